@@ -131,7 +131,7 @@ export function blockOfHash({ hashes, blocks }: KeyIndexArrays, hash: KeyHash): 
   return UNKNOWN_BLOCK;
 }
 
-function isKeyOf(
+export function isKeyOf(
   { keyBytes, keyOffsets }: KeyIndexArrays,
   block: number,
   key: Uint8Array,

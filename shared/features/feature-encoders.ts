@@ -8,37 +8,25 @@ import {
   UNKNOWN_ID,
 } from './encoding-rules.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
-import { valuesAt, type EncodedRows } from './encoded-rows.js';
-import type { MembersSource, NumberSource, TextSource } from './feature-source.js';
+import type { ReadMembers, ReadNumber, ReadText } from './feature-source.js';
 import type { IdOfValue } from './id-of-value.js';
 import { doubleOfSqlLiteral } from './values/number-text.js';
-import type { BroughtValues, RawRow } from './values/raw-row.js';
 
-/** Writes one feature of a row to its place `at`. */
-export type EncodeFeature = (
-  row: RawRow,
-  brought: BroughtValues,
-  rows: EncodedRows,
-  at: number,
-) => void;
+/** Writes the id, the number, or the places of the bag from `at` on. */
+export type EncodePicked = (picked: unknown, target: Int32Array | Float32Array, at: number) => void;
 
 const STORED_MAX = Number(STORED_SIZE_MAX);
 
-export function categoryEncoder(source: TextSource, idOf: IdOfValue, place: number): EncodeFeature {
-  return (row, brought, rows, at) => {
-    const text = source(row, brought);
+export function categoryEncoder(read: ReadText, idOf: IdOfValue): EncodePicked {
+  return (picked, target, at) => {
+    const text = read(picked);
     const isEmpty = text === null || text === '';
-    valuesAt(rows.categoryIds, place)[at] = isEmpty ? UNKNOWN_ID : idOf(text);
+    target[at] = isEmpty ? UNKNOWN_ID : idOf(text);
   };
 }
 
-export function bagEncoder(
-  source: MembersSource,
-  idOf: IdOfValue,
-  lengthMax: number,
-  place: number,
-): EncodeFeature {
-  let ids: Int32Array = new Int32Array(0);
+export function bagEncoder(read: ReadMembers, idOf: IdOfValue, lengthMax: number): EncodePicked {
+  let ids: Int32Array | Float32Array = new Int32Array(0);
   let next = 0;
   let end = 0;
   const take = (member: string | null): boolean => {
@@ -47,37 +35,36 @@ export function bagEncoder(
     next += 1;
     return next < end;
   };
-  return (row, brought, rows, at) => {
-    ids = valuesAt(rows.bagIds, place);
-    next = at * lengthMax;
-    end = next + lengthMax;
-    source(row, brought, take);
-    ids.fill(EMPTY_PLACE_ID, next, end);
+  return (picked, target, at) => {
+    ids = target;
+    next = at;
+    end = at + lengthMax;
+    read(picked, take);
+    target.fill(EMPTY_PLACE_ID, next, end);
   };
 }
 
-export function logBucketEncoder(source: NumberSource, place: number): EncodeFeature {
-  return (row, brought, rows, at) => {
-    const value = source(row, brought);
+export function logBucketEncoder(read: ReadNumber): EncodePicked {
+  return (picked, target, at) => {
+    const value = read(picked);
     const bucket = Math.min(Math.floor(Math.log2(1 + Math.abs(value))), LOG_BUCKETS_PER_SIGN - 1);
     const ofSign = value < 0 ? LOG_BUCKETS_PER_SIGN : 0;
-    valuesAt(rows.categoryIds, place)[at] = FIRST_ID + bucket + ofSign;
+    target[at] = FIRST_ID + bucket + ofSign;
   };
 }
 
 export function numberEncoder(
   feature: Extract<EncodedFeature, { kind: 'number' }>,
-  source: NumberSource,
-  place: number,
-): EncodeFeature {
+  read: ReadNumber,
+): EncodePicked {
   // The SQL holds both as literals.
   const mean = doubleOfSqlLiteral(String(feature.mean));
   const deviation = doubleOfSqlLiteral(String(feature.deviation));
   const isLogarithmic = feature.scale === 'log-standard';
-  return (row, brought, rows, at) => {
-    const value = source(row, brought);
+  return (picked, target, at) => {
+    const value = read(picked);
     const scaled = ((isLogarithmic ? signedLogarithm(value) : value) - mean) / deviation;
-    valuesAt(rows.numbers, place)[at] = Math.min(Math.max(scaled, -STORED_MAX), STORED_MAX);
+    target[at] = Math.min(Math.max(scaled, -STORED_MAX), STORED_MAX);
   };
 }
 

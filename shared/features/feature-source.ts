@@ -13,15 +13,11 @@ import { doubleOfText } from './values/number-text.js';
 import { columnOf, rejectedRow, type BroughtValues, type RawRow } from './values/raw-row.js';
 
 /** An empty text and null are both an empty value. */
-export type TextSource = (row: RawRow, brought: BroughtValues) => string | null;
+export type ReadText = (picked: unknown) => string | null;
 /** Finite and within the size that the store holds. */
-export type NumberSource = (row: RawRow, brought: BroughtValues) => number;
+export type ReadNumber = (picked: unknown) => number;
 /** Hands over members, empty ones included, until `take` returns false. */
-export type MembersSource = (
-  row: RawRow,
-  brought: BroughtValues,
-  take: (member: string | null) => boolean,
-) => void;
+export type ReadMembers = (picked: unknown, take: (member: string | null) => boolean) => void;
 
 /** A feature whose value the caller must bring, because the row encoder cannot compute it. */
 export interface BroughtValue {
@@ -33,83 +29,102 @@ export interface BroughtValue {
   readonly reason: string;
 }
 
-interface Sourced<Source> {
-  readonly source: Source;
+/** What a feature is made of, and how it is read. */
+export interface FeatureSource<Read> {
+  /** The column, or the name of a brought value, that alone decides; null where the whole row does. */
+  readonly column: string | null;
+  /** What of a row decides: the value of `column`, or the row. @throws if the row lacks it. */
+  readonly pick: (row: RawRow, brought: BroughtValues) => unknown;
+  readonly read: Read;
+  /** Whether a text that is picked, or the texts of a list, are read as they are. */
+  readonly keepsTexts: boolean;
   /** Null where the row encoder computes the value. */
   readonly brought: BroughtValue | null;
 }
 
 type Feature<Kind extends FeatureConfig['kind']> = Extract<FeatureConfig, { kind: Kind }>;
 
+function ofColumn<Read>(name: string, read: Read, keepsTexts: boolean): FeatureSource<Read> {
+  return { column: name, pick: (row) => columnOf(row, name), read, keepsTexts, brought: null };
+}
+
+function ofRow<Read>(read: Read): FeatureSource<Read> {
+  return { column: null, pick: (row) => row, read, keepsTexts: false, brought: null };
+}
+
+function ofBrought<Read>(brought: BroughtValue, read: Read): FeatureSource<Read> {
+  const { feature, form } = brought;
+  const pick = (_row: RawRow, values: BroughtValues): unknown =>
+    broughtValueOf(values, feature, form);
+  return { column: feature, pick, read, keepsTexts: form !== 'number or null', brought };
+}
+
+function isOfTexts(type: ColumnType): boolean {
+  return type.log === 'text' || type.type === 'VARCHAR';
+}
+
 export function categorySource(
   feature: Feature<'category'>,
   columns: ColumnTypes,
-): Sourced<TextSource> {
+): FeatureSource<ReadText> {
   const { name: featureName, expression } = feature;
   if (expression !== undefined) {
     const compiled = compileExpression(expression, columns);
     if (!compiled.isComputed) return broughtText(featureName, expression, compiled.reason);
     const { type, evaluate } = compiled;
-    return {
-      source: (row) => {
-        const value = evaluate(row);
-        return value === null ? null : textOfValue(type, value);
-      },
-      brought: null,
-    };
+    return ofRow((row) => {
+      // `ofRow` picks nothing else.
+      const value = evaluate(row as RawRow);
+      return value === null ? null : textOfValue(type, value);
+    });
   }
   const name = feature.column ?? featureName;
   const type = typeOfColumn(columns, name);
   const textOf = textOfColumn(type);
   if (textOf === null) return broughtText(featureName, null, unreadType(name, type));
-  return { source: (row) => textOf(columnOf(row, name), name), brought: null };
+  return ofColumn(name, (value) => textOf(value, name), isOfTexts(type));
 }
 
 function broughtText(
   feature: string,
   expression: string | null,
   reason: string,
-): Sourced<TextSource> {
+): FeatureSource<ReadText> {
   const form = 'text or null';
-  return {
-    brought: { feature, expression, form, reason },
-    source: (_row, brought) => {
-      const value = broughtValueOf(brought, feature, form);
-      if (value === null || typeof value === 'string') return value;
-      throw wrongBroughtValue(feature, form);
-    },
-  };
+  return ofBrought({ feature, expression, form, reason }, (value) => {
+    if (value === null || typeof value === 'string') return value;
+    throw wrongBroughtValue(feature, form);
+  });
 }
 
-export function bagSource(feature: Feature<'bag'>, columns: ColumnTypes): Sourced<MembersSource> {
+export function bagSource(
+  feature: Feature<'bag'>,
+  columns: ColumnTypes,
+): FeatureSource<ReadMembers> {
   const name = feature.column ?? feature.name;
   const type = typeOfColumn(columns, name);
   const eachMember = membersOfColumn(type, feature.separator);
-  if (eachMember !== null)
-    return {
-      source: (row, _brought, take) => eachMember(columnOf(row, name), name, take),
-      brought: null,
-    };
+  if (eachMember !== null) {
+    const keepsTexts = type.log === 'text' || type.type.startsWith('VARCHAR[');
+    return ofColumn(name, (value, take) => eachMember(value, name, take), keepsTexts);
+  }
   const form = 'list of texts or null';
-  return {
-    brought: { feature: feature.name, expression: null, form, reason: unreadType(name, type) },
-    source: (_row, brought, take) => {
-      const members = broughtValueOf(brought, feature.name, form);
-      if (members === null) return;
-      if (!Array.isArray(members)) throw wrongBroughtValue(feature.name, form);
-      for (const member of members as readonly unknown[]) {
-        if (member !== null && typeof member !== 'string')
-          throw wrongBroughtValue(feature.name, form);
-        if (!take(member)) return;
-      }
-    },
-  };
+  const reason = unreadType(name, type);
+  return ofBrought({ feature: feature.name, expression: null, form, reason }, (members, take) => {
+    if (members === null) return;
+    if (!Array.isArray(members)) throw wrongBroughtValue(feature.name, form);
+    for (const member of members as readonly unknown[]) {
+      if (member !== null && typeof member !== 'string')
+        throw wrongBroughtValue(feature.name, form);
+      if (!take(member)) return;
+    }
+  });
 }
 
 export function numberSource(
   feature: Feature<'number'>,
   columns: ColumnTypes,
-): Sourced<NumberSource> {
+): FeatureSource<ReadNumber> {
   const { name: featureName, expression } = feature;
   if (expression !== undefined) return numberOfExpression(feature, expression, columns);
   const name = feature.column ?? featureName;
@@ -117,48 +132,45 @@ export function numberSource(
   const textOf = textOfColumn(type);
   if (textOf === null) return broughtNumber(feature, null, unreadType(name, type));
   const read = numberOfColumn(type, textOf, name);
-  const rejectColumn = (row: RawRow, expected: string) =>
+  const reject = (value: unknown, expected: string) =>
     rejectedRow(
-      foundInColumn(name, textOf(columnOf(row, name), name), expected),
+      foundInColumn(name, textOf(value, name), expected),
       `correct the value of "${name}"`,
     );
-  return { source: judgedNumber(feature, read, rejectColumn), brought: null };
+  return ofColumn(name, judgedNumber(feature, read, reject), isOfTexts(type));
 }
 
 function numberOfExpression(
   feature: Feature<'number'>,
   expression: string,
   columns: ColumnTypes,
-): Sourced<NumberSource> {
+): FeatureSource<ReadNumber> {
   const compiled = compileExpression(expression, columns);
   if (!compiled.isComputed) return broughtNumber(feature, expression, compiled.reason);
   const { type, evaluate } = compiled;
   if (type !== 'VARCHAR' && type !== 'BOOLEAN' && !isNumeric(type))
     return broughtNumber(feature, expression, `its type is ${type}, which is not a number`);
-  const read: ReadNumber = (row) => {
-    const value = evaluate(row);
+  const read: ReadMaybeNumber = (row) => {
+    // `ofRow` picks nothing else.
+    const value = evaluate(row as RawRow);
     if (typeof value === 'string') return doubleOfText(value) ?? NaN;
     return value === null ? null : Number(value);
   };
   const what = `the expression of the feature "${feature.name}" does not give`;
   const cure = 'correct the values of the columns that the expression names';
-  return {
-    source: judgedNumber(feature, read, (_row, expected) =>
-      rejectedRow(`${what} ${expected}`, cure),
-    ),
-    brought: null,
-  };
+  return ofRow(
+    judgedNumber(feature, read, (_row, expected) => rejectedRow(`${what} ${expected}`, cure)),
+  );
 }
 
 /** Null where there is no value; NaN where there is one that is not a number. */
-type ReadNumber = (row: RawRow, brought: BroughtValues) => number | null;
+type ReadMaybeNumber = (picked: unknown) => number | null;
 
-function numberOfColumn(type: ColumnType, textOf: TextOfValue, name: string): ReadNumber {
+function numberOfColumn(type: ColumnType, textOf: TextOfValue, name: string): ReadMaybeNumber {
   // A number survives the way through the text that `prepare` reads; as text, -0 is written 0.
   const isText = type.log === 'text';
   const isPlain = isText || type.type === 'DOUBLE';
-  return (row) => {
-    const value = columnOf(row, name);
+  return (value) => {
     if (isPlain && typeof value === 'number') return isText ? value + 0 : value;
     const text = textOf(value, name);
     return text === null || text === '' ? null : (doubleOfText(text) ?? NaN);
@@ -169,22 +181,21 @@ function broughtNumber(
   feature: Feature<'number'>,
   expression: string | null,
   reason: string,
-): Sourced<NumberSource> {
+): FeatureSource<ReadNumber> {
   const form = 'number or null';
-  const read: ReadNumber = (_row, brought) => {
-    const value = broughtValueOf(brought, feature.name, form);
+  const read: ReadMaybeNumber = (value) => {
     if (value === null || typeof value === 'number') return value;
     throw wrongBroughtValue(feature.name, form);
   };
-  return {
-    brought: { feature: feature.name, expression, form, reason },
-    source: judgedNumber(feature, read, (_row, expected) =>
+  return ofBrought(
+    { feature: feature.name, expression, form, reason },
+    judgedNumber(feature, read, (_value, expected) =>
       rejectedRow(
         `the value brought for the feature "${feature.name}" is not ${expected}`,
         `bring ${expected}`,
       ),
     ),
-  };
+  );
 }
 
 const STORED_MAX = Number(STORED_SIZE_MAX);
@@ -192,18 +203,18 @@ const STORED_MAX = Number(STORED_SIZE_MAX);
 /** Refuses what `prepare` refuses, and puts `missing` in the place of no value. */
 function judgedNumber(
   { missing }: Feature<'number'>,
-  read: ReadNumber,
-  rejectionOf: (row: RawRow, expected: string) => QianmoError,
-): NumberSource {
-  return (row, brought) => {
-    const value = read(row, brought);
+  read: ReadMaybeNumber,
+  rejectionOf: (picked: unknown, expected: string) => QianmoError,
+): ReadNumber {
+  return (picked) => {
+    const value = read(picked);
     if (value === null) {
       if (missing !== undefined) return missing;
-      throw rejectionOf(row, 'a number');
+      throw rejectionOf(picked, 'a number');
     }
-    if (!Number.isFinite(value)) throw rejectionOf(row, 'a number');
+    if (!Number.isFinite(value)) throw rejectionOf(picked, 'a number');
     if (Math.abs(value) > STORED_MAX)
-      throw rejectionOf(row, `a number within ${STORED_SIZE_MAX} of 0`);
+      throw rejectionOf(picked, `a number within ${STORED_SIZE_MAX} of 0`);
     return value;
   };
 }

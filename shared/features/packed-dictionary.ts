@@ -76,7 +76,8 @@ export function idOfText(dictionary: PackedDictionary, text: string): number {
   return idAt(dictionary, hash, text.length, (place) => text.charCodeAt(place));
 }
 
-function idOfBytes(dictionary: PackedDictionary, bytes: Uint8Array): number {
+/** That of a text in UTF-8. */
+export function idOfBytes(dictionary: PackedDictionary, bytes: Uint8Array): number {
   let hash = BASIS;
   for (let place = 0; place < bytes.length; place += 1)
     hash = Math.imul(hash ^ uint8At(bytes, place), PRIME);

@@ -1,21 +1,27 @@
 /**
- * Encodes raw rows, one by one, into the ids and numbers that `prepare` stores for them. Built once
- * from the config's features, the store's manifest and its dictionaries.
+ * The encoder of raw rows into the ids and numbers that `prepare` stores for them, whole rows or single
+ * features. Built once from the config's features, the store's manifest and its dictionaries.
  */
 
 import type { FeatureConfig } from '../config/data-config.js';
 import { QianmoError } from '../base/errors.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
 import type { ColumnTypes } from './values/column-type.js';
-import { allocateEncodedRows, type EncodedRows } from './encoded-rows.js';
+import { allocateEncodedRows, valuesAt, type EncodedRows } from './encoded-rows.js';
 import {
   bagEncoder,
   categoryEncoder,
   logBucketEncoder,
   numberEncoder,
-  type EncodeFeature,
+  type EncodePicked,
 } from './feature-encoders.js';
-import { bagSource, categorySource, numberSource, type BroughtValue } from './feature-source.js';
+import {
+  bagSource,
+  categorySource,
+  numberSource,
+  type BroughtValue,
+  type FeatureSource,
+} from './feature-source.js';
 import { idByDictionary, idByHash, type IdOfValue } from './id-of-value.js';
 import type { PackedDictionary } from './packed-dictionary.js';
 import type { BroughtValues, RawRow } from './values/raw-row.js';
@@ -31,7 +37,21 @@ interface RowEncoderSource {
   readonly columns: ColumnTypes;
 }
 
+/** Encodes one feature, also of values that lie in a column of their own. */
+export interface FeatureEncoder extends Pick<FeatureSource<unknown>, 'column' | 'pick'> {
+  readonly name: string;
+  readonly kind: EncodedFeature['kind'];
+  /** Places in a row of the encoded feature: 1, or those of a bag. */
+  readonly placeCount: number;
+  /** The dictionary in which a text of `column`, or of its lists, is looked up as it is; null if none. */
+  readonly dictionary: PackedDictionary | null;
+  /** Of what `pick` gives. */
+  readonly encode: EncodePicked;
+}
+
 export interface RowEncoder {
+  /** In the order of the manifest. */
+  readonly features: readonly FeatureEncoder[];
   /** The features whose values the caller must bring with every row; most often none. */
   readonly broughtValues: readonly BroughtValue[];
   /** Room for rows, to be encoded into and used again. */
@@ -52,30 +72,27 @@ export function rowEncoderOf(source: RowEncoderSource): RowEncoder {
   const { features, encodedFeatures } = source;
   if (features.length !== encodedFeatures.length)
     throw unfit('features', `${encodedFeatures.length} as in the manifest`, `${features.length}`);
-  const placeByKind = { category: 0, bag: 0, number: 0 };
-  const encoders: EncodeFeature[] = [];
+  const encoders: FeatureEncoder[] = [];
   const broughtValues: BroughtValue[] = [];
   for (const [index, feature] of features.entries()) {
     const encoded = encodedFeatures[index];
     if (encoded?.name !== feature.name)
       throw unfit(`features.${index}`, `"${encoded?.name}"`, `"${feature.name}"`);
-    const place = placeByKind[encoded.kind];
-    placeByKind[encoded.kind] += 1;
-    const { encode, brought } = featureEncoderOf(feature, encoded, source, place);
-    encoders.push(encode);
+    const { encoder, brought } = featureEncoderOf(feature, encoded, source);
+    encoders.push(encoder);
     if (brought !== null) broughtValues.push(brought);
   }
+  const write = rowWriterOf(encoders);
   const encodeInto = (
     rows: EncodedRows,
     at: number,
     row: RawRow,
     brought = NOTHING_BROUGHT,
-  ): void => {
-    for (const encode of encoders) encode(row, brought, rows, at);
-  };
+  ): void => write(rows, at, row, brought);
   const allocate = (rowCount: number): EncodedRows =>
     allocateEncodedRows(encodedFeatures, rowCount);
   return {
+    features: encoders,
     broughtValues,
     allocate,
     encodeInto,
@@ -87,8 +104,27 @@ export function rowEncoderOf(source: RowEncoderSource): RowEncoder {
   };
 }
 
+function rowWriterOf(
+  encoders: readonly FeatureEncoder[],
+): (rows: EncodedRows, at: number, row: RawRow, brought: BroughtValues) => void {
+  const placeByKind = { category: 0, bag: 0, number: 0 };
+  const placed = encoders.map(({ kind, placeCount, pick, encode }) => {
+    const place = placeByKind[kind];
+    placeByKind[kind] += 1;
+    const targetOf = (rows: EncodedRows): Int32Array | Float32Array => {
+      if (kind === 'number') return valuesAt(rows.numbers, place);
+      return valuesAt(kind === 'bag' ? rows.bagIds : rows.categoryIds, place);
+    };
+    return { placeCount, pick, encode, targetOf };
+  });
+  return (rows, at, row, brought) => {
+    for (const { placeCount, pick, encode, targetOf } of placed)
+      encode(pick(row, brought), targetOf(rows), at * placeCount);
+  };
+}
+
 interface SourcedEncoder {
-  readonly encode: EncodeFeature;
+  readonly encoder: FeatureEncoder;
   readonly brought: BroughtValue | null;
 }
 
@@ -96,29 +132,41 @@ function featureEncoderOf(
   feature: FeatureConfig,
   encoded: EncodedFeature,
   { dictionaries, columns }: RowEncoderSource,
-  place: number,
 ): SourcedEncoder {
+  const { name, kind } = encoded;
+  const placeCount = kind === 'bag' ? encoded.lengthMax : 1;
+  const sourced = (
+    { column, pick, keepsTexts, brought }: FeatureSource<unknown>,
+    encode: EncodePicked,
+    dictionary: PackedDictionary | null = null,
+  ): SourcedEncoder => ({
+    encoder: {
+      ...{ name, kind, placeCount, column, pick, encode },
+      dictionary: keepsTexts ? dictionary : null,
+    },
+    brought,
+  });
   switch (feature.kind) {
     case 'category': {
       if (encoded.kind !== 'category' || encoded.encoding.by === 'log-bucket') break;
-      const { source, brought } = categorySource(feature, columns);
-      const idOf = idsOf(encoded.name, encoded.encoding, dictionaries);
-      return { encode: categoryEncoder(source, idOf, place), brought };
+      const source = categorySource(feature, columns);
+      const { idOf, dictionary } = idsOf(name, encoded.encoding, dictionaries);
+      return sourced(source, categoryEncoder(source.read, idOf), dictionary);
     }
     case 'bag': {
       if (encoded.kind !== 'bag' || encoded.lengthMax !== feature.lengthMax) break;
-      const { source, brought } = bagSource(feature, columns);
-      const idOf = idsOf(encoded.name, encoded.encoding, dictionaries);
-      return { encode: bagEncoder(source, idOf, encoded.lengthMax, place), brought };
+      const source = bagSource(feature, columns);
+      const { idOf, dictionary } = idsOf(name, encoded.encoding, dictionaries);
+      return sourced(source, bagEncoder(source.read, idOf, placeCount), dictionary);
     }
     case 'number': {
-      const { source, brought } = numberSource(feature, columns);
+      const source = numberSource(feature, columns);
       if (encoded.kind === 'number') {
         if (encoded.scale !== feature.scale) break;
-        return { encode: numberEncoder(encoded, source, place), brought };
+        return sourced(source, numberEncoder(encoded, source.read));
       }
       if (encoded.kind !== 'category' || encoded.encoding.by !== 'log-bucket') break;
-      return { encode: logBucketEncoder(source, place), brought };
+      return sourced(source, logBucketEncoder(source.read));
     }
   }
   throw unfit(`feature "${feature.name}"`, JSON.stringify(encoded), JSON.stringify(feature));
@@ -128,12 +176,12 @@ function idsOf(
   featureName: string,
   encoding: { readonly by: 'dictionary' } | { readonly by: 'hash'; readonly buckets: number },
   dictionaries: ReadonlyMap<string, PackedDictionary>,
-): IdOfValue {
-  if (encoding.by === 'hash') return idByHash(encoding.buckets);
+): { readonly idOf: IdOfValue; readonly dictionary: PackedDictionary | null } {
+  if (encoding.by === 'hash') return { idOf: idByHash(encoding.buckets), dictionary: null };
   const values = dictionaries.get(featureName);
   if (values === undefined)
     throw unfit(`feature "${featureName}"`, 'its dictionary of the store', 'none');
-  return idByDictionary(values);
+  return { idOf: idByDictionary(values), dictionary: values };
 }
 
 function unfit(where: string, expected: string, found: string): QianmoError {

@@ -199,6 +199,15 @@ describe('a request', () => {
     expect((await rank({ candidates: [] })).body).toMatchObject({ order: [], scores: [] });
   });
 
+  test('has the lists that it asks for', async () => {
+    const asked = { candidates: [one], fields: ['order', 'expected'] };
+    const { body, status } = await rank(asked);
+    expect(status).toBe(200);
+    expect(Object.keys(body).sort()).toEqual(['bundle', 'expected', 'order', 'seed']);
+    const scored = await posted(`${served.url}/v1/score`, asked);
+    expect(scored.body).toMatchObject({ status: 400, where: 'fields' });
+  });
+
   test.each([
     ['not JSON', '{"candidates": [', 400, /not JSON/],
     ['deep nesting', '['.repeat(1_000_000), 400, /not JSON/],

@@ -77,8 +77,8 @@ test('every body is ranked or refused', () => {
       const body = parseRankingBody(Buffer.from(text));
       const { order, scores } = rankAnswer(bundle, body);
       expect(new Set(order).size).toBe(order.length);
-      expect(order.every((place) => place < body.keys.length)).toBe(true);
-      expect(scores).toHaveLength(body.keys.length);
+      expect(order.every((place) => place < body.candidateCount)).toBe(true);
+      expect(scores).toHaveLength(body.candidateCount);
       outcomes.ranked += 1;
     } catch (error) {
       if (!(error instanceof RefusedRequest)) throw new Error(text, { cause: error });

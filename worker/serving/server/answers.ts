@@ -1,86 +1,207 @@
-/** The answers of `rank` and `score`: lists with an element for each candidate, in the order of the request. */
+/** Candidates in the order of their values, and the answers of `rank` and `score` in lists. */
 
-import { at } from '../../../shared/base/arrays.js';
+import { at, float64At, int32At, numberAt, uint32At } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
+import { UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
+import { isSameText } from '../columns/candidate-column.js';
+import { sortByValue } from '../columns/ordered-candidates.js';
+import type { Estimates } from './estimates.js';
+import type { AnswerField, RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
-import type { RankingBody } from './ranking-body.js';
-import type { Estimates, ServedBundle } from './served-bundle.js';
+import { firstRepeated } from './same-adgroups.js';
+import type { ServedBundle } from './served-bundle.js';
 
-interface ScoreAnswer extends Estimates {
-  /** The digest of the bundle that all of the answer comes from. */
-  readonly bundle: string;
-}
-
-interface RankAnswer extends ScoreAnswer {
+/** Candidates that are ranked. Its arrays are those of the next request, too. */
+export interface Ranking {
+  readonly estimates: Estimates;
   /** Places of candidates in the request, the most valuable first; those below the reserve are left out. */
-  readonly order: readonly number[];
-  readonly values: readonly number[];
+  readonly order: Int32Array;
+  readonly values: Float64Array;
   /** The seed that broke ties; null if there was none. */
   readonly seed: number | null;
 }
 
-export function scoreAnswer(bundle: ServedBundle, body: RankingBody): ScoreAnswer {
-  return { bundle: bundle.digest, ...bundle.estimates(body) };
-}
-
 /** @throws RefusedRequest if an adgroup comes twice, which would show it twice. */
-export function rankAnswer(bundle: ServedBundle, body: RankingBody): RankAnswer {
-  demandDifferent(body.keys);
+export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const estimates = bundle.estimates(body);
-  const values = estimates.expected.map(
-    (expected, candidate) =>
-      at(body.pacings, candidate) *
-      at(body.bids, candidate) *
-      // A value that was predicted below 0 is worth nothing, and has no power.
-      Math.max(0, expected) ** body.squash,
-  );
-  const { order, seed } = ranked(values, body);
-  return { order, values, seed, bundle: bundle.digest, ...estimates };
+  demandDifferent(estimates, body);
+  const { candidateCount } = body;
+  const values = grown('values', candidateCount);
+  writeValues(estimates, body, values);
+  const places = grown('order', candidateCount);
+  let count = 0;
+  for (let candidate = 0; candidate < candidateCount; candidate += 1)
+    if (float64At(values, candidate) >= body.reserve) {
+      places[count] = candidate;
+      count += 1;
+    }
+  sortByValue(values, places, grown('scratch', candidateCount), count);
+  const order = places.subarray(0, count);
+  const seed = breakTies(order, values, { ...body, ...estimates });
+  return { estimates, order, values: values.subarray(0, candidateCount), seed };
 }
 
-function demandDifferent(keys: readonly string[]): void {
-  const seen = new Map<string, number>();
-  for (const [candidate, key] of keys.entries()) {
-    const first = seen.get(key);
-    if (first !== undefined)
-      throw new RefusedRequest({
-        reason: 'wrong-value',
-        what: 'an adgroup is among the candidates twice',
-        where: `candidate ${candidate}`,
-        expected: 'each adgroup once',
-        found: `the adgroup of candidate ${first}`,
-        cure: 'send it once, or use /v1/score, which allows it',
-      });
-    seen.set(key, candidate);
+const room = {
+  values: new Float64Array(512),
+  order: new Int32Array(512),
+  scratch: new Int32Array(512),
+};
+
+function grown<Name extends keyof typeof room>(name: Name, count: number): (typeof room)[Name] {
+  if (room[name].length < count)
+    Object.assign(room, {
+      [name]: name === 'values' ? new Float64Array(count) : new Int32Array(count),
+    });
+  return room[name];
+}
+
+function writeValues(
+  { expected, candidateCount }: Estimates,
+  { bids, pacings, squash }: RankingBody,
+  values: Float64Array,
+): void {
+  for (let candidate = 0; candidate < candidateCount; candidate += 1) {
+    // A value that was predicted below 0 is worth nothing, and has no power.
+    const positive = Math.max(0, float64At(expected, candidate));
+    const bid = bids === null ? 1 : numberAt(bids, candidate);
+    const pacing = pacings === null ? 1 : numberAt(pacings, candidate);
+    values[candidate] = pacing * bid * (squash === 1 ? positive : positive ** squash);
   }
 }
 
-function ranked(
-  values: readonly number[],
-  { keys, reserve, seed: given, context }: RankingBody,
-): { readonly order: number[]; readonly seed: number | null } {
-  const order = [...values.keys()].filter((candidate) => at(values, candidate) >= reserve);
-  order.sort((a, b) => at(values, b) - at(values, a));
+function demandDifferent({ hashes, candidateCount }: Estimates, { adgroups }: RankingBody): void {
+  const repeated = firstRepeated(
+    hashes,
+    candidateCount,
+    (first, second) => adgroups.form === 'hashes' || isSameText(adgroups, first, second),
+  );
+  if (repeated === null) return;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'an adgroup is among the candidates twice',
+    where: `candidate ${repeated[0]}`,
+    expected: 'each adgroup once',
+    found: `the adgroup of candidate ${repeated[1]}`,
+    cure: 'send it once, or use /v1/score, which allows it',
+  });
+}
+
+type Tied = Pick<RankingBody, 'context' | 'seed'> & Pick<Estimates, 'hashes'>;
+
+/** Puts equal values in an order that the seed decides, and returns the seed if it was asked for one. */
+function breakTies(order: Int32Array, values: Float64Array, request: Tied): number | null {
   let seed: number | null = null;
-  for (let start = 0; start < order.length;) {
+  const count = order.length;
+  for (let start = 0; start < count;) {
+    const value = float64At(values, int32At(order, start));
     let end = start + 1;
-    while (end < order.length && at(values, at(order, end)) === at(values, at(order, start)))
-      end += 1;
+    while (end < count && float64At(values, int32At(order, end)) === value) end += 1;
     if (end - start > 1) {
-      seed ??= given ?? seedOf(context, keys);
-      // By key before they are shuffled, so that the order in the request decides nothing.
-      const tied = order.slice(start, end).sort((a, b) => (at(keys, a) < at(keys, b) ? -1 : 1));
-      const shuffled = randomStream(seed, 'ties', start).shuffle(tied);
-      for (const [place, candidate] of shuffled.entries()) order[start + place] = candidate;
+      seed ??= request.seed ?? seedOf(request);
+      // By hash before they are shuffled, so that the order in the request decides nothing.
+      const tied = Array.from(order.subarray(start, end)).sort(byHash(request.hashes));
+      order.set(randomStream(seed, 'ties', start).shuffle(tied), start);
     }
     start = end;
   }
-  return { order, seed };
+  return seed;
+}
+
+function byHash(hashes: Uint32Array): (first: number, second: number) => number {
+  return (first, second) =>
+    uint32At(hashes, 2 * first + 1) - uint32At(hashes, 2 * second + 1) ||
+    uint32At(hashes, 2 * first) - uint32At(hashes, 2 * second);
 }
 
 /** A seed of the request where it names none: the same request is ranked the same again. */
-function seedOf(context: RankingBody['context'], keys: readonly string[]): number {
+function seedOf({ context, hashes }: Tied): number {
   const named = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
-  return keyHashOf(Buffer.from(JSON.stringify([named, [...keys].sort()])), 0).low;
+  const words = Array.from({ length: hashes.length / 2 }, (_, candidate) => candidate)
+    .sort(byHash(hashes))
+    .flatMap((candidate) => [uint32At(hashes, 2 * candidate), uint32At(hashes, 2 * candidate + 1)]);
+  return keyHashOf(Buffer.from(JSON.stringify([named, words])), 0).low;
+}
+
+interface ScoreAnswer {
+  /** The digest of the bundle that all of the answer comes from. */
+  readonly bundle: string;
+  readonly scores: number[];
+  /** Null where the adgroup's label is a value. */
+  readonly probabilities: (number | null)[];
+  readonly expected: number[];
+  readonly blocks: number[];
+  readonly segments: (string | null)[];
+  /** The support rows that the block rests on, and their sums. */
+  readonly evidence: {
+    readonly supportRows: number[];
+    readonly clicks: number[];
+    readonly impressions: number[];
+  };
+}
+
+interface RankAnswer extends ScoreAnswer {
+  readonly order: readonly number[];
+  readonly values: readonly number[];
+  readonly seed: number | null;
+}
+
+export function scoreAnswer(bundle: ServedBundle, body: RankingBody): ScoreAnswer {
+  return listsOf(bundle, bundle.estimates(body));
+}
+
+export function rankAnswer(bundle: ServedBundle, body: RankingBody): RankAnswer {
+  const { order, values, seed, estimates } = rankingOf(bundle, body);
+  return {
+    ...{ order: Array.from(order), values: Array.from(values), seed },
+    ...listsOf(bundle, estimates),
+  };
+}
+
+function listsOf(
+  { digest, loaded }: ServedBundle,
+  { scores, expected, blocks, labels }: Estimates,
+): ScoreAnswer {
+  const { manifest, model } = loaded;
+  const { supportRowCounts, clicks, impressions } = model.blocks.evidence;
+  const labelOf = (candidate: number) => at(manifest.labels, int32At(labels, candidate));
+  const blockNumbers = Array.from(blocks);
+  return {
+    bundle: digest,
+    scores: Array.from(scores),
+    probabilities: Array.from(expected, (value, candidate) =>
+      labelOf(candidate).loss === 'binary' ? value : null,
+    ),
+    expected: Array.from(expected),
+    blocks: blockNumbers,
+    segments: blockNumbers.map((block, candidate) =>
+      block === UNKNOWN_BLOCK ? null : labelOf(candidate).segment,
+    ),
+    evidence: {
+      supportRows: blockNumbers.map((block) => uint32At(supportRowCounts, block)),
+      clicks: blockNumbers.map((block) => float64At(clicks, block)),
+      impressions: blockNumbers.map((block) => float64At(impressions, block)),
+    },
+  };
+}
+
+/** The lists that were asked for. @throws RefusedRequest for one that the answer does not have. */
+export function selected(answer: object, fields: RankingBody['fields']): object {
+  if (fields === null) return answer;
+  const missing = fields.find((field) => !(field in answer));
+  if (missing !== undefined) throw noSuchField(missing);
+  return Object.fromEntries(
+    Object.entries(answer).filter(
+      ([name]) => name === 'bundle' || name === 'seed' || fields.some((field) => field === name),
+    ),
+  );
+}
+
+function noSuchField(field: AnswerField): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'wrong-value',
+    what: `the answer of this path has no "${field}"`,
+    where: 'fields',
+    cure: 'ask for it at /v1/rank',
+  });
 }

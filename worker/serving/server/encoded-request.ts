@@ -1,137 +1,218 @@
-/** Raw columns of a request as the scorer reads them: what the context has alone is encoded into it once. */
+/**
+ * The encoder of requests that have one set of context features: what the context has is encoded once,
+ * columns of candidates where they lie, straight into the arrays that a scorer reads.
+ */
 
 import { at } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import { blockOfKey } from '../../../shared/bundle/key-index.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
+import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
-import { requestLayoutOf, type FeaturePlace, type RankingRequest } from '../ranking-request.js';
-import { RefusedRequest, refusedValue } from './refused-request.js';
+import { valuesOf, type CandidateColumn } from '../columns/candidate-column.js';
+import type { Places, ValueLookup } from '../columns/text-lookup.js';
+import { requestLayoutOf, type RankingRequest } from '../ranking-request.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
+import { RefusedRequest, refusedValue } from './refused-request.js';
 
-interface EncodedRequest {
-  readonly contextFeatures: readonly string[];
-  readonly request: RankingRequest;
+type EncodingBundle = Pick<LoadedBundle, 'manifest' | 'model' | 'encoder'>;
+
+/** Where a feature of a candidate is written: its first place in a row of `ids` or of `numbers`. */
+interface PlacedFeature {
+  readonly encoder: FeatureEncoder;
+  readonly firstPlace: number;
 }
 
-type EncodingBundle = Pick<LoadedBundle, 'manifest' | 'model' | 'index' | 'encoder'>;
+type Arrays = Omit<RankingRequest, 'candidateCount' | 'blocks'>;
 
-/** @throws RefusedRequest if a column is missing, comes twice, or holds what `prepare` rejects. */
-export function encodedRequestOf(bundle: EncodingBundle, body: RankingBody): EncodedRequest {
-  const { manifest, index } = bundle;
-  const ofCandidates = new Set([...body.candidateColumns, ...manifest.taskColumns]);
-  const twice = Object.keys(body.context).find((name) => ofCandidates.has(name));
-  if (twice !== undefined)
-    throw new RefusedRequest({
-      reason: 'wrong-value',
-      what: `the context has a column that the candidates have: "${twice}"`,
-      where: `context.${twice}`,
-      cure: 'give each column once: to the context or to the candidates',
-    });
-  const contextFeatures = contextFeaturesOf(manifest.features, body.context);
-  const rows = encodedRows(bundle, body);
-  const blocks = Int32Array.from(body.keys, (key) => blockOfKey(index, key));
-  return { contextFeatures, request: requestOf(bundle.model, { contextFeatures, rows, blocks }) };
-}
+/** Candidates that the arrays have room for at first. */
+const ROOM_MIN = 512;
 
-/**
- * Features that read a column of the context. One that is an expression may read columns of both, so
- * that it counts as the candidates'.
- */
-function contextFeaturesOf(
-  features: EncodingBundle['manifest']['features'],
-  context: RawRow,
-): string[] {
-  return features.flatMap((feature) => {
-    const isExpression = feature.kind !== 'bag' && feature.expression !== undefined;
-    return !isExpression && Object.hasOwn(context, feature.column ?? feature.name)
-      ? [feature.name]
-      : [];
-  });
-}
+export class RequestEncoder {
+  readonly #bundle: EncodingBundle;
+  readonly #lookups: ReadonlyMap<string, ValueLookup>;
+  readonly #ofContext: readonly PlacedFeature[];
+  readonly #ofCandidates: readonly PlacedFeature[];
+  readonly #layout: ReturnType<typeof requestLayoutOf>;
+  #arrays: Arrays;
+  #room = ROOM_MIN;
 
-function encodedRows({ manifest, encoder }: EncodingBundle, body: RankingBody): EncodedRows {
-  const { taskColumns } = manifest;
-  const rows = encoder.allocate(body.keys.length);
-  for (const [candidate, key] of body.keys.entries()) {
-    const parts = taskColumns.length === 1 ? [key] : key.split(KEY_SEPARATOR);
-    if (parts.length !== taskColumns.length)
+  /** @param lookups of features whose texts are looked up as they are. */
+  constructor(
+    bundle: EncodingBundle,
+    contextFeatures: readonly string[],
+    lookups: ReadonlyMap<string, ValueLookup>,
+  ) {
+    this.#bundle = bundle;
+    this.#lookups = lookups;
+    this.#layout = requestLayoutOf(bundle.model.spec, contextFeatures);
+    const places = new Map(
+      [...this.#layout.ids, ...this.#layout.numbers].map((place) => [place.name, place]),
+    );
+    const placed = (side: 'context' | 'candidate'): PlacedFeature[] =>
+      bundle.encoder.features.flatMap((encoder) => {
+        const place = places.get(encoder.name);
+        return place?.side === side ? [{ encoder, firstPlace: place.firstPlace }] : [];
+      });
+    this.#ofContext = placed('context');
+    this.#ofCandidates = placed('candidate');
+    this.#arrays = this.#allocated();
+  }
+
+  /**
+   * The arrays are those of the next request, too.
+   *
+   * @param blocks of the candidates' adgroups.
+   * @throws RefusedRequest if a column is missing, or holds what `prepare` rejects.
+   */
+  encode(body: RankingBody, blocks: Int32Array): RankingRequest {
+    const { candidateCount, context } = body;
+    if (candidateCount > this.#room) {
+      this.#room = candidateCount;
+      this.#arrays = this.#allocated();
+    }
+    const request: RankingRequest = { ...this.#arrays, candidateCount, blocks };
+    if (candidateCount === 0) return request;
+    this.#demandKeyParts(body);
+    for (const { encoder, firstPlace } of this.#ofContext)
+      try {
+        const target = encoder.kind === 'number' ? request.contextNumbers : request.contextIds;
+        encoder.encode(encoder.pick(context, context), target, firstPlace);
+      } catch (error) {
+        throw refusedAt('context', error);
+      }
+    let rows: readonly RawRow[] | undefined;
+    for (const feature of this.#ofCandidates) {
+      const { column } = feature.encoder;
+      const values = column === null ? null : this.#columnOf(body, column);
+      if (values !== null) this.#encodeColumn(feature, values, request);
+      else this.#encodeRows(feature, (rows ??= this.#rowsOf(body)), request);
+    }
+    return request;
+  }
+
+  #allocated(): Arrays {
+    const { idCounts, numberCounts } = this.#layout;
+    return {
+      contextIds: new Int32Array(idCounts.context),
+      candidateIds: new Int32Array(this.#room * idCounts.candidate),
+      contextNumbers: new Float32Array(numberCounts.context),
+      candidateNumbers: new Float32Array(this.#room * numberCounts.candidate),
+    };
+  }
+
+  #demandKeyParts({ keyTexts }: RankingBody): void {
+    const { taskColumns } = this.#bundle.manifest;
+    if (taskColumns.length === 1) return;
+    for (const [candidate, key] of (keyTexts() ?? []).entries()) {
+      const count = key.split(KEY_SEPARATOR).length;
+      if (count === taskColumns.length) continue;
       throw new RefusedRequest({
         reason: 'wrong-value',
         what: 'the key of an adgroup has another number of columns',
         where: `candidate ${candidate}`,
         expected: `a list of ${taskColumns.length} values: ${taskColumns.join(', ')}`,
-        found: `${parts.length} values`,
+        found: `${count} values`,
       });
-    const ofKey = Object.fromEntries(taskColumns.map((name, place) => [name, parts[place]]));
-    const row = { ...ofKey, ...body.context, ...body.rowOf(candidate) };
-    try {
-      // Values that the encoder cannot compute come under the names of their features.
-      encoder.encodeInto(rows, candidate, row, row);
-    } catch (error) {
-      if (!(error instanceof QianmoError)) throw error;
-      throw refusedValue(error, `candidate ${candidate}`);
     }
   }
-  return rows;
-}
 
-interface SplitRows {
-  readonly contextFeatures: readonly string[];
-  readonly rows: EncodedRows;
-  readonly blocks: Int32Array;
-}
-
-/** Encoded rows of one context, taken apart into the context and the candidates. */
-export function requestOf(
-  { spec }: Pick<EncodingBundle['model'], 'spec'>,
-  { contextFeatures, rows, blocks }: SplitRows,
-): RankingRequest {
-  const { rowCount } = rows;
-  const layout = requestLayoutOf(spec, contextFeatures);
-  const { idCounts, numberCounts } = layout;
-  const request: RankingRequest = {
-    candidateCount: rowCount,
-    blocks,
-    contextIds: new Int32Array(idCounts.context),
-    candidateIds: new Int32Array(rowCount * idCounts.candidate),
-    contextNumbers: new Float32Array(numberCounts.context),
-    candidateNumbers: new Float32Array(rowCount * numberCounts.candidate),
-  };
-  const categoryCount = spec.categoryFeatures.length;
-  for (const [place, feature] of layout.ids.entries()) {
-    const isBag = place >= categoryCount;
-    const ids = isBag ? at(rows.bagIds, place - categoryCount) : at(rows.categoryIds, place);
-    if (feature.side === 'candidate')
-      spread(ids, request.candidateIds, feature, idCounts.candidate);
-    else request.contextIds.set(firstOf(ids, feature), feature.firstPlace);
+  /** The candidates' column; columns of the adgroup's key need not be there. Null if there is none. */
+  #columnOf({ features, adgroups, keyTexts }: RankingBody, name: string): CandidateColumn | null {
+    const given = features.get(name);
+    const { taskColumns } = this.#bundle.manifest;
+    const place = taskColumns.indexOf(name);
+    if (place < 0) return given ?? null;
+    if (given !== undefined && given.form !== 'values') return given;
+    if (given === undefined && taskColumns.length === 1) return adgroups;
+    const keys = keyTexts();
+    if (keys === null) return given ?? null;
+    const parts = keys.map((key) =>
+      taskColumns.length === 1 ? key : at(key.split(KEY_SEPARATOR), place),
+    );
+    if (given === undefined) return { form: 'values', values: parts };
+    const values = given.values.map((value, candidate) =>
+      value === undefined ? parts[candidate] : value,
+    );
+    return { form: 'values', values };
   }
-  for (const [place, feature] of layout.numbers.entries()) {
-    const numbers = at(rows.numbers, place);
-    if (feature.side === 'candidate')
-      spread(numbers, request.candidateNumbers, feature, numberCounts.candidate);
-    else request.contextNumbers.set(firstOf(numbers, feature), feature.firstPlace);
+
+  #encodeColumn(feature: PlacedFeature, column: CandidateColumn, request: RankingRequest): void {
+    const { encoder } = feature;
+    const { candidateCount: count } = request;
+    const places = this.#placesOf(feature, request);
+    const lookup = this.#lookups.get(encoder.name);
+    if (lookup !== undefined && column.form === 'texts' && isOfIds(places)) {
+      lookup(column, count, places);
+      return;
+    }
+    const values = valuesOf(column);
+    if (values === null) throw needsTexts(encoder);
+    const { target, first, stride } = places;
+    let candidate = 0;
+    try {
+      for (; candidate < count; candidate += 1) {
+        const value = values[candidate];
+        // Without a value, what an empty row gives says so.
+        const picked = value === undefined ? encoder.pick({}, {}) : value;
+        encoder.encode(picked, target, first + candidate * stride);
+      }
+    } catch (error) {
+      throw refusedAt(`candidate ${candidate}`, error);
+    }
   }
-  return request;
+
+  /** A feature that an expression computes, or whose column no candidate has. */
+  #encodeRows(feature: PlacedFeature, rows: readonly RawRow[], request: RankingRequest): void {
+    const { encoder } = feature;
+    const { target, first, stride } = this.#placesOf(feature, request);
+    for (const [candidate, row] of rows.entries())
+      try {
+        encoder.encode(encoder.pick(row, row), target, first + candidate * stride);
+      } catch (error) {
+        throw refusedAt(`candidate ${candidate}`, error);
+      }
+  }
+
+  #placesOf(
+    { encoder, firstPlace: first }: PlacedFeature,
+    { candidateIds, candidateNumbers }: RankingRequest,
+  ): Places<Int32Array | Float32Array> {
+    const { idCounts, numberCounts } = this.#layout;
+    return encoder.kind === 'number'
+      ? { target: candidateNumbers, first, stride: numberCounts.candidate }
+      : { target: candidateIds, first, stride: idCounts.candidate };
+  }
+
+  /** Whole rows, as `prepare` reads them. */
+  #rowsOf(body: RankingBody): readonly RawRow[] {
+    const { context, candidateCount, features } = body;
+    const { taskColumns } = this.#bundle.manifest;
+    const names = new Set([...taskColumns, ...features.keys()]);
+    const columns = [...names].flatMap((name) => {
+      const column = this.#columnOf(body, name);
+      const values = column === null ? null : valuesOf(column);
+      return values === null ? [] : [[name, values] as const];
+    });
+    return Array.from({ length: candidateCount }, (_, candidate) => ({
+      ...context,
+      ...Object.fromEntries(columns.map(([name, values]) => [name, values[candidate]])),
+    }));
+  }
 }
 
-/** The values of the first row; none if there is no row. */
-function firstOf<Values extends Int32Array | Float32Array>(
-  values: Values,
-  { placeCount }: FeaturePlace,
-): Values {
-  return values.subarray(0, placeCount) as Values;
+function isOfIds(places: Places<Int32Array | Float32Array>): places is Places {
+  return places.target instanceof Int32Array;
 }
 
-function spread(
-  values: Int32Array | Float32Array,
-  target: Int32Array | Float32Array,
-  { firstPlace, placeCount }: FeaturePlace,
-  stride: number,
-): void {
-  const rowCount = values.length / placeCount;
-  for (let row = 0; row < rowCount; row += 1)
-    for (let place = 0; place < placeCount; place += 1)
-      target[row * stride + firstPlace + place] = values[row * placeCount + place] ?? NaN;
+function refusedAt(where: string, error: unknown): unknown {
+  return error instanceof QianmoError ? refusedValue(error, where) : error;
+}
+
+function needsTexts({ name }: FeatureEncoder): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'wrong-value',
+    what: `the feature "${name}" reads the key of the adgroup, of which the request has a hash`,
+    where: 'columns.adgroup',
+    cure: 'send the keys as texts, or the column of the feature beside the hashes',
+  });
 }

@@ -6,29 +6,53 @@
  */
 
 import { z } from 'zod';
-import { describeIssues } from '../../../shared/config/config-issues.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
+import {
+  columnOfTexts,
+  type CandidateColumn,
+  type HashesColumn,
+  type TextsColumn,
+} from '../columns/candidate-column.js';
+import { jsonOf, parsedBy } from './json-body.js';
 import { RefusedRequest } from './refused-request.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, LIST_LENGTH_MAX, TEXT_LENGTH_MAX } from './server-limits.js';
 
 /** Joins the columns of an adgroup's key. */
 export const KEY_SEPARATOR = '\u001f';
-const FAULTS_SHOWN_MAX = 5;
 const BID_MAX = 1e12;
 
-/** What both forms come to. Lists have an element for each candidate. */
+/** Lists that an answer may have, in their order there; `/v1/score` has no `order` and no `values`. */
+export const ANSWER_FIELDS = [
+  'order',
+  'values',
+  'scores',
+  'probabilities',
+  'expected',
+  'blocks',
+  'segments',
+  'evidence',
+] as const;
+
+export type AnswerField = (typeof ANSWER_FIELDS)[number];
+
+/** What all forms come to. Columns and lists have an element for each candidate. */
 export interface RankingBody {
   readonly context: RawRow;
+  readonly candidateCount: number;
+  /** Keys of the candidates' adgroups, or their hashes. */
+  readonly adgroups: TextsColumn | HashesColumn;
+  /** The keys; null where there are hashes in their place. */
+  readonly keyTexts: () => readonly string[] | null;
   /** Columns that a candidate has, at least one of them. */
-  readonly candidateColumns: readonly string[];
-  readonly keys: readonly string[];
-  readonly bids: readonly number[];
-  readonly pacings: readonly number[];
-  /** The columns of one candidate. */
-  readonly rowOf: (candidate: number) => RawRow;
+  readonly features: ReadonlyMap<string, CandidateColumn>;
+  /** Null where all are 1. */
+  readonly bids: ArrayLike<number> | null;
+  readonly pacings: ArrayLike<number> | null;
   readonly squash: number;
   readonly reserve: number;
   readonly seed: number | null;
+  /** The lists that are asked for; null asks for all. */
+  readonly fields: readonly AnswerField[] | null;
 }
 
 const VALUE = `expected a text of at most ${TEXT_LENGTH_MAX} characters, a number, true, false, null or a list of at most ${LIST_LENGTH_MAX} of them`;
@@ -97,6 +121,7 @@ const common = {
   reserve: z.number().nonnegative().max(BID_MAX).default(0),
   /** Breaks ties. */
   seed: z.int().min(0).max(0xffffffff).optional(),
+  fields: z.array(z.enum(ANSWER_FIELDS)).max(ANSWER_FIELDS.length).optional(),
 };
 
 const ObjectsSchema = z.strictObject({
@@ -131,68 +156,74 @@ export function parseRankingBody(bytes: Uint8Array): RankingBody {
   return 'columns' in content ? ofColumns(content) : ofObjects(content);
 }
 
-function jsonOf(bytes: Uint8Array): unknown {
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new RefusedRequest({
-      reason: 'malformed',
-      what: 'the body is not JSON in UTF-8',
-      found: error instanceof Error ? error.message : undefined,
-      cure: 'send the body that a JSON library writes',
-    });
-  }
+interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve'> {
+  readonly seed?: number | undefined;
+  readonly fields?: readonly AnswerField[] | undefined;
 }
 
-function parsedBy<Schema extends z.ZodType>(schema: Schema, content: unknown): z.output<Schema> {
-  const parsed = schema.safeParse(content);
-  if (parsed.success) return parsed.data;
-  const faults = describeIssues(parsed.error.issues.slice(0, FAULTS_SHOWN_MAX), content, schema);
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'the body has fields that are wrong, missing or unknown',
-    found: faults.slice(0, FAULTS_SHOWN_MAX).join('; '),
-    cure: 'correct the fields named above; infra/docs/serving.md lists them',
-  });
+function commonOf({ context, squash, reserve, seed, fields }: CommonFields) {
+  return { context, squash, reserve, seed: seed ?? null, fields: fields ?? null };
+}
+
+function ofKeys(
+  keys: readonly string[],
+): Pick<RankingBody, 'candidateCount' | 'adgroups' | 'keyTexts'> {
+  return {
+    candidateCount: keys.length,
+    adgroups: columnOfTexts(keys),
+    keyTexts: () => keys,
+  };
 }
 
 function ofObjects(content: unknown): RankingBody {
-  const { context, candidates, squash, reserve, seed } = parsedBy(ObjectsSchema, content);
-  const names = new Set<string>();
-  for (const { features } of candidates) for (const name of Object.keys(features)) names.add(name);
+  const { candidates, ...common } = parsedBy(ObjectsSchema, content);
+  const columns = new Map<string, unknown[]>();
+  for (const [candidate, { features }] of candidates.entries())
+    for (const [name, value] of Object.entries(features)) {
+      let column = columns.get(name);
+      if (column === undefined) {
+        column = new Array<unknown>(candidates.length).fill(undefined);
+        columns.set(name, column);
+      }
+      column[candidate] = value;
+    }
   return {
-    ...{ context, squash, reserve, seed: seed ?? null },
-    candidateColumns: [...names],
-    keys: candidates.map((each) => each.adgroup),
+    ...commonOf(common),
+    ...ofKeys(candidates.map((each) => each.adgroup)),
+    features: new Map([...columns].map(([name, values]) => [name, { form: 'values', values }])),
     bids: candidates.map((each) => each.bid),
     pacings: candidates.map((each) => each.pacing),
-    rowOf: (candidate) => candidates[candidate]?.features ?? {},
   };
 }
 
 function ofColumns(content: unknown): RankingBody {
-  const { context, columns, squash, reserve, seed } = parsedBy(ColumnsSchema, content);
+  const { columns, ...common } = parsedBy(ColumnsSchema, content);
   const { adgroup: keys, features, bid: bids, pacing: pacings } = columns;
   const lists = Object.entries(features);
-  const sized: readonly (readonly [string, readonly unknown[] | undefined])[] = [
-    ...lists.map(([name, list]) => [`features.${name}`, list] as const),
-    ...[['bid', bids] as const, ['pacing', pacings] as const],
-  ];
-  const uneven = sized.find(([, list]) => list !== undefined && list.length !== keys.length);
-  if (uneven !== undefined)
-    throw new RefusedRequest({
-      reason: 'wrong-value',
-      what: 'the columns of the candidates have different lengths',
-      where: `columns.${uneven[0]}`,
-      expected: `${keys.length} values, as many as adgroups`,
-      found: `${uneven[1]?.length} values`,
-    });
-  const ones = (): number[] => keys.map(() => 1);
+  demandSameLengths(keys.length, [
+    ...lists.map(([name, list]) => [`features.${name}`, list.length] as const),
+    ...[['bid', bids?.length] as const, ['pacing', pacings?.length] as const],
+  ]);
   return {
-    ...{ context, squash, reserve, seed: seed ?? null },
-    candidateColumns: lists.map(([name]) => name),
-    ...{ keys, bids: bids ?? ones(), pacings: pacings ?? ones() },
-    rowOf: (candidate) => Object.fromEntries(lists.map(([name, list]) => [name, list[candidate]])),
+    ...commonOf(common),
+    ...ofKeys(keys),
+    features: new Map(lists.map(([name, values]) => [name, { form: 'values', values }])),
+    ...{ bids: bids ?? null, pacings: pacings ?? null },
   };
+}
+
+/** @param lengths of columns by name; undefined for one that is not there. */
+function demandSameLengths(
+  candidateCount: number,
+  lengths: readonly (readonly [name: string, length: number | undefined])[],
+): void {
+  const uneven = lengths.find(([, length]) => length !== undefined && length !== candidateCount);
+  if (uneven === undefined) return;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'the columns of the candidates have different lengths',
+    where: `columns.${uneven[0]}`,
+    expected: `${candidateCount} values, as many as adgroups`,
+    found: `${uneven[1]} values`,
+  });
 }

@@ -2,6 +2,7 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
 import { kernelCoverage, KernelScorer, loadScoringAddon } from '../kernel-scorer.js';
 import type { RankingRequest } from '../ranking-request.js';
 import { ReferenceScorer } from '../reference-scorer.js';
@@ -18,6 +19,7 @@ export interface ScorerChoice {
   readonly reason: string | null;
   /** @param contextFeatures the features that a request has once. */
   scorerOf(model: RankingModel, contextFeatures: readonly string[]): Scorer;
+  readonly lookups: TextLookups;
 }
 
 /** @param addonPath where `qianmo setup` puts the compiled kernel. */
@@ -31,12 +33,14 @@ export function chosenScorer(addonPath: string): ScorerChoice {
       name: 'typescript',
       reason: `${error.report.what}: run \`qianmo setup\` to compile it`,
       scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
+      lookups: plainLookups,
     };
   }
   return {
     name: `kernel ${addon.kernels()[0] ?? 'portable'}`,
     reason: null,
     scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
+    lookups: plainLookups,
   };
 }
 

@@ -1,52 +1,43 @@
 /** A bundle as a server ranks with it: read, self-checked, with a scorer for each set of context features. */
 
-import { at, float32At, float64At, int32At, uint32At } from '../../../shared/base/arrays.js';
+import { float32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { sigmoid } from '../../../shared/base/logistic.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
-import { UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { encodedRequestOf, requestOf } from './encoded-request.js';
+import type { KeyLookup, ValueLookup } from '../columns/text-lookup.js';
+import { valueLookupsOf } from '../columns/value-lookups.js';
+import { requestOfRows } from '../request-of-rows.js';
+import { RequestEncoder } from './encoded-request.js';
+import { Estimator, type Estimates } from './estimates.js';
 import type { RankingBody } from './ranking-body.js';
+import { RefusedRequest } from './refused-request.js';
 import { demandCovered, type Scorer, type ScorerChoice } from './scorer-choice.js';
 
 /** The largest difference from a self-check logit, relative to it beyond 1. */
 const SELF_CHECK_TOLERANCE = 1e-5;
-/** The requests of a client have one set of context features, so few are met. */
-const SCORERS_MAX = 8;
-
-/** What the bundle says of the candidates: lists with an element for each. */
-export interface Estimates {
-  /** The output of the scorer. */
-  readonly scores: number[];
-  /** Null where the adgroup's label is a value. */
-  readonly probabilities: (number | null)[];
-  /** What a bid is multiplied by: the probability, or the expected value. */
-  readonly expected: number[];
-  /** 0 for an unknown adgroup. */
-  readonly blocks: number[];
-  readonly segments: (string | null)[];
-  /** The support rows that the block rests on, and their sums. */
-  readonly evidence: {
-    readonly supportRows: number[];
-    readonly clicks: number[];
-    readonly impressions: number[];
-  };
-}
+/** Sets of context features; the requests of a client have one, so few are met. */
+const SIDES_MAX = 8;
 
 export class ServedBundle {
   readonly digest: string;
   readonly loaded: LoadedBundle;
   readonly choice: ScorerChoice;
-  readonly #scorers = new LruCache<string, Scorer>({ countMax: SCORERS_MAX });
+  readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
+  readonly #keys: KeyLookup;
+  readonly #values: ReadonlyMap<string, ValueLookup>;
+  readonly #estimator: Estimator;
 
-  private constructor(digest: string, loaded: LoadedBundle, choice: ScorerChoice) {
+  /** A bundle that nobody has checked. */
+  constructor(digest: string, loaded: LoadedBundle, choice: ScorerChoice) {
     this.digest = digest;
     this.loaded = loaded;
     this.choice = choice;
+    this.#keys = choice.lookups.ofKeys(loaded.index);
+    this.#values = valueLookupsOf(loaded.encoder, choice.lookups);
+    this.#estimator = new Estimator(loaded);
   }
 
   /**
@@ -71,10 +62,7 @@ export class ServedBundle {
   #selfCheck(where: string): void {
     const { blocks, rows, logits } = this.loaded.selfCheck;
     const found = new Float32Array(blocks.length);
-    this.#scorerOf([]).score(
-      requestOf(this.loaded.model, { contextFeatures: [], rows, blocks }),
-      found,
-    );
+    this.#scorerOf([]).score(requestOfRows(this.loaded.model.spec, rows, blocks), found);
     for (let row = 0; row < found.length; row += 1) {
       const expected = float32At(logits, row);
       const difference = Math.abs(float32At(found, row) - expected);
@@ -92,45 +80,76 @@ export class ServedBundle {
   }
 
   #scorerOf(contextFeatures: readonly string[]): Scorer {
-    const key = JSON.stringify(contextFeatures);
-    const known = this.#scorers.get(key);
-    if (known !== undefined) return known;
-    const scorer = this.choice.scorerOf(this.loaded.model, contextFeatures);
-    this.#scorers.put(key, scorer);
-    return scorer;
+    return this.choice.scorerOf(this.loaded.model, contextFeatures);
   }
 
-  /** @throws RefusedRequest if the request does not fit the bundle. */
+  /**
+   * What the bundle says of the candidates of a request; its arrays are those of the next one, too.
+   *
+   * @throws RefusedRequest if the request does not fit the bundle.
+   */
   estimates(body: RankingBody): Estimates {
-    const { contextFeatures, request } = encodedRequestOf(this.loaded, body);
-    const logits = new Float32Array(request.candidateCount);
-    this.#scorerOf(contextFeatures).score(request, logits);
-    const estimates: Estimates = {
-      ...{ scores: Array.from(logits), probabilities: [], expected: [], segments: [] },
-      blocks: Array.from(request.blocks),
-      evidence: { supportRows: [], clicks: [], impressions: [] },
-    };
-    for (let candidate = 0; candidate < logits.length; candidate += 1)
-      this.#add(estimates, float32At(logits, candidate), int32At(request.blocks, candidate));
+    const { adgroups } = body;
+    const estimates = this.#estimator.begin(body.candidateCount);
+    const { blocks, hashes } = estimates;
+    if (adgroups.form === 'texts') this.#keys.ofTexts(adgroups, blocks, hashes);
+    else {
+      if (this.loaded.index.seed !== 0) throw seededKeys();
+      this.#keys.ofHashes(adgroups, blocks);
+      hashes.set(adgroups.words);
+    }
+    const { encoder, scorer } = this.#sideOf(body);
+    scorer.score(encoder.encode(body, blocks), estimates.scores);
+    this.#estimator.complete(estimates);
     return estimates;
   }
 
-  #add(estimates: Estimates, score: number, block: number): void {
-    const { manifest, model, labels, calibrations } = this.loaded;
-    const { slope, offset } = at(manifest.calibrations, int32At(calibrations, block));
-    const label = at(manifest.labels, int32At(labels, block));
-    const calibrated = slope * score + offset;
-    const isProbability = label.loss === 'binary';
-    const expected = isProbability
-      ? sigmoid(calibrated)
-      : label.mean + label.deviation * calibrated;
-    estimates.expected.push(expected);
-    estimates.probabilities.push(isProbability ? expected : null);
-    estimates.segments.push(block === UNKNOWN_BLOCK ? null : label.segment);
-    const { supportRowCounts, clicks, impressions } = model.blocks.evidence;
-    const { evidence } = estimates;
-    evidence.supportRows.push(uint32At(supportRowCounts, block));
-    evidence.clicks.push(float64At(clicks, block));
-    evidence.impressions.push(float64At(impressions, block));
+  /** What encodes and scores requests with these columns in the context. */
+  #sideOf(body: RankingBody): EncodedSide {
+    demandEachColumnOnce(body, this.loaded.manifest.taskColumns);
+    const { context } = body;
+    const features = this.loaded.encoder.features;
+    let key = '';
+    for (const { column } of features)
+      key += column !== null && Object.hasOwn(context, column) ? 'c' : '-';
+    const known = this.#sides.get(key);
+    if (known !== undefined) return known;
+    const names = features.flatMap(({ name }, place) => (key[place] === 'c' ? [name] : []));
+    const side = {
+      encoder: new RequestEncoder(this.loaded, names, this.#values),
+      scorer: this.#scorerOf(names),
+    };
+    this.#sides.put(key, side);
+    return side;
   }
+}
+
+interface EncodedSide {
+  readonly encoder: RequestEncoder;
+  readonly scorer: Scorer;
+}
+
+function demandEachColumnOnce(
+  { context, features }: RankingBody,
+  taskColumns: readonly string[],
+): void {
+  const twice = Object.keys(context).find(
+    (name) => features.has(name) || taskColumns.includes(name),
+  );
+  if (twice === undefined) return;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: `the context has a column that the candidates have: "${twice}"`,
+    where: `context.${twice}`,
+    cure: 'give each column once: to the context or to the candidates',
+  });
+}
+
+function seededKeys(): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'the bundle in use cannot be asked by hashes of keys: two of its keys have the same one',
+    where: 'columns.adgroup',
+    cure: 'send the keys as texts',
+  });
 }

@@ -25,7 +25,7 @@ import type { EncodedRows } from '../../../../shared/features/encoded-rows.js';
 import type { TaskRows, TaskStore } from '../../../../shared/tasks/task-store.js';
 import { kernelCoverage } from '../../../../worker/serving/kernel-scorer.js';
 import { ReferenceScorer } from '../../../../worker/serving/reference-scorer.js';
-import { requestOf } from '../../../../worker/serving/server/encoded-request.js';
+import { requestOfRows } from '../../../../worker/serving/request-of-rows.js';
 import type { RawRows } from './raw-rows.js';
 
 /** Rows of one request. */
@@ -159,7 +159,7 @@ function referenceLogits(
     const block = blockOfKey(index, at(store.tasks, task.taskIndex).key);
     const blocks = new Int32Array(rows.rowCount).fill(block);
     const logits = new Float32Array(rows.rowCount);
-    scorer.score(requestOf(model, { contextFeatures: [], rows, blocks }), logits);
+    scorer.score(requestOfRows(model.spec, rows, blocks), logits);
     return logits;
   });
 }

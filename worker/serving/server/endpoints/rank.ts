@@ -1,6 +1,6 @@
 /** `POST /v1/rank`: candidates in the order of their value. */
 
-import { rankAnswer } from '../answers.js';
+import { rankAnswer, selected } from '../answers.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import { parseRankingBody } from '../ranking-body.js';
 
@@ -8,5 +8,8 @@ export const rankEndpoint: Endpoint = {
   method: 'POST',
   path: '/v1/rank',
   mediaTypes: [JSON_TYPE],
-  answer: ({ bundle, body }) => jsonAnswer(rankAnswer(bundle, parseRankingBody(body))),
+  answer: ({ bundle, body }) => {
+    const parsed = parseRankingBody(body);
+    return jsonAnswer(selected(rankAnswer(bundle, parsed), parsed.fields));
+  },
 };

@@ -1,6 +1,6 @@
 /** `POST /v1/score`: what the bundle says of candidates, in no order. */
 
-import { scoreAnswer } from '../answers.js';
+import { scoreAnswer, selected } from '../answers.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import { parseRankingBody } from '../ranking-body.js';
 
@@ -8,5 +8,8 @@ export const scoreEndpoint: Endpoint = {
   method: 'POST',
   path: '/v1/score',
   mediaTypes: [JSON_TYPE],
-  answer: ({ bundle, body }) => jsonAnswer(scoreAnswer(bundle, parseRankingBody(body))),
+  answer: ({ bundle, body }) => {
+    const parsed = parseRankingBody(body);
+    return jsonAnswer(selected(scoreAnswer(bundle, parsed), parsed.fields));
+  },
 };

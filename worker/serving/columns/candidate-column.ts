@@ -1,0 +1,94 @@
+/** A column of a request's candidates, in one of the forms that bodies have. */
+
+import { numberAt, uint32At } from '../../../shared/base/arrays.js';
+
+/** Values as JSON holds them; undefined where a candidate lacks the column. */
+interface ValuesColumn {
+  readonly form: 'values';
+  readonly values: readonly unknown[];
+}
+
+/** Texts in UTF-8, where they lie in a body. */
+export interface TextsColumn {
+  readonly form: 'texts';
+  readonly bytes: Uint8Array;
+  /** `[count, 2]`: where each text begins and ends; `NULL_START` begins an empty value. */
+  readonly spans: Uint32Array;
+}
+
+/** NaN is an empty value. */
+interface NumbersColumn {
+  readonly form: 'numbers';
+  readonly numbers: Float64Array | Float32Array | Int32Array;
+}
+
+/** Hashes of texts (`key-hash.ts`) under seed 0 in place of the texts. */
+export interface HashesColumn {
+  readonly form: 'hashes';
+  /** `[count, 2]`: low and high word. */
+  readonly words: Uint32Array;
+}
+
+export type CandidateColumn = ValuesColumn | TextsColumn | NumbersColumn | HashesColumn;
+
+export const NULL_START = 0xffffffff;
+
+/** The value of each candidate as JSON holds it; null if there are hashes in place of texts. */
+export function valuesOf(column: CandidateColumn): readonly unknown[] | null {
+  switch (column.form) {
+    case 'values':
+      return column.values;
+    case 'texts':
+      return textsOf(column);
+    case 'numbers':
+      return Array.from(column.numbers, (value) => (Number.isNaN(value) ? null : value));
+    case 'hashes':
+      return null;
+  }
+}
+
+function textsOf({ bytes, spans }: TextsColumn): readonly (string | null)[] {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return Array.from({ length: spans.length / 2 }, (_, candidate) => {
+    const start = uint32At(spans, 2 * candidate);
+    const end = uint32At(spans, 2 * candidate + 1);
+    return start === NULL_START ? null : buffer.toString('utf8', start, end);
+  });
+}
+
+export function lengthOf(column: CandidateColumn): number {
+  switch (column.form) {
+    case 'values':
+      return column.values.length;
+    case 'texts':
+      return column.spans.length / 2;
+    case 'numbers':
+      return column.numbers.length;
+    case 'hashes':
+      return column.words.length / 2;
+  }
+}
+
+export function columnOfTexts(texts: readonly string[]): TextsColumn {
+  const spans = new Uint32Array(2 * texts.length);
+  let byteCount = 0;
+  for (const text of texts) byteCount += Buffer.byteLength(text);
+  const bytes = Buffer.allocUnsafe(byteCount);
+  let end = 0;
+  for (const [place, text] of texts.entries()) {
+    spans[2 * place] = end;
+    end += bytes.write(text, end);
+    spans[2 * place + 1] = end;
+  }
+  return { form: 'texts', bytes, spans };
+}
+
+/** Whether two texts of a column are the same, byte by byte. */
+export function isSameText({ bytes, spans }: TextsColumn, first: number, second: number): boolean {
+  const [a, b] = [numberAt(spans, 2 * first), numberAt(spans, 2 * second)];
+  const length = numberAt(spans, 2 * first + 1) - a;
+  if (numberAt(spans, 2 * second + 1) - b !== length) return false;
+  for (let place = 0; place < length; place += 1)
+    if (bytes[a + place] !== bytes[b + place]) return false;
+  return true;
+}
