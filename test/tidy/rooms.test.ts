@@ -85,6 +85,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
   worker: [
     'worker/serving/evidence',
     'worker/serving/exploration',
+    'worker/serving/columns',
     'worker/serving',
     'worker/serving/server',
     'worker/serving/server/endpoints',
