@@ -17,6 +17,7 @@ const KEPT: Readonly<Record<string, string>> = {
     'the writer of the log, for serving',
   'shared/queue/memory-job-queue.ts MemoryJobQueue': 'the queue without Redis, for simulations',
   'shared/storage/memory-object-store.ts MemoryObjectStore': 'the store without S3',
+  'shared/bundle/key-index.ts blockOfKey': 'one key, where tests ask for its block',
   'shared/bundle/adapted-block.ts adaptedTaskOf': 'blocks for the captured graph, for serving',
   'shared/events/event-lines.ts EVENT_KINDS': 'tests go over every kind of event',
   'shared/features/expressions/bind-expression.ts FUNCTION_NAMES': 'the page lists every function',

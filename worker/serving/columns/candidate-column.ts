@@ -56,19 +56,6 @@ function textsOf({ bytes, spans }: TextsColumn): readonly (string | null)[] {
   });
 }
 
-export function lengthOf(column: CandidateColumn): number {
-  switch (column.form) {
-    case 'values':
-      return column.values.length;
-    case 'texts':
-      return column.spans.length / 2;
-    case 'numbers':
-      return column.numbers.length;
-    case 'hashes':
-      return column.words.length / 2;
-  }
-}
-
 export function columnOfTexts(texts: readonly string[]): TextsColumn {
   const spans = new Uint32Array(2 * texts.length);
   let byteCount = 0;

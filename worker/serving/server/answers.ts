@@ -13,7 +13,7 @@ import { firstRepeated } from './same-adgroups.js';
 import type { ServedBundle } from './served-bundle.js';
 
 /** Candidates that are ranked. Its arrays are those of the next request, too. */
-export interface Ranking {
+interface Ranking {
   readonly estimates: Estimates;
   /** Places of candidates in the request, the most valuable first; those below the reserve are left out. */
   readonly order: Int32Array;
@@ -23,7 +23,7 @@ export interface Ranking {
 }
 
 /** @throws RefusedRequest if an adgroup comes twice, which would show it twice. */
-export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
+function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const estimates = bundle.estimates(body);
   demandDifferent(estimates, body);
   const { candidateCount } = body;

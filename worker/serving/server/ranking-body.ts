@@ -22,7 +22,7 @@ export const KEY_SEPARATOR = '\u001f';
 const BID_MAX = 1e12;
 
 /** Lists that an answer may have, in their order there; `/v1/score` has no `order` and no `values`. */
-export const ANSWER_FIELDS = [
+const ANSWER_FIELDS = [
   'order',
   'values',
   'scores',
