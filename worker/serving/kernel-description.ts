@@ -115,6 +115,7 @@ class DescriptionWriter {
     for (const name of ['numbers.factors', 'numbers.linear'])
       if (this.#model.dense.has(name)) this.#dense(name);
       else this.#add(NONE);
+    this.#add(this.#partOf('numbers.factors'), this.#partOf('numbers.linear'));
   }
 
   #blocks(): void {

@@ -148,10 +148,10 @@ export class ReferenceScorer {
     }
     const numbers = side === 'context' ? request.contextNumbers : request.candidateNumbers;
     const value = at(numbers, rowOf(layout.numberCounts));
-    const factors = width === 0 ? [] : denseOf(this.#model, 'numbers.factors');
+    const factors = width === 0 ? [] : this.#variable('numbers.factors', block);
     for (let k = 0; k < width; k += 1)
       vector[k] = value * (factors[field.number * width + k] ?? NaN);
-    return hasLinear ? value * at(denseOf(this.#model, 'numbers.linear'), field.number) : 0;
+    return hasLinear ? value * at(this.#variable('numbers.linear', block), field.number) : 0;
   }
 
   #pairTerm(): number {

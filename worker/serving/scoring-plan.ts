@@ -22,7 +22,13 @@ export type ScoredField =
       readonly place: FeaturePlace;
       readonly isBag: boolean;
     }
-  | { readonly source: 'number'; readonly number: number; readonly place: FeaturePlace }
+  | {
+      readonly source: 'number';
+      readonly number: number;
+      readonly place: FeaturePlace;
+      /** Whether the weights of numbers are in the personal block. */
+      readonly isPersonal: boolean;
+    }
   | { readonly source: 'block'; readonly name: string; readonly hasLinear: boolean };
 
 /** Products of field vectors, in the order of the weights that read them. */
@@ -95,14 +101,15 @@ export function scoringPlanOf(
   };
 }
 
-function reasonAgainst({ kind, variables }: ModelSpec): string | null {
-  if (TERMS[kind] === undefined) return `the model ${kind} is not built in`;
-  const isPersonal = (named: string): boolean =>
-    variables.some(({ name, block }) => block === 'personal' && name.startsWith(named));
-  if (isPersonal('numbers.'))
-    return 'the personal block numbers is read by the captured graph alone';
-  if (isPersonal('cross')) return 'personal cross layers are read by the captured graph alone';
+function reasonAgainst(spec: ModelSpec): string | null {
+  if (TERMS[spec.kind] === undefined) return `the model ${spec.kind} is not built in`;
+  if (isPersonal(spec, 'cross'))
+    return 'personal cross layers are read by the captured graph alone';
   return null;
+}
+
+function isPersonal({ variables }: ModelSpec, prefix: string): boolean {
+  return variables.some(({ name, block }) => block === 'personal' && name.startsWith(prefix));
 }
 
 function fieldsOf(spec: ModelSpec, { ids, numbers }: RequestLayout): ScoredField[] {
@@ -115,7 +122,10 @@ function fieldsOf(spec: ModelSpec, { ids, numbers }: RequestLayout): ScoredField
         ? { source: 'block', name: GENERATED_BLOCK, hasLinear: spec.hasLinear }
         : { source: 'ids', table, place, isBag: table >= spec.categoryFeatures.length },
     ),
-    ...numbers.map((place, number): ScoredField => ({ source: 'number', number, place })),
+    ...numbers.map((place, number): ScoredField => ({
+      ...{ source: 'number', number, place },
+      isPersonal: isPersonal(spec, 'numbers.'),
+    })),
     ...(spec.hasAdgroupEmbedding
       ? [{ source: 'block', name: 'adgroupEmbedding', hasLinear: false } as const]
       : []),
@@ -226,5 +236,6 @@ export function tablesOf({ spec, tables }: Pick<RankingModel, 'spec' | 'tables'>
 /** Whether a field is the same for all candidates of a request. */
 export function isOfContext({ fields }: ScoringPlan, field: number): boolean {
   const found = at(fields, field);
-  return found.source !== 'block' && found.place.side === 'context';
+  if (found.source === 'block' || (found.source === 'number' && found.isPersonal)) return false;
+  return found.place.side === 'context';
 }

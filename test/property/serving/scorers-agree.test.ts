@@ -10,11 +10,10 @@ import {
 } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
-import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
-import { RowScorer } from '../../../worker/compute/scoring/row-scorer.js';
+import { GraphScorer } from '../../../worker/serving/graph/graph-scorer.js';
 import {
   KernelScorer,
   kernelCoverage,
@@ -25,7 +24,6 @@ import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
 import {
   randomRankingCase,
   randomRequest,
-  rowOf,
   type RankingCase,
 } from '../../fixtures/serving/random-ranking-model.js';
 
@@ -96,14 +94,10 @@ describe.each(KINDS)('%s', (kind) => {
   test('the captured graph agrees with plain TypeScript', () => {
     for (const [index, drawn] of [...casesOf(kind, GRAPH_CASES_PER_KIND)].entries()) {
       const request = randomRequest(randomStream(index, 'request', kind), drawn, 12);
-      const { spec, shift, dense, tables } = drawn.model;
-      const scorer = new RowScorer(engine, { spec, shift, dense, tables });
-      const rows = Array.from({ length: request.candidateCount }, (_, candidate) => ({
-        adapted: adaptedTaskOf(drawn.model, at(request.blocks, candidate)),
-        rows: rowOf(drawn, request, candidate),
-      }));
-      const logits = Float32Array.from(scorer.score(rows), (own) => at(own, 0));
-      scorer.dispose();
+      const scorer = new GraphScorer(engine, drawn.model, drawn.contextFeatures);
+      const logits = new Float32Array(request.candidateCount);
+      scorer.score(request, logits);
+      scorer.release();
       expectEqual(logits, referenceLogits(drawn, request), drawn);
     }
   });

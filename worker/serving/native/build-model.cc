@@ -111,7 +111,7 @@ void BuiltModel::readFields() {
                                         : (isNumber ? model_.candidateNumberCount : model_.candidateIdCount);
     demand(field.firstPlace + field.placeCount <= end, "a feature lies beyond the request");
     if (isNumber) {
-      const int32_t number = count(WIDTH_MAX);
+      const int32_t number = field.number = count(WIDTH_MAX);
       const Array* factors = array();
       const Array* linear = array();
       if (model_.width > 0) {
@@ -122,6 +122,12 @@ void BuiltModel::readFields() {
         demand(linear != nullptr && linear->count > size_t(number), "no linear weights");
         field.linear = static_cast<const float*>(linear->data)[number];
       }
+      field.factorsPart = word();
+      field.linearPart = word();
+      if (field.factorsPart >= 0) holds(field.factorsPart, size_t(number + 1) * model_.width);
+      if (field.linearPart >= 0) holds(field.linearPart, size_t(number + 1));
+      field.readsContext = field.isContext;
+      if (field.factorsPart >= 0 || field.linearPart >= 0) field.isContext = 0;
       continue;
     }
     const Array* table = array();
@@ -136,6 +142,11 @@ const Part* BuiltModel::part(int32_t index, size_t count) const {
   demand(index >= 0 && size_t(index) < parts_.size(), "there is no such part");
   demand(size_t(parts_[index].count) == count, "a part has another number of values");
   return &parts_[index];
+}
+
+void BuiltModel::holds(int32_t index, size_t count) const {
+  demand(size_t(index) < parts_.size(), "there is no such part");
+  demand(size_t(parts_[index].count) >= count, "a part is too short");
 }
 
 void BuiltModel::readBlocks() {

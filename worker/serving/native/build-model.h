@@ -40,6 +40,7 @@ class BuiltModel {
   void readShifts();
   Products readProducts(std::vector<int32_t>* room);
   Layer readLayer(size_t inCount, bool hasRelu);
+  void holds(int32_t index, size_t count) const;
   const Part* part(int32_t index, size_t count) const;
   void placeColumns();
   void allocateScratch();

@@ -147,6 +147,15 @@ static const float* valuesOf(const Part* part, const uint8_t* block, float* room
   return room;
 }
 
+// One value of a part.
+static float valueOf(const Part* part, const uint8_t* block, int at) {
+  const uint8_t* values = block + part->byteOffset;
+  if (part->encoding == FLOAT32) return ((const float*)values)[at];
+  if (part->encoding == FLOAT16) return half(((const uint16_t*)values)[at]);
+  const int scaled = part->count / part->scaleCount;
+  return part->initial[at] + scalesOf(part, block)[at / scaled] * ((const int8_t*)values)[at];
+}
+
 // The scalar product of x with n values of a part from `first` on.
 static float ownDot(const Part* part, const uint8_t* block, int first, const float* x, int n) {
   const uint8_t* values = block + part->byteOffset;

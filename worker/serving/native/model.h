@@ -14,6 +14,8 @@ enum Status { SCORED = 0, NO_SUCH_BLOCK = 1, NO_SUCH_ID = 2 };
 struct Field {
   int32_t source, isContext, firstPlace, placeCount;
   int32_t part, hasLinear, isFactorised, column;
+  // Of a number: where the request has it, and which one it is. Its weights are personal where a part is not -1.
+  int32_t readsContext, number, factorsPart, linearPart;
   const float* values;  // The table, or the factors of the number.
   int64_t rowCount;
   float linear;         // The linear weight of a number.

@@ -85,10 +85,12 @@ ALWAYS_INLINE const float* fieldVector(Pass* pass, int f, int candidate, float* 
     return row;
   }
   if (field->source == FROM_NUMBER) {
-    const float value = field->isContext ? request->contextNumbers[field->firstPlace]
-                                         : request->candidateNumbers[(size_t)candidate * m->candidateNumberCount + field->firstPlace];
-    for (int k = 0; k < m->width; ++k) room[k] = value * field->values[k];
-    *linear += value * field->linear;
+    const float value = field->readsContext ? request->contextNumbers[field->firstPlace]
+                                            : request->candidateNumbers[(size_t)candidate * m->candidateNumberCount + field->firstPlace];
+    const int first = field->number * m->width;
+    for (int k = 0; k < m->width; ++k)
+      room[k] = value * (field->factorsPart < 0 ? field->values[k] : valueOf(m->parts + field->factorsPart, pass->block, first + k));
+    *linear += value * (field->linearPart < 0 ? field->linear : valueOf(m->parts + field->linearPart, pass->block, field->number));
     return room;
   }
   const float* own = valuesOf(m->parts + field->part, pass->block, room);

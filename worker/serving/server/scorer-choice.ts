@@ -52,7 +52,7 @@ export function demandCovered(model: RankingModel, where: string): void {
     kind: 'usage',
     what: 'the server does not score models of this kind',
     where,
-    expected: 'a built-in model without personal numbers or personal cross layers',
+    expected: 'a built-in model without personal cross layers',
     found: coverage.reason,
     cure: 'train a model without it, or rank with the captured graph in a program of your own',
   });
