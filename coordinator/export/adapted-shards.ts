@@ -17,7 +17,7 @@ import { adaptTasks } from '../evaluation/adapt-tasks.js';
 import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
 import type { AdaptedRows, ExportShard } from './export-groups.js';
 
-const PROGRESS_KEY_PREFIX = 'progress/';
+export const PROGRESS_KEY_PREFIX = 'progress/';
 const DIGEST_BYTE_COUNT = 32;
 const SHARD_DIGITS = 7;
 

@@ -70,7 +70,7 @@ export interface ExportSettings {
   readonly rows: AdaptedRows;
 }
 
-interface ExportSurroundings {
+export interface ExportSurroundings {
   readonly objects: ObjectStore;
   readonly dispatcher: Dispatcher;
   readonly compute: LocalCompute;
@@ -123,7 +123,7 @@ export async function exportBundle(
 }
 
 /** Differs whenever the same shard would mean something else. */
-function meaningOf(
+export function meaningOf(
   { run: { config, store }, checkpoint, serving }: ExportSource,
   { rows }: ExportSettings,
 ): string {
@@ -137,7 +137,7 @@ function meaningOf(
   return createHash('sha256').update(meaning).digest('hex').slice(0, 16);
 }
 
-function jobContext(
+export function jobContext(
   { run }: ExportSource,
   { dispatcher, caller }: ExportSurroundings,
   meaning: string,
@@ -153,7 +153,7 @@ function jobContext(
   };
 }
 
-function progressOf(
+export function progressOf(
   { sink }: RunCaller,
   stage: string,
   total: number,
@@ -195,7 +195,7 @@ async function packAdgroups(
   const shift = shiftOf(config);
   const layout = blockLayoutOf(spec, { encoding: settings.encoding, hasLevel: shift !== null });
   const tasksInOrder = tasksInBlockOrder(shards);
-  const measured = await measuredAdgroups(source.store, tasksInOrder, config.seed);
+  const measured = await measuredAdgroups(source.store, tasksInOrder, config);
   const blobs = new ObjectBlobStore(objects);
   const put: PutFile = (bytes) => blobs.putVerified(bytes);
   const blocksPerFile = blocksPerFileOf(layout);
@@ -232,18 +232,18 @@ async function packAdgroups(
   return { layout, blocksPerFile, blockCount, arrays, measured, tasks, put };
 }
 
-function shiftOf({ method }: RunConfig): LevelShift | null {
+export function shiftOf({ method }: RunConfig): LevelShift | null {
   return predictionLoopOf(methodPlanOf(method)).shift;
 }
 
 /** An unadapted task has no shift: a level of 0 says the same, and is scored by the same graph. */
-function completed(task: AdaptedTask, shift: LevelShift | null): AdaptedTask {
+export function completed(task: AdaptedTask, shift: LevelShift | null): AdaptedTask {
   if (task.shift !== null || shift === null) return task;
   return { ...task, shift: { level: 0, effects: shift.features.map(() => new Map()) } };
 }
 
 /** Blocks of a shard are views of one array, which a copy does not keep in memory. */
-function ownCopy(task: AdaptedTask): AdaptedTask {
+export function ownCopy(task: AdaptedTask): AdaptedTask {
   const blocks = [...task.blocks].map(
     ([name, { shape, values }]) => [name, { shape, values: values.slice() }] as const,
   );

@@ -24,6 +24,15 @@ const ROWS_PER_ADGROUP = 8;
 const MEASURED_ADGROUP_COUNT_MAX = 2_000;
 const MEASURED_ROW_COUNT_MAX = 100_000;
 
+/** Held-out adgroups first. */
+const SPLITS_IN_ORDER = ['test', 'validation', 'train'] as const;
+
+interface MeasuredChoice {
+  readonly seed: number;
+  /** Ends with the adgroups that self-check rows are chosen from. */
+  readonly forSelfCheckOnly?: boolean;
+}
+
 /**
  * Adgroups in a seeded order, held-out ones first, up to a number of adgroups and of query rows.
  *
@@ -32,20 +41,22 @@ const MEASURED_ROW_COUNT_MAX = 100_000;
 export async function measuredAdgroups(
   store: TaskStore,
   tasks: readonly number[],
-  seed: number,
+  { seed, forSelfCheckOnly = false }: MeasuredChoice,
 ): Promise<MeasuredAdgroup[]> {
-  const rank = { test: 0, validation: 1, train: 2 };
-  const order = randomStream(seed, 'measured adgroups').shuffle([...tasks.keys()]);
-  const splitOf = (place: number): number => rank[at(store.tasks, at(tasks, place)).split];
-  order.sort((first, second) => splitOf(first) - splitOf(second));
+  const shuffled = randomStream(seed, 'measured adgroups').shuffle([...tasks.keys()]);
+  const order = SPLITS_IN_ORDER.flatMap((split) =>
+    shuffled.filter((place) => at(store.tasks, at(tasks, place)).split === split),
+  );
   const measured: MeasuredAdgroup[] = [];
-  let rowCount = 0;
+  let [rowCount, checkRowCount] = [0, 0];
   for (const place of order.slice(0, MEASURED_ADGROUP_COUNT_MAX)) {
     const taskIndex = at(tasks, place);
     const { supportRowCount, queryRowCount } = at(store.tasks, taskIndex);
     if (queryRowCount === 0) continue;
     if (rowCount > 0 && rowCount + queryRowCount > MEASURED_ROW_COUNT_MAX) break;
+    if (forSelfCheckOnly && checkRowCount >= SELF_CHECK_ROW_COUNT_MAX) break;
     rowCount += queryRowCount;
+    checkRowCount += Math.min(ROWS_PER_ADGROUP, queryRowCount);
     const task = at(await store.readTasks([taskIndex]), 0);
     const places = Array.from({ length: queryRowCount }, (_, row) => supportRowCount + row);
     measured.push({ block: place + 1, task, places });

@@ -6,6 +6,7 @@
  *   manifests/SHA256.json    a manifest, named by its content and written last: the digest of the bundle
  *   labels/NAME.json         where a label points (`bundle-labels.ts`)
  *   progress/...             what an export under way has; removed when the manifest is there
+ *   writers/..., removing.json  who writes or removes files now (`bundle-writers.ts`)
  *
  * Arrays, little-endian and row-major. A file holds whole rows of one array. B is the number of blocks,
  * of which block 0 is that of unknown adgroups; `ranking-model.ts` says what is in a block.
@@ -27,6 +28,14 @@
  *   selfCheck.blocks         I32  [n], `selfCheck.logits` F32 [n], and the encoded features
  *   selfCheck.categories     I32  [features, n], `selfCheck.bag.NAME` I32 [n, lengthMax],
  *   selfCheck.numbers        F32  [features, n]
+ *
+ * A delta is a bundle that names another one and what changes of it. Its arrays of blocks have the D
+ * changed and new adgroups only, without block 0 and without an index; all other arrays are whole, and
+ * their files are mostly those of the bundle that it changes.
+ *
+ *   blocks.places            U32  [D]: the block that a full export of the same store gives the adgroup
+ *   keys.offsets             U32  [D + 1]
+ *   selfCheck.blocks         I32  [n]: blocks of that full export
  */
 
 import { z } from 'zod';
@@ -44,6 +53,10 @@ import { BLOCK_ENCODINGS } from './ranking-model.js';
 
 /** Raised when a field or an array changes its meaning. */
 export const BUNDLE_FORMAT_VERSION = 1;
+/** Of deltas, which an earlier version would take for full bundles. */
+export const DELTA_FORMAT_VERSION = 2;
+/** Deltas between a bundle and the full bundle below it, at most. */
+export const DELTA_DEPTH_MAX = 16;
 
 /** A larger manifest is not read. */
 export const MANIFEST_BYTE_COUNT_MAX = 64 * 1024 * 1024;
@@ -101,8 +114,16 @@ const CalibrationSchema = z.strictObject({
   impressions: z.number().nonnegative(),
 });
 
-const BundleManifestSchema = z.strictObject({
-  formatVersion: z.literal(BUNDLE_FORMAT_VERSION),
+const DeltaSchema = z.strictObject({
+  /** The digest of the bundle that it changes. */
+  base: sha256,
+  /** 1 over a full bundle, 2 over a delta of it, and so on. */
+  depth: z.int().positive().max(DELTA_DEPTH_MAX),
+  changedAdgroupCount: count,
+  newAdgroupCount: count,
+});
+
+const manifestFields = {
   provenance: z.strictObject({
     run: z.string(),
     seed: count,
@@ -151,8 +172,20 @@ const BundleManifestSchema = z.strictObject({
   }),
   index: z.strictObject({ seed: z.int().min(0).max(0xffffffff) }),
   arrays: z.array(ArraySchema),
-});
+};
+
+const BundleManifestSchema = z.discriminatedUnion('formatVersion', [
+  z.strictObject({ formatVersion: z.literal(BUNDLE_FORMAT_VERSION), ...manifestFields }),
+  z.strictObject({
+    formatVersion: z.literal(DELTA_FORMAT_VERSION),
+    delta: DeltaSchema,
+    ...manifestFields,
+  }),
+]);
+/** Of a full bundle or of a delta. */
 export type BundleManifest = z.infer<typeof BundleManifestSchema>;
+export type FullManifest = Extract<BundleManifest, { formatVersion: 1 }>;
+export type DeltaManifest = Extract<BundleManifest, { formatVersion: 2 }>;
 export type BundleCalibration = z.infer<typeof CalibrationSchema>;
 export type BundleServing = z.infer<typeof ServingSchema>;
 
@@ -205,12 +238,12 @@ export function parseBundleManifest(
 
 function refuseOtherVersion(content: unknown, where: string): void {
   const version = z.object({ formatVersion: z.int().positive() }).safeParse(content);
-  if (!version.success || version.data.formatVersion === BUNDLE_FORMAT_VERSION) return;
+  if (!version.success || version.data.formatVersion <= DELTA_FORMAT_VERSION) return;
   throw new QianmoError({
     kind: 'environment',
     what: 'another version of qianmo wrote this bundle',
     where,
-    expected: `format ${BUNDLE_FORMAT_VERSION}`,
+    expected: `format ${BUNDLE_FORMAT_VERSION} or ${DELTA_FORMAT_VERSION}`,
     found: `format ${version.data.formatVersion}`,
     cure: 'read it with the version that wrote it, or export the run again',
   });

@@ -71,7 +71,7 @@ function noSuchBundle(store: ObjectStore, name: string): QianmoError {
 }
 
 /** The digests of all bundles, ascending. */
-async function bundleDigests(store: ObjectStore): Promise<string[]> {
+export async function bundleDigests(store: ObjectStore): Promise<string[]> {
   const keys = await store.list(MANIFEST_KEY_PREFIX);
   return keys.flatMap((key) => /^manifests\/([0-9a-f]{64})\.json$/.exec(key)?.[1] ?? []).sort();
 }

@@ -112,6 +112,78 @@ function isAt(hashes: Uint32Array, slot: number, { low, high }: KeyHash): boolea
   return uint32At(hashes, 2 * slot) === low && uint32At(hashes, 2 * slot + 1) === high;
 }
 
+/**
+ * The index with keys that lead to new blocks, `firstNew` and the following; a key that was there before
+ * leads to its old block no more. The old keys keep their places among the texts.
+ *
+ * @throws QianmoError of kind `data` if a new key has the hash of another one.
+ */
+export function withKeys(
+  index: KeyIndexArrays,
+  {
+    keys,
+    firstNew,
+    where,
+  }: { readonly keys: readonly string[]; readonly firstNew: number; readonly where: string },
+): KeyIndexArrays {
+  const added = joinedKeys(keys);
+  const slots = roomFor(index, keys.length);
+  const slotCount = slots.blocks.length;
+  for (const [place, key] of keys.entries()) {
+    const bytes = Buffer.from(key);
+    const hash = keyHashOf(bytes, index.seed);
+    let slot = firstSlotOf(hash, slotCount);
+    while (int32At(slots.blocks, slot) !== UNKNOWN_BLOCK && !isAt(slots.hashes, slot, hash))
+      slot = (slot + 1) & (slotCount - 1);
+    const before = int32At(slots.blocks, slot);
+    if (before >= firstNew || (before !== UNKNOWN_BLOCK && !isKeyOf(index, before, bytes)))
+      throw sameHash(where, key);
+    slots.blocks[slot] = firstNew + place;
+    slots.hashes[2 * slot] = hash.low;
+    slots.hashes[2 * slot + 1] = hash.high;
+  }
+  const start = index.keyBytes.length;
+  const keyBytes = new Uint8Array(start + added.keyBytes.length);
+  keyBytes.set(index.keyBytes);
+  keyBytes.set(added.keyBytes, start);
+  const keyOffsets = new Uint32Array(firstNew + keys.length + 1).fill(start);
+  keyOffsets.set(index.keyOffsets);
+  for (let place = 0; place <= keys.length; place += 1)
+    keyOffsets[firstNew + place] = start + uint32At(added.keyOffsets, place + 1);
+  return { ...slots, keyBytes, keyOffsets, seed: index.seed };
+}
+
+/** A copy of the slots, at most half of which are taken when so many more keys are there. */
+function roomFor(
+  { hashes, blocks, keyOffsets }: KeyIndexArrays,
+  keyCount: number,
+): Pick<KeyIndexArrays, 'hashes' | 'blocks'> {
+  const slotCount = Math.max(blocks.length, slotCountOf(keyOffsets.length - 1 + keyCount));
+  if (slotCount === blocks.length) return { hashes: hashes.slice(), blocks: blocks.slice() };
+  const larger = { hashes: new Uint32Array(2 * slotCount), blocks: new Int32Array(slotCount) };
+  for (let from = 0; from < blocks.length; from += 1) {
+    const block = int32At(blocks, from);
+    if (block === UNKNOWN_BLOCK) continue;
+    const [low, high] = [uint32At(hashes, 2 * from), uint32At(hashes, 2 * from + 1)];
+    let slot = firstSlotOf({ low, high }, slotCount);
+    while (int32At(larger.blocks, slot) !== UNKNOWN_BLOCK) slot = (slot + 1) & (slotCount - 1);
+    larger.blocks[slot] = block;
+    larger.hashes[2 * slot] = low;
+    larger.hashes[2 * slot + 1] = high;
+  }
+  return larger;
+}
+
+function sameHash(where: string, key: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the key of a new adgroup has the hash of another one, under the seed of the bundle',
+    where,
+    found: key.replaceAll('\u001f', ', '),
+    cure: 'export the run in full with `qianmo export`, which finds another seed',
+  });
+}
+
 /** The block of an adgroup by its key, 0 if the bundle does not know it. */
 export function blockOfKey(index: KeyIndexArrays, key: string): number {
   const bytes = Buffer.from(key);

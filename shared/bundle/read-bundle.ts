@@ -41,6 +41,8 @@ export interface LoadedBundle {
 }
 
 /**
+ * Reads a full bundle; `delta/read-any-bundle.ts` reads deltas too.
+ *
  * @param where names the bundle in messages.
  * @throws QianmoError of kind `data` if a file is missing or damaged, or does not fit the manifest.
  */
@@ -49,6 +51,7 @@ export async function readBundle(
   read: ReadFile,
   where: string,
 ): Promise<LoadedBundle> {
+  if ('delta' in manifest) throw new Error(`${where} is a delta`);
   const source = { manifest, arrays: new BundleArrays(manifest.arrays, read, where), where };
   const { arrays } = source;
   const blockCount = manifest.blocks.count;
@@ -73,7 +76,7 @@ function bundleSpecOf({
   return modelSpecOf(model, encodedFeatures, method, trainable);
 }
 
-interface BundleSource {
+export interface BundleSource {
   readonly manifest: BundleManifest;
   readonly arrays: BundleArrays;
   readonly where: string;
@@ -94,15 +97,17 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
     const values = await arrays.float32(`tables/${name}`, [rowCount, width]);
     tables.set(name, { rowCount, width, values });
   }
-  return { spec, shift, dense, tables, blocks: await blocksOf(source, spec, shift) };
+  const blocks = await blocksOf(source, { spec, shift }, manifest.blocks.count);
+  return { spec, shift, dense, tables, blocks };
 }
 
-async function blocksOf(
+/** @param blockCount the number of blocks in the arrays: a delta has those of its own adgroups only. */
+export async function blocksOf(
   { manifest, arrays, where }: BundleSource,
-  spec: ModelSpec,
-  shift: RankingModel['shift'],
+  { spec, shift }: Pick<RankingModel, 'spec' | 'shift'>,
+  blockCount: number,
 ): Promise<PersonalBlocks> {
-  const { count: blockCount, encoding, strideByteCount, blocksPerFile } = manifest.blocks;
+  const { encoding, strideByteCount, blocksPerFile } = manifest.blocks;
   const layout = blockLayoutOf(spec, { encoding, hasLevel: shift !== null });
   if (layout.strideByteCount !== strideByteCount)
     throw unfit(where, 'bytes of a block', `${layout.strideByteCount}`, `${strideByteCount}`);

@@ -9,6 +9,10 @@
  *   rejects.jsonl          rows left out: file, line, reason
  *   columns.json           types of the logs' columns (see `column-types.ts`)
  *
+ * Logs that are appended later add files and change none: `tasks-NNNN.arrow` is then the catalog,
+ * `dictionaries/NAME-NNNN.arrow` has the values of the next ids, `rejects-NNNN.jsonl` the rows left out,
+ * and the rows of changed tasks lie in new row files.
+ *
  * Columns of `rows-*.arrow`, by name:
  *   row          int64    number of the row in the logs, from 0 in order of reading
  *   role         uint8    0 support, 1 query
@@ -63,6 +67,21 @@ export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+
+const AppendSchema = z.strictObject({
+  /** The digest of the store before, and the rows of its tables by feature with a dictionary. */
+  earlierDigest: sha256,
+  earlierRowCounts: z.record(z.string(), z.int().positive()),
+  /** SHA-256 of the content of every log file. */
+  logDigests: z.array(sha256).min(1),
+  /** The number of the first row of these logs, and how many rows they have. */
+  firstRow: count,
+  logRowCount: count,
+  changedTaskCount: count,
+  newTaskCount: count,
+});
+
 export const StoreManifestSchema = z.strictObject({
   formatVersion: z.literal(STORE_FORMAT_VERSION),
   /**
@@ -97,6 +116,8 @@ export const StoreManifestSchema = z.strictObject({
       unplacedRowCount: count,
     })
     .optional(),
+  /** Logs that were appended, in order. */
+  appends: z.array(AppendSchema).optional(),
   /** Every other file of the store; the digest of the manifest therefore covers all of it. */
   files: z.array(
     z.strictObject({
@@ -121,3 +142,13 @@ export const MANIFEST_BYTE_COUNT_MAX = 256 * 1024 * 1024;
 
 export const MANIFEST_FILE = 'manifest.json';
 export const CATALOG_FILE = 'tasks.arrow';
+
+/** The catalog of a store to which logs were appended so many times. */
+export function catalogFileOf({ appends = [] }: Pick<StoreManifest, 'appends'>): string {
+  return appends.length === 0 ? CATALOG_FILE : `tasks-${appendNumber(appends.length)}.arrow`;
+}
+
+/** @param append from 1. */
+export function appendNumber(append: number): string {
+  return String(append).padStart(4, '0');
+}

@@ -1,0 +1,267 @@
+/**
+ * Exports what has changed since a bundle: adapts changed and new adgroups only, and publishes a delta
+ * that names the bundle. The trunk, what is served and the calibrations are those of the bundle.
+ */
+
+import { at } from '../../../shared/base/arrays.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
+import type { PutFile } from '../../../shared/bundle/array-files.js';
+import {
+  DELTA_FORMAT_VERSION,
+  type BundleArray,
+  type DeltaManifest,
+} from '../../../shared/bundle/bundle-manifest.js';
+import { publishBundle, type PublishedBundle } from '../../../shared/bundle/bundle-store.js';
+import { demandRoomForDelta, depthOf } from '../../../shared/bundle/delta/bundle-chain.js';
+import { blockOfKey, UNKNOWN_BLOCK, withKeys } from '../../../shared/bundle/key-index.js';
+import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
+import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
+import type { TaskEntry } from '../../../shared/tasks/task-store.js';
+import { tasksPerWaveOf } from '../../evaluation/task-jobs.js';
+import { AdaptedShards } from '../adapted-shards.js';
+import { calibrationIndexOf } from '../calibrate.js';
+import { asStored } from '../encoding-losses.js';
+import {
+  completed,
+  jobContext,
+  meaningOf,
+  ownCopy,
+  progressOf,
+  shiftOf,
+  type ExportSource,
+  type ExportSurroundings,
+} from '../export-bundle.js';
+import {
+  exportShardsOf,
+  rowCountOf,
+  tasksInBlockOrder,
+  type ExportShard,
+} from '../export-groups.js';
+import {
+  encodedRowsOf,
+  measuredAdgroups,
+  selfCheckArrays,
+  selfCheckRowsOf,
+} from '../measured-rows.js';
+import { PackedBlocks } from '../packed-blocks.js';
+import { ownArraysOf, sharedArraysOf } from './delta-files.js';
+
+/** The bundle that a delta changes. */
+export interface BundleBelow {
+  readonly published: PublishedBundle;
+  /** With the deltas that it is made of. */
+  readonly loaded: LoadedBundle;
+}
+
+export interface ExportedDelta extends PublishedBundle {
+  readonly keptAdgroupCount: number;
+  readonly changedAdgroupCount: number;
+  readonly newAdgroupCount: number;
+  /** Of the files that the bundles below do not have. */
+  readonly newByteCount: number;
+  readonly selfCheckRowCount: number;
+}
+
+/**
+ * @param isChanged whether an adgroup has other rows than when the bundle was made.
+ * @returns null if no adgroup has changed.
+ * @throws whatever the dispatcher throws; QianmoError of kind `usage` if the bundle has another trunk, or
+ *   too many deltas.
+ */
+export async function exportDelta(
+  source: ExportSource,
+  below: BundleBelow,
+  isChanged: (task: TaskEntry) => boolean,
+  surroundings: ExportSurroundings,
+): Promise<ExportedDelta | null> {
+  const { objects, caller } = surroundings;
+  const { manifest } = below.published;
+  demandSameTrunk(source, below, objects.address);
+  demandRoomForDelta(below.published, objects.address);
+  const plan = planOf({ ...source, serving: manifest.serving }, below, isChanged);
+  if (plan.tasks.length === 0) return null;
+  withKeys(below.loaded.index, {
+    keys: plan.tasks.map(({ key }) => key),
+    firstNew: below.loaded.model.blocks.blockCount,
+    where: objects.address,
+  });
+  const { shards, meaning } = plan;
+  const { method } = source.run.config;
+  const adapting = new AdaptedShards(
+    {
+      ...{ shards, meaning, objects, rows: manifest.blocks.rows },
+      model: { parameters: source.parameters, method },
+      tasksPerShard: tasksPerWaveOf(source.run.config),
+    },
+    {
+      ...jobContext(source, surroundings, meaning),
+      onTasksDone: progressOf(caller, 'adapting adgroups', plan.tasks.length),
+    },
+  );
+  const keptAdgroupCount = await adapting.complete();
+  const blobs = new ObjectBlobStore(objects);
+  const put: PutFile = (bytes) => blobs.putVerified(bytes);
+  const packed = await packChanged(plan, adapting, put);
+  const checked = await selfCheckOf(plan, packed.tasks, surroundings);
+  const arrays = [
+    ...packed.arrays,
+    ...(await ownArraysOf(plan.tasks, plan.places, put)),
+    ...(await sharedArraysOf(source, manifest, { selfCheck: checked.arrays, put })),
+  ];
+  const published = await publishBundle(objects, manifestOf(plan, arrays));
+  await adapting.remove();
+  const { changedAdgroupCount, newAdgroupCount } = plan;
+  const known = new Set(manifest.arrays.flatMap(({ files }) => files.map(({ sha256 }) => sha256)));
+  const files = arrays.flatMap((array) => array.files).filter(({ sha256 }) => !known.has(sha256));
+  return {
+    ...{ ...published, keptAdgroupCount, changedAdgroupCount, newAdgroupCount },
+    newByteCount: files.reduce((sum, { byteCount }) => sum + byteCount, 0),
+    selfCheckRowCount: checked.rowCount,
+  };
+}
+
+function demandSameTrunk(
+  { checkpoint }: ExportSource,
+  { published: { digest, manifest } }: BundleBelow,
+  where: string,
+): void {
+  const found = manifest.provenance.checkpoint;
+  if (found.digest === checkpoint.digest) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the trunk has changed since the bundle was made, so all blocks are stale',
+    where: `${where}@${digest}`,
+    expected: `a bundle of the parameters ${checkpoint.digest.slice(0, 12)}, outer step ${checkpoint.outerStep}`,
+    found: `one of ${found.digest.slice(0, 12)}, outer step ${found.outerStep}`,
+    cure: 'export the run in full: leave out --only-changed',
+  });
+}
+
+interface DeltaPlan {
+  readonly source: ExportSource;
+  readonly below: BundleBelow;
+  readonly shards: readonly ExportShard[];
+  /** Changed and new adgroups in the order of the delta, and their blocks in a full export. */
+  readonly tasks: readonly TaskEntry[];
+  readonly places: Uint32Array;
+  /** All adgroups in the order of a full export. */
+  readonly fullOrder: readonly number[];
+  readonly changedAdgroupCount: number;
+  readonly newAdgroupCount: number;
+  readonly meaning: string;
+}
+
+function planOf(
+  source: ExportSource,
+  below: BundleBelow,
+  isChanged: (task: TaskEntry) => boolean,
+): DeltaPlan {
+  const { store, serving } = source;
+  const { rows, encoding } = below.published.manifest.blocks;
+  const tasksPerShard = tasksPerWaveOf(source.run.config);
+  const changed = store.tasks.filter(isChanged);
+  const choice = { serving, rows, tasksPerShard };
+  const shards = exportShardsOf({ tasks: changed }, choice);
+  const tasks = tasksInBlockOrder(shards).map((taskIndex) => at(store.tasks, taskIndex));
+  const fullOrder = tasksInBlockOrder(exportShardsOf(store, choice));
+  const blocks = new Uint32Array(store.tasks.length);
+  for (const [place, taskIndex] of fullOrder.entries()) blocks[taskIndex] = place + 1;
+  const isNew = ({ key }: TaskEntry): boolean =>
+    blockOfKey(below.loaded.index, key) === UNKNOWN_BLOCK;
+  const newAdgroupCount = tasks.filter(isNew).length;
+  return {
+    ...{ source, below, shards, tasks, fullOrder, newAdgroupCount },
+    places: Uint32Array.from(tasks, ({ taskIndex }) => at(blocks, taskIndex)),
+    changedAdgroupCount: tasks.length - newAdgroupCount,
+    meaning: `${meaningOf(source, { encoding, rows })}-${below.published.digest.slice(0, 16)}`,
+  };
+}
+
+interface PackedChanges {
+  readonly arrays: readonly BundleArray[];
+  /** The adapted tasks by their blocks in a full export. */
+  readonly tasks: ReadonlyMap<number, AdaptedTask>;
+}
+
+async function packChanged(
+  { source, below, shards, tasks, places }: DeltaPlan,
+  adapting: AdaptedShards,
+  put: PutFile,
+): Promise<PackedChanges> {
+  const { spec, config } = source.run;
+  const shift = shiftOf(config);
+  const { model } = below.loaded;
+  const { blocksPerFile, rows } = below.published.manifest.blocks;
+  const packing = new PackedBlocks({
+    ...{ layout: model.blocks.layout, initial: model.dense, blockCount: tasks.length },
+    ...{ blocksPerFile, put, shiftedFeatures: shift?.features ?? [] },
+    encodedFeatures: spec.options.supportInputs?.targetEncodings ?? [],
+  });
+  const adapted = new Map<number, AdaptedTask>();
+  for (const [index, { labelIndex, adaptation }] of shards.entries())
+    for (const task of await adapting.read(index)) {
+      const supportRowCount = rowCountOf(at(source.store.tasks, task.taskIndex), rows);
+      const stored = completed(task, shift);
+      const ofSize = { labelIndex, supportRowCount };
+      await packing.add(stored, {
+        supportRowCount: adaptation.innerSteps > 0 ? supportRowCount : 0,
+        labelIndex,
+        calibrationIndex: calibrationIndexOf(below.published.manifest.calibrations, ofSize),
+      });
+      adapted.set(at(places, adapted.size), ownCopy(stored));
+    }
+  return { arrays: await packing.finish(), tasks: adapted };
+}
+
+/** The rows of a full export's self-check, scored with the blocks of the delta and of the bundle below. */
+async function selfCheckOf(
+  { source, below, fullOrder }: DeltaPlan,
+  changed: ReadonlyMap<number, AdaptedTask>,
+  { compute }: ExportSurroundings,
+): Promise<{ readonly arrays: ReturnType<typeof selfCheckArrays>; readonly rowCount: number }> {
+  const { spec, config } = source.run;
+  const { store } = source;
+  const measured = await measuredAdgroups(store, fullOrder, {
+    ...{ seed: config.seed, forSelfCheckOnly: true },
+  });
+  const chosen = selfCheckRowsOf(measured);
+  const { model, index } = below.loaded;
+  const { layout } = model.blocks;
+  const { tables, dense } = source.parameters;
+  const scorer = compute.scorerOf({ spec, shift: shiftOf(config), tables, dense });
+  const outputs = scorer.score(
+    chosen.map((adgroup) => {
+      const task = changed.get(adgroup.block);
+      const key = at(store.tasks, adgroup.task.taskIndex).key;
+      const block = adgroup.block === UNKNOWN_BLOCK ? UNKNOWN_BLOCK : blockOfKey(index, key);
+      return {
+        adapted:
+          task === undefined ? adaptedTaskOf(model, block) : asStored(task, layout, model.dense),
+        rows: encodedRowsOf(adgroup),
+      };
+    }),
+  );
+  return {
+    arrays: selfCheckArrays(chosen, outputs, store.manifest.features),
+    rowCount: chosen.reduce((sum, { places }) => sum + places.length, 0),
+  };
+}
+
+function manifestOf(
+  { source, below, changedAdgroupCount, newAdgroupCount }: DeltaPlan,
+  arrays: readonly BundleArray[],
+): DeltaManifest {
+  const { digest, manifest } = below.published;
+  const { store } = source.run;
+  return {
+    ...manifest,
+    formatVersion: DELTA_FORMAT_VERSION,
+    delta: { base: digest, depth: depthOf(manifest) + 1, changedAdgroupCount, newAdgroupCount },
+    provenance: { ...manifest.provenance, storeDigest: store.digest },
+    encodedFeatures: store.manifest.features,
+    blocks: { ...manifest.blocks, count: 1 + store.tasks.length },
+    arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
+  };
+}

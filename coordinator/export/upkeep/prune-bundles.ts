@@ -1,0 +1,118 @@
+/**
+ * Removes what no label names: bundles, and files that no bundle has. A bundle that a label points at or
+ * has lately pointed at is kept, with the bundles that it is a delta of; so is whatever is young.
+ */
+
+import { listLabels } from '../../../shared/bundle/bundle-labels.js';
+import { MANIFEST_KEY_PREFIX, manifestKeyOf } from '../../../shared/bundle/bundle-manifest.js';
+import { bundleDigests, readBundleManifest } from '../../../shared/bundle/bundle-store.js';
+import { whileRemoving } from '../../../shared/bundle/bundle-writers.js';
+import { BLOB_KEY_PREFIX, blobKeyOf } from '../../../shared/storage/object-blob-store.js';
+import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import { PROGRESS_KEY_PREFIX } from '../adapted-shards.js';
+
+interface PruneChoice {
+  /** Earlier bundles that are kept of each label's history. */
+  readonly keptEarlierCount: number;
+  /** What was put later is kept. */
+  readonly graceMs: number;
+  /** Finds what would be removed, and removes nothing. */
+  readonly dryRun: boolean;
+}
+
+export interface PrunedBundles {
+  readonly isDryRun: boolean;
+  readonly removedBundles: readonly string[];
+  readonly removedFileCount: number;
+  /** Of the removed files, as far as a removed manifest says; others are left over by killed exports. */
+  readonly removedByteCount: number;
+  readonly keptBundleCount: number;
+  readonly keptFileCount: number;
+}
+
+/** @throws QianmoError of kind `transient` while a bundle is being written. */
+export function pruneBundles(store: ObjectStore, choice: PruneChoice): Promise<PrunedBundles> {
+  return whileRemoving(store, choice.graceMs, (nowMs) => pruned(store, choice, nowMs));
+}
+
+async function pruned(
+  store: ObjectStore,
+  { keptEarlierCount, graceMs, dryRun }: PruneChoice,
+  nowMs: number,
+): Promise<PrunedBundles> {
+  const oldOf = async (prefix: string): Promise<Set<string>> =>
+    new Set(
+      (await store.listWithTimes(prefix))
+        .filter(({ modifiedMs }) => nowMs - modifiedMs > graceMs)
+        .map(({ key }) => key),
+    );
+  const manifests = await manifestsOf(store);
+  const oldManifests = await oldOf(MANIFEST_KEY_PREFIX);
+  const named = (await listLabels(store)).flatMap(({ bundle, earlier }) => [
+    bundle,
+    ...earlier.slice(0, keptEarlierCount),
+  ]);
+  const young = [...manifests.keys()].filter((digest) => !oldManifests.has(manifestKeyOf(digest)));
+  const kept = withBundlesBelow([...named, ...young], manifests);
+  const removedBundles = [...manifests.keys()].filter((digest) => !kept.has(digest));
+  const keptFiles = filesOf(kept, manifests);
+  const byteCounts = filesOf(removedBundles, manifests);
+  const files = [...(await oldOf(BLOB_KEY_PREFIX))].filter((key) => !keptFiles.has(key));
+  const leftovers = [...(await oldOf(PROGRESS_KEY_PREFIX))];
+  if (!dryRun) {
+    // Manifests first, so that whatever is there is whole.
+    for (const digest of removedBundles) await store.delete(manifestKeyOf(digest));
+    for (const key of [...files, ...leftovers]) await store.delete(key);
+  }
+  return {
+    ...{ isDryRun: dryRun, removedBundles, removedFileCount: files.length + leftovers.length },
+    removedByteCount: files.reduce((sum, key) => sum + (byteCounts.get(key) ?? 0), 0),
+    keptBundleCount: manifests.size - removedBundles.length,
+    keptFileCount: keptFiles.size,
+  };
+}
+
+interface BundleParts {
+  /** The bundle that this one is a delta of. */
+  readonly base: string | null;
+  /** Bytes by key. */
+  readonly files: ReadonlyMap<string, number>;
+}
+
+async function manifestsOf(store: ObjectStore): Promise<Map<string, BundleParts>> {
+  const found = new Map<string, BundleParts>();
+  for (const digest of await bundleDigests(store)) {
+    const { manifest } = await readBundleManifest(store, digest);
+    found.set(digest, {
+      base: 'delta' in manifest ? manifest.delta.base : null,
+      files: new Map(
+        manifest.arrays.flatMap(({ files }) =>
+          files.map((file) => [blobKeyOf(file), file.byteCount] as const),
+        ),
+      ),
+    });
+  }
+  return found;
+}
+
+function withBundlesBelow(
+  digests: readonly string[],
+  manifests: ReadonlyMap<string, BundleParts>,
+): Set<string> {
+  const kept = new Set<string>();
+  for (const digest of digests)
+    for (
+      let below: string | null = digest;
+      below !== null && manifests.has(below) && !kept.has(below);
+      below = manifests.get(below)?.base ?? null
+    )
+      kept.add(below);
+  return kept;
+}
+
+function filesOf(
+  digests: Iterable<string>,
+  manifests: ReadonlyMap<string, BundleParts>,
+): Map<string, number> {
+  return new Map([...digests].flatMap((digest) => [...(manifests.get(digest)?.files ?? [])]));
+}

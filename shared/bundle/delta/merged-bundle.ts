@@ -1,0 +1,281 @@
+/**
+ * Deltas laid over a full bundle in memory. The blocks of the full bundle stay where they lie, mapped or
+ * not; changed and new adgroups have blocks behind them, and the key index leads there. Only what is
+ * small (index, keys, evidence) is copied.
+ *
+ * Blocks of the full bundle keep their numbers. Then come unused numbers up to a multiple of the blocks
+ * of a shard, then the changed and new adgroups.
+ */
+
+import { at, int32At, spanAt, uint32At } from '../../base/arrays.js';
+import { QianmoError } from '../../base/errors.js';
+import { blockBytes } from '../block-codec.js';
+import { blockOfKey, UNKNOWN_BLOCK, withKeys } from '../key-index.js';
+import type { BlockEvidence, PersonalBlocks, ValueLists } from '../ranking-model.js';
+import type { LoadedBundle } from '../read-bundle.js';
+import type { LoadedDelta } from './delta-arrays.js';
+
+/** The shards are cut so small that the unused numbers are few. */
+const BLOCKS_PER_SHARD_MAX = 4096;
+
+interface MergedBundle extends LoadedBundle {
+  /** The blocks in the order of a full export of the same store; the first is block 0. */
+  readonly order: Int32Array;
+}
+
+/** A block of a delta that no later delta replaces. */
+interface Source {
+  readonly delta: LoadedDelta;
+  readonly place: number;
+}
+
+interface Overlay {
+  /** Those behind the blocks of the full bundle, in the order of their numbers. */
+  readonly sources: readonly Source[];
+  readonly keys: readonly string[];
+  readonly order: Int32Array;
+}
+
+/**
+ * @param base the full bundle; its self-check rows have blocks of the full export that the last delta
+ *   stands for.
+ * @throws QianmoError of kind `data` if the places or the keys of a delta contradict the bundle.
+ */
+export function mergedBundle(
+  base: LoadedBundle,
+  deltas: readonly LoadedDelta[],
+  where: string,
+): MergedBundle {
+  const { blocks } = base.model;
+  const blocksPerShard = Math.min(BLOCKS_PER_SHARD_MAX, blocks.blocksPerShard);
+  const firstNew = Math.ceil(blocks.blockCount / blocksPerShard) * blocksPerShard;
+  const overlay = overlayOf(base, { deltas, firstNew }, where);
+  const blockCount = firstNew + overlay.sources.length;
+  const joined = joinedBy(overlay, firstNew, blockCount);
+  const { order } = overlay;
+  const { selfCheck } = base;
+  return {
+    ...base,
+    order,
+    model: {
+      ...base.model,
+      blocks: {
+        layout: blocks.layout,
+        ...{ blockCount, blocksPerShard },
+        shards: shardsOf(blocks, overlay, blocksPerShard),
+        effects: joinedEffects(blocks, overlay, blockCount),
+        evidence: joinedEvidence(blocks.evidence, overlay, joined),
+        isOfValues: joined(blocks.isOfValues, ({ blocks: of }) => of.isOfValues, Uint8Array),
+        isAlone: joined(blocks.isAlone, ({ blocks: of }) => of.isAlone, Uint8Array),
+      },
+    },
+    index: withKeys(base.index, { keys: overlay.keys, firstNew, where }),
+    labels: joined(base.labels, ({ labels }) => labels, Int32Array),
+    calibrations: joined(base.calibrations, ({ calibrations }) => calibrations, Int32Array),
+    selfCheck: { ...selfCheck, blocks: selfCheck.blocks.map((place) => int32At(order, place)) },
+  };
+}
+
+function overlayOf(
+  base: LoadedBundle,
+  { deltas, firstNew }: { readonly deltas: readonly LoadedDelta[]; readonly firstNew: number },
+  where: string,
+): Overlay {
+  const sources: Source[] = [];
+  const numbers = new Map<string, number>();
+  let order = Int32Array.from({ length: base.model.blocks.blockCount }, (_, block) => block);
+  for (const delta of deltas) {
+    const replaced = new Set<number>();
+    const next = new Int32Array(delta.fullBlockCount).fill(-1);
+    next[0] = UNKNOWN_BLOCK;
+    for (const [place, key] of delta.keys.entries()) {
+      const before = numbers.get(key) ?? blockOfKey(base.index, key);
+      if (before !== UNKNOWN_BLOCK) replaced.add(before);
+      const number = numbers.get(key) ?? firstNew + sources.length;
+      sources[number - firstNew] = { delta, place };
+      numbers.set(key, number);
+      const wanted = uint32At(delta.places, place);
+      if (next[wanted] !== -1) throw contradiction(where, `the place ${wanted} twice or too far`);
+      next[wanted] = number;
+    }
+    order = filled(next, order, replaced, where);
+  }
+  return { sources, keys: [...numbers.keys()], order };
+}
+
+/** Adgroups that a delta does not change keep the order among themselves. */
+function filled(
+  next: Int32Array<ArrayBuffer>,
+  order: Int32Array,
+  replaced: ReadonlySet<number>,
+  where: string,
+): Int32Array<ArrayBuffer> {
+  const kept = order.subarray(1).filter((number) => !replaced.has(number));
+  let keptCount = 0;
+  for (let place = 1; place < next.length; place += 1)
+    if (next[place] === -1) {
+      const number = kept[keptCount];
+      if (number === undefined) throw contradiction(where, 'more adgroups than there are');
+      next[place] = number;
+      keptCount += 1;
+    }
+  if (keptCount === kept.length) return next;
+  throw contradiction(where, 'fewer adgroups than there are');
+}
+
+function contradiction(where: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'a delta contradicts the bundle that it changes',
+    where,
+    expected: 'each adgroup once, in the order of a full export',
+    found,
+    cure: 'roll the label back, or export the run in full with `qianmo export`',
+  });
+}
+
+function shardsOf(
+  blocks: PersonalBlocks,
+  { sources }: Overlay,
+  blocksPerShard: number,
+): Uint8Array[] {
+  const { strideByteCount } = blocks.layout;
+  const shardByteCount = blocksPerShard * strideByteCount;
+  const shards = blocks.shards.flatMap((shard) => {
+    const cut: Uint8Array[] = [];
+    for (let start = 0; start < shard.length; start += shardByteCount)
+      cut.push(shard.subarray(start, start + shardByteCount));
+    return cut;
+  });
+  const last = shards.at(-1);
+  if (last !== undefined && last.length < shardByteCount) {
+    const whole = new Uint8Array(shardByteCount);
+    whole.set(last);
+    shards[shards.length - 1] = whole;
+  }
+  for (let first = 0; first < sources.length; first += blocksPerShard) {
+    const ofShard = sources.slice(first, first + blocksPerShard);
+    const shard = new Uint8Array(ofShard.length * strideByteCount);
+    for (const [place, source] of ofShard.entries())
+      shard.set(blockBytes(source.delta.blocks, source.place), place * strideByteCount);
+    shards.push(shard);
+  }
+  return shards;
+}
+
+type Column = Int32Array | Uint32Array | Uint8Array | Float64Array;
+type Joined = <Values extends Column>(
+  base: Values,
+  of: (delta: LoadedDelta) => Values,
+  Type: new (length: number) => Values,
+) => Values;
+
+/** Joins a value for each block. */
+function joinedBy({ sources }: Overlay, firstNew: number, blockCount: number): Joined {
+  return (base, of, Type) => {
+    const values = new Type(blockCount);
+    values.set(base);
+    for (const [index, { delta, place }] of sources.entries())
+      values[firstNew + index] = at<number>(of(delta), place);
+    return values;
+  };
+}
+
+function joinedEvidence(base: BlockEvidence, overlay: Overlay, joined: Joined): BlockEvidence {
+  const supportRowCounts = joined(
+    base.supportRowCounts,
+    ({ blocks }) => blocks.evidence.supportRowCounts,
+    Uint32Array,
+  );
+  const { byValue } = base;
+  const sumsOf = ({ blocks }: LoadedDelta): NonNullable<BlockEvidence['byValue']> =>
+    demand(blocks.evidence.byValue);
+  return {
+    supportRowCounts,
+    clicks: joined(base.clicks, ({ blocks }) => blocks.evidence.clicks, Float64Array),
+    impressions: joined(base.impressions, ({ blocks }) => blocks.evidence.impressions, Float64Array),
+    byValue:
+      byValue === null
+        ? null
+        : {
+            ...joinedLists(byValue, sumsOf, overlay, supportRowCounts.length),
+            clicks: joinedEntries(byValue.clicks, sumsOf, (of) => of.clicks, overlay),
+            impressions: joinedEntries(byValue.impressions, sumsOf, (of) => of.impressions, overlay),
+          },
+  };
+}
+
+function joinedEffects(
+  { effects }: PersonalBlocks,
+  overlay: Overlay,
+  blockCount: number,
+): PersonalBlocks['effects'] {
+  if (effects === null) return null;
+  const of = ({ blocks }: LoadedDelta): NonNullable<PersonalBlocks['effects']> =>
+    demand(blocks.effects);
+  return {
+    ...joinedLists(effects, of, overlay, blockCount),
+    effects: joinedEntries(effects.effects, of, (each) => each.effects, overlay),
+  };
+}
+
+function demand<Value>(value: Value | null): Value {
+  if (value === null) throw new Error('a delta has no lists of values');
+  return value;
+}
+
+/** Where the lists of a block begin and end. */
+function listSpan({ features, offsets }: ValueLists, block: number): readonly [number, number] {
+  return [
+    int32At(offsets, block * features.length),
+    int32At(offsets, (block + 1) * features.length),
+  ];
+}
+
+function joinedLists(
+  base: ValueLists,
+  listsOf: (delta: LoadedDelta) => ValueLists,
+  overlay: Overlay,
+  blockCount: number,
+): ValueLists {
+  const { features } = base;
+  const offsets = new Int32Array(blockCount * features.length + 1);
+  // Unused numbers have empty lists.
+  offsets.fill(base.ids.length);
+  offsets.set(base.offsets);
+  let list = offsets.length - 1 - overlay.sources.length * features.length;
+  let end = base.ids.length;
+  for (const { delta, place } of overlay.sources) {
+    const lists = listsOf(delta);
+    for (const feature of features.keys()) {
+      const [from, to] = spanAt(lists.offsets, place * features.length + feature);
+      end += to - from;
+      list += 1;
+      offsets[list] = end;
+    }
+  }
+  return { features, offsets, ids: joinedEntries(base.ids, listsOf, ({ ids }) => ids, overlay) };
+}
+
+function joinedEntries<
+  Lists extends ValueLists,
+  Values extends Int32Array | Float32Array | Float64Array,
+>(
+  base: Values,
+  listsOf: (delta: LoadedDelta) => Lists,
+  valuesOf: (lists: Lists) => Values,
+  { sources }: Overlay,
+): Values {
+  const spans = sources.map(({ delta, place }) => listSpan(listsOf(delta), place));
+  const count = spans.reduce((sum, [from, to]) => sum + to - from, base.length);
+  // An array of the same type, which TypeScript cannot follow from the constructor.
+  const values = new (base.constructor as new (length: number) => Values)(count);
+  values.set(base);
+  let start = base.length;
+  for (const [index, { delta }] of sources.entries()) {
+    const [from, to] = at(spans, index);
+    values.set(valuesOf(listsOf(delta)).subarray(from, to), start);
+    start += to - from;
+  }
+  return values;
+}

@@ -1,0 +1,62 @@
+/** Reads a bundle by its digest, whether it is a full one or a delta, into one bundle in memory. */
+
+import type { ObjectStore } from '../../storage/object-store.js';
+import { filesOf, type ReadFile } from '../array-files.js';
+import type { BundleArray, FullManifest } from '../bundle-manifest.js';
+import { readBundle, type LoadedBundle } from '../read-bundle.js';
+import { readBundleChain, topOf, type BundleChain } from './bundle-chain.js';
+import { readDelta, type LoadedDelta } from './delta-arrays.js';
+import { mergedBundle } from './merged-bundle.js';
+
+/**
+ * @throws QianmoError of kind `usage` if there is no such bundle; `data` if it or one below it is missing,
+ *   damaged or does not fit.
+ */
+export async function readAnyBundle(
+  store: ObjectStore,
+  digest: string,
+  read: ReadFile = filesOf(store),
+): Promise<LoadedBundle> {
+  const where = `${store.address}@${digest}`;
+  return readMergedBundle(await readBundleChain(store, digest), read, where);
+}
+
+/** The bundle that a chain stands for; `order` holds its blocks in the order of a full export. */
+export async function readMergedBundle(
+  chain: BundleChain,
+  read: ReadFile,
+  where: string,
+): Promise<LoadedBundle & { readonly order: Int32Array }> {
+  const base = await readBundle(manifestBelowDeltas(chain), read, where);
+  const deltas: LoadedDelta[] = [];
+  for (const { manifest } of chain.deltas)
+    deltas.push(await readDelta(manifest, base.model, read, where));
+  const manifest = topOf(chain).manifest;
+  const { blockCount } = base.model.blocks;
+  if (deltas.length === 0)
+    return { ...base, manifest, order: Int32Array.from({ length: blockCount }, (_, block) => block) };
+  return { ...mergedBundle(base, deltas, where), manifest };
+}
+
+const OF_BLOCKS = /^(blocks|blocks\..+|effects\..+|sums\..+|keys\..+|index\..+)$/;
+
+/** Whether an array of a delta has its own adgroups only, not what the merged bundle has. */
+export function isOfBlocks({ name }: Pick<BundleArray, 'name'>): boolean {
+  return OF_BLOCKS.test(name);
+}
+
+/** The full bundle with all that the last delta has whole: tables, dictionaries, self-check rows. */
+function manifestBelowDeltas(chain: BundleChain): FullManifest {
+  const { full } = chain;
+  const top = topOf(chain).manifest;
+  return {
+    ...full.manifest,
+    encodedFeatures: top.encodedFeatures,
+    features: top.features,
+    columns: top.columns,
+    arrays: [
+      ...full.manifest.arrays.filter(isOfBlocks),
+      ...top.arrays.filter((array) => !isOfBlocks(array)),
+    ],
+  };
+}
