@@ -8,7 +8,7 @@ import {
   type ListedBundle,
   type PublishedBundle,
 } from '../../shared/bundle/bundle-store.js';
-import type { BundleCalibration } from '../../shared/bundle/bundle-manifest.js';
+import type { BundleCalibration, DeltaManifest } from '../../shared/bundle/bundle-manifest.js';
 import { textTable } from './table.js';
 
 /** An export with the address of its bundles and the label that points at it. */
@@ -153,6 +153,7 @@ export function bundleText({ digest, manifest }: PublishedBundle, outputColumns:
     `parameters  ${provenance.checkpoint.digest}`,
     `task store  ${provenance.storeDigest}`,
     `model       ${manifest.model.kind}, adapted by ${manifest.method.kind}`,
+    ...('delta' in manifest ? [deltaLine(manifest.delta)] : []),
     `adgroups    ${blocks.count - 1}, blocks ${blocks.encoding} of ${blocks.strideByteCount} bytes`,
     `size        ${bytesText(byteCountOf(manifest))} in ${arrays.length} arrays`,
     'checked     every file has the digest that the manifest says',
@@ -160,12 +161,17 @@ export function bundleText({ digest, manifest }: PublishedBundle, outputColumns:
   return `${lines.join('\n')}\n\n${calibrationsTable(manifest.calibrations, outputColumns)}`;
 }
 
+function deltaLine({ base, depth, ...counts }: DeltaManifest['delta']): string {
+  const { changedAdgroupCount, newAdgroupCount } = counts;
+  return `delta       ${changedAdgroupCount} changed and ${newAdgroupCount} new adgroups over ${base.slice(0, 12)}, depth ${depth}`;
+}
+
 export function labelText({ name, bundle, earlier }: BundleLabel): string {
   const before = earlier[0] === undefined ? '' : ` (before: ${earlier[0].slice(0, 12)})`;
   return `${name} -> ${bundle}${before}`;
 }
 
-function bytesText(byteCount: number): string {
+export function bytesText(byteCount: number): string {
   const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
   const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, byteCount)) / 10));
   const value = byteCount / 1024 ** power;

@@ -131,6 +131,33 @@ export const ExportRequestSchema = z
   })
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
 
+export const ExportChangedRequestSchema = z
+  .strictObject({
+    config: configSource<RunConfigSource>(),
+    ...dispatchFields,
+    /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
+    out: text.optional(),
+    /** The label whose bundle is changed, and that is moved to the delta. */
+    label: text.default(LATEST_LABEL),
+  })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+
+export const CompactRequestSchema = z.strictObject({
+  /** The address of the bundles; `@` and a label or digest behind it unless `latest` is meant. */
+  bundles: text,
+});
+
+const HOURS_MAX = 24 * 365;
+
+export const PruneRequestSchema = z.strictObject({
+  bundles: text,
+  /** Earlier bundles of each label that are kept. */
+  keep: z.int().min(0).max(100).default(3),
+  /** Hours for which everything is kept after it was written. */
+  graceHours: z.number().min(0).max(HOURS_MAX).default(24),
+  dryRun: z.boolean().default(false),
+});
+
 /** Bundles under one address. */
 export const BundlesRequestSchema = z.strictObject({ bundles: text });
 
@@ -283,6 +310,9 @@ export type TrainingStart = z.input<typeof TrainingStartSchema>;
 export type EvaluateRequest = z.input<typeof EvaluateRequestSchema>;
 export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
 export type ExportRequest = z.input<typeof ExportRequestSchema>;
+export type ExportChangedRequest = z.input<typeof ExportChangedRequestSchema>;
+export type CompactRequest = z.input<typeof CompactRequestSchema>;
+export type PruneRequest = z.input<typeof PruneRequestSchema>;
 export type BundlesRequest = z.input<typeof BundlesRequestSchema>;
 export type BundleLabelRequest = z.input<typeof BundleLabelRequestSchema>;
 export type BundleRollbackRequest = z.input<typeof BundleRollbackRequestSchema>;

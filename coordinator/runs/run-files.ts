@@ -2,6 +2,10 @@
 
 import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
+import { grownParameters } from '../../shared/models/grown-parameters.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
+import { featuresAt } from '../../shared/tasks/store-versions.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
@@ -15,6 +19,7 @@ import {
   type Checkpoints,
   type SavedMetaParameters,
 } from '../checkpoints/checkpoint-writer.js';
+import { latestStoreDigest } from '../checkpoints/latest-store-digest.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
 import type { RunContext } from './call/run-context.js';
@@ -56,7 +61,7 @@ export function preparedRunOn(store: TaskStore, config: RunConfig): PreparedRun 
 /** The variables and tables of the run's model and method, and which of them are frozen. */
 export function specOf(
   { model, method, training }: RunConfig,
-  { manifest }: Pick<TaskStore, 'manifest'>,
+  { manifest }: { readonly manifest: Pick<StoreManifest, 'features'> },
 ): ModelSpec {
   return modelSpecOf(model, manifest.features, method, training.trainable);
 }
@@ -76,12 +81,30 @@ export function checkpointsOf(
   });
 }
 
-/** The latest checkpoint without the optimizer's state; null if there is none. */
-export function savedMetaParametersOf(
+export interface SavedForStore extends SavedMetaParameters {
+  /** As they were trained; `metaParameters` have more rows if dictionaries have grown since. */
+  readonly trained: MetaParameters;
+}
+
+/**
+ * The latest checkpoint without the optimizer's state, for the task store as it is now; null if there is
+ * none. The store may have been another one when it was trained: logs may have been appended since.
+ */
+export async function savedMetaParametersOf(
   run: PreparedRun,
   context: RunContext,
-): Promise<SavedMetaParameters | null> {
-  return readMetaParameters(checkpointSourceOf(run, context));
+): Promise<SavedForStore | null> {
+  const source = checkpointSourceOf(run, context);
+  const trainedOn = await latestStoreDigest(source.store);
+  const features = trainedOn === null ? null : featuresAt(run.store, trainedOn);
+  const earlier =
+    trainedOn === null || features === null
+      ? source
+      : { ...source, storeDigest: trainedOn, spec: specOf(run.config, { manifest: { features } }) };
+  const saved = await readMetaParameters(earlier);
+  if (saved === null) return null;
+  const trained = saved.metaParameters;
+  return { ...saved, trained, metaParameters: grownParameters(trained, run.spec) };
 }
 
 type CheckpointSource = Parameters<typeof readMetaParameters>[0];

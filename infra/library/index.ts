@@ -6,15 +6,11 @@
 
 import {
   BoardRequestSchema,
-  BundleLabelRequestSchema,
-  BundleRollbackRequestSchema,
-  BundlesRequestSchema,
   checkedRequest,
   CheckRequestSchema,
   CompareRequestSchema,
   ControlRequestSchema,
   EvaluateRequestSchema,
-  ExportRequestSchema,
   ExtendRequestSchema,
   OpenRequestSchema,
   OpeRequestSchema,
@@ -26,14 +22,10 @@ import {
   SynthesizeRequestSchema,
   TrainRequestSchema,
   type BoardRequest,
-  type BundleLabelRequest,
-  type BundleRollbackRequest,
-  type BundlesRequest,
   type CheckRequest,
   type CompareRequest,
   type ControlRequest,
   type EvaluateRequest,
-  type ExportRequest,
   type ExtendRequest,
   type OpenRequest,
   type OpeRequest,
@@ -48,16 +40,13 @@ import {
 import type { ComparisonReport } from '../../coordinator/comparison/comparison-report.js';
 import type { QueueBoard } from '../../coordinator/dashboard/queue-board.js';
 import type { ControlResult } from '../../coordinator/runs/control-run.js';
+import type { PrunedBundles } from '../../coordinator/export/upkeep/prune-bundles.js';
+import type { ChangedExport } from '../../coordinator/runs/export/export-changed-run.js';
 import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
+import type { CompactedPlace } from '../../coordinator/runs/export/manage-bundles.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
-import {
-  startRun,
-  type CallOptions,
-  type RunHandle,
-  type Surroundings,
-} from '../../coordinator/runs/call/run-handle.js';
+import type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-handle.js';
 import type { PlanResult } from '../../coordinator/runs/capacity/plan-run.js';
 import type { OpeResult } from '../../coordinator/runs/off-policy/ope-run.js';
 import type { StreamResult } from '../../coordinator/runs/stream-run.js';
@@ -67,21 +56,32 @@ import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
 import type { SynthesisReport } from '../../coordinator/synthesize/synthesis.js';
 import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
 import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-store.js';
-import { systemClock } from '../../shared/base/clock.js';
 import type { MachineCheckResult } from './check-machine.js';
-import { localMachine } from './local-machine.js';
 import type { ReplayResult } from './explored-log.js';
 import type { RankingService, ServeRequest } from './serve.js';
+import { start, surroundingsOf } from './started-call.js';
 import type { WorkRequest } from './work.js';
 
 export { QianmoError, formatFailure } from '../../shared/base/errors.js';
 export type { FailureKind, FailureReport } from '../../shared/base/errors.js';
 export type { EventKind, StampedEvent, StampedEventSink } from '../../shared/events/run-events.js';
 export type * from './request-types.js';
+export {
+  checkBundle,
+  compactBundle,
+  exportChanged,
+  exportRun,
+  labelBundle,
+  listBundles,
+  pruneBundles,
+  rollBackBundle,
+} from './bundles.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
   BundleLabel,
   CallOptions,
+  ChangedExport,
+  CompactedPlace,
   ComparisonReport,
   ControlResult,
   EvaluationReport,
@@ -92,6 +92,7 @@ export type {
   OpeResult,
   PlanResult,
   PreparedStore,
+  PrunedBundles,
   PublishedBundle,
   QueueBoard,
   RankingService,
@@ -145,67 +146,6 @@ export function evaluate(
   return start(options, async (context) => {
     const { evaluateRun } = await import('../../coordinator/runs/evaluate-run.js');
     return evaluateRun(checkedRequest(EvaluateRequestSchema, request, 'evaluate'), context);
-  });
-}
-
-/**
- * Adapts every adgroup of an evaluated run and writes a bundle for ranking servers. What an export that
- * was stopped has adapted is kept for the next one.
- */
-export function exportRun(
-  request: ExportRequest,
-  options: CallOptions = {},
-): RunHandle<ExportResult> {
-  return start(options, async (context) => {
-    const exporting = await import('../../coordinator/runs/export/export-run.js');
-    const checked = checkedRequest(ExportRequestSchema, request, 'exportRun');
-    return exporting.exportRun(checked, context);
-  });
-}
-
-/** The bundles under an address, the last published first. */
-export function listBundles(
-  request: BundlesRequest,
-  options: CallOptions = {},
-): RunHandle<readonly ListedBundle[]> {
-  return start(options, async (context) => {
-    const { listBundlesAt } = await import('../../coordinator/runs/export/manage-bundles.js');
-    return listBundlesAt(checkedRequest(BundlesRequestSchema, request, 'listBundles'), context);
-  });
-}
-
-/** Reads every file of a bundle and checks it. `bundles` is `ADDRESS`, or `ADDRESS@LABEL`. */
-export function checkBundle(
-  request: BundlesRequest,
-  options: CallOptions = {},
-): RunHandle<PublishedBundle> {
-  return start(options, async (context) => {
-    const { checkedBundle } = await import('../../coordinator/runs/export/manage-bundles.js');
-    return checkedBundle(checkedRequest(BundlesRequestSchema, request, 'checkBundle'), context);
-  });
-}
-
-/** Points a label at a bundle. */
-export function labelBundle(
-  request: BundleLabelRequest,
-  options: CallOptions = {},
-): RunHandle<BundleLabel> {
-  return start(options, async (context) => {
-    const managing = await import('../../coordinator/runs/export/manage-bundles.js');
-    const checked = checkedRequest(BundleLabelRequestSchema, request, 'labelBundle');
-    return managing.labelBundle(checked, context);
-  });
-}
-
-/** Points a label at the bundle that it pointed at before. */
-export function rollBackBundle(
-  request: BundleRollbackRequest,
-  options: CallOptions = {},
-): RunHandle<BundleLabel> {
-  return start(options, async (context) => {
-    const managing = await import('../../coordinator/runs/export/manage-bundles.js');
-    const checked = checkedRequest(BundleRollbackRequestSchema, request, 'rollBackBundle');
-    return managing.rollBackBundle(checked, context);
   });
 }
 
@@ -378,16 +318,4 @@ export async function serveRankings(
   const { serveFromBundle, ServeRequestSchema } = await import('./serve.js');
   const checked = checkedRequest(ServeRequestSchema, request, 'serveRankings');
   return serveFromBundle(checked, surroundingsOf(options), options);
-}
-
-function start<Result>(
-  options: CallOptions,
-  carryOut: (context: RunContext) => Promise<Result>,
-): RunHandle<Result> {
-  return startRun(surroundingsOf(options), options, carryOut);
-}
-
-/** The only place of the library that reads the environment of the process. */
-function surroundingsOf({ environment = process.env }: CallOptions): Surroundings {
-  return { machine: localMachine, clock: systemClock, environment };
 }

@@ -10,7 +10,7 @@
  *   columns.json           types of the logs' columns (see `column-types.ts`)
  *
  * Logs that are appended later add files and change none: `tasks-NNNN.arrow` is then the catalog,
- * `dictionaries/NAME-NNNN.arrow` has the values of the next ids, `rejects-NNNN.jsonl` the rows left out,
+ * `dictionaries/NNNN/NAME.arrow` has the values of the next ids, `rejects-NNNN.jsonl` the rows left out,
  * and the rows of changed tasks lie in new row files.
  *
  * Columns of `rows-*.arrow`, by name:

@@ -5,7 +5,8 @@
  * `queryRows` int32, `file` int32 (number of `rows-NNNNN.arrow`), `batch` int32 (record batch
  * within the file), `offset` int32 (first row within the batch), `firstSeen` float64 (time of the
  * task's first row in the logs; 0 without a time column); in a store whose manifest lists labels also
- * `label` int32 (place in that list). Earlier stores have no `firstSeen`.
+ * `label` int32 (place in that list); and after logs were appended `changedIn` int32 (the append, from 1,
+ * that last brought rows of the task; 0 if none did). Earlier stores have no `firstSeen`.
  */
 
 import { at } from '../base/arrays.js';
@@ -26,6 +27,7 @@ import {
   type Data,
 } from 'apache-arrow';
 import { checkArrowBytes } from './arrow-check.js';
+import { appendNumber } from './store-manifest.js';
 import type { TaskEntry, TaskSplit } from './task-store.js';
 
 export const TASK_SPLITS: readonly TaskSplit[] = ['train', 'validation', 'test'];
@@ -49,9 +51,14 @@ export function rowsFileOf(fileIndex: number): string {
   return `rows-${String(fileIndex).padStart(5, '0')}.arrow`;
 }
 
-/** File of a feature's dictionary within the store; odd characters are percent-encoded. */
-export function dictionaryFileOf(featureName: string): string {
-  return `dictionaries/${encodeURIComponent(featureName)}.arrow`;
+/**
+ * File of a feature's dictionary within the store; odd characters are percent-encoded.
+ *
+ * @param append from 1: the file of the values that it brought.
+ */
+export function dictionaryFileOf(featureName: string, append = 0): string {
+  const folder = append === 0 ? '' : `${appendNumber(append)}/`;
+  return `dictionaries/${folder}${encodeURIComponent(featureName)}.arrow`;
 }
 
 export function encodeTaskCatalog(tasks: readonly CatalogTask[]): Uint8Array {
@@ -82,6 +89,9 @@ export function encodeTaskCatalog(tasks: readonly CatalogTask[]): Uint8Array {
     ...firstSeenColumn(tasks),
     ...(tasks.some(({ labelIndex }) => labelIndex !== undefined)
       ? { label: int32(({ labelIndex }) => labelIndex ?? 0) }
+      : {}),
+    ...(tasks.some(({ changedIn }) => changedIn !== undefined)
+      ? { changedIn: int32(({ changedIn }) => changedIn ?? 0) }
       : {}),
   };
   const schema = new Schema(
@@ -128,6 +138,7 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
   const offset = numbers('offset');
   const firstSeen = table.getChild('firstSeen') === null ? null : numbers('firstSeen');
   const label = table.getChild('label') === null ? null : numbers('label');
+  const changedIn = table.getChild('changedIn') === null ? null : numbers('changedIn');
   const tasks: TaskEntry[] = [];
   const places: TaskPlace[] = [];
   for (let taskIndex = 0; taskIndex < table.numRows; taskIndex += 1) {
@@ -139,6 +150,7 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
       queryRowCount: at(queryRows, taskIndex),
       firstSeenTime: firstSeen === null ? null : at(firstSeen, taskIndex),
       ...(label === null ? {} : { labelIndex: at(label, taskIndex) }),
+      ...(changedIn === null ? {} : { changedIn: at(changedIn, taskIndex) }),
     });
     places.push({
       fileIndex: at(file, taskIndex),

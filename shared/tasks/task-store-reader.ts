@@ -21,7 +21,7 @@ import { decodeDictionary } from './dictionary-values.js';
 import { recordBatchCache, type RecordBatchCache } from './record-batch-cache.js';
 import { RESTORE_CURE } from './store-files.js';
 import { copiedStoreFolder, localStoreFolder, type StoreFolder } from './store-folder.js';
-import { CATALOG_FILE, type StoreManifest } from './store-manifest.js';
+import { catalogFileOf, type StoreManifest } from './store-manifest.js';
 import {
   decodeTaskCatalog,
   dictionaryFileOf,
@@ -94,7 +94,7 @@ async function openedStore(
   const byteCount = manifest.files.reduce((sum, file) => sum + file.byteCount, 0);
   const verifyNow = options.verify ?? byteCount < verifyAtOpenByteCountMax;
   if (verifyNow) for (const file of manifest.files) await store.ready(file.name);
-  const catalog = await readCatalog(await store.ready(CATALOG_FILE), manifest);
+  const catalog = await readCatalog(await store.ready(catalogFileOf(manifest)), manifest);
   const cache = recordBatchCache(
     (fileIndex) => store.ready(rowsFileOf(fileIndex)),
     options.cacheByteCountMax ?? CACHE_BYTE_COUNT_MAX,
@@ -106,10 +106,7 @@ async function openedStore(
     readTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }, taskRowsOf),
     readPlannedRows: (taskIndices) =>
       readRows(taskIndices, { store, catalog, cache }, plannedRowsOf),
-    readDictionary: async (featureName) => {
-      const path = await store.ready(dictionaryFileOf(featureName));
-      return decodeDictionary(await bytesAt(path), path);
-    },
+    readDictionary: (featureName) => readDictionary(featureName, store),
     readColumnTypes: async () => {
       if (!manifest.files.some(({ name }) => name === COLUMNS_FILE)) return {};
       const path = await store.ready(COLUMNS_FILE);
@@ -120,6 +117,22 @@ async function openedStore(
       await store.close();
     },
   };
+}
+
+/** The values as `prepare` wrote them, then those that each append brought. */
+async function readDictionary(
+  featureName: string,
+  store: StoreFolder,
+): Promise<readonly (string | null)[]> {
+  const { appends = [], files } = store.manifest;
+  const values: (string | null)[] = [];
+  for (let append = 0; append <= appends.length; append += 1) {
+    const name = dictionaryFileOf(featureName, append);
+    if (append > 0 && !files.some((file) => file.name === name)) continue;
+    const path = await store.ready(name);
+    for (const value of decodeDictionary(await bytesAt(path), path)) values.push(value);
+  }
+  return values;
 }
 
 function bytesAt(path: string): Promise<Uint8Array> {

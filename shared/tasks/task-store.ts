@@ -24,6 +24,8 @@ export interface TaskEntry {
   readonly firstSeenTime: number | null;
   /** The place of its label in the manifest; absent if the manifest has no labels. */
   readonly labelIndex?: number;
+  /** The append, from 1, that last brought rows of it; absent or 0 if none did. */
+  readonly changedIn?: number;
 }
 
 /** The part of a task's rows that planning an outer step needs. The arrays are those of `TaskRows`. */

@@ -41,6 +41,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/queue',
     'shared/queue/blobs',
     'shared/bundle',
+    'shared/bundle/delta',
     'shared/signing',
   ],
   coordinator: [
@@ -58,6 +59,8 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/capacity',
     'coordinator/evaluation',
     'coordinator/export',
+    'coordinator/export/delta',
+    'coordinator/export/upkeep',
     'coordinator/sweep',
     'coordinator/logs',
     'coordinator/off-policy',

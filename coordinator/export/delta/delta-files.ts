@@ -21,7 +21,8 @@ export async function ownArraysOf(
 ): Promise<BundleArray[]> {
   const keys = tasks.map(({ key }) => Buffer.from(key));
   const offsets = new Uint32Array(keys.length + 1);
-  for (const [place, { length }] of keys.entries()) offsets[place + 1] = at(offsets, place) + length;
+  for (const [place, { length }] of keys.entries())
+    offsets[place + 1] = at(offsets, place) + length;
   const bytes = new Uint8Array(Buffer.concat(keys));
   const arrays: NamedArray[] = [
     { name: 'blocks.places', shape: [places.length], values: places },
@@ -50,9 +51,15 @@ export async function sharedArraysOf(
     const { values } = table;
     arrays.push(await grown({ name: `tables/${name}`, shape: [rowCount, width], values }));
   }
-  for await (const array of dictionaryArrays(store)) arrays.push(await grown(array));
+  for await (const array of dictionaryArrays(store))
+    arrays.push(await (isIndex(array) ? writeArray(array, put) : grown(array)));
   for (const array of selfCheck) arrays.push(await writeArray(array, put));
   return arrays;
+}
+
+/** The hash index of a dictionary, which is another one when values follow. */
+function isIndex({ name }: NamedArray): boolean {
+  return name.endsWith('.slots');
 }
 
 /** An array that begins with the rows of the one below. */

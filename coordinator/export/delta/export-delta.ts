@@ -62,6 +62,8 @@ export interface ExportedDelta extends PublishedBundle {
   /** Of the files that the bundles below do not have. */
   readonly newByteCount: number;
   readonly selfCheckRowCount: number;
+  /** Features whose tables have rows for new values. */
+  readonly grownTables: readonly string[];
 }
 
 /**
@@ -119,6 +121,13 @@ export async function exportDelta(
     ...{ ...published, keptAdgroupCount, changedAdgroupCount, newAdgroupCount },
     newByteCount: files.reduce((sum, { byteCount }) => sum + byteCount, 0),
     selfCheckRowCount: checked.rowCount,
+    grownTables: source.run.spec.tables
+      .map(({ name }) => name)
+      .filter(
+        (name) =>
+          (source.parameters.tables.get(name)?.rowCount ?? 0) >
+          (below.loaded.model.tables.get(name)?.rowCount ?? 0),
+      ),
   };
 }
 

@@ -102,7 +102,9 @@ function columnsOf({ model, labels, calibrations, order }: Merged): NamedArray[]
     column('isAlone', isAlone, Uint8Array),
     column('labels', labels, Int32Array),
     column('calibrations', calibrations, Int32Array),
-    ...(effects === null ? [] : listArrays('effects', effects, order, { effects: effects.effects })),
+    ...(effects === null
+      ? []
+      : listArrays('effects', effects, order, { effects: effects.effects })),
     ...(byValue === null
       ? []
       : listArrays('sums', byValue, order, {
@@ -130,7 +132,10 @@ function listArrays(
   });
   return [
     vector('offsets', ordered),
-    vector('ids', Int32Array.from(entries, (entry) => int32At(ids, entry))),
+    vector(
+      'ids',
+      Int32Array.from(entries, (entry) => int32At(ids, entry)),
+    ),
     ...Object.entries(columns).map(([name, values]) =>
       vector(
         name,

@@ -3,6 +3,7 @@
 import type { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
 import { probeConditionalWrites } from '../../../shared/storage/conditional-writes.js';
@@ -58,14 +59,26 @@ export async function exportRun(
       logged.sink({ kind: 'writes-unconditional', address: objects.address });
     const compute = await logged.machine.openCompute(logged);
     const surroundings = { objects, dispatcher, compute, caller: logged };
-    const exported = await interruptedAs(exportBundle(source, request, surroundings), () => ({
-      what: 'the export was stopped before the bundle was published',
-      where: bundles,
-      cure: 'run the same command again; adgroups that were adapted are kept',
-    }));
-    await moveLabel(objects, request.label, exported.digest);
-    return { ...exported, bundles, label: request.label };
+    return whileWriting(objects, async () => {
+      const exported = await interruptedAs(exportBundle(source, request, surroundings), () =>
+        stoppedExport(bundles),
+      );
+      await moveLabel(objects, request.label, exported.digest);
+      return { ...exported, bundles, label: request.label };
+    });
   });
+}
+
+export function stoppedExport(bundles: string): {
+  readonly what: string;
+  readonly where: string;
+  readonly cure: string;
+} {
+  return {
+    what: 'the export was stopped before the bundle was published',
+    where: bundles,
+    cure: 'run the same command again; adgroups that were adapted are kept',
+  };
 }
 
 async function sourceOf(
@@ -74,15 +87,8 @@ async function sourceOf(
   context: RunContext,
 ): Promise<ExportSource> {
   const { config } = run;
-  const saved = await savedMetaParametersOf(run, context);
-  if (saved === null)
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'the run has no checkpoint to export',
-      where: joinAddress(config.output, 'checkpoints'),
-      cure: 'train it first: qianmo train run.yaml',
-    });
-  const digest = metaParametersDigest(saved.metaParameters);
+  const trained = await trainedSourceOf(run, store, context);
+  const digest = metaParametersDigest(trained.parameters);
   const serving: BundleServing[] = [];
   const testLogits: (TestLogits | null)[] = [];
   for (const { segment } of labelsOf(store.manifest)) {
@@ -93,11 +99,28 @@ async function sourceOf(
     const isOfThis = report?.run.metaDigest === digest && report.run.storeDigest === store.digest;
     testLogits.push(isOfThis ? logits : null);
   }
+  return { ...trained, serving, testLogits };
+}
+
+/** What an export needs that no evaluation has a part in. */
+export async function trainedSourceOf(
+  run: PreparedRun,
+  store: TaskStore,
+  context: RunContext,
+): Promise<Omit<ExportSource, 'serving' | 'testLogits'>> {
+  const saved = await savedMetaParametersOf(run, context);
+  if (saved === null)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'the run has no checkpoint to export',
+      where: joinAddress(run.config.output, 'checkpoints'),
+      cure: 'train it first: qianmo train run.yaml',
+    });
   return {
-    ...{ run, store, serving, testLogits },
+    ...{ run, store },
     parameters: saved.metaParameters,
     checkpoint: {
-      ...{ outerStep: saved.outerStep, digest },
+      ...{ outerStep: saved.outerStep, digest: metaParametersDigest(saved.trained) },
       fingerprints: saved.computedOn.map(({ fingerprint }) => fingerprint),
     },
     columns: (await store.readColumnTypes?.()) ?? {},

@@ -2,11 +2,12 @@
 
 import type { z } from 'zod';
 import {
+  listLabels,
   moveLabel,
+  readLabel,
   rollBackLabel,
   type BundleLabel,
 } from '../../../shared/bundle/bundle-labels.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
 import {
   bundleDigestOf,
   listBundles,
@@ -14,13 +15,18 @@ import {
   type ListedBundle,
   type PublishedBundle,
 } from '../../../shared/bundle/bundle-store.js';
-import { readBundle } from '../../../shared/bundle/read-bundle.js';
+import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
+import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
+import { compactBundle, type CompactedBundle } from '../../export/upkeep/compact-bundle.js';
+import { pruneBundles, type PrunedBundles } from '../../export/upkeep/prune-bundles.js';
 import type { RunContext } from '../call/run-context.js';
 import { objectStoreAt } from '../places.js';
 import type {
   BundleLabelRequestSchema,
   BundleRollbackRequestSchema,
   BundlesRequestSchema,
+  CompactRequestSchema,
+  PruneRequestSchema,
 } from '../requests.js';
 
 export function listBundlesAt(
@@ -42,7 +48,7 @@ export async function checkedBundle(
   const { address, name } = parsedBundleAddress(bundles);
   const store = objectStoreAt(address, environment);
   const published = await readBundleManifest(store, await bundleDigestOf(store, name));
-  await readBundle(published.manifest, filesOf(store), `${store.address}@${published.digest}`);
+  await readAnyBundle(store, published.digest);
   return published;
 }
 
@@ -64,9 +70,49 @@ export async function labelBundle(
   return moveLabel(store, label, digest);
 }
 
-export function rollBackBundle(
+/** @throws QianmoError of kind `usage` if the bundle before was removed. */
+export async function rollBackBundle(
   { bundles, label }: z.output<typeof BundleRollbackRequestSchema>,
   { environment }: RunContext,
 ): Promise<BundleLabel> {
-  return rollBackLabel(objectStoreAt(bundles, environment), label);
+  const store = objectStoreAt(bundles, environment);
+  const before = (await readLabel(store, label))?.earlier[0];
+  if (before !== undefined) await readBundleManifest(store, before);
+  return rollBackLabel(store, label);
+}
+
+export interface CompactedPlace extends CompactedBundle {
+  /** The labels that pointed at the deltas and point at the one bundle now. */
+  readonly movedLabels: readonly string[];
+}
+
+/** Makes one bundle of a full one and its deltas, and moves the labels that pointed at them. */
+export function compactBundleAt(
+  { bundles }: z.output<typeof CompactRequestSchema>,
+  { environment }: RunContext,
+): Promise<CompactedPlace> {
+  const { address, name } = parsedBundleAddress(bundles);
+  const store = objectStoreAt(address, environment);
+  return whileWriting(store, async () => {
+    const digest = await bundleDigestOf(store, name);
+    const compacted = await compactBundle(store, digest);
+    const movedLabels: string[] = [];
+    if (compacted.digest !== digest)
+      for (const label of await listLabels(store))
+        if (label.bundle === digest) {
+          await moveLabel(store, label.name, compacted.digest);
+          movedLabels.push(label.name);
+        }
+    return { ...compacted, movedLabels };
+  });
+}
+
+const MS_PER_HOUR = 3_600_000;
+
+export function pruneBundlesAt(
+  { bundles, keep, graceHours, dryRun }: z.output<typeof PruneRequestSchema>,
+  { environment }: RunContext,
+): Promise<PrunedBundles> {
+  const choice = { keptEarlierCount: keep, graceMs: graceHours * MS_PER_HOUR, dryRun };
+  return pruneBundles(objectStoreAt(bundles, environment), choice);
 }

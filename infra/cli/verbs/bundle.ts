@@ -1,41 +1,70 @@
 /** `qianmo bundle`: lists and checks bundles, and moves their labels. */
 
 import { QianmoError } from '../../../shared/base/errors.js';
-import { checkBundle, labelBundle, listBundles, rollBackBundle } from '../../library/index.js';
+import {
+  checkBundle,
+  compactBundle,
+  labelBundle,
+  listBundles,
+  pruneBundles,
+  rollBackBundle,
+} from '../../library/index.js';
 import { callOptionsOf, type CommandContext } from '../command/command-context.js';
 import { format } from '../command/shared-options.js';
-import { verb } from '../command/verb.js';
+import { flagOption, integerValue, valueOption, verb } from '../command/verb.js';
 
-type Format = 'table' | 'json';
+interface Choice {
+  readonly format: 'table' | 'json';
+  readonly keep: number;
+  readonly graceHours: number;
+  readonly dryRun: boolean;
+}
+
 type Action = (
   operands: readonly string[],
-  format: Format,
+  choice: Choice,
   context: CommandContext,
 ) => Promise<string>;
 
+const EARLIER_KEPT_MAX = 100;
+const GRACE_HOURS_MAX = 8_760;
+
 const tables = () => import('../../../coordinator/reports/bundle-tables.js');
+const upkeepTables = () => import('../../../coordinator/reports/delta-tables.js');
 const jsonOf = (value: unknown): string => JSON.stringify(value, null, 2);
 
-const list: Action = async ([bundles = ''], format, context) => {
+const list: Action = async ([bundles = ''], { format }, context) => {
   const found = await listBundles({ bundles }, callOptionsOf(context));
   const { bundleListJson, bundleListText } = await tables();
   return format === 'json' ? bundleListJson(found) : bundleListText(found, context.outputColumns);
 };
 
-const show: Action = async ([bundles = ''], format, context) => {
+const show: Action = async ([bundles = ''], { format }, context) => {
   const found = await checkBundle({ bundles }, callOptionsOf(context));
   const { bundleText } = await tables();
   return format === 'json' ? jsonOf(found) : bundleText(found, context.outputColumns);
 };
 
-const label: Action = async ([bundles = '', label = '', bundle = ''], format, context) => {
+const label: Action = async ([bundles = '', label = '', bundle = ''], { format }, context) => {
   const moved = await labelBundle({ bundles, label, bundle }, callOptionsOf(context));
   return format === 'json' ? jsonOf(moved) : (await tables()).labelText(moved);
 };
 
-const rollback: Action = async ([bundles = '', label = ''], format, context) => {
+const rollback: Action = async ([bundles = '', label = ''], { format }, context) => {
   const moved = await rollBackBundle({ bundles, label }, callOptionsOf(context));
   return format === 'json' ? jsonOf(moved) : (await tables()).labelText(moved);
+};
+
+const compact: Action = async ([bundles = ''], { format }, context) => {
+  const compacted = await compactBundle({ bundles }, callOptionsOf(context));
+  if (format === 'table') return (await upkeepTables()).compactedText(compacted);
+  const { manifest: _manifest, ...facts } = compacted;
+  return jsonOf(facts);
+};
+
+const prune: Action = async ([bundles = ''], { format, ...choice }, context) => {
+  const pruned = await pruneBundles({ bundles, ...choice }, callOptionsOf(context));
+  return format === 'json' ? jsonOf(pruned) : (await upkeepTables()).prunedText(pruned);
 };
 
 const ACTIONS = new Map<string, { readonly words: string; readonly act: Action }>([
@@ -43,27 +72,47 @@ const ACTIONS = new Map<string, { readonly words: string; readonly act: Action }
   ['show', { words: 'ADDRESS[@LABEL]', act: show }],
   ['label', { words: 'ADDRESS LABEL BUNDLE', act: label }],
   ['rollback', { words: 'ADDRESS LABEL', act: rollback }],
+  ['compact', { words: 'ADDRESS[@LABEL]', act: compact }],
+  ['prune', { words: 'ADDRESS', act: prune }],
 ]);
 
 export const bundleVerb = verb({
   name: 'bundle',
-  description: 'list and check bundles, and move their labels',
+  description: 'list and check bundles, move their labels, compact and remove them',
   argument: {
     name: '<action...>',
     description: [...ACTIONS].map(([name, { words }]) => `${name} ${words}`).join(', or '),
   },
-  options: { format },
+  options: {
+    keep: valueOption(
+      '--keep <count>',
+      'prune: earlier bundles of each label that are kept',
+      integerValue(0, EARLIER_KEPT_MAX),
+      { defaultText: '3' },
+    ),
+    graceHours: valueOption(
+      '--grace-hours <hours>',
+      'prune: what was written later is kept',
+      integerValue(0, GRACE_HOURS_MAX),
+      { defaultText: '24' },
+    ),
+    dryRun: flagOption('--dry-run', 'prune: say what would be removed, and remove nothing'),
+    format,
+  },
   help: `
 list      every bundle under an address, with its labels
 show      one bundle, after a check of all its files; latest unless a label or digest is given
 label     points a label at a bundle, which is given by another label or its digest
 rollback  points a label at the bundle before
+compact   makes one bundle of a bundle and its deltas; labels that pointed at the last delta follow
+prune     removes bundles that no label names or has lately named, and files that no bundle has
 Examples:
   qianmo bundle list runs/shop/bundles
   qianmo bundle show runs/shop/bundles@canary
   qianmo bundle label runs/shop/bundles stable latest
-  qianmo bundle rollback runs/shop/bundles stable`,
-  run: async ([name = '', ...operands], { format }, context) => {
+  qianmo bundle rollback runs/shop/bundles stable
+  qianmo bundle prune runs/shop/bundles --keep 5 --dry-run`,
+  run: async ([name = '', ...operands], choice, context) => {
     const action = ACTIONS.get(name);
     const wordCount = action?.words.split(' ').length;
     if (action === undefined || operands.length !== wordCount)
@@ -74,6 +123,6 @@ Examples:
         expected: [...ACTIONS].map(([each, { words }]) => `${each} ${words}`).join(', or '),
         cure: 'see qianmo bundle --help',
       });
-    context.print(await action.act(operands, format, context));
+    context.print(await action.act(operands, choice, context));
   },
 });

@@ -1,12 +1,19 @@
 /** `qianmo export`: writes a trained run as a bundle that a ranking server reads. */
 
 import { z } from 'zod';
-import { exportRun } from '../../library/index.js';
+import { exportChanged, exportRun } from '../../library/index.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
 import { LATEST_LABEL } from '../../../shared/bundle/bundle-labels.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
-import { choiceOption, firstOf, textValue, valueOption, verb } from '../command/verb.js';
+import {
+  choiceOption,
+  firstOf,
+  flagOption,
+  textValue,
+  valueOption,
+  verb,
+} from '../command/verb.js';
 
 export const exportVerb = verb({
   name: 'export',
@@ -34,15 +41,32 @@ export const exportVerb = verb({
     label: valueOption('--label <name>', 'the label that is moved to the bundle', textValue, {
       defaultText: LATEST_LABEL,
     }),
+    onlyChanged: flagOption(
+      '--only-changed',
+      "adapt only adgroups that have changed since the label's bundle, and write a delta of it",
+    ),
     format,
   },
   takesPlugins: true,
   help: `
 The run must be evaluated first, because validation adgroups choose what is served. An export that was
 stopped goes on where it ended when it is started again.
-Example:
-  qianmo export run.yaml --workers 2 --encoding float16`,
-  run: async (operands, { format, ...choice }, context) => {
+With --only-changed, encoding and rows are those of the bundle that is changed.
+Examples:
+  qianmo export run.yaml --workers 2 --encoding float16
+  qianmo export run.yaml --workers 2 --only-changed`,
+  run: async (operands, { format, onlyChanged, encoding, rows, ...place }, context) => {
+    if (onlyChanged) {
+      const changed = await exportChanged(
+        { config: firstOf(operands), ...place },
+        callOptionsOf(context),
+      );
+      const { changedJson, changedText } =
+        await import('../../../coordinator/reports/delta-tables.js');
+      context.print(format === 'json' ? changedJson(changed) : changedText(changed));
+      return;
+    }
+    const choice = { encoding, rows, ...place };
     const request = { config: firstOf(operands), ...choice };
     const exported = await exportRun(request, callOptionsOf(context));
     const { exportJson, exportText } =

@@ -193,14 +193,23 @@ function joinedEvidence(base: BlockEvidence, overlay: Overlay, joined: Joined): 
   return {
     supportRowCounts,
     clicks: joined(base.clicks, ({ blocks }) => blocks.evidence.clicks, Float64Array),
-    impressions: joined(base.impressions, ({ blocks }) => blocks.evidence.impressions, Float64Array),
+    impressions: joined(
+      base.impressions,
+      ({ blocks }) => blocks.evidence.impressions,
+      Float64Array,
+    ),
     byValue:
       byValue === null
         ? null
         : {
             ...joinedLists(byValue, sumsOf, overlay, supportRowCounts.length),
             clicks: joinedEntries(byValue.clicks, sumsOf, (of) => of.clicks, overlay),
-            impressions: joinedEntries(byValue.impressions, sumsOf, (of) => of.impressions, overlay),
+            impressions: joinedEntries(
+              byValue.impressions,
+              sumsOf,
+              (of) => of.impressions,
+              overlay,
+            ),
           },
   };
 }

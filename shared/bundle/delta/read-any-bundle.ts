@@ -34,7 +34,11 @@ export async function readMergedBundle(
   const manifest = topOf(chain).manifest;
   const { blockCount } = base.model.blocks;
   if (deltas.length === 0)
-    return { ...base, manifest, order: Int32Array.from({ length: blockCount }, (_, block) => block) };
+    return {
+      ...base,
+      manifest,
+      order: Int32Array.from({ length: blockCount }, (_, block) => block),
+    };
   return { ...mergedBundle(base, deltas, where), manifest };
 }
 

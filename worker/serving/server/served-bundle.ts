@@ -3,9 +3,8 @@
 import { float32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
-import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
-import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
+import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import type { KeyLookup, ValueLookup } from '../columns/text-lookup.js';
 import { valueLookupsOf } from '../columns/value-lookups.js';
@@ -51,8 +50,7 @@ export class ServedBundle {
     choice: ScorerChoice,
   ): Promise<ServedBundle> {
     const where = `${store.address}@${digest}`;
-    const { manifest } = await readBundleManifest(store, digest);
-    const loaded = await readBundle(manifest, filesOf(store), where);
+    const loaded = await readAnyBundle(store, digest);
     demandCovered(loaded.model, where);
     const bundle = new ServedBundle(digest, loaded, choice);
     bundle.#selfCheck(where);

@@ -1,0 +1,58 @@
+/** A delta, a compaction and a removal of bundles as text for a terminal, and as JSON for programs. */
+
+import { byteCountOf } from '../../shared/bundle/bundle-store.js';
+import type { ExportedDelta } from '../export/delta/export-delta.js';
+import type { CompactedBundle } from '../export/upkeep/compact-bundle.js';
+import type { PrunedBundles } from '../export/upkeep/prune-bundles.js';
+import { bytesText } from './bundle-tables.js';
+
+/** An export of what has changed, with the label that points at it. */
+interface PlacedDelta {
+  readonly digest: string;
+  readonly bundles: string;
+  readonly label: string;
+  readonly base: string;
+  /** Null if nothing had changed. */
+  readonly delta: ExportedDelta | null;
+}
+
+export function changedText({ digest, bundles, label, base, delta }: PlacedDelta): string {
+  if (delta === null) return `nothing has changed since bundle ${digest}, which ${label} points at`;
+  const { manifest, changedAdgroupCount, newAdgroupCount, keptAdgroupCount, grownTables } = delta;
+  const kept = keptAdgroupCount === 0 ? '' : `, ${keptAdgroupCount} of them adapted earlier`;
+  return [
+    `bundle     ${digest}`,
+    `where      ${bundles}@${label}`,
+    `changes    ${base}`,
+    `adgroups   ${changedAdgroupCount} changed and ${newAdgroupCount} new of ${manifest.blocks.count - 1}${kept}`,
+    `size       ${bytesText(delta.newByteCount)} written, ${bytesText(byteCountOf(manifest))} with the files in common`,
+    'trunk      as before',
+    `tables     ${grownTables.length === 0 ? 'as before' : `new rows in ${grownTables.join(', ')}`}`,
+    `self-check ${delta.selfCheckRowCount} rows`,
+  ].join('\n');
+}
+
+export function changedJson({ delta, ...place }: PlacedDelta): string {
+  if (delta === null) return JSON.stringify({ ...place, changedAdgroupCount: 0 }, null, 2);
+  const { manifest, ...facts } = delta;
+  const depth = 'delta' in manifest ? manifest.delta.depth : 0;
+  return JSON.stringify({ ...place, ...facts, depth }, null, 2);
+}
+
+export function compactedText({
+  digest,
+  deltaCount,
+  movedLabels,
+}: CompactedBundle & { readonly movedLabels: readonly string[] }): string {
+  if (deltaCount === 0) return `bundle ${digest} has no deltas`;
+  const moved = movedLabels.length === 0 ? '' : `, with the labels ${movedLabels.join(', ')}`;
+  return `bundle ${digest} is made of ${deltaCount} deltas and their full bundle${moved}`;
+}
+
+export function prunedText({ isDryRun, removedBundles, ...counts }: PrunedBundles): string {
+  const { removedFileCount, removedByteCount, keptBundleCount, keptFileCount } = counts;
+  return [
+    ...removedBundles.map((digest) => `bundle ${digest}`),
+    `${isDryRun ? 'would remove' : 'removed'} ${removedBundles.length} bundles and ${removedFileCount} files (${bytesText(removedByteCount)}); kept ${keptBundleCount} bundles and ${keptFileCount} files`,
+  ].join('\n');
+}

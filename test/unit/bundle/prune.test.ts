@@ -1,0 +1,104 @@
+/** What `prune` removes and keeps, on a clock that the test sets, and that it never meets a writer. */
+
+import { beforeEach, describe, expect, test } from 'vitest';
+import { pruneBundles } from '../../../coordinator/export/upkeep/prune-bundles.js';
+import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { whileRemoving, whileWriting } from '../../../shared/bundle/bundle-writers.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import type { ListedObject } from '../../../shared/storage/object-store.js';
+import { thisProcess } from '../../../shared/storage/process-identity.js';
+import { publishedChain } from '../../fixtures/bundle/published-chain.js';
+
+const HOUR_MS = 3_600_000;
+
+/** Objects have the age that the test gave them; those put since are new. */
+class AgedStore extends MemoryObjectStore {
+  readonly #ages = new Map<string, number>();
+
+  async age(hours: number): Promise<void> {
+    for (const key of await this.list(''))
+      this.#ages.set(key, (this.#ages.get(key) ?? 0) + hours * HOUR_MS);
+  }
+
+  override async listWithTimes(prefix: string): Promise<ListedObject[]> {
+    const nowMs = 1_000_000 * HOUR_MS;
+    return (await this.list(prefix)).map((key) => ({
+      key,
+      modifiedMs: nowMs - (this.#ages.get(key) ?? 0),
+    }));
+  }
+}
+
+const CHOICE = { keptEarlierCount: 1, graceMs: 24 * HOUR_MS, dryRun: false };
+
+let store: AgedStore;
+beforeEach(() => {
+  store = new AgedStore();
+});
+
+const digestsIn = async (): Promise<string[]> =>
+  (await store.list('manifests/')).map((key) => key.slice('manifests/'.length, -'.json'.length));
+
+describe('prune', () => {
+  test('keeps what labels name and lately named, and the bundles below deltas', async () => {
+    const [oldest, , last] = await publishedChain(store, ['a', 'b', 'c'], { asDeltas: false });
+    const [base, delta] = await publishedChain(store, ['d', 'e'], { asDeltas: true });
+    const [gone] = await publishedChain(store, ['f'], { asDeltas: false });
+    await moveLabel(store, 'stable', gone!);
+    await moveLabel(store, 'stable', oldest!);
+    await moveLabel(store, 'stable', last!);
+    await moveLabel(store, 'latest', delta!);
+    await store.put('blobs/leftover', new Uint8Array(3), { kind: 'always' });
+    await store.age(25);
+    const dry = await pruneBundles(store, { ...CHOICE, dryRun: true });
+    expect((await digestsIn()).length).toBe(6);
+    const pruned = await pruneBundles(store, CHOICE);
+    expect({ ...pruned, isDryRun: true }).toEqual(dry);
+    // Bundle b was never named, and f is two back.
+    expect(await digestsIn()).toEqual([oldest!, last!, base!, delta!].sort());
+    // A file of each, one that all have in common, and the leftover is gone.
+    expect((await store.list('blobs/')).length).toBe(5);
+    expect(pruned).toMatchObject({ removedFileCount: 3, keptBundleCount: 4, keptFileCount: 5 });
+    expect(await store.list('removing.json')).toEqual([]);
+  });
+
+  test('keeps what is young, whatever names it', async () => {
+    const [old] = await publishedChain(store, ['a'], { asDeltas: false });
+    await store.age(25);
+    const [young] = await publishedChain(store, ['b'], { asDeltas: false });
+    await store.put('blobs/underway', new Uint8Array(3), { kind: 'always' });
+    const { removedBundles } = await pruneBundles(store, CHOICE);
+    expect(removedBundles).toEqual([old]);
+    expect(await digestsIn()).toEqual([young]);
+    expect(await store.list('blobs/underway')).toEqual(['blobs/underway']);
+  });
+
+  test('does not begin while a bundle is being written, and no writing begins meanwhile', async () => {
+    await publishedChain(store, ['a'], { asDeltas: false });
+    await store.age(25);
+    await whileWriting(store, async () => {
+      await expect(pruneBundles(store, CHOICE)).rejects.toThrow(/a bundle is being written/);
+    });
+    await whileRemoving(store, CHOICE.graceMs, async () => {
+      await expect(whileWriting(store, () => Promise.resolve())).rejects.toThrow(/being removed/);
+      await expect(pruneBundles(store, CHOICE)).rejects.toThrow(/by another command/);
+    });
+    expect((await digestsIn()).length).toBe(1);
+    expect((await pruneBundles(store, CHOICE)).removedBundles.length).toBe(1);
+    expect(await store.list('writers/')).toEqual([]);
+  });
+
+  test('takes no notice of a writer that was killed', async () => {
+    const elsewhere = { ...thisProcess(), host: 'another machine' };
+    const ended = { ...thisProcess(), startTicks: 'of an earlier process' };
+    const put = (key: string, identity: object): Promise<unknown> =>
+      store.put(key, Buffer.from(JSON.stringify(identity)), { kind: 'always' });
+    await put('writers/ended.json', ended);
+    await pruneBundles(store, CHOICE);
+    await put('writers/elsewhere.json', elsewhere);
+    await expect(pruneBundles(store, CHOICE)).rejects.toThrow(/a bundle is being written/);
+    await store.age(25);
+    await pruneBundles(store, CHOICE);
+    expect(await store.list('writers/')).toEqual([]);
+  });
+});
