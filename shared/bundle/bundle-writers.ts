@@ -46,7 +46,10 @@ export async function whileRemoving<Result>(
 ): Promise<Result> {
   if (!(await isHeld(store, REMOVING_KEY))) await store.delete(REMOVING_KEY);
   if ((await store.put(REMOVING_KEY, ownIdentity(), { kind: 'absent' })) === null)
-    throw refused(`${store.address}/${REMOVING_KEY}`, 'files of bundles are being removed by another command');
+    throw refused(
+      `${store.address}/${REMOVING_KEY}`,
+      'files of bundles are being removed by another command',
+    );
   try {
     const nowMs = (await store.listWithTimes(REMOVING_KEY))[0]?.modifiedMs ?? 0;
     for (const { key, modifiedMs } of await store.listWithTimes(WRITER_KEY_PREFIX)) {
