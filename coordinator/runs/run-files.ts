@@ -2,7 +2,7 @@
 
 import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import { grownParameters } from '../../shared/models/grown-parameters.js';
+import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { featuresAt } from '../../shared/tasks/store-versions.js';

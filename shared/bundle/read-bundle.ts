@@ -76,7 +76,7 @@ function bundleSpecOf({
   return modelSpecOf(model, encodedFeatures, method, trainable);
 }
 
-export interface BundleSource {
+interface BundleSource {
   readonly manifest: BundleManifest;
   readonly arrays: BundleArrays;
   readonly where: string;

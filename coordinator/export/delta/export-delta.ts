@@ -49,7 +49,7 @@ import { PackedBlocks } from '../packed-blocks.js';
 import { ownArraysOf, sharedArraysOf } from './delta-files.js';
 
 /** The bundle that a delta changes. */
-export interface BundleBelow {
+interface BundleBelow {
   readonly published: PublishedBundle;
   /** With the deltas that it is made of. */
   readonly loaded: LoadedBundle;

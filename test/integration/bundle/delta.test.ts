@@ -21,7 +21,7 @@ import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { BLOCK_ENCODINGS, type BlockEncoding } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import { grownParameters } from '../../../shared/models/grown-parameters.js';
+import { grownParameters } from '../../../coordinator/checkpoints/grown-parameters.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { ADDED, CHANGED, storeAt } from '../../fixtures/bundle/grown-stores.js';

@@ -4,10 +4,10 @@
  * is trained.
  */
 
-import { UNKNOWN_ID } from '../features/encoding-rules.js';
-import type { EmbeddingTable } from '../tensors/embedding-table.js';
-import type { MetaParameters } from './initial-values.js';
-import type { ModelSpec } from './model-spec.js';
+import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
+import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
 
 /** @param spec of the grown store; the tables have as many rows or fewer. */
 export function grownParameters(
