@@ -14,7 +14,13 @@ import { runningTotals, systematicDraws } from './systematic-draws.js';
 
 export type SamplingRule = Pick<
   TrainingConfig,
-  'sampling' | 'sizeBucketEdges' | 'curriculum' | 'outerSteps' | 'tasksPerOuterStep' | 'tasksPerJob'
+  | 'sampling'
+  | 'sizeBucketEdges'
+  | 'curriculum'
+  | 'outerSteps'
+  | 'tasksPerOuterStep'
+  | 'tasksPerJob'
+  | 'rowsPerJobMax'
 >;
 
 /** The jobs of an outer step in order of job index. A job is an ordered list of tasks. */
@@ -66,11 +72,28 @@ export function taskSampler(
     const drawn = drawerOf(curriculum.stageAt(outerStep))(outerStep);
     // Tasks of similar size share a job, so that padding to the longest costs little.
     drawn.sort((a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex);
-    const jobs: TaskEntry[][] = [];
-    for (let start = 0; start < drawn.length; start += rule.tasksPerJob)
-      jobs.push(drawn.slice(start, start + rule.tasksPerJob));
-    return jobs;
+    return cutIntoJobs(drawn, rule);
   };
+}
+
+/** Tasks in their order, as many in each job as both bounds allow, but at least one. */
+function cutIntoJobs(
+  tasks: readonly TaskEntry[],
+  { tasksPerJob, rowsPerJobMax = Number.POSITIVE_INFINITY }: SamplingRule,
+): TaskEntry[][] {
+  const jobs: TaskEntry[][] = [];
+  let job: TaskEntry[] = [];
+  let rowCount = 0;
+  for (const task of tasks) {
+    rowCount += rowCountOf(task);
+    if (job.length === 0 || job.length === tasksPerJob || rowCount > rowsPerJobMax) {
+      job = [];
+      jobs.push(job);
+      rowCount = rowCountOf(task);
+    }
+    job.push(task);
+  }
+  return jobs;
 }
 
 type Drawer = (outerStep: number) => TaskEntry[];

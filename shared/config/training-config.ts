@@ -123,6 +123,12 @@ export const TrainingConfigSchema = z
       .max(65536)
       .default(16)
       .describe('The number of tasks of one job. The digest of a run depends on it.'),
+    rowsPerJobMax: positiveInt
+      .optional()
+      .describe(
+        'A job has fewer tasks where they would have more rows than this, so that jobs of large tasks take no longer ' +
+          'than others; a task with more rows is a job of its own. The digest of a run depends on it.',
+      ),
     microBatchRowsMax: positiveInt
       .max(16_777_216)
       .default(16_384)

@@ -46,6 +46,22 @@ describe('sampling', () => {
     ]);
   });
 
+  it('ends a job before its tasks have more rows than allowed', () => {
+    const tasks = tasksOf([9, 2, 7, 4, 3, 8]);
+    const rowsOf = (rowsPerJobMax: number): number[][] =>
+      sampleTasks(1, 0, tasks, { ...rule, rowsPerJobMax }).map((job) =>
+        job.map(({ supportRowCount, queryRowCount }) => supportRowCount + queryRowCount),
+      );
+    expect(rowsOf(9)).toEqual([[2, 3, 4], [7], [8], [9]]);
+    expect(rowsOf(8)).toEqual([[2, 3], [4], [7], [8], [9]]);
+    expect(rowsOf(1)).toEqual([[2], [3], [4], [7], [8], [9]]);
+    // The number of tasks bounds a job as well.
+    expect(rowsOf(1_000)).toEqual([
+      [2, 3, 4, 7],
+      [8, 9],
+    ]);
+  });
+
   it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
     'depends only on seed and outer step, not on earlier calls: %s',
     (sampling) => {
