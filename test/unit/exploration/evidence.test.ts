@@ -137,7 +137,7 @@ describe('a log', () => {
     await copyFile(join(folder.path, 'evidence.ndjson'), join(folder.path, 'killed.ndjson'));
     await log.close();
     const restored = await open('killed.ndjson');
-    expect(restored.evidenceOf('a')).toMatchObject({ impressions: 1, rewards: 1 });
+    expect(await restored.evidenceOf(['a'])).toMatchObject([{ impressions: 1, rewards: 1 }]);
     expect(await restored.record([impression('i', 'a', 0)])).toEqual(['duplicate']);
     await restored.close();
   });
@@ -152,7 +152,7 @@ describe('a log', () => {
     const lines = (await readFile(join(folder.path, 'evidence.ndjson'), 'utf8')).trim().split('\n');
     expect(lines.length).toBeLessThan(5);
     const restored = await open();
-    expect(restored.evidenceOf('a').open).toBe(200);
+    expect(await restored.evidenceOf(['a'])).toMatchObject([{ open: 200 }]);
     await restored.close();
   });
 
@@ -165,7 +165,7 @@ describe('a log', () => {
     expect(await cut.record([impression('j', 'a', 0)])).toEqual(['counted']);
     await cut.close();
     const restored = await open();
-    expect(restored.evidenceOf('a').open).toBe(2);
+    expect(await restored.evidenceOf(['a'])).toMatchObject([{ open: 2 }]);
     await restored.close();
   });
 
@@ -178,7 +178,7 @@ describe('a log', () => {
     await log.close();
     expect((await stat(join(folder.path, 'small.ndjson'))).size).toBeLessThan(4000);
     const restored = await open('small.ndjson');
-    expect(restored.evidenceOf('a')).toMatchObject({ impressions: 100, rewards: 100 });
+    expect(await restored.evidenceOf(['a'])).toMatchObject([{ impressions: 100, rewards: 100 }]);
     expect(await restored.record([reward('i99', nowMs)])).toEqual(['duplicate']);
     await restored.close();
   });

@@ -27,6 +27,8 @@ import {
   type FeedbackEvent,
   type Receipt,
 } from './evidence-ledger.js';
+import type { EvidenceCounts, EvidenceStore } from './evidence-store.js';
+import { SharedWrites } from './shared-writes.js';
 
 const LOG_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
@@ -47,14 +49,8 @@ interface EvidenceLogOptions {
   readonly byteCountMax?: number;
 }
 
-interface Waiting {
-  readonly events: readonly FeedbackEvent[];
-  readonly resolve: (receipts: readonly Receipt[]) => void;
-  readonly reject: (failure: unknown) => void;
-}
-
 /** @throws QianmoError `data` if a whole line of the log is not what was written. */
-export async function openEvidenceLog(options: EvidenceLogOptions): Promise<EvidenceLog> {
+export async function openEvidenceLog(options: EvidenceLogOptions): Promise<EvidenceStore> {
   const path = resolve(options.path);
   try {
     await makeFolderDurably(dirname(path));
@@ -69,12 +65,11 @@ export async function openEvidenceLog(options: EvidenceLogOptions): Promise<Evid
   }
 }
 
-class EvidenceLog {
+class EvidenceLog implements EvidenceStore {
   readonly #options: EvidenceLogOptions;
   readonly #ledger: EvidenceLedger;
+  readonly #writes = new SharedWrites((batches) => this.#write(batches));
   #file: FileHandle;
-  #waiting: Waiting[] = [];
-  #flushing: Promise<void> | null = null;
   #failure: QianmoError | null = null;
 
   constructor(options: EvidenceLogOptions, ledger: EvidenceLedger, file: FileHandle) {
@@ -83,57 +78,46 @@ class EvidenceLog {
     this.#file = file;
   }
 
-  /**
-   * Resolves when the events are on disk, with what became of each.
-   *
-   * @throws QianmoError when the disk fails; nothing is acknowledged then, and the log must be opened again.
-   */
+  /** When the disk has failed, nothing is acknowledged, and the log must be opened again. */
   record(events: readonly FeedbackEvent[]): Promise<readonly Receipt[]> {
-    return new Promise((resolve, reject) => {
-      if (this.#failure !== null) return reject(this.#failure);
-      this.#waiting.push({ events, resolve, reject });
-      this.#flushing ??= this.#flush();
-    });
+    return this.#writes.record(events);
   }
 
-  evidenceOf(adgroup: string): Evidence {
+  evidenceOf(adgroups: readonly string[]): Promise<readonly Evidence[]> {
     this.#ledger.take([], this.#options.clock.epochMs());
-    return this.#ledger.evidenceOf(adgroup);
+    return Promise.resolve(adgroups.map((adgroup) => this.#ledger.evidenceOf(adgroup)));
   }
 
-  get lateCount(): number {
-    return this.#ledger.lateCount;
+  counts(): Promise<EvidenceCounts> {
+    const { lateCount, duplicateCount } = this.#ledger;
+    return Promise.resolve({ lateCount, duplicateCount });
   }
 
   async close(): Promise<void> {
-    await this.#flushing;
+    await this.#writes.settled();
     await this.#file.close();
   }
 
-  async #flush(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const group = this.#waiting;
-      this.#waiting = [];
-      try {
-        await this.#write(group);
-      } catch (cause) {
-        this.#failure = systemFailure(cause, 'writing the log of evidence', this.#options.path);
-        for (const { reject } of [...group, ...this.#waiting]) reject(this.#failure);
-        this.#waiting = [];
-      }
+  async #write(batches: readonly (readonly FeedbackEvent[])[]): Promise<(readonly Receipt[])[]> {
+    if (this.#failure !== null) throw this.#failure;
+    const { clock, path, byteCountMax = LOG_BYTE_COUNT_MAX } = this.#options;
+    try {
+      const nowMs = clock.epochMs();
+      const events = batches.flat();
+      await this.#file.appendFile(`${JSON.stringify({ kind: 'batch', nowMs, events })}\n`);
+      await this.#file.datasync();
+      const receipts = batches.map((batch) => this.#ledger.take(batch, nowMs));
+      const { size } = await this.#file.stat();
+      if (size > byteCountMax) await this.#beginAnew();
+      return receipts;
+    } catch (cause) {
+      this.#failure = systemFailure(cause, 'writing the log of evidence', path);
+      throw this.#failure;
     }
-    this.#flushing = null;
   }
 
-  async #write(group: readonly Waiting[]): Promise<void> {
-    const { clock, path, byteCountMax = LOG_BYTE_COUNT_MAX } = this.#options;
-    const nowMs = clock.epochMs();
-    const events = group.flatMap((waiting) => waiting.events);
-    await this.#file.appendFile(`${JSON.stringify({ kind: 'batch', nowMs, events })}\n`);
-    await this.#file.datasync();
-    for (const waiting of group) waiting.resolve(this.#ledger.take(waiting.events, nowMs));
-    const { size } = await this.#file.stat();
-    if (size <= byteCountMax) return;
+  async #beginAnew(): Promise<void> {
+    const { path } = this.#options;
     const part = partOf(path);
     const text = `{"kind":"snapshot","ledger":${this.#ledger.snapshot()}}\n`;
     await writeDurably(part, Buffer.from(text));

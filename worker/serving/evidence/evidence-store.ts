@@ -1,0 +1,27 @@
+/** The evidence of adgroups as a ranking server keeps it: in a log on one machine, in Redis on several. */
+
+import type { Evidence, FeedbackEvent, Receipt } from './evidence-ledger.js';
+
+/** Events of one call to `record`. */
+export const RECORDED_EVENTS_MAX = 1_000;
+/** Events that wait for a write; more are refused. */
+export const WAITING_EVENTS_MAX = 100_000;
+
+export interface EvidenceStore {
+  /**
+   * Resolves when the events are durable, with what became of each.
+   *
+   * @param events at most `RECORDED_EVENTS_MAX`.
+   * @throws QianmoError if they are not known to be durable. They may be recorded again: each counts once.
+   */
+  record(events: readonly FeedbackEvent[]): Promise<readonly Receipt[]>;
+  /** The evidence of each adgroup, in their order. */
+  evidenceOf(adgroups: readonly string[]): Promise<readonly Evidence[]>;
+  counts(): Promise<EvidenceCounts>;
+  close(): Promise<void>;
+}
+
+export interface EvidenceCounts {
+  readonly lateCount: number;
+  readonly duplicateCount: number;
+}
