@@ -7,11 +7,20 @@ import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundle
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { freshNonce } from '../../shared/base/nonce.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
-import { runEventSink } from '../../shared/events/run-events.js';
+import { loadExploration } from '../../shared/config/load-exploration.js';
+import { runEventSink, type RunEventSink } from '../../shared/events/run-events.js';
+import { sha256Of } from '../../shared/tensors/sha256.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { BundleKeeper } from '../../worker/serving/server/bundle-keeper.js';
+import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
+import {
+  openExploration,
+  type ServedExploration,
+} from '../../worker/serving/server/served-exploration.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import {
   DEADLINE_MS_DEFAULT,
@@ -43,6 +52,12 @@ export const ServeRequestSchema = z.strictObject({
   queue: z.int().min(1).max(QUEUED_REQUESTS_MAX).default(QUEUED_REQUESTS_DEFAULT),
   /** A request that has waited longer is refused with status 503. */
   deadlineMs: z.int().min(1).max(DEADLINE_MS_MAX).default(DEADLINE_MS_DEFAULT),
+  /** A YAML file with a section `exploration`: how the first places explore. Needs `state`. */
+  explore: text.optional(),
+  /** A folder for what is learned while serving: evidence, and the log of decisions. */
+  state: text.optional(),
+  /** Evidence in Redis, which several servers share, in place of the folder. */
+  redis: text.optional(),
 });
 export type ServeRequest = z.input<typeof ServeRequestSchema>;
 
@@ -68,10 +83,18 @@ export async function serveFromBundle(
     ...{ store: objectStoreAt(address, environment), name, clock },
     ...{ choice: chosenScorer(scoringAddonPath()), onEvent: sink },
   });
-  const server = await RankingServer.listen(
-    { keeper, clock, onEvent: sink, endpoints: rankingEndpoints },
-    { host, port, token, queuedRequestsMax, deadlineMs },
-  );
+  const exploration = await explorationOf(request, { clock, environment, onEvent: sink });
+  const endpoints = withExploration(rankingEndpoints, exploration);
+  let server: RankingServer;
+  try {
+    server = await RankingServer.listen(
+      { keeper, clock, onEvent: sink, endpoints },
+      { host, port, token, queuedRequestsMax, deadlineMs },
+    );
+  } catch (error) {
+    await exploration?.close();
+    throw error;
+  }
   const { url } = server;
   const { digest: bundle, choice } = keeper.current;
   sink({ kind: 'server-ready', url, bundle, scorer: choice.name });
@@ -86,8 +109,54 @@ export async function serveFromBundle(
       stop.abort();
       await server.drain();
       await watched;
+      await exploration?.close();
     },
   };
+}
+
+/** Null where nothing is explored. */
+async function explorationOf(
+  { explore, state, redis, bundle }: z.output<typeof ServeRequestSchema>,
+  {
+    clock,
+    environment,
+    onEvent,
+  }: Pick<Surroundings, 'clock' | 'environment'> & { readonly onEvent: RunEventSink },
+): Promise<ServedExploration | null> {
+  if (explore === undefined) return null;
+  if (state === undefined) throw stateMissing();
+  const tls = await tlsFilesOf(environment);
+  return openExploration({
+    settings: await loadExploration(explore),
+    folder: state,
+    redis: redis === undefined ? null : { url: redis, name: evidenceNameOf(bundle), tls },
+    ...{ clock, onEvent, nonce: freshNonce() },
+    freshKey: Array.from({ length: 4 }, freshNonce).join(''),
+  });
+}
+
+/** Servers of one address of bundles share their evidence. */
+function evidenceNameOf(bundle: string): string {
+  return sha256Of(Buffer.from(parsedBundleAddress(bundle).address)).slice(0, 16);
+}
+
+/** Those of exploration take the place of others at the same path. */
+function withExploration(
+  endpoints: readonly Endpoint[],
+  exploration: ServedExploration | null,
+): readonly Endpoint[] {
+  const own = exploration?.endpoints ?? [];
+  return [...endpoints.filter(({ path }) => !own.some((each) => each.path === path)), ...own];
+}
+
+function stateMissing(): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'exploration needs a place for its state',
+    where: '--explore',
+    expected: '--state with a folder for the log of decisions and the evidence',
+    cure: 'give --state FOLDER; with several servers also --redis',
+  });
 }
 
 async function tokenOf(

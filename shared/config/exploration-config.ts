@@ -160,6 +160,14 @@ export const ExplorationConfigSchema = z
       .max(16)
       .default([])
       .describe('Classes of advertisers with shares of their own. The others use `share`.'),
+    classColumn: z
+      .string()
+      .min(1)
+      .max(200)
+      .default('advertiserClass')
+      .describe(
+        'The column of a ranking request that names the class of a candidate. The bundle need not read it.',
+      ),
     cutOff: z
       .strictObject({
         impressions: z

@@ -297,6 +297,9 @@ const SERVING_SHAPES = {
   'bundle-refused': { bundle: z.string(), reason: z.string() },
   /** The label could not be read; it is tried again. */
   'label-unread': { label: z.string(), reason: z.string() },
+  /** Requests are ranked without exploration, or feedback is not taken, until it works again. */
+  'exploration-failed': { reason: z.string() },
+  'exploration-restored': {},
   'server-draining': { requestCount: count },
   /** A bug: the request was answered with status 500. */
   'request-failed': { reason: z.string() },

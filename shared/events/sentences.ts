@@ -272,6 +272,9 @@ const SENTENCES: Sentences = {
     warning(`bundle ${shortDigest(bundle)} is refused, and the earlier one stays: ${reason}`),
   'label-unread': ({ label, reason }) =>
     warning(`the label ${label} cannot be read, and is tried again: ${reason}`),
+  'exploration-failed': ({ reason }) =>
+    warning(`ranking without exploration until its state works again: ${reason}`),
+  'exploration-restored': () => notice('exploring again'),
   'server-draining': ({ requestCount }) =>
     notice(`stopping after ${counted(requestCount, 'request')} under way`),
   'request-failed': ({ reason }) =>

@@ -7,11 +7,15 @@ import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { ExplorationConfigSchema } from '../config/exploration-config.js';
 
-const CANDIDATES_MAX = 1000;
+const CANDIDATES_MAX = 5000;
 const CONTEXT_WIDTH_MAX = 64;
-const SLOTS_MAX = 1000;
+/** Places of a slate. */
+export const SLOTS_MAX = 1000;
 
-const name = z.string().min(1).max(200);
+/** Of names of decisions, adgroups and classes. */
+export const NAME_LENGTH_MAX = 200;
+
+const name = z.string().min(1).max(NAME_LENGTH_MAX);
 const chance = z.number().min(0).max(1);
 const finite = z.number();
 
@@ -23,6 +27,8 @@ const RankedCandidateSchema = z.strictObject({
   probability: chance,
   impressions: z.number().nonnegative(),
   rewards: z.number().nonnegative(),
+  /** Impressions that the model has learned from. */
+  learnedImpressions: z.number().nonnegative().default(0),
   ageSeconds: z.number().nonnegative(),
   advertiserClass: name.nullable(),
 });

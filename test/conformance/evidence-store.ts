@@ -59,7 +59,7 @@ const batches = fc.array(
         kind: fc.constantFrom('impression', 'reward'),
         id: fc.constantFrom('1', '2', '3', '4', '5'),
         adgroup: fc.constantFrom(...ADGROUPS),
-        agoMs: fc.constantFrom(0, 5 * S, 20 * S),
+        agoMs: fc.constantFrom(0, 5 * S, 15 * S, 20 * S),
         value: fc.constantFrom(0, 1 / 3, 1),
       }),
       { maxLength: 6 },
@@ -74,7 +74,7 @@ export function describeEvidenceStore(name: string, roomOf: () => EvidenceRoom):
 
   describe(name, () => {
     it('counts as the ledger does, for every order of events and times', async () => {
-      // Seen to fail: with `>=` for `>` at the end of a window, and without the check for a reward's window.
+      // Seen to fail: with >= for > at the end of a reward's window, with rewards counted twice, and with one adgroup too many.
       const feedback = feedbackOf({ eventsMax: 4, adgroupsMax: 2, defaultReward: 0.25 });
       await fc.assert(
         fc.asyncProperty(batches, async (steps) => {
@@ -99,7 +99,7 @@ export function describeEvidenceStore(name: string, roomOf: () => EvidenceRoom):
           expect(await store.counts()).toEqual({ lateCount, duplicateCount });
           await store.close();
         }),
-        { numRuns: 40 },
+        { numRuns: 30 },
       );
     });
 

@@ -11,10 +11,6 @@ const ENTRY_POINTS = /^infra\/library\//;
 
 /** Exports that only tests import today, each with its reason. */
 const KEPT: Readonly<Record<string, string>> = {
-  'worker/serving/evidence/evidence-log.ts openEvidenceLog':
-    'the durable evidence of one machine, for serving',
-  'shared/exploration/decision-record.ts encodeExplorationLine':
-    'the writer of the log, for serving',
   'shared/queue/memory-job-queue.ts MemoryJobQueue': 'the queue without Redis, for simulations',
   'shared/storage/memory-object-store.ts MemoryObjectStore': 'the store without S3',
   'shared/bundle/key-index.ts blockOfKey': 'one key, where tests ask for its block',

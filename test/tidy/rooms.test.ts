@@ -89,6 +89,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/evidence',
     'worker/serving/exploration',
     'worker/serving/columns',
+    'worker/serving/decisions',
     'worker/serving',
     'worker/serving/server',
     'worker/serving/server/endpoints',

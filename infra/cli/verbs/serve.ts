@@ -57,13 +57,29 @@ export const serveVerb = verb({
       integerValue(1, DEADLINE_MS_MAX),
       { defaultText: String(DEADLINE_MS_DEFAULT) },
     ),
+    explore: valueOption(
+      '--explore <policy.yaml>',
+      'explore: a file with a section exploration, as run configs have it; needs --state',
+      textValue.optional(),
+    ),
+    state: valueOption(
+      '--state <folder>',
+      'folder for evidence and for the log of decisions',
+      textValue.optional(),
+    ),
+    redis: valueOption(
+      '--redis <url>',
+      'evidence in Redis, which several servers share',
+      textValue.optional(),
+    ),
     format,
   },
   help: `
 A signal to stop lets it answer the requests under way.
 Examples:
   qianmo serve --bundle runs/shop/bundles
-  qianmo serve --bundle s3://models/shop@stable --port 9000 --token-file token.txt`,
+  qianmo serve --bundle s3://models/shop@stable --port 9000 --token-file token.txt
+  qianmo serve --bundle runs/shop/bundles --explore policy.yaml --state runs/shop/state`,
   run: async (_operands, { format, ...request }, context) => {
     const service = await serveRankings(request, callOptionsOf(context));
     try {

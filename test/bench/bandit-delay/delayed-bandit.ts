@@ -24,6 +24,7 @@ interface Item {
   readonly adgroup: string;
   readonly value: number;
   readonly probability: number;
+  readonly learnedImpressions: number;
   impressions: number;
   rewards: number;
 }
@@ -71,7 +72,14 @@ export function regretOf({ policy: name, delaySteps, stepCount, seed }: DelayedB
 }
 
 function itemOf(index: number): Item {
-  return { adgroup: `item ${index}`, value: 1, probability: 0.5, impressions: 0, rewards: 0 };
+  return {
+    adgroup: `item ${index}`,
+    value: 1,
+    probability: 0.5,
+    learnedImpressions: 0,
+    impressions: 0,
+    rewards: 0,
+  };
 }
 
 function replaceItems(

@@ -5,13 +5,13 @@
  */
 
 import { createReadStream } from 'node:fs';
-import { open, rename, type FileHandle } from 'node:fs/promises';
+import { open, readFile, rename, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { systemFailure } from '../../../shared/base/system-errors.js';
+import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import { cutHalfLine } from '../../../shared/events/log-file.js';
 import {
@@ -31,6 +31,8 @@ import type { EvidenceCounts, EvidenceStore } from './evidence-store.js';
 import { SharedWrites } from './shared-writes.js';
 
 const LOG_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+/** The mode of a file that nobody else may read. */
+const OWNER_ONLY = 0o600;
 
 const LineSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('snapshot'), ledger: z.unknown() }),
@@ -91,6 +93,22 @@ class EvidenceLog implements EvidenceStore {
   counts(): Promise<EvidenceCounts> {
     const { lateCount, duplicateCount } = this.#ledger;
     return Promise.resolve({ lateCount, duplicateCount });
+  }
+
+  async signingKey(fresh: string): Promise<string> {
+    const path = `${this.#options.path}.key`;
+    try {
+      return await readFile(path, 'utf8').catch(async (error: unknown) => {
+        if (systemCodeOf(error) !== 'ENOENT') throw error;
+        const part = partOf(path);
+        await writeDurably(part, Buffer.from(fresh), OWNER_ONLY);
+        await rename(part, path);
+        await syncFolder(dirname(path));
+        return fresh;
+      });
+    } catch (cause) {
+      throw systemFailure(cause, 'keeping the key of event ids', path);
+    }
   }
 
   async close(): Promise<void> {

@@ -18,6 +18,8 @@ export interface EvidenceStore {
   /** The evidence of each adgroup, in their order. */
   evidenceOf(adgroups: readonly string[]): Promise<readonly Evidence[]>;
   counts(): Promise<EvidenceCounts>;
+  /** The key that all servers of this evidence sign with: the first one that any of them gave. */
+  signingKey(fresh: string): Promise<string>;
   close(): Promise<void>;
 }
 

@@ -95,6 +95,20 @@ class RedisEvidence implements EvidenceStore {
     return { lateCount, duplicateCount };
   }
 
+  async signingKey(fresh: string): Promise<string> {
+    const { url, name } = this.#options;
+    const key = `${prefixOf(name)}:key`;
+    try {
+      await Promise.all([
+        this.#writing.set(key, fresh, 'NX'),
+        durable(this.#writing.call('WAITAOF', '1', '0', String(SYNC_MS_MAX)), url),
+      ]);
+      return z.string().parse(await this.#writing.get(key));
+    } catch (cause) {
+      throw unavailable(url, cause);
+    }
+  }
+
   async close(): Promise<void> {
     await this.#writes.settled();
     this.#writing.disconnect();
@@ -107,9 +121,13 @@ class RedisEvidence implements EvidenceStore {
   ): readonly [prefix: string, settings: string, nowMs: string, events: string, adgroups: string] {
     const { name, clock } = this.#options;
     const nowMs = String(clock.epochMs());
-    // In braces, all keys of a cluster are on one of its servers.
-    const prefix = `qianmo:{evidence:${name}}`;
-    return [prefix, this.#settings, nowMs, JSON.stringify(events), JSON.stringify(adgroups)];
+    return [
+      prefixOf(name),
+      this.#settings,
+      nowMs,
+      JSON.stringify(events),
+      JSON.stringify(adgroups),
+    ];
   }
 
   async #read(adgroups: readonly string[]): Promise<Reply> {
@@ -136,6 +154,11 @@ class RedisEvidence implements EvidenceStore {
     let start = 0;
     return batches.map(({ length }) => receipts.slice(start, (start += length)));
   }
+}
+
+/** With braces, all keys of a cluster are on one of its servers. */
+function prefixOf(name: string): string {
+  return `qianmo:{evidence:${name}}`;
 }
 
 /** @throws QianmoError if the file of Redis is not known to be on disk. */

@@ -11,6 +11,13 @@ export interface Candidate {
   /** Settled impressions that the model has not learned from, and the rewards of them. */
   readonly impressions: number;
   readonly rewards: number;
+  /** Impressions that the model has learned from: they are in its probability. */
+  readonly learnedImpressions: number;
+}
+
+/** All that is known of an adgroup, in impressions. */
+export function knownImpressions({ impressions, learnedImpressions }: Candidate): number {
+  return impressions + learnedImpressions;
 }
 
 /** The evidence of the model and of the impressions since, as counts. */

@@ -11,6 +11,7 @@ import type {
   DecisionInput,
   RankedCandidate,
 } from '../../../shared/exploration/decision-record.js';
+import { knownImpressions } from './candidate.js';
 import { exploredShare } from './explored-share.js';
 import { policyOf } from './policies.js';
 import { chancesOf, type Chances, type Context, type Policy } from './policy.js';
@@ -116,13 +117,10 @@ function expectedValue({ value, probability }: RankedCandidate): number {
   return value * probability;
 }
 
-function mayBeExplored(
-  { impressions, ageSeconds }: RankedCandidate,
-  { cutOff }: DecisionInput['settings'],
-): boolean {
+function mayBeExplored(candidate: RankedCandidate, { cutOff }: DecisionInput['settings']): boolean {
   return (
-    impressions < cutOff.impressions &&
-    (cutOff.ageSeconds === undefined || ageSeconds < cutOff.ageSeconds)
+    knownImpressions(candidate) < cutOff.impressions &&
+    (cutOff.ageSeconds === undefined || candidate.ageSeconds < cutOff.ageSeconds)
   );
 }
 

@@ -2,7 +2,7 @@
 
 import { at, float64At } from '../../../shared/base/arrays.js';
 import type { ExplorationShare } from '../../../shared/config/exploration-config.js';
-import type { Candidate } from './candidate.js';
+import { knownImpressions, type Candidate } from './candidate.js';
 import { confidenceIn } from './policies.js';
 
 interface ShareInput {
@@ -31,7 +31,7 @@ export function exploredShare(share: ExplorationShare, input: ShareInput): numbe
 /** The mean over the candidates of 1 - confidence: 1 without any evidence. */
 function doubtIn({ candidates, confidenceImpressions }: ShareInput): number {
   const doubt = candidates.reduce(
-    (sum, { impressions }) => sum + 1 - confidenceIn(impressions, confidenceImpressions),
+    (sum, candidate) => sum + 1 - confidenceIn(knownImpressions(candidate), confidenceImpressions),
     0,
   );
   return doubt / candidates.length;

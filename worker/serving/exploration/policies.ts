@@ -6,7 +6,7 @@ import type {
   ExplorationConfig,
   ExplorationPolicy,
 } from '../../../shared/config/exploration-config.js';
-import { countsOf, posteriorOf } from './candidate.js';
+import { countsOf, knownImpressions, posteriorOf } from './candidate.js';
 import { betaDraw, normalCdf } from './distributions.js';
 import { chancesOfTies, scoredPolicy, type Policy, type PolicyInput } from './policy.js';
 import { thompsonChances } from './thompson-chances.js';
@@ -29,7 +29,7 @@ const POLICY_BY_NAME: Readonly<Record<ExplorationPolicy, (settings: PolicySettin
     weightedPolicy(
       ({ candidates, weight }, index) =>
         // A greater weight demands more impressions for the same confidence.
-        1 - confidenceIn(at(candidates, index).impressions, confidenceImpressions * weight),
+        1 - confidenceIn(knownImpressions(at(candidates, index)), confidenceImpressions * weight),
     ),
 };
 

@@ -6,6 +6,7 @@
  */
 
 import { z } from 'zod';
+import { SLOTS_MAX } from '../../../shared/exploration/decision-record.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
 import {
   columnOfTexts,
@@ -53,6 +54,8 @@ export interface RankingBody {
   readonly seed: number | null;
   /** The lists that are asked for; null asks for all. */
   readonly fields: readonly AnswerField[] | null;
+  /** Places that are shown, which exploration decides on; null where the request does not say. */
+  readonly slots: number | null;
 }
 
 const VALUE = `expected a text of at most ${TEXT_LENGTH_MAX} characters, a number, true, false, null or a list of at most ${LIST_LENGTH_MAX} of them`;
@@ -122,6 +125,7 @@ const common = {
   /** Breaks ties. */
   seed: z.int().min(0).max(0xffffffff).optional(),
   fields: z.array(z.enum(ANSWER_FIELDS)).max(ANSWER_FIELDS.length).optional(),
+  slots: z.int().min(1).max(SLOTS_MAX).optional(),
 };
 
 const ObjectsSchema = z.strictObject({
@@ -159,10 +163,12 @@ export function parseRankingBody(bytes: Uint8Array): RankingBody {
 interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve'> {
   readonly seed?: number | undefined;
   readonly fields?: readonly AnswerField[] | undefined;
+  readonly slots?: number | undefined;
 }
 
-function commonOf({ context, squash, reserve, seed, fields }: CommonFields) {
-  return { context, squash, reserve, seed: seed ?? null, fields: fields ?? null };
+function commonOf({ context, squash, reserve, seed, fields, slots }: CommonFields) {
+  const given = { seed: seed ?? null, fields: fields ?? null, slots: slots ?? null };
+  return { context, squash, reserve, ...given };
 }
 
 function ofKeys(

@@ -21,6 +21,7 @@ const STATUS_BY_REASON = {
   'too-many-bodies': 503,
   deadline: 503,
   draining: 503,
+  'not-durable': 503,
 } as const;
 
 /** Parts of a report, as `QianmoError` has them. */

@@ -1,0 +1,64 @@
+/**
+ * Ids of what a slate shows: each names its decision, its slot and its adgroup, and is signed, so that feedback needs
+ * no memory of decisions, on whichever server it arrives:
+ *
+ *   DECISION.SLOT.ADGROUP.SIGNATURE    DECISION being TIME-NONCE-NUMBER, with the time of the decision
+ */
+
+import { createHmac, timingSafeEqual } from 'node:crypto';
+
+export interface ShownSlot {
+  readonly decision: string;
+  /** The first is 1. */
+  readonly slot: number;
+  readonly adgroup: string;
+  readonly decidedMs: number;
+}
+
+export const EVENT_ID_LENGTH_MAX = 2_000;
+
+const DECISION = /^([0-9a-z]{1,11})-[0-9a-f]{16}-[0-9a-z]{1,11}$/;
+const SLOT = /^[1-9][0-9]{0,3}$/;
+const SIGNATURE_BYTE_COUNT = 16;
+
+/** @param nonce 16 hexadecimal digits that no other process has. */
+export function decisionIds(nonce: string): (nowMs: number) => string {
+  let count = 0;
+  return (nowMs) => {
+    count += 1;
+    return `${Math.floor(nowMs).toString(36)}-${nonce}-${count.toString(36)}`;
+  };
+}
+
+export class EventIds {
+  readonly #key: string;
+
+  /** @param key that all servers of one state have in common. */
+  constructor(key: string) {
+    this.#key = key;
+  }
+
+  idOf({ decision, slot, adgroup }: Omit<ShownSlot, 'decidedMs'>): string {
+    const named = `${decision}.${slot}.${Buffer.from(adgroup).toString('base64url')}`;
+    return `${named}.${this.#signatureOf(named)}`;
+  }
+
+  /** Null if no server with this key has made the id. */
+  slotOf(id: string): ShownSlot | null {
+    const parts = id.split('.');
+    const [decision = '', slot = '', adgroup = '', signature = ''] = parts;
+    const decidedText = DECISION.exec(decision)?.[1];
+    if (parts.length !== 4 || decidedText === undefined || !SLOT.test(slot)) return null;
+    const expected = Buffer.from(this.#signatureOf(`${decision}.${slot}.${adgroup}`));
+    const found = Buffer.from(signature);
+    if (found.length !== expected.length || !timingSafeEqual(found, expected)) return null;
+    const decidedMs = parseInt(decidedText, 36);
+    const key = Buffer.from(adgroup, 'base64url').toString();
+    return { decision, slot: Number(slot), adgroup: key, decidedMs };
+  }
+
+  #signatureOf(named: string): string {
+    const digest = createHmac('sha256', this.#key).update(named).digest();
+    return digest.subarray(0, SIGNATURE_BYTE_COUNT).toString('base64url');
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * Feedback on what was shown: impressions and outcomes by the ids of their events. Outcomes are logged for the judging
+ * of policies, then everything is counted durably, each event once; only then it is acknowledged. Whoever has no
+ * acknowledgement sends again.
+ */
+
+import type { Clock } from '../../../shared/base/clock.js';
+import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
+import type { Outcome } from '../../../shared/exploration/decision-record.js';
+import type { FeedbackEvent, Receipt } from '../evidence/evidence-ledger.js';
+import type { EvidenceStore } from '../evidence/evidence-store.js';
+import type { DecisionLog } from './decision-writer.js';
+import type { EventIds, ShownSlot } from './event-ids.js';
+
+interface FeedbackParts {
+  readonly settings: ExplorationConfig['feedback'];
+  readonly evidence: EvidenceStore;
+  readonly log: DecisionLog;
+  readonly ids: EventIds;
+  readonly clock: Clock;
+}
+
+export interface SentFeedback {
+  /** As the answer of the ranking named it. */
+  readonly event: string;
+  /** Null for an impression. */
+  readonly reward: number | null;
+  /** When it happened; null for now. */
+  readonly epochMs: number | null;
+}
+
+/**
+ * - `unknown`: no server of this state has made the id.
+ * - `late` also: the decision is so old that ids of its time are forgotten.
+ */
+export type FeedbackReceipt = Receipt | 'unknown';
+
+const MS_PER_SECOND = 1_000;
+
+export class FeedbackTaker {
+  readonly #parts: FeedbackParts;
+  readonly #counts = new Map<FeedbackReceipt, number>();
+
+  constructor(parts: FeedbackParts) {
+    this.#parts = parts;
+  }
+
+  report(): object {
+    return Object.fromEntries(this.#counts);
+  }
+
+  /** @throws QianmoError if the events are not known to be durable. */
+  async take(sent: readonly SentFeedback[]): Promise<readonly FeedbackReceipt[]> {
+    const { clock, settings, ids, evidence, log } = this.#parts;
+    const nowMs = clock.epochMs();
+    const oldestMs = nowMs - settings.eventLifetimeSeconds * MS_PER_SECOND;
+    const named = sent.map((feedback) => ({ feedback, slot: ids.slotOf(feedback.event) }));
+    const taken = named.flatMap(({ feedback, slot }) =>
+      slot === null || slot.decidedMs < oldestMs ? [] : [{ feedback, slot }],
+    );
+    await log.append(taken.flatMap(({ feedback, slot }) => outcomeOf(feedback, slot, nowMs)));
+    const receipts = await evidence.record(
+      taken.map(({ feedback, slot }) => eventOf(feedback, slot, nowMs)),
+    );
+    const given = receipts.values();
+    const answered = named.map(({ slot }): FeedbackReceipt => {
+      if (slot === null) return 'unknown';
+      return slot.decidedMs < oldestMs ? 'late' : (given.next().value ?? 'full');
+    });
+    for (const receipt of answered) this.#counts.set(receipt, (this.#counts.get(receipt) ?? 0) + 1);
+    return answered;
+  }
+}
+
+/** None for an impression. One that is sent again is logged again, and counts once by its slot. */
+function outcomeOf(
+  { reward, epochMs }: SentFeedback,
+  { decision, slot }: ShownSlot,
+  nowMs: number,
+): Outcome[] {
+  return reward === null
+    ? []
+    : [{ kind: 'outcome', decision, slot, reward, epochMs: epochMs ?? nowMs }];
+}
+
+function eventOf(
+  { reward, epochMs }: SentFeedback,
+  { decision, slot, adgroup }: ShownSlot,
+  nowMs: number,
+): FeedbackEvent {
+  const event = { id: `${decision}.${slot}`, epochMs: epochMs ?? nowMs };
+  return reward === null
+    ? { kind: 'impression', adgroup, ...event }
+    : { kind: 'reward', reward, ...event };
+}

@@ -1,0 +1,112 @@
+/** Exploration as a server has it: its state in a folder or in Redis, and the endpoints that use it. */
+
+import { join } from 'node:path';
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
+import type { RunEventSink } from '../../../shared/events/run-events.js';
+import type { TlsFiles } from '../../../shared/storage/tls-files.js';
+import { openDecisionLog } from '../decisions/decision-writer.js';
+import { decisionIds, EventIds } from '../decisions/event-ids.js';
+import { Explorer } from '../decisions/explorer.js';
+import { FeedbackTaker } from '../decisions/feedback.js';
+import { ownFolder } from '../decisions/folder-owner.js';
+import { openEvidenceLog } from '../evidence/evidence-log.js';
+import type { EvidenceStore } from '../evidence/evidence-store.js';
+import { openRedisEvidence } from '../evidence/redis-evidence.js';
+import { jsonAnswer, type Endpoint } from './endpoint.js';
+import { exploredRankEndpoint } from './endpoints/explored-rank.js';
+import { feedbackEndpoint } from './endpoints/feedback.js';
+
+interface ExplorationSource {
+  readonly settings: ExplorationConfig;
+  /** Of decisions, and of the evidence where it is not in Redis. */
+  readonly folder: string;
+  readonly redis: {
+    readonly url: string;
+    readonly name: string;
+    readonly tls: TlsFiles | null;
+  } | null;
+  readonly clock: Clock;
+  /** 16 hexadecimal digits that no other process has. */
+  readonly nonce: string;
+  /** For the key of event ids if there is none yet. */
+  readonly freshKey: string;
+  readonly onEvent: RunEventSink;
+}
+
+export interface ServedExploration {
+  readonly endpoints: readonly Endpoint[];
+  close(): Promise<void>;
+}
+
+/** @throws QianmoError if the state cannot be opened, or a policy needs what the server does not learn. */
+export async function openExploration(source: ExplorationSource): Promise<ServedExploration> {
+  const { settings, folder, clock, nonce, freshKey, onEvent } = source;
+  demandServable(settings);
+  const evidence = await evidenceOf(source);
+  const log = await openDecisionLog({ folder: join(folder, 'decisions'), clock, nonce });
+  const ids = new EventIds(await evidence.signingKey(freshKey));
+  const parts = { evidence, log, ids, clock };
+  const explorer = new Explorer({ ...parts, settings, nextDecision: decisionIds(nonce) });
+  const taker = new FeedbackTaker({ ...parts, settings: settings.feedback });
+  const report: Endpoint = {
+    method: 'GET',
+    path: '/v1/exploration',
+    answer: async () =>
+      jsonAnswer({
+        ...explorer.report(),
+        feedback: taker.report(),
+        evidence: await evidence.counts(),
+      }),
+  };
+  return {
+    endpoints: [
+      exploredRankEndpoint(explorer, onEvent, parseInt(nonce.slice(0, 8), 16)),
+      feedbackEndpoint(taker),
+      report,
+    ],
+    close: async () => {
+      await evidence.close();
+      await log.close();
+    },
+  };
+}
+
+async function evidenceOf({
+  settings,
+  folder,
+  redis,
+  clock,
+}: ExplorationSource): Promise<EvidenceStore> {
+  const { feedback } = settings;
+  if (redis !== null) return openRedisEvidence({ ...redis, clock, feedback });
+  const giveBack = await ownFolder(folder);
+  const path = join(folder, 'evidence.ndjson');
+  const log = await openEvidenceLog({ path, clock, feedback }).catch(async (error: unknown) => {
+    await giveBack();
+    throw error;
+  });
+  return {
+    record: (events) => log.record(events),
+    evidenceOf: (adgroups) => log.evidenceOf(adgroups),
+    counts: () => log.counts(),
+    signingKey: (fresh) => log.signingKey(fresh),
+    close: async () => {
+      await log.close();
+      await giveBack();
+    },
+  };
+}
+
+function demandServable({ policy }: ExplorationConfig): void {
+  if (policy !== 'lin-ucb' && policy !== 'logistic-thompson') return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the server does not learn the weights that this policy needs',
+    where: 'exploration.policy',
+    expected: 'epsilon-greedy, ucb, thompson or promotion',
+    found: policy,
+    cure: 'choose another policy',
+  });
+}
