@@ -30,7 +30,10 @@ export interface LogCounts {
   readonly unknownCount: number;
 }
 
-/** Reads line by line, in the order of the files. */
+/**
+ * Reads line by line, in the order of the files. Half a line at the end of a file, which a server that was killed or
+ * still writes may leave, is no record.
+ */
 export async function* explorationLines(
   paths: readonly string[],
   signal: AbortSignal,
@@ -38,16 +41,27 @@ export async function* explorationLines(
   for (const path of paths) {
     const input = createReadStream(path, { encoding: 'utf8', signal });
     let line = 0;
+    let isWhole = true;
+    input.on('data', (chunk) => {
+      isWhole = chunk.at(-1) === '\n';
+    });
     try {
+      let last: string | null = null;
       for await (const text of createInterface({ input, crlfDelay: Infinity })) {
+        if (last !== null) yield* recordsIn(last, `${path}:${line}`);
+        last = text;
         line += 1;
-        if (text.trim() !== '') yield decodeExplorationLine(text, `${path}:${line}`);
       }
+      if (last !== null && isWhole) yield* recordsIn(last, `${path}:${line}`);
     } catch (cause) {
       if (cause instanceof QianmoError || signal.aborted) throw cause;
       throw systemFailure(cause, 'reading a decision log', path);
     }
   }
+}
+
+function* recordsIn(text: string, where: string): Generator<Decision | Outcome> {
+  if (text.trim() !== '') yield decodeExplorationLine(text, where);
 }
 
 interface JoinedSlot extends JudgedSlot {

@@ -91,6 +91,11 @@ describe('a decision log', () => {
     expect(log).toMatchObject({ decisionCount: 30, immatureCount: 4 });
   });
 
+  it('is read without half a line at its end', async () => {
+    const path = await written('cut.ndjson', `${lines.join('')}{"kind":"deci`);
+    expect(await replayDecisions({ logs: [path] })).toMatchObject({ differingCount: 0 });
+  });
+
   it('is not mixed with tables, and names a broken line', async () => {
     const path = await written('broken.ndjson', `${lines[0]}{"kind":"decision"\n`);
     await expect(ope({ logs: [path, 'choices.csv'] })).rejects.toMatchObject({ kind: 'usage' });

@@ -15,7 +15,7 @@ import type { EventIds, ShownSlot } from './event-ids.js';
 interface FeedbackParts {
   readonly settings: ExplorationConfig['feedback'];
   readonly evidence: EvidenceStore;
-  readonly log: DecisionLog;
+  readonly log: Pick<DecisionLog, 'append'>;
   readonly ids: EventIds;
   readonly clock: Clock;
 }

@@ -8,12 +8,15 @@ import { QianmoError } from '../../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import { NAME_LENGTH_MAX } from '../../../../shared/exploration/decision-record.js';
 import type { ExploredSlate, Explorer, RankedPlace } from '../../decisions/explorer.js';
-import { rankAnswer } from '../answers.js';
+import { valuesOf } from '../../columns/candidate-column.js';
+import { rankAnswer, selected } from '../answers.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 
-type Ranked = ReturnType<typeof rankAnswer>;
+interface Ranked extends ReturnType<typeof rankAnswer> {
+  readonly keys: readonly string[];
+}
 
 /** @param seed of requests that name none. */
 export function exploredRankEndpoint(
@@ -35,7 +38,7 @@ export function exploredRankEndpoint(
         bundle: ranked.bundle,
         seed: body.seed ?? seed,
         slotCount: body.slots ?? Math.max(1, ...settings.slots),
-        candidates: places.map((place) => candidateOf(body, ranked, place, settings.classColumn)),
+        candidates: candidatesOf(body, ranked, places, settings.classColumn),
       });
       if (isFailing) onEvent({ kind: 'exploration-restored' });
       isFailing = false;
@@ -53,13 +56,13 @@ export function exploredRankEndpoint(
     mediaTypes: [JSON_TYPE],
     answer: async ({ bundle, body }) => {
       const parsed = parseRankingBody(body);
-      demandNames(parsed.keys);
-      const ranked = rankAnswer(bundle, parsed);
+      const keys = namesOf(parsed);
+      const ranked = { ...rankAnswer(bundle, parsed), keys };
       const places = ranked.order.filter((place) => mayBeShown(ranked, place));
       const slate = await decided(parsed, ranked, places);
-      return jsonAnswer(
-        slate === null ? { ...ranked, exploration: null } : shown(ranked, places, slate),
-      );
+      const order = slate === null ? ranked.order : orderOf(ranked, places, slate);
+      const { keys: _, ...answer } = { ...ranked, order };
+      return jsonAnswer({ ...selected(answer, parsed.fields), exploration: reportOf(slate) });
     },
   };
 }
@@ -70,42 +73,50 @@ function mayBeShown({ values, probabilities }: Ranked, place: number): boolean {
   return probability !== null && probability > 0 && value > 0 && value / probability < Infinity;
 }
 
-function candidateOf(
-  { keys, context, rowOf }: RankingBody,
-  { values, probabilities, evidence }: Ranked,
-  place: number,
+function candidatesOf(
+  { context, features }: RankingBody,
+  { keys, values, probabilities, evidence }: Ranked,
+  places: readonly number[],
   classColumn: string,
-): RankedPlace {
-  const advertiserClass = { ...context, ...rowOf(place) }[classColumn];
-  const isName = typeof advertiserClass === 'string' && advertiserClass !== '';
-  return {
+): RankedPlace[] {
+  const column = features.get(classColumn);
+  const classes = column === undefined ? null : valuesOf(column);
+  return places.map((place) => ({
     adgroup: at(keys, place),
     expectedValue: at(values, place),
     probability: at(probabilities, place) ?? NaN,
     learnedImpressions: at(evidence.impressions, place),
-    advertiserClass: isName ? advertiserClass.slice(0, NAME_LENGTH_MAX) : null,
-  };
+    advertiserClass: nameIn(classes === null ? context[classColumn] : at(classes, place)),
+  }));
 }
 
-function shown(ranked: Ranked, places: readonly number[], slate: ExploredSlate): object {
+function nameIn(value: unknown): string | null {
+  const isName = typeof value === 'string' && value !== '' && value.length <= NAME_LENGTH_MAX;
+  return isName ? value : null;
+}
+
+function orderOf(ranked: Ranked, places: readonly number[], slate: ExploredSlate): number[] {
   const first = slate.shown.map((place) => at(places, place));
   const isFirst = new Set(first);
-  const { decision, events, isExploration, propensities, propensityErrors } = slate;
-  return {
-    ...ranked,
-    order: [...first, ...ranked.order.filter((place) => !isFirst.has(place))],
-    exploration: { decision, events, isExploration, propensities, propensityErrors },
-  };
+  return [...first, ...ranked.order.filter((place) => !isFirst.has(place))];
 }
 
-function demandNames(keys: readonly string[]): void {
-  const wrong = keys.findIndex((key) => key === '' || key.length > NAME_LENGTH_MAX);
-  if (wrong < 0) return;
+function reportOf(slate: ExploredSlate | null): object | null {
+  if (slate === null) return null;
+  const { decision, events, isExploration, propensities, propensityErrors } = slate;
+  return { decision, events, isExploration, propensities, propensityErrors };
+}
+
+/** @throws RefusedRequest if the log of decisions could not name an adgroup. */
+function namesOf({ keyTexts }: RankingBody): readonly string[] {
+  const keys = keyTexts();
+  const wrong = keys?.findIndex((key) => key === '' || key.length > NAME_LENGTH_MAX) ?? 0;
+  if (keys !== null && wrong < 0) return keys;
   throw new RefusedRequest({
     reason: 'wrong-value',
     what: 'the key of an adgroup cannot be named in the log of decisions',
     where: `candidate ${wrong}`,
-    expected: `1 to ${NAME_LENGTH_MAX} characters, where the server explores`,
-    found: `${at(keys, wrong).length} characters`,
+    expected: `a text of 1 to ${NAME_LENGTH_MAX} characters, where the server explores`,
+    found: keys === null ? 'a hash' : `${at(keys, wrong).length} characters`,
   });
 }

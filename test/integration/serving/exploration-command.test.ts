@@ -1,0 +1,242 @@
+/**
+ * `qianmo serve --explore` as a user calls it: decisions are logged with their propensities and repeat, feedback counts
+ * once whoever is killed, and servers share what they learn.
+ */
+
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import { openEvidenceLog } from '../../../worker/serving/evidence/evidence-log.js';
+import type { RunningCommand } from '../../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { settingsOf } from '../../fixtures/decision-input.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
+
+/** An exploring slot chooses among the four adgroups that are left: the best one has 5/8, the others 1/8. */
+const POLICY = {
+  mode: 'active',
+  policy: 'epsilon-greedy',
+  share: { kind: 'fixed', share: 0.5 },
+  slots: [2],
+};
+
+let room: CommandRoom;
+beforeAll(async () => {
+  room = await commandRoom();
+  await exportTwoBundles(new FileObjectStore({ folder: room.path('bundles') }));
+  await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
+});
+afterAll(() => room.remove());
+
+interface Served {
+  readonly command: RunningCommand;
+  readonly url: string;
+}
+
+const words = (state: string, ...options: string[]): string[] => [
+  ...['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'],
+  ...['--explore', 'policy.yaml', '--state', state, ...options],
+];
+
+async function served(state: string, ...options: string[]): Promise<Served> {
+  const command = room.start(words(state, ...options));
+  const [line] = await command.printed(/^\{.*\}$/m);
+  return { command, url: (JSON.parse(line) as { readonly url: string }).url };
+}
+
+async function stopped({ command }: Served): Promise<void> {
+  command.signal('SIGTERM');
+  expect((await command.ended).exitCode).toBe(0);
+}
+
+interface Explored {
+  readonly order: readonly number[];
+  readonly exploration: {
+    readonly decision: string;
+    readonly events: readonly string[];
+    readonly isExploration: readonly boolean[];
+    readonly propensities: readonly number[];
+  };
+}
+
+/** Adgroups whose label is a click. */
+const ADGROUPS = ['task0', 'task2', 'task4', 'task6', 'nobody'];
+const features = { category1: 'category1-1', bag0: ['bag0-1'], number0: 0.5 };
+
+async function ranked(url: string, fields: object = {}): Promise<Explored> {
+  const { status, body } = await posted(`${url}/v1/rank`, {
+    context: { category0: 'category0-3' },
+    candidates: ADGROUPS.map((adgroup) => ({ adgroup, features })),
+    slots: 3,
+    ...fields,
+  });
+  expect(status, JSON.stringify(body)).toBe(200);
+  return body as unknown as Explored;
+}
+
+async function receiptsOf(url: string, events: readonly object[]): Promise<readonly string[]> {
+  const { status, body } = await posted(`${url}/v1/feedback`, { events });
+  expect(status, JSON.stringify(body)).toBe(200);
+  return body['receipts'] as readonly string[];
+}
+
+async function logOf(state: string): Promise<string[]> {
+  const names = await readdir(room.path(`${state}/decisions`));
+  return names.sort().map((name) => `${state}/decisions/${name}`);
+}
+
+async function refusesWrongBodies(url: string): Promise<void> {
+  const wrong = [
+    { events: [{ kind: 'click', event: 'e' }] },
+    { events: [{ kind: 'outcome', event: 'e', reward: 2 }] },
+    { events: Array(1_001).fill({ kind: 'impression', event: 'e' }) },
+    { event: [] },
+  ];
+  for (const body of wrong)
+    expect(await posted(`${url}/v1/feedback`, body)).toMatchObject({
+      ...{ status: 400, body: { reason: 'wrong-value' } },
+    });
+  expect(await receiptsOf(url, [])).toEqual([]);
+}
+
+const impressions = ({ exploration }: Explored): object[] =>
+  exploration.events.map((event) => ({ kind: 'impression', event }));
+
+describe('exploration', () => {
+  test('is in the declared slot with its share, and decisions repeat bit for bit', async () => {
+    const server = await served('explored');
+    const slates: Explored[] = [];
+    for (let request = 0; request < 200; request += 1) slates.push(await ranked(server.url));
+    const explored = slates.filter(({ exploration }) => exploration.isExploration[1]);
+    // The policy may choose the best one that is left: then nothing is explored.
+    expect(explored.length).toBeGreaterThan(35);
+    expect(explored.length).toBeLessThan(115);
+    for (const { order, exploration } of slates) {
+      expect(exploration.isExploration[0]).toBe(false);
+      expect(exploration.propensities.slice(0, 2)).toEqual([
+        ...[1, exploration.isExploration[1] ? 0.125 : 0.625],
+      ]);
+      expect([...order].sort()).toEqual([0, 1, 2, 3, 4]);
+    }
+    const [slate] = slates;
+    const [first = '', second = ''] = slate?.exploration.events ?? [];
+    const feedback = [
+      { kind: 'impression', event: first },
+      { kind: 'outcome', event: first },
+      { kind: 'outcome', event: first, reward: 0.5 },
+      { kind: 'outcome', event: `${second}x` },
+      { kind: 'impression', event: second, epochMs: 5 },
+      { kind: 'outcome', event: second, epochMs: Date.now() },
+    ];
+    expect(await receiptsOf(server.url, feedback)).toEqual([
+      ...['counted', 'counted', 'duplicate', 'unknown', 'counted', 'late'],
+    ]);
+    await stopped(server);
+
+    const log = await logOf('explored');
+    expect(await room.done(['ope', ...log, '--replay'])).toMatch(/200 of 200 decisions/);
+    const judged = JSON.parse(await room.done(['ope', ...log, '--format', 'json'])) as {
+      readonly log: object;
+    };
+    expect(judged.log).toMatchObject({ decisionCount: 200, outcomeCount: 3, duplicateCount: 1 });
+  });
+
+  test('by an apprentice is logged, and the best ones are shown', async () => {
+    const exploration = { ...POLICY, mode: 'apprentice' };
+    await room.write('policy.yaml', JSON.stringify({ exploration }));
+    const server = await served('apprentice');
+    const slates = [];
+    for (let request = 0; request < 20; request += 1)
+      slates.push(await ranked(server.url, { seed: request }));
+    expect(new Set(slates.map(({ order }) => order.join())).size).toBe(1);
+    expect(slates.flatMap(({ exploration: own }) => own.isExploration)).not.toContain(true);
+    expect(await receiptsOf(server.url, impressions(slates[0]!))).toEqual(Array(3).fill('counted'));
+    await refusesWrongBodies(server.url);
+    await room.refused(words('apprentice'), {
+      ...{ exitCode: 2, what: /another process/, cure: /--state/ },
+    });
+    await stopped(server);
+    await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
+    const log = await logOf('apprentice');
+    expect(await room.done(['ope', ...log, '--replay'])).toMatch(/20 of 20 decisions/);
+  });
+
+  test('stops, and ranking does not, while decisions cannot be logged', async () => {
+    const server = await served('broken');
+    await ranked(server.url);
+    await rm(room.path('broken/decisions'), { recursive: true });
+    expect(await ranked(server.url)).toMatchObject({ exploration: null });
+    await server.command.saw(/ranking without exploration/);
+    await mkdir(room.path('broken/decisions'));
+    expect((await ranked(server.url)).exploration.events).toHaveLength(3);
+    await server.command.saw(/exploring again/);
+    await stopped(server);
+  });
+});
+
+describe('feedback', () => {
+  test('that was acknowledged is there once when the server is killed amid it', async () => {
+    const server = await served('killed');
+    const slates = await Promise.all(Array.from({ length: 60 }, () => ranked(server.url)));
+    const send = (url: string) => (slate: Explored) => receiptsOf(url, impressions(slate));
+    const sending = slates.map(send(server.url));
+    await Promise.race(sending);
+    server.command.signal('SIGKILL');
+    const settled = await Promise.allSettled(sending);
+    await server.command.ended;
+    const again = await served('killed');
+    const receipts = await Promise.all(slates.map(send(again.url)));
+    for (const [place, { status }] of settled.entries())
+      if (status === 'fulfilled') expect(receipts[place]).toEqual(Array(3).fill('duplicate'));
+    await stopped(again);
+
+    const feedback = settingsOf().feedback;
+    const path = room.path('killed/evidence.ndjson');
+    const log = await openEvidenceLog({ path, clock: systemClock, feedback });
+    const shown = new Map<string, number>();
+    for (const { order } of slates)
+      for (const place of order.slice(0, 3)) {
+        const adgroup = ADGROUPS[place] ?? '';
+        shown.set(adgroup, (shown.get(adgroup) ?? 0) + 1);
+      }
+    const evidence = await log.evidenceOf([...shown.keys()]);
+    expect(evidence.map(({ open }) => open)).toEqual([...shown.values()]);
+    await log.close();
+  });
+
+  test('to one server is known to the others that share a Redis', async () => {
+    const redis = await redisForTest();
+    const redisWords = ['--redis', redis.url];
+    const servers = [
+      await served('one', ...redisWords),
+      await served('two', ...redisWords),
+    ] as const;
+    const slate = await ranked(servers[0].url);
+    expect(await receiptsOf(servers[0].url, impressions(slate))).toEqual(Array(3).fill('counted'));
+    expect(await receiptsOf(servers[1].url, impressions(slate))).toEqual(
+      Array(3).fill('duplicate'),
+    );
+    await redis.server.kill();
+    expect(
+      await posted(`${servers[1].url}/v1/feedback`, { events: impressions(slate) }),
+    ).toMatchObject({
+      ...{ status: 503, body: { reason: 'not-durable' } },
+    });
+    expect(await ranked(servers[1].url)).toMatchObject({ exploration: null });
+    for (const server of servers) await stopped(server);
+    await redis.close();
+  });
+});
+
+describe('what is refused', () => {
+  test('is exploration without a place for its state, or with weights that nobody learns', async () => {
+    await room.refused(['serve', '--bundle', 'bundles', '--explore', 'policy.yaml'], {
+      ...{ exitCode: 2, what: /needs a place/, cure: /--state/ },
+    });
+    await room.write('wrong.yaml', JSON.stringify({ exploration: { policy: 'lin-ucb' } }));
+    const learned = ['serve', '--bundle', 'bundles', '--explore', 'wrong.yaml', '--state', 'new'];
+    await room.refused(learned, { exitCode: 2, what: /does not learn/, cure: /another policy/ });
+  });
+});
