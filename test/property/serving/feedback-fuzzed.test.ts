@@ -87,5 +87,5 @@ test('every body is taken or refused, and every event counts once', async () => 
     const { impressions, open } = ledger.evidenceOf(`a${slot}`);
     expect(impressions + open).toBe(1);
   }
-  expect(ledger.evidenceOf('b').open).toBe(0);
+  expect(ledger.evidenceOf('b').firstMs).toBeNull();
 });
