@@ -85,8 +85,7 @@ describe('Redis', () => {
       ).flat(),
     );
     expect(receipts.flat().filter((receipt) => receipt === 'counted')).toHaveLength(40);
-    for (const store of stores)
-      expect(await store.evidenceOf(['a'])).toMatchObject([{ open: 40 }]);
+    for (const store of stores) expect(await store.evidenceOf(['a'])).toMatchObject([{ open: 40 }]);
     await Promise.all(stores.map((store) => store.close()));
   });
 
