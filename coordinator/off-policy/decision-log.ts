@@ -41,9 +41,9 @@ export async function* explorationLines(
   for (const path of paths) {
     const input = createReadStream(path, { encoding: 'utf8', signal });
     let line = 0;
-    let isWhole = true;
+    const read = { isWhole: true };
     input.on('data', (chunk) => {
-      isWhole = chunk.at(-1) === '\n';
+      read.isWhole = chunk.at(-1) === '\n';
     });
     try {
       let last: string | null = null;
@@ -52,7 +52,7 @@ export async function* explorationLines(
         last = text;
         line += 1;
       }
-      if (last !== null && isWhole) yield* recordsIn(last, `${path}:${line}`);
+      if (last !== null && read.isWhole) yield* recordsIn(last, `${path}:${line}`);
     } catch (cause) {
       if (cause instanceof QianmoError || signal.aborted) throw cause;
       throw systemFailure(cause, 'reading a decision log', path);
