@@ -20,7 +20,7 @@ import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import {
   openExploration,
   type ServedExploration,
-} from '../../worker/serving/server/served-exploration.js';
+} from '../../worker/serving/server/endpoints/served-exploration.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import {
   DEADLINE_MS_DEFAULT,

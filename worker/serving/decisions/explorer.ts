@@ -17,7 +17,7 @@ import { decide } from '../exploration/chooser.js';
 import type { DecisionLog } from './decision-writer.js';
 import type { EventIds } from './event-ids.js';
 
-export interface ExplorerParts {
+interface ExplorerParts {
   readonly settings: ExplorationConfig;
   readonly evidence: EvidenceStore;
   readonly log: DecisionLog;
@@ -27,7 +27,7 @@ export interface ExplorerParts {
 }
 
 /** Candidates in order, the most valuable first. */
-export interface RankedSlate {
+interface RankedSlate {
   readonly bundle: string;
   readonly seed: number;
   readonly slotCount: number;

@@ -20,7 +20,7 @@ interface FeedbackParts {
   readonly clock: Clock;
 }
 
-export interface SentFeedback {
+interface SentFeedback {
   /** As the answer of the ranking named it. */
   readonly event: string;
   /** Null for an impression. */
@@ -33,7 +33,7 @@ export interface SentFeedback {
  * - `unknown`: no server of this state has made the id.
  * - `late` also: the decision is so old that ids of its time are forgotten.
  */
-export type FeedbackReceipt = Receipt | 'unknown';
+type FeedbackReceipt = Receipt | 'unknown';
 
 const MS_PER_SECOND = 1_000;
 

@@ -5,7 +5,7 @@ import type { FeedbackEvent, Receipt } from './evidence-ledger.js';
 import { RECORDED_EVENTS_MAX, WAITING_EVENTS_MAX } from './evidence-store.js';
 
 /** One durable write. Batches are in order of arrival; receipts are one list for each. */
-export type WriteBatches = (
+type WriteBatches = (
   batches: readonly (readonly FeedbackEvent[])[],
 ) => Promise<readonly (readonly Receipt[])[]>;
 

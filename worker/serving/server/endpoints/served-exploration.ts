@@ -1,22 +1,22 @@
 /** Exploration as a server has it: its state in a folder or in Redis, and the endpoints that use it. */
 
 import { join } from 'node:path';
-import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
-import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
-import type { RunEventSink } from '../../../shared/events/run-events.js';
-import type { TlsFiles } from '../../../shared/storage/tls-files.js';
-import { openDecisionLog } from '../decisions/decision-writer.js';
-import { decisionIds, EventIds } from '../decisions/event-ids.js';
-import { Explorer } from '../decisions/explorer.js';
-import { FeedbackTaker } from '../decisions/feedback.js';
-import { ownFolder } from '../decisions/folder-owner.js';
-import { openEvidenceLog } from '../evidence/evidence-log.js';
-import type { EvidenceStore } from '../evidence/evidence-store.js';
-import { openRedisEvidence } from '../evidence/redis-evidence.js';
-import { jsonAnswer, type Endpoint } from './endpoint.js';
-import { exploredRankEndpoint } from './endpoints/explored-rank.js';
-import { feedbackEndpoint } from './endpoints/feedback.js';
+import type { Clock } from '../../../../shared/base/clock.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
+import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
+import type { RunEventSink } from '../../../../shared/events/run-events.js';
+import type { TlsFiles } from '../../../../shared/storage/tls-files.js';
+import { openDecisionLog } from '../../decisions/decision-writer.js';
+import { decisionIds, EventIds } from '../../decisions/event-ids.js';
+import { Explorer } from '../../decisions/explorer.js';
+import { FeedbackTaker } from '../../decisions/feedback.js';
+import { ownFolder } from '../../decisions/folder-owner.js';
+import { openEvidenceLog } from '../../evidence/evidence-log.js';
+import type { EvidenceStore } from '../../evidence/evidence-store.js';
+import { openRedisEvidence } from '../../evidence/redis-evidence.js';
+import { jsonAnswer, type Endpoint } from '../endpoint.js';
+import { exploredRankEndpoint } from './explored-rank.js';
+import { feedbackEndpoint } from './feedback.js';
 
 interface ExplorationSource {
   readonly settings: ExplorationConfig;
