@@ -166,6 +166,19 @@ function deltaLine({ base, depth, ...counts }: DeltaManifest['delta']): string {
   return `delta       ${changedAdgroupCount} changed and ${newAdgroupCount} new adgroups over ${base.slice(0, 12)}, depth ${depth}`;
 }
 
+/** A model that was written for other servers. */
+export function convertedText({
+  format,
+  folder,
+  bundle,
+}: {
+  readonly format: string;
+  readonly folder: string;
+  readonly bundle: string;
+}): string {
+  return [`bundle  ${bundle}`, `format  ${format}`, `where   ${folder}`].join('\n');
+}
+
 export function labelText({ name, bundle, earlier }: BundleLabel): string {
   const before = earlier[0] === undefined ? '' : ` (before: ${earlier[0].slice(0, 12)})`;
   return `${name} -> ${bundle}${before}`;

@@ -24,6 +24,7 @@ import {
 } from '../../coordinator/runs/requests.js';
 import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
 import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-store.js';
+import type { ConvertedModel, ConvertRequest } from './convert-bundle.js';
 import { start } from './started-call.js';
 
 /**
@@ -60,6 +61,17 @@ export function checkBundle(
   return start(options, async (context) => {
     const { checkedBundle } = await import('../../coordinator/runs/export/manage-bundles.js');
     return checkedBundle(checkedRequest(BundlesRequestSchema, request, 'checkBundle'), context);
+  });
+}
+
+/** Writes the model of a bundle for other servers, as ONNX or as a SavedModel. */
+export function convertBundle(
+  request: ConvertRequest,
+  options: CallOptions = {},
+): RunHandle<ConvertedModel> {
+  return start(options, async (context) => {
+    const { convertedBundle, ConvertRequestSchema } = await import('./convert-bundle.js');
+    return convertedBundle(checkedRequest(ConvertRequestSchema, request, 'convertBundle'), context);
   });
 }
 

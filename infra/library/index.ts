@@ -57,6 +57,7 @@ import type { SynthesisReport } from '../../coordinator/synthesize/synthesis.js'
 import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
 import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-store.js';
 import type { MachineCheckResult } from './check-machine.js';
+import type { ConvertedModel, ConvertRequest } from './convert-bundle.js';
 import type { ReplayResult } from './explored-log.js';
 import type { RankingService, ServeRequest } from './serve.js';
 import { start, surroundingsOf } from './started-call.js';
@@ -69,6 +70,7 @@ export type * from './request-types.js';
 export {
   checkBundle,
   compactBundle,
+  convertBundle,
   exportChanged,
   exportRun,
   labelBundle,
@@ -84,6 +86,8 @@ export type {
   CompactedPlace,
   ComparisonReport,
   ControlResult,
+  ConvertedModel,
+  ConvertRequest,
   EvaluationReport,
   ExportResult,
   ListedBundle,

@@ -91,6 +91,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/columns',
     'worker/serving/decisions',
     'worker/serving',
+    'worker/serving/interchange',
     'worker/serving/server',
     'worker/serving/server/endpoints',
     'worker/compute/engine',

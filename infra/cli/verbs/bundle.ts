@@ -1,9 +1,12 @@
 /** `qianmo bundle`: lists and checks bundles, and moves their labels. */
 
+import { z } from 'zod';
+import { MODEL_FORMATS, type ModelFormat } from '../../library/convert-bundle.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import {
   checkBundle,
   compactBundle,
+  convertBundle,
   labelBundle,
   listBundles,
   pruneBundles,
@@ -45,6 +48,24 @@ const show: Action = async ([bundles = ''], { format }, context) => {
   return format === 'json' ? jsonOf(found) : bundleText(found, context.outputColumns);
 };
 
+const convert: Action = async ([bundles = '', wanted = '', out = ''], { format }, context) => {
+  const request = { bundles, format: modelFormatOf(wanted), out };
+  const written = await convertBundle(request, callOptionsOf(context));
+  return format === 'json' ? jsonOf(written) : (await tables()).convertedText(written);
+};
+
+function modelFormatOf(word: string): ModelFormat {
+  const parsed = z.enum(MODEL_FORMATS).safeParse(word);
+  if (parsed.success) return parsed.data;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'bundles are not converted to this format',
+    expected: MODEL_FORMATS.join(' or '),
+    found: word,
+    cure: 'see qianmo bundle --help',
+  });
+}
+
 const label: Action = async ([bundles = '', label = '', bundle = ''], { format }, context) => {
   const moved = await labelBundle({ bundles, label, bundle }, callOptionsOf(context));
   return format === 'json' ? jsonOf(moved) : (await tables()).labelText(moved);
@@ -70,6 +91,7 @@ const prune: Action = async ([bundles = ''], { format, ...choice }, context) => 
 const ACTIONS = new Map<string, { readonly words: string; readonly act: Action }>([
   ['list', { words: 'ADDRESS', act: list }],
   ['show', { words: 'ADDRESS[@LABEL]', act: show }],
+  ['convert', { words: 'ADDRESS[@LABEL] FORMAT FOLDER', act: convert }],
   ['label', { words: 'ADDRESS LABEL BUNDLE', act: label }],
   ['rollback', { words: 'ADDRESS LABEL', act: rollback }],
   ['compact', { words: 'ADDRESS[@LABEL]', act: compact }],
@@ -78,7 +100,7 @@ const ACTIONS = new Map<string, { readonly words: string; readonly act: Action }
 
 export const bundleVerb = verb({
   name: 'bundle',
-  description: 'list and check bundles, move their labels, compact and remove them',
+  description: 'list, check and convert bundles, move their labels, compact and remove them',
   argument: {
     name: '<action...>',
     description: [...ACTIONS].map(([name, { words }]) => `${name} ${words}`).join(', or '),
@@ -102,6 +124,7 @@ export const bundleVerb = verb({
   help: `
 list      every bundle under an address, with its labels
 show      one bundle, after a check of all its files; latest unless a label or digest is given
+convert   writes the model of a bundle as onnx or savedmodel, for other servers
 label     points a label at a bundle, which is given by another label or its digest
 rollback  points a label at the bundle before
 compact   makes one bundle of a bundle and its deltas; labels that pointed at the last delta follow
@@ -109,6 +132,7 @@ prune     removes bundles that no label names or has lately named, and files tha
 Examples:
   qianmo bundle list runs/shop/bundles
   qianmo bundle show runs/shop/bundles@canary
+  qianmo bundle convert runs/shop/bundles@stable onnx models/shop
   qianmo bundle label runs/shop/bundles stable latest
   qianmo bundle rollback runs/shop/bundles stable
   qianmo bundle prune runs/shop/bundles --keep 5 --dry-run`,

@@ -1,11 +1,14 @@
 /** `qianmo export`: writes a trained run as a bundle that a ranking server reads. */
 
+import { join } from 'node:path';
 import { z } from 'zod';
-import { exportChanged, exportRun } from '../../library/index.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { convertBundle, exportChanged, exportRun } from '../../library/index.js';
+import { MODEL_FORMATS, type ModelFormat } from '../../library/convert-bundle.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
 import { LATEST_LABEL } from '../../../shared/bundle/bundle-labels.js';
-import { callOptionsOf } from '../command/command-context.js';
-import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
+import { callOptionsOf, type CommandContext } from '../command/command-context.js';
+import { dispatchOptions, runConfigArgument } from '../command/shared-options.js';
 import {
   choiceOption,
   firstOf,
@@ -45,7 +48,17 @@ export const exportVerb = verb({
       '--only-changed',
       "adapt only adgroups that have changed since the label's bundle, and write a delta of it",
     ),
-    format,
+    format: choiceOption(
+      '--format <format>',
+      'how the result is printed: table or json; or another format that the bundle is also written in',
+      z.enum(['table', 'json', ...MODEL_FORMATS]),
+      'table',
+    ),
+    modelOut: valueOption(
+      '--model-out <folder>',
+      'folder of the model in another format; by default named by format and digest beside the bundles',
+      textValue.optional(),
+    ),
   },
   takesPlugins: true,
   help: `
@@ -54,25 +67,68 @@ stopped goes on where it ended when it is started again.
 With --only-changed, encoding and rows are those of the bundle that is changed.
 Examples:
   qianmo export run.yaml --workers 2 --encoding float16
-  qianmo export run.yaml --workers 2 --only-changed`,
-  run: async (operands, { format, onlyChanged, encoding, rows, ...place }, context) => {
+  qianmo export run.yaml --workers 2 --only-changed
+  qianmo export run.yaml --workers 2 --format onnx --model-out models/shop`,
+  run: async (operands, { format, modelOut, onlyChanged, encoding, rows, ...place }, context) => {
+    const modelFormat = MODEL_FORMATS.find((each) => each === format);
+    demandFolder(modelFormat, modelOut, place.out);
+    const options = callOptionsOf(context);
+    const source = { config: firstOf(operands), ...place };
     if (onlyChanged) {
-      const changed = await exportChanged(
-        { config: firstOf(operands), ...place },
-        callOptionsOf(context),
-      );
+      const changed = await exportChanged(source, options);
       const { changedJson, changedText } =
         await import('../../../coordinator/reports/delta-tables.js');
       context.print(format === 'json' ? changedJson(changed) : changedText(changed));
+      await convertTo(modelFormat, modelOut, changed, context);
       return;
     }
-    const choice = { encoding, rows, ...place };
-    const request = { config: firstOf(operands), ...choice };
-    const exported = await exportRun(request, callOptionsOf(context));
+    const exported = await exportRun({ ...source, encoding, rows }, options);
     const { exportJson, exportText } =
       await import('../../../coordinator/reports/bundle-tables.js');
     context.print(
       format === 'json' ? exportJson(exported) : exportText(exported, context.outputColumns),
     );
+    await convertTo(modelFormat, modelOut, exported, context);
   },
 });
+
+async function convertTo(
+  format: ModelFormat | undefined,
+  modelOut: string | undefined,
+  { bundles, digest }: { readonly bundles: string; readonly digest: string },
+  context: CommandContext,
+): Promise<void> {
+  if (format === undefined) return;
+  if (modelOut === undefined) demandLocal(bundles);
+  const out = modelOut ?? join(bundles, format, digest.slice(0, 12));
+  const request = { bundles: `${bundles}@${digest}`, format, out };
+  const written = await convertBundle(request, callOptionsOf(context));
+  const { convertedText } = await import('../../../coordinator/reports/bundle-tables.js');
+  context.print(convertedText(written));
+}
+
+/** Before anything is adapted, where the words alone say it. */
+function demandFolder(
+  format: ModelFormat | undefined,
+  modelOut: string | undefined,
+  out: string | undefined,
+): void {
+  if (format === undefined && modelOut !== undefined)
+    throw new QianmoError({
+      kind: 'usage',
+      what: '--model-out is given without another format',
+      expected: `--format ${MODEL_FORMATS.join(' or ')}`,
+      cure: 'give both, or neither',
+    });
+  if (format !== undefined && modelOut === undefined && out !== undefined) demandLocal(out);
+}
+
+function demandLocal(bundles: string): void {
+  if (!bundles.startsWith('s3://')) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'a model in another format is written to a folder, not to S3',
+    where: bundles,
+    cure: 'give --model-out FOLDER; a bundle that is there is converted by qianmo bundle convert',
+  });
+}

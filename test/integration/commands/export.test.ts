@@ -3,7 +3,7 @@
  * workers, also after a kill; labels; refusals that name the cure.
  */
 
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
@@ -60,6 +60,14 @@ describe('export', () => {
     expect(files.sort()).toEqual((await readdir(room.path('one/blobs'))).sort());
   });
 
+  test('writes another format too', async () => {
+    const words = ['export', 'small.yaml', '--in-process', '--out', 'one', '--format', 'onnx'];
+    expect(await room.done(words)).toMatch(/where {3}\S+one\/onnx\/[0-9a-f]{12}\n/);
+    await room.refused([...words.slice(0, 4), 's3://models/shop', '--format', 'onnx'], {
+      ...{ exitCode: 2, what: /written to a folder, not to S3/, cure: /--model-out/ },
+    });
+  });
+
   test('says of a wrong encoding which there are', async () => {
     const ended = await room.start(['export', 'small.yaml', '--encoding', 'float8']).ended;
     expect(ended.exitCode).toBe(2);
@@ -84,6 +92,26 @@ describe('bundle', () => {
     expect(await room.done(['bundle', 'show', 'labelled@stable'])).toMatch(/float32 of 64 bytes/);
   });
 
+  test('converts one for other servers', async () => {
+    const convert = ['bundle', 'convert', 'labelled@stable'];
+    expect(await room.done([...convert, 'onnx', 'models/onnx'])).toMatch(/format {2}onnx/);
+    expect((await readdir(room.path('models/onnx'))).sort()).toEqual([
+      ...['inputs.json', 'model.onnx', 'vocabulary'],
+    ]);
+    await room.done([...convert, 'savedmodel', 'models/saved']);
+    expect((await readdir(room.path('models/saved'))).sort()).toEqual([
+      ...['assets.extra', 'saved_model.pb', 'variables'],
+    ]);
+    const adgroups = await readFile(room.path('models/onnx/vocabulary/adgroups.jsonl'), 'utf8');
+    const [unknown, ...keys] = adgroups.trimEnd().split('\n');
+    expect(unknown).toBe('null');
+    expect(new Set(keys).size).toBe(24);
+    await room.refused([...convert, 'onnx', 'models/onnx'], {
+      ...{ exitCode: 2, what: /the folder of the model has files/, cure: /name another folder/ },
+    });
+    expect(await readdir(room.path('models'))).toHaveLength(2);
+  });
+
   test('names a damaged file', async () => {
     const [file = ''] = await readdir(room.path('labelled/blobs'));
     await room.write(`labelled/blobs/${file}`, 'damaged');
@@ -102,6 +130,7 @@ describe('bundle', () => {
     [['bundle', 'label', 'labelled', 'Stable', 'latest'], /not a name for a label/],
     [['bundle', 'label', 'labelled', 'stable', 'canary'], /there is no such bundle/],
     [['bundle', 'rollback', 'labelled', 'canary'], /there is no such label/],
+    [['bundle', 'convert', 'labelled', 'pmml', 'm'], /not converted to this format/],
   ])('refuses %j', async (words, what) => {
     await room.refused(words, { exitCode: 2, what, cure: /qianmo bundle|name it/ });
   });

@@ -1,0 +1,107 @@
+/** Writes the model of a bundle for other servers: as ONNX or as a SavedModel. */
+
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundles.js';
+import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import { objectStoreAt } from '../../coordinator/runs/places.js';
+import { uint32At } from '../../shared/base/arrays.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { freshNonce } from '../../shared/base/nonce.js';
+import { BundleArrays, filesOf } from '../../shared/bundle/array-files.js';
+import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
+import { bundleDigestOf } from '../../shared/bundle/bundle-store.js';
+import { readAnyBundle } from '../../shared/bundle/delta/read-any-bundle.js';
+import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
+import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
+import { writeOnnxModel, writeSavedModel } from '../../worker/serving/interchange/written-model.js';
+
+const text = z.string().min(1, 'expected a value');
+
+export const MODEL_FORMATS = ['onnx', 'savedmodel'] as const;
+export type ModelFormat = (typeof MODEL_FORMATS)[number];
+
+export const ConvertRequestSchema = z.strictObject({
+  /** `ADDRESS` of bundles, or `ADDRESS@LABEL`. */
+  bundles: text,
+  format: z.enum(MODEL_FORMATS),
+  /** The folder of the model, which must not be there or be empty. */
+  out: text,
+});
+export type ConvertRequest = z.input<typeof ConvertRequestSchema>;
+
+export interface ConvertedModel {
+  readonly format: ModelFormat;
+  readonly folder: string;
+  /** The digest of the bundle. */
+  readonly bundle: string;
+}
+
+/** @throws QianmoError of kind `usage` if the model cannot be converted, or the folder has files. */
+export async function convertedBundle(
+  { bundles, format, out }: z.output<typeof ConvertRequestSchema>,
+  { environment }: Pick<RunContext, 'environment'>,
+): Promise<ConvertedModel> {
+  const folder = resolve(out);
+  await demandFree(folder);
+  const { address, name } = parsedBundleAddress(bundles);
+  const store = objectStoreAt(address, environment);
+  const digest = await bundleDigestOf(store, name);
+  const loaded = await readAnyBundle(store, digest);
+  const graph = modelGraphOf(loaded);
+  const { manifest } = loaded;
+  const where = `${store.address}@${digest}`;
+  const arrays = new BundleArrays(manifest.arrays, filesOf(store), where);
+  const dictionaries = await dictionariesOf(manifest, arrays);
+  // It takes its name when it is whole.
+  const partial = `${folder}.${freshNonce()}.partial`;
+  await mkdir(partial, { recursive: true });
+  try {
+    const guide = format === 'onnx' ? partial : join(partial, 'assets.extra');
+    if (format === 'onnx') await writeOnnxModel(graph, partial, { bundle: digest });
+    else await writeSavedModel(graph, partial);
+    await mkdir(guide, { recursive: true });
+    await writeInputGuide(guide, { digest, manifest, index: loaded.index, dictionaries });
+    await mkdir(dirname(folder), { recursive: true });
+    await rename(partial, folder);
+  } catch (error) {
+    await rm(partial, { recursive: true, force: true });
+    throw error;
+  }
+  return { format, folder, bundle: digest };
+}
+
+async function demandFree(folder: string): Promise<void> {
+  let found: readonly string[] = [];
+  try {
+    found = await readdir(folder);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
+    throw error;
+  }
+  if (found.length === 0) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the folder of the model has files',
+    where: folder,
+    expected: 'a folder that is empty or not there',
+    found: found.slice(0, 3).join(', '),
+    cure: 'name another folder, or remove this one',
+  });
+}
+
+async function dictionariesOf(
+  { encodedFeatures }: BundleManifest,
+  arrays: BundleArrays,
+): Promise<Map<string, PackedTexts>> {
+  const dictionaries = new Map<string, PackedTexts>();
+  for (const feature of encodedFeatures) {
+    if (feature.kind === 'number' || feature.encoding.by !== 'dictionary') continue;
+    const { name, rowCount } = feature;
+    const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
+    const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
+    dictionaries.set(name, { bytes, offsets });
+  }
+  return dictionaries;
+}
