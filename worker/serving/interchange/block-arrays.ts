@@ -1,6 +1,11 @@
 /** The personal blocks of a model as arrays of a graph: one for each variable, `[blockCount, ...]`. */
 
 import { at } from '../../../shared/base/arrays.js';
+import {
+  supportFormulasOf,
+  type SupportFormulas,
+  type SupportInputs,
+} from '../../../shared/models/kinds/support-inputs.js';
 import type {
   BlockEncoding,
   PersonalBlocks,
@@ -75,49 +80,115 @@ function fieldOf(
   return { name, type, shape: [blockCount, count], pieces };
 }
 
-export interface EffectArrays {
+/** What a value of a category adds to a row, by block: lists of one length. */
+export interface ListArrays {
   readonly feature: string;
   /** `[blockCount, lengthMax]`, -1 in empty places. */
   readonly ids: GraphArray;
   /** `[blockCount, lengthMax]`, 0 in empty places. */
-  readonly effects: GraphArray;
+  readonly values: GraphArray;
 }
 
-/** The effects by value as lists of one length for each feature that has any. */
-export function effectArraysOf({ effects, blockCount }: PersonalBlocks): EffectArrays[] {
+/** Features whose lists are all empty are left out. */
+export function effectArraysOf({ effects, blockCount }: PersonalBlocks): ListArrays[] {
   if (effects === null) return [];
-  return effects.features.flatMap((feature, place) => {
-    const lists = listsOf(effects, place, blockCount);
-    if (lists.lengthMax === 0) return [];
+  return listArraysOf('effects', effects, { blockCount, values: effects.effects });
+}
+
+/**
+ * @param group names the arrays.
+ * @param of a value for each entry of the lists.
+ */
+function listArraysOf(
+  group: string,
+  lists: ValueLists,
+  of: { readonly blockCount: number; readonly values: Float32Array },
+): ListArrays[] {
+  return lists.features.flatMap((feature, place) => {
+    const spans = spansOf(lists, place, of.blockCount);
+    if (spans.lengthMax === 0) return [];
+    const name = `${group}/${feature}`;
+    const emptyIds = (length: number): Int32Array => new Int32Array(length).fill(-1);
     return {
       feature,
-      ids: paddedArray(
-        `effects/${feature}.ids`,
-        lists,
-        (length) => new Int32Array(length).fill(-1),
-        effects.ids,
-      ),
-      effects: paddedArray(
-        `effects/${feature}`,
-        lists,
-        (length) => new Float32Array(length),
-        effects.effects,
-      ),
+      ids: paddedArray(`${name}.ids`, spans, emptyIds, lists.ids),
+      values: paddedArray(name, spans, (length) => new Float32Array(length), of.values),
     };
   });
 }
 
-interface FeatureLists {
+/** The support inputs of a model, which the evidence of a block decides. */
+export interface SupportArrays {
+  /** `[blockCount, 1]` each, by name. */
+  readonly ofBlocks: ReadonlyMap<string, GraphArray>;
+  /** Target encodings; 0 for a value that a block has not seen. */
+  readonly ofValues: readonly ListArrays[];
+}
+
+export function supportArraysOf(blocks: PersonalBlocks, inputs: SupportInputs): SupportArrays {
+  const { blockCount, evidence, isOfValues } = blocks;
+  const [ofClicks, ofValues] = [supportFormulasOf(inputs, false), supportFormulasOf(inputs, true)];
+  const formulasOf = (block: number): SupportFormulas =>
+    at(isOfValues, block) === 1 ? ofValues : ofClicks;
+  const meanOf = (block: number): number =>
+    formulasOf(block).meanOf({
+      clicks: at(evidence.clicks, block),
+      impressions: at(evidence.impressions, block),
+    });
+  const column = (of: (block: number) => number): Float32Array =>
+    Float32Array.from({ length: blockCount }, (_, block) => of(block));
+  const rates = column((block) => formulasOf(block).clickRate(meanOf(block)));
+  const counts = column((block) => formulasOf(block).count(at(evidence.impressions, block)));
+  const { byValue } = evidence;
+  return {
+    ofBlocks: new Map([
+      ['support.clickRate', wholeArray('support/clickRate', [blockCount, 1], rates)],
+      ['support.count', wholeArray('support/count', [blockCount, 1], counts)],
+    ]),
+    ofValues:
+      byValue === null
+        ? []
+        : listArraysOf('support/target', byValue, {
+            blockCount,
+            values: encodedValues(byValue, (block, entry) => {
+              const sums = {
+                clicks: at(byValue.clicks, entry),
+                impressions: at(byValue.impressions, entry),
+              };
+              return formulasOf(block).targetEncoding(sums, meanOf(block));
+            }),
+          }),
+  };
+}
+
+function encodedValues(
+  { offsets, features, ids }: ValueLists,
+  of: (block: number, entry: number) => number,
+): Float32Array {
+  const values = new Float32Array(ids.length);
+  for (let list = 0; list < offsets.length - 1; list += 1)
+    for (let entry = at(offsets, list); entry < at(offsets, list + 1); entry += 1)
+      values[entry] = of(Math.floor(list / features.length), entry);
+  return values;
+}
+
+/** An array that is in memory. */
+export function wholeArray(
+  name: string,
+  shape: readonly number[],
+  { buffer, byteOffset, byteLength }: Float32Array,
+): GraphArray {
+  const pieces = (): Uint8Array[] => [new Uint8Array(buffer, byteOffset, byteLength)];
+  return { name, type: 'float32', shape, pieces };
+}
+
+interface ListSpans {
   readonly blockCount: number;
   readonly lengthMax: number;
   readonly spanOf: (block: number) => readonly [start: number, end: number];
 }
 
-function listsOf(
-  { offsets, features }: ValueLists,
-  place: number,
-  blockCount: number,
-): FeatureLists {
+function spansOf({ offsets, features }: ValueLists, place: number, blockCount: number): ListSpans {
   const spanOf = (block: number): [number, number] => {
     const list = block * features.length + place;
     return [at(offsets, list), at(offsets, list + 1)];
@@ -132,7 +203,7 @@ function listsOf(
 
 function paddedArray<Values extends Int32Array | Float32Array>(
   name: string,
-  { blockCount, lengthMax, spanOf }: FeatureLists,
+  { blockCount, lengthMax, spanOf }: ListSpans,
   empty: (length: number) => Values,
   values: Values,
 ): GraphArray {

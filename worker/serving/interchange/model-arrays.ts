@@ -3,8 +3,17 @@
 import { at, numberAt } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { supportInputNames } from '../../../shared/models/kinds/support-inputs.js';
 import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
-import { blockArraysOf, effectArraysOf, levelArrayOf, type EffectArrays } from './block-arrays.js';
+import {
+  blockArraysOf,
+  effectArraysOf,
+  levelArrayOf,
+  supportArraysOf,
+  wholeArray,
+  type ListArrays,
+  type SupportArrays,
+} from './block-arrays.js';
 import type { GraphArray, GraphValue, ScoringGraphBuilder } from './scoring-graph.js';
 
 /** The input that says which adgroup a row is of: the number of its block, 0 for an unknown one. */
@@ -16,6 +25,7 @@ export class ModelArrays {
   readonly #features = new Map<string, GraphValue>();
   readonly #own = new Map<string, GraphValue>();
   readonly #shared = new Map<string, GraphValue>();
+  readonly #support: SupportArrays | null;
   readonly adgroups: GraphValue;
 
   /** @throws QianmoError of kind `usage` if a feature has the name of the adgroup's input. */
@@ -30,13 +40,32 @@ export class ModelArrays {
     };
     for (const name of categoryFeatures) add(name, 'int32', []);
     for (const { name, lengthMax } of bagFeatures) add(name, 'int32', [lengthMax]);
-    for (const name of numberFeatures) add(name, 'float32', []);
+    const { supportInputs } = model.spec.options;
+    const derived = supportInputNames(supportInputs);
+    for (const name of numberFeatures) if (!derived.includes(name)) add(name, 'float32', []);
+    this.#support =
+      supportInputs === undefined ? null : supportArraysOf(model.blocks, supportInputs);
   }
 
   feature(name: string): GraphValue {
     const found = this.#features.get(name);
     if (found === undefined) throw new Error(`the model has no feature ${name}`);
     return found;
+  }
+
+  /** A number of the data or of the support rows, `[n, 1]`. */
+  number(name: string): GraphValue {
+    const builder = this.#builder;
+    const given = this.#features.get(name);
+    if (given !== undefined) return builder.reshape(given, [1]);
+    const ofBlock = this.#support?.ofBlocks.get(name);
+    if (ofBlock !== undefined) return builder.rows(builder.array(ofBlock), this.adgroups);
+    const ofValue = this.#support?.ofValues.find(
+      ({ feature }) => name === `support.target.${feature}`,
+    );
+    // No block has seen any value of the feature.
+    if (ofValue === undefined) return builder.constant(Float32Array.of(0), [1, 1]);
+    return this.#ofListedValue(ofValue);
   }
 
   isOwn(name: string): boolean {
@@ -53,7 +82,7 @@ export class ModelArrays {
   shared(name: string, shape: readonly number[] = this.tensor(name).shape): GraphValue {
     const known = this.#shared.get(name);
     if (known !== undefined) return known;
-    const found = this.#builder.array(arrayOf(`dense/${name}`, shape, this.tensor(name).values));
+    const found = this.#builder.array(wholeArray(`dense/${name}`, shape, this.tensor(name).values));
     this.#shared.set(name, found);
     return found;
   }
@@ -65,7 +94,7 @@ export class ModelArrays {
     const known = this.#shared.get(`tables/${name}`);
     if (known !== undefined) return known;
     const { rowCount, width, values } = table;
-    const found = this.#builder.array(arrayOf(`tables/${name}`, [rowCount, width], values));
+    const found = this.#builder.array(wholeArray(`tables/${name}`, [rowCount, width], values));
     this.#shared.set(`tables/${name}`, found);
     return found;
   }
@@ -101,7 +130,9 @@ export class ModelArrays {
       1,
     ]);
     const moves = builder.reshape(builder.binary('mul', steps, scale), [count]);
-    const initial = builder.array(arrayOf(`unknown/${name}`, [1, count], this.tensor(name).values));
+    const initial = builder.array(
+      wholeArray(`unknown/${name}`, [1, count], this.tensor(name).values),
+    );
     return builder.binary('add', initial, moves);
   }
 
@@ -111,22 +142,18 @@ export class ModelArrays {
     const level = levelArrayOf(this.#model.blocks);
     return [
       ...(level === null ? [] : [builder.rows(builder.array(level), this.adgroups)]),
-      ...effectArraysOf(this.#model.blocks).map((arrays) => this.#effectOf(arrays)),
+      ...effectArraysOf(this.#model.blocks).map((arrays) => this.#ofListedValue(arrays)),
     ];
   }
 
   /** At most one place of a list has the row's value. */
-  #effectOf({ feature, ids, effects }: EffectArrays): GraphValue {
+  #ofListedValue({ feature, ids, values }: ListArrays): GraphValue {
     const builder = this.#builder;
     const own = builder.rows(builder.array(ids), this.adgroups);
     const wanted = builder.reshape(this.feature(feature), [1]);
     const isWanted = builder.compare('isEqual', own, wanted);
-    const added = builder.binary(
-      'mul',
-      isWanted,
-      builder.rows(builder.array(effects), this.adgroups),
-    );
-    return builder.reshape(builder.sum(added, 1), [1]);
+    const listed = builder.rows(builder.array(values), this.adgroups);
+    return builder.reshape(builder.sum(builder.binary('mul', isWanted, listed), 1), [1]);
   }
 
   /** `values` of the place that each row's block has in a list, `[n, 1]`. */
@@ -134,16 +161,10 @@ export class ModelArrays {
     const builder = this.#builder;
     const pieces = Float32Array.from(places, (place) => numberAt(values, place));
     return builder.rows(
-      builder.array(arrayOf(`blocks/${name}`, [places.length, 1], pieces)),
+      builder.array(wholeArray(`blocks/${name}`, [places.length, 1], pieces)),
       this.adgroups,
     );
   }
-}
-
-function arrayOf(name: string, shape: readonly number[], values: Float32Array): GraphArray {
-  const { buffer, byteOffset, byteLength } = values;
-  const pieces = (): Uint8Array[] => [new Uint8Array(buffer, byteOffset, byteLength)];
-  return { name, type: 'float32', shape, pieces };
 }
 
 function sameName(name: string): QianmoError {

@@ -118,14 +118,17 @@ class ModelGraphWriter {
   #number(name: string, place: number): Field {
     const builder = this.#builder;
     const width = this.#width;
-    const value = builder.reshape(this.#arrays.feature(name), [1]);
-    const weighted = (values: Float32Array): GraphValue =>
-      builder.binary('mul', value, builder.constant(values, [1, values.length]));
-    const valuesOf = (variable: string, count: number): Float32Array =>
-      this.#arrays.tensor(variable).values.slice(place * count, (place + 1) * count);
+    const value = this.#arrays.number(name);
+    const weighted = (variable: string, count: number): GraphValue => {
+      const [start, end] = [place * count, (place + 1) * count];
+      const weights = this.#arrays.isOwn(variable)
+        ? builder.slice(this.#arrays.own(variable), start, end)
+        : builder.constant(this.#arrays.tensor(variable).values.slice(start, end), [1, count]);
+      return builder.binary('mul', value, weights);
+    };
     return {
-      vector: width === 0 ? null : weighted(valuesOf('numbers.factors', width)),
-      linear: this.#plan.hasLinear ? weighted(valuesOf('numbers.linear', 1)) : null,
+      vector: width === 0 ? null : weighted('numbers.factors', width),
+      linear: this.#plan.hasLinear ? weighted('numbers.linear', 1) : null,
     };
   }
 
@@ -337,7 +340,7 @@ function notCovered(reason: string): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'the model cannot be written for other servers',
-    expected: 'a built-in model without supportInputs, personal numbers or personal cross layers',
+    expected: 'a built-in model without personal cross layers',
     found: reason,
     cure: 'train a model without it, or rank with the captured graph in a program of your own',
   });

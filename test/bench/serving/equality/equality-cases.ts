@@ -44,9 +44,15 @@ export function configOf(name: string, departures: RunDepartures, folder: string
   const run = worldRun(name, {
     ...departures,
     data: { ...departures.data, ...DATA, ...places },
-    evaluation: { ...departures.evaluation, ...EVALUATION },
+    evaluation: { ...departures.evaluation, ...EVALUATION, ...armsOf(departures) },
   });
   return RunConfigSchema.parse({ ...run, output: join(folder, name) });
+}
+
+/** What does not adapt has no arms that do. */
+function armsOf({ method }: RunDepartures): object {
+  const isGlobal = method !== undefined && 'kind' in method && method.kind === 'global';
+  return isGlobal ? { arms: ['global'] } : {};
 }
 
 /** The log and the task store that all cases read. */

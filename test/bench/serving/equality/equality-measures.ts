@@ -12,8 +12,9 @@ import {
   TEST_LOGITS_KEY,
   type TestLogits,
 } from '../../../../coordinator/scoring/test-logits.js';
-import { exportRun, serveRankings } from '../../../../infra/library/index.js';
+import { exportRun, serveRankings, type RankingService } from '../../../../infra/library/index.js';
 import { at, spanAt } from '../../../../shared/base/arrays.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
 import { adaptedTaskOf } from '../../../../shared/bundle/adapted-block.js';
 import { filesOf } from '../../../../shared/bundle/array-files.js';
 import type { BundleServing } from '../../../../shared/bundle/bundle-manifest.js';
@@ -81,10 +82,11 @@ export async function measuredCase(
     const bundle = await exportedBundle(config, encoding);
     const evaluated = evaluatedLogits(testLogits, heldOut, at(bundle.loaded.manifest.serving, 0));
     const graph = graphLogits(bundle.loaded, heldOut, compute);
-    const coverage = kernelCoverage(bundle.loaded.model);
-    refusal = coverage.isCovered ? null : coverage.reason;
-    const served = coverage.isCovered ? await servedLogits(bundle.address, heldOut) : null;
-    const plain = coverage.isCovered ? referenceLogits(bundle.loaded, heldOut) : null;
+    const isCovered = kernelCoverage(bundle.loaded.model).isCovered;
+    const plain = isCovered ? referenceLogits(bundle.loaded, heldOut) : null;
+    const answers = await servedLogits(bundle.address, heldOut);
+    const served = 'logits' in answers ? answers.logits : null;
+    refusal = 'refusal' in answers ? answers.refusal : null;
     if (encoding === 'float32' && served !== null)
       servedFromEvaluated = largestDifference(served, evaluated);
     encodings[encoding] = {
@@ -168,8 +170,14 @@ function referenceLogits(
 async function servedLogits(
   bundle: string,
   { store, tasks, raw }: HeldOutRows,
-): Promise<Float32Array[]> {
-  const service = await serveRankings({ bundle, port: 0 });
+): Promise<{ readonly logits: Float32Array[] } | { readonly refusal: string }> {
+  let service: RankingService;
+  try {
+    service = await serveRankings({ bundle, port: 0 });
+  } catch (error) {
+    if (!(error instanceof QianmoError && error.kind === 'usage')) throw error;
+    return { refusal: error.report.found ?? error.message };
+  }
   try {
     const logits: Float32Array[] = [];
     for (const task of tasks) {
@@ -183,7 +191,7 @@ async function servedLogits(
       }
       logits.push(Float32Array.from(scores));
     }
-    return logits;
+    return { logits };
   } finally {
     await service.close();
   }
