@@ -20,7 +20,7 @@ const TYPE_OF: Readonly<Record<BlockEncoding, ElementType>> = {
   ...{ float32: 'float32', float16: 'float16', int8: 'int8' },
 };
 
-export interface BlockArrays {
+interface BlockArrays {
   readonly values: GraphArray;
   /** `[blockCount, scaleCount]`, of int8; null otherwise. */
   readonly scales: GraphArray | null;

@@ -16,7 +16,7 @@ import {
 import { ModelArrays } from './model-arrays.js';
 import { ScoringGraphBuilder, type GraphValue, type ScoringGraph } from './scoring-graph.js';
 
-export type ConvertedBundle = Pick<LoadedBundle, 'model' | 'labels' | 'calibrations'> & {
+type ConvertedBundle = Pick<LoadedBundle, 'model' | 'labels' | 'calibrations'> & {
   readonly manifest: Pick<LoadedBundle['manifest'], 'labels' | 'calibrations'>;
 };
 

@@ -17,7 +17,7 @@ import {
   type UnaryOperation,
 } from './scoring-graph.js';
 
-export const ONNX_OPSET = 17;
+const ONNX_OPSET = 17;
 const IR_VERSION = 8;
 /** Smaller arrays are in the model itself. */
 const EXTERNAL_BYTE_COUNT_MIN = 64 * 1024;
@@ -32,13 +32,13 @@ const INT_ATTRIBUTE = 2;
 const INTS_ATTRIBUTE = 7;
 const EXTERNAL = 1;
 
-export interface PlacedArray {
+interface PlacedArray {
   readonly array: GraphArray;
   readonly byteOffset: number;
   readonly byteCount: number;
 }
 
-export interface OnnxModel {
+interface OnnxModel {
   readonly bytes: Uint8Array;
   /** The file of external data: what lies where, in order. */
   readonly external: readonly PlacedArray[];

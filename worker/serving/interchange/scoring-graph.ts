@@ -29,7 +29,7 @@ export interface GraphArray extends GraphValue {
 }
 
 /** A few values, written into the graph itself. */
-export interface GraphConstant extends GraphValue {
+interface GraphConstant extends GraphValue {
   readonly shape: readonly number[];
   readonly values: Float32Array | Int32Array;
 }
@@ -38,7 +38,7 @@ export type BinaryOperation = 'add' | 'sub' | 'mul' | 'div' | 'max';
 export type UnaryOperation = 'relu' | 'sigmoid' | 'toFloat';
 
 /** `isEqual` and `isAtLeast` give 1 and 0 in float32. */
-export type GraphOperation =
+type GraphOperation =
   | { readonly op: BinaryOperation | UnaryOperation | 'isEqual' | 'isAtLeast' }
   /** `[n, ...]` from `[rowCount, ...]` and ids `[n]`, or `[n, length, ...]` from ids `[n, length]`. */
   | { readonly op: 'rows' }

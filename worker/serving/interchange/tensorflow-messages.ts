@@ -8,7 +8,7 @@ export const TENSORFLOW_TYPE: Readonly<Record<ElementType | 'string' | 'boolean'
   ...{ float32: 1, int32: 3, int8: 6, string: 7, boolean: 10, float16: 19 },
 };
 
-export type AttributeValue =
+type AttributeValue =
   | { readonly type: number }
   | { readonly types: readonly number[] }
   | { readonly int: number }

@@ -10,7 +10,7 @@ import { tensorBundleIndex, type BundledTensor } from './tensor-bundle.js';
 import { nodeNameOf } from './tensorflow-nodes.js';
 import { TENSORFLOW_TYPE } from './tensorflow-messages.js';
 
-export const ONNX_FILE = 'model.onnx';
+const ONNX_FILE = 'model.onnx';
 const ONNX_DATA_FILE = 'model.data';
 
 /** `model.onnx`, and `model.data` where there are large arrays. */
