@@ -2,7 +2,6 @@
 
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { scoringAddonPath } from '#bootstrap/serving/scoring-addon.mjs';
 import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundles.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
@@ -21,8 +20,9 @@ import {
   openExploration,
   type ServedExploration,
 } from '../../worker/serving/server/endpoints/served-exploration.js';
-import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import {
+  CACHE_GIB_DEFAULT,
+  CACHE_GIB_MAX,
   DEADLINE_MS_DEFAULT,
   DEADLINE_MS_MAX,
   POLL_SECONDS_DEFAULT,
@@ -30,6 +30,7 @@ import {
   QUEUED_REQUESTS_DEFAULT,
   QUEUED_REQUESTS_MAX,
 } from '../../worker/serving/server/server-limits.js';
+import { bundleLoaderOf } from './bundle-loader.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
 const TOKEN_LENGTH_MIN = 16;
@@ -50,6 +51,10 @@ export const ServeRequestSchema = z.strictObject({
   pollSeconds: z.number().positive().max(POLL_SECONDS_MAX).default(POLL_SECONDS_DEFAULT),
   /** Requests that wait for the scorer; more are refused with status 429. */
   queue: z.int().min(1).max(QUEUED_REQUESTS_MAX).default(QUEUED_REQUESTS_DEFAULT),
+  /** Where files of bundles that are not in a folder are kept; below the user's cache if absent. */
+  cache: text.optional(),
+  /** The most that they may take together, in GiB. */
+  cacheGib: z.number().positive().max(CACHE_GIB_MAX).default(CACHE_GIB_DEFAULT),
   /** A request that has waited longer is refused with status 503. */
   deadlineMs: z.int().min(1).max(DEADLINE_MS_MAX).default(DEADLINE_MS_DEFAULT),
   /** A YAML file with a section `exploration`: how the first places explore. Needs `state`. */
@@ -79,10 +84,9 @@ export async function serveFromBundle(
   if (token === null && !LOOPBACK.test(host)) throw openToOthers(host);
   const sink = runEventSink({ clock }, onEvent);
   const { address, name = LATEST_LABEL } = parsedBundleAddress(request.bundle);
-  const keeper = await BundleKeeper.open({
-    ...{ store: objectStoreAt(address, environment), name, clock },
-    ...{ choice: chosenScorer(scoringAddonPath()), onEvent: sink },
-  });
+  const store = objectStoreAt(address, environment);
+  const loader = bundleLoaderOf(address, request, { clock, environment });
+  const keeper = await BundleKeeper.open({ store, name, clock, loader, onEvent: sink });
   const exploration = await explorationOf(request, { clock, environment, onEvent: sink });
   const endpoints = withExploration(rankingEndpoints, exploration);
   let server: RankingServer;
@@ -110,6 +114,7 @@ export async function serveFromBundle(
       await server.drain();
       await watched;
       await exploration?.close();
+      await keeper.close();
     },
   };
 }

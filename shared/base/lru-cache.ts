@@ -41,6 +41,11 @@ export class LruCache<Key, Value> {
     return this.#byteCount;
   }
 
+  /** The least recently used first. */
+  values(): Value[] {
+    return [...this.#entries.values()].map(({ value }) => value);
+  }
+
   has(key: Key): boolean {
     return this.#entries.has(key);
   }

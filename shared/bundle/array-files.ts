@@ -85,7 +85,7 @@ export function filesOf(store: ObjectStore): ReadFile {
   };
 }
 
-function damagedFile(where: string, file: BlobRef, found: string): QianmoError {
+export function damagedFile(where: string, file: BlobRef, found: string): QianmoError {
   return new QianmoError({
     kind: 'data',
     what: 'a file of the bundle is missing, truncated or changed',

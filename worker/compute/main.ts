@@ -16,13 +16,13 @@ keepCompiledCode(process.env);
 const { collectGarbageRarely } = await import('../../shared/base/garbage-collection.js');
 collectGarbageRarely();
 const { loadGivenPlugins } = await import('../../shared/plugins/load-plugins.js');
-const { failureRecordOf } = await import('../process/compute-protocol.js');
+const { computeFailureOf } = await import('../process/compute-protocol.js');
 const { values } = parseArgs({
   options: { plugin: { type: 'string', multiple: true }, backend: { type: 'string' } },
 });
 const failure = await loadGivenPlugins(values.plugin ?? []).then(
   () => null,
-  (error: unknown) => failureRecordOf(error),
+  (error: unknown) => computeFailureOf(error),
 );
 if (failure === null) {
   const { serveRequests } = await import('./job/serve-requests.js');

@@ -6,6 +6,7 @@
 import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../../shared/base/clock.js';
 import type { QianmoError } from '../../shared/base/errors.js';
+import { errorFromRecord } from '../../shared/base/failure-record.js';
 import type { COMPUTE_END_REASONS } from '../../shared/events/event-kinds.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { Job } from '../../shared/queue/protocol.js';
@@ -24,7 +25,6 @@ import type { ForkedEntry } from './forked-entry.js';
 import { JobsAhead, type JobReply } from './jobs-ahead.js';
 import {
   ComputeReplySchema,
-  errorFromRecord,
   type ComputeReply,
   type ComputeRequest,
   type JobProgress,

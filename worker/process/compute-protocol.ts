@@ -8,9 +8,11 @@
  */
 
 import { z } from 'zod';
-import { QianmoError, type FailureReport } from '../../shared/base/errors.js';
-import { FailureRecordSchema, type FailureRecord } from '../../shared/base/failure-record.js';
-import { failureOfSystemError, isOfTheMachine } from '../../shared/base/system-errors.js';
+import {
+  failureRecordOf,
+  FailureRecordSchema,
+  type FailureRecord,
+} from '../../shared/base/failure-record.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import { JobSchema, LossSchema } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
@@ -111,25 +113,12 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
 export type ComputeRequest = z.infer<typeof ComputeRequestSchema>;
 export type ComputeReply = z.infer<typeof ComputeReplySchema>;
 
-/** A failure as a record. It has no stack and no cause, which cannot cross the process boundary. */
-export function failureRecordOf(thrown: unknown): FailureRecord {
-  const error = isOfTheMachine(thrown) ? (failureOfSystemError(thrown) ?? thrown) : thrown;
-  if (!(error instanceof QianmoError))
-    return {
-      kind: 'failed',
-      what: 'the compute process hit a bug',
-      found: error instanceof Error ? error.message : String(error),
-      cure: 'report it with the config of the run',
-    };
-  const { cause, ...record } = error.report;
-  if (cause instanceof Error && record.found === undefined)
-    return { ...record, found: cause.message };
-  return record;
-}
+const BUG = {
+  what: 'the compute process hit a bug',
+  cure: 'report it with the config of the run',
+};
 
-export function errorFromRecord(record: FailureRecord): QianmoError {
-  // `undefined` parts are dropped, because optional parts must be absent.
-  const parts = Object.fromEntries(Object.entries(record).filter(([, part]) => part !== undefined));
-  const { kind, what } = record;
-  return new QianmoError({ ...(parts as Partial<FailureReport>), kind, what });
+/** A failure of a compute process, as its parent is told. */
+export function computeFailureOf(thrown: unknown): FailureRecord {
+  return failureRecordOf(thrown, BUG);
 }

@@ -18,6 +18,11 @@ export interface MappingAddon {
   detach(buffer: ArrayBuffer): void;
   /** Unmaps whole pages. */
   unmap(address: number, byteCount: number): void;
-  /** The calling thread runs from now on when no other wants to; false where the system cannot. */
-  rest(): boolean;
+  /** Names the calling thread for `rest`. */
+  threadId(): number;
+  /**
+   * Whether a thread of this process runs only when no other wants to. False where the system does not
+   * allow it, or would not allow to take it back.
+   */
+  rest(threadId: number, isResting: boolean): boolean;
 }

@@ -3,6 +3,8 @@
 import { once } from 'node:events';
 import { z } from 'zod';
 import {
+  CACHE_GIB_DEFAULT,
+  CACHE_GIB_MAX,
   DEADLINE_MS_DEFAULT,
   DEADLINE_MS_MAX,
   POLL_SECONDS_DEFAULT,
@@ -44,6 +46,17 @@ export const serveVerb = verb({
       'seconds between two looks at the label',
       textValue.transform(Number).pipe(z.number().positive().max(POLL_SECONDS_MAX)),
       { defaultText: String(POLL_SECONDS_DEFAULT) },
+    ),
+    cache: valueOption(
+      '--cache <folder>',
+      'where the files of bundles from S3 are kept; below the cache of the user if absent',
+      textValue.optional(),
+    ),
+    cacheGib: valueOption(
+      '--cache-gib <size>',
+      'the most that they may take together, in GiB',
+      textValue.transform(Number).pipe(z.number().positive().max(CACHE_GIB_MAX)),
+      { defaultText: String(CACHE_GIB_DEFAULT) },
     ),
     queue: valueOption(
       '--queue <requests>',

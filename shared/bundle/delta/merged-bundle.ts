@@ -83,7 +83,7 @@ function overlayOf(
 ): Overlay {
   const sources: Source[] = [];
   const numbers = new Map<string, number>();
-  let order = Int32Array.from({ length: base.model.blocks.blockCount }, (_, block) => block);
+  let order = wholeNumbers(base.model.blocks.blockCount);
   for (const delta of deltas) {
     const replaced = new Set<number>();
     const next = new Int32Array(delta.fullBlockCount).fill(-1);
@@ -101,6 +101,13 @@ function overlayOf(
     order = filled(next, order, replaced, where);
   }
   return { sources, keys: [...numbers.keys()], order };
+}
+
+/** From 0 on; a thread that answers requests makes a million of them. */
+export function wholeNumbers(count: number): Int32Array<ArrayBuffer> {
+  const numbers = new Int32Array(count);
+  for (let number = 0; number < count; number += 1) numbers[number] = number;
+  return numbers;
 }
 
 /** Adgroups that a delta does not change keep the order among themselves. */

@@ -6,7 +6,7 @@ import type { BundleArray, FullManifest } from '../bundle-manifest.js';
 import { readBundle, type LoadedBundle } from '../read-bundle.js';
 import { readBundleChain, topOf, type BundleChain } from './bundle-chain.js';
 import { readDelta, type LoadedDelta } from './delta-arrays.js';
-import { mergedBundle } from './merged-bundle.js';
+import { mergedBundle, wholeNumbers } from './merged-bundle.js';
 
 /**
  * @throws QianmoError of kind `usage` if there is no such bundle; `data` if it or one below it is missing,
@@ -33,12 +33,7 @@ export async function readMergedBundle(
     deltas.push(await readDelta(manifest, base.model, read, where));
   const manifest = topOf(chain).manifest;
   const { blockCount } = base.model.blocks;
-  if (deltas.length === 0)
-    return {
-      ...base,
-      manifest,
-      order: Int32Array.from({ length: blockCount }, (_, block) => block),
-    };
+  if (deltas.length === 0) return { ...base, manifest, order: wholeNumbers(blockCount) };
   return { ...mergedBundle(base, deltas, where), manifest };
 }
 
@@ -47,6 +42,14 @@ const OF_BLOCKS = /^(blocks|blocks\..+|effects\..+|sums\..+|keys\..+|index\..+)$
 /** Whether an array of a delta has its own adgroups only, not what the merged bundle has. */
 export function isOfBlocks({ name }: Pick<BundleArray, 'name'>): boolean {
   return OF_BLOCKS.test(name);
+}
+
+/** The arrays that the bundle reads, of all bundles in the chain. */
+export function arraysOf(chain: BundleChain): readonly BundleArray[] {
+  const top = topOf(chain);
+  return [chain.full, ...chain.deltas].flatMap(({ digest, manifest: { arrays } }) =>
+    digest === top.digest ? arrays : arrays.filter(isOfBlocks),
+  );
 }
 
 /** The full bundle with all that the last delta has whole: tables, dictionaries, self-check rows. */

@@ -16,7 +16,7 @@ import {
   ComputeRequestSchema,
   HELD_JOB_COUNT_MAX,
   SHARED_KEPT_COUNT,
-  failureRecordOf,
+  computeFailureOf,
   type ComputeReply,
   type ComputeRequest,
   type SharedKind,
@@ -47,7 +47,7 @@ export function serveRequests(
   const service = new ComputeService(send, environment, openStoreOf, clock);
   let turn: Promise<void> = Promise.resolve();
   const fail = (requestId: number | null, error: unknown): void => {
-    const report = failureRecordOf(error);
+    const report = computeFailureOf(error);
     send({ kind: 'failed', requestId, report, residentByteCount: residentByteCount() });
   };
   receive((message) => {

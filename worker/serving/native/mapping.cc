@@ -7,7 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #ifdef __linux__
+#include <linux/capability.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #endif
 #include <stdexcept>
 #include <string>
@@ -185,16 +188,45 @@ napi_value unmap(napi_env env, napi_callback_info info) {
   });
 }
 
-// rest(): the calling thread runs only where no other wants to, on Linux; false elsewhere.
-napi_value rest(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [env](const Arguments&) {
-    bool isIdle = false;
 #ifdef __linux__
-    struct sched_param none {};
-    isIdle = sched_setscheduler(0, SCHED_IDLE, &none) == 0;
+// Whoever lets a thread rest must be allowed to wake it up again: on a machine that is never idle it would
+// not even end.
+bool mayWakeUp() {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NICE, &limit) == 0 && limit.rlim_cur >= 20) return true;
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct data[2] = {};
+  return syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_SYS_NICE & 1) != 0;
+}
+#endif
+
+// threadId(): names the calling thread for `rest`; 0 where the system has no such names.
+napi_value threadId(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [env](const Arguments&) {
+    double id = 0;
+#ifdef __linux__
+    id = static_cast<double>(syscall(SYS_gettid));
 #endif
     napi_value answer;
-    demand(napi_get_boolean(env, isIdle, &answer));
+    demand(napi_create_double(env, id, &answer));
+    return answer;
+  });
+}
+
+// rest(threadId, isResting): whether the thread runs only where no other wants to. False where the system
+// does not allow it; then it runs as before.
+napi_value rest(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [env](const Arguments& arguments) {
+    bool isResting = false;
+    demand(napi_get_value_bool(env, arguments.at(1), &isResting));
+    bool isDone = false;
+#ifdef __linux__
+    struct sched_param none {};
+    const pid_t id = static_cast<pid_t>(arguments.size(0));
+    isDone = mayWakeUp() && sched_setscheduler(id, isResting ? SCHED_IDLE : SCHED_OTHER, &none) == 0;
+#endif
+    napi_value answer;
+    demand(napi_get_boolean(env, isDone, &answer));
     return answer;
   });
 }
@@ -205,7 +237,7 @@ void defineMapping(napi_env env, napi_value exports) {
   const struct {
     const char* name;
     napi_callback function;
-  } functions[] = {{"map", map}, {"populate", populate}, {"view", view}, {"detach", detach}, {"unmap", unmap}, {"rest", rest}};
+  } functions[] = {{"map", map}, {"populate", populate}, {"view", view}, {"detach", detach}, {"unmap", unmap}, {"threadId", threadId}, {"rest", rest}};
   for (const auto& each : functions) {
     napi_value function;
     napi_create_function(env, each.name, NAPI_AUTO_LENGTH, each.function, nullptr, &function);

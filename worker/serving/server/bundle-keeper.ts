@@ -1,7 +1,7 @@
 /**
  * The bundle that requests are answered from, and its successor: a label is polled, the bundle that it
  * points at is read and self-checked beside the one in use, and takes its place in one assignment.
- * Whoever took the earlier one keeps it until the answer is written; then it is garbage.
+ * Whoever holds the earlier one keeps it until the answer is written; then its memory is given back.
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
@@ -13,11 +13,30 @@ import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { ServedBundle } from './served-bundle.js';
 import type { ScorerChoice } from './scorer-choice.js';
 
+/** Makes a bundle ready to be served beside the one that is. */
+export interface BundleLoader {
+  /** Where the arrays of its bundles are: in the memory of this process, or in mapped files. */
+  readonly arrays: 'read' | 'mapped';
+  /** @throws QianmoError if it is damaged, cannot be fetched, or fails its self-check. */
+  load(digest: string): Promise<ServedBundle>;
+  /** Called once all bundles are retired. */
+  close(): Promise<void>;
+}
+
+/** Reads bundles into the memory of this process, in the thread that answers requests. */
+export function readingLoader(store: ObjectStore, choice: ScorerChoice): BundleLoader {
+  return {
+    arrays: 'read',
+    load: (digest) => ServedBundle.read(store, digest, choice),
+    close: () => Promise.resolve(),
+  };
+}
+
 interface KeeperSource {
   readonly store: ObjectStore;
   /** A label, or a digest or its beginning, which is not polled. */
   readonly name: string;
-  readonly choice: ScorerChoice;
+  readonly loader: BundleLoader;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
 }
@@ -45,11 +64,15 @@ export class BundleKeeper {
   /** @throws QianmoError if there is no such bundle, or it cannot be served. */
   static async open(source: KeeperSource): Promise<BundleKeeper> {
     const digest = await bundleDigestOf(source.store, source.name);
-    return new BundleKeeper(source, await ServedBundle.read(source.store, digest, source.choice));
+    return new BundleKeeper(source, await source.loader.load(digest));
   }
 
   get current(): ServedBundle {
     return this.#current;
+  }
+
+  get arrays(): BundleLoader['arrays'] {
+    return this.#source.loader.arrays;
   }
 
   get refused(): RefusedBundle | null {
@@ -58,6 +81,12 @@ export class BundleKeeper {
 
   get swapCount(): number {
     return this.#swapCount;
+  }
+
+  /** Gives the memory of the bundle back, when no request is answered any more. */
+  async close(): Promise<void> {
+    this.#current.retire();
+    await this.#source.loader.close();
   }
 
   /** Follows the label until the signal aborts. */
@@ -88,16 +117,17 @@ export class BundleKeeper {
   }
 
   async #swapTo(digest: string): Promise<void> {
-    const { store, choice, clock, onEvent } = this.#source;
+    const { loader, clock, onEvent } = this.#source;
     const startMs = clock.monotonicMs();
     try {
-      const next = await ServedBundle.read(store, digest, choice);
-      const earlierBundle = this.#current.digest;
+      const next = await loader.load(digest);
+      const earlier = this.#current;
       this.#current = next;
+      earlier.retire();
       this.#refused = null;
       this.#swapCount += 1;
       const loadMs = clock.monotonicMs() - startMs;
-      onEvent({ kind: 'bundle-served', bundle: digest, earlierBundle, loadMs });
+      onEvent({ kind: 'bundle-served', bundle: digest, earlierBundle: earlier.digest, loadMs });
     } catch (error) {
       const reason = said(error);
       onEvent({ kind: 'bundle-refused', bundle: digest, reason });

@@ -201,14 +201,17 @@ export class RankingServer {
     body: Buffer,
   ): Promise<void> {
     if (response.destroyed) return;
+    const bundle = this.#parts.keeper.current;
+    const release = bundle.hold();
     try {
-      const bundle = this.#parts.keeper.current;
       const answered = endpoint.answer({ ...routed, bundle, body, server: this.#view });
       const answer = answered instanceof Promise ? await answered : answered;
       if (endpoint.method === 'POST') this.#counts.answer();
       this.#send(response, 200, answer);
     } catch (error) {
       this.#refuse(response, error);
+    } finally {
+      release();
     }
   }
 

@@ -10,6 +10,8 @@ import { ReferenceScorer } from '../reference-scorer.js';
 export interface Scorer {
   /** Writes the logit of each candidate; a standardised value where a block predicts values. */
   score(request: RankingRequest, logits: Float32Array): void;
+  /** Called before the arrays of the model are unmapped, after which it cannot score. */
+  release?(): void;
 }
 
 export interface ScorerChoice {

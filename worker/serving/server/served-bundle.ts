@@ -20,6 +20,14 @@ const SELF_CHECK_TOLERANCE = 1e-5;
 /** Sets of context features; the requests of a client have one, so few are met. */
 const SIDES_MAX = 8;
 
+interface ServedBundleParts {
+  readonly digest: string;
+  readonly loaded: LoadedBundle;
+  readonly choice: ScorerChoice;
+  /** Gives the memory of the arrays back; called once nothing reads them any more. */
+  readonly free?: () => void;
+}
+
 export class ServedBundle {
   readonly digest: string;
   readonly loaded: LoadedBundle;
@@ -28,19 +36,24 @@ export class ServedBundle {
   readonly #keys: KeyLookup;
   readonly #values: ReadonlyMap<string, ValueLookup>;
   readonly #estimator: Estimator;
+  readonly #free: () => void;
+  #holderCount = 0;
+  #isRetired = false;
 
-  /** A bundle that nobody has checked. */
-  constructor(digest: string, loaded: LoadedBundle, choice: ScorerChoice) {
+  /** A bundle that is known to score its self-check rows, or is about to be checked. */
+  constructor({ digest, loaded, choice, free = () => undefined }: ServedBundleParts) {
     this.digest = digest;
     this.loaded = loaded;
     this.choice = choice;
     this.#keys = choice.lookups.ofKeys(loaded.index);
     this.#values = valueLookupsOf(loaded.encoder, choice.lookups);
     this.#estimator = new Estimator(loaded);
+    this.#free = free;
   }
 
   /**
-   * Reads a bundle, whose files are checked against their digests, and scores its self-check rows.
+   * Reads a bundle into memory, whose files are checked against their digests, and scores its self-check
+   * rows.
    *
    * @throws QianmoError of kind `data` if a file is damaged or a row has another score.
    */
@@ -51,16 +64,47 @@ export class ServedBundle {
   ): Promise<ServedBundle> {
     const where = `${store.address}@${digest}`;
     const loaded = await readAnyBundle(store, digest);
-    demandCovered(loaded.model, where);
-    const bundle = new ServedBundle(digest, loaded, choice);
-    bundle.#selfCheck(where);
+    const bundle = new ServedBundle({ digest, loaded, choice });
+    bundle.selfCheck(where);
     return bundle;
   }
 
-  #selfCheck(where: string): void {
+  /**
+   * Keeps the arrays until the function that it returns is called. Whoever reads them across an await
+   * must hold the bundle.
+   */
+  hold(): () => void {
+    this.#holderCount += 1;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#holderCount -= 1;
+      this.#freeIfUnused();
+    };
+  }
+
+  /** The bundle takes no more requests: it is freed once those that hold it are answered. */
+  retire(): void {
+    if (this.#isRetired) return;
+    this.#isRetired = true;
+    this.#freeIfUnused();
+  }
+
+  #freeIfUnused(): void {
+    if (!this.#isRetired || this.#holderCount > 0) return;
+    for (const { scorer } of this.#sides.values()) scorer.release?.();
+    this.#free();
+  }
+
+  /** @throws QianmoError if no scorer covers the model, or a row has another score. */
+  selfCheck(where: string): void {
+    demandCovered(this.loaded.model, where);
     const { blocks, rows, logits } = this.loaded.selfCheck;
     const found = new Float32Array(blocks.length);
-    this.#scorerOf([]).score(requestOfRows(this.loaded.model.spec, rows, blocks), found);
+    const scorer = this.#scorerOf([]);
+    scorer.score(requestOfRows(this.loaded.model.spec, rows, blocks), found);
+    scorer.release?.();
     for (let row = 0; row < found.length; row += 1) {
       const expected = float32At(logits, row);
       const difference = Math.abs(float32At(found, row) - expected);

@@ -17,6 +17,9 @@ export const QUEUED_REQUESTS_MAX = 100_000;
 export const QUEUED_REQUESTS_DEFAULT = 256;
 export const DEADLINE_MS_MAX = 60_000;
 export const DEADLINE_MS_DEFAULT = 1_000;
+/** Files of bundles that are kept on this machine. */
+export const CACHE_GIB_MAX = 1_048_576;
+export const CACHE_GIB_DEFAULT = 64;
 export const POLL_SECONDS_MAX = 3_600;
 export const POLL_SECONDS_DEFAULT = 5;
 

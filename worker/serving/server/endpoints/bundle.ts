@@ -15,6 +15,7 @@ function bundleReport(server: ServerView): object {
     bundle: current.digest,
     label: name,
     scorer: { name: current.choice.name, reasonNotKernel: current.choice.reason },
+    arrays: server.keeper.arrays,
     run: manifest.provenance.run,
     model: manifest.model.kind,
     method: manifest.method.kind,

@@ -1,0 +1,42 @@
+/** What the thread that answers requests and the one that loads bundles tell each other. */
+
+import type { FailureRecord } from '../../../shared/base/failure-record.js';
+import type { BundleChain } from '../../../shared/bundle/delta/bundle-chain.js';
+import type { S3Options } from '../../../shared/storage/s3-object-store.js';
+import type { MappedRegion } from './mapped-files.js';
+
+export interface LoaderSettings {
+  /** Of the bundles. */
+  readonly address: string;
+  readonly s3: S3Options;
+  readonly addonPath: string;
+  /** Where files are kept that are not in a folder already. */
+  readonly cacheFolder: string;
+  readonly cacheByteCountMax: number;
+}
+
+/** `loadId` names the bundle that a load has mapped, until it is freed. */
+export type LoaderRequest =
+  | {
+      readonly kind: 'load';
+      readonly loadId: number;
+      readonly digest: string;
+      /** Whether to pause often, because the thread has the priority of the one that answers. */
+      readonly isPaced: boolean;
+    }
+  | { readonly kind: 'free'; readonly loadId: number }
+  /** Ends the thread once all before is done. */
+  | { readonly kind: 'end' };
+
+export interface LoadedReply {
+  readonly kind: 'loaded';
+  readonly loadId: number;
+  readonly chain: BundleChain;
+  readonly regions: readonly MappedRegion[];
+}
+
+export type LoaderReply =
+  /** The first of all. */
+  | { readonly kind: 'started'; readonly threadId: number }
+  | LoadedReply
+  | { readonly kind: 'failed'; readonly loadId: number; readonly failure: FailureRecord };

@@ -1,0 +1,232 @@
+/**
+ * Files of bundles in the memory of this process, mapped once however many bundles have them, and each
+ * compared with its digest before its first byte is used. A thread beside the one that answers requests
+ * owns them; what it maps is handed over by address.
+ */
+
+import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { at } from '../../../shared/base/arrays.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { systemCodeOf } from '../../../shared/base/system-errors.js';
+import { damagedFile, type ReadFile } from '../../../shared/bundle/array-files.js';
+import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
+import type { BlobRef } from '../../../shared/storage/blob-store.js';
+import type { MappingAddon } from '../mapping-addon.js';
+import type { BundleFiles } from './bundle-files.js';
+
+/** Files that lie one after the other in memory. */
+export interface MappedRegion {
+  readonly files: readonly BlobRef[];
+  readonly address: number;
+  readonly byteCount: number;
+}
+
+/** Pages are filled, hashed and unmapped in pieces: a call holds the lock on the memory of the process. */
+const PIECE_BYTE_COUNT = 2 ** 20;
+/** Between two pieces that are unmapped. */
+const UNMAPPING_PAUSE_MS = 1;
+/** Where the pages of all machines end. */
+const ALIGNMENT = 65_536;
+
+interface OwnedRegion extends MappedRegion {
+  /** Of this thread. */
+  readonly buffer: ArrayBuffer;
+  holderCount: number;
+}
+
+type MappingTry =
+  | { readonly region: OwnedRegion }
+  /** The place of the damaged file. */
+  | { readonly place: number; readonly error: QianmoError };
+
+interface MappedFilesParts {
+  readonly addon: MappingAddon;
+  readonly files: BundleFiles;
+  readonly clock: Clock;
+  /** Awaited between pieces of work. */
+  readonly betweenPieces: () => Promise<void>;
+}
+
+export class MappedFiles {
+  readonly #parts: MappedFilesParts;
+  readonly #regions = new Map<string, OwnedRegion>();
+
+  constructor(parts: MappedFilesParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Maps all arrays of a bundle. What it returns stays mapped until it is given to `free`.
+   *
+   * @throws QianmoError of kind `data` if a file is missing or damaged.
+   */
+  async map(arrays: readonly BundleArray[]): Promise<MappedRegion[]> {
+    const groups = groupsOf(arrays.map(({ files }) => files));
+    await this.#parts.files.prepare(groups.flat());
+    const mapped: MappedRegion[] = [];
+    try {
+      for (const group of groups) mapped.push(await this.#hold(group));
+    } catch (error) {
+      await this.free(mapped);
+      throw error;
+    }
+    return mapped;
+  }
+
+  /** What only these holders had is unmapped, in pieces with pauses between them. */
+  async free(regions: readonly MappedRegion[]): Promise<void> {
+    const { addon, clock } = this.#parts;
+    for (const { files } of regions) {
+      const region = this.#regions.get(nameOf(files));
+      if (region === undefined) throw new Error('a region is freed that is not mapped');
+      region.holderCount -= 1;
+      if (region.holderCount > 0) continue;
+      this.#regions.delete(nameOf(files));
+      addon.detach(region.buffer);
+      for (let start = 0; start < region.byteCount; start += PIECE_BYTE_COUNT) {
+        const byteCount = Math.min(PIECE_BYTE_COUNT, region.byteCount - start);
+        addon.unmap(region.address + start, byteCount);
+        await clock.sleep(UNMAPPING_PAUSE_MS);
+      }
+    }
+  }
+
+  /** A region's bytes, for this thread. */
+  bufferOf({ files }: MappedRegion): ArrayBuffer {
+    const region = this.#regions.get(nameOf(files));
+    if (region === undefined) throw new Error('a file is read that is not mapped');
+    return region.buffer;
+  }
+
+  async #hold(files: readonly BlobRef[]): Promise<MappedRegion> {
+    const known = this.#regions.get(nameOf(files));
+    const region = known ?? (await this.#mapped(files));
+    region.holderCount += 1;
+    this.#regions.set(nameOf(files), region);
+    const { address, byteCount } = region;
+    return { files, address, byteCount };
+  }
+
+  async #mapped(files: readonly BlobRef[]): Promise<OwnedRegion> {
+    const { files: places } = this.#parts;
+    const paths: string[] = [];
+    for (const file of files) paths.push(await places.pathOf(file));
+    for (let isRenewed = false; ; isRenewed = true) {
+      const found = await this.#mappedSound(files, paths);
+      if ('region' in found) return found.region;
+      const { place, error } = found;
+      const renewed = isRenewed ? null : await places.renewed(at(files, place));
+      if (renewed === null) throw error;
+      paths[place] = renewed;
+    }
+  }
+
+  /** The region, or the first file that is not what its digest says. */
+  async #mappedSound(files: readonly BlobRef[], paths: readonly string[]): Promise<MappingTry> {
+    const { addon } = this.#parts;
+    const damaged = (place: number, found: string): MappingTry => ({
+      place,
+      error: damagedFile(at(paths, place), at(files, place), found),
+    });
+    const sizes = files.map(({ byteCount }) => byteCount);
+    const byteCount = sizes.reduce((sum, size) => sum + size, 0);
+    let address: number;
+    try {
+      address = addon.map(paths, sizes);
+    } catch (error) {
+      const failure = mappingFailure(error, at(paths, 0));
+      if (failure !== null) throw failure;
+      const place = files.findIndex((file, index) => sizeOf(at(paths, index)) !== file.byteCount);
+      const size = sizeOf(at(paths, Math.max(0, place)));
+      return damaged(Math.max(0, place), size === null ? 'no such object' : `${size} bytes`);
+    }
+    const buffer = addon.view(address, byteCount);
+    let start = 0;
+    for (const [place, file] of files.entries()) {
+      const bytes = new Uint8Array(buffer, start, file.byteCount);
+      const found = await this.#digestOf(address + start, bytes);
+      start += file.byteCount;
+      if (found === file.sha256) continue;
+      addon.detach(buffer);
+      addon.unmap(address, byteCount);
+      return damaged(place, `${file.byteCount} bytes with sha256 ${found}`);
+    }
+    return { region: { files, address, byteCount, buffer, holderCount: 0 } };
+  }
+
+  /** A file that was truncated meanwhile is found by `populate`; reading it would end the process. */
+  async #digestOf(address: number, bytes: Uint8Array): Promise<string> {
+    const { addon, betweenPieces } = this.#parts;
+    const hash = createHash('sha256');
+    for (let start = 0; start < bytes.length; start += PIECE_BYTE_COUNT) {
+      const piece = bytes.subarray(start, start + PIECE_BYTE_COUNT);
+      try {
+        addon.populate(address + start, piece.length);
+      } catch (error) {
+        return `that cannot be read: ${error instanceof Error ? error.message : String(error)}`;
+      }
+      hash.update(piece);
+      await betweenPieces();
+    }
+    return hash.digest('hex');
+  }
+}
+
+/**
+ * Files that are mapped together: those of one array if each fills its pages, so that it is read as one.
+ * A file that several arrays have is mapped once.
+ */
+function groupsOf(arrays: readonly (readonly BlobRef[])[]): BlobRef[][] {
+  const groups = new Map<string, BlobRef[]>();
+  for (const files of arrays) {
+    const isTogether = files.slice(0, -1).every(({ byteCount }) => byteCount % ALIGNMENT === 0);
+    for (const group of isTogether && files.length > 1 ? [[...files]] : files.map((file) => [file]))
+      groups.set(nameOf(group), group);
+  }
+  return [...groups.values()];
+}
+
+function sizeOf(path: string): number | null {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? null;
+}
+
+function nameOf(files: readonly BlobRef[]): string {
+  return files.map(({ sha256 }) => sha256).join(' ');
+}
+
+/** Null if it is the file that is wrong. */
+function mappingFailure(error: unknown, where: string): QianmoError | null {
+  const code = systemCodeOf(error) ?? '';
+  if (code === 'ENOENT' || code === 'ESIZE') return null;
+  return new QianmoError({
+    kind: 'environment',
+    what: 'a file of the bundle cannot be mapped into memory',
+    where,
+    cure: 'check the limits on memory (ulimit -v) and on mappings (vm.max_map_count), and the disk',
+    cause: error,
+  });
+}
+
+/** Reads files where they are mapped. */
+export function regionReader(
+  regions: readonly MappedRegion[],
+  bufferOf: (region: MappedRegion) => ArrayBuffer,
+): ReadFile {
+  const bytes = new Map<string, Uint8Array>();
+  // Files that are mapped together come last, so that they are found where they lie together.
+  for (const region of [...regions].sort((a, b) => a.files.length - b.files.length)) {
+    const buffer = bufferOf(region);
+    let start = 0;
+    for (const { sha256, byteCount } of region.files) {
+      bytes.set(sha256, new Uint8Array(buffer, start, byteCount));
+      start += byteCount;
+    }
+  }
+  return ({ sha256 }) => {
+    const found = bytes.get(sha256);
+    if (found === undefined) throw new Error('a file is read that is not mapped');
+    return Promise.resolve(found);
+  };
+}
