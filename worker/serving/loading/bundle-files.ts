@@ -57,7 +57,7 @@ interface CachedFile {
   readonly usedMs: number;
 }
 
-export class CachedFiles implements BundleFiles {
+class CachedFiles implements BundleFiles {
   readonly #store: ObjectStore;
   readonly #terms: CacheTerms;
   /** Of the bundle that is being loaded. */
