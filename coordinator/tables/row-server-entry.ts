@@ -1,7 +1,9 @@
 /** The process of a row server. It answers the coordinator that forked it, and ends with the channel. */
 
+import { parseArgs } from 'node:util';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
+import { loadNativeRows } from '../../shared/tensors/native-rows.js';
 import { RowHost } from './row-host.js';
 import {
   failedReply,
@@ -9,6 +11,9 @@ import {
   type RowServerReply,
   type RowServerRequest,
 } from './row-server-protocol.js';
+
+const { values } = parseArgs({ options: { 'native-rows': { type: 'string' } } });
+if (values['native-rows'] !== undefined) loadNativeRows(values['native-rows']);
 
 let host: RowHost | null = null;
 

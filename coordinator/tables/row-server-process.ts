@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { nativeRowsPath } from '../../shared/tensors/native-rows.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { PieceAnswer, PieceDemand, PiecePlace } from '../checkpoints/table-snapshot.js';
 import type {
@@ -196,7 +197,8 @@ function forkedEntry(environment: ProcessOptions['environment']): ChildProcess {
       where: ENTRY,
       cure: 'run: npm run build',
     });
-  return fork(ENTRY, [], {
+  const rowsPath = nativeRowsPath();
+  return fork(ENTRY, rowsPath === null ? [] : ['--native-rows', rowsPath], {
     serialization: 'advanced',
     execArgv: [],
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

@@ -17,6 +17,7 @@ import {
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { uniqueIdsOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
+import { nativeRows } from '../../shared/tensors/native-rows.js';
 import type { GradientAggregate, StepLosses } from './gradient-aggregate.js';
 import type { JobGradient } from './job-gradient.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/meta-gradient.js';
@@ -170,6 +171,11 @@ class DenseSum {
   add(values: Float32Array): void {
     const sums = this.#sums;
     demandSameLength(sums, values);
+    const native = nativeRows();
+    if (native !== null) {
+      native.sumAll(sums, values);
+      return;
+    }
     for (let index = 0; index < sums.length; index += 1)
       sums[index] = (sums[index] ?? NaN) + (values[index] ?? NaN);
   }
@@ -218,6 +224,11 @@ class TableSum {
     let from = start * width;
     if (from + ids.length * width > rows.length)
       throw new RangeError(`${this.name} has more ids than its gradient has rows`);
+    const native = nativeRows();
+    if (native !== null && width > 0) {
+      native.sum(sums, width, this.#ids, ids, rows, from);
+      return;
+    }
     let place = 0;
     for (const id of ids) {
       place = placeOf(id, this.#ids, place);

@@ -13,7 +13,8 @@ import {
   installNativeTensorFlow,
   isNativeTensorFlowSettled,
 } from './tensorflow/native-tensorflow.mjs';
-import { installScoringAddon, isScoringAddonSettled } from './serving/scoring-addon.mjs';
+import { scoringAddon } from './serving/scoring-addon.mjs';
+import { rowAddon } from './tables/row-addon.mjs';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from './node-version.mjs';
 import { BootstrapError, failWith, runStep, say } from './base/progress.mjs';
 import { cacheRoot, isCheckout, projectRoot } from './base/project.mjs';
@@ -29,7 +30,8 @@ export function checkNodeVersion() {
 
 /** @returns {boolean} whether the product can run as it is; takes about ten milliseconds */
 export function isSetUp() {
-  const isNativeSettled = isNativeTensorFlowSettled() && isScoringAddonSettled();
+  const isNativeSettled =
+    isNativeTensorFlowSettled() && rowAddon.isSettled() && scoringAddon.isSettled();
   if (!isCheckout) return isNativeSettled;
   return areNpmPackagesCurrent() && isNativeSettled && isBuildCurrent();
 }
@@ -72,7 +74,8 @@ export async function setUp(options = {}) {
     await runStep('native TensorFlow', (announce) =>
       options.gpu ? installGpuTensorFlow(announce) : installNativeTensorFlow(announce, { retry }),
     );
-    await runStep('scoring kernel', (announce) => installScoringAddon(announce, { retry }));
+    await runStep('loops over table rows', (announce) => rowAddon.install(announce, { retry }));
+    await runStep('scoring kernel', (announce) => scoringAddon.install(announce, { retry }));
     const redisServer = await obtainRedis();
     const s3 = options.forTests ? await obtainS3() : { server: null, problem: '' };
     const typeErrors = isCheckout ? await build() : [];

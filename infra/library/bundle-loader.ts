@@ -1,6 +1,6 @@
 /** How a server gets its bundles: mapped where the addon is compiled, read into memory elsewhere. */
 
-import { scoringAddonPath } from '#bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import { cacheFolder } from '../../shared/base/cache-folder.js';
@@ -22,7 +22,7 @@ export function bundleLoaderOf(
   { cache, cacheGib }: CacheRequest,
   { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
 ): BundleLoader {
-  const addonPath = scoringAddonPath();
+  const addonPath = scoringAddon.path();
   const choice = chosenScorer(addonPath);
   const folder = cache ?? cacheFolder(environment, CACHE_NAME);
   // A folder's own files are mapped, and need no cache.

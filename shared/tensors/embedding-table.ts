@@ -1,5 +1,7 @@
 /** An embedding table, and how rows are gathered from it. */
 
+import { nativeRows } from './native-rows.js';
+
 export interface EmbeddingTable {
   readonly rowCount: number;
   readonly width: number;
@@ -18,6 +20,11 @@ export function gatherRows(
   let to = targetRow * width;
   if (to + ids.length * width > target.length)
     throw new RangeError(`${ids.length} rows do not fit behind row ${targetRow}`);
+  const native = nativeRows();
+  if (native !== null && width > 0) {
+    native.gather(values, width, ids, target, to);
+    return;
+  }
   for (const id of ids) {
     if (id < 0 || id >= rowCount) throw new RangeError(`there is no row ${id} among ${rowCount}`);
     // A view on each row would cost more than its copy.

@@ -4,6 +4,7 @@
  */
 
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import type { RowGradient } from './meta-gradient.js';
 
 /**
@@ -36,6 +37,12 @@ export function touchedRows(
   const { width, values: firsts } = m;
   const seconds = v.values;
   const { ids, values: directions } = gradient;
+  const native = nativeRows();
+  if (native !== null && width > 0) {
+    const factors = Float64Array.of(b1, b2, firstCorrection, secondCorrection, epsilon);
+    native.adam(firsts, width, ids, seconds, directions, factors);
+    return directions;
+  }
   let place = 0;
   for (const id of ids) {
     const end = (id + 1) * width;

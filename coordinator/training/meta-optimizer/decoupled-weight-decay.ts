@@ -9,6 +9,7 @@ import {
 } from './gradient-transformation.js';
 import type { RowGradient } from './meta-gradient.js';
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import { nativeRows } from '../../../shared/tensors/native-rows.js';
 
 /**
  * update + decay * parameter (AdamW: Loshchilov and Hutter, ICLR 2019). The rate is applied later,
@@ -50,6 +51,11 @@ function addDecayedRows(
   { width, values }: EmbeddingTable,
   decay: number,
 ): void {
+  const native = nativeRows();
+  if (native !== null && width > 0) {
+    native.addScaled(values, width, ids, updates, decay);
+    return;
+  }
   let place = 0;
   for (const id of ids) {
     const end = (id + 1) * width;

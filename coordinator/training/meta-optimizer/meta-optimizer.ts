@@ -4,6 +4,7 @@ import type { TrainingConfig } from '../../../shared/config/training-config.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import type { MetaGradient, RowGradient } from './meta-gradient.js';
 import type { TrainingState } from '../../checkpoints/training-state.js';
 import { scaleByAdam } from './adam.js';
@@ -100,6 +101,11 @@ function summed(values: Float32Array, addends: Float32Array): Float32Array {
 }
 
 function addRows({ width, values }: EmbeddingTable, { ids, values: addends }: RowGradient): void {
+  const native = nativeRows();
+  if (native !== null && width > 0) {
+    native.add(values, width, ids, addends);
+    return;
+  }
   let from = 0;
   for (const id of ids) {
     let to = id * width;

@@ -1,9 +1,4 @@
 /** Types of scoring-addon.mjs, for tests and other modules; the meaning is documented there. */
-import type { Announce, StepOutcome } from '../base/progress.mjs';
+import type { NativeAddon } from '../packages/native-addon.mjs';
 
-export function scoringAddonPath(): string;
-export function isScoringAddonSettled(): boolean;
-export function installScoringAddon(
-  announce: Announce,
-  options: { retry: boolean },
-): Promise<StepOutcome>;
+export declare const scoringAddon: NativeAddon;

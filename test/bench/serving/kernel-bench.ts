@@ -11,10 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import {
-  installScoringAddon,
-  scoringAddonPath,
-} from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { at } from '../../../shared/base/arrays.js';
 import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
@@ -55,8 +52,8 @@ const rounds = z.coerce.number().int().positive().max(1000).parse(options.rounds
 const adgroupCount = z.coerce.number().int().min(1000).max(4_000_000).parse(options.adgroups);
 
 const header = benchHeader(packageRoot.pathname);
-await installScoringAddon((text) => console.log(text), { retry: true });
-const addon = loadScoringAddon(scoringAddonPath());
+await scoringAddon.install((text) => console.log(text), { retry: true });
+const addon = loadScoringAddon(scoringAddon.path());
 const engine = await loadEngine('tensorflow', () => undefined);
 const tables = tablesOf(3);
 const requests = requestsOf(200, adgroupCount, 5);

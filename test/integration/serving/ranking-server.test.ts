@@ -6,10 +6,7 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  installScoringAddon,
-  scoringAddonPath,
-} from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
@@ -58,8 +55,8 @@ describe('scores', () => {
   test.each(['typescript', 'kernel'])(
     'are those of the self-check rows by the %s',
     async (name) => {
-      await installScoringAddon(() => undefined, { retry: true });
-      const choice = name === 'kernel' ? chosenScorer(scoringAddonPath()) : plainScorer;
+      await scoringAddon.install(() => undefined, { retry: true });
+      const choice = name === 'kernel' ? chosenScorer(scoringAddon.path()) : plainScorer;
       expect(choice.name).toMatch(name);
       const { url, server } = await testServer(bundles.objects, choice);
       const [loaded] = bundles.loaded;

@@ -4,10 +4,7 @@
 // added twice.
 
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  installScoringAddon,
-  scoringAddonPath,
-} from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
@@ -35,8 +32,8 @@ const TOLERANCE = 1e-5;
 let engine: Engine;
 let addon: ReturnType<typeof loadScoringAddon>;
 beforeAll(async () => {
-  await installScoringAddon(() => undefined, { retry: true });
-  addon = loadScoringAddon(scoringAddonPath());
+  await scoringAddon.install(() => undefined, { retry: true });
+  addon = loadScoringAddon(scoringAddon.path());
   engine = await loadEngine('tensorflow', () => undefined);
 });
 

@@ -2,10 +2,7 @@
 // mapped files (mapping.h).
 #include <node_api.h>
 #include <string.h>
-#include <initializer_list>
-#ifdef __x86_64__
-#include <cpuid.h>
-#endif
+#include "../../../shared/tensors/native/processor.h"
 #include "build-model.h"
 #include "mapping.h"
 
@@ -17,27 +14,10 @@ const Kernel* const KERNELS[] = {
 #endif
     &PORTABLE_KERNEL};
 
-#ifdef __x86_64__
-bool hasBits(uint32_t word, std::initializer_list<int> bits) {
-  for (int bit : bits)
-    if ((word >> bit & 1) == 0) return false;
-  return true;
-}
-
-// What the processor has and the system keeps for each thread. Zig has no __builtin_cpu_supports.
-bool runsOnX86(const Kernel* kernel) {
-  uint32_t a, b, c, d, kept, rest;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !hasBits(c, {12, 22, 27, 28, 29})) return false;  // FMA, MOVBE, OSXSAVE, AVX, F16C
-  __asm__ volatile("xgetbv" : "=a"(kept), "=d"(rest) : "c"(0));
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !hasBits(b, {3, 5, 8})) return false;  // BMI, AVX2, BMI2
-  if (!hasBits(kept, {1, 2})) return false;
-  return kernel == &AVX2_KERNEL || (hasBits(kept, {5, 6, 7}) && hasBits(b, {16, 17, 28, 30, 31}));  // AVX-512 F, DQ, CD, BW, VL
-}
-#endif
-
 bool runs(const Kernel* kernel) {
 #ifdef __x86_64__
-  if (kernel != &PORTABLE_KERNEL) return runsOnX86(kernel);
+  if (kernel == &AVX512_KERNEL) return runsSkylakeAvx512();
+  if (kernel == &AVX2_KERNEL) return runsHaswell();
 #endif
   return kernel == &PORTABLE_KERNEL;
 }

@@ -7,10 +7,7 @@ import { readFileSync } from 'node:fs';
 import { rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import {
-  installScoringAddon,
-  scoringAddonPath,
-} from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
@@ -34,7 +31,7 @@ let bundles: TwoBundles;
 let room: Awaited<ReturnType<typeof temporaryFolder>>;
 let store: FileObjectStore;
 beforeAll(async () => {
-  await installScoringAddon(() => undefined, { retry: true });
+  await scoringAddon.install(() => undefined, { retry: true });
   bundles = await twoBundles();
   room = await temporaryFolder();
   store = new FileObjectStore({ folder: room.path });
@@ -50,7 +47,7 @@ async function mappedServer() {
   const loader = new MappingLoader(
     {
       ...{ address: store.address, s3: { region: 'none', forcePathStyle: true } },
-      ...{ addonPath: scoringAddonPath(), cacheFolder: 'none', cacheByteCountMax: 0 },
+      ...{ addonPath: scoringAddon.path(), cacheFolder: 'none', cacheByteCountMax: 0 },
     },
     systemClock,
   );

@@ -1,0 +1,87 @@
+// The loops of rows.h, for the instructions that the including file is compiled for.
+#pragma once
+#include <math.h>
+#include <string.h>
+#include "rows.h"
+
+namespace {
+
+// Rows lie far apart, so each is fetched while earlier ones are computed.
+enum { AHEAD = 8 };
+
+template <class Value>
+inline void fetch(const Rows* rows, size_t row, const Value* values, int isWritten) {
+  if (row + AHEAD >= rows->count) return;
+  const Value* next = values + (size_t)rows->ids[row + AHEAD] * rows->width;
+  if (isWritten) {
+    __builtin_prefetch(next, 1);
+    __builtin_prefetch(next + rows->width - 1, 1);
+  } else {
+    __builtin_prefetch(next);
+    __builtin_prefetch(next + rows->width - 1);
+  }
+}
+
+void gather(const Rows* rows, const float* table, float* target) {
+  const size_t width = rows->width;
+  for (size_t row = 0; row < rows->count; ++row) {
+    fetch(rows, row, table, 0);
+    memcpy(target + row * width, table + (size_t)rows->ids[row] * width, width * sizeof(float));
+  }
+}
+
+void add(const Rows* rows, float* table, const float* addends) {
+  const size_t width = rows->width;
+  for (size_t row = 0; row < rows->count; ++row) {
+    fetch(rows, row, table, 1);
+    float* to = table + (size_t)rows->ids[row] * width;
+    const float* from = addends + row * width;
+    for (size_t k = 0; k < width; ++k) to[k] = (float)((double)to[k] + (double)from[k]);
+  }
+}
+
+void addScaled(const Rows* rows, float* updates, const float* table, double factor) {
+  const size_t width = rows->width;
+  for (size_t row = 0; row < rows->count; ++row) {
+    fetch(rows, row, table, 0);
+    const float* from = table + (size_t)rows->ids[row] * width;
+    float* to = updates + row * width;
+    for (size_t k = 0; k < width; ++k) to[k] = (float)((double)to[k] + factor * (double)from[k]);
+  }
+}
+
+void adam(const Rows* rows, float* directions, float* first, float* second, const AdamFactors* factors) {
+  const size_t width = rows->width;
+  const AdamFactors f = *factors;
+  for (size_t row = 0; row < rows->count; ++row) {
+    fetch(rows, row, first, 1);
+    fetch(rows, row, second, 1);
+    float* m = first + (size_t)rows->ids[row] * width;
+    float* v = second + (size_t)rows->ids[row] * width;
+    float* direction = directions + row * width;
+    for (size_t k = 0; k < width; ++k) {
+      const double g = direction[k];
+      m[k] = (float)(f.firstDecay * (double)m[k] + (1 - f.firstDecay) * g);
+      v[k] = (float)(f.secondDecay * (double)v[k] + (1 - f.secondDecay) * g * g);
+      direction[k] = (float)((double)m[k] / f.firstCorrection / (sqrt((double)v[k] / f.secondCorrection) + f.epsilon));
+    }
+  }
+}
+
+void sum(const Rows* rows, double* sums, const float* addends) {
+  const size_t width = rows->width;
+  for (size_t row = 0; row < rows->count; ++row) {
+    fetch(rows, row, sums, 1);
+    double* to = sums + (size_t)rows->ids[row] * width;
+    const float* from = addends + row * width;
+    for (size_t k = 0; k < width; ++k) to[k] += (double)from[k];
+  }
+}
+
+void sumAll(double* sums, const float* addends, size_t count) {
+  for (size_t k = 0; k < count; ++k) sums[k] += (double)addends[k];
+}
+
+const RowLoops ROW_LOOPS = {gather, add, addScaled, adam, sum, sumAll};
+
+}  // namespace

@@ -1,0 +1,3 @@
+#include "row-loops.h"
+
+const RowLoops HASWELL_ROWS = ROW_LOOPS;

@@ -1,0 +1,3 @@
+#include "row-loops.h"
+
+const RowLoops PORTABLE_ROWS = ROW_LOOPS;
