@@ -17,27 +17,37 @@ export async function writeDictionaries(
   for (const { feature, dictionaryTable } of encodings)
     if (dictionaryTable !== null)
       files.push(
-        await writeDictionary(folder, dictionaryFileOf(feature.name), dictionaryTable, session),
+        await writeDictionary(
+          folder,
+          { name: dictionaryFileOf(feature.name), table: dictionaryTable },
+          session,
+        ),
       );
   return files;
 }
 
-async function writeDictionary(
+/** @param firstId the first value is null, of id 0, unless the file has later ids only. */
+export async function writeDictionary(
   folder: string,
-  name: string,
-  table: string,
+  {
+    name,
+    table,
+    firstId = 0,
+  }: { readonly name: string; readonly table: string; readonly firstId?: number },
   session: DuckSession,
 ): Promise<StoreFile> {
   const schema = new Schema([new Field('value', new Utf8(), true)]);
   const file = new ArrowFile(folder, name, schema);
   try {
-    let values: (string | null)[] = [null];
+    let values: (string | null)[] = firstId === 0 ? [null] : [];
     const flush = async (): Promise<void> => {
       await file.write(batchOf(values, schema));
       values = [];
     };
     // Read as bytes, since texts of the client lose a byte order mark at their start.
-    const result = await session.stream(`SELECT encode(value) FROM ${table} ORDER BY id`);
+    const result = await session.stream(
+      `SELECT encode(value) FROM ${table} WHERE id >= ${firstId} ORDER BY id`,
+    );
     for (;;) {
       const chunk = await result.fetchChunk();
       if (chunk === null || chunk.rowCount === 0) break;

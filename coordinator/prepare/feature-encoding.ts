@@ -110,31 +110,91 @@ async function categoryEncoding(
   index: number,
   session: DuckSession,
 ): Promise<FeatureEncoding> {
-  const value = `f${index}`;
   const { name, hashBuckets } = feature;
   if (hashBuckets !== undefined)
-    return {
-      feature: {
-        name,
-        kind: 'category',
-        rowCount: hashBuckets,
-        encoding: { by: 'hash', buckets: hashBuckets },
-      },
-      sql: `coalesce(${hashBucket(`e.${value}`, hashBuckets)}, ${UNKNOWN_ID})`,
-      join: null,
-      dictionaryTable: null,
-    };
-  const table = `dictionary_${index}`;
+    return encodedAs(index, {
+      ...{ name, kind: 'category', rowCount: hashBuckets },
+      encoding: { by: 'hash', buckets: hashBuckets },
+    });
+  const table = dictionaryTableOf(index);
   const count = await buildDictionary(
     table,
     `SELECT value, occurrences FROM value_counts WHERE feature = ${index}`,
     session,
   );
+  return encodedAs(index, {
+    ...{ name, kind: 'category', rowCount: count + 1, encoding: { by: 'dictionary' } },
+  });
+}
+
+export function dictionaryTableOf(index: number): string {
+  return `dictionary_${index}`;
+}
+
+/** The SQL of a feature whose dictionary, if it has one, is in its table. */
+export function encodedAs(index: number, feature: EncodedFeature): FeatureEncoding {
+  switch (feature.kind) {
+    case 'category':
+      return encodedCategory(index, feature);
+    case 'bag':
+      return encodedBag(index, feature);
+    case 'number':
+      return encodedNumber(index, feature);
+  }
+}
+
+type Encoded<Kind extends EncodedFeature['kind']> = Extract<EncodedFeature, { kind: Kind }>;
+
+function encodedCategory(index: number, feature: Encoded<'category'>): FeatureEncoding {
+  const value = `e.f${index}`;
+  const table = dictionaryTableOf(index);
+  switch (feature.encoding.by) {
+    case 'hash':
+      return {
+        ...{ feature, join: null, dictionaryTable: null },
+        sql: `coalesce(${hashBucket(value, feature.encoding.buckets)}, ${UNKNOWN_ID})`,
+      };
+    case 'dictionary':
+      return {
+        ...{ feature, dictionaryTable: table },
+        sql: `coalesce(d${index}.id, ${UNKNOWN_ID})`,
+        join: `LEFT JOIN ${table} d${index} ON ${value} = d${index}.value`,
+      };
+    case 'log-bucket':
+      return {
+        ...{ feature, join: null, dictionaryTable: null },
+        sql: `CAST(${FIRST_ID} + least(floor(log2(1 + abs(${value}))), ${LOG_BUCKETS_PER_SIGN - 1})
+        + CASE WHEN ${value} < 0 THEN ${LOG_BUCKETS_PER_SIGN} ELSE 0 END AS INTEGER)`,
+      };
+  }
+}
+
+/** Bags with a dictionary are encoded before, in the table `bags_N`. */
+function encodedBag(index: number, feature: Encoded<'bag'>): FeatureEncoding {
+  const value = `e.f${index}`;
+  const padded = (ids: string): string =>
+    `list_resize(coalesce(${ids}, []::INTEGER[]), ${feature.lengthMax}, ${EMPTY_PLACE_ID})`;
+  if (feature.encoding.by === 'hash') {
+    const bucket = hashBucket('m', feature.encoding.buckets);
+    return {
+      ...{ feature, join: null, dictionaryTable: null },
+      sql: padded(`list_transform(${value}, lambda m: ${bucket})`),
+    };
+  }
   return {
-    feature: { name, kind: 'category', rowCount: count + 1, encoding: { by: 'dictionary' } },
-    sql: `coalesce(d${index}.id, ${UNKNOWN_ID})`,
-    join: `LEFT JOIN ${table} d${index} ON e.${value} = d${index}.value`,
-    dictionaryTable: table,
+    ...{ feature, dictionaryTable: dictionaryTableOf(index) },
+    sql: padded(`b${index}.ids`),
+    join: `LEFT JOIN bags_${index} b${index} ON ${value} = b${index}.bag`,
+  };
+}
+
+function encodedNumber(index: number, feature: Encoded<'number'>): FeatureEncoding {
+  const { mean, deviation } = feature;
+  return {
+    ...{ feature, join: null, dictionaryTable: null },
+    // Bounded, since a held-out value may be any number of deviations away from the training values.
+    sql: `CAST(least(greatest((${scaled(feature, `e.f${index}`)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE,
+      -${STORED_SIZE_MAX}::DOUBLE), ${STORED_SIZE_MAX}::DOUBLE) AS FLOAT)`,
   };
 }
 
@@ -145,22 +205,12 @@ async function bagEncoding(
 ): Promise<FeatureEncoding> {
   const value = `f${index}`;
   const { name, hashBuckets, lengthMax } = feature;
-  const padded = (ids: string): string =>
-    `list_resize(coalesce(${ids}, []::INTEGER[]), ${lengthMax}, ${EMPTY_PLACE_ID})`;
   if (hashBuckets !== undefined)
-    return {
-      feature: {
-        name,
-        kind: 'bag',
-        lengthMax,
-        rowCount: hashBuckets,
-        encoding: { by: 'hash', buckets: hashBuckets },
-      },
-      sql: padded(`list_transform(e.${value}, lambda m: ${hashBucket('m', hashBuckets)})`),
-      join: null,
-      dictionaryTable: null,
-    };
-  const table = `dictionary_${index}`;
+    return encodedAs(index, {
+      ...{ name, kind: 'bag', lengthMax, rowCount: hashBuckets },
+      encoding: { by: 'hash', buckets: hashBuckets },
+    });
+  const table = dictionaryTableOf(index);
   const count = await buildDictionary(
     table,
     `SELECT value, count(*) AS occurrences FROM
@@ -169,16 +219,13 @@ async function bagEncoding(
     session,
   );
   await encodeDistinctBags(index, table, session);
-  return {
-    feature: { name, kind: 'bag', lengthMax, rowCount: count + 1, encoding: { by: 'dictionary' } },
-    sql: padded(`b${index}.ids`),
-    join: `LEFT JOIN bags_${index} b${index} ON e.${value} = b${index}.bag`,
-    dictionaryTable: table,
-  };
+  return encodedAs(index, {
+    ...{ name, kind: 'bag', lengthMax, rowCount: count + 1, encoding: { by: 'dictionary' } },
+  });
 }
 
 /** The table `bags_N` of each distinct bag and its ids, built in passes of bounded size. */
-async function encodeDistinctBags(
+export async function encodeDistinctBags(
   index: number,
   dictionary: string,
   session: DuckSession,
@@ -205,7 +252,7 @@ interface Moments {
   readonly deviation: number;
 }
 
-function scaled(feature: Feature<'number'>, value: string): string {
+function scaled(feature: { readonly scale: Feature<'number'>['scale'] }, value: string): string {
   return feature.scale === 'log-standard' ? `sign(${value}) * ln(1 + abs(${value}))` : value;
 }
 
@@ -249,27 +296,10 @@ function numberEncoding(
   moments: Moments = { mean: 0, deviation: 1 },
 ): FeatureEncoding {
   const { name, scale } = feature;
-  const value = `e.f${index}`;
   if (scale === 'log-bucket')
-    return {
-      feature: {
-        name,
-        kind: 'category',
-        rowCount: LOG_BUCKET_ROW_COUNT,
-        encoding: { by: 'log-bucket' },
-      },
-      sql: `CAST(${FIRST_ID} + least(floor(log2(1 + abs(${value}))), ${LOG_BUCKETS_PER_SIGN - 1})
-        + CASE WHEN ${value} < 0 THEN ${LOG_BUCKETS_PER_SIGN} ELSE 0 END AS INTEGER)`,
-      join: null,
-      dictionaryTable: null,
-    };
-  const { mean, deviation } = moments;
-  return {
-    feature: { name, kind: 'number', scale, mean, deviation },
-    // Bounded, since a held-out value may be any number of deviations away from the training values.
-    sql: `CAST(least(greatest((${scaled(feature, value)} - (${mean}::DOUBLE)) / ${deviation}::DOUBLE,
-      -${STORED_SIZE_MAX}::DOUBLE), ${STORED_SIZE_MAX}::DOUBLE) AS FLOAT)`,
-    join: null,
-    dictionaryTable: null,
-  };
+    return encodedAs(index, {
+      ...{ name, kind: 'category', rowCount: LOG_BUCKET_ROW_COUNT },
+      encoding: { by: 'log-bucket' },
+    });
+  return encodedAs(index, { name, kind: 'number', scale, ...moments });
 }

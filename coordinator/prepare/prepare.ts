@@ -51,7 +51,7 @@ import { openStoreTarget, type StoreTarget } from './store-target.js';
 import { labelsThatNeverDiffer, learnTaskLabels } from './task-labels.js';
 import { divideTasks, type TaskDivision } from './task-division.js';
 
-interface PrepareOptions {
+export interface PrepareOptions {
   readonly clock: Clock;
   readonly sink: RunEventSink;
   readonly signal: AbortSignal;
@@ -196,7 +196,7 @@ async function writeStore(
   return { catalog, files: [...rows, ...dictionaries, ...others] };
 }
 
-async function storeFileOf(folder: string, name: string): Promise<StoreFile> {
+export async function storeFileOf(folder: string, name: string): Promise<StoreFile> {
   const path = join(folder, name);
   return { name, byteCount: (await stat(path)).size, sha256: await sha256OfFile(path) };
 }
@@ -303,7 +303,7 @@ function report(
     if (taskCountBySplit[part] === 0) sink({ kind: 'split-empty', split: part });
 }
 
-function prepareFailure(cause: unknown): unknown {
+export function prepareFailure(cause: unknown): unknown {
   if (cause instanceof QianmoError) return cause;
   if (!(cause instanceof Error) || !/^[A-Z][A-Za-z -]*Error: /.test(cause.message)) return cause;
   return new QianmoError({

@@ -34,7 +34,7 @@ export interface AssemblyPlan {
   readonly keptRows: KeptRows;
 }
 
-const BATCH_ROWS_MIN = 4096;
+export const BATCH_ROWS_MIN = 4096;
 const ROWS_PER_EVENT = 200_000;
 
 export async function assembleRows(
@@ -146,7 +146,7 @@ async function plannedTasks(session: DuckSession, hasLabels: boolean): Promise<P
   }));
 }
 
-function columnKinds(plan: AssemblyPlan): ColumnKind[] {
+export function columnKinds(plan: Pick<AssemblyPlan, 'config' | 'encodings'>): ColumnKind[] {
   return [
     'float',
     'float',
@@ -164,7 +164,12 @@ function columnKinds(plan: AssemblyPlan): ColumnKind[] {
   ];
 }
 
-function encodedRowsSql({ config, encodings, labels, keptRows }: AssemblyPlan): string {
+export function encodedRowsSql({
+  config,
+  encodings,
+  labels,
+  keptRows,
+}: Omit<AssemblyPlan, 'placedBySplitFile'>): string {
   const values = [
     storedClicksSql(labels),
     'e.impressions',
@@ -178,13 +183,13 @@ function encodedRowsSql({ config, encodings, labels, keptRows }: AssemblyPlan): 
     FROM (SELECT e.* FROM encodable e ${keptRows.filter}) e ${joins.join(' ')} ORDER BY ${keptRows.order}`;
 }
 
-function tasksOf(chunk: DuckDBDataChunk): Int32Array {
+export function tasksOf(chunk: DuckDBDataChunk): Int32Array {
   const tasks = new Int32Array(chunk.rowCount);
   rowsOf(chunk.getColumnVector(0))(tasks, 0, 0, chunk.rowCount);
   return tasks;
 }
 
-function sourceOf(chunk: DuckDBDataChunk, kinds: readonly ColumnKind[]): SourceColumns {
+export function sourceOf(chunk: DuckDBDataChunk, kinds: readonly ColumnKind[]): SourceColumns {
   const column = (index: number, width = 1) => rowsOf(chunk.getColumnVector(index), width);
   return {
     row: column(1),

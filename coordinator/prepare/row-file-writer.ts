@@ -34,15 +34,21 @@ export interface RowFileWriter {
 
 const FILE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
-/**
- * @param fileByteCountMax a file takes batches until they have this size. Sizes of the batches count, since
- *   what has reached the disk varies between runs, and the store must not.
- */
+interface RowFileChoice {
+  /**
+   * A file takes batches until they have this size. Sizes of the batches count, since what has reached the disk
+   * varies between runs, and the store must not.
+   */
+  readonly fileByteCountMax?: number;
+  /** The number of the first file, behind those that a store has already. */
+  readonly firstFileIndex?: number;
+}
+
 export function rowFileWriter(
   folder: string,
   features: readonly EncodedFeature[],
   hasOracle: boolean,
-  fileByteCountMax = FILE_BYTE_COUNT_MAX,
+  { fileByteCountMax = FILE_BYTE_COUNT_MAX, firstFileIndex = 0 }: RowFileChoice = {},
 ): RowFileWriter {
   const schema = rowSchema(features, hasOracle);
   const files: StoreFile[] = [];
@@ -58,9 +64,9 @@ export function rowFileWriter(
     batchesByteCount = 0;
   };
   return {
-    nextPlace: () => ({ fileIndex: files.length, batchIndex }),
+    nextPlace: () => ({ fileIndex: firstFileIndex + files.length, batchIndex }),
     async write(columns) {
-      current ??= new ArrowFile(folder, rowsFileOf(files.length), schema);
+      current ??= new ArrowFile(folder, rowsFileOf(firstFileIndex + files.length), schema);
       const batch = batchOf(columns, schema);
       await current.write(batch);
       batchIndex += 1;

@@ -20,6 +20,12 @@ export interface StoreTarget {
   readonly workFolder: string;
   /** Publishes the store of the work folder at the address. */
   publish(manifest: StoreManifest): Promise<void>;
+  /**
+   * Adds files of the work folder to the store at the address, then replaces its manifest, in one step.
+   *
+   * @param superseded files that nothing needs afterwards; they may be absent.
+   */
+  publishAppended(names: readonly string[], superseded: readonly string[]): Promise<void>;
   /** Removes what was not published and releases the lock. */
   discard(): Promise<void>;
 }
@@ -90,6 +96,17 @@ async function localTarget(folder: string): Promise<StoreTarget> {
         throw systemFailure(cause, 'putting the task store in its place', folder);
       }
     },
+    async publishAppended(added, superseded) {
+      try {
+        for (const name of [...added, MANIFEST_FILE]) {
+          await mkdir(dirname(join(folder, name)), { recursive: true });
+          await rename(join(workFolder, name), join(folder, name));
+        }
+        for (const name of superseded) await rm(join(folder, name), { force: true });
+      } catch (cause) {
+        throw systemFailure(cause, 'appending to the task store', folder);
+      }
+    },
     async discard() {
       await rm(workFolder, { recursive: true, force: true });
       await unlock();
@@ -134,6 +151,11 @@ async function remoteTarget(objects: ObjectStore, workFolder: string): Promise<S
       await objects.delete(MANIFEST_FILE);
       for (const name of [...manifest.files.map((file) => file.name), MANIFEST_FILE])
         await objects.put(name, await readFile(join(workFolder, name)), { kind: 'always' });
+    },
+    async publishAppended(added, superseded) {
+      for (const name of [...added, MANIFEST_FILE])
+        await objects.put(name, await readFile(join(workFolder, name)), { kind: 'always' });
+      for (const name of superseded) await objects.delete(name);
     },
     async discard() {
       await rm(workFolder, { recursive: true, force: true });

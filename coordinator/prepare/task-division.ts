@@ -133,19 +133,25 @@ async function groupPlacedRows(labelSql: string, session: DuckSession): Promise<
     });
 }
 
+/** SQL of the split (0, 1 or 2) of a task of `task_sizes` by its key; 0 where tasks are split otherwise. */
+export function hashSplitSql({ seed, data: { taskSplit } }: RunConfig): string {
+  if (taskSplit.by !== 'hash') return '0';
+  const testShare = `${taskSplit.testShare}::DOUBLE`;
+  const heldOutShare = `(${testShare} + ${taskSplit.validationShare}::DOUBLE)`;
+  const draw = `(${seededHash(seed, 'task split', 'key')}::DOUBLE / ${HASH_RANGE}::DOUBLE)`;
+  return `CASE WHEN ${draw} < ${testShare} THEN 2 WHEN ${draw} < ${heldOutShare} THEN 1 ELSE 0 END`;
+}
+
 function splitSql(config: RunConfig, large: string, placedBySplitFile: boolean): string {
   const { taskSplit } = config.data;
   const label = storesLabels(rowLabelsOf(config.data)) ? ', label' : '';
   const fields = `key, rows, first_row, last_row, first_time, boundary, support, query${label}`;
   if (placedBySplitFile)
     return `SELECT ${fields}, placed_split AS split FROM task_sizes WHERE ${large}`;
+  if (taskSplit.by === 'hash')
+    return `SELECT ${fields}, ${hashSplitSql(config)} AS split FROM task_sizes WHERE ${large}`;
   const testShare = `${taskSplit.testShare}::DOUBLE`;
   const heldOutShare = `(${testShare} + ${taskSplit.validationShare}::DOUBLE)`;
-  if (taskSplit.by === 'hash') {
-    const draw = `(${seededHash(config.seed, 'task split', 'key')}::DOUBLE / ${HASH_RANGE}::DOUBLE)`;
-    return `SELECT ${fields}, CASE WHEN draw < ${testShare} THEN 2 WHEN draw < ${heldOutShare} THEN 1 ELSE 0 END AS split
-      FROM (SELECT *, ${draw} AS draw FROM task_sizes WHERE ${large})`;
-  }
   const place = 'row_number() OVER (ORDER BY first_time DESC, first_row DESC)';
   return `SELECT ${fields}, CASE WHEN place <= floor(total * ${testShare} + 0.5) THEN 2
       WHEN place <= floor(total * ${heldOutShare} + 0.5) THEN 1 ELSE 0 END AS split

@@ -32,11 +32,54 @@ export function changedText({ digest, bundles, label, base, delta }: PlacedDelta
   ].join('\n');
 }
 
-export function changedJson({ delta, ...place }: PlacedDelta): string {
-  if (delta === null) return JSON.stringify({ ...place, changedAdgroupCount: 0 }, null, 2);
+export function changedJson(changed: PlacedDelta): string {
+  return JSON.stringify(changedFacts(changed), null, 2);
+}
+
+function changedFacts({ delta, ...place }: PlacedDelta): object {
+  if (delta === null) return { ...place, changedAdgroupCount: 0, newAdgroupCount: 0 };
   const { manifest, ...facts } = delta;
   const depth = 'delta' in manifest ? manifest.delta.depth : 0;
-  return JSON.stringify({ ...place, ...facts, depth }, null, 2);
+  return { ...place, ...facts, depth };
+}
+
+/** A refresh: logs appended, then what has changed exported. */
+interface Refreshed extends PlacedDelta {
+  /** Null if all logs were in the store already. */
+  readonly append: {
+    readonly logRowCount: number;
+    readonly changedTaskCount: number;
+    readonly newTaskCount: number;
+  } | null;
+  readonly knownFileCount: number;
+  readonly appendMs: number;
+  readonly exportMs: number;
+}
+
+export function refreshText({ append, knownFileCount, ...rest }: Refreshed): string {
+  const { appendMs, exportMs, ...placed } = rest;
+  const known = knownFileCount === 0 ? '' : `, ${knownFileCount} files were there already`;
+  const rows = `${append?.logRowCount ?? 0} new rows${known}`;
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+  return [
+    `logs       ${rows}`,
+    changedText(placed),
+    `time       ${seconds(appendMs)} to append, ${seconds(exportMs)} to export`,
+  ].join('\n');
+}
+
+export function refreshJson({
+  append,
+  knownFileCount,
+  appendMs,
+  exportMs,
+  ...placed
+}: Refreshed): string {
+  return JSON.stringify(
+    { append, knownFileCount, appendMs, exportMs, ...changedFacts(placed) },
+    null,
+    2,
+  );
 }
 
 export function compactedText({

@@ -142,6 +142,14 @@ export const ExportChangedRequestSchema = z
   })
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
 
+export const RefreshRequestSchema = z
+  .strictObject({
+    ...ExportChangedRequestSchema.shape,
+    /** Paths, folders, globs or `s3://` addresses of the new logs. */
+    logs: z.union([text, z.array(text).min(1)]),
+  })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+
 export const CompactRequestSchema = z.strictObject({
   /** The address of the bundles; `@` and a label or digest behind it unless `latest` is meant. */
   bundles: text,
@@ -312,6 +320,7 @@ export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
 export type ExportRequest = z.input<typeof ExportRequestSchema>;
 export type ExportChangedRequest = z.input<typeof ExportChangedRequestSchema>;
 export type CompactRequest = z.input<typeof CompactRequestSchema>;
+export type RefreshRequest = z.input<typeof RefreshRequestSchema>;
 export type PruneRequest = z.input<typeof PruneRequestSchema>;
 export type BundlesRequest = z.input<typeof BundlesRequestSchema>;
 export type BundleLabelRequest = z.input<typeof BundleLabelRequestSchema>;

@@ -9,6 +9,7 @@ import {
 } from '../checkpoints/checkpoint-manifest.js';
 import { findLatestCheckpoint, leftOutOf } from '../checkpoints/checkpoint-reader.js';
 import { readMetaParameters } from '../checkpoints/checkpoint-writer.js';
+import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { StartFrom } from '../training/start-from.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
@@ -19,6 +20,8 @@ import { configDifferences, decidingPart } from '../../shared/config/run-config.
 import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
+import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { featuresAt } from '../../shared/tasks/store-versions.js';
 import type { RunContext } from './call/run-context.js';
 import { joinAddress, objectStoreOf } from './run-files.js';
 
@@ -59,7 +62,9 @@ export async function startFromRun(
       cure: 'train that run first, with the same data section, and name its output',
     });
   const manifest = await latestManifest(objects, refused);
-  if (manifest.storeDigest !== store.digest) throw refused('a run on another task store');
+  // Logs may have been appended to the store since.
+  const features = featuresAt(store, manifest.storeDigest);
+  if (features === null) throw refused('a run on another task store');
   const { model, method } = manifest.decidingConfig;
   const parsed = ModelAndMethodSchema.safeParse({ model, method });
   if (!parsed.success) {
@@ -70,10 +75,15 @@ export async function startFromRun(
     );
     throw refused(fault);
   }
-  const spec = modelSpecOf(parsed.data.model, store.manifest.features, parsed.data.method);
+  const specOn = (of: EncodedFeature[]) => modelSpecOf(parsed.data.model, of, parsed.data.method);
+  const spec = specOn(features);
   const { run: runName, configHash, decidingConfig: deciding, storeDigest } = manifest;
   const identity = { runName, configHash, deciding, storeDigest, spec };
   if (areTablesServed) {
+    if (manifest.storeDigest !== store.digest)
+      throw refused(
+        'a run on the store before logs were appended, whose tables row servers cannot grow',
+      );
     const { found } = await findLatestCheckpoint(objects, identity, sink, READ_ELSEWHERE);
     if (found === null) throw refused('no checkpoint');
     const tables = { address, tables: found.manifest.tables };
@@ -81,7 +91,8 @@ export async function startFromRun(
   }
   const saved = await readMetaParameters({ ...identity, store: objects, sink });
   if (saved === null) throw refused('no checkpoint');
-  return { metaParameters: saved.metaParameters, where };
+  const grown = grownParameters(saved.metaParameters, specOn(store.manifest.features));
+  return { metaParameters: grown, where };
 }
 
 /**

@@ -14,6 +14,7 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['train', async () => (await import('./verbs/train.js')).trainVerb],
   ['evaluate', async () => (await import('./verbs/evaluate.js')).evaluateVerb],
   ['export', async () => (await import('./verbs/export.js')).exportVerb],
+  ['refresh', async () => (await import('./verbs/refresh.js')).refreshVerb],
   ['bundle', async () => (await import('./verbs/bundle.js')).bundleVerb],
   ['serve', async () => (await import('./verbs/serve.js')).serveVerb],
   ['stream', async () => (await import('./verbs/stream.js')).streamVerb],

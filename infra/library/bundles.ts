@@ -5,6 +5,7 @@ import type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-han
 import type { ChangedExport } from '../../coordinator/runs/export/export-changed-run.js';
 import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
 import type { CompactedPlace } from '../../coordinator/runs/export/manage-bundles.js';
+import type { RefreshResult } from '../../coordinator/runs/export/refresh-run.js';
 import {
   BundleLabelRequestSchema,
   BundleRollbackRequestSchema,
@@ -14,6 +15,7 @@ import {
   ExportChangedRequestSchema,
   ExportRequestSchema,
   PruneRequestSchema,
+  RefreshRequestSchema,
   type BundleLabelRequest,
   type BundleRollbackRequest,
   type BundlesRequest,
@@ -21,6 +23,7 @@ import {
   type ExportChangedRequest,
   type ExportRequest,
   type PruneRequest,
+  type RefreshRequest,
 } from '../../coordinator/runs/requests.js';
 import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
 import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-store.js';
@@ -111,6 +114,20 @@ export function exportChanged(
     const exporting = await import('../../coordinator/runs/export/export-changed-run.js');
     const checked = checkedRequest(ExportChangedRequestSchema, request, 'exportChanged');
     return exporting.exportChangedRun(checked, context);
+  });
+}
+
+/**
+ * Appends new logs to the task store of a run, adapts the adgroups that have new rows, and moves the label
+ * to a delta of its bundle. Logs that are there already are passed over.
+ */
+export function refresh(
+  request: RefreshRequest,
+  options: CallOptions = {},
+): RunHandle<RefreshResult> {
+  return start(options, async (context) => {
+    const { refreshRun } = await import('../../coordinator/runs/export/refresh-run.js');
+    return refreshRun(checkedRequest(RefreshRequestSchema, request, 'refresh'), context);
   });
 }
 

@@ -43,6 +43,7 @@ import type { ControlResult } from '../../coordinator/runs/control-run.js';
 import type { PrunedBundles } from '../../coordinator/export/upkeep/prune-bundles.js';
 import type { ChangedExport } from '../../coordinator/runs/export/export-changed-run.js';
 import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
+import type { RefreshResult } from '../../coordinator/runs/export/refresh-run.js';
 import type { CompactedPlace } from '../../coordinator/runs/export/manage-bundles.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
@@ -76,6 +77,7 @@ export {
   labelBundle,
   listBundles,
   pruneBundles,
+  refresh,
   rollBackBundle,
 } from './bundles.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
@@ -100,6 +102,7 @@ export type {
   PublishedBundle,
   QueueBoard,
   RankingService,
+  RefreshResult,
   ReplayResult,
   RunHandle,
   ServeRequest,

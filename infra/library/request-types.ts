@@ -19,6 +19,7 @@ export type {
   PlanRequest,
   PrepareRequest,
   PruneRequest,
+  RefreshRequest,
   ReplayRequest,
   RunConfigSource,
   StreamConfigSource,

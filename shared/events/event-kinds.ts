@@ -123,6 +123,13 @@ const RUN_SHAPES = {
 /** From logs to a task store. */
 const PREPARATION_SHAPES = {
   'store-kept': { address: z.string() },
+  'logs-known': { address: z.string(), fileCount: count },
+  'logs-appended': {
+    changedTaskCount: count,
+    newTaskCount: count,
+    logRowCount: count,
+    durationMs,
+  },
   'store-prepared': {
     taskCount: count,
     taskCountBySplit: z.strictObject({ train: count, validation: count, test: count }),

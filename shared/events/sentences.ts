@@ -79,6 +79,14 @@ const SENTENCES: Sentences = {
   'event-log-failed': ({ address, reason }) =>
     warning(`events cannot be logged at ${address} (${reason}); the run continues`),
 
+  'logs-known': ({ address, fileCount }) =>
+    notice(
+      `${counted(fileCount, 'log file')} in the task store at ${address} already: nothing appended`,
+    ),
+  'logs-appended': ({ changedTaskCount, newTaskCount, logRowCount, durationMs }) =>
+    notice(
+      `appended ${logRowCount} rows: ${changedTaskCount} tasks have new rows, ${newTaskCount} are new, in ${secondsOf(durationMs)}`,
+    ),
   'store-kept': ({ address }) =>
     notice(`the task store at ${address} was already prepared from these logs: kept`),
   'store-prepared': ({ taskCount, taskCountBySplit: split, rowCount, logRowCount, durationMs }) =>

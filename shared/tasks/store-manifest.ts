@@ -144,8 +144,8 @@ export const MANIFEST_FILE = 'manifest.json';
 export const CATALOG_FILE = 'tasks.arrow';
 
 /** The catalog of a store to which logs were appended so many times. */
-export function catalogFileOf({ appends = [] }: Pick<StoreManifest, 'appends'>): string {
-  return appends.length === 0 ? CATALOG_FILE : `tasks-${appendNumber(appends.length)}.arrow`;
+export function catalogFileOf(appendCount = 0): string {
+  return appendCount === 0 ? CATALOG_FILE : `tasks-${appendNumber(appendCount)}.arrow`;
 }
 
 /** @param append from 1. */

@@ -3,7 +3,7 @@
  * the earlier ones are in it; rows of tables follow for values that came later.
  */
 
-import type { EncodedFeature } from './store-manifest.js';
+import type { EncodedFeature, StoreManifest } from './store-manifest.js';
 import type { TaskEntry, TaskStore } from './task-store.js';
 
 /** The features as the store of this digest had them; null if it never had that digest. */
@@ -31,4 +31,17 @@ export function changedSince(
       ? appends.length
       : appends.findIndex(({ earlierDigest }) => earlierDigest === wanted);
   return known < 0 ? null : ({ changedIn = 0 }) => changedIn > known;
+}
+
+/** Rows of the tables of features with a dictionary. */
+export function dictionaryRowCounts({
+  features,
+}: Pick<StoreManifest, 'features'>): Record<string, number> {
+  return Object.fromEntries(
+    features.flatMap((feature) =>
+      feature.kind !== 'number' && feature.encoding.by === 'dictionary'
+        ? [[feature.name, feature.rowCount]]
+        : [],
+    ),
+  );
 }

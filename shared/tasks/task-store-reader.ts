@@ -94,7 +94,10 @@ async function openedStore(
   const byteCount = manifest.files.reduce((sum, file) => sum + file.byteCount, 0);
   const verifyNow = options.verify ?? byteCount < verifyAtOpenByteCountMax;
   if (verifyNow) for (const file of manifest.files) await store.ready(file.name);
-  const catalog = await readCatalog(await store.ready(catalogFileOf(manifest)), manifest);
+  const catalog = await readCatalog(
+    await store.ready(catalogFileOf(manifest.appends?.length)),
+    manifest,
+  );
   const cache = recordBatchCache(
     (fileIndex) => store.ready(rowsFileOf(fileIndex)),
     options.cacheByteCountMax ?? CACHE_BYTE_COUNT_MAX,
@@ -103,6 +106,7 @@ async function openedStore(
     manifest,
     digest,
     tasks: catalog.tasks,
+    places: catalog.places,
     readTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }, taskRowsOf),
     readPlannedRows: (taskIndices) =>
       readRows(taskIndices, { store, catalog, cache }, plannedRowsOf),

@@ -4,6 +4,7 @@
  */
 
 import type { StoredColumnTypes } from './column-types.js';
+import type { TaskPlace } from './task-catalog.js';
 import type { StoreManifest } from './store-manifest.js';
 import type { LossKind } from './task-label.js';
 
@@ -68,6 +69,8 @@ export interface TaskStore {
   /** SHA-256 of the manifest's bytes: names the store's content. */
   readonly digest: string;
   readonly tasks: readonly TaskEntry[];
+  /** Where the rows of each task lie; absent where the store is no folder. */
+  readonly places?: readonly TaskPlace[];
   /** @throws QianmoError of kind `data` if the store is truncated or was changed. */
   readTasks(taskIndices: readonly number[]): Promise<TaskRows[]>;
   /**

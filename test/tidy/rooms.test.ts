@@ -65,6 +65,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/logs',
     'coordinator/off-policy',
     'coordinator/prepare',
+    'coordinator/prepare/append',
     'coordinator/synthesize',
     'coordinator/streaming',
     'coordinator/reports',

@@ -29,7 +29,7 @@ it('every file but the last holds as many batches as reach the bound', async () 
     folder.path,
     [{ name: 'site', kind: 'category', rowCount: 9, encoding: { by: 'dictionary' } }],
     false,
-    BATCHES_PER_FILE * ROWS_PER_BATCH * BYTES_PER_ROW,
+    { fileByteCountMax: BATCHES_PER_FILE * ROWS_PER_BATCH * BYTES_PER_ROW },
   );
   const warnings: string[] = [];
   const onWarning = (warning: Error): void => void warnings.push(warning.message);

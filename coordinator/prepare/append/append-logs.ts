@@ -1,0 +1,345 @@
+/**
+ * Appends logs to a task store: rows of its tasks and of new ones, and values of dictionaries. Files are added
+ * and none is changed; the manifest is replaced last, in one step. So the store is whole at every moment,
+ * and whoever has it open goes on reading what it was.
+ */
+
+import { mkdtemp, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { systemFailure } from '../../../shared/base/system-errors.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import {
+  appendNumber,
+  catalogFileOf,
+  MANIFEST_FILE,
+  type StoreManifest,
+} from '../../../shared/tasks/store-manifest.js';
+import { dictionaryRowCounts } from '../../../shared/tasks/store-versions.js';
+import {
+  dictionaryFileOf,
+  encodeTaskCatalog,
+  type CatalogTask,
+} from '../../../shared/tasks/task-catalog.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { interrupted, openDuckSession, type DuckSession } from '../../logs/duckdb-session.js';
+import { findLogFiles, fingerprintOf, type LogFile } from '../../logs/log-files.js';
+import { readRawLogs } from '../../logs/log-reading.js';
+import type { StoreFile } from '../arrow-file.js';
+import { writeDictionary } from '../dictionary-files.js';
+import type { FeatureEncoding } from '../feature-encoding.js';
+import { prepareFailure, storeFileOf, type PrepareOptions } from '../prepare.js';
+import {
+  collectRejects,
+  createAcceptedView,
+  REJECTS_FILE,
+  writeRejects,
+} from '../rejected-rows.js';
+import { columnKinds } from '../row-assembly.js';
+import { rowFileWriter } from '../row-file-writer.js';
+import { columnUsesOf, createJudgedView } from '../row-judgement.js';
+import { openStoreTarget, type StoreTarget } from '../store-target.js';
+import { appendedTasksOf, type AppendedTasks } from './appended-tasks.js';
+import { freshRowsOf } from './fresh-rows.js';
+import { grownEncodings } from './grown-dictionaries.js';
+import { redivideTasks } from './redivided-tasks.js';
+
+export interface AppendedLogs {
+  /** Null if all logs were in the store already. */
+  readonly append: NonNullable<StoreManifest['appends']>[number] | null;
+  readonly knownFileCount: number;
+}
+
+interface AppendOptions extends PrepareOptions {
+  readonly openStore: () => Promise<TaskStore>;
+}
+
+/** @param logs paths, folders, globs or `s3://` addresses. */
+export async function appendLogs(
+  config: RunConfig,
+  logs: readonly string[],
+  options: AppendOptions,
+): Promise<AppendedLogs> {
+  demandAppendable(config);
+  const folder = await mkdtemp(join(options.temporaryFolder, 'qianmo-append-')).catch(
+    (cause: unknown) => {
+      throw systemFailure(cause, 'making a temporary folder', options.temporaryFolder);
+    },
+  );
+  let session: DuckSession | null = null;
+  let target: StoreTarget | null = null;
+  let store: TaskStore | null = null;
+  try {
+    target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
+    store = await options.openStore();
+    session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
+    const place = { target, session, folder, store };
+    return await appendInto(
+      place,
+      { ...config, data: { ...config.data, logs: [...logs] } },
+      options,
+    );
+  } catch (cause) {
+    if (options.signal.aborted) throw interrupted();
+    throw prepareFailure(cause);
+  } finally {
+    session?.close();
+    await store?.close();
+    await target?.discard();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function demandAppendable({ data }: RunConfig): void {
+  const refused = (where: string, found: string): QianmoError =>
+    new QianmoError({
+      kind: 'usage',
+      what: 'logs cannot be appended to the store of this config',
+      ...{ where, found },
+      expected: 'rows that are split by time, and no split file',
+      cure: 'prepare all logs together: qianmo prepare run.yaml',
+    });
+  if (data.splitFile !== undefined) throw refused('data.splitFile', data.splitFile);
+  if (data.rowSplit.by !== 'time') throw refused('data.rowSplit.by', data.rowSplit.by);
+}
+
+interface Workplace {
+  readonly target: StoreTarget;
+  readonly session: DuckSession;
+  readonly folder: string;
+  readonly store: TaskStore;
+}
+
+async function appendInto(
+  place: Workplace,
+  config: RunConfig,
+  options: AppendOptions,
+): Promise<AppendedLogs> {
+  const { target, session, folder, store } = place;
+  const { sink, clock, signal, objectStoreOf } = options;
+  const startedMs = clock.monotonicMs();
+  const found = await findLogFiles(config.data, {
+    ...{ session, objectStoreOf, temporaryFolder: folder },
+  });
+  const { files, logDigests, knownFileCount } = await newFilesOf(found, store.manifest, signal);
+  if (files.length === 0) {
+    sink({ kind: 'logs-known', fileCount: knownFileCount, address: config.data.store });
+    return { append: null, knownFileCount };
+  }
+  const raw = await readRawLogs(files, await columnUsesOf(config, session), session, sink);
+  await createJudgedView(config, raw, session);
+  const rejects = await collectRejects(files, raw, config.data.rejectedRowsMax, session);
+  await writeRejects(target.workFolder, rejects, files);
+  await createAcceptedView(rejects, session);
+  const tasks = await appendedTasksOf(config, store, folder, session);
+  const encodings = await grownEncodings(config, store, folder, session);
+  const written = await writeAppend(place, { config, encodings, tasks }, signal);
+  const [acceptedRowCount] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM accepted');
+  const append = {
+    earlierDigest: store.digest,
+    earlierRowCounts: dictionaryRowCounts(store.manifest),
+    ...{ logDigests, firstRow: nextRowOf(store.manifest), logRowCount: raw.rowCount },
+    changedTaskCount: tasks.tasks.filter(({ isNew }) => !isNew).length,
+    newTaskCount: tasks.tasks.filter(({ isNew }) => isNew).length,
+  };
+  const refusedCount = rejects.filter(({ row }) => row !== null).length;
+  const manifest = manifestOf(store.manifest, append, {
+    ...{ encodings, tasks, ...written, rejectedRowCount: rejects.length },
+    acceptedRowCount: Number(acceptedRowCount),
+    filteredRowCount: raw.rowCount - refusedCount - Number(acceptedRowCount),
+  });
+  const path = join(target.workFolder, MANIFEST_FILE);
+  await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`).catch((cause: unknown) => {
+    throw systemFailure(cause, 'writing the task store', path);
+  });
+  if (signal.aborted) throw interrupted();
+  const newFiles = written.files.map(({ name }) => name);
+  await target.publishAppended(newFiles, supersededFiles(store.manifest));
+  const { changedTaskCount, newTaskCount, logRowCount } = append;
+  const durationMs = clock.monotonicMs() - startedMs;
+  sink({ kind: 'logs-appended', changedTaskCount, newTaskCount, logRowCount, durationMs });
+  return { append, knownFileCount };
+}
+
+/** Files whose content was not appended before. */
+async function newFilesOf(
+  found: readonly LogFile[],
+  { appends = [] }: StoreManifest,
+  signal: AbortSignal,
+): Promise<{
+  readonly files: LogFile[];
+  readonly logDigests: string[];
+  readonly knownFileCount: number;
+}> {
+  const known = new Set(appends.flatMap((append) => append.logDigests));
+  const files: LogFile[] = [];
+  const logDigests: string[] = [];
+  for (const file of found) {
+    const digest = await fingerprintOf(file, signal);
+    if (known.has(digest)) continue;
+    known.add(digest);
+    files.push(file);
+    logDigests.push(digest);
+  }
+  return { files, logDigests, knownFileCount: found.length - files.length };
+}
+
+/** A number that no row of the store has. */
+function nextRowOf({ appends = [], rowCount, rejectedRowCount, leftOut }: StoreManifest): number {
+  const last = appends.at(-1);
+  if (last !== undefined) return last.firstRow + last.logRowCount;
+  const {
+    filteredRowCount = 0,
+    tooSmallRowCount = 0,
+    cappedRowCount = 0,
+    unplacedRowCount = 0,
+  } = leftOut ?? {};
+  return (
+    rowCount +
+    rejectedRowCount +
+    filteredRowCount +
+    tooSmallRowCount +
+    cappedRowCount +
+    unplacedRowCount
+  );
+}
+
+interface WrittenAppend {
+  readonly catalog: readonly CatalogTask[];
+  readonly files: readonly StoreFile[];
+}
+
+async function writeAppend(
+  { target: { workFolder }, session, store }: Workplace,
+  {
+    config,
+    encodings,
+    tasks,
+  }: {
+    readonly config: RunConfig;
+    readonly encodings: readonly FeatureEncoding[];
+    readonly tasks: AppendedTasks;
+  },
+  signal: AbortSignal,
+): Promise<WrittenAppend> {
+  const { manifest } = store;
+  const append = (manifest.appends?.length ?? 0) + 1;
+  const labels = manifest.labels ?? null;
+  const firstRow = nextRowOf(manifest);
+  const fresh = await freshRowsOf({ config, encodings, labels }, firstRow, session, signal);
+  const writer = rowFileWriter(
+    workFolder,
+    encodings.map(({ feature }) => feature),
+    manifest.hasOracle,
+    { firstFileIndex: manifest.files.filter(({ name }) => /^rows-\d+\.arrow$/.test(name)).length },
+  );
+  const plan = { config, store, kinds: columnKinds({ config, encodings }), fresh, append };
+  let changed: CatalogTask[];
+  let rows: StoreFile[];
+  try {
+    changed = await redivideTasks(plan, tasks.tasks, writer);
+    rows = await writer.finish();
+  } catch (cause) {
+    writer.abandon();
+    throw cause;
+  }
+  const catalog = joinedCatalog(store, tasks, changed);
+  const catalogFile = catalogFileOf(append);
+  await writeFile(join(workFolder, catalogFile), encodeTaskCatalog(catalog));
+  const rejectsFile = `rejects-${appendNumber(append)}.jsonl`;
+  await rename(join(workFolder, REJECTS_FILE), join(workFolder, rejectsFile));
+  const files = [
+    ...rows,
+    ...(await grownDictionaryFiles({ workFolder, append }, encodings, store, session)),
+  ];
+  for (const name of [catalogFile, rejectsFile]) files.push(await storeFileOf(workFolder, name));
+  return { catalog, files };
+}
+
+async function grownDictionaryFiles(
+  { workFolder, append }: { readonly workFolder: string; readonly append: number },
+  encodings: readonly FeatureEncoding[],
+  { manifest }: TaskStore,
+  session: DuckSession,
+): Promise<StoreFile[]> {
+  const before = dictionaryRowCounts(manifest);
+  const files: StoreFile[] = [];
+  for (const { feature, dictionaryTable: table } of encodings) {
+    const firstId = before[feature.name];
+    if (table === null || firstId === undefined || feature.kind === 'number') continue;
+    if (feature.rowCount === firstId) continue;
+    const name = dictionaryFileOf(feature.name, append);
+    await mkdir(dirname(join(workFolder, name)), { recursive: true });
+    files.push(await writeDictionary(workFolder, { name, table, firstId }, session));
+  }
+  return files;
+}
+
+function joinedCatalog(
+  { tasks: before, places = [] }: TaskStore,
+  { tasks }: AppendedTasks,
+  changed: readonly CatalogTask[],
+): CatalogTask[] {
+  const catalog: CatalogTask[] = before.map(({ taskIndex: _index, ...task }, index) => {
+    const place = places[index];
+    if (place === undefined) throw new Error(`task ${index} has no place`);
+    return { changedIn: 0, ...task, ...place };
+  });
+  for (const [place, { taskIndex }] of tasks.entries()) {
+    const task = changed[place];
+    if (task === undefined) throw new Error(`task ${taskIndex} was not written`);
+    catalog[taskIndex] = task;
+  }
+  return catalog;
+}
+
+interface ManifestChanges extends WrittenAppend {
+  readonly encodings: readonly FeatureEncoding[];
+  readonly tasks: AppendedTasks;
+  readonly rejectedRowCount: number;
+  readonly acceptedRowCount: number;
+  readonly filteredRowCount: number;
+}
+
+function manifestOf(
+  before: StoreManifest,
+  append: NonNullable<AppendedLogs['append']>,
+  changes: ManifestChanges,
+): StoreManifest {
+  const { catalog, files, encodings, tasks, rejectedRowCount } = changes;
+  const taskCountBySplit = { train: 0, validation: 0, test: 0 };
+  let rowCount = 0;
+  for (const task of catalog) {
+    taskCountBySplit[task.split] += 1;
+    rowCount += task.supportRowCount + task.queryRowCount;
+  }
+  const { leftOut } = before;
+  const largeRowCount = changes.acceptedRowCount - tasks.tooSmallRowCount;
+  return {
+    ...before,
+    features: encodings.map(({ feature }) => feature),
+    ...{ taskCount: catalog.length, taskCountBySplit, rowCount },
+    rejectedRowCount: before.rejectedRowCount + rejectedRowCount,
+    ...(leftOut === undefined
+      ? {}
+      : {
+          leftOut: {
+            ...leftOut,
+            filteredRowCount: leftOut.filteredRowCount + changes.filteredRowCount,
+            tooSmallTaskCount: leftOut.tooSmallTaskCount + tasks.tooSmallTaskCount,
+            tooSmallRowCount: leftOut.tooSmallRowCount + tasks.tooSmallRowCount,
+            cappedRowCount: leftOut.cappedRowCount + before.rowCount + largeRowCount - rowCount,
+          },
+        }),
+    appends: [...(before.appends ?? []), append],
+    files: [
+      ...before.files.filter(({ name }) => name !== catalogFileOf(before.appends?.length)),
+      ...files,
+    ],
+  };
+}
+
+/** Files that neither this store nor the one before it needs. */
+function supersededFiles({ appends = [] }: StoreManifest): string[] {
+  return appends.length === 0 ? [] : [catalogFileOf(appends.length - 1)];
+}

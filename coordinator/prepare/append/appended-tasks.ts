@@ -1,0 +1,131 @@
+/**
+ * The tasks that appended logs have rows of: those of the store, which keep their index, split and label,
+ * and new ones that are large enough. Creates the table `tasks` (task, key, split, and label if tasks differ
+ * in it) and the view `encodable` of their rows.
+ */
+
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { systemFailure } from '../../../shared/base/system-errors.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import { TASK_SPLITS } from '../../../shared/tasks/task-catalog.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import type { DuckSession } from '../../logs/duckdb-session.js';
+import { literal } from '../../logs/sql.js';
+import { rowLabelsOf, storesLabels } from '../row-labels.js';
+import { boundaryOf } from './row-division.js';
+import { demandOneLabelPerTask } from '../task-labels.js';
+import { describeKey, hashSplitSql } from '../task-division.js';
+
+export interface AppendedTask {
+  /** Its place in the catalog; those of new tasks follow the ones of the store. */
+  readonly taskIndex: number;
+  readonly key: string;
+  /** A place in `TASK_SPLITS`. */
+  readonly split: number;
+  readonly firstSeenTime: number | null;
+  readonly labelIndex: number | null;
+  readonly isNew: boolean;
+}
+
+export interface AppendedTasks {
+  readonly tasks: readonly AppendedTask[];
+  readonly tooSmallTaskCount: number;
+  readonly tooSmallRowCount: number;
+}
+
+export async function appendedTasksOf(
+  config: RunConfig,
+  store: TaskStore,
+  folder: string,
+  session: DuckSession,
+): Promise<AppendedTasks> {
+  const labels = rowLabelsOf(config.data);
+  const hasLabels = storesLabels(labels);
+  await session.run(
+    `CREATE TABLE task_sizes AS SELECT key, count(*) AS rows, min(time) AS first_time
+      ${hasLabels ? ', min(j.label) AS label, max(j.label) AS label_max' : ''} FROM accepted j GROUP BY key`,
+  );
+  if (labels.length > 1) await demandOneLabelPerTask(labels, session);
+  const found = await session.rows(
+    `SELECT key, CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
+      ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'} FROM task_sizes ORDER BY key`,
+  );
+  const known = new Map(store.tasks.map((task) => [task.key, task]));
+  const tasks: AppendedTask[] = [];
+  let [tooSmallTaskCount, tooSmallRowCount, newCount] = [0, 0, 0];
+  for (const [key, rowCount, time, split, label] of found) {
+    const before = known.get(String(key));
+    const labelIndex = label === null || label === undefined ? null : Number(label);
+    if (before !== undefined) {
+      demandSameLabel(before.key, before.labelIndex ?? null, labelIndex);
+      const { taskIndex, firstSeenTime } = before;
+      const splitIndex = TASK_SPLITS.indexOf(before.split);
+      tasks.push({
+        taskIndex,
+        key: before.key,
+        split: splitIndex,
+        firstSeenTime,
+        labelIndex,
+        isNew: false,
+      });
+      continue;
+    }
+    if (isTooSmall(config, Number(rowCount))) {
+      tooSmallTaskCount += 1;
+      tooSmallRowCount += Number(rowCount);
+      continue;
+    }
+    tasks.push({
+      ...{ taskIndex: store.tasks.length + newCount, key: String(key), split: Number(split) },
+      ...{ firstSeenTime: Number(time), labelIndex, isNew: true },
+    });
+    newCount += 1;
+  }
+  await createTables(tasks, folder, session);
+  return { tasks, tooSmallTaskCount, tooSmallRowCount };
+}
+
+function isTooSmall({ data: { rowSplit } }: RunConfig, rowCount: number): boolean {
+  const boundary = boundaryOf(rowSplit, rowCount);
+  const support = Math.min(boundary, rowSplit.supportRowsMax);
+  const query = Math.min(rowCount - boundary, rowSplit.queryRowsMax);
+  return support < rowSplit.supportRowsMin || query < rowSplit.queryRowsMin;
+}
+
+function demandSameLabel(key: string, before: number | null, found: number | null): void {
+  if (before === null || found === null || before === found) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'a task has rows of two segments',
+    where: `data.segments.column, task ${describeKey(key)}`,
+    expected: 'the segment that the task has in the store',
+    cure: 'add the column of the segments to data.task and prepare all logs again',
+  });
+}
+
+async function createTables(
+  tasks: readonly AppendedTask[],
+  folder: string,
+  session: DuckSession,
+): Promise<void> {
+  const path = join(folder, 'tasks.csv');
+  const lines = tasks.map(
+    ({ taskIndex, split, key }) => `${taskIndex},${split},${Buffer.from(key).toString('hex')}\n`,
+  );
+  await writeFile(path, lines.join('')).catch((cause: unknown) => {
+    throw systemFailure(cause, 'writing a temporary file', path);
+  });
+  await session.run(
+    `CREATE TABLE tasks AS SELECT task, split, decode(unhex(hex)) AS key FROM ${
+      tasks.length > 0
+        ? `read_csv(${literal(path)}, header = false, columns = {'task': 'INTEGER', 'split': 'INTEGER', 'hex': 'VARCHAR'})`
+        : `(SELECT 0::INTEGER AS task, 0::INTEGER AS split, '' AS hex WHERE false)`
+    }`,
+  );
+  await session.run(
+    `CREATE VIEW encodable AS SELECT t.task, t.split, j.* EXCLUDE (key)
+      FROM accepted j JOIN tasks t ON j.key = t.key`,
+  );
+}

@@ -1,0 +1,46 @@
+/** `qianmo refresh`: appends new logs to a run's task store and serves what has changed. */
+
+import { LATEST_LABEL } from '../../../shared/bundle/bundle-labels.js';
+import { refresh } from '../../library/index.js';
+import { callOptionsOf } from '../command/command-context.js';
+import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
+import { firstOf, textValue, valueOption, verb } from '../command/verb.js';
+
+export const refreshVerb = verb({
+  name: 'refresh',
+  description: 'append new logs to the task store and export what has changed',
+  argument: runConfigArgument,
+  options: {
+    ...dispatchOptions,
+    logs: valueOption(
+      '--logs <path>',
+      'the new logs: a file, a folder, a glob or an s3:// address',
+      textValue,
+      { isRequired: true },
+    ),
+    out: valueOption(
+      '--out <address>',
+      "folder or s3:// prefix of the bundles; by default bundles in the run's output",
+      textValue.optional(),
+    ),
+    label: valueOption('--label <name>', 'the label that is moved to the delta', textValue, {
+      defaultText: LATEST_LABEL,
+    }),
+    format,
+  },
+  takesPlugins: true,
+  help: `
+The trunk stays as it was trained; adgroups with new rows are adapted again. Log files that were appended
+before are passed over. A refresh that was stopped goes on when it is started again.
+Example:
+  qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz --workers 2`,
+  run: async (operands, { format, ...choice }, context) => {
+    const refreshed = await refresh(
+      { config: firstOf(operands), ...choice },
+      callOptionsOf(context),
+    );
+    const { refreshJson, refreshText } =
+      await import('../../../coordinator/reports/delta-tables.js');
+    context.print(format === 'json' ? refreshJson(refreshed) : refreshText(refreshed));
+  },
+});

@@ -1,0 +1,79 @@
+/**
+ * `qianmo refresh` as a user calls it: killed at any stage it leaves a whole store and a whole bundle, goes on
+ * to the same bundle, and does nothing the second time.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { randomStream } from '../../../shared/base/random.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+
+interface Printed {
+  readonly digest: string;
+  readonly base: string;
+  readonly changedAdgroupCount: number;
+  readonly newAdgroupCount: number;
+  readonly append: { readonly logRowCount: number } | null;
+  readonly knownFileCount: number;
+}
+
+/** Later rows of three adgroups, and two new adgroups with a user that nobody knows. */
+function laterLog(): string {
+  const stream = randomStream(12, 'later log');
+  const lines = ['adgroup,second,site,user,age,clicked'];
+  for (const adgroup of ['g1', 'g4', 'g9', 'new1', 'new2'])
+    for (let second = 20; second < 28; second += 1)
+      lines.push(
+        `${adgroup},${second},s${stream.below(8)},u${30 + stream.below(2)},30,${stream.below(2)}`,
+      );
+  return `${lines.join('\n')}\n`;
+}
+
+const WORDS = ['refresh', 'small.yaml', '--logs', 'later.csv', '--in-process', '--format', 'json'];
+
+let room: CommandRoom;
+let undisturbed: Printed;
+beforeAll(async () => {
+  room = await commandRoom();
+  await room.config('small', (config) => {
+    config.data['rowSplit'] = { by: 'time' };
+    config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
+    config.training['tasksPerJob'] = 1;
+  });
+  await room.write('later.csv', laterLog());
+  for (const verb of ['prepare', 'train', 'evaluate', 'export'])
+    await room.done([verb, 'small.yaml', ...(verb === 'prepare' ? [] : ['--in-process'])]);
+  await room.copy('store', 'first/store');
+  await room.copy('small', 'first/small');
+  undisturbed = JSON.parse(await room.done(WORDS)) as Printed;
+});
+afterAll(() => room.remove());
+
+describe('refresh', () => {
+  test('adapts what has new rows, and does nothing the second time', async () => {
+    expect(undisturbed).toMatchObject({ changedAdgroupCount: 3, newAdgroupCount: 2 });
+    expect(undisturbed.append?.logRowCount).toBe(40);
+    const again = JSON.parse(await room.done(WORDS)) as Printed;
+    expect(again).toMatchObject({
+      ...{ digest: undisturbed.digest, append: null, knownFileCount: 1, changedAdgroupCount: 0 },
+    });
+    const shown = await room.done(['bundle', 'show', 'small/bundles']);
+    expect(shown).toMatch(`bundle      ${undisturbed.digest}`);
+    expect(shown).toMatch(/3 changed and 2 new adgroups over/);
+  });
+
+  test.each<[string, RegExp]>([
+    ['having appended them', /appended 40 rows/],
+    ['adapting', /adapting adgroups/],
+  ])('killed when %s, goes on to the same bundle', async (_, stage) => {
+    await room.copy('first/store', 'store');
+    await room.copy('first/small', 'small');
+    const killed = room.start(WORDS);
+    await killed.saw(stage);
+    killed.signal('SIGKILL');
+    expect((await killed.ended).signal).toBe('SIGKILL');
+    const shown = await room.done(['bundle', 'show', 'small/bundles', '--format', 'json']);
+    expect((JSON.parse(shown) as Printed).digest).toBe(undisturbed.base);
+    const goneOn = JSON.parse(await room.done(WORDS)) as Printed;
+    expect(goneOn.digest).toBe(undisturbed.digest);
+  });
+});
