@@ -18,7 +18,8 @@ import {
   type Data,
 } from 'apache-arrow';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
-import { rowsFileOf, type TaskPlace } from '../../shared/tasks/task-catalog.js';
+import { rowsFileOf } from '../../shared/tasks/task-catalog.js';
+import type { TaskPlace } from '../../shared/tasks/task-store.js';
 import { ArrowFile, type StoreFile } from './arrow-file.js';
 import type { RowColumns } from './row-columns.js';
 

@@ -28,16 +28,9 @@ import {
 } from 'apache-arrow';
 import { checkArrowBytes } from './arrow-check.js';
 import { appendNumber } from './store-manifest.js';
-import type { TaskEntry, TaskSplit } from './task-store.js';
+import type { TaskEntry, TaskPlace, TaskSplit } from './task-store.js';
 
 export const TASK_SPLITS: readonly TaskSplit[] = ['train', 'validation', 'test'];
-
-/** The place of a task's rows. */
-export interface TaskPlace {
-  readonly fileIndex: number;
-  readonly batchIndex: number;
-  readonly rowOffset: number;
-}
 
 /** One task as prepare passes it on. Its index is its place in the list. */
 export type CatalogTask = Omit<TaskEntry, 'taskIndex'> & TaskPlace;

@@ -4,11 +4,17 @@
  */
 
 import type { StoredColumnTypes } from './column-types.js';
-import type { TaskPlace } from './task-catalog.js';
 import type { StoreManifest } from './store-manifest.js';
 import type { LossKind } from './task-label.js';
 
 export type TaskSplit = 'train' | 'validation' | 'test';
+
+/** The place of a task's rows. */
+export interface TaskPlace {
+  readonly fileIndex: number;
+  readonly batchIndex: number;
+  readonly rowOffset: number;
+}
 
 /** One row of the catalog. A task's index is its place in the catalog. */
 export interface TaskEntry {

@@ -14,7 +14,7 @@ export function boundaryOf(
 }
 
 /** The rows that are kept, from `first` on, and how many of them are support rows. */
-export interface KeptSpan {
+interface KeptSpan {
   readonly first: number;
   readonly supportRowCount: number;
   readonly queryRowCount: number;

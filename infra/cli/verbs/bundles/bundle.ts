@@ -1,8 +1,8 @@
 /** `qianmo bundle`: lists and checks bundles, and moves their labels. */
 
 import { z } from 'zod';
-import { MODEL_FORMATS, type ModelFormat } from '../../library/convert-bundle.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { MODEL_FORMATS, type ModelFormat } from '../../../library/convert-bundle.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
 import {
   checkBundle,
   compactBundle,
@@ -11,10 +11,10 @@ import {
   listBundles,
   pruneBundles,
   rollBackBundle,
-} from '../../library/index.js';
-import { callOptionsOf, type CommandContext } from '../command/command-context.js';
-import { format } from '../command/shared-options.js';
-import { flagOption, integerValue, valueOption, verb } from '../command/verb.js';
+} from '../../../library/index.js';
+import { callOptionsOf, type CommandContext } from '../../command/command-context.js';
+import { format } from '../../command/shared-options.js';
+import { flagOption, integerValue, valueOption, verb } from '../../command/verb.js';
 
 interface Choice {
   readonly format: 'table' | 'json';
@@ -32,8 +32,8 @@ type Action = (
 const EARLIER_KEPT_MAX = 100;
 const GRACE_HOURS_MAX = 8_760;
 
-const tables = () => import('../../../coordinator/reports/bundle-tables.js');
-const upkeepTables = () => import('../../../coordinator/reports/delta-tables.js');
+const tables = () => import('../../../../coordinator/reports/bundle-tables.js');
+const upkeepTables = () => import('../../../../coordinator/reports/delta-tables.js');
 const jsonOf = (value: unknown): string => JSON.stringify(value, null, 2);
 
 const list: Action = async ([bundles = ''], { format }, context) => {

@@ -1,10 +1,10 @@
 /** `qianmo refresh`: appends new logs to a run's task store and serves what has changed. */
 
-import { LATEST_LABEL } from '../../../shared/bundle/bundle-labels.js';
-import { refresh } from '../../library/index.js';
-import { callOptionsOf } from '../command/command-context.js';
-import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
-import { firstOf, textValue, valueOption, verb } from '../command/verb.js';
+import { LATEST_LABEL } from '../../../../shared/bundle/bundle-labels.js';
+import { refresh } from '../../../library/index.js';
+import { callOptionsOf } from '../../command/command-context.js';
+import { dispatchOptions, format, runConfigArgument } from '../../command/shared-options.js';
+import { firstOf, textValue, valueOption, verb } from '../../command/verb.js';
 
 export const refreshVerb = verb({
   name: 'refresh',
@@ -40,7 +40,7 @@ Example:
       callOptionsOf(context),
     );
     const { refreshJson, refreshText } =
-      await import('../../../coordinator/reports/delta-tables.js');
+      await import('../../../../coordinator/reports/delta-tables.js');
     context.print(format === 'json' ? refreshJson(refreshed) : refreshText(refreshed));
   },
 });
