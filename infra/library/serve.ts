@@ -6,20 +6,11 @@ import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundle
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { freshNonce } from '../../shared/base/nonce.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
-import { loadExploration } from '../../shared/config/load-exploration.js';
-import { runEventSink, type RunEventSink } from '../../shared/events/run-events.js';
-import { sha256Of } from '../../shared/tensors/sha256.js';
-import { tlsFilesOf } from '../../shared/storage/tls-files.js';
+import { runEventSink } from '../../shared/events/run-events.js';
 import { BundleKeeper } from '../../worker/serving/server/bundle-keeper.js';
-import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
-import {
-  openExploration,
-  type ServedExploration,
-} from '../../worker/serving/server/endpoints/served-exploration.js';
 import {
   CACHE_GIB_DEFAULT,
   CACHE_GIB_MAX,
@@ -31,6 +22,7 @@ import {
   QUEUED_REQUESTS_MAX,
 } from '../../worker/serving/server/server-limits.js';
 import { bundleLoaderOf } from './bundle-loader.js';
+import { openServedState } from './served-state.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
 const TOKEN_LENGTH_MIN = 16;
@@ -59,7 +51,7 @@ export const ServeRequestSchema = z.strictObject({
   deadlineMs: z.int().min(1).max(DEADLINE_MS_MAX).default(DEADLINE_MS_DEFAULT),
   /** A YAML file with a section `exploration`: how the first places explore. Needs `state`. */
   explore: text.optional(),
-  /** A folder for what is learned while serving: evidence, and the log of decisions. */
+  /** A folder for what is learned while serving: adapted rows, evidence, and the log of decisions. */
   state: text.optional(),
   /** Evidence in Redis, which several servers share, in place of the folder. */
   redis: text.optional(),
@@ -86,17 +78,18 @@ export async function serveFromBundle(
   const { address, name = LATEST_LABEL } = parsedBundleAddress(request.bundle);
   const store = objectStoreAt(address, environment);
   const loader = bundleLoaderOf(address, request, { clock, environment });
-  const keeper = await BundleKeeper.open({ store, name, clock, loader, onEvent: sink });
-  const exploration = await explorationOf(request, { clock, environment, onEvent: sink });
-  const endpoints = withExploration(rankingEndpoints, exploration);
+  const state = await openServedState(request, { clock, environment, onEvent: sink });
+  const { prepare } = state;
+  let keeper: BundleKeeper;
   let server: RankingServer;
   try {
+    keeper = await BundleKeeper.open({ store, name, clock, loader, onEvent: sink, prepare });
     server = await RankingServer.listen(
-      { keeper, clock, onEvent: sink, endpoints },
+      { keeper, clock, onEvent: sink, endpoints: state.endpointsWith(rankingEndpoints) },
       { host, port, token, queuedRequestsMax, deadlineMs },
     );
   } catch (error) {
-    await exploration?.close();
+    await state.close();
     throw error;
   }
   const { url } = server;
@@ -113,55 +106,10 @@ export async function serveFromBundle(
       stop.abort();
       await server.drain();
       await watched;
-      await exploration?.close();
+      await state.close();
       await keeper.close();
     },
   };
-}
-
-/** Null where nothing is explored. */
-async function explorationOf(
-  { explore, state, redis, bundle }: z.output<typeof ServeRequestSchema>,
-  {
-    clock,
-    environment,
-    onEvent,
-  }: Pick<Surroundings, 'clock' | 'environment'> & { readonly onEvent: RunEventSink },
-): Promise<ServedExploration | null> {
-  if (explore === undefined) return null;
-  if (state === undefined) throw stateMissing();
-  const tls = await tlsFilesOf(environment);
-  return openExploration({
-    settings: await loadExploration(explore),
-    folder: state,
-    redis: redis === undefined ? null : { url: redis, name: evidenceNameOf(bundle), tls },
-    ...{ clock, onEvent, nonce: freshNonce() },
-    freshKey: Array.from({ length: 4 }, freshNonce).join(''),
-  });
-}
-
-/** Servers of one address of bundles share their evidence. */
-function evidenceNameOf(bundle: string): string {
-  return sha256Of(Buffer.from(parsedBundleAddress(bundle).address)).slice(0, 16);
-}
-
-/** Those of exploration take the place of others at the same path. */
-function withExploration(
-  endpoints: readonly Endpoint[],
-  exploration: ServedExploration | null,
-): readonly Endpoint[] {
-  const own = exploration?.endpoints ?? [];
-  return [...endpoints.filter(({ path }) => !own.some((each) => each.path === path)), ...own];
-}
-
-function stateMissing(): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'exploration needs a place for its state',
-    where: '--explore',
-    expected: '--state with a folder for the log of decisions and the evidence',
-    cure: 'give --state FOLDER; with several servers also --redis',
-  });
 }
 
 async function tokenOf(

@@ -93,6 +93,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/decisions',
     'worker/serving',
     'worker/serving/interchange',
+    'worker/serving/adaptation',
     'worker/serving/server',
     'worker/serving/loading',
     'worker/serving/server/endpoints',

@@ -77,7 +77,7 @@ export const serveVerb = verb({
     ),
     state: valueOption(
       '--state <folder>',
-      'folder for evidence and for the log of decisions',
+      'folder of this server alone: takes /v1/adapt, and keeps evidence and the log of decisions',
       textValue.optional(),
     ),
     redis: valueOption(

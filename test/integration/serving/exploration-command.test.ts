@@ -233,7 +233,7 @@ describe('feedback', () => {
 describe('what is refused', () => {
   test('is exploration without a place for its state, or with weights that nobody learns', async () => {
     await room.refused(['serve', '--bundle', 'bundles', '--explore', 'policy.yaml'], {
-      ...{ exitCode: 2, what: /needs a place/, cure: /--state/ },
+      ...{ exitCode: 2, what: /needs a place for its state/, cure: /--state/ },
     });
     await room.write('wrong.yaml', JSON.stringify({ exploration: { policy: 'lin-ucb' } }));
     const learned = ['serve', '--bundle', 'bundles', '--explore', 'wrong.yaml', '--state', 'new'];

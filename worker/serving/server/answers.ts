@@ -6,6 +6,7 @@ import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import { isSameText } from '../columns/candidate-column.js';
 import { sortByValue } from '../columns/ordered-candidates.js';
+import type { LiveNotes } from '../adaptation/live-blocks.js';
 import type { Estimates } from './estimates.js';
 import type { AnswerField, RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
@@ -138,6 +139,8 @@ interface ScoreAnswer {
     readonly clicks: number[];
     readonly impressions: number[];
   };
+  /** Candidates whose blocks adapted while serving; absent if there are none. */
+  readonly live?: number[];
 }
 
 interface RankAnswer extends ScoreAnswer {
@@ -160,12 +163,19 @@ export function rankAnswer(bundle: ServedBundle, body: RankingBody): RankAnswer 
 
 function listsOf(
   { digest, loaded }: ServedBundle,
-  { scores, expected, blocks, labels }: Estimates,
+  { scores, expected, blocks, labels, live }: Estimates,
 ): ScoreAnswer {
   const { manifest, model } = loaded;
   const { supportRowCounts, clicks, impressions } = model.blocks.evidence;
   const labelOf = (candidate: number) => at(manifest.labels, int32At(labels, candidate));
   const blockNumbers = Array.from(blocks);
+  const evidenceOf = (
+    list: Exclude<keyof LiveNotes, 'label' | 'calibration'>,
+    ofBlock: ArrayLike<number>,
+  ) =>
+    blockNumbers.map(
+      (block, candidate) => live?.get(candidate)?.[list] ?? numberAt(ofBlock, block),
+    );
   return {
     bundle: digest,
     scores: Array.from(scores),
@@ -175,13 +185,14 @@ function listsOf(
     expected: Array.from(expected),
     blocks: blockNumbers,
     segments: blockNumbers.map((block, candidate) =>
-      block === UNKNOWN_BLOCK ? null : labelOf(candidate).segment,
+      block === UNKNOWN_BLOCK && live?.has(candidate) !== true ? null : labelOf(candidate).segment,
     ),
     evidence: {
-      supportRows: blockNumbers.map((block) => uint32At(supportRowCounts, block)),
-      clicks: blockNumbers.map((block) => float64At(clicks, block)),
-      impressions: blockNumbers.map((block) => float64At(impressions, block)),
+      supportRows: evidenceOf('supportRows', supportRowCounts),
+      clicks: evidenceOf('clicks', clicks),
+      impressions: evidenceOf('impressions', impressions),
     },
+    ...(live === undefined ? {} : { live: [...live.keys()] }),
   };
 }
 

@@ -39,6 +39,8 @@ interface KeeperSource {
   readonly loader: BundleLoader;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
+  /** What a bundle needs before it is served. */
+  readonly prepare?: (bundle: ServedBundle) => Promise<void>;
 }
 
 /** A bundle that the label pointed at and that is not served. */
@@ -64,7 +66,9 @@ export class BundleKeeper {
   /** @throws QianmoError if there is no such bundle, or it cannot be served. */
   static async open(source: KeeperSource): Promise<BundleKeeper> {
     const digest = await bundleDigestOf(source.store, source.name);
-    return new BundleKeeper(source, await source.loader.load(digest));
+    const first = await source.loader.load(digest);
+    await source.prepare?.(first);
+    return new BundleKeeper(source, first);
   }
 
   get current(): ServedBundle {
@@ -117,10 +121,11 @@ export class BundleKeeper {
   }
 
   async #swapTo(digest: string): Promise<void> {
-    const { loader, clock, onEvent } = this.#source;
+    const { loader, clock, onEvent, prepare } = this.#source;
     const startMs = clock.monotonicMs();
     try {
       const next = await loader.load(digest);
+      await prepare?.(next);
       const earlier = this.#current;
       this.#current = next;
       earlier.retire();

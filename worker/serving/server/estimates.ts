@@ -2,6 +2,7 @@
 
 import { at, float32At, float64At, int32At } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
+import type { LiveCandidates } from '../adaptation/live-blocks.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 
 /** Arrays with an element for each candidate. */
@@ -17,6 +18,8 @@ export interface Estimates {
   readonly expected: Float64Array;
   /** The place of the block's label in the manifest. */
   readonly labels: Int32Array;
+  /** Candidates whose blocks adapted while serving; absent if there are none. */
+  readonly live?: LiveCandidates;
 }
 
 /** Candidates that there is room for at first. */
@@ -50,15 +53,19 @@ export class Estimator {
   }
 
   /** Fills in what follows from blocks and scores. */
-  complete({ candidateCount, blocks, scores, expected, labels }: Estimates): void {
+  complete(
+    { candidateCount, blocks, scores, expected, labels }: Estimates,
+    live: LiveCandidates | null,
+  ): void {
     const { manifest, labels: labelOfBlock, calibrations } = this.#bundle;
     for (let candidate = 0; candidate < candidateCount; candidate += 1) {
       const block = int32At(blocks, candidate);
-      const calibration = int32At(calibrations, block);
+      const own = live?.get(candidate);
+      const calibration = own?.calibration ?? int32At(calibrations, block);
       const calibrated =
         float64At(this.#slopes, calibration) * float32At(scores, candidate) +
         float64At(this.#offsets, calibration);
-      const label = int32At(labelOfBlock, block);
+      const label = own?.label ?? int32At(labelOfBlock, block);
       labels[candidate] = label;
       const known = at(manifest.labels, label);
       expected[candidate] =

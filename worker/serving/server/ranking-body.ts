@@ -89,7 +89,8 @@ function columnsOf<Column>(
   });
 }
 
-const rowSchema = columnsOf<unknown>(isValue, VALUE);
+/** The columns of a row by name. */
+export const valuesByColumn = columnsOf<unknown>(isValue, VALUE);
 const listsSchema = columnsOf<readonly unknown[]>(
   (list) => Array.isArray(list) && list.length <= CANDIDATES_MAX && list.every(isValue),
   `${VALUE}, for each candidate`,
@@ -99,7 +100,8 @@ const keyPart = z.union([
   z.string().max(TEXT_LENGTH_MAX),
   z.int().transform((number) => String(number)),
 ]);
-const adgroup = z.union(
+/** The key of an adgroup, its columns joined. */
+export const adgroupKeySchema = z.union(
   [
     keyPart,
     z
@@ -117,7 +119,7 @@ const bid = z.number().nonnegative().max(BID_MAX);
 const pacing = z.number().nonnegative().max(BID_MAX);
 
 const common = {
-  context: rowSchema.default({}),
+  context: valuesByColumn.default({}),
   /** Exponent of the probability in the value of a candidate. */
   squash: z.number().nonnegative().max(10).default(1),
   /** Candidates of less value are not ranked. */
@@ -133,8 +135,8 @@ const ObjectsSchema = z.strictObject({
   candidates: z
     .array(
       z.strictObject({
-        adgroup,
-        features: rowSchema.default({}),
+        adgroup: adgroupKeySchema,
+        features: valuesByColumn.default({}),
         bid: bid.default(1),
         pacing: pacing.default(1),
       }),
@@ -145,7 +147,7 @@ const ObjectsSchema = z.strictObject({
 const ColumnsSchema = z.strictObject({
   ...common,
   columns: z.strictObject({
-    adgroup: z.array(adgroup).max(CANDIDATES_MAX),
+    adgroup: z.array(adgroupKeySchema).max(CANDIDATES_MAX),
     features: listsSchema.default({}),
     bid: z.array(bid).max(CANDIDATES_MAX).optional(),
     pacing: z.array(pacing).max(CANDIDATES_MAX).optional(),

@@ -6,6 +6,7 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import { LiveBlocks } from '../adaptation/live-blocks.js';
 import type { KeyLookup, ValueLookup } from '../columns/text-lookup.js';
 import { valueLookupsOf } from '../columns/value-lookups.js';
 import { requestOfRows } from '../request-of-rows.js';
@@ -32,6 +33,8 @@ export class ServedBundle {
   readonly digest: string;
   readonly loaded: LoadedBundle;
   readonly choice: ScorerChoice;
+  /** Blocks that adapted while the bundle is served. */
+  readonly live: LiveBlocks;
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
   readonly #keys: KeyLookup;
   readonly #values: ReadonlyMap<string, ValueLookup>;
@@ -49,6 +52,7 @@ export class ServedBundle {
     this.#values = valueLookupsOf(loaded.encoder, choice.lookups);
     this.#estimator = new Estimator(loaded);
     this.#free = free;
+    this.live = new LiveBlocks(loaded.model, (model, names) => choice.scorerOf(model, names));
   }
 
   /**
@@ -91,9 +95,14 @@ export class ServedBundle {
     this.#freeIfUnused();
   }
 
+  get isRetired(): boolean {
+    return this.#isRetired;
+  }
+
   #freeIfUnused(): void {
     if (!this.#isRetired || this.#holderCount > 0) return;
     for (const { scorer } of this.#sides.values()) scorer.release?.();
+    this.live.release();
     this.#free();
   }
 
@@ -140,10 +149,12 @@ export class ServedBundle {
       this.#keys.ofHashes(adgroups, blocks);
       hashes.set(adgroups.words);
     }
-    const { encoder, scorer } = this.#sideOf(body);
-    scorer.score(encoder.encode(body, blocks), estimates.scores);
-    this.#estimator.complete(estimates);
-    return estimates;
+    const { encoder, scorer, contextFeatures } = this.#sideOf(body);
+    const request = encoder.encode(body, blocks);
+    scorer.score(request, estimates.scores);
+    const live = this.live.score(request, contextFeatures, estimates);
+    this.#estimator.complete(estimates, live);
+    return live === null ? estimates : { ...estimates, live };
   }
 
   /** What encodes and scores requests with these columns in the context. */
@@ -160,6 +171,7 @@ export class ServedBundle {
     const side = {
       encoder: new RequestEncoder(this.loaded, names, this.#values),
       scorer: this.#scorerOf(names),
+      contextFeatures: names,
     };
     this.#sides.put(key, side);
     return side;
@@ -169,6 +181,7 @@ export class ServedBundle {
 interface EncodedSide {
   readonly encoder: RequestEncoder;
   readonly scorer: Scorer;
+  readonly contextFeatures: readonly string[];
 }
 
 function demandEachColumnOnce(

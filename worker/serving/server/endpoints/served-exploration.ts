@@ -10,7 +10,6 @@ import { openDecisionLog } from '../../decisions/decision-writer.js';
 import { decisionIds, EventIds } from '../../decisions/event-ids.js';
 import { Explorer } from '../../decisions/explorer.js';
 import { FeedbackTaker } from '../../decisions/feedback.js';
-import { ownFolder } from '../../decisions/folder-owner.js';
 import { openEvidenceLog } from '../../evidence/evidence-log.js';
 import type { EvidenceStore } from '../../evidence/evidence-store.js';
 import { openRedisEvidence } from '../../evidence/redis-evidence.js';
@@ -20,7 +19,7 @@ import { feedbackEndpoint } from './feedback.js';
 
 interface ExplorationSource {
   readonly settings: ExplorationConfig;
-  /** Of decisions, and of the evidence where it is not in Redis. */
+  /** Of decisions, and of the evidence where it is not in Redis; no other process may use it. */
   readonly folder: string;
   readonly redis: {
     readonly url: string;
@@ -35,7 +34,7 @@ interface ExplorationSource {
   readonly onEvent: RunEventSink;
 }
 
-export interface ServedExploration {
+interface ServedExploration {
   readonly endpoints: readonly Endpoint[];
   close(): Promise<void>;
 }
@@ -73,30 +72,11 @@ export async function openExploration(source: ExplorationSource): Promise<Served
   };
 }
 
-async function evidenceOf({
-  settings,
-  folder,
-  redis,
-  clock,
-}: ExplorationSource): Promise<EvidenceStore> {
+function evidenceOf({ settings, folder, redis, clock }: ExplorationSource): Promise<EvidenceStore> {
   const { feedback } = settings;
-  if (redis !== null) return openRedisEvidence({ ...redis, clock, feedback });
-  const giveBack = await ownFolder(folder);
-  const path = join(folder, 'evidence.ndjson');
-  const log = await openEvidenceLog({ path, clock, feedback }).catch(async (error: unknown) => {
-    await giveBack();
-    throw error;
-  });
-  return {
-    record: (events) => log.record(events),
-    evidenceOf: (adgroups) => log.evidenceOf(adgroups),
-    counts: () => log.counts(),
-    signingKey: (fresh) => log.signingKey(fresh),
-    close: async () => {
-      await log.close();
-      await giveBack();
-    },
-  };
+  return redis === null
+    ? openEvidenceLog({ path: join(folder, 'evidence.ndjson'), clock, feedback })
+    : openRedisEvidence({ ...redis, clock, feedback });
 }
 
 function demandServable({ policy }: ExplorationConfig): void {

@@ -1,0 +1,112 @@
+/** What a ranking server learns while it serves: adapted adgroups, and exploration where it is asked for. */
+
+import { join } from 'node:path';
+import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundles.js';
+import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { freshNonce } from '../../shared/base/nonce.js';
+import { loadExploration } from '../../shared/config/load-exploration.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
+import { sha256Of } from '../../shared/tensors/sha256.js';
+import { openLiveRows } from '../../worker/serving/adaptation/live-rows-log.js';
+import { ownFolder } from '../../worker/serving/decisions/folder-owner.js';
+import type { Endpoint } from '../../worker/serving/server/endpoint.js';
+import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
+import { openExploration } from '../../worker/serving/server/endpoints/served-exploration.js';
+import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
+import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
+
+interface StateRequest {
+  readonly bundle: string;
+  readonly explore?: string | undefined;
+  readonly state?: string | undefined;
+  readonly redis?: string | undefined;
+}
+
+interface StateSurroundings extends Pick<Surroundings, 'clock' | 'environment'> {
+  readonly onEvent: RunEventSink;
+}
+
+interface ServedState {
+  /** Those of the state take the place of others at the same path. */
+  endpointsWith(endpoints: readonly Endpoint[]): readonly Endpoint[];
+  /** What a bundle needs before it is served. */
+  readonly prepare: (bundle: ServedBundle) => Promise<void>;
+  close(): Promise<void>;
+}
+
+const NO_STATE: ServedState = {
+  endpointsWith: (endpoints) => endpoints,
+  prepare: () => Promise.resolve(),
+  close: () => Promise.resolve(),
+};
+
+/** @throws QianmoError if another process has the folder, or what is there cannot be read. */
+export async function openServedState(
+  request: StateRequest,
+  surroundings: StateSurroundings,
+): Promise<ServedState> {
+  const { state: folder, explore, redis } = request;
+  if (folder === undefined) {
+    if (explore === undefined && redis === undefined) return NO_STATE;
+    throw stateMissing(explore === undefined ? '--redis' : '--explore');
+  }
+  // In the order of closing: the folder is given back last.
+  const closing: (() => Promise<void>)[] = [await ownFolder(folder)];
+  const close = async (): Promise<void> => {
+    for (const each of [...closing].reverse()) await each();
+  };
+  try {
+    const rows = await openLiveRows(join(folder, 'live-rows.ndjson'));
+    closing.push(() => rows.close());
+    const adapter = new LiveAdapter(rows);
+    const own: Endpoint[] = [adaptEndpoint(adapter)];
+    if (explore !== undefined) {
+      const exploration = await openedExploration({ ...request, folder, explore }, surroundings);
+      closing.push(() => exploration.close());
+      own.push(...exploration.endpoints);
+    }
+    return {
+      endpointsWith: (endpoints) => [
+        ...endpoints.filter(({ path }) => !own.some((each) => each.path === path)),
+        ...own,
+      ],
+      prepare: (bundle) => adapter.prepare(bundle),
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function openedExploration(
+  {
+    folder,
+    explore,
+    redis,
+    bundle,
+  }: StateRequest & { readonly folder: string; readonly explore: string },
+  { clock, environment, onEvent }: StateSurroundings,
+) {
+  const tls = await tlsFilesOf(environment);
+  // Servers of one address of bundles share their evidence.
+  const name = sha256Of(Buffer.from(parsedBundleAddress(bundle).address)).slice(0, 16);
+  return openExploration({
+    settings: await loadExploration(explore),
+    ...{ folder, clock, onEvent, nonce: freshNonce() },
+    redis: redis === undefined ? null : { url: redis, name, tls },
+    freshKey: Array.from({ length: 4 }, freshNonce).join(''),
+  });
+}
+
+function stateMissing(where: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'a server that learns needs a place for its state',
+    where,
+    expected: '--state with a folder of its own',
+    cure: 'give --state FOLDER',
+  });
+}

@@ -1,0 +1,140 @@
+/**
+ * `POST /v1/adapt` as a client calls it: the block of an adgroup that adapted from the rows of its export is that of the
+ * export, it is served at once, and it is there after a kill and after a swap.
+ */
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import type { RunningCommand } from '../../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { exportTwoBundles, posted, STORE } from '../../fixtures/serving/served-export.js';
+
+const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
+
+let room: CommandRoom;
+let digests: readonly [string, string];
+let objects: FileObjectStore;
+beforeAll(async () => {
+  room = await commandRoom();
+  objects = new FileObjectStore({ folder: room.path('bundles') });
+  digests = await exportTwoBundles(objects, METHOD);
+});
+afterAll(() => room.remove());
+
+interface Served {
+  readonly command: RunningCommand;
+  readonly url: string;
+}
+
+async function served(): Promise<Served> {
+  const words = ['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'];
+  const command = room.start([...words, '--state', 'state', '--poll-seconds', '0.05']);
+  const [line] = await command.printed(/^\{.*\}$/m);
+  return { command, url: (JSON.parse(line) as { readonly url: string }).url };
+}
+
+/** The support rows of a task as a client would send them. */
+async function rowsOf(taskIndex: number): Promise<object[]> {
+  const [task] = await STORE.readTasks([taskIndex]);
+  const valueOf = (name: string, id: number): string | null => (id === 0 ? null : `${name}-${id}`);
+  return Array.from({ length: task!.supportRowCount }, (_, row) => ({
+    features: {
+      category0: valueOf('category0', task!.categoryIds[0]![row]!),
+      category1: valueOf('category1', task!.categoryIds[1]![row]!),
+      bag0: [...task!.bagIds[0]!.slice(3 * row, 3 * row + 3)]
+        .filter((id) => id >= 0)
+        .map((id) => valueOf('bag0', id) ?? 'a value that nobody knows'),
+      number0: task!.numbers[0]![row],
+    },
+    label: task!.clicks[row]! / task!.impressions[row]!,
+    impressions: task!.impressions[row],
+  }));
+}
+
+interface Scores {
+  readonly bundle: string;
+  readonly scores: readonly number[];
+  readonly probabilities: readonly number[];
+  readonly evidence: { readonly supportRows: readonly number[] };
+  readonly live?: readonly number[];
+}
+
+async function scoresOf(url: string): Promise<Scores> {
+  const features = { category1: 'category1-1', bag0: ['bag0-1'], number0: 0.5 };
+  const { status, body } = await posted(`${url}/v1/score`, {
+    context: { category0: 'category0-3' },
+    candidates: ['task0', 'newcomer', 'nobody'].map((adgroup) => ({ adgroup, features })),
+  });
+  expect(status, JSON.stringify(body)).toBe(200);
+  return body as unknown as Scores;
+}
+
+function adapted(url: string, body: object) {
+  return posted(`${url}/v1/adapt`, body);
+}
+
+describe('adapt', () => {
+  test('serves at once what the export serves for the same rows, after a kill and a swap too', async () => {
+    const { command, url } = await served();
+    const before = await scoresOf(url);
+    const rows = await rowsOf(0);
+    const segment = 'segment0';
+    const { status, body } = await adapted(url, { adgroup: 'newcomer', segment, rows });
+    expect(status, JSON.stringify(body)).toBe(200);
+    expect(body).toMatchObject({ live: true, adapted: true, segment });
+    expect(body['evidence']).toMatchObject({ supportRows: rows.length });
+    const expectNewcomer = (found: Scores): void => {
+      const [known, newcomer, unknown] = found.scores;
+      expect(Math.abs(newcomer! - known!)).toBeLessThan(1e-5);
+      expect(Math.abs(found.probabilities[1]! - found.probabilities[0]!)).toBeLessThan(1e-5);
+      expect(found.evidence.supportRows[1]).toBe(found.evidence.supportRows[0]);
+      expect(Math.abs(unknown! - known!)).toBeGreaterThan(1e-3);
+      expect(found.live).toEqual([1]);
+    };
+    const after = await scoresOf(url);
+    expectNewcomer(after);
+    expect([after.scores[0], after.scores[2]]).toEqual([before.scores[0], before.scores[2]]);
+    expect(before.live).toBeUndefined();
+
+    await moveLabel(objects, 'latest', digests[1]);
+    await command.saw(/in place of/);
+    const swapped = await scoresOf(url);
+    expect(swapped.bundle).toBe(digests[1]);
+    expectNewcomer(swapped);
+    expect(swapped.scores[0]).not.toBe(after.scores[0]);
+
+    // Known ones adapt too; without rows, the bundle's own block is served again.
+    await adapted(url, { adgroup: 'task0', rows: (await rowsOf(0)).slice(0, 1) });
+    expect((await scoresOf(url)).live).toEqual([0, 1]);
+    expect(await adapted(url, { adgroup: 'task0', rows: [] })).toMatchObject({
+      body: { live: false },
+    });
+    expect((await scoresOf(url)).scores).toEqual(swapped.scores);
+
+    command.signal('SIGKILL');
+    await command.ended;
+    const again = await served();
+    expect((await scoresOf(again.url)).scores).toEqual(swapped.scores);
+    await refusesWrongRows(again.url, rows);
+    expect((await scoresOf(again.url)).scores).toEqual(swapped.scores);
+    again.command.signal('SIGTERM');
+    expect((await again.command.ended).exitCode).toBe(0);
+  });
+});
+
+async function refusesWrongRows(url: string, rows: readonly object[]): Promise<void> {
+  const [row] = rows;
+  const wrong = [
+    { adgroup: 'a', rows },
+    { adgroup: 'a', segment: 'nowhere', rows },
+    { adgroup: 'a', segment: 'segment0', rows: [{ ...row, label: 2 }] },
+    { adgroup: 'a', segment: 'segment0', rows: [{ ...row, features: { category0: 'x' } }] },
+    { adgroup: 'a', segment: 'segment0', rows: [{ ...row, impressions: 0 }] },
+    { adgroup: 'a', segment: 'segment0' },
+  ];
+  for (const body of wrong)
+    expect(await adapted(url, body)).toMatchObject({
+      ...{ status: 400, body: { reason: 'wrong-value' } },
+    });
+}

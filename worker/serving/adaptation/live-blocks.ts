@@ -1,0 +1,181 @@
+/** Blocks that adapted while a bundle is served, in place of the bundle's own. */
+
+import { float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
+import { blockBytes, writeBlock } from '../../../shared/bundle/block-codec.js';
+import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
+import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
+import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import { denseOf } from '../scoring-plan.js';
+import type { RankingRequest } from '../ranking-request.js';
+
+/** What is known of a live block beside its values. */
+export interface LiveNotes {
+  /** Places in the labels and in the calibrations of the manifest. */
+  readonly label: number;
+  readonly calibration: number;
+  /** 0 where the bundle serves unadapted blocks for so few rows. */
+  readonly supportRows: number;
+  readonly clicks: number;
+  readonly impressions: number;
+}
+
+interface LiveValues {
+  readonly variables: NamedTensors;
+  readonly level: number;
+}
+
+interface Scorer {
+  score(request: RankingRequest, logits: Float32Array): void;
+  release?(): void;
+}
+
+interface Entry {
+  readonly high: number;
+  /** In the live model, from 1 on. */
+  readonly block: number;
+  notes: LiveNotes;
+}
+
+/** Candidates of one request that have live blocks, by their places. */
+export type LiveCandidates = ReadonlyMap<number, LiveNotes>;
+
+const LIVE_BLOCKS_MAX = 65_536;
+const BLOCKS_PER_SHARD = 1_024;
+
+export class LiveBlocks {
+  readonly #model: RankingModel;
+  readonly #scorerOf: (model: RankingModel, contextFeatures: readonly string[]) => Scorer;
+  /** By the low word of the key's hash. */
+  readonly #entries = new Map<number, Entry[]>();
+  readonly #free: number[] = [];
+  readonly #scorers = new Map<string, Scorer>();
+  #live: RankingModel | null = null;
+  #blockCount = 1;
+
+  constructor(
+    model: RankingModel,
+    scorerOf: (model: RankingModel, contextFeatures: readonly string[]) => Scorer,
+  ) {
+    this.#model = model;
+    this.#scorerOf = scorerOf;
+  }
+
+  /** Whether there is room for another adgroup. */
+  get isFull(): boolean {
+    return this.#free.length === 0 && this.#blockCount >= LIVE_BLOCKS_MAX;
+  }
+
+  /** @param hash low and high word of the key's hash under seed 0. */
+  put(hash: readonly [number, number], values: LiveValues, notes: LiveNotes): void {
+    const entry = this.#entryOf(hash) ?? this.#freshEntry(hash, notes);
+    entry.notes = notes;
+    const live = this.#grown(entry.block + 1);
+    const { blocks, dense } = live;
+    writeBlock({ layout: blocks.layout, initial: dense }, values, blockBytes(blocks, entry.block));
+  }
+
+  remove(hash: readonly [number, number]): void {
+    const [low, high] = hash;
+    const entries = this.#entries.get(low) ?? [];
+    const left = entries.filter((entry) => entry.high !== high);
+    for (const { block } of entries)
+      if (!left.some((kept) => kept.block === block)) this.#free.push(block);
+    if (left.length > 0) this.#entries.set(low, left);
+    else this.#entries.delete(low);
+  }
+
+  /**
+   * Writes the scores of candidates that have live blocks over those of the bundle. Null if there are none.
+   *
+   * @param hashes `[candidateCount, 2]`, under seed 0.
+   */
+  score(
+    request: RankingRequest,
+    contextFeatures: readonly string[],
+    { hashes, scores }: { readonly hashes: Uint32Array; readonly scores: Float32Array },
+  ): LiveCandidates | null {
+    if (this.#entries.size === 0 || this.#live === null) return null;
+    const blocks = new Int32Array(request.candidateCount);
+    const found = new Map<number, LiveNotes>();
+    for (let candidate = 0; candidate < blocks.length; candidate += 1) {
+      const entry = this.#entryOf([
+        uint32At(hashes, 2 * candidate),
+        uint32At(hashes, 2 * candidate + 1),
+      ]);
+      if (entry === null) continue;
+      blocks[candidate] = entry.block;
+      found.set(candidate, entry.notes);
+    }
+    if (found.size === 0) return null;
+    const logits = new Float32Array(blocks.length);
+    this.#scorerFor(this.#live, contextFeatures).score({ ...request, blocks }, logits);
+    for (let candidate = 0; candidate < blocks.length; candidate += 1)
+      if (int32At(blocks, candidate) > 0) scores[candidate] = float32At(logits, candidate);
+    return found;
+  }
+
+  /** Frees the scorers; the next request makes others. */
+  release(): void {
+    for (const scorer of this.#scorers.values()) scorer.release?.();
+    this.#scorers.clear();
+  }
+
+  #entryOf([low, high]: readonly [number, number]): Entry | null {
+    return this.#entries.get(low)?.find((entry) => entry.high === high) ?? null;
+  }
+
+  #freshEntry([low, high]: readonly [number, number], notes: LiveNotes): Entry {
+    const block = this.#free.pop() ?? this.#blockCount++;
+    const entry = { high, block, notes };
+    this.#entries.set(low, [...(this.#entries.get(low) ?? []), entry]);
+    return entry;
+  }
+
+  #scorerFor(live: RankingModel, contextFeatures: readonly string[]): Scorer {
+    const key = JSON.stringify(contextFeatures);
+    let scorer = this.#scorers.get(key);
+    if (scorer === undefined) {
+      scorer = this.#scorerOf(live, contextFeatures);
+      this.#scorers.set(key, scorer);
+    }
+    return scorer;
+  }
+
+  /** A model with at least so many blocks; scorers of a smaller one are made anew. */
+  #grown(blockCount: number): RankingModel {
+    if (this.#live !== null && this.#live.blocks.blockCount >= blockCount) return this.#live;
+    const shardCount = Math.ceil(blockCount / BLOCKS_PER_SHARD);
+    const layout = blockLayoutOf(this.#model.spec, {
+      encoding: 'float32',
+      hasLevel: this.#model.shift !== null,
+    });
+    const kept = this.#live?.blocks.shards ?? [];
+    const shards = Array.from(
+      { length: shardCount },
+      (_, shard) => kept[shard] ?? new Uint8Array(BLOCKS_PER_SHARD * layout.strideByteCount),
+    );
+    const count = shardCount * BLOCKS_PER_SHARD;
+    const zeros = new Float64Array(count);
+    const blocks: PersonalBlocks = {
+      ...{ layout, shards, blockCount: count, blocksPerShard: BLOCKS_PER_SHARD, effects: null },
+      evidence: {
+        ...{ supportRowCounts: new Uint32Array(count), clicks: zeros, impressions: zeros },
+        byValue: null,
+      },
+      ...{ isOfValues: new Uint8Array(count), isAlone: new Uint8Array(count) },
+    };
+    const live = { ...this.#model, blocks };
+    if (this.#live === null) {
+      const variables = new Map(
+        layout.parts.map(({ name, shape }) => [
+          name,
+          { shape, values: denseOf(this.#model, name) },
+        ]),
+      );
+      writeBlock({ layout, initial: live.dense }, { variables, level: 0 }, blockBytes(blocks, 0));
+    }
+    this.#live = live;
+    this.release();
+    return live;
+  }
+}

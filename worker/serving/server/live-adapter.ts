@@ -1,0 +1,203 @@
+/** Adapts adgroups of served bundles from labelled rows, which every bundle encodes and adapts anew. */
+
+import { at } from '../../../shared/base/arrays.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { keyHashOf } from '../../../shared/bundle/key-hash.js';
+import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
+import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import {
+  adaptationCoverage,
+  adaptedValues,
+  type LabelledRows,
+} from '../adaptation/live-adaptation.js';
+import type { LiveNotes } from '../adaptation/live-blocks.js';
+import type { LiveRows, LiveRowsLog } from '../adaptation/live-rows-log.js';
+import { requestOfRows } from '../request-of-rows.js';
+import { KEY_SEPARATOR } from './ranking-body.js';
+import { RefusedRequest, refusedValue } from './refused-request.js';
+import type { ServedBundle } from './served-bundle.js';
+
+export class LiveAdapter {
+  readonly #log: LiveRowsLog;
+  /** Bundles that live rows are put into: the one in use, and one that is about to be. */
+  #bundles: readonly ServedBundle[] = [];
+
+  constructor(log: LiveRowsLog) {
+    this.#log = log;
+  }
+
+  /** Adapts all live rows to a bundle that is not served yet, some in each turn of the event loop. */
+  async prepare(bundle: ServedBundle): Promise<void> {
+    this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
+    const { model, manifest } = bundle.loaded;
+    if (!adaptationCoverage(model, manifest.method).isCovered) return;
+    for (const key of this.#log.keys()) {
+      const rows = this.#log.rowsOf(key);
+      try {
+        if (rows !== null) adaptIn(bundle, rows);
+      } catch (error) {
+        // Rows that this bundle cannot read stay for others; until then its own block is served.
+        if (!(error instanceof RefusedRequest)) throw error;
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /**
+   * Adapts an adgroup and serves its block. Without rows, the bundle's own block is served again.
+   *
+   * @throws RefusedRequest if the bundle cannot adapt, or not from these rows; QianmoError if they are not on disk.
+   */
+  async adapt(bundle: ServedBundle, rows: LiveRows): Promise<LiveNotes | null> {
+    demandCoverage(bundle);
+    if (rows.rows.length > 0 && (this.#log.isFull || bundle.live.isFull)) throw full();
+    // Refuses what cannot be read before it is stored.
+    const ready = rows.rows.length === 0 ? null : readied(bundle.loaded, rows);
+    await this.#log.put(rows);
+    // The arrays of one that was retired meanwhile may be gone.
+    this.#bundles = this.#bundles.filter(({ isRetired }) => !isRetired);
+    for (const other of this.#bundles)
+      if (ready === null) other.live.remove(hashOf(rows.key));
+      else if (other === bundle) bundle.live.put(hashOf(rows.key), ready.values, ready.notes);
+      else adaptIn(other, rows);
+    return ready?.notes ?? null;
+  }
+}
+
+type Ready = ReturnType<typeof readied>;
+
+function adaptIn(bundle: ServedBundle, rows: LiveRows): void {
+  const { model, manifest } = bundle.loaded;
+  if (!adaptationCoverage(model, manifest.method).isCovered) return;
+  const { values, notes }: Ready = readied(bundle.loaded, rows);
+  bundle.live.put(hashOf(rows.key), values, notes);
+}
+
+function readied(loaded: LoadedBundle, live: LiveRows) {
+  const { manifest, model } = loaded;
+  const labelIndex = labelIndexOf(loaded, live);
+  const rowCount = live.rows.length;
+  const { adaptation, served } = at(manifest.serving, labelIndex);
+  const isAdapted = at(served, placeOfSize(served, rowCount)).blocks === 'adapted';
+  const support = labelledRows(loaded, live, labelIndex);
+  const values = adaptedValues(model, manifest.method, isAdapted ? adaptation : null, support);
+  const sumOf = (counts: Float64Array): number => counts.reduce((sum, count) => sum + count, 0);
+  const ofLabel = manifest.calibrations.map((each) =>
+    each.of === 'known' && each.label === labelIndex ? each : null,
+  );
+  const notes: LiveNotes = {
+    label: labelIndex,
+    calibration: placeOfSize(ofLabel, rowCount),
+    supportRows: isAdapted ? rowCount : 0,
+    clicks: sumOf(support.clicks),
+    impressions: sumOf(support.impressions),
+  };
+  return { values, notes };
+}
+
+function labelIndexOf(
+  { manifest, index, labels }: LoadedBundle,
+  { key, segment }: LiveRows,
+): number {
+  if (segment !== null) {
+    const found = manifest.labels.findIndex((label) => label.segment === segment);
+    if (found >= 0) return found;
+  } else {
+    const block = blockOfKey(index, key);
+    if (block !== UNKNOWN_BLOCK) return at(labels, block);
+    if (manifest.labels.length === 1) return 0;
+  }
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'it is not known which label the rows have',
+    where: 'segment',
+    expected: `one of ${manifest.labels.map((label) => label.segment).join(', ')}`,
+    found: segment ?? 'no segment, and an adgroup that the bundle does not know',
+  });
+}
+
+function labelledRows(
+  loaded: LoadedBundle,
+  { key, rows }: LiveRows,
+  labelIndex: number,
+): LabelledRows {
+  const { manifest, encoder, model } = loaded;
+  const { taskColumns } = manifest;
+  const parts = taskColumns.length === 1 ? [key] : key.split(KEY_SEPARATOR);
+  const ofKey = Object.fromEntries(taskColumns.map((name, place) => [name, parts[place]]));
+  const label = at(manifest.labels, labelIndex);
+  const encoded = encoder.allocate(rows.length);
+  const impressions = Float64Array.from(rows, (row) => row.impressions);
+  const clicks = new Float64Array(rows.length);
+  for (const [place, row] of rows.entries()) {
+    const isClick = label.loss === 'binary';
+    if (isClick && (row.label < 0 || row.label > 1)) throw notAClick(place, row.label);
+    const value = isClick ? row.label : (row.label - label.mean) / label.deviation;
+    clicks[place] = value * row.impressions;
+    const raw = { ...ofKey, ...row.features };
+    try {
+      encoder.encodeInto(encoded, place, raw, raw);
+    } catch (error) {
+      if (!(error instanceof QianmoError)) throw error;
+      throw refusedValue(error, `rows.${place}`);
+    }
+  }
+  const blocks = new Int32Array(rows.length);
+  return {
+    rows: requestOfRows(model.spec, encoded, blocks),
+    loss: label.loss,
+    clicks,
+    impressions,
+  };
+}
+
+interface Size {
+  readonly supportRowCountMin: number;
+  readonly supportRowCountMax: number | null;
+}
+
+/** The place of the entry for adgroups of this size. */
+function placeOfSize(sizes: readonly (Size | null)[], rowCount: number): number {
+  const place = sizes.findIndex(
+    (size) =>
+      size !== null &&
+      rowCount >= size.supportRowCountMin &&
+      (size.supportRowCountMax === null || rowCount <= size.supportRowCountMax),
+  );
+  if (place < 0) throw new Error(`the bundle has no entry for ${rowCount} rows`);
+  return place;
+}
+
+function hashOf(key: string): readonly [number, number] {
+  const { low, high } = keyHashOf(Buffer.from(key), 0);
+  return [low, high];
+}
+
+function demandCoverage({ loaded: { model, manifest } }: ServedBundle): void {
+  const coverage = adaptationCoverage(model, manifest.method);
+  if (coverage.isCovered) return;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'adgroups of this bundle do not adapt in the server',
+    found: coverage.reason,
+    cure: 'export the run again with the new rows',
+  });
+}
+
+function full(): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'queue-full',
+    what: 'there is no room for the rows of another adgroup',
+    cure: 'remove some by an empty list of rows, or export the run again with them',
+  });
+}
+
+function notAClick(place: number, found: number): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'the label of a click is not one',
+    where: `rows.${place}.label`,
+    expected: 'from 0 to 1: clicks over impressions',
+    found: String(found),
+  });
+}
