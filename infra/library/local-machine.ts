@@ -4,12 +4,10 @@ import { accessSync, constants } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { rowAddon } from '#bootstrap/tables/row-addon.mjs';
 import { findRedisServer, startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { openOwnedFolder } from '#services/owned-folder.mjs';
 import type { Machine } from '../../coordinator/runs/call/run-context.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
-import { loadNativeRows } from '../../shared/tensors/native-rows.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import { listGpus } from '../../worker/compute/device/list-gpus.js';
 import {
@@ -27,7 +25,6 @@ export const localMachine: Machine = {
   startExecutor: (demand, context) => startedComputeProcess(demand, context),
 
   openCompute: async (context) => {
-    loadNativeRows(rowAddon.path());
     const { localCompute } = await import('./local-compute.js');
     return localCompute(context);
   },

@@ -1,5 +1,6 @@
 /** Starts a call of the library on this machine, in its environment. */
 
+import { rowAddon } from '#bootstrap/tables/row-addon.mjs';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import {
   startRun,
@@ -8,6 +9,7 @@ import {
   type Surroundings,
 } from '../../coordinator/runs/call/run-handle.js';
 import { systemClock } from '../../shared/base/clock.js';
+import { loadNativeRows } from '../../shared/tensors/native-rows.js';
 import { localMachine } from './local-machine.js';
 
 export function start<Result>(
@@ -17,7 +19,8 @@ export function start<Result>(
   return startRun(surroundingsOf(options), options, carryOut);
 }
 
-/** The only place of the library that reads the environment of the process. */
+/** The only place of the library that reads the environment of the process, and loads what this machine has compiled. */
 export function surroundingsOf({ environment = process.env }: CallOptions): Surroundings {
+  loadNativeRows(rowAddon.path());
   return { machine: localMachine, clock: systemClock, environment };
 }
