@@ -96,6 +96,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/adaptation',
     'worker/serving/server',
     'worker/serving/loading',
+    'worker/serving/server/forms',
     'worker/serving/server/endpoints',
     'worker/compute/engine',
     'worker/compute/engine/graph',

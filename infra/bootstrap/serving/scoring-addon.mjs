@@ -11,11 +11,15 @@ const HEADERS = [
   'build-model.h',
   'mapping.h',
   '../../../shared/tensors/native/processor.h',
+  'columns.h',
+  'scan.h',
 ];
 const SOURCES = [
   { name: 'kernel-portable.cc', processor: 'x86-64' },
   { name: 'build-model.cc', processor: 'x86-64' },
   { name: 'mapping.cc', processor: 'x86-64' },
+  { name: 'scan.cc', processor: 'x86-64' },
+  { name: 'columns.cc', processor: 'x86-64' },
   { name: 'addon.cc', processor: 'x86-64' },
   { name: 'kernel-avx2.cc', processor: 'haswell' },
   { name: 'kernel-avx512.cc', processor: 'skylake-avx512', flags: ['-mprefer-vector-width=512'] },

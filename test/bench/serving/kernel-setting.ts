@@ -47,14 +47,21 @@ export function specOf(
     ...{ kind: 'deepfm', embeddingWidth: 16, hiddenWidths, adgroupEmbedding: true },
     personal: PERSONAL[personal],
   });
-  const featuresOf = (names: readonly string[], rows: readonly number[]): EncodedFeature[] =>
+  return modelSpecOf(model, encodedFeaturesOf());
+}
+
+type CategoryFeature = Extract<EncodedFeature, { kind: 'category' }>;
+
+/** Those of the context, then those of the candidates. */
+export function encodedFeaturesOf(): CategoryFeature[] {
+  const featuresOf = (names: readonly string[], rows: readonly number[]): CategoryFeature[] =>
     names.map((name, index) => ({
       ...{ name, kind: 'category', rowCount: at(rows, index), encoding: { by: 'dictionary' } },
     }));
-  return modelSpecOf(model, [
+  return [
     ...featuresOf(CONTEXT_FEATURES, CONTEXT_ROWS),
     ...featuresOf(CANDIDATE_FEATURES, CANDIDATE_ROWS),
-  ]);
+  ];
 }
 
 /** The tables of every model here, made once. */

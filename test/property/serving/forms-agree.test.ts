@@ -1,21 +1,35 @@
-// Both forms of a request have one answer, and the order of the candidates in the request decides nothing.
+// All forms of a request have one answer, and the order of the candidates in the request decides nothing.
 // Seen to fail: bids of the columns left out, ties in the order of the request, an absent seed made of the
 // keys as they come, ties that are not shuffled.
 
 import { beforeAll, expect, test } from 'vitest';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { rankAnswer } from '../../../worker/serving/server/answers.js';
+import { JSON_TYPE, type ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
+import { BINARY_TYPE } from '../../../worker/serving/server/forms/binary-layout.js';
+import { rankedAnswer } from '../../../worker/serving/server/forms/received-ranking.js';
 import { parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
+import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
 import { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
+import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';
 import { plainScorer, twoBundles } from '../../fixtures/serving/served-export.js';
 
 const CASES = 300;
 const COLUMNS = ['category0', 'category1', 'bag0', 'number0'];
 
+const NO_SERVER = { parameters: {}, server: {} as ReceivedRequest['server'] };
+
 let bundle: ServedBundle;
+/** Everything by the addon but the scores, which differ in their last bits. */
+let nativeBundle: ServedBundle;
 beforeAll(async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
   const { objects, digests } = await twoBundles();
   bundle = await ServedBundle.read(objects, digests[0], plainScorer);
+  const { scorerOf } = plainScorer;
+  const choice = { ...chosenScorer(scoringAddon.path()), scorerOf };
+  nativeBundle = await ServedBundle.read(objects, digests[0], choice);
 });
 
 interface Candidate {
@@ -80,13 +94,49 @@ function inColumns({ common, candidates }: Drawn): object {
   };
 }
 
-test('both forms have one answer', () => {
+/** Texts and numbers as arrays where they are none but those; keys as texts or as hashes. */
+function inBinary({ common, candidates }: Drawn, random: RandomStream): Buffer {
+  const features = Object.keys(candidates[0]?.features ?? {}).map((name) => {
+    const values = candidates.map((each) => each.features[name]);
+    if (name === 'number0') return [name, { type: 'float64', values: values as number[] }] as const;
+    if (name === 'bag0' || random.below(3) === 0)
+      return [name, { type: 'inline', values }] as const;
+    const texts = values.map((value) => (value ?? '') as string);
+    return [name, { type: 'text', values: texts }] as const;
+  });
+  return binaryRequest(common, {
+    adgroups: candidates.map(({ adgroup }) => adgroup),
+    areHashed: random.below(2) === 0,
+    bids: candidates.map(({ bid }) => bid),
+    pacings: candidates.map(({ pacing }) => pacing),
+    features,
+  });
+}
+
+/** What a client gets for a body and reads of it. */
+function receivedOf(by: ServedBundle, body: Buffer, mediaType: string, accept: string): unknown {
+  const request = { bundle: by, body, mediaType, headers: { accept } };
+  const { content, mediaType: type } = rankedAnswer({ ...request, ...NO_SERVER });
+  return type === BINARY_TYPE
+    ? binaryAnswer(content as Uint8Array)
+    : (JSON.parse(content.toString()) as unknown);
+}
+
+test('all forms have one answer, by the addon and without it', () => {
   for (let seed = 0; seed < CASES; seed += 1) {
     const request = drawn(seed);
     const { common, candidates } = request;
-    expect(answerOf(inColumns(request)), `seed ${seed}`).toEqual(
-      answerOf({ ...common, candidates }),
-    );
+    const expected = JSON.parse(JSON.stringify(answerOf({ ...common, candidates }))) as unknown;
+    expect(answerOf(inColumns(request)), `seed ${seed}`).toEqual(expected);
+    const random = randomStream(seed, 'forms');
+    const types = [JSON_TYPE, BINARY_TYPE];
+    const columns = Buffer.from(JSON.stringify(inColumns(request)));
+    for (const by of [bundle, nativeBundle]) {
+      const accept = types[random.below(2)]!;
+      expect(receivedOf(by, columns, JSON_TYPE, accept), `columns ${seed}`).toEqual(expected);
+      const binary = inBinary(request, random);
+      expect(receivedOf(by, binary, BINARY_TYPE, accept), `binary ${seed}`).toEqual(expected);
+    }
   }
 });
 

@@ -208,7 +208,7 @@ test('columns are encoded as rows are', () => {
       {
         ...{ context, candidateCount: count, features: new Map(features) },
         ...{ adgroups: columnOfTexts(keys), keyTexts: () => keys, bids: null, pacings: null },
-        ...{ squash: 1, reserve: 0, seed: null, fields: null, slots: null },
+        ...{ squash: 1, reserve: 0, seed: null, fields: null, bundle: null, slots: null },
       },
       contextFeatures,
     );

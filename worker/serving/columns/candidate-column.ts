@@ -29,11 +29,17 @@ export interface HashesColumn {
   readonly words: Uint32Array;
 }
 
-export type CandidateColumn = ValuesColumn | TextsColumn | NumbersColumn | HashesColumn;
+/** Ids of a dictionary's values in place of the values. */
+interface IdsColumn {
+  readonly form: 'ids';
+  readonly ids: Int32Array;
+}
+
+export type CandidateColumn = ValuesColumn | TextsColumn | NumbersColumn | HashesColumn | IdsColumn;
 
 export const NULL_START = 0xffffffff;
 
-/** The value of each candidate as JSON holds it; null if there are hashes in place of texts. */
+/** The value of each candidate as JSON holds it; null if something stands in their place. */
 export function valuesOf(column: CandidateColumn): readonly unknown[] | null {
   switch (column.form) {
     case 'values':
@@ -43,6 +49,7 @@ export function valuesOf(column: CandidateColumn): readonly unknown[] | null {
     case 'numbers':
       return Array.from(column.numbers, (value) => (Number.isNaN(value) ? null : value));
     case 'hashes':
+    case 'ids':
       return null;
   }
 }

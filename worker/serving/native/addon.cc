@@ -1,9 +1,10 @@
 // The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, and
-// mapped files (mapping.h).
+// mapped files (mapping.h) and columns of requests (columns.h).
 #include <node_api.h>
 #include <string.h>
 #include "../../../shared/tensors/native/processor.h"
 #include "build-model.h"
+#include "columns.h"
 #include "mapping.h"
 
 namespace {
@@ -152,6 +153,7 @@ napi_value init(napi_env env, napi_value exports) {
     napi_set_named_property(env, exports, each.name, function);
   }
   defineMapping(env, exports);
+  defineColumns(env, exports);
   return exports;
 }
 

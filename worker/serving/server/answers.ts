@@ -14,7 +14,7 @@ import { firstRepeated } from './same-adgroups.js';
 import type { ServedBundle } from './served-bundle.js';
 
 /** Candidates that are ranked. Its arrays are those of the next request, too. */
-interface Ranking {
+export interface Ranking {
   readonly estimates: Estimates;
   /** Places of candidates in the request, the most valuable first; those below the reserve are left out. */
   readonly order: Int32Array;
@@ -24,7 +24,7 @@ interface Ranking {
 }
 
 /** @throws RefusedRequest if an adgroup comes twice, which would show it twice. */
-function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
+export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const estimates = bundle.estimates(body);
   demandDifferent(estimates, body);
   const { candidateCount } = body;
@@ -149,10 +149,6 @@ interface RankAnswer extends ScoreAnswer {
   readonly seed: number | null;
 }
 
-export function scoreAnswer(bundle: ServedBundle, body: RankingBody): ScoreAnswer {
-  return listsOf(bundle, bundle.estimates(body));
-}
-
 export function rankAnswer(bundle: ServedBundle, body: RankingBody): RankAnswer {
   const { order, values, seed, estimates } = rankingOf(bundle, body);
   return {
@@ -208,7 +204,7 @@ export function selected(answer: object, fields: RankingBody['fields']): object 
   );
 }
 
-function noSuchField(field: AnswerField): RefusedRequest {
+export function noSuchField(field: AnswerField): RefusedRequest {
   return new RefusedRequest({
     reason: 'wrong-value',
     what: `the answer of this path has no "${field}"`,

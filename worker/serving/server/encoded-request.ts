@@ -3,7 +3,7 @@
  * columns of candidates where they lie, straight into the arrays that a scorer reads.
  */
 
-import { at } from '../../../shared/base/arrays.js';
+import { at, int32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
@@ -145,8 +145,12 @@ export class RequestEncoder {
       lookup(column, count, places);
       return;
     }
+    if (lookup !== undefined && column.form === 'ids' && isOfIds(places)) {
+      copyIds(encoder, column.ids, places);
+      return;
+    }
     const values = valuesOf(column);
-    if (values === null) throw needsTexts(encoder);
+    if (values === null) throw needsValues(encoder);
     const { target, first, stride } = places;
     let candidate = 0;
     try {
@@ -208,11 +212,30 @@ function refusedAt(where: string, error: unknown): unknown {
   return error instanceof QianmoError ? refusedValue(error, where) : error;
 }
 
-function needsTexts({ name }: FeatureEncoder): RefusedRequest {
+function copyIds(
+  { name, dictionary }: FeatureEncoder,
+  ids: Int32Array,
+  { target, first, stride }: Places,
+): void {
+  const valueCount = dictionary === null ? 0 : dictionary.offsets.length - 1;
+  for (let candidate = 0; candidate < ids.length; candidate += 1) {
+    const id = int32At(ids, candidate);
+    if (id < 0 || id >= valueCount)
+      throw new RefusedRequest({
+        reason: 'wrong-value',
+        what: `the dictionary of the feature "${name}" has no such id`,
+        where: `candidate ${candidate}`,
+        expected: `0 for an unknown value, or less than ${valueCount}`,
+        found: String(id),
+      });
+    target[first + candidate * stride] = id;
+  }
+}
+
+function needsValues({ name }: FeatureEncoder): RefusedRequest {
   return new RefusedRequest({
     reason: 'wrong-value',
-    what: `the feature "${name}" reads the key of the adgroup, of which the request has a hash`,
-    where: 'columns.adgroup',
-    cure: 'send the keys as texts, or the column of the feature beside the hashes',
+    what: `the feature "${name}" reads a value, of which the request has a hash or an id`,
+    cure: 'send the values, as texts or as numbers',
   });
 }

@@ -8,9 +8,15 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { BundleKeeper } from './bundle-keeper.js';
 import type { ServedBundle } from './served-bundle.js';
 
+/** The bundle that is served, and what is known of others. */
+export type KeptBundle = Pick<
+  BundleKeeper,
+  'name' | 'current' | 'refused' | 'swapCount' | 'arrays'
+>;
+
 /** What an answer may say of the server itself. */
 export interface ServerView {
-  readonly keeper: BundleKeeper;
+  readonly keeper: KeptBundle;
   /** Whether the server is stopping. */
   readonly isDraining: boolean;
   /** Counts of requests by what became of them. */

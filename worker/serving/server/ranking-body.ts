@@ -7,6 +7,7 @@
 
 import { z } from 'zod';
 import { SLOTS_MAX } from '../../../shared/exploration/decision-record.js';
+import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
 import {
   columnOfTexts,
@@ -20,10 +21,11 @@ import { CANDIDATES_MAX, COLUMNS_MAX, LIST_LENGTH_MAX, TEXT_LENGTH_MAX } from '.
 
 /** Joins the columns of an adgroup's key. */
 export const KEY_SEPARATOR = '\u001f';
-const BID_MAX = 1e12;
+/** Of bids, pacings and the reserve. */
+export const BID_MAX = 1e12;
 
 /** Lists that an answer may have, in their order there; `/v1/score` has no `order` and no `values`. */
-const ANSWER_FIELDS = [
+export const ANSWER_FIELDS = [
   'order',
   'values',
   'scores',
@@ -52,6 +54,8 @@ export interface RankingBody {
   readonly squash: number;
   readonly reserve: number;
   readonly seed: number | null;
+  /** The digest of the bundle that must answer; null lets any. */
+  readonly bundle: string | null;
   /** The lists that are asked for; null asks for all. */
   readonly fields: readonly AnswerField[] | null;
   /** Places that are shown, which exploration decides on; null where the request does not say. */
@@ -91,10 +95,13 @@ function columnsOf<Column>(
 
 /** The columns of a row by name. */
 export const valuesByColumn = columnsOf<unknown>(isValue, VALUE);
-const listsSchema = columnsOf<readonly unknown[]>(
-  (list) => Array.isArray(list) && list.length <= CANDIDATES_MAX && list.every(isValue),
-  `${VALUE}, for each candidate`,
-);
+
+/** Whether a value is a column of candidates. */
+export function isList(list: unknown): list is readonly unknown[] {
+  return Array.isArray(list) && list.length <= CANDIDATES_MAX && list.every(isValue);
+}
+
+const listsSchema = columnsOf<readonly unknown[]>(isList, `${VALUE}, for each candidate`);
 
 const keyPart = z.union([
   z.string().max(TEXT_LENGTH_MAX),
@@ -118,7 +125,8 @@ export const adgroupKeySchema = z.union(
 const bid = z.number().nonnegative().max(BID_MAX);
 const pacing = z.number().nonnegative().max(BID_MAX);
 
-const common = {
+/** Fields that every form has. */
+export const commonFields = {
   context: valuesByColumn.default({}),
   /** Exponent of the probability in the value of a candidate. */
   squash: z.number().nonnegative().max(10).default(1),
@@ -128,10 +136,11 @@ const common = {
   seed: z.int().min(0).max(0xffffffff).optional(),
   fields: z.array(z.enum(ANSWER_FIELDS)).max(ANSWER_FIELDS.length).optional(),
   slots: z.int().min(1).max(SLOTS_MAX).optional(),
+  bundle: BundleDigestSchema.optional(),
 };
 
 const ObjectsSchema = z.strictObject({
-  ...common,
+  ...commonFields,
   candidates: z
     .array(
       z.strictObject({
@@ -145,7 +154,7 @@ const ObjectsSchema = z.strictObject({
 });
 
 const ColumnsSchema = z.strictObject({
-  ...common,
+  ...commonFields,
   columns: z.strictObject({
     adgroup: z.array(adgroupKeySchema).max(CANDIDATES_MAX),
     features: listsSchema.default({}),
@@ -166,11 +175,14 @@ interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve
   readonly seed?: number | undefined;
   readonly fields?: readonly AnswerField[] | undefined;
   readonly slots?: number | undefined;
+  readonly bundle?: string | undefined;
 }
 
-function commonOf({ context, squash, reserve, seed, fields, slots }: CommonFields) {
-  const given = { seed: seed ?? null, fields: fields ?? null, slots: slots ?? null };
-  return { context, squash, reserve, ...given };
+/** Those fields as a body has them. */
+export function commonOf(fields: CommonFields): Pick<RankingBody, keyof CommonFields> {
+  const { context, squash, reserve } = fields;
+  const { seed = null, bundle = null, slots = null } = fields;
+  return { context, squash, reserve, seed, bundle, slots, fields: fields.fields ?? null };
 }
 
 function ofKeys(
@@ -220,7 +232,10 @@ function ofColumns(content: unknown): RankingBody {
   };
 }
 
-/** @param lengths of columns by name; undefined for one that is not there. */
+/**
+ * @param lengths of columns by name; undefined for one that is not there.
+ * @throws RefusedRequest if one has another length.
+ */
 function demandSameLengths(
   candidateCount: number,
   lengths: readonly (readonly [name: string, length: number | undefined])[],

@@ -14,8 +14,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
-import type { BundleKeeper } from './bundle-keeper.js';
-import type { Answer, Endpoint, ReceivedRequest, ServerView } from './endpoint.js';
+import type { Answer, Endpoint, KeptBundle, ReceivedRequest, ServerView } from './endpoint.js';
 import { BodyReceiver } from './received-body.js';
 import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
 import { deadlineOf, demandMediaType, demandToken } from './request-checks.js';
@@ -43,7 +42,7 @@ export interface ServerSettings {
 }
 
 interface ServerParts {
-  readonly keeper: BundleKeeper;
+  readonly keeper: KeptBundle;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   readonly endpoints: readonly Endpoint[];

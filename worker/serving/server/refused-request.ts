@@ -13,6 +13,7 @@ const STATUS_BY_REASON = {
   'no-such-path': 404,
   'wrong-method': 405,
   'too-slow': 408,
+  'other-bundle': 409,
   'too-large': 413,
   'wrong-content-type': 415,
   'queue-full': 429,

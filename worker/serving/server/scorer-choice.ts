@@ -2,6 +2,7 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { nativeLookups, type ColumnsAddon } from '../columns/native-columns.js';
 import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
 import { kernelCoverage, KernelScorer, loadScoringAddon } from '../kernel-scorer.js';
 import type { RankingRequest } from '../ranking-request.js';
@@ -22,6 +23,8 @@ export interface ScorerChoice {
   /** @param contextFeatures the features that a request has once. */
   scorerOf(model: RankingModel, contextFeatures: readonly string[]): Scorer;
   readonly lookups: TextLookups;
+  /** What takes bodies apart and writes numbers; null where the addon is not compiled. */
+  readonly columns: Pick<ColumnsAddon, 'scanColumns' | 'writeNumbers'> | null;
 }
 
 /** @param addonPath where `qianmo setup` puts the compiled kernel. */
@@ -36,13 +39,15 @@ export function chosenScorer(addonPath: string): ScorerChoice {
       reason: `${error.report.what}: run \`qianmo setup\` to compile it`,
       scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
       lookups: plainLookups,
+      columns: null,
     };
   }
   return {
     name: `kernel ${addon.kernels()[0] ?? 'portable'}`,
     reason: null,
     scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
-    lookups: plainLookups,
+    lookups: nativeLookups(addon),
+    columns: addon,
   };
 }
 

@@ -140,6 +140,7 @@ export class ServedBundle {
    * @throws RefusedRequest if the request does not fit the bundle.
    */
   estimates(body: RankingBody): Estimates {
+    if (body.bundle !== null && body.bundle !== this.digest) throw otherBundle(this.digest);
     const { adgroups } = body;
     const estimates = this.#estimator.begin(body.candidateCount);
     const { blocks, hashes } = estimates;
@@ -197,6 +198,16 @@ function demandEachColumnOnce(
     what: `the context has a column that the candidates have: "${twice}"`,
     where: `context.${twice}`,
     cure: 'give each column once: to the context or to the candidates',
+  });
+}
+
+function otherBundle(digest: string): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'other-bundle',
+    what: 'another bundle is served than the request names',
+    where: 'bundle',
+    found: digest,
+    cure: 'read the dictionaries of the bundle that is served, or send texts and name no bundle',
   });
 }
 

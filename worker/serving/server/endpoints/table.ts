@@ -2,6 +2,7 @@
 
 import type { Endpoint } from '../endpoint.js';
 import { bundleEndpoint } from './bundle.js';
+import { dictionaryEndpoint } from './dictionary.js';
 import { liveEndpoint, readyEndpoint } from './health.js';
 import { rankEndpoint } from './rank.js';
 import { scoreEndpoint } from './score.js';
@@ -10,6 +11,7 @@ export const rankingEndpoints: readonly Endpoint[] = [
   rankEndpoint,
   scoreEndpoint,
   bundleEndpoint,
+  dictionaryEndpoint,
   liveEndpoint,
   readyEndpoint,
 ];

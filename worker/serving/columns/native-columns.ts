@@ -1,0 +1,68 @@
+/** Columns of requests by the addon (`native/columns.cc`): texts looked up, bodies taken apart, numbers written. */
+
+import type { TextLookups } from './text-lookup.js';
+
+/** As the addon exports them. Arrays are read where they lie, during the call alone. */
+export interface ColumnsAddon {
+  lookUpValues(
+    bytes: Uint8Array,
+    spans: Uint32Array,
+    dictionaryBytes: Uint8Array,
+    dictionaryOffsets: Uint32Array,
+    dictionarySlots: Int32Array,
+    count: number,
+    target: Int32Array,
+    first: number,
+    stride: number,
+  ): void;
+  lookUpKeys(
+    bytes: Uint8Array,
+    spans: Uint32Array,
+    indexHashes: Uint32Array,
+    indexBlocks: Int32Array,
+    keyBytes: Uint8Array,
+    keyOffsets: Uint32Array,
+    seed: number,
+    blocks: Int32Array,
+    hashes: Uint32Array,
+  ): void;
+  lookUpHashes(
+    words: Uint32Array,
+    indexHashes: Uint32Array,
+    indexBlocks: Int32Array,
+    blocks: Int32Array,
+  ): void;
+  /** Members of a body in columns, eight words each (`native/scan.h`); -1 for any other body. */
+  scanColumns(
+    body: Uint8Array,
+    members: Int32Array,
+    spans: Uint32Array,
+    numbers: Float64Array,
+  ): number;
+  /** Writes numbers as JSON has them, with commas between them, and returns where they end. */
+  writeNumbers(
+    values: Float64Array | Float32Array | Int32Array,
+    out: Uint8Array,
+    at: number,
+  ): number;
+}
+
+export function nativeLookups(addon: ColumnsAddon): TextLookups {
+  return {
+    ofKeys: ({ hashes: indexHashes, blocks: indexBlocks, keyBytes, keyOffsets, seed }) => ({
+      ofTexts: ({ bytes, spans }, blocks, hashes) =>
+        addon.lookUpKeys(
+          ...([bytes, spans, indexHashes, indexBlocks, keyBytes, keyOffsets, seed] as const),
+          ...([blocks, hashes] as const),
+        ),
+      ofHashes: ({ words }, blocks) => addon.lookUpHashes(words, indexHashes, indexBlocks, blocks),
+    }),
+    ofValues:
+      (dictionary) =>
+      ({ bytes, spans }, count, { target, first, stride }) =>
+        addon.lookUpValues(
+          ...([bytes, spans, dictionary.bytes, dictionary.offsets, dictionary.slots] as const),
+          ...([count, target, first, stride] as const),
+        ),
+  };
+}

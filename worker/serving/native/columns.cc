@@ -1,0 +1,322 @@
+// See columns.h.
+#include "columns.h"
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <charconv>
+#include <stdexcept>
+#include "scan.h"
+
+namespace {
+
+const int32_t UNKNOWN = 0;
+const int NUMBER_BYTES_MAX = 32;
+
+void demand(bool holds, const char* otherwise) {
+  if (!holds) throw std::runtime_error(otherwise);
+}
+
+template <typename Element>
+struct View {
+  Element* data;
+  size_t count;
+};
+
+class Arguments {
+ public:
+  Arguments(napi_env env, napi_callback_info info) : env_(env) {
+    size_t count = MAX;
+    demand(napi_get_cb_info(env, info, &count, values_, nullptr, nullptr) == napi_ok, "no arguments");
+  }
+  template <typename Element>
+  View<Element> array(int index, napi_typedarray_type type) const {
+    napi_typedarray_type found;
+    View<Element> view{};
+    void* data = nullptr;
+    const napi_status status =
+        napi_get_typedarray_info(env_, values_[index], &found, &view.count, &data, nullptr, nullptr);
+    demand(status == napi_ok && found == type, "an array is of another type");
+    view.data = static_cast<Element*>(data);
+    return view;
+  }
+  View<uint8_t> bytes(int index) const { return array<uint8_t>(index, napi_uint8_array); }
+  View<uint32_t> unsignedWords(int index) const { return array<uint32_t>(index, napi_uint32_array); }
+  View<int32_t> words(int index) const { return array<int32_t>(index, napi_int32_array); }
+  View<double> doubles(int index) const { return array<double>(index, napi_float64_array); }
+  uint32_t number(int index) const {
+    uint32_t number = 0;
+    demand(napi_get_value_uint32(env_, values_[index], &number) == napi_ok, "this is not a number");
+    return number;
+  }
+  napi_value value(int index) const { return values_[index]; }
+
+ private:
+  static const size_t MAX = 10;
+  napi_env env_;
+  napi_value values_[MAX];
+};
+
+struct Text {
+  const uint8_t* data;
+  size_t length;
+};
+
+struct Texts {
+  View<uint8_t> bytes;
+  View<uint32_t> spans;
+
+  Text at(size_t index) const {
+    const uint32_t start = spans.data[2 * index], end = spans.data[2 * index + 1];
+    if (start == NULL_START) return {bytes.data, 0};
+    demand(start <= end && end <= bytes.count, "a text lies outside its bytes");
+    return {bytes.data + start, end - start};
+  }
+};
+
+// Texts one after the other by their numbers.
+struct Stored {
+  View<uint8_t> bytes;
+  View<uint32_t> offsets;
+
+  bool has(int32_t number, Text text) const {
+    if (number < 0 || size_t(number) + 1 >= offsets.count) return false;
+    const uint32_t start = offsets.data[number], end = offsets.data[number + 1];
+    if (end - start != text.length || end > bytes.count) return false;
+    return memcmp(bytes.data + start, text.data, text.length) == 0;
+  }
+};
+
+size_t firstSlot(uint32_t mixed, size_t slotCount) {
+  int shift = 32;
+  for (size_t count = slotCount; count > 1; count >>= 1) --shift;
+  return shift == 32 ? 0 : (mixed * 0x9e3779b1u) >> shift;
+}
+
+// Candidates that are looked up together: while one waits for memory, so do the others.
+const size_t BATCH = 64;
+
+// As `packed-dictionary.ts` says.
+struct Dictionary {
+  Stored texts;
+  View<int32_t> slots;
+
+  void lookUp(const Texts& asked, size_t begin, size_t end, int32_t* target, size_t stride) const {
+    size_t slot[BATCH];
+    const size_t mask = slots.count - 1;
+    for (size_t index = begin; index < end; ++index) {
+      const Text text = asked.at(index);
+      uint32_t hash = 0x811c9dc5u;
+      for (size_t at = 0; at < text.length; ++at) hash = (hash ^ text.data[at]) * 0x01000193u;
+      slot[index - begin] = firstSlot(hash, slots.count);
+      __builtin_prefetch(slots.data + slot[index - begin]);
+    }
+    for (size_t index = begin; index < end; ++index) {
+      const int32_t id = slots.data[slot[index - begin]];
+      if (id > 0 && size_t(id) < texts.offsets.count) __builtin_prefetch(texts.offsets.data + id);
+    }
+    for (size_t index = begin; index < end; ++index) {
+      const int32_t id = slots.data[slot[index - begin]];
+      if (id > 0 && size_t(id) < texts.offsets.count) __builtin_prefetch(texts.bytes.data + texts.offsets.data[id]);
+    }
+    for (size_t index = begin; index < end; ++index) {
+      const Text text = asked.at(index);
+      int32_t found = UNKNOWN;
+      size_t at = slot[index - begin];
+      for (size_t probed = 0; text.length > 0 && probed < slots.count; ++probed, at = (at + 1) & mask) {
+        const int32_t id = slots.data[at];
+        if (id == UNKNOWN) break;
+        if (!texts.has(id, text)) continue;
+        found = id;
+        break;
+      }
+      target[index * stride] = found;
+    }
+  }
+};
+
+uint64_t keyHash(Text text, uint32_t seed) {
+  uint64_t hash = 0xcbf29ce484222325ull ^ seed;
+  for (size_t at = 0; at < text.length; ++at) hash = (hash ^ text.data[at]) * 0x100000001b3ull;
+  return hash;
+}
+
+// As `key-index.ts` says.
+struct KeyIndex {
+  View<uint32_t> hashes;
+  View<int32_t> blocks;
+
+  size_t slotOf(uint64_t hash) const { return firstSlot(uint32_t(hash) ^ uint32_t(hash >> 32), blocks.count); }
+
+  void fetch(uint64_t hash) const {
+    const size_t slot = slotOf(hash);
+    __builtin_prefetch(blocks.data + slot);
+    __builtin_prefetch(hashes.data + 2 * slot);
+  }
+
+  int32_t blockOf(uint64_t hash) const {
+    size_t slot = slotOf(hash);
+    for (size_t probed = 0; probed < blocks.count; ++probed) {
+      const int32_t block = blocks.data[slot];
+      const bool isAt =
+          hashes.data[2 * slot] == uint32_t(hash) && hashes.data[2 * slot + 1] == uint32_t(hash >> 32);
+      if (block == UNKNOWN || isAt) return block;
+      slot = (slot + 1) & (blocks.count - 1);
+    }
+    return UNKNOWN;
+  }
+};
+
+KeyIndex keyIndexAt(const Arguments& arguments, int first) {
+  const KeyIndex index{arguments.unsignedWords(first), arguments.words(first + 1)};
+  demand(index.hashes.count == 2 * index.blocks.count, "the index has other hashes than blocks");
+  demand((index.blocks.count & (index.blocks.count - 1)) == 0, "an index has a power of two of slots");
+  return index;
+}
+
+// lookUpValues(bytes, spans, dictionary's bytes, offsets, slots, count, target, first, stride)
+void lookUpValues(const Arguments& arguments) {
+  const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
+  const Dictionary dictionary{{arguments.bytes(2), arguments.unsignedWords(3)}, arguments.words(4)};
+  const size_t count = arguments.number(5), first = arguments.number(7), stride = arguments.number(8);
+  const View<int32_t> target = arguments.words(6);
+  demand(asked.spans.count >= 2 * count, "there are fewer texts");
+  demand(count == 0 || first + (count - 1) * stride < target.count, "the target is too short");
+  demand((dictionary.slots.count & (dictionary.slots.count - 1)) == 0, "an index has a power of two of slots");
+  for (size_t begin = 0; begin < count; begin += BATCH)
+    dictionary.lookUp(asked, begin, begin + BATCH < count ? begin + BATCH : count, target.data + first, stride);
+}
+
+// lookUpKeys(bytes, spans, index's hashes, blocks, key bytes, key offsets, seed, blocks, hashes)
+void lookUpKeys(const Arguments& arguments) {
+  const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
+  const KeyIndex index = keyIndexAt(arguments, 2);
+  const Stored keys{arguments.bytes(4), arguments.unsignedWords(5)};
+  const uint32_t seed = arguments.number(6);
+  const View<int32_t> blocks = arguments.words(7);
+  const View<uint32_t> hashes = arguments.unsignedWords(8);
+  demand(asked.spans.count >= 2 * blocks.count && hashes.count >= 2 * blocks.count, "there are fewer texts");
+  for (size_t candidate = 0; candidate < blocks.count; ++candidate) {
+    const uint64_t hash = keyHash(asked.at(candidate), 0);
+    hashes.data[2 * candidate] = uint32_t(hash);
+    hashes.data[2 * candidate + 1] = uint32_t(hash >> 32);
+    if (seed == 0) index.fetch(hash);
+  }
+  for (size_t candidate = 0; candidate < blocks.count; ++candidate) {
+    uint64_t hash = hashes.data[2 * candidate] | uint64_t(hashes.data[2 * candidate + 1]) << 32;
+    if (seed != 0) hash = keyHash(asked.at(candidate), seed);
+    const int32_t block = index.blockOf(hash);
+    blocks.data[candidate] = block;
+    if (block > 0 && size_t(block) < keys.offsets.count) __builtin_prefetch(keys.offsets.data + block);
+  }
+  for (size_t candidate = 0; candidate < blocks.count; ++candidate)
+    if (!keys.has(blocks.data[candidate], asked.at(candidate))) blocks.data[candidate] = UNKNOWN;
+}
+
+// lookUpHashes(words, index's hashes, blocks, blocks)
+void lookUpHashes(const Arguments& arguments) {
+  const View<uint32_t> words = arguments.unsignedWords(0);
+  const KeyIndex index = keyIndexAt(arguments, 1);
+  const View<int32_t> blocks = arguments.words(3);
+  demand(words.count >= 2 * blocks.count, "there are fewer hashes");
+  const auto hashAt = [&](size_t at) { return words.data[2 * at] | uint64_t(words.data[2 * at + 1]) << 32; };
+  for (size_t candidate = 0; candidate < blocks.count; ++candidate) index.fetch(hashAt(candidate));
+  for (size_t candidate = 0; candidate < blocks.count; ++candidate)
+    blocks.data[candidate] = index.blockOf(hashAt(candidate));
+}
+
+// scanColumns(body, members, spans, numbers): the number of members, -1 for any other body.
+napi_value scan(napi_env env, const Arguments& arguments) {
+  const View<uint8_t> body = arguments.bytes(0);
+  const View<int32_t> members = arguments.words(1);
+  const View<uint32_t> spans = arguments.unsignedWords(2);
+  const View<double> numbers = arguments.doubles(3);
+  Scanned scanned{};
+  scanned.members = reinterpret_cast<ScannedMember*>(members.data);
+  scanned.memberCountMax = members.count * sizeof(int32_t) / sizeof(ScannedMember);
+  scanned.spans = spans.data;
+  scanned.spanCountMax = spans.count;
+  scanned.numbers = numbers.data;
+  scanned.numberCountMax = numbers.count;
+  const bool isScanned = body.count < INT32_MAX && scanColumns(body.data, body.count, &scanned);
+  napi_value count;
+  napi_create_int32(env, isScanned ? int32_t(scanned.memberCount) : -1, &count);
+  return count;
+}
+
+char* writeNumber(char* at, double value) {
+  // JSON has no other numbers, and the difference of 0 and -0 means nothing here.
+  if (!isfinite(value)) return static_cast<char*>(memcpy(at, "null", 4)) + 4;
+  if (value == 0) return *at = '0', at + 1;
+#ifdef __cpp_lib_to_chars
+  return std::to_chars(at, at + NUMBER_BYTES_MAX, value).ptr;
+#else
+  return at + snprintf(at, NUMBER_BYTES_MAX, "%.17g", value);
+#endif
+}
+
+// writeNumbers(values, out, at): where the list ends in `out`; its numbers are parted by commas.
+napi_value writeNumbers(napi_env env, const Arguments& arguments) {
+  napi_typedarray_type type;
+  size_t count = 0;
+  void* data = nullptr;
+  const napi_status status =
+      napi_get_typedarray_info(env, arguments.value(0), &type, &count, &data, nullptr, nullptr);
+  demand(status == napi_ok, "this is not a list of numbers");
+  const View<uint8_t> out = arguments.bytes(1);
+  const size_t first = arguments.number(2);
+  demand(first <= out.count && (out.count - first) / (NUMBER_BYTES_MAX + 1) >= count, "there is too little room");
+  char* at = reinterpret_cast<char*>(out.data) + first;
+  for (size_t index = 0; index < count; ++index) {
+    if (index > 0) *at++ = ',';
+    if (type == napi_float64_array) at = writeNumber(at, static_cast<double*>(data)[index]);
+    else if (type == napi_float32_array) at = writeNumber(at, static_cast<float*>(data)[index]);
+    else if (type == napi_int32_array)
+      at = std::to_chars(at, at + NUMBER_BYTES_MAX, static_cast<int32_t*>(data)[index]).ptr;
+    else throw std::runtime_error("numbers of this type are not written");
+  }
+  napi_value end;
+  napi_create_uint32(env, uint32_t(at - reinterpret_cast<char*>(out.data)), &end);
+  return end;
+}
+
+template <typename Function>
+napi_value guarded(napi_env env, napi_callback_info info, Function function) {
+  try {
+    return function(Arguments(env, info));
+  } catch (const std::exception& error) {
+    napi_throw_error(env, nullptr, error.what());
+    return nullptr;
+  }
+}
+
+template <void (*function)(const Arguments&)>
+napi_value without(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [](const Arguments& arguments) {
+    function(arguments);
+    return static_cast<napi_value>(nullptr);
+  });
+}
+
+template <napi_value (*function)(napi_env, const Arguments&)>
+napi_value with(napi_env env, napi_callback_info info) {
+  return guarded(env, info, [env](const Arguments& arguments) { return function(env, arguments); });
+}
+
+}  // namespace
+
+void defineColumns(napi_env env, napi_value exports) {
+  const struct {
+    const char* name;
+    napi_callback function;
+  } functions[] = {
+      {"lookUpValues", without<lookUpValues>}, {"lookUpKeys", without<lookUpKeys>},
+      {"lookUpHashes", without<lookUpHashes>}, {"scanColumns", with<scan>},
+      {"writeNumbers", with<writeNumbers>},
+  };
+  for (const auto& each : functions) {
+    napi_value function;
+    napi_create_function(env, each.name, NAPI_AUTO_LENGTH, each.function, nullptr, &function);
+    napi_set_named_property(env, exports, each.name, function);
+  }
+}

@@ -1,0 +1,97 @@
+/** Answers as JSON and in binary (`binary-layout.ts`), written straight to bytes. */
+
+import type { ColumnsAddon } from '../../columns/native-columns.js';
+import { JSON_TYPE, type Answer } from '../endpoint.js';
+import type { ServedBundle } from '../served-bundle.js';
+import type { AnswerList, ListValues } from './answer-lists.js';
+import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT } from './binary-layout.js';
+
+export interface AnswerContent {
+  readonly bundle: ServedBundle;
+  readonly lists: readonly AnswerList[];
+  /** Undefined for an answer without an order. */
+  readonly seed: number | null | undefined;
+}
+
+type WriteNumbers = ColumnsAddon['writeNumbers'];
+
+/** Bytes of a number and the comma behind it, at most. */
+const NUMBER_BYTE_COUNT_MAX = 33;
+const TYPES = new Map<unknown, string>([
+  [Float64Array, 'float64'],
+  [Float32Array, 'float32'],
+  [Int32Array, 'int32'],
+]);
+
+let room = Buffer.alloc(0);
+
+/** An object with a list for each field; `evidence` has one for each of its parts. */
+export function jsonAnswerOf({ bundle, lists, seed }: AnswerContent): Answer {
+  const { columns } = bundle.choice;
+  const writeNumbers: WriteNumbers =
+    columns === null ? plainNumbers : (values, out, end) => columns.writeNumbers(values, out, end);
+  const segments = segmentTexts(bundle);
+  const longest = Math.max(
+    NUMBER_BYTE_COUNT_MAX,
+    ...[...segments.values()].map((text) => 4 * text.length + 1),
+  );
+  const byteCount = lists.reduce((sum, { values }) => sum + values.length * longest + 64, 256);
+  if (room.length < byteCount) room = Buffer.allocUnsafeSlow(byteCount);
+  const head = { bundle: bundle.digest, ...(seed === undefined ? {} : { seed }) };
+  let end = room.write(JSON.stringify(head).slice(0, -1));
+  let isInEvidence = false;
+  for (const { name, values } of lists) {
+    const [field = name, part] = name.split('.');
+    if (part !== undefined && !isInEvidence) end += room.write(`,"${field}":{"${part}":[`, end);
+    else end += room.write(`,"${part ?? field}":[`, end);
+    isInEvidence = part !== undefined;
+    end =
+      name === 'segments'
+        ? end +
+          room.write(Array.from(values, (label) => segments.get(label) ?? 'null').join(','), end)
+        : writeNumbers(values, room, end);
+    room[end] = 0x5d;
+    end += 1;
+  }
+  end += room.write(isInEvidence ? '}}' : '}', end);
+  return { mediaType: JSON_TYPE, content: Buffer.from(room.subarray(0, end)) };
+}
+
+/** The name of each segment in JSON, by the place of its label. */
+function segmentTexts({ loaded }: ServedBundle): ReadonlyMap<number, string> {
+  return new Map(
+    loaded.manifest.labels.map(({ segment }, label) => [label, JSON.stringify(segment)]),
+  );
+}
+
+function plainNumbers(values: ListValues, out: Uint8Array, end: number): number {
+  const texts = Array.from(values, (value) => (Number.isFinite(value) ? String(value) : 'null'));
+  return end + Buffer.from(out.buffer, out.byteOffset, out.byteLength).write(texts.join(','), end);
+}
+
+/** The header names the arrays: `[["order", "int32", 500], ...]`, and the segments that -1 and places stand for. */
+export function binaryAnswerOf({ bundle, lists, seed }: AnswerContent): Answer {
+  const hasSegments = lists.some(({ name }) => name === 'segments');
+  const header = JSON.stringify({
+    bundle: bundle.digest,
+    ...(seed === undefined ? {} : { seed }),
+    lists: lists.map(({ name, values }) => [name, TYPES.get(values.constructor), values.length]),
+    ...(hasSegments
+      ? { segments: bundle.loaded.manifest.labels.map(({ segment }) => segment) }
+      : {}),
+  });
+  const headerByteCount = Buffer.byteLength(header);
+  const byteCount = lists.reduce(
+    (end, { values }) => aligned(end) + values.byteLength,
+    LENGTH_BYTE_COUNT + headerByteCount,
+  );
+  const content = Buffer.alloc(byteCount);
+  content.writeUInt32LE(headerByteCount, 0);
+  let end = LENGTH_BYTE_COUNT + content.write(header, LENGTH_BYTE_COUNT);
+  for (const { values } of lists) {
+    const start = aligned(end);
+    content.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), start);
+    end = start + values.byteLength;
+  }
+  return { mediaType: BINARY_TYPE, content };
+}

@@ -1,0 +1,58 @@
+/** Requests for scores in whatever form they come, and their answers in the form that was asked for. */
+
+import type { ColumnsAddon } from '../../columns/native-columns.js';
+import { rankingOf } from '../answers.js';
+import { JSON_TYPE, type Answer, type ReceivedRequest } from '../endpoint.js';
+import { parseRankingBody, type RankingBody } from '../ranking-body.js';
+import { binaryAnswerOf, jsonAnswerOf } from './answer-forms.js';
+import { answerListsOf } from './answer-lists.js';
+import { parseBinaryBody } from './binary-body.js';
+import { BINARY_TYPE } from './binary-layout.js';
+import { BodyScanner } from './scanned-body.js';
+
+export const RANKING_TYPES: readonly string[] = [JSON_TYPE, BINARY_TYPE];
+
+const scanners = new WeakMap<object, BodyScanner>();
+
+/** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
+export function rankingBodyOf({ body, mediaType, bundle }: ReceivedRequest): RankingBody {
+  if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
+  const { columns } = bundle.choice;
+  const scanned = columns === null ? null : scannerOf(columns).scanned(body);
+  return scanned ?? parseRankingBody(body);
+}
+
+function scannerOf(columns: Pick<ColumnsAddon, 'scanColumns'>): BodyScanner {
+  let scanner = scanners.get(columns);
+  if (scanner === undefined) {
+    scanner = new BodyScanner(columns);
+    scanners.set(columns, scanner);
+  }
+  return scanner;
+}
+
+export function rankedAnswer(request: ReceivedRequest): Answer {
+  const { bundle } = request;
+  const body = rankingBodyOf(request);
+  const ranking = rankingOf(bundle, body);
+  const lists = answerListsOf(bundle, body, ranking.estimates, ranking);
+  return inForm(request, { bundle, lists, seed: ranking.seed });
+}
+
+export function scoredAnswer(request: ReceivedRequest): Answer {
+  const { bundle } = request;
+  const body = rankingBodyOf(request);
+  const lists = answerListsOf(bundle, body, bundle.estimates(body), null);
+  return inForm(request, { bundle, lists, seed: undefined });
+}
+
+/** That of the request, unless it accepts the other. */
+function inForm(
+  { mediaType, headers }: ReceivedRequest,
+  content: Parameters<typeof jsonAnswerOf>[0],
+): Answer {
+  const { accept = '' } = headers;
+  const other = mediaType === BINARY_TYPE ? JSON_TYPE : BINARY_TYPE;
+  const isBinary = (mediaType === BINARY_TYPE) !== accept.toLowerCase().startsWith(other);
+  return isBinary ? binaryAnswerOf(content) : jsonAnswerOf(content);
+}
