@@ -15,7 +15,7 @@ import { binaryRequest } from '../../fixtures/serving/binary-request.js';
 import { mutatedText } from '../../fixtures/serving/mutated-text.js';
 import { plainScorer, twoBundles } from '../../fixtures/serving/served-export.js';
 
-const CASES = 10_000;
+const CASES = 4_000;
 const FEATURES = { category0: 'category0-1', category1: null, bag0: ['bag0-1'], number0: 1 };
 const LISTS = Object.fromEntries(
   Object.entries(FEATURES).map(([name, value]) => [name, [value, value]]),

@@ -11,7 +11,7 @@ import { parseRankingBody, type RankingBody } from '../../../worker/serving/serv
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { mutatedText } from '../../fixtures/serving/mutated-text.js';
 
-const CASES = 10_000;
+const CASES = 4_000;
 const BODIES = [
   {
     context: { city: 'Oslo', tags: ['a', 'b'], n: -0.5 },

@@ -6,7 +6,7 @@ import type { ServedBundle } from '../served-bundle.js';
 import type { AnswerList, ListValues } from './answer-lists.js';
 import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT } from './binary-layout.js';
 
-export interface AnswerContent {
+interface AnswerContent {
   readonly bundle: ServedBundle;
   readonly lists: readonly AnswerList[];
   /** Undefined for an answer without an order. */

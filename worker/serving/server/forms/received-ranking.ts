@@ -15,7 +15,7 @@ export const RANKING_TYPES: readonly string[] = [JSON_TYPE, BINARY_TYPE];
 const scanners = new WeakMap<object, BodyScanner>();
 
 /** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
-export function rankingBodyOf({ body, mediaType, bundle }: ReceivedRequest): RankingBody {
+function rankingBodyOf({ body, mediaType, bundle }: ReceivedRequest): RankingBody {
   if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
   const { columns } = bundle.choice;
   const scanned = columns === null ? null : scannerOf(columns).scanned(body);
