@@ -27,8 +27,8 @@ beforeAll(async () => {
   await scoringAddon.install(() => undefined, { retry: true });
   const { objects, digests } = await twoBundles();
   bundle = await ServedBundle.read(objects, digests[0], plainScorer);
-  const { scorerOf } = plainScorer;
-  const choice = { ...chosenScorer(scoringAddon.path()), scorerOf };
+  const { lookups, columns } = chosenScorer(scoringAddon.path());
+  const choice = { ...plainScorer, lookups, columns };
   nativeBundle = await ServedBundle.read(objects, digests[0], choice);
 });
 
