@@ -5,6 +5,7 @@ import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundle
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
+import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import { loadExploration } from '../../shared/config/load-exploration.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
@@ -13,7 +14,10 @@ import { openLiveRows } from '../../worker/serving/adaptation/live-rows-log.js';
 import { ownFolder } from '../../worker/serving/decisions/folder-owner.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
-import { openExploration } from '../../worker/serving/server/endpoints/served-exploration.js';
+import {
+  demandServable,
+  openExploration,
+} from '../../worker/serving/server/endpoints/served-exploration.js';
 import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 
@@ -52,6 +56,9 @@ export async function openServedState(
     if (explore === undefined && redis === undefined) return NO_STATE;
     throw stateMissing(explore === undefined ? '--redis' : '--explore');
   }
+  // A policy that cannot be served leaves no folder behind.
+  const settings = explore === undefined ? null : await loadExploration(explore);
+  if (settings !== null) demandServable(settings);
   // In the order of closing: the folder is given back last.
   const closing: (() => Promise<void>)[] = [await ownFolder(folder)];
   const close = async (): Promise<void> => {
@@ -62,8 +69,8 @@ export async function openServedState(
     closing.push(() => rows.close());
     const adapter = new LiveAdapter(rows);
     const own: Endpoint[] = [adaptEndpoint(adapter)];
-    if (explore !== undefined) {
-      const exploration = await openedExploration({ ...request, folder, explore }, surroundings);
+    if (settings !== null) {
+      const exploration = await openedExploration({ ...request, folder, settings }, surroundings);
       closing.push(() => exploration.close());
       own.push(...exploration.endpoints);
     }
@@ -84,18 +91,17 @@ export async function openServedState(
 async function openedExploration(
   {
     folder,
-    explore,
+    settings,
     redis,
     bundle,
-  }: StateRequest & { readonly folder: string; readonly explore: string },
+  }: StateRequest & { readonly folder: string; readonly settings: ExplorationConfig },
   { clock, environment, onEvent }: StateSurroundings,
 ) {
   const tls = await tlsFilesOf(environment);
   // Servers of one address of bundles share their evidence.
   const name = sha256Of(Buffer.from(parsedBundleAddress(bundle).address)).slice(0, 16);
   return openExploration({
-    settings: await loadExploration(explore),
-    ...{ folder, clock, onEvent, nonce: freshNonce() },
+    ...{ settings, folder, clock, onEvent, nonce: freshNonce() },
     redis: redis === undefined ? null : { url: redis, name, tls },
     freshKey: Array.from({ length: 4 }, freshNonce).join(''),
   });

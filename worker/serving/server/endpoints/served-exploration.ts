@@ -39,10 +39,9 @@ interface ServedExploration {
   close(): Promise<void>;
 }
 
-/** @throws QianmoError if the state cannot be opened, or a policy needs what the server does not learn. */
+/** @throws QianmoError if the state cannot be opened. */
 export async function openExploration(source: ExplorationSource): Promise<ServedExploration> {
   const { settings, folder, clock, nonce, freshKey, onEvent } = source;
-  demandServable(settings);
   const evidence = await evidenceOf(source);
   const log = await openDecisionLog({ folder: join(folder, 'decisions'), clock, nonce });
   const ids = new EventIds(await evidence.signingKey(freshKey));
@@ -79,7 +78,8 @@ function evidenceOf({ settings, folder, redis, clock }: ExplorationSource): Prom
     : openRedisEvidence({ ...redis, clock, feedback });
 }
 
-function demandServable({ policy }: ExplorationConfig): void {
+/** @throws QianmoError of kind `usage` for a policy that needs what the server does not learn. */
+export function demandServable({ policy }: ExplorationConfig): void {
   if (policy !== 'lin-ucb' && policy !== 'logistic-thompson') return;
   throw new QianmoError({
     kind: 'usage',
