@@ -1,14 +1,18 @@
 /** Serves rankings from a bundle in this process, without TensorFlow. */
 
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundles.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
-import { runEventSink } from '../../shared/events/run-events.js';
+import { runEventSink, type StampedEventSink } from '../../shared/events/run-events.js';
 import { BundleKeeper } from '../../worker/serving/server/bundle-keeper.js';
+import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
+import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import {
@@ -18,6 +22,7 @@ import {
   DEADLINE_MS_MAX,
   POLL_SECONDS_DEFAULT,
   POLL_SECONDS_MAX,
+  PROCESSES_MAX,
   QUEUED_REQUESTS_DEFAULT,
   QUEUED_REQUESTS_MAX,
 } from '../../worker/serving/server/server-limits.js';
@@ -39,6 +44,8 @@ export const ServeRequestSchema = z.strictObject({
   port: z.int().min(0).max(65_535).default(8_080),
   /** A file with the token that requests must bear; also the variable QIANMO_SERVE_TOKEN. */
   tokenFile: text.optional(),
+  /** Processes that answer on the port, each on a core of its own if there is one. */
+  processes: z.int().min(1).max(PROCESSES_MAX).default(1),
   /** Seconds between two looks at the label. */
   pollSeconds: z.number().positive().max(POLL_SECONDS_MAX).default(POLL_SECONDS_DEFAULT),
   /** Requests that wait for the scorer; more are refused with status 429. */
@@ -70,7 +77,10 @@ export async function serveFromBundle(
   request: z.output<typeof ServeRequestSchema>,
   { clock, environment }: Surroundings,
   { onEvent = () => undefined }: CallOptions,
+  placeOf?: () => ServingPlace,
 ): Promise<RankingService> {
+  if (placeOf === undefined && request.processes > 1)
+    return serveFromProcesses(request, { clock, environment }, onEvent);
   const { host, port, queue: queuedRequestsMax, deadlineMs, pollSeconds } = request;
   const token = await tokenOf(request.tokenFile, environment);
   if (token === null && !LOOPBACK.test(host)) throw openToOthers(host);
@@ -85,7 +95,7 @@ export async function serveFromBundle(
   try {
     keeper = await BundleKeeper.open({ store, name, clock, loader, onEvent: sink, prepare });
     server = await RankingServer.listen(
-      { keeper, clock, onEvent: sink, endpoints: state.endpointsWith(rankingEndpoints) },
+      { keeper, clock, onEvent: sink, endpoints: state.endpointsWith(rankingEndpoints), placeOf },
       { host, port, token, queuedRequestsMax, deadlineMs },
     );
   } catch (error) {
@@ -110,6 +120,54 @@ export async function serveFromBundle(
       await keeper.close();
     },
   };
+}
+
+/** The entry compiled to `dist/`, also when this file runs as TypeScript source. */
+const PROCESS_ENTRY = fileURLToPath(
+  new URL(
+    import.meta.url.endsWith('.ts')
+      ? '../../dist/infra/cli/serving-process.js'
+      : '../cli/serving-process.js',
+    import.meta.url,
+  ),
+);
+
+async function serveFromProcesses(
+  request: z.output<typeof ServeRequestSchema>,
+  { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
+  onEvent: StampedEventSink,
+): Promise<RankingService> {
+  const { state, redis } = request;
+  if (state !== undefined && redis === undefined) throw stateOfOne();
+  const sink = runEventSink({ clock }, onEvent);
+  const processes = await ServingProcesses.start({
+    ...{ count: request.processes, entry: PROCESS_ENTRY, environment },
+    ...{ clock, sink, onEvent },
+    requestOf: (place) => ({
+      ...request,
+      // A folder belongs to one process.
+      ...(state === undefined ? {} : { state: join(state, `process-${place}`) }),
+    }),
+  });
+  const { url, bundle, scorer } = processes.first;
+  sink({ kind: 'server-ready', url, bundle, scorer });
+  return {
+    url,
+    get bundle() {
+      return processes.first.bundle;
+    },
+    close: () => processes.stop(),
+  };
+}
+
+function stateOfOne(): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'several processes cannot share what they learn in a folder',
+    where: '--processes',
+    expected: '--redis beside --state, or one process',
+    cure: 'give --redis URL, or --processes 1',
+  });
 }
 
 async function tokenOf(

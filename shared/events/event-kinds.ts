@@ -308,6 +308,11 @@ const SERVING_SHAPES = {
   'exploration-failed': { reason: z.string() },
   'exploration-restored': {},
   'server-draining': { requestCount: count },
+  /** One of several processes on one port; it is started again after the delay. */
+  'server-process-ended': {
+    ...{ place: count, pid: count, exitCode: z.int().nullable(), signal: z.string().nullable() },
+    ...{ reason: z.string().nullable(), restartMs: durationMs },
+  },
   /** A bug: the request was answered with status 500. */
   'request-failed': { reason: z.string() },
 };

@@ -283,6 +283,11 @@ const SENTENCES: Sentences = {
   'exploration-failed': ({ reason }) =>
     warning(`ranking without exploration until its state works again: ${reason}`),
   'exploration-restored': () => notice('exploring again'),
+  'server-process-ended': ({ place, pid, exitCode, signal, reason, restartMs }) =>
+    warning(
+      `process ${place} of the server (pid ${pid}) ended with ${signal ?? `code ${exitCode}`}` +
+        `${reason === null ? '' : `: ${reason}`}; it is started again in ${secondsOf(restartMs)}`,
+    ),
   'server-draining': ({ requestCount }) =>
     notice(`stopping after ${counted(requestCount, 'request')} under way`),
   'request-failed': ({ reason }) =>

@@ -97,6 +97,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/server',
     'worker/serving/loading',
     'worker/serving/server/forms',
+    'worker/serving/processes',
     'worker/serving/server/endpoints',
     'worker/compute/engine',
     'worker/compute/engine/graph',

@@ -9,6 +9,7 @@ import {
   DEADLINE_MS_MAX,
   POLL_SECONDS_DEFAULT,
   POLL_SECONDS_MAX,
+  PROCESSES_MAX,
   QUEUED_REQUESTS_DEFAULT,
   QUEUED_REQUESTS_MAX,
 } from '../../../worker/serving/server/server-limits.js';
@@ -40,6 +41,12 @@ export const serveVerb = verb({
       '--token-file <file>',
       'file with the token that requests must bear; also the variable QIANMO_SERVE_TOKEN',
       textValue.optional(),
+    ),
+    processes: valueOption(
+      '--processes <number>',
+      'processes that answer on the port; one for each core that is free',
+      integerValue(1, PROCESSES_MAX),
+      { defaultText: '1' },
     ),
     pollSeconds: valueOption(
       '--poll-seconds <seconds>',

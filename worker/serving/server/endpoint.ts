@@ -13,12 +13,19 @@ export type KeptBundle = Pick<
   BundleKeeper,
   'name' | 'current' | 'refused' | 'swapCount' | 'arrays'
 >;
+export interface ServingPlace {
+  readonly place: number;
+  readonly wanted: number;
+  readonly ready: number;
+}
 
 /** What an answer may say of the server itself. */
 export interface ServerView {
   readonly keeper: KeptBundle;
   /** Whether the server is stopping. */
   readonly isDraining: boolean;
+  /** The place of this process among those on the port, and how many of them answer; null if it is alone. */
+  readonly processes: ServingPlace | null;
   /** Counts of requests by what became of them. */
   requestReport(): object;
 }

@@ -14,7 +14,14 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
-import type { Answer, Endpoint, KeptBundle, ReceivedRequest, ServerView } from './endpoint.js';
+import type {
+  Answer,
+  Endpoint,
+  KeptBundle,
+  ReceivedRequest,
+  ServerView,
+  ServingPlace,
+} from './endpoint.js';
 import { BodyReceiver } from './received-body.js';
 import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
 import { deadlineOf, demandMediaType, demandToken } from './request-checks.js';
@@ -46,6 +53,8 @@ interface ServerParts {
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   readonly endpoints: readonly Endpoint[];
+  /** Where this is one of several processes. */
+  readonly placeOf?: (() => ServingPlace) | undefined;
 }
 
 /** A request that an endpoint was found for. */
@@ -101,7 +110,8 @@ export class RankingServer {
       waiting: this.#queue.length,
       ...this.#counts.report(),
     });
-    return { keeper, isDraining: this.#isDraining, requestReport };
+    const processes = this.#parts.placeOf?.() ?? null;
+    return { keeper, isDraining: this.#isDraining, processes, requestReport };
   }
 
   get url(): string {

@@ -20,6 +20,7 @@ export const DEADLINE_MS_DEFAULT = 1_000;
 /** Files of bundles that are kept on this machine. */
 export const CACHE_GIB_MAX = 1_048_576;
 export const CACHE_GIB_DEFAULT = 64;
+export const PROCESSES_MAX = 256;
 export const POLL_SECONDS_MAX = 3_600;
 export const POLL_SECONDS_DEFAULT = 5;
 

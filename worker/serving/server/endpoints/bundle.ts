@@ -16,6 +16,7 @@ function bundleReport(server: ServerView): object {
     label: name,
     scorer: { name: current.choice.name, reasonNotKernel: current.choice.reason },
     arrays: server.keeper.arrays,
+    processes: server.processes,
     run: manifest.provenance.run,
     model: manifest.model.kind,
     method: manifest.method.kind,

@@ -16,7 +16,9 @@ export const readyEndpoint: Endpoint = {
   path: '/health/ready',
   isOpen: true,
   answer: ({ server }) => {
-    if (!server.isDraining) return jsonAnswer({ status: 'ready' });
+    const { isDraining, processes } = server;
+    if (!isDraining)
+      return jsonAnswer({ status: 'ready', ...(processes === null ? {} : { processes }) });
     throw new RefusedRequest({
       reason: 'draining',
       what: 'the server is stopping',

@@ -1,0 +1,76 @@
+/** `qianmo serve --processes`: one port, and a process that is killed loses its own connections alone. */
+
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
+import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
+import { startCommand } from '../../../fixtures/commands/command.js';
+import { posted, selfCheckColumns, twoBundles } from '../../../fixtures/serving/served-export.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+
+let bundles: Awaited<ReturnType<typeof twoBundles>>;
+let room: Awaited<ReturnType<typeof temporaryFolder>>;
+beforeAll(async () => {
+  bundles = await twoBundles();
+  room = await temporaryFolder();
+  const store = new FileObjectStore({ folder: room.path });
+  for (const key of await bundles.objects.list(''))
+    await store.put(key, (await bundles.objects.get(key))!.bytes, { kind: 'always' });
+});
+afterAll(() => room.remove());
+
+interface Health {
+  readonly processes: { readonly place: number; readonly wanted: number; readonly ready: number };
+}
+
+async function healthOf(url: string): Promise<Health['processes']> {
+  // A connection of its own, which the parent hands to the next process.
+  const answer = await fetch(`${url}/health/ready`, { headers: { connection: 'close' } });
+  expect(answer.status).toBe(200);
+  return ((await answer.json()) as Health).processes;
+}
+
+async function scored(url: string): Promise<string> {
+  const body = { columns: selfCheckColumns(bundles.loaded[0]) };
+  const answer = await posted(`${url}/v1/score`, body, { connection: 'close' });
+  expect(answer.status).toBe(200);
+  const named = bundles.digests.indexOf(answer.body['bundle'] as string);
+  const { logits } = bundles.loaded[named]!.selfCheck;
+  for (const [row, score] of (answer.body['scores'] as readonly number[]).entries())
+    expect(score).toBeCloseTo(logits[row]!, 4);
+  return bundles.digests[named]!;
+}
+
+test('two processes answer, one that is killed is started again, and both follow the label', async () => {
+  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
+  const command = startCommand([...words, '--poll-seconds', '0.1', '--format', 'json'], room.path);
+  const [line] = await command.printed(/^\{.*\}$/m);
+  const { url } = JSON.parse(line) as { readonly url: string };
+  const places = await Promise.all(Array.from({ length: 8 }, () => healthOf(url)));
+  expect(new Set(places.map(({ place }) => place))).toEqual(new Set([0, 1]));
+  expect(places[0]).toMatchObject({ wanted: 2, ready: 2 });
+
+  const { pid } = command;
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  const [victim] = children.trim().split(' ').map(Number);
+  process.kill(victim!, 'SIGKILL');
+  await command.saw(new RegExp(`pid ${victim}\\) ended with SIGKILL; it is started again`));
+  // The other one answers meanwhile.
+  for (let request = 0; request < 10; request += 1)
+    expect(await scored(url)).toBe(bundles.digests[0]);
+  while ((await healthOf(url)).ready < 2);
+
+  await moveLabel(new FileObjectStore({ folder: room.path }), 'latest', bundles.digests[1]);
+  await command.saw(/(serving bundle \w+ in place of[^]*){2}/);
+  for (let request = 0; request < 10; request += 1)
+    expect(await scored(url)).toBe(bundles.digests[1]);
+  command.signal('SIGTERM');
+  expect((await command.ended).exitCode).toBe(0);
+});
+
+test('a bundle that is not there ends all with the reason', async () => {
+  const words = ['serve', '--bundle', `${room.path}@nothing`, '--port', '0', '--processes', '2'];
+  const { exitCode, diagnostics } = await startCommand(words, room.path).ended;
+  expect(diagnostics).toMatch(/there is no such bundle/);
+  expect(exitCode).toBe(2);
+});

@@ -1,0 +1,33 @@
+/** The messages between the processes that answer requests on one port and their parent. */
+
+import { z } from 'zod';
+import { FailureRecordSchema } from '../../../shared/base/failure-record.js';
+
+const count = z.int().nonnegative();
+
+/** How many processes there are to be, and how many answer now. */
+const ProcessCountsSchema = z.strictObject({ wanted: count, ready: count });
+export type ProcessCounts = z.infer<typeof ProcessCountsSchema>;
+
+/** To a process. */
+export const ServingOrderSchema = z.discriminatedUnion('kind', [
+  /** `request` is that of `serveRankings`, which parses it. */
+  z.strictObject({ kind: z.literal('start'), place: count, request: z.unknown() }),
+  z.strictObject({ kind: z.literal('counts'), counts: ProcessCountsSchema }),
+  z.strictObject({ kind: z.literal('drain') }),
+]);
+export type ServingOrder = z.infer<typeof ServingOrderSchema>;
+
+/** From a process. */
+export const ServingReplySchema = z.discriminatedUnion('kind', [
+  /** The first of all: what was sent before would have been lost. */
+  z.strictObject({ kind: z.literal('listening') }),
+  z.strictObject({
+    ...{ kind: z.literal('ready'), url: z.string() },
+    ...{ bundle: z.string(), scorer: z.string() },
+  }),
+  z.strictObject({ kind: z.literal('swapped'), bundle: z.string() }),
+  z.strictObject({ kind: z.literal('event'), line: z.string() }),
+  z.strictObject({ kind: z.literal('failed'), failure: FailureRecordSchema }),
+]);
+export type ServingReply = z.infer<typeof ServingReplySchema>;

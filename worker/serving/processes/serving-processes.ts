@@ -1,0 +1,193 @@
+/**
+ * Processes that answer requests on one port, kept alive: one that ends is started again, after a delay
+ * that grows while it keeps failing. The parent accepts connections and hands them out in turn, so that a
+ * process that is killed loses its own and no others. It reads no request.
+ */
+
+import cluster, { type Worker } from 'node:cluster';
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { errorFromRecord } from '../../../shared/base/failure-record.js';
+import { parseEventLine } from '../../../shared/events/event-lines.js';
+import type { RunEventSink, StampedEventSink } from '../../../shared/events/run-events.js';
+import { DRAIN_MS_MAX } from '../server/server-limits.js';
+import {
+  ServingReplySchema,
+  type ProcessCounts,
+  type ServingOrder,
+  type ServingReply,
+} from './process-messages.js';
+
+const RESTART_DELAY_MS_MIN = 200;
+const RESTART_DELAY_MS_MAX = 10_000;
+/** A process that has lived so long restarts without the delay of earlier failures. */
+const HEALTHY_MS = 30_000;
+/** After it a process that was told to stop is killed. */
+const STOP_MS_MAX = DRAIN_MS_MAX + 5_000;
+
+interface ServingProcessesTerms {
+  readonly count: number;
+  /** The module that each process runs. */
+  readonly entry: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Of each process, by its place: that of `serveRankings`. */
+  readonly requestOf: (place: number) => unknown;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+  /** Takes the events of the processes. */
+  readonly onEvent: StampedEventSink;
+}
+
+type ReadyReply = Extract<ServingReply, { kind: 'ready' }>;
+
+export class ServingProcesses {
+  readonly #terms: ServingProcessesTerms;
+  readonly #running = new Map<number, Worker>();
+  readonly #ready = new Map<number, ReadyReply>();
+  readonly #stopping = new AbortController();
+  #lives: Promise<void>[] = [];
+
+  private constructor(terms: ServingProcessesTerms) {
+    this.#terms = terms;
+  }
+
+  /**
+   * Resolves when every process answers.
+   *
+   * @throws QianmoError the first failure of a process, after all have ended.
+   */
+  static async start(terms: ServingProcessesTerms): Promise<ServingProcesses> {
+    const { entry, count } = terms;
+    cluster.setupPrimary({ exec: entry, args: [], serialization: 'advanced' });
+    const processes = new ServingProcesses(terms);
+    const places = Array.from({ length: count }, (_, place) => place);
+    const firsts = places.map((place) => processes.#oneLife(place));
+    const started = await Promise.allSettled(firsts.map(({ ready }) => ready));
+    const failed = started.find(({ status }) => status === 'rejected');
+    processes.#lives = places.map((place, index) => processes.#keepAlive(place, firsts[index]));
+    if (failed?.status === 'rejected') {
+      await processes.stop();
+      throw failed.reason;
+    }
+    return processes;
+  }
+
+  /** What the first process that is ready says. */
+  get first(): ReadyReply {
+    const [first] = this.#ready.values();
+    if (first !== undefined) return first;
+    throw new QianmoError({
+      kind: 'transient',
+      what: 'no process answers at present',
+      cure: 'wait until one is started again',
+    });
+  }
+
+  /** Has all answer what is under way, and ends them. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    for (const child of this.#running.values()) tell(child, { kind: 'drain' });
+    const allGone = new AbortController();
+    void this.#terms.clock.sleep(STOP_MS_MAX, allGone.signal).then(() => {
+      for (const child of this.#running.values()) child.process.kill('SIGKILL');
+    });
+    await Promise.all(this.#lives);
+    allGone.abort();
+  }
+
+  get #isStopping(): boolean {
+    return this.#stopping.signal.aborted;
+  }
+
+  async #keepAlive(place: number, first: Life | undefined): Promise<void> {
+    const { clock, sink } = this.#terms;
+    let failuresInRow = 0;
+    for (let life = first ?? this.#oneLife(place); ; life = this.#oneLife(place)) {
+      const bornMs = clock.monotonicMs();
+      // A process that failed before it was ready ends, too.
+      const reason = await life.ready.then(
+        () => null,
+        (error: unknown) => (error instanceof Error ? error.message : String(error)),
+      );
+      const { exitCode, signal, pid } = await life.ended;
+      if (this.#isStopping) return;
+      failuresInRow = clock.monotonicMs() - bornMs > HEALTHY_MS ? 1 : failuresInRow + 1;
+      const restartMs = Math.min(
+        RESTART_DELAY_MS_MIN * 2 ** (failuresInRow - 1),
+        RESTART_DELAY_MS_MAX,
+      );
+      sink({
+        ...{ kind: 'server-process-ended', place, pid, exitCode, signal, restartMs },
+        reason: reason ?? null,
+      });
+      await clock.sleep(restartMs, this.#stopping.signal);
+      if (this.#isStopping) return;
+    }
+  }
+
+  #oneLife(place: number): Life {
+    const { requestOf, environment } = this.#terms;
+    const child = cluster.fork(environment);
+    this.#running.set(place, child);
+    const ended = new Promise<ProcessEnd>((resolve) => {
+      child.once('exit', (exitCode: number | null, signal: string | null) => {
+        this.#running.delete(place);
+        this.#ready.delete(place);
+        this.#tellCounts();
+        resolve({ exitCode, signal, pid: child.process.pid ?? 0 });
+      });
+    });
+    const ready = new Promise<void>((resolve, reject) => {
+      child.on('message', (message: unknown) => {
+        const reply = ServingReplySchema.parse(message);
+        if (reply.kind === 'failed') reject(errorFromRecord(reply.failure));
+        else if (reply.kind === 'listening')
+          tell(child, { kind: 'start', place, request: requestOf(place) });
+        else this.#hear(place, reply);
+        if (reply.kind === 'ready') resolve();
+      });
+      void ended.then(({ exitCode, signal }) => reject(endedEarly(signal ?? `exit ${exitCode}`)));
+    });
+    return { ready, ended };
+  }
+
+  #hear(place: number, reply: Exclude<ServingReply, { kind: 'failed' | 'listening' }>): void {
+    const known = this.#ready.get(place);
+    if (reply.kind === 'event') this.#terms.onEvent(parseEventLine(reply.line));
+    else if (reply.kind === 'ready') {
+      this.#ready.set(place, reply);
+      this.#tellCounts();
+    } else if (known !== undefined) this.#ready.set(place, { ...known, bundle: reply.bundle });
+  }
+
+  #tellCounts(): void {
+    const counts: ProcessCounts = { wanted: this.#terms.count, ready: this.#ready.size };
+    for (const child of this.#running.values()) tell(child, { kind: 'counts', counts });
+  }
+}
+
+interface ProcessEnd {
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly pid: number;
+}
+
+interface Life {
+  /** Rejects if the process ends first. */
+  readonly ready: Promise<void>;
+  readonly ended: Promise<ProcessEnd>;
+}
+
+/** A process that is gone is told nothing; its exit is heard. */
+function tell(child: Worker, order: ServingOrder): void {
+  if (child.isConnected()) child.send(order, () => undefined);
+}
+
+function endedEarly(how: string): QianmoError {
+  return new QianmoError({
+    kind: 'failed',
+    what: 'a process of the server ended before it was ready',
+    found: how,
+    cure: 'see what it wrote above; the machine may lack memory',
+  });
+}
