@@ -16,6 +16,7 @@ const TARBALL_BYTE_COUNT_MAX = 4_000_000;
 /** Compiles when the types are those of the library and not `any`. */
 const PROGRAM = `
 import { check, evaluate, prepare, train } from 'qianmo';
+import { RankingClient } from 'qianmo/client';
 import { loadEngine, type Graph } from 'qianmo/engine';
 import { defineMethod } from 'qianmo/plugin';
 
@@ -26,6 +27,10 @@ export const entryPoints = [loadEngine, defineMethod];
 export const inputCountOf = ({ inputs }: Graph): number => inputs.length;
 // @ts-expect-error a config is missing
 export const wrong = (): unknown => train({});
+export const ranked = (client: RankingClient): Promise<readonly number[]> =>
+  client.rank({ candidates: [{ adgroup: 'a' }], fields: ['order'] }).then(({ order }) => order);
+// @ts-expect-error the answer has the lists that were asked for
+export const absent = (client: RankingClient) => client.rank({ candidates: [], fields: ['order'] }).then(({ scores }) => scores);
 `;
 const noRegistry = await whyNoRegistry();
 const name = `the installed package${noRegistry === '' ? '' : ` (${noRegistry})`}`;

@@ -98,6 +98,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/loading',
     'worker/serving/server/forms',
     'worker/serving/processes',
+    'worker/serving/server/endpoints/inference',
     'worker/serving/server/endpoints',
     'worker/compute/engine',
     'worker/compute/engine/graph',

@@ -163,6 +163,9 @@ const ColumnsSchema = z.strictObject({
   }),
 });
 
+/** Both forms of JSON. */
+export const RankingRequestSchema = z.union([ObjectsSchema, ColumnsSchema]);
+
 /** @throws RefusedRequest if the bytes are not a body in one of the forms. */
 export function parseRankingBody(bytes: Uint8Array): RankingBody {
   const content = jsonOf(bytes);

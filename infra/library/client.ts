@@ -1,0 +1,228 @@
+/**
+ * The entry point `qianmo/client`: a typed client of `qianmo serve`. It asks again where that is safe and may help:
+ * answers of `rank` and `score` change nothing, so that a request may be sent twice.
+ */
+
+import { z } from 'zod';
+import { systemClock, type Clock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import {
+  ProblemSchema,
+  RankAnswerSchema,
+  ScoreAnswerSchema,
+} from '../../worker/serving/server/answer-schemas.js';
+
+export { QianmoError } from '../../shared/base/errors.js';
+
+const DEADLINE_MS_MAX = 60_000;
+const RETRY_AFTER_SECONDS_MAX = 60;
+
+const OptionsSchema = z.strictObject({
+  /** The address of the server, such as `http://127.0.0.1:8080`. */
+  url: z.url({ protocol: /^https?$/ }),
+  token: z.string().min(1).optional(),
+  /** For an answer, all attempts and waits together. */
+  timeoutMs: z.int().min(1).max(DEADLINE_MS_MAX).default(1_000),
+  /** 1 never asks again. */
+  attemptsMax: z.int().min(1).max(10).default(3),
+});
+export type RankingClientOptions = z.input<typeof OptionsSchema>;
+
+/** A value of a column, as the logs had it. */
+export type ColumnValue =
+  string | number | boolean | null | readonly (string | number | boolean | null)[];
+/** A list where the key has several columns. */
+export type AdgroupKey = string | number | readonly (string | number)[];
+
+export interface Candidate {
+  readonly adgroup: AdgroupKey;
+  readonly features?: Readonly<Record<string, ColumnValue>>;
+  readonly bid?: number;
+  readonly pacing?: number;
+}
+
+/** Lists with an element for each candidate. */
+export interface CandidateColumns {
+  readonly adgroup: readonly AdgroupKey[];
+  readonly features?: Readonly<Record<string, readonly ColumnValue[]>>;
+  readonly bid?: readonly number[];
+  readonly pacing?: readonly number[];
+}
+
+interface RequestFields<Field> {
+  readonly context?: Readonly<Record<string, ColumnValue>>;
+  readonly squash?: number;
+  readonly reserve?: number;
+  readonly seed?: number;
+  readonly slots?: number;
+  /** The lists of the answer that are wanted; all if absent. */
+  readonly fields?: readonly Field[];
+}
+
+type InOneForm =
+  | { readonly candidates: readonly Candidate[]; readonly columns?: never }
+  | { readonly columns: CandidateColumns; readonly candidates?: never };
+
+export type RankAnswer = z.output<typeof RankAnswerSchema>;
+export type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
+export type RankField = Exclude<keyof RankAnswer, 'bundle' | 'seed' | 'exploration'>;
+export type ScoreField = Exclude<keyof ScoreAnswer, 'bundle'>;
+export type RankRequest<Field extends RankField = RankField> = RequestFields<Field> & InOneForm;
+export type ScoreRequest<Field extends ScoreField = ScoreField> = RequestFields<Field> & InOneForm;
+
+export interface RankingCallOptions {
+  /** Stops the call, which then rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export class RankingClient {
+  readonly #options: z.output<typeof OptionsSchema>;
+  readonly #clock: Clock;
+
+  /** @throws QianmoError of kind `usage` if an option is wrong. */
+  constructor(options: RankingClientOptions, clock: Clock = systemClock) {
+    const parsed = OptionsSchema.safeParse(options);
+    if (!parsed.success)
+      throw new QianmoError({
+        kind: 'usage',
+        what: 'options of the client are wrong, missing or unknown',
+        found: z.prettifyError(parsed.error),
+        cure: 'correct them; infra/docs/serving.md lists them',
+      });
+    this.#options = parsed.data;
+    this.#clock = clock;
+  }
+
+  /**
+   * Candidates in the order of their value.
+   *
+   * @throws QianmoError of kind `usage` for a request that the server refuses, `environment` if there is no
+   *   answer in time.
+   */
+  rank<Field extends RankField = RankField>(
+    request: RankRequest<Field>,
+    options: RankingCallOptions = {},
+  ): Promise<Pick<RankAnswer, Field | 'bundle' | 'seed' | 'exploration'>> {
+    // The lists of the answer are those of the request, which is what the type says.
+    const schema: z.ZodType = RankAnswerSchema.partial().required({ bundle: true, seed: true });
+    return this.#asked('/v1/rank', request, schema, options) as Promise<
+      Pick<RankAnswer, Field | 'bundle' | 'seed' | 'exploration'>
+    >;
+  }
+
+  /** What the bundle says of candidates. @throws as `rank` does. */
+  score<Field extends ScoreField = ScoreField>(
+    request: ScoreRequest<Field>,
+    options: RankingCallOptions = {},
+  ): Promise<Pick<ScoreAnswer, Field | 'bundle'>> {
+    const schema: z.ZodType = ScoreAnswerSchema.partial().required({ bundle: true });
+    return this.#asked('/v1/score', request, schema, options) as Promise<
+      Pick<ScoreAnswer, Field | 'bundle'>
+    >;
+  }
+
+  async #asked(
+    path: string,
+    request: object,
+    schema: z.ZodType,
+    { signal }: RankingCallOptions,
+  ): Promise<unknown> {
+    const { timeoutMs, attemptsMax, url } = this.#options;
+    const endMs = this.#clock.monotonicMs() + timeoutMs;
+    const body = JSON.stringify(request);
+    const where = new URL(path, url).href;
+    for (let attempt = 1; ; attempt += 1) {
+      const leftMs = Math.floor(endMs - this.#clock.monotonicMs());
+      const outcome = await this.#attempt(where, body, Math.max(1, leftMs), signal);
+      if ('content' in outcome) return answerIn(outcome.content, schema, where);
+      const waitMs = outcome.retryAfterMs;
+      const isInTime = waitMs !== null && this.#clock.monotonicMs() + waitMs < endMs;
+      if (!isInTime || attempt >= attemptsMax) throw outcome.failure;
+      await this.#clock.sleep(waitMs, signal);
+      signal?.throwIfAborted();
+    }
+  }
+
+  async #attempt(
+    where: string,
+    body: string,
+    leftMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Outcome> {
+    const { token } = this.#options;
+    const timeout = AbortSignal.timeout(leftMs);
+    try {
+      const response = await fetch(where, {
+        method: 'POST',
+        headers: {
+          'Content-Type': 'application/json',
+          'Qianmo-Deadline-Ms': String(leftMs),
+          ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+        },
+        body,
+        signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
+      });
+      const content: unknown = await response.json();
+      return response.status === 200 ? { content } : refusalOf(response, content, where);
+    } catch (cause) {
+      signal?.throwIfAborted();
+      return {
+        // A server that is being replaced refuses connections for a moment.
+        retryAfterMs: timeout.aborted ? null : CONNECTION_WAIT_MS,
+        failure: new QianmoError({
+          kind: 'environment',
+          what: timeout.aborted
+            ? 'the server did not answer in time'
+            : 'the server cannot be asked',
+          where,
+          found: messageOf(cause),
+          cure: 'check that the server runs there, or give a longer timeoutMs',
+          cause,
+        }),
+      };
+    }
+  }
+}
+
+const CONNECTION_WAIT_MS = 50;
+
+type Outcome =
+  | { readonly content: unknown }
+  | { readonly failure: QianmoError; readonly retryAfterMs: number | null };
+
+function refusalOf(response: Response, content: unknown, where: string): Outcome {
+  const { status, headers } = response;
+  const problem = ProblemSchema.safeParse(content).data;
+  const isPassing = status === 429 || status === 503;
+  const seconds = Number(headers.get('retry-after') ?? NaN);
+  const waits = seconds >= 0 && seconds <= RETRY_AFTER_SECONDS_MAX ? seconds * 1_000 : null;
+  return {
+    retryAfterMs: isPassing ? waits : null,
+    failure: new QianmoError({
+      kind: isPassing || status >= 500 ? 'environment' : 'usage',
+      what: problem?.what ?? `the server answers with status ${status}`,
+      where: problem?.where === undefined ? where : `${where}: ${problem.where}`,
+      ...(problem?.expected === undefined ? {} : { expected: problem.expected }),
+      ...(problem?.found === undefined ? {} : { found: problem.found }),
+      cure: problem?.cure ?? 'look into the log of the server',
+    }),
+  };
+}
+
+function answerIn(content: unknown, schema: z.ZodType, where: string): unknown {
+  const parsed = schema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  throw new QianmoError({
+    kind: 'environment',
+    what: 'the answer is not that of a ranking server',
+    where,
+    found: z.prettifyError(parsed.error).slice(0, 500),
+    cure: 'check the address, and that client and server are of one version',
+  });
+}
+
+/** `fetch` hides what happened in the cause. */
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error ? error.cause.message : error.message;
+}

@@ -1,0 +1,276 @@
+/** The client, the example in Python, the Open Inference Protocol and the description, against a real server. */
+
+import { execFile } from 'node:child_process';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+import { promisify } from 'node:util';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { RankingClient } from '../../../infra/library/client.js';
+import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
+import {
+  posted,
+  selfCheckColumns,
+  testServer,
+  twoBundles,
+  type TestServer,
+  type TwoBundles,
+} from '../../fixtures/serving/served-export.js';
+
+const REQUEST = {
+  context: { category0: 'category0-3' },
+  columns: {
+    adgroup: ['task1', 'task2', 'nobody'],
+    bid: [1, 2, 3],
+    features: {
+      category1: ['category1-1', 'never seen', null],
+      bag0: [['bag0-1'], [], ['bag0-2', 'bag0-3']],
+      number0: [0.5, -1, 0],
+    },
+  },
+};
+
+let bundles: TwoBundles;
+let served: TestServer;
+let url: string;
+beforeAll(async () => {
+  bundles = await twoBundles();
+  served = await testServer(bundles.objects);
+  url = served.url;
+});
+afterAll(() => served.server.drain());
+
+describe('the client', () => {
+  let other: Server | undefined;
+  afterEach(() => other?.close());
+
+  async function answering(listener: RequestListener): Promise<RankingClient> {
+    other = createServer(listener).listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    return new RankingClient({ url: `http://127.0.0.1:${port}`, timeoutMs: 5_000 });
+  }
+
+  test('gives the answers of the server', async () => {
+    const client = new RankingClient({ url, timeoutMs: 30_000 });
+    const { body: ranked } = await posted(`${url}/v1/rank`, REQUEST);
+    expect(await client.rank(REQUEST)).toEqual(ranked);
+    const { bundle, scores } = ranked;
+    expect(await client.score({ ...REQUEST, fields: ['scores'] })).toEqual({ bundle, scores });
+  });
+
+  test('says what the server refuses, and does not ask again', async () => {
+    const client = new RankingClient({ url, timeoutMs: 30_000 });
+    const refused = client.rank({ candidates: [{ adgroup: 'task1' }, { adgroup: 'task1' }] });
+    await expect(refused).rejects.toMatchObject({ kind: 'usage' });
+  });
+
+  test('asks again after 503 when the server says so, with the time that is left', async () => {
+    const deadlines: number[] = [];
+    const client = await answering((request, response) => {
+      deadlines.push(Number(request.headers['qianmo-deadline-ms']));
+      if (deadlines.length < 3) {
+        response.writeHead(503, { 'Retry-After': '0' }).end('{}');
+        return;
+      }
+      response.end(JSON.stringify({ bundle: 'b', seed: null, order: [0] }));
+    });
+    expect(await client.rank({ candidates: [], fields: ['order'] })).toMatchObject({ order: [0] });
+    expect(deadlines).toHaveLength(3);
+    expect(deadlines.every((leftMs) => leftMs > 0 && leftMs <= 5_000)).toBe(true);
+  });
+
+  test.each([
+    ['more attempts than it may make', 503, '0', 3],
+    ['a wait beyond its time', 429, '30', 1],
+    ['a refusal that does not pass', 400, '0', 1],
+    ['an answer that is none', 200, '0', 1],
+  ])('gives up after %s', async (_, status, retryAfter, expected) => {
+    let count = 0;
+    const client = await answering((_request, response) => {
+      count += 1;
+      response.writeHead(status, { 'Retry-After': retryAfter }).end('{}');
+    });
+    await expect(client.rank({ candidates: [] })).rejects.toThrow();
+    expect(count).toBe(expected);
+  });
+
+  test('refuses wrong options', () => {
+    expect(() => new RankingClient({ url: 'ftp://x' })).toThrow(/options of the client/);
+  });
+});
+
+test('the example in Python ranks', async () => {
+  const example = `${projectRoot}/infra/examples/rank.py`;
+  const { stdout } = await promisify(execFile)('python3', [example, url, JSON.stringify(REQUEST)]);
+  const { body } = await posted(`${url}/v1/rank`, REQUEST);
+  const places = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => Number(line.split(' ')[0]));
+  expect(places).toEqual(body['order']);
+});
+
+describe('the Open Inference Protocol', () => {
+  const infer = '/v2/models/ranking/infer';
+
+  test.each([
+    ['/v2/health/live', { live: true }],
+    ['/v2/health/ready', { ready: true }],
+    ['/v2/models/ranking/ready', { ready: true }],
+    ['/v2', { name: 'qianmo', version: '1', extensions: ['binary_tensor_data'] }],
+  ])('answers %s', async (path, expected) => {
+    expect(await (await fetch(url + path)).json()).toEqual(expected);
+  });
+
+  test('describes the model', async () => {
+    const found: unknown = await (await fetch(`${url}/v2/models/ranking`)).json();
+    expect(found).toMatchObject({ name: 'ranking', versions: [bundles.digests[0]] });
+    expect(found).toMatchObject({
+      inputs: [
+        { name: 'adgroup', datatype: 'BYTES', shape: [-1] },
+        { name: 'category0', datatype: 'BYTES', shape: [-1] },
+        { name: 'category1', datatype: 'BYTES', shape: [-1] },
+        { name: 'bag0', datatype: 'BYTES', shape: [-1, -1] },
+        { name: 'number0', datatype: 'FP64', shape: [-1] },
+      ],
+    });
+    expect((await fetch(`${url}/v2/models/other`)).status).toBe(404);
+  });
+
+  const rows = {
+    adgroup: ['task1', 'nobody'],
+    category0: ['category0-3', 'category0-1'],
+    category1: ['category1-1', 'never seen'],
+    bag0: [
+      ['bag0-1', ''],
+      ['bag0-2', 'bag0-3'],
+    ],
+    number0: [0.5, -1],
+  };
+  const texts = (name: string, data: readonly string[], shape: readonly number[]) => ({
+    ...{ name, shape, datatype: 'BYTES', data },
+  });
+  const inputs = [
+    texts('adgroup', rows.adgroup, [2]),
+    texts('category0', rows.category0, [2]),
+    texts('category1', rows.category1, [2]),
+    texts('bag0', rows.bag0.flat(), [2, 2]),
+    { name: 'number0', shape: [2], datatype: 'FP64', data: rows.number0 },
+  ];
+  const scored = async (): Promise<readonly number[]> => {
+    const { adgroup, ...features } = rows;
+    const known = {
+      ...features,
+      bag0: rows.bag0.map((list) => list.filter((value) => value !== '')),
+    };
+    const { body } = await posted(`${url}/v1/score`, { columns: { adgroup, features: known } });
+    return body['scores'] as readonly number[];
+  };
+
+  test('infers from tensors in JSON', async () => {
+    const { status, body } = await posted(url + infer, { id: 'one', inputs });
+    expect(status).toBe(200);
+    expect(body).toMatchObject({
+      id: 'one',
+      model_name: 'ranking',
+      model_version: bundles.digests[0],
+    });
+    expect(body['outputs']).toMatchObject([
+      { name: 'score', datatype: 'FP32', shape: [2], data: await scored() },
+      { name: 'expected', datatype: 'FP64', shape: [2] },
+    ]);
+  });
+
+  test('infers from raw tensors, and answers with them', async () => {
+    const raw = inputs.map(({ data, datatype, ...head }) => {
+      const bytes =
+        datatype === 'FP64'
+          ? Buffer.from(Float64Array.from(data as number[]).buffer)
+          : Buffer.concat(
+              (data as string[]).map((text) => {
+                const length = Buffer.alloc(4);
+                length.writeUInt32LE(Buffer.byteLength(text));
+                return Buffer.concat([length, Buffer.from(text)]);
+              }),
+            );
+      return { bytes, head: { ...head, datatype, parameters: { binary_data_size: bytes.length } } };
+    });
+    const outputs = [{ name: 'score', parameters: { binary_data: true } }];
+    const json = Buffer.from(JSON.stringify({ inputs: raw.map(({ head }) => head), outputs }));
+    const answer = await fetch(url + infer, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/octet-stream',
+        'inference-header-content-length': String(json.length),
+      },
+      body: Buffer.concat([json, ...raw.map(({ bytes }) => bytes)]),
+    });
+    expect(answer.status).toBe(200);
+    const bytes = await answer.arrayBuffer();
+    const headerLength = Number(answer.headers.get('inference-header-content-length'));
+    expect(JSON.parse(Buffer.from(bytes, 0, headerLength).toString())).toMatchObject({
+      outputs: [{ name: 'score', shape: [2], parameters: { binary_data_size: 8 } }],
+    });
+    expect([...new Float32Array(bytes.slice(headerLength))]).toEqual(
+      [...(await scored())].map(Math.fround),
+    );
+  });
+
+  test.each([
+    ['no adgroups', { inputs: inputs.slice(1) }, /no tensor of adgroups/],
+    [
+      'an uneven tensor',
+      { inputs: [...inputs, texts('x', ['a'], [1])] },
+      /different numbers of rows/,
+    ],
+    ['a wrong shape', { inputs: [texts('adgroup', ['a'], [2])] }, /has 1 elements/],
+    ['an unknown output', { inputs, outputs: [{ name: 'logit' }] }, /no such output/],
+    ['one input twice', { inputs: [...inputs, inputs[1]] }, /comes twice/],
+    [
+      'raw data that is not there',
+      { inputs: [{ ...inputs[4], data: undefined, parameters: { binary_data_size: 16 } }] },
+      /cut off/,
+    ],
+  ])('refuses %s', async (_, body, what) => {
+    const refused = await posted(url + infer, body);
+    expect(refused.status).toBe(400);
+    expect(refused.body['what']).toMatch(what);
+  });
+});
+
+describe('the description', () => {
+  test('has schemas that requests and answers fit, and wrong ones do not', async () => {
+    const described = (await (await fetch(`${url}/v1/openapi.json`)).json()) as {
+      openapi: string;
+      paths: object;
+      components: { schemas: Record<string, Parameters<typeof z.fromJSONSchema>[0]> };
+    };
+    expect(described.openapi).toBe('3.1.0');
+    expect(Object.keys(described.paths)).toContain('/v1/rank');
+    const fits = (name: string, value: unknown): boolean =>
+      z.fromJSONSchema(described.components.schemas[name]!).safeParse(value).success;
+    const { body: ranked } = await posted(`${url}/v1/rank`, REQUEST);
+    const { body: scored } = await posted(`${url}/v1/score`, REQUEST);
+    const { body: problem } = await posted(`${url}/v1/score`, { columns: {} });
+    expect(fits('RankAnswer', ranked)).toBe(true);
+    expect(fits('ScoreAnswer', scored)).toBe(true);
+    expect(fits('Problem', problem)).toBe(true);
+    expect(fits('RankingRequest', REQUEST)).toBe(true);
+    expect(fits('RankingRequest', { columns: {} })).toBe(false);
+    expect(fits('RankAnswer', scored)).toBe(false);
+    expect(fits('ScoreAnswer', { ...scored, scores: 'none' })).toBe(false);
+  });
+
+  test('the self-check rows score over the client as the export scored them', async () => {
+    const { adgroup, features } = selfCheckColumns(bundles.loaded[0]);
+    const client = new RankingClient({ url, timeoutMs: 30_000 });
+    // Columns as JSON holds them.
+    const columns = { adgroup, features: features as Record<string, (string | null)[]> };
+    const { scores } = await client.score({ columns });
+    const { logits } = bundles.loaded[0].selfCheck;
+    const differences = scores.map((score, row) => Math.abs((score ?? NaN) - logits[row]!));
+    expect(Math.max(...differences)).toBeLessThan(1e-5);
+  });
+});

@@ -1,0 +1,44 @@
+/** The answers of `rank` and `score` as schemas: for the description of the server, and for its client. */
+
+import { z } from 'zod';
+
+/** JSON has no other numbers: a score beyond them is null. */
+const numbers = z.array(z.number().nullable());
+const counts = z.array(z.number());
+
+const lists = {
+  scores: numbers.describe('The output of the model: a logit, or a standardised value.'),
+  probabilities: numbers.describe('Calibrated; null where the segment predicts a value.'),
+  expected: numbers.describe('The probability, or the expected value.'),
+  blocks: z.array(z.int()).describe("The number of the adgroup's block; 0 for an unknown adgroup."),
+  segments: z.array(z.string().nullable()).describe('The segment whose label the block predicts.'),
+  evidence: z
+    .object({ supportRows: counts, clicks: counts, impressions: counts })
+    .describe('What the block was adapted on.'),
+};
+const bundle = z.string().describe('The digest of the bundle that all of the answer comes from.');
+
+export const ScoreAnswerSchema = z.object({ bundle, ...lists });
+
+export const RankAnswerSchema = z.object({
+  bundle,
+  order: z.array(z.int()).describe('Places in the request, the most valuable candidate first.'),
+  values: numbers.describe('pacing * bid * expected ^ squash'),
+  seed: z.int().nullable().describe('The seed that broke ties; null if there was none.'),
+  ...lists,
+  exploration: z
+    .unknown()
+    .optional()
+    .describe('What was decided, where the server explores; null if nothing was.'),
+});
+
+export const ProblemSchema = z.looseObject({
+  type: z.string(),
+  status: z.int(),
+  reason: z.string(),
+  what: z.string(),
+  where: z.string().optional(),
+  expected: z.string().optional(),
+  found: z.string().optional(),
+  cure: z.string().optional(),
+});
