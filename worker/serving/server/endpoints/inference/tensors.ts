@@ -97,7 +97,7 @@ export function readInference(
       if (raw.byteLength !== size) throw wrong('the raw data of a tensor is cut off', name);
       return { name, shape, elements: rawElements(raw, type, { name, count }) };
     }
-    const elements = (data ?? []).flat() as unknown[];
+    const elements: readonly unknown[] = (data ?? []).flat();
     if (elements.length !== count)
       throw wrong(`a tensor of shape [${shape.join(', ')}] has ${elements.length} elements`, name);
     return { name, shape, elements: elements.map((value) => elementOf(value, name)) };
