@@ -6,6 +6,11 @@ import {
   loadRunConfig,
   loadStreamConfig,
 } from '../../shared/config/load-run-config.js';
+import {
+  checkedMarketConfig,
+  loadMarketConfig,
+  type MarketConfig,
+} from '../../shared/config/market-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { StreamConfig } from '../../shared/config/stream-config.js';
 import {
@@ -14,7 +19,12 @@ import {
   type SweepConfig,
 } from '../../shared/config/sweep-config.js';
 import { configReaderOf } from './places.js';
-import type { RunConfigSource, StreamConfigSource, SweepConfigSource } from './requests.js';
+import type {
+  MarketConfigSource,
+  RunConfigSource,
+  StreamConfigSource,
+  SweepConfigSource,
+} from './requests.js';
 import type { Environment } from './call/run-context.js';
 
 /** The place of a config object in messages. */
@@ -45,6 +55,15 @@ export async function sweepConfigOf(
   return typeof source === 'string'
     ? await loadSweepConfig(source, configReaderOf(environment))
     : checkedSweepConfig(source, OBJECT_PLACE);
+}
+
+export async function marketConfigOf(
+  source: MarketConfigSource,
+  environment: Environment,
+): Promise<MarketConfig> {
+  return typeof source === 'string'
+    ? await loadMarketConfig(source, configReaderOf(environment))
+    : checkedMarketConfig(source, OBJECT_PLACE);
 }
 
 /** The place of a sweep in messages: its file, when it has one. */

@@ -8,6 +8,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import type { RunConfigSchema } from '../../shared/config/run-config.js';
+import type { MarketConfigSchema } from '../../shared/config/market-config.js';
 import type { StreamConfigSchema } from '../../shared/config/stream-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
@@ -28,6 +29,7 @@ export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
 export type RunConfigSource = string | z.input<typeof RunConfigSchema>;
 export type StreamConfigSource = string | z.input<typeof StreamConfigSchema>;
 export type SweepConfigSource = string | z.input<typeof SweepConfigSchema>;
+export type MarketConfigSource = string | z.input<typeof MarketConfigSchema>;
 
 function configSource<Source>(): z.ZodType<Source, Source> {
   return z.custom<Source>(
@@ -219,6 +221,16 @@ export const StreamRequestSchema = z
   .strictObject({ config: configSource<StreamConfigSource>(), ...dispatchFields })
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
 
+/** By default, jobs are computed in processes of this machine, without a queue. */
+export const MarketRequestSchema = z
+  .strictObject({
+    config: configSource<MarketConfigSource>(),
+    ...dispatchFields,
+    /** Simulate again the seeds that are done. */
+    fresh: z.boolean().default(false),
+  })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+
 const rowCount = z.int().min(1).max(ROW_COUNT_MAX);
 
 export const SynthesizeRequestSchema = z.strictObject({
@@ -329,6 +341,7 @@ export type OpenRequest = z.input<typeof OpenRequestSchema>;
 export type CompareRequest = z.input<typeof CompareRequestSchema>;
 export type SweepRequest = z.input<typeof SweepRequestSchema>;
 export type PlanRequest = z.input<typeof PlanRequestSchema>;
+export type MarketRequest = z.input<typeof MarketRequestSchema>;
 export type StreamRequest = z.input<typeof StreamRequestSchema>;
 export type SynthesizeRequest = z.input<typeof SynthesizeRequestSchema>;
 export type BoardRequest = z.input<typeof BoardRequestSchema>;

@@ -23,6 +23,10 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['sweep', async () => (await import('./verbs/sweep.js')).sweepVerb],
   ['plan', async () => (await import('./verbs/plan.js')).planVerb],
   ['ope', async () => (await import('./verbs/ope.js')).opeVerb],
+  [
+    'simulate-market',
+    async () => (await import('./verbs/market/simulate-market.js')).simulateMarketVerb,
+  ],
   ['setup', async () => (await import('./verbs/setup.js')).setupVerb],
   ['worker', async () => (await import('./verbs/worker.js')).workerVerb],
   ['pause', async () => (await import('./verbs/control.js')).pauseVerb],

@@ -45,6 +45,7 @@ import type { ChangedExport } from '../../coordinator/runs/export/export-changed
 import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
 import type { RefreshResult } from '../../coordinator/runs/export/refresh-run.js';
 import type { CompactedPlace } from '../../coordinator/runs/export/manage-bundles.js';
+import type { MarketReport } from '../../coordinator/market/market-report.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
 import type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-handle.js';
@@ -81,6 +82,7 @@ export {
   refresh,
   rollBackBundle,
 } from './bundles.js';
+export { simulateMarket } from './market/simulate-market.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
   BundleLabel,
@@ -95,6 +97,7 @@ export type {
   ExportResult,
   ListedBundle,
   MachineCheckResult as CheckResult,
+  MarketReport,
   OpenRun,
   OpeResult,
   PlanResult,

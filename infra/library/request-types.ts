@@ -14,6 +14,8 @@ export type {
   ExportChangedRequest,
   ExportRequest,
   ExtendRequest,
+  MarketConfigSource,
+  MarketRequest,
   OpenRequest,
   OpeRequest,
   PlanRequest,

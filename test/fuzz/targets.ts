@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fateOf } from '../../coordinator/dispatch/job-delivery.js';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { checkedStreamConfig, parseRunConfig } from '../../shared/config/load-run-config.js';
+import { parseMarketConfig } from '../../shared/config/market-config.js';
 import { parseSweepConfig } from '../../shared/config/sweep-config.js';
 import { parseYaml } from '../../shared/config/yaml-file.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
@@ -234,5 +235,6 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   configTarget('stream-config', ['movielens-stream.yaml'], (yaml) =>
     checkedStreamConfig(parseYaml(yaml, 'the input', streamKind), 'the input'),
   ),
+  configTarget('market-config', ['market.yaml'], (yaml) => parseMarketConfig(yaml, 'the input')),
   configTarget('sweep-config', ['sweep.yaml'], (yaml) => parseSweepConfig(yaml, 'the input')),
 ];

@@ -67,6 +67,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/prepare',
     'coordinator/prepare/append',
     'coordinator/synthesize',
+    'coordinator/market',
     'coordinator/streaming',
     'coordinator/reports',
     'coordinator/reports/page',
@@ -77,6 +78,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/reports/sweep',
     'coordinator/reports/streaming',
     'coordinator/reports/off-policy',
+    'coordinator/reports/market',
     'coordinator/workers',
     'coordinator/dashboard',
     'coordinator/runs/call',
@@ -85,6 +87,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/runs/off-policy',
     'coordinator/runs/train',
     'coordinator/runs/export',
+    'coordinator/runs/market',
   ],
   worker: [
     'worker/serving/evidence',

@@ -4,6 +4,8 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { CSV_COLUMNS } from '../../../coordinator/synthesize/csv-rows.js';
 import { loadRunConfig, loadStreamConfig } from '../../../shared/config/load-run-config.js';
+import { marketRunsOf } from '../../../coordinator/runs/market/market-models.js';
+import { loadMarketConfig } from '../../../shared/config/market-config.js';
 import { loadSweepConfig } from '../../../shared/config/sweep-config.js';
 
 const examples = new URL('../../../infra/examples/', import.meta.url);
@@ -17,6 +19,8 @@ describe('the example configs', () => {
     for (const name of names) {
       if (name.endsWith('stream.yaml')) await loadStreamConfig(pathOf(name));
       else if (name.endsWith('sweep.yaml')) await loadSweepConfig(pathOf(name));
+      else if (name.endsWith('market.yaml'))
+        marketRunsOf(await loadMarketConfig(pathOf(name)), 1, name);
       else await loadRunConfig(pathOf(name));
     }
   });

@@ -1,0 +1,95 @@
+/** Users and adgroups of a market as a model reads them: encoded once, by the encoder of a bundle. */
+
+import { numberAt, uint32At, uint8At } from '../../shared/base/arrays.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
+import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
+import type { EncodedRows } from '../../shared/features/encoded-rows.js';
+import type { RawRow } from '../../shared/features/values/raw-row.js';
+import { HOURS_PER_DAY, PROFILE_FIELDS } from '../synthesize/world-parameters.js';
+import type { AuctionStream } from './auction-stream.js';
+import type { MarketWorld } from './market-world.js';
+
+const CONTEXT_COLUMNS = ['user', ...PROFILE_FIELDS.map(({ name }) => name), 'slot', 'hour'];
+const ADGROUP_COLUMNS = ['adgroup', 'advertiser', 'campaign', 'category', 'brand', 'price'];
+
+export interface EncodedMarket {
+  /** Features that an auction has once. */
+  readonly contextFeatures: readonly string[];
+  /** One row for each auction, in which only features of the context count. */
+  readonly contexts: EncodedRows;
+  /** One row for each adgroup, in which only the other features count. */
+  readonly adgroups: EncodedRows;
+}
+
+export function encodedMarketOf(
+  market: MarketWorld,
+  auctions: AuctionStream,
+  { manifest, encoder }: Pick<LoadedBundle, 'manifest' | 'encoder'>,
+): EncodedMarket {
+  demandColumns(manifest);
+  const contexts = encoder.allocate(auctions.count);
+  const anyAdgroup = adgroupRow(market, 0);
+  for (let auction = 0; auction < auctions.count; auction += 1) {
+    const row = { ...anyAdgroup, ...contextRow(market, auctions, auction) };
+    encoder.encodeInto(contexts, auction, row, row);
+  }
+  const adgroups = encoder.allocate(market.adgroupCount);
+  const anyContext = contextRow(market, auctions, 0);
+  for (let adgroup = 0; adgroup < market.adgroupCount; adgroup += 1) {
+    const row = { ...anyContext, ...adgroupRow(market, adgroup) };
+    encoder.encodeInto(adgroups, adgroup, row, row);
+  }
+  const contextFeatures = manifest.features
+    .filter((feature) => CONTEXT_COLUMNS.includes(columnOf(feature) ?? ''))
+    .map(({ name }) => name);
+  return { contextFeatures, contexts, adgroups };
+}
+
+type Feature = BundleManifest['features'][number];
+
+/** Null for an expression, and for a bag. */
+function columnOf(feature: Feature): string | null {
+  if (feature.kind === 'bag' || feature.expression !== undefined) return null;
+  return feature.column ?? feature.name;
+}
+
+/** @throws QianmoError of kind `usage` if a feature is not a column of the user or of the adgroup. */
+function demandColumns({ features }: Pick<BundleManifest, 'features'>): void {
+  const columns = [...CONTEXT_COLUMNS, ...ADGROUP_COLUMNS];
+  const other = features.find((feature) => !columns.includes(columnOf(feature) ?? ''));
+  if (other === undefined) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: `the market cannot compute the feature "${other.name}"`,
+    where: 'run.data.features',
+    expected: `a category or a number of the synthetic log: ${columns.join(', ')}`,
+    cure: 'leave the feature out, or name a column',
+  });
+}
+
+function contextRow({ world }: MarketWorld, auctions: AuctionStream, auction: number): RawRow {
+  const user = uint32At(auctions.users, auction);
+  let code = numberAt(world.users.profileCodes, user);
+  const row: Record<string, unknown> = {
+    user,
+    slot: uint8At(auctions.slots, auction),
+    hour: uint32At(auctions.hours, auction) % HOURS_PER_DAY,
+  };
+  for (const { name, weights } of PROFILE_FIELDS) {
+    row[name] = code % weights.length;
+    code = Math.floor(code / weights.length);
+  }
+  return row;
+}
+
+function adgroupRow({ world: { adgroups } }: MarketWorld, adgroup: number): RawRow {
+  return {
+    adgroup,
+    advertiser: uint32At(adgroups.advertisers, adgroup),
+    campaign: uint32At(adgroups.campaigns, adgroup),
+    category: uint32At(adgroups.categories, adgroup),
+    brand: uint32At(adgroups.brands, adgroup),
+    price: uint32At(adgroups.priceCents, adgroup) / 100,
+  };
+}

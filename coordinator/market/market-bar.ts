@@ -1,0 +1,126 @@
+/** The bar of the market: what exploring qianmo must be, compared with one global model, and why where it is not. */
+
+import type { Interval } from '../scoring/evaluation-report.js';
+import type { MarketArm } from './arm-outcome.js';
+import { measureOf } from './seed-measures.js';
+
+/** Clicks are called not lower if, at 95 %, they are not lower by more than this part. */
+const CLICKS_MARGIN = 0.01;
+
+const JUDGED: MarketArm = 'qianmo-exploring';
+
+interface MeasuredArms {
+  readonly id: string;
+  readonly arms: readonly {
+    readonly arm: MarketArm;
+    readonly mean: Interval | null;
+    readonly difference: Interval | null;
+    readonly relative: Interval | null;
+  }[];
+}
+
+interface Claim {
+  readonly claim: string;
+  readonly measure: string;
+  readonly holds: (compared: {
+    readonly difference: Interval;
+    readonly relative: Interval | null;
+  }) => boolean;
+}
+
+const CLAIMS: readonly Claim[] = [
+  {
+    claim: 'total clicks are not lower',
+    measure: 'clicks',
+    holds: ({ relative }) => relative !== null && relative.low > -CLICKS_MARGIN,
+  },
+  {
+    claim: 'small advertisers spend more',
+    measure: 'smallSpent',
+    holds: ({ difference }) => difference.low > 0,
+  },
+  {
+    claim: 'small advertisers have more clicks',
+    measure: 'smallClicks',
+    holds: ({ difference }) => difference.low > 0,
+  },
+  {
+    claim: 'good new adgroups are found faster',
+    measure: 'hoursUntilFound',
+    holds: ({ difference }) => difference.high < 0,
+  },
+];
+
+interface BarItem {
+  readonly claim: string;
+  readonly measure: string;
+  readonly holds: boolean;
+  readonly difference: Interval | null;
+  readonly relative: Interval | null;
+  readonly why: string | null;
+}
+
+export function barOf(measures: readonly MeasuredArms[]): BarItem[] {
+  const armOf = (id: string, arm: MarketArm) =>
+    measures.find((each) => each.id === id)?.arms.find((each) => each.arm === arm);
+  const meanOf = (id: string, arm: MarketArm): number | null => armOf(id, arm)?.mean?.value ?? null;
+  return CLAIMS.map(({ claim, measure, holds }) => {
+    const { difference = null, relative = null } = armOf(measure, JUDGED) ?? {};
+    const isHeld = difference !== null && holds({ difference, relative });
+    const why = isHeld ? null : whyNot(measure, { difference, relative }, meanOf);
+    return { claim, measure, holds: isHeld, difference, relative, why };
+  });
+}
+
+type MeanOf = (id: string, arm: MarketArm) => number | null;
+
+/** What the other measures say of it. */
+function whyNot(
+  id: string,
+  { difference, relative }: Pick<BarItem, 'difference' | 'relative'>,
+  meanOf: MeanOf,
+): string {
+  if (difference === null) return 'It is not defined for two seeds or more.';
+  const { better } = measureOf(id);
+  const isOpen = difference.low <= 0 && difference.high >= 0;
+  const isWrong = better === 'lower' ? difference.low > 0 : difference.high < 0;
+  const said = isOpen
+    ? 'The interval holds 0: more seeds or a longer market would decide it.'
+    : isWrong
+      ? 'It is the other way round.'
+      : `The interval reaches below -${percent(CLICKS_MARGIN)}, as far as ${percent(relative?.low ?? null)}.`;
+  return `${said} ${CAUSES[id]?.(meanOf) ?? ''}`.trim();
+}
+
+const CAUSES: Readonly<Record<string, (meanOf: MeanOf) => string>> = {
+  clicks: (meanOf) =>
+    `Exploration took ${percent(meanOf('explored', JUDGED))} of the impressions and cost ` +
+    `${percent(meanOf('exploredRegret', JUDGED))} of the best value; all regret was ` +
+    `${percent(meanOf('regret', JUDGED))}, that of global ${percent(meanOf('regret', 'global'))} and that of ` +
+    `qianmo without exploration ${percent(meanOf('regret', 'qianmo'))}.`,
+  smallSpent: spending,
+  smallClicks: spending,
+  hoursUntilFound: (meanOf) =>
+    `Of the good new adgroups, global found ${percent(meanOf('goodFound', 'global'))}, qianmo ` +
+    `${percent(meanOf('goodFound', 'qianmo'))} without and ${percent(meanOf('goodFound', JUDGED))} with exploration, ` +
+    `the oracle ${percent(meanOf('goodFound', 'oracle'))}; they had ` +
+    `${number(meanOf('goodImpressions', 'global'))}, ${number(meanOf('goodImpressions', 'qianmo'))}, ` +
+    `${number(meanOf('goodImpressions', JUDGED))} and ${number(meanOf('goodImpressions', 'oracle'))} impressions.`,
+};
+
+function spending(meanOf: MeanOf): string {
+  return (
+    `Small advertisers spent ${percent(meanOf('smallSpent', 'global'))} of their budgets with global, ` +
+    `${percent(meanOf('smallSpent', 'qianmo'))} with qianmo without exploration, ` +
+    `${percent(meanOf('smallSpent', JUDGED))} with it, and ${percent(meanOf('smallSpent', 'oracle'))} with the oracle, ` +
+    'which is what they deserve by truth.'
+  );
+}
+
+function percent(share: number | null): string {
+  return share === null ? '-' : `${(100 * share).toFixed(1)} %`;
+}
+
+function number(value: number | null): string {
+  return value === null ? '-' : value.toFixed(0);
+}

@@ -1,0 +1,80 @@
+/**
+ * The market of infra/examples/market.yaml over its seeds, as a user runs it. Seeds that are done are kept in the folder, so
+ * that a bench that was stopped goes on. Writes `infra/results/market.md`, `.json` and `.html`.
+ *
+ *   npm run bench:market
+ *   npm run bench:market -- --seeds 4 --name market-trial
+ */
+
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import {
+  MarketReportSchema,
+  type MarketReport,
+} from '../../../coordinator/market/market-report.js';
+import {
+  barSentence,
+  differencesTable,
+  headline,
+  meansTable,
+} from '../../../coordinator/reports/market/market-table.js';
+import type { Table } from '../../../coordinator/reports/table.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { loadMarketConfig } from '../../../shared/config/market-config.js';
+import { benchHeader, folderOfCommit, markdownTable } from '../bench-header.js';
+import { qianmo } from '../qianmo-command.js';
+
+const EXAMPLE = new URL('infra/examples/market.yaml', packageRoot).pathname;
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
+
+const header = benchHeader();
+const { values: options } = parseArgs({
+  options: {
+    seeds: { type: 'string' },
+    folder: { type: 'string', default: folderOfCommit('market', header) },
+    name: { type: 'string', default: 'market' },
+  },
+});
+
+const example = await loadMarketConfig(EXAMPLE);
+const { first, count } = example.seeds;
+const config = {
+  ...example,
+  seeds: { first, count: options.seeds === undefined ? count : Number(options.seeds) },
+  output: options.folder,
+};
+mkdirSync(options.folder, { recursive: true });
+const configPath = join(options.folder, 'market.yaml');
+// JSON is valid YAML.
+writeFileSync(configPath, JSON.stringify(config));
+qianmo('simulate-market', configPath);
+
+const json = readFileSync(join(options.folder, 'market.json'), 'utf8');
+const report = MarketReportSchema.parse(JSON.parse(json));
+writeFileSync(join(RESULTS, `${options.name}.json`), json);
+copyFileSync(join(options.folder, 'market.html'), join(RESULTS, `${options.name}.html`));
+writeFileSync(join(RESULTS, `${options.name}.md`), pageOf(report));
+
+function pageOf(found: MarketReport): string {
+  const { commit, date, machine, loadBefore } = header;
+  const load = `load ${loadBefore} before and ${(loadavg()[0] ?? 0).toFixed(1)} after`;
+  return `${[
+    '# Market',
+    `\`npm run bench:market\`, commit ${commit}, ${date}, ${machine}, ${load}.`,
+    `${headline(found)}. The config is infra/examples/market.yaml, scored by ${found.scorer}.`,
+    ...found.bar.map((item) => `- ${barSentence(item)}`),
+    '## Means over seeds',
+    markdownOf(meansTable(found)),
+    '## Difference from global',
+    'Paired by seed, with 95 % intervals over seeds (Student). Counts as a part of those of global, shares in points.',
+    markdownOf(differencesTable(found)),
+  ].join('\n\n')}\n`;
+}
+
+function markdownOf({ columns, rows }: Table): string {
+  const titles = columns.map(({ title }) => title);
+  const lines = rows.map((row) => row.map((cell) => (typeof cell === 'string' ? cell : cell.text)));
+  return markdownTable(titles, lines).join('\n');
+}
