@@ -82,7 +82,7 @@ export {
   refresh,
   rollBackBundle,
 } from './bundles.js';
-export { simulateMarket } from './market/simulate-market.js';
+export { simulateMarket } from './simulate-market.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
   BundleLabel,
