@@ -12,6 +12,7 @@ import {
   ControlRequestSchema,
   EvaluateRequestSchema,
   ExtendRequestSchema,
+  MarketRequestSchema,
   OpenRequestSchema,
   OpeRequestSchema,
   PrepareRequestSchema,
@@ -27,6 +28,7 @@ import {
   type ControlRequest,
   type EvaluateRequest,
   type ExtendRequest,
+  type MarketRequest,
   type OpenRequest,
   type OpeRequest,
   type PlanRequest,
@@ -82,7 +84,6 @@ export {
   refresh,
   rollBackBundle,
 } from './bundles.js';
-export { simulateMarket } from './simulate-market.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
   BundleLabel,
@@ -270,6 +271,22 @@ export function replayDecisions(
   return start(options, async (context) => {
     const { replayLog } = await import('./explored-log.js');
     return replayLog(checkedRequest(ReplayRequestSchema, request, 'replayDecisions'), context);
+  });
+}
+
+/**
+ * Lets one global model, qianmo with and without exploration, and an oracle serve the same synthetic market, seed by
+ * seed. Seeds that are done are kept.
+ */
+export function simulateMarket(
+  request: MarketRequest,
+  options: CallOptions = {},
+): RunHandle<MarketReport> {
+  return start(options, async (context) => {
+    const { marketRun } = await import('../../coordinator/runs/market/market-run.js');
+    const { marketServing } = await import('./market/market-serving.js');
+    const checked = checkedRequest(MarketRequestSchema, request, 'simulateMarket');
+    return marketRun(checked, marketServing(), context);
   });
 }
 

@@ -15,7 +15,7 @@ import { objectStoreAt } from '../../../coordinator/runs/places.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
 import { formatFailure, QianmoError, simulateMarket } from '../../../infra/library/index.js';
 import { localCompute } from '../../../infra/library/local-compute.js';
-import { marketServing } from '../../../infra/library/market-serving.js';
+import { marketServing } from '../../../infra/library/market/market-serving.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { bundleDigestOf, readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';

@@ -1,11 +1,11 @@
 /** Joins the market, which the coordinator simulates, with what ranks and explores in a server. */
 
 import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
-import type { MarketServing } from '../../coordinator/market/arm-serving.js';
-import { EncodedAhead } from '../../worker/serving/encoded-ahead.js';
-import { EvidenceLedger } from '../../worker/serving/evidence/evidence-ledger.js';
-import { decide } from '../../worker/serving/exploration/chooser.js';
-import { chosenScorer, demandCovered } from '../../worker/serving/server/scorer-choice.js';
+import type { MarketServing } from '../../../coordinator/market/arm-serving.js';
+import { EncodedAhead } from '../../../worker/serving/encoded-ahead.js';
+import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';
+import { decide } from '../../../worker/serving/exploration/chooser.js';
+import { chosenScorer, demandCovered } from '../../../worker/serving/server/scorer-choice.js';
 
 export function marketServing(): MarketServing {
   const choice = chosenScorer(scoringAddon.path());
