@@ -5,7 +5,6 @@
 
 import type { LoadedBundle } from '../../../../../shared/bundle/read-bundle.js';
 import { columnOfTexts } from '../../../columns/candidate-column.js';
-import { scoreAnswer } from '../../answers.js';
 import {
   JSON_TYPE,
   jsonAnswer,
@@ -104,7 +103,7 @@ function infer(received: ReceivedRequest): Answer {
   demandModel(received);
   const { request, inputs } = readInference(received.body, headerByteCountOf(received));
   const { bundle } = received;
-  const { scores, expected } = scoreAnswer(bundle, rankingBodyOf(inputs));
+  const { scores, expected } = bundle.estimates(rankingBodyOf(inputs));
   const outputs = {
     score: { datatype: 'FP32', values: Float32Array.from(scores) },
     expected: { datatype: 'FP64', values: Float64Array.from(expected) },
@@ -169,6 +168,6 @@ function rankingBodyOf(inputs: readonly InputTensor[]): RankingBody {
   return {
     ...{ context: {}, candidateCount: keys.length, adgroups: columnOfTexts(keys) },
     ...{ keyTexts: () => keys, features: new Map(features), bids: null, pacings: null },
-    ...{ squash: 1, reserve: 0, seed: null, fields: null, slots: null },
+    ...{ squash: 1, reserve: 0, seed: null, bundle: null, fields: null, slots: null },
   };
 }
