@@ -90,7 +90,7 @@ export async function serveFromBundle(
   const loader = bundleLoaderOf(address, request, { clock, environment });
   const state = await openServedState(request, { clock, environment, onEvent: sink });
   const { prepare } = state;
-  let keeper: BundleKeeper;
+  let keeper: BundleKeeper | null = null;
   let server: RankingServer;
   try {
     keeper = await BundleKeeper.open({ store, name, clock, loader, onEvent: sink, prepare });
@@ -100,24 +100,26 @@ export async function serveFromBundle(
     );
   } catch (error) {
     await state.close();
+    await (keeper ?? loader).close();
     throw error;
   }
   const { url } = server;
-  const { digest: bundle, choice } = keeper.current;
+  const kept = keeper;
+  const { digest: bundle, choice } = kept.current;
   sink({ kind: 'server-ready', url, bundle, scorer: choice.name });
   const stop = new AbortController();
-  const watched = keeper.watch(pollSeconds * 1_000, stop.signal);
+  const watched = kept.watch(pollSeconds * 1_000, stop.signal);
   return {
     url,
     get bundle() {
-      return keeper.current.digest;
+      return kept.current.digest;
     },
     close: async () => {
       stop.abort();
       await server.drain();
       await watched;
       await state.close();
-      await keeper.close();
+      await kept.close();
     },
   };
 }

@@ -121,7 +121,7 @@ export class ServingProcesses {
         reason: reason ?? null,
       });
       await clock.sleep(restartMs, this.#stopping.signal);
-      if (this.#isStopping) return;
+      if (this.#stopping.signal.aborted) return;
     }
   }
 

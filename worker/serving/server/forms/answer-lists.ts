@@ -1,8 +1,9 @@
 /** The lists of an answer, each in one array. */
 
-import { at, float64At, int32At, uint32At } from '../../../../shared/base/arrays.js';
+import { at, int32At, numberAt } from '../../../../shared/base/arrays.js';
 import { UNKNOWN_BLOCK } from '../../../../shared/bundle/key-index.js';
 import { noSuchField, type Ranking } from '../answers.js';
+import type { LiveNotes } from '../../adaptation/live-blocks.js';
 import type { Estimates } from '../estimates.js';
 import { ANSWER_FIELDS, type AnswerField, type RankingBody } from '../ranking-body.js';
 import type { ServedBundle } from '../served-bundle.js';
@@ -29,30 +30,34 @@ const LISTS: Readonly<Record<Exclude<AnswerField, 'order' | 'values'>, Lists>> =
   },
   expected: (_bundle, { expected }) => [{ name: 'expected', values: expected }],
   blocks: (_bundle, { blocks }) => [{ name: 'blocks', values: blocks }],
-  segments: (_bundle, { blocks, labels }) => {
+  segments: (_bundle, { blocks, labels, live }) => {
     const values = labels.map((label, candidate) =>
-      int32At(blocks, candidate) === UNKNOWN_BLOCK ? -1 : label,
+      int32At(blocks, candidate) === UNKNOWN_BLOCK && live?.has(candidate) !== true ? -1 : label,
     );
     return [{ name: 'segments', values }];
   },
-  evidence: ({ loaded }, { blocks }) => {
+  evidence: ({ loaded }, { blocks, live }) => {
     const { supportRowCounts, clicks, impressions } = loaded.model.blocks.evidence;
+    const of = (part: EvidencePart, byBlock: ArrayLike<number>): Float64Array =>
+      Float64Array.from(
+        blocks,
+        (block, candidate) => live?.get(candidate)?.[part] ?? numberAt(byBlock, block),
+      );
+    const supportRows = Int32Array.from(of('supportRows', supportRowCounts));
     return [
-      {
-        name: 'evidence.supportRows',
-        values: blocks.map((block) => uint32At(supportRowCounts, block)),
-      },
-      {
-        name: 'evidence.clicks',
-        values: Float64Array.from(blocks, (block) => float64At(clicks, block)),
-      },
-      {
-        name: 'evidence.impressions',
-        values: Float64Array.from(blocks, (block) => float64At(impressions, block)),
-      },
+      { name: 'evidence.supportRows', values: supportRows },
+      { name: 'evidence.clicks', values: of('clicks', clicks) },
+      { name: 'evidence.impressions', values: of('impressions', impressions) },
     ];
   },
 };
+
+type EvidencePart = Exclude<keyof LiveNotes, 'label' | 'calibration'>;
+
+/** Candidates whose blocks adapted while serving, where there are any. */
+function liveList({ live }: Estimates): AnswerList[] {
+  return live === undefined ? [] : [{ name: 'live', values: Int32Array.from(live.keys()) }];
+}
 
 /**
  * @param ranking null for an answer without an order.
@@ -64,7 +69,7 @@ export function answerListsOf(
   estimates: Estimates,
   ranking: Ranking | null,
 ): readonly AnswerList[] {
-  return ANSWER_FIELDS.flatMap((field) => {
+  const lists = ANSWER_FIELDS.flatMap((field): readonly AnswerList[] => {
     if (field !== 'order' && field !== 'values')
       return fields === null || fields.includes(field) ? LISTS[field](bundle, estimates) : [];
     if (ranking !== null)
@@ -74,4 +79,5 @@ export function answerListsOf(
     if (fields?.includes(field) === true) throw noSuchField(field);
     return [];
   });
+  return fields === null ? [...liveList(estimates), ...lists] : lists;
 }
