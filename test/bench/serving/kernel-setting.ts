@@ -22,8 +22,8 @@ import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.j
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
 
-const CONTEXT_ROWS = [1_000_000, 1000, 24, 100, 64, 10_000];
-const CANDIDATE_ROWS = [1000, 100_000, 100_000, 1_000_000];
+export const CONTEXT_ROWS = [1_000_000, 1000, 24, 100, 64, 10_000];
+export const CANDIDATE_ROWS = [1000, 100_000, 100_000, 1_000_000];
 export const CONTEXT_FEATURES = CONTEXT_ROWS.map((_, index) => `context${index}`);
 const CANDIDATE_FEATURES = CANDIDATE_ROWS.map((_, index) => `candidate${index}`);
 export const CANDIDATE_COUNT = 500;

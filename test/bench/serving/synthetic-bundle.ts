@@ -1,0 +1,176 @@
+/** A bundle of the kernel bench's setting, with any number of adgroups, written without training. */
+
+import { at } from '../../../shared/base/arrays.js';
+import { writeArray, type NamedArray } from '../../../shared/bundle/array-files.js';
+import type { BundleArray, FullManifest } from '../../../shared/bundle/bundle-manifest.js';
+import { publishBundle } from '../../../shared/bundle/bundle-store.js';
+import { buildKeyIndex } from '../../../shared/bundle/key-index.js';
+import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { MethodConfigSchema } from '../../../shared/methods/methods.js';
+import { ModelConfigSchema } from '../../../shared/models/model-config.js';
+import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
+import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import { CLICK_LABEL } from '../../../shared/tasks/task-label.js';
+import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
+import {
+  CANDIDATE_ROWS,
+  CONTEXT_FEATURES,
+  CONTEXT_ROWS,
+  PERSONAL,
+  rankingModelOf,
+  requestsOf,
+  specOf,
+  tablesOf,
+} from './kernel-setting.js';
+
+const SELF_CHECK_ROWS = 100;
+const HIDDEN_WIDTHS = [128, 64];
+const NO_DIGEST = '0'.repeat(64);
+
+interface SyntheticTerms {
+  readonly adgroupCount: number;
+  /** Bundles of different scales have different scores. */
+  readonly scale: number;
+}
+
+/** The key of an adgroup, from 0 on. */
+export function syntheticKey(adgroup: number): string {
+  return `adgroup-${adgroup}`;
+}
+
+/** Publishes the bundle and returns its digest. */
+export async function writeSyntheticBundle(
+  store: ObjectStore,
+  { adgroupCount, scale }: SyntheticTerms,
+): Promise<string> {
+  const blockCount = adgroupCount + 1;
+  const model = rankingModelOf(specOf('head', HIDDEN_WIDTHS), tablesOf(3), {
+    ...{ encoding: 'float32', adgroupCount: blockCount },
+  });
+  for (const shard of model.blocks.shards) {
+    const values = new Float32Array(shard.buffer, shard.byteOffset, shard.byteLength / 4);
+    for (let index = 0; index < values.length; index += 1)
+      values[index] = scale * (values[index] ?? NaN);
+  }
+  const blobs = new ObjectBlobStore(store);
+  const index = buildKeyIndex(
+    Array.from({ length: adgroupCount }, (_, each) => syntheticKey(each)),
+  );
+  const { hashes, blocks, keyBytes, keyOffsets, seed } = index;
+  const arrays: BundleArray[] = [];
+  const named: NamedArray[] = [
+    ...parameterArrays(model),
+    ...evidenceArrays(model),
+    { name: 'index.hashes', shape: [blocks.length, 2], values: hashes },
+    { name: 'index.blocks', shape: [blocks.length], values: blocks },
+    { name: 'keys.bytes', shape: [keyBytes.length], values: new Uint8Array(keyBytes) },
+    { name: 'keys.offsets', shape: [keyOffsets.length], values: keyOffsets },
+    ...selfCheckArrays(model),
+  ];
+  for (const array of named) arrays.push(await writeArray(array, (bytes) => blobs.put(bytes)));
+  const { layout, shards } = model.blocks;
+  const files = [];
+  for (const shard of shards) files.push(await blobs.put(shard));
+  arrays.push({ name: 'blocks', type: 'U8', shape: [blockCount, layout.strideByteCount], files });
+  return (await publishBundle(store, manifestOf(model, arrays, seed))).digest;
+}
+
+function parameterArrays({ spec, dense, tables }: RankingModel): NamedArray[] {
+  const valuesOf = (name: string): Float32Array => dense.get(name)?.values ?? new Float32Array();
+  return [
+    ...spec.variables.map(({ name, shape }) => ({
+      ...{ name: `dense/${name}`, shape, values: valuesOf(name) },
+    })),
+    ...spec.variables
+      .filter(({ block }) => block === 'personal')
+      .map(({ name, shape }) => ({ name: `unknown/${name}`, shape, values: valuesOf(name) })),
+    ...spec.tables.map(({ name, rowCount }) => ({
+      ...{ name: `tables/${name}`, shape: [rowCount, spec.tableRowWidth] },
+      values: tables.get(name)?.values ?? new Float32Array(),
+    })),
+  ];
+}
+
+function evidenceArrays({ blocks }: RankingModel): NamedArray[] {
+  const { blockCount, evidence, isOfValues, isAlone } = blocks;
+  const values = {
+    ...{ supportRowCounts: evidence.supportRowCounts, clicks: evidence.clicks },
+    ...{ impressions: evidence.impressions, isOfValues, isAlone },
+    ...{ labels: new Int32Array(blockCount), calibrations: new Int32Array(blockCount) },
+  };
+  return Object.entries(values).map(([name, array]) => ({
+    ...{ name: `blocks.${name}`, shape: [blockCount], values: array },
+  }));
+}
+
+function selfCheckArrays(model: RankingModel): NamedArray[] {
+  const n = SELF_CHECK_ROWS;
+  const request = at(requestsOf(1, model.blocks.blockCount, 5), 0);
+  const contextCount = CONTEXT_ROWS.length;
+  const candidateCount = CANDIDATE_ROWS.length;
+  const categories = new Int32Array((contextCount + candidateCount) * n);
+  for (let row = 0; row < n; row += 1) {
+    for (let feature = 0; feature < contextCount; feature += 1)
+      categories[feature * n + row] = at(request.contextIds, feature);
+    for (let feature = 0; feature < candidateCount; feature += 1)
+      categories[(contextCount + feature) * n + row] = at(
+        request.candidateIds,
+        row * candidateCount + feature,
+      );
+  }
+  const logits = new Float32Array(n);
+  new ReferenceScorer(model, CONTEXT_FEATURES).score({ ...request, candidateCount: n }, logits);
+  return [
+    { name: 'selfCheck.blocks', shape: [n], values: request.blocks.slice(0, n) },
+    { name: 'selfCheck.logits', shape: [n], values: logits },
+    { name: 'selfCheck.categories', shape: [contextCount + candidateCount, n], values: categories },
+    { name: 'selfCheck.numbers', shape: [0, n], values: new Float32Array() },
+  ];
+}
+
+function manifestOf(
+  { spec, blocks }: RankingModel,
+  arrays: readonly BundleArray[],
+  seed: number,
+): FullManifest {
+  const all = { supportRowCountMin: 0, supportRowCountMax: null };
+  const rowCounts = [...CONTEXT_ROWS, ...CANDIDATE_ROWS];
+  const features = spec.categoryFeatures.map((name, place) => ({
+    ...{ name, rowCount: at(rowCounts, place), buckets: at(rowCounts, place) - 1 },
+  }));
+  return {
+    formatVersion: 1,
+    provenance: {
+      ...{ run: 'synthetic', seed: 0, configHash: NO_DIGEST, storeDigest: NO_DIGEST },
+      checkpoint: { outerStep: 0, digest: NO_DIGEST, fingerprints: [] },
+    },
+    model: ModelConfigSchema.parse({
+      ...{ kind: 'deepfm', embeddingWidth: 16, hiddenWidths: HIDDEN_WIDTHS },
+      ...{ adgroupEmbedding: true, personal: PERSONAL.head },
+    }),
+    method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
+    features: features.map(({ name, buckets }) => ({
+      ...{ name, kind: 'category', countMin: 1, hashBuckets: buckets },
+    })),
+    encodedFeatures: features.map(({ name, rowCount, buckets }) => ({
+      ...{ name, kind: 'category', rowCount, encoding: { by: 'hash', buckets } },
+    })),
+    ...{ columns: {}, taskColumns: ['adgroup'], labels: [CLICK_LABEL] },
+    serving: [
+      {
+        adaptation: { innerRate: 0.2, innerSteps: 2 },
+        served: [{ ...all, blocks: 'adapted' }],
+      },
+    ],
+    calibrations: [
+      { label: 0, of: 'unknown', ...all, slope: 1, offset: 0, adgroupCount: 0, impressions: 0 },
+    ],
+    blocks: {
+      ...{ count: blocks.blockCount, encoding: 'float32', rows: 'support' },
+      ...{ strideByteCount: blocks.layout.strideByteCount, blocksPerFile: blocks.blocksPerShard },
+    },
+    unknown: { block: 'initial', attributes: [] },
+    index: { seed },
+    arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
+  };
+}
