@@ -10,7 +10,7 @@ import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { runEventSink, type StampedEventSink } from '../../shared/events/run-events.js';
-import { BundleKeeper } from '../../worker/serving/server/bundle-keeper.js';
+import { BundleKeeper, readingLoader } from '../../worker/serving/server/bundle-keeper.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
 import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
@@ -27,6 +27,7 @@ import {
   QUEUED_REQUESTS_MAX,
 } from '../../worker/serving/server/server-limits.js';
 import { bundleLoaderOf } from './bundle-loader.js';
+import { graphChoice } from './graph-choice.js';
 import { openServedState } from './served-state.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
@@ -45,6 +46,8 @@ export const ServeRequestSchema = z.strictObject({
   /** A file with the token that requests must bear; also the variable QIANMO_SERVE_TOKEN. */
   tokenFile: text.optional(),
   /** Processes that answer on the port, each on a core of its own if there is one. */
+  /** `graph` loads TensorFlow and scores on the captured graph, for models that the kernel does not cover. */
+  scorer: z.enum(['auto', 'graph']).default('auto'),
   processes: z.int().min(1).max(PROCESSES_MAX).default(1),
   /** Seconds between two looks at the label. */
   pollSeconds: z.number().positive().max(POLL_SECONDS_MAX).default(POLL_SECONDS_DEFAULT),
@@ -87,7 +90,10 @@ export async function serveFromBundle(
   const sink = runEventSink({ clock }, onEvent);
   const { address, name = LATEST_LABEL } = parsedBundleAddress(request.bundle);
   const store = objectStoreAt(address, environment);
-  const loader = bundleLoaderOf(address, request, { clock, environment });
+  const loader =
+    request.scorer === 'graph'
+      ? readingLoader(store, await graphChoice(sink))
+      : bundleLoaderOf(address, request, { clock, environment });
   const state = await openServedState(request, { clock, environment, onEvent: sink });
   const { prepare } = state;
   let keeper: BundleKeeper | null = null;

@@ -14,8 +14,6 @@ const KEPT: Readonly<Record<string, string>> = {
   'shared/queue/memory-job-queue.ts MemoryJobQueue': 'the queue without Redis, for simulations',
   'shared/storage/memory-object-store.ts MemoryObjectStore': 'the store without S3',
   'shared/bundle/key-index.ts blockOfKey': 'one key, where tests ask for its block',
-  'worker/serving/graph/graph-scorer.ts GraphScorer':
-    'the scorer of models that the kernel does not cover, for serving',
   'shared/tensors/native-rows.ts unloadNativeRows': 'tests compare both ways to compute rows',
   'shared/events/event-lines.ts EVENT_KINDS': 'tests go over every kind of event',
   'shared/features/expressions/bind-expression.ts FUNCTION_NAMES': 'the page lists every function',

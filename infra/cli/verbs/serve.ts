@@ -48,6 +48,12 @@ export const serveVerb = verb({
       integerValue(1, PROCESSES_MAX),
       { defaultText: '1' },
     ),
+    scorer: valueOption(
+      '--scorer <name>',
+      'auto, or graph: the captured graph, for models that the kernel does not cover',
+      z.enum(['auto', 'graph']),
+      { defaultText: 'auto' },
+    ),
     pollSeconds: valueOption(
       '--poll-seconds <seconds>',
       'seconds between two looks at the label',

@@ -14,7 +14,7 @@ export function marketServing(): MarketServing {
     decide,
     openEvidence: (settings) => new EvidenceLedger(settings),
     scorerOf: ({ model, digest }, encoded, candidatesMax) => {
-      demandCovered(model, digest);
+      demandCovered(choice, model, digest);
       const ahead = new EncodedAhead(model.spec, encoded, candidatesMax);
       const scorer = choice.scorerOf(model, encoded.contextFeatures);
       return {

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { installScoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -47,7 +47,7 @@ const BODY_COUNT = 50;
 const SETTLE_MS = 1_000;
 const agent = new Agent({ keepAlive: true, maxSockets: 64 });
 const header = benchHeader(packageRoot.pathname);
-await installScoringAddon((text) => console.log(text), { retry: true });
+await scoringAddon.install((text) => console.log(text), { retry: true });
 const folder = mkdtempSync(join(tmpdir(), 'qianmo-swap-'));
 
 interface Answered {

@@ -12,7 +12,8 @@ import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
-import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
+import { graphChoice } from '../../../infra/library/graph-choice.js';
+import { chosenScorer, type ScorerChoice } from '../../../worker/serving/server/scorer-choice.js';
 import {
   openRequest,
   plainScorer,
@@ -51,12 +52,17 @@ function differenceMax(found: unknown, expected: Float32Array): number {
   return Math.max(...scores.map((score, row) => Math.abs(score - expected[row]!)));
 }
 
+async function choiceOf(name: string): Promise<ScorerChoice> {
+  if (name === 'typescript') return plainScorer;
+  return name === 'kernel' ? chosenScorer(scoringAddon.path()) : graphChoice(() => undefined);
+}
+
 describe('scores', () => {
-  test.each(['typescript', 'kernel'])(
+  test.each(['typescript', 'kernel', 'captured graph'])(
     'are those of the self-check rows by the %s',
     async (name) => {
       await scoringAddon.install(() => undefined, { retry: true });
-      const choice = name === 'kernel' ? chosenScorer(scoringAddon.path()) : plainScorer;
+      const choice = await choiceOf(name);
       expect(choice.name).toMatch(name);
       const { url, server } = await testServer(bundles.objects, choice);
       const [loaded] = bundles.loaded;

@@ -4,6 +4,7 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { nativeLookups, type ColumnsAddon } from '../columns/native-columns.js';
 import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
+import type { Coverage } from '../scoring-plan.js';
 import { kernelCoverage, KernelScorer, loadScoringAddon } from '../kernel-scorer.js';
 import type { RankingRequest } from '../ranking-request.js';
 import { ReferenceScorer } from '../reference-scorer.js';
@@ -20,6 +21,7 @@ export interface ScorerChoice {
   readonly name: string;
   /** Why it is not the kernel; null if it is. */
   readonly reason: string | null;
+  coverageOf(model: Pick<RankingModel, 'spec'>): Coverage;
   /** @param contextFeatures the features that a request has once. */
   scorerOf(model: RankingModel, contextFeatures: readonly string[]): Scorer;
   readonly lookups: TextLookups;
@@ -37,6 +39,7 @@ export function chosenScorer(addonPath: string): ScorerChoice {
     return {
       name: 'typescript',
       reason: `${error.report.what}: run \`qianmo setup\` to compile it`,
+      coverageOf: kernelCoverage,
       scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
       lookups: plainLookups,
       columns: null,
@@ -45,22 +48,27 @@ export function chosenScorer(addonPath: string): ScorerChoice {
   return {
     name: `kernel ${addon.kernels()[0] ?? 'portable'}`,
     reason: null,
+    coverageOf: kernelCoverage,
     scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
     lookups: nativeLookups(addon),
     columns: addon,
   };
 }
 
-/** @throws QianmoError of kind `usage` if no scorer without TensorFlow covers the model. */
-export function demandCovered(model: RankingModel, where: string): void {
-  const coverage = kernelCoverage(model);
+/** @throws QianmoError of kind `usage` if the scorer does not cover the model. */
+export function demandCovered(
+  { coverageOf }: Pick<ScorerChoice, 'coverageOf'>,
+  model: RankingModel,
+  where: string,
+): void {
+  const coverage = coverageOf(model);
   if (coverage.isCovered) return;
   throw new QianmoError({
     kind: 'usage',
-    what: 'the server does not score models of this kind',
+    what: 'the kernel does not score models of this kind',
     where,
     expected: 'a built-in model without personal cross layers',
     found: coverage.reason,
-    cure: 'train a model without it, or rank with the captured graph in a program of your own',
+    cure: 'serve it with --scorer graph, which loads TensorFlow and is slower, or train a model without it',
   });
 }

@@ -108,7 +108,7 @@ export class ServedBundle {
 
   /** @throws QianmoError if no scorer covers the model, or a row has another score. */
   selfCheck(where: string): void {
-    demandCovered(this.loaded.model, where);
+    demandCovered(this.choice, this.loaded.model, where);
     const { blocks, rows, logits } = this.loaded.selfCheck;
     const found = new Float32Array(blocks.length);
     const scorer = this.#scorerOf([]);
