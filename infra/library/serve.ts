@@ -26,8 +26,8 @@ import {
   QUEUED_REQUESTS_DEFAULT,
   QUEUED_REQUESTS_MAX,
 } from '../../worker/serving/server/server-limits.js';
-import { bundleLoaderOf } from './bundle-loader.js';
-import { graphChoice } from './graph-choice.js';
+import { bundleLoaderOf } from './serving/bundle-loader.js';
+import { graphChoice } from './serving/graph-choice.js';
 import { openServedState } from './served-state.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';

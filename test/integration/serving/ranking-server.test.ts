@@ -12,7 +12,7 @@ import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
-import { graphChoice } from '../../../infra/library/graph-choice.js';
+import { graphChoice } from '../../../infra/library/serving/graph-choice.js';
 import { chosenScorer, type ScorerChoice } from '../../../worker/serving/server/scorer-choice.js';
 import {
   openRequest,

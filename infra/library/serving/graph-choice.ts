@@ -1,10 +1,10 @@
 /** The captured graph as what scores bundles, for models that the kernel does not cover. It loads TensorFlow. */
 
 import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
-import { loadEngine } from '../../worker/compute/engine/load-engine.js';
-import { GraphScorer } from '../../worker/serving/graph/graph-scorer.js';
-import { chosenScorer, type ScorerChoice } from '../../worker/serving/server/scorer-choice.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
+import { GraphScorer } from '../../../worker/serving/graph/graph-scorer.js';
+import { chosenScorer, type ScorerChoice } from '../../../worker/serving/server/scorer-choice.js';
+import type { RunEventSink } from '../../../shared/events/run-events.js';
 
 export async function graphChoice(onEvent: RunEventSink): Promise<ScorerChoice> {
   const engine = await loadEngine('auto', (fallback) =>

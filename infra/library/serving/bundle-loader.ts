@@ -1,12 +1,12 @@
 /** How a server gets its bundles: mapped where the addon is compiled, read into memory elsewhere. */
 
 import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
-import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
-import { objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
-import { cacheFolder } from '../../shared/base/cache-folder.js';
-import { MappingLoader } from '../../worker/serving/loading/mapping-loader.js';
-import { readingLoader, type BundleLoader } from '../../worker/serving/server/bundle-keeper.js';
-import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
+import type { Surroundings } from '../../../coordinator/runs/call/run-handle.js';
+import { objectStoreAt, s3OptionsIn } from '../../../coordinator/runs/places.js';
+import { cacheFolder } from '../../../shared/base/cache-folder.js';
+import { MappingLoader } from '../../../worker/serving/loading/mapping-loader.js';
+import { readingLoader, type BundleLoader } from '../../../worker/serving/server/bundle-keeper.js';
+import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
 
 /** Below the folder where processes of this user keep what can be made again. */
 const CACHE_NAME = 'bundle-files';
