@@ -17,6 +17,9 @@ void demand(bool holds, const char* otherwise) {
   if (!holds) throw std::runtime_error(otherwise);
 }
 
+// An array whose memory was given back has no elements.
+bool isPowerOfTwo(size_t count) { return count > 0 && (count & (count - 1)) == 0; }
+
 template <typename Element>
 struct View {
   Element* data;
@@ -170,7 +173,7 @@ struct KeyIndex {
 KeyIndex keyIndexAt(const Arguments& arguments, int first) {
   const KeyIndex index{arguments.unsignedWords(first), arguments.words(first + 1)};
   demand(index.hashes.count == 2 * index.blocks.count, "the index has other hashes than blocks");
-  demand((index.blocks.count & (index.blocks.count - 1)) == 0, "an index has a power of two of slots");
+  demand(isPowerOfTwo(index.blocks.count), "an index has a power of two of slots");
   return index;
 }
 
@@ -182,7 +185,7 @@ void lookUpValues(const Arguments& arguments) {
   const View<int32_t> target = arguments.words(6);
   demand(asked.spans.count >= 2 * count, "there are fewer texts");
   demand(count == 0 || first + (count - 1) * stride < target.count, "the target is too short");
-  demand((dictionary.slots.count & (dictionary.slots.count - 1)) == 0, "an index has a power of two of slots");
+  demand(isPowerOfTwo(dictionary.slots.count), "an index has a power of two of slots");
   for (size_t begin = 0; begin < count; begin += BATCH)
     dictionary.lookUp(asked, begin, begin + BATCH < count ? begin + BATCH : count, target.data + first, stride);
 }
