@@ -11,25 +11,13 @@ import { RankingClient } from '../../../infra/library/client.js';
 import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
 import {
   posted,
+  RANKED,
   selfCheckColumns,
   testServer,
   twoBundles,
   type TestServer,
   type TwoBundles,
 } from '../../fixtures/serving/served-export.js';
-
-const REQUEST = {
-  context: { category0: 'category0-3' },
-  columns: {
-    adgroup: ['task1', 'task2', 'nobody'],
-    bid: [1, 2, 3],
-    features: {
-      category1: ['category1-1', 'never seen', null],
-      bag0: [['bag0-1'], [], ['bag0-2', 'bag0-3']],
-      number0: [0.5, -1, 0],
-    },
-  },
-};
 
 let bundles: TwoBundles;
 let served: TestServer;
@@ -54,10 +42,10 @@ describe('the client', () => {
 
   test('gives the answers of the server', async () => {
     const client = new RankingClient({ url, timeoutMs: 30_000 });
-    const { body: ranked } = await posted(`${url}/v1/rank`, REQUEST);
-    expect(await client.rank(REQUEST)).toEqual(ranked);
+    const { body: ranked } = await posted(`${url}/v1/rank`, RANKED);
+    expect(await client.rank(RANKED)).toEqual(ranked);
     const { bundle, scores } = ranked;
-    expect(await client.score({ ...REQUEST, fields: ['scores'] })).toEqual({ bundle, scores });
+    expect(await client.score({ ...RANKED, fields: ['scores'] })).toEqual({ bundle, scores });
   });
 
   test('says what the server refuses, and does not ask again', async () => {
@@ -104,8 +92,8 @@ describe('the client', () => {
 const python = spawnSync('python3', ['--version']).status === 0 ? '' : ' (python3 is not there)';
 test.skipIf(python !== '')(`the example in Python ranks${python}`, async () => {
   const example = `${projectRoot}/infra/examples/rank.py`;
-  const { stdout } = await promisify(execFile)('python3', [example, url, JSON.stringify(REQUEST)]);
-  const { body } = await posted(`${url}/v1/rank`, REQUEST);
+  const { stdout } = await promisify(execFile)('python3', [example, url, JSON.stringify(RANKED)]);
+  const { body } = await posted(`${url}/v1/rank`, RANKED);
   const places = stdout
     .trimEnd()
     .split('\n')
@@ -252,13 +240,13 @@ describe('the description', () => {
     expect(Object.keys(described.paths)).toContain('/v1/rank');
     const fits = (name: string, value: unknown): boolean =>
       z.fromJSONSchema(described.components.schemas[name]!).safeParse(value).success;
-    const { body: ranked } = await posted(`${url}/v1/rank`, REQUEST);
-    const { body: scored } = await posted(`${url}/v1/score`, REQUEST);
+    const { body: ranked } = await posted(`${url}/v1/rank`, RANKED);
+    const { body: scored } = await posted(`${url}/v1/score`, RANKED);
     const { body: problem } = await posted(`${url}/v1/score`, { columns: {} });
     expect(fits('RankAnswer', ranked)).toBe(true);
     expect(fits('ScoreAnswer', scored)).toBe(true);
     expect(fits('Problem', problem)).toBe(true);
-    expect(fits('RankingRequest', REQUEST)).toBe(true);
+    expect(fits('RankingRequest', RANKED)).toBe(true);
     expect(fits('RankingRequest', { columns: {} })).toBe(false);
     expect(fits('RankAnswer', scored)).toBe(false);
     expect(fits('ScoreAnswer', { ...scored, scores: 'none' })).toBe(false);

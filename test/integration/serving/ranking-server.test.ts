@@ -18,25 +18,13 @@ import {
   openRequest,
   plainScorer,
   posted,
+  RANKED,
   selfCheckColumns,
   testServer,
   twoBundles,
   type TestServer,
   type TwoBundles,
 } from '../../fixtures/serving/served-export.js';
-
-const RANKED = {
-  context: { category0: 'category0-3' },
-  columns: {
-    adgroup: ['task1', 'task2', 'nobody'],
-    bid: [1, 2, 3],
-    features: {
-      category1: ['category1-1', 'never seen', null],
-      bag0: [['bag0-1'], [], ['bag0-2', 'bag0-3']],
-      number0: [0.5, -1, 0],
-    },
-  },
-};
 
 let bundles: TwoBundles;
 let served: TestServer;
