@@ -1,6 +1,7 @@
 /**
  * The entry point `qianmo/client`: a typed client of `qianmo serve`. It asks again where that is safe and may help:
- * answers of `rank` and `score` change nothing, so that a request may be sent twice.
+ * answers of `rank` and `score` change nothing, so that a request may be sent twice; a server that explores logs a decision
+ * for each, and feedback names the one that was shown.
  */
 
 import { z } from 'zod';

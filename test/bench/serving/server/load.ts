@@ -1,0 +1,150 @@
+/**
+ * Load on a server over connections that are kept. In an open loop requests are due at times drawn
+ * beforehand, whatever the server does, and a latency begins when a request is due: a server that stalls
+ * is charged for all that it kept waiting (no coordinated omission).
+ */
+
+import { connect, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { at } from '../../../../shared/base/arrays.js';
+import { randomStream } from '../../../../shared/base/random.js';
+import type { BenchRequest } from './server-setting.js';
+
+const HEAD_END = Buffer.from('\r\n\r\n');
+
+/** A request with its head, as it goes over the wire. */
+export function wireRequest({ mediaType, body }: BenchRequest, host: string): Buffer {
+  const head = [
+    ...['POST /v1/rank HTTP/1.1', `Host: ${host}`, `Content-Type: ${mediaType}`],
+    `Content-Length: ${body.length}`,
+  ];
+  return Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]);
+}
+
+/** One request at a time. */
+class Connection {
+  readonly #socket: Socket;
+  #received: Buffer[] = [];
+  #receivedCount = 0;
+  #expectedCount = 0;
+  #answered: (() => void) | null = null;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    socket.on('data', (chunk: Buffer) => this.#take(chunk));
+  }
+
+  static async open(url: URL): Promise<Connection> {
+    const socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true });
+    await once(socket, 'connect');
+    return new Connection(socket);
+  }
+
+  send(request: Buffer, answered: () => void): void {
+    this.#answered = answered;
+    this.#socket.write(request);
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #take(chunk: Buffer): void {
+    this.#receivedCount += chunk.length;
+    if (this.#expectedCount === 0) {
+      this.#received.push(chunk);
+      const bytes = Buffer.concat(this.#received);
+      const headEnd = bytes.indexOf(HEAD_END);
+      if (headEnd < 0) return;
+      const head = bytes.toString('latin1', 0, headEnd);
+      const length = /content-length: (\d+)/i.exec(head)?.[1];
+      if (!head.startsWith('HTTP/1.1 200') || length === undefined)
+        throw new Error(`the server answered ${bytes.toString()}`);
+      this.#expectedCount = headEnd + HEAD_END.length + Number(length);
+    }
+    if (this.#receivedCount < this.#expectedCount) return;
+    this.#received = [];
+    this.#receivedCount = 0;
+    this.#expectedCount = 0;
+    this.#answered?.();
+  }
+}
+
+interface Load {
+  readonly url: string;
+  readonly requests: readonly Buffer[];
+  readonly seconds: number;
+  readonly connectionCount: number;
+}
+
+async function withConnections<Result>(
+  { url, connectionCount }: Load,
+  use: (connections: readonly Connection[]) => Promise<Result>,
+): Promise<Result> {
+  const opened = Array.from({ length: connectionCount }, () => Connection.open(new URL(url)));
+  const connections = await Promise.all(opened);
+  try {
+    return await use(connections);
+  } finally {
+    for (const connection of connections) connection.close();
+  }
+}
+
+/** Answers a second where every connection asks again at once. */
+export function saturation(load: Load): Promise<number> {
+  return withConnections(load, async (connections) => {
+    const start = performance.now();
+    const endMs = start + 1_000 * load.seconds;
+    let count = 0;
+    const client = (connection: Connection): Promise<void> =>
+      new Promise((resolve) => {
+        const next = (): void => {
+          if (performance.now() >= endMs) {
+            resolve();
+            return;
+          }
+          connection.send(at(load.requests, count % load.requests.length), next);
+          count += 1;
+        };
+        next();
+      });
+    await Promise.all(connections.map(client));
+    return (1_000 * count) / (performance.now() - start);
+  });
+}
+
+/** Milliseconds from when each request was due, ascending. Gaps are exponential, as of many callers. */
+export function openLoop(load: Load, ratePerSecond: number): Promise<Float64Array> {
+  const random = randomStream(23, 'arrivals');
+  const dueMs: number[] = [];
+  for (let due = 0; due < 1_000 * load.seconds;) {
+    due += (-1_000 * Math.log(1 - random.uniform())) / ratePerSecond;
+    dueMs.push(due);
+  }
+  return withConnections(load, (connections) => {
+    const idle = [...connections];
+    const latencies = new Float64Array(dueMs.length);
+    const startMs = performance.now();
+    let sent = 0;
+    let answered = 0;
+    return new Promise((resolve) => {
+      const turn = (): void => {
+        const nowMs = performance.now() - startMs;
+        while (sent < dueMs.length && at(dueMs, sent) <= nowMs) {
+          const connection = idle.pop();
+          if (connection === undefined) break;
+          const place = sent;
+          connection.send(at(load.requests, place % load.requests.length), () => {
+            latencies[place] = performance.now() - startMs - at(dueMs, place);
+            idle.push(connection);
+            answered += 1;
+          });
+          sent += 1;
+        }
+        if (answered === dueMs.length) resolve(latencies.sort());
+        else setImmediate(turn);
+      };
+      turn();
+    });
+  });
+}
