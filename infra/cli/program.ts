@@ -19,6 +19,7 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['serve', async () => (await import('./verbs/serve.js')).serveVerb],
   ['stream', async () => (await import('./verbs/stream.js')).streamVerb],
   ['demo', async () => (await import('./verbs/demo.js')).demoVerb],
+  ['demo-serve', async () => (await import('./verbs/demo-serve.js')).demoServeVerb],
   ['compare', async () => (await import('./verbs/compare.js')).compareVerb],
   ['sweep', async () => (await import('./verbs/sweep.js')).sweepVerb],
   ['plan', async () => (await import('./verbs/plan.js')).planVerb],

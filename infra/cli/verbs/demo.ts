@@ -3,7 +3,7 @@
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { interruptedAs } from '../../../coordinator/runs/call/interruption.js';
-import { demoConfig, DEMO_EXAMPLE, DEMO_OUT_DEFAULT } from '../../library/demo-config.js';
+import { demoConfig, DEMO_EXAMPLE, DEMO_OUT_DEFAULT } from '../../library/demo/demo-config.js';
 import { openRun, prepare } from '../../library/index.js';
 import { packageRoot } from '../../library/package-root.js';
 import { callOptionsOf, type CommandContext } from '../command/command-context.js';

@@ -2,7 +2,11 @@
 
 import { existsSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { demoConfig, DEMO_EXAMPLE, DEMO_OUT_DEFAULT } from '../../../infra/library/demo-config.js';
+import {
+  demoConfig,
+  DEMO_EXAMPLE,
+  DEMO_OUT_DEFAULT,
+} from '../../../infra/library/demo/demo-config.js';
 import { configHash } from '../../../shared/config/run-config.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 

@@ -1,9 +1,9 @@
 /** The config of the demo: the MovieLens example, with its files found from any folder. */
 
 import { fileURLToPath } from 'node:url';
-import { loadRunConfig } from '../../shared/config/load-run-config.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
-import { packageRoot } from './package-root.js';
+import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import { packageRoot } from '../package-root.js';
 
 export const DEMO_EXAMPLE = 'infra/examples/movielens.yaml';
 /** The output of the example, so that the other verbs find there what the demo has made. */

@@ -1,0 +1,260 @@
+/**
+ * The closed loop on the demo's data: earlier ratings train a run and are exported, later ones come to a server
+ * as requests and feedback, and then refresh what it serves.
+ */
+
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { z } from 'zod';
+import type { CallOptions } from '../../../coordinator/runs/call/run-handle.js';
+import { at } from '../../../shared/base/arrays.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { randomStream } from '../../../shared/base/random.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import {
+  exportRun,
+  openRun,
+  prepare,
+  refresh,
+  serveRankings,
+  type RankingService,
+} from '../index.js';
+import { cutLog, type CutLog } from './cut-log.js';
+import { demoConfig } from './demo-config.js';
+
+const WORKER_COUNT = 2;
+const OUTER_STEPS = 100;
+const CANDIDATE_COUNT = 10;
+const REQUESTS_MAX = 400;
+const POLL_SECONDS = 0.2;
+const SWAP_TIMEOUT_MS = 60_000;
+const SWAP_LOOK_INTERVAL_MS = 50;
+const SLOTS = [1, 2, 3];
+
+type LaterRow = CutLog['later'][number];
+
+interface ClosedLoop {
+  /** The folder for everything that the loop makes. */
+  readonly out: string;
+  readonly print: (text: string) => void;
+  readonly options: CallOptions;
+  readonly clock: Clock;
+}
+
+/** Returns when the refreshed bundle has been served. */
+export async function runClosedLoop({ out, print, options, clock }: ClosedLoop): Promise<void> {
+  const whole = await demoConfig(out);
+  if (existsSync(whole.data.store)) throw alreadyThere(whole.data.store);
+  const log = await cutLog(at([whole.data.logs].flat(), 0), join(out, 'logs'));
+  const config: RunConfig = {
+    ...whole,
+    data: { ...whole.data, logs: log.earlierPath },
+    training: { ...whole.training, outerSteps: OUTER_STEPS },
+    evaluation: {
+      ...whole.evaluation,
+      innerRates: [0.1, 0.3],
+      innerSteps: [1, 3],
+      bootstrapSamples: 200,
+    },
+  };
+  print(`1. prepare, train, evaluate: the ratings before the last ${log.later.length}`);
+  await prepare({ config }, options);
+  const run = await openRun({ config, workers: WORKER_COUNT }, options);
+  try {
+    await run.train({ resume: true });
+    await run.evaluate();
+  } finally {
+    await run.close();
+  }
+  print('\n2. export: a block for every film');
+  const exported = await exportRun({ config, workers: WORKER_COUNT }, options);
+  const policyPath = join(out, 'policy.yaml');
+  await writeFile(policyPath, policyText());
+
+  print('\n3. serve: later ratings as requests, and what became of the films as feedback');
+  const service = await serveRankings(
+    {
+      ...{ bundle: exported.bundles, port: 0, pollSeconds: POLL_SECONDS },
+      ...{ explore: policyPath, state: join(out, 'state') },
+    },
+    options,
+  );
+  try {
+    const film = mostRatedOf(log.later);
+    print(await answeredRequests(service, log.later));
+    const before = await scoreOf(service, film);
+
+    print(
+      `\n4. refresh: ${log.later.length} ratings are appended, films with new ones adapt again`,
+    );
+    const refreshed = await refresh(
+      { config, workers: WORKER_COUNT, logs: log.laterPath },
+      options,
+    );
+    const { refreshText } = await import('../../../coordinator/reports/delta-tables.js');
+    print(refreshText(refreshed));
+    await swapped(service, refreshed.digest, clock);
+    print(comparison(film, before, await scoreOf(service, film)));
+  } finally {
+    await service.close();
+  }
+}
+
+function alreadyThere(where: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'the demo was here before, and has appended later ratings to its task store',
+    where,
+    cure: 'remove the folder, or name another one with --out',
+  });
+}
+
+function policyText(): string {
+  const exploration = {
+    ...{ mode: 'active', policy: 'thompson', slots: SLOTS },
+    share: { kind: 'fixed', share: 0.1 },
+    cutOff: { impressions: 1_000 },
+  };
+  return stringify({ exploration });
+}
+
+function mostRatedOf(rows: readonly LaterRow[]): LaterRow {
+  const counts = new Map<string, number>();
+  for (const { movieId = '' } of rows) counts.set(movieId, (counts.get(movieId) ?? 0) + 1);
+  const [most] = [...counts].sort(([, a], [, b]) => b - a);
+  const found = rows.find(({ movieId }) => movieId === most?.[0]);
+  if (found === undefined) throw new Error('the later part of the log has rows');
+  return found;
+}
+
+const RankSchema = z.looseObject({
+  order: z.array(z.int()),
+  exploration: z.looseObject({ events: z.array(z.string()), isExploration: z.array(z.boolean()) }),
+});
+const FeedbackSchema = z.looseObject({ receipts: z.array(z.string()) });
+
+/** Sends a request for each rating, and then what its user thought of the films that were shown. */
+async function answeredRequests(
+  service: RankingService,
+  later: readonly LaterRow[],
+): Promise<string> {
+  const random = randomStream(3, 'candidates of the demo');
+  const liked = new Map(later.map((row) => [`${row['userId']} ${row['movieId']}`, isLiked(row)]));
+  const counts = { requests: 0, shown: 0, explored: 0, outcomes: 0, counted: 0 };
+  for (const row of later.slice(0, REQUESTS_MAX)) {
+    const films = new Map([[row['movieId'] ?? '', row]]);
+    while (films.size < CANDIDATE_COUNT) {
+      const other = at(later, random.below(later.length));
+      films.set(other['movieId'] ?? '', other);
+    }
+    const candidates = [...films.values()];
+    const ranked = RankSchema.parse(
+      await posted(service, '/v1/rank', {
+        context: contextOf(row),
+        candidates: candidates.map(candidateOf),
+        slots: SLOTS.length,
+      }),
+    );
+    const { events: shown, isExploration } = ranked.exploration;
+    const events = shown.flatMap((event, place) => {
+      const film = at(candidates, at(ranked.order, place));
+      const isKnown = liked.get(`${row['userId']} ${film['movieId']}`);
+      const impression = { kind: 'impression', event };
+      return isKnown === true ? [impression, { kind: 'outcome', event }] : [impression];
+    });
+    const { receipts } = FeedbackSchema.parse(await posted(service, '/v1/feedback', { events }));
+    counts.requests += 1;
+    counts.shown += shown.length;
+    counts.explored += isExploration.filter(Boolean).length;
+    counts.outcomes += events.length - shown.length;
+    counts.counted += receipts.filter((receipt) => receipt === 'counted').length;
+  }
+  return [
+    `${counts.requests} requests, ${counts.shown} films shown, ${counts.explored} of them to explore;`,
+    `${counts.outcomes} were liked; ${counts.counted} events of feedback counted`,
+  ].join(' ');
+}
+
+function isLiked({ rating }: LaterRow): boolean {
+  return Number(rating) >= 4;
+}
+
+function contextOf({ userId, timestamp }: LaterRow): object {
+  return { userId, timestamp: Number(timestamp) };
+}
+
+function candidateOf({ movieId, genres, year }: LaterRow): object {
+  return { adgroup: movieId, features: { genres, year: year === '' ? null : Number(year) } };
+}
+
+async function posted(service: RankingService, path: string, content: object): Promise<unknown> {
+  const response = await fetch(`${service.url}${path}`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(content),
+  });
+  if (response.ok) return response.json();
+  throw new QianmoError({
+    kind: 'failed',
+    what: 'the server refused a request of the demo',
+    where: path,
+    found: await response.text(),
+  });
+}
+
+const ScoreSchema = z.looseObject({
+  bundle: z.string(),
+  probabilities: z.array(z.number()),
+  evidence: z.looseObject({ supportRows: z.array(z.int()), clicks: z.array(z.number()) }),
+});
+
+interface FilmScore {
+  readonly bundle: string;
+  readonly probability: number;
+  readonly supportRows: number;
+  readonly liked: number;
+}
+
+async function scoreOf(service: RankingService, film: LaterRow): Promise<FilmScore> {
+  const content = { context: contextOf(film), candidates: [candidateOf(film)] };
+  const { bundle, probabilities, evidence } = ScoreSchema.parse(
+    await posted(service, '/v1/score', content),
+  );
+  return {
+    bundle,
+    probability: at(probabilities, 0),
+    supportRows: at(evidence.supportRows, 0),
+    liked: at(evidence.clicks, 0),
+  };
+}
+
+/** Waits until the server has found the label where the refresh has moved it. */
+async function swapped(service: RankingService, digest: string, clock: Clock): Promise<void> {
+  const endMs = clock.monotonicMs() + SWAP_TIMEOUT_MS;
+  while (service.bundle !== digest) {
+    if (clock.monotonicMs() > endMs)
+      throw new QianmoError({
+        kind: 'failed',
+        what: 'the server does not serve the refreshed bundle',
+        expected: digest,
+        found: service.bundle,
+      });
+    await clock.sleep(SWAP_LOOK_INTERVAL_MS);
+  }
+}
+
+function comparison({ title, movieId }: LaterRow, before: FilmScore, after: FilmScore): string {
+  const line = (name: string, found: (score: FilmScore) => string): string =>
+    `  ${name.padEnd(24)}${found(before).padEnd(14)}${found(after)}`;
+  return [
+    `\nThe server has swapped. The film with most of the new ratings, ${title} (${movieId}), for one user:`,
+    line('', (score) => (score === before ? 'before' : 'after')),
+    line('bundle', ({ bundle }) => bundle.slice(0, 12)),
+    line('ratings it rests on', ({ supportRows }) => String(supportRows)),
+    line('liked among them', ({ liked }) => String(liked)),
+    line('probability to be liked', ({ probability }) => probability.toFixed(3)),
+  ].join('\n');
+}
