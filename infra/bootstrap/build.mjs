@@ -10,6 +10,8 @@ const SOURCE_FOLDERS = ['shared', 'coordinator', 'worker', 'infra', 'test'];
 const COMPILED = new Set(['.ts', '.mts']);
 // Files that compiled code reads at run time from its own folder; tsc does not copy them.
 const COPIED = new Set(['.mjs', '.cjs', '.lua', '.sql', '.css', '.html']);
+// Pages that nobody imports.
+const RESULTS = join(projectRoot, 'infra/results');
 const dist = join(projectRoot, 'dist');
 const stampPath = join(dist, '.qianmo-build.json');
 
@@ -36,6 +38,7 @@ function survey() {
   const walk = (folder) => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const path = join(folder, entry.name);
+      if (path === RESULTS) continue;
       if (entry.isDirectory()) walk(path);
       else if (COMPILED.has(extname(path)) || COPIED.has(extname(path))) {
         const { mtimeMs, size } = statSync(path);
