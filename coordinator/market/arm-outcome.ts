@@ -1,4 +1,4 @@
-/** What an arm of the market brought about, as it is kept for each seed. */
+/** The outcome of an arm of the market, as it is kept for each seed. */
 
 import { z } from 'zod';
 import { SIZE_CLASSES } from './budgets.js';
@@ -13,7 +13,7 @@ const amount = z.number().nonnegative();
 const ClassOutcomeSchema = z.strictObject({
   sizeClass: z.enum(SIZE_CLASSES),
   advertiserCount: count,
-  /** Of all days. */
+  /** The sum over all days. */
   budget: amount,
   spent: amount,
   impressions: count,

@@ -1,4 +1,4 @@
-/** What an arm decides with: its estimates, its exploration and its evidence. */
+/** The parts that an arm decides with: its estimates, its exploration and its evidence. */
 
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import type { Decision, DecisionInput } from '../../shared/exploration/decision-record.js';

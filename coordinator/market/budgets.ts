@@ -15,7 +15,7 @@ export class Budgets {
   readonly #terms: PacingTerms;
   readonly #spentToday: Float64Array;
   readonly #multipliers: Float64Array;
-  /** Of all days: `[advertiserCount]`. */
+  /** The spending of all days together, `[advertiserCount]`. */
   readonly spent: Float64Array;
 
   /** @param budgets of a day, `[advertiserCount]` */

@@ -59,7 +59,7 @@ export interface ExportedDelta extends PublishedBundle {
   readonly keptAdgroupCount: number;
   readonly changedAdgroupCount: number;
   readonly newAdgroupCount: number;
-  /** Of the files that the bundles below do not have. */
+  /** The bytes of the files that the bundles below do not have. */
   readonly newByteCount: number;
   readonly selfCheckRowCount: number;
   /** Features whose tables have rows for new values. */

@@ -14,7 +14,7 @@ import { PROGRESS_KEY_PREFIX } from '../adapted-shards.js';
 interface PruneChoice {
   /** Earlier bundles that are kept of each label's history. */
   readonly keptEarlierCount: number;
-  /** What was put later is kept. */
+  /** Files that were put more recently than this are kept. */
   readonly graceMs: number;
   /** Finds what would be removed, and removes nothing. */
   readonly dryRun: boolean;
@@ -24,7 +24,7 @@ export interface PrunedBundles {
   readonly isDryRun: boolean;
   readonly removedBundles: readonly string[];
   readonly removedFileCount: number;
-  /** Of the removed files, as far as a removed manifest says; others are left over by killed exports. */
+  /** The bytes of the removed files, as far as a removed manifest says; others are left over by killed exports. */
   readonly removedByteCount: number;
   readonly keptBundleCount: number;
   readonly keptFileCount: number;
