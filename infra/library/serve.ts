@@ -20,6 +20,8 @@ import {
   CACHE_GIB_MAX,
   DEADLINE_MS_DEFAULT,
   DEADLINE_MS_MAX,
+  EXPLAINED_DEFAULT,
+  EXPLAINED_MAX,
   POLL_SECONDS_DEFAULT,
   POLL_SECONDS_MAX,
   PROCESSES_MAX,
@@ -59,6 +61,8 @@ export const ServeRequestSchema = z.strictObject({
   cacheGib: z.number().positive().max(CACHE_GIB_MAX).default(CACHE_GIB_DEFAULT),
   /** A request that has waited longer is refused with status 503. */
   deadlineMs: z.int().min(1).max(DEADLINE_MS_MAX).default(DEADLINE_MS_DEFAULT),
+  /** Candidates of a request whose scores are explained, where it asks for it. */
+  explainMax: z.int().min(0).max(EXPLAINED_MAX).default(EXPLAINED_DEFAULT),
   /** A YAML file with a section `exploration`: how the first places explore. Needs `state`. */
   explore: text.optional(),
   /** A folder for what is learned while serving: adapted rows, evidence, and the log of decisions. */
@@ -102,7 +106,7 @@ export async function serveFromBundle(
     keeper = await BundleKeeper.open({ store, name, clock, loader, onEvent: sink, prepare });
     server = await RankingServer.listen(
       { keeper, clock, onEvent: sink, endpoints: state.endpointsWith(rankingEndpoints), placeOf },
-      { host, port, token, queuedRequestsMax, deadlineMs },
+      { host, port, token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax },
     );
   } catch (error) {
     await state.close();

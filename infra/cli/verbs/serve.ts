@@ -7,6 +7,8 @@ import {
   CACHE_GIB_MAX,
   DEADLINE_MS_DEFAULT,
   DEADLINE_MS_MAX,
+  EXPLAINED_DEFAULT,
+  EXPLAINED_MAX,
   POLL_SECONDS_DEFAULT,
   POLL_SECONDS_MAX,
   PROCESSES_MAX,
@@ -82,6 +84,12 @@ export const serveVerb = verb({
       'the longest that a request may wait',
       integerValue(1, DEADLINE_MS_MAX),
       { defaultText: String(DEADLINE_MS_DEFAULT) },
+    ),
+    explainMax: valueOption(
+      '--explain-max <candidates>',
+      'candidates of a request whose scores are explained, if it asks for it',
+      integerValue(0, EXPLAINED_MAX),
+      { defaultText: String(EXPLAINED_DEFAULT) },
     ),
     explore: valueOption(
       '--explore <policy.yaml>',

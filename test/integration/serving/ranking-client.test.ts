@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { RankingClient } from '../../../infra/library/client.js';
 import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
 import {
+  plainScorer,
   posted,
   RANKED,
   selfCheckColumns,
@@ -24,7 +25,7 @@ let served: TestServer;
 let url: string;
 beforeAll(async () => {
   bundles = await twoBundles();
-  served = await testServer(bundles.objects);
+  served = await testServer(bundles.objects, plainScorer, { explainedMax: 2 });
   url = served.url;
 });
 afterAll(() => served.server.drain());
@@ -46,6 +47,28 @@ describe('the client', () => {
     expect(await client.rank(RANKED)).toEqual(ranked);
     const { bundle, scores } = ranked;
     expect(await client.score({ ...RANKED, fields: ['scores'] })).toEqual({ bundle, scores });
+  });
+
+  test('asks for explanations, whose shares sum to the scores of the first candidates', async () => {
+    const client = new RankingClient({ url, timeoutMs: 30_000 });
+    const { explanation, order, scores, evidence, blocks } = await client.rank({
+      ...{ ...RANKED, explain: true },
+    });
+    expect(explanation?.isExact).toBe(false);
+    // The server of this test explains two.
+    expect(explanation?.candidates.map(({ candidate }) => candidate)).toEqual(order.slice(0, 2));
+    for (const each of explanation?.candidates ?? []) {
+      const { candidate, block, score, base, blockShare, shares, evidence: own } = each;
+      expect(block).toBe(blocks[candidate]);
+      expect(own.supportRows).toBe(evidence.supportRows[candidate]);
+      expect(Object.keys(shares)).toEqual(['category0', 'category1', 'bag0', 'number0']);
+      expect(score).toBeCloseTo(scores[candidate]!, 5);
+      const parts = [base, blockShare, ...Object.values(shares)];
+      expect(parts.reduce<number>((sum, share) => sum + share!, 0)).toBeCloseTo(score!, 5);
+    }
+    const scored = await client.score({ ...RANKED, explain: true, fields: ['scores'] });
+    expect(scored.explanation?.candidates.map(({ candidate }) => candidate)).toEqual([0, 1]);
+    expect((await client.score(RANKED)).explanation).toBeUndefined();
   });
 
   test('says what the server refuses, and does not ask again', async () => {

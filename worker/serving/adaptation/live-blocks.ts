@@ -114,6 +114,18 @@ export class LiveBlocks {
     return found;
   }
 
+  /**
+   * What scores an adgroup that has a live block. Null if it has none.
+   *
+   * @param hash low and high word of the key's hash under seed 0.
+   */
+  scoredBy(
+    hash: readonly [number, number],
+  ): { readonly model: RankingModel; readonly block: number } | null {
+    const entry = this.#entryOf(hash);
+    return entry === null || this.#live === null ? null : { model: this.#live, block: entry.block };
+  }
+
   /** Frees the scorers; the next request makes others. */
   release(): void {
     for (const scorer of this.#scorers.values()) scorer.release?.();

@@ -18,7 +18,31 @@ const lists = {
 };
 const bundle = z.string().describe('The digest of the bundle that all of the answer comes from.');
 
-export const ScoreAnswerSchema = z.object({ bundle, ...lists });
+const number = z.number().nullable();
+const ExplanationSchema = z.object({
+  isExact: z
+    .boolean()
+    .describe('Whether shares are Shapley values: the model has no terms of more than two parts.'),
+  candidates: z
+    .array(
+      z.object({
+        candidate: z.int().describe('The place in the request.'),
+        block: z.int(),
+        isLive: z.boolean().describe('Whether the block adapted while serving.'),
+        evidence: z.object({
+          ...{ supportRows: z.number(), clicks: z.number(), impressions: z.number() },
+        }),
+        score: number.describe('The sum of the base and all shares.'),
+        base: number.describe('The score of block 0 where nothing is known of any feature.'),
+        blockShare: number.describe("What the adgroup's own block adds."),
+        shares: z.record(z.string(), number).describe('What each feature adds.'),
+      }),
+    )
+    .describe('The first candidates of the order, or of the request where there is none.'),
+});
+const explanation = ExplanationSchema.optional().describe('Where the request says `explain`.');
+
+export const ScoreAnswerSchema = z.object({ bundle, ...lists, explanation });
 
 export const RankAnswerSchema = z.object({
   bundle,
@@ -26,6 +50,7 @@ export const RankAnswerSchema = z.object({
   values: numbers.describe('pacing * bid * expected ^ squash'),
   seed: z.int().nullable().describe('The seed that broke ties; null if there was none.'),
   ...lists,
+  explanation,
   exploration: z
     .unknown()
     .optional()

@@ -26,6 +26,8 @@ export interface ServerView {
   readonly isDraining: boolean;
   /** The place of this process among those on the port, and how many of them answer; null if it is alone. */
   readonly processes: ServingPlace | null;
+  /** Candidates of a request whose scores are explained, at most. */
+  readonly explainedMax: number;
   /** Counts of requests by what became of them. */
   requestReport(): object;
 }

@@ -60,6 +60,8 @@ export interface RankingBody {
   readonly fields: readonly AnswerField[] | null;
   /** Places that are shown, which exploration decides on; null where the request does not say. */
   readonly slots: number | null;
+  /** Whether the answer says what each feature adds to scores. */
+  readonly explain: boolean;
 }
 
 const VALUE = `expected a text of at most ${TEXT_LENGTH_MAX} characters, a number, true, false, null or a list of at most ${LIST_LENGTH_MAX} of them`;
@@ -137,6 +139,7 @@ export const commonFields = {
   fields: z.array(z.enum(ANSWER_FIELDS)).max(ANSWER_FIELDS.length).optional(),
   slots: z.int().min(1).max(SLOTS_MAX).optional(),
   bundle: BundleDigestSchema.optional(),
+  explain: z.boolean().default(false),
 };
 
 const ObjectsSchema = z.strictObject({
@@ -174,7 +177,7 @@ export function parseRankingBody(bytes: Uint8Array): RankingBody {
   return 'columns' in content ? ofColumns(content) : ofObjects(content);
 }
 
-interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve'> {
+interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve' | 'explain'> {
   readonly seed?: number | undefined;
   readonly fields?: readonly AnswerField[] | undefined;
   readonly slots?: number | undefined;
@@ -183,9 +186,9 @@ interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve
 
 /** Those fields as a body has them. */
 export function commonOf(fields: CommonFields): Pick<RankingBody, keyof CommonFields> {
-  const { context, squash, reserve } = fields;
+  const { context, squash, reserve, explain } = fields;
   const { seed = null, bundle = null, slots = null } = fields;
-  return { context, squash, reserve, seed, bundle, slots, fields: fields.fields ?? null };
+  return { context, squash, reserve, explain, seed, bundle, slots, fields: fields.fields ?? null };
 }
 
 function ofKeys(

@@ -30,6 +30,7 @@ import { RouteTable } from './route-table.js';
 import {
   CONNECTIONS_MAX,
   DRAIN_MS_MAX,
+  EXPLAINED_DEFAULT,
   HEADERS_TIMEOUT_MS,
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
@@ -44,6 +45,8 @@ export interface ServerSettings {
   readonly token: string | null;
   readonly queuedRequestsMax: number;
   readonly deadlineMs: number;
+  /** Candidates of a request that are explained. */
+  readonly explainedMax?: number;
   /** For the headers and the body of a request. */
   readonly requestTimeoutMs?: number;
 }
@@ -111,7 +114,8 @@ export class RankingServer {
       ...this.#counts.report(),
     });
     const processes = this.#parts.placeOf?.() ?? null;
-    return { keeper, isDraining: this.#isDraining, processes, requestReport };
+    const { explainedMax = EXPLAINED_DEFAULT } = this.#settings;
+    return { keeper, isDraining: this.#isDraining, processes, explainedMax, requestReport };
   }
 
   get url(): string {

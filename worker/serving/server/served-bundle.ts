@@ -1,14 +1,16 @@
 /** A bundle as a server ranks with it: read, self-checked, with a scorer for each set of context features. */
 
-import { float32At } from '../../../shared/base/arrays.js';
+import { at, float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
+import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { LiveBlocks } from '../adaptation/live-blocks.js';
 import type { KeyLookup, ValueLookup } from '../columns/text-lookup.js';
 import { valueLookupsOf } from '../columns/value-lookups.js';
+import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
 import { requestOfRows } from '../request-of-rows.js';
 import { RequestEncoder } from './encoded-request.js';
 import { Estimator, type Estimates } from './estimates.js';
@@ -156,6 +158,32 @@ export class ServedBundle {
     const live = this.live.score(request, contextFeatures, estimates);
     this.#estimator.complete(estimates, live);
     return live === null ? estimates : { ...estimates, live };
+  }
+
+  /**
+   * What their blocks and each feature add to the scores of some candidates, in the order of the places.
+   *
+   * @param places of candidates in the request, each once.
+   */
+  explanations(body: RankingBody, places: readonly number[]): readonly ScoreExplanation[] {
+    const { blocks, hashes } = this.estimates(body);
+    const { encoder, contextFeatures } = this.#sideOf(body);
+    const asked = { request: encoder.encode(body, blocks), contextFeatures };
+    const { model } = this.loaded;
+    const byModel = new Map<RankingModel, ExplainedCandidate[]>();
+    for (const place of places) {
+      const hash = [uint32At(hashes, 2 * place), uint32At(hashes, 2 * place + 1)] as const;
+      const scored = this.live.scoredBy(hash) ?? { model, block: int32At(blocks, place) };
+      const candidates = byModel.get(scored.model) ?? [];
+      byModel.set(scored.model, [...candidates, { place, block: scored.block }]);
+    }
+    const found = new Map<number, ScoreExplanation>();
+    for (const [of, candidates] of byModel)
+      for (const [index, explanation] of explanationsOf(of, asked, candidates, (each, names) =>
+        this.choice.scorerOf(each, names),
+      ).entries())
+        found.set(at(candidates, index).place, explanation);
+    return places.flatMap((place) => found.get(place) ?? []);
   }
 
   /** What encodes and scores requests with these columns in the context. */

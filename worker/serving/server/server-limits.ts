@@ -13,6 +13,10 @@ export const LIST_LENGTH_MAX = 1_000;
 export const TEXT_LENGTH_MAX = 10_000;
 export const CONNECTIONS_MAX = 20_000;
 
+/** Candidates of a request whose scores are explained: each costs two scores for each feature. */
+export const EXPLAINED_MAX = 1_000;
+export const EXPLAINED_DEFAULT = 20;
+
 export const QUEUED_REQUESTS_MAX = 100_000;
 export const QUEUED_REQUESTS_DEFAULT = 256;
 export const DEADLINE_MS_MAX = 60_000;

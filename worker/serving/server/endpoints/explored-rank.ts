@@ -11,6 +11,7 @@ import type { ExploredSlate, Explorer, RankedPlace } from '../../decisions/explo
 import { valuesOf } from '../../columns/candidate-column.js';
 import { rankAnswer, selected } from '../answers.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
+import { explanationOf } from '../forms/answer-explanation.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 
@@ -54,7 +55,7 @@ export function exploredRankEndpoint(
     method: 'POST',
     path: '/v1/rank',
     mediaTypes: [JSON_TYPE],
-    answer: async ({ bundle, body }) => {
+    answer: async ({ bundle, body, server }) => {
       const parsed = parseRankingBody(body);
       const keys = namesOf(parsed);
       const ranked = { ...rankAnswer(bundle, parsed), keys };
@@ -62,7 +63,9 @@ export function exploredRankEndpoint(
       const slate = await decided(parsed, ranked, places);
       const order = slate === null ? ranked.order : orderOf(ranked, places, slate);
       const { keys: _, ...answer } = { ...ranked, order };
-      return jsonAnswer({ ...selected(answer, parsed.fields), exploration: reportOf(slate) });
+      const explanation = explanationOf(bundle, parsed, order, server.explainedMax);
+      const content = { ...selected(answer, parsed.fields), exploration: reportOf(slate) };
+      return jsonAnswer(explanation === undefined ? content : { ...content, explanation });
     },
   };
 }

@@ -3,6 +3,7 @@
 import type { ColumnsAddon } from '../../columns/native-columns.js';
 import { JSON_TYPE, type Answer } from '../endpoint.js';
 import type { ServedBundle } from '../served-bundle.js';
+import type { AnswerExplanation } from './answer-explanation.js';
 import type { AnswerList, ListValues } from './answer-lists.js';
 import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT } from './binary-layout.js';
 
@@ -11,6 +12,8 @@ interface AnswerContent {
   readonly lists: readonly AnswerList[];
   /** Undefined for an answer without an order. */
   readonly seed: number | null | undefined;
+  /** Undefined for an answer without one. */
+  readonly explanation?: AnswerExplanation | undefined;
 }
 
 type WriteNumbers = ColumnsAddon['writeNumbers'];
@@ -26,7 +29,7 @@ const TYPES = new Map<unknown, string>([
 let room = Buffer.alloc(0);
 
 /** An object with a list for each field; `evidence` has one for each of its parts. */
-export function jsonAnswerOf({ bundle, lists, seed }: AnswerContent): Answer {
+export function jsonAnswerOf({ bundle, lists, ...content }: AnswerContent): Answer {
   const { columns } = bundle.choice;
   const writeNumbers: WriteNumbers =
     columns === null ? plainNumbers : (values, out, end) => columns.writeNumbers(values, out, end);
@@ -35,10 +38,13 @@ export function jsonAnswerOf({ bundle, lists, seed }: AnswerContent): Answer {
     NUMBER_BYTE_COUNT_MAX,
     ...[...segments.values()].map((text) => 4 * text.length + 1),
   );
-  const byteCount = lists.reduce((sum, { values }) => sum + values.length * longest + 64, 256);
+  const head = Buffer.from(JSON.stringify(headOf(bundle, content)).slice(0, -1));
+  const byteCount = lists.reduce(
+    (sum, { values }) => sum + values.length * longest + 64,
+    256 + head.length,
+  );
   if (room.length < byteCount) room = Buffer.allocUnsafeSlow(byteCount);
-  const head = { bundle: bundle.digest, ...(seed === undefined ? {} : { seed }) };
-  let end = room.write(JSON.stringify(head).slice(0, -1));
+  let end = head.copy(room);
   let isInEvidence = false;
   for (const { name, values } of lists) {
     const [field = name, part] = name.split('.');
@@ -57,6 +63,17 @@ export function jsonAnswerOf({ bundle, lists, seed }: AnswerContent): Answer {
   return { mediaType: JSON_TYPE, content: Buffer.from(room.subarray(0, end)) };
 }
 
+function headOf(
+  { digest }: ServedBundle,
+  { seed, explanation }: Pick<AnswerContent, 'seed' | 'explanation'>,
+): object {
+  return {
+    bundle: digest,
+    ...(seed === undefined ? {} : { seed }),
+    ...(explanation === undefined ? {} : { explanation }),
+  };
+}
+
 /** The name of each segment in JSON, by the place of its label. */
 function segmentTexts({ loaded }: ServedBundle): ReadonlyMap<number, string> {
   return new Map(
@@ -70,11 +87,10 @@ function plainNumbers(values: ListValues, out: Uint8Array, end: number): number 
 }
 
 /** The header names the arrays: `[["order", "int32", 500], ...]`, and the segments that -1 and places stand for. */
-export function binaryAnswerOf({ bundle, lists, seed }: AnswerContent): Answer {
+export function binaryAnswerOf({ bundle, lists, ...content }: AnswerContent): Answer {
   const hasSegments = lists.some(({ name }) => name === 'segments');
   const header = JSON.stringify({
-    bundle: bundle.digest,
-    ...(seed === undefined ? {} : { seed }),
+    ...headOf(bundle, content),
     lists: lists.map(({ name, values }) => [name, TYPES.get(values.constructor), values.length]),
     ...(hasSegments
       ? { segments: bundle.loaded.manifest.labels.map(({ segment }) => segment) }
@@ -85,13 +101,13 @@ export function binaryAnswerOf({ bundle, lists, seed }: AnswerContent): Answer {
     (end, { values }) => aligned(end) + values.byteLength,
     LENGTH_BYTE_COUNT + headerByteCount,
   );
-  const content = Buffer.alloc(byteCount);
-  content.writeUInt32LE(headerByteCount, 0);
-  let end = LENGTH_BYTE_COUNT + content.write(header, LENGTH_BYTE_COUNT);
+  const bytes = Buffer.alloc(byteCount);
+  bytes.writeUInt32LE(headerByteCount, 0);
+  let end = LENGTH_BYTE_COUNT + bytes.write(header, LENGTH_BYTE_COUNT);
   for (const { values } of lists) {
     const start = aligned(end);
-    content.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), start);
+    bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), start);
     end = start + values.byteLength;
   }
-  return { mediaType: BINARY_TYPE, content };
+  return { mediaType: BINARY_TYPE, content: bytes };
 }

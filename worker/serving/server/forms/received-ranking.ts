@@ -4,6 +4,7 @@ import type { ColumnsAddon } from '../../columns/native-columns.js';
 import { rankingOf } from '../answers.js';
 import { JSON_TYPE, type Answer, type ReceivedRequest } from '../endpoint.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
+import { explanationOf } from './answer-explanation.js';
 import { binaryAnswerOf, jsonAnswerOf } from './answer-forms.js';
 import { answerListsOf } from './answer-lists.js';
 import { parseBinaryBody } from './binary-body.js';
@@ -36,14 +37,19 @@ export function rankedAnswer(request: ReceivedRequest): Answer {
   const body = rankingBodyOf(request);
   const ranking = rankingOf(bundle, body);
   const lists = answerListsOf(bundle, body, ranking.estimates, ranking);
-  return inForm(request, { bundle, lists, seed: ranking.seed });
+  const { explainedMax } = request.server;
+  const explanation = explanationOf(bundle, body, ranking.order, explainedMax);
+  return inForm(request, { bundle, lists, seed: ranking.seed, explanation });
 }
 
 export function scoredAnswer(request: ReceivedRequest): Answer {
   const { bundle } = request;
   const body = rankingBodyOf(request);
+  const { explainedMax } = request.server;
+  const places = Array.from({ length: body.candidateCount }, (_, place) => place);
+  const explanation = body.explain ? explanationOf(bundle, body, places, explainedMax) : undefined;
   const lists = answerListsOf(bundle, body, bundle.estimates(body), null);
-  return inForm(request, { bundle, lists, seed: undefined });
+  return inForm(request, { bundle, lists, seed: undefined, explanation });
 }
 
 /** That of the request, unless it accepts the other. */
