@@ -7,7 +7,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
-/** As `native/rows-addon.cc` exports it. All throw RangeError before they write, if an id or an array does not fit. */
+/** As `native/rows-addon.cc` exports it. All throw before they write, if an id or an array does not fit. */
 interface NativeRows {
   /** Copies rows `ids` of `table`, `[rowCount, width]`, to `target` from element `first` on. */
   gather(

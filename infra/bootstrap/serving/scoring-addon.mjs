@@ -10,6 +10,7 @@ const HEADERS = [
   'score.h',
   'build-model.h',
   'mapping.h',
+  '../../../shared/tensors/native/arguments.h',
   '../../../shared/tensors/native/processor.h',
   'columns.h',
   'scan.h',

@@ -4,7 +4,7 @@ import { nativeAddon } from '../packages/native-addon.mjs';
 export const rowAddon = nativeAddon({
   name: 'rows',
   folder: 'shared/tensors/native',
-  headers: ['rows.h', 'row-loops.h', 'processor.h'],
+  headers: ['arguments.h', 'rows.h', 'row-loops.h', 'processor.h'],
   sources: [
     { name: 'rows-portable.cc', processor: 'x86-64' },
     { name: 'rows-addon.cc', processor: 'x86-64' },

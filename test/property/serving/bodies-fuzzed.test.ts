@@ -5,7 +5,7 @@
 import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { rankAnswer } from '../../../worker/serving/server/answers.js';
+import { rankingOf } from '../../../worker/serving/server/answers.js';
 import { parseBinaryBody } from '../../../worker/serving/server/forms/binary-body.js';
 import { parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
 import { problemOf, RefusedRequest } from '../../../worker/serving/server/refused-request.js';
@@ -47,10 +47,10 @@ test('every body is ranked or refused', () => {
     const text = mutatedText(random, JSON.stringify(BODIES[random.below(BODIES.length)]));
     try {
       const body = parseRankingBody(Buffer.from(text));
-      const { order, scores } = rankAnswer(bundle, body);
+      const { order, estimates } = rankingOf(bundle, body);
       expect(new Set(order).size).toBe(order.length);
       expect(order.every((place) => place < body.candidateCount)).toBe(true);
-      expect(scores).toHaveLength(body.candidateCount);
+      expect(estimates.scores).toHaveLength(body.candidateCount);
       outcomes.ranked += 1;
     } catch (error) {
       if (!(error instanceof RefusedRequest)) throw new Error(text, { cause: error });
@@ -108,7 +108,7 @@ test('every body in binary is ranked or refused', () => {
     const body = mutatedBinary(randomStream(seed, 'fuzzed binary body'));
     try {
       const parsed = parseBinaryBody(body);
-      const { order } = rankAnswer(nativeBundle, parsed);
+      const { order } = rankingOf(nativeBundle, parsed);
       expect(new Set(order).size).toBe(order.length);
       expect(order.every((place) => place < parsed.candidateCount)).toBe(true);
       outcomes.ranked += 1;

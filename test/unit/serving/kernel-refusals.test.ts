@@ -45,7 +45,7 @@ test('blocks, ids and arrays that are not there', () => {
       expect(scored({ candidateIds })).toThrow('no row of this id');
     }
     expect(scored({ candidateCount: 4 })).toThrow('an array of the request is too short');
-    expect(scored({ candidateCount: -1 })).not.toThrow();
+    expect(scored({ candidateCount: -1 })).toThrow('no whole number');
   }
   expect(() => new KernelScorer(addon, model, [], 'sse9')).toThrow('does not run the kernel');
   const { spec } = model;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <charconv>
 #include <stdexcept>
+#include "../../../shared/tensors/native/arguments.h"
 #include "scan.h"
 
 namespace {
@@ -13,52 +14,8 @@ namespace {
 const int32_t UNKNOWN = 0;
 const int NUMBER_BYTES_MAX = 32;
 
-void demand(bool holds, const char* otherwise) {
-  if (!holds) throw std::runtime_error(otherwise);
-}
-
 // An array whose memory was given back has no elements.
 bool isPowerOfTwo(size_t count) { return count > 0 && (count & (count - 1)) == 0; }
-
-template <typename Element>
-struct View {
-  Element* data;
-  size_t count;
-};
-
-class Arguments {
- public:
-  Arguments(napi_env env, napi_callback_info info) : env_(env) {
-    size_t count = MAX;
-    demand(napi_get_cb_info(env, info, &count, values_, nullptr, nullptr) == napi_ok, "no arguments");
-  }
-  template <typename Element>
-  View<Element> array(int index, napi_typedarray_type type) const {
-    napi_typedarray_type found;
-    View<Element> view{};
-    void* data = nullptr;
-    const napi_status status =
-        napi_get_typedarray_info(env_, values_[index], &found, &view.count, &data, nullptr, nullptr);
-    demand(status == napi_ok && found == type, "an array is of another type");
-    view.data = static_cast<Element*>(data);
-    return view;
-  }
-  View<uint8_t> bytes(int index) const { return array<uint8_t>(index, napi_uint8_array); }
-  View<uint32_t> unsignedWords(int index) const { return array<uint32_t>(index, napi_uint32_array); }
-  View<int32_t> words(int index) const { return array<int32_t>(index, napi_int32_array); }
-  View<double> doubles(int index) const { return array<double>(index, napi_float64_array); }
-  uint32_t number(int index) const {
-    uint32_t number = 0;
-    demand(napi_get_value_uint32(env_, values_[index], &number) == napi_ok, "this is not a number");
-    return number;
-  }
-  napi_value value(int index) const { return values_[index]; }
-
- private:
-  static const size_t MAX = 10;
-  napi_env env_;
-  napi_value values_[MAX];
-};
 
 struct Text {
   const uint8_t* data;
@@ -181,10 +138,11 @@ KeyIndex keyIndexAt(const Arguments& arguments, int first) {
 void lookUpValues(const Arguments& arguments) {
   const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
   const Dictionary dictionary{{arguments.bytes(2), arguments.unsignedWords(3)}, arguments.words(4)};
-  const size_t count = arguments.number(5), first = arguments.number(7), stride = arguments.number(8);
+  const size_t count = arguments.wholeNumber(5), first = arguments.wholeNumber(7), stride = arguments.wholeNumber(8);
   const View<int32_t> target = arguments.words(6);
   demand(asked.spans.count >= 2 * count, "there are fewer texts");
-  demand(count == 0 || first + (count - 1) * stride < target.count, "the target is too short");
+  demand(count == 0 || (first < target.count && (count == 1 || (target.count - 1 - first) / (count - 1) >= stride)),
+         "the target is too short");
   demand(isPowerOfTwo(dictionary.slots.count), "an index has a power of two of slots");
   for (size_t begin = 0; begin < count; begin += BATCH)
     dictionary.lookUp(asked, begin, begin + BATCH < count ? begin + BATCH : count, target.data + first, stride);
@@ -195,7 +153,8 @@ void lookUpKeys(const Arguments& arguments) {
   const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
   const KeyIndex index = keyIndexAt(arguments, 2);
   const Stored keys{arguments.bytes(4), arguments.unsignedWords(5)};
-  const uint32_t seed = arguments.number(6);
+  const size_t seed = arguments.wholeNumber(6);
+  demand(seed <= UINT32_MAX, "this is no seed");
   const View<int32_t> blocks = arguments.words(7);
   const View<uint32_t> hashes = arguments.unsignedWords(8);
   demand(asked.spans.count >= 2 * blocks.count && hashes.count >= 2 * blocks.count, "there are fewer texts");
@@ -229,7 +188,7 @@ void lookUpHashes(const Arguments& arguments) {
 }
 
 // scanColumns(body, members, spans, numbers): the number of members, -1 for any other body.
-napi_value scan(napi_env env, const Arguments& arguments) {
+napi_value scan(const Arguments& arguments) {
   const View<uint8_t> body = arguments.bytes(0);
   const View<int32_t> members = arguments.words(1);
   const View<uint32_t> spans = arguments.unsignedWords(2);
@@ -243,7 +202,7 @@ napi_value scan(napi_env env, const Arguments& arguments) {
   scanned.numberCountMax = numbers.count;
   const bool isScanned = body.count < INT32_MAX && scanColumns(body.data, body.count, &scanned);
   napi_value count;
-  napi_create_int32(env, isScanned ? int32_t(scanned.memberCount) : -1, &count);
+  napi_create_int32(arguments.env(), isScanned ? int32_t(scanned.memberCount) : -1, &count);
   return count;
 }
 
@@ -259,67 +218,33 @@ char* writeNumber(char* at, double value) {
 }
 
 // writeNumbers(values, out, at): where the list ends in `out`; its numbers are parted by commas.
-napi_value writeNumbers(napi_env env, const Arguments& arguments) {
+napi_value writeNumbers(const Arguments& arguments) {
   napi_typedarray_type type;
-  size_t count = 0;
-  void* data = nullptr;
-  const napi_status status =
-      napi_get_typedarray_info(env, arguments.value(0), &type, &count, &data, nullptr, nullptr);
-  demand(status == napi_ok, "this is not a list of numbers");
+  const View<void> values = arguments.elements(arguments.value(0), &type);
   const View<uint8_t> out = arguments.bytes(1);
-  const size_t first = arguments.number(2);
-  demand(first <= out.count && (out.count - first) / (NUMBER_BYTES_MAX + 1) >= count, "there is too little room");
+  const size_t first = arguments.wholeNumber(2);
+  demand(first <= out.count && (out.count - first) / (NUMBER_BYTES_MAX + 1) >= values.count, "there is too little room");
   char* at = reinterpret_cast<char*>(out.data) + first;
-  for (size_t index = 0; index < count; ++index) {
+  for (size_t index = 0; index < values.count; ++index) {
     if (index > 0) *at++ = ',';
-    if (type == napi_float64_array) at = writeNumber(at, static_cast<double*>(data)[index]);
-    else if (type == napi_float32_array) at = writeNumber(at, static_cast<float*>(data)[index]);
+    if (type == napi_float64_array) at = writeNumber(at, static_cast<double*>(values.data)[index]);
+    else if (type == napi_float32_array) at = writeNumber(at, static_cast<float*>(values.data)[index]);
     else if (type == napi_int32_array)
-      at = std::to_chars(at, at + NUMBER_BYTES_MAX, static_cast<int32_t*>(data)[index]).ptr;
+      at = std::to_chars(at, at + NUMBER_BYTES_MAX, static_cast<int32_t*>(values.data)[index]).ptr;
     else throw std::runtime_error("numbers of this type are not written");
   }
   napi_value end;
-  napi_create_uint32(env, uint32_t(at - reinterpret_cast<char*>(out.data)), &end);
+  napi_create_uint32(arguments.env(), uint32_t(at - reinterpret_cast<char*>(out.data)), &end);
   return end;
-}
-
-template <typename Function>
-napi_value guarded(napi_env env, napi_callback_info info, Function function) {
-  try {
-    return function(Arguments(env, info));
-  } catch (const std::exception& error) {
-    napi_throw_error(env, nullptr, error.what());
-    return nullptr;
-  }
-}
-
-template <void (*function)(const Arguments&)>
-napi_value without(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [](const Arguments& arguments) {
-    function(arguments);
-    return static_cast<napi_value>(nullptr);
-  });
-}
-
-template <napi_value (*function)(napi_env, const Arguments&)>
-napi_value with(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [env](const Arguments& arguments) { return function(env, arguments); });
 }
 
 }  // namespace
 
 void defineColumns(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback function;
-  } functions[] = {
-      {"lookUpValues", without<lookUpValues>}, {"lookUpKeys", without<lookUpKeys>},
-      {"lookUpHashes", without<lookUpHashes>}, {"scanColumns", with<scan>},
-      {"writeNumbers", with<writeNumbers>},
-  };
-  for (const auto& each : functions) {
-    napi_value function;
-    napi_create_function(env, each.name, NAPI_AUTO_LENGTH, each.function, nullptr, &function);
-    napi_set_named_property(env, exports, each.name, function);
-  }
+  defineFunctions(env, exports,
+                  {{"lookUpValues", calledForEffect<lookUpValues>},
+                   {"lookUpKeys", calledForEffect<lookUpKeys>},
+                   {"lookUpHashes", calledForEffect<lookUpHashes>},
+                   {"scanColumns", calledForValue<scan>},
+                   {"writeNumbers", calledForValue<writeNumbers>}});
 }

@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+#include "../../../shared/tensors/native/arguments.h"
 
 #if defined(__linux__) && !defined(MADV_POPULATE_READ)
 #define MADV_POPULATE_READ 22
@@ -32,46 +33,11 @@ Failure systemFailure(const std::string& what) {
   return Failure(code, what + ": " + strerror(errno));
 }
 
-void demand(napi_status status) {
-  if (status != napi_ok) throw Failure("EINVAL", "an argument is of another type");
+void demand(napi_status status) { ::demand(status == napi_ok, "the runtime refuses a value"); }
+
+char* addressOf(const Arguments& arguments, size_t index) {
+  return reinterpret_cast<char*>(arguments.wholeNumber(index));
 }
-
-class Arguments {
- public:
-  Arguments(napi_env env, napi_callback_info info) : env_(env) {
-    size_t count = 2;
-    demand(napi_get_cb_info(env, info, &count, values_, nullptr, nullptr));
-  }
-  napi_value at(int index) const { return values_[index]; }
-  size_t size(int index) const { return sizeOf(values_[index]); }
-  char* address(int index) const { return reinterpret_cast<char*>(size(index)); }
-  // Addresses and sizes are below 2^53, so that a double holds them.
-  size_t sizeOf(napi_value value) const {
-    double number = 0;
-    demand(napi_get_value_double(env_, value, &number));
-    if (!(number >= 0 && number < 9007199254740992.0)) throw Failure("EINVAL", "this is not a size");
-    return static_cast<size_t>(number);
-  }
-  std::string textOf(napi_value value) const {
-    size_t length = 0;
-    demand(napi_get_value_string_utf8(env_, value, nullptr, 0, &length));
-    std::string text(length, '\0');
-    demand(napi_get_value_string_utf8(env_, value, &text[0], length + 1, &length));
-    return text;
-  }
-  std::vector<napi_value> list(int index) const {
-    uint32_t length = 0;
-    demand(napi_get_array_length(env_, values_[index], &length));
-    std::vector<napi_value> found(length);
-    for (uint32_t place = 0; place < length; ++place)
-      demand(napi_get_element(env_, values_[index], place, &found[place]));
-    return found;
-  }
-
- private:
-  napi_env env_;
-  napi_value values_[2];
-};
 
 size_t pageByteCount() {
   static const size_t count = sysconf(_SC_PAGESIZE);
@@ -97,29 +63,30 @@ void mapAt(char* start, const std::string& path, size_t byteCount) {
     throw systemFailure("the file cannot be mapped");
 }
 
+// A failure that a caller tells from others has a code.
 template <typename Work>
-napi_value guarded(napi_env env, napi_callback_info info, Work work) {
-  try {
-    return work(Arguments(env, info));
-  } catch (const Failure& failure) {
-    napi_throw_error(env, failure.code, failure.what());
-  } catch (const std::exception& failure) {
-    napi_throw_error(env, nullptr, failure.what());
-  }
-  return nullptr;
+napi_value coded(napi_env env, napi_callback_info info, Work work) {
+  return guarded(env, info, [env, work](const Arguments& arguments) -> napi_value {
+    try {
+      return work(arguments);
+    } catch (const Failure& failure) {
+      napi_throw_error(env, failure.code, failure.what());
+      return nullptr;
+    }
+  });
 }
 
 // map(paths, byteCounts): the address. The files lie one after the other, so that all but the last must
 // fill their pages.
 napi_value map(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [env](const Arguments& arguments) {
+  return coded(env, info, [env](const Arguments& arguments) {
     const std::vector<napi_value> paths = arguments.list(0);
     const std::vector<napi_value> sizes = arguments.list(1);
     if (paths.empty() || paths.size() != sizes.size()) throw Failure("EINVAL", "every file has a path and a size");
     size_t total = 0;
     for (napi_value size : sizes) {
       if (total % pageByteCount() != 0) throw Failure("EINVAL", "a file begins within a page");
-      total += arguments.sizeOf(size);
+      total += arguments.wholeNumberOf(size);
     }
     // The range is taken first, so that nothing else comes between the files.
     void* range = mmap(nullptr, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -128,7 +95,7 @@ napi_value map(napi_env env, napi_callback_info info) {
     try {
       char* next = start;
       for (size_t place = 0; place < paths.size(); ++place) {
-        const size_t byteCount = arguments.sizeOf(sizes[place]);
+        const size_t byteCount = arguments.wholeNumberOf(sizes[place]);
         mapAt(next, arguments.textOf(paths[place]), byteCount);
         next += byteCount;
       }
@@ -147,9 +114,9 @@ napi_value map(napi_env env, napi_callback_info info) {
 
 // populate(address, byteCount): brings the pages into memory. Fails where the file has become shorter.
 napi_value populate(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [](const Arguments& arguments) -> napi_value {
-    char* const start = arguments.address(0);
-    const size_t byteCount = arguments.size(1);
+  return coded(env, info, [](const Arguments& arguments) -> napi_value {
+    char* const start = addressOf(arguments, 0);
+    const size_t byteCount = arguments.wholeNumber(1);
 #ifdef MADV_POPULATE_READ
     if (madvise(start, byteCount, MADV_POPULATE_READ) == 0) return nullptr;
     // Kernels before Linux 5.14 do not know the advice.
@@ -163,10 +130,10 @@ napi_value populate(napi_env env, napi_callback_info info) {
 
 // view(address, byteCount): an ArrayBuffer over the bytes, which does not own them.
 napi_value view(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [env](const Arguments& arguments) {
+  return coded(env, info, [env](const Arguments& arguments) {
     napi_value buffer;
     const auto keep = [](napi_env, void*, void*) {};
-    if (napi_create_external_arraybuffer(env, arguments.address(0), arguments.size(1), keep, nullptr, &buffer) != napi_ok)
+    if (napi_create_external_arraybuffer(env, addressOf(arguments, 0), arguments.wholeNumber(1), keep, nullptr, &buffer) != napi_ok)
       throw Failure("ENOTSUP", "this runtime has no external array buffers");
     return buffer;
   });
@@ -174,16 +141,16 @@ napi_value view(napi_env env, napi_callback_info info) {
 
 // detach(buffer): from then on its views have no elements.
 napi_value detach(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [env](const Arguments& arguments) -> napi_value {
-    demand(napi_detach_arraybuffer(env, arguments.at(0)));
+  return coded(env, info, [env](const Arguments& arguments) -> napi_value {
+    demand(napi_detach_arraybuffer(env, arguments.value(0)));
     return nullptr;
   });
 }
 
 // unmap(address, byteCount): a whole mapping, or whole pages of it.
 napi_value unmap(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [](const Arguments& arguments) -> napi_value {
-    if (munmap(arguments.address(0), arguments.size(1)) != 0) throw systemFailure("the pages cannot be unmapped");
+  return coded(env, info, [](const Arguments& arguments) -> napi_value {
+    if (munmap(addressOf(arguments, 0), arguments.wholeNumber(1)) != 0) throw systemFailure("the pages cannot be unmapped");
     return nullptr;
   });
 }
@@ -202,7 +169,7 @@ bool mayWakeUp() {
 
 // threadId(): names the calling thread for `rest`; 0 where the system has no such names.
 napi_value threadId(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [env](const Arguments&) {
+  return coded(env, info, [env](const Arguments&) {
     double id = 0;
 #ifdef __linux__
     id = static_cast<double>(syscall(SYS_gettid));
@@ -216,13 +183,12 @@ napi_value threadId(napi_env env, napi_callback_info info) {
 // rest(threadId, isResting): whether the thread runs only where no other wants to. False where the system
 // does not allow it; then it runs as before.
 napi_value rest(napi_env env, napi_callback_info info) {
-  return guarded(env, info, [env](const Arguments& arguments) {
-    bool isResting = false;
-    demand(napi_get_value_bool(env, arguments.at(1), &isResting));
+  return coded(env, info, [env](const Arguments& arguments) {
+    const bool isResting = arguments.boolean(1);
     bool isDone = false;
 #ifdef __linux__
     struct sched_param none {};
-    const pid_t id = static_cast<pid_t>(arguments.size(0));
+    const pid_t id = static_cast<pid_t>(arguments.wholeNumber(0));
     isDone = mayWakeUp() && sched_setscheduler(id, isResting ? SCHED_IDLE : SCHED_OTHER, &none) == 0;
 #endif
     napi_value answer;
@@ -234,13 +200,12 @@ napi_value rest(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void defineMapping(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback function;
-  } functions[] = {{"map", map}, {"populate", populate}, {"view", view}, {"detach", detach}, {"unmap", unmap}, {"threadId", threadId}, {"rest", rest}};
-  for (const auto& each : functions) {
-    napi_value function;
-    napi_create_function(env, each.name, NAPI_AUTO_LENGTH, each.function, nullptr, &function);
-    napi_set_named_property(env, exports, each.name, function);
-  }
+  defineFunctions(env, exports,
+                  {{"map", map},
+                   {"populate", populate},
+                   {"view", view},
+                   {"detach", detach},
+                   {"unmap", unmap},
+                   {"threadId", threadId},
+                   {"rest", rest}});
 }

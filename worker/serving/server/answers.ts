@@ -1,14 +1,12 @@
-/** Candidates in the order of their values, and the answers of `rank` and `score` in lists. */
+/** Candidates in the order of their values. */
 
-import { at, float64At, int32At, numberAt, uint32At } from '../../../shared/base/arrays.js';
+import { float64At, int32At, numberAt, uint32At } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
-import { UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import { isSameText } from '../columns/candidate-column.js';
 import { sortByValue } from '../columns/ordered-candidates.js';
-import type { LiveNotes } from '../adaptation/live-blocks.js';
 import type { Estimates } from './estimates.js';
-import type { AnswerField, RankingBody } from './ranking-body.js';
+import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
 import { firstRepeated } from './same-adgroups.js';
 import type { ServedBundle } from './served-bundle.js';
@@ -122,93 +120,4 @@ function seedOf({ context, hashes }: Tied): number {
     .sort(byHash(hashes))
     .flatMap((candidate) => [uint32At(hashes, 2 * candidate), uint32At(hashes, 2 * candidate + 1)]);
   return keyHashOf(Buffer.from(JSON.stringify([named, words])), 0).low;
-}
-
-interface ScoreAnswer {
-  /** The digest of the bundle that all of the answer comes from. */
-  readonly bundle: string;
-  readonly scores: number[];
-  /** Null where the adgroup's label is a value. */
-  readonly probabilities: (number | null)[];
-  readonly expected: number[];
-  readonly blocks: number[];
-  readonly segments: (string | null)[];
-  /** The support rows that the block rests on, and their sums. */
-  readonly evidence: {
-    readonly supportRows: number[];
-    readonly clicks: number[];
-    readonly impressions: number[];
-  };
-  /** Candidates whose blocks adapted while serving; absent if there are none. */
-  readonly live?: number[];
-}
-
-interface RankAnswer extends ScoreAnswer {
-  readonly order: readonly number[];
-  readonly values: readonly number[];
-  readonly seed: number | null;
-}
-
-export function rankAnswer(bundle: ServedBundle, body: RankingBody): RankAnswer {
-  const { order, values, seed, estimates } = rankingOf(bundle, body);
-  return {
-    ...{ order: Array.from(order), values: Array.from(values), seed },
-    ...listsOf(bundle, estimates),
-  };
-}
-
-function listsOf(
-  { digest, loaded }: ServedBundle,
-  { scores, expected, blocks, labels, live }: Estimates,
-): ScoreAnswer {
-  const { manifest, model } = loaded;
-  const { supportRowCounts, clicks, impressions } = model.blocks.evidence;
-  const labelOf = (candidate: number) => at(manifest.labels, int32At(labels, candidate));
-  const blockNumbers = Array.from(blocks);
-  const evidenceOf = (
-    list: Exclude<keyof LiveNotes, 'label' | 'calibration'>,
-    ofBlock: ArrayLike<number>,
-  ) =>
-    blockNumbers.map(
-      (block, candidate) => live?.get(candidate)?.[list] ?? numberAt(ofBlock, block),
-    );
-  return {
-    bundle: digest,
-    scores: Array.from(scores),
-    probabilities: Array.from(expected, (value, candidate) =>
-      labelOf(candidate).loss === 'binary' ? value : null,
-    ),
-    expected: Array.from(expected),
-    blocks: blockNumbers,
-    segments: blockNumbers.map((block, candidate) =>
-      block === UNKNOWN_BLOCK && live?.has(candidate) !== true ? null : labelOf(candidate).segment,
-    ),
-    evidence: {
-      supportRows: evidenceOf('supportRows', supportRowCounts),
-      clicks: evidenceOf('clicks', clicks),
-      impressions: evidenceOf('impressions', impressions),
-    },
-    ...(live === undefined ? {} : { live: [...live.keys()] }),
-  };
-}
-
-/** The lists that were asked for. @throws RefusedRequest for one that the answer does not have. */
-export function selected(answer: object, fields: RankingBody['fields']): object {
-  if (fields === null) return answer;
-  const missing = fields.find((field) => !(field in answer));
-  if (missing !== undefined) throw noSuchField(missing);
-  return Object.fromEntries(
-    Object.entries(answer).filter(
-      ([name]) => name === 'bundle' || name === 'seed' || fields.some((field) => field === name),
-    ),
-  );
-}
-
-export function noSuchField(field: AnswerField): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'wrong-value',
-    what: `the answer of this path has no "${field}"`,
-    where: 'fields',
-    cure: 'ask for it at /v1/rank',
-  });
 }

@@ -3,20 +3,38 @@
  * server without exploration, in another order, with what was decided.
  */
 
-import { at } from '../../../../shared/base/arrays.js';
+import { at, float64At } from '../../../../shared/base/arrays.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import { NAME_LENGTH_MAX } from '../../../../shared/exploration/decision-record.js';
 import type { ExploredSlate, Explorer, RankedPlace } from '../../decisions/explorer.js';
 import { valuesOf } from '../../columns/candidate-column.js';
-import { rankAnswer, selected } from '../answers.js';
-import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
+import { rankingOf } from '../answers.js';
+import { JSON_TYPE, type Endpoint } from '../endpoint.js';
 import { explanationOf } from '../forms/answer-explanation.js';
+import { jsonAnswerOf } from '../forms/answer-forms.js';
+import {
+  answerListsOf,
+  evidenceOf,
+  probabilitiesOf,
+  type AnswerList,
+} from '../forms/answer-lists.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
+import type { ServedBundle } from '../served-bundle.js';
 
-interface Ranked extends ReturnType<typeof rankAnswer> {
+/** Kept while others are ranked. */
+interface Ranked {
+  readonly bundle: ServedBundle;
   readonly keys: readonly string[];
+  readonly order: Int32Array;
+  readonly values: Float64Array;
+  /** NaN where the adgroup's label is a value. */
+  readonly probabilities: Float64Array;
+  readonly impressions: Float64Array;
+  /** The answer, but for its order. */
+  readonly lists: readonly AnswerList[];
+  readonly seed: number | null;
 }
 
 /** @param seed of requests that name none. */
@@ -36,7 +54,7 @@ export function exploredRankEndpoint(
     if (places.length === 0) return null;
     try {
       const slate = await explorer.explored({
-        bundle: ranked.bundle,
+        bundle: ranked.bundle.digest,
         seed: body.seed ?? seed,
         slotCount: body.slots ?? Math.max(1, ...settings.slots),
         candidates: candidatesOf(body, ranked, places, settings.classColumn),
@@ -57,28 +75,44 @@ export function exploredRankEndpoint(
     mediaTypes: [JSON_TYPE],
     answer: async ({ bundle, body, server }) => {
       const parsed = parseRankingBody(body);
-      const keys = namesOf(parsed);
-      const ranked = { ...rankAnswer(bundle, parsed), keys };
-      const places = ranked.order.filter((place) => mayBeShown(ranked, place));
+      const ranked = rankedOf(bundle, parsed);
+      const places = Array.from(ranked.order).filter((place) => mayBeShown(ranked, place));
       const slate = await decided(parsed, ranked, places);
       const order = slate === null ? ranked.order : orderOf(ranked, places, slate);
-      const { keys: _, ...answer } = { ...ranked, order };
       const explanation = explanationOf(bundle, parsed, order, server.explainedMax);
-      const content = { ...selected(answer, parsed.fields), exploration: reportOf(slate) };
-      return jsonAnswer(explanation === undefined ? content : { ...content, explanation });
+      const lists = ranked.lists.map((list) =>
+        list.name === 'order' ? { ...list, values: order } : list,
+      );
+      const content = { bundle, lists, seed: ranked.seed };
+      return jsonAnswerOf({ ...content, explanation, exploration: reportOf(slate) });
     },
+  };
+}
+
+function rankedOf(bundle: ServedBundle, body: RankingBody): Ranked {
+  const keys = namesOf(body);
+  const ranking = rankingOf(bundle, body);
+  const { estimates, seed } = ranking;
+  const lists = answerListsOf(bundle, body, estimates, ranking);
+  return {
+    ...{ bundle, keys, seed },
+    order: ranking.order.slice(),
+    values: ranking.values.slice(),
+    probabilities: probabilitiesOf(bundle, estimates),
+    impressions: evidenceOf(bundle, estimates, 'impressions'),
+    lists: lists.map(({ name, values }) => ({ name, values: values.slice() })),
   };
 }
 
 /** What is worth nothing is not decided on, nor what predicts a value, of which evidence says nothing. */
 function mayBeShown({ values, probabilities }: Ranked, place: number): boolean {
-  const [value, probability] = [at(values, place), at(probabilities, place)];
-  return probability !== null && probability > 0 && value > 0 && value / probability < Infinity;
+  const [value, probability] = [float64At(values, place), float64At(probabilities, place)];
+  return probability > 0 && value > 0 && value / probability < Infinity;
 }
 
 function candidatesOf(
   { context, features }: RankingBody,
-  { keys, values, probabilities, evidence }: Ranked,
+  { keys, values, probabilities, impressions }: Ranked,
   places: readonly number[],
   classColumn: string,
 ): RankedPlace[] {
@@ -86,9 +120,9 @@ function candidatesOf(
   const classes = column === undefined ? null : valuesOf(column);
   return places.map((place) => ({
     adgroup: at(keys, place),
-    expectedValue: at(values, place),
-    probability: at(probabilities, place) ?? NaN,
-    learnedImpressions: at(evidence.impressions, place),
+    expectedValue: float64At(values, place),
+    probability: float64At(probabilities, place),
+    learnedImpressions: float64At(impressions, place),
     advertiserClass: nameIn(classes === null ? context[classColumn] : at(classes, place)),
   }));
 }
@@ -98,10 +132,10 @@ function nameIn(value: unknown): string | null {
   return isName ? value : null;
 }
 
-function orderOf(ranked: Ranked, places: readonly number[], slate: ExploredSlate): number[] {
+function orderOf(ranked: Ranked, places: readonly number[], slate: ExploredSlate): Int32Array {
   const first = slate.shown.map((place) => at(places, place));
   const isFirst = new Set(first);
-  return [...first, ...ranked.order.filter((place) => !isFirst.has(place))];
+  return Int32Array.from([...first, ...ranked.order.filter((place) => !isFirst.has(place))]);
 }
 
 function reportOf(slate: ExploredSlate | null): object | null {

@@ -14,6 +14,8 @@ interface AnswerContent {
   readonly seed: number | null | undefined;
   /** Undefined for an answer without one. */
   readonly explanation?: AnswerExplanation | undefined;
+  /** How the order was explored, where the server explores; null if its state did not work. */
+  readonly exploration?: object | null;
 }
 
 type WriteNumbers = ColumnsAddon['writeNumbers'];
@@ -29,7 +31,7 @@ const TYPES = new Map<unknown, string>([
 let room = Buffer.alloc(0);
 
 /** An object with a list for each field; `evidence` has one for each of its parts. */
-export function jsonAnswerOf({ bundle, lists, ...content }: AnswerContent): Answer {
+export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answer {
   const { columns } = bundle.choice;
   const writeNumbers: WriteNumbers =
     columns === null ? plainNumbers : (values, out, end) => columns.writeNumbers(values, out, end);
@@ -38,10 +40,11 @@ export function jsonAnswerOf({ bundle, lists, ...content }: AnswerContent): Answ
     NUMBER_BYTE_COUNT_MAX,
     ...[...segments.values()].map((text) => 4 * text.length + 1),
   );
-  const head = Buffer.from(JSON.stringify(headOf(bundle, content)).slice(0, -1));
+  // What is undefined is left out.
+  const head = Buffer.from(JSON.stringify({ bundle: bundle.digest, ...others }).slice(0, -1));
   const byteCount = lists.reduce(
     (sum, { values }) => sum + values.length * longest + 64,
-    256 + head.length,
+    head.length + 8,
   );
   if (room.length < byteCount) room = Buffer.allocUnsafeSlow(byteCount);
   let end = head.copy(room);
@@ -90,7 +93,7 @@ function plainNumbers(values: ListValues, out: Uint8Array, end: number): number 
 export function binaryAnswerOf({ bundle, lists, ...content }: AnswerContent): Answer {
   const hasSegments = lists.some(({ name }) => name === 'segments');
   const header = JSON.stringify({
-    ...headOf(bundle, content),
+    ...{ bundle: bundle.digest, ...content },
     lists: lists.map(({ name, values }) => [name, TYPES.get(values.constructor), values.length]),
     ...(hasSegments
       ? { segments: bundle.loaded.manifest.labels.map(({ segment }) => segment) }

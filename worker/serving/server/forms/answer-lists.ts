@@ -2,10 +2,11 @@
 
 import { at, int32At, numberAt } from '../../../../shared/base/arrays.js';
 import { UNKNOWN_BLOCK } from '../../../../shared/bundle/key-index.js';
-import { noSuchField, type Ranking } from '../answers.js';
+import type { Ranking } from '../answers.js';
 import type { LiveNotes } from '../../adaptation/live-blocks.js';
 import type { Estimates } from '../estimates.js';
 import { ANSWER_FIELDS, type AnswerField, type RankingBody } from '../ranking-body.js';
+import { RefusedRequest } from '../refused-request.js';
 import type { ServedBundle } from '../served-bundle.js';
 
 export type ListValues = Float64Array | Float32Array | Int32Array;
@@ -21,13 +22,9 @@ type Lists = (bundle: ServedBundle, estimates: Estimates) => readonly AnswerList
 
 const LISTS: Readonly<Record<Exclude<AnswerField, 'order' | 'values'>, Lists>> = {
   scores: (_bundle, { scores }) => [{ name: 'scores', values: scores }],
-  probabilities: ({ loaded }, { expected, labels }) => {
-    const isProbability = loaded.manifest.labels.map(({ loss }) => loss === 'binary');
-    const values = expected.map((value, candidate) =>
-      at(isProbability, int32At(labels, candidate)) ? value : NaN,
-    );
-    return [{ name: 'probabilities', values }];
-  },
+  probabilities: (bundle, estimates) => [
+    { name: 'probabilities', values: probabilitiesOf(bundle, estimates) },
+  ],
   expected: (_bundle, { expected }) => [{ name: 'expected', values: expected }],
   blocks: (_bundle, { blocks }) => [{ name: 'blocks', values: blocks }],
   segments: (_bundle, { blocks, labels, live }) => {
@@ -36,23 +33,40 @@ const LISTS: Readonly<Record<Exclude<AnswerField, 'order' | 'values'>, Lists>> =
     );
     return [{ name: 'segments', values }];
   },
-  evidence: ({ loaded }, { blocks, live }) => {
-    const { supportRowCounts, clicks, impressions } = loaded.model.blocks.evidence;
-    const of = (part: EvidencePart, byBlock: ArrayLike<number>): Float64Array =>
-      Float64Array.from(
-        blocks,
-        (block, candidate) => live?.get(candidate)?.[part] ?? numberAt(byBlock, block),
-      );
-    const supportRows = Int32Array.from(of('supportRows', supportRowCounts));
-    return [
-      { name: 'evidence.supportRows', values: supportRows },
-      { name: 'evidence.clicks', values: of('clicks', clicks) },
-      { name: 'evidence.impressions', values: of('impressions', impressions) },
-    ];
-  },
+  evidence: (bundle, estimates) => [
+    {
+      name: 'evidence.supportRows',
+      values: Int32Array.from(evidenceOf(bundle, estimates, 'supportRows')),
+    },
+    { name: 'evidence.clicks', values: evidenceOf(bundle, estimates, 'clicks') },
+    { name: 'evidence.impressions', values: evidenceOf(bundle, estimates, 'impressions') },
+  ],
 };
 
-type EvidencePart = Exclude<keyof LiveNotes, 'label' | 'calibration'>;
+/** NaN where the adgroup's label is a value. */
+export function probabilitiesOf(
+  { loaded }: ServedBundle,
+  { expected, labels }: Estimates,
+): Float64Array {
+  const isProbability = loaded.manifest.labels.map(({ loss }) => loss === 'binary');
+  return expected.map((value, candidate) =>
+    at(isProbability, int32At(labels, candidate)) ? value : NaN,
+  );
+}
+
+/** What each candidate's block rests on: its support rows, or their sums. */
+export function evidenceOf(
+  { loaded }: ServedBundle,
+  { blocks, live }: Estimates,
+  part: Exclude<keyof LiveNotes, 'label' | 'calibration'>,
+): Float64Array {
+  const { supportRowCounts, ...sums } = loaded.model.blocks.evidence;
+  const byBlock = part === 'supportRows' ? supportRowCounts : sums[part];
+  return Float64Array.from(
+    blocks,
+    (block, candidate) => live?.get(candidate)?.[part] ?? numberAt(byBlock, block),
+  );
+}
 
 /** Candidates whose blocks adapted while serving, where there are any. */
 function liveList({ live }: Estimates): AnswerList[] {
@@ -80,4 +94,13 @@ export function answerListsOf(
     return [];
   });
   return fields === null ? [...liveList(estimates), ...lists] : lists;
+}
+
+function noSuchField(field: AnswerField): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'wrong-value',
+    what: `the answer of this path has no "${field}"`,
+    where: 'fields',
+    cure: 'ask for it at /v1/rank',
+  });
 }
