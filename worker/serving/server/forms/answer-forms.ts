@@ -66,17 +66,6 @@ export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answe
   return { mediaType: JSON_TYPE, content: Buffer.from(room.subarray(0, end)) };
 }
 
-function headOf(
-  { digest }: ServedBundle,
-  { seed, explanation }: Pick<AnswerContent, 'seed' | 'explanation'>,
-): object {
-  return {
-    bundle: digest,
-    ...(seed === undefined ? {} : { seed }),
-    ...(explanation === undefined ? {} : { explanation }),
-  };
-}
-
 /** The name of each segment in JSON, by the place of its label. */
 function segmentTexts({ loaded }: ServedBundle): ReadonlyMap<number, string> {
   return new Map(
