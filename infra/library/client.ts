@@ -56,6 +56,8 @@ interface RequestFields<Field> {
   readonly reserve?: number;
   readonly seed?: number;
   readonly slots?: number;
+  /** Requests of one key are answered by one bundle while there is a canary. */
+  readonly requestKey?: string;
   /** Asks what each feature adds to the scores of the first candidates. */
   readonly explain?: boolean;
   /** The lists of the answer that are wanted; all if absent. */
@@ -68,11 +70,11 @@ type InOneForm =
 
 export type RankAnswer = z.output<typeof RankAnswerSchema>;
 export type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
-export type RankField = Exclude<
-  keyof RankAnswer,
-  'bundle' | 'seed' | 'exploration' | 'explanation'
->;
-export type ScoreField = Exclude<keyof ScoreAnswer, 'bundle' | 'explanation'>;
+/** What answers have beside lists. */
+type ScoreMark = 'bundle' | 'canary' | 'explanation';
+type RankMark = ScoreMark | 'seed' | 'exploration';
+export type RankField = Exclude<keyof RankAnswer, RankMark>;
+export type ScoreField = Exclude<keyof ScoreAnswer, ScoreMark>;
 export type RankRequest<Field extends RankField = RankField> = RequestFields<Field> & InOneForm;
 export type ScoreRequest<Field extends ScoreField = ScoreField> = RequestFields<Field> & InOneForm;
 
@@ -108,11 +110,11 @@ export class RankingClient {
   rank<Field extends RankField = RankField>(
     request: RankRequest<Field>,
     options: RankingCallOptions = {},
-  ): Promise<Pick<RankAnswer, Field | 'bundle' | 'seed' | 'exploration' | 'explanation'>> {
+  ): Promise<Pick<RankAnswer, Field | RankMark>> {
     // The lists of the answer are those of the request, which is what the type says.
     const schema: z.ZodType = RankAnswerSchema.partial().required({ bundle: true, seed: true });
     return this.#asked('/v1/rank', request, schema, options) as Promise<
-      Pick<RankAnswer, Field | 'bundle' | 'seed' | 'exploration' | 'explanation'>
+      Pick<RankAnswer, Field | RankMark>
     >;
   }
 
@@ -120,10 +122,10 @@ export class RankingClient {
   score<Field extends ScoreField = ScoreField>(
     request: ScoreRequest<Field>,
     options: RankingCallOptions = {},
-  ): Promise<Pick<ScoreAnswer, Field | 'bundle' | 'explanation'>> {
+  ): Promise<Pick<ScoreAnswer, Field | ScoreMark>> {
     const schema: z.ZodType = ScoreAnswerSchema.partial().required({ bundle: true });
     return this.#asked('/v1/score', request, schema, options) as Promise<
-      Pick<ScoreAnswer, Field | 'bundle' | 'explanation'>
+      Pick<ScoreAnswer, Field | ScoreMark>
     >;
   }
 

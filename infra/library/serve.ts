@@ -8,9 +8,8 @@ import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundle
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { runEventSink, type StampedEventSink } from '../../shared/events/run-events.js';
-import { BundleKeeper, readingLoader } from '../../worker/serving/server/bundle-keeper.js';
+import { readingLoader } from '../../worker/serving/server/bundle-keeper.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
 import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
@@ -18,6 +17,7 @@ import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import {
   CACHE_GIB_DEFAULT,
   CACHE_GIB_MAX,
+  CANARY_SHARE_DEFAULT,
   DEADLINE_MS_DEFAULT,
   DEADLINE_MS_MAX,
   EXPLAINED_DEFAULT,
@@ -29,6 +29,7 @@ import {
   QUEUED_REQUESTS_MAX,
 } from '../../worker/serving/server/server-limits.js';
 import { bundleLoaderOf } from './serving/bundle-loader.js';
+import { canaryName, openFollowedBundles } from './serving/followed-bundles.js';
 import { graphChoice } from './serving/graph-choice.js';
 import { openServedState } from './served-state.js';
 
@@ -41,6 +42,10 @@ const text = z.string().min(1, 'expected a value');
 export const ServeRequestSchema = z.strictObject({
   /** `ADDRESS` of bundles, or `ADDRESS@LABEL`; a label is followed, a digest is served for good. */
   bundle: text,
+  /** `ADDRESS@LABEL` of a bundle that answers a share of requests; the address is that of `bundle`. */
+  canary: text.optional(),
+  /** Of requests, by a hash of their keys. */
+  canaryShare: z.number().min(0).max(1).default(CANARY_SHARE_DEFAULT),
   /** The address to listen on. One beyond this machine demands a token. */
   host: text.default('127.0.0.1'),
   /** 0 selects a free port. */
@@ -92,7 +97,8 @@ export async function serveFromBundle(
   const token = await tokenOf(request.tokenFile, environment);
   if (token === null && !LOOPBACK.test(host)) throw openToOthers(host);
   const sink = runEventSink({ clock }, onEvent);
-  const { address, name = LATEST_LABEL } = parsedBundleAddress(request.bundle);
+  if (request.canary !== undefined) canaryName(request.bundle, request.canary);
+  const { address } = parsedBundleAddress(request.bundle);
   const store = objectStoreAt(address, environment);
   const loader =
     request.scorer === 'graph'
@@ -100,36 +106,39 @@ export async function serveFromBundle(
       : bundleLoaderOf(address, request, { clock, environment });
   const state = await openServedState(request, { clock, environment, onEvent: sink });
   const { prepare } = state;
-  let keeper: BundleKeeper | null = null;
+  let bundles: Awaited<ReturnType<typeof openFollowedBundles>> | null = null;
   let server: RankingServer;
   try {
-    keeper = await BundleKeeper.open({ store, name, clock, loader, onEvent: sink, prepare });
+    const parts = { clock, onEvent: sink };
+    bundles = await openFollowedBundles(request, { ...parts, store, loader, prepare });
+    const { keeper, canary } = bundles;
+    const endpoints = state.endpointsWith(rankingEndpoints);
     server = await RankingServer.listen(
-      { keeper, clock, onEvent: sink, endpoints: state.endpointsWith(rankingEndpoints), placeOf },
+      { ...parts, keeper, canary, endpoints, placeOf },
       { host, port, token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax },
     );
   } catch (error) {
     await state.close();
-    await (keeper ?? loader).close();
+    await bundles?.close();
     throw error;
   }
   const { url } = server;
-  const kept = keeper;
-  const { digest: bundle, choice } = kept.current;
+  const followed = bundles;
+  const { digest: bundle, choice } = followed.keeper.current;
   sink({ kind: 'server-ready', url, bundle, scorer: choice.name });
   const stop = new AbortController();
-  const watched = kept.watch(pollSeconds * 1_000, stop.signal);
+  const watched = followed.watch(pollSeconds * 1_000, stop.signal);
   return {
     url,
     get bundle() {
-      return kept.current.digest;
+      return followed.keeper.current.digest;
     },
     close: async () => {
       stop.abort();
       await server.drain();
       await watched;
       await state.close();
-      await kept.close();
+      await followed.close();
     },
   };
 }

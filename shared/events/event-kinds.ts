@@ -302,6 +302,11 @@ const SERVING_SHAPES = {
   'bundle-served': { bundle: z.string(), earlierBundle: z.string(), loadMs: durationMs },
   /** The earlier bundle stays. */
   'bundle-refused': { bundle: z.string(), reason: z.string() },
+  /** A bundle answers a share of the requests beside the one in use. */
+  'canary-served': { bundle: z.string(), share: z.number(), loadMs: durationMs },
+  'canary-refused': { bundle: z.string(), reason: z.string() },
+  /** Its label is gone, or points at the bundle in use. */
+  'canary-ended': { bundle: z.string() },
   /** The label could not be read; it is tried again. */
   'label-unread': { label: z.string(), reason: z.string() },
   /** Requests are ranked without exploration, or feedback is not taken, until it works again. */

@@ -278,6 +278,13 @@ const SENTENCES: Sentences = {
     ),
   'bundle-refused': ({ bundle, reason }) =>
     warning(`bundle ${shortDigest(bundle)} is refused, and the earlier one stays: ${reason}`),
+  'canary-served': ({ bundle, share, loadMs }) =>
+    notice(
+      `canary ${shortDigest(bundle)} answers ${100 * share} % of requests, read in ${secondsOf(loadMs)}`,
+    ),
+  'canary-refused': ({ bundle, reason }) =>
+    warning(`canary ${shortDigest(bundle)} is refused and answers nothing: ${reason}`),
+  'canary-ended': ({ bundle }) => notice(`canary ${shortDigest(bundle)} answers no more`),
   'label-unread': ({ label, reason }) =>
     warning(`the label ${label} cannot be read, and is tried again: ${reason}`),
   'exploration-failed': ({ reason }) =>

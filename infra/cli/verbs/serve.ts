@@ -5,6 +5,7 @@ import { z } from 'zod';
 import {
   CACHE_GIB_DEFAULT,
   CACHE_GIB_MAX,
+  CANARY_SHARE_DEFAULT,
   DEADLINE_MS_DEFAULT,
   DEADLINE_MS_MAX,
   EXPLAINED_DEFAULT,
@@ -29,6 +30,17 @@ export const serveVerb = verb({
       'ADDRESS of bundles or ADDRESS@LABEL; latest unless a label or digest is given',
       textValue,
       { isRequired: true },
+    ),
+    canary: valueOption(
+      '--canary <address>',
+      'ADDRESS@LABEL of a bundle that answers a share of the requests',
+      textValue.optional(),
+    ),
+    canaryShare: valueOption(
+      '--canary-share <share>',
+      'that share, from 0 to 1',
+      textValue.transform(Number).pipe(z.number().min(0).max(1)),
+      { defaultText: String(CANARY_SHARE_DEFAULT) },
     ),
     host: valueOption(
       '--host <host>',
@@ -113,6 +125,7 @@ A signal to stop lets it answer the requests under way.
 Examples:
   qianmo serve --bundle runs/shop/bundles
   qianmo serve --bundle s3://models/shop@stable --port 9000 --token-file token.txt
+  qianmo serve --bundle runs/shop/bundles@stable --canary runs/shop/bundles@canary --canary-share 0.05
   qianmo serve --bundle runs/shop/bundles --explore policy.yaml --state runs/shop/state`,
   run: async (_operands, { format, ...request }, context) => {
     const service = await serveRankings(request, callOptionsOf(context));

@@ -120,7 +120,7 @@ function inBinary({ common, candidates }: Drawn, random: RandomStream): Buffer {
 
 /** What a client gets for a body and reads of it. */
 function receivedOf(by: ServedBundle, body: Buffer, mediaType: string, accept: string): unknown {
-  const request = { bundle: by, body, mediaType, headers: { accept } };
+  const request = { bundle: by, bundleFor: () => by, body, mediaType, headers: { accept } };
   const { content, mediaType: type } = rankedAnswer({ ...request, ...NO_SERVER });
   return type === BINARY_TYPE
     ? binaryAnswer(content as Uint8Array)

@@ -209,7 +209,7 @@ test('columns are encoded as rows are', () => {
         ...{ context, candidateCount: count, features: new Map(features) },
         ...{ adgroups: columnOfTexts(keys), keyTexts: () => keys, bids: null, pacings: null },
         ...{ squash: 1, reserve: 0, seed: null, fields: null, bundle: null, slots: null },
-        explain: false,
+        ...{ requestKey: null, explain: false },
       },
       contextFeatures,
     );

@@ -18,6 +18,10 @@ const lists = {
 };
 const bundle = z.string().describe('The digest of the bundle that all of the answer comes from.');
 
+const canary = z
+  .literal(true)
+  .optional()
+  .describe('Whether the bundle is one that answers a share of requests beside the one in use.');
 const number = z.number().nullable();
 const ExplanationSchema = z.object({
   isExact: z
@@ -42,10 +46,11 @@ const ExplanationSchema = z.object({
 });
 const explanation = ExplanationSchema.optional().describe('Where the request says `explain`.');
 
-export const ScoreAnswerSchema = z.object({ bundle, ...lists, explanation });
+export const ScoreAnswerSchema = z.object({ bundle, canary, ...lists, explanation });
 
 export const RankAnswerSchema = z.object({
   bundle,
+  canary,
   order: z.array(z.int()).describe('Places in the request, the most valuable candidate first.'),
   values: numbers.describe('pacing * bid * expected ^ squash'),
   seed: z.int().nullable().describe('The seed that broke ties; null if there was none.'),

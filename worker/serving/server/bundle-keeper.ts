@@ -44,7 +44,7 @@ interface KeeperSource {
 }
 
 /** A bundle that the label pointed at and that is not served. */
-interface RefusedBundle {
+export interface RefusedBundle {
   readonly bundle: string;
   readonly reason: string;
 }
@@ -112,7 +112,8 @@ export class BundleKeeper {
       digest = await bundleDigestOf(store, name);
       this.#isLabelUnread = false;
     } catch (error) {
-      if (!this.#isLabelUnread) onEvent({ kind: 'label-unread', label: name, reason: said(error) });
+      if (!this.#isLabelUnread)
+        onEvent({ kind: 'label-unread', label: name, reason: refusalText(error) });
       this.#isLabelUnread = true;
       return;
     }
@@ -123,8 +124,9 @@ export class BundleKeeper {
   async #swapTo(digest: string): Promise<void> {
     const { loader, clock, onEvent, prepare } = this.#source;
     const startMs = clock.monotonicMs();
+    let next: ServedBundle | null = null;
     try {
-      const next = await loader.load(digest);
+      next = await loader.load(digest);
       await prepare?.(next);
       const earlier = this.#current;
       this.#current = next;
@@ -134,17 +136,21 @@ export class BundleKeeper {
       const loadMs = clock.monotonicMs() - startMs;
       onEvent({ kind: 'bundle-served', bundle: digest, earlierBundle: earlier.digest, loadMs });
     } catch (error) {
-      const reason = said(error);
+      if (next !== this.#current) next?.retire();
+      const reason = refusalText(error);
       onEvent({ kind: 'bundle-refused', bundle: digest, reason });
       // What passes by itself is read again at the next poll.
-      const isLasting =
-        error instanceof QianmoError && (error.kind === 'data' || error.kind === 'usage');
-      this.#refused = isLasting ? { bundle: digest, reason } : null;
+      this.#refused = isLastingRefusal(error) ? { bundle: digest, reason } : null;
     }
   }
 }
 
-function said(error: unknown): string {
+/** Whether a bundle that is read again would be refused again. */
+export function isLastingRefusal(error: unknown): boolean {
+  return error instanceof QianmoError && (error.kind === 'data' || error.kind === 'usage');
+}
+
+export function refusalText(error: unknown): string {
   if (!(error instanceof QianmoError))
     return error instanceof Error ? error.message : String(error);
   const { found } = error.report;

@@ -6,6 +6,8 @@
 
 import type { IncomingHttpHeaders } from 'node:http';
 import type { BundleKeeper } from './bundle-keeper.js';
+import type { KeptCanary } from './canary/bundle-choice.js';
+import type { RankingBody } from './ranking-body.js';
 import type { ServedBundle } from './served-bundle.js';
 
 /** The bundle that is served, and what is known of others. */
@@ -22,6 +24,8 @@ export interface ServingPlace {
 /** What an answer may say of the server itself. */
 export interface ServerView {
   readonly keeper: KeptBundle;
+  /** Null where the server was started without one. */
+  readonly canary: KeptCanary | null;
   /** Whether the server is stopping. */
   readonly isDraining: boolean;
   /** The place of this process among those on the port, and how many of them answer; null if it is alone. */
@@ -33,8 +37,10 @@ export interface ServerView {
 }
 
 export interface ReceivedRequest {
-  /** Taken once, so that the whole answer comes from one bundle. */
+  /** The bundle in use, taken once, so that the whole answer comes from one bundle. */
   readonly bundle: ServedBundle;
+  /** The bundle that answers a request for scores: the one in use, or the canary. */
+  bundleFor(asked: Pick<RankingBody, 'bundle' | 'requestKey'>): ServedBundle;
   /** Empty for an endpoint that is read. It is no longer valid when the answer is given. */
   readonly body: Buffer;
   /** That of the body, one of the endpoint's; empty for an endpoint that is read. */

@@ -60,6 +60,8 @@ export interface RankingBody {
   readonly fields: readonly AnswerField[] | null;
   /** Places that are shown, which exploration decides on; null where the request does not say. */
   readonly slots: number | null;
+  /** What makes requests the same for the choice of a canary; null where the whole body does. */
+  readonly requestKey: string | null;
   /** Whether the answer says what each feature adds to scores. */
   readonly explain: boolean;
 }
@@ -139,6 +141,8 @@ export const commonFields = {
   fields: z.array(z.enum(ANSWER_FIELDS)).max(ANSWER_FIELDS.length).optional(),
   slots: z.int().min(1).max(SLOTS_MAX).optional(),
   bundle: BundleDigestSchema.optional(),
+  /** Requests of one key are answered by one bundle while there is a canary. */
+  requestKey: z.string().min(1).max(TEXT_LENGTH_MAX).optional(),
   explain: z.boolean().default(false),
 };
 
@@ -182,13 +186,17 @@ interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve
   readonly fields?: readonly AnswerField[] | undefined;
   readonly slots?: number | undefined;
   readonly bundle?: string | undefined;
+  readonly requestKey?: string | undefined;
 }
 
 /** Those fields as a body has them. */
 export function commonOf(fields: CommonFields): Pick<RankingBody, keyof CommonFields> {
   const { context, squash, reserve, explain } = fields;
-  const { seed = null, bundle = null, slots = null } = fields;
-  return { context, squash, reserve, explain, seed, bundle, slots, fields: fields.fields ?? null };
+  const { seed = null, bundle = null, slots = null, requestKey = null } = fields;
+  return {
+    ...{ context, squash, reserve, explain, seed, bundle, slots, requestKey },
+    fields: fields.fields ?? null,
+  };
 }
 
 function ofKeys(

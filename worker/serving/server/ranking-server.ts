@@ -22,6 +22,7 @@ import type {
   ServerView,
   ServingPlace,
 } from './endpoint.js';
+import { BundleChoice, type KeptCanary } from './canary/bundle-choice.js';
 import { BodyReceiver } from './received-body.js';
 import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
 import { deadlineOf, demandMediaType, demandToken } from './request-checks.js';
@@ -53,6 +54,7 @@ export interface ServerSettings {
 
 interface ServerParts {
   readonly keeper: KeptBundle;
+  readonly canary?: KeptCanary | null;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   readonly endpoints: readonly Endpoint[];
@@ -108,14 +110,17 @@ export class RankingServer {
   }
 
   get #view(): ServerView {
-    const { keeper } = this.#parts;
+    const { keeper, canary = null } = this.#parts;
     const requestReport = (): object => ({
       waiting: this.#queue.length,
       ...this.#counts.report(),
     });
     const processes = this.#parts.placeOf?.() ?? null;
     const { explainedMax = EXPLAINED_DEFAULT } = this.#settings;
-    return { keeper, isDraining: this.#isDraining, processes, explainedMax, requestReport };
+    return {
+      ...{ keeper, canary, isDraining: this.#isDraining },
+      ...{ processes, explainedMax, requestReport },
+    };
   }
 
   get url(): string {
@@ -214,17 +219,20 @@ export class RankingServer {
     body: Buffer,
   ): Promise<void> {
     if (response.destroyed) return;
-    const bundle = this.#parts.keeper.current;
-    const release = bundle.hold();
+    const { keeper, canary = null } = this.#parts;
+    const choice = new BundleChoice(keeper.current, canary, body);
+    const bundleFor: ReceivedRequest['bundleFor'] = (asked) => choice.choose(asked);
+    const request = { ...routed, bundle: choice.stable, bundleFor, body, server: this.#view };
     try {
-      const answered = endpoint.answer({ ...routed, bundle, body, server: this.#view });
+      const answered = endpoint.answer(request);
       const answer = answered instanceof Promise ? await answered : answered;
-      if (endpoint.method === 'POST') this.#counts.answer();
+      if (endpoint.method === 'POST') this.#counts.answer(choice.chosen.digest);
       this.#send(response, 200, answer);
     } catch (error) {
+      if (endpoint.method === 'POST') this.#counts.refuseBy(choice.chosen.digest);
       this.#refuse(response, error);
     } finally {
-      release();
+      choice.release();
     }
   }
 

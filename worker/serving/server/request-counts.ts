@@ -2,13 +2,29 @@
 
 import type { RefusalReason } from './refused-request.js';
 
+interface BundleCounts {
+  answered: number;
+  refused: number;
+}
+
+/** Bundles that are counted by themselves, the last that answered. */
+const BUNDLES_MAX = 16;
+
 export class RequestCounts {
   #answered = 0;
   #abandoned = 0;
   readonly #refused = new Map<RefusalReason, number>();
+  readonly #byBundle = new Map<string, BundleCounts>();
 
-  answer(): void {
+  /** @param bundle the digest of the one that answered. */
+  answer(bundle: string): void {
     this.#answered += 1;
+    this.#of(bundle).answered += 1;
+  }
+
+  /** A bundle was asked and gave no answer. The reason is counted by `refuse`. */
+  refuseBy(bundle: string): void {
+    this.#of(bundle).refused += 1;
   }
 
   /** The client closed its connection before it had an answer. */
@@ -25,6 +41,17 @@ export class RequestCounts {
       answered: this.#answered,
       abandoned: this.#abandoned,
       refused: Object.fromEntries(this.#refused),
+      byBundle: Object.fromEntries(this.#byBundle),
     };
+  }
+
+  #of(bundle: string): BundleCounts {
+    const known = this.#byBundle.get(bundle);
+    if (known !== undefined) return known;
+    const [oldest] = this.#byBundle.keys();
+    if (oldest !== undefined && this.#byBundle.size >= BUNDLES_MAX) this.#byBundle.delete(oldest);
+    const fresh = { answered: 0, refused: 0 };
+    this.#byBundle.set(bundle, fresh);
+    return fresh;
   }
 }

@@ -25,6 +25,8 @@ export const DEADLINE_MS_DEFAULT = 1_000;
 export const CACHE_GIB_MAX = 1_048_576;
 export const CACHE_GIB_DEFAULT = 64;
 export const PROCESSES_MAX = 256;
+/** Of requests that a canary answers. */
+export const CANARY_SHARE_DEFAULT = 0.05;
 export const POLL_SECONDS_MAX = 3_600;
 export const POLL_SECONDS_DEFAULT = 5;
 

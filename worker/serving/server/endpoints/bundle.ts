@@ -8,6 +8,12 @@ export const bundleEndpoint: Endpoint = {
   answer: ({ server }) => jsonAnswer(bundleReport(server)),
 };
 
+function canaryReport({ canary }: ServerView): object | null {
+  if (canary === null) return null;
+  const { name: label, share, current, refused } = canary;
+  return { bundle: current?.digest ?? null, label, share, refused };
+}
+
 function bundleReport(server: ServerView): object {
   const { current, refused, swapCount, name } = server.keeper;
   const { manifest, encoder, selfCheck } = current.loaded;
@@ -32,6 +38,7 @@ function bundleReport(server: ServerView): object {
     /** Values that the request must bring under the name of the feature. */
     broughtValues: encoder.broughtValues,
     selfCheckRows: selfCheck.blocks.length,
+    canary: canaryReport(server),
     swaps: swapCount,
     refused,
     requests: server.requestReport(),

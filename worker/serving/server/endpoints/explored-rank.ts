@@ -73,8 +73,9 @@ export function exploredRankEndpoint(
     method: 'POST',
     path: '/v1/rank',
     mediaTypes: [JSON_TYPE],
-    answer: async ({ bundle, body, server }) => {
+    answer: async ({ bundle: stable, bundleFor, body, server }) => {
       const parsed = parseRankingBody(body);
+      const bundle = bundleFor(parsed);
       const ranked = rankedOf(bundle, parsed);
       const places = Array.from(ranked.order).filter((place) => mayBeShown(ranked, place));
       const slate = await decided(parsed, ranked, places);
@@ -83,8 +84,10 @@ export function exploredRankEndpoint(
       const lists = ranked.lists.map((list) =>
         list.name === 'order' ? { ...list, values: order } : list,
       );
-      const content = { bundle, lists, seed: ranked.seed };
-      return jsonAnswerOf({ ...content, explanation, exploration: reportOf(slate) });
+      return jsonAnswerOf({
+        ...{ bundle, canary: bundle === stable ? undefined : true, lists, seed: ranked.seed },
+        ...{ explanation, exploration: reportOf(slate) },
+      });
     },
   };
 }

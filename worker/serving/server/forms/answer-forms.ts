@@ -12,6 +12,8 @@ interface AnswerContent {
   readonly lists: readonly AnswerList[];
   /** Undefined for an answer without an order. */
   readonly seed: number | null | undefined;
+  /** Undefined where the bundle is the one in use. */
+  readonly canary: true | undefined;
   /** Undefined for an answer without one. */
   readonly explanation?: AnswerExplanation | undefined;
   /** How the order was explored, where the server explores; null if its state did not work. */

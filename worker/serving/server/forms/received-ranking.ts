@@ -33,8 +33,8 @@ function scannerOf(columns: Pick<ColumnsAddon, 'scanColumns'>): BodyScanner {
 }
 
 export function rankedAnswer(request: ReceivedRequest): Answer {
-  const { bundle } = request;
   const body = rankingBodyOf(request);
+  const bundle = request.bundleFor(body);
   const ranking = rankingOf(bundle, body);
   const lists = answerListsOf(bundle, body, ranking.estimates, ranking);
   const { explainedMax } = request.server;
@@ -43,8 +43,8 @@ export function rankedAnswer(request: ReceivedRequest): Answer {
 }
 
 export function scoredAnswer(request: ReceivedRequest): Answer {
-  const { bundle } = request;
   const body = rankingBodyOf(request);
+  const bundle = request.bundleFor(body);
   const { explainedMax } = request.server;
   const places = Array.from({ length: body.candidateCount }, (_, place) => place);
   const explanation = body.explain ? explanationOf(bundle, body, places, explainedMax) : undefined;
@@ -54,9 +54,11 @@ export function scoredAnswer(request: ReceivedRequest): Answer {
 
 /** That of the request, unless it accepts the other. */
 function inForm(
-  { mediaType, headers }: ReceivedRequest,
-  content: Parameters<typeof jsonAnswerOf>[0],
+  { mediaType, headers, bundle }: ReceivedRequest,
+  answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,
 ): Answer {
+  const canary = answered.bundle === bundle ? undefined : true;
+  const content = { ...answered, canary } as const;
   const { accept = '' } = headers;
   const other = mediaType === BINARY_TYPE ? JSON_TYPE : BINARY_TYPE;
   const isBinary = (mediaType === BINARY_TYPE) !== accept.toLowerCase().startsWith(other);

@@ -169,6 +169,6 @@ function rankingBodyOf(inputs: readonly InputTensor[]): RankingBody {
     ...{ context: {}, candidateCount: keys.length, adgroups: columnOfTexts(keys) },
     ...{ keyTexts: () => keys, features: new Map(features), bids: null, pacings: null },
     ...{ squash: 1, reserve: 0, seed: null, bundle: null, fields: null, slots: null },
-    explain: false,
+    ...{ requestKey: null, explain: false },
   };
 }

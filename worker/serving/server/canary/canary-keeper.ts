@@ -1,0 +1,135 @@
+/**
+ * The bundle that answers a share of the requests beside the one in use. It follows a label of its own; whatever is
+ * wrong with it, the one in use answers all requests.
+ */
+
+import type { Clock } from '../../../../shared/base/clock.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
+import { bundleDigestOf } from '../../../../shared/bundle/bundle-store.js';
+import type { RunEventSink } from '../../../../shared/events/run-events.js';
+import type { ObjectStore } from '../../../../shared/storage/object-store.js';
+import {
+  isLastingRefusal,
+  refusalText,
+  type BundleLoader,
+  type RefusedBundle,
+} from '../bundle-keeper.js';
+import type { ServedBundle } from '../served-bundle.js';
+
+interface CanarySource {
+  readonly store: ObjectStore;
+  /** A label, or a digest or its beginning. */
+  readonly name: string;
+  /** Of requests, from 0 to 1. */
+  readonly share: number;
+  /** That of the bundle in use, which closes it. */
+  readonly loader: BundleLoader;
+  readonly clock: Clock;
+  readonly onEvent: RunEventSink;
+  /** The digest of the bundle in use. */
+  readonly stable: () => string;
+  /** What a bundle needs before it is served. */
+  readonly prepare?: ((bundle: ServedBundle) => Promise<void>) | undefined;
+}
+
+export class CanaryKeeper {
+  readonly name: string;
+  readonly share: number;
+  readonly #source: CanarySource;
+  #current: ServedBundle | null = null;
+  #refused: RefusedBundle | null = null;
+  #isLabelUnread = false;
+
+  private constructor(source: CanarySource) {
+    this.name = source.name;
+    this.share = source.share;
+    this.#source = source;
+  }
+
+  /** A canary that cannot be served is told of, and looked for again at every poll. */
+  static async open(source: CanarySource): Promise<CanaryKeeper> {
+    const keeper = new CanaryKeeper(source);
+    await keeper.poll();
+    return keeper;
+  }
+
+  /** Null while there is none: the label is not there, points at the bundle in use, or at a refused one. */
+  get current(): ServedBundle | null {
+    const { stable } = this.#source;
+    return this.#current?.digest === stable() ? null : this.#current;
+  }
+
+  get refused(): RefusedBundle | null {
+    return this.#refused;
+  }
+
+  /** Gives the memory of the bundle back. To be called before the loader is closed. */
+  close(): void {
+    this.#current?.retire();
+    this.#current = null;
+  }
+
+  /** Follows the label until the signal aborts. */
+  async watch(pollMs: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#source;
+    for (;;) {
+      await clock.sleep(pollMs, signal);
+      if (signal.aborted) return;
+      await this.poll();
+    }
+  }
+
+  /** Reads the label once, and the bundle if it is another one. */
+  async poll(): Promise<void> {
+    const { stable } = this.#source;
+    const digest = await this.#named();
+    if (digest === undefined) return;
+    if (digest === null || digest === stable()) this.#end();
+    else if (digest === this.#current?.digest) this.#refused = null;
+    else if (digest !== this.#refused?.bundle) await this.#take(digest);
+  }
+
+  /** Null if the label is not there; undefined if it cannot be read. */
+  async #named(): Promise<string | null | undefined> {
+    const { store, name, onEvent } = this.#source;
+    try {
+      const digest = await bundleDigestOf(store, name);
+      this.#isLabelUnread = false;
+      return digest;
+    } catch (error) {
+      if (error instanceof QianmoError && error.kind === 'usage') return null;
+      if (!this.#isLabelUnread)
+        onEvent({ kind: 'label-unread', label: name, reason: refusalText(error) });
+      this.#isLabelUnread = true;
+      return undefined;
+    }
+  }
+
+  async #take(digest: string): Promise<void> {
+    const { loader, clock, onEvent, prepare, share } = this.#source;
+    const startMs = clock.monotonicMs();
+    let next: ServedBundle | null = null;
+    try {
+      next = await loader.load(digest);
+      await prepare?.(next);
+      this.#current?.retire();
+      this.#current = next;
+      this.#refused = null;
+      const loadMs = clock.monotonicMs() - startMs;
+      onEvent({ kind: 'canary-served', bundle: digest, share, loadMs });
+    } catch (error) {
+      next?.retire();
+      const reason = refusalText(error);
+      onEvent({ kind: 'canary-refused', bundle: digest, reason });
+      this.#refused = isLastingRefusal(error) ? { bundle: digest, reason } : null;
+    }
+  }
+
+  #end(): void {
+    const { onEvent } = this.#source;
+    this.#refused = null;
+    if (this.#current === null) return;
+    onEvent({ kind: 'canary-ended', bundle: this.#current.digest });
+    this.close();
+  }
+}
