@@ -40,7 +40,7 @@ export interface ReceivedRequest {
   /** The bundle in use, taken once, so that the whole answer comes from one bundle. */
   readonly bundle: ServedBundle;
   /** The bundle that answers a request for scores: the one in use, or the canary. */
-  bundleFor(asked: Pick<RankingBody, 'bundle' | 'requestKey'>): ServedBundle;
+  readonly bundleFor: (asked: Pick<RankingBody, 'bundle' | 'requestKey'>) => ServedBundle;
   /** Empty for an endpoint that is read. It is no longer valid when the answer is given. */
   readonly body: Buffer;
   /** That of the body, one of the endpoint's; empty for an endpoint that is read. */
