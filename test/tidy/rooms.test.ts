@@ -99,6 +99,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/adaptation',
     'worker/serving/server',
     'worker/serving/loading',
+    'worker/serving/server/canary',
     'worker/serving/server/forms',
     'worker/serving/processes',
     'worker/serving/server/endpoints/inference',

@@ -5,9 +5,8 @@
  */
 
 import type { IncomingHttpHeaders } from 'node:http';
+import type { BundleWish, KeptCanary } from '../bundle-choice.js';
 import type { BundleKeeper } from './bundle-keeper.js';
-import type { KeptCanary } from './canary/bundle-choice.js';
-import type { RankingBody } from './ranking-body.js';
 import type { ServedBundle } from './served-bundle.js';
 
 /** The bundle that is served, and what is known of others. */
@@ -25,7 +24,7 @@ export interface ServingPlace {
 export interface ServerView {
   readonly keeper: KeptBundle;
   /** Null where the server was started without one. */
-  readonly canary: KeptCanary | null;
+  readonly canary: KeptCanary<ServedBundle> | null;
   /** Whether the server is stopping. */
   readonly isDraining: boolean;
   /** The place of this process among those on the port, and how many of them answer; null if it is alone. */
@@ -40,7 +39,7 @@ export interface ReceivedRequest {
   /** The bundle in use, taken once, so that the whole answer comes from one bundle. */
   readonly bundle: ServedBundle;
   /** The bundle that answers a request for scores: the one in use, or the canary. */
-  readonly bundleFor: (asked: Pick<RankingBody, 'bundle' | 'requestKey'>) => ServedBundle;
+  readonly bundleFor: (asked: BundleWish) => ServedBundle;
   /** Empty for an endpoint that is read. It is no longer valid when the answer is given. */
   readonly body: Buffer;
   /** That of the body, one of the endpoint's; empty for an endpoint that is read. */

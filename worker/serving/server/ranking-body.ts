@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { SLOTS_MAX } from '../../../shared/exploration/decision-record.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
+import type { BundleWish } from '../bundle-choice.js';
 import {
   columnOfTexts,
   type CandidateColumn,
@@ -39,7 +40,7 @@ export const ANSWER_FIELDS = [
 export type AnswerField = (typeof ANSWER_FIELDS)[number];
 
 /** What all forms come to. Columns and lists have an element for each candidate. */
-export interface RankingBody {
+export interface RankingBody extends BundleWish {
   readonly context: RawRow;
   readonly candidateCount: number;
   /** Keys of the candidates' adgroups, or their hashes. */
@@ -54,14 +55,10 @@ export interface RankingBody {
   readonly squash: number;
   readonly reserve: number;
   readonly seed: number | null;
-  /** The digest of the bundle that must answer; null lets any. */
-  readonly bundle: string | null;
   /** The lists that are asked for; null asks for all. */
   readonly fields: readonly AnswerField[] | null;
   /** Places that are shown, which exploration decides on; null where the request does not say. */
   readonly slots: number | null;
-  /** What makes requests the same for the choice of a canary; null where the whole body does. */
-  readonly requestKey: string | null;
   /** Whether the answer says what each feature adds to scores. */
   readonly explain: boolean;
 }

@@ -14,6 +14,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
+import { BundleChoice } from '../bundle-choice.js';
 import type {
   Answer,
   Endpoint,
@@ -22,7 +23,6 @@ import type {
   ServerView,
   ServingPlace,
 } from './endpoint.js';
-import { BundleChoice, type KeptCanary } from './canary/bundle-choice.js';
 import { BodyReceiver } from './received-body.js';
 import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
 import { deadlineOf, demandMediaType, demandToken } from './request-checks.js';
@@ -54,7 +54,7 @@ export interface ServerSettings {
 
 interface ServerParts {
   readonly keeper: KeptBundle;
-  readonly canary?: KeptCanary | null;
+  readonly canary?: ServerView['canary'];
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   readonly endpoints: readonly Endpoint[];

@@ -1,12 +1,31 @@
 /** The choice between the bundle in use and a canary, of which a request gets one however often it is sent. */
 
 import { createHash } from 'node:crypto';
-import type { RankingBody } from '../ranking-body.js';
-import type { ServedBundle } from '../served-bundle.js';
-import type { CanaryKeeper } from './canary-keeper.js';
+
+interface HeldBundle {
+  readonly digest: string;
+  /** Keeps the bundle until the function that it returns is called. */
+  hold(): () => void;
+}
 
 /** A canary, and what is known of one that is refused. */
-export type KeptCanary = Pick<CanaryKeeper, 'name' | 'current' | 'refused' | 'share'>;
+export interface KeptCanary<Bundle> {
+  /** Its label. */
+  readonly name: string;
+  /** Of requests, from 0 to 1. */
+  readonly share: number;
+  /** Null while there is none. */
+  readonly current: Bundle | null;
+  readonly refused: { readonly bundle: string; readonly reason: string } | null;
+}
+
+/** What a request says of the bundle that answers it. */
+export interface BundleWish {
+  /** The digest of the bundle that must answer; null lets any. */
+  readonly bundle: string | null;
+  /** What makes requests the same for the choice; null where the whole body does. */
+  readonly requestKey: string | null;
+}
 
 const WORD_COUNT = 2 ** 32;
 
@@ -21,16 +40,16 @@ export function isOfCanary(digest: string, share: number, key: string | Uint8Arr
   return hash.readUInt32LE(0) < share * WORD_COUNT;
 }
 
-export class BundleChoice {
-  readonly stable: ServedBundle;
-  readonly #canary: ServedBundle | null;
+export class BundleChoice<Bundle extends HeldBundle> {
+  readonly stable: Bundle;
+  readonly #canary: Bundle | null;
   readonly #share: number;
   readonly #body: Uint8Array;
   readonly #releases: readonly (() => void)[];
-  #chosen: ServedBundle;
+  #chosen: Bundle;
 
   /** Keeps both bundles until `release` is called. */
-  constructor(stable: ServedBundle, canary: KeptCanary | null, body: Uint8Array) {
+  constructor(stable: Bundle, canary: KeptCanary<Bundle> | null, body: Uint8Array) {
     this.stable = stable;
     this.#chosen = stable;
     this.#canary = canary?.current ?? null;
@@ -40,11 +59,11 @@ export class BundleChoice {
   }
 
   /** The one that answers; the one in use until it was chosen. */
-  get chosen(): ServedBundle {
+  get chosen(): Bundle {
     return this.#chosen;
   }
 
-  choose({ bundle, requestKey }: Pick<RankingBody, 'bundle' | 'requestKey'>): ServedBundle {
+  choose({ bundle, requestKey }: BundleWish): Bundle {
     const canary = this.#canary;
     if (canary === null) return this.stable;
     const isNamed = bundle === canary.digest;
