@@ -12,6 +12,7 @@ import { createTerminalSink } from '../shared/events/terminal-sink.js';
 import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
 import { queueWithBlobFolder } from '../shared/queue/blobs/folder-blobs.js';
+import { queueWithLargeBlobs } from '../shared/queue/blobs/large-blobs.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';
@@ -49,7 +50,7 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
   const signed = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock: systemClock, tls }), key);
   // The coordinator is the parent of this process, so its inputs are believed.
   const folder = blobFolder === null ? null : { path: blobFolder, isVerified: false };
-  const queue = queueWithBlobFolder(signed, folder, systemClock);
+  const queue = queueWithBlobFolder(queueWithLargeBlobs(signed), folder, systemClock);
   await loadGivenPlugins(terms.plugins);
   const stop = stopRequest();
   const channel = eventChannel();

@@ -182,11 +182,11 @@ export class DispatchStep<Value extends object> {
 
   #nextDeliveries(count: number): JobDelivery[] {
     const { idSuffix } = this.#call;
-    const { epoch, leases, fingerprints } = this.#context;
+    const { epoch, leases, fingerprints, largeBlobs } = this.#context;
     const orders = this.#sendingOrder.slice(this.#sentCount, this.#sentCount + count);
     const fresh = orders.map((order) => {
       const notBy = this.#opinions.excludedFrom(null);
-      const stamp = { epoch, fingerprint: fingerprints.of(order.job), notBy };
+      const stamp = { epoch, largeBlobs, fingerprint: fingerprints.of(order.job), notBy };
       const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
       const delivery = new JobDelivery(order, job, idSuffix);
       requireFits(delivery);

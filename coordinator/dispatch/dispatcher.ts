@@ -7,12 +7,12 @@
 import type { REJECTIONS } from '../../shared/events/event-kinds.js';
 import type { RunControl } from '../control/run-control.js';
 import type { ClosingConfig } from '../../shared/config/closing-config.js';
-import type { Job, JobResult, TaskJob } from '../../shared/queue/protocol.js';
+import type { Job, JobResult, LargeBlobs, TaskJob } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
 /** A job without what its dispatcher fills in. */
 type OrderedJob<Of extends Job> = Of extends Job
-  ? Omit<Of, 'epoch' | 'dense' | 'rowPack' | 'frozen'>
+  ? Omit<Of, 'epoch' | 'dense' | 'rowPack' | 'frozen' | 'largeBlobs'>
   : never;
 
 /** A job with its input bytes. The dispatcher fills in the blob references. */
@@ -42,19 +42,22 @@ export interface DeliveryTerms {
 interface JobStamp extends DeliveryTerms {
   /** The epoch of the run's lease; 0 without a queue. */
   readonly epoch: number;
+  /** Absent where all blobs lie beside the queue. */
+  readonly largeBlobs?: LargeBlobs | undefined;
 }
 
 /** Returns the job as it travels, with the references of its inputs. */
 export function jobOf(
   order: JobOrder,
   refOf: (bytes: Uint8Array) => BlobRef,
-  { epoch, fingerprint, notBy }: JobStamp = { epoch: 0, fingerprint: null, notBy: [] },
+  { epoch, fingerprint, notBy, largeBlobs }: JobStamp = { epoch: 0, fingerprint: null, notBy: [] },
 ): Job {
   const { job, dense, rowPack, frozen } = order;
   const stamped = {
     epoch,
     ...(fingerprint === null ? {} : { fingerprint }),
     ...(notBy.length === 0 ? {} : { notBy: [...notBy] }),
+    ...(largeBlobs === undefined ? {} : { largeBlobs }),
     dense: refOf(dense),
   };
   if (!('store' in job)) {

@@ -11,7 +11,7 @@ import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
-import { startSuffixOf, type Job } from '../../shared/queue/protocol.js';
+import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
@@ -31,6 +31,8 @@ import { WorkerHealth } from './worker-health.js';
 interface QueueDispatcherOptions {
   readonly queue: JobQueue;
   readonly limits: QueueConfig;
+  /** The place of large blobs, for a queue that has them there; beside the queue if absent. */
+  readonly largeBlobs?: LargeBlobs | undefined;
   readonly runId: string;
   /**
    * Sets this start of the run apart from any other. It must not follow from the run's seed: a
@@ -63,10 +65,15 @@ const BEATS_PER_CLEANING = 30;
  *   another coordinator works on the run.
  */
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {
-  const { queue, limits, nonce, clock, sink } = options;
+  const { queue, limits, largeBlobs, nonce, clock, sink } = options;
   const producer = await queue.openProducer();
   const { blobLifetimeMs: lifetimeMs, blobByteCountMax } = limits;
-  const blobs = options.blobs ?? producer.blobs({ lifetimeMs, blobByteCountMax });
+  const blobs =
+    options.blobs ??
+    producer.blobs({
+      ...{ lifetimeMs, blobByteCountMax },
+      ...(largeBlobs === undefined ? {} : { large: largeBlobs }),
+    });
   const { refusalWaitMs } = limits;
   const patience = createQueuePatience({ where: queue.address, clock, sink, refusalWaitMs });
   const heard = new OrdersHeard({ clock, sink });
@@ -84,6 +91,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const leases = new BlobLeases();
   const context = {
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
+    largeBlobs,
     fingerprints: record.fingerprints,
     late: new LateResults({ producer, blobs, clock, sink }),
     durations: new JobDurations(),

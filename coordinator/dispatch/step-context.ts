@@ -5,7 +5,7 @@ import type { ClosingConfig } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer } from '../../shared/queue/job-queue.js';
-import type { Job } from '../../shared/queue/protocol.js';
+import type { Job, LargeBlobs } from '../../shared/queue/protocol.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { Admission } from './admission.js';
@@ -36,6 +36,8 @@ export interface DispatchContext {
   readonly durations: JobDurations;
   /** Whether a job is computed by a second worker although nobody doubts its result. */
   readonly recomputes: (job: Job) => boolean;
+  /** Absent where all blobs lie beside the queue. */
+  readonly largeBlobs?: LargeBlobs | undefined;
   readonly limits: QueueConfig;
   readonly clock: Clock;
   readonly sink: RunEventSink;

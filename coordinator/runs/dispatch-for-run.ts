@@ -3,11 +3,13 @@
  * workers elsewhere serve.
  */
 
+import { resolve } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { StreamConfig } from '../../shared/config/stream-config.js';
+import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
@@ -101,7 +103,8 @@ async function queueDispatch(
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
   const redis = await redisForRun(config, choice, context);
-  const blobFolder = blobFolderFor(choice, redis, context);
+  const isElsewhere = config.queue.largeBlobs !== undefined;
+  const blobFolder = isElsewhere ? null : blobFolderFor(choice, redis, context);
   const place = { url: redis.url, blobFolder };
   const workers = await localWorkers(config, choice, place, context);
   // Nobody else can have a claim on a server of this run's own.
@@ -130,6 +133,7 @@ async function openQueueDispatcher(
     tls,
     { bullmqJobQueue },
     { queueWithBlobFolder },
+    { ownPlaceOf, queueWithLargeBlobs, removeLargeBlobs },
     { createQueueDispatcher },
     { drawnJobs },
   ] = await Promise.all([
@@ -137,6 +141,7 @@ async function openQueueDispatcher(
     tlsFilesOf(environment),
     import('../../shared/queue/bullmq-job-queue.js'),
     import('../../shared/queue/blobs/folder-blobs.js'),
+    import('../../shared/queue/blobs/large-blobs.js'),
     import('../dispatch/queue-dispatcher.js'),
     import('../trust/drawn-jobs.js'),
   ]);
@@ -145,9 +150,12 @@ async function openQueueDispatcher(
   const isVerified = recomputeShare > 0 || key !== null;
   const folder = blobFolder === null ? null : { path: blobFolder, isVerified };
   const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
-  return createQueueDispatcher({
-    queue: queueWithBlobFolder(queue, folder, clock),
+  const shared = sharedBlobsOf(config);
+  const largeBlobs = shared === undefined ? undefined : ownPlaceOf(shared, runId);
+  const dispatcher = await createQueueDispatcher({
+    queue: queueWithBlobFolder(queueWithLargeBlobs(queue), folder, clock),
     limits: config.queue,
+    largeBlobs,
     runId,
     nonce: freshNonce(),
     recomputes: drawnJobs(config.seed, recomputeShare),
@@ -155,6 +163,13 @@ async function openQueueDispatcher(
     clock,
     sink,
   });
+  // The lease of the run is taken, so that nobody else needs what lies there.
+  if (largeBlobs !== undefined)
+    await removeLargeBlobs(largeBlobs).catch(async (error: unknown) => {
+      await dispatcher.close();
+      throw error;
+    });
+  return dispatcher;
 }
 
 /** Null if workers are started elsewhere. */
@@ -169,7 +184,7 @@ async function localWorkers(
   const { device, portable } = config.compute;
   const command = await machine.workerCommand({
     ...{ redisUrl, prefix, device, portable, environment },
-    store: storePlaceOf(config),
+    stores: placesOf(config),
     blobFolder,
   });
   return {
@@ -182,9 +197,23 @@ async function localWorkers(
 }
 
 /** The rows of a stream travel in its jobs. */
-function storePlaceOf(config: RunConfig | StreamConfig): StorePlace | null {
-  if (!('model' in config)) return null;
-  return { address: storeAddressOf(config), endpoint: config.storage.s3Endpoint };
+function placesOf(config: RunConfig | StreamConfig): StorePlace[] {
+  const largeBlobs = sharedBlobsOf(config);
+  return [
+    ...('model' in config ? [storeAddressOf(config)] : []),
+    ...(largeBlobs === undefined ? [] : [largeBlobs.address]),
+  ].map((address) => ({ address, endpoint: config.storage.s3Endpoint }));
+}
+
+/** The place of large blobs, which runs of the same config share. */
+function sharedBlobsOf({ queue, storage }: RunConfig | StreamConfig): LargeBlobs | undefined {
+  const { largeBlobs } = queue;
+  if (largeBlobs === undefined) return undefined;
+  const { address, byteCountMin } = largeBlobs;
+  return {
+    address: address.includes('://') ? address : resolve(address),
+    ...{ byteCountMin, storage },
+  };
 }
 
 /** Where the jobs of a run are, and their blobs. */

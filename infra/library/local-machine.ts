@@ -39,11 +39,13 @@ export const localMachine: Machine = {
   },
 
   workerCommand: async (request) => {
-    const { redisUrl, prefix, device, portable, environment, store, blobFolder } = request;
+    const { redisUrl, prefix, device, portable, environment, stores, blobFolder } = request;
     const args = [WORKER_ENTRY, '--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
-    if (store !== null) args.push('--store-allow', store.address);
-    if (store?.endpoint !== undefined) args.push('--endpoint-allow', store.endpoint);
+    for (const { address, endpoint } of stores) {
+      args.push('--store-allow', address);
+      if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
+    }
     if (blobFolder !== null) args.push('--blob-folder', blobFolder);
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
     return {

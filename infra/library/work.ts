@@ -17,6 +17,7 @@ import {
   type RunEventSink,
 } from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
+import { queueWithLargeBlobs } from '../../shared/queue/blobs/large-blobs.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import { fairPool, PrefixSharesSchema } from '../../worker/carrying/fair-pool.js';
@@ -71,7 +72,9 @@ export async function workUntilStopped(
   });
   if (executor === null) return;
   const shares = request.prefix.map(({ prefix, weight }) => ({
-    queue: signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key),
+    queue: queueWithLargeBlobs(
+      signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key),
+    ),
     weight,
   }));
   await runWorker({

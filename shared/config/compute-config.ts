@@ -101,6 +101,24 @@ export const QueueConfigSchema = z
     blobLifetimeMs: positiveInt
       .default(3_600_000)
       .describe('How long a blob in Redis outlives its last use.'),
+    largeBlobs: z
+      .strictObject({
+        address: z
+          .string()
+          .min(1)
+          .max(900)
+          .describe(
+            's3://BUCKET/PREFIX (reached as storage says), or a folder that all machines see.',
+          ),
+        byteCountMin: positiveInt
+          .default(8 * 1024 * 1024)
+          .describe('Blobs of this many bytes and more lie there, smaller ones in Redis.'),
+      })
+      .optional()
+      .describe(
+        'An object store for large blobs, where Redis would be the bottleneck. Workers need access to it, and ' +
+          '--store-allow with the address. By default all blobs lie in Redis.',
+      ),
   })
   .describe('The queue between coordinator and workers.');
 export type QueueConfig = z.infer<typeof QueueConfigSchema>;

@@ -133,7 +133,8 @@ function blobsOver(
   prefix: string,
   call: QueueCall,
 ): (limits: BlobLimits) => BlobStore {
-  return (limits) => {
+  return ({ large, ...limits }) => {
+    if (large !== undefined) throw new Error('a queue on Redis alone has no place for large blobs');
     const store = new RedisBlobStore({ redis, prefix, ...limits });
     return {
       put: (bytes, ref) => call(() => store.put(bytes, ref)),

@@ -21,7 +21,7 @@ import type { RunController, RunOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
-import type { Job, JobResult } from './protocol.js';
+import type { Job, JobResult, LargeBlobs } from './protocol.js';
 
 export interface JobQueue {
   /** The address without a password, for messages. */
@@ -91,6 +91,8 @@ export interface BlobLimits {
   readonly lifetimeMs: number;
   /** Larger blobs are refused. */
   readonly blobByteCountMax: number;
+  /** The place of large blobs; beside the queue if absent. Only `queueWithLargeBlobs` knows places. */
+  readonly large?: LargeBlobs;
 }
 
 /** The coordinator's end. Calls fail at once, with `QueueUnavailableError`, while the server is away. */

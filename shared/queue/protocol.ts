@@ -40,7 +40,7 @@ import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 10;
+export const PROTOCOL_VERSION = 11;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -152,6 +152,16 @@ const RuleGradientWorkSchema = z.strictObject({
   arithmetic: z.string().min(1).max(128),
 });
 
+const LargeBlobsSchema = z.strictObject({
+  /** A folder that all machines see, or `s3://BUCKET/PREFIX`. */
+  address: z.string().min(1).max(1_024),
+  /** Smaller blobs lie beside the queue. */
+  byteCountMin: z.int().positive(),
+  storage: StorageConfigSchema,
+});
+/** The object store of the blobs from a size on. */
+export type LargeBlobs = z.infer<typeof LargeBlobsSchema>;
+
 const anyJobFields = {
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string().min(1).max(128),
@@ -177,6 +187,8 @@ const anyJobFields = {
   timeoutMs: z.int().positive(),
   /** The lifetime of the job's blobs after their last use, including its output. */
   blobLifetimeMs: z.int().positive(),
+  /** Absent where all blobs lie beside the queue. */
+  largeBlobs: remembered(LargeBlobsSchema).optional(),
 };
 
 const TaskJobSchema = z.strictObject({

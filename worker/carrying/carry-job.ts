@@ -14,6 +14,7 @@ import type {
   JobOutput,
 } from '../../shared/queue/job-executor.js';
 import type { JobFailure, JobFailureKind } from '../../shared/queue/job-failure.js';
+import type { JobConsumer } from '../../shared/queue/job-queue.js';
 import { mayPass } from '../../shared/queue/queue-errors.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
@@ -35,12 +36,20 @@ const STOP_GRACE_MS = 10_000;
 /** The pause before a blob is fetched or put again that the server did not take or give. */
 const BLOB_RETRY_DELAY_MS = 500;
 
+/**
+ * Larger than any sensible `queue.blobByteCountMax`; the coordinator enforces the limit of the run.
+ */
+const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
+
 /** A reason of one's own spares the exception, with its stack, that the platform would make. */
 const AWAKE = 'awake';
 
+/** The part of a job that says where its blobs are, and for how long. */
+export type BlobTerms = Pick<Job, 'blobLifetimeMs' | 'largeBlobs'>;
+
 export interface JobCarrier {
-  /** Returns a store whose blobs live for `lifetimeMs` after each use. */
-  readonly blobsOf: (lifetimeMs: number) => BlobStore;
+  /** Returns the store with the blobs of a job, which live for `blobLifetimeMs` after each use. */
+  readonly blobsOf: (job: BlobTerms) => BlobStore;
   readonly sharedInputs: InputCache;
   readonly executor: JobExecutor<CarriedBytes>;
   readonly clock: Clock;
@@ -49,6 +58,15 @@ export interface JobCarrier {
   readonly onTrouble: (error: Error) => void;
   /** Absent where jobs come from this process alone. */
   readonly limits?: JobLimits;
+}
+
+/** The blobs of jobs that were taken from one queue. */
+export function blobsOn(end: Pick<JobConsumer, 'blobs'>): JobCarrier['blobsOf'] {
+  return ({ blobLifetimeMs: lifetimeMs, largeBlobs: large }) =>
+    end.blobs({
+      ...{ lifetimeMs, blobByteCountMax: BLOB_BYTE_COUNT_MAX },
+      ...(large === undefined ? {} : { large }),
+    });
 }
 
 /** What a job needs to be computed: bytes, or the names of blobs that the executor reads itself. */
@@ -87,7 +105,7 @@ export async function fetchJob(
   const reason = limits === undefined ? null : reasonToRefuse(job, limits);
   if (reason !== null) throw new JobFailedError({ kind: 'refused', reason });
   try {
-    const store = carrier.blobsOf(job.blobLifetimeMs);
+    const store = carrier.blobsOf(job);
     const blobs = patientBlobs(store, carrier, signal);
     const { sharedInputs, executor } = carrier;
     const stored = (ref: BlobRef): CarriedBytes | null =>
@@ -122,7 +140,7 @@ export async function carryJob(
       carrier.executor.execute(input, stopSignal, onBegin),
     );
     onComputed();
-    const blobs = patientBlobs(carrier.blobsOf(job.blobLifetimeMs), carrier, signal);
+    const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
     const output =
       computed.output instanceof Uint8Array
         ? await blobs.put(computed.output)

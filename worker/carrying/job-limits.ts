@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import type { Job, StoreReference } from '../../shared/queue/protocol.js';
 
 export interface JobLimits {
-  /** Folders and `s3://BUCKET/PREFIX` in which stores may lie. */
+  /** Folders and `s3://BUCKET/PREFIX` in which stores and large blobs may lie. */
   readonly stores: readonly string[];
   /** S3 endpoints that a job may name. One without an endpoint goes to AWS. */
   readonly endpoints: readonly string[];
@@ -55,8 +55,11 @@ export function listedIn(text: string | undefined): string[] {
 
 /** Why this worker leaves the job to others; null if it does not. */
 export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
-  const place = 'store' in job ? reasonToRefuseStore(job.store, limits) : null;
-  if (place !== null) return place;
+  const places = [job.largeBlobs, 'store' in job ? job.store : undefined];
+  for (const place of places) {
+    const reason = place === undefined ? null : reasonToRefusePlace(place, limits);
+    if (reason !== null) return reason;
+  }
   if (job.timeoutMs > limits.jobTimeoutMsMax)
     return `this worker computes a job for at most ${limits.jobTimeoutMsMax} ms, not ${job.timeoutMs}`;
   if (job.blobLifetimeMs > limits.blobLifetimeMsMax)
@@ -70,12 +73,12 @@ export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
   return null;
 }
 
-function reasonToRefuseStore(
-  { address, storage: { s3Endpoint: endpoint } }: StoreReference,
+function reasonToRefusePlace(
+  { address, storage: { s3Endpoint: endpoint } }: Pick<StoreReference, 'address' | 'storage'>,
   limits: JobLimits,
 ): string | null {
   if (!limits.stores.some((allowed) => isWithin(address, allowed)))
-    return `this worker may not open the store ${address}: start it with --store-allow and this address or a folder above it`;
+    return `this worker may not open ${address}: start it with --store-allow and this address or a folder above it`;
   if (isS3(address) && endpoint !== undefined && !isListed(endpoint, limits.endpoints))
     return `this worker may not send requests to ${endpoint}: start it with --endpoint-allow and this address`;
   return null;

@@ -15,6 +15,7 @@ import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import {
+  blobsOn,
   carryJob,
   ExecutorStuckError,
   fetchJob,
@@ -30,10 +31,6 @@ import { WorkerRest, type RestCause } from './worker-rest.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
-/**
- * Larger than any sensible `queue.blobByteCountMax`; the coordinator enforces the limit of the run.
- */
-const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
 /** A worker that cannot hand its job back within this time exits anyway: the lock will end. */
 const STOP_TIMEOUT_MS = 15_000;
 /**
@@ -152,10 +149,8 @@ function carrierOf(
   onTrouble: (error: Error) => void,
 ): JobCarrier {
   const { executor, clock, blobs, limits } = options;
-  const ofQueue = (lifetimeMs: number): BlobStore =>
-    consumer.blobs({ lifetimeMs, blobByteCountMax: BLOB_BYTE_COUNT_MAX });
   return {
-    blobsOf: blobs === undefined ? ofQueue : () => blobs,
+    blobsOf: blobs === undefined ? blobsOn(consumer) : () => blobs,
     sharedInputs: new InputCache(SHARED_INPUT_BYTE_COUNT_MAX),
     executor,
     clock,
@@ -214,9 +209,7 @@ async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
 /** The carrier with name and blobs of the job's own queue. */
 function carrierFor({ origin }: HeldJob, { carrier }: WorkBench): JobCarrier {
   if (origin === undefined) return carrier;
-  const blobsOf = (lifetimeMs: number): BlobStore =>
-    origin.blobs({ lifetimeMs, blobByteCountMax: BLOB_BYTE_COUNT_MAX });
-  return { ...carrier, blobsOf, workerName: origin.name };
+  return { ...carrier, blobsOf: blobsOn(origin), workerName: origin.name };
 }
 
 function fetching(held: HeldJob, bench: WorkBench): Promise<CarriedInput> {

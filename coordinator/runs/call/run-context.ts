@@ -19,7 +19,7 @@ export interface RunContext extends RunCaller {
   readonly onClose: (close: () => Promise<void>) => void;
 }
 
-/** A task store and the S3 endpoint that it is reached by. */
+/** A task store, or the place of large blobs, and the S3 endpoint that it is reached by. */
 export interface StorePlace {
   readonly address: string;
   readonly endpoint: string | undefined;
@@ -32,8 +32,8 @@ interface LocalWorkersRequest {
   readonly device: DeviceDemand;
   readonly portable: boolean;
   readonly environment: Environment;
-  /** The store that jobs name; null if they name none. Workers open no other. */
-  readonly store: StorePlace | null;
+  /** The places that jobs name. Workers open no other. */
+  readonly stores: readonly StorePlace[];
   /** The folder of the blobs, where workers and coordinator share one. */
   readonly blobFolder: string | null;
 }

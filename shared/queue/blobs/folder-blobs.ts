@@ -45,7 +45,8 @@ function memoOfLast(storeOf: (limits: BlobLimits) => BlobStore): (limits: BlobLi
   return (limits) => {
     const isSame =
       last?.limits.lifetimeMs === limits.lifetimeMs &&
-      last.limits.blobByteCountMax === limits.blobByteCountMax;
+      last.limits.blobByteCountMax === limits.blobByteCountMax &&
+      last.limits.large === limits.large;
     if (last === null || !isSame) last = { limits, store: storeOf(limits) };
     return last.store;
   };

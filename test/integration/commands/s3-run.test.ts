@@ -17,10 +17,12 @@ import {
   type S3Buckets,
 } from '../../fixtures/stores/s3-buckets.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
+import { sha256Of } from '../../../shared/tensors/sha256.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { EventKind } from '../../../shared/events/run-events.js';
 
 const BUCKET = 'adgroups';
+const LEFTOVER_OF_REMOTE = `blobs/${sha256Of(Buffer.from('remote')).slice(0, 32)}/blobs/${'a'.repeat(64)}`;
 
 describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
   let folder: string;
@@ -87,6 +89,14 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     return digest;
   };
 
+  /** The run in the bucket has its large blobs there, where an earlier start left one. */
+  async function withLargeBlobs(path: string): Promise<string> {
+    const run = JSON.parse(await readFile(path, 'utf8')) as ReturnType<typeof smallRun>;
+    const largeBlobs = { address: `s3://${BUCKET}/blobs`, byteCountMin: 1 };
+    await writeFile(path, JSON.stringify({ ...run, queue: { ...run.queue, largeBlobs } }));
+    return path;
+  }
+
   it('prepares, trains and evaluates in a bucket, with the digest of a local run', async () => {
     await writeFile(join(folder, 'log.csv'), smallLog());
     await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
@@ -94,19 +104,23 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     await done(['prepare', local]);
     const localDigest = digestIn(await done(['train', local, '--in-process']));
 
-    const remote = await runFile('remote', true);
+    const remote = await withLargeBlobs(await runFile('remote', true));
     await done(['prepare', remote]);
     const worker = startCommand(
       [
         ...['worker', '--redis', redis.url, '--prefix', '{remote}', '--log', 'worker.ndjson'],
-        ...['--store-allow', `s3://${BUCKET}/store`],
+        ...['--store-allow', `s3://${BUCKET}/store,s3://${BUCKET}/blobs`],
         ...['--endpoint-allow', buckets.options.endpoint],
       ],
       folder,
       credentials,
     );
+    await bucket.put(LEFTOVER_OF_REMOTE, Buffer.from('left by a start that was killed'), {
+      kind: 'always',
+    });
     const trained = await done(['train', remote, '--redis', redis.url]);
     expect(digestIn(trained)).toBe(localDigest);
+    expect(await bucket.list('blobs/')).toEqual([]);
     const evaluated = await done(['evaluate', remote, '--redis', redis.url]);
     expect(evaluated.output).toContain('meta-adapted');
     expect(await bucket.list('remote/')).toEqual(

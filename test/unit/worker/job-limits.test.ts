@@ -53,8 +53,20 @@ describe('the store of a job', () => {
     's3://data/stores',
   ])('%s is refused, with what allows it', (address) => {
     expect(reasonToRefuse(jobOn(address), limits)).toMatch(
-      new RegExp(`may not open the store ${address.replaceAll('.', '\\.')}: .*--store-allow`),
+      new RegExp(`may not open ${address.replaceAll('.', '\\.')}: .*--store-allow`),
     );
+  });
+
+  it('and its large blobs have the same limits', () => {
+    const storage = StorageConfigSchema.parse({ s3Endpoint: 'http://minio:9000' });
+    const withBlobs = (address: string, changes: object = {}): string | null => {
+      const largeBlobs = { address, byteCountMin: 1, storage: { ...storage, ...changes } };
+      return reasonToRefuse({ ...jobOn('/data/stores'), largeBlobs }, limits);
+    };
+    expect(withBlobs('s3://clicks/stores/blobs')).toBeNull();
+    expect(withBlobs('s3://secrets')).toMatch(/may not open s3:\/\/secrets/);
+    const elsewhere = { s3Endpoint: 'http://elsewhere:9000' };
+    expect(withBlobs('s3://clicks/stores', elsewhere)).toMatch(/may not send requests to/);
   });
 
   it('lies in the working folder if nothing is given', () => {
