@@ -45,7 +45,7 @@ const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
 const AWAKE = 'awake';
 
 /** The part of a job that says where its blobs are, and for how long. */
-export type BlobTerms = Pick<Job, 'blobLifetimeMs' | 'largeBlobs'>;
+type BlobTerms = Pick<Job, 'blobLifetimeMs' | 'largeBlobs'>;
 
 export interface JobCarrier {
   /** Returns the store with the blobs of a job, which live for `blobLifetimeMs` after each use. */
