@@ -6,6 +6,7 @@
 import { createRequire } from 'node:module';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
+import type { ProductsAddon } from './dense-product.js';
 import type { ColumnsAddon } from './columns/native-columns.js';
 import { kernelDescriptionOf } from './kernel-description.js';
 import type { MappingAddon } from './mapping-addon.js';
@@ -19,7 +20,7 @@ interface NativeModel {
 }
 
 /** As `native/addon.cc` exports it. */
-interface ScoringAddon extends MappingAddon, ColumnsAddon {
+interface ScoringAddon extends MappingAddon, ColumnsAddon, ProductsAddon {
   /** The kernels that this machine runs, the fastest first. */
   kernels(): string[];
   /** Reads the arrays where they lie, so that the caller must keep them. */

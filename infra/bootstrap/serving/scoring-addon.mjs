@@ -8,6 +8,7 @@ const HEADERS = [
   'ahead.h',
   'layers.h',
   'score.h',
+  'products.h',
   'build-model.h',
   'mapping.h',
   '../../../shared/tensors/native/arguments.h',

@@ -162,9 +162,9 @@ function manifestOf(
         served: [{ ...all, blocks: 'adapted' }],
       },
     ],
-    calibrations: [
-      { label: 0, of: 'unknown', ...all, slope: 1, offset: 0, adgroupCount: 0, impressions: 0 },
-    ],
+    calibrations: (['unknown', 'known'] as const).map((of) => ({
+      ...{ label: 0, of, ...all, slope: 1, offset: 0, adgroupCount: 0, impressions: 0 },
+    })),
     blocks: {
       ...{ count: blocks.blockCount, encoding: 'float32', rows: 'support' },
       ...{ strideByteCount: blocks.layout.strideByteCount, blocksPerFile: blocks.blocksPerShard },

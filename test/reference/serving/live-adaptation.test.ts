@@ -1,9 +1,11 @@
 /**
  * Adaptation without TensorFlow against `adapt` jobs: for every covered method and model, blocks of a bundle that the
- * workers adapted are met to 1e-5 from the same rows. Gradients are checked by finite differences.
+ * workers adapted are met to 1e-5 from the same rows, with products in TypeScript and in the addon. Gradients are checked
+ * by finite differences.
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { at } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { randomStream } from '../../../shared/base/random.js';
@@ -15,10 +17,16 @@ import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundl
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import {
+  nativeProduct,
+  plainProduct,
+  type AddProduct,
+} from '../../../worker/serving/dense-product.js';
+import {
   adaptationCoverage,
   adaptedValues,
 } from '../../../worker/serving/adaptation/live-adaptation.js';
 import { SupportNetwork } from '../../../worker/serving/adaptation/support-network.js';
+import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { requestOfRows } from '../../../worker/serving/request-of-rows.js';
 import { scoringPlanOf } from '../../../worker/serving/scoring-plan.js';
 import {
@@ -88,6 +96,22 @@ const CASES: Readonly<Record<string, Sections>> = {
     },
     method: { kind: 'fomaml', ...steps, levelShift: true },
   },
+  'dcn-v2 beside a tower': {
+    model: { kind: 'dcn-v2', ...tower, crossLayers: 2, personal: all },
+    method: { kind: 'fomaml', ...steps },
+  },
+  'dcn-v2 below a tower': {
+    model: { kind: 'dcn-v2', ...tower, crossRank: 2, crossTower: 'stacked', personal: all },
+    method: { kind: 'fomaml', ...steps },
+  },
+  'dcn-v2 alone': {
+    model: { kind: 'dcn-v2', ...tower, hiddenWidths: [], crossRank: 2, personal: head },
+    method: { kind: 'reptile', ...steps },
+  },
+  'dcn-v2, output alone': {
+    model: { kind: 'dcn-v2', ...tower, adgroupEmbedding: false, personal: ['bias', 'output'] },
+    method: { kind: 'fomaml', ...steps },
+  },
   logistic: {
     model: { kind: 'logistic', hiddenWidths: [], personal: ['bias'] },
     method: { kind: 'fomaml', ...steps },
@@ -95,7 +119,10 @@ const CASES: Readonly<Record<string, Sections>> = {
 };
 
 let room: ExportRoom;
+let products: Readonly<Record<string, AddProduct>>;
 beforeAll(async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
+  products = { plain: plainProduct, native: nativeProduct(loadScoringAddon(scoringAddon.path())) };
   room = await exportRoom(() => STORE);
 });
 afterAll(() => room.close());
@@ -149,18 +176,22 @@ describe('adaptation without TensorFlow', () => {
       const key = at(STORE.tasks, task.taskIndex).key;
       const block = blockOfKey(index, key);
       const { adaptation } = at(manifest.serving, at(labels, block));
-      const found = adaptedValues(model, manifest.method, adaptation, supportOf(bundle, task));
       const layout = { layout: model.blocks.layout, initial: model.dense };
       const expected = readBlock(layout, blockBytes(model.blocks, block));
-      expect(Math.abs(found.level - expected.level)).toBeLessThan(1e-5);
-      for (const [name, { values }] of expected.variables) {
-        const initial = model.dense.get(name)!.values;
-        for (const [place, value] of values.entries()) {
-          const own = found.variables.get(name)!.values[place]!;
-          expect(Math.abs(own - value), `${name} ${place}`).toBeLessThan(
-            1e-5 * Math.max(1, Math.abs(value)),
-          );
-          movedMost = Math.max(movedMost, Math.abs(own - initial[place]!));
+      const support = supportOf(bundle, task);
+      for (const [by, addProduct] of Object.entries(products)) {
+        const given = { model, method: manifest.method, adaptation, addProduct };
+        const found = adaptedValues(given, support);
+        expect(Math.abs(found.level - expected.level)).toBeLessThan(1e-5);
+        for (const [name, { values }] of expected.variables) {
+          const initial = model.dense.get(name)!.values;
+          for (const [place, value] of values.entries()) {
+            const own = found.variables.get(name)!.values[place]!;
+            expect(Math.abs(own - value), `${by}: ${name} ${place}`).toBeLessThan(
+              1e-5 * Math.max(1, Math.abs(value)),
+            );
+            movedMost = Math.max(movedMost, Math.abs(own - initial[place]!));
+          }
         }
       }
     }
@@ -214,7 +245,6 @@ describe('adaptation without TensorFlow', () => {
 
   test.each([
     ['encoder', { kind: 'encoder' }, {}],
-    ['dcn-v2', { kind: 'fomaml' }, { kind: 'dcn-v2' }],
     ['levelShift.features', { kind: 'fomaml', levelShift: { features: ['category1'] } }, {}],
     ['numbers', { kind: 'fomaml' }, { personal: ['bias', 'adgroupEmbedding', 'numbers'] }],
   ])('refuses by name what it does not compute: %s', async (name, method, model) => {

@@ -17,7 +17,9 @@ import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 import type { RankingRequest } from '../ranking-request.js';
 import { coverageOf, denseOf, scoringPlanOf, type Coverage } from '../scoring-plan.js';
-import { SupportNetwork, type MovingBlocks } from './support-network.js';
+import type { AddProduct } from '../dense-product.js';
+import { SupportNetwork } from './support-network.js';
+import type { MovingBlocks } from './support-rows.js';
 
 /** Labelled rows of one adgroup, `[rowCount]` each. */
 export interface LabelledRows {
@@ -60,7 +62,6 @@ function reasonAgainst(
   const { kind } = method;
   const personal = blocks.layout.parts.map(({ name }) => name);
   if (!isCovered(method)) return `the method ${kind} adapts with TensorFlow alone`;
-  if (spec.kind === 'dcn-v2') return 'the model dcn-v2 adapts with TensorFlow alone';
   if (spec.options.supportInputs !== undefined)
     return 'supportInputs change with the rows, and adapt with TensorFlow alone';
   if (personal.length === 0) return 'no block is personal';
@@ -75,11 +76,16 @@ function isCovered(method: MethodConfig): method is CoveredMethod {
   return ['fomaml', 'maml', 'reptile', 'imaml', 'meta-sgd'].includes(method.kind);
 }
 
-/** @param adaptation the rate and the number of steps that the bundle serves; null serves the start. */
+interface Adaptation {
+  readonly model: RankingModel;
+  readonly method: MethodConfig;
+  /** The rate and the number of steps that the bundle serves; null serves the start. */
+  readonly adaptation: { readonly innerRate: number; readonly innerSteps: number } | null;
+  readonly addProduct: AddProduct;
+}
+
 export function adaptedValues(
-  model: RankingModel,
-  method: MethodConfig,
-  adaptation: { readonly innerRate: number; readonly innerSteps: number } | null,
+  { model, method, adaptation, addProduct }: Adaptation,
   support: LabelledRows,
 ): AdaptedValues {
   const { parts } = model.blocks.layout;
@@ -89,7 +95,7 @@ export function adaptedValues(
   if (!isCovered(method)) throw new Error(`the method ${method.kind} does not adapt here`);
   if (adaptation === null || adaptation.innerSteps === 0 || support.rows.candidateCount === 0)
     return { variables: tensorsOf(parts, start), level: 0 };
-  const network = new SupportNetwork(model, scoringPlanOf(model, []), support.rows);
+  const network = new SupportNetwork(model, scoringPlanOf(model, []), support.rows, addProduct);
   const blocks = stepped({ model, method, network, support, start, ...adaptation });
   const level = model.shift === null ? 0 : levelOf(model, network.logits(blocks), support);
   return { variables: tensorsOf(parts, blocks), level };

@@ -1,5 +1,6 @@
 // The kernel on vectors of 8 floats.
 #define VW 8
+#include "products.h"
 #include "score.h"
 
-const Kernel AVX2_KERNEL = {"avx2", VW, PANEL, scoreRequest};
+const Kernel AVX2_KERNEL = {"avx2", VW, PANEL, scoreRequest, addDenseProduct};

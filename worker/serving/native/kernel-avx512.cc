@@ -1,5 +1,6 @@
 // The kernel on vectors of 16 floats.
 #define VW 16
+#include "products.h"
 #include "score.h"
 
-const Kernel AVX512_KERNEL = {"avx512", VW, PANEL, scoreRequest};
+const Kernel AVX512_KERNEL = {"avx512", VW, PANEL, scoreRequest, addDenseProduct};

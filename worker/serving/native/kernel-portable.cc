@@ -1,5 +1,6 @@
 // The kernel on vectors of 4 floats.
 #define VW 4
+#include "products.h"
 #include "score.h"
 
-const Kernel PORTABLE_KERNEL = {"portable", VW, PANEL, scoreRequest};
+const Kernel PORTABLE_KERNEL = {"portable", VW, PANEL, scoreRequest, addDenseProduct};

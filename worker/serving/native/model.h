@@ -84,11 +84,23 @@ struct Request {
 
 typedef int (*ScoreFunction)(const Model*, const Request*, float* logits);
 
+// target [rows, columns] += first x second. A stride is what lies between two values of `first`, which may be transposed.
+struct DenseProduct {
+  const double* first;
+  size_t rowStride, innerStride;
+  const double* second;  // [inner, columns]
+  double* target;
+  int32_t rows, inner, columns;
+};
+
+typedef void (*ProductFunction)(const DenseProduct*);
+
 // The kernel for one instruction set. Packed weights are padded to vectors and cut into panels.
 struct Kernel {
   const char* name;
   int32_t vectorFloats, panelFloats;
   ScoreFunction score;
+  ProductFunction addProduct;
 };
 
 extern const Kernel PORTABLE_KERNEL;

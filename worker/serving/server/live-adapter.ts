@@ -52,7 +52,7 @@ export class LiveAdapter {
     demandCoverage(bundle);
     if (rows.rows.length > 0 && (this.#log.isFull || bundle.live.isFull)) throw full();
     // Refuses what cannot be read before it is stored.
-    const ready = rows.rows.length === 0 ? null : readied(bundle.loaded, rows);
+    const ready = rows.rows.length === 0 ? null : readied(bundle, rows);
     await this.#log.put(rows);
     // The arrays of one that was retired meanwhile may be gone.
     this.#bundles = this.#bundles.filter(({ isRetired }) => !isRetired);
@@ -69,18 +69,23 @@ type Ready = ReturnType<typeof readied>;
 function adaptIn(bundle: ServedBundle, rows: LiveRows): void {
   const { model, manifest } = bundle.loaded;
   if (!adaptationCoverage(model, manifest.method).isCovered) return;
-  const { values, notes }: Ready = readied(bundle.loaded, rows);
+  const { values, notes }: Ready = readied(bundle, rows);
   bundle.live.put(hashOf(rows.key), values, notes);
 }
 
-function readied(loaded: LoadedBundle, live: LiveRows) {
+function readied({ loaded, choice }: ServedBundle, live: LiveRows) {
   const { manifest, model } = loaded;
   const labelIndex = labelIndexOf(loaded, live);
   const rowCount = live.rows.length;
   const { adaptation, served } = at(manifest.serving, labelIndex);
   const isAdapted = at(served, placeOfSize(served, rowCount)).blocks === 'adapted';
   const support = labelledRows(loaded, live, labelIndex);
-  const values = adaptedValues(model, manifest.method, isAdapted ? adaptation : null, support);
+  const { addProduct } = choice;
+  const { method } = manifest;
+  const values = adaptedValues(
+    { model, method, adaptation: isAdapted ? adaptation : null, addProduct },
+    support,
+  );
   const sumOf = (counts: Float64Array): number => counts.reduce((sum, count) => sum + count, 0);
   const ofLabel = manifest.calibrations.map((each) =>
     each.of === 'known' && each.label === labelIndex ? each : null,

@@ -2,6 +2,7 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { nativeProduct, plainProduct, type AddProduct } from '../dense-product.js';
 import { nativeLookups, type ColumnsAddon } from '../columns/native-columns.js';
 import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
 import type { Coverage } from '../scoring-plan.js';
@@ -25,6 +26,8 @@ export interface ScorerChoice {
   /** @param contextFeatures the features that a request has once. */
   scorerOf(model: RankingModel, contextFeatures: readonly string[]): Scorer;
   readonly lookups: TextLookups;
+  /** Products of the matrices that adaptation in the server computes. */
+  readonly addProduct: AddProduct;
   /** What takes bodies apart and writes numbers; null where the addon is not compiled. */
   readonly columns: Pick<ColumnsAddon, 'scanColumns' | 'writeNumbers'> | null;
 }
@@ -42,6 +45,7 @@ export function chosenScorer(addonPath: string): ScorerChoice {
       coverageOf: kernelCoverage,
       scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
       lookups: plainLookups,
+      addProduct: plainProduct,
       columns: null,
     };
   }
@@ -51,6 +55,7 @@ export function chosenScorer(addonPath: string): ScorerChoice {
     coverageOf: kernelCoverage,
     scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
     lookups: nativeLookups(addon),
+    addProduct: nativeProduct(addon),
     columns: addon,
   };
 }

@@ -1,0 +1,196 @@
+/**
+ * `POST /v1/adapt` at a real server, one request after the other over a kept connection: the time from sending 50 labelled
+ * rows to the answer, which comes when the rows are on disk and the block is served. Writes
+ * `infra/results/serving-adapt.{md,json}`.
+ *
+ *   npm run bench:adapt -- --requests 1000 --adgroups 100000
+ */
+
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { Agent, request as httpRequest } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { at } from '../../../shared/base/arrays.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { randomStream } from '../../../shared/base/random.js';
+import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import { startCommand } from '../../fixtures/commands/command.js';
+import { benchHeader, grouped, markdownTable } from '../bench-header.js';
+import { CANDIDATE_ROWS, CONTEXT_ROWS } from './kernel-setting.js';
+import { syntheticKey, writeSyntheticBundle } from './synthetic-bundle.js';
+
+const { values: options } = parseArgs({
+  options: {
+    adgroups: { type: 'string', default: '100000' },
+    requests: { type: 'string', default: '1000' },
+    rows: { type: 'string', default: '50' },
+    processes: { type: 'string', default: '1,2' },
+    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+  },
+});
+const count = z.coerce.number().int().positive();
+const adgroupCount = count.max(4_000_000).parse(options.adgroups);
+const requestCount = count.max(60_000).parse(options.requests);
+const rowCount = count.max(5_000).parse(options.rows);
+const processCounts = options.processes.split(',').map((text) => count.max(64).parse(text));
+
+const WARMING_REQUESTS = 200;
+const BODY_COUNT = 100;
+const MEDIAN_MS_MAX = 3;
+
+interface Quantiles {
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+}
+
+interface Measured extends Quantiles {
+  readonly processCount: number;
+  /** Processor time of the server a request, all its processes together. */
+  readonly processorMs: number;
+  /** A write of as many bytes and a sync, the median of those before and after. */
+  readonly syncMs: number;
+}
+
+const header = benchHeader(packageRoot.pathname);
+await scoringAddon.install((text) => console.log(text), { retry: true });
+const folder = mkdtempSync(join(tmpdir(), 'qianmo-adapt-'));
+const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+try {
+  const store = new FileObjectStore({ folder: join(folder, 'bundles') });
+  await moveLabel(store, 'latest', await writeSyntheticBundle(store, { adgroupCount, scale: 1 }));
+  const measured: Measured[] = [];
+  for (const processCount of processCounts) measured.push(await measuredWith(processCount));
+  const record = { ...header, adgroupCount, requestCount, rowCount, measured };
+  mkdirSync(options.output, { recursive: true });
+  writeFileSync(join(options.output, 'serving-adapt.json'), `${JSON.stringify(record)}\n`);
+  writeFileSync(join(options.output, 'serving-adapt.md'), pageOf(measured));
+  console.log(pageOf(measured));
+} finally {
+  agent.destroy();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+async function measuredWith(processCount: number): Promise<Measured> {
+  const words = ['serve', '--bundle', join(folder, 'bundles'), '--port', '0', '--format', 'json'];
+  const state = join(folder, `state-${processCount}`);
+  const command = startCommand(
+    [...words, '--state', state, '--processes', String(processCount)],
+    folder,
+  );
+  const [line] = await command.printed(/^\{.*\}$/m);
+  const { url } = z.object({ url: z.string() }).parse(JSON.parse(line));
+  const bodies = Array.from({ length: BODY_COUNT }, (_, seed) => bodyOf(seed));
+  const before = await syncMsOf(at(bodies, 0).length);
+  const latencies: number[] = [];
+  let startedMs = 0;
+  for (let turn = 0; turn < WARMING_REQUESTS + requestCount; turn += 1) {
+    if (turn === WARMING_REQUESTS) startedMs = processorMsOf(command.pid);
+    const latencyMs = await adaptedMs(url, at(bodies, turn % BODY_COUNT));
+    if (turn >= WARMING_REQUESTS) latencies.push(latencyMs);
+  }
+  const processorMs = (processorMsOf(command.pid) - startedMs) / requestCount;
+  const after = await syncMsOf(at(bodies, 0).length);
+  command.signal('SIGTERM');
+  await command.ended;
+  const syncMs = (before + after) / 2;
+  return { processCount, processorMs, syncMs, ...quantilesOf(latencies) };
+}
+
+/** Of a process and its children since they began. The kernel of Linux counts in hundredths of a second. */
+function processorMsOf(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
+  const own = 10 * (Number(fields[11]) + Number(fields[12]));
+  return children
+    .filter((child) => child.trim() !== '')
+    .reduce((sum, child) => sum + processorMsOf(Number(child)), own);
+}
+
+/** Half of the adgroups are known to the bundle. */
+function bodyOf(seed: number): string {
+  const random = randomStream(seed, 'labelled rows');
+  const rowsOf = (prefix: string, counts: readonly number[]) =>
+    counts.map((rows, place) => [`${prefix}${place}`, `value-${random.below(rows)}`] as const);
+  return JSON.stringify({
+    adgroup: syntheticKey(seed % 2 === 0 ? seed : adgroupCount + seed),
+    rows: Array.from({ length: rowCount }, () => ({
+      features: Object.fromEntries([
+        ...rowsOf('context', CONTEXT_ROWS),
+        ...rowsOf('candidate', CANDIDATE_ROWS),
+      ]),
+      label: random.below(20) === 0 ? 1 : 0,
+    })),
+  });
+}
+
+function adaptedMs(url: string, body: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const sentMs = systemClock.monotonicMs();
+    const headers = {
+      ...{ 'content-type': 'application/json' },
+      'content-length': Buffer.byteLength(body),
+    };
+    const sent = httpRequest(`${url}/v1/adapt`, { method: 'POST', agent, headers }, (response) => {
+      const pieces: Buffer[] = [];
+      response.on('data', (piece: Buffer) => pieces.push(piece));
+      response.on('error', reject);
+      response.on('end', () => {
+        const latencyMs = systemClock.monotonicMs() - sentMs;
+        if (response.statusCode === 200) resolve(latencyMs);
+        else reject(new Error(Buffer.concat(pieces).toString('utf8')));
+      });
+    });
+    sent.on('error', reject);
+    sent.end(body);
+  });
+}
+
+/** The median time of a write of so many bytes that is synced, which no durable answer can be faster than. */
+async function syncMsOf(byteCount: number): Promise<number> {
+  const file = await open(join(folder, 'synced'), 'a');
+  const bytes = Buffer.alloc(byteCount, 'x');
+  const times: number[] = [];
+  for (let turn = 0; turn < 100; turn += 1) {
+    const startMs = systemClock.monotonicMs();
+    await file.appendFile(bytes);
+    await file.datasync();
+    times.push(systemClock.monotonicMs() - startMs);
+  }
+  await file.close();
+  return quantilesOf(times).p50;
+}
+
+function quantilesOf(times: readonly number[]): Quantiles {
+  const sorted = [...times].sort((first, second) => first - second);
+  const quantile = (share: number): number =>
+    at(sorted, Math.min(sorted.length - 1, Math.floor(share * sorted.length)));
+  return { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) };
+}
+
+function pageOf(measured: readonly Measured[]): string {
+  return [
+    ...['# Adapting an adgroup while serving', ''],
+    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. ${grouped(requestCount)} requests, one after the other.`,
+    `A request is ${rowCount} labelled rows of 10 texts in JSON; the model is that of [the kernel](serving-kernel.md) with a personal head, two`,
+    `inner steps, ${grouped(adgroupCount)} adgroups. The answer comes when the rows are on disk and every process serves the block.`,
+    '',
+    ...markdownTable(
+      [
+        ...['processes', 'p50, ms', 'p90, ms', 'p99, ms', 'processor time, ms'],
+        ...['a synced write, ms', 'median below 3 ms'],
+      ],
+      measured.map(({ processCount, processorMs, syncMs, p50, p90, p99 }) => [
+        ...[processCount, ...[p50, p90, p99, processorMs, syncMs].map((ms) => ms.toFixed(2))],
+        p50 < MEDIAN_MS_MAX ? 'yes' : 'no',
+      ]),
+    ),
+    '',
+  ].join('\n');
+}
