@@ -42,6 +42,8 @@ export const CheckpointManifestSchema = z.strictObject({
   decidingConfig: z.record(z.string(), z.json()),
   /** The digest of the task store. */
   storeDigest: z.string(),
+  /** The stores that it was before logs were appended, each with the outer step up to which it was trained on. */
+  earlierStores: z.array(z.strictObject({ outerStep: count, storeDigest: z.string() })).optional(),
   /** The kinds of machines that computed the run, each from after an outer step on. */
   computedOn: z.array(z.strictObject({ outerStep: count, fingerprint: FingerprintSchema })),
   metaParametersDigest: sha256,

@@ -40,6 +40,16 @@ export interface CheckpointIdentity {
   /** The digest of the task store. */
   readonly storeDigest: string;
   readonly spec: ModelSpec;
+  /** Absent where a checkpoint of the store as it was before logs were appended is of no use. */
+  readonly growth?: StoreGrowth;
+}
+
+/** The task store as it was before logs were appended to it. */
+export interface StoreGrowth {
+  /** The model on the store when it had this digest; null if it never had. */
+  specAt(storeDigest: string): ModelSpec | null;
+  /** Why training cannot go on from a checkpoint of an earlier store; null if it can. */
+  readonly refusal: string | null;
 }
 
 interface FoundCheckpoint {
@@ -198,16 +208,17 @@ class Search {
       return { state: emptyStateOf(manifest), manifest, manifestKey: key };
     const state = await readTensors(manifest, new ObjectBlobStore(this.#store), where, this.#part);
     const { dense } = state.metaParameters;
-    const [misfit] = modelMisfits(dense, manifest.tables, this.#identity.spec);
+    const [misfit] = modelMisfits(dense, manifest.tables, specOf(manifest, this.#identity));
     if (misfit !== undefined) throw damaged(`the tensors do not fit the model: ${misfit}`);
     if (!this.#hasDigest(manifest, state))
       throw damaged('the meta-parameters are not those whose digest the manifest gives');
-    const { quarantinedTasks, extendedOuterSteps } = manifest;
+    const { quarantinedTasks, extendedOuterSteps, earlierStores } = manifest;
     const leftOut = this.#part === 'meta' ? undefined : await leftOutOf(manifest, this.#store);
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
       ...(leftOut === undefined ? {} : { leftOut }),
+      ...(earlierStores === undefined ? {} : { earlierStores }),
     };
     return { state: { ...state, ...departures }, manifest, manifestKey: key };
   }
@@ -308,14 +319,30 @@ function refusalOf(
         : 'restore these fields, choose another output, or start again here with --fresh',
     );
   }
-  if (manifest.storeDigest !== identity.storeDigest)
+  if (manifest.storeDigest === identity.storeDigest) return null;
+  const { growth } = identity;
+  if (growth === undefined || growth.specAt(manifest.storeDigest) === null)
     return refuse(
       'the checkpoint was made from another task store',
-      `a store with digest ${manifest.storeDigest}`,
+      `a store with digest ${manifest.storeDigest}${growth === undefined ? '' : ', or one that logs were appended to since'}`,
       `one with digest ${identity.storeDigest}`,
       'name the store that the run started with, choose another output, or start again with --fresh',
     );
-  return null;
+  if (growth.refusal === null) return null;
+  return refuse(
+    'logs were appended to the task store since the checkpoint, and training cannot go on from it',
+    `the store with digest ${manifest.storeDigest}`,
+    `one with digest ${identity.storeDigest}; ${growth.refusal}`,
+    'start again on the whole store: --fresh',
+  );
+}
+
+/** The model on the store that a checkpoint was made from. */
+function specOf(
+  { storeDigest }: CheckpointManifest,
+  { storeDigest: current, spec, growth }: CheckpointIdentity,
+): ModelSpec {
+  return storeDigest === current ? spec : (growth?.specAt(storeDigest) ?? spec);
 }
 
 /** Whether the config has the length that the run was extended to, and is otherwise that of the checkpoint. */

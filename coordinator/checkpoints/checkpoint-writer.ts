@@ -34,13 +34,14 @@ import {
 import { findLatestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { encodeDenseState, type TableLoader } from './checkpoint-tensors.js';
+import { grownState, type NewValueRows } from './grown-parameters.js';
 import { encodeLeftOut } from './left-out-jobs.js';
 import { piecesDigest } from './pieces-digest.js';
 import type { RunClaim } from './run-claim.js';
 import { storeTables, type EarlierCheckpoint } from './store-tables.js';
 import type { PutBlob, TableSnapshot } from './table-snapshot.js';
 import { wholeSnapshotOf } from './tracked-tables.js';
-import type { TrainingState } from './training-state.js';
+import type { EarlierStore, TrainingState } from './training-state.js';
 
 export interface CheckpointsOptions extends CheckpointIdentity {
   /** A store for the checkpoints of this run and nothing else. */
@@ -55,6 +56,8 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly pieceByteCountMax?: number;
   /** The content that the digest of meta-parameters covers: all values, as without this, or the digests of pieces. */
   readonly tableDigest?: 'whole' | 'pieces';
+  /** How rows of tables begin whose values came with appended logs; as the row of unknown values if absent. */
+  readonly newValueRows?: NewValueRows;
   /** Absent where nothing tells two coordinators apart before the first checkpoint. */
   readonly claim?: Pick<RunClaim, 'demand'>;
 }
@@ -69,6 +72,7 @@ export interface SavedMetaParameters extends CheckpointReceipt {
   readonly outerStep: number;
   readonly metaParameters: MetaParameters;
   readonly computedOn: TrainingState['computedOn'];
+  readonly earlierStores: readonly EarlierStore[];
 }
 
 export interface Checkpoints {
@@ -107,6 +111,7 @@ export async function readMetaParameters(
     outerStep: found.state.outerStep,
     metaParameters: found.state.metaParameters,
     computedOn: found.state.computedOn,
+    earlierStores: found.state.earlierStores ?? [],
     address: `${store.address}/${found.manifestKey}`,
     digest: found.manifest.metaParametersDigest,
   };
@@ -120,6 +125,7 @@ type CheckpointContent = Pick<
   | 'quarantinedTasks'
   | 'extendedOuterSteps'
   | 'leftOutJobs'
+  | 'earlierStores'
   | 'digestOf'
 >;
 
@@ -162,6 +168,10 @@ class RunCheckpointStore implements Checkpoints {
     this.#knownKeys = new Set(await store.list(MANIFEST_KEY_PREFIX));
     if (found === null) return null;
     const { manifest, manifestKey, state } = found;
+    const { storeDigest, spec, newValueRows } = this.#options;
+    // Nothing of it can be kept, as most pieces of tables are others.
+    if (manifest.storeDigest !== storeDigest)
+      return grownState(state, manifest.storeDigest, { spec, rows: newValueRows });
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
     this.#earlier = { of: loader?.of ?? state.metaParameters.tables, checkpoint: manifest };
     if (isLatest) this.#remember(manifest, manifestKey);
@@ -211,11 +221,12 @@ class RunCheckpointStore implements Checkpoints {
     const earlier = this.#earlier?.of === snapshot.of ? this.#earlier.checkpoint : null;
     const dense = await put(encodeDenseState(state));
     const tables = await storeTables(snapshot, { earlier, put, isThere, hash });
-    const { quarantinedTasks, extendedOuterSteps, leftOut } = state;
+    const { quarantinedTasks, extendedOuterSteps, leftOut, earlierStores } = state;
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
       ...(leftOut === undefined ? {} : { leftOutJobs: await put(encodeLeftOut(leftOut)) }),
+      ...(earlierStores === undefined ? {} : { earlierStores: [...earlierStores] }),
     };
     const digest = hash?.digest('hex') ?? piecesDigest(variables, tables.tables);
     const kind = hash === null ? ({ digestOf: 'pieces' } as const) : {};

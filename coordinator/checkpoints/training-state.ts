@@ -27,6 +27,12 @@ interface ComputedOn {
   readonly fingerprint: string;
 }
 
+/** A store that was trained on up to an outer step, before logs were appended to it. */
+export interface EarlierStore {
+  readonly outerStep: number;
+  readonly storeDigest: string;
+}
+
 export interface TrainingState {
   /** Outer steps completed; the sampler needs nothing else. */
   readonly outerStep: number;
@@ -38,6 +44,8 @@ export interface TrainingState {
   readonly quarantinedTasks?: readonly QuarantinedTask[];
   /** The jobs that outer steps were closed without, in order of outer steps; absent while there are none. */
   readonly leftOut?: readonly LeftOut[];
+  /** In order of outer steps; absent while the run has had one store. */
+  readonly earlierStores?: readonly EarlierStore[];
   /** The number of outer steps that the run was extended to; absent while it is that of the config. */
   readonly extendedOuterSteps?: number;
   /**

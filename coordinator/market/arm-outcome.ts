@@ -13,11 +13,30 @@ const amount = z.number().nonnegative();
 const ClassOutcomeSchema = z.strictObject({
   sizeClass: z.enum(SIZE_CLASSES),
   advertiserCount: count,
+  /** Adgroups that are there before the market ends, and the rows that the log is expected to have of them. */
+  adgroupCount: count,
+  loggedRows: amount,
   /** The sum over all days. */
   budget: amount,
   spent: amount,
   impressions: count,
+  explored: count,
   clicks: count,
+  /** Sums over impressions: the probability as the arm estimated it, and the true one. */
+  predictedShown: amount,
+  expectedShown: amount,
+  /** Candidates of auctions, and those without budget among them. */
+  candidacies: count,
+  exhausted: count,
+  /** Sums over candidates: bids, and bids as they were after pacing and within the budget. */
+  fullBids: amount,
+  bids: amount,
+  /** Sums over candidates with budget: the estimated and the true probability. */
+  predicted: amount,
+  expected: amount,
+  /** Auctions in which one of its candidates was truly best, and those of them that it won with that candidate. */
+  best: count,
+  bestWon: count,
 });
 export type ClassOutcome = z.infer<typeof ClassOutcomeSchema>;
 

@@ -1,11 +1,11 @@
 /** Counts what happens in a market, adgroup by adgroup, and sums it up at the end. */
 
-import { at, float64At, numberAt, uint32At } from '../../shared/base/arrays.js';
+import { at, numberAt, uint32At } from '../../shared/base/arrays.js';
 import type { MarketConfig } from '../../shared/config/market-config.js';
 import { HOURS_PER_DAY } from '../synthesize/world-parameters.js';
-import { giniOf, type ArmOutcome, type ClassOutcome, type MarketArm } from './arm-outcome.js';
-import { SIZE_CLASSES, type SizeClass } from './budgets.js';
-import { arrivalSecondsOf, newAdgroupsOf, type MarketWorld } from './market-world.js';
+import { giniOf, type ArmOutcome, type MarketArm } from './arm-outcome.js';
+import { ClassMeasures, type ClassedMarket } from './class-measures.js';
+import { arrivalSecondsOf, newAdgroupsOf } from './market-world.js';
 
 /** An impression that was sold. */
 interface SoldImpression {
@@ -24,11 +24,7 @@ interface SoldImpression {
   readonly bestValue: number;
 }
 
-interface MeasuredMarket {
-  readonly market: MarketWorld;
-  readonly classes: readonly SizeClass[];
-  /** Of a day. */
-  readonly budgets: Float64Array;
+interface MeasuredMarket extends ClassedMarket {
   readonly config: Pick<MarketConfig, 'firstDay' | 'days' | 'goodAdgroups'>;
 }
 
@@ -42,10 +38,7 @@ export class MarketMeasures {
   readonly #impressions: Uint32Array;
   readonly #deservedWins: Uint32Array;
   readonly #found = new Map<number, { readonly seconds: number; readonly impressions: number }>();
-  readonly #classes: ReadonlyMap<
-    SizeClass,
-    { -readonly [K in keyof ClassOutcome]: ClassOutcome[K] }
-  >;
+  readonly classes: ClassMeasures;
   readonly #days: { impressions: number; clicks: number; revenue: number; regret: number }[];
   readonly #totals: Totals = {
     ...{ impressions: 0, clicks: 0, revenue: 0, predictedClicks: 0, expectedClicks: 0 },
@@ -53,18 +46,11 @@ export class MarketMeasures {
   };
 
   constructor(measured: MeasuredMarket) {
-    const { market, classes, budgets, config } = measured;
+    const { market, config } = measured;
     this.#measured = measured;
     this.#impressions = new Uint32Array(market.adgroupCount);
     this.#deservedWins = new Uint32Array(market.adgroupCount);
-    this.#classes = new Map(
-      SIZE_CLASSES.map((sizeClass) => {
-        const own = [...classes.keys()].filter((each) => classes[each] === sizeClass);
-        const budget = own.reduce((sum, each) => sum + float64At(budgets, each), 0) * config.days;
-        const none = { spent: 0, impressions: 0, clicks: 0 };
-        return [sizeClass, { sizeClass, advertiserCount: own.length, budget, ...none }];
-      }),
-    );
+    this.classes = new ClassMeasures(measured);
     this.#days = Array.from({ length: config.days }, () => ({
       ...{ impressions: 0, clicks: 0, revenue: 0, regret: 0 },
     }));
@@ -77,7 +63,7 @@ export class MarketMeasures {
   }
 
   sold(shown: SoldImpression): void {
-    const { adgroup, advertiser, seconds, isClick, price, value, bestValue } = shown;
+    const { adgroup, seconds, isClick, price, value, bestValue } = shown;
     const [clicks, regret] = [isClick ? 1 : 0, bestValue - value];
     this.#impressions[adgroup] = uint32At(this.#impressions, adgroup) + 1;
     const totals = this.#totals;
@@ -89,14 +75,12 @@ export class MarketMeasures {
     totals.exploredRegret += shown.isExploration ? regret : 0;
     const day = this.#dayOf(seconds);
     day.regret += regret;
-    const ofClass = this.#classes.get(at(this.#measured.classes, advertiser));
-    if (ofClass === undefined) throw new Error('every advertiser has a class');
-    ofClass.spent += price;
-    for (const counted of [totals, day, ofClass]) {
+    this.classes.sold(shown);
+    for (const counted of [totals, day]) {
       counted.impressions += 1;
       counted.clicks += clicks;
+      counted.revenue += price;
     }
-    for (const earned of [totals, day]) earned.revenue += price;
     if (!shown.isExploration && value === bestValue) this.#deserve(adgroup, seconds);
   }
 
@@ -125,7 +109,7 @@ export class MarketMeasures {
     return {
       ...{ arm, auctions, ...this.#totals },
       exposureGini: giniOf(there.map((adgroup) => uint32At(this.#impressions, adgroup))),
-      classes: [...this.#classes.values()],
+      classes: [...this.classes.outcomes()],
       days: this.#days,
       newAdgroups: newAdgroupsOf(market).map((adgroup) => ({
         adgroup,

@@ -8,6 +8,7 @@ import { affinityLogit, hourSlotLogit, solveIntercept } from '../synthesize/clic
 import type { WorldOptions } from '../synthesize/synthesis.js';
 import { buildWorld, type SyntheticWorld } from '../synthesize/synthetic-world.js';
 import { hourAt, secondsAt, trafficTimeOfDay } from '../synthesize/traffic.js';
+import { DAY_COUNT } from '../synthesize/world-parameters.js';
 import { checkWorldOptions } from '../synthesize/world-limits.js';
 
 export interface MarketWorld {
@@ -70,6 +71,16 @@ export function newAdgroupsOf({ starts, from, until, adgroupCount }: MarketWorld
 export function arrivalSecondsOf({ starts }: Pick<MarketWorld, 'starts'>, adgroup: number): number {
   const start = float64At(starts, adgroup);
   return secondsAt(start, hourAt(start, 0));
+}
+
+/** The rows that the log before the market is expected to have of an adgroup: its rows lie evenly over its life. */
+export function loggedRowsOf(
+  { world, starts, from }: Pick<MarketWorld, 'world' | 'starts' | 'from'>,
+  adgroup: number,
+): number {
+  const start = float64At(starts, adgroup);
+  const share = (from - start) / (trafficTimeOfDay(DAY_COUNT) - start);
+  return uint32At(world.adgroups.sizes, adgroup) * Math.max(0, share);
 }
 
 interface Impression {

@@ -118,15 +118,36 @@ class RunningMarket {
       if (value > bestValue) [best, bestValue] = [place, value];
     }
     const seconds = float64At(auctions.seconds, auction);
-    if (best < 0) return;
     this.#served.estimate(auction, bidding.probabilities);
+    this.#measureCandidates(auction);
+    if (best < 0) return;
     const winner = this.#winner(auction);
+    this.#measures.classes.best(this.#advertiserAt(auction, best), winner?.place === best);
     if (winner === null) this.#measures.unsold(seconds, bestValue);
     else
       this.#sell(auction, winner, {
         bestValue,
         price: clickPrice(bidding, winner.place, config.auction),
       });
+  }
+
+  #measureCandidates(auction: number): void {
+    const { auctions, market } = this.#scene;
+    const first = auction * auctions.candidatesMax;
+    for (let place = 0; place < this.#bidding.count; place += 1)
+      this.#measures.classes.candidate({
+        advertiser: this.#advertiserAt(auction, place),
+        fullBid: float64At(market.bids, uint32At(auctions.candidates, first + place)),
+        bid: float64At(this.#bidding.bids, place),
+        probability: float64At(this.#bidding.probabilities, place),
+        truth: float64At(auctions.truth, first + place),
+      });
+  }
+
+  #advertiserAt(auction: number, place: number): number {
+    const { auctions, market } = this.#scene;
+    const adgroup = uint32At(auctions.candidates, auction * auctions.candidatesMax + place);
+    return uint32At(market.advertiserOf, adgroup);
   }
 
   #sell(

@@ -1,6 +1,7 @@
 /** A delta, a compaction and a removal of bundles as text for a terminal, and as JSON for programs. */
 
 import { byteCountOf } from '../../shared/bundle/bundle-store.js';
+import type { ExportedBundle } from '../export/export-bundle.js';
 import type { ExportedDelta } from '../export/delta/export-delta.js';
 import type { CompactedBundle } from '../export/upkeep/compact-bundle.js';
 import type { PrunedBundles } from '../export/upkeep/prune-bundles.js';
@@ -43,8 +44,12 @@ function changedFacts({ delta, ...place }: PlacedDelta): object {
   return { ...place, ...facts, depth };
 }
 
-/** A refresh: logs appended, then what has changed exported. */
+/** A refresh: logs appended, the trunk trained further or not, then what is stale exported. */
 interface Refreshed extends PlacedDelta {
+  /** Null unless the trunk has changed. */
+  readonly full: ExportedBundle | null;
+  readonly trained: { readonly fromOuterStep: number; readonly toOuterStep: number } | null;
+  readonly trainMs: number;
   /** Null if all logs were in the store already. */
   readonly append: {
     readonly logRowCount: number;
@@ -57,29 +62,57 @@ interface Refreshed extends PlacedDelta {
 }
 
 export function refreshText({ append, knownFileCount, ...rest }: Refreshed): string {
-  const { appendMs, exportMs, ...placed } = rest;
+  const { appendMs, trainMs, exportMs, trained, full, ...placed } = rest;
   const known = knownFileCount === 0 ? '' : `, ${knownFileCount} files were there already`;
   const rows = `${append?.logRowCount ?? 0} new rows${known}`;
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+  const steps =
+    trained === null
+      ? []
+      : [`trained    outer steps ${trained.fromOuterStep + 1} to ${trained.toOuterStep}`];
+  const training = trained === null ? '' : `${seconds(trainMs)} to train, `;
   return [
     `logs       ${rows}`,
-    changedText(placed),
-    `time       ${seconds(appendMs)} to append, ${seconds(exportMs)} to export`,
+    ...steps,
+    full === null ? changedText(placed) : fullText(placed, full),
+    `time       ${seconds(appendMs)} to append, ${training}${seconds(exportMs)} to export`,
   ].join('\n');
 }
 
-export function refreshJson({
-  append,
-  knownFileCount,
-  appendMs,
-  exportMs,
-  ...placed
-}: Refreshed): string {
-  return JSON.stringify(
-    { append, knownFileCount, appendMs, exportMs, ...changedFacts(placed) },
-    null,
-    2,
-  );
+function fullText({ digest, bundles, label, base }: PlacedDelta, full: ExportedBundle): string {
+  const { manifest, keptAdgroupCount } = full;
+  const kept = keptAdgroupCount === 0 ? '' : `, ${keptAdgroupCount} of them adapted earlier`;
+  return [
+    `bundle     ${digest}`,
+    `where      ${bundles}@${label}`,
+    `instead of ${base}`,
+    `adgroups   all ${manifest.blocks.count - 1}, since the trunk has changed${kept}`,
+    `size       ${bytesText(byteCountOf(manifest))}`,
+    `self-check ${full.selfCheckRowCount} rows`,
+  ].join('\n');
+}
+
+export function refreshJson(refreshed: Refreshed): string {
+  const { append, knownFileCount, trained, full, appendMs, trainMs, exportMs, ...placed } =
+    refreshed;
+  const done = { append, knownFileCount, trained, appendMs, trainMs, exportMs };
+  const exported =
+    full === null
+      ? changedFacts(placed)
+      : {
+          ...{
+            digest: placed.digest,
+            bundles: placed.bundles,
+            label: placed.label,
+            base: placed.base,
+          },
+          ...{
+            adgroupCount: full.manifest.blocks.count - 1,
+            keptAdgroupCount: full.keptAdgroupCount,
+          },
+          byteCount: byteCountOf(full.manifest),
+        };
+  return JSON.stringify({ ...done, ...exported }, null, 2);
 }
 
 export function compactedText({

@@ -149,6 +149,8 @@ export const RefreshRequestSchema = z
     ...ExportChangedRequestSchema.shape,
     /** Paths, folders, globs or `s3://` addresses of the new logs. */
     logs: z.union([text, z.array(text).min(1)]),
+    /** Outer steps of meta-training on the grown store; the trunk stays as it is if absent. */
+    outerSteps: z.int().min(1).max(1_000_000).optional(),
   })
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
 

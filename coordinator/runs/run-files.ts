@@ -2,7 +2,8 @@
 
 import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import { grownParameters } from '../checkpoints/grown-parameters.js';
+import type { StoreGrowth } from '../checkpoints/checkpoint-reader.js';
+import { grownParameters, type NewValueRows } from '../checkpoints/grown-parameters.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { featuresAt } from '../../shared/tasks/store-versions.js';
@@ -19,7 +20,7 @@ import {
   type Checkpoints,
   type SavedMetaParameters,
 } from '../checkpoints/checkpoint-writer.js';
-import { latestStoreDigest } from '../checkpoints/latest-store-digest.js';
+import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
 import type { RunContext } from './call/run-context.js';
@@ -74,11 +75,32 @@ export function checkpointsOf(
 ): Checkpoints {
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
+    growth: growthOf(run),
+    newValueRows: newValueRowsOf(run.config),
     kept: run.config.training.checkpointsKept,
     tableDigest: run.config.training.tableDigest,
     clock: context.clock,
     ...(claim === null ? {} : { claim }),
   });
+}
+
+/** The store of a run as it was before logs were appended. */
+function growthOf({ config, store }: PreparedRun): StoreGrowth {
+  return {
+    specAt: (storeDigest) => {
+      const features = featuresAt(store, storeDigest);
+      return features === null ? null : specOf(config, { manifest: { features } });
+    },
+    refusal:
+      config.training.tableShards > 1
+        ? 'its tables are on row servers, which cannot add rows (training.tableShards)'
+        : null,
+  };
+}
+
+/** How rows of new values begin. */
+export function newValueRowsOf({ training, seed }: RunConfig): NewValueRows {
+  return { start: training.newValueRows ?? 'unknown', seed };
 }
 
 export interface SavedForStore extends SavedMetaParameters {
@@ -95,7 +117,7 @@ export async function savedMetaParametersOf(
   context: RunContext,
 ): Promise<SavedForStore | null> {
   const source = checkpointSourceOf(run, context);
-  const trainedOn = await latestStoreDigest(source.store);
+  const trainedOn = (await latestManifestOf(source.store))?.storeDigest ?? null;
   const features = trainedOn === null ? null : featuresAt(run.store, trainedOn);
   const earlier =
     trainedOn === null || features === null
@@ -104,7 +126,8 @@ export async function savedMetaParametersOf(
   const saved = await readMetaParameters(earlier);
   if (saved === null) return null;
   const trained = saved.metaParameters;
-  return { ...saved, trained, metaParameters: grownParameters(trained, run.spec) };
+  const metaParameters = grownParameters(trained, run.spec, newValueRowsOf(run.config));
+  return { ...saved, trained, metaParameters };
 }
 
 type CheckpointSource = Parameters<typeof readMetaParameters>[0];

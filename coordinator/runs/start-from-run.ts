@@ -23,7 +23,7 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { featuresAt } from '../../shared/tasks/store-versions.js';
 import type { RunContext } from './call/run-context.js';
-import { joinAddress, objectStoreOf } from './run-files.js';
+import { joinAddress, newValueRowsOf, objectStoreOf } from './run-files.js';
 
 /** Row servers read the tables themselves, piece by piece. */
 const READ_ELSEWHERE = { of: {}, load: () => Promise.resolve() };
@@ -91,7 +91,11 @@ export async function startFromRun(
   }
   const saved = await readMetaParameters({ ...identity, store: objects, sink });
   if (saved === null) throw refused('no checkpoint');
-  const grown = grownParameters(saved.metaParameters, specOn(store.manifest.features));
+  const grown = grownParameters(
+    saved.metaParameters,
+    specOn(store.manifest.features),
+    newValueRowsOf(config),
+  );
   return { metaParameters: grown, where };
 }
 

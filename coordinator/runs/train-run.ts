@@ -25,6 +25,8 @@ export interface TrainingResult {
 export interface TrainingStartChoice {
   readonly resume: boolean;
   readonly fresh: boolean;
+  /** The number of outer steps to train to, instead of that of the config. */
+  readonly extendTo?: number;
   /** The output of a run to repeat. */
   readonly replay?: string | undefined;
 }
@@ -85,6 +87,7 @@ async function trainUnder(
         ...{ resume, fresh },
         ...(startFrom === null ? {} : { startFrom }),
         ...(replay === null ? {} : { replay }),
+        ...(start.extendTo === undefined ? {} : { extendTo: start.extendTo }),
       },
       caller: {
         ...context,

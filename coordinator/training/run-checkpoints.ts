@@ -40,7 +40,8 @@ async function startingState(
 ): Promise<TrainingState> {
   const { config, spec } = run;
   const found = start.fresh === true ? null : await checkpoints.latest(served ?? undefined);
-  if (found !== null && start.resume) return found;
+  if (found !== null && start.resume)
+    return start.extendTo === undefined ? found : { ...found, extendedOuterSteps: start.extendTo };
   const outerSteps = outerStepsOf(found ?? {}, config.training);
   if (found !== null)
     throw new QianmoError({

@@ -27,6 +27,8 @@ export interface TrainOptions {
 export interface RunStart {
   /** Continue from the latest checkpoint, if there is one. */
   readonly resume: boolean;
+  /** The number of outer steps to train to from that checkpoint, instead of that of the config. */
+  readonly extendTo?: number;
   /** Start at outer step 0 even if a checkpoint of this run exists. */
   readonly fresh?: boolean;
   /** Begin outer step 0 with the parameters that another run has learned. */

@@ -134,6 +134,8 @@ const manifestFields = {
       digest: sha256,
       /** The kinds of machines that trained it, in order of outer steps. */
       fingerprints: z.array(FingerprintSchema),
+      /** The stores that it was trained on before logs were appended, each up to an outer step. */
+      earlierStores: z.array(z.strictObject({ outerStep: count, storeDigest: sha256 })).optional(),
     }),
     storeDigest: sha256,
   }),

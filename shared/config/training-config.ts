@@ -169,6 +169,13 @@ export const TrainingConfigSchema = z
       'The output of another run on the same task store. Training starts with what that run has ' +
         'learned; variables that it does not have start at their initial values.',
     ),
+    newValueRows: z
+      .enum(['unknown', 'initial'])
+      .optional()
+      .describe(
+        'How rows of tables begin for values that came with appended logs: unknown, if absent, as a copy of ' +
+          'the row of unknown values, which changes no score; initial, as rows begin at the start of a run.',
+      ),
     schedule: ScheduleConfigSchema.prefault({}),
     gradientNormMax: z
       .number()

@@ -1,4 +1,7 @@
-/** Exports what has changed of a run since a bundle: a delta that the label of the bundle is moved to. */
+/**
+ * Exports what has changed of a run since a bundle: a delta that the label of the bundle is moved to, or for a refresh
+ * a full bundle where the trunk was trained since.
+ */
 
 import type { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -11,10 +14,15 @@ import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { changedSince } from '../../../shared/tasks/store-versions.js';
 import type { TaskEntry, TaskStore } from '../../../shared/tasks/task-store.js';
 import { exportDelta, type ExportedDelta } from '../../export/delta/export-delta.js';
+import {
+  exportBundle,
+  type ExportedBundle,
+  type ExportSource,
+} from '../../export/export-bundle.js';
 import { interruptedAs } from '../call/interruption.js';
 import type { RunContext } from '../call/run-context.js';
 import { runConfigOf } from '../config-sources.js';
-import { dispatchForRun } from '../dispatch-for-run.js';
+import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { ExportChangedRequestSchema } from '../requests.js';
 import { joinAddress, objectStoreOf, openStoreAsPrepared, preparedRunOn } from '../run-files.js';
@@ -33,21 +41,62 @@ export interface ChangedExport {
   readonly delta: ExportedDelta | null;
 }
 
+export interface RefreshedExport extends ChangedExport {
+  /** Null unless the trunk has changed since that bundle. */
+  readonly full: ExportedBundle | null;
+}
+
 export async function exportChangedRun(
   request: ExportChangedRequest,
   context: RunContext,
 ): Promise<ChangedExport> {
   const config = await runConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf(config), context, (logged) =>
-    changedExport(config, request, logged),
-  );
+  return loggedRun(loggedCallOf(config), context, async (logged) => {
+    const opened = await openedChange(config, request, logged);
+    return changedExport(opened, () => dispatchForRun(config, config.run, request, logged), logged);
+  });
 }
 
-export async function changedExport(
+/** The same, or a full export if the trunk has changed: what is served stays as it is. */
+export async function refreshedExport(
   config: RunConfig,
-  request: Omit<ExportChangedRequest, 'config'>,
+  request: ChangedPlace,
+  dispatchOf: () => Promise<RunDispatch>,
   context: RunContext,
-): Promise<ChangedExport> {
+): Promise<RefreshedExport> {
+  const opened = await openedChange(config, request, context);
+  const { objects, place, source, published, isSameTrunk } = opened;
+  if (isSameTrunk) return { ...(await changedExport(opened, dispatchOf, context)), full: null };
+  const { dispatcher } = await dispatchOf();
+  const compute = await context.machine.openCompute(context);
+  const surroundings = { objects, dispatcher, compute, caller: context };
+  return whileWriting(objects, async () => {
+    const { encoding, rows } = published.manifest.blocks;
+    const full = await interruptedAs(exportBundle(source, { encoding, rows }, surroundings), () =>
+      stoppedExport(place.bundles),
+    );
+    await moveLabel(objects, place.label, full.digest);
+    return { ...place, digest: full.digest, delta: null, full };
+  });
+}
+
+type ChangedPlace = Pick<ExportChangedRequest, 'out' | 'label'>;
+
+/** What a bundle was made of, and what there is now. */
+interface OpenedChange {
+  readonly objects: ObjectStore;
+  readonly place: Pick<ChangedExport, 'bundles' | 'label' | 'base'>;
+  readonly published: PublishedBundle;
+  readonly source: ExportSource;
+  readonly isChanged: (task: TaskEntry) => boolean;
+  readonly isSameTrunk: boolean;
+}
+
+async function openedChange(
+  config: RunConfig,
+  request: ChangedPlace,
+  context: RunContext,
+): Promise<OpenedChange> {
   const bundles = request.out ?? joinAddress(config.output, 'bundles');
   const objects = objectStoreOf(config, bundles);
   const store = await openStoreAsPrepared(config, context);
@@ -55,16 +104,27 @@ export async function changedExport(
   const published = await bundleToChange(objects, request.label);
   const isChanged = changedSinceBundle(store, published, objects);
   const trained = await trainedSourceOf(run, store, context);
-  const source = { ...trained, serving: published.manifest.serving, testLogits: [] };
-  const place = { bundles, label: request.label, base: published.digest };
-  const isAnyChanged = store.tasks.some(isChanged);
-  const isSameTrunk = published.manifest.provenance.checkpoint.digest === trained.checkpoint.digest;
-  if (!isAnyChanged && isSameTrunk) {
-    await moveLabel(objects, request.label, published.digest);
+  const { serving, provenance } = published.manifest;
+  return {
+    ...{ objects, published, isChanged },
+    place: { bundles, label: request.label, base: published.digest },
+    source: { ...trained, serving, testLogits: serving.map(() => null) },
+    isSameTrunk: provenance.checkpoint.digest === trained.checkpoint.digest,
+  };
+}
+
+async function changedExport(
+  { objects, place, published, source, isChanged, isSameTrunk }: OpenedChange,
+  dispatchOf: () => Promise<RunDispatch>,
+  context: RunContext,
+): Promise<ChangedExport> {
+  const { bundles, label } = place;
+  if (isSameTrunk && !source.store.tasks.some(isChanged)) {
+    await moveLabel(objects, label, published.digest);
     return { ...place, digest: published.digest, delta: null };
   }
   const loaded = await readAnyBundle(objects, published.digest);
-  const { dispatcher } = await dispatchForRun(config, config.run, request, context);
+  const { dispatcher } = await dispatchOf();
   const compute = await context.machine.openCompute(context);
   const surroundings = { objects, dispatcher, compute, caller: context };
   return whileWriting(objects, async () => {
@@ -73,7 +133,7 @@ export async function changedExport(
       () => stoppedExport(bundles),
     );
     const digest = delta?.digest ?? published.digest;
-    await moveLabel(objects, request.label, digest);
+    await moveLabel(objects, label, digest);
     return { ...place, digest, delta };
   });
 }

@@ -122,6 +122,7 @@ export async function trainedSourceOf(
     checkpoint: {
       ...{ outerStep: saved.outerStep, digest: metaParametersDigest(saved.trained) },
       fingerprints: saved.computedOn.map(({ fingerprint }) => fingerprint),
+      ...(saved.earlierStores.length === 0 ? {} : { earlierStores: [...saved.earlierStores] }),
     },
     columns: (await store.readColumnTypes?.()) ?? {},
   };

@@ -1,7 +1,7 @@
 /**
- * Refreshes a run: appends new logs to its task store, adapts the adgroups that have new rows, and moves the
- * label to a delta. What is done is known from the store and the bundles alone, so that a refresh which was stopped or killed
- * goes on when it is called again, and one that is repeated has nothing to do.
+ * Refreshes a run: appends new logs to its task store, trains the trunk further if asked to, adapts what that makes
+ * stale, and moves the label. What is done is known from the store, the checkpoint and the bundles alone, so that a refresh which
+ * was stopped or killed goes on when it is called again, and one that is repeated has nothing to do.
  */
 
 import { tmpdir } from 'node:os';
@@ -10,18 +10,23 @@ import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { appendLogs, type AppendedLogs } from '../../prepare/append/append-logs.js';
 import type { RunContext } from '../call/run-context.js';
 import { runConfigOf } from '../config-sources.js';
+import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { RefreshRequestSchema } from '../requests.js';
 import { objectStoreOf } from '../run-files.js';
-import { changedExport, type ChangedExport } from './export-changed-run.js';
+import { refreshedExport, type RefreshedExport } from './export-changed-run.js';
+import { trainedFurther, type TrainedFurther } from './refreshed-training.js';
 
-export interface RefreshResult extends ChangedExport, AppendedLogs {
+export interface RefreshResult extends RefreshedExport, AppendedLogs {
+  /** Null if the trunk was not trained. */
+  readonly trained: TrainedFurther | null;
   readonly appendMs: number;
+  readonly trainMs: number;
   readonly exportMs: number;
 }
 
 export async function refreshRun(
-  { logs, ...request }: z.output<typeof RefreshRequestSchema>,
+  { logs, outerSteps, ...request }: z.output<typeof RefreshRequestSchema>,
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await runConfigOf(request.config, context.environment);
@@ -34,11 +39,20 @@ export async function refreshRun(
       openStore: () => openTaskStore(config.data.store, { objectStoreOf: objectStoreAt }),
     });
     const appendedMs = clock.monotonicMs();
-    const exported = await changedExport(config, request, logged);
+    let dispatch: Promise<RunDispatch> | null = null;
+    const dispatchOf = (): Promise<RunDispatch> =>
+      (dispatch ??= dispatchForRun(config, config.run, request, logged));
+    const trained =
+      outerSteps === undefined
+        ? null
+        : await trainedFurther(config, outerSteps, dispatchOf, logged);
+    const trainedMs = clock.monotonicMs();
+    const exported = await refreshedExport(config, request, dispatchOf, logged);
     const endedMs = clock.monotonicMs();
     return {
-      ...{ ...appended, ...exported },
-      ...{ appendMs: appendedMs - startedMs, exportMs: endedMs - appendedMs },
+      ...{ ...appended, ...exported, trained },
+      ...{ appendMs: appendedMs - startedMs, trainMs: trainedMs - appendedMs },
+      exportMs: endedMs - trainedMs,
     };
   });
 }

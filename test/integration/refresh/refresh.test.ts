@@ -4,8 +4,8 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { randomStream } from '../../../shared/base/random.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { laterLog } from '../../fixtures/commands/small-run.js';
 
 interface Printed {
   readonly digest: string;
@@ -14,18 +14,6 @@ interface Printed {
   readonly newAdgroupCount: number;
   readonly append: { readonly logRowCount: number } | null;
   readonly knownFileCount: number;
-}
-
-/** Later rows of three adgroups, and two new adgroups with a user that nobody knows. */
-function laterLog(): string {
-  const stream = randomStream(12, 'later log');
-  const lines = ['adgroup,second,site,user,age,clicked'];
-  for (const adgroup of ['g1', 'g4', 'g9', 'new1', 'new2'])
-    for (let second = 20; second < 28; second += 1)
-      lines.push(
-        `${adgroup},${second},s${stream.below(8)},u${30 + stream.below(2)},30,${stream.below(2)}`,
-      );
-  return `${lines.join('\n')}\n`;
 }
 
 const WORDS = ['refresh', 'small.yaml', '--logs', 'later.csv', '--in-process', '--format', 'json'];

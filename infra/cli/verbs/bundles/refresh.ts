@@ -4,7 +4,7 @@ import { LATEST_LABEL } from '../../../../shared/bundle/bundle-labels.js';
 import { refresh } from '../../../library/index.js';
 import { callOptionsOf } from '../../command/command-context.js';
 import { dispatchOptions, format, runConfigArgument } from '../../command/shared-options.js';
-import { firstOf, textValue, valueOption, verb } from '../../command/verb.js';
+import { firstOf, integerValue, textValue, valueOption, verb } from '../../command/verb.js';
 
 export const refreshVerb = verb({
   name: 'refresh',
@@ -18,6 +18,11 @@ export const refreshVerb = verb({
       textValue,
       { isRequired: true },
     ),
+    outerSteps: valueOption(
+      '--outer-steps <n>',
+      'outer steps of meta-training on the new rows, too; all adgroups are then adapted again',
+      integerValue(1, 1_000_000).optional(),
+    ),
     out: valueOption(
       '--out <address>',
       "folder or s3:// prefix of the bundles; by default bundles in the run's output",
@@ -30,10 +35,12 @@ export const refreshVerb = verb({
   },
   takesPlugins: true,
   help: `
-The trunk stays as it was trained; adgroups with new rows are adapted again. Log files that were appended
-before are passed over. A refresh that was stopped goes on when it is started again.
-Example:
-  qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz --workers 2`,
+The trunk stays as it was trained, and adgroups with new rows are adapted again to a delta. With --outer-steps the
+trunk is trained further, and a full bundle is made. Log files that were appended before are passed over. A
+refresh that was stopped goes on when it is started again.
+Examples:
+  qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz --workers 2
+  qianmo refresh run.yaml --logs 'logs/2026-12-*' --outer-steps 50`,
   run: async (operands, { format, ...choice }, context) => {
     const refreshed = await refresh(
       { config: firstOf(operands), ...choice },
