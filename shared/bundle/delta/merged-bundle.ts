@@ -10,7 +10,7 @@
 import { at, int32At, spanAt, uint32At } from '../../base/arrays.js';
 import { QianmoError } from '../../base/errors.js';
 import { blockBytes } from '../block-codec.js';
-import { blockOfKey, UNKNOWN_BLOCK, withKeys } from '../key-index.js';
+import { blockOfKey, UNKNOWN_BLOCK, withKeys, type KeyIndexArrays } from '../key-index.js';
 import type { BlockEvidence, PersonalBlocks, ValueLists } from '../ranking-model.js';
 import type { LoadedBundle } from '../read-bundle.js';
 import type { LoadedDelta } from './delta-arrays.js';
@@ -18,9 +18,22 @@ import type { LoadedDelta } from './delta-arrays.js';
 /** The shards are cut so small that the unused numbers are few. */
 const BLOCKS_PER_SHARD_MAX = 4096;
 
-interface MergedBundle extends LoadedBundle {
+/**
+ * What a merged bundle has in place of the arrays of the full one. All of it is made anew and refers to no file, so that a
+ * thread can make it and hand it over.
+ */
+export interface MergedParts {
   /** The blocks in the order of a full export of the same store; the first is block 0. */
   readonly order: Int32Array;
+  readonly blocks: Omit<PersonalBlocks, 'layout' | 'shards'>;
+  /** The last shard of the full bundle, if it had to be filled up, and those of changed and new adgroups. */
+  readonly filledShard: Uint8Array | null;
+  readonly newShards: readonly Uint8Array[];
+  readonly index: KeyIndexArrays;
+  readonly labels: Int32Array;
+  readonly calibrations: Int32Array;
+  /** The blocks of the self-check rows. */
+  readonly selfCheckBlocks: Int32Array;
 }
 
 /** A block of a delta that no later delta replaces. */
@@ -41,11 +54,11 @@ interface Overlay {
  *   stands for.
  * @throws QianmoError of kind `data` if the places or the keys of a delta contradict the bundle.
  */
-export function mergedBundle(
+export function mergedParts(
   base: LoadedBundle,
   deltas: readonly LoadedDelta[],
   where: string,
-): MergedBundle {
+): MergedParts {
   const { blocks } = base.model;
   const blocksPerShard = Math.min(BLOCKS_PER_SHARD_MAX, blocks.blocksPerShard);
   const firstNew = Math.ceil(blocks.blockCount / blocksPerShard) * blocksPerShard;
@@ -53,26 +66,36 @@ export function mergedBundle(
   const blockCount = firstNew + overlay.sources.length;
   const joined = joinedBy(overlay, firstNew, blockCount);
   const { order } = overlay;
-  const { selfCheck } = base;
   return {
-    ...base,
     order,
-    model: {
-      ...base.model,
-      blocks: {
-        layout: blocks.layout,
-        ...{ blockCount, blocksPerShard },
-        shards: shardsOf(blocks, overlay, blocksPerShard),
-        effects: joinedEffects(blocks, overlay, blockCount),
-        evidence: joinedEvidence(blocks.evidence, overlay, joined),
-        isOfValues: joined(blocks.isOfValues, ({ blocks: of }) => of.isOfValues, Uint8Array),
-        isAlone: joined(blocks.isAlone, ({ blocks: of }) => of.isAlone, Uint8Array),
-      },
+    blocks: {
+      ...{ blockCount, blocksPerShard },
+      effects: joinedEffects(blocks, overlay, blockCount),
+      evidence: joinedEvidence(blocks.evidence, overlay, joined),
+      isOfValues: joined(blocks.isOfValues, ({ blocks: of }) => of.isOfValues, Uint8Array),
+      isAlone: joined(blocks.isAlone, ({ blocks: of }) => of.isAlone, Uint8Array),
     },
+    filledShard: filledShardOf(blocks, blocksPerShard),
+    newShards: newShardsOf(blocks, overlay, blocksPerShard),
     index: withKeys(base.index, { keys: overlay.keys, firstNew, where }),
     labels: joined(base.labels, ({ labels }) => labels, Int32Array),
     calibrations: joined(base.calibrations, ({ calibrations }) => calibrations, Int32Array),
-    selfCheck: { ...selfCheck, blocks: selfCheck.blocks.map((place) => int32At(order, place)) },
+    selfCheckBlocks: base.selfCheck.blocks.map((place) => int32At(order, place)),
+  };
+}
+
+/** @param base the bundle that the parts were made of, or another reading of it. */
+export function bundleWith(
+  base: LoadedBundle,
+  { blocks, filledShard, newShards, index, labels, calibrations, ...parts }: MergedParts,
+): LoadedBundle {
+  const { layout } = base.model.blocks;
+  const cut = cutShardsOf(base.model.blocks, blocks.blocksPerShard);
+  const shards = filledShard === null ? cut : [...cut.slice(0, -1), filledShard];
+  return {
+    ...{ ...base, index, labels, calibrations },
+    model: { ...base.model, blocks: { ...blocks, layout, shards: [...shards, ...newShards] } },
+    selfCheck: { ...base.selfCheck, blocks: parts.selfCheckBlocks },
   };
 }
 
@@ -141,25 +164,33 @@ function contradiction(where: string, found: string): QianmoError {
   });
 }
 
-function shardsOf(
-  blocks: PersonalBlocks,
-  { sources }: Overlay,
-  blocksPerShard: number,
-): Uint8Array[] {
-  const { strideByteCount } = blocks.layout;
-  const shardByteCount = blocksPerShard * strideByteCount;
-  const shards = blocks.shards.flatMap((shard) => {
+/** The shards of the full bundle, where they lie, in smaller ones. */
+function cutShardsOf({ layout, shards }: PersonalBlocks, blocksPerShard: number): Uint8Array[] {
+  const shardByteCount = blocksPerShard * layout.strideByteCount;
+  return shards.flatMap((shard) => {
     const cut: Uint8Array[] = [];
     for (let start = 0; start < shard.length; start += shardByteCount)
       cut.push(shard.subarray(start, start + shardByteCount));
     return cut;
   });
-  const last = shards.at(-1);
-  if (last !== undefined && last.length < shardByteCount) {
-    const whole = new Uint8Array(shardByteCount);
-    whole.set(last);
-    shards[shards.length - 1] = whole;
-  }
+}
+
+/** The last of them with room for the unused numbers; null if it is whole. */
+function filledShardOf(blocks: PersonalBlocks, blocksPerShard: number): Uint8Array | null {
+  const last = cutShardsOf(blocks, blocksPerShard).at(-1);
+  const shardByteCount = blocksPerShard * blocks.layout.strideByteCount;
+  if (last === undefined || last.length === shardByteCount) return null;
+  const whole = new Uint8Array(shardByteCount);
+  whole.set(last);
+  return whole;
+}
+
+function newShardsOf(
+  { layout: { strideByteCount } }: PersonalBlocks,
+  { sources }: Overlay,
+  blocksPerShard: number,
+): Uint8Array[] {
+  const shards: Uint8Array[] = [];
   for (let first = 0; first < sources.length; first += blocksPerShard) {
     const ofShard = sources.slice(first, first + blocksPerShard);
     const shard = new Uint8Array(ofShard.length * strideByteCount);

@@ -6,7 +6,7 @@ import type { BundleArray, FullManifest } from '../bundle-manifest.js';
 import { readBundle, type LoadedBundle } from '../read-bundle.js';
 import { readBundleChain, topOf, type BundleChain } from './bundle-chain.js';
 import { readDelta, type LoadedDelta } from './delta-arrays.js';
-import { mergedBundle, wholeNumbers } from './merged-bundle.js';
+import { bundleWith, mergedParts, wholeNumbers, type MergedParts } from './merged-bundle.js';
 
 /**
  * @throws QianmoError of kind `usage` if there is no such bundle; `data` if it or one below it is missing,
@@ -27,14 +27,41 @@ export async function readMergedBundle(
   read: ReadFile,
   where: string,
 ): Promise<LoadedBundle & { readonly order: Int32Array }> {
+  const { bundle, parts } = await readMergedParts(chain, read, where);
+  return { ...bundle, order: parts?.order ?? wholeNumbers(bundle.model.blocks.blockCount) };
+}
+
+/** The same with what was made for it; null where the chain has no deltas. */
+export async function readMergedParts(
+  chain: BundleChain,
+  read: ReadFile,
+  where: string,
+): Promise<{ readonly bundle: LoadedBundle; readonly parts: MergedParts | null }> {
   const base = await readBundle(manifestBelowDeltas(chain), read, where);
   const deltas: LoadedDelta[] = [];
   for (const { manifest } of chain.deltas)
     deltas.push(await readDelta(manifest, base.model, read, where));
-  const manifest = topOf(chain).manifest;
-  const { blockCount } = base.model.blocks;
-  if (deltas.length === 0) return { ...base, manifest, order: wholeNumbers(blockCount) };
-  return { ...mergedBundle(base, deltas, where), manifest };
+  const parts = deltas.length === 0 ? null : mergedParts(base, deltas, where);
+  return { bundle: topBundle(chain, base, parts), parts };
+}
+
+/** The bundle with parts that another thread has made of the same chain. */
+export async function readWithParts(
+  chain: BundleChain,
+  parts: MergedParts | null,
+  read: ReadFile,
+  where: string,
+): Promise<LoadedBundle> {
+  return topBundle(chain, await readBundle(manifestBelowDeltas(chain), read, where), parts);
+}
+
+function topBundle(
+  chain: BundleChain,
+  base: LoadedBundle,
+  parts: MergedParts | null,
+): LoadedBundle {
+  const { manifest } = topOf(chain);
+  return { ...(parts === null ? base : bundleWith(base, parts)), manifest };
 }
 
 const OF_BLOCKS = /^(blocks|blocks\..+|effects\..+|sums\..+|keys\..+|index\..+)$/;

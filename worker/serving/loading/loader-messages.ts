@@ -2,6 +2,7 @@
 
 import type { FailureRecord } from '../../../shared/base/failure-record.js';
 import type { BundleChain } from '../../../shared/bundle/delta/bundle-chain.js';
+import type { MergedParts } from '../../../shared/bundle/delta/merged-bundle.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import type { MappedRegion } from './mapped-files.js';
 
@@ -33,6 +34,8 @@ export interface LoadedReply {
   readonly loadId: number;
   readonly chain: BundleChain;
   readonly regions: readonly MappedRegion[];
+  /** What the deltas of the chain make of the full bundle; null without deltas. Its arrays are handed over, not copied. */
+  readonly parts: MergedParts | null;
 }
 
 export type LoaderReply =

@@ -7,7 +7,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../../shared/base/clock.js';
 import { failureRecordOf } from '../../../shared/base/failure-record.js';
 import { readBundleChain } from '../../../shared/bundle/delta/bundle-chain.js';
-import { arraysOf, readMergedBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
+import { arraysOf, readMergedParts } from '../../../shared/bundle/delta/read-any-bundle.js';
+import type { MergedParts } from '../../../shared/bundle/delta/merged-bundle.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import { loadScoringAddon } from '../kernel-scorer.js';
 import { chosenScorer } from '../server/scorer-choice.js';
@@ -55,11 +56,13 @@ class BundleThread {
     const where = `${this.#store.address}@${digest}`;
     const chain = await readBundleChain(this.#store, digest);
     const regions = await this.#mapped.map(arraysOf(chain));
+    let parts: MergedParts | null;
     try {
       const read = regionReader(regions, (region) => this.#mapped.bufferOf(region));
-      const loaded = await readMergedBundle(chain, read, where);
+      const merged = await readMergedParts(chain, read, where);
+      parts = merged.parts;
       const choice = chosenScorer(this.#settings.addonPath);
-      const bundle = new ServedBundle({ digest, loaded, choice });
+      const bundle = new ServedBundle({ digest, loaded: merged.bundle, choice });
       bundle.selfCheck(where);
       bundle.retire();
     } catch (error) {
@@ -67,7 +70,7 @@ class BundleThread {
       throw error;
     }
     this.#regions.set(loadId, regions);
-    return { kind: 'loaded', loadId, chain, regions };
+    return { kind: 'loaded', loadId, chain, regions, parts };
   }
 
   async free(loadId: number): Promise<void> {
@@ -77,11 +80,26 @@ class BundleThread {
   }
 }
 
+/** The buffers of all arrays in a value, each once. */
+function buffersIn(value: unknown): ArrayBuffer[] {
+  const found = new Set<ArrayBuffer>();
+  const visit = (part: unknown): void => {
+    if (ArrayBuffer.isView(part)) {
+      if (part.buffer instanceof ArrayBuffer) found.add(part.buffer);
+    } else if (typeof part === 'object' && part !== null) Object.values(part).forEach(visit);
+  };
+  visit(value);
+  return [...found];
+}
+
 if (parentPort !== null) {
   const port = parentPort;
   // Of the same build as `mapping-loader.ts`, which writes both.
   const thread = new BundleThread(workerData as LoaderSettings);
-  const reply = (message: LoaderReply): void => port.postMessage(message);
+  const reply = (message: LoaderReply): void => {
+    const handedOver = message.kind === 'loaded' ? buffersIn(message.parts) : [];
+    port.postMessage(message, handedOver);
+  };
   reply({ kind: 'started', threadId: thread.threadId });
   const carryOut = async (request: LoaderRequest): Promise<void> => {
     if (request.kind === 'end') {

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { errorFromRecord } from '../../../shared/base/failure-record.js';
-import { readMergedBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
+import { readWithParts } from '../../../shared/bundle/delta/read-any-bundle.js';
 import { loadScoringAddon } from '../kernel-scorer.js';
 import type { MappingAddon } from '../mapping-addon.js';
 import type { BundleLoader } from '../server/bundle-keeper.js';
@@ -45,7 +45,7 @@ export class MappingLoader implements BundleLoader {
   async load(digest: string): Promise<ServedBundle> {
     const loadId = this.#loadCount;
     this.#loadCount += 1;
-    const { chain, regions } = await this.#resting(
+    const { chain, regions, parts } = await this.#resting(
       (isPaced) =>
         new Promise<LoadedReply>((resolve, reject) => {
           this.#waiting.set(loadId, { resolve, reject });
@@ -68,7 +68,7 @@ export class MappingLoader implements BundleLoader {
     };
     const where = `${this.#settings.address}@${digest}`;
     try {
-      const loaded = await readMergedBundle(chain, regionReader(regions, bufferOf), where);
+      const loaded = await readWithParts(chain, parts, regionReader(regions, bufferOf), where);
       return new ServedBundle({ digest, loaded, choice: this.#choice, free });
     } catch (error) {
       free();
