@@ -81,6 +81,8 @@ export type ScoreRequest<Field extends ScoreField = ScoreField> = RequestFields<
 export interface RankingCallOptions {
   /** Stops the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  /** What the server works on first, and refuses last, where too many requests wait; `normal` if absent. */
+  readonly priority?: 'high' | 'normal' | 'low' | undefined;
 }
 
 export class RankingClient {
@@ -133,7 +135,7 @@ export class RankingClient {
     path: string,
     request: object,
     schema: z.ZodType,
-    { signal }: RankingCallOptions,
+    { signal, priority }: RankingCallOptions,
   ): Promise<unknown> {
     const { timeoutMs, attemptsMax, url } = this.#options;
     const endMs = this.#clock.monotonicMs() + timeoutMs;
@@ -141,7 +143,9 @@ export class RankingClient {
     const where = new URL(path, url).href;
     for (let attempt = 1; ; attempt += 1) {
       const leftMs = Math.floor(endMs - this.#clock.monotonicMs());
-      const outcome = await this.#attempt(where, body, Math.max(1, leftMs), signal);
+      const outcome = await this.#attempt(where, body, {
+        ...{ leftMs: Math.max(1, leftMs), signal, priority },
+      });
       if ('content' in outcome) return answerIn(outcome.content, schema, where);
       const waitMs = outcome.retryAfterMs;
       const isInTime = waitMs !== null && this.#clock.monotonicMs() + waitMs < endMs;
@@ -154,8 +158,7 @@ export class RankingClient {
   async #attempt(
     where: string,
     body: string,
-    leftMs: number,
-    signal: AbortSignal | undefined,
+    { leftMs, signal, priority }: RankingCallOptions & { readonly leftMs: number },
   ): Promise<Outcome> {
     const { token } = this.#options;
     const timeout = AbortSignal.timeout(leftMs);
@@ -165,6 +168,7 @@ export class RankingClient {
         headers: {
           'Content-Type': 'application/json',
           'Qianmo-Deadline-Ms': String(leftMs),
+          ...(priority === undefined ? {} : { 'Qianmo-Priority': priority }),
           ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
         },
         body,

@@ -10,9 +10,12 @@ import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { runEventSink, type StampedEventSink } from '../../shared/events/run-events.js';
 import { readingLoader } from '../../worker/serving/server/bundle-keeper.js';
+import { RecordedRequests } from '../../worker/serving/recorded-requests.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
 import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
+import { warmUp } from '../../worker/serving/server/forms/warm-up.js';
+import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import {
   CACHE_GIB_DEFAULT,
@@ -29,6 +32,7 @@ import {
   QUEUED_REQUESTS_MAX,
 } from '../../worker/serving/server/server-limits.js';
 import { bundleLoaderOf } from './serving/bundle-loader.js';
+import { warmUpRequestsIn } from './serving/warm-up-file.js';
 import { canaryName, openFollowedBundles } from './serving/followed-bundles.js';
 import { graphChoice } from './serving/graph-choice.js';
 import { openServedState } from './served-state.js';
@@ -58,6 +62,8 @@ export const ServeRequestSchema = z.strictObject({
   processes: z.int().min(1).max(PROCESSES_MAX).default(1),
   /** Seconds between two looks at the label. */
   pollSeconds: z.number().positive().max(POLL_SECONDS_MAX).default(POLL_SECONDS_DEFAULT),
+  /** A file of requests, one JSON body of /v1/rank on each line, that a bundle answers before it is served. */
+  warmUp: text.optional(),
   /** Requests that wait for the scorer; more are refused with status 429. */
   queue: z.int().min(1).max(QUEUED_REQUESTS_MAX).default(QUEUED_REQUESTS_DEFAULT),
   /** Where files of bundles that are not in a folder are kept; below the user's cache if absent. */
@@ -98,6 +104,7 @@ export async function serveFromBundle(
   if (token === null && !LOOPBACK.test(host)) throw openToOthers(host);
   const sink = runEventSink({ clock }, onEvent);
   if (request.canary !== undefined) canaryName(request.bundle, request.canary);
+  const recorded = new RecordedRequests(await warmUpRequestsIn(request.warmUp));
   const { address } = parsedBundleAddress(request.bundle);
   const store = objectStoreAt(address, environment);
   const loader =
@@ -105,7 +112,10 @@ export async function serveFromBundle(
       ? readingLoader(store, await graphChoice(sink))
       : bundleLoaderOf(address, request, { clock, environment });
   const state = await openServedState(request, { clock, environment, onEvent: sink });
-  const { prepare } = state;
+  const prepare = async (next: ServedBundle): Promise<void> => {
+    await state.prepare(next);
+    await warmUp(next, recorded.all());
+  };
   let bundles: Awaited<ReturnType<typeof openFollowedBundles>> | null = null;
   let server: RankingServer;
   try {
@@ -114,7 +124,7 @@ export async function serveFromBundle(
     const { keeper, canary } = bundles;
     const endpoints = state.endpointsWith(rankingEndpoints);
     server = await RankingServer.listen(
-      { ...parts, keeper, canary, endpoints, placeOf },
+      { ...parts, keeper, canary, recorded, endpoints, placeOf },
       { host, port, token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax },
     );
   } catch (error) {

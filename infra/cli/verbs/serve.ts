@@ -85,6 +85,11 @@ export const serveVerb = verb({
       textValue.transform(Number).pipe(z.number().positive().max(CACHE_GIB_MAX)),
       { defaultText: String(CACHE_GIB_DEFAULT) },
     ),
+    warmUp: valueOption(
+      '--warm-up <file>',
+      'requests of /v1/rank in JSON, one on each line, that a bundle answers before it is served',
+      textValue.optional(),
+    ),
     queue: valueOption(
       '--queue <requests>',
       'requests that may wait for the scorer',

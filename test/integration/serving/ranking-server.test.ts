@@ -296,6 +296,8 @@ describe('a request', () => {
       readonly requests: { readonly refused: Readonly<Record<string, number>> };
     };
     expect(requests.refused['queue-full']).toBeGreaterThan(0);
+    const wrong = await posted(`${url}/v1/rank`, RANKED, { 'qianmo-priority': 'highest' });
+    expect(wrong).toMatchObject({ status: 400, body: { expected: 'high, normal, low' } });
     await server.drain();
   });
 });

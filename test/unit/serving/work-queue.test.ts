@@ -1,16 +1,23 @@
-/** The queue of requests: in order of arrival, bounded, one in each turn, and nothing past its deadline. */
+/** The queue of requests: by priority and arrival, bounded, one in each turn, and nothing past its deadline. */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
-import { WorkQueue } from '../../../worker/serving/server/work-queue.js';
+import { WorkQueue, type Priority } from '../../../worker/serving/server/work-queue.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
+
+interface Terms {
+  readonly priority?: Priority;
+  readonly deadlineMs?: number;
+  /** That the work takes by the clock. */
+  readonly workMs?: number;
+}
 
 interface Told {
   readonly queue: WorkQueue;
   readonly lines: string[];
   readonly clock: ReturnType<typeof steppedClock>;
-  readonly add: (name: string, deadlineMs?: number) => void;
+  readonly add: (name: string, terms?: Terms) => void;
 }
 
 function queueOf(countMax: number): Told {
@@ -19,10 +26,13 @@ function queueOf(countMax: number): Told {
   const lines: string[] = [];
   return {
     ...{ queue, lines, clock },
-    add: (name, deadlineMs = 100) =>
+    add: (name, { priority = 'normal', deadlineMs = 100, workMs = 0 } = {}) =>
       queue.add({
-        ...{ arrivalMs: clock.monotonicMs(), deadlineMs },
-        carryOut: () => void lines.push(name),
+        ...{ priority, arrivalMs: clock.monotonicMs(), deadlineMs },
+        carryOut: () => {
+          lines.push(name);
+          clock.advance(workMs);
+        },
         refuse: ({ refusal }) => void lines.push(`${name}: ${refusal.reason}, ${refusal.found}`),
       }),
   };
@@ -40,8 +50,8 @@ test('works in order of arrival, on one request in each turn', async () => {
 
 test('refuses what has waited past its deadline, and works on what has waited as long as it', async () => {
   const { queue, lines, add, clock } = queueOf(10);
-  add('impatient', 99);
-  add('patient', 100);
+  add('impatient', { deadlineMs: 99 });
+  add('patient', { deadlineMs: 100 });
   clock.advance(100);
   while (queue.length > 0) await nextTurn();
   expect(lines).toEqual(['impatient: deadline, 100 ms', 'patient']);
@@ -55,4 +65,46 @@ test('refuses more than it holds, and takes more when there is room', async () =
   add('third');
   await nextTurn();
   expect(lines).toEqual(['first', 'third']);
+});
+
+test('works on a higher priority first, and in order of arrival among equals', async () => {
+  const { queue, lines, add } = queueOf(10);
+  add('low', { priority: 'low' });
+  add('normal 1');
+  add('high 1', { priority: 'high' });
+  add('normal 2');
+  add('high 2', { priority: 'high' });
+  while (queue.length > 0) await nextTurn();
+  expect(lines).toEqual(['high 1', 'high 2', 'normal 1', 'normal 2', 'low']);
+});
+
+test('refuses the last of the lowest priority for one of a higher, where it is full', async () => {
+  const { queue, lines, add } = queueOf(3);
+  add('low 1', { priority: 'low' });
+  add('normal');
+  add('low 2', { priority: 'low' });
+  expect(() => add('low 3', { priority: 'low' })).toThrow(RefusedRequest);
+  add('high 1', { priority: 'high' });
+  add('high 2', { priority: 'high' });
+  add('high 3', { priority: 'high' });
+  expect(() => add('high 4', { priority: 'high' })).toThrow(/too many requests wait/);
+  expect(queue.length).toBe(3);
+  while (queue.length > 0) await nextTurn();
+  expect(lines).toEqual([
+    ...['low 2: displaced, undefined', 'low 1: displaced, undefined'],
+    ...['normal: displaced, undefined', 'high 1', 'high 2', 'high 3'],
+  ]);
+});
+
+test('refuses at once what would wait past its deadline behind those of its priority', async () => {
+  const { queue, lines, add } = queueOf(10);
+  // The mean of the time of work moves by a tenth of 100 ms.
+  add('measured', { workMs: 100 });
+  await nextTurn();
+  for (const name of ['a', 'b', 'c']) add(name, { deadlineMs: 1_000 });
+  expect(() => add('impatient', { deadlineMs: 29 })).toThrow(RefusedRequest);
+  add('patient', { deadlineMs: 30 });
+  add('impatient and high', { deadlineMs: 1, priority: 'high' });
+  while (queue.length > 0) await nextTurn();
+  expect(lines).toEqual(['measured', 'impatient and high', 'a', 'b', 'c', 'patient']);
 });

@@ -80,6 +80,8 @@ interface PostEndpoint extends AnsweringEndpoint {
   readonly method: 'POST';
   /** In small letters and without parameters. */
   readonly mediaTypes: readonly string[];
+  /** Whether the next bundle is warmed with requests of this endpoint. */
+  readonly isRecorded?: boolean;
 }
 
 export type Endpoint = ReadEndpoint | PostEndpoint;

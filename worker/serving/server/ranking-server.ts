@@ -15,6 +15,7 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
 import { BundleChoice } from '../bundle-choice.js';
+import type { RecordedRequests } from '../recorded-requests.js';
 import type {
   Answer,
   Endpoint,
@@ -25,7 +26,7 @@ import type {
 } from './endpoint.js';
 import { BodyReceiver } from './received-body.js';
 import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
-import { deadlineOf, demandMediaType, demandToken } from './request-checks.js';
+import { deadlineOf, demandMediaType, demandToken, priorityOf } from './request-checks.js';
 import { RequestCounts } from './request-counts.js';
 import { RouteTable } from './route-table.js';
 import {
@@ -55,6 +56,8 @@ export interface ServerSettings {
 interface ServerParts {
   readonly keeper: KeptBundle;
   readonly canary?: ServerView['canary'];
+  /** Keeps requests for the next bundle. */
+  readonly recorded?: RecordedRequests;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   readonly endpoints: readonly Endpoint[];
@@ -194,6 +197,7 @@ export class RankingServer {
     }
     const mediaType = demandMediaType(request, endpoint.mediaTypes);
     const deadlineMs = deadlineOf(request, this.#settings.deadlineMs);
+    const priority = priorityOf(request);
     const body = await this.#bodies.receive(request);
     if (body === null) return;
     const routed = { endpoint, headers, parameters, mediaType };
@@ -206,7 +210,8 @@ export class RankingServer {
       this.#refuse(response, refused);
     };
     try {
-      this.#queue.add({ arrivalMs, deadlineMs, carryOut: () => void carryOut(), refuse });
+      const work = { priority, arrivalMs, deadlineMs, refuse };
+      this.#queue.add({ ...work, carryOut: () => void carryOut() });
     } catch (error) {
       this.#bodies.free(body);
       throw error;
@@ -226,7 +231,11 @@ export class RankingServer {
     try {
       const answered = endpoint.answer(request);
       const answer = answered instanceof Promise ? await answered : answered;
-      if (endpoint.method === 'POST') this.#counts.answer(choice.chosen.digest);
+      if (endpoint.method === 'POST') {
+        const { path, isRecorded = false } = endpoint;
+        if (isRecorded) this.#parts.recorded?.take({ ...request, path });
+        this.#counts.answer(choice.chosen.digest);
+      }
       this.#send(response, 200, answer);
     } catch (error) {
       if (endpoint.method === 'POST') this.#counts.refuseBy(choice.chosen.digest);

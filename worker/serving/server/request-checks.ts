@@ -4,7 +4,9 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { RefusedRequest } from './refused-request.js';
 import { DEADLINE_MS_MAX } from './server-limits.js';
+import { PRIORITIES, type Priority } from './work-queue.js';
 
+const PRIORITY_HEADER = 'qianmo-priority';
 const DEADLINE_HEADER = 'qianmo-deadline-ms';
 
 /** Digests have one length, whatever was sent. */
@@ -44,6 +46,21 @@ export function demandMediaType(
     where: encoding === 'identity' ? 'header Content-Type' : 'header Content-Encoding',
     expected: `Content-Type ${mediaTypes.join(' or ')}, not compressed`,
     found: encoding === 'identity' ? type : encoding,
+  });
+}
+
+/** That of the header; one in the middle if it has none. */
+export function priorityOf({ headers }: IncomingMessage): Priority {
+  const text = headers[PRIORITY_HEADER];
+  if (text === undefined) return 'normal';
+  const found = PRIORITIES.find((priority) => priority === text);
+  if (found !== undefined) return found;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'there is no such priority',
+    where: `header ${PRIORITY_HEADER}`,
+    expected: PRIORITIES.join(', '),
+    found: String(text),
   });
 }
 

@@ -37,6 +37,8 @@ export class ServedBundle {
   readonly choice: ScorerChoice;
   /** Blocks that adapted while the bundle is served. */
   readonly live: LiveBlocks;
+  /** What became of requests that it was warmed with; null if it was not. */
+  warmUp: { readonly answered: number; readonly refused: number } | null = null;
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
   readonly #keys: KeyLookup;
   readonly #values: ReadonlyMap<string, ValueLookup>;

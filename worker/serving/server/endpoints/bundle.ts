@@ -39,6 +39,7 @@ function bundleReport(server: ServerView): object {
     broughtValues: encoder.broughtValues,
     selfCheckRows: selfCheck.blocks.length,
     canary: canaryReport(server),
+    warmUp: current.warmUp,
     swaps: swapCount,
     refused,
     requests: server.requestReport(),

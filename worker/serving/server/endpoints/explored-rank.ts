@@ -19,6 +19,7 @@ import {
   probabilitiesOf,
   type AnswerList,
 } from '../forms/answer-lists.js';
+import { RANK_PATH } from '../forms/warm-up.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import type { ServedBundle } from '../served-bundle.js';
@@ -71,7 +72,8 @@ export function exploredRankEndpoint(
   };
   return {
     method: 'POST',
-    path: '/v1/rank',
+    path: RANK_PATH,
+    isRecorded: true,
     mediaTypes: [JSON_TYPE],
     answer: async ({ bundle: stable, bundleFor, body, server }) => {
       const parsed = parseRankingBody(body);

@@ -2,10 +2,12 @@
 
 import type { Endpoint } from '../endpoint.js';
 import { rankedAnswer, RANKING_TYPES } from '../forms/received-ranking.js';
+import { RANK_PATH } from '../forms/warm-up.js';
 
 export const rankEndpoint: Endpoint = {
   method: 'POST',
-  path: '/v1/rank',
+  path: RANK_PATH,
+  isRecorded: true,
   mediaTypes: RANKING_TYPES,
   answer: rankedAnswer,
 };

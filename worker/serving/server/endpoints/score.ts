@@ -2,10 +2,12 @@
 
 import type { Endpoint } from '../endpoint.js';
 import { scoredAnswer, RANKING_TYPES } from '../forms/received-ranking.js';
+import { SCORE_PATH } from '../forms/warm-up.js';
 
 export const scoreEndpoint: Endpoint = {
   method: 'POST',
-  path: '/v1/score',
+  path: SCORE_PATH,
+  isRecorded: true,
   mediaTypes: RANKING_TYPES,
   answer: scoredAnswer,
 };

@@ -16,7 +16,7 @@ export const RANKING_TYPES: readonly string[] = [JSON_TYPE, BINARY_TYPE];
 const scanners = new WeakMap<object, BodyScanner>();
 
 /** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
-function rankingBodyOf({ body, mediaType, bundle }: ReceivedRequest): RankingBody {
+function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody {
   if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
   const { columns } = bundle.choice;
   const scanned = columns === null ? null : scannerOf(columns).scanned(body);
@@ -32,7 +32,12 @@ function scannerOf(columns: Pick<ColumnsAddon, 'scanColumns'>): BodyScanner {
   return scanner;
 }
 
-export function rankedAnswer(request: ReceivedRequest): Answer {
+/** What the server says of itself in such an answer is how many candidates are explained. */
+export interface ScoringRequest extends Omit<ReceivedRequest, 'server'> {
+  readonly server: Pick<ReceivedRequest['server'], 'explainedMax'>;
+}
+
+export function rankedAnswer(request: ScoringRequest): Answer {
   const body = rankingBodyOf(request);
   const bundle = request.bundleFor(body);
   const ranking = rankingOf(bundle, body);
@@ -42,7 +47,7 @@ export function rankedAnswer(request: ReceivedRequest): Answer {
   return inForm(request, { bundle, lists, seed: ranking.seed, explanation });
 }
 
-export function scoredAnswer(request: ReceivedRequest): Answer {
+export function scoredAnswer(request: ScoringRequest): Answer {
   const body = rankingBodyOf(request);
   const bundle = request.bundleFor(body);
   const { explainedMax } = request.server;
@@ -54,7 +59,7 @@ export function scoredAnswer(request: ReceivedRequest): Answer {
 
 /** That of the request, unless it accepts the other. */
 function inForm(
-  { mediaType, headers, bundle }: ReceivedRequest,
+  { mediaType, headers, bundle }: ScoringRequest,
   answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,
 ): Answer {
   const canary = answered.bundle === bundle ? undefined : true;

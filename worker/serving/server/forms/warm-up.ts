@@ -1,0 +1,49 @@
+/** Warming a bundle before it is served: requests that others have answered, and whose answers nobody gets. */
+
+import type { RecordedRequest } from '../../recorded-requests.js';
+import { JSON_TYPE } from '../endpoint.js';
+import { parseRankingBody } from '../ranking-body.js';
+import { RefusedRequest } from '../refused-request.js';
+import type { ServedBundle } from '../served-bundle.js';
+import { rankedAnswer, scoredAnswer, type ScoringRequest } from './received-ranking.js';
+
+export const RANK_PATH = '/v1/rank';
+export const SCORE_PATH = '/v1/score';
+
+/**
+ * One request in each turn of the event loop. What the bundle refuses, such as ids of another one's dictionaries, is
+ * counted and passed over.
+ */
+export async function warmUp(
+  bundle: ServedBundle,
+  requests: readonly RecordedRequest[],
+): Promise<void> {
+  const counts = { answered: 0, refused: 0 };
+  for (const { path, mediaType, body } of requests) {
+    const request: ScoringRequest = {
+      ...{ bundle, bundleFor: () => bundle, body, mediaType },
+      ...{ headers: {}, parameters: {}, server: { explainedMax: 0 } },
+    };
+    try {
+      if (path === SCORE_PATH) scoredAnswer(request);
+      else rankedAnswer(request);
+      counts.answered += 1;
+    } catch (error) {
+      if (!(error instanceof RefusedRequest)) throw error;
+      counts.refused += 1;
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  bundle.warmUp = counts;
+}
+
+/**
+ * Requests of `/v1/rank` in JSON, one on each line.
+ *
+ * @throws RefusedRequest if a line is none.
+ */
+export function requestOfLine(line: string): RecordedRequest {
+  const body = Buffer.from(line);
+  parseRankingBody(body);
+  return { path: RANK_PATH, mediaType: JSON_TYPE, body };
+}
