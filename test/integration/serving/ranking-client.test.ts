@@ -4,12 +4,23 @@ import { execFile, spawnSync } from 'node:child_process';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { RankingClient } from '../../../infra/library/client.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { openLiveRows } from '../../../worker/serving/adaptation/live-rows-log.js';
+import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
+import { openExploration } from '../../../worker/serving/server/endpoints/served-exploration.js';
+import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
+import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
+import { settingsOf } from '../../fixtures/decision-input.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
 import {
+  exportTwoBundles,
   plainScorer,
   posted,
   RANKED,
@@ -253,26 +264,94 @@ describe('the Open Inference Protocol', () => {
 });
 
 describe('the description', () => {
-  test('has schemas that requests and answers fit, and wrong ones do not', async () => {
-    const described = (await (await fetch(`${url}/v1/openapi.json`)).json()) as {
-      openapi: string;
-      paths: object;
-      components: { schemas: Record<string, Parameters<typeof z.fromJSONSchema>[0]> };
+  interface Operation {
+    readonly parameters?: readonly {
+      readonly in: string;
+      readonly name: string;
+      readonly example?: string;
+    }[];
+    readonly requestBody?: {
+      readonly content: Readonly<Record<string, { readonly example: unknown; schema: Reference }>>;
     };
+    readonly responses: {
+      readonly '200': { content: { 'application/json': { readonly schema: Reference } } };
+    };
+  }
+  interface Reference {
+    readonly $ref: string;
+  }
+  interface Described {
+    readonly openapi: string;
+    readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+    readonly components: {
+      readonly schemas: Readonly<Record<string, Parameters<typeof z.fromJSONSchema>[0]>>;
+    };
+  }
+  const describedAt = async (at: string): Promise<Described> =>
+    (await (await fetch(`${at}/v1/openapi.json`)).json()) as Described;
+  const fits = ({ components }: Described, name: string, value: unknown): boolean =>
+    z.fromJSONSchema(components.schemas[name]!).safeParse(value).success;
+
+  test('has every route of the server, whose examples fit, are answered, and so do the answers', async () => {
+    const room = await temporaryFolder();
+    const exploration = settingsOf({ ...{ policy: 'epsilon-greedy', slots: [1] } });
+    const opened = await openExploration({
+      ...{ settings: exploration, folder: room.path, redis: null, clock: systemClock },
+      ...{ nonce: '0123456789abcdef', freshKey: 'f'.repeat(64), onEvent: () => undefined },
+    });
+    const rows = await openLiveRows(join(room.path, 'rows.ndjson'));
+    const adaptable = new MemoryObjectStore();
+    await exportTwoBundles(adaptable, { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 });
+    const endpoints = [
+      ...rankingEndpoints.filter(({ path }) => path !== '/v1/rank'),
+      ...[adaptEndpoint(new LiveAdapter(rows)), ...opened.endpoints],
+    ];
+    const { url: at, server } = await testServer(adaptable, plainScorer, { endpoints });
+    const described = await describedAt(at);
+    const routes = endpoints.map(({ method, path }) => `${method} ${path}`).sort();
+    expect(routes).toHaveLength(16);
+    const found = Object.entries(described.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    );
+    expect(found.sort()).toEqual(routes);
+    for (const [path, methods] of Object.entries(described.paths))
+      for (const [method, { parameters = [], requestBody, responses }] of Object.entries(methods)) {
+        const asked = parameters
+          .filter(({ in: place }) => place === 'path')
+          .reduce((so, { name, example }) => so.replace(`{${name}}`, example ?? ''), at + path);
+        const sent = requestBody?.content['application/json'];
+        if (sent !== undefined)
+          expect(fits(described, nameIn(sent.schema), sent.example), path).toBe(true);
+        const answer = await fetch(asked, {
+          method: method.toUpperCase(),
+          ...(sent === undefined ? {} : { body: JSON.stringify(sent.example) }),
+          headers: { 'content-type': 'application/json' },
+        });
+        const content: unknown = await answer.json();
+        expect(answer.status, `${path}: ${JSON.stringify(content)}`).toBe(200);
+        const { schema } = responses['200'].content['application/json'];
+        expect(fits(described, nameIn(schema), content), path).toBe(true);
+      }
+    await server.drain();
+    await opened.close();
+    await rows.close();
+    await room.remove();
+  });
+
+  const nameIn = ({ $ref }: Reference): string => $ref.replace('#/components/schemas/', '');
+
+  test('has schemas that wrong requests and answers do not fit', async () => {
+    const described = await describedAt(url);
     expect(described.openapi).toBe('3.1.0');
-    expect(Object.keys(described.paths)).toContain('/v1/rank');
-    const fits = (name: string, value: unknown): boolean =>
-      z.fromJSONSchema(described.components.schemas[name]!).safeParse(value).success;
     const { body: ranked } = await posted(`${url}/v1/rank`, RANKED);
     const { body: scored } = await posted(`${url}/v1/score`, RANKED);
     const { body: problem } = await posted(`${url}/v1/score`, { columns: {} });
-    expect(fits('RankAnswer', ranked)).toBe(true);
-    expect(fits('ScoreAnswer', scored)).toBe(true);
-    expect(fits('Problem', problem)).toBe(true);
-    expect(fits('RankingRequest', RANKED)).toBe(true);
-    expect(fits('RankingRequest', { columns: {} })).toBe(false);
-    expect(fits('RankAnswer', scored)).toBe(false);
-    expect(fits('ScoreAnswer', { ...scored, scores: 'none' })).toBe(false);
+    expect(fits(described, 'RankAnswer', ranked)).toBe(true);
+    expect(fits(described, 'Problem', problem)).toBe(true);
+    expect(fits(described, 'RankingRequest', RANKED)).toBe(true);
+    expect(fits(described, 'RankingRequest', { columns: {} })).toBe(false);
+    expect(fits(described, 'RankAnswer', scored)).toBe(false);
+    expect(fits(described, 'ScoreAnswer', { ...scored, scores: 'none' })).toBe(false);
   });
 
   test('the self-check rows score over the client as the export scored them', async () => {

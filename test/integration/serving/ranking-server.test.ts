@@ -11,6 +11,7 @@ import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
+import { rankEndpoint } from '../../../worker/serving/server/endpoints/rank.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { graphChoice } from '../../../infra/library/serving/graph-choice.js';
 import { chosenScorer, type ScorerChoice } from '../../../worker/serving/server/scorer-choice.js';
@@ -308,6 +309,7 @@ describe('an endpoint', () => {
     const [entered, stored] = [once(log, 'entered'), once(log, 'stored')];
     const later: Endpoint = {
       ...{ method: 'POST', path: '/later/{name}', mediaTypes: ['text/x-later'] },
+      description: rankEndpoint.description,
       answer: async ({ body, mediaType, parameters, bundle }) => {
         log.emit('entered');
         await stored;

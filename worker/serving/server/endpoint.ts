@@ -5,6 +5,7 @@
  */
 
 import type { IncomingHttpHeaders } from 'node:http';
+import type { z } from 'zod';
 import type { BundleWish, KeptCanary } from '../bundle-choice.js';
 import type { BundleKeeper } from './bundle-keeper.js';
 import type { ServedBundle } from './served-bundle.js';
@@ -29,6 +30,8 @@ export interface ServerView {
   readonly isDraining: boolean;
   /** The place of this process among those on the port, and how many of them answer; null if it is alone. */
   readonly processes: ServingPlace | null;
+  /** All that the server has. */
+  readonly endpoints: readonly Endpoint[];
   /** Candidates of a request whose scores are explained, at most. */
   readonly explainedMax: number;
   /** Counts of requests by what became of them. */
@@ -58,6 +61,28 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/** A schema of JSON that the description of the server names. */
+export interface NamedSchema {
+  readonly name: string;
+  readonly schema: z.ZodType;
+}
+
+/** What the description of the server says of an endpoint. */
+interface EndpointDescription {
+  readonly summary: string;
+  /** In JSON. */
+  readonly answer: NamedSchema;
+  /** Examples of what the path has in place of the names in braces. */
+  readonly parameters?: Readonly<Record<string, (bundle: ServedBundle) => string>>;
+}
+
+interface PostDescription extends EndpointDescription {
+  /** In JSON. */
+  readonly request: NamedSchema;
+  /** A request that is answered while the bundle is in use. */
+  readonly example: (bundle: ServedBundle) => object;
+}
+
 interface AnsweringEndpoint {
   /** Segments in braces, such as `/v2/models/{model}/infer`, match any one segment. */
   readonly path: string;
@@ -71,6 +96,7 @@ interface AnsweringEndpoint {
 /** GET and HEAD, answered at once. */
 interface ReadEndpoint extends AnsweringEndpoint {
   readonly method: 'GET';
+  readonly description: EndpointDescription;
   /** Answered without the token, which a probe of health does not have. */
   readonly isOpen?: boolean;
 }
@@ -78,6 +104,7 @@ interface ReadEndpoint extends AnsweringEndpoint {
 /** POST, answered when its turn comes. */
 interface PostEndpoint extends AnsweringEndpoint {
   readonly method: 'POST';
+  readonly description: PostDescription;
   /** In small letters and without parameters. */
   readonly mediaTypes: readonly string[];
   /** Whether the next bundle is warmed with requests of this endpoint. */

@@ -113,7 +113,7 @@ export class RankingServer {
   }
 
   get #view(): ServerView {
-    const { keeper, canary = null } = this.#parts;
+    const { keeper, canary = null, endpoints } = this.#parts;
     const requestReport = (): object => ({
       waiting: this.#queue.length,
       ...this.#counts.report(),
@@ -122,7 +122,7 @@ export class RankingServer {
     const { explainedMax = EXPLAINED_DEFAULT } = this.#settings;
     return {
       ...{ keeper, canary, isDraining: this.#isDraining },
-      ...{ processes, explainedMax, requestReport },
+      ...{ processes, explainedMax, requestReport, endpoints },
     };
   }
 

@@ -7,6 +7,7 @@ import { jsonOf, parsedBy } from '../json-body.js';
 import type { LiveAdapter } from '../live-adapter.js';
 import { adgroupKeySchema, valuesByColumn } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
+import { exampleColumns, exampleKeys } from '../forms/example-requests.js';
 
 const ROWS_MAX = 5_000;
 const IMPRESSIONS_MAX = 1e9;
@@ -27,11 +28,32 @@ const AdaptBodySchema = z.strictObject({
     .max(ROWS_MAX),
 });
 
+const AdaptAnswerSchema = z.object({
+  bundle: z.string(),
+  live: z.boolean().describe("Whether the block is served in place of the bundle's."),
+  adapted: z.boolean().optional().describe('Whether the block adapted to the rows.'),
+  evidence: z
+    .object({ supportRows: z.number(), clicks: z.number(), impressions: z.number() })
+    .optional(),
+  segment: z.string().nullable().optional(),
+});
+
 export function adaptEndpoint(adapter: LiveAdapter): Endpoint {
   return {
     method: 'POST',
     path: '/v1/adapt',
     mediaTypes: [JSON_TYPE],
+    description: {
+      summary: 'labelled rows of an adgroup, whose block is served at once',
+      request: { name: 'AdaptRequest', schema: AdaptBodySchema },
+      answer: { name: 'AdaptAnswer', schema: AdaptAnswerSchema },
+      example: (bundle) => {
+        const [adgroup] = exampleKeys(bundle);
+        const features = exampleColumns(bundle);
+        const rows = features === null ? [] : [{ features, label: 1 }];
+        return { adgroup, rows };
+      },
+    },
     answer: async ({ bundle, body }) => {
       const { adgroup: key, segment, rows } = parsedBy(AdaptBodySchema, jsonOf(body));
       try {

@@ -1,10 +1,23 @@
 /** `GET /v1/bundle`: which bundle is served, what it reads, and what became of requests. */
 
+import { z } from 'zod';
 import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
 
 export const bundleEndpoint: Endpoint = {
   method: 'GET',
   path: '/v1/bundle',
+  description: {
+    summary: 'which bundle is served, what it reads, and what became of requests',
+    answer: {
+      name: 'BundleReport',
+      schema: z.looseObject({
+        ...{ bundle: z.string(), label: z.string(), taskColumns: z.array(z.string()) },
+        scorer: z.object({ name: z.string(), reasonNotKernel: z.string().nullable() }),
+        features: z.array(z.looseObject({ name: z.string(), kind: z.string() })),
+        requests: z.looseObject({ answered: z.int(), refused: z.record(z.string(), z.int()) }),
+      }),
+    },
+  },
   answer: ({ server }) => jsonAnswer(bundleReport(server)),
 };
 

@@ -1,5 +1,6 @@
 /** `GET /v1/dictionaries/{feature}`: the values of a dictionary, whose places are the ids of binary requests. */
 
+import { z } from 'zod';
 import { uint32At } from '../../../../shared/base/arrays.js';
 import { jsonAnswer, type Endpoint } from '../endpoint.js';
 import { RefusedRequest } from '../refused-request.js';
@@ -7,6 +8,19 @@ import { RefusedRequest } from '../refused-request.js';
 export const dictionaryEndpoint: Endpoint = {
   method: 'GET',
   path: '/v1/dictionaries/{feature}',
+  description: {
+    summary: 'the values of a dictionary, in the order of their ids',
+    answer: {
+      name: 'Dictionary',
+      schema: z.object({ bundle: z.string(), values: z.array(z.string().nullable()) }),
+    },
+    parameters: {
+      feature: ({ loaded }) =>
+        loaded.encoder.features.find(
+          ({ kind, dictionary }) => kind === 'category' && dictionary !== null,
+        )?.name ?? 'none',
+    },
+  },
   answer: ({ bundle, parameters }) => {
     const { features } = bundle.loaded.encoder;
     const feature = features.find(({ name }) => name === parameters['feature']);

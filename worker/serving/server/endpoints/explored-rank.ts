@@ -20,6 +20,7 @@ import {
   type AnswerList,
 } from '../forms/answer-lists.js';
 import { RANK_PATH } from '../forms/warm-up.js';
+import { rankEndpoint } from './rank.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import type { ServedBundle } from '../served-bundle.js';
@@ -74,6 +75,8 @@ export function exploredRankEndpoint(
     method: 'POST',
     path: RANK_PATH,
     isRecorded: true,
+    // The server without exploration describes it, with what is explored.
+    description: rankEndpoint.description,
     mediaTypes: [JSON_TYPE],
     answer: async ({ bundle: stable, bundleFor, body, server }) => {
       const parsed = parseRankingBody(body);

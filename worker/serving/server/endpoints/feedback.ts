@@ -37,6 +37,14 @@ export function feedbackEndpoint(taker: FeedbackTaker): Endpoint {
     method: 'POST',
     path: '/v1/feedback',
     mediaTypes: [JSON_TYPE],
+    description: {
+      summary: 'impressions and outcomes by the ids of their events, each counted once',
+      request: { name: 'Feedback', schema: FeedbackBodySchema },
+      answer: { name: 'Receipts', schema: z.object({ receipts: z.array(z.string()) }) },
+      example: () => ({
+        events: [{ kind: 'outcome', event: 'an element of exploration.events', reward: 1 }],
+      }),
+    },
     answer: async ({ body }) => {
       const { events } = parsedBy(FeedbackBodySchema, jsonOf(body));
       const sent = events.map((event) => ({

@@ -1,6 +1,7 @@
 /** Exploration as a server has it: its state in a folder or in Redis, and the endpoints that use it. */
 
 import { join } from 'node:path';
+import { z } from 'zod';
 import type { Clock } from '../../../../shared/base/clock.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
@@ -51,6 +52,13 @@ export async function openExploration(source: ExplorationSource): Promise<Served
   const report: Endpoint = {
     method: 'GET',
     path: '/v1/exploration',
+    description: {
+      summary: 'how the server explores, and what became of feedback',
+      answer: {
+        name: 'ExplorationReport',
+        schema: z.looseObject({ policy: z.string(), decisions: z.int() }),
+      },
+    },
     answer: async () =>
       jsonAnswer({
         ...explorer.report(),

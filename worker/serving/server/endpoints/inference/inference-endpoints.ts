@@ -5,16 +5,21 @@
 
 import type { LoadedBundle } from '../../../../../shared/bundle/read-bundle.js';
 import { columnOfTexts } from '../../../columns/candidate-column.js';
+import { z } from 'zod';
 import {
   JSON_TYPE,
   jsonAnswer,
   type Answer,
   type Endpoint,
+  type NamedSchema,
   type ReceivedRequest,
 } from '../../endpoint.js';
 import { KEY_SEPARATOR, type RankingBody } from '../../ranking-body.js';
 import { RefusedRequest } from '../../refused-request.js';
+import type { ServedBundle } from '../../served-bundle.js';
+import { exampleColumns, exampleKeys } from '../../forms/example-requests.js';
 import {
+  InferenceRequestSchema,
   readInference,
   rowsOf,
   wrong,
@@ -27,21 +32,76 @@ const ADGROUP = 'adgroup';
 const LENGTH_HEADER = 'inference-header-content-length';
 const BINARY_TYPE = 'application/octet-stream';
 
+const TENSOR = z.looseObject({
+  ...{ name: z.string(), datatype: z.string(), shape: z.array(z.int()) },
+});
+const OF_MODEL = { model: () => MODEL };
+
+function named(name: string, shape: z.ZodRawShape): NamedSchema {
+  return { name, schema: z.looseObject(shape) };
+}
+
+const READY = named('ServerReady', { ready: z.boolean() });
+
+/** One row, of an adgroup that the bundle knows. */
+function exampleInference(bundle: ServedBundle): object {
+  const [key] = exampleKeys(bundle);
+  const { taskColumns } = bundle.loaded.manifest;
+  const shape = taskColumns.length === 1 ? [1] : [1, taskColumns.length];
+  const adgroup = { name: ADGROUP, shape, datatype: 'BYTES', data: [key].flat() };
+  const columns = Object.entries(exampleColumns(bundle) ?? {});
+  const inputs = columns.map(([name, value]) =>
+    Array.isArray(value)
+      ? { name, shape: [1, 1], datatype: 'BYTES', data: [''] }
+      : { name, shape: [1], datatype: datatypeOf(value), data: [value] },
+  );
+  return { inputs: [adgroup, ...inputs] };
+}
+
+function datatypeOf(value: unknown): string {
+  if (typeof value === 'number') return 'FP64';
+  return typeof value === 'boolean' ? 'BOOL' : 'BYTES';
+}
+
 export const inferenceEndpoints: readonly Endpoint[] = [
   {
     method: 'GET',
     path: '/v2/health/live',
     isOpen: true,
+    description: {
+      summary: 'the process answers',
+      answer: named('ServerLive', { live: z.boolean() }),
+    },
     answer: () => jsonAnswer({ live: true }),
   },
-  { method: 'GET', path: '/v2/health/ready', isOpen: true, answer: ready },
-  { method: 'GET', path: '/v2/models/{model}/ready', isOpen: true, answer: ready },
+  {
+    ...{ method: 'GET', path: '/v2/health/ready', isOpen: true, answer: ready },
+    description: { summary: 'requests may be sent', answer: READY },
+  },
+  {
+    ...{ method: 'GET', path: '/v2/models/{model}/ready', isOpen: true, answer: ready },
+    description: { summary: 'requests may be sent', answer: READY, parameters: OF_MODEL },
+  },
   {
     ...{ method: 'GET', path: '/v2' },
+    description: {
+      summary: 'the Open Inference Protocol, version 2',
+      answer: named('ServerMetadata', {
+        ...{ name: z.string(), version: z.string(), extensions: z.array(z.string()) },
+      }),
+    },
     answer: () => jsonAnswer({ name: 'qianmo', version: '1', extensions: ['binary_tensor_data'] }),
   },
   {
     ...{ method: 'GET', path: '/v2/models/{model}' },
+    description: {
+      summary: 'the tensors of the model',
+      answer: named('ModelMetadata', {
+        ...{ name: z.string(), versions: z.array(z.string()), platform: z.string() },
+        ...{ inputs: z.array(TENSOR), outputs: z.array(TENSOR) },
+      }),
+      parameters: OF_MODEL,
+    },
     answer: (request) => {
       demandModel(request);
       return jsonAnswer(modelMetadata(request.bundle.digest, request.bundle.loaded));
@@ -49,6 +109,15 @@ export const inferenceEndpoints: readonly Endpoint[] = [
   },
   {
     ...{ method: 'POST', path: '/v2/models/{model}/infer' },
+    description: {
+      summary: 'scores of rows, each of which is a candidate',
+      request: { name: 'InferenceRequest', schema: InferenceRequestSchema },
+      answer: named('InferenceAnswer', {
+        ...{ model_name: z.string(), model_version: z.string(), outputs: z.array(TENSOR) },
+      }),
+      example: exampleInference,
+      parameters: OF_MODEL,
+    },
     mediaTypes: [JSON_TYPE, BINARY_TYPE],
     answer: infer,
   },

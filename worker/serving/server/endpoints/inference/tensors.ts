@@ -39,7 +39,7 @@ const datatype = z.enum([...Object.keys(DATATYPES), 'BYTES'] as [
 
 const parameters = z.record(z.string(), z.unknown()).default({});
 
-const InferenceRequestSchema = z.strictObject({
+export const InferenceRequestSchema = z.strictObject({
   id: z.string().max(256).optional(),
   parameters,
   inputs: z
