@@ -10,22 +10,20 @@ import type { RunEventOf } from '../../shared/events/run-events.js';
 import { Attempts } from './attempts.js';
 import { BackupCopies } from './backup-copies.js';
 import { StepClosing } from './closing.js';
-import { jobOf, type Admitted, type JobOrder } from './dispatcher.js';
+import type { Admitted } from './dispatcher.js';
 import { otherFingerprintReason } from '../trust/fingerprint-demand.js';
-import { JobDelivery, LOST_WORKER, type AttemptFailure } from './job-delivery.js';
+import { LOST_WORKER, type AttemptFailure, type JobDelivery } from './job-delivery.js';
 import { StepBlobs } from './blobs/step-blobs.js';
 import { Mailbox } from './arrivals/mailbox.js';
+import { FirstDeliveries } from './parcels/first-deliveries.js';
 import { interrupted, type Patiently } from './queue-patience.js';
 import { readInTurn } from './arrivals/read-in-turn.js';
 import { readJob, type ReadJob } from './read-job.js';
 import { SecondOpinions } from './second-opinions.js';
-import { inSendingOrder } from './sending-order.js';
 import { StepWorkers } from './step-workers.js';
-import { requireFits, tooFewResults, type OpenJobs } from './step-failures.js';
+import { tooFewResults, type OpenJobs } from './step-failures.js';
 import type { DispatchContext, StepCall } from './step-context.js';
 
-/** The number of jobs that are sent before the inputs of others are encoded; it doubles. */
-const FIRST_SENT_COUNT = 4;
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
@@ -33,7 +31,6 @@ const CLOSE_TIMEOUT_MS = 500;
 export class DispatchStep<Value extends object> {
   readonly #context: DispatchContext;
   readonly #call: StepCall<Value>;
-  readonly #sendingOrder: readonly JobOrder[];
   readonly #closing: StepClosing;
   readonly #openByJobId = new Map<string, JobDelivery>();
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
@@ -44,12 +41,12 @@ export class DispatchStep<Value extends object> {
   readonly #opinions: SecondOpinions;
   readonly #copies: BackupCopies;
   readonly #workers: StepWorkers;
+  readonly #first: FirstDeliveries;
   /** Wake-ups by job, with the record where the wake-up has it. */
   readonly #mailbox: Mailbox<JobRecord | undefined>;
   readonly #unsubscribe: () => void;
   /** Aborts with the caller's signal, and when the dispatcher closes. */
   readonly #stop = new AbortController();
-  #sentCount = 0;
   #sendingAhead = Promise.resolve();
   #reconcileAtMs = 0;
 
@@ -57,7 +54,6 @@ export class DispatchStep<Value extends object> {
     const { clock, producer, limits, health } = context;
     this.#context = context;
     this.#call = call;
-    this.#sendingOrder = inSendingOrder(call.orders);
     const period = { startMs: clock.monotonicMs(), timeoutMs: limits.outerStepTimeoutMs };
     this.#closing = new StepClosing(call.closing, { jobCount: call.orders.length, ...period });
     this.#workers = new StepWorkers(context, this.#patiently);
@@ -72,6 +68,9 @@ export class DispatchStep<Value extends object> {
       this.#patiently,
     ];
     this.#reading = { producer, stepBlobs, patiently, openByJobId };
+    const { workers, opinions } = { workers: this.#workers, opinions: this.#opinions };
+    const sending = { call, workers, stepBlobs, opinions, openByJobId, patiently };
+    this.#first = new FirstDeliveries(context, sending);
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId, record) => this.#mailbox.put(jobId, record));
     if (call.signal.aborted) this.stop();
@@ -86,7 +85,7 @@ export class DispatchStep<Value extends object> {
 
   /** Begins to send jobs before anyone reads results. A failure is thrown by `results`. */
   sendAhead(): void {
-    this.#sendingAhead = this.#fillWindow();
+    this.#sendingAhead = this.#first.fillWindow();
     this.#sendingAhead.catch(() => undefined);
   }
 
@@ -105,7 +104,7 @@ export class DispatchStep<Value extends object> {
         this.#sendOpenAgain(nowMs);
         continue;
       }
-      await this.#fillWindow();
+      await this.#first.fillWindow();
       await this.#workers.quarantine();
       await this.#sendCopies();
       const dueMs = await this.#deliverDue();
@@ -156,46 +155,6 @@ export class DispatchStep<Value extends object> {
     }
   }
 
-  /**
-   * Sends jobs until the window is full. The first ones leave early, so that workers compute while the
-   * inputs of the others are encoded.
-   */
-  async #fillWindow(): Promise<void> {
-    const sending: Promise<unknown>[] = [];
-    const unsentCount = this.#call.orders.length - this.#sentCount;
-    let leftCount = await this.#workers.sendCount(this.#openByJobId.size, unsentCount);
-    for (let countMax = FIRST_SENT_COUNT; leftCount > 0; countMax *= 2) {
-      const fresh = this.#nextDeliveries(Math.min(countMax, leftCount));
-      leftCount -= fresh.length;
-      for (const delivery of fresh) this.#openByJobId.set(delivery.jobId, delivery);
-      // The server takes the inputs before the jobs, because they are sent before.
-      const put = this.#stepBlobs.put(fresh.map(({ order }) => order));
-      const sent = Promise.all([put, this.#send(fresh)]);
-      // It is thrown where it is awaited, which is later.
-      sent.catch(() => undefined);
-      sending.push(sent);
-      // The commands leave before the next inputs are encoded.
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    await Promise.all(sending);
-  }
-
-  #nextDeliveries(count: number): JobDelivery[] {
-    const { idSuffix } = this.#call;
-    const { epoch, leases, fingerprints, largeBlobs } = this.#context;
-    const orders = this.#sendingOrder.slice(this.#sentCount, this.#sentCount + count);
-    const fresh = orders.map((order) => {
-      const notBy = this.#opinions.excludedFrom(null);
-      const stamp = { epoch, largeBlobs, fingerprint: fingerprints.of(order.job), notBy };
-      const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
-      const delivery = new JobDelivery(order, job, idSuffix);
-      requireFits(delivery);
-      return delivery;
-    });
-    this.#sentCount += fresh.length;
-    return fresh;
-  }
-
   async #jobsToLookAt(woken: ReadonlyMap<string, unknown>): Promise<string[]> {
     const { beat } = this.#context;
     const nowMs = this.#context.clock.monotonicMs();
@@ -227,6 +186,9 @@ export class DispatchStep<Value extends object> {
         return null;
       case 'declined':
         await this.#declined(delivery);
+        return null;
+      case 'handed-back':
+        this.#deliverNext(delivery, 0);
         return null;
       case 'refused':
       case 'sick':

@@ -25,6 +25,8 @@ import { DispatchStep } from './dispatch-step.js';
 import { LateResults } from './late-results.js';
 import type { DispatchContext } from './step-context.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
+import { parcellingProducer } from './parcels/parcelling-producer.js';
+import { nobodyCounted } from './step-workers.js';
 import { takeLease } from './take-lease.js';
 import { WorkerHealth } from './worker-health.js';
 
@@ -66,7 +68,7 @@ const BEATS_PER_CLEANING = 30;
  */
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {
   const { queue, limits, largeBlobs, nonce, clock, sink } = options;
-  const producer = await queue.openProducer();
+  const producer = parcellingProducer(await queue.openProducer());
   const { blobLifetimeMs: lifetimeMs, blobByteCountMax } = limits;
   const blobs =
     options.blobs ??
@@ -94,7 +96,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     largeBlobs,
     fingerprints: record.fingerprints,
     late: new LateResults({ producer, blobs, clock, sink }),
-    durations: new JobDurations(),
+    ...{ durations: new JobDurations(), counted: nobodyCounted() },
     recomputes: options.recomputes ?? (() => false),
   };
   const closed = new AbortController();

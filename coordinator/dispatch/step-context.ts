@@ -4,7 +4,6 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { ClosingConfig } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { JobProducer } from '../../shared/queue/job-queue.js';
 import type { Job, LargeBlobs } from '../../shared/queue/protocol.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { FingerprintDemand } from '../trust/fingerprint-demand.js';
@@ -13,7 +12,9 @@ import type { JobDurations } from './backup-copies.js';
 import type { BlobLeases } from './blobs/blob-leases.js';
 import type { JobOrder } from './dispatcher.js';
 import type { LateResults } from './late-results.js';
+import type { ParcellingProducer } from './parcels/parcelling-producer.js';
 import type { QueuePatience } from './queue-patience.js';
+import type { WorkerCount } from './step-workers.js';
 import type { WorkerHealth } from './worker-health.js';
 
 /** The parts of a dispatcher that all its steps share. */
@@ -26,7 +27,7 @@ export interface DispatchContext {
    * @throws RunFencedError if another coordinator has taken over the run.
    */
   readonly beat: () => Promise<void>;
-  readonly producer: JobProducer;
+  readonly producer: ParcellingProducer;
   readonly blobs: BlobStore;
   readonly leases: BlobLeases;
   readonly patience: QueuePatience;
@@ -34,6 +35,7 @@ export interface DispatchContext {
   readonly fingerprints: FingerprintDemand;
   readonly late: Pick<LateResults, 'expect'>;
   readonly durations: JobDurations;
+  readonly counted: WorkerCount;
   /** Whether a job is computed by a second worker although nobody doubts its result. */
   readonly recomputes: (job: Job) => boolean;
   /** Absent where all blobs lie beside the queue. */

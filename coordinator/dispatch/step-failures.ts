@@ -14,11 +14,15 @@ export interface OpenJobs {
   readonly first: JobDelivery | undefined;
 }
 
-/** @throws QianmoError `usage` when the job is larger than the queue takes. */
-export function requireFits({ job, where }: JobDelivery): void {
+/**
+ * The size of a job's record.
+ *
+ * @throws QianmoError `usage` when it is larger than the queue takes.
+ */
+export function fittingByteCount({ job, where }: JobDelivery): number {
   const byteCount = Buffer.byteLength(JSON.stringify(job));
   const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
-  if (byteCount <= byteCountMax) return;
+  if (byteCount <= byteCountMax) return byteCount;
   throw new QianmoError({
     kind: 'usage',
     what: `a job of ${taskCountOf(job)} tasks is too large for the queue`,

@@ -18,12 +18,32 @@ const OPEN_JOBS_PER_WORKER = 4;
 /** The share of a full window that is sent at once when jobs have ended: sending costs as much for one job. */
 const REFILL_SHARE = 1 / 8;
 const WORKER_COUNT_AGE_MS_MAX = 1_500;
+/** Bounds the window where the jobs of a worker are many, because they are small. */
+const SMALL_JOB_COUNT_MAX = 8_192;
+
+/** The number of workers when they were counted last. The steps of a dispatcher share it. */
+export interface WorkerCount {
+  workerCount: number;
+  atMs: number;
+}
+
+export function nobodyCounted(): WorkerCount {
+  return { workerCount: 0, atMs: Number.NEGATIVE_INFINITY };
+}
+
+interface JobCounts {
+  readonly openCount: number;
+  readonly unsentCount: number;
+  /** The number of jobs that go to a worker at once. */
+  readonly parcelJobCount: number;
+}
 
 interface StepWorkersOptions {
   readonly producer: JobProducer;
   readonly health: WorkerHealth;
   readonly clock: Clock;
   readonly sink: RunEventSink;
+  readonly counted: WorkerCount;
 }
 
 export class StepWorkers {
@@ -31,7 +51,6 @@ export class StepWorkers {
   readonly #patiently: Patiently;
   readonly #startMs: number;
   #saidWorkerless = false;
-  #counted = { workerCount: 0, atMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: StepWorkersOptions, patiently: Patiently) {
     this.#options = options;
@@ -44,13 +63,21 @@ export class StepWorkers {
     return workers.map(({ name }) => name);
   }
 
+  /** The number of workers that are connected, or were a moment ago. */
+  async count(): Promise<number> {
+    const { clock, counted } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - counted.atMs > WORKER_COUNT_AGE_MS_MAX)
+      Object.assign(counted, { workerCount: (await this.names()).length, atMs: nowMs });
+    return counted.workerCount;
+  }
+
   /** How many jobs to send now. */
-  async sendCount(openCount: number, unsentCount: number): Promise<number> {
+  async sendCount({ openCount, unsentCount, parcelJobCount }: JobCounts): Promise<number> {
     if (openCount + unsentCount <= OPEN_JOB_COUNT_MAX) return unsentCount;
-    const nowMs = this.#options.clock.monotonicMs();
-    if (nowMs - this.#counted.atMs > WORKER_COUNT_AGE_MS_MAX)
-      this.#counted = { workerCount: (await this.names()).length, atMs: nowMs };
-    const countMax = Math.max(OPEN_JOB_COUNT_MAX, OPEN_JOBS_PER_WORKER * this.#counted.workerCount);
+    const entryCount = OPEN_JOBS_PER_WORKER * (await this.count());
+    const smallJobCount = Math.min(SMALL_JOB_COUNT_MAX, entryCount * parcelJobCount);
+    const countMax = Math.max(OPEN_JOB_COUNT_MAX, entryCount, smallJobCount);
     const freeCount = Math.min(unsentCount, countMax - openCount);
     const isWorthIt = freeCount === unsentCount || freeCount >= REFILL_SHARE * countMax;
     return isWorthIt ? freeCount : 0;

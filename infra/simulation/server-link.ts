@@ -13,9 +13,11 @@ import {
   type JobProducer,
   type JobQueue,
   type OpenConsumerOptions,
+  type QueuedJob,
   type TakenJob,
   type WakeUp,
 } from '../../shared/queue/job-queue.js';
+import { partedRecord } from '../../shared/signing/record-signature.js';
 import { parseJobFailure } from '../../shared/queue/job-failure.js';
 import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-errors.js';
 import {
@@ -24,7 +26,8 @@ import {
   verifiedBlob,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
-import type { JobResult } from '../../shared/queue/protocol.js';
+import { unpackedJobs, type ParcelResult } from '../../shared/queue/parcels/job-parcel.js';
+import { jobSchemaFor, type Job, type JobResult } from '../../shared/queue/protocol.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { CommandKind, SimulatedServer } from './simulated-server.js';
 
@@ -34,7 +37,10 @@ export type CommandWatch = (command: ServerCommand) => void;
 export type ServerCommand = { readonly by: SimulatedProcess } & Carried;
 
 type Carried =
-  | { readonly name: 'add'; readonly jobs: Parameters<JobProducer['add']>[0] }
+  | {
+      readonly name: 'add';
+      readonly jobs: readonly { readonly jobId: string; readonly job: Job }[];
+    }
   | { readonly name: 'remove'; readonly jobIds: readonly string[] }
   | { readonly name: 'delete-blob'; readonly sha256: string }
   | { readonly name: 'remove-leftovers'; readonly runId: string; readonly epoch: number }
@@ -51,6 +57,8 @@ const RECONNECT_POLL_MS = 200;
 /** How a client treats a command whose reply does not come. */
 type Persistence = 'fails-at-once' | 'sends-again';
 
+type EntryResult = JobResult | ParcelResult;
+
 type Ask<Answer> = () => Promise<Answer>;
 
 export class ServerLink implements JobQueue {
@@ -59,6 +67,8 @@ export class ServerLink implements JobQueue {
   readonly #server: SimulatedServer;
   readonly #watch: CommandWatch;
   readonly #call: QueueCall = queueCallsAt(ADDRESS);
+  /** The jobs of each parcel that was added here, by the id of its entry. */
+  readonly #jobIdsOf = new Map<string, readonly string[]>();
 
   constructor(process: SimulatedProcess, server: SimulatedServer, watch: CommandWatch) {
     this.#process = process;
@@ -79,20 +89,27 @@ export class ServerLink implements JobQueue {
       },
       renewLease: (holder) => kept(() => inner.renewLease(holder)),
       releaseLease: () => kept(() => inner.releaseLease()),
-      add: (jobs) => told({ name: 'add', jobs }, () => inner.add(jobs)),
+      add: (entries) => {
+        const jobs = entries.flatMap((entry) => this.#jobsIn(entry));
+        return told([{ name: 'add', jobs }], () => inner.add(entries));
+      },
       read: async (jobId) => {
         const record = await kept(() => inner.read(jobId), 'reads');
         if (record.state === 'failed' && parseJobFailure(record.reason).kind === 'worker-lost')
-          this.#watch({ by: this.#process, name: 'worker-lost', jobId });
+          for (const each of this.#jobIdsOf.get(jobId) ?? [jobId])
+            this.#watch({ by: this.#process, name: 'worker-lost', jobId: each });
         return record;
       },
       remove: async (jobIds) => {
-        this.#watch({ by: this.#process, name: 'remove', jobIds });
+        const single = jobIds.flatMap((jobId) => this.#jobIdsOf.get(jobId) ?? [jobId]);
+        this.#watch({ by: this.#process, name: 'remove', jobIds: single });
         // As on Redis: jobs that could not be removed stay.
         await kept(() => inner.remove(jobIds)).catch(() => undefined);
       },
       removeLeftovers: (runId, epoch) =>
-        told({ name: 'remove-leftovers', runId, epoch }, () => inner.removeLeftovers(runId, epoch)),
+        told([{ name: 'remove-leftovers', runId, epoch }], () =>
+          inner.removeLeftovers(runId, epoch),
+        ),
       beat: (start) => kept(() => inner.beat(start)),
       removeJobsOfSilentStarts: () => kept(() => inner.removeJobsOfSilentStarts()),
       workers: () => kept(() => inner.workers(), 'reads'),
@@ -160,23 +177,44 @@ export class ServerLink implements JobQueue {
   #takenJob(inner: TakenJob): TakenJob {
     const { jobId, data } = inner;
     const { told } = this.#commandsOf('sends-again');
-    this.#watch({ by: this.#process, name: 'taken', jobId });
+    const parcel = unpackedJobs(partedRecord(data).record);
+    const of = (name: 'complete' | 'fail' | 'hand-back' | 'taken'): Carried[] =>
+      (parcel ?? [{ jobId }]).map((each) => ({ name, jobId: each.jobId }));
+    for (const command of of('taken')) this.#watch({ by: this.#process, ...command });
     return {
       jobId,
       data,
-      complete: (result) =>
-        told({ name: 'complete', jobId }, () => inner.complete(this.#forged(result))),
-      fail: (failure) => told({ name: 'fail', jobId }, () => inner.fail(failure)),
-      handBack: () => told({ name: 'hand-back', jobId }, () => inner.handBack()),
+      complete: (result) => told(of('complete'), () => inner.complete(this.#forged(result))),
+      fail: (failure) => told(of('fail'), () => inner.fail(failure)),
+      handBack: () => told(of('hand-back'), () => inner.handBack()),
     };
   }
 
   /** Whoever has the password of the server can change what a worker has written. */
-  #forged(result: JobResult): JobResult {
+  #forged(result: EntryResult): EntryResult {
     const { machine } = this.#process;
     if (machine.resultsToForge === 0) return result;
     machine.resultsToForge -= 1;
-    return { ...result, weightedQueryLoss: result.weightedQueryLoss + 1 };
+    if (!('outcomes' in result)) return forgedResult(result);
+    // The signature is that of the genuine parcel, and stays.
+    const outcomes = result.outcomes.map((outcome) =>
+      'result' in outcome ? { ...outcome, result: forgedResult(outcome.result) } : outcome,
+    );
+    return { ...result, outcomes };
+  }
+
+  /** The jobs of an entry of the queue: of a parcel all, otherwise the one. */
+  #jobsIn({ jobId, job }: QueuedJob): readonly { readonly jobId: string; readonly job: Job }[] {
+    if (!('parcel' in job)) return [{ jobId, job }];
+    const unpacked = unpackedJobs(partedRecord(job).record) ?? [];
+    this.#jobIdsOf.set(
+      jobId,
+      unpacked.map((each) => each.jobId),
+    );
+    return unpacked.map((each) => ({
+      jobId: each.jobId,
+      job: jobSchemaFor(each.data).parse(each.data),
+    }));
   }
 
   #subscribed(inner: JobProducer, listener: WakeUp): () => void {
@@ -222,7 +260,7 @@ export class ServerLink implements JobQueue {
       },
       has: (ref) => kept(async () => server.blob(ref, lifetimeMs) !== null, 'reads'),
       delete: (ref) =>
-        told({ name: 'delete-blob', sha256: ref.sha256 }, async () => server.deleteBlob(ref)),
+        told([{ name: 'delete-blob', sha256: ref.sha256 }], async () => server.deleteBlob(ref)),
     };
     /* eslint-enable @typescript-eslint/require-await */
   }
@@ -234,9 +272,9 @@ export class ServerLink implements JobQueue {
           persistence === 'sends-again' ? this.#sent(ask, kind) : this.#asked(ask, kind),
         ),
       );
-    const told = <Answer>(command: Carried, ask: Ask<Answer>): Promise<Answer> =>
+    const told = <Answer>(commands: readonly Carried[], ask: Ask<Answer>): Promise<Answer> =>
       kept(() => {
-        this.#watch({ by: this.#process, ...command });
+        for (const command of commands) this.#watch({ by: this.#process, ...command });
         return ask();
       });
     return { kept, told };
@@ -285,6 +323,10 @@ export class ServerLink implements JobQueue {
     machine.repliesToLose -= 1;
     return true;
   }
+}
+
+function forgedResult(result: JobResult): JobResult {
+  return { ...result, weightedQueryLoss: result.weightedQueryLoss + 1 };
 }
 
 /** A signal with as many listeners as a simulation needs: those of killed processes stay on it. */

@@ -17,6 +17,8 @@ export interface Variant {
   readonly closing: 'all' | 'quorum' | 'deadline';
   /** Parameters travel as float16 and gradients as int8, so that the run has another digest. */
   readonly isRounded: boolean;
+  /** Outer steps have many jobs, which travel in parcels. */
+  readonly hasParcels: boolean;
 }
 
 const KEY = createSecretKey('the key of a simulated pool of workers', 'utf8');
@@ -26,6 +28,7 @@ const EARLY_CLOSINGS = ['quorum', 'deadline'] as const;
 const EARLY_ONE_IN = 6;
 
 const ROUNDED_ONE_IN = 4;
+const PARCELS_ONE_IN = 3;
 
 export function variantOf(seed: number): Variant {
   const stream = randomStream(seed, 'simulated variant');
@@ -36,12 +39,13 @@ export function variantOf(seed: number): Variant {
     demandsFingerprint: isDrawn(),
     hasCopies: isDrawn(),
   };
-  const closing = EARLY_CLOSINGS[stream.below(EARLY_ONE_IN)] ?? 'all';
-  return {
-    ...drawn,
-    closing: drawn.overlaps ? 'all' : closing,
-    isRounded: stream.below(ROUNDED_ONE_IN) === 0,
-  };
+  const drawnClosing = EARLY_CLOSINGS[stream.below(EARLY_ONE_IN)] ?? 'all';
+  const closing = drawn.overlaps ? 'all' : drawnClosing;
+  const isRounded = stream.below(ROUNDED_ONE_IN) === 0;
+  const isDrawnForParcels = stream.below(PARCELS_ONE_IN) === 0;
+  // Equal jobs of one outer step are told apart by nothing but how they are rounded.
+  const hasParcels = isDrawnForParcels && closing === 'all' && !isRounded;
+  return { ...drawn, closing, isRounded, hasParcels };
 }
 
 /** The queue as the processes of the variant use it. */
@@ -50,13 +54,15 @@ export function queueOf({ isSigned }: Variant, queue: JobQueue): JobQueue {
 }
 
 export function describedVariant(variant: Variant): string {
-  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing, isRounded } = variant;
+  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing, isRounded, hasParcels } =
+    variant;
   const parts = [
     ...(overlaps ? ['outer steps overlap'] : []),
     ...(isSigned ? ['records are signed'] : []),
     ...(demandsFingerprint ? ['the fingerprint is demanded'] : []),
     ...(hasCopies ? ['stragglers have copies'] : []),
     ...(closing === 'all' ? [] : [`outer steps close by ${closing}`]),
+    ...(hasParcels ? ['jobs travel in parcels'] : []),
     ...(isRounded ? ['tensors are rounded'] : []),
   ];
   return parts.length === 0 ? 'plain' : parts.join(', ');

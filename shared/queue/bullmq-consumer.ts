@@ -9,6 +9,7 @@ import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
+import type { ParcelResult } from './parcels/job-parcel.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
@@ -35,7 +36,8 @@ const WORKER_OPTIONS = {
   metrics: { maxDataPoints: METRICS_MINUTES_KEPT },
 };
 
-type Taken = bullmq.Job<unknown, JobResult>;
+type EntryResult = JobResult | ParcelResult;
+type Taken = bullmq.Job<unknown, EntryResult>;
 type TellWakeUp = (message: Parameters<typeof wakeUpText>[0]) => Promise<void>;
 
 /** @param redis is the consumer's own: it ends the connection when it closes. */
@@ -57,7 +59,7 @@ export function bullmqConsumer(
 ): JobConsumer {
   const { self, registry, server, onError } = identity;
   const { bullmq, clock, call, serverTime, blobs } = options;
-  const worker = new Worker<unknown, JobResult>(INNER_LOOP_QUEUE, null, {
+  const worker = new Worker<unknown, EntryResult>(INNER_LOOP_QUEUE, null, {
     ...{ connection: redis, ...bullmq, name: self.name },
     ...WORKER_OPTIONS,
   });
@@ -122,7 +124,7 @@ const FINISHED_TIME_PLACE = 15;
  * Finishes jobs at the server's time. BullMQ takes the time of this machine and keeps the latest jobs
  * by it, so the results of a worker whose clock is behind would be removed as soon as they arrive.
  */
-function finishAt(serverTime: ServerTime, { backend }: bullmq.Worker<unknown, JobResult>): void {
+function finishAt(serverTime: ServerTime, { backend }: bullmq.Worker<unknown, EntryResult>): void {
   const completedArgs = backend.moveToCompletedArgs.bind(backend);
   const failedArgs = backend.moveToFailedArgs.bind(backend);
   const timed = <Value>(args: (Value | number)[]): (Value | number)[] => {

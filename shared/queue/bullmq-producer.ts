@@ -141,7 +141,7 @@ function addOperation(
 ): JobProducer['add'] {
   return async (jobs) => {
     const added = jobs.map(({ jobId, job }) => ({
-      name: job.work.kind,
+      name: 'work' in job ? job.work.kind : `parcel of ${job.parcel.length}`,
       data: job,
       opts: { jobId },
     }));

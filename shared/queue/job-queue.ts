@@ -21,6 +21,7 @@ import type { RunController, RunOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
+import type { JobParcel, ParcelResult } from './parcels/job-parcel.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
 
 export interface JobQueue {
@@ -59,10 +60,10 @@ export interface ConnectedWorker {
   readonly jobId: string | null;
 }
 
-/** A job that is put on the queue. */
-interface QueuedJob {
+/** A job that is put on the queue, or a parcel of jobs, which the queue carries as one job. */
+export interface QueuedJob {
   readonly jobId: string;
-  readonly job: Job;
+  readonly job: Job | JobParcel;
 }
 
 /**
@@ -75,6 +76,8 @@ export type JobRecord =
   | { readonly state: 'open'; readonly holder: string | null }
   | { readonly state: 'completed'; readonly returnValue: unknown; readonly worker: string }
   | { readonly state: 'failed'; readonly reason: string; readonly worker: string }
+  /** Its worker leaves it to others, although it has done other jobs of the same parcel. */
+  | { readonly state: 'handed-back' }
   /** The result does not have the signature of this pool (`shared/signing`). */
   | { readonly state: 'forged'; readonly reason: string; readonly worker: string };
 
@@ -195,7 +198,7 @@ export interface TakenJob {
   readonly refusal?: string;
   /** The end of the job's own queue, where a consumer takes from several. */
   readonly origin?: Pick<JobConsumer, 'name' | 'blobs'>;
-  complete(result: JobResult): Promise<void>;
+  complete(result: JobResult | ParcelResult): Promise<void>;
   fail(failure: JobFailure): Promise<void>;
   /** Puts the job back in front of those that wait. It counts as if it had not been taken. */
   handBack(): Promise<void>;

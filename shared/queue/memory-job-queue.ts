@@ -14,12 +14,13 @@ import type {
   JobQueue,
   JobRecord,
   OpenConsumerOptions,
+  QueuedJob,
   TakenJob,
   WakeUp,
 } from './job-queue.js';
 import { MemoryJobs, type JobLock } from './memory-jobs.js';
 import { MemoryLeases, MemoryWorkers, restore } from './memory-lives.js';
-import { JOB_BYTE_COUNT_MAX, type Job } from './protocol.js';
+import { JOB_BYTE_COUNT_MAX } from './protocol.js';
 import {
   FINISHED_AGE_MS_MAX,
   STALLED_INTERVAL_MS,
@@ -252,7 +253,7 @@ export class MemoryJobQueue implements JobQueue {
   }
 }
 
-function dataOf(jobId: string, job: Job): string {
+function dataOf(jobId: string, job: QueuedJob['job']): string {
   const data = JSON.stringify(job);
   if (Buffer.byteLength(data) <= JOB_BYTE_COUNT_MAX) return data;
   throw new Error(`The size of job ${jobId} exceeds the limit ${JOB_BYTE_COUNT_MAX} bytes`);

@@ -36,3 +36,6 @@ export const TAKE_WAIT_MS_MAX = 5_000;
  */
 export const FINISHED_AGE_MS_MAX = 3_600_000;
 export const FINISHED_COUNT_MAX = 5_000;
+
+/** The jobs of a parcel, at most, whoever made it. */
+export const PARCEL_JOB_COUNT_MAX = 64;

@@ -12,6 +12,7 @@ import type {
   OpenConsumerOptions,
   TakenJob,
 } from '../../shared/queue/job-queue.js';
+import { computeMsOf } from '../../shared/queue/parcels/job-parcel.js';
 import { FairTurns } from './fair-turns.js';
 
 const WEIGHT_MAX = 1_000_000;
@@ -151,7 +152,7 @@ class FairConsumer implements JobConsumer {
       origin: at(this.#consumers, place),
       complete: async (result) => {
         await inner.complete(result);
-        ended(result.computeMs);
+        ended(computeMsOf(result));
       },
       fail: async (failure) => {
         await inner.fail(failure);

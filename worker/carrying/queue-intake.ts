@@ -1,12 +1,13 @@
 /**
- * Takes jobs from the queue one by one, keeps their locks, and finishes them or hands them back. It
+ * Takes jobs from the queue, one by one or several in a parcel, keeps their locks, and finishes them or hands them back. It
  * takes a job ahead only when no other worker would go without. The timing is here; the queue
  * itself is a `JobConsumer`.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import type { JobFailure } from '../../shared/queue/job-failure.js';
+import { formatJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, TakenJob } from '../../shared/queue/job-queue.js';
+import { unpackedJobs, type ParcelOutcome } from '../../shared/queue/parcels/job-parcel.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import { mayPass } from '../../shared/queue/queue-errors.js';
 import { LOCK_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
@@ -29,10 +30,13 @@ export interface HeldJob {
   readonly refusal?: string;
   /** The end of the job's own queue, where the intake takes from several. */
   readonly origin?: TakenJob['origin'];
+  /** Whether it came with others, which is the case where jobs are small. */
+  readonly isOfParcel: boolean;
   /** Aborts when the lock is lost: the job belongs to another worker, or is gone. */
   readonly lost: AbortSignal;
   complete(result: JobResult): Promise<void>;
   fail(failure: JobFailure): Promise<void>;
+  /** With it go back those of its parcel that have not been returned by `next` or `nextAhead`. */
   handBack(): Promise<void>;
 }
 
@@ -43,7 +47,7 @@ interface QueueIntakeOptions {
   readonly onError: (error: Error) => void;
 }
 
-/** One holding of a job; the same job may be taken again after its lock was lost. */
+/** One holding of an entry of the queue; the same one may be taken again after its lock was lost. */
 interface Holding {
   readonly taken: TakenJob;
   readonly lost: AbortController;
@@ -59,8 +63,10 @@ export class QueueIntake {
   #quarantine = { endMs: Number.NEGATIVE_INFINITY, askedMs: Number.NEGATIVE_INFINITY };
   /** The jobs that this worker may still take of the plenty that it saw, before it looks again. */
   #plentyLeftCount = 0;
-  /** The wait under way, whose job has not been returned yet. */
-  #taking: Promise<HeldJob | null> = Promise.resolve(null);
+  /** The wait under way, whose jobs have not been returned yet. */
+  #taking: Promise<readonly HeldJob[]> = Promise.resolve([]);
+  /** The jobs of the latest parcel that have not been returned. */
+  #waiting: HeldJob[] = [];
 
   constructor({ consumer, clock, onError }: QueueIntakeOptions) {
     this.#consumer = consumer;
@@ -75,6 +81,8 @@ export class QueueIntake {
   async next(): Promise<HeldJob | null> {
     const closing = this.#closing.signal;
     if (closing.aborted) return null;
+    const waiting = this.#waiting.shift();
+    if (waiting !== undefined) return waiting;
     this.#taking = this.#take({ wait: true });
     let onClosing = (): void => undefined;
     const closed = new Promise<null>((resolve) => {
@@ -83,8 +91,9 @@ export class QueueIntake {
     });
     try {
       const held = await Promise.race([this.#taking, closed]);
-      if (held !== null) this.#taking = Promise.resolve(null);
-      return held;
+      if (held === null) return null;
+      this.#taking = Promise.resolve([]);
+      return this.#firstOf(held);
     } finally {
       closing.removeEventListener('abort', onClosing);
     }
@@ -98,9 +107,12 @@ export class QueueIntake {
    */
   async nextAhead(options: { readonly onlyOfPlenty: boolean }): Promise<HeldJob | null> {
     if (this.#closing.signal.aborted || (await this.quarantinedMs(false)) > 0) return null;
+    // Nobody else can have it.
+    const waiting = this.#waiting.shift();
+    if (waiting !== undefined) return waiting;
     if (this.#plentyLeftCount > 0) {
       this.#plentyLeftCount -= 1;
-      const held = await this.#take({ wait: false });
+      const held = this.#firstOf(await this.#take({ wait: false }));
       if (held === null) this.#plentyLeftCount = 0;
       return held;
     }
@@ -110,7 +122,18 @@ export class QueueIntake {
       this.#plentyLeftCount = Math.floor((PLENTY_SHARE * waitingCount) / workerCount);
       return waitingCount > 0 && waitingCount >= (options.onlyOfPlenty ? workerCount : 1);
     });
-    return isThere === true ? this.#take({ wait: false }) : null;
+    return isThere === true ? this.#firstOf(await this.#take({ wait: false })) : null;
+  }
+
+  /** The jobs that this worker has and has not begun. The next ones to be returned come first. */
+  get waiting(): readonly HeldJob[] {
+    return this.#waiting;
+  }
+
+  /** Leaves the jobs that wait here to others. */
+  async handBackWaiting(): Promise<void> {
+    const [first] = this.#waiting;
+    await first?.handBack();
   }
 
   /** Returns whether a job that was taken ahead keeps another worker waiting. */
@@ -146,43 +169,89 @@ export class QueueIntake {
     this.stopTaking();
     // Ends a wait under way, which may have brought a job in its last moment.
     await this.#consumer.stopWaiting();
-    const late = await this.#taking;
-    await late?.handBack();
+    for (const late of await this.#taking) await late.handBack();
+    await this.handBackWaiting();
   }
 
-  async #take(options: { readonly wait: boolean }): Promise<HeldJob | null> {
+  #firstOf(taken: readonly HeldJob[]): HeldJob | null {
+    const [first = null, ...others] = taken;
+    this.#waiting = others;
+    return first;
+  }
+
+  /** The jobs of the entry that has waited longest; none if there is none. */
+  async #take(options: { readonly wait: boolean }): Promise<readonly HeldJob[]> {
     try {
       const taken = await this.#consumer.take(options);
-      return taken === null ? null : this.#held(taken);
+      return taken === null ? [] : this.#held(taken);
     } catch (error) {
-      if (this.#closing.signal.aborted) return null;
+      if (this.#closing.signal.aborted) return [];
       this.#report(error);
       await this.#clock.sleep(RETRY_DELAY_MS, this.#closing.signal);
-      return null;
+      return [];
     }
   }
 
-  #held(taken: TakenJob): HeldJob {
+  #held(taken: TakenJob): readonly HeldJob[] {
     const { jobId, data, refusal, origin } = taken;
     const earlier = this.#holdingByJobId.get(jobId);
     if (earlier !== undefined) this.#lose(earlier);
     const lost = new AbortController();
     const holding = { taken, lost };
     this.#holdingByJobId.set(jobId, holding);
-    const settle = async (move: () => Promise<void>): Promise<void> => {
-      // This worker may have taken the job again.
-      if (this.#holdingByJobId.get(jobId) === holding) this.#holdingByJobId.delete(jobId);
-      // A job that lost its lock is not ours to move.
-      if (!lost.signal.aborted) await this.#moved(holding, move);
-    };
-    return {
-      ...{ jobId, data, lost: lost.signal },
+    const common = {
+      lost: lost.signal,
       ...(refusal === undefined ? {} : { refusal }),
       ...(origin === undefined ? {} : { origin }),
+    };
+    const settle = (move: () => Promise<void>): Promise<void> => this.#settled(holding, move);
+    const unpacked = refusal === undefined ? unpackedJobs(data) : null;
+    if (unpacked !== null)
+      return this.#parcelOf(unpacked, common, (end) => settle(() => end(taken)));
+    const single: HeldJob = {
+      ...{ ...common, jobId, data, isOfParcel: false },
       complete: (result) => settle(() => taken.complete(result)),
       fail: (failure) => settle(() => taken.fail(failure)),
       handBack: () => settle(() => taken.handBack()),
     };
+    return [single];
+  }
+
+  /** The jobs of a parcel, which ends on the queue with the last of them. */
+  #parcelOf(
+    unpacked: readonly { readonly jobId: string; readonly data: unknown }[],
+    common: Pick<HeldJob, 'lost' | 'refusal' | 'origin'>,
+    settle: (end: (taken: TakenJob) => Promise<void>) => Promise<void>,
+  ): readonly HeldJob[] {
+    const outcomes: ParcelOutcome[] = [];
+    const ended = async (outcome: ParcelOutcome): Promise<void> => {
+      outcomes.push(outcome);
+      if (outcomes.length < unpacked.length) return;
+      const isUntouched = outcomes.every((each) => 'isHandedBack' in each);
+      await settle((taken) => (isUntouched ? taken.handBack() : taken.complete({ outcomes })));
+    };
+    const parcel = unpacked.map(({ jobId, data }): HeldJob => ({
+      ...{ ...common, jobId, data, isOfParcel: true },
+      complete: (result) => ended({ jobId, result }),
+      fail: (failure) => ended({ jobId, failure: formatJobFailure(failure) }),
+      handBack: async () => {
+        const behind = this.#waiting.filter(
+          (each) => parcel.includes(each) && each.jobId !== jobId,
+        );
+        this.#waiting = this.#waiting.filter((each) => !parcel.includes(each));
+        for (const each of behind) await ended({ jobId: each.jobId, isHandedBack: true });
+        await ended({ jobId, isHandedBack: true });
+      },
+    }));
+    return parcel;
+  }
+
+  async #settled(holding: Holding, move: () => Promise<void>): Promise<void> {
+    const { jobId } = holding.taken;
+    // This worker may have taken the job again.
+    if (this.#holdingByJobId.get(jobId) === holding) this.#holdingByJobId.delete(jobId);
+    // A job that lost its lock is not ours to move.
+    if (!holding.lost.signal.aborted) await this.#moved(holding, move);
   }
 
   /**
@@ -244,6 +313,7 @@ export class QueueIntake {
   /** The holder may never settle the job, so its lock is forgotten here. */
   #lose({ taken: { jobId }, lost }: Holding): void {
     this.#holdingByJobId.delete(jobId);
+    this.#waiting = this.#waiting.filter((held) => held.lost !== lost.signal);
     this.#report(new Error(`the lock of job ${jobId} is lost`));
     lost.abort();
   }

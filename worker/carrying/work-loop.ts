@@ -7,7 +7,6 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
-import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { CarriedBytes, JobExecutor } from '../../shared/queue/job-executor.js';
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
@@ -26,17 +25,21 @@ import {
 import { InputCache } from './input-cache.js';
 import type { JobLimits } from './job-limits.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
+import { endedInTime, stopSwitch, stuck, type StopSwitch } from './stop-switch.js';
 import { WorkPace } from './work-pace.js';
 import { WorkerRest, type RestCause } from './worker-rest.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
-/** A worker that cannot hand its job back within this time exits anyway: the lock will end. */
-const STOP_TIMEOUT_MS = 15_000;
 /**
  * The interval at which a worker checks whether another worker needs the job that it holds ahead.
  */
 const AHEAD_LOOK_INTERVAL_MS = 1_000;
+
+/** The jobs of a parcel that wait for the executor while their inputs are fetched. */
+const FETCHED_AHEAD_MAX = 8;
+/** The results that are delivered while the executor goes on: those of small jobs wait for no round trip. */
+const DELIVERED_AT_ONCE = { ofParcel: 8, alone: 1 };
 
 /** Shorter rests are not told. */
 const TOLD_REST_MS_MIN = 1_000;
@@ -134,7 +137,8 @@ async function workUntilStopped(
   const intake = new QueueIntake({ consumer, clock, onError });
   const [stop, rest] = [stopSwitch(signal), new WorkerRest()];
   const pace = new WorkPace();
-  const bench: WorkBench = { carrier, intake, stop, rest, pace, onEvent, takesAhead };
+  const fetches = new WeakMap<HeldJob, Promise<CarriedInput>>();
+  const bench = { carrier, intake, stop, rest, pace, fetches, onEvent, takesAhead };
   const working = workThroughJobs(bench).finally(() => intake.close());
   // The work ends by itself only when it throws.
   await Promise.race([bench.stop.stopped, working]);
@@ -167,6 +171,8 @@ interface WorkBench {
   readonly stop: StopSwitch;
   readonly rest: WorkerRest;
   readonly pace: WorkPace;
+  /** Of held jobs, their inputs. */
+  readonly fetches: WeakMap<HeldJob, Promise<CarriedInput>>;
   readonly onEvent: (event: WorkerEvent) => void;
   readonly takesAhead: boolean;
 }
@@ -181,7 +187,7 @@ interface TakenJob {
 async function workThroughJobs(bench: WorkBench): Promise<void> {
   const { stop, rest } = bench;
   let ahead: TakenJob | null = null;
-  let delivering = Promise.resolve();
+  const delivering: Promise<void>[] = [];
   while (!stop.signal.aborted) {
     const held: HeldJob | null = ahead === null ? await nextAfterRest(bench) : ahead.held;
     if (held === null) continue;
@@ -190,18 +196,21 @@ async function workThroughJobs(bench: WorkBench): Promise<void> {
     const takesAhead = bench.takesAhead && !rest.isDoubtful;
     ahead = takesAhead ? await takenAhead(carrying.computed, bench) : null;
     await carrying.computed;
-    // At most one result is delivered while the next job is computed.
-    await delivering;
-    delivering = carrying.settled;
+    const { ofParcel, alone } = DELIVERED_AT_ONCE;
+    delivering.push(carrying.settled);
+    const leftCount = held.isOfParcel ? ofParcel : alone;
+    await Promise.all(delivering.splice(0, delivering.length - leftCount));
   }
   if (ahead !== null) await handBack(ahead, bench);
-  await delivering;
+  await Promise.all(delivering);
 }
 
 async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
   const { carrier, intake, stop, rest, onEvent } = bench;
   const restMs = Math.max(rest.take(), await intake.quarantinedMs(rest.isDoubtful));
   if (restMs >= TOLD_REST_MS_MIN) onEvent({ kind: 'worker-resting', restMs });
+  // Others may do better with the jobs that came together with one that failed.
+  if (restMs > 0 || rest.isDoubtful) await intake.handBackWaiting();
   if (restMs > 0) await carrier.clock.sleep(restMs, stop.signal);
   return intake.next();
 }
@@ -212,7 +221,17 @@ function carrierFor({ origin }: HeldJob, { carrier }: WorkBench): JobCarrier {
   return { ...carrier, blobsOf: blobsOn(origin), workerName: origin.name };
 }
 
+/** Begins to fetch the inputs of a job, and of those that came with it. */
 function fetching(held: HeldJob, bench: WorkBench): Promise<CarriedInput> {
+  const ofJob = fetchingOne(held, bench);
+  for (const next of bench.intake.waiting.slice(0, FETCHED_AHEAD_MAX))
+    void fetchingOne(next, bench);
+  return ofJob;
+}
+
+function fetchingOne(held: HeldJob, bench: WorkBench): Promise<CarriedInput> {
+  const known = bench.fetches.get(held);
+  if (known !== undefined) return known;
   const { refusal, data, lost } = held;
   const carrier = carrierFor(held, bench);
   const input =
@@ -221,6 +240,7 @@ function fetching(held: HeldJob, bench: WorkBench): Promise<CarriedInput> {
       : Promise.reject(new JobFailedError({ kind: 'refused', reason: refusal }));
   // The failure is thrown where the job is carried; this prevents an unhandled rejection.
   input.catch(() => undefined);
+  bench.fetches.set(held, input);
   return input;
 }
 
@@ -278,33 +298,6 @@ async function handBack({ held, fetching }: TakenJob, bench: WorkBench): Promise
   );
   await held.handBack();
   onEvent({ kind: 'job-handed-back', jobId: held.jobId });
-}
-
-/** A worker stops on request, or because its executor ignores its signal. */
-interface StopSwitch {
-  readonly stopped: Promise<void>;
-  readonly signal: AbortSignal;
-  failure: QianmoError | undefined;
-  fail(failure: QianmoError): void;
-}
-
-function stopSwitch(request: AbortSignal): StopSwitch {
-  const controller = new AbortController();
-  const stopped = new Promise<void>((resolve) => {
-    controller.signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-  if (request.aborted) controller.abort();
-  request.addEventListener('abort', () => controller.abort(), { once: true });
-  const stop: StopSwitch = {
-    stopped,
-    signal: controller.signal,
-    failure: undefined,
-    fail: (failure) => {
-      stop.failure = failure;
-      controller.abort();
-    },
-  };
-  return stop;
 }
 
 interface Carrying {
@@ -366,27 +359,4 @@ async function carriedToItsEnd(
     // The worker's own signal outlives its jobs, so listeners would pile up on it.
     stop.signal.removeEventListener('abort', onGiveUp);
   }
-}
-
-function stuck(cause: ExecutorStuckError): QianmoError {
-  return new QianmoError({
-    kind: 'failed',
-    what: 'the executor did not stop when told to, so this worker ends',
-    cause,
-  });
-}
-
-/** Handing back waits for the server without a limit; this does not. */
-async function endedInTime(working: Promise<void>, clock: Clock, stop: StopSwitch): Promise<void> {
-  const inTime = new AbortController();
-  const late = clock.sleep(STOP_TIMEOUT_MS, inTime.signal).then(() => 'late' as const);
-  const outcome = await Promise.race([working.then(() => 'ended' as const), late]);
-  inTime.abort();
-  if (outcome === 'ended') return;
-  working.catch(() => undefined);
-  stop.failure ??= new QianmoError({
-    kind: 'failed',
-    what: `this worker could not hand its job back within ${STOP_TIMEOUT_MS} ms`,
-    cure: 'no action needed: the job is delivered again when its lock has ended',
-  });
 }

@@ -1,7 +1,7 @@
 /** How many jobs a step keeps on the queue. Seen to fail: with a window that workers do not scale. */
 
 import { expect, test } from 'vitest';
-import { StepWorkers } from '../../../coordinator/dispatch/step-workers.js';
+import { nobodyCounted, StepWorkers } from '../../../coordinator/dispatch/step-workers.js';
 import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
 import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
@@ -19,17 +19,23 @@ async function stepWith(workerCount: number): Promise<StepWorkers> {
     });
   const producer = await queue.openProducer();
   const health = new WorkerHealth({ clock, sink });
-  return new StepWorkers({ producer, health, clock, sink }, (action) => action());
+  return new StepWorkers({ producer, health, clock, sink, counted: nobodyCounted() }, (action) =>
+    action(),
+  );
 }
 
-test.each([
+test.each<[string, number, { open: number; unsent: number; parcel?: number }, number]>([
   ['all of a small step at once', 2, { open: 0, unsent: 256 }, 256],
   ['a bounded number for few workers', 2, { open: 0, unsent: 1_000 }, 256],
+  ['four parcels for each of few workers', 10, { open: 0, unsent: 1_000, parcel: 16 }, 640],
+  ['a bounded number of small jobs', 1_000, { open: 0, unsent: 100_000, parcel: 32 }, 8_192],
   ['four for each of many workers', 100, { open: 0, unsent: 1_000 }, 400],
   ['none while only a few have ended', 2, { open: 230, unsent: 100 }, 0],
   ['many together when many have ended', 2, { open: 224, unsent: 100 }, 32],
   ['the last ones, however few', 2, { open: 253, unsent: 3 }, 3],
-])('sends %s', async (_, workerCount, { open, unsent }, expected) => {
+])('sends %s', async (_, workerCount, { open, unsent, parcel = 1 }, expected) => {
   const step = await stepWith(workerCount);
-  expect(await step.sendCount(open, unsent)).toBe(expected);
+  expect(
+    await step.sendCount({ openCount: open, unsentCount: unsent, parcelJobCount: parcel }),
+  ).toBe(expected);
 });
