@@ -4,6 +4,7 @@
  * itself is a `JobConsumer`.
  */
 
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../shared/base/clock.js';
 import { formatJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, TakenJob } from '../../shared/queue/job-queue.js';
@@ -197,6 +198,8 @@ export class QueueIntake {
     const earlier = this.#holdingByJobId.get(jobId);
     if (earlier !== undefined) this.#lose(earlier);
     const lost = new AbortController();
+    // All jobs of a parcel listen.
+    setMaxListeners(Number.POSITIVE_INFINITY, lost.signal);
     const holding = { taken, lost };
     this.#holdingByJobId.set(jobId, holding);
     const common = {

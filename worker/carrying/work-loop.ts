@@ -356,7 +356,7 @@ async function carriedToItsEnd(
     onEvent({ kind: 'job-failed', jobId, failure, reason });
     await held.fail(error.failure);
   } finally {
-    // The worker's own signal outlives its jobs, so listeners would pile up on it.
-    stop.signal.removeEventListener('abort', onGiveUp);
+    // Listeners would pile up on signals that outlive the job: the worker's own, and that of a parcel.
+    for (const source of [stop.signal, held.lost]) source.removeEventListener('abort', onGiveUp);
   }
 }
