@@ -97,7 +97,7 @@ async function trained(faultOf: FaultOf, workerCount = 1, queue: Record<string, 
     } finally {
       await dispatcher.close();
       stop.abort();
-      await Promise.all(workers.map(({ ended, life }) => (life.isOver ? undefined : ended)));
+      await Promise.all(workers.filter(({ life }) => !life.isOver).map(({ ended }) => ended));
     }
   });
   type EventOf<Kind> = Extract<RunEvent, { kind: Kind }>;
