@@ -15,7 +15,7 @@ import { otherFingerprintReason } from '../trust/fingerprint-demand.js';
 import { LOST_WORKER, type AttemptFailure, type JobDelivery } from './job-delivery.js';
 import { StepBlobs } from './blobs/step-blobs.js';
 import { Mailbox } from './arrivals/mailbox.js';
-import { FirstDeliveries } from './parcels/first-deliveries.js';
+import { FirstDeliveries } from './first-deliveries.js';
 import { interrupted, type Patiently } from './queue-patience.js';
 import { readInTurn } from './arrivals/read-in-turn.js';
 import { readJob, type ReadJob } from './read-job.js';

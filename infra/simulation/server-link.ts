@@ -26,7 +26,7 @@ import {
   verifiedBlob,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
-import { unpackedJobs, type ParcelResult } from '../../shared/queue/parcels/job-parcel.js';
+import { unpackedJobs, type ParcelResult } from '../../shared/queue/job-parcel.js';
 import { jobSchemaFor, type Job, type JobResult } from '../../shared/queue/protocol.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { CommandKind, SimulatedServer } from './simulated-server.js';

@@ -9,7 +9,7 @@ import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
-import type { ParcelResult } from './parcels/job-parcel.js';
+import type { ParcelResult } from './job-parcel.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';

@@ -21,7 +21,7 @@ import type { RunController, RunOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
-import type { JobParcel, ParcelResult } from './parcels/job-parcel.js';
+import type { JobParcel, ParcelResult } from './job-parcel.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
 
 export interface JobQueue {

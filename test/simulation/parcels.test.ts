@@ -12,7 +12,7 @@ import type { EventKind, RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
-import { unpackedJobs } from '../../shared/queue/parcels/job-parcel.js';
+import { unpackedJobs } from '../../shared/queue/job-parcel.js';
 import { JobSchema } from '../../shared/queue/protocol.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';

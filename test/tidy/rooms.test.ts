@@ -50,6 +50,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/trust',
     'coordinator/dispatch/arrivals',
     'coordinator/dispatch/blobs',
+    'coordinator/dispatch/parcels',
     'coordinator/dispatch',
     'coordinator/plan',
     'coordinator/checkpoints',

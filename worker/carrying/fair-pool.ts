@@ -12,7 +12,7 @@ import type {
   OpenConsumerOptions,
   TakenJob,
 } from '../../shared/queue/job-queue.js';
-import { computeMsOf } from '../../shared/queue/parcels/job-parcel.js';
+import { computeMsOf } from '../../shared/queue/job-parcel.js';
 import { FairTurns } from './fair-turns.js';
 
 const WEIGHT_MAX = 1_000_000;

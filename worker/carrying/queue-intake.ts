@@ -8,7 +8,7 @@ import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../shared/base/clock.js';
 import { formatJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, TakenJob } from '../../shared/queue/job-queue.js';
-import { unpackedJobs, type ParcelOutcome } from '../../shared/queue/parcels/job-parcel.js';
+import { unpackedJobs, type ParcelOutcome } from '../../shared/queue/job-parcel.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import { mayPass } from '../../shared/queue/queue-errors.js';
 import { LOCK_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';

@@ -5,7 +5,7 @@
 
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { JobProducer, JobRecord, QueuedJob, WakeUp } from '../../../shared/queue/job-queue.js';
-import { outcomesIn, packedJobs } from '../../../shared/queue/parcels/job-parcel.js';
+import { outcomesIn, packedJobs } from '../../../shared/queue/job-parcel.js';
 import type { Job } from '../../../shared/queue/protocol.js';
 
 /** Bounds the memory of which job travelled in which parcel: more than workers hold at once. */

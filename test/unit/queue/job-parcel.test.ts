@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
 import { parcellingProducer } from '../../../coordinator/dispatch/parcels/parcelling-producer.js';
 import type { JobProducer, JobRecord, WakeUp } from '../../../shared/queue/job-queue.js';
-import { computeMsOf, packedJobs, unpackedJobs } from '../../../shared/queue/parcels/job-parcel.js';
+import { computeMsOf, packedJobs, unpackedJobs } from '../../../shared/queue/job-parcel.js';
 import { isOfStart, PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';

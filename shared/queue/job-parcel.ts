@@ -5,9 +5,9 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
-import { isRecord } from '../../base/canonical-json.js';
-import { PROTOCOL_VERSION, type Job, type JobResult } from '../protocol.js';
-import { PARCEL_JOB_COUNT_MAX } from '../timing.js';
+import { isRecord } from '../base/canonical-json.js';
+import { PROTOCOL_VERSION, type Job, type JobResult } from './protocol.js';
+import { PARCEL_JOB_COUNT_MAX } from './timing.js';
 
 const FieldsSchema = z.record(z.string(), z.unknown());
 

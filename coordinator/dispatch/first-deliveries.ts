@@ -3,18 +3,18 @@
  * A job that is delivered again travels alone, so that a parcel which fails is taken apart.
  */
 
-import { JOB_BYTE_COUNT_MAX } from '../../../shared/queue/protocol.js';
-import { SIGNATURE_BYTE_COUNT } from '../../../shared/signing/record-signature.js';
-import type { StepBlobs } from '../blobs/step-blobs.js';
-import { jobOf, type JobOrder } from '../dispatcher.js';
-import { JobDelivery } from '../job-delivery.js';
-import type { Patiently } from '../queue-patience.js';
-import type { SecondOpinions } from '../second-opinions.js';
-import { inSendingOrder } from '../sending-order.js';
-import type { DispatchContext, StepCall } from '../step-context.js';
-import { fittingByteCount } from '../step-failures.js';
-import type { StepWorkers } from '../step-workers.js';
-import { jobsInExchange, parcelSize } from './parcel-size.js';
+import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
+import type { StepBlobs } from './blobs/step-blobs.js';
+import { jobOf, type JobOrder } from './dispatcher.js';
+import { JobDelivery } from './job-delivery.js';
+import type { Patiently } from './queue-patience.js';
+import type { SecondOpinions } from './second-opinions.js';
+import { inSendingOrder } from './sending-order.js';
+import type { DispatchContext, StepCall } from './step-context.js';
+import { fittingByteCount } from './step-failures.js';
+import type { StepWorkers } from './step-workers.js';
+import { jobsInExchange, parcelSize } from './parcels/parcel-size.js';
 
 /** The number of jobs that are sent before the inputs of others are encoded; it doubles. */
 const FIRST_SENT_COUNT = 4;
