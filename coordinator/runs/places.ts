@@ -1,8 +1,9 @@
 /** Places that are named before a config is read, where the environment says how to reach S3, and by a config. */
 
+import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { readTextFile, type TextReader } from '../../shared/config/yaml-file.js';
+import type { TextReader } from '../../shared/config/yaml-file.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { type ObjectStore, isObjectKey } from '../../shared/storage/object-store.js';
 import {
@@ -33,7 +34,7 @@ export function configReaderOf(environment: Environment): TextReader {
   return (path) =>
     path.startsWith('s3://')
       ? readObject(path, environment)
-      : readTextFile(path.replace(/^file:\/\//, ''));
+      : readFile(path.replace(/^file:\/\//, ''), 'utf8');
 }
 
 async function readObject(address: string, environment: Environment): Promise<string> {

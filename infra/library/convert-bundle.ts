@@ -3,7 +3,7 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
-import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundles.js';
+import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { uint32At } from '../../shared/base/arrays.js';

@@ -4,11 +4,15 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundles.js';
+import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { runEventSink, type StampedEventSink } from '../../shared/events/run-events.js';
+import {
+  runEventSink,
+  type RunEventSink,
+  type StampedEventSink,
+} from '../../shared/events/run-events.js';
 import { readingLoader } from '../../worker/serving/server/bundle-keeper.js';
 import { RecordedRequests } from '../../worker/serving/recorded-requests.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
@@ -16,6 +20,7 @@ import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import { warmUp } from '../../worker/serving/server/forms/warm-up.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
+import type { ScorerChoice } from '../../worker/serving/server/scorer-choice.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import {
   CACHE_GIB_DEFAULT,
@@ -34,7 +39,6 @@ import {
 import { bundleLoaderOf } from './serving/bundle-loader.js';
 import { warmUpRequestsIn } from './serving/warm-up-file.js';
 import { canaryName, openFollowedBundles } from './serving/followed-bundles.js';
-import { graphChoice } from './serving/graph-choice.js';
 import { openServedState } from './served-state.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
@@ -109,7 +113,7 @@ export async function serveFromBundle(
   const store = objectStoreAt(address, environment);
   const loader =
     request.scorer === 'graph'
-      ? readingLoader(store, await graphChoice(sink))
+      ? readingLoader(store, await graphChoiceOf(sink))
       : bundleLoaderOf(address, request, { clock, environment });
   const state = await openServedState(request, { clock, environment, onEvent: sink });
   const prepare = async (next: ServedBundle): Promise<void> => {
@@ -151,6 +155,12 @@ export async function serveFromBundle(
       await followed.close();
     },
   };
+}
+
+/** Loaded where it is asked for alone: it needs what TensorFlow needs. */
+async function graphChoiceOf(sink: RunEventSink): Promise<ScorerChoice> {
+  const { graphChoice } = await import('./serving/graph-choice.js');
+  return graphChoice(sink);
 }
 
 /** The entry compiled to `dist/`, also when this file runs as TypeScript source. */

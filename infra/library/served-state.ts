@@ -1,12 +1,11 @@
 /** What a ranking server learns while it serves: adapted adgroups, and exploration where it is asked for. */
 
 import { join } from 'node:path';
-import { parsedBundleAddress } from '../../coordinator/runs/export/manage-bundles.js';
+import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
-import { loadExploration } from '../../shared/config/load-exploration.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
@@ -14,10 +13,6 @@ import { openLiveRows } from '../../worker/serving/adaptation/live-rows-log.js';
 import { ownFolder } from '../../worker/serving/decisions/folder-owner.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
-import {
-  demandServable,
-  openExploration,
-} from '../../worker/serving/server/endpoints/served-exploration.js';
 import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 
@@ -57,8 +52,7 @@ export async function openServedState(
     throw stateMissing(explore === undefined ? '--redis' : '--explore');
   }
   // A policy that cannot be served leaves no folder behind.
-  const settings = explore === undefined ? null : await loadExploration(explore);
-  if (settings !== null) demandServable(settings);
+  const settings = explore === undefined ? null : await servableExploration(explore);
   // In the order of closing: the folder is given back last.
   const closing: (() => Promise<void>)[] = [await ownFolder(folder)];
   const close = async (): Promise<void> => {
@@ -88,6 +82,17 @@ export async function openServedState(
   }
 }
 
+/** What only exploration needs is loaded for it alone, so that others start sooner. */
+async function servableExploration(path: string): Promise<ExplorationConfig> {
+  const [{ loadExploration }, { demandServable }] = await Promise.all([
+    import('../../shared/config/load-exploration.js'),
+    import('../../worker/serving/server/endpoints/served-exploration.js'),
+  ]);
+  const settings = await loadExploration(path);
+  demandServable(settings);
+  return settings;
+}
+
 async function openedExploration(
   {
     folder,
@@ -97,6 +102,8 @@ async function openedExploration(
   }: StateRequest & { readonly folder: string; readonly settings: ExplorationConfig },
   { clock, environment, onEvent }: StateSurroundings,
 ) {
+  const { openExploration } =
+    await import('../../worker/serving/server/endpoints/served-exploration.js');
   const tls = await tlsFilesOf(environment);
   // Servers of one address of bundles share their evidence.
   const name = sha256Of(Buffer.from(parsedBundleAddress(bundle).address)).slice(0, 16);

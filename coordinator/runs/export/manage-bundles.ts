@@ -1,5 +1,6 @@
 /** Lists bundles, shows one, and moves their labels. */
 
+import { parsedBundleAddress } from './bundle-address.js';
 import type { z } from 'zod';
 import {
   listLabels,
@@ -50,15 +51,6 @@ export async function checkedBundle(
   const published = await readBundleManifest(store, await bundleDigestOf(store, name));
   await readAnyBundle(store, published.digest);
   return published;
-}
-
-/** `ADDRESS@NAME`; an address may hold an `@` before its last slash. */
-export function parsedBundleAddress(text: string): {
-  readonly address: string;
-  readonly name?: string;
-} {
-  const [, address, name] = /^(.+)@([^/@]+)$/.exec(text) ?? [];
-  return address === undefined || name === undefined ? { address: text } : { address, name };
 }
 
 export async function labelBundle(

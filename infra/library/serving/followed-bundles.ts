@@ -1,6 +1,6 @@
 /** The bundles that a server follows: the one in use, and a canary where one is asked for. */
 
-import { parsedBundleAddress } from '../../../coordinator/runs/export/manage-bundles.js';
+import { parsedBundleAddress } from '../../../coordinator/runs/export/bundle-address.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { LATEST_LABEL } from '../../../shared/bundle/bundle-labels.js';
