@@ -2,7 +2,9 @@
 
 import type { Interval } from '../scoring/evaluation-report.js';
 import type { MarketArm } from './arm-outcome.js';
+import type { ClassReport } from './classes/class-report.js';
 import { measureOf } from './seed-measures.js';
+import { smallAdvertisers } from './classes/small-advertisers.js';
 
 /** Clicks are called not lower if, at 95 %, they are not lower by more than this part. */
 const CLICKS_MARGIN = 0.01;
@@ -60,25 +62,30 @@ interface BarItem {
   readonly why: string | null;
 }
 
-export function barOf(measures: readonly MeasuredArms[]): BarItem[] {
+export function barOf(measures: readonly MeasuredArms[], classes: ClassReport): BarItem[] {
   const armOf = (id: string, arm: MarketArm) =>
     measures.find((each) => each.id === id)?.arms.find((each) => each.arm === arm);
   const meanOf = (id: string, arm: MarketArm): number | null => armOf(id, arm)?.mean?.value ?? null;
   return CLAIMS.map(({ claim, measure, holds }) => {
     const { difference = null, relative = null } = armOf(measure, JUDGED) ?? {};
     const isHeld = difference !== null && holds({ difference, relative });
-    const why = isHeld ? null : whyNot(measure, { difference, relative }, meanOf);
+    const why = isHeld ? null : whyNot(measure, { difference, relative }, { meanOf, classes });
     return { claim, measure, holds: isHeld, difference, relative, why };
   });
 }
 
 type MeanOf = (id: string, arm: MarketArm) => number | null;
 
+interface Measured {
+  readonly meanOf: MeanOf;
+  readonly classes: ClassReport;
+}
+
 /** What the other measures say of it. */
 function whyNot(
   id: string,
   { difference, relative }: Pick<BarItem, 'difference' | 'relative'>,
-  meanOf: MeanOf,
+  measured: Measured,
 ): string {
   if (difference === null) return 'It is not defined for two seeds or more.';
   const { better } = measureOf(id);
@@ -89,18 +96,18 @@ function whyNot(
     : isWrong
       ? 'It is the other way round.'
       : `The interval reaches below -${percent(CLICKS_MARGIN)}, as far as ${percent(relative?.low ?? null)}.`;
-  return `${said} ${CAUSES[id]?.(meanOf) ?? ''}`.trim();
+  return `${said} ${CAUSES[id]?.(measured) ?? ''}`.trim();
 }
 
-const CAUSES: Readonly<Record<string, (meanOf: MeanOf) => string>> = {
-  clicks: (meanOf) =>
+const CAUSES: Readonly<Record<string, (measured: Measured) => string>> = {
+  clicks: ({ meanOf }) =>
     `Exploration took ${percent(meanOf('explored', JUDGED))} of the impressions and cost ` +
     `${percent(meanOf('exploredRegret', JUDGED))} of the best value; all regret was ` +
     `${percent(meanOf('regret', JUDGED))}, that of global ${percent(meanOf('regret', 'global'))} and that of ` +
     `qianmo without exploration ${percent(meanOf('regret', 'qianmo'))}.`,
   smallSpent: spending,
   smallClicks: spending,
-  hoursUntilFound: (meanOf) =>
+  hoursUntilFound: ({ meanOf }) =>
     `Of the good new adgroups, global found ${percent(meanOf('goodFound', 'global'))}, qianmo ` +
     `${percent(meanOf('goodFound', 'qianmo'))} without and ${percent(meanOf('goodFound', JUDGED))} with exploration, ` +
     `the oracle ${percent(meanOf('goodFound', 'oracle'))}; they had ` +
@@ -108,13 +115,13 @@ const CAUSES: Readonly<Record<string, (meanOf: MeanOf) => string>> = {
     `${number(meanOf('goodImpressions', JUDGED))} and ${number(meanOf('goodImpressions', 'oracle'))} impressions.`,
 };
 
-function spending(meanOf: MeanOf): string {
-  return (
+function spending({ meanOf, classes }: Measured): string {
+  const spent =
     `Small advertisers spent ${percent(meanOf('smallSpent', 'global'))} of their budgets with global, ` +
     `${percent(meanOf('smallSpent', 'qianmo'))} with qianmo without exploration, ` +
     `${percent(meanOf('smallSpent', JUDGED))} with it, and ${percent(meanOf('smallSpent', 'oracle'))} with the oracle, ` +
-    'which is what they deserve by truth.'
-  );
+    'which is what they deserve by truth.';
+  return [spent, ...smallAdvertisers(classes)].join(' ');
 }
 
 function percent(share: number | null): string {

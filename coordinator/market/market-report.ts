@@ -5,6 +5,7 @@ import { at } from '../../shared/base/arrays.js';
 import type { MarketConfig } from '../../shared/config/market-config.js';
 import { IntervalSchema, type Interval } from '../scoring/evaluation-report.js';
 import { MARKET_ARMS, type MarketArm } from './arm-outcome.js';
+import { classReportOf, ClassReportSchema } from './classes/class-report.js';
 import { barOf } from './market-bar.js';
 import { intervalOver } from './seed-intervals.js';
 import {
@@ -15,7 +16,7 @@ import {
   type SeedOutcome,
 } from './seed-measures.js';
 
-const REPORT_FORMAT_VERSION = 1;
+const REPORT_FORMAT_VERSION = 2;
 const SECONDS_PER_DAY = 86_400;
 const CURVE_STEP_HOURS = 12;
 
@@ -56,6 +57,8 @@ export const MarketReportSchema = z.strictObject({
     hours: z.array(z.number()),
     arms: z.array(z.strictObject({ arm: ArmSchema, shares: z.array(interval) })),
   }),
+  /** What advertisers of each size meet under each arm. */
+  classes: ClassReportSchema,
   bar: z.array(
     z.strictObject({
       claim: z.string(),
@@ -92,6 +95,7 @@ export function marketReportOf(
     const arms = MARKET_ARMS.map((arm) => measuredOf(arm, valuesOf(arm), reference));
     return { id, title, arms };
   });
+  const classes = classReportOf(seeds);
   const countOver = (countOf: (seed: SeedOutcome, place: number) => number): Interval | null =>
     intervalOver(seeds.map(countOf));
   return {
@@ -108,7 +112,8 @@ export function marketReportOf(
     goodAdgroups: countOver((_, place) => at(good, place).size),
     dailyClicks: dailyClicksOf(seeds, config.days),
     foundWithin: foundWithinOf(measuredArms, config.days),
-    bar: barOf(measures),
+    classes,
+    bar: barOf(measures, classes),
   };
 }
 

@@ -3,6 +3,7 @@
 import { at } from '../../../shared/base/arrays.js';
 import { MARKET_ARMS, type MarketArm } from '../../market/arm-outcome.js';
 import type { MarketReport } from '../../market/market-report.js';
+import { smallAdvertisers } from '../../market/classes/small-advertisers.js';
 import { escapeHtml } from '../html-text.js';
 import { bandChart } from '../page/band-chart.js';
 import { intervalChart } from '../page/chart-drawing.js';
@@ -10,6 +11,7 @@ import { card, factsHtml, pageHtml, section } from '../page/page-frame.js';
 import { htmlTable } from '../table.js';
 import { formatCount } from '../text-format.js';
 import type { Interval } from '../../scoring/evaluation-report.js';
+import { classesTable, CLASSES_LEGEND } from './classes-table.js';
 import { barSentence, differencesTable, meansTable } from './market-table.js';
 
 const COLOURS: Readonly<Record<MarketArm, string>> = {
@@ -38,6 +40,14 @@ export function marketHtml(report: MarketReport): string {
       'Budgets by size of the advertiser',
       'Small and large are the advertisers with least and most budget. Budget and matching traffic grow alike with size, so that the market itself favours no size.',
       card(budgetChart(report)),
+    ),
+    section(
+      'Who wins what',
+      CLASSES_LEGEND,
+      card(htmlTable(classesTable(report), 'tight')) +
+        `<ul>${smallAdvertisers(report.classes)
+          .map((sentence) => `<li>${escapeHtml(sentence)}</li>`)
+          .join('')}</ul>`,
     ),
     section(
       'Clicks by day',

@@ -14,6 +14,8 @@ import {
   MarketReportSchema,
   type MarketReport,
 } from '../../../coordinator/market/market-report.js';
+import { smallAdvertisers } from '../../../coordinator/market/classes/small-advertisers.js';
+import { classesTable, CLASSES_LEGEND } from '../../../coordinator/reports/market/classes-table.js';
 import {
   barSentence,
   differencesTable,
@@ -70,6 +72,12 @@ function pageOf(found: MarketReport): string {
     '## Difference from global',
     'Paired by seed, with 95 % intervals over seeds (Student). Counts as a part of those of global, shares in points.',
     markdownOf(differencesTable(found)),
+    '## Who wins what',
+    CLASSES_LEGEND,
+    markdownOf(classesTable(found)),
+    smallAdvertisers(found.classes)
+      .map((sentence) => `- ${sentence}`)
+      .join('\n'),
   ].join('\n\n')}\n`;
 }
 

@@ -134,7 +134,7 @@ describe('the bar', () => {
     const arms = [
       { arm, mean, difference: interval(...difference), relative: interval(...relative) },
     ];
-    return barOf([{ id, arms }]).find(({ measure }) => measure === id);
+    return barOf([{ id, arms }], []).find(({ measure }) => measure === id);
   };
 
   it('allows clicks to be lower by a hundredth, which is said where they are not', () => {
