@@ -4,7 +4,7 @@ import { at, numberAt, uint32At } from '../../shared/base/arrays.js';
 import type { MarketConfig } from '../../shared/config/market-config.js';
 import { HOURS_PER_DAY } from '../synthesize/world-parameters.js';
 import { giniOf, type ArmOutcome, type MarketArm } from './arm-outcome.js';
-import { ClassMeasures, type ClassedMarket } from './classes/class-measures.js';
+import { ClassMeasures, type ClassedMarket } from './class-measures.js';
 import { arrivalSecondsOf, newAdgroupsOf } from './market-world.js';
 
 /** An impression that was sold. */

@@ -5,7 +5,7 @@ import { at } from '../../shared/base/arrays.js';
 import type { MarketConfig } from '../../shared/config/market-config.js';
 import { IntervalSchema, type Interval } from '../scoring/evaluation-report.js';
 import { MARKET_ARMS, type MarketArm } from './arm-outcome.js';
-import { classReportOf, ClassReportSchema } from './classes/class-report.js';
+import { classReportOf, ClassReportSchema } from './class-report.js';
 import { barOf } from './market-bar.js';
 import { intervalOver } from './seed-intervals.js';
 import {

@@ -1,6 +1,6 @@
 /** Who wins what: what advertisers of each size meet under each arm. */
 
-import type { ClassFacts } from '../../market/classes/class-report.js';
+import type { ClassFacts } from '../../market/class-report.js';
 import type { MarketReport } from '../../market/market-report.js';
 import type { Table } from '../table.js';
 

@@ -3,7 +3,7 @@
 import { at } from '../../../shared/base/arrays.js';
 import { MARKET_ARMS, type MarketArm } from '../../market/arm-outcome.js';
 import type { MarketReport } from '../../market/market-report.js';
-import { smallAdvertisers } from '../../market/classes/small-advertisers.js';
+import { smallAdvertisers } from '../../market/market-bar.js';
 import { escapeHtml } from '../html-text.js';
 import { bandChart } from '../page/band-chart.js';
 import { intervalChart } from '../page/chart-drawing.js';

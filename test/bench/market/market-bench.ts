@@ -14,7 +14,7 @@ import {
   MarketReportSchema,
   type MarketReport,
 } from '../../../coordinator/market/market-report.js';
-import { smallAdvertisers } from '../../../coordinator/market/classes/small-advertisers.js';
+import { smallAdvertisers } from '../../../coordinator/market/market-bar.js';
 import { classesTable, CLASSES_LEGEND } from '../../../coordinator/reports/market/classes-table.js';
 import {
   barSentence,

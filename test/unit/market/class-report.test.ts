@@ -7,8 +7,8 @@ import {
   classReportOf,
   type ClassFacts,
   type ClassReport,
-} from '../../../coordinator/market/classes/class-report.js';
-import { smallAdvertisers } from '../../../coordinator/market/classes/small-advertisers.js';
+} from '../../../coordinator/market/class-report.js';
+import { smallAdvertisers } from '../../../coordinator/market/market-bar.js';
 import { loggedRowsOf } from '../../../coordinator/market/market-world.js';
 import { outcomeOf, type SeedOutcome } from '../../../coordinator/market/seed-measures.js';
 import { simulateArm } from '../../../coordinator/market/simulate-arm.js';

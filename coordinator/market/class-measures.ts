@@ -1,10 +1,10 @@
 /** Counts what the advertisers of each size meet in a market: traffic, estimates, budgets, wins. */
 
-import { at, float64At, uint32At } from '../../../shared/base/arrays.js';
-import type { MarketConfig } from '../../../shared/config/market-config.js';
-import type { ClassOutcome } from '../arm-outcome.js';
-import { SIZE_CLASSES, type SizeClass } from '../budgets.js';
-import { loggedRowsOf, type MarketWorld } from '../market-world.js';
+import { at, float64At, uint32At } from '../../shared/base/arrays.js';
+import type { MarketConfig } from '../../shared/config/market-config.js';
+import type { ClassOutcome } from './arm-outcome.js';
+import { SIZE_CLASSES, type SizeClass } from './budgets.js';
+import { loggedRowsOf, type MarketWorld } from './market-world.js';
 
 export interface ClassedMarket {
   readonly market: MarketWorld;

@@ -4,10 +4,10 @@
  */
 
 import { z } from 'zod';
-import { at } from '../../../shared/base/arrays.js';
-import { MARKET_ARMS, type ArmOutcome, type ClassOutcome, type MarketArm } from '../arm-outcome.js';
-import { SIZE_CLASSES, type SizeClass } from '../budgets.js';
-import { outcomeOf, type SeedOutcome } from '../seed-measures.js';
+import { at } from '../../shared/base/arrays.js';
+import { MARKET_ARMS, type ArmOutcome, type ClassOutcome, type MarketArm } from './arm-outcome.js';
+import { SIZE_CLASSES, type SizeClass } from './budgets.js';
+import { outcomeOf, type SeedOutcome } from './seed-measures.js';
 
 /** Null where no seed has it. */
 const mean = z.number().nullable();
