@@ -15,6 +15,7 @@ const HEADERS = [
   '../../../shared/tensors/native/processor.h',
   'columns.h',
   'scan.h',
+  'ranking.h',
 ];
 const SOURCES = [
   { name: 'kernel-portable.cc', processor: 'x86-64' },
@@ -22,6 +23,11 @@ const SOURCES = [
   { name: 'mapping.cc', processor: 'x86-64' },
   { name: 'scan.cc', processor: 'x86-64' },
   { name: 'columns.cc', processor: 'x86-64' },
+  {
+    name: 'ranking.cc',
+    processor: 'x86-64',
+    flags: ['-ffp-contract=off', '-fno-associative-math', '-fsigned-zeros', '-ftrapping-math'],
+  },
   { name: 'addon.cc', processor: 'x86-64' },
   { name: 'kernel-avx2.cc', processor: 'haswell' },
   { name: 'kernel-avx512.cc', processor: 'skylake-avx512', flags: ['-mprefer-vector-width=512'] },

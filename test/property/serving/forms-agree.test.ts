@@ -25,8 +25,8 @@ beforeAll(async () => {
   await scoringAddon.install(() => undefined, { retry: true });
   const { objects, digests } = await twoBundles();
   bundle = await ServedBundle.read(objects, digests[0], plainScorer);
-  const { lookups, columns } = chosenScorer(scoringAddon.path());
-  const choice = { ...plainScorer, lookups, columns };
+  const { lookups, addon } = chosenScorer(scoringAddon.path());
+  const choice = { ...plainScorer, lookups, addon };
   nativeBundle = await ServedBundle.read(objects, digests[0], choice);
 });
 

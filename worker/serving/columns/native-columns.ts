@@ -1,4 +1,7 @@
-/** Columns of requests by the addon (`native/columns.cc`): texts looked up, bodies taken apart, numbers written. */
+/**
+ * Columns of requests by the addon (`native/columns.cc`): texts looked up, bodies taken apart, numbers written;
+ * and scored candidates (`native/ranking.cc`).
+ */
 
 import type { TextLookups } from './text-lookup.js';
 
@@ -45,6 +48,19 @@ export interface ColumnsAddon {
     out: Uint8Array,
     at: number,
   ): number;
+  /** Writes the label of each candidate, and its score by the slope and offset of its block's calibration. */
+  calibrate(
+    blocks: Int32Array,
+    scores: Float32Array,
+    calibrationsOfBlocks: Int32Array,
+    labelsOfBlocks: Int32Array,
+    slopes: Float64Array,
+    offsets: Float64Array,
+    labels: Int32Array,
+    calibrated: Float64Array,
+  ): void;
+  /** As `OrderByValue`. */
+  order(values: Float64Array, reserve: number, order: Int32Array): number;
 }
 
 export function nativeLookups(addon: ColumnsAddon): TextLookups {

@@ -3,19 +3,26 @@
 import { float64At, int32At } from '../../../shared/base/arrays.js';
 
 /**
- * Sorts the first `count` of `order`, places of `values`, from the largest value to the smallest, equal
- * ones as they were: merges of runs that double in length.
+ * Writes the places of the values that are not below the reserve into `order`, from the largest value to the
+ * smallest, equal ones as they were, and returns how many there are. A value that is no number is left out.
  *
- * @param scratch as long as `order`.
+ * @param order as long as `values`.
  */
-export function sortByValue(
-  values: Float64Array,
-  order: Int32Array,
-  scratch: Int32Array,
-  count: number,
-): void {
-  let from = order;
-  let to = scratch;
+export type OrderByValue = (values: Float64Array, reserve: number, order: Int32Array) => number;
+
+let scratch = new Int32Array(0);
+
+/** Merges runs that double in length. */
+export const plainOrder: OrderByValue = (values, reserve, order) => {
+  if (scratch.length < values.length) scratch = new Int32Array(values.length);
+  let count = 0;
+  for (let place = 0; place < values.length; place += 1)
+    if (float64At(values, place) >= reserve) {
+      order[count] = place;
+      count += 1;
+    }
+  let from: Int32Array = order;
+  let to: Int32Array = scratch;
   for (let length = 1; length < count; length *= 2) {
     for (let start = 0; start < count; start += 2 * length)
       mergeRuns(values, from, to, [
@@ -26,7 +33,8 @@ export function sortByValue(
     [from, to] = [to, from];
   }
   if (from !== order) order.set(from.subarray(0, count));
-}
+  return count;
+};
 
 function mergeRuns(
   values: Float64Array,

@@ -1,10 +1,11 @@
 // The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, `addProduct(...)`, and
-// mapped files (mapping.h) and columns of requests (columns.h).
+// mapped files (mapping.h), columns of requests (columns.h) and the order of candidates (ranking.h).
 #include "../../../shared/tensors/native/arguments.h"
 #include "../../../shared/tensors/native/processor.h"
 #include "build-model.h"
 #include "columns.h"
 #include "mapping.h"
+#include "ranking.h"
 
 namespace {
 
@@ -152,6 +153,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"kernels", calledForValue<kernels>}});
   defineMapping(env, exports);
   defineColumns(env, exports);
+  defineRanking(env, exports);
   return exports;
 }
 

@@ -47,19 +47,29 @@ struct Stored {
   }
 };
 
-size_t firstSlot(uint32_t mixed, size_t slotCount) {
-  int shift = 32;
-  for (size_t count = slotCount; count > 1; count >>= 1) --shift;
-  return shift == 32 ? 0 : (mixed * 0x9e3779b1u) >> shift;
-}
+// Where a search begins among a power of two of slots.
+class FirstSlot {
+ public:
+  explicit FirstSlot(size_t slotCount) {
+    for (size_t count = slotCount; count > 1; count >>= 1) --shift_;
+  }
+  // A shift by 32 would be undefined.
+  size_t of(uint32_t mixed) const { return uint64_t(mixed * 0x9e3779b1u) >> shift_; }
+
+ private:
+  int shift_ = 32;
+};
 
 // Candidates that are looked up together: while one waits for memory, so do the others.
 const size_t BATCH = 64;
+// Candidates between the one whose slot is fetched and the one that is looked up.
+const size_t AHEAD = 16;
 
 // As `packed-dictionary.ts` says.
 struct Dictionary {
   Stored texts;
   View<int32_t> slots;
+  FirstSlot first;
 
   void lookUp(const Texts& asked, size_t begin, size_t end, int32_t* target, size_t stride) const {
     size_t slot[BATCH];
@@ -68,7 +78,7 @@ struct Dictionary {
       const Text text = asked.at(index);
       uint32_t hash = 0x811c9dc5u;
       for (size_t at = 0; at < text.length; ++at) hash = (hash ^ text.data[at]) * 0x01000193u;
-      slot[index - begin] = firstSlot(hash, slots.count);
+      slot[index - begin] = first.of(hash);
       __builtin_prefetch(slots.data + slot[index - begin]);
     }
     for (size_t index = begin; index < end; ++index) {
@@ -105,8 +115,9 @@ uint64_t keyHash(Text text, uint32_t seed) {
 struct KeyIndex {
   View<uint32_t> hashes;
   View<int32_t> blocks;
+  FirstSlot first;
 
-  size_t slotOf(uint64_t hash) const { return firstSlot(uint32_t(hash) ^ uint32_t(hash >> 32), blocks.count); }
+  size_t slotOf(uint64_t hash) const { return first.of(uint32_t(hash) ^ uint32_t(hash >> 32)); }
 
   void fetch(uint64_t hash) const {
     const size_t slot = slotOf(hash);
@@ -128,7 +139,8 @@ struct KeyIndex {
 };
 
 KeyIndex keyIndexAt(const Arguments& arguments, int first) {
-  const KeyIndex index{arguments.unsignedWords(first), arguments.words(first + 1)};
+  const View<int32_t> blocks = arguments.words(first + 1);
+  const KeyIndex index{arguments.unsignedWords(first), blocks, FirstSlot(blocks.count)};
   demand(index.hashes.count == 2 * index.blocks.count, "the index has other hashes than blocks");
   demand(isPowerOfTwo(index.blocks.count), "an index has a power of two of slots");
   return index;
@@ -137,7 +149,8 @@ KeyIndex keyIndexAt(const Arguments& arguments, int first) {
 // lookUpValues(bytes, spans, dictionary's bytes, offsets, slots, count, target, first, stride)
 void lookUpValues(const Arguments& arguments) {
   const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
-  const Dictionary dictionary{{arguments.bytes(2), arguments.unsignedWords(3)}, arguments.words(4)};
+  const View<int32_t> slots = arguments.words(4);
+  const Dictionary dictionary{{arguments.bytes(2), arguments.unsignedWords(3)}, slots, FirstSlot(slots.count)};
   const size_t count = arguments.wholeNumber(5), first = arguments.wholeNumber(7), stride = arguments.wholeNumber(8);
   const View<int32_t> target = arguments.words(6);
   demand(asked.spans.count >= 2 * count, "there are fewer texts");
@@ -182,9 +195,11 @@ void lookUpHashes(const Arguments& arguments) {
   const View<int32_t> blocks = arguments.words(3);
   demand(words.count >= 2 * blocks.count, "there are fewer hashes");
   const auto hashAt = [&](size_t at) { return words.data[2 * at] | uint64_t(words.data[2 * at + 1]) << 32; };
-  for (size_t candidate = 0; candidate < blocks.count; ++candidate) index.fetch(hashAt(candidate));
-  for (size_t candidate = 0; candidate < blocks.count; ++candidate)
+  for (size_t candidate = 0; candidate < blocks.count && candidate < AHEAD; ++candidate) index.fetch(hashAt(candidate));
+  for (size_t candidate = 0; candidate < blocks.count; ++candidate) {
+    if (candidate + AHEAD < blocks.count) index.fetch(hashAt(candidate + AHEAD));
     blocks.data[candidate] = index.blockOf(hashAt(candidate));
+  }
 }
 
 // scanColumns(body, members, spans, numbers): the number of members, -1 for any other body.

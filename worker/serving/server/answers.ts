@@ -4,7 +4,7 @@ import { float64At, int32At, numberAt, uint32At } from '../../../shared/base/arr
 import { randomStream } from '../../../shared/base/random.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { isSameText } from '../columns/candidate-column.js';
-import { sortByValue } from '../columns/ordered-candidates.js';
+import { plainOrder } from '../columns/ordered-candidates.js';
 import type { Estimates } from './estimates.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
@@ -29,22 +29,20 @@ export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const values = grown('values', candidateCount);
   writeValues(estimates, body, values);
   const places = grown('order', candidateCount);
-  let count = 0;
-  for (let candidate = 0; candidate < candidateCount; candidate += 1)
-    if (float64At(values, candidate) >= body.reserve) {
-      places[count] = candidate;
-      count += 1;
-    }
-  sortByValue(values, places, grown('scratch', candidateCount), count);
+  const { addon } = bundle.choice;
+  const ofCandidates = values.subarray(0, candidateCount);
+  const count =
+    addon === null
+      ? plainOrder(ofCandidates, body.reserve, places)
+      : addon.order(ofCandidates, body.reserve, places);
   const order = places.subarray(0, count);
   const seed = breakTies(order, values, { ...body, ...estimates });
-  return { estimates, order, values: values.subarray(0, candidateCount), seed };
+  return { estimates, order, values: ofCandidates, seed };
 }
 
 const room = {
   values: new Float64Array(512),
   order: new Int32Array(512),
-  scratch: new Int32Array(512),
 };
 
 function grown<Name extends keyof typeof room>(name: Name, count: number): (typeof room)[Name] {

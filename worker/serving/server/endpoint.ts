@@ -43,7 +43,7 @@ export interface ReceivedRequest {
   readonly bundle: ServedBundle;
   /** The bundle that answers a request for scores: the one in use, or the canary. */
   readonly bundleFor: (asked: BundleWish) => ServedBundle;
-  /** Empty for an endpoint that is read. It is no longer valid when the answer is given. */
+  /** Empty for an endpoint that is read, and for every one once the answer is given. */
   readonly body: Buffer;
   /** That of the body, one of the endpoint's; empty for an endpoint that is read. */
   readonly mediaType: string;
@@ -59,6 +59,8 @@ export interface Answer {
   readonly content: string | Uint8Array;
   /** Besides the type and the length of the content. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** Called when all of the content is handed to the operating system. */
+  readonly written?: () => void;
 }
 
 /** A schema of JSON that the description of the server names. */

@@ -3,6 +3,7 @@
 import { at, float32At, float64At, int32At } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import type { LiveCandidates } from '../adaptation/live-blocks.js';
+import type { ColumnsAddon } from '../columns/native-columns.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 
 /** Arrays with an element for each candidate. */
@@ -27,12 +28,17 @@ const ROOM_MIN = 512;
 
 export class Estimator {
   readonly #bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>;
+  readonly #addon: Pick<ColumnsAddon, 'calibrate'> | null;
   readonly #slopes: Float64Array;
   readonly #offsets: Float64Array;
   #room = allocated(ROOM_MIN);
 
-  constructor(bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>) {
+  constructor(
+    bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>,
+    addon: Pick<ColumnsAddon, 'calibrate'> | null,
+  ) {
     this.#bundle = bundle;
+    this.#addon = addon;
     const { calibrations } = bundle.manifest;
     this.#slopes = Float64Array.from(calibrations, ({ slope }) => slope);
     this.#offsets = Float64Array.from(calibrations, ({ offset }) => offset);
@@ -53,24 +59,40 @@ export class Estimator {
   }
 
   /** Fills in what follows from blocks and scores. */
-  complete(
-    { candidateCount, blocks, scores, expected, labels }: Estimates,
-    live: LiveCandidates | null,
-  ): void {
-    const { manifest, labels: labelOfBlock, calibrations } = this.#bundle;
-    for (let candidate = 0; candidate < candidateCount; candidate += 1) {
-      const block = int32At(blocks, candidate);
-      const own = live?.get(candidate);
-      const calibration = own?.calibration ?? int32At(calibrations, block);
-      const calibrated =
-        float64At(this.#slopes, calibration) * float32At(scores, candidate) +
-        float64At(this.#offsets, calibration);
-      const label = own?.label ?? int32At(labelOfBlock, block);
+  complete(estimates: Estimates, live: LiveCandidates | null): void {
+    const { candidateCount, expected, labels } = estimates;
+    this.#calibrate(estimates);
+    for (const [candidate, { calibration, label }] of live ?? []) {
+      expected[candidate] = this.#calibrated(calibration, float32At(estimates.scores, candidate));
       labels[candidate] = label;
-      const known = at(manifest.labels, label);
+    }
+    for (let candidate = 0; candidate < candidateCount; candidate += 1) {
+      const calibrated = float64At(expected, candidate);
+      const known = at(this.#bundle.manifest.labels, int32At(labels, candidate));
       expected[candidate] =
         known.loss === 'binary' ? sigmoid(calibrated) : known.mean + known.deviation * calibrated;
     }
+  }
+
+  /** Writes labels, and calibrated scores in place of what is expected. */
+  #calibrate({ candidateCount, blocks, scores, expected, labels }: Estimates): void {
+    const { labels: labelsOfBlocks, calibrations } = this.#bundle;
+    const [slopes, offsets] = [this.#slopes, this.#offsets];
+    if (this.#addon !== null) {
+      const ofBlocks = [calibrations, labelsOfBlocks, slopes, offsets] as const;
+      this.#addon.calibrate(blocks, scores, ...ofBlocks, labels, expected);
+      return;
+    }
+    for (let candidate = 0; candidate < candidateCount; candidate += 1) {
+      const block = int32At(blocks, candidate);
+      const score = float32At(scores, candidate);
+      expected[candidate] = this.#calibrated(int32At(calibrations, block), score);
+      labels[candidate] = int32At(labelsOfBlocks, block);
+    }
+  }
+
+  #calibrated(calibration: number, score: number): number {
+    return float64At(this.#slopes, calibration) * score + float64At(this.#offsets, calibration);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Bodies in JSON: decoded, and checked against a schema. */
 
+import { isAscii } from 'node:buffer';
 import type { z } from 'zod';
 import { describeIssues } from '../../../shared/config/config-issues.js';
 import { RefusedRequest } from './refused-request.js';
@@ -8,10 +9,15 @@ const FAULTS_SHOWN_MAX = 5;
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
+function textOf(bytes: Uint8Array): string {
+  if (!isAscii(bytes)) return decoder.decode(bytes);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+}
+
 /** @throws RefusedRequest if the bytes are not JSON in UTF-8. */
 export function jsonOf(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(decoder.decode(bytes)) as unknown;
+    return JSON.parse(textOf(bytes)) as unknown;
   } catch (error) {
     throw new RefusedRequest({
       reason: 'malformed',

@@ -97,6 +97,18 @@ function columnsOf<Column>(
 /** The columns of a row by name. */
 export const valuesByColumn = columnsOf<unknown>(isValue, VALUE);
 
+/** Whether a value is a context, as `commonFields` has it. */
+export function isContext(value: unknown): value is RawRow {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  const values: unknown[] = Object.values(value);
+  return values.length <= COLUMNS_MAX && values.every(isValue);
+}
+
+/** Whether a value is a seed, as `commonFields` has it. */
+export function isSeed(value: unknown): value is number {
+  return seedSchema.safeParse(value).success;
+}
+
 /** Whether a value is a column of candidates. */
 export function isList(list: unknown): list is readonly unknown[] {
   return Array.isArray(list) && list.length <= CANDIDATES_MAX && list.every(isValue);
@@ -126,6 +138,8 @@ export const adgroupKeySchema = z.union(
 const bid = z.number().nonnegative().max(BID_MAX);
 const pacing = z.number().nonnegative().max(BID_MAX);
 
+const seedSchema = z.int().min(0).max(0xffffffff);
+
 /** Fields that every form has. */
 export const commonFields = {
   context: valuesByColumn.default({}),
@@ -134,7 +148,7 @@ export const commonFields = {
   /** Candidates of less value are not ranked. */
   reserve: z.number().nonnegative().max(BID_MAX).default(0),
   /** Breaks ties. */
-  seed: z.int().min(0).max(0xffffffff).optional(),
+  seed: seedSchema.optional(),
   fields: z.array(z.enum(ANSWER_FIELDS)).max(ANSWER_FIELDS.length).optional(),
   slots: z.int().min(1).max(SLOTS_MAX).optional(),
   bundle: BundleDigestSchema.optional(),

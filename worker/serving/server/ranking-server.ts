@@ -24,6 +24,7 @@ import type {
   ServerView,
   ServingPlace,
 } from './endpoint.js';
+import { freeMemory } from '../freed-memory.js';
 import { BodyReceiver } from './received-body.js';
 import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
 import { deadlineOf, demandMediaType, demandToken, priorityOf } from './request-checks.js';
@@ -79,7 +80,7 @@ export class RankingServer {
   readonly #server: Server;
   readonly #routes: RouteTable;
   readonly #queue: WorkQueue;
-  readonly #bodies = new BodyReceiver();
+  readonly #bodies: BodyReceiver;
   readonly #counts = new RequestCounts();
   readonly #underWay = new Set<ServerResponse>();
   #isDraining = false;
@@ -88,6 +89,9 @@ export class RankingServer {
     this.#parts = parts;
     this.#settings = settings;
     this.#routes = new RouteTable(parts.endpoints);
+    this.#bodies = new BodyReceiver((bytes) =>
+      freeMemory(parts.keeper.current.choice.addon, bytes),
+    );
     this.#queue = new WorkQueue(parts.clock, settings.queuedRequestsMax);
     const requestTimeout = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
     this.#server = createServer(
@@ -259,7 +263,8 @@ export class RankingServer {
     this.#send(response, status, { mediaType: PROBLEM_TYPE, content: problemOf(refusal) });
   }
 
-  #send(response: ServerResponse, status: number, { mediaType, content, headers }: Answer): void {
+  #send(response: ServerResponse, status: number, answer: Answer): void {
+    const { mediaType, content, headers, written } = answer;
     if (response.destroyed || response.headersSent) return;
     if (this.#isDraining) response.setHeader('Connection', 'close');
     response.writeHead(status, {
@@ -267,7 +272,7 @@ export class RankingServer {
       'Content-Type': mediaType,
       'Content-Length': Buffer.byteLength(content),
     });
-    response.end(content);
+    response.end(content, written);
   }
 
   /** A request that Node could not read: slow, too large a head, or no HTTP. */

@@ -9,10 +9,16 @@ import {
 } from './server-limits.js';
 
 export class BodyReceiver {
+  readonly #freeMemory: (bytes: Uint8Array) => void;
   #requestCount = 0;
   #byteCount = 0;
 
-  /** Null if the client went away. Call `free` with the body when it is parsed. */
+  /** @param freeMemory of chunks and bodies that nobody reads any more. */
+  constructor(freeMemory: (bytes: Uint8Array) => void) {
+    this.#freeMemory = freeMemory;
+  }
+
+  /** Null if the client went away. Call `free` with the body when nobody reads it any more. */
   async receive(request: IncomingMessage): Promise<Buffer | null> {
     const announced = Number(request.headers['content-length'] ?? 0);
     if (announced > BODY_BYTE_COUNT_MAX) throw tooLarge(`${announced} bytes`);
@@ -20,22 +26,24 @@ export class BodyReceiver {
       throw tooMany(`${RECEIVED_REQUESTS_MAX} requests at once`);
     this.#requestCount += 1;
     try {
-      return await this.#joined(request);
+      return await this.#received(request);
     } finally {
       this.#requestCount -= 1;
     }
   }
 
+  /** The body is empty afterwards. */
   free(body: Buffer): void {
     this.#byteCount -= body.byteLength;
+    this.#freeMemory(body);
   }
 
-  #joined(request: IncomingMessage): Promise<Buffer | null> {
+  #received(request: IncomingMessage): Promise<Buffer | null> {
     return new Promise((resolve, reject) => {
       const chunks: Buffer[] = [];
       let byteCount = 0;
       const settle = (outcome: () => void): void => {
-        request.removeAllListeners('data').off('end', whole).off('close', gone);
+        request.off('data', take).off('end', whole).off('close', gone);
         outcome();
       };
       const refuse = (refused: RefusedRequest): void => {
@@ -44,12 +52,12 @@ export class BodyReceiver {
         // The rest is received and forgotten, so that the client reads the answer.
         request.resume();
       };
-      const whole = (): void => settle(() => resolve(Buffer.concat(chunks, byteCount)));
+      const whole = (): void => settle(() => resolve(this.#joined(chunks, byteCount)));
       const gone = (): void => {
         this.#byteCount -= byteCount;
         settle(() => resolve(null));
       };
-      request.on('data', (chunk: Buffer) => {
+      const take = (chunk: Buffer): void => {
         chunks.push(chunk);
         byteCount += chunk.byteLength;
         this.#byteCount += chunk.byteLength;
@@ -57,10 +65,18 @@ export class BodyReceiver {
           refuse(tooLarge(`more than ${BODY_BYTE_COUNT_MAX} bytes`));
         else if (this.#byteCount > BODIES_BYTE_COUNT_MAX)
           refuse(tooMany(`${BODIES_BYTE_COUNT_MAX} bytes of all bodies`));
-      });
-      request.once('end', whole).once('close', gone);
+      };
+      request.on('data', take).once('end', whole).once('close', gone);
       request.on('error', () => undefined);
     });
+  }
+
+  #joined(chunks: readonly Buffer[], byteCount: number): Buffer {
+    const [first] = chunks;
+    if (first !== undefined && chunks.length === 1) return first;
+    const body = Buffer.concat(chunks, byteCount);
+    for (const chunk of chunks) this.#freeMemory(chunk);
+    return body;
   }
 }
 

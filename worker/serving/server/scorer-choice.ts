@@ -5,6 +5,7 @@ import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { nativeProduct, plainProduct, type AddProduct } from '../dense-product.js';
 import { nativeLookups, type ColumnsAddon } from '../columns/native-columns.js';
 import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
+import type { MappingAddon } from '../mapping-addon.js';
 import type { Coverage } from '../scoring-plan.js';
 import { kernelCoverage, KernelScorer, loadScoringAddon } from '../kernel-scorer.js';
 import type { RankingRequest } from '../ranking-request.js';
@@ -28,9 +29,12 @@ export interface ScorerChoice {
   readonly lookups: TextLookups;
   /** Products of the matrices that adaptation in the server computes. */
   readonly addProduct: AddProduct;
-  /** What takes bodies apart and writes numbers; null where the addon is not compiled. */
-  readonly columns: Pick<ColumnsAddon, 'scanColumns' | 'writeNumbers'> | null;
+  /** What takes bodies apart, orders candidates and writes answers; null where it is not compiled. */
+  readonly addon: RequestAddon | null;
 }
+
+export type RequestAddon = Omit<ColumnsAddon, 'lookUpValues' | 'lookUpKeys' | 'lookUpHashes'> &
+  Pick<MappingAddon, 'detach'>;
 
 /** @param addonPath where `qianmo setup` puts the compiled kernel. */
 export function chosenScorer(addonPath: string): ScorerChoice {
@@ -46,7 +50,7 @@ export function chosenScorer(addonPath: string): ScorerChoice {
       scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
       lookups: plainLookups,
       addProduct: plainProduct,
-      columns: null,
+      addon: null,
     };
   }
   return {
@@ -56,7 +60,7 @@ export function chosenScorer(addonPath: string): ScorerChoice {
     scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
     lookups: nativeLookups(addon),
     addProduct: nativeProduct(addon),
-    columns: addon,
+    addon,
   };
 }
 

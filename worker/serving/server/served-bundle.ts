@@ -54,7 +54,7 @@ export class ServedBundle {
     this.choice = choice;
     this.#keys = choice.lookups.ofKeys(loaded.index);
     this.#values = valueLookupsOf(loaded.encoder, choice.lookups);
-    this.#estimator = new Estimator(loaded);
+    this.#estimator = new Estimator(loaded, choice.addon);
     this.#free = free;
     this.live = new LiveBlocks(loaded.model, (model, names) => choice.scorerOf(model, names));
   }

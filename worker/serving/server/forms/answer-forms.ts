@@ -2,6 +2,7 @@
 
 import type { ColumnsAddon } from '../../columns/native-columns.js';
 import { JSON_TYPE, type Answer } from '../endpoint.js';
+import { freeMemory } from '../../freed-memory.js';
 import type { ServedBundle } from '../served-bundle.js';
 import type { AnswerExplanation } from './answer-explanation.js';
 import type { AnswerList, ListValues } from './answer-lists.js';
@@ -34,9 +35,9 @@ let room = Buffer.alloc(0);
 
 /** An object with a list for each field; `evidence` has one for each of its parts. */
 export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answer {
-  const { columns } = bundle.choice;
+  const { addon } = bundle.choice;
   const writeNumbers: WriteNumbers =
-    columns === null ? plainNumbers : (values, out, end) => columns.writeNumbers(values, out, end);
+    addon === null ? plainNumbers : (values, out, end) => addon.writeNumbers(values, out, end);
   const segments = segmentTexts(bundle);
   const longest = Math.max(
     NUMBER_BYTE_COUNT_MAX,
@@ -65,7 +66,7 @@ export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answe
     end += 1;
   }
   end += room.write(isInEvidence ? '}}' : '}', end);
-  return { mediaType: JSON_TYPE, content: Buffer.from(room.subarray(0, end)) };
+  return writtenOnce(bundle, JSON_TYPE, Buffer.from(room.subarray(0, end)));
 }
 
 /** The name of each segment in JSON, by the place of its label. */
@@ -103,5 +104,10 @@ export function binaryAnswerOf({ bundle, lists, ...content }: AnswerContent): An
     bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), start);
     end = start + values.byteLength;
   }
-  return { mediaType: BINARY_TYPE, content: bytes };
+  return writtenOnce(bundle, BINARY_TYPE, bytes);
+}
+
+/** An answer whose bytes nobody reads once they are written. */
+function writtenOnce({ choice }: ServedBundle, mediaType: string, content: Buffer): Answer {
+  return { mediaType, content, written: () => freeMemory(choice.addon, content) };
 }

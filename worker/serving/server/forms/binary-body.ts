@@ -19,6 +19,7 @@ import {
 import { jsonOf, parsedBy } from '../json-body.js';
 import { BID_MAX, commonFields, commonOf, isList, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
+import { rememberingParser } from './remembered-fields.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
 import { aligned, LENGTH_BYTE_COUNT } from './binary-layout.js';
 
@@ -47,6 +48,9 @@ const HeaderSchema = z.strictObject({
   }),
 });
 
+const KNOWN_BYTE_COUNT_MAX = 4_096;
+const knownHeader = rememberingParser(HeaderSchema);
+
 const ARRAYS = { float64: Float64Array, float32: Float32Array, int32: Int32Array } as const;
 
 /** @throws RefusedRequest if the bytes are no such request. */
@@ -57,8 +61,7 @@ export function parseBinaryBody(received: Buffer): RankingBody {
     body.length < LENGTH_BYTE_COUNT ? Infinity : LENGTH_BYTE_COUNT + body.readUInt32LE(0);
   if (headerEnd > body.length)
     throw malformed('the header ends behind the body', 'a length of the header, then the header');
-  const header = jsonOf(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
-  const { count, columns, ...common } = parsedBy(HeaderSchema, header);
+  const { count, columns, ...common } = headerOf(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
   if (common.bundle === undefined && columns.features.some(([, type]) => type === 'id'))
     throw malformed('ids, and no bundle', 'the bundle whose dictionaries they are of');
   const arrays = new BinaryArrays(body, headerEnd, count);
@@ -79,6 +82,14 @@ export function parseBinaryBody(received: Buffer): RankingBody {
     ...commonOf(common),
     ...{ candidateCount: count, adgroups, keyTexts, bids, pacings, features },
   };
+}
+
+function headerOf(bytes: Uint8Array): z.output<typeof HeaderSchema> {
+  const content = jsonOf(bytes);
+  // A longer one has columns in it, which differ from request to request.
+  const isKnown =
+    bytes.length <= KNOWN_BYTE_COUNT_MAX && typeof content === 'object' && content !== null;
+  return (isKnown ? knownHeader(content) : null) ?? parsedBy(HeaderSchema, content);
 }
 
 class BinaryArrays {

@@ -18,16 +18,16 @@ const scanners = new WeakMap<object, BodyScanner>();
 /** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
 function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody {
   if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
-  const { columns } = bundle.choice;
-  const scanned = columns === null ? null : scannerOf(columns).scanned(body);
+  const { addon } = bundle.choice;
+  const scanned = addon === null ? null : scannerOf(addon).scanned(body);
   return scanned ?? parseRankingBody(body);
 }
 
-function scannerOf(columns: Pick<ColumnsAddon, 'scanColumns'>): BodyScanner {
-  let scanner = scanners.get(columns);
+function scannerOf(addon: Pick<ColumnsAddon, 'scanColumns'>): BodyScanner {
+  let scanner = scanners.get(addon);
   if (scanner === undefined) {
-    scanner = new BodyScanner(columns);
-    scanners.set(columns, scanner);
+    scanner = new BodyScanner(addon);
+    scanners.set(addon, scanner);
   }
   return scanner;
 }

@@ -15,6 +15,7 @@ import {
 } from '../../columns/candidate-column.js';
 import type { ColumnsAddon } from '../../columns/native-columns.js';
 import { BID_MAX, commonFields, commonOf, isList, type RankingBody } from '../ranking-body.js';
+import { rememberingParser } from './remembered-fields.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
 
 const MEMBERS_MAX = 4_096;
@@ -24,7 +25,7 @@ const WORDS_PER_MEMBER = 8;
 /** As `native/scan.h` has them. */
 const FORM = { other: 0, texts: 1, numbers: 2, hasNull: 4 } as const;
 const COMMON_NAMES = Object.keys(commonFields);
-const CommonSchema = z.strictObject(commonFields);
+const knownFields = rememberingParser(z.strictObject(commonFields));
 
 interface Member {
   readonly level: number;
@@ -168,6 +169,6 @@ function commonFound(
       ? []
       : [[name, JSON.parse(body.toString('utf8', start, end)) as unknown] as const],
   );
-  const parsed = CommonSchema.safeParse(Object.fromEntries(fields));
-  return parsed.success ? commonOf(parsed.data) : null;
+  const parsed = knownFields(Object.fromEntries(fields));
+  return parsed === null ? null : commonOf(parsed);
 }

@@ -1,0 +1,126 @@
+// The order of candidates and their calibration by the addon are those of TypeScript, bit for bit. Seen to fail:
+// values compared by the upper half of their bits alone, -0 put behind 0, the reserve left out, live
+// candidates calibrated as their blocks are.
+
+import { beforeAll, expect, test } from 'vitest';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { randomStream, type RandomStream } from '../../../shared/base/random.js';
+import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import {
+  plainOrder,
+  type OrderByValue,
+} from '../../../worker/serving/columns/ordered-candidates.js';
+import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { Estimator, type Estimates } from '../../../worker/serving/server/estimates.js';
+
+const CASES = 500;
+const COUNT_MAX = 300;
+
+let addon: ReturnType<typeof loadScoringAddon>;
+beforeAll(async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
+  addon = loadScoringAddon(scoringAddon.path());
+});
+
+/** Many are equal, or differ in their last bits alone. */
+function valueOf(random: RandomStream): number {
+  switch (random.below(6)) {
+    case 0:
+      return [0, -0, 1, Infinity, NaN, Number.MIN_VALUE, -1][random.below(7)]!;
+    case 1:
+      return 1 + random.below(4) * Number.EPSILON;
+    case 2:
+      return random.below(5);
+    default:
+      return random.uniform() * 10 ** (random.below(40) - 20);
+  }
+}
+
+test('candidates are in the order of their values, equal ones as they were', () => {
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const random = randomStream(seed, 'values');
+    const values = Float64Array.from({ length: random.below(COUNT_MAX) }, () => valueOf(random));
+    const reserve = [0, 1, 0.5, 1 + Number.EPSILON][random.below(4)]!;
+    const expected = Array.from(values.keys())
+      .filter((place) => values[place]! >= reserve)
+      .sort((a, b) => (values[a] === values[b] ? a - b : values[b]! - values[a]!));
+    const nativeOrder: OrderByValue = (...given) => addon.order(...given);
+    for (const order of [plainOrder, nativeOrder]) {
+      const places = new Int32Array(values.length);
+      const count = order(values, reserve, places);
+      expect(Array.from(places.subarray(0, count)), `seed ${seed}`).toEqual(expected);
+    }
+  }
+});
+
+function drawnBundle(random: RandomStream, blockCount: number) {
+  const calibrationCount = 1 + random.below(4);
+  const manifest = {
+    labels: [
+      { loss: 'binary', segment: null },
+      { loss: 'squared', segment: 'sales', mean: random.normal(), deviation: random.uniform() },
+    ],
+    calibrations: Array.from({ length: calibrationCount }, () => ({
+      slope: random.normal(),
+      offset: random.normal(),
+    })),
+    // Only what calibration reads.
+  } as unknown as LoadedBundle['manifest'];
+  const drawn = (bound: number) =>
+    Int32Array.from({ length: blockCount }, () => random.below(bound));
+  return { manifest, labels: drawn(2), calibrations: drawn(calibrationCount) };
+}
+
+function completed(by: Estimator, blocks: Int32Array, scores: Float32Array): Estimates {
+  const estimates = by.begin(blocks.length);
+  estimates.blocks.set(blocks);
+  estimates.scores.set(scores);
+  const notes = { label: 1, calibration: 0, supportRows: 3, clicks: 1, impressions: 3 };
+  by.complete(estimates, blocks.length > 2 ? new Map([[1, notes]]) : null);
+  return estimates;
+}
+
+test('scores are calibrated by the blocks of the candidates', () => {
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const random = randomStream(seed, 'calibration');
+    const blockCount = 1 + random.below(100);
+    const bundle = drawnBundle(random, blockCount);
+    const length = random.below(COUNT_MAX);
+    const blocks = Int32Array.from({ length }, () => random.below(blockCount));
+    const scores = Float32Array.from({ length }, () => 3 * random.normal());
+    const plain = completed(new Estimator(bundle, null), blocks, scores);
+    const native = completed(new Estimator(bundle, addon), blocks, scores);
+    expect(native.expected, `seed ${seed}`).toEqual(plain.expected);
+    expect(native.labels, `seed ${seed}`).toEqual(plain.labels);
+    if (length <= 2) continue;
+    const { labels, calibrations } = bundle.manifest;
+    const [{ slope, offset }, sales] = [calibrations[0]!, labels[1]!];
+    const { mean, deviation } = sales as { readonly mean: number; readonly deviation: number };
+    expect(plain.expected[1]).toBe(mean + deviation * (slope * scores[1]! + offset));
+    expect(plain.labels[1]).toBe(1);
+  }
+});
+
+test('what is out of bounds is refused', () => {
+  const one = new Int32Array(1);
+  const numbers = new Float64Array(1);
+  const calibrate = (blocks: Int32Array, calibrations = one, expected = numbers) =>
+    addon.calibrate(
+      blocks,
+      new Float32Array(1),
+      calibrations,
+      one,
+      numbers,
+      numbers,
+      one,
+      expected,
+    );
+  expect(() => calibrate(one)).not.toThrow();
+  expect(() => calibrate(Int32Array.of(1))).toThrow('no block');
+  expect(() => calibrate(Int32Array.of(-1))).toThrow('no block');
+  expect(() => calibrate(one, Int32Array.of(1))).toThrow('no calibration');
+  expect(() => calibrate(one, Int32Array.of(-1))).toThrow('no calibration');
+  expect(() => calibrate(one, one, new Float64Array(0))).toThrow('too short');
+  expect(() => addon.order(new Float64Array(2), 0, one)).toThrow('too short');
+  expect(() => addon.order(new Float32Array(1) as unknown as Float64Array, 0, one)).toThrow('type');
+});
