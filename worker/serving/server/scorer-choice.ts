@@ -33,7 +33,7 @@ export interface ScorerChoice {
   readonly addon: RequestAddon | null;
 }
 
-export type RequestAddon = Omit<ColumnsAddon, 'lookUpValues' | 'lookUpKeys' | 'lookUpHashes'> &
+type RequestAddon = Omit<ColumnsAddon, 'lookUpValues' | 'lookUpKeys' | 'lookUpHashes'> &
   Pick<MappingAddon, 'detach'>;
 
 /** @param addonPath where `qianmo setup` puts the compiled kernel. */
