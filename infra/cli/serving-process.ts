@@ -12,6 +12,7 @@ import {
   type ServingOrder,
   type ServingReply,
 } from '../../worker/serving/processes/process-messages.js';
+import { RowsOfParent } from '../../worker/serving/processes/rows-of-parent.js';
 import { serveRankings, type ServeRequest } from '../library/index.js';
 
 collectGarbageRarely();
@@ -20,6 +21,7 @@ const BUG = { what: 'a process of the server hit a bug', cure: 'report it' };
 
 let service: ReturnType<typeof serveRankings> | null = null;
 let counts = { wanted: 1, ready: 0 };
+const rows = new RowsOfParent((message) => reply({ kind: 'rows', rows: message }));
 
 function reply(message: ServingReply): void {
   // The parent may be gone; then this process ends with the channel.
@@ -44,7 +46,8 @@ async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }
   try {
     // The parent has parsed it; it is parsed again where it is used.
     const asked = request as ServeRequest;
-    service = serveRankings(asked, { onEvent: told }, () => ({ place, ...counts }));
+    const member = { placeOf: () => ({ place, ...counts }), rows };
+    service = serveRankings(asked, { onEvent: told }, member);
     await service;
   } catch (error) {
     const failure = failureRecordOf(error, BUG);
@@ -60,6 +63,7 @@ process.on('message', (message) => {
   const order = ServingOrderSchema.parse(message);
   if (order.kind === 'start') void start(order);
   else if (order.kind === 'counts') ({ counts } = order);
+  else if (order.kind === 'rows') rows.hear(order.rows);
   else void drain();
 });
 reply({ kind: 'listening' });

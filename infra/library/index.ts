@@ -63,8 +63,7 @@ import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-s
 import type { MachineCheckResult } from './check-machine.js';
 import type { ConvertedModel, ConvertRequest } from './convert-bundle.js';
 import type { ReplayResult } from './explored-log.js';
-import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
-import type { RankingService, ServeRequest } from './serve.js';
+import type { RankingService, ServeRequest, ServingMember } from './serve.js';
 import { start, surroundingsOf } from './started-call.js';
 import type { WorkRequest } from './work.js';
 
@@ -341,14 +340,14 @@ export async function serveDashboard(
 /**
  * Serves rankings from a bundle, and follows its label. The caller closes it, which answers what is under way.
  *
- * @param placeOf of this process among those that another has started to answer on one port.
+ * @param member of a process among those that another has started to answer on one port.
  */
 export async function serveRankings(
   request: ServeRequest,
   options: CallOptions = {},
-  placeOf?: () => ServingPlace,
+  member?: ServingMember,
 ): Promise<RankingService> {
   const { serveFromBundle, ServeRequestSchema } = await import('./serve.js');
   const checked = checkedRequest(ServeRequestSchema, request, 'serveRankings');
-  return serveFromBundle(checked, surroundingsOf(options), options, placeOf);
+  return serveFromBundle(checked, surroundingsOf(options), options, member);
 }

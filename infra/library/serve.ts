@@ -16,6 +16,8 @@ import {
 import { readingLoader } from '../../worker/serving/server/bundle-keeper.js';
 import { RecordedRequests } from '../../worker/serving/recorded-requests.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
+import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
+import { SharedRows } from '../../worker/serving/processes/shared-rows.js';
 import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import { warmUp } from '../../worker/serving/server/forms/warm-up.js';
@@ -39,7 +41,7 @@ import {
 import { bundleLoaderOf } from './serving/bundle-loader.js';
 import { warmUpRequestsIn } from './serving/warm-up-file.js';
 import { canaryName, openFollowedBundles } from './serving/followed-bundles.js';
-import { openServedState } from './served-state.js';
+import { openServedState, openSharedLog } from './served-state.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
 const TOKEN_LENGTH_MIN = 16;
@@ -95,13 +97,20 @@ export interface RankingService {
   close(): Promise<void>;
 }
 
+/** What a process among several has of the others. */
+export interface ServingMember {
+  readonly placeOf: () => ServingPlace;
+  /** Rows of adgroups that adapt, of all processes. */
+  readonly rows: LiveRowsStore;
+}
+
 export async function serveFromBundle(
   request: z.output<typeof ServeRequestSchema>,
   { clock, environment }: Surroundings,
   { onEvent = () => undefined }: CallOptions,
-  placeOf?: () => ServingPlace,
+  member?: ServingMember,
 ): Promise<RankingService> {
-  if (placeOf === undefined && request.processes > 1)
+  if (member === undefined && request.processes > 1)
     return serveFromProcesses(request, { clock, environment }, onEvent);
   const { host, port, queue: queuedRequestsMax, deadlineMs, pollSeconds } = request;
   const token = await tokenOf(request.tokenFile, environment);
@@ -115,7 +124,8 @@ export async function serveFromBundle(
     request.scorer === 'graph'
       ? readingLoader(store, await graphChoiceOf(sink))
       : bundleLoaderOf(address, request, { clock, environment });
-  const state = await openServedState(request, { clock, environment, onEvent: sink });
+  const given = { clock, environment, onEvent: sink };
+  const state = await openServedState(request, given, member?.rows ?? null);
   const prepare = async (next: ServedBundle): Promise<void> => {
     await state.prepare(next);
     await warmUp(next, recorded.all());
@@ -128,7 +138,7 @@ export async function serveFromBundle(
     const { keeper, canary } = bundles;
     const endpoints = state.endpointsWith(rankingEndpoints);
     server = await RankingServer.listen(
-      { ...parts, keeper, canary, recorded, endpoints, placeOf },
+      { ...parts, keeper, canary, recorded, endpoints, placeOf: member?.placeOf },
       { host, port, token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax },
     );
   } catch (error) {
@@ -178,18 +188,26 @@ async function serveFromProcesses(
   { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
   onEvent: StampedEventSink,
 ): Promise<RankingService> {
-  const { state, redis } = request;
-  if (state !== undefined && redis === undefined) throw stateOfOne();
+  const { state, redis, explore } = request;
+  if (explore !== undefined && state !== undefined && redis === undefined) throw evidenceOfOne();
   const sink = runEventSink({ clock }, onEvent);
-  const processes = await ServingProcesses.start({
-    ...{ count: request.processes, entry: PROCESS_ENTRY, environment },
-    ...{ clock, sink, onEvent },
-    requestOf: (place) => ({
-      ...request,
-      // A folder belongs to one process.
-      ...(state === undefined ? {} : { state: join(state, `process-${place}`) }),
-    }),
-  });
+  const shared = await openSharedLog(request);
+  let processes: ServingProcesses;
+  try {
+    processes = await ServingProcesses.start({
+      ...{ count: request.processes, entry: PROCESS_ENTRY, environment },
+      ...{ clock, sink, onEvent },
+      rows: shared === null ? null : new SharedRows(shared.log, clock),
+      requestOf: (place) => ({
+        ...request,
+        // The log of decisions belongs to one process.
+        ...(state === undefined ? {} : { state: join(state, `process-${place}`) }),
+      }),
+    });
+  } catch (error) {
+    await shared?.close();
+    throw error;
+  }
   const { url, bundle, scorer } = processes.first;
   sink({ kind: 'server-ready', url, bundle, scorer });
   return {
@@ -197,16 +215,19 @@ async function serveFromProcesses(
     get bundle() {
       return processes.first.bundle;
     },
-    close: () => processes.stop(),
+    close: async () => {
+      await processes.stop();
+      await shared?.close();
+    },
   };
 }
 
-function stateOfOne(): QianmoError {
+function evidenceOfOne(): QianmoError {
   return new QianmoError({
     kind: 'usage',
-    what: 'several processes cannot share what they learn in a folder',
+    what: 'several processes cannot share the evidence of exploration in a folder',
     where: '--processes',
-    expected: '--redis beside --state, or one process',
+    expected: '--redis beside --explore, or one process',
     cure: 'give --redis URL, or --processes 1',
   });
 }

@@ -9,7 +9,12 @@ import type { ExplorationConfig } from '../../shared/config/exploration-config.j
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
-import { openLiveRows } from '../../worker/serving/adaptation/live-rows-log.js';
+import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
+import {
+  liveRowsIn,
+  openLiveRows,
+  type LiveRowsLog,
+} from '../../worker/serving/adaptation/live-rows-log.js';
 import { ownFolder } from '../../worker/serving/decisions/folder-owner.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
@@ -41,10 +46,14 @@ const NO_STATE: ServedState = {
   close: () => Promise.resolve(),
 };
 
-/** @throws QianmoError if another process has the folder, or what is there cannot be read. */
+/**
+ * @param rows of the parent of this process, which owns the log; null for a process that is alone.
+ * @throws QianmoError if another process has the folder, or what is there cannot be read.
+ */
 export async function openServedState(
   request: StateRequest,
   surroundings: StateSurroundings,
+  rows: LiveRowsStore | null,
 ): Promise<ServedState> {
   const { state: folder, explore, redis } = request;
   if (folder === undefined) {
@@ -54,24 +63,24 @@ export async function openServedState(
   // A policy that cannot be served leaves no folder behind.
   const settings = explore === undefined ? null : await servableExploration(explore);
   // In the order of closing: the folder is given back last.
-  const closing: (() => Promise<void>)[] = [await ownFolder(folder)];
+  const closing: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const each of [...closing].reverse()) await each();
   };
   try {
-    const rows = await openLiveRows(join(folder, 'live-rows.ndjson'));
-    closing.push(() => rows.close());
-    const adapter = new LiveAdapter(rows);
-    const own: Endpoint[] = [adaptEndpoint(adapter)];
+    if (rows === null || settings !== null) closing.push(await ownFolder(folder));
+    const own = rows ?? (await ownRows(folder, closing));
+    const adapter = new LiveAdapter(own);
+    const endpoints: Endpoint[] = [adaptEndpoint(adapter)];
     if (settings !== null) {
       const exploration = await openedExploration({ ...request, folder, settings }, surroundings);
       closing.push(() => exploration.close());
-      own.push(...exploration.endpoints);
+      endpoints.push(...exploration.endpoints);
     }
     return {
-      endpointsWith: (endpoints) => [
-        ...endpoints.filter(({ path }) => !own.some((each) => each.path === path)),
-        ...own,
+      endpointsWith: (others) => [
+        ...others.filter(({ path }) => !endpoints.some((each) => each.path === path)),
+        ...endpoints,
       ],
       prepare: (bundle) => adapter.prepare(bundle),
       close,
@@ -91,6 +100,42 @@ async function servableExploration(path: string): Promise<ExplorationConfig> {
   const settings = await loadExploration(path);
   demandServable(settings);
   return settings;
+}
+
+/** The log of several processes, which their parent opens, and the folder that it owns for it. */
+export async function openSharedLog({
+  state: folder,
+  explore,
+}: Pick<StateRequest, 'state' | 'explore'>): Promise<{
+  readonly log: LiveRowsLog;
+  close(): Promise<void>;
+} | null> {
+  if (folder === undefined) return null;
+  if (explore !== undefined) await servableExploration(explore);
+  const giveBack = await ownFolder(folder);
+  try {
+    const log = await openLiveRows(rowsPathIn(folder));
+    return {
+      log,
+      close: async () => {
+        await log.close();
+        await giveBack();
+      },
+    };
+  } catch (error) {
+    await giveBack();
+    throw error;
+  }
+}
+
+async function ownRows(folder: string, closing: (() => Promise<void>)[]): Promise<LiveRowsStore> {
+  const log = await openLiveRows(rowsPathIn(folder));
+  closing.push(() => log.close());
+  return liveRowsIn(log);
+}
+
+function rowsPathIn(folder: string): string {
+  return join(folder, 'live-rows.ndjson');
 }
 
 async function openedExploration(

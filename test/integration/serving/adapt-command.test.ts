@@ -8,8 +8,10 @@ import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
-import { exportTwoBundles, posted, STORE } from '../../fixtures/serving/served-export.js';
+import { labelledRowsOf, scoresOf, type Scores } from '../../fixtures/serving/adapt-requests.js';
+import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
 
+const ADGROUPS = ['task0', 'newcomer', 'nobody'];
 const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
 
 let room: CommandRoom;
@@ -34,42 +36,6 @@ async function served(): Promise<Served> {
   return { command, url: (JSON.parse(line) as { readonly url: string }).url };
 }
 
-/** The support rows of a task as a client would send them. */
-async function rowsOf(taskIndex: number): Promise<object[]> {
-  const [task] = await STORE.readTasks([taskIndex]);
-  const valueOf = (name: string, id: number): string | null => (id === 0 ? null : `${name}-${id}`);
-  return Array.from({ length: task!.supportRowCount }, (_, row) => ({
-    features: {
-      category0: valueOf('category0', task!.categoryIds[0]![row]!),
-      category1: valueOf('category1', task!.categoryIds[1]![row]!),
-      bag0: [...task!.bagIds[0]!.slice(3 * row, 3 * row + 3)]
-        .filter((id) => id >= 0)
-        .map((id) => valueOf('bag0', id) ?? 'a value that nobody knows'),
-      number0: task!.numbers[0]![row],
-    },
-    label: task!.clicks[row]! / task!.impressions[row]!,
-    impressions: task!.impressions[row],
-  }));
-}
-
-interface Scores {
-  readonly bundle: string;
-  readonly scores: readonly number[];
-  readonly probabilities: readonly number[];
-  readonly evidence: { readonly supportRows: readonly number[] };
-  readonly live?: readonly number[];
-}
-
-async function scoresOf(url: string): Promise<Scores> {
-  const features = { category1: 'category1-1', bag0: ['bag0-1'], number0: 0.5 };
-  const { status, body } = await posted(`${url}/v1/score`, {
-    context: { category0: 'category0-3' },
-    candidates: ['task0', 'newcomer', 'nobody'].map((adgroup) => ({ adgroup, features })),
-  });
-  expect(status, JSON.stringify(body)).toBe(200);
-  return body as unknown as Scores;
-}
-
 function adapted(url: string, body: object) {
   return posted(`${url}/v1/adapt`, body);
 }
@@ -77,8 +43,8 @@ function adapted(url: string, body: object) {
 describe('adapt', () => {
   test('serves at once what the export serves for the same rows, after a kill and a swap too', async () => {
     const { command, url } = await served();
-    const before = await scoresOf(url);
-    const rows = await rowsOf(0);
+    const before = await scoresOf(url, ADGROUPS);
+    const rows = await labelledRowsOf(0);
     const segment = 'segment0';
     const { status, body } = await adapted(url, { adgroup: 'newcomer', segment, rows });
     expect(status, JSON.stringify(body)).toBe(200);
@@ -92,32 +58,32 @@ describe('adapt', () => {
       expect(Math.abs(unknown! - known!)).toBeGreaterThan(1e-3);
       expect(found.live).toEqual([1]);
     };
-    const after = await scoresOf(url);
+    const after = await scoresOf(url, ADGROUPS);
     expectNewcomer(after);
     expect([after.scores[0], after.scores[2]]).toEqual([before.scores[0], before.scores[2]]);
     expect(before.live).toBeUndefined();
 
     await moveLabel(objects, 'latest', digests[1]);
     await command.saw(/in place of/);
-    const swapped = await scoresOf(url);
+    const swapped = await scoresOf(url, ADGROUPS);
     expect(swapped.bundle).toBe(digests[1]);
     expectNewcomer(swapped);
     expect(swapped.scores[0]).not.toBe(after.scores[0]);
 
     // Known ones adapt too; without rows, the bundle's own block is served again.
-    await adapted(url, { adgroup: 'task0', rows: (await rowsOf(0)).slice(0, 1) });
-    expect((await scoresOf(url)).live).toEqual([0, 1]);
+    await adapted(url, { adgroup: 'task0', rows: (await labelledRowsOf(0)).slice(0, 1) });
+    expect((await scoresOf(url, ADGROUPS)).live).toEqual([0, 1]);
     expect(await adapted(url, { adgroup: 'task0', rows: [] })).toMatchObject({
       body: { live: false },
     });
-    expect((await scoresOf(url)).scores).toEqual(swapped.scores);
+    expect((await scoresOf(url, ADGROUPS)).scores).toEqual(swapped.scores);
 
     command.signal('SIGKILL');
     await command.ended;
     const again = await served();
-    expect((await scoresOf(again.url)).scores).toEqual(swapped.scores);
+    expect((await scoresOf(again.url, ADGROUPS)).scores).toEqual(swapped.scores);
     await refusesWrongRows(again.url, rows);
-    expect((await scoresOf(again.url)).scores).toEqual(swapped.scores);
+    expect((await scoresOf(again.url, ADGROUPS)).scores).toEqual(swapped.scores);
     again.command.signal('SIGTERM');
     expect((await again.command.ended).exitCode).toBe(0);
   });

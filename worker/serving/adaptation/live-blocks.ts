@@ -39,7 +39,6 @@ interface Entry {
 /** Candidates of one request that have live blocks, by their places. */
 export type LiveCandidates = ReadonlyMap<number, LiveNotes>;
 
-const LIVE_BLOCKS_MAX = 65_536;
 const BLOCKS_PER_SHARD = 1_024;
 
 export class LiveBlocks {
@@ -58,11 +57,6 @@ export class LiveBlocks {
   ) {
     this.#model = model;
     this.#scorerOf = scorerOf;
-  }
-
-  /** Whether there is room for another adgroup. */
-  get isFull(): boolean {
-    return this.#free.length === 0 && this.#blockCount >= LIVE_BLOCKS_MAX;
   }
 
   /** @param hash low and high word of the key's hash under seed 0. */

@@ -1,15 +1,14 @@
 /**
- * The labelled rows of adgroups that adapt while serving, by key, in memory and in a log on disk. What is put is on disk
- * before it is acknowledged; puts that arrive during a sync share the next one. A log that has grown is replaced by one
- * of what is left. Half a line at its end was never acknowledged.
+ * The log of labelled rows on disk, and its lines by adgroup in memory. What is put is on disk before it is acknowledged;
+ * puts that arrive during a sync share the next one. A log that has grown is replaced by one of what is left. Half a line
+ * at its end was never acknowledged.
  */
 
 import { createReadStream } from 'node:fs';
 import { open, rename, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
-import { z } from 'zod';
-import { QianmoError } from '../../../shared/base/errors.js';
+import type { QianmoError } from '../../../shared/base/errors.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
 import { cutHalfLine } from '../../../shared/events/log-file.js';
 import {
@@ -18,32 +17,25 @@ import {
   syncFolder,
   writeDurably,
 } from '../../../shared/storage/file-bytes.js';
+import {
+  parsedRows,
+  storedRowsOf,
+  type LiveRowsStore,
+  type PutOutcome,
+  type StoredRows,
+} from './live-rows.js';
 
+/** Adgroups with rows; a bundle has room for as many live blocks. */
+const LIVE_ADGROUPS_MAX = 65_536;
 /** Rows of all adgroups, as text. */
 const LIVE_ROWS_BYTE_COUNT_MAX = 256 * 2 ** 20;
 /** A log is begun anew when it has this and twice what is left of it. */
 const LOG_BYTE_COUNT_MIN = 16 * 2 ** 20;
 
-const LiveRowsSchema = z.strictObject({
-  /** The key of the adgroup. */
-  key: z.string(),
-  /** Null where the bundle says. */
-  segment: z.string().nullable(),
-  /** None removes what the adgroup had. */
-  rows: z.array(
-    z.strictObject({
-      features: z.record(z.string(), z.unknown()),
-      label: z.number(),
-      impressions: z.number(),
-    }),
-  ),
-});
-/** Raw rows, which every bundle encodes anew. */
-export type LiveRows = z.infer<typeof LiveRowsSchema>;
-
 interface Waiting {
-  readonly line: string;
-  readonly resolve: () => void;
+  readonly rows: StoredRows;
+  readonly onStored: () => void;
+  readonly resolve: (outcome: PutOutcome) => void;
   readonly reject: (failure: unknown) => void;
 }
 
@@ -59,7 +51,7 @@ export async function openLiveRows(givenPath: string): Promise<LiveRowsLog> {
     let number = 0;
     for await (const line of createInterface({ input: createReadStream(path) })) {
       number += 1;
-      const { key, rows } = parsed(line, `${path}:${number}`);
+      const { key, rows } = parsedRows(line, `${path}:${number}`);
       if (rows.length === 0) texts.delete(key);
       else texts.set(key, line);
     }
@@ -86,34 +78,26 @@ export class LiveRowsLog {
     this.#byteCount = [...texts.values()].reduce((sum, { length }) => sum + length, 0);
   }
 
-  /** Whether there is no room for more. */
-  get isFull(): boolean {
-    return this.#byteCount >= LIVE_ROWS_BYTE_COUNT_MAX;
-  }
-
   keys(): readonly string[] {
     return [...this.#texts.keys()];
   }
 
-  /** Null if the adgroup has none any more. */
-  rowsOf(key: string): LiveRows | null {
-    const text = this.#texts.get(key);
-    return text === undefined ? null : parsed(text, this.#path);
+  /** Null if the adgroup has no rows. */
+  textOf(key: string): string | null {
+    return this.#texts.get(key) ?? null;
   }
 
-  /** @throws QianmoError if they are not on disk. A disk that has failed needs the log opened again. */
-  async put(rows: LiveRows): Promise<void> {
-    const line = JSON.stringify(rows);
-    await new Promise<void>((resolve, reject) => {
+  /**
+   * @param onStored called when the rows are on disk, in the order of the log.
+   * @throws QianmoError if they are not on disk. A disk that has failed needs the log opened again.
+   */
+  put(rows: StoredRows, onStored: () => void): Promise<PutOutcome> {
+    if (!rows.isEmpty && this.#isFullFor(rows)) return Promise.resolve('full');
+    return new Promise((resolve, reject) => {
       if (this.#failure !== null) return reject(this.#failure);
-      this.#waiting.push({ line, resolve, reject });
+      this.#waiting.push({ rows, onStored, resolve, reject });
       this.#writing ??= this.#writeAll();
     });
-    this.#byteCount -= this.#texts.get(rows.key)?.length ?? 0;
-    this.#texts.delete(rows.key);
-    if (rows.rows.length === 0) return;
-    this.#texts.set(rows.key, line);
-    this.#byteCount += line.length;
   }
 
   async close(): Promise<void> {
@@ -121,22 +105,42 @@ export class LiveRowsLog {
     await this.#file.close();
   }
 
+  #isFullFor({ key, text }: StoredRows): boolean {
+    const before = this.#texts.get(key)?.length ?? 0;
+    const waiting = this.#waiting.reduce((sum, { rows }) => sum + rows.text.length, 0);
+    if (this.#byteCount + waiting + text.length - before > LIVE_ROWS_BYTE_COUNT_MAX) return true;
+    return before === 0 && this.#texts.size + this.#waiting.length >= LIVE_ADGROUPS_MAX;
+  }
+
   async #writeAll(): Promise<void> {
     while (this.#waiting.length > 0) {
-      const group = this.#waiting;
-      this.#waiting = [];
+      const group = [...this.#waiting];
       try {
         await this.#beginAnewIfGrown();
-        await this.#file.appendFile(group.map(({ line }) => `${line}\n`).join(''));
+        await this.#file.appendFile(group.map(({ rows }) => `${rows.text}\n`).join(''));
         await this.#file.datasync();
-        for (const { resolve } of group) resolve();
       } catch (cause) {
         this.#failure = systemFailure(cause, 'writing the log of live rows', this.#path);
-        for (const { reject } of [...group, ...this.#waiting]) reject(this.#failure);
+        for (const { reject } of this.#waiting) reject(this.#failure);
         this.#waiting = [];
+        break;
+      }
+      this.#waiting.splice(0, group.length);
+      for (const { rows, onStored, resolve } of group) {
+        this.#keep(rows);
+        onStored();
+        resolve('stored');
       }
     }
     this.#writing = null;
+  }
+
+  #keep({ key, isEmpty, text }: StoredRows): void {
+    this.#byteCount -= this.#texts.get(key)?.length ?? 0;
+    this.#texts.delete(key);
+    if (isEmpty) return;
+    this.#texts.set(key, text);
+    this.#byteCount += text.length;
   }
 
   async #beginAnewIfGrown(): Promise<void> {
@@ -154,17 +158,18 @@ export class LiveRowsLog {
   }
 }
 
-function parsed(line: string, where: string): LiveRows {
-  try {
-    return LiveRowsSchema.parse(JSON.parse(line));
-  } catch (cause) {
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the log of live rows is damaged',
-      where,
-      expected: 'the rows of an adgroup, as a ranking server writes them',
-      cure: 'restore the file from a copy, or move it away to serve the blocks of the bundle',
-      cause,
-    });
-  }
+/** The rows of a log that belongs to this process alone. */
+export function liveRowsIn(log: LiveRowsLog): LiveRowsStore {
+  let listen: Parameters<LiveRowsStore['follow']>[0] = () => undefined;
+  return {
+    follow: (listener) => {
+      listen = listener;
+    },
+    keys: () => Promise.resolve(log.keys()),
+    rowsOf: (key) => {
+      const text = log.textOf(key);
+      return Promise.resolve(text === null ? null : parsedRows(text, key));
+    },
+    put: (rows) => log.put(storedRowsOf(rows), () => listen(rows)),
+  };
 }

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { FailureRecordSchema } from '../../../shared/base/failure-record.js';
+import { RowsOrderSchema, RowsReplySchema } from './rows-messages.js';
 
 const count = z.int().nonnegative();
 
@@ -14,6 +15,7 @@ export const ServingOrderSchema = z.discriminatedUnion('kind', [
   /** `request` is that of `serveRankings`, which parses it. */
   z.strictObject({ kind: z.literal('start'), place: count, request: z.unknown() }),
   z.strictObject({ kind: z.literal('counts'), counts: ProcessCountsSchema }),
+  z.strictObject({ kind: z.literal('rows'), rows: RowsOrderSchema }),
   z.strictObject({ kind: z.literal('drain') }),
 ]);
 export type ServingOrder = z.infer<typeof ServingOrderSchema>;
@@ -28,6 +30,7 @@ export const ServingReplySchema = z.discriminatedUnion('kind', [
   }),
   z.strictObject({ kind: z.literal('swapped'), bundle: z.string() }),
   z.strictObject({ kind: z.literal('event'), line: z.string() }),
+  z.strictObject({ kind: z.literal('rows'), rows: RowsReplySchema }),
   z.strictObject({ kind: z.literal('failed'), failure: FailureRecordSchema }),
 ]);
 export type ServingReply = z.infer<typeof ServingReplySchema>;

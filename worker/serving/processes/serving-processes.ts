@@ -17,6 +17,7 @@ import {
   type ServingOrder,
   type ServingReply,
 } from './process-messages.js';
+import type { SharedRows } from './shared-rows.js';
 
 const RESTART_DELAY_MS_MIN = 200;
 const RESTART_DELAY_MS_MAX = 10_000;
@@ -32,6 +33,8 @@ interface ServingProcessesTerms {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Of each process, by its place: that of `serveRankings`. */
   readonly requestOf: (place: number) => unknown;
+  /** Live rows of all processes; null without a state. */
+  readonly rows: SharedRows | null;
   readonly clock: Clock;
   readonly sink: RunEventSink;
   /** Takes the events of the processes. */
@@ -126,13 +129,14 @@ export class ServingProcesses {
   }
 
   #oneLife(place: number): Life {
-    const { requestOf, environment } = this.#terms;
+    const { requestOf, environment, rows } = this.#terms;
     const child = cluster.fork(environment);
     this.#running.set(place, child);
     const ended = new Promise<ProcessEnd>((resolve) => {
       child.once('exit', (exitCode: number | null, signal: string | null) => {
         this.#running.delete(place);
         this.#ready.delete(place);
+        rows?.leave(place);
         this.#tellCounts();
         resolve({ exitCode, signal, pid: child.process.pid ?? 0 });
       });
@@ -141,9 +145,11 @@ export class ServingProcesses {
       child.on('message', (message: unknown) => {
         const reply = ServingReplySchema.parse(message);
         if (reply.kind === 'failed') reject(errorFromRecord(reply.failure));
-        else if (reply.kind === 'listening')
+        else if (reply.kind === 'rows') void rows?.hear(place, reply.rows);
+        else if (reply.kind === 'listening') {
+          rows?.join(place, (order) => tell(child, { kind: 'rows', rows: order }));
           tell(child, { kind: 'start', place, request: requestOf(place) });
-        else this.#hear(place, reply);
+        } else this.#hear(place, reply);
         if (reply.kind === 'ready') resolve();
       });
       void ended.then(({ exitCode, signal }) => reject(endedEarly(signal ?? `exit ${exitCode}`)));
@@ -151,7 +157,10 @@ export class ServingProcesses {
     return { ready, ended };
   }
 
-  #hear(place: number, reply: Exclude<ServingReply, { kind: 'failed' | 'listening' }>): void {
+  #hear(
+    place: number,
+    reply: Exclude<ServingReply, { kind: 'failed' | 'listening' | 'rows' }>,
+  ): void {
     const known = this.#ready.get(place);
     if (reply.kind === 'event') this.#terms.onEvent(parseEventLine(reply.line));
     else if (reply.kind === 'ready') {

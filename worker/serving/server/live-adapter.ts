@@ -11,66 +11,91 @@ import {
   type LabelledRows,
 } from '../adaptation/live-adaptation.js';
 import type { LiveNotes } from '../adaptation/live-blocks.js';
-import type { LiveRows, LiveRowsLog } from '../adaptation/live-rows-log.js';
+import type { LiveRows, LiveRowsStore } from '../adaptation/live-rows.js';
 import { requestOfRows } from '../request-of-rows.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
 
 export class LiveAdapter {
-  readonly #log: LiveRowsLog;
+  readonly #store: LiveRowsStore;
   /** Bundles that live rows are put into: the one in use, and one that is about to be. */
   #bundles: readonly ServedBundle[] = [];
+  /** Adgroups of which rows were stored while a bundle was prepared, one set for each such bundle. */
+  readonly #storedMeanwhile = new Set<Set<string>>();
+  /** What rows of a request have become before they are stored. */
+  readonly #ready = new WeakMap<
+    LiveRows,
+    { readonly bundle: ServedBundle; readonly ready: Ready }
+  >();
 
-  constructor(log: LiveRowsLog) {
-    this.#log = log;
+  constructor(store: LiveRowsStore) {
+    this.#store = store;
+    store.follow((rows) => this.#serve(rows));
   }
 
   /** Adapts all live rows to a bundle that is not served yet, some in each turn of the event loop. */
   async prepare(bundle: ServedBundle): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
-    const { model, manifest } = bundle.loaded;
-    if (!adaptationCoverage(model, manifest.method).isCovered) return;
-    for (const key of this.#log.keys()) {
-      const rows = this.#log.rowsOf(key);
-      try {
-        if (rows !== null) adaptIn(bundle, rows);
-      } catch (error) {
-        // Rows that this bundle cannot read stay for others; until then its own block is served.
-        if (!(error instanceof RefusedRequest)) throw error;
+    if (!isCovered(bundle)) return;
+    const stored = new Set<string>();
+    this.#storedMeanwhile.add(stored);
+    try {
+      for (const key of await this.#store.keys()) {
+        const rows = await this.#store.rowsOf(key);
+        // Later rows are served already.
+        if (rows !== null && !stored.has(key)) serveIn(bundle, rows);
+        await new Promise((resolve) => setImmediate(resolve));
       }
-      await new Promise((resolve) => setImmediate(resolve));
+    } finally {
+      this.#storedMeanwhile.delete(stored);
     }
   }
 
   /**
-   * Adapts an adgroup and serves its block. Without rows, the bundle's own block is served again.
+   * Adapts an adgroup and serves its block in every process. Without rows, the bundle's own block is served again.
    *
-   * @throws RefusedRequest if the bundle cannot adapt, or not from these rows; QianmoError if they are not on disk.
+   * @throws RefusedRequest if the bundle cannot adapt, or not from these rows; QianmoError if they are not known to be
+   *   on disk and served.
    */
   async adapt(bundle: ServedBundle, rows: LiveRows): Promise<LiveNotes | null> {
     demandCoverage(bundle);
-    if (rows.rows.length > 0 && (this.#log.isFull || bundle.live.isFull)) throw full();
     // Refuses what cannot be read before it is stored.
     const ready = rows.rows.length === 0 ? null : readied(bundle, rows);
-    await this.#log.put(rows);
+    if (ready !== null) this.#ready.set(rows, { bundle, ready });
+    if ((await this.#store.put(rows)) === 'full') throw full();
+    return ready?.notes ?? null;
+  }
+
+  /** Serves rows that are stored, in every bundle. */
+  #serve(rows: LiveRows): void {
+    for (const stored of this.#storedMeanwhile) stored.add(rows.key);
+    const known = this.#ready.get(rows);
     // The arrays of one that was retired meanwhile may be gone.
     this.#bundles = this.#bundles.filter(({ isRetired }) => !isRetired);
-    for (const other of this.#bundles)
-      if (ready === null) other.live.remove(hashOf(rows.key));
-      else if (other === bundle) bundle.live.put(hashOf(rows.key), ready.values, ready.notes);
-      else adaptIn(other, rows);
-    return ready?.notes ?? null;
+    for (const bundle of this.#bundles)
+      if (rows.rows.length === 0) bundle.live.remove(hashOf(rows.key));
+      else if (known?.bundle === bundle)
+        bundle.live.put(hashOf(rows.key), known.ready.values, known.ready.notes);
+      else if (isCovered(bundle)) serveIn(bundle, rows);
   }
 }
 
 type Ready = ReturnType<typeof readied>;
 
-function adaptIn(bundle: ServedBundle, rows: LiveRows): void {
-  const { model, manifest } = bundle.loaded;
-  if (!adaptationCoverage(model, manifest.method).isCovered) return;
-  const { values, notes }: Ready = readied(bundle, rows);
-  bundle.live.put(hashOf(rows.key), values, notes);
+function isCovered({ loaded: { model, manifest } }: ServedBundle): boolean {
+  return adaptationCoverage(model, manifest.method).isCovered;
+}
+
+function serveIn(bundle: ServedBundle, rows: LiveRows): void {
+  try {
+    const { values, notes } = readied(bundle, rows);
+    bundle.live.put(hashOf(rows.key), values, notes);
+  } catch (error) {
+    // Rows that this bundle cannot read stay for others; until then its own block is served.
+    if (!(error instanceof RefusedRequest)) throw error;
+    bundle.live.remove(hashOf(rows.key));
+  }
 }
 
 function readied({ loaded, choice }: ServedBundle, live: LiveRows) {

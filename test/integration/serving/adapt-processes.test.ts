@@ -1,0 +1,120 @@
+/**
+ * `POST /v1/adapt` of several processes: rows that one has acknowledged are served by the next request in every process,
+ * in one order everywhere, and a kill of a process or of all loses none of them.
+ */
+
+import { readFile } from 'node:fs/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import type { RunningCommand } from '../../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { labelledRowsOf, scoresOf } from '../../fixtures/serving/adapt-requests.js';
+import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
+
+const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
+/** More than processes, so that each of them answers one at least. */
+const ASKED = 6;
+
+let room: CommandRoom;
+beforeAll(async () => {
+  room = await commandRoom();
+  await exportTwoBundles(new FileObjectStore({ folder: room.path('bundles') }), METHOD);
+});
+afterAll(() => room.remove());
+
+interface Served {
+  readonly command: RunningCommand;
+  readonly url: string;
+}
+
+async function served(): Promise<Served> {
+  const words = ['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'];
+  const command = room.start([...words, '--state', 'state', '--processes', '2']);
+  const [line] = await command.printed(/^\{.*\}$/m);
+  return { command, url: (JSON.parse(line) as { readonly url: string }).url };
+}
+
+/** Resolves with whether it was acknowledged. */
+async function adapted(url: string, adgroup: string, rows: readonly object[]): Promise<boolean> {
+  const body = { adgroup, segment: 'segment0', rows };
+  try {
+    const { status } = await posted(`${url}/v1/adapt`, body, { connection: 'close' });
+    return status === 200;
+  } catch {
+    // The process that had the connection was killed.
+    return false;
+  }
+}
+
+/** Demands that every process serves the adgroups live, and returns the scores that all of them give. */
+async function liveScores(url: string, adgroups: readonly string[]): Promise<readonly number[]> {
+  const answers = [];
+  for (let asked = 0; asked < ASKED; asked += 1) answers.push(await scoresOf(url, adgroups));
+  for (const { live, scores } of answers) {
+    expect(live).toEqual([...adgroups.keys()]);
+    expect(scores).toEqual(answers[0]!.scores);
+  }
+  return answers[0]!.scores;
+}
+
+async function processesOf({ pid }: RunningCommand): Promise<number[]> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return children.trim().split(' ').map(Number);
+}
+
+async function untilReady(url: string): Promise<void> {
+  for (;;) {
+    const answer = await fetch(`${url}/health/ready`, { headers: { connection: 'close' } });
+    const { processes } = (await answer.json()) as { readonly processes: { ready: number } };
+    if (processes.ready === 2) return;
+  }
+}
+
+test('every process serves what one has acknowledged, whichever is killed', async () => {
+  const { command, url } = await served();
+  const rows = await labelledRowsOf(0);
+  expect((await scoresOf(url, ['one', 'two'])).live).toBeUndefined();
+  for (const adgroup of ['one', 'two', 'one']) {
+    expect(await adapted(url, adgroup, rows)).toBe(true);
+    await liveScores(url, [adgroup]);
+  }
+
+  // Both processes change one adgroup at once: all serve the same rows afterwards.
+  const changes = Array.from({ length: 20 }, (_, turn) =>
+    adapted(url, 'contended', rows.slice(0, 1 + (turn % rows.length))),
+  );
+  expect(await Promise.all(changes)).toEqual(changes.map(() => true));
+  await liveScores(url, ['contended']);
+
+  const names = Array.from({ length: 30 }, (_, place) => `adgroup-${place}`);
+  const adapting = names.map((name) => adapted(url, name, rows));
+  await Promise.race(adapting);
+  process.kill((await processesOf(command))[0]!, 'SIGKILL');
+  const acknowledged = (await Promise.all(adapting)).flatMap((isAcknowledged, place) =>
+    isAcknowledged ? [names[place]!] : [],
+  );
+  expect(acknowledged.length).toBeGreaterThan(0);
+  await command.saw(/it is started again/);
+  await untilReady(url);
+  const known = ['one', 'two', 'contended', ...acknowledged];
+  const scores = await liveScores(url, known);
+
+  // None of the processes outlives their parent.
+  command.signal('SIGKILL');
+  await command.ended;
+  const again = await served();
+  expect(await liveScores(again.url, known)).toEqual(scores);
+  expect(await adapted(again.url, 'one', [])).toBe(true);
+  for (let asked = 0; asked < ASKED; asked += 1)
+    expect((await scoresOf(again.url, ['one', 'two'])).live).toEqual([1]);
+  again.command.signal('SIGTERM');
+  expect((await again.command.ended).exitCode).toBe(0);
+});
+
+test('exploration of several processes needs a Redis for its evidence', async () => {
+  await room.write('policy.yaml', JSON.stringify({ exploration: { mode: 'active' } }));
+  const words = ['serve', '--bundle', 'bundles', '--state', 'other', '--processes', '2'];
+  await room.refused([...words, '--explore', 'policy.yaml'], {
+    ...{ exitCode: 2, what: /cannot share the evidence/, cure: /--redis/ },
+  });
+});

@@ -1,0 +1,98 @@
+/**
+ * The live rows of several processes, in their parent: it has the log, and tells every process of all rows in the order
+ * of the log. Who has put rows is answered when they are on disk and every process serves them.
+ */
+
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { failureRecordOf } from '../../../shared/base/failure-record.js';
+import type { LiveRowsLog } from '../adaptation/live-rows-log.js';
+import type { RowsOrder, RowsReply } from './rows-messages.js';
+
+type Put = Extract<RowsReply, { kind: 'put' }>;
+
+/** A process may be busy with a large bundle. */
+const SERVED_MS_MAX = 5_000;
+const BUG = { what: 'the parent of the processes hit a bug', cure: 'report it' };
+
+export class SharedRows {
+  readonly #log: LiveRowsLog;
+  readonly #clock: Clock;
+  readonly #processes = new Map<number, (order: RowsOrder) => void>();
+  /** Processes that do not serve an order yet, and who waits for them. */
+  readonly #unserved = new Map<
+    number,
+    { readonly places: Set<number>; readonly done: () => void }
+  >();
+  #orderCount = 0;
+
+  constructor(log: LiveRowsLog, clock: Clock) {
+    this.#log = log;
+    this.#clock = clock;
+  }
+
+  /** A process that reads the rows after this call, and is told of later ones. */
+  join(place: number, tell: (order: RowsOrder) => void): void {
+    this.#processes.set(place, tell);
+  }
+
+  /** A process that has ended. */
+  leave(place: number): void {
+    this.#processes.delete(place);
+    for (const order of this.#unserved.keys()) this.#served(order, place);
+  }
+
+  async hear(place: number, reply: RowsReply): Promise<void> {
+    if (reply.kind === 'served') { this.#served(reply.order, place); return; }
+    const { request } = reply;
+    const answer = await this.#answer(place, reply).catch((error: unknown): RowsOrder => {
+      return { kind: 'failed', request, failure: failureRecordOf(error, BUG) };
+    });
+    this.#processes.get(place)?.(answer);
+  }
+
+  async #answer(place: number, reply: Exclude<RowsReply, { kind: 'served' }>): Promise<RowsOrder> {
+    const { request } = reply;
+    if (reply.kind === 'keys') return { kind: 'keys', request, keys: [...this.#log.keys()] };
+    if (reply.kind === 'read') return { kind: 'read', request, text: this.#log.textOf(reply.key) };
+    let served = Promise.resolve();
+    const outcome = await this.#log.put(reply.rows, () => {
+      served = this.#tellAll(place, reply);
+    });
+    await served;
+    return { kind: 'put', request, outcome };
+  }
+
+  /** Resolves when all processes that run now serve the rows. */
+  async #tellAll(from: number, { request, rows: { text } }: Put): Promise<void> {
+    const order = this.#orderCount++;
+    const places = new Set(this.#processes.keys());
+    const late = new AbortController();
+    const served = new Promise<void>((resolve) => {
+      if (places.size === 0) resolve();
+      else this.#unserved.set(order, { places, done: resolve });
+    });
+    for (const [place, tell] of this.#processes)
+      tell({ kind: 'stored', order, request: place === from ? request : null, text });
+    const isLate = this.#clock.sleep(SERVED_MS_MAX, late.signal).then(() => !late.signal.aborted);
+    const hasFailed = await Promise.race([served.then(() => false), isLate]);
+    late.abort();
+    this.#unserved.delete(order);
+    if (hasFailed) throw notServed(places.size);
+  }
+
+  #served(order: number, place: number): void {
+    const waiting = this.#unserved.get(order);
+    waiting?.places.delete(place);
+    if (waiting?.places.size === 0) waiting.done();
+  }
+}
+
+function notServed(count: number): QianmoError {
+  return new QianmoError({
+    kind: 'transient',
+    what: `the rows are stored, and ${count} processes do not serve them yet`,
+    expected: `within ${SERVED_MS_MAX} ms`,
+    cure: 'send them again',
+  });
+}
