@@ -9,11 +9,12 @@ import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { labelledRowsOf, scoresOf } from '../../fixtures/serving/adapt-requests.js';
-import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
+import { exportTwoBundles } from '../../fixtures/serving/served-export.js';
 
 const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
 /** More than processes, so that each of them answers one at least. */
 const ASKED = 6;
+const ANSWER_MS_MAX = 10_000;
 
 let room: CommandRoom;
 beforeAll(async () => {
@@ -34,14 +35,18 @@ async function served(): Promise<Served> {
   return { command, url: (JSON.parse(line) as { readonly url: string }).url };
 }
 
-/** Resolves with whether it was acknowledged. */
+/** Resolves with whether it was acknowledged: not if the process that had the connection was killed. */
 async function adapted(url: string, adgroup: string, rows: readonly object[]): Promise<boolean> {
-  const body = { adgroup, segment: 'segment0', rows };
   try {
-    const { status } = await posted(`${url}/v1/adapt`, body, { connection: 'close' });
-    return status === 200;
+    const answer = await fetch(`${url}/v1/adapt`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', connection: 'close' },
+      body: JSON.stringify({ adgroup, segment: 'segment0', rows }),
+      // A connection that was on its way to the process when it was killed is never answered.
+      signal: AbortSignal.timeout(ANSWER_MS_MAX),
+    });
+    return answer.status === 200;
   } catch {
-    // The process that had the connection was killed.
     return false;
   }
 }
