@@ -43,7 +43,10 @@ export class SharedRows {
   }
 
   async hear(place: number, reply: RowsReply): Promise<void> {
-    if (reply.kind === 'served') { this.#served(reply.order, place); return; }
+    if (reply.kind === 'served') {
+      this.#served(reply.order, place);
+      return;
+    }
     const { request } = reply;
     const answer = await this.#answer(place, reply).catch((error: unknown): RowsOrder => {
       return { kind: 'failed', request, failure: failureRecordOf(error, BUG) };
