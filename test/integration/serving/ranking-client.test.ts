@@ -11,7 +11,7 @@ import { z } from 'zod';
 import { RankingClient } from '../../../infra/library/client.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { openLiveRows } from '../../../worker/serving/adaptation/live-rows-log.js';
+import { liveRowsIn, openLiveRows } from '../../../worker/serving/adaptation/live-rows-log.js';
 import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
 import { openExploration } from '../../../worker/serving/server/endpoints/served-exploration.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
@@ -304,7 +304,7 @@ describe('the description', () => {
     await exportTwoBundles(adaptable, { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 });
     const endpoints = [
       ...rankingEndpoints.filter(({ path }) => path !== '/v1/rank'),
-      ...[adaptEndpoint(new LiveAdapter(rows)), ...opened.endpoints],
+      ...[adaptEndpoint(new LiveAdapter(liveRowsIn(rows))), ...opened.endpoints],
     ];
     const { url: at, server } = await testServer(adaptable, plainScorer, { endpoints });
     const described = await describedAt(at);
