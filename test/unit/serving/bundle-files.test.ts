@@ -1,7 +1,7 @@
 /** The cache of bundle files: bounded, whole files only, and a damaged one is fetched again. */
 
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -50,6 +50,7 @@ describe('a cached file', () => {
     await files.prepare([file]);
     const path = await files.pathOf(file);
     expect(blobRefOf(await readFile(path))).toEqual(file);
+    expect((await stat(path)).mode & 0o777).toBe(0o444);
     await store.delete(blobKeyOf(file));
     expect(await files.pathOf(file)).toBe(path);
     await expect(files.renewed(file)).rejects.toThrow(/missing/);
@@ -61,6 +62,7 @@ describe('a cached file', () => {
     const files = cached(1_000);
     await files.prepare([file]);
     const path = await files.pathOf(file);
+    await rm(path);
     await writeFile(path, 'short');
     expect(blobRefOf(await readFile(await files.pathOf(file)))).toEqual(file);
     await writeFile(path, randomBytes(100));

@@ -108,7 +108,7 @@ class CachedFiles implements BundleFiles {
   /** The file appears whole or not at all, under a name that others may be mapping. */
   async #fetch(file: BlobRef, path: string): Promise<string> {
     const bytes = await filesOf(this.#store)(file);
-    const { write = writeDurably } = this.#terms;
+    const { write = writeReadOnly } = this.#terms;
     await this.#onDisk('caching a file of a bundle', path, async () => {
       await this.#makeRoom(file.byteCount);
       const part = partOf(path);
@@ -157,6 +157,11 @@ class CachedFiles implements BundleFiles {
       throw systemFailure(cause, doing, where);
     }
   }
+}
+
+/** Nobody writes by mistake into a file that servers have mapped: truncated, it would end them. */
+function writeReadOnly(path: string, bytes: Uint8Array): Promise<void> {
+  return writeDurably(path, bytes, 0o444);
 }
 
 function absent(error: unknown): null {

@@ -1,0 +1,99 @@
+/**
+ * A server whose state folder is on a full disk: it ranks, acknowledges nothing that is not stored, and after a restart
+ * with space has all that it acknowledged, and counts nothing twice.
+ */
+
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
+import type { RunningCommand } from '../../../fixtures/commands/command.js';
+import { commandRoom, type CommandRoom } from '../../../fixtures/commands/command-room.js';
+import { canMountDisks, smallDisk, type SmallDisk } from '../../../fixtures/faults/small-disk.js';
+import { exportTwoBundles, posted, RANKED } from '../../../fixtures/serving/served-export.js';
+
+const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
+const POLICY = {
+  ...{ mode: 'active', policy: 'epsilon-greedy', slots: [1] },
+  share: { kind: 'fixed', share: 0.5 },
+};
+/** Their text is larger than what is left of a page of the file system. */
+const ROWS = Array.from({ length: 60 }, (_, row) => ({
+  features: { category0: 'category0-3', category1: `category1-${row}`, bag0: [], number0: 1 },
+  label: row % 2,
+}));
+const FULL_AFTER_MAX = 200;
+
+const suffix = canMountDisks ? '' : ' (SKIPPED: no file system can be mounted here)';
+
+describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
+  let room: CommandRoom;
+  let disk: SmallDisk;
+  beforeAll(async () => {
+    room = await commandRoom();
+    disk = smallDisk(2 ** 20);
+    await exportTwoBundles(new FileObjectStore({ folder: room.path('bundles') }), METHOD);
+    await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
+  });
+  afterAll(async () => {
+    await room.remove();
+    disk.close();
+  });
+
+  async function served(): Promise<{ readonly command: RunningCommand; readonly url: string }> {
+    const command = room.start([
+      ...['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'],
+      ...['--explore', 'policy.yaml', '--state', join(disk.folder, 'state')],
+    ]);
+    const [line] = await command.printed(/^\{.*\}$/m);
+    return { command, url: (JSON.parse(line) as { readonly url: string }).url };
+  }
+
+  async function explored(url: string): Promise<readonly string[] | null> {
+    const { status, body } = await posted(`${url}/v1/rank`, RANKED);
+    expect(status).toBe(200);
+    const exploration = body['exploration'] as { readonly events: readonly string[] } | null;
+    return exploration?.events ?? null;
+  }
+
+  const adapted = (url: string, adgroup: string) =>
+    posted(`${url}/v1/adapt`, { adgroup, segment: 'segment0', rows: ROWS });
+  const receiptOf = async (url: string, event: string): Promise<unknown> => {
+    const { body } = await posted(`${url}/v1/feedback`, { events: [{ kind: 'outcome', event }] });
+    return body['receipts'] ?? body['reason'];
+  };
+  const liveOf = async (url: string): Promise<unknown> => {
+    const features = { category0: 'a', category1: 'b', bag0: [], number0: 0 };
+    const candidates = ['stored', 'not stored'].map((adgroup) => ({ adgroup, features }));
+    return (await posted(`${url}/v1/score`, { candidates })).body['live'];
+  };
+
+  test('takes no feedback and no rows, ranks on, and loses nothing that was acknowledged', async () => {
+    const { command, url } = await served();
+    const [event] = (await explored(url))!;
+    expect((await adapted(url, 'stored')).status).toBe(200);
+    await disk.fill(0);
+    expect(await adapted(url, 'not stored')).toMatchObject({
+      ...{ status: 503, body: { reason: 'not-durable' } },
+    });
+    // Lines fit into what is left of a page, a few times.
+    let isExploring = true;
+    for (let asked = 0; isExploring && asked < FULL_AFTER_MAX; asked += 1)
+      isExploring = (await explored(url)) !== null;
+    expect(isExploring).toBe(false);
+    expect(await receiptOf(url, event!)).toBe('not-durable');
+    expect(await liveOf(url)).toEqual([0]);
+    command.signal('SIGKILL');
+    await command.ended;
+
+    await disk.free();
+    const again = await served();
+    expect(await liveOf(again.url)).toEqual([0]);
+    expect(await receiptOf(again.url, event!)).toEqual(['counted']);
+    expect(await receiptOf(again.url, event!)).toEqual(['duplicate']);
+    expect((await adapted(again.url, 'not stored')).status).toBe(200);
+    expect(await liveOf(again.url)).toEqual([0, 1]);
+    expect(await explored(again.url)).not.toBeNull();
+    again.command.signal('SIGTERM');
+    expect((await again.command.ended).exitCode).toBe(0);
+  });
+});

@@ -1,0 +1,86 @@
+/**
+ * A mapped file that is truncated where it lies: the system ends the process that reads it, no answer has a wrong score,
+ * and the parent's new process serves once the file is back.
+ */
+
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { copyFile, rename, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
+import { startCommand } from '../../../fixtures/commands/command.js';
+import {
+  posted,
+  selfCheckColumns,
+  twoBundles,
+  type TwoBundles,
+} from '../../../fixtures/serving/served-export.js';
+import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+
+let bundles: TwoBundles;
+let room: Awaited<ReturnType<typeof temporaryFolder>>;
+beforeAll(async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
+  bundles = await twoBundles();
+  room = await temporaryFolder();
+  const store = new FileObjectStore({ folder: room.path });
+  for (const key of await bundles.objects.list(''))
+    await store.put(key, (await bundles.objects.get(key))!.bytes, { kind: 'always' });
+});
+afterAll(() => room.remove());
+
+/** Whether the request was answered, with the scores of the bundle; a connection that breaks is no answer. */
+async function isAnswered(url: string): Promise<boolean> {
+  const columns = selfCheckColumns(bundles.loaded[0]);
+  const answer = await posted(`${url}/v1/score`, { columns }, { connection: 'close' }).catch(
+    () => null,
+  );
+  if (answer === null) return false;
+  expect(answer.status).toBe(200);
+  const { logits } = bundles.loaded[0].selfCheck;
+  for (const [row, score] of (answer.body['scores'] as readonly number[]).entries())
+    expect(Math.abs(score - logits[row]!)).toBeLessThan(1e-4);
+  return true;
+}
+
+/** One that stays the same when no process listens for a moment. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+test('ends the process that reads it, which is started again and serves when the file is back', async () => {
+  const words = [
+    'serve',
+    '--bundle',
+    room.path,
+    '--port',
+    String(await freePort()),
+    '--processes',
+    '2',
+  ];
+  const place = ['--format', 'json', '--poll-seconds', '0.1'];
+  const command = startCommand([...words, ...place], room.path);
+  const [line] = await command.printed(/^\{.*\}$/m);
+  const { url } = JSON.parse(line) as { readonly url: string };
+  expect(await isAnswered(url)).toBe(true);
+  const { arrays } = bundles.loaded[0].manifest;
+  const { sha256 } = arrays.find(({ name }) => name === 'blocks')!.files[0]!;
+  const path = join(room.path, 'blobs', sha256);
+  await copyFile(path, `${path}.kept`);
+  await truncate(path, 0);
+  // Whoever reads the file ends: first one process, then the other.
+  let brokenCount = 0;
+  while (brokenCount < 2) if (!(await isAnswered(url))) brokenCount += 1;
+  await command.saw(/ended with SIGBUS; it is started again/);
+  await rename(`${path}.kept`, path);
+  while (!(await isAnswered(url)));
+  command.signal('SIGTERM');
+  expect((await command.ended).exitCode).toBe(0);
+});
