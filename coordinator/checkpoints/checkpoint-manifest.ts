@@ -8,12 +8,15 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
 import { BlobRefSchema, type BlobRef } from '../../shared/storage/blob-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
+import { ValidatedStepsSchema } from './validated-steps.js';
 
 /** Raised when the meaning of a manifest changes. */
 export const CHECKPOINT_FORMAT_VERSION = 2;
 
 export const MANIFEST_KEY_PREFIX = 'manifests/';
 export const LATEST_KEY = 'latest.json';
+/** The pointer to the checkpoint with the lowest loss of the validation adgroups. */
+export const BEST_KEY = 'best.json';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.int().nonnegative();
@@ -57,6 +60,8 @@ export const CheckpointManifestSchema = z.strictObject({
   leftOutJobs: BlobRefSchema.optional(),
   /** The number of outer steps that the run was extended to while it ran. */
   extendedOuterSteps: z.int().positive().optional(),
+  /** The scores on validation adgroups so far, where training stops early. */
+  validated: ValidatedStepsSchema.optional(),
   /** Safetensors: `meta/NAME`, `optimizer/NAME` and the optimizer's scalars as `scalar/NAME`. */
   dense: BlobRefSchema,
   tables: z.array(StoredTableSchema),
@@ -104,8 +109,9 @@ export function parseManifest(bytes: Uint8Array, where: string): CheckpointManif
   return parsed(CheckpointManifestSchema, bytes, where, 'a checkpoint manifest cannot be read');
 }
 
+/** Reads `latest.json` or `best.json`. */
 export function parseLatest(bytes: Uint8Array, where: string): LatestPointer {
-  return parsed(LatestSchema, bytes, where, 'the pointer to the latest checkpoint cannot be read');
+  return parsed(LatestSchema, bytes, where, 'the pointer to a checkpoint cannot be read');
 }
 
 const MANIFEST_KEY = new RegExp(

@@ -16,6 +16,7 @@ import type { ObjectStore, StoredObject } from '../../shared/storage/object-stor
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import {
+  BEST_KEY,
   LATEST_KEY,
   MANIFEST_KEY_PREFIX,
   isNamedByContent,
@@ -30,6 +31,7 @@ import { decodeLeftOut, type LeftOut } from './left-out-jobs.js';
 import { piecesDigest } from './pieces-digest.js';
 import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
+import { bestOf } from './validated-steps.js';
 
 /** The run, config, store and model that a usable checkpoint was made from. */
 export interface CheckpointIdentity {
@@ -94,6 +96,28 @@ export async function findLatestCheckpoint(
     if (result.failure !== null) throw result.failure;
     return { ...result, latestEtag: latest?.etag ?? null };
   }
+}
+
+/**
+ * The checkpoint with the lowest validation loss, where the run was scored, else the latest; null if nothing was
+ * ever written. The latest is taken, with a warning, where the best one is damaged.
+ *
+ * @throws as `findLatestCheckpoint`.
+ */
+export async function findBestCheckpoint(
+  store: ObjectStore,
+  identity: CheckpointIdentity,
+  sink: RunEventSink,
+): Promise<FoundCheckpoint | null> {
+  const { found: latest } = await findLatestCheckpoint(store, identity, sink, 'meta');
+  const best = bestOf(latest?.manifest.validated);
+  if (best === null || best.outerStep === latest?.manifest.outerStep) return latest;
+  const pointer = await store.get(BEST_KEY);
+  const search = await new Search(store, identity, 'meta').run(pointer);
+  const isBest = search.isLatest && search.found?.manifest.outerStep === best.outerStep;
+  if (isBest && search.failure === null) return search.found;
+  search.warnings.forEach((warning) => sink(warning));
+  return latest;
 }
 
 type CheckpointWarning = RunEventOf<'checkpoint-damaged' | 'checkpoint-fallback'>;
@@ -212,11 +236,12 @@ class Search {
     if (misfit !== undefined) throw damaged(`the tensors do not fit the model: ${misfit}`);
     if (!this.#hasDigest(manifest, state))
       throw damaged('the meta-parameters are not those whose digest the manifest gives');
-    const { quarantinedTasks, extendedOuterSteps, earlierStores } = manifest;
+    const { quarantinedTasks, extendedOuterSteps, validated, earlierStores } = manifest;
     const leftOut = this.#part === 'meta' ? undefined : await leftOutOf(manifest, this.#store);
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+      ...(validated === undefined ? {} : { validated }),
       ...(leftOut === undefined ? {} : { leftOut }),
       ...(earlierStores === undefined ? {} : { earlierStores }),
     };

@@ -9,7 +9,6 @@ import { randomUUID } from 'node:crypto';
 import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
 import {
   hashAfterDense,
   metaParametersDigest,
@@ -23,6 +22,7 @@ import {
 } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore, PutCondition, StoredObject } from '../../shared/storage/object-store.js';
 import {
+  BEST_KEY,
   CHECKPOINT_FORMAT_VERSION,
   CheckpointManifestSchema,
   LATEST_KEY,
@@ -36,12 +36,18 @@ import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { encodeDenseState, type TableLoader } from './checkpoint-tensors.js';
 import { grownState, type NewValueRows } from './grown-parameters.js';
 import { encodeLeftOut } from './left-out-jobs.js';
+import { bestOf } from './validated-steps.js';
 import { piecesDigest } from './pieces-digest.js';
 import type { RunClaim } from './run-claim.js';
+import {
+  readMetaParameters,
+  type CheckpointReceipt,
+  type SavedMetaParameters,
+} from './saved-parameters.js';
 import { storeTables, type EarlierCheckpoint } from './store-tables.js';
 import type { PutBlob, TableSnapshot } from './table-snapshot.js';
 import { wholeSnapshotOf } from './tracked-tables.js';
-import type { EarlierStore, TrainingState } from './training-state.js';
+import type { TrainingState } from './training-state.js';
 
 export interface CheckpointsOptions extends CheckpointIdentity {
   /** A store for the checkpoints of this run and nothing else. */
@@ -60,19 +66,6 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly newValueRows?: NewValueRows;
   /** Absent where nothing tells two coordinators apart before the first checkpoint. */
   readonly claim?: Pick<RunClaim, 'demand'>;
-}
-
-export interface CheckpointReceipt {
-  readonly address: string;
-  /** The digest of the meta-parameters. */
-  readonly digest: string;
-}
-
-export interface SavedMetaParameters extends CheckpointReceipt {
-  readonly outerStep: number;
-  readonly metaParameters: MetaParameters;
-  readonly computedOn: TrainingState['computedOn'];
-  readonly earlierStores: readonly EarlierStore[];
 }
 
 export interface Checkpoints {
@@ -94,27 +87,12 @@ export interface Checkpoints {
    *   checkpoints and none is complete.
    */
   latest(loader?: TableLoader): Promise<TrainingState | null>;
+  /** As `readMetaParameters`. Absent where no earlier checkpoint can be read. */
+  best?(): Promise<SavedMetaParameters | null>;
 }
 
 export function openCheckpoints(options: CheckpointsOptions): Checkpoints {
   return new RunCheckpointStore(options);
-}
-
-/** As `latest`, without the optimizer's tables. */
-export async function readMetaParameters(
-  options: CheckpointIdentity & Pick<CheckpointsOptions, 'store' | 'sink'>,
-): Promise<SavedMetaParameters | null> {
-  const { store, sink } = options;
-  const { found } = await findLatestCheckpoint(store, options, sink, 'meta');
-  if (found === null) return null;
-  return {
-    outerStep: found.state.outerStep,
-    metaParameters: found.state.metaParameters,
-    computedOn: found.state.computedOn,
-    earlierStores: found.state.earlierStores ?? [],
-    address: `${store.address}/${found.manifestKey}`,
-    digest: found.manifest.metaParametersDigest,
-  };
 }
 
 type CheckpointContent = Pick<
@@ -124,6 +102,7 @@ type CheckpointContent = Pick<
   | 'optimizerTables'
   | 'quarantinedTasks'
   | 'extendedOuterSteps'
+  | 'validated'
   | 'leftOutJobs'
   | 'earlierStores'
   | 'digestOf'
@@ -133,6 +112,7 @@ type CheckpointContent = Pick<
 interface WrittenCheckpoint extends CheckpointReceipt {
   readonly outerStep: number;
   readonly extendedOuterSteps: number | undefined;
+  readonly validatedCount: number;
 }
 
 class RunCheckpointStore implements Checkpoints {
@@ -178,6 +158,10 @@ class RunCheckpointStore implements Checkpoints {
     return state;
   }
 
+  best(): Promise<SavedMetaParameters | null> {
+    return readMetaParameters(this.#options);
+  }
+
   async write(state: TrainingState, tables?: TableSnapshot): Promise<CheckpointReceipt> {
     const { pieceByteCountMax } = this.#options;
     const snapshot = tables ?? wholeSnapshotOf(state, pieceByteCountMax);
@@ -192,23 +176,27 @@ class RunCheckpointStore implements Checkpoints {
     const manifest = await this.#storeBlobs(state, snapshot);
     const { key, bytes, latestBytes } = encodeManifest(manifest);
     await this.#putManifest(key, bytes);
+    const best = bestOf(state.validated);
+    // Before the latest names this step: a resume from an earlier one scores it again.
+    if (best?.outerStep === state.outerStep) await this.#replaceBest(latestBytes);
     await this.#replaceLatest(latestBytes, latestEtag, key);
 
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
     this.#earlier = { of: snapshot.of, checkpoint: manifest };
     const written = this.#remember(manifest, key);
     this.#mayHaveOrphans = hadOrphans;
-    await this.#removeOld(key);
+    await this.#removeOld(key, state.validated !== undefined);
     return receiptOf(written);
   }
 
   /** Whether the last checkpoint has this state. */
   #isStored(
-    { outerStep, extendedOuterSteps, metaParameters }: TrainingState,
+    { outerStep, extendedOuterSteps, validated, metaParameters }: TrainingState,
     { of }: TableSnapshot,
   ): boolean {
     if (this.#last?.outerStep !== outerStep) return false;
     if (this.#last.extendedOuterSteps !== extendedOuterSteps) return false;
+    if (this.#last.validatedCount !== (validated?.length ?? 0)) return false;
     return this.#earlier?.of === of || metaParametersDigest(metaParameters) === this.#last.digest;
   }
 
@@ -221,10 +209,11 @@ class RunCheckpointStore implements Checkpoints {
     const earlier = this.#earlier?.of === snapshot.of ? this.#earlier.checkpoint : null;
     const dense = await put(encodeDenseState(state));
     const tables = await storeTables(snapshot, { earlier, put, isThere, hash });
-    const { quarantinedTasks, extendedOuterSteps, leftOut, earlierStores } = state;
+    const { quarantinedTasks, extendedOuterSteps, validated, leftOut, earlierStores } = state;
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+      ...(validated === undefined ? {} : { validated: [...validated] }),
       ...(leftOut === undefined ? {} : { leftOutJobs: await put(encodeLeftOut(leftOut)) }),
       ...(earlierStores === undefined ? {} : { earlierStores: [...earlierStores] }),
     };
@@ -239,6 +228,7 @@ class RunCheckpointStore implements Checkpoints {
       address: `${this.#options.store.address}/${key}`,
       digest: manifest.metaParametersDigest,
       extendedOuterSteps: manifest.extendedOuterSteps,
+      validatedCount: manifest.validated?.length ?? 0,
     };
     return this.#last;
   }
@@ -308,6 +298,11 @@ class RunCheckpointStore implements Checkpoints {
     return etag;
   }
 
+  async #replaceBest(bytes: Uint8Array): Promise<void> {
+    await this.#options.claim?.demand();
+    await this.#options.store.put(BEST_KEY, bytes, { kind: 'always' });
+  }
+
   async #replaceLatest(bytes: Uint8Array, etag: string | null, manifestKey: string): Promise<void> {
     const { store } = this.#options;
     const condition: PutCondition =
@@ -368,13 +363,14 @@ class RunCheckpointStore implements Checkpoints {
   }
 
   /** The checkpoint is durable at this point, so leftovers are a warning and not a failure. */
-  async #removeOld(latestKey: string): Promise<void> {
+  async #removeOld(latestKey: string, isScored: boolean): Promise<void> {
     const { store, kept, sink } = this.#options;
     try {
       await removeOldCheckpoints(store, {
         latestKey,
         kept,
         knownKeys: this.#knownKeys,
+        isScored,
         damagedKeys: new Set(this.#damagedKeys),
       });
       if (!this.#mayHaveOrphans) return;

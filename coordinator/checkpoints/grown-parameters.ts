@@ -51,7 +51,9 @@ export function grownState(
   storeDigest: string,
   { spec, rows }: { readonly spec: ModelSpec; readonly rows: NewValueRows | undefined },
 ): TrainingState {
-  const { outerStep, optimizer, earlierStores = [] } = state;
+  // Scores on other rows cannot be compared with those to come.
+  const { validated: _, ...others } = state;
+  const { outerStep, optimizer, earlierStores = [] } = others;
   const metaParameters = grownParameters(state.metaParameters, spec, rows);
   const tables = new Map<string, EmbeddingTable>();
   for (const [name, table] of optimizer.tables) {
@@ -64,7 +66,7 @@ export function grownState(
     );
   }
   return {
-    ...{ ...state, metaParameters, optimizer: { ...optimizer, tables } },
+    ...{ ...others, metaParameters, optimizer: { ...optimizer, tables } },
     earlierStores: [...earlierStores, { outerStep, storeDigest }],
   };
 }

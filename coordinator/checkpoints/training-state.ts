@@ -3,6 +3,7 @@
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { LeftOut } from './left-out-jobs.js';
+import type { ValidatedStep } from './validated-steps.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 
@@ -48,6 +49,8 @@ export interface TrainingState {
   readonly earlierStores?: readonly EarlierStore[];
   /** The number of outer steps that the run was extended to; absent while it is that of the config. */
   readonly extendedOuterSteps?: number;
+  /** The scores on validation adgroups so far; absent where training does not stop early. */
+  readonly validated?: readonly ValidatedStep[];
   /**
    * The remainders that rounding took from the dense variables when they were sent last, to be added when they are sent next;
    * absent where nothing is rounded.

@@ -50,6 +50,19 @@ export async function readValidationRows(
   storeAddress: string,
   segment: string | null,
 ): Promise<FlatRows> {
+  return readFlatRows(store, validationTasksOf(store, storeAddress, segment), 'query');
+}
+
+/**
+ * The indices of the validation tasks of the store, or of one segment.
+ *
+ * @throws as `readValidationRows`.
+ */
+export function validationTasksOf(
+  store: TaskStore,
+  storeAddress: string,
+  segment: string | null,
+): number[] {
   const labels = labelsOf(store.manifest);
   const labelIndex = labels.findIndex((label) => label.segment === segment);
   if (labelIndex < 0)
@@ -73,11 +86,7 @@ export async function readValidationRows(
       found: `${store.tasks.length} adgroups, none of them in the validation split`,
       cure: 'raise data.taskSplit.validationShare and prepare the store again',
     });
-  return readFlatRows(
-    store,
-    tasks.map((task) => task.taskIndex),
-    'query',
-  );
+  return tasks.map((task) => task.taskIndex);
 }
 
 /** The cells that are tried for every run. */
@@ -85,13 +94,16 @@ export function validationCells({ evaluation }: Pick<RunConfig, 'evaluation'>): 
   return [{ kind: 'inner-steps', ...UNADAPTED }, ...innerStepGrid(evaluation).cells];
 }
 
-/** @throws DivergenceError when no cell gives finite logits. */
+/**
+ * @param cells of which the best one counts; those of the evaluation by default.
+ * @throws DivergenceError when no cell gives finite logits.
+ */
 export async function validationScore(
   run: ScoredRun,
   parameters: MetaParameters,
   validation: FlatRows,
+  cells: readonly Cell[] = validationCells(run.config),
 ): Promise<ValidationScore> {
-  const cells = validationCells(run.config);
   const metaDigest = metaParametersDigest(parameters);
   let waveCount = 0;
   const { lossSums } = await predictLogits(

@@ -137,7 +137,7 @@ async function trainedMetaParameters(
       where: joinAddress(run.config.output, 'checkpoints'),
       cure: 'train it first: qianmo train run.yaml',
     });
-  if (state.outerStep < run.config.training.outerSteps)
+  if (!state.isChosen && state.outerStep < run.config.training.outerSteps)
     context.sink({
       kind: 'unfinished-run-evaluated',
       outerStep: state.outerStep,
@@ -160,5 +160,5 @@ async function globalMetaParameters(
   const globalRun = { ...run, config: withoutMethodNames(unrestricted, spec), spec };
   context.sink({ kind: 'global-arm-started' });
   const outcome = await trainOn(globalRun, dispatch, { resume: !fresh, fresh }, context);
-  return outcome.state.metaParameters;
+  return outcome.metaParameters;
 }

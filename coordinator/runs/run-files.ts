@@ -14,13 +14,9 @@ import { configHash, decidingPart, type RunConfig } from '../../shared/config/ru
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import {
-  openCheckpoints,
-  readMetaParameters,
-  type Checkpoints,
-  type SavedMetaParameters,
-} from '../checkpoints/checkpoint-writer.js';
+import { openCheckpoints, type Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import { latestManifestOf } from '../checkpoints/latest-manifest.js';
+import { readMetaParameters, type SavedMetaParameters } from '../checkpoints/saved-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
 import type { RunContext } from './call/run-context.js';

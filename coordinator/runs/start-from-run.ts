@@ -8,7 +8,7 @@ import {
   type CheckpointManifest,
 } from '../checkpoints/checkpoint-manifest.js';
 import { findLatestCheckpoint, leftOutOf } from '../checkpoints/checkpoint-reader.js';
-import { readMetaParameters } from '../checkpoints/checkpoint-writer.js';
+import { readMetaParameters } from '../checkpoints/saved-parameters.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { StartFrom } from '../training/start-from.js';

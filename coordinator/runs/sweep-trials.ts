@@ -3,13 +3,14 @@
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
+import { validationLossOf } from '../evaluation/validation-loss.js';
 import { validationScore } from '../evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
 import { outerStepTotal } from '../sweep/rungs.js';
 import type { SweepPlan } from '../sweep/sweep-record.js';
 import type { Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
-import type { TrainingState } from '../checkpoints/training-state.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { toldBy, type EventKind, type RunEventSink } from '../../shared/events/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { RunContext } from './call/run-context.js';
@@ -21,6 +22,11 @@ interface TrialData {
   /** The store as prepared, because each trial has a model of its own. */
   readonly store: TaskStore;
   readonly validation: FlatRows;
+}
+
+interface TrainedTrial {
+  readonly outerStep: number;
+  readonly metaParameters: MetaParameters;
 }
 
 export function trialWork(
@@ -42,18 +48,20 @@ export function trialWork(
     run: PreparedRun,
     stopAtOuterStep: number,
     signal: AbortSignal,
-  ): Promise<TrainingState> => {
+  ): Promise<TrainedTrial> => {
     const startFrom = await startFromRun(run, { resume: true }, context);
     const ofTrial = toldBy({ runId: run.config.run }, sink);
-    const { state } = await train({
+    const validationLoss = validationLossOf({ ...run, dispatcher, signal });
+    const { state, metaParameters } = await train({
       run,
       dispatcher,
+      ...(validationLoss === undefined ? {} : { validationLoss }),
       checkpoints: checkpointsOf(run, { ...context, sink: ofTrial }),
       start: { resume: true, ...(startFrom === null ? {} : { startFrom }) },
       stopAtOuterStep,
       caller: { clock, sink: ofTrial, signal },
     });
-    return state;
+    return { outerStep: state.outerStep, metaParameters };
   };
   return {
     async runTrial(name, stopAtOuterStep, signal): Promise<FoundScore> {

@@ -4,6 +4,7 @@ import { isInterruption } from '../../shared/base/errors.js';
 import { toldBy } from '../../shared/events/run-events.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { RunClaim } from '../checkpoints/run-claim.js';
+import { validationLossOf } from '../evaluation/validation-loss.js';
 import { train } from '../training/outer-loop.js';
 import type { TrainingOutcome } from '../training/train-options.js';
 import type { RunDispatch } from './dispatch-for-run.js';
@@ -78,9 +79,11 @@ async function trainUnder(
   try {
     const areTablesServed = rowServers !== null;
     const startFrom = await startFromRun(run, { resume, areTablesServed }, context);
+    const validationLoss = validationLossOf({ ...run, dispatcher: dispatch.dispatcher, signal });
     return await train({
       run,
       dispatcher: dispatch.dispatcher,
+      ...(validationLoss === undefined ? {} : { validationLoss }),
       ...(rowServers === null ? {} : { rowServers }),
       checkpoints: checkpointsOf(run, context, claim),
       start: {

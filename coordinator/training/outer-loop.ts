@@ -6,11 +6,13 @@
 import { GradientNorms } from './gradient-norms.js';
 import { MetaGradientSum } from './meta-gradient-sum.js';
 import { microBatchWatch } from './micro-batch-watch.js';
+import { chosenOf, earlyStopping } from './early-stopping.js';
 import { runLength } from './run-length.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { RobustAggregate } from './robust-aggregate.js';
 import { poisonTasks } from './poison-tasks.js';
-import { computedOnAfter } from '../checkpoints/training-state.js';
+import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
+import { computedOnAfter, type TrainingState } from '../checkpoints/training-state.js';
 import { checkpointWriter, resumableFailure, startedTraining } from './run-checkpoints.js';
 import { demandedFingerprint } from './run-fingerprint.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
@@ -43,11 +45,10 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
   const planner = stepPlanner(config, store, length.endOf(state), frozen?.holdsTables !== true);
   const report = stepReport(run, caller, state);
-  const { aggregation } = config.training;
-  const sum =
-    aggregation === undefined ? new MetaGradientSum(spec) : new RobustAggregate(spec, aggregation);
+  const sum = aggregateOf(run);
   const poison = poisonTasks(options);
   const closings = stepClosings(options);
+  const stopping = earlyStopping(options);
   const norms = new GradientNorms(config.trust);
   const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, caller.sink);
   let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
@@ -63,7 +64,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       // A resume must know of an extension, and a pause may last, which before the first step has nothing to lose.
       const isPaused = state.outerStep > 0 && dispatcher.control?.orders.isPaused === true;
       if ((isExtended || isPaused) && pipeline.isResumable(state)) await checkpoints.write(state);
-      if (state.outerStep >= length.endOf(state)) break;
+      if (state.outerStep >= length.endOf(state) || stopping.isOver(state)) break;
 
       const { plan, orders, layouts, weights, gradients } = await pipeline.oldest(state);
       sum.begin(layouts, weights);
@@ -89,11 +90,12 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       state = { ...(await tables.step(closed, sum.metaGradient())), computedOn, ...kept };
 
       report(state, plan, sum.losses);
-      if (state.outerStep % checkpointEveryOuterSteps === 0) await checkpoints.begin(state);
+      state = await stopping.scored(state);
+      if (stopping.isScored(state) || state.outerStep % checkpointEveryOuterSteps === 0)
+        await checkpoints.begin(state);
     }
-    const { address, digest } = await checkpoints.write(state);
-    caller.sink({ kind: 'run-finished', outerStep: state.outerStep, address, digest });
-    return { state, address, digest, outerSteps: state.outerStep };
+    stopping.tellEnd(state, length.endOf(state));
+    return await finished(state, await checkpoints.write(state), options);
   } catch (error) {
     const isResumable = pipeline.isResumable(state);
     // An extension may have been ordered since the last outer step began.
@@ -104,4 +106,24 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
     await checkpoints.settled();
     await planner.settled();
   }
+}
+
+function aggregateOf({ spec, config }: TrainOptions['run']): MetaGradientSum | RobustAggregate {
+  const { aggregation } = config.training;
+  return aggregation === undefined
+    ? new MetaGradientSum(spec)
+    : new RobustAggregate(spec, aggregation);
+}
+
+/** @param receipt that of the last checkpoint. */
+async function finished(
+  state: TrainingState,
+  receipt: CheckpointReceipt,
+  { checkpoints, caller }: Pick<TrainOptions, 'checkpoints' | 'caller'>,
+): Promise<TrainingOutcome> {
+  const { outerStep, metaParameters } = state;
+  const chosen = await chosenOf(state, { ...receipt, metaParameters }, checkpoints);
+  const { address, digest } = chosen;
+  caller.sink({ kind: 'run-finished', outerStep, address, digest });
+  return { state, metaParameters: chosen.metaParameters, address, digest, outerSteps: outerStep };
 }

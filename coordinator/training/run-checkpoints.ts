@@ -2,7 +2,7 @@
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
-import type { CheckpointReceipt } from '../checkpoints/checkpoint-writer.js';
+import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
 import { localTables, type RunTables } from '../tables/run-tables.js';
 import { ServedTables } from '../tables/served-tables.js';
 import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';

@@ -3,6 +3,7 @@
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { LeftOut } from '../checkpoints/left-out-jobs.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { RowServer } from '../tables/row-server.js';
 import type { StartFrom } from './start-from.js';
@@ -20,6 +21,8 @@ export interface TrainOptions {
    * stopping and continuing changes no bit.
    */
   readonly stopAtOuterStep?: number;
+  /** The loss of the validation adgroups, where training stops early by it. */
+  readonly validationLoss?: (parameters: MetaParameters) => Promise<number>;
   readonly caller: RunCaller;
 }
 
@@ -47,8 +50,11 @@ export interface ReplayRecord {
 }
 
 export interface TrainingOutcome {
+  /** After the last outer step. */
   readonly state: TrainingState;
-  /** The address of the last checkpoint. */
+  /** Those of the last outer step, or of the best one where training stops early. */
+  readonly metaParameters: MetaParameters;
+  /** The address of their checkpoint. */
   readonly address: string;
   /** The digest of the meta-parameters. */
   readonly digest: string;

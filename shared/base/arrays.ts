@@ -76,3 +76,11 @@ export function demandSameLength(...arrays: readonly ArrayLike<unknown>[]): void
   if (lengths.size > 1)
     throw new RangeError(`arrays of different lengths: ${[...lengths].join(', ')}`);
 }
+
+/** At most `countMax` of the values, evenly spread and in their order. */
+export function spreadOver<Value>(values: readonly Value[], countMax: number): Value[] {
+  if (values.length <= countMax) return [...values];
+  return Array.from({ length: countMax }, (_, index) =>
+    at(values, Math.floor((index * values.length) / countMax)),
+  );
+}

@@ -3,6 +3,7 @@
 import { z } from 'zod';
 import { ClosingConfigSchema, type ClosingConfig } from './closing-config.js';
 import { AddressSchema } from './data-config.js';
+import { EarlyStoppingConfigSchema, type EarlyStoppingConfig } from './early-stopping-config.js';
 import { EncodingsConfigSchema } from './encodings-config.js';
 import { StalenessConfigSchema, type StalenessConfig } from './staleness-config.js';
 
@@ -115,6 +116,7 @@ export type RobustAggregation = z.infer<typeof RobustAggregationSchema>;
 export const TrainingConfigSchema = z
   .strictObject({
     outerSteps: outerStepCount.default(500).describe('The number of outer steps.'),
+    earlyStopping: EarlyStoppingConfigSchema.optional(),
     tasksPerOuterStep: positiveInt
       .max(1_000_000)
       .default(64)
@@ -223,6 +225,10 @@ export const TrainingConfigSchema = z
       .default(3)
       .describe('The number of latest checkpoints that are kept.'),
   })
+  .refine(({ earlyStopping, tableShards }) => earlyStopping === undefined || tableShards === 1, {
+    path: ['earlyStopping'],
+    error: 'validation adgroups are scored with tables in the coordinator: remove tableShards',
+  })
   .superRefine(({ sampling, sizeBucketEdges, tasksPerJob, tasksPerOuterStep }, context) => {
     if (sizeBucketEdges !== undefined && sampling !== 'size-buckets')
       context.addIssue({
@@ -250,15 +256,23 @@ function stalenessIssues({
   closing,
   outerSteps,
   checkpointEveryOuterSteps,
+  earlyStopping,
 }: {
   readonly staleness?: StalenessConfig | undefined;
   readonly closing: ClosingConfig;
   readonly outerSteps: number;
   readonly checkpointEveryOuterSteps: number;
+  readonly earlyStopping?: EarlyStoppingConfig | undefined;
 }): { readonly path: string; readonly message: string }[] {
   if (staleness === undefined) return [];
   const { drainEveryOuterSteps } = staleness;
-  const counts = { outerSteps, checkpointEveryOuterSteps };
+  const counts = {
+    outerSteps,
+    checkpointEveryOuterSteps,
+    ...(earlyStopping === undefined
+      ? {}
+      : { 'earlyStopping.everyOuterSteps': earlyStopping.everyOuterSteps }),
+  };
   const found = Object.entries(counts)
     .filter(([, count]) => count % drainEveryOuterSteps !== 0)
     .map(([path, count]) => ({

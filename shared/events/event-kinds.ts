@@ -91,6 +91,10 @@ const RUN_SHAPES = {
   /** Somebody cancelled the run through its queue. */
   'run-cancelled': {},
   'run-extended': { outerSteps: count, earlierOuterSteps: count },
+  /** The validation adgroups were scored; `isBest` if no earlier outer step has a lower loss. */
+  'run-validated': { outerStep: count, loss: z.number(), isBest: z.boolean() },
+  /** The loss of the validation adgroups has stopped falling. */
+  'run-stopped-early': { outerStep: count, bestOuterStep: count, outerSteps: count },
   'run-finished': ofCheckpoint,
   /** The command ended with a failure; `failure` is its kind, or `bug`. */
   'run-failed': { failure: z.string(), reason: z.string() },

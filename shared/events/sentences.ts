@@ -46,6 +46,14 @@ const SENTENCES: Sentences = {
   'run-cancelled': () => notice('cancelled through the queue: stopping'),
   'run-extended': ({ outerSteps, earlierOuterSteps }) =>
     notice(`extended from ${earlierOuterSteps} to ${outerSteps} outer steps`),
+  'run-validated': ({ outerStep, loss, isBest }) =>
+    notice(
+      `outer step ${outerStep}: validation loss ${loss.toFixed(5)}${isBest ? ', the lowest so far' : ''}`,
+    ),
+  'run-stopped-early': ({ outerStep, bestOuterStep, outerSteps }) =>
+    notice(
+      `stopped at outer step ${outerStep} of ${outerSteps}: the validation loss has not fallen since ${bestOuterStep}`,
+    ),
   'run-finished': ({ outerStep, address, digest }) =>
     notice(`finished at outer step ${outerStep}: ${address}\nmeta-parameters ${digest}`),
   // The command itself prints the whole report.

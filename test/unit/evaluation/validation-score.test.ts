@@ -7,6 +7,7 @@ import {
   validationScore,
   type ScoredRun,
 } from '../../../coordinator/evaluation/validation-score.js';
+import { validationLossOf } from '../../../coordinator/evaluation/validation-loss.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
@@ -42,8 +43,11 @@ async function formulaLogloss(
   bias: number,
   innerRate: number,
   innerSteps: number,
+  among: readonly number[] | null = null,
 ): Promise<number> {
-  const tasks = store.tasks.filter(({ split }) => split === 'validation');
+  const tasks = store.tasks.filter(
+    ({ split, taskIndex }) => split === 'validation' && (among?.includes(taskIndex) ?? true),
+  );
   let loss = 0;
   let impressions = 0;
   for (const task of await store.readTasks(tasks.map(({ taskIndex }) => taskIndex))) {
@@ -57,6 +61,30 @@ async function formulaLogloss(
   }
   return loss / impressions;
 }
+
+describe('the loss by which training stops', () => {
+  it('is the lower one of without inner steps and with those of the method, on adgroups spread over all', async () => {
+    const earlyStopping = { everyOuterSteps: 1, tasksMax: 3 };
+    const method = { kind: 'fomaml', innerSteps: 4, innerRate: 0.5 };
+    const run = runOf(formulaConfig({ method, training: { earlyStopping } }));
+    const parameters = parametersWithBias(run.config, store, Math.fround(-0.2));
+    const loss = await validationLossOf(run)?.(parameters);
+    const validation = await readValidationRows(store, 'store', null);
+    const [asked = []] = (run.dispatcher as FormulaDispatcher).tasksByWave;
+    const { taskIndices } = validation;
+    const third = taskIndices.length / 3;
+    expect(asked).toEqual([0, 1, 2].map((place) => taskIndices[Math.floor(place * third)]));
+    const losses = [
+      await formulaLogloss(-0.2, 1, 0, asked),
+      await formulaLogloss(-0.2, 0.5, 4, asked),
+    ];
+    expect(loss).toBeCloseTo(Math.min(...losses), 6);
+  });
+
+  it('is none where training does not stop early', () => {
+    expect(validationLossOf(runOf())).toBeUndefined();
+  });
+});
 
 describe('the score of a run', () => {
   it('is that of the best cell, and uses no test adgroup', async () => {

@@ -1,0 +1,41 @@
+/** The loss by which training stops early: that of a bounded number of validation adgroups. */
+
+import { spreadOver } from '../../shared/base/arrays.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
+import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
+import type { Cell } from '../scoring/evaluation-report.js';
+import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
+import { UNADAPTED } from './selection.js';
+import { validationScore, validationTasksOf, type ScoredRun } from './validation-score.js';
+
+/**
+ * Returns what scores a run; undefined where its training does not stop early. The rows are read at the first call.
+ */
+export function validationLossOf(
+  run: ScoredRun,
+): ((parameters: MetaParameters) => Promise<number>) | undefined {
+  const { config, store } = run;
+  const { earlyStopping } = config.training;
+  if (earlyStopping === undefined) return undefined;
+  const { tasksMax, segment = null } = earlyStopping;
+  const cells = trainedCells(config);
+  let reading: Promise<FlatRows> | undefined;
+  return async (parameters) => {
+    reading ??= readFlatRows(
+      store,
+      spreadOver(validationTasksOf(store, config.data.store, segment), tasksMax),
+      'query',
+    );
+    return (await validationScore(run, parameters, await reading, cells)).validationLogloss;
+  };
+}
+
+/** Without inner steps, and with those that the method trains with, if it has any. */
+function trainedCells({ method }: Pick<RunConfig, 'method'>): Cell[] {
+  const { count, rate } = predictionLoopOf(methodPlanOf(method)).steps;
+  const unadapted: Cell = { kind: 'inner-steps', ...UNADAPTED };
+  if (count === 0) return [unadapted];
+  return [unadapted, { kind: 'inner-steps', innerRate: rate, innerSteps: count }];
+}

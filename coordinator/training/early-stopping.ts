@@ -1,0 +1,75 @@
+/** Scores a run on its validation adgroups while it is trained, and ends it when that has stopped helping. */
+
+import type { EarlyStoppingConfig } from '../../shared/config/early-stopping-config.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import { bestOf, scoresSinceBest } from '../checkpoints/validated-steps.js';
+import type { TrainingState } from '../checkpoints/training-state.js';
+import type { TrainingOutcome, TrainOptions } from './train-options.js';
+
+interface EarlyStopping {
+  /** The state with its score, if it is to be scored; the same state if not. */
+  scored(state: TrainingState): Promise<TrainingState>;
+  isScored(state: Pick<TrainingState, 'outerStep' | 'validated'>): boolean;
+  /** Whether the run ends here, although it has outer steps left. */
+  isOver(state: Pick<TrainingState, 'validated'>): boolean;
+  /** Says so where the run ends before its last outer step. */
+  tellEnd(state: TrainingState, outerSteps: number): void;
+}
+
+type Chosen = Pick<TrainingOutcome, 'metaParameters' | 'address' | 'digest'>;
+
+/**
+ * The parameters with the lowest validation loss, or the last where no outer step was scored.
+ *
+ * @param last those of the state, in its checkpoint.
+ */
+export async function chosenOf(
+  { outerStep, validated }: TrainingState,
+  last: Chosen,
+  checkpoints: Pick<TrainOptions['checkpoints'], 'best'>,
+): Promise<Chosen> {
+  const best = bestOf(validated);
+  if (best === null || best.outerStep === outerStep) return last;
+  return (await checkpoints.best?.()) ?? last;
+}
+
+export function earlyStopping({
+  run: { config },
+  validationLoss,
+  caller: { sink },
+}: Pick<TrainOptions, 'run' | 'validationLoss' | 'caller'>): EarlyStopping {
+  const { earlyStopping: terms } = config.training;
+  if (terms === undefined || validationLoss === undefined)
+    return {
+      scored: (state) => Promise.resolve(state),
+      isScored: () => false,
+      isOver: () => false,
+      tellEnd: () => undefined,
+    };
+  return stoppingOn(terms, validationLoss, sink);
+}
+
+function stoppingOn(
+  { everyOuterSteps, patience }: EarlyStoppingConfig,
+  validationLoss: NonNullable<TrainOptions['validationLoss']>,
+  sink: RunEventSink,
+): EarlyStopping {
+  return {
+    async scored(state) {
+      const { outerStep, metaParameters, validated: earlier = [] } = state;
+      if (outerStep % everyOuterSteps !== 0) return state;
+      const loss = await validationLoss(metaParameters);
+      const validated = [...earlier, { outerStep, loss }];
+      const isBest = bestOf(validated)?.outerStep === outerStep;
+      sink({ kind: 'run-validated', outerStep, loss, isBest });
+      return { ...state, validated };
+    },
+    isScored: ({ outerStep, validated }) => validated?.at(-1)?.outerStep === outerStep,
+    isOver: ({ validated }) => scoresSinceBest(validated) >= patience,
+    tellEnd({ outerStep, validated }, outerSteps) {
+      const best = bestOf(validated);
+      if (best === null || outerStep >= outerSteps) return;
+      sink({ kind: 'run-stopped-early', outerStep, bestOuterStep: best.outerStep, outerSteps });
+    },
+  };
+}

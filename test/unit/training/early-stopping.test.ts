@@ -1,0 +1,138 @@
+/** Early stopping: which outer steps are scored, when training ends, what is kept, and that a resume changes nothing. */
+
+import { describe, expect, it } from 'vitest';
+import { readMetaParameters } from '../../../coordinator/checkpoints/saved-parameters.js';
+import { bestOf, scoresSinceBest } from '../../../coordinator/checkpoints/validated-steps.js';
+import { train } from '../../../coordinator/training/outer-loop.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import { checkpointsIn, overwrite } from '../../fixtures/stores/checkpoint-stores.js';
+import { tinySpec, tinyState } from '../../fixtures/training-states.js';
+import { logisticConfig, mapCheckpoints, tinyRun } from '../../fixtures/training/training-run.js';
+
+const training = {
+  ...{ outerSteps: 20, tasksPerOuterStep: 4, tasksPerJob: 2, checkpointEveryOuterSteps: 5 },
+  earlyStopping: { everyOuterSteps: 2, patience: 3 },
+};
+
+/** Gives the losses in turn. */
+function losses(...given: number[]): () => Promise<number> {
+  return () => {
+    const loss = given.shift();
+    if (loss === undefined) throw new Error('one score too many');
+    return Promise.resolve(loss);
+  };
+}
+
+describe('the best of the scores', () => {
+  const of = (...given: number[]) => given.map((loss, index) => ({ outerStep: index, loss }));
+
+  it.each([
+    [of(), null, 0],
+    [of(3), 0, 0],
+    [of(3, 2, 2, 2.5), 1, 2],
+    [of(3, 2, 1), 2, 0],
+  ])('%j is at %s, with %i scores since', (validated, outerStep, since) => {
+    expect(bestOf(validated)?.outerStep ?? null).toBe(outerStep);
+    expect(scoresSinceBest(validated)).toBe(since);
+  });
+});
+
+describe('training that stops early', () => {
+  it('ends when the loss has not fallen for as many scores as its patience', async () => {
+    const { options, events } = tinyRun(logisticConfig(training));
+    const outcome = await train({ ...options, validationLoss: losses(5, 4, 4, 4.5, 6) });
+    expect(outcome.outerSteps).toBe(10);
+    expect(outcome.state.validated).toEqual([
+      { outerStep: 2, loss: 5 },
+      { outerStep: 4, loss: 4 },
+      { outerStep: 6, loss: 4 },
+      { outerStep: 8, loss: 4.5 },
+      { outerStep: 10, loss: 6 },
+    ]);
+    expect(events.filter(({ kind }) => kind === 'run-stopped-early')).toEqual([
+      expect.objectContaining({ outerStep: 10, bestOuterStep: 4, outerSteps: 20 }),
+    ]);
+    expect(events.flatMap((e) => (e.kind === 'run-validated' ? [e.isBest] : []))).toEqual([
+      ...[true, true, false, false, false],
+    ]);
+  });
+
+  it('goes on to the last outer step while the loss falls', async () => {
+    const { options, events } = tinyRun(logisticConfig(training));
+    const falling = losses(10, 9, 8, 7, 6, 5, 4, 3, 2, 1);
+    expect((await train({ ...options, validationLoss: falling })).outerSteps).toBe(20);
+    expect(events.map(({ kind }) => kind)).not.toContain('run-stopped-early');
+  });
+
+  it('is not scored without the section', async () => {
+    const { earlyStopping: _, ...plain } = training;
+    const { options } = tinyRun(logisticConfig(plain));
+    const { state } = await train({ ...options, validationLoss: losses() });
+    expect(state.validated).toBeUndefined();
+  });
+
+  it('takes the same steps and ends alike after a stop and a resume', async () => {
+    const config = logisticConfig(training);
+    const straight = await train({
+      ...tinyRun(config).options,
+      validationLoss: losses(5, 4, 4.1, 4.2, 4.3),
+    });
+    const checkpoints = mapCheckpoints();
+    const first = tinyRun(config, { checkpoints, stopAtOuterStep: 7 });
+    await train({ ...first.options, validationLoss: losses(5, 4, 4.1) });
+    const rest = tinyRun(config, { checkpoints, resume: true });
+    const resumed = await train({ ...rest.options, validationLoss: losses(4.2, 4.3) });
+    expect(resumed.digest).toBe(straight.digest);
+    expect(resumed.state.validated).toEqual(straight.state.validated);
+    // A run that has ended early ends at once when it is resumed.
+    const again = tinyRun(config, { checkpoints, resume: true });
+    expect((await train({ ...again.options, validationLoss: losses() })).outerSteps).toBe(10);
+  });
+
+  it('gives the parameters with the lowest loss, and those of evaluate and export', async () => {
+    const config = logisticConfig(training);
+    const { options } = tinyRun(config);
+    const store = new MemoryObjectStore();
+    const checkpoints = checkpointsIn(store, { spec: options.run.spec, kept: 1 });
+    const scores = losses(5, 4, 4.1, 4.2, 4.3);
+    const outcome = await train({ ...options, checkpoints, validationLoss: scores });
+    const four = tinyRun(config, { stopAtOuterStep: 4 });
+    const expected = await train({ ...four.options, validationLoss: losses(5, 4) });
+    expect(outcome.metaParameters).toEqual(expected.metaParameters);
+    expect(outcome.address).toMatch(/000000004-/);
+    const saved = (await readMetaParameters(checkpoints.options))!;
+    expect(saved).toMatchObject({ outerStep: 4, isChosen: true, digest: outcome.digest });
+    // One checkpoint is kept beside the best one.
+    const manifests = await store.list('manifests/');
+    expect(manifests.map((key) => Number(key.slice(10, 19)))).toEqual([4, 10]);
+  });
+});
+
+describe('the best checkpoint', () => {
+  const stateAt = (outerStep: number) => tinyState(tinySpec(), outerStep);
+  const scored = (outerStep: number, ...given: number[]) => ({
+    ...stateAt(outerStep),
+    validated: given.map((loss, index) => ({ outerStep: index + 1, loss })),
+  });
+
+  it('is the latest, with a warning, if it is damaged', async () => {
+    const store = new MemoryObjectStore();
+    const writer = checkpointsIn(store);
+    await writer.write(scored(1, 1));
+    await writer.write(scored(2, 1, 2));
+    const [best = ''] = await store.list('manifests/');
+    await overwrite(store, best, '{}');
+    const reader = checkpointsIn(store);
+    expect((await readMetaParameters(reader.options))!.outerStep).toBe(2);
+    expect(reader.warnings.join()).toMatch(/is damaged|cannot be read/);
+  });
+
+  it('of a run that was started again is not taken by another', async () => {
+    const store = new MemoryObjectStore();
+    await checkpointsIn(store).write(scored(1, 1));
+    const fresh = checkpointsIn(store, { kept: 1 });
+    await fresh.write(stateAt(2));
+    expect((await readMetaParameters(fresh.options))!.outerStep).toBe(2);
+    expect(await store.list('manifests/')).toHaveLength(1);
+  });
+});
