@@ -4,8 +4,6 @@
  * used, and a run never silently starts from nothing.
  */
 
-import { isRecord } from '../../shared/base/canonical-json.js';
-import { configDifferences } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
@@ -15,6 +13,7 @@ import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-sto
 import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
+import { refusalOf, specOf, type CheckpointIdentity } from './checkpoint-identity.js';
 import {
   BEST_KEY,
   LATEST_KEY,
@@ -32,27 +31,6 @@ import { piecesDigest } from './pieces-digest.js';
 import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
 import { bestOf } from './validated-steps.js';
-
-/** The run, config, store and model that a usable checkpoint was made from. */
-export interface CheckpointIdentity {
-  readonly runName: string;
-  readonly configHash: string;
-  /** The part of the config that the hash covers. */
-  readonly deciding: Record<string, unknown>;
-  /** The digest of the task store. */
-  readonly storeDigest: string;
-  readonly spec: ModelSpec;
-  /** Absent where a checkpoint of the store as it was before logs were appended is of no use. */
-  readonly growth?: StoreGrowth;
-}
-
-/** The task store as it was before logs were appended to it. */
-export interface StoreGrowth {
-  /** The model on the store when it had this digest; null if it never had. */
-  specAt(storeDigest: string): ModelSpec | null;
-  /** Why training cannot go on from a checkpoint of an earlier store; null if it can. */
-  readonly refusal: string | null;
-}
 
 interface FoundCheckpoint {
   readonly state: TrainingState;
@@ -314,77 +292,6 @@ function emptyStateOf(manifest: CheckpointManifest): TrainingState {
     optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
     computedOn: manifest.computedOn,
   };
-}
-
-/** The reason why this run must not use a checkpoint; null if it may. */
-function refusalOf(
-  manifest: CheckpointManifest,
-  identity: CheckpointIdentity,
-  where: string,
-): QianmoError | null {
-  const refuse = (what: string, expected: string, found: string, cure: string): QianmoError =>
-    new QianmoError({ kind: 'usage', what, where, expected, found, cure });
-  if (manifest.run !== identity.runName)
-    return refuse(
-      'this output contains the checkpoints of another run',
-      `checkpoints of run ${identity.runName}`,
-      `checkpoints of run ${manifest.run}`,
-      'choose another output for this run, or start again here with --fresh',
-    );
-  if (manifest.configHash !== identity.configHash && !isExtendedTo(identity, manifest)) {
-    const differences = configDifferences(manifest.decidingConfig, identity.deciding);
-    return refuse(
-      'the checkpoint was made with another config',
-      `the config of the checkpoint, ${manifest.configHash.slice(0, 12)}`,
-      `${identity.configHash.slice(0, 12)}, which differs in (checkpoint -> now)\n${differences
-        .map((difference) => `    ${difference}`)
-        .join('\n')}`,
-      differences.some((difference) => /\.plugin: /.test(difference))
-        ? 'give --plugin the file that the run started with, choose another output, or start again here with --fresh'
-        : 'restore these fields, choose another output, or start again here with --fresh',
-    );
-  }
-  if (manifest.storeDigest === identity.storeDigest) return null;
-  const { growth } = identity;
-  if (growth === undefined || growth.specAt(manifest.storeDigest) === null)
-    return refuse(
-      'the checkpoint was made from another task store',
-      `a store with digest ${manifest.storeDigest}${growth === undefined ? '' : ', or one that logs were appended to since'}`,
-      `one with digest ${identity.storeDigest}`,
-      'name the store that the run started with, choose another output, or start again with --fresh',
-    );
-  if (growth.refusal === null) return null;
-  return refuse(
-    'logs were appended to the task store since the checkpoint, and training cannot go on from it',
-    `the store with digest ${manifest.storeDigest}`,
-    `one with digest ${identity.storeDigest}; ${growth.refusal}`,
-    'start again on the whole store: --fresh',
-  );
-}
-
-/** The model on the store that a checkpoint was made from. */
-function specOf(
-  { storeDigest }: CheckpointManifest,
-  { storeDigest: current, spec, growth }: CheckpointIdentity,
-): ModelSpec {
-  return storeDigest === current ? spec : (growth?.specAt(storeDigest) ?? spec);
-}
-
-/** Whether the config has the length that the run was extended to, and is otherwise that of the checkpoint. */
-function isExtendedTo(
-  { deciding }: CheckpointIdentity,
-  { decidingConfig, extendedOuterSteps }: CheckpointManifest,
-): boolean {
-  if (extendedOuterSteps === undefined) return false;
-  const training = { outerSteps: extendedOuterSteps };
-  const extended = {
-    ...decidingConfig,
-    training: {
-      ...(isRecord(decidingConfig['training']) ? decidingConfig['training'] : {}),
-      ...training,
-    },
-  };
-  return configDifferences(extended, deciding).length === 0;
 }
 
 /**

@@ -31,7 +31,8 @@ import {
   encodeManifest,
   type CheckpointManifest,
 } from './checkpoint-manifest.js';
-import { findLatestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
+import type { CheckpointIdentity } from './checkpoint-identity.js';
+import { findLatestCheckpoint } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { encodeDenseState, type TableLoader } from './checkpoint-tensors.js';
 import { grownState, type NewValueRows } from './grown-parameters.js';

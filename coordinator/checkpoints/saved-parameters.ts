@@ -3,7 +3,8 @@
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { findBestCheckpoint, type CheckpointIdentity } from './checkpoint-reader.js';
+import type { CheckpointIdentity } from './checkpoint-identity.js';
+import { findBestCheckpoint } from './checkpoint-reader.js';
 import type { EarlierStore, TrainingState } from './training-state.js';
 
 export interface CheckpointReceipt {

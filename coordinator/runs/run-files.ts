@@ -2,7 +2,7 @@
 
 import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import type { StoreGrowth } from '../checkpoints/checkpoint-reader.js';
+import type { StoreGrowth } from '../checkpoints/checkpoint-identity.js';
 import { grownParameters, type NewValueRows } from '../checkpoints/grown-parameters.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';

@@ -17,7 +17,7 @@ import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tenso
 import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { Variant } from './variants.js';
-import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-reader.js';
+import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-identity.js';
 
 export const OUTER_STEPS = 8;
 /** An order may extend the run to this length. */

@@ -8,7 +8,7 @@ import {
   openCheckpoints,
   type Checkpoints,
 } from '../../../coordinator/checkpoints/checkpoint-writer.js';
-import type { StoreGrowth } from '../../../coordinator/checkpoints/checkpoint-reader.js';
+import type { StoreGrowth } from '../../../coordinator/checkpoints/checkpoint-identity.js';
 import { grownState } from '../../../coordinator/checkpoints/grown-parameters.js';
 import { latestManifestOf } from '../../../coordinator/checkpoints/latest-manifest.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
