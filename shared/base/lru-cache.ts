@@ -19,6 +19,8 @@ export class LruCache<Key, Value> {
    * A map keeps the order of insertion. Every use inserts again, so the first entry is the oldest.
    */
   readonly #entries = new Map<Key, Entry<Value>>();
+  /** The last one of the map; null if it was deleted. */
+  #newest: Entry<Value> | null = null;
   #byteCount = 0;
 
   /** @param bounds at least one of them; a cache without a bound is a leak. */
@@ -54,8 +56,12 @@ export class LruCache<Key, Value> {
   get(key: Key): Value | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
+    // Deleting and inserting at every use would make V8 rebuild the map again and again. Tables that it has left
+    // keep each other alive until the old generation is collected.
+    if (entry === this.#newest) return entry.value;
     this.#entries.delete(key);
     this.#entries.set(key, entry);
+    this.#newest = entry;
     return entry.value;
   }
 
@@ -69,7 +75,8 @@ export class LruCache<Key, Value> {
   put(key: Key, value: Value, byteCount = 0): Value[] {
     this.delete(key);
     if (byteCount > this.#byteCountMax) return [value];
-    this.#entries.set(key, { value, byteCount });
+    this.#newest = { value, byteCount };
+    this.#entries.set(key, this.#newest);
     this.#byteCount += byteCount;
     const evicted: Value[] = [];
     for (const [oldest, entry] of this.#entries) {
@@ -81,7 +88,10 @@ export class LruCache<Key, Value> {
   }
 
   delete(key: Key): boolean {
-    this.#byteCount -= this.#entries.get(key)?.byteCount ?? 0;
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return false;
+    this.#byteCount -= entry.byteCount;
+    if (entry === this.#newest) this.#newest = null;
     return this.#entries.delete(key);
   }
 
@@ -89,6 +99,7 @@ export class LruCache<Key, Value> {
   clear(): Value[] {
     const values = [...this.#entries.values()].map(({ value }) => value);
     this.#entries.clear();
+    this.#newest = null;
     this.#byteCount = 0;
     return values;
   }

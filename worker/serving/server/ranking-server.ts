@@ -82,7 +82,8 @@ export class RankingServer {
   readonly #queue: WorkQueue;
   readonly #bodies: BodyReceiver;
   readonly #counts = new RequestCounts();
-  readonly #underWay = new Set<ServerResponse>();
+  /** A set of them would be rebuilt every few requests, and the tables that it has left keep answers alive. */
+  #underWayCount = 0;
   #isDraining = false;
 
   private constructor(parts: ServerParts, settings: ServerSettings) {
@@ -141,7 +142,7 @@ export class RankingServer {
   async drain(): Promise<void> {
     this.#isDraining = true;
     const { clock, onEvent } = this.#parts;
-    onEvent({ kind: 'server-draining', requestCount: this.#underWay.size });
+    onEvent({ kind: 'server-draining', requestCount: this.#underWayCount });
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     const drained = new AbortController();
@@ -174,9 +175,9 @@ export class RankingServer {
 
   async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const arrivalMs = this.#parts.clock.monotonicMs();
-    this.#underWay.add(response);
+    this.#underWayCount += 1;
     response.once('close', () => {
-      this.#underWay.delete(response);
+      this.#underWayCount -= 1;
       if (!response.writableFinished) this.#counts.abandon();
     });
     try {
