@@ -39,6 +39,13 @@ struct Stored {
   View<uint8_t> bytes;
   View<uint32_t> offsets;
 
+  bool isThere(int32_t number) const { return number > 0 && size_t(number) + 1 < offsets.count; }
+  void fetchOffset(int32_t number) const {
+    if (isThere(number)) __builtin_prefetch(offsets.data + number);
+  }
+  void fetchBytes(int32_t number) const {
+    if (isThere(number)) __builtin_prefetch(bytes.data + offsets.data[number]);
+  }
   bool has(int32_t number, Text text) const {
     if (number < 0 || size_t(number) + 1 >= offsets.count) return false;
     const uint32_t start = offsets.data[number], end = offsets.data[number + 1];
@@ -81,14 +88,8 @@ struct Dictionary {
       slot[index - begin] = first.of(hash);
       __builtin_prefetch(slots.data + slot[index - begin]);
     }
-    for (size_t index = begin; index < end; ++index) {
-      const int32_t id = slots.data[slot[index - begin]];
-      if (id > 0 && size_t(id) < texts.offsets.count) __builtin_prefetch(texts.offsets.data + id);
-    }
-    for (size_t index = begin; index < end; ++index) {
-      const int32_t id = slots.data[slot[index - begin]];
-      if (id > 0 && size_t(id) < texts.offsets.count) __builtin_prefetch(texts.bytes.data + texts.offsets.data[id]);
-    }
+    for (size_t index = begin; index < end; ++index) texts.fetchOffset(slots.data[slot[index - begin]]);
+    for (size_t index = begin; index < end; ++index) texts.fetchBytes(slots.data[slot[index - begin]]);
     for (size_t index = begin; index < end; ++index) {
       const Text text = asked.at(index);
       int32_t found = UNKNOWN;
@@ -171,21 +172,26 @@ void lookUpKeys(const Arguments& arguments) {
   const View<int32_t> blocks = arguments.words(7);
   const View<uint32_t> hashes = arguments.unsignedWords(8);
   demand(asked.spans.count >= 2 * blocks.count && hashes.count >= 2 * blocks.count, "there are fewer texts");
-  for (size_t candidate = 0; candidate < blocks.count; ++candidate) {
-    const uint64_t hash = keyHash(asked.at(candidate), 0);
-    hashes.data[2 * candidate] = uint32_t(hash);
-    hashes.data[2 * candidate + 1] = uint32_t(hash >> 32);
-    if (seed == 0) index.fetch(hash);
+  for (size_t begin = 0; begin < blocks.count; begin += BATCH) {
+    const size_t end = begin + BATCH < blocks.count ? begin + BATCH : blocks.count;
+    uint64_t found[BATCH];
+    for (size_t candidate = begin; candidate < end; ++candidate) {
+      const Text text = asked.at(candidate);
+      const uint64_t hash = keyHash(text, 0);
+      hashes.data[2 * candidate] = uint32_t(hash);
+      hashes.data[2 * candidate + 1] = uint32_t(hash >> 32);
+      found[candidate - begin] = seed == 0 ? hash : keyHash(text, uint32_t(seed));
+      index.fetch(found[candidate - begin]);
+    }
+    for (size_t candidate = begin; candidate < end; ++candidate) {
+      const int32_t block = index.blockOf(found[candidate - begin]);
+      blocks.data[candidate] = block;
+      keys.fetchOffset(block);
+    }
+    for (size_t candidate = begin; candidate < end; ++candidate) keys.fetchBytes(blocks.data[candidate]);
+    for (size_t candidate = begin; candidate < end; ++candidate)
+      if (!keys.has(blocks.data[candidate], asked.at(candidate))) blocks.data[candidate] = UNKNOWN;
   }
-  for (size_t candidate = 0; candidate < blocks.count; ++candidate) {
-    uint64_t hash = hashes.data[2 * candidate] | uint64_t(hashes.data[2 * candidate + 1]) << 32;
-    if (seed != 0) hash = keyHash(asked.at(candidate), seed);
-    const int32_t block = index.blockOf(hash);
-    blocks.data[candidate] = block;
-    if (block > 0 && size_t(block) < keys.offsets.count) __builtin_prefetch(keys.offsets.data + block);
-  }
-  for (size_t candidate = 0; candidate < blocks.count; ++candidate)
-    if (!keys.has(blocks.data[candidate], asked.at(candidate))) blocks.data[candidate] = UNKNOWN;
 }
 
 // lookUpHashes(words, index's hashes, blocks, blocks)
