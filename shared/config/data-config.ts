@@ -232,7 +232,10 @@ export const DataConfigSchema = z
       .string()
       .min(1)
       .optional()
-      .describe('A CSV or Parquet file of row, task, role that fixes every split.'),
+      .describe(
+        'A CSV or Parquet file with the columns row (from 0), task and role (train-support, train-query, ' +
+          'validation-support, ..., test-query) that fixes every split. Rows that it does not name are left out.',
+      ),
     grouped: z
       .boolean()
       .default(false)
