@@ -60,8 +60,8 @@ export async function openServedState(
     if (explore === undefined && redis === undefined) return NO_STATE;
     throw stateMissing(explore === undefined ? '--redis' : '--explore');
   }
-  // A policy that cannot be served leaves no folder behind.
-  const settings = explore === undefined ? null : await servableExploration(explore);
+  // A policy that cannot be read leaves no folder behind.
+  const settings = explore === undefined ? null : await explorationIn(explore);
   // In the order of closing: the folder is given back last.
   const closing: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
@@ -92,14 +92,9 @@ export async function openServedState(
 }
 
 /** What only exploration needs is loaded for it alone, so that others start sooner. */
-async function servableExploration(path: string): Promise<ExplorationConfig> {
-  const [{ loadExploration }, { demandServable }] = await Promise.all([
-    import('../../shared/config/load-exploration.js'),
-    import('../../worker/serving/server/endpoints/served-exploration.js'),
-  ]);
-  const settings = await loadExploration(path);
-  demandServable(settings);
-  return settings;
+async function explorationIn(path: string): Promise<ExplorationConfig> {
+  const { loadExploration } = await import('../../shared/config/load-exploration.js');
+  return loadExploration(path);
 }
 
 /** The log of several processes, which their parent opens, and the folder that it owns for it. */
@@ -111,7 +106,7 @@ export async function openSharedLog({
   close(): Promise<void>;
 } | null> {
   if (folder === undefined) return null;
-  if (explore !== undefined) await servableExploration(explore);
+  if (explore !== undefined) await explorationIn(explore);
   const giveBack = await ownFolder(folder);
   try {
     const log = await openLiveRows(rowsPathIn(folder));

@@ -12,6 +12,9 @@ const EXPLORATION_POLICIES = [
 ] as const;
 export type ExplorationPolicy = (typeof EXPLORATION_POLICIES)[number];
 
+/** Weights that a contextual policy may learn. */
+export const WEIGHTS_MAX = 64;
+
 const share = z.number().min(0).max(1);
 
 const ExplorationShareSchema = z.discriminatedUnion('kind', [
@@ -213,6 +216,30 @@ export const ExplorationConfigSchema = z
       })
       .prefault({})
       .describe('How the probability of what is shown is computed.'),
+    weights: z
+      .strictObject({
+        columns: z
+          .array(z.string().min(1).max(200))
+          .max(16)
+          .default([])
+          .describe(
+            'Columns of a ranking request whose values `lin-ucb` and `logistic-thompson` learn from, beside the adgroup.',
+          ),
+        dimension: z
+          .int()
+          .min(2)
+          .max(WEIGHTS_MAX)
+          .default(32)
+          .describe('The number of weights that they learn. Values share weights by their hash.'),
+        precision: z
+          .number()
+          .min(0.001)
+          .max(1_000_000)
+          .default(1)
+          .describe('The precision of every weight before feedback: ridge or prior.'),
+      })
+      .prefault({})
+      .describe('What the policies `lin-ucb` and `logistic-thompson` learn from feedback.'),
     feedback: FeedbackSchema.prefault({}).describe('Outcomes, and what is kept of them.'),
   })
   .superRefine(({ slots, classes }, context) => {

@@ -5,10 +5,9 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import { ExplorationConfigSchema } from '../config/exploration-config.js';
+import { ExplorationConfigSchema, WEIGHTS_MAX } from '../config/exploration-config.js';
 
 const CANDIDATES_MAX = 5000;
-const CONTEXT_WIDTH_MAX = 64;
 /** Places of a slate. */
 export const SLOTS_MAX = 1000;
 
@@ -42,9 +41,11 @@ const ContextSchema = z.discriminatedUnion('kind', [
   }),
   z.strictObject({
     kind: z.literal('logistic'),
-    features: z.array(z.array(finite).max(CONTEXT_WIDTH_MAX)).max(CANDIDATES_MAX),
-    weights: z.array(finite).max(CONTEXT_WIDTH_MAX),
-    precisions: z.array(z.number().positive()).max(CONTEXT_WIDTH_MAX),
+    /** Added to each candidate's score, such as the log-odds that the model predicts; 0 if absent. */
+    offsets: z.array(finite).max(CANDIDATES_MAX).optional(),
+    features: z.array(z.array(finite).max(WEIGHTS_MAX)).max(CANDIDATES_MAX),
+    weights: z.array(finite).max(WEIGHTS_MAX),
+    precisions: z.array(z.number().positive()).max(WEIGHTS_MAX),
   }),
 ]);
 
@@ -71,7 +72,7 @@ export const DecisionInputSchema = z
         ? []
         : told.kind === 'linear'
           ? [told.means.length, told.deviations.length]
-          : [told.features.length];
+          : [told.features.length, told.offsets?.length ?? count];
     if (widths.some((width) => width !== count))
       context.addIssue({
         code: 'custom',

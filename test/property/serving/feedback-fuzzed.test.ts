@@ -19,7 +19,7 @@ const settings = settingsOf().feedback;
 const ids = new EventIds('key');
 const decision = decisionIds('0123456789abcdef')(systemClock.epochMs());
 const EVENTS = Array.from({ length: SLOTS }, (_, slot) =>
-  ids.idOf({ decision, slot: slot + 1, adgroup: `a${slot}` }),
+  ids.idOf({ decision, slot: slot + 1, adgroup: `a${slot}`, lesson: null }),
 );
 /** An id of the adgroup `b`, which no server has signed. */
 const FORGED = `${decision}.9.${Buffer.from('b').toString('base64url')}.${'A'.repeat(22)}`;
@@ -57,6 +57,7 @@ test('every body is taken or refused, and every event counts once', async () => 
     record: (events: Parameters<EvidenceLedger['take']>[0]) =>
       Promise.resolve(ledger.take(events, systemClock.epochMs())),
     evidenceOf: () => Promise.resolve([]),
+    learned: () => Promise.resolve(new Map()),
     counts: () => Promise.resolve({ lateCount: 0, duplicateCount: 0 }),
     signingKey: () => Promise.resolve(''),
     close: () => Promise.resolve(),

@@ -2,10 +2,12 @@
  * Ids of what a slate shows: each names its decision, its slot and its adgroup, and is signed, so that feedback needs
  * no memory of decisions, on whichever server it arrives:
  *
- *   DECISION.SLOT.ADGROUP.SIGNATURE    DECISION being TIME-NONCE-NUMBER, with the time of the decision
+ *   DECISION.SLOT.ADGROUP.SIGNATURE           DECISION being TIME-NONCE-NUMBER, with the time of the decision
+ *   DECISION.SLOT.ADGROUP.LESSON.SIGNATURE    what a contextual policy learns from the outcome
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { Lesson } from '../evidence/learned-weights.js';
 
 export interface ShownSlot {
   readonly decision: string;
@@ -13,6 +15,8 @@ export interface ShownSlot {
   readonly slot: number;
   readonly adgroup: string;
   readonly decidedMs: number;
+  /** Null where no policy learns. */
+  readonly lesson: Lesson | null;
 }
 
 export const EVENT_ID_LENGTH_MAX = 2_000;
@@ -20,6 +24,8 @@ export const EVENT_ID_LENGTH_MAX = 2_000;
 const DECISION = /^([0-9a-z]{1,11})-[0-9a-f]{16}-[0-9a-z]{1,11}$/;
 const SLOT = /^[1-9][0-9]{0,3}$/;
 const SIGNATURE_BYTE_COUNT = 16;
+/** The dimension and the probability, before the places. */
+const LESSON_HEAD_BYTE_COUNT = 9;
 
 /** @param nonce 16 hexadecimal digits that no other process has. */
 export function decisionIds(nonce: string): (nowMs: number) => string {
@@ -38,27 +44,49 @@ export class EventIds {
     this.#key = key;
   }
 
-  idOf({ decision, slot, adgroup }: Omit<ShownSlot, 'decidedMs'>): string {
-    const named = `${decision}.${slot}.${Buffer.from(adgroup).toString('base64url')}`;
+  idOf({ decision, slot, adgroup, lesson }: Omit<ShownSlot, 'decidedMs'>): string {
+    const told = lesson === null ? '' : `.${lessonText(lesson)}`;
+    const named = `${decision}.${slot}.${Buffer.from(adgroup).toString('base64url')}${told}`;
     return `${named}.${this.#signatureOf(named)}`;
   }
 
   /** Null if no server with this key has made the id. */
   slotOf(id: string): ShownSlot | null {
     const parts = id.split('.');
-    const [decision = '', slot = '', adgroup = '', signature = ''] = parts;
+    const signature = parts.pop() ?? '';
+    const [decision = '', slot = '', adgroup = '', lesson = null] = parts;
     const decidedText = DECISION.exec(decision)?.[1];
-    if (parts.length !== 4 || decidedText === undefined || !SLOT.test(slot)) return null;
-    const expected = Buffer.from(this.#signatureOf(`${decision}.${slot}.${adgroup}`));
+    if (parts.length < 3 || parts.length > 4) return null;
+    if (decidedText === undefined || !SLOT.test(slot)) return null;
+    const expected = Buffer.from(this.#signatureOf(parts.join('.')));
     const found = Buffer.from(signature);
     if (found.length !== expected.length || !timingSafeEqual(found, expected)) return null;
     const decidedMs = parseInt(decidedText, 36);
     const key = Buffer.from(adgroup, 'base64url').toString();
-    return { decision, slot: Number(slot), adgroup: key, decidedMs };
+    const told = lesson === null ? null : lessonIn(lesson);
+    return { decision, slot: Number(slot), adgroup: key, decidedMs, lesson: told };
   }
 
   #signatureOf(named: string): string {
     const digest = createHmac('sha256', this.#key).update(named).digest();
     return digest.subarray(0, SIGNATURE_BYTE_COUNT).toString('base64url');
   }
+}
+
+function lessonText({ dimension, probability, places }: Lesson): string {
+  const bytes = Buffer.alloc(LESSON_HEAD_BYTE_COUNT + places.length);
+  bytes.writeUInt8(dimension, 0);
+  bytes.writeDoubleLE(probability, 1);
+  bytes.set(places, LESSON_HEAD_BYTE_COUNT);
+  return bytes.toString('base64url');
+}
+
+/** Of a signed text, which is one that `lessonText` wrote. */
+function lessonIn(text: string): Lesson {
+  const bytes = Buffer.from(text, 'base64url');
+  return {
+    dimension: bytes.readUInt8(0),
+    probability: bytes.readDoubleLE(1),
+    places: [...bytes.subarray(LESSON_HEAD_BYTE_COUNT)],
+  };
 }

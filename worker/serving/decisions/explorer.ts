@@ -12,10 +12,12 @@ import type {
   RankedCandidate,
 } from '../../../shared/exploration/decision-record.js';
 import type { Evidence } from '../evidence/evidence-ledger.js';
+import type { Lesson } from '../evidence/learned-weights.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import { decide } from '../exploration/chooser.js';
 import type { DecisionLog } from './decision-writer.js';
 import type { EventIds } from './event-ids.js';
+import { LearnedContext } from './learned-context.js';
 
 interface ExplorerParts {
   readonly settings: ExplorationConfig;
@@ -41,6 +43,8 @@ export interface RankedPlace {
   readonly probability: number;
   readonly learnedImpressions: number;
   readonly advertiserClass: string | null;
+  /** Values of `weights.columns`, with their names. */
+  readonly values: readonly string[];
 }
 
 export interface ExploredSlate {
@@ -59,11 +63,13 @@ const MS_PER_SECOND = 1_000;
 
 export class Explorer {
   readonly #parts: ExplorerParts;
+  readonly #learned: LearnedContext | null;
   #decisionCount = 0;
   #exploredSlotCount = 0;
 
   constructor(parts: ExplorerParts) {
     this.#parts = parts;
+    this.#learned = LearnedContext.of(parts.settings, parts.evidence, parts.clock);
   }
 
   get settings(): ExplorationConfig {
@@ -80,20 +86,23 @@ export class Explorer {
   async explored(slate: RankedSlate): Promise<ExploredSlate> {
     const { evidence, log, clock, nextDecision } = this.#parts;
     const known = await evidence.evidenceOf(slate.candidates.map(({ adgroup }) => adgroup));
+    const lessons = this.#learned?.lessonsOf(slate.candidates) ?? null;
+    const context = lessons === null ? null : ((await this.#learned?.contextOf(lessons)) ?? null);
     const epochMs = clock.epochMs();
-    const decision = decide(this.#inputOf(slate, known, { id: nextDecision(epochMs), epochMs }));
+    const given = { id: nextDecision(epochMs), epochMs, context };
+    const decision = decide(this.#inputOf(slate, known, given));
     await log.append([decision]);
     this.#decisionCount += 1;
-    return this.#slateOf(slate, decision);
+    return this.#slateOf(slate, decision, lessons);
   }
 
   #inputOf(
     { bundle, seed, slotCount, candidates }: RankedSlate,
     known: readonly Evidence[],
-    { id, epochMs }: Pick<DecisionInput, 'id' | 'epochMs'>,
+    { id, epochMs, context }: Pick<DecisionInput, 'id' | 'epochMs' | 'context'>,
   ): DecisionInput {
     return {
-      ...{ id, seed, epochMs, bundle, slots: slotCount, context: null },
+      ...{ id, seed, epochMs, bundle, slots: slotCount, context },
       rounds: known.reduce((sum, { impressions, open }) => sum + impressions + open, 0),
       candidates: candidates.map((candidate, place) =>
         decidedOn(candidate, at(known, place), epochMs),
@@ -102,7 +111,11 @@ export class Explorer {
     };
   }
 
-  #slateOf(slate: RankedSlate, { isShown, input, decided }: Decision): ExploredSlate {
+  #slateOf(
+    slate: RankedSlate,
+    { isShown, input, decided }: Decision,
+    lessons: readonly Lesson[] | null,
+  ): ExploredSlate {
     const places = new Map(slate.candidates.map(({ adgroup }, place) => [adgroup, place]));
     const placeOf = (adgroup: string): number => places.get(adgroup) ?? NaN;
     // An apprentice shows the best ones.
@@ -113,7 +126,8 @@ export class Explorer {
       ...{ decision: input.id, shown, isExploration },
       events: shown.map((place, slot) => {
         const { adgroup } = at(slate.candidates, place);
-        return this.#parts.ids.idOf({ decision: input.id, slot: slot + 1, adgroup });
+        const lesson = lessons === null ? null : at(lessons, place);
+        return this.#parts.ids.idOf({ decision: input.id, slot: slot + 1, adgroup, lesson });
       }),
       propensities: decided.map(({ propensity }) => (isShown ? propensity : 1)),
       propensityErrors: decided.map(({ propensityError }) => (isShown ? propensityError : 0)),

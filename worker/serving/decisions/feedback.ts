@@ -85,11 +85,11 @@ function outcomeOf(
 
 function eventOf(
   { reward, epochMs }: SentFeedback,
-  { decision, slot, adgroup }: ShownSlot,
+  { decision, slot, adgroup, lesson }: ShownSlot,
   nowMs: number,
 ): FeedbackEvent {
   const event = { id: `${decision}.${slot}`, epochMs: epochMs ?? nowMs };
   return reward === null
-    ? { kind: 'impression', adgroup, ...event }
+    ? { kind: 'impression', adgroup, ...event, ...(lesson === null ? {} : { lesson }) }
     : { kind: 'reward', reward, ...event };
 }

@@ -3,17 +3,30 @@
  * and the times of their arrival decide the state, so a log of batches restores it exactly.
  *
  * An impression is open until its reward arrives or its window ends; then it counts, in the latter case with the
- * default reward. An open impression is no evidence: it would count as one without a click.
+ * default reward. An open impression is no evidence: it would count as one without a click. When it settles, it also
+ * teaches the weights of a contextual policy.
  */
 
 import { z } from 'zod';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
+import {
+  learn,
+  learningName,
+  LessonSchema,
+  type LearnedNumbers,
+  type Learning,
+  type Lesson,
+} from './learned-weights.js';
 
 const name = z.string().min(1).max(200);
 const epochMs = z.number().nonnegative();
 
 export const FeedbackEventSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('impression'), id: name, adgroup: name, epochMs }),
+  z.strictObject({
+    ...{ kind: z.literal('impression'), id: name, adgroup: name, epochMs },
+    /** Where a contextual policy learns. */
+    lesson: LessonSchema.optional(),
+  }),
   z.strictObject({
     kind: z.literal('reward'),
     id: name,
@@ -50,6 +63,7 @@ interface OpenEvent {
   /** The time of arrival here, by which windows and lifetimes end. */
   arrivedMs: number;
   isSettled: boolean;
+  lesson: Lesson | null;
 }
 
 interface AdgroupEvidence {
@@ -73,6 +87,7 @@ const SnapshotSchema = z.strictObject({
         shownMs: epochMs,
         arrivedMs: epochMs,
         isSettled: z.boolean(),
+        lesson: LessonSchema.nullable().default(null),
       }),
     ]),
   ),
@@ -90,6 +105,11 @@ const SnapshotSchema = z.strictObject({
   ),
   lateCount: z.number(),
   duplicateCount: z.number(),
+  /** Numbers that were learned, and by which settings. */
+  learned: z
+    .strictObject({ by: z.string(), numbers: z.array(z.tuple([z.string(), z.number()])) })
+    .nullable()
+    .default(null),
 });
 
 export class EvidenceLedger {
@@ -98,13 +118,16 @@ export class EvidenceLedger {
   readonly #open = new Map<string, OpenEvent>();
   readonly #adgroups = new Map<string, AdgroupEvidence>();
   readonly #settings: FeedbackSettings;
+  readonly #learning: Learning | null;
+  readonly #learned = new Map<string, number>();
   /** Never goes back, whatever the clock does. */
   #nowMs = 0;
   lateCount = 0;
   duplicateCount = 0;
 
-  constructor(settings: FeedbackSettings) {
+  constructor(settings: FeedbackSettings, learning: Learning | null = null) {
     this.#settings = settings;
+    this.#learning = learning;
   }
 
   /** Takes a batch that arrives at a time: windows and lifetimes that have ended by then end first. */
@@ -123,14 +146,25 @@ export class EvidenceLedger {
     return { impressions, rewards, open, firstMs };
   }
 
+  /** The numbers that the weights of a contextual policy are made of. */
+  learned(): LearnedNumbers {
+    return this.#learned;
+  }
+
   snapshot(): string {
     const { lateCount, duplicateCount } = this;
     const [events, adgroups] = [[...this.#events], [...this.#adgroups]];
-    return JSON.stringify({ events, adgroups, lateCount, duplicateCount });
+    const learning = this.#learning;
+    const learned =
+      learning === null ? null : { by: learningName(learning), numbers: [...this.#learned] };
+    return JSON.stringify({ events, adgroups, lateCount, duplicateCount, learned });
   }
 
   restore(snapshot: unknown): void {
-    const { events, adgroups, lateCount, duplicateCount } = SnapshotSchema.parse(snapshot);
+    const { events, adgroups, lateCount, duplicateCount, learned } = SnapshotSchema.parse(snapshot);
+    const by = this.#learning === null ? null : learningName(this.#learning);
+    if (learned !== null && learned.by === by)
+      for (const [named, number] of learned.numbers) this.#learned.set(named, number);
     for (const [id, event] of events) {
       this.#events.set(id, event);
       if (!event.isSettled) this.#open.set(id, event);
@@ -141,7 +175,12 @@ export class EvidenceLedger {
     this.duplicateCount = duplicateCount;
   }
 
-  #takeImpression({ id, adgroup, epochMs }: FeedbackEvent & { kind: 'impression' }): Receipt {
+  #takeImpression({
+    id,
+    adgroup,
+    epochMs,
+    lesson,
+  }: FeedbackEvent & { kind: 'impression' }): Receipt {
     const known = this.#events.get(id);
     if (known !== undefined && known.adgroup !== null) return this.#duplicate();
     const evidence = this.#adgroups.get(adgroup) ?? this.#freshAdgroup(epochMs);
@@ -152,7 +191,8 @@ export class EvidenceLedger {
     evidence.firstMs = Math.min(evidence.firstMs, epochMs);
     evidence.lastMs = this.#nowMs;
     const arrivedMs = this.#nowMs;
-    const event = { adgroup, reward: null, shownMs: epochMs, arrivedMs, isSettled: false };
+    const shown = { adgroup, reward: null, shownMs: epochMs, lesson: lesson ?? null };
+    const event = { ...shown, arrivedMs, isSettled: false };
     this.#events.delete(id);
     this.#events.set(id, event);
     this.#open.set(id, event);
@@ -172,6 +212,7 @@ export class EvidenceLedger {
         shownMs: epochMs,
         arrivedMs,
         isSettled: true,
+        lesson: null,
       });
       return 'counted';
     }
@@ -195,6 +236,8 @@ export class EvidenceLedger {
   #settle(id: string, event: OpenEvent, reward: number): void {
     event.isSettled = true;
     this.#open.delete(id);
+    if (event.lesson !== null && this.#learning !== null)
+      learn(this.#learning, this.#learned, event.lesson, reward);
     const evidence = event.adgroup === null ? undefined : this.#adgroups.get(event.adgroup);
     if (evidence === undefined) return;
     evidence.open -= 1;

@@ -28,6 +28,7 @@ import {
   type Receipt,
 } from './evidence-ledger.js';
 import type { EvidenceCounts, EvidenceStore } from './evidence-store.js';
+import type { LearnedNumbers, Learning } from './learned-weights.js';
 import { SharedWrites } from './shared-writes.js';
 
 const LOG_BYTE_COUNT_MAX = 64 * 1024 * 1024;
@@ -48,6 +49,8 @@ interface EvidenceLogOptions {
   readonly path: string;
   readonly clock: Clock;
   readonly feedback: ExplorationConfig['feedback'];
+  /** Null, as if absent, where no policy learns weights. */
+  readonly learning?: Learning | null;
   readonly byteCountMax?: number;
 }
 
@@ -59,7 +62,7 @@ export async function openEvidenceLog(options: EvidenceLogOptions): Promise<Evid
     const file = await open(path, 'a+');
     await cutHalfLine(file);
     await syncFolder(dirname(path));
-    const ledger = new EvidenceLedger(options.feedback);
+    const ledger = new EvidenceLedger(options.feedback, options.learning ?? null);
     await restore(ledger, path);
     return new EvidenceLog({ ...options, path }, ledger, file);
   } catch (cause) {
@@ -88,6 +91,11 @@ class EvidenceLog implements EvidenceStore {
   evidenceOf(adgroups: readonly string[]): Promise<readonly Evidence[]> {
     this.#ledger.take([], this.#options.clock.epochMs());
     return Promise.resolve(adgroups.map((adgroup) => this.#ledger.evidenceOf(adgroup)));
+  }
+
+  learned(): Promise<LearnedNumbers> {
+    this.#ledger.take([], this.#options.clock.epochMs());
+    return Promise.resolve(this.#ledger.learned());
   }
 
   counts(): Promise<EvidenceCounts> {

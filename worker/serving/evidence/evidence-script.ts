@@ -3,9 +3,10 @@
  * calls. It takes events as `EvidenceLedger` does, and says what became of each. Under the prefix:
  *
  *   :counts           hash: late and duplicate events, the time of the last call
- *   :event:ID         hash: adgroup, reward, shownMs, settled
+ *   :event:ID         hash: adgroup, reward, shownMs, settled; lesson (dimension, probability, places) where a policy learns
  *   :adgroup:NAME     hash: impressions, rewards, open, firstMs
  *   :events :open     sorted sets of event ids by their arrival, of all and of those whose window is open
+ *   :learned:NAME     hash: the numbers of `learned-weights.ts` by their names
  *   :adgroups         sorted set of adgroups by their last impression
  *
  * A call ends at most `endedMax` windows and lifetimes of each kind, so that it is bounded; the rest end with the next
@@ -32,8 +33,70 @@ local function add(key, field, value)
   redis.call('HSET', key, field, text(tonumber(redis.call('HGET', key, field) or '0') + value))
 end
 
+local function sigmoid(score)
+  if score >= 0 then return 1 / (1 + math.exp(-score)) end
+  local odds = math.exp(score)
+  return odds / (1 + odds)
+end
+
+local function laplaceStep(score, spread, reward)
+  local low, high, step = reward - 1, reward, 0
+  for _ = 1, settings.laplaceSteps do
+    local chance = sigmoid(score + step * spread)
+    local excess = step - reward + chance
+    if excess > 0 then high = step else low = step end
+    local newton = step - excess / (1 + spread * chance * (1 - chance))
+    if newton > low and newton < high then step = newton else step = (low + high) / 2 end
+  end
+  return step
+end
+
+local function lessonText(lesson)
+  return lesson.dimension .. ' ' .. text(lesson.probability) .. ' ' .. table.concat(lesson.places, ' ')
+end
+
+local function lessonOf(told)
+  local numbers = {}
+  for number in string.gmatch(told, '%S+') do numbers[#numbers + 1] = tonumber(number) end
+  local lesson = { dimension = table.remove(numbers, 1), probability = table.remove(numbers, 1) }
+  lesson.places = numbers
+  return lesson
+end
+
+-- As learned-weights.ts.
+local function learn(lesson, reward)
+  local learning = settings.learning
+  if lesson.dimension ~= learning.dimension then return end
+  local key = prefix .. ':learned:' .. learning.name
+  local places, value = lesson.places, 1 / math.sqrt(#lesson.places)
+  if learning.kind == 'linear' then
+    for index, i in ipairs(places) do
+      for other = index, #places do add(key, 'a:' .. i .. ':' .. places[other], value * value) end
+      add(key, 'b:' .. i, value * (reward - lesson.probability))
+    end
+  else
+    local function number(name, otherwise) return tonumber(redis.call('HGET', key, name) or '') or otherwise end
+    local bounded = math.min(1 - settings.probabilityMin, math.max(settings.probabilityMin, lesson.probability))
+    local score, spread, means, precisions = math.log(bounded / (1 - bounded)), 0, {}, {}
+    for index, i in ipairs(places) do
+      means[index], precisions[index] = number('m:' .. i, 0), number('q:' .. i, learning.precision)
+      spread = spread + (value * value) / precisions[index]
+      score = score + value * means[index]
+    end
+    local step = laplaceStep(score, spread, reward)
+    local chance = sigmoid(score + step * spread)
+    for index, i in ipairs(places) do
+      redis.call('HSET', key, 'm:' .. i, text(means[index] + (value / precisions[index]) * step))
+      redis.call('HSET', key, 'q:' .. i, text(precisions[index] + value * value * chance * (1 - chance)))
+    end
+  end
+  redis.call('PEXPIRE', key, settings.keptMs)
+end
+
 local function settle(id, adgroup, reward)
   redis.call('HSET', keyOfEvent(id), 'settled', '1')
+  local lesson = redis.call('HGET', keyOfEvent(id), 'lesson')
+  if lesson and settings.learning then learn(lessonOf(lesson), reward) end
   redis.call('ZREM', openKey, id)
   local key = keyOfAdgroup(adgroup)
   if redis.call('EXISTS', key) == 0 then return end
@@ -103,6 +166,7 @@ local function takeImpression(event)
   redis.call('HSET', keyOfEvent(event.id), 'adgroup', event.adgroup, 'shownMs', text(event.epochMs), 'settled', '0')
   redis.call('ZADD', eventsKey, text(now), event.id)
   redis.call('ZADD', openKey, text(now), event.id)
+  if event.lesson then redis.call('HSET', keyOfEvent(event.id), 'lesson', lessonText(event.lesson)) end
   kept(keyOfEvent(event.id))
   if known and known.reward then
     local shown = { adgroup = event.adgroup, shownMs = event.epochMs, settled = false }

@@ -1,6 +1,7 @@
 /** The evidence of adgroups as a ranking server keeps it: in a log on one machine, in Redis on several. */
 
 import type { Evidence, FeedbackEvent, Receipt } from './evidence-ledger.js';
+import type { LearnedNumbers } from './learned-weights.js';
 
 /** Events of one call to `record`. */
 export const RECORDED_EVENTS_MAX = 1_000;
@@ -17,6 +18,8 @@ export interface EvidenceStore {
   record(events: readonly FeedbackEvent[]): Promise<readonly Receipt[]>;
   /** The evidence of each adgroup, in their order. */
   evidenceOf(adgroups: readonly string[]): Promise<readonly Evidence[]>;
+  /** What settled impressions have taught the weights of a contextual policy. */
+  learned(): Promise<LearnedNumbers>;
   counts(): Promise<EvidenceCounts>;
   /** The key that all servers of this evidence sign with: the first one that any of them gave. */
   signingKey(fresh: string): Promise<string>;

@@ -15,6 +15,13 @@ import type { TlsFiles } from '../../../shared/storage/tls-files.js';
 import type { Evidence, FeedbackEvent, Receipt } from './evidence-ledger.js';
 import { EVIDENCE_SCRIPT } from './evidence-script.js';
 import type { EvidenceCounts, EvidenceStore } from './evidence-store.js';
+import {
+  LAPLACE_STEPS,
+  learningName,
+  PROBABILITY_MIN,
+  type LearnedNumbers,
+  type Learning,
+} from './learned-weights.js';
 import { SharedWrites } from './shared-writes.js';
 
 const MS_PER_SECOND = 1_000;
@@ -31,6 +38,8 @@ interface RedisEvidenceOptions {
   readonly name: string;
   readonly clock: Clock;
   readonly feedback: ExplorationConfig['feedback'];
+  /** Null, as if absent, where no policy learns weights. */
+  readonly learning?: Learning | null;
   readonly tls?: TlsFiles | null;
 }
 
@@ -76,7 +85,7 @@ class RedisEvidence implements EvidenceStore {
     this.#options = options;
     this.#writing = writing;
     this.#reading = reading;
-    this.#settings = settingsText(options.feedback);
+    this.#settings = settingsText(options);
   }
 
   record(events: readonly FeedbackEvent[]): Promise<readonly Receipt[]> {
@@ -88,6 +97,19 @@ class RedisEvidence implements EvidenceStore {
     return evidence.map(([impressions, rewards, open, firstMs]) => ({
       ...{ impressions, rewards, open, firstMs },
     }));
+  }
+
+  async learned(): Promise<LearnedNumbers> {
+    const { url, name, learning = null } = this.#options;
+    if (learning === null) return new Map();
+    // Ends windows, whose default rewards teach too.
+    await this.#read([]);
+    try {
+      const found = await this.#reading.hgetall(learnedKeyOf(name, learning));
+      return new Map(Object.entries(found).map(([named, number]) => [named, Number(number)]));
+    } catch (cause) {
+      throw unavailable(url, cause);
+    }
   }
 
   async counts(): Promise<EvidenceCounts> {
@@ -161,6 +183,11 @@ function prefixOf(name: string): string {
   return `qianmo:{evidence:${name}}`;
 }
 
+/** As the script names it. */
+function learnedKeyOf(name: string, learning: Learning): string {
+  return `${prefixOf(name)}:learned:${learningName(learning)}`;
+}
+
 /** @throws QianmoError if the file of Redis is not known to be on disk. */
 async function durable(
   waiting: Promise<unknown>,
@@ -205,7 +232,7 @@ function unavailable(url: string, cause: unknown): QianmoError {
   });
 }
 
-function settingsText(feedback: ExplorationConfig['feedback']): string {
+function settingsText({ feedback, learning = null }: RedisEvidenceOptions): string {
   const { windowSeconds, eventLifetimeSeconds, adgroupLifetimeSeconds } = feedback;
   const { defaultReward, eventsMax, adgroupsMax } = feedback;
   return JSON.stringify({
@@ -215,5 +242,8 @@ function settingsText(feedback: ExplorationConfig['feedback']): string {
     keptMs: Math.ceil((eventLifetimeSeconds + adgroupLifetimeSeconds) * MS_PER_SECOND),
     ...{ defaultReward, eventsMax, adgroupsMax },
     ...{ endedMax: ENDED_MAX, aheadMsMax: AHEAD_MS_MAX },
+    ...{ laplaceSteps: LAPLACE_STEPS, probabilityMin: PROBABILITY_MIN },
+    // Absent where nothing is learned, which the script asks for.
+    learning: learning === null ? undefined : { ...learning, name: learningName(learning) },
   });
 }

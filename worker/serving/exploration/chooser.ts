@@ -208,7 +208,11 @@ function contextOf(context: DecisionInput['context'], members: readonly number[]
     members.map((member) => at(values, member));
   return context.kind === 'linear'
     ? { kind: 'linear', means: of(context.means), deviations: of(context.deviations) }
-    : { ...context, features: of(context.features) };
+    : {
+        ...context,
+        offsets: context.offsets === undefined ? undefined : of(context.offsets),
+        features: of(context.features),
+      };
 }
 
 /** A group explores with its share; otherwise the slot exploits. */

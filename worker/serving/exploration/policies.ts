@@ -118,7 +118,9 @@ const logisticDraws: Parameters<typeof scoredPolicy>[0] = ({ context, weight }, 
     (mean, place) =>
       mean + (weight * stream.normal()) / Math.sqrt(numberAt(context.precisions, place)),
   );
-  return Float64Array.from(context.features, (features) => sigmoid(dot(features, drawn)));
+  return Float64Array.from(context.features, (features, index) =>
+    sigmoid((context.offsets?.[index] ?? 0) + dot(features, drawn)),
+  );
 };
 
 /** Exact for one candidate, and for two whose clicks have the same value: a normal difference. */
@@ -130,7 +132,8 @@ function logisticChances({ candidates, context, weight }: PolicyInput): Float64A
   const difference = at(context.features, 0).map(
     (feature, place) => feature - numberAt(at(context.features, 1), place),
   );
-  const mean = dot(difference, context.weights);
+  const [offset = 0, otherOffset = 0] = context.offsets ?? [];
+  const mean = offset - otherOffset + dot(difference, context.weights);
   const variance = difference.reduce(
     (sum, value, place) => sum + (value * value) / numberAt(context.precisions, place),
     0,

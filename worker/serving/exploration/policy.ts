@@ -14,6 +14,8 @@ export type Context =
     }
   | {
       readonly kind: 'logistic';
+      /** Added to the scores, `[candidateCount]`. */
+      readonly offsets?: readonly number[] | undefined;
       /** `[candidateCount][width]` */
       readonly features: readonly (readonly number[])[];
       /** Means and precisions of independent normal weights, `[width]` each. */

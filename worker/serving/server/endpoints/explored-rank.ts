@@ -59,7 +59,7 @@ export function exploredRankEndpoint(
         bundle: ranked.bundle.digest,
         seed: body.seed ?? seed,
         slotCount: body.slots ?? Math.max(1, ...settings.slots),
-        candidates: candidatesOf(body, ranked, places, settings.classColumn),
+        candidates: candidatesOf(body, ranked, places, settings),
       });
       if (isFailing) onEvent({ kind: 'exploration-restored' });
       isFailing = false;
@@ -122,17 +122,31 @@ function candidatesOf(
   { context, features }: RankingBody,
   { keys, values, probabilities, impressions }: Ranked,
   places: readonly number[],
-  classColumn: string,
+  { classColumn, weights }: Explorer['settings'],
 ): RankedPlace[] {
-  const column = features.get(classColumn);
-  const classes = column === undefined ? null : valuesOf(column);
+  const listOf = (name: string): readonly unknown[] | null => {
+    const column = features.get(name);
+    return column === undefined ? null : valuesOf(column);
+  };
+  const classes = listOf(classColumn);
+  const lists = weights.columns.map((name) => ({ name, list: listOf(name) }));
   return places.map((place) => ({
     adgroup: at(keys, place),
     expectedValue: float64At(values, place),
     probability: float64At(probabilities, place),
     learnedImpressions: float64At(impressions, place),
     advertiserClass: nameIn(classes === null ? context[classColumn] : at(classes, place)),
+    values: lists.flatMap(({ name, list }) =>
+      textsIn(list === null ? context[name] : list[place]).map((text) => `${name}=${text}`),
+    ),
   }));
+}
+
+/** None for an empty value, and one for each member of a list. */
+function textsIn(value: unknown): readonly string[] {
+  if (Array.isArray(value)) return value.flatMap((member) => textsIn(member));
+  if (typeof value === 'string') return value === '' ? [] : [value];
+  return typeof value === 'number' || typeof value === 'boolean' ? [String(value)] : [];
 }
 
 function nameIn(value: unknown): string | null {

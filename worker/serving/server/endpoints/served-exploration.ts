@@ -3,7 +3,6 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../../../../shared/base/clock.js';
-import { QianmoError } from '../../../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import type { TlsFiles } from '../../../../shared/storage/tls-files.js';
@@ -12,6 +11,7 @@ import { decisionIds, EventIds } from '../../decisions/event-ids.js';
 import { Explorer } from '../../decisions/explorer.js';
 import { FeedbackTaker } from '../../decisions/feedback.js';
 import { openEvidenceLog } from '../../evidence/evidence-log.js';
+import { learningOf } from '../../evidence/learned-weights.js';
 import type { EvidenceStore } from '../../evidence/evidence-store.js';
 import { openRedisEvidence } from '../../evidence/redis-evidence.js';
 import { jsonAnswer, type Endpoint } from '../endpoint.js';
@@ -81,20 +81,8 @@ export async function openExploration(source: ExplorationSource): Promise<Served
 
 function evidenceOf({ settings, folder, redis, clock }: ExplorationSource): Promise<EvidenceStore> {
   const { feedback } = settings;
+  const learning = learningOf(settings);
   return redis === null
-    ? openEvidenceLog({ path: join(folder, 'evidence.ndjson'), clock, feedback })
-    : openRedisEvidence({ ...redis, clock, feedback });
-}
-
-/** @throws QianmoError of kind `usage` for a policy that needs what the server does not learn. */
-export function demandServable({ policy }: ExplorationConfig): void {
-  if (policy !== 'lin-ucb' && policy !== 'logistic-thompson') return;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the server does not learn the weights that this policy needs',
-    where: 'exploration.policy',
-    expected: 'epsilon-greedy, ucb, thompson or promotion',
-    found: policy,
-    cure: 'choose another policy',
-  });
+    ? openEvidenceLog({ path: join(folder, 'evidence.ndjson'), clock, feedback, learning })
+    : openRedisEvidence({ ...redis, clock, feedback, learning });
 }
