@@ -198,8 +198,9 @@ async function serveFromProcesses(
       ...{ count: request.processes, entry: PROCESS_ENTRY, environment },
       ...{ clock, sink, onEvent },
       rows: shared === null ? null : new SharedRows(shared.log, clock),
-      requestOf: (place) => ({
+      requestOf: (place, port) => ({
         ...request,
+        ...(port === null ? {} : { port }),
         // The log of decisions belongs to one process.
         ...(state === undefined ? {} : { state: join(state, `process-${place}`) }),
       }),

@@ -31,8 +31,12 @@ interface ServingProcessesTerms {
   /** The module that each process runs. */
   readonly entry: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /** Of each process, by its place: that of `serveRankings`. */
-  readonly requestOf: (place: number) => unknown;
+  /**
+   * Of each process, by its place: that of `serveRankings`.
+   *
+   * @param port that all have had before; null while the port of the request is theirs.
+   */
+  readonly requestOf: (place: number, port: number | null) => unknown;
   /** Live rows of all processes; null without a state. */
   readonly rows: SharedRows | null;
   readonly clock: Clock;
@@ -49,6 +53,9 @@ export class ServingProcesses {
   readonly #ready = new Map<number, ReadyReply>();
   readonly #stopping = new AbortController();
   #lives: Promise<void>[] = [];
+  /** Where the processes listen; null until one does. */
+  #url: string | null = null;
+  #port: number | null = null;
 
   private constructor(terms: ServingProcessesTerms) {
     this.#terms = terms;
@@ -130,6 +137,10 @@ export class ServingProcesses {
 
   #oneLife(place: number): Life {
     const { requestOf, environment, rows } = this.#terms;
+    // The socket is closed with the last process: where any free port was asked for, it has to be the same again.
+    if (this.#running.size === 0 && this.#url !== null)
+      this.#port = Number(new URL(this.#url).port);
+    const port = this.#port;
     const child = cluster.fork(environment);
     this.#running.set(place, child);
     const ended = new Promise<ProcessEnd>((resolve) => {
@@ -148,7 +159,7 @@ export class ServingProcesses {
         else if (reply.kind === 'rows') void rows?.hear(place, reply.rows);
         else if (reply.kind === 'listening') {
           rows?.join(place, (order) => tell(child, { kind: 'rows', rows: order }));
-          tell(child, { kind: 'start', place, request: requestOf(place) });
+          tell(child, { kind: 'start', place, request: requestOf(place, port) });
         } else this.#hear(place, reply);
         if (reply.kind === 'ready') resolve();
       });
@@ -165,6 +176,7 @@ export class ServingProcesses {
     if (reply.kind === 'event') this.#terms.onEvent(parseEventLine(reply.line));
     else if (reply.kind === 'ready') {
       this.#ready.set(place, reply);
+      this.#url = reply.url;
       this.#tellCounts();
     } else if (known !== undefined) this.#ready.set(place, { ...known, bundle: reply.bundle });
   }
