@@ -106,7 +106,7 @@ const CAUSES: Readonly<Record<string, (measured: Measured) => string>> = {
     `${percent(meanOf('regret', JUDGED))}, that of global ${percent(meanOf('regret', 'global'))} and that of ` +
     `qianmo without exploration ${percent(meanOf('regret', 'qianmo'))}.`,
   smallSpent: spending,
-  smallClicks: spending,
+  smallClicks: clicking,
   hoursUntilFound: ({ meanOf }) =>
     `Of the good new adgroups, global found ${percent(meanOf('goodFound', 'global'))}, qianmo ` +
     `${percent(meanOf('goodFound', 'qianmo'))} without and ${percent(meanOf('goodFound', JUDGED))} with exploration, ` +
@@ -121,34 +121,54 @@ function spending({ meanOf, classes }: Measured): string {
     `${percent(meanOf('smallSpent', 'qianmo'))} with qianmo without exploration, ` +
     `${percent(meanOf('smallSpent', JUDGED))} with it, and ${percent(meanOf('smallSpent', 'oracle'))} with the oracle, ` +
     'which is what they deserve by truth.';
-  return [spent, ...smallAdvertisers(classes)].join(' ');
+  return `${spent} ${smallAdvertisers(classes).spending}`;
+}
+
+function clicking({ meanOf, classes }: Measured): string {
+  const clicks = (arm: MarketArm): string => number(meanOf('smallClicks', arm));
+  const had =
+    `They had ${clicks('global')} clicks with global, ${clicks('qianmo')} with qianmo without exploration, ` +
+    `${clicks(JUDGED)} with it, and ${clicks('oracle')} with the oracle.`;
+  return `${had} ${smallAdvertisers(classes).impressions}`;
+}
+
+interface SmallAdvertisers {
+  readonly evidence: string;
+  readonly impressions: string;
+  readonly estimates: string;
+  readonly spending: string;
+  readonly budgets: string;
 }
 
 /** Why small advertisers spend and click as they do: sentences, each made of measured figures. */
-export function smallAdvertisers(report: ClassReport): string[] {
+export function smallAdvertisers(report: ClassReport): SmallAdvertisers {
   const of = (arm: MarketArm, sizeClass: SizeClass = 'small'): ClassFacts =>
     classFacts(report, arm, sizeClass) ?? NOTHING;
   const [global, plain, exploring, oracle] = [
     ...[of('global'), of('qianmo'), of('qianmo-exploring'), of('oracle')],
   ] as const;
-  return [
+  const evidence =
     `The log has ${number(global.loggedRows)} rows of an adgroup of a small advertiser, ` +
-      `${number(of('global', 'medium').loggedRows)} of a medium and ${number(of('global', 'large').loggedRows)} of a large one.`,
+    `${number(of('global', 'medium').loggedRows)} of a medium and ${number(of('global', 'large').loggedRows)} of a large one.`;
+  const impressions =
     `Small advertisers have ${percent(global.candidateShare)} of the candidates and, with the oracle, ` +
-      `${percent(oracle.impressionShare)} of the impressions. Global gives them ${percent(global.impressionShare)}, ` +
-      `qianmo ${percent(plain.impressionShare)} without and ${percent(exploring.impressionShare)} with exploration.`,
-    `Of what it shows of them, global expects ${times(global.shownCalibration)} the true clicks ` +
-      `(${times(of('global', 'large').shownCalibration)} for large ones), qianmo ${times(plain.shownCalibration)}; over all their ` +
-      `candidates it is ${times(global.candidateCalibration)} and ${times(plain.candidateCalibration)}. Of the auctions in which they were ` +
-      `truly best, global gives them ${percent(global.wonOfDeserved)}, qianmo ${percent(plain.wonOfDeserved)} without and ` +
-      `${percent(exploring.wonOfDeserved)} with exploration.`,
-    `What they spend is impressions x click rate x price: against global ${signed(plain.impressionsChange)} x ` +
-      `${signed(plain.clickRateChange)} x ${signed(plain.priceChange)} without exploration, ` +
-      `${signed(exploring.impressionsChange)} x ${signed(exploring.clickRateChange)} x ${signed(exploring.priceChange)} with it, ` +
-      `which chose ${percent(exploring.exploredShare)} of their impressions.`,
+    `${percent(oracle.impressionShare)} of the impressions. Global gives them ${percent(global.impressionShare)}, ` +
+    `qianmo ${percent(plain.impressionShare)} without and ${percent(exploring.impressionShare)} with exploration.`;
+  const estimates =
+    `Of what global shows of them, it expects ${times(global.shownCalibration)} the true clicks ` +
+    `(${times(of('global', 'large').shownCalibration)} for large ones), qianmo ${times(plain.shownCalibration)}; over all their ` +
+    `candidates it is ${times(global.candidateCalibration)} and ${times(plain.candidateCalibration)}. Of the auctions in which they were ` +
+    `truly best, global gives them ${percent(global.wonOfDeserved)}, qianmo ${percent(plain.wonOfDeserved)} without and ` +
+    `${percent(exploring.wonOfDeserved)} with exploration.`;
+  const spending =
+    `What they spend is impressions x click rate x price: on average, against global, ${signed(plain.impressionsChange)} x ` +
+    `${signed(plain.clickRateChange)} x ${signed(plain.priceChange)} without exploration, ` +
+    `${signed(exploring.impressionsChange)} x ${signed(exploring.clickRateChange)} x ${signed(exploring.priceChange)} with it, ` +
+    `which chose ${percent(exploring.exploredShare)} of their impressions.`;
+  const budgets =
     `Budgets hold back ${percent(exploring.exhaustedShare)} of their candidates, and pacing lowers their bids to ` +
-      `${percent(exploring.pacedBids)}.`,
-  ];
+    `${percent(exploring.pacedBids)}.`;
+  return { evidence, impressions, estimates, spending, budgets };
 }
 
 const NOTHING: ClassFacts = {

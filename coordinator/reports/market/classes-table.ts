@@ -6,7 +6,7 @@ import type { Table } from '../table.js';
 
 const NOTHING = '-';
 
-/** In the order of the columns. */
+/** In the order of the rows. */
 const FACTS: readonly [string, (facts: ClassFacts) => string][] = [
   ['rows in the log', ({ loggedRows }) => plain(loggedRows, 0)],
   ['candidates', ({ candidateShare }) => percent(candidateShare)],
@@ -23,23 +23,25 @@ const FACTS: readonly [string, (facts: ClassFacts) => string][] = [
 ];
 
 export const CLASSES_LEGEND =
-  'Means over seeds. Rows in the log: of an adgroup, before the market. Candidates, truly best and impressions are parts of all; ' +
+  'Rows in the log: of an adgroup, before the market. Candidates, truly best and impressions are parts of all; ' +
   'won of these is the part of the auctions with their truly best candidate that they won, explored the part of their impressions that exploration chose. Price: of a click.';
 
 export function classesTable({ classes: arms }: Pick<MarketReport, 'classes'>): Table {
   const sizes = arms[0]?.classes.map(({ sizeClass }) => sizeClass) ?? [];
   return {
     columns: [
+      { title: 'mean over seeds', alignment: 'left' },
       { title: 'advertisers', alignment: 'left' },
-      { title: 'arm', alignment: 'left' },
-      ...FACTS.map(([title]) => ({ title })),
+      ...arms.map(({ arm }) => ({ title: arm })),
     ],
-    rows: sizes.flatMap((sizeClass) =>
-      arms.flatMap(({ arm, classes }) =>
-        classes
-          .filter((facts) => facts.sizeClass === sizeClass)
-          .map((facts) => [sizeClass, arm, ...FACTS.map(([, written]) => written(facts))]),
-      ),
+    rows: FACTS.flatMap(([title, written]) =>
+      sizes.map((sizeClass) => [
+        ...[title, sizeClass],
+        ...arms.map(({ classes }) => {
+          const facts = classes.find((each) => each.sizeClass === sizeClass);
+          return facts === undefined ? NOTHING : written(facts);
+        }),
+      ]),
     ),
   };
 }

@@ -45,7 +45,7 @@ export function marketHtml(report: MarketReport): string {
       'Who wins what',
       CLASSES_LEGEND,
       card(htmlTable(classesTable(report), 'tight')) +
-        `<ul>${smallAdvertisers(report.classes)
+        `<ul>${Object.values(smallAdvertisers(report.classes))
           .map((sentence) => `<li>${escapeHtml(sentence)}</li>`)
           .join('')}</ul>`,
     ),

@@ -75,7 +75,7 @@ function pageOf(found: MarketReport): string {
     '## Who wins what',
     CLASSES_LEGEND,
     markdownOf(classesTable(found)),
-    smallAdvertisers(found.classes)
+    Object.values(smallAdvertisers(found.classes))
       .map((sentence) => `- ${sentence}`)
       .join('\n'),
   ].join('\n\n')}\n`;

@@ -63,7 +63,7 @@ describe('the facts of the advertisers of a size', () => {
   });
 
   it('are told in sentences with figures', () => {
-    const text = smallAdvertisers(report).join(' ');
+    const text = Object.values(smallAdvertisers(report)).join(' ');
     expect(text).toContain(`${(100 * factsOf('oracle', 'small').impressionShare!).toFixed(1)} %`);
     expect(text).not.toMatch(/NaN|undefined| - /);
   });
