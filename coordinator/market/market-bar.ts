@@ -132,13 +132,9 @@ function clicking({ meanOf, classes }: Measured): string {
   return `${had} ${smallAdvertisers(classes).impressions}`;
 }
 
-interface SmallAdvertisers {
-  readonly evidence: string;
-  readonly impressions: string;
-  readonly estimates: string;
-  readonly spending: string;
-  readonly budgets: string;
-}
+type SmallAdvertisers = Readonly<
+  Record<'evidence' | 'impressions' | 'estimates' | 'spending' | 'budgets', string>
+>;
 
 /** Why small advertisers spend and click as they do: sentences, each made of measured figures. */
 export function smallAdvertisers(report: ClassReport): SmallAdvertisers {

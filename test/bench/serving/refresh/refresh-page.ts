@@ -77,7 +77,7 @@ export function refreshPage(figures: RefreshFigures): string {
       `- The same, time of a full export: ${verdict(few.exportMs / fullExportMs, DELTA_PART_MAX)}.`,
       `- Refresh after one new row in a hundred, time of prepare, train and export: ${verdict(later.ms / wholeMs, REFRESH_PART_MAX)}.`,
     ].join('\n'),
-    'The rows of the self-check, 1,000 for every bundle, are written with each delta: they are most of the bytes of a small one.',
+    'The rows of the self-check, 1,000 for every bundle, are written again with a delta where it changes one of them.',
     ...(further === null
       ? []
       : [
