@@ -5,6 +5,7 @@ import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
 import { localTables, type RunTables } from '../tables/run-tables.js';
 import { ServedTables } from '../tables/served-tables.js';
+import { withBiasStart } from './bias-start.js';
 import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
 import { servedStateFrom, stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
@@ -64,7 +65,7 @@ async function startingState(
   if (served !== null) {
     const state =
       startFrom === undefined
-        ? await served.fresh(seed)
+        ? await withBiasStart(await served.fresh(seed), run)
         : await servedStateFrom(startFrom, served, spec, seed);
     return { ...state, ...repeated };
   }
@@ -73,7 +74,8 @@ async function startingState(
     return { ...stateFrom(startFrom, spec, seed, optimizer), ...repeated };
   const metaParameters = initialMetaParameters(spec, seed);
   const initial = optimizer.init(metaParameters);
-  return { outerStep: 0, metaParameters, optimizer: initial, computedOn: [], ...repeated };
+  const state = { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
+  return { ...(await withBiasStart(state, run)), ...repeated };
 }
 
 /** The checkpoints of one training. They are written beside it, one at a time. */

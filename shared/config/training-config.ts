@@ -178,6 +178,13 @@ export const TrainingConfigSchema = z
         'How rows of tables begin for values that came with appended logs: unknown, if absent, as a copy of ' +
           'the row of unknown values, which changes no score; initial, as rows begin at the start of a run.',
       ),
+    biasStart: z
+      .enum(['zero', 'click-rate'])
+      .optional()
+      .describe(
+        'The bias at outer step 0: zero (the default), or the logit of the click rate of the training tasks, so that ' +
+          'the first outer steps are not spent on it. Not read where startFrom is set.',
+      ),
     schedule: ScheduleConfigSchema.prefault({}),
     gradientNormMax: z
       .number()

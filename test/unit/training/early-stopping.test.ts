@@ -4,9 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { readMetaParameters } from '../../../coordinator/checkpoints/saved-parameters.js';
 import { bestOf, scoresSinceBest } from '../../../coordinator/checkpoints/validated-steps.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
+import { startedTraining } from '../../../coordinator/training/run-checkpoints.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { checkpointsIn, overwrite } from '../../fixtures/stores/checkpoint-stores.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, mapCheckpoints, tinyRun } from '../../fixtures/training/training-run.js';
 
 const training = {
@@ -34,6 +36,29 @@ describe('the best of the scores', () => {
   ])('%j is at %s, with %i scores since', (validated, outerStep, since) => {
     expect(bestOf(validated)?.outerStep ?? null).toBe(outerStep);
     expect(scoresSinceBest(validated)).toBe(since);
+  });
+});
+
+describe('the bias at outer step 0', () => {
+  const store = tinyTaskStore({ counts: true });
+  const biasOf = async (section: object): Promise<number | undefined> => {
+    const { options } = tinyRun(logisticConfig({ ...training, ...section }), {}, store);
+    const { state } = await startedTraining(options);
+    return state.metaParameters.dense.get('bias')?.values[0];
+  };
+
+  it('is 0, or the logit of the click rate of the training tasks', async () => {
+    expect(await biasOf({})).toBe(0);
+    let [clicks, impressions] = [0, 0];
+    const train = store.tasks.filter(({ split }) => split === 'train');
+    for (const rows of await store.readTasks(train.map(({ taskIndex }) => taskIndex)))
+      for (let row = 0; row < rows.rowCount; row += 1) {
+        clicks += rows.clicks[row] ?? NaN;
+        impressions += rows.impressions[row] ?? NaN;
+      }
+    const logit = Math.log(clicks / (impressions - clicks));
+    expect(await biasOf({ biasStart: 'click-rate' })).toBeCloseTo(logit, 5);
+    expect(logit).not.toBeCloseTo(0, 1);
   });
 });
 
