@@ -34,6 +34,7 @@ import type { FuzzTarget } from './fuzz-target.js';
 import { HTTP_TARGETS } from './http-targets.js';
 import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
 import { RECORD_TARGETS } from './record-targets.js';
+import { SERVING_TARGETS } from './serving-targets.js';
 import { adaptedTarget, checkpointTarget } from './store-targets.js';
 
 const textOf = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
@@ -229,6 +230,7 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   ...ARROW_TARGETS,
   ...RECORD_TARGETS,
   ...HTTP_TARGETS,
+  ...SERVING_TARGETS,
   configTarget('run-config', ['movielens.yaml', 'segments.yaml', 'synthetic.yaml'], (yaml) =>
     parseRunConfig(yaml, 'the input'),
   ),

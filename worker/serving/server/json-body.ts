@@ -6,6 +6,8 @@ import { describeIssues } from '../../../shared/config/config-issues.js';
 import { RefusedRequest } from './refused-request.js';
 
 const FAULTS_SHOWN_MAX = 5;
+/** No body needs as many lists and objects in one another; describing the faults of one that has would overflow the stack. */
+const DEPTH_MAX = 32;
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
 
@@ -35,6 +37,12 @@ export function parsedBy<Schema extends z.ZodType>(
 ): z.output<Schema> {
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;
+  if (isDeep(content))
+    throw new RefusedRequest({
+      reason: 'wrong-value',
+      what: 'the body is nested too deeply',
+      expected: `at most ${DEPTH_MAX} lists and objects in one another`,
+    });
   const faults = describeIssues(parsed.error.issues.slice(0, FAULTS_SHOWN_MAX), content, schema);
   throw new RefusedRequest({
     reason: 'wrong-value',
@@ -42,4 +50,15 @@ export function parsedBy<Schema extends z.ZodType>(
     found: faults.slice(0, FAULTS_SHOWN_MAX).join('; '),
     cure: 'correct the fields named above; infra/docs/serving.md lists them',
   });
+}
+
+function isDeep(content: unknown): boolean {
+  let level: unknown[] = [content];
+  for (let depth = 0; depth <= DEPTH_MAX; depth += 1) {
+    level = level.flatMap((value): unknown[] =>
+      typeof value === 'object' && value !== null ? Object.values(value) : [],
+    );
+    if (level.length === 0) return false;
+  }
+  return true;
 }

@@ -1,0 +1,192 @@
+/** Bodies of requests that change what a ranking server knows, or are explored: adaptation, feedback, rankings. */
+
+import { systemClock } from '../../shared/base/clock.js';
+import { buildKeyIndex } from '../../shared/bundle/key-index.js';
+import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
+import { FeatureSchema } from '../../shared/config/data-config.js';
+import { ExplorationConfigSchema } from '../../shared/config/exploration-config.js';
+import { allocateEncodedRows } from '../../shared/features/encoded-rows.js';
+import { rowEncoderOf } from '../../shared/features/row-encoder.js';
+import { MethodConfigSchema } from '../../shared/methods/methods.js';
+import { initialMetaParameters } from '../../shared/models/initial-values.js';
+import { ModelConfigSchema } from '../../shared/models/model-config.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
+import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
+import type { LiveRows, LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
+import { decisionIds, EventIds } from '../../worker/serving/decisions/event-ids.js';
+import { Explorer } from '../../worker/serving/decisions/explorer.js';
+import { FeedbackTaker } from '../../worker/serving/decisions/feedback.js';
+import { EvidenceLedger } from '../../worker/serving/evidence/evidence-ledger.js';
+import type { EvidenceStore } from '../../worker/serving/evidence/evidence-store.js';
+import { learningOf, lessonOf } from '../../worker/serving/evidence/learned-weights.js';
+import type { Endpoint, ReceivedRequest } from '../../worker/serving/server/endpoint.js';
+import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
+import { exploredRankEndpoint } from '../../worker/serving/server/endpoints/explored-rank.js';
+import { feedbackEndpoint } from '../../worker/serving/server/endpoints/feedback.js';
+import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
+import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
+import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
+import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
+import { rankingModelOf } from '../bench/serving/kernel-setting.js';
+import type { FuzzTarget } from './fuzz-target.js';
+import { mutatedJson, pick } from './mutations.js';
+
+const KEYS = ['a', 'b', 'c'];
+
+function smallBundle(): ServedBundle {
+  const encodedFeatures = ['c0', 'c1'].map((name): EncodedFeature => ({
+    ...{ name, kind: 'category', rowCount: 9, encoding: { by: 'hash', buckets: 8 } },
+  }));
+  const features = encodedFeatures.map(({ name }) =>
+    FeatureSchema.parse({ name, kind: 'category', hashBuckets: 8 }),
+  );
+  const config = ModelConfigSchema.parse({
+    ...{ kind: 'deepfm', embeddingWidth: 2, hiddenWidths: [3], adgroupEmbedding: true },
+    personal: ['bias', 'adgroupEmbedding', 'output'],
+  });
+  const spec = modelSpecOf(config, encodedFeatures);
+  const { tables } = initialMetaParameters(spec, 1);
+  const blockCount = KEYS.length + 1;
+  const all = { supportRowCountMin: 0, supportRowCountMax: null };
+  // Only what a server reads of a manifest.
+  const manifest = {
+    ...{ taskColumns: ['adgroup'], labels: [CLICK_LABEL], columns: {}, features, encodedFeatures },
+    method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
+    serving: [
+      {
+        adaptation: { innerRate: 0.2, innerSteps: 2 },
+        served: [{ ...all, blocks: 'adapted' }],
+      },
+    ],
+    calibrations: ['unknown', 'known'].map((of) => ({ label: 0, of, ...all, slope: 1, offset: 0 })),
+  } as unknown as LoadedBundle['manifest'];
+  const loaded: LoadedBundle = {
+    manifest,
+    model: rankingModelOf(spec, tables, { encoding: 'float32', adgroupCount: blockCount }),
+    index: buildKeyIndex(KEYS),
+    labels: new Int32Array(blockCount),
+    calibrations: new Int32Array(blockCount),
+    encoder: rowEncoderOf({ features, encodedFeatures, dictionaries: new Map(), columns: {} }),
+    selfCheck: {
+      blocks: new Int32Array(0),
+      rows: allocateEncodedRows(encodedFeatures, 0),
+      logits: new Float32Array(0),
+    },
+  };
+  // No addon lies there, so that TypeScript computes.
+  return new ServedBundle({ digest: 'f'.repeat(64), loaded, choice: chosenScorer('/nowhere') });
+}
+
+const bundle = smallBundle();
+
+/** Rows that are stored nowhere. */
+function forgottenRows(): LiveRowsStore {
+  let listen = (_rows: LiveRows): void => undefined;
+  return {
+    follow: (listener) => {
+      listen = listener;
+    },
+    keys: () => Promise.resolve([]),
+    rowsOf: () => Promise.resolve(null),
+    put: (rows) => {
+      listen(rows);
+      return Promise.resolve('stored');
+    },
+  };
+}
+
+const settings = ExplorationConfigSchema.parse({
+  ...{ mode: 'active', policy: 'lin-ucb', slots: [1, 2], share: { kind: 'fixed', share: 0.5 } },
+  weights: { columns: ['c0'], dimension: 8 },
+});
+const learning = learningOf(settings);
+const ledger = new EvidenceLedger(settings.feedback, learning);
+const evidence: EvidenceStore = {
+  record: (events) => Promise.resolve(ledger.take(events, systemClock.epochMs())),
+  evidenceOf: (adgroups) => Promise.resolve(adgroups.map((each) => ledger.evidenceOf(each))),
+  learned: () => Promise.resolve(ledger.learned()),
+  counts: () => Promise.resolve({ lateCount: 0, duplicateCount: 0 }),
+  signingKey: () => Promise.resolve(''),
+  close: () => Promise.resolve(),
+};
+const ids = new EventIds('key');
+const nextDecision = decisionIds('0123456789abcdef');
+const log = { append: () => Promise.resolve() };
+const clock = systemClock;
+
+function targetOf(name: string, endpoint: Endpoint, examples: readonly object[]): FuzzTarget {
+  return {
+    name,
+    share: 0.1,
+    inputOf: (stream) => Buffer.from(mutatedJson(stream, pick(stream, examples))),
+    parse: async (input) => {
+      // The endpoints read nothing else of their requests.
+      const server = { explainedMax: 10, recorded: null };
+      const request = { bundle, bundleFor: () => bundle, body: Buffer.from(input), server };
+      const { content } = await endpoint.answer(request as unknown as ReceivedRequest);
+      JSON.parse(String(content));
+    },
+    isRefusal: (error) => error instanceof RefusedRequest,
+  };
+}
+
+const features = { c0: 'x', c1: 'y' };
+const candidates = KEYS.map((adgroup, place) => ({ adgroup, features, bid: 1 + place }));
+const event = ids.idOf({
+  ...{ decision: nextDecision(systemClock.epochMs()), slot: 1, adgroup: 'a' },
+  lesson: lessonOf({ dimension: 8 }, { adgroup: 'a', values: ['c0=x'] }, 0.1),
+});
+
+export const SERVING_TARGETS: readonly FuzzTarget[] = [
+  targetOf('adapt-body', adaptEndpoint(adapterOf()), [
+    {
+      adgroup: 'a',
+      rows: [
+        { features, label: 1 },
+        { features, label: 0.5, impressions: 4 },
+      ],
+    },
+    { adgroup: ['new'], segment: null, rows: [{ features: { ...features, c0: null }, label: 0 }] },
+    { adgroup: 'b', rows: [] },
+  ]),
+  targetOf(
+    'feedback-body',
+    feedbackEndpoint(new FeedbackTaker({ settings: settings.feedback, evidence, log, ids, clock })),
+    [
+      {
+        events: [
+          { kind: 'impression', event },
+          { kind: 'outcome', event, reward: 0.5 },
+        ],
+      },
+      {
+        events: [
+          { kind: 'outcome', event, epochMs: 1 },
+          { kind: 'impression', event: 'x.1.y.z' },
+        ],
+      },
+    ],
+  ),
+  targetOf(
+    'explored-ranking',
+    exploredRankEndpoint(exploring(), () => undefined, 1),
+    [
+      { candidates, slots: 2 },
+      { context: { c1: 'y' }, candidates: [{ adgroup: 'new', features: { c0: ['x', 1] } }] },
+      { columns: { adgroup: KEYS, features: { c0: KEYS, c1: KEYS } }, explain: true },
+    ],
+  ),
+];
+
+function adapterOf(): LiveAdapter {
+  const adapter = new LiveAdapter(forgottenRows());
+  void adapter.prepare(bundle);
+  return adapter;
+}
+
+function exploring(): Explorer {
+  // Decisions are written nowhere.
+  const unwritten = log as unknown as ConstructorParameters<typeof Explorer>[0]['log'];
+  return new Explorer({ settings, evidence, log: unwritten, ids, nextDecision, clock });
+}
