@@ -1,7 +1,7 @@
 /**
  * Small jobs that travel in parcels, in virtual time over the in-memory queue. What holds for a job holds for one
- * in a parcel. Seen to fail: with a parcel that is delivered again as one, with lost jobs that are not handed
- * back, and with a failure that is charged to the whole parcel.
+ * in a parcel. Seen to fail: with jobs handed back that are charged an attempt, and with a failure that is
+ * charged to the whole parcel.
  */
 
 import { describe, expect, it } from 'vitest';

@@ -1,4 +1,4 @@
-/** How many jobs a step keeps on the queue. Seen to fail: with a window that workers do not scale. */
+/** How many jobs a step keeps on the queue. */
 
 import { expect, test } from 'vitest';
 import { nobodyCounted, StepWorkers } from '../../../coordinator/dispatch/step-workers.js';

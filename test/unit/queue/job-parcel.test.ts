@@ -1,6 +1,6 @@
 /**
  * Jobs in a parcel come out as they went in, and each has a record of its own. Seen to fail: with fields of the
- * first job given to all, and with a forged parcel that is believed.
+ * first job given to all.
  */
 
 import fc from 'fast-check';
