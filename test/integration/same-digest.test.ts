@@ -95,7 +95,7 @@ describe('the same digest', () => {
       'neighbours',
       { kind: 'paml-gate', innerSteps: 2, neighbours: { feature: 'user' } },
     ],
-  ])('of %s, in process and with 1 and 2 workers', async (_, prefix, method) => {
+  ])('of %s, in process and with 2 workers', async (_, prefix, method) => {
     const digestWith = async (name: string, ...options: string[]): Promise<string> => {
       const file = await runFile(`${prefix}-${name}`, { method });
       const run = startCommand(['train', file, '--format', 'json', ...options], folder);
@@ -103,7 +103,6 @@ describe('the same digest', () => {
     };
     const inProcess = await digestWith('in-process', '--in-process');
     expect(inProcess).not.toBe(undisturbed);
-    expect(await digestWith('one-worker', '--workers', '1')).toBe(inProcess);
     expect(await digestWith('two-workers', '--workers', '2')).toBe(inProcess);
   });
 
@@ -126,31 +125,29 @@ describe('the same digest', () => {
     expect(await digestWith('two-workers-packs', 0, '--workers', '2')).toBe(inProcess);
   });
 
-  it.each(['float16', 'int8'])(
-    'with tensors as %s, in process, with workers and row servers, and stopped and resumed',
-    async (kind) => {
-      const started = async (
-        name: string,
-        departures: object,
-        ...options: string[]
-      ): Promise<RunningCommand> => {
-        const encodings = { parameters: kind, gradients: kind };
-        const training = { ...smallRun(name, OUTER_STEPS).training, encodings, ...departures };
-        const file = await runFile(`${kind}-${name}`, { training });
-        return startCommand(['train', file, '--format', 'json', ...options], folder);
-      };
-      const inProcess = digestIn(await ended(started('alone', {}, '--in-process')));
-      expect(inProcess).not.toBe(undisturbed);
-      const served = started('served', { tableShards: 2 }, '--workers', '2');
-      expect(digestIn(await ended(served))).toBe(inProcess);
-      const run = await started('stopped', {}, '--workers', '2');
-      await run.saw(UNDER_WAY);
-      run.signal('SIGINT');
-      expect((await run.ended).diagnostics).toMatch(/outer step \d+ of 30 is safe/);
-      const resumed = started('stopped', {}, '--resume', '--workers', '1');
-      expect(digestIn(await ended(resumed))).toBe(inProcess);
-    },
-  );
+  // Those as float16 differ in their codec alone, which has tests of its own.
+  it('with tensors as int8, in process, with workers and row servers, and stopped and resumed', async () => {
+    const started = async (
+      name: string,
+      departures: object,
+      ...options: string[]
+    ): Promise<RunningCommand> => {
+      const encodings = { parameters: 'int8', gradients: 'int8' };
+      const training = { ...smallRun(name, OUTER_STEPS).training, encodings, ...departures };
+      const file = await runFile(`int8-${name}`, { training });
+      return startCommand(['train', file, '--format', 'json', ...options], folder);
+    };
+    const inProcess = digestIn(await ended(started('alone', {}, '--in-process')));
+    expect(inProcess).not.toBe(undisturbed);
+    const served = started('served', { tableShards: 2 }, '--workers', '2');
+    expect(digestIn(await ended(served))).toBe(inProcess);
+    const run = await started('stopped', {}, '--workers', '2');
+    await run.saw(UNDER_WAY);
+    run.signal('SIGINT');
+    expect((await run.ended).diagnostics).toMatch(/outer step \d+ of 30 is safe/);
+    const resumed = started('stopped', {}, '--resume', '--workers', '1');
+    expect(digestIn(await ended(resumed))).toBe(inProcess);
+  });
 
   it('with outer steps that overlap, in process, with 2 workers, and stopped and resumed', async () => {
     const started = async (name: string, ...options: string[]): Promise<RunningCommand> => {
