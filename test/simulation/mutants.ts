@@ -159,15 +159,6 @@ export const MUTANTS: readonly Mutant[] = [
     change('coordinator/dispatch/queue-dispatcher', 'heard.fence(error)', 'void error'),
   ),
   mutant(
-    'the store is blamed for a manifest that another coordinator has removed',
-    4762,
-    change(
-      WRITER,
-      'areEqual(found.bytes, bytes))\n            return;',
-      "areEqual(found.bytes, bytes))\n            return;\n        throw new QianmoError({ kind: 'environment', what: 'the object store does not return what was written' });",
-    ),
-  ),
-  mutant(
     'the jobs that an outer step was closed without are not recorded',
     9,
     change(
