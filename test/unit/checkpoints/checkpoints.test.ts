@@ -196,28 +196,6 @@ describe('two coordinators of one run', () => {
     expect(outcomes.map((outcome) => outcome.status).sort()).toEqual(['fulfilled', 'rejected']);
   });
 
-  it.each([
-    ['the coordinator that took over', true, { kind: 'failed', message: 'taken over' }],
-    ['something else', false, { kind: 'environment' }],
-  ])('says who is to blame for a manifest that %s has removed', async (_, isLost, failure) => {
-    let isWritten = false;
-    class Removing extends MemoryObjectStore {
-      override async put(...put: Parameters<MemoryObjectStore['put']>): Promise<string | null> {
-        const etag = await super.put(...put);
-        if (!put[0].startsWith('manifests/')) return etag;
-        isWritten = true;
-        await this.delete(put[0]);
-        return etag;
-      }
-    }
-    const demand = (): Promise<void> =>
-      isLost && isWritten
-        ? Promise.reject(new QianmoError({ kind: 'failed', what: 'taken over' }))
-        : Promise.resolve();
-    const writer = checkpointsIn(new Removing(), { claim: { demand } });
-    await expect(writer.write(stateAt(1))).rejects.toMatchObject(failure);
-  });
-
   it('reports that the pointer was removed', async () => {
     const store = new MemoryObjectStore();
     const writer = checkpointsIn(store);
