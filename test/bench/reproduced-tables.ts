@@ -30,6 +30,7 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'overhead', script: 'bench:overhead', makes: 'overhead.md' },
   { name: 'serving-kernel', script: 'bench:kernel', makes: 'serving-kernel.md' },
   { name: 'serving-server', script: 'bench:server', makes: 'serving-server.md' },
+  { name: 'serving-adapt', script: 'bench:adapt', makes: 'serving-adapt.md' },
   { name: 'refresh', script: 'bench:refresh', makes: 'refresh.md' },
   { name: 'interchange', script: 'bench:interchange', makes: 'interchange.md' },
   { name: 'start', script: 'bench:start', makes: 'start.md' },
