@@ -1,4 +1,4 @@
-/** Counts what the advertisers of each size meet in a market: traffic, estimates, budgets, wins. */
+/** Counts of what the advertisers of each size meet in a market: traffic, estimates, budgets, wins. */
 
 import { at, float64At, uint32At } from '../../shared/base/arrays.js';
 import type { MarketConfig } from '../../shared/config/market-config.js';

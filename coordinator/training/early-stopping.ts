@@ -1,4 +1,4 @@
-/** Scores a run on its validation adgroups while it is trained, and ends it when that has stopped helping. */
+/** The scores of a run on its validation adgroups while it is trained, and its end when training has stopped helping. */
 
 import type { EarlyStoppingConfig } from '../../shared/config/early-stopping-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';

@@ -1,4 +1,4 @@
-/** What a contextual policy knows of candidates by the weights that it has learned. */
+/** The knowledge that a contextual policy has of candidates, by the weights that it has learned. */
 
 import type { Clock } from '../../../shared/base/clock.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
