@@ -78,9 +78,8 @@ export class FirstDeliveries {
       const fresh = groups.flatMap(({ deliveries }) => deliveries);
       leftCount -= fresh.length;
       for (const delivery of fresh) openByJobId.set(delivery.jobId, delivery);
-      // The server takes the inputs before the jobs, because they are sent before.
       const put = stepBlobs.put(fresh.map(({ order }) => order));
-      const sent = Promise.all([put, this.#send(groups)]);
+      const sent = this.#sentBehind(put, groups);
       // It is thrown where it is awaited, which is later.
       sent.catch(() => undefined);
       sending.push(sent);
@@ -137,6 +136,12 @@ export class FirstDeliveries {
     const stamp = { epoch, largeBlobs, fingerprint: fingerprints.of(order.job), notBy };
     const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
     return new JobDelivery(order, job, call.idSuffix);
+  }
+
+  /** The queue's own server takes inputs before the jobs that are sent behind them. Another store may take its time. */
+  async #sentBehind(put: Promise<void>, groups: readonly Group[]): Promise<void> {
+    if (this.#context.largeBlobs !== undefined) await put;
+    await Promise.all([put, this.#send(groups)]);
   }
 
   async #send(groups: readonly Group[]): Promise<void> {

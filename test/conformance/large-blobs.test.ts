@@ -1,5 +1,6 @@
 /** The blobs of a queue with an object store for large ones: the contract of blob stores, places and failures. */
 
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
@@ -103,6 +104,22 @@ describe('a queue with an object store for large blobs', () => {
     expect(await blobs.has(ref)).toBe(false);
     await blobs.put(bytes, ref);
     expect(blobRefOf(await blobs.get(ref))).toEqual(ref);
+  });
+
+  it('keeps a blob that is put while its deletion is under way', async () => {
+    class Slow extends MemoryObjectStore {
+      override async delete(key: string): Promise<void> {
+        for (let turn = 0; turn < 5; turn += 1) await setImmediate();
+        await super.delete(key);
+      }
+    }
+    const blobs = await new Scene(new Slow()).blobs();
+    const bytes = bytesOf(100);
+    const ref = await blobs.put(bytes);
+    const deleting = blobs.delete(ref);
+    await blobs.put(bytes, ref);
+    await deleting;
+    expect(await blobs.has(ref)).toBe(true);
   });
 
   it('is away, as a queue is, while its object store does not answer', async () => {

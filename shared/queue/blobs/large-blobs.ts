@@ -5,7 +5,7 @@
 
 import { QianmoError } from '../../base/errors.js';
 import { LruCache } from '../../base/lru-cache.js';
-import { tooLargeBlob, type BlobRef, type BlobStore } from '../../storage/blob-store.js';
+import { blobRefOf, tooLargeBlob, type BlobRef, type BlobStore } from '../../storage/blob-store.js';
 import { BLOB_KEY_PREFIX, blobKeyOf, ObjectBlobStore } from '../../storage/object-blob-store.js';
 import type { ObjectStore } from '../../storage/object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../storage/open-object-store.js';
@@ -78,6 +78,8 @@ class LargeBlobStore implements BlobStore {
   readonly #objects: ObjectStore;
   readonly #blobs: ObjectBlobStore;
   readonly #byteCountMax: number;
+  /** Deletions under way, by digest: a put of the same bytes comes after them. */
+  readonly #deleting = new Map<string, Promise<void>>();
 
   constructor(objects: ObjectStore, byteCountMax: number) {
     this.#objects = objects;
@@ -85,8 +87,9 @@ class LargeBlobStore implements BlobStore {
     this.#byteCountMax = byteCountMax;
   }
 
-  async put(bytes: Uint8Array, ref?: BlobRef): Promise<BlobRef> {
-    this.#refuseTooLarge(ref ?? { sha256: 'a new blob', byteCount: bytes.byteLength });
+  async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
+    this.#refuseTooLarge(ref);
+    await this.#deleting.get(ref.sha256);
     return this.#patiently(() => this.#blobs.put(bytes, ref));
   }
 
@@ -106,8 +109,16 @@ class LargeBlobStore implements BlobStore {
     return this.#patiently(() => this.#blobs.has(ref));
   }
 
-  delete(ref: BlobRef): Promise<void> {
-    return this.#patiently(() => this.#blobs.delete(ref));
+  async delete(ref: BlobRef): Promise<void> {
+    const deleting = this.#patiently(() => this.#blobs.delete(ref));
+    const ended = deleting.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#deleting.set(ref.sha256, ended);
+    await ended;
+    if (this.#deleting.get(ref.sha256) === ended) this.#deleting.delete(ref.sha256);
+    await deleting;
   }
 
   async #patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer> {

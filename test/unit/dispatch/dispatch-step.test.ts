@@ -1,11 +1,13 @@
 /** A step over an in-memory queue: who takes a job, and what becomes of refused and failed ones. */
 
+import { setImmediate } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { NONE_HEALTHY_MS_MAX, WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
 import type { JobRecord } from '../../../shared/queue/job-queue.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
+import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { FINGERPRINT, stepScene, type Answer } from './step-scene.js';
@@ -18,6 +20,34 @@ const refused = (worker: string): JobRecord => ({
   state: 'failed',
   reason: 'refused: no GPU here',
   worker,
+});
+
+describe('the inputs of a job', () => {
+  it('are in another store than the queue before the job is there', async () => {
+    class SlowBlobs extends MemoryBlobStore {
+      readonly there = new Set<string>();
+      override async put(...put: Parameters<MemoryBlobStore['put']>): Promise<BlobRef> {
+        // Longer than any chain of promises of a step that does not wait.
+        for (let turn = 0; turn < 20; turn += 1) await setImmediate();
+        const ref = await super.put(...put);
+        this.there.add(ref.sha256);
+        return ref;
+      }
+    }
+    const blobs = new SlowBlobs();
+    const early: string[] = [];
+    const storage = StorageConfigSchema.parse({});
+    const { results } = stepScene(
+      (_, { dense }) => {
+        if (!blobs.there.has(dense.sha256)) early.push(dense.sha256);
+        return { state: 'done', worker: 'w' };
+      },
+      ['w'],
+      { blobs, largeBlobs: { address: '/blobs', byteCountMin: 1, storage }, orderCount: 3 },
+    );
+    await results();
+    expect(early).toEqual([]);
+  });
 });
 
 describe('a job that a worker refuses', () => {
