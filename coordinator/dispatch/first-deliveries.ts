@@ -20,7 +20,7 @@ import { jobsInExchange, parcelSize } from './parcels/parcel-size.js';
 const FIRST_SENT_COUNT = 4;
 /** Bounds the inputs that a worker holds for the jobs of one parcel. */
 const PARCEL_INPUT_BYTE_COUNT_MAX = 8 * 1024 * 1024;
-/** What a job takes in a parcel beside its own record: its id and the names of its parts. */
+/** The bytes that a job takes in a parcel beside its own record: its id and the names of its parts. */
 const PARCEL_PART_BYTE_COUNT = 256;
 const PARCEL_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT - PARCEL_PART_BYTE_COUNT;
 
@@ -33,7 +33,7 @@ interface FirstDeliveriesOptions {
   readonly patiently: Patiently;
 }
 
-/** What decides the size of parcels while a window is filled. */
+/** The times and the workers that decide the size of parcels while a window is filled. */
 interface ParcelTerms {
   readonly exchangeMs: number;
   readonly usualMs: number;

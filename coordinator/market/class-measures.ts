@@ -9,7 +9,7 @@ import { loggedRowsOf, type MarketWorld } from './market-world.js';
 export interface ClassedMarket {
   readonly market: MarketWorld;
   readonly classes: readonly SizeClass[];
-  /** Of a day. */
+  /** The budget of a day, by advertiser. */
   readonly budgets: Float64Array;
   readonly config: Pick<MarketConfig, 'days'>;
 }
@@ -17,7 +17,7 @@ export interface ClassedMarket {
 /** A candidate of an auction. */
 interface Candidacy {
   readonly advertiser: number;
-  /** What it would bid if its budget had no end, and what it bids. */
+  /** Its bid if its budget had no end; `bid` is the one that it makes. */
   readonly fullBid: number;
   readonly bid: number;
   readonly probability: number;
@@ -27,7 +27,7 @@ interface Candidacy {
 interface ShownAdvertiser {
   readonly advertiser: number;
   readonly isClick: boolean;
-  /** What was charged: 0 without a click. */
+  /** The price that was charged: 0 without a click. */
   readonly price: number;
   readonly probability: number;
   readonly truth: number;

@@ -1,5 +1,5 @@
 /**
- * Who wins what: for the advertisers of each size what they meet under each arm, as means over seeds, and how their clicks
+ * The report of who wins what: what advertisers of each size meet under each arm, as means over seeds, and how their clicks
  * and spending follow from it.
  */
 

@@ -14,7 +14,7 @@ interface SoldImpression {
   /** Since the start of the log. */
   readonly seconds: number;
   readonly isClick: boolean;
-  /** What was charged: 0 without a click. */
+  /** The price that was charged: 0 without a click. */
   readonly price: number;
   readonly probability: number;
   readonly truth: number;

@@ -57,7 +57,7 @@ export const MarketReportSchema = z.strictObject({
     hours: z.array(z.number()),
     arms: z.array(z.strictObject({ arm: ArmSchema, shares: z.array(interval) })),
   }),
-  /** What advertisers of each size meet under each arm. */
+  /** The facts that advertisers of each size meet under each arm. */
   classes: ClassReportSchema,
   bar: z.array(
     z.strictObject({

@@ -70,7 +70,7 @@ type InOneForm =
 
 export type RankAnswer = z.output<typeof RankAnswerSchema>;
 export type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
-/** What answers have beside lists. */
+/** The fields that answers have beside lists. */
 type ScoreMark = 'bundle' | 'canary' | 'explanation';
 type RankMark = ScoreMark | 'seed' | 'exploration';
 export type RankField = Exclude<keyof RankAnswer, RankMark>;
@@ -81,7 +81,7 @@ export type ScoreRequest<Field extends ScoreField = ScoreField> = RequestFields<
 export interface RankingCallOptions {
   /** Stops the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
-  /** What the server works on first, and refuses last, where too many requests wait; `normal` if absent. */
+  /** The priority where too many requests wait: which the server works on first, and refuses last; `normal` if absent. */
   readonly priority?: 'high' | 'normal' | 'low' | undefined;
 }
 

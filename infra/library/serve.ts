@@ -54,7 +54,7 @@ export const ServeRequestSchema = z.strictObject({
   bundle: text,
   /** `ADDRESS@LABEL` of a bundle that answers a share of requests; the address is that of `bundle`. */
   canary: text.optional(),
-  /** Of requests, by a hash of their keys. */
+  /** The share of requests that a canary answers, by a hash of their keys. */
   canaryShare: z.number().min(0).max(1).default(CANARY_SHARE_DEFAULT),
   /** The address to listen on. One beyond this machine demands a token. */
   host: text.default('127.0.0.1'),
@@ -97,7 +97,7 @@ export interface RankingService {
   close(): Promise<void>;
 }
 
-/** What a process among several has of the others. */
+/** The parts that a process among several shares with the others. */
 export interface ServingMember {
   readonly placeOf: () => ServingPlace;
   /** Rows of adgroups that adapt, of all processes. */

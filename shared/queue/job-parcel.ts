@@ -18,7 +18,7 @@ const JobParcelSchema = z.strictObject({
   /** The fields that all jobs have alike, and those of their work: they travel once. */
   alike: FieldsSchema,
   workAlike: FieldsSchema,
-  /** What is left of each job. The worker parses a job when it is whole again. */
+  /** The rest of each job. The worker parses a job when it is whole again. */
   parcel: z
     .array(z.strictObject({ jobId: z.string(), own: FieldsSchema, workOwn: FieldsSchema }))
     .min(2)
@@ -86,7 +86,7 @@ export function unpackedJobs(data: unknown): UnpackedJob[] | null {
   }));
 }
 
-/** What a worker says of each job of a parcel, by id; null if it cannot be read. */
+/** The outcome that a worker reports of each job of a parcel, by id; null if it cannot be read. */
 export function outcomesIn(
   returnValue: unknown,
 ): ReadonlyMap<string, z.infer<typeof OutcomeSchema>> | null {

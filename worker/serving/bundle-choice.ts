@@ -12,18 +12,18 @@ interface HeldBundle {
 export interface KeptCanary<Bundle> {
   /** Its label. */
   readonly name: string;
-  /** Of requests, from 0 to 1. */
+  /** The share of requests, from 0 to 1. */
   readonly share: number;
   /** Null while there is none. */
   readonly current: Bundle | null;
   readonly refused: { readonly bundle: string; readonly reason: string } | null;
 }
 
-/** What a request says of the bundle that answers it. */
+/** The wishes of a request about the bundle that answers it. */
 export interface BundleWish {
   /** The digest of the bundle that must answer; null lets any. */
   readonly bundle: string | null;
-  /** What makes requests the same for the choice; null where the whole body does. */
+  /** The key by which requests are the same for the choice; null where the whole body decides. */
   readonly requestKey: string | null;
 }
 

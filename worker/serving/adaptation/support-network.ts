@@ -15,7 +15,7 @@ import { addProductGradients, SupportTower } from './support-tower.js';
 
 const NO_PRODUCTS: Products = { pairs: [], byField: [], hasOuter: false };
 
-/** What the output layer reads, one beside the other: `[rowCount, width]`. */
+/** The inputs of the output layer, one beside the other: `[rowCount, width]`. */
 interface OutputPiece {
   readonly values: Float64Array;
   readonly width: number;
@@ -29,7 +29,7 @@ export class SupportNetwork {
   readonly #cross: SupportCross | null;
   readonly #tower: SupportTower | null;
   readonly #products: Products;
-  /** Of the last pass: cross layers, tower and products, without those that the output does not read. */
+  /** The values of the last pass: cross layers, tower and products, without those that the output does not read. */
   #pieces: readonly OutputPiece[] = [];
 
   /** @param rows the rows as candidates, without a context. */
