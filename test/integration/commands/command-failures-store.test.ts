@@ -178,8 +178,16 @@ describe('checkpoints', () => {
       found,
       cure: /restore .* or start again with --fresh/,
     };
-    await room.refused(['evaluate', run, '--in-process'], expected);
     await room.refused(['train', run, '--in-process', '--resume'], expected);
+  });
+
+  it('without their blobs are not evaluated either', async () => {
+    await rm(room.path(checkpoint('blobs')), { recursive: true });
+    await room.refused(['evaluate', run, '--in-process'], {
+      exitCode: 1,
+      what: /^there are checkpoints, but none is complete$/,
+      where: /run\/checkpoints$/,
+    });
   });
 
   it('whose pointer is damaged: the newest whole one is used, with a warning', async () => {
