@@ -187,6 +187,7 @@ describe('checkpoints', () => {
       exitCode: 1,
       what: /^there are checkpoints, but none is complete$/,
       where: /run\/checkpoints$/,
+      cure: /restore .* or start again with --fresh/,
     });
   });
 
