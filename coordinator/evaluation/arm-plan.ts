@@ -18,6 +18,12 @@ export interface ArmPlan {
   readonly global: AdaptableModel | null;
   readonly innerSteps: Grid;
   readonly shiftPriors: Grid;
+  /** Whether an arm predicts with the global model, with the meta-trained one, and with this adapted. */
+  readonly usesGlobal: boolean;
+  readonly usesMeta: boolean;
+  readonly adaptsMeta: boolean;
+  /** Whether an arm has settings to choose, for which there must be validation tasks. */
+  readonly hasSettings: boolean;
   /** The number of times that each validation task and each test task is sent to the workers. */
   readonly validationPasses: number;
   readonly testPasses: number;
@@ -49,7 +55,9 @@ export function planArms(
     if (reason === null) arms.add(arm);
     else leftOut.push({ arm, reason });
   }
-  const count = (...passes: ArmName[]): number => passes.filter((arm) => arms.has(arm)).length;
+  const hasAny = (names: readonly ArmName[]): boolean => names.some((arm) => arms.has(arm));
+  const [usesGlobal, usesMeta] = [hasAny(GLOBAL_ARMS), hasAny(META_ARMS)];
+  const passes = Number(usesGlobal) + Number(arms.has('global-shift')) + Number(usesMeta);
   return {
     arms,
     leftOut,
@@ -57,14 +65,12 @@ export function planArms(
     global,
     innerSteps: innerStepGrid(config.evaluation),
     shiftPriors: shiftPriorGrid(config.evaluation),
-    validationPasses:
-      count('finetuned', 'meta-chosen') +
-      (arms.has('meta-adapted') || arms.has('meta-chosen') ? 1 : 0) +
-      2 * count('global-shift'),
-    testPasses:
-      (GLOBAL_ARMS.some((arm) => arms.has(arm)) ? 1 : 0) +
-      count('global-shift') +
-      (META_ARMS.some((arm) => arms.has(arm)) ? 1 : 0),
+    usesGlobal,
+    usesMeta,
+    adaptsMeta: hasAny(['meta-adapted', 'meta-chosen']),
+    hasSettings: hasAny(['global-shift', 'finetuned', 'meta-adapted', 'meta-chosen']),
+    validationPasses: passes,
+    testPasses: passes,
   };
 }
 

@@ -9,13 +9,18 @@
  * the difference over all of them.
  */
 
-import { spanAt } from '../../shared/base/arrays.js';
+import { at, spanAt } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
 import { bootstrapIntervals } from '../scoring/bootstrap.js';
 import type { BlockChoice } from '../scoring/evaluation-report.js';
 import type { TaskCounts } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
-import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
+import {
+  EVERY_ADGROUP,
+  sizeBucketIndexOf,
+  sizeBuckets,
+  type SizeBucket,
+} from '../scoring/size-buckets.js';
 
 const BUCKET_ADGROUPS_MIN = 10;
 
@@ -39,27 +44,59 @@ interface BlockChoiceSettings {
   readonly seed: number;
 }
 
+/** What each bucket is served, by the rule alone. */
+export function servedByBucket(
+  adgroups: readonly ValidatedAdgroup[],
+  edges: readonly number[],
+): BlockChoice['serves'][] {
+  const everywhere = meanDifference(adgroups);
+  return bucketsOf(edges).map((_, bucketIndex) => {
+    const ofBucket = adgroupsIn(adgroups, edges, bucketIndex);
+    const difference = meanDifference(ofBucket);
+    const isOwn = difference !== null && ofBucket.length >= BUCKET_ADGROUPS_MIN;
+    return ((isOwn ? difference : everywhere) ?? 0) < 0 ? 'adapted' : 'unadapted';
+  });
+}
+
+function bucketsOf(edges: readonly number[]): SizeBucket[] {
+  return edges.length === 0 ? [EVERY_ADGROUP] : sizeBuckets(edges);
+}
+
+function adgroupsIn(
+  adgroups: readonly ValidatedAdgroup[],
+  edges: readonly number[],
+  bucketIndex: number,
+): ValidatedAdgroup[] {
+  return adgroups.filter(
+    ({ supportRowCount }) => sizeBucketIndexOf(edges, supportRowCount) === bucketIndex,
+  );
+}
+
+/** Per impression; null where it is not defined. */
+function meanDifference(adgroups: readonly ValidatedAdgroup[]): number | null {
+  const impressions = sumOf(adgroups.map((adgroup) => adgroup.impressions));
+  const differences = adgroups.map((each) => each.adaptedLoss - each.unadaptedLoss);
+  const mean = sumOf(differences) / impressions;
+  return Number.isFinite(mean) ? mean : null;
+}
+
 /** One choice for each size bucket, in order. */
 export function chooseBlocks(
   adgroups: readonly ValidatedAdgroup[],
   settings: BlockChoiceSettings,
 ): BlockChoice[] {
   const { sizeBucketEdges: edges } = settings;
-  const everywhere = differenceOf(adgroups, settings, EVERY_ADGROUP.name);
-  const buckets = edges.length === 0 ? [EVERY_ADGROUP] : sizeBuckets(edges);
-  return buckets.map((bucket, bucketIndex): BlockChoice => {
-    const ofBucket = adgroups.filter(
-      ({ supportRowCount }) => sizeBucketIndexOf(edges, supportRowCount) === bucketIndex,
-    );
+  const served = servedByBucket(adgroups, edges);
+  return bucketsOf(edges).map((bucket, bucketIndex): BlockChoice => {
+    const ofBucket = adgroupsIn(adgroups, edges, bucketIndex);
     const difference = differenceOf(ofBucket, settings, bucket.name);
     const isOwn = difference !== null && ofBucket.length >= BUCKET_ADGROUPS_MIN;
-    const deciding = (isOwn ? difference : everywhere)?.value ?? 0;
     return {
       ...bucket,
       adgroupCount: ofBucket.length,
       difference,
       decidedBy: isOwn ? 'bucket' : 'all',
-      serves: deciding < 0 ? 'adapted' : 'unadapted',
+      serves: at(served, bucketIndex),
     };
   });
 }

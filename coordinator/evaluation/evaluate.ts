@@ -27,7 +27,8 @@ import { REPORT_FORMAT_VERSION, type EvaluationReport } from '../scoring/evaluat
 import { calibrationCurvesOf, differenceHistogramsOf } from '../scoring/report-shapes.js';
 import { runProtocols } from './protocols.js';
 import { periodsToReplay, type Period } from './replay-periods.js';
-import { chooseOnValidation, predictArms, type ArmChoices } from './run-arms.js';
+import { predictArms, type ArmChoices } from './run-arms.js';
+import { validateArms } from './validate-arms.js';
 import { scoreSlices, type ScoredRows } from '../scoring/score-arms.js';
 import { selectionCriterionOf } from './selection.js';
 
@@ -53,6 +54,9 @@ export interface Evaluation {
    */
   readonly testLogits: Uint8Array;
 }
+
+/** Raised when passes send other jobs under the same numbers. */
+const PASSES_VERSION = 2;
 
 interface ParameterDigests {
   readonly meta: string;
@@ -82,11 +86,13 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const trainClickRate = await clickRateOf(store, taskIndices('train'));
 
   const validationTasks = taskIndices('validation');
-  const validation = await readSplitRows(store, validationTasks);
-  const chosen = await chooseOnValidation(
-    passesOver('choosing settings', plan.validationPasses * validationTasks.length),
+  const validationRows = await readSplitRows(store, validationTasks);
+  const taskPasses = plan.validationPasses * validationTasks.length;
+  const context = passesOver('choosing settings', taskPasses);
+  const { choices: chosen, validation } = await validateArms(
+    [{ context, rows: validationRows }],
     plan,
-    validation,
+    { evaluation: config.evaluation, seed: config.seed, trainClickRate },
   );
 
   const testTasks = taskIndices('test');
@@ -121,9 +127,10 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       durationMs: clock.monotonicMs() - startedMs,
       backends: [...backends].sort(),
     },
-    counts: countsOf(taskIndices('train').length, validation.query, test),
+    counts: countsOf(taskIndices('train').length, validationRows.query, test),
     ...labelPart(store, labelIndex),
     trainClickRate,
+    ...(validation === null ? {} : { validation }),
     ...resultsOf(config, plan, chosen, scored),
     testLogits: blobRefOf(testLogits),
     ...(protocols.length === 0 ? {} : { protocols }),
@@ -189,7 +196,7 @@ type Evaluated = Pick<PreparedRun, 'config' | 'store'> & Pick<EvaluateOptions, '
  */
 export async function demandEvaluable(
   evaluated: Evaluated,
-  plan: Pick<ArmPlan, 'validationPasses'>,
+  plan: Pick<ArmPlan, 'hasSettings'>,
 ): Promise<Period[]> {
   demandHeldOutAdgroups(evaluated, plan);
   const { config, store, labelIndex = 0 } = evaluated;
@@ -198,14 +205,14 @@ export async function demandEvaluable(
 
 function demandHeldOutAdgroups(
   { config, store, labelIndex = 0 }: Evaluated,
-  plan: Pick<ArmPlan, 'validationPasses'>,
+  plan: Pick<ArmPlan, 'hasSettings'>,
 ): void {
   const count = (split: TaskSplit): number => taskIndicesOf(store, split, labelIndex).length;
   const { segment } = labelOf(store.manifest, { labelIndex });
   const missing =
     count('test') === 0
       ? 'test'
-      : plan.validationPasses > 0 && count('validation') === 0
+      : plan.hasSettings && count('validation') === 0
         ? 'validation'
         : null;
   if (missing === null) return;
@@ -265,6 +272,7 @@ function evaluationRunId(
     ...(labelIndex === undefined ? {} : { labelIndex }),
     tasksPerJob: training.tasksPerJob,
     microBatchRowsMax: training.microBatchRowsMax,
+    passes: PASSES_VERSION,
   });
   const name = createHash('sha256').update(meaning).digest('hex').slice(0, 12);
   return `${config.run.slice(0, 100)}-evaluation-${name}`;

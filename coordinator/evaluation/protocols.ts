@@ -20,7 +20,8 @@ import { readSplitRows } from '../scoring/held-out-rows.js';
 import { joinByAdgroup, type ScoredTasks } from '../scoring/joined-rows.js';
 import type { TaskJobContext } from './task-jobs.js';
 import type { Period } from './replay-periods.js';
-import { chooseOnValidation, predictArms, type ArmKnowledge } from './run-arms.js';
+import { predictArms, type ArmKnowledge } from './run-arms.js';
+import { validateArms } from './validate-arms.js';
 import { scoreSlice, type ScoredRows } from '../scoring/score-arms.js';
 import { EVERY_ADGROUP } from '../scoring/size-buckets.js';
 
@@ -77,11 +78,11 @@ async function phaseByPhase(
   const divided = await dividedStore(store, validationTasks, last);
   const taskTotal = plan.validationPasses * validationTasks.length;
   const context = passesOver('choosing settings for phases', taskTotal);
-  const choices = await chooseOnValidation(
-    { ...context, store: divided, undividedStore: store, division: last },
-    plan,
-    await readSplitRows(divided, validationTasks),
-  );
+  const draw = {
+    context: { ...context, store: divided, undividedStore: store, division: last },
+    rows: await readSplitRows(divided, validationTasks),
+  };
+  const { choices } = await validateArms([draw], plan, { ...setting, ...knowledge });
   const points: ProtocolResult['points'] = [];
   for (let phase = 0; phase <= count; phase += 1) {
     const name = phase === 0 ? 'cold' : `warm-${PHASE_LETTERS[phase - 1] ?? phase}`;

@@ -14,9 +14,13 @@ import {
   type TaskCounts,
 } from '../scoring/held-out-rows.js';
 import { mapShift, type ShiftPrior } from './fitted-shift.js';
-import { isOfValues, lossSum, sumOf } from '../scoring/metrics.js';
-import { predictLogits } from './predict-logits.js';
-import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
+import { isOfValues } from '../scoring/metrics.js';
+import {
+  bestCell,
+  meanLoss,
+  type EntryLosses,
+  type ValidatedEntries,
+} from '../scoring/validated-losses.js';
 import type { Cell, Selection } from '../scoring/evaluation-report.js';
 import type { ArmName } from '../../shared/config/arms.js';
 
@@ -29,13 +33,19 @@ export function selectionCriterionOf(rows: Pick<TaskCounts, 'label'>): string {
 export const UNADAPTED: Adaptation = { innerRate: 1, innerSteps: 0 };
 
 /**
- * @param meanLosses the mean logloss per impression of each cell of the grid; infinite if the cell
- *   diverged.
+ * Every cell is judged as it would be used, on rows that it was not fitted to.
+ *
+ * @param byCell the losses of each cell of the grid.
  * @throws QianmoError of kind `failed` if every cell diverged.
  */
-function selectCell(arm: ArmName, grid: Grid, meanLosses: readonly number[]): Selection {
-  let best = 0;
-  for (const [index, loss] of meanLosses.entries()) if (loss < at(meanLosses, best)) best = index;
+export function selectCell(
+  arm: ArmName,
+  grid: Grid,
+  byCell: readonly EntryLosses[],
+  entries: ValidatedEntries,
+): Selection {
+  const best = bestCell(byCell);
+  const meanLosses = byCell.map((losses) => meanLoss(losses, entries));
   const cell = at(grid.cells, best);
   const validationLogloss = at(meanLosses, best);
   if (!Number.isFinite(validationLogloss)) throw everyCellDiverges(arm, grid);
@@ -66,69 +76,9 @@ function everyCellDiverges(arm: ArmName, grid: Grid): DivergenceError {
   });
 }
 
-/** An arm to choose a cell for, and the model that it adapts. */
-interface TunedArm {
-  readonly arm: ArmName;
-  readonly model: AdaptableModel;
-  readonly grid: Grid;
-}
-
-/** Chooses the inner steps of an arm, with one pass over the validation tasks for the whole grid. */
-export async function selectInnerSteps(
-  context: TaskJobContext,
-  { arm, model, grid }: TunedArm,
-  validation: SplitRows,
-): Promise<Selection> {
-  const { lossSums } = await predictLogits(context, {
-    ...model,
-    taskIndices: validation.query.taskIndices,
-    adaptations: grid.cells.map(adaptationOf),
-    role: 'query',
-    keep: [],
-  });
-  const impressions = sumOf(validation.query.impressions);
-  return selectCell(
-    arm,
-    grid,
-    lossSums.map((losses) => sumOf(losses) / impressions),
-  );
-}
-
 interface UnadaptedLogits {
   readonly query: Float32Array;
   readonly support: Float32Array;
-}
-
-/** The logits of the model without adaptation, for query rows and for support rows. */
-export async function unadaptedLogits(
-  context: TaskJobContext,
-  model: AdaptableModel,
-  taskIndices: readonly number[],
-): Promise<UnadaptedLogits> {
-  const ofRole = async (role: 'query' | 'support'): Promise<Float32Array> => {
-    const request = { ...model, taskIndices, adaptations: [UNADAPTED], role, keep: [0] };
-    const { logits } = await predictLogits(context, request);
-    return at(logits, 0);
-  };
-  return { query: await ofRole('query'), support: await ofRole('support') };
-}
-
-/**
- * Chooses the prior of the shift. Every cell is judged as it would be used, on rows that it was not
- * fitted to.
- */
-export function selectShiftPrior(
-  arm: ArmName,
-  grid: Grid,
-  logits: UnadaptedLogits,
-  validation: SplitRows,
-): Selection {
-  const impressions = sumOf(validation.query.impressions);
-  const meanLosses = grid.cells.map((cell) => {
-    const shifted = shiftedLogits(shiftPriorOf(cell), logits, validation);
-    return lossSum(shifted, validation.query) / impressions;
-  });
-  return selectCell(arm, grid, meanLosses);
 }
 
 /** The query logits plus the shift of each task, which is fitted on its support rows. */

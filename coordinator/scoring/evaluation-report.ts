@@ -118,6 +118,31 @@ const SelectionSchema = z.strictObject({
   grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number().nullable() })),
 });
 
+/** What the validation adgroups say of every arm; no test adgroup has a part in it. */
+const ValidationSummarySchema = z.strictObject({
+  /** Those with query rows. */
+  adgroupCount: count,
+  /** Divisions of each adgroup into support and query rows. */
+  drawCount: count,
+  /** Settings are chosen without the fold that they are judged on; 1 if there were no others to choose on. */
+  foldCount: count,
+  /** The arm with the lowest held-out loss, the oracle aside; null if every arm diverged. */
+  chosen: ArmNameSchema.nullable(),
+  arms: z.array(
+    z.strictObject({
+      arm: ArmNameSchema,
+      /** With the settings of the report; null if it diverged. */
+      logloss: z.number().nullable(),
+      /** With settings that the other folds chose. */
+      heldOutLogloss: z.number().nullable(),
+      /** Held-out loss minus that of the chosen arm, paired by adgroup; null for the chosen arm. */
+      fromChosen: z
+        .strictObject({ value: z.number(), standardError: z.number().nonnegative() })
+        .nullable(),
+    }),
+  ),
+});
+
 const ProtocolResultSchema = z.strictObject({
   /**
    * `shots` goes by number of support rows, `phases` by the minibatches of support rows adapted on so
@@ -201,6 +226,8 @@ export const EvaluationReportSchema = z.strictObject({
       .strictObject({ rule: z.string(), buckets: z.array(BlockChoiceSchema).min(1) })
       .optional(),
   }),
+  /** Absent without validation adgroups. */
+  validation: ValidationSummarySchema.optional(),
   arms: z.array(ArmNameSchema),
   armsLeftOut: z.array(z.strictObject({ arm: ArmNameSchema, reason: z.string() })),
   /** All test adgroups first, then the size buckets that are not empty, ascending. */
@@ -234,4 +261,5 @@ export type BlockChoice = z.infer<typeof BlockChoiceSchema>;
 export type ProtocolResult = z.infer<typeof ProtocolResultSchema>;
 export type Cell = z.infer<typeof CellSchema>;
 export type Selection = z.infer<typeof SelectionSchema>;
+export type ValidationSummary = z.infer<typeof ValidationSummarySchema>;
 export type EvaluationReport = z.infer<typeof EvaluationReportSchema>;

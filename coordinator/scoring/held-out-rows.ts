@@ -87,6 +87,14 @@ export async function readSplitRows(
   };
 }
 
+/** The support row count of each task. */
+export function supportRowCountsOf({ support }: SplitRows): number[] {
+  return [...support.taskIndices.keys()].map((position) => {
+    const [start, end] = spanAt(support.starts, position);
+    return end - start;
+  });
+}
+
 /** @throws Error if tasks differ in their label, because their rows cannot be judged together. */
 export function labelOfAll(store: TaskStore, taskIndices: readonly number[]): TaskLabel {
   const indices = new Set(taskIndices.map((index) => at(store.tasks, index).labelIndex ?? 0));

@@ -17,6 +17,7 @@ import {
   lossSum,
   normalisedEntropy,
   sumOf,
+  type CountedRows,
 } from './metrics.js';
 import type { ArmResult, Interval, Metrics, Slice } from './evaluation-report.js';
 import { GLOBAL_ARMS, type ArmName } from '../../shared/config/arms.js';
@@ -170,21 +171,30 @@ export function adgroupImpressions(rows: TaskCounts): Float64Array {
 }
 
 export function scoreAdgroups(logits: Float32Array, rows: TaskCounts): AdgroupScores {
-  const adgroupCount = rows.starts.length - 1;
-  const losses = new Float64Array(adgroupCount);
-  const aucs: (number | null)[] = [];
-  for (let position = 0; position < adgroupCount; position += 1) {
+  return {
+    losses: adgroupLosses(logits, rows),
+    aucs: eachAdgroup(logits, rows, auc),
+  };
+}
+
+/** The sum of losses of each adgroup, `[adgroupCount]`. */
+export function adgroupLosses(logits: Float32Array, rows: TaskCounts): Float64Array {
+  return Float64Array.from(eachAdgroup(logits, rows, lossSum));
+}
+
+function eachAdgroup<Score>(
+  logits: Float32Array,
+  rows: TaskCounts,
+  scoreOf: (logits: Float32Array, rows: CountedRows) => Score,
+): Score[] {
+  return Array.from({ length: rows.starts.length - 1 }, (_, position) => {
     const [start, end] = spanAt(rows.starts, position);
-    const ofAdgroup = logits.subarray(start, end);
-    const counts = {
+    return scoreOf(logits.subarray(start, end), {
       ...(rows.label === undefined ? {} : { label: rows.label }),
       clicks: rows.clicks.subarray(start, end),
       impressions: rows.impressions.subarray(start, end),
-    };
-    losses[position] = lossSum(ofAdgroup, counts);
-    aucs.push(auc(ofAdgroup, counts));
-  }
-  return { losses, aucs };
+    });
+  });
 }
 
 /** Mean AUC of the adgroups that have one, weighted by impressions (Zhou et al., KDD 2018). */

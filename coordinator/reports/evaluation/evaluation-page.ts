@@ -12,6 +12,7 @@ import {
 import { escapeHtml } from '../html-text.js';
 import { card, factsHtml, pageHtml, section } from '../page/page-frame.js';
 import { blocksHtml } from './served-blocks.js';
+import { validatedHtml } from './validated-arms.js';
 import { protocolsHtml } from './protocols-page.js';
 import { armCell, differencesTable, gridTable, metricsTable } from './evaluation-tables.js';
 import { htmlTable } from '../table.js';
@@ -34,6 +35,7 @@ export function reportHtml(report: EvaluationReport): string {
       card(calibrationChart(report)),
     ),
     distributionsHtml(report),
+    validatedHtml(report),
     settingsHtml(report),
     blocksHtml(report),
     section('The run', '', card(runFactsHtml(report))),

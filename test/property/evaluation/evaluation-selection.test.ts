@@ -36,6 +36,7 @@ it('other test rows change no chosen setting and no validation number', async ()
         const before = await evaluateFormula({ store });
         const after = await evaluateFormula({ store: other });
         expect(after.selection).toEqual(before.selection);
+        expect(after.validation).toEqual(before.validation);
         expect(after.slices[0]?.arms).not.toEqual(before.slices[0]?.arms);
       },
     ),
@@ -51,11 +52,9 @@ it('no job before the first test prediction contains a test task', async () => {
     [...new Set(tasks.map((task) => store.tasks[task]?.split))].join(),
   );
   expect(splits).toEqual([
-    'validation', // global, query rows, for the shift
+    'validation', // global, query rows, without adaptation and with every cell of the grid
     'validation', // global, support rows, for the shift
-    'validation', // global, query rows, every cell of the grid
-    'validation', // meta, query rows, every cell of the grid
-    'validation', // meta, query rows, unadapted and adapted, for the choice of blocks
+    'validation', // meta, query rows, without adaptation and with every cell of the grid
     'test', // global and finetuned
     'test', // meta, unadapted and adapted
     'test', // global, support rows

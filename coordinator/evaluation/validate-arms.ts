@@ -1,0 +1,227 @@
+/**
+ * Predicts the validation adgroups with every setting of every arm, chooses the settings, and says what
+ * each arm loses there. Only validation tasks are passed in, so nothing here sees a test row.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import { ARM_NAMES, type ArmName } from '../../shared/config/arms.js';
+import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
+import type { Selection, ValidationSummary } from '../scoring/evaluation-report.js';
+import { chooseArm, type ValidatedArm } from '../scoring/arm-choice.js';
+import { supportRowCountsOf, type SplitRows } from '../scoring/held-out-rows.js';
+import { adgroupImpressions, adgroupLosses } from '../scoring/score-arms.js';
+import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
+import {
+  bestCell,
+  heldOutLosses,
+  type EntryLosses,
+  type ValidatedEntries,
+} from '../scoring/validated-losses.js';
+import type { ArmPlan } from './arm-plan.js';
+import { chooseBlocks, servedByBucket, type ValidatedAdgroup } from './block-choice.js';
+import { predictLogits } from './predict-logits.js';
+import { constantLogits, oracleLogits, type ArmChoices } from './run-arms.js';
+import { adaptationOf, selectCell, shiftedLogits, shiftPriorOf, UNADAPTED } from './selection.js';
+import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
+
+/** The validation adgroups, all in the same order, with one division of their rows. */
+interface ValidationDraw {
+  readonly context: TaskJobContext;
+  readonly rows: SplitRows;
+}
+
+interface ValidationSettings {
+  readonly evaluation: EvaluationConfig;
+  /** Seeds the bootstrap. */
+  readonly seed: number;
+  /** As `ArmKnowledge` has it. */
+  readonly trainClickRate: number;
+}
+
+interface ValidatedArms {
+  readonly choices: ArmChoices;
+  /** Null if there are no validation adgroups. */
+  readonly validation: ValidationSummary | null;
+}
+
+/** The losses of every arm with every setting that it may be given. */
+interface TriedLosses {
+  readonly entries: ValidatedEntries;
+  /** Arms without a grid have one cell. */
+  readonly byCell: ReadonlyMap<ArmName, readonly EntryLosses[]>;
+}
+
+/** @param draws at least one */
+export async function validateArms(
+  draws: readonly ValidationDraw[],
+  plan: ArmPlan,
+  settings: ValidationSettings,
+): Promise<ValidatedArms> {
+  if (at(draws, 0).rows.query.taskIndices.length === 0)
+    return { choices: { cells: new Map(), blocks: null }, validation: null };
+  const tried = await triedLosses(draws, plan, settings);
+  const choices = choicesOf(tried, plan, settings);
+  return { choices, validation: summaryOf(tried, choices, plan, settings) };
+}
+
+async function triedLosses(
+  draws: readonly ValidationDraw[],
+  plan: ArmPlan,
+  settings: ValidationSettings,
+): Promise<TriedLosses> {
+  const perDraw: ReadonlyMap<ArmName, readonly EntryLosses[]>[] = [];
+  for (const draw of draws) perDraw.push(await lossesOfDraw(draw, plan, settings));
+  const byCell = new Map<ArmName, readonly EntryLosses[]>();
+  for (const [arm, cells] of at(perDraw, 0))
+    byCell.set(
+      arm,
+      cells.map((_, cell) =>
+        Float64Array.from(perDraw.flatMap((losses) => [...at(losses.get(arm) ?? [], cell)])),
+      ),
+    );
+  const entries = {
+    adgroupCount: at(draws, 0).rows.query.taskIndices.length,
+    drawCount: draws.length,
+    impressions: Float64Array.from(
+      draws.flatMap(({ rows }) => [...adgroupImpressions(rows.query)]),
+    ),
+    supportRowCounts: draws.flatMap(({ rows }) => supportRowCountsOf(rows)),
+  };
+  return { entries, byCell };
+}
+
+/** One pass over the query rows for each model, with all of its cells, and one over support rows for shifts. */
+async function lossesOfDraw(
+  { context, rows }: ValidationDraw,
+  plan: ArmPlan,
+  { trainClickRate }: ValidationSettings,
+): Promise<Map<ArmName, readonly EntryLosses[]>> {
+  const { arms, global, meta } = plan;
+  const losses = new Map<ArmName, readonly EntryLosses[]>();
+  losses.set('constant', [adgroupLosses(constantLogits(rows.query, trainClickRate), rows.query)]);
+  const oracle = oracleLogits(rows.query);
+  if (oracle !== null) losses.set('oracle', [adgroupLosses(oracle, rows.query)]);
+  const predict = async (
+    model: AdaptableModel,
+    role: 'query' | 'support',
+    hasGrid: boolean,
+  ): Promise<{ unadapted: Float32Array; byCell: readonly EntryLosses[] }> => {
+    const keepsLogits = model === global && arms.has('global-shift');
+    const cells = hasGrid ? plan.innerSteps.cells.map(adaptationOf) : [];
+    const { lossSums, logits } = await predictLogits(context, {
+      ...{ ...model, taskIndices: rows.query.taskIndices, role },
+      ...{ adaptations: [UNADAPTED, ...cells], keep: keepsLogits ? [0] : [] },
+    });
+    return { unadapted: logits[0] ?? new Float32Array(), byCell: lossSums };
+  };
+  if (global !== null && plan.usesGlobal) {
+    const query = await predict(global, 'query', arms.has('finetuned'));
+    losses.set('global', query.byCell.slice(0, 1));
+    losses.set('finetuned', query.byCell.slice(1));
+    if (arms.has('global-shift')) {
+      const support = await predict(global, 'support', false);
+      const logits = { query: query.unadapted, support: support.unadapted };
+      const lossesWith = (prior: Parameters<typeof shiftedLogits>[0]): EntryLosses =>
+        adgroupLosses(shiftedLogits(prior, logits, rows), rows.query);
+      losses.set(
+        'global-shift',
+        plan.shiftPriors.cells.map((cell) => lossesWith(shiftPriorOf(cell))),
+      );
+    }
+  }
+  if (plan.usesMeta) {
+    const { byCell } = await predict(meta, 'query', plan.adaptsMeta);
+    losses.set('meta-unadapted', byCell.slice(0, 1));
+    losses.set('meta-adapted', byCell.slice(1));
+  }
+  return losses;
+}
+
+function choicesOf(
+  { entries, byCell }: TriedLosses,
+  plan: ArmPlan,
+  { evaluation, seed }: ValidationSettings,
+): ArmChoices {
+  const cells = new Map<ArmName, Selection>();
+  const grids = [
+    ['global-shift', plan.shiftPriors],
+    ['finetuned', plan.innerSteps],
+    ['meta-adapted', plan.innerSteps],
+  ] as const;
+  for (const [arm, grid] of grids) {
+    const tried = byCell.get(arm) ?? [];
+    if (tried.length > 0) cells.set(arm, selectCell(arm, grid, tried, entries));
+  }
+  const cell = cells.get('meta-adapted')?.cell;
+  if (cell === undefined || !plan.arms.has('meta-chosen')) return { cells, blocks: null };
+  const chosen = bestCell(byCell.get('meta-adapted') ?? []);
+  const adgroups = validatedAdgroups({ entries, byCell }, chosen, evaluation.sizeBucketEdges);
+  return { cells, blocks: chooseBlocks(adgroups, { ...evaluation, seed }) };
+}
+
+/** Draws of an adgroup that are in one bucket are one adgroup there. */
+function validatedAdgroups(
+  { entries, byCell }: TriedLosses,
+  cell: number,
+  edges: readonly number[],
+  isCounted: (entry: number) => boolean = () => true,
+): ValidatedAdgroup[] {
+  const adapted = at(byCell.get('meta-adapted') ?? [], cell);
+  const unadapted = at(byCell.get('meta-unadapted') ?? [], 0);
+  const found = new Map<string, ValidatedAdgroup>();
+  for (const [entry, supportRowCount] of entries.supportRowCounts.entries()) {
+    if (!isCounted(entry)) continue;
+    const bucket = sizeBucketIndexOf(edges, supportRowCount);
+    const key = `${entry % entries.adgroupCount} in ${bucket}`;
+    const before = found.get(key);
+    found.set(key, {
+      supportRowCount,
+      impressions: (before?.impressions ?? 0) + at(entries.impressions, entry),
+      adaptedLoss: (before?.adaptedLoss ?? 0) + at(adapted, entry),
+      unadaptedLoss: (before?.unadaptedLoss ?? 0) + at(unadapted, entry),
+    });
+  }
+  return [...found.values()];
+}
+
+/** The losses of the arm meta-chosen where a cell is adapted with and these buckets are served adapted blocks. */
+function chosenLosses(
+  { entries, byCell }: TriedLosses,
+  cell: number,
+  served: readonly ('adapted' | 'unadapted')[],
+  edges: readonly number[],
+): EntryLosses {
+  const adapted = at(byCell.get('meta-adapted') ?? [], cell);
+  const unadapted = at(byCell.get('meta-unadapted') ?? [], 0);
+  return unadapted.map((loss, entry) => {
+    const bucket = sizeBucketIndexOf(edges, at(entries.supportRowCounts, entry));
+    return at(served, bucket) === 'adapted' ? at(adapted, entry) : loss;
+  });
+}
+
+function summaryOf(
+  tried: TriedLosses,
+  { blocks }: ArmChoices,
+  plan: ArmPlan,
+  { evaluation }: ValidationSettings,
+): ValidationSummary {
+  const { entries, byCell } = tried;
+  const { sizeBucketEdges: edges } = evaluation;
+  const ofChosen = (isCounted?: (entry: number) => boolean): EntryLosses => {
+    const cell = bestCell(byCell.get('meta-adapted') ?? [], isCounted);
+    const adgroups = validatedAdgroups(tried, cell, edges, isCounted);
+    return chosenLosses(tried, cell, servedByBucket(adgroups, edges), edges);
+  };
+  const validated = ARM_NAMES.flatMap((arm): ValidatedArm[] => {
+    if (!plan.arms.has(arm)) return [];
+    if (arm === 'meta-chosen')
+      return blocks === null
+        ? []
+        : [{ arm, losses: ofChosen(), heldOut: heldOutLosses(entries, ofChosen) }];
+    const cells = byCell.get(arm) ?? [];
+    if (cells.length === 0) return [];
+    const heldOut = heldOutLosses(entries, (isOther) => at(cells, bestCell(cells, isOther)));
+    return [{ arm, losses: at(cells, bestCell(cells)), heldOut }];
+  });
+  return chooseArm(validated, entries);
+}

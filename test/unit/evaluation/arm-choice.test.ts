@@ -1,0 +1,163 @@
+/** The choice of an arm on validation adgroups: worked by hand, and inside an evaluation. */
+
+import { describe, expect, it } from 'vitest';
+import { chooseArm } from '../../../coordinator/scoring/arm-choice.js';
+import {
+  heldOutLosses,
+  pairedDifference,
+  type ValidatedEntries,
+} from '../../../coordinator/scoring/validated-losses.js';
+import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
+import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
+import { choiceSentence } from '../../../coordinator/reports/evaluation/validated-arms.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+
+/** Entries with these impressions, draw after draw. */
+function entriesOf(adgroupCount: number, impressions: readonly number[]): ValidatedEntries {
+  return {
+    adgroupCount,
+    drawCount: impressions.length / adgroupCount,
+    impressions: Float64Array.from(impressions),
+    supportRowCounts: impressions.map(() => 1),
+  };
+}
+
+const losses = (...values: number[]): Float64Array => Float64Array.from(values);
+
+describe('the difference of two arms', () => {
+  it('has the standard error of a ratio over adgroups', () => {
+    // Differences 1 and 3 on 2 impressions each: D = 4 / 4, and sqrt(2 / 1 * (1 + 1)) / 4.
+    const found = pairedDifference(losses(3, 7), losses(2, 4), entriesOf(2, [2, 2]));
+    expect(found).toEqual({ value: 1, standardError: 0.5 });
+  });
+
+  it('takes the draws of an adgroup together: the same rows twice say no more than once', () => {
+    const twice = pairedDifference(
+      losses(3, 7, 3, 7),
+      losses(2, 4, 2, 4),
+      entriesOf(2, [2, 2, 2, 2]),
+    );
+    expect(twice).toEqual({ value: 1, standardError: 0.5 });
+  });
+
+  it('is not known of one adgroup, nor where an arm diverged', () => {
+    expect(pairedDifference(losses(1), losses(2), entriesOf(1, [1]))).toBeNull();
+    expect(pairedDifference(losses(1, Infinity), losses(2, 2), entriesOf(2, [1, 1]))).toBeNull();
+  });
+});
+
+describe('held-out losses', () => {
+  it('never judge an adgroup by what it chose itself, in any draw', () => {
+    const entries = entriesOf(3, [1, 1, 1, 1, 1, 1]);
+    heldOutLosses(entries, (isOther) => {
+      const others = [0, 1, 2, 3, 4, 5].filter(isOther);
+      expect(others.length).toBe(4);
+      expect(new Set(others.map((entry) => entry % 3)).size).toBe(2);
+      return losses(0, 0, 0, 0, 0, 0);
+    });
+  });
+});
+
+describe('the arm that validation chooses', () => {
+  const entries = entriesOf(2, [1, 1]);
+  const plain = (arm: 'global' | 'constant' | 'oracle', ...values: number[]) => ({
+    arm,
+    losses: losses(...values),
+    heldOut: losses(...values),
+  });
+
+  it('is that of the lowest held-out loss, not of the best tuning', () => {
+    // One setting suits the first adgroup, the other the second: tuned on both it looks better than it is.
+    const tuned = { arm: 'finetuned', losses: losses(0, 10), heldOut: losses(10, 10) } as const;
+    const found = chooseArm([plain('global', 6, 6.5), tuned], entries);
+    expect(found.chosen).toBe('global');
+    expect(found.arms).toEqual([
+      { arm: 'global', logloss: 6.25, heldOutLogloss: 6.25, fromChosen: null },
+      {
+        arm: 'finetuned',
+        logloss: 5,
+        heldOutLogloss: 10,
+        // Differences 4 and 3.5 around 3.75: sqrt(2 * (0.0625 + 0.0625)) / 2.
+        fromChosen: { value: 3.75, standardError: 0.25 },
+      },
+    ]);
+  });
+
+  it('is the first of equal ones, and never the oracle or an arm that diverged', () => {
+    const found = chooseArm(
+      [plain('constant', 1, 1), plain('global', 1, 1), plain('oracle', 0, 0)],
+      entries,
+    );
+    expect(found.chosen).toBe('constant');
+    const diverged = chooseArm([plain('constant', NaN, 1), plain('global', Infinity, 0)], entries);
+    expect(diverged.chosen).toBeNull();
+    expect(diverged.arms.map(({ logloss }) => logloss)).toEqual([null, null]);
+  });
+
+  it('is named together with those that are not told apart from it', () => {
+    const near = { ...plain('constant', 7, 5.9) };
+    expect(choiceSentence(chooseArm([plain('global', 6, 6.5), near], entries))).toBe(
+      'Validation alone would choose global; not told apart from it (within 2 standard errors): constant.',
+    );
+    expect(
+      choiceSentence(chooseArm([plain('global', 6, 6), plain('constant', 9, 9)], entries)),
+    ).toContain('every other arm is worse by more than 2 standard errors');
+  });
+});
+
+describe('the validation losses of an evaluation', () => {
+  const store = tinyTaskStore({ taskCount: 80, counts: true });
+
+  it('are there for every arm, and are those of the grid where an arm has one', async () => {
+    const report = await evaluateFormula({ store });
+    const arms = report.validation?.arms ?? [];
+    expect(arms.map(({ arm }) => arm)).toEqual(report.arms);
+    for (const { arm, validationLogloss } of report.selection.chosen)
+      expect(arms.find((each) => each.arm === arm)?.logloss).toBe(validationLogloss);
+    const lossOf = (name: string): number =>
+      arms.find(({ arm }) => arm === name)?.heldOutLogloss ?? NaN;
+    const chosen = lossOf(report.validation?.chosen ?? '');
+    expect(Math.min(...arms.map(({ arm }) => lossOf(arm)))).toBe(chosen);
+    expect(report.validation?.adgroupCount).toBe(report.counts.validationTasks);
+    expect(reportTable(report)).toContain('Validation alone would choose');
+    expect(reportHtml(report)).toContain('Chosen on validation alone');
+  });
+
+  it('are the test losses where the same rows are validated and tested', async () => {
+    const count = store.tasks.length;
+    const twin: TaskStore = {
+      ...store,
+      tasks: [...store.tasks, ...store.tasks].map((task, taskIndex) => ({
+        ...{ ...task, taskIndex },
+        split: task.split === 'train' ? 'train' : taskIndex < count ? 'validation' : 'test',
+      })),
+      readTasks: async (indices) => {
+        const rows = await store.readTasks(indices.map((index) => index % count));
+        return rows.map((task, place) => ({ ...task, taskIndex: indices[place] ?? NaN }));
+      },
+    };
+    const config = formulaConfig({ evaluation: { innerRates: [0.5], innerSteps: [4] } });
+    const report = await evaluateFormula({ store: twin, config });
+    const tested = report.slices[0]?.arms ?? [];
+    expect(tested.length).toBe(7);
+    for (const { arm, metrics } of tested) {
+      const validated = report.validation?.arms.find((each) => each.arm === arm);
+      expect(validated?.logloss).toBeCloseTo(metrics.logloss, 10);
+      // One setting leaves nothing to choose; only meta-chosen chooses blocks.
+      if (arm !== 'meta-chosen') expect(validated?.heldOutLogloss).toBe(validated?.logloss);
+    }
+  });
+
+  it('are absent without validation adgroups, where no arm has a setting', async () => {
+    const arms = ['constant', 'global', 'meta-unadapted'];
+    const config = formulaConfig({ evaluation: { arms } });
+    const tasks = store.tasks.map((task) =>
+      task.split === 'validation' ? { ...task, split: 'train' as const } : task,
+    );
+    const report = await evaluateFormula({ store: { ...store, tasks }, config });
+    expect(report.arms).toEqual(arms);
+    expect(report.validation).toBeUndefined();
+  });
+});
