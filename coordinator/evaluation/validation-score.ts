@@ -10,6 +10,8 @@ import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -36,12 +38,15 @@ interface ValidationScore {
   /** 0 inner steps mean no adaptation. */
   readonly cell: Cell;
   readonly metaDigest: string;
+  /** The sum of losses of each adgroup with this cell. */
+  readonly adgroupLosses: readonly number[];
 }
 
 /**
  * The rows that a run is scored on: those of the whole store, or of one segment. Segments may have
  * labels that are judged by different losses.
  *
+ * @param scored the validation tasks that score, of all; by default all of them.
  * @throws QianmoError `usage` if the segment does not exist or none is named, `data` if there is no
  *   validation adgroup.
  */
@@ -49,8 +54,9 @@ export async function readValidationRows(
   store: TaskStore,
   storeAddress: string,
   segment: string | null,
+  scored: (taskIndices: readonly number[]) => readonly number[] = (all) => all,
 ): Promise<FlatRows> {
-  return readFlatRows(store, validationTasksOf(store, storeAddress, segment), 'query');
+  return readFlatRows(store, scored(validationTasksOf(store, storeAddress, segment)), 'query');
 }
 
 /**
@@ -94,6 +100,13 @@ export function validationCells({ evaluation }: Pick<RunConfig, 'evaluation'>): 
   return [{ kind: 'inner-steps', ...UNADAPTED }, ...innerStepGrid(evaluation).cells];
 }
 
+/** The cells that a bundle of the run can serve: a run whose method adapts nothing is served as it is. */
+export function servableCells(config: Pick<RunConfig, 'evaluation' | 'method'>): Cell[] {
+  const [unadapted, ...adapted] = validationCells(config);
+  if (unadapted === undefined) throw new Error('not adapting is the first cell');
+  return adapts(methodPlanOf(config.method)) ? [unadapted, ...adapted] : [unadapted];
+}
+
 /**
  * @param cells of which the best one counts; those of the evaluation by default.
  * @throws DivergenceError when no cell gives finite logits.
@@ -126,12 +139,13 @@ export async function validationScore(
   const impressions = sumOf(validation.impressions);
   let best: ValidationScore | null = null;
   for (const [index, cell] of cells.entries()) {
-    const validationLogloss = sumOf(at(lossSums, index)) / impressions;
+    const losses = at(lossSums, index);
+    const validationLogloss = sumOf(losses) / impressions;
     if (
       Number.isFinite(validationLogloss) &&
       validationLogloss < (best?.validationLogloss ?? Infinity)
     )
-      best = { validationLogloss, cell, metaDigest };
+      best = { validationLogloss, cell, metaDigest, adgroupLosses: [...losses] };
   }
   if (best !== null) return best;
   throw new DivergenceError({

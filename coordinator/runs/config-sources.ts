@@ -11,6 +11,7 @@ import {
   loadMarketConfig,
   type MarketConfig,
 } from '../../shared/config/market-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { StreamConfig } from '../../shared/config/stream-config.js';
 import {
@@ -28,7 +29,7 @@ import type {
 import type { Environment } from './call/run-context.js';
 
 /** The place of a config object in messages. */
-const OBJECT_PLACE = 'config';
+export const OBJECT_PLACE = 'config';
 
 export async function runConfigOf(
   source: RunConfigSource,
@@ -37,6 +38,28 @@ export async function runConfigOf(
   return typeof source === 'string'
     ? await loadRunConfig(source, configReaderOf(environment))
     : checkedRunConfig(source, OBJECT_PLACE);
+}
+
+/**
+ * The config of a run that is trained, evaluated or exported.
+ *
+ * @throws QianmoError of kind `usage` if its model and method are still to be searched for.
+ */
+export async function chosenConfigOf(
+  source: RunConfigSource,
+  environment: Environment,
+): Promise<RunConfig> {
+  const config = await runConfigOf(source, environment);
+  if (config.auto === undefined) return config;
+  const best = `${config.output.replace(/\/+$/, '')}/auto/best.yaml`;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'this config leaves model, method and training to a search',
+    where: typeof source === 'string' ? source : OBJECT_PLACE,
+    expected: 'a config without the section auto, or method: auto',
+    found: 'auto',
+    cure: `search first, with \`qianmo auto run.yaml\`; what it chose is trained, and ${best} is its config`,
+  });
 }
 
 export async function streamConfigOf(

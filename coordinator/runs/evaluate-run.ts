@@ -16,7 +16,7 @@ import { reportHtml } from '../reports/evaluation/evaluation-page.js';
 import { reportJson, fileOfSegment, REPORT_FILE } from '../reports/report-json.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
-import { runConfigOf } from './config-sources.js';
+import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
@@ -36,7 +36,7 @@ export async function evaluateRun(
   request: z.output<typeof EvaluateRequestSchema>,
   context: RunContext,
 ): Promise<readonly EvaluationReport[]> {
-  const config = await runConfigOf(request.config, context.environment);
+  const config = await chosenConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await demandPredictionsPath(request.predictions);
   return loggedRun(loggedCallOf(config), context, async (logged) => {
     const [run, dispatch] = await openedBesideStart(

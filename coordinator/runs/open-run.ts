@@ -10,7 +10,7 @@ import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import { runEventSink, sinksTogether, type RunEventSink } from '../../shared/events/run-events.js';
 import { demandPredictionsPath } from '../evaluation/predictions.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
-import { runConfigOf } from './config-sources.js';
+import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart } from './dispatch-for-run.js';
 import { evaluatedRun } from './evaluate-run.js';
 import { failedEvent, loggedCallOf, loggedSink } from './logged-run.js';
@@ -64,7 +64,7 @@ export async function openRun(
   const opened = openRunContext(surroundings, stopping, tellAll);
   try {
     opened.context.signal.throwIfAborted();
-    const config = await runConfigOf(request.config, surroundings.environment);
+    const config = await chosenConfigOf(request.config, surroundings.environment);
     // One log for all calls: workers report when they start, which is before the first call.
     const logged = loggedSink(loggedCallOf(config), opened.context);
     const named = { ...opened.context, sink: logged };

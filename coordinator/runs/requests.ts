@@ -5,6 +5,10 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
+import {
+  AutoTrialsMaxSchema,
+  BudgetMinutesSchema,
+} from '../../shared/config/search/auto-config.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import type { RunConfigSchema } from '../../shared/config/run-config.js';
@@ -207,6 +211,19 @@ export const SweepRequestSchema = z
   .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
   .refine(startsOneWay, ONE_WAY_TO_START);
 
+export const AutoRequestSchema = z
+  .strictObject({
+    config: configSource<RunConfigSource>(),
+    ...dispatchFields,
+    ...trainingFields,
+    /** The time of the search, instead of what the config says. */
+    budgetMinutes: BudgetMinutesSchema.optional(),
+    /** The number of trials at most, instead of what the config says. */
+    trialsMax: AutoTrialsMaxSchema.optional(),
+  })
+  .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
+  .refine(startsOneWay, ONE_WAY_TO_START);
+
 export const PlanRequestSchema = z.strictObject({
   config: configSource<RunConfigSource>(),
   /** The number of workers to choose the tasks of a job for. */
@@ -341,6 +358,7 @@ export type BundleLabelRequest = z.input<typeof BundleLabelRequestSchema>;
 export type BundleRollbackRequest = z.input<typeof BundleRollbackRequestSchema>;
 export type OpenRequest = z.input<typeof OpenRequestSchema>;
 export type CompareRequest = z.input<typeof CompareRequestSchema>;
+export type AutoRequest = z.input<typeof AutoRequestSchema>;
 export type SweepRequest = z.input<typeof SweepRequestSchema>;
 export type PlanRequest = z.input<typeof PlanRequestSchema>;
 export type MarketRequest = z.input<typeof MarketRequestSchema>;

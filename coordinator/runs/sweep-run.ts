@@ -1,6 +1,7 @@
 /** Sweeps many runs of one base config, narrowed down on the validation adgroups. */
 
 import type { z } from 'zod';
+import { at } from '../../shared/base/arrays.js';
 import {
   checkedRunConfig,
   loadUncheckedRunConfig,
@@ -9,21 +10,26 @@ import {
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
 import {
   readValidationRows,
   validationCells,
   validationCriterionOf,
 } from '../evaluation/validation-score.js';
+import type { ChosenTrial } from '../auto/choose-trial.js';
 import { wordsOf } from '../reports/label-words.js';
 import { sweepHtml } from '../reports/sweep/sweep-page.js';
+import type { FlatRows } from '../scoring/held-out-rows.js';
+import { adgroupImpressions } from '../scoring/score-arms.js';
 import { runSweep } from '../sweep/run-sweep.js';
 import { rungsOf } from '../sweep/rungs.js';
-import { openSweepJournal, type SweepJournal } from '../sweep/sweep-journal.js';
+import { openSweepJournal } from '../sweep/sweep-journal.js';
 import {
   emptyRecord,
   rankedTrials,
   type SweepPlan,
   type SweepRecord,
+  type TrialRecord,
 } from '../sweep/sweep-record.js';
 import { planTrials, type Trial } from '../sweep/trials.js';
 import { placeOf, sweepConfigOf } from './config-sources.js';
@@ -46,10 +52,12 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   const place = placeOf(request.config);
   const trials = planTrials(sweep, uncheckedBase, place);
   const rungs = rungsOf(trials.length, base.training.outerSteps, sweep.halving, place);
-  const planned = { sweep, base, trials, rungs };
+  const planned: PlannedSweep = { sweep, base, trials, rungs };
   const { sweep: run, output } = sweep;
   const logged = loggedCallOf({ run, output, storage: base.storage });
-  const sweeping = loggedRun(logged, context, (inner) => sweepTrials(planned, request, inner));
+  const sweeping = loggedRun(logged, context, async (inner) =>
+    sweepTrials(planned, await openStoreAsPrepared(base, inner), request, inner),
+  );
   return interruptedAs(sweeping, () => ({
     what: 'the sweep was stopped; its scores and the checkpoints of unfinished trials are kept',
     where: sweep.output,
@@ -57,21 +65,32 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   }));
 }
 
-interface PlannedSweep {
-  readonly sweep: SweepConfig;
+export interface PlannedSweep {
+  readonly sweep: Omit<SweepConfig, 'grid' | 'halving' | 'trialsMax'>;
   readonly base: RunConfig;
   readonly trials: readonly Trial[];
   readonly rungs: SweepPlan['rungs'];
+  readonly search?: TrialSearch;
 }
 
-async function sweepTrials(
-  { sweep, base, trials, rungs }: PlannedSweep,
-  request: SweepOrder,
+/** Where a search differs from a sweep, whose trials its config names. */
+export interface TrialSearch {
+  readonly budgetMinutes: number | null;
+  /** Of all validation adgroups, those that score the trials. */
+  readonly scored: (taskIndices: readonly number[]) => readonly number[];
+  readonly mayBegin: (record: SweepRecord, rungIndex: number) => boolean;
+  readonly choose: (record: SweepRecord) => ChosenTrial;
+}
+
+export async function sweepTrials(
+  planned: PlannedSweep,
+  store: TaskStore,
+  request: Omit<SweepOrder, 'config'>,
   context: RunContext,
 ): Promise<SweepRecord> {
-  const store = await openStoreAsPrepared(base, context);
+  const { sweep, base, trials, rungs, search } = planned;
   const segment = sweep.segment ?? null;
-  const validation = await readValidationRows(store, base.data.store, segment);
+  const validation = await readValidationRows(store, base.data.store, segment, search?.scored);
   const plan: SweepPlan = {
     sweep: sweep.sweep,
     base: sweep.base,
@@ -81,10 +100,12 @@ async function sweepTrials(
     segment,
     criterion: validationCriterionOf(validation),
     loss: wordsOf(validation).loss,
-    cellsPerTrial: validationCells(base).length,
+    cellsPerTrial: validationCells(at(trials, 0).config).length,
+    ...(search === undefined ? {} : { search: searchPart(search, validation) }),
   };
   const output = objectStoreOf(base, sweep.output);
-  const journal = await openSweepJournal(output, emptyRecord(plan), request);
+  const files = search === undefined ? SWEEP_FILES : AUTO_FILES;
+  const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
   const { dispatcher } = await dispatchForRun(base, sweep.sweep, request, context);
   const work = trialWork(plan, { store, validation }, dispatcher, context);
   // The journal fences a coordinator off that has lost the claim.
@@ -94,37 +115,50 @@ async function sweepTrials(
   if (request.fresh) await discardEarlierTrials(output);
   await writeTrialConfigs(plan, base, output);
   await journal.save(journal.record);
+  const save = async (record: SweepRecord): Promise<void> => {
+    await journal.save(record);
+    await output.put(files.page, Buffer.from(sweepHtml(record)), { kind: 'always' });
+  };
   const finished = await runSweep({
     ...work,
     record: journal.record,
     concurrentTrials: sweep.concurrentTrials,
     trialsKept: sweep.trialsKept,
-    save: (record) => saveWithPage(record, journal, output),
+    ...(search === undefined ? {} : { mayBegin: search.mayBegin }),
+    save,
     sink: context.sink,
     signal: context.signal,
   });
-  const { trial, yaml, ...score } = bestOf(finished, plan, base);
+  const [first] = rankedTrials(finished);
+  if (first === undefined) throw new Error('a finished sweep has trials');
+  const chosen = search?.choose(finished) ?? { trial: first };
+  const { trial, yaml, ...score } = bestOf(chosen.trial, plan, base);
   await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
   const config = joinAddress(sweep.output, 'best.yaml');
-  const record = { ...finished, best: { trial, ...score, config } };
-  await saveWithPage(record, journal, output);
-  context.sink({ kind: 'report-written', address: joinAddress(sweep.output, 'sweep.html') });
+  const compared = 'compared' in chosen ? { compared: [...chosen.compared] } : {};
+  const record = { ...finished, best: { trial, ...score, config, ...compared } };
+  await save(record);
+  // Kept until the choice was made.
+  for (const { trial: name } of compared.compared ?? [])
+    if (name !== trial) await work.discard(name);
+  context.sink({ kind: 'report-written', address: joinAddress(sweep.output, files.page) });
   return record;
+}
+
+const SWEEP_FILES = { recordKey: 'sweep.json', page: 'sweep.html' } as const;
+const AUTO_FILES = { recordKey: 'auto.json', page: 'auto.html' } as const;
+
+function searchPart(
+  { budgetMinutes }: TrialSearch,
+  validation: FlatRows,
+): NonNullable<SweepRecord['search']> {
+  return { budgetMinutes, impressions: [...adgroupImpressions(validation)] };
 }
 
 /** Deletes the trial checkpoints of whatever sweep used this output before. */
 async function discardEarlierTrials(output: ObjectStore): Promise<void> {
   for (const key of await output.list('trials/'))
     if (/^trials\/t\d+\/checkpoints\//.test(key)) await output.delete(key);
-}
-
-async function saveWithPage(
-  record: SweepRecord,
-  journal: SweepJournal,
-  output: ObjectStore,
-): Promise<void> {
-  await journal.save(record);
-  await output.put('sweep.html', Buffer.from(sweepHtml(record)), { kind: 'always' });
 }
 
 /** Writes a config for each trial, which `train --resume` and `evaluate` accept. */
@@ -145,15 +179,14 @@ function trialYaml(config: RunConfig, base: RunConfig, comment: string): string 
   return runConfigYaml({ ...config, training: { ...config.training, checkpointsKept } }, comment);
 }
 
-interface BestTrial extends Omit<NonNullable<SweepRecord['best']>, 'config'> {
+interface BestTrial extends Omit<NonNullable<SweepRecord['best']>, 'config' | 'compared'> {
   /** Its config. */
   readonly yaml: string;
 }
 
-function bestOf(record: SweepRecord, plan: SweepPlan, base: RunConfig): BestTrial {
-  const [best] = rankedTrials(record);
-  const score = best?.scores.at(-1);
-  if (best === undefined || score === undefined) throw new Error('a finished sweep has scores');
+function bestOf(best: TrialRecord, plan: SweepPlan, base: RunConfig): BestTrial {
+  const score = best.scores.at(-1);
+  if (score === undefined) throw new Error('a finished sweep has scores');
   const { validationLogloss, cell } = score;
   if (validationLogloss === null || cell === null) throw new Error('the best trial diverged');
   const comment =

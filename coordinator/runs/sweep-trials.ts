@@ -4,7 +4,7 @@ import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { validationLossOf } from '../evaluation/validation-loss.js';
-import { validationScore } from '../evaluation/validation-score.js';
+import { servableCells, validationScore } from '../evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
 import { outerStepTotal } from '../sweep/rungs.js';
 import type { SweepPlan } from '../sweep/sweep-record.js';
@@ -66,6 +66,7 @@ export function trialWork(
   return {
     async runTrial(name, stopAtOuterStep, signal): Promise<FoundScore> {
       const run = runOf(name);
+      const startedMs = clock.monotonicMs();
       let state = await trainTo(run, stopAtOuterStep, signal);
       if (state.outerStep > stopAtOuterStep) {
         const { outerStep } = state;
@@ -73,7 +74,17 @@ export function trialWork(
         await discardCheckpoints(run);
         state = await trainTo(run, stopAtOuterStep, signal);
       }
-      return validationScore({ ...run, dispatcher, signal }, state.metaParameters, validation);
+      const cells = plan.search === undefined ? undefined : servableCells(run.config);
+      const scored = { ...run, dispatcher, signal };
+      const { adgroupLosses, ...score } = await validationScore(
+        scored,
+        state.metaParameters,
+        validation,
+        cells,
+      );
+      if (plan.search === undefined) return score;
+      const spentMs = clock.monotonicMs() - startedMs;
+      return { ...score, adgroupLosses: [...adgroupLosses], spentMs };
     },
     discard: (name) => discardCheckpoints(runOf(name)),
   };

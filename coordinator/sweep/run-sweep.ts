@@ -15,7 +15,7 @@ import {
   type TrialScore,
 } from './sweep-record.js';
 
-export type FoundScore = Pick<TrialScore, 'cell' | 'metaDigest'> & {
+export type FoundScore = Omit<TrialScore, 'rungIndex' | 'outerSteps' | 'validationLogloss'> & {
   readonly validationLogloss: number;
 };
 
@@ -36,6 +36,8 @@ export interface SweepOptions {
     stopAtOuterStep: number,
     signal: AbortSignal,
   ) => Promise<FoundScore>;
+  /** Whether there is time for one more trial on the rung; there always is if absent. */
+  readonly mayBegin?: (record: SweepRecord, rungIndex: number) => boolean;
   /** Removes the checkpoints of the trial. It is called again if it was interrupted. */
   readonly discard: (name: string) => Promise<void>;
   readonly save: (record: SweepRecord) => Promise<void>;
@@ -56,6 +58,7 @@ export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
       .map(({ name }) => name);
     await progress.discardLosers(rungIndex);
     await eachOf(pending, options.concurrentTrials, options.signal, async (name, signal) => {
+      if (options.mayBegin?.(progress.record, rungIndex) === false) return;
       const score = await scoreOf(name, rungIndex, options, signal);
       await progress.add(name, score);
     });

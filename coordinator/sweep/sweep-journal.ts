@@ -7,9 +7,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { parseSweepRecord, sweepJson, type SweepRecord } from './sweep-record.js';
 
-const SWEEP_KEY = 'sweep.json';
-
-export interface SweepJournal {
+interface SweepJournal {
   /** The record that existed on opening, or the empty record. */
   readonly record: SweepRecord;
   /** Calls must not overlap. @throws QianmoError `failed` if another coordinator took over. */
@@ -23,10 +21,11 @@ export interface SweepJournal {
 export async function openSweepJournal(
   store: ObjectStore,
   empty: SweepRecord,
-  start: { readonly resume: boolean; readonly fresh: boolean },
+  start: { readonly resume: boolean; readonly fresh: boolean; readonly recordKey?: string },
 ): Promise<SweepJournal> {
-  const where = `${store.address}/${SWEEP_KEY}`;
-  const object = await store.get(SWEEP_KEY);
+  const { recordKey = 'sweep.json' } = start;
+  const where = `${store.address}/${recordKey}`;
+  const object = await store.get(recordKey);
   const isTaken = object !== null && !start.fresh;
   const found = isTaken
     ? parseSweepRecord(Buffer.from(object.bytes).toString('utf8'), where)
@@ -38,7 +37,7 @@ export async function openSweepJournal(
     async save(record) {
       const bytes = Buffer.from(`${sweepJson(record)}\n`);
       const written = await store.put(
-        SWEEP_KEY,
+        recordKey,
         bytes,
         etag === null ? { kind: 'absent' } : { kind: 'unchanged', etag },
       );

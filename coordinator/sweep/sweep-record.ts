@@ -26,7 +26,18 @@ const TrialScoreSchema = z.strictObject({
   /** 0 inner steps mean no adaptation. */
   cell: CellSchema.nullable(),
   metaDigest: z.string().nullable(),
+  /** Of a search: the sum of losses of each validation adgroup, and the time since the rung before. */
+  adgroupLosses: z.array(z.number()).optional(),
+  spentMs: z.number().nonnegative().optional(),
 });
+
+/** How far a trial's loss per impression is above the lowest one, paired by adgroup. */
+const ComparedSchema = z.strictObject({
+  trial: z.string(),
+  difference: z.number(),
+  standardError: z.number(),
+});
+export type ComparedTrial = z.infer<typeof ComparedSchema>;
 
 export const SweepRecordSchema = z.strictObject({
   formatVersion: z.literal(SWEEP_FORMAT_VERSION),
@@ -41,6 +52,14 @@ export const SweepRecordSchema = z.strictObject({
   /** Settings tried for every trial at every score. */
   cellsPerTrial: count,
   rungs: z.array(z.strictObject({ outerSteps: count, trialCount: count })).min(1),
+  /** Of `qianmo auto`; absent in a sweep, whose trials are named one by one. */
+  search: z
+    .strictObject({
+      budgetMinutes: z.number().positive().nullable(),
+      /** By validation adgroup, in the order of `adgroupLosses`. */
+      impressions: z.array(z.number()),
+    })
+    .optional(),
   trials: z.array(
     z.strictObject({
       name: z.string(),
@@ -60,6 +79,8 @@ export const SweepRecordSchema = z.strictObject({
       cell: CellSchema,
       /** A run config that trains and evaluates this trial. */
       config: z.string(),
+      /** The trials of the last rung, those of fewer parts first, of which the first that is good enough was chosen. */
+      compared: z.array(ComparedSchema).optional(),
     })
     .nullable(),
 });
@@ -79,15 +100,18 @@ export interface SweepPlan {
   readonly criterion: string;
   readonly loss: string;
   readonly cellsPerTrial: number;
+  /** Of a search for the best config. */
+  readonly search?: SweepRecord['search'];
 }
 
 export function emptyRecord(plan: SweepPlan): SweepRecord {
-  const { sweep, base, trials, rungs, storeDigest, criterion, loss, cellsPerTrial } = plan;
+  const { sweep, base, trials, rungs, storeDigest, criterion, loss, cellsPerTrial, search } = plan;
   return {
     formatVersion: SWEEP_FORMAT_VERSION,
     ...{ sweep, base, storeDigest, criterion, loss, cellsPerTrial },
     planHash: planHashOf(plan),
     rungs: rungs.map((rung) => ({ ...rung })),
+    ...(search === undefined ? {} : { search }),
     trials: trials.map(({ name, settings, config }) => ({
       name,
       run: config.run,
@@ -171,14 +195,23 @@ export function rankedOnRung(record: SweepRecord, rungIndex: number): TrialRecor
   return ranked(scored).map(({ trial }) => trial);
 }
 
-/** The trials of a rung: all on the first, and on the others the best of the rung before. */
+/**
+ * The trials of a rung: all on the first, and on the others the best of the rung before, best first. Where a search had no
+ * time to begin all trials of that rung, the same share of them continues.
+ */
 export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
   if (rungIndex === 0) return record.trials;
-  const survivors = rankedOnRung(record, rungIndex - 1)
+  const before = rankedOnRung(record, rungIndex - 1);
+  const [plannedBefore, planned] = [rungIndex - 1, rungIndex].map((index) =>
+    trialCountOf(record, index),
+  );
+  return before
     .filter((trial) => scoreAt(trial, rungIndex - 1)?.validationLogloss !== null)
-    .slice(0, record.rungs[rungIndex]?.trialCount ?? 0)
-    .map(({ name }) => name);
-  return record.trials.filter(({ name }) => survivors.includes(name));
+    .slice(0, Math.ceil((before.length * (planned ?? 0)) / (plannedBefore ?? 1)));
+}
+
+function trialCountOf({ rungs }: SweepRecord, rungIndex: number): number {
+  return rungs[rungIndex]?.trialCount ?? 0;
 }
 
 /** All trials. Those that reached a later rung come first; within a rung the better score decides. */

@@ -121,7 +121,11 @@ function withSettings(base: unknown, settings: TrialSettings, where: string): un
 }
 
 /** The config with a run name and an output of its own. */
-function asTrial(config: RunConfig, { sweep, output }: SweepConfig, name: string): RunConfig {
+export function asTrial(
+  config: RunConfig,
+  { sweep, output }: Pick<SweepConfig, 'sweep' | 'output'>,
+  name: string,
+): RunConfig {
   return {
     ...config,
     run: `${sweep}-${name}`,

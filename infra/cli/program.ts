@@ -21,7 +21,8 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['demo', async () => (await import('./verbs/demo.js')).demoVerb],
   ['demo-serve', async () => (await import('./verbs/demo-serve.js')).demoServeVerb],
   ['compare', async () => (await import('./verbs/compare.js')).compareVerb],
-  ['sweep', async () => (await import('./verbs/sweep.js')).sweepVerb],
+  ['sweep', async () => (await import('./verbs/search/sweep.js')).sweepVerb],
+  ['auto', async () => (await import('./verbs/search/auto.js')).autoVerb],
   ['plan', async () => (await import('./verbs/plan.js')).planVerb],
   ['ope', async () => (await import('./verbs/ope.js')).opeVerb],
   [

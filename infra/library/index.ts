@@ -5,6 +5,7 @@
  */
 
 import {
+  AutoRequestSchema,
   BoardRequestSchema,
   checkedRequest,
   CheckRequestSchema,
@@ -22,6 +23,7 @@ import {
   SweepRequestSchema,
   SynthesizeRequestSchema,
   TrainRequestSchema,
+  type AutoRequest,
   type BoardRequest,
   type CheckRequest,
   type CompareRequest,
@@ -186,6 +188,14 @@ export function sweep(request: SweepRequest, options: CallOptions = {}): RunHand
   return start(options, async (context) => {
     const { sweepRuns } = await import('../../coordinator/runs/sweep-run.js');
     return sweepRuns(checkedRequest(SweepRequestSchema, request, 'sweep'), context);
+  });
+}
+
+/** Chooses model, method and training of a run on the validation tasks, within a budget of time or trials. */
+export function auto(request: AutoRequest, options: CallOptions = {}): RunHandle<SweepRecord> {
+  return start(options, async (context) => {
+    const { autoRun } = await import('../../coordinator/runs/auto/auto-run.js');
+    return autoRun(checkedRequest(AutoRequestSchema, request, 'auto'), context);
   });
 }
 

@@ -1,6 +1,7 @@
 /** The types of what the functions of the library are asked, for its users. */
 
 export type {
+  AutoRequest,
   BoardRequest,
   BundleLabelRequest,
   BundleRollbackRequest,

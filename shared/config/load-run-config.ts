@@ -2,6 +2,7 @@
 
 import { stringify } from 'yaml';
 import { addressWithoutSecret, hasSecret } from '../base/redacted-address.js';
+import { withAutoSection } from './search/auto-config.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
 import { StreamConfigSchema, type StreamConfig } from './stream-config.js';
 import {
@@ -45,7 +46,7 @@ export async function loadUncheckedRunConfig(path: string, read = readTextFile):
 }
 
 export function checkedRunConfig(value: unknown, where: string): RunConfig {
-  return checkedConfig(RunConfigSchema, value, where, RUN_CONFIG);
+  return checkedConfig(RunConfigSchema, withAutoSection(value), where, RUN_CONFIG);
 }
 
 /**

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson, isRecord } from '../base/canonical-json.js';
 import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/methods.js';
+import { AutoConfigSchema } from './search/auto-config.js';
 import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
@@ -27,6 +28,7 @@ const RunFieldsSchema = z.strictObject({
       'Decides initial values, sampling and splits. The same config and seed give the same bits.',
     ),
   data: DataConfigSchema.describe('Logs, tasks, labels, features and splits.'),
+  auto: AutoConfigSchema.optional(),
   model: ModelConfigSchema.prefault({}).describe('The model and its personal blocks.'),
   method: MethodConfigSchema.prefault({ kind: 'fomaml' }).describe('How tasks adapt.'),
   training: TrainingConfigSchema.prefault({}),

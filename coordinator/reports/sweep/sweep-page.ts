@@ -7,22 +7,29 @@ import { htmlTable } from '../table.js';
 import { formatCount } from '../text-format.js';
 import { outerStepTotal } from '../../sweep/rungs.js';
 import { rankedTrials, type SweepRecord, type TrialRecord } from '../../sweep/sweep-record.js';
+import { choiceSentence, choiceTable } from './choice-text.js';
 import {
+  begunTrialCount,
   COLOURED_TRIALS_MAX,
   overtrainedNote,
   rungsText,
+  spentMinutes,
+  titleOf,
   trialColour,
   trialsTable,
 } from './sweep-table.js';
 
 export function sweepHtml(record: SweepRecord): string {
-  const title = `Sweep ${escapeHtml(record.sweep)}`;
+  const title = escapeHtml(titleOf(record));
+  const minutes = spentMinutes(record);
   const order = rankedTrials(record);
   return pageHtml(title, [
     `<header><h1>${title}</h1><p>${escapeHtml(rungsText(record))}; base: <code>${escapeHtml(record.base)}</code></p></header>`,
     factsHtml([
-      [formatCount(record.trials.length), 'trials'],
-      [formatCount(outerStepTotal(record.rungs)), 'outer steps in all'],
+      [formatCount(begunTrialCount(record)), 'trials'],
+      minutes === null
+        ? [formatCount(outerStepTotal(record.rungs)), 'outer steps in all']
+        : [minutes.toFixed(1), 'minutes of trials'],
       [formatCount(record.cellsPerTrial), 'adaptation settings tried for each'],
       [
         record.best?.validationLogloss.toFixed(4) ?? '-',
@@ -30,7 +37,7 @@ export function sweepHtml(record: SweepRecord): string {
       ],
     ]),
     record.best === null
-      ? '<p class="note">The sweep is not finished. These are the results so far.</p>'
+      ? '<p class="note">It is not finished. These are the results so far.</p>'
       : '',
     noteHtml(record),
     section(
@@ -43,8 +50,19 @@ export function sweepHtml(record: SweepRecord): string {
       'Best first. Trials that were trained further come before the others.',
       card(htmlTable(trialsTable(record))),
     ),
+    choiceHtml(record),
     bestHtml(record),
   ]);
+}
+
+function choiceHtml(record: SweepRecord): string {
+  const [sentence, table] = [choiceSentence(record), choiceTable(record)];
+  if (sentence === null || table === null) return '';
+  return section(
+    'The choice',
+    `${escapeHtml(sentence)} The trials of the last rung, those of fewer parts first:`,
+    card(htmlTable(table)),
+  );
 }
 
 function noteHtml(record: SweepRecord): string {

@@ -5,12 +5,14 @@ import { BEST_MARK, textTable, type Table, type TableCell } from '../table.js';
 import { formatCount, wrap } from '../text-format.js';
 import { describeCell } from '../verdicts.js';
 import {
+  rankedOnRung,
   rankedTrials,
   scoreAt,
   type SweepRecord,
   type TrialRecord,
 } from '../../sweep/sweep-record.js';
 import { describeValue } from '../../sweep/trials.js';
+import { choiceSentence } from './choice-text.js';
 
 /** Paths that the sweep set, in the order of its grids. */
 function sweptPaths({ trials }: SweepRecord): string[] {
@@ -28,10 +30,36 @@ function outcomeText({ scores }: TrialRecord): string {
   return last.cell === null ? 'diverged' : describeCell({ cell: last.cell });
 }
 
-export function rungsText({ rungs }: SweepRecord): string {
-  return rungs
-    .map(({ trialCount, outerSteps }) => `${trialCount} to outer step ${formatCount(outerSteps)}`)
+/** Of a search, how many trials had time on each rung; of a sweep, how many it plans. */
+export function rungsText(record: SweepRecord): string {
+  return record.rungs
+    .map(({ trialCount, outerSteps }, rungIndex) => {
+      const count =
+        record.search === undefined ? trialCount : rankedOnRung(record, rungIndex).length;
+      return `${count} to outer step ${formatCount(outerSteps)}`;
+    })
     .join(', ');
+}
+
+/** `Sweep shop`, `Search shop-auto`. */
+export function titleOf({ sweep, search }: SweepRecord): string {
+  return `${search === undefined ? 'Sweep' : 'Search'} ${sweep}`;
+}
+
+/** Trials that were begun, which are all of them in a sweep. */
+export function begunTrialCount({ trials, search }: SweepRecord): number {
+  return search === undefined
+    ? trials.length
+    : trials.filter(({ scores }) => scores.length > 0).length;
+}
+
+/** The time that a search has spent on its trials; null for a sweep. */
+export function spentMinutes({ trials, search }: SweepRecord): number | null {
+  if (search === undefined) return null;
+  const spentMs = trials
+    .flatMap(({ scores }) => scores.map((score) => score.spentMs ?? 0))
+    .reduce((sum, each) => sum + each, 0);
+  return spentMs / 60_000;
 }
 
 /** A note if the best trial had a better score on an earlier rung; null otherwise. */
@@ -113,9 +141,12 @@ function fieldAndSection(path: string): { title: string; unit: string } {
 export function sweepTable(record: SweepRecord, outputColumns = 80): string {
   const { best } = record;
   const note = overtrainedNote(record);
+  const choice = choiceSentence(record);
+  const minutes = spentMinutes(record);
+  const time = minutes === null ? '' : `; ${minutes.toFixed(1)} minutes of trials`;
   return [
     wrap(
-      `Sweep ${record.sweep}: ${record.trials.length} trials; trained ${rungsText(record)}`,
+      `${titleOf(record)}: ${begunTrialCount(record)} trials; trained ${rungsText(record)}${time}`,
       outputColumns,
     ),
     textTable(trialsTable(record)),
@@ -124,6 +155,7 @@ export function sweepTable(record: SweepRecord, outputColumns = 80): string {
       outputColumns,
     ),
     ...(note === null ? [] : [wrap(note, outputColumns)]),
+    ...(choice === null ? [] : [wrap(choice, outputColumns)]),
     ...(best === null ? [] : [`${BEST_MARK} best; its config: ${best.config}`]),
   ].join('\n\n');
 }

@@ -17,7 +17,7 @@ import { StepCostsSchema, type StepCosts } from '../../capacity/step-costs.js';
 import type { Checkpoints } from '../../checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../../plan/prepared-run.js';
 import { train } from '../../training/outer-loop.js';
-import { runConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import type { PlanRequestSchema } from '../requests.js';
 import type { RunContext } from '../call/run-context.js';
@@ -43,7 +43,7 @@ export async function planRun(
   request: z.output<typeof PlanRequestSchema>,
   context: RunContext,
 ): Promise<PlanResult> {
-  const config = await runConfigOf(request.config, context.environment);
+  const config = await chosenConfigOf(request.config, context.environment);
   const { tasksPerJob, tasksPerOuterStep } = config.training;
   const { costs, measuredStepMs } =
     request.from === undefined

@@ -21,7 +21,7 @@ import {
 } from '../../export/export-bundle.js';
 import { interruptedAs } from '../call/interruption.js';
 import type { RunContext } from '../call/run-context.js';
-import { runConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { ExportChangedRequestSchema } from '../requests.js';
@@ -50,7 +50,7 @@ export async function exportChangedRun(
   request: ExportChangedRequest,
   context: RunContext,
 ): Promise<ChangedExport> {
-  const config = await runConfigOf(request.config, context.environment);
+  const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(loggedCallOf(config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
     return changedExport(opened, () => dispatchForRun(config, config.run, request, logged), logged);

@@ -21,7 +21,7 @@ import type { EvaluationReport } from '../../scoring/evaluation-report.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
 import { interruptedAs } from '../call/interruption.js';
 import type { RunContext } from '../call/run-context.js';
-import { runConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, openedBesideStart } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { ExportRequestSchema } from '../requests.js';
@@ -43,7 +43,7 @@ export async function exportRun(
   request: z.output<typeof ExportRequestSchema>,
   context: RunContext,
 ): Promise<ExportResult> {
-  const config = await runConfigOf(request.config, context.environment);
+  const config = await chosenConfigOf(request.config, context.environment);
   const bundles = request.out ?? joinAddress(config.output, 'bundles');
   return loggedRun(loggedCallOf(config), context, async (logged) => {
     const [source, { dispatcher }] = await openedBesideStart(

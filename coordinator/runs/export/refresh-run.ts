@@ -9,7 +9,7 @@ import type { z } from 'zod';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { appendLogs, type AppendedLogs } from '../../prepare/append/append-logs.js';
 import type { RunContext } from '../call/run-context.js';
-import { runConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { RefreshRequestSchema } from '../requests.js';
@@ -29,7 +29,7 @@ export async function refreshRun(
   { logs, outerSteps, ...request }: z.output<typeof RefreshRequestSchema>,
   context: RunContext,
 ): Promise<RefreshResult> {
-  const config = await runConfigOf(request.config, context.environment);
+  const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(loggedCallOf(config), context, async (logged) => {
     const { clock, sink, signal } = logged;
     const startedMs = clock.monotonicMs();

@@ -7,7 +7,7 @@ import type { z } from 'zod';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { tlsFilesOf } from '../../../shared/storage/tls-files.js';
 import type { RunContext } from '../call/run-context.js';
-import { runConfigOf } from '../config-sources.js';
+import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { TrainRequestSchema } from '../requests.js';
@@ -17,7 +17,7 @@ export async function trainRun(
   request: z.output<typeof TrainRequestSchema>,
   context: RunContext,
 ): Promise<TrainingResult> {
-  const config = await runConfigOf(request.config, context.environment);
+  const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(loggedCallOf(config), context, async (logged) => {
     const [{ run, trainedRun }, dispatch] = await openedBesideStart(
       logged,

@@ -127,8 +127,8 @@ describe('successive halving', () => {
     const record = await runSweep(options);
     expect(trained).toEqual([
       ...['t01', 't02', 't03', 't04', 't05', 't06'].map((name) => `${name} to 2`),
-      't03 to 6',
       't04 to 6',
+      't03 to 6',
       't04 to 18',
     ]);
     expect(rankedTrials(record).map(({ name }) => name)).toEqual([

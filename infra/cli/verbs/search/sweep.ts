@@ -1,9 +1,9 @@
 /** `qianmo sweep`: tries many variants of one run config on the validation adgroups. */
 
-import { sweep } from '../../library/index.js';
-import { callOptionsOf } from '../command/command-context.js';
-import { dispatchOptions, format } from '../command/shared-options.js';
-import { firstOf, flagOption, verb } from '../command/verb.js';
+import { sweep } from '../../../library/index.js';
+import { callOptionsOf } from '../../command/command-context.js';
+import { dispatchOptions, format } from '../../command/shared-options.js';
+import { firstOf, flagOption, verb } from '../../command/verb.js';
 
 export const sweepVerb = verb({
   name: 'sweep',
@@ -28,8 +28,8 @@ Example:
   qianmo sweep infra/examples/sweep.yaml --workers 2`,
   run: async (operands, { format, ...choice }, context) => {
     const record = await sweep({ config: firstOf(operands), ...choice }, callOptionsOf(context));
-    const { sweepTable } = await import('../../../coordinator/reports/sweep/sweep-table.js');
-    const { sweepJson } = await import('../../../coordinator/sweep/sweep-record.js');
+    const { sweepTable } = await import('../../../../coordinator/reports/sweep/sweep-table.js');
+    const { sweepJson } = await import('../../../../coordinator/sweep/sweep-record.js');
     context.print(
       format === 'json' ? sweepJson(record) : sweepTable(record, context.outputColumns),
     );

@@ -1,0 +1,212 @@
+/**
+ * The candidates of a search: models, methods and training settings that have done well on logs of many kinds, the safest
+ * first, and then combinations of them drawn at random. Pure.
+ */
+
+import { randomStream, type RandomStream } from '../../shared/base/random.js';
+
+/** What the search knows of the data. */
+export interface DataFacts {
+  readonly categories: readonly { readonly name: string; readonly rowCount: number }[];
+  readonly trainTaskCount: number;
+  /** Query rows of a training task, on average. */
+  readonly queryRowsPerTask: number;
+  /** Clicks per impression of the training tasks; null where labels are values. */
+  readonly clickRate: number | null;
+}
+
+/** The sections of a run config that a candidate sets, and the same in words. */
+export interface Candidate {
+  readonly words: Readonly<Record<string, string>>;
+  readonly model: Readonly<Record<string, unknown>>;
+  readonly method: Readonly<Record<string, unknown>>;
+  readonly training: Readonly<Record<string, unknown>>;
+}
+
+/** One value of each axis of the space. */
+interface Point {
+  readonly model: keyof typeof MODELS;
+  readonly inputs: (typeof INPUTS)[number];
+  readonly adapts: keyof typeof ADAPTING;
+  readonly rate: number;
+  readonly decay: number;
+}
+
+const MODELS = {
+  deepfm: {
+    kind: 'deepfm',
+    embeddingWidth: 8,
+    hiddenWidths: [32, 16],
+    embeddingDeviation: 0.05,
+  },
+  'dcn-v2': {
+    kind: 'dcn-v2',
+    embeddingWidth: 8,
+    hiddenWidths: [32, 16],
+    embeddingDeviation: 0.05,
+  },
+  logistic: { kind: 'logistic', hiddenWidths: [] },
+} as const;
+
+/** Inputs that say what the support rows of the adgroup have shown. */
+const INPUTS = ['none', 'rate', 'rate and values'] as const;
+
+const ADAPTING = {
+  nothing: { personal: [], method: () => ({ kind: 'global' }) },
+  level: { personal: [], method: () => ({ kind: 'maml', innerSteps: 1, levelShift: true }) },
+  'level and values': {
+    personal: [],
+    method: (features: readonly string[]) => ({
+      ...{ kind: 'maml', innerSteps: 1 },
+      levelShift: features.length === 0 ? true : { features },
+    }),
+  },
+  blocks: {
+    personal: ['bias', 'adgroupEmbedding', 'output'],
+    method: () => ({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
+  },
+} as const;
+
+const RATES = [0.002, 0.005, 0.01] as const;
+const DECAYS = [0.1, 0.3, 1] as const;
+
+/** The safest first: a search that ends early has tried those of other kinds. */
+const FIRST: readonly Point[] = [
+  { model: 'deepfm', inputs: 'rate and values', adapts: 'nothing', rate: 0.005, decay: 1 },
+  { model: 'deepfm', inputs: 'none', adapts: 'blocks', rate: 0.005, decay: 1 },
+  { model: 'logistic', inputs: 'rate and values', adapts: 'nothing', rate: 0.01, decay: 0.3 },
+  { model: 'deepfm', inputs: 'none', adapts: 'level and values', rate: 0.005, decay: 1 },
+  { model: 'deepfm', inputs: 'rate', adapts: 'nothing', rate: 0.005, decay: 0.3 },
+  { model: 'logistic', inputs: 'none', adapts: 'level and values', rate: 0.01, decay: 0.3 },
+  { model: 'deepfm', inputs: 'rate and values', adapts: 'blocks', rate: 0.005, decay: 1 },
+  { model: 'deepfm', inputs: 'none', adapts: 'nothing', rate: 0.005, decay: 1 },
+];
+
+/** Draws of points that were had before, until the space is taken as exhausted. */
+const REPEATED_DRAWS_MAX = 200;
+
+/** At most `countMax` candidates, all different. The same seed and facts give the same ones. */
+export function candidatesOf(facts: DataFacts, countMax: number, seed: number): Candidate[] {
+  const random = randomStream(seed, 'points of the search');
+  const found = new Map<string, Candidate>();
+  const add = (point: Point): void => {
+    const candidate = candidateOf(point, facts);
+    const key = JSON.stringify([candidate.model, candidate.method, candidate.training]);
+    if (!found.has(key)) found.set(key, candidate);
+  };
+  for (const point of FIRST) if (found.size < countMax) add(point);
+  for (let repeated = 0; found.size < countMax && repeated < REPEATED_DRAWS_MAX;) {
+    const before = found.size;
+    add(drawnPoint(random));
+    repeated = found.size === before ? repeated + 1 : 0;
+  }
+  return [...found.values()];
+}
+
+function drawnPoint(random: RandomStream): Point {
+  const model = oneOf(random, ['deepfm', 'deepfm', 'dcn-v2', 'logistic'] as const);
+  const isLinear = model === 'logistic';
+  return {
+    model,
+    inputs: oneOf(random, INPUTS),
+    adapts: oneOf(
+      random,
+      isLinear
+        ? (['nothing', 'level', 'level and values'] as const)
+        : (['nothing', 'level', 'level and values', 'blocks'] as const),
+    ),
+    rate: oneOf(random, RATES),
+    decay: oneOf(random, DECAYS),
+  };
+}
+
+function oneOf<Value>(random: RandomStream, values: readonly Value[]): Value {
+  const value = values[random.below(values.length)];
+  if (value === undefined) throw new Error('an axis has no values');
+  return value;
+}
+
+function candidateOf(point: Point, facts: DataFacts): Candidate {
+  const { model, inputs, adapts, rate, decay } = point;
+  const features = narrowCategories(facts);
+  const { personal, method } = ADAPTING[adapts];
+  return {
+    words: {
+      ...{ model, 'support inputs': inputs, adapts },
+      ...{ rate: String(rate), 'weight decay': String(decay) },
+    },
+    model: {
+      ...MODELS[model],
+      personal: [...personal],
+      ...(adapts === 'blocks' ? { adgroupEmbedding: true } : {}),
+      ...(inputs === 'none' ? {} : { supportInputs: supportInputsOf(inputs, features, facts) }),
+    },
+    method: method(features),
+    training: { optimizer: { kind: 'adam', rate }, weightDecay: decay },
+  };
+}
+
+const NARROW_ROWS_MAX = 200;
+const NARROW_CATEGORIES_MAX = 4;
+
+/**
+ * Categories with few values: the support rows of one adgroup have several rows of a value. Those with most values first,
+ * which say most.
+ */
+function narrowCategories({ categories }: DataFacts): string[] {
+  return categories
+    .filter(({ rowCount }) => rowCount > 2 && rowCount <= NARROW_ROWS_MAX)
+    .sort((a, b) => b.rowCount - a.rowCount)
+    .slice(0, NARROW_CATEGORIES_MAX)
+    .map(({ name }) => name);
+}
+
+const SMOOTHING_MIN = 10;
+/** Prior clicks that the evidence is added to, where clicks are rare. */
+const PRIOR_CLICKS = 2;
+
+function supportInputsOf(
+  inputs: 'rate' | 'rate and values',
+  features: readonly string[],
+  { clickRate }: DataFacts,
+): Record<string, unknown> {
+  const named = {
+    ...{ clickRate: true, count: true },
+    targetEncodings: inputs === 'rate' ? [] : features,
+  };
+  if (clickRate === null) return { ...named, smoothing: SMOOTHING_MIN };
+  const priorRate = Math.min(0.99, Math.max(0.001, Number(clickRate.toPrecision(3))));
+  const smoothing = Math.max(SMOOTHING_MIN, Math.round(PRIOR_CLICKS / priorRate));
+  return { ...named, priorRate, smoothing };
+}
+
+const OUTER_STEPS = { min: 200, max: 1000, multiple: 20 } as const;
+/** Times that every training task is drawn, where the bounds on outer steps allow it. */
+const PASSES = 20;
+const TASKS_PER_OUTER_STEP = { min: 8, max: 64 } as const;
+const ROWS_PER_OUTER_STEP_MAX = 32_768;
+const JOBS_PER_OUTER_STEP = 4;
+
+/** The training section that all candidates have in common. */
+export function commonTraining(facts: DataFacts): Record<string, unknown> {
+  const { trainTaskCount, queryRowsPerTask } = facts;
+  const byRows = Math.floor(ROWS_PER_OUTER_STEP_MAX / Math.max(1, queryRowsPerTask));
+  const { min, max } = TASKS_PER_OUTER_STEP;
+  const tasksPerOuterStep = Math.min(
+    Math.max(1, trainTaskCount),
+    Math.min(max, Math.max(min, byRows)),
+  );
+  const wanted = (PASSES * trainTaskCount) / tasksPerOuterStep;
+  const { min: least, max: most, multiple } = OUTER_STEPS;
+  const outerSteps = Math.min(most, Math.max(least, Math.ceil(wanted / multiple) * multiple));
+  return {
+    ...{ outerSteps, tasksPerOuterStep },
+    tasksPerJob: Math.ceil(tasksPerOuterStep / JOBS_PER_OUTER_STEP),
+    taskWeight: 'examples',
+    schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
+    gradientNormMax: 5,
+    biasStart: 'click-rate',
+    earlyStopping: { everyOuterSteps: outerSteps / multiple, patience: 5, tasksMax: 500 },
+    checkpointEveryOuterSteps: outerSteps,
+  };
+}

@@ -1,0 +1,32 @@
+/**
+ * The time of a search: which trials may still begin. Each rung may use the share of the time that its outer steps have in
+ * all of them, and begins at least one trial, so that every search ends with a model that is trained to the end. Pure.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import { scoreAt, type SweepRecord } from '../sweep/sweep-record.js';
+import type { Rung } from '../sweep/rungs.js';
+
+const MINUTE_MS = 60_000;
+
+/** The share of the time that is spent at the end of each rung. */
+export function timeShares(rungs: readonly Rung[]): number[] {
+  let sum = 0;
+  const sums = rungs.map(({ outerSteps, trialCount }, index) => {
+    sum += trialCount * (outerSteps - (rungs[index - 1]?.outerSteps ?? 0));
+    return sum;
+  });
+  return sums.map((each) => each / sum);
+}
+
+/** True if a trial of the rung would end in time, as the earlier ones of the rung took on average. */
+export function mayBeginTrial(record: SweepRecord, rungIndex: number): boolean {
+  const minutes = record.search?.budgetMinutes ?? null;
+  const taken = record.trials.flatMap((trial) => scoreAt(trial, rungIndex)?.spentMs ?? []);
+  if (minutes === null || taken.length === 0) return true;
+  const spentMs = record.trials
+    .flatMap(({ scores }) => scores.map((score) => score.spentMs ?? 0))
+    .reduce((sum, each) => sum + each, 0);
+  const meanMs = taken.reduce((sum, each) => sum + each, 0) / taken.length;
+  return spentMs + meanMs <= at(timeShares(record.rungs), rungIndex) * minutes * MINUTE_MS;
+}

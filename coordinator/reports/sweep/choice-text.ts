@@ -1,0 +1,49 @@
+/** The reason for the choice of a search: the trials of the last rung held against the lowest loss. */
+
+import type { SweepRecord } from '../../sweep/sweep-record.js';
+import { BEST_MARK, type Table } from '../table.js';
+
+type Best = NonNullable<SweepRecord['best']>;
+
+/** Null where nothing was chosen yet, and in a sweep, whose best trial is the one with the lowest loss. */
+export function choiceSentence({ best, loss }: SweepRecord): string | null {
+  const compared = best?.compared;
+  if (best === null || compared === undefined) return null;
+  const own = compared.find(({ trial }) => trial === best.trial);
+  const lowest = compared.find(({ difference }) => difference === 0);
+  if (own === undefined || lowest === undefined) return null;
+  if (compared.length === 1) return `${best.trial} is the only trial that was trained to the end.`;
+  if (own === lowest)
+    return `${best.trial} has the lowest ${loss}, and no trial with fewer parts is within one standard error of it.`;
+  return (
+    `${best.trial} has fewer parts than ${lowest.trial}, which has the lowest ${loss}, and is within one standard error of it: ` +
+    `${own.difference.toFixed(5)} above, with a standard error of ${own.standardError.toFixed(5)}, paired by adgroup.`
+  );
+}
+
+/** Those of fewer parts first. */
+export function choiceTable({ best, trials, loss }: SweepRecord): Table | null {
+  const compared = best?.compared;
+  if (best === null || compared === undefined) return null;
+  return {
+    columns: [
+      { title: 'trial', alignment: 'left' },
+      { title: `validation ${loss}` },
+      { title: 'above the lowest' },
+      { title: 'standard error' },
+    ],
+    rows: compared.map(({ trial, difference, standardError }) => [
+      markedTrial(best, trial),
+      trials
+        .find(({ name }) => name === trial)
+        ?.scores.at(-1)
+        ?.validationLogloss?.toFixed(5) ?? '-',
+      difference.toFixed(5),
+      standardError.toFixed(5),
+    ]),
+  };
+}
+
+function markedTrial(best: Best, trial: string): string {
+  return trial === best.trial ? `${trial} ${BEST_MARK}` : trial;
+}

@@ -1,0 +1,186 @@
+/** Searches for the config of a run: its own trials on the machinery of a sweep, within a budget. */
+
+import type { z } from 'zod';
+import { spreadOver } from '../../../shared/base/arrays.js';
+import { isRecord } from '../../../shared/base/canonical-json.js';
+import { AutoConfigSchema, searchBudgetOf } from '../../../shared/config/search/auto-config.js';
+import {
+  checkedRunConfig,
+  loadUncheckedRunConfig,
+} from '../../../shared/config/load-run-config.js';
+import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
+import { labelOf } from '../../../shared/tasks/task-label.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { chooseTrial } from '../../auto/choose-trial.js';
+import {
+  candidatesOf,
+  commonTraining,
+  type Candidate,
+  type DataFacts,
+} from '../../auto/search-space.js';
+import { mayBeginTrial } from '../../auto/time-budget.js';
+import { validationTasksOf } from '../../evaluation/validation-score.js';
+import { clickRateOf } from '../../scoring/held-out-rows.js';
+import { rungsOf } from '../../sweep/rungs.js';
+import type { SweepRecord } from '../../sweep/sweep-record.js';
+import { asTrial, type Trial } from '../../sweep/trials.js';
+import type { RunContext } from '../call/run-context.js';
+import { interruptedAs } from '../call/interruption.js';
+import { OBJECT_PLACE } from '../config-sources.js';
+import { loggedCallOf, loggedRun } from '../logged-run.js';
+import { configReaderOf } from '../places.js';
+import type { AutoRequestSchema } from '../requests.js';
+import { joinAddress, openStoreAsPrepared } from '../run-files.js';
+import { sweepTrials, type PlannedSweep } from '../sweep-run.js';
+
+type AutoOrder = z.output<typeof AutoRequestSchema>;
+
+/** Successive halving keeps half of the trials twice, so that the last rung still has some to choose from. */
+const HALVING = { eta: 2, rungs: 3 } as const;
+/** Validation adgroups that score each trial, spread over all of them. */
+const SCORED_ADGROUPS_MAX = 2_000;
+/** The grid of inner steps of configs that name none: each cell is computed for every trial that adapts. */
+const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };
+
+export async function autoRun(request: AutoOrder, context: RunContext): Promise<SweepRecord> {
+  const { config: source } = request;
+  const place = typeof source === 'string' ? source : OBJECT_PLACE;
+  const given =
+    typeof source === 'string'
+      ? await loadUncheckedRunConfig(source, configReaderOf(context.environment))
+      : source;
+  const own = checkedRunConfig(given, place);
+  const fields: Fields = isRecord(given) ? given : {};
+  const output = joinAddress(own.output, 'auto');
+  const logged = loggedCallOf({ ...own, output });
+  const searching = loggedRun(logged, context, async (inner) => {
+    const store = await openStoreAsPrepared(own, inner);
+    const planned = await plannedSearch({ own, fields, place, output }, request, store);
+    return sweepTrials(planned, store, request, inner);
+  });
+  return interruptedAs(searching, () => ({
+    what: 'the search was stopped; its scores and the checkpoints of unfinished trials are kept',
+    where: output,
+    cure: 'continue with `qianmo auto run.yaml --resume`',
+  }));
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+interface Searched {
+  /** The run config with its defaults, of which the search takes data, seed and surroundings. */
+  readonly own: RunConfig;
+  /** The fields that the config has by itself. */
+  readonly fields: Fields;
+  readonly place: string;
+  readonly output: string;
+}
+
+async function plannedSearch(
+  searched: Searched,
+  { budgetMinutes, trialsMax: trialsMaxGiven }: AutoOrder,
+  store: TaskStore,
+): Promise<PlannedSweep> {
+  const { own, place, output } = searched;
+  const auto = own.auto ?? AutoConfigSchema.parse({});
+  const budget = searchBudgetOf(auto, { budgetMinutes, trialsMax: trialsMaxGiven });
+  const sweep = `${own.run.slice(0, 45)}-auto`;
+  const facts = await factsOf(own, store, auto.segment ?? null);
+  const trials = trialsOf(searched, { sweep, facts, trialsMax: budget.trialsMax });
+  const outerSteps = trials[0]?.config.training.outerSteps ?? 0;
+  const rungs = rungsOf(trials.length, outerSteps, HALVING, place);
+  return {
+    sweep: {
+      ...{ sweep, base: place, output, concurrentTrials: 1 },
+      trialsKept: rungs.at(-1)?.trialCount ?? 1,
+      ...(auto.segment === undefined ? {} : { segment: auto.segment }),
+    },
+    ...{ base: own, trials, rungs },
+    search: {
+      budgetMinutes: budget.minutes,
+      scored: (adgroups) => spreadOver(adgroups, SCORED_ADGROUPS_MAX),
+      mayBegin: mayBeginTrial,
+      choose: (record) => chooseTrial(record, (name) => configNamed(trials, name)),
+    },
+  };
+}
+
+function configNamed(trials: readonly Trial[], name: string): RunConfig {
+  const found = trials.find((trial) => trial.name === name);
+  if (found === undefined) throw new Error(`no trial ${name}`);
+  return found.config;
+}
+
+async function factsOf(
+  own: RunConfig,
+  store: TaskStore,
+  segment: string | null,
+): Promise<DataFacts> {
+  const [first = 0] = validationTasksOf(store, own.data.store, segment);
+  const { labelIndex = 0 } = store.tasks[first] ?? {};
+  const train = store.tasks.filter((task) => task.split === 'train');
+  const scored = train.filter((task) => (task.labelIndex ?? 0) === labelIndex);
+  const isOfClicks = labelOf(store.manifest, { labelIndex }).loss !== 'squared';
+  const queryRows = train.reduce((sum, { queryRowCount }) => sum + queryRowCount, 0);
+  return {
+    categories: store.manifest.features.flatMap((feature) =>
+      feature.kind === 'category' ? [{ name: feature.name, rowCount: feature.rowCount }] : [],
+    ),
+    trainTaskCount: train.length,
+    queryRowsPerTask: queryRows / Math.max(1, train.length),
+    clickRate: isOfClicks
+      ? await clickRateOf(
+          store,
+          scored.map(({ taskIndex }) => taskIndex),
+        )
+      : null,
+  };
+}
+
+interface TrialChoice {
+  readonly sweep: string;
+  readonly facts: DataFacts;
+  readonly trialsMax: number;
+}
+
+/** Each is a run of its own. What the config says of training holds for all of them, but for what they try. */
+function trialsOf(
+  { own, fields, place, output }: Searched,
+  { sweep, facts, trialsMax }: TrialChoice,
+): Trial[] {
+  const ownTraining = sectionOf(fields, 'training');
+  const common = { ...commonTraining(facts), ...ownTraining };
+  const evaluation = { ...GRID, ...sectionOf(fields, 'evaluation') };
+  const { auto: _searched, method: _method, model: _model, ...rest } = fields;
+  const candidates: (Candidate | null)[] = [
+    ...(hasOwnModel(fields) ? [null] : []),
+    ...candidatesOf(facts, trialsMax, own.seed),
+  ];
+  const seen = new Set<string>();
+  return candidates.slice(0, trialsMax).flatMap((candidate, index): Trial[] => {
+    const name = `t${String(index + 1).padStart(2, '0')}`;
+    const sections =
+      candidate === null
+        ? { model: own.model, method: own.method, training: common }
+        : { ...candidate, training: { ...common, ...candidate.training } };
+    const { model, method, training } = sections;
+    const value = { ...rest, evaluation, model, method, training };
+    const config = checkedRunConfig(value, `${place}, trial ${name} of the search`);
+    const hash = configHash(config);
+    if (seen.has(hash)) return [];
+    seen.add(hash);
+    const settings = candidate?.words ?? { model: 'as the config says' };
+    return [{ name, settings, config: asTrial(config, { sweep, output }, name) }];
+  });
+}
+
+function sectionOf(fields: Fields, name: string): Fields {
+  const section = fields[name];
+  return isRecord(section) ? section : {};
+}
+
+/** Whether the config names a model or a method of its own, which is then tried first. */
+function hasOwnModel({ model, method }: Fields): boolean {
+  const isChosen = isRecord(method) && method['kind'] !== 'auto';
+  return isChosen || model !== undefined;
+}

@@ -1,0 +1,211 @@
+/** The search for a config before anything is trained: its candidates, its time, and how it chooses. */
+
+import { describe, expect, it } from 'vitest';
+import { chooseTrial, pairedDifference, partsOf } from '../../../coordinator/auto/choose-trial.js';
+import {
+  candidatesOf,
+  commonTraining,
+  type DataFacts,
+} from '../../../coordinator/auto/search-space.js';
+import { mayBeginTrial, timeShares } from '../../../coordinator/auto/time-budget.js';
+import { choiceSentence } from '../../../coordinator/reports/sweep/choice-text.js';
+import { trialsOnRung, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
+import { searchBudgetOf } from '../../../shared/config/search/auto-config.js';
+import { checkedRunConfig, parseRunConfig } from '../../../shared/config/load-run-config.js';
+import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
+
+const DATA = {
+  logs: 'log.csv',
+  store: 'store',
+  task: 'adgroup',
+  label: { column: 'click' },
+  features: [
+    { name: 'user', kind: 'category' },
+    { name: 'slot', kind: 'category' },
+    { name: 'hour', kind: 'category' },
+  ],
+};
+const FACTS: DataFacts = {
+  categories: [
+    { name: 'user', rowCount: 5000 },
+    { name: 'slot', rowCount: 5 },
+    { name: 'hour', rowCount: 25 },
+  ],
+  trainTaskCount: 640,
+  queryRowsPerTask: 40,
+  clickRate: 0.02,
+};
+
+const configOf = (sections: object): RunConfig =>
+  checkedRunConfig({ run: 'tiny', seed: 1, output: 'out', data: DATA, ...sections }, 'run.yaml');
+
+describe('candidates of a search', () => {
+  it('are valid run configs, all different, and the same for the same seed', () => {
+    const candidates = candidatesOf(FACTS, 60, 7);
+    const training = commonTraining(FACTS);
+    const hashes = candidates.map(({ model, method, training: own }) =>
+      configHash(configOf({ model, method, training: { ...training, ...own } })),
+    );
+    expect(new Set(hashes).size).toBe(60);
+    expect(candidatesOf(FACTS, 60, 7)).toEqual(candidates);
+    expect(candidatesOf(FACTS, 60, 8)).not.toEqual(candidates);
+  });
+
+  it('begin alike for every seed, with different ways to adapt', () => {
+    const first = candidatesOf(FACTS, 4, 1).map(({ words }) => words);
+    expect(candidatesOf(FACTS, 4, 2).map(({ words }) => words)).toEqual(first);
+    expect(new Set(first.map(({ adapts }) => adapts)).size).toBe(3);
+  });
+
+  it('encode the narrow categories, at the click rate of the data', () => {
+    const [first] = candidatesOf(FACTS, 1, 1);
+    expect(first?.model['supportInputs']).toEqual({
+      ...{ clickRate: true, count: true, targetEncodings: ['hour', 'slot'] },
+      ...{ priorRate: 0.02, smoothing: 100 },
+    });
+  });
+
+  it('leave out shifts of values where no category is narrow', () => {
+    const facts = { ...FACTS, categories: [{ name: 'user', rowCount: 5000 }] };
+    for (const { model, method } of candidatesOf(facts, 30, 1))
+      expect(configOf({ model, method }).method).not.toHaveProperty('levelShift.features');
+  });
+
+  it('draw every task about twenty times, within bounds', () => {
+    expect(commonTraining(FACTS)).toMatchObject({
+      outerSteps: 200,
+      tasksPerOuterStep: 64,
+      tasksPerJob: 16,
+    });
+    expect(commonTraining({ ...FACTS, trainTaskCount: 1362 })).toMatchObject({ outerSteps: 440 });
+    expect(commonTraining({ ...FACTS, trainTaskCount: 1e6 })).toMatchObject({ outerSteps: 1000 });
+    expect(commonTraining({ ...FACTS, trainTaskCount: 5, queryRowsPerTask: 8192 })).toMatchObject({
+      tasksPerOuterStep: 5,
+      tasksPerJob: 2,
+    });
+    expect(commonTraining({ ...FACTS, queryRowsPerTask: 1024 })).toMatchObject({
+      tasksPerOuterStep: 32,
+    });
+  });
+});
+
+/** Trials that were scored on the rungs that they have losses for. */
+function recordOf(
+  lossesByTrial: Readonly<Record<string, readonly (readonly number[])[]>>,
+  { impressions = [1, 1, 1, 1], budgetMinutes = null as number | null, spentMs = 60_000 } = {},
+): SweepRecord {
+  const shown = impressions.reduce((sum, each) => sum + each, 0);
+  return {
+    ...{ formatVersion: 1, sweep: 'tiny-auto', base: 'run.yaml', planHash: '', storeDigest: '' },
+    ...{ criterion: '', loss: 'logloss', cellsPerTrial: 1, best: null },
+    rungs: [
+      { outerSteps: 50, trialCount: 8 },
+      { outerSteps: 100, trialCount: 4 },
+      { outerSteps: 200, trialCount: 2 },
+    ],
+    search: { budgetMinutes, impressions },
+    trials: Object.entries(lossesByTrial).map(([name, rungs]) => ({
+      ...{ name, run: name, output: name, settings: {}, configHash: name },
+      scores: rungs.map((adgroupLosses, rungIndex) => ({
+        ...{ rungIndex, outerSteps: 1, cell: null, metaDigest: null, spentMs },
+        adgroupLosses: [...adgroupLosses],
+        validationLogloss: adgroupLosses.reduce((sum, each) => sum + each, 0) / shown,
+      })),
+    })),
+  };
+}
+
+describe('the choice of a search', () => {
+  const complex = configOf({ model: { personal: ['bias', 'output'] } });
+  const simple = configOf({
+    model: { kind: 'logistic', hiddenWidths: [], personal: [] },
+    method: { kind: 'global' },
+  });
+  const configs: Readonly<Record<string, RunConfig>> = { t01: complex, t02: simple, t03: simple };
+  const choose = (losses: Parameters<typeof recordOf>[0], options = {}) =>
+    chooseTrial(recordOf(losses, options), (name) => configs[name] ?? complex);
+  const toTheEnd = (losses: readonly number[]) => [losses, losses, losses];
+
+  it('counts the parts of a config', () => {
+    // A network, factors and two blocks; linear weights alone.
+    expect([partsOf(complex), partsOf(simple)]).toEqual([4, 0]);
+    const shifted = { method: { kind: 'maml', levelShift: { features: ['slot'] } } };
+    expect(partsOf(configOf({ ...shifted, model: { personal: [] } }))).toBe(4);
+  });
+
+  it('pairs losses by adgroup and divides by impressions', () => {
+    // D = (1 + 3) / 4 = 1; d - D n = -1, 1 with n = 2, 2; SE = sqrt(2 / 1 * 2) / 4 = 0.5.
+    expect(pairedDifference([3, 5], [2, 2], [2, 2])).toEqual({ difference: 1, standardError: 0.5 });
+  });
+
+  it('takes the simpler of two that are as good as one standard error can tell', () => {
+    const chosen = choose({
+      t01: toTheEnd([1, 1, 1, 1]),
+      t02: toTheEnd([1.5, 0.7, 1.5, 0.7]),
+    });
+    expect(chosen.trial.name).toBe('t02');
+    expect(chosen.compared.map(({ trial }) => trial)).toEqual(['t02', 't01']);
+  });
+
+  it('takes the lowest loss where the simpler one is clearly above it', () => {
+    const losses = { t01: toTheEnd([1, 1, 1, 1]), t02: toTheEnd([1.1, 1.2, 1.1, 1.2]) };
+    const chosen = choose(losses);
+    expect(chosen.trial.name).toBe('t01');
+    const compared = [...chosen.compared];
+    const best = { trial: 't01', validationLogloss: 1, config: '', compared };
+    const cell = { kind: 'inner-steps' as const, innerRate: 1, innerSteps: 0 };
+    expect(choiceSentence({ ...recordOf(losses), best: { ...best, cell } })).toMatch(
+      /^t01 has the lowest logloss, and no trial with fewer parts/,
+    );
+  });
+
+  it('takes the lower loss of equally many parts, and no trial that ended before the last rung', () => {
+    expect(
+      choose({
+        t02: toTheEnd([1.01, 1, 1.01, 1]),
+        t03: toTheEnd([1, 1, 1, 1]),
+        t01: [[0.1, 0.1, 0.1, 0.1]],
+      }).trial.name,
+    ).toBe('t03');
+  });
+});
+
+describe('the time of a search', () => {
+  it('is shared out by outer steps', () => {
+    // 8 * 50, 4 * 50 and 2 * 100 outer steps.
+    expect(timeShares(recordOf({}).rungs)).toEqual([0.5, 0.75, 1]);
+  });
+
+  it('begins a trial that would end within the share of its rung', () => {
+    const losses = [1, 1, 1, 1];
+    const budgetMinutes = 6;
+    const two = recordOf({ t01: [losses], t02: [losses] }, { budgetMinutes });
+    const three = recordOf({ t01: [losses], t02: [losses], t03: [losses] }, { budgetMinutes });
+    expect([mayBeginTrial(two, 0), mayBeginTrial(three, 0)]).toEqual([true, false]);
+    // Every rung begins one, whatever it takes.
+    expect(mayBeginTrial(recordOf({ t01: [losses] }, { budgetMinutes: 0.1 }), 1)).toBe(true);
+    expect(mayBeginTrial(recordOf({ t01: [losses], t02: [losses], t03: [losses] }), 0)).toBe(true);
+  });
+
+  it('continues with the same share of those that it began', () => {
+    const record = recordOf({ t01: [[3]], t02: [[1]], t03: [[2]], t04: [] }, { impressions: [1] });
+    expect(trialsOnRung(record, 1).map(({ name }) => name)).toEqual(['t02', 't03']);
+  });
+
+  it('is ten minutes, or none where trials are counted', () => {
+    expect(searchBudgetOf({})).toEqual({ trialsMax: 16, minutes: 10 });
+    expect(searchBudgetOf({ trialsMax: 4 })).toEqual({ trialsMax: 4, minutes: null });
+    expect(searchBudgetOf({ budgetMinutes: 3 }, { trialsMax: 5 })).toEqual({
+      ...{ trialsMax: 5, minutes: 3 },
+    });
+  });
+});
+
+describe('method: auto', () => {
+  it.each(['auto', '{ kind: auto }'])('%s is the section auto', (method) => {
+    const text = JSON.stringify({ run: 'tiny', seed: 1, output: 'out', data: DATA });
+    const yaml = `${text.slice(0, -1)}, "method": ${method === 'auto' ? '"auto"' : '{"kind":"auto"}'}}`;
+    expect(parseRunConfig(yaml, 'run.yaml').auto).toEqual({});
+    expect(parseRunConfig(text, 'run.yaml').auto).toBeUndefined();
+  });
+});
