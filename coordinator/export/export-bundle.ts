@@ -48,7 +48,12 @@ import {
 import type { LocalCompute } from './local-scorer.js';
 import { measuredAdgroups, selfCheckArrays, selfCheckRowsOf } from './measured-rows.js';
 import { blocksPerFileOf, PackedBlocks } from './packed-blocks.js';
-import { dictionaryArrays, indexArrays, parameterArrays } from './shared-arrays.js';
+import {
+  dictionaryArrays,
+  indexArrays,
+  parameterArrays,
+  targetEncodingArrays,
+} from './shared-arrays.js';
 import { unknownBlockOf } from './unknown-block.js';
 
 export interface ExportSource {
@@ -306,6 +311,7 @@ async function sharedArrays(
   ];
   for (const array of arrays) written.push(await writeArray(array, put));
   for await (const array of dictionaryArrays(store)) written.push(await writeArray(array, put));
+  for await (const array of targetEncodingArrays(store)) written.push(await writeArray(array, put));
   return written;
 }
 

@@ -1,4 +1,4 @@
-/** The arrays of a bundle that are there once: variables, tables, dictionaries and the key index. */
+/** The arrays of a bundle that are there once: variables, tables, dictionaries, encodings and the key index. */
 
 import type { NamedArray } from '../../shared/bundle/array-files.js';
 import type { KeyIndexArrays } from '../../shared/bundle/key-index.js';
@@ -6,6 +6,11 @@ import { packedDictionaryOf } from '../../shared/features/packed-dictionary.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import {
+  ofAllParts,
+  targetEncodingNameOf,
+  targetEncodingsIn,
+} from '../../shared/tasks/target-encoding.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 
@@ -53,6 +58,21 @@ export async function* dictionaryArrays(store: TaskStore): AsyncGenerator<NamedA
         shape: [array.length],
         values: array,
       };
+  }
+}
+
+/** What values say in the target encodings of the store, yielded one encoding after the other. */
+export async function* targetEncodingArrays(store: TaskStore): AsyncGenerator<NamedArray> {
+  for (const categories of targetEncodingsIn(store.manifest.features)) {
+    if (store.readTargetEncoding === undefined)
+      throw new Error('the task store holds no target encodings');
+    const { ids, rates, counts } = ofAllParts(await store.readTargetEncoding(categories));
+    const name = targetEncodingNameOf(categories);
+    const shape = [rates.length];
+    for (const [place, values] of ids.entries())
+      yield { name: `${name}.ids${place}`, shape, values };
+    yield { name: `${name}.rates`, shape, values: rates };
+    yield { name: `${name}.counts`, shape, values: counts };
   }
 }
 

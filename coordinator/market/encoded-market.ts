@@ -40,10 +40,31 @@ export function encodedMarketOf(
     const row = { ...anyContext, ...adgroupRow(market, adgroup) };
     encoder.encodeInto(adgroups, adgroup, row, row);
   }
-  const contextFeatures = manifest.features
+  return { contextFeatures: contextFeaturesOf(manifest, encoder), contexts, adgroups };
+}
+
+/** @throws QianmoError of kind `usage` if a number follows from the user and the adgroup together. */
+function contextFeaturesOf(
+  { features }: BundleManifest,
+  { derived }: LoadedBundle['encoder'],
+): string[] {
+  const names = features
     .filter((feature) => CONTEXT_COLUMNS.includes(columnOf(feature) ?? ''))
     .map(({ name }) => name);
-  return { contextFeatures, contexts, adgroups };
+  const isOfContext = ({ of }: { readonly of: readonly string[] }): boolean =>
+    of.some((name) => names.includes(name));
+  const mixed = derived.find(
+    (number) => isOfContext(number) && !number.of.every((name) => names.includes(name)),
+  );
+  if (mixed !== undefined)
+    throw new QianmoError({
+      kind: 'usage',
+      what: `the market cannot compute the target encoding of ${mixed.of.join(' and ')}`,
+      where: 'run.data.targetEncodings',
+      expected: 'pairs of two columns of the user, or of two of the adgroup',
+      cure: 'leave the pair out',
+    });
+  return [...names, ...derived.filter(isOfContext).map(({ name }) => name)];
 }
 
 type Feature = BundleManifest['features'][number];

@@ -50,6 +50,7 @@ import { readSplitFile } from './split-file.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
 import { labelsThatNeverDiffer, learnTaskLabels } from './task-labels.js';
 import { divideTasks, type TaskDivision } from './task-division.js';
+import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
 
 export interface PrepareOptions {
   readonly clock: Clock;
@@ -132,7 +133,11 @@ async function prepareInto(
   const rowLabels = rowLabelsOf(config.data);
   const labels = await learnTaskLabels(rowLabels, session);
   for (const label of await labelsThatNeverDiffer(rowLabels, session)) sink(label);
-  const encodings = await learnEncodings(config.data, session, sink);
+  const ofData = await learnEncodings(config.data, session, sink);
+  const encodings = [
+    ...ofData,
+    ...(await learnTargetEncodings({ config, encodings: ofData, labels }, session)),
+  ];
   const plan = { config, encodings, labels, placedBySplitFile, keptRows };
 
   const written = await writeStore(target.workFolder, plan, options, session);
@@ -172,6 +177,7 @@ async function writeStore(
 ): Promise<{ catalog: CatalogTask[]; files: StoreFile[] }> {
   const { config, encodings } = plan;
   const dictionaries = await writeDictionaries(folder, encodings, session);
+  const targetEncodings = await writeTargetEncodings(folder, config, session);
   const writer = rowFileWriter(
     folder,
     encodings.map(({ feature }) => feature),
@@ -193,7 +199,7 @@ async function writeStore(
   const others: StoreFile[] = [];
   for (const name of [CATALOG_FILE, REJECTS_FILE, COLUMNS_FILE])
     others.push(await storeFileOf(folder, name));
-  return { catalog, files: [...rows, ...dictionaries, ...others] };
+  return { catalog, files: [...rows, ...dictionaries, ...targetEncodings, ...others] };
 }
 
 export async function storeFileOf(folder: string, name: string): Promise<StoreFile> {

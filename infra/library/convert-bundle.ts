@@ -9,6 +9,7 @@ import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { uint32At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
+import { targetEncodingsOf } from '../../shared/bundle/target-encoding-arrays.js';
 import { BundleArrays, filesOf } from '../../shared/bundle/array-files.js';
 import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
 import { bundleDigestOf } from '../../shared/bundle/bundle-store.js';
@@ -62,7 +63,10 @@ export async function convertedBundle(
     if (format === 'onnx') await writeOnnxModel(graph, partial, { bundle: digest });
     else await writeSavedModel(graph, partial);
     await mkdir(guide, { recursive: true });
-    await writeInputGuide(guide, { digest, manifest, index: loaded.index, dictionaries });
+    await writeInputGuide(guide, {
+      ...{ digest, manifest, index: loaded.index, dictionaries },
+      targetEncodings: await targetEncodingsOf(manifest.encodedFeatures, arrays),
+    });
     await mkdir(dirname(folder), { recursive: true });
     await rename(partial, folder);
   } catch (error) {

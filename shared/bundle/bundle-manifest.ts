@@ -25,6 +25,8 @@
  *   keys.bytes               U8   UTF-8, `keys.offsets` U32 [B + 1]
  *   dictionaries/FEATURE.bytes U8 UTF-8 of the values of all ids, `.offsets` U32 [valueCount + 1], and
  *                            `.slots` I32 [slotCount] (`packed-dictionary.ts`), absent in early bundles
+ *   encodings/NAME.ids0      I32  [valueCount], `.ids1` of pairs, `.rates` and `.counts` F32: what values say in
+ *                            a target encoding (`target-encoding.ts`)
  *   selfCheck.blocks         I32  [n], `selfCheck.logits` F32 [n], and the encoded features
  *   selfCheck.categories     I32  [features, n], `selfCheck.bag.NAME` I32 [n, lengthMax],
  *   selfCheck.numbers        F32  [features, n]

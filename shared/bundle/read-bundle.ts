@@ -18,6 +18,7 @@ import { BundleArrays, type ReadFile } from './array-files.js';
 import { blockLayoutOf } from './block-layout.js';
 import type { BundleManifest } from './bundle-manifest.js';
 import { slotCountOf, type KeyIndexArrays } from './key-index.js';
+import { targetEncodingsOf } from './target-encoding-arrays.js';
 import type { PersonalBlocks, RankingModel, ValueLists } from './ranking-model.js';
 
 /** Rows with the logits that a scorer must give them. */
@@ -181,7 +182,8 @@ async function encoderOf({ manifest, arrays }: BundleSource): Promise<RowEncoder
   for (const feature of encodedFeatures)
     if (feature.kind !== 'number' && feature.encoding.by === 'dictionary')
       dictionaries.set(feature.name, await dictionaryOf(arrays, feature));
-  return rowEncoderOf({ features, encodedFeatures, dictionaries, columns });
+  const targetEncodings = await targetEncodingsOf(encodedFeatures, arrays);
+  return rowEncoderOf({ features, encodedFeatures, dictionaries, targetEncodings, columns });
 }
 
 async function dictionaryOf(

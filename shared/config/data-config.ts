@@ -1,6 +1,7 @@
 /** The `data` section of a run: where the logs are, what a task and a label are, how to split. */
 
 import { z } from 'zod';
+import { targetEncodingInputs, targetEncodingMisfits, TargetEncodingsSchema } from './target-encodings-config.js';
 
 const name = z.string().min(1);
 const positiveInt = z.int().positive();
@@ -226,6 +227,9 @@ export const DataConfigSchema = z
       .optional()
       .describe('Rows for which this SQL condition is false are left out.'),
     features: z.array(FeatureSchema).min(1).describe('The inputs of the model.'),
+    targetEncodings: TargetEncodingsSchema.optional().describe(
+      'Number features that say which click rate values of categories had in other tasks; none by default.',
+    ),
     rowSplit: RowSplitSchema.prefault({ by: 'hash' }),
     taskSplit: TaskSplitSchema.prefault({ by: 'hash' }),
     splitFile: z
@@ -264,6 +268,8 @@ export const DataConfigSchema = z
         });
       seen.add(feature.name);
     }
+    for (const { path, message } of targetEncodingMisfits(data))
+      context.addIssue({ code: 'custom', path, message });
     if ((data.label === undefined) === (data.segments === undefined))
       context.addIssue({
         code: 'custom',
@@ -285,3 +291,19 @@ export const DataConfigSchema = z
 export type DataConfig = z.infer<typeof DataConfigSchema>;
 export type LabelConfig = z.infer<typeof LabelSchema>;
 export type FeatureConfig = z.infer<typeof FeatureSchema>;
+
+/** A feature of the model: those of `data.features`, then the numbers that target encodings add. */
+interface DeclaredFeature {
+  readonly name: string;
+  readonly kind: FeatureConfig['kind'];
+  readonly scale?: string;
+}
+
+export function declaredFeatures({ features, targetEncodings }: DataConfig): DeclaredFeature[] {
+  return [
+    ...features,
+    ...targetEncodingInputs(targetEncodings).map(({ name: added }) => ({
+      ...{ name: added, kind: 'number' as const, scale: 'none' },
+    })),
+  ];
+}

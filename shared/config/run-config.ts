@@ -9,7 +9,7 @@ import { canonicalJson, isRecord } from '../base/canonical-json.js';
 import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/methods.js';
 import { AutoConfigSchema } from './search/auto-config.js';
 import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
-import { AddressSchema, DataConfigSchema } from './data-config.js';
+import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
 import { RunNameSchema } from './run-name.js';
@@ -46,7 +46,7 @@ const RunFieldsSchema = z.strictObject({
 
 export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
   const { data, model, method, training, globalTraining, evaluation } = config;
-  for (const { path, message } of featureMisfits(model, data.features))
+  for (const { path, message } of featureMisfits(model, declaredFeatures(data)))
     context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
     context.addIssue({ code: 'custom', path: ['method', ...path], message });

@@ -6,6 +6,7 @@
 import type { FeatureConfig } from '../config/data-config.js';
 import { QianmoError } from '../base/errors.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
+import type { TargetEncoding } from '../tasks/target-encoding.js';
 import type { ColumnTypes } from './values/column-type.js';
 import { allocateEncodedRows, valuesAt, type EncodedRows } from './encoded-rows.js';
 import {
@@ -24,6 +25,7 @@ import {
 } from './feature-source.js';
 import { idByDictionary, idByHash, type IdOfValue } from './id-of-value.js';
 import type { PackedDictionary } from './packed-dictionary.js';
+import { derivedNumbersOf, derivedWriterOf, type DerivedNumber } from './derived-numbers.js';
 import type { BroughtValues, RawRow } from './values/raw-row.js';
 
 interface RowEncoderSource {
@@ -33,6 +35,8 @@ interface RowEncoderSource {
   readonly encodedFeatures: readonly EncodedFeature[];
   /** By name of each feature that is encoded by dictionary. */
   readonly dictionaries: ReadonlyMap<string, PackedDictionary>;
+  /** By `targetEncodingNameOf`; they may be left out where there are none. */
+  readonly targetEncodings?: ReadonlyMap<string, TargetEncoding>;
   /** The types of the logs' columns; a column that is not listed is text. */
   readonly columns: ColumnTypes;
 }
@@ -52,6 +56,8 @@ export interface FeatureEncoder extends Pick<FeatureSource<unknown>, 'column' | 
 export interface RowEncoder {
   /** In the order of the manifest. */
   readonly features: readonly FeatureEncoder[];
+  /** Numbers that follow from ids, and come behind the other numbers. */
+  readonly derived: readonly DerivedNumber[];
   /** The features whose values the caller must bring with every row; most often none. */
   readonly broughtValues: readonly BroughtValue[];
   /** Room for rows, to be encoded into and used again. */
@@ -70,8 +76,10 @@ const NOTHING_BROUGHT: BroughtValues = {};
 /** @throws QianmoError of kind `data` when config, manifest and dictionaries do not fit together. */
 export function rowEncoderOf(source: RowEncoderSource): RowEncoder {
   const { features, encodedFeatures } = source;
-  if (features.length !== encodedFeatures.length)
-    throw unfit('features', `${encodedFeatures.length} as in the manifest`, `${features.length}`);
+  const derived = derivedNumbersOf(encodedFeatures, source.targetEncodings ?? new Map());
+  const ownCount = encodedFeatures.length - derived.length;
+  if (features.length !== ownCount)
+    throw unfit('features', `${ownCount} as in the manifest`, `${features.length}`);
   const encoders: FeatureEncoder[] = [];
   const broughtValues: BroughtValue[] = [];
   for (const [index, feature] of features.entries()) {
@@ -83,16 +91,21 @@ export function rowEncoderOf(source: RowEncoderSource): RowEncoder {
     if (brought !== null) broughtValues.push(brought);
   }
   const write = rowWriterOf(encoders);
+  const derive = derivedWriterOf(encodedFeatures, derived);
   const encodeInto = (
     rows: EncodedRows,
     at: number,
     row: RawRow,
     brought = NOTHING_BROUGHT,
-  ): void => write(rows, at, row, brought);
+  ): void => {
+    write(rows, at, row, brought);
+    derive(rows, at);
+  };
   const allocate = (rowCount: number): EncodedRows =>
     allocateEncodedRows(encodedFeatures, rowCount);
   return {
     features: encoders,
+    derived,
     broughtValues,
     allocate,
     encodeInto,

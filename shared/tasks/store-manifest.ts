@@ -6,6 +6,7 @@
  *   rows-00000.arrow ...   the rows; a record batch holds whole tasks, in catalog order,
  *                          a task's support rows before its query rows, each in order of time
  *   dictionaries/NAME.arrow  value of each id of a dictionary-encoded feature (column `value`)
+ *   encodings/NAME.arrow   what values had for click rates in other tasks (see `target-encoding.ts`)
  *   rejects.jsonl          rows left out: file, line, reason
  *   columns.json           types of the logs' columns (see `column-types.ts`)
  *
@@ -33,6 +34,9 @@ import { TaskLabelSchema } from './task-label.js';
 export const STORE_FORMAT_VERSION = 1;
 
 const count = z.int().nonnegative();
+
+/** What a target encoding says of a value: how its rate differs from the overall one, and on how many impressions it rests. */
+export const TARGET_ENCODING_INPUTS = ['rate', 'count'] as const;
 
 export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -64,6 +68,13 @@ export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
     scale: z.enum(['standard', 'log-standard', 'none']),
     mean: z.number(),
     deviation: z.number().positive(),
+    /** Present in numbers of target encodings, which follow the features of the config. */
+    encodes: z
+      .strictObject({
+        of: z.array(z.string()).min(1).max(2),
+        input: z.enum(TARGET_ENCODING_INPUTS),
+      })
+      .optional(),
   }),
 ]);
 

@@ -18,6 +18,7 @@ import { readBytes } from '../storage/file-bytes.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { COLUMNS_FILE, parseColumnTypes } from './column-types.js';
 import { decodeDictionary } from './dictionary-values.js';
+import { decodeTargetEncoding, targetEncodingFileOf } from './target-encoding.js';
 import { recordBatchCache, type RecordBatchCache } from './record-batch-cache.js';
 import { RESTORE_CURE } from './store-files.js';
 import { copiedStoreFolder, localStoreFolder, type StoreFolder } from './store-folder.js';
@@ -111,6 +112,10 @@ async function openedStore(
     readPlannedRows: (taskIndices) =>
       readRows(taskIndices, { store, catalog, cache }, plannedRowsOf),
     readDictionary: (featureName) => readDictionary(featureName, store),
+    readTargetEncoding: async (categories) => {
+      const path = await store.ready(targetEncodingFileOf(categories));
+      return decodeTargetEncoding(await bytesAt(path), path, categories.length);
+    },
     readColumnTypes: async () => {
       if (!manifest.files.some(({ name }) => name === COLUMNS_FILE)) return {};
       const path = await store.ready(COLUMNS_FILE);

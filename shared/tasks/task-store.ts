@@ -5,6 +5,7 @@
 
 import type { StoredColumnTypes } from './column-types.js';
 import type { StoreManifest } from './store-manifest.js';
+import type { StoredTargetEncoding } from './target-encoding.js';
 import type { LossKind } from './task-label.js';
 
 export type TaskSplit = 'train' | 'validation' | 'test';
@@ -93,6 +94,12 @@ export interface TaskStore {
    * @throws as `readTasks` does.
    */
   readDictionary?(featureName: string): Promise<readonly (string | null)[]>;
+  /**
+   * The target encoding of these categories; absent where the store has none.
+   *
+   * @throws as `readTasks` does.
+   */
+  readTargetEncoding?(categories: readonly string[]): Promise<StoredTargetEncoding>;
   /**
    * The types of the logs' columns; empty if the store does not say, and absent where there were no logs.
    *

@@ -53,6 +53,8 @@ export async function sharedArraysOf(
   }
   for await (const array of dictionaryArrays(store))
     arrays.push(await (isIndex(array) ? writeArray(array, put) : grown(array)));
+  // Appended logs leave target encodings as they are.
+  arrays.push(...below.arrays.filter(({ name }) => name.startsWith('encodings/')));
   for (const array of selfCheck) arrays.push(await writeArray(array, put));
   return arrays;
 }

@@ -1,6 +1,6 @@
 /**
- * The encodings of a store to which logs are appended: ids, means and deviations stay; values that training
- * tasks bring often enough get the next ids.
+ * The encodings of a store to which logs are appended: ids, means, deviations and target encodings stay;
+ * values that training tasks bring often enough get the next ids.
  */
 
 import { writeFile } from 'node:fs/promises';
@@ -18,6 +18,7 @@ import {
   encodedAs,
   type FeatureEncoding,
 } from '../feature-encoding.js';
+import { loadTargetEncodings } from '../target-encodings.js';
 
 /** @param folder takes the known values on their way into the tables. */
 export async function grownEncodings(
@@ -27,7 +28,8 @@ export async function grownEncodings(
   session: DuckSession,
 ): Promise<FeatureEncoding[]> {
   const encodings: FeatureEncoding[] = [];
-  for (const [index, feature] of store.manifest.features.entries()) {
+  const own = store.manifest.features.slice(0, config.data.features.length);
+  for (const [index, feature] of own.entries()) {
     const configured = config.data.features[index];
     if (feature.kind === 'number' || feature.encoding.by !== 'dictionary' || !configured) {
       encodings.push(encodedAs(index, feature));
@@ -41,7 +43,10 @@ export async function grownEncodings(
     );
     encodings.push(encodedAs(index, { ...feature, rowCount: Number(last) + 1 }));
   }
-  return encodings;
+  return [
+    ...encodings,
+    ...(await loadTargetEncodings(config, encodings, { store, folder }, session)),
+  ];
 }
 
 /** The row behind the values of a bag may be that of empty places (`padding: trained`): none can follow. */

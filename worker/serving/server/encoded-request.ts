@@ -10,6 +10,7 @@ import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
 import { valuesOf, type CandidateColumn } from '../columns/candidate-column.js';
 import type { Places, ValueLookup } from '../columns/text-lookup.js';
+import { DerivedNumbers } from '../derived-numbers.js';
 import { requestLayoutOf, type RankingRequest } from '../ranking-request.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
@@ -33,6 +34,7 @@ export class RequestEncoder {
   readonly #ofContext: readonly PlacedFeature[];
   readonly #ofCandidates: readonly PlacedFeature[];
   readonly #layout: ReturnType<typeof requestLayoutOf>;
+  readonly #derived: DerivedNumbers;
   #arrays: Arrays;
   #room = ROOM_MIN;
 
@@ -55,6 +57,7 @@ export class RequestEncoder {
       });
     this.#ofContext = placed('context');
     this.#ofCandidates = placed('candidate');
+    this.#derived = new DerivedNumbers(bundle.encoder.derived, this.#layout);
     this.#arrays = this.#allocated();
   }
 
@@ -87,6 +90,7 @@ export class RequestEncoder {
       if (values !== null) this.#encodeColumn(feature, values, request);
       else this.#encodeRows(feature, (rows ??= this.#rowsOf(body)), request);
     }
+    this.#derived.write(request);
     return request;
   }
 

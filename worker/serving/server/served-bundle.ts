@@ -10,6 +10,7 @@ import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { LiveBlocks } from '../adaptation/live-blocks.js';
 import type { KeyLookup, ValueLookup } from '../columns/text-lookup.js';
 import { valueLookupsOf } from '../columns/value-lookups.js';
+import { withDerived } from '../derived-numbers.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
 import { requestOfRows } from '../request-of-rows.js';
 import { RequestEncoder } from './encoded-request.js';
@@ -198,7 +199,10 @@ export class ServedBundle {
       key += column !== null && Object.hasOwn(context, column) ? 'c' : '-';
     const known = this.#sides.get(key);
     if (known !== undefined) return known;
-    const names = features.flatMap(({ name }, place) => (key[place] === 'c' ? [name] : []));
+    const names = withDerived(
+      features.flatMap(({ name }, place) => (key[place] === 'c' ? [name] : [])),
+      this.loaded.encoder,
+    );
     const side = {
       encoder: new RequestEncoder(this.loaded, names, this.#values),
       scorer: this.#scorerOf(names),

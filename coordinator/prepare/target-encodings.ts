@@ -1,0 +1,290 @@
+/**
+ * Learns target encodings (`shared/tasks/target-encoding.ts`) from the rows of training tasks, and makes the SQL
+ * by which rows read them. All accepted rows of training tasks count, even those beyond the caps.
+ *
+ * Training tasks are divided into K folds by a seeded hash of their key. A row of fold f reads sums over the tasks
+ * of the other folds, so that it knows no label of its task, and hardly what is missing: with all tasks but its own
+ * in the sums, a model that has learned a value's total could subtract (`infra/decisions/0057`). A value that a
+ * single training task has says nothing, since that is the only task to know it.
+ *
+ * With c clicks and n impressions of a value in those tasks, b their rate over all values, s the smoothing and
+ * o(q) = ln(q / (1 - q)):
+ *
+ *   rate    o(q) - o(b)       q = (c + s b) / (n + s)
+ *   count   ln(1 + n) / 4
+ *
+ * both 0 without evidence. For labels that are values, whose means are standardised, o(q) is q.
+ * Target encodings: Micci-Barreca (SIGKDD Explorations 3(1), 2001), equation 3.
+ */
+
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { Field, Float32, Int32, makeData, RecordBatch, Schema, Struct } from 'apache-arrow';
+import { systemFailure } from '../../shared/base/system-errors.js';
+import { at } from '../../shared/base/arrays.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { encodedCategories, targetEncodingInputs } from '../../shared/config/target-encodings-config.js';
+import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encoding.js';
+import type { TaskLabel } from '../../shared/tasks/task-label.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import type { DuckSession } from '../logs/duckdb-session.js';
+import { literal, seededHash } from '../logs/sql.js';
+import { ArrowFile, type StoreFile } from './arrow-file.js';
+import { rowsOf } from './chunk-columns.js';
+import type { FeatureEncoding } from './feature-encoding.js';
+import { storedClicksSql } from './task-labels.js';
+
+/** Labels are summed in units of 2^-24, as whole numbers, whose sums no order of the rows changes. */
+const UNITS = 2 ** 24;
+const SUMMED_SIZE_MAX = 2 ** 60;
+/** An overall rate of 0 or 1 has no log odds. */
+const BASE_RATE_MIN = 1e-6;
+const VALUES_PER_BATCH = 65_536;
+
+interface LearnedFrom {
+  readonly config: RunConfig;
+  /** Of the features of the config. */
+  readonly encodings: readonly FeatureEncoding[];
+  readonly labels: readonly TaskLabel[] | null;
+}
+
+/** The encodings of the numbers that target encodings add, none without the section of the config. */
+export async function learnTargetEncodings(
+  { config, encodings, labels }: LearnedFrom,
+  session: DuckSession,
+): Promise<FeatureEncoding[]> {
+  const settings = config.data.targetEncodings;
+  if (settings === undefined) return [];
+  await createFolds(config, session);
+  const summed = (sql: string): string =>
+    `CAST(round(least(greatest(${sql}::DOUBLE, -${SUMMED_SIZE_MAX}::DOUBLE), ${SUMMED_SIZE_MAX}::DOUBLE) * ${UNITS}) AS HUGEINT)`;
+  const sums = {
+    clicks: summed(storedClicksSql(labels)),
+    impressions: summed('e.impressions'),
+    isOfValues: labels?.[0]?.loss === 'squared',
+    smoothing: settings.smoothing,
+  };
+  await createBases(sums, session);
+  for (const [index, categories] of encodedCategories(settings).entries())
+    await createEncoding(index, { ...sums, ids: idsOf(categories, encodings) }, session);
+  return encodingsOf(config, encodings);
+}
+
+/** The encodings of a store to which logs are appended: they stay as they were learned. */
+export async function loadTargetEncodings(
+  config: RunConfig,
+  encodings: readonly FeatureEncoding[],
+  { store, folder }: { readonly store: TaskStore; readonly folder: string },
+  session: DuckSession,
+): Promise<FeatureEncoding[]> {
+  const settings = config.data.targetEncodings;
+  if (settings === undefined) return [];
+  await createFolds(config, session);
+  for (const [index, categories] of encodedCategories(settings).entries()) {
+    const stored = await store.readTargetEncoding?.(categories);
+    if (stored === undefined) throw new Error('the task store has no target encodings');
+    const { parts, ids, rates, counts } = stored;
+    const lines = Array.from(parts, (part, place) => {
+      const numbers = [...ids, rates, counts].map((values) => at(values, place));
+      return `${part},${numbers.join(',')}\n`;
+    });
+    const path = join(folder, `encoding-${index}.csv`);
+    await writeFile(path, lines.join('')).catch((cause: unknown) => {
+      throw systemFailure(cause, 'writing a temporary file', path);
+    });
+    const names = ids.map((_, place) => `id${place}`);
+    const types = [
+      `'part': 'INTEGER'`,
+      ...names.map((name) => `'${name}': 'INTEGER'`),
+      `'rate': 'FLOAT', 'count': 'FLOAT'`,
+    ];
+    await session.run(
+      `CREATE TABLE ${tableOf(index)} AS SELECT * FROM ${
+        parts.length > 0
+          ? `read_csv(${literal(path)}, header = false, columns = {${types.join(', ')}})`
+          : `(SELECT 0::INTEGER AS part, ${names.map((name) => `0::INTEGER AS ${name}, `).join('')}
+              0::FLOAT AS rate, 0::FLOAT AS count WHERE false)`
+      }`,
+    );
+  }
+  return encodingsOf(config, encodings);
+}
+
+function tableOf(index: number): string {
+  return `target_encoding_${index}`;
+}
+
+/** The table `encoding_folds` (task, fold), of which tasks that are not for training have -1. */
+async function createFolds({ seed, data }: RunConfig, session: DuckSession): Promise<void> {
+  const folds = data.targetEncodings?.folds ?? 1;
+  await session.run(
+    `CREATE TABLE encoding_folds AS SELECT task, CASE WHEN split = 0
+        THEN CAST(${seededHash(seed, 'encoding fold', 'key')} % ${folds} AS INTEGER) ELSE ${ALL_PARTS} END AS fold
+      FROM tasks`,
+  );
+}
+
+interface Sums {
+  /** SQL over `encodable e`. */
+  readonly clicks: string;
+  readonly impressions: string;
+  readonly isOfValues: boolean;
+  readonly smoothing: number;
+}
+
+/** The table `encoding_bases` (part, base): the rate over all values that rows of a part compare with. */
+async function createBases(
+  { clicks, impressions, isOfValues }: Sums,
+  session: DuckSession,
+): Promise<void> {
+  const mean = 'CAST(c AS DOUBLE) / CAST(n AS DOUBLE)';
+  const base = isOfValues
+    ? mean
+    : `least(greatest(${mean}, ${BASE_RATE_MIN}::DOUBLE), ${1 - BASE_RATE_MIN}::DOUBLE)`;
+  await session.run(
+    `CREATE TABLE encoding_bases AS
+      WITH sums AS (SELECT k.fold, sum(${clicks}) AS c, sum(${impressions}) AS n
+          FROM encodable e JOIN encoding_folds k ON e.task = k.task WHERE k.fold <> ${ALL_PARTS} GROUP BY k.fold),
+        total AS (SELECT sum(c) AS c, sum(n) AS n FROM sums),
+        parts AS (SELECT ${ALL_PARTS} AS part, c, n FROM total UNION ALL
+          SELECT s.fold, t.c - s.c, t.n - s.n FROM sums s CROSS JOIN total t)
+      SELECT part, CASE WHEN n > 0 THEN ${base} END AS base FROM parts`,
+  );
+}
+
+interface EncodedIds {
+  /** SQL over `encodable e` with the joins, one or two. */
+  readonly sql: readonly string[];
+  readonly joins: readonly string[];
+}
+
+/** The table `target_encoding_N` (part, id0, id1, rate, count). */
+async function createEncoding(
+  index: number,
+  { clicks, impressions, isOfValues, smoothing, ids }: Sums & { readonly ids: EncodedIds },
+  session: DuckSession,
+): Promise<void> {
+  const names = ids.sql.map((_, place) => `id${place}`);
+  const list = names.join(', ');
+  const level = (rate: string): string => (isOfValues ? rate : `ln(${rate} / (1 - ${rate}))`);
+  const impressionCount = `(CAST(n AS DOUBLE) / ${UNITS})`;
+  const smoothed = `((CAST(c AS DOUBLE) / ${UNITS} + ${smoothing}::DOUBLE * base) / (${impressionCount} + ${smoothing}::DOUBLE))`;
+  await session.run(
+    `CREATE TABLE ${tableOf(index)} AS
+      WITH sums AS (SELECT fold, ${list}, sum(c) AS c, sum(n) AS n, min(task) AS first_task, max(task) AS last_task
+          FROM (SELECT k.fold, e.task, ${ids.sql.map((sql, place) => `${sql} AS id${place}`).join(', ')},
+            ${clicks} AS c, ${impressions} AS n
+            FROM encodable e JOIN encoding_folds k ON e.task = k.task ${ids.joins.join(' ')}
+            WHERE k.fold <> ${ALL_PARTS})
+          GROUP BY fold, ${list}),
+        totals AS (SELECT ${list}, sum(c) AS c, sum(n) AS n FROM sums
+          GROUP BY ${list} HAVING min(first_task) <> max(last_task)),
+        evidence AS (SELECT ${ALL_PARTS} AS part, ${list}, c, n FROM totals UNION ALL
+          SELECT s.fold, ${names.map((name) => `s.${name}`).join(', ')}, t.c - s.c, t.n - s.n
+            FROM sums s JOIN totals t ON ${names.map((name) => `s.${name} = t.${name}`).join(' AND ')})
+      SELECT part, ${list},
+        CAST(CASE WHEN n > 0 THEN ${level(smoothed)} - ${level('base')} ELSE 0 END AS FLOAT) AS rate,
+        CAST(ln(1 + ${impressionCount}) / 4 AS FLOAT) AS count
+      FROM evidence JOIN encoding_bases USING (part) ORDER BY part, ${list}`,
+  );
+}
+
+function idsOf(categories: readonly string[], encodings: readonly FeatureEncoding[]): EncodedIds {
+  const found = categories.map((category) => {
+    const encoding = encodings.find(({ feature }) => feature.name === category);
+    if (encoding === undefined) throw new Error(`there is no category ${category}`);
+    return encoding;
+  });
+  return {
+    sql: found.map(({ sql }) => sql),
+    joins: found.flatMap(({ join }) => (join === null ? [] : [join])),
+  };
+}
+
+/** What rows read: of their part, or what all parts say of a value that their part does not have. */
+function encodingsOf(
+  config: RunConfig,
+  encodings: readonly FeatureEncoding[],
+): FeatureEncoding[] {
+  const folds = 'LEFT JOIN encoding_folds k ON e.task = k.task';
+  return targetEncodingInputs(config.data.targetEncodings).map(({ name, encodes }, place) => {
+    const index = Math.floor(place / 2);
+    const { sql } = idsOf(encodes.of, encodings);
+    const joined = (alias: string, part: string): string =>
+      `LEFT JOIN ${tableOf(index)} ${alias} ON ${alias}.part = ${part} AND
+        ${sql.map((id, category) => `${alias}.id${category} = ${id}`).join(' AND ')}`;
+    const [own, all] = [`own_${index}`, `all_${index}`];
+    return {
+      feature: { name, kind: 'number', scale: 'none', mean: 0, deviation: 1, encodes: { ...encodes, of: [...encodes.of] } },
+      sql: `coalesce(${own}.${encodes.input}, ${all}.${encodes.input}, 0::FLOAT)`,
+      // Its two numbers come from one join.
+      join:
+        encodes.input === 'rate'
+          ? `${place === 0 ? folds : ''} ${joined(own, 'k.fold')} ${joined(all, String(ALL_PARTS))}`
+          : null,
+      dictionaryTable: null,
+    };
+  });
+}
+
+export async function writeTargetEncodings(
+  folder: string,
+  config: RunConfig,
+  session: DuckSession,
+): Promise<StoreFile[]> {
+  const settings = config.data.targetEncodings;
+  if (settings === undefined) return [];
+  const files: StoreFile[] = [];
+  for (const [index, categories] of encodedCategories(settings).entries())
+    files.push(await writeEncoding(folder, { index, categories }, session));
+  return files;
+}
+
+async function writeEncoding(
+  folder: string,
+  { index, categories }: { readonly index: number; readonly categories: readonly string[] },
+  session: DuckSession,
+): Promise<StoreFile> {
+  const name = targetEncodingFileOf(categories);
+  await mkdir(dirname(join(folder, name)), { recursive: true });
+  const ids = categories.map((_, place) => `id${place}`);
+  const columns = ['part', ...ids, 'rate', 'count'];
+  const isNumber = (column: string): boolean => column === 'rate' || column === 'count';
+  const schema = new Schema(
+    columns.map((column) => new Field(column, isNumber(column) ? new Float32() : new Int32(), false)),
+  );
+  const file = new ArrowFile(folder, name, schema);
+  const room = columns.map((column) =>
+    isNumber(column) ? new Float32Array(VALUES_PER_BATCH) : new Int32Array(VALUES_PER_BATCH),
+  );
+  let length = 0;
+  const flush = async (): Promise<void> => {
+    const children = room.map((values) => {
+      const data = values.slice(0, length);
+      return data instanceof Int32Array
+        ? makeData({ type: new Int32(), length, nullCount: 0, data })
+        : makeData({ type: new Float32(), length, nullCount: 0, data });
+    });
+    const struct = makeData({ type: new Struct(schema.fields), length, nullCount: 0, children });
+    await file.write(new RecordBatch(schema, struct));
+    length = 0;
+  };
+  try {
+    const result = await session.stream(
+      `SELECT ${columns.join(', ')} FROM ${tableOf(index)} ORDER BY part, ${ids.join(', ')}`,
+    );
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) break;
+      if (length + chunk.rowCount > VALUES_PER_BATCH) await flush();
+      for (const [place, values] of room.entries())
+        rowsOf(chunk.getColumnVector(place))(values, length, 0, chunk.rowCount);
+      length += chunk.rowCount;
+    }
+    await flush();
+    return await file.finish();
+  } catch (cause) {
+    file.abandon();
+    throw cause;
+  }
+}
