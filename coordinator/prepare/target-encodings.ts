@@ -23,7 +23,10 @@ import { Field, Float32, Int32, makeData, RecordBatch, Schema, Struct } from 'ap
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { encodedCategories, targetEncodingInputs } from '../../shared/config/target-encodings-config.js';
+import {
+  encodedCategories,
+  targetEncodingInputs,
+} from '../../shared/config/target-encodings-config.js';
 import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encoding.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -202,10 +205,7 @@ function idsOf(categories: readonly string[], encodings: readonly FeatureEncodin
 }
 
 /** What rows read: of their part, or what all parts say of a value that their part does not have. */
-function encodingsOf(
-  config: RunConfig,
-  encodings: readonly FeatureEncoding[],
-): FeatureEncoding[] {
+function encodingsOf(config: RunConfig, encodings: readonly FeatureEncoding[]): FeatureEncoding[] {
   const folds = 'LEFT JOIN encoding_folds k ON e.task = k.task';
   return targetEncodingInputs(config.data.targetEncodings).map(({ name, encodes }, place) => {
     const index = Math.floor(place / 2);
@@ -215,7 +215,14 @@ function encodingsOf(
         ${sql.map((id, category) => `${alias}.id${category} = ${id}`).join(' AND ')}`;
     const [own, all] = [`own_${index}`, `all_${index}`];
     return {
-      feature: { name, kind: 'number', scale: 'none', mean: 0, deviation: 1, encodes: { ...encodes, of: [...encodes.of] } },
+      feature: {
+        name,
+        kind: 'number',
+        scale: 'none',
+        mean: 0,
+        deviation: 1,
+        encodes: { ...encodes, of: [...encodes.of] },
+      },
       sql: `coalesce(${own}.${encodes.input}, ${all}.${encodes.input}, 0::FLOAT)`,
       // Its two numbers come from one join.
       join:
@@ -251,7 +258,9 @@ async function writeEncoding(
   const columns = ['part', ...ids, 'rate', 'count'];
   const isNumber = (column: string): boolean => column === 'rate' || column === 'count';
   const schema = new Schema(
-    columns.map((column) => new Field(column, isNumber(column) ? new Float32() : new Int32(), false)),
+    columns.map(
+      (column) => new Field(column, isNumber(column) ? new Float32() : new Int32(), false),
+    ),
   );
   const file = new ArrowFile(folder, name, schema);
   const room = columns.map((column) =>

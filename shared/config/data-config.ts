@@ -1,7 +1,11 @@
 /** The `data` section of a run: where the logs are, what a task and a label are, how to split. */
 
 import { z } from 'zod';
-import { targetEncodingInputs, targetEncodingMisfits, TargetEncodingsSchema } from './target-encodings-config.js';
+import {
+  targetEncodingInputs,
+  targetEncodingMisfits,
+  TargetEncodingsSchema,
+} from './target-encodings-config.js';
 
 const name = z.string().min(1);
 const positiveInt = z.int().positive();

@@ -57,7 +57,9 @@ export interface TargetEncodingInput {
 }
 
 /** The number features, in order, that follow those of `data.features`. */
-export function targetEncodingInputs(encodings: TargetEncodings | undefined): TargetEncodingInput[] {
+export function targetEncodingInputs(
+  encodings: TargetEncodings | undefined,
+): TargetEncodingInput[] {
   return (encodings?.of ?? []).flatMap((encoded) => {
     const of = membersOf(encoded);
     return TARGET_ENCODING_INPUTS.map((input) => ({

@@ -2,7 +2,11 @@
 
 import { at, int32At } from '../base/arrays.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
-import { placeOfValue, targetEncodingNameOf, type TargetEncoding } from '../tasks/target-encoding.js';
+import {
+  placeOfValue,
+  targetEncodingNameOf,
+  type TargetEncoding,
+} from '../tasks/target-encoding.js';
 import { valuesAt, type EncodedRows } from './encoded-rows.js';
 
 export interface DerivedNumber {

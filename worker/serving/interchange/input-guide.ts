@@ -9,7 +9,10 @@ import { join } from 'node:path';
 import { at, uint32At } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
-import { targetEncodingNameOf, type TargetEncoding } from '../../../shared/tasks/target-encoding.js';
+import {
+  targetEncodingNameOf,
+  type TargetEncoding,
+} from '../../../shared/tasks/target-encoding.js';
 import { ADGROUP_INPUT } from './model-arrays.js';
 
 const LINES_PER_PIECE = 10_000;
@@ -71,10 +74,7 @@ export async function writeInputGuide(
 }
 
 /** A line has the ids of a value, its rate and its count. */
-async function writeEncoding(
-  path: string,
-  { ids, rates, counts }: TargetEncoding,
-): Promise<void> {
+async function writeEncoding(path: string, { ids, rates, counts }: TargetEncoding): Promise<void> {
   await writeLines(path, rates.length, (place) =>
     JSON.stringify([...ids, rates, counts].map((values) => at(values, place))),
   );
