@@ -20,6 +20,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Field, Float32, Int32, makeData, RecordBatch, Schema, Struct } from 'apache-arrow';
+import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
@@ -81,6 +82,7 @@ export async function loadTargetEncodings(
   session: DuckSession,
 ): Promise<FeatureEncoding[]> {
   const settings = config.data.targetEncodings;
+  demandSameInputs(config, store);
   if (settings === undefined) return [];
   await createFolds(config, session);
   for (const [index, categories] of encodedCategories(settings).entries()) {
@@ -111,6 +113,20 @@ export async function loadTargetEncodings(
     );
   }
   return encodingsOf(config, encodings);
+}
+
+function demandSameInputs({ data }: RunConfig, { manifest }: TaskStore): void {
+  const expected = targetEncodingInputs(data.targetEncodings).map(({ name }) => name);
+  const found = manifest.features.slice(data.features.length).map(({ name }) => name);
+  if (expected.join() === found.join()) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the config has other target encodings than the task store',
+    where: 'data.targetEncodings',
+    expected: found.join(', ') || 'none',
+    found: expected.join(', ') || 'none',
+    cure: 'give the config that the store was prepared with, or prepare all logs together',
+  });
 }
 
 function tableOf(index: number): string {

@@ -9,7 +9,7 @@ export const TargetEncodingsSchema = z
   .strictObject({
     of: z
       .array(
-        z.union([name, z.tuple([name, name])], {
+        z.union([name, z.array(name).length(2)], {
           error: 'expected the name of a category, or a list of two of them',
         }),
       )

@@ -154,6 +154,27 @@ describe('a worked log', () => {
     expect(store.tasks.map(({ changedIn }) => changedIn)).toEqual([2, 0, 1]);
   });
 
+  // Seen to fail: new rows that read the sums over all training tasks.
+  test('keeps its target encodings, by the fold of the task', async () => {
+    await room.write('log.csv', logOf(EARLY));
+    await room.write('late.csv', logOf(LATE));
+    const config = configOf({ targetEncodings: { of: ['site'], folds: 100, smoothing: 1 } });
+    await room.prepare(config);
+    const before = await openStore();
+    await append(config, ['late.csv']);
+    const store = await openStore();
+    expect(await store.readTargetEncoding?.(['site'])).toEqual(
+      await before.readTargetEncoding?.(['site']),
+    );
+    const [a] = await store.readTasks([0]);
+    // shop, game, news, news, zoo, news: only news is in another task, in two rows.
+    const news = Math.fround(Math.log1p(2) / 4);
+    expect(Array.from(a!.numbers[2]!)).toEqual([0, 0, news, news, 0, news]);
+    const without = configOf();
+    await room.write('later.csv', logOf(LATE.slice(0, 1)));
+    await expect(append(without, ['later.csv'])).rejects.toThrow(/other target encodings/);
+  });
+
   test.each([
     ['rows that are not split by time', { rowSplit: { by: 'hash' } }, /cannot be appended/],
     ['rows that are all refused', {}, /no row of the logs can be used/],

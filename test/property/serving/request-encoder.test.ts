@@ -1,7 +1,7 @@
 // Columns of a request are encoded as `RowEncoder` encodes whole rows, bit for bit, whatever form the
 // columns have and however they are divided into context and candidates; what one refuses, the other does.
 // Seen to fail: texts of a typed column looked up as they are, an absent value in place of the key's part,
-// values written a place further.
+// values written a place further, the second id of a pair read as the first.
 
 import { expect, test } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -12,6 +12,7 @@ import { rowEncoderOf } from '../../../shared/features/row-encoder.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
+import type { TargetEncoding } from '../../../shared/tasks/target-encoding.js';
 import {
   columnOfTexts,
   NULL_START,
@@ -19,6 +20,7 @@ import {
 } from '../../../worker/serving/columns/candidate-column.js';
 import { plainLookups } from '../../../worker/serving/columns/text-lookup.js';
 import { valueLookupsOf } from '../../../worker/serving/columns/value-lookups.js';
+import { withDerived } from '../../../worker/serving/derived-numbers.js';
 import { requestLayoutOf } from '../../../worker/serving/ranking-request.js';
 import { RequestEncoder } from '../../../worker/serving/server/encoded-request.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
@@ -53,7 +55,34 @@ const ENCODED: readonly EncodedFeature[] = [
   { name: 'bucket', kind: 'category', rowCount: 129, encoding: { by: 'log-bucket' } },
   { name: 'tags', kind: 'bag', rowCount, lengthMax: 3, ...dictionary },
   { name: 'words', kind: 'bag', rowCount, lengthMax: 2, ...dictionary },
+  ...(['rate', 'count'] as const).flatMap((input) => [
+    encoding(`target.site.${input}`, { of: ['site'], input }),
+    encoding(`target.hashed+upper.${input}`, { of: ['hashed', 'upper'], input }),
+    encoding(`target.site+hashed.${input}`, { of: ['site', 'hashed'], input }),
+  ]),
 ];
+
+function encoding(
+  name: string,
+  encodes: { of: string[]; input: 'rate' | 'count' },
+): EncodedFeature {
+  return { name, kind: 'number', scale: 'none', mean: 0, deviation: 1, encodes };
+}
+
+/** Of every value of the first category, and of every second pair. */
+function encodingOf(firstCount: number, secondCount: number | null): TargetEncoding {
+  const places = Array.from({ length: firstCount * (secondCount ?? 1) }, (_, place) => place);
+  const kept = places.filter((place) => secondCount === null || place % 2 === 0);
+  const [first, second] = [
+    Int32Array.from(kept, (place) => Math.floor(place / (secondCount ?? 1))),
+    Int32Array.from(kept, (place) => place % (secondCount ?? 1)),
+  ];
+  return {
+    ids: secondCount === null ? [first] : [first, second],
+    rates: Float32Array.from(kept, (place) => Math.sin(place + 1)),
+    counts: Float32Array.from(kept, (place) => place + 1),
+  };
+}
 
 const encoder = rowEncoderOf({
   features: FEATURES,
@@ -64,6 +93,11 @@ const encoder = rowEncoderOf({
       packedDictionaryOf(KNOWN),
     ]),
   ),
+  targetEncodings: new Map([
+    ['encodings/site', encodingOf(rowCount, null)],
+    ['encodings/hashed+upper', encodingOf(51, rowCount)],
+    ['encodings/site+hashed', encodingOf(rowCount, 51)],
+  ]),
   columns: {
     ...{ site: { log: 'text', inferred: 'VARCHAR' }, device: { log: 'text', inferred: 'VARCHAR' } },
     ...{ day: { log: 'typed', type: 'DATE' }, blob: { log: 'typed', type: 'BLOB' } },
@@ -196,8 +230,11 @@ test('columns are encoded as rows are', () => {
       );
       return { advertiser, adgroup, ...context, ...(Object.fromEntries(ofCandidate) as object) };
     });
-    const contextFeatures = encoder.features.flatMap(({ name, column }) =>
-      column !== null && Object.hasOwn(context, column) ? [name] : [],
+    const contextFeatures = withDerived(
+      encoder.features.flatMap(({ name, column }) =>
+        column !== null && Object.hasOwn(context, column) ? [name] : [],
+      ),
+      encoder,
     );
     const features = [...own].map(([name, values]): [string, CandidateColumn] => [
       name,
