@@ -27,7 +27,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   encodedCategories,
   targetEncodingInputs,
-} from '../../shared/config/target-encodings-config.js';
+} from '../../shared/config/data/target-encodings-config.js';
 import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encoding.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';

@@ -5,7 +5,7 @@ import {
   targetEncodingInputs,
   targetEncodingMisfits,
   TargetEncodingsSchema,
-} from './target-encodings-config.js';
+} from './data/target-encodings-config.js';
 
 const name = z.string().min(1);
 const positiveInt = z.int().positive();

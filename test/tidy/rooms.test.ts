@@ -34,6 +34,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/models',
     'shared/plugins',
     'shared/config/search',
+    'shared/config/data',
     'shared/config',
     'shared/exploration',
     'shared/features/values',

@@ -6,17 +6,22 @@
 // the own rows left in the sums (query label), sums over held-out tasks.
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { targetEncodingArrays } from '../../coordinator/export/shared-arrays.js';
-import { BundleArrays, writeArray } from '../../shared/bundle/array-files.js';
-import { targetEncodingsOf } from '../../shared/bundle/target-encoding-arrays.js';
-import { randomStream } from '../../shared/base/random.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
-import type { BundleArray } from '../../shared/bundle/bundle-manifest.js';
-import { sha256Of } from '../../shared/tensors/sha256.js';
-import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import { compareWithStore, encoderOfStore } from '../fixtures/encoded-store.js';
-import { prepareRoom, type PrepareRoom } from '../fixtures/stores/prepared-store.js';
-import { hashOf, plainEncoding, type PlainRow, type Rule } from '../fixtures/target-encodings.js';
+import { targetEncodingArrays } from '../../../coordinator/export/shared-arrays.js';
+import { BundleArrays, writeArray } from '../../../shared/bundle/array-files.js';
+import { targetEncodingsOf } from '../../../shared/bundle/target-encoding-arrays.js';
+import { randomStream } from '../../../shared/base/random.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
+import { sha256Of } from '../../../shared/tensors/sha256.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { compareWithStore, encoderOfStore } from '../../fixtures/encoded-store.js';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import {
+  hashOf,
+  plainEncoding,
+  type PlainRow,
+  type Rule,
+} from '../../fixtures/stores/plain-target-encodings.js';
 
 const SETTINGS = { seed: 7, folds: 3, smoothing: 2 };
 const TASK_COUNT = 30;

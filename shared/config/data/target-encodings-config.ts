@@ -1,7 +1,7 @@
 /** The section `data.targetEncodings`, and the names of the number features that it adds. */
 
 import { z } from 'zod';
-import { TARGET_ENCODING_INPUTS } from '../tasks/store-manifest.js';
+import { TARGET_ENCODING_INPUTS } from '../../tasks/store-manifest.js';
 
 const name = z.string().min(1);
 
@@ -47,7 +47,7 @@ export const TargetEncodingsSchema = z
 type TargetEncodings = z.infer<typeof TargetEncodingsSchema>;
 
 /** A number feature that a target encoding adds. */
-export interface TargetEncodingInput {
+interface TargetEncodingInput {
   readonly name: string;
   readonly encodes: {
     /** One category, or two. */
