@@ -46,7 +46,14 @@ import {
   type ExportShard,
 } from './export-groups.js';
 import type { LocalCompute } from './local-scorer.js';
-import { measuredAdgroups, selfCheckArrays, selfCheckRowsOf } from './measured-rows.js';
+import {
+  chosenAdgroups,
+  selfCheckArrays,
+  selfCheckOf,
+  selfCheckRowsOf,
+  withRows,
+  type MeasuredAdgroup,
+} from './measured-rows.js';
 import { blocksPerFileOf, PackedBlocks } from './packed-blocks.js';
 import {
   dictionaryArrays,
@@ -120,7 +127,7 @@ export async function exportBundle(
   const index = buildKeyIndex(keys);
   const plan = { source, settings, shards, calibrations, unknown, index };
   const packed = await packAdgroups(plan, adapting, surroundings);
-  const measured = measure(plan, packed, surroundings);
+  const measured = await measure(plan, packed, surroundings);
   const arrays = [...packed.arrays, ...(await sharedArrays(plan, measured, packed))];
   const published = await publishBundle(objects, manifestOf(plan, packed, arrays));
   await adapting.remove();
@@ -184,7 +191,7 @@ interface PackedAdgroups {
   readonly blocksPerFile: number;
   readonly blockCount: number;
   readonly arrays: readonly BundleArray[];
-  readonly measured: Awaited<ReturnType<typeof measuredAdgroups>>;
+  readonly measured: readonly MeasuredAdgroup[];
   /** The adapted tasks of the measured adgroups and of block 0, by block. */
   readonly tasks: ReadonlyMap<number, AdaptedTask>;
   readonly put: PutFile;
@@ -200,7 +207,8 @@ async function packAdgroups(
   const shift = shiftOf(config);
   const layout = blockLayoutOf(spec, { encoding: settings.encoding, hasLevel: shift !== null });
   const tasksInOrder = tasksInBlockOrder(shards);
-  const measured = await measuredAdgroups(source.store, tasksInOrder, config);
+  const chosen = chosenAdgroups(source.store, tasksInOrder, config);
+  const measured = await withRows(source.store, chosen);
   const blobs = new ObjectBlobStore(objects);
   const put: PutFile = (bytes) => blobs.putVerified(bytes);
   const blocksPerFile = blocksPerFileOf(layout);
@@ -263,16 +271,16 @@ interface MeasuredExport {
   >;
 }
 
-function measure(
+async function measure(
   { source, settings, unknown }: ExportPlan,
   { layout, measured, tasks }: PackedAdgroups,
   { compute }: ExportSurroundings,
-): MeasuredExport {
+): Promise<MeasuredExport> {
   const { spec, config } = source.run;
   const initial: NamedTensors = unknown.block.blocks;
   const { tables, dense } = source.parameters;
   const shift = shiftOf(config);
-  const scorer = compute.scorerOf({ spec, shift, tables, dense });
+  const scorer = await compute.scorerOf({ spec, shift, tables, dense });
   const hasLevel = layout.levelByteOffset !== null;
   const scored = { spec, hasLevel, initial, scorer, tasks };
   const chosen = selfCheckRowsOf(measured);
@@ -280,7 +288,10 @@ function measure(
   const ofAll = { ...scored, adgroups: measured };
   const { serving, testLogits, store } = source;
   return {
-    selfCheck: selfCheckArrays(chosen, outputs, store.manifest.features),
+    selfCheck: selfCheckArrays(
+      selfCheckOf(chosen, outputs, store.manifest.features),
+      store.manifest.features,
+    ),
     figures: {
       encodings: encodingLossesOf(ofAll),
       measuredRowCount: measured.reduce((sum, { places }) => sum + places.length, 0),

@@ -17,9 +17,9 @@ export interface LocalScorer {
   score(scored: readonly ScoredAdgroup[]): Float32Array[];
 }
 
-/** Opened by the machine; closes with the context. */
+/** Opened by the machine; loads what computes when it is first used, and closes with the context. */
 export interface LocalCompute {
-  scorerOf(model: Pick<RankingModel, 'spec' | 'shift' | 'dense' | 'tables'>): LocalScorer;
+  scorerOf(model: Pick<RankingModel, 'spec' | 'shift' | 'dense' | 'tables'>): Promise<LocalScorer>;
   /** Computes jobs on a store in memory. */
   executorOn(store: TaskStore): Promise<JobExecutor>;
 }

@@ -4,18 +4,23 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import { randomStream } from '../../shared/base/random.js';
 import type { NamedArray } from '../../shared/bundle/array-files.js';
 import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
-import type { EncodedRows } from '../../shared/features/encoded-rows.js';
+import { UNKNOWN_BLOCK } from '../../shared/bundle/key-index.js';
+import type { SelfCheck } from '../../shared/bundle/read-bundle.js';
+import { allocateEncodedRows, type EncodedRows } from '../../shared/features/encoded-rows.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 
-/** An adgroup with some of its rows. */
-export interface MeasuredAdgroup {
+/** An adgroup and the places of some of its rows. */
+export interface ChosenAdgroup {
   readonly block: number;
-  readonly task: TaskRows;
+  readonly taskIndex: number;
   /** Places among the rows of the task. */
   readonly places: readonly number[];
+}
+
+export interface MeasuredAdgroup extends ChosenAdgroup {
+  readonly task: TaskRows;
 }
 
 const SELF_CHECK_ROW_COUNT_MAX = 1_000;
@@ -34,22 +39,19 @@ interface MeasuredChoice {
 }
 
 /**
- * Adgroups in a seeded order, held-out ones first, up to a number of adgroups and of query rows.
+ * Adgroups in a seeded order, held-out ones first, up to a number of adgroups and of query rows. The order is that of hashes
+ * of their keys, so that a store with more adgroups has mostly the same ones.
  *
  * @param tasks by block, from block 1 on.
  */
-export async function measuredAdgroups(
-  store: TaskStore,
+export function chosenAdgroups(
+  store: Pick<TaskStore, 'tasks'>,
   tasks: readonly number[],
   { seed, forSelfCheckOnly = false }: MeasuredChoice,
-): Promise<MeasuredAdgroup[]> {
-  const shuffled = randomStream(seed, 'measured adgroups').shuffle([...tasks.keys()]);
-  const order = SPLITS_IN_ORDER.flatMap((split) =>
-    shuffled.filter((place) => at(store.tasks, at(tasks, place)).split === split),
-  );
-  const measured: MeasuredAdgroup[] = [];
+): ChosenAdgroup[] {
+  const chosen: ChosenAdgroup[] = [];
   let [rowCount, checkRowCount] = [0, 0];
-  for (const place of order.slice(0, MEASURED_ADGROUP_COUNT_MAX)) {
+  for (const place of firstPlaces(store, tasks, seed)) {
     const taskIndex = at(tasks, place);
     const { supportRowCount, queryRowCount } = at(store.tasks, taskIndex);
     if (queryRowCount === 0) continue;
@@ -57,25 +59,79 @@ export async function measuredAdgroups(
     if (forSelfCheckOnly && checkRowCount >= SELF_CHECK_ROW_COUNT_MAX) break;
     rowCount += queryRowCount;
     checkRowCount += Math.min(ROWS_PER_ADGROUP, queryRowCount);
-    const task = at(await store.readTasks([taskIndex]), 0);
     const places = Array.from({ length: queryRowCount }, (_, row) => supportRowCount + row);
-    measured.push({ block: place + 1, task, places });
+    chosen.push({ block: place + 1, taskIndex, places });
   }
-  return measured;
+  return chosen;
+}
+
+/** Places among the tasks, by split and then by the hashes of keys. */
+function firstPlaces(
+  store: Pick<TaskStore, 'tasks'>,
+  tasks: readonly number[],
+  seed: number,
+): number[] {
+  const first: number[] = [];
+  for (const split of SPLITS_IN_ORDER) {
+    const countMax = MEASURED_ADGROUP_COUNT_MAX - first.length;
+    if (countMax === 0) break;
+    const places: number[] = [];
+    const hashes: number[] = [];
+    for (const [place, taskIndex] of tasks.entries()) {
+      const task = at(store.tasks, taskIndex);
+      if (task.split !== split) continue;
+      places.push(place);
+      hashes.push(seededHash(task.key, seed));
+    }
+    // Only a few of a million are sorted with their keys.
+    const bound = Uint32Array.from(hashes).sort()[countMax - 1] ?? Infinity;
+    const keyOf = (place: number): string => at(store.tasks, at(tasks, place)).key;
+    const candidates = places
+      .map((place, index) => ({ place, hash: at(hashes, index) }))
+      .filter(({ hash }) => hash <= bound)
+      .sort((a, b) => a.hash - b.hash || (keyOf(a.place) < keyOf(b.place) ? -1 : 1));
+    first.push(...candidates.slice(0, countMax).map(({ place }) => place));
+  }
+  return first;
+}
+
+/**
+ * FNV-1a of 32 bits over the UTF-16 units of a key, and the mixing of MurmurHash3 (Appleby), without which keys that
+ * differ at their end have near hashes.
+ */
+function seededHash(key: string, seed: number): number {
+  let hash = 0x811c9dc5 ^ seed;
+  for (let place = 0; place < key.length; place += 1)
+    hash = Math.imul(hash ^ key.charCodeAt(place), 0x01000193);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
+
+/** The adgroups with the rows of their tasks. */
+export async function withRows(
+  store: TaskStore,
+  chosen: readonly ChosenAdgroup[],
+): Promise<MeasuredAdgroup[]> {
+  const tasks = await store.readTasks(chosen.map(({ taskIndex }) => taskIndex));
+  return chosen.map((adgroup, index) => ({ ...adgroup, task: at(tasks, index) }));
 }
 
 /** Some query rows of each, under its own block; those of the first also under block 0. */
-export function selfCheckRowsOf(measured: readonly MeasuredAdgroup[]): MeasuredAdgroup[] {
-  const chosen: MeasuredAdgroup[] = [];
+export function selfCheckRowsOf<Adgroup extends ChosenAdgroup>(
+  measured: readonly Adgroup[],
+): Adgroup[] {
+  const chosen: Adgroup[] = [];
   let rowCount = 0;
-  const take = (adgroup: MeasuredAdgroup): void => {
+  const take = (adgroup: Adgroup): void => {
     const left = Math.min(ROWS_PER_ADGROUP, SELF_CHECK_ROW_COUNT_MAX - rowCount);
     const places = adgroup.places.slice(0, left);
     if (places.length === 0) return;
     chosen.push({ ...adgroup, places });
     rowCount += places.length;
   };
-  for (const adgroup of measured.slice(0, ROWS_PER_ADGROUP)) take({ ...adgroup, block: 0 });
+  for (const adgroup of measured.slice(0, ROWS_PER_ADGROUP))
+    take({ ...adgroup, block: UNKNOWN_BLOCK });
   for (const adgroup of measured) take(adgroup);
   return chosen;
 }
@@ -93,47 +149,63 @@ export function encodedRowsOf({ task, places }: MeasuredAdgroup): EncodedRows {
 }
 
 /**
- * The arrays of the self-check.
+ * The rows with their outputs.
  *
  * @param outputs of each adgroup's rows.
  */
-export function selfCheckArrays(
+export function selfCheckOf(
   chosen: readonly MeasuredAdgroup[],
   outputs: readonly Float32Array[],
   features: BundleManifest['encodedFeatures'],
-): NamedArray[] {
+): SelfCheck {
   const rows = chosen.map(encodedRowsOf);
-  const rowCount = rows.reduce((sum, each) => sum + each.rowCount, 0);
+  const joined = allocateEncodedRows(
+    features,
+    rows.reduce((sum, each) => sum + each.rowCount, 0),
+  );
+  const joinInto = <Values extends Int32Array | Float32Array>(
+    of: (encoded: EncodedRows) => readonly Values[],
+  ): void => {
+    for (const [column, values] of of(joined).entries()) {
+      let start = 0;
+      for (const each of rows) {
+        const own = at(of(each), column);
+        values.set(own, start);
+        start += own.length;
+      }
+    }
+  };
+  joinInto(({ categoryIds }) => categoryIds);
+  joinInto(({ bagIds }) => bagIds);
+  joinInto(({ numbers }) => numbers);
+  return {
+    blocks: Int32Array.from(chosen.flatMap(({ block, places }) => places.map(() => block))),
+    logits: Float32Array.from(outputs.flatMap((values) => [...values])),
+    rows: joined,
+  };
+}
+
+export function selfCheckArrays(
+  { blocks, logits, rows }: SelfCheck,
+  features: BundleManifest['encodedFeatures'],
+): NamedArray[] {
+  const { rowCount, categoryIds, bagIds, numbers } = rows;
   const bags = features.flatMap((feature) => (feature.kind === 'bag' ? [feature] : []));
-  const count = (kind: 'category' | 'number'): number =>
-    features.filter((feature) => feature.kind === kind).length;
-  const joined = (of: (encoded: EncodedRows) => Int32Array | Float32Array): number[] =>
-    rows.flatMap((encoded) => [...of(encoded)]);
-  const places = (length: number): number[] => [...Array(length).keys()];
+  const categories = new Int32Array(categoryIds.length * rowCount);
+  for (const [place, ids] of categoryIds.entries()) categories.set(ids, place * rowCount);
+  const numberRows = new Float32Array(numbers.length * rowCount);
+  for (const [place, values] of numbers.entries()) numberRows.set(values, place * rowCount);
   return [
+    { name: 'selfCheck.blocks', shape: [rowCount], values: blocks },
+    { name: 'selfCheck.logits', shape: [rowCount], values: logits },
     {
-      ...{ name: 'selfCheck.blocks', shape: [rowCount] },
-      values: Int32Array.from(chosen.flatMap(({ block, places: own }) => own.map(() => block))),
-    },
-    {
-      ...{ name: 'selfCheck.logits', shape: [rowCount] },
-      values: Float32Array.from(outputs.flatMap((values) => [...values])),
-    },
-    {
-      ...{ name: 'selfCheck.categories', shape: [count('category'), rowCount] },
-      values: Int32Array.from(
-        places(count('category')).flatMap((place) => joined((each) => at(each.categoryIds, place))),
-      ),
+      ...{ name: 'selfCheck.categories', shape: [categoryIds.length, rowCount] },
+      values: categories,
     },
     ...bags.map(({ name, lengthMax }, place) => ({
       ...{ name: `selfCheck.bag.${name}`, shape: [rowCount, lengthMax] },
-      values: Int32Array.from(joined((each) => at(each.bagIds, place))),
+      values: at(bagIds, place),
     })),
-    {
-      ...{ name: 'selfCheck.numbers', shape: [count('number'), rowCount] },
-      values: Float32Array.from(
-        places(count('number')).flatMap((place) => joined((each) => at(each.numbers, place))),
-      ),
-    },
+    { name: 'selfCheck.numbers', shape: [numbers.length, rowCount], values: numberRows },
   ];
 }

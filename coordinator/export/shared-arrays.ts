@@ -44,10 +44,14 @@ export function parameterArrays(
   ];
 }
 
-/** The values of every feature that is encoded by dictionary, yielded one feature after the other. */
-export async function* dictionaryArrays(store: TaskStore): AsyncGenerator<NamedArray> {
+/** The values of every wanted feature that is encoded by dictionary, yielded one feature after the other. */
+export async function* dictionaryArrays(
+  store: TaskStore,
+  isWanted: (featureName: string) => boolean = () => true,
+): AsyncGenerator<NamedArray> {
   for (const feature of store.manifest.features) {
     if (feature.kind === 'number' || feature.encoding.by !== 'dictionary') continue;
+    if (!isWanted(feature.name)) continue;
     const values = await dictionaryOf(store, feature.name);
     const { bytes, offsets, slots } = packedDictionaryOf(
       Array.from({ length: feature.rowCount }, (_, id) => (id === 0 ? null : (values[id] ?? null))),

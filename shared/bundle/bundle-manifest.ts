@@ -37,7 +37,9 @@
  *
  *   blocks.places            U32  [D]: the block that a full export of the same store gives the adgroup
  *   keys.offsets             U32  [D + 1]
- *   selfCheck.blocks         I32  [n]: blocks of that full export
+ *   selfCheck.blocks         I32  [n]: blocks of that full export. The rows are the delta's own ones, and
+ *   selfCheck.runs           I32  [runs, 2] says where they and rows of the bundle below follow each other
+ *                            (`delta/kept-rows.ts`); absent in format 2, where the rows are all
  */
 
 import { z } from 'zod';
@@ -56,7 +58,9 @@ import { BLOCK_ENCODINGS } from './ranking-model.js';
 /** Raised when a field or an array changes its meaning. */
 export const BUNDLE_FORMAT_VERSION = 1;
 /** Of deltas, which an earlier version would take for full bundles. */
-export const DELTA_FORMAT_VERSION = 2;
+export const DELTA_FORMAT_VERSION = 3;
+/** Of deltas that have all self-check rows, which are read as well. */
+const WHOLE_SELF_CHECK_VERSION = 2;
 /** Deltas between a bundle and the full bundle below it, at most. */
 export const DELTA_DEPTH_MAX = 16;
 
@@ -181,7 +185,7 @@ const manifestFields = {
 const BundleManifestSchema = z.discriminatedUnion('formatVersion', [
   z.strictObject({ formatVersion: z.literal(BUNDLE_FORMAT_VERSION), ...manifestFields }),
   z.strictObject({
-    formatVersion: z.literal(DELTA_FORMAT_VERSION),
+    formatVersion: z.literal([WHOLE_SELF_CHECK_VERSION, DELTA_FORMAT_VERSION]),
     delta: DeltaSchema,
     ...manifestFields,
   }),
@@ -189,7 +193,7 @@ const BundleManifestSchema = z.discriminatedUnion('formatVersion', [
 /** Of a full bundle or of a delta. */
 export type BundleManifest = z.infer<typeof BundleManifestSchema>;
 export type FullManifest = Extract<BundleManifest, { formatVersion: 1 }>;
-export type DeltaManifest = Extract<BundleManifest, { formatVersion: 2 }>;
+export type DeltaManifest = Exclude<BundleManifest, FullManifest>;
 export type BundleCalibration = z.infer<typeof CalibrationSchema>;
 export type BundleServing = z.infer<typeof ServingSchema>;
 
@@ -247,7 +251,7 @@ function refuseOtherVersion(content: unknown, where: string): void {
     kind: 'environment',
     what: 'another version of qianmo wrote this bundle',
     where,
-    expected: `format ${BUNDLE_FORMAT_VERSION} or ${DELTA_FORMAT_VERSION}`,
+    expected: `format ${BUNDLE_FORMAT_VERSION} to ${DELTA_FORMAT_VERSION}`,
     found: `format ${version.data.formatVersion}`,
     cure: 'read it with the version that wrote it, or export the run again',
   });

@@ -22,7 +22,7 @@ import { targetEncodingsOf } from './target-encoding-arrays.js';
 import type { PersonalBlocks, RankingModel, ValueLists } from './ranking-model.js';
 
 /** Rows with the logits that a scorer must give them. */
-interface SelfCheck {
+export interface SelfCheck {
   /** The block of each row, `[rowCount]`. */
   readonly blocks: Int32Array;
   readonly rows: EncodedRows;
@@ -202,7 +202,11 @@ async function dictionaryOf(
   };
 }
 
-async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfCheck> {
+/** As the manifest has it: of a delta, its own rows. */
+export async function selfCheckOf({
+  manifest,
+  arrays,
+}: Pick<BundleSource, 'manifest' | 'arrays'>): Promise<SelfCheck> {
   const [rowCount = 0] = arrays.shapeOf('selfCheck.blocks');
   const { encodedFeatures } = manifest;
   const rows = allocateEncodedRows(encodedFeatures, rowCount);

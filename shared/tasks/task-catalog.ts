@@ -9,7 +9,7 @@
  * that last brought rows of the task; 0 if none did). Earlier stores have no `firstSeen`.
  */
 
-import { at } from '../base/arrays.js';
+import { at, numberAt } from '../base/arrays.js';
 import {
   Float64,
   Int32,
@@ -25,6 +25,7 @@ import {
   Utf8,
   vectorFromArray,
   type Data,
+  type Vector,
 } from 'apache-arrow';
 import { checkArrowBytes } from './arrow-check.js';
 import { appendNumber } from './store-manifest.js';
@@ -120,36 +121,67 @@ export function decodeTaskCatalog(bytes: Uint8Array): TaskCatalog {
     if (found === null) throw new Error(`the catalog has no column ${name}`);
     return found;
   };
-  const numbers = (name: string): readonly number[] =>
-    Array.from(column(name).toArray() as Iterable<unknown>, Number);
-  const keys = column('key');
+  const numbers = (name: string): ArrayLike<number> => {
+    const values: unknown = column(name).toArray();
+    return isNumbers(values) ? values : Array.from(values as Iterable<unknown>, Number);
+  };
+  const optional = (name: string) => (table.getChild(name) === null ? null : numbers(name));
+  const keys = textsOf(column('key'));
   const split = numbers('split');
   const supportRows = numbers('supportRows');
   const queryRows = numbers('queryRows');
   const file = numbers('file');
   const batch = numbers('batch');
   const offset = numbers('offset');
-  const firstSeen = table.getChild('firstSeen') === null ? null : numbers('firstSeen');
-  const label = table.getChild('label') === null ? null : numbers('label');
-  const changedIn = table.getChild('changedIn') === null ? null : numbers('changedIn');
+  const firstSeen = optional('firstSeen');
+  const label = optional('label');
+  const changedIn = optional('changedIn');
   const tasks: TaskEntry[] = [];
   const places: TaskPlace[] = [];
   for (let taskIndex = 0; taskIndex < table.numRows; taskIndex += 1) {
-    tasks.push({
+    // Set one by one: a million spreads take a second.
+    const task: { -readonly [Name in keyof TaskEntry]: TaskEntry[Name] } = {
       taskIndex,
-      key: String(keys.get(taskIndex)),
-      split: at(TASK_SPLITS, at(split, taskIndex)),
-      supportRowCount: at(supportRows, taskIndex),
-      queryRowCount: at(queryRows, taskIndex),
-      firstSeenTime: firstSeen === null ? null : at(firstSeen, taskIndex),
-      ...(label === null ? {} : { labelIndex: at(label, taskIndex) }),
-      ...(changedIn === null ? {} : { changedIn: at(changedIn, taskIndex) }),
-    });
+      key: at(keys, taskIndex),
+      split: at(TASK_SPLITS, numberAt(split, taskIndex)),
+      supportRowCount: numberAt(supportRows, taskIndex),
+      queryRowCount: numberAt(queryRows, taskIndex),
+      firstSeenTime: firstSeen === null ? null : numberAt(firstSeen, taskIndex),
+    };
+    if (label !== null) task.labelIndex = numberAt(label, taskIndex);
+    if (changedIn !== null) task.changedIn = numberAt(changedIn, taskIndex);
+    tasks.push(task);
     places.push({
-      fileIndex: at(file, taskIndex),
-      batchIndex: at(batch, taskIndex),
-      rowOffset: at(offset, taskIndex),
+      fileIndex: numberAt(file, taskIndex),
+      batchIndex: numberAt(batch, taskIndex),
+      rowOffset: numberAt(offset, taskIndex),
     });
   }
   return { tasks, places };
+}
+
+function isNumbers(values: unknown): values is Int32Array | Uint8Array | Float64Array {
+  return (
+    values instanceof Int32Array || values instanceof Uint8Array || values instanceof Float64Array
+  );
+}
+
+/** The texts of a column. Those of ASCII, of which a byte is a unit, are decoded together. */
+function textsOf(column: Vector): string[] {
+  const texts: string[] = [];
+  for (const { length, valueOffsets, values } of column.data as readonly Data<Utf8>[]) {
+    const bytes = values.subarray(numberAt(valueOffsets, 0), numberAt(valueOffsets, length));
+    const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+    if (text.length < bytes.length)
+      return Array.from({ length: column.length }, (_, index) => String(column.get(index)));
+    const first = numberAt(valueOffsets, 0);
+    for (let index = 0; index < length; index += 1)
+      texts.push(
+        text.slice(
+          numberAt(valueOffsets, index) - first,
+          numberAt(valueOffsets, index + 1) - first,
+        ),
+      );
+  }
+  return texts;
 }

@@ -8,7 +8,7 @@ import { at } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { writeArray, type NamedArray, type PutFile } from '../../../shared/bundle/array-files.js';
 import type { BundleArray, BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
-import type { TaskEntry } from '../../../shared/tasks/task-store.js';
+import type { TaskEntry, TaskStore } from '../../../shared/tasks/task-store.js';
 import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
 import type { ExportSource } from '../export-bundle.js';
 import { dictionaryArrays } from '../shared-arrays.js';
@@ -51,12 +51,30 @@ export async function sharedArraysOf(
     const { values } = table;
     arrays.push(await grown({ name: `tables/${name}`, shape: [rowCount, width], values }));
   }
-  for await (const array of dictionaryArrays(store))
+  const isGrown = hasGrown(below, store);
+  arrays.push(
+    ...below.arrays.filter(({ name }) => {
+      const feature = /^dictionaries\/(.+)\.(bytes|offsets|slots)$/.exec(name)?.[1];
+      return feature !== undefined && !isGrown(feature);
+    }),
+  );
+  for await (const array of dictionaryArrays(store, isGrown))
     arrays.push(await (isIndex(array) ? writeArray(array, put) : grown(array)));
   // Appended logs leave target encodings as they are.
   arrays.push(...below.arrays.filter(({ name }) => name.startsWith('encodings/')));
   for (const array of selfCheck) arrays.push(await writeArray(array, put));
   return arrays;
+}
+
+/** Whether a feature has another number of values than in the bundle below. Dictionaries only grow. */
+function hasGrown(
+  { encodedFeatures }: BundleManifest,
+  { manifest: { features } }: TaskStore,
+): (feature: string) => boolean {
+  const countsOf = (of: BundleManifest['encodedFeatures']): ReadonlyMap<string, number> =>
+    new Map(of.flatMap((each) => (each.kind === 'number' ? [] : [[each.name, each.rowCount]])));
+  const [before, now] = [countsOf(encodedFeatures), countsOf(features)];
+  return (feature) => before.get(feature) !== now.get(feature);
 }
 
 /** The hash index of a dictionary, which is another one when values follow. */

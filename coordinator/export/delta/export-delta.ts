@@ -5,7 +5,6 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
 import type { PutFile } from '../../../shared/bundle/array-files.js';
 import {
   DELTA_FORMAT_VERSION,
@@ -22,7 +21,6 @@ import type { TaskEntry } from '../../../shared/tasks/task-store.js';
 import { tasksPerWaveOf } from '../../evaluation/task-jobs.js';
 import { AdaptedShards } from '../adapted-shards.js';
 import { calibrationIndexOf } from '../calibrate.js';
-import { asStored } from '../encoding-losses.js';
 import {
   completed,
   jobContext,
@@ -39,14 +37,9 @@ import {
   tasksInBlockOrder,
   type ExportShard,
 } from '../export-groups.js';
-import {
-  encodedRowsOf,
-  measuredAdgroups,
-  selfCheckArrays,
-  selfCheckRowsOf,
-} from '../measured-rows.js';
 import { PackedBlocks } from '../packed-blocks.js';
 import { ownArraysOf, sharedArraysOf } from './delta-files.js';
+import { selfCheckOfDelta } from './delta-self-check.js';
 
 /** The bundle that a delta changes. */
 interface BundleBelow {
@@ -106,7 +99,10 @@ export async function exportDelta(
   const blobs = new ObjectBlobStore(objects);
   const put: PutFile = (bytes) => blobs.putVerified(bytes);
   const packed = await packChanged(plan, adapting, put);
-  const checked = await selfCheckOf(plan, packed.tasks, surroundings);
+  const checked = await selfCheckOfDelta(
+    { source, loaded: below.loaded, fullOrder: plan.fullOrder, changed: packed.tasks },
+    surroundings.compute,
+  );
   const arrays = [
     ...packed.arrays,
     ...(await ownArraysOf(plan.tasks, plan.places, put)),
@@ -222,40 +218,6 @@ async function packChanged(
       adapted.set(at(places, adapted.size), ownCopy(stored));
     }
   return { arrays: await packing.finish(), tasks: adapted };
-}
-
-/** The rows of a full export's self-check, scored with the blocks of the delta and of the bundle below. */
-async function selfCheckOf(
-  { source, below, fullOrder }: DeltaPlan,
-  changed: ReadonlyMap<number, AdaptedTask>,
-  { compute }: ExportSurroundings,
-): Promise<{ readonly arrays: ReturnType<typeof selfCheckArrays>; readonly rowCount: number }> {
-  const { spec, config } = source.run;
-  const { store } = source;
-  const measured = await measuredAdgroups(store, fullOrder, {
-    ...{ seed: config.seed, forSelfCheckOnly: true },
-  });
-  const chosen = selfCheckRowsOf(measured);
-  const { model, index } = below.loaded;
-  const { layout } = model.blocks;
-  const { tables, dense } = source.parameters;
-  const scorer = compute.scorerOf({ spec, shift: shiftOf(config), tables, dense });
-  const outputs = scorer.score(
-    chosen.map((adgroup) => {
-      const task = changed.get(adgroup.block);
-      const key = at(store.tasks, adgroup.task.taskIndex).key;
-      const block = adgroup.block === UNKNOWN_BLOCK ? UNKNOWN_BLOCK : blockOfKey(index, key);
-      return {
-        adapted:
-          task === undefined ? adaptedTaskOf(model, block) : asStored(task, layout, model.dense),
-        rows: encodedRowsOf(adgroup),
-      };
-    }),
-  );
-  return {
-    arrays: selfCheckArrays(chosen, outputs, store.manifest.features),
-    rowCount: chosen.reduce((sum, { places }) => sum + places.length, 0),
-  };
 }
 
 function manifestOf(

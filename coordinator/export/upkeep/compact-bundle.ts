@@ -26,6 +26,7 @@ import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
+import { selfCheckArrays } from '../measured-rows.js';
 import { indexArrays } from '../shared-arrays.js';
 
 export interface CompactedBundle extends PublishedBundle {
@@ -44,7 +45,12 @@ export async function compactBundle(store: ObjectStore, digest: string): Promise
   const put: PutFile = (bytes) => blobs.putVerified(bytes);
   const index = buildKeyIndex(keysOf(merged));
   const whole = top.manifest.arrays.filter((array) => !isOfBlocks(array));
-  const named = [...columnsOf(merged), ...indexArrays(index), ...grownArrays(merged)];
+  const named = [
+    ...columnsOf(merged),
+    ...indexArrays(index),
+    ...grownArrays(merged),
+    ...selfCheckArraysOf(merged),
+  ];
   const arrays = [await blocksArray(merged, put)];
   for (const array of named) arrays.push(await writeArray(array, put));
   const rewritten = new Set(arrays.map(({ name }) => name));
@@ -145,6 +151,14 @@ function listArrays(
       ),
     ),
   ];
+}
+
+/** The self-check rows, under their blocks in the order of a full export. */
+function selfCheckArraysOf({ selfCheck, model, order, manifest }: Merged): NamedArray[] {
+  const places = new Int32Array(model.blocks.blockCount);
+  for (const [place, block] of order.entries()) places[block] = place;
+  const blocks = selfCheck.blocks.map((block) => int32At(places, block));
+  return selfCheckArrays({ ...selfCheck, blocks }, manifest.encodedFeatures);
 }
 
 /** The tables, whose rows may lie in files that a full export cuts elsewhere. */

@@ -4,7 +4,8 @@ import { spanAt, uint32At } from '../../base/arrays.js';
 import { BundleArrays, type ReadFile } from '../array-files.js';
 import type { DeltaManifest } from '../bundle-manifest.js';
 import type { PersonalBlocks, RankingModel } from '../ranking-model.js';
-import { blocksOf } from '../read-bundle.js';
+import { blocksOf, selfCheckOf } from '../read-bundle.js';
+import { SELF_CHECK_RUNS, type DeltaSelfCheck } from './kept-rows.js';
 
 export interface LoadedDelta {
   readonly blocks: PersonalBlocks;
@@ -15,6 +16,7 @@ export interface LoadedDelta {
   readonly places: Uint32Array;
   /** Blocks of that full export, with block 0. */
   readonly fullBlockCount: number;
+  readonly selfCheck: DeltaSelfCheck;
 }
 
 export async function readDelta(
@@ -38,5 +40,14 @@ export async function readDelta(
     ),
     places: await arrays.uint32('blocks.places', [count]),
     fullBlockCount: manifest.blocks.count,
+    selfCheck: {
+      runs: await runsOf(arrays),
+      own: await selfCheckOf({ manifest, arrays }),
+    },
   };
+}
+
+async function runsOf(arrays: BundleArrays): Promise<Int32Array | null> {
+  if (!arrays.has(SELF_CHECK_RUNS)) return null;
+  return arrays.int32(SELF_CHECK_RUNS, [arrays.shapeOf(SELF_CHECK_RUNS)[0] ?? 0, 2]);
 }

@@ -12,8 +12,9 @@ import { QianmoError } from '../../base/errors.js';
 import { blockBytes } from '../block-codec.js';
 import { blockOfKey, UNKNOWN_BLOCK, withKeys, type KeyIndexArrays } from '../key-index.js';
 import type { BlockEvidence, PersonalBlocks, ValueLists } from '../ranking-model.js';
-import type { LoadedBundle } from '../read-bundle.js';
+import type { LoadedBundle, SelfCheck } from '../read-bundle.js';
 import type { LoadedDelta } from './delta-arrays.js';
+import { joinedSelfCheck } from './kept-rows.js';
 
 /** The shards are cut so small that the unused numbers are few. */
 const BLOCKS_PER_SHARD_MAX = 4096;
@@ -32,8 +33,7 @@ export interface MergedParts {
   readonly index: KeyIndexArrays;
   readonly labels: Int32Array;
   readonly calibrations: Int32Array;
-  /** The blocks of the self-check rows. */
-  readonly selfCheckBlocks: Int32Array;
+  readonly selfCheck: SelfCheck;
 }
 
 /** A block of a delta that no later delta replaces. */
@@ -47,12 +47,12 @@ interface Overlay {
   readonly sources: readonly Source[];
   readonly keys: readonly string[];
   readonly order: Int32Array;
+  readonly selfCheck: SelfCheck;
 }
 
 /**
- * @param base the full bundle; its self-check rows have blocks of the full export that the last delta
- *   stands for.
- * @throws QianmoError of kind `data` if the places or the keys of a delta contradict the bundle.
+ * @param base the full bundle.
+ * @throws QianmoError of kind `data` if the places, the keys or the self-check rows of a delta contradict the bundle.
  */
 export function mergedParts(
   base: LoadedBundle,
@@ -80,22 +80,21 @@ export function mergedParts(
     index: withKeys(base.index, { keys: overlay.keys, firstNew, where }),
     labels: joined(base.labels, ({ labels }) => labels, Int32Array),
     calibrations: joined(base.calibrations, ({ calibrations }) => calibrations, Int32Array),
-    selfCheckBlocks: base.selfCheck.blocks.map((place) => int32At(order, place)),
+    selfCheck: overlay.selfCheck,
   };
 }
 
 /** @param base the bundle that the parts were made of, or another reading of it. */
 export function bundleWith(
   base: LoadedBundle,
-  { blocks, filledShard, newShards, index, labels, calibrations, ...parts }: MergedParts,
+  { blocks, filledShard, newShards, index, labels, calibrations, selfCheck }: MergedParts,
 ): LoadedBundle {
   const { layout } = base.model.blocks;
   const cut = cutShardsOf(base.model.blocks, blocks.blocksPerShard);
   const shards = filledShard === null ? cut : [...cut.slice(0, -1), filledShard];
   return {
-    ...{ ...base, index, labels, calibrations },
+    ...{ ...base, index, labels, calibrations, selfCheck },
     model: { ...base.model, blocks: { ...blocks, layout, shards: [...shards, ...newShards] } },
-    selfCheck: { ...base.selfCheck, blocks: parts.selfCheckBlocks },
   };
 }
 
@@ -107,6 +106,7 @@ function overlayOf(
   const sources: Source[] = [];
   const numbers = new Map<string, number>();
   let order = wholeNumbers(base.model.blocks.blockCount);
+  let { selfCheck } = base;
   for (const delta of deltas) {
     const replaced = new Set<number>();
     const next = new Int32Array(delta.fullBlockCount).fill(-1);
@@ -122,8 +122,9 @@ function overlayOf(
       next[wanted] = number;
     }
     order = filled(next, order, replaced, where);
+    selfCheck = joinedSelfCheck(selfCheck, delta.selfCheck, { order, replaced }, where);
   }
-  return { sources, keys: [...numbers.keys()], order };
+  return { sources, keys: [...numbers.keys()], order, selfCheck };
 }
 
 /** From 0 on; a thread that answers requests makes a million of them. */

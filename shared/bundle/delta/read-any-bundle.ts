@@ -64,9 +64,9 @@ function topBundle(
   return { ...(parts === null ? base : bundleWith(base, parts)), manifest };
 }
 
-const OF_BLOCKS = /^(blocks|blocks\..+|effects\..+|sums\..+|keys\..+|index\..+)$/;
+const OF_BLOCKS = /^(blocks|(blocks|effects|sums|keys|index|selfCheck)\..+)$/;
 
-/** Whether an array of a delta has its own adgroups only, not what the merged bundle has. */
+/** Whether an array of a delta has its own adgroups and self-check rows only, not what the merged bundle has. */
 export function isOfBlocks({ name }: Pick<BundleArray, 'name'>): boolean {
   return OF_BLOCKS.test(name);
 }
@@ -79,7 +79,7 @@ export function arraysOf(chain: BundleChain): readonly BundleArray[] {
   );
 }
 
-/** The full bundle with all that the last delta has whole: tables, dictionaries, self-check rows. */
+/** The full bundle with all that the last delta has whole: tables and dictionaries. */
 function manifestBelowDeltas(chain: BundleChain): FullManifest {
   const { full } = chain;
   const top = topOf(chain).manifest;

@@ -207,7 +207,7 @@ describe('the arms of qianmo', () => {
       if (saved === null) throw new Error('the run is trained');
       const adaptation = await LiveAdaptation.open({
         ...{ run, parameters: saved.metaParameters, caller: context, encoded, rowsMax: 200 },
-        compute: await localCompute(context),
+        compute: localCompute(context),
       });
       const [liked = -1, ignored = -1] = newAdgroupsOf(market);
       const rowsOf = (isClick: boolean) =>

@@ -73,7 +73,7 @@ describe('a manifest', () => {
   });
 
   test('of another version is a matter of the program, not of the bundle', () => {
-    expect(() => read(textOf({ ...manifest, formatVersion: 3, extra: 1 }))).toThrow(
+    expect(() => read(textOf({ ...manifest, formatVersion: 4, extra: 1 }))).toThrow(
       expect.objectContaining({ kind: 'environment' }),
     );
   });

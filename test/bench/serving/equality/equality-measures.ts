@@ -81,7 +81,7 @@ export async function measuredCase(
   for (const encoding of BLOCK_ENCODINGS) {
     const bundle = await exportedBundle(config, encoding);
     const evaluated = evaluatedLogits(testLogits, heldOut, at(bundle.loaded.manifest.serving, 0));
-    const graph = graphLogits(bundle.loaded, heldOut, compute);
+    const graph = await graphLogits(bundle.loaded, heldOut, compute);
     const isCovered = kernelCoverage(bundle.loaded.model).isCovered;
     const plain = isCovered ? referenceLogits(bundle.loaded, heldOut) : null;
     const answers = await servedLogits(bundle.address, heldOut);
@@ -138,12 +138,13 @@ function evaluatedLogits(
 }
 
 /** By the captured graph, which evaluations predict with. */
-function graphLogits(
+async function graphLogits(
   { model, index }: LoadedBundle,
   { store, tasks }: HeldOutRows,
   compute: LocalCompute,
-): Float32Array[] {
-  return compute.scorerOf(model).score(
+): Promise<Float32Array[]> {
+  const scorer = await compute.scorerOf(model);
+  return scorer.score(
     tasks.map((task) => ({
       adapted: adaptedTaskOf(model, blockOfKey(index, at(store.tasks, task.taskIndex).key)),
       rows: queryRowsOf(task),
