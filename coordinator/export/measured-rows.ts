@@ -163,9 +163,7 @@ export function selfCheckOf(
     features,
     rows.reduce((sum, each) => sum + each.rowCount, 0),
   );
-  const joinInto = <Values extends Int32Array | Float32Array>(
-    of: (encoded: EncodedRows) => readonly Values[],
-  ): void => {
+  const joinInto = (of: (encoded: EncodedRows) => readonly (Int32Array | Float32Array)[]): void => {
     for (const [column, values] of of(joined).entries()) {
       let start = 0;
       for (const each of rows) {
