@@ -32,7 +32,7 @@ interface CheckedDelta {
   readonly changed: ReadonlyMap<number, AdaptedTask>;
 }
 
-export interface DeltaSelfCheckArrays {
+interface DeltaSelfCheckArrays {
   readonly arrays: readonly NamedArray[];
   /** All rows, those that are kept as well. */
   readonly rowCount: number;
