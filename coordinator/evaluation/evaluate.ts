@@ -29,6 +29,7 @@ import { runProtocols } from './protocols.js';
 import { periodsToReplay, type Period } from './replay-periods.js';
 import { predictArms, type ArmChoices } from './run-arms.js';
 import { validateArms } from './validate-arms.js';
+import { validationDrawCount, validationDraws } from './validation-draws.js';
 import { scoreSlices, type ScoredRows } from '../scoring/score-arms.js';
 import { selectionCriterionOf } from './selection.js';
 
@@ -86,14 +87,14 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const trainClickRate = await clickRateOf(store, taskIndices('train'));
 
   const validationTasks = taskIndices('validation');
-  const validationRows = await readSplitRows(store, validationTasks);
-  const taskPasses = plan.validationPasses * validationTasks.length;
+  const taskPasses = plan.validationPasses * validationDrawCount(config) * validationTasks.length;
   const context = passesOver('choosing settings', taskPasses);
-  const { choices: chosen, validation } = await validateArms(
-    [{ context, rows: validationRows }],
-    plan,
-    { evaluation: config.evaluation, seed: config.seed, trainClickRate },
-  );
+  const draws = await validationDraws(context, validationTasks);
+  const { choices: chosen, validation } = await validateArms(draws, plan, {
+    evaluation: config.evaluation,
+    seed: config.seed,
+    trainClickRate,
+  });
 
   const testTasks = taskIndices('test');
   const test = await readSplitRows(store, testTasks);
@@ -127,7 +128,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
       durationMs: clock.monotonicMs() - startedMs,
       backends: [...backends].sort(),
     },
-    counts: countsOf(taskIndices('train').length, validationRows.query, test),
+    counts: countsOf(taskIndices('train').length, at(draws, 0).rows.query, test),
     ...labelPart(store, labelIndex),
     trainClickRate,
     ...(validation === null ? {} : { validation }),

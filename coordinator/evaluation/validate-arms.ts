@@ -25,7 +25,7 @@ import { adaptationOf, selectCell, shiftedLogits, shiftPriorOf, UNADAPTED } from
 import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
 
 /** The validation adgroups, all in the same order, with one division of their rows. */
-interface ValidationDraw {
+export interface ValidationDraw {
   readonly context: TaskJobContext;
   readonly rows: SplitRows;
 }
@@ -34,8 +34,8 @@ interface ValidationSettings {
   readonly evaluation: EvaluationConfig;
   /** Seeds the bootstrap. */
   readonly seed: number;
-  /** As `ArmKnowledge` has it. */
-  readonly trainClickRate: number;
+  /** As `ArmKnowledge` has it; null leaves out the arm `constant`. */
+  readonly trainClickRate: number | null;
 }
 
 interface ValidatedArms {
@@ -98,7 +98,8 @@ async function lossesOfDraw(
 ): Promise<Map<ArmName, readonly EntryLosses[]>> {
   const { arms, global, meta } = plan;
   const losses = new Map<ArmName, readonly EntryLosses[]>();
-  losses.set('constant', [adgroupLosses(constantLogits(rows.query, trainClickRate), rows.query)]);
+  const constant = trainClickRate === null ? null : constantLogits(rows.query, trainClickRate);
+  if (constant !== null) losses.set('constant', [adgroupLosses(constant, rows.query)]);
   const oracle = oracleLogits(rows.query);
   if (oracle !== null) losses.set('oracle', [adgroupLosses(oracle, rows.query)]);
   const predict = async (

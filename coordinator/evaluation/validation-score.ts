@@ -158,7 +158,7 @@ export async function validationScore(
 }
 
 /** Differs whenever the same job would mean something else. */
-function scoringRunId({ config, store }: ScoredRun, metaDigest: string): string {
+export function scoringRunId({ config, store }: ScoredRun, metaDigest: string): string {
   const { evaluation, method, model, training } = config;
   const meaning = canonicalJson({
     metaDigest,

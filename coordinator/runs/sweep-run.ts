@@ -11,6 +11,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import type { SweepConfig } from '../../shared/config/sweep-config.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { armsCriterionOf, demandOwnArm, settingsTried } from '../evaluation/arms-score.js';
 import {
   readValidationRows,
   validationCells,
@@ -31,7 +32,7 @@ import {
   type SweepRecord,
   type TrialRecord,
 } from '../sweep/sweep-record.js';
-import { planTrials, type Trial } from '../sweep/trials.js';
+import { planTrials, runNameOf, type Trial } from '../sweep/trials.js';
 import { placeOf, sweepConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
@@ -51,9 +52,12 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   const base = checkedRunConfig(uncheckedBase, sweep.base);
   const place = placeOf(request.config);
   const trials = planTrials(sweep, uncheckedBase, place);
+  const arms = sweep.score?.arms;
+  if (arms !== undefined) for (const { config } of trials) demandOwnArm(config, arms);
   const rungs = rungsOf(trials.length, base.training.outerSteps, sweep.halving, place);
   const planned: PlannedSweep = { sweep, base, trials, rungs };
-  const { sweep: run, output } = sweep;
+  const { output } = sweep;
+  const run = runNameOf(sweep.sweep);
   const logged = loggedCallOf({ run, output, storage: base.storage });
   const sweeping = loggedRun(logged, context, async (inner) =>
     sweepTrials(planned, await openStoreAsPrepared(base, inner), request, inner),
@@ -98,18 +102,21 @@ export async function sweepTrials(
     rungs,
     storeDigest: store.digest,
     segment,
-    criterion: validationCriterionOf(validation),
     loss: wordsOf(validation).loss,
-    cellsPerTrial: validationCells(at(trials, 0).config).length,
+    ...scoringPart(sweep, at(trials, 0).config, validation),
     ...(search === undefined ? {} : { search: searchPart(search, validation) }),
   };
   const output = objectStoreOf(base, sweep.output);
   const files = search === undefined ? SWEEP_FILES : AUTO_FILES;
   const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
-  const { dispatcher } = await dispatchForRun(base, sweep.sweep, request, context);
+  const { dispatcher } = await dispatchForRun(base, runNameOf(sweep.sweep), request, context);
   const work = trialWork(plan, { store, validation }, dispatcher, context);
   // The journal fences a coordinator off that has lost the claim.
-  const claim = await claimedPlace(base, { run: sweep.sweep, address: sweep.output }, context);
+  const claim = await claimedPlace(
+    base,
+    { run: runNameOf(sweep.sweep), address: sweep.output },
+    context,
+  );
   if (claim !== null) context.onClose(() => claim.release());
   // A checkpoint of an earlier sweep beyond a rung would be scored in place of the rung.
   if (request.fresh) await discardEarlierTrials(output);
@@ -155,6 +162,23 @@ function searchPart(
   return { budgetMinutes, impressions: [...adgroupImpressions(validation)] };
 }
 
+function scoringPart(
+  { score }: PlannedSweep['sweep'],
+  base: RunConfig,
+  validation: FlatRows,
+): Pick<SweepPlan, 'criterion' | 'cellsPerTrial' | 'scoringArms'> {
+  if (score === undefined)
+    return {
+      criterion: validationCriterionOf(validation),
+      cellsPerTrial: validationCells(base).length,
+    };
+  return {
+    criterion: armsCriterionOf(validation, score.arms),
+    cellsPerTrial: settingsTried(base, score.arms),
+    scoringArms: score.arms,
+  };
+}
+
 /** Deletes the trial checkpoints of whatever sweep used this output before. */
 async function discardEarlierTrials(output: ObjectStore): Promise<void> {
   for (const key of await output.list('trials/'))
@@ -187,11 +211,12 @@ interface BestTrial extends Omit<NonNullable<SweepRecord['best']>, 'config' | 'c
 function bestOf(best: TrialRecord, plan: SweepPlan, base: RunConfig): BestTrial {
   const score = best.scores.at(-1);
   if (score === undefined) throw new Error('a finished sweep has scores');
-  const { validationLogloss, cell } = score;
+  const { validationLogloss, cell, arm } = score;
   if (validationLogloss === null || cell === null) throw new Error('the best trial diverged');
   const comment =
     `The best trial of sweep ${plan.sweep} (${best.name}): validation ${plan.loss} ${validationLogloss.toFixed(5)}.\n` +
     'Its output holds the trained checkpoint; change run and output to train it again.';
   const yaml = trialYaml(trialNamed(plan, best.name).config, base, comment);
-  return { trial: best.name, validationLogloss, cell, yaml };
+  const ofArm = arm === undefined ? {} : { arm };
+  return { trial: best.name, validationLogloss, cell, ...ofArm, yaml };
 }

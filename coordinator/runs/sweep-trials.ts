@@ -4,6 +4,7 @@ import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { validationLossOf } from '../evaluation/validation-loss.js';
+import { scoreArms } from '../evaluation/arms-score.js';
 import { servableCells, validationScore } from '../evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
 import { outerStepTotal } from '../sweep/rungs.js';
@@ -74,8 +75,14 @@ export function trialWork(
         await discardCheckpoints(run);
         state = await trainTo(run, stopAtOuterStep, signal);
       }
-      const cells = plan.search === undefined ? undefined : servableCells(run.config);
       const scored = { ...run, dispatcher, signal };
+      if (plan.scoringArms !== undefined) {
+        const { taskIndices } = validation;
+        const found = await scoreArms(scored, state.metaParameters, taskIndices, plan.scoringArms);
+        const { validation: _summary, ...score } = found;
+        return score;
+      }
+      const cells = plan.search === undefined ? undefined : servableCells(run.config);
       const { adgroupLosses, ...score } = await validationScore(
         scored,
         state.metaParameters,

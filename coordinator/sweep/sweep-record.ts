@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
+import { SCORING_ARMS, type ScoringArm } from '../../shared/config/arms.js';
 import { configHash } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { CellSchema } from '../scoring/evaluation-report.js';
@@ -29,6 +30,8 @@ const TrialScoreSchema = z.strictObject({
   /** Of a search: the sum of losses of each validation adgroup, and the time since the rung before. */
   adgroupLosses: z.array(z.number()).optional(),
   spentMs: z.number().nonnegative().optional(),
+  /** The arm of the score; absent where the sweep names no arms. */
+  arm: z.enum(SCORING_ARMS).optional(),
 });
 
 /** How far a trial's loss per impression is above the lowest one, paired by adgroup. */
@@ -77,6 +80,7 @@ export const SweepRecordSchema = z.strictObject({
       trial: z.string(),
       validationLogloss: z.number(),
       cell: CellSchema,
+      arm: z.enum(SCORING_ARMS).optional(),
       /** A run config that trains and evaluates this trial. */
       config: z.string(),
       /** The trials of the last rung, those of fewer parts first, of which the first that is good enough was chosen. */
@@ -102,6 +106,8 @@ export interface SweepPlan {
   readonly cellsPerTrial: number;
   /** Of a search for the best config. */
   readonly search?: SweepRecord['search'];
+  /** The arms that score trials, if the sweep names any. */
+  readonly scoringArms?: readonly ScoringArm[];
 }
 
 export function emptyRecord(plan: SweepPlan): SweepRecord {

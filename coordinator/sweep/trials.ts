@@ -120,6 +120,11 @@ function withSettings(base: unknown, settings: TrialSettings, where: string): un
   );
 }
 
+/** Names of runs stand in keys of the queue, which have no capitals. */
+export function runNameOf(sweep: string): string {
+  return sweep.toLowerCase();
+}
+
 /** The config with a run name and an output of its own. */
 export function asTrial(
   config: RunConfig,
@@ -128,7 +133,7 @@ export function asTrial(
 ): RunConfig {
   return {
     ...config,
-    run: `${sweep}-${name}`,
+    run: `${runNameOf(sweep)}-${name}`,
     output: `${output.replace(/\/+$/, '')}/trials/${name}`,
     training: { ...config.training, checkpointsKept: 1 },
   };

@@ -9,6 +9,11 @@ export const META_ARMS = ['meta-unadapted', 'meta-adapted', 'meta-chosen'] as co
 /** Arms that a config can ask for. */
 export const EVALUATED_ARMS = ['constant', ...GLOBAL_ARMS, ...META_ARMS] as const;
 
+/** Arms that a run can be scored by: those of its own model. */
+export const SCORING_ARMS = [...GLOBAL_ARMS, ...META_ARMS] as const;
+
+export type ScoringArm = (typeof SCORING_ARMS)[number];
+
 /** All arms in the order in which they are shown. The oracle is present if the logs contain it. */
 export const ARM_NAMES = [...EVALUATED_ARMS, 'oracle'] as const;
 

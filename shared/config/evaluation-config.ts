@@ -35,6 +35,13 @@ export const EvaluationConfigSchema = z
       .min(1)
       .default([...EVALUATED_ARMS])
       .describe('The arms to compare.'),
+    validationDraws: positiveInt
+      .max(50)
+      .optional()
+      .describe(
+        'Divisions of the rows of each validation task into support and query rows that choose together: that of ' +
+          'the store and others, drawn from the seed. Each is a pass over the validation tasks. 1 if absent.',
+      ),
     innerRates: z
       .array(z.number().positive().max(100))
       .min(1)

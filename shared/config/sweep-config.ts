@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { SCORING_ARMS } from './arms.js';
 import { AddressSchema } from './data-config.js';
 import {
   checkedConfig,
@@ -44,7 +45,7 @@ const HalvingSchema = z
 export const SweepConfigSchema = z.strictObject({
   sweep: z
     .string()
-    .regex(/^[a-z0-9][a-z0-9-]{0,49}$/, 'expected at most 50 lower-case letters, digits and -')
+    .regex(/^[A-Za-z0-9][A-Za-z0-9-]{0,49}$/, 'expected at most 50 letters, digits and -')
     .describe("The name of the sweep, with which the name of every trial's run begins."),
   base: z
     .string()
@@ -59,6 +60,20 @@ export const SweepConfigSchema = z.strictObject({
         'joined, for example one for each method.',
     ),
   halving: HalvingSchema.optional(),
+  score: z
+    .strictObject({
+      arms: z
+        .array(z.enum(SCORING_ARMS))
+        .min(1)
+        .describe(
+          'The best of these scores, with settings that the other folds of adgroups choose. A trial has the arms of ' +
+            'its own model: those of global if that is its method, and otherwise those of meta.',
+        ),
+    })
+    .optional()
+    .describe(
+      'The arms that score a trial. If absent, the best inner rate and number of inner steps do, or none.',
+    ),
   segment: z
     .string()
     .min(1)

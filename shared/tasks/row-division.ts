@@ -4,6 +4,7 @@
  */
 
 import { at } from '../base/arrays.js';
+import { randomStream } from '../base/random.js';
 import { z } from 'zod';
 import type { TaskRows } from './task-store.js';
 
@@ -25,6 +26,18 @@ export const RowDivisionSchema = z.discriminatedUnion('by', [
    * before `beforeTime`. Both are in order of time; rows of one time are in the order of the store.
    */
   z.strictObject({ by: z.literal('time'), fromTime: z.number(), beforeTime: z.number() }),
+  /**
+   * Another division of the same rows, drawn from the seed, the number of the draw and the task. By hash,
+   * rows change places at random and the number of support rows stays. By time, rows keep their order and
+   * the cut moves, by at most half of the rows on either side of the store's, so that no row is predicted
+   * from later ones.
+   */
+  z.strictObject({
+    by: z.literal('draw'),
+    draw: z.int().positive().max(1000),
+    seed: z.int().nonnegative(),
+    order: z.enum(['hash', 'time']),
+  }),
 ]);
 
 export type RowDivision = z.infer<typeof RowDivisionSchema>;
@@ -37,14 +50,30 @@ export function dividedTask(task: TaskRows, division: RowDivision): TaskRows {
     case 'phases':
       return withSupport(task, 0, division.phase * division.rowsPerPhase, true);
     case 'time': {
-      const places = [...task.times.keys()];
-      const timeOf = (row: number): number => at(task.times, row);
-      const kept = places
-        .filter((row) => timeOf(row) < division.beforeTime)
-        .sort((a, b) => timeOf(a) - timeOf(b) || a - b);
-      return withRows(task, kept, kept.filter((row) => timeOf(row) < division.fromTime).length);
+      const kept = inOrderOfTime(task).filter((row) => at(task.times, row) < division.beforeTime);
+      const support = kept.filter((row) => at(task.times, row) < division.fromTime);
+      return withRows(task, kept, support.length);
     }
+    case 'draw':
+      return drawnTask(task, division);
   }
+}
+
+function inOrderOfTime({ times }: TaskRows): number[] {
+  return [...times.keys()].sort((a, b) => at(times, a) - at(times, b) || a - b);
+}
+
+function drawnTask(
+  task: TaskRows,
+  { draw, seed, order }: Extract<RowDivision, { by: 'draw' }>,
+): TaskRows {
+  const stream = randomStream(seed, 'validation draw', draw, task.taskIndex);
+  const { rowCount, supportRowCount } = task;
+  if (order === 'hash')
+    return withRows(task, stream.shuffle([...task.times.keys()]), supportRowCount);
+  const first = Math.ceil(supportRowCount / 2);
+  const last = supportRowCount + Math.floor((rowCount - supportRowCount) / 2);
+  return withRows(task, inOrderOfTime(task), first + stream.below(last - first + 1));
 }
 
 /** The first support rows of a task, and no query rows. */

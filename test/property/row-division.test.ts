@@ -142,6 +142,43 @@ describe('a division by time', () => {
   });
 });
 
+describe('a drawn division', () => {
+  const drawn = fc.record({
+    by: fc.constant('draw' as const),
+    draw: fc.integer({ min: 1, max: 20 }),
+    seed: fc.integer({ min: 0, max: 1000 }),
+  });
+
+  test('by hash has the same rows in other roles, as many of each', () => {
+    const others = new Set<string>();
+    fc.assert(
+      fc.property(someTask, drawn, (task, given) => {
+        const divided = dividedTask(task, { ...given, order: 'hash' });
+        expect(divided.supportRowCount).toBe(task.supportRowCount);
+        expect([...divided.logRows].sort()).toEqual([...task.logRows].sort());
+        expectRowsOf(task, divided);
+        others.add(`${task.taskIndex}: ${divided.logRows.join()}`);
+      }),
+    );
+    expect(others.size).toBeGreaterThan(30);
+  });
+
+  test('by time predicts no row from a later one, and moves the cut by half of a side at most', () => {
+    fc.assert(
+      fc.property(timedTask, drawn, (task, given) => {
+        const divided = dividedTask(task, { ...given, order: 'time' });
+        expect([...divided.times]).toEqual([...task.times].sort((a, b) => a - b));
+        const queryRowCount = task.rowCount - task.supportRowCount;
+        expect(divided.supportRowCount).toBeGreaterThanOrEqual(task.supportRowCount / 2);
+        expect(divided.rowCount - divided.supportRowCount).toBeGreaterThanOrEqual(
+          queryRowCount / 2,
+        );
+        expectRowsOf(task, divided);
+      }),
+    );
+  });
+});
+
 describe('a predict job with a division', () => {
   let executor: LocalExecutor;
   let current: TaskStore = store;
@@ -155,6 +192,7 @@ describe('a predict job with a division', () => {
     { by: 'shots', supportRowsMax: 2 },
     { by: 'shots', supportRowsMax: 100 },
     { by: 'time', fromTime: 5, beforeTime: 6 },
+    { by: 'draw', draw: 1, seed: 3, order: 'hash' },
   ];
   test.each(divisions)('is computed on the rows of the division: %j', async (division) => {
     const model = { embeddingWidth: 4, hiddenWidths: [5], personal: ['bias', 'output'] };

@@ -27,7 +27,9 @@ function settingText({ settings }: TrialRecord, path: string): string {
 function outcomeText({ scores }: TrialRecord): string {
   const last = scores.at(-1);
   if (last === undefined) return 'not scored yet';
-  return last.cell === null ? 'diverged' : describeCell({ cell: last.cell });
+  if (last.cell === null) return 'diverged';
+  const cell = describeCell({ cell: last.cell });
+  return last.arm === undefined ? cell : `${last.arm}, ${cell}`;
 }
 
 /** Of a search, how many trials had time on each rung; of a sweep, how many it plans. */

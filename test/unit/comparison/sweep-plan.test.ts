@@ -118,6 +118,11 @@ describe('trials', () => {
     expect(report.cure).toBeDefined();
   });
 
+  it('have run names without capitals, whatever the name of the sweep', () => {
+    const [trial] = plan({ seed: [1, 2] }, { sweep: 'DeepFM' });
+    expect(trial?.config.run).toBe('deepfm-t01');
+  });
+
   it('name the trial whose config is invalid', () => {
     const { where } = refusalOf(() => plan({ 'method.innerSteps': [1, 0] }));
     expect(where).toBe('sweep.yaml, trial t02 (method.innerSteps 0)');
@@ -140,7 +145,12 @@ describe('a sweep file', () => {
       'sweep: a\nbase: b\noutput: o\ngrid: {}\nhalfing: {}\n',
       /did you mean "halving"/,
     ],
-    ['of a wrong name', 'sweep: A\nbase: b\noutput: o\ngrid: {}\n', /lower-case letters/],
+    ['of a wrong name', 'sweep: A.b\nbase: b\noutput: o\ngrid: {}\n', /letters, digits and -/],
+    [
+      'scored by an arm of no model',
+      'sweep: a\nbase: b\noutput: o\ngrid: {}\nscore: { arms: [oracle] }\n',
+      /score\.arms/,
+    ],
   ])('%s is refused with the field', (_, yaml, found) => {
     const report = refusalOf(() => parseSweepConfig(yaml, 'sweep.yaml'));
     expect(report.what).toBe('the sweep has fields that are wrong, missing or unknown');

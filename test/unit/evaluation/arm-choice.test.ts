@@ -1,6 +1,7 @@
 /** The choice of an arm on validation adgroups: worked by hand, and inside an evaluation. */
 
 import { describe, expect, it } from 'vitest';
+import { lossSum, sumOf } from '../../../coordinator/scoring/metrics.js';
 import { chooseArm } from '../../../coordinator/scoring/arm-choice.js';
 import {
   heldOutLosses,
@@ -11,6 +12,8 @@ import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-p
 import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
 import { choiceSentence } from '../../../coordinator/reports/evaluation/validated-arms.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { dividedTask } from '../../../shared/tasks/row-division.js';
+import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
@@ -148,6 +151,31 @@ describe('the validation losses of an evaluation', () => {
       // One setting leaves nothing to choose; only meta-chosen chooses blocks.
       if (arm !== 'meta-chosen') expect(validated?.heldOutLogloss).toBe(validated?.logloss);
     }
+  });
+
+  it('of several draws are those of all of them together, each on its own support rows', async () => {
+    const evaluation = { validationDraws: 3, innerRates: [0.5], innerSteps: [4] };
+    const config = formulaConfig({ evaluation });
+    const report = await evaluateFormula({ store, config });
+    expect(report.validation?.drawCount).toBe(3);
+    const validated = store.tasks.filter(({ split }) => split === 'validation');
+    const tasks = await store.readTasks(validated.map(({ taskIndex }) => taskIndex));
+    const drawn = [1, 2].flatMap((draw) =>
+      tasks.map((task) => dividedTask(task, { by: 'draw', draw, seed: 7, order: 'hash' })),
+    );
+    let [loss, impressions] = [0, 0];
+    for (const task of [...tasks, ...drawn]) {
+      const counts = {
+        clicks: task.clicks.subarray(task.supportRowCount),
+        impressions: task.impressions.subarray(task.supportRowCount),
+      };
+      const adaptation = { innerRate: 0.5, innerSteps: 4 };
+      const logits = formulaLogits(task, Math.fround(-0.2), adaptation, 'query');
+      loss += lossSum(Float32Array.from(logits), counts);
+      impressions += sumOf(counts.impressions);
+    }
+    const found = report.validation?.arms.find(({ arm }) => arm === 'meta-adapted');
+    expect(found?.logloss).toBeCloseTo(loss / impressions, 10);
   });
 
   it('are absent without validation adgroups, where no arm has a setting', async () => {

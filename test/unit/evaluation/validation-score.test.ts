@@ -1,6 +1,7 @@
 /** The single score of a trained run, against the formula model's own losses. */
 
 import { describe, expect, it } from 'vitest';
+import { demandOwnArm, scoreArms } from '../../../coordinator/evaluation/arms-score.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import {
   readValidationRows,
@@ -155,5 +156,37 @@ describe('the rows of the score', () => {
   it('are missing when nothing was held out', async () => {
     const none = { ...store, tasks: store.tasks.filter(({ split }) => split !== 'validation') };
     expect(await refusalOf(none, null)).toMatchObject({ kind: 'data', where: 'store' });
+  });
+});
+
+describe('the score of a run by its arms', () => {
+  const taskIndices = store.tasks
+    .filter(({ split }) => split === 'validation')
+    .map(({ taskIndex }) => taskIndex);
+
+  it('is that of the arm that validation chooses among those of its own model', async () => {
+    const config = formulaConfig({ evaluation: { innerRates: [90], innerSteps: [1] } });
+    const run = runOf(config);
+    const parameters = parametersWithBias(config, store, 0);
+    const arms = ['global', 'meta-unadapted', 'meta-adapted'] as const;
+    const score = await scoreArms(run, parameters, taskIndices, arms);
+    // So large a rate makes adapting worse than not adapting.
+    expect(score).toMatchObject({ arm: 'meta-unadapted', cell: { innerSteps: 0 } });
+    expect(score.validationLogloss).toBeCloseTo(await formulaLogloss(0, 1, 0), 10);
+    expect(score.validation.arms.map(({ arm }) => arm)).toEqual(['meta-unadapted', 'meta-adapted']);
+  });
+
+  it('may be that of a shift, which a run of the method global has', async () => {
+    const config = formulaConfig({ method: { kind: 'global' } });
+    const parameters = parametersWithBias(config, store, 3);
+    const score = await scoreArms(runOf(config), parameters, taskIndices, ['global-shift']);
+    expect(score).toMatchObject({ arm: 'global-shift', cell: { kind: 'shift-prior' } });
+    expect(score.validationLogloss).toBeLessThan(await formulaLogloss(3, 1, 0));
+  });
+
+  it('needs an arm of its model', () => {
+    const config = formulaConfig();
+    expect(() => demandOwnArm(config, ['meta-adapted'])).not.toThrow();
+    expect(() => demandOwnArm(config, ['global', 'finetuned'])).toThrow(QianmoError);
   });
 });
