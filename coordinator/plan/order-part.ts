@@ -3,7 +3,8 @@
  * an order serves to find out which task makes the job fail; its sums are those of no outer step.
  */
 
-import { divisionOf, type JobWork } from '../../shared/queue/protocol.js';
+import { divisionOf, idDropoutOf, type JobWork } from '../../shared/queue/protocol.js';
+import { withDroppedIds } from '../../shared/tasks/dropped-ids.js';
 import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -52,11 +53,15 @@ function workPart(work: JobWork, places: readonly number[]): JobWork {
 
 /** As the worker derives it from the same job. */
 async function layoutOf(
-  { taskIndices, neighbours = [], work }: TaskOrder['job'],
+  { taskIndices, neighbours = [], work, outerStep }: TaskOrder['job'],
   { store, undividedStore = store }: OrderStores,
 ): Promise<RowPackLayout> {
   const division = divisionOf(work);
-  const own = await store.readTasks(taskIndices);
+  const own = withDroppedIds(
+    await store.readTasks(taskIndices),
+    store.manifest.features,
+    idDropoutOf({ work, outerStep }),
+  );
   const named = await undividedStore.readTasks([...new Set(neighbours.flat())]);
   return rowPackLayoutOf([...own, ...named.map((task) => neighbourRowsOf(task, division))]);
 }

@@ -7,7 +7,8 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, methodWorkAt, type MethodConfig } from '../../shared/methods/methods.js';
-import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
+import { PROTOCOL_VERSION, type GradientWork } from '../../shared/queue/protocol.js';
+import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropped-ids.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -135,6 +136,7 @@ async function planOf(
   for (const [jobIndex, tasks] of sampled.entries()) {
     const end = start + tasks.length;
     const own = rows.slice(start, end);
+    const read = withDroppedIds(own, store.manifest.features, idDropoutAt(config, outerStep));
     const neighbours = await neighboursOf(store, config.method, own);
     jobs.push({
       jobIndex,
@@ -143,11 +145,28 @@ async function planOf(
       coldTaskWeights: coldWeights?.slice(start, end) ?? null,
       neighbours: neighbours.named,
       rowCount: own.reduce((sum, { impressions }) => sum + impressions.length, 0),
-      layout: rowPackLayoutOf(hasRowPacks ? [...own, ...neighbours.rows] : []),
+      layout: rowPackLayoutOf(hasRowPacks ? [...read, ...neighbours.rows] : []),
     });
     start = end;
   }
   return { outerStep, jobs, taskCount: rows.length };
+}
+
+function idDropoutAt({ training, seed }: RunConfig, outerStep: number): IdDropout | null {
+  const { idDropout: rates } = training;
+  return rates === undefined ? null : { rates, seed, outerStep };
+}
+
+function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
+  const { dropout: units, idDropout: ids } = training;
+  if (units === undefined && ids === undefined) return {};
+  return {
+    dropout: {
+      seed,
+      ...(units === undefined ? {} : { units }),
+      ...(ids === undefined ? {} : { ids }),
+    },
+  };
 }
 
 /** The draws stay those of the sampler; jobs lose tasks, and empty ones go. */
@@ -228,6 +247,7 @@ export function ordersOf(
           ...(learnsAll(spec)
             ? {}
             : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
+          ...dropoutOf(config),
           ...(encoding === 'float32' ? {} : { encoding: { kind: encoding, seed: config.seed } }),
         },
         timeoutMs: config.queue.jobTimeoutMs,

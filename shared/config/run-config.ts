@@ -12,10 +12,17 @@ import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
+import { idDropoutMisfits } from './dropout-config.js';
 import { RunNameSchema } from './run-name.js';
 import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
 import { TrustConfigSchema } from './trust-config.js';
-import { featureMisfits, ModelConfigSchema } from '../models/model-config.js';
+import { decayIssues } from './weight-decay-config.js';
+import {
+  featureMisfits,
+  hasHiddenLayers,
+  ModelConfigSchema,
+  tableNamesOf,
+} from '../models/model-config.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 
 const RunFieldsSchema = z.strictObject({
@@ -50,12 +57,27 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
     context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
     context.addIssue({ code: 'custom', path: ['method', ...path], message });
+  for (const { path, message } of idDropoutMisfits(training.idDropout, tableNamesOf(data.features)))
+    context.addIssue({ code: 'custom', path: ['training', ...path], message });
+  if ((training.dropout ?? 0) > 0 && !hasHiddenLayers(model))
+    context.addIssue({
+      code: 'custom',
+      path: ['training', 'dropout'],
+      message: `hidden units are dropped, and the model ${model.kind} has no hidden layers: leave it out`,
+    });
   if (methodPlanOf(method).learns === 'method' && training.startFrom === undefined)
     context.addIssue({
       code: 'custom',
       path: ['training', 'startFrom'],
       message: `${method.kind} keeps the model as it is: name the output of a run that has trained it`,
     });
+  if (globalTraining.optimizer !== undefined)
+    for (const { message } of decayIssues({ ...training, optimizer: globalTraining.optimizer }))
+      context.addIssue({
+        code: 'custom',
+        path: ['globalTraining', 'optimizer', 'rate'],
+        message: `training.weightDecay or tableWeightDecay ${message}`,
+      });
   const drainEvery = training.staleness?.drainEveryOuterSteps ?? 1;
   const globalSteps = globalTraining.outerSteps ?? 0;
   if (globalSteps % drainEvery !== 0)

@@ -3,8 +3,10 @@
 import { z } from 'zod';
 import { ClosingConfigSchema, type ClosingConfig } from './closing-config.js';
 import { AddressSchema } from './data-config.js';
+import { DROPOUT_FIELDS } from './dropout-config.js';
 import { EarlyStoppingConfigSchema, type EarlyStoppingConfig } from './early-stopping-config.js';
 import { EncodingsConfigSchema } from './encodings-config.js';
+import { decayIssues, WEIGHT_DECAY_FIELDS } from './weight-decay-config.js';
 import { StalenessConfigSchema, type StalenessConfig } from './staleness-config.js';
 
 const positiveInt = z.int().positive();
@@ -186,20 +188,14 @@ export const TrainingConfigSchema = z
           'the first outer steps are not spent on it. Not read where startFrom is set.',
       ),
     schedule: ScheduleConfigSchema.prefault({}),
+    ...DROPOUT_FIELDS,
     gradientNormMax: z
       .number()
       .positive()
       .default(10)
       .describe('The L2 norm above which the meta-gradient is scaled down.'),
     aggregation: RobustAggregationSchema.optional(),
-    weightDecay: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0)
-      .describe(
-        'Pulls trunk and tables towards 0, in proportion to the rate (decoupled, as in AdamW).',
-      ),
+    ...WEIGHT_DECAY_FIELDS,
     closing: ClosingConfigSchema.prefault({ kind: 'all' }),
     staleness: StalenessConfigSchema.optional(),
     encodings: EncodingsConfigSchema.optional(),
@@ -251,7 +247,7 @@ export const TrainingConfigSchema = z
       });
   })
   .superRefine((training, context) => {
-    for (const { path, message } of stalenessIssues(training))
+    for (const { path, message } of [...stalenessIssues(training), ...decayIssues(training)])
       context.addIssue({ code: 'custom', path: [path], message });
   })
   .describe('Meta-training.');

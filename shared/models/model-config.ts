@@ -152,9 +152,7 @@ export function featureMisfits(
   const names = features.map(({ name }) => name);
   const isCategory = (f: DeclaredFeature): boolean =>
     f.kind === 'category' || (f.kind === 'number' && f.scale === 'log-bucket');
-  // A number in buckets is a category.
-  const hasTable = (f: DeclaredFeature): boolean => f.kind !== 'number' || f.scale === 'log-bucket';
-  const tableNames = features.filter(hasTable).map(({ name }) => name);
+  const tableNames = tableNamesOf(features);
   const supportInputs = supportInputNames(model.supportInputs);
   const fields = [
     ...names,
@@ -191,7 +189,7 @@ export function featureMisfits(
   if (wideCount > 0 && wideCount >= fields.length)
     misfits.push({ path: ['wideFields'], message: 'leaves no field to the tower' });
   const numbersPlace = model.personal.indexOf('numbers');
-  if (numbersPlace >= 0 && features.every(hasTable) && supportInputs.length === 0)
+  if (numbersPlace >= 0 && tableNames.length === features.length && supportInputs.length === 0)
     misfits.push({
       path: ['personal', numbersPlace],
       message: 'there are no number features to adapt the weights of',
@@ -218,4 +216,18 @@ function unknownNames(
       path: [...path, index],
       message: `expected each of ${known.join(', ')} at most once`,
     }));
+}
+
+/** The declared features that have ids, hence a table. */
+export function tableNamesOf(features: readonly DeclaredFeature[]): string[] {
+  return (
+    features
+      // A number in buckets is a category.
+      .filter(({ kind, scale }) => kind !== 'number' || scale === 'log-bucket')
+      .map(({ name }) => name)
+  );
+}
+
+export function hasHiddenLayers({ kind, hiddenWidths }: ModelConfig): boolean {
+  return MODELS.get(kind).hasHiddenLayers && hiddenWidths.length > 0;
 }

@@ -34,7 +34,9 @@ import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/fingerprint.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema, type RowDivision } from '../tasks/row-division.js';
+import { DROPOUT_RATE_MAX } from '../config/dropout-config.js';
 import { MethodConfigSchema } from '../methods/methods.js';
+import type { IdDropout } from '../tasks/dropped-ids.js';
 import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
 import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.js';
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
@@ -91,6 +93,8 @@ function textOf(section: unknown): string | null {
 }
 
 /** How a task's rows become one gradient. */
+const dropoutRate = z.number().min(0).max(DROPOUT_RATE_MAX);
+
 const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
   method: remembered(MethodConfigSchema),
@@ -103,6 +107,17 @@ const GradientWorkSchema = z.strictObject({
   /** The variables and tables whose gradient is wanted; all that the method learns when absent. */
   learned: z
     .strictObject({ variables: z.array(z.string()), tables: z.array(z.string()) })
+    .optional(),
+  /**
+   * What is dropped at random, by the seed of the run and the outer step: `units`, the rate of hidden units;
+   * `ids`, the rates of ids, which coordinator and worker replace alike. Absent: nothing.
+   */
+  dropout: z
+    .strictObject({
+      seed: index,
+      units: dropoutRate.optional(),
+      ids: z.union([dropoutRate, z.record(z.string(), dropoutRate)]).optional(),
+    })
     .optional(),
   /** How the output is rounded; 32-bit floats when absent. */
   encoding: z.strictObject({ kind: z.enum(ROUNDED_ENCODINGS), seed: index }).optional(),
@@ -283,6 +298,12 @@ export function taskCountOf(job: Pick<TaskJob, 'taskIndices'> | Pick<RuleJob, 'w
 /** How a job divides the rows of its tasks; undefined where as the store does. */
 export function divisionOf(work: JobWork): RowDivision | undefined {
   return work.kind === 'gradient' ? undefined : work.division;
+}
+
+/** The ids that a job leaves out; null where it leaves out none. */
+export function idDropoutOf({ work, outerStep }: Pick<TaskJob, 'work' | 'outerStep'>): IdDropout | null {
+  const { seed, ids: rates } = (work.kind === 'gradient' ? work.dropout : undefined) ?? {};
+  return seed === undefined || rates === undefined ? null : { rates, seed, outerStep };
 }
 
 /**

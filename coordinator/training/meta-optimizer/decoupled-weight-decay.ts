@@ -16,21 +16,24 @@ import { nativeRows } from '../../../shared/tensors/native-rows.js';
  * so the decay is proportional to it. Personal blocks are not decayed: their initial values are
  * adapted, and decay would work against the inner loop. An untouched row keeps its values until it
  * is touched.
+ *
+ * @param tableDecay of table rows.
  */
 export function addDecoupledWeightDecay(
   decay: number,
   variables: ModelSpec['variables'],
+  tableDecay = decay,
 ): GradientTransformation {
   const trunk = new Set(variables.filter((v) => v.block === 'trunk').map((v) => v.name));
   return {
     stage: 'weightDecay',
     init: () => emptyOptimizerState,
     update(updates, state, params) {
-      if (decay === 0) return [updates, state];
+      if (decay === 0 && tableDecay === 0) return [updates, state];
       const dense = mapDense(updates.dense, (update, name) => {
         const parameter = params.dense.get(name);
         if (parameter === undefined) throw new Error(`no parameter ${name}`);
-        if (!trunk.has(name)) return update;
+        if (!trunk.has(name) || decay === 0) return update;
         for (let i = 0; i < update.length; i += 1)
           update[i] = (update[i] ?? NaN) + decay * (parameter.values[i] ?? NaN);
         return update;
@@ -38,7 +41,7 @@ export function addDecoupledWeightDecay(
       const rows = mapRows(updates.rows, (gradient, name) => {
         const table = params.tables.get(name);
         if (table === undefined) throw new Error(`no table ${name}`);
-        addDecayedRows(gradient, table, decay);
+        if (tableDecay > 0) addDecayedRows(gradient, table, tableDecay);
         return gradient.values;
       });
       return [{ dense, rows }, state];

@@ -53,7 +53,7 @@ function rowStages(
   const { optimizer } = training;
   return [
     optimizer.kind === 'adam' ? scaleByAdam(optimizer) : accumulateMomentum(optimizer.momentum),
-    addDecoupledWeightDecay(training.weightDecay, variables),
+    addDecoupledWeightDecay(training.weightDecay, variables, training.tableWeightDecay),
     scaleBySchedule(optimizer.rate, training.schedule, training.outerSteps),
   ];
 }

@@ -6,6 +6,7 @@ import { encodeGradient } from '../../../shared/tensors/encode-gradient.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
+import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { GradientWork, TaskJob, PredictWork } from '../../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
@@ -53,7 +54,10 @@ export function computeJob(
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
   const inputs = jobInputsOf(computations, input, spec, [...tasks, ...neighbours.flat()]);
   return withoutTensorsLeft(engine, () => {
-    const onDevice = deviceJobOf(engine, spec, { tasks, neighbours }, inputs);
+    const onDevice = {
+      ...deviceJobOf(engine, spec, { tasks, neighbours }, inputs),
+      ...unitDropoutOf(job, spec),
+    };
     switch (job.work.kind) {
       case 'gradient':
         return gradientJob(computations, onDevice, { job, work: job.work }, microBatchRowsMax);
@@ -86,6 +90,16 @@ function specOf(
     found: unknown.join(', '),
     cure: 'coordinator and worker must run the same version on the same store',
   });
+}
+
+function unitDropoutOf(
+  { work, outerStep }: TaskJob,
+  { kind }: ModelSpec,
+): Pick<DeviceJob, 'unitDropout'> {
+  if (work.kind !== 'gradient' || !MODELS.get(kind).hasHiddenLayers) return {};
+  const { seed, units: rate } = work.dropout ?? {};
+  if (seed === undefined || rate === undefined) return {};
+  return { unitDropout: { rate, seed, outerStep } };
 }
 
 function whereOf({ jobIndex, outerStep, runId }: TaskJob): string {

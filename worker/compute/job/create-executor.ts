@@ -12,7 +12,8 @@ import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
-import { divisionOf, type StoreReference, type TaskJob } from '../../../shared/queue/protocol.js';
+import { divisionOf, idDropoutOf, type StoreReference, type TaskJob } from '../../../shared/queue/protocol.js';
+import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
@@ -194,8 +195,10 @@ async function readJob(store: TaskStore, job: TaskJob): Promise<JobTasks> {
     );
   const withInputs = (tasks: readonly TaskRows[]): readonly TaskRows[] =>
     withSupportInputs(model.supportInputs, features, tasks);
-  const tasks = withInputs(divided);
-  return { features, tasks, neighbours: await readNeighbours(store, job, tasks, withInputs) };
+  const whole = withInputs(divided);
+  // Inputs made of support rows are those of the values that the rows have.
+  const tasks = withDroppedIds(whole, features, idDropoutOf(job));
+  return { features, tasks, neighbours: await readNeighbours(store, job, whole, withInputs) };
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */

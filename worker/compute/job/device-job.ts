@@ -6,6 +6,7 @@ import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 import type { LocalIds } from '../batches/local-ids.js';
 import { localIdsByTable } from '../batches/row-batch.js';
+import type { UnitDropout } from '../batches/unit-masks.js';
 import type { Engine } from '../engine/load-engine.js';
 import { paddedPack, type DeviceTasks } from '../models/device-tasks.js';
 import type { FrozenTensors } from './frozen-tensors.js';
@@ -13,6 +14,8 @@ import type { FrozenTensors } from './frozen-tensors.js';
 export interface DeviceJob extends DeviceTasks {
   /** Null where the job has no row pack. */
   readonly packLayout: RowPackLayout | null;
+  /** Absent where no hidden units are dropped. */
+  readonly unitDropout?: UnitDropout;
 }
 
 /** The inputs of a job. Dense and frozen variables together are those of the spec. */

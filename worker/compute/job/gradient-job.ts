@@ -126,6 +126,7 @@ function runMicroBatch(
     ...batchesOf(job, microBatch, {
       roles: rolesOf(plan),
       hasSupportTotals: readsSupportTotals(plan.innerLoop),
+      unitDropout: job.unitDropout ?? null,
     }),
     weights: {
       warm: weightsAt(taskWeights),

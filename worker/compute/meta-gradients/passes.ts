@@ -80,7 +80,8 @@ export interface RowsWithTrunk {
 /** Null when no task has rows of the role: there is nothing to compute. */
 export function passOf(job: JobTensors, role: RowRole, adapts: boolean): Pass | null {
   const data = job.batchOf(role);
-  return data === null ? null : { job, plan: modelPlanOf(job.spec, adapts), data };
+  if (data === null) return null;
+  return { job, plan: modelPlanOf(job.spec, adapts, data.unitMasks !== undefined), data };
 }
 
 /** A row of zeros without tables. */

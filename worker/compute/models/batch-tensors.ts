@@ -17,6 +17,8 @@ export type BatchTensors = {
   readonly numbers?: tfjs.Tensor2D;
   /** For flat rows, `[1, rowExtent]`: the task of each row, `[rowExtent]`. */
   readonly taskOfPlace?: tfjs.Tensor1D;
+  /** By hidden layer, `[taskCount * rowExtent, width]`: factors of its units, where units are dropped. */
+  readonly unitMasks?: { readonly [layer: string]: tfjs.Tensor2D };
   /** Totals of each task, `[taskCount]`, if they were requested. */
   readonly totals?: {
     readonly impressions: tfjs.Tensor1D;

@@ -14,6 +14,7 @@ import {
   type MicroBatch,
 } from '../batches/micro-batches.js';
 import { rowBatchOf, type RowRole } from '../batches/row-batch.js';
+import { unitMasksOf, type UnitDropout } from '../batches/unit-masks.js';
 import type { Engine } from '../engine/load-engine.js';
 import {
   bagTensorsOf,
@@ -68,13 +69,15 @@ interface WantedRows {
   readonly hasSupportTotals?: boolean;
   /** The tasks as a role has them, where that differs. */
   readonly tasksOf?: (role: RowRole) => readonly TaskRows[];
+  /** Units are dropped in the rows that are learned from. */
+  readonly unitDropout?: UnitDropout | null;
 }
 
 /** The wanted rows of a micro-batch and their bags. The caller's `tf.tidy` owns the tensors. */
 export function batchesOf(
   job: DeviceTasks,
   { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent }: MicroBatch,
-  { roles, hasSupportTotals = false, tasksOf = () => job.tasks }: WantedRows,
+  { roles, hasSupportTotals = false, tasksOf = () => job.tasks, unitDropout = null }: WantedRows,
 ): TaskBatches {
   const beside = neighbourExtentsOf(job);
   const byTask = (extent: number): { taskCount: number; rowExtent: number } => ({
@@ -103,13 +106,38 @@ export function batchesOf(
         : tasksAt(tasksOf(role), taskPlaces);
     const batch = rowBatchOf({ tasks, role }, job.localIds, own, placed);
     const hasTotals = hasSupportTotals && (role === 'support' || role === 'neighbours');
-    batches[role] = batchTensorsOf(job.engine, batch, hasTotals);
+    batches[role] = {
+      ...batchTensorsOf(job.engine, batch, hasTotals),
+      ...(unitDropout === null || !isLearnedFrom(role)
+        ? {}
+        : { unitMasks: unitMaskTensors(job, unitDropout, { tasks, role, ...own }) }),
+    };
   }
   if (job.spec.bagFeatures.length === 0) return { batches };
   return {
     batches,
     bags: bagTensorsOf(job.engine, bags, bagExtentsOf(job.spec, bags, placeCount)),
   };
+}
+
+/** Of other rows a method reads the fields alone. */
+function isLearnedFrom(role: RowRole): boolean {
+  return role !== 'first' && role !== 'neighbours';
+}
+
+function unitMaskTensors(
+  { engine: { tf }, spec }: DeviceTasks,
+  dropout: UnitDropout,
+  rows: Parameters<typeof unitMasksOf>[1],
+): NonNullable<BatchTensors['unitMasks']> {
+  const { hiddenWidths } = spec.options;
+  const masks = unitMasksOf(dropout, rows, hiddenWidths);
+  return Object.fromEntries(
+    hiddenWidths.map((width, layer) => [
+      `layer${layer}`,
+      tf.tensor2d(at(masks, layer), [rows.taskCount * rows.rowExtent, width]),
+    ]),
+  );
 }
 
 /** Neighbours of each task, places without one included, and the padded rows of each: none, or all alike. */

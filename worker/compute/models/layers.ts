@@ -45,7 +45,7 @@ export function fieldVectors(frame: ModelFrame): Piece {
   return { values, rowCount };
 }
 
-/** The last hidden layer as one piece; the input itself if there is none. */
+/** The last hidden layer, with its dropped units at 0, as one piece; the input itself if there is none. */
 export function hiddenLayers(frame: ModelFrame, input: readonly Piece[]): readonly Piece[] {
   const { engine, pass, spec } = frame;
   let pieces = input;
@@ -53,7 +53,10 @@ export function hiddenLayers(frame: ModelFrame, input: readonly Piece[]): readon
     const name = `layer${index}`;
     const weighted = productWith(frame, pieces, `${name}.weight`);
     const biased = withBias(frame, weighted, `${name}.bias`);
-    const values = pass.apply(`${name}.activation`, [biased], engine.kernels.relu);
+    const active = pass.apply(`${name}.activation`, [biased], engine.kernels.relu);
+    const mask = frame.unitMask(name);
+    const values =
+      mask === null ? active : pass.apply(`${name}.kept`, [active, mask], (x, m) => engine.tf.mul(x, m));
     pieces = [{ values, rowCount }];
   }
   return pieces;

@@ -1,8 +1,10 @@
 /** Fields, variables and staged values: the state behind the operations that models are handed. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
+import type { BatchTensors } from './batch-tensors.js';
 import { fieldGroups, type FieldGroup, type FieldSource } from './fields.js';
 import type { ModelPlan } from './model-plan.js';
 import type { StagedPass } from './staged-pass.js';
@@ -13,6 +15,8 @@ export interface ModelFrame {
   readonly pass: StagedPass;
   /** All fields, in order. */
   readonly groups: readonly FieldGroup[];
+  /** Factors of a hidden layer's units; null where none are dropped. */
+  readonly unitMask: (layer: string) => Staged | null;
 }
 
 export function modelFrameOf(
@@ -21,7 +25,22 @@ export function modelFrameOf(
   pass: StagedPass,
   source: FieldSource | null,
 ): ModelFrame {
-  return { engine, spec: plan.spec, pass, groups: fieldGroups(engine, plan, pass, source) };
+  return {
+    engine,
+    spec: plan.spec,
+    pass,
+    groups: fieldGroups(engine, plan, pass, source),
+    unitMask: (layer) =>
+      plan.dropsUnits
+        ? pass.ofData(`${layer}.mask`, () => unitMaskIn(source?.data, layer))
+        : null,
+  };
+}
+
+function unitMaskIn(data: BatchTensors | undefined, layer: string): tfjs.Tensor2D {
+  const mask = data?.unitMasks?.[layer];
+  if (mask === undefined) throw new Error(`the rows have no mask of ${layer}`);
+  return mask;
 }
 
 /** The values of a group of fields as `[.., fieldCount, width]`. */

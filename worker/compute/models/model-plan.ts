@@ -17,10 +17,12 @@ export interface ModelPlan {
    * the generated one.
    */
   readonly sharedFieldCount: number;
+  /** Whether hidden units are dropped: the rows then come with `unitMasks`. */
+  readonly dropsUnits: boolean;
 }
 
 /** @param adapts with false, every variable is shared. */
-export function modelPlanOf(spec: ModelSpec, adapts: boolean): ModelPlan {
+export function modelPlanOf(spec: ModelSpec, adapts: boolean, dropsUnits = false): ModelPlan {
   const names = spec.variables.map(({ name }) => name);
   const personal = new Set(
     spec.variables.filter(({ block }) => adapts && block === 'personal').map(({ name }) => name),
@@ -40,6 +42,7 @@ export function modelPlanOf(spec: ModelSpec, adapts: boolean): ModelPlan {
       (hasPersonalNumbers ? spec.numberFeatures.length : 0) -
       (hasPersonalEmbedding ? 1 : 0) -
       (isGenerated ? 1 : 0),
+    dropsUnits,
   };
 }
 
