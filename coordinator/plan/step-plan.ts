@@ -158,14 +158,10 @@ function idDropoutAt({ training, seed }: RunConfig, outerStep: number): IdDropou
 }
 
 function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
-  const { dropout: units, idDropout: ids } = training;
-  if (units === undefined && ids === undefined) return {};
+  const { dropout: units = 0, idDropout: ids } = training;
+  if (units === 0 && ids === undefined) return {};
   return {
-    dropout: {
-      seed,
-      ...(units === undefined ? {} : { units }),
-      ...(ids === undefined ? {} : { ids }),
-    },
+    dropout: { seed, ...(units === 0 ? {} : { units }), ...(ids === undefined ? {} : { ids }) },
   };
 }
 

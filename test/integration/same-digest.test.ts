@@ -87,17 +87,23 @@ async function gone(pids: readonly number[]): Promise<void> {
 
 describe('the same digest', () => {
   const second = { kind: 'maml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2 };
-  it.each([
+  it.each<[string, string, object, object?]>([
     ['second-order MAML, path kept', 'kept', { ...second, path: 'kept' }],
-    ['second-order MAML, path recomputed', 'recomputed', { ...second, path: 'recomputed' }],
+    [
+      'second-order MAML, path recomputed, with dropped units and ids',
+      'recomputed',
+      { ...second, path: 'recomputed' },
+      { dropout: 0.2, idDropout: 0.1 },
+    ],
     [
       'gated starts with neighbours by user',
       'neighbours',
       { kind: 'paml-gate', innerSteps: 2, neighbours: { feature: 'user' } },
     ],
-  ])('of %s, in process and with 2 workers', async (_, prefix, method) => {
+  ])('of %s, in process and with 2 workers', async (_, prefix, method, dropped = {}) => {
     const digestWith = async (name: string, ...options: string[]): Promise<string> => {
-      const file = await runFile(`${prefix}-${name}`, { method });
+      const training = { ...smallRun(name, OUTER_STEPS).training, ...dropped };
+      const file = await runFile(`${prefix}-${name}`, { method, training });
       const run = startCommand(['train', file, '--format', 'json', ...options], folder);
       return digestIn(await run.ended);
     };

@@ -148,6 +148,14 @@ describe('addDecoupledWeightDecay', () => {
     expect(valuesOf(updates)).toEqual({ x: [6, 0], t: [5] });
   });
 
+  it('pulls rows of tables at a rate of their own, which may be above 1', () => {
+    const decay = addDecoupledWeightDecay(0, variable('trunk'), 20);
+    const params = parameters([10, -2], [4, 8]);
+    const [updates] = decay.update(gradients([1, 1], [1], [1]), decay.init(params), params);
+    // x has none; row 1: 1 + 20 * 8 = 161
+    expect(valuesOf(updates)).toEqual({ x: [1, 1], t: [161] });
+  });
+
   it('leaves personal blocks alone', () => {
     const decay = addDecoupledWeightDecay(0.5, variable('personal'));
     const params = parameters([10, -2], [4, 8]);

@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest';
+import { unitMasksOf, type UnitDropout } from '../../../worker/compute/batches/unit-masks.js';
+
+const dropout: UnitDropout = { rate: 0.25, seed: 3, outerStep: 11 };
+const first = { taskIndex: 4, rowCount: 5, supportRowCount: 2 };
+const second = { taskIndex: 9, rowCount: 3, supportRowCount: 1 };
+const widths = [7, 2];
+
+const rowOf = (mask: Float32Array | undefined, width: number, place: number): Float32Array =>
+  mask?.slice(place * width, (place + 1) * width) ?? new Float32Array();
+
+describe('unitMasksOf', () => {
+  it('drops the share of units and scales the others up, so that the mean is 1', () => {
+    const task = { taskIndex: 1, rowCount: 2_000, supportRowCount: 0 };
+    const rows = { tasks: [task], role: 'query', taskCount: 1, rowExtent: 2_000 } as const;
+    const [mask = new Float32Array()] = unitMasksOf(dropout, rows, [9]);
+    // 1 / (1 - 0.25)
+    expect(new Set(mask)).toEqual(new Set([0, Math.fround(4 / 3)]));
+    for (const unit of [0, 1, 8]) {
+      const units = mask.filter((_, place) => place % 9 === unit);
+      const mean = units.reduce((sum, value) => sum + value, 0) / units.length;
+      expect(mean).toBeCloseTo(1, 1);
+    }
+  });
+
+  it('gives a row one mask in every role and next to any other task', () => {
+    const byTask = { taskCount: 3, rowExtent: 6 };
+    const support = unitMasksOf(
+      dropout,
+      { tasks: [second, first], role: 'support', ...byTask },
+      widths,
+    );
+    const query = unitMasksOf(dropout, { tasks: [first], role: 'query', ...byTask }, widths);
+    const all = unitMasksOf(dropout, { tasks: [first, second], role: 'all', ...byTask }, widths);
+    const flat = unitMasksOf(
+      dropout,
+      { tasks: [first, second], role: 'flat', taskCount: 1, rowExtent: 12 },
+      widths,
+    );
+    for (const [layer, width] of widths.entries()) {
+      for (const row of [0, 1])
+        expect(rowOf(support[layer], width, 6 + row)).toEqual(rowOf(all[layer], width, row));
+      for (const row of [2, 3, 4])
+        expect(rowOf(query[layer], width, row - 2)).toEqual(rowOf(all[layer], width, row));
+      for (const row of [0, 1, 2])
+        expect(rowOf(flat[layer], width, 5 + row)).toEqual(rowOf(all[layer], width, 6 + row));
+    }
+  });
+
+  it('leaves padding at 0', () => {
+    const rows = { tasks: [first], role: 'query', taskCount: 2, rowExtent: 4 } as const;
+    const [mask = new Float32Array()] = unitMasksOf(dropout, rows, [7]);
+    expect(mask.slice(3 * 7).every((value) => value === 0)).toBe(true);
+    expect(mask.slice(0, 3 * 7).some((value) => value > 0)).toBe(true);
+  });
+
+  it('differs by seed, outer step, task, row and layer', () => {
+    const rows = { tasks: [first, second], role: 'all', taskCount: 2, rowExtent: 5 } as const;
+    const wide = [64, 64];
+    const [one, two] = unitMasksOf(dropout, rows, wide);
+    expect(one).not.toEqual(two);
+    expect(rowOf(one, 64, 0)).not.toEqual(rowOf(one, 64, 1));
+    expect(rowOf(one, 64, 0)).not.toEqual(rowOf(one, 64, 5));
+    for (const other of [
+      { ...dropout, seed: 4 },
+      { ...dropout, outerStep: 12 },
+    ])
+      expect(unitMasksOf(other, rows, wide)[0]).not.toEqual(one);
+  });
+});
