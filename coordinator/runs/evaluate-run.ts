@@ -3,6 +3,7 @@
 import { at } from '../../shared/base/arrays.js';
 import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
+import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import { demandPredictionsPath } from '../evaluation/predictions.js';
@@ -98,7 +99,9 @@ async function* writtenReports(
   const periodsByLabel: (readonly Period[])[] = [];
   for (const labelIndex of labelsOf(store.manifest).keys())
     periodsByLabel.push(await demandEvaluable({ config, store, labelIndex }, plan));
-  const global = await globalMetaParameters(run, dispatch, options.fresh, context);
+  const global = isOwnGlobalArm(config)
+    ? meta
+    : await globalMetaParameters(run, dispatch, options.fresh, context);
   const evaluation = {
     run,
     dispatcher: dispatch.dispatcher,
@@ -144,6 +147,11 @@ async function trainedMetaParameters(
       outerSteps: run.config.training.outerSteps,
     });
   return state.metaParameters;
+}
+
+/** Whether training the global arm would train this run once more. */
+function isOwnGlobalArm(config: RunConfig): boolean {
+  return configHash(globalArmConfig(config)) === configHash(config);
 }
 
 /** Trained by the same loop on the same workers; null if no arm needs it. */

@@ -8,6 +8,8 @@ import { checkpointsOf, specOf } from '../../../coordinator/runs/run-files.js';
 import { evaluatedRun } from '../../../coordinator/runs/evaluate-run.js';
 import type { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
+import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
 import { formulaDispatcher } from '../../fixtures/queue/formula-dispatcher.js';
 import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
 import { runContext } from '../../fixtures/run-context.js';
@@ -90,5 +92,34 @@ describe('an evaluation that is stopped', () => {
     expect(await outputFiles()).toEqual(
       FILES_OF_A_SEGMENT.map((file) => file.replace('.', '-segment0.')),
     );
+  });
+});
+
+describe('an evaluation of a run whose method is global', () => {
+  it('takes what the run has learned as its global arm, and trains nothing', async () => {
+    const { evaluation } = run.config;
+    const config = formulaConfig({
+      output: folder.path,
+      method: { kind: 'global' },
+      evaluation: { ...evaluation, arms: ['global', 'finetuned'], shots: undefined },
+    });
+    run = { ...run, config, spec: specOf(config, store) };
+    const metaParameters = parametersWithBias(config, store, -0.2);
+    await checkpointsOf(
+      run,
+      contextStoppedAt(() => false),
+    ).write({
+      ...{ outerStep: config.training.outerSteps, metaParameters },
+      optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
+      computedOn: [],
+    });
+    const told: RunEvent['kind'][] = [];
+    const [report] = (await evaluated(({ kind }) => {
+      told.push(kind);
+      return false;
+    })) as EvaluationReport[];
+    expect(told).not.toContain('global-arm-started');
+    expect(report?.run.globalDigest).toBe(metaParametersDigest(metaParameters));
+    expect(report?.arms).toContain('finetuned');
   });
 });
