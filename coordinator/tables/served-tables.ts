@@ -48,7 +48,7 @@ export class ServedTables implements RunTables, TableLoader {
     this.#spec = spec;
     const pieceRowCount = pieceRowCountOf(spec.tableRowWidth, pieceByteCountMax);
     this.#division = new RowDivision(servers.length, pieceRowCount);
-    this.#gradientStages = gradientStagesOf(training);
+    this.#gradientStages = gradientStagesOf(training, spec.variables);
     this.#rowStages = rowStagesOf(training, spec.variables);
     this.#snapshotTables = snapshotTablesOf(spec, training, pieceRowCount);
   }

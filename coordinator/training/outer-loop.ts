@@ -35,7 +35,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const { run, dispatcher, caller } = options;
   const { config, spec, store } = run;
   const { checkpointEveryOuterSteps } = config.training;
-  requireTrainable(spec, config.training.trainable);
+  requireTrainable(spec, config.training.trainable, config.method.kind);
   const started = await startedTraining(options);
   const { tables } = started;
   let { state } = started;

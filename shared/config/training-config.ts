@@ -167,7 +167,8 @@ export const TrainingConfigSchema = z
       .min(1)
       .optional()
       .describe(
-        'The variables, blocks and features with a table that learn; all if absent. The rest is frozen.',
+        'The variables, blocks and features with a table that learn, and the name of the method for all variables of its own; ' +
+          'everything if absent. The rest is frozen.',
       ),
     startFrom: AddressSchema.optional().describe(
       'The output of another run on the same task store. Training starts with what that run has ' +

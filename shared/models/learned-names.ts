@@ -3,6 +3,7 @@
  * variables alone, and `training.trainable` may restrict what learns. The rest is frozen.
  */
 
+import { METHODS } from '../methods/methods.js';
 import type { Variable } from '../tensors/variable.js';
 
 export interface LearnedNames {
@@ -22,8 +23,8 @@ export function learnedNamesOf(
   learns: 'all' | 'method',
   trainable?: readonly string[],
 ): LearnedNames {
-  const isTrainable = ({ name }: { readonly name: string }): boolean =>
-    trainable?.some((named) => isNamed(name, named)) ?? true;
+  const isTrainable = (learned: { readonly name: string; readonly block?: string }): boolean =>
+    trainable?.some((named) => isCovered(learned, named)) ?? true;
   const nameOf = ({ name }: { readonly name: string }): string => name;
   return {
     variables: variables
@@ -32,6 +33,14 @@ export function learnedNamesOf(
       .map(nameOf),
     tables: learns === 'all' ? tables.filter(isTrainable).map(nameOf) : [],
   };
+}
+
+/** Returns whether a name of `trainable` stands for a variable or table: its own, its block's, or for variables of the method that of a method. */
+export function isCovered(
+  { name, block }: { readonly name: string; readonly block?: string },
+  named: string,
+): boolean {
+  return isNamed(name, named) || (block === 'method' && METHODS.kinds().includes(named));
 }
 
 /** Returns whether a name of `trainable` is that of the variable or table, or of the block it belongs to. */

@@ -21,12 +21,15 @@ export function metaOptimizerOf(
   training: TrainingConfig,
   variables: ModelSpec['variables'],
 ): GradientTransformation {
-  return chain(...gradientStages(training), ...rowStages(training, variables));
+  return chain(...gradientStages(training, variables), ...rowStages(training, variables));
 }
 
 /** The stages of `metaOptimizerOf` that need the whole gradient: its norm is a sum over everything. */
-export function gradientStagesOf(training: TrainingConfig): GradientTransformation {
-  return chain(...gradientStages(training));
+export function gradientStagesOf(
+  training: TrainingConfig,
+  variables: ModelSpec['variables'],
+): GradientTransformation {
+  return chain(...gradientStages(training, variables));
 }
 
 /** The stages after those, which treat each variable and each row by itself. */
@@ -42,8 +45,11 @@ export function movesUntouchedRows({ optimizer }: TrainingConfig): boolean {
   return optimizer.kind === 'adam' && !optimizer.lazy;
 }
 
-function gradientStages(training: TrainingConfig): GradientTransformation[] {
-  return [keepTrainable(training.trainable), clipByGlobalNorm(training.gradientNormMax)];
+function gradientStages(
+  training: TrainingConfig,
+  variables: ModelSpec['variables'],
+): GradientTransformation[] {
+  return [keepTrainable(training.trainable, variables), clipByGlobalNorm(training.gradientNormMax)];
 }
 
 function rowStages(

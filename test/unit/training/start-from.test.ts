@@ -5,6 +5,7 @@ import {
   metaOptimizerOf,
   steppedState,
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
+import { learnedNamesOf } from '../../../shared/models/learned-names.js';
 import { requireTrainable } from '../../../coordinator/training/meta-optimizer/trainable.js';
 import { stateFrom } from '../../../coordinator/training/start-from.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
@@ -96,9 +97,41 @@ describe('a run that starts from another', () => {
 });
 
 test('parameters to be trained must exist', () => {
-  expect(() => requireTrainable(spec, ['generator', 't', 'x'])).not.toThrow();
-  expect(refusalOf(() => requireTrainable(spec, ['film']))).toMatchObject({
-    expected: 'some of x, generator, t',
+  expect(() => requireTrainable(spec, ['generator', 't', 'x'], 'encoder')).not.toThrow();
+  expect(refusalOf(() => requireTrainable(spec, ['film'], 'encoder'))).toMatchObject({
+    expected: 'some of x, generator, t, encoder',
     found: 'film',
   });
+});
+
+test('the name of the method stands for all its variables, and for no others', () => {
+  expect(() => requireTrainable(spec, ['encoder'], 'encoder')).not.toThrow();
+  expect(refusalOf(() => requireTrainable(spec, ['shrinkage'], 'encoder'))).toMatchObject({
+    found: 'shrinkage',
+  });
+  const ofModel = { ...spec, variables: spec.variables.slice(0, 1) };
+  expect(refusalOf(() => requireTrainable(ofModel, ['encoder'], 'encoder'))).not.toBeNull();
+  expect(learnedNamesOf(spec, 'all', ['encoder', 't'])).toEqual({
+    variables: ['generator.weight'],
+    tables: ['t'],
+  });
+  const start = parameters([1, 2], [3, 4]);
+  const dense = new Map(start.dense).set('generator.weight', {
+    ...{ shape: [1], values: Float32Array.of(0) },
+  });
+  const optimizer = optimizerOf(['encoder']);
+  const metaParameters = { ...start, dense };
+  const moved = steppedState(
+    optimizer,
+    { outerStep: 0, metaParameters, optimizer: optimizer.init(metaParameters), computedOn: [] },
+    {
+      ...gradients([1, 1], [0], [1]),
+      dense: new Map([
+        ['x', { shape: [2], values: Float32Array.of(1, 1) }],
+        ['generator.weight', { shape: [1], values: Float32Array.of(1) }],
+      ]),
+    },
+  ).metaParameters;
+  expect([...(moved.dense.get('x')?.values ?? [])]).toEqual([1, 2]);
+  expect(moved.dense.get('generator.weight')?.values[0]).toBeCloseTo(-0.1, 6);
 });
