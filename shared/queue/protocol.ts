@@ -301,7 +301,10 @@ export function divisionOf(work: JobWork): RowDivision | undefined {
 }
 
 /** The ids that a job leaves out; null where it leaves out none. */
-export function idDropoutOf({ work, outerStep }: Pick<TaskJob, 'work' | 'outerStep'>): IdDropout | null {
+export function idDropoutOf({
+  work,
+  outerStep,
+}: Pick<TaskJob, 'work' | 'outerStep'>): IdDropout | null {
   const { seed, ids: rates } = (work.kind === 'gradient' ? work.dropout : undefined) ?? {};
   return seed === undefined || rates === undefined ? null : { rates, seed, outerStep };
 }

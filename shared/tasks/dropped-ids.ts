@@ -25,7 +25,9 @@ export interface IdDropout {
 }
 
 /** Returns copies of the tasks where ids were replaced. Without dropout, the tasks themselves. */
-export function withDroppedIds<Rows extends Pick<PlannedRows, 'taskIndex' | 'categoryIds' | 'bagIds'>>(
+export function withDroppedIds<
+  Rows extends Pick<PlannedRows, 'taskIndex' | 'categoryIds' | 'bagIds'>,
+>(
   tasks: readonly Rows[],
   features: readonly EncodedFeature[],
   dropout: IdDropout | null,

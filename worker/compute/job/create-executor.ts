@@ -12,7 +12,12 @@ import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
-import { divisionOf, idDropoutOf, type StoreReference, type TaskJob } from '../../../shared/queue/protocol.js';
+import {
+  divisionOf,
+  idDropoutOf,
+  type StoreReference,
+  type TaskJob,
+} from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';

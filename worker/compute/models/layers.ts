@@ -56,7 +56,9 @@ export function hiddenLayers(frame: ModelFrame, input: readonly Piece[]): readon
     const active = pass.apply(`${name}.activation`, [biased], engine.kernels.relu);
     const mask = frame.unitMask(name);
     const values =
-      mask === null ? active : pass.apply(`${name}.kept`, [active, mask], (x, m) => engine.tf.mul(x, m));
+      mask === null
+        ? active
+        : pass.apply(`${name}.kept`, [active, mask], (x, m) => engine.tf.mul(x, m));
     pieces = [{ values, rowCount }];
   }
   return pieces;

@@ -31,9 +31,7 @@ export function modelFrameOf(
     pass,
     groups: fieldGroups(engine, plan, pass, source),
     unitMask: (layer) =>
-      plan.dropsUnits
-        ? pass.ofData(`${layer}.mask`, () => unitMaskIn(source?.data, layer))
-        : null,
+      plan.dropsUnits ? pass.ofData(`${layer}.mask`, () => unitMaskIn(source?.data, layer)) : null,
   };
 }
 
