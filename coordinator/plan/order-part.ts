@@ -4,7 +4,7 @@
  */
 
 import { divisionOf, idDropoutOf, type JobWork } from '../../shared/queue/protocol.js';
-import { withDroppedIds } from '../../shared/tasks/dropped-ids.js';
+import { withDroppedIds } from '../../shared/tasks/dropout/dropped-ids.js';
 import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';

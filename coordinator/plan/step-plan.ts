@@ -8,7 +8,7 @@ import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, methodWorkAt, type MethodConfig } from '../../shared/methods/methods.js';
 import { PROTOCOL_VERSION, type GradientWork } from '../../shared/queue/protocol.js';
-import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropped-ids.js';
+import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropout/dropped-ids.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import { QianmoError } from '../../shared/base/errors.js';

@@ -12,11 +12,11 @@ import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
-import { idDropoutMisfits } from './dropout-config.js';
+import { idDropoutMisfits } from './regularisation/dropout-config.js';
 import { RunNameSchema } from './run-name.js';
 import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
 import { TrustConfigSchema } from './trust-config.js';
-import { decayIssues } from './weight-decay-config.js';
+import { decayIssues } from './regularisation/weight-decay-config.js';
 import {
   featureMisfits,
   hasHiddenLayers,

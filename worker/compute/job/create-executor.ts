@@ -18,7 +18,7 @@ import {
   type StoreReference,
   type TaskJob,
 } from '../../../shared/queue/protocol.js';
-import { withDroppedIds } from '../../../shared/tasks/dropped-ids.js';
+import { withDroppedIds } from '../../../shared/tasks/dropout/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';

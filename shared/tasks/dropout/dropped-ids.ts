@@ -5,17 +5,17 @@
  * row and the feature alone.
  */
 
-import { wordAt } from '../base/addressed-bits.js';
-import { at } from '../base/arrays.js';
-import { randomStream } from '../base/random.js';
-import type { EncodedFeature } from './store-manifest.js';
-import type { PlannedRows } from './task-store.js';
+import { wordAt } from '../../base/addressed-bits.js';
+import { at } from '../../base/arrays.js';
+import { randomStream } from '../../base/random.js';
+import type { EncodedFeature } from '../store-manifest.js';
+import type { PlannedRows } from '../task-store.js';
 
 /** The id of unknown values in every table. */
 const UNKNOWN_ID = 0;
 
 /** The rate for all features with a table, or the rates by name; a feature without a rate keeps its ids. */
-export type IdDropoutRates = number | { readonly [feature: string]: number };
+type IdDropoutRates = number | { readonly [feature: string]: number };
 
 export interface IdDropout {
   readonly rates: IdDropoutRates;
