@@ -8,7 +8,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { labelOf } from '../../shared/tasks/task-label.js';
-import type { TaskSplit, TaskStore } from '../../shared/tasks/task-store.js';
+import type { AdgroupSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { planArms, type ArmPlan, type TrainedParameters } from './arm-plan.js';
@@ -77,7 +77,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { clock } = options.caller;
   const startedMs = clock.monotonicMs();
   const plan = planArms(run, trained);
-  const taskIndices = (split: TaskSplit): number[] => taskIndicesOf(store, split, labelIndex);
+  const taskIndices = (split: AdgroupSplit): number[] => taskIndicesOf(store, split, labelIndex);
   const digests = {
     meta: metaParametersDigest(trained.meta),
     global: plan.global === null ? null : metaParametersDigest(plan.global.parameters),
@@ -180,7 +180,7 @@ function resultsOf(
   };
 }
 
-function taskIndicesOf(store: TaskStore, split: TaskSplit, labelIndex: number): number[] {
+function taskIndicesOf(store: TaskStore, split: AdgroupSplit, labelIndex: number): number[] {
   return store.tasks
     .filter((task) => task.split === split && (task.labelIndex ?? 0) === labelIndex)
     .map((task) => task.taskIndex);
@@ -208,7 +208,7 @@ function demandHeldOutAdgroups(
   { config, store, labelIndex = 0 }: Evaluated,
   plan: Pick<ArmPlan, 'hasSettings'>,
 ): void {
-  const count = (split: TaskSplit): number => taskIndicesOf(store, split, labelIndex).length;
+  const count = (split: AdgroupSplit): number => taskIndicesOf(store, split, labelIndex).length;
   const { segment } = labelOf(store.manifest, { labelIndex });
   const missing =
     count('test') === 0

@@ -27,7 +27,7 @@ import type { AdaptedTask } from '../../shared/queue/blobs/adapted-tasks.js';
 import { ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
-import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { adgroupsOf, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { tasksPerWaveOf, type TaskJobContext } from '../evaluation/task-jobs.js';
@@ -118,7 +118,7 @@ export async function exportBundle(
   const context = jobContext(source, surroundings, meaning);
   const adapting = new AdaptedShards(
     { shards, model, rows: settings.rows, tasksPerShard, meaning, objects },
-    { ...context, onTasksDone: progressOf(caller, 'adapting adgroups', run.store.tasks.length) },
+    { ...context, onTasksDone: progressOf(caller, 'adapting adgroups', adgroupsOf(run.store).length) },
   );
   const keptAdgroupCount = await adapting.complete();
   const calibrations = await calibrationsOf(context, model, serving);

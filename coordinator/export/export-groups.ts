@@ -7,7 +7,7 @@
 import { at } from '../../shared/base/arrays.js';
 import type { BundleManifest, BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import type { Adaptation } from '../../shared/queue/protocol.js';
-import { TASK_SPLITS } from '../../shared/tasks/task-catalog.js';
+import { ADGROUP_SPLITS } from '../../shared/tasks/task-catalog.js';
 import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
 import { UNADAPTED } from '../evaluation/selection.js';
 import { servedBlocksOf } from './serving-choice.js';
@@ -37,7 +37,7 @@ export function exportShardsOf(
 ): ExportShard[] {
   const shards: ExportShard[] = [];
   for (const [labelIndex, ofLabel] of serving.entries())
-    for (const split of TASK_SPLITS)
+    for (const split of ADGROUP_SPLITS)
       for (const blocks of ['adapted', 'unadapted'] as const) {
         const taskIndices = store.tasks
           .filter((task) => task.split === split && (task.labelIndex ?? 0) === labelIndex)

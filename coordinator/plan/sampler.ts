@@ -11,6 +11,7 @@ import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { curriculumOf, type CurriculumStage } from './curriculum.js';
 import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
 import { runningTotals, systematicDraws } from './systematic-draws.js';
+import { trunkBatchDrawer } from './trunk-batches.js';
 
 export type SamplingRule = Pick<
   TrainingConfig,
@@ -57,6 +58,8 @@ const KEPT_COUNT_MAX = 2;
  * of draws of a task in one outer step is its expected number rounded down or up, so a large task may be
  * drawn more than once.
  *
+ * Batches of trunk rows are drawn beside the tasks (`trunk-batches.ts`).
+ *
  * @throws QianmoError of kind `data` if there is no task to train on, or if a curriculum goes by age and
  *   the store does not say when tasks were first seen.
  */
@@ -64,12 +67,17 @@ export function taskSampler(
   seed: number,
   tasks: readonly TaskEntry[],
   rule: SamplingRule,
+  trunkBatches: readonly TaskEntry[] = [],
 ): TaskSampler {
   if (tasks.length === 0) throw nothingToTrainOn();
+  const drawBatches = trunkBatchDrawer(seed, { tasks, trunkBatches }, rule);
   const curriculum = curriculumOf(tasks, rule);
   const drawerOf = latestKept((index) => stageDrawer(seed, curriculum.stage(index), rule));
   return (outerStep) => {
-    const drawn = drawerOf(curriculum.stageAt(outerStep))(outerStep);
+    const drawn = [
+      ...drawerOf(curriculum.stageAt(outerStep))(outerStep),
+      ...drawBatches(outerStep),
+    ];
     // Tasks of similar size share a job, so that padding to the longest costs little.
     drawn.sort((a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex);
     return cutIntoJobs(drawn, rule);

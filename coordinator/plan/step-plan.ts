@@ -5,7 +5,7 @@
 
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
-import { adapts } from '../../shared/methods/inner-loop/method.js';
+import { adapts, type MethodPlan } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, methodWorkAt, type MethodConfig } from '../../shared/methods/methods.js';
 import { PROTOCOL_VERSION, type GradientWork } from '../../shared/queue/protocol.js';
 import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropout/dropped-ids.js';
@@ -17,7 +17,7 @@ import type { PreparedRun } from './prepared-run.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import type { FrozenInput } from './row-pack-gather.js';
 import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
-import { coldTaskWeightRuleOf, taskWeightRuleOf, taskWeightsOf } from './task-weights.js';
+import { coldTaskWeightingOf, taskWeightingOf, taskWeightsOf } from './task-weights.js';
 
 /** A task that plans leave out from this outer step on. */
 interface QuarantinedTask {
@@ -98,17 +98,27 @@ function trainingSampler(
   store: TaskStore,
 ): TaskSampler {
   const { sampling, curriculum } = training;
+  const plan = methodPlanOf(method);
   return taskSampler(
     seed,
     store.tasks.filter((task) => task.split === 'train'),
     {
       ...training,
-      sampling: adapts(methodPlanOf(method)) || sampling === 'sequential' ? sampling : 'uniform',
+      sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
       ...(curriculum !== undefined && data.time === undefined
         ? { curriculum: { ...curriculum, by: 'size' } }
         : {}),
     },
+    readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
   );
+}
+
+/**
+ * A method that makes a task's start of its attributes cannot read rows of several adgroups as one task, whose
+ * attributes differ.
+ */
+export function readsTrunkRows({ innerLoop }: MethodPlan): boolean {
+  return innerLoop.reads.attributes !== true;
 }
 
 interface PlanSource {
@@ -128,9 +138,10 @@ async function planOf(
     store,
     sampled.flat().map((task) => task.taskIndex),
   );
-  const weights = taskWeightsOf(rows, taskWeightRuleOf(config));
-  const coldRule = coldTaskWeightRuleOf(config);
-  const coldWeights = coldRule === null ? null : taskWeightsOf(rows, coldRule);
+  const isTrunk = (taskIndex: number): boolean => store.tasks[taskIndex]?.split === 'trunk';
+  const weights = taskWeightsOf(rows, taskWeightingOf(config), isTrunk);
+  const cold = coldTaskWeightingOf(config);
+  const coldWeights = cold === null ? null : taskWeightsOf(rows, cold, isTrunk);
   let start = 0;
   const jobs: PlannedJob[] = [];
   for (const [jobIndex, tasks] of sampled.entries()) {

@@ -23,26 +23,51 @@ const COLD_RULES = {
   support: { uniform: 'uniform', examples: 'support', sqrt: 'sqrt-support' },
 } as const;
 
-export function taskWeightRuleOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule {
-  return adapts(methodPlanOf(config.method)) ? config.training.taskWeight : 'rows';
+/** How the tasks of an outer step are weighted in one term of the outer loss. */
+export interface TaskWeighting {
+  readonly rule: TaskWeightRule;
+  /** The rows that the term is over. */
+  readonly rows: 'query' | 'support' | 'all';
 }
 
-/** The rule for the cold term, which weights by the rows of that term; null without a cold term. */
-export function coldTaskWeightRuleOf({
+export function taskWeightingOf(config: Pick<RunConfig, 'method' | 'training'>): TaskWeighting {
+  return adapts(methodPlanOf(config.method))
+    ? { rule: config.training.taskWeight, rows: 'query' }
+    : { rule: 'rows', rows: 'all' };
+}
+
+/** The weighting of the cold term, which is by the rows of that term; null without a cold term. */
+export function coldTaskWeightingOf({
   method,
   training,
-}: Pick<RunConfig, 'method' | 'training'>): TaskWeightRule | null {
+}: Pick<RunConfig, 'method' | 'training'>): TaskWeighting | null {
   const { cold } = methodPlanOf(method);
-  return cold === null ? null : COLD_RULES[cold.rows][training.taskWeight];
+  if (cold === null) return null;
+  return { rule: COLD_RULES[cold.rows][training.taskWeight], rows: cold.rows };
 }
 
 /**
- * The weights of all tasks of one outer step, in order. They sum to 1.
+ * The weights of all tasks of one outer step, in order. They sum to 1. An impression in a batch of trunk rows
+ * weighs as much as one in the rows that the term reads of the other tasks does on average.
  *
+ * @param isTrunk whether a task is such a batch.
  * @throws QianmoError of kind `data` if no task has impressions.
  */
-export function taskWeightsOf(tasks: readonly PlannedRows[], rule: TaskWeightRule): number[] {
-  const measures = tasks.map((task) => measureOf(task, rule));
+export function taskWeightsOf(
+  tasks: readonly PlannedRows[],
+  { rule, rows }: TaskWeighting,
+  isTrunk: (taskIndex: number) => boolean = () => false,
+): number[] {
+  const adgroups = tasks.filter(({ taskIndex }) => !isTrunk(taskIndex));
+  const perImpression = (): number => {
+    const impressions = adgroups.reduce((sum, task) => sum + impressionsOf(task, rows), 0);
+    const measure = adgroups.reduce((sum, task) => sum + measureOf(task, rule), 0);
+    return impressions > 0 ? measure / impressions : 1;
+  };
+  const ofTrunk = adgroups.length < tasks.length ? perImpression() : 0;
+  const measures = tasks.map((task) =>
+    isTrunk(task.taskIndex) ? ofTrunk * impressionsOf(task, rows) : measureOf(task, rule),
+  );
   const total = measures.reduce((sum, measure) => sum + measure, 0);
   if (!(total > 0))
     throw new QianmoError({
@@ -72,6 +97,17 @@ function measureOf(task: PlannedRows, rule: TaskWeightRule): number {
       return supportImpressions(task);
     case 'sqrt-support':
       return Math.sqrt(supportImpressions(task));
+  }
+}
+
+function impressionsOf(task: PlannedRows, rows: TaskWeighting['rows']): number {
+  switch (rows) {
+    case 'query':
+      return impressionsFrom(task, task.supportRowCount);
+    case 'support':
+      return supportImpressions(task);
+    case 'all':
+      return impressionsFrom(task, 0);
   }
 }
 

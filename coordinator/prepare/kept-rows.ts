@@ -12,7 +12,7 @@ import type { DuckSession } from '../logs/duckdb-session.js';
 import { seededHash } from '../logs/sql.js';
 import { describeKey } from './task-division.js';
 
-/** SQL clauses over `encodable e` that leave the kept rows in the order of the store. */
+/** SQL clauses over `task_rows e` that leave the kept rows in the order of the store. */
 export interface KeptRows {
   /** Joins `kept_spans` and leaves out the rows beyond the caps; empty if there are none. */
   readonly filter: string;

@@ -11,7 +11,7 @@ import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { RunEvent, RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { COLUMNS_FILE } from '../../shared/tasks/column-types.js';
 import { sha256OfFile } from '../../shared/tasks/store-files.js';
@@ -49,7 +49,7 @@ import { rowLabelsOf } from './row-labels.js';
 import { readSplitFile } from './split-file.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
 import { labelsThatNeverDiffer, learnTaskLabels } from './task-labels.js';
-import { divideTasks, type TaskDivision } from './task-division.js';
+import { divideTasks, type SmallTasks, type TaskDivision } from './task-division.js';
 import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
 
 export interface PrepareOptions {
@@ -138,7 +138,8 @@ async function prepareInto(
     ...ofData,
     ...(await learnTargetEncodings({ config, encodings: ofData, labels }, session)),
   ];
-  const plan = { config, encodings, labels, placedBySplitFile, keptRows };
+  const { trunk } = division;
+  const plan = { config, encodings, labels, placedBySplitFile, keptRows, trunk };
 
   const written = await writeStore(target.workFolder, plan, options, session);
   const counts = countsOf(written.catalog);
@@ -150,12 +151,13 @@ async function prepareInto(
     ...(labels === null ? {} : { labels }),
     hasOracle: config.evaluation.oracleColumn !== undefined,
     ...counts,
+    ...(trunk === null ? {} : { trunk }),
     rejectedRowCount: rejects.length,
     leftOut: leftOutOf(division, {
       logs: logs.rowCount,
       refused: rejects.filter(({ row }) => row !== null).length,
       ofTasks: await rowCountOfTasks(session),
-      stored: counts.rowCount,
+      stored: counts.rowCount - (trunk?.rowCount ?? 0),
     }),
     files: written.files,
   };
@@ -165,7 +167,7 @@ async function prepareInto(
   });
   if (options.signal.aborted) throw interrupted();
   await target.publish(manifest);
-  report(manifest, logs, clock.monotonicMs() - startedMs, sink);
+  report({ manifest, division, config }, logs, clock.monotonicMs() - startedMs, sink);
   return manifest;
 }
 
@@ -248,16 +250,18 @@ async function sourceDigestOf(
   return createHash('sha256').update(canonicalJson(content)).digest('hex');
 }
 
-function countsOf(
-  catalog: readonly CatalogTask[],
+/** Adgroups, and the rows of the whole catalog. */
+export function countsOf(
+  catalog: readonly Pick<CatalogTask, 'split' | 'supportRowCount' | 'queryRowCount'>[],
 ): Pick<StoreManifest, 'taskCount' | 'taskCountBySplit' | 'rowCount'> {
   const taskCountBySplit = { train: 0, validation: 0, test: 0 };
   let rowCount = 0;
-  for (const task of catalog) {
-    taskCountBySplit[task.split] += 1;
-    rowCount += task.supportRowCount + task.queryRowCount;
+  for (const { split, supportRowCount, queryRowCount } of catalog) {
+    if (split !== 'trunk') taskCountBySplit[split] += 1;
+    rowCount += supportRowCount + queryRowCount;
   }
-  return { taskCount: catalog.length, taskCountBySplit, rowCount };
+  const { train, validation, test } = taskCountBySplit;
+  return { taskCount: train + validation + test, taskCountBySplit, rowCount };
 }
 
 async function rowCountOfTasks(session: DuckSession): Promise<number> {
@@ -272,41 +276,58 @@ interface RowCounts {
   readonly refused: number;
   /** Rows of the tasks in the store, before the caps. */
   readonly ofTasks: number;
+  /** Rows of the tasks in the store. */
   readonly stored: number;
 }
 
 function leftOutOf(division: TaskDivision, rows: RowCounts): NonNullable<StoreManifest['leftOut']> {
-  const { tooSmallTaskCount, tooSmallRowCount, unplacedRowCount } = division;
+  const { tooSmall, trunk, unplacedRowCount } = division;
+  const accepted = rows.ofTasks + (trunk?.rowCount ?? 0) + tooSmall.rowCount + unplacedRowCount;
   return {
-    filteredRowCount: rows.logs - rows.refused - rows.ofTasks - tooSmallRowCount - unplacedRowCount,
-    tooSmallTaskCount,
-    tooSmallRowCount,
+    filteredRowCount: rows.logs - rows.refused - accepted,
+    tooSmallTaskCount: tooSmall.taskCount,
+    tooSmallRowCount: tooSmall.rowCount,
     cappedRowCount: rows.ofTasks - rows.stored,
     unplacedRowCount,
   };
 }
 
+interface Prepared {
+  readonly manifest: StoreManifest;
+  readonly division: TaskDivision;
+  readonly config: RunConfig;
+}
+
 function report(
-  manifest: StoreManifest,
+  { manifest, division: { tooSmall, trunk }, config }: Prepared,
   logs: RawLogs,
   durationMs: number,
   sink: RunEventSink,
 ): void {
-  const { taskCount, taskCountBySplit, rowCount, leftOut } = manifest;
+  const { taskCount, taskCountBySplit, rowCount } = manifest;
   sink({
     kind: 'store-prepared',
     ...{ taskCount, taskCountBySplit, rowCount, logRowCount: logs.rowCount, durationMs },
   });
-  if (leftOut !== undefined && leftOut.tooSmallTaskCount > 0)
-    sink({
-      kind: 'small-tasks-left-out',
-      taskCount: leftOut.tooSmallTaskCount,
-      rowCount: leftOut.tooSmallRowCount,
-    });
+  if (trunk !== null) sink({ kind: 'trunk-rows', ...trunk });
+  if (tooSmall.taskCount > 0) sink(smallTasksLeftOut(tooSmall, config));
   if (manifest.rejectedRowCount > 0)
     sink({ kind: 'rows-rejected', rowCount: manifest.rejectedRowCount, file: REJECTS_FILE });
   for (const part of ['validation', 'test'] as const)
     if (taskCountBySplit[part] === 0) sink({ kind: 'split-empty', split: part });
+}
+
+function smallTasksLeftOut(
+  { taskCount, rowCount, fewSupportTaskCount }: SmallTasks,
+  { data: { rowSplit, splitFile, trunkRows } }: RunConfig,
+): RunEvent {
+  const { supportRowsMin, queryRowsMin } = rowSplit;
+  return {
+    kind: 'small-tasks-left-out',
+    ...{ taskCount, rowCount, supportRowsMin, queryRowsMin },
+    ...(splitFile === undefined ? {} : { fewSupportTaskCount }),
+    areHeldOut: trunkRows === 'small-tasks',
+  };
 }
 
 export function prepareFailure(cause: unknown): unknown {

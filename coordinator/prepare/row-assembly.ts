@@ -12,12 +12,14 @@ import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import { rowsOf } from './chunk-columns.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 import type { KeptRows } from './kept-rows.js';
+import { trunkBatchKey, type TrunkRows } from './trunk-rows.js';
 import { RowColumns, widthOf, type ColumnKind, type SourceColumns } from './row-columns.js';
 import type { RowFileWriter } from './row-file-writer.js';
 import { storedClicksSql, storedOracleSql } from './task-labels.js';
 
 interface PlannedTask {
   readonly key: string;
+  /** A place in `TASK_SPLITS`. */
   readonly split: number;
   readonly firstSeenTime: number;
   readonly support: number;
@@ -32,6 +34,7 @@ export interface AssemblyPlan {
   readonly labels: readonly TaskLabel[] | null;
   readonly placedBySplitFile: boolean;
   readonly keptRows: KeptRows;
+  readonly trunk: TrunkRows | null;
 }
 
 export const BATCH_ROWS_MIN = 4096;
@@ -43,7 +46,11 @@ export async function assembleRows(
   writer: RowFileWriter,
   { sink, signal }: { readonly sink: RunEventSink; readonly signal: AbortSignal },
 ): Promise<CatalogTask[]> {
-  const planned = await plannedTasks(session, plan.labels !== null);
+  const hasLabels = plan.labels !== null;
+  const planned = [
+    ...(await plannedTasks(session, hasLabels)),
+    ...(plan.trunk === null ? [] : await plannedBatches(session, hasLabels)),
+  ];
   const total = planned.reduce((sum, task) => sum + task.support + task.query, 0);
   const kinds = columnKinds(plan);
   const tasks = new TaskAssembly(
@@ -54,24 +61,29 @@ export async function assembleRows(
   );
   let done = 0;
   sink({ kind: 'progress', stage: 'sort rows', done: 0, total });
-  const result = await session.stream(encodedRowsSql(plan));
-  for (let chunk = await nextChunk(); chunk !== null; chunk = await nextChunk()) {
-    if (signal.aborted) throw interrupted();
-    await tasks.append(chunk.rowCount, tasksOf(chunk), sourceOf(chunk, kinds));
-    const before = Math.floor(done / ROWS_PER_EVENT);
-    done += chunk.rowCount;
-    if (Math.floor(done / ROWS_PER_EVENT) !== before)
-      sink({ kind: 'progress', stage: 'write store', done, total });
-  }
+  const assemble = async (sql: string): Promise<void> => {
+    const result = await session.stream(sql);
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) return;
+      if (signal.aborted) throw interrupted();
+      await tasks.append(chunk.rowCount, tasksOf(chunk), sourceOf(chunk, kinds));
+      const before = Math.floor(done / ROWS_PER_EVENT);
+      done += chunk.rowCount;
+      if (Math.floor(done / ROWS_PER_EVENT) !== before)
+        sink({ kind: 'progress', stage: 'write store', done, total });
+    }
+  };
+  await assemble(encodedRowsSql(plan));
+  if (plan.trunk !== null)
+    await assemble(encodedRowsSql({ ...plan, keptRows: ALL_TRUNK_ROWS }, 'trunk_rows'));
   const catalog = await tasks.finish();
   sink({ kind: 'progress', stage: 'write store', done: total, total });
   return catalog;
-
-  async function nextChunk(): Promise<DuckDBDataChunk | null> {
-    const chunk = await result.fetchChunk();
-    return chunk === null || chunk.rowCount === 0 ? null : chunk;
-  }
 }
+
+const TRUNK_SPLIT = TASK_SPLITS.indexOf('trunk');
+const ALL_TRUNK_ROWS: KeptRows = { filter: '', order: 'e.task, e.row' };
 
 /** Cuts rows that arrive in order of task into tasks, and tasks into record batches. */
 class TaskAssembly {
@@ -115,7 +127,7 @@ class TaskAssembly {
     if (columns.rowCount - taskStart !== task.support + task.query)
       throw new Error(`task ${taskIndex} has ${columns.rowCount - taskStart} rows, not as planned`);
     columns.setRolesFrom(taskStart, task.support);
-    if (this.reorders) columns.sortFrom(taskStart);
+    if (this.reorders || task.split === TRUNK_SPLIT) columns.sortFrom(taskStart);
     this.catalog.push({
       key: task.key,
       split: at(TASK_SPLITS, task.split),
@@ -146,6 +158,20 @@ async function plannedTasks(session: DuckSession, hasLabels: boolean): Promise<P
   }));
 }
 
+async function plannedBatches(session: DuckSession, hasLabels: boolean): Promise<PlannedTask[]> {
+  const rows = await session.rows(
+    `SELECT min(time), CAST(count(*) AS DOUBLE)${hasLabels ? ', CAST(min(label) AS DOUBLE)' : ''}
+      FROM trunk_rows GROUP BY task ORDER BY task`,
+  );
+  return rows.map(([firstTime, rowCount, label = null], batch) => ({
+    key: trunkBatchKey(batch),
+    split: TRUNK_SPLIT,
+    firstSeenTime: Number(firstTime),
+    ...{ support: 0, query: Number(rowCount) },
+    label: label === null ? null : Number(label),
+  }));
+}
+
 export function columnKinds(plan: Pick<AssemblyPlan, 'config' | 'encodings'>): ColumnKind[] {
   return [
     'float',
@@ -164,12 +190,11 @@ export function columnKinds(plan: Pick<AssemblyPlan, 'config' | 'encodings'>): C
   ];
 }
 
-export function encodedRowsSql({
-  config,
-  encodings,
-  labels,
-  keptRows,
-}: Omit<AssemblyPlan, 'placedBySplitFile'>): string {
+/** @param rows the view that the rows are read from. */
+export function encodedRowsSql(
+  { config, encodings, labels, keptRows }: Omit<AssemblyPlan, 'placedBySplitFile' | 'trunk'>,
+  rows: 'task_rows' | 'trunk_rows' | 'encodable' = 'task_rows',
+): string {
   const values = [
     storedClicksSql(labels),
     'e.impressions',
@@ -180,7 +205,7 @@ export function encodedRowsSql({
   // The columns of the chunks are read by their types.
   return `SELECT e.task, CAST(e.row AS DOUBLE), e.time,
       ${values.map((sql, index) => `${sql} AS v${index}`).join(', ')}
-    FROM (SELECT e.* FROM encodable e ${keptRows.filter}) e ${joins.join(' ')} ORDER BY ${keptRows.order}`;
+    FROM (SELECT e.* FROM ${rows} e ${keptRows.filter}) e ${joins.join(' ')} ORDER BY ${keptRows.order}`;
 }
 
 export function tasksOf(chunk: DuckDBDataChunk): Int32Array {

@@ -2,8 +2,9 @@
  * The split file: CSV or Parquet with the columns `row` (number of the row in the logs, from 0 in
  * order of reading), `task` (the task's key; values of several task columns joined by U+001F or by
  * `|`) and `role`: train-support, train-query, validation-support, validation-query, test-support
- * or test-query. It fixes every split. Rows that it does not name are left out, and no row is capped.
- * Becomes the table `placed` (row, split 0/1/2, role 0/1).
+ * or test-query, or train for rows of training tasks that are neither and train the trunk only. It fixes
+ * every split. Rows that it does not name are left out, and no row is capped.
+ * Becomes the table `placed` (row, split 0/1/2, role 0 support, 1 query, 2 trunk).
  */
 
 import { stat } from 'node:fs/promises';
@@ -14,10 +15,12 @@ import type { RawLogs } from '../logs/log-reading.js';
 import { literal } from '../logs/sql.js';
 import { describeKey } from './task-division.js';
 
-const ROLES = ['train', 'validation', 'test'].flatMap((split) => [
+const TRUNK_ROLE = 'train';
+const TASK_ROLES = ['train', 'validation', 'test'].flatMap((split) => [
   `${split}-support`,
   `${split}-query`,
 ]);
+const ROLES = [...TASK_ROLES, TRUNK_ROLE];
 
 /** @throws QianmoError of kind `data` if the file does not fit the logs. */
 export async function readSplitFile(
@@ -42,10 +45,12 @@ export async function readSplitFile(
     throw misfit(path, 'columns row, task and role', shortDuckMessage(cause));
   }
   await checkSplitFile(path, logs, session);
-  const place = `list_position([${ROLES.map(literal).join(', ')}], role) - 1`;
+  const place = `list_position([${TASK_ROLES.map(literal).join(', ')}], role) - 1`;
+  const isTrunk = `role = ${literal(TRUNK_ROLE)}`;
   await session.run(
-    `CREATE TABLE placed AS SELECT row, CAST(floor((${place}) / 2) AS INTEGER) AS split,
-      CAST((${place}) % 2 AS INTEGER) AS role FROM split_file`,
+    `CREATE TABLE placed AS SELECT row,
+      CAST(CASE WHEN ${isTrunk} THEN 0 ELSE floor((${place}) / 2) END AS INTEGER) AS split,
+      CAST(CASE WHEN ${isTrunk} THEN 2 ELSE (${place}) % 2 END AS INTEGER) AS role FROM split_file`,
   );
 }
 

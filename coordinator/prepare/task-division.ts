@@ -1,7 +1,8 @@
 /**
  * Decides which tasks there are, which are held out, and how many rows of each are support and query.
  * Creates the table `tasks` (task, key, split 0/1/2, rows, first_time, boundary, support, query, and label
- * if tasks differ in it) and the view `encodable` of the accepted rows of these tasks.
+ * if tasks differ in it), the view `task_rows` of the accepted rows of these tasks, and the view `encodable`
+ * of these and of the rows that train the trunk (`trunk-rows.ts`).
  *
  * By time, support is the last `supportRowsMax` rows of a task's early part and query the first
  * `queryRowsMax` of its later part, so the rows on both sides are nearest to the moment of adaptation.
@@ -14,13 +15,23 @@ import type { DuckSession } from '../logs/duckdb-session.js';
 import { rowLabelsOf, storesLabels } from './row-labels.js';
 import { demandOneLabelPerTask } from './task-labels.js';
 import { seededHash } from '../logs/sql.js';
+import { divideTrunkRows, type TrunkRows } from './trunk-rows.js';
 
 export interface TaskDivision {
   readonly taskCount: number;
-  readonly tooSmallTaskCount: number;
-  readonly tooSmallRowCount: number;
+  readonly tooSmall: SmallTasks;
+  /** Null if no row trains the trunk only. */
+  readonly trunk: TrunkRows | null;
   /** Accepted rows that the split file does not name. */
   readonly unplacedRowCount: number;
+}
+
+/** Tasks that have too few rows and are left out. */
+export interface SmallTasks {
+  readonly taskCount: number;
+  readonly rowCount: number;
+  /** Of these tasks, those with too few support rows; others have too few query rows. */
+  readonly fewSupportTaskCount: number;
 }
 
 /** Upper end of the hash's range: 2^64. */
@@ -59,11 +70,11 @@ export async function divideTasks(
       CAST(row_number() OVER (ORDER BY ${config.data.grouped ? 'first_row' : 'key'}) - 1 AS INTEGER) AS task, *
       FROM (${splitSql(config, large, placedBySplitFile)}) ORDER BY task`,
   );
-  const [small, smallRows, unplaced] = (
+  const isSmall = `rows > 0 AND NOT (${large})`;
+  const [small, unplaced] = (
     await session.row(
-      `SELECT CAST(count(*) FILTER (NOT (${large})) AS DOUBLE),
-        CAST(coalesce(sum(rows) FILTER (NOT (${large})), 0) AS DOUBLE),
-        ${placedBySplitFile ? 'CAST((SELECT count(*) FROM accepted) AS DOUBLE) - coalesce(sum(rows), 0)' : '0::DOUBLE'}
+      `SELECT CAST(count(*) FILTER (${isSmall}) AS DOUBLE),
+        ${placedBySplitFile ? 'CAST((SELECT count(*) FROM accepted) AS DOUBLE) - coalesce(sum(rows + trunk_rows), 0)' : '0::DOUBLE'}
         FROM task_sizes`,
     )
   ).map(Number);
@@ -83,17 +94,49 @@ export async function divideTasks(
       cure: 'lower validationShare and testShare, or provide logs with more tasks',
     });
   await session.run(
-    `CREATE VIEW encodable AS SELECT t.task, t.split, j.* EXCLUDE (key)
+    `CREATE VIEW task_rows AS SELECT t.task, t.split, j.* EXCLUDE (key)
       ${placedBySplitFile ? ', p.role' : ''}
       FROM accepted j JOIN tasks t ON j.key = t.key
-      ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row' : ''}`,
+      ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row WHERE p.role < 2' : ''}`,
   );
-  return {
-    taskCount: taskCount ?? 0,
-    tooSmallTaskCount: small ?? 0,
-    tooSmallRowCount: smallRows ?? 0,
-    unplacedRowCount: unplaced ?? 0,
-  };
+  const trunk = await divideTrunkRows(
+    config,
+    { placedBySplitFile, isSmall, splitSql: smallSplitSql(config, placedBySplitFile) },
+    session,
+  );
+  await session.run(
+    `CREATE VIEW encodable AS FROM task_rows ${trunk === null ? '' : 'UNION ALL BY NAME FROM trunk_rows'}`,
+  );
+  const tooSmall = await smallTasks(config, isSmall, session);
+  return { taskCount: taskCount ?? 0, tooSmall, trunk, unplacedRowCount: unplaced ?? 0 };
+}
+
+/** The small tasks whose rows do not train the trunk. */
+async function smallTasks(
+  { data: { rowSplit } }: RunConfig,
+  isSmall: string,
+  session: DuckSession,
+): Promise<SmallTasks> {
+  const [taskCount = 0, rowCount = 0, fewSupportTaskCount = 0] = (
+    await session.row(
+      `SELECT CAST(count(*) AS DOUBLE), CAST(coalesce(sum(rows), 0) AS DOUBLE),
+        CAST(count(*) FILTER (support < ${rowSplit.supportRowsMin}) AS DOUBLE)
+        FROM task_sizes ANTI JOIN trunk_keys USING (key) WHERE ${isSmall}`,
+    )
+  ).map(Number);
+  return { taskCount, rowCount, fewSupportTaskCount };
+}
+
+/**
+ * SQL of the split of a small task of `task_sizes`. By first-seen, a small task trains if it was seen before
+ * every task that is held out.
+ */
+function smallSplitSql(config: RunConfig, placedBySplitFile: boolean): string {
+  if (placedBySplitFile) return 'placed_split';
+  if (config.data.taskSplit.by === 'hash') return hashSplitSql(config);
+  const firstHeldOut = `(SELECT row(first_time, first_row) FROM tasks WHERE split <> 0
+    ORDER BY first_time, first_row LIMIT 1)`;
+  return `CASE WHEN row(first_time, first_row) > ${firstHeldOut} THEN 1 ELSE 0 END`;
 }
 
 async function groupRows(config: RunConfig, labelSql: string, session: DuckSession): Promise<void> {
@@ -114,7 +157,8 @@ async function groupRows(config: RunConfig, labelSql: string, session: DuckSessi
 async function groupPlacedRows(labelSql: string, session: DuckSession): Promise<void> {
   await session.run(
     `CREATE TABLE task_sizes AS SELECT *, support AS boundary FROM
-      (SELECT j.key, count(*) AS rows, min(j.row) AS first_row, max(j.row) AS last_row,
+      (SELECT j.key, count(*) FILTER (p.role < 2) AS rows, count(*) FILTER (p.role = 2) AS trunk_rows,
+        min(j.row) AS first_row, max(j.row) AS last_row,
         min(j.time) AS first_time, min(p.split) AS placed_split, max(p.split) AS placed_split_max,
         count(*) FILTER (p.role = 0) AS support, count(*) FILTER (p.role = 1) AS query${labelSql}
         FROM accepted j JOIN placed p ON j.row = p.row GROUP BY j.key)`,

@@ -20,7 +20,10 @@ export async function withBiasStart(
   if (config.training.biasStart !== 'click-rate') return state;
   const ofClicks = labelsOf(store.manifest).findIndex(({ loss }) => loss === 'binary');
   const tasks = store.tasks
-    .filter(({ split, labelIndex = 0 }) => split === 'train' && labelIndex === ofClicks)
+    .filter(
+      ({ split, labelIndex = 0 }) =>
+        (split === 'train' || split === 'trunk') && labelIndex === ofClicks,
+    )
     .map(({ taskIndex }) => taskIndex);
   if (tasks.length === 0) return state;
   const rate = await clickRateOf(store, spreadOver(tasks, TASKS_READ_MAX));

@@ -1,23 +1,27 @@
 /** Emits the events that report the outer steps of a run. */
 
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
 import type { StepLosses } from './gradient-aggregate.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import type { StepPlan } from '../plan/step-plan.js';
+import { readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 
 const MS_PER_SECOND = 1000;
 
 /** Emits the start of the run. The returned function is called after each outer step. */
 export function stepReport(
-  { config }: PreparedRun,
+  { config, store }: PreparedRun,
   { clock, sink }: RunCaller,
   start: Pick<TrainingState, 'outerStep' | 'extendedOuterSteps'>,
 ): (state: TrainingState, plan: StepPlan, losses: StepLosses) => void {
   const { run: runId, training } = config;
   const { outerStep } = start;
   sink({ kind: 'run-started', runId, outerStep, outerSteps: outerStepsOf(start, training) });
+  const { trunk } = store.manifest;
+  if (trunk !== undefined && !readsTrunkRows(methodPlanOf(config.method)))
+    sink({ kind: 'trunk-rows-unread', rowCount: trunk.rowCount, methodKind: config.method.kind });
   let previousMs = clock.monotonicMs();
   return (state, plan, losses) => {
     const nowMs = clock.monotonicMs();

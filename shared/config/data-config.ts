@@ -242,7 +242,15 @@ export const DataConfigSchema = z
       .optional()
       .describe(
         'A CSV or Parquet file with the columns row (from 0), task and role (train-support, train-query, ' +
-          'validation-support, ..., test-query) that fixes every split. Rows that it does not name are left out.',
+          'validation-support, ..., test-query, or train for rows that train the trunk only) that fixes every split. ' +
+          'Rows that it does not name are left out.',
+      ),
+    trunkRows: z
+      .enum(['none', 'small-tasks'])
+      .optional()
+      .describe(
+        'Which rows outside of tasks train the shared parameters: small-tasks, the rows of training tasks that are ' +
+          'too small to be a task; none, if absent. Rows with the role train in the split file always do.',
       ),
     grouped: z
       .boolean()

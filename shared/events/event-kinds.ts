@@ -141,7 +141,23 @@ const PREPARATION_SHAPES = {
     logRowCount: count,
     durationMs,
   },
-  'small-tasks-left-out': { taskCount: count, rowCount: count },
+  'trunk-rows': {
+    batchCount: count,
+    rowCount: count,
+    smallTaskCount: count,
+    smallTaskRowCount: count,
+  },
+  'trunk-rows-unread': { rowCount: count, methodKind: z.string() },
+  'small-tasks-left-out': {
+    taskCount: count,
+    rowCount: count,
+    supportRowsMin: count,
+    queryRowsMin: count,
+    /** Where a split file names the rows: tasks with too few support rows. The others have too few query rows. */
+    fewSupportTaskCount: count.optional(),
+    /** True if small tasks of the training split are not among them. */
+    areHeldOut: z.boolean(),
+  },
   'rows-rejected': { rowCount: count, file: z.string() },
   'split-empty': { split: z.enum(['validation', 'test']) },
   'label-never-differs': {

@@ -102,10 +102,26 @@ const SENTENCES: Sentences = {
       `${taskCount} tasks (${split.train} train, ${split.validation} validation, ` +
         `${split.test} test) with ${rowCount} of ${logRowCount} rows in ${secondsOf(durationMs)}`,
     ),
-  'small-tasks-left-out': ({ taskCount, rowCount }) =>
+  'trunk-rows': ({ rowCount, smallTaskCount, smallTaskRowCount }) => {
+    const named = rowCount - smallTaskRowCount;
+    const parts = [
+      ...(smallTaskCount === 0
+        ? []
+        : [`${smallTaskRowCount} of ${counted(smallTaskCount, 'training task')} that are too small`]),
+      ...(named === 0 ? [] : [`${named} that the split file names train`]),
+    ];
+    return notice(`${counted(rowCount, 'row')} train the trunk only: ${parts.join(', ')}`);
+  },
+  'trunk-rows-unread': ({ rowCount, methodKind }) =>
+    warning(
+      `${counted(rowCount, 'row')} of the store train the trunk only, and ${methodKind} does not read them: ` +
+        'it makes the start of an adgroup of its attributes, and these rows are of many adgroups',
+    ),
+  'small-tasks-left-out': (event) =>
     notice(
-      `${counted(taskCount, 'task')} (${counted(rowCount, 'row')}) left out: ` +
-        'fewer rows than supportRowsMin or queryRowsMin',
+      `${counted(event.taskCount, event.areHeldOut ? 'small held-out task' : 'task')} ` +
+        `(${counted(event.rowCount, 'row')}) left out: ${smallnessOf(event)}` +
+        (event.areHeldOut ? '' : '; with data.trunkRows: small-tasks, those of training tasks train the trunk'),
     ),
   'rows-rejected': ({ rowCount, file }) =>
     warning(`${counted(rowCount, 'row')} rejected: see ${file} in the store`),
@@ -342,6 +358,25 @@ function prefixOf(stamp: EventStamp): string {
 
 function endOf(end: { readonly exitCode: number | null; readonly signal: string | null }): string {
   return end.signal === null ? `exit code ${end.exitCode ?? 'unknown'}` : `signal ${end.signal}`;
+}
+
+function smallnessOf({
+  taskCount,
+  supportRowsMin,
+  queryRowsMin,
+  fewSupportTaskCount,
+}: StampedEventOf<'small-tasks-left-out'>): string {
+  if (fewSupportTaskCount === undefined)
+    return `fewer than ${supportRowsMin + queryRowsMin} rows (supportRowsMin ${supportRowsMin}, queryRowsMin ${queryRowsMin})`;
+  const fewQueryTaskCount = taskCount - fewSupportTaskCount;
+  return [
+    ...(fewSupportTaskCount === 0
+      ? []
+      : [`${fewSupportTaskCount} with fewer than ${supportRowsMin} support rows (supportRowsMin)`]),
+    ...(fewQueryTaskCount === 0
+      ? []
+      : [`${fewQueryTaskCount} with fewer than ${queryRowsMin} query rows (queryRowsMin)`]),
+  ].join(', ');
 }
 
 function counted(count: number, noun: string): string {

@@ -105,20 +105,32 @@ export const StoreManifestSchema = z.strictObject({
   /** By label index; absent if every task has clicks as its label and there are no segments. */
   labels: z.array(TaskLabelSchema).min(1).optional(),
   hasOracle: z.boolean(),
+  /** Adgroups. The catalog has the batches of trunk rows as well. */
   taskCount: count,
   taskCountBySplit: z.strictObject({
     train: count,
     validation: count,
     test: count,
   }),
+  /** Of adgroups and of the batches of trunk rows. */
   rowCount: count,
+  /** Rows that belong to no task and train the trunk (`data.trunkRows`); absent if there are none. */
+  trunk: z
+    .strictObject({
+      batchCount: count,
+      rowCount: count,
+      /** Tasks of the training split that are too small, and their rows among those above. */
+      smallTaskCount: count,
+      smallTaskRowCount: count,
+    })
+    .optional(),
   rejectedRowCount: count,
   /** Good rows and tasks of the logs that are not in the store. With the rest they add up. */
   leftOut: z
     .strictObject({
       /** Rows for which `where` is not true. */
       filteredRowCount: count,
-      /** Tasks below supportRowsMin or queryRowsMin, and their rows. */
+      /** Tasks below supportRowsMin or queryRowsMin whose rows train nothing, and these rows. */
       tooSmallTaskCount: count,
       tooSmallRowCount: count,
       /** Rows beyond supportRowsMax or queryRowsMax. */

@@ -1,7 +1,7 @@
 /**
  * The catalog of a task store, `tasks.arrow`: one row per task, with the place of the task's rows.
  *
- * Columns: `key` utf8, `split` uint8 (0 train, 1 validation, 2 test), `supportRows` int32,
+ * Columns: `key` utf8, `split` uint8 (0 train, 1 validation, 2 test, 3 trunk), `supportRows` int32,
  * `queryRows` int32, `file` int32 (number of `rows-NNNNN.arrow`), `batch` int32 (record batch
  * within the file), `offset` int32 (first row within the batch), `firstSeen` float64 (time of the
  * task's first row in the logs; 0 without a time column); in a store whose manifest lists labels also
@@ -29,9 +29,10 @@ import {
 } from 'apache-arrow';
 import { checkArrowBytes } from './arrow-check.js';
 import { appendNumber } from './store-manifest.js';
-import type { TaskEntry, TaskPlace, TaskSplit } from './task-store.js';
+import type { AdgroupSplit, TaskEntry, TaskPlace, TaskSplit } from './task-store.js';
 
-export const TASK_SPLITS: readonly TaskSplit[] = ['train', 'validation', 'test'];
+export const ADGROUP_SPLITS: readonly AdgroupSplit[] = ['train', 'validation', 'test'];
+export const TASK_SPLITS: readonly TaskSplit[] = [...ADGROUP_SPLITS, 'trunk'];
 
 /** One task as prepare passes it on. Its index is its place in the list. */
 export type CatalogTask = Omit<TaskEntry, 'taskIndex'> & TaskPlace;

@@ -190,8 +190,9 @@ async function readRows<Rows>(
 async function readCatalog(path: string, manifest: StoreManifest): Promise<TaskCatalog> {
   try {
     const catalog = decodeTaskCatalog(await readBytes(path));
-    if (catalog.tasks.length !== manifest.taskCount)
-      throw new Error(`${catalog.tasks.length} tasks, the manifest says ${manifest.taskCount}`);
+    const entryCount = manifest.taskCount + (manifest.trunk?.batchCount ?? 0);
+    if (catalog.tasks.length !== entryCount)
+      throw new Error(`${catalog.tasks.length} tasks, the manifest says ${entryCount}`);
     return catalog;
   } catch (cause) {
     throw unreadable(path, cause);

@@ -8,7 +8,14 @@ import type { StoreManifest } from './store-manifest.js';
 import type { StoredTargetEncoding } from './target-encoding.js';
 import type { LossKind } from './task-label.js';
 
-export type TaskSplit = 'train' | 'validation' | 'test';
+/**
+ * The split of adgroups, or `trunk`: a batch of rows of several adgroups that train as an adgroup without support rows
+ * does and belong to no task.
+ */
+export type TaskSplit = 'train' | 'validation' | 'test' | 'trunk';
+
+/** The splits of tasks that are adgroups. */
+export type AdgroupSplit = Exclude<TaskSplit, 'trunk'>;
 
 /** The place of a task's rows. */
 export interface TaskPlace {
@@ -107,6 +114,13 @@ export interface TaskStore {
    */
   readColumnTypes?(): Promise<StoredColumnTypes>;
   close(): Promise<void>;
+}
+
+/** The tasks that are adgroups: all but the batches of trunk rows. */
+export function adgroupsOf({ tasks }: Pick<TaskStore, 'tasks'>): readonly TaskEntry[] {
+  return tasks.some(({ split }) => split === 'trunk')
+    ? tasks.filter(({ split }) => split !== 'trunk')
+    : tasks;
 }
 
 /** Reads rows for planning, from a store that may not know a shorter way. */

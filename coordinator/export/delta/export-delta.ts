@@ -17,7 +17,7 @@ import { blockOfKey, UNKNOWN_BLOCK, withKeys } from '../../../shared/bundle/key-
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
 import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
-import type { TaskEntry } from '../../../shared/tasks/task-store.js';
+import { adgroupsOf, type TaskEntry } from '../../../shared/tasks/task-store.js';
 import { tasksPerWaveOf } from '../../evaluation/task-jobs.js';
 import { AdaptedShards } from '../adapted-shards.js';
 import { calibrationIndexOf } from '../calibrate.js';
@@ -166,7 +166,7 @@ function planOf(
   const { store, serving } = source;
   const { rows, encoding } = below.published.manifest.blocks;
   const tasksPerShard = tasksPerWaveOf(source.run.config);
-  const changed = store.tasks.filter(isChanged);
+  const changed = adgroupsOf(store).filter(isChanged);
   const choice = { serving, rows, tasksPerShard };
   const shards = exportShardsOf({ tasks: changed }, choice);
   const tasks = tasksInBlockOrder(shards).map((taskIndex) => at(store.tasks, taskIndex));
@@ -232,7 +232,7 @@ function manifestOf(
     delta: { base: digest, depth: depthOf(manifest) + 1, changedAdgroupCount, newAdgroupCount },
     provenance: { ...manifest.provenance, storeDigest: store.digest },
     encodedFeatures: store.manifest.features,
-    blocks: { ...manifest.blocks, count: 1 + store.tasks.length },
+    blocks: { ...manifest.blocks, count: 1 + adgroupsOf(store).length },
     arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
   };
 }

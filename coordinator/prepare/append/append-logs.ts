@@ -28,7 +28,8 @@ import { readRawLogs } from '../../logs/log-reading.js';
 import type { StoreFile } from '../arrow-file.js';
 import { writeDictionary } from '../dictionary-files.js';
 import type { FeatureEncoding } from '../feature-encoding.js';
-import { prepareFailure, storeFileOf, type PrepareOptions } from '../prepare.js';
+import { countsOf, prepareFailure, storeFileOf, type PrepareOptions } from '../prepare.js';
+import type { TrunkRows } from '../trunk-rows.js';
 import {
   collectRejects,
   createAcceptedView,
@@ -140,7 +141,7 @@ async function appendInto(
     earlierRowCounts: dictionaryRowCounts(store.manifest),
     ...{ logDigests, firstRow: nextRowOf(store.manifest), logRowCount: raw.rowCount },
     changedTaskCount: tasks.tasks.filter(({ isNew }) => !isNew).length,
-    newTaskCount: tasks.tasks.filter(({ isNew }) => isNew).length,
+    newTaskCount: tasks.tasks.filter(({ isNew }) => isNew).length - (tasks.trunk?.batchCount ?? 0),
   };
   const refusedCount = rejects.filter(({ row }) => row !== null).length;
   const manifest = manifestOf(store.manifest, append, {
@@ -307,18 +308,14 @@ function manifestOf(
   changes: ManifestChanges,
 ): StoreManifest {
   const { catalog, files, encodings, tasks, rejectedRowCount } = changes;
-  const taskCountBySplit = { train: 0, validation: 0, test: 0 };
-  let rowCount = 0;
-  for (const task of catalog) {
-    taskCountBySplit[task.split] += 1;
-    rowCount += task.supportRowCount + task.queryRowCount;
-  }
+  const counts = countsOf(catalog);
   const { leftOut } = before;
   const largeRowCount = changes.acceptedRowCount - tasks.tooSmallRowCount;
   return {
     ...before,
     features: encodings.map(({ feature }) => feature),
-    ...{ taskCount: catalog.length, taskCountBySplit, rowCount },
+    ...counts,
+    ...(tasks.trunk === null ? {} : { trunk: sumOf(before.trunk, tasks.trunk) }),
     rejectedRowCount: before.rejectedRowCount + rejectedRowCount,
     ...(leftOut === undefined
       ? {}
@@ -328,7 +325,7 @@ function manifestOf(
             filteredRowCount: leftOut.filteredRowCount + changes.filteredRowCount,
             tooSmallTaskCount: leftOut.tooSmallTaskCount + tasks.tooSmallTaskCount,
             tooSmallRowCount: leftOut.tooSmallRowCount + tasks.tooSmallRowCount,
-            cappedRowCount: leftOut.cappedRowCount + before.rowCount + largeRowCount - rowCount,
+            cappedRowCount: leftOut.cappedRowCount + before.rowCount + largeRowCount - counts.rowCount,
           },
         }),
     appends: [...(before.appends ?? []), append],
@@ -336,6 +333,16 @@ function manifestOf(
       ...before.files.filter(({ name }) => name !== catalogFileOf(before.appends?.length)),
       ...files,
     ],
+  };
+}
+
+function sumOf(before: TrunkRows | undefined, added: TrunkRows): TrunkRows {
+  if (before === undefined) return added;
+  return {
+    batchCount: before.batchCount + added.batchCount,
+    rowCount: before.rowCount + added.rowCount,
+    smallTaskCount: before.smallTaskCount + added.smallTaskCount,
+    smallTaskRowCount: before.smallTaskRowCount + added.smallTaskRowCount,
   };
 }
 

@@ -1,6 +1,6 @@
 /**
  * The tasks that appended logs have rows of: those of the store, which keep their index, split and label,
- * and new ones that are large enough. Creates the table `tasks` (task, key, split, and label if tasks differ
+ * new ones that are large enough, and batches of small training tasks whose rows train the trunk. Creates the table `tasks` (task, key, split, and label if tasks differ
  * in it) and the view `encodable` of their rows.
  */
 
@@ -10,18 +10,21 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { TASK_SPLITS } from '../../../shared/tasks/task-catalog.js';
-import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { adgroupsOf, type TaskStore } from '../../../shared/tasks/task-store.js';
 import type { DuckSession } from '../../logs/duckdb-session.js';
 import { literal } from '../../logs/sql.js';
 import { rowLabelsOf, storesLabels } from '../row-labels.js';
 import { boundaryOf } from './row-division.js';
 import { demandOneLabelPerTask } from '../task-labels.js';
 import { describeKey, hashSplitSql } from '../task-division.js';
+import { TRUNK_BATCH_ROWS_MAX, trunkBatchKey, type TrunkRows } from '../trunk-rows.js';
 
 export interface AppendedTask {
   /** Its place in the catalog; those of new tasks follow the ones of the store. */
   readonly taskIndex: number;
   readonly key: string;
+  /** The keys of its rows in the logs: its own, or those of the small tasks of a batch. */
+  readonly logKeys: readonly string[];
   /** A place in `TASK_SPLITS`. */
   readonly split: number;
   readonly firstSeenTime: number | null;
@@ -33,6 +36,8 @@ export interface AppendedTasks {
   readonly tasks: readonly AppendedTask[];
   readonly tooSmallTaskCount: number;
   readonly tooSmallRowCount: number;
+  /** What the batches of small tasks among `tasks` have; null if there are none. */
+  readonly trunk: TrunkRows | null;
 }
 
 export async function appendedTasksOf(
@@ -52,7 +57,8 @@ export async function appendedTasksOf(
     `SELECT key, CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
       ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'} FROM task_sizes ORDER BY key`,
   );
-  const known = new Map(store.tasks.map((task) => [task.key, task]));
+  const known = new Map(adgroupsOf(store).map((task) => [task.key, task]));
+  const small: SmallTask[] = [];
   const tasks: AppendedTask[] = [];
   let [tooSmallTaskCount, tooSmallRowCount, newCount] = [0, 0, 0];
   for (const [key, rowCount, time, split, label] of found) {
@@ -64,7 +70,7 @@ export async function appendedTasksOf(
       const splitIndex = TASK_SPLITS.indexOf(before.split);
       tasks.push({
         taskIndex,
-        key: before.key,
+        ...{ key: before.key, logKeys: [before.key] },
         split: splitIndex,
         firstSeenTime,
         labelIndex,
@@ -73,19 +79,73 @@ export async function appendedTasksOf(
       continue;
     }
     if (isTooSmall(config, Number(rowCount))) {
+      if (config.data.trunkRows === 'small-tasks' && Number(split) === 0) {
+        small.push({ key: String(key), rowCount: Number(rowCount), time: Number(time), labelIndex });
+        continue;
+      }
       tooSmallTaskCount += 1;
       tooSmallRowCount += Number(rowCount);
       continue;
     }
     tasks.push({
-      ...{ taskIndex: store.tasks.length + newCount, key: String(key), split: Number(split) },
+      ...{ taskIndex: store.tasks.length + newCount, split: Number(split) },
+      ...{ key: String(key), logKeys: [String(key)] },
       ...{ firstSeenTime: Number(time), labelIndex, isNew: true },
     });
     newCount += 1;
   }
+  const batches = batchesOf(small, {
+    taskIndex: store.tasks.length + newCount,
+    batch: store.manifest.trunk?.batchCount ?? 0,
+  });
+  tasks.push(...batches);
   await createTables(tasks, folder, session);
-  return { tasks, tooSmallTaskCount, tooSmallRowCount };
+  const smallRowCount = small.reduce((sum, { rowCount }) => sum + rowCount, 0);
+  const trunk = {
+    ...{ batchCount: batches.length, rowCount: smallRowCount },
+    ...{ smallTaskCount: small.length, smallTaskRowCount: smallRowCount },
+  };
+  return {
+    ...{ tasks, tooSmallTaskCount, tooSmallRowCount },
+    trunk: small.length === 0 ? null : trunk,
+  };
 }
+
+interface SmallTask {
+  readonly key: string;
+  readonly rowCount: number;
+  readonly time: number;
+  readonly labelIndex: number | null;
+}
+
+/** Whole small tasks of one label, in the order of their keys, up to the size of a batch. */
+function batchesOf(
+  small: readonly SmallTask[],
+  first: { readonly taskIndex: number; readonly batch: number },
+): AppendedTask[] {
+  const groups: { readonly members: SmallTask[]; rowCount: number }[] = [];
+  for (const labelIndex of new Set(small.map((task) => task.labelIndex))) {
+    let group: (typeof groups)[number] | null = null;
+    for (const task of small) {
+      if (task.labelIndex !== labelIndex) continue;
+      if (group === null || group.rowCount + task.rowCount > TRUNK_BATCH_ROWS_MAX) {
+        group = { members: [], rowCount: 0 };
+        groups.push(group);
+      }
+      group.members.push(task);
+      group.rowCount += task.rowCount;
+    }
+  }
+  return groups.map(({ members }, place) => ({
+    taskIndex: first.taskIndex + place,
+    ...{ key: trunkBatchKey(first.batch + place), logKeys: members.map(({ key }) => key) },
+    split: TRUNK_SPLIT,
+    firstSeenTime: members.reduce((least, { time }) => Math.min(least, time), Infinity),
+    ...{ labelIndex: members[0]?.labelIndex ?? null, isNew: true },
+  }));
+}
+
+const TRUNK_SPLIT = TASK_SPLITS.indexOf('trunk');
 
 function isTooSmall({ data: { rowSplit } }: RunConfig, rowCount: number): boolean {
   const boundary = boundaryOf(rowSplit, rowCount);
@@ -111,8 +171,12 @@ async function createTables(
   session: DuckSession,
 ): Promise<void> {
   const path = join(folder, 'tasks.csv');
-  const lines = tasks.map(
-    ({ taskIndex, split, key }) => `${taskIndex},${split},${Buffer.from(key).toString('hex')}\n`,
+  // Dictionaries grow by the rows of split 0, to which batches belong here.
+  const lines = tasks.flatMap(({ taskIndex, split, logKeys }) =>
+    logKeys.map(
+      (key) =>
+        `${taskIndex},${split === TRUNK_SPLIT ? 0 : split},${Buffer.from(key).toString('hex')}\n`,
+    ),
   );
   await writeFile(path, lines.join('')).catch((cause: unknown) => {
     throw systemFailure(cause, 'writing a temporary file', path);

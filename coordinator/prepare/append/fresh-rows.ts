@@ -27,7 +27,7 @@ export interface FreshRows extends RowsInMemory {
 
 /** @param firstRow the number of the first row of the logs. */
 export async function freshRowsOf(
-  plan: Omit<AssemblyPlan, 'placedBySplitFile' | 'keptRows'>,
+  plan: Omit<AssemblyPlan, 'placedBySplitFile' | 'keptRows' | 'trunk'>,
   firstRow: number,
   session: DuckSession,
   signal: AbortSignal,
@@ -36,7 +36,7 @@ export async function freshRowsOf(
   const columns = new RowColumns(kinds);
   const spans = new Map<number, readonly [number, number]>();
   const keptRows = { filter: '', order: 'e.task, e.time, e.row' };
-  const result = await session.stream(encodedRowsSql({ ...plan, keptRows }));
+  const result = await session.stream(encodedRowsSql({ ...plan, keptRows }, 'encodable'));
   for (;;) {
     const chunk = await result.fetchChunk();
     if (chunk === null || chunk.rowCount === 0) break;

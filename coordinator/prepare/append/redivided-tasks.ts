@@ -65,7 +65,10 @@ function appendRows(
       float64At(a.from.times, a.row) - float64At(b.from.times, b.row) ||
       float64At(a.from.rows, a.row) - float64At(b.from.rows, b.row),
   );
-  const span = keptSpanOf(config.data.rowSplit, all.length);
+  const span =
+    TASK_SPLITS[task.split] === 'trunk'
+      ? { first: 0, supportRowCount: 0, queryRowCount: all.length }
+      : keptSpanOf(config.data.rowSplit, all.length);
   const last = span.first + span.supportRowCount + span.queryRowCount;
   for (const { from, row } of all.slice(span.first, last)) columns.append(from.source, row, 1);
   return span;

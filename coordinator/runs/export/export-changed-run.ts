@@ -12,7 +12,7 @@ import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { changedSince } from '../../../shared/tasks/store-versions.js';
-import type { TaskEntry, TaskStore } from '../../../shared/tasks/task-store.js';
+import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { exportDelta, type ExportedDelta } from '../../export/delta/export-delta.js';
 import {
   exportBundle,
@@ -119,7 +119,7 @@ async function changedExport(
   context: RunContext,
 ): Promise<ChangedExport> {
   const { bundles, label } = place;
-  if (isSameTrunk && !source.store.tasks.some(isChanged)) {
+  if (isSameTrunk && !adgroupsOf(source.store).some(isChanged)) {
     await moveLabel(objects, label, published.digest);
     return { ...place, digest: published.digest, delta: null };
   }

@@ -12,6 +12,12 @@ export function storeLines({ store, manifest }: PreparedStore): string {
     `task store ${store}`,
     `  tasks:    ${count(manifest.taskCount)} (${count(train)} train, ${count(validation)} validation, ${count(test)} test)`,
     `  rows:     ${count(manifest.rowCount)}, rejected ${count(manifest.rejectedRowCount)}`,
+    ...(manifest.trunk === undefined
+      ? []
+      : [
+          `  trunk:    ${count(manifest.trunk.rowCount)} of the rows train the trunk only, ` +
+            `${count(manifest.trunk.smallTaskRowCount)} of them those of ${count(manifest.trunk.smallTaskCount)} small tasks`,
+        ]),
     `  features: ${features.join(', ')}`,
   ].join('\n');
 }

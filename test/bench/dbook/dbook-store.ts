@@ -1,7 +1,7 @@
 /** Tasks of dbook as a task store in memory: ratings are values, standardised by the training rows. */
 
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
-import type { TaskRows, TaskSplit, TaskStore } from '../../../shared/tasks/task-store.js';
+import type { AdgroupSplit, TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import type { Dbook } from './dbook-files.js';
 import type { DbookTask } from './dbook-tasks.js';
 
@@ -149,8 +149,8 @@ function idsIn(
   return new Map(known.map(([value], place) => [value, place + 1]));
 }
 
-function countsBySplit(tasks: readonly DbookTask[]): Record<TaskSplit, number> {
-  const countOf = (split: TaskSplit): number => tasks.filter((t) => t.split === split).length;
+function countsBySplit(tasks: readonly DbookTask[]): Record<AdgroupSplit, number> {
+  const countOf = (split: AdgroupSplit): number => tasks.filter((t) => t.split === split).length;
   return { train: countOf('train'), validation: countOf('validation'), test: countOf('test') };
 }
 

@@ -1,16 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import {
-  coldTaskWeightRuleOf,
-  taskWeightRuleOf,
+  coldTaskWeightingOf,
+  taskWeightingOf,
   taskWeightsOf,
+  type TaskWeighting,
 } from '../../../coordinator/plan/task-weights.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 
-function taskOf(support: readonly number[], query: readonly number[]): TaskRows {
+function taskOf(
+  support: readonly number[],
+  query: readonly number[],
+  taskIndex = 0,
+): TaskRows {
   const impressions = Float32Array.from([...support, ...query]);
   return {
-    taskIndex: 0,
+    taskIndex,
     rowCount: impressions.length,
     supportRowCount: support.length,
     categoryIds: [],
@@ -29,41 +34,72 @@ describe('task weights', () => {
   const tasks = [taskOf([3], [1]), taskOf([2], [1, 3]), taskOf([7, 7], [16])];
 
   it('are equal when uniform', () => {
-    expect(taskWeightsOf(tasks, 'uniform')).toEqual([1 / 3, 1 / 3, 1 / 3]);
+    expect(taskWeightsOf(tasks, { rule: 'uniform', rows: 'query' })).toEqual([1 / 3, 1 / 3, 1 / 3]);
   });
 
   it('follow the query impressions, or their square roots', () => {
-    expect(taskWeightsOf(tasks, 'examples')).toEqual([1 / 21, 4 / 21, 16 / 21]);
-    expect(taskWeightsOf(tasks, 'sqrt')).toEqual([1 / 7, 2 / 7, 4 / 7]);
+    expect(taskWeightsOf(tasks, { rule: 'examples', rows: 'query' })).toEqual([1 / 21, 4 / 21, 16 / 21]);
+    expect(taskWeightsOf(tasks, { rule: 'sqrt', rows: 'query' })).toEqual([1 / 7, 2 / 7, 4 / 7]);
   });
 
   it('follow the impressions of all rows for the global method', () => {
-    expect(taskWeightsOf(tasks, 'rows')).toEqual([4 / 40, 6 / 40, 30 / 40]);
+    expect(taskWeightsOf(tasks, { rule: 'rows', rows: 'all' })).toEqual([4 / 40, 6 / 40, 30 / 40]);
   });
 
   it('weight pre-aggregated rows as the rows they represent', () => {
     const expanded = [taskOf([1, 1, 1], [1]), taskOf([1, 1], [1, 1, 1, 1])];
     const aggregated = [taskOf([3], [1]), taskOf([2], [4])];
-    expect(taskWeightsOf(aggregated, 'examples')).toEqual(taskWeightsOf(expanded, 'examples'));
+    expect(taskWeightsOf(aggregated, { rule: 'examples', rows: 'query' })).toEqual(taskWeightsOf(expanded, { rule: 'examples', rows: 'query' }));
   });
 
   it('come from the config, except for the global method', () => {
     const training = { taskWeight: 'sqrt' };
-    expect(taskWeightRuleOf(logisticConfig(training))).toBe('sqrt');
-    expect(taskWeightRuleOf(logisticConfig(training, { kind: 'global' }))).toBe('rows');
+    expect(taskWeightingOf(logisticConfig(training))).toEqual({ rule: 'sqrt', rows: 'query' });
+    expect(taskWeightingOf(logisticConfig(training, { kind: 'global' }))).toEqual({
+      ...{ rule: 'rows', rows: 'all' },
+    });
   });
 
   it('of a cold term follow all rows by the same rule', () => {
     const training = { taskWeight: 'sqrt' };
     const method = { kind: 'fomaml', coldShare: 0.5 };
-    expect(coldTaskWeightRuleOf(logisticConfig(training, method))).toBe('sqrt-rows');
-    expect(coldTaskWeightRuleOf(logisticConfig(training))).toBeNull();
+    expect(coldTaskWeightingOf(logisticConfig(training, method))).toEqual({
+      ...{ rule: 'sqrt-rows', rows: 'all' },
+    });
+    expect(coldTaskWeightingOf(logisticConfig(training))).toBeNull();
     // Square roots of 4, 9 and 25.
     const squares = [taskOf([3], [1]), taskOf([8], [1]), taskOf([9], [16])];
-    expect(taskWeightsOf(squares, 'sqrt-rows')).toEqual([2 / 10, 3 / 10, 5 / 10]);
+    expect(taskWeightsOf(squares, { rule: 'sqrt-rows', rows: 'all' })).toEqual([2 / 10, 3 / 10, 5 / 10]);
   });
 
   it('refuse to divide by zero', () => {
-    expect(() => taskWeightsOf([taskOf([1], [0])], 'examples')).toThrow(/impressions/);
+    expect(() => taskWeightsOf([taskOf([1], [0])], { rule: 'examples', rows: 'query' })).toThrow(/impressions/);
+  });
+
+  describe('of a batch of trunk rows', () => {
+    // Query impressions 1, 4 and 16, and 14 in the batch; of all rows 4, 6, 30 and 14.
+    const withBatch = [...tasks, taskOf([], [5, 9], 9)];
+    const weigh = (weighting: TaskWeighting): number[] =>
+      taskWeightsOf(withBatch, weighting, (taskIndex) => taskIndex === 9);
+
+    it('count as much an impression as the rows that the term reads of the other tasks', () => {
+      // Three tasks of measure 1 have 21 query impressions: 1/7 an impression, and the batch 2.
+      const uniform = weigh({ rule: 'uniform', rows: 'query' });
+      expect(uniform.map((weight) => 5 * weight)).toEqual([1, 1, 1, 2].map((of) => expect.closeTo(of)));
+      // 1, 2 and 4 for 21 impressions: 1/3, and the batch 14/3.
+      const roots = weigh({ rule: 'sqrt', rows: 'query' });
+      expect(roots.map((weight) => 35 * weight)).toEqual([3, 6, 12, 14].map((of) => expect.closeTo(of)));
+      expect(weigh({ rule: 'examples', rows: 'query' })).toEqual(
+        [1, 4, 16, 14].map((of) => of / 35),
+      );
+      expect(weigh({ rule: 'rows', rows: 'all' })).toEqual([4, 6, 30, 14].map((of) => of / 54));
+      // Three tasks for 40 impressions.
+      const cold = weigh({ rule: 'uniform', rows: 'all' });
+      expect(cold[3]! / cold[0]!).toBeCloseTo((14 * 3) / 40);
+    });
+
+    it('are 0 in a term over support rows, of which it has none', () => {
+      expect(weigh({ rule: 'support', rows: 'support' })).toEqual([3 / 19, 2 / 19, 14 / 19, 0]);
+    });
   });
 });
