@@ -118,7 +118,10 @@ export async function exportBundle(
   const context = jobContext(source, surroundings, meaning);
   const adapting = new AdaptedShards(
     { shards, model, rows: settings.rows, tasksPerShard, meaning, objects },
-    { ...context, onTasksDone: progressOf(caller, 'adapting adgroups', adgroupsOf(run.store).length) },
+    {
+      ...context,
+      onTasksDone: progressOf(caller, 'adapting adgroups', adgroupsOf(run.store).length),
+    },
   );
   const keptAdgroupCount = await adapting.complete();
   const calibrations = await calibrationsOf(context, model, serving);

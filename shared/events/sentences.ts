@@ -107,7 +107,9 @@ const SENTENCES: Sentences = {
     const parts = [
       ...(smallTaskCount === 0
         ? []
-        : [`${smallTaskRowCount} of ${counted(smallTaskCount, 'training task')} that are too small`]),
+        : [
+            `${smallTaskRowCount} of ${counted(smallTaskCount, 'training task')} that are too small`,
+          ]),
       ...(named === 0 ? [] : [`${named} that the split file names train`]),
     ];
     return notice(`${counted(rowCount, 'row')} train the trunk only: ${parts.join(', ')}`);
@@ -121,7 +123,9 @@ const SENTENCES: Sentences = {
     notice(
       `${counted(event.taskCount, event.areHeldOut ? 'small held-out task' : 'task')} ` +
         `(${counted(event.rowCount, 'row')}) left out: ${smallnessOf(event)}` +
-        (event.areHeldOut ? '' : '; with data.trunkRows: small-tasks, those of training tasks train the trunk'),
+        (event.areHeldOut
+          ? ''
+          : '; with data.trunkRows: small-tasks, those of training tasks train the trunk'),
     ),
   'rows-rejected': ({ rowCount, file }) =>
     warning(`${counted(rowCount, 'row')} rejected: see ${file} in the store`),

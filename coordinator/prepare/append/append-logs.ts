@@ -325,7 +325,8 @@ function manifestOf(
             filteredRowCount: leftOut.filteredRowCount + changes.filteredRowCount,
             tooSmallTaskCount: leftOut.tooSmallTaskCount + tasks.tooSmallTaskCount,
             tooSmallRowCount: leftOut.tooSmallRowCount + tasks.tooSmallRowCount,
-            cappedRowCount: leftOut.cappedRowCount + before.rowCount + largeRowCount - counts.rowCount,
+            cappedRowCount:
+              leftOut.cappedRowCount + before.rowCount + largeRowCount - counts.rowCount,
           },
         }),
     appends: [...(before.appends ?? []), append],

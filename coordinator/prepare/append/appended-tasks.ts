@@ -80,7 +80,12 @@ export async function appendedTasksOf(
     }
     if (isTooSmall(config, Number(rowCount))) {
       if (config.data.trunkRows === 'small-tasks' && Number(split) === 0) {
-        small.push({ key: String(key), rowCount: Number(rowCount), time: Number(time), labelIndex });
+        small.push({
+          key: String(key),
+          rowCount: Number(rowCount),
+          time: Number(time),
+          labelIndex,
+        });
         continue;
       }
       tooSmallTaskCount += 1;

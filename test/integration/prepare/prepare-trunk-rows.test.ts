@@ -91,7 +91,8 @@ describe('rows of small tasks', () => {
   });
 
   test('teach dictionaries and moments; without the option they do neither', async () => {
-    const numberOf = ({ features }: StoreManifest) => features.find(({ kind }) => kind === 'number');
+    const numberOf = ({ features }: StoreManifest) =>
+      features.find(({ kind }) => kind === 'number');
     const large = Array.from({ length: ROW_COUNT }, (_, row) => row).filter((row) =>
       adOf(row).startsWith('big'),
     );

@@ -8,11 +8,7 @@ import {
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 
-function taskOf(
-  support: readonly number[],
-  query: readonly number[],
-  taskIndex = 0,
-): TaskRows {
+function taskOf(support: readonly number[], query: readonly number[], taskIndex = 0): TaskRows {
   const impressions = Float32Array.from([...support, ...query]);
   return {
     taskIndex,
@@ -38,7 +34,11 @@ describe('task weights', () => {
   });
 
   it('follow the query impressions, or their square roots', () => {
-    expect(taskWeightsOf(tasks, { rule: 'examples', rows: 'query' })).toEqual([1 / 21, 4 / 21, 16 / 21]);
+    expect(taskWeightsOf(tasks, { rule: 'examples', rows: 'query' })).toEqual([
+      1 / 21,
+      4 / 21,
+      16 / 21,
+    ]);
     expect(taskWeightsOf(tasks, { rule: 'sqrt', rows: 'query' })).toEqual([1 / 7, 2 / 7, 4 / 7]);
   });
 
@@ -49,7 +49,9 @@ describe('task weights', () => {
   it('weight pre-aggregated rows as the rows they represent', () => {
     const expanded = [taskOf([1, 1, 1], [1]), taskOf([1, 1], [1, 1, 1, 1])];
     const aggregated = [taskOf([3], [1]), taskOf([2], [4])];
-    expect(taskWeightsOf(aggregated, { rule: 'examples', rows: 'query' })).toEqual(taskWeightsOf(expanded, { rule: 'examples', rows: 'query' }));
+    expect(taskWeightsOf(aggregated, { rule: 'examples', rows: 'query' })).toEqual(
+      taskWeightsOf(expanded, { rule: 'examples', rows: 'query' }),
+    );
   });
 
   it('come from the config, except for the global method', () => {
@@ -69,11 +71,17 @@ describe('task weights', () => {
     expect(coldTaskWeightingOf(logisticConfig(training))).toBeNull();
     // Square roots of 4, 9 and 25.
     const squares = [taskOf([3], [1]), taskOf([8], [1]), taskOf([9], [16])];
-    expect(taskWeightsOf(squares, { rule: 'sqrt-rows', rows: 'all' })).toEqual([2 / 10, 3 / 10, 5 / 10]);
+    expect(taskWeightsOf(squares, { rule: 'sqrt-rows', rows: 'all' })).toEqual([
+      2 / 10,
+      3 / 10,
+      5 / 10,
+    ]);
   });
 
   it('refuse to divide by zero', () => {
-    expect(() => taskWeightsOf([taskOf([1], [0])], { rule: 'examples', rows: 'query' })).toThrow(/impressions/);
+    expect(() => taskWeightsOf([taskOf([1], [0])], { rule: 'examples', rows: 'query' })).toThrow(
+      /impressions/,
+    );
   });
 
   describe('of a batch of trunk rows', () => {
@@ -85,10 +93,14 @@ describe('task weights', () => {
     it('count as much an impression as the rows that the term reads of the other tasks', () => {
       // Three tasks of measure 1 have 21 query impressions: 1/7 an impression, and the batch 2.
       const uniform = weigh({ rule: 'uniform', rows: 'query' });
-      expect(uniform.map((weight) => 5 * weight)).toEqual([1, 1, 1, 2].map((of) => expect.closeTo(of)));
+      expect(uniform.map((weight) => 5 * weight)).toEqual(
+        [1, 1, 1, 2].map((of) => expect.closeTo(of)),
+      );
       // 1, 2 and 4 for 21 impressions: 1/3, and the batch 14/3.
       const roots = weigh({ rule: 'sqrt', rows: 'query' });
-      expect(roots.map((weight) => 35 * weight)).toEqual([3, 6, 12, 14].map((of) => expect.closeTo(of)));
+      expect(roots.map((weight) => 35 * weight)).toEqual(
+        [3, 6, 12, 14].map((of) => expect.closeTo(of)),
+      );
       expect(weigh({ rule: 'examples', rows: 'query' })).toEqual(
         [1, 4, 16, 14].map((of) => of / 35),
       );
