@@ -105,15 +105,13 @@ export async function appendedTasksOf(
   });
   tasks.push(...batches);
   await createTables(tasks, folder, session);
-  const smallRowCount = small.reduce((sum, { rowCount }) => sum + rowCount, 0);
-  const trunk = {
-    ...{ batchCount: batches.length, rowCount: smallRowCount },
-    ...{ smallTaskCount: small.length, smallTaskRowCount: smallRowCount },
-  };
-  return {
-    ...{ tasks, tooSmallTaskCount, tooSmallRowCount },
-    trunk: small.length === 0 ? null : trunk,
-  };
+  const trunk = small.length === 0 ? null : trunkRowsOf(small, batches.length);
+  return { tasks, tooSmallTaskCount, tooSmallRowCount, trunk };
+}
+
+function trunkRowsOf(small: readonly SmallTask[], batchCount: number): TrunkRows {
+  const rowCount = small.reduce((sum, task) => sum + task.rowCount, 0);
+  return { batchCount, rowCount, smallTaskCount: small.length, smallTaskRowCount: rowCount };
 }
 
 interface SmallTask {

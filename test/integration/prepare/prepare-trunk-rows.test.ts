@@ -160,7 +160,10 @@ describe('a split file', () => {
   test('names rows that train the trunk, whatever becomes of small tasks', async () => {
     await room.write(
       'log.csv',
-      HEADER + [...'aaabccde'].map((ad, row) => `${ad},x,${row},${row % 2}\n`).join(''),
+      HEADER +
+        Array.from('aaabccde')
+          .map((ad, row) => `${ad},x,${row},${row % 2}\n`)
+          .join(''),
     );
     await room.write('split.csv', SPLIT.join('\n'));
     const manifest = await room.prepare(config());

@@ -85,6 +85,9 @@ describe('task weights', () => {
   });
 
   describe('of a batch of trunk rows', () => {
+    const expectClose = (found: readonly number[], expected: readonly number[]): void => {
+      for (const [place, weight] of expected.entries()) expect(found[place]).toBeCloseTo(weight);
+    };
     // Query impressions 1, 4 and 16, and 14 in the batch; of all rows 4, 6, 30 and 14.
     const withBatch = [...tasks, taskOf([], [5, 9], 9)];
     const weigh = (weighting: TaskWeighting): number[] =>
@@ -93,14 +96,10 @@ describe('task weights', () => {
     it('count as much an impression as the rows that the term reads of the other tasks', () => {
       // Three tasks of measure 1 have 21 query impressions: 1/7 an impression, and the batch 2.
       const uniform = weigh({ rule: 'uniform', rows: 'query' });
-      expect(uniform.map((weight) => 5 * weight)).toEqual(
-        [1, 1, 1, 2].map((of) => expect.closeTo(of)),
-      );
+      expectClose(uniform, [1 / 5, 1 / 5, 1 / 5, 2 / 5]);
       // 1, 2 and 4 for 21 impressions: 1/3, and the batch 14/3.
       const roots = weigh({ rule: 'sqrt', rows: 'query' });
-      expect(roots.map((weight) => 35 * weight)).toEqual(
-        [3, 6, 12, 14].map((of) => expect.closeTo(of)),
-      );
+      expectClose(roots, [3 / 35, 6 / 35, 12 / 35, 14 / 35]);
       expect(weigh({ rule: 'examples', rows: 'query' })).toEqual(
         [1, 4, 16, 14].map((of) => of / 35),
       );
