@@ -129,6 +129,7 @@ async function prepareInto(
   const placedBySplitFile = config.data.splitFile !== undefined;
   const placeOf = (row: number): string => placeOfRow(row, logs, files);
   const division = await divideTasks(config, placedBySplitFile, placeOf, session);
+  const { trunk } = division;
   const keptRows = await findKeptRows(config, placedBySplitFile, placeOf, session);
   const rowLabels = rowLabelsOf(config.data);
   const labels = await learnTaskLabels(rowLabels, session);
@@ -136,9 +137,11 @@ async function prepareInto(
   const ofData = await learnEncodings(config.data, session, sink);
   const encodings = [
     ...ofData,
-    ...(await learnTargetEncodings({ config, encodings: ofData, labels }, session)),
+    ...(await learnTargetEncodings(
+      { config, encodings: ofData, labels, hasTrunkRows: trunk !== null },
+      session,
+    )),
   ];
-  const { trunk } = division;
   const plan = { config, encodings, labels, placedBySplitFile, keptRows, trunk };
 
   const written = await writeStore(target.workFolder, plan, options, session);

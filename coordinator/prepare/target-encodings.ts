@@ -2,7 +2,7 @@
  * Learns target encodings (`shared/tasks/target-encoding.ts`) from the rows of training tasks, and makes the SQL
  * by which rows read them. All accepted rows of training tasks count, even those beyond the caps.
  *
- * Training tasks are divided into K folds by a seeded hash of their key. A row of fold f reads sums over the tasks
+ * Training tasks, and the small ones whose rows train the trunk, are divided into K folds by a seeded hash of their key. A row of fold f reads sums over the tasks
  * of the other folds, so that it knows no label of its task, and hardly what is missing: with all tasks but its own
  * in the sums, a model that has learned a value's total could subtract (`infra/decisions/0057`). A value that a
  * single training task has says nothing, since that is the only task to know it.
@@ -50,16 +50,18 @@ interface LearnedFrom {
   /** Of the features of the config. */
   readonly encodings: readonly FeatureEncoding[];
   readonly labels: readonly TaskLabel[] | null;
+  /** Whether there is the table `trunk_places`. */
+  readonly hasTrunkRows: boolean;
 }
 
 /** The encodings of the numbers that target encodings add, none without the section of the config. */
 export async function learnTargetEncodings(
-  { config, encodings, labels }: LearnedFrom,
+  { config, encodings, labels, hasTrunkRows }: LearnedFrom,
   session: DuckSession,
 ): Promise<FeatureEncoding[]> {
   const settings = config.data.targetEncodings;
   if (settings === undefined) return [];
-  await createFolds(config, session);
+  await createFolds(config, hasTrunkRows, session);
   const summed = (sql: string): string =>
     `CAST(round(least(greatest(${sql}::DOUBLE, -${SUMMED_SIZE_MAX}::DOUBLE), ${SUMMED_SIZE_MAX}::DOUBLE) * ${UNITS}) AS HUGEINT)`;
   const sums = {
@@ -84,7 +86,7 @@ export async function loadTargetEncodings(
   const settings = config.data.targetEncodings;
   demandSameInputs(config, store);
   if (settings === undefined) return [];
-  await createFolds(config, session);
+  await createFolds(config, false, session);
   for (const [index, categories] of encodedCategories(settings).entries()) {
     const stored = await store.readTargetEncoding?.(categories);
     if (stored === undefined) throw new Error('the task store has no target encodings');
@@ -133,13 +135,27 @@ function tableOf(index: number): string {
   return `target_encoding_${index}`;
 }
 
-/** The table `encoding_folds` (task, fold), of which tasks that are not for training have -1. */
-async function createFolds({ seed, data }: RunConfig, session: DuckSession): Promise<void> {
-  const folds = data.targetEncodings?.folds ?? 1;
+/** SQL of the fold of a training task by its key, from 0; 0 without target encodings. */
+export function encodingFoldSql({ seed, data }: RunConfig, key: string): string {
+  const { targetEncodings } = data;
+  if (targetEncodings === undefined) return '0::INTEGER';
+  return `CAST(${seededHash(seed, 'encoding fold', key)} % ${targetEncodings.folds} AS INTEGER)`;
+}
+
+/**
+ * The table `encoding_folds` (task, fold), of which tasks that are not for training have -1. A batch of trunk rows
+ * has rows of one fold, by the keys of their adgroups.
+ */
+async function createFolds(
+  config: RunConfig,
+  hasTrunkRows: boolean,
+  session: DuckSession,
+): Promise<void> {
+  const fold = encodingFoldSql(config, 'key');
   await session.run(
-    `CREATE TABLE encoding_folds AS SELECT task, CASE WHEN split = 0
-        THEN CAST(${seededHash(seed, 'encoding fold', 'key')} % ${folds} AS INTEGER) ELSE ${ALL_PARTS} END AS fold
-      FROM tasks`,
+    `CREATE TABLE encoding_folds AS
+      SELECT DISTINCT task, CASE WHEN split = 0 THEN ${fold} ELSE ${ALL_PARTS} END AS fold FROM tasks
+      ${hasTrunkRows ? 'UNION ALL SELECT DISTINCT task, fold FROM trunk_places' : ''}`,
   );
 }
 

@@ -1,16 +1,18 @@
 /**
  * The rows that belong to no task and train the trunk: those of small training tasks (`data.trunkRows`) and those
  * with the role train in the split file. They are put into batches of bounded size, in the order of a seeded hash,
- * which follow the tasks in the catalog. A batch has the rows of one label.
+ * which follow the tasks in the catalog. A batch has the rows of one label, and of one fold of the target encodings, so that
+ * none reads a label of its own adgroup.
  *
  * Creates the table `trunk_keys` of the small tasks that train, and if there is such a row the table
- * `trunk_places` (row, task) and the view `trunk_rows`, which has the columns of `task_rows`.
+ * `trunk_places` (row, task, fold) and the view `trunk_rows`, which has the columns of `task_rows`.
  */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { seededHash } from '../logs/sql.js';
 import { rowLabelsOf, storesLabels } from './row-labels.js';
+import { encodingFoldSql } from './target-encodings.js';
 
 export interface TrunkRows {
   readonly batchCount: number;
@@ -53,10 +55,10 @@ export async function divideTrunkRows(
         WHERE p.role = 2 OR k.key IS NOT NULL`
     : 'JOIN trunk_keys k ON j.key = k.key';
   await session.run(
-    `CREATE TABLE trunk_places AS SELECT row,
-        CAST((SELECT count(*) FROM tasks) + dense_rank() OVER (ORDER BY label, batch) - 1 AS INTEGER) AS task
-      FROM (SELECT *, (row_number() OVER (PARTITION BY label ORDER BY place, row) - 1) // ${TRUNK_BATCH_ROWS_MAX} AS batch
-        FROM (SELECT j.row, ${hasLabels ? 'j.label' : '0'} AS label,
+    `CREATE TABLE trunk_places AS SELECT row, fold,
+        CAST((SELECT count(*) FROM tasks) + dense_rank() OVER (ORDER BY label, fold, batch) - 1 AS INTEGER) AS task
+      FROM (SELECT *, (row_number() OVER (PARTITION BY label, fold ORDER BY place, row) - 1) // ${TRUNK_BATCH_ROWS_MAX} AS batch
+        FROM (SELECT j.row, ${hasLabels ? 'j.label' : '0'} AS label, ${encodingFoldSql(config, 'j.key')} AS fold,
           ${seededHash(config.seed, 'trunk rows', 'CAST(j.row AS VARCHAR)')} AS place
           FROM accepted j ${chosen}))`,
   );

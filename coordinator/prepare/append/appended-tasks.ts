@@ -15,6 +15,7 @@ import type { DuckSession } from '../../logs/duckdb-session.js';
 import { literal } from '../../logs/sql.js';
 import { rowLabelsOf, storesLabels } from '../row-labels.js';
 import { boundaryOf } from './row-division.js';
+import { encodingFoldSql } from '../target-encodings.js';
 import { demandOneLabelPerTask } from '../task-labels.js';
 import { describeKey, hashSplitSql } from '../task-division.js';
 import { TRUNK_BATCH_ROWS_MAX, trunkBatchKey, type TrunkRows } from '../trunk-rows.js';
@@ -55,13 +56,14 @@ export async function appendedTasksOf(
   if (labels.length > 1) await demandOneLabelPerTask(labels, session);
   const found = await session.rows(
     `SELECT key, CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
-      ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'} FROM task_sizes ORDER BY key`,
+      ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'}, CAST(${encodingFoldSql(config, 'key')} AS DOUBLE)
+      FROM task_sizes ORDER BY key`,
   );
   const known = new Map(adgroupsOf(store).map((task) => [task.key, task]));
   const small: SmallTask[] = [];
   const tasks: AppendedTask[] = [];
   let [tooSmallTaskCount, tooSmallRowCount, newCount] = [0, 0, 0];
-  for (const [key, rowCount, time, split, label] of found) {
+  for (const [key, rowCount, time, split, label, fold] of found) {
     const before = known.get(String(key));
     const labelIndex = label === null || label === undefined ? null : Number(label);
     if (before !== undefined) {
@@ -81,10 +83,8 @@ export async function appendedTasksOf(
     if (isTooSmall(config, Number(rowCount))) {
       if (config.data.trunkRows === 'small-tasks' && Number(split) === 0) {
         small.push({
-          key: String(key),
-          rowCount: Number(rowCount),
-          time: Number(time),
-          labelIndex,
+          ...{ key: String(key), rowCount: Number(rowCount), time: Number(time) },
+          ...{ labelIndex, fold: Number(fold) },
         });
         continue;
       }
@@ -119,18 +119,21 @@ interface SmallTask {
   readonly rowCount: number;
   readonly time: number;
   readonly labelIndex: number | null;
+  /** Of the target encodings. */
+  readonly fold: number;
 }
 
-/** Whole small tasks of one label, in the order of their keys, up to the size of a batch. */
+/** Whole small tasks of one label and fold, in the order of their keys, up to the size of a batch. */
 function batchesOf(
   small: readonly SmallTask[],
   first: { readonly taskIndex: number; readonly batch: number },
 ): AppendedTask[] {
   const groups: { readonly members: SmallTask[]; rowCount: number }[] = [];
-  for (const labelIndex of new Set(small.map((task) => task.labelIndex))) {
+  const kindOf = ({ labelIndex, fold }: SmallTask): string => `${labelIndex ?? 0}/${fold}`;
+  for (const kind of new Set(small.map(kindOf))) {
     let group: (typeof groups)[number] | null = null;
     for (const task of small) {
-      if (task.labelIndex !== labelIndex) continue;
+      if (kindOf(task) !== kind) continue;
       if (group === null || group.rowCount + task.rowCount > TRUNK_BATCH_ROWS_MAX) {
         group = { members: [], rowCount: 0 };
         groups.push(group);

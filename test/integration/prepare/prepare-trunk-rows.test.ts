@@ -149,6 +149,47 @@ describe('rows of small tasks', () => {
   });
 });
 
+describe('target encodings', () => {
+  /** Ten large adgroups, and small ones with three rows each. */
+  const log = Array.from({ length: 300 }, (_, row) => ({
+    ad: row < 120 ? `big${row % 10}` : `small${row % 60}`,
+    ...{ site: `s${(row * 7) % 11}`, clicked: (row * row) % 3 === 0 ? 1 : 0 },
+  }));
+
+  async function encodingsWith(
+    flipped: number | null,
+    by: 'none' | 'small-tasks',
+  ): Promise<number[]> {
+    const lines = log.map(
+      ({ ad, site, clicked }, row) => `${ad},${site},${row === flipped ? 1 - clicked : clicked}\n`,
+    );
+    await room.write('log.csv', `ad,site,clicked\n${lines.join('')}`);
+    await room.prepare(
+      room.config({
+        ...{ trunkRows: by, rowSplit: { by: 'hash', supportRowsMin: 3, queryRowsMin: 3 } },
+        targetEncodings: { of: ['site'], folds: 3, smoothing: 2 },
+      }),
+    );
+    const store = await openTaskStore(room.path('store'), {});
+    const rates: number[] = [];
+    for (const task of await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex)))
+      for (const [place, row] of task.logRows.entries()) rates[row] = task.numbers[0]![place]!;
+    await store.close();
+    return rates;
+  }
+
+  test('learn from small adgroups, and no row reads a label of its own adgroup', async () => {
+    const before = await encodingsWith(null, 'small-tasks');
+    const { ad } = log[200]!;
+    const after = await encodingsWith(200, 'small-tasks');
+    const changed = log.flatMap(({ ad: of }, row) => (before[row] === after[row] ? [] : [of]));
+    expect(changed).not.toContain(ad);
+    expect(changed.some((of) => of.startsWith('small'))).toBe(true);
+    expect(changed.some((of) => of.startsWith('big'))).toBe(true);
+    expect(await encodingsWith(null, 'none')).not.toEqual(before);
+  });
+});
+
 describe('a split file', () => {
   const config = (data: object = {}): RunConfig =>
     room.config({ splitFile: room.path('split.csv'), ...data });

@@ -74,6 +74,7 @@ async function prepared(labels: readonly number[]): Promise<EncodedRow[]> {
   const store = await openTaskStore(config.data.store, {});
   const rows: EncodedRow[] = [];
   for (const { taskIndex, key, split } of store.tasks) {
+    if (split === 'trunk') continue;
     const [task] = await store.readTasks([taskIndex]);
     for (let row = 0; row < task!.rowCount; row += 1)
       rows[task!.logRows[row]!] = {
