@@ -22,7 +22,7 @@ export async function compareEvaluated(
 ): Promise<ComparisonReport> {
   const { out } = request;
   if (out === undefined) return compared(request, context);
-  const logged = { run: null, output: out, s3: s3OptionsIn(context.environment) };
+  const logged = { call: 'compare', run: null, output: out, s3: s3OptionsIn(context.environment) };
   return loggedRun(logged, context, (inner) => compared(request, inner));
 }
 

@@ -39,7 +39,7 @@ export async function evaluateRun(
 ): Promise<readonly EvaluationReport[]> {
   const config = await chosenConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await demandPredictionsPath(request.predictions);
-  return loggedRun(loggedCallOf(config), context, async (logged) => {
+  return loggedRun(loggedCallOf('evaluate', config), context, async (logged) => {
     const [run, dispatch] = await openedBesideStart(
       logged,
       () => openPreparedRun(config, logged),

@@ -3,6 +3,7 @@
  * leaves every file as it was.
  */
 
+import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
@@ -17,12 +18,15 @@ import {
   type StampedEvent,
   type StampedEventSink,
 } from '../../shared/events/run-events.js';
+import { thisProcess } from '../../shared/storage/process-identity.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { RunContext } from './call/run-context.js';
 
 /** The name of the run and the place of its log. A comparison has no name. */
 interface LoggedCall {
+  /** What the command line calls it, as `train`. */
+  readonly call: string;
   readonly run: string | null;
   readonly output: string;
   readonly s3: S3Options;
@@ -30,12 +34,11 @@ interface LoggedCall {
   readonly beginnings?: ReadonlySet<EventKind>;
 }
 
-export function loggedCallOf({
-  run,
-  output,
-  storage,
-}: Pick<RunConfig, 'run' | 'output' | 'storage'>): LoggedCall {
-  return { run, output, s3: s3OptionsOf(storage) };
+export function loggedCallOf(
+  call: string,
+  { run, output, storage }: Pick<RunConfig, 'run' | 'output' | 'storage'>,
+): LoggedCall {
+  return { call, run, output, s3: s3OptionsOf(storage) };
 }
 
 /** Events that show that the call was not refused. */
@@ -46,6 +49,9 @@ const BEGINNINGS: ReadonlySet<EventKind> = new Set([
   'trial-scored',
   'report-written',
 ]);
+
+/** Readers call a silent call lost after nine of these. */
+const ALIVE_INTERVAL_MS = 10_000;
 
 /** Bound on the events before the beginning that are kept for the log. */
 const HELD_EVENT_COUNT_MAX = 1_000;
@@ -71,14 +77,38 @@ export async function loggedRun<Result>(
  * that was started later, so it holds the last words of workers and compute processes.
  */
 export function loggedSink(
-  { run, output, s3, beginnings = BEGINNINGS }: LoggedCall,
+  { call, run, output, s3, beginnings = BEGINNINGS }: LoggedCall,
   { clock, sink, onClose }: Pick<RunContext, 'clock' | 'sink' | 'onClose'>,
 ): RunEventSink {
   const named = run === null ? {} : { runId: run };
   const tell = toldBy(named, sink);
   const log = openEventLog(output, { clock, s3, onFailure: tell });
-  onClose(() => log.close());
-  return sinksTogether(tell, runEventSink({ ...named, clock }, heldUntil(beginnings, log.sink)));
+  const record = runEventSink({ ...named, clock }, heldUntil(beginnings, log.sink));
+  const endLife = tellingThatItLives(call, clock, record);
+  onClose(() => {
+    endLife();
+    return log.close();
+  });
+  return sinksTogether(tell, record);
+}
+
+/** Tells it now and at intervals. Returns what tells the end. */
+function tellingThatItLives(call: string, clock: Clock, record: RunEventSink): () => void {
+  const sinceMs = clock.epochMs();
+  const alive = (): void => record({ kind: 'call-alive', call, process: thisProcess(), sinceMs });
+  const ended = new AbortController();
+  alive();
+  void (async () => {
+    for (;;) {
+      await clock.sleep(ALIVE_INTERVAL_MS, ended.signal);
+      if (ended.signal.aborted) return;
+      alive();
+    }
+  })();
+  return () => {
+    ended.abort();
+    record({ kind: 'call-ended', call });
+  };
 }
 
 /** The end of a run that fails, as the log tells it. */

@@ -66,7 +66,7 @@ export async function openRun(
     opened.context.signal.throwIfAborted();
     const config = await chosenConfigOf(request.config, surroundings.environment);
     // One log for all calls: workers report when they start, which is before the first call.
-    const logged = loggedSink(loggedCallOf(config), opened.context);
+    const logged = loggedSink(loggedCallOf('open run', config), opened.context);
     const named = { ...opened.context, sink: logged };
     const [run, dispatch] = await openedBesideStart(
       named,

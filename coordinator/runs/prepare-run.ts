@@ -27,7 +27,7 @@ export async function prepareRun(
 ): Promise<PreparedStore> {
   const config = await runConfigOf(source, context.environment);
   // The log lies in the output of the run, because a new store replaces the whole folder of the old one.
-  const call = { ...loggedCallOf(config), beginnings: BEGINNINGS };
+  const call = { ...loggedCallOf('prepare', config), beginnings: BEGINNINGS };
   const manifest = await loggedRun(call, context, (logged) => preparedStore(config, force, logged));
   return { store: config.data.store, manifest };
 }

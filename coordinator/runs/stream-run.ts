@@ -37,7 +37,7 @@ export async function streamRun(
   context: RunContext,
 ): Promise<StreamResult> {
   const config = await streamConfigOf(request.config, context.environment);
-  const call = { ...loggedCallOf(config), beginnings: BEGINNINGS };
+  const call = { ...loggedCallOf('stream', config), beginnings: BEGINNINGS };
   return loggedRun(call, context, (logged) => streamed(config, request, logged));
 }
 

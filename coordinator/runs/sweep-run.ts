@@ -58,7 +58,7 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   const planned: PlannedSweep = { sweep, base, trials, rungs };
   const { output } = sweep;
   const run = runNameOf(sweep.sweep);
-  const logged = loggedCallOf({ run, output, storage: base.storage });
+  const logged = loggedCallOf('sweep', { run, output, storage: base.storage });
   const sweeping = loggedRun(logged, context, async (inner) =>
     sweepTrials(planned, await openStoreAsPrepared(base, inner), request, inner),
   );

@@ -31,6 +31,11 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ],
   ['setup', async () => (await import('./verbs/setup.js')).setupVerb],
   ['worker', async () => (await import('./verbs/worker.js')).workerVerb],
+  ['runs', async () => (await import('./verbs/record/runs.js')).runsVerb],
+  ['status', async () => (await import('./verbs/record/status.js')).statusVerb],
+  ['logs', async () => (await import('./verbs/record/logs.js')).logsVerb],
+  ['wait', async () => (await import('./verbs/record/status.js')).waitVerb],
+  ['workers', async () => (await import('./verbs/record/workers.js')).workersVerb],
   ['pause', async () => (await import('./verbs/control.js')).pauseVerb],
   ['resume', async () => (await import('./verbs/control.js')).resumeVerb],
   ['cancel', async () => (await import('./verbs/control.js')).cancelVerb],
@@ -38,8 +43,11 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['dashboard', async () => (await import('./verbs/dashboard.js')).dashboardVerb],
   ['check', async () => (await import('./verbs/check.js')).checkVerb],
   ['simulate', async () => (await import('./verbs/simulate.js')).simulateVerb],
+  ['completion', async () => (await import('./verbs/shell/completion.js')).completionVerb(loadAll)],
   ['version', async () => (await import('./verbs/version.js')).versionVerb],
 ];
+
+const loadAll = (): Promise<Verb[]> => Promise.all(VERBS.map(([, load]) => load()));
 
 /**
  * @param words the command line. A first word that names a verb gives a program of this verb alone; any
@@ -51,7 +59,8 @@ export async function buildProgram(
   carryOut: (parsed: ParsedVerb) => Promise<void>,
 ): Promise<Command> {
   const named = VERBS.filter(([name]) => name === words[0]);
-  const verbs = await Promise.all((named.length === 0 ? VERBS : named).map(([, load]) => load()));
+  const verbs =
+    named.length === 0 ? await loadAll() : await Promise.all(named.map(([, load]) => load()));
   const program = new Command('qianmo')
     .description('Meta-training for advertising: one shared trunk, a personal model per adgroup.')
     .helpCommand(false)

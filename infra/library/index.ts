@@ -50,6 +50,8 @@ import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
 import type { RefreshResult } from '../../coordinator/runs/export/refresh-run.js';
 import type { CompactedPlace } from '../../coordinator/runs/export/manage-bundles.js';
 import type { MarketReport } from '../../coordinator/market/market-report.js';
+import type { RunStatus } from '../../coordinator/record/run-status.js';
+import type { ListedRuns } from '../../coordinator/runs/record/record-calls.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
 import type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-handle.js';
@@ -60,6 +62,7 @@ import type { TrainingResult } from '../../coordinator/runs/train-run.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
 import type { SynthesisReport } from '../../coordinator/synthesize/synthesis.js';
+import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
 import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
 import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-store.js';
 import type { MachineCheckResult } from './check-machine.js';
@@ -85,6 +88,7 @@ export {
   refresh,
   rollBackBundle,
 } from './bundles.js';
+export { listRuns, queueWorkers, readRunLog, runStatus, waitForRun } from './record.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
   BundleLabel,
@@ -92,12 +96,14 @@ export type {
   ChangedExport,
   CompactedPlace,
   ComparisonReport,
+  ConnectedWorker,
   ControlResult,
   ConvertedModel,
   ConvertRequest,
   EvaluationReport,
   ExportResult,
   ListedBundle,
+  ListedRuns,
   MachineCheckResult as CheckResult,
   MarketReport,
   OpenRun,
@@ -111,6 +117,7 @@ export type {
   RefreshResult,
   ReplayResult,
   RunHandle,
+  RunStatus,
   ServeRequest,
   StreamResult,
   SweepRecord,

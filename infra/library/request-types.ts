@@ -33,3 +33,10 @@ export type {
   TrainingStart,
   TrainRequest,
 } from '../../coordinator/runs/requests.js';
+export type {
+  LogRequest,
+  RunsRequest,
+  StatusRequest,
+  WaitRequest,
+  WorkersRequest,
+} from '../../coordinator/runs/record/record-requests.js';

@@ -7,6 +7,7 @@
  */
 
 import { z } from 'zod';
+import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema } from './device-report.js';
 
 const count = z.int().nonnegative();
@@ -71,6 +72,10 @@ export const REJECTIONS = [
 
 /** The course of a run. */
 const RUN_SHAPES = {
+  /** A call that keeps this log lives: told at its beginning and at intervals, to the log alone. */
+  'call-alive': { call: z.string(), process: ProcessIdentitySchema, sinceMs: z.int().positive() },
+  /** The last event of a call, however it ended. */
+  'call-ended': { call: z.string() },
   'run-started': { runId: z.string(), outerStep: count, outerSteps: count },
   'outer-step': {
     outerStep: count,

@@ -27,6 +27,9 @@ const notice = (text: string): Sentence => ({ level: 'notice', text });
 const warning = (text: string): Sentence => ({ level: 'warning', text });
 
 const SENTENCES: Sentences = {
+  'call-alive': ({ call, process: { host, pid } }) =>
+    detail(`${call} lives, as process ${pid} on ${host}`),
+  'call-ended': ({ call }) => detail(`${call} has ended`),
   'run-started': ({ runId, outerStep, outerSteps }) =>
     notice(
       outerStep === 0

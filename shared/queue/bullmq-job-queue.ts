@@ -5,7 +5,6 @@
 
 import type { Clock } from '../base/clock.js';
 import { redactedAddress } from '../base/redacted-address.js';
-import type { RunController } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { TlsFiles } from '../storage/tls-files.js';
 import { RedisBlobStore } from '../storage/redis-blob-store.js';
@@ -17,6 +16,7 @@ import type {
   JobProducer,
   JobQueue,
   OpenConsumerOptions,
+  QueueController,
 } from './job-queue.js';
 import {
   checkRedis,
@@ -114,11 +114,13 @@ async function openConsumer(
 async function openController({
   redisUrl: url,
   prefix,
-}: BullmqJobQueueOptions): Promise<RunController> {
+}: BullmqJobQueueOptions): Promise<QueueController> {
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control' });
   const call = queueCallsAt(redactedAddress(url));
   const { find, replace } = redisRunController(redis, prefix);
+  const registry = redisWorkerRegistry(redis, prefix);
   return {
+    workers: () => call(() => registry.workers()),
     find: (runId) => call(() => find(runId)),
     replace: (runId, earlier, orders) => call(() => replace(runId, earlier, orders)),
     close: () => {

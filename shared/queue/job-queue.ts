@@ -32,7 +32,13 @@ export interface JobQueue {
   /** @throws QianmoError as `openProducer`. */
   openConsumer(options: OpenConsumerOptions): Promise<JobConsumer>;
   /** @throws QianmoError as `openProducer`. */
-  openController(): Promise<RunController>;
+  openController(): Promise<QueueController>;
+}
+
+/** The end of people who look at a queue and control its runs. */
+export interface QueueController extends RunController {
+  /** The workers that live, of all runs. */
+  workers(): Promise<readonly ConnectedWorker[]>;
 }
 
 export interface OpenConsumerOptions {

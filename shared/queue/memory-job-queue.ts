@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../base/clock.js';
-import { decodeOrders, encodeOrders, type RunController } from '../control/run-orders.js';
+import { decodeOrders, encodeOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { MemoryBlobStore } from '../storage/memory-blob-store.js';
 import { formatJobFailure } from './job-failure.js';
@@ -14,6 +14,7 @@ import type {
   JobQueue,
   JobRecord,
   OpenConsumerOptions,
+  QueueController,
   QueuedJob,
   TakenJob,
   WakeUp,
@@ -136,8 +137,9 @@ export class MemoryJobQueue implements JobQueue {
     });
   }
 
-  openController(): Promise<RunController> {
+  openController(): Promise<QueueController> {
     return Promise.resolve({
+      workers: () => Promise.resolve(this.#workers.live()),
       find: (runId) => Promise.resolve(this.#leases.find(runId)),
       replace: (runId, earlier, orders) => {
         const copied = decodeOrders(encodeOrders(orders));

@@ -43,7 +43,9 @@ export function describeWorkers(test: Test): void {
     expect([a.name, b.name]).toEqual(['a', 'b']);
     expect(await scene.workerNames()).toEqual(['a', 'b']);
     expect(await a.beat('job-7')).toBe(2);
-    const [first] = (await scene.producer.workers()).filter(({ name }) => name === 'a');
+    const workers = await scene.producer.workers();
+    expect(await (await scene.controller()).workers()).toEqual(workers);
+    const [first] = workers.filter(({ name }) => name === 'a');
     expect(first).toEqual({
       ...{ name: 'a', instance: 'nonce-0', device: 'cpu', jobId: 'job-7' },
       sinceMs: expect.any(Number) as number,

@@ -1,8 +1,13 @@
 /** The queue of one test of the conformance suite, with its jobs and results. */
 
 import type { Clock } from '../../shared/base/clock.js';
-import type { RunController } from '../../shared/control/run-orders.js';
-import type { JobConsumer, JobProducer, JobQueue, TakenJob } from '../../shared/queue/job-queue.js';
+import type {
+  JobConsumer,
+  JobProducer,
+  JobQueue,
+  QueueController,
+  TakenJob,
+} from '../../shared/queue/job-queue.js';
 import { PROTOCOL_VERSION, type JobResult, type TaskJob } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ordersForTest } from './dispatcher.js';
@@ -46,7 +51,7 @@ export class Scene {
   readonly #underTest: JobQueueUnderTest;
   readonly #consumers: JobConsumer[] = [];
   readonly #otherProducers: JobProducer[] = [];
-  readonly #controllers: RunController[] = [];
+  readonly #controllers: QueueController[] = [];
 
   constructor(underTest: JobQueueUnderTest, producer: JobProducer) {
     this.#underTest = underTest;
@@ -71,7 +76,7 @@ export class Scene {
   }
 
   /** The end of a command that controls runs. */
-  async controller(): Promise<RunController> {
+  async controller(): Promise<QueueController> {
     const made = await this.#underTest.queue.openController();
     this.#controllers.push(made);
     return made;

@@ -75,6 +75,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/synthesize',
     'coordinator/market',
     'coordinator/streaming',
+    'coordinator/record',
     'coordinator/reports',
     'coordinator/reports/page',
     'coordinator/reports/capacity',
@@ -85,6 +86,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/reports/streaming',
     'coordinator/reports/off-policy',
     'coordinator/reports/market',
+    'coordinator/reports/record',
     'coordinator/workers',
     'coordinator/dashboard',
     'coordinator/runs/call',
@@ -95,6 +97,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/runs/train',
     'coordinator/runs/export',
     'coordinator/runs/market',
+    'coordinator/runs/record',
   ],
   worker: [
     'worker/serving/evidence',

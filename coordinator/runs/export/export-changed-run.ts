@@ -51,7 +51,7 @@ export async function exportChangedRun(
   context: RunContext,
 ): Promise<ChangedExport> {
   const config = await chosenConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf(config), context, async (logged) => {
+  return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
     return changedExport(opened, () => dispatchForRun(config, config.run, request, logged), logged);
   });

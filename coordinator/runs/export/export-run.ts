@@ -45,7 +45,7 @@ export async function exportRun(
 ): Promise<ExportResult> {
   const config = await chosenConfigOf(request.config, context.environment);
   const bundles = request.out ?? joinAddress(config.output, 'bundles');
-  return loggedRun(loggedCallOf(config), context, async (logged) => {
+  return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const [source, { dispatcher }] = await openedBesideStart(
       logged,
       async () => {

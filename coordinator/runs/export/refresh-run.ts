@@ -30,7 +30,7 @@ export async function refreshRun(
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf(config), context, async (logged) => {
+  return loggedRun(loggedCallOf('refresh', config), context, async (logged) => {
     const { clock, sink, signal } = logged;
     const startedMs = clock.monotonicMs();
     const objectStoreAt = (address: string) => objectStoreOf(config, address);

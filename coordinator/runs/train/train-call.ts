@@ -18,7 +18,7 @@ export async function trainRun(
   context: RunContext,
 ): Promise<TrainingResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf(config), context, async (logged) => {
+  return loggedRun(loggedCallOf('train', config), context, async (logged) => {
     const [{ run, trainedRun }, dispatch] = await openedBesideStart(
       logged,
       async () => {

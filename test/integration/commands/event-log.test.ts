@@ -93,7 +93,11 @@ it('continues in the same log, and records how a run failed', async () => {
     0,
     failed[0]?.outerStep,
   ]);
-  expect(events.slice(-2).map(({ kind }) => kind)).toEqual(['run-finished', 'compute-ended']);
+  expect(events.slice(-3).map(({ kind }) => kind)).toEqual([
+    'run-finished',
+    'compute-ended',
+    'call-ended',
+  ]);
 });
 
 it('is printed by a worker on request', async () => {

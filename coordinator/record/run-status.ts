@@ -1,0 +1,50 @@
+/** The status of a run as commands print it and programs read it. */
+
+import { isUnderWay, runStateOf, type Observer, type RunState } from './run-state.js';
+import { runViewOf, type RunView, type TrainingView } from './run-view.js';
+import { readLastEvents } from './read-record.js';
+import type { RecordPlace } from './record-place.js';
+
+export interface RunStatus extends Omit<RunView, 'isPaused' | 'isAwaitingWorkers'> {
+  /** The folder or prefix that holds the record. */
+  readonly output: string;
+  readonly state: RunState;
+  /** Milliseconds since the last event. */
+  readonly silentMs: number;
+  /** Milliseconds until the last outer step at the pace of the last ones; null where unknown. */
+  readonly leftMs: number | null;
+  /** Lines at the end of the log that this version does not know. */
+  readonly unknownEventCount: number;
+}
+
+/** Null if the output has no record. */
+export async function readRunStatus(
+  place: RecordPlace,
+  byteCountMax: number,
+  observer: Observer,
+): Promise<RunStatus | null> {
+  const { events, unknownCount } = await readLastEvents(place, byteCountMax);
+  if (events.length === 0 && unknownCount === 0) return null;
+  const view = runViewOf(events);
+  const state = runStateOf(view, observer);
+  const { isPaused: _paused, isAwaitingWorkers: _awaiting, ...shown } = view;
+  return {
+    output: place.address,
+    state,
+    ...shown,
+    silentMs: Math.max(0, observer.nowMs - (view.lastEventMs ?? observer.nowMs)),
+    leftMs: isUnderWay(state) ? leftMsOf(view) : null,
+    unknownEventCount: unknownCount,
+  };
+}
+
+function leftMsOf({
+  training,
+  outerStepMs,
+}: {
+  readonly training: TrainingView | null;
+  readonly outerStepMs: number | null;
+}): number | null {
+  if (training === null || outerStepMs === null) return null;
+  return (training.outerSteps - training.outerStep) * outerStepMs;
+}

@@ -1,0 +1,167 @@
+/** What the events of a run say about it, as one value. */
+
+import type { StampedEvent } from '../../shared/events/run-events.js';
+import type { ProcessIdentity } from '../../shared/storage/process-identity.js';
+
+export interface RunView {
+  readonly run: string | null;
+  /** The last call that keeps the log, as `train`; null if the end of the log does not name it. */
+  readonly call: CallView | null;
+  readonly ending: RunEnding | null;
+  readonly isPaused: boolean;
+  readonly isAwaitingWorkers: boolean;
+  readonly training: TrainingView | null;
+  /** What is counted at present, outside training. */
+  readonly stage: StageView | null;
+  readonly checkpoint: { readonly outerStep: number; readonly digest: string } | null;
+  readonly validation: { readonly bestOuterStep: number; readonly bestLoss: number } | null;
+  /** Milliseconds between outer steps, the median of the last ones; null before the second. */
+  readonly outerStepMs: number | null;
+  /** Epoch milliseconds of the last event, and of the last one that shows progress. */
+  readonly lastEventMs: number | null;
+  readonly lastProgressMs: number | null;
+  /** Results that were not used, by reason. */
+  readonly refusedResultCounts: Readonly<Record<string, number>>;
+}
+
+interface CallView {
+  readonly name: string;
+  readonly process: ProcessIdentity;
+  readonly sinceMs: number;
+  readonly aliveMs: number;
+}
+
+type RunEnding =
+  | { readonly kind: 'finished' }
+  /** `failure` is the kind of a `QianmoError`, or `bug`. */
+  | { readonly kind: 'failed'; readonly failure: string; readonly reason: string };
+
+export interface TrainingView {
+  readonly outerStep: number;
+  readonly outerSteps: number;
+  readonly queryLoss: number | null;
+  readonly supportLoss: number | null;
+  readonly tasksPerSecond: number | null;
+}
+
+interface StageView {
+  readonly stage: string;
+  readonly done: number;
+  readonly total: number | null;
+}
+
+/** The number of outer steps whose durations are looked at. */
+const DURATION_COUNT_MAX = 50;
+
+type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
+  stepEndsMs: number[];
+  failure: Extract<RunEnding, { kind: 'failed' }> | null;
+  refusedResultCounts: Record<string, number>;
+};
+
+/** @param events of one log, in its order; they may begin anywhere. */
+export function runViewOf(events: readonly StampedEvent[]): RunView {
+  const draft: Draft = {
+    ...{ run: null, call: null, ending: null, isPaused: false, isAwaitingWorkers: false },
+    ...{ training: null, stage: null, checkpoint: null, validation: null, outerStepMs: null },
+    ...{ lastEventMs: null, lastProgressMs: null, refusedResultCounts: {} },
+    ...{ stepEndsMs: [], failure: null },
+  };
+  for (const event of events) {
+    draft.lastEventMs = event.epochMs;
+    draft.run = event.runId ?? draft.run;
+    admitCourse(draft, event);
+    admitWork(draft, event);
+  }
+  const { stepEndsMs, failure, ...view } = draft;
+  // A call that was killed while it closed has told its failure, and not its end.
+  return { ...view, ending: view.ending ?? failure, outerStepMs: medianGapOf(stepEndsMs) };
+}
+
+/** Begin, end and control of a call. */
+function admitCourse(draft: Draft, event: StampedEvent): void {
+  switch (event.kind) {
+    case 'call-alive': {
+      const { call: name, process, sinceMs, epochMs } = event;
+      if (draft.call?.sinceMs !== sinceMs || draft.call.process.pid !== process.pid)
+        beginCall(draft);
+      draft.call = { name, process, sinceMs, aliveMs: epochMs };
+      return;
+    }
+    case 'call-ended':
+      draft.ending = draft.failure ?? { kind: 'finished' };
+      return;
+    case 'run-failed':
+      draft.failure = { kind: 'failed', failure: event.failure, reason: event.reason };
+      return;
+    case 'run-paused':
+      draft.isPaused = true;
+      return;
+    case 'run-resumed':
+      draft.isPaused = false;
+      return;
+    case 'workers-awaited':
+    case 'workers-missing':
+      draft.isAwaitingWorkers = true;
+      return;
+    default:
+      return;
+  }
+}
+
+function beginCall(draft: Draft): void {
+  draft.ending = null;
+  draft.failure = null;
+  draft.isPaused = false;
+  draft.isAwaitingWorkers = false;
+  draft.stage = null;
+  draft.stepEndsMs = [];
+  draft.refusedResultCounts = {};
+}
+
+function admitWork(draft: Draft, event: StampedEvent): void {
+  switch (event.kind) {
+    case 'run-started': {
+      const { outerStep, outerSteps } = event;
+      const losses = { queryLoss: null, supportLoss: null, tasksPerSecond: null };
+      draft.training = { outerStep, outerSteps, ...losses };
+      return;
+    }
+    case 'outer-step': {
+      const { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond } = event;
+      draft.training = { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond };
+      draft.stepEndsMs.push(event.epochMs);
+      if (draft.stepEndsMs.length > DURATION_COUNT_MAX + 1) draft.stepEndsMs.shift();
+      break;
+    }
+    case 'progress':
+      draft.stage = { stage: event.stage, done: event.done, total: event.total };
+      break;
+    case 'checkpoint':
+    case 'run-finished':
+      draft.checkpoint = { outerStep: event.outerStep, digest: event.digest };
+      // A log of a version whose calls did not say that they live.
+      if (event.kind === 'run-finished' && draft.call === null) draft.ending = { kind: 'finished' };
+      break;
+    case 'run-validated':
+      if (event.isBest) draft.validation = { bestOuterStep: event.outerStep, bestLoss: event.loss };
+      break;
+    case 'result-refused':
+      draft.refusedResultCounts[event.rejection] =
+        (draft.refusedResultCounts[event.rejection] ?? 0) + 1;
+      return;
+    case 'job-finished':
+    case 'trial-scored':
+    case 'report-written':
+      break;
+    default:
+      return;
+  }
+  draft.lastProgressMs = event.epochMs;
+  draft.isAwaitingWorkers = false;
+}
+
+function medianGapOf(timesMs: readonly number[]): number | null {
+  const gaps = timesMs.slice(1).map((timeMs, index) => timeMs - (timesMs[index] ?? timeMs));
+  return gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)] ?? null;
+}

@@ -1,0 +1,198 @@
+/** Calls that read the records of runs: status, list, log, and waiting for the end. They change nothing. */
+
+import { stat } from 'node:fs/promises';
+import type { z } from 'zod';
+import { QianmoError, type FailureKind } from '../../../shared/base/errors.js';
+import type { StampedEvent } from '../../../shared/events/run-events.js';
+import { sentenceOf } from '../../../shared/events/sentences.js';
+import { s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import { findRecords } from '../../record/find-records.js';
+import { RecordFollower } from '../../record/read-record.js';
+import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
+import { isUnderWay, observerAt } from '../../record/run-state.js';
+import { readRunStatus, type RunStatus } from '../../record/run-status.js';
+import type { RunContext } from '../call/run-context.js';
+import { runConfigOf } from '../config-sources.js';
+import { s3OptionsIn } from '../places.js';
+import type {
+  LogRequestSchema,
+  RunsRequestSchema,
+  StatusRequestSchema,
+  WaitRequestSchema,
+} from './record-requests.js';
+
+/** The end of a log that a view is made of. */
+const VIEW_BYTE_COUNT_MAX = 256 * 1024;
+/** The same for each run of a list. */
+const LISTED_BYTE_COUNT_MAX = 64 * 1024;
+const POLL_INTERVAL_MS = 1_000;
+const RUN_COUNT_MAX = 10_000;
+
+type Reading = Pick<RunContext, 'clock' | 'environment' | 'signal'>;
+
+/** @throws QianmoError `usage` if there is no record. */
+export async function statusOfRun(
+  { run }: z.output<typeof StatusRequestSchema>,
+  context: Reading,
+): Promise<RunStatus> {
+  return statusAt(await placeOfRun(run, context), context);
+}
+
+export interface ListedRuns {
+  /** The latest first. */
+  readonly runs: readonly RunStatus[];
+  /** There are more than are listed, or more folders than were looked into. */
+  readonly isCut: boolean;
+}
+
+/** @throws QianmoError `usage` if a folder is not there. */
+export async function listRuns(
+  { folders }: z.output<typeof RunsRequestSchema>,
+  context: Reading,
+): Promise<ListedRuns> {
+  const outputs: string[] = [];
+  let isCut = false;
+  for (const folder of folders) {
+    if (folder.startsWith('s3://')) outputs.push(folder);
+    else {
+      await demandFolder(folder);
+      const found = await findRecords(folder);
+      outputs.push(...found.outputs);
+      isCut ||= found.isCut;
+    }
+  }
+  const runs: RunStatus[] = [];
+  const observer = observerAt(context.clock.epochMs());
+  for (const output of outputs.slice(0, RUN_COUNT_MAX)) {
+    context.signal.throwIfAborted();
+    const place = recordPlaceOf(output, s3OptionsIn(context.environment));
+    const status = await readRunStatus(place, LISTED_BYTE_COUNT_MAX, observer);
+    if (status !== null) runs.push(status);
+  }
+  runs.sort((a, b) => (b.lastEventMs ?? 0) - (a.lastEventMs ?? 0));
+  return { runs, isCut: isCut || outputs.length > RUN_COUNT_MAX };
+}
+
+/**
+ * Tells the events of the record in their order.
+ *
+ * @throws QianmoError `usage` if there is no record.
+ */
+export async function tellLog(
+  { run, follow, last, details }: z.output<typeof LogRequestSchema>,
+  tell: (event: StampedEvent) => void,
+  context: Reading,
+): Promise<RunStatus> {
+  const place = await placeOfRun(run, context);
+  const follower = new RecordFollower(place);
+  const toldSince = async (): Promise<StampedEvent[]> =>
+    (await follower.next()).events.filter(
+      (event) => details || sentenceOf(event).level !== 'detail',
+    );
+  const events = await toldSince();
+  for (const event of last === undefined ? events : events.slice(-last)) tell(event);
+  for (;;) {
+    // The state is read before the events: none is missed that came before the end.
+    const status = await statusAt(place, context);
+    for (const event of await toldSince()) tell(event);
+    if (!follow || !isUnderWay(status.state)) return status;
+    await context.clock.sleep(POLL_INTERVAL_MS, context.signal);
+    context.signal.throwIfAborted();
+  }
+}
+
+/**
+ * Resolves when the run has finished.
+ *
+ * @throws QianmoError of the kind that the run ended with; `interrupted` if it is lost; `transient` if it is
+ *   still under way after the time limit.
+ */
+export async function waitForRun(
+  { run, timeoutSeconds }: z.output<typeof WaitRequestSchema>,
+  context: Reading,
+): Promise<RunStatus> {
+  const { clock, signal } = context;
+  const place = await placeOfRun(run, context);
+  const untilMs = clock.monotonicMs() + (timeoutSeconds ?? Infinity) * 1_000;
+  for (;;) {
+    const status = await statusAt(place, context);
+    if (!isUnderWay(status.state)) return finishedOrThrown(status);
+    if (clock.monotonicMs() >= untilMs) throw stillUnderWay(status, timeoutSeconds ?? 0);
+    await clock.sleep(POLL_INTERVAL_MS, signal);
+    signal.throwIfAborted();
+  }
+}
+
+async function placeOfRun(run: string, { environment }: Reading): Promise<RecordPlace> {
+  if (!/\.ya?ml$/.test(run)) return recordPlaceOf(run, s3OptionsIn(environment));
+  const { output, storage } = await runConfigOf(run, environment);
+  return recordPlaceOf(output, s3OptionsOf(storage));
+}
+
+async function statusAt(place: RecordPlace, { clock }: Reading): Promise<RunStatus> {
+  const status = await readRunStatus(place, VIEW_BYTE_COUNT_MAX, observerAt(clock.epochMs()));
+  if (status !== null) return status;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'there is no record of a run',
+    where: place.address,
+    expected: "the output of a run that has begun: a folder or s3:// prefix, or the run's config",
+    found: 'no events',
+    cure: '`qianmo runs FOLDER` lists the runs below a folder',
+  });
+}
+
+async function demandFolder(folder: string): Promise<void> {
+  const isFolder = await stat(folder).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
+  if (isFolder) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'this folder cannot be looked into',
+    where: folder,
+    expected: 'a folder that holds outputs of runs',
+    cure: 'name the folder of `output` in your configs; runs in a bucket are named one by one',
+  });
+}
+
+function finishedOrThrown(status: RunStatus): RunStatus {
+  const { ending, output, state, run } = status;
+  if (state === 'finished') return status;
+  const name = run === null ? 'the run' : `run ${run}`;
+  if (ending?.kind !== 'failed')
+    throw new QianmoError({
+      kind: 'interrupted',
+      what: `${name} is lost: its process has ended without a word`,
+      where: output,
+      cure: 'look at the end of `qianmo logs`, and continue it with `qianmo train --resume`',
+    });
+  throw new QianmoError({
+    kind: failureKindOf(ending.failure),
+    what: `${name} ended: ${ending.reason}`,
+    where: output,
+    cure:
+      ending.failure === 'interrupted'
+        ? 'continue it with `qianmo train --resume`'
+        : '`qianmo logs` tells what happened before',
+  });
+}
+
+/** A bug, and a wrong config that was found late, are failures of the run to whoever waits for it. */
+function failureKindOf(failure: string): FailureKind {
+  return failure === 'interrupted' || failure === 'environment' || failure === 'transient'
+    ? failure
+    : 'failed';
+}
+
+function stillUnderWay({ output, state }: RunStatus, timeoutSeconds: number): QianmoError {
+  return new QianmoError({
+    kind: 'transient',
+    what: 'the run has not ended within the time limit',
+    where: output,
+    expected: `its end within ${timeoutSeconds} s`,
+    found: state,
+    cure: 'wait again, with a larger --timeout-seconds or none',
+  });
+}

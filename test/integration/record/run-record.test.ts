@@ -1,0 +1,83 @@
+/** Views of a run from its output, while it lives, after it has ended, and after it was killed. */
+
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+let room: CommandRoom;
+beforeAll(async () => {
+  room = await commandRoom();
+});
+afterAll(() => room.remove());
+
+const statusOf = async (run: string): Promise<Record<string, unknown>> =>
+  JSON.parse(await room.done(['status', run, '--format', 'json'])) as Record<string, unknown>;
+
+it('follows a run through its life, a kill, and its resume', async () => {
+  const run = await room.config('run', ({ training }) =>
+    Object.assign(training, { outerSteps: 2_000, checkpointEveryOuterSteps: 5 }),
+  );
+  await room.done(['prepare', run]);
+  const training = room.start(['train', run, '--in-process']);
+  await training.saw(/checkpoint of outer step 5:/);
+  expect(await statusOf(run)).toMatchObject({
+    ...{ run: 'run', state: 'running', ending: null },
+    call: { name: 'train', process: { pid: training.pid } },
+    training: { outerSteps: 2_000 },
+  });
+  const logs = room.start(['logs', 'run', '--follow']);
+  await logs.printed(/notice {3}checkpoint of outer step 10:/);
+  training.signal('SIGKILL');
+  await training.ended;
+  expect(await statusOf('run')).toMatchObject({ state: 'lost' });
+  expect((await logs.ended).exitCode).toBe(0);
+  await room.refused(['wait', 'run'], {
+    ...{ exitCode: 4, what: /run run is lost/, where: /run/, cure: /--resume/ },
+  });
+  const resumed = room.start(['train', run, '--in-process', '--resume']);
+  const waiting = room.start(['wait', 'run']);
+  await resumed.saw(/checkpoint of outer step/);
+  resumed.signal('SIGINT');
+  await resumed.ended;
+  expect((await waiting.ended).exitCode).toBe(4);
+  expect(await room.done(['runs', '.'])).toMatch(/^run +interrupted +train/m);
+  await room.refused(['status', 'nothing'], {
+    ...{ exitCode: 2, what: /there is no record/, where: /nothing/, cure: /qianmo runs/ },
+  });
+});
+
+it('lists the workers of a queue', async () => {
+  const redis = await redisForTest();
+  try {
+    const queue = ['--redis', redis.url, '--prefix', '{listed}'];
+    expect(await room.done(['workers', ...queue])).toBe('no workers\n');
+    const worker = room.start(['worker', ...queue, '--name', 'first', '--device', 'cpu']);
+    await worker.saw(/ready|takes jobs|waits/);
+    expect(await room.done(['workers', ...queue])).toMatch(/^first +cpu.* waits$/m);
+    worker.signal('SIGTERM');
+    await worker.ended;
+  } finally {
+    await redis.close();
+  }
+});
+
+it('completes verbs, options and words in bash', async () => {
+  await room.write('completion.bash', await room.done(['completion', 'bash']));
+  const script = `
+    source completion.bash
+    complete_words() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _qianmo; echo "$@: \${COMPREPLY[*]}"; }
+    complete_words qianmo sta
+    complete_words qianmo train --format j
+    complete_words qianmo train --wor
+    complete_words qianmo train run`;
+  const { stdout } = await promisify(execFile)('bash', ['-c', script], { cwd: room.folder });
+  expect(stdout.split('\n')).toEqual([
+    'qianmo sta: status',
+    'qianmo train --format j: json',
+    'qianmo train --wor: --workers',
+    'qianmo train run: ',
+    '',
+  ]);
+});

@@ -1,0 +1,77 @@
+/** The events of a record, from folders and from an object store, whole, from the end, and as they come. */
+
+import { appendFile, mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { findRecords } from '../../../coordinator/record/find-records.js';
+import { readLastEvents, RecordFollower } from '../../../coordinator/record/read-record.js';
+import { recordPlaceOf } from '../../../coordinator/record/record-place.js';
+import { encodeEvent } from '../../../shared/events/event-lines.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
+
+const S3 = { region: 'r', forcePathStyle: true };
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+});
+afterEach(() => folder.remove());
+
+const line = (epochMs: number): string =>
+  `${encodeEvent({ kind: 'run-started', epochMs, runId: 'r', outerStep: 0, outerSteps: 5 })}\n`;
+const LINE_LENGTH = line(1).length;
+const segment = (output: string, number: number): string =>
+  join(folder.path, output, 'events', `events-00000${number}.ndjson`);
+
+async function write(output: string, number: number, text: string): Promise<void> {
+  await mkdir(join(folder.path, output, 'events'), { recursive: true });
+  await writeFile(segment(output, number), text);
+}
+const placeOf = (output: string) => recordPlaceOf(join(folder.path, output), S3);
+const timesOf = ({ events }: { readonly events: readonly { readonly epochMs: number }[] }) =>
+  events.map(({ epochMs }) => epochMs);
+
+test('the end of a log begins with a whole line, and crosses segments', async () => {
+  await write('run', 1, line(1) + line(2));
+  await write('run', 2, line(3) + line(4));
+  const last = (byteCount: number) => readLastEvents(placeOf('run'), byteCount);
+  expect(timesOf(await last(10_000))).toEqual([1, 2, 3, 4]);
+  expect(timesOf(await last(2 * LINE_LENGTH + 5))).toEqual([3, 4]);
+  expect(timesOf(await last(3 * LINE_LENGTH + 5))).toEqual([2, 3, 4]);
+  expect(timesOf(await last(LINE_LENGTH - 1))).toEqual([]);
+});
+
+test('lines of another version are counted, and half a line is not read', async () => {
+  const later = '{"schemaVersion":2,"kind":"run-started"}\n';
+  await write('run', 1, `${line(1)}${later}no json\n${line(2)}{"schemaVersion":1,"ki`);
+  const read = await readLastEvents(placeOf('run'), 10_000);
+  expect(timesOf(read)).toEqual([1, 2]);
+  expect(read.unknownCount).toBe(2);
+});
+
+test('a follower takes each event once, also when the log is rolled and its old part removed', async () => {
+  const follower = new RecordFollower(placeOf('run'));
+  expect(timesOf(await follower.next())).toEqual([]);
+  await write('run', 1, line(1) + line(2).slice(0, 10));
+  expect(timesOf(await follower.next())).toEqual([1]);
+  await appendFile(segment('run', 1), line(2).slice(10) + line(3));
+  expect(timesOf(await follower.next())).toEqual([2, 3]);
+  await write('run', 2, line(4));
+  expect(timesOf(await follower.next())).toEqual([4]);
+  await rm(segment('run', 1));
+  await appendFile(segment('run', 2), line(5));
+  expect(timesOf(await follower.next())).toEqual([5]);
+});
+
+test('an output without a log has no events', async () => {
+  expect(await readLastEvents(placeOf('nothing'), 100)).toEqual({ events: [], unknownCount: 0 });
+});
+
+test('runs are found below a folder, not within a log', async () => {
+  await write('a', 1, line(1));
+  await write('b/c', 3, line(1));
+  await write('b/c/d/e/f', 1, line(1));
+  await mkdir(join(folder.path, 'empty', 'events'), { recursive: true });
+  const { outputs, isCut } = await findRecords(folder.path);
+  expect(outputs).toEqual([join(folder.path, 'a'), join(folder.path, 'b/c')]);
+  expect(isCut).toBe(false);
+});
