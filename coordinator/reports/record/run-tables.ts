@@ -57,8 +57,8 @@ function stepText({ training }: RunStatus): string | null {
 }
 
 function lossText({ training }: RunStatus): string | null {
-  if (training?.queryLoss == null) return null;
-  const { queryLoss, supportLoss, tasksPerSecond } = training;
+  const { queryLoss = null, supportLoss = null, tasksPerSecond = null } = training ?? {};
+  if (queryLoss === null) return null;
   const support = supportLoss === null ? '' : `, support ${supportLoss.toFixed(4)}`;
   const speed = tasksPerSecond === null ? '' : `, ${Math.round(tasksPerSecond)} tasks/s`;
   return `query ${queryLoss.toFixed(4)}${support}${speed}`;
