@@ -68,7 +68,7 @@ function fishOption(verb: string, option: Option): string {
 }
 
 function longOf({ long, flags }: Option): string {
-  if (long === undefined || long === null) throw new Error(`${flags} has no long name`);
+  if (long === undefined) throw new Error(`${flags} has no long name`);
   return long;
 }
 
