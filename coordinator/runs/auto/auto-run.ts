@@ -52,7 +52,7 @@ export async function autoRun(request: AutoOrder, context: RunContext): Promise<
   const own = checkedRunConfig(given, place);
   const fields: Fields = isRecord(given) ? given : {};
   const output = joinAddress(own.output, 'auto');
-  const logged = loggedCallOf({ ...own, output });
+  const logged = loggedCallOf('auto', { ...own, output });
   const searching = loggedRun(logged, context, async (inner) => {
     const store = await openStoreAsPrepared(own, inner);
     const planned = await plannedSearch({ own, fields, place, output }, request, store);
