@@ -2,13 +2,10 @@
  * The choice of a search among the trials that reached the last rung. Losses are noisy where validation adgroups are few, so
  * the trial with the lowest one is held against the others adgroup by adgroup, and of those within one standard error
  * of it the one with the fewest parts is taken. Pure.
- *
- *   D  = sum_i d_i / sum_i n_i            d_i = loss_i - loss of the lowest_i, n_i the impressions of adgroup i
- *   SE = sqrt(m / (m - 1) * sum_i (d_i - D n_i)^2) / sum_i n_i     (the ratio estimator of m adgroups)
  */
 
-import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { meanLoss, pairedDifference, type EntryLosses } from '../scoring/validated-losses.js';
 import {
   rankedOnRung,
   scoreAt,
@@ -16,29 +13,6 @@ import {
   type SweepRecord,
   type TrialRecord,
 } from '../sweep/sweep-record.js';
-
-interface Difference {
-  readonly difference: number;
-  readonly standardError: number;
-}
-
-/** @param losses sums of losses by adgroup; `lowest` are those of the trial to compare with. */
-export function pairedDifference(
-  losses: readonly number[],
-  lowest: readonly number[],
-  impressions: readonly number[],
-): Difference {
-  const shown = impressions.reduce((sum, count) => sum + count, 0);
-  const differences = losses.map((loss, index) => loss - at(lowest, index));
-  const difference = differences.reduce((sum, each) => sum + each, 0) / shown;
-  const squares = differences.reduce(
-    (sum, each, index) => sum + (each - difference * at(impressions, index)) ** 2,
-    0,
-  );
-  const adgroups = losses.length;
-  const correction = adgroups > 1 ? adgroups / (adgroups - 1) : 1;
-  return { difference, standardError: Math.sqrt(correction * squares) / shown };
-}
 
 /**
  * The number of things that a config learns or keeps beside linear weights: a network, factors, inputs of the
@@ -69,16 +43,16 @@ export function chooseTrial(
   const rungIndex = record.rungs.length - 1;
   const scored = rankedOnRung(record, rungIndex).flatMap((trial) => {
     const losses = scoreAt(trial, rungIndex)?.adgroupLosses;
-    return losses === undefined ? [] : [{ trial, losses }];
+    return losses === undefined ? [] : [{ trial, losses: Float64Array.from(losses) }];
   });
   const [lowest] = scored;
   if (lowest === undefined) throw new Error('a finished search has scores');
-  const impressions = record.search?.impressions ?? [];
+  const aboveLowest = differenceTo(lowest.losses, record.search?.impressions ?? []);
   const candidates = scored
     .map(({ trial, losses }) => ({
       trial,
       parts: partsOf(configOf(trial.name)),
-      ...pairedDifference(losses, lowest.losses, impressions),
+      ...aboveLowest(losses),
     }))
     // A stable sort: of equally many parts, the better loss stays first.
     .sort((a, b) => a.parts - b.parts);
@@ -89,5 +63,19 @@ export function chooseTrial(
     compared: candidates.map(({ trial, difference, standardError }) => ({
       ...{ trial: trial.name, difference, standardError },
     })),
+  };
+}
+
+/** A single adgroup says nothing of the error: only an equal loss is then as good as the lowest. */
+function differenceTo(
+  lowest: EntryLosses,
+  shown: readonly number[],
+): (losses: EntryLosses) => { readonly difference: number; readonly standardError: number } {
+  const impressions = Float64Array.from(shown);
+  const entries = { adgroupCount: shown.length, drawCount: 1, impressions, supportRowCounts: [] };
+  return (losses) => {
+    const found = pairedDifference(losses, lowest, entries);
+    const difference = found?.value ?? meanLoss(losses, entries) - meanLoss(lowest, entries);
+    return { difference, standardError: found?.standardError ?? 0 };
   };
 }

@@ -21,6 +21,13 @@ import type { Cell } from '../scoring/evaluation-report.js';
 import { innerStepGrid } from './grid.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
+import { adgroupImpressions } from '../scoring/score-arms.js';
+import {
+  bestCell,
+  heldOutLosses,
+  type EntryLosses,
+  type ValidatedEntries,
+} from '../scoring/validated-losses.js';
 import { predictLogits } from './predict-logits.js';
 import { adaptationOf, selectionCriterionOf, UNADAPTED } from './selection.js';
 
@@ -38,8 +45,11 @@ interface ValidationScore {
   /** 0 inner steps mean no adaptation. */
   readonly cell: Cell;
   readonly metaDigest: string;
-  /** The sum of losses of each adgroup with this cell. */
-  readonly adgroupLosses: readonly number[];
+  /**
+   * The sum of losses of each adgroup, each with the cell that the other folds of adgroups choose: a run with many cells is
+   * not favoured over one with few.
+   */
+  readonly heldOutLosses: EntryLosses;
 }
 
 /**
@@ -136,18 +146,15 @@ export async function validationScore(
       keep: [],
     },
   );
-  const impressions = sumOf(validation.impressions);
-  let best: ValidationScore | null = null;
-  for (const [index, cell] of cells.entries()) {
-    const losses = at(lossSums, index);
-    const validationLogloss = sumOf(losses) / impressions;
-    if (
-      Number.isFinite(validationLogloss) &&
-      validationLogloss < (best?.validationLogloss ?? Infinity)
-    )
-      best = { validationLogloss, cell, metaDigest, adgroupLosses: [...losses] };
-  }
-  if (best !== null) return best;
+  const best = bestCell(lossSums);
+  const validationLogloss = sumOf(at(lossSums, best)) / sumOf(validation.impressions);
+  if (Number.isFinite(validationLogloss))
+    return {
+      ...{ validationLogloss, cell: at(cells, best), metaDigest },
+      heldOutLosses: heldOutLosses(entriesOf(validation), (isOther) =>
+        at(lossSums, bestCell(lossSums, isOther)),
+      ),
+    };
   throw new DivergenceError({
     kind: 'failed',
     what: 'no logit of the validation adgroups is finite',
@@ -155,6 +162,13 @@ export async function validationScore(
     found: `${cells.length} settings of inner rate and inner steps tried`,
     cure: 'train with smaller rates',
   });
+}
+
+function entriesOf(rows: FlatRows): ValidatedEntries {
+  return {
+    ...{ adgroupCount: rows.taskIndices.length, drawCount: 1, supportRowCounts: [] },
+    impressions: Float64Array.from(adgroupImpressions(rows)),
+  };
 }
 
 /** Differs whenever the same job would mean something else. */

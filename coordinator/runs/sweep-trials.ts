@@ -1,6 +1,7 @@
 /** Trains, scores and discards the trials of a sweep. Each is a run of its own, on a shared dispatcher. */
 
 import type { Dispatcher } from '../dispatch/dispatcher.js';
+import { sumOf } from '../scoring/metrics.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { validationLossOf } from '../evaluation/validation-loss.js';
@@ -83,7 +84,7 @@ export function trialWork(
         return score;
       }
       const cells = plan.search === undefined ? undefined : servableCells(run.config);
-      const { adgroupLosses, ...score } = await validationScore(
+      const { heldOutLosses, ...score } = await validationScore(
         scored,
         state.metaParameters,
         validation,
@@ -91,7 +92,8 @@ export function trialWork(
       );
       if (plan.search === undefined) return score;
       const spentMs = clock.monotonicMs() - startedMs;
-      return { ...score, adgroupLosses: [...adgroupLosses], spentMs };
+      const validationLogloss = sumOf(heldOutLosses) / sumOf(validation.impressions);
+      return { ...score, validationLogloss, adgroupLosses: [...heldOutLosses], spentMs };
     },
     discard: (name) => discardCheckpoints(runOf(name)),
   };

@@ -4,17 +4,26 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { interruptedAs } from '../../../coordinator/runs/call/interruption.js';
 import { demoConfig, DEMO_EXAMPLE, DEMO_OUT_DEFAULT } from '../../library/demo/demo-config.js';
+import {
+  measuredArm,
+  searchedModel,
+  type MeasuredModel,
+} from '../../library/demo/searched-model.js';
 import { openRun, prepare } from '../../library/index.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { packageRoot } from '../../library/package-root.js';
 import { callOptionsOf, type CommandContext } from '../command/command-context.js';
 import { storeLines } from '../command/store-lines.js';
 import { textValue, valueOption, verb } from '../command/verb.js';
 
 const DEMO_WORKER_COUNT = 2;
+/** Arms that are set beside what the search has chosen. */
+const SHOWN_ARMS: readonly ArmName[] = ['global', 'global-shift', 'finetuned', 'meta-adapted'];
 
 export const demoVerb = verb({
   name: 'demo',
-  description: 'prepare, train and evaluate the MovieLens example on two local workers',
+  description:
+    'prepare, train, evaluate and search on the MovieLens example, with two local workers',
   options: {
     out: valueOption('--out <folder>', 'folder for everything the demo makes', textValue, {
       defaultText: DEMO_OUT_DEFAULT,
@@ -38,6 +47,7 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
 
   context.print(`\n2. train: ${DEMO_WORKER_COUNT} workers on an embedded Redis`);
   const run = await openRun({ config, workers: DEMO_WORKER_COUNT }, options);
+  const measured: MeasuredModel[] = [];
   try {
     const { checkpoint, digest } = await run.train({ resume: true });
     context.print(`checkpoint ${checkpoint}\ndigest ${digest}`);
@@ -45,19 +55,45 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
     context.print('\n3. evaluate: held-out movies, every arm tuned on the validation movies');
     const { reportTable } =
       await import('../../../coordinator/reports/evaluation/evaluation-table.js');
-    for (const report of await run.evaluate())
+    for (const report of await run.evaluate()) {
       context.print(reportTable(report, context.outputColumns));
+      measured.push(...SHOWN_ARMS.map((arm) => measuredArm(report, arm)));
+    }
   } finally {
     await run.close();
   }
+  context.print(
+    '\n4. auto: model, method and training chosen from data alone, on the validation movies',
+  );
+  const { sweepTable } = await import('../../../coordinator/reports/sweep/sweep-table.js');
+  const searched = await searchedModel(config, DEMO_WORKER_COUNT, options);
+  context.print(sweepTable(searched.record, context.outputColumns));
+  context.print(`\n${await besideEachOther([...measured, searched.measured])}`);
   const seconds = Math.round((context.clock.monotonicMs() - startedMs) / 1000);
   context.print(whereToLookNext(out, seconds));
+}
+
+/** On the same held-out movies, the best last. */
+async function besideEachOther(models: readonly MeasuredModel[]): Promise<string> {
+  const { textTable } = await import('../../../coordinator/reports/table.js');
+  const rows = [...models]
+    .sort((a, b) => b.logloss - a.logloss)
+    .map(({ name, logloss, auc }) => [name, logloss.toFixed(4), auc?.toFixed(4) ?? '-']);
+  return textTable({
+    columns: [
+      { title: 'held-out movies', alignment: 'left' },
+      { title: 'logloss' },
+      { title: 'AUC' },
+    ],
+    rows,
+  });
 }
 
 function whereToLookNext(out: string, seconds: number): string {
   return `
 Done in ${seconds} s. Where to look next:
   ${out.replace(/\/+$/, '')}/report.html   the same with plots
+  ${out.replace(/\/+$/, '')}/auto/auto.html   what the search tried, and why it chose
   ${shown(DEMO_EXAMPLE)}   the run's config, every field explained
   ${shown('infra/examples/synthetic.yaml')}   a log of your own size: qianmo synthesize, prepare, train, evaluate
   ${shown('README.md')}                       the verbs, and how to bring your own logs`;

@@ -1,7 +1,7 @@
 /** The search for a config before anything is trained: its candidates, its time, and how it chooses. */
 
 import { describe, expect, it } from 'vitest';
-import { chooseTrial, pairedDifference, partsOf } from '../../../coordinator/auto/choose-trial.js';
+import { chooseTrial, partsOf } from '../../../coordinator/auto/choose-trial.js';
 import {
   candidatesOf,
   commonTraining,
@@ -133,9 +133,18 @@ describe('the choice of a search', () => {
     expect(partsOf(configOf({ ...shifted, model: { personal: [] } }))).toBe(4);
   });
 
-  it('pairs losses by adgroup and divides by impressions', () => {
+  it('says how far each trial is above the lowest', () => {
     // D = (1 + 3) / 4 = 1; d - D n = -1, 1 with n = 2, 2; SE = sqrt(2 / 1 * 2) / 4 = 0.5.
-    expect(pairedDifference([3, 5], [2, 2], [2, 2])).toEqual({ difference: 1, standardError: 0.5 });
+    const losses = { t01: toTheEnd([2, 2]), t02: toTheEnd([3, 5]) };
+    expect(choose(losses, { impressions: [2, 2] }).compared).toEqual([
+      { trial: 't02', difference: 1, standardError: 0.5 },
+      { trial: 't01', difference: 0, standardError: 0 },
+    ]);
+  });
+
+  it('takes the lowest loss where a single adgroup is scored', () => {
+    const losses = { t01: toTheEnd([2]), t02: toTheEnd([3]) };
+    expect(choose(losses, { impressions: [2] }).trial.name).toBe('t01');
   });
 
   it('takes the simpler of two that are as good as one standard error can tell', () => {
