@@ -11,7 +11,7 @@ import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { auto, evaluate } from '../index.js';
 
-const TRIALS_MAX = 6;
+const TRIALS_MAX = 8;
 
 /** The figures of a model on the held-out films. */
 export interface MeasuredModel {
