@@ -3,6 +3,8 @@
 import type { z } from 'zod';
 import { spreadOver } from '../../../shared/base/arrays.js';
 import { isRecord } from '../../../shared/base/canonical-json.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { declaredFeatures } from '../../../shared/config/data-config.js';
 import { AutoConfigSchema, searchBudgetOf } from '../../../shared/config/search/auto-config.js';
 import {
   checkedRunConfig,
@@ -82,6 +84,7 @@ async function plannedSearch(
   store: TaskStore,
 ): Promise<PlannedSweep> {
   const { own, place, output } = searched;
+  demandFeatures(own, store);
   const auto = own.auto ?? AutoConfigSchema.parse({});
   const budget = searchBudgetOf(auto, { budgetMinutes, trialsMax: trialsMaxGiven });
   const sweep = `${own.run.slice(0, 45)}-auto`;
@@ -103,6 +106,21 @@ async function plannedSearch(
       choose: (record) => chooseTrial(record, (name) => configNamed(trials, name)),
     },
   };
+}
+
+/** The section `auto` adds target encodings to the data: a store that was prepared without it lacks them. */
+function demandFeatures({ data }: RunConfig, { manifest }: TaskStore): void {
+  const found = new Set(manifest.features.map(({ name }) => name));
+  const missing = declaredFeatures(data).filter(({ name }) => !found.has(name));
+  if (missing.length === 0) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the task store lacks features of the config',
+    where: data.store,
+    expected: missing.map(({ name }) => name).join(', '),
+    found: 'a store that was prepared from another config, such as one without the section auto',
+    cure: 'prepare it again: qianmo prepare run.yaml',
+  });
 }
 
 function configNamed(trials: readonly Trial[], name: string): RunConfig {
@@ -151,7 +169,8 @@ function trialsOf(
   const ownTraining = sectionOf(fields, 'training');
   const common = { ...commonTraining(facts), ...ownTraining };
   const evaluation = { ...GRID, ...sectionOf(fields, 'evaluation') };
-  const { auto: _searched, method: _method, model: _model, ...rest } = fields;
+  const { auto: _searched, method: _method, model: _model, ...others } = fields;
+  const rest = { ...others, data: own.data };
   const candidates: (Candidate | null)[] = [
     ...(hasOwnModel(fields) ? [null] : []),
     ...candidatesOf(facts, trialsMax, own.seed),

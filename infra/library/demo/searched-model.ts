@@ -9,7 +9,7 @@ import type { SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import type { ArmName } from '../../../shared/config/arms.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { auto, evaluate } from '../index.js';
+import { auto, evaluate, prepare } from '../index.js';
 
 const TRIALS_MAX = 8;
 
@@ -25,15 +25,20 @@ interface SearchedModel {
   readonly measured: MeasuredModel;
 }
 
-/** Searches with a fixed number of trials: the choice does not depend on how fast the machine is. */
+/**
+ * Prepares a store of its own from the same split, with what a search adds to the data, and searches with a fixed number of
+ * trials: the choice does not depend on how fast the machine is.
+ */
 export async function searchedModel(
   { run, seed, data, output }: RunConfig,
   workers: number,
   options: CallOptions,
 ): Promise<SearchedModel> {
   const path = join(output, 'auto.yaml');
-  const dataAlone = { run: `${run}-auto`, seed, data, auto: { trialsMax: TRIALS_MAX }, output };
-  await writeFile(path, stringify(dataAlone));
+  const store = join(output, 'auto', 'store');
+  const dataAlone = { run: `${run}-auto`, seed, data: { ...data, store }, output };
+  await writeFile(path, stringify({ ...dataAlone, auto: { trialsMax: TRIALS_MAX } }));
+  await prepare({ config: path }, options);
   const record = await auto({ config: path, workers, resume: true }, options);
   if (record.best === null) throw new Error('a finished search has a best trial');
   const config = await loadRunConfig(record.best.config);

@@ -55,10 +55,32 @@ export function searchBudgetOf(
   };
 }
 
-/** The content of a run config in which `method: auto` is the section `auto`. */
+/**
+ * The content of a run config in which `method: auto` is the section `auto`. Data that a search is made on get what is good on
+ * most logs, where the config does not say otherwise: target encodings of every category.
+ */
 export function withAutoSection(value: unknown): unknown {
   if (!isRecord(value)) return value;
   const { method, ...rest } = value;
-  const isAuto = method === 'auto' || (isRecord(method) && method['kind'] === 'auto');
-  return isAuto ? { auto: {}, ...rest } : value;
+  const isNamed = method === 'auto' || (isRecord(method) && method['kind'] === 'auto');
+  const content = isNamed ? { auto: {}, ...rest } : value;
+  if (!('auto' in content) || content.auto === undefined) return content;
+  return { ...content, data: searchedData(rest['data']) };
+}
+
+/** With pairs of categories, there would be too many inputs for more of them than this. */
+const PAIRED_CATEGORIES_MAX = 4;
+const ENCODED_CATEGORIES_MAX = 64;
+
+function searchedData(data: unknown): unknown {
+  if (!isRecord(data) || !Array.isArray(data['features']) || 'segments' in data) return data;
+  const categories = data['features'].flatMap((feature: unknown) =>
+    isRecord(feature) && feature['kind'] === 'category' ? [feature['name']] : [],
+  );
+  if (categories.length === 0) return data;
+  const pairs = categories.flatMap((one, index) =>
+    categories.slice(index + 1).map((other) => [one, other]),
+  );
+  const of = categories.length > PAIRED_CATEGORIES_MAX ? categories : [...categories, ...pairs];
+  return { targetEncodings: { of: of.slice(0, ENCODED_CATEGORIES_MAX) }, ...data };
 }

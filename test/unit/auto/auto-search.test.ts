@@ -217,4 +217,23 @@ describe('method: auto', () => {
     expect(parseRunConfig(yaml, 'run.yaml').auto).toEqual({});
     expect(parseRunConfig(text, 'run.yaml').auto).toBeUndefined();
   });
+
+  it('encodes every category across tasks, and pairs of a few', () => {
+    const encodingsOf = (data: object): unknown =>
+      configOf({ auto: {}, data: { ...DATA, ...data } }).data.targetEncodings?.of;
+    expect(encodingsOf({})).toEqual([
+      ...['user', 'slot', 'hour'],
+      ...[
+        ['user', 'slot'],
+        ['user', 'hour'],
+        ['slot', 'hour'],
+      ],
+    ]);
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    const features = names.map((name) => ({ name, kind: 'category' }));
+    expect(encodingsOf({ features })).toEqual(names);
+    expect(encodingsOf({ targetEncodings: { of: ['slot'] } })).toEqual(['slot']);
+    expect(encodingsOf({ features: [{ name: 'price', kind: 'number' }] })).toBeUndefined();
+    expect(configOf({}).data.targetEncodings).toBeUndefined();
+  });
 });
