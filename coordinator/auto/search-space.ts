@@ -29,7 +29,7 @@ interface Point {
   readonly inputs: (typeof INPUTS)[number];
   readonly adapts: keyof typeof ADAPTING;
   readonly rate: number;
-  readonly decay: number;
+  readonly regularisation: keyof typeof REGULARISATION;
 }
 
 const MODELS = {
@@ -68,18 +68,54 @@ const ADAPTING = {
 } as const;
 
 const RATES = [0.002, 0.005, 0.01] as const;
-const DECAYS = [0.1, 0.3, 1] as const;
+
+/** What keeps rare values and small data from being learned by heart. */
+const REGULARISATION = {
+  light: { weightDecay: 0.1 },
+  medium: { weightDecay: 0.3, tableWeightDecay: 3, dropout: 0.1, idDropout: 0.02 },
+  strong: { weightDecay: 1, tableWeightDecay: 10, dropout: 0.3, idDropout: 0.1 },
+} as const;
 
 /** The safest first: a search that ends early has tried those of other kinds. */
 const FIRST: readonly Point[] = [
-  { model: 'deepfm', inputs: 'rate and values', adapts: 'nothing', rate: 0.005, decay: 1 },
-  { model: 'deepfm', inputs: 'none', adapts: 'blocks', rate: 0.005, decay: 1 },
-  { model: 'logistic', inputs: 'rate and values', adapts: 'nothing', rate: 0.01, decay: 0.3 },
-  { model: 'deepfm', inputs: 'none', adapts: 'level and values', rate: 0.005, decay: 1 },
-  { model: 'deepfm', inputs: 'rate', adapts: 'nothing', rate: 0.005, decay: 0.3 },
-  { model: 'logistic', inputs: 'none', adapts: 'level and values', rate: 0.01, decay: 0.3 },
-  { model: 'deepfm', inputs: 'rate and values', adapts: 'blocks', rate: 0.005, decay: 1 },
-  { model: 'deepfm', inputs: 'none', adapts: 'nothing', rate: 0.005, decay: 1 },
+  {
+    model: 'deepfm',
+    inputs: 'rate and values',
+    adapts: 'nothing',
+    rate: 0.005,
+    regularisation: 'strong',
+  },
+  { model: 'deepfm', inputs: 'none', adapts: 'blocks', rate: 0.005, regularisation: 'strong' },
+  {
+    model: 'logistic',
+    inputs: 'rate and values',
+    adapts: 'nothing',
+    rate: 0.01,
+    regularisation: 'light',
+  },
+  {
+    model: 'deepfm',
+    inputs: 'none',
+    adapts: 'level and values',
+    rate: 0.005,
+    regularisation: 'strong',
+  },
+  { model: 'deepfm', inputs: 'rate', adapts: 'nothing', rate: 0.005, regularisation: 'light' },
+  {
+    model: 'logistic',
+    inputs: 'none',
+    adapts: 'level and values',
+    rate: 0.01,
+    regularisation: 'light',
+  },
+  {
+    model: 'deepfm',
+    inputs: 'rate and values',
+    adapts: 'blocks',
+    rate: 0.005,
+    regularisation: 'strong',
+  },
+  { model: 'deepfm', inputs: 'none', adapts: 'nothing', rate: 0.005, regularisation: 'strong' },
 ];
 
 /** Draws of points that were had before, until the space is taken as exhausted. */
@@ -116,7 +152,7 @@ function drawnPoint(random: RandomStream): Point {
         : (['nothing', 'level', 'level and values', 'blocks'] as const),
     ),
     rate: oneOf(random, RATES),
-    decay: oneOf(random, DECAYS),
+    regularisation: oneOf(random, ['light', 'medium', 'strong'] as const),
   };
 }
 
@@ -127,13 +163,13 @@ function oneOf<Value>(random: RandomStream, values: readonly Value[]): Value {
 }
 
 function candidateOf(point: Point, facts: DataFacts): Candidate {
-  const { model, inputs, adapts, rate, decay } = point;
+  const { model, inputs, adapts, rate, regularisation } = point;
   const features = narrowCategories(facts);
   const { personal, method } = ADAPTING[adapts];
   return {
     words: {
       ...{ model, 'support inputs': inputs, adapts },
-      ...{ rate: String(rate), 'weight decay': String(decay) },
+      ...{ rate: String(rate), regularisation },
     },
     model: {
       ...MODELS[model],
@@ -142,8 +178,14 @@ function candidateOf(point: Point, facts: DataFacts): Candidate {
       ...(inputs === 'none' ? {} : { supportInputs: supportInputsOf(inputs, features, facts) }),
     },
     method: method(features),
-    training: { optimizer: { kind: 'adam', rate }, weightDecay: decay },
+    training: { optimizer: { kind: 'adam', rate }, ...regularised(point) },
   };
+}
+
+/** Linear models have no hidden units to drop. */
+function regularised({ model, regularisation }: Point): Record<string, number> {
+  const { dropout, ...others }: Record<string, number> = REGULARISATION[regularisation];
+  return dropout === undefined || model === 'logistic' ? others : { ...others, dropout };
 }
 
 const NARROW_ROWS_MAX = 200;
