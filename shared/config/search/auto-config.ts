@@ -57,7 +57,8 @@ export function searchBudgetOf(
 
 /**
  * The content of a run config in which `method: auto` is the section `auto`. Data that a search is made on get what is good on
- * most logs, where the config does not say otherwise: target encodings of every category.
+ * most logs, where the config does not say otherwise: rows of small tasks train the trunk, and every category is
+ * encoded across tasks.
  */
 export function withAutoSection(value: unknown): unknown {
   if (!isRecord(value)) return value;
@@ -77,10 +78,11 @@ function searchedData(data: unknown): unknown {
   const categories = data['features'].flatMap((feature: unknown) =>
     isRecord(feature) && feature['kind'] === 'category' ? [feature['name']] : [],
   );
-  if (categories.length === 0) return data;
+  const trunkRows = 'small-tasks';
+  if (categories.length === 0) return { trunkRows, ...data };
   const pairs = categories.flatMap((one, index) =>
     categories.slice(index + 1).map((other) => [one, other]),
   );
   const of = categories.length > PAIRED_CATEGORIES_MAX ? categories : [...categories, ...pairs];
-  return { targetEncodings: { of: of.slice(0, ENCODED_CATEGORIES_MAX) }, ...data };
+  return { trunkRows, targetEncodings: { of: of.slice(0, ENCODED_CATEGORIES_MAX) }, ...data };
 }

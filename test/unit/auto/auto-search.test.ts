@@ -234,6 +234,8 @@ describe('method: auto', () => {
     expect(encodingsOf({ features })).toEqual(names);
     expect(encodingsOf({ targetEncodings: { of: ['slot'] } })).toEqual(['slot']);
     expect(encodingsOf({ features: [{ name: 'price', kind: 'number' }] })).toBeUndefined();
-    expect(configOf({}).data.targetEncodings).toBeUndefined();
+    expect(configOf({}).data).not.toHaveProperty('targetEncodings');
+    expect(configOf({}).data).not.toHaveProperty('trunkRows');
+    expect(configOf({ auto: {} }).data.trunkRows).toBe('small-tasks');
   });
 });
