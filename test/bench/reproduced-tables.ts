@@ -25,6 +25,7 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'ope.md',
     needs: ['../shared/data/open-bandit-small/random_men.csv.xz'],
   },
+  { name: 'real', script: 'bench:real', keepsRuns: true, makes: 'real.md' },
   { name: 'market', script: 'bench:market', keepsRuns: true, makes: 'market.md' },
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
   { name: 'overhead', script: 'bench:overhead', makes: 'overhead.md' },

@@ -1,0 +1,129 @@
+/** The product's side of a cell: runs of the command, each of which searches, trains and evaluates. */
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
+import { parseReport } from '../../../coordinator/reports/report-json.js';
+import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
+import { GLOBAL_ARMS, META_ARMS, type ArmName } from '../../../shared/config/arms.js';
+import { qianmo } from '../qianmo-command.js';
+import { predictionsPath, type Unit, type UnitArm } from './arm-units.js';
+import { predictionsCsv, type CellFiles, type RealCell } from './cell-files.js';
+
+interface ProductSide {
+  readonly name: string;
+  /** What the config says besides the data. */
+  readonly sections: (budgetMinutes: number) => object;
+}
+
+/** `auto` as a person would run it, and a plain DeepFM for all tasks, which `auto` only sizes and stops. */
+export const PRODUCT_SIDES: readonly ProductSide[] = [
+  {
+    name: 'plain',
+    sections: () => ({
+      model: { kind: 'deepfm', embeddingWidth: 8, hiddenWidths: [32, 16], personal: ['bias'] },
+      method: { kind: 'global' },
+      auto: { trialsMax: 1 },
+    }),
+  },
+  { name: 'auto', sections: (budgetMinutes) => ({ auto: { budgetMinutes } }) },
+];
+
+export function productUnit(
+  { name, sections }: ProductSide,
+  { set, seed }: RealCell,
+  files: CellFiles,
+  budgetMinutes: number,
+): Unit {
+  const output = join(files.folder, `run-${name}`);
+  const text = stringify({
+    ...{ run: `real-${name}`, seed },
+    data: {
+      ...{ logs: files.log, store: join(files.folder, 'store'), task: 'task' },
+      label: { clicks: 'clicks', impressions: 'impressions' },
+      features: set.features,
+      splitFile: files.split,
+      rowSplit: { by: 'hash', supportRowsMin: 1, queryRowsMin: 1 },
+    },
+    ...sections(budgetMinutes),
+    output,
+  });
+  return {
+    ...{ name: `qianmo-${name}`, side: 'product', wanted: text },
+    run: async () => {
+      mkdirSync(output, { recursive: true });
+      const path = join(output, 'run.yaml');
+      writeFileSync(path, text);
+      qianmo('prepare', path);
+      qianmo('auto', path, '--in-process', '--fresh');
+      return evaluatedArms(name, join(output, 'auto', 'best.yaml'), files);
+    },
+  };
+}
+
+const ChosenConfigSchema = z.looseObject({
+  method: z.looseObject({ kind: z.string() }),
+  model: z.looseObject({ kind: z.string() }),
+  output: z.string(),
+  evaluation: z.looseObject({}),
+});
+
+/** Only arms of the model that was trained, so that evaluating trains no other. */
+async function evaluatedArms(name: string, best: string, files: CellFiles): Promise<UnitArm[]> {
+  const config = ChosenConfigSchema.parse(parse(readFileSync(best, 'utf8')));
+  const arms = config.method.kind === 'global' ? GLOBAL_ARMS : META_ARMS;
+  const path = join(files.folder, `evaluate-${name}.yaml`);
+  writeFileSync(path, stringify({ ...config, evaluation: { ...config.evaluation, arms } }));
+  const predictions = join(files.folder, `evaluate-${name}.parquet`);
+  qianmo('evaluate', path, '--in-process', '--fresh', '--predictions', predictions);
+  const reportPath = join(config.output, 'evaluation.json');
+  const report = parseReport(readFileSync(reportPath, 'utf8'), reportPath);
+  const { model, method } = config;
+  return armsOf(name, report, predictions, { files, settings: { model, method } });
+}
+
+async function armsOf(
+  unit: string,
+  report: EvaluationReport,
+  predictions: string,
+  { files, settings }: { readonly files: CellFiles; readonly settings: UnitArm['settings'] },
+): Promise<UnitArm[]> {
+  const found: UnitArm[] = [];
+  for (const arm of report.arms) {
+    const name = `qianmo-${unit}-${arm}`;
+    const { rows, probabilities } = await columnOf(predictions, arm);
+    writeFileSync(predictionsPath(files, name), predictionsCsv(rows, probabilities));
+    const metrics = report.slices[0]?.arms.find((result) => result.arm === arm)?.metrics;
+    const validated = report.validation?.arms.find((result) => result.arm === arm);
+    const cell = report.selection.chosen.find((selection) => selection.arm === arm)?.cell;
+    found.push({
+      name,
+      // Without its bias: settings of the arm are judged on other validation tasks than they were chosen on.
+      validationLogloss: validated?.heldOutLogloss ?? null,
+      settings: { ...settings, ...(cell === undefined ? {} : { cell }) },
+      claimed: metrics === undefined ? null : { logloss: metrics.logloss, auc: metrics.auc },
+    });
+  }
+  return found;
+}
+
+async function columnOf(
+  parquet: string,
+  arm: ArmName,
+): Promise<{ rows: number[]; probabilities: number[] }> {
+  const instance = await DuckDBInstance.create(':memory:');
+  const connection = await instance.connect();
+  try {
+    const column = arm.replaceAll('-', '_');
+    const reader = await connection.runAndReadAll(
+      `SELECT CAST("row" AS DOUBLE), "${column}" FROM read_parquet('${parquet}') ORDER BY "row"`,
+    );
+    const [rows = [], probabilities = []] = reader.getColumns();
+    return { rows: rows.map(Number), probabilities: probabilities.map(Number) };
+  } finally {
+    connection.closeSync();
+    instance.closeSync();
+  }
+}

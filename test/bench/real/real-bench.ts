@@ -1,0 +1,123 @@
+/**
+ * The product beside independent peers on real sets: logistic regression and LightGBM over target encodings, and a
+ * DeepFM in PyTorch with fine-tuning, all on the same rows. Writes `infra/results/real.json`, `.md` and `.svg` after
+ * each cell; a stopped bench resumes from its folder. Sets whose data is missing are left out.
+ *
+ *   npm run bench:real -- --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2
+ */
+
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { at } from '../../../shared/base/arrays.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { benchHeader, folderOfCommit } from '../bench-header.js';
+import { installedPython } from '../python-environment.js';
+import type { Unit } from './arm-units.js';
+import { cellKey, writeCell, type CellFiles, type RealCell } from './cell-files.js';
+import { demoSeed, writeDemoCell } from './demo-cell.js';
+import { PEER_NAMES, PEERS_FOLDER, peerUnit } from './peer-units.js';
+import { PRODUCT_SIDES, productUnit } from './product-units.js';
+import { realPage } from './real-page.js';
+import { realSvg } from './real-plot.js';
+import { readRecord, writeRecord, type RecordedCell } from './real-record.js';
+import { REAL_SETS, supportName } from './real-sets.js';
+import { recordedCell } from './recorded-cell.js';
+
+/** The key of the demo's cell in the record, and its name among the sets. */
+const DEMO = 'movielens-demo';
+const DEMO_SUPPORT = 'half of the rows';
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
+const SECONDS_PER_MINUTE = 60;
+
+const header = benchHeader();
+const { values: options } = parseArgs({
+  options: {
+    sets: { type: 'string', default: [DEMO, ...REAL_SETS.map(({ name }) => name)].join(',') },
+    /** Support sizes by number; all by default. */
+    supports: { type: 'string' },
+    seeds: { type: 'string', default: '1,2,3,4,5' },
+    /** For the search of each peer, and that of `auto`. */
+    'budget-minutes': { type: 'string', default: '1' },
+    folder: { type: 'string', default: folderOfCommit('real', header) },
+    data: { type: 'string', default: new URL('../shared/data/', packageRoot).pathname },
+    /** A Python with the peers installed; by default one is created in the cache. */
+    python: { type: 'string' },
+  },
+});
+const budgetMinutes = Number(options['budget-minutes']);
+
+async function bench(): Promise<void> {
+  const python =
+    options.python ??
+    installedPython(
+      {
+        ...{ name: 'real', script: 'bench:real' },
+        requirements: join(PEERS_FOLDER, 'requirements.txt'),
+      },
+      (text) => process.stderr.write(`${text}\n`),
+    );
+  const room = { python, secondsMax: budgetMinutes * SECONDS_PER_MINUTE };
+  const unitsOf = (cell: RealCell, files: CellFiles): Unit[] => [
+    ...PEER_NAMES.map((name) => peerUnit(name, files, cell.seed, room)),
+    ...PRODUCT_SIDES.map((side) => productUnit(side, cell, files, budgetMinutes)),
+  ];
+  if (options.sets.split(',').includes(DEMO)) {
+    const set = at(
+      REAL_SETS.filter(({ name }) => name === 'movielens-small'),
+      0,
+    );
+    const cell = { set, support: at(set.supports, 0), seed: demoSeed() };
+    const written = await writeDemoCell(set, options.folder);
+    const terms = { header, set: DEMO, support: DEMO_SUPPORT, seed: cell.seed, budgetMinutes };
+    keep(DEMO, await recordedCell(written, unitsOf(cell, written.files), terms));
+  }
+  for (const cell of wantedCells()) {
+    const written = writeCell(cell, options.data, options.folder);
+    const { set, support, seed } = cell;
+    const named = { set: set.name, support: supportName(support), seed };
+    const terms = { header, ...named, budgetMinutes };
+    keep(cellKey(cell), await recordedCell(written, unitsOf(cell, written.files), terms));
+  }
+}
+
+function wantedCells(): RealCell[] {
+  const names = options.sets.split(',').filter((name) => name !== DEMO);
+  const unknown = names.filter((name) => !REAL_SETS.some((set) => set.name === name));
+  if (unknown.length > 0)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'there is no such set',
+      where: '--sets',
+      expected: [DEMO, ...REAL_SETS.map(({ name }) => name)].join(', '),
+      found: unknown.join(', '),
+      cure: 'name some of these, with commas',
+    });
+  const sizes = options.supports?.split(',').map(Number);
+  const seeds = options.seeds.split(',').map(Number);
+  return REAL_SETS.filter(({ name }) => names.includes(name)).flatMap((set) => {
+    if (set.needs !== undefined && !existsSync(join(options.data, set.needs))) {
+      process.stderr.write(`left out: ${set.name}, whose data is not in ${options.data}\n`);
+      return [];
+    }
+    const supports = set.supports.filter(({ count }) => sizes?.includes(count) ?? true);
+    return seeds.flatMap((seed) => supports.map((support) => ({ set, support, seed })));
+  });
+}
+
+function keep(key: string, cell: RecordedCell): void {
+  const record = readRecord();
+  const kept = { cells: { ...record.cells, [key]: cell } };
+  writeRecord(kept);
+  writeFileSync(join(RESULTS, 'real.md'), realPage(kept));
+  writeFileSync(join(RESULTS, 'real.svg'), realSvg(kept));
+}
+
+try {
+  await bench();
+} catch (error) {
+  if (!(error instanceof QianmoError)) throw error;
+  process.stderr.write(`${formatFailure(error)}\n`);
+  process.exitCode = error.exitCode;
+}

@@ -1,0 +1,123 @@
+/** The page of the bench: the product beside its peers, set by set. */
+
+import { sumOf } from '../../../coordinator/scoring/metrics.js';
+import { markdownTable } from '../bench-header.js';
+import { armNamed, isCompared } from './recorded-cell.js';
+import type { RealRecord, RecordedCell, RecordedDifference } from './real-record.js';
+
+const DIGITS = 4;
+const NO_WORSE = 0.002;
+
+export function realPage({ cells }: RealRecord): string {
+  const all = Object.values(cells);
+  const compared = all.filter(isCompared);
+  return [
+    '# Beside independent peers on real sets',
+    '',
+    'Made by `npm run bench:real`. Every side reads the same file of rows and roles, fits on training tasks, chooses on the query rows of',
+    'validation tasks, and is scored by the same code on the same query rows of test tasks. Differences are logloss of the product',
+    'minus that of the peer, with 95 % intervals over 2,000 bootstrap draws of test tasks; below 0, the product is better.',
+    'Peers are in Python (`test/bench/real/peers`): logistic regression and LightGBM over target encodings out of fold by task with',
+    'log counts, the smoothed support rate and the support size; a DeepFM in PyTorch with early stopping, dropout and id dropout,',
+    'with and without the support rate as an input; and each DeepFM fine-tuned on the support rows. `real.json` has every arm, its',
+    'settings, its seconds, commit and machine. The product is `qianmo auto` on a config with data only; among the arms of the model that it ends',
+    'with, validation tasks choose too. Searches are limited to the same minutes on one thread each.',
+    '`real-notes.md` says where the product is behind, and why.',
+    '',
+    '## Chosen on validation',
+    '',
+    ...markdownTable(
+      [
+        ...[
+          'set',
+          'support',
+          'seed',
+          'test tasks',
+          'rows',
+          'peer',
+          'logloss',
+          'product',
+          'logloss',
+        ],
+        ...['difference', 'from the best peer in hindsight', 'verdict'],
+      ],
+      compared.map(chosenRow),
+    ),
+    '',
+    ...summaryLines(compared),
+    '',
+    '## The plain models',
+    '',
+    "The product's DeepFM for all tasks, without any input from support rows, and PyTorch's, on the same fields.",
+    '',
+    ...markdownTable(
+      ['set', 'support', 'seed', 'PyTorch', 'product', 'difference'],
+      all.flatMap((cell) => {
+        const { plain } = cell.differences;
+        if (plain === null) return [];
+        const [peer, product] = [armNamed(cell, plain.from), armNamed(cell, plain.arm)];
+        const figures = [text(peer.logloss), text(product.logloss), intervalText(plain)];
+        return [[cell.set, cell.support, cell.seed, ...figures]];
+      }),
+    ),
+    '',
+    '## Every arm',
+    '',
+    'Logloss of the test rows, and AUC in brackets.',
+    ...all.flatMap(armLines),
+    '',
+  ].join('\n');
+}
+
+function chosenRow(cell: RecordedCell): (string | number)[] {
+  const { set, support, seed, taskCounts, testRowCount, differences } = cell;
+  const [peer, product] = [cell.chosenPeer ?? '', cell.chosenProduct ?? ''];
+  return [
+    ...[set, support, seed, taskCounts.test, testRowCount],
+    ...[peer, text(armNamed(cell, peer).logloss)],
+    ...[product.replace(/^qianmo-/, ''), text(armNamed(cell, product).logloss)],
+    ...[intervalText(differences.chosen), intervalText(differences.hindsight)],
+    verdictOf(differences.chosen),
+  ];
+}
+
+export function verdictOf(difference: RecordedDifference | null): string {
+  if (difference === null) return '';
+  if (difference.high < 0) return 'better';
+  return difference.low > 0 ? 'worse' : 'level';
+}
+
+function summaryLines(compared: readonly RecordedCell[]): string[] {
+  const verdicts = compared.map(({ differences }) => verdictOf(differences.chosen));
+  const count = (wanted: string): number => verdicts.filter((verdict) => verdict === wanted).length;
+  const lost = compared.filter(({ differences }) => (differences.hindsight?.value ?? 0) > NO_WORSE);
+  const differences = compared.map(({ differences: { chosen } }) => chosen?.value ?? NaN);
+  return [
+    `Of ${compared.length} cells, the product is better in ${count('better')}, level in ${count('level')} and worse in ${count('worse')}; ` +
+      `the mean difference is ${text(sumOf(differences) / differences.length)}. Against the best peer in hindsight it is behind by more than ${NO_WORSE} in ${lost.length}.`,
+  ];
+}
+
+function armLines(cell: RecordedCell): string[] {
+  const arms = [...cell.arms].sort((one, other) => one.logloss - other.logloss);
+  const listed = arms.map(({ name, logloss, auc }) => {
+    const isChosen = name === cell.chosenPeer || name === cell.chosenProduct;
+    const shown = `${name} ${text(logloss)} (${auc === null ? 'none' : auc.toFixed(3)})`;
+    return isChosen ? `**${shown}**` : shown;
+  });
+  const { set, support, seed, clickRate, commit, machine, budgetMinutes } = cell;
+  return [
+    '',
+    `- ${set}, ${support}, seed ${seed} (click rate ${text(clickRate)}; commit ${commit}, ${machine}, ${budgetMinutes} minutes for each search): ${listed.join(', ')}`,
+  ];
+}
+
+function text(value: number): string {
+  return value.toFixed(DIGITS);
+}
+
+function intervalText(difference: RecordedDifference | null): string {
+  if (difference === null) return '';
+  const { value, low, high } = difference;
+  return `${text(value)} [${text(low)}, ${text(high)}]`;
+}

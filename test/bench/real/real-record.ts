@@ -1,0 +1,90 @@
+/**
+ * The record of the bench, `infra/results/real.json`: the figures of every cell, by its key, which stays the same. Cells
+ * may be of several commits and machines; each names its own.
+ */
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { z } from 'zod';
+import { packageRoot } from '../../../infra/library/package-root.js';
+
+const IntervalSchema = z.strictObject({ value: z.number(), low: z.number(), high: z.number() });
+
+const RecordedArmSchema = z.strictObject({
+  name: z.string(),
+  side: z.enum(['peer', 'product']),
+  validationLogloss: z.number().nullable(),
+  logloss: z.number(),
+  auc: z.number().nullable(),
+  /** Of the unit that the arm belongs to. */
+  seconds: z.number(),
+  settings: z.record(z.string(), z.unknown()),
+});
+export type RecordedArm = z.infer<typeof RecordedArmSchema>;
+
+const DifferenceSchema = z.strictObject({
+  /** Names of arms; the difference is the logloss of `arm` minus that of `from`. */
+  arm: z.string(),
+  from: z.string(),
+  ...IntervalSchema.shape,
+});
+
+const RecordedCellSchema = z.strictObject({
+  set: z.string(),
+  support: z.string(),
+  seed: z.int(),
+  commit: z.string(),
+  date: z.string(),
+  machine: z.string(),
+  loadBefore: z.number(),
+  /** The search of each peer, and of `auto`. */
+  budgetMinutes: z.number(),
+  taskCounts: z.strictObject({ train: z.int(), validation: z.int(), test: z.int() }),
+  testRowCount: z.int(),
+  clickRate: z.number(),
+  arms: z.array(RecordedArmSchema),
+  /** The lowest validation logloss of each side. */
+  chosenPeer: z.string().nullable(),
+  chosenProduct: z.string().nullable(),
+  /** The lowest test logloss of the peers: better than a choice can be. */
+  bestPeer: z.string().nullable(),
+  differences: z.strictObject({
+    chosen: DifferenceSchema.nullable(),
+    hindsight: DifferenceSchema.nullable(),
+    /** The plain models of both sides. */
+    plain: DifferenceSchema.nullable(),
+  }),
+});
+export type RecordedCell = z.infer<typeof RecordedCellSchema>;
+export type RecordedDifference = z.infer<typeof DifferenceSchema>;
+
+const RealRecordSchema = z.strictObject({ cells: z.record(z.string(), RecordedCellSchema) });
+export type RealRecord = z.infer<typeof RealRecordSchema>;
+
+const PATH = new URL('infra/results/real.json', packageRoot);
+
+export function readRecord(): RealRecord {
+  if (!existsSync(PATH)) return { cells: {} };
+  return RealRecordSchema.parse(JSON.parse(readFileSync(PATH, 'utf8')));
+}
+
+export function writeRecord({ cells }: RealRecord): void {
+  const sorted = Object.entries(cells).sort(([one], [other]) => (one < other ? -1 : 1));
+  const text = JSON.stringify(
+    RealRecordSchema.parse({ cells: Object.fromEntries(sorted) }),
+    (_, value: unknown) =>
+      typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value,
+    1,
+  );
+  writeFileSync(PATH, `${text}\n`);
+}
+
+/** The first of the items with the lowest value. */
+export function minimumBy<Item>(
+  items: readonly Item[],
+  valueOf: (item: Item) => number,
+): Item | undefined {
+  return items.reduce<Item | undefined>(
+    (best, item) => (best === undefined || valueOf(item) < valueOf(best) ? item : best),
+    undefined,
+  );
+}

@@ -1,0 +1,107 @@
+/** A cell from its units: runs or resumes each, scores its arms on the test rows, and compares the two sides. */
+
+import {
+  minimumBy,
+  type RecordedArm,
+  type RecordedCell,
+  type RecordedDifference,
+} from './real-record.js';
+import { at } from '../../../shared/base/arrays.js';
+import { sumOf } from '../../../coordinator/scoring/metrics.js';
+import type { BenchHeader } from '../bench-header.js';
+import { keptOrRun, predictionsPath, type Unit } from './arm-units.js';
+import { readPredictions, type WrittenCell } from './cell-files.js';
+import { pairedDifference, scoredArm, type ScoredArm } from './scored-arms.js';
+
+/** By how much a side's own figures may differ from the bench's, which come from probabilities in text. */
+const AGREEMENT = 2e-4;
+const PLAIN = 'qianmo-plain-';
+const PLAIN_PRODUCT = `${PLAIN}global`;
+const PLAIN_PEER = 'deepfm';
+
+interface CellTerms {
+  readonly header: BenchHeader;
+  readonly set: string;
+  readonly support: string;
+  readonly seed: number;
+  readonly budgetMinutes: number;
+}
+
+export async function recordedCell(
+  written: WrittenCell,
+  units: readonly Unit[],
+  { header, set, support, seed, budgetMinutes }: CellTerms,
+): Promise<RecordedCell> {
+  const { test, files, taskCounts } = written;
+  const arms: RecordedArm[] = [];
+  const scored = new Map<string, ScoredArm>();
+  for (const unit of units) {
+    process.stderr.write(`${set}, ${support}, seed ${seed}: ${unit.name}\n`);
+    const { seconds, arms: found } = await keptOrRun(unit, files);
+    for (const { name, validationLogloss, settings, claimed } of found) {
+      const score = scoredArm(readPredictions(predictionsPath(files, name), test), test);
+      demandAgreement(name, score, claimed);
+      scored.set(name, score);
+      const { logloss, auc } = score;
+      arms.push({ name, side: unit.side, validationLogloss, logloss, auc, seconds, settings });
+    }
+  }
+  const chosenPeer = chosenOf(arms, 'peer');
+  const chosenProduct = chosenOf(
+    arms.filter(({ name }) => !name.startsWith(PLAIN)),
+    'product',
+  );
+  const peers = arms.filter(({ side }) => side === 'peer');
+  const bestPeer = minimumBy(peers, ({ logloss }) => logloss)?.name ?? null;
+  const difference = (arm: string | null, from: string | null): RecordedDifference | null => {
+    const [one, other] = [scored.get(arm ?? ''), scored.get(from ?? '')];
+    if (arm === null || from === null || one === undefined || other === undefined) return null;
+    return { arm, from, ...pairedDifference(one, other, test, seed) };
+  };
+  return {
+    ...{ set, support, seed, budgetMinutes, ...header, taskCounts },
+    testRowCount: test.rows.length,
+    clickRate: sumOf(test.clicks) / sumOf(test.impressions),
+    ...{ arms, chosenPeer, chosenProduct, bestPeer },
+    differences: {
+      chosen: difference(chosenProduct, chosenPeer),
+      hindsight: difference(chosenProduct, bestPeer),
+      plain: difference(PLAIN_PRODUCT, PLAIN_PEER),
+    },
+  };
+}
+
+function chosenOf(arms: readonly RecordedArm[], wanted: RecordedArm['side']): string | null {
+  const choosable = arms.filter(
+    ({ side, validationLogloss }) => side === wanted && validationLogloss !== null,
+  );
+  return minimumBy(choosable, ({ validationLogloss }) => validationLogloss ?? NaN)?.name ?? null;
+}
+
+/** @throws Error if the two sides do not mean the same rows or the same metric. */
+export function demandAgreement(
+  name: string,
+  found: Pick<ScoredArm, 'logloss' | 'auc'>,
+  claimed: { readonly logloss: number; readonly auc: number | null } | null,
+): void {
+  if (claimed === null) return;
+  const pairs = [
+    ['logloss', found.logloss, claimed.logloss],
+    ['auc', found.auc ?? NaN, claimed.auc ?? NaN],
+  ] as const;
+  for (const [metric, ours, theirs] of pairs)
+    if (Math.abs(ours - theirs) > AGREEMENT)
+      throw new Error(`${name} says ${metric} ${theirs}, and its predictions give ${ours}`);
+}
+
+/** The record's cells whose arms come from both sides. */
+export function isCompared({ differences }: RecordedCell): boolean {
+  return differences.chosen !== null;
+}
+
+export function armNamed(cell: RecordedCell, name: string): RecordedArm {
+  return at(
+    cell.arms.filter((arm) => arm.name === name),
+    0,
+  );
+}
