@@ -58,7 +58,7 @@ export function productUnit(
       writeFileSync(path, text);
       qianmo('prepare', path);
       qianmo('auto', path, '--in-process', '--fresh');
-      return evaluatedArms(name, join(output, 'auto', 'best.yaml'), files);
+      return evaluatedArms(name, join(output, 'auto'), files);
     },
   };
 }
@@ -70,9 +70,20 @@ const ChosenConfigSchema = z.looseObject({
   evaluation: z.looseObject({}),
 });
 
-/** Only arms of the model that was trained, so that evaluating trains no other. */
-async function evaluatedArms(name: string, best: string, files: CellFiles): Promise<UnitArm[]> {
-  const config = ChosenConfigSchema.parse(parse(readFileSync(best, 'utf8')));
+const SearchRecordSchema = z.looseObject({
+  trials: z.array(z.looseObject({ scores: z.array(z.unknown()) })),
+});
+
+/**
+ * Only arms of the model that was trained, so that evaluating trains no other.
+ *
+ * @param search the folder of the record and of the config that was chosen
+ */
+async function evaluatedArms(name: string, search: string, files: CellFiles): Promise<UnitArm[]> {
+  const text = (file: string): string => readFileSync(join(search, file), 'utf8');
+  const config = ChosenConfigSchema.parse(parse(text('best.yaml')));
+  const { trials } = SearchRecordSchema.parse(JSON.parse(text('auto.json')));
+  const tried = trials.filter(({ scores }) => scores.length > 0).length;
   const arms = config.method.kind === 'global' ? GLOBAL_ARMS : META_ARMS;
   const path = join(files.folder, `evaluate-${name}.yaml`);
   writeFileSync(path, stringify({ ...config, evaluation: { ...config.evaluation, arms } }));
@@ -81,7 +92,7 @@ async function evaluatedArms(name: string, best: string, files: CellFiles): Prom
   const reportPath = join(config.output, 'evaluation.json');
   const report = parseReport(readFileSync(reportPath, 'utf8'), reportPath);
   const { model, method } = config;
-  return armsOf(name, report, predictions, { files, settings: { model, method } });
+  return armsOf(name, report, predictions, { files, settings: { model, method, tried } });
 }
 
 async function armsOf(

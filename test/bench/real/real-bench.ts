@@ -13,7 +13,7 @@ import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { at } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit } from '../bench-header.js';
-import { installedPython } from '../python-environment.js';
+import { installedPython } from '../python/python-environment.js';
 import type { Unit } from './arm-units.js';
 import { cellKey, writeCell, type CellFiles, type RealCell } from './cell-files.js';
 import { demoSeed, writeDemoCell } from './demo-cell.js';

@@ -3,7 +3,7 @@
 import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import { markdownTable } from '../bench-header.js';
 import { armNamed, isCompared } from './recorded-cell.js';
-import type { RealRecord, RecordedCell, RecordedDifference } from './real-record.js';
+import type { RealRecord, RecordedArm, RecordedCell, RecordedDifference } from './real-record.js';
 
 const DIGITS = 4;
 const NO_WORSE = 0.002;
@@ -105,11 +105,18 @@ function armLines(cell: RecordedCell): string[] {
     const shown = `${name} ${text(logloss)} (${auc === null ? 'none' : auc.toFixed(3)})`;
     return isChosen ? `**${shown}**` : shown;
   });
-  const { set, support, seed, clickRate, commit, machine, budgetMinutes } = cell;
+  const { set, support, seed, clickRate, commit, machine, loadBefore, budgetMinutes } = cell;
+  const tried = cell.chosenProduct === null ? '' : triedText(armNamed(cell, cell.chosenProduct));
   return [
     '',
-    `- ${set}, ${support}, seed ${seed} (click rate ${text(clickRate)}; commit ${commit}, ${machine}, ${budgetMinutes} minutes for each search): ${listed.join(', ')}`,
+    `- ${set}, ${support}, seed ${seed} (click rate ${text(clickRate)}; commit ${commit}, ${machine}, load ${loadBefore}; ${budgetMinutes} min for each search${tried}): ${listed.join(', ')}`,
   ];
+}
+
+/** How many trials the search of an arm began. */
+function triedText({ settings }: RecordedArm): string {
+  const { tried } = settings;
+  return typeof tried === 'number' ? `, in which auto began ${tried} trials` : '';
 }
 
 function text(value: number): string {

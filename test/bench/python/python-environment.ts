@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { QianmoError } from '../../shared/base/errors.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 
 const INSTALL_TIMEOUT_MS = 30 * 60_000;
 
