@@ -36,8 +36,8 @@ export interface WrittenCell {
   readonly files: CellFiles;
   readonly test: TestRows;
   readonly taskCounts: Readonly<Record<'train' | 'validation' | 'test', number>>;
-  /** Rows of tasks too small to be divided. */
-  readonly otherRowCount: number;
+  /** Rows of tasks too small to be divided, which only teach what all tasks share. */
+  readonly trunkRowCount: number;
 }
 
 const QUERY_ROWS_MIN = 5;
@@ -55,12 +55,10 @@ export function writeCell(cell: RealCell, data: string, folder: string): Written
   mkdirSync(ofSet, { recursive: true });
   mkdirSync(ofCell, { recursive: true });
   const log = set.log(data, ofSet, seed);
-  const all = rolesOf(log.tasks, log.times, {
+  const roled = rolesOf(log.tasks, log.times, {
     ...{ rule: support, seed, queryRowsMin: QUERY_ROWS_MIN },
     heldOutQueryRowsMax: set.heldOutQueryRowsMax,
   });
-  // Rows of small tasks are for no side as long as `data.splitFile` has no role for them.
-  const roled = all.filter(({ role }) => role !== 'train');
   const files = { folder: ofCell, log: join(ofSet, 'rows.csv'), split: join(ofCell, 'split.csv') };
   writeCellFiles(files, set, log, roled);
   return writtenCell(files, log, roled);
@@ -95,7 +93,7 @@ export function writtenCell(
       validation: tasksOf('validation'),
       test: tasksOf('test'),
     },
-    otherRowCount: roled.filter(({ role }) => role === 'train').length,
+    trunkRowCount: roled.filter(({ role }) => role === 'train').length,
   };
 }
 

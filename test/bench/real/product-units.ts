@@ -25,6 +25,8 @@ export const PRODUCT_SIDES: readonly ProductSide[] = [
     sections: () => ({
       model: { kind: 'deepfm', embeddingWidth: 8, hiddenWidths: [32, 16], personal: ['bias'] },
       method: { kind: 'global' },
+      // As in the first trial of the peer's search.
+      training: { dropout: 0.2, idDropout: 0.1 },
       auto: { trialsMax: 1 },
     }),
   },

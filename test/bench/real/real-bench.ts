@@ -107,9 +107,9 @@ function wantedCells(): RealCell[] {
 }
 
 function keep(key: string, cell: RecordedCell): void {
-  const record = readRecord();
-  const kept = { cells: { ...record.cells, [key]: cell } };
-  writeRecord(kept);
+  writeRecord({ cells: { ...readRecord().cells, [key]: cell } });
+  // As it was rounded.
+  const kept = readRecord();
   writeFileSync(join(RESULTS, 'real.md'), realPage(kept));
   writeFileSync(join(RESULTS, 'real.svg'), realSvg(kept));
 }

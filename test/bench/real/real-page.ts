@@ -1,7 +1,7 @@
 /** The page of the bench: the product beside its peers, set by set. */
 
 import { sumOf } from '../../../coordinator/scoring/metrics.js';
-import { markdownTable } from '../bench-header.js';
+import { grouped, markdownTable } from '../bench-header.js';
 import { armNamed, isCompared } from './recorded-cell.js';
 import type { RealRecord, RecordedArm, RecordedCell, RecordedDifference } from './real-record.js';
 
@@ -105,18 +105,28 @@ function armLines(cell: RecordedCell): string[] {
     const shown = `${name} ${text(logloss)} (${auc === null ? 'none' : auc.toFixed(3)})`;
     return isChosen ? `**${shown}**` : shown;
   });
-  const { set, support, seed, clickRate, commit, machine, loadBefore, budgetMinutes } = cell;
+  const {
+    set,
+    support,
+    seed,
+    clickRate,
+    trunkRowCount,
+    commit,
+    machine,
+    loadBefore,
+    budgetMinutes,
+  } = cell;
   const tried = cell.chosenProduct === null ? '' : triedText(armNamed(cell, cell.chosenProduct));
   return [
     '',
-    `- ${set}, ${support}, seed ${seed} (click rate ${text(clickRate)}; commit ${commit}, ${machine}, load ${loadBefore}; ${budgetMinutes} min for each search${tried}): ${listed.join(', ')}`,
+    `- ${set}, ${support}, seed ${seed} (click rate ${text(clickRate)}; ${grouped(trunkRowCount)} rows of small tasks; commit ${commit}, ${machine}, load ${loadBefore}; ${budgetMinutes} min for each search${tried}): ${listed.join(', ')}`,
   ];
 }
 
 /** How many trials the search of an arm began. */
 function triedText({ settings }: RecordedArm): string {
   const { tried } = settings;
-  return typeof tried === 'number' ? `, in which auto began ${tried} trials` : '';
+  return typeof tried === 'number' ? `, in which auto began ${tried} of its trials` : '';
 }
 
 function text(value: number): string {

@@ -40,6 +40,8 @@ const RecordedCellSchema = z.strictObject({
   budgetMinutes: z.number(),
   taskCounts: z.strictObject({ train: z.int(), validation: z.int(), test: z.int() }),
   testRowCount: z.int(),
+  /** Rows of tasks too small to be divided, which every side trains on; 0 in cells made before the product could. */
+  trunkRowCount: z.int(),
   clickRate: z.number(),
   arms: z.array(RecordedArmSchema),
   /** The lowest validation logloss of each side. */

@@ -32,7 +32,7 @@ export async function recordedCell(
   units: readonly Unit[],
   { header, set, support, seed, budgetMinutes }: CellTerms,
 ): Promise<RecordedCell> {
-  const { test, files, taskCounts } = written;
+  const { test, files, taskCounts, trunkRowCount } = written;
   const arms: RecordedArm[] = [];
   const scored = new Map<string, ScoredArm>();
   for (const unit of units) {
@@ -59,7 +59,7 @@ export async function recordedCell(
     return { arm, from, ...pairedDifference(one, other, test, seed) };
   };
   return {
-    ...{ set, support, seed, budgetMinutes, ...header, taskCounts },
+    ...{ set, support, seed, budgetMinutes, ...header, taskCounts, trunkRowCount },
     testRowCount: test.rows.length,
     clickRate: sumOf(test.clicks) / sumOf(test.impressions),
     ...{ arms, chosenPeer, chosenProduct, bestPeer },

@@ -19,6 +19,7 @@ import { readRecord } from '../../bench/meta-embedding/results-record.js';
 import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
 import { overheadPage } from '../../bench/overhead/overhead-page.js';
 import { planPage } from '../../bench/plan/plan-page.js';
+import { realPage } from '../../bench/real/real-page.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
 import { soakPage } from '../../bench/soak/soak-page.js';
 import { startPage } from '../../bench/start/start-page.js';
@@ -74,6 +75,7 @@ test.each([
   ['ope', () => offPolicyPage(recorded('ope'))],
   ['overhead', () => overheadPage(recorded('overhead'))],
   ['plan', () => planPage(recorded('plan'))],
+  ['real', () => realPage(recorded('real'))],
   ['sinusoid', sinusoidPage],
   ['soak', () => soakPage(recorded('soak'))],
   ['start', () => startPage(recorded('start'))],

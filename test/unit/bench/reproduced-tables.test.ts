@@ -17,6 +17,7 @@ const WRITTEN = [
   'dbook-notes.md',
   'meta-embedding-notes.md',
   'movielens-protocols-notes.md',
+  'real-notes.md',
 ];
 
 test.each(TABLES)('$name is produced by a script of package.json', ({ script }) => {
