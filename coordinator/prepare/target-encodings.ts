@@ -7,8 +7,8 @@
  * in the sums, a model that has learned a value's total could subtract (`infra/decisions/0057`). A value that a
  * single training task has says nothing, since that is the only task to know it.
  *
- * With c clicks and n impressions of a value in those tasks, b their rate over all values, s the smoothing and
- * o(q) = ln(q / (1 - q)):
+ * With c clicks and n impressions of a value in those tasks, both scaled to the impressions of all training tasks,
+ * b the rate over all values in those tasks, s the smoothing and o(q) = ln(q / (1 - q)):
  *
  *   rate    o(q) - o(b)       q = (c + s b) / (n + s)
  *   count   ln(1 + n) / 4
@@ -167,7 +167,10 @@ interface Sums {
   readonly smoothing: number;
 }
 
-/** The table `encoding_bases` (part, base): the rate over all values that rows of a part compare with. */
+/**
+ * The table `encoding_bases` (part, base, scale): the rate over all values that rows of a part compare with, and
+ * by which factor all training tasks have more impressions than what these rows read.
+ */
 async function createBases(
   { clicks, impressions, isOfValues }: Sums,
   session: DuckSession,
@@ -183,7 +186,8 @@ async function createBases(
         total AS (SELECT sum(c) AS c, sum(n) AS n FROM sums),
         parts AS (SELECT ${ALL_PARTS} AS part, c, n FROM total UNION ALL
           SELECT s.fold, t.c - s.c, t.n - s.n FROM sums s CROSS JOIN total t)
-      SELECT part, CASE WHEN n > 0 THEN ${base} END AS base FROM parts`,
+      SELECT part, CASE WHEN n > 0 THEN ${base} END AS base,
+        CASE WHEN n > 0 THEN (SELECT CAST(n AS DOUBLE) FROM total) / CAST(n AS DOUBLE) END AS scale FROM parts`,
   );
 }
 
@@ -202,8 +206,8 @@ async function createEncoding(
   const names = ids.sql.map((_, place) => `id${place}`);
   const list = names.join(', ');
   const level = (rate: string): string => (isOfValues ? rate : `ln(${rate} / (1 - ${rate}))`);
-  const impressionCount = `(CAST(n AS DOUBLE) / ${UNITS})`;
-  const smoothed = `((CAST(c AS DOUBLE) / ${UNITS} + ${smoothing}::DOUBLE * base) / (${impressionCount} + ${smoothing}::DOUBLE))`;
+  const evidence = (sum: string): string => `(scale * CAST(${sum} AS DOUBLE) / ${UNITS})`;
+  const smoothed = `((${evidence('c')} + ${smoothing}::DOUBLE * base) / (${evidence('n')} + ${smoothing}::DOUBLE))`;
   await session.run(
     `CREATE TABLE ${tableOf(index)} AS
       WITH sums AS (SELECT fold, ${list}, sum(c) AS c, sum(n) AS n, min(task) AS first_task, max(task) AS last_task
@@ -219,7 +223,7 @@ async function createEncoding(
             FROM sums s JOIN totals t ON ${names.map((name) => `s.${name} = t.${name}`).join(' AND ')})
       SELECT part, ${list},
         CAST(CASE WHEN n > 0 THEN ${level(smoothed)} - ${level('base')} ELSE 0 END AS FLOAT) AS rate,
-        CAST(ln(1 + ${impressionCount}) / 4 AS FLOAT) AS count
+        CAST(CASE WHEN n > 0 THEN ln(1 + ${evidence('n')}) / 4 ELSE 0 END AS FLOAT) AS count
       FROM evidence JOIN encoding_bases USING (part) ORDER BY part, ${list}`,
   );
 }

@@ -167,8 +167,8 @@ describe('a worked log', () => {
       await before.readTargetEncoding?.(['site']),
     );
     const [a] = await store.readTasks([0]);
-    // shop, game, news, news, zoo, news: only news is in another task, in two rows.
-    const news = Math.fround(Math.log1p(2) / 4);
+    // shop, game, news, news, zoo, news: only news is in another task, in two rows, which stand for six.
+    const news = Math.fround(Math.log1p(6) / 4);
     expect(Array.from(a!.numbers[2]!)).toEqual([0, 0, news, news, 0, news]);
     const without = configOf();
     await room.write('later.csv', logOf(LATE.slice(0, 1)));
