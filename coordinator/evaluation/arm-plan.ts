@@ -4,7 +4,13 @@ import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
-import { ARM_NAMES, GLOBAL_ARMS, META_ARMS, type ArmName } from '../../shared/config/arms.js';
+import {
+  ARM_NAMES,
+  BLENDED_ARMS,
+  GLOBAL_ARMS,
+  META_ARMS,
+  type ArmName,
+} from '../../shared/config/arms.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { AdaptableModel } from './task-jobs.js';
 
@@ -55,6 +61,11 @@ export function planArms(
     if (reason === null) arms.add(arm);
     else leftOut.push({ arm, reason });
   }
+  if (arms.has('blend') && BLENDED_ARMS.filter((arm) => arms.has(arm)).length < 2) {
+    arms.delete('blend');
+    const reason = 'it needs two of the arms that it adds up beside it';
+    leftOut.push({ arm: 'blend', reason });
+  }
   const hasAny = (names: readonly ArmName[]): boolean => names.some((arm) => arms.has(arm));
   const [usesGlobal, usesMeta] = [hasAny(GLOBAL_ARMS), hasAny(META_ARMS)];
   const passes = Number(usesGlobal) + Number(arms.has('global-shift')) + Number(usesMeta);
@@ -68,8 +79,9 @@ export function planArms(
     usesGlobal,
     usesMeta,
     adaptsMeta: hasAny(['meta-adapted', 'meta-chosen']),
-    hasSettings: hasAny(['global-shift', 'finetuned', 'meta-adapted', 'meta-chosen']),
-    validationPasses: passes,
+    hasSettings: hasAny(['global-shift', 'finetuned', 'meta-adapted', 'meta-chosen', 'blend']),
+    // A blend is fitted to outputs with the chosen settings.
+    validationPasses: arms.has('blend') ? 2 * passes : passes,
     testPasses: passes,
   };
 }
@@ -89,6 +101,7 @@ function reasonToLeaveOut(
     case 'meta-chosen':
       return isMetaTrained ? null : "the run's own method is global: there is nothing meta-trained";
     case 'constant':
+    case 'blend':
     case 'oracle':
       return null;
   }

@@ -158,7 +158,7 @@ function testLogitsOf(
 function resultsOf(
   config: RunConfig,
   plan: ArmPlan,
-  { cells, blocks }: ArmChoices,
+  { cells, blocks, blend }: ArmChoices,
   scored: ScoredRows,
 ): Omit<EvaluationReport, 'formatVersion' | 'run' | 'counts' | 'trainClickRate'> {
   const { evaluation } = config;
@@ -171,6 +171,7 @@ function resultsOf(
       cellsPerArm: cellsPerArm(evaluation),
       chosen: [...cells.values()],
       ...(blocks === null ? {} : { blocks: { rule: BLOCK_CHOICE_RULE, buckets: [...blocks] } }),
+      ...(blend === null ? {} : { blend }),
     },
     arms: [...scored.logits.keys()],
     armsLeftOut: [...plan.leftOut],

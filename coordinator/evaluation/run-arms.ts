@@ -8,7 +8,8 @@ import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
 import { supportRowCountsOf, type FlatRows, type SplitRows } from '../scoring/held-out-rows.js';
 import type { ShiftPrior } from './fitted-shift.js';
 import { chosenLogits } from './block-choice.js';
-import type { BlockChoice, Selection } from '../scoring/evaluation-report.js';
+import { blendedOutputs } from '../scoring/blend-weights.js';
+import type { BlendChoice, BlockChoice, Selection } from '../scoring/evaluation-report.js';
 import { ARM_NAMES, type ArmName } from '../../shared/config/arms.js';
 import { adaptationOf, shiftedLogits, shiftPriorOf, UNADAPTED } from './selection.js';
 
@@ -17,6 +18,8 @@ export interface ArmChoices {
   readonly cells: ReadonlyMap<ArmName, Selection>;
   /** The choices of the arm meta-chosen by size bucket; null without that arm. */
   readonly blocks: readonly BlockChoice[] | null;
+  /** The weights of the arm blend; null without it. */
+  readonly blend: BlendChoice | null;
 }
 
 /** Everything the arms need besides the rows that they predict. */
@@ -73,6 +76,8 @@ export async function predictArms(
       'global-shift',
       await predictShift(context, global, { query, prior: shiftPriorOf(shift) }, test),
     );
+  if (choices.blend !== null)
+    found.set('blend', blendedOutputs(choices.blend, found, test.query, supportRowCountsOf(test)));
   return new Map(
     ARM_NAMES.flatMap((arm): [ArmName, Float32Array][] => {
       const logits = found.get(arm);
@@ -107,7 +112,8 @@ export function oracleLogits(rows: FlatRows): Float32Array | null {
   return rows.oracle?.map(outputOf(rows)) ?? null;
 }
 
-function outputOf(rows: FlatRows): (value: number) => number {
+/** The output, logit or value, of a click rate or mean value. */
+export function outputOf(rows: Pick<FlatRows, 'label'>): (value: number) => number {
   return isOfValues(rows) ? (value) => value : logitOf;
 }
 

@@ -4,11 +4,12 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import { ARM_NAMES, type ArmName } from '../../shared/config/arms.js';
+import { ARM_NAMES, BLENDED_ARMS, type ArmName } from '../../shared/config/arms.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import type { Selection, ValidationSummary } from '../scoring/evaluation-report.js';
+import { chooseBlend, type FittedBlend } from '../scoring/blend-weights.js';
 import { chooseArm, type ValidatedArm } from '../scoring/arm-choice.js';
-import { supportRowCountsOf, type SplitRows } from '../scoring/held-out-rows.js';
+import { supportRowCountsOf, type SplitRows, type TaskCounts } from '../scoring/held-out-rows.js';
 import { adgroupImpressions, adgroupLosses } from '../scoring/score-arms.js';
 import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
 import {
@@ -20,7 +21,13 @@ import {
 import type { ArmPlan } from './arm-plan.js';
 import { chooseBlocks, servedByBucket, type ValidatedAdgroup } from './block-choice.js';
 import { predictLogits } from './predict-logits.js';
-import { constantLogits, oracleLogits, type ArmChoices } from './run-arms.js';
+import {
+  constantLogits,
+  oracleLogits,
+  outputOf,
+  predictArms,
+  type ArmChoices,
+} from './run-arms.js';
 import { adaptationOf, selectCell, shiftedLogits, shiftPriorOf, UNADAPTED } from './selection.js';
 import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
 
@@ -58,10 +65,64 @@ export async function validateArms(
   settings: ValidationSettings,
 ): Promise<ValidatedArms> {
   if (at(draws, 0).rows.query.taskIndices.length === 0)
-    return { choices: { cells: new Map(), blocks: null }, validation: null };
+    return { choices: { cells: new Map(), blocks: null, blend: null }, validation: null };
   const tried = await triedLosses(draws, plan, settings);
   const choices = choicesOf(tried, plan, settings);
-  return { choices, validation: summaryOf(tried, choices, plan, settings) };
+  const blend = await fittedBlend(draws, plan, choices, { ...settings, entries: tried.entries });
+  const validated = validatedArms(tried, choices, plan, settings);
+  if (blend !== null) validated.push({ arm: 'blend', ...blend });
+  validated.sort((a, b) => ARM_NAMES.indexOf(a.arm) - ARM_NAMES.indexOf(b.arm));
+  return {
+    choices: { ...choices, blend: blend?.choice ?? null },
+    validation: chooseArm(validated, tried.entries),
+  };
+}
+
+/** Null without the arm blend. */
+async function fittedBlend(
+  draws: readonly ValidationDraw[],
+  plan: ArmPlan,
+  choices: ArmChoices,
+  settings: ValidationSettings & { readonly entries: ValidatedEntries },
+): Promise<FittedBlend | null> {
+  const { trainClickRate, entries, evaluation } = settings;
+  if (!plan.arms.has('blend') || trainClickRate === null) return null;
+  const arms = BLENDED_ARMS.filter((arm) => plan.arms.has(arm));
+  const perDraw: ReadonlyMap<ArmName, Float32Array>[] = [];
+  for (const { context, rows } of draws)
+    perDraw.push(await predictArms(context, plan, { choices, trainClickRate }, rows));
+  const outputs = arms.map((arm) =>
+    joined(perDraw.map((ofDraw) => ofDraw.get(arm) ?? new Float32Array())),
+  );
+  const rows = joinedRows(draws.map(({ rows: { query } }) => query));
+  const centre = outputOf(rows)(trainClickRate);
+  return chooseBlend({ arms, outputs, centre, rows }, entries, evaluation.sizeBucketEdges);
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let start = 0;
+  for (const part of parts) {
+    whole.set(part, start);
+    start += part.length;
+  }
+  return whole;
+}
+
+/** The adgroups of one draw after another. */
+function joinedRows(parts: readonly TaskCounts[]): TaskCounts {
+  const starts = [0];
+  for (const part of parts) {
+    const before = starts.at(-1) ?? 0;
+    for (const start of part.starts.subarray(1)) starts.push(before + start);
+  }
+  const { label } = at(parts, 0);
+  return {
+    ...(label === undefined ? {} : { label }),
+    starts: Int32Array.from(starts),
+    clicks: joined(parts.map(({ clicks }) => clicks)),
+    impressions: joined(parts.map(({ impressions }) => impressions)),
+  };
 }
 
 async function triedLosses(
@@ -154,10 +215,11 @@ function choicesOf(
     if (tried.length > 0) cells.set(arm, selectCell(arm, grid, tried, entries));
   }
   const cell = cells.get('meta-adapted')?.cell;
-  if (cell === undefined || !plan.arms.has('meta-chosen')) return { cells, blocks: null };
+  if (cell === undefined || !plan.arms.has('meta-chosen'))
+    return { cells, blocks: null, blend: null };
   const chosen = bestCell(byCell.get('meta-adapted') ?? []);
   const adgroups = validatedAdgroups({ entries, byCell }, chosen, evaluation.sizeBucketEdges);
-  return { cells, blocks: chooseBlocks(adgroups, { ...evaluation, seed }) };
+  return { cells, blocks: chooseBlocks(adgroups, { ...evaluation, seed }), blend: null };
 }
 
 /** Draws of an adgroup that are in one bucket are one adgroup there. */
@@ -200,12 +262,13 @@ function chosenLosses(
   });
 }
 
-function summaryOf(
+/** Every arm but the blend. */
+function validatedArms(
   tried: TriedLosses,
   { blocks }: ArmChoices,
   plan: ArmPlan,
   { evaluation }: ValidationSettings,
-): ValidationSummary {
+): ValidatedArm[] {
   const { entries, byCell } = tried;
   const { sizeBucketEdges: edges } = evaluation;
   const ofChosen = (isCounted?: (entry: number) => boolean): EntryLosses => {
@@ -213,7 +276,7 @@ function summaryOf(
     const adgroups = validatedAdgroups(tried, cell, edges, isCounted);
     return chosenLosses(tried, cell, servedByBucket(adgroups, edges), edges);
   };
-  const validated = ARM_NAMES.flatMap((arm): ValidatedArm[] => {
+  return ARM_NAMES.flatMap((arm): ValidatedArm[] => {
     if (!plan.arms.has(arm)) return [];
     if (arm === 'meta-chosen')
       return blocks === null
@@ -224,5 +287,4 @@ function summaryOf(
     const heldOut = heldOutLosses(entries, (isOther) => at(cells, bestCell(cells, isOther)));
     return [{ arm, losses: at(cells, bestCell(cells)), heldOut }];
   });
-  return chooseArm(validated, entries);
 }

@@ -118,6 +118,27 @@ const SelectionSchema = z.strictObject({
   grid: z.array(z.strictObject({ cell: CellSchema, validationLogloss: z.number().nullable() })),
 });
 
+/** The weights of the arm blend: its output is z0 + sum_a w_a (z_a - z0). */
+const BlendChoiceSchema = z.strictObject({
+  arms: z.array(ArmNameSchema).min(2),
+  /** The output z0, which knows the click rate of the training rows only. */
+  centre: z.number(),
+  /** Strength of the pull towards the best arm, as a share of all validation impressions; null is that arm alone. */
+  shrinkage: z.number().positive().nullable(),
+  buckets: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        supportRowCountMin: count,
+        /** Null means no upper bound. */
+        supportRowCountMax: count.nullable(),
+        /** In the order of `arms`. */
+        weights: z.array(z.number().nonnegative()),
+      }),
+    )
+    .min(1),
+});
+
 /** What the validation adgroups say of every arm; no test adgroup has a part in it. */
 const ValidationSummarySchema = z.strictObject({
   /** Those with query rows. */
@@ -225,6 +246,8 @@ export const EvaluationReportSchema = z.strictObject({
     blocks: z
       .strictObject({ rule: z.string(), buckets: z.array(BlockChoiceSchema).min(1) })
       .optional(),
+    /** The weights of the arm blend. */
+    blend: BlendChoiceSchema.optional(),
   }),
   /** Absent without validation adgroups. */
   validation: ValidationSummarySchema.optional(),
@@ -261,5 +284,6 @@ export type BlockChoice = z.infer<typeof BlockChoiceSchema>;
 export type ProtocolResult = z.infer<typeof ProtocolResultSchema>;
 export type Cell = z.infer<typeof CellSchema>;
 export type Selection = z.infer<typeof SelectionSchema>;
+export type BlendChoice = z.infer<typeof BlendChoiceSchema>;
 export type ValidationSummary = z.infer<typeof ValidationSummarySchema>;
 export type EvaluationReport = z.infer<typeof EvaluationReportSchema>;

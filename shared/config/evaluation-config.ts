@@ -1,7 +1,7 @@
 /** The section `evaluation` of a run config: which arms are compared on held-out tasks, and how. */
 
 import { z } from 'zod';
-import { EVALUATED_ARMS } from './arms.js';
+import { DEFAULT_ARMS, EVALUATED_ARMS } from './arms.js';
 
 const positiveInt = z.int().positive();
 
@@ -33,8 +33,11 @@ export const EvaluationConfigSchema = z
     arms: z
       .array(z.enum(EVALUATED_ARMS))
       .min(1)
-      .default([...EVALUATED_ARMS])
-      .describe('The arms to compare.'),
+      .default([...DEFAULT_ARMS])
+      .describe(
+        'The arms to compare. The arm blend, which adds up the outputs of the others by weights that are fitted to ' +
+          'the validation tasks, is evaluated only if it is named.',
+      ),
     validationDraws: positiveInt
       .max(50)
       .optional()

@@ -12,7 +12,7 @@ import {
 import { escapeHtml } from '../html-text.js';
 import { card, factsHtml, pageHtml, section } from '../page/page-frame.js';
 import { blocksHtml } from './served-blocks.js';
-import { validatedHtml } from './validated-arms.js';
+import { blendHtml, validatedHtml } from './validated-arms.js';
 import { protocolsHtml } from './protocols-page.js';
 import { armCell, differencesTable, gridTable, metricsTable } from './evaluation-tables.js';
 import { htmlTable } from '../table.js';
@@ -38,6 +38,7 @@ export function reportHtml(report: EvaluationReport): string {
     validatedHtml(report),
     settingsHtml(report),
     blocksHtml(report),
+    blendHtml(report),
     section('The run', '', card(runFactsHtml(report))),
   ];
   return pageHtml(title, body);

@@ -13,7 +13,7 @@ import {
 } from './evaluation-tables.js';
 import { protocolsText } from './protocols-text.js';
 import { blocksText } from './served-blocks.js';
-import { validatedText } from './validated-arms.js';
+import { blendText, validatedText } from './validated-arms.js';
 
 /** @param outputColumns width of the terminal: sentences are wrapped to it */
 export function reportTable(report: EvaluationReport, outputColumns = 80): string {
@@ -36,6 +36,7 @@ export function reportTable(report: EvaluationReport, outputColumns = 80): strin
     selectionText(report),
     validatedText(report, outputColumns),
     blocksText(report),
+    blendText(report),
     verdictSentences(report)
       .map((sentence) => wrap(sentence, outputColumns))
       .join('\n'),

@@ -1,6 +1,10 @@
 /** What the validation adgroups say of every arm, on a terminal and on the page. */
 
-import type { EvaluationReport, ValidationSummary } from '../../scoring/evaluation-report.js';
+import type {
+  BlendChoice,
+  EvaluationReport,
+  ValidationSummary,
+} from '../../scoring/evaluation-report.js';
 import { escapeHtml } from '../html-text.js';
 import { wordsOf, type LabelWords } from '../label-words.js';
 import { card, section } from '../page/page-frame.js';
@@ -81,4 +85,35 @@ export function choiceSentence({ arms, chosen }: ValidationSummary): string {
       ? `every other arm is worse by more than ${STANDARD_ERRORS} standard errors`
       : `not told apart from it (within ${STANDARD_ERRORS} standard errors): ${near.join(', ')}`;
   return `Validation alone would choose ${chosen}; ${sure}.`;
+}
+
+export function blendText(report: EvaluationReport): string {
+  const { blend } = report.selection;
+  if (blend === undefined) return '';
+  return `Weights of blend: ${blendRule(blend)}\n${textTable(blendTable(blend))}\n${SERVING_NOTE}`;
+}
+
+export function blendHtml(report: EvaluationReport): string {
+  const { blend } = report.selection;
+  if (blend === undefined) return '';
+  return section(
+    'Weights of the blend',
+    `Fitted to the validation adgroups alone, ${blendRule(blend)}. ${SERVING_NOTE}`,
+    card(htmlTable(blendTable(blend))),
+  );
+}
+
+const SERVING_NOTE = 'A bundle scores one block for each adgroup, so that it cannot serve a blend.';
+
+function blendRule({ shrinkage }: BlendChoice): string {
+  return shrinkage === null
+    ? 'the best arm alone, which no blend beat on other folds'
+    : `pulled towards the best arm like ${shrinkage} times the validation impressions`;
+}
+
+function blendTable({ arms, buckets }: BlendChoice): Table {
+  return {
+    columns: [{ title: 'support rows', alignment: 'left' }, ...arms.map((arm) => ({ title: arm }))],
+    rows: buckets.map(({ name, weights }) => [name, ...weights.map((w) => formatNumber(w, 3))]),
+  };
 }
