@@ -4,7 +4,7 @@ import { spreadOver } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
-import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
+import { adapts, predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import type { Cell } from '../scoring/evaluation-report.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { UNADAPTED } from './selection.js';
@@ -34,8 +34,10 @@ export function validationLossOf(
 
 /** Without inner steps, and with those that the method trains with, if it has any. */
 function trainedCells({ method }: Pick<RunConfig, 'method'>): Cell[] {
-  const { count, rate } = predictionLoopOf(methodPlanOf(method)).steps;
+  const plan = methodPlanOf(method);
+  const { count, rate } = predictionLoopOf(plan).steps;
   const unadapted: Cell = { kind: 'inner-steps', ...UNADAPTED };
-  if (count === 0) return [unadapted];
+  // One model for all tasks is judged as it is, whatever finetuning would make of it.
+  if (count === 0 || (!adapts(plan) && plan.predictionLoop === undefined)) return [unadapted];
   return [unadapted, { kind: 'inner-steps', innerRate: rate, innerSteps: count }];
 }

@@ -169,10 +169,15 @@ function idDropoutAt({ training, seed }: RunConfig, outerStep: number): IdDropou
 }
 
 function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
-  const { dropout: units = 0, idDropout: ids } = training;
-  if (units === 0 && ids === undefined) return {};
+  const { dropout: units = 0, inputDropout: inputs = 0, idDropout: ids } = training;
+  if (units === 0 && inputs === 0 && ids === undefined) return {};
   return {
-    dropout: { seed, ...(units === 0 ? {} : { units }), ...(ids === undefined ? {} : { ids }) },
+    dropout: {
+      seed,
+      ...(units === 0 ? {} : { units }),
+      ...(inputs === 0 ? {} : { inputs }),
+      ...(ids === undefined ? {} : { ids }),
+    },
   };
 }
 

@@ -59,12 +59,13 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
     context.addIssue({ code: 'custom', path: ['method', ...path], message });
   for (const { path, message } of idDropoutMisfits(training.idDropout, tableNamesOf(data.features)))
     context.addIssue({ code: 'custom', path: ['training', ...path], message });
-  if ((training.dropout ?? 0) > 0 && !hasHiddenLayers(model))
-    context.addIssue({
-      code: 'custom',
-      path: ['training', 'dropout'],
-      message: `hidden units are dropped, and the model ${model.kind} has no hidden layers: leave it out`,
-    });
+  for (const field of ['dropout', 'inputDropout'] as const)
+    if ((training[field] ?? 0) > 0 && !hasHiddenLayers(model))
+      context.addIssue({
+        code: 'custom',
+        path: ['training', field],
+        message: `is about hidden layers, and the model ${model.kind} has none: leave it out`,
+      });
   if (methodPlanOf(method).learns === 'method' && training.startFrom === undefined)
     context.addIssue({
       code: 'custom',

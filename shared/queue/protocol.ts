@@ -109,13 +109,15 @@ const GradientWorkSchema = z.strictObject({
     .strictObject({ variables: z.array(z.string()), tables: z.array(z.string()) })
     .optional(),
   /**
-   * What is dropped at random, by the seed of the run and the outer step: `units`, the rate of hidden units;
+   * What is dropped at random, by the seed of the run and the outer step: `units`, the rate of hidden units; `inputs`,
+   * that of the values which the first hidden layer reads;
    * `ids`, the rates of ids, which coordinator and worker replace alike. Absent: nothing.
    */
   dropout: z
     .strictObject({
       seed: index,
       units: dropoutRate.optional(),
+      inputs: dropoutRate.optional(),
       ids: z.union([dropoutRate, z.record(z.string(), dropoutRate)]).optional(),
     })
     .optional(),

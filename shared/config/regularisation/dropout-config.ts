@@ -14,6 +14,12 @@ export const DROPOUT_FIELDS = {
       'The share of hidden units that is left out of each row in training, drawn anew in every outer step; the ' +
         'others are scaled up. Nothing is left out in evaluations, in bundles and in serving. None if absent.',
     ),
+  inputDropout: rate
+    .optional()
+    .describe(
+      "The share of the values of fields' embeddings that is left out of what the first hidden layer reads, in the same way; linear terms and " +
+        'products of fields keep them. None if absent.',
+    ),
   idDropout: z
     .union([rate, z.record(z.string().min(1), rate)])
     .optional()

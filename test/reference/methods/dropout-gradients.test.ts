@@ -41,7 +41,7 @@ beforeAll(async () => {
 afterAll(() => executor.close());
 
 const indices = [0, 1, 2, 3];
-const dropout = { seed: 8, units: 0.3, ids: 0.2 };
+const dropout = { seed: 8, units: 0.3, inputs: 0.2, ids: 0.2 };
 
 function workOf(
   settings: { readonly kind: string; readonly [name: string]: unknown },
@@ -71,9 +71,9 @@ test('a row whose hidden units are dropped has the loss of an output layer that 
     // One row alone: the masks of several would differ.
     const rows = { ...task!, supportRowCount: 0, rowCount: 1 };
     const [mask] = unitMasksOf(
-      { rate: 0.4, seed: 8, outerStep: 0 },
+      { seed: 8, outerStep: 0 },
       { tasks: [rows], role: 'query', taskCount: 1, rowExtent: 1 },
-      [5],
+      [{ width: 5, rate: 0.4 }],
     );
     const fewer = {
       ...rows,

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { unitMasksOf, type UnitDropout } from '../../../worker/compute/batches/unit-masks.js';
+import { unitMasksOf, type MaskedLayer } from '../../../worker/compute/batches/unit-masks.js';
 
-const dropout: UnitDropout = { rate: 0.25, seed: 3, outerStep: 11 };
+const dropout = { seed: 3, outerStep: 11 };
+const layersOf = (...widths: number[]): MaskedLayer[] =>
+  widths.map((width) => ({ width, rate: 0.25 }));
 const first = { taskIndex: 4, rowCount: 5, supportRowCount: 2 };
 const second = { taskIndex: 9, rowCount: 3, supportRowCount: 1 };
 const widths = [7, 2];
@@ -13,7 +15,7 @@ describe('unitMasksOf', () => {
   it('drops the share of units and scales the others up, so that the mean is 1', () => {
     const task = { taskIndex: 1, rowCount: 2_000, supportRowCount: 0 };
     const rows = { tasks: [task], role: 'query', taskCount: 1, rowExtent: 2_000 } as const;
-    const [mask = new Float32Array()] = unitMasksOf(dropout, rows, [9]);
+    const [mask = new Float32Array()] = unitMasksOf(dropout, rows, layersOf(9));
     // 1 / (1 - 0.25)
     expect(new Set(mask)).toEqual(new Set([0, Math.fround(4 / 3)]));
     for (const unit of [0, 1, 8]) {
@@ -28,14 +30,22 @@ describe('unitMasksOf', () => {
     const support = unitMasksOf(
       dropout,
       { tasks: [second, first], role: 'support', ...byTask },
-      widths,
+      layersOf(...widths),
     );
-    const query = unitMasksOf(dropout, { tasks: [first], role: 'query', ...byTask }, widths);
-    const all = unitMasksOf(dropout, { tasks: [first, second], role: 'all', ...byTask }, widths);
+    const query = unitMasksOf(
+      dropout,
+      { tasks: [first], role: 'query', ...byTask },
+      layersOf(...widths),
+    );
+    const all = unitMasksOf(
+      dropout,
+      { tasks: [first, second], role: 'all', ...byTask },
+      layersOf(...widths),
+    );
     const flat = unitMasksOf(
       dropout,
       { tasks: [first, second], role: 'flat', taskCount: 1, rowExtent: 12 },
-      widths,
+      layersOf(...widths),
     );
     for (const [layer, width] of widths.entries()) {
       for (const row of [0, 1])
@@ -47,16 +57,24 @@ describe('unitMasksOf', () => {
     }
   });
 
+  it('has no mask of a layer without a rate, and the same ones of the others', () => {
+    const rows = { tasks: [first], role: 'query', taskCount: 2, rowExtent: 4 } as const;
+    const [, both] = unitMasksOf(dropout, rows, layersOf(5, 7));
+    const [none, one] = unitMasksOf(dropout, rows, [{ width: 5, rate: 0 }, ...layersOf(7)]);
+    expect(none).toHaveLength(0);
+    expect(one).toEqual(both);
+  });
+
   it('leaves padding at 0', () => {
     const rows = { tasks: [first], role: 'query', taskCount: 2, rowExtent: 4 } as const;
-    const [mask = new Float32Array()] = unitMasksOf(dropout, rows, [7]);
+    const [mask = new Float32Array()] = unitMasksOf(dropout, rows, layersOf(7));
     expect(mask.slice(3 * 7).every((value) => value === 0)).toBe(true);
     expect(mask.slice(0, 3 * 7).some((value) => value > 0)).toBe(true);
   });
 
   it('differs by seed, outer step, task, row and layer', () => {
     const rows = { tasks: [first, second], role: 'all', taskCount: 2, rowExtent: 5 } as const;
-    const wide = [64, 64];
+    const wide = layersOf(64, 64);
     const [one, two] = unitMasksOf(dropout, rows, wide);
     expect(one).not.toEqual(two);
     expect(rowOf(one, 64, 0)).not.toEqual(rowOf(one, 64, 1));

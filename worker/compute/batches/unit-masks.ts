@@ -5,14 +5,17 @@
  * change it, and all inner steps of an outer step see the same masks. No tensors here.
  */
 
+import { at } from '../../../shared/base/arrays.js';
 import { wordAt } from '../../../shared/base/addressed-bits.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { roleSpanOf, type RowRole } from './row-batch.js';
 
 export interface UnitDropout {
-  /** The share of hidden units that are dropped, above 0 and below 1. */
-  readonly rate: number;
+  /** The share of hidden units that are dropped, below 1. */
+  readonly units: number;
+  /** The share of the values that the first hidden layer reads. */
+  readonly inputs: number;
   /** The seed of the run. */
   readonly seed: number;
   readonly outerStep: number;
@@ -26,27 +29,36 @@ interface PlacedRows {
   readonly rowExtent: number;
 }
 
+/** A layer whose outputs are dropped at a rate; with 0 it has no mask. */
+export interface MaskedLayer {
+  readonly width: number;
+  readonly rate: number;
+}
+
 /** Sixteen bits decide about a unit. */
 const LEVEL_COUNT = 2 ** 16;
 
-/** By hidden layer, `[taskCount * rowExtent, width]`; 0 at places without a row. */
+/** By layer, `[taskCount * rowExtent, width]`; 0 at places without a row. Empty without a rate. */
 export function unitMasksOf(
-  { rate, seed, outerStep }: UnitDropout,
+  { seed, outerStep }: Pick<UnitDropout, 'seed' | 'outerStep'>,
   { tasks, role, taskCount, rowExtent }: PlacedRows,
-  widths: readonly number[],
+  layers: readonly MaskedLayer[],
 ): Float32Array[] {
-  const masks = widths.map((width) => new Float32Array(taskCount * rowExtent * width));
-  const threshold = Math.round(rate * LEVEL_COUNT);
-  const kept = LEVEL_COUNT / (LEVEL_COUNT - threshold);
+  const masks = layers.map(
+    ({ width, rate }) => new Float32Array(rate === 0 ? 0 : taskCount * rowExtent * width),
+  );
   let placedCount = 0;
   for (const [index, task] of tasks.entries()) {
     const { start, end } = roleSpanOf(task, role);
     const firstPlace = role === 'flat' ? placedCount : index * rowExtent;
     placedCount += end - start;
     const keys = randomStream(seed, 'dropout', outerStep, task.taskIndex);
-    for (const [layer, mask] of masks.entries()) {
-      const width = widths[layer] ?? 0;
+    for (const [place, mask] of masks.entries()) {
+      const { width, rate } = at(layers, place);
       const key = keys.uint32();
+      if (rate === 0) continue;
+      const threshold = Math.round(rate * LEVEL_COUNT);
+      const kept = LEVEL_COUNT / (LEVEL_COUNT - threshold);
       for (let row = start; row < end; row += 1)
         maskRow(mask, (firstPlace + row - start) * width, width, {
           key: wordAt(key, row),

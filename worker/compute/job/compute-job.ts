@@ -97,9 +97,9 @@ function unitDropoutOf(
   { kind }: ModelSpec,
 ): Pick<DeviceJob, 'unitDropout'> {
   if (work.kind !== 'gradient' || !MODELS.get(kind).hasHiddenLayers) return {};
-  const { seed, units: rate } = work.dropout ?? {};
-  if (seed === undefined || rate === undefined) return {};
-  return { unitDropout: { rate, seed, outerStep } };
+  const { seed, units = 0, inputs = 0 } = work.dropout ?? {};
+  if (seed === undefined || (units === 0 && inputs === 0)) return {};
+  return { unitDropout: { units, inputs, seed, outerStep } };
 }
 
 function whereOf({ jobIndex, outerStep, runId }: TaskJob): string {

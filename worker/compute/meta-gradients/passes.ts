@@ -81,7 +81,7 @@ export interface RowsWithTrunk {
 export function passOf(job: JobTensors, role: RowRole, adapts: boolean): Pass | null {
   const data = job.batchOf(role);
   if (data === null) return null;
-  return { job, plan: modelPlanOf(job.spec, adapts, data.unitMasks !== undefined), data };
+  return { job, plan: modelPlanOf(job.spec, adapts, Object.keys(data.unitMasks ?? {})), data };
 }
 
 /** A row of zeros without tables. */

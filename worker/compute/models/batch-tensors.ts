@@ -6,6 +6,8 @@ import type { Engine } from '../engine/load-engine.js';
 import type { RowBatch } from '../batches/row-batch.js';
 import type { LossTerms } from './lean-operations.js';
 
+export const INPUT_MASK = 'input';
+
 /** Parts that the model does not have are absent, since no tensor may be empty. */
 export type BatchTensors = {
   /**
@@ -17,7 +19,10 @@ export type BatchTensors = {
   readonly numbers?: tfjs.Tensor2D;
   /** For flat rows, `[1, rowExtent]`: the task of each row, `[rowExtent]`. */
   readonly taskOfPlace?: tfjs.Tensor1D;
-  /** By hidden layer, `[taskCount * rowExtent, width]`: factors of its units, where units are dropped. */
+  /**
+   * Where units are dropped, by hidden layer, `[taskCount * rowExtent, width]`: factors of its units; as
+   * `INPUT_MASK`, `[.., fieldCount * tableRowWidth]`, those of the fields that the first one reads.
+   */
   readonly unitMasks?: { readonly [layer: string]: tfjs.Tensor2D };
   /** Totals of each task, `[taskCount]`, if they were requested. */
   readonly totals?: {

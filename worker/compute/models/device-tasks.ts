@@ -21,6 +21,7 @@ import {
   batchTensorsOf,
   type BagExtents,
   type BagTensors,
+  INPUT_MASK,
   type BatchTensors,
 } from './batch-tensors.js';
 
@@ -130,13 +131,21 @@ function unitMaskTensors(
   dropout: UnitDropout,
   rows: Parameters<typeof unitMasksOf>[1],
 ): NonNullable<BatchTensors['unitMasks']> {
-  const { hiddenWidths } = spec.options;
-  const masks = unitMasksOf(dropout, rows, hiddenWidths);
+  const { units, inputs } = dropout;
+  const inputWidth = spec.fieldCount * spec.tableRowWidth;
+  const layers = [
+    ...spec.options.hiddenWidths.map((width, layer) => ({
+      ...{ name: `layer${layer}`, width, rate: units },
+    })),
+    { name: INPUT_MASK, width: inputWidth, rate: inputs },
+  ];
+  const masks = unitMasksOf(dropout, rows, layers);
   return Object.fromEntries(
-    hiddenWidths.map((width, layer) => [
-      `layer${layer}`,
-      tf.tensor2d(at(masks, layer), [rows.taskCount * rows.rowExtent, width]),
-    ]),
+    layers.flatMap(({ name, width, rate }, place) =>
+      rate === 0
+        ? []
+        : [[name, tf.tensor2d(at(masks, place), [rows.taskCount * rows.rowExtent, width])]],
+    ),
   );
 }
 

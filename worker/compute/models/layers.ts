@@ -7,6 +7,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Piece, Staged } from '../../../shared/models/kinds/forward-frame.js';
 import type { Engine } from '../engine/load-engine.js';
+import { INPUT_MASK } from './batch-tensors.js';
 import { besideEachOther, lastExtentOf, vectorsOf, type ModelFrame } from './model-frame.js';
 
 /** All fields as the pieces of a tower's input. */
@@ -48,7 +49,7 @@ export function fieldVectors(frame: ModelFrame): Piece {
 /** The last hidden layer, with its dropped units at 0, as one piece; the input itself if there is none. */
 export function hiddenLayers(frame: ModelFrame, input: readonly Piece[]): readonly Piece[] {
   const { engine, pass, spec } = frame;
-  let pieces = input;
+  let pieces = keptInput(frame, input);
   for (const [index, rowCount] of spec.options.hiddenWidths.entries()) {
     const name = `layer${index}`;
     const weighted = productWith(frame, pieces, `${name}.weight`);
@@ -62,6 +63,24 @@ export function hiddenLayers(frame: ModelFrame, input: readonly Piece[]): readon
     pieces = [{ values, rowCount }];
   }
   return pieces;
+}
+
+/** The input of the first hidden layer, with the dropped values of its fields at 0. */
+function keptInput(frame: ModelFrame, input: readonly Piece[]): readonly Piece[] {
+  const { engine, pass, spec } = frame;
+  if (spec.options.hiddenWidths.length === 0) return input;
+  let start = 0;
+  return input.map((piece, place) => {
+    if (piece.isMet === undefined) return piece;
+    const count = piece.isMet.length * spec.tableRowWidth;
+    const mask = frame.unitMask(INPUT_MASK, { start, count });
+    start += count;
+    if (mask === null) return piece;
+    const values = pass.apply(`input${place}.kept`, [piece.values, mask], (x, m) =>
+      engine.tf.mul(besideEachOther(frame, x), m),
+    );
+    return { ...piece, values };
+  });
 }
 
 /** The output layer's term of the logit, `[..]`. */

@@ -15,8 +15,8 @@ export interface ModelFrame {
   readonly pass: StagedPass;
   /** All fields, in order. */
   readonly groups: readonly FieldGroup[];
-  /** Factors of a hidden layer's units; null where none are dropped. */
-  readonly unitMask: (layer: string) => Staged | null;
+  /** Factors of a layer's units, or of a range of them; null where none are dropped. */
+  readonly unitMask: (layer: string, range?: UnitRange) => Staged | null;
 }
 
 export function modelFrameOf(
@@ -30,9 +30,22 @@ export function modelFrameOf(
     spec: plan.spec,
     pass,
     groups: fieldGroups(engine, plan, pass, source),
-    unitMask: (layer) =>
-      plan.dropsUnits ? pass.ofData(`${layer}.mask`, () => unitMaskIn(source?.data, layer)) : null,
+    unitMask: (layer, range) => {
+      if (!plan.maskedLayers.has(layer)) return null;
+      const maskIn = (): tfjs.Tensor2D => unitMaskIn(source?.data, layer);
+      if (range === undefined) return pass.ofData(`${layer}.mask`, maskIn);
+      const { start, count } = range;
+      return pass.ofData(`${layer}.mask${start}`, () => {
+        const mask = maskIn();
+        return engine.tf.slice(mask, [0, start], [mask.shape[0], count]);
+      });
+    },
   };
+}
+
+interface UnitRange {
+  readonly start: number;
+  readonly count: number;
 }
 
 function unitMaskIn(data: BatchTensors | undefined, layer: string): tfjs.Tensor2D {

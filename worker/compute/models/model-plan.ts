@@ -17,12 +17,16 @@ export interface ModelPlan {
    * the generated one.
    */
   readonly sharedFieldCount: number;
-  /** Whether hidden units are dropped: the rows then come with `unitMasks`. */
-  readonly dropsUnits: boolean;
+  /** The layers some of whose units are dropped: the rows come with their masks. */
+  readonly maskedLayers: ReadonlySet<string>;
 }
 
 /** @param adapts with false, every variable is shared. */
-export function modelPlanOf(spec: ModelSpec, adapts: boolean, dropsUnits = false): ModelPlan {
+export function modelPlanOf(
+  spec: ModelSpec,
+  adapts: boolean,
+  maskedLayers: Iterable<string> = [],
+): ModelPlan {
   const names = spec.variables.map(({ name }) => name);
   const personal = new Set(
     spec.variables.filter(({ block }) => adapts && block === 'personal').map(({ name }) => name),
@@ -42,7 +46,7 @@ export function modelPlanOf(spec: ModelSpec, adapts: boolean, dropsUnits = false
       (hasPersonalNumbers ? spec.numberFeatures.length : 0) -
       (hasPersonalEmbedding ? 1 : 0) -
       (isGenerated ? 1 : 0),
-    dropsUnits,
+    maskedLayers: new Set(maskedLayers),
   };
 }
 
