@@ -82,6 +82,15 @@ describe('the loss by which training stops', () => {
     expect(loss).toBeCloseTo(Math.min(...losses), 6);
   });
 
+  it('is that of the model as it is where the method is global, although finetuning would be better', async () => {
+    const earlyStopping = { everyOuterSteps: 1, tasksMax: 1_000 };
+    const run = runOf(formulaConfig({ method: { kind: 'global' }, training: { earlyStopping } }));
+    const loss = await validationLossOf(run)?.(parametersWithBias(run.config, store, 3));
+    const unadapted = await formulaLogloss(3, 1, 0);
+    expect(await formulaLogloss(3, 1, 1)).toBeLessThan(unadapted);
+    expect(loss).toBeCloseTo(unadapted, 5);
+  });
+
   it('is none where training does not stop early', () => {
     expect(validationLossOf(runOf())).toBeUndefined();
   });
