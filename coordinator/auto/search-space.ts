@@ -13,6 +13,8 @@ export interface DataFacts {
   readonly queryRowsPerTask: number;
   /** Clicks per impression of the training tasks; null where labels are values. */
   readonly clickRate: number | null;
+  /** The segment whose tasks score; null if the store has none. */
+  readonly segment: string | null;
 }
 
 /** The sections of a run config that a candidate sets, and the same in words. */
@@ -78,29 +80,29 @@ const REGULARISATION = {
 
 /** The safest first: a search that ends early has tried those of other kinds. */
 const FIRST: readonly Point[] = [
-  {
-    model: 'deepfm',
-    inputs: 'rate and values',
-    adapts: 'nothing',
-    rate: 0.005,
-    regularisation: 'strong',
-  },
-  { model: 'deepfm', inputs: 'none', adapts: 'blocks', rate: 0.005, regularisation: 'strong' },
-  {
-    model: 'logistic',
-    inputs: 'rate and values',
-    adapts: 'nothing',
-    rate: 0.01,
-    regularisation: 'light',
-  },
-  {
-    model: 'deepfm',
-    inputs: 'none',
-    adapts: 'level and values',
-    rate: 0.005,
-    regularisation: 'strong',
-  },
   { model: 'deepfm', inputs: 'rate', adapts: 'nothing', rate: 0.005, regularisation: 'light' },
+  { model: 'deepfm', inputs: 'none', adapts: 'blocks', rate: 0.005, regularisation: 'medium' },
+  {
+    model: 'logistic',
+    inputs: 'rate and values',
+    adapts: 'nothing',
+    rate: 0.01,
+    regularisation: 'light',
+  },
+  {
+    model: 'deepfm',
+    inputs: 'none',
+    adapts: 'level and values',
+    rate: 0.005,
+    regularisation: 'medium',
+  },
+  {
+    model: 'deepfm',
+    inputs: 'rate and values',
+    adapts: 'nothing',
+    rate: 0.005,
+    regularisation: 'strong',
+  },
   {
     model: 'logistic',
     inputs: 'none',
@@ -108,14 +110,8 @@ const FIRST: readonly Point[] = [
     rate: 0.01,
     regularisation: 'light',
   },
-  {
-    model: 'deepfm',
-    inputs: 'rate and values',
-    adapts: 'blocks',
-    rate: 0.005,
-    regularisation: 'strong',
-  },
-  { model: 'deepfm', inputs: 'none', adapts: 'nothing', rate: 0.005, regularisation: 'strong' },
+  { model: 'deepfm', inputs: 'rate', adapts: 'blocks', rate: 0.005, regularisation: 'light' },
+  { model: 'deepfm', inputs: 'none', adapts: 'nothing', rate: 0.005, regularisation: 'medium' },
 ];
 
 /** Draws of points that were had before, until the space is taken as exhausted. */
@@ -231,7 +227,7 @@ const JOBS_PER_OUTER_STEP = 4;
 
 /** The training section that all candidates have in common. */
 export function commonTraining(facts: DataFacts): Record<string, unknown> {
-  const { trainTaskCount, queryRowsPerTask } = facts;
+  const { trainTaskCount, queryRowsPerTask, segment } = facts;
   const byRows = Math.floor(ROWS_PER_OUTER_STEP_MAX / Math.max(1, queryRowsPerTask));
   const { min, max } = TASKS_PER_OUTER_STEP;
   const tasksPerOuterStep = Math.min(
@@ -248,7 +244,10 @@ export function commonTraining(facts: DataFacts): Record<string, unknown> {
     schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
     gradientNormMax: 5,
     biasStart: 'click-rate',
-    earlyStopping: { everyOuterSteps: outerSteps / multiple, patience: 5, tasksMax: 500 },
+    earlyStopping: {
+      ...{ everyOuterSteps: outerSteps / multiple, patience: 5, tasksMax: 500 },
+      ...(segment === null ? {} : { segment }),
+    },
     checkpointEveryOuterSteps: outerSteps,
   };
 }

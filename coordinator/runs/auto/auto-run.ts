@@ -144,6 +144,7 @@ async function factsOf(
     categories: store.manifest.features.flatMap((feature) =>
       feature.kind === 'category' ? [{ name: feature.name, rowCount: feature.rowCount }] : [],
     ),
+    segment,
     trainTaskCount: train.length,
     queryRowsPerTask: queryRows / Math.max(1, train.length),
     clickRate: isOfClicks

@@ -34,6 +34,7 @@ const FACTS: DataFacts = {
   trainTaskCount: 640,
   queryRowsPerTask: 40,
   clickRate: 0.02,
+  segment: null,
 };
 
 const configOf = (sections: object): RunConfig =>
@@ -58,8 +59,10 @@ describe('candidates of a search', () => {
   });
 
   it('encode the narrow categories, at the click rate of the data', () => {
-    const [first] = candidatesOf(FACTS, 1, 1);
-    expect(first?.model['supportInputs']).toEqual({
+    const encoding = candidatesOf(FACTS, 8, 1).find(
+      ({ words }) => words['support inputs'] === 'rate and values',
+    );
+    expect(encoding?.model['supportInputs']).toEqual({
       ...{ clickRate: true, count: true, targetEncodings: ['hour', 'slot'] },
       ...{ priorRate: 0.02, smoothing: 100 },
     });
@@ -77,6 +80,10 @@ describe('candidates of a search', () => {
       tasksPerOuterStep: 64,
       tasksPerJob: 16,
     });
+    expect(commonTraining({ ...FACTS, segment: 'new' })).toHaveProperty(
+      'earlyStopping.segment',
+      'new',
+    );
     expect(commonTraining({ ...FACTS, trainTaskCount: 1362 })).toMatchObject({ outerSteps: 440 });
     expect(commonTraining({ ...FACTS, trainTaskCount: 1e6 })).toMatchObject({ outerSteps: 1000 });
     expect(commonTraining({ ...FACTS, trainTaskCount: 5, queryRowsPerTask: 8192 })).toMatchObject({
