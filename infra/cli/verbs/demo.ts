@@ -4,6 +4,7 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { interruptedAs } from '../../../coordinator/runs/call/interruption.js';
 import { demoConfig, DEMO_EXAMPLE, DEMO_OUT_DEFAULT } from '../../library/demo/demo-config.js';
+import { recordedPeers } from '../../library/demo/recorded-peers.js';
 import {
   measuredArm,
   searchedModel,
@@ -68,7 +69,11 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
   const { sweepTable } = await import('../../../coordinator/reports/sweep/sweep-table.js');
   const searched = await searchedModel(config, DEMO_WORKER_COUNT, options);
   context.print(sweepTable(searched.record, context.outputColumns));
-  context.print(`\n${await besideEachOther([...measured, searched.measured])}`);
+  const models = [...measured, searched.measured, ...(await recordedPeers())];
+  context.print(`\n${await besideEachOther(models)}`);
+  context.print(
+    'Peers are programs in Python on the same division, as infra/results/real.md recorded them.',
+  );
   const seconds = Math.round((context.clock.monotonicMs() - startedMs) / 1000);
   context.print(whereToLookNext(out, seconds));
 }
