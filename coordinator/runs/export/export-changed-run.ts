@@ -8,11 +8,13 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { LATEST_LABEL, moveLabel, readLabel } from '../../../shared/bundle/bundle-labels.js';
 import { readBundleManifest, type PublishedBundle } from '../../../shared/bundle/bundle-store.js';
 import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
+import { demandRoomForDelta } from '../../../shared/bundle/delta/bundle-chain.js';
 import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { changedSince } from '../../../shared/tasks/store-versions.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
+import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
 import { exportDelta, type ExportedDelta } from '../../export/delta/export-delta.js';
 import {
   exportBundle,
@@ -25,7 +27,13 @@ import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { ExportChangedRequestSchema } from '../requests.js';
-import { joinAddress, objectStoreOf, openStoreAsPrepared, preparedRunOn } from '../run-files.js';
+import {
+  checkpointAddressOf,
+  joinAddress,
+  objectStoreOf,
+  openStoreAsPrepared,
+  preparedRunOn,
+} from '../run-files.js';
 import { stoppedExport, trainedSourceOf } from './export-run.js';
 
 type ExportChangedRequest = z.output<typeof ExportChangedRequestSchema>;
@@ -97,7 +105,7 @@ async function openedChange(
   request: ChangedPlace,
   context: RunContext,
 ): Promise<OpenedChange> {
-  const bundles = request.out ?? joinAddress(config.output, 'bundles');
+  const bundles = request.out ?? bundlesAddressOf(config);
   const objects = objectStoreOf(config, bundles);
   const store = await openStoreAsPrepared(config, context);
   const run = preparedRunOn(store, config);
@@ -138,6 +146,28 @@ async function changedExport(
   });
 }
 
+/**
+ * Demands what a refresh needs before it appends rows: a bundle, and room for a delta if there will be one.
+ *
+ * @returns throws unless the bundle was made of this store as it is or once was.
+ * @throws QianmoError of kind `usage` if there is none.
+ */
+export async function refreshableOf(
+  config: RunConfig,
+  { out, label, outerSteps }: ChangedPlace & { readonly outerSteps?: number | undefined },
+): Promise<(store: TaskStore) => void> {
+  const objects = objectStoreOf(config, out ?? bundlesAddressOf(config));
+  const published = await bundleToChange(objects, label);
+  const { outerStep } = published.manifest.provenance.checkpoint;
+  const trained = await latestManifestOf(objectStoreOf(config, checkpointAddressOf(config)));
+  // A trunk that was trained since, or is to be, makes a full bundle.
+  if (outerSteps === undefined && trained?.outerStep === outerStep)
+    demandRoomForDelta(published, objects.address);
+  return (store) => {
+    changedSinceBundle(store, published, objects);
+  };
+}
+
 /** The bundle of the label, or the latest one if the label is a new one. */
 async function bundleToChange(objects: ObjectStore, label: string): Promise<PublishedBundle> {
   const found = (await readLabel(objects, label)) ?? (await readLabel(objects, LATEST_LABEL));
@@ -149,6 +179,10 @@ async function bundleToChange(objects: ObjectStore, label: string): Promise<Publ
     expected: `a bundle with the label ${label} or ${LATEST_LABEL}`,
     cure: 'export the run in full first: qianmo export run.yaml',
   });
+}
+
+function bundlesAddressOf({ output }: RunConfig): string {
+  return joinAddress(output, 'bundles');
 }
 
 function changedSinceBundle(

@@ -7,6 +7,7 @@
 import { tmpdir } from 'node:os';
 import type { z } from 'zod';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { appendLogs, type AppendedLogs } from '../../prepare/append/append-logs.js';
 import type { RunContext } from '../call/run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
@@ -14,7 +15,7 @@ import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { RefreshRequestSchema } from '../requests.js';
 import { objectStoreOf } from '../run-files.js';
-import { refreshedExport, type RefreshedExport } from './export-changed-run.js';
+import { refreshableOf, refreshedExport, type RefreshedExport } from './export-changed-run.js';
 import { trainedFurther, type TrainedFurther } from './refreshed-training.js';
 
 export interface RefreshResult extends RefreshedExport, AppendedLogs {
@@ -34,9 +35,14 @@ export async function refreshRun(
     const { clock, sink, signal } = logged;
     const startedMs = clock.monotonicMs();
     const objectStoreAt = (address: string) => objectStoreOf(config, address);
+    const demandRefreshable = await refreshableOf(config, { ...request, outerSteps });
     const appended = await appendLogs(config, typeof logs === 'string' ? [logs] : logs, {
       ...{ clock, sink, signal, objectStoreOf: objectStoreAt, temporaryFolder: tmpdir() },
-      openStore: () => openTaskStore(config.data.store, { objectStoreOf: objectStoreAt }),
+      // Refused before anything is written.
+      openStore: async () => {
+        const store = await openTaskStore(config.data.store, { objectStoreOf: objectStoreAt });
+        return closedUnless(store, () => demandRefreshable(store));
+      },
     });
     const appendedMs = clock.monotonicMs();
     let dispatch: Promise<RunDispatch> | null = null;
@@ -55,4 +61,14 @@ export async function refreshRun(
       exportMs: endedMs - trainedMs,
     };
   });
+}
+
+async function closedUnless(store: TaskStore, demand: () => void): Promise<TaskStore> {
+  try {
+    demand();
+    return store;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }

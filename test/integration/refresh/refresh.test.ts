@@ -3,8 +3,12 @@
  * to the same bundle, and does nothing the second time.
  */
 
+import { rm, watch } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { makeHolder, withFileLock } from '../../../shared/storage/file-lock.js';
 import { laterLog } from '../../fixtures/commands/small-run.js';
 
 interface Printed {
@@ -47,6 +51,52 @@ describe('refresh', () => {
     const shown = await room.done(['bundle', 'show', 'small/bundles']);
     expect(shown).toMatch(`bundle      ${undisturbed.digest}`);
     expect(shown).toMatch(/3 changed and 2 new adgroups over/);
+  });
+
+  // The lock of the label is held, so that the process stands between the two when it is killed.
+  test('killed between the bundle and the label, moves the label to that bundle', async () => {
+    await room.copy('first/store', 'store');
+    await room.copy('first/small', 'small');
+    const bundles = room.path('small/bundles');
+    const holder = await makeHolder(join(bundles, '.incoming'));
+    const lock = join(bundles, '.locks', 'labels+latest.json');
+    await withFileLock(lock, holder, systemClock, async () => {
+      const giveUp = new AbortController();
+      const written = watch(join(bundles, 'manifests'), { signal: giveUp.signal });
+      const killed = room.start(WORDS);
+      for await (const { filename } of written)
+        if (filename === `${undisturbed.digest}.json`) break;
+      giveUp.abort();
+      killed.signal('SIGKILL');
+      expect((await killed.ended).signal).toBe('SIGKILL');
+    });
+    await rm(holder, { recursive: true });
+    const shown = await room.done(['bundle', 'show', 'small/bundles', '--format', 'json']);
+    expect((JSON.parse(shown) as Printed).digest).toBe(undisturbed.base);
+    const goneOn = JSON.parse(await room.done(WORDS)) as Printed;
+    expect(goneOn).toMatchObject({ digest: undisturbed.digest, append: null });
+    const after = await room.done(['bundle', 'show', 'small/bundles', '--format', 'json']);
+    expect((JSON.parse(after) as Printed).digest).toBe(undisturbed.digest);
+  });
+
+  test('without a bundle, or of another store, says so and leaves the store as it is', async () => {
+    await room.copy('first/store', 'store');
+    await room.copy('first/small', 'small');
+    await rm(room.path('small/bundles'), { recursive: true });
+    await room.refused(WORDS, {
+      ...{ exitCode: 2, what: /there is no bundle that could be changed/ },
+      cure: /export the run in full first/,
+    });
+    await room.copy('first/small', 'small');
+    await room.config('other', (config) => {
+      config.data['rowSplit'] = { by: 'time', supportShare: 0.4 };
+      Object.assign(config, { data: { ...config.data, store: 'other-store' }, output: 'small' });
+    });
+    await room.done(['prepare', 'other.yaml']);
+    await room.refused(['refresh', 'other.yaml', ...WORDS.slice(2)], {
+      ...{ exitCode: 2, what: /the bundle was made of another task store/ },
+      cure: /export the run in full/,
+    });
   });
 
   test.each<[string, RegExp]>([
