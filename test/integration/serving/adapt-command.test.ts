@@ -8,7 +8,12 @@ import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
-import { labelledRowsOf, scoresOf, type Scores } from '../../fixtures/serving/adapt-requests.js';
+import {
+  labelledRowsOf,
+  scoresOf,
+  type LabelledRow,
+  type Scores,
+} from '../../fixtures/serving/adapt-requests.js';
 import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
 
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
@@ -89,9 +94,15 @@ describe('adapt', () => {
   });
 });
 
-async function refusesWrongRows(url: string, rows: readonly object[]): Promise<void> {
+async function refusesWrongRows(url: string, rows: readonly LabelledRow[]): Promise<void> {
   const [row] = rows;
+  // Seen to fail: a block that is served whatever it holds.
+  const huge = { ...row, features: { ...row!.features, number0: 3e37 } };
+  const diverging = { adgroup: 'newcomer', segment: 'segment1', rows: [huge] };
+  const { body } = await adapted(url, diverging);
+  expect(body).toMatchObject({ what: expect.stringMatching(/is not finite/) as string });
   const wrong = [
+    diverging,
     { adgroup: 'a', rows },
     { adgroup: 'a', segment: 'nowhere', rows },
     { adgroup: 'a', segment: 'segment0', rows: [{ ...row, label: 2 }] },

@@ -111,6 +111,7 @@ function readied({ loaded, choice }: ServedBundle, live: LiveRows) {
     { model, method, adaptation: isAdapted ? adaptation : null, addProduct },
     support,
   );
+  demandFinite(values);
   const sumOf = (counts: Float64Array): number => counts.reduce((sum, count) => sum + count, 0);
   const ofLabel = manifest.calibrations.map((each) =>
     each.of === 'known' && each.label === labelIndex ? each : null,
@@ -123,6 +124,19 @@ function readied({ loaded, choice }: ServedBundle, live: LiveRows) {
     impressions: sumOf(support.impressions),
   };
   return { values, notes };
+}
+
+/** The gradient of values far outside of those that the model was trained on may grow without end. */
+function demandFinite({ variables, level }: ReturnType<typeof adaptedValues>): void {
+  const wrong = [...variables].find(([, { values }]) => !values.every(Number.isFinite))?.[0];
+  if (wrong === undefined && Number.isFinite(level)) return;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'the block that adapts to these rows is not finite, so the block before stays',
+    where: 'rows',
+    found: wrong === undefined ? 'a level that is not finite' : `${wrong} is not finite`,
+    cure: 'look for numbers, labels or impressions far outside of those that the bundle was trained on',
+  });
 }
 
 function labelIndexOf(
@@ -155,6 +169,10 @@ function labelledRows(
   const { taskColumns } = manifest;
   const parts = taskColumns.length === 1 ? [key] : key.split(KEY_SEPARATOR);
   const ofKey = Object.fromEntries(taskColumns.map((name, place) => [name, parts[place]]));
+  // An expression may read any column.
+  const readsKey = encoder.features.some(
+    ({ column }) => column === null || Object.hasOwn(ofKey, column),
+  );
   const label = at(manifest.labels, labelIndex);
   const encoded = encoder.allocate(rows.length);
   const impressions = Float64Array.from(rows, (row) => row.impressions);
@@ -164,7 +182,7 @@ function labelledRows(
     if (isClick && (row.label < 0 || row.label > 1)) throw notAClick(place, row.label);
     const value = isClick ? row.label : (row.label - label.mean) / label.deviation;
     clicks[place] = value * row.impressions;
-    const raw = { ...ofKey, ...row.features };
+    const raw = readsKey ? { ...ofKey, ...row.features } : row.features;
     try {
       encoder.encodeInto(encoded, place, raw, raw);
     } catch (error) {
