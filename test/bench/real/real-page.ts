@@ -22,6 +22,7 @@ export function realPage({ cells }: RealRecord): string {
     'with and without the support rate as an input; and each DeepFM fine-tuned on the support rows. `real.json` has every arm, its',
     'settings, its seconds, commit and machine. The product is `qianmo auto` on a config with data only; among the arms of the model that it ends',
     'with, validation tasks choose too. Searches are limited to the same minutes on one thread each.',
+    'The cell `movielens-demo` has the division of the demo (`infra/examples/movielens.yaml`); its key in `real.json` is `movielens-demo`.',
     '`real-notes.md` says where the product is behind, and why.',
     '',
     '## Chosen on validation',
