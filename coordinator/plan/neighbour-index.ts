@@ -10,7 +10,7 @@
  * and tasks made of the same rows of the logs.
  */
 
-import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { unseenBucketsOf, type EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 
@@ -75,7 +75,7 @@ function increment(counts: Map<number, number>, key: number): void {
 }
 
 /**
- * The known ids of a category or bag. Id 0 is "unknown"; empty places and their trained row are not
+ * The known ids of a category or bag. Id 0 and those of unseen values are none; empty places and their trained row are not
  * values.
  */
 export function knownIdsOf(features: readonly EncodedFeature[], name: string): IdsOf {
@@ -83,9 +83,10 @@ export function knownIdsOf(features: readonly EncodedFeature[], name: string): I
   if (feature === undefined || feature.kind === 'number')
     throw new Error(`the task store has no category or bag ${name}`);
   const { kind, rowCount } = feature;
+  const unseenBuckets = unseenBucketsOf(feature);
   const place = features.filter((each) => each.kind === kind).indexOf(feature);
   return ({ categoryIds, bagIds }) => {
     const ids = (kind === 'category' ? categoryIds : bagIds)[place] ?? [];
-    return new Set([...ids].filter((id) => id > 0 && id < rowCount));
+    return new Set([...ids].filter((id) => id > unseenBuckets && id < rowCount));
   };
 }

@@ -1,9 +1,10 @@
-/** Writes the dictionaries of a store: the value of each id, null for id 0, in parts. */
+/** Writes the dictionaries of a store: the value of each id, null for id 0 and for ids of unseen values, in parts. */
 
 import { Field, makeData, RecordBatch, Schema, Struct, Utf8, vectorFromArray } from 'apache-arrow';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
 import { ArrowFile, type StoreFile } from './arrow-file.js';
 import { DuckDBBlobValue, type DuckSession } from '../logs/duckdb-session.js';
+import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 
 const VALUES_PER_BATCH = 65_536;
@@ -19,27 +20,34 @@ export async function writeDictionaries(
       files.push(
         await writeDictionary(
           folder,
-          { name: dictionaryFileOf(feature.name), table: dictionaryTable },
+          {
+            ...{ name: dictionaryFileOf(feature.name), table: dictionaryTable },
+            withoutValue: 1 + unseenBucketsOf(feature),
+          },
           session,
         ),
       );
   return files;
 }
 
-/** @param firstId the first value is null, of id 0, unless the file has later ids only. */
+interface DictionaryFile {
+  readonly name: string;
+  readonly table: string;
+  /** Values of earlier ids are in other files. */
+  readonly firstId?: number;
+  /** The number of ids that the file begins with and that have no value. */
+  readonly withoutValue?: number;
+}
+
 export async function writeDictionary(
   folder: string,
-  {
-    name,
-    table,
-    firstId = 0,
-  }: { readonly name: string; readonly table: string; readonly firstId?: number },
+  { name, table, firstId = 0, withoutValue = 0 }: DictionaryFile,
   session: DuckSession,
 ): Promise<StoreFile> {
   const schema = new Schema([new Field('value', new Utf8(), true)]);
   const file = new ArrowFile(folder, name, schema);
   try {
-    let values: (string | null)[] = firstId === 0 ? [null] : [];
+    let values = Array.from({ length: withoutValue }, (): string | null => null);
     const flush = async (): Promise<void> => {
       await file.write(batchOf(values, schema));
       values = [];

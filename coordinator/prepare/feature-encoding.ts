@@ -14,7 +14,7 @@ import {
   STORED_SIZE_MAX,
   UNKNOWN_ID,
 } from '../../shared/features/encoding-rules.js';
-import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
+import { unseenBucketsOf, type EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 
@@ -86,15 +86,21 @@ async function countCategoryValues(
   );
 }
 
+interface DictionaryTable {
+  readonly name: string;
+  /** The id before the first value. */
+  readonly idBefore: number;
+}
+
 /** @param countsSql SQL of distinct values and their occurrences. */
 async function buildDictionary(
-  table: string,
+  { name: table, idBefore }: DictionaryTable,
   countsSql: string,
   session: DuckSession,
 ): Promise<number> {
   await session.run(
     `CREATE TABLE ${table} AS
-      SELECT value, CAST(row_number() OVER (ORDER BY occurrences DESC, value) AS INTEGER) AS id
+      SELECT value, CAST(${idBefore} + row_number() OVER (ORDER BY occurrences DESC, value) AS INTEGER) AS id
       FROM (${countsSql}) ORDER BY id`,
   );
   const [count] = await session.row(`SELECT CAST(count(*) AS DOUBLE) FROM ${table}`);
@@ -110,20 +116,21 @@ async function categoryEncoding(
   index: number,
   session: DuckSession,
 ): Promise<FeatureEncoding> {
-  const { name, hashBuckets } = feature;
+  const { name, hashBuckets, unseenBuckets } = feature;
   if (hashBuckets !== undefined)
     return encodedAs(index, {
       ...{ name, kind: 'category', rowCount: hashBuckets },
       encoding: { by: 'hash', buckets: hashBuckets },
     });
-  const table = dictionaryTableOf(index);
+  const idBefore = unseenBuckets ?? 0;
   const count = await buildDictionary(
-    table,
+    { name: dictionaryTableOf(index), idBefore },
     `SELECT value, occurrences FROM value_counts WHERE feature = ${index}`,
     session,
   );
   return encodedAs(index, {
-    ...{ name, kind: 'category', rowCount: count + 1, encoding: { by: 'dictionary' } },
+    ...{ name, kind: 'category', rowCount: idBefore + count + 1 },
+    encoding: { by: 'dictionary', ...(unseenBuckets === undefined ? {} : { unseenBuckets }) },
   });
 }
 
@@ -148,6 +155,8 @@ type Encoded<Kind extends EncodedFeature['kind']> = Extract<EncodedFeature, { ki
 function encodedCategory(index: number, feature: Encoded<'category'>): FeatureEncoding {
   const value = `e.f${index}`;
   const table = dictionaryTableOf(index);
+  const unseenBuckets = unseenBucketsOf(feature);
+  const unseen = unseenBuckets === 0 ? '' : `${hashBucket(value, unseenBuckets + 1)}, `;
   switch (feature.encoding.by) {
     case 'hash':
       return {
@@ -157,7 +166,7 @@ function encodedCategory(index: number, feature: Encoded<'category'>): FeatureEn
     case 'dictionary':
       return {
         ...{ feature, dictionaryTable: table },
-        sql: `coalesce(d${index}.id, ${UNKNOWN_ID})`,
+        sql: `coalesce(d${index}.id, ${unseen}${UNKNOWN_ID})`,
         join: `LEFT JOIN ${table} d${index} ON ${value} = d${index}.value`,
       };
     case 'log-bucket':
@@ -212,7 +221,7 @@ async function bagEncoding(
     });
   const table = dictionaryTableOf(index);
   const count = await buildDictionary(
-    table,
+    { name: table, idBefore: 0 },
     `SELECT value, count(*) AS occurrences FROM
       (SELECT unnest(${value}) AS value FROM encodable WHERE split = 0) WHERE value IS NOT NULL
       GROUP BY value HAVING count(*) >= ${feature.countMin}`,

@@ -10,6 +10,12 @@ import { TrackedTables } from '../checkpoints/tracked-tables.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { MetaGradient } from '../training/meta-optimizer/meta-gradient.js';
 import {
+  copyUnknownRows,
+  unknownCopiesOf,
+  withSharedUnknown,
+  writtenRowsOf,
+} from './unknown-copies.js';
+import {
   metaOptimizerOf,
   movesUntouchedRows,
   steppedState,
@@ -33,6 +39,7 @@ export function localTables(
   const { tables } = start.metaParameters;
   const tracked = new TrackedTables(start);
   const optimizer = metaOptimizerOf(training, spec.variables);
+  const copies = unknownCopiesOf(spec);
   return {
     gather: (layouts) =>
       Promise.resolve((jobIndex) => {
@@ -40,11 +47,15 @@ export function localTables(
         if (layout === undefined) throw new Error(`there is no job ${jobIndex}`);
         return encodeRowPack(tables, layout, spec.tableRowWidth);
       }),
-    step(state, gradient) {
+    step(state, unshared) {
       const outerStep = state.outerStep + 1;
-      if (movesUntouchedRows(training)) tracked.willWriteTables(gradient.rows, outerStep);
-      else tracked.willWriteRows(gradient.rows, outerStep);
-      return Promise.resolve(steppedState(optimizer, state, gradient));
+      const gradient = withSharedUnknown(unshared, copies);
+      const { rows } = gradient;
+      if (movesUntouchedRows(training)) tracked.willWriteTables(rows, outerStep);
+      else tracked.willWriteRows(writtenRowsOf(rows, copies), outerStep);
+      const stepped = steppedState(optimizer, state, gradient);
+      copyUnknownRows(stepped.metaParameters.tables, rows, copies);
+      return Promise.resolve(stepped);
     },
     snapshot: () => tracked.snapshot(),
   };

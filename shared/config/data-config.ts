@@ -114,6 +114,14 @@ const hashBuckets = z
   .optional()
   .describe('Hash values into this many buckets instead of building a dictionary.');
 
+const unseenBuckets = positiveInt
+  .max(1_000_000)
+  .optional()
+  .describe(
+    'Values that the dictionary does not hold get ids by hash, in so many buckets, instead of sharing the id 0: what a ' +
+      "task's support rows show of one of them then says nothing of the others. All share the embedding of unknown values.",
+  );
+
 const ONE_SOURCE = { error: 'give a column or an expression, not both' };
 
 const CategorySchema = z
@@ -124,8 +132,13 @@ const CategorySchema = z
     expression: featureExpression,
     countMin,
     hashBuckets,
+    unseenBuckets,
   })
-  .refine((f) => f.column === undefined || f.expression === undefined, ONE_SOURCE);
+  .refine((f) => f.column === undefined || f.expression === undefined, ONE_SOURCE)
+  .refine((f) => f.hashBuckets === undefined || f.unseenBuckets === undefined, {
+    path: ['unseenBuckets'],
+    error: 'hashBuckets leaves no value unseen: give one of both',
+  });
 
 const BagSchema = z.strictObject({
   name: featureName,

@@ -87,6 +87,13 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       path: ['globalTraining', 'outerSteps'],
       message: `must be a multiple of training.staleness.drainEveryOuterSteps: ${globalSteps} is none of ${drainEvery}`,
     });
+  const unseen = data.features.findIndex((each) => each.kind === 'category' && each.unseenBuckets);
+  if (unseen >= 0 && training.tableShards > 1)
+    context.addIssue({
+      code: 'custom',
+      path: ['training', 'tableShards'],
+      message: `the rows of unseen values (data.features.${unseen}.unseenBuckets) are kept alike in the coordinator: remove tableShards`,
+    });
   if (evaluation.progressive !== undefined && data.time === undefined)
     context.addIssue({
       code: 'custom',

@@ -3,12 +3,13 @@
  * encoder of this folder.
  *
  * Ids of a dictionary: 0 is unknown or empty; then 1, 2, ... by descending count, equal counts by
- * value in byte order. Hash buckets: 1 + (last eight bytes of MD5 of the UTF-8 value, read
+ * value in byte order. With N buckets of unseen values, a value outside of the dictionary has the id of its hash
+ * bucket among N + 1, which is 1 to N, and the ids of the dictionary begin at N + 1. Hash buckets: 1 + (last eight bytes of MD5 of the UTF-8 value, read
  * little-endian) mod (buckets - 1); empty is 0. Log buckets: 1 + floor(log2(1 + |x|)), which is
  * at most 64, plus 64 for negative x.
  */
 
-/** The id of an empty value, and of one that the dictionary does not hold. */
+/** The id of an empty value, and of one that the dictionary does not hold where no buckets are set aside. */
 export const UNKNOWN_ID = 0;
 
 /** The id of the most frequent value of a dictionary, and of the first hash or log bucket. */

@@ -10,7 +10,7 @@
 import { int32At, uint32At, uint8At } from '../base/arrays.js';
 
 export interface PackedDictionary {
-  /** UTF-8 texts in the order of their ids; that of id 0 is empty. */
+  /** UTF-8 texts in the order of their ids; those of id 0 and of ids of unseen values are empty. */
   readonly bytes: Uint8Array;
   /** Where the text of each id begins, and the end: `[valueCount + 1]`. */
   readonly offsets: Uint32Array;
@@ -23,7 +23,7 @@ const PRIME = 0x01000193;
 const SLOT_COUNT_MIN = 16;
 const ASCII_MAX = 0x7f;
 
-/** @param values of each id; null for id 0. */
+/** @param values of each id; null for id 0 and for ids of unseen values. */
 export function packedDictionaryOf(values: readonly (string | null)[]): PackedDictionary {
   const texts = values.map((value) => value ?? '');
   const offsets = new Uint32Array(texts.length + 1);
@@ -44,6 +44,8 @@ export function dictionarySlotsOf({
   const slotCount = dictionarySlotCountOf(valueCount);
   const slots = new Int32Array(slotCount);
   for (let id = 1; id < valueCount; id += 1) {
+    // No value is empty: such ids are those of unseen values.
+    if (uint32At(offsets, id) === uint32At(offsets, id + 1)) continue;
     let hash = BASIS;
     for (let place = uint32At(offsets, id); place < uint32At(offsets, id + 1); place += 1)
       hash = Math.imul(hash ^ uint8At(bytes, place), PRIME);

@@ -47,7 +47,10 @@ export interface FeatureEncoder extends Pick<FeatureSource<unknown>, 'column' | 
   readonly kind: EncodedFeature['kind'];
   /** Places in a row of the encoded feature: 1, or those of a bag. */
   readonly placeCount: number;
-  /** The dictionary in which a text of `column`, or of its lists, is looked up as it is; null if none. */
+  /**
+   * The dictionary in which a text of `column`, or of its lists, is looked up as it is; null if none, or if texts
+   * that it does not hold have ids.
+   */
   readonly dictionary: PackedDictionary | null;
   /** Of what `pick` gives. */
   readonly encode: EncodePicked;
@@ -185,15 +188,23 @@ function featureEncoderOf(
   throw unfit(`feature "${feature.name}"`, JSON.stringify(encoded), JSON.stringify(feature));
 }
 
+interface DictionaryEncoding {
+  readonly by: 'dictionary';
+  readonly unseenBuckets?: number | undefined;
+}
+
 function idsOf(
   featureName: string,
-  encoding: { readonly by: 'dictionary' } | { readonly by: 'hash'; readonly buckets: number },
+  encoding: DictionaryEncoding | { readonly by: 'hash'; readonly buckets: number },
   dictionaries: ReadonlyMap<string, PackedDictionary>,
 ): { readonly idOf: IdOfValue; readonly dictionary: PackedDictionary | null } {
   if (encoding.by === 'hash') return { idOf: idByHash(encoding.buckets), dictionary: null };
   const values = dictionaries.get(featureName);
   if (values === undefined)
     throw unfit(`feature "${featureName}"`, 'its dictionary of the store', 'none');
+  // What looks texts up in the dictionary alone would not find the ids of unseen values.
+  if (encoding.unseenBuckets !== undefined)
+    return { idOf: idByDictionary(values, encoding.unseenBuckets), dictionary: null };
   return { idOf: idByDictionary(values), dictionary: values };
 }
 

@@ -27,6 +27,7 @@ export function initialMetaParameters(spec: ModelSpec, seed: number): MetaParame
   for (const table of spec.tables) {
     const { name, rowCount } = table;
     const values = initialRows(spec, table, seed, [{ firstRow: 0, rowCount }]);
+    copyUnknownRow({ width, values }, table.unknownCopyCount ?? 0);
     tables.set(name, { rowCount, width, values });
   }
   return { dense: initialDense(spec, seed), tables };
@@ -73,6 +74,14 @@ export function initialRows(
   // Linear weights start at 0.
   if (hasLinear) for (let end = width - 1; end < values.length; end += width) values[end] = 0;
   return values;
+}
+
+/** Writes row 0 to the rows from 1 to `count`. */
+export function copyUnknownRow(
+  { width, values }: Pick<EmbeddingTable, 'width' | 'values'>,
+  count: number,
+): void {
+  for (let row = 1; row <= count; row += 1) values.copyWithin(row * width, 0, width);
 }
 
 /** Null if all values are the same. */

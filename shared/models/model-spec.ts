@@ -10,7 +10,7 @@
 
 import type { ModelConfig } from './model-config.js';
 import { methodPlanOf, methodVariablesOf, type MethodConfig } from '../methods/methods.js';
-import type { EncodedFeature } from '../tasks/store-manifest.js';
+import { unseenBucketsOf, type EncodedFeature } from '../tasks/store-manifest.js';
 import { GENERATED_BLOCK } from '../methods/inner-loop/generated-block.js';
 import { learnedNamesOf, type LearnedNames } from './learned-names.js';
 import type { FieldFrame } from './kinds/forward-frame.js';
@@ -25,6 +25,8 @@ interface TableSpec {
   readonly name: string;
   readonly rowCount: number;
   readonly initial: Initialisation;
+  /** The rows 1 to this one are copies of row 0, that of unknown values; absent if there are none. */
+  readonly unknownCopyCount?: number;
 }
 
 export interface ModelSpec extends FieldFrame {
@@ -109,11 +111,18 @@ function modelAlone(
     tables: [
       ...categories,
       ...bags.map((bag) => ({ ...bag, rowCount: bag.rowCount + paddingRowCount })),
-    ].map(({ name, rowCount }) => ({
-      name,
-      rowCount,
-      initial: tableInitialisation(definition, options, { name, rowCount }),
-    })),
+    ].map((feature) => {
+      const { name, rowCount } = feature;
+      const unknownCopyCount = unseenBucketsOf(feature);
+      return {
+        ...{
+          name,
+          rowCount,
+          initial: tableInitialisation(definition, options, { name, rowCount }),
+        },
+        ...(unknownCopyCount === 0 ? {} : { unknownCopyCount }),
+      };
+    }),
   };
 }
 

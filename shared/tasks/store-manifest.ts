@@ -45,7 +45,11 @@ export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
     /** Rows of its table: ids are below this; id 0 is "unknown". */
     rowCount: z.int().positive(),
     encoding: z.discriminatedUnion('by', [
-      z.strictObject({ by: z.literal('dictionary') }),
+      z.strictObject({
+        by: z.literal('dictionary'),
+        /** Ids from 1 on that values outside of the dictionary get by hash. Those of its values follow. */
+        unseenBuckets: z.int().positive().optional(),
+      }),
       z.strictObject({ by: z.literal('hash'), buckets: z.int().positive() }),
       /** Id = 1 + sign-aware floor(log2(1 + |x|)); see the encoder. */
       z.strictObject({ by: z.literal('log-bucket') }),
@@ -158,6 +162,12 @@ function isInFolder(name: string): boolean {
 }
 
 export type EncodedFeature = z.infer<typeof EncodedFeatureSchema>;
+
+/** The ids 1 to this one are those of values outside of the dictionary; 0 if only id 0 is. */
+export function unseenBucketsOf(feature: EncodedFeature): number {
+  if (feature.kind !== 'category' || feature.encoding.by !== 'dictionary') return 0;
+  return feature.encoding.unseenBuckets ?? 0;
+}
 export type StoreManifest = z.infer<typeof StoreManifestSchema>;
 
 /** A larger manifest is not read. That of a store of 100,000 row files has about 16 MB. */

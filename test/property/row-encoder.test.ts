@@ -55,6 +55,8 @@ test('rows of text columns', { timeout: 120_000 }, async () => {
         { name: 'hashed', kind: 'category', column: 'plain', hashBuckets: 97 },
         { name: 'widely hashed', kind: 'category', column: 'plain', hashBuckets: 99_999_999 },
         { name: 'one bucket', kind: 'category', column: 'plain', hashBuckets: 2 },
+        { name: 'seldom', kind: 'category', column: 'plain', countMin: 40, unseenBuckets: 11 },
+        { name: 'seen', kind: 'category', column: 'plain', unseenBuckets: 1 },
         { name: 'bag', kind: 'bag', lengthMax: 3, countMin: 3 },
         { name: 'short bag', kind: 'bag', column: 'bag', lengthMax: 1 },
         { name: 'list', kind: 'bag', separator: ', ', lengthMax: 4, hashBuckets: 50 },

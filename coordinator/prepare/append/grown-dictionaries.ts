@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import type { FeatureConfig } from '../../../shared/config/data-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
-import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
+import { unseenBucketsOf, type EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import type { DuckSession } from '../../logs/duckdb-session.js';
 import { literal } from '../../logs/sql.js';
@@ -36,10 +36,12 @@ export async function grownEncodings(
       continue;
     }
     await loadDictionary(index, feature, { store, folder }, session);
-    if (!hasFixedTable(config, feature)) await addValues(index, configured, session);
+    const idBefore = unseenBucketsOf(feature);
+    if (!hasFixedTable(config, feature))
+      await addValues(index, { ...configured, idBefore }, session);
     if (feature.kind === 'bag') await encodeDistinctBags(index, dictionaryTableOf(index), session);
     const [last] = await session.row(
-      `SELECT CAST(coalesce(max(id), 0) AS DOUBLE) FROM ${dictionaryTableOf(index)}`,
+      `SELECT CAST(coalesce(max(id), ${idBefore}) AS DOUBLE) FROM ${dictionaryTableOf(index)}`,
     );
     encodings.push(encodedAs(index, { ...feature, rowCount: Number(last) + 1 }));
   }
@@ -62,15 +64,17 @@ async function loadDictionary(
   session: DuckSession,
 ): Promise<void> {
   const values = (await store.readDictionary?.(name)) ?? [];
-  const lines = values.map((value, id) => `${id},${Buffer.from(value ?? '').toString('hex')}\n`);
+  const lines = values.flatMap((value, id) =>
+    value === null ? [] : [`${id},${Buffer.from(value).toString('hex')}\n`],
+  );
   const path = join(folder, `known-${index}.csv`);
-  await writeFile(path, lines.slice(1).join('')).catch((cause: unknown) => {
+  await writeFile(path, lines.join('')).catch((cause: unknown) => {
     throw systemFailure(cause, 'writing a temporary file', path);
   });
   await session.run(
     `CREATE TABLE ${dictionaryTableOf(index)} AS
       SELECT decode(unhex(hex)) AS value, id FROM ${
-        values.length > 1
+        lines.length > 0
           ? `read_csv(${literal(path)}, header = false, columns = {'id': 'INTEGER', 'hex': 'VARCHAR'})`
           : `(SELECT 0::INTEGER AS id, '' AS hex WHERE false)`
       }`,
@@ -79,14 +83,14 @@ async function loadDictionary(
 
 async function addValues(
   index: number,
-  feature: FeatureConfig,
+  feature: FeatureConfig & { readonly idBefore: number },
   session: DuckSession,
 ): Promise<void> {
   if (feature.kind === 'number') return;
   const table = dictionaryTableOf(index);
   const value = feature.kind === 'bag' ? `unnest(f${index})` : `f${index}`;
   await session.run(
-    `INSERT INTO ${table} SELECT value, CAST((SELECT coalesce(max(id), 0) FROM ${table})
+    `INSERT INTO ${table} SELECT value, CAST((SELECT coalesce(max(id), ${feature.idBefore}) FROM ${table})
         + row_number() OVER (ORDER BY occurrences DESC, value) AS INTEGER)
       FROM (SELECT value, count(*) AS occurrences FROM
           (SELECT ${value} AS value FROM encodable WHERE split = 0) WHERE value IS NOT NULL

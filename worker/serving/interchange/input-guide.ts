@@ -80,13 +80,13 @@ async function writeEncoding(path: string, { ids, rates, counts }: TargetEncodin
   );
 }
 
-/** The first text is of what is unknown: null. */
+/** An empty text is of what is unknown or unseen: null. */
 async function writeTexts(path: string, { bytes, offsets }: PackedTexts): Promise<void> {
   // A byte order mark at the start of a value is part of it.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   await writeLines(path, offsets.length - 1, (place) => {
     const text = bytes.subarray(uint32At(offsets, place), at(offsets, place + 1));
-    return place === 0 ? 'null' : JSON.stringify(decoder.decode(text));
+    return place === 0 || text.length === 0 ? 'null' : JSON.stringify(decoder.decode(text));
   });
 }
 
