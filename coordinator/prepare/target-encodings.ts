@@ -28,6 +28,8 @@ import {
   encodedCategories,
   targetEncodingInputs,
 } from '../../shared/config/data/target-encodings-config.js';
+import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
+import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encoding.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -234,8 +236,15 @@ function idsOf(categories: readonly string[], encodings: readonly FeatureEncodin
     if (encoding === undefined) throw new Error(`there is no category ${category}`);
     return encoding;
   });
+  // Unseen values are told apart within an adgroup. Across adgroups they are unknown ones.
+  const pooled = found.map(({ feature, sql }) => {
+    const unseenBuckets = unseenBucketsOf(feature);
+    return unseenBuckets === 0
+      ? sql
+      : `(CASE WHEN ${sql} <= ${unseenBuckets} THEN ${UNKNOWN_ID} ELSE ${sql} END)`;
+  });
   return {
-    sql: found.map(({ sql }) => sql),
+    sql: pooled,
     joins: found.flatMap(({ join }) => (join === null ? [] : [join])),
   };
 }

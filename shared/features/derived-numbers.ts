@@ -1,13 +1,14 @@
 /** Number features that follow from the ids of a row: what target encodings say of its values. */
 
 import { at, int32At } from '../base/arrays.js';
-import type { EncodedFeature } from '../tasks/store-manifest.js';
+import { unseenBucketsOf, type EncodedFeature } from '../tasks/store-manifest.js';
 import {
   placeOfValue,
   targetEncodingNameOf,
   type TargetEncoding,
 } from '../tasks/target-encoding.js';
 import { valuesAt, type EncodedRows } from './encoded-rows.js';
+import { UNKNOWN_ID } from './encoding-rules.js';
 
 export interface DerivedNumber {
   readonly name: string;
@@ -28,8 +29,17 @@ export function derivedNumbersOf(
     const encoding = encodings.get(targetEncodingNameOf(encodes.of));
     if (encoding === undefined) throw new Error(`the target encoding of ${name} was not read`);
     const values = encodes.input === 'rate' ? encoding.rates : encoding.counts;
+    const [ofFirst = 0, ofSecond = 0] = encodes.of.map((category) => {
+      const encoded = features.find((each) => each.name === category);
+      return encoded === undefined ? 0 : unseenBucketsOf(encoded);
+    });
+    // Other adgroups say of every unseen value what they say of unknown ones.
     const numberOf = (first: number, second: number): number => {
-      const place = placeOfValue(encoding, first, second);
+      const place = placeOfValue(
+        encoding,
+        first <= ofFirst ? UNKNOWN_ID : first,
+        second <= ofSecond ? UNKNOWN_ID : second,
+      );
       return place < 0 ? 0 : at(values, place);
     };
     return [{ name, of: encodes.of, numberOf }];

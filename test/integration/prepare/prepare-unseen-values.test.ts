@@ -71,6 +71,30 @@ test('unseen and rare values have buckets, and a dictionary grows behind its val
   await store.close();
 });
 
+test('target encodings across adgroups pool unseen values', async () => {
+  const sites = ['news', 'r1', 'r2', 'news', 'r3', 'r4', 'news', 'r5'];
+  const rows = sites.map(
+    (site, row) => `${'abcd'[row % 4]},${site},${row},${row % 3 === 0 ? 1 : 0}\n`,
+  );
+  await room.write('log.csv', HEADER + rows.join(''));
+  const config = (unseenBuckets?: number) =>
+    room.config({
+      features: [{ name: 'site', kind: 'category', countMin: 2, unseenBuckets }],
+      targetEncodings: { of: ['site'], folds: 2, smoothing: 1 },
+    });
+  const numbers = async (): Promise<number[][]> => {
+    const store = await openTaskStore(room.path('store'), {});
+    const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
+    await store.close();
+    return tasks.map((task) => [...task.numbers.flatMap((values) => [...values])]);
+  };
+  await room.prepare(config());
+  const asUnknown = await numbers();
+  await room.prepare(config(BUCKETS));
+  expect(await numbers()).toEqual(asUnknown);
+  expect(asUnknown.flat().some((value) => value !== 0)).toBe(true);
+});
+
 test('a feature that is hashed has no unseen values', () => {
   const feature = { name: 'site', kind: 'category', hashBuckets: 10, unseenBuckets: 5 };
   expect(() => room.config({ features: [feature] })).toThrow(/leaves no value unseen/);
