@@ -11,7 +11,7 @@ import type { MetaGradient, RowGradient } from '../training/meta-optimizer/meta-
 type Rows = MetaGradient['rows'];
 
 /** By table, the last of the rows that are copies of row 0. */
-export type UnknownCopies = ReadonlyMap<string, number>;
+type UnknownCopies = ReadonlyMap<string, number>;
 
 export function unknownCopiesOf({ tables }: Pick<ModelSpec, 'tables'>): UnknownCopies {
   return new Map(

@@ -3,10 +3,10 @@ import {
   taskSampler,
   type SampledJobs,
   type SamplingRule,
-} from '../../../coordinator/plan/sampler.js';
-import { QianmoError } from '../../../shared/base/errors.js';
-import type { TaskEntry } from '../../../shared/tasks/task-store.js';
-import { drawCounts, tasksOf } from '../../fixtures/sampled-tasks.js';
+} from '../../../../coordinator/plan/sampler.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
+import type { TaskEntry } from '../../../../shared/tasks/task-store.js';
+import { drawCounts, tasksOf } from '../../../fixtures/sampled-tasks.js';
 
 /** The jobs of a single outer step, from a new sampler. */
 const sampleTasks = (

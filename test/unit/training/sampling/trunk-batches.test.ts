@@ -1,8 +1,8 @@
 // Batches of trunk rows are drawn beside the tasks: how often, in which order, and what stays as it was.
 import { describe, expect, it } from 'vitest';
-import { taskSampler, type SamplingRule } from '../../../coordinator/plan/sampler.js';
-import type { TaskEntry } from '../../../shared/tasks/task-store.js';
-import { tasksOf } from '../../fixtures/sampled-tasks.js';
+import { taskSampler, type SamplingRule } from '../../../../coordinator/plan/sampler.js';
+import type { TaskEntry } from '../../../../shared/tasks/task-store.js';
+import { tasksOf } from '../../../fixtures/sampled-tasks.js';
 
 const batchesOf = (count: number): TaskEntry[] =>
   Array.from({ length: count }, (_, place) => ({

@@ -4,9 +4,9 @@ import {
   taskWeightingOf,
   taskWeightsOf,
   type TaskWeighting,
-} from '../../../coordinator/plan/task-weights.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { logisticConfig } from '../../fixtures/training/training-run.js';
+} from '../../../../coordinator/plan/task-weights.js';
+import type { TaskRows } from '../../../../shared/tasks/task-store.js';
+import { logisticConfig } from '../../../fixtures/training/training-run.js';
 
 function taskOf(support: readonly number[], query: readonly number[], taskIndex = 0): TaskRows {
   const impressions = Float32Array.from([...support, ...query]);
