@@ -32,7 +32,7 @@ import {
   type SweepRecord,
   type TrialRecord,
 } from '../sweep/sweep-record.js';
-import { planTrials, runNameOf, type Trial } from '../sweep/trials.js';
+import { outerStepsOf, planTrials, runNameOf, type Trial } from '../sweep/trials.js';
 import { placeOf, sweepConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
@@ -54,7 +54,7 @@ export async function sweepRuns(request: SweepOrder, context: RunContext): Promi
   const trials = planTrials(sweep, uncheckedBase, place);
   const arms = sweep.score?.arms;
   if (arms !== undefined) for (const { config } of trials) demandOwnArm(config, arms);
-  const rungs = rungsOf(trials.length, base.training.outerSteps, sweep.halving, place);
+  const rungs = rungsOf(trials.length, outerStepsOf(trials), sweep.halving, place);
   const planned: PlannedSweep = { sweep, base, trials, rungs };
   const { output } = sweep;
   const run = runNameOf(sweep.sweep);

@@ -66,8 +66,11 @@ export function trialWork(
     return { outerStep: state.outerStep, metaParameters };
   };
   return {
-    async runTrial(name, stopAtOuterStep, signal): Promise<FoundScore> {
+    async runTrial(name, rungOuterSteps, signal): Promise<FoundScore> {
       const run = runOf(name);
+      // A trial that ends before the rung does stands there with what it has become.
+      const stopAtOuterStep = Math.min(rungOuterSteps, run.config.training.outerSteps);
+      const ended = stopAtOuterStep < rungOuterSteps ? { outerSteps: stopAtOuterStep } : {};
       const startedMs = clock.monotonicMs();
       let state = await trainTo(run, stopAtOuterStep, signal);
       if (state.outerStep > stopAtOuterStep) {
@@ -81,7 +84,7 @@ export function trialWork(
         const { taskIndices } = validation;
         const found = await scoreArms(scored, state.metaParameters, taskIndices, plan.scoringArms);
         const { validation: _summary, ...score } = found;
-        return score;
+        return { ...score, ...ended };
       }
       const cells = plan.search === undefined ? undefined : servableCells(run.config);
       const { heldOutLosses, ...score } = await validationScore(
@@ -90,7 +93,7 @@ export function trialWork(
         validation,
         cells,
       );
-      if (plan.search === undefined) return score;
+      if (plan.search === undefined) return { ...score, ...ended };
       const spentMs = clock.monotonicMs() - startedMs;
       const validationLogloss = sumOf(heldOutLosses) / sumOf(validation.impressions);
       return { ...score, validationLogloss, adgroupLosses: [...heldOutLosses], spentMs };

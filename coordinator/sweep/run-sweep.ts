@@ -17,6 +17,8 @@ import {
 
 export type FoundScore = Omit<TrialScore, 'rungIndex' | 'outerSteps' | 'validationLogloss'> & {
   readonly validationLogloss: number;
+  /** Those of the trial, if it ended before the rung. */
+  readonly outerSteps?: number;
 };
 
 export interface SweepOptions {

@@ -5,6 +5,9 @@
  *
  *   K = rungCount - 1,  trials on rung k: floor(n / eta^k), at least 1
  *   outer steps of a trial by the end of rung k: ceil(R / eta^(K - k)),  R = training.outerSteps
+ *
+ * Where trials differ in their outer steps, R is that of the longest, and a trial that ends before a rung does
+ * is scored there as it ended: on each rung all trials have had the same steps or all that they want.
  */
 
 import type { SweepConfig } from '../../shared/config/sweep-config.js';

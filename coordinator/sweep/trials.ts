@@ -15,9 +15,12 @@ export interface Trial {
   readonly config: RunConfig;
 }
 
-/** The sections that can be swept. Data, budget and evaluation must be the same for all trials. */
+/**
+ * The sections that can be swept. Data and evaluation must be the same for all trials, and so must the tasks of an
+ * outer step, because rungs count outer steps.
+ */
 const SWEPT_SECTIONS = ['method', 'model', 'seed', 'training'];
-const BUDGET_PATHS = ['training', 'training.outerSteps', 'training.tasksPerOuterStep'];
+const BUDGET_PATHS = ['training', 'training.tasksPerOuterStep'];
 
 /**
  * @param base the run config before it was checked; defaults are filled in after the settings
@@ -44,6 +47,11 @@ export function planTrials(sweep: SweepConfig, base: unknown, where: string): Tr
   });
   demandDistinctRuns(trials, where);
   return trials;
+}
+
+/** The outer steps that the rungs divide: those of the longest trial. */
+export function outerStepsOf(trials: readonly Trial[]): number {
+  return trials.reduce((most, { config }) => Math.max(most, config.training.outerSteps), 0);
 }
 
 function demandSweptPath(path: string, where: string): void {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { outerStepTotal, ranked, rungsOf } from '../../../coordinator/sweep/rungs.js';
-import { describeValue, planTrials } from '../../../coordinator/sweep/trials.js';
+import { describeValue, outerStepsOf, planTrials } from '../../../coordinator/sweep/trials.js';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import { configHash } from '../../../shared/config/run-config.js';
 import { parseSweepConfig, SweepConfigSchema } from '../../../shared/config/sweep-config.js';
@@ -89,7 +89,13 @@ describe('trials', () => {
     ['an empty grid', {}, {}, /nothing to choose from/, /^1$/],
     ['one trial', { seed: [1] }, {}, /nothing to choose from/, /^1$/],
     ['too many', { seed: [1, 2, 3] }, { trialsMax: 2 }, /more trials than allowed/, /^3$/],
-    ['a budget', { 'training.outerSteps': [1, 2] }, {}, /budget .* cannot be swept/, /outerSteps/],
+    [
+      'a budget',
+      { 'training.tasksPerOuterStep': [1, 2] },
+      {},
+      /budget .* cannot be swept/,
+      /tasks/,
+    ],
     ['the budget by its section', { training: [{}, {}] }, {}, /budget/, /training/],
     ['data', { 'data.store': ['a', 'b'] }, {}, /cannot be swept/, /data\.store/],
     [
@@ -116,6 +122,13 @@ describe('trials', () => {
     expect(report.what).toMatch(what);
     expect(report.found).toMatch(found);
     expect(report.cure).toBeDefined();
+  });
+
+  it('may differ in outer steps, of which the rungs divide the most', () => {
+    const trials = plan({ 'training.outerSteps': [4, 18, 9] });
+    expect(trials.map(({ config }) => config.training.outerSteps)).toEqual([4, 18, 9]);
+    const rungs = rungsOf(3, outerStepsOf(trials), { eta: 3 }, 'here');
+    expect(rungs.map(({ outerSteps }) => outerSteps)).toEqual([6, 18]);
   });
 
   it('have run names without capitals, whatever the name of the sweep', () => {
