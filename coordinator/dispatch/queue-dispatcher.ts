@@ -13,7 +13,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
-import type { BlobStore } from '../../shared/storage/blob-store.js';
+import { blobRefOf, type BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
@@ -90,7 +90,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
 
   const record = admissionRecord(sink);
   const health = new WorkerHealth({ clock, sink });
-  const leases = new BlobLeases();
+  const leases = new BlobLeases((bytes) => blobs.refOf?.(bytes) ?? blobRefOf(bytes));
   const context = {
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     largeBlobs,

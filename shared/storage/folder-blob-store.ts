@@ -25,6 +25,7 @@ import { systemCodeOf } from '../base/system-errors.js';
 import {
   BlobMissingError,
   blobRefOf,
+  sketchedRefOf,
   tooLargeBlob,
   verifiedBlob,
   type BlobRef,
@@ -100,6 +101,11 @@ export class FolderBlobStore implements BlobStore {
       removeFile(path);
       throw spoilt;
     }
+  }
+
+  /** Of bytes that the caller alone writes. */
+  refOf(bytes: Uint8Array): BlobRef {
+    return this.#options.isVerified ? blobRefOf(bytes) : sketchedRefOf(bytes);
   }
 
   has(ref: BlobRef): Promise<boolean> {
@@ -213,6 +219,7 @@ export function besideFolder(
         return beside.get(ref);
       }
     },
+    refOf: (bytes) => (isSmall(bytes.byteLength) ? blobRefOf(bytes) : folder.refOf(bytes)),
     stored: (ref) => (!isSmall(ref.byteCount) && folder.holds(ref) ? { stored: ref } : null),
     has: async (ref) =>
       (!isSmall(ref.byteCount) && (await folder.has(ref))) || (await beside.has(ref)),

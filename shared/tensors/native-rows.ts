@@ -54,6 +54,8 @@ interface NativeRows {
   ): void;
   /** Adds element by element. */
   sumAll(sums: Float64Array, addends: Float32Array): void;
+  /** Adds whole blocks to the lanes of a sketch (`sketch.ts`). */
+  sketch(blocks: Uint8Array, lanes: Uint32Array): void;
 }
 
 interface LoadedRows {

@@ -10,6 +10,7 @@ import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/services/emb
 import {
   BlobMissingError,
   blobRefOf,
+  sketchedRefOf,
   type BlobRef,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
@@ -203,6 +204,24 @@ describe('blob store in a folder', () => {
       await store.delete(ref);
       expect(await beside.has(ref)).toBe(false);
     });
+
+    it('finds there what the folder would have named by a sketch', async () => {
+      const store = besideFolder(open(), new MemoryBlobStore(), 0);
+      await folder.remove();
+      const bytes = patternOf(64);
+      const ref = store.refOf?.(bytes) ?? blobRefOf(bytes);
+      expect(ref).toEqual(sketchedRefOf(bytes));
+      await store.put(bytes, ref);
+      expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+    });
+  });
+
+  it('names bytes by their sketch where nobody forges them, and by their digest otherwise', () => {
+    const bytes = patternOf(64);
+    expect(open().refOf(bytes)).toEqual(sketchedRefOf(bytes));
+    expect(open({ isVerified: true }).refOf(bytes)).toEqual(blobRefOf(bytes));
+    const store = besideFolder(open(), new MemoryBlobStore(), 65);
+    expect(store.refOf?.(bytes)).toEqual(blobRefOf(bytes));
   });
 
   it('completes what a killed writer left', async () => {

@@ -16,11 +16,17 @@ export class BlobLeases {
   readonly #held = new LruCache<Uint8Array, Uint8Array>({ countMax: HELD_COUNT_MAX });
   /** Each array is hashed once, however many jobs use it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
+  readonly #nameOf: (bytes: Uint8Array) => BlobRef;
+
+  /** @param nameOf how the store of the inputs names bytes. */
+  constructor(nameOf = blobRefOf) {
+    this.#nameOf = nameOf;
+  }
 
   refOf(bytes: Uint8Array): BlobRef {
     const known = this.#refByBytes.get(bytes);
     if (known !== undefined) return known;
-    const ref = blobRefOf(bytes);
+    const ref = this.#nameOf(bytes);
     this.#refByBytes.set(bytes, ref);
     return ref;
   }

@@ -25,7 +25,11 @@ struct RowLoops {
   // Rows of `sums` at places, which `ids` are here.
   void (*sum)(const Rows*, double* sums, const float* addends);
   void (*sumAll)(double* sums, const float* addends, size_t count);
+  // Adds blocks of 16 words to the lanes of a sketch: 16 mixtures, then 16 sums of mixtures.
+  void (*sketch)(const uint8_t* blocks, size_t blockCount, uint32_t* lanes);
 };
+
+enum { SKETCH_LANES = 16 };
 
 extern const RowLoops PORTABLE_ROWS;
 extern const RowLoops HASWELL_ROWS;

@@ -5,6 +5,7 @@
 
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type * as RowAddons from '../../../infra/bootstrap/tables/row-addon.mjs';
 import type * as QueueDispatcher from '../../../coordinator/dispatch/queue-dispatcher.js';
 import type * as VirtualTimes from '../../../infra/simulation/virtual-time.js';
 import type * as RunConfigs from '../../../shared/config/run-config.js';
@@ -12,6 +13,7 @@ import type * as BullmqQueues from '../../../shared/queue/bullmq-job-queue.js';
 import type * as FolderBlobs from '../../../shared/queue/blobs/folder-blobs.js';
 import type * as MemoryQueues from '../../../shared/queue/memory-job-queue.js';
 import type * as Protocol from '../../../shared/queue/protocol.js';
+import type * as NativeRows from '../../../shared/tensors/native-rows.js';
 import type * as WorkLoops from '../../../worker/carrying/work-loop.js';
 
 export type CheckoutCode = typeof QueueDispatcher &
@@ -33,7 +35,17 @@ const MODULES = [
   'worker/carrying/work-loop.js',
 ];
 
+/** Loads the native loops that a coordinator of the checkout has, if that is compiled. */
+async function loadNativeLoops(checkout: string): Promise<void> {
+  const addonUrl = pathToFileURL(join(checkout, 'infra/bootstrap/tables/row-addon.mjs')).href;
+  const loaderUrl = pathToFileURL(join(checkout, 'dist/shared/tensors/native-rows.js')).href;
+  const { rowAddon } = (await import(addonUrl)) as typeof RowAddons;
+  const { loadNativeRows } = (await import(loaderUrl)) as typeof NativeRows;
+  loadNativeRows(rowAddon.path());
+}
+
 export async function checkoutCode(checkout: string): Promise<CheckoutCode> {
+  await loadNativeLoops(checkout);
   const urlOf = (path: string): string => pathToFileURL(join(checkout, 'dist', path)).href;
   const modules: object[] = await Promise.all([
     ...MODULES.map(async (path) => (await import(urlOf(path))) as object),
