@@ -31,6 +31,7 @@ import {
   type BlobRef,
   type BlobStore,
 } from './blob-store.js';
+import { SpareFiles } from './spare-files.js';
 
 const SUFFIX = '.blob';
 /** Below, the system calls of a file cost more than two commands to a server. */
@@ -53,12 +54,15 @@ interface FolderBlobStoreOptions {
 
 export class FolderBlobStore implements BlobStore {
   readonly #options: FolderBlobStoreOptions;
+  /** Files of deleted blobs. A reader that comes late finds no name, or bytes for a result that nobody waits for. */
+  readonly #spares: SpareFiles;
   #sweepAtMs: number;
   bytesWritten = 0;
   bytesRead = 0;
 
   constructor(options: FolderBlobStoreOptions) {
     this.#options = options;
+    this.#spares = new SpareFiles(options.folder, SUFFIX);
     this.#sweepAtMs = options.clock.monotonicMs() + SWEEP_INTERVAL_MS;
   }
 
@@ -81,7 +85,7 @@ export class FolderBlobStore implements BlobStore {
     if (!this.holds(ref)) {
       // A writer that was killed leaves a shorter file. One at work goes on in a file without a name.
       removeFile(path);
-      writeWhole(path, bytes);
+      if (!this.#spares.write(path, bytes)) this.#writeNew(path, bytes);
       this.bytesWritten += ref.byteCount;
     }
     return ref;
@@ -128,7 +132,18 @@ export class FolderBlobStore implements BlobStore {
 
   /** Returns whether the blob was there. */
   remove(ref: BlobRef): boolean {
-    return removeFile(this.#pathOf(ref));
+    const path = this.#pathOf(ref);
+    return this.#spares.keep(path, ref.byteCount) || removeFile(path);
+  }
+
+  #writeNew(path: string, bytes: Uint8Array): void {
+    try {
+      writeWhole(path, bytes);
+    } catch (error) {
+      // The folder may be full of spare files.
+      if (!this.#spares.clear()) throw error;
+      writeWhole(path, bytes);
+    }
   }
 
   #pathOf(ref: BlobRef): string {

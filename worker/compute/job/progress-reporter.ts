@@ -1,6 +1,7 @@
 /**
- * Reports the progress of the job under way: each phase at once, micro-batches at a bounded rate, and
- * the latest progress again at intervals while the thread is free.
+ * Reports the progress of the job under way: at once that its thread is about to be blocked, micro-batches at a
+ * bounded rate, and the latest progress at intervals while the thread is free. Rows are mostly there when a job
+ * begins, so that it reads is told only if it takes long.
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
@@ -42,6 +43,7 @@ export function progressReporter(
       if (underWay === null) return;
       const isOtherPhase = progress.phase !== underWay.latest?.phase;
       underWay.latest = progress;
+      if (progress.phase === 'reading') return;
       if (isOtherPhase || clock.monotonicMs() - underWay.sentMs >= REPORT_INTERVAL_MS) sendLatest();
     },
     begin: (requestId) => {
