@@ -27,12 +27,16 @@ export function sketchDigestOf(bytes: Uint8Array): string {
 export function sketchOf(bytes: Uint8Array): Uint32Array {
   const lanes = Uint32Array.from({ length: 2 * LANE_COUNT }, (_, place) => place + 1);
   const wholeByteCount = bytes.byteLength - (bytes.byteLength % BLOCK_BYTE_COUNT);
-  const add = nativeRows()?.sketch ?? addBlocks;
-  if (wholeByteCount > 0) add(bytes.subarray(0, wholeByteCount), lanes);
+  const addon = nativeRows();
+  const add = (blocks: Uint8Array): void => {
+    if (addon === null) addBlocks(blocks, lanes);
+    else addon.sketch(blocks, lanes);
+  };
+  if (wholeByteCount > 0) add(bytes.subarray(0, wholeByteCount));
   if (wholeByteCount === bytes.byteLength) return lanes;
   const last = new Uint8Array(BLOCK_BYTE_COUNT);
   last.set(bytes.subarray(wholeByteCount));
-  add(last, lanes);
+  add(last);
   return lanes;
 }
 
