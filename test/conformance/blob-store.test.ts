@@ -2,7 +2,7 @@
  * The contract of every blob store, run on each implementation: memory, over objects, a folder, a real Redis.
  */
 
-import { readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -10,7 +10,6 @@ import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/services/emb
 import {
   BlobMissingError,
   blobRefOf,
-  sketchedRefOf,
   type BlobRef,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
@@ -204,52 +203,6 @@ describe('blob store in a folder', () => {
       await store.delete(ref);
       expect(await beside.has(ref)).toBe(false);
     });
-
-    it('finds there what the folder would have named by a sketch', async () => {
-      const store = besideFolder(open(), new MemoryBlobStore(), 0);
-      await folder.remove();
-      const bytes = patternOf(64);
-      const ref = store.refOf?.(bytes) ?? blobRefOf(bytes);
-      expect(ref).toEqual(sketchedRefOf(bytes));
-      await store.put(bytes, ref);
-      expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
-    });
-  });
-
-  it('writes into the files of deleted blobs, of whatever size', async () => {
-    const store = open();
-    const inodeOf = async (ref: BlobRef): Promise<number> => (await stat(pathOf(ref))).ino;
-    const first = await store.put(patternOf(64, 1));
-    const inode = await inodeOf(first);
-    await store.delete(first);
-    expect(await store.has(first)).toBe(false);
-    const shorter = await store.put(patternOf(40, 2));
-    expect(await inodeOf(shorter)).toBe(inode);
-    expect(Buffer.compare(await store.get(shorter), patternOf(40, 2))).toBe(0);
-    await store.delete(shorter);
-    const longer = await store.put(patternOf(70, 3));
-    expect(await inodeOf(longer)).toBe(inode);
-    expect(Buffer.compare(await store.get(longer), patternOf(70, 3))).toBe(0);
-    await store.delete(longer);
-    const muchLonger = await store.put(patternOf(700, 4));
-    expect(Buffer.compare(await store.get(muchLonger), patternOf(700, 4))).toBe(0);
-    expect(await inodeOf(muchLonger)).not.toBe(inode);
-  });
-
-  it('writes a new file where a spare one has been swept', async () => {
-    const store = open();
-    await store.delete(await store.put(patternOf(64, 1)));
-    for (const path of await readdir(folder.path)) await rm(join(folder.path, path));
-    const ref = await store.put(patternOf(64, 2));
-    expect(Buffer.compare(await store.get(ref), patternOf(64, 2))).toBe(0);
-  });
-
-  it('names bytes by their sketch where nobody forges them, and by their digest otherwise', () => {
-    const bytes = patternOf(64);
-    expect(open().refOf(bytes)).toEqual(sketchedRefOf(bytes));
-    expect(open({ isVerified: true }).refOf(bytes)).toEqual(blobRefOf(bytes));
-    const store = besideFolder(open(), new MemoryBlobStore(), 65);
-    expect(store.refOf?.(bytes)).toEqual(blobRefOf(bytes));
   });
 
   it('completes what a killed writer left', async () => {

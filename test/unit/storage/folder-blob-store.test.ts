@@ -1,0 +1,71 @@
+// A folder in memory names bytes by a sketch where nobody forges them, and writes the files of deleted blobs again.
+// Seen to fail: a spare file that keeps the end of longer bytes.
+
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { blobRefOf, sketchedRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
+import { besideFolder, FolderBlobStore } from '../../../shared/storage/folder-blob-store.js';
+import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+let folder: TemporaryFolder;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+});
+afterEach(() => folder.remove());
+
+function open(isVerified = false): FolderBlobStore {
+  const limits = { lifetimeMs: 600_000, blobByteCountMax: 2 ** 20 };
+  return new FolderBlobStore({ folder: folder.path, clock: instantClock(), isVerified, ...limits });
+}
+
+function patternOf(byteCount: number, mark = 0): Uint8Array {
+  return Uint8Array.from({ length: byteCount }, (_, place) => (31 * place + mark) % 256);
+}
+
+async function inodeOf({ sha256 }: BlobRef): Promise<number> {
+  return (await stat(join(folder.path, `${sha256}.blob`))).ino;
+}
+
+test('bytes are named by their sketch where nobody forges them, and by their digest otherwise', () => {
+  const bytes = patternOf(64);
+  expect(open().refOf(bytes)).toEqual(sketchedRefOf(bytes));
+  expect(open(true).refOf(bytes)).toEqual(blobRefOf(bytes));
+  const store = besideFolder(open(), new MemoryBlobStore(), 65);
+  expect(store.refOf?.(bytes)).toEqual(blobRefOf(bytes));
+});
+
+test('the store beside the folder has what the folder would have named by a sketch', async () => {
+  const store = besideFolder(open(), new MemoryBlobStore(), 0);
+  await folder.remove();
+  const bytes = patternOf(64);
+  const ref = sketchedRefOf(bytes);
+  await store.put(bytes, ref);
+  expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+});
+
+test('the files of deleted blobs are written again, for bytes of a like size', async () => {
+  const store = open();
+  const first = await store.put(patternOf(64, 1));
+  const inode = await inodeOf(first);
+  await store.delete(first);
+  expect(await store.has(first)).toBe(false);
+  for (const bytes of [patternOf(40, 2), patternOf(70, 3)]) {
+    const ref = await store.put(bytes);
+    expect(await inodeOf(ref)).toBe(inode);
+    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
+    await store.delete(ref);
+  }
+  const muchLonger = await store.put(patternOf(700, 4));
+  expect(await inodeOf(muchLonger)).not.toBe(inode);
+});
+
+test('a new file is written where a spare one has been swept', async () => {
+  const store = open();
+  await store.delete(await store.put(patternOf(64, 1)));
+  for (const name of await readdir(folder.path)) await rm(join(folder.path, name));
+  const ref = await store.put(patternOf(64, 2));
+  expect(Buffer.compare(await store.get(ref), patternOf(64, 2))).toBe(0);
+});
