@@ -50,15 +50,17 @@ it('follows a run through its life, a kill, and its resume', async () => {
 
 it('lists the workers of a queue', async () => {
   const redis = await redisForTest();
+  const queue = ['--redis', redis.url, '--prefix', '{listed}'];
+  const worker = room.start(['worker', ...queue, '--name', 'first', '--device', 'cpu']);
   try {
-    const queue = ['--redis', redis.url, '--prefix', '{listed}'];
-    expect(await room.done(['workers', ...queue])).toBe('no workers\n');
-    const worker = room.start(['worker', ...queue, '--name', 'first', '--device', 'cpu']);
+    expect(await room.done(['workers', '--redis', redis.url, '--prefix', '{other}'])).toBe(
+      'no workers\n',
+    );
     await worker.saw(/ready|takes jobs|waits/);
     expect(await room.done(['workers', ...queue])).toMatch(/^first +cpu.* waits$/m);
+  } finally {
     worker.signal('SIGTERM');
     await worker.ended;
-  } finally {
     await redis.close();
   }
 });
