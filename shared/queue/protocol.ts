@@ -42,7 +42,7 @@ import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 12;
+export const PROTOCOL_VERSION = 13;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -92,9 +92,9 @@ function textOf(section: unknown): string | null {
   }
 }
 
-/** How a task's rows become one gradient. */
 const dropoutRate = z.number().min(0).max(DROPOUT_RATE_MAX);
 
+/** How a task's rows become one gradient. */
 const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
   method: remembered(MethodConfigSchema),
@@ -110,8 +110,8 @@ const GradientWorkSchema = z.strictObject({
     .optional(),
   /**
    * What is dropped at random, by the seed of the run and the outer step: `units`, the rate of hidden units; `inputs`,
-   * that of the values which the first hidden layer reads;
-   * `ids`, the rates of ids, which coordinator and worker replace alike. Absent: nothing.
+   * that of the values which the first hidden layer reads; `ids`, the rates of ids, which coordinator and worker
+   * replace alike. Absent: nothing.
    */
   dropout: z
     .strictObject({
