@@ -1,4 +1,5 @@
-// How the tests run: in forked processes (native TensorFlow is one per process), two at a time.
+// How the tests run: in forked processes (native TensorFlow is one per process), three at a time. On two
+// cores, one of them usually waits for a process, a lease or a server.
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -8,7 +9,7 @@ export default defineConfig({
     exclude: ['test/bench/**', 'node_modules/**', 'dist/**'],
     setupFiles: ['test/fixed-seed.ts'],
     pool: 'forks',
-    maxWorkers: 2,
+    maxWorkers: 3,
     // Only a hanging test should reach these limits: no test asserts a duration, even on a busy
     // machine.
     testTimeout: 600_000,

@@ -65,6 +65,7 @@ export function compareRuns(
   const compared: Compared = {
     rows: { ...logits.rows, ...(report.label === undefined ? {} : { label: report.label }) },
     supportRowCounts: logits.supportRowCounts,
+    supportHashes: logits.supportHashes,
     logits: chosen.map(({ evaluated }, index) => logitsOf(evaluated, at(arms, index))),
   };
   const edges = settings.sizeBucketEdges ?? bucketEdgesOf(report);
@@ -99,6 +100,7 @@ interface Compared {
   readonly rows: EvaluatedRun['logits']['rows'];
   /** The support row count of each task in the first run. */
   readonly supportRowCounts: readonly number[];
+  readonly supportHashes: readonly number[] | null;
   /** The logits of each run, `[rowCount]`. */
   readonly logits: readonly Float32Array[];
 }
@@ -193,8 +195,19 @@ function histogramsAgainstFirst(
 /** Every run predicts the same rows, but runs may have adapted on different ones. */
 function otherSupportAdgroupCount(compared: Compared, { logits }: EvaluatedRun): number {
   return positionsOf(compared, EVERY_ADGROUP).filter(
-    (position) => logits.supportRowCounts[position] !== compared.supportRowCounts[position],
+    (position) =>
+      logits.supportRowCounts[position] !== compared.supportRowCounts[position] ||
+      haveOtherSupportRows(compared, logits, position),
   ).length;
+}
+
+/** Evaluations of earlier versions did not keep what tells rows apart. */
+function haveOtherSupportRows(
+  { supportHashes: first }: Compared,
+  { supportHashes: other }: EvaluatedRun['logits'],
+  position: number,
+): boolean {
+  return first !== null && other !== null && first[position] !== other[position];
 }
 
 /** An empty bucket has no slice; its edges follow from those of its neighbours. */

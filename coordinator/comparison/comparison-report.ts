@@ -71,7 +71,7 @@ export const ComparisonReportSchema = z.strictObject({
         validationLogloss: z.number().nullable(),
         /** Places of nDCG in its own evaluation. Only labels that are values have it. */
         ndcgAt: z.int().positive().optional(),
-        /** Adgroups with another number of support rows than in the first run. */
+        /** Adgroups with other support rows than in the first run, as far as the evaluations tell. */
         otherSupportAdgroupCount: count,
         method: z.string(),
         model: z.string(),

@@ -22,6 +22,7 @@ import {
 } from '../scoring/held-out-rows.js';
 import type { TaskJobContext } from './task-jobs.js';
 import { writePredictions } from './predictions.js';
+import { supportHashesOf } from '../scoring/support-hashes.js';
 import { encodeTestLogits } from '../scoring/test-logits.js';
 import { REPORT_FORMAT_VERSION, type EvaluationReport } from '../scoring/evaluation-report.js';
 import { calibrationCurvesOf, differenceHistogramsOf } from '../scoring/report-shapes.js';
@@ -119,7 +120,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     periods: options.periods,
     passesOver,
   });
-  const testLogits = testLogitsOf(store, test.query, scored);
+  const testLogits = testLogitsOf(store, test, scored);
   const report: EvaluationReport = {
     formatVersion: REPORT_FORMAT_VERSION,
     run: {
@@ -148,11 +149,12 @@ function labelPart({ manifest }: TaskStore, labelIndex: number): Pick<Evaluation
 
 function testLogitsOf(
   store: TaskStore,
-  rows: FlatRows,
+  { query: rows, support }: SplitRows,
   { logits, supportRowCounts }: ScoredRows,
 ): Uint8Array {
   const taskKeys = rows.taskIndices.map((index) => at(store.tasks, index).key);
-  return encodeTestLogits({ taskKeys, supportRowCounts, rows, logits });
+  const supportHashes = supportHashesOf(support);
+  return encodeTestLogits({ taskKeys, supportRowCounts, supportHashes, rows, logits });
 }
 
 function resultsOf(

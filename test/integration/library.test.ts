@@ -103,7 +103,8 @@ describe('the library', () => {
       .split('\n')
       .map((line) => parseEventLine(line));
     expect(logged.map(({ kind }) => kind)).toContain('run-finished');
-    expect(logged.at(-1)?.kind).toBe('compute-ended');
+    expect(logged[0]).toMatchObject({ kind: 'call-alive', call: 'train' });
+    expect(logged.slice(-2).map(({ kind }) => kind)).toEqual(['compute-ended', 'call-ended']);
   });
 
   test('keeps the events of prepare, and of compare where it writes', async () => {
@@ -118,7 +119,7 @@ describe('the library', () => {
     await library.evaluate({ config, inProcess: true });
     const runs = ['global', 'meta-adapted'].map((arm) => `${config.output}:${arm}`);
     await library.compare({ runs, out: join(folder.path, 'comparison') });
-    expect(await kindsIn('comparison')).toEqual(['report-written']);
+    expect(await kindsIn('comparison')).toEqual(['call-alive', 'report-written', 'call-ended']);
   });
 
   test('stops when the signal aborts; a resume ends like an undisturbed run', async () => {

@@ -108,8 +108,8 @@ function supportNotes({ runs: [first, ...others], slices: [all] }: ComparisonRep
     otherSupportAdgroupCount === 0
       ? []
       : [
-          `${formatCount(otherSupportAdgroupCount)} of ${formatCount(all?.adgroupCount ?? 0)} adgroups have another number of ` +
-            `support rows in ${label} than in ${first?.label ?? ''}, which decides their size buckets.`,
+          `${formatCount(otherSupportAdgroupCount)} of ${formatCount(all?.adgroupCount ?? 0)} adgroups have other ` +
+            `support rows in ${label} than in ${first?.label ?? ''}, whose numbers of rows decide the size buckets.`,
         ],
   );
 }

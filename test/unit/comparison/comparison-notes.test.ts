@@ -28,9 +28,19 @@ describe('runs that adapt to other support sets', () => {
     expect(found.slices.map((slice) => slice.adgroupCount)).toEqual(
       near.report.slices.map((slice) => slice.adgroupCount),
     );
-    const note = `3 of ${near.logits.taskKeys.length} adgroups have another number of support rows in other:meta-adapted than in near:meta-adapted, which decides their size buckets.`;
+    const note = `3 of ${near.logits.taskKeys.length} adgroups have other support rows in other:meta-adapted than in near:meta-adapted, whose numbers of rows decide the size buckets.`;
     expect(comparisonNotes(found)).toEqual([note]);
     expect(comparisonHtml(found)).toContain(note);
+    const sameCounts = structuredClone(near);
+    const hashes = sameCounts.logits.supportHashes as number[];
+    hashes[4] = (hashes[4] ?? 0) + 1;
+    const ofOtherRows = compareRuns([
+      { evaluated: near, arm: null },
+      { evaluated: sameCounts, arm: 'global' },
+    ]);
+    expect(comparisonNotes(ofOtherRows)).toEqual([
+      expect.stringMatching(/^1 of \d+ adgroups have other support rows in near:global/),
+    ]);
     const alike = compareRuns([
       { evaluated: near, arm: null },
       { evaluated: near, arm: 'global' },
