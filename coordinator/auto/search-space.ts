@@ -5,7 +5,7 @@
 
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
 
-/** What the search knows of the data. */
+/** The facts of the data that the search uses. */
 export interface DataFacts {
   readonly categories: readonly { readonly name: string; readonly rowCount: number }[];
   readonly trainTaskCount: number;
@@ -71,7 +71,7 @@ const ADAPTING = {
 
 const RATES = [0.002, 0.005, 0.01] as const;
 
-/** What keeps rare values and small data from being learned by heart. */
+/** Settings that keep rare values and small data from being learned by heart. */
 const REGULARISATION = {
   light: { weightDecay: 0.1 },
   medium: { weightDecay: 0.3, tableWeightDecay: 3, dropout: 0.1, idDropout: 0.02 },

@@ -21,7 +21,7 @@ import { validationDraws } from './validation-draws.js';
 import { scoringRunId, type ScoredRun } from './validation-score.js';
 
 interface ArmsScore {
-  /** Of the best arm, held out. */
+  /** The held-out value of the best arm. */
   readonly validationLogloss: number;
   readonly arm: ScoringArm;
   /** With which it is served; 0 inner steps mean no adaptation. */

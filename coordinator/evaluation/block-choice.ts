@@ -44,7 +44,7 @@ interface BlockChoiceSettings {
   readonly seed: number;
 }
 
-/** What each bucket is served, by the rule alone. */
+/** The blocks that each bucket is served, by the rule alone. */
 export function servedByBucket(
   adgroups: readonly ValidatedAdgroup[],
   edges: readonly number[],

@@ -65,7 +65,7 @@ export async function* dictionaryArrays(
   }
 }
 
-/** What values say in the target encodings of the store, yielded one encoding after the other. */
+/** The inputs of values in the target encodings of the store, yielded one encoding after the other. */
 export async function* targetEncodingArrays(store: TaskStore): AsyncGenerator<NamedArray> {
   for (const categories of targetEncodingsIn(store.manifest.features)) {
     if (store.readTargetEncoding === undefined)

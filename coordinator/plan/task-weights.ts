@@ -23,7 +23,7 @@ const COLD_RULES = {
   support: { uniform: 'uniform', examples: 'support', sqrt: 'sqrt-support' },
 } as const;
 
-/** How the tasks of an outer step are weighted in one term of the outer loss. */
+/** The weights of the tasks of an outer step in one term of the outer loss. */
 export interface TaskWeighting {
   readonly rule: TaskWeightRule;
   /** The rows that the term is over. */

@@ -49,7 +49,7 @@ const VALUES_PER_BATCH = 65_536;
 
 interface LearnedFrom {
   readonly config: RunConfig;
-  /** Of the features of the config. */
+  /** The encodings of the features of the config. */
   readonly encodings: readonly FeatureEncoding[];
   readonly labels: readonly TaskLabel[] | null;
   /** Whether there is the table `trunk_places`. */
@@ -249,7 +249,7 @@ function idsOf(categories: readonly string[], encodings: readonly FeatureEncodin
   };
 }
 
-/** What rows read: of their part, or what all parts say of a value that their part does not have. */
+/** The inputs that rows read: those of their part, or those of all parts for a value that their part does not have. */
 function encodingsOf(config: RunConfig, encodings: readonly FeatureEncoding[]): FeatureEncoding[] {
   const folds = 'LEFT JOIN encoding_folds k ON e.task = k.task';
   return targetEncodingInputs(config.data.targetEncodings).map(({ name, encodes }, place) => {

@@ -30,7 +30,7 @@ export interface TaskDivision {
 export interface SmallTasks {
   readonly taskCount: number;
   readonly rowCount: number;
-  /** Of these tasks, those with too few support rows; others have too few query rows. */
+  /** The number of these tasks with too few support rows; the others have too few query rows. */
   readonly fewSupportTaskCount: number;
 }
 

@@ -1,4 +1,4 @@
-/** What the events of a run say about it, as one value. */
+/** A run as its events describe it, in one value. */
 
 import type { StampedEvent } from '../../shared/events/run-events.js';
 import type { ProcessIdentity } from '../../shared/storage/process-identity.js';
@@ -11,7 +11,7 @@ export interface RunView {
   readonly isPaused: boolean;
   readonly isAwaitingWorkers: boolean;
   readonly training: TrainingView | null;
-  /** What is counted at present, outside training. */
+  /** The stage that is counted at present, outside training. */
   readonly stage: StageView | null;
   readonly checkpoint: { readonly outerStep: number; readonly digest: string } | null;
   readonly validation: { readonly bestOuterStep: number; readonly bestLoss: number } | null;

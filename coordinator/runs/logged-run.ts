@@ -25,7 +25,7 @@ import type { RunContext } from './call/run-context.js';
 
 /** The name of the run and the place of its log. A comparison has no name. */
 interface LoggedCall {
-  /** What the command line calls it, as `train`. */
+  /** The name of the call on the command line, as `train`. */
   readonly call: string;
   readonly run: string | null;
   readonly output: string;

@@ -77,10 +77,10 @@ export interface PlannedSweep {
   readonly search?: TrialSearch;
 }
 
-/** Where a search differs from a sweep, whose trials its config names. */
+/** The parts in which a search differs from a sweep, whose trials its config names. */
 export interface TrialSearch {
   readonly budgetMinutes: number | null;
-  /** Of all validation adgroups, those that score the trials. */
+  /** The validation adgroups that score the trials. */
   readonly scored: (taskIndices: readonly number[]) => readonly number[];
   readonly mayBegin: (record: SweepRecord, rungIndex: number) => boolean;
   readonly choose: (record: SweepRecord) => ChosenTrial;

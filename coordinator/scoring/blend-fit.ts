@@ -79,7 +79,7 @@ export function fitBlend(rows: BlendRows, places: Int32Array, prior: BlendPrior)
   return weights;
 }
 
-/** Of one row. */
+/** The output of the blend for one row. */
 export function blendedOutput(rows: BlendRows, weights: readonly number[], row: number): number {
   let output = rows.centre;
   for (let arm = 0; arm < weights.length; arm += 1)

@@ -47,7 +47,7 @@ export function chooseBlend(
   const heldOut = strengths.map((shrinkage) =>
     heldOutLosses(entries, (isOther) => fitting.lossesOf(fitting.fit(shrinkage, isOther))),
   );
-  // Of equal ones the first, which shrinks more.
+  // The first of equal ones is taken, which shrinks more.
   const best = heldOut.reduce(
     (lowest, losses, index) => (sumOf(losses) < sumOf(at(heldOut, lowest)) ? index : lowest),
     0,

@@ -139,9 +139,9 @@ const BlendChoiceSchema = z.strictObject({
     .min(1),
 });
 
-/** What the validation adgroups say of every arm; no test adgroup has a part in it. */
+/** The validation losses of every arm; no test adgroup has a part in it. */
 const ValidationSummarySchema = z.strictObject({
-  /** Those with query rows. */
+  /** The adgroups with query rows. */
   adgroupCount: count,
   /** Divisions of each adgroup into support and query rows. */
   drawCount: count,

@@ -9,7 +9,7 @@ const PRIME = 0x01000193;
 const TWO_32 = 2 ** 32;
 const HIGH_BITS = 2 ** 21;
 
-/** Of the numbers that the support rows have in the logs, in their order: 53 bits, `[taskCount]`. */
+/** Hashes of the numbers that the support rows have in the logs, in their order: 53 bits each, `[taskCount]`. */
 export function supportHashesOf({
   starts,
   logRows,

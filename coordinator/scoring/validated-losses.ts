@@ -14,7 +14,7 @@ import { sumOf } from './metrics.js';
 export interface ValidatedEntries {
   readonly adgroupCount: number;
   readonly drawCount: number;
-  /** Of the query rows. */
+  /** The impressions of the query rows. */
   readonly impressions: Float64Array;
   readonly supportRowCounts: readonly number[];
 }

@@ -17,7 +17,7 @@ import {
 
 export type FoundScore = Omit<TrialScore, 'rungIndex' | 'outerSteps' | 'validationLogloss'> & {
   readonly validationLogloss: number;
-  /** Those of the trial, if it ended before the rung. */
+  /** The outer steps of the trial, if it ended before the rung. */
   readonly outerSteps?: number;
 };
 

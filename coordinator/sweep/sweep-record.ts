@@ -27,14 +27,14 @@ const TrialScoreSchema = z.strictObject({
   /** 0 inner steps mean no adaptation. */
   cell: CellSchema.nullable(),
   metaDigest: z.string().nullable(),
-  /** Of a search: the sum of losses of each validation adgroup, and the time since the rung before. */
+  /** In a search, the sum of losses of each validation adgroup, and the time since the rung before. */
   adgroupLosses: z.array(z.number()).optional(),
   spentMs: z.number().nonnegative().optional(),
   /** The arm of the score; absent where the sweep names no arms. */
   arm: z.enum(SCORING_ARMS).optional(),
 });
 
-/** How far a trial's loss per impression is above the lowest one, paired by adgroup. */
+/** The distance of a trial's loss per impression from the lowest one, paired by adgroup. */
 const ComparedSchema = z.strictObject({
   trial: z.string(),
   difference: z.number(),
@@ -55,7 +55,7 @@ export const SweepRecordSchema = z.strictObject({
   /** Settings tried for every trial at every score. */
   cellsPerTrial: count,
   rungs: z.array(z.strictObject({ outerSteps: count, trialCount: count })).min(1),
-  /** Of `qianmo auto`; absent in a sweep, whose trials are named one by one. */
+  /** The record of `qianmo auto`; absent in a sweep, whose trials are named one by one. */
   search: z
     .strictObject({
       budgetMinutes: z.number().positive().nullable(),
@@ -104,7 +104,7 @@ export interface SweepPlan {
   readonly criterion: string;
   readonly loss: string;
   readonly cellsPerTrial: number;
-  /** Of a search for the best config. */
+  /** The part of a search for the best config. */
   readonly search?: SweepRecord['search'];
   /** The arms that score trials, if the sweep names any. */
   readonly scoringArms?: readonly ScoringArm[];

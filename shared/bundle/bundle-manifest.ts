@@ -59,7 +59,7 @@ import { BLOCK_ENCODINGS } from './ranking-model.js';
 export const BUNDLE_FORMAT_VERSION = 1;
 /** Of deltas, which an earlier version would take for full bundles. */
 export const DELTA_FORMAT_VERSION = 3;
-/** Of deltas that have all self-check rows, which are read as well. */
+/** The format of deltas that have all self-check rows, which are read as well. */
 const WHOLE_SELF_CHECK_VERSION = 2;
 /** Deltas between a bundle and the full bundle below it, at most. */
 export const DELTA_DEPTH_MAX = 16;

@@ -158,7 +158,7 @@ const PREPARATION_SHAPES = {
     rowCount: count,
     supportRowsMin: count,
     queryRowsMin: count,
-    /** Where a split file names the rows: tasks with too few support rows. The others have too few query rows. */
+    /** The tasks with too few support rows, where a split file names the rows. The others have too few query rows. */
     fewSupportTaskCount: count.optional(),
     /** True if small tasks of the training split are not among them. */
     areHeldOut: z.boolean(),

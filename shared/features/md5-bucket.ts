@@ -6,7 +6,7 @@
 import { int32At, uint8At } from '../base/arrays.js';
 import { FIRST_ID } from './encoding-rules.js';
 
-/** Of the second, third and fourth round; those of the first are 7, 12, 17, 22. */
+/** The shifts of the second, third and fourth round; those of the first are 7, 12, 17, 22. */
 const SHIFTS = Int32Array.of(5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15, 21);
 const CONSTANTS = Int32Array.from({ length: 64 }, (_, round) =>
   Math.floor(Math.abs(Math.sin(round + 1)) * 2 ** 32),

@@ -202,7 +202,7 @@ function idsOf(
   const values = dictionaries.get(featureName);
   if (values === undefined)
     throw unfit(`feature "${featureName}"`, 'its dictionary of the store', 'none');
-  // What looks texts up in the dictionary alone would not find the ids of unseen values.
+  // A look-up in the dictionary alone would not find the ids of unseen values.
   if (encoding.unseenBuckets !== undefined)
     return { idOf: idByDictionary(values, encoding.unseenBuckets), dictionary: null };
   return { idOf: idByDictionary(values), dictionary: values };

@@ -109,7 +109,7 @@ const GradientWorkSchema = z.strictObject({
     .strictObject({ variables: z.array(z.string()), tables: z.array(z.string()) })
     .optional(),
   /**
-   * What is dropped at random, by the seed of the run and the outer step: `units`, the rate of hidden units; `inputs`,
+   * The rates of dropping at random, by the seed of the run and the outer step: `units`, that of hidden units; `inputs`,
    * that of the values which the first hidden layer reads; `ids`, the rates of ids, which coordinator and worker
    * replace alike. Absent: nothing.
    */

@@ -30,7 +30,7 @@ export interface BlobStore {
    */
   get(ref: BlobRef): Promise<Uint8Array>;
   has(ref: BlobRef): Promise<boolean>;
-  /** How this store names bytes; `blobRefOf` if absent. */
+  /** Gives bytes their name in this store; `blobRefOf` if absent. */
   refOf?(bytes: Uint8Array): BlobRef;
   /** Names a blob that others on this machine can read without this process; null if there is none. */
   stored?(ref: BlobRef): StoredBlob | null;

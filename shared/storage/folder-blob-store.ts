@@ -107,7 +107,7 @@ export class FolderBlobStore implements BlobStore {
     }
   }
 
-  /** Of bytes that the caller alone writes. */
+  /** The name of bytes that the caller alone writes. */
   refOf(bytes: Uint8Array): BlobRef {
     return this.#options.isVerified ? blobRefOf(bytes) : sketchedRefOf(bytes);
   }

@@ -35,7 +35,7 @@ export const STORE_FORMAT_VERSION = 1;
 
 const count = z.int().nonnegative();
 
-/** What a target encoding says of a value: how its rate differs from the overall one, and on how many impressions it rests. */
+/** The two inputs of a target encoding: how the rate of a value differs from the overall one, and on how many impressions it rests. */
 export const TARGET_ENCODING_INPUTS = ['rate', 'count'] as const;
 
 export const EncodedFeatureSchema = z.discriminatedUnion('kind', [
@@ -116,7 +116,7 @@ export const StoreManifestSchema = z.strictObject({
     validation: count,
     test: count,
   }),
-  /** Of adgroups and of the batches of trunk rows. */
+  /** The rows of adgroups and of the batches of trunk rows. */
   rowCount: count,
   /** Rows that belong to no task and train the trunk (`data.trunkRows`); absent if there are none. */
   trunk: z

@@ -19,7 +19,7 @@ import type { EncodedFeature } from './store-manifest.js';
 /** The part of what rows outside of the training tasks read. */
 export const ALL_PARTS = -1;
 
-/** What values say, without parts. Values that are absent say 0. */
+/** The inputs of values, without parts; 0 for values that are absent. */
 export interface TargetEncoding {
   /** By category, `[valueCount]`; values are ascending by the first, then by the second. */
   readonly ids: readonly Int32Array[];
@@ -86,7 +86,7 @@ export function decodeTargetEncoding(
   }
 }
 
-/** What a bundle needs: the values of no part. They come first. */
+/** The values of no part, which a bundle needs. They come first. */
 export function ofAllParts({ parts, ids, rates, counts }: StoredTargetEncoding): TargetEncoding {
   const found = parts.findIndex((part) => part !== ALL_PARTS);
   const count = found < 0 ? parts.length : found;

@@ -23,7 +23,7 @@ export function sketchDigestOf(bytes: Uint8Array): string {
   return createHash('sha256').update(DOMAIN).update(size).update(sketchOf(bytes)).digest('hex');
 }
 
-/** Of each lane the mixture of its words, and then of each lane the sum of its mixtures. The last block ends with zeros. */
+/** The mixture of the words of each lane, and then the sum of the mixtures of each lane. The last block ends with zeros. */
 export function sketchOf(bytes: Uint8Array): Uint32Array {
   const lanes = Uint32Array.from({ length: 2 * LANE_COUNT }, (_, place) => place + 1);
   const wholeByteCount = bytes.byteLength - (bytes.byteLength % BLOCK_BYTE_COUNT);
@@ -40,7 +40,7 @@ export function sketchOf(bytes: Uint8Array): Uint32Array {
   return lanes;
 }
 
-/** What the addon does. */
+/** The loop of the addon. */
 function addBlocks(blocks: Uint8Array, lanes: Uint32Array): void {
   // Words lie at multiples of their size.
   const isAligned = blocks.byteOffset % Uint32Array.BYTES_PER_ELEMENT === 0;

@@ -62,7 +62,7 @@ export async function selfCheckOfDelta(
 
 type Run = readonly [first: number, rowCount: number];
 
-/** Where each row comes from, and the adgroups whose rows are the delta's own. */
+/** The source of each row, and the adgroups whose rows are the delta's own. */
 function dividedRows(
   { source: { store }, loaded, changed }: CheckedDelta,
   chosen: readonly ChosenAdgroup[],

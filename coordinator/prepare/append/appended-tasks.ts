@@ -37,7 +37,7 @@ export interface AppendedTasks {
   readonly tasks: readonly AppendedTask[];
   readonly tooSmallTaskCount: number;
   readonly tooSmallRowCount: number;
-  /** What the batches of small tasks among `tasks` have; null if there are none. */
+  /** The counts of the batches of small tasks among `tasks`; null if there are none. */
   readonly trunk: TrunkRows | null;
 }
 
@@ -119,7 +119,7 @@ interface SmallTask {
   readonly rowCount: number;
   readonly time: number;
   readonly labelIndex: number | null;
-  /** Of the target encodings. */
+  /** The fold of the task in the target encodings. */
   readonly fold: number;
 }
 

@@ -1,4 +1,4 @@
-/** What the validation adgroups say of every arm, on a terminal and on the page. */
+/** The validation losses of every arm, on a terminal and on the page. */
 
 import type {
   BlendChoice,

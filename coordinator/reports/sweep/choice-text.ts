@@ -21,7 +21,7 @@ export function choiceSentence({ best, loss }: SweepRecord): string | null {
   );
 }
 
-/** Those of fewer parts first. */
+/** The trials, those of fewer parts first. */
 export function choiceTable({ best, trials, loss }: SweepRecord): Table | null {
   const compared = best?.compared;
   if (best === null || compared === undefined) return null;

@@ -32,7 +32,7 @@ function outcomeText({ scores }: TrialRecord): string {
   return last.arm === undefined ? cell : `${last.arm}, ${cell}`;
 }
 
-/** Of a search, how many trials had time on each rung; of a sweep, how many it plans. */
+/** The number of trials on each rung: in a search those that had time, in a sweep those that it plans. */
 export function rungsText(record: SweepRecord): string {
   return record.rungs
     .map(({ trialCount, outerSteps }, rungIndex) => {

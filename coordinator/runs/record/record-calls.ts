@@ -23,7 +23,7 @@ import type {
 
 /** The end of a log that a view is made of. */
 const VIEW_BYTE_COUNT_MAX = 256 * 1024;
-/** The same for each run of a list. */
+/** The end of a log that a line of a list is made of. */
 const LISTED_BYTE_COUNT_MAX = 64 * 1024;
 const POLL_INTERVAL_MS = 1_000;
 const RUN_COUNT_MAX = 10_000;

@@ -1,4 +1,4 @@
-/** What is asked of the records of runs. */
+/** The requests that read the records of runs. */
 
 import { z } from 'zod';
 import { ControlRequestSchema } from '../requests.js';

@@ -51,7 +51,7 @@ export async function searchedModel(
   return { record, measured: measuredArm(report, served, 'auto') };
 }
 
-/** What a bundle of the run serves. */
+/** The arm that a bundle of the run serves. */
 function servedArm({ method }: RunConfig): 'global' | 'meta-chosen' {
   return method.kind === 'global' ? 'global' : 'meta-chosen';
 }

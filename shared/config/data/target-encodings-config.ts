@@ -88,7 +88,7 @@ interface EncodableData {
   readonly targetEncodings?: TargetEncodings | undefined;
 }
 
-/** What of the section does not match the rest of the data. */
+/** The parts of the section that do not match the rest of the data. */
 export function targetEncodingMisfits({
   features,
   label,

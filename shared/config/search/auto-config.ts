@@ -32,7 +32,7 @@ export const AutoConfigSchema = z
   );
 type AutoConfig = z.infer<typeof AutoConfigSchema>;
 
-/** How long a search goes on. */
+/** The length of a search. */
 interface SearchBudget {
   readonly trialsMax: number;
   /** Null if time does not matter. */

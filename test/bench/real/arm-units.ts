@@ -13,7 +13,7 @@ export const UnitArmSchema = z.strictObject({
   name: z.string(),
   /** Null if the unit does not say; such an arm cannot be chosen. */
   validationLogloss: z.number().nullable(),
-  /** What validation chose, for the reader. */
+  /** The choice of validation, for the reader. */
   settings: z.record(z.string(), z.unknown()),
   /** As the unit itself computed them; null if it did not. */
   claimed: z.strictObject({ logloss: z.number(), auc: z.number().nullable() }).nullable(),
@@ -21,7 +21,7 @@ export const UnitArmSchema = z.strictObject({
 export type UnitArm = z.infer<typeof UnitArmSchema>;
 
 const KeptUnitSchema = z.strictObject({
-  /** What the result depends on. */
+  /** The settings that the result depends on. */
   wanted: z.string(),
   seconds: z.number(),
   arms: z.array(UnitArmSchema),

@@ -34,7 +34,7 @@ const SummariesSchema = z.strictObject({
 
 export interface PeerRoom {
   readonly python: string;
-  /** Of the search of each peer. */
+  /** The time for the search of each peer. */
   readonly secondsMax: number;
 }
 

@@ -14,7 +14,7 @@ import { predictionsCsv, type CellFiles, type RealCell } from './cell-files.js';
 
 interface ProductSide {
   readonly name: string;
-  /** What the config says besides the data. */
+  /** The fields of the config besides the data. */
   readonly sections: (budgetMinutes: number) => object;
 }
 

@@ -124,7 +124,7 @@ function armLines(cell: RecordedCell): string[] {
   ];
 }
 
-/** How many trials the search of an arm began. */
+/** The number of trials that the search of an arm began. */
 function triedText({ settings }: RecordedArm): string {
   const { tried } = settings;
   return typeof tried === 'number' ? `, in which auto began ${tried} of its trials` : '';

@@ -15,7 +15,7 @@ const RecordedArmSchema = z.strictObject({
   validationLogloss: z.number().nullable(),
   logloss: z.number(),
   auc: z.number().nullable(),
-  /** Of the unit that the arm belongs to. */
+  /** The time of the unit that the arm belongs to. */
   seconds: z.number(),
   settings: z.record(z.string(), z.unknown()),
 });

@@ -64,7 +64,7 @@ interface EncodedRow {
   readonly numbers: readonly number[];
 }
 
-/** What `prepare` writes for the rows of the log. */
+/** The encodings that `prepare` writes for the rows of the log. */
 async function prepared(labels: readonly number[]): Promise<EncodedRow[]> {
   const lines = LOG.map(
     ({ task, near, common }, row) => `${task},${near},${common},${labels[row]}`,

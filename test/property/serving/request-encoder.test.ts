@@ -69,7 +69,7 @@ function encoding(
   return { name, kind: 'number', scale: 'none', mean: 0, deviation: 1, encodes };
 }
 
-/** Of every value of the first category, and of every second pair. */
+/** Encodings of every value of the first category, and of every second pair. */
 function encodingOf(firstCount: number, secondCount: number | null): TargetEncoding {
   const places = Array.from({ length: firstCount * (secondCount ?? 1) }, (_, place) => place);
   const kept = places.filter((place) => secondCount === null || place % 2 === 0);

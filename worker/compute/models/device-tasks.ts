@@ -121,7 +121,7 @@ export function batchesOf(
   };
 }
 
-/** Of other rows a method reads the fields alone. */
+/** A method learns from these rows, and reads the fields alone of others. */
 function isLearnedFrom(role: RowRole): boolean {
   return role !== 'first' && role !== 'neighbours';
 }
