@@ -3,6 +3,7 @@
  * and waits; everything it calls computes and returns. It knows no queue and no vendor.
  */
 
+import type { GradientAggregate } from './gradient-aggregate.js';
 import { GradientNorms } from './gradient-norms.js';
 import { MetaGradientSum } from './meta-gradient-sum.js';
 import { microBatchWatch } from './micro-batch-watch.js';
@@ -19,7 +20,9 @@ import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepClosings } from './step-closing.js';
 import { stepPipeline } from './step-pipeline.js';
 import { stepReport } from './step-report.js';
+import { StepTimes } from './step-times.js';
 import { stepPlanner } from '../plan/step-plan.js';
+import type { RunTables } from '../tables/run-tables.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
 /**
@@ -37,12 +40,11 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const { checkpointEveryOuterSteps } = config.training;
   requireTrainable(spec, config.training.trainable, config.method.kind);
   const started = await startedTraining(options);
-  const { tables } = started;
   let { state } = started;
-  const checkpoints = checkpointWriter(options, state, tables);
+  const times = new StepTimes(caller);
+  const checkpoints = checkpointWriter(options, state, started.tables, times);
   const length = runLength(options);
-  const { frozenTablesByteCountMax } = config.queue;
-  const frozen = encodeFrozen(state.metaParameters, spec, frozenTablesByteCountMax);
+  const frozen = encodeFrozen(state.metaParameters, spec, config.queue.frozenTablesByteCountMax);
   const planner = stepPlanner(config, store, length.endOf(state), frozen?.holdsTables !== true);
   const report = stepReport(run, caller, state);
   const sum = aggregateOf(run);
@@ -53,7 +55,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, caller.sink);
   let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
   const pipeline = stepPipeline(options, {
-    ...{ planner, tables, frozen, closings, length },
+    ...{ planner, tables: started.tables, frozen, closings, length, times },
     fingerprint: () => fingerprint,
   });
   try {
@@ -73,7 +75,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
           watchMicroBatches(result);
           // The same for all: the dispatcher admits results of one kind of machine.
           fingerprint = result.fingerprint;
-          sum.add(gradient);
+          times.took('aggregate', () => sum.add(gradient));
         }
         norms.requireSound();
       } catch (error) {
@@ -87,12 +89,13 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       const closed = closings.close(sum, plan, state);
       const computedOn = computedOnAfter(state, fingerprint);
       checkpoints.demandSound();
-      state = { ...(await tables.step(closed, sum.metaGradient())), computedOn, ...kept };
+      state = { ...(await stepped(closed, sum, started.tables, times)), computedOn, ...kept };
 
       report(state, plan, sum.losses);
       state = await stopping.scored(state);
       if (stopping.isScored(state) || state.outerStep % checkpointEveryOuterSteps === 0)
         await checkpoints.begin(state);
+      times.tell(state.outerStep);
     }
     stopping.tellEnd(state, length.endOf(state));
     return await finished(state, await checkpoints.write(state), options);
@@ -113,6 +116,16 @@ function aggregateOf({ spec, config }: TrainOptions['run']): MetaGradientSum | R
   return aggregation === undefined
     ? new MetaGradientSum(spec)
     : new RobustAggregate(spec, aggregation);
+}
+
+async function stepped(
+  state: TrainingState,
+  sum: GradientAggregate,
+  tables: Pick<RunTables, 'step'>,
+  times: StepTimes,
+): Promise<TrainingState> {
+  const metaGradient = times.took('aggregate', () => sum.metaGradient());
+  return times.during('optimise', () => tables.step(state, metaGradient));
 }
 
 /** @param receipt that of the last checkpoint. */

@@ -6,6 +6,7 @@ import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
 import { localTables, type RunTables } from '../tables/run-tables.js';
 import { ServedTables } from '../tables/served-tables.js';
 import { withBiasStart } from './bias-start.js';
+import type { StepTimes } from './step-times.js';
 import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
 import { servedStateFrom, stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
@@ -99,6 +100,7 @@ export function checkpointWriter(
   { checkpoints, caller }: Pick<TrainOptions, 'checkpoints' | 'caller'>,
   start: Pick<TrainingState, 'outerStep' | 'extendedOuterSteps'>,
   tables: Pick<RunTables, 'snapshot'>,
+  times: Pick<StepTimes, 'during'>,
 ): CheckpointWriter {
   let durableOuterStep = start.outerStep;
   let durableExtension = start.extendedOuterSteps;
@@ -127,7 +129,7 @@ export function checkpointWriter(
     isDurable,
     demandSound,
     async begin(state) {
-      await underWay;
+      await times.during('checkpoint', () => underWay);
       demandSound();
       underWay = store(state).then(
         () => undefined,

@@ -10,13 +10,20 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
 import type { FrozenInput } from '../plan/row-pack-gather.js';
 import { sentDense, sentPacks } from '../plan/sent-parameters.js';
-import { encodeRowPacks, ordersOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
+import {
+  encodeRowPacks,
+  ordersOf,
+  type PackOf,
+  type StepPlan,
+  type StepPlanner,
+} from '../plan/step-plan.js';
 import type { RunTables } from '../tables/run-tables.js';
 import { jobWeightsOf } from './gradient-aggregate.js';
 import { gradientReader, gradientShapesOf } from './job-gradient.js';
 import type { JobGradient, JudgeNorm } from './job-gradient.js';
 import type { RunLength } from './run-length.js';
 import type { StepClosings } from './step-closing.js';
+import type { StepTimes } from './step-times.js';
 import type { TrainOptions } from './train-options.js';
 
 /** An outer step whose jobs have left. */
@@ -55,6 +62,8 @@ interface PipelineParts {
   readonly length: Pick<RunLength, 'endOf'>;
   /** The kind of machine that must compute the jobs, once the run has one. */
   readonly fingerprint: () => string | null;
+  /** Begun with each outer step. */
+  readonly times: StepTimes;
 }
 
 interface SentStep extends StepUnderWay {
@@ -85,6 +94,7 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
   return {
     recall,
     async oldest(state) {
+      parts.times.begin();
       const end = Math.min(parts.length.endOf(state), sendingEndOf(state, staleness));
       for (let next = state.outerStep + underWay.length; next < end; next += 1)
         underWay.push(await sent(next, withRemaindersOf(underWay, state), sending()));
@@ -139,13 +149,17 @@ async function sent(
   state: TrainingState,
   { options: { run, dispatcher }, parts, signal }: SendingParts,
 ): Promise<SentStep> {
-  const { planner, tables, frozen, closings } = parts;
-  const plan = await planner.take(outerStep, state.quarantinedTasks);
+  const { planner, tables, frozen, closings, times } = parts;
+  const plan = await times.during('sample', () => planner.take(outerStep, state.quarantinedTasks));
   const { training } = run.config;
   const shapes = gradientShapesOf(plan, run.spec, training.encodings?.gradients);
-  const packOf = sentPacks(await tables.gather(shapes.layouts), outerStep, run.config);
+  const gathered = await times.during('pack', () => tables.gather(shapes.layouts));
+  const pack = sentPacks(gathered, outerStep, run.config);
+  const packOf: PackOf = (jobIndex) => times.took('pack', () => pack(jobIndex));
   const names = frozen === null ? undefined : run.spec.learned.variables;
-  const dense = sentDense(state.metaParameters, training.encodings, state.remainders, names);
+  const dense = times.took('pack', () =>
+    sentDense(state.metaParameters, training.encodings, state.remainders, names),
+  );
   const fingerprint = parts.fingerprint();
   const orders = ordersOf(plan, dense.bytes, { run, packOf, frozen, fingerprint });
   const weights = jobWeightsOf(plan);
@@ -161,7 +175,7 @@ async function sent(
       read = gradientReader(shapes, judgeNorm);
       const gradients = unread ?? send();
       unread = null;
-      return gradients;
+      return times.waitedFor(gradients);
     },
     async ended() {
       const first = unread?.[Symbol.asyncIterator]().next();

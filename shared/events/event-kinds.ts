@@ -70,6 +70,20 @@ export const REJECTIONS = [
   'not_asked',
 ] as const;
 
+/** The phases of an outer step, in the order in which they begin. */
+export const STEP_PHASES = [
+  'sample',
+  'pack',
+  'queue',
+  'fetch',
+  'compute',
+  'upload',
+  'aggregate',
+  'optimise',
+  'checkpoint',
+] as const;
+export type StepPhase = (typeof STEP_PHASES)[number];
+
 /** The course of a run. */
 const RUN_SHAPES = {
   /** A call that keeps this log lives: told at its beginning and at intervals, to the log alone. */
@@ -84,6 +98,22 @@ const RUN_SHAPES = {
     supportLoss: measured,
     gradientNorm: measured,
     tasksPerSecond: measured,
+  },
+  /**
+   * The time of an outer step by phase, from `startedMs` (epoch) on. Those of the coordinator are what its loop waited:
+   * `sample` for the plan, which is read while workers compute; `pack` for gathering and encoding inputs, some of
+   * it while the first jobs are computed; `aggregate` for sums, between results; `optimise`; and `checkpoint` for the
+   * one before to be written, since writing goes on beside the next outer steps. With staleness, `sample` and `pack` are
+   * those of the jobs that left meanwhile.
+   *
+   * `fetch`, `compute` and `upload` are sums over the jobs, divided by the number of workers that returned any. A worker
+   * fetches and uploads while it computes, so these overlap. `queue` is the wait for results without them, 0 at least:
+   * on the queue, on the way, and for the slowest worker. The phases may therefore add up to more than the outer step.
+   */
+  'outer-step-timed': {
+    outerStep: count,
+    startedMs: z.int().nonnegative(),
+    phasesMs: z.record(z.enum(STEP_PHASES), durationMs),
   },
   checkpoint: ofCheckpoint,
   /** The outer step was closed without the results of some jobs. */

@@ -2,19 +2,9 @@
 
 import { formatDeviceLine } from './device-report.js';
 import type { COMPUTE_END_REASONS } from './event-kinds.js';
-import type { EventKind, EventStamp, StampedEvent, StampedEventOf } from './run-events.js';
-
-/** Details are kept in the log and not shown on a terminal. */
-type EventLevel = 'detail' | 'notice' | 'warning';
-
-interface Sentence {
-  readonly level: EventLevel;
-  readonly text: string;
-}
-
-type Sentences = {
-  readonly [Kind in EventKind]: (event: StampedEventOf<Kind>) => Sentence;
-};
+import { OPERATION_SENTENCES } from './operation-sentences.js';
+import type { EventStamp, StampedEvent, StampedEventOf } from './run-events.js';
+import { detail, notice, warning, type Sentence, type Sentences } from './sentence.js';
 
 export function sentenceOf(event: StampedEvent): Sentence {
   // The function of an event's kind takes that event, which an index by a union does not show.
@@ -22,11 +12,8 @@ export function sentenceOf(event: StampedEvent): Sentence {
   return speak(event);
 }
 
-const detail = (text: string): Sentence => ({ level: 'detail', text });
-const notice = (text: string): Sentence => ({ level: 'notice', text });
-const warning = (text: string): Sentence => ({ level: 'warning', text });
-
 const SENTENCES: Sentences = {
+  ...OPERATION_SENTENCES,
   'call-alive': ({ call, process: { host, pid } }) =>
     detail(`${call} lives, as process ${pid} on ${host}`),
   'call-ended': ({ call }) => detail(`${call} has ended`),

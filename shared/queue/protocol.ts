@@ -42,7 +42,7 @@ import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 13;
+export const PROTOCOL_VERSION = 14;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -269,6 +269,10 @@ export const JobResultSchema = z.strictObject({
   taskCount: z.int().positive(),
   queryRowCount: z.int().nonnegative(),
   computeMs: z.number().nonnegative(),
+  /** The time until the worker had the inputs, or their names where the compute process reads them itself; absent without a queue. */
+  fetchMs: z.number().nonnegative().optional(),
+  /** The time until the blobs had the output; absent without a queue. */
+  uploadMs: z.number().nonnegative().optional(),
   worker: z.string(),
   /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
   backend: z.string(),

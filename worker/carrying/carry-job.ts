@@ -70,7 +70,10 @@ export function blobsOn(end: Pick<JobConsumer, 'blobs'>): JobCarrier['blobsOf'] 
 }
 
 /** What a job needs to be computed: bytes, or the names of blobs that the executor reads itself. */
-export type CarriedInput = JobInput<Job, CarriedBytes>;
+export type CarriedInput = JobInput<Job, CarriedBytes> & {
+  /** How long fetching took; absent where nobody fetched. */
+  readonly fetchMs?: number;
+};
 
 /** A failure of one job, ready for the queue. */
 export class JobFailedError extends Error {
@@ -98,6 +101,7 @@ export async function fetchJob(
   carrier: JobCarrier,
   signal: AbortSignal,
 ): Promise<CarriedInput> {
+  const startMs = carrier.clock.monotonicMs();
   const job = parsedJob(data);
   const { limits, workerName } = carrier;
   if (job.notBy?.includes(workerName) === true)
@@ -117,7 +121,7 @@ export async function fetchJob(
       job.frozen === undefined ? null : shared(job.frozen),
       job.rowPack === undefined ? null : (stored(job.rowPack) ?? blobs.get(job.rowPack)),
     ]);
-    return { job, dense, rowPack, frozen };
+    return { job, dense, rowPack, frozen, fetchMs: carrier.clock.monotonicMs() - startMs };
   } catch (error) {
     throw new JobFailedError(failureOf(error, job), error);
   }
@@ -140,6 +144,7 @@ export async function carryJob(
       carrier.executor.execute(input, stopSignal, onBegin),
     );
     onComputed();
+    const uploadedFromMs = carrier.clock.monotonicMs();
     const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
     const output =
       computed.output instanceof Uint8Array
@@ -156,6 +161,8 @@ export async function carryJob(
       taskCount: taskCountOf(job),
       queryRowCount: computed.queryRowCount,
       computeMs: computed.computeMs,
+      ...(input.fetchMs === undefined ? {} : { fetchMs: input.fetchMs }),
+      uploadMs: carrier.clock.monotonicMs() - uploadedFromMs,
       worker: carrier.workerName,
       backend: computed.backend,
       fingerprint: computed.fingerprint,

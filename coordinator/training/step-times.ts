@@ -1,0 +1,94 @@
+/** The clock of an outer step: how long each of its phases took, told when it is complete. */
+
+import type { Clock } from '../../shared/base/clock.js';
+import { STEP_PHASES, type StepPhase } from '../../shared/events/event-kinds.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
+
+type PhasesMs = Record<StepPhase, number>;
+type ResultTimes = Pick<JobResult, 'worker' | 'computeMs' | 'fetchMs' | 'uploadMs'>;
+
+/** Finer than any of the phases. */
+const MICROSECONDS_PER_MS = 1000;
+
+/** The phases of the outer step under way. `event-kinds.ts` says what each one covers. */
+export class StepTimes {
+  readonly #clock: Clock;
+  readonly #sink: RunEventSink;
+  readonly #workers = new Set<string>();
+  #phasesMs = noTime();
+  #waitedMs = 0;
+  #startedMs = 0;
+
+  constructor({ clock, sink }: { readonly clock: Clock; readonly sink: RunEventSink }) {
+    this.#clock = clock;
+    this.#sink = sink;
+  }
+
+  begin(): void {
+    this.#startedMs = this.#clock.epochMs();
+    this.#phasesMs = noTime();
+    this.#waitedMs = 0;
+    this.#workers.clear();
+  }
+
+  /** Does a piece of work of the phase that ends at once. */
+  took<Value>(phase: StepPhase, work: () => Value): Value {
+    const startMs = this.#clock.monotonicMs();
+    const value = work();
+    this.#phasesMs[phase] += this.#clock.monotonicMs() - startMs;
+    return value;
+  }
+
+  /** Does a piece of work of the phase. */
+  async during<Value>(phase: StepPhase, work: () => Promise<Value>): Promise<Value> {
+    const startMs = this.#clock.monotonicMs();
+    const value = await work();
+    this.#phasesMs[phase] += this.#clock.monotonicMs() - startMs;
+    return value;
+  }
+
+  /** Passes results on, and notes how long each was waited for and what its worker says that it took. */
+  async *waitedFor<Arrival extends { readonly result: ResultTimes }>(
+    arrivals: AsyncIterable<Arrival>,
+  ): AsyncGenerator<Arrival> {
+    let startMs = this.#clock.monotonicMs();
+    for await (const arrival of arrivals) {
+      this.#waitedMs += this.#clock.monotonicMs() - startMs;
+      this.#note(arrival.result);
+      yield arrival;
+      startMs = this.#clock.monotonicMs();
+    }
+    this.#waitedMs += this.#clock.monotonicMs() - startMs;
+  }
+
+  /** @param outerStep the number of outer steps that are complete. */
+  tell(outerStep: number): void {
+    const startedMs = this.#startedMs;
+    this.#sink({ kind: 'outer-step-timed', outerStep, startedMs, phasesMs: this.#told() });
+  }
+
+  #note({ worker, computeMs, fetchMs = 0, uploadMs = 0 }: ResultTimes): void {
+    this.#workers.add(worker);
+    this.#phasesMs.fetch += fetchMs;
+    this.#phasesMs.compute += computeMs;
+    this.#phasesMs.upload += uploadMs;
+  }
+
+  #told(): PhasesMs {
+    const told = { ...this.#phasesMs };
+    const workerCount = Math.max(1, this.#workers.size);
+    for (const phase of ['fetch', 'compute', 'upload'] as const) told[phase] /= workerCount;
+    told.queue = Math.max(0, this.#waitedMs - told.fetch - told.compute - told.upload);
+    for (const phase of STEP_PHASES)
+      told[phase] = Math.round(told[phase] * MICROSECONDS_PER_MS) / MICROSECONDS_PER_MS;
+    return told;
+  }
+}
+
+function noTime(): PhasesMs {
+  return {
+    ...{ sample: 0, pack: 0, queue: 0, fetch: 0, compute: 0 },
+    ...{ upload: 0, aggregate: 0, optimise: 0, checkpoint: 0 },
+  };
+}

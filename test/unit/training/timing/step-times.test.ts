@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import { StepTimes } from '../../../../coordinator/training/step-times.js';
+import type { Clock } from '../../../../shared/base/clock.js';
+import type { RunEvent } from '../../../../shared/events/run-events.js';
+
+interface Watch extends Clock {
+  pass(durationMs: number): void;
+}
+
+function watch(): Watch {
+  let nowMs = 0;
+  return {
+    epochMs: () => 5_000 + nowMs,
+    monotonicMs: () => nowMs,
+    sleep: () => Promise.resolve(),
+    pass: (durationMs) => {
+      nowMs += durationMs;
+    },
+  };
+}
+
+describe('the times of an outer step', () => {
+  it('divides what workers took by their number, and leaves the rest of the wait to the queue', async () => {
+    const clock = watch();
+    const told: RunEvent[] = [];
+    const times = new StepTimes({ clock, sink: (event) => told.push(event) });
+    clock.pass(100);
+    times.begin();
+    await times.during('sample', async () => {
+      await Promise.resolve();
+      clock.pass(2);
+    });
+    times.took('pack', () => clock.pass(3));
+    // eslint-disable-next-line @typescript-eslint/require-await -- arrivals are asynchronous
+    const arrivals = async function* (): AsyncGenerator<{
+      result: { worker: string; computeMs: number; fetchMs?: number; uploadMs?: number };
+    }> {
+      clock.pass(30);
+      yield { result: { worker: 'a', computeMs: 20, fetchMs: 2, uploadMs: 1 } };
+      clock.pass(10);
+      yield { result: { worker: 'b', computeMs: 24, fetchMs: 4, uploadMs: 3 } };
+      yield { result: { worker: 'a', computeMs: 8 } };
+      clock.pass(1);
+    };
+    for await (const arrival of times.waitedFor(arrivals()))
+      times.took('aggregate', () => clock.pass(arrival.result.worker === 'a' ? 2 : 1));
+    times.took('optimise', () => clock.pass(4));
+    times.tell(7);
+    // Two workers: fetch (2 + 4) / 2, compute (20 + 24 + 8) / 2, upload (1 + 3) / 2; waited 30 + 10 + 1.
+    expect(told).toEqual([
+      {
+        ...{ kind: 'outer-step-timed', outerStep: 7, startedMs: 5_100 },
+        phasesMs: {
+          ...{ sample: 2, pack: 3, queue: 41 - 3 - 26 - 2, fetch: 3, compute: 26, upload: 2 },
+          ...{ aggregate: 5, optimise: 4, checkpoint: 0 },
+        },
+      },
+    ]);
+  });
+
+  it('begins every outer step at zero, and lets the queue take no less than nothing', async () => {
+    const clock = watch();
+    const told: RunEvent[] = [];
+    const times = new StepTimes({ clock, sink: (event) => told.push(event) });
+    times.took('pack', () => clock.pass(9));
+    times.begin();
+    // eslint-disable-next-line @typescript-eslint/require-await -- arrivals are asynchronous
+    const arrivals = async function* (): AsyncGenerator<{
+      result: { worker: string; computeMs: number };
+    }> {
+      clock.pass(1);
+      yield { result: { worker: 'a', computeMs: 50 } };
+    };
+    for await (const arrival of times.waitedFor(arrivals())) expect(arrival).toBeDefined();
+    times.tell(1);
+    expect(told).toMatchObject([{ phasesMs: { pack: 0, queue: 0, compute: 50 } }]);
+  });
+});
