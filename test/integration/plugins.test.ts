@@ -6,7 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandRoom, expectFailure, type CommandRoom } from '../fixtures/commands/command-room.js';
-import { codeBlocks, pageAt } from '../fixtures/documentation.js';
+import { codeBlocks, pageAt } from '../fixtures/documentation/markdown-page.js';
 import { smallRun } from '../fixtures/commands/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 

@@ -6,23 +6,33 @@ import { describe, expect, test } from 'vitest';
 import { EXIT_CODE_BY_KIND } from '../../../shared/base/errors.js';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import {
+  parseOnly,
+  qianmoLines,
+  qianmoLinesOf,
+  qianmoMentionsOf,
+  unknownIn,
+  verbs,
+} from '../../fixtures/documentation/command-lines.js';
+import {
   anchorsOf,
   codeBlocks,
   linksOf,
   pageAt,
-  parseOnly,
-  qianmoLines,
   tableWidths,
-  verbs,
   type Page,
-} from '../../fixtures/documentation.js';
+} from '../../fixtures/documentation/markdown-page.js';
+import {
+  chinesePages,
+  chinesePath,
+  englishPages,
+  englishPath,
+} from '../../fixtures/documentation/page-list.js';
 
 const README_LINES_MAX = 140;
 
 const readme = pageAt('README.md');
-const docs = readdirSync('infra/docs')
-  .filter((name) => name.endsWith('.md'))
-  .map((name) => pageAt(join('infra/docs', name)));
+const english = englishPages.map((page) => pageAt(englishPath(page)));
+const docs = [...english, ...chinesePages.map((page) => pageAt(chinesePath(page)))];
 const decisions = readdirSync('infra/decisions').map((name) =>
   pageAt(join('infra/decisions', name)),
 );
@@ -64,8 +74,13 @@ describe.each(pages)('$path', (page) => {
 
 describe.each([readme, ...docs])('$path', (page) => {
   test('its commands are valid', async () => {
-    for (const words of codeBlocks(page, 'bash').flatMap(qianmoLines))
+    for (const words of qianmoLinesOf(page))
       await expect(parseOnly(words), words.join(' ')).resolves.toBeUndefined();
+  });
+
+  test('the verbs and options that its prose names exist', async () => {
+    for (const words of qianmoMentionsOf(page))
+      expect(await unknownIn(words), words.join(' ')).toEqual([]);
   });
 
   test('the scripts it names exist', () => {
@@ -85,14 +100,38 @@ describe('documentation', () => {
 
   test('every page is listed in its index', () => {
     const listed = linksOf(pageAt('infra/docs/README.md'));
-    const names = docs.map(({ path }) => path.replace('infra/docs/', ''));
-    expect(names.filter((name) => name !== 'README.md' && !listed.includes(name))).toEqual([]);
+    const names = englishPages.filter((name) => name !== 'README.md');
+    expect(names.filter((name) => !listed.includes(name))).toEqual([]);
   });
 
   test('a misspelt option is detected', async () => {
     await expect(parseOnly(['train', 'run.yaml', '--wrkers', '2'])).rejects.toThrow(
       /unknown option/,
     );
+  });
+
+  test.each([
+    ['npx qianmo trian run.yaml', ['trian']],
+    ['qianmo train --wrkers 2', ['--wrkers']],
+    ['qianmo train run.yaml --resume', []],
+  ])('in prose, `%s` names what does not exist: %j', async (mention, unknown) => {
+    const [words = []] = qianmoMentionsOf({ path: '', text: '', prose: `say \`${mention}\` so` });
+    expect(await unknownIn(words)).toEqual(unknown);
+  });
+
+  test('calls are found behind variables, prompts, pipes and line ends, with their quotes', () => {
+    const script = [
+      'KEY=a.key qianmo worker --redis redis://a:1   # on each machine',
+      '$ qianmo runs "my runs" | head -3 && npx qianmo version > out.txt',
+      "qianmo serve \\\n  --bundle 'runs/a b' &",
+      'echo qianmo serve; curl localhost',
+    ].join('\n');
+    expect(qianmoLines(script)).toEqual([
+      ['worker', '--redis', 'redis://a:1'],
+      ['runs', 'my runs'],
+      ['version'],
+      ['serve', '--bundle', 'runs/a b'],
+    ]);
   });
 
   test('a misspelt verb is detected', async () => {

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { valuesOf } from '../../../worker/serving/columns/candidate-column.js';
 import { parseRankingBody } from '../../../worker/serving/server/ranking-body.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
-import { codeBlocks, pageAt } from '../../fixtures/documentation.js';
+import { codeBlocks, pageAt } from '../../fixtures/documentation/markdown-page.js';
 
 function parsed(text: string): object {
   const { features, keyTexts, adgroups, ...rest } = parseRankingBody(Buffer.from(text));
