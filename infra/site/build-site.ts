@@ -1,0 +1,109 @@
+/** `npm run docs:site`: builds the documentation as a site in dist/site/html. `--serve` shows it on the loopback address. */
+
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { runCommand } from '#bootstrap/base/commands.mjs';
+import { BootstrapError, failWith, runStep, say } from '#bootstrap/base/progress.mjs';
+import { cacheRoot, digestOf, projectRoot, publishFolder } from '#bootstrap/base/project.mjs';
+import { byteCountOf, faultsOf, siteFiles } from './built-site.js';
+import { stageSite } from './stage-site.js';
+
+const PACKAGE_FILES = ['package.json', 'package-lock.json'];
+const INSTALL_TIMEOUT_MS = 10 * 60_000;
+const BUILD_TIMEOUT_MS = 10 * 60_000;
+const FAULTS_SHOWN_MAX = 20;
+
+const site = join(projectRoot, 'dist/site');
+const staged = join(site, 'pages');
+const built = join(site, 'html');
+const vitepress = join(site, 'node_modules/vitepress/bin/vitepress.js');
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      base: { type: 'string', default: '/' },
+      serve: { type: 'boolean', default: false },
+      port: { type: 'string', default: '4173' },
+    },
+  });
+  const base = `/${values.base}/`.replace(/\/+/g, '/');
+  await runStep('VitePress', install);
+  await runStep('pages', () => {
+    return { state: 'ok', note: String(stageSite(projectRoot, staged, base)) };
+  });
+  await runStep('site', build);
+  await runStep('links and origins', () => check(base));
+  say(`the site is in ${built}; npm run docs:site -- --serve shows it`);
+  if (values.serve) await serve(values.port);
+}
+
+type Step = Parameters<typeof runStep>[1];
+
+/** VitePress in the cache, which all checkouts share, and a link to it beside the pages. */
+const install: Step = async (announce) => {
+  const from = join(projectRoot, 'infra/site/vitepress');
+  const lock = readFileSync(join(from, 'package-lock.json'), 'utf8');
+  const home = join(cacheRoot(), `vitepress-${digestOf(lock).slice(0, 12)}`);
+  const isThere = existsSync(home);
+  if (!isThere) {
+    announce('installing (about 15 s)');
+    await publishFolder(home, async (folder) => {
+      mkdirSync(folder, { recursive: true });
+      for (const name of PACKAGE_FILES) copyFileSync(join(from, name), join(folder, name));
+      const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund'];
+      const installed = await runCommand('npm', args, {
+        cwd: folder,
+        timeoutMs: INSTALL_TIMEOUT_MS,
+      });
+      if (!installed.ok)
+        throw new BootstrapError(`VitePress could not be installed: ${installed.problem}`, [
+          'check that `npm ping` answers, then run the same command again',
+        ]);
+    });
+  }
+  mkdirSync(site, { recursive: true });
+  rmSync(join(site, 'node_modules'), { force: true });
+  symlinkSync(join(home, 'node_modules'), join(site, 'node_modules'));
+  return { state: 'ok', note: isThere ? 'in the cache' : 'installed' };
+};
+
+const build: Step = async (announce) => {
+  announce('building (about 20 s)');
+  const result = await runCommand(
+    process.execPath,
+    [vitepress, 'build', staged, '--outDir', built],
+    {
+      cwd: site,
+      timeoutMs: BUILD_TIMEOUT_MS,
+    },
+  );
+  if (!result.ok)
+    throw new BootstrapError(`VitePress ended with ${result.problem}\n${result.output}`, [
+      'correct the page that it names, then run the same command again',
+    ]);
+  return { state: 'ok', note: `${(byteCountOf(built) / 2 ** 20).toFixed(1)} MiB` };
+};
+
+function check(base: string): ReturnType<Step> {
+  const faults = faultsOf(siteFiles(built), base);
+  if (faults.length > 0)
+    throw new BootstrapError(
+      [`the site has ${faults.length} faults:`, ...faults.slice(0, FAULTS_SHOWN_MAX)].join('\n  '),
+      ['correct these links in the pages, then run the same command again'],
+    );
+  return { state: 'ok', note: 'every link leads somewhere, nothing is fetched from elsewhere' };
+}
+
+async function serve(port: string): Promise<void> {
+  const args = [vitepress, 'preview', staged, '--outDir', built, '--port', port];
+  await once(spawn(process.execPath, args, { stdio: 'inherit' }), 'exit');
+}
+
+try {
+  await main();
+} catch (error) {
+  failWith(error);
+}
