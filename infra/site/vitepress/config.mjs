@@ -46,11 +46,9 @@ export default defineConfig({
     theme: { light: 'github-light', dark: 'github-dark' },
     config: (md) => {
       // Text such as {{ x }} is text: pages are Markdown, not components.
-      const escaped = (rule) => (tokens, index, options, environment, self) =>
-        rule(tokens, index, options, environment, self).replace(/\{\{/g, '&#123;&#123;');
-      const text =
-        md.renderer.rules.text ?? ((tokens, index) => md.utils.escapeHtml(tokens[index].content));
-      md.renderer.rules.text = escaped(text);
+      const escapedText = md.renderer.rules.text;
+      md.renderer.rules.text = (...rendering) =>
+        escapedText(...rendering).replace(/\{\{/g, '&#123;&#123;');
     },
   },
   locales: {
