@@ -1,0 +1,154 @@
+/** The files of `infra/deploy`: they parse, their command lines are ones of qianmo, their rules those of its exit codes. */
+
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+import { EXIT_CODE_BY_KIND } from '../../../shared/base/errors.js';
+import {
+  batchDefinitions,
+  deployedCommands,
+  DOCKERFILE,
+  failingCodesOf,
+  KUBERNETES_JOB,
+  podsIn,
+  renderedFiles,
+  SLURM,
+} from '../../deployment/manifests.js';
+import { parseOnly } from '../../fixtures/documentation.js';
+
+/** A worker hands its jobs back within this time. */
+const WORKER_DRAIN_SECONDS = 5;
+const BUG = 70;
+const { environment, interrupted } = EXIT_CODE_BY_KIND;
+const resumable = [environment, interrupted];
+const final = [...new Set(Object.values(EXIT_CODE_BY_KIND)), BUG].filter(
+  (code) => !resumable.includes(code),
+);
+const commands = deployedCommands();
+const pods = [KUBERNETES_JOB, ...renderedFiles].flatMap(podsIn);
+
+describe('command lines', () => {
+  test('each file has some', () => {
+    expect(commands.length).toBeGreaterThan(18);
+    const kinds = new Set(commands.map(({ words }) => words[0]));
+    expect([...kinds].sort()).toEqual(['dashboard', 'serve', 'train', 'worker']);
+  });
+
+  test.each(commands)('$place: $words', async ({ words }) => {
+    // Of a required address, which comes from the environment there.
+    const redis = words[0] === 'serve' || words[0] === 'train' ? [] : ['--redis', 'redis://queue'];
+    await parseOnly([...words, ...redis]);
+  });
+
+  test('a coordinator can be started again', () => {
+    const trained = commands.filter(({ words }) => words[0] === 'train');
+    expect(trained.filter(({ words }) => !words.includes('--resume'))).toEqual([]);
+  });
+
+  test('no secret is in one', () => {
+    const text = JSON.stringify(commands);
+    expect(text).not.toMatch(/redis:\/\/|password|--token /i);
+  });
+});
+
+describe('exit codes', () => {
+  test('a Job of Kubernetes fails at once with those that another try does not change', () => {
+    const rules = [KUBERNETES_JOB, ...renderedFiles].flatMap(failingCodesOf);
+    expect(rules.length).toBe(3);
+    for (const codes of rules) expect(codes).toEqual(final.sort((a, b) => a - b));
+  });
+
+  test('AWS Batch retries a coordinator with those that can be resumed, and nothing unknown', () => {
+    const rules = batchDefinitions()['Coordinator']?.Properties.RetryStrategy.EvaluateOnExit ?? [];
+    const retried = rules.flatMap(({ OnExitCode, Action }) =>
+      Action === 'RETRY' && OnExitCode !== undefined ? [Number(OnExitCode)] : [],
+    );
+    expect(retried.sort()).toEqual([...resumable].sort());
+  });
+
+  test.each(Object.entries(batchDefinitions()))(
+    '%s ends where no rule matches',
+    (_name, { Properties }) => {
+      expect(Properties.RetryStrategy.EvaluateOnExit.at(-1)).toEqual({
+        OnReason: '*',
+        Action: 'EXIT',
+      });
+      expect(Properties.Timeout.AttemptDurationSeconds).toBeGreaterThanOrEqual(60);
+      expect(Properties.ContainerProperties).toMatchObject({
+        User: '10001:10001',
+        ReadonlyRootFilesystem: true,
+      });
+    },
+  );
+
+  test('Slurm queues a coordinator again with those that can be resumed', () => {
+    const script = readFileSync(SLURM.find((path) => path.includes('coordinator')) ?? '', 'utf8');
+    const compared = [...script.matchAll(/\$code == (\d+)/g)].map(([, code]) => Number(code));
+    expect(compared.sort()).toEqual([...resumable].sort());
+  });
+});
+
+describe.each(pods)('$place', ({ kind, pod, container }) => {
+  test('needs no rights and writes only to volumes', () => {
+    expect(pod).toMatchObject({
+      automountServiceAccountToken: false,
+      securityContext: {
+        ...{ runAsNonRoot: true, runAsUser: 10001, seccompProfile: { type: 'RuntimeDefault' } },
+      },
+    });
+    expect(container.securityContext).toEqual({
+      ...{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
+      capabilities: { drop: ['ALL'] },
+    });
+    expect(container.volumeMounts.map(({ mountPath }) => mountPath)).toEqual(
+      expect.arrayContaining(['/tmp', '/data']),
+    );
+    expect(container.resources.limits).toMatchObject({ memory: expect.any(String) as string });
+  });
+
+  test('takes its secrets from secrets', () => {
+    const written = container.env.filter(
+      ({ name, value }) => value !== undefined && /REDIS_URL|SECRET|SIGNING_KEY$|TOKEN/.test(name),
+    );
+    expect(written).toEqual([]);
+  });
+
+  test('has time to end', () => {
+    const seconds = pod.terminationGracePeriodSeconds;
+    expect(seconds).toBeGreaterThan((kind === 'Job' ? 12 : 2) * WORKER_DRAIN_SECONDS);
+  });
+
+  test('starts on its device or not at all', () => {
+    const isOfGpus = container.image.includes('worker-gpu');
+    expect(container.args.join(' ').includes('--device gpu')).toBe(isOfGpus);
+    expect(JSON.stringify(container.resources.limits ?? {}).includes('nvidia.com/gpu')).toBe(
+      isOfGpus,
+    );
+  });
+});
+
+describe('images', () => {
+  const dockerfile = readFileSync(DOCKERFILE, 'utf8');
+  const stages = dockerfile.split(/^FROM /m).slice(1);
+  const images = stages.filter((stage) => stage.startsWith('runtime AS '));
+
+  test('the base is an argument, and every image a user without rights', () => {
+    expect(dockerfile).toMatch(/^ARG BASE=/m);
+    expect(images.map((stage) => /AS (\S+)/.exec(stage)?.[1])).toEqual([
+      ...['coordinator', 'worker', 'worker-gpu', 'server'],
+    ]);
+    for (const stage of images) expect(stage).toMatch(/^USER 10001:10001$/m);
+  });
+
+  test('what is copied into the build is what is packed', () => {
+    const kept = readFileSync('.dockerignore', 'utf8').match(/^!.*$/gm) ?? [];
+    const packed = z
+      .looseObject({ files: z.array(z.string()) })
+      .parse(JSON.parse(readFileSync('package.json', 'utf8')))
+      .files.filter((path) => !/^(dist|!)/.test(path));
+    for (const path of packed)
+      expect(
+        kept.some((line) => path === line.slice(1) || path.startsWith(`${line.slice(1)}/`)),
+      ).toBe(true);
+  });
+});
