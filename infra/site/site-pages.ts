@@ -29,7 +29,13 @@ const SECTIONS: readonly Section[] = [
   },
   {
     title: { en: 'Operation', zh: '运维' },
-    pages: ['operation/watching.md', 'runbook.md', 'fault-matrix.md', 'determinism.md'],
+    pages: [
+      'operation/deployment.md',
+      'operation/watching.md',
+      'runbook.md',
+      'fault-matrix.md',
+      'determinism.md',
+    ],
   },
   {
     title: { en: 'Reference', zh: '参考' },

@@ -14,7 +14,7 @@ import {
   renderedFiles,
   SLURM,
 } from '../../deployment/manifests.js';
-import { parseOnly } from '../../fixtures/documentation.js';
+import { parseOnly } from '../../fixtures/documentation/command-lines.js';
 
 /** A worker hands its jobs back within this time. */
 const WORKER_DRAIN_SECONDS = 5;
