@@ -25,9 +25,8 @@ export async function columnsOf(file: LogFile, session: DuckSession): Promise<Lo
   try {
     switch (file.format) {
       case 'csv':
-        return await headerColumns(file, ',', session);
       case 'tsv':
-        return await headerColumns(file, '\t', session);
+        return await headerColumns(file, session);
       case 'jsonl':
         return await jsonColumns(file, session);
       case 'parquet':
@@ -50,14 +49,10 @@ export function unreadableLog(file: LogFile, cause: unknown): unknown {
   });
 }
 
-async function headerColumns(
-  file: LogFile,
-  separator: string,
-  session: DuckSession,
-): Promise<LogColumn[]> {
-  const [line] = await session.row(`SELECT line FROM ${linesOf(file)} LIMIT 1`);
-  if (typeof line !== 'string') return [];
-  const names = splitHeader(line.replace(/^\ufeff/, '').replace(/\r$/, ''), separator);
+async function headerColumns(file: LogFile, session: DuckSession): Promise<LogColumn[]> {
+  const line = await headerOf(file, session);
+  if (line === null) return [];
+  const names = splitHeader(line, separatorOf(file, line));
   const repeated = names.find((name, index) => names.indexOf(name) !== index);
   if (repeated !== undefined)
     throw new QianmoError({
@@ -68,6 +63,23 @@ async function headerColumns(
       cure: 'rename one of them',
     });
   return names.map((name) => ({ name, type: null }));
+}
+
+async function headerOf(file: LogFile, session: DuckSession): Promise<string | null> {
+  const [line] = await session.row(`SELECT line FROM ${linesOf(file)} LIMIT 1`);
+  return typeof line === 'string' ? line.replace(/^\ufeff/, '').replace(/\r$/, '') : null;
+}
+
+/** Between the fields of a delimited file, as its header shows it. */
+export async function separatorIn(file: LogFile, session: DuckSession): Promise<string> {
+  return separatorOf(file, (await headerOf(file, session)) ?? '');
+}
+
+/** Programs of countries with decimal commas write CSV with semicolons. A comma in the header decides for commas. */
+function separatorOf(file: LogFile, header: string): string {
+  if (file.format === 'tsv') return '\t';
+  const isSplitBy = (separator: string): boolean => splitHeader(header, separator).length > 1;
+  return [',', ';', '\t', '|'].find(isSplitBy) ?? ',';
 }
 
 /** The fields of one line, quoted by `"` if they contain the separator; `""` is a quote within. */

@@ -13,6 +13,7 @@ import {
   linesOf,
   parquetScan,
   requireColumn,
+  separatorIn,
   unreadableLog,
   type LogColumn,
 } from './log-columns.js';
@@ -147,9 +148,8 @@ async function readFile(source: LogSource, session: DuckSession): Promise<void> 
   const { file, used } = source;
   switch (file.format) {
     case 'csv':
-      return readDelimited(source, ',', session);
     case 'tsv':
-      return readDelimited(source, '\t', session);
+      return readDelimited(source, session);
     case 'jsonl':
       return readJsonLines(source, session);
     case 'parquet':
@@ -162,9 +162,9 @@ async function readFile(source: LogSource, session: DuckSession): Promise<void> 
 
 async function readDelimited(
   { file, fileIndex, found, used }: LogSource,
-  separator: string,
   session: DuckSession,
 ): Promise<void> {
+  const separator = await separatorIn(file, session);
   const place = (column: LogColumn): number =>
     found.findIndex((candidate) => candidate.name === column.name);
   const columns = found.map((_, index) => `'h${index}': 'VARCHAR'`).join(', ');

@@ -122,7 +122,7 @@ function timeField(data: DataConfig, raw: RawColumns): JudgedField {
     refusals: [
       [
         `${sql} IS NULL OR NOT isfinite(${sql})`,
-        foundIn(data.time, 'a number or a timestamp', raw),
+        foundIn(data.time, 'a number, or a timestamp such as 2026-11-01 20:15:00', raw),
       ],
     ],
   };

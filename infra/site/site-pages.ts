@@ -11,7 +11,7 @@ interface Section {
 const SECTIONS: readonly Section[] = [
   {
     title: { en: 'Start', zh: '入门' },
-    pages: ['concepts.md', 'results.md'],
+    pages: ['tutorial/own-logs-to-ranking.md', 'concepts.md', 'results.md'],
   },
   {
     title: { en: 'How to', zh: '操作指南' },

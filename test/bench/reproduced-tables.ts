@@ -35,6 +35,7 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'refresh', script: 'bench:refresh', makes: 'refresh.md' },
   { name: 'interchange', script: 'bench:interchange', makes: 'interchange.md' },
   { name: 'start', script: 'bench:start', makes: 'start.md' },
+  { name: 'tutorial', script: 'check:tutorial', words: ['--record'], makes: 'tutorial.md' },
   { name: 'plan', script: 'bench:plan', makes: 'plan.md' },
   {
     name: 'simulation',

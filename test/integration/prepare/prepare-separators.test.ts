@@ -1,0 +1,51 @@
+/** Files with semicolons, tabs or bars between their fields are read like those with commas. */
+
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+
+let room: PrepareRoom;
+beforeEach(async () => {
+  room = await prepareRoom();
+});
+afterEach(() => room.remove());
+
+const ROWS = Array.from({ length: 24 }, (_, n) => [
+  `ad${n % 3}`,
+  ['news, daily', 'a;b', 'c|d', 'plain'][n % 4] ?? '',
+  String(n % 2),
+]);
+
+function fileWith(separator: string, header: readonly string[]): string {
+  const quoted = (field: string): string => (/[,;|\t]/.test(field) ? `"${field}"` : field);
+  return [header, ...ROWS].map((fields) => `${fields.map(quoted).join(separator)}\n`).join('');
+}
+
+/** The digests of the files of the store. */
+async function storeOf(content: string): Promise<unknown> {
+  const logs = await room.write('separated.csv', content);
+  const { files, rowCount } = await room.prepare(room.config({ logs }), { force: true });
+  expect(rowCount).toBe(ROWS.length);
+  return files;
+}
+
+describe('a CSV file', () => {
+  test.each([
+    [';', 'semicolons'],
+    ['\t', 'tabs'],
+    ['|', 'bars'],
+  ])('with %j between its fields (%s) gives the store of one with commas', async (separator) => {
+    const header = ['ad', 'site', 'clicked'];
+    const commas = await storeOf(fileWith(',', header));
+    expect(await storeOf(fileWith(separator, header))).toEqual(commas);
+  });
+
+  test('has commas if its header has one outside of quotes', async () => {
+    const content = fileWith(',', ['ad', 'site', 'clicked', 'x;y']).replace(/^ad\d.*$/gm, '$&,1');
+    const logs = await room.write('separated.csv', content);
+    const config = room.config({
+      logs,
+      features: [{ name: 'odd', kind: 'category', column: 'x;y' }],
+    });
+    expect((await room.prepare(config)).features).toMatchObject([{ name: 'odd' }]);
+  });
+});
