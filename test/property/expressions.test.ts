@@ -22,7 +22,7 @@ const COLUMNS: ColumnTypes = Object.fromEntries(
   Object.entries(EXPRESSION_TYPES).map(([name, type]) => [name, { log: 'typed', type } as const]),
 );
 
-test('random expressions', { timeout: 240_000 }, async () => {
+test('random expressions', async () => {
   const stream = randomStream(6, 'random expressions');
   const differences: string[] = [];
   await withDuckDb(async (connection) => {
@@ -90,7 +90,7 @@ function describe(value: unknown): string {
   );
 }
 
-test('letter case and spaces of every character', { timeout: 60_000 }, async () => {
+test('letter case and spaces of every character', async () => {
   const points = Array.from({ length: 0x110000 }, (_, point) => point).filter(
     (point) => point > 0 && (point < 0xd800 || point > 0xdfff) && point !== 0xfeff,
   );

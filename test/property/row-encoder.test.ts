@@ -30,7 +30,7 @@ const WHOLE_TASKS = {
   taskSplit: { by: 'hash', validationShare: 0, testShare: 0.3 },
 };
 
-test('rows of text columns', { timeout: 120_000 }, async () => {
+test('rows of text columns', async () => {
   const stream = randomStream(1, 'rows of text columns');
   const rows: RawRow[] = Array.from({ length: TEXT_ROW_COUNT }, () => ({
     ad: pick(stream, TASKS),
@@ -96,7 +96,7 @@ const TYPES = {
   doubles: 'DOUBLE[]',
 };
 
-test('rows of typed columns', { timeout: 120_000 }, async () => {
+test('rows of typed columns', async () => {
   const stream = randomStream(2, 'rows of typed columns');
   const nullOr = <Value>(value: Value): Value | null => (stream.below(20) === 0 ? null : value);
   const nonFinite = (number: number): number =>
@@ -167,7 +167,7 @@ test('rows of typed columns', { timeout: 120_000 }, async () => {
   }
 });
 
-test('rows whose features are expressions', { timeout: 120_000 }, async () => {
+test('rows whose features are expressions', async () => {
   const stream = randomStream(7, 'rows whose features are expressions');
   const nullOr = <Value>(value: Value): Value | null => (stream.below(25) === 0 ? null : value);
   const textOr = <Value>(value: Value): Value | string =>
