@@ -9,6 +9,8 @@ import { randomStream, type RandomStream } from '../../shared/base/random.js';
 export interface DataFacts {
   readonly categories: readonly { readonly name: string; readonly rowCount: number }[];
   readonly trainTaskCount: number;
+  /** Those whose losses decide. */
+  readonly validationTaskCount: number;
   /** Query rows of a training task, on average. */
   readonly queryRowsPerTask: number;
   /** Clicks per impression of the training tasks; null where labels are values. */
@@ -48,6 +50,8 @@ const MODELS = {
     embeddingDeviation: 0.05,
   },
   logistic: { kind: 'logistic', hiddenWidths: [] },
+  /** Without weights of single values: what categories say comes from encodings across tasks, if there are some. */
+  encodings: { kind: 'logistic', hiddenWidths: [] },
 } as const;
 
 /** Inputs that say what the support rows of the adgroup have shown. */
@@ -74,45 +78,39 @@ const RATES = [0.002, 0.005, 0.01] as const;
 /** Settings that keep rare values and small data from being learned by heart. */
 const REGULARISATION = {
   light: { weightDecay: 0.1 },
-  medium: { weightDecay: 0.3, tableWeightDecay: 3, dropout: 0.1, idDropout: 0.02 },
-  strong: { weightDecay: 1, tableWeightDecay: 10, dropout: 0.3, idDropout: 0.1 },
+  medium: { weightDecay: 0.3, dropout: 0.2, inputDropout: 0.2, idDropout: 0.1 },
+  strong: {
+    ...{ weightDecay: 1, tableWeightDecay: 3 },
+    ...{ dropout: 0.2, inputDropout: 0.2, idDropout: 0.1 },
+  },
 } as const;
 
 /** The safest first: a search that ends early has tried those of other kinds. */
 const FIRST: readonly Point[] = [
-  { model: 'deepfm', inputs: 'rate', adapts: 'nothing', rate: 0.005, regularisation: 'light' },
-  { model: 'deepfm', inputs: 'none', adapts: 'blocks', rate: 0.005, regularisation: 'medium' },
-  {
-    model: 'logistic',
-    inputs: 'rate and values',
-    adapts: 'nothing',
-    rate: 0.01,
-    regularisation: 'light',
-  },
-  {
-    model: 'deepfm',
-    inputs: 'none',
-    adapts: 'level and values',
-    rate: 0.005,
-    regularisation: 'medium',
-  },
-  {
-    model: 'deepfm',
-    inputs: 'rate and values',
-    adapts: 'nothing',
-    rate: 0.005,
-    regularisation: 'strong',
-  },
-  {
-    model: 'logistic',
-    inputs: 'none',
-    adapts: 'level and values',
-    rate: 0.01,
-    regularisation: 'light',
-  },
-  { model: 'deepfm', inputs: 'rate', adapts: 'blocks', rate: 0.005, regularisation: 'light' },
-  { model: 'deepfm', inputs: 'none', adapts: 'nothing', rate: 0.005, regularisation: 'medium' },
+  point('deepfm', 'rate', 'nothing', 'light'),
+  point('encodings', 'rate', 'nothing', 'light'),
+  point('deepfm', 'none', 'level', 'medium'),
+  point('deepfm', 'none', 'blocks', 'medium'),
+  point('deepfm', 'rate', 'nothing', 'medium'),
+  point('logistic', 'rate and values', 'nothing', 'light'),
+  point('deepfm', 'rate and values', 'nothing', 'strong'),
+  point('logistic', 'none', 'level and values', 'light'),
+  point('deepfm', 'rate', 'blocks', 'light'),
+  point('deepfm', 'none', 'nothing', 'medium'),
 ];
+
+function point(
+  model: Point['model'],
+  inputs: Point['inputs'],
+  adapts: Point['adapts'],
+  regularisation: Point['regularisation'],
+): Point {
+  return { model, inputs, adapts, rate: isLinear(model) ? 0.01 : 0.005, regularisation };
+}
+
+function isLinear(model: Point['model']): boolean {
+  return MODELS[model].kind === 'logistic';
+}
 
 /** Draws of points that were had before, until the space is taken as exhausted. */
 const REPEATED_DRAWS_MAX = 200;
@@ -136,14 +134,14 @@ export function candidatesOf(facts: DataFacts, countMax: number, seed: number): 
 }
 
 function drawnPoint(random: RandomStream): Point {
-  const model = oneOf(random, ['deepfm', 'deepfm', 'dcn-v2', 'logistic'] as const);
-  const isLinear = model === 'logistic';
+  const model = oneOf(random, ['deepfm', 'deepfm', 'dcn-v2', 'logistic', 'encodings'] as const);
   return {
     model,
-    inputs: oneOf(random, INPUTS),
+    // Encodings alone need numbers, and data may have none.
+    inputs: oneOf(random, model === 'encodings' ? INPUTS.slice(1) : INPUTS),
     adapts: oneOf(
       random,
-      isLinear
+      isLinear(model)
         ? (['nothing', 'level', 'level and values'] as const)
         : (['nothing', 'level', 'level and values', 'blocks'] as const),
     ),
@@ -161,7 +159,8 @@ function oneOf<Value>(random: RandomStream, values: readonly Value[]): Value {
 function candidateOf(point: Point, facts: DataFacts): Candidate {
   const { model, inputs, adapts, rate, regularisation } = point;
   const features = narrowCategories(facts);
-  const { personal, method } = ADAPTING[adapts];
+  const { personal, method: methodWith } = ADAPTING[adapts];
+  const method = methodWith(features);
   return {
     words: {
       ...{ model, 'support inputs': inputs, adapts },
@@ -173,15 +172,26 @@ function candidateOf(point: Point, facts: DataFacts): Candidate {
       ...(adapts === 'blocks' ? { adgroupEmbedding: true } : {}),
       ...(inputs === 'none' ? {} : { supportInputs: supportInputsOf(inputs, features, facts) }),
     },
-    method: method(features),
-    training: { optimizer: { kind: 'adam', rate }, ...regularised(point) },
+    method,
+    training: {
+      optimizer: { kind: 'adam', rate },
+      ...regularised(point),
+      ...(model === 'encodings' ? { trainable: trainedBeside(method) } : {}),
+    },
   };
 }
 
-/** Linear models have no hidden units to drop. */
-function regularised({ model, regularisation }: Point): Record<string, number> {
-  const { dropout, ...others }: Record<string, number> = REGULARISATION[regularisation];
-  return dropout === undefined || model === 'logistic' ? others : { ...others, dropout };
+/** Linear models have no hidden units to drop, and one of encodings alone reads no ids. */
+function regularised({ model, regularisation }: Point): Record<string, number | undefined> {
+  const settings: Partial<Record<string, number>> = REGULARISATION[regularisation];
+  if (!isLinear(model)) return settings;
+  const { weightDecay, tableWeightDecay, idDropout } = settings;
+  return model === 'encodings' ? { weightDecay } : { weightDecay, tableWeightDecay, idDropout };
+}
+
+/** All but the tables, whose weights stay 0. */
+function trainedBeside({ kind }: { readonly kind: string }): string[] {
+  return ['bias', 'numbers', ...(kind === 'global' ? [] : [kind])];
 }
 
 const NARROW_ROWS_MAX = 200;

@@ -19,8 +19,16 @@ export function timeShares(rungs: readonly Rung[]): number[] {
   return sums.map((each) => each / sum);
 }
 
-/** True if a trial of the rung would end in time, as the earlier ones of the rung took on average. */
-export function mayBeginTrial(record: SweepRecord, rungIndex: number): boolean {
+/**
+ * True if a trial of the rung would end in time, as the earlier ones of the rung took on average.
+ *
+ * @param runningCount of trials that were begun and have taken no time in the record yet.
+ */
+export function mayBeginTrial(
+  record: SweepRecord,
+  rungIndex: number,
+  runningCount: number,
+): boolean {
   const minutes = record.search?.budgetMinutes ?? null;
   const taken = record.trials.flatMap((trial) => scoreAt(trial, rungIndex)?.spentMs ?? []);
   if (minutes === null || taken.length === 0) return true;
@@ -28,5 +36,6 @@ export function mayBeginTrial(record: SweepRecord, rungIndex: number): boolean {
     .flatMap(({ scores }) => scores.map((score) => score.spentMs ?? 0))
     .reduce((sum, each) => sum + each, 0);
   const meanMs = taken.reduce((sum, each) => sum + each, 0) / taken.length;
-  return spentMs + meanMs <= at(timeShares(record.rungs), rungIndex) * minutes * MINUTE_MS;
+  const soonMs = spentMs + (runningCount + 1) * meanMs;
+  return soonMs <= at(timeShares(record.rungs), rungIndex) * minutes * MINUTE_MS;
 }

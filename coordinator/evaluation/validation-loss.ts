@@ -28,7 +28,7 @@ export function validationLossOf(
       spreadOver(validationTasksOf(store, config.data.store, segment), tasksMax),
       'query',
     );
-    return (await validationScore(run, parameters, await reading, cells)).validationLogloss;
+    return (await validationScore(run, parameters, await reading, { cells })).validationLogloss;
   };
 }
 

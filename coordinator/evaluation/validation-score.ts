@@ -20,15 +20,17 @@ import type { PreparedRun } from '../plan/prepared-run.js';
 import type { Cell } from '../scoring/evaluation-report.js';
 import { innerStepGrid } from './grid.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
-import { sumOf } from '../scoring/metrics.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
 import {
   bestCell,
   heldOutLosses,
+  meanLoss,
   type EntryLosses,
   type ValidatedEntries,
 } from '../scoring/validated-losses.js';
 import { predictLogits } from './predict-logits.js';
+import type { TaskJobContext } from './task-jobs.js';
+import { validationDraws } from './validation-draws.js';
 import { adaptationOf, selectionCriterionOf, UNADAPTED } from './selection.js';
 
 export function validationCriterionOf(validation: FlatRows): string {
@@ -117,44 +119,53 @@ export function servableCells(config: Pick<RunConfig, 'evaluation' | 'method'>):
   return adapts(methodPlanOf(config.method)) ? [unadapted, ...adapted] : [unadapted];
 }
 
-/**
- * @param cells of which the best one counts; those of the evaluation by default.
- * @throws DivergenceError when no cell gives finite logits.
- */
+interface ScoringTerms {
+  /** Of these the best one counts; by default, those of the evaluation. */
+  readonly cells?: readonly Cell[];
+  /** Whether the validation tasks are divided as often as `evaluation.validationDraws` says, or once. */
+  readonly isDrawn?: boolean;
+}
+
+/** @throws DivergenceError when no cell gives finite logits. */
 export async function validationScore(
   run: ScoredRun,
   parameters: MetaParameters,
   validation: FlatRows,
-  cells: readonly Cell[] = validationCells(run.config),
+  { cells = validationCells(run.config), isDrawn = false }: ScoringTerms = {},
 ): Promise<ValidationScore> {
   const metaDigest = metaParametersDigest(parameters);
+  const { taskIndices } = validation;
   let waveCount = 0;
-  const { lossSums } = await predictLogits(
-    {
-      ...run,
-      runId: scoringRunId(run, metaDigest),
-      nextWave: () => waveCount++,
-      onTasksDone: () => undefined,
-      onBackend: () => undefined,
-    },
-    {
-      parameters,
-      method: run.config.method,
-      taskIndices: validation.taskIndices,
+  const context: TaskJobContext = {
+    ...run,
+    runId: `${scoringRunId(run, metaDigest)}${isDrawn ? '-drawn' : ''}`,
+    nextWave: () => waveCount++,
+    onTasksDone: () => undefined,
+    onBackend: () => undefined,
+  };
+  const draws = isDrawn
+    ? await validationDraws(context, taskIndices)
+    : [{ context, rows: { query: validation } }];
+  const lossSums = cells.map((): number[] => []);
+  for (const draw of draws) {
+    const found = await predictLogits(draw.context, {
+      ...{ parameters, method: run.config.method, taskIndices },
       adaptations: cells.map(adaptationOf),
-      role: 'query',
-      keep: [],
-    },
-  );
-  const best = bestCell(lossSums);
-  const validationLogloss = sumOf(at(lossSums, best)) / sumOf(validation.impressions);
-  if (Number.isFinite(validationLogloss))
+      ...{ role: 'query', keep: [] },
+    });
+    for (const [cell, sums] of lossSums.entries()) sums.push(...at(found.lossSums, cell));
+  }
+  const entries = entriesOf(draws.map(({ rows }) => rows.query));
+  const byCell = lossSums.map((sums) => Float64Array.from(sums));
+  const best = bestCell(byCell);
+  const validationLogloss = meanLoss(at(byCell, best), entries);
+  if (Number.isFinite(validationLogloss)) {
+    const heldOut = heldOutLosses(entries, (isOther) => at(byCell, bestCell(byCell, isOther)));
     return {
       ...{ validationLogloss, cell: at(cells, best), metaDigest },
-      heldOutLosses: heldOutLosses(entriesOf(validation), (isOther) =>
-        at(lossSums, bestCell(lossSums, isOther)),
-      ),
+      heldOutLosses: byAdgroup(heldOut, entries),
     };
+  }
   throw new DivergenceError({
     kind: 'failed',
     what: 'no logit of the validation adgroups is finite',
@@ -164,11 +175,27 @@ export async function validationScore(
   });
 }
 
-function entriesOf(rows: FlatRows): ValidatedEntries {
+function entriesOf(draws: readonly FlatRows[]): ValidatedEntries {
   return {
-    ...{ adgroupCount: rows.taskIndices.length, drawCount: 1, supportRowCounts: [] },
-    impressions: Float64Array.from(adgroupImpressions(rows)),
+    ...{ adgroupCount: at(draws, 0).taskIndices.length, drawCount: draws.length },
+    supportRowCounts: [],
+    impressions: Float64Array.from(draws.flatMap((rows) => [...adgroupImpressions(rows)])),
   };
+}
+
+/** The loss per impression of each adgroup over all draws, times the impressions that it has in the first. */
+function byAdgroup(
+  losses: EntryLosses,
+  { adgroupCount, drawCount, impressions }: ValidatedEntries,
+): EntryLosses {
+  if (drawCount === 1) return losses;
+  const [sums, shown] = [new Float64Array(adgroupCount), new Float64Array(adgroupCount)];
+  for (const [entry, loss] of losses.entries()) {
+    const adgroup = entry % adgroupCount;
+    sums[adgroup] = at(sums, adgroup) + loss;
+    shown[adgroup] = at(shown, adgroup) + at(impressions, entry);
+  }
+  return sums.map((sum, adgroup) => (sum / at(shown, adgroup)) * at(impressions, adgroup));
 }
 
 /** Differs whenever the same job would mean something else. */

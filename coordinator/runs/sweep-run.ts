@@ -22,7 +22,7 @@ import { wordsOf } from '../reports/label-words.js';
 import { sweepHtml } from '../reports/sweep/sweep-page.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
-import { runSweep } from '../sweep/run-sweep.js';
+import { runSweep, type SweepOptions } from '../sweep/run-sweep.js';
 import { rungsOf } from '../sweep/rungs.js';
 import { openSweepJournal } from '../sweep/sweep-journal.js';
 import {
@@ -82,7 +82,7 @@ export interface TrialSearch {
   readonly budgetMinutes: number | null;
   /** The validation adgroups that score the trials. */
   readonly scored: (taskIndices: readonly number[]) => readonly number[];
-  readonly mayBegin: (record: SweepRecord, rungIndex: number) => boolean;
+  readonly mayBegin: NonNullable<SweepOptions['mayBegin']>;
   readonly choose: (record: SweepRecord) => ChosenTrial;
 }
 
@@ -110,7 +110,9 @@ export async function sweepTrials(
   const files = search === undefined ? SWEEP_FILES : AUTO_FILES;
   const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
   const { dispatcher } = await dispatchForRun(base, runNameOf(sweep.sweep), request, context);
-  const work = trialWork(plan, { store, validation }, dispatcher, context);
+  const { concurrentTrials } = sweep;
+  const data = { store, validation, concurrentTrials };
+  const work = trialWork(plan, data, dispatcher, context);
   // The journal fences a coordinator off that has lost the claim.
   const claim = await claimedPlace(
     base,
@@ -129,7 +131,7 @@ export async function sweepTrials(
   const finished = await runSweep({
     ...work,
     record: journal.record,
-    concurrentTrials: sweep.concurrentTrials,
+    concurrentTrials,
     trialsKept: sweep.trialsKept,
     ...(search === undefined ? {} : { mayBegin: search.mayBegin }),
     save,

@@ -24,6 +24,8 @@ interface TrialData {
   /** The store as prepared, because each trial has a model of its own. */
   readonly store: TaskStore;
   readonly validation: FlatRows;
+  /** Trials that run at once. */
+  readonly concurrentTrials: number;
 }
 
 interface TrainedTrial {
@@ -33,7 +35,7 @@ interface TrainedTrial {
 
 export function trialWork(
   plan: SweepPlan,
-  { store, validation }: TrialData,
+  { store, validation, concurrentTrials }: TrialData,
   dispatcher: Dispatcher,
   context: RunContext,
 ): Pick<SweepOptions, 'runTrial' | 'discard'> {
@@ -80,21 +82,23 @@ export function trialWork(
         state = await trainTo(run, stopAtOuterStep, signal);
       }
       const scored = { ...run, dispatcher, signal };
+      const { metaParameters } = state;
       if (plan.scoringArms !== undefined) {
         const { taskIndices } = validation;
-        const found = await scoreArms(scored, state.metaParameters, taskIndices, plan.scoringArms);
+        const found = await scoreArms(scored, metaParameters, taskIndices, plan.scoringArms);
         const { validation: _summary, ...score } = found;
         return { ...score, ...ended };
       }
-      const cells = plan.search === undefined ? undefined : servableCells(run.config);
+      if (plan.search === undefined) {
+        const found = await validationScore(scored, metaParameters, validation);
+        const { heldOutLosses: _byAdgroup, ...score } = found;
+        return { ...score, ...ended };
+      }
       const { heldOutLosses, ...score } = await validationScore(
-        scored,
-        state.metaParameters,
-        validation,
-        cells,
+        ...([scored, metaParameters, validation] as const),
+        { cells: servableCells(run.config), isDrawn: true },
       );
-      if (plan.search === undefined) return { ...score, ...ended };
-      const spentMs = clock.monotonicMs() - startedMs;
+      const spentMs = (clock.monotonicMs() - startedMs) / concurrentTrials;
       const validationLogloss = sumOf(heldOutLosses) / sumOf(validation.impressions);
       return { ...score, validationLogloss, adgroupLosses: [...heldOutLosses], spentMs };
     },

@@ -6,12 +6,13 @@
 
 import { DivergenceError, isInterruption, QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
+import { trialsOnRung } from './safe-trials.js';
 import {
   rankedOnRung,
   scoreAt,
-  trialsOnRung,
   withScore,
   type SweepRecord,
+  type TrialRecord,
   type TrialScore,
 } from './sweep-record.js';
 
@@ -38,8 +39,8 @@ export interface SweepOptions {
     stopAtOuterStep: number,
     signal: AbortSignal,
   ) => Promise<FoundScore>;
-  /** Whether there is time for one more trial on the rung; there always is if absent. */
-  readonly mayBegin?: (record: SweepRecord, rungIndex: number) => boolean;
+  /** Whether there is time for one more trial on the rung, beside those that run; there always is if absent. */
+  readonly mayBegin?: (record: SweepRecord, rungIndex: number, runningCount: number) => boolean;
   /** Removes the checkpoints of the trial. It is called again if it was interrupted. */
   readonly discard: (name: string) => Promise<void>;
   readonly save: (record: SweepRecord) => Promise<void>;
@@ -59,10 +60,13 @@ export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
       .filter((trial) => scoreAt(trial, rungIndex) === undefined)
       .map(({ name }) => name);
     await progress.discardLosers(rungIndex);
+    let runningCount = 0;
     await eachOf(pending, options.concurrentTrials, options.signal, async (name, signal) => {
-      if (options.mayBegin?.(progress.record, rungIndex) === false) return;
+      if (options.mayBegin?.(progress.record, rungIndex, runningCount) === false) return;
+      runningCount += 1;
       const score = await scoreOf(name, rungIndex, options, signal);
       await progress.add(name, score);
+      runningCount -= 1;
     });
     demandAScore(progress.record, rungIndex);
   }
@@ -92,19 +96,30 @@ class SweepProgress {
     const { outerSteps: outerStep, validationLogloss: validationLoss } = score;
     const { loss } = this.record;
     sink({ kind: 'trial-scored', trial: name, outerStep, loss, validationLoss });
-    await this.discardLosers(score.rungIndex);
+    if (this.record.search === undefined) await this.discardLosers(score.rungIndex);
   }
 
-  /** Removes the checkpoints of trials that can no longer be among those that continue. */
+  /**
+   * Removes the checkpoints of trials that can no longer be among those that continue. In a search, any trial can
+   * until the rung before is done: it may turn out to be the safest.
+   */
   async discardLosers(rungIndex: number): Promise<void> {
-    const { trialsKept, discard } = this.#options;
-    const keptCount = this.record.rungs[rungIndex + 1]?.trialCount ?? trialsKept;
-    for (const [place, trial] of rankedOnRung(this.record, rungIndex).entries()) {
-      const isLost = place >= keptCount || scoreAt(trial, rungIndex)?.validationLogloss === null;
-      if (!isLost || this.#discarded.has(trial.name)) continue;
-      this.#discarded.add(trial.name);
-      await discard(trial.name);
+    for (const { name } of this.#losers(rungIndex)) {
+      if (this.#discarded.has(name)) continue;
+      this.#discarded.add(name);
+      await this.#options.discard(name);
     }
+  }
+
+  #losers(rungIndex: number): TrialRecord[] {
+    if (this.record.search !== undefined) {
+      const left = new Set(trialsOnRung(this.record, rungIndex).map(({ name }) => name));
+      return this.record.trials.filter(({ name, scores }) => scores.length > 0 && !left.has(name));
+    }
+    const keptCount = this.record.rungs[rungIndex + 1]?.trialCount ?? this.#options.trialsKept;
+    return rankedOnRung(this.record, rungIndex).filter(
+      (trial, place) => place >= keptCount || scoreAt(trial, rungIndex)?.validationLogloss === null,
+    );
   }
 }
 

@@ -27,7 +27,10 @@ const TrialScoreSchema = z.strictObject({
   /** 0 inner steps mean no adaptation. */
   cell: CellSchema.nullable(),
   metaDigest: z.string().nullable(),
-  /** In a search, the sum of losses of each validation adgroup, and the time since the rung before. */
+  /**
+   * In a search, the sum of losses of each validation adgroup, and the time since the rung before. Of trials that run at once,
+   * each has its share of the time.
+   */
   adgroupLosses: z.array(z.number()).optional(),
   spentMs: z.number().nonnegative().optional(),
   /** The arm of the score; absent where the sweep names no arms. */
@@ -71,6 +74,8 @@ export const SweepRecordSchema = z.strictObject({
       output: z.string(),
       settings: z.record(z.string(), z.json()),
       configHash: z.string(),
+      /** In a search, what the trial learns or keeps beside linear weights. */
+      parts: count.optional(),
       scores: z.array(TrialScoreSchema),
     }),
   ),
@@ -118,12 +123,13 @@ export function emptyRecord(plan: SweepPlan): SweepRecord {
     planHash: planHashOf(plan),
     rungs: rungs.map((rung) => ({ ...rung })),
     ...(search === undefined ? {} : { search }),
-    trials: trials.map(({ name, settings, config }) => ({
+    trials: trials.map(({ name, settings, config, parts }) => ({
       name,
       run: config.run,
       output: config.output,
       settings: z.record(z.string(), z.json()).parse(settings),
       configHash: configHash(config),
+      ...(parts === undefined ? {} : { parts }),
       scores: [],
     })),
     best: null,
@@ -199,25 +205,6 @@ export function rankedOnRung(record: SweepRecord, rungIndex: number): TrialRecor
       : [{ name: trial.name, validationLogloss: score.validationLogloss, trial }];
   });
   return ranked(scored).map(({ trial }) => trial);
-}
-
-/**
- * The trials of a rung: all on the first, and on the others the best of the rung before, best first. Where a search had no
- * time to begin all trials of that rung, the same share of them continues.
- */
-export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
-  if (rungIndex === 0) return record.trials;
-  const before = rankedOnRung(record, rungIndex - 1);
-  const [plannedBefore, planned] = [rungIndex - 1, rungIndex].map((index) =>
-    trialCountOf(record, index),
-  );
-  return before
-    .filter((trial) => scoreAt(trial, rungIndex - 1)?.validationLogloss !== null)
-    .slice(0, Math.ceil((before.length * (planned ?? 0)) / (plannedBefore ?? 1)));
-}
-
-function trialCountOf({ rungs }: SweepRecord, rungIndex: number): number {
-  return rungs[rungIndex]?.trialCount ?? 0;
 }
 
 /** All trials. Those that reached a later rung come first; within a rung the better score decides. */

@@ -13,6 +13,8 @@ export interface Trial {
   readonly name: string;
   readonly settings: TrialSettings;
   readonly config: RunConfig;
+  /** In a search, what it learns or keeps beside linear weights. */
+  readonly parts?: number;
 }
 
 /**

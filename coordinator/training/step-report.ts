@@ -7,6 +7,7 @@ import type { StepLosses } from './gradient-aggregate.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
+import { withSupportOfAdgroups } from './support-loss.js';
 
 const MS_PER_SECOND = 1000;
 
@@ -22,16 +23,19 @@ export function stepReport(
   const { trunk } = store.manifest;
   if (trunk !== undefined && !readsTrunkRows(methodPlanOf(config.method)))
     sink({ kind: 'trunk-rows-unread', rowCount: trunk.rowCount, methodKind: config.method.kind });
+  const step = { method: config.method, store };
   let previousMs = clock.monotonicMs();
   return (state, plan, losses) => {
     const nowMs = clock.monotonicMs();
     const elapsedMs = Math.max(nowMs - previousMs, 1);
     previousMs = nowMs;
+    const closed = state.leftOut?.find((record) => record.outerStep === plan.outerStep);
+    const leftOut = closed?.jobs ?? [];
     sink({
       kind: 'outer-step',
       outerStep: state.outerStep,
       outerSteps: outerStepsOf(state, training),
-      ...losses,
+      ...withSupportOfAdgroups(losses, { ...step, plan, leftOut }),
       gradientNorm: scalarOf(state.optimizer, GRADIENT_NORM),
       tasksPerSecond: (plan.taskCount * MS_PER_SECOND) / elapsedMs,
     });

@@ -1,24 +1,32 @@
 /** The reason for the choice of a search: the trials of the last rung held against the lowest loss. */
 
+import { standardErrorsAllowed } from '../../sweep/safe-trials.js';
 import type { SweepRecord } from '../../sweep/sweep-record.js';
 import { BEST_MARK, type Table } from '../table.js';
 
 type Best = NonNullable<SweepRecord['best']>;
 
 /** Null where nothing was chosen yet, and in a sweep, whose best trial is the one with the lowest loss. */
-export function choiceSentence({ best, loss }: SweepRecord): string | null {
+export function choiceSentence({ best, loss, search }: SweepRecord): string | null {
   const compared = best?.compared;
   if (best === null || compared === undefined) return null;
   const own = compared.find(({ trial }) => trial === best.trial);
   const lowest = compared.find(({ difference }) => difference === 0);
   if (own === undefined || lowest === undefined) return null;
   if (compared.length === 1) return `${best.trial} is the only trial that was trained to the end.`;
+  const allowed = allowedText(standardErrorsAllowed(search?.impressions ?? []));
   if (own === lowest)
-    return `${best.trial} has the lowest ${loss}, and no trial with fewer parts is within one standard error of it.`;
+    return `${best.trial} has the lowest ${loss}, and no trial with fewer parts is within ${allowed} of it.`;
   return (
-    `${best.trial} has fewer parts than ${lowest.trial}, which has the lowest ${loss}, and is within one standard error of it: ` +
+    `${best.trial} has fewer parts than ${lowest.trial}, which has the lowest ${loss}, and is within ${allowed} of it: ` +
     `${own.difference.toFixed(5)} above, with a standard error of ${own.standardError.toFixed(5)}, paired by adgroup.`
   );
+}
+
+/** One, or more where few adgroups have most of the impressions. */
+function allowedText(standardErrors: number): string {
+  const text = standardErrors.toFixed(2);
+  return text === '1.00' ? 'one standard error' : `${text} standard errors`;
 }
 
 /** The trials, those of fewer parts first. */

@@ -13,7 +13,7 @@ import {
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 import { labelOf } from '../../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { chooseTrial } from '../../auto/choose-trial.js';
+import { chooseTrial, partsOf } from '../../auto/choose-trial.js';
 import {
   candidatesOf,
   commonTraining,
@@ -41,6 +41,9 @@ type AutoOrder = z.output<typeof AutoRequestSchema>;
 const HALVING = { eta: 2, rungs: 3 } as const;
 /** Validation adgroups that score each trial, spread over all of them. */
 const SCORED_ADGROUPS_MAX = 2_000;
+/** Fewer validation adgroups are divided several times, so that a choice hangs less on the rows that they adapt to. */
+const FEW_ADGROUPS = 30;
+const DRAWS_OF_FEW = 3;
 /** The grid of inner steps of configs that name none: each cell is computed for every trial that adapts. */
 const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };
 
@@ -80,21 +83,21 @@ interface Searched {
 
 async function plannedSearch(
   searched: Searched,
-  { budgetMinutes, trialsMax: trialsMaxGiven }: AutoOrder,
+  request: AutoOrder,
   store: TaskStore,
 ): Promise<PlannedSweep> {
   const { own, place, output } = searched;
   demandFeatures(own, store);
   const auto = own.auto ?? AutoConfigSchema.parse({});
-  const budget = searchBudgetOf(auto, { budgetMinutes, trialsMax: trialsMaxGiven });
-  const sweep = `${own.run.slice(0, 45)}-auto`;
+  const budget = searchBudgetOf(auto, request);
+  const sweep = searchNameOf(own.run);
   const facts = await factsOf(own, store, auto.segment ?? null);
   const trials = trialsOf(searched, { sweep, facts, trialsMax: budget.trialsMax });
   const outerSteps = trials[0]?.config.training.outerSteps ?? 0;
   const rungs = rungsOf(trials.length, outerSteps, HALVING, place);
   return {
     sweep: {
-      ...{ sweep, base: place, output, concurrentTrials: 1 },
+      ...{ sweep, base: place, output, concurrentTrials: concurrentTrialsOf(request) },
       trialsKept: rungs.at(-1)?.trialCount ?? 1,
       ...(auto.segment === undefined ? {} : { segment: auto.segment }),
     },
@@ -103,7 +106,7 @@ async function plannedSearch(
       budgetMinutes: budget.minutes,
       scored: (adgroups) => spreadOver(adgroups, SCORED_ADGROUPS_MAX),
       mayBegin: mayBeginTrial,
-      choose: (record) => chooseTrial(record, (name) => configNamed(trials, name)),
+      choose: chooseTrial,
     },
   };
 }
@@ -123,10 +126,14 @@ function demandFeatures({ data }: RunConfig, { manifest }: TaskStore): void {
   });
 }
 
-function configNamed(trials: readonly Trial[], name: string): RunConfig {
-  const found = trials.find((trial) => trial.name === name);
-  if (found === undefined) throw new Error(`no trial ${name}`);
-  return found.config;
+/** With room for the names of trials. A run that is named for the search already is not named for it twice. */
+function searchNameOf(run: string): string {
+  return `${run.slice(0, 45).replace(/-auto$/, '')}-auto`;
+}
+
+/** A small trial leaves workers idle between its outer steps. One process computes one job at a time. */
+function concurrentTrialsOf({ inProcess, workers }: AutoOrder): number {
+  return inProcess === true || workers === 1 ? 1 : 2;
 }
 
 async function factsOf(
@@ -134,7 +141,8 @@ async function factsOf(
   store: TaskStore,
   segment: string | null,
 ): Promise<DataFacts> {
-  const [first = 0] = validationTasksOf(store, own.data.store, segment);
+  const validation = validationTasksOf(store, own.data.store, segment);
+  const [first = 0] = validation;
   const { labelIndex = 0 } = store.tasks[first] ?? {};
   const train = store.tasks.filter((task) => task.split === 'train');
   const scored = train.filter((task) => (task.labelIndex ?? 0) === labelIndex);
@@ -146,6 +154,7 @@ async function factsOf(
     ),
     segment,
     trainTaskCount: train.length,
+    validationTaskCount: validation.length,
     queryRowsPerTask: queryRows / Math.max(1, train.length),
     clickRate: isOfClicks
       ? await clickRateOf(
@@ -169,7 +178,8 @@ function trialsOf(
 ): Trial[] {
   const ownTraining = sectionOf(fields, 'training');
   const common = { ...commonTraining(facts), ...ownTraining };
-  const evaluation = { ...GRID, ...sectionOf(fields, 'evaluation') };
+  const draws = facts.validationTaskCount < FEW_ADGROUPS ? { validationDraws: DRAWS_OF_FEW } : {};
+  const evaluation = { ...GRID, ...draws, ...sectionOf(fields, 'evaluation') };
   const { auto: _searched, method: _method, model: _model, ...others } = fields;
   const rest = { ...others, data: own.data };
   const candidates: (Candidate | null)[] = [
@@ -190,7 +200,8 @@ function trialsOf(
     if (seen.has(hash)) return [];
     seen.add(hash);
     const settings = candidate?.words ?? { model: 'as the config says' };
-    return [{ name, settings, config: asTrial(config, { sweep, output }, name) }];
+    const parts = partsOf(config);
+    return [{ name, settings, parts, config: asTrial(config, { sweep, output }, name) }];
   });
 }
 

@@ -1,8 +1,8 @@
 /** `qianmo auto` on a tiny store: data alone in, one trained run and its config out. */
 
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SweepRecordSchema } from '../../../coordinator/sweep/sweep-record.js';
+import { SweepRecordSchema, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
@@ -24,6 +24,12 @@ beforeAll(async () => {
   await room.done(['prepare', data]);
 });
 afterAll(() => room.remove());
+
+function withoutTimes({ trials, ...record }: SweepRecord): unknown {
+  const scoresOf = ({ scores }: SweepRecord['trials'][number]) =>
+    scores.map(({ spentMs: _time, ...score }) => score);
+  return { ...record, trials: trials.map((trial) => ({ ...trial, scores: scoresOf(trial) })) };
+}
 
 describe('qianmo auto', () => {
   it('is named by the commands that need its choice', () =>
@@ -58,5 +64,15 @@ describe('qianmo auto', () => {
       where: /data\/auto\/auto\.json$/,
       cure: /--resume .* --fresh/,
     });
+
+    // As if it had been stopped after the first rung, with a checkpoint beyond the second.
+    const trials = record.trials.map(({ scores, ...trial }) => ({
+      ...trial,
+      scores: scores.filter(({ rungIndex }) => rungIndex === 0),
+    }));
+    const stopped = JSON.stringify({ ...record, trials, best: null });
+    await writeFile(room.path('data/auto/auto.json'), stopped);
+    const resumed = SweepRecordSchema.parse(JSON.parse(await room.done([...search, '--resume'])));
+    expect(withoutTimes(resumed)).toEqual(withoutTimes(record));
   });
 });

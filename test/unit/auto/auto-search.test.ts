@@ -9,7 +9,8 @@ import {
 } from '../../../coordinator/auto/search-space.js';
 import { mayBeginTrial, timeShares } from '../../../coordinator/auto/time-budget.js';
 import { choiceSentence } from '../../../coordinator/reports/sweep/choice-text.js';
-import { trialsOnRung, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
+import { standardErrorsAllowed, trialsOnRung } from '../../../coordinator/sweep/safe-trials.js';
+import type { SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { searchBudgetOf } from '../../../shared/config/search/auto-config.js';
 import { checkedRunConfig, parseRunConfig } from '../../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
@@ -32,6 +33,7 @@ const FACTS: DataFacts = {
     { name: 'hour', rowCount: 25 },
   ],
   trainTaskCount: 640,
+  validationTaskCount: 160,
   queryRowsPerTask: 40,
   clickRate: 0.02,
   segment: null,
@@ -99,7 +101,12 @@ describe('candidates of a search', () => {
 /** Trials that were scored on the rungs that they have losses for. */
 function recordOf(
   lossesByTrial: Readonly<Record<string, readonly (readonly number[])[]>>,
-  { impressions = [1, 1, 1, 1], budgetMinutes = null as number | null, spentMs = 60_000 } = {},
+  {
+    impressions = [1, 1, 1, 1],
+    budgetMinutes = null as number | null,
+    spentMs = 60_000,
+    parts = {} as Readonly<Record<string, number>>,
+  } = {},
 ): SweepRecord {
   const shown = impressions.reduce((sum, each) => sum + each, 0);
   return {
@@ -113,6 +120,7 @@ function recordOf(
     search: { budgetMinutes, impressions },
     trials: Object.entries(lossesByTrial).map(([name, rungs]) => ({
       ...{ name, run: name, output: name, settings: {}, configHash: name },
+      parts: parts[name] ?? 0,
       scores: rungs.map((adgroupLosses, rungIndex) => ({
         ...{ rungIndex, outerSteps: 1, cell: null, metaDigest: null, spentMs },
         adgroupLosses: [...adgroupLosses],
@@ -128,16 +136,19 @@ describe('the choice of a search', () => {
     model: { kind: 'logistic', hiddenWidths: [], personal: [] },
     method: { kind: 'global' },
   });
-  const configs: Readonly<Record<string, RunConfig>> = { t01: complex, t02: simple, t03: simple };
+  const parts = { t01: partsOf(complex), t02: partsOf(simple), t03: partsOf(simple) };
   const choose = (losses: Parameters<typeof recordOf>[0], options = {}) =>
-    chooseTrial(recordOf(losses, options), (name) => configs[name] ?? complex);
+    chooseTrial(recordOf(losses, { ...options, parts }));
   const toTheEnd = (losses: readonly number[]) => [losses, losses, losses];
 
   it('counts the parts of a config', () => {
-    // A network, factors and two blocks; linear weights alone.
-    expect([partsOf(complex), partsOf(simple)]).toEqual([4, 0]);
+    // Values, a network, factors and two blocks; values alone; and not even these.
+    const encodings = { model: simple.model, method: simple.method };
+    const training = { trainable: ['bias', 'numbers'] };
+    expect([partsOf(complex), partsOf(simple)]).toEqual([5, 1]);
+    expect(partsOf(configOf({ ...encodings, training }))).toBe(0);
     const shifted = { method: { kind: 'maml', levelShift: { features: ['slot'] } } };
-    expect(partsOf(configOf({ ...shifted, model: { personal: [] } }))).toBe(4);
+    expect(partsOf(configOf({ ...shifted, model: { personal: [] } }))).toBe(5);
   });
 
   it('says how far each trial is above the lowest', () => {
@@ -186,6 +197,35 @@ describe('the choice of a search', () => {
   });
 });
 
+describe('trials that are as good as few adgroups can tell', () => {
+  it('are within more standard errors, the fewer adgroups have most of the impressions', () => {
+    // (1 + 1)^2 / (1 + 1) = 2 adgroups, one degree of freedom: 1 + 1/2 + 1/4, as for fewer.
+    expect(standardErrorsAllowed([1, 1])).toBe(1.75);
+    expect(standardErrorsAllowed([1, 1_000_000])).toBe(1.75);
+    // (4 * 1 + 4)^2 / (4 * 1 + 16) = 3.2 adgroups: 1 + 1/4.4 + 1/19.36.
+    expect(standardErrorsAllowed([1, 1, 1, 1, 4])).toBeCloseTo(1.27893, 5);
+    expect(standardErrorsAllowed(new Array<number>(500).fill(7))).toBeCloseTo(1, 2);
+  });
+
+  it('count as equal where one adgroup makes all of the difference', () => {
+    // D = 0.8 / 4 = 0.2, d - D = 0.6, -0.2, -0.2, -0.2 and SE = sqrt(4 / 3 * 0.48) / 4 = 0.2; with a
+    // thousandth more of difference elsewhere D is above SE.
+    const lossesOf = {
+      t01: [[1, 1, 1, 1]],
+      t02: [[1.8, 1.001, 1, 1]],
+      t03: [[1.8, 1.5, 1.4, 1.4]],
+    };
+    const parts = { t01: 4, t02: 0, t03: 0 };
+    const record = recordOf(lossesOf, { parts });
+    expect(trialsOnRung(record, 1).map(({ name }) => name)).toEqual(['t01', 't02']);
+    const two = recordOf({ t01: lossesOf.t01, t02: lossesOf.t02 }, { parts });
+    // Half of two: the safest in place of the lowest.
+    expect(trialsOnRung(two, 1).map(({ name }) => name)).toEqual(['t02']);
+    const clear = recordOf({ t01: lossesOf.t01, t03: lossesOf.t03 }, { parts });
+    expect(trialsOnRung(clear, 1).map(({ name }) => name)).toEqual(['t01']);
+  });
+});
+
 describe('the time of a search', () => {
   it('is shared out by outer steps', () => {
     // 8 * 50, 4 * 50 and 2 * 100 outer steps.
@@ -197,10 +237,14 @@ describe('the time of a search', () => {
     const budgetMinutes = 6;
     const two = recordOf({ t01: [losses], t02: [losses] }, { budgetMinutes });
     const three = recordOf({ t01: [losses], t02: [losses], t03: [losses] }, { budgetMinutes });
-    expect([mayBeginTrial(two, 0), mayBeginTrial(three, 0)]).toEqual([true, false]);
+    expect([mayBeginTrial(two, 0, 0), mayBeginTrial(three, 0, 0)]).toEqual([true, false]);
+    // One that runs has taken no time in the record yet.
+    expect(mayBeginTrial(two, 0, 1)).toBe(false);
     // Every rung begins one, whatever it takes.
-    expect(mayBeginTrial(recordOf({ t01: [losses] }, { budgetMinutes: 0.1 }), 1)).toBe(true);
-    expect(mayBeginTrial(recordOf({ t01: [losses], t02: [losses], t03: [losses] }), 0)).toBe(true);
+    expect(mayBeginTrial(recordOf({ t01: [losses] }, { budgetMinutes: 0.1 }), 1, 0)).toBe(true);
+    expect(mayBeginTrial(recordOf({ t01: [losses], t02: [losses], t03: [losses] }), 0, 0)).toBe(
+      true,
+    );
   });
 
   it('continues with the same share of those that it began', () => {

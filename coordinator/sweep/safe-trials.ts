@@ -1,0 +1,102 @@
+/**
+ * The trials of a search that are as good as the validation adgroups can tell. Losses are noisy where adgroups are few, so
+ * every trial is held against the lowest loss adgroup by adgroup, and of those within the allowed error the one
+ * with the fewest parts is the safest. Pure.
+ */
+
+import { sumOf } from '../scoring/metrics.js';
+import { meanLoss, pairedDifference, type EntryLosses } from '../scoring/validated-losses.js';
+import {
+  rankedOnRung,
+  scoreAt,
+  type ComparedTrial,
+  type SweepRecord,
+  type TrialRecord,
+} from './sweep-record.js';
+
+interface SafeTrials {
+  readonly safest: TrialRecord;
+  /** All trials of the rung that have a score, those of fewer parts first. */
+  readonly compared: readonly ComparedTrial[];
+}
+
+/**
+ * The standard errors above the lowest loss within which a trial counts as equally good: one, widened where few adgroups have
+ * most of the impressions. If all of a difference is that of one adgroup, its standard error is about as large as itself,
+ * so that a rule of exactly one would be a throw of a coin.
+ *
+ * It is the factor of Student's t at one standard error of a normal variable, by the first terms of its expansion (Abramowitz and
+ * Stegun, 1964, 26.7.5 at x = 1): 1 + 1 / (2 v) + 1 / (4 v^2) with v degrees of freedom, at least one.
+ * There are as many adgroups as would have the same variance with equal impressions: (sum n)^2 / sum n^2.
+ */
+export function standardErrorsAllowed(impressions: readonly number[]): number {
+  const squares = sumOf(impressions.map((shown) => shown * shown));
+  const adgroups = sumOf(impressions) ** 2 / squares;
+  const freedom = Math.max(1, adgroups - 1);
+  return 1 + 1 / (2 * freedom) + 1 / (4 * freedom * freedom);
+}
+
+/** Null if the rung has no losses by adgroup: in a sweep, and where every trial diverged. */
+export function safeTrialsOf(record: SweepRecord, rungIndex: number): SafeTrials | null {
+  const shown = record.search?.impressions ?? [];
+  const scored = rankedOnRung(record, rungIndex).flatMap((trial) => {
+    const losses = scoreAt(trial, rungIndex)?.adgroupLosses;
+    return losses === undefined ? [] : [{ trial, losses: Float64Array.from(losses) }];
+  });
+  const [lowest] = scored;
+  if (lowest === undefined) return null;
+  const aboveLowest = differenceTo(lowest.losses, shown);
+  const candidates = scored
+    .map(({ trial, losses }) => ({ trial, ...aboveLowest(losses) }))
+    // A stable sort: of equally many parts, the better loss stays first.
+    .sort((a, b) => partsOf(a.trial) - partsOf(b.trial));
+  const allowed = standardErrorsAllowed(shown);
+  const safest = candidates.find(
+    ({ difference, standardError }) => difference <= allowed * standardError,
+  );
+  if (safest === undefined) throw new Error('the lowest loss is within any error of itself');
+  return {
+    safest: safest.trial,
+    compared: candidates.map(({ trial, difference, standardError }) => ({
+      ...{ trial: trial.name, difference, standardError },
+    })),
+  };
+}
+
+function partsOf({ parts = 0 }: TrialRecord): number {
+  return parts;
+}
+
+/** A single adgroup says nothing of the error: only an equal loss is then as good as the lowest. */
+function differenceTo(
+  lowest: EntryLosses,
+  shown: readonly number[],
+): (losses: EntryLosses) => { readonly difference: number; readonly standardError: number } {
+  const impressions = Float64Array.from(shown);
+  const entries = { adgroupCount: shown.length, drawCount: 1, impressions, supportRowCounts: [] };
+  return (losses) => {
+    const found = pairedDifference(losses, lowest, entries);
+    const difference = found?.value ?? meanLoss(losses, entries) - meanLoss(lowest, entries);
+    return { difference, standardError: found?.standardError ?? 0 };
+  };
+}
+
+/**
+ * The trials of a rung: all on the first, and on the others the best of the rung before, best first. A search keeps the safest
+ * one among them, in place of the last, and where it had no time to begin all trials of that rung, the same
+ * share of them continues.
+ */
+export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
+  if (rungIndex === 0) return record.trials;
+  const before = rankedOnRung(record, rungIndex - 1);
+  const [plannedBefore = 1, planned = 0] = [rungIndex - 1, rungIndex].map(
+    (index) => record.rungs[index]?.trialCount,
+  );
+  const finite = before.filter(
+    (trial) => scoreAt(trial, rungIndex - 1)?.validationLogloss !== null,
+  );
+  const best = finite.slice(0, Math.ceil((before.length * planned) / plannedBefore));
+  const safest = record.search === undefined ? null : safeTrialsOf(record, rungIndex - 1)?.safest;
+  if (!safest || best.some(({ name }) => name === safest.name)) return best;
+  return [...best.slice(0, -1), safest];
+}
