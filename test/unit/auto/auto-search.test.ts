@@ -98,15 +98,22 @@ describe('candidates of a search', () => {
   });
 });
 
+interface RecordedSearch {
+  readonly impressions?: number[];
+  readonly budgetMinutes?: number | null;
+  readonly spentMs?: number;
+  readonly parts?: Readonly<Record<string, number>>;
+}
+
 /** Trials that were scored on the rungs that they have losses for. */
 function recordOf(
   lossesByTrial: Readonly<Record<string, readonly (readonly number[])[]>>,
   {
     impressions = [1, 1, 1, 1],
-    budgetMinutes = null as number | null,
+    budgetMinutes = null,
     spentMs = 60_000,
-    parts = {} as Readonly<Record<string, number>>,
-  } = {},
+    parts = {},
+  }: RecordedSearch = {},
 ): SweepRecord {
   const shown = impressions.reduce((sum, each) => sum + each, 0);
   return {
