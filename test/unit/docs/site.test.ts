@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { faultsOf } from '../../../infra/site/built-site.js';
 import { navigationOf } from '../../../infra/site/site-pages.js';
 import { placeOf, stagedPage } from '../../../infra/site/staged-page.js';
-import { englishPages } from '../../fixtures/documentation/page-list.js';
+import { pageAt } from '../../fixtures/documentation/markdown-page.js';
+import { englishPages, englishPath } from '../../fixtures/documentation/page-list.js';
 
 function staged(path: string, source: string, below = ''): string {
   const isFile = (file: string): boolean => file.endsWith('.yaml') || file.endsWith('.svg');
@@ -26,6 +27,16 @@ describe('navigation', () => {
         pages.sort(),
       );
     }
+  });
+
+  test('has the sections and the order of the index', () => {
+    const index = pageAt(englishPath('README.md')).prose;
+    const { sidebar } = navigationOf('en', () => 'Heading');
+    const headings = [...index.matchAll(/^## (.*)$/gm)].map((match) => match[1]);
+    expect(headings).toEqual(sidebar.map(({ text }) => text));
+    const rows = [...index.matchAll(/^\| \[[^\]]*\]\(([^)]*)\.md\)/gm)].map((match) => match[1]);
+    const links = sidebar.flatMap(({ items }) => items.map(({ link }) => link.slice(1)));
+    expect(rows).toEqual(links.filter((link) => !link.endsWith('/')));
   });
 
   test('names a translated page by its own heading, any other by the English one', () => {
