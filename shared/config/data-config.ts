@@ -27,7 +27,9 @@ export const LogsSchema = z
 export const LogFormatSchema = z
   .enum(['auto', 'csv', 'tsv', 'jsonl', 'parquet'])
   .default('auto')
-  .describe('Format of the log files; auto takes it from their names.');
+  .describe(
+    'Format of the log files; auto takes it from their names. The header of a csv file shows whether commas, semicolons, tabs or bars separate its fields.',
+  );
 
 const valueLoss = z
   .enum(['squared'])

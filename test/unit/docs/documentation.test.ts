@@ -155,6 +155,15 @@ describe('documentation', () => {
       expect(text).toContain(`| ${code} |`);
   });
 
+  test('the page of plugins names every verb that takes them', async () => {
+    const sentence = /^.*take `--plugin`.*$/m.exec(pageAt('infra/docs/plugins.md').text)?.[0] ?? '';
+    const named = [...sentence.matchAll(/`([a-z][a-z-]*)`/g)].map((match) => match[1]);
+    const taking = (await verbs()).filter(({ options }) =>
+      options.some(({ long }) => long === '--plugin'),
+    );
+    expect(named.sort()).toEqual(taking.map((verb) => verb.name()).sort());
+  });
+
   test('the example in every --help is a command', async () => {
     for (const verb of await verbs()) {
       let help = '';
