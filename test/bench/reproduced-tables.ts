@@ -17,6 +17,8 @@ export interface ReproducedTable {
 const MOVIELENS_1M = '../shared/data/movielens-1m/ratings_rebuilt.csv.xz';
 
 export const TABLES: readonly ReproducedTable[] = [
+  { name: 'deployment', script: 'check:deployment', makes: 'deployment.md' },
+  { name: 'deployment-images', script: 'check:images', makes: 'deployment-images.md' },
   { name: 'large-tables', script: 'bench:large-tables', makes: 'large-tables.md' },
   { name: 'bandit-delay', script: 'bench:bandit-delay', makes: 'bandit-delay.md' },
   {
