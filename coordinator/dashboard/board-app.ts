@@ -10,12 +10,17 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import type { Queue } from 'bullmq';
 import { Hono, type MiddlewareHandler } from 'hono';
 import { trimTrailingSlash } from 'hono/trailing-slash';
+import { EXPOSITION_TYPE } from '../../shared/metrics/exposition.js';
 import { isOwnHost } from './own-host.js';
 
 export const BOARD_PATH = '/queues';
 
 /** @param hostsAllowed more names under which it may be asked for, without ports. */
-export function boardApp(queue: Queue, hostsAllowed: readonly string[]): Hono {
+export function boardApp(
+  queue: Queue,
+  hostsAllowed: readonly string[],
+  metrics: () => Promise<string>,
+): Hono {
   const adapter = new HonoAdapter(serveStatic);
   adapter.setBasePath(BOARD_PATH);
   createBullBoard({
@@ -24,6 +29,10 @@ export function boardApp(queue: Queue, hostsAllowed: readonly string[]): Hono {
     options: { uiConfig: { boardTitle: 'qianmo' } },
   });
   const app = new Hono({ strict: true });
+  // A scraper names the machine as it likes, and a page of another origin cannot read the answer.
+  app.get('/metrics', async (context) =>
+    context.body(await metrics(), 200, { 'Content-Type': EXPOSITION_TYPE }),
+  );
   app.use(refuseForeignHosts(hostsAllowed));
   app.use(trimTrailingSlash());
   app.get('/', (context) => context.redirect(BOARD_PATH));

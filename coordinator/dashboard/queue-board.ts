@@ -14,6 +14,7 @@ import { connectRedis, type RedisConnection } from '../../shared/queue/redis-con
 import { queueCallsAt } from '../../shared/queue/redis-errors.js';
 import type { TlsFiles } from '../../shared/storage/tls-files.js';
 import { BOARD_PATH, boardApp } from './board-app.js';
+import { queueMetrics } from './queue-metrics.js';
 
 export interface QueueBoardOptions {
   readonly redisUrl: string;
@@ -54,7 +55,9 @@ export async function serveQueueBoard(options: QueueBoardOptions): Promise<Queue
   });
   queue.on('error', () => undefined);
   try {
-    const server = await listening(boardApp(queue, options.hostsAllowed ?? []), options);
+    const metrics = queueMetrics(queue, redis, options.prefix);
+    const app = boardApp(queue, options.hostsAllowed ?? [], metrics);
+    const server = await listening(app, options);
     // Only pipes have an address without a port.
     const { port } = server.address() as AddressInfo;
     const host = options.host === '::1' ? '[::1]' : options.host;

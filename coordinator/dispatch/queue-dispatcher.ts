@@ -21,6 +21,7 @@ import { OrdersHeard, type RunControl } from '../control/run-control.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { JobDurations } from './backup-copies.js';
 import { BlobLeases } from './blobs/blob-leases.js';
+import { WantedWorkers } from './demand/wanted-workers.js';
 import { DispatchStep } from './dispatch-step.js';
 import { LateResults } from './late-results.js';
 import type { DispatchContext } from './step-context.js';
@@ -101,7 +102,8 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   };
   const closed = new AbortController();
   void keepAlive(producer, { beat: life.beat, heard, clock, sink, closed: closed.signal });
-  const steps = new OpenSteps(context, { record, heard, nonce });
+  const wanted = new WantedWorkers(sink);
+  const steps = new OpenSteps(context, { record, heard, nonce, wanted });
   return {
     rejections: record.rejections,
     control: controlOf(options, heard, life, patience),
@@ -109,6 +111,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       steps.resultsOf(steps.open({ orders, read, signal, terms })),
     close: async () => {
       closed.abort();
+      wanted.want([]);
       context.late.close();
       steps.stop();
       const unused = steps.isFenced ? [] : leases.releaseHeld();
@@ -135,6 +138,7 @@ interface StepOrigin {
   readonly record: AdmissionRecord;
   readonly heard: OrdersHeard;
   readonly nonce: string;
+  readonly wanted: WantedWorkers;
 }
 
 /** The calls of a dispatcher that have not ended. */
@@ -170,8 +174,10 @@ class OpenSteps {
 
   async #opened<Value extends object>(demand: StepDemand<Value>): Promise<DispatchStep<Value>> {
     const { orders, read, signal, terms } = demand;
-    const { record, heard, nonce } = this.#origin;
+    const { record, heard, nonce, wanted } = this.#origin;
+    if (heard.orders.isPaused) wanted.want([]);
     await heard.allowed(signal);
+    wanted.want(orders);
     this.#openedCount += 1;
     const { attemptsMax = this.#context.limits.jobAttemptsMax, closing = ALL_RESULTS } = terms;
     const step = new DispatchStep(this.#context, {

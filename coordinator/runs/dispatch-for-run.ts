@@ -126,7 +126,7 @@ async function openQueueDispatcher(
   config: RunConfig | StreamConfig,
   runId: string,
   { url: redisUrl, blobFolder }: QueuePlace,
-  { signal, clock, sink, environment }: RunContext,
+  { signal, clock, sink, environment, traceparentOf }: RunContext,
 ): Promise<Dispatcher> {
   const [
     key,
@@ -149,7 +149,8 @@ async function openQueueDispatcher(
   const recomputeShare = 'trust' in config ? config.trust.recomputeShare : 0;
   const isVerified = recomputeShare > 0 || key !== null;
   const folder = blobFolder === null ? null : { path: blobFolder, isVerified };
-  const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
+  const traced = traceparentOf === undefined ? {} : { traceparentOf };
+  const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls, ...traced }), key);
   const shared = sharedBlobsOf(config);
   const largeBlobs = shared === undefined ? undefined : ownPlaceOf(shared, runId);
   const dispatcher = await createQueueDispatcher({

@@ -6,7 +6,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 
 type PhasesMs = Record<StepPhase, number>;
-type ResultTimes = Pick<JobResult, 'worker' | 'computeMs' | 'fetchMs' | 'uploadMs'>;
+type ResultTimes = Pick<JobResult, 'worker' | 'taskCount' | 'computeMs' | 'fetchMs' | 'uploadMs'>;
 
 /** Finer than any of the phases. */
 const MICROSECONDS_PER_MS = 1000;
@@ -17,6 +17,8 @@ export class StepTimes {
   readonly #sink: RunEventSink;
   readonly #workers = new Set<string>();
   #phasesMs = noTime();
+  #jobCount = 0;
+  #taskCount = 0;
   #waitedMs = 0;
   #startedMs = 0;
 
@@ -29,6 +31,8 @@ export class StepTimes {
     this.#startedMs = this.#clock.epochMs();
     this.#phasesMs = noTime();
     this.#waitedMs = 0;
+    this.#jobCount = 0;
+    this.#taskCount = 0;
     this.#workers.clear();
   }
 
@@ -64,11 +68,17 @@ export class StepTimes {
 
   /** @param outerStep the number of outer steps that are complete. */
   tell(outerStep: number): void {
-    const startedMs = this.#startedMs;
-    this.#sink({ kind: 'outer-step-timed', outerStep, startedMs, phasesMs: this.#told() });
+    this.#sink({
+      ...{ kind: 'outer-step-timed', outerStep, startedMs: this.#startedMs },
+      phasesMs: this.#told(),
+      ...{ jobCount: this.#jobCount, taskCount: this.#taskCount },
+      workerCount: this.#workers.size,
+    });
   }
 
-  #note({ worker, computeMs, fetchMs = 0, uploadMs = 0 }: ResultTimes): void {
+  #note({ worker, taskCount, computeMs, fetchMs = 0, uploadMs = 0 }: ResultTimes): void {
+    this.#jobCount += 1;
+    this.#taskCount += taskCount;
     this.#workers.add(worker);
     this.#phasesMs.fetch += fetchMs;
     this.#phasesMs.compute += computeMs;

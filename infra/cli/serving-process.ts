@@ -36,6 +36,11 @@ function told(event: StampedEvent): void {
   } else reply({ kind: 'event', line: encodeEvent(event) });
 }
 
+async function tellMetrics(question: number): Promise<void> {
+  const values = await (await service?.catch(() => null))?.metrics();
+  if (values !== undefined) reply({ kind: 'metrics', question, values });
+}
+
 async function drain(): Promise<void> {
   const open = await service?.catch(() => null);
   await open?.close();
@@ -64,6 +69,7 @@ process.on('message', (message) => {
   if (order.kind === 'start') void start(order);
   else if (order.kind === 'counts') ({ counts } = order);
   else if (order.kind === 'rows') rows.hear(order.rows);
+  else if (order.kind === 'metrics') void tellMetrics(order.question);
   else void drain();
 });
 reply({ kind: 'listening' });

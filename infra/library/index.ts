@@ -330,10 +330,14 @@ export function check(
 
 /** Runs a worker, which takes jobs of any run from the queue. Resolves when `options.signal` aborts. */
 export function work(request: WorkRequest, options: CallOptions = {}): RunHandle<void> {
-  return start(options, async (context) => {
-    const { workUntilStopped, WorkRequestSchema } = await import('./work.js');
-    return workUntilStopped(checkedRequest(WorkRequestSchema, request, 'work'), context);
-  });
+  return start(
+    options,
+    async (context) => {
+      const { workUntilStopped, WorkRequestSchema } = await import('./work.js');
+      return workUntilStopped(checkedRequest(WorkRequestSchema, request, 'work'), context);
+    },
+    'worker',
+  );
 }
 
 /** Serves the queue board, read-only, on the loopback address. The caller closes it. */

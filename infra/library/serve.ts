@@ -7,12 +7,16 @@ import { z } from 'zod';
 import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
   runEventSink,
+  sinksTogether,
   type RunEventSink,
   type StampedEventSink,
 } from '../../shared/events/run-events.js';
+import type { MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
+import { serveMetrics } from '../../shared/metrics/metrics-server.js';
 import { readingLoader } from '../../worker/serving/server/bundle-keeper.js';
 import { RecordedRequests } from '../../worker/serving/recorded-requests.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
@@ -23,6 +27,7 @@ import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js
 import { warmUp } from '../../worker/serving/server/forms/warm-up.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import type { ScorerChoice } from '../../worker/serving/server/scorer-choice.js';
+import type { RequestReport } from '../../worker/serving/server/request-counts.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import {
   CACHE_GIB_DEFAULT,
@@ -38,7 +43,10 @@ import {
   QUEUED_REQUESTS_DEFAULT,
   QUEUED_REQUESTS_MAX,
 } from '../../worker/serving/server/server-limits.js';
+import { packageVersion } from './package-root.js';
 import { bundleLoaderOf } from './serving/bundle-loader.js';
+import { ProcessesMetrics } from './serving/process-metrics.js';
+import { ServingMetrics } from './serving/serving-metrics.js';
 import { warmUpRequestsIn } from './serving/warm-up-file.js';
 import { canaryName, openFollowedBundles } from './serving/followed-bundles.js';
 import { openServedState, openSharedLog } from './served-state.js';
@@ -86,6 +94,10 @@ export const ServeRequestSchema = z.strictObject({
   state: text.optional(),
   /** Evidence in Redis, which several servers share, in place of the folder. */
   redis: text.optional(),
+  /** The port of the metrics, 0 for any free one; none if absent. */
+  metricsPort: z.int().min(0).max(65_535).optional(),
+  /** The address that they are served on. */
+  metricsHost: text.default('127.0.0.1'),
 });
 export type ServeRequest = z.input<typeof ServeRequestSchema>;
 
@@ -93,6 +105,8 @@ export interface RankingService {
   readonly url: string;
   /** The digest of the bundle that is served now. */
   readonly bundle: string;
+  /** Empty where nobody counts. */
+  metrics(): MetricsSnapshot | Promise<MetricsSnapshot>;
   /** Answers the requests under way, and takes no more. */
   close(): Promise<void>;
 }
@@ -110,12 +124,44 @@ export async function serveFromBundle(
   { onEvent = () => undefined }: CallOptions,
   member?: ServingMember,
 ): Promise<RankingService> {
-  if (member === undefined && request.processes > 1)
-    return serveFromProcesses(request, { clock, environment }, onEvent);
+  if (member !== undefined) return serveAlone(request, { clock, environment }, onEvent, member);
+  const serve = request.processes > 1 ? serveFromProcesses : serveAlone;
+  const service = await serve(request, { clock, environment }, onEvent);
+  const { metricsPort: port, metricsHost: host } = request;
+  if (port === undefined) return service;
+  try {
+    const snapshot = (): ReturnType<RankingService['metrics']> => service.metrics();
+    const metrics = await serveMetrics({ snapshot }, { port, host });
+    onEvent({ kind: 'metrics-served', url: metrics.url, epochMs: clock.epochMs() });
+    return {
+      url: service.url,
+      get bundle() {
+        return service.bundle;
+      },
+      metrics: snapshot,
+      close: async () => {
+        await service.close();
+        await metrics.close();
+      },
+    };
+  } catch (error) {
+    await service.close();
+    throw error;
+  }
+}
+
+async function serveAlone(
+  request: z.output<typeof ServeRequestSchema>,
+  { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
+  onEvent: StampedEventSink,
+  member?: ServingMember,
+): Promise<RankingService> {
   const { host, port, queue: queuedRequestsMax, deadlineMs, pollSeconds } = request;
   const token = await tokenOf(request.tokenFile, environment);
   if (token === null && !LOOPBACK.test(host)) throw openToOthers(host);
-  const sink = runEventSink({ clock }, onEvent);
+  const metrics = metricsOf(request, clock);
+  const told = metrics === null ? onEvent : sinksTogether(onEvent, metrics.sink);
+  const sink = runEventSink({ clock }, told);
   if (request.canary !== undefined) canaryName(request.bundle, request.canary);
   const recorded = new RecordedRequests(await warmUpRequestsIn(request.warmUp));
   const { address } = parsedBundleAddress(request.bundle);
@@ -129,6 +175,7 @@ export async function serveFromBundle(
   const prepare = async (next: ServedBundle): Promise<void> => {
     await state.prepare(next);
     await warmUp(next, recorded.all());
+    metrics?.replacedBy(next);
   };
   let bundles: Awaited<ReturnType<typeof openFollowedBundles>> | null = null;
   let server: RankingServer;
@@ -138,7 +185,10 @@ export async function serveFromBundle(
     const { keeper, canary } = bundles;
     const endpoints = state.endpointsWith(rankingEndpoints);
     server = await RankingServer.listen(
-      { ...parts, keeper, canary, recorded, endpoints, placeOf: member?.placeOf },
+      {
+        ...{ ...parts, keeper, canary, recorded, endpoints },
+        ...{ placeOf: member?.placeOf, onRequest: metrics?.onRequest },
+      },
       { host, port, token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax },
     );
   } catch (error) {
@@ -148,6 +198,8 @@ export async function serveFromBundle(
   }
   const { url } = server;
   const followed = bundles;
+  const requests = (): RequestReport => server.requestReport();
+  metrics?.watch({ ...followed, requests, exploration: state.explorationCounts });
   const { digest: bundle, choice } = followed.keeper.current;
   sink({ kind: 'server-ready', url, bundle, scorer: choice.name });
   const stop = new AbortController();
@@ -157,6 +209,7 @@ export async function serveFromBundle(
     get bundle() {
       return followed.keeper.current.digest;
     },
+    metrics: () => metrics?.snapshot() ?? [],
     close: async () => {
       stop.abort();
       await server.drain();
@@ -165,6 +218,15 @@ export async function serveFromBundle(
       await followed.close();
     },
   };
+}
+
+/** Null where nobody asks for metrics. */
+function metricsOf(
+  { metricsPort }: Pick<z.output<typeof ServeRequestSchema>, 'metricsPort'>,
+  clock: Clock,
+): ServingMetrics | null {
+  if (metricsPort === undefined) return null;
+  return new ServingMetrics({ clock, version: packageVersion() });
 }
 
 /** Loaded where it is asked for alone: it needs what TensorFlow needs. */
@@ -190,7 +252,9 @@ async function serveFromProcesses(
 ): Promise<RankingService> {
   const { state, redis, explore } = request;
   if (explore !== undefined && state !== undefined && redis === undefined) throw evidenceOfOne();
-  const sink = runEventSink({ clock }, onEvent);
+  const version = packageVersion();
+  const metrics = new ProcessesMetrics({ clock, version });
+  const sink = runEventSink({ clock }, sinksTogether(onEvent, metrics.sink));
   const shared = await openSharedLog(request);
   let processes: ServingProcesses;
   try {
@@ -216,6 +280,7 @@ async function serveFromProcesses(
     get bundle() {
       return processes.first.bundle;
     },
+    metrics: () => metrics.snapshot(processes),
     close: async () => {
       await processes.stop();
       await shared?.close();

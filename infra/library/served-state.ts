@@ -15,6 +15,7 @@ import {
   openLiveRows,
   type LiveRowsLog,
 } from '../../worker/serving/adaptation/live-rows-log.js';
+import type { Explorer } from '../../worker/serving/decisions/explorer.js';
 import { ownFolder } from '../../worker/serving/decisions/folder-owner.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
@@ -37,12 +38,15 @@ interface ServedState {
   endpointsWith(endpoints: readonly Endpoint[]): readonly Endpoint[];
   /** What a bundle needs before it is served. */
   readonly prepare: (bundle: ServedBundle) => Promise<void>;
+  /** How often the policy decided and explored; null without exploration. */
+  readonly explorationCounts: () => Explorer['counts'] | null;
   close(): Promise<void>;
 }
 
 const NO_STATE: ServedState = {
   endpointsWith: (endpoints) => endpoints,
   prepare: () => Promise.resolve(),
+  explorationCounts: () => null,
   close: () => Promise.resolve(),
 };
 
@@ -72,10 +76,12 @@ export async function openServedState(
     const own = rows ?? (await ownRows(folder, closing));
     const adapter = new LiveAdapter(own);
     const endpoints: Endpoint[] = [adaptEndpoint(adapter)];
+    let explorationCounts: ServedState['explorationCounts'] = () => null;
     if (settings !== null) {
       const exploration = await openedExploration({ ...request, folder, settings }, surroundings);
       closing.push(() => exploration.close());
       endpoints.push(...exploration.endpoints);
+      explorationCounts = exploration.counts;
     }
     return {
       endpointsWith: (others) => [
@@ -83,6 +89,7 @@ export async function openServedState(
         ...endpoints,
       ],
       prepare: (bundle) => adapter.prepare(bundle),
+      explorationCounts,
       close,
     };
   } catch (error) {

@@ -9,18 +9,21 @@ import {
   type Surroundings,
 } from '../../coordinator/runs/call/run-handle.js';
 import { systemClock } from '../../shared/base/clock.js';
+import type { MetricSource } from '../../shared/metrics/metric-definitions.js';
 import { loadNativeRows } from '../../shared/tensors/native-rows.js';
 import { localMachine } from './local-machine.js';
+import { packageVersion } from './package-root.js';
 
 export function start<Result>(
   options: CallOptions,
   carryOut: (context: RunContext) => Promise<Result>,
+  source: MetricSource = 'coordinator',
 ): RunHandle<Result> {
-  return startRun(surroundingsOf(options), options, carryOut);
+  return startRun({ ...surroundingsOf(options), source }, options, carryOut);
 }
 
 /** The only place of the library that reads the environment of the process, and loads what this machine has compiled. */
 export function surroundingsOf({ environment = process.env }: CallOptions): Surroundings {
   loadNativeRows(rowAddon.path());
-  return { machine: localMachine, clock: systemClock, environment };
+  return { machine: localMachine, clock: systemClock, environment, version: packageVersion };
 }

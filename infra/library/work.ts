@@ -86,6 +86,7 @@ export async function workUntilStopped(
     executor,
     signal,
     onEvent: sink,
+    onSpan: context.onSpan,
     limits: jobLimitsOf({
       stores: listedIn(request.storeAllow),
       endpoints: listedIn(request.endpointAllow),

@@ -32,6 +32,7 @@ const SECTIONS: readonly Section[] = [
     pages: [
       'operation/deployment.md',
       'operation/watching.md',
+      'operation/metrics.md',
       'runbook.md',
       'fault-matrix.md',
       'determinism.md',

@@ -9,6 +9,7 @@
 import { z } from 'zod';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema } from './device-report.js';
+import { OPERATION_SHAPES } from './operation-kinds.js';
 
 const count = z.int().nonnegative();
 const processId = z.int().nonnegative();
@@ -114,6 +115,8 @@ const RUN_SHAPES = {
     outerStep: count,
     startedMs: z.int().nonnegative(),
     phasesMs: z.record(z.enum(STEP_PHASES), durationMs),
+    /** The results that were used, the tasks that they are of, and the workers that they came from. */
+    ...{ jobCount: count, taskCount: count, workerCount: count },
   },
   checkpoint: ofCheckpoint,
   /** The outer step was closed without the results of some jobs. */
@@ -385,4 +388,5 @@ export const EVENT_SHAPES = {
   ...WORKER_SHAPES,
   ...COMPUTE_SHAPES,
   ...SERVING_SHAPES,
+  ...OPERATION_SHAPES,
 };

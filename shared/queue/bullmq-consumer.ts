@@ -161,9 +161,12 @@ function takenJob(
   call: QueueCall,
   tell: TellWakeUp,
 ): TakenJob {
+  const traceparent = queued.opts.telemetry?.metadata;
+  const addedMs = queued.timestamp;
   return {
     jobId,
     data: queued.data,
+    ...(traceparent === undefined ? {} : { traced: { traceparent, addedMs } }),
     complete: async (result) => {
       await call(() => queued.moveToCompleted(result, token, false));
       await tell({ jobId, returnValue: result });

@@ -17,6 +17,7 @@ import type {
   JobQueue,
   OpenConsumerOptions,
   QueueController,
+  TraceparentOf,
 } from './job-queue.js';
 import {
   checkRedis,
@@ -37,6 +38,8 @@ interface BullmqJobQueueOptions {
   readonly clock: Clock;
   /** The certificates of an encrypted connection. */
   readonly tls?: TlsFiles | null;
+  /** The place of jobs in a trace; they have none if absent. */
+  readonly traceparentOf?: TraceparentOf;
 }
 
 export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
@@ -49,7 +52,7 @@ export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
 }
 
 async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer> {
-  const { redisUrl: url, prefix, clock, tls = null } = options;
+  const { redisUrl: url, prefix, clock, tls = null, traceparentOf = () => null } = options;
   // A lost connection shows where it matters: in the commands that fail.
   const onError = (): void => undefined;
   const connection = { url, tls, onError };
@@ -74,7 +77,8 @@ async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer
     const blobs = blobsOver(redis, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };
     const lease = new RedisRunLease(redis, prefix, redactedAddress(url));
-    return await call(() => bullmqProducer(connections, { bullmq, clock, call, lease, blobs }));
+    const parts = { bullmq, clock, call, lease, traceparentOf, blobs };
+    return await call(() => bullmqProducer(connections, parts));
   } catch (error) {
     for (const connection of opened) connection.disconnect();
     throw error;

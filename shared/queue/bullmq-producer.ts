@@ -13,6 +13,8 @@ import {
   type BlobLimits,
   type JobProducer,
   type JobRecord,
+  type QueuedJob,
+  type TraceparentOf,
   type WakeUp,
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
@@ -62,11 +64,13 @@ export async function bullmqProducer(
     readonly clock: Clock;
     readonly call: QueueCall;
     readonly lease: RedisRunLease;
+    /** The place of a job in a trace; null if it has none. */
+    readonly traceparentOf: TraceparentOf;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): Promise<JobProducer> {
   const { commands, checks: connection, wakeUps } = connections;
-  const { bullmq, clock, call, lease, blobs } = options;
+  const { bullmq, clock, call, lease, traceparentOf, blobs } = options;
   const queue = queueOn(commands, bullmq);
   const checker = new Worker(INNER_LOOP_QUEUE, null, {
     connection,
@@ -92,7 +96,7 @@ export async function bullmqProducer(
   return {
     ...leaseOperations(lease, call),
     ...jobOperations(queue, call),
-    add: addOperation(queue, lease, call),
+    add: addOperation(queue, lease, call, traceparentOf),
     ...lifeOperations(queue, commands, { prefix: bullmq.prefix, call }),
     quarantine: async (worker, durationMs) => {
       const key = quarantineKeyOf(bullmq.prefix, worker);
@@ -134,17 +138,26 @@ function leaseOperations(
   };
 }
 
+/** Jobs of one parcel are of one outer step. */
+function outerStepOf(job: QueuedJob['job']): number {
+  return 'work' in job ? job.outerStep : Number(job.alike['outerStep']);
+}
+
 function addOperation(
   queue: bullmq.Queue,
   lease: RedisRunLease,
   call: QueueCall,
+  traceparentOf: TraceparentOf,
 ): JobProducer['add'] {
   return async (jobs) => {
-    const added = jobs.map(({ jobId, job }) => ({
-      name: 'work' in job ? job.work.kind : `parcel of ${job.parcel.length}`,
-      data: job,
-      opts: { jobId },
-    }));
+    const added = jobs.map(({ jobId, job }) => {
+      const metadata = traceparentOf(job.runId, outerStepOf(job));
+      return {
+        name: 'work' in job ? job.work.kind : `parcel of ${job.parcel.length}`,
+        data: job,
+        opts: { jobId, ...(metadata === null ? {} : { telemetry: { metadata } }) },
+      };
+    });
     const add = (): Promise<unknown> => queue.addBulk(added);
     const undo = (): Promise<unknown> =>
       Promise.allSettled(jobs.map(({ jobId }) => queue.remove(jobId)));

@@ -5,6 +5,7 @@
  */
 
 import type { StoredBlob } from '../storage/blob-store.js';
+import type { Span } from '../traces/span.js';
 import type { Job } from './protocol.js';
 
 /** Bytes, or the name of a blob that the reader finds in the folder that both ends share. */
@@ -21,6 +22,8 @@ export interface JobInput<Of extends Job = Job, Bytes = Uint8Array> {
    * when the job has none.
    */
   readonly frozen: Bytes | null;
+  /** The place of the job in a trace; absent where nobody traces. */
+  readonly traceparent?: string | undefined;
 }
 
 export interface JobOutput<Bytes = Uint8Array> {
@@ -34,6 +37,8 @@ export interface JobOutput<Bytes = Uint8Array> {
   readonly fingerprint: string;
   /** Below the job's own where the device had too little memory. */
   readonly microBatchRowsMax: number;
+  /** The computation in the trace of the job, told by the process that did it. */
+  readonly span?: Span | undefined;
 }
 
 export interface JobExecutor<Bytes = Uint8Array> {

@@ -191,6 +191,15 @@ export interface JobConsumer {
   close(): Promise<void>;
 }
 
+/** The place of the jobs of an outer step in a trace, as the header `traceparent` has it; null without one. */
+export type TraceparentOf = (runId: string, outerStep: number) => string | null;
+
+/** Where a job comes from in a trace, and since when it is on the queue by the clock of its producer. */
+export interface TracedOrigin {
+  readonly traceparent: string;
+  readonly addedMs: number;
+}
+
 /**
  * A job whose lock this consumer holds. Each of the three endings is possible once.
  *
@@ -202,6 +211,8 @@ export interface TakenJob {
   readonly data: unknown;
   /** Set if the worker must refuse the job, with the reason. */
   readonly refusal?: string;
+  /** Absent where nobody traces. */
+  readonly traced?: TracedOrigin;
   /** The end of the job's own queue, where a consumer takes from several. */
   readonly origin?: Pick<JobConsumer, 'name' | 'blobs'>;
   complete(result: JobResult | ParcelResult): Promise<void>;

@@ -93,12 +93,13 @@ function reasonToRefuse(
 }
 
 function signingJob(taken: TakenJob, key: SigningKey | null): TakenJob {
-  const { jobId, data } = taken;
+  const { jobId, data, traced } = taken;
   const parted = partedRecord(data);
   const refusal = reasonToRefuse(parted, jobId, key);
   return {
     ...{ jobId, data: parted.record },
     ...(refusal === null ? {} : { refusal }),
+    ...(traced === undefined ? {} : { traced }),
     complete: (result) => {
       if (key === null) return taken.complete(result);
       const signature = signatureOf(result, { kind: 'result', jobId }, key);

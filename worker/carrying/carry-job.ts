@@ -27,6 +27,7 @@ import {
 } from '../../shared/queue/protocol.js';
 import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { InputCache } from './input-cache.js';
+import type { JobTrace } from './job-trace.js';
 import { reasonToRefuse, type JobLimits } from './job-limits.js';
 
 /** Bounds the time before a job begins, in which the executor may restart its process twice. */
@@ -58,6 +59,8 @@ export interface JobCarrier {
   readonly onTrouble: (error: Error) => void;
   /** Absent where jobs come from this process alone. */
   readonly limits?: JobLimits;
+  /** The spans of the job that is carried; null where nobody traces. */
+  readonly trace?: JobTrace | null;
 }
 
 /** The blobs of jobs that were taken from one queue. */
@@ -121,7 +124,10 @@ export async function fetchJob(
       job.frozen === undefined ? null : shared(job.frozen),
       job.rowPack === undefined ? null : (stored(job.rowPack) ?? blobs.get(job.rowPack)),
     ]);
-    return { job, dense, rowPack, frozen, fetchMs: carrier.clock.monotonicMs() - startMs };
+    const fetchMs = carrier.clock.monotonicMs() - startMs;
+    carrier.trace?.ended('fetch', fetchMs);
+    const traced = carrier.trace ? { traceparent: carrier.trace.traceparent } : {};
+    return { job, dense, rowPack, frozen, fetchMs, ...traced };
   } catch (error) {
     throw new JobFailedError(failureOf(error, job), error);
   }
@@ -150,6 +156,9 @@ export async function carryJob(
       computed.output instanceof Uint8Array
         ? await blobs.put(computed.output)
         : computed.output.stored;
+    const uploadMs = carrier.clock.monotonicMs() - uploadedFromMs;
+    if (computed.span !== undefined) carrier.trace?.took(computed.span);
+    carrier.trace?.ended('upload', uploadMs);
     return {
       protocolVersion: PROTOCOL_VERSION,
       runId: job.runId,
@@ -162,7 +171,7 @@ export async function carryJob(
       queryRowCount: computed.queryRowCount,
       computeMs: computed.computeMs,
       ...(input.fetchMs === undefined ? {} : { fetchMs: input.fetchMs }),
-      uploadMs: carrier.clock.monotonicMs() - uploadedFromMs,
+      uploadMs,
       worker: carrier.workerName,
       backend: computed.backend,
       fingerprint: computed.fingerprint,

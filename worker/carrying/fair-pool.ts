@@ -145,10 +145,11 @@ class FairConsumer implements JobConsumer {
     const startMs = this.#clock.monotonicMs();
     const chargedMs = this.#turns.begin(place);
     const ended = (tookMs: number): void => this.#turns.end(place, chargedMs, tookMs);
-    const { jobId, data, refusal } = inner;
+    const { jobId, data, refusal, traced } = inner;
     const job: TakenJob = {
       ...{ jobId, data },
       ...(refusal === undefined ? {} : { refusal }),
+      ...(traced === undefined ? {} : { traced }),
       origin: at(this.#consumers, place),
       complete: async (result) => {
         await inner.complete(result);

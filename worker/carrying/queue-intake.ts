@@ -31,6 +31,7 @@ export interface HeldJob {
   readonly refusal?: string;
   /** The end of the job's own queue, where the intake takes from several. */
   readonly origin?: TakenJob['origin'];
+  readonly traced?: TakenJob['traced'];
   /** Whether it came with others, which is the case where jobs are small. */
   readonly isOfParcel: boolean;
   /** Aborts when the lock is lost: the job belongs to another worker, or is gone. */
@@ -194,7 +195,7 @@ export class QueueIntake {
   }
 
   #held(taken: TakenJob): readonly HeldJob[] {
-    const { jobId, data, refusal, origin } = taken;
+    const { jobId, data, refusal, origin, traced } = taken;
     const earlier = this.#holdingByJobId.get(jobId);
     if (earlier !== undefined) this.#lose(earlier);
     const lost = new AbortController();
@@ -206,6 +207,7 @@ export class QueueIntake {
       lost: lost.signal,
       ...(refusal === undefined ? {} : { refusal }),
       ...(origin === undefined ? {} : { origin }),
+      ...(traced === undefined ? {} : { traced }),
     };
     const settle = (move: () => Promise<void>): Promise<void> => this.#settled(holding, move);
     const unpacked = refusal === undefined ? unpackedJobs(data) : null;
@@ -223,7 +225,7 @@ export class QueueIntake {
   /** The jobs of a parcel, which ends on the queue with the last of them. */
   #parcelOf(
     unpacked: readonly { readonly jobId: string; readonly data: unknown }[],
-    common: Pick<HeldJob, 'lost' | 'refusal' | 'origin'>,
+    common: Pick<HeldJob, 'lost' | 'refusal' | 'origin' | 'traced'>,
     settle: (end: (taken: TakenJob) => Promise<void>) => Promise<void>,
   ): readonly HeldJob[] {
     const outcomes: ParcelOutcome[] = [];

@@ -13,6 +13,7 @@ import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
+import type { Span } from '../../shared/traces/span.js';
 import {
   blobsOn,
   carryJob,
@@ -23,6 +24,7 @@ import {
   type JobCarrier,
 } from './carry-job.js';
 import { InputCache } from './input-cache.js';
+import { JobTrace } from './job-trace.js';
 import type { JobLimits } from './job-limits.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
 import { endedInTime, stopSwitch, stuck, type StopSwitch } from './stop-switch.js';
@@ -87,6 +89,8 @@ interface RunWorkerOptions {
   readonly limits?: JobLimits;
   /** Allows the worker to hold a second job while one is computed; true by default. */
   readonly takesAhead?: boolean;
+  /** Takes the spans of jobs that are traced; absent where nobody traces. */
+  readonly onSpan?: ((span: Span) => void) | undefined;
 }
 
 /**
@@ -138,7 +142,8 @@ async function workUntilStopped(
   const [stop, rest] = [stopSwitch(signal), new WorkerRest()];
   const pace = new WorkPace();
   const fetches = new WeakMap<HeldJob, Promise<CarriedInput>>();
-  const bench = { carrier, intake, stop, rest, pace, fetches, onEvent, takesAhead };
+  const traces = { byJob: new WeakMap<HeldJob, JobTrace | null>(), onSpan: options.onSpan };
+  const bench = { carrier, intake, stop, rest, pace, fetches, traces, onEvent, takesAhead };
   const working = workThroughJobs(bench).finally(() => intake.close());
   // The work ends by itself only when it throws.
   await Promise.race([bench.stop.stopped, working]);
@@ -173,6 +178,10 @@ interface WorkBench {
   readonly pace: WorkPace;
   /** Of held jobs, their inputs. */
   readonly fetches: WeakMap<HeldJob, Promise<CarriedInput>>;
+  readonly traces: {
+    readonly byJob: WeakMap<HeldJob, JobTrace | null>;
+    readonly onSpan: ((span: Span) => void) | undefined;
+  };
   readonly onEvent: (event: WorkerEvent) => void;
   readonly takesAhead: boolean;
 }
@@ -215,10 +224,26 @@ async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
   return intake.next();
 }
 
-/** The carrier with name and blobs of the job's own queue. */
-function carrierFor({ origin }: HeldJob, { carrier }: WorkBench): JobCarrier {
+/** The carrier with the job's trace, and name and blobs of its own queue. */
+function carrierFor(held: HeldJob, bench: WorkBench): JobCarrier {
+  const { origin } = held;
+  const trace = traceOf(held, bench);
+  const carrier = trace === null ? bench.carrier : { ...bench.carrier, trace };
   if (origin === undefined) return carrier;
   return { ...carrier, blobsOf: blobsOn(origin), workerName: origin.name };
+}
+
+function traceOf(
+  held: HeldJob,
+  { traces: { byJob, onSpan }, carrier }: WorkBench,
+): JobTrace | null {
+  const known = byJob.get(held);
+  if (known !== undefined) return known;
+  const { jobId, traced } = held;
+  const origin = traced === undefined ? null : { ...traced, jobId };
+  const trace = JobTrace.of(origin, carrier.clock, onSpan);
+  byJob.set(held, trace);
+  return trace;
 }
 
 /** Begins to fetch the inputs of a job, and of those that came with it. */
@@ -297,6 +322,7 @@ async function handBack({ held, fetching }: TakenJob, bench: WorkBench): Promise
     () => undefined,
   );
   await held.handBack();
+  traceOf(held, bench)?.end('handed back', carrier.workerName);
   onEvent({ kind: 'job-handed-back', jobId: held.jobId });
 }
 
@@ -342,6 +368,7 @@ async function carriedToItsEnd(
     pace.computed(computeMs);
     onEvent({ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs });
     await held.complete(result);
+    traceOf(held, bench)?.end('finished', result.worker);
   } catch (error) {
     if (error instanceof ExecutorStuckError) stop.fail(stuck(error));
     if (stop.signal.aborted) {
@@ -354,6 +381,7 @@ async function carriedToItsEnd(
     const cause = REST_CAUSE_BY_FAILURE[failure];
     if (cause !== null) rest.couldNot(cause);
     onEvent({ kind: 'job-failed', jobId, failure, reason });
+    traceOf(held, bench)?.end('failed', bench.carrier.workerName);
     await held.fail(error.failure);
   } finally {
     // Listeners would pile up on signals that outlive the job: the worker's own, and that of a parcel.

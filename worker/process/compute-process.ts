@@ -286,12 +286,13 @@ class ComputeProcess {
   }
 
   #send(to: RunningChild, input: CarriedInput): number {
-    const { job, dense, rowPack, frozen } = input;
+    const { job, dense, rowPack, frozen, traceparent } = input;
     sendShared(to, 'dense', job.dense, dense);
     if (job.frozen !== undefined && frozen !== null) sendShared(to, 'frozen', job.frozen, frozen);
     this.#requestCount += 1;
     const requestId = this.#requestCount;
-    to.child.post({ kind: 'prepare', requestId, job, rowPack });
+    const traced = traceparent === undefined ? {} : { traceparent };
+    to.child.post({ kind: 'prepare', requestId, job, rowPack, ...traced });
     return requestId;
   }
 }

@@ -19,6 +19,7 @@ import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
 import { StoredBlobSchema } from '../../shared/storage/blob-store.js';
+import { SpanSchema } from '../../shared/traces/span.js';
 import { BackendChoiceSchema } from '../compute/engine/backend-choice.js';
 
 const requestId = z.int().nonnegative();
@@ -70,6 +71,8 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     requestId,
     job: JobSchema,
     rowPack: carriedBytes.nullable(),
+    /** Absent where nobody traces. */
+    traceparent: z.string().optional(),
   }),
   /** Executes the job that was prepared under the same id, when those before it have ended. */
   z.strictObject({ kind: z.literal('execute'), requestId }),
@@ -96,6 +99,7 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     backend: z.string(),
     fingerprint: FingerprintSchema,
     microBatchRowsMax: z.int().positive(),
+    span: SpanSchema.optional(),
     /** The resident memory of the process, including native memory. */
     residentByteCount: z.int().positive(),
   }),

@@ -13,7 +13,10 @@ import {
   type StampedEvent,
   type StampedEventSink,
 } from '../../../shared/events/run-events.js';
+import type { MetricSource } from '../../../shared/metrics/metric-definitions.js';
+import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
 import type { Environment, Machine, RunContext } from './run-context.js';
+import { watchedCall } from './watched-call.js';
 
 /** Options that every function of the library takes. */
 export interface CallOptions {
@@ -23,6 +26,8 @@ export interface CallOptions {
   readonly onEvent?: StampedEventSink | undefined;
   /** The environment variables to use, instead of those of the process. */
   readonly environment?: Environment | undefined;
+  /** Where Prometheus finds the metrics of the work; nowhere if absent. */
+  readonly metrics?: MetricsPlace | undefined;
 }
 
 /**
@@ -43,6 +48,10 @@ export interface Surroundings {
   readonly machine: Machine;
   readonly clock: Clock;
   readonly environment: Environment;
+  /** The version of the package, as metrics and traces tell it. */
+  readonly version?: () => string;
+  /** What this process does, as metrics and traces tell it; it decides if absent. */
+  readonly source?: MetricSource;
 }
 
 type Work<Result> = (context: RunContext) => Promise<Result>;
@@ -50,7 +59,7 @@ type Work<Result> = (context: RunContext) => Promise<Result>;
 /** @param onSettled called just before the handle settles, however the work ended. */
 export function startRun<Result>(
   surroundings: Surroundings,
-  { signal, onEvent }: CallOptions,
+  { signal, onEvent, metrics }: CallOptions,
   work: Work<Result>,
   onSettled: () => void = () => undefined,
 ): RunHandle<Result> {
@@ -61,7 +70,7 @@ export function startRun<Result>(
   });
   const result = (async () => {
     try {
-      const value = await carriedOut(surroundings, { signal, sink }, work);
+      const value = await carriedOut(surroundings, { signal, sink, metrics }, work);
       events.end();
       return value;
     } catch (error) {
@@ -84,13 +93,20 @@ export function startRun<Result>(
 
 async function carriedOut<Result>(
   surroundings: Surroundings,
-  { signal, sink }: { readonly signal: AbortSignal | undefined; readonly sink: RunEventSink },
+  {
+    signal,
+    sink,
+    metrics,
+  }: Pick<CallOptions, 'metrics'> & {
+    readonly signal: AbortSignal | undefined;
+    readonly sink: RunEventSink;
+  },
   work: Work<Result>,
 ): Promise<Result> {
   const { context, close } = openRunContext(surroundings, signal, sink);
   try {
     context.signal.throwIfAborted();
-    const result = await work(context);
+    const result = await work(await watchedCall(context, surroundings, metrics));
     await close();
     return result;
   } catch (error) {

@@ -5,6 +5,8 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { printableText } from '../../../shared/base/printable-text.js';
 import type { CallOptions } from '../../library/index.js';
+import { boundedRate } from '../../../shared/events/bounded-rate.js';
+import { encodeEvent } from '../../../shared/events/event-lines.js';
 import type { StampedEventSink } from '../../../shared/events/run-events.js';
 import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
 
@@ -18,6 +20,8 @@ export interface CommandContext {
   readonly onEvent: StampedEventSink;
   /** Aborts at the first Ctrl-C or SIGTERM. */
   readonly signal: AbortSignal;
+  /** Writes events to standard error as lines of JSON from now on. */
+  showEventsAsLines(): void;
   /** Ends the progress line, so that the next output starts on a new line. */
   endProgress(): void;
   /** Ends the progress line and removes the signal handlers. */
@@ -45,6 +49,7 @@ export function openCommandContext(
     isTTY: diagnostics.isTTY,
     clock: systemClock,
   });
+  let show: StampedEventSink = terminal;
   let firstSignalMs: number | null = null;
   // The second signal ends the process at once.
   const interrupt = (): void => {
@@ -52,7 +57,7 @@ export function openCommandContext(
     if (firstSignalMs !== null && nowMs - firstSignalMs <= SAME_SIGNAL_MS_MAX) return;
     if (firstSignalMs !== null) process.exit(EXIT_CODE_KILLED_TWICE);
     firstSignalMs = nowMs;
-    terminal({ kind: 'stop-requested', epochMs: systemClock.epochMs() });
+    show({ kind: 'stop-requested', epochMs: systemClock.epochMs() });
     abort.abort(
       new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),
     );
@@ -67,7 +72,10 @@ export function openCommandContext(
       output.write(`${printableText(text)}\n`);
     },
     outputColumns: output.isTTY ? output.columns : OUTPUT_COLUMNS_DEFAULT,
-    onEvent: terminal,
+    onEvent: (event) => show(event),
+    showEventsAsLines: () => {
+      show = boundedRate(systemClock, (event) => diagnostics.write(`${encodeEvent(event)}\n`));
+    },
     signal: abort.signal,
     endProgress: () => terminal.end(),
     close: () => {

@@ -1,9 +1,9 @@
 /** `qianmo evaluate`: compares the arms of a trained run, and writes the reports. */
 
 import { evaluate } from '../../library/index.js';
-import { callOptionsOf } from '../command/command-context.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
 import { firstOf, flagOption, textValue, valueOption, verb } from '../command/verb.js';
+import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
 
 export const evaluateVerb = verb({
   name: 'evaluate',
@@ -17,13 +17,15 @@ export const evaluateVerb = verb({
       textValue.optional(),
     ),
     fresh: flagOption('--fresh', 'train the global arm again'),
+    ...watchingOptions,
     format,
   },
   takesPlugins: true,
   help: '\nExample:\n  qianmo evaluate run.yaml --workers 2 --predictions p.parquet',
-  run: async (operands, { format, ...choice }, context) => {
+  run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
+    const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const request = { config: firstOf(operands), ...choice };
-    const reports = await evaluate(request, callOptionsOf(context));
+    const reports = await evaluate(request, options);
     const { reportTable } =
       await import('../../../coordinator/reports/evaluation/evaluation-table.js');
     const { reportsJson } = await import('../../../coordinator/reports/report-json.js');

@@ -20,6 +20,7 @@ import { serveRankings } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { format } from '../command/shared-options.js';
 import { integerValue, textValue, valueOption, verb } from '../command/verb.js';
+import { metricsOptions } from '../command/watching-options.js';
 
 export const serveVerb = verb({
   name: 'serve',
@@ -123,6 +124,7 @@ export const serveVerb = verb({
       'evidence in Redis, which several servers share',
       textValue.optional(),
     ),
+    ...metricsOptions,
     format,
   },
   help: `

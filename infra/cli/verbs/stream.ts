@@ -1,9 +1,9 @@
 /** `qianmo stream`: compares a learned update rule with tuned baselines over logs, row by row. */
 
 import { stream } from '../../library/index.js';
-import { callOptionsOf } from '../command/command-context.js';
 import { dispatchOptions, format } from '../command/shared-options.js';
 import { firstOf, flagOption, verb } from '../command/verb.js';
+import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
 
 export const streamVerb = verb({
   name: 'stream',
@@ -14,6 +14,7 @@ export const streamVerb = verb({
     inProcess: flagOption('--in-process', 'compute in this process, without queue and workers', {
       conflictsWith: 'workers',
     }),
+    ...watchingOptions,
     format,
   },
   help: `
@@ -21,8 +22,9 @@ Example:
   qianmo stream infra/examples/movielens-stream.yaml --workers 2
 Workers compute the meta-gradients of the learned rule, a pair of windows each: learned.pairsPerStep of them at once.
 Without any of --workers, --redis and queue.redisUrl they are computed in this process, with the same result.`,
-  run: async (operands, { format, ...choice }, context) => {
-    const result = await stream({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+  run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
+    const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
+    const result = await stream({ config: firstOf(operands), ...choice }, options);
     const { comparisonLines } =
       await import('../../../coordinator/reports/streaming/rule-comparison-table.js');
     context.print(

@@ -1,9 +1,9 @@
 /** `qianmo train`: trains a run from its first or latest outer step to the last. */
 
 import { train } from '../../library/index.js';
-import { callOptionsOf } from '../command/command-context.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
 import { firstOf, flagOption, textValue, valueOption, verb } from '../command/verb.js';
+import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
 
 export const trainVerb = verb({
   name: 'train',
@@ -21,6 +21,7 @@ export const trainVerb = verb({
       textValue.optional(),
     ),
     dashboard: flagOption('--dashboard', 'serve the queue board while training'),
+    ...watchingOptions,
     format,
   },
   takesPlugins: true,
@@ -31,8 +32,9 @@ Without --workers and --in-process the coordinator waits for workers started els
   qianmo worker --redis redis://127.0.0.1:6379
 A run whose outer steps close on a quorum or a deadline is repeated bit for bit by its config with another output:
   qianmo train again.yaml --replay runs/first --workers 2`,
-  run: async (operands, { format, ...choice }, context) => {
-    const result = await train({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+  run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
+    const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
+    const result = await train({ config: firstOf(operands), ...choice }, options);
     const { run, outerSteps, checkpoint, digest } = result;
     context.print(
       format === 'json'

@@ -6,9 +6,9 @@ import { QUEUE_PREFIX_DEFAULT } from '../../../coordinator/runs/requests.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import { work } from '../../library/index.js';
 import { GPU_INDEX_MAX } from '../../../shared/config/compute-config.js';
-import { callOptionsOf } from '../command/command-context.js';
 import { device, redisOfQueue } from '../command/shared-options.js';
 import { choiceOption, integerValue, textValue, valueOption, verb } from '../command/verb.js';
+import { metricsOptions, watchedOptionsOf } from '../command/watching-options.js';
 
 export const workerVerb = verb({
   name: 'worker',
@@ -49,6 +49,7 @@ export const workerVerb = verb({
       'file that keeps the events, one JSON object per line; one file for each worker',
       textValue.optional(),
     ),
+    ...metricsOptions,
     format: choiceOption(
       '--format <format>',
       'text: events as sentences on standard error; json: one event per line on standard output',
@@ -65,9 +66,9 @@ Examples:
   run: async (_operands, request, context) => {
     // A signal may arrive before the verb begins.
     if (context.signal.aborted) return;
-    const { format, ...order } = request;
+    const { format, metricsPort, metricsHost, ...order } = request;
     const asLines = boundedRate(context.clock, (event) => context.print(encodeEvent(event)));
-    const options = callOptionsOf(context);
+    const options = watchedOptionsOf(context, { metricsPort, metricsHost });
     await work(order, format === 'json' ? { ...options, onEvent: asLines } : options);
   },
 });

@@ -44,6 +44,7 @@ function contextOf(printed: string[], signal = new AbortController().signal): Co
     print: (text) => void printed.push(text),
     outputColumns: 100,
     onEvent: () => undefined,
+    showEventsAsLines: () => undefined,
     signal,
     endProgress: () => undefined,
     close: () => undefined,

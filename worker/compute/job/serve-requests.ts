@@ -21,6 +21,7 @@ import {
   type ComputeRequest,
   type SharedKind,
 } from '../../process/compute-protocol.js';
+import { placeIn, spanBelow, type Span } from '../../../shared/traces/span.js';
 import { FolderBytes, SharedInput } from './folder-bytes.js';
 import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 import { progressReporter, type ProgressReporter } from './progress-reporter.js';
@@ -82,6 +83,7 @@ interface PreparedJob {
   readonly dense: SharedInput;
   readonly rowPack: CarriedBytes | null;
   readonly frozen: SharedInput | null;
+  readonly traceparent: string | undefined;
 }
 
 class ComputeService {
@@ -160,11 +162,11 @@ class ComputeService {
     return input;
   }
 
-  #prepare({ requestId, job, rowPack }: RequestOf<'prepare'>): void {
+  #prepare({ requestId, job, rowPack, traceparent }: RequestOf<'prepare'>): void {
     const dense = this.#sharedOf('dense', job.dense);
     const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
     if (this.#prepared.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
-    this.#prepared.set(requestId, { job, dense, rowPack, frozen });
+    this.#prepared.set(requestId, { job, dense, rowPack, frozen, traceparent });
     this.#executor?.prepare({ job });
   }
 
@@ -186,6 +188,7 @@ class ComputeService {
     const stopReporting = this.#reporter.begin(requestId);
     try {
       const { job, rowPack } = input;
+      const startMs = this.#clock.epochMs();
       const computed = await this.#executor.execute({
         job,
         dense: input.dense.read(this.#folder, job),
@@ -195,12 +198,23 @@ class ComputeService {
       const output = this.#folder.written(computed.output, job);
       return {
         ...{ kind: 'done', requestId, ...computed, output },
+        ...spanOf(input.traceparent, { startMs, endMs: this.#clock.epochMs() }),
         residentByteCount: residentByteCount(),
       };
     } finally {
       stopReporting();
     }
   }
+}
+
+/** The span of a computation; nothing where nobody traces. */
+function spanOf(
+  traceparent: string | undefined,
+  times: Pick<Span, 'startMs' | 'endMs'>,
+): { readonly span?: Span } {
+  const place = placeIn(traceparent);
+  if (place === null) return {};
+  return { span: spanBelow(place, 'compute', times, { 'process.pid': process.pid }) };
 }
 
 function residentByteCount(): number {

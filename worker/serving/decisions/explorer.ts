@@ -65,6 +65,7 @@ export class Explorer {
   readonly #parts: ExplorerParts;
   readonly #learned: LearnedContext | null;
   #decisionCount = 0;
+  #decidedSlotCount = 0;
   #exploredSlotCount = 0;
 
   constructor(parts: ExplorerParts) {
@@ -78,8 +79,17 @@ export class Explorer {
 
   report(): object {
     const { mode, policy, slots } = this.#parts.settings;
-    const [decisions, exploredSlots] = [this.#decisionCount, this.#exploredSlotCount];
+    const { decisions, exploredSlots } = this.counts;
     return { mode, policy, slots, decisions, exploredSlots };
+  }
+
+  /** Since the start of the process. */
+  get counts(): { decisions: number; decidedSlots: number; exploredSlots: number } {
+    return {
+      decisions: this.#decisionCount,
+      decidedSlots: this.#decidedSlotCount,
+      exploredSlots: this.#exploredSlotCount,
+    };
   }
 
   /** @throws QianmoError if the evidence cannot be read or the decision cannot be logged. */
@@ -121,6 +131,7 @@ export class Explorer {
     // An apprentice shows the best ones.
     const shown = decided.map(({ adgroup }, slot) => (isShown ? placeOf(adgroup) : slot));
     const isExploration = decided.map((slot) => isShown && slot.isExploration);
+    this.#decidedSlotCount += decided.length;
     this.#exploredSlotCount += isExploration.filter(Boolean).length;
     return {
       ...{ decision: input.id, shown, isExploration },

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { FailureRecordSchema } from '../../../shared/base/failure-record.js';
+import { MetricsSnapshotSchema } from '../../../shared/metrics/metric-registry.js';
 import { RowsOrderSchema, RowsReplySchema } from './rows-messages.js';
 
 const count = z.int().nonnegative();
@@ -16,6 +17,8 @@ export const ServingOrderSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('start'), place: count, request: z.unknown() }),
   z.strictObject({ kind: z.literal('counts'), counts: ProcessCountsSchema }),
   z.strictObject({ kind: z.literal('rows'), rows: RowsOrderSchema }),
+  /** Asks for the metrics of the process. */
+  z.strictObject({ kind: z.literal('metrics'), question: count }),
   z.strictObject({ kind: z.literal('drain') }),
 ]);
 export type ServingOrder = z.infer<typeof ServingOrderSchema>;
@@ -31,6 +34,7 @@ export const ServingReplySchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('swapped'), bundle: z.string() }),
   z.strictObject({ kind: z.literal('event'), line: z.string() }),
   z.strictObject({ kind: z.literal('rows'), rows: RowsReplySchema }),
+  z.strictObject({ kind: z.literal('metrics'), question: count, values: MetricsSnapshotSchema }),
   z.strictObject({ kind: z.literal('failed'), failure: FailureRecordSchema }),
 ]);
 export type ServingReply = z.infer<typeof ServingReplySchema>;

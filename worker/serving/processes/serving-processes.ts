@@ -10,6 +10,7 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { errorFromRecord } from '../../../shared/base/failure-record.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { RunEventSink, StampedEventSink } from '../../../shared/events/run-events.js';
+import type { MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
 import { DRAIN_MS_MAX } from '../server/server-limits.js';
 import {
   ServingReplySchema,
@@ -23,6 +24,8 @@ const RESTART_DELAY_MS_MIN = 200;
 const RESTART_DELAY_MS_MAX = 10_000;
 /** A process that has lived so long restarts without the delay of earlier failures. */
 const HEALTHY_MS = 30_000;
+/** A process that is busy for longer is missing from one scrape. */
+const METRICS_MS_MAX = 2_000;
 /** After it a process that was told to stop is killed. */
 const STOP_MS_MAX = DRAIN_MS_MAX + 5_000;
 
@@ -52,6 +55,8 @@ export class ServingProcesses {
   readonly #running = new Map<number, Worker>();
   readonly #ready = new Map<number, ReadyReply>();
   readonly #stopping = new AbortController();
+  readonly #onMetrics = new Map<number, (pid: number, values: MetricsSnapshot) => void>();
+  #questionCount = 0;
   #lives: Promise<void>[] = [];
   /** Where the processes listen; null until one does. */
   #url: string | null = null;
@@ -91,6 +96,33 @@ export class ServingProcesses {
       what: 'no process answers at present',
       cure: 'wait until one is started again',
     });
+  }
+
+  /** How many processes there are to be, and how many answer now. */
+  get counts(): ProcessCounts {
+    return { wanted: this.#terms.count, ready: this.#ready.size };
+  }
+
+  /** The ids of the processes that run. */
+  get pids(): number[] {
+    return [...this.#running.values()].flatMap((child) => child.process.pid ?? []);
+  }
+
+  /** By process id, the metrics of the processes that answer in time. */
+  async metrics(): Promise<Map<number, MetricsSnapshot>> {
+    this.#questionCount += 1;
+    const question = this.#questionCount;
+    const answers = new Map<number, MetricsSnapshot>();
+    const enough = new AbortController();
+    const asked = [...this.#running].filter(([place]) => this.#ready.has(place));
+    this.#onMetrics.set(question, (pid, values) => {
+      answers.set(pid, values);
+      if (answers.size === asked.length) enough.abort('answered');
+    });
+    for (const [, child] of asked) tell(child, { kind: 'metrics', question });
+    if (asked.length > 0) await this.#terms.clock.sleep(METRICS_MS_MAX, enough.signal);
+    this.#onMetrics.delete(question);
+    return answers;
   }
 
   /** Has all answer what is under way, and ends them. */
@@ -157,6 +189,8 @@ export class ServingProcesses {
         const reply = ServingReplySchema.parse(message);
         if (reply.kind === 'failed') reject(errorFromRecord(reply.failure));
         else if (reply.kind === 'rows') void rows?.hear(place, reply.rows);
+        else if (reply.kind === 'metrics')
+          this.#onMetrics.get(reply.question)?.(child.process.pid ?? 0, reply.values);
         else if (reply.kind === 'listening') {
           rows?.join(place, (order) => tell(child, { kind: 'rows', rows: order }));
           tell(child, { kind: 'start', place, request: requestOf(place, port) });
@@ -170,7 +204,7 @@ export class ServingProcesses {
 
   #hear(
     place: number,
-    reply: Exclude<ServingReply, { kind: 'failed' | 'listening' | 'rows' }>,
+    reply: Exclude<ServingReply, { kind: 'failed' | 'listening' | 'rows' | 'metrics' }>,
   ): void {
     const known = this.#ready.get(place);
     if (reply.kind === 'event') this.#terms.onEvent(parseEventLine(reply.line));
@@ -182,7 +216,7 @@ export class ServingProcesses {
   }
 
   #tellCounts(): void {
-    const counts: ProcessCounts = { wanted: this.#terms.count, ready: this.#ready.size };
+    const { counts } = this;
     for (const child of this.#running.values()) tell(child, { kind: 'counts', counts });
   }
 }

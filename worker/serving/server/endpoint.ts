@@ -8,6 +8,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { z } from 'zod';
 import type { BundleWish, KeptCanary } from '../bundle-choice.js';
 import type { BundleKeeper } from './bundle-keeper.js';
+import type { RequestReport } from './request-counts.js';
 import type { ServedBundle } from './served-bundle.js';
 
 /** The bundle that is served, and what is known of others. */
@@ -35,7 +36,7 @@ export interface ServerView {
   /** Candidates of a request whose scores are explained, at most. */
   readonly explainedMax: number;
   /** Counts of requests by what became of them. */
-  requestReport(): object;
+  requestReport(): RequestReport;
 }
 
 export interface ReceivedRequest {

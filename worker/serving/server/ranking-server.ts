@@ -28,7 +28,7 @@ import { freeMemory } from '../freed-memory.js';
 import { BodyReceiver } from './received-body.js';
 import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
 import { deadlineOf, demandMediaType, demandToken, priorityOf } from './request-checks.js';
-import { RequestCounts } from './request-counts.js';
+import { RequestCounts, type RequestReport } from './request-counts.js';
 import { RouteTable } from './route-table.js';
 import {
   CONNECTIONS_MAX,
@@ -62,8 +62,18 @@ interface ServerParts {
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   readonly endpoints: readonly Endpoint[];
+  /** Called for each request that has ended; it must be cheap. */
+  readonly onRequest?: ((ended: EndedRequest) => void) | undefined;
   /** Where this is one of several processes. */
   readonly placeOf?: (() => ServingPlace) | undefined;
+}
+
+/** A request with an answer, or one whose client has left. */
+export interface EndedRequest {
+  /** The path of its endpoint; `none` if no endpoint was found. */
+  readonly route: string;
+  readonly status: number;
+  readonly durationMs: number;
 }
 
 /** A request that an endpoint was found for. */
@@ -119,16 +129,18 @@ export class RankingServer {
 
   get #view(): ServerView {
     const { keeper, canary = null, endpoints } = this.#parts;
-    const requestReport = (): object => ({
-      waiting: this.#queue.length,
-      ...this.#counts.report(),
-    });
+    const requestReport = (): RequestReport => this.requestReport();
     const processes = this.#parts.placeOf?.() ?? null;
     const { explainedMax = EXPLAINED_DEFAULT } = this.#settings;
     return {
       ...{ keeper, canary, isDraining: this.#isDraining },
       ...{ processes, explainedMax, requestReport, endpoints },
     };
+  }
+
+  /** What became of requests. */
+  requestReport(): RequestReport {
+    return { waiting: this.#queue.length, ...this.#counts.report() };
   }
 
   get url(): string {
@@ -174,14 +186,19 @@ export class RankingServer {
   }
 
   async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const arrivalMs = this.#parts.clock.monotonicMs();
+    const { clock, onRequest } = this.#parts;
+    const arrival = { atMs: clock.monotonicMs(), route: 'none' };
     this.#underWayCount += 1;
     response.once('close', () => {
       this.#underWayCount -= 1;
       if (!response.writableFinished) this.#counts.abandon();
+      onRequest?.({
+        ...{ route: arrival.route, status: response.statusCode },
+        durationMs: clock.monotonicMs() - arrival.atMs,
+      });
     });
     try {
-      await this.#route(request, response, arrivalMs);
+      await this.#route(request, response, arrival);
     } catch (error) {
       this.#refuse(response, error);
     }
@@ -190,10 +207,11 @@ export class RankingServer {
   async #route(
     request: IncomingMessage,
     response: ServerResponse,
-    arrivalMs: number,
+    arrival: { readonly atMs: number; route: string },
   ): Promise<void> {
     const { headers } = request;
     const { endpoint, parameters } = this.#routes.routeOf(request.method ?? '', request.url ?? '');
+    arrival.route = endpoint.path;
     const isOpen = endpoint.method === 'GET' && endpoint.isOpen === true;
     if (!isOpen) demandToken(request, this.#settings.token);
     if (endpoint.method === 'GET') {
@@ -215,7 +233,7 @@ export class RankingServer {
       this.#refuse(response, refused);
     };
     try {
-      const work = { priority, arrivalMs, deadlineMs, refuse };
+      const work = { priority, arrivalMs: arrival.atMs, deadlineMs, refuse };
       this.#queue.add({ ...work, carryOut: () => void carryOut() });
     } catch (error) {
       this.#bodies.free(body);

@@ -7,6 +7,15 @@ interface BundleCounts {
   refused: number;
 }
 
+/** What became of requests since the server was started. */
+export interface RequestReport {
+  readonly waiting: number;
+  readonly answered: number;
+  readonly abandoned: number;
+  readonly refused: Readonly<Partial<Record<RefusalReason, number>>>;
+  readonly byBundle: Readonly<Record<string, Readonly<BundleCounts>>>;
+}
+
 /** Bundles that are counted by themselves, the last that answered. */
 const BUNDLES_MAX = 16;
 
@@ -36,7 +45,7 @@ export class RequestCounts {
     this.#refused.set(reason, (this.#refused.get(reason) ?? 0) + 1);
   }
 
-  report(): object {
+  report(): Omit<RequestReport, 'waiting'> {
     return {
       answered: this.#answered,
       abandoned: this.#abandoned,

@@ -40,6 +40,8 @@ export class ServedBundle {
   readonly live: LiveBlocks;
   /** What became of requests that it was warmed with; null if it was not. */
   warmUp: { readonly answered: number; readonly refused: number } | null = null;
+  /** The candidates that it has scored, and those whose adgroup it does not have. */
+  readonly scored = { candidates: 0, unknown: 0 };
   readonly #sides = new LruCache<string, EncodedSide>({ countMax: SIDES_MAX });
   readonly #keys: KeyLookup;
   readonly #values: ReadonlyMap<string, ValueLookup>;
@@ -155,12 +157,19 @@ export class ServedBundle {
       this.#keys.ofHashes(adgroups, blocks);
       hashes.set(adgroups.words);
     }
+    this.#count(blocks, body.candidateCount);
     const { encoder, scorer, contextFeatures } = this.#sideOf(body);
     const request = encoder.encode(body, blocks);
     scorer.score(request, estimates.scores);
     const live = this.live.score(request, contextFeatures, estimates);
     this.#estimator.complete(estimates, live);
     return live === null ? estimates : { ...estimates, live };
+  }
+
+  #count(blocks: Int32Array, candidateCount: number): void {
+    this.scored.candidates += candidateCount;
+    for (let candidate = 0; candidate < candidateCount; candidate += 1)
+      if (int32At(blocks, candidate) === 0) this.scored.unknown += 1;
   }
 
   /**

@@ -6,9 +6,9 @@ import {
   BudgetMinutesSchema,
 } from '../../../../shared/config/search/auto-config.js';
 import { auto } from '../../../library/index.js';
-import { callOptionsOf } from '../../command/command-context.js';
 import { dispatchOptions, format, runConfigArgument } from '../../command/shared-options.js';
 import { firstOf, flagOption, valueOption, verb } from '../../command/verb.js';
+import { watchedOptionsOf, watchingOptions } from '../../command/watching-options.js';
 
 export const autoVerb = verb({
   name: 'auto',
@@ -30,6 +30,7 @@ export const autoVerb = verb({
     fresh: flagOption('--fresh', 'start again although a search exists', {
       conflictsWith: 'resume',
     }),
+    ...watchingOptions,
     format,
   },
   takesPlugins: true,
@@ -41,8 +42,9 @@ Example:
   qianmo auto run.yaml --budget-minutes 10 --workers 2
   qianmo evaluate runs/shop-clicks/auto/best.yaml --workers 2
   qianmo export runs/shop-clicks/auto/best.yaml --workers 2`,
-  run: async (operands, { format, ...choice }, context) => {
-    const record = await auto({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+  run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
+    const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
+    const record = await auto({ config: firstOf(operands), ...choice }, options);
     const { sweepTable } = await import('../../../../coordinator/reports/sweep/sweep-table.js');
     const { sweepJson } = await import('../../../../coordinator/sweep/sweep-record.js');
     context.print(

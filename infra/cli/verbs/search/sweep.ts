@@ -1,9 +1,9 @@
 /** `qianmo sweep`: tries many variants of one run config on the validation adgroups. */
 
 import { sweep } from '../../../library/index.js';
-import { callOptionsOf } from '../../command/command-context.js';
 import { dispatchOptions, format } from '../../command/shared-options.js';
 import { firstOf, flagOption, verb } from '../../command/verb.js';
+import { watchedOptionsOf, watchingOptions } from '../../command/watching-options.js';
 
 export const sweepVerb = verb({
   name: 'sweep',
@@ -18,6 +18,7 @@ export const sweepVerb = verb({
     fresh: flagOption('--fresh', 'start again although a sweep exists', {
       conflictsWith: 'resume',
     }),
+    ...watchingOptions,
     format,
   },
   takesPlugins: true,
@@ -26,8 +27,9 @@ Each trial is a run of its own below the sweep's output; the best one's config i
 
 Example:
   qianmo sweep infra/examples/sweep.yaml --workers 2`,
-  run: async (operands, { format, ...choice }, context) => {
-    const record = await sweep({ config: firstOf(operands), ...choice }, callOptionsOf(context));
+  run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
+    const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
+    const record = await sweep({ config: firstOf(operands), ...choice }, options);
     const { sweepTable } = await import('../../../../coordinator/reports/sweep/sweep-table.js');
     const { sweepJson } = await import('../../../../coordinator/sweep/sweep-record.js');
     context.print(

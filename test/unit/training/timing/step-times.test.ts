@@ -3,6 +3,14 @@ import { StepTimes } from '../../../../coordinator/training/step-times.js';
 import type { Clock } from '../../../../shared/base/clock.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
 
+interface Result {
+  readonly worker: string;
+  readonly taskCount: number;
+  readonly computeMs: number;
+  readonly fetchMs?: number;
+  readonly uploadMs?: number;
+}
+
 interface Watch extends Clock {
   pass(durationMs: number): void;
 }
@@ -33,13 +41,13 @@ describe('the times of an outer step', () => {
     times.took('pack', () => clock.pass(3));
     // eslint-disable-next-line @typescript-eslint/require-await -- arrivals are asynchronous
     const arrivals = async function* (): AsyncGenerator<{
-      result: { worker: string; computeMs: number; fetchMs?: number; uploadMs?: number };
+      result: Result;
     }> {
       clock.pass(30);
-      yield { result: { worker: 'a', computeMs: 20, fetchMs: 2, uploadMs: 1 } };
+      yield { result: { worker: 'a', taskCount: 8, computeMs: 20, fetchMs: 2, uploadMs: 1 } };
       clock.pass(10);
-      yield { result: { worker: 'b', computeMs: 24, fetchMs: 4, uploadMs: 3 } };
-      yield { result: { worker: 'a', computeMs: 8 } };
+      yield { result: { worker: 'b', taskCount: 8, computeMs: 24, fetchMs: 4, uploadMs: 3 } };
+      yield { result: { worker: 'a', taskCount: 5, computeMs: 8 } };
       clock.pass(1);
     };
     for await (const arrival of times.waitedFor(arrivals()))
@@ -50,6 +58,7 @@ describe('the times of an outer step', () => {
     expect(told).toEqual([
       {
         ...{ kind: 'outer-step-timed', outerStep: 7, startedMs: 5_100 },
+        ...{ jobCount: 3, taskCount: 21, workerCount: 2 },
         phasesMs: {
           ...{ sample: 2, pack: 3, queue: 41 - 3 - 26 - 2, fetch: 3, compute: 26, upload: 2 },
           ...{ aggregate: 5, optimise: 4, checkpoint: 0 },
@@ -66,10 +75,10 @@ describe('the times of an outer step', () => {
     times.begin();
     // eslint-disable-next-line @typescript-eslint/require-await -- arrivals are asynchronous
     const arrivals = async function* (): AsyncGenerator<{
-      result: { worker: string; computeMs: number };
+      result: Result;
     }> {
       clock.pass(1);
-      yield { result: { worker: 'a', computeMs: 50 } };
+      yield { result: { worker: 'a', taskCount: 1, computeMs: 50 } };
     };
     for await (const arrival of times.waitedFor(arrivals())) expect(arrival).toBeDefined();
     times.tell(1);

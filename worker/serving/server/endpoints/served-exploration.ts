@@ -37,6 +37,7 @@ interface ExplorationSource {
 
 interface ServedExploration {
   readonly endpoints: readonly Endpoint[];
+  readonly counts: () => Explorer['counts'];
   close(): Promise<void>;
 }
 
@@ -72,6 +73,7 @@ export async function openExploration(source: ExplorationSource): Promise<Served
       feedbackEndpoint(taker),
       report,
     ],
+    counts: () => explorer.counts,
     close: async () => {
       await evidence.close();
       await log.close();

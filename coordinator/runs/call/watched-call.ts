@@ -1,0 +1,100 @@
+/** A call of the library as others watch it: its metrics for Prometheus, and its traces. Both read its events. */
+
+import type { Clock } from '../../../shared/base/clock.js';
+import { freshNonce } from '../../../shared/base/nonce.js';
+import { runEventSink, sinksTogether } from '../../../shared/events/run-events.js';
+import type { MetricSource } from '../../../shared/metrics/metric-definitions.js';
+import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
+import { traceparentOf } from '../../../shared/traces/span.js';
+import { traceSettingsOf } from '../../../shared/traces/trace-settings.js';
+import type { RunContext } from './run-context.js';
+
+interface WatchedProcess {
+  readonly clock: Clock;
+  /** What this process does: it decides if absent. */
+  readonly source?: MetricSource | undefined;
+  readonly version?: (() => string) | undefined;
+}
+
+/**
+ * The context whose events are counted and traced, where somebody wants it. Servers and exporters end with it.
+ *
+ * @throws QianmoError `environment` if the port is taken, `usage` if the environment asks for traces in a way that has
+ *   no sense.
+ */
+export async function watchedCall(
+  context: RunContext,
+  watched: WatchedProcess,
+  metrics: MetricsPlace | undefined,
+): Promise<RunContext> {
+  const counted = metrics === undefined ? context : await countedCall(context, watched, metrics);
+  return tracedCall(counted, watched);
+}
+
+async function countedCall(
+  context: RunContext,
+  { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
+  place: MetricsPlace,
+): Promise<RunContext> {
+  // Loaded where it is asked for, so that others start sooner.
+  const [{ MetricRegistry }, { metricsSink }, { processMetrics }, { serveMetrics }, wantedBy] =
+    await Promise.all([
+      import('../../../shared/metrics/metric-registry.js'),
+      import('../../../shared/metrics/event-metrics.js'),
+      import('../../../shared/metrics/process-metrics.js'),
+      import('../../../shared/metrics/metrics-server.js'),
+      import('../../../shared/metrics/workers-wanted.js'),
+    ]);
+  const registry = new MetricRegistry(source);
+  const setProcess = processMetrics(registry, { clock, version: version() });
+  const snapshot = (): ReturnType<typeof registry.snapshot> => {
+    setProcess();
+    return registry.snapshot();
+  };
+  const server = await serveMetrics(
+    {
+      snapshot,
+      ...(source === 'coordinator'
+        ? { workersWanted: () => wantedBy.workersWantedIn(registry) }
+        : {}),
+    },
+    place,
+  );
+  context.onClose(() => server.close());
+  const sink = sinksTogether(context.sink, runEventSink({ clock }, metricsSink(source, registry)));
+  sink({ kind: 'metrics-served', url: server.url });
+  return { ...context, sink };
+}
+
+async function tracedCall(
+  context: RunContext,
+  { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
+): Promise<RunContext> {
+  const settings = traceSettingsOf(context.environment, `qianmo-${source}`);
+  if (settings === null) return context;
+  const [{ SpanExporter }, { StepTraces }, { stepSpanSink }] = await Promise.all([
+    import('../../../shared/traces/span-exporter.js'),
+    import('../../../shared/traces/span.js'),
+    import('../../../shared/traces/step-spans.js'),
+  ]);
+  const exporter = new SpanExporter({
+    ...{ ...settings, version: version(), clock },
+    onFailure: (failure) => context.sink({ kind: 'traces-failed', ...failure }),
+  });
+  context.onClose(() => exporter.close());
+  const onSpan = exporter.export;
+  if (source === 'worker') return { ...context, onSpan };
+  const traces = new StepTraces(freshNonce(), settings.keptShare);
+  return {
+    ...context,
+    sink: sinksTogether(context.sink, runEventSink({ clock }, stepSpanSink(traces, onSpan))),
+    traceparentOf: (runId, outerStep) => {
+      const place = traces.placeOf(runId, outerStep);
+      return place === null ? null : traceparentOf(place);
+    },
+  };
+}
+
+function unknownVersion(): string {
+  return 'unknown';
+}

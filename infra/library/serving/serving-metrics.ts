@@ -1,0 +1,94 @@
+/** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
+
+import type { Clock } from '../../../shared/base/clock.js';
+import { metricsSink } from '../../../shared/metrics/event-metrics.js';
+import { MetricRegistry, type MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
+import { processMetrics } from '../../../shared/metrics/process-metrics.js';
+import type { StampedEventSink } from '../../../shared/events/run-events.js';
+import type { KeptBundle, ServerView } from '../../../worker/serving/server/endpoint.js';
+import type { EndedRequest } from '../../../worker/serving/server/ranking-server.js';
+import type { RequestReport } from '../../../worker/serving/server/request-counts.js';
+import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
+
+/** Parts of a server whose numbers are read. */
+interface CountedServer {
+  readonly keeper: Pick<KeptBundle, 'current'>;
+  readonly canary: ServerView['canary'];
+  readonly requests: () => RequestReport;
+  /** Null without exploration. */
+  readonly exploration: () => ExplorationCounts | null;
+}
+
+interface ExplorationCounts {
+  readonly decisions: number;
+  readonly decidedSlots: number;
+  readonly exploredSlots: number;
+}
+
+const MS_PER_SECOND = 1000;
+
+export class ServingMetrics {
+  readonly #registry = new MetricRegistry('server');
+  readonly #setProcess: () => void;
+  /** The candidates of each bundle that have been counted. */
+  readonly #counted = new WeakMap<ServedBundle, { candidates: number; unknown: number }>();
+  #server: CountedServer | null = null;
+
+  constructor(surroundings: { readonly clock: Clock; readonly version: string }) {
+    this.#setProcess = processMetrics(this.#registry, surroundings);
+  }
+
+  readonly sink: StampedEventSink = metricsSink('server', this.#registry);
+
+  readonly onRequest = ({ route, status, durationMs }: EndedRequest): void => {
+    const registry = this.#registry;
+    registry.add('qianmo_requests_total', { route, status: `${Math.floor(status / 100)}xx` });
+    registry.observe('qianmo_request_seconds', { route }, durationMs / MS_PER_SECOND);
+  };
+
+  /** Reads the server from now on. */
+  watch(server: CountedServer): void {
+    this.#server = server;
+  }
+
+  snapshot(): MetricsSnapshot {
+    this.#setProcess();
+    this.#readServer();
+    return this.#registry.snapshot();
+  }
+
+  /** Counts the last candidates of the bundles in use. Those that warmed the next one are not counted. */
+  replacedBy(next: ServedBundle): void {
+    this.#readServer();
+    this.#counted.set(next, { ...next.scored });
+  }
+
+  #readServer(): void {
+    if (this.#server === null) return;
+    const registry = this.#registry;
+    const { keeper, canary, requests, exploration } = this.#server;
+    const { waiting, abandoned, refused } = requests();
+    registry.set('qianmo_requests_waiting', {}, waiting);
+    registry.set('qianmo_requests_abandoned_total', {}, abandoned);
+    for (const [reason, count] of Object.entries(refused))
+      registry.set('qianmo_requests_refused_total', { reason }, count);
+    registry.forget('qianmo_bundle_info');
+    this.#readBundle('stable', keeper.current);
+    if (canary?.current) this.#readBundle('canary', canary.current);
+    const explored = exploration();
+    if (explored === null) return;
+    registry.set('qianmo_decisions_total', {}, explored.decisions);
+    registry.set('qianmo_decided_slots_total', {}, explored.decidedSlots);
+    registry.set('qianmo_explored_slots_total', {}, explored.exploredSlots);
+  }
+
+  #readBundle(role: 'stable' | 'canary', bundle: ServedBundle): void {
+    const registry = this.#registry;
+    registry.set('qianmo_bundle_info', { role, bundle: bundle.digest }, 1);
+    const { candidates, unknown } = bundle.scored;
+    const before = this.#counted.get(bundle) ?? { candidates: 0, unknown: 0 };
+    registry.add('qianmo_scored_candidates_total', {}, candidates - before.candidates);
+    registry.add('qianmo_unknown_adgroups_total', {}, unknown - before.unknown);
+    this.#counted.set(bundle, { candidates, unknown });
+  }
+}

@@ -1,0 +1,133 @@
+import { describe, expect, it } from 'vitest';
+import { everyEvent } from '../../fixtures/every-event.js';
+import { metricsSink } from '../../../shared/metrics/event-metrics.js';
+import { expositionOf } from '../../../shared/metrics/exposition.js';
+import {
+  METRICS,
+  METRIC_NAMES,
+  METRIC_SOURCES,
+} from '../../../shared/metrics/metric-definitions.js';
+import {
+  countsIn,
+  mergedSnapshots,
+  MetricRegistry,
+  MetricsSnapshotSchema,
+} from '../../../shared/metrics/metric-registry.js';
+import { workersWantedIn } from '../../../shared/metrics/workers-wanted.js';
+import type { StampedEvent } from '../../../shared/events/run-events.js';
+
+function linesOf(registry: MetricRegistry, name: string): string[] {
+  return expositionOf(registry.snapshot())
+    .split('\n')
+    .filter((line) => line.startsWith(name));
+}
+
+describe('metrics', () => {
+  it('are written as Prometheus reads them, buckets as sums', () => {
+    const registry = new MetricRegistry('worker');
+    for (const seconds of [0.002, 0.003, 0.0031, 400])
+      registry.observe('qianmo_job_seconds', {}, seconds);
+    const lines = linesOf(registry, 'qianmo_job_seconds');
+    // 0.002 and 0.003 are at most 0.003, 0.0031 is at most 0.01, 400 is above all bounds.
+    expect(lines.slice(0, 2)).toEqual([
+      'qianmo_job_seconds_bucket{le="0.003"} 2',
+      'qianmo_job_seconds_bucket{le="0.01"} 3',
+    ]);
+    expect(lines.slice(-4)).toEqual([
+      'qianmo_job_seconds_bucket{le="300"} 3',
+      'qianmo_job_seconds_bucket{le="+Inf"} 4',
+      'qianmo_job_seconds_sum 400.0081',
+      'qianmo_job_seconds_count 4',
+    ]);
+    expect(expositionOf(registry.snapshot())).toContain(
+      '# HELP qianmo_job_seconds Computing time of a job.\n# TYPE qianmo_job_seconds histogram\n',
+    );
+  });
+
+  it('escape values of labels, and write numbers that are not finite', () => {
+    const registry = new MetricRegistry('coordinator');
+    registry.set('qianmo_run_info', { run: 'a "b"\\\nc' }, 1);
+    registry.set('qianmo_query_loss', {}, Number.NaN);
+    registry.set('qianmo_support_loss', {}, Number.NEGATIVE_INFINITY);
+    const text = expositionOf(registry.snapshot());
+    expect(text).toContain('qianmo_run_info{run="a \\"b\\"\\\\\\nc"} 1\n');
+    expect(text).toContain('qianmo_query_loss NaN\n');
+    expect(text).toContain('qianmo_support_loss -Inf\n');
+  });
+
+  it('have a bounded number of series', () => {
+    const registry = new MetricRegistry('server');
+    for (let route = 0; route < 300; route += 1)
+      registry.add('qianmo_requests_total', { route: `/${route}`, status: '2xx' });
+    const lines = linesOf(registry, 'qianmo_requests_total');
+    expect(lines).toHaveLength(201);
+    expect(lines.at(-1)).toBe('qianmo_requests_total{route="other",status="other"} 100');
+  });
+
+  it('of several processes become one: sums, and the largest gauge', () => {
+    const [one, other] = [new MetricRegistry('server'), new MetricRegistry('server')];
+    for (const [registry, count] of [
+      [one, 3],
+      [other, 4],
+    ] as const) {
+      registry.add('qianmo_requests_total', { route: '/v1/rank', status: '2xx' }, count);
+      registry.observe('qianmo_request_seconds', { route: '/v1/rank' }, count / 1000);
+      registry.set('qianmo_requests_waiting', {}, count);
+      registry.set('qianmo_exploration_failed', {}, count - 3);
+      registry.add('qianmo_bundle_swaps_total', {});
+    }
+    const snapshots = [one.snapshot(), other.snapshot()];
+    expect(MetricsSnapshotSchema.parse(snapshots[0])).toEqual(snapshots[0]);
+    const text = expositionOf(mergedSnapshots(snapshots));
+    expect(text).toContain('qianmo_requests_total{route="/v1/rank",status="2xx"} 7\n');
+    expect(text).toContain('qianmo_request_seconds_bucket{route="/v1/rank",le="0.005"} 2\n');
+    expect(text).toContain('qianmo_request_seconds_bucket{route="/v1/rank",le="0.0025"} 0\n');
+    expect(text).toContain('qianmo_request_seconds_sum{route="/v1/rank"} 0.007\n');
+    expect(text).toContain('qianmo_requests_waiting 7\n');
+    expect(text).toContain('qianmo_exploration_failed 1\n');
+    // Every process swaps the same bundle.
+    expect(text).toContain('qianmo_bundle_swaps_total 1\n');
+    const names = countsIn(mergedSnapshots(snapshots)).map(({ name }) => name);
+    expect(names).toContain('qianmo_requests_total');
+    expect(names).not.toContain('qianmo_requests_waiting');
+  });
+
+  it('follow the events of a run', () => {
+    const registry = new MetricRegistry('coordinator');
+    const tell = metricsSink('coordinator', registry);
+    for (const event of everyEvent) tell({ epochMs: 2_500, ...event } as StampedEvent);
+    const text = expositionOf(registry.snapshot());
+    // The sample: outer step 1 began at 1,000 ms, used 4 jobs of 64 tasks, and computed for 40 ms.
+    expect(text).toContain('qianmo_outer_step_seconds_sum 1.5\n');
+    expect(text).toContain('qianmo_outer_step_phase_seconds_total{phase="compute"} 0.04\n');
+    expect(text).toContain('qianmo_jobs_total{outcome="admitted"} 4\n');
+    expect(text).toContain('qianmo_jobs_total{outcome="left_out"} 1\n');
+    expect(text).toContain('qianmo_tasks_total 64\n');
+    expect(text).toContain('qianmo_last_outer_step_timestamp_seconds 2.5\n');
+    expect(text).toContain('qianmo_results_refused_total{reason="forged"} 1\n');
+    expect(text).toContain('qianmo_job_retries_total{cause="lost"} 1\n');
+    expect(text).toContain('qianmo_redis_outages_total 2\n');
+    // A local worker counts its own jobs.
+    expect(text).not.toContain('qianmo_worker_jobs_total');
+  });
+
+  it('say how many workers a run wants, and none once it has failed', () => {
+    const registry = new MetricRegistry('coordinator');
+    const tell = metricsSink('coordinator', registry);
+    expect(workersWantedIn(registry)).toEqual({ cpu: 0, gpu: 0 });
+    tell({ kind: 'workers-wanted', device: 'gpu', workerCount: 8, epochMs: 0 });
+    expect(workersWantedIn(registry)).toEqual({ cpu: 0, gpu: 8 });
+    tell({ kind: 'run-failed', failure: 'failed', reason: 'all', epochMs: 0 });
+    expect(workersWantedIn(registry)).toEqual({ cpu: 0, gpu: 0 });
+  });
+
+  it('have names as promtool wants them', () => {
+    for (const name of METRIC_NAMES) {
+      const { kind, from } = METRICS[name];
+      expect(name).toMatch(/^qianmo_[a-z]+(_[a-z]+)*$/);
+      expect(name.endsWith('_total')).toBe(kind === 'counter');
+      expect(name).not.toMatch(/_(count|sum|bucket|milliseconds|ms|minutes)$/);
+      expect(METRIC_SOURCES).toEqual(expect.arrayContaining([...from]));
+    }
+  });
+});
