@@ -35,7 +35,11 @@ async function boardPort(): Promise<number> {
     skipMetasUpdate: true,
   });
   queue.on('error', () => undefined);
-  const server = serve({ fetch: boardApp(queue, [], () => Promise.resolve('')).fetch, hostname: '127.0.0.1', port: 0 });
+  const server = serve({
+    fetch: boardApp(queue, [], () => Promise.resolve('')).fetch,
+    hostname: '127.0.0.1',
+    port: 0,
+  });
   await once(server, 'listening');
   server.unref();
   // A listening TCP server has an address with a port.
