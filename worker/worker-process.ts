@@ -16,6 +16,7 @@ import { queueWithLargeBlobs } from '../shared/queue/blobs/large-blobs.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';
+import { openSpanExporter } from '../shared/traces/open-exporter.js';
 import { jobLimitsOf, listedIn } from './carrying/job-limits.js';
 import { runWorker } from './carrying/work-loop.js';
 import { createFolderComputeProcess } from './process/compute-process.js';
@@ -55,6 +56,10 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
   const stop = stopRequest();
   const channel = eventChannel();
   const sink = toldBy({ worker: name }, runEventSink({ clock: systemClock }, channel.sink));
+  const traced = await openSpanExporter(environment, {
+    ...{ service: 'qianmo-worker', clock: systemClock },
+    onFailure: (failure) => sink({ kind: 'traces-failed', ...failure }),
+  });
   const executor = createFolderComputeProcess({
     clock: systemClock,
     ...compute,
@@ -76,6 +81,7 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
       clock: systemClock,
       signal: stop,
       onEvent: sink,
+      onSpan: traced?.exporter.export,
       limits: jobLimitsOf({
         stores: [...terms.storesAllowed, ...listedIn(environment['QIANMO_STORE_ALLOW'])],
         endpoints: [...terms.endpointsAllowed, ...listedIn(environment['QIANMO_ENDPOINT_ALLOW'])],
@@ -85,6 +91,7 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
     });
   } finally {
     await executor.close();
+    await traced?.exporter.close();
     await channel.drain();
   }
 }

@@ -7,12 +7,13 @@ import type { Clock } from '../base/clock.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import type { Span } from './span.js';
 
-interface SpanExporterOptions {
+export interface SpanExporterOptions {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
   /** `qianmo-coordinator`, or `qianmo-worker`. */
   readonly service: string;
-  readonly version: string;
+  /** That of the package, where it is known. */
+  readonly version?: string | undefined;
   readonly clock: Clock;
   /** Called when a batch is lost after one that was not. */
   readonly onFailure: (failure: { readonly address: string; readonly reason: string }) => void;
@@ -93,11 +94,11 @@ export class SpanExporter {
         {
           resource: {
             attributes: attributesOf({
-              ...{ 'service.name': service, 'service.version': version },
-              'process.pid': process.pid,
+              ...{ 'service.name': service, 'process.pid': process.pid },
+              ...(version === undefined ? {} : { 'service.version': version }),
             }),
           },
-          scopeSpans: [{ scope: { name: 'qianmo', version }, spans: spans.map(spanOf) }],
+          scopeSpans: [{ scope: { name: 'qianmo' }, spans: spans.map(spanOf) }],
         },
       ],
     };

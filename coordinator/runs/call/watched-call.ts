@@ -5,8 +5,8 @@ import { freshNonce } from '../../../shared/base/nonce.js';
 import { runEventSink, sinksTogether } from '../../../shared/events/run-events.js';
 import type { MetricSource } from '../../../shared/metrics/metric-definitions.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
-import { traceparentOf } from '../../../shared/traces/span.js';
-import { traceSettingsOf } from '../../../shared/traces/trace-settings.js';
+import { openSpanExporter } from '../../../shared/traces/open-exporter.js';
+import { StepTraces, traceparentOf } from '../../../shared/traces/span.js';
 import type { RunContext } from './run-context.js';
 
 interface WatchedProcess {
@@ -70,21 +70,17 @@ async function tracedCall(
   context: RunContext,
   { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
 ): Promise<RunContext> {
-  const settings = traceSettingsOf(context.environment, `qianmo-${source}`);
-  if (settings === null) return context;
-  const [{ SpanExporter }, { StepTraces }, { stepSpanSink }] = await Promise.all([
-    import('../../../shared/traces/span-exporter.js'),
-    import('../../../shared/traces/span.js'),
-    import('../../../shared/traces/step-spans.js'),
-  ]);
-  const exporter = new SpanExporter({
-    ...{ ...settings, version: version(), clock },
+  const opened = await openSpanExporter(context.environment, {
+    ...{ service: `qianmo-${source}`, version: version(), clock },
     onFailure: (failure) => context.sink({ kind: 'traces-failed', ...failure }),
   });
+  if (opened === null) return context;
+  const { exporter, keptShare } = opened;
   context.onClose(() => exporter.close());
   const onSpan = exporter.export;
   if (source === 'worker') return { ...context, onSpan };
-  const traces = new StepTraces(freshNonce(), settings.keptShare);
+  const { stepSpanSink } = await import('../../../shared/traces/step-spans.js');
+  const traces = new StepTraces(freshNonce(), keptShare);
   return {
     ...context,
     sink: sinksTogether(context.sink, runEventSink({ clock }, stepSpanSink(traces, onSpan))),

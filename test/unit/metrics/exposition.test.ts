@@ -14,7 +14,6 @@ import {
   MetricsSnapshotSchema,
 } from '../../../shared/metrics/metric-registry.js';
 import { workersWantedIn } from '../../../shared/metrics/workers-wanted.js';
-import type { StampedEvent } from '../../../shared/events/run-events.js';
 
 function linesOf(registry: MetricRegistry, name: string): string[] {
   return expositionOf(registry.snapshot())
@@ -95,7 +94,7 @@ describe('metrics', () => {
   it('follow the events of a run', () => {
     const registry = new MetricRegistry('coordinator');
     const tell = metricsSink('coordinator', registry);
-    for (const event of everyEvent) tell({ epochMs: 2_500, ...event } as StampedEvent);
+    for (const event of everyEvent) tell({ epochMs: 2_500, ...event });
     const text = expositionOf(registry.snapshot());
     // The sample: outer step 1 began at 1,000 ms, used 4 jobs of 64 tasks, and computed for 40 ms.
     expect(text).toContain('qianmo_outer_step_seconds_sum 1.5\n');
