@@ -20,8 +20,8 @@ export interface EndedProgram {
 
 export interface RunningProgram {
   readonly ended: Promise<EndedProgram>;
-  /** Resolves when the output contains it; rejects when the program ends first. */
-  readonly saw: (pattern: RegExp) => Promise<void>;
+  /** Resolves with the match when the output contains it; rejects when the program ends first. */
+  readonly saw: (pattern: RegExp) => Promise<RegExpExecArray>;
   readonly signal: (name: NodeJS.Signals) => void;
 }
 
@@ -62,10 +62,10 @@ export function startProgram(
     saw: (pattern) =>
       new Promise((resolve, reject) => {
         const look = (): void => {
-          const isSeen = pattern.test(output);
-          if (!isSeen && !isOver) return;
+          const match = pattern.exec(output);
+          if (match === null && !isOver) return;
           waiting.delete(look);
-          if (isSeen) resolve();
+          if (match !== null) resolve(match);
           else
             reject(new Error(`${program} ended without ${String(pattern)}: ${output.slice(-600)}`));
         };

@@ -1,6 +1,7 @@
 /**
  * `npm run check:images`: builds the images and runs them as a cluster would. They prepare, train two outer
- * steps, end with 4 when asked to stop, continue to the digest of an undisturbed run, and serve.
+ * steps, end with 4 when asked to stop, continue to the digest of an undisturbed run, and serve. With --built it
+ * takes the images that an earlier call has made.
  */
 
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -171,9 +172,14 @@ async function main(): Promise<void> {
   }
   const isOfGpus = process.argv.includes('--gpu');
   const checks = openChecks();
-  await checks.check('base', buildBase);
-  for (const target of ['coordinator', 'worker', 'server', ...(isOfGpus ? ['worker-gpu'] : [])])
-    await checks.check(`image ${target}`, async () => await buildImage(target));
+  const targets = ['coordinator', 'worker', 'server', ...(isOfGpus ? ['worker-gpu'] : [])];
+  if (process.argv.includes('--built'))
+    checks.leftOut('builds', 'an earlier call has made the images');
+  else {
+    await checks.check('base', buildBase);
+    for (const target of targets)
+      await checks.check(`image ${target}`, async () => await buildImage(target));
+  }
   if (!isOfGpus)
     checks.leftOut(
       'image worker-gpu',

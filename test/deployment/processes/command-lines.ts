@@ -83,6 +83,7 @@ function placedHere(words: readonly string[], folder: string): string[] {
     '--cache': join(folder, 'data/cache'),
     '--port': '0',
     '--metrics-port': '0',
+    '--metrics-host': '127.0.0.1',
     '--name': 'worker-1',
   };
   const placed = words.map((word, index) => values[words[index - 1] ?? ''] ?? word);

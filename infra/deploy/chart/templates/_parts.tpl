@@ -67,6 +67,16 @@ resources:
   {{- toYaml .settings.resources | nindent 2 }}
 {{- end -}}
 
+{{/* Arguments and port of the metrics, which Prometheus and KEDA read. */}}
+{{- define "qianmo.metricsArguments" -}}
+--metrics-host, 0.0.0.0, --metrics-port, {{ .root.Values.metrics.port | quote }}
+{{- end -}}
+
+{{- define "qianmo.metricsPort" -}}
+- name: metrics
+  containerPort: {{ .root.Values.metrics.port }}
+{{- end -}}
+
 {{- define "qianmo.redisEnvironment" -}}
 {{- $values := .root.Values -}}
 - name: QIANMO_REDIS_URL
