@@ -31,6 +31,7 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'market', script: 'bench:market', keepsRuns: true, makes: 'market.md' },
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
   { name: 'overhead', script: 'bench:overhead', makes: 'overhead.md' },
+  { name: 'operation', script: 'check:operation', words: ['--record'], makes: 'operation.md' },
   { name: 'serving-kernel', script: 'bench:kernel', makes: 'serving-kernel.md' },
   { name: 'serving-server', script: 'bench:server', makes: 'serving-server.md' },
   { name: 'serving-adapt', script: 'bench:adapt', makes: 'serving-adapt.md' },

@@ -1,0 +1,139 @@
+/** A small run with a worker and a server of its own, as processes, and what their endpoints say meanwhile. */
+
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { startCommand, type RunningCommand } from '../../fixtures/commands/command.js';
+import { receiveTraces, type TraceReceiver } from './trace-receiver.js';
+
+export interface SeenScene {
+  /** By endpoint, what it answered to a scrape. */
+  readonly scrapes: Readonly<Record<'coordinator' | 'worker' | 'dashboard' | 'server', string>>;
+  readonly workersWanted: unknown;
+  readonly digest: string;
+  readonly digestUntraced: string;
+  readonly traces: TraceReceiver;
+}
+
+const SERVED = /"?url"?:"(http:[^"]+)"/;
+const METRICS_SERVED = /"metrics-served","url":"(http:[^"]+)"|metrics: (http:\S+)\/metrics/;
+
+/** @param folder an empty one. */
+export async function seenScene(folder: string, say: (text: string) => void): Promise<SeenScene> {
+  const redis = await startEmbeddedRedis({ dataDir: join(folder, 'redis') });
+  const traces = await receiveTraces();
+  const running: RunningCommand[] = [];
+  const environment = {
+    QIANMO_REDIS_URL: redis.url,
+    OTEL_EXPORTER_OTLP_ENDPOINT: traces.endpoint,
+    QIANMO_STORE_ALLOW: folder,
+  };
+  const start = (words: string[], variables = environment): RunningCommand => {
+    const command = startCommand(words, folder, variables);
+    running.push(command);
+    return command;
+  };
+  const done = async (words: string[], variables = environment): Promise<string> => {
+    const { exitCode, output, diagnostics } = await start(words, variables).ended;
+    if (exitCode !== 0) throw new Error(`qianmo ${words.join(' ')}: ${diagnostics}`);
+    return output;
+  };
+  try {
+    say('preparing, training with a worker');
+    for (const name of ['watched', 'untraced']) writeFileSync(configIn(folder, name), config(name));
+    await done(['prepare', 'watched.yaml']);
+    const worker = start(['worker', '--metrics-port', '0', '--format', 'json']);
+    const atWorker = urlOf(await worker.printed(METRICS_SERVED));
+    const dashboard = start(['dashboard', '--port', '0', '--format', 'json']);
+    const [, board = ''] = await dashboard.printed(SERVED);
+    const training = start([
+      ...['train', 'watched.yaml', '--metrics-port', '0', '--log-format', 'json'],
+      ...['--format', 'json'],
+    ]);
+    const atCoordinator = urlOf(await training.saw(METRICS_SERVED));
+    await training.saw(/"outerStep":3,"kind":"outer-step",/);
+    const coordinator = await textAt(`${atCoordinator}/metrics`);
+    const workersWanted: unknown = JSON.parse(await textAt(`${atCoordinator}/workers-wanted`));
+    const scraped = {
+      coordinator,
+      worker: await textAt(`${atWorker}/metrics`),
+      dashboard: await textAt(`${new URL(board).origin}/metrics`),
+    };
+    const digest = digestIn((await training.ended).output);
+    say('training again, without traces');
+    const { OTEL_EXPORTER_OTLP_ENDPOINT: _none, ...untraced } = environment;
+    const again = await done(['train', 'untraced.yaml', '--format', 'json'], {
+      ...untraced,
+      OTEL_EXPORTER_OTLP_ENDPOINT: '',
+    });
+    say('serving with two processes');
+    await done(['evaluate', 'watched.yaml']);
+    await done(['export', 'watched.yaml']);
+    const server = await scrapedServer(start);
+    return {
+      scrapes: { ...scraped, server },
+      ...{ workersWanted, digest, digestUntraced: digestIn(again), traces },
+    };
+  } finally {
+    for (const command of running) command.signal('SIGTERM');
+    await Promise.all(running.map((command) => command.ended));
+    traces.close();
+    await redis.stop();
+  }
+}
+
+async function scrapedServer(start: (words: string[]) => RunningCommand): Promise<string> {
+  const server = start([
+    ...['serve', '--bundle', 'watched/bundles', '--port', '0', '--metrics-port', '0'],
+    ...['--processes', '2', '--format', 'json'],
+  ]);
+  const atMetrics = urlOf(await server.saw(METRICS_SERVED));
+  const [, url = ''] = await server.printed(SERVED);
+  const answer = await fetch(`${url}/v1/rank`, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ context: { user: '1' }, candidates: [{ adgroup: 'nobody' }] }),
+  });
+  await answer.text();
+  await textAt(`${url}/v1/bundle`);
+  return textAt(`${atMetrics}/metrics`);
+}
+
+function urlOf([, ofEvent, ofSentence]: RegExpExecArray): string {
+  return ofEvent ?? ofSentence ?? '';
+}
+
+async function textAt(url: string): Promise<string> {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url} answers ${answer.status}`);
+  return answer.text();
+}
+
+function digestIn(output: string): string {
+  return /"digest":"([0-9a-f]+)"/.exec(output)?.[1] ?? '';
+}
+
+function configIn(folder: string, name: string): string {
+  return join(folder, `${name}.yaml`);
+}
+
+function config(run: string): string {
+  return `run: watched
+seed: 7
+data:
+  logs: ${resolve('infra/examples/movielens/movielens.csv.gz')}
+  store: store
+  task: movieId
+  label: { expression: rating >= 4 }
+  time: timestamp
+  features:
+    - { name: user, kind: category, column: userId, countMin: 3 }
+    - { name: genres, kind: bag }
+  rowSplit: { by: time, supportRowsMin: 5, queryRowsMin: 5, supportRowsMax: 64, queryRowsMax: 64 }
+  taskSplit: { by: hash, validationShare: 0.15, testShare: 0.25 }
+model: { kind: logistic, hiddenWidths: [] }
+method: { kind: fomaml, innerSteps: 1, innerRate: 0.1 }
+training: { outerSteps: 120, tasksPerOuterStep: 16, tasksPerJob: 4 }
+output: ${run}
+`;
+}
