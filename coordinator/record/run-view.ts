@@ -61,21 +61,32 @@ type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
 
 /** @param events of one log, in its order; they may begin anywhere. */
 export function runViewOf(events: readonly StampedEvent[]): RunView {
-  const draft: Draft = {
+  const growing = new GrowingRunView();
+  for (const event of events) growing.admit(event);
+  return growing.view();
+}
+
+/** The view of a run whose events are still coming. */
+export class GrowingRunView {
+  readonly #draft: Draft = {
     ...{ run: null, call: null, ending: null, isPaused: false, isAwaitingWorkers: false },
     ...{ training: null, stage: null, checkpoint: null, validation: null, outerStepMs: null },
     ...{ lastEventMs: null, lastProgressMs: null, refusedResultCounts: {} },
     ...{ stepEndsMs: [], failure: null },
   };
-  for (const event of events) {
-    draft.lastEventMs = event.epochMs;
-    draft.run = event.runId ?? draft.run;
-    admitCourse(draft, event);
-    admitWork(draft, event);
+
+  admit(event: StampedEvent): void {
+    this.#draft.lastEventMs = event.epochMs;
+    this.#draft.run = event.runId ?? this.#draft.run;
+    admitCourse(this.#draft, event);
+    admitWork(this.#draft, event);
   }
-  const { stepEndsMs, failure, ...view } = draft;
-  // A call that was killed while it closed has told its failure, and not its end.
-  return { ...view, ending: view.ending ?? failure, outerStepMs: medianGapOf(stepEndsMs) };
+
+  view(): RunView {
+    const { stepEndsMs, failure, ...view } = this.#draft;
+    // A call that was killed while it closed has told its failure, and not its end.
+    return { ...view, ending: view.ending ?? failure, outerStepMs: medianGapOf(stepEndsMs) };
+  }
 }
 
 /** Begin, end and control of a call. */

@@ -20,7 +20,7 @@ import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
-import { loggedCallOf, loggedRun } from './logged-run.js';
+import { loggedRun, trackedCallOf } from './logged-run.js';
 import type { EvaluateRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import {
@@ -29,6 +29,7 @@ import {
   openPreparedRun,
   savedMetaParametersOf,
   specOf,
+  type SavedForStore,
 } from './run-files.js';
 import { trainOn } from './train-run.js';
 
@@ -39,7 +40,7 @@ export async function evaluateRun(
 ): Promise<readonly EvaluationReport[]> {
   const config = await chosenConfigOf(request.config, context.environment);
   if (request.predictions !== undefined) await demandPredictionsPath(request.predictions);
-  return loggedRun(loggedCallOf('evaluate', config), context, async (logged) => {
+  return loggedRun(trackedCallOf('evaluate', config), context, async (logged) => {
     const [run, dispatch] = await openedBesideStart(
       logged,
       () => openPreparedRun(config, logged),
@@ -93,7 +94,7 @@ async function* writtenReports(
   context: RunContext,
 ): AsyncGenerator<EvaluationReport> {
   const { config, store } = run;
-  const meta = await trainedMetaParameters(run, context);
+  const { metaParameters: meta, outerStep } = await trainedMetaParameters(run, context);
   // A refusal must come before the global arm is trained in vain.
   const plan = planArms(run, { meta, global: meta });
   const periodsByLabel: (readonly Period[])[] = [];
@@ -123,6 +124,12 @@ async function* writtenReports(
     await output.put(fileOfSegment(TEST_LOGITS_KEY, segment), testLogits, { kind: 'always' });
     await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
     await output.put(page, Buffer.from(reportHtml(report)), { kind: 'always' });
+    for (const { arm, metrics } of at(report.slices, 0).arms)
+      context.sink({
+        ...{ kind: 'arm-evaluated', arm, segment, outerStep, loss: metrics.logloss },
+        ...{ lossPerAdgroup: metrics.loglossPerAdgroup.value, auc: metrics.auc },
+        calibration: metrics.calibration,
+      });
     context.sink({ kind: 'report-written', address: joinAddress(config.output, page) });
     yield report;
   }
@@ -131,7 +138,7 @@ async function* writtenReports(
 async function trainedMetaParameters(
   run: PreparedRun,
   context: RunContext,
-): Promise<MetaParameters> {
+): Promise<SavedForStore> {
   const state = await savedMetaParametersOf(run, context);
   if (state === null)
     throw new QianmoError({
@@ -146,7 +153,7 @@ async function trainedMetaParameters(
       outerStep: state.outerStep,
       outerSteps: run.config.training.outerSteps,
     });
-  return state.metaParameters;
+  return state;
 }
 
 /** Whether training the global arm would train this run once more. */

@@ -21,6 +21,7 @@ import {
 import { thisProcess } from '../../shared/storage/process-identity.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
+import type { StartedTracking, TrackingOrder } from '../tracking/open-tracking.js';
 import type { RunContext } from './call/run-context.js';
 
 /** The name of the run and the place of its log. A comparison has no name. */
@@ -32,6 +33,8 @@ interface LoggedCall {
   readonly s3: S3Options;
   /** The events that begin the log, where they differ from those of most calls. */
   readonly beginnings?: ReadonlySet<EventKind>;
+  /** Absent for a call that no tracker follows. */
+  readonly tracked?: TrackingOrder;
 }
 
 export function loggedCallOf(
@@ -39,6 +42,11 @@ export function loggedCallOf(
   { run, output, storage }: Pick<RunConfig, 'run' | 'output' | 'storage'>,
 ): LoggedCall {
   return { call, run, output, s3: s3OptionsOf(storage) };
+}
+
+/** A call that the trackers of the config follow, where it has any. */
+export function trackedCallOf(call: string, config: RunConfig, isFresh = false): LoggedCall {
+  return { ...loggedCallOf(call, config), tracked: { call, config, isFresh } };
 }
 
 /** Events that show that the call was not refused. */
@@ -62,7 +70,7 @@ export async function loggedRun<Result>(
   context: RunContext,
   work: (context: RunContext) => Promise<Result>,
 ): Promise<Result> {
-  const sink = loggedSink(call, context);
+  const sink = await loggedSink(call, context);
   try {
     return await work({ ...context, sink });
   } catch (error) {
@@ -76,20 +84,40 @@ export async function loggedRun<Result>(
  * Passes events on to the context and to the log. The log closes with the context, after everything
  * that was started later, so it holds the last words of workers and compute processes.
  */
-export function loggedSink(
-  { call, run, output, s3, beginnings = BEGINNINGS }: LoggedCall,
-  { clock, sink, onClose }: Pick<RunContext, 'clock' | 'sink' | 'onClose'>,
-): RunEventSink {
+export async function loggedSink(
+  { call, run, output, s3, tracked, beginnings = BEGINNINGS }: LoggedCall,
+  { clock, sink, onClose, environment }: LoggingContext,
+): Promise<RunEventSink> {
+  const trackers = await openedTrackers(tracked, { clock, environment });
   const named = run === null ? {} : { runId: run };
   const tell = toldBy(named, sink);
   const log = openEventLog(output, { clock, s3, onFailure: tell });
-  const record = runEventSink({ ...named, clock }, heldUntil(beginnings, log.sink));
+  let tracking: StartedTracking | null = null;
+  const record = runEventSink(
+    { ...named, clock },
+    sinksTogether(heldUntil(beginnings, log.sink), (event) => tracking?.sink(event)),
+  );
+  tracking = trackers?.start(sinksTogether(tell, record)) ?? null;
   const endLife = tellingThatItLives(call, clock, record);
-  onClose(() => {
+  onClose(async () => {
+    await tracking?.close();
     endLife();
-    return log.close();
+    await log.close();
   });
   return sinksTogether(tell, record);
+}
+
+type LoggingContext = Pick<RunContext, 'clock' | 'sink' | 'onClose' | 'environment'>;
+
+/** Null where the config names no tracker: then their code is not loaded. */
+async function openedTrackers(
+  order: TrackingOrder | undefined,
+  surroundings: Pick<RunContext, 'clock' | 'environment'>,
+) {
+  const tracking = order?.config.tracking;
+  if (order === undefined || tracking === undefined) return null;
+  const { openTracking } = await import('../tracking/open-tracking.js');
+  return openTracking(order, tracking, surroundings);
 }
 
 /** Tells it now and at intervals. Returns what tells the end. */

@@ -13,7 +13,7 @@ import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart } from './dispatch-for-run.js';
 import { evaluatedRun } from './evaluate-run.js';
-import { failedEvent, loggedCallOf, loggedSink } from './logged-run.js';
+import { failedEvent, loggedSink, trackedCallOf } from './logged-run.js';
 import {
   checkedRequest,
   EvaluationChoiceSchema,
@@ -66,7 +66,7 @@ export async function openRun(
     opened.context.signal.throwIfAborted();
     const config = await chosenConfigOf(request.config, surroundings.environment);
     // One log for all calls: workers report when they start, which is before the first call.
-    const logged = loggedSink(loggedCallOf('open run', config), opened.context);
+    const logged = await loggedSink(trackedCallOf('open run', config), opened.context);
     const named = { ...opened.context, sink: logged };
     const [run, dispatch] = await openedBesideStart(
       named,

@@ -13,6 +13,7 @@ import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
 import { idDropoutMisfits } from './regularisation/dropout-config.js';
+import { TrackingConfigSchema } from './operation/tracking-config.js';
 import { RunNameSchema } from './run-name.js';
 import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
 import { TrustConfigSchema } from './trust-config.js';
@@ -49,6 +50,7 @@ const RunFieldsSchema = z.strictObject({
     'Checkpoints, reports and logs of the run: a folder or s3://bucket/prefix.',
   ),
   storage: StorageConfigSchema.prefault({}),
+  tracking: TrackingConfigSchema.optional(),
 });
 
 export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
@@ -87,6 +89,17 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       path: ['globalTraining', 'outerSteps'],
       message: `must be a multiple of training.staleness.drainEveryOuterSteps: ${globalSteps} is none of ${drainEvery}`,
     });
+  const { tensorboard } = config.tracking ?? {};
+  if (
+    tensorboard !== undefined &&
+    tensorboard.folder === undefined &&
+    config.output.startsWith('s3://')
+  )
+    context.addIssue({
+      code: 'custom',
+      path: ['tracking', 'tensorboard', 'folder'],
+      message: 'event files grow, and objects cannot: name a folder of this machine',
+    });
   const unseen = data.features.findIndex((each) => each.kind === 'category' && each.unseenBuckets);
   if (unseen >= 0 && training.tableShards > 1)
     context.addIssue({
@@ -105,8 +118,8 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
 export type RunConfig = z.infer<typeof RunConfigSchema>;
 
 /**
- * The part of a config that decides the meta-parameters. Queue, storage, evaluation and retention
- * may change between stop and resume; these may not.
+ * The part of a config that decides the meta-parameters. Queue, storage, evaluation, retention and
+ * trackers may change between stop and resume; these may not.
  */
 export function decidingPart(config: RunConfig): Record<string, unknown> {
   const {

@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema } from './device-report.js';
 import { OPERATION_SHAPES } from './operation-kinds.js';
+import { TRACKING_SHAPES } from './tracking-kinds.js';
 
 const count = z.int().nonnegative();
 const processId = z.int().nonnegative();
@@ -389,4 +390,5 @@ export const EVENT_SHAPES = {
   ...COMPUTE_SHAPES,
   ...SERVING_SHAPES,
   ...OPERATION_SHAPES,
+  ...TRACKING_SHAPES,
 };

@@ -5,6 +5,7 @@ import type { COMPUTE_END_REASONS } from './event-kinds.js';
 import { OPERATION_SENTENCES } from './operation-sentences.js';
 import type { EventStamp, StampedEvent, StampedEventOf } from './run-events.js';
 import { detail, notice, warning, type Sentence, type Sentences } from './sentence.js';
+import { TRACKING_SENTENCES } from './tracking-sentences.js';
 
 export function sentenceOf(event: StampedEvent): Sentence {
   // The function of an event's kind takes that event, which an index by a union does not show.
@@ -14,6 +15,7 @@ export function sentenceOf(event: StampedEvent): Sentence {
 
 const SENTENCES: Sentences = {
   ...OPERATION_SENTENCES,
+  ...TRACKING_SENTENCES,
   'call-alive': ({ call, process: { host, pid } }) =>
     detail(`${call} lives, as process ${pid} on ${host}`),
   'call-ended': ({ call }) => detail(`${call} has ended`),

@@ -37,6 +37,12 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'serving-adapt', script: 'bench:adapt', makes: 'serving-adapt.md' },
   { name: 'refresh', script: 'bench:refresh', makes: 'refresh.md' },
   { name: 'interchange', script: 'bench:interchange', makes: 'interchange.md' },
+  {
+    name: 'trackers',
+    script: 'check:trackers',
+    words: ['--record', 'infra/results/trackers.md'],
+    makes: 'trackers.md',
+  },
   { name: 'start', script: 'bench:start', makes: 'start.md' },
   { name: 'tutorial', script: 'check:tutorial', words: ['--record'], makes: 'tutorial.md' },
   { name: 'plan', script: 'bench:plan', makes: 'plan.md' },

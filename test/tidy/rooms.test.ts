@@ -21,6 +21,7 @@ const TOP_LEVEL_DIRECTIONS: Readonly<Record<string, readonly string[]>> = {
 const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
   shared: [
     'shared/base',
+    'shared/formats',
     'shared/names',
     'shared/tensors',
     'shared/storage',
@@ -39,6 +40,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/config/search',
     'shared/config/data',
     'shared/config/regularisation',
+    'shared/config/operation',
     'shared/config',
     'shared/exploration',
     'shared/features/values',
@@ -79,6 +81,11 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/market',
     'coordinator/streaming',
     'coordinator/record',
+    'coordinator/tracking/feed',
+    'coordinator/tracking/tensorboard',
+    'coordinator/tracking/mlflow',
+    'coordinator/tracking/webhook',
+    'coordinator/tracking',
     'coordinator/reports',
     'coordinator/reports/page',
     'coordinator/reports/capacity',

@@ -12,7 +12,7 @@ import { appendLogs, type AppendedLogs } from '../../prepare/append/append-logs.
 import type { RunContext } from '../call/run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
-import { loggedCallOf, loggedRun } from '../logged-run.js';
+import { loggedRun, trackedCallOf } from '../logged-run.js';
 import type { RefreshRequestSchema } from '../requests.js';
 import { objectStoreOf } from '../run-files.js';
 import { refreshableOf, refreshedExport, type RefreshedExport } from './export-changed-run.js';
@@ -31,7 +31,7 @@ export async function refreshRun(
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf('refresh', config), context, async (logged) => {
+  return loggedRun(trackedCallOf('refresh', config), context, async (logged) => {
     const { clock, sink, signal } = logged;
     const startedMs = clock.monotonicMs();
     const objectStoreAt = (address: string) => objectStoreOf(config, address);

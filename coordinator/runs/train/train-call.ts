@@ -9,7 +9,7 @@ import { tlsFilesOf } from '../../../shared/storage/tls-files.js';
 import type { RunContext } from '../call/run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from '../dispatch-for-run.js';
-import { loggedCallOf, loggedRun } from '../logged-run.js';
+import { loggedRun, trackedCallOf } from '../logged-run.js';
 import type { TrainRequestSchema } from '../requests.js';
 import type { TrainingResult } from '../train-run.js';
 
@@ -18,7 +18,7 @@ export async function trainRun(
   context: RunContext,
 ): Promise<TrainingResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  return loggedRun(loggedCallOf('train', config), context, async (logged) => {
+  return loggedRun(trackedCallOf('train', config, request.fresh), context, async (logged) => {
     const [{ run, trainedRun }, dispatch] = await openedBesideStart(
       logged,
       async () => {

@@ -24,6 +24,8 @@ export interface PythonEnvironment {
   readonly requirements: string;
   /** The script of package.json that takes `--python`. */
   readonly script: string;
+  /** What it takes on disk, for the message. */
+  readonly size?: string;
 }
 
 /**
@@ -32,7 +34,7 @@ export interface PythonEnvironment {
  * @throws QianmoError of kind `environment` when there is no Python, or it cannot install them.
  */
 export function installedPython(
-  { name, requirements, script }: PythonEnvironment,
+  { name, requirements, script, size = '2 GB, for PyTorch' }: PythonEnvironment,
   say: (text: string) => void,
 ): string {
   const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
@@ -41,7 +43,7 @@ export function installedPython(
   // Written last, so an interrupted installation has none.
   const finished = join(folder, 'complete');
   if (existsSync(finished)) return python;
-  say(`installing the peers of ${requirements} into ${folder} (PyTorch takes about 2 GB)`);
+  say(`installing ${requirements} into ${folder} (about ${size})`);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(cacheFolder(), 'peers'), { recursive: true });
   const run = (command: string, args: readonly string[], what: string): void => {

@@ -5,7 +5,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
-import { ProtoWriter } from './protobuf.js';
+import { ProtoWriter } from '../../../shared/formats/protobuf.js';
 import {
   BYTES_PER_ELEMENT,
   type BinaryOperation,

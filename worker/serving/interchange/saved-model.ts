@@ -6,7 +6,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import { graphNodesOf, nodeNameOf } from './tensorflow-nodes.js';
-import { ProtoWriter } from './protobuf.js';
+import { ProtoWriter } from '../../../shared/formats/protobuf.js';
 import type { GraphArray, GraphValue, ScoringGraph } from './scoring-graph.js';
 import {
   TENSORFLOW_TYPE,

@@ -3,8 +3,8 @@
  * each tensor lies in the data file. The table has the format of LevelDB.
  */
 
-import { crc32c, maskedCrc } from './crc32c.js';
-import { ProtoWriter, varint } from './protobuf.js';
+import { crc32c, maskedCrc } from '../../../shared/formats/crc32c.js';
+import { ProtoWriter, varint } from '../../../shared/formats/protobuf.js';
 
 export interface BundledTensor {
   readonly key: string;

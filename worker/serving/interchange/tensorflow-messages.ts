@@ -1,6 +1,6 @@
 /** Parts of TensorFlow's messages: nodes of a graph, their attributes, tensors and shapes. */
 
-import { ProtoWriter } from './protobuf.js';
+import { ProtoWriter } from '../../../shared/formats/protobuf.js';
 import type { ElementType, Extent } from './scoring-graph.js';
 
 /** DataType */

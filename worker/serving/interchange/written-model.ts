@@ -2,7 +2,7 @@
 
 import { mkdir, open, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32c } from './crc32c.js';
+import { crc32c } from '../../../shared/formats/crc32c.js';
 import { onnxModelOf } from './onnx-model.js';
 import { savedModelOf } from './saved-model.js';
 import type { GraphArray, ScoringGraph } from './scoring-graph.js';

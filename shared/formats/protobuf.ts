@@ -1,6 +1,7 @@
-/** Messages in the wire format of protocol buffers: fields of varints, of four bytes, and of bytes with their length. */
+/** Messages in the wire format of protocol buffers: fields of varints, of four or eight bytes, and of bytes with their length. */
 
 const VARINT = 0;
+const FIXED64 = 1;
 const LENGTH_DELIMITED = 2;
 const FIXED32 = 5;
 
@@ -17,6 +18,12 @@ export class ProtoWriter {
   float(field: number, value: number): this {
     this.#key(field, FIXED32);
     this.#pieces.push(new Uint8Array(Float32Array.of(value).buffer));
+    return this;
+  }
+
+  double(field: number, value: number): this {
+    this.#key(field, FIXED64);
+    this.#pieces.push(new Uint8Array(Float64Array.of(value).buffer));
     return this;
   }
 

@@ -1,0 +1,191 @@
+/**
+ * A run in MLflow: params from the config, metrics from the events, tags for what identifies it. A resumed run,
+ * and an evaluation, go on in the same one.
+ */
+
+import { z } from 'zod';
+import type { Clock } from '../../../shared/base/clock.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import type { StampedEvent } from '../../../shared/events/run-events.js';
+import { scalarsOf, type Scalar } from '../feed/scalars.js';
+import {
+  TrackerRefusal,
+  type CallEnding,
+  type EventTracker,
+  type TrackedRun,
+} from '../feed/tracker.js';
+import type { TrackingMemory } from '../feed/tracking-memory.js';
+import {
+  MlflowClient,
+  type KeyedValue,
+  type MlflowMetric,
+  type MlflowServer,
+} from './mlflow-client.js';
+import { paramBatchesOf } from './mlflow-params.js';
+
+export const MlflowFactSchema = z.strictObject({ url: z.string(), runId: z.string() });
+type MlflowFact = z.infer<typeof MlflowFactSchema>;
+
+interface MlflowOptions {
+  readonly server: MlflowServer;
+  readonly experiment: string;
+  readonly tracked: TrackedRun;
+  readonly config: RunConfig;
+  /** The version of the package. */
+  readonly version: string;
+  readonly memory: TrackingMemory<MlflowFact>;
+  /** The call begins the run anew, and does not go on with an earlier one. */
+  readonly isFresh: boolean;
+  readonly clock: Clock;
+}
+
+/** Entries of one request; MLflow refuses more. */
+const METRIC_COUNT_MAX = 1_000;
+
+const STATUS_BY_ENDING = { finished: 'FINISHED', failed: 'FAILED', interrupted: 'KILLED' } as const;
+
+export class MlflowTracker implements EventTracker {
+  readonly name = 'MLflow';
+  readonly address: string;
+  readonly intervalMs = 1_000;
+  readonly #options: MlflowOptions;
+  readonly #client: MlflowClient;
+  #runId: string | null = null;
+  /** The run is this call's to end: it made it, or trains it. */
+  #isOwn = false;
+  /** Batches of params that are not written yet. */
+  #params: KeyedValue[][] = [];
+
+  constructor(options: MlflowOptions) {
+    this.#options = options;
+    this.address = options.server.url;
+    this.#client = new MlflowClient(options.server, options.clock);
+  }
+
+  async take(events: readonly StampedEvent[], signal: AbortSignal): Promise<void> {
+    const metrics = events.flatMap((event) =>
+      scalarsOf(event).map((each) => this.#metric(each, event)),
+    );
+    const tags = this.#tagsOf(events);
+    // A call that is refused makes no run.
+    const isWorthARun = metrics.length > 0 || events.some(({ kind }) => kind !== 'run-failed');
+    if (this.#runId === null && !isWorthARun) return;
+    const runId = await this.#openedRun(events[0]?.epochMs ?? 0, signal);
+    for (let [params] = this.#params; params !== undefined; [params] = this.#params) {
+      await this.#client.logBatch({ run_id: runId, params }, signal).catch(passRefusal);
+      this.#params.shift();
+    }
+    if (tags.length > 0) await this.#client.logBatch({ run_id: runId, tags }, signal);
+    for (let first = 0; first < metrics.length; first += METRIC_COUNT_MAX)
+      await this.#client.logBatch(
+        { run_id: runId, metrics: metrics.slice(first, first + METRIC_COUNT_MAX) },
+        signal,
+      );
+  }
+
+  async end(ending: CallEnding, signal: AbortSignal): Promise<void> {
+    if (this.#runId === null || !this.#isOwn) return;
+    const end = { status: STATUS_BY_ENDING[ending], end_time: this.#options.clock.epochMs() };
+    await this.#client.updateRun({ run_id: this.#runId, ...end }, signal);
+  }
+
+  async #openedRun(startedMs: number, signal: AbortSignal): Promise<string> {
+    if (this.#runId !== null) return this.#runId;
+    const { memory, isFresh, server, tracked } = this.#options;
+    const known = isFresh ? null : await memory.recall();
+    const isTraining = tracked.call !== 'evaluate';
+    if (known?.url === server.url && (await this.#continued(known.runId, isTraining, signal))) {
+      this.#isOwn = isTraining;
+      this.#runId = known.runId;
+      return known.runId;
+    }
+    const runId = await this.#createdRun(startedMs, signal);
+    await memory.keep({ url: server.url, runId });
+    this.#isOwn = true;
+    this.#params = paramBatchesOf(this.#options.config);
+    this.#runId = runId;
+    return runId;
+  }
+
+  /** False if somebody deleted the run there. */
+  async #continued(runId: string, isTraining: boolean, signal: AbortSignal): Promise<boolean> {
+    const version = [{ key: 'qianmo.version', value: this.#options.version }];
+    if (isTraining) return this.#client.updateRun({ run_id: runId, status: 'RUNNING' }, signal);
+    try {
+      await this.#client.logBatch({ run_id: runId, tags: version }, signal);
+      return true;
+    } catch (error) {
+      if (error instanceof TrackerRefusal) return false;
+      throw error;
+    }
+  }
+
+  async #createdRun(startedMs: number, signal: AbortSignal): Promise<string> {
+    const { experiment, tracked, version } = this.#options;
+    return this.#client.createRun(
+      {
+        experiment_id: await this.#client.experimentNamed(experiment, signal),
+        run_name: tracked.run,
+        start_time: startedMs,
+        tags: [
+          { key: 'mlflow.runName', value: tracked.run },
+          { key: 'mlflow.source.name', value: `qianmo ${tracked.call}` },
+          { key: 'qianmo.version', value: version },
+          { key: 'qianmo.run', value: tracked.run },
+          { key: 'qianmo.output', value: tracked.output },
+        ],
+      },
+      signal,
+    );
+  }
+
+  /** The global arm of an evaluation is a run of its own. */
+  #metric({ name, value, epochMs, outerStep }: Scalar, { runId }: StampedEvent): MlflowMetric {
+    const { run } = this.#options.tracked;
+    const prefix = runId === undefined || runId === run ? '' : `${runId}/`;
+    return {
+      key: `${prefix}${name}`,
+      value: numberOrName(value),
+      timestamp: epochMs,
+      step: outerStep,
+    };
+  }
+
+  #tagsOf(events: readonly StampedEvent[]): KeyedValue[] {
+    const { run } = this.#options.tracked;
+    const tags = events
+      .filter(({ runId }) => runId === undefined || runId === run)
+      .flatMap((event) => tagsOf(event));
+    return [...new Map(tags.map((tag) => [tag.key, tag])).values()];
+  }
+}
+
+function tagsOf(event: StampedEvent): KeyedValue[] {
+  switch (event.kind) {
+    case 'fingerprint-taken':
+    case 'fingerprint-changed':
+      return [{ key: 'qianmo.fingerprint', value: event.fingerprint }];
+    case 'run-finished':
+      return [
+        { key: 'qianmo.checkpoint', value: event.address },
+        { key: 'qianmo.digest', value: event.digest },
+      ];
+    case 'report-written':
+      return [{ key: 'qianmo.report', value: event.address }];
+    case 'run-failed':
+      return [{ key: 'qianmo.failure', value: event.reason.slice(0, 5_000) }];
+    default:
+      return [];
+  }
+}
+
+/** Older servers refuse long values: a run without some of its params is better than none. */
+function passRefusal(error: unknown): void {
+  if (!(error instanceof TrackerRefusal)) throw error;
+}
+
+function numberOrName(value: number): MlflowMetric['value'] {
+  if (Number.isFinite(value)) return value;
+  if (Number.isNaN(value)) return 'NaN';
+  return value > 0 ? 'Infinity' : '-Infinity';
+}

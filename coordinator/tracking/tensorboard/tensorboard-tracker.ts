@@ -1,0 +1,87 @@
+/**
+ * Scalars in TensorBoard's event files: a folder and one file for each run of a call. TensorBoard stops reading
+ * a file of a folder once a newer one grows, so no folder has two that are open.
+ */
+
+import { mkdir, open, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { freshNonce } from '../../../shared/base/nonce.js';
+import type { StampedEvent } from '../../../shared/events/run-events.js';
+import { thisProcess } from '../../../shared/storage/process-identity.js';
+import { scalarsOf } from '../feed/scalars.js';
+import type { EventTracker, TrackedRun } from '../feed/tracker.js';
+import { openingRecords, scalarRecord } from './event-file.js';
+
+interface OpenFile {
+  readonly handle: FileHandle;
+  /** Bytes up to the last whole record: what comes after them was not completely written. */
+  byteCount: number;
+}
+
+export class TensorBoardTracker implements EventTracker {
+  readonly name = 'TensorBoard';
+  readonly address: string;
+  /** Written as they come, so that a process that is killed leaves what it has told. */
+  readonly intervalMs = 0;
+  readonly #tracked: TrackedRun;
+  readonly #files = new Map<string, OpenFile>();
+
+  /** @param address a folder, which is made when the first scalar comes. */
+  constructor(address: string, tracked: TrackedRun) {
+    this.address = address;
+    this.#tracked = tracked;
+  }
+
+  async take(events: readonly StampedEvent[]): Promise<void> {
+    const piecesByRun = new Map<string, Uint8Array[]>();
+    const firstByRun = new Map<string, StampedEvent>();
+    for (const event of events) {
+      const [first, ...others] = scalarsOf(event);
+      if (first === undefined) continue;
+      const name = this.#folderOf(event);
+      const pieces = piecesByRun.get(name) ?? [];
+      pieces.push(scalarRecord([first, ...others]));
+      piecesByRun.set(name, pieces);
+      if (!firstByRun.has(name)) firstByRun.set(name, event);
+    }
+    // Opened before anything is written: where one cannot be, all is tried again.
+    for (const [name, { epochMs, outerStep = 0 }] of firstByRun)
+      if (!this.#files.has(name))
+        this.#files.set(name, await this.#opened(name, epochMs, outerStep));
+    for (const [name, pieces] of piecesByRun) await append(this.#files.get(name), pieces);
+  }
+
+  async end(): Promise<void> {
+    for (const { handle } of this.#files.values()) await handle.close();
+  }
+
+  /** The global arm of an evaluation is a run of its own. */
+  #folderOf({ runId }: StampedEvent): string {
+    const { call, run } = this.#tracked;
+    const name = call.replace(/ /g, '-');
+    return runId === undefined || runId === run ? name : `${name}-${runId}`;
+  }
+
+  async #opened(name: string, epochMs: number, outerStep: number): Promise<OpenFile> {
+    const folder = join(this.address, name);
+    await mkdir(folder, { recursive: true });
+    const { host, pid } = thisProcess();
+    // TensorBoard reads the files of a folder in the order of their names.
+    const time = (epochMs / 1_000).toFixed(3).padStart(14, '0');
+    const path = join(folder, `events.out.tfevents.${time}.${host}.${pid}.${freshNonce()}`);
+    const file = { handle: await open(path, 'wx'), byteCount: 0 };
+    await append(file, [openingRecords(epochMs, outerStep)]);
+    return file;
+  }
+}
+
+async function append(file: OpenFile | undefined, pieces: readonly Uint8Array[]): Promise<void> {
+  if (file === undefined) return;
+  const bytes = Buffer.concat(pieces);
+  for (let writtenCount = 0; writtenCount < bytes.length;) {
+    const place = file.byteCount + writtenCount;
+    const { bytesWritten } = await file.handle.write(bytes, writtenCount, null, place);
+    writtenCount += bytesWritten;
+  }
+  file.byteCount += bytes.length;
+}

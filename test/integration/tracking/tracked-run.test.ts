@@ -1,0 +1,92 @@
+/** Trackers of a real training: those that hang cost it nothing, and a webhook hears of each end once. */
+
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { parseEventLine } from '../../../shared/events/event-lines.js';
+import type { StampedEvent } from '../../../shared/events/run-events.js';
+import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
+import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { httpReceiver, type HttpReceiver } from '../../fixtures/tracking/http-receiver.js';
+
+let room: CommandRoom;
+let receiver: HttpReceiver | null = null;
+beforeAll(async () => {
+  room = await commandRoom();
+  await room.done(['prepare', await room.config('prepared')]);
+});
+afterEach(async () => {
+  await receiver?.close();
+  receiver = null;
+});
+afterAll(() => room.remove());
+
+const digestOf = (output: string): unknown => (JSON.parse(output) as { digest: unknown }).digest;
+
+async function loggedEvents(run: string): Promise<StampedEvent[]> {
+  const text = await readFile(join(room.path(run), 'events', 'events-000001.ndjson'), 'utf8');
+  return text
+    .trim()
+    .split('\n')
+    .map((line) => parseEventLine(line));
+}
+
+const stepsOf = (events: readonly StampedEvent[]): number[] =>
+  events.flatMap((event) => (event.kind === 'outer-step' ? [event.outerStep] : []));
+
+it('gets the same digest and the same steps beside trackers that never answer', async () => {
+  const hanging = await httpReceiver(() => null);
+  receiver = hanging;
+  const followed = await room.config('followed', (config) => {
+    const tracking = { tensorboard: {}, mlflow: { url: hanging.url }, webhook: {} };
+    Object.assign(config, { tracking: { ...tracking, closingSeconds: 0.5 } });
+  });
+  const train = ['--in-process', '--format', 'json'];
+  const alone = await room.done(['train', await room.config('alone'), ...train]);
+  const environment = { QIANMO_WEBHOOK_URL: `${hanging.url}/a-secret-path` };
+  const beside = await room.start(['train', followed, ...train], environment).ended;
+  expect(beside.exitCode, beside.diagnostics).toBe(0);
+  expect(digestOf(beside.output)).toEqual(digestOf(alone));
+  const events = await loggedEvents('followed');
+  expect(stepsOf(events)).toEqual(stepsOf(await loggedEvents('alone')));
+  const missed = events.filter(({ kind }) => kind === 'tracker-missed');
+  expect(missed).toHaveLength(2);
+  expect(events.at(-1)).toMatchObject({ kind: 'call-ended' });
+  expect(hanging.received.length).toBeGreaterThan(0);
+  const texts = beside.diagnostics + JSON.stringify(events);
+  expect(texts).not.toContain('a-secret-path');
+});
+
+it('tells each end once, whatever resumes the run', async () => {
+  const heard = await httpReceiver(() => ({ status: 204 }));
+  receiver = heard;
+  const redis = await redisForTest();
+  try {
+    const run = await room.config('told', (config) => {
+      const queue = { redisUrl: redis.url, outerStepTimeoutMs: 500 };
+      Object.assign(config, { queue, tracking: { webhook: {} } });
+    });
+    const environment = { QIANMO_WEBHOOK_URL: heard.url, QIANMO_WEBHOOK_SECRET: 'a key' };
+    const notices = (): string[] =>
+      heard.received.map(({ body }) => (JSON.parse(body) as { notice: string }).notice);
+    // Nobody takes its jobs.
+    expect((await room.start(['train', run], environment).ended).exitCode).toBe(3);
+    expect(notices()).toEqual(['failed']);
+    await room.done(['train', run, '--resume', '--in-process'], environment);
+    await room.done(['train', run, '--resume', '--in-process'], environment);
+    expect(notices()).toEqual(['failed', 'finished']);
+    expect(heard.received[0]?.headers['webhook-signature']).toMatch(/^v1,/);
+  } finally {
+    await redis.close();
+  }
+});
+
+it('refuses a tracker without an address before anything is written', async () => {
+  const run = await room.config('nowhere', (config) => {
+    Object.assign(config, { tracking: { webhook: {} } });
+  });
+  await room.refused(['train', run, '--in-process'], {
+    ...{ exitCode: 2, what: /not completely described/, where: /tracking\.webhook\.urlFile/ },
+    cure: /QIANMO_WEBHOOK_URL/,
+  });
+});

@@ -1,0 +1,128 @@
+/** The way to one tracker: bounded, in order, patient while the call lasts and brief at its end. */
+
+import { expect, test } from 'vitest';
+import { TrackerFeed } from '../../../coordinator/tracking/feed/tracker-feed.js';
+import { TrackerRefusal, type Tracker } from '../../../coordinator/tracking/feed/tracker.js';
+import { simulatedClock } from '../../fixtures/clocks/simulated-clock.js';
+
+type Take = (items: readonly number[], callIndex: number) => Promise<void>;
+
+function feedTo(take: Take, attemptsMax = Infinity) {
+  const clock = simulatedClock();
+  const calls: (readonly number[])[] = [];
+  const ends: string[] = [];
+  const tracker: Tracker<number> = {
+    ...{ name: 'T', address: 'place', intervalMs: 1_000 },
+    take: (items) => take(items, calls.push(items) - 1),
+    end: (ending) => {
+      ends.push(ending);
+      return Promise.resolve();
+    },
+  };
+  const troubles: object[] = [];
+  const onTrouble = (event: object): void => {
+    troubles.push(event);
+  };
+  return {
+    clock,
+    calls,
+    ends,
+    troubles,
+    feed: new TrackerFeed(tracker, { clock, onTrouble, attemptsMax }),
+  };
+}
+
+const numbers = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
+const never = new Promise<never>(() => undefined);
+
+test('gives what came within a second together, in order, and ends once', async () => {
+  const { clock, calls, ends, troubles, feed } = feedTo(() => Promise.resolve());
+  await clock.run(async () => {
+    for (const each of numbers(3)) feed.feed(each);
+    await clock.sleep(5_000);
+    feed.feed(3);
+    await feed.close('finished', 10_000);
+    feed.feed(4);
+  });
+  expect(calls).toEqual([[0, 1, 2], [3]]);
+  expect(ends).toEqual(['finished']);
+  expect(troubles).toEqual([]);
+});
+
+test('gives the same items again after longer and longer rests, and tells the first failure', async () => {
+  const times: number[] = [];
+  const { clock, calls, troubles, feed } = feedTo((_, callIndex) => {
+    times.push(clock.monotonicMs());
+    return callIndex < 3 ? Promise.reject(new Error('away')) : Promise.resolve();
+  });
+  await clock.run(async () => {
+    feed.feed(7);
+    await clock.sleep(60_000);
+    await feed.close('finished', 10_000);
+  });
+  expect(calls).toEqual([[7], [7], [7], [7]]);
+  expect(times).toEqual([1_000, 3_000, 7_000, 15_000]);
+  expect(troubles).toEqual([
+    { kind: 'tracker-failed', tracker: 'T', address: 'place', reason: 'away' },
+  ]);
+});
+
+test('drops the oldest of more than 10,000 items that wait, and counts them', async () => {
+  const { clock, calls, troubles, feed } = feedTo((_, callIndex) =>
+    callIndex === 0 ? Promise.reject(new Error('away')) : Promise.resolve(),
+  );
+  await clock.run(async () => {
+    for (const each of numbers(10_250)) feed.feed(each);
+    await clock.sleep(1_500);
+    // The first thousand failed and wait again.
+    for (const each of numbers(50)) feed.feed(10_250 + each);
+    await feed.close('finished', 10_000);
+  });
+  expect(calls.slice(1).flat()).toEqual(numbers(10_300).slice(300));
+  expect(troubles[1]).toEqual({ kind: 'tracker-missed', tracker: 'T', eventCount: 300 });
+});
+
+test('loses what is refused, or fails too often, and goes on', async () => {
+  const { clock, calls, troubles, feed } = feedTo(
+    ([first]) =>
+      first === 0
+        ? Promise.reject(new TrackerRefusal('never'))
+        : first === 1
+          ? Promise.reject(new Error('away'))
+          : Promise.resolve(),
+    2,
+  );
+  await clock.run(async () => {
+    for (const each of numbers(3)) {
+      feed.feed(each);
+      await clock.sleep(100_000);
+    }
+    await feed.close('failed', 10_000);
+  });
+  expect(calls).toEqual([[0], [1], [1], [2]]);
+  expect(troubles[1]).toEqual({ kind: 'tracker-missed', tracker: 'T', eventCount: 2 });
+});
+
+test('waits for a tracker that hangs no longer than the bound', async () => {
+  const { clock, ends, troubles, feed } = feedTo(() => never);
+  await clock.run(async () => {
+    for (const each of numbers(4)) feed.feed(each);
+    await clock.sleep(3_000);
+    feed.feed(4);
+    await feed.close('finished', 10_000);
+    expect(clock.monotonicMs()).toBe(13_000);
+  });
+  expect(ends).toEqual([]);
+  expect(troubles).toEqual([{ kind: 'tracker-missed', tracker: 'T', eventCount: 5 }]);
+});
+
+test('waits for three failures at the end, and not for the bound', async () => {
+  const { clock, calls, ends, feed } = feedTo(() => Promise.reject(new Error('away')));
+  await clock.run(async () => {
+    feed.feed(0);
+    await feed.close('finished', 100_000);
+    expect(clock.monotonicMs()).toBe(2_000);
+  });
+  expect(calls).toHaveLength(3);
+  expect(ends).toEqual([]);
+});
