@@ -33,6 +33,7 @@ const SECTIONS: readonly Section[] = [
       'operation/deployment.md',
       'operation/watching.md',
       'operation/metrics.md',
+      'operation/trackers.md',
       'runbook.md',
       'fault-matrix.md',
       'determinism.md',
