@@ -7,6 +7,7 @@
  * they lie. What varies in length, such as the effects by value, lies beside them as lists.
  */
 
+import type { SupportSums } from '../queue/blobs/adapted-tasks.js';
 import type { LevelShift } from '../methods/inner-loop/inner-loop.js';
 import type { ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable } from '../tensors/embedding-table.js';
@@ -77,6 +78,8 @@ export interface BlockEvidence {
   readonly impressions: Float64Array;
   /** The sums by value that target encodings read; null if the model has none. */
   readonly byValue: ValueSums | null;
+  /** The same by block, where blocks come and go: by feature with a target encoding, sums by id. */
+  readonly live?: ReadonlyMap<number, SupportSums['byValue']>;
 }
 
 export interface PersonalBlocks {

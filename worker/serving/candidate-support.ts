@@ -11,6 +11,7 @@ import {
   type SupportFormulas,
   type SupportInputs,
 } from '../../shared/models/kinds/support-inputs.js';
+import { NO_LABELS } from '../../shared/models/support-columns.js';
 import {
   layoutWithSupportInputs,
   requestLayoutOf,
@@ -100,9 +101,10 @@ class SupportInputAdder {
   }
 
   #sumsOf(block: number, feature: number, id: number) {
-    const { byValue } = this.#blocks.evidence;
+    const { byValue, live } = this.#blocks.evidence;
+    if (live !== undefined) return live.get(block)?.[feature]?.get(id) ?? NO_LABELS;
     const entry = byValue === null ? -1 : placeOfId(byValue, { block, feature, id });
-    if (byValue === null || entry < 0) return { clicks: 0, impressions: 0 };
+    if (byValue === null || entry < 0) return NO_LABELS;
     return {
       clicks: float64At(byValue.clicks, entry),
       impressions: float64At(byValue.impressions, entry),

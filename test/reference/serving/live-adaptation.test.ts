@@ -15,7 +15,6 @@ import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import {
   nativeProduct,
   plainProduct,
@@ -25,9 +24,9 @@ import {
   adaptationCoverage,
   adaptedValues,
 } from '../../../worker/serving/adaptation/live-adaptation.js';
+import { withSupportColumns } from '../../../worker/serving/adaptation/support-evidence.js';
 import { SupportNetwork } from '../../../worker/serving/adaptation/support-network.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
-import { requestOfRows } from '../../../worker/serving/request-of-rows.js';
 import { scoringPlanOf } from '../../../worker/serving/scoring-plan.js';
 import {
   exportableConfig,
@@ -36,6 +35,7 @@ import {
   exportSource,
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
+import { supportRowsOf } from '../../fixtures/serving/support-rows-of.js';
 
 const STORE = exportableStore({
   ...{ taskCount: 6, categoryRowCounts: [9, 5], bags: [{ rowCount: 6, lengthMax: 3 }] },
@@ -59,6 +59,13 @@ const CASES: Readonly<Record<string, Sections>> = {
   'deepfm by field, head': {
     model: { kind: 'deepfm', ...tower, interactions: 'by-field', personal: head },
     method: { kind: 'maml', ...steps, rateFactors: { output: 0.3 } },
+  },
+  'deepfm with support inputs, head': {
+    model: {
+      ...{ kind: 'deepfm', ...tower, personal: head },
+      supportInputs: { clickRate: true, count: true, targetEncodings: ['category1', 'category0'] },
+    },
+    method: { kind: 'fomaml', ...steps, levelShift: true },
   },
   'mlp, last layer': {
     model: { kind: 'mlp', ...tower, adgroupEmbedding: false, personal: ['bias', 'layer1'] },
@@ -145,27 +152,6 @@ async function exported(sections: Sections): Promise<LoadedBundle> {
   return readBundle(manifest, filesOf(objects), digest);
 }
 
-function supportOf({ model }: LoadedBundle, task: TaskRows) {
-  const { supportRowCount } = task;
-  const firstOf = <
-    Values extends { readonly length: number; slice(start: number, end: number): Values },
-  >(
-    values: Values,
-  ): Values => values.slice(0, (values.length / task.rowCount) * supportRowCount);
-  const rows = {
-    rowCount: supportRowCount,
-    categoryIds: task.categoryIds.map(firstOf),
-    bagIds: task.bagIds.map(firstOf),
-    numbers: task.numbers.map(firstOf),
-  };
-  return {
-    rows: requestOfRows(model.spec, rows, new Int32Array(supportRowCount)),
-    loss: task.loss ?? ('binary' as const),
-    clicks: Float64Array.from(firstOf(task.clicks)),
-    impressions: Float64Array.from(firstOf(task.impressions)),
-  };
-}
-
 describe('adaptation without TensorFlow', () => {
   test.each(Object.entries(CASES))('meets the workers: %s', async (_, sections) => {
     const bundle = await loadedOf(sections);
@@ -178,7 +164,7 @@ describe('adaptation without TensorFlow', () => {
       const { adaptation } = at(manifest.serving, at(labels, block));
       const layout = { layout: model.blocks.layout, initial: model.dense };
       const expected = readBlock(layout, blockBytes(model.blocks, block));
-      const support = supportOf(bundle, task);
+      const support = supportRowsOf(bundle.model, task);
       for (const [by, addProduct] of Object.entries(products)) {
         const given = { model, method: manifest.method, adaptation, addProduct };
         const found = adaptedValues(given, support);
@@ -202,8 +188,12 @@ describe('adaptation without TensorFlow', () => {
     const bundle = await loadedOf(sections);
     const { model } = bundle;
     const [task] = await STORE.readTasks([0]);
-    const support = supportOf(bundle, task!);
-    const network = new SupportNetwork(model, scoringPlanOf(model, []), support.rows);
+    const support = supportRowsOf(bundle.model, task!);
+    const network = new SupportNetwork(
+      model,
+      scoringPlanOf(model, []),
+      withSupportColumns(model.spec, support),
+    );
     const random = randomStream(1, 'finite differences');
     const names = model.blocks.layout.parts.map(({ name }) => name);
     const blocks = new Map(

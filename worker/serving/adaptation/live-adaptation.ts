@@ -13,23 +13,12 @@ import {
 import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { blockOf } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { methodPlanOf, type MethodConfig } from '../../../shared/methods/methods.js';
-import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
-import type { RankingRequest } from '../ranking-request.js';
 import { coverageOf, denseOf, scoringPlanOf, type Coverage } from '../scoring-plan.js';
 import type { AddProduct } from '../dense-product.js';
 import { SupportNetwork } from './support-network.js';
+import { withSupportColumns, type LabelledRows } from './support-evidence.js';
 import type { MovingBlocks } from './support-rows.js';
-
-/** Labelled rows of one adgroup, `[rowCount]` each. */
-export interface LabelledRows {
-  /** Without a context. */
-  readonly rows: RankingRequest;
-  readonly loss: LossKind;
-  /** Clicks, or weight times the standardised value. */
-  readonly clicks: Float64Array;
-  readonly impressions: Float64Array;
-}
 
 interface AdaptedValues {
   readonly variables: ReadonlyMap<string, DenseTensor>;
@@ -56,14 +45,12 @@ export function adaptationCoverage(
 }
 
 function reasonAgainst(
-  { spec, blocks, shift }: Pick<RankingModel, 'spec' | 'blocks' | 'shift'>,
+  { blocks, shift }: Pick<RankingModel, 'blocks' | 'shift'>,
   method: MethodConfig,
 ): string | null {
   const { kind } = method;
   const personal = blocks.layout.parts.map(({ name }) => name);
   if (!isCovered(method)) return `the method ${kind} adapts with TensorFlow alone`;
-  if (spec.options.supportInputs !== undefined)
-    return 'supportInputs change with the rows, and adapt with TensorFlow alone';
   if (personal.length === 0) return 'no block is personal';
   if (personal.some((name) => name.startsWith('numbers.')))
     return 'the personal block numbers adapts with TensorFlow alone';
@@ -95,7 +82,8 @@ export function adaptedValues(
   if (!isCovered(method)) throw new Error(`the method ${method.kind} does not adapt here`);
   if (adaptation === null || adaptation.innerSteps === 0 || support.rows.candidateCount === 0)
     return { variables: tensorsOf(parts, start), level: 0 };
-  const network = new SupportNetwork(model, scoringPlanOf(model, []), support.rows, addProduct);
+  const rows = withSupportColumns(model.spec, support);
+  const network = new SupportNetwork(model, scoringPlanOf(model, []), rows, addProduct);
   const blocks = stepped({ model, method, network, support, start, ...adaptation });
   const level = model.shift === null ? 0 : levelOf(model, network.logits(blocks), support);
   return { variables: tensorsOf(parts, blocks), level };

@@ -4,6 +4,8 @@ import { float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { blockBytes, writeBlock } from '../../../shared/bundle/block-codec.js';
 import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
+import type { SupportSums } from '../../../shared/queue/blobs/adapted-tasks.js';
+import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';
 import { denseOf } from '../scoring-plan.js';
 import type { RankingRequest } from '../ranking-request.js';
@@ -22,6 +24,9 @@ export interface LiveNotes {
 interface LiveValues {
   readonly variables: NamedTensors;
   readonly level: number;
+  readonly loss: LossKind;
+  /** What support inputs are made of. */
+  readonly support: SupportSums;
 }
 
 interface Scorer {
@@ -48,6 +53,8 @@ export class LiveBlocks {
   readonly #entries = new Map<number, Entry[]>();
   readonly #free: number[] = [];
   readonly #scorers = new Map<string, Scorer>();
+  /** By block: the sums by value that its target encodings read. */
+  readonly #sumsByValue = new Map<number, SupportSums['byValue']>();
   #live: RankingModel | null = null;
   #blockCount = 1;
 
@@ -66,6 +73,11 @@ export class LiveBlocks {
     const live = this.#grown(entry.block + 1);
     const { blocks, dense } = live;
     writeBlock({ layout: blocks.layout, initial: dense }, values, blockBytes(blocks, entry.block));
+    const { support, loss } = values;
+    blocks.evidence.clicks[entry.block] = support.clicks;
+    blocks.evidence.impressions[entry.block] = support.impressions;
+    blocks.isOfValues[entry.block] = loss === 'squared' ? 1 : 0;
+    this.#sumsByValue.set(entry.block, support.byValue);
   }
 
   remove(hash: readonly [number, number]): void {
@@ -73,7 +85,10 @@ export class LiveBlocks {
     const entries = this.#entries.get(low) ?? [];
     const left = entries.filter((entry) => entry.high !== high);
     for (const { block } of entries)
-      if (!left.some((kept) => kept.block === block)) this.#free.push(block);
+      if (!left.some((kept) => kept.block === block)) {
+        this.#free.push(block);
+        this.#sumsByValue.delete(block);
+      }
     if (left.length > 0) this.#entries.set(low, left);
     else this.#entries.delete(low);
   }
@@ -161,14 +176,22 @@ export class LiveBlocks {
       (_, shard) => kept[shard] ?? new Uint8Array(BLOCKS_PER_SHARD * layout.strideByteCount),
     );
     const count = shardCount * BLOCKS_PER_SHARD;
-    const zeros = new Float64Array(count);
+    const earlier = this.#live?.blocks;
+    const clicks = new Float64Array(count);
+    const impressions = new Float64Array(count);
+    const isOfValues = new Uint8Array(count);
+    if (earlier !== undefined) {
+      clicks.set(earlier.evidence.clicks);
+      impressions.set(earlier.evidence.impressions);
+      isOfValues.set(earlier.isOfValues);
+    }
     const blocks: PersonalBlocks = {
       ...{ layout, shards, blockCount: count, blocksPerShard: BLOCKS_PER_SHARD, effects: null },
       evidence: {
-        ...{ supportRowCounts: new Uint32Array(count), clicks: zeros, impressions: zeros },
-        byValue: null,
+        ...{ supportRowCounts: new Uint32Array(count), clicks, impressions },
+        ...{ byValue: null, live: this.#sumsByValue },
       },
-      ...{ isOfValues: new Uint8Array(count), isAlone: new Uint8Array(count) },
+      ...{ isOfValues, isAlone: new Uint8Array(count) },
     };
     const live = { ...this.#model, blocks };
     if (this.#live === null) {

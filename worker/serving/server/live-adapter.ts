@@ -5,13 +5,10 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import {
-  adaptationCoverage,
-  adaptedValues,
-  type LabelledRows,
-} from '../adaptation/live-adaptation.js';
+import { adaptationCoverage, adaptedValues } from '../adaptation/live-adaptation.js';
 import type { LiveNotes } from '../adaptation/live-blocks.js';
 import type { LiveRows, LiveRowsStore } from '../adaptation/live-rows.js';
+import { supportSumsIn, type LabelledRows } from '../adaptation/support-evidence.js';
 import { requestOfRows } from '../request-of-rows.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
@@ -112,7 +109,7 @@ function readied({ loaded, choice }: ServedBundle, live: LiveRows) {
     support,
   );
   demandFinite(values);
-  const sumOf = (counts: Float64Array): number => counts.reduce((sum, count) => sum + count, 0);
+  const sums = supportSumsIn(model.spec, support);
   const ofLabel = manifest.calibrations.map((each) =>
     each.of === 'known' && each.label === labelIndex ? each : null,
   );
@@ -120,10 +117,10 @@ function readied({ loaded, choice }: ServedBundle, live: LiveRows) {
     label: labelIndex,
     calibration: placeOfSize(ofLabel, rowCount),
     supportRows: isAdapted ? rowCount : 0,
-    clicks: sumOf(support.clicks),
-    impressions: sumOf(support.impressions),
+    clicks: sums.clicks,
+    impressions: sums.impressions,
   };
-  return { values, notes };
+  return { values: { ...values, loss: support.loss, support: sums }, notes };
 }
 
 /** The gradient of values far outside of those that the model was trained on may grow without end. */

@@ -1,0 +1,105 @@
+/**
+ * Live blocks of a model with support inputs: an adgroup that adapts while serving, from the support rows that the store
+ * has of it, scores like the block that an export made of them.
+ */
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { at } from '../../../shared/base/arrays.js';
+import { filesOf } from '../../../shared/bundle/array-files.js';
+import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
+import { keyHashOf } from '../../../shared/bundle/key-hash.js';
+import { blockOfKey } from '../../../shared/bundle/key-index.js';
+import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
+import { adaptedValues } from '../../../worker/serving/adaptation/live-adaptation.js';
+import { LiveBlocks } from '../../../worker/serving/adaptation/live-blocks.js';
+import { supportSumsIn } from '../../../worker/serving/adaptation/support-evidence.js';
+import { plainProduct } from '../../../worker/serving/dense-product.js';
+import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
+import { requestOfRows } from '../../../worker/serving/request-of-rows.js';
+import {
+  exportableConfig,
+  exportableStore,
+  exportRoom,
+  exportSource,
+  type ExportRoom,
+} from '../../fixtures/bundle/tiny-export.js';
+import { supportRowsOf } from '../../fixtures/serving/support-rows-of.js';
+
+const STORE = exportableStore({
+  ...{ taskCount: 6, categoryRowCounts: [9, 5], bags: [{ rowCount: 6, lengthMax: 3 }] },
+  ...{ numberCount: 1, losses: ['binary', 'squared'] },
+});
+const SECTIONS = {
+  model: {
+    ...{ kind: 'deepfm', embeddingWidth: 3, hiddenWidths: [5], adgroupEmbedding: true },
+    personal: ['bias', 'adgroupEmbedding', 'output'],
+    supportInputs: { clickRate: true, count: true, targetEncodings: ['category1', 'category0'] },
+  },
+  method: { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true },
+};
+/** More live blocks than one shard has. */
+const OTHER_COUNT = 1_100;
+
+let room: ExportRoom;
+let bundle: LoadedBundle;
+beforeAll(async () => {
+  room = await exportRoom(() => STORE);
+  const objects = new MemoryObjectStore();
+  const source = exportSource(exportableConfig(STORE, SECTIONS), STORE);
+  const { digest } = await room.exported(source, objects);
+  const { manifest } = await readBundleManifest(objects, digest);
+  bundle = await readBundle(manifest, filesOf(objects), digest);
+});
+afterAll(() => room.close());
+
+type Hash = readonly [number, number];
+const hashOf = (key: string): Hash => {
+  const { low, high } = keyHashOf(Buffer.from(key), 0);
+  return [low, high];
+};
+const keyOf = (task: TaskRows): string => at(STORE.tasks, task.taskIndex).key;
+const readTasks = () => STORE.readTasks(STORE.tasks.map((_task, place) => place));
+
+function putIn(live: LiveBlocks, task: TaskRows, hash: Hash): void {
+  const { model, manifest, index, labels } = bundle;
+  const { adaptation } = at(manifest.serving, at(labels, blockOfKey(index, keyOf(task))));
+  const support = supportRowsOf(model, task);
+  const adapting = { model, method: manifest.method, adaptation, addProduct: plainProduct };
+  const values = {
+    ...adaptedValues(adapting, support),
+    ...{ loss: support.loss, support: supportSumsIn(model.spec, support) },
+  };
+  const notes = { label: 0, calibration: 0, supportRows: 1, clicks: 0, impressions: 0 };
+  live.put(hash, values, notes);
+}
+
+/** The request for all rows of the task, and their scores by its exported block. */
+function exportedScores(task: TaskRows) {
+  const { model, index } = bundle;
+  const blocks = new Int32Array(task.rowCount).fill(blockOfKey(index, keyOf(task)));
+  const request = requestOfRows(model.spec, task, blocks);
+  const exported = new Float32Array(task.rowCount);
+  new ReferenceScorer(model, []).score(request, exported);
+  return { exported, request };
+}
+
+test('scores every row as the exported block does, also when more blocks than a shard live', async () => {
+  const live = new LiveBlocks(bundle.model, (model, names) => new ReferenceScorer(model, names));
+  const tasks = await readTasks();
+  for (const task of tasks) putIn(live, task, hashOf(keyOf(task)));
+  for (let other = 0; other < OTHER_COUNT; other += 1)
+    putIn(live, at(tasks, other % 2), hashOf(`other ${other}`));
+  for (const task of tasks) {
+    const { exported, request } = exportedScores(task);
+    const [low, high] = hashOf(keyOf(task));
+    const hashes = Uint32Array.from({ length: 2 * task.rowCount }, (_, place) =>
+      place % 2 === 0 ? low : high,
+    );
+    const scores = new Float32Array(task.rowCount);
+    expect(live.score(request, [], { hashes, scores })?.size).toBe(task.rowCount);
+    for (const [row, score] of scores.entries())
+      expect(Math.abs(score - at(exported, row)), `${task.taskIndex} ${row}`).toBeLessThan(1e-5);
+  }
+});
