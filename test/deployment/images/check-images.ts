@@ -143,7 +143,8 @@ async function checkServer({ check }: Checks, { images, order }: Scene): Promise
   await check('the server and its health check', async () => {
     await server.saw(/rankings: /);
     const dockerfile = await readFile('infra/deploy/images/Dockerfile', 'utf8');
-    const health = /HEALTHCHECK[^[]*\\\n +CMD (\[.*\])/.exec(dockerfile)?.[1] ?? '[]';
+    const [, stage = ''] = dockerfile.split('FROM runtime AS server');
+    const health = /HEALTHCHECK[^[]*\\\n +CMD (\[.*\])/.exec(stage)?.[1] ?? '[]';
     await server.exec(...(JSON.parse(health) as string[]));
     const answer = await fetch('http://127.0.0.1:8080/v1/rank', {
       method: 'POST',
