@@ -16,7 +16,7 @@ import {
 import type { MetricSource } from '../../../shared/metrics/metric-definitions.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
 import type { Environment, Machine, RunContext } from './run-context.js';
-import { watchedCall } from './watched-call.js';
+import { isWatched, watchedCall } from './watched-call.js';
 
 /** Options that every function of the library takes. */
 export interface CallOptions {
@@ -106,7 +106,12 @@ async function carriedOut<Result>(
   const { context, close } = openRunContext(surroundings, signal, sink);
   try {
     context.signal.throwIfAborted();
-    const result = await work(await watchedCall(context, surroundings, metrics));
+    // Work that nobody watches begins at once, so that no abort comes before it listens.
+    const watched = isWatched(context, metrics)
+      ? await watchedCall(context, surroundings, metrics)
+      : context;
+    context.signal.throwIfAborted();
+    const result = await work(watched);
     await close();
     return result;
   } catch (error) {

@@ -7,6 +7,7 @@ import type { MetricSource } from '../../../shared/metrics/metric-definitions.js
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
 import { openSpanExporter } from '../../../shared/traces/open-exporter.js';
 import { StepTraces, traceparentOf } from '../../../shared/traces/span.js';
+import { traceSettingsOf } from '../../../shared/traces/trace-settings.js';
 import type { RunContext } from './run-context.js';
 
 interface WatchedProcess {
@@ -14,6 +15,14 @@ interface WatchedProcess {
   /** What this process does: it decides if absent. */
   readonly source?: MetricSource | undefined;
   readonly version?: (() => string) | undefined;
+}
+
+/** @throws QianmoError of kind `usage` if the environment asks for traces in a way that has no sense. */
+export function isWatched(
+  { environment }: Pick<RunContext, 'environment'>,
+  metrics: MetricsPlace | undefined,
+): boolean {
+  return metrics !== undefined || traceSettingsOf(environment, 'qianmo') !== null;
 }
 
 /**
