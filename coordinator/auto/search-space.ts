@@ -60,6 +60,11 @@ const INPUTS = ['none', 'rate', 'rate and values'] as const;
 const ADAPTING = {
   nothing: { personal: [], method: () => ({ kind: 'global' }) },
   level: { personal: [], method: () => ({ kind: 'maml', innerSteps: 1, levelShift: true }) },
+  /** A trunk that is trained nearly as if nothing adapted, as a shift that is fitted afterwards finds it. */
+  'level of a global model': {
+    personal: [],
+    method: () => ({ kind: 'maml', innerSteps: 1, levelShift: true, coldShare: 0.9 }),
+  },
   'level and values': {
     personal: [],
     method: (features: readonly string[]) => ({
@@ -92,6 +97,7 @@ const FIRST: readonly Point[] = [
   point('deepfm', 'none', 'level', 'medium'),
   point('deepfm', 'none', 'blocks', 'medium'),
   point('deepfm', 'rate', 'nothing', 'medium'),
+  point('deepfm', 'none', 'level of a global model', 'medium'),
   point('logistic', 'rate and values', 'nothing', 'light'),
   point('deepfm', 'rate and values', 'nothing', 'strong'),
   point('logistic', 'none', 'level and values', 'light'),
@@ -143,7 +149,7 @@ function drawnPoint(random: RandomStream): Point {
       random,
       isLinear(model)
         ? (['nothing', 'level', 'level and values'] as const)
-        : (['nothing', 'level', 'level and values', 'blocks'] as const),
+        : (['nothing', 'level', 'level of a global model', 'level and values', 'blocks'] as const),
     ),
     rate: oneOf(random, RATES),
     regularisation: oneOf(random, ['light', 'medium', 'strong'] as const),

@@ -31,6 +31,8 @@ export interface RunDispatch {
   readonly dispatcher: Dispatcher;
   /** Null without a queue. */
   readonly redisUrl: string | null;
+  /** Workers that share this machine; absent if others started them, or without a queue. */
+  readonly localWorkerCount?: number | undefined;
 }
 
 const WORKER_RESTARTS_MAX = 100;
@@ -119,7 +121,7 @@ async function queueDispatch(
     });
   else if (!redis.isOwn) workers.start();
   context.onClose(() => dispatcher.close());
-  return { dispatcher, redisUrl: redis.url };
+  return { dispatcher, redisUrl: redis.url, localWorkerCount: choice.workers };
 }
 
 async function openQueueDispatcher(

@@ -2,13 +2,25 @@
 
 import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import { grouped, markdownTable } from '../bench-header.js';
+import { marksOf } from '../moved-figures.js';
 import { armNamed, isCompared } from './recorded-cell.js';
 import type { RealRecord, RecordedArm, RecordedCell, RecordedDifference } from './real-record.js';
 
 const DIGITS = 4;
 const NO_WORSE = 0.002;
 
-export function realPage({ cells }: RealRecord): string {
+export function realPage(record: RealRecord): string {
+  const page = unmarkedPage(record);
+  const [title = '', ...rest] = page.split('\n');
+  const marks = marksOf('real.md', page);
+  return [
+    title,
+    ...(marks.length === 0 ? [] : ['', ...marks.flatMap((mark) => [mark, ''])].slice(0, -1)),
+    ...rest,
+  ].join('\n');
+}
+
+function unmarkedPage({ cells }: RealRecord): string {
   const all = Object.values(cells);
   const compared = all.filter(isCompared);
   return [

@@ -1,0 +1,70 @@
+/**
+ * Changes that moved the figures of results pages, with the commits of the pages as they were before. A page that still
+ * states such a commit is older than the change and says so; made again, it states another commit, and the mark goes.
+ */
+
+interface MovedFigures {
+  /** The commit of the change. */
+  readonly change: string;
+  /** Completes "older than `commit`, which ...". */
+  readonly what: string;
+  /** Within `infra/results/`: the commits of each page before the change. */
+  readonly pages: Readonly<Record<string, readonly string[]>>;
+}
+
+export const MOVED_FIGURES: readonly MovedFigures[] = [
+  {
+    change: 'e0e78222',
+    what: 'renews the lifetime of a blob in the round trip that reads it',
+    pages: { 'traffic.md': ['6afc234'] },
+  },
+  {
+    change: '38cf4426',
+    what: 'hashes the texts of requests in half of the time',
+    pages: { 'serving-server.md': ['bfb81ed'] },
+  },
+  {
+    change: '781ebeb9',
+    what: 'names inputs in the folder of local workers by a sketch instead of SHA-256',
+    pages: { 'scaling.md': ['79a0fb7'], 'plan.md': ['01f6174'] },
+  },
+  {
+    change: '607e97be',
+    what: 'lets rows of small tasks train the trunk',
+    pages: { 'real.md': ['41ec62a5'] },
+  },
+  {
+    change: 'bda77e81',
+    what: 'gives the candidates of a search dropout and decay of looked-up rows',
+    pages: { 'real.md': ['41ec62a5'] },
+  },
+  {
+    change: '4237d23b',
+    what: 'lets a search begin with another candidate',
+    pages: { 'real.md': ['41ec62a5', '18610c19'] },
+  },
+  {
+    change: '9eb2e48a',
+    what: 'lets a search choose the safest of the candidates that few adgroups cannot tell apart, among other candidates',
+    pages: { 'real.md': ['41ec62a5', '18610c19'] },
+  },
+];
+
+/** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
+export function statedCommits(page: string): string[] {
+  const found = page.matchAll(/\bcommit `?([0-9a-f]{7,12})\b/gi);
+  return [...new Set([...found].map(([, commit = '']) => commit))];
+}
+
+/** The lines that a page carries below its title, one for each change that it is older than. */
+export function marksOf(name: string, page: string): string[] {
+  const stated = statedCommits(page);
+  return MOVED_FIGURES.flatMap(({ change, what, pages }) => {
+    const old = (pages[name] ?? []).filter((commit) => stated.includes(commit));
+    return old.length === 0
+      ? []
+      : [
+          `> Figures of commit ${old.join(', commit ')} are older than \`${change}\`, which ${what}.`,
+        ];
+  });
+}
