@@ -36,7 +36,7 @@ export class OverheadWatch {
   note({ phasesMs }: TimedStep): void {
     this.#stepCount += 1;
     if (this.#stepCount <= STEPS_PASSED_OVER) return;
-    const { fetch = 0, compute = 0, upload = 0, queue = 0 } = phasesMs;
+    const { fetch, compute, upload, queue } = phasesMs;
     // Without a wait on the queue, fetching and uploading were beside computing, and say nothing of the wait.
     this.#waitedMs += queue > 0 ? fetch + compute + upload + queue : compute;
     // Of each worker that returned any.
