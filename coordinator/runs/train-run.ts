@@ -6,7 +6,7 @@ import type { PreparedRun } from '../plan/prepared-run.js';
 import type { RunClaim } from '../checkpoints/run-claim.js';
 import { validationLossOf } from '../evaluation/validation-loss.js';
 import { train } from '../training/outer-loop.js';
-import { OverheadWatch } from '../training/overhead-watch.js';
+import { OverheadWatch } from '../training/overhead/overhead-watch.js';
 import type { TrainingOutcome } from '../training/train-options.js';
 import type { RunDispatch } from './dispatch-for-run.js';
 import type { RunContext } from './call/run-context.js';

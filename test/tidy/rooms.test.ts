@@ -64,6 +64,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/plan',
     'coordinator/checkpoints',
     'coordinator/training/meta-optimizer',
+    'coordinator/training/overhead',
     'coordinator/tables',
     'coordinator/training',
     'coordinator/capacity',

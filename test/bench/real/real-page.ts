@@ -2,7 +2,7 @@
 
 import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import { grouped, markdownTable } from '../bench-header.js';
-import { marksOf } from '../moved-figures.js';
+import { marksOf } from '../results/moved-figures.js';
 import { armNamed, isCompared } from './recorded-cell.js';
 import type { RealRecord, RecordedArm, RecordedCell, RecordedDifference } from './real-record.js';
 

@@ -1,7 +1,7 @@
 /** What is said of workers that cost more than they compute. */
 
 import { describe, expect, it } from 'vitest';
-import { OverheadWatch } from '../../../../coordinator/training/overhead-watch.js';
+import { OverheadWatch } from '../../../../coordinator/training/overhead/overhead-watch.js';
 import { sentenceOf } from '../../../../shared/events/sentences.js';
 
 const step = (fetch: number, compute: number, upload: number, queue: number) => ({

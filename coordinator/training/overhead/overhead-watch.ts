@@ -3,7 +3,7 @@
  * to carry them; one process then trains faster than several.
  */
 
-import type { RunEventOf } from '../../shared/events/run-events.js';
+import type { RunEventOf } from '../../../shared/events/run-events.js';
 
 type TimedStep = Pick<RunEventOf<'outer-step-timed'>, 'phasesMs'>;
 
