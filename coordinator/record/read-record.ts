@@ -44,7 +44,17 @@ export class RecordFollower {
 
   /** The events since the last call; at the first one, all that the record holds. */
   async next(): Promise<ReadEvents> {
-    const parts: Uint8Array[] = [];
+    const events: StampedEvent[] = [];
+    let unknownCount = 0;
+    for await (const part of this.nextParts()) {
+      for (const event of part.events) events.push(event);
+      unknownCount += part.unknownCount;
+    }
+    return { events, unknownCount };
+  }
+
+  /** The same, segment by segment, so that no more than one is in memory. */
+  async *nextParts(): AsyncGenerator<ReadEvents> {
     for (const sequence of await this.#place.sequences()) {
       if (sequence < this.#sequence) continue;
       if (sequence > this.#sequence) this.#offset = 0;
@@ -52,9 +62,8 @@ export class RecordFollower {
       const { bytes } = await this.#place.read(sequence, this.#offset);
       const whole = bytes.subarray(0, wholeLinesByteCount(bytes));
       this.#offset += whole.byteLength;
-      parts.push(whole);
+      if (whole.byteLength > 0) yield eventsOf([whole]);
     }
-    return eventsOf(parts);
   }
 }
 

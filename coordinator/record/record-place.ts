@@ -1,6 +1,6 @@
 /** The place of a run's event log, for readers: segments in a folder of this machine, or in an object store. */
 
-import { open, readdir } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { systemCodeOf } from '../../shared/base/system-errors.js';
 import {
@@ -18,6 +18,8 @@ export interface RecordPlace {
   readonly address: string;
   /** The numbers of the segments, ascending; none if the output has no log. */
   sequences(): Promise<readonly number[]>;
+  /** A text that changes whenever the log does; null if the output has no log. */
+  version(): Promise<string | null>;
   /**
    * The bytes of a segment from an offset on; from the end if it is negative. None if the segment is gone.
    * `offset` in the answer is where they begin.
@@ -46,6 +48,12 @@ function folderPlace(output: string): RecordPlace {
   return {
     address: output,
     sequences: async () => sequencesOf(await unlessAbsent(readdir(folder), [])),
+    version: async () => {
+      const newest = sequencesOf(await unlessAbsent(readdir(folder), [])).at(-1);
+      if (newest === undefined) return null;
+      const found = await unlessAbsent(stat(join(folder, segmentNameOf(newest))), null);
+      return found === null ? null : `${newest}-${found.size}-${found.mtimeMs}`;
+    },
     read: async (sequence, offset) => {
       const file = await unlessAbsent(open(join(folder, segmentNameOf(sequence)), 'r'), null);
       if (file === null) return { bytes: new Uint8Array(0), offset: 0 };
@@ -68,6 +76,10 @@ function objectPlace(store: ObjectStore): RecordPlace {
     sequences: async () => {
       const prefix = `${LOG_FOLDER}/`;
       return sequencesOf((await store.list(prefix)).map((key) => key.slice(prefix.length)));
+    },
+    version: async () => {
+      const newest = (await store.listWithTimes(`${LOG_FOLDER}/`)).at(-1);
+      return newest === undefined ? null : `${newest.key}-${newest.modifiedMs}`;
     },
     read: async (sequence, offset) => {
       const key = `${LOG_FOLDER}/${segmentNameOf(sequence)}`;

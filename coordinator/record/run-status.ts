@@ -25,16 +25,24 @@ export async function readRunStatus(
 ): Promise<RunStatus | null> {
   const { events, unknownCount } = await readLastEvents(place, byteCountMax);
   if (events.length === 0 && unknownCount === 0) return null;
-  const view = runViewOf(events);
+  return runStatusOf(runViewOf(events), place.address, unknownCount, observer);
+}
+
+export function runStatusOf(
+  view: RunView,
+  output: string,
+  unknownEventCount: number,
+  observer: Observer,
+): RunStatus {
   const state = runStateOf(view, observer);
   const { isPaused: _paused, isAwaitingWorkers: _awaiting, ...shown } = view;
   return {
-    output: place.address,
+    output,
     state,
     ...shown,
     silentMs: Math.max(0, observer.nowMs - (view.lastEventMs ?? observer.nowMs)),
     leftMs: isUnderWay(state) ? leftMsOf(view) : null,
-    unknownEventCount: unknownCount,
+    unknownEventCount,
   };
 }
 

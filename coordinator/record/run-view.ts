@@ -83,9 +83,14 @@ export class GrowingRunView {
   }
 
   view(): RunView {
-    const { stepEndsMs, failure, ...view } = this.#draft;
-    // A call that was killed while it closed has told its failure, and not its end.
-    return { ...view, ending: view.ending ?? failure, outerStepMs: medianGapOf(stepEndsMs) };
+    const { stepEndsMs, failure, refusedResultCounts, ...view } = this.#draft;
+    return {
+      ...view,
+      refusedResultCounts: { ...refusedResultCounts },
+      // A call that was killed while it closed has told its failure, and not its end.
+      ending: view.ending ?? failure,
+      outerStepMs: medianGapOf(stepEndsMs),
+    };
   }
 }
 

@@ -269,15 +269,6 @@ export const SynthesizeRequestSchema = z.strictObject({
   users: rowCount.optional(),
 });
 
-export const BoardRequestSchema = z.strictObject({
-  redis: text,
-  prefix: text.default(QUEUE_PREFIX_DEFAULT),
-  /** 0 selects a free port. */
-  port: z.int().min(0).max(65_535).default(3000),
-  /** Names beside those of the loopback address under which the board answers, separated by commas. */
-  hostAllow: text.optional(),
-});
-
 export const CheckRequestSchema = z.strictObject({
   /** Checks the store, queue and output of this run too. */
   config: configSource<RunConfigSource>().optional(),
@@ -364,7 +355,6 @@ export type PlanRequest = z.input<typeof PlanRequestSchema>;
 export type MarketRequest = z.input<typeof MarketRequestSchema>;
 export type StreamRequest = z.input<typeof StreamRequestSchema>;
 export type SynthesizeRequest = z.input<typeof SynthesizeRequestSchema>;
-export type BoardRequest = z.input<typeof BoardRequestSchema>;
 export type CheckRequest = z.input<typeof CheckRequestSchema>;
 export type OpeRequest = z.input<typeof OpeRequestSchema>;
 export type ReplayRequest = z.input<typeof ReplayRequestSchema>;

@@ -6,7 +6,6 @@
 
 import {
   AutoRequestSchema,
-  BoardRequestSchema,
   checkedRequest,
   CheckRequestSchema,
   CompareRequestSchema,
@@ -24,7 +23,6 @@ import {
   SynthesizeRequestSchema,
   TrainRequestSchema,
   type AutoRequest,
-  type BoardRequest,
   type CheckRequest,
   type CompareRequest,
   type ControlRequest,
@@ -41,8 +39,12 @@ import {
   type SynthesizeRequest,
   type TrainRequest,
 } from '../../coordinator/runs/requests.js';
+import {
+  BoardRequestSchema,
+  type BoardRequest,
+} from '../../coordinator/runs/dashboard/dashboard-request.js';
 import type { ComparisonReport } from '../../coordinator/comparison/comparison-report.js';
-import type { QueueBoard } from '../../coordinator/dashboard/queue-board.js';
+import type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
 import type { ControlResult } from '../../coordinator/runs/control-run.js';
 import type { PrunedBundles } from '../../coordinator/export/upkeep/prune-bundles.js';
 import type { ChangedExport } from '../../coordinator/runs/export/export-changed-run.js';
@@ -88,7 +90,14 @@ export {
   refresh,
   rollBackBundle,
 } from './bundles.js';
-export { listRuns, queueWorkers, readRunLog, runStatus, waitForRun } from './record.js';
+export {
+  listRuns,
+  queueWorkers,
+  readRunLog,
+  runPageHtml,
+  runStatus,
+  waitForRun,
+} from './record.js';
 export type { Environment } from '../../coordinator/runs/call/run-context.js';
 export type {
   BundleLabel,
@@ -100,6 +109,7 @@ export type {
   ControlResult,
   ConvertedModel,
   ConvertRequest,
+  Dashboard,
   EvaluationReport,
   ExportResult,
   ListedBundle,
@@ -112,7 +122,6 @@ export type {
   PreparedStore,
   PrunedBundles,
   PublishedBundle,
-  QueueBoard,
   RankingService,
   RefreshResult,
   ReplayResult,
@@ -340,22 +349,16 @@ export function work(request: WorkRequest, options: CallOptions = {}): RunHandle
   );
 }
 
-/** Serves the queue board, read-only, on the loopback address. The caller closes it. */
+/** Serves pages about runs, from their records, their queue or both. The caller closes it. */
 export async function serveDashboard(
   request: BoardRequest,
   options: Pick<CallOptions, 'environment'> = {},
-): Promise<QueueBoard> {
-  const { serveQueueBoard } = await import('../../coordinator/dashboard/queue-board.js');
-  const { tlsFilesOf } = await import('../../shared/storage/tls-files.js');
-  const { redis, prefix, port, hostAllow } = checkedRequest(
-    BoardRequestSchema,
-    request,
-    'serveDashboard',
+): Promise<Dashboard> {
+  const { openDashboard } = await import('./dashboard.js');
+  return openDashboard(
+    checkedRequest(BoardRequestSchema, request, 'serveDashboard'),
+    surroundingsOf(options),
   );
-  const hostsAllowed = (hostAllow ?? '').split(',').flatMap((name) => name.trim() || []);
-  const tls = await tlsFilesOf(surroundingsOf(options).environment);
-  const place = { port, host: '127.0.0.1', hostsAllowed } as const;
-  return serveQueueBoard({ redisUrl: redis, tls, prefix, ...place });
 }
 
 /**

@@ -29,6 +29,13 @@ export function runStatus(request: StatusRequest, options: CallOptions = {}): Ru
   );
 }
 
+/** The page of a run, as the dashboard shows it, as one HTML file that needs no server. */
+export function runPageHtml(request: StatusRequest, options: CallOptions = {}): RunHandle<string> {
+  return start(options, async (context) =>
+    (await calls()).runAsHtml(checkedRequest(StatusRequestSchema, request, 'runPageHtml'), context),
+  );
+}
+
 /** The runs whose outputs lie below folders. */
 export function listRuns(request: RunsRequest, options: CallOptions = {}): RunHandle<ListedRuns> {
   return start(options, async (context) =>

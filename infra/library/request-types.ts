@@ -2,7 +2,6 @@
 
 export type {
   AutoRequest,
-  BoardRequest,
   BundleLabelRequest,
   BundleRollbackRequest,
   BundlesRequest,
@@ -33,6 +32,7 @@ export type {
   TrainingStart,
   TrainRequest,
 } from '../../coordinator/runs/requests.js';
+export type { BoardRequest } from '../../coordinator/runs/dashboard/dashboard-request.js';
 export type {
   LogRequest,
   RunsRequest,

@@ -1,9 +1,9 @@
 /** Serves rankings from a bundle in this process, without TensorFlow. */
 
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
 import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { objectStoreAt } from '../../coordinator/runs/places.js';
@@ -52,8 +52,6 @@ import { canaryName, openFollowedBundles } from './serving/followed-bundles.js';
 import { openServedState, openSharedLog } from './served-state.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
-const TOKEN_LENGTH_MIN = 16;
-const LOOPBACK = /^(127\.|::1$|localhost$)/;
 
 const text = z.string().min(1, 'expected a value');
 
@@ -157,8 +155,7 @@ async function serveAlone(
   member?: ServingMember,
 ): Promise<RankingService> {
   const { host, port, queue: queuedRequestsMax, deadlineMs, pollSeconds } = request;
-  const token = await tokenOf(request.tokenFile, environment);
-  if (token === null && !LOOPBACK.test(host)) throw openToOthers(host);
+  const token = await tokenFor(request, environment);
   const metrics = metricsOf(request, clock);
   const told = metrics === null ? onEvent : sinksTogether(onEvent, metrics.sink);
   const sink = runEventSink({ clock }, told);
@@ -298,44 +295,11 @@ function evidenceOfOne(): QianmoError {
   });
 }
 
-async function tokenOf(
-  file: string | undefined,
+async function tokenFor(
+  { host, tokenFile: file }: z.output<typeof ServeRequestSchema>,
   environment: Surroundings['environment'],
 ): Promise<string | null> {
-  const token = file === undefined ? environment[TOKEN_VARIABLE] : await tokenIn(file);
-  if (token === undefined) return null;
-  if (token.length >= TOKEN_LENGTH_MIN && /^[\x21-\x7e]+$/.test(token)) return token;
-  throw new QianmoError({
-    kind: 'usage',
-    what: 'the token of the server cannot be used',
-    where: file ?? TOKEN_VARIABLE,
-    expected: `at least ${TOKEN_LENGTH_MIN} visible ASCII characters`,
-    found: `${token.length} characters`,
-    cure: 'write a new one, as with `openssl rand -hex 32`',
-  });
-}
-
-async function tokenIn(file: string): Promise<string> {
-  try {
-    return (await readFile(file, 'utf8')).trim();
-  } catch (cause) {
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'the file of the token cannot be read',
-      where: file,
-      found: cause instanceof Error ? cause.message : String(cause),
-      cure: 'correct --token-file',
-      cause,
-    });
-  }
-}
-
-function openToOthers(host: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'the server would be open to everybody who reaches this machine',
-    where: host,
-    expected: 'a token, or the loopback address',
-    cure: `give --token-file, or set ${TOKEN_VARIABLE}`,
-  });
+  const token = await accessToken({ file, variable: TOKEN_VARIABLE, environment });
+  demandTokenBeyondLoopback(host, token, TOKEN_VARIABLE);
+  return token;
 }

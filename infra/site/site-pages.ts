@@ -34,6 +34,7 @@ const SECTIONS: readonly Section[] = [
       'operation/watching.md',
       'operation/metrics.md',
       'operation/trackers.md',
+      'operation/dashboard.md',
       'runbook.md',
       'fault-matrix.md',
       'determinism.md',

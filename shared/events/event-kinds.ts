@@ -289,7 +289,6 @@ const DISPATCH_SHAPES = {
   /** A worker's device had too little memory for the micro-batches of the run. */
   'micro-batches-smaller': { fromWorker: z.string(), rowsMax: count, smallerRowsMax: count },
   'queue-board-served': { url: z.string() },
-  'queue-board-absent': {},
 };
 
 /** A worker, told by itself or by its supervisor. The stamp says which worker. */

@@ -214,8 +214,7 @@ const SENTENCES: Sentences = {
         'for lack of memory, so another run of this config may differ in its low bits; ' +
         `to rule it out, set training.microBatchRowsMax to ${smallerRowsMax}`,
     ),
-  'queue-board-served': ({ url }) => notice(`queue board: ${url}`),
-  'queue-board-absent': () => warning('--in-process has no queue, so no dashboard'),
+  'queue-board-served': ({ url }) => notice(`dashboard: ${url}`),
 
   'worker-ready': (event) =>
     notice(

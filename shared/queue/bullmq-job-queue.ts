@@ -118,8 +118,9 @@ async function openConsumer(
 async function openController({
   redisUrl: url,
   prefix,
+  tls = null,
 }: BullmqJobQueueOptions): Promise<QueueController> {
-  const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control' });
+  const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control', tls });
   const call = queueCallsAt(redactedAddress(url));
   const { find, replace } = redisRunController(redis, prefix);
   const registry = redisWorkerRegistry(redis, prefix);

@@ -44,6 +44,7 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'trackers.md',
   },
   { name: 'start', script: 'bench:start', makes: 'start.md' },
+  { name: 'dashboard', script: 'bench:dashboard', makes: 'dashboard.md' },
   { name: 'tutorial', script: 'check:tutorial', words: ['--record'], makes: 'tutorial.md' },
   { name: 'plan', script: 'bench:plan', makes: 'plan.md' },
   {

@@ -7,7 +7,11 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { serve } from '@hono/node-server';
 import { Queue } from 'bullmq';
-import { boardApp } from '../../coordinator/dashboard/board-app.js';
+import type { Hono } from 'hono';
+import { dashboardApp } from '../../coordinator/dashboard/dashboard-app.js';
+import { PageFeed } from '../../coordinator/dashboard/live/page-feed.js';
+import { PageRoutes } from '../../coordinator/dashboard/page-routes.js';
+import { systemClock } from '../../shared/base/clock.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import { S3ObjectStore } from '../../shared/storage/s3-object-store.js';
 import type { FuzzTarget } from './fuzz-target.js';
@@ -28,6 +32,24 @@ function mutatedMessage(stream: RandomStream, examples: readonly string[]): Buff
   return latin1(mutatedText(stream, pick(stream, examples)));
 }
 
+/** The dashboard of a queue alone, whose server nobody asks. */
+function fuzzedApp(queue: Queue): Hono {
+  const clock = systemClock;
+  const routes = new PageRoutes({ catalog: null, watch: null, desk: null, clock });
+  const feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
+  const access = { hostsAllowed: [], token: null };
+  const parts = {
+    access,
+    catalog: null,
+    routes,
+    feed,
+    places: new Set<'/'>(['/']),
+    desk: null,
+    clock,
+  };
+  return dashboardApp({ ...parts, queue: { queue, metrics: () => Promise.resolve('') } });
+}
+
 async function boardPort(): Promise<number> {
   // No server is there, and no request of the examples asks for data of the queue.
   const queue = new Queue('inner-loops', {
@@ -35,11 +57,7 @@ async function boardPort(): Promise<number> {
     skipMetasUpdate: true,
   });
   queue.on('error', () => undefined);
-  const server = serve({
-    fetch: boardApp(queue, [], () => Promise.resolve('')).fetch,
-    hostname: '127.0.0.1',
-    port: 0,
-  });
+  const server = serve({ fetch: fuzzedApp(queue).fetch, hostname: '127.0.0.1', port: 0 });
   await once(server, 'listening');
   server.unref();
   // A listening TCP server has an address with a port.

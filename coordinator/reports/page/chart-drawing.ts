@@ -178,8 +178,9 @@ function shortNumber(value: number): string {
   return String(Number(value.toPrecision(3)));
 }
 
-export function draw(height: number, option: EChartsOption): string {
-  const chart = init(null, null, { renderer: 'svg', ssr: true, width: WIDTH, height });
+/** @param width in units of the drawing, which a page scales to the room it has */
+export function draw(height: number, option: EChartsOption, width = WIDTH): string {
+  const chart = init(null, null, { renderer: 'svg', ssr: true, width, height });
   try {
     chart.setOption({
       animation: false,

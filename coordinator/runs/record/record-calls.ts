@@ -5,7 +5,8 @@ import type { z } from 'zod';
 import { QianmoError, type FailureKind } from '../../../shared/base/errors.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/sentences.js';
-import { s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import { findRecords } from '../../record/find-records.js';
 import { RecordFollower } from '../../record/read-record.js';
 import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
@@ -74,6 +75,22 @@ export async function listRuns(
 }
 
 /**
+ * The page of a run as one HTML file with everything inside.
+ *
+ * @throws QianmoError `usage` if there is no record.
+ */
+export async function runAsHtml(
+  { run }: z.output<typeof StatusRequestSchema>,
+  context: Reading,
+): Promise<string> {
+  const { output, s3 } = await outputOfRun(run, context);
+  const place = recordPlaceOf(output, s3);
+  const status = await statusAt(place, context);
+  const { filedRunPage } = await import('../../dashboard/pages/filed-run-page.js');
+  return filedRunPage(status, place, openObjectStore(`${output}/checkpoints`, s3));
+}
+
+/**
  * Tells the events of the record in their order.
  *
  * @throws QianmoError `usage` if there is no record.
@@ -123,10 +140,18 @@ export async function waitForRun(
   }
 }
 
-async function placeOfRun(run: string, { environment }: Reading): Promise<RecordPlace> {
-  if (!/\.ya?ml$/.test(run)) return recordPlaceOf(run, s3OptionsIn(environment));
+async function placeOfRun(run: string, context: Reading): Promise<RecordPlace> {
+  const { output, s3 } = await outputOfRun(run, context);
+  return recordPlaceOf(output, s3);
+}
+
+async function outputOfRun(
+  run: string,
+  { environment }: Reading,
+): Promise<{ readonly output: string; readonly s3: S3Options }> {
+  if (!/\.ya?ml$/.test(run)) return { output: run, s3: s3OptionsIn(environment) };
   const { output, storage } = await runConfigOf(run, environment);
-  return recordPlaceOf(output, s3OptionsOf(storage));
+  return { output, s3: s3OptionsOf(storage) };
 }
 
 async function statusAt(place: RecordPlace, { clock }: Reading): Promise<RunStatus> {

@@ -5,7 +5,7 @@
 
 import type { z } from 'zod';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { tlsFilesOf } from '../../../shared/storage/tls-files.js';
+import { s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { RunContext } from '../call/run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from '../dispatch-for-run.js';
@@ -34,24 +34,21 @@ export async function trainRun(
   });
 }
 
-/** Serves the queue board until the context closes. */
+/** Serves the pages of this run until the context closes. */
 async function serveDashboard(
   config: RunConfig,
   { redisUrl }: RunDispatch,
   context: RunContext,
 ): Promise<void> {
-  if (redisUrl === null) {
-    context.sink({ kind: 'queue-board-absent' });
-    return;
-  }
-  const { serveQueueBoard } = await import('../../dashboard/queue-board.js');
-  const board = await serveQueueBoard({
-    redisUrl,
-    tls: await tlsFilesOf(context.environment),
-    prefix: config.queue.prefix,
-    port: 0,
-    host: '127.0.0.1',
-  });
-  context.onClose(() => board.close());
-  context.sink({ kind: 'queue-board-served', url: board.url });
+  const { servedDashboard } = await import('../dashboard/dashboard-call.js');
+  const dashboard = await servedDashboard(
+    {
+      ...{ redisUrl, prefix: config.queue.prefix },
+      ...{ roots: [config.output], s3: s3OptionsOf(config.storage) },
+      ...{ port: 0, host: '127.0.0.1', hostsAllowed: [], token: null, allowControl: false },
+    },
+    context,
+  );
+  context.onClose(() => dashboard.close());
+  context.sink({ kind: 'queue-board-served', url: dashboard.url });
 }

@@ -1,38 +1,66 @@
-/** `qianmo dashboard`: serves the queue board, read-only, until it is stopped. */
+/** `qianmo dashboard`: serves pages about runs and their queue until it is stopped. */
 
 import { once } from 'node:events';
 import { serveDashboard } from '../../library/index.js';
-import { format, prefix, redisOfQueue } from '../command/shared-options.js';
-import { integerValue, textValue, valueOption, verb } from '../command/verb.js';
+import { format, prefix } from '../command/shared-options.js';
+import { flagOption, integerValue, textValue, valueOption, verb } from '../command/verb.js';
 
 export const dashboardVerb = verb({
   name: 'dashboard',
-  description: 'serve the queue board, read-only, on the loopback address',
+  description: 'serve pages about runs, their workers and their queue',
   options: {
-    redis: redisOfQueue,
+    runs: valueOption(
+      '--runs <places>',
+      'folders and s3:// prefixes below which runs have their outputs, separated by commas',
+      textValue.optional(),
+    ),
+    redis: valueOption('--redis <url>', 'the Redis server of the queue', textValue.optional(), {
+      variable: 'QIANMO_REDIS_URL',
+    }),
     prefix,
+    host: valueOption(
+      '--host <host>',
+      'the address to listen on; one beyond this machine demands a token',
+      textValue,
+      { defaultText: '127.0.0.1' },
+    ),
     port: valueOption('--port <port>', 'port, 0 for any free one', integerValue(0, 65_535), {
       defaultText: '3000',
     }),
     hostAllow: valueOption(
       '--host-allow <names>',
-      'names beside those of the loopback address under which the board answers, separated by commas',
+      'names beside those of the loopback address under which it answers, separated by commas',
       textValue.optional(),
     ),
+    tokenFile: valueOption(
+      '--token-file <file>',
+      'file with the token that requests must bear; also the variable QIANMO_DASHBOARD_TOKEN',
+      textValue.optional(),
+    ),
+    allowControl: flagOption('--allow-control', 'let pages pause, resume and cancel runs'),
     format,
   },
-  help: '\nExample:\n  qianmo dashboard --redis redis://127.0.0.1:6379 --port 3000',
-  run: async (_operands, { format, ...request }, context) => {
-    const board = await serveDashboard(request, { environment: context.environment });
+  help: `
+Pages are made from the records of runs (--runs), from their queue (--redis), or from both. They change nothing
+unless --allow-control is given.
+Examples:
+  qianmo dashboard --runs runs
+  qianmo dashboard --runs runs,s3://models/runs --redis redis://127.0.0.1:6379 --port 3000`,
+  run: async (_operands, { format, runs = '', ...request }, context) => {
+    const places = runs.split(',').flatMap((place) => place.trim() || []);
+    const dashboard = await serveDashboard(
+      { ...request, runs: places },
+      { environment: context.environment },
+    );
     try {
       context.print(
         format === 'json'
-          ? JSON.stringify({ url: board.url })
-          : `queue board: ${board.url} (Ctrl-C stops it)`,
+          ? JSON.stringify({ url: dashboard.url })
+          : `dashboard: ${dashboard.url} (Ctrl-C stops it)`,
       );
       if (!context.signal.aborted) await once(context.signal, 'abort');
     } finally {
-      await board.close();
+      await dashboard.close();
     }
   },
 });

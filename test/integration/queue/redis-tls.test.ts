@@ -77,7 +77,7 @@ describe.skipIf(!(await canMakeCertificates()))('Redis behind TLS', () => {
     await redis.client.call('ACL', 'SETUSER', 'qianmo', '-info');
     expect(exitCode, diagnostics).toBe(0);
     expect(diagnostics).toContain(`rediss://qianmo:***@${HOST}:${behind.port}`);
-    expect(diagnostics).toContain('queue board: ');
+    expect(diagnostics).toContain('dashboard: ');
     expect(await room.done(['check', run], environment())).toContain('may not ask for INFO');
   });
 

@@ -18,6 +18,7 @@ const WRITTEN = [
   'meta-embedding-notes.md',
   'movielens-protocols-notes.md',
   'real-notes.md',
+  'browser.md',
 ];
 
 test.each(TABLES)('$name is produced by a script of package.json', ({ script }) => {

@@ -1,10 +1,12 @@
 /** `qianmo status` and `qianmo wait`: the state of one run, and the end of it. */
 
+import { writeFile } from 'node:fs/promises';
 import { z } from 'zod';
-import { runStatus, waitForRun } from '../../../library/index.js';
+import { runPageHtml, runStatus, waitForRun } from '../../../library/index.js';
 import { callOptionsOf, type CommandContext } from '../../command/command-context.js';
 import { format } from '../../command/shared-options.js';
 import { firstOf, textValue, valueOption, verb } from '../../command/verb.js';
+import { systemFailure } from '../../../../shared/base/system-errors.js';
 import type { RunStatus } from '../../../../coordinator/record/run-status.js';
 
 export const runArgument = {
@@ -18,13 +20,25 @@ export const statusVerb = verb({
   name: 'status',
   description: 'say how far a run is, from its output alone',
   argument: runArgument,
-  options: { format },
+  options: {
+    html: valueOption(
+      '--html <file>',
+      'write the page of the run to this file instead, with everything inside',
+      textValue.optional(),
+    ),
+    format,
+  },
   help: `
 States: running, waiting for workers, paused, stalled, finished, failed, interrupted, lost. The exit code is 0
 whatever the state is; \`qianmo wait\` ends as the run does.
-Example:
-  qianmo status runs/movielens`,
-  run: async (operands, { format }, context) => {
+Examples:
+  qianmo status runs/movielens
+  qianmo status runs/movielens --html movielens.html`,
+  run: async (operands, { html, format }, context) => {
+    if (html !== undefined) {
+      await writePage(firstOf(operands), html, context);
+      return;
+    }
     const status = await runStatus({ run: firstOf(operands) }, callOptionsOf(context));
     await printStatus(status, format, context);
   },
@@ -52,6 +66,16 @@ Example:
     await printStatus(await waitForRun(request, callOptionsOf(context)), format, context);
   },
 });
+
+async function writePage(run: string, file: string, context: CommandContext): Promise<void> {
+  const page = await runPageHtml({ run }, callOptionsOf(context));
+  try {
+    await writeFile(file, page);
+  } catch (cause) {
+    throw systemFailure(cause, 'writing the page of a run', file);
+  }
+  context.print(`wrote ${file}`);
+}
 
 function secondsValue(): z.ZodType<number> {
   const expected = `expected seconds, more than 0 and at most ${TIMEOUT_SECONDS_MAX}`;

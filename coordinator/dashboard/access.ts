@@ -1,0 +1,98 @@
+/**
+ * Who may ask what of the dashboard. A foreign page could lead its own name to the loopback address (DNS rebinding), or
+ * post a form to it, so the name, the method, the token and the origin of every request are checked.
+ */
+
+import { createHash, timingSafeEqual } from 'node:crypto';
+import type { Context, MiddlewareHandler } from 'hono';
+import { isOwnHost } from './own-host.js';
+
+export interface Access {
+  /** More names under which it may be asked for, without ports. */
+  readonly hostsAllowed: readonly string[];
+  /** Demanded of every request; null demands none. */
+  readonly token: string | null;
+  /** Paths that take a form when control is allowed; null when nothing is. */
+  readonly posts: RegExp | null;
+}
+
+/** The place of the queue's metrics. */
+export const METRICS_PATH = '/metrics';
+
+const READING: ReadonlySet<string> = new Set(['GET', 'HEAD']);
+
+export function guard(access: Access): MiddlewareHandler {
+  return async (context, next) => {
+    const { method, path } = context.req;
+    const host = context.req.header('host') ?? '';
+    // A scraper names the machine as it likes, and a page of another origin cannot read the answer.
+    if (path !== METRICS_PATH && !isOwnHost(host, access.hostsAllowed))
+      return refused(
+        context,
+        403,
+        `this dashboard does not answer as ${JSON.stringify(host)}: open it at 127.0.0.1 or localhost, or start it with --host-allow and this name`,
+      );
+    if (access.token !== null && !hasToken(context.req.header('authorization'), access.token)) {
+      context.header('WWW-Authenticate', 'Basic realm="qianmo", charset="UTF-8"');
+      return refused(
+        context,
+        401,
+        'this dashboard demands its token: as the password of any user, or as Authorization: Bearer TOKEN',
+      );
+    }
+    const mayPost = method === 'POST' && (access.posts?.test(path) ?? false);
+    if (!READING.has(method) && !mayPost) {
+      context.header('Allow', 'GET, HEAD');
+      return refused(
+        context,
+        405,
+        `this dashboard is read-only and does not take ${method} here; --allow-control lets it pause, resume and cancel runs`,
+      );
+    }
+    return next();
+  };
+}
+
+/** Whether a form was sent by a page of this server itself, as browsers say. */
+export function isOwnOrigin(origin: string | undefined, host: string | undefined): boolean {
+  if (origin === undefined || host === undefined) return false;
+  return origin === `http://${host}` || origin === `https://${host}`;
+}
+
+/** Compares in constant time. */
+export function areEqual(given: string, expected: string): boolean {
+  const digestOf = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digestOf(given), digestOf(expected));
+}
+
+function hasToken(header: string | undefined, token: string): boolean {
+  const [scheme = '', value = ''] = (header ?? '').split(' ');
+  if (scheme.toLowerCase() === 'bearer') return areEqual(value, token);
+  if (scheme.toLowerCase() !== 'basic') return false;
+  const pair = Buffer.from(value, 'base64').toString('utf8');
+  return areEqual(pair.slice(pair.indexOf(':') + 1), token);
+}
+
+function refused(context: Context, status: 401 | 403 | 405, why: string): Response {
+  return context.text(`${why}\n`, status);
+}
+
+/**
+ * Headers of every page of the dashboard. Drawings have styles of their own in attributes; scripts come from the one
+ * file of the server alone.
+ */
+export const PAGE_HEADERS: Readonly<Record<string, string>> = {
+  'Content-Security-Policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self' data:; " +
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+  'Cache-Control': 'no-store',
+  'Referrer-Policy': 'same-origin',
+  'X-Content-Type-Options': 'nosniff',
+};
+
+/** Headers of a file from the output of a run, which may come from anybody. */
+export const FILE_HEADERS: Readonly<Record<string, string>> = {
+  ...PAGE_HEADERS,
+  'Content-Security-Policy':
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+};

@@ -1,0 +1,64 @@
+/** One adgroup of an evaluated run: its rows, and the loss of every arm on them. */
+
+import { spanAt } from '../../../shared/base/arrays.js';
+import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import { readEvaluatedRun } from '../../comparison/evaluated-run.js';
+import { REPORT_FILE } from '../../reports/report-json.js';
+import { isOfValues, lossSum, sumOf } from '../../scoring/metrics.js';
+
+export interface EvaluatedAdgroup {
+  readonly supportRowCount: number;
+  readonly queryRowCount: number;
+  readonly impressions: number;
+  /** Of values, their sum. */
+  readonly clicks: number;
+  /** `logloss` or `squared error`. */
+  readonly loss: string;
+  /** Means over the query rows, by impressions, in the order in which arms are shown. */
+  readonly arms: readonly { readonly arm: string; readonly queryLoss: number }[];
+}
+
+export interface EvaluatedAdgroups {
+  /** The first of them by name, for a form. */
+  readonly names: readonly string[];
+  readonly count: number;
+  /** Null if there is none of the name that was asked for. */
+  readonly found: EvaluatedAdgroup | null;
+}
+
+const NAMES_MAX = 200;
+
+/** Null before an evaluation. @param name the values of the task columns, joined with U+001F */
+export async function evaluatedAdgroups(
+  output: ObjectStore,
+  name: string | null,
+): Promise<EvaluatedAdgroups | null> {
+  if ((await output.get(REPORT_FILE)) === null) return null;
+  const { report, logits: evaluated } = await readEvaluatedRun(output);
+  const { taskKeys, supportRowCounts, rows, logits } = evaluated;
+  const names = [...taskKeys].sort().slice(0, NAMES_MAX);
+  const index = name === null ? -1 : taskKeys.indexOf(name);
+  if (index < 0) return { names, count: taskKeys.length, found: null };
+  const [start, end] = spanAt(rows.starts, index);
+  const counts = {
+    clicks: rows.clicks.subarray(start, end),
+    impressions: rows.impressions.subarray(start, end),
+    ...(report.label === undefined ? {} : { label: report.label }),
+  };
+  const impressions = sumOf(counts.impressions);
+  return {
+    names,
+    count: taskKeys.length,
+    found: {
+      supportRowCount: supportRowCounts[index] ?? 0,
+      queryRowCount: end - start,
+      impressions,
+      clicks: sumOf(counts.clicks),
+      loss: isOfValues(counts) ? 'squared error' : 'logloss',
+      arms: [...logits].map(([arm, ofArm]) => ({
+        arm,
+        queryLoss: lossSum(ofArm.subarray(start, end), counts) / impressions,
+      })),
+    },
+  };
+}

@@ -1,0 +1,175 @@
+/**
+ * The runs that a dashboard shows, read from their records and kept in bounded memory. Calls that come while one is
+ * under way share it.
+ */
+
+import type { Clock } from '../../../shared/base/clock.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
+import { openObjectStore } from '../../../shared/storage/open-object-store.js';
+import type { ObjectStore } from '../../../shared/storage/object-store.js';
+import type { S3Options } from '../../../shared/storage/s3-object-store.js';
+import { GrowingRunHistory, type RunHistory } from '../../record/history/run-history.js';
+import { readLastEvents, RecordFollower } from '../../record/read-record.js';
+import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
+import { observerAt } from '../../record/run-state.js';
+import { runStatusOf, type RunStatus } from '../../record/run-status.js';
+import { runViewOf, type RunView } from '../../record/run-view.js';
+import { Shared } from './shared-value.js';
+import { findRuns, RUN_COUNT_MAX, type FoundRun, type FoundRuns } from './record-roots.js';
+
+interface CatalogOptions {
+  /** Folders and `s3://` prefixes. */
+  readonly roots: readonly string[];
+  readonly s3: S3Options;
+  readonly clock: Clock;
+}
+
+export interface CatalogedRun {
+  readonly key: string;
+  readonly status: RunStatus;
+}
+
+export interface CatalogedRuns {
+  /** The latest first. */
+  readonly runs: readonly CatalogedRun[];
+  readonly isCut: boolean;
+}
+
+/** A run with all that its record says. */
+export interface OpenedRun extends CatalogedRun {
+  readonly history: RunHistory;
+}
+
+interface ListedView {
+  readonly version: string;
+  readonly view: RunView;
+  readonly unknownCount: number;
+}
+
+interface KeptHistory {
+  readonly follower: RecordFollower;
+  readonly growing: GrowingRunHistory;
+  version: string;
+  history: RunHistory;
+}
+
+/** The end of a log that tells the state of most runs, and the one that tells that of the others. */
+const FIRST_BYTE_COUNT = 8 * 1024;
+const SECOND_BYTE_COUNT = 64 * 1024;
+const READS_AT_ONCE = 32;
+/** Folders are looked for new runs this often; a bucket is listed whole. */
+const FOLDERS_FOUND_FOR_MS = 2_000;
+const BUCKETS_FOUND_FOR_MS = 60_000;
+const LIST_KEPT_FOR_MS = 900;
+const HISTORY_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+
+export class RunCatalog {
+  readonly #options: CatalogOptions;
+  readonly #found: Shared<FoundRuns>;
+  readonly #listed: Shared<CatalogedRuns>;
+  readonly #views = new LruCache<string, ListedView>({ countMax: RUN_COUNT_MAX });
+  readonly #histories = new LruCache<string, KeptHistory>({ byteCountMax: HISTORY_BYTE_COUNT_MAX });
+  readonly #reading = new Map<string, Promise<RunHistory | null>>();
+
+  constructor(options: CatalogOptions) {
+    const { roots, s3, clock } = options;
+    this.#options = options;
+    const isBucket = roots.some((root) => root.startsWith('s3://'));
+    const foundForMs = isBucket ? BUCKETS_FOUND_FOR_MS : FOLDERS_FOUND_FOR_MS;
+    this.#found = new Shared(clock, foundForMs, () => findRuns(roots, s3));
+    this.#listed = new Shared(clock, LIST_KEPT_FOR_MS, () => this.#list());
+  }
+
+  runs(): Promise<CatalogedRuns> {
+    return this.#listed.value();
+  }
+
+  /** Null if there is no such run. */
+  async open(key: string): Promise<OpenedRun | null> {
+    const found = (await this.#found.value()).runs.find((run) => run.key === key);
+    if (found === undefined) return null;
+    const history = await this.#historyOf(found.output);
+    if (history === null) return null;
+    const { view, unknownEventCount } = history;
+    return { key, status: this.#statusOf(found.output, view, unknownEventCount), history };
+  }
+
+  /** The objects in a run's output, or in a folder of it; null if there is no such run. */
+  async storeOf(key: string, folder = ''): Promise<ObjectStore | null> {
+    const found = (await this.#found.value()).runs.find((run) => run.key === key);
+    if (found === undefined) return null;
+    const address = folder === '' ? found.output : `${found.output}/${folder}`;
+    return openObjectStore(address, this.#options.s3);
+  }
+
+  async #list(): Promise<CatalogedRuns> {
+    const { runs: found, isCut } = await this.#found.value();
+    const runs: CatalogedRun[] = [];
+    for (let first = 0; first < found.length; first += READS_AT_ONCE) {
+      const some = found.slice(first, first + READS_AT_ONCE);
+      const read = await Promise.all(some.map((run) => this.#listedRun(run)));
+      for (const run of read) if (run !== null) runs.push(run);
+    }
+    runs.sort((a, b) => (b.status.lastEventMs ?? 0) - (a.status.lastEventMs ?? 0));
+    return { runs, isCut };
+  }
+
+  async #listedRun({ key, output }: FoundRun): Promise<CatalogedRun | null> {
+    const place = this.#placeOf(output);
+    const version = await place.version();
+    if (version === null) return null;
+    let listed = this.#views.get(output);
+    if (listed?.version !== version) {
+      listed = { version, ...(await lastView(place)) };
+      this.#views.put(output, listed);
+    }
+    return { key, status: this.#statusOf(output, listed.view, listed.unknownCount) };
+  }
+
+  /** Readers of one run wait for the one that reads it. */
+  #historyOf(output: string): Promise<RunHistory | null> {
+    const underWay = this.#reading.get(output);
+    if (underWay !== undefined) return underWay;
+    const reading = this.#readHistory(output).finally(() => this.#reading.delete(output));
+    this.#reading.set(output, reading);
+    return reading;
+  }
+
+  async #readHistory(output: string): Promise<RunHistory | null> {
+    const place = this.#placeOf(output);
+    const version = await place.version();
+    if (version === null) return null;
+    const kept = this.#histories.get(output) ?? begunHistory(place);
+    if (kept.version === version) return kept.history;
+    for await (const { events, unknownCount } of kept.follower.nextParts()) {
+      for (const event of events) kept.growing.admit(event);
+      kept.growing.addUnknown(unknownCount);
+    }
+    kept.version = version;
+    kept.history = kept.growing.history;
+    this.#histories.put(output, kept, kept.history.byteCountMax);
+    return kept.history;
+  }
+
+  #statusOf(output: string, view: RunView, unknownCount: number): RunStatus {
+    return runStatusOf(view, output, unknownCount, observerAt(this.#options.clock.epochMs()));
+  }
+
+  #placeOf(output: string): RecordPlace {
+    return recordPlaceOf(output, this.#options.s3);
+  }
+}
+
+function begunHistory(place: RecordPlace): KeptHistory {
+  const growing = new GrowingRunHistory();
+  return { follower: new RecordFollower(place), growing, version: '', history: growing.history };
+}
+
+async function lastView(place: RecordPlace): Promise<Omit<ListedView, 'version'>> {
+  const short = await readLastEvents(place, FIRST_BYTE_COUNT);
+  const view = runViewOf(short.events);
+  const isTold = view.training !== null && (view.ending !== null || view.call !== null);
+  if (isTold) return { view, unknownCount: short.unknownCount };
+  const long = await readLastEvents(place, SECOND_BYTE_COUNT);
+  return { view: runViewOf(long.events), unknownCount: long.unknownCount };
+}

@@ -1,0 +1,31 @@
+/** A value that is made again when it has been kept for long enough, once for all who ask meanwhile. */
+
+import type { Clock } from '../../../shared/base/clock.js';
+
+export class Shared<Value> {
+  readonly #clock: Clock;
+  readonly #keptForMs: number;
+  readonly #make: () => Promise<Value>;
+  #made: { readonly value: Promise<Value>; readonly untilMs: number } | null = null;
+
+  constructor(clock: Clock, keptForMs: number, make: () => Promise<Value>) {
+    this.#clock = clock;
+    this.#keptForMs = keptForMs;
+    this.#make = make;
+  }
+
+  async value(): Promise<Value> {
+    const known = this.#made;
+    if (known !== null && this.#clock.monotonicMs() < known.untilMs) return known.value;
+    const value = this.#make();
+    this.#made = { value, untilMs: Infinity };
+    try {
+      await value;
+      this.#made = { value, untilMs: this.#clock.monotonicMs() + this.#keptForMs };
+    } catch (error) {
+      this.#made = null;
+      throw error;
+    }
+    return value;
+  }
+}

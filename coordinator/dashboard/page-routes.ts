@@ -1,0 +1,131 @@
+/** Which page a path has. The first request, the stream of changes and the tests ask here. */
+
+import { escapeHtml } from '../reports/html-text.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { isUnderWay } from '../record/run-state.js';
+import type { QueueWatch } from './catalog/queue-watch.js';
+import type { ControlDesk } from './control-desk.js';
+import type { OpenedRun, RunCatalog } from './catalog/run-catalog.js';
+import { evaluatedAdgroups } from './catalog/evaluated-adgroup.js';
+import { settingsOf, type RunSettings } from './catalog/run-settings.js';
+import { adgroupPage } from './pages/adgroup-page.js';
+import { clusterPage } from './pages/cluster-page.js';
+import { link, runPath, type Html } from './pages/elements.js';
+import type { Page } from './pages/page.js';
+import { filterOf, runListPage } from './pages/run-list-page.js';
+import { runPage } from './pages/run-page.js';
+import { settingsHtml } from './pages/run-settings-part.js';
+
+interface RouteOptions {
+  /** Null for a dashboard that knows the queue alone. */
+  readonly catalog: RunCatalog | null;
+  /** Null for one that knows records alone. */
+  readonly watch: QueueWatch | null;
+  readonly desk: ControlDesk | null;
+  readonly clock: Clock;
+}
+
+/** Files of an output that the dashboard shows: the pages that commands write. */
+export const SHOWN_FILE = /^[a-z][A-Za-z0-9._-]{0,80}\.html$/;
+/** Runs that the form of a comparison offers, the latest. */
+const OFFERED_MAX = 50;
+
+export class PageRoutes {
+  readonly #options: RouteOptions;
+
+  constructor(options: RouteOptions) {
+    this.#options = options;
+  }
+
+  /** Null if there is no such page. */
+  async pageAt(pathAndQuery: string): Promise<Page | null> {
+    const { pathname, searchParams } = new URL(pathAndQuery, 'http://dashboard');
+    const { catalog } = this.#options;
+    if (pathname === '/') return this.#clusterPage();
+    if (catalog === null) return null;
+    if (pathname === '/runs') return runListPage(await catalog.runs(), filterOf(searchParams));
+    const [, encoded = '', below] = /^\/runs\/([^/]+)(\/adgroup)?$/.exec(pathname) ?? [];
+    if (encoded === '') return null;
+    const key = decoded(encoded);
+    return below === undefined
+      ? this.#runPage(catalog, key, searchParams)
+      : adgroupPageOf(catalog, key, searchParams.get('name'));
+  }
+
+  async #clusterPage(): Promise<Page> {
+    const { catalog, watch, desk, clock } = this.#options;
+    const [runs, queue] = await Promise.all([
+      catalog === null ? null : catalog.runs(),
+      watch === null
+        ? null
+        : watch.state().catch((error: unknown) => ({
+            failure: error instanceof Error ? error.message : String(error),
+          })),
+    ]);
+    return clusterPage({ runs, queue }, clock.epochMs(), (run) => desk?.formHtml(run, '/') ?? '');
+  }
+
+  async #runPage(catalog: RunCatalog, key: string, query: URLSearchParams): Promise<Page | null> {
+    const run = await catalog.open(key);
+    if (run === null) return null;
+    const chosen = query.get('with');
+    const { run: name, state } = run.status;
+    const { desk } = this.#options;
+    return runPage(run, {
+      controlHtml:
+        desk === null || name === null || !isUnderWay(state)
+          ? ''
+          : desk.formHtml(name, runPath(key)),
+      configHtml: settingsHtml({
+        path: runPath(key),
+        settings: await settingsIn(catalog, key),
+        compared:
+          chosen === null ? null : { key: chosen, settings: await settingsIn(catalog, chosen) },
+        others: await othersThan(catalog, key),
+      }),
+      links: [...reportLinks(run), link(`${runPath(key)}/adgroup`, 'single adgroups')],
+    });
+  }
+}
+
+async function adgroupPageOf(
+  catalog: RunCatalog,
+  key: string,
+  name: string | null,
+): Promise<Page | null> {
+  const output = await catalog.storeOf(key);
+  if (output === null) return null;
+  return adgroupPage({ key, run: key, name, adgroups: await evaluatedAdgroups(output, name) });
+}
+
+async function settingsIn(catalog: RunCatalog, key: string): Promise<RunSettings | null> {
+  const checkpoints = await catalog.storeOf(key, 'checkpoints');
+  return checkpoints === null ? null : settingsOf(checkpoints);
+}
+
+async function othersThan(catalog: RunCatalog, key: string): Promise<string[]> {
+  const { runs } = await catalog.runs();
+  return runs
+    .filter((run) => run.key !== key)
+    .slice(0, OFFERED_MAX)
+    .map((run) => run.key);
+}
+
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** Reports that lie in the output are linked, others named. Calls name them as seen from their own folder. */
+function reportLinks({ key, status, history }: OpenedRun): Html[] {
+  const folder = status.output.split('/').at(-1) ?? '';
+  return history.reports.map((address) => {
+    const [name = '', parent = ''] = address.split('/').reverse();
+    return parent === folder && SHOWN_FILE.test(name)
+      ? link(`${runPath(key)}/files/${name}`, name)
+      : { html: escapeHtml(address) };
+  });
+}

@@ -1,0 +1,177 @@
+/** The server of the dashboard: it opens what its pages read, listens, and closes all of it. */
+
+import type { AddressInfo } from 'node:net';
+import { serve, type ServerType } from '@hono/node-server';
+import { Queue } from 'bullmq';
+import type { Hono } from 'hono';
+import type { Clock } from '../../shared/base/clock.js';
+import { freshNonce } from '../../shared/base/nonce.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { redactedAddress } from '../../shared/base/redacted-address.js';
+import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
+import type { QueueController } from '../../shared/queue/job-queue.js';
+import { INNER_LOOP_QUEUE } from '../../shared/queue/protocol.js';
+import { connectRedis, type RedisConnection } from '../../shared/queue/redis-connection.js';
+import { queueCallsAt } from '../../shared/queue/redis-errors.js';
+import type { S3Options } from '../../shared/storage/s3-object-store.js';
+import type { TlsFiles } from '../../shared/storage/tls-files.js';
+import { QueueWatch } from './catalog/queue-watch.js';
+import { RunCatalog } from './catalog/run-catalog.js';
+import { ControlDesk, type GiveOrder } from './control-desk.js';
+import { dashboardApp } from './dashboard-app.js';
+import { PageFeed } from './live/page-feed.js';
+import { PageRoutes } from './page-routes.js';
+import { queueMetrics } from './queue-metrics.js';
+import type { NavigationPath } from './pages/page.js';
+
+export interface DashboardQueue {
+  readonly redisUrl: string;
+  /** The certificates of an encrypted connection. */
+  readonly tls: TlsFiles | null;
+  /** In braces: `{qianmo}`. */
+  readonly prefix: string;
+}
+
+export interface DashboardOptions {
+  /** Folders and `s3://` prefixes with runs; may be empty. */
+  readonly roots: readonly string[];
+  readonly s3: S3Options;
+  /** Null for pages that are made from records alone. */
+  readonly queue: DashboardQueue | null;
+  readonly clock: Clock;
+  /** 0 takes a free port. */
+  readonly port: number;
+  readonly host: string;
+  /** More names under which it may be asked for, as of a proxy before it. */
+  readonly hostsAllowed?: readonly string[];
+  /** Demanded of every request; none if absent. */
+  readonly token?: string | null;
+  /** Lets pages control runs; they are read-only if absent. */
+  readonly giveOrder?: GiveOrder | null;
+}
+
+export interface Dashboard {
+  /** Of its first page. */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+interface OpenedQueue {
+  readonly queue: Queue;
+  readonly watch: QueueWatch;
+  readonly metrics: () => Promise<string>;
+  close(): Promise<void>;
+}
+
+/**
+ * Serves the dashboard until closed.
+ *
+ * @throws QianmoError `environment` when Redis does not answer or the port is taken.
+ */
+export async function serveDashboard(options: DashboardOptions): Promise<Dashboard> {
+  const { roots, s3, clock, hostsAllowed = [], token = null, giveOrder = null } = options;
+  const opened = options.queue === null ? null : await openQueue(options.queue, clock);
+  const catalog = roots.length === 0 ? null : new RunCatalog({ roots, s3, clock });
+  const places = new Set<NavigationPath>([
+    '/',
+    ...(catalog === null ? [] : (['/runs'] as const)),
+    ...(opened === null ? [] : (['/queues'] as const)),
+  ]);
+  const desk =
+    giveOrder === null || opened === null
+      ? null
+      : new ControlDesk(giveOrder, freshNonce() + freshNonce());
+  const routes = new PageRoutes({ catalog, watch: opened?.watch ?? null, desk, clock });
+  const feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
+  const parts = { access: { hostsAllowed, token }, catalog, routes, feed, places, desk, clock };
+  const app = dashboardApp({ ...parts, queue: opened });
+  try {
+    const server = await listening(app, options);
+    // Only pipes have an address without a port.
+    const { port } = server.address() as AddressInfo;
+    const host = options.host.includes(':') ? `[${options.host}]` : options.host;
+    return {
+      url: `http://${host}:${port}/`,
+      close: async () => {
+        feed.close();
+        await closed(server);
+        await opened?.close();
+      },
+    };
+  } catch (error) {
+    await opened?.close();
+    throw error;
+  }
+}
+
+async function openQueue(
+  { redisUrl, tls, prefix }: DashboardQueue,
+  clock: Clock,
+): Promise<OpenedQueue> {
+  const redis = await connectRedis({ url: redisUrl, role: 'producer', name: 'qianmo-board', tls });
+  await demandInfo(redis, redisUrl);
+  let controller: QueueController;
+  try {
+    controller = await bullmqJobQueue({ redisUrl, prefix, clock, tls }).openController();
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
+  const queue = new Queue(INNER_LOOP_QUEUE, {
+    connection: redis,
+    prefix,
+    // A viewer must not change the settings of the coordinator.
+    skipMetasUpdate: true,
+  });
+  queue.on('error', () => undefined);
+  return {
+    queue,
+    watch: new QueueWatch(queue, controller, clock),
+    metrics: queueMetrics(queue, redis, prefix),
+    close: async () => {
+      await controller.close();
+      await queue.close();
+      redis.disconnect();
+    },
+  };
+}
+
+/** The board shows what INFO says. */
+async function demandInfo(redis: RedisConnection, redisUrl: string): Promise<void> {
+  try {
+    await queueCallsAt(redactedAddress(redisUrl))(() => redis.info('server'));
+  } catch (error) {
+    redis.disconnect();
+    throw error;
+  }
+}
+
+function listening(
+  app: Hono,
+  { host, port }: Pick<DashboardOptions, 'host' | 'port'>,
+): Promise<ServerType> {
+  return new Promise((resolve, reject) => {
+    const server = serve({ fetch: app.fetch, hostname: host, port }, () => resolve(server));
+    server.once('error', (cause: Error) => {
+      const taken = 'code' in cause && cause.code === 'EADDRINUSE';
+      reject(
+        new QianmoError({
+          kind: 'environment',
+          what: taken ? 'another program listens on this port' : 'the dashboard cannot listen',
+          where: `${host}:${port}`,
+          found: cause.message,
+          cure: 'give another --port, or 0 for a free one',
+          cause,
+        }),
+      );
+    });
+  });
+}
+
+function closed(server: ServerType): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    // A browser keeps its connections open, and closing would wait for them.
+    if ('closeAllConnections' in server) server.closeAllConnections();
+  });
+}

@@ -1,0 +1,26 @@
+/** The request that serves the dashboard. */
+
+import { z } from 'zod';
+import { QUEUE_PREFIX_DEFAULT } from '../requests.js';
+
+const text = z.string().min(1, 'expected a value');
+
+export const BoardRequestSchema = z.strictObject({
+  /** The Redis server of the queue; absent for records alone. */
+  redis: text.optional(),
+  prefix: text.default(QUEUE_PREFIX_DEFAULT),
+  /** Folders and `s3://` prefixes below which runs have their outputs. */
+  runs: z.array(text).default([]),
+  /** The address to listen on. One beyond this machine demands a token. */
+  host: text.default('127.0.0.1'),
+  /** 0 selects a free port. */
+  port: z.int().min(0).max(65_535).default(3000),
+  /** Names beside those of the loopback address under which the dashboard answers, separated by commas. */
+  hostAllow: text.optional(),
+  /** A file with the token that requests must bear; also the variable QIANMO_DASHBOARD_TOKEN. */
+  tokenFile: text.optional(),
+  /** Lets the pages pause, resume and cancel runs. */
+  allowControl: z.boolean().default(false),
+});
+
+export type BoardRequest = z.input<typeof BoardRequestSchema>;

@@ -1,0 +1,24 @@
+/** The dashboard with everything wired to this machine. */
+
+import type { z } from 'zod';
+import type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
+import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import { servedDashboard } from '../../coordinator/runs/dashboard/dashboard-call.js';
+import { s3OptionsIn } from '../../coordinator/runs/places.js';
+import type { BoardRequestSchema } from '../../coordinator/runs/dashboard/dashboard-request.js';
+import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
+
+const TOKEN_VARIABLE = 'QIANMO_DASHBOARD_TOKEN';
+
+export async function openDashboard(
+  request: z.output<typeof BoardRequestSchema>,
+  surroundings: Surroundings,
+): Promise<Dashboard> {
+  const { redis = null, runs: roots, hostAllow = '', tokenFile, ...place } = request;
+  const { environment } = surroundings;
+  const token = await accessToken({ file: tokenFile, variable: TOKEN_VARIABLE, environment });
+  demandTokenBeyondLoopback(place.host, token, TOKEN_VARIABLE);
+  const hostsAllowed = hostAllow.split(',').flatMap((name) => name.trim() || []);
+  const call = { ...place, redisUrl: redis, roots, hostsAllowed, token };
+  return servedDashboard({ ...call, s3: s3OptionsIn(environment) }, surroundings);
+}

@@ -1,0 +1,209 @@
+/** The dashboard in a browser, over a real run with two workers: live, controlled, refused, and by keyboard alone. */
+
+import { request } from 'node:http';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { thisProcess } from '../../shared/storage/process-identity.js';
+import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import type { RunningCommand } from '../fixtures/commands/command.js';
+import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
+import { writeRecord } from '../fixtures/written-record.js';
+import { openChromium, seriousFindings, tabTo } from './chromium.js';
+
+let room: CommandRoom;
+let redis: RedisForTest;
+let browser: Browser;
+let training: RunningCommand;
+let controlled: { readonly url: string; readonly service: RunningCommand };
+let readOnly: typeof controlled;
+
+beforeAll(async () => {
+  browser = await openChromium();
+  room = await commandRoom();
+  redis = await redisForTest();
+  const run = await room.config('run', ({ training }) =>
+    Object.assign(training, { outerSteps: 1_000_000, checkpointEveryOuterSteps: 1_000 }),
+  );
+  await room.done(['prepare', run]);
+  await writeRecord(room.path('failed'), {
+    run: 'failed',
+    outerSteps: 40,
+    ended: 3,
+    failure: 'why',
+  });
+  await writeRecord(room.path('stalled'), {
+    ...{ run: 'stalled', outerSteps: 40, ended: 3, isOpen: true, process: thisProcess() },
+  });
+  training = room.start(['train', run, '--workers', '2', '--redis', redis.url]);
+  await training.saw(/step \d+\//);
+  controlled = await dashboard(['--allow-control']);
+  readOnly = await dashboard([]);
+});
+afterAll(async () => {
+  await browser.close();
+  for (const service of [training, controlled.service, readOnly.service]) {
+    service.signal('SIGTERM');
+    await service.ended;
+  }
+  await redis.close();
+  await room.remove();
+});
+
+async function dashboard(options: readonly string[]): Promise<typeof controlled> {
+  const queue = ['--redis', redis.url, '--prefix', '{run}'];
+  const place = ['--runs', '.', '--port', '0', '--format', 'json'];
+  const service = room.start(['dashboard', ...place, ...queue, ...options]);
+  const [, url = ''] = await service.printed(/"url":"(.*)\/"/);
+  return { url, service };
+}
+
+async function opened(url: string, colorScheme: 'light' | 'dark' = 'light'): Promise<Page> {
+  const context = await browser.newContext({ colorScheme });
+  const page = await context.newPage();
+  page.on('pageerror', (error) => {
+    throw error;
+  });
+  await page.goto(url);
+  return page;
+}
+
+const stateOf = (page: Page, state: string) =>
+  page.waitForSelector(`#state .state:text-is("${state}")`, { timeout: 30_000 });
+
+describe('a run under way', () => {
+  it('changes on its page without a reload', async () => {
+    const page = await opened(`${readOnly.url}/runs/run`);
+    await page.waitForSelector('#connection:text-is("live")');
+    const before = await page.textContent('#facts b');
+    await page.waitForSelector(`#facts div:first-child b:not(:text-is("${before}"))`);
+    await page.waitForSelector('#time figure svg');
+    await page.context().close();
+  });
+
+  it('keeps focus and opened tables while it changes', async () => {
+    const page = await opened(`${readOnly.url}/runs/run`);
+    await tabTo(page, /^Table$/);
+    await page.keyboard.press('Enter');
+    const digest = await page.getAttribute('#course', 'data-digest');
+    await page.waitForSelector(`#course:not([data-digest="${digest}"])`);
+    expect(await page.evaluate('document.activeElement.textContent')).toBe('Table');
+    expect(await page.isVisible('#course details[open] table')).toBe(true);
+    await page.context().close();
+  });
+
+  it('shows a worker that was killed within ten seconds, on both pages', async () => {
+    const run = await opened(`${readOnly.url}/runs/run`);
+    const cluster = await opened(readOnly.url);
+    await run.waitForSelector('#workers tbody tr:nth-child(2)');
+    await cluster.waitForSelector('#workers tbody tr:nth-child(2)');
+    const name = (await run.textContent('#workers tbody th')) ?? '';
+    process.kill(Number(/\d+$/.exec(name)?.[0]), 'SIGKILL');
+    const row = `#workers tr:has(th:text-is("${name}"))`;
+    await Promise.all([
+      run.waitForSelector(`${row} .state:text-is("exited, SIGKILL")`, { timeout: 10_000 }),
+      cluster.waitForSelector(row, { state: 'detached', timeout: 10_000 }),
+    ]);
+    await run.context().close();
+    await cluster.context().close();
+  });
+});
+
+it('shows runs that failed and that stall, with the reason', async () => {
+  const page = await opened(`${readOnly.url}/runs/failed`);
+  await stateOf(page, 'failed');
+  expect(await page.textContent('.reason')).toBe('data: why');
+  await page.goto(`${readOnly.url}/runs/stalled`);
+  await stateOf(page, 'stalled');
+  await page.context().close();
+});
+
+it.each(['light', 'dark'] as const)('has nothing serious for axe, %s', async (scheme) => {
+  const page = await opened(controlled.url, scheme);
+  for (const path of [
+    '/',
+    '/runs',
+    '/runs/run',
+    '/runs/failed',
+    '/runs/run?with=failed',
+    '/none',
+  ]) {
+    await page.goto(`${controlled.url}${path}`);
+    expect(await seriousFindings(page), path).toEqual([]);
+  }
+  await page.context().close();
+});
+
+it('leads by keyboard alone from the first page to a run, past the navigation', async () => {
+  const page = await opened(readOnly.url);
+  await page.keyboard.press('Tab');
+  expect(await page.evaluate('document.activeElement.textContent')).toBe('Skip to the content');
+  await page.keyboard.press('Enter');
+  expect(await page.evaluate('document.activeElement.id')).toBe('main');
+  await tabTo(page, /^All \d+ runs$/);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(`${readOnly.url}/runs`);
+  await tabTo(page, /^failed$/);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(`${readOnly.url}/runs/failed`);
+  await page.context().close();
+});
+
+it('is readable without script', async () => {
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const page = await context.newPage();
+  await page.goto(`${readOnly.url}/runs/run`);
+  expect(await page.isVisible('#course svg')).toBe(true);
+  await context.close();
+});
+
+describe('what is refused', () => {
+  it('every method but GET and HEAD without control, and another path with it', async () => {
+    for (const method of ['POST', 'PUT', 'DELETE'])
+      for (const url of [`${readOnly.url}/orders`, `${controlled.url}/runs/run`])
+        expect((await fetch(url, { method })).status).toBe(405);
+  });
+
+  it('a foreign Host', async () => {
+    const status = await new Promise((resolve) => {
+      request(`${readOnly.url}/runs/run`, { headers: { host: 'evil.example' } }, (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      }).end();
+    });
+    expect(status).toBe(403);
+  });
+
+  it('a form of another page, even with the token', async () => {
+    const page = await opened(`${controlled.url}/runs/run`);
+    const csrf = (await page.inputValue('input[name=csrf]')) || '';
+    // A page without an address has the origin `null`.
+    const other = await page.context().newPage();
+    await other.setContent(
+      `<form method="post" action="${controlled.url}/orders"><input name="csrf" value="${csrf}">` +
+        '<input name="run" value="run"><input name="order" value="cancel"><button>Go</button></form>',
+    );
+    const answered = other.waitForResponse(/orders/);
+    await other.click('button');
+    expect((await answered).status()).toBe(403);
+    const own = { origin: controlled.url, 'content-type': 'application/x-www-form-urlencoded' };
+    const body = 'csrf=wrong&run=run&order=cancel';
+    const url = `${controlled.url}/orders`;
+    expect((await fetch(url, { method: 'POST', headers: own, body })).status).toBe(403);
+    await page.context().close();
+  });
+});
+
+it('pauses, resumes and cancels a run by keyboard, when control is allowed', async () => {
+  const page = await opened(`${controlled.url}/runs/run`);
+  for (const [button, state] of [
+    ['Pause', 'paused'],
+    ['Resume', 'running'],
+    ['Cancel', 'interrupted'],
+  ] as const) {
+    await tabTo(page, new RegExp(`^${button} run run$`));
+    await page.keyboard.press('Enter');
+    await stateOf(page, state);
+  }
+  expect((await training.ended).exitCode).toBe(4);
+  await page.context().close();
+});

@@ -1,0 +1,271 @@
+/** The dashboard over records alone: its pages, what it refuses, its stream of changes, and its forms. */
+
+import { appendFile, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Hono } from 'hono';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { RunCatalog } from '../../../coordinator/dashboard/catalog/run-catalog.js';
+import { ControlDesk } from '../../../coordinator/dashboard/control-desk.js';
+import { dashboardApp } from '../../../coordinator/dashboard/dashboard-app.js';
+import { PageFeed } from '../../../coordinator/dashboard/live/page-feed.js';
+import { PageRoutes } from '../../../coordinator/dashboard/page-routes.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { encodeEvent } from '../../../shared/events/event-lines.js';
+import { RECORD_STARTED_MS, stepEvent, writeRecord } from '../../fixtures/written-record.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+const MARKUP = '<img src=x onerror=alert(1)>';
+const HEADERS = { host: '127.0.0.1:3000' };
+const given: string[] = [];
+let folder: TemporaryFolder;
+let nowMs = RECORD_STARTED_MS;
+let feed: PageFeed;
+
+beforeAll(async () => {
+  folder = await temporaryFolder();
+  const at = (name: string): string => join(folder.path, name);
+  nowMs = await writeRecord(at('whole'), {
+    ...{ run: 'whole', outerSteps: 40 },
+    more: [
+      {
+        kind: 'result-refused',
+        outerStep: 3,
+        jobIndex: 1,
+        fromWorker: 'w1',
+        rejection: 'not_finite',
+      },
+      { kind: 'job-copied', outerStep: 4, jobIndex: 2, slowWorker: 'w2', heldMs: 4_200 },
+      { kind: 'checkpoint', outerStep: 40, address: 'a', digest: 'd1g35t' },
+      { kind: 'report-written', address: 'whole/report.html' },
+      {
+        kind: 'worker-exited',
+        pid: 7,
+        exitCode: null,
+        signal: 'SIGKILL',
+        reason: null,
+        lastWords: '',
+        worker: 'w1',
+      },
+    ],
+  });
+  await writeFile(join(at('whole'), 'report.html'), '<script>alert(1)</script>');
+  await writeRecord(at('nested/failed'), {
+    run: MARKUP,
+    outerSteps: 40,
+    ended: 3,
+    failure: MARKUP,
+  });
+  await writeRecord(at('open'), { run: 'open', outerSteps: 40, ended: 38, isOpen: true });
+  await mkdir(at('empty'));
+});
+afterAll(async () => {
+  feed.close();
+  await folder.remove();
+});
+
+function app(options: { token?: string; control?: boolean } = {}): Hono {
+  const clock = { ...systemClock, epochMs: () => nowMs };
+  const s3 = { region: 'us-east-1', forcePathStyle: true };
+  const catalog = new RunCatalog({ roots: [folder.path], s3, clock });
+  const desk =
+    options.control === true
+      ? new ControlDesk((order, run) => {
+          given.push(`${order} ${run}`);
+          return Promise.resolve('');
+        }, 'secret')
+      : null;
+  const routes = new PageRoutes({ catalog, watch: null, desk, clock });
+  feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
+  const access = { hostsAllowed: [], token: options.token ?? null };
+  const places = new Set(['/', '/runs'] as const);
+  return dashboardApp({ access, catalog, routes, feed, places, desk, clock, queue: null });
+}
+
+async function page(path: string): Promise<string> {
+  const answer = await app().request(path, { headers: HEADERS });
+  expect(answer.status, path).toBe(200);
+  return answer.text();
+}
+
+describe('pages', () => {
+  it('show runs by state', async () => {
+    const text = await page('/');
+    for (const state of ['finished', 'failed', 'running'])
+      expect(text).toMatch(new RegExp(`>${state}</span> <a href="/runs\\?state=${state}">1 run<`));
+  });
+
+  it('list runs, and filter them by state and name', async () => {
+    const all = await page('/runs');
+    expect(all).toContain('3 runs.');
+    expect(all).toContain('<a href="/runs/nested:failed">');
+    expect(await page('/runs?state=failed')).toContain('1 of 3 runs.');
+    expect(await page('/runs?q=WHO')).toContain('1 of 3 runs.');
+    expect(await page('/runs?page=0&state=nothing')).toContain('3 runs.');
+  });
+
+  it('show what the record of a run says', async () => {
+    const text = await page('/runs/whole');
+    for (const part of [
+      '0.5000',
+      '40</b><span>of 40 outer steps',
+      'd1g35t',
+      'results refused: not_finite',
+    ])
+      expect(text).toContain(part);
+    expect(text).toContain('exited, SIGKILL');
+    expect(text).toContain('<a href="/runs/whole/files/report.html">');
+    expect(text).toContain('4.2 s');
+    expect(text.match(/<svg role="img" aria-label=/g)).toHaveLength(3);
+    expect(text.match(/<summary>Table<\/summary>/g)).toHaveLength(3);
+  });
+
+  it('write texts of a record as texts', async () => {
+    for (const path of ['/runs', '/runs/nested:failed']) {
+      const text = await page(path);
+      expect(text).not.toContain('<img');
+      expect(text).toContain('&lt;img src=x');
+    }
+  });
+
+  it.each([
+    '/nothing',
+    '/runs/nothing',
+    '/runs/..%2Fwhole',
+    '/runs/%E0%A4%A',
+    '/runs/empty',
+    '/live/x',
+  ])('answer %s with 404', async (path) => {
+    expect((await app().request(path, { headers: HEADERS })).status).toBe(404);
+  });
+
+  it('show a report in a sandbox, and no other file', async () => {
+    const answer = await app().request('/runs/whole/files/report.html', { headers: HEADERS });
+    expect(answer.headers.get('content-security-policy')).toMatch(/^sandbox; default-src 'none'/);
+    for (const name of ['events%2Fevents-000001.ndjson', '..%2Freport.html', 'other.html'])
+      expect((await app().request(`/runs/whole/files/${name}`, { headers: HEADERS })).status).toBe(
+        404,
+      );
+  });
+
+  it('allow no script but that of the server', async () => {
+    const answer = await app().request('/', { headers: HEADERS });
+    const policy = answer.headers.get('content-security-policy') ?? '';
+    expect(policy).toContain("script-src 'self';");
+    expect((await answer.text()).match(/<script/g)).toHaveLength(1);
+  });
+});
+
+describe('what is refused', () => {
+  it.each(['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])('%s, with 405', async (method) => {
+    for (const path of ['/', '/runs/whole', '/orders', '/live']) {
+      const answer = await app().request(path, { method, headers: HEADERS });
+      expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
+    }
+    expect((await app({ control: true }).request('/', { method, headers: HEADERS })).status).toBe(
+      405,
+    );
+  });
+
+  it('a foreign Host, with 403', async () => {
+    const headers = { host: 'evil.example' };
+    for (const path of ['/', '/live', '/assets/style.css'])
+      expect((await app().request(path, { headers })).status).toBe(403);
+  });
+
+  it('a request without the token, with 401', async () => {
+    const token = 'abcdefghijklmnop';
+    const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`;
+    const statusWith = async (authorization?: string): Promise<number> => {
+      const headers = { ...HEADERS, ...(authorization === undefined ? {} : { authorization }) };
+      return (await app({ token }).request('/', { headers })).status;
+    };
+    expect(await statusWith()).toBe(401);
+    expect(await statusWith('Bearer abcdefghijklmnoq')).toBe(401);
+    expect(await statusWith(basic('anybody:other'))).toBe(401);
+    expect(await statusWith(`Bearer ${token}`)).toBe(200);
+    expect(await statusWith(basic(`anybody:${token}`))).toBe(200);
+  });
+});
+
+describe('forms', () => {
+  const own = 'http://127.0.0.1:3000';
+  const posted = async (fields: Record<string, string>, origin: string | null = own) => {
+    const headers = { ...HEADERS, ...(origin === null ? {} : { origin }) };
+    const body = new URLSearchParams(fields);
+    const answer = await app({ control: true }).request('/orders', {
+      method: 'POST',
+      headers,
+      body,
+    });
+    return [answer.status, answer.headers.get('location')];
+  };
+  const fields = { order: 'pause', run: 'open', csrf: 'secret', back: '/runs/open' };
+
+  it('give an order, and lead back to their page', async () => {
+    const text = await (
+      await app({ control: true }).request('/runs/open', { headers: HEADERS })
+    ).text();
+    expect(text).toContain('<form class="orders" method="post" action="/orders">');
+    expect(text).toContain('name="csrf" value="secret"');
+    expect(await posted(fields)).toEqual([303, '/runs/open']);
+    expect(given).toEqual(['pause open']);
+  });
+
+  it('are not shown for a run that has ended, nor without control', async () => {
+    const ended = await app({ control: true }).request('/runs/whole', { headers: HEADERS });
+    expect(await ended.text()).not.toContain('action="/orders"');
+    expect(await page('/runs/open')).not.toContain('action="/orders"');
+  });
+
+  it.each([
+    ['another token', { ...fields, csrf: 'other' }, own, 403],
+    ['another origin', fields, 'http://evil.example', 403],
+    ['no origin', fields, null, 403],
+    ['another order', { ...fields, order: 'delete' }, own, 400],
+    ['a field too many', { ...fields, also: '1' }, own, 400],
+    ['a long body', { ...fields, back: 'x'.repeat(5_000) }, own, 413],
+  ] as const)('are refused with %s', async (_, sent, origin, status) => {
+    given.length = 0;
+    expect(await posted({ ...sent }, origin)).toEqual([status, null]);
+    expect(given).toEqual([]);
+  });
+
+  it.each(['//evil.example', 'http://evil.example', '/\\evil.example', 'javascript:alert(1)'])(
+    'do not lead to %s',
+    async (back) => {
+      expect(await posted({ ...fields, back })).toEqual([303, '/']);
+    },
+  );
+});
+
+it('streams the parts that change, and no others', async () => {
+  const answer = await app().request('/live?page=%2Fruns%2Fopen', { headers: HEADERS });
+  expect(answer.headers.get('content-type')).toContain('text/event-stream');
+  const reader = (answer.body as ReadableStream<Uint8Array>).getReader();
+  const parts = await partsFrom(reader);
+  expect(parts.map(({ id }) => id)).toContain('log');
+  nowMs += 1_000;
+  const line = encodeEvent({ ...stepEvent(39, 40), runId: 'open', epochMs: nowMs });
+  await appendFile(join(folder.path, 'open/events/events-000001.ndjson'), `${line}\n`);
+  const changed = await partsFrom(reader);
+  const ids = changed.map(({ id }) => id);
+  expect(ids).toContain('course');
+  expect(ids).not.toContain('head');
+  expect(changed.find(({ id }) => id === 'facts')?.html).toContain('<b>39</b>');
+  await reader.cancel();
+});
+
+/** The parts of the next event that has some. */
+async function partsFrom(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+): Promise<{ id: string; html: string }[]> {
+  let text = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error('the stream has ended');
+    text += Buffer.from(value).toString('utf8');
+    const data = /event: parts\ndata: (.*)\n/.exec(text)?.[1];
+    if (data !== undefined)
+      return (JSON.parse(data) as { parts: { id: string; html: string }[] }).parts;
+  }
+}
