@@ -74,6 +74,7 @@ export function namedMetrics(say: (text: string) => void): {
     {
       name: 'promql',
       requirements: 'test/bench/operation/requirements.txt',
+      size: '20 MB',
       script: 'check:operation',
     },
     say,
