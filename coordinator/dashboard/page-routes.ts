@@ -14,13 +14,17 @@ import { link, runPath, type Html } from './pages/elements.js';
 import type { Page } from './pages/page.js';
 import { filterOf, runListPage } from './pages/run-list-page.js';
 import { runPage } from './pages/run-page.js';
+import { servingPage } from './pages/serving-page.js';
 import { settingsHtml } from './pages/run-settings-part.js';
+import type { ServingWatch } from './serving/serving-watch.js';
 
 interface RouteOptions {
   /** Null for a dashboard that knows the queue alone. */
   readonly catalog: RunCatalog | null;
   /** Null for one that knows records alone. */
   readonly watch: QueueWatch | null;
+  /** Null for one that was told of no ranking server. */
+  readonly serving: ServingWatch | null;
   readonly desk: ControlDesk | null;
   readonly clock: Clock;
 }
@@ -40,8 +44,10 @@ export class PageRoutes {
   /** Null if there is no such page. */
   async pageAt(pathAndQuery: string): Promise<Page | null> {
     const { pathname, searchParams } = new URL(pathAndQuery, 'http://dashboard');
-    const { catalog } = this.#options;
+    const { catalog, serving } = this.#options;
     if (pathname === '/') return this.#clusterPage();
+    if (pathname === '/serving')
+      return serving === null ? null : servingPage(await serving.state());
     if (catalog === null) return null;
     if (pathname === '/runs') return runListPage(await catalog.runs(), filterOf(searchParams));
     const [, encoded = '', below] = /^\/runs\/([^/]+)(\/adgroup)?$/.exec(pathname) ?? [];

@@ -22,6 +22,7 @@ import { dashboardApp } from './dashboard-app.js';
 import { PageFeed } from './live/page-feed.js';
 import { PageRoutes } from './page-routes.js';
 import { queueMetrics } from './queue-metrics.js';
+import { ServingWatch } from './serving/serving-watch.js';
 import type { NavigationPath } from './pages/page.js';
 
 export interface DashboardQueue {
@@ -38,6 +39,8 @@ export interface DashboardOptions {
   readonly s3: S3Options;
   /** Null for pages that are made from records alone. */
   readonly queue: DashboardQueue | null;
+  /** Where ranking servers offer their metrics, over HTTP; none if absent. */
+  readonly servers?: readonly string[];
   readonly clock: Clock;
   /** 0 takes a free port. */
   readonly port: number;
@@ -69,19 +72,22 @@ interface OpenedQueue {
  * @throws QianmoError `environment` when Redis does not answer or the port is taken.
  */
 export async function serveDashboard(options: DashboardOptions): Promise<Dashboard> {
-  const { roots, s3, clock, hostsAllowed = [], token = null, giveOrder = null } = options;
+  const { roots, s3, clock, servers = [], hostsAllowed = [], token = null } = options;
+  const { giveOrder = null } = options;
   const opened = options.queue === null ? null : await openQueue(options.queue, clock);
   const catalog = roots.length === 0 ? null : new RunCatalog({ roots, s3, clock });
+  const serving = servers.length === 0 ? null : new ServingWatch(servers, clock);
   const places = new Set<NavigationPath>([
     '/',
     ...(catalog === null ? [] : (['/runs'] as const)),
+    ...(serving === null ? [] : (['/serving'] as const)),
     ...(opened === null ? [] : (['/queues'] as const)),
   ]);
   const desk =
     giveOrder === null || opened === null
       ? null
       : new ControlDesk(giveOrder, freshNonce() + freshNonce());
-  const routes = new PageRoutes({ catalog, watch: opened?.watch ?? null, desk, clock });
+  const routes = new PageRoutes({ catalog, watch: opened?.watch ?? null, serving, desk, clock });
   const feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
   const parts = { access: { hostsAllowed, token }, catalog, routes, feed, places, desk, clock };
   const app = dashboardApp({ ...parts, queue: opened });

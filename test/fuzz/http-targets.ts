@@ -35,7 +35,7 @@ function mutatedMessage(stream: RandomStream, examples: readonly string[]): Buff
 /** The dashboard of a queue alone, whose server nobody asks. */
 function fuzzedApp(queue: Queue): Hono {
   const clock = systemClock;
-  const routes = new PageRoutes({ catalog: null, watch: null, desk: null, clock });
+  const routes = new PageRoutes({ catalog: null, watch: null, serving: null, desk: null, clock });
   const feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
   const access = { hostsAllowed: [], token: null };
   const parts = {

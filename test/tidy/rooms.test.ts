@@ -102,6 +102,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/workers',
     'coordinator/dashboard/browser',
     'coordinator/dashboard/catalog',
+    'coordinator/dashboard/serving',
     'coordinator/dashboard/pages',
     'coordinator/dashboard/live',
     'coordinator/dashboard',

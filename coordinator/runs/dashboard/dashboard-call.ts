@@ -16,6 +16,8 @@ interface DashboardCall {
   readonly prefix: string;
   /** Folders and `s3://` prefixes. */
   readonly roots: readonly string[];
+  /** Where ranking servers offer their metrics. */
+  readonly servers: readonly string[];
   readonly s3: S3Options;
   readonly port: number;
   readonly host: string;
@@ -29,7 +31,8 @@ export async function servedDashboard(
   { redisUrl, prefix, allowControl, ...call }: DashboardCall,
   { clock, environment }: { readonly clock: Clock; readonly environment: Environment },
 ): Promise<Dashboard> {
-  if (redisUrl === null && call.roots.length === 0) throw nothingToShow();
+  if (redisUrl === null && call.roots.length === 0 && call.servers.length === 0)
+    throw nothingToShow();
   if (redisUrl === null && allowControl) throw noQueueToControl();
   const tls = redisUrl === null ? null : await tlsFilesOf(environment);
   const queue = redisUrl === null ? null : { redisUrl, prefix, tls };
@@ -53,8 +56,8 @@ function nothingToShow(): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'the dashboard has nothing to show',
-    expected: 'the outputs of runs, a queue, or both',
-    found: 'neither --runs nor --redis',
+    expected: 'the outputs of runs, a queue, ranking servers, or several of them',
+    found: 'none of --runs, --redis and --servers',
     cure: 'give --runs FOLDER, or --redis URL (also the variable QIANMO_REDIS_URL)',
   });
 }

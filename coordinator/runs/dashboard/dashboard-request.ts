@@ -5,12 +5,25 @@ import { QUEUE_PREFIX_DEFAULT } from '../requests.js';
 
 const text = z.string().min(1, 'expected a value');
 
+const SERVERS_MAX = 64;
+
+/** `/metrics` is added to an address without a path. */
+const metricsAddress = z
+  .url({ protocol: /^https?$/, error: 'expected an address such as http://127.0.0.1:9464' })
+  .transform((address) => {
+    const url = new URL(address);
+    if (url.pathname === '/') url.pathname = '/metrics';
+    return url.href;
+  });
+
 export const BoardRequestSchema = z.strictObject({
   /** The Redis server of the queue; absent for records alone. */
   redis: text.optional(),
   prefix: text.default(QUEUE_PREFIX_DEFAULT),
   /** Folders and `s3://` prefixes below which runs have their outputs. */
   runs: z.array(text).default([]),
+  /** Where ranking servers offer their metrics, as they say when they start. */
+  servers: z.array(metricsAddress).max(SERVERS_MAX).default([]),
   /** The address to listen on. One beyond this machine demands a token. */
   host: text.default('127.0.0.1'),
   /** 0 selects a free port. */

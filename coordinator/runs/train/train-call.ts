@@ -44,7 +44,7 @@ async function serveDashboard(
   const dashboard = await servedDashboard(
     {
       ...{ redisUrl, prefix: config.queue.prefix },
-      ...{ roots: [config.output], s3: s3OptionsOf(config.storage) },
+      ...{ roots: [config.output], servers: [], s3: s3OptionsOf(config.storage) },
       ...{ port: 0, host: '127.0.0.1', hostsAllowed: [], token: null, allowControl: false },
     },
     context,

@@ -18,6 +18,11 @@ export const dashboardVerb = verb({
       variable: 'QIANMO_REDIS_URL',
     }),
     prefix,
+    servers: valueOption(
+      '--servers <addresses>',
+      'where ranking servers offer their metrics (qianmo serve --metrics-port), separated by commas',
+      textValue.optional(),
+    ),
     host: valueOption(
       '--host <host>',
       'the address to listen on; one beyond this machine demands a token',
@@ -41,15 +46,15 @@ export const dashboardVerb = verb({
     format,
   },
   help: `
-Pages are made from the records of runs (--runs), from their queue (--redis), or from both. They change nothing
-unless --allow-control is given.
+Pages are made from the records of runs (--runs), their queue (--redis), ranking servers (--servers), or several of them.
+They change nothing unless --allow-control is given.
 Examples:
   qianmo dashboard --runs runs
-  qianmo dashboard --runs runs,s3://models/runs --redis redis://127.0.0.1:6379 --port 3000`,
-  run: async (_operands, { format, runs = '', ...request }, context) => {
-    const places = runs.split(',').flatMap((place) => place.trim() || []);
+  qianmo dashboard --runs runs,s3://models/runs --redis redis://127.0.0.1:6379 --port 3000
+  qianmo dashboard --servers http://127.0.0.1:9464`,
+  run: async (_operands, { format, runs = '', servers = '', ...request }, context) => {
     const dashboard = await serveDashboard(
-      { ...request, runs: places },
+      { ...request, runs: listed(runs), servers: listed(servers) },
       { environment: context.environment },
     );
     try {
@@ -64,3 +69,8 @@ Examples:
     }
   },
 });
+
+/** The items of a list with commas. */
+function listed(text: string): string[] {
+  return text.split(',').flatMap((item) => item.trim() || []);
+}

@@ -74,7 +74,7 @@ function app(options: { token?: string; control?: boolean } = {}): Hono {
           return Promise.resolve('');
         }, 'secret')
       : null;
-  const routes = new PageRoutes({ catalog, watch: null, desk, clock });
+  const routes = new PageRoutes({ catalog, watch: null, serving: null, desk, clock });
   feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
   const access = { hostsAllowed: [], token: options.token ?? null };
   const places = new Set(['/', '/runs'] as const);

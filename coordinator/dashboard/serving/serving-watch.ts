@@ -1,0 +1,81 @@
+/**
+ * The ranking servers that a dashboard was told of, read at their metrics: at most once a second, whoever asks, and
+ * not at all while nobody does. Readings of the last minute are kept, so that a page shows rates.
+ */
+
+import type { Clock } from '../../../shared/base/clock.js';
+import { redactedAddress } from '../../../shared/base/redacted-address.js';
+import { samplesOf } from '../../../shared/metrics/exposition-reader.js';
+import { exchanged } from '../../tracking/feed/http-exchange.js';
+import { Shared } from '../catalog/shared-value.js';
+import { MetricWindow, type MetricReading } from './metric-window.js';
+
+export interface WatchedServer {
+  /** Without a password. */
+  readonly address: string;
+  /** The metrics of the last minute; null before the first answer. */
+  readonly window: MetricWindow | null;
+  /** Why the last question had no answer; null if it had one. */
+  readonly failure: string | null;
+}
+
+const KEPT_FOR_MS = 1_000;
+const WINDOW_MS = 60_000;
+const READINGS_MAX = 64;
+
+export class ServingWatch {
+  readonly #servers: readonly FollowedServer[];
+  readonly #state: Shared<readonly WatchedServer[]>;
+
+  /** @param addresses of metrics, over HTTP. */
+  constructor(addresses: readonly string[], clock: Clock) {
+    this.#servers = addresses.map((address) => new FollowedServer(address, clock));
+    this.#state = new Shared(clock, KEPT_FOR_MS, () =>
+      Promise.all(this.#servers.map((server) => server.read())),
+    );
+  }
+
+  /** In the order of their addresses' first mention. */
+  state(): Promise<readonly WatchedServer[]> {
+    return this.#state.value();
+  }
+}
+
+class FollowedServer {
+  readonly #address: string;
+  readonly #clock: Clock;
+  readonly #signal = new AbortController().signal;
+  #readings: MetricReading[] = [];
+
+  constructor(address: string, clock: Clock) {
+    this.#address = address;
+    this.#clock = clock;
+  }
+
+  async read(): Promise<WatchedServer> {
+    const address = redactedAddress(this.#address);
+    let failure: string | null = null;
+    try {
+      this.#keep({ atMs: this.#clock.monotonicMs(), samples: samplesOf(await this.#answer()) });
+    } catch (error) {
+      failure = error instanceof Error ? error.message : String(error);
+    }
+    const [earliest] = this.#readings;
+    const latest = this.#readings.at(-1);
+    if (earliest === undefined || latest === undefined) return { address, window: null, failure };
+    const earlier = earliest === latest ? null : earliest;
+    return { address, window: new MetricWindow(earlier, latest), failure };
+  }
+
+  async #answer(): Promise<string> {
+    const request = { method: 'GET', url: this.#address, headers: {} } as const;
+    const { status, text } = await exchanged(request, { clock: this.#clock, signal: this.#signal });
+    if (status !== 200) throw new Error(`it answers with status ${status}`);
+    return text;
+  }
+
+  #keep(reading: MetricReading): void {
+    const kept = this.#readings.filter(({ atMs }) => reading.atMs - atMs <= WINDOW_MS);
+    this.#readings = [...kept.slice(-(READINGS_MAX - 1)), reading];
+  }
+}
