@@ -1,7 +1,6 @@
-/**
- * A series of any length in bounded memory. Points are gathered in spans of equally many; when there are too many
- * spans, two neighbours become one. The least and the greatest value of each span are kept, so that no spike is lost.
- */
+/** A series of any length in bounded memory. The least and the greatest value of each span are kept, so that no spike is lost. */
+
+import { SpanList } from './span-list.js';
 
 export interface Point {
   readonly x: number;
@@ -19,8 +18,11 @@ export const POINTS_MAX = 2_000;
 const SPANS_MAX = (POINTS_MAX - 2) / 2;
 
 export class PointSeries {
-  #spans: Span[] = [];
-  #spanLength = 1;
+  readonly #list = new SpanList<Span>({
+    spansMax: SPANS_MAX,
+    itemCountOf: ({ pointCount }) => pointCount,
+    united,
+  });
   #first: Point | null = null;
   #last: Point | null = null;
 
@@ -30,18 +32,13 @@ export class PointSeries {
     const point = { x, y };
     this.#first ??= point;
     this.#last = point;
-    const newest = this.#spans.at(-1);
-    const single = { pointCount: 1, least: point, greatest: point };
-    if (newest !== undefined && newest.pointCount < this.#spanLength)
-      this.#spans[this.#spans.length - 1] = united(newest, single);
-    else this.#spans.push(single);
-    if (this.#spans.length > SPANS_MAX) this.#halve();
+    this.#list.add({ pointCount: 1, least: point, greatest: point });
   }
 
   /** Forgets the points behind `x`: a run that is resumed repeats the steps since its checkpoint. */
   forgetAfter(x: number): void {
     if (this.#last === null || this.#last.x <= x) return;
-    this.#spans = this.#spans.flatMap((span) => spanUpTo(span, x));
+    this.#list.replaceEach((span) => spanUpTo(span, x));
     const kept = this.points().filter((point) => point.x <= x);
     this.#first = kept[0] ?? null;
     this.#last = kept.at(-1) ?? null;
@@ -49,7 +46,7 @@ export class PointSeries {
 
   /** At most `POINTS_MAX`, by ascending x. */
   points(): Point[] {
-    const ordered = this.#spans.flatMap(({ least, greatest }) => {
+    const ordered = this.#list.spans.flatMap(({ least, greatest }) => {
       if (least === greatest) return [least];
       return least.x < greatest.x ? [least, greatest] : [greatest, least];
     });
@@ -57,18 +54,6 @@ export class PointSeries {
     if (first !== null && ordered[0]?.x !== first.x) ordered.unshift(first);
     if (last !== null && ordered.at(-1)?.x !== last.x) ordered.push(last);
     return ordered;
-  }
-
-  #halve(): void {
-    this.#spanLength *= 2;
-    const halved: Span[] = [];
-    for (const [index, span] of this.#spans.entries()) {
-      const earlier = halved.at(-1);
-      if (index % 2 === 1 && earlier !== undefined)
-        halved[halved.length - 1] = united(earlier, span);
-      else halved.push(span);
-    }
-    this.#spans = halved;
   }
 }
 
