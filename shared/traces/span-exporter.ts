@@ -4,6 +4,7 @@
  */
 
 import type { Clock } from '../base/clock.js';
+import { exchanged } from '../base/http-exchange.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import type { Span } from './span.js';
 
@@ -66,21 +67,24 @@ export class SpanExporter {
   /** Returns whether the receiver took it. */
   async #sendBatch(): Promise<boolean> {
     const batch = this.#held.splice(0, BATCH_SPAN_COUNT_MAX);
-    const { url, headers, onFailure } = this.#options;
+    const { url, headers, onFailure, clock } = this.#options;
     try {
-      const response = await fetch(url, {
-        method: 'POST',
+      const request = {
+        method: 'POST' as const,
+        url,
         headers: { ...headers, 'Content-Type': 'application/json' },
         body: JSON.stringify(this.#requestOf(batch)),
-        signal: AbortSignal.timeout(SEND_TIMEOUT_MS),
-        redirect: 'error',
-      });
-      await response.body?.cancel();
-      if (!response.ok) throw new Error(`status ${response.status}`);
+      };
+      const { status } = await exchanged(request, { clock, timeoutMs: SEND_TIMEOUT_MS });
+      if (status < 200 || status > 299) throw new Error(`status ${status}`);
       this.#hasFailed = false;
       return true;
     } catch (error) {
-      if (!this.#hasFailed) onFailure({ address: redactedAddress(url), reason: reasonOf(error) });
+      if (!this.#hasFailed)
+        onFailure({
+          address: redactedAddress(url),
+          reason: error instanceof Error ? error.message : String(error),
+        });
       this.#hasFailed = true;
       return false;
     }
@@ -136,9 +140,4 @@ function attributesOf(attributes: Span['attributes']): object[] {
           ? { intValue: String(value) }
           : { doubleValue: value },
   }));
-}
-
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error ? (error.cause ?? error) : error;
-  return cause instanceof Error ? cause.message : String(cause);
 }

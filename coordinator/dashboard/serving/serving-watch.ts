@@ -4,9 +4,9 @@
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
+import { exchanged } from '../../../shared/base/http-exchange.js';
 import { redactedAddress } from '../../../shared/base/redacted-address.js';
 import { samplesOf } from '../../../shared/metrics/exposition-reader.js';
-import { exchanged } from '../../tracking/feed/http-exchange.js';
 import { Shared } from '../catalog/shared-value.js';
 import { MetricWindow, type MetricReading } from './metric-window.js';
 
@@ -44,7 +44,6 @@ export class ServingWatch {
 class FollowedServer {
   readonly #address: string;
   readonly #clock: Clock;
-  readonly #signal = new AbortController().signal;
   #readings: MetricReading[] = [];
 
   constructor(address: string, clock: Clock) {
@@ -69,7 +68,7 @@ class FollowedServer {
 
   async #answer(): Promise<string> {
     const request = { method: 'GET', url: this.#address, headers: {} } as const;
-    const { status, text } = await exchanged(request, { clock: this.#clock, signal: this.#signal });
+    const { status, text } = await exchanged(request, { clock: this.#clock });
     if (status !== 200) throw new Error(`it answers with status ${status}`);
     return text;
   }

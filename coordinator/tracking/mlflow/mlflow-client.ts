@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
-import { exchanged, type HttpAnswer } from '../feed/http-exchange.js';
+import { exchanged, type HttpAnswer } from '../../../shared/base/http-exchange.js';
 import { TrackerRefusal } from '../feed/tracker.js';
 
 export interface MlflowServer {

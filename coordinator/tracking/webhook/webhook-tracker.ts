@@ -10,7 +10,7 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import type { RunEventOf } from '../../../shared/events/run-events.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { exchanged } from '../feed/http-exchange.js';
+import { exchanged } from '../../../shared/base/http-exchange.js';
 import { TrackerRefusal, type TrackedRun, type Tracker } from '../feed/tracker.js';
 import type { TrackingMemory } from '../feed/tracking-memory.js';
 import type { Notice } from './notices.js';

@@ -1,7 +1,7 @@
 /** One exchange with a server that may hang, lie or be gone: bounded in time and in bytes. */
 
-import type { Clock } from '../../../shared/base/clock.js';
-import { systemCodeOf } from '../../../shared/base/system-errors.js';
+import type { Clock } from './clock.js';
+import { systemCodeOf } from './system-errors.js';
 
 interface HttpRequest {
   readonly method: 'GET' | 'POST';
@@ -10,12 +10,19 @@ interface HttpRequest {
   readonly body?: string;
 }
 
+interface Bounds {
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+  /** 10 s if absent. */
+  readonly timeoutMs?: number;
+}
+
 export interface HttpAnswer {
   readonly status: number;
   readonly text: string;
 }
 
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS_DEFAULT = 10_000;
 const ANSWER_BYTE_COUNT_MAX = 1024 * 1024;
 
 /**
@@ -25,20 +32,25 @@ const ANSWER_BYTE_COUNT_MAX = 1024 * 1024;
  */
 export async function exchanged(
   request: HttpRequest,
-  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  { clock, signal, timeoutMs = TIMEOUT_MS_DEFAULT }: Bounds,
 ): Promise<HttpAnswer> {
   const ended = new AbortController();
   const late = new AbortController();
-  void clock.sleep(TIMEOUT_MS, ended.signal).then(() => late.abort());
+  void clock.sleep(timeoutMs, ended.signal).then(() => late.abort());
   try {
     const { url, method, headers, body } = request;
     const response = await fetch(url, {
-      ...{ method, headers, redirect: 'error', signal: AbortSignal.any([signal, late.signal]) },
+      ...{
+        method,
+        headers,
+        redirect: 'error',
+        signal: AbortSignal.any([late.signal, ...(signal === undefined ? [] : [signal])]),
+      },
       ...(body === undefined ? {} : { body }),
     });
     return { status: response.status, text: await boundedText(response) };
   } catch (error) {
-    if (late.signal.aborted) throw new Error(`no answer within ${TIMEOUT_MS / 1_000} s`);
+    if (late.signal.aborted) throw new Error(`no answer within ${timeoutMs / 1_000} s`);
     throw new Error(reasonOf(error));
   } finally {
     ended.abort();
