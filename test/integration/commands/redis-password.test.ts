@@ -67,7 +67,7 @@ describe('the password of Redis and the signing key', () => {
     const worker = room.start(['worker', '--prefix', '{endless}', '--name', 'one'], environment);
     await worker.saw(/takes jobs from/);
     const training = room.start(['train', endless, '--workers', '1', '--dashboard'], environment);
-    await training.saw(/takes jobs from/);
+    await training.saw(/^step /m);
     const processes = await processList();
     expect(processes).toContain('--prefix');
     for (const canary of CANARIES) expect(processes).not.toContain(canary);
