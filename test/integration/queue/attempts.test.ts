@@ -62,7 +62,7 @@ describe('wall clocks that differ', () => {
     moveWallClock(-7_200_000);
     await room.steeredWorker('behind');
     expect(await collected(sut.run(ordersForTest(3), admitAll, neverAborted))).toHaveLength(3);
-    expect(events.map(({ kind }) => kind)).toEqual(['fingerprint-taken']);
+    expect(events.map(({ kind }) => kind)).toEqual(['workers-wanted', 'fingerprint-taken']);
   });
 });
 

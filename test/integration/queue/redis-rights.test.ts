@@ -68,7 +68,7 @@ it.each([
       dispatcher.run(ordersForTest(20), admitAll, new AbortController().signal),
     );
     expect(results).toHaveLength(20);
-    expect(made.events.map(({ kind }) => kind)).toEqual(['fingerprint-taken']);
+    expect(made.events.map(({ kind }) => kind)).toEqual(['workers-wanted', 'fingerprint-taken']);
     // The connections are made again with the same rights.
     await redis.client.call('CLIENT', 'KILL', 'USER', 'qianmo');
     const again = dispatcher.run(ordersForTest(3), admitAll, new AbortController().signal);
