@@ -68,3 +68,8 @@ export function marksOf(name: string, page: string): string[] {
         ];
   });
 }
+
+/** A page as its bench wrote it. A mark stands alone between empty lines. */
+export function withoutMarks(page: string): string {
+  return page.replaceAll(/^> Figures of commit .*\n(?:\n|(?=> Figures of commit ))/gm, '');
+}

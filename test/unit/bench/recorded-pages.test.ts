@@ -22,6 +22,7 @@ import { planPage } from '../../bench/plan/plan-page.js';
 import { realPage } from '../../bench/real/real-page.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
 import { soakPage } from '../../bench/soak/soak-page.js';
+import { withoutMarks } from '../../bench/results/moved-figures.js';
 import { startPage } from '../../bench/start/start-page.js';
 import { experimentTable, type WorldCell } from '../../bench/synthetic-world-table.js';
 import { trafficPage } from '../../bench/traffic-table.js';
@@ -82,5 +83,6 @@ test.each([
   ['synthetic-world', syntheticWorldPage],
   ['traffic', trafficPageOfRecord],
 ])('%s.md is what its bench writes from its figures', (name, page) => {
-  expect(page()).toBe(readFileSync(`infra/results/${name}.md`, 'utf8'));
+  // The marks of older figures are those that test/tidy/moved-figures.test.ts expects.
+  expect(withoutMarks(page())).toBe(withoutMarks(readFileSync(`infra/results/${name}.md`, 'utf8')));
 });

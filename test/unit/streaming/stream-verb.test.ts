@@ -51,6 +51,9 @@ function contextOf(printed: string[], signal = new AbortController().signal): Co
   };
 }
 
+/** As the program fills it in. */
+const PLACE = { metricsHost: '127.0.0.1', logFormat: 'text' };
+
 const ReportSchema = z.looseObject({
   run: z.literal('small'),
   judgedRowCount: z.literal(210),
@@ -60,10 +63,10 @@ const ReportSchema = z.looseObject({
 describe('qianmo stream', () => {
   test('prints a table of the five rules, and writes the same figures as JSON', async () => {
     const table: string[] = [];
-    await streamVerb.parse([config], { format: 'table' })(contextOf(table));
+    await streamVerb.parse([config], { ...PLACE, format: 'table' })(contextOf(table));
     const written = await readFile(join(folder.path, 'out', 'stream.json'), 'utf8');
     const json: string[] = [];
-    await streamVerb.parse([config], { format: 'json' })(contextOf(json));
+    await streamVerb.parse([config], { ...PLACE, format: 'json' })(contextOf(json));
     expect(JSON.parse(json.join())).toEqual(JSON.parse(written));
     const { rules } = ReportSchema.parse(JSON.parse(written));
     expect(rules.map(({ rule }) => rule)).toEqual(['sgd', 'adagrad', 'ftrl', 'adam', 'learned']);
@@ -82,7 +85,7 @@ describe('qianmo stream', () => {
     const parsed = JSON.parse(await readFile(config, 'utf8')) as { data: object };
     await writeFile(changed, JSON.stringify({ ...parsed, data: { ...parsed.data, logs }, output }));
     await expect(
-      streamVerb.parse([changed], { format: 'table' })(contextOf([])),
+      streamVerb.parse([changed], { ...PLACE, format: 'table' })(contextOf([])),
     ).rejects.toMatchObject({
       kind: 'data',
     });
@@ -96,7 +99,9 @@ describe('qianmo stream', () => {
       ...contextOf(printed, abort.signal),
       onEvent: ({ kind }) => kind === 'rule-tuned' && abort.abort(),
     };
-    await expect(streamVerb.parse([config], { format: 'table' })(stopping)).rejects.toMatchObject({
+    await expect(
+      streamVerb.parse([config], { ...PLACE, format: 'table' })(stopping),
+    ).rejects.toMatchObject({
       kind: 'interrupted',
     });
     expect(printed).toEqual([]);
