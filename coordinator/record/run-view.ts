@@ -2,6 +2,7 @@
 
 import type { StampedEvent } from '../../shared/events/run-events.js';
 import type { ProcessIdentity } from '../../shared/storage/process-identity.js';
+import { OwnRun } from './own-run.js';
 
 export interface RunView {
   readonly run: string | null;
@@ -11,7 +12,7 @@ export interface RunView {
   readonly isPaused: boolean;
   readonly isAwaitingWorkers: boolean;
   readonly training: TrainingView | null;
-  /** The stage that is counted at present, outside training. */
+  /** The stage that is counted at present, outside the training of the run; an arm that is trained is one. */
   readonly stage: StageView | null;
   readonly checkpoint: { readonly outerStep: number; readonly digest: string } | null;
   readonly validation: { readonly bestOuterStep: number; readonly bestLoss: number } | null;
@@ -68,6 +69,7 @@ export function runViewOf(events: readonly StampedEvent[]): RunView {
 
 /** The view of a run whose events are still coming. */
 export class GrowingRunView {
+  readonly #own = new OwnRun();
   readonly #draft: Draft = {
     ...{ run: null, call: null, ending: null, isPaused: false, isAwaitingWorkers: false },
     ...{ training: null, stage: null, checkpoint: null, validation: null, outerStepMs: null },
@@ -77,8 +79,11 @@ export class GrowingRunView {
 
   admit(event: StampedEvent): void {
     this.#draft.lastEventMs = event.epochMs;
-    this.#draft.run = event.runId ?? this.#draft.run;
     admitCourse(this.#draft, event);
+    if (this.#own.isTrainingOfArm(event)) return admitArm(this.#draft, event);
+    // Later calls on the output may bear other names; the run is the one that was trained.
+    if (this.#draft.training === null || event.kind === 'run-started')
+      this.#draft.run = event.runId ?? this.#draft.run;
     admitWork(this.#draft, event);
   }
 
@@ -135,6 +140,23 @@ function beginCall(draft: Draft): void {
   draft.refusedResultCounts = {};
 }
 
+function admitArm(draft: Draft, event: StampedEvent): void {
+  if (event.kind !== 'outer-step') return;
+  draft.stage = {
+    stage: `outer steps of ${event.runId ?? 'an arm'}`,
+    done: event.outerStep,
+    total: event.outerSteps,
+  };
+  admitStepEnd(draft, event.epochMs);
+  draft.lastProgressMs = event.epochMs;
+  draft.isAwaitingWorkers = false;
+}
+
+function admitStepEnd(draft: Draft, epochMs: number): void {
+  draft.stepEndsMs.push(epochMs);
+  if (draft.stepEndsMs.length > DURATION_COUNT_MAX + 1) draft.stepEndsMs.shift();
+}
+
 function admitWork(draft: Draft, event: StampedEvent): void {
   switch (event.kind) {
     case 'run-started': {
@@ -146,8 +168,7 @@ function admitWork(draft: Draft, event: StampedEvent): void {
     case 'outer-step': {
       const { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond } = event;
       draft.training = { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond };
-      draft.stepEndsMs.push(event.epochMs);
-      if (draft.stepEndsMs.length > DURATION_COUNT_MAX + 1) draft.stepEndsMs.shift();
+      admitStepEnd(draft, event.epochMs);
       break;
     }
     case 'progress':

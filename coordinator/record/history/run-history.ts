@@ -2,6 +2,7 @@
 
 import type { EventKind, StampedEvent } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/sentences.js';
+import { OwnRun } from '../own-run.js';
 import { GrowingRunView, type RunView } from '../run-view.js';
 import { PointSeries, POINTS_MAX, type Point } from './point-series.js';
 import { StepTimes, TIMED_SPANS_MAX, type TimedSteps } from './timed-steps.js';
@@ -61,6 +62,7 @@ const BYTES_A_WORKER = 512;
 const BYTES_AN_EVENT = 4_096;
 
 export class GrowingRunHistory {
+  readonly #own = new OwnRun();
   readonly #view = new GrowingRunView();
   readonly #series: Readonly<Record<SeriesName, PointSeries>> = {
     queryLoss: new PointSeries(),
@@ -81,8 +83,11 @@ export class GrowingRunHistory {
   admit(event: StampedEvent): void {
     this.#view.admit(event);
     this.#workers.admit(event);
-    this.#admitStep(event);
-    this.#admitOutcome(event);
+    // An arm has its steps and checkpoints in an output of its own.
+    if (!this.#own.isTrainingOfArm(event)) {
+      this.#admitStep(event);
+      this.#admitOutcome(event);
+    }
     if (!FREQUENT.has(event.kind) && sentenceOf(event).level !== 'detail')
       keepLast(this.#log, event, LOG_EVENTS_MAX);
   }

@@ -1,6 +1,7 @@
 /** The view and the state of a run, from events and from the life of its process. */
 
 import { expect, test } from 'vitest';
+import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
 import {
   SILENCE_MS_MAX,
   runStateOf,
@@ -45,6 +46,34 @@ test('a view holds what the last events say', () => {
     training: { outerStep: 4, outerSteps: 10, queryLoss: 0.46 },
     refusedResultCounts: { not_finite: 1 },
   });
+});
+
+test('the training of an arm is a stage of the run, and not its training', () => {
+  const own = atSeconds(alive, started, ...[9, 10].map(step));
+  const checkpoint = { kind: 'checkpoint', outerStep: 2, address: 'a', digest: 'arm' } as const;
+  const events: RunEvent[] = [{ ...started, runId: 'r-global' }, step(1), step(2), checkpoint];
+  const ofArm = events.map((event, index) => ({
+    ...{ ...event, epochMs: 5_000 + 1_000 * index, runId: 'r-global' },
+  }));
+  const view = runViewOf([...own, ...ofArm]);
+  expect(view).toMatchObject({
+    ...{ run: 'r', checkpoint: null, lastProgressMs: 7_000 },
+    training: { outerStep: 10, queryLoss: 0.4 },
+    stage: { stage: 'outer steps of r-global', done: 2, total: 10 },
+  });
+  const history = new GrowingRunHistory();
+  for (const event of [...own, ...ofArm]) history.admit(event);
+  const { series, checkpoints } = history.history;
+  expect(series.queryLoss.map(({ x }) => x)).toEqual([9, 10]);
+  expect(checkpoints).toEqual([]);
+});
+
+test('a later call of another name leaves the run its name', () => {
+  const later = atSeconds({ ...alive, call: 'prepare' }).map((event) => ({
+    ...event,
+    runId: 'r-auto',
+  }));
+  expect(runViewOf([...atSeconds(alive, started, step(1), ended), ...later]).run).toBe('r');
 });
 
 test('a log without an event has an empty view', () => {
