@@ -12,7 +12,12 @@ const OF_TRAINING: ReadonlySet<EventKind> = new Set([
 ] as const);
 
 export class OwnRun {
-  #run: string | null = null;
+  #run: string | null;
+
+  /** @param run of the call that had begun before the first event; null if nobody knows. */
+  constructor(run: string | null = null) {
+    this.#run = run;
+  }
 
   /** Whether the event belongs to the training of an arm. Events come in their order, from any one on. */
   isTrainingOfArm(event: StampedEvent): boolean {

@@ -62,20 +62,27 @@ type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
 
 /** @param events of one log, in its order; they may begin anywhere. */
 export function runViewOf(events: readonly StampedEvent[]): RunView {
-  const growing = new GrowingRunView();
+  // A log that begins within a call: most calls on an output are for the same run.
+  const named = events.find(({ kind }) => kind === 'call-alive')?.runId ?? null;
+  const growing = new GrowingRunView(named);
   for (const event of events) growing.admit(event);
   return growing.view();
 }
 
 /** The view of a run whose events are still coming. */
 export class GrowingRunView {
-  readonly #own = new OwnRun();
+  readonly #own: OwnRun;
   readonly #draft: Draft = {
     ...{ run: null, call: null, ending: null, isPaused: false, isAwaitingWorkers: false },
     ...{ training: null, stage: null, checkpoint: null, validation: null, outerStepMs: null },
     ...{ lastEventMs: null, lastProgressMs: null, refusedResultCounts: {} },
     ...{ stepEndsMs: [], failure: null },
   };
+
+  /** @param run of the call that had begun before the first event; null if nobody knows. */
+  constructor(run: string | null = null) {
+    this.#own = new OwnRun(run);
+  }
 
   admit(event: StampedEvent): void {
     this.#draft.lastEventMs = event.epochMs;

@@ -55,7 +55,7 @@ interface KeptHistory {
 
 /** The end of a log that tells the state of most runs, and the one that tells that of the others. */
 const FIRST_BYTE_COUNT = 8 * 1024;
-const SECOND_BYTE_COUNT = 64 * 1024;
+const SECOND_BYTE_COUNT = 512 * 1024;
 const READS_AT_ONCE = 32;
 /** Folders are looked for new runs this often; a bucket is listed whole. */
 const FOLDERS_FOUND_FOR_MS = 2_000;

@@ -85,7 +85,7 @@ function routesHtml(window: MetricWindow, address: string): string {
       [
         route,
         formatCount(count),
-        rateText(window, count),
+        window.durationMs === null ? '-' : rateText(window, count),
         ...[0.5, 0.99].map((share) =>
           secondsText(window.quantile('qianmo_request_seconds', { route }, share)),
         ),
@@ -94,7 +94,7 @@ function routesHtml(window: MetricWindow, address: string): string {
     ];
   });
   if (rows.length === 0) return nothing(`No requests ${spanText(window)}.`);
-  return regionTable({
+  const table = regionTable({
     label: `Requests by route, ${address}`,
     columns: [
       ['route', 'text'],
@@ -107,6 +107,7 @@ function routesHtml(window: MetricWindow, address: string): string {
     ],
     rows,
   });
+  return sectionHtml('Requests by route', table, `Counted ${spanText(window)}.`);
 }
 
 function refusalsHtml(window: MetricWindow, address: string): string {
@@ -115,11 +116,12 @@ function refusalsHtml(window: MetricWindow, address: string): string {
     return count === 0 ? [] : [[reason, formatCount(count)]];
   });
   if (rows.length === 0) return '';
-  return regionTable({
+  const table = regionTable({
     label: `Refused requests, ${address}`,
-    columns: [['reason of a refusal', 'text'], ['requests']],
+    columns: [['reason', 'text'], ['requests']],
     rows,
   });
+  return sectionHtml('Refused requests', table, `Counted ${spanText(window)}.`);
 }
 
 function spanText({ durationMs }: MetricWindow): string {

@@ -68,6 +68,12 @@ test('the training of an arm is a stage of the run, and not its training', () =>
   expect(checkpoints).toEqual([]);
 });
 
+test('steps of an arm at the beginning of a part of a log are not the training of its run', () => {
+  const [first, ...others] = atSeconds(step(7), ended, { ...alive, sinceMs: 3_000 });
+  const view = runViewOf([...(first ? [{ ...first, runId: 'r-global' }] : []), ...others]);
+  expect(view).toMatchObject({ run: 'r', training: null });
+});
+
 test('a later call of another name leaves the run its name', () => {
   const later = atSeconds({ ...alive, call: 'prepare' }).map((event) => ({
     ...event,
