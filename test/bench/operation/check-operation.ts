@@ -71,7 +71,7 @@ async function main(): Promise<void> {
     if (!values.record) return;
     const page = `# Metrics and traces, read by the tools of operators
 
-\`npm run check:operation -- --record\` at ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore}. A run of 120 outer steps
+\`npm run check:operation -- --record\` at commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore}. A run of 120 outer steps
 of 4 jobs with one worker, a dashboard, and a server of two processes, scraped while they worked.
 
 ${table}
