@@ -14,7 +14,6 @@ const textOf = (name: string): string => readFileSync(join(RESULTS, name), 'utf8
 const WITHOUT_COMMIT: Readonly<Record<string, string>> = {
   'README.md': 'the list of the pages',
   'large-tables.md': 'it is of two builds that it describes',
-  'operation.md': 'it states its commit after the command, without the word',
   'movielens-protocols-notes.md': 'it reads movielens-protocols.md',
 };
 
