@@ -22,6 +22,7 @@ import { startMlflow, type RealMlflow } from './real-mlflow.js';
 const OUTER_STEPS = 300;
 /** Both keep single precision at least. */
 const RELATIVE_DIFFERENCE_MAX = 1e-6;
+const StartedSchema = z.object({ kind: z.literal('run-started'), outerStep: z.number() });
 /** Outer steps of the small run in a second. */
 const LOST_STEPS_MAX = 100;
 const EXPERIMENT = 'check-trackers';
@@ -67,7 +68,7 @@ try {
   await mlflow.stop();
 }
 
-/** Returns the outer step after which the run was killed, as far as its checkpoint knows. */
+/** Returns the outer step that the resumed run began from. */
 async function trainedAndEvaluated(url: string): Promise<number> {
   const config = {
     ...smallRun('tracked', OUTER_STEPS),
@@ -84,12 +85,13 @@ async function trainedAndEvaluated(url: string): Promise<number> {
   await systemClock.sleep(1_200);
   training.signal('SIGKILL');
   await training.ended;
-  const { checkpoint } = z
-    .object({ checkpoint: z.object({ outerStep: z.number() }) })
-    .parse(JSON.parse(await qianmoIn(place, 'status', 'run.yaml', '--format', 'json')));
   await qianmoIn(place, 'train', 'run.yaml', '--in-process', '--resume');
+  // The log of the killed process may lack its last checkpoint; the resumed one says where it began.
+  const lines = await qianmoIn(place, 'logs', 'run.yaml', '--format', 'json');
+  const started = lines.split('\n').filter((line) => line.includes('"kind":"run-started"'));
+  const { outerStep } = StartedSchema.parse(JSON.parse(started.at(-1) ?? '{}'));
   await qianmoIn(place, 'evaluate', 'run.yaml', '--in-process');
-  return checkpoint.outerStep;
+  return outerStep;
 }
 
 interface CheckedRow {
