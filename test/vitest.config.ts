@@ -12,6 +12,7 @@ const OWN_PROCESS = [
   'test/unit/worker/**/*.test.ts',
   'test/unit/engine/**/*.test.ts',
   'test/unit/bootstrap/**/*.test.ts',
+  'test/unit/library/**/*.test.ts',
   'test/property/engine/**/*.test.ts',
 ];
 
