@@ -1,4 +1,4 @@
-// How the tests run: in forked processes, three at a time. On two cores, one of them usually waits for a
+// The runner of the tests: in forked processes, three at a time. On two cores, one of them usually waits for a
 // process, a lease or a server. Tests that start processes or change their own have one each; the others
 // share three, which saves the start of two hundred.
 import { defineConfig } from 'vitest/config';

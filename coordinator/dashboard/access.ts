@@ -1,5 +1,5 @@
 /**
- * Who may ask what of the dashboard. A foreign page could lead its own name to the loopback address (DNS rebinding), or
+ * The access rules of the dashboard. A foreign page could lead its own name to the loopback address (DNS rebinding), or
  * post a form to it, so the name, the method, the token and the origin of every request are checked.
  */
 

@@ -1,4 +1,4 @@
-/** Which page a path has. The first request, the stream of changes and the tests ask here. */
+/** The pages by their paths. The first request, the stream of changes and the tests ask here. */
 
 import { escapeHtml } from '../reports/html-text.js';
 import type { Clock } from '../../shared/base/clock.js';

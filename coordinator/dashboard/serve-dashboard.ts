@@ -39,7 +39,7 @@ export interface DashboardOptions {
   readonly s3: S3Options;
   /** Null for pages that are made from records alone. */
   readonly queue: DashboardQueue | null;
-  /** Where ranking servers offer their metrics, over HTTP; none if absent. */
+  /** Addresses of the metrics of ranking servers, over HTTP; none if absent. */
   readonly servers?: readonly string[];
   readonly clock: Clock;
   /** 0 takes a free port. */
@@ -54,7 +54,7 @@ export interface DashboardOptions {
 }
 
 export interface Dashboard {
-  /** Of its first page. */
+  /** The address of its first page. */
   readonly url: string;
   close(): Promise<void>;
 }

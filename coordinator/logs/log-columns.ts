@@ -70,7 +70,7 @@ async function headerOf(file: LogFile, session: DuckSession): Promise<string | n
   return typeof line === 'string' ? line.replace(/^\ufeff/, '').replace(/\r$/, '') : null;
 }
 
-/** Between the fields of a delimited file, as its header shows it. */
+/** The separator of fields in a delimited file, as its header shows it. */
 export async function separatorIn(file: LogFile, session: DuckSession): Promise<string> {
   return separatorOf(file, (await headerOf(file, session)) ?? '');
 }

@@ -38,7 +38,7 @@ interface ServedState {
   endpointsWith(endpoints: readonly Endpoint[]): readonly Endpoint[];
   /** What a bundle needs before it is served. */
   readonly prepare: (bundle: ServedBundle) => Promise<void>;
-  /** How often the policy decided and explored; null without exploration. */
+  /** Counts of what the policy decided and explored; null without exploration. */
   readonly explorationCounts: () => Explorer['counts'] | null;
   close(): Promise<void>;
 }

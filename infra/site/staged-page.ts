@@ -2,7 +2,7 @@
 
 import { dirname, join, relative } from 'node:path/posix';
 
-/** Where the pages of a folder are in the site. */
+/** The place of a folder's pages in the site. */
 const PLACES: readonly (readonly [folder: string, place: string])[] = [
   ['infra/docs/', ''],
   ['infra/decisions/', 'decisions/'],

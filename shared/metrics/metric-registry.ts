@@ -99,7 +99,7 @@ export class MetricRegistry {
 
 const OTHER = 'other';
 
-/** What remains of the values of a process that has ended. */
+/** The values of a process that remain once it has ended. */
 export function countsIn(snapshot: MetricsSnapshot): MetricsSnapshot {
   return snapshot.filter(({ name }) => definitionOf(name).kind !== 'gauge');
 }

@@ -10,7 +10,7 @@ import { QianmoError } from '../base/errors.js';
 import { EXPOSITION_TYPE, expositionOf } from './exposition.js';
 import type { MetricsSnapshot } from './metric-registry.js';
 
-/** Where a process offers its metrics. */
+/** The place at which a process offers its metrics. */
 export interface MetricsPlace {
   /** 0 takes a free port. */
   readonly port: number;

@@ -194,7 +194,7 @@ export interface JobConsumer {
 /** The place of the jobs of an outer step in a trace, as the header `traceparent` has it; null without one. */
 export type TraceparentOf = (runId: string, outerStep: number) => string | null;
 
-/** Where a job comes from in a trace, and since when it is on the queue by the clock of its producer. */
+/** The origin of a job in a trace, and the time at which it was queued by the clock of its producer. */
 export interface TracedOrigin {
   readonly traceparent: string;
   readonly addedMs: number;

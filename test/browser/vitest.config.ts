@@ -1,4 +1,4 @@
-// How the browser tests run: `npm run test:browser`, apart from `npm test`, because they need Chromium.
+// The runner of the browser tests: `npm run test:browser`, apart from `npm test`, because they need Chromium.
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({

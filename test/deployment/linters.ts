@@ -71,7 +71,7 @@ async function definitionOfKeda(): Promise<string> {
   return join(folder, 'config/crd/bases/keda.sh_scaledobjects.yaml');
 }
 
-/** What Helm makes of the example values, beside what the repository keeps of it. Its output stays where it differs. */
+/** Manifests that Helm makes of the example values, beside what the repository keeps of it. Its output stays where it differs. */
 async function checkRendering(python: string): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'qianmo-chart-'));
   const values = renderedFiles.map((path) => join(DEPLOY, 'chart/examples', basename(path)));

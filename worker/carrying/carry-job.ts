@@ -74,7 +74,7 @@ export function blobsOn(end: Pick<JobConsumer, 'blobs'>): JobCarrier['blobsOf'] 
 
 /** What a job needs to be computed: bytes, or the names of blobs that the executor reads itself. */
 export type CarriedInput = JobInput<Job, CarriedBytes> & {
-  /** How long fetching took; absent where nobody fetched. */
+  /** Time of fetching; absent where nobody fetched. */
   readonly fetchMs?: number;
 };
 

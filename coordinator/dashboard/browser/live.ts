@@ -75,7 +75,7 @@ function replace({ id, digest, html }: ChangedPage['parts'][number]): void {
   restore();
 }
 
-/** What the reader has done in a part. Elements are known again by their place. */
+/** The reader's doings in a part. Elements are known again by their place. */
 function remembered(part: PageElement): () => void {
   const focusable = 'a, button, input, select, summary, [tabindex]';
   const active = page.activeElement;

@@ -10,7 +10,7 @@ export interface EvaluatedAdgroup {
   readonly supportRowCount: number;
   readonly queryRowCount: number;
   readonly impressions: number;
-  /** Of values, their sum. */
+  /** The sum of values where the label is a value. */
   readonly clicks: number;
   /** `logloss` or `squared error`. */
   readonly loss: string;

@@ -20,7 +20,7 @@ export interface QueueState {
 }
 
 interface WatchedWorker extends ConnectedWorker {
-  /** When it was first seen with its job; null when it waits. */
+  /** The time at which it was first seen with its job; null when it waits. */
   readonly jobSinceMs: number | null;
 }
 

@@ -19,7 +19,7 @@ import {
 import type { Page } from './page.js';
 import { runsTable, STATES } from './run-list-page.js';
 
-/** What the cluster page knows; each is null where the dashboard was given no such source. */
+/** The sources of the cluster page; each is null where the dashboard was given no such source. */
 interface ClusterView {
   readonly runs: CatalogedRuns | null;
   /** The state of the queue, or why it cannot be read. */

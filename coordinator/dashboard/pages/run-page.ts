@@ -25,7 +25,7 @@ interface ShownRun {
   readonly history: RunHistory;
 }
 
-/** What a server adds to the page that a file has not. */
+/** Additions of a server to the page, which a file lacks. */
 interface ServedRun {
   /** Forms that control the run, and the answer to the last one; empty where they are not allowed. */
   readonly controlHtml: string;

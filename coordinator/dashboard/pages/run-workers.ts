@@ -63,7 +63,7 @@ function rowOf(worker: WorkerCourse, runState: RunState): Cell[] {
   ];
 }
 
-/** Of a worker that was computing when its run ended or was lost, nothing more is known. */
+/** Nothing more is known of a worker that was computing when its run ended or was lost. */
 function stateCell({ state, end }: WorkerCourse, runState: RunState): Html {
   const isKnown = isUnderWay(runState) || state === 'stopped' || state === 'exited';
   const text = isKnown ? `${state}${end === null ? '' : `, ${end}`}` : 'unknown';

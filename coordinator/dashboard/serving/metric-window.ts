@@ -39,7 +39,7 @@ export class MetricWindow {
     return this.#named(name, labels).reduce((sum, { value }) => sum + value, 0);
   }
 
-  /** What was counted with these labels. */
+  /** The count with these labels. */
   counted(name: MetricName, labels: Labels = {}): number {
     return this.#named(name, labels).reduce((sum, sample) => sum + this.#grown(sample), 0);
   }

@@ -6,7 +6,7 @@
 interface SpanRules<Span> {
   /** At least 2. */
   readonly spansMax: number;
-  /** How many items a span has. */
+  /** The number of items of a span. */
   readonly itemCountOf: (span: Span) => number;
   readonly united: (earlier: Span, later: Span) => Span;
 }

@@ -26,7 +26,7 @@ export interface CallOptions {
   readonly onEvent?: StampedEventSink | undefined;
   /** The environment variables to use, instead of those of the process. */
   readonly environment?: Environment | undefined;
-  /** Where Prometheus finds the metrics of the work; nowhere if absent. */
+  /** The place of the metrics for Prometheus; nowhere if absent. */
   readonly metrics?: MetricsPlace | undefined;
 }
 

@@ -16,7 +16,7 @@ interface DashboardCall {
   readonly prefix: string;
   /** Folders and `s3://` prefixes. */
   readonly roots: readonly string[];
-  /** Where ranking servers offer their metrics. */
+  /** Addresses of the metrics of ranking servers. */
   readonly servers: readonly string[];
   readonly s3: S3Options;
   readonly port: number;

@@ -22,7 +22,7 @@ export const BoardRequestSchema = z.strictObject({
   prefix: text.default(QUEUE_PREFIX_DEFAULT),
   /** Folders and `s3://` prefixes below which runs have their outputs. */
   runs: z.array(text).default([]),
-  /** Where ranking servers offer their metrics, as they say when they start. */
+  /** Addresses of the metrics of ranking servers, as they say when they start. */
   servers: z.array(metricsAddress).max(SERVERS_MAX).default([]),
   /** The address to listen on. One beyond this machine demands a token. */
   host: text.default('127.0.0.1'),

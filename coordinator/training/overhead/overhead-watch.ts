@@ -10,9 +10,9 @@ type TimedStep = Pick<RunEventOf<'outer-step-timed'>, 'phasesMs'>;
 /** The outer steps that were watched, in milliseconds. */
 interface OverheadFound {
   readonly workerCount: number;
-  /** How long they waited for results. */
+  /** Time that they waited for results. */
   readonly waitedMs: number;
-  /** How long one process would compute the same jobs. */
+  /** Time that one process would need for the same jobs. */
   readonly computeMs: number;
 }
 

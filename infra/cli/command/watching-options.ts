@@ -5,7 +5,7 @@ import type { CallOptions } from '../../library/index.js';
 import { callOptionsOf, type CommandContext } from './command-context.js';
 import { choiceOption, integerValue, textValue, valueOption } from './verb.js';
 
-/** Where the metrics of a process are. */
+/** The place of the metrics of a process. */
 export const metricsOptions = {
   metricsPort: valueOption(
     '--metrics-port <port>',

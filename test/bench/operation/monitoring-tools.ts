@@ -46,7 +46,7 @@ const DashboardSchema = z.looseObject({
   panels: z.array(z.looseObject({ targets: z.array(z.looseObject({ expr: z.string() })) })),
 });
 
-/** What the panels of all dashboards ask. */
+/** The expressions of the panels of all dashboards. */
 function dashboardExpressions(): string[] {
   return readdirSync(GRAFANA).flatMap((name) => {
     const text = readFileSync(join(GRAFANA, name), 'utf8');

@@ -24,7 +24,7 @@ export interface PythonEnvironment {
   readonly requirements: string;
   /** The script of package.json that takes `--python`. */
   readonly script: string;
-  /** What it takes on disk, for the message. */
+  /** Its size on disk, for the message. */
   readonly size?: string;
 }
 

@@ -180,7 +180,7 @@ function lastOfEachStep(curve: Curve): Curve {
 function rowOf(reader: string, what: string, expected: Curve, found: Curve): CheckedRow {
   const foundByStep = new Map(found);
   const lost = expected.filter(([step]) => !foundByStep.has(step)).map(([step]) => step);
-  // What the killed process had not written yet ends at the checkpoint that the run was resumed from.
+  // The steps that the killed process had not written yet end at the checkpoint that the run was resumed from.
   const isOfTheKill = lost.every((step, index) => step === resumedAt - lost.length + 1 + index);
   const isEqual = expected
     .filter(([step]) => foundByStep.has(step))

@@ -89,7 +89,7 @@ async function checkCommands({ check }: Checks, { images, order }: Scene): Promi
   });
 }
 
-/** What the chart's coordinator is given. */
+/** Arguments of the chart's coordinator. */
 const training = (name: string): readonly string[] => ['train', `/config/${name}.yaml`, '--resume'];
 
 async function checkTraining({ check }: Checks, { images, order }: Scene): Promise<void> {

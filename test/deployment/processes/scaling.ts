@@ -15,7 +15,7 @@ const POLL_MS = 500;
 const WAIT_MS_MAX = 120_000;
 const Wanted = z.strictObject({ cpu: z.int().min(0), gpu: z.int().min(0) });
 
-/** What a ScaledObject says. */
+/** The rules of a ScaledObject. */
 interface Bounds {
   readonly min: number;
   max: number;
@@ -24,7 +24,7 @@ interface Bounds {
 /** A pool of workers on CPUs that follows what a run wants. */
 class Pool {
   readonly #workers: RunningProgram[] = [];
-  /** How many there were after each change, such as `0 2 0 2 1`. */
+  /** The number of workers after each change, such as `0 2 0 2 1`. */
   readonly sizes: number[] = [];
   readonly #place: Place;
 
@@ -36,7 +36,7 @@ class Pool {
     return this.#workers.length;
   }
 
-  /** Those who leave are asked to stop and have ended when this resolves. */
+  /** Workers that leave are asked to stop and have ended when this resolves. */
   async resize(size: number): Promise<void> {
     if (size === this.size) return;
     const data = join(this.#place.folder, 'data');

@@ -35,7 +35,7 @@ describe('command lines', () => {
   });
 
   test.each(commands)('$place: $words', async ({ words }) => {
-    // Of a required address, which comes from the environment there.
+    // A required address comes from the environment there.
     const redis = words[0] === 'serve' || words[0] === 'train' ? [] : ['--redis', 'redis://queue'];
     await parseOnly([...words, ...redis]);
   });

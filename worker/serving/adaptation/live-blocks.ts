@@ -25,7 +25,7 @@ interface LiveValues {
   readonly variables: NamedTensors;
   readonly level: number;
   readonly loss: LossKind;
-  /** What support inputs are made of. */
+  /** The sums that support inputs are made of. */
   readonly support: SupportSums;
 }
 

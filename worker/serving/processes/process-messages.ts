@@ -7,7 +7,7 @@ import { RowsOrderSchema, RowsReplySchema } from './rows-messages.js';
 
 const count = z.int().nonnegative();
 
-/** How many processes there are to be, and how many answer now. */
+/** The number of processes that are wanted, and of those that answer now. */
 const ProcessCountsSchema = z.strictObject({ wanted: count, ready: count });
 export type ProcessCounts = z.infer<typeof ProcessCountsSchema>;
 

@@ -98,7 +98,7 @@ export class ServingProcesses {
     });
   }
 
-  /** How many processes there are to be, and how many answer now. */
+  /** The number of processes that are wanted, and of those that answer now. */
   get counts(): ProcessCounts {
     return { wanted: this.#terms.count, ready: this.#ready.size };
   }

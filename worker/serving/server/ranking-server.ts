@@ -138,7 +138,7 @@ export class RankingServer {
     };
   }
 
-  /** What became of requests. */
+  /** Outcomes of requests. */
   requestReport(): RequestReport {
     return { waiting: this.#queue.length, ...this.#counts.report() };
   }

@@ -7,7 +7,7 @@ interface BundleCounts {
   refused: number;
 }
 
-/** What became of requests since the server was started. */
+/** Outcomes of requests since the server was started. */
 export interface RequestReport {
   readonly waiting: number;
   readonly answered: number;

@@ -1,4 +1,4 @@
-/** What is said of workers that cost more than they compute. */
+/** The advice on workers that cost more than they compute. */
 
 import { describe, expect, it } from 'vitest';
 import { OverheadWatch } from '../../../../coordinator/training/overhead/overhead-watch.js';
