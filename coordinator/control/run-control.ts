@@ -50,7 +50,7 @@ export class OrdersHeard {
     return this.#orders;
   }
 
-  /** Aborts when the run is cancelled. */
+  /** Aborts when the run is cancelled, with the QianmoError that calls end with. */
   get cancelled(): AbortSignal {
     return this.#cancelled.signal;
   }
@@ -79,7 +79,7 @@ export class OrdersHeard {
     this.#orders = orders;
     if (orders.isCancelled && !this.#cancelled.signal.aborted) {
       this.#sink({ kind: 'run-cancelled' });
-      this.#cancelled.abort();
+      this.#cancelled.abort(cancelled());
     }
     this.#changed.abort();
     this.#changed = new AbortController();
@@ -96,7 +96,7 @@ export class OrdersHeard {
    * Resolves when jobs may go out: at once, or when a pause is over. A pause ends with the signal too, which
    * the caller then finds aborted.
    *
-   * @throws QianmoError `interrupted` when the run is cancelled; RunFencedError if another coordinator takes over the run
+   * @throws QianmoError `cancelled` when the run is cancelled; RunFencedError if another coordinator takes over the run
    *   during a pause.
    */
   async allowed(signal: AbortSignal): Promise<void> {
@@ -128,7 +128,7 @@ export class OrdersHeard {
 
 function cancelled(): QianmoError {
   return new QianmoError({
-    kind: 'interrupted',
+    kind: 'cancelled',
     what: 'the run was cancelled through its queue',
     cure: 'continue with --resume',
   });

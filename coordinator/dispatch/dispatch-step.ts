@@ -16,7 +16,7 @@ import { LOST_WORKER, type AttemptFailure, type JobDelivery } from './job-delive
 import { StepBlobs } from './blobs/step-blobs.js';
 import { Mailbox } from './arrivals/mailbox.js';
 import { FirstDeliveries } from './first-deliveries.js';
-import { interrupted, type Patiently } from './queue-patience.js';
+import { interruptedBy, type Patiently } from './queue-patience.js';
 import { readInTurn } from './arrivals/read-in-turn.js';
 import { readJob, type ReadJob } from './read-job.js';
 import { SecondOpinions } from './second-opinions.js';
@@ -74,14 +74,18 @@ export class DispatchStep<Value extends object> {
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId, record) => this.#mailbox.put(jobId, record));
     if (call.signal.aborted) this.stop();
-    else call.signal.addEventListener('abort', this.stop, { once: true });
+    else call.signal.addEventListener('abort', this.#interrupt, { once: true });
   }
 
   readonly #patiently: Patiently = (action) =>
     this.#context.patience.attempt(action, this.#closing.deadlineMs, this.#stop.signal);
 
-  /** Makes `results` throw `interrupted`. */
-  readonly stop = (): void => this.#stop.abort();
+  /** Makes `results` throw the reason if it is a cancellation, otherwise `interrupted`. */
+  stop(reason?: unknown): void {
+    this.#stop.abort(reason);
+  }
+
+  readonly #interrupt = (): void => this.stop();
 
   /** Begins to send jobs before anyone reads results. A failure is thrown by `results`. */
   sendAhead(): void {
@@ -110,7 +114,7 @@ export class DispatchStep<Value extends object> {
       const dueMs = await this.#deliverDue();
       const waitMs = Math.min(this.#reconcileAtMs, closing.untilMs, dueMs) - clock.monotonicMs();
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
-      if (this.#stop.signal.aborted) throw interrupted();
+      if (this.#stop.signal.aborted) throw interruptedBy(this.#stop.signal);
       const jobIds = await this.#jobsToLookAt(woken);
       const read = (jobId: string): Promise<ReadJob | null> =>
         readJob(this.#reading, jobId, woken.get(jobId));
@@ -134,7 +138,7 @@ export class DispatchStep<Value extends object> {
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
   abandon(): void {
     this.#unsubscribe();
-    this.#call.signal.removeEventListener('abort', this.stop);
+    this.#call.signal.removeEventListener('abort', this.#interrupt);
   }
 
   /** Ends the call, whether or not every job has a result. */

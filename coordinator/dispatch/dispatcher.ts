@@ -110,7 +110,7 @@ export interface Dispatcher {
    * signal and read the failure: then the jobs are taken back.
    *
    * @throws QianmoError `failed` when a job used up its attempts, `transient` when the time limit
-   *   passed, `interrupted` when the signal aborted or the run was cancelled.
+   *   passed, `interrupted` when the signal aborted, `cancelled` when the run was.
    */
   run<Value extends object>(
     orders: readonly JobOrder[],

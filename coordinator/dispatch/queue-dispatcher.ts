@@ -152,7 +152,8 @@ class OpenSteps {
   constructor(context: DispatchContext, origin: StepOrigin) {
     this.#context = context;
     this.#origin = origin;
-    origin.heard.cancelled.addEventListener('abort', () => this.stop());
+    const { cancelled } = origin.heard;
+    cancelled.addEventListener('abort', () => this.stop(cancelled.reason));
   }
 
   /** Whether another coordinator has taken over the run. */
@@ -160,9 +161,9 @@ class OpenSteps {
     return this.#isFenced;
   }
 
-  /** Makes all calls end with `interrupted`. */
-  stop(): void {
-    for (const step of this.#open) step.stop();
+  /** Makes all calls end with the reason if it is a cancellation, otherwise with `interrupted`. */
+  stop(reason?: unknown): void {
+    for (const step of this.#open) step.stop(reason);
   }
 
   /** Sends the first jobs. A failure is thrown where the results are read. */

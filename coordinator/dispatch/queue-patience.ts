@@ -21,7 +21,7 @@ export interface QueuePatience {
   /**
    * @param deadlineMs on the clock's monotonic scale
    * @throws QianmoError `transient` at the deadline, `environment` when the server refuses, or refuses
-   *   for too long, `interrupted` when the signal aborts.
+   *   for too long, `interrupted` or `cancelled` when the signal aborts.
    */
   attempt<T>(action: () => Promise<T>, deadlineMs: number, signal?: AbortSignal): Promise<T>;
   /** Like `attempt`, and reports nothing: for cleaning up after the work has ended. */
@@ -47,7 +47,7 @@ export function createQueuePatience(options: QueuePatienceOptions): QueuePatienc
     attempt: async (action, deadlineMs, signal) => {
       let isTroubled = false;
       for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
-        if (signal?.aborted === true) throw interrupted();
+        if (signal?.aborted === true) throw interruptedBy(signal);
         try {
           const value = await action();
           // Reads succeed while writes fail, so only a call that failed before says that all is well.
@@ -151,6 +151,11 @@ function sharedPauses(clock: Clock): (pauseMs: number, signal?: AbortSignal) => 
     pauses.set(signal, pause);
     return pause;
   };
+}
+
+/** The error of work whose signal has aborted. A cancellation stays one, whoever started the call. */
+export function interruptedBy({ reason }: AbortSignal): QianmoError {
+  return reason instanceof QianmoError && reason.kind === 'cancelled' ? reason : interrupted();
 }
 
 export function interrupted(): QianmoError {

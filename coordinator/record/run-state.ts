@@ -1,5 +1,6 @@
 /** The state of a run, derived from its record and from whether its process lives. */
 
+import { isInterruptionKind } from '../../shared/base/errors.js';
 import { livenessOf, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import type { RunView } from './run-view.js';
 
@@ -30,7 +31,7 @@ export function observerAt(nowMs: number): Observer {
 export function runStateOf(view: RunView, observer: Observer): RunState {
   const { ending } = view;
   if (ending?.kind === 'finished') return 'finished';
-  if (ending !== null) return ending.failure === 'interrupted' ? 'interrupted' : 'failed';
+  if (ending !== null) return isInterruptionKind(ending.failure) ? 'interrupted' : 'failed';
   if (!isAlive(view, observer)) return 'lost';
   if (view.isPaused) return 'paused';
   if (view.isAwaitingWorkers) return 'waiting for workers';

@@ -3,7 +3,7 @@
 import { tmpdir } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import type { z } from 'zod';
-import { QianmoError } from '../../shared/base/errors.js';
+import { isInterruption, QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import type { EventKind } from '../../shared/events/run-events.js';
 import type { StreamConfig } from '../../shared/config/stream-config.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
@@ -100,8 +100,8 @@ async function computerOnQueue(
 
 /** A stream has no checkpoints: it is not continued but run again. */
 function withoutResume(error: unknown): unknown {
+  if (isInterruption(error)) return interrupted(error.kind);
   if (!(error instanceof QianmoError)) return error;
-  if (error.kind === 'interrupted') return interrupted();
   const { cure, ...report } = error.report;
   if (cure?.includes(RESUMING) !== true) return error;
   return new QianmoError({ ...report, cure: cure.replace(RESUMING, 'run the stream again') });
@@ -113,9 +113,9 @@ async function demandGoingOn(signal: AbortSignal): Promise<void> {
   if (signal.aborted) throw interrupted();
 }
 
-function interrupted(): QianmoError {
+function interrupted(kind: FailureKind = 'interrupted'): QianmoError {
   return new QianmoError({
-    kind: 'interrupted',
+    kind,
     what: 'the stream was stopped on request; no result was written',
     cure: 'run it again from the beginning',
   });

@@ -6,6 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import type { Clock } from '../../shared/base/clock.js';
+import { isInterruptionKind } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { TrackingConfig } from '../../shared/config/operation/tracking-config.js';
 import type {
@@ -140,7 +141,7 @@ function startedTracking({ feeds, notices, told, clock, closingMs }: Feeds): Sta
   return {
     sink: (event) => {
       if (event.kind === 'run-failed')
-        ending = event.failure === 'interrupted' ? 'interrupted' : 'failed';
+        ending = isInterruptionKind(event.failure) ? 'interrupted' : 'failed';
       else if (event.kind === 'run-finished') ending = 'finished';
       if (notices !== null) tell(watch.admit(event));
       if (TRACKED.has(event.kind)) for (const feed of feeds) feed.feed(event);

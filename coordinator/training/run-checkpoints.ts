@@ -184,8 +184,8 @@ export async function resumableFailure(
   const isStarted =
     durable > 0 || (state.extendedOuterSteps !== undefined && checkpoints.isDurable(state));
   return new QianmoError({
-    kind: 'interrupted',
-    what: `training was stopped; outer step ${durable} of ${outerStepsOf(state, config.training)} is safe`,
+    kind: error.kind,
+    what: `${error.kind === 'cancelled' ? 'the run was cancelled' : 'training was stopped'}; outer step ${durable} of ${outerStepsOf(state, config.training)} is safe`,
     where: config.output,
     cure: isStarted
       ? 'continue with `qianmo train run.yaml --resume` (the same run config)'

@@ -72,7 +72,8 @@ Example, from logs to an evaluated model:
   qianmo train run.yaml --workers 2
   qianmo evaluate run.yaml
 
-Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable.`,
+Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable,
+5 cancelled and resumable.`,
     );
   return commanderProgram(program, verbs, carryOut);
 }

@@ -250,7 +250,10 @@ export function resume(
   return control('resume', request, options);
 }
 
-/** Stops a run, which loses the outer step under way and can be resumed by training it again. */
+/**
+ * Stops a run, which loses the outer step under way and can be resumed by training it again. The call that trains it
+ * rejects with a QianmoError of kind `cancelled`.
+ */
 export function cancel(
   request: ControlRequest,
   options: CallOptions = {},

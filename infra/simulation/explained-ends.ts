@@ -50,8 +50,10 @@ export function unexplainedEnd(
         );
       case 'data':
         return isAnyObjectDamaged;
-      case 'interrupted':
+      case 'cancelled':
         return life.isCancelled;
+      case 'interrupted':
+        return false;
     }
   };
   return isExplained() ? null : `${error.message}; found ${error.report.found ?? 'nothing'}`;

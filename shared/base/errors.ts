@@ -11,9 +11,19 @@ import { printableText } from './printable-text.js';
  * - `data`: an input, store, blob or checkpoint is not what it must be.
  * - `transient`: a retry may succeed.
  * - `failed`: the work itself could not be completed.
- * - `interrupted`: stopped on request; can be resumed.
+ * - `interrupted`: stopped by a signal, as clusters do; can be resumed, and should be.
+ * - `cancelled`: stopped by an order of somebody who wants it to stay so; can be resumed when that person asks for it.
  */
-export type FailureKind = 'usage' | 'environment' | 'data' | 'transient' | 'failed' | 'interrupted';
+export const FAILURE_KINDS = [
+  'usage',
+  'environment',
+  'data',
+  'transient',
+  'failed',
+  'interrupted',
+  'cancelled',
+] as const;
+export type FailureKind = (typeof FAILURE_KINDS)[number];
 
 export const EXIT_CODE_BY_KIND: Readonly<Record<FailureKind, number>> = {
   failed: 1,
@@ -22,6 +32,7 @@ export const EXIT_CODE_BY_KIND: Readonly<Record<FailureKind, number>> = {
   environment: 3,
   transient: 3,
   interrupted: 4,
+  cancelled: 5,
 };
 
 /** A failure in parts: what happened, where, what was expected and found, and what to do about it. */
@@ -74,11 +85,16 @@ export function ofThisMachine(error: unknown): unknown {
 }
 
 /**
- * Whether the work was stopped on request. An aborted signal alone does not say so: another failure, or
+ * Whether the work was stopped on request, by a signal or an order. An aborted signal alone does not say so: another failure, or
  * a bug, may have come first.
  */
 export function isInterruption(error: unknown): error is QianmoError {
-  return error instanceof QianmoError && error.kind === 'interrupted';
+  return error instanceof QianmoError && isInterruptionKind(error.kind);
+}
+
+/** The same for a kind that was read from a record. */
+export function isInterruptionKind(kind: string): kind is 'interrupted' | 'cancelled' {
+  return kind === 'interrupted' || kind === 'cancelled';
 }
 
 /** The report as text for people, with one labelled line for each known part. */

@@ -1,11 +1,11 @@
 /** A failure as it travels between processes and threads. It has no stack and no cause, which cannot travel. */
 
 import { z } from 'zod';
-import { QianmoError, type FailureReport } from './errors.js';
+import { FAILURE_KINDS, QianmoError, type FailureReport } from './errors.js';
 import { failureOfSystemError, isOfTheMachine } from './system-errors.js';
 
 export const FailureRecordSchema = z.strictObject({
-  kind: z.enum(['usage', 'environment', 'data', 'transient', 'failed', 'interrupted']),
+  kind: z.enum(FAILURE_KINDS),
   what: z.string(),
   where: z.string().optional(),
   expected: z.string().optional(),

@@ -204,6 +204,6 @@ it('pauses, resumes and cancels a run by keyboard, when control is allowed', asy
     await page.keyboard.press('Enter');
     await stateOf(page, state);
   }
-  expect((await training.ended).exitCode).toBe(4);
+  expect((await training.ended).exitCode).toBe(5);
   await page.context().close();
 });

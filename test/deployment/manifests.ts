@@ -137,7 +137,15 @@ export function batchDefinitions(): z.infer<typeof BatchTemplate>['Resources'] {
 }
 
 const Compose = z.looseObject({
-  services: z.record(z.string(), z.looseObject({ image: z.string(), command: words.optional() })),
+  services: z.record(
+    z.string(),
+    z.looseObject({
+      image: z.string(),
+      entrypoint: words.optional(),
+      command: words.optional(),
+      restart: z.string().optional(),
+    }),
+  ),
 });
 
 export function composeServices(): z.infer<typeof Compose>['services'] {

@@ -318,6 +318,7 @@ const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailureKind>> = {
   transient: 'transient',
   failed: 'transient',
   interrupted: 'transient',
+  cancelled: 'transient',
 };
 
 function failureOf(error: unknown, job: Job): JobFailure {

@@ -1,6 +1,6 @@
 /** Turns the interruption of one part of a call into a report about the whole call. */
 
-import { QianmoError } from '../../../shared/base/errors.js';
+import { isInterruption, QianmoError } from '../../../shared/base/errors.js';
 
 interface WholeInterrupted {
   readonly what: string;
@@ -20,7 +20,7 @@ export async function interruptedAs<Value>(
   try {
     return await work;
   } catch (error) {
-    if (!(error instanceof QianmoError) || error.kind !== 'interrupted') throw error;
-    throw new QianmoError({ kind: 'interrupted', ...whole() });
+    if (!isInterruption(error)) throw error;
+    throw new QianmoError({ kind: error.kind, ...whole() });
   }
 }

@@ -4,7 +4,7 @@
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
+import { isInterruption, QianmoError } from '../../../shared/base/errors.js';
 import { failureOfSystemError } from '../../../shared/base/system-errors.js';
 import { eventStream } from '../../../shared/events/event-stream.js';
 import {
@@ -160,7 +160,7 @@ export function openRunContext(
 }
 
 function interruptionOf(reason: unknown): QianmoError {
-  if (reason instanceof QianmoError && reason.kind === 'interrupted') return reason;
+  if (isInterruption(reason)) return reason;
   return new QianmoError({
     kind: 'interrupted',
     what: 'stopped before the work was complete',

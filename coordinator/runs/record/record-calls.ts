@@ -2,7 +2,7 @@
 
 import { stat } from 'node:fs/promises';
 import type { z } from 'zod';
-import { QianmoError, type FailureKind } from '../../../shared/base/errors.js';
+import { isInterruptionKind, QianmoError, type FailureKind } from '../../../shared/base/errors.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/sentences.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
@@ -197,16 +197,15 @@ function finishedOrThrown(status: RunStatus): RunStatus {
     kind: failureKindOf(ending.failure),
     what: `${name} ended: ${ending.reason}`,
     where: output,
-    cure:
-      ending.failure === 'interrupted'
-        ? 'continue it with `qianmo train --resume`'
-        : '`qianmo logs` tells what happened before',
+    cure: isInterruptionKind(ending.failure)
+      ? 'continue it with `qianmo train --resume`'
+      : '`qianmo logs` tells what happened before',
   });
 }
 
 /** A bug, and a wrong config that was found late, are failures of the run to whoever waits for it. */
 function failureKindOf(failure: string): FailureKind {
-  return failure === 'interrupted' || failure === 'environment' || failure === 'transient'
+  return isInterruptionKind(failure) || failure === 'environment' || failure === 'transient'
     ? failure
     : 'failed';
 }

@@ -3,6 +3,7 @@
  * since whoever stops a run knows it, and one that a machine preempted goes on.
  */
 
+import { isInterruptionKind } from '../../../shared/base/errors.js';
 import type { NoticeKind } from '../../../shared/events/tracking-kinds.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { runStateOf } from '../../record/run-state.js';
@@ -34,7 +35,7 @@ export class NoticeWatch {
   admit(event: StampedEvent): Notice | null {
     this.#view.admit(event);
     if (event.kind === 'report-written') this.#report = event.address;
-    if (event.kind !== 'run-failed' || event.failure === 'interrupted') return null;
+    if (event.kind !== 'run-failed' || isInterruptionKind(event.failure)) return null;
     const notice = this.#noticeOf('failed', event.epochMs, event.reason);
     if (this.#failedOuterStep === notice.outerStep) return null;
     this.#failedOuterStep = notice.outerStep;

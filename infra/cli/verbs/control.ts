@@ -53,7 +53,7 @@ export const cancelVerb = verb({
   argument,
   options,
   help: `
-As Ctrl-C at its coordinator: the last complete outer step is written, and the coordinator ends with exit code 4.
+The last complete outer step is written, and the coordinator ends with exit code 5, with which no cluster starts it again.
 Examples:
   qianmo cancel movielens --redis redis://10.0.0.5:6379
   qianmo train movielens.yaml --resume`,

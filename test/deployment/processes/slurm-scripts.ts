@@ -67,6 +67,15 @@ export async function checkSlurm({ check }: Checks, place: Place): Promise<void>
     await expectCalls(/^scontrol requeue 7$/m);
     return 'exit code 4, scontrol requeue';
   });
+  await check('Slurm: a run that somebody cancels is not queued again', async () => {
+    const script = startScript(place, coordinator);
+    await script.saw(/checkpoint of outer step/);
+    const cancel = [COMMAND, 'cancel', 'slurm-run'];
+    endedWith(await startProgram(process.execPath, cancel, place).ended, 0);
+    endedWith(await script.ended, 5);
+    await expectCalls(/^scancel 41\n$/);
+    return 'exit code 5, no requeue, scancel of the array';
+  });
   await check('Slurm: the next start ends the run and its workers', async () => {
     endedWith(await startScript(place, coordinator).ended, 0);
     await expectCalls(/^scancel 41$/m);

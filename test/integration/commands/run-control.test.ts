@@ -73,9 +73,14 @@ it(
       state: expect.stringMatching(/^(stopping|ended)$/) as string,
     });
     expectFailure(await first.ended, {
-      exitCode: 4,
-      what: /^training was stopped; outer step \d+ of 1000000 is safe$/,
+      exitCode: 5,
+      what: /^the run was cancelled; outer step \d+ of 1000000 is safe$/,
       cure: /qianmo train run\.yaml --resume/,
+    });
+    await room.refused(['wait', config], {
+      exitCode: 5,
+      what: /^run steered ended: the run was cancelled; outer step \d+ of 1000000 is safe/,
+      cure: /--resume/,
     });
   },
   WAIT_MS_MAX,
@@ -96,7 +101,7 @@ it(
       new RegExp(`^run short is paused after outer step 1 of 12 \\(process ${first.pid} on`),
     );
     await room.done(['cancel', 'short', ...queue]);
-    expect((await first.ended).exitCode).toBe(4);
+    expect((await first.ended).exitCode).toBe(5);
     const ended = await started(...train, '--resume').ended;
     expect(ended.exitCode, ended.diagnostics).toBe(0);
     expect(digestIn(ended.output)).toBe(await undisturbedDigest('undisturbed', 12));

@@ -150,6 +150,7 @@ describe('failures', () => {
       environment: 3,
       transient: 3,
       interrupted: 4,
+      cancelled: 5,
     });
     expect(new QianmoError({ kind: 'interrupted', what: 'stopped' }).exitCode).toBe(4);
   });

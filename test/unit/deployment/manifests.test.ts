@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { EXIT_CODE_BY_KIND } from '../../../shared/base/errors.js';
 import {
   batchDefinitions,
+  composeServices,
   deployedCommands,
   DOCKERFILE,
   failingCodesOf,
@@ -19,7 +20,7 @@ import { parseOnly } from '../../fixtures/documentation/command-lines.js';
 /** A worker hands its jobs back within this time. */
 const WORKER_DRAIN_SECONDS = 5;
 const BUG = 70;
-const { environment, interrupted } = EXIT_CODE_BY_KIND;
+const { environment, interrupted, cancelled } = EXIT_CODE_BY_KIND;
 const resumable = [environment, interrupted];
 const final = [...new Set(Object.values(EXIT_CODE_BY_KIND)), BUG].filter(
   (code) => !resumable.includes(code),
@@ -86,6 +87,17 @@ describe('exit codes', () => {
     const compared = [...script.matchAll(/\$code == (\d+)/g)].map(([, code]) => Number(code));
     expect(compared.sort()).toEqual([...resumable].sort());
   });
+});
+
+test('nothing starts a coordinator again whose run was cancelled', () => {
+  expect(resumable).not.toContain(cancelled);
+  const { coordinator, worker } = composeServices();
+  // To Docker, whatever is not 0 has failed: tini turns this code into 0.
+  expect(coordinator).toMatchObject({
+    entrypoint: ['tini', '-e', String(cancelled), '--', 'qianmo'],
+    restart: 'on-failure:5',
+  });
+  expect(worker).not.toHaveProperty('entrypoint');
 });
 
 describe.each(pods)('$place', ({ kind, pod, container }) => {

@@ -91,6 +91,7 @@ test.each<[string, readonly RunEvent[]]>([
   ['failed', [alive, started, failed('data'), ended]],
   ['failed', [alive, started, failed('bug'), ended]],
   ['interrupted', [alive, started, failed('interrupted'), ended]],
+  ['interrupted', [alive, started, failed('cancelled'), ended]],
   // It was killed while it closed.
   ['failed', [alive, started, failed('data')]],
   ['waiting for workers', [alive, started, awaited]],

@@ -45,7 +45,8 @@ test('the watch notices a failure once, and an interruption never', () => {
     ...{ notice: 'failed', outerStep: 7, outerSteps: 10, reason: 'the disk is full' },
   });
   expect(watch.admit(runFailed('the disk is full'))).toBeNull();
-  expect(new NoticeWatch().admit(runFailed('stopped', 'interrupted'))).toBeNull();
+  for (const failure of ['interrupted', 'cancelled'])
+    expect(new NoticeWatch().admit(runFailed('stopped', failure))).toBeNull();
   expect(watch.endedAt(0, 'failed')).toBeNull();
   expect(watch.endedAt(0, 'finished')).toMatchObject({ notice: 'finished', outerStep: 7 });
 });

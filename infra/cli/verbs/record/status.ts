@@ -58,7 +58,7 @@ export const waitVerb = verb({
   },
   help: `
 Exit codes: 0 finished, 1 failed, 3 still under way after the time limit or ended for want of something outside,
-4 interrupted or lost, and resumable.
+4 interrupted or lost, 5 cancelled; both are resumable.
 Example:
   qianmo wait runs/movielens --timeout-seconds 3600`,
   run: async (operands, { timeoutSeconds, format }, context) => {
