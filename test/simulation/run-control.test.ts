@@ -83,7 +83,7 @@ describe('cancel', () => {
       await scene.sawStep(7);
       await scene.order(ORDERS.cancel);
       expect(await failure).toMatchObject({
-        kind: 'interrupted',
+        kind: 'cancelled',
         message: expect.stringMatching(/outer step [78] of 12 is safe/) as string,
       });
       expect(scene.kinds()).toContain('run-cancelled');
@@ -100,7 +100,7 @@ describe('cancel', () => {
       await scene.order(ORDERS.pause);
       await scene.saw('run-paused');
       expect((await scene.order(ORDERS.cancel)).state).toMatch(/stopping|ended/);
-      expect(await trained).toMatchObject({ kind: 'interrupted' });
+      expect(await trained).toMatchObject({ kind: 'cancelled' });
       return scene.train(config, true);
     });
     expectEqual(outcome, await undisturbed());
@@ -138,7 +138,7 @@ describe('extend', () => {
       await scene.order(extension({ count: 5, isAdded: true }));
       await scene.saw('run-extended');
       await scene.order(ORDERS.cancel);
-      expect(await trained).toMatchObject({ kind: 'interrupted' });
+      expect(await trained).toMatchObject({ kind: 'cancelled' });
       return scene.train(config, true);
     });
     expectEqual(outcome, await undisturbed(17));
@@ -154,7 +154,7 @@ describe('extend', () => {
       await scene.saw('run-paused');
       await scene.order(extension({ count: 5, isAdded: true }));
       await scene.order(ORDERS.cancel);
-      expect(await trained).toMatchObject({ kind: 'interrupted' });
+      expect(await trained).toMatchObject({ kind: 'cancelled' });
       return scene.train(config, true);
     });
     expectEqual(outcome, await undisturbed(17));
