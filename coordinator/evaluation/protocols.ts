@@ -11,15 +11,15 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
-import type { RowDivision } from '../../shared/tasks/row-division.js';
+import type { CountedDivision, RowDivision } from '../../shared/tasks/row-division.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { ArmPlan } from './arm-plan.js';
-import { dividedStore } from './divided-store.js';
+import { dividedStore, storeOfPeriod } from './divided-store.js';
 import type { ProtocolResult, Slice } from '../scoring/evaluation-report.js';
 import { readSplitRows } from '../scoring/held-out-rows.js';
 import { joinByAdgroup, type ScoredTasks } from '../scoring/joined-rows.js';
 import type { TaskJobContext } from './task-jobs.js';
-import type { Period } from './replay-periods.js';
+import { timeDivisionOf, type Period } from './replay-periods.js';
 import { predictArms, type ArmKnowledge } from './run-arms.js';
 import { validateArms } from './validate-arms.js';
 import { scoreSlice, type ScoredRows } from '../scoring/score-arms.js';
@@ -75,7 +75,7 @@ async function phaseByPhase(
 ): Promise<ProtocolResult> {
   const { store, plan, knowledge, validationTasks, passesOver } = setting;
   const last = { by: 'phases', rowsPerPhase, phase: count } as const;
-  const divided = await dividedStore(store, validationTasks, last);
+  const divided = dividedStore(store, validationTasks, last);
   const taskTotal = plan.validationPasses * validationTasks.length;
   const context = passesOver('choosing settings for phases', taskTotal);
   const draw = {
@@ -102,9 +102,13 @@ async function phaseByPhase(
 async function progressiveValidation(setting: ProtocolSetting): Promise<ProtocolResult> {
   const points: ProtocolResult['points'] = [];
   const replayed: ScoredTasks[] = [];
-  for (const { name, fromTime, beforeTime } of setting.periods) {
-    const division = { by: 'time', fromTime, beforeTime } as const;
-    const scored = await scoredUnder(setting, `progressive validation, ${name}`, division);
+  for (const period of setting.periods) {
+    const { name, fromTime } = period;
+    const scored = await scoredTasks(setting, `progressive validation, ${name}`, {
+      divided: storeOfPeriod(setting.store, period),
+      taskIndices: period.taskIndices,
+      division: timeDivisionOf(period),
+    });
     replayed.push(scored);
     points.push({
       name,
@@ -118,12 +122,27 @@ async function progressiveValidation(setting: ProtocolSetting): Promise<Protocol
 
 /** Scores the test adgroups that have query rows under the division. */
 async function scoredUnder(
-  { store, testTasks, plan, knowledge, passesOver }: ProtocolSetting,
+  setting: ProtocolSetting,
   stage: string,
-  division: RowDivision,
+  division: CountedDivision,
 ): Promise<ScoredTasks> {
-  const divided = await dividedStore(store, testTasks, division);
+  const { store, testTasks } = setting;
+  const divided = dividedStore(store, testTasks, division);
   const taskIndices = testTasks.filter((index) => at(divided.tasks, index).queryRowCount > 0);
+  return scoredTasks(setting, stage, { divided, taskIndices, division });
+}
+
+interface DividedTasks {
+  readonly divided: TaskStore;
+  readonly taskIndices: readonly number[];
+  readonly division: RowDivision;
+}
+
+async function scoredTasks(
+  { store, plan, knowledge, passesOver }: ProtocolSetting,
+  stage: string,
+  { divided, taskIndices, division }: DividedTasks,
+): Promise<ScoredTasks> {
   const rows = await readSplitRows(divided, taskIndices);
   const context = passesOver(stage, plan.testPasses * taskIndices.length);
   return {

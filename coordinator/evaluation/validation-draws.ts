@@ -4,7 +4,7 @@
  */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { RowDivision } from '../../shared/tasks/row-division.js';
+import type { CountedDivision } from '../../shared/tasks/row-division.js';
 import { readSplitRows } from '../scoring/held-out-rows.js';
 import { dividedStore } from './divided-store.js';
 import type { TaskJobContext } from './task-jobs.js';
@@ -22,8 +22,13 @@ export async function validationDraws(
   const { config, store } = context;
   const draws: ValidationDraw[] = [{ context, rows: await readSplitRows(store, taskIndices) }];
   for (let draw = 1; draw < validationDrawCount(config); draw += 1) {
-    const division: RowDivision = { by: 'draw', draw, seed: config.seed, order: orderOf(config) };
-    const divided = await dividedStore(store, taskIndices, division);
+    const division: CountedDivision = {
+      by: 'draw',
+      draw,
+      seed: config.seed,
+      order: orderOf(config),
+    };
+    const divided = dividedStore(store, taskIndices, division);
     draws.push({
       context: { ...context, store: divided, undividedStore: store, division },
       rows: await readSplitRows(divided, taskIndices),

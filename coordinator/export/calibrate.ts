@@ -104,7 +104,7 @@ async function unknownOutputs({
   model,
   taskIndices,
 }: ValidationAdgroups): Promise<Float32Array> {
-  const store = await dividedStore(context.store, taskIndices, WITHOUT_SUPPORT);
+  const store = dividedStore(context.store, taskIndices, WITHOUT_SUPPORT);
   const divided = { ...context, store, division: WITHOUT_SUPPORT, undividedStore: context.store };
   const { logits } = await predictLogits(divided, {
     ...{ ...model, taskIndices, role: 'query', keep: [0] },

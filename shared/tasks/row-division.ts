@@ -4,9 +4,9 @@
  */
 
 import { at } from '../base/arrays.js';
-import { randomStream } from '../base/random.js';
+import { randomStream, type RandomStream } from '../base/random.js';
 import { z } from 'zod';
-import type { TaskRows } from './task-store.js';
+import type { TaskEntry, TaskRows } from './task-store.js';
 
 export const RowDivisionSchema = z.discriminatedUnion('by', [
   /** Support: the first rows of the store's support set. Query: the store's. */
@@ -41,6 +41,35 @@ export const RowDivisionSchema = z.discriminatedUnion('by', [
 ]);
 
 export type RowDivision = z.infer<typeof RowDivisionSchema>;
+export type TimeDivision = Extract<RowDivision, { by: 'time' }>;
+/** A division whose row counts follow from those of the store. */
+export type CountedDivision = Exclude<RowDivision, TimeDivision>;
+type Draw = Extract<RowDivision, { by: 'draw' }>;
+
+export type RowCounts = Pick<TaskEntry, 'taskIndex' | 'supportRowCount' | 'queryRowCount'>;
+
+/** The row counts of a task as divided. */
+export function dividedRowCounts(
+  { taskIndex, supportRowCount, queryRowCount }: RowCounts,
+  division: CountedDivision,
+): RowCounts {
+  switch (division.by) {
+    case 'shots': {
+      const count = Math.min(division.supportRowsMax, supportRowCount);
+      return { taskIndex, supportRowCount: count, queryRowCount };
+    }
+    case 'phases': {
+      const count = Math.min(division.phase * division.rowsPerPhase, supportRowCount);
+      return { taskIndex, supportRowCount: count, queryRowCount };
+    }
+    case 'draw': {
+      if (division.order === 'hash') return { taskIndex, supportRowCount, queryRowCount };
+      const rowCount = supportRowCount + queryRowCount;
+      const cut = drawnCut({ rowCount, supportRowCount }, streamOf(division, taskIndex));
+      return { taskIndex, supportRowCount: cut, queryRowCount: rowCount - cut };
+    }
+  }
+}
 
 /** The task as divided. Rows that belong to neither part are left out. */
 export function dividedTask(task: TaskRows, division: RowDivision): TaskRows {
@@ -63,17 +92,25 @@ function inOrderOfTime({ times }: TaskRows): number[] {
   return [...times.keys()].sort((a, b) => at(times, a) - at(times, b) || a - b);
 }
 
-function drawnTask(
-  task: TaskRows,
-  { draw, seed, order }: Extract<RowDivision, { by: 'draw' }>,
-): TaskRows {
-  const stream = randomStream(seed, 'validation draw', draw, task.taskIndex);
-  const { rowCount, supportRowCount } = task;
-  if (order === 'hash')
-    return withRows(task, stream.shuffle([...task.times.keys()]), supportRowCount);
+function drawnTask(task: TaskRows, division: Draw): TaskRows {
+  const stream = streamOf(division, task.taskIndex);
+  if (division.order === 'hash')
+    return withRows(task, stream.shuffle([...task.times.keys()]), task.supportRowCount);
+  return withRows(task, inOrderOfTime(task), drawnCut(task, stream));
+}
+
+function streamOf({ draw, seed }: Draw, taskIndex: number): RandomStream {
+  return randomStream(seed, 'validation draw', draw, taskIndex);
+}
+
+/** A number of support rows that is at most half of the rows on either side of the store's away from it. */
+function drawnCut(
+  { rowCount, supportRowCount }: Pick<TaskRows, 'rowCount' | 'supportRowCount'>,
+  stream: RandomStream,
+): number {
   const first = Math.ceil(supportRowCount / 2);
   const last = supportRowCount + Math.floor((rowCount - supportRowCount) / 2);
-  return withRows(task, inOrderOfTime(task), first + stream.below(last - first + 1));
+  return first + stream.below(last - first + 1);
 }
 
 /** The first support rows of a task, and no query rows. */
