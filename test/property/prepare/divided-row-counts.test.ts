@@ -3,16 +3,16 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { storeOfPeriod } from '../../coordinator/evaluation/divided-store.js';
-import { periodsToReplay } from '../../coordinator/evaluation/replay-periods.js';
-import { EvaluationConfigSchema } from '../../shared/config/evaluation-config.js';
+import { storeOfPeriod } from '../../../coordinator/evaluation/divided-store.js';
+import { periodsToReplay } from '../../../coordinator/evaluation/replay-periods.js';
+import { EvaluationConfigSchema } from '../../../shared/config/evaluation-config.js';
 import {
   dividedRowCounts,
   dividedTask,
   type CountedDivision,
-} from '../../shared/tasks/row-division.js';
-import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+} from '../../../shared/tasks/row-division.js';
+import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const store = tinyTaskStore({ taskCount: 12, counts: true, hasEmptySets: true });
 const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
