@@ -5,19 +5,40 @@
 
 import type { LocalCompute } from '../../coordinator/export/local-scorer.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
-import { loadEngine, type Engine } from '../../worker/compute/engine/load-engine.js';
+import type { ComputeConfig } from '../../shared/config/compute-config.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import {
+  numericalEnvironment,
+  settleOwnEnvironment,
+} from '../../worker/compute/device/numerical-environment.js';
+import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import {
+  isNativeLoaded,
+  loadEngine,
+  type Engine,
+} from '../../worker/compute/engine/load-engine.js';
 import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import { RowScorer } from '../../worker/compute/scoring/row-scorer.js';
 
-export function localCompute({ clock, environment, sink, onClose }: RunContext): LocalCompute {
+type Demand = Pick<ComputeConfig, 'device' | 'portable'>;
+
+export function localCompute(context: RunContext, demand?: Demand): LocalCompute {
+  const { clock, environment, sink, onClose } = context;
+  const isExact = demand !== undefined && isSettled(context, demand);
   let loading: Promise<Engine> | null = null;
   const engineOf = (): Promise<Engine> =>
     (loading ??= loadEngine('auto', (fallback) => sink({ kind: 'backend-portable', ...fallback })));
   return {
+    isExact,
     executorOn: async (store) => {
-      const openStore = () => Promise.resolve(store);
-      const executor = await createExecutor({ openStore, clock, environment, onEvent: sink });
+      const openStore = () => Promise.resolve(leftOpen(store));
+      const executor = await createExecutor({
+        ...{ openStore, clock, onEvent: sink },
+        ...(isExact ? { device: demand.device } : {}),
+        environment: context.ownEnvironment ?? environment,
+      });
       onClose(() => executor.close());
+      if (isExact) sink({ kind: 'compute-ready', pid: process.pid, device: executor.device });
       return executor;
     },
     scorerOf: async (model) => {
@@ -29,4 +50,14 @@ export function localCompute({ clock, environment, sink, onClose }: RunContext):
       return scorer;
     },
   };
+}
+
+function isSettled({ ownEnvironment }: RunContext, { device, portable }: Demand): boolean {
+  if (ownEnvironment === undefined || portable) return false;
+  const wanted = numericalEnvironment(computeEnvironment(ownEnvironment, device, undefined), false);
+  return settleOwnEnvironment(ownEnvironment, wanted, isNativeLoaded);
+}
+
+function leftOpen(store: TaskStore): TaskStore {
+  return { ...store, close: () => Promise.resolve() };
 }

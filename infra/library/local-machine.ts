@@ -24,9 +24,9 @@ const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.u
 export const localMachine: Machine = {
   startExecutor: (demand, context) => startedComputeProcess(demand, context),
 
-  openCompute: async (context) => {
+  openCompute: async (context, demand) => {
     const { localCompute } = await import('./local-compute.js');
-    return localCompute(context);
+    return localCompute(context, demand);
   },
 
   requireDevice: async (device, { clock, environment }) => {

@@ -23,7 +23,13 @@ export function start<Result>(
 }
 
 /** The only place of the library that reads the environment of the process, and loads what this machine has compiled. */
-export function surroundingsOf({ environment = process.env }: CallOptions): Surroundings {
+export function surroundingsOf({
+  environment = process.env,
+  ownEnvironment,
+}: CallOptions): Surroundings {
   loadNativeRows(rowAddon.path());
-  return { machine: localMachine, clock: systemClock, environment, version: packageVersion };
+  return {
+    ...{ machine: localMachine, clock: systemClock, version: packageVersion },
+    ...{ environment, ownEnvironment },
+  };
 }

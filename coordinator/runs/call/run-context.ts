@@ -14,8 +14,13 @@ import type { WorkerCommand } from '../../workers/worker-supervisor.js';
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** Those of the process itself, which libraries read when they load. */
+export type OwnEnvironment = Record<string, string | undefined>;
+
 export interface RunContext extends RunCaller {
   readonly environment: Environment;
+  /** The variables of this process, where the call may set what libraries read; absent where it may not. */
+  readonly ownEnvironment?: OwnEnvironment | undefined;
   readonly machine: Machine;
   /** Registers a closer. Closers run in reverse order when the call ends, however it ends. */
   readonly onClose: (close: () => Promise<void>) => void;
@@ -70,8 +75,12 @@ export interface Machine {
    * @throws QianmoError `environment` if the demanded device is not available.
    */
   startExecutor(demand: ComputeDemand, context: RunContext): Promise<JobExecutor>;
-  /** Loads what scores rows in this process. It closes with the context. */
-  openCompute(context: RunContext): Promise<LocalCompute>;
+  /**
+   * Loads what scores rows in this process. It closes with the context.
+   *
+   * @param demand if this process may compute jobs under it, as a process of `startExecutor` would.
+   */
+  openCompute(context: RunContext, demand?: ComputeDemand): Promise<LocalCompute>;
   /** @throws QianmoError `environment` if the demanded device is not available. */
   requireDevice(device: DeviceDemand, context: RunContext): Promise<void>;
   /** How to start one of several local workers. */

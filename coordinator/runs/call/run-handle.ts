@@ -15,7 +15,7 @@ import {
 } from '../../../shared/events/run-events.js';
 import type { MetricSource } from '../../../shared/metrics/metric-definitions.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
-import type { Environment, Machine, RunContext } from './run-context.js';
+import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
 import { isWatched, watchedCall } from './watched-call.js';
 
 /** Options that every function of the library takes. */
@@ -26,6 +26,11 @@ export interface CallOptions {
   readonly onEvent?: StampedEventSink | undefined;
   /** The environment variables to use, instead of those of the process. */
   readonly environment?: Environment | undefined;
+  /**
+   * The variables of the process itself, if the process belongs to the call: a few adgroups are then adapted in it, which blocks it
+   * meanwhile, under settings that libraries read from these variables.
+   */
+  readonly ownEnvironment?: OwnEnvironment | undefined;
   /** The place of the metrics for Prometheus; nowhere if absent. */
   readonly metrics?: MetricsPlace | undefined;
 }
@@ -48,6 +53,7 @@ export interface Surroundings {
   readonly machine: Machine;
   readonly clock: Clock;
   readonly environment: Environment;
+  readonly ownEnvironment?: OwnEnvironment | undefined;
   /** The version of the package, as metrics and traces tell it. */
   readonly version?: () => string;
   /** What this process does, as metrics and traces tell it; it decides if absent. */

@@ -15,6 +15,7 @@ import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { changedSince } from '../../../shared/tasks/store-versions.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
+import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
 import { exportDelta, type ExportedDelta } from '../../export/delta/export-delta.js';
 import {
   exportBundle,
@@ -24,7 +25,7 @@ import {
 import { interruptedAs } from '../call/interruption.js';
 import type { RunContext } from '../call/run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
-import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
+import { dispatchForRun, type DispatchChoice, type RunDispatch } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { ExportChangedRequestSchema } from '../requests.js';
 import {
@@ -61,22 +62,24 @@ export async function exportChangedRun(
   const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
-    return changedExport(opened, () => dispatchForRun(config, config.run, request, logged), logged);
+    const dispatchOf = () => dispatchForRun(config, config.run, request, logged);
+    return changedExport(opened, { isLocal: isLocalChoice(request), dispatchOf }, logged);
   });
 }
 
 /** The same, or a full export if the trunk has changed: what is served stays as it is. */
 export async function refreshedExport(
   config: RunConfig,
-  request: ChangedPlace,
+  request: ChangedPlace & DispatchChoice,
   dispatchOf: () => Promise<RunDispatch>,
   context: RunContext,
 ): Promise<RefreshedExport> {
   const opened = await openedChange(config, request, context);
   const { objects, place, source, published, isSameTrunk } = opened;
-  if (isSameTrunk) return { ...(await changedExport(opened, dispatchOf, context)), full: null };
+  const carried = { isLocal: isLocalChoice(request), dispatchOf };
+  if (isSameTrunk) return { ...(await changedExport(opened, carried, context)), full: null };
   const { dispatcher } = await dispatchOf();
-  const compute = await context.machine.openCompute(context);
+  const compute = await context.machine.openCompute(context, config.compute);
   const surroundings = { objects, dispatcher, compute, caller: context };
   return whileWriting(objects, async () => {
     const { encoding, rows } = published.manifest.blocks;
@@ -86,6 +89,20 @@ export async function refreshedExport(
     await moveLabel(objects, place.label, full.digest);
     return { ...place, digest: full.digest, delta: null, full };
   });
+}
+
+/** Beyond this number the start of other processes is worth its time, since they compute side by side. */
+const ADGROUPS_HERE_MAX = 10_000;
+
+/** How the adgroups of a delta may be adapted. */
+interface DeltaDispatch {
+  /** Whether this machine computes, so that this process can do as well. */
+  readonly isLocal: boolean;
+  readonly dispatchOf: () => Promise<RunDispatch>;
+}
+
+function isLocalChoice({ inProcess, workers }: DispatchChoice): boolean {
+  return inProcess === true || workers !== undefined;
 }
 
 type ChangedPlace = Pick<ExportChangedRequest, 'out' | 'label'>;
@@ -123,17 +140,25 @@ async function openedChange(
 
 async function changedExport(
   { objects, place, published, source, isChanged, isSameTrunk }: OpenedChange,
-  dispatchOf: () => Promise<RunDispatch>,
+  carried: DeltaDispatch,
   context: RunContext,
 ): Promise<ChangedExport> {
   const { bundles, label } = place;
-  if (isSameTrunk && !adgroupsOf(source.store).some(isChanged)) {
+  const changedCount = adgroupsOf(source.store).filter(isChanged).length;
+  if (isSameTrunk && changedCount === 0) {
     await moveLabel(objects, label, published.digest);
     return { ...place, digest: published.digest, delta: null };
   }
   const loaded = await readAnyBundle(objects, published.digest);
-  const { dispatcher } = await dispatchOf();
-  const compute = await context.machine.openCompute(context);
+  const { machine, clock, sink } = context;
+  const compute = await machine.openCompute(context, source.run.config.compute);
+  const isHere = carried.isLocal && compute.isExact && changedCount <= ADGROUPS_HERE_MAX;
+  const dispatcher = isHere
+    ? createInMemoryDispatcher({
+        ...{ executor: await compute.executorOn(source.store), clock, sink },
+        attemptsMax: source.run.config.queue.jobAttemptsMax,
+      })
+    : (await carried.dispatchOf()).dispatcher;
   const surroundings = { objects, dispatcher, compute, caller: context };
   return whileWriting(objects, async () => {
     const delta = await interruptedAs(

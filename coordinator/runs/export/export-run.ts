@@ -57,7 +57,7 @@ export async function exportRun(
     const objects = objectStoreOf(config, bundles);
     if (!(await probeConditionalWrites(objects)))
       logged.sink({ kind: 'writes-unconditional', address: objects.address });
-    const compute = await logged.machine.openCompute(logged);
+    const compute = await logged.machine.openCompute(logged, config.compute);
     const surroundings = { objects, dispatcher, compute, caller: logged };
     return whileWriting(objects, async () => {
       const exported = await interruptedAs(exportBundle(source, request, surroundings), () =>

@@ -12,7 +12,8 @@ import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
 
 export interface CommandContext {
   readonly clock: Clock;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** The variables of the process. */
+  readonly environment: Record<string, string | undefined>;
   /** Writes results, and nothing else, to standard output. */
   readonly print: (text: string) => void;
   readonly outputColumns: number;
@@ -30,7 +31,7 @@ export interface CommandContext {
 
 /** The options that the command gives to every function of the library. */
 export function callOptionsOf({ signal, onEvent, environment }: CommandContext): CallOptions {
-  return { signal, onEvent, environment };
+  return { signal, onEvent, environment, ownEnvironment: environment };
 }
 
 const OUTPUT_COLUMNS_DEFAULT = 100;
@@ -39,7 +40,7 @@ const EXIT_CODE_KILLED_TWICE = 130;
 const SAME_SIGNAL_MS_MAX = 300;
 
 export function openCommandContext(
-  environment: Readonly<Record<string, string | undefined>>,
+  environment: Record<string, string | undefined>,
   output: NodeJS.WriteStream,
   diagnostics: NodeJS.WriteStream,
 ): CommandContext {

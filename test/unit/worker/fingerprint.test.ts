@@ -6,7 +6,10 @@ import { describe, expect, it } from 'vitest';
 import { FingerprintSchema, type Numerics } from '../../../shared/events/fingerprint.js';
 import { fingerprintOf, instructionsOf } from '../../../worker/compute/device/fingerprint.js';
 import { libraryBuilds } from '../../../worker/compute/device/library-builds.js';
-import { numericalEnvironment } from '../../../worker/compute/device/numerical-environment.js';
+import {
+  numericalEnvironment,
+  settleOwnEnvironment,
+} from '../../../worker/compute/device/numerical-environment.js';
 import { numericalProbe } from '../../../worker/compute/device/numerical-probe.js';
 import { requireFingerprint } from '../../../worker/compute/device/require-fingerprint.js';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
@@ -49,6 +52,35 @@ describe('the environment of a compute process', () => {
     expect(numericalEnvironment({ CUDA_VISIBLE_DEVICES: '1' }, false)).toMatchObject({
       CUDA_VISIBLE_DEVICES: '1',
     });
+  });
+});
+
+describe('the environment of this process', () => {
+  const secret = { QIANMO_REDIS_URL: 'redis://:p@h:1' };
+  const settled = (own: Record<string, string | undefined>, isLoaded = false): boolean =>
+    settleOwnEnvironment(own, numericalEnvironment(own, false), () => isLoaded);
+
+  it('becomes that of a compute process, and keeps what this process needs', () => {
+    const own = { ...secret, OMP_NUM_THREADS: '8', DNNL_MAX_CPU_ISA: 'AVX', PATH: '/bin' };
+    const wanted = numericalEnvironment(own, false);
+    expect(settled(own)).toBe(true);
+    const { GLIBC_TUNABLES, ...set } = wanted;
+    expect(GLIBC_TUNABLES).toBeUndefined();
+    expect(own).toEqual({ ...set, ...secret });
+  });
+
+  it('stays as it is once libraries have read it, unless it was right', () => {
+    const own = { ...secret, OMP_NUM_THREADS: '8' };
+    expect(settled(own, true)).toBe(false);
+    expect(own).toEqual({ ...secret, OMP_NUM_THREADS: '8' });
+    expect(settled(own)).toBe(true);
+    expect(settled(own, true)).toBe(true);
+  });
+
+  it('stays as it is where the C library was told which functions to take', () => {
+    const own = { GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2' };
+    expect(settled(own)).toBe(false);
+    expect(own).toEqual({ GLIBC_TUNABLES: 'glibc.cpu.hwcaps=-AVX2' });
   });
 });
 

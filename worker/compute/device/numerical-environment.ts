@@ -70,6 +70,30 @@ export function numericalEnvironment(
   };
 }
 
+/**
+ * Makes the environment of this process that of a compute process, before it loads the libraries that compute.
+ *
+ * @param own the variables of this process, which are changed.
+ * @returns false, with nothing changed, if the libraries have read it already.
+ */
+export function settleOwnEnvironment(
+  own: Record<string, string | undefined>,
+  wanted: Environment,
+  isLoaded: () => boolean,
+): boolean {
+  const names = new Set([...Object.keys(own), ...Object.keys(wanted)]);
+  const changed = [...names].filter((name) => !SECRET.test(name) && own[name] !== wanted[name]);
+  if (changed.length === 0) return true;
+  // The C library has chosen its functions when the process began.
+  if (changed.includes('GLIBC_TUNABLES') || isLoaded()) return false;
+  for (const name of changed) {
+    const value = wanted[name];
+    if (value === undefined) Reflect.deleteProperty(own, name);
+    else own[name] = value;
+  }
+  return true;
+}
+
 /** The C library chooses its exponential functions by these. */
 function withoutProcessorTunables(tunables: string | undefined): string | undefined {
   const kept = tunables?.split(':').filter((tunable) => !tunable.startsWith('glibc.cpu.'));

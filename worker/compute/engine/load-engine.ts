@@ -59,6 +59,13 @@ export async function loadEngine(
   throw refused(portable.join(' and '), refusals);
 }
 
+/** Whether this process has loaded a native library. */
+export function isNativeLoaded(): boolean {
+  return Object.keys(require.cache).some((path) =>
+    NATIVE_PACKAGES.some((name) => path.includes(`/${name}/`)),
+  );
+}
+
 /** Loads the library of `loadEngine` before it is called. A failure is left to that call to tell. */
 export function loadNativeAhead(): void {
   for (const name of NATIVE_PACKAGES) {
