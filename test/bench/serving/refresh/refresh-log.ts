@@ -60,15 +60,19 @@ export async function cutSynthesizedLog(folder: string): Promise<CutLogFigures> 
   };
 }
 
-/** The run of the synthetic-world bench on the earlier rows. */
-export function refreshConfig(): object {
+/** The run of the synthetic-world bench on the earlier rows, with adgroups of two rows and more. */
+export function refreshConfig(outerSteps: number): object {
   const config = parse(readFileSync(WORLD_CONFIG, 'utf8')) as {
-    readonly data: object;
+    readonly data: { readonly rowSplit: object };
+    readonly training: object;
   };
+  const { data, training } = config;
+  const rowSplit = { ...data.rowSplit, supportRowsMin: 1, queryRowsMin: 1 };
   return {
     ...config,
     ...{ run: 'refresh-bench', output: 'output' },
-    data: { ...config.data, logs: 'earlier.csv', store: 'store' },
+    data: { ...data, logs: 'earlier.csv', store: 'store', rowSplit },
+    training: { ...training, outerSteps, checkpointEveryOuterSteps: outerSteps },
     evaluation: {
       arms: ['meta-unadapted', 'meta-adapted', 'meta-chosen'],
       ...{ innerRates: [0.3], innerSteps: [5], sizeBucketEdges: [10, 20, 50] },
