@@ -2,9 +2,10 @@
 
 import type { PreparedStore } from '../../library/index.js';
 
+const count = (value: number): string => value.toLocaleString('en');
+
 export function storeLines({ store, manifest }: PreparedStore): string {
   const { train, validation, test } = manifest.taskCountBySplit;
-  const count = (value: number): string => value.toLocaleString('en');
   const features = manifest.features.map((feature) =>
     'rowCount' in feature ? `${feature.name} (${count(feature.rowCount)} ids)` : feature.name,
   );
@@ -12,6 +13,7 @@ export function storeLines({ store, manifest }: PreparedStore): string {
     `task store ${store}`,
     `  tasks:    ${count(manifest.taskCount)} (${count(train)} train, ${count(validation)} validation, ${count(test)} test)`,
     `  rows:     ${count(manifest.rowCount)}, rejected ${count(manifest.rejectedRowCount)}`,
+    ...leftOutLines(manifest),
     ...(manifest.trunk === undefined
       ? []
       : [
@@ -20,4 +22,21 @@ export function storeLines({ store, manifest }: PreparedStore): string {
         ]),
     `  features: ${features.join(', ')}`,
   ].join('\n');
+}
+
+/** The rows that are neither stored nor rejected, by the field of the config that leaves them out. */
+function leftOutLines({ leftOut }: Pick<PreparedStore['manifest'], 'leftOut'>): string[] {
+  const { filteredRowCount, tooSmallRowCount, tooSmallTaskCount } = leftOut ?? {};
+  const reasons: readonly (readonly [number | undefined, string])[] = [
+    [filteredRowCount, 'for which data.where is not true'],
+    [
+      tooSmallRowCount,
+      `of ${count(tooSmallTaskCount ?? 0)} tasks below supportRowsMin or queryRowsMin`,
+    ],
+    [leftOut?.cappedRowCount, 'beyond supportRowsMax or queryRowsMax of their task'],
+    [leftOut?.unplacedRowCount, 'that data.splitFile does not name'],
+  ];
+  return reasons.flatMap(([rowCount = 0, reason]) =>
+    rowCount === 0 ? [] : [`  left out: ${count(rowCount)} rows ${reason}`],
+  );
 }

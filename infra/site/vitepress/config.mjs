@@ -32,11 +32,17 @@ const searchInChinese = {
   },
 };
 
+const ICON =
+  '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#5b45c2"/>' +
+  '<text x="16" y="23" font-size="20" text-anchor="middle" fill="#fff" font-family="sans-serif">千</text></svg>';
+
 export default defineConfig({
   base: site.base,
   title: 'qianmo 千模',
   description:
     'Distributed meta-training for advertising: one shared trunk, a personal model per adgroup',
+  // A browser asks for an icon in any case; this one needs no file.
+  head: [['link', { rel: 'icon', href: `data:image/svg+xml,${encodeURIComponent(ICON)}` }]],
   // The reports of runs have both as well.
   appearance: true,
   lastUpdated: false,

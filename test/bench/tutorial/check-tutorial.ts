@@ -35,6 +35,8 @@ const AnswerSchema = z.looseObject({
   evidence: z.looseObject({ supportRows: z.array(z.int()), clicks: z.array(z.int()) }),
 });
 
+const RESULTS = new URL('infra/results/tutorial.md', packageRoot);
+
 interface Block {
   readonly command: string;
   readonly seconds: number;
@@ -119,6 +121,12 @@ function pageOf(blocks: readonly Block[], header: BenchHeader, loadAfter: number
   ].join('\n');
 }
 
+/** The sections below the table, which were written by hand. */
+function sectionsIn(page: string): string {
+  const start = page.indexOf('\n## ');
+  return start < 0 ? '' : page.slice(start);
+}
+
 const { values: options } = parseArgs({
   options: { record: { type: 'boolean', default: false } },
 });
@@ -134,7 +142,7 @@ try {
   compareAnswer(home);
   const page = pageOf(blocks, header, loadavg()[0] ?? 0);
   console.log(page);
-  if (options.record) writeFileSync(new URL('infra/results/tutorial.md', packageRoot), page);
+  if (options.record) writeFileSync(RESULTS, page + sectionsIn(readFileSync(RESULTS, 'utf8')));
 } finally {
   rmSync(home, { recursive: true, force: true });
 }

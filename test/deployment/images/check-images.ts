@@ -1,23 +1,27 @@
 /**
  * `npm run check:images`: builds the images and runs them as a cluster would. They prepare, train two outer
  * steps, end with 4 when asked to stop, continue to the digest of an undisturbed run, and serve. With --built it
- * takes the images that an earlier call has made.
+ * takes the images that an earlier call has made; with --image NAME it builds that one and runs nothing, for
+ * machines on which all of them take too long at once.
  */
 
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { startEmbeddedRedis } from '../../../infra/services/embedded-redis.mjs';
 import { systemClock } from '../../../shared/base/clock.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
+import { benchHeader } from '../../bench/bench-header.js';
 import { openChecks, type Checks } from '../checks.js';
 import { digestIn, endedWith } from '../programs.js';
 import { startContainer, type ContainerOrder } from './container.js';
-import { buildBase, buildImage, unpackImage, whyNoImages } from './engineless.js';
+import { buildBase, buildImage, revisionOf, unpackImage, whyNoImages } from './engineless.js';
 
 const USER = 10001;
 const LONG_OUTER_STEPS = 40;
 const TOKEN = 'a-token-of-this-check-alone';
+const IMAGES = ['coordinator', 'server', 'worker'] as const;
 
 /** Removes the images' files from the checks' own folder. */
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -143,7 +147,7 @@ async function checkServer({ check }: Checks, { images, order }: Scene): Promise
   await check('the server and its health check', async () => {
     await server.saw(/rankings: /);
     const dockerfile = await readFile('infra/deploy/images/Dockerfile', 'utf8');
-    const [, stage = ''] = dockerfile.split('FROM runtime AS server');
+    const [, stage = ''] = dockerfile.split('FROM portable AS server');
     const health = /HEALTHCHECK[^[]*\\\n +CMD (\[.*\])/.exec(stage)?.[1] ?? '[]';
     await server.exec(...(JSON.parse(health) as string[]));
     const answer = await fetch('http://127.0.0.1:8080/v1/rank', {
@@ -164,6 +168,19 @@ async function checkServer({ check }: Checks, { images, order }: Scene): Promise
   });
 }
 
+async function buildAll({ check }: Checks, targets: readonly string[]): Promise<void> {
+  const revision = benchHeader().commit;
+  await check('base', buildBase);
+  for (const target of targets)
+    await check(`image ${target}`, async () => await buildImage(target, revision));
+}
+
+async function demandedRevision(target: string): Promise<string> {
+  const revision = await revisionOf(target);
+  if (revision === null) throw new Error('there is no such image: leave out --built');
+  return `commit ${revision}`;
+}
+
 async function main(): Promise<void> {
   const missing = await whyNoImages();
   if (missing !== '') {
@@ -171,17 +188,23 @@ async function main(): Promise<void> {
     process.exitCode = 3;
     return;
   }
-  const isOfGpus = process.argv.includes('--gpu');
+  const { values: asked } = parseArgs({
+    options: {
+      built: { type: 'boolean', default: false },
+      gpu: { type: 'boolean', default: false },
+      image: { type: 'string', multiple: true },
+    },
+  });
   const checks = openChecks();
-  const targets = ['coordinator', 'worker', 'server', ...(isOfGpus ? ['worker-gpu'] : [])];
-  if (process.argv.includes('--built'))
-    checks.leftOut('builds', 'an earlier call has made the images');
-  else {
-    await checks.check('base', buildBase);
-    for (const target of targets)
-      await checks.check(`image ${target}`, async () => await buildImage(target));
+  const targets = asked.image ?? [...IMAGES, ...(asked.gpu ? ['worker-gpu'] : [])];
+  if (!asked.built) await buildAll(checks, targets);
+  if (asked.image !== undefined) {
+    process.exitCode = checks.finish({ title: 'Images', command: 'npm run check:images' });
+    return;
   }
-  if (!isOfGpus)
+  for (const target of targets)
+    await checks.check(`sources of ${target}`, () => demandedRevision(target));
+  if (!asked.gpu)
     checks.leftOut(
       'image worker-gpu',
       '3.3 GB of downloads: npm run check:images -- --gpu builds it',

@@ -18,7 +18,11 @@ const TOOLS = ['mmdebstrap', 'buildah', 'umoci', 'runc'];
 const CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
 /** Rights of root suffice; no daemon and no user namespaces. */
 const BUILDAH = ['BUILDAH_ISOLATION=chroot', 'STORAGE_DRIVER=overlay', 'buildah'];
-const BASE = `localhost/qianmo-base-${NODE_PACKAGE.replace('@', '-')}`;
+const RECIPE = [RELEASE, NODE_PACKAGE, NPM_PACKAGE].join('-').replaceAll('@', '-');
+/** Another recipe is another image. */
+const BASE = `localhost/qianmo-base-${RECIPE}`;
+/** The label of an image that says what it was built from. */
+const REVISION = 'org.opencontainers.image.revision';
 
 const buildah = (...args: string[]): Promise<string> => run('env', ...BUILDAH, ...args);
 
@@ -83,13 +87,34 @@ async function unpack(name: string, folder: string, target: string): Promise<voi
   await rm(tarball);
 }
 
-/** @returns the size of the image */
-export async function buildImage(target: string): Promise<string> {
+/**
+ * Builds an image of the working tree.
+ *
+ * @param revision of the sources, kept in the image
+ * @returns its size
+ */
+export async function buildImage(target: string, revision: string): Promise<string> {
   const dockerfile = 'infra/deploy/images/Dockerfile';
   const options = ['--layers', '--build-arg', `BASE=${BASE}`, '--file', dockerfile];
-  await buildah('build', ...options, '--target', target, '--tag', `qianmo-${target}`, '.');
+  const named = [
+    '--target',
+    target,
+    '--tag',
+    `qianmo-${target}`,
+    '--label',
+    `${REVISION}=${revision}`,
+  ];
+  await buildah('build', ...options, ...named, '.');
   const listed = await buildah('images', '--format', '{{.Size}}', `localhost/qianmo-${target}`);
   return listed.split('\n').at(-1) ?? '';
+}
+
+/** @returns what a built image was built from; null if there is no such image */
+export async function revisionOf(target: string): Promise<string | null> {
+  const format = `{{index .OCIv1.Config.Labels "${REVISION}"}}`;
+  const image = ['inspect', '--type', 'image', '--format', format, `localhost/qianmo-${target}`];
+  const inspected = await runCommand('env', [...BUILDAH, ...image]);
+  return inspected.ok ? inspected.output.trim() || 'unknown' : null;
 }
 
 /** Unpacks an image as a bundle that runc runs. */

@@ -142,14 +142,22 @@ describe.each(pods)('$place', ({ kind, pod, container }) => {
 describe('images', () => {
   const dockerfile = readFileSync(DOCKERFILE, 'utf8');
   const stages = dockerfile.split(/^FROM /m).slice(1);
-  const images = stages.filter((stage) => stage.startsWith('runtime AS '));
+  const images = stages.filter((stage) => /^CMD \[/m.test(stage));
 
   test('the base is an argument, and every image a user without rights', () => {
     expect(dockerfile).toMatch(/^ARG BASE=/m);
     expect(images.map((stage) => /AS (\S+)/.exec(stage)?.[1])).toEqual([
-      ...['coordinator', 'worker', 'worker-gpu', 'server'],
+      ...['coordinator', 'server', 'worker', 'worker-gpu'],
     ]);
     for (const stage of images) expect(stage).toMatch(/^USER 10001:10001$/m);
+  });
+
+  test('the set-up is given all that it reads, and no other source', () => {
+    const [, setUp = ''] = /^FROM \S+ AS set-up$([\s\S]*?)^FROM/m.exec(dockerfile) ?? [];
+    const copied = [...setUp.matchAll(/^COPY (\S+) /gm)].map(([, path]) => path);
+    const native = readFileSync('package.json', 'utf8').match(/"[^"]*\/native"/g) ?? [];
+    expect(native.length).toBe(3);
+    for (const path of native) expect(copied).toContain(path.slice(1, -1));
   });
 
   test('what is copied into the build is what is packed', () => {
