@@ -235,7 +235,8 @@ export class DispatchStep<Value extends object> {
       return null;
     }
     const isConfirmed = this.#opinions.isConfirmed(delivery, result);
-    const judged = this.#call.admission.judge({ result, output, isConfirmed });
+    const release = (): void => this.#stepBlobs.takeBack(output);
+    const judged = this.#call.admission.judge({ result, output, isConfirmed, release });
     if (judged === 'other_fingerprint') {
       this.#deliverToOthers(delivery, result);
       return null;

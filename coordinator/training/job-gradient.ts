@@ -29,6 +29,8 @@ export interface JobGradient {
   readonly rows: Float32Array;
   readonly weightedQueryLoss: number;
   readonly weightedSupportLoss: number;
+  /** To be called when nobody reads its arrays any more; absent where their memory is not used again. */
+  readonly release?: (() => void) | undefined;
 }
 
 export function gradientShapesOf(
@@ -51,7 +53,7 @@ export function gradientReader(
   { spec, layouts, encoding = 'float32' }: GradientShapes,
   judgeNorm: JudgeNorm = () => true,
 ): ReadResult<JobGradient> {
-  return ({ result, output, isConfirmed }) => {
+  return ({ result, output, isConfirmed, release }) => {
     const { jobIndex, weightedQueryLoss, weightedSupportLoss } = result;
     const layout = layouts[jobIndex];
     if (layout === undefined) return 'not_of_this_step';
@@ -67,7 +69,8 @@ export function gradientReader(
     const rows = found.get('rows');
     if (rows === undefined) throw new Error('a checked layout has rows');
     found.delete('rows');
-    return { jobIndex, dense: found, rows: rows.values, weightedQueryLoss, weightedSupportLoss };
+    const losses = { weightedQueryLoss, weightedSupportLoss };
+    return { jobIndex, dense: found, rows: rows.values, ...losses, release };
   };
 }
 

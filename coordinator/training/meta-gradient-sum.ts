@@ -121,7 +121,7 @@ export class MetaGradientSum implements GradientAggregate {
     return this.#losses;
   }
 
-  #addInOrder({ jobIndex, dense, rows, ...loss }: JobGradient): void {
+  #addInOrder({ jobIndex, dense, rows, release, ...loss }: JobGradient): void {
     const learnedRows = (this.#learnedRows ??= this.#begun());
     this.#losses = {
       queryLoss: this.#losses.queryLoss + loss.weightedQueryLoss,
@@ -134,6 +134,7 @@ export class MetaGradientSum implements GradientAggregate {
       const { tableIndex, start } = at(spans, place);
       sum.add(at(idsByTable, tableIndex), rows, start);
     }
+    release?.();
   }
 
   #begun(): LearnedRows[] {

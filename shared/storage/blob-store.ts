@@ -34,6 +34,8 @@ export interface BlobStore {
   refOf?(bytes: Uint8Array): BlobRef;
   /** Names a blob that others on this machine can read without this process; null if there is none. */
   stored?(ref: BlobRef): StoredBlob | null;
+  /** Takes back the memory of bytes that `get` has returned. Nobody reads them any more: another `get` writes to them. */
+  takeBack?(bytes: Uint8Array): void;
   /** A blob that is not there is no error: an output is deleted by each result that names it. */
   delete(ref: BlobRef): Promise<void>;
 }

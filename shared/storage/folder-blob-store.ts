@@ -31,6 +31,7 @@ import {
   type BlobRef,
   type BlobStore,
 } from './blob-store.js';
+import { SpareBuffers } from './spare-buffers.js';
 import { SpareFiles } from './spare-files.js';
 
 const SUFFIX = '.blob';
@@ -56,6 +57,7 @@ export class FolderBlobStore implements BlobStore {
   readonly #options: FolderBlobStoreOptions;
   /** Files of deleted blobs. A reader that comes late finds no name, or bytes for a result that nobody waits for. */
   readonly #spares: SpareFiles;
+  readonly #buffers = new SpareBuffers();
   #sweepAtMs: number;
   bytesWritten = 0;
   bytesRead = 0;
@@ -81,13 +83,10 @@ export class FolderBlobStore implements BlobStore {
   write(bytes: Uint8Array, ref = blobRefOf(bytes)): BlobRef {
     this.#refuseTooLarge(ref);
     this.#sweepWhenDue();
+    if (this.holds(ref)) return ref;
     const path = this.#pathOf(ref);
-    if (!this.holds(ref)) {
-      // A writer that was killed leaves a shorter file. One at work goes on in a file without a name.
-      removeFile(path);
-      if (!this.#spares.write(path, bytes)) this.#writeNew(path, bytes);
-      this.bytesWritten += ref.byteCount;
-    }
+    if (!this.#spares.write(path, bytes)) this.#writeNew(path, bytes);
+    this.bytesWritten += ref.byteCount;
     return ref;
   }
 
@@ -136,12 +135,18 @@ export class FolderBlobStore implements BlobStore {
     return this.#spares.keep(path, ref.byteCount) || removeFile(path);
   }
 
+  takeBack(bytes: Uint8Array): void {
+    this.#buffers.takeBack(bytes);
+  }
+
   #writeNew(path: string, bytes: Uint8Array): void {
     try {
       writeWhole(path, bytes);
     } catch (error) {
-      // The folder may be full of spare files.
-      if (!this.#spares.clear()) throw error;
+      // A writer that was killed leaves a shorter file. One at work goes on in a file without a name. The folder may
+      // be full of spare files.
+      const isThere = systemCodeOf(error) === 'EEXIST' && removeFile(path);
+      if (!isThere && !this.#spares.clear()) throw error;
       writeWhole(path, bytes);
     }
   }
@@ -171,7 +176,7 @@ export class FolderBlobStore implements BlobStore {
     }
     try {
       const { size, mtimeMs } = fstatSync(file);
-      const bytes = Buffer.allocUnsafeSlow(Math.min(size, ref.byteCount + 1));
+      const bytes = this.#buffers.lend(Math.min(size, ref.byteCount + 1));
       let byteCount = 0;
       while (byteCount < bytes.byteLength) {
         const readCount = readSync(file, bytes, byteCount, bytes.byteLength - byteCount, byteCount);
@@ -236,6 +241,7 @@ export function besideFolder(
     },
     refOf: (bytes) => (isSmall(bytes.byteLength) ? blobRefOf(bytes) : folder.refOf(bytes)),
     stored: (ref) => (!isSmall(ref.byteCount) && folder.holds(ref) ? { stored: ref } : null),
+    takeBack: (bytes) => folder.takeBack(bytes),
     has: async (ref) =>
       (!isSmall(ref.byteCount) && (await folder.has(ref))) || (await beside.has(ref)),
     delete: async (ref) => {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 
 /** Bounds the memory that is kept for nothing. */
 const SPARE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
-const SPARE_COUNT_MAX = 128;
+const SPARE_COUNT_MAX = 1024;
 /** A file of another size gains or loses pages, so it is used up to this factor. */
 const SIZE_FACTOR_MAX = 2;
 
@@ -23,6 +23,7 @@ let keptCount = 0;
 export class SpareFiles {
   readonly #folder: string;
   readonly #suffix: string;
+  /** The oldest first. */
   #files: SpareFile[] = [];
   #byteCount = 0;
 
@@ -34,8 +35,7 @@ export class SpareFiles {
 
   /** Takes the name from a file. Returns false for a file that is not there, or not wanted here. */
   keep(path: string, byteCount: number): boolean {
-    const isFull = this.#files.length >= SPARE_COUNT_MAX;
-    if (isFull || this.#byteCount + byteCount > SPARE_BYTE_COUNT_MAX) return false;
+    if (byteCount > SPARE_BYTE_COUNT_MAX) return false;
     keptCount += 1;
     const name = `spare-${process.pid}-${keptCount}${this.#suffix}`;
     const spare = { path: join(this.#folder, name), byteCount };
@@ -46,6 +46,8 @@ export class SpareFiles {
     }
     this.#files.push(spare);
     this.#byteCount += byteCount;
+    while (this.#files.length > SPARE_COUNT_MAX || this.#byteCount > SPARE_BYTE_COUNT_MAX)
+      this.#removeOldest();
     return true;
   }
 
@@ -68,6 +70,14 @@ export class SpareFiles {
       removeQuietly(spare.path);
       return false;
     }
+  }
+
+  /** Jobs of another size need other files. */
+  #removeOldest(): void {
+    const oldest = this.#files.shift();
+    if (oldest === undefined) return;
+    this.#byteCount -= oldest.byteCount;
+    removeQuietly(oldest.path);
   }
 
   /** Gives their memory back. Returns whether there were any. */

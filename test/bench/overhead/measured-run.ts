@@ -33,10 +33,12 @@ export async function measuredRun(
     if (isMeasured) watch.begins();
     const startMs = clock.monotonicMs();
     let [endMs, longestJobMs, jobsMs] = [startMs, 0, 0];
-    for await (const { result } of dispatcher.run(orders, (delivered) => delivered, signal)) {
+    for await (const { result, value } of dispatcher.run(orders, (delivered) => delivered, signal)) {
       endMs = clock.monotonicMs();
       longestJobMs = Math.max(longestJobMs, result.computeMs);
       jobsMs += result.computeMs;
+      // A sum of gradients does the same when it has added one.
+      value.release?.();
     }
     if (!isMeasured) continue;
     watch.ends();
