@@ -1,4 +1,8 @@
-/** Arrival order must not affect the sum. With cancelling extremes, the order would show. */
+/**
+ * Arrival order must not affect the sum. With cancelling extremes, the order would show. The memory of an output is
+ * written to as soon as the sum gives it back, which would show as well.
+ * Seen to fail: a sum that gives an output back when it arrives, and one that gives it back before its rows are added.
+ */
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -30,13 +34,20 @@ const read = gradientReader(shapes);
 const sum = new MetaGradientSum(shapes.spec);
 
 function sumOf(values: readonly { w: number[]; rows: number[] }[], order: number[]): MetaGradient {
+  const released: number[] = [];
   sum.begin(shapes.layouts);
   for (const jobIndex of order) {
     const { w, rows } = values[jobIndex]!;
-    const gradient = read(deliveredOf(jobIndex, tensorsOf(w, rows)));
+    const delivered = deliveredOf(jobIndex, tensorsOf(w, rows));
+    const release = (): void => {
+      delivered.output.fill(255);
+      released.push(jobIndex);
+    };
+    const gradient = read({ ...delivered, release });
     if (typeof gradient === 'string') throw new Error(`refused: ${gradient}`);
     sum.add(gradient);
   }
+  expect(released).toEqual(Array.from({ length: JOB_COUNT }, (_, jobIndex) => jobIndex));
   return structuredClone(sum.metaGradient());
 }
 

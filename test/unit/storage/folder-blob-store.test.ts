@@ -62,6 +62,18 @@ test('the files of deleted blobs are written again, for bytes of a like size', a
   expect(await inodeOf(muchLonger)).not.toBe(inode);
 });
 
+test('a blob is read into the memory of one that nobody reads any more, and of no other', async () => {
+  const store = besideFolder(open(), new MemoryBlobStore(), 64);
+  const [first, second] = [await store.put(patternOf(80, 1)), await store.put(patternOf(70, 2))];
+  const bytes = await store.get(first);
+  const held = await store.get(first);
+  store.takeBack?.(bytes);
+  const reread = await store.get(second);
+  expect(reread.buffer).toBe(bytes.buffer);
+  expect(Buffer.compare(reread, patternOf(70, 2))).toBe(0);
+  expect(Buffer.compare(held, patternOf(80, 1))).toBe(0);
+});
+
 test('a new file is written where a spare one has been swept', async () => {
   const store = open();
   await store.delete(await store.put(patternOf(64, 1)));
