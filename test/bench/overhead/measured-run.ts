@@ -33,7 +33,11 @@ export async function measuredRun(
     if (isMeasured) watch.begins();
     const startMs = clock.monotonicMs();
     let [endMs, longestJobMs, jobsMs] = [startMs, 0, 0];
-    for await (const { result, value } of dispatcher.run(orders, (delivered) => delivered, signal)) {
+    for await (const { result, value } of dispatcher.run(
+      orders,
+      (delivered) => delivered,
+      signal,
+    )) {
       endMs = clock.monotonicMs();
       longestJobMs = Math.max(longestJobMs, result.computeMs);
       jobsMs += result.computeMs;
