@@ -78,7 +78,9 @@ const ADAPTING = {
   },
 } as const;
 
-const RATES = [0.002, 0.005, 0.01] as const;
+/** A linear model is convex, and its inputs are small numbers: it is far from its optimum at rates of deep ones. */
+const RATES = { deep: [0.002, 0.005, 0.01], linear: [0.01, 0.02, 0.05] } as const;
+const FIRST_RATES = { deepfm: 0.005, 'dcn-v2': 0.005, logistic: 0.01, encodings: 0.05 } as const;
 
 /** Settings that keep rare values and small data from being learned by heart. */
 const REGULARISATION = {
@@ -111,7 +113,7 @@ function point(
   adapts: Point['adapts'],
   regularisation: Point['regularisation'],
 ): Point {
-  return { model, inputs, adapts, rate: isLinear(model) ? 0.01 : 0.005, regularisation };
+  return { model, inputs, adapts, rate: FIRST_RATES[model], regularisation };
 }
 
 function isLinear(model: Point['model']): boolean {
@@ -151,7 +153,7 @@ function drawnPoint(random: RandomStream): Point {
         ? (['nothing', 'level', 'level and values'] as const)
         : (['nothing', 'level', 'level of a global model', 'level and values', 'blocks'] as const),
     ),
-    rate: oneOf(random, RATES),
+    rate: oneOf(random, isLinear(model) ? RATES.linear : RATES.deep),
     regularisation: oneOf(random, ['light', 'medium', 'strong'] as const),
   };
 }

@@ -70,6 +70,18 @@ describe('candidates of a search', () => {
     });
   });
 
+  it('train linear models at higher rates, those of encodings alone at the highest', () => {
+    const ratesOf = (wanted: string): Set<string | undefined> =>
+      new Set(
+        candidatesOf(FACTS, 200, 1)
+          .filter(({ words }) => words['model'] === wanted)
+          .map(({ words }) => words['rate']),
+      );
+    expect(candidatesOf(FACTS, 2, 1)[1]?.words).toMatchObject({ model: 'encodings', rate: '0.05' });
+    expect(ratesOf('deepfm')).toEqual(new Set(['0.002', '0.005', '0.01']));
+    expect(ratesOf('logistic')).toEqual(new Set(['0.01', '0.02', '0.05']));
+  });
+
   it('leave out shifts of values where no category is narrow', () => {
     const facts = { ...FACTS, categories: [{ name: 'user', rowCount: 5000 }] };
     for (const { model, method } of candidatesOf(facts, 30, 1))
