@@ -1,6 +1,6 @@
 /** Named checks of one command: each prints a line as it ends, and all of them make the page that is kept. */
 
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { systemClock } from '../../shared/base/clock.js';
 import { benchHeader, markdownTable } from '../bench/bench-header.js';
 
@@ -9,7 +9,7 @@ export interface Checks {
   readonly check: (name: string, work: () => Promise<string> | string) => Promise<void>;
   /** A check that this machine cannot make, with the reason. */
   readonly leftOut: (name: string, reason: string) => void;
-  /** Writes the page if there is a place for it. @returns the number of failures */
+  /** Writes the page if there is a place for it, above the sections that it has already. @returns the number of failures */
   finish(page: {
     readonly path?: string;
     readonly title: string;
@@ -48,9 +48,16 @@ export function openChecks(): Checks {
         ...markdownTable(['check', 'result', 'found'], rows),
         '',
       ].join('\n');
-      if (path !== undefined) writeFileSync(path, text);
+      if (path !== undefined) writeFileSync(path, text + sectionsIn(path));
       console.log(failures === 0 ? 'all checks passed' : `${failures} checks failed`);
       return failures;
     },
   };
+}
+
+/** The sections below the table, which were written by hand. */
+function sectionsIn(path: string): string {
+  const page = existsSync(path) ? readFileSync(path, 'utf8') : '';
+  const start = page.indexOf('\n## ');
+  return start < 0 ? '' : page.slice(start);
 }
