@@ -148,8 +148,11 @@ describe('documentation', () => {
     expect(readme.text.split('\n').length).toBeLessThanOrEqual(README_LINES_MAX);
   });
 
-  test('every verb is listed with the exit codes of the code', async () => {
-    const { text } = pageAt('infra/docs/command-line.md');
+  test.each([
+    englishPath('command-line.md'),
+    chinesePath('command-line.md'),
+  ])('every verb is listed in %s with the exit codes of the code', async (path) => {
+    const { text } = pageAt(path);
     for (const verb of await verbs()) expect(text).toContain(`| \`${verb.name()}\` |`);
     for (const code of new Set(Object.values(EXIT_CODE_BY_KIND)))
       expect(text).toContain(`| ${code} |`);
