@@ -148,15 +148,15 @@ describe('documentation', () => {
     expect(readme.text.split('\n').length).toBeLessThanOrEqual(README_LINES_MAX);
   });
 
-  test.each([
-    englishPath('command-line.md'),
-    chinesePath('command-line.md'),
-  ])('every verb is listed in %s with the exit codes of the code', async (path) => {
-    const { text } = pageAt(path);
-    for (const verb of await verbs()) expect(text).toContain(`| \`${verb.name()}\` |`);
-    for (const code of new Set(Object.values(EXIT_CODE_BY_KIND)))
-      expect(text).toContain(`| ${code} |`);
-  });
+  test.each([englishPath('command-line.md'), chinesePath('command-line.md')])(
+    'every verb is listed in %s with the exit codes of the code',
+    async (path) => {
+      const { text } = pageAt(path);
+      for (const verb of await verbs()) expect(text).toContain(`| \`${verb.name()}\` |`);
+      for (const code of new Set(Object.values(EXIT_CODE_BY_KIND)))
+        expect(text).toContain(`| ${code} |`);
+    },
+  );
 
   test('the page of plugins names every verb that takes them', async () => {
     const sentence = /^.*take `--plugin`.*$/m.exec(pageAt('infra/docs/plugins.md').text)?.[0] ?? '';
