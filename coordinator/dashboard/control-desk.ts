@@ -30,6 +30,11 @@ type OrderAnswer =
   | { readonly kind: 'heard'; readonly sentence: string; readonly back: string }
   | { readonly kind: 'refused'; readonly status: 400 | 403 | 413; readonly why: string };
 
+export interface ControlledRun {
+  readonly run: string;
+  readonly isPaused: boolean;
+}
+
 const LABELS: readonly (readonly [ControlOrder, string])[] = [
   ['pause', 'Pause'],
   ['resume', 'Resume'],
@@ -46,11 +51,13 @@ export class ControlDesk {
     this.#csrf = csrf;
   }
 
-  /** @param back the path of the page that shows the form */
-  formHtml(run: string, back: string): string {
+  /** Has the orders that make sense in the state of the run. @param back the path of the page that shows the form */
+  formHtml({ run, isPaused }: ControlledRun, back: string): string {
     const hidden = (name: string, value: string): string =>
       `<input type="hidden" name="${name}" value="${escapeHtml(value)}">`;
-    const buttons = LABELS.map(
+    const useless = isPaused ? 'pause' : 'resume';
+    const offered = LABELS.filter(([order]) => order !== useless);
+    const buttons = offered.map(
       ([order, label]) =>
         `<button name="order" value="${order}"${order === 'cancel' ? ' class="danger"' : ''} ` +
         `aria-label="${label} run ${escapeHtml(run)}">${label}</button>`,

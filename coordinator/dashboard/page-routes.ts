@@ -81,7 +81,7 @@ export class PageRoutes {
       controlHtml:
         desk === null || name === null || !isUnderWay(state)
           ? ''
-          : desk.formHtml(name, runPath(key)),
+          : desk.formHtml({ run: name, isPaused: state === 'paused' }, runPath(key)),
       configHtml: settingsHtml({
         path: runPath(key),
         settings: await settingsIn(catalog, key),

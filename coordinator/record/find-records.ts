@@ -1,18 +1,22 @@
-/** Finds the outputs below a folder that hold the record of a run. */
+/** Finds the outputs below a folder or a prefix that hold the record of a run. */
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LOG_FOLDER, sequencesOf } from '../../shared/events/log-segments.js';
 import { systemCodeOf } from '../../shared/base/system-errors.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
 
 /** Folders below the one that is named, and folders that are looked into. */
 const DEPTH_MAX = 4;
 const FOLDER_COUNT_MAX = 100_000;
+/** Objects of a bucket that are looked at: 200 requests. */
+const LISTED_KEYS_MAX = 200_000;
+const SEGMENT_KEY = new RegExp(`^(.*/)?${LOG_FOLDER}/events-\\d+\\.ndjson$`);
 
 interface FoundRecords {
   /** Ascending. */
   readonly outputs: readonly string[];
-  /** There are more folders than are looked into. */
+  /** There are more folders or objects than are looked at. */
   readonly isCut: boolean;
 }
 
@@ -32,6 +36,20 @@ export async function findRecords(folder: string): Promise<FoundRecords> {
     level = below;
   }
   return { outputs: outputs.sort(), isCut: false };
+}
+
+/** Lists the objects below the prefix once, since a bucket has no folders. The output of the prefix itself is ''. */
+export async function findRecordsInBucket(
+  store: Pick<ObjectStore, 'list'>,
+  keyCountMax = LISTED_KEYS_MAX,
+): Promise<FoundRecords> {
+  const keys = await store.list('', keyCountMax);
+  const outputs = new Set<string>();
+  for (const key of keys) {
+    const match = SEGMENT_KEY.exec(key);
+    if (match !== null) outputs.add((match[1] ?? '').replace(/\/$/, ''));
+  }
+  return { outputs: [...outputs].sort(), isCut: keys.length >= keyCountMax };
 }
 
 async function isLog(folder: string): Promise<boolean> {

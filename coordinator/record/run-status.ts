@@ -41,7 +41,7 @@ export function runStatusOf(
     state,
     ...shown,
     silentMs: Math.max(0, observer.nowMs - (view.lastEventMs ?? observer.nowMs)),
-    leftMs: isUnderWay(state) ? leftMsOf(view) : null,
+    leftMs: isUnderWay(state) && state !== 'stalled' ? leftMsOf(view) : null,
     unknownEventCount,
   };
 }

@@ -81,8 +81,8 @@ export class StoreLink implements ObjectStore {
     });
   }
 
-  list(prefix: string): Promise<string[]> {
-    return this.#asked(() => this.#store.objects.list(prefix));
+  list(prefix: string, countMax?: number): Promise<string[]> {
+    return this.#asked(() => this.#store.objects.list(prefix, countMax));
   }
 
   listWithTimes(prefix: string): Promise<ListedObject[]> {

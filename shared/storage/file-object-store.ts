@@ -93,12 +93,15 @@ export class FileObjectStore implements ObjectStore {
     }
   }
 
-  async list(prefix: string): Promise<string[]> {
+  async list(prefix: string, countMax?: number): Promise<string[]> {
     const lastSlash = prefix.lastIndexOf('/');
     const start = lastSlash < 0 ? '' : prefix.slice(0, lastSlash);
     try {
       const keys = await keysUnder(this.folder, start);
-      return keys.filter((key) => key.startsWith(prefix)).sort();
+      return keys
+        .filter((key) => key.startsWith(prefix))
+        .sort()
+        .slice(0, countMax);
     } catch (cause) {
       throw systemFailure(cause, 'listing objects', join(this.folder, start));
     }

@@ -43,8 +43,9 @@ export class MemoryObjectStore implements ObjectStore {
     return written;
   }
 
-  list(prefix: string): Promise<string[]> {
-    return Promise.resolve([...this.#objects.keys()].filter((k) => k.startsWith(prefix)).sort());
+  list(prefix: string, countMax?: number): Promise<string[]> {
+    const keys = [...this.#objects.keys()].filter((key) => key.startsWith(prefix)).sort();
+    return Promise.resolve(keys.slice(0, countMax));
   }
 
   async listWithTimes(prefix: string): Promise<ListedObject[]> {

@@ -37,8 +37,12 @@ export interface ObjectStore {
   get(key: string, byteCountMax?: number): Promise<StoredObject | null>;
   /** The etag written, or null when the condition did not hold and nothing was written. */
   put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null>;
-  /** Keys that start with `prefix`, ascending. */
-  list(prefix: string): Promise<string[]>;
+  /**
+   * Keys that start with `prefix`, ascending.
+   *
+   * @param countMax no more are looked for: the first ones
+   */
+  list(prefix: string, countMax?: number): Promise<string[]>;
   /** As `list`, with the time at which each object was last put. */
   listWithTimes(prefix: string): Promise<ListedObject[]>;
   /** Deleting an object that does not exist is not an error. */

@@ -39,6 +39,8 @@ const OPERATION_ATTEMPTS_MAX = 5;
 const CONFLICT_BACKOFF_MS = 50;
 /** A page has up to a thousand objects. */
 const LISTED_PAGES_MAX = 10_000;
+/** As the protocol has it. */
+const KEYS_A_PAGE_MAX = 1_000;
 
 export interface S3Options {
   /** The endpoint of a compatible store; absent for AWS. */
@@ -108,18 +110,25 @@ export class S3ObjectStore implements ObjectStore {
     }
   }
 
-  async list(prefix: string): Promise<string[]> {
-    return (await this.listWithTimes(prefix)).map(({ key }) => key);
+  async list(prefix: string, countMax?: number): Promise<string[]> {
+    return (await this.#listed(prefix, countMax)).map(({ key }) => key);
   }
 
-  async listWithTimes(prefix: string): Promise<ListedObject[]> {
+  listWithTimes(prefix: string): Promise<ListedObject[]> {
+    return this.#listed(prefix);
+  }
+
+  async #listed(prefix: string, countMax = Number.POSITIVE_INFINITY): Promise<ListedObject[]> {
     const base = this.#fullKeyOf('');
     try {
       const { sdk, client } = await this.#connect();
       const listed: ListedObject[] = [];
       const pages = sdk.paginateListObjectsV2(
         { client },
-        { Bucket: this.#options.bucket, Prefix: base + prefix },
+        {
+          ...{ Bucket: this.#options.bucket, Prefix: base + prefix },
+          MaxKeys: Math.min(KEYS_A_PAGE_MAX, countMax),
+        },
       );
       let pageCount = 0;
       let token: string | undefined;
@@ -132,8 +141,10 @@ export class S3ObjectStore implements ObjectStore {
         for (const { Key: fullKey, LastModified: modified } of page.Contents ?? [])
           if (fullKey !== undefined)
             listed.push({ key: fullKey.slice(base.length), modifiedMs: modified?.getTime() ?? 0 });
+        if (listed.length >= countMax) break;
       }
-      return listed.sort((first, second) => (first.key < second.key ? -1 : 1));
+      listed.sort((first, second) => (first.key < second.key ? -1 : 1));
+      return listed.slice(0, countMax);
     } catch (cause) {
       throw s3Failure(cause, this.#whereOf(prefix));
     }

@@ -42,7 +42,7 @@ export async function tabTo(page: Page, name: RegExp): Promise<void> {
     await page.keyboard.press('Tab');
     const text = String(
       await page.evaluate(
-        "document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent ?? ''",
+        "(({ labels, textContent, ariaLabel }) => ariaLabel ?? labels?.[0]?.textContent ?? textContent ?? '')(document.activeElement ?? {})",
       ),
     );
     if (name.test(text)) return;

@@ -8,6 +8,7 @@ import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room
 import type { RunningCommand } from '../fixtures/commands/command.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 import { writeRecord } from '../fixtures/written-record.js';
+import { openedPage, overhangOf, PHONE_WIDTH, picture, screenName } from './browser-room.js';
 import { openChromium, seriousFindings, tabTo } from './chromium.js';
 
 let room: CommandRoom;
@@ -57,15 +58,8 @@ async function dashboard(options: readonly string[]): Promise<typeof controlled>
   return { url, service };
 }
 
-async function opened(url: string, colorScheme: 'light' | 'dark' = 'light'): Promise<Page> {
-  const context = await browser.newContext({ colorScheme });
-  const page = await context.newPage();
-  page.on('pageerror', (error) => {
-    throw error;
-  });
-  await page.goto(url);
-  return page;
-}
+const opened = (url: string, colorScheme: 'light' | 'dark' = 'light'): Promise<Page> =>
+  openedPage(browser, url, { colorScheme });
 
 const stateOf = (page: Page, state: string) =>
   page.waitForSelector(`#state .state:text-is("${state}")`, { timeout: 30_000 });
@@ -117,18 +111,24 @@ it('shows runs that failed and that stall, with the reason', async () => {
   await page.context().close();
 });
 
-it.each(['light', 'dark'] as const)('has nothing serious for axe, %s', async (scheme) => {
-  const page = await opened(controlled.url, scheme);
-  for (const path of [
-    '/',
-    '/runs',
-    '/runs/run',
-    '/runs/failed',
-    '/runs/run?with=failed',
-    '/none',
-  ]) {
+it.each([
+  ['light', 1_180],
+  ['dark', 1_180],
+  ['light', PHONE_WIDTH],
+] as const)('has nothing serious for axe and fits, %s, %d pixels', async (colorScheme, width) => {
+  const page = await openedPage(browser, controlled.url, { colorScheme, width });
+  for (const [name, path] of [
+    ['cluster', '/'],
+    ['runs', '/runs'],
+    ['run', '/runs/run'],
+    ['failed', '/runs/failed'],
+    ['compared', '/runs/run?with=failed'],
+    ['absent', '/none'],
+  ] as const) {
     await page.goto(`${controlled.url}${path}`);
     expect(await seriousFindings(page), path).toEqual([]);
+    expect(await overhangOf(page), path).toBe(0);
+    await picture(page, `dashboard-${name}${screenName(colorScheme, width)}`, 920);
   }
   await page.context().close();
 });
@@ -149,11 +149,9 @@ it('leads by keyboard alone from the first page to a run, past the navigation', 
 });
 
 it('is readable without script', async () => {
-  const context = await browser.newContext({ javaScriptEnabled: false });
-  const page = await context.newPage();
-  await page.goto(`${readOnly.url}/runs/run`);
+  const page = await openedPage(browser, `${readOnly.url}/runs/run`, { hasScript: false });
   expect(await page.isVisible('#course svg')).toBe(true);
-  await context.close();
+  await page.context().close();
 });
 
 describe('what is refused', () => {

@@ -107,6 +107,13 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await store.list('nothing/')).toEqual([]);
   });
 
+  it('lists no more than it is asked for, the first ones', async () => {
+    for (const key of ['b/2', 'b/10', 'a', 'c']) await store.put(key, text(key), ALWAYS);
+    expect(await store.list('', 2)).toEqual(['a', 'b/10']);
+    expect(await store.list('b/', 2)).toEqual(['b/10', 'b/2']);
+    expect(await store.list('', 9)).toHaveLength(4);
+  });
+
   it('does not read an object that is larger than expected', async () => {
     await store.put('k', text('12345'), ALWAYS);
     expect((await store.get('k', 5))!.bytes).toHaveLength(5);

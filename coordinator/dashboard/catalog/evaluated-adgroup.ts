@@ -2,7 +2,7 @@
 
 import { spanAt } from '../../../shared/base/arrays.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { readEvaluatedRun } from '../../comparison/evaluated-run.js';
+import { readEvaluatedRun, type EvaluatedRun } from '../../comparison/evaluated-run.js';
 import { REPORT_FILE } from '../../reports/report-json.js';
 import { isOfValues, lossSum, sumOf } from '../../scoring/metrics.js';
 
@@ -18,15 +18,22 @@ export interface EvaluatedAdgroup {
   readonly arms: readonly { readonly arm: string; readonly queryLoss: number }[];
 }
 
+export interface NamedAdgroup extends EvaluatedAdgroup {
+  readonly name: string;
+}
+
 export interface EvaluatedAdgroups {
   /** The first of them by name, for a form. */
   readonly names: readonly string[];
+  /** Those with the most impressions among their query rows; none if one was asked for. */
+  readonly largest: readonly NamedAdgroup[];
   readonly count: number;
   /** Null if there is none of the name that was asked for. */
   readonly found: EvaluatedAdgroup | null;
 }
 
 const NAMES_MAX = 200;
+const LARGEST_MAX = 50;
 
 /** Null before an evaluation. @param name the values of the task columns, joined with U+001F */
 export async function evaluatedAdgroups(
@@ -34,11 +41,33 @@ export async function evaluatedAdgroups(
   name: string | null,
 ): Promise<EvaluatedAdgroups | null> {
   if ((await output.get(REPORT_FILE)) === null) return null;
-  const { report, logits: evaluated } = await readEvaluatedRun(output);
-  const { taskKeys, supportRowCounts, rows, logits } = evaluated;
+  const evaluated = await readEvaluatedRun(output);
+  const { taskKeys } = evaluated.logits;
   const names = [...taskKeys].sort().slice(0, NAMES_MAX);
   const index = name === null ? -1 : taskKeys.indexOf(name);
-  if (index < 0) return { names, count: taskKeys.length, found: null };
+  return {
+    names,
+    count: taskKeys.length,
+    largest: name === null ? largestOf(evaluated) : [],
+    found: index < 0 ? null : adgroupAt(evaluated, index),
+  };
+}
+
+/** Of equally many impressions, the earlier name stands first. */
+function largestOf(evaluated: EvaluatedRun): NamedAdgroup[] {
+  const { taskKeys, rows } = evaluated.logits;
+  const sizes = taskKeys.map((name, index) => {
+    const [start, end] = spanAt(rows.starts, index);
+    return { name, index, impressions: sumOf(rows.impressions.subarray(start, end)) };
+  });
+  return sizes
+    .sort((a, b) => b.impressions - a.impressions || (a.name < b.name ? -1 : 1))
+    .slice(0, LARGEST_MAX)
+    .map(({ name, index }) => ({ name, ...adgroupAt(evaluated, index) }));
+}
+
+function adgroupAt({ report, logits: evaluated }: EvaluatedRun, index: number): EvaluatedAdgroup {
+  const { supportRowCounts, rows, logits } = evaluated;
   const [start, end] = spanAt(rows.starts, index);
   const counts = {
     clicks: rows.clicks.subarray(start, end),
@@ -47,18 +76,14 @@ export async function evaluatedAdgroups(
   };
   const impressions = sumOf(counts.impressions);
   return {
-    names,
-    count: taskKeys.length,
-    found: {
-      supportRowCount: supportRowCounts[index] ?? 0,
-      queryRowCount: end - start,
-      impressions,
-      clicks: sumOf(counts.clicks),
-      loss: isOfValues(counts) ? 'squared error' : 'logloss',
-      arms: [...logits].map(([arm, ofArm]) => ({
-        arm,
-        queryLoss: lossSum(ofArm.subarray(start, end), counts) / impressions,
-      })),
-    },
+    supportRowCount: supportRowCounts[index] ?? 0,
+    queryRowCount: end - start,
+    impressions,
+    clicks: sumOf(counts.clicks),
+    loss: isOfValues(counts) ? 'squared error' : 'logloss',
+    arms: [...logits].map(([arm, ofArm]) => ({
+      arm,
+      queryLoss: lossSum(ofArm.subarray(start, end), counts) / impressions,
+    })),
   };
 }

@@ -1,10 +1,9 @@
 /** Runs below the folders and prefixes that a dashboard was given, each with the key that its address has. */
 
 import { basename, relative, resolve, sep } from 'node:path';
-import { LOG_FOLDER } from '../../../shared/events/log-segments.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
-import { findRecords } from '../../record/find-records.js';
+import { findRecords, findRecordsInBucket } from '../../record/find-records.js';
 
 export interface FoundRun {
   /** Its path below the root, with `:` for `/`. Unique among those that were found together. */
@@ -20,7 +19,6 @@ export interface FoundRuns {
 }
 
 export const RUN_COUNT_MAX = 10_000;
-const SEGMENT_KEY = new RegExp(`^(.*/)?${LOG_FOLDER}/events-\\d+\\.ndjson$`);
 
 export async function findRuns(roots: readonly string[], s3: S3Options): Promise<FoundRuns> {
   const outputByKey = new Map<string, string>();
@@ -46,21 +44,14 @@ async function inFolder(root: string): Promise<FoundRuns> {
   return { runs, isCut };
 }
 
-/** Lists every object below the prefix once, since a bucket has no folders. */
 async function inBucket(root: string, s3: S3Options): Promise<FoundRuns> {
   const prefix = root.replace(/\/+$/, '');
-  const keys = await openObjectStore(prefix, s3).list('');
-  const folders = new Set(
-    keys.flatMap((key) => {
-      const match = SEGMENT_KEY.exec(key);
-      return match === null ? [] : [(match[1] ?? '').replace(/\/$/, '')];
-    }),
-  );
-  const runs = [...folders].map((folder) => ({
+  const { outputs, isCut } = await findRecordsInBucket(openObjectStore(prefix, s3));
+  const runs = outputs.map((folder) => ({
     key: keyOf(folder.split('/'), basename(prefix)),
     output: folder === '' ? prefix : `${prefix}/${folder}`,
   }));
-  return { runs, isCut: false };
+  return { runs, isCut };
 }
 
 function keyOf(parts: readonly string[], rootName: string): string {

@@ -53,9 +53,8 @@ interface KeptHistory {
   history: RunHistory;
 }
 
-/** The end of a log that tells the state of most runs, and the one that tells that of the others. */
-const FIRST_BYTE_COUNT = 8 * 1024;
-const SECOND_BYTE_COUNT = 512 * 1024;
+/** Ends of a log: the first tells the state and the training of most runs, the last one is as long as most logs. */
+const READ_BYTE_COUNTS = [8 * 1024, 512 * 1024, 16 * 1024 * 1024] as const;
 const READS_AT_ONCE = 32;
 /** Folders are looked for new runs this often; a bucket is listed whole. */
 const FOLDERS_FOUND_FOR_MS = 2_000;
@@ -120,7 +119,7 @@ export class RunCatalog {
     if (version === null) return null;
     let listed = this.#views.get(output);
     if (listed?.version !== version) {
-      listed = { version, ...(await lastView(place)) };
+      listed = { version, ...(await lastView(place, listed?.view ?? null)) };
       this.#views.put(output, listed);
     }
     return { key, status: this.#statusOf(output, listed.view, listed.unknownCount) };
@@ -165,11 +164,30 @@ function begunHistory(place: RecordPlace): KeptHistory {
   return { follower: new RecordFollower(place), growing, version: '', history: growing.history };
 }
 
-async function lastView(place: RecordPlace): Promise<Omit<ListedView, 'version'>> {
-  const short = await readLastEvents(place, FIRST_BYTE_COUNT);
-  const view = runViewOf(short.events);
-  const isTold = view.training !== null && (view.ending !== null || view.call !== null);
-  if (isTold) return { view, unknownCount: short.unknownCount };
-  const long = await readLastEvents(place, SECOND_BYTE_COUNT);
-  return { view: runViewOf(long.events), unknownCount: long.unknownCount };
+/** @param known an earlier view of the same log, whose training need not be looked for again */
+async function lastView(
+  place: RecordPlace,
+  known: RunView | null,
+): Promise<Omit<ListedView, 'version'>> {
+  let read = { view: runViewOf([]), unknownCount: 0 };
+  // A training that began since lies near the end.
+  const byteCounts = known === null ? READ_BYTE_COUNTS : READ_BYTE_COUNTS.slice(0, -1);
+  for (const byteCount of byteCounts) {
+    const { events, unknownCount } = await readLastEvents(place, byteCount);
+    read = { view: withTrainingOf(known, runViewOf(events)), unknownCount };
+    const { training, ending, call } = read.view;
+    if (training !== null && (ending !== null || call !== null)) break;
+  }
+  return read;
+}
+
+/** What a longer end of the log told of the training, where the end that was read has none. */
+function withTrainingOf(known: RunView | null, view: RunView): RunView {
+  if (known === null || known.training === null || view.training !== null) return view;
+  const { run, training, checkpoint, validation } = known;
+  return {
+    ...{ ...view, run, training },
+    checkpoint: view.checkpoint ?? checkpoint,
+    validation: view.validation ?? validation,
+  };
 }

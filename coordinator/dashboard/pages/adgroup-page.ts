@@ -2,8 +2,12 @@
 
 import { escapeHtml } from '../../reports/html-text.js';
 import { formatCount } from '../../reports/text-format.js';
-import type { EvaluatedAdgroup, EvaluatedAdgroups } from '../catalog/evaluated-adgroup.js';
-import { facts, link, nothing, regionTable, runPath, sectionHtml } from './elements.js';
+import type {
+  EvaluatedAdgroup,
+  EvaluatedAdgroups,
+  NamedAdgroup,
+} from '../catalog/evaluated-adgroup.js';
+import { facts, link, nothing, regionTable, runPath, sectionHtml, type Cell } from './elements.js';
 import type { Page } from './page.js';
 
 /** Values of several task columns stand side by side. */
@@ -28,7 +32,7 @@ export function adgroupPage({ key, run, name, adgroups }: ShownAdgroup): Page {
     parts: [
       { id: 'head', html: `<p class="crumbs">${back}</p><h1>${escapeHtml(title)}</h1>` },
       { id: 'search', html: adgroups === null ? '' : formHtml(key, name, adgroups) },
-      { id: 'adgroup', html: contentHtml(name, adgroups) },
+      { id: 'adgroup', html: contentHtml(key, name, adgroups) },
     ],
   };
 }
@@ -42,12 +46,12 @@ function formHtml(key: string, name: string | null, { names, count }: EvaluatedA
   );
 }
 
-function contentHtml(name: string | null, adgroups: EvaluatedAdgroups | null): string {
+function contentHtml(key: string, name: string | null, adgroups: EvaluatedAdgroups | null): string {
   if (adgroups === null)
     return nothing(
       'Single adgroups are in the output of an evaluation: run `qianmo evaluate`, which judges the adgroups of the test split.',
     );
-  if (name === null) return '';
+  if (name === null) return largestHtml(key, adgroups);
   if (adgroups.found === null)
     return nothing(
       'The evaluation has no test adgroup of this name. Those of other splits are not in it.',
@@ -55,11 +59,46 @@ function contentHtml(name: string | null, adgroups: EvaluatedAdgroups | null): s
   return foundHtml(adgroups.found);
 }
 
+function largestHtml(key: string, { largest, count }: EvaluatedAdgroups): string {
+  const [first] = largest;
+  if (first === undefined) return nothing('The evaluation has no test adgroup.');
+  return sectionHtml(
+    'Largest adgroups',
+    regionTable({
+      label: 'Largest adgroups',
+      columns: [
+        ['adgroup', 'text'],
+        ['support rows'],
+        ['impressions'],
+        [first.loss === 'logloss' ? 'clicks' : 'sum of values'],
+        [`query ${first.loss} before`],
+        ['after adaptation'],
+      ],
+      rows: largest.map((adgroup) => largestRow(key, adgroup)),
+    }),
+    largest.length < count
+      ? `${formatCount(largest.length)} of ${formatCount(count)} test adgroups, by the impressions of their query rows.`
+      : 'By the impressions of their query rows.',
+  );
+}
+
+function largestRow(key: string, adgroup: NamedAdgroup): Cell[] {
+  const { name, supportRowCount, impressions, clicks } = adgroup;
+  const query = new URLSearchParams({ name }).toString();
+  return [
+    link(`${runPath(key)}/adgroup?${query}`, name.replaceAll(SEPARATOR, ', ')),
+    ...[supportRowCount, impressions, clicks].map(formatCount),
+    ...['meta-unadapted', 'meta-adapted'].map((arm) => lossOf(adgroup, arm)?.toFixed(4) ?? '-'),
+  ];
+}
+
+function lossOf({ arms }: EvaluatedAdgroup, wanted: string): number | null {
+  return arms.find(({ arm }) => arm === wanted)?.queryLoss ?? null;
+}
+
 function foundHtml(found: EvaluatedAdgroup): string {
   const { supportRowCount, queryRowCount, impressions, clicks, loss, arms } = found;
-  const lossOf = (arm: string): number | null =>
-    arms.find((each) => each.arm === arm)?.queryLoss ?? null;
-  const [before, after] = [lossOf('meta-unadapted'), lossOf('meta-adapted')];
+  const [before, after] = [lossOf(found, 'meta-unadapted'), lossOf(found, 'meta-adapted')];
   const shown: [string, string, string?][] = [
     [formatCount(supportRowCount), 'support rows'],
     [formatCount(queryRowCount), 'query rows'],

@@ -6,6 +6,7 @@ import { formatCount } from '../../reports/text-format.js';
 import { isUnderWay } from '../../record/run-state.js';
 import type { CatalogedRuns } from '../catalog/run-catalog.js';
 import type { QueueState } from '../catalog/queue-watch.js';
+import type { ControlledRun } from '../control-desk.js';
 import {
   facts,
   link,
@@ -32,7 +33,7 @@ const RUNS_SHOWN_MAX = 10;
 export function clusterPage(
   { runs, queue }: ClusterView,
   nowMs: number,
-  controlOf: (run: string) => string,
+  controlOf: (run: ControlledRun) => string,
 ): Page {
   const state = queue !== null && 'counts' in queue ? queue : null;
   return {
@@ -96,7 +97,10 @@ function backlogHtml({ counts, workers, oldestJobMs, runs }: QueueState, nowMs: 
 function devicesText(workers: QueueState['workers']): string {
   const counts = new Map<string, number>();
   for (const { device } of workers) counts.set(device, (counts.get(device) ?? 0) + 1);
-  return [...counts].map(([device, count]) => `${count} on ${device}`).join(', ') || 'none lives';
+  return (
+    [...counts].map(([device, count]) => `${device}: ${formatCount(count)}`).join(', ') ||
+    'none lives'
+  );
 }
 
 function latestHtml({ runs }: CatalogedRuns): string {
@@ -110,9 +114,12 @@ function latestHtml({ runs }: CatalogedRuns): string {
   );
 }
 
-function queuedRunsHtml({ runs }: QueueState, controlOf: (run: string) => string): string {
+function queuedRunsHtml({ runs }: QueueState, controlOf: (run: ControlledRun) => string): string {
   if (runs.length === 0) return '';
-  const control = runs.some(({ run }) => controlOf(run) !== '');
+  const forms = runs.map(({ run, holder: { progress } }) =>
+    controlOf({ run, isPaused: progress?.state === 'paused' }),
+  );
+  const control = forms.some((form) => form !== '');
   return sectionHtml(
     'Runs on the queue',
     regionTable({
@@ -126,14 +133,14 @@ function queuedRunsHtml({ runs }: QueueState, controlOf: (run: string) => string
         ['since, UTC', 'text'],
         ...(control ? [['orders', 'text'] as const] : []),
       ],
-      rows: runs.map(({ run, jobsPerOuterStep, holder: { process, progress, sinceMs } }) => [
+      rows: runs.map(({ run, jobsPerOuterStep, holder: { process, progress, sinceMs } }, index) => [
         run,
         progress?.state ?? '-',
         stepText(progress),
         jobsPerOuterStep === null ? '-' : formatCount(jobsPerOuterStep),
         `process ${process.pid} on ${process.host}`,
         timeText(sinceMs),
-        ...(control ? [{ html: controlOf(run) }] : []),
+        ...(control ? [{ html: forms[index] ?? '' }] : []),
       ]),
     }),
     'What their coordinators said last. A run shows once it has jobs.',

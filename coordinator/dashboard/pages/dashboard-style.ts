@@ -62,25 +62,39 @@ figure details { margin: 6px 0 0; }
 figure details .scroll { max-height: 320px; overflow: auto; margin-top: 8px; }
 .scroll:focus-visible { outline-offset: -2px; }
 .dashboard .card { padding: 10px 18px; }
+.card + .note, .card + .none { margin-top: 12px; }
+.card.scroll { background: linear-gradient(90deg, var(--card) 30%, transparent) left / 48px 100% local,
+  linear-gradient(270deg, var(--card) 30%, transparent) right / 48px 100% local,
+  linear-gradient(90deg, var(--rule), transparent) left / 14px 100% scroll,
+  linear-gradient(270deg, var(--rule), transparent) right / 14px 100% scroll, var(--card);
+  background-repeat: no-repeat; }
 .dashboard th, .dashboard td { vertical-align: top; }
 .dashboard td.text, .dashboard th.text { text-align: left; }
 .dashboard td.wrap { white-space: normal; overflow-wrap: anywhere; min-width: 180px; }
 .dashboard tbody th { font-weight: 400; color: var(--ink); border-bottom: 0; font-size: inherit; }
 .dashboard tbody tr + tr th { border-top: 1px solid var(--rule); }
-.log { max-height: 420px; overflow: auto; margin: 0; padding: 0; list-style: none;
+.card.tall { max-height: 460px; overflow: auto; }
+.log { margin: 0; padding: 0; list-style: none;
   font: 13px/1.6 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 .log li { overflow-wrap: anywhere; } .log time { color: var(--ink-2); margin-right: 10px; }
 .log .warning { color: var(--wait); }
 .orders { display: flex; flex-wrap: wrap; gap: 10px; margin: 16px 0 0; }
+td .orders { flex-wrap: nowrap; gap: 8px; margin: 0; }
+td .orders button { padding: 1px 10px; font-size: 14px; }
 button, .dashboard input, .dashboard select { font: inherit; color: var(--ink); background: var(--card);
   border: 1px solid var(--ink-2); border-radius: 8px; padding: 6px 14px; max-width: 100%; }
 button { cursor: pointer; } button:hover { border-color: var(--accent); color: var(--accent); }
 button.danger { color: var(--bad); border-color: var(--bad); }
 form.filter { display: flex; flex-wrap: wrap; gap: 10px; align-items: end; margin: 18px 0 14px; }
+form.filter :is(input, select, button) { font-size: 15px; height: 38px; }
 form.filter label { display: grid; gap: 3px; font-size: 13.5px; color: var(--ink-2); min-width: 0; }
 .states { list-style: none; display: flex; flex-wrap: wrap; gap: 10px 26px; margin: 16px 0 0; padding: 0; }
 .pages { display: flex; gap: 18px; margin: 14px 0 0; }
 .none { color: var(--ink-2); }
 .nowrap { white-space: nowrap; }
-@media (max-width: 520px) { .dashboard .card { padding: 8px 12px; } .facts b { font-size: 19px; } }
+@media (max-width: 520px) {
+  .dashboard .card { padding: 8px 12px; } .facts b { font-size: 19px; }
+  .top nav { order: 1; width: 100%; }
+  .dashboard td.wrap { min-width: 300px; }
+}
 `;

@@ -222,7 +222,7 @@ function logHtml({ log, unknownEventCount }: RunHistory): string {
       ? ''
       : nothing(`${unknownEventCount} lines of another version are not shown.`);
   return (
-    `<div class="card scroll" role="region" aria-label="The last events" tabindex="0"><ul class="log">` +
+    `<div class="card scroll tall" role="region" aria-label="The last events" tabindex="0"><ul class="log">` +
     `${lines.reverse().join('')}</ul></div>${unknown}`
   );
 }

@@ -7,7 +7,7 @@ import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/sentences.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
-import { findRecords } from '../../record/find-records.js';
+import { findRecords, findRecordsInBucket } from '../../record/find-records.js';
 import { RecordFollower } from '../../record/read-record.js';
 import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
 import { isUnderWay, observerAt } from '../../record/run-state.js';
@@ -54,8 +54,13 @@ export async function listRuns(
   const outputs: string[] = [];
   let isCut = false;
   for (const folder of folders) {
-    if (folder.startsWith('s3://')) outputs.push(folder);
-    else {
+    if (folder.startsWith('s3://')) {
+      const prefix = folder.replace(/\/+$/, '');
+      const store = openObjectStore(prefix, s3OptionsIn(context.environment));
+      const found = await findRecordsInBucket(store);
+      outputs.push(...found.outputs.map((below) => (below === '' ? prefix : `${prefix}/${below}`)));
+      isCut ||= found.isCut;
+    } else {
       await demandFolder(folder);
       const found = await findRecords(folder);
       outputs.push(...found.outputs);

@@ -36,9 +36,15 @@ export async function searchedModel(
 ): Promise<SearchedModel> {
   const path = join(output, 'auto.yaml');
   const store = join(output, 'auto', 'store');
-  const dataAlone = { run: `${run}-auto`, seed, data: { ...data, store }, output };
-  await writeFile(path, stringify({ ...dataAlone, auto: { trialsMax: TRIALS_MAX } }));
-  await prepare({ config: path }, options);
+  const dataAlone = {
+    run: `${run}-auto`,
+    seed,
+    data: { ...data, store },
+    auto: { trialsMax: TRIALS_MAX },
+  };
+  await writeFile(path, stringify({ ...dataAlone, output }));
+  // The search keeps its record in this folder; that of the demo's run is not to end with this call.
+  await prepare({ config: { ...dataAlone, output: join(output, 'auto') } }, options);
   const record = await auto({ config: path, workers, resume: true }, options);
   if (record.best === null) throw new Error('a finished search has a best trial');
   const config = await loadRunConfig(record.best.config);

@@ -1,0 +1,67 @@
+/** A room with a browser: pages in light and dark, at any width, and pictures of them for the documentation. */
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Browser, Page } from 'playwright-core';
+
+/** Readers of the documentation do not want to know where the test has run. */
+const WITHOUT_TEMPORARY_FOLDER = `
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode() !== null)
+    texts.currentNode.data = texts.currentNode.data.replace(/\\/\\S*qianmo-test-[^/\\s]+/, '/srv/runs');
+`;
+
+interface Screen {
+  readonly colorScheme?: 'light' | 'dark';
+  readonly width?: number;
+  readonly hasScript?: boolean;
+}
+
+export const PHONE_WIDTH = 390;
+const DESK_WIDTH = 1_180;
+const HEIGHT = 820;
+
+/** The folder that pictures are written to; none are if the variable is not set. */
+const PICTURES = process.env['QIANMO_TEST_PICTURES'] ?? '';
+
+export async function openedPage(
+  browser: Browser,
+  url: string,
+  { colorScheme = 'light', width = DESK_WIDTH, hasScript = true }: Screen = {},
+): Promise<Page> {
+  const viewport = { width, height: HEIGHT };
+  const context = await browser.newContext({ colorScheme, viewport, javaScriptEnabled: hasScript });
+  const page = await context.newPage();
+  page.on('pageerror', (error) => {
+    throw error;
+  });
+  await page.goto(url);
+  return page;
+}
+
+/** Pixels by which a page is wider than its window; its own regions may scroll, it may not. */
+export async function overhangOf(page: Page): Promise<number> {
+  return Number(
+    await page.evaluate(
+      'document.documentElement.scrollWidth - document.documentElement.clientWidth',
+    ),
+  );
+}
+
+/** The end of a picture's name. */
+export function screenName(colorScheme: 'light' | 'dark', width: number): string {
+  return `${colorScheme === 'dark' ? '-dark' : ''}${width === PHONE_WIDTH ? '-phone' : ''}`;
+}
+
+/** Writes `NAME.png` where pictures are asked for. @param height pixels from the top; the window if absent */
+export async function picture(page: Page, name: string, height = HEIGHT): Promise<void> {
+  if (PICTURES === '') return;
+  await mkdir(PICTURES, { recursive: true });
+  await page.evaluate(WITHOUT_TEMPORARY_FOLDER);
+  const width = page.viewportSize()?.width ?? DESK_WIDTH;
+  await page.screenshot({
+    path: join(PICTURES, `${name}.png`),
+    fullPage: true,
+    clip: { x: 0, y: 0, width, height },
+  });
+}
