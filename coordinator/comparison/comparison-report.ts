@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { QianmoError } from '../../shared/base/errors.js';
 import { TaskLabelSchema } from '../../shared/tasks/task-label.js';
 import {
   CalibrationCurveSchema,
@@ -95,6 +96,22 @@ export type RunDifferences = z.infer<typeof RunDifferencesSchema>;
 export type Measure = keyof RunDifferences;
 export type ComparedSlice = z.infer<typeof ComparedSliceSchema>;
 export type ComparisonReport = z.infer<typeof ComparisonReportSchema>;
+
+/** @throws QianmoError of kind `data` if the text is not a comparison of this version. */
+export function parseComparison(json: string, where: string): ComparisonReport {
+  try {
+    return ComparisonReportSchema.parse(JSON.parse(json));
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'data',
+      what: 'this is not a comparison of runs',
+      where,
+      expected: `JSON written by qianmo compare, format version ${COMPARISON_FORMAT_VERSION}`,
+      cure: 'compare the runs again',
+      cause,
+    });
+  }
+}
 
 export function comparisonJson(report: ComparisonReport): string {
   return JSON.stringify(ComparisonReportSchema.parse(report), null, 2);

@@ -7,6 +7,7 @@ import type { QueueWatch } from './catalog/queue-watch.js';
 import type { ControlDesk } from './control-desk.js';
 import type { OpenedRun, RunCatalog } from './catalog/run-catalog.js';
 import { evaluatedAdgroups } from './catalog/evaluated-adgroup.js';
+import { SweepCatalog } from './catalog/sweep-catalog.js';
 import { settingsOf, type RunSettings } from './catalog/run-settings.js';
 import { adgroupPage } from './pages/adgroup-page.js';
 import { clusterPage } from './pages/cluster-page.js';
@@ -15,6 +16,8 @@ import type { Page } from './pages/page.js';
 import { filterOf, runListPage } from './pages/run-list-page.js';
 import { runPage } from './pages/run-page.js';
 import { servingPage } from './pages/serving-page.js';
+import { sweepListPage } from './pages/sweep-list-page.js';
+import { sweepPage } from './pages/sweep-page.js';
 import { settingsHtml } from './pages/run-settings-part.js';
 import type { ServingWatch } from './serving/serving-watch.js';
 
@@ -36,6 +39,7 @@ const OFFERED_MAX = 50;
 
 export class PageRoutes {
   readonly #options: RouteOptions;
+  #sweepCatalog: SweepCatalog | null = null;
 
   constructor(options: RouteOptions) {
     this.#options = options;
@@ -50,6 +54,9 @@ export class PageRoutes {
       return serving === null ? null : servingPage(await serving.state());
     if (catalog === null) return null;
     if (pathname === '/runs') return runListPage(await catalog.runs(), filterOf(searchParams));
+    if (pathname === '/sweeps') return sweepListPage(await this.#sweeps(catalog).sweeps());
+    const [, sweepKey = ''] = /^\/sweeps\/([^/]+)$/.exec(pathname) ?? [];
+    if (sweepKey !== '') return this.#sweepPage(catalog, decoded(sweepKey));
     const [, encoded = '', below] = /^\/runs\/([^/]+)(\/adgroup)?$/.exec(pathname) ?? [];
     if (encoded === '') return null;
     const key = decoded(encoded);
@@ -69,6 +76,16 @@ export class PageRoutes {
           })),
     ]);
     return clusterPage({ runs, queue }, clock.epochMs(), (run) => desk?.formHtml(run, '/') ?? '');
+  }
+
+  #sweeps(catalog: RunCatalog): SweepCatalog {
+    this.#sweepCatalog ??= new SweepCatalog(catalog, this.#options.clock);
+    return this.#sweepCatalog;
+  }
+
+  async #sweepPage(catalog: RunCatalog, key: string): Promise<Page | null> {
+    const sweep = await this.#sweeps(catalog).open(key);
+    return sweep === null ? null : sweepPage(sweep, (await catalog.runs()).runs);
   }
 
   async #runPage(catalog: RunCatalog, key: string, query: URLSearchParams): Promise<Page | null> {

@@ -79,7 +79,7 @@ export async function serveDashboard(options: DashboardOptions): Promise<Dashboa
   const serving = servers.length === 0 ? null : new ServingWatch(servers, clock);
   const places = new Set<NavigationPath>([
     '/',
-    ...(catalog === null ? [] : (['/runs'] as const)),
+    ...(catalog === null ? [] : (['/runs', '/sweeps'] as const)),
     ...(serving === null ? [] : (['/serving'] as const)),
     ...(opened === null ? [] : (['/queues'] as const)),
   ]);

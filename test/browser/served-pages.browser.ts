@@ -12,7 +12,7 @@ import { openChromium, seriousFindings, tabTo } from './chromium.js';
 
 const POLICY = '{"exploration":{"mode":"active","policy":"thompson","slots":[2]}}';
 const PAGES = [
-  ...['/', '/runs', '/runs/shop', '/runs/shop?with=other', '/runs/shop/adgroup'],
+  ...['/', '/runs', '/sweeps', '/runs/shop', '/runs/shop?with=other', '/runs/shop/adgroup'],
   ...['/runs/shop/adgroup?name=g1', '/runs/shop/adgroup?name=nobody', '/serving'],
 ];
 

@@ -9,11 +9,12 @@ import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import { GrowingRunHistory, type RunHistory } from '../../record/history/run-history.js';
-import { readLastEvents, RecordFollower } from '../../record/read-record.js';
+import { listedViewOf, type ListedView } from '../../record/listed-view.js';
+import { RecordFollower } from '../../record/read-record.js';
 import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
 import { observerAt } from '../../record/run-state.js';
 import { runStatusOf, type RunStatus } from '../../record/run-status.js';
-import { runViewOf, type RunView } from '../../record/run-view.js';
+import type { RunView } from '../../record/run-view.js';
 import { Shared } from './shared-value.js';
 import { findRuns, RUN_COUNT_MAX, type FoundRun, type FoundRuns } from './record-roots.js';
 
@@ -40,10 +41,8 @@ export interface OpenedRun extends CatalogedRun {
   readonly history: RunHistory;
 }
 
-interface ListedView {
+interface ListedVersion extends ListedView {
   readonly version: string;
-  readonly view: RunView;
-  readonly unknownCount: number;
 }
 
 interface KeptHistory {
@@ -53,8 +52,6 @@ interface KeptHistory {
   history: RunHistory;
 }
 
-/** Ends of a log: the first tells the state and the training of most runs, the last one is as long as most logs. */
-const READ_BYTE_COUNTS = [8 * 1024, 512 * 1024, 16 * 1024 * 1024] as const;
 const READS_AT_ONCE = 32;
 /** Folders are looked for new runs this often; a bucket is listed whole. */
 const FOLDERS_FOUND_FOR_MS = 2_000;
@@ -66,7 +63,7 @@ export class RunCatalog {
   readonly #options: CatalogOptions;
   readonly #found: Shared<FoundRuns>;
   readonly #listed: Shared<CatalogedRuns>;
-  readonly #views = new LruCache<string, ListedView>({ countMax: RUN_COUNT_MAX });
+  readonly #views = new LruCache<string, ListedVersion>({ countMax: RUN_COUNT_MAX });
   readonly #histories = new LruCache<string, KeptHistory>({ byteCountMax: HISTORY_BYTE_COUNT_MAX });
   readonly #reading = new Map<string, Promise<RunHistory | null>>();
 
@@ -119,7 +116,7 @@ export class RunCatalog {
     if (version === null) return null;
     let listed = this.#views.get(output);
     if (listed?.version !== version) {
-      listed = { version, ...(await lastView(place, listed?.view ?? null)) };
+      listed = { version, ...(await listedViewOf(place, listed?.view)) };
       this.#views.put(output, listed);
     }
     return { key, status: this.#statusOf(output, listed.view, listed.unknownCount) };
@@ -162,32 +159,4 @@ export class RunCatalog {
 function begunHistory(place: RecordPlace): KeptHistory {
   const growing = new GrowingRunHistory();
   return { follower: new RecordFollower(place), growing, version: '', history: growing.history };
-}
-
-/** @param known an earlier view of the same log, whose training need not be looked for again */
-async function lastView(
-  place: RecordPlace,
-  known: RunView | null,
-): Promise<Omit<ListedView, 'version'>> {
-  let read = { view: runViewOf([]), unknownCount: 0 };
-  // A training that began since lies near the end.
-  const byteCounts = known === null ? READ_BYTE_COUNTS : READ_BYTE_COUNTS.slice(0, -1);
-  for (const byteCount of byteCounts) {
-    const { events, unknownCount } = await readLastEvents(place, byteCount);
-    read = { view: withTrainingOf(known, runViewOf(events)), unknownCount };
-    const { training, ending, call } = read.view;
-    if (training !== null && (ending !== null || call !== null)) break;
-  }
-  return read;
-}
-
-/** What a longer end of the log told of the training, where the end that was read has none. */
-function withTrainingOf(known: RunView | null, view: RunView): RunView {
-  if (known === null || known.training === null || view.training !== null) return view;
-  const { run, training, checkpoint, validation } = known;
-  return {
-    ...{ ...view, run, training },
-    checkpoint: view.checkpoint ?? checkpoint,
-    validation: view.validation ?? validation,
-  };
 }

@@ -96,7 +96,16 @@ export function link(href: string, text: string): Html {
 
 /** The path of a run's page. */
 export function runPath(key: string): string {
-  return `/runs/${encodeURIComponent(key).replaceAll('%3A', ':')}`;
+  return `/runs/${inPath(key)}`;
+}
+
+/** The path of the page of a sweep, a search or a comparison. */
+export function sweepPath(key: string): string {
+  return `/sweeps/${inPath(key)}`;
+}
+
+function inPath(key: string): string {
+  return encodeURIComponent(key).replaceAll('%3A', ':');
 }
 
 export function sectionHtml(title: string, content: string, note = ''): string {

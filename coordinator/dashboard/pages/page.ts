@@ -23,11 +23,12 @@ export interface PagePart {
   readonly isAnnounced?: boolean;
 }
 
-export type NavigationPath = '/' | '/runs' | '/serving' | '/queues';
+export type NavigationPath = '/' | '/runs' | '/sweeps' | '/serving' | '/queues';
 
 const PLACES: readonly (readonly [NavigationPath, string])[] = [
   ['/', 'Cluster'],
   ['/runs', 'Runs'],
+  ['/sweeps', 'Sweeps'],
   ['/serving', 'Serving'],
   ['/queues', 'Queue board'],
 ];

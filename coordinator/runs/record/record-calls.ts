@@ -8,10 +8,11 @@ import { sentenceOf } from '../../../shared/events/sentences.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import { findRecords, findRecordsInBucket } from '../../record/find-records.js';
+import { listedViewOf } from '../../record/listed-view.js';
 import { RecordFollower } from '../../record/read-record.js';
 import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
 import { isUnderWay, observerAt } from '../../record/run-state.js';
-import { readRunStatus, type RunStatus } from '../../record/run-status.js';
+import { readRunStatus, runStatusOf, type RunStatus } from '../../record/run-status.js';
 import type { RunContext } from '../call/run-context.js';
 import { runConfigOf } from '../config-sources.js';
 import { s3OptionsIn } from '../places.js';
@@ -24,8 +25,6 @@ import type {
 
 /** The end of a log that a view is made of. */
 const VIEW_BYTE_COUNT_MAX = 256 * 1024;
-/** The end of a log that a line of a list is made of. */
-const LISTED_BYTE_COUNT_MAX = 64 * 1024;
 const POLL_INTERVAL_MS = 1_000;
 const RUN_COUNT_MAX = 10_000;
 
@@ -72,8 +71,9 @@ export async function listRuns(
   for (const output of outputs.slice(0, RUN_COUNT_MAX)) {
     context.signal.throwIfAborted();
     const place = recordPlaceOf(output, s3OptionsIn(context.environment));
-    const status = await readRunStatus(place, LISTED_BYTE_COUNT_MAX, observer);
-    if (status !== null) runs.push(status);
+    if ((await place.version()) === null) continue;
+    const { view, unknownCount } = await listedViewOf(place);
+    runs.push(runStatusOf(view, place.address, unknownCount, observer));
   }
   runs.sort((a, b) => (b.lastEventMs ?? 0) - (a.lastEventMs ?? 0));
   return { runs, isCut: isCut || outputs.length > RUN_COUNT_MAX };
