@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { escapeHtml } from '../reports/html-text.js';
+import type { ControlledRun } from './pages/cluster-page.js';
 import { areEqual, isOwnOrigin } from './access.js';
 
 type ControlOrder = 'pause' | 'resume' | 'cancel';
@@ -29,11 +30,6 @@ interface PostedOrder {
 type OrderAnswer =
   | { readonly kind: 'heard'; readonly sentence: string; readonly back: string }
   | { readonly kind: 'refused'; readonly status: 400 | 403 | 413; readonly why: string };
-
-export interface ControlledRun {
-  readonly run: string;
-  readonly isPaused: boolean;
-}
 
 const LABELS: readonly (readonly [ControlOrder, string])[] = [
   ['pause', 'Pause'],

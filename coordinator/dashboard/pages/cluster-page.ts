@@ -6,7 +6,6 @@ import { formatCount } from '../../reports/text-format.js';
 import { isUnderWay } from '../../record/run-state.js';
 import type { CatalogedRuns } from '../catalog/run-catalog.js';
 import type { QueueState } from '../catalog/queue-watch.js';
-import type { ControlledRun } from '../control-desk.js';
 import {
   facts,
   link,
@@ -25,6 +24,12 @@ interface ClusterView {
   readonly runs: CatalogedRuns | null;
   /** The state of the queue, or why it cannot be read. */
   readonly queue: QueueState | { readonly failure: string } | null;
+}
+
+/** A run as its forms know it. */
+export interface ControlledRun {
+  readonly run: string;
+  readonly isPaused: boolean;
 }
 
 const WORKERS_SHOWN_MAX = 200;
