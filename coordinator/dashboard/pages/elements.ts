@@ -126,8 +126,9 @@ export function facts(
   return `<div class="facts">${boxes.join('')}</div>`;
 }
 
+/** A sentence in the place of what is not there. Commands in it stand between backticks. */
 export function nothing(text: string): string {
-  return `<p class="none">${escapeHtml(text)}</p>`;
+  return `<p class="none">${escapeHtml(text).replace(/`([^`]+)`/g, '<code>$1</code>')}</p>`;
 }
 
 /** `2026-11-27 07:39:58`, in universal time. */
