@@ -43,8 +43,12 @@ struct Stored {
   void fetchOffset(int32_t number) const {
     if (isThere(number)) __builtin_prefetch(offsets.data + number);
   }
-  void fetchBytes(int32_t number) const {
-    if (isThere(number)) __builtin_prefetch(bytes.data + offsets.data[number]);
+  // Both ends: a text may lie in two lines of memory.
+  void fetchBytes(int32_t number, size_t length) const {
+    if (!isThere(number)) return;
+    const uint8_t* const start = bytes.data + offsets.data[number];
+    __builtin_prefetch(start);
+    __builtin_prefetch(start + length);
   }
   bool has(int32_t number, Text text) const {
     if (number < 0 || size_t(number) + 1 >= offsets.count) return false;
@@ -68,42 +72,70 @@ class FirstSlot {
 };
 
 // Candidates that are looked up together: while one waits for memory, so do the others.
-const size_t BATCH = 64;
+const size_t BATCH = 128;
 // Candidates between the one whose slot is fetched and the one that is looked up.
 const size_t AHEAD = 16;
 
 // As `packed-dictionary.ts` says.
-struct Dictionary {
-  Stored texts;
-  View<int32_t> slots;
-  FirstSlot first;
+class Dictionary {
+ public:
+  Dictionary(Stored texts, View<int32_t> slots) : texts_(texts), slots_(slots), first_(slots.count) {}
 
+  // Texts that are not at their first slot go on together, too: almost half of them in a full dictionary.
   void lookUp(const Texts& asked, size_t begin, size_t end, int32_t* target, size_t stride) const {
-    size_t slot[BATCH];
-    const size_t mask = slots.count - 1;
+    Search searches[BATCH];
+    size_t count = 0;
     for (size_t index = begin; index < end; ++index) {
+      target[index * stride] = UNKNOWN;
       const Text text = asked.at(index);
-      uint32_t hash = 0x811c9dc5u;
-      for (size_t at = 0; at < text.length; ++at) hash = (hash ^ text.data[at]) * 0x01000193u;
-      slot[index - begin] = first.of(hash);
-      __builtin_prefetch(slots.data + slot[index - begin]);
+      if (text.length == 0) continue;
+      searches[count] = {text, first_.of(hashOf(text)), UNKNOWN, target + index * stride};
+      __builtin_prefetch(slots_.data + searches[count++].slot);
     }
-    for (size_t index = begin; index < end; ++index) texts.fetchOffset(slots.data[slot[index - begin]]);
-    for (size_t index = begin; index < end; ++index) texts.fetchBytes(slots.data[slot[index - begin]]);
-    for (size_t index = begin; index < end; ++index) {
-      const Text text = asked.at(index);
-      int32_t found = UNKNOWN;
-      size_t at = slot[index - begin];
-      for (size_t probed = 0; text.length > 0 && probed < slots.count; ++probed, at = (at + 1) & mask) {
-        const int32_t id = slots.data[at];
-        if (id == UNKNOWN) break;
-        if (!texts.has(id, text)) continue;
-        found = id;
-        break;
-      }
-      target[index * stride] = found;
-    }
+    // A text that is nowhere meets an empty slot: at most half of them are taken.
+    for (size_t probed = 0; count > 0 && probed < slots_.count; ++probed) count = step(searches, count);
   }
+
+ private:
+  struct Search {
+    Text text;
+    size_t slot;
+    int32_t id;
+    int32_t* found;
+  };
+
+  static uint32_t hashOf(Text text) {
+    uint32_t hash = 0x811c9dc5u;
+    for (size_t at = 0; at < text.length; ++at) hash = (hash ^ text.data[at]) * 0x01000193u;
+    return hash;
+  }
+
+  // Compares each text with the one at its slot, and returns how many go on to the next slot.
+  size_t step(Search* searches, size_t count) const {
+    size_t taken = 0, left = 0;
+    for (size_t index = 0; index < count; ++index) {
+      Search& search = searches[index];
+      search.id = slots_.data[search.slot];
+      if (search.id == UNKNOWN) continue;
+      texts_.fetchOffset(search.id);
+      searches[taken++] = search;
+    }
+    for (size_t index = 0; index < taken; ++index) texts_.fetchBytes(searches[index].id, searches[index].text.length);
+    for (size_t index = 0; index < taken; ++index) {
+      Search& search = searches[index];
+      if (texts_.has(search.id, search.text)) {
+        *search.found = search.id;
+        continue;
+      }
+      search.slot = (search.slot + 1) & (slots_.count - 1);
+      searches[left++] = search;
+    }
+    return left;
+  }
+
+  Stored texts_;
+  View<int32_t> slots_;
+  FirstSlot first_;
 };
 
 uint64_t keyHash(Text text, uint32_t seed) {
@@ -151,13 +183,13 @@ KeyIndex keyIndexAt(const Arguments& arguments, int first) {
 void lookUpValues(const Arguments& arguments) {
   const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
   const View<int32_t> slots = arguments.words(4);
-  const Dictionary dictionary{{arguments.bytes(2), arguments.unsignedWords(3)}, slots, FirstSlot(slots.count)};
+  const Dictionary dictionary({arguments.bytes(2), arguments.unsignedWords(3)}, slots);
   const size_t count = arguments.wholeNumber(5), first = arguments.wholeNumber(7), stride = arguments.wholeNumber(8);
   const View<int32_t> target = arguments.words(6);
   demand(asked.spans.count >= 2 * count, "there are fewer texts");
   demand(count == 0 || (first < target.count && (count == 1 || (target.count - 1 - first) / (count - 1) >= stride)),
          "the target is too short");
-  demand(isPowerOfTwo(dictionary.slots.count), "an index has a power of two of slots");
+  demand(isPowerOfTwo(slots.count), "an index has a power of two of slots");
   for (size_t begin = 0; begin < count; begin += BATCH)
     dictionary.lookUp(asked, begin, begin + BATCH < count ? begin + BATCH : count, target.data + first, stride);
 }
@@ -188,7 +220,8 @@ void lookUpKeys(const Arguments& arguments) {
       blocks.data[candidate] = block;
       keys.fetchOffset(block);
     }
-    for (size_t candidate = begin; candidate < end; ++candidate) keys.fetchBytes(blocks.data[candidate]);
+    for (size_t candidate = begin; candidate < end; ++candidate)
+      keys.fetchBytes(blocks.data[candidate], asked.at(candidate).length);
     for (size_t candidate = begin; candidate < end; ++candidate)
       if (!keys.has(blocks.data[candidate], asked.at(candidate))) blocks.data[candidate] = UNKNOWN;
   }
