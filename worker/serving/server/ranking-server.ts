@@ -3,13 +3,7 @@
  * has them answered by its endpoints. Nothing that a request says names a file or an address.
  */
 
-import {
-  createServer,
-  STATUS_CODES,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-} from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -17,7 +11,6 @@ import type { RunEventSink } from '../../../shared/events/run-events.js';
 import { BundleChoice } from '../bundle-choice.js';
 import type { RecordedRequests } from '../recorded-requests.js';
 import type {
-  Answer,
   Endpoint,
   KeptBundle,
   ReceivedRequest,
@@ -26,10 +19,22 @@ import type {
 } from './endpoint.js';
 import { freeMemory } from '../freed-memory.js';
 import { BodyReceiver } from './received-body.js';
-import { problemOf, RefusedRequest, statusOf, type Refusal } from './refused-request.js';
+import {
+  PROBLEM_TYPE,
+  problemOf,
+  RefusedRequest,
+  statusOf,
+  type Refusal,
+} from './refused-request.js';
 import { deadlineOf, demandMediaType, demandToken, priorityOf } from './request-checks.js';
 import { RequestCounts, type RequestReport } from './request-counts.js';
 import { RouteTable } from './route-table.js';
+import { answerUnread } from './wire/answer-unread.js';
+import { NodeExchange, type Exchange } from './wire/exchange.js';
+import type { PlainRequest } from './wire/plain-connection.js';
+import { PlainConnections } from './wire/plain-connections.js';
+import type { PlainHead } from './wire/plain-head.js';
+import { ReusedBuffers } from './wire/reused-buffers.js';
 import {
   CONNECTIONS_MAX,
   DRAIN_MS_MAX,
@@ -38,7 +43,7 @@ import {
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
 } from './server-limits.js';
-import { WorkQueue } from './work-queue.js';
+import { WorkQueue, type Priority } from './work-queue.js';
 
 export interface ServerSettings {
   readonly host: string;
@@ -82,6 +87,20 @@ interface RoutedRequest extends Pick<ReceivedRequest, 'headers' | 'parameters'> 
   readonly mediaType: string;
 }
 
+/** One whose body is received and waits for its turn. */
+interface AcceptedRequest {
+  readonly routed: RoutedRequest;
+  readonly priority: Priority;
+  readonly deadlineMs: number;
+}
+
+interface ReceivedBody {
+  readonly body: Buffer;
+  readonly arrivalMs: number;
+  /** Gives the body back. */
+  readonly release: () => void;
+}
+
 const NO_BODY = Buffer.alloc(0);
 
 export class RankingServer {
@@ -91,6 +110,7 @@ export class RankingServer {
   readonly #routes: RouteTable;
   readonly #queue: WorkQueue;
   readonly #bodies: BodyReceiver;
+  readonly #plain: PlainConnections<AcceptedRequest>;
   readonly #counts = new RequestCounts();
   /** A set of them would be rebuilt every few requests, and the tables that it has left keep answers alive. */
   #underWayCount = 0;
@@ -114,9 +134,28 @@ export class RankingServer {
       },
       (request, response) => void this.#take(request, response),
     );
+    this.#plain = this.#plainConnections();
     this.#server.maxConnections = CONNECTIONS_MAX;
     this.#server.on('clientError', (error: Error, socket: Socket) => {
-      this.#answerUnread(error, socket);
+      this.#counts.refuse(answerUnread(error, socket));
+    });
+  }
+
+  /** Connections begin as plain ones, and go on with node:http at the first request that is not. */
+  #plainConnections(): PlainConnections<AcceptedRequest> {
+    const readByNode = this.#server.listeners('connection');
+    this.#server.removeAllListeners('connection');
+    this.#server.on('connection', (socket: Socket) => this.#plain.take(socket));
+    return new PlainConnections({
+      ...{ clock: this.#parts.clock, bodies: this.#bodies, buffers: new ReusedBuffers() },
+      addon: () => this.#parts.keeper.current.choice.addon,
+      accept: (head) => this.#acceptedPlain(head),
+      carryOut: (request) => this.#takePlain(request),
+      ended: (request, status) => this.#endPlain(request, status),
+      handOver: (socket) => {
+        for (const listener of readByNode) Reflect.apply(listener, this.#server, [socket]);
+      },
+      ...{ keepAliveMs: KEEP_ALIVE_MS, isDraining: () => this.#isDraining },
     });
   }
 
@@ -124,6 +163,7 @@ export class RankingServer {
   static async listen(parts: ServerParts, settings: ServerSettings): Promise<RankingServer> {
     const server = new RankingServer(parts, settings);
     await server.#listen();
+    void server.#plain.watch();
     return server;
   }
 
@@ -157,11 +197,13 @@ export class RankingServer {
     onEvent({ kind: 'server-draining', requestCount: this.#underWayCount });
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
+    this.#plain.drain();
     const drained = new AbortController();
     const late = clock.sleep(DRAIN_MS_MAX, drained.signal);
     await Promise.race([closed, late]);
     drained.abort();
     this.#server.closeAllConnections();
+    this.#plain.close();
     await closed;
   }
 
@@ -197,56 +239,107 @@ export class RankingServer {
         durationMs: clock.monotonicMs() - arrival.atMs,
       });
     });
+    const exchange = new NodeExchange(response, () => this.#isDraining);
     try {
-      await this.#route(request, response, arrival);
+      await this.#route(request, exchange, arrival);
     } catch (error) {
-      this.#refuse(response, error);
+      this.#refuse(exchange, error);
     }
   }
 
   async #route(
     request: IncomingMessage,
-    response: ServerResponse,
+    exchange: Exchange,
     arrival: { readonly atMs: number; route: string },
   ): Promise<void> {
     const { headers } = request;
     const { endpoint, parameters } = this.#routes.routeOf(request.method ?? '', request.url ?? '');
     arrival.route = endpoint.path;
     const isOpen = endpoint.method === 'GET' && endpoint.isOpen === true;
-    if (!isOpen) demandToken(request, this.#settings.token);
+    if (!isOpen) demandToken(headers, this.#settings.token);
     if (endpoint.method === 'GET') {
-      await this.#answer(response, { endpoint, headers, parameters, mediaType: '' }, NO_BODY);
+      await this.#answer(exchange, { endpoint, headers, parameters, mediaType: '' }, NO_BODY);
       return;
     }
-    const mediaType = demandMediaType(request, endpoint.mediaTypes);
-    const deadlineMs = deadlineOf(request, this.#settings.deadlineMs);
-    const priority = priorityOf(request);
+    const accepted = this.#accepted(endpoint, headers, parameters);
     const body = await this.#bodies.receive(request);
     if (body === null) return;
+    const release = (): void => this.#bodies.free(body);
+    this.#enqueue(exchange, accepted, { body, arrivalMs: arrival.atMs, release });
+  }
+
+  /** @throws RefusedRequest if a header says what the endpoint does not take. */
+  #accepted(
+    endpoint: Extract<Endpoint, { readonly method: 'POST' }>,
+    headers: ReceivedRequest['headers'],
+    parameters: ReceivedRequest['parameters'],
+  ): AcceptedRequest {
+    const mediaType = demandMediaType(headers, endpoint.mediaTypes);
+    const deadlineMs = deadlineOf(headers, this.#settings.deadlineMs);
     const routed = { endpoint, headers, parameters, mediaType };
+    return { routed, deadlineMs, priority: priorityOf(headers) };
+  }
+
+  /** Null for what is refused before its body is received. */
+  #acceptedPlain({ url, headers }: PlainHead): AcceptedRequest | null {
+    try {
+      const { endpoint, parameters } = this.#routes.routeOf('POST', url);
+      if (endpoint.method !== 'POST') return null;
+      demandToken(headers, this.#settings.token);
+      return this.#accepted(endpoint, headers, parameters);
+    } catch (error) {
+      if (error instanceof RefusedRequest) return null;
+      throw error;
+    }
+  }
+
+  #takePlain(request: PlainRequest<AcceptedRequest>): void {
+    this.#underWayCount += 1;
+    try {
+      this.#enqueue(request.exchange, request.accepted, request);
+    } catch (error) {
+      this.#refuse(request.exchange, error);
+    }
+  }
+
+  #endPlain({ accepted, arrivalMs }: PlainRequest<AcceptedRequest>, status: number | null): void {
+    this.#underWayCount -= 1;
+    if (status === null) this.#counts.abandon();
+    this.#parts.onRequest?.({
+      ...{ route: accepted.routed.endpoint.path, status: status ?? 200 },
+      durationMs: this.#parts.clock.monotonicMs() - arrivalMs,
+    });
+  }
+
+  /** @throws RefusedRequest where the queue does not take it; the body is given back. */
+  #enqueue(
+    exchange: Exchange,
+    { routed, priority, deadlineMs }: AcceptedRequest,
+    { body, arrivalMs, release }: ReceivedBody,
+  ): void {
     const carryOut = async (): Promise<void> => {
-      await this.#answer(response, routed, body);
-      this.#bodies.free(body);
+      await this.#answer(exchange, routed, body);
+      release();
     };
     const refuse = (refused: RefusedRequest): void => {
-      this.#bodies.free(body);
-      this.#refuse(response, refused);
+      release();
+      this.#refuse(exchange, refused);
     };
     try {
-      const work = { priority, arrivalMs: arrival.atMs, deadlineMs, refuse };
+      const work = { priority, arrivalMs, deadlineMs, refuse };
       this.#queue.add({ ...work, carryOut: () => void carryOut() });
     } catch (error) {
-      this.#bodies.free(body);
+      release();
       throw error;
     }
   }
 
   async #answer(
-    response: ServerResponse,
+    exchange: Exchange,
     { endpoint, ...routed }: RoutedRequest,
     body: Buffer,
   ): Promise<void> {
-    if (response.destroyed) return;
+    if (exchange.isOver) return;
     const { keeper, canary = null } = this.#parts;
     const choice = new BundleChoice(keeper.current, canary, body);
     const bundleFor: ReceivedRequest['bundleFor'] = (asked) => choice.choose(asked);
@@ -259,16 +352,16 @@ export class RankingServer {
         if (isRecorded) this.#parts.recorded?.take({ ...request, path });
         this.#counts.answer(choice.chosen.digest);
       }
-      this.#send(response, 200, answer);
+      exchange.send(200, answer);
     } catch (error) {
       if (endpoint.method === 'POST') this.#counts.refuseBy(choice.chosen.digest);
-      this.#refuse(response, error);
+      this.#refuse(exchange, error);
     } finally {
       choice.release();
     }
   }
 
-  #refuse(response: ServerResponse, error: unknown): void {
+  #refuse(exchange: Exchange, error: unknown): void {
     if (!(error instanceof RefusedRequest))
       this.#parts.onEvent({
         kind: 'request-failed',
@@ -277,57 +370,15 @@ export class RankingServer {
     const refusal = error instanceof RefusedRequest ? error.refusal : BUG;
     this.#counts.refuse(refusal.reason);
     const status = statusOf(refusal);
-    if (status === 429 || status === 503) response.setHeader('Retry-After', '1');
-    if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
-    this.#send(response, status, { mediaType: PROBLEM_TYPE, content: problemOf(refusal) });
-  }
-
-  #send(response: ServerResponse, status: number, answer: Answer): void {
-    const { mediaType, content, headers, written } = answer;
-    if (response.destroyed || response.headersSent) return;
-    if (this.#isDraining) response.setHeader('Connection', 'close');
-    response.writeHead(status, {
-      ...headers,
-      'Content-Type': mediaType,
-      'Content-Length': Buffer.byteLength(content),
+    const answer = { mediaType: PROBLEM_TYPE, content: problemOf(refusal) };
+    exchange.send(status, answer, {
+      ...(status === 429 || status === 503 ? { 'Retry-After': '1' } : {}),
+      ...(status === 401 ? { 'WWW-Authenticate': 'Bearer' } : {}),
     });
-    response.end(content, written);
-  }
-
-  /** A request that Node could not read: slow, too large a head, or no HTTP. */
-  #answerUnread(error: NodeJS.ErrnoException, socket: Socket): void {
-    const refusal = unreadOf(error.code ?? '');
-    this.#counts.refuse(refusal.reason);
-    if (!socket.writable || socket.destroyed) {
-      socket.destroy();
-      return;
-    }
-    const text = problemOf(refusal);
-    const status = statusOf(refusal);
-    const head = [
-      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
-      `Content-Type: ${PROBLEM_TYPE}`,
-      `Content-Length: ${Buffer.byteLength(text)}`,
-      'Connection: close',
-    ];
-    socket.end(`${head.join('\r\n')}\r\n\r\n${text}`, () => socket.destroy());
   }
 }
 
-const PROBLEM_TYPE = 'application/problem+json';
 const BUG: Refusal = {
   reason: 'bug',
   what: 'the request ran into a bug of the server, which has reported it',
 };
-
-function unreadOf(code: string): Refusal {
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
-    return {
-      reason: 'too-slow',
-      what: 'the request did not arrive in time',
-      expected: `headers and body within ${REQUEST_TIMEOUT_MS} ms`,
-    };
-  if (code === 'HPE_HEADER_OVERFLOW')
-    return { reason: 'headers-too-large', what: 'the headers of the request are too large' };
-  return { reason: 'malformed', what: 'this is not a request of HTTP/1.1', found: code };
-}

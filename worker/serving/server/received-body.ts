@@ -32,6 +32,28 @@ export class BodyReceiver {
     }
   }
 
+  /**
+   * Takes up a body that somebody else receives: `received` is called when it is there or is not awaited any
+   * more, and `release` when nobody reads it. False if there are too many, and nothing is taken up.
+   */
+  begin(byteCount: number): boolean {
+    const isFull =
+      this.#requestCount >= RECEIVED_REQUESTS_MAX ||
+      this.#byteCount + byteCount > BODIES_BYTE_COUNT_MAX;
+    if (isFull) return false;
+    this.#requestCount += 1;
+    this.#byteCount += byteCount;
+    return true;
+  }
+
+  received(): void {
+    this.#requestCount -= 1;
+  }
+
+  release(byteCount: number): void {
+    this.#byteCount -= byteCount;
+  }
+
   /** The body is empty afterwards. */
   free(body: Buffer): void {
     this.#byteCount -= body.byteLength;

@@ -3,6 +3,8 @@
 import type { QianmoError } from '../../../shared/base/errors.js';
 import { printableText } from '../../../shared/base/printable-text.js';
 
+export const PROBLEM_TYPE = 'application/problem+json';
+
 /** Counted by the server. */
 export type RefusalReason = keyof typeof STATUS_BY_REASON;
 

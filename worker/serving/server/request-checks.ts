@@ -1,7 +1,7 @@
 /** What the head of a request must say before its body is received. */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 import { RefusedRequest } from './refused-request.js';
 import { DEADLINE_MS_MAX } from './server-limits.js';
 import { PRIORITIES, type Priority } from './work-queue.js';
@@ -15,7 +15,7 @@ function digestOf(text: string): Buffer {
 }
 
 /** @param token null where none is demanded. */
-export function demandToken({ headers }: IncomingMessage, token: string | null): void {
+export function demandToken(headers: IncomingHttpHeaders, token: string | null): void {
   if (token === null) return;
   const found = headers.authorization ?? '';
   if (timingSafeEqual(digestOf(found), digestOf(`Bearer ${token}`))) return;
@@ -33,7 +33,7 @@ export function demandToken({ headers }: IncomingMessage, token: string | null):
  * without asking, so that no endpoint should take those.
  */
 export function demandMediaType(
-  { headers }: IncomingMessage,
+  headers: IncomingHttpHeaders,
   mediaTypes: readonly string[],
 ): string {
   const type = headers['content-type'] ?? '';
@@ -50,7 +50,7 @@ export function demandMediaType(
 }
 
 /** That of the header; one in the middle if it has none. */
-export function priorityOf({ headers }: IncomingMessage): Priority {
+export function priorityOf(headers: IncomingHttpHeaders): Priority {
   const text = headers[PRIORITY_HEADER];
   if (text === undefined) return 'normal';
   const found = PRIORITIES.find((priority) => priority === text);
@@ -65,7 +65,7 @@ export function priorityOf({ headers }: IncomingMessage): Priority {
 }
 
 /** How long the request may wait: what it asks for, but no longer than the server says. */
-export function deadlineOf({ headers }: IncomingMessage, ofServerMs: number): number {
+export function deadlineOf(headers: IncomingHttpHeaders, ofServerMs: number): number {
   const text = headers[DEADLINE_HEADER];
   if (text === undefined) return ofServerMs;
   const askedMs = typeof text === 'string' && /^\d{1,5}$/.test(text) ? Number(text) : NaN;

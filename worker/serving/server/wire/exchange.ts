@@ -1,0 +1,42 @@
+/** A request that waits for its answer, whoever has read it from its connection. */
+
+import type { ServerResponse } from 'node:http';
+import type { Answer } from '../endpoint.js';
+
+export interface Exchange {
+  /** Whether the client has an answer, or has left. */
+  readonly isOver: boolean;
+  /** Nothing is sent where it is over. Headers beside the type and the length of the content, and those of the answer. */
+  send(status: number, answer: Answer, headers?: Readonly<Record<string, string>>): void;
+}
+
+/** One that node:http has read. */
+export class NodeExchange implements Exchange {
+  readonly #response: ServerResponse;
+  readonly #isDraining: () => boolean;
+
+  constructor(response: ServerResponse, isDraining: () => boolean) {
+    this.#response = response;
+    this.#isDraining = isDraining;
+  }
+
+  get isOver(): boolean {
+    return this.#response.destroyed || this.#response.headersSent;
+  }
+
+  send(
+    status: number,
+    { mediaType, content, headers, written }: Answer,
+    others: Readonly<Record<string, string>> = {},
+  ): void {
+    if (this.isOver) return;
+    this.#response.writeHead(status, {
+      ...headers,
+      ...others,
+      ...(this.#isDraining() ? { Connection: 'close' } : {}),
+      'Content-Type': mediaType,
+      'Content-Length': Buffer.byteLength(content),
+    });
+    this.#response.end(content, written);
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Heads of requests in the plainest form of HTTP/1.1: a POST with a length, each header once and on one line.
+ * All others are left to node:http, so that nothing is decided here about what is unusual.
+ */
+
+import type { IncomingHttpHeaders } from 'node:http';
+
+export interface PlainHead {
+  /** The head as it was sent, to know it again. */
+  readonly text: string;
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+  /** Bytes of the head with the empty line behind it. */
+  readonly byteCount: number;
+  readonly bodyByteCount: number;
+}
+
+/** A head that has not arrived as a whole, or one that node:http must read. */
+type NoHead = 'incomplete' | 'unusual';
+
+const HEAD_BYTE_COUNT_MAX = 8_192;
+const METHOD = Buffer.from('POST ');
+const HEAD_END = Buffer.from('\r\n\r\n');
+/** RFC 9112: the request line, then fields of visible ASCII, none of them folded. */
+const HEAD = /^POST (\/[!-~]*) HTTP\/1\.1((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*)+)$/;
+const LENGTH = /^\d{1,9}$/;
+/** They change how a body or the connection is read, or name what an object has anyway. */
+const UNUSUAL = new Set(['transfer-encoding', 'expect', 'upgrade', 'te', 'trailer', '__proto__']);
+
+/** @param known the head that the connection sent before. */
+export function plainHeadOf(bytes: Buffer, known: PlainHead | null): PlainHead | NoHead {
+  const begun = Math.min(bytes.length, METHOD.length);
+  if (bytes.compare(METHOD, 0, begun, 0, begun) !== 0) return 'unusual';
+  const end = bytes.subarray(0, HEAD_BYTE_COUNT_MAX).indexOf(HEAD_END);
+  if (end < 0) return bytes.length < HEAD_BYTE_COUNT_MAX ? 'incomplete' : 'unusual';
+  const text = bytes.toString('latin1', 0, end);
+  return text === known?.text ? known : (parsedHead(text) ?? 'unusual');
+}
+
+function parsedHead(text: string): PlainHead | null {
+  const [, url, lines = ''] = HEAD.exec(text) ?? [];
+  if (url === undefined) return null;
+  const headers: Record<string, string> = {};
+  for (const line of lines.slice(2).split('\r\n')) {
+    const nameEnd = line.indexOf(':');
+    const name = line.slice(0, nameEnd).toLowerCase();
+    if (UNUSUAL.has(name) || Object.hasOwn(headers, name)) return null;
+    headers[name] = line.slice(nameEnd + 1).trim();
+  }
+  const length = headers['content-length'] ?? '';
+  const isKept = (headers['connection'] ?? 'keep-alive').toLowerCase() === 'keep-alive';
+  if (!isKept || !LENGTH.test(length) || headers['host'] === undefined) return null;
+  const byteCount = text.length + HEAD_END.length;
+  return { text, url, headers, byteCount, bodyByteCount: Number(length) };
+}
