@@ -28,7 +28,7 @@ import { warmUp } from '../../worker/serving/server/forms/warm-up.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import type { ScorerChoice } from '../../worker/serving/server/scorer-choice.js';
 import type { RequestReport } from '../../worker/serving/server/request-counts.js';
-import { RankingServer } from '../../worker/serving/server/ranking-server.js';
+import { RankingServer } from '../../worker/serving/server/wire/ranking-server.js';
 import {
   CACHE_GIB_DEFAULT,
   CACHE_GIB_MAX,

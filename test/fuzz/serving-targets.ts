@@ -1,5 +1,6 @@
 /** Bodies of requests that change what a ranking server knows, or are explored: adaptation, feedback, rankings. */
 
+import { scoringAddon } from '../../infra/bootstrap/serving/scoring-addon.mjs';
 import { systemClock } from '../../shared/base/clock.js';
 import { buildKeyIndex } from '../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
@@ -20,21 +21,29 @@ import { FeedbackTaker } from '../../worker/serving/decisions/feedback.js';
 import { EvidenceLedger } from '../../worker/serving/evidence/evidence-ledger.js';
 import type { EvidenceStore } from '../../worker/serving/evidence/evidence-store.js';
 import { learningOf, lessonOf } from '../../worker/serving/evidence/learned-weights.js';
-import type { Endpoint, ReceivedRequest } from '../../worker/serving/server/endpoint.js';
+import {
+  JSON_TYPE,
+  type Endpoint,
+  type ReceivedRequest,
+} from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import { exploredRankEndpoint } from '../../worker/serving/server/endpoints/explored-rank.js';
 import { feedbackEndpoint } from '../../worker/serving/server/endpoints/feedback.js';
+import { BINARY_TYPE } from '../../worker/serving/server/forms/binary-layout.js';
+import { rankedAnswer } from '../../worker/serving/server/forms/received-ranking.js';
 import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
+import { plainHeadOf } from '../../worker/serving/server/wire/plain-head.js';
+import { binaryRequest } from '../fixtures/serving/binary-request.js';
 import { rankingModelOf } from '../bench/serving/kernel-setting.js';
 import type { FuzzTarget } from './fuzz-target.js';
-import { mutatedJson, pick } from './mutations.js';
+import { mutatedBytes, mutatedJson, pick } from './mutations.js';
 
 const KEYS = ['a', 'b', 'c'];
 
-function smallBundle(): ServedBundle {
+function smallBundle(addonPath: string): ServedBundle {
   const encodedFeatures = ['c0', 'c1'].map((name): EncodedFeature => ({
     ...{ name, kind: 'category', rowCount: 9, encoding: { by: 'hash', buckets: 8 } },
   }));
@@ -74,11 +83,11 @@ function smallBundle(): ServedBundle {
       logits: new Float32Array(0),
     },
   };
-  // No addon lies there, so that TypeScript computes.
-  return new ServedBundle({ digest: 'f'.repeat(64), loaded, choice: chosenScorer('/nowhere') });
+  return new ServedBundle({ digest: 'f'.repeat(64), loaded, choice: chosenScorer(addonPath) });
 }
 
-const bundle = smallBundle();
+// No addon lies there, so that TypeScript computes.
+const bundle = smallBundle('/nowhere');
 
 /** Rows that are stored nowhere. */
 function forgottenRows(): LiveRowsStore {
@@ -138,7 +147,97 @@ const event = ids.idOf({
   lesson: lessonOf({ dimension: 8 }, { adgroup: 'a', values: ['c0=x'] }, 0.1),
 });
 
+/** Throws the refusal of a body that is no request. */
+function ranked(of: ServedBundle, input: Uint8Array, mediaType: string): void {
+  rankedAnswer({
+    ...{ bundle: of, bundleFor: () => of, body: Buffer.from(input), mediaType },
+    ...{ headers: {}, parameters: {}, server: { explainedMax: 10 } },
+  });
+}
+
+const binaryExamples = [true, false].map((areHashed) =>
+  binaryRequest(
+    { context: { c1: 'y' } },
+    {
+      ...{ adgroups: KEYS, areHashed, bids: [1, 2, 3] },
+      features: [['c0', { type: 'text', values: ['x', 'y', ''] }]],
+    },
+  ),
+);
+
+const binaryRanking: FuzzTarget = {
+  name: 'binary-ranking',
+  share: 1,
+  inputOf: (stream) => mutatedBytes(stream, pick(stream, binaryExamples)),
+  parse: (input) => ranked(bundle, input, BINARY_TYPE),
+  isRefusal: (error) => error instanceof RefusedRequest,
+};
+
+const native = smallBundle(scoringAddon.path());
+const columnsExample = {
+  context: { c1: 'y' },
+  columns: { adgroup: KEYS, bid: [1, 2.5, 1e3], features: { c0: ['x', null, 'z'] } },
+};
+
+/** The refusal of a body; null if it is answered. */
+function refusalOf(of: ServedBundle, input: Uint8Array): RefusedRequest | null {
+  try {
+    ranked(of, input, JSON_TYPE);
+    return null;
+  } catch (error) {
+    if (error instanceof RefusedRequest) return error;
+    throw error;
+  }
+}
+
+/** Bodies in columns, which the addon refuses as TypeScript does. */
+const columnsRanking: FuzzTarget = {
+  name: 'columns-ranking',
+  share: 0.5,
+  inputOf: (stream) =>
+    stream.below(2) === 0
+      ? mutatedBytes(stream, Buffer.from(JSON.stringify(columnsExample)))
+      : Buffer.from(mutatedJson(stream, columnsExample)),
+  parse: (input) => {
+    const refusal = refusalOf(native, input);
+    const expected = refusalOf(bundle, input);
+    if (refusal?.message !== expected?.message)
+      throw new Error(`${refusal?.message} by the addon, ${expected?.message} without it`);
+    if (refusal !== null) throw refusal;
+  },
+  isRefusal: (error) => error instanceof RefusedRequest,
+};
+
+class NotPlain extends Error {}
+
+const PLAIN_HEAD = Buffer.from(
+  'POST /v1/rank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
+);
+
+/** Heads that are read without node:http. */
+const plainHead: FuzzTarget = {
+  name: 'plain-head',
+  share: 1,
+  inputOf: (stream) => mutatedBytes(stream, PLAIN_HEAD),
+  parse: (input) => {
+    const bytes = Buffer.from(input);
+    const head = plainHeadOf(bytes, null);
+    if (typeof head === 'string') throw new NotPlain();
+    const { text, headers, byteCount, bodyByteCount } = head;
+    const lengths = text.match(/^content-length[ \t]*:/gim) ?? [];
+    const isSound =
+      bytes.subarray(byteCount - 4, byteCount).equals(Buffer.from('\r\n\r\n')) &&
+      lengths.length === 1 &&
+      Number(headers['content-length']) === bodyByteCount &&
+      !/^(transfer-encoding|expect|upgrade)/im.test(text) &&
+      !/[^\t\r\n -~]|\r(?!\n)|[^\r]\n/.test(text);
+    if (!isSound) throw new Error('the head is not plain');
+  },
+  isRefusal: (error) => error instanceof NotPlain,
+};
+
 export const SERVING_TARGETS: readonly FuzzTarget[] = [
+  ...[binaryRanking, columnsRanking, plainHead],
   targetOf('adapt-body', adaptEndpoint(adapterOf()), [
     {
       adgroup: 'a',

@@ -132,6 +132,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/processes',
     'worker/serving/server/endpoints/inference',
     'worker/serving/server/endpoints',
+    'worker/serving/server/wire',
     'worker/compute/engine',
     'worker/compute/engine/graph',
     'worker/compute/engine/rewrite/rules',

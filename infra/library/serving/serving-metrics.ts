@@ -6,7 +6,7 @@ import { MetricRegistry, type MetricsSnapshot } from '../../../shared/metrics/me
 import { processMetrics } from '../../../shared/metrics/process-metrics.js';
 import type { StampedEventSink } from '../../../shared/events/run-events.js';
 import type { KeptBundle, ServerView } from '../../../worker/serving/server/endpoint.js';
-import type { EndedRequest } from '../../../worker/serving/server/ranking-server.js';
+import type { EndedRequest } from '../../../worker/serving/server/wire/ranking-server.js';
 import type { RequestReport } from '../../../worker/serving/server/request-counts.js';
 import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 

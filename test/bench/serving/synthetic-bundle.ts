@@ -9,6 +9,7 @@ import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { MethodConfigSchema } from '../../../shared/methods/methods.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
+import type { PackedDictionary } from '../../../shared/features/packed-dictionary.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { CLICK_LABEL } from '../../../shared/tasks/task-label.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
@@ -31,6 +32,11 @@ interface SyntheticTerms {
   readonly adgroupCount: number;
   /** Bundles of different scales have different scores. */
   readonly scale: number;
+  /** Keys and values as texts; the values are hashed if absent. */
+  readonly texts?: {
+    readonly keyOf: (adgroup: number) => string;
+    readonly dictionaries: ReadonlyMap<string, PackedDictionary>;
+  };
 }
 
 /** The key of an adgroup, from 0 on. */
@@ -41,7 +47,7 @@ export function syntheticKey(adgroup: number): string {
 /** Publishes the bundle and returns its digest. */
 export async function writeSyntheticBundle(
   store: ObjectStore,
-  { adgroupCount, scale }: SyntheticTerms,
+  { adgroupCount, scale, texts }: SyntheticTerms,
 ): Promise<string> {
   const blockCount = adgroupCount + 1;
   const model = rankingModelOf(specOf('head', HIDDEN_WIDTHS), tablesOf(3), {
@@ -54,7 +60,7 @@ export async function writeSyntheticBundle(
   }
   const blobs = new ObjectBlobStore(store);
   const index = buildKeyIndex(
-    Array.from({ length: adgroupCount }, (_, each) => syntheticKey(each)),
+    Array.from({ length: adgroupCount }, (_, each) => (texts?.keyOf ?? syntheticKey)(each)),
   );
   const { hashes, blocks, keyBytes, keyOffsets, seed } = index;
   const arrays: BundleArray[] = [];
@@ -66,13 +72,21 @@ export async function writeSyntheticBundle(
     { name: 'keys.bytes', shape: [keyBytes.length], values: new Uint8Array(keyBytes) },
     { name: 'keys.offsets', shape: [keyOffsets.length], values: keyOffsets },
     ...selfCheckArrays(model),
+    ...[...(texts?.dictionaries ?? [])].flatMap(([feature, parts]) =>
+      (['bytes', 'offsets', 'slots'] as const).map((part): NamedArray => {
+        const values = parts[part];
+        return { name: `dictionaries/${feature}.${part}`, shape: [values.length], values };
+      }),
+    ),
   ];
   for (const array of named) arrays.push(await writeArray(array, (bytes) => blobs.put(bytes)));
   const { layout, shards } = model.blocks;
   const files = [];
   for (const shard of shards) files.push(await blobs.put(shard));
   arrays.push({ name: 'blocks', type: 'U8', shape: [blockCount, layout.strideByteCount], files });
-  return (await publishBundle(store, manifestOf(model, arrays, seed))).digest;
+  return (
+    await publishBundle(store, manifestOf(model, arrays, { seed, areHashed: texts === undefined }))
+  ).digest;
 }
 
 function parameterArrays({ spec, dense, tables }: RankingModel): NamedArray[] {
@@ -131,7 +145,7 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
 function manifestOf(
   { spec, blocks }: RankingModel,
   arrays: readonly BundleArray[],
-  seed: number,
+  { seed, areHashed }: { readonly seed: number; readonly areHashed: boolean },
 ): FullManifest {
   const all = { supportRowCountMin: 0, supportRowCountMax: null };
   const rowCounts = [...CONTEXT_ROWS, ...CANDIDATE_ROWS];
@@ -150,10 +164,11 @@ function manifestOf(
     }),
     method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
     features: features.map(({ name, buckets }) => ({
-      ...{ name, kind: 'category', countMin: 1, hashBuckets: buckets },
+      ...{ name, kind: 'category', countMin: 1, ...(areHashed ? { hashBuckets: buckets } : {}) },
     })),
     encodedFeatures: features.map(({ name, rowCount, buckets }) => ({
-      ...{ name, kind: 'category', rowCount, encoding: { by: 'hash', buckets } },
+      ...{ name, kind: 'category', rowCount },
+      encoding: areHashed ? { by: 'hash', buckets } : { by: 'dictionary' },
     })),
     ...{ columns: {}, taskColumns: ['adgroup'], labels: [CLICK_LABEL] },
     serving: [

@@ -1,13 +1,14 @@
 /**
- * The ranking server in one process beside its bare kernel: saturation, then an open loop at half of it,
- * in interleaved rounds. Writes `infra/results/serving-server.json` and `.md`.
+ * The ranking server in one process beside its bare kernel and a bare server of HTTP: saturation, then an open loop
+ * at half of it, in interleaved rounds; and how long servers of the bundle take to be ready, and their memory. Writes `infra/results/serving-server.json` and `.md`.
  *
  *   npm run bench:server -- --rounds 3 --adgroups 1000000 --seconds 10
  */
 
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -16,10 +17,15 @@ import { z } from 'zod';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../../infra/library/package-root.js';
 import { at } from '../../../../shared/base/arrays.js';
+import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
+import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
+import { usageOf } from '../../resident-memory.js';
+import { systemClock } from '../../../../shared/base/clock.js';
 import { benchHeader } from '../../bench-header.js';
 import { openLoop, saturation, wireRequest } from './load.js';
-import { serverPage, type FormRound, type ServerRecord } from './server-page.js';
-import { FORMS, requestsIn, type Form } from './server-setting.js';
+import { serverPage, type FormRound, type MeasuredRow, type ServerRecord } from './server-page.js';
+import { FORMS, requestsIn, writeServedBundle } from './server-setting.js';
+import { startedServer, type StartedServer } from './started-servers.js';
 
 const REQUESTS = 200;
 const CONNECTIONS = 16;
@@ -41,49 +47,104 @@ const adgroupCount = z.coerce.number().int().min(1000).max(4_000_000).parse(opti
 const ReadySchema = z.strictObject({
   url: z.url(),
   kernel: z.strictObject({ medianUs: z.number(), leastUs: z.number(), cpuUs: z.number() }),
+  blocksMiB: z.number(),
 });
+const ControlReadySchema = z.strictObject({ url: z.url() });
+
+const STARTS = 3;
+/** Clock ticks in /proc, on every Linux in use. */
+const TICKS_PER_SECOND = 100;
 
 const header = benchHeader(packageRoot.pathname);
 await scoringAddon.install((text) => console.log(text), { retry: true });
-const side = fileURLToPath(new URL('server-side.js', import.meta.url));
-const server = spawn(process.execPath, [side, String(adgroupCount)], {
-  stdio: ['ignore', 'pipe', 'inherit'],
-});
+const folder = mkdtempSync(join(tmpdir(), 'qianmo-server-'));
+const children: ChildProcess[] = [];
+
+interface Side {
+  readonly pid: number;
+  /** What it prints when it is ready. */
+  readonly ready: unknown;
+}
+
+async function side(file: string, words: readonly string[]): Promise<Side> {
+  const entry = fileURLToPath(new URL(file, import.meta.url));
+  const child = spawn(process.execPath, [entry, ...words], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  children.push(child);
+  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
+  return { pid: child.pid ?? 0, ready: JSON.parse(line) };
+}
+
+interface Measured {
+  readonly url: string;
+  readonly pid: number;
+  readonly requests: readonly Buffer[];
+}
+
+async function measuredRound({ url, pid, requests }: Measured): Promise<FormRound> {
+  const load = { url, requests, seconds, connectionCount: CONNECTIONS };
+  // The first second warms up.
+  await saturation({ ...load, seconds: 1 });
+  const ticksBefore = usageOf(pid).ticks;
+  const startMs = systemClock.monotonicMs();
+  const perSecond = await saturation(load);
+  const answerCount = (perSecond * (systemClock.monotonicMs() - startMs)) / 1_000;
+  const cpuUs = (1e6 * (usageOf(pid).ticks - ticksBefore)) / TICKS_PER_SECOND / answerCount;
+  const latencies = await openLoop({ ...load, connectionCount: OPEN_CONNECTIONS }, perSecond / 2);
+  const quantile = (share: number): number =>
+    at(latencies, Math.min(latencies.length - 1, Math.floor(share * latencies.length)));
+  return {
+    ...{ perSecond, cpuUs, p50Ms: quantile(0.5), p99Ms: quantile(0.99), p999Ms: quantile(0.999) },
+    requestByteCount: at(requests, 0).length,
+  };
+}
+
 try {
-  const [line] = (await once(createInterface(server.stdout), 'line')) as [string];
-  const { url, kernel } = ReadySchema.parse(JSON.parse(line));
-  const { host } = new URL(url);
-  const byForm = new Map(
-    FORMS.map((form) => {
-      const requests = requestsIn(form, REQUESTS, adgroupCount);
-      return [form, requests.map((request) => wireRequest(request, host))] as const;
-    }),
-  );
-  const measured: Record<Form, FormRound[]> = {
-    ...{ binary: [], 'binary texts': [], columns: [], objects: [] },
+  const store = new FileObjectStore({ folder });
+  const digest = await writeServedBundle(store, adgroupCount);
+  await moveLabel(store, 'latest', digest);
+  const starts: StartedServer[] = [];
+  for (let start = 0; start < STARTS; start += 1) {
+    starts.push(await startedServer(folder, 1));
+    for (const processes of [2, 3]) starts.push(await startedServer(folder, processes));
+  }
+  const serverSide = await side('server-side.js', [folder, digest]);
+  const controlSide = await side('control-side.js', []);
+  const server = ReadySchema.parse(serverSide.ready);
+  const control = ControlReadySchema.parse(controlSide.ready);
+  const rows: readonly MeasuredRow[] = ['control', ...FORMS];
+  const byRow = rows.map((row): readonly [MeasuredRow, Measured] => {
+    const { url, pid } =
+      row === 'control'
+        ? { url: control.url, pid: controlSide.pid }
+        : { url: server.url, pid: serverSide.pid };
+    const form = row === 'control' ? 'binary' : row;
+    const requests = requestsIn(form, REQUESTS, { adgroupCount, digest });
+    const { host } = new URL(url);
+    return [row, { url, pid, requests: requests.map((each) => wireRequest(each, host)) }];
+  });
+  const measured: Record<MeasuredRow, FormRound[]> = {
+    ...{ control: [], binary: [], 'binary texts': [], columns: [], objects: [] },
   };
   for (let round = 0; round < rounds; round += 1)
-    for (const [form, requests] of byForm) {
-      const load = { url, requests, seconds, connectionCount: CONNECTIONS };
-      // The first second warms up.
-      await saturation({ ...load, seconds: 1 });
-      const perSecond = await saturation(load);
-      const open = { ...load, connectionCount: OPEN_CONNECTIONS };
-      const latencies = await openLoop(open, perSecond / 2);
-      const quantile = (share: number): number =>
-        at(latencies, Math.min(latencies.length - 1, Math.floor(share * latencies.length)));
-      measured[form].push({
-        ...{ perSecond, p50Ms: quantile(0.5), p99Ms: quantile(0.99), p999Ms: quantile(0.999) },
-        requestByteCount: at(requests, 0).length,
-      });
-      console.log(`round ${round + 1} of ${rounds}: ${form}, ${Math.round(perSecond)} a second`);
+    for (const [row, of] of byRow) {
+      const found = await measuredRound(of);
+      measured[row].push(found);
+      console.log(
+        `round ${round + 1} of ${rounds}: ${row}, ${Math.round(found.perSecond)} a second`,
+      );
     }
-  const record: ServerRecord = { ...header, rounds, seconds, adgroupCount, kernel, measured };
+  const { kernel, blocksMiB } = server;
+  const record: ServerRecord = {
+    ...{ ...header, rounds, seconds, adgroupCount, kernel, blocksMiB, starts, measured },
+  };
   mkdirSync(options.output, { recursive: true });
   const page = serverPage(record);
   writeFileSync(join(options.output, 'serving-server.json'), `${JSON.stringify(record)}\n`);
   writeFileSync(join(options.output, 'serving-server.md'), page);
   console.log(page);
 } finally {
-  server.kill();
+  for (const child of children) child.kill();
+  rmSync(folder, { recursive: true, force: true });
 }

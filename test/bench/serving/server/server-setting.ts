@@ -1,30 +1,16 @@
 /**
- * The setting of the server's bench: the model of the kernel's bench (`kernel-setting.ts`) as a bundle in
- * memory, with keys, dictionaries and an encoder of texts, and requests of one context and 500 candidates.
+ * The setting of the server's bench: the model of the kernel's bench (`kernel-setting.ts`) in a bundle with keys and
+ * dictionaries of texts, and requests of one context and 500 candidates.
  */
 
 import { at } from '../../../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../../../shared/base/random.js';
-import { buildKeyIndex } from '../../../../shared/bundle/key-index.js';
-import type { LoadedBundle } from '../../../../shared/bundle/read-bundle.js';
-import { FeatureSchema } from '../../../../shared/config/data-config.js';
-import { allocateEncodedRows } from '../../../../shared/features/encoded-rows.js';
 import { packedDictionaryOf } from '../../../../shared/features/packed-dictionary.js';
-import { rowEncoderOf } from '../../../../shared/features/row-encoder.js';
+import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-layout.js';
 import { binaryRequest } from '../../../fixtures/serving/binary-request.js';
-import {
-  CANDIDATE_COUNT,
-  CONTEXT_FEATURES,
-  encodedFeaturesOf,
-  rankingModelOf,
-  specOf,
-  tablesOf,
-} from '../kernel-setting.js';
-
-/** The digest of the bundle that is made up. */
-export const BUNDLE = 'b'.repeat(64);
-const HIDDEN_WIDTHS = [128, 64];
+import { CANDIDATE_COUNT, CONTEXT_FEATURES, encodedFeaturesOf } from '../kernel-setting.js';
+import { writeSyntheticBundle } from '../synthetic-bundle.js';
 
 export const FORMS = ['binary', 'binary texts', 'columns', 'objects'] as const;
 export type Form = (typeof FORMS)[number];
@@ -43,59 +29,39 @@ function valueOf(feature: string, id: number): string {
   return `${feature.slice(0, 2)}${feature.slice(-1)}-${id}`;
 }
 
-/** A bundle of `adgroupCount` adgroups, which nobody has to read. */
-export function syntheticBundle(adgroupCount: number): LoadedBundle {
-  const encodedFeatures = encodedFeaturesOf();
-  const features = encodedFeatures.map(({ name }) =>
-    FeatureSchema.parse({ name, kind: 'category' }),
-  );
+/** Publishes the bundle with keys and values as texts, and returns its digest. */
+export function writeServedBundle(store: ObjectStore, adgroupCount: number): Promise<string> {
   const dictionaries = new Map(
-    encodedFeatures.map(({ name, rowCount }) => [
+    encodedFeaturesOf().map(({ name, rowCount }) => [
       name,
       packedDictionaryOf(
         Array.from({ length: rowCount }, (_, id) => (id === 0 ? null : valueOf(name, id))),
       ),
     ]),
   );
-  const blockCount = adgroupCount + 1;
-  const spec = specOf('head', HIDDEN_WIDTHS);
-  const model = rankingModelOf(spec, tablesOf(3), {
-    encoding: 'float32',
-    adgroupCount: blockCount,
-  });
-  const keys = Array.from({ length: adgroupCount }, (_, adgroup) => keyOf(adgroup));
-  const calibration = { slope: 0.9, offset: -0.1, adgroupCount, impressions: 1 };
-  // Only what a server reads of a manifest.
-  const manifest = {
-    taskColumns: ['adgroup'],
-    labels: [{ loss: 'binary', segment: null }],
-    calibrations: [calibration],
-    ...{ features, encodedFeatures, columns: {} },
-  } as unknown as LoadedBundle['manifest'];
-  return {
-    ...{ manifest, model },
-    index: buildKeyIndex(keys),
-    labels: new Int32Array(blockCount),
-    calibrations: new Int32Array(blockCount),
-    encoder: rowEncoderOf({ features, encodedFeatures, dictionaries, columns: {} }),
-    selfCheck: {
-      blocks: new Int32Array(0),
-      rows: allocateEncodedRows(encodedFeatures, 0),
-      logits: new Float32Array(0),
-    },
-  };
+  return writeSyntheticBundle(store, { adgroupCount, scale: 1, texts: { keyOf, dictionaries } });
+}
+
+interface RequestTerms {
+  readonly adgroupCount: number;
+  /** The digest of the bundle whose ids the binary form has. */
+  readonly digest: string;
 }
 
 /** Requests that differ in everything, in one form. */
-export function requestsIn(form: Form, count: number, adgroupCount: number): BenchRequest[] {
+export function requestsIn(form: Form, count: number, terms: RequestTerms): BenchRequest[] {
   const random = randomStream(17, 'requests of the server');
-  return Array.from({ length: count }, () => requestIn(form, random, adgroupCount));
+  return Array.from({ length: count }, () => requestIn(form, random, terms));
 }
 
 /** What a caller that shows the first few needs. */
 const FIELDS = ['order', 'values'];
 
-function requestIn(form: Form, random: RandomStream, adgroupCount: number): BenchRequest {
+function requestIn(
+  form: Form,
+  random: RandomStream,
+  { adgroupCount, digest }: RequestTerms,
+): BenchRequest {
   const all = encodedFeaturesOf();
   const drawn = ({ name, rowCount }: (typeof all)[number]): string =>
     valueOf(name, 1 + random.below(rowCount - 1));
@@ -119,7 +85,7 @@ function requestIn(form: Form, random: RandomStream, adgroupCount: number): Benc
           ] as const)
         : ([name, { type: 'text', values }] as const),
     );
-    const common = { context, fields: FIELDS, bundle: BUNDLE };
+    const common = { context, fields: FIELDS, bundle: digest };
     const body = binaryRequest(common, { adgroups: keys, areHashed: true, bids, features });
     return { mediaType: BINARY_TYPE, body };
   }

@@ -1,42 +1,46 @@
-/** The server of the bench, a process of its own: times the bare kernel, then serves until it is ended. */
+/**
+ * The server of the bench, a process of its own: maps the bundle as `qianmo serve` does, times the bare kernel on it,
+ * then serves until it is ended.
+ */
 
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { s3OptionsIn } from '../../../../coordinator/runs/places.js';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { KernelScorer, loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';
+import { MappingLoader } from '../../../../worker/serving/loading/mapping-loader.js';
 import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
-import { RankingServer } from '../../../../worker/serving/server/ranking-server.js';
-import { chosenScorer } from '../../../../worker/serving/server/scorer-choice.js';
-import { ServedBundle } from '../../../../worker/serving/server/served-bundle.js';
+import { RankingServer } from '../../../../worker/serving/server/wire/ranking-server.js';
 import { timedCalls } from '../kernel-measures.js';
 import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf } from '../kernel-setting.js';
-import { BUNDLE, syntheticBundle } from './server-setting.js';
 
 const KERNEL_CALLS = 1_000;
 
-const adgroupCount = Number(process.argv[2]);
-const loaded = syntheticBundle(adgroupCount);
-const current = new ServedBundle({
-  ...{ digest: BUNDLE, loaded },
-  choice: chosenScorer(scoringAddon.path()),
-});
+const [, , address = '', digest = ''] = process.argv;
+const loader = new MappingLoader(
+  {
+    ...{ address, addonPath: scoringAddon.path(), cacheFolder: address },
+    ...{ cacheByteCountMax: 2 ** 40, s3: s3OptionsIn(process.env) },
+  },
+  systemClock,
+);
+const current = await loader.load(digest);
 const { url } = await RankingServer.listen(
   {
-    keeper: { name: 'bench', current, refused: null, swapCount: 0, arrays: 'read' },
+    keeper: { name: 'bench', current, refused: null, swapCount: 0, arrays: 'mapped' },
     clock: systemClock,
     onEvent: () => undefined,
     endpoints: rankingEndpoints,
   },
   { host: '127.0.0.1', port: 0, token: null, queuedRequestsMax: 10_000, deadlineMs: 60_000 },
 );
-process.stdout.write(`${JSON.stringify({ url, kernel: kernelTimes() })}\n`);
+const { shards } = current.loaded.model.blocks;
+const blocksMiB = shards.reduce((sum, { byteLength }) => sum + byteLength, 0) / 2 ** 20;
+process.stdout.write(`${JSON.stringify({ url, kernel: kernelTimes(), blocksMiB })}\n`);
 
 function kernelTimes(): ReturnType<typeof timedCalls> {
-  const kernel = new KernelScorer(
-    loadScoringAddon(scoringAddon.path()),
-    loaded.model,
-    CONTEXT_FEATURES,
-  );
-  const requests = requestsOf(200, adgroupCount, 5);
+  const { model } = current.loaded;
+  const kernel = new KernelScorer(loadScoringAddon(scoringAddon.path()), model, CONTEXT_FEATURES);
+  const requests = requestsOf(200, model.blocks.blockCount, 5);
   const logits = new Float32Array(CANDIDATE_COUNT);
   return timedCalls(KERNEL_CALLS, 1, (call) => {
     const request = requests[call % requests.length];

@@ -15,7 +15,7 @@ import { FileObjectStore } from '../../../../shared/storage/file-object-store.js
 import { MappingLoader } from '../../../../worker/serving/loading/mapping-loader.js';
 import { BundleKeeper } from '../../../../worker/serving/server/bundle-keeper.js';
 import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
-import { RankingServer } from '../../../../worker/serving/server/ranking-server.js';
+import { RankingServer } from '../../../../worker/serving/server/wire/ranking-server.js';
 import {
   posted,
   selfCheckColumns,

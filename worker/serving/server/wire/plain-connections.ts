@@ -6,7 +6,7 @@ import { PlainConnection, type PlainConnectionParts } from './plain-connection.j
 /** Between two looks at the connections; what has begun and not come as a whole by then is node:http's. */
 const CHECKING_MS = 500;
 
-export type PlainConnectionsParts<Accepted> = Omit<PlainConnectionParts<Accepted>, 'date'>;
+type PlainConnectionsParts<Accepted> = Omit<PlainConnectionParts<Accepted>, 'date'>;
 
 export class PlainConnections<Accepted> {
   readonly #parts: PlainConnectionParts<Accepted>;

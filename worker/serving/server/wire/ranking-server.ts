@@ -5,36 +5,36 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import type { Clock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
-import type { RunEventSink } from '../../../shared/events/run-events.js';
-import { BundleChoice } from '../bundle-choice.js';
-import type { RecordedRequests } from '../recorded-requests.js';
+import type { Clock } from '../../../../shared/base/clock.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
+import type { RunEventSink } from '../../../../shared/events/run-events.js';
+import { BundleChoice } from '../../bundle-choice.js';
+import type { RecordedRequests } from '../../recorded-requests.js';
 import type {
   Endpoint,
   KeptBundle,
   ReceivedRequest,
   ServerView,
   ServingPlace,
-} from './endpoint.js';
-import { freeMemory } from '../freed-memory.js';
-import { BodyReceiver } from './received-body.js';
+} from '../endpoint.js';
+import { freeMemory } from '../../freed-memory.js';
+import { BodyReceiver } from '../received-body.js';
 import {
   PROBLEM_TYPE,
   problemOf,
   RefusedRequest,
   statusOf,
   type Refusal,
-} from './refused-request.js';
-import { deadlineOf, demandMediaType, demandToken, priorityOf } from './request-checks.js';
-import { RequestCounts, type RequestReport } from './request-counts.js';
-import { RouteTable } from './route-table.js';
-import { answerUnread } from './wire/answer-unread.js';
-import { NodeExchange, type Exchange } from './wire/exchange.js';
-import type { PlainRequest } from './wire/plain-connection.js';
-import { PlainConnections } from './wire/plain-connections.js';
-import type { PlainHead } from './wire/plain-head.js';
-import { ReusedBuffers } from './wire/reused-buffers.js';
+} from '../refused-request.js';
+import { deadlineOf, demandMediaType, demandToken, priorityOf } from '../request-checks.js';
+import { RequestCounts, type RequestReport } from '../request-counts.js';
+import { RouteTable } from '../route-table.js';
+import { answerUnread } from './answer-unread.js';
+import { NodeExchange, type Exchange } from './exchange.js';
+import type { PlainRequest } from './plain-connection.js';
+import { PlainConnections } from './plain-connections.js';
+import type { PlainHead } from './plain-head.js';
+import { ReusedBuffers } from './reused-buffers.js';
 import {
   CONNECTIONS_MAX,
   DRAIN_MS_MAX,
@@ -42,8 +42,8 @@ import {
   HEADERS_TIMEOUT_MS,
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
-} from './server-limits.js';
-import { WorkQueue, type Priority } from './work-queue.js';
+} from '../server-limits.js';
+import { WorkQueue, type Priority } from '../work-queue.js';
 
 export interface ServerSettings {
   readonly host: string;
