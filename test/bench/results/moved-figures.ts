@@ -48,6 +48,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'lets a search choose the safest of the candidates that few adgroups cannot tell apart, among other candidates',
     pages: { 'real.md': ['41ec62a5', '18610c19'] },
   },
+  {
+    change: '3f481683',
+    what: 'reads outputs into memory that earlier ones had',
+    pages: { 'overhead.md': ['d034a877'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
