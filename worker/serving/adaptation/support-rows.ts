@@ -19,6 +19,15 @@ interface OwnField {
   readonly hasLinear: boolean;
 }
 
+/** Shared variables in double precision, which all adgroups of a model read. */
+const frozenOfModels = new WeakMap<RankingModel, Map<string, Float64Array>>();
+
+function frozenOf(model: RankingModel): Map<string, Float64Array> {
+  const known = frozenOfModels.get(model) ?? new Map<string, Float64Array>();
+  frozenOfModels.set(model, known);
+  return known;
+}
+
 export class SupportRows {
   readonly rowCount: number;
   readonly own: readonly OwnField[];
@@ -28,12 +37,13 @@ export class SupportRows {
   readonly linear: Float64Array;
   readonly #model: RankingModel;
   readonly #plan: ScoringPlan;
-  readonly #frozen = new Map<string, Float64Array>();
+  readonly #frozen: Map<string, Float64Array>;
 
   /** @param rows the rows as candidates, without a context. */
   constructor(model: RankingModel, plan: ScoringPlan, rows: RankingRequest) {
     this.#model = model;
     this.#plan = plan;
+    this.#frozen = frozenOf(model);
     this.rowCount = rows.candidateCount;
     this.own = plan.fields.flatMap((field, place) =>
       field.source === 'block' ? [{ place, name: field.name, hasLinear: field.hasLinear }] : [],

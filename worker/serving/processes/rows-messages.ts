@@ -8,7 +8,7 @@ const text = z.string();
 
 /** To a process. */
 export const RowsOrderSchema = z.discriminatedUnion('kind', [
-  /** Rows that are on disk, in the order of the log. `request` is that of the process itself, if it has put them. */
+  /** Rows that are on disk, in the order of the log. If the process has put them, its request is named and the text is empty. */
   z.strictObject({ kind: z.literal('stored'), order: count, request: count.nullable(), text }),
   /** The answer to a request. */
   z.strictObject({ kind: z.literal('put'), request: count, outcome: z.enum(['stored', 'full']) }),

@@ -9,6 +9,7 @@ import { failureRecordOf } from '../../../shared/base/failure-record.js';
 import type { LiveRowsLog } from '../adaptation/live-rows-log.js';
 import type { RowsOrder, RowsReply } from './rows-messages.js';
 
+type Tell = (order: RowsOrder) => void;
 type Put = Extract<RowsReply, { kind: 'put' }>;
 
 /** A process may be busy with a large bundle. */
@@ -18,7 +19,7 @@ const BUG = { what: 'the parent of the processes hit a bug', cure: 'report it' }
 export class SharedRows {
   readonly #log: LiveRowsLog;
   readonly #clock: Clock;
-  readonly #processes = new Map<number, (order: RowsOrder) => void>();
+  readonly #processes = new Map<number, Tell>();
   /** Processes that do not serve an order yet, and who waits for them. */
   readonly #unserved = new Map<
     number,
@@ -32,7 +33,7 @@ export class SharedRows {
   }
 
   /** A process that reads the rows after this call, and is told of later ones. */
-  join(place: number, tell: (order: RowsOrder) => void): void {
+  join(place: number, tell: Tell): void {
     this.#processes.set(place, tell);
   }
 
@@ -48,26 +49,31 @@ export class SharedRows {
       return;
     }
     const { request } = reply;
-    const answer = await this.#answer(place, reply).catch((error: unknown): RowsOrder => {
+    // Another process may stand in this place when there is an answer; its requests have the same numbers.
+    const asking = this.#processes.get(place);
+    const answer = await this.#answer(asking, reply).catch((error: unknown): RowsOrder => {
       return { kind: 'failed', request, failure: failureRecordOf(error, BUG) };
     });
-    this.#processes.get(place)?.(answer);
+    if (this.#processes.get(place) === asking) asking?.(answer);
   }
 
-  async #answer(place: number, reply: Exclude<RowsReply, { kind: 'served' }>): Promise<RowsOrder> {
+  async #answer(
+    asking: Tell | undefined,
+    reply: Exclude<RowsReply, { kind: 'served' }>,
+  ): Promise<RowsOrder> {
     const { request } = reply;
     if (reply.kind === 'keys') return { kind: 'keys', request, keys: [...this.#log.keys()] };
     if (reply.kind === 'read') return { kind: 'read', request, text: this.#log.textOf(reply.key) };
     let served = Promise.resolve();
     const outcome = await this.#log.put(reply.rows, () => {
-      served = this.#tellAll(place, reply);
+      served = this.#tellAll(asking, reply);
     });
     await served;
     return { kind: 'put', request, outcome };
   }
 
   /** Resolves when all processes that run now serve the rows. */
-  async #tellAll(from: number, { request, rows: { text } }: Put): Promise<void> {
+  async #tellAll(asking: Tell | undefined, { request, rows: { text } }: Put): Promise<void> {
     const order = this.#orderCount++;
     const places = new Set(this.#processes.keys());
     const late = new AbortController();
@@ -75,8 +81,13 @@ export class SharedRows {
       if (places.size === 0) resolve();
       else this.#unserved.set(order, { places, done: resolve });
     });
-    for (const [place, tell] of this.#processes)
-      tell({ kind: 'stored', order, request: place === from ? request : null, text });
+    // Who has put the rows has them.
+    for (const tell of this.#processes.values())
+      tell(
+        tell === asking
+          ? { kind: 'stored', order, request, text: '' }
+          : { kind: 'stored', order, request: null, text },
+      );
     const isLate = this.#clock.sleep(SERVED_MS_MAX, late.signal).then(() => !late.signal.aborted);
     const hasFailed = await Promise.race([served.then(() => false), isLate]);
     late.abort();
