@@ -92,7 +92,8 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
     );
     const refreshed = await refresh(
       { config, workers: WORKER_COUNT, logs: log.laterPath },
-      options,
+      // This process serves meanwhile, so that others compute.
+      { ...options, ownEnvironment: undefined },
     );
     const { refreshText } = await import('../../../coordinator/reports/delta-tables.js');
     print(refreshText(refreshed));
