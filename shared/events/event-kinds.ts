@@ -312,7 +312,11 @@ const WORKER_SHAPES = {
   'worker-misunderstood': { reason: z.string() },
   'redis-trouble': { reason: z.string() },
   'job-started': { jobId: z.string(), ...ofJob },
-  'job-finished': { jobId: z.string(), ...ofJob, computeMs: durationMs },
+  'job-finished': {
+    ...{ jobId: z.string(), ...ofJob, computeMs: durationMs },
+    /** Resident memory of the compute process afterwards; absent where it is not known. */
+    residentByteCount: count.optional(),
+  },
   'job-failed': {
     jobId: z.string(),
     failure: z.enum(JOB_FAILURE_KINDS),

@@ -63,6 +63,8 @@ export interface JobExecutor<Bytes = Uint8Array> {
   prepare?(input: JobInput<Job, Bytes>): void;
   /** Takes an announcement back: another worker computes the job. */
   forget?(input: JobInput<Job, Bytes>): void;
+  /** Resident memory of the process that computes, after its last job; null before one, absent where nobody measures it. */
+  residentByteCount?(): number | null;
   /** Inputs may be the names of stored blobs; bytes only if absent. */
   readonly takesStored?: boolean;
   close(): Promise<void>;

@@ -366,7 +366,11 @@ async function carriedToItsEnd(
     rest.did();
     const { computeMs } = result;
     pace.computed(computeMs);
-    onEvent({ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs });
+    const residentByteCount = bench.carrier.executor.residentByteCount?.() ?? null;
+    onEvent({
+      ...{ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs },
+      ...(residentByteCount === null ? {} : { residentByteCount }),
+    });
     await held.complete(result);
     traceOf(held, bench)?.end('finished', result.worker);
   } catch (error) {

@@ -128,6 +128,7 @@ export function createFolderComputeProcess(
       turn = result.then(replaceWhenGrown, replaceWhenGrown);
       return result;
     },
+    residentByteCount: () => computing.residentByteCount,
     takesStored: options.blobFolder !== undefined,
     prepare: (input) => computing.prepare(input),
     forget: (input) => computing.forget(input),
@@ -185,6 +186,12 @@ class ComputeProcess {
     });
     const { kind: _kind, requestId: _id, residentByteCount: _resident, ...output } = answer;
     return output;
+  }
+
+  /** Null before the first answer of the process that runs. */
+  get residentByteCount(): number | null {
+    const byteCount = this.#running?.child.residentByteCount ?? 0;
+    return byteCount === 0 ? null : byteCount;
   }
 
   prepare(input: CarriedInput): void {

@@ -10,6 +10,7 @@ import { nothing, regionTable, timeText, type Cell, type Html } from './elements
 /** Workers that are gone, the last ones. */
 const GONE_MAX = 20;
 const PRESENT_MAX = 200;
+const BYTES_PER_MIB = 1_024 * 1_024;
 
 const TONES: Readonly<Record<WorkerCourse['state'], string>> = {
   starts: 'wait',
@@ -33,6 +34,7 @@ export function workersHtml({ workers }: RunHistory, runState: RunState): string
       ['worker', 'text'],
       ['state', 'text'],
       ['device', 'text'],
+      ['memory'],
       ['GPU memory'],
       ['current job', 'wrap'],
       ['last job took'],
@@ -45,7 +47,8 @@ export function workersHtml({ workers }: RunHistory, runState: RunState): string
 }
 
 function rowOf(worker: WorkerCourse, runState: RunState): Cell[] {
-  const { device, backend, gpuMemoryMiB, job, lastComputeMs, lastEventMs } = worker;
+  const { device, backend, residentByteCount, gpuMemoryMiB } = worker;
+  const { job, lastComputeMs, lastEventMs } = worker;
   return [
     worker.worker,
     stateCell(worker, runState),
@@ -54,6 +57,7 @@ function rowOf(worker: WorkerCourse, runState: RunState): Cell[] {
       : backend === null
         ? device
         : `${device} (${backend.split(',')[0] ?? ''})`,
+    residentByteCount === null ? '-' : `${Math.round(residentByteCount / BYTES_PER_MIB)} MiB`,
     gpuMemoryMiB === null || gpuMemoryMiB === 0 ? '-' : `${(gpuMemoryMiB / 1_024).toFixed(0)} GiB`,
     job === null ? '-' : job.jobId,
     lastComputeMs === null ? '-' : durationText(lastComputeMs),

@@ -13,6 +13,8 @@ export interface WorkerCourse {
   readonly backend: string | null;
   /** MiB of its GPU; null without one. */
   readonly gpuMemoryMiB: number | null;
+  /** Resident memory of its compute process after its last job; null before it has said so. */
+  readonly residentByteCount: number | null;
   readonly job: { readonly jobId: string; readonly sinceMs: number } | null;
   /** Milliseconds of its last job. */
   readonly lastComputeMs: number | null;
@@ -62,6 +64,7 @@ export class WorkerCourses {
 
 const UNKNOWN: Omit<WorkerCourse, 'worker' | 'lastEventMs'> = {
   ...{ state: 'starts', end: null, device: null, backend: null, gpuMemoryMiB: null },
+  residentByteCount: null,
   ...{ job: null, lastComputeMs: null, slowJobCount: 0, refusedResultCount: 0 },
 };
 
@@ -82,6 +85,7 @@ function admitOwn(draft: Draft, event: StampedEvent): void {
       return;
     case 'job-finished':
       draft.lastComputeMs = event.computeMs;
+      draft.residentByteCount = event.residentByteCount ?? draft.residentByteCount;
       return changeTo(draft, 'waits');
     case 'job-failed':
     case 'job-handed-back':

@@ -35,6 +35,10 @@ beforeAll(async () => {
         rejection: 'not_finite',
       },
       { kind: 'job-copied', outerStep: 4, jobIndex: 2, slowWorker: 'w2', heldMs: 4_200 },
+      {
+        ...{ kind: 'job-finished', jobId: 'j', runId: 'whole', outerStep: 4, jobIndex: 2 },
+        ...{ computeMs: 12, residentByteCount: 314_572_800, worker: 'w1' },
+      },
       { kind: 'checkpoint', outerStep: 40, address: 'a', digest: 'd1g35t' },
       { kind: 'report-written', address: 'whole/report.html' },
       {
@@ -113,6 +117,7 @@ describe('pages', () => {
     ])
       expect(text).toContain(part);
     expect(text).toContain('exited, SIGKILL');
+    expect(text).toContain('<td>300 MiB</td>');
     expect(text).toContain('<a href="/runs/whole/files/report.html">');
     expect(text).toContain('4.2 s');
     expect(text.match(/<svg role="img" aria-label=/g)).toHaveLength(3);
