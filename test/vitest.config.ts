@@ -1,6 +1,7 @@
 // The runner of the tests: in forked processes, three at a time. On two cores, one of them usually waits for a
 // process, a lease or a server. Tests that start processes or change their own have one each; the others
 // share three, which saves the start of two hundred.
+import module from 'node:module';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
@@ -25,11 +26,17 @@ class LongFilesFirst extends BaseSequencer {
   }
 }
 
+// As in `shared/base/late-optimization.ts`: a test file runs for seconds, much of it on code that was just loaded.
+const NODE_OPTIONS = 'enableCompileCache' in module ? [] : ['--interrupt-budget=600000'];
+
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   test: {
     setupFiles: ['test/fixed-seed.ts'],
     pool: 'forks',
+    execArgv: NODE_OPTIONS,
+    // Compiled code is loaded as it is.
+    server: { deps: { external: [/\/dist\//] } },
     maxWorkers: 3,
     sequence: { sequencer: LongFilesFirst },
     // Only a hanging test should reach these limits: no test asserts a duration, even on a busy

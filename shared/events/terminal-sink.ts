@@ -180,8 +180,9 @@ function speedOf(perSecond: number): string {
   return perSecond < 10 ? perSecond.toFixed(1) : grouped(Math.round(perSecond));
 }
 
+/** `1,234,567`. Loading a locale for it would take longer than some commands. */
 function grouped(count: number): string {
-  return count.toLocaleString('en-US');
+  return String(count).replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 function durationOf(durationMs: number): string {

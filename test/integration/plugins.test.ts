@@ -37,7 +37,7 @@ let source: string;
 let inProcess: string;
 
 beforeAll(async () => {
-  room = await commandRoom();
+  room = await commandRoom('own process');
   redis = await redisForTest();
   source = await readFile('infra/examples/plugin/clipped-steps.js', 'utf8');
   await room.write('clipped-steps.js', source);

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../shared/base/clock.js';
+import { commandHere } from '../fixtures/commands/command-here.js';
 import {
   startCommand,
   type EndedCommand,
@@ -16,27 +17,30 @@ import {
 import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
-const OUTER_STEPS = 30;
+const OUTER_STEPS = 24;
 /** The job that a worker computes, the one before and the one ahead. */
 const OUTPUTS_PER_WORKER_MAX = 3;
 /** Printed a few outer steps into the run; the faults strike after it. */
 const UNDER_WAY = /checkpoint of outer step 4\b/;
 
+const workingDirectory = process.cwd();
 let folder: string;
 let redis: RedisForTest;
 let undisturbed: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'qianmo-same-digest-'));
+  process.chdir(folder);
   redis = await redisForTest();
   await writeFile(join(folder, 'log.csv'), smallLog());
-  const prepared = await startCommand(['prepare', await runFile('prepared')], folder).ended;
+  const prepared = await commandHere(['prepare', await runFile('prepared')]);
   expect(prepared.exitCode, prepared.diagnostics).toBe(0);
-  undisturbed = digestIn(await ended(trained('undisturbed', '--in-process')));
+  undisturbed = await digestOf(await runFile('undisturbed'), '--in-process');
 });
 
 afterAll(async () => {
   await redis.close();
+  process.chdir(workingDirectory);
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -51,8 +55,11 @@ async function trained(name: string, ...options: string[]): Promise<RunningComma
   return startCommand(['train', await runFile(name), '--format', 'json', ...options], folder);
 }
 
-async function ended(run: Promise<RunningCommand>): Promise<EndedCommand> {
-  return (await run).ended;
+/** A run that computes in process needs no process for its command. */
+async function digestOf(file: string, ...options: string[]): Promise<string> {
+  const words = ['train', file, '--format', 'json', ...options];
+  const isInProcess = options.includes('--in-process');
+  return digestIn(await (isInProcess ? commandHere(words) : startCommand(words, folder).ended));
 }
 
 function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {
@@ -85,7 +92,38 @@ async function gone(pids: readonly number[]): Promise<void> {
   while (pids.some(isRunning)) await systemClock.sleep(20);
 }
 
-describe('the same digest', () => {
+/** Two workers that serve the runs of a group of tests, one after the other. */
+interface SharedWorkers {
+  /** The options of `train` that leave its jobs to these workers. */
+  readonly options: readonly string[];
+  /** The part of a config that names their queue. */
+  readonly queue: { readonly prefix: string };
+  stop(): Promise<void>;
+}
+
+async function sharedWorkers(): Promise<SharedWorkers> {
+  const queue = { prefix: '{shared-workers}' };
+  const options = ['--redis', redis.url];
+  const args = ['worker', ...options, '--prefix', queue.prefix];
+  const workers = ['w1', 'w2'].map((name) => startCommand([...args, '--name', name], folder));
+  await Promise.all(workers.map((worker) => worker.saw(/takes jobs from/)));
+  return {
+    options,
+    queue,
+    stop: async () => {
+      for (const worker of workers) worker.signal('SIGTERM');
+      await Promise.all(workers.map((worker) => worker.ended));
+    },
+  };
+}
+
+describe('the same digest, in process and from two workers that serve run after run,', () => {
+  let workers: SharedWorkers;
+  beforeAll(async () => {
+    workers = await sharedWorkers();
+  });
+  afterAll(() => workers.stop());
+
   const second = { kind: 'maml', innerSteps: 2, innerRate: 0.3, coldShare: 0.2 };
   it.each<[string, string, object, object?]>([
     ['second-order MAML, path kept', 'kept', { ...second, path: 'kept' }],
@@ -100,85 +138,79 @@ describe('the same digest', () => {
       'neighbours',
       { kind: 'paml-gate', innerSteps: 2, neighbours: { feature: 'user' } },
     ],
-  ])('of %s, in process and with 2 workers', async (_, prefix, method, dropped = {}) => {
+  ])('of %s', async (_, prefix, method, dropped = {}) => {
     const digestWith = async (name: string, ...options: string[]): Promise<string> => {
       const training = { ...smallRun(name, OUTER_STEPS).training, ...dropped };
-      const file = await runFile(`${prefix}-${name}`, { method, training });
-      const run = startCommand(['train', file, '--format', 'json', ...options], folder);
-      return digestIn(await run.ended);
+      const { queue } = workers;
+      return digestOf(await runFile(`${prefix}-${name}`, { method, training, queue }), ...options);
     };
     const inProcess = await digestWith('in-process', '--in-process');
     expect(inProcess).not.toBe(undisturbed);
-    expect(await digestWith('two-workers', '--workers', '2')).toBe(inProcess);
+    expect(await digestWith('two-workers', ...workers.options)).toBe(inProcess);
   });
 
-  it('with frozen tables and layers, sent whole or by row packs, in process and with 2 workers', async () => {
+  it('with frozen tables and layers, sent whole or by row packs', async () => {
     const digestWith = async (
       name: string,
       frozenTablesByteCountMax: number,
       ...options: string[]
     ): Promise<string> => {
-      const queue = { frozenTablesByteCountMax };
+      const queue = { ...workers.queue, frozenTablesByteCountMax };
       const training = { ...smallRun(name, OUTER_STEPS).training, trainable: ['output', 'bias'] };
-      const file = await runFile(`frozen-${name}`, { training, queue });
-      const run = startCommand(['train', file, '--format', 'json', ...options], folder);
-      return digestIn(await run.ended);
+      return digestOf(await runFile(`frozen-${name}`, { training, queue }), ...options);
     };
     const inProcess = await digestWith('in-process', 1_000_000, '--in-process');
     expect(inProcess).not.toBe(undisturbed);
     expect(await digestWith('packs', 0, '--in-process')).toBe(inProcess);
-    expect(await digestWith('two-workers', 1_000_000, '--workers', '2')).toBe(inProcess);
-    expect(await digestWith('two-workers-packs', 0, '--workers', '2')).toBe(inProcess);
+    expect(await digestWith('two-workers', 1_000_000, ...workers.options)).toBe(inProcess);
+    expect(await digestWith('two-workers-packs', 0, ...workers.options)).toBe(inProcess);
   });
 
   // Those as float16 differ in their codec alone, which has tests of its own.
-  it('with tensors as int8, in process, with workers and row servers, and stopped and resumed', async () => {
-    const started = async (
-      name: string,
-      departures: object,
-      ...options: string[]
-    ): Promise<RunningCommand> => {
+  it('with tensors as int8, also with row servers, and stopped and resumed', async () => {
+    const fileOf = (name: string, departures = {}): Promise<string> => {
       const encodings = { parameters: 'int8', gradients: 'int8' };
       const training = { ...smallRun(name, OUTER_STEPS).training, encodings, ...departures };
-      const file = await runFile(`int8-${name}`, { training });
-      return startCommand(['train', file, '--format', 'json', ...options], folder);
+      return runFile(`int8-${name}`, { training, queue: workers.queue });
     };
-    const inProcess = digestIn(await ended(started('alone', {}, '--in-process')));
+    const inProcess = await digestOf(await fileOf('alone'), '--in-process');
     expect(inProcess).not.toBe(undisturbed);
-    const served = started('served', { tableShards: 2 }, '--workers', '2');
-    expect(digestIn(await ended(served))).toBe(inProcess);
-    const run = await started('stopped', {}, '--workers', '2');
+    const served = await fileOf('served', { tableShards: 2 });
+    expect(await digestOf(served, ...workers.options)).toBe(inProcess);
+    const stopped = await fileOf('stopped');
+    const run = startCommand(['train', stopped, ...workers.options], folder);
     await run.saw(UNDER_WAY);
     run.signal('SIGINT');
-    expect((await run.ended).diagnostics).toMatch(/outer step \d+ of 30 is safe/);
-    const resumed = started('stopped', {}, '--resume', '--workers', '1');
-    expect(digestIn(await ended(resumed))).toBe(inProcess);
+    expect((await run.ended).diagnostics).toMatch(/outer step \d+ of 24 is safe/);
+    expect(await digestOf(stopped, '--resume', ...workers.options)).toBe(inProcess);
   });
 
-  it('with outer steps that overlap, in process, with 2 workers, and stopped and resumed', async () => {
-    const started = async (name: string, ...options: string[]): Promise<RunningCommand> => {
+  it('with outer steps that overlap, also stopped and resumed', async () => {
+    const fileOf = (name: string): Promise<string> => {
       const training = {
         ...smallRun(name, OUTER_STEPS).training,
         checkpointEveryOuterSteps: 6,
         staleness: { outerSteps: 2, drainEveryOuterSteps: 6 },
       };
-      const file = await runFile(name, { training });
-      return startCommand(['train', file, '--format', 'json', ...options], folder);
+      return runFile(name, { training, queue: workers.queue });
     };
-    const inProcess = digestIn(await ended(started('stale', '--in-process')));
+    const inProcess = await digestOf(await fileOf('stale'), '--in-process');
     expect(inProcess).not.toBe(undisturbed);
-    expect(digestIn(await ended(started('stale-workers', '--workers', '2')))).toBe(inProcess);
-    const run = await started('stale-stopped', '--workers', '2');
+    expect(await digestOf(await fileOf('stale-workers'), ...workers.options)).toBe(inProcess);
+    const stopped = await fileOf('stale-stopped');
+    const run = startCommand(['train', stopped, ...workers.options], folder);
     await run.saw(/checkpoint of outer step 12\b/);
     run.signal('SIGINT');
-    const stopped = await run.ended;
-    expect(stopped.diagnostics).toMatch(/outer step (12|18|24) of 30 is safe/);
-    const resumed = await started('stale-stopped', '--resume', '--workers', '1');
-    expect(digestIn(await resumed.ended)).toBe(inProcess);
+    expect((await run.ended).diagnostics).toMatch(/outer step (12|18|24) of 24 is safe/);
+    expect(await digestOf(stopped, '--resume', ...workers.options)).toBe(inProcess);
   });
+});
 
-  it.each([1, 2, 3])('with %i workers', async (count) => {
-    const done = await ended(trained(`workers-${count}`, '--workers', String(count)));
+describe('the same digest', () => {
+  // Two of them are in the tests of faults.
+  it.each([1, 3])('with %i workers', async (count) => {
+    const run = await trained(`workers-${count}`, '--workers', String(count));
+    const done = await run.ended;
     expect(digestIn(done)).toBe(undisturbed);
     expect(workerPids(done.diagnostics).length).toBeGreaterThan(0);
     await gone(workerPids(done.diagnostics));
@@ -196,21 +228,16 @@ describe('the same digest', () => {
     expect(done.diagnostics).toMatch(/SIGKILL/);
   });
 
-  it('when Redis restarts, and when it is killed and loses its last second', async () => {
-    const run = await trained('restarted-redis', '--workers', '2', '--redis', redis.url);
+  it('when Redis loses everything, restarts, and is killed and loses its last second', async () => {
+    const run = await trained('unlucky-redis', '--workers', '2', '--redis', redis.url);
     await run.saw(UNDER_WAY);
+    await jobUnderWay('unlucky-redis');
+    await redis.client.flushall();
+    await run.saw(/checkpoint of outer step 8\b/);
     await redis.server.restart();
     await run.saw(/checkpoint of outer step 12\b/);
     await redis.server.kill();
     await redis.server.restart();
-    expect(digestIn(await run.ended)).toBe(undisturbed);
-  });
-
-  it('when Redis loses everything', async () => {
-    const run = await trained('emptied-redis', '--workers', '2', '--redis', redis.url);
-    await run.saw(UNDER_WAY);
-    await jobUnderWay('emptied-redis');
-    await redis.client.flushall();
     expect(digestIn(await run.ended)).toBe(undisturbed);
   });
 
@@ -238,7 +265,7 @@ describe('the same digest', () => {
     const left = await redis.client.keys('{interrupted}:blob:*');
     expect(left.length).toBeLessThanOrEqual(2 * OUTPUTS_PER_WORKER_MAX);
     for (const key of left) expect(await redis.client.pttl(key)).toBeGreaterThan(0);
-    const resumed = await trained('interrupted', '--resume', '--in-process');
-    expect(digestIn(await resumed.ended)).toBe(undisturbed);
+    const resumed = await digestOf(await runFile('interrupted'), '--resume', '--in-process');
+    expect(resumed).toBe(undisturbed);
   });
 });

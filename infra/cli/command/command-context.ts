@@ -34,6 +34,13 @@ export function callOptionsOf({ signal, onEvent, environment }: CommandContext):
   return { signal, onEvent, environment, ownEnvironment: environment };
 }
 
+/** The part of a stream of the process that a command uses. */
+export interface CommandStream {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
 const OUTPUT_COLUMNS_DEFAULT = 100;
 const EXIT_CODE_KILLED_TWICE = 130;
 /** npm forwards a Ctrl-C that the terminal has already delivered: both count as one. */
@@ -41,13 +48,13 @@ const SAME_SIGNAL_MS_MAX = 300;
 
 export function openCommandContext(
   environment: Record<string, string | undefined>,
-  output: NodeJS.WriteStream,
-  diagnostics: NodeJS.WriteStream,
+  output: CommandStream,
+  diagnostics: CommandStream,
 ): CommandContext {
   const abort = new AbortController();
   const terminal = createTerminalSink({
     stream: diagnostics,
-    isTTY: diagnostics.isTTY,
+    isTTY: diagnostics.isTTY ?? false,
     clock: systemClock,
   });
   let show: StampedEventSink = terminal;
@@ -72,7 +79,7 @@ export function openCommandContext(
       terminal.end();
       output.write(`${printableText(text)}\n`);
     },
-    outputColumns: output.isTTY ? output.columns : OUTPUT_COLUMNS_DEFAULT,
+    outputColumns: (output.isTTY ? output.columns : undefined) ?? OUTPUT_COLUMNS_DEFAULT,
     onEvent: (event) => show(event),
     showEventsAsLines: () => {
       show = boundedRate(systemClock, (event) => diagnostics.write(`${encodeEvent(event)}\n`));
