@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AuctionStream } from '../../../coordinator/market/auction-stream.js';
 import { encodedMarketOf } from '../../../coordinator/market/encoded-market.js';
@@ -16,6 +17,7 @@ import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/run
 import { formatFailure, QianmoError, simulateMarket } from '../../../infra/library/index.js';
 import { localCompute } from '../../../infra/library/local-compute.js';
 import { marketServing } from '../../../infra/library/market/market-serving.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
 import { filesOf } from '../../../shared/bundle/array-files.js';
 import { bundleDigestOf, readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { readBundle } from '../../../shared/bundle/read-bundle.js';
@@ -23,7 +25,7 @@ import { parseMarketConfig, type MarketConfig } from '../../../shared/config/mar
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { runContext } from '../../fixtures/run-context.js';
 
-const EXAMPLE = 'infra/examples/market.yaml';
+const EXAMPLE = fileURLToPath(new URL('infra/examples/market.yaml', packageRoot));
 
 let room: CommandRoom;
 let config: MarketConfig;

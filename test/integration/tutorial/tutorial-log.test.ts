@@ -2,6 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { shownTexts, tutorialBlocks } from '../../fixtures/documentation/tutorial-script.js';
 
@@ -15,7 +16,7 @@ function shell(script: string): string {
   return execFileSync('bash', ['-euc', script], {
     cwd: room.folder,
     encoding: 'utf8',
-    env: { ...process.env, HOME: room.folder, QIANMO_HOME: process.cwd() },
+    env: { ...process.env, HOME: room.folder, QIANMO_HOME: projectRoot },
   });
 }
 

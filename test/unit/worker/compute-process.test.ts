@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { encodeDense, encodeFrozen } from '../../../coordinator/plan/row-pack-gather.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -35,6 +35,7 @@ const work: GradientWork = {
 
 let events: ComputeEvent[] = [];
 const opened: JobExecutor[] = [];
+let kept: ComputeExecutor | null = null;
 let onProgressSent = (): void => undefined;
 const open = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor => {
   events = [];
@@ -49,6 +50,14 @@ const open = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor => 
   });
   opened.push(executor);
   return executor;
+};
+/** An executor that the tests share which lose no other process than one they ask to fail. */
+const shared = (): ComputeExecutor => {
+  events = [];
+  const onEvent = (event: ComputeEvent): void => void events.push(event);
+  const { env: environment } = process;
+  kept ??= createComputeProcess({ clock: systemClock, entry, environment, onEvent });
+  return kept;
 };
 /** Resolves when a job that does not end has sent its last progress. */
 const progressHeard = (): Promise<void> =>
@@ -73,6 +82,7 @@ beforeAll(async () => {
 afterEach(async () => {
   for (const executor of opened.splice(0)) await executor.close();
 });
+afterAll(() => kept?.close());
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
@@ -137,7 +147,7 @@ test('only a process that is not computing is ended for its silence', async () =
 test('a loss that is not finite is an answer', async () => {
   const diverged = jobCaseOf(tinyTaskStore(), { personal: ['bias', 'output'] });
   for (const { values } of diverged.meta.dense.values()) values.fill(Number.NaN);
-  const answer = await open().execute(await jobInputOf(diverged, [0, 1, 2], work));
+  const answer = await shared().execute(await jobInputOf(diverged, [0, 1, 2], work));
   expect(answer.weightedQueryLoss).toBeNaN();
   expect(answer.weightedSupportLoss).toBeNaN();
 });
@@ -147,7 +157,7 @@ test.each([
   ['babbles', 'invalid answer'],
   ['answers-another', 'invalid answer'],
 ])('a process that %s fails its job and no other', async (runId, found) => {
-  const executor = open();
+  const executor = shared();
   const failed = failureOf(executor.execute(inputOf(runId)));
   const next = executor.execute(input);
   const error = await failed;
@@ -160,7 +170,7 @@ test.each([
   ['SIGKILL', /memory ran out/],
   ['SIGSEGV', /native code crashed/],
 ])('a crash by %s costs one job and is reported with its cure', async (signal, cure) => {
-  const executor = open();
+  const executor = shared();
   const error = await failureOf(executor.execute(inputOf(`dies-by-${signal}`)));
   expect(error.kind).toBe('transient');
   expect(error.message).toContain(`signal ${signal}`);
@@ -171,7 +181,7 @@ test.each([
 });
 
 test('a second answer never counts for the next job', async () => {
-  const executor = open();
+  const executor = shared();
   expect((await failureOf(executor.execute(inputOf('answers-twice')))).kind).toBe('data');
   // It ends the process, whether it arrives before the next job or during it.
   const next = await executor.execute(input).catch((error: unknown) => error);
@@ -182,7 +192,7 @@ test('a second answer never counts for the next job', async () => {
 });
 
 test('inputs sent ahead give the same bytes, in any order of jobs', async () => {
-  const executor = open();
+  const executor = shared();
   const expected = await executor.execute(input);
   const others = await Promise.all(
     [
@@ -205,7 +215,7 @@ test('inputs sent ahead give the same bytes, in any order of jobs', async () => 
 });
 
 test('inputs sent ahead survive the crash of the process they were sent to', async () => {
-  const executor = open();
+  const executor = shared();
   await executor.execute(input);
   const failed = failureOf(executor.execute(inputOf('exits')));
   await Promise.resolve();
@@ -217,7 +227,7 @@ test('inputs sent ahead survive the crash of the process they were sent to', asy
 });
 
 test('dense inputs beyond the number that is kept are sent again', async () => {
-  const executor = open();
+  const executor = shared();
   const inputs = await Promise.all(
     [1, 2, 3].map((seed) =>
       jobInputOf(
@@ -235,7 +245,7 @@ test('dense inputs beyond the number that is kept are sent again', async () => {
 });
 
 test('frozen inputs are sent again after eviction, and to a fresh process', async () => {
-  const executor = open();
+  const executor = shared();
   const inputs = [1, 2, 3].map((seed) => frozenInputOf(seed));
   const outputs: string[] = [];
   for (const turn of [...inputs, ...inputs])
@@ -312,7 +322,7 @@ test('an abort kills the process and says so', async () => {
 });
 
 test('a refusal of the child arrives as its report and leaves the process alive', async () => {
-  const executor = open();
+  const executor = shared();
   const wrong = { ...input, rowPack: input.dense };
   const error = await failureOf(executor.execute(wrong));
   expect(error.kind).toBe('data');
@@ -324,7 +334,7 @@ test('a refusal of the child arrives as its report and leaves the process alive'
 test('a wrong or missing store is reported as a fault of this machine', async () => {
   const { job } = input;
   const another = { ...job, store: { ...job.store, digest: 'another' } };
-  const stale = await failureOf(open().execute({ ...input, job: another }));
+  const stale = await failureOf(shared().execute({ ...input, job: another }));
   expect(stale.report).toMatchObject({ kind: 'data', isOfThisMachine: true });
   expect(stale.report.expected).toBe('manifest digest another');
   const real = createComputeProcess({ clock: systemClock, environment: process.env });
