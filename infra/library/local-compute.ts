@@ -31,7 +31,7 @@ export function localCompute(context: RunContext, demand?: Demand): LocalCompute
   return {
     isExact,
     executorOn: async (store) => {
-      const openStore = () => Promise.resolve(leftOpen(store));
+      const openStore = () => Promise.resolve(demand === undefined ? store : leftOpen(store));
       const executor = await createExecutor({
         ...{ openStore, clock, onEvent: sink },
         ...(isExact ? { device: demand.device } : {}),
@@ -58,6 +58,7 @@ function isSettled({ ownEnvironment }: RunContext, { device, portable }: Demand)
   return settleOwnEnvironment(ownEnvironment, wanted, isNativeLoaded);
 }
 
+/** For a store that is an object of functions: the methods of a class would be lost. */
 function leftOpen(store: TaskStore): TaskStore {
   return { ...store, close: () => Promise.resolve() };
 }
