@@ -6,7 +6,7 @@ import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-r
 
 let room: CommandRoom;
 beforeAll(async () => {
-  room = await commandRoom();
+  room = await commandRoom('own process');
 });
 afterAll(() => room.remove());
 
