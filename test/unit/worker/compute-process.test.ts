@@ -43,10 +43,7 @@ const create = (options: Partial<ComputeProcessOptions> = {}): ComputeExecutor =
     if (event.kind === 'backend-portable') onProgressSent();
   };
   const { env: environment } = process;
-  return createComputeProcess({
-    ...{ clock: systemClock, entry, environment, onEvent },
-    ...options,
-  });
+  return createComputeProcess({ clock: systemClock, entry, environment, onEvent, ...options });
 };
 const open = (options?: Partial<ComputeProcessOptions>): ComputeExecutor => {
   events = [];
