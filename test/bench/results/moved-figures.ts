@@ -53,6 +53,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'reads outputs into memory that earlier ones had',
     pages: { 'overhead.md': ['d034a877'] },
   },
+  {
+    change: '0f374edd',
+    what: 'lets a search train its regression over encodings at a higher rate',
+    pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
