@@ -10,7 +10,11 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import { ObjectLease } from '../../shared/storage/object-lease.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
-import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
+import {
+  RunFencedError,
+  type LeaseAnswer,
+  type LeaseHolder,
+} from '../../shared/storage/run-lease.js';
 import { takeLease } from '../dispatch/take-lease.js';
 
 const BEAT_INTERVAL_MS = 5_000;
@@ -34,9 +38,15 @@ export interface RunClaim {
   readonly lost: AbortSignal;
   /** @throws RunFencedError if another coordinator has taken over the run. */
   demand(): Promise<void>;
-  /** Gives the claim back, unless it is lost. If the store is away, the claim ends by itself. */
+  /** Gives the claim back, unless it is lost. If the store cannot be written, the claim ends by itself. */
   release(): Promise<void>;
 }
+
+/**
+ * Starts in this process that could not give their claim back. Their process runs on, so the record of a
+ * holder alone would say until its silence is long enough that they live.
+ */
+const leftBehind = new Set<string>();
 
 /** @throws QianmoError `usage` if another coordinator works on the run. */
 export async function claimRun(options: ClaimOptions): Promise<RunClaim> {
@@ -44,7 +54,12 @@ export async function claimRun(options: ClaimOptions): Promise<RunClaim> {
   const lease = new ObjectLease(store, run);
   const sinceMs = clock.epochMs();
   const holder = (): LeaseHolder => ({ start, process, sinceMs, beatMs: clock.epochMs() });
-  const epoch = await takeLease((over) => lease.take(holder(), over), {
+  const take = async (over: string | null): Promise<LeaseAnswer> => {
+    const answer = await lease.take(holder(), over);
+    if (answer.kind === 'taken' || !leftBehind.delete(answer.holder.start)) return answer;
+    return lease.take(holder(), answer.mark);
+  };
+  const epoch = await takeLease(take, {
     ...{ run, where: lease.address, clock, sink, signal },
     ...{ beatIntervalMs: BEAT_INTERVAL_MS, silenceMsMax: CLAIM_SILENCE_MS_MAX },
   });
@@ -87,6 +102,7 @@ class KeptClaim implements RunClaim {
     await this.#kept;
     await this.#inTurn(() => this.#lease.release()).catch((error: unknown) => {
       if (!(error instanceof QianmoError)) throw error;
+      leftBehind.add(this.#holder().start);
     });
   }
 

@@ -20,8 +20,7 @@ let room: CommandRoom;
 let small: SmallDisk;
 let disk: string;
 beforeAll(async () => {
-  // A run that the disk stopped keeps its record of who works on it, which only the end of the process releases.
-  room = await commandRoom('own process');
+  room = await commandRoom();
   if (!canMountDisks) return;
   small = smallDisk(DISK_BYTE_COUNT);
   disk = small.folder;

@@ -102,6 +102,18 @@ describe('a claim', () => {
     await second.release();
   });
 
+  inRoom('that could not be given back is free for the process that had it', async (room) => {
+    const first = await room.claim('first');
+    const put = room.store.put.bind(room.store);
+    room.store.put = () => Promise.reject(new QianmoError({ kind: 'environment', what: 'full' }));
+    await first.release();
+    room.store.put = put;
+    const second = await room.claim('second');
+    expect([second.epoch, room.clock.monotonicMs()]).toEqual([2, 0]);
+    await expect(room.claim('third')).rejects.toMatchObject({ kind: 'usage' });
+    await second.release();
+  });
+
   inRoom('that is lost is noticed at the next beat', async (room) => {
     const first = await room.claim('first', ENDED);
     const second = await room.claim('second');
