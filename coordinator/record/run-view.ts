@@ -7,6 +7,8 @@ import { OwnRun } from './own-run.js';
 export interface RunView {
   readonly run: string | null;
   /** The last call that keeps the log, as `train`; null if the end of the log does not name it. */
+  readonly callName: string | null;
+  /** The same with its process; null if the end of the log does not name that. */
   readonly call: CallView | null;
   readonly ending: RunEnding | null;
   readonly isPaused: boolean;
@@ -73,7 +75,14 @@ export function runViewOf(events: readonly StampedEvent[]): RunView {
 export class GrowingRunView {
   readonly #own: OwnRun;
   readonly #draft: Draft = {
-    ...{ run: null, call: null, ending: null, isPaused: false, isAwaitingWorkers: false },
+    ...{
+      run: null,
+      callName: null,
+      call: null,
+      ending: null,
+      isPaused: false,
+      isAwaitingWorkers: false,
+    },
     ...{ training: null, stage: null, checkpoint: null, validation: null, outerStepMs: null },
     ...{ lastEventMs: null, lastProgressMs: null, refusedResultCounts: {} },
     ...{ stepEndsMs: [], failure: null },
@@ -113,10 +122,12 @@ function admitCourse(draft: Draft, event: StampedEvent): void {
       const { call: name, process, sinceMs, epochMs } = event;
       if (draft.call?.sinceMs !== sinceMs || draft.call.process.pid !== process.pid)
         beginCall(draft);
+      draft.callName = name;
       draft.call = { name, process, sinceMs, aliveMs: epochMs };
       return;
     }
     case 'call-ended':
+      draft.callName = event.call;
       draft.ending = draft.failure ?? { kind: 'finished' };
       return;
     case 'run-failed':

@@ -67,9 +67,9 @@ export class SweepCatalog {
 }
 
 /** The name of what the last call of an output writes; null for calls of other kinds. */
-function fileOf({ status: { call } }: CatalogedRun): FileName | null {
-  return call !== null && Object.hasOwn(FILE_BY_CALL, call.name)
-    ? FILE_BY_CALL[call.name as keyof typeof FILE_BY_CALL]
+function fileOf({ status: { callName } }: CatalogedRun): FileName | null {
+  return callName !== null && Object.hasOwn(FILE_BY_CALL, callName)
+    ? FILE_BY_CALL[callName as keyof typeof FILE_BY_CALL]
     : null;
 }
 

@@ -80,7 +80,7 @@ export function runsText(runs: readonly RunStatus[], outputColumns: number): str
   const rows = runs.map((run): TableCell[] => [
     printableText(run.run ?? '-'),
     run.state,
-    run.call?.name ?? '-',
+    run.callName ?? '-',
     stepText(run) ?? '-',
     run.training?.queryLoss?.toFixed(4) ?? '-',
     `${durationText(run.silentMs)} ago`,

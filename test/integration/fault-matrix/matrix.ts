@@ -180,14 +180,14 @@ export const CELLS_ELSEWHERE: readonly CoveredElsewhere[] = [
     phase: 'under a run with local workers',
     outcome: SAME,
     file: 'test/integration/same-digest.test.ts',
-    title: 'when Redis restarts, and when it is killed and loses its last second',
+    title: 'when Redis loses everything, restarts, and is killed and loses its last second',
   },
   {
     fault: 'Redis loses everything',
     phase: 'in the middle of a job',
     outcome: SAME,
     file: 'test/integration/same-digest.test.ts',
-    title: 'when Redis loses everything',
+    title: 'when Redis loses everything, restarts, and is killed and loses its last second',
   },
   {
     fault: 'Ctrl-C',

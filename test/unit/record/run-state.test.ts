@@ -82,8 +82,13 @@ test('a later call of another name leaves the run its name', () => {
   expect(runViewOf([...atSeconds(alive, started, step(1), ended), ...later]).run).toBe('r');
 });
 
+test('the end of a log names the call that has ended, if not its process', () => {
+  expect(runViewOf(atSeconds(step(10), ended))).toMatchObject({ callName: 'train', call: null });
+});
+
 test('a log without an event has an empty view', () => {
-  expect(runViewOf([])).toMatchObject({ run: null, call: null, lastEventMs: null });
+  const nothing = { run: null, callName: null, call: null, lastEventMs: null };
+  expect(runViewOf([])).toMatchObject(nothing);
 });
 
 test.each<[string, readonly RunEvent[]]>([
