@@ -45,6 +45,7 @@ export const TABLES: readonly ReproducedTable[] = [
   },
   { name: 'start', script: 'bench:start', makes: 'start.md' },
   { name: 'dashboard', script: 'bench:dashboard', makes: 'dashboard.md' },
+  { name: 'record', script: 'bench:record', makes: 'record.md' },
   { name: 'tutorial', script: 'check:tutorial', words: ['--record'], makes: 'tutorial.md' },
   { name: 'plan', script: 'bench:plan', makes: 'plan.md' },
   {
