@@ -10,7 +10,7 @@ import { TENSORFLOW_VERSION } from './library.mjs';
 import { TFJS_VERSION, tfjsPackageFolder } from './tfjs-package.mjs';
 
 const SOURCES = ['tfjs_backend.cc', 'tfjs_binding.cc'];
-const OWN_SOURCES = ['sum-rows.cc', 'session-options.cc'].map((name) =>
+const OWN_SOURCES = ['sum-rows.cc', 'session-options.cc', 'signals.cc'].map((name) =>
   join(projectRoot, 'worker/compute/engine/native', name),
 );
 // The package's own code must ask for our session options where it asks for TensorFlow's.
