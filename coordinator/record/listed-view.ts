@@ -30,7 +30,7 @@ export async function listedViewOf(
   return read;
 }
 
-/** What a longer end of the log told of the training, where the end that was read has none. */
+/** The view with the training that a longer end of the log told, where the end that was read has none. */
 function withTrainingOf(known: RunView | null, view: RunView): RunView {
   if (known === null || known.training === null || view.training !== null) return view;
   const { run, training, checkpoint, validation } = known;

@@ -13,7 +13,7 @@ export class SpareBuffers {
   /** The oldest first. */
   readonly #spares: ArrayBuffer[] = [];
   #byteCount = 0;
-  /** What was lent and is not back yet. Other memory, and what is back already, is not taken. */
+  /** Buffers that are lent and not back yet. Other memory is not taken, and none is taken twice. */
   readonly #lent = new WeakSet<ArrayBufferLike>();
 
   /** Bytes to write to, with whatever they hold. */

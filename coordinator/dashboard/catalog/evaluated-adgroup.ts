@@ -53,7 +53,7 @@ export async function evaluatedAdgroups(
   };
 }
 
-/** Of equally many impressions, the earlier name stands first. */
+/** The order of the list: most impressions first, then the earlier name. */
 function largestOf(evaluated: EvaluatedRun): NamedAdgroup[] {
   const { taskKeys, rows } = evaluated.logits;
   const sizes = taskKeys.map((name, index) => {

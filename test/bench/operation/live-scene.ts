@@ -1,10 +1,11 @@
 /** A small run with a worker and a server of its own, as processes, and what their endpoints say meanwhile. */
 
 import { writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { startCommand, type RunningCommand } from '../../fixtures/commands/command.js';
 import { receiveTraces, type TraceReceiver } from './trace-receiver.js';
+import { MOVIELENS_DATA } from './movielens-data.js';
 
 export interface SeenScene {
   /** By endpoint, what it answered to a scrape. */
@@ -119,19 +120,7 @@ function configIn(folder: string, name: string): string {
 
 function config(run: string): string {
   return `run: watched
-seed: 7
-data:
-  logs: ${resolve('infra/examples/movielens/movielens.csv.gz')}
-  store: store
-  task: movieId
-  label: { expression: rating >= 4 }
-  time: timestamp
-  features:
-    - { name: user, kind: category, column: userId, countMin: 3 }
-    - { name: genres, kind: bag }
-  rowSplit: { by: time, supportRowsMin: 5, queryRowsMin: 5, supportRowsMax: 64, queryRowsMax: 64 }
-  taskSplit: { by: hash, validationShare: 0.15, testShare: 0.25 }
-model: { kind: logistic, hiddenWidths: [] }
+${MOVIELENS_DATA}model: { kind: logistic, hiddenWidths: [] }
 method: { kind: fomaml, innerSteps: 1, innerRate: 0.1 }
 training: { outerSteps: 120, tasksPerOuterStep: 16, tasksPerJob: 4 }
 output: ${run}

@@ -8,7 +8,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir, loadavg } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { median } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -17,6 +17,7 @@ import { parseEventLine } from '../../../shared/events/event-lines.js';
 import { createEventLog } from '../../../shared/events/event-log.js';
 import { folderLogPlace } from '../../../shared/events/folder-log-place.js';
 import { benchHeader, markdownTable } from '../bench-header.js';
+import { MOVIELENS_DATA } from '../operation/movielens-data.js';
 
 const ROUNDS = Number(process.argv[2] ?? 4);
 const OUTER_STEPS = 300;
@@ -127,19 +128,7 @@ function config(way: Way): string {
       ? `tracking: { closingSeconds: 0, tensorboard: {}, mlflow: { url: ${hanging.url} }, webhook: {} }\n`
       : '';
   return `run: recorded
-seed: 7
-data:
-  logs: ${resolve('infra/examples/movielens/movielens.csv.gz')}
-  store: store
-  task: movieId
-  label: { expression: rating >= 4 }
-  time: timestamp
-  features:
-    - { name: user, kind: category, column: userId, countMin: 3 }
-    - { name: genres, kind: bag }
-  rowSplit: { by: time, supportRowsMin: 5, queryRowsMin: 5, supportRowsMax: 64, queryRowsMax: 64 }
-  taskSplit: { by: hash, validationShare: 0.15, testShare: 0.25 }
-model: { kind: deepfm, embeddingWidth: 8, hiddenWidths: [64, 32] }
+${MOVIELENS_DATA}model: { kind: deepfm, embeddingWidth: 8, hiddenWidths: [64, 32] }
 method: { kind: fomaml, innerSteps: 3, innerRate: 0.1 }
 training: { outerSteps: ${OUTER_STEPS}, tasksPerOuterStep: 32, tasksPerJob: 16 }
 ${tracking}output: ${nameOf(way)}
@@ -188,7 +177,7 @@ async function replayedCpuMs(): Promise<number> {
 function report(replayedMs: number): string {
   const of = (way: Way, field: 'cpuMs' | 'wallMs'): number[] =>
     (trainings.get(way) ?? []).map((training) => training[field]);
-  /** Of the training without a record in the same round. */
+  /** The ratio to the training without a record in the same round. */
   const ratios = (way: Way, field: 'cpuMs' | 'wallMs'): number[] => {
     const without = of('no record', field);
     return of(way, field).map((value, round) => value / (without[round] ?? NaN));

@@ -62,7 +62,7 @@ const children: ChildProcess[] = [];
 
 interface Side {
   readonly pid: number;
-  /** What it prints when it is ready. */
+  /** The line that it prints when it is ready. */
   readonly ready: unknown;
 }
 

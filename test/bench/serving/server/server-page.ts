@@ -12,7 +12,7 @@ export type MeasuredRow = Form | 'control';
 export interface FormRound {
   /** Answers a second at saturation. */
   readonly perSecond: number;
-  /** Of the server's process, for one of them. */
+  /** The time of the server's process for one request, in microseconds. */
   readonly cpuUs: number;
   /** At half of saturation, from when a request was due. */
   readonly p50Ms: number;
