@@ -48,21 +48,12 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return {record.name, record.sinceMs, redis.call('ZCARD', KEYS[1])}`;
 
-/** KEYS: beats, records. ARGV: longest silence in ms. Returns the records of live workers. */
-const LIVE_WORKERS = `${NOW}
-local records = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now - ARGV[1], '+inf')) do
-  local record = redis.call('HGET', KEYS[2], id)
-  if record then records[#records + 1] = record end
-end
-return records`;
-
 /** KEYS: beats. ARGV: start. */
 const BEAT_OF_START = `${NOW}${NO_BEAT_OF_THE_FUTURE}
 redis.call('ZADD', KEYS[1], now, ARGV[1])`;
 
-/** KEYS: beats. ARGV: silence in ms. Returns the starts that have been silent for longer. */
-const SILENT_STARTS = `${NOW}
+/** KEYS: beats. ARGV: silence in ms. Returns those that have been silent for longer. */
+const SILENT = `${NOW}
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[1]))`;
 
 const WorkerRecordSchema = z.strictObject({
@@ -73,6 +64,15 @@ const WorkerRecordSchema = z.strictObject({
   jobId: z.string().nullable(),
 });
 const BeatReplySchema = z.tuple([z.string(), z.number(), z.number()]);
+const RepliesSchema = z.tuple([z.array(z.string()), z.array(z.string())]);
+
+/** The replies of a transaction. @throws the first error among them. */
+function repliesIn(found: readonly (readonly [error: Error | null, reply: unknown])[] | null) {
+  return found?.map(([error, reply]) => {
+    if (error !== null) throw error;
+    return reply;
+  });
+}
 
 export interface WorkerRegistry {
   /** Registers the worker, and returns its record with the name that it gets. */
@@ -97,12 +97,21 @@ export function redisWorkerRegistry(redis: RedisConnection, prefix: string): Wor
     leave: async (instance) => {
       await redis.multi().zrem(beats, instance).hdel(records, instance).exec();
     },
+    /**
+     * All records travel and the silent are left out here: a script that looked up each live one would take Redis
+     * several times as long.
+     */
     workers: async () => {
-      const reply = await redis.eval(LIVE_WORKERS, 2, beats, records, WORKER_SILENCE_MS_MAX);
-      return z
-        .array(z.string())
-        .parse(reply)
-        .map((text) => WorkerRecordSchema.parse(JSON.parse(text)));
+      const replies = await redis
+        .multi()
+        .eval(SILENT, 1, beats, WORKER_SILENCE_MS_MAX)
+        .hvals(records)
+        .exec();
+      const [silent, texts] = RepliesSchema.parse(repliesIn(replies));
+      const isSilent = new Set(silent);
+      return texts
+        .map((text) => WorkerRecordSchema.parse(JSON.parse(text)))
+        .filter(({ instance }) => !isSilent.has(instance));
     },
   };
 }
@@ -121,7 +130,7 @@ export function redisStartRegistry(redis: RedisConnection, prefix: string): Star
       await redis.eval(BEAT_OF_START, 1, beats, start);
     },
     silent: async (silenceMs) =>
-      z.array(z.string()).parse(await redis.eval(SILENT_STARTS, 1, beats, silenceMs)),
+      z.array(z.string()).parse(await redis.eval(SILENT, 1, beats, silenceMs)),
     forget: async (start) => {
       await redis.zrem(beats, start);
     },

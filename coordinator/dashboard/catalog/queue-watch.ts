@@ -1,6 +1,6 @@
 /**
  * The state of a queue, for people who look at it: workers, backlog, and the runs whose jobs it has had lately. It is
- * read at most once a second, whoever asks.
+ * read at most once a second, whoever asks, and with many workers at most every two.
  */
 
 import type { Job, Queue } from 'bullmq';
@@ -32,6 +32,9 @@ interface QueuedRun {
 }
 
 const KEPT_FOR_MS = 1_000;
+/** From this many workers on the state is kept longer: a lost one still shows ten seconds after its last beat. */
+const MANY_WORKERS = 1_000;
+const MANY_KEPT_FOR_MS = 2_000;
 /** Jobs that are looked at for the names of runs, of each end of the queue. */
 const JOBS_READ_MAX = 32;
 const RUNS_REMEMBERED_MAX = 256;
@@ -56,7 +59,9 @@ export class QueueWatch {
     this.#queue = queue;
     this.#controller = controller;
     this.#clock = clock;
-    this.#state = new Shared(clock, KEPT_FOR_MS, () => this.#read());
+    const keptForMs = ({ workers }: QueueState): number =>
+      workers.length < MANY_WORKERS ? KEPT_FOR_MS : MANY_KEPT_FOR_MS;
+    this.#state = new Shared(clock, keptForMs, () => this.#read());
   }
 
   state(): Promise<QueueState> {

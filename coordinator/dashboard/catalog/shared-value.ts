@@ -4,13 +4,18 @@ import type { Clock } from '../../../shared/base/clock.js';
 
 export class Shared<Value> {
   readonly #clock: Clock;
-  readonly #keptForMs: number;
+  readonly #keptForMs: (value: Value) => number;
   readonly #make: () => Promise<Value>;
   #made: { readonly value: Promise<Value>; readonly untilMs: number } | null = null;
 
-  constructor(clock: Clock, keptForMs: number, make: () => Promise<Value>) {
+  /** @param keptForMs the same for every value, or by what it costs to make again */
+  constructor(
+    clock: Clock,
+    keptForMs: number | ((value: Value) => number),
+    make: () => Promise<Value>,
+  ) {
     this.#clock = clock;
-    this.#keptForMs = keptForMs;
+    this.#keptForMs = typeof keptForMs === 'number' ? () => keptForMs : keptForMs;
     this.#make = make;
   }
 
@@ -20,8 +25,8 @@ export class Shared<Value> {
     const value = this.#make();
     this.#made = { value, untilMs: Infinity };
     try {
-      await value;
-      this.#made = { value, untilMs: this.#clock.monotonicMs() + this.#keptForMs };
+      const keptForMs = this.#keptForMs(await value);
+      this.#made = { value, untilMs: this.#clock.monotonicMs() + keptForMs };
     } catch (error) {
       this.#made = null;
       throw error;

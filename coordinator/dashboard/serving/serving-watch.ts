@@ -30,7 +30,7 @@ export class ServingWatch {
   /** @param addresses of metrics, over HTTP. */
   constructor(addresses: readonly string[], clock: Clock) {
     this.#servers = addresses.map((address) => new FollowedServer(address, clock));
-    this.#state = new Shared(clock, KEPT_FOR_MS, () =>
+    this.#state = new Shared<readonly WatchedServer[]>(clock, KEPT_FOR_MS, () =>
       Promise.all(this.#servers.map((server) => server.read())),
     );
   }

@@ -45,7 +45,7 @@ try {
   const [line] = (await once(service.stdout.setEncoding('utf8'), 'data')) as [string];
   const { url } = JSON.parse(line) as { url: string };
   const rows = await measuredPages(url);
-  const watching = await shareOfRedis(url);
+  const watching = await loadOfRedis(url);
   await writeFile(
     new URL('infra/results/dashboard.md', packageRoot),
     report(rows, watching, await residentMiB(service.pid ?? 0)),
@@ -126,31 +126,50 @@ async function measuredPages(url: string): Promise<(readonly [string, number, nu
   return rows;
 }
 
-interface Watching {
-  readonly withShare: number;
-  readonly withoutShare: number;
+interface RedisLoad {
+  /** Of one core. */
+  readonly share: number;
+  readonly commandsPerSecond: number;
+  readonly repliedBytesPerSecond: number;
 }
 
-/** Processor seconds of Redis in each second, with a tab that shows the cluster and without one. */
-async function shareOfRedis(url: string): Promise<Watching> {
-  const withoutShare = await redisShare();
+interface Watching {
+  readonly withTab: RedisLoad;
+  readonly without: RedisLoad;
+}
+
+/** The load of Redis with a tab that shows the cluster, and without one. */
+async function loadOfRedis(url: string): Promise<Watching> {
+  const without = await redisLoad();
   const tab = new AbortController();
   const stream = await fetch(`${url}live?page=${encodeURIComponent('/')}`, { signal: tab.signal });
   void stream.text().catch(() => undefined);
-  const withShare = await redisShare();
+  const withTab = await redisLoad();
   tab.abort();
-  return { withShare, withoutShare };
+  return { withTab, without };
 }
 
-async function redisShare(): Promise<number> {
-  const usedSeconds = async (): Promise<number> => {
-    const text = await client.info('cpu');
-    const of = (field: string): number => Number(new RegExp(`${field}:([\\d.]+)`).exec(text)?.[1]);
-    return of('used_cpu_sys') + of('used_cpu_user');
+async function redisLoad(): Promise<RedisLoad> {
+  const totals = async (): Promise<RedisLoad> => {
+    const text = await client.info('everything');
+    const of = (field: string): number =>
+      Number(new RegExp(`^${field}:([\\d.]+)`, 'm').exec(text)?.[1]);
+    const calls = [...text.matchAll(/^cmdstat_.*?:calls=(\d+)/gm)];
+    return {
+      share: of('used_cpu_sys') + of('used_cpu_user'),
+      commandsPerSecond: calls.reduce((sum, [, count]) => sum + Number(count), 0),
+      repliedBytesPerSecond: of('total_net_output_bytes'),
+    };
   };
-  const [before, startMs] = [await usedSeconds(), systemClock.monotonicMs()];
+  const [before, startMs] = [await totals(), systemClock.monotonicMs()];
   await systemClock.sleep(WATCH_MS);
-  return ((await usedSeconds()) - before) / ((systemClock.monotonicMs() - startMs) / 1_000);
+  const [after, seconds] = [await totals(), (systemClock.monotonicMs() - startMs) / 1_000];
+  const rateOf = (part: keyof RedisLoad): number => (after[part] - before[part]) / seconds;
+  return {
+    share: rateOf('share'),
+    commandsPerSecond: rateOf('commandsPerSecond'),
+    repliedBytesPerSecond: rateOf('repliedBytesPerSecond'),
+  };
 }
 
 async function residentMiB(pid: number): Promise<number> {
@@ -160,7 +179,7 @@ async function residentMiB(pid: number): Promise<number> {
 
 function report(
   rows: readonly (readonly [string, number, number])[],
-  { withShare, withoutShare }: Watching,
+  { withTab, without }: Watching,
   memoryMiB: number,
 ): string {
   const share = (value: number): string => `${(value * 100).toFixed(2)} %`;
@@ -176,8 +195,10 @@ function report(
       rows.map(([name, first, again]) => [name, first.toFixed(0), again.toFixed(0)]),
     ),
     '',
-    `The dashboard's process held ${memoryMiB} MiB at most. Of one core, Redis took ${share(withShare)} while a tab showed the ` +
-      `cluster, and ${share(withoutShare)} before, when the simulated workers alone wrote.`,
+    `The dashboard's process held ${memoryMiB} MiB at most. Of one core, Redis took ${share(withTab.share)} while a tab showed the ` +
+      `cluster, and ${share(without.share)} before, when the simulated workers alone wrote. The tab cost it ` +
+      `${(withTab.commandsPerSecond - without.commandsPerSecond).toFixed(0)} commands and ` +
+      `${((withTab.repliedBytesPerSecond - without.repliedBytesPerSecond) / 1_024).toFixed(0)} KiB of replies a second.`,
     '',
   ].join('\n');
 }
