@@ -8,7 +8,7 @@
  *                                   ten seeds in turn; writes the counts down after each of them
  *
  * Exits 1 at any finding. A finding is printed with its seed, its index and a shrunk input in base64; a
- * parser that hangs is ended by the watchdog after 5 to 10 s. The process may write to no folder: Node's
+ * parser that hangs is ended by the watchdog after 5 to 6 s of the processor, or two minutes. The process may write to no folder: Node's
  * permission model turns an attempt into a finding.
  */
 

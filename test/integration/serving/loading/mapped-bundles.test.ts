@@ -8,20 +8,14 @@ import { rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
-import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
-import type { RunEvent } from '../../../../shared/events/run-events.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import { MappingLoader } from '../../../../worker/serving/loading/mapping-loader.js';
-import { BundleKeeper } from '../../../../worker/serving/server/bundle-keeper.js';
-import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
-import { RankingServer } from '../../../../worker/serving/server/wire/ranking-server.js';
 import {
-  posted,
-  selfCheckColumns,
-  twoBundles,
-  type TwoBundles,
-} from '../../../fixtures/serving/served-export.js';
+  checkedScore,
+  copyBundles,
+  mappedServer,
+} from '../../../fixtures/serving/mapped-server.js';
+import { twoBundles, type TwoBundles } from '../../../fixtures/serving/served-export.js';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
 
 /** A hundred where there is time; every swap is the same. */
@@ -35,33 +29,9 @@ beforeAll(async () => {
   bundles = await twoBundles();
   room = await temporaryFolder();
   store = new FileObjectStore({ folder: room.path });
-  for (const key of await bundles.objects.list(''))
-    await store.put(key, (await bundles.objects.get(key))!.bytes, { kind: 'always' });
+  await copyBundles(bundles, store);
 });
 afterAll(() => room.remove());
-
-async function mappedServer() {
-  const events: RunEvent[] = [];
-  const parts = { clock: systemClock, onEvent: (event: RunEvent) => void events.push(event) };
-  await moveLabel(store, 'latest', bundles.digests[0]);
-  const loader = new MappingLoader(
-    {
-      ...{ address: store.address, s3: { region: 'none', forcePathStyle: true } },
-      ...{ addonPath: scoringAddon.path(), cacheFolder: 'none', cacheByteCountMax: 0 },
-    },
-    systemClock,
-  );
-  const keeper = await BundleKeeper.open({ ...parts, store, name: 'latest', loader });
-  const server = await RankingServer.listen(
-    { ...parts, keeper, endpoints: rankingEndpoints },
-    { host: '127.0.0.1', port: 0, token: null, queuedRequestsMax: 1_000, deadlineMs: 60_000 },
-  );
-  const close = async (): Promise<void> => {
-    await server.drain();
-    await keeper.close();
-  };
-  return { url: server.url, keeper, events, close };
-}
 
 /** Mappings of files of the bundles. */
 function mappingCount(): number {
@@ -69,22 +39,9 @@ function mappingCount(): number {
   return maps.filter((line) => line.includes(join(room.path, 'blobs'))).length;
 }
 
-/** The answer is that of the bundle that it names, and of no other. */
-async function checkedScore(url: string): Promise<string> {
-  const { status, body } = await posted(`${url}/v1/score`, {
-    columns: selfCheckColumns(bundles.loaded[0]),
-  });
-  expect(status).toBe(200);
-  const named = bundles.digests.indexOf(body['bundle'] as string);
-  const { logits } = bundles.loaded[named]!.selfCheck;
-  const scores = body['scores'] as readonly number[];
-  for (const [row, score] of scores.entries()) expect(score).toBeCloseTo(logits[row]!, 4);
-  return bundles.digests[named]!;
-}
-
 describe('mapped bundles', () => {
   test('are swapped again and again: each answer is that of its bundle, and no mapping is left', async () => {
-    const { url, keeper, events, close } = await mappedServer();
+    const { url, keeper, events, close } = await mappedServer(store, bundles);
     const first = mappingCount();
     expect(first).toBeGreaterThan(10);
     const counts: number[] = [];
@@ -92,10 +49,10 @@ describe('mapped bundles', () => {
       await moveLabel(store, 'latest', bundles.digests[swap % 2 === 0 ? 0 : 1]);
       const [, ...named] = await Promise.all([
         keeper.poll(),
-        ...Array.from({ length: 8 }, () => checkedScore(url)),
+        ...Array.from({ length: 8 }, () => checkedScore(url, bundles)),
       ]);
       expect(named).toHaveLength(8);
-      expect(await checkedScore(url)).toBe(bundles.digests[swap % 2 === 0 ? 0 : 1]);
+      expect(await checkedScore(url, bundles)).toBe(bundles.digests[swap % 2 === 0 ? 0 : 1]);
       counts.push(mappingCount());
     }
     expect(keeper.swapCount).toBe(SWAP_COUNT);
@@ -107,7 +64,7 @@ describe('mapped bundles', () => {
   });
 
   test('stay while they are held, and are empty afterwards', async () => {
-    const { keeper, close } = await mappedServer();
+    const { keeper, close } = await mappedServer(store, bundles);
     const earlier = keeper.current;
     const release = earlier.hold();
     await moveLabel(store, 'latest', bundles.digests[1]);
@@ -127,7 +84,7 @@ describe('mapped bundles', () => {
     ['truncated', /bytes/],
     ['missing', /no such object/],
   ])('with a file that is %s are refused, and the earlier one stays', async (damage, found) => {
-    const { url, keeper, close } = await mappedServer();
+    const { url, keeper, close } = await mappedServer(store, bundles);
     const [first, second] = bundles.digests;
     const file = bundles.loaded[1].manifest.arrays.find(({ name }) => name === 'blocks')!.files[0]!;
     const path = join(room.path, 'blobs', file.sha256);
@@ -147,14 +104,14 @@ describe('mapped bundles', () => {
     expect(keeper.refused).toMatchObject({ bundle: second });
     expect(keeper.refused?.reason).toContain(file.sha256);
     expect(keeper.refused?.reason).toMatch(found);
-    expect(await checkedScore(url)).toBe(first);
+    expect(await checkedScore(url, bundles)).toBe(first);
     await rm(path, { force: true });
     await rename(`${path}.kept`, path);
     await moveLabel(store, 'latest', first);
     await keeper.poll();
     await moveLabel(store, 'latest', second);
     await keeper.poll();
-    expect(await checkedScore(url)).toBe(second);
+    expect(await checkedScore(url, bundles)).toBe(second);
     await close();
   });
 });
