@@ -34,6 +34,8 @@ function expressionsOf(data: DataConfig): ConfigExpression[] {
   found.push(...labelExpressionsOf(data));
   if (data.where !== undefined)
     found.push({ sql: data.where, configPath: 'data.where', isCondition: true });
+  if (typeof data.time === 'object')
+    found.push({ sql: data.time.expression, configPath: 'data.time.expression' });
   for (const [index, feature] of data.features.entries())
     if (feature.kind !== 'bag' && feature.expression !== undefined)
       found.push({
@@ -52,7 +54,7 @@ export async function columnUsesOf(config: RunConfig, session: DuckSession): Pro
   };
   uses.push(...labelColumnUsesOf(data));
   add(data.weight, 'data.weight');
-  add(data.time, 'data.time');
+  if (typeof data.time === 'string') add(data.time, 'data.time');
   add(config.evaluation.oracleColumn, 'evaluation.oracleColumn');
   for (const [index, feature] of data.features.entries())
     if (feature.kind === 'bag' || feature.expression === undefined)
@@ -111,6 +113,7 @@ function keyField(data: DataConfig, raw: RawColumns): JudgedField {
 
 function timeField(data: DataConfig, raw: RawColumns): JudgedField {
   if (data.time === undefined) return { sql: '0.0::DOUBLE', refusals: [] };
+  if (typeof data.time === 'object') return computedTimeField(data.time.expression);
   const column = raw.sql(data.time);
   const type = raw.type(data.time);
   const sql =
@@ -126,6 +129,13 @@ function timeField(data: DataConfig, raw: RawColumns): JudgedField {
       ],
     ],
   };
+}
+
+function computedTimeField(expression: string): JudgedField {
+  const text = `CAST(TRY((${expression})) AS VARCHAR)`;
+  const sql = `coalesce(TRY_CAST(${text} AS DOUBLE), epoch(TRY_CAST(${text} AS TIMESTAMPTZ)))`;
+  const reason = literal('the expression of data.time does not give a number or a timestamp');
+  return { sql, refusals: [[`${sql} IS NULL OR NOT isfinite(${sql})`, reason]] };
 }
 
 function featureField(feature: FeatureConfig, raw: RawColumns): JudgedField {

@@ -239,9 +239,14 @@ export const DataConfigSchema = z
       'Kinds of tasks that have their own labels and losses and share one trunk.',
     ),
     weight: name.optional().describe("The column that multiplies a row's loss."),
-    time: name
+    time: z
+      .union([name, z.strictObject({ expression })], {
+        error: 'expected a column or an expression',
+      })
       .optional()
-      .describe('The column that orders the rows of a task: a number or a timestamp.'),
+      .describe(
+        "Orders the rows of a task: a column with numbers or timestamps, or SQL that gives them, { expression: strptime(day, '%d.%m.%Y') }.",
+      ),
     where: expression
       .optional()
       .describe('Rows for which this SQL condition is false are left out.'),

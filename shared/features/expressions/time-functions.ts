@@ -17,8 +17,10 @@ import {
   wholeNumberOf,
   type WholeNumber,
 } from '../values/whole-number.js';
+import { WrittenForm } from '../values/written-form.js';
 import {
   asDouble,
+  asText,
   asWhole,
   constant,
   failRow,
@@ -196,6 +198,18 @@ function epochMs(bound: Bound): Bound {
   return unary('BIGINT', momentOf(bound), (micros) => quotientOf(asWhole(micros), 1000));
 }
 
+/** `strptime(text, form)`, with a form that is written in the expression. */
+function writtenMoment([text, form]: readonly Bound[]): Bound {
+  if (text === undefined || form?.text === undefined)
+    return outside('strptime with a form that is not written as a text');
+  const written = WrittenForm.of(form.text);
+  if (!(written instanceof WrittenForm))
+    return outside(`"${written.unread}" in a form of strptime`);
+  if (text.type === 'NULL') return constant('TIMESTAMP', null);
+  if (text.type !== 'VARCHAR') return outside(`strptime of ${text.type}: write a CAST`);
+  return unary('TIMESTAMP', text, (value) => written.read(asText(value)) ?? failRow());
+}
+
 const DATE_PART = ofPart(partOfMoment);
 const DATE_TRUNC = ofPart(truncated);
 
@@ -208,6 +222,7 @@ export const TIME_FUNCTIONS: ReadonlyMap<string, FunctionOfSubset> = new Map([
   ['datepart', DATE_PART],
   ['date_trunc', DATE_TRUNC],
   ['datetrunc', DATE_TRUNC],
+  ['strptime', { argCountMin: 2, argCountMax: 2, bind: writtenMoment }],
   ['to_timestamp', ofOne(toTimestamp)],
   ['make_timestamp', ofOne((arg) => ofWholeUnits(arg, 1))],
   ['epoch_ms', ofOne(epochMs)],

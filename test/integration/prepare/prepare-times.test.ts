@@ -1,0 +1,48 @@
+/** Times that an expression makes of the columns order the rows as times that are written out do. */
+
+import { readFile } from 'node:fs/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+
+let room: PrepareRoom;
+beforeEach(async () => {
+  room = await prepareRoom();
+});
+afterEach(() => room.remove());
+
+/** Days of two months, so that the day first and the month first are different orders. */
+const DAYS = ['2026-10-28', '2026-11-02', '2026-10-03', '2026-11-27', '2026-10-11', '2026-11-01'];
+
+/** The files of rows of the store. */
+async function storeOf(time: unknown, textOf: (day: string) => string): Promise<unknown> {
+  const rows = DAYS.flatMap((day, n) =>
+    [0, 1].map((ad) => `ad${ad},s${n},${(n + ad) % 2},${textOf(day)}`),
+  );
+  await room.write('log.csv', `ad,site,clicked,shown\n${rows.join('\n')}\n`);
+  const data = { time, rowSplit: { by: 'time', supportShare: 0.5 } };
+  const { files } = await room.prepare(room.config(data), { force: true });
+  return files.filter(({ name }) => name.endsWith('.arrow'));
+}
+
+test('a time with the day first gives the store of one that is written out', async () => {
+  const written = await storeOf('shown', (day) => `${day} 20:15`);
+  const local = (day: string): string => `${day.split('-').reverse().join('/')} 20:15`;
+  const form = { expression: "strptime(shown, '%d/%m/%Y %H:%M')" };
+  expect(await storeOf(form, local)).toEqual(written);
+  expect(await storeOf({ expression: '-epoch(shown)' }, (day) => `${day} 20:15`)).not.toEqual(
+    written,
+  );
+});
+
+test('a row whose time the expression does not give is rejected', async () => {
+  const form = { expression: "strptime(shown, '%d.%m.%Y')" };
+  const textOf = (day: string): string => (day === '2026-11-27' ? '2026-11-27' : '11.10.2026');
+  await storeOf(form, textOf);
+  const rejects = (await readFile(room.path('store/rejects.jsonl'), 'utf8')).trim().split('\n');
+  expect(rejects.map((line) => JSON.parse(line) as unknown)).toMatchObject(
+    [7, 8].map((line) => ({
+      line: line + 1,
+      reason: 'the expression of data.time does not give a number or a timestamp',
+    })),
+  );
+});
