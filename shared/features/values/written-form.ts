@@ -34,10 +34,11 @@ function digits(field: Field, countMax: number, [min, max]: readonly [number, nu
 /** Names of months in any case. */
 function monthName(lengthMax: number): Specifier {
   const names = MONTHS.map((name) => name.slice(0, lengthMax).toLowerCase());
-  const inAnyCase = (letter: string): string => `[${letter}${letter.toUpperCase()}]`;
+  const inAnyCase = (name: string): string =>
+    name.replaceAll(/./g, (letter) => `[${letter}${letter.toUpperCase()}]`);
   return {
     field: 'month',
-    pattern: names.map((name) => [...name].map(inAnyCase).join('')).join('|'),
+    pattern: names.map(inAnyCase).join('|'),
     valueOf: (text) => names.indexOf(text.toLowerCase()) + 1,
   };
 }
