@@ -23,13 +23,15 @@ export function queueMetrics(
       countOf('wait'),
       countOf('active'),
       oldestAgeMs(queue, redis),
-      workers.workers(),
+      workers.reportedWorkers(),
     ]);
     registry.set('qianmo_queue_jobs', { state: 'waiting' }, waiting);
     registry.set('qianmo_queue_jobs', { state: 'active' }, active);
     registry.set('qianmo_oldest_job_age_seconds', {}, ageMs / MS_PER_SECOND);
     for (const device of DEVICES) {
-      const ofDevice = connected.filter((each) => each.device === device);
+      const ofDevice = connected.filter(
+        (each) => (each.report?.device?.kind ?? each.device) === device,
+      );
       registry.set('qianmo_workers', { device }, ofDevice.length);
     }
     return expositionOf(registry.snapshot());

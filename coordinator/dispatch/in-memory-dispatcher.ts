@@ -132,6 +132,7 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       worker: WORKER_NAME,
       weightedQueryLoss: measured.weightedQueryLoss,
       weightedSupportLoss: measured.weightedSupportLoss,
+      ...(measured.lossesBySize === undefined ? {} : { lossesBySize: measured.lossesBySize }),
       queryRowCount: measured.queryRowCount,
       computeMs: measured.computeMs,
       backend: measured.backend,

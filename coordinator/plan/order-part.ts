@@ -43,11 +43,12 @@ function chosen<Value>(values: readonly Value[], places: readonly number[]): Val
 
 function workPart(work: JobWork, places: readonly number[]): JobWork {
   if (work.kind !== 'gradient') return work;
-  const { taskWeights, coldTaskWeights } = work;
+  const { taskWeights, coldTaskWeights, sizeBuckets } = work;
   return {
     ...work,
     taskWeights: chosen(taskWeights, places),
     ...(coldTaskWeights === undefined ? {} : { coldTaskWeights: chosen(coldTaskWeights, places) }),
+    ...(sizeBuckets === undefined ? {} : { sizeBuckets: chosen(sizeBuckets, places) }),
   };
 }
 

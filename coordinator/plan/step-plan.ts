@@ -3,6 +3,7 @@
  * not depend on anything that training changes, so the next one is read while workers compute.
  */
 
+import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { adapts, type MethodPlan } from '../../shared/methods/inner-loop/method.js';
@@ -14,6 +15,7 @@ import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/ta
 import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskOrder } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from './prepared-run.js';
+import { sizeDivisionOf, type JobSizes, type SizeDivision } from './job-sizes.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import type { FrozenInput } from './row-pack-gather.js';
 import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
@@ -32,6 +34,7 @@ interface PlannedJob {
   /** Null if the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
   readonly neighbours: JobNeighbours['named'];
+  readonly sizes: JobSizes;
   /** Of all tasks. */
   readonly rowCount: number;
   /** Empty if jobs have no row packs. */
@@ -65,7 +68,9 @@ export function stepPlanner(
   endOuterStep = config.training.outerSteps,
   hasRowPacks = true,
 ): StepPlanner {
-  const source = { config, store, sample: trainingSampler(config, store), hasRowPacks };
+  const division = sizeDivisionOf(config.evaluation.sizeBucketEdges);
+  const sample = trainingSampler(config, store);
+  const source = { config, store, sample, division, hasRowPacks };
   let ahead: { outerStep: number; leftOutCount: number; plan: Promise<StepPlan> } | null = null;
   const read = (outerStep: number, leftOut: readonly QuarantinedTask[]): Promise<StepPlan> =>
     planOf(source, outerStep, leftOut);
@@ -125,11 +130,12 @@ interface PlanSource {
   readonly config: RunConfig;
   readonly store: TaskStore;
   readonly sample: TaskSampler;
+  readonly division: SizeDivision;
   readonly hasRowPacks: boolean;
 }
 
 async function planOf(
-  { config, store, sample, hasRowPacks }: PlanSource,
+  { config, store, sample, division, hasRowPacks }: PlanSource,
   outerStep: number,
   leftOut: readonly QuarantinedTask[],
 ): Promise<StepPlan> {
@@ -155,6 +161,13 @@ async function planOf(
       taskWeights: weights.slice(start, end),
       coldTaskWeights: coldWeights?.slice(start, end) ?? null,
       neighbours: neighbours.named,
+      sizes: division.of(
+        own.map(({ supportRowCount, taskIndex }, place) => ({
+          supportRowCount,
+          weight: at(weights, start + place),
+          isTrunk: isTrunk(taskIndex),
+        })),
+      ),
       rowCount: own.reduce((sum, { impressions }) => sum + impressions.length, 0),
       layout: rowPackLayoutOf(hasRowPacks ? [...read, ...neighbours.rows] : []),
     });
@@ -232,44 +245,44 @@ export function ordersOf(
   const { learned } = spec;
   const encoding = config.training.encodings?.gradients ?? 'float32';
   const shared = { dense, frozen: frozen?.bytes ?? null };
-  return plan.jobs.map(
-    ({ jobIndex, taskIndices, taskWeights, coldTaskWeights, neighbours, rowCount }): TaskOrder => {
-      const job: TaskOrder['job'] = {
-        protocolVersion: PROTOCOL_VERSION,
-        runId: config.run,
-        outerStep: plan.outerStep,
-        jobIndex,
-        store: {
-          address: storeAddress,
-          digest: store.digest,
-          storage: config.storage,
-        },
-        model: config.model,
-        taskIndices: [...taskIndices],
-        ...neighbours,
-        microBatchRowsMax: config.training.microBatchRowsMax,
-        device: config.compute.device,
-        portable: config.compute.portable,
-        ...(fingerprint === null ? {} : { fingerprint }),
-        work: {
-          kind: 'gradient',
-          ...methodWorkAt(config.method, plan.outerStep),
-          taskWeights: [...taskWeights],
-          ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
-          ...(learnsAll(spec)
-            ? {}
-            : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
-          ...dropoutOf(config),
-          ...(encoding === 'float32' ? {} : { encoding: { kind: encoding, seed: config.seed } }),
-        },
-        timeoutMs: config.queue.jobTimeoutMs,
-        blobLifetimeMs: config.queue.blobLifetimeMs,
-      };
-      const parts = { ...shared, rowCount };
-      if (frozen?.holdsTables === true) return { job, ...parts, rowPack: null };
-      return new PackedOrder(job, parts, () => packOf(jobIndex));
-    },
-  );
+  return plan.jobs.map(({ jobIndex, taskIndices, taskWeights, sizes, ...planned }): TaskOrder => {
+    const { coldTaskWeights, neighbours, rowCount } = planned;
+    const job: TaskOrder['job'] = {
+      protocolVersion: PROTOCOL_VERSION,
+      runId: config.run,
+      outerStep: plan.outerStep,
+      jobIndex,
+      store: {
+        address: storeAddress,
+        digest: store.digest,
+        storage: config.storage,
+      },
+      model: config.model,
+      taskIndices: [...taskIndices],
+      ...neighbours,
+      microBatchRowsMax: config.training.microBatchRowsMax,
+      device: config.compute.device,
+      portable: config.compute.portable,
+      ...(fingerprint === null ? {} : { fingerprint }),
+      work: {
+        kind: 'gradient',
+        ...methodWorkAt(config.method, plan.outerStep),
+        taskWeights: [...taskWeights],
+        ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
+        ...(learnsAll(spec)
+          ? {}
+          : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
+        sizeBuckets: [...sizes.bucketByTask],
+        ...dropoutOf(config),
+        ...(encoding === 'float32' ? {} : { encoding: { kind: encoding, seed: config.seed } }),
+      },
+      timeoutMs: config.queue.jobTimeoutMs,
+      blobLifetimeMs: config.queue.blobLifetimeMs,
+    };
+    const parts = { ...shared, rowCount };
+    if (frozen?.holdsTables === true) return { job, ...parts, rowPack: null };
+    return new PackedOrder(job, parts, () => packOf(jobIndex));
+  });
 }
 
 /**

@@ -3,6 +3,7 @@
 import type { StampedEvent } from '../../shared/events/run-events.js';
 import type { ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { OwnRun } from './own-run.js';
+import { sizeMeansOf, type SizeMean } from './size-means.js';
 
 export interface RunView {
   readonly run: string | null;
@@ -45,6 +46,8 @@ export interface TrainingView {
   readonly queryLoss: number | null;
   readonly supportLoss: number | null;
   readonly tasksPerSecond: number | null;
+  /** Of the last outer step; null where its event has none. */
+  readonly bySize: readonly SizeMean[] | null;
 }
 
 interface StageView {
@@ -179,13 +182,14 @@ function admitWork(draft: Draft, event: StampedEvent): void {
   switch (event.kind) {
     case 'run-started': {
       const { outerStep, outerSteps } = event;
-      const losses = { queryLoss: null, supportLoss: null, tasksPerSecond: null };
+      const losses = { queryLoss: null, supportLoss: null, tasksPerSecond: null, bySize: null };
       draft.training = { outerStep, outerSteps, ...losses };
       return;
     }
     case 'outer-step': {
       const { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond } = event;
-      draft.training = { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond };
+      const bySize = event.bySize === undefined ? null : sizeMeansOf(event.bySize);
+      draft.training = { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond, bySize };
       admitStepEnd(draft, event.epochMs);
       break;
     }

@@ -8,6 +8,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { openEventLog } from '../../shared/events/event-log.js';
+import type { SegmentBounds } from '../../shared/events/log-segments.js';
 import {
   runEventSink,
   sinksTogether,
@@ -33,6 +34,8 @@ interface LoggedCall {
   readonly s3: S3Options;
   /** The events that begin the log, where they differ from those of most calls. */
   readonly beginnings?: ReadonlySet<EventKind>;
+  /** The size of the log; that of a run if absent. */
+  readonly bounds?: SegmentBounds;
   /** Absent for a call that no tracker follows. */
   readonly tracked?: TrackingOrder;
 }
@@ -85,13 +88,13 @@ export async function loggedRun<Result>(
  * that was started later, so it holds the last words of workers and compute processes.
  */
 export async function loggedSink(
-  { call, run, output, s3, tracked, beginnings = BEGINNINGS }: LoggedCall,
+  { call, run, output, s3, bounds, tracked, beginnings = BEGINNINGS }: LoggedCall,
   { clock, sink, onClose, environment }: LoggingContext,
 ): Promise<RunEventSink> {
   const trackers = await openedTrackers(tracked, { clock, environment });
   const named = run === null ? {} : { runId: run };
   const tell = toldBy(named, sink);
-  const log = openEventLog(output, { clock, s3, onFailure: tell });
+  const log = openEventLog(output, { clock, s3, bounds, onFailure: tell });
   let tracking: StartedTracking | null = null;
   const record = runEventSink(
     { ...named, clock },

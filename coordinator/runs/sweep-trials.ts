@@ -13,9 +13,10 @@ import type { SweepPlan } from '../sweep/sweep-record.js';
 import type { Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { toldBy, type EventKind, type RunEventSink } from '../../shared/events/run-events.js';
+import type { EventKind, RunEventSink } from '../../shared/events/run-events.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { RunContext } from './call/run-context.js';
+import { loggedCallOf, loggedRun } from './logged-run.js';
 import { checkpointsOf, joinAddress, objectStoreOf, preparedRunOn } from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
@@ -52,9 +53,9 @@ export function trialWork(
     run: PreparedRun,
     stopAtOuterStep: number,
     signal: AbortSignal,
+    ofTrial: RunEventSink,
   ): Promise<TrainedTrial> => {
     const startFrom = await startFromRun(run, { resume: true }, context);
-    const ofTrial = toldBy({ runId: run.config.run }, sink);
     const validationLoss = validationLossOf({ ...run, dispatcher, signal });
     const { state, metaParameters } = await train({
       run,
@@ -70,16 +71,20 @@ export function trialWork(
   return {
     async runTrial(name, rungOuterSteps, signal): Promise<FoundScore> {
       const run = runOf(name);
+      const trained = (): Promise<TrainedTrial> =>
+        recorded(run, { ...context, sink }, (ofTrial) =>
+          trainTo(run, stopAtOuterStep, signal, ofTrial),
+        );
       // A trial that ends before the rung does stands there with what it has become.
       const stopAtOuterStep = Math.min(rungOuterSteps, run.config.training.outerSteps);
       const ended = stopAtOuterStep < rungOuterSteps ? { outerSteps: stopAtOuterStep } : {};
       const startedMs = clock.monotonicMs();
-      let state = await trainTo(run, stopAtOuterStep, signal);
+      let state = await trained();
       if (state.outerStep > stopAtOuterStep) {
         const { outerStep } = state;
         sink({ kind: 'trial-retrained', trial: name, outerStep, scoredOuterStep: stopAtOuterStep });
         await discardCheckpoints(run);
-        state = await trainTo(run, stopAtOuterStep, signal);
+        state = await trained();
       }
       const scored = { ...run, dispatcher, signal };
       const { metaParameters } = state;
@@ -106,6 +111,22 @@ export function trialWork(
   };
 }
 
+/** The record of a trial, in its own output: the events of its training, and how that ended. */
+async function recorded<Result>(
+  { config }: PreparedRun,
+  context: RunContext,
+  work: (sink: RunEventSink) => Promise<Result>,
+): Promise<Result> {
+  const closings: (() => Promise<void>)[] = [];
+  const onClose: RunContext['onClose'] = (close) => void closings.push(close);
+  const logged = { ...loggedCallOf('trial', config), bounds: TRIAL_LOG_BOUNDS };
+  try {
+    return await loggedRun(logged, { ...context, onClose }, ({ sink }) => work(sink));
+  } finally {
+    for (const close of closings) await close();
+  }
+}
+
 export function trialNamed({ trials }: SweepPlan, name: string): Trial {
   const trial = trials.find((each) => each.name === name);
   if (trial === undefined) throw new Error(`no trial ${name}`);
@@ -119,12 +140,16 @@ async function discardCheckpoints({ config }: PreparedRun): Promise<void> {
   for (const key of await checkpoints.list('')) await checkpoints.delete(key);
 }
 
-/** Events of a single trial, which the sweep replaces by the progress of all trials. */
+/** 2 MiB: some 2,000 outer steps, the last ones of a longer trial. */
+const TRIAL_LOG_BOUNDS = { segmentByteCountMax: 1024 * 1024, segmentCountMax: 2 };
+
+/** Events of a single trial, which the sweep replaces by the progress of all trials and by what became of it. */
 const TRIAL_COURSE: ReadonlySet<EventKind> = new Set([
   'run-started',
   'outer-step',
   'checkpoint',
   'run-finished',
+  'run-failed',
 ]);
 
 function sweepSink(sink: RunEventSink, total: number): RunEventSink {

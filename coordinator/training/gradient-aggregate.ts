@@ -3,14 +3,8 @@
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import type { JobGradient } from './job-gradient.js';
+import type { StepLosses } from './loss-sums.js';
 import type { MetaGradient } from './meta-optimizer/meta-gradient.js';
-
-/** The losses of an outer step: sums over its tasks, weighted as their gradients are. */
-export interface StepLosses {
-  readonly queryLoss: number;
-  /** Before adaptation. */
-  readonly supportLoss: number;
-}
 
 /**
  * One aggregate serves all outer steps of a run. `begin` starts the next step and overwrites the

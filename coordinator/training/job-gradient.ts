@@ -3,19 +3,24 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { learnedRowsOf, learnedVariables } from '../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { layoutDifferences } from '../../shared/tensors/named-tensors.js';
 import { floatsOf, type TensorEncoding } from '../../shared/tensors/rounded-tensors.js';
 import { viewTensors } from '../../shared/tensors/tensor-codec.js';
 import type { ReadResult } from '../dispatch/dispatcher.js';
+import type { JobSizes } from '../plan/job-sizes.js';
 import type { StepPlan } from '../plan/step-plan.js';
+import type { SizedJobLosses } from './loss-sums.js';
 
 /** The shapes that the gradients of one outer step must have. */
 export interface GradientShapes {
   readonly spec: ModelSpec;
   /** By job index. */
   readonly layouts: readonly RowPackLayout[];
+  /** By job index; absent where nobody asks for losses by size. */
+  readonly sizes?: readonly JobSizes[];
   /** That of every output; 32-bit floats when absent. */
   readonly encoding?: TensorEncoding | undefined;
 }
@@ -29,6 +34,8 @@ export interface JobGradient {
   readonly rows: Float32Array;
   readonly weightedQueryLoss: number;
   readonly weightedSupportLoss: number;
+  /** Null where the result has none. */
+  readonly bySize: SizedJobLosses | null;
   /** To be called when nobody reads its arrays any more; absent where their memory is not used again. */
   readonly release?: (() => void) | undefined;
 }
@@ -38,7 +45,11 @@ export function gradientShapesOf(
   spec: ModelSpec,
   encoding?: TensorEncoding,
 ): GradientShapes {
-  return { spec, layouts: plan.jobs.map((job) => job.layout), encoding };
+  const [layouts, sizes] = [
+    plan.jobs.map(({ layout }) => layout),
+    plan.jobs.map(({ sizes }) => sizes),
+  ];
+  return { spec, layouts, sizes, encoding };
 }
 
 /** Returns whether a gradient of this norm may count, and notes it if so. */
@@ -50,7 +61,7 @@ export type JudgeNorm = (gradient: {
 
 /** Refuses what has another layout than its job asked for, what is not finite, and what is doubted. */
 export function gradientReader(
-  { spec, layouts, encoding = 'float32' }: GradientShapes,
+  { spec, layouts, sizes, encoding = 'float32' }: GradientShapes,
   judgeNorm: JudgeNorm = () => true,
 ): ReadResult<JobGradient> {
   return ({ result, output, isConfirmed, release }) => {
@@ -62,6 +73,8 @@ export function gradientReader(
       return 'layout_mismatch';
     if (!Number.isFinite(weightedQueryLoss) || !Number.isFinite(weightedSupportLoss))
       return 'not_finite';
+    const bySize = sizedLossesOf(result, sizes?.[jobIndex]);
+    if (bySize === 'unlike') return 'layout_mismatch';
     const norm = normOf(found);
     if (!Number.isFinite(norm)) return 'not_finite';
     if (!judgeNorm({ jobIndex, norm, isConfirmed })) return 'norm_exceeded';
@@ -69,9 +82,20 @@ export function gradientReader(
     const rows = found.get('rows');
     if (rows === undefined) throw new Error('a checked layout has rows');
     found.delete('rows');
-    const losses = { weightedQueryLoss, weightedSupportLoss };
+    const losses = { weightedQueryLoss, weightedSupportLoss, bySize };
     return { jobIndex, dense: found, rows: rows.values, ...losses, release };
   };
+}
+
+/** Null where there are none, and `unlike` where they are not those of the job's buckets. */
+function sizedLossesOf(
+  { lossesBySize: losses }: Pick<JobResult, 'lossesBySize'>,
+  sizes: JobSizes | undefined,
+): SizedJobLosses | 'unlike' | null {
+  if (losses === undefined || sizes === undefined) return null;
+  const bucketCount = sizes.taskCounts.findLastIndex((count) => count > 0) + 1;
+  const isLike = [losses.query, losses.support].every(({ length }) => length === bucketCount);
+  return isLike ? { taskCounts: sizes.taskCounts, weights: sizes.weights, losses } : 'unlike';
 }
 
 function decodedOrNull(

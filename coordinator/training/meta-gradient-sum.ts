@@ -18,11 +18,10 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { uniqueIdsOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../shared/tensors/native-rows.js';
-import type { GradientAggregate, StepLosses } from './gradient-aggregate.js';
+import type { GradientAggregate } from './gradient-aggregate.js';
 import type { JobGradient } from './job-gradient.js';
+import { lossesWithoutMissing, NO_LOSSES, withJobLosses, type StepLosses } from './loss-sums.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/meta-gradient.js';
-
-const NO_LOSSES: StepLosses = { queryLoss: 0, supportLoss: 0 };
 
 /**
  * One sum serves all outer steps of a run, so that its buffers are allocated once. `begin` starts the
@@ -99,8 +98,7 @@ export class MetaGradientSum implements GradientAggregate {
       sum.keepOnly(ids);
       sum.divideBy(share);
     }
-    const { queryLoss, supportLoss } = this.#losses;
-    this.#losses = { queryLoss: queryLoss / share, supportLoss: supportLoss / share };
+    this.#losses = lossesWithoutMissing(this.#losses, share);
   }
 
   /**
@@ -123,10 +121,7 @@ export class MetaGradientSum implements GradientAggregate {
 
   #addInOrder({ jobIndex, dense, rows, release, ...loss }: JobGradient): void {
     const learnedRows = (this.#learnedRows ??= this.#begun());
-    this.#losses = {
-      queryLoss: this.#losses.queryLoss + loss.weightedQueryLoss,
-      supportLoss: this.#losses.supportLoss + loss.weightedSupportLoss,
-    };
+    this.#losses = withJobLosses(this.#losses, loss);
     for (const sum of this.#dense) sum.add(dense.get(sum.name)?.values ?? missing(sum.name));
     const { spans } = at(learnedRows, jobIndex);
     const { idsByTable } = at(this.#layouts, jobIndex);

@@ -18,8 +18,9 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { uniqueIdsOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import type { RobustAggregation } from '../../shared/config/training-config.js';
-import type { GradientAggregate, StepLosses } from './gradient-aggregate.js';
+import type { GradientAggregate } from './gradient-aggregate.js';
 import type { JobGradient } from './job-gradient.js';
+import { lossesWithoutMissing, NO_LOSSES, withJobLosses, type StepLosses } from './loss-sums.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/meta-gradient.js';
 
 /** Keeps the gradients of a step until all are there. Its values do not depend on their order. */
@@ -78,13 +79,8 @@ export class RobustAggregate implements GradientAggregate {
   }
 
   get losses(): StepLosses {
-    const share = this.#left?.share ?? 1;
-    let [queryLoss, supportLoss] = [0, 0];
-    for (const gradient of this.#gradients()) {
-      queryLoss += gradient.weightedQueryLoss / share;
-      supportLoss += gradient.weightedSupportLoss / share;
-    }
-    return { queryLoss, supportLoss };
+    const sums = this.#gradients().reduce(withJobLosses, NO_LOSSES);
+    return lossesWithoutMissing(sums, this.#left?.share ?? 1);
   }
 
   /** In job order. */

@@ -3,7 +3,8 @@
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
-import type { StepLosses } from './gradient-aggregate.js';
+import { sizeDivisionOf } from '../plan/job-sizes.js';
+import type { StepLosses } from './loss-sums.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
@@ -24,6 +25,7 @@ export function stepReport(
   if (trunk !== undefined && !readsTrunkRows(methodPlanOf(config.method)))
     sink({ kind: 'trunk-rows-unread', rowCount: trunk.rowCount, methodKind: config.method.kind });
   const step = { method: config.method, store };
+  const { names: sizes } = sizeDivisionOf(config.evaluation.sizeBucketEdges);
   let previousMs = clock.monotonicMs();
   return (state, plan, losses) => {
     const nowMs = clock.monotonicMs();
@@ -31,13 +33,15 @@ export function stepReport(
     previousMs = nowMs;
     const closed = state.leftOut?.find((record) => record.outerStep === plan.outerStep);
     const leftOut = closed?.jobs ?? [];
+    const { bySize, ...means } = withSupportOfAdgroups(losses, { ...step, plan, leftOut });
     sink({
       kind: 'outer-step',
       outerStep: state.outerStep,
       outerSteps: outerStepsOf(state, training),
-      ...withSupportOfAdgroups(losses, { ...step, plan, leftOut }),
+      ...means,
       gradientNorm: scalarOf(state.optimizer, GRADIENT_NORM),
       tasksPerSecond: (plan.taskCount * MS_PER_SECOND) / elapsedMs,
+      ...(bySize === null ? {} : { bySize: { sizes: [...sizes], ...bySize } }),
     });
   };
 }

@@ -4,7 +4,7 @@ import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { StepPlan } from '../plan/step-plan.js';
-import type { StepLosses } from './gradient-aggregate.js';
+import type { StepLosses } from './loss-sums.js';
 
 interface ReportedStep {
   readonly plan: Pick<StepPlan, 'jobs'>;

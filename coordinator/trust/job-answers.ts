@@ -60,6 +60,9 @@ export class JobAnswers {
 
 /** All of a result that the job decides. */
 export function bitsOf(result: JobResult): string {
-  const { output, weightedQueryLoss, weightedSupportLoss, queryRowCount } = result;
-  return canonicalJson([output.sha256, weightedQueryLoss, weightedSupportLoss, queryRowCount]);
+  const { output, weightedQueryLoss, weightedSupportLoss, lossesBySize = null } = result;
+  return canonicalJson([
+    ...[output.sha256, weightedQueryLoss, weightedSupportLoss, result.queryRowCount],
+    lossesBySize,
+  ]);
 }

@@ -64,7 +64,7 @@ import type { TrainingResult } from '../../coordinator/runs/train-run.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
 import type { SynthesisReport } from '../../coordinator/synthesize/synthesis.js';
-import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
+import type { ReportedWorker } from '../../shared/queue/job-queue.js';
 import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
 import type { ListedBundle, PublishedBundle } from '../../shared/bundle/bundle-store.js';
 import type { MachineCheckResult } from './check-machine.js';
@@ -105,7 +105,7 @@ export type {
   ChangedExport,
   CompactedPlace,
   ComparisonReport,
-  ConnectedWorker,
+  ReportedWorker,
   ControlResult,
   ConvertedModel,
   ConvertRequest,

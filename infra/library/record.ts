@@ -16,7 +16,7 @@ import {
 import type { ListedRuns } from '../../coordinator/runs/record/record-calls.js';
 import type { RunStatus } from '../../coordinator/record/run-status.js';
 import type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-handle.js';
-import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
+import type { ReportedWorker } from '../../shared/queue/job-queue.js';
 import type { StampedEventSink } from '../../shared/events/run-events.js';
 import { start } from './started-call.js';
 
@@ -65,7 +65,7 @@ export function waitForRun(request: WaitRequest, options: CallOptions = {}): Run
 export function queueWorkers(
   request: WorkersRequest,
   options: CallOptions = {},
-): RunHandle<readonly ConnectedWorker[]> {
+): RunHandle<readonly ReportedWorker[]> {
   return start(options, async (context) => {
     const { workersOfQueue } = await import('../../coordinator/runs/record/queue-workers.js');
     return workersOfQueue(checkedRequest(WorkersRequestSchema, request, 'queueWorkers'), context);

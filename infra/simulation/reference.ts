@@ -30,9 +30,9 @@ export function jobKeyOf(job: ComputedPart): string {
 /** The part of a result that its job decides. */
 export function decidedPartOf(
   outputSha256: string,
-  { weightedQueryLoss }: Pick<JobResult, 'weightedQueryLoss'>,
+  { weightedQueryLoss, lossesBySize }: Pick<JobResult, 'weightedQueryLoss' | 'lossesBySize'>,
 ): string {
-  return `${outputSha256} ${weightedQueryLoss}`;
+  return `${outputSha256} ${weightedQueryLoss} ${JSON.stringify(lossesBySize)}`;
 }
 
 /** Time stands still. */

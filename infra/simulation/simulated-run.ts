@@ -16,6 +16,7 @@ import { encodeGradient } from '../../shared/tensors/encode-gradient.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { sizeLossesOf } from '../../worker/compute/job/size-losses.js';
 import type { Variant } from './variants.js';
 import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-identity.js';
 
@@ -165,6 +166,7 @@ async function computed(input: JobInput): Promise<JobOutput> {
     output: encodeGradient(output, job, job.work),
     weightedQueryLoss: pulls.weight,
     weightedSupportLoss: pulls.target,
+    lossesBySize: sizeLossesOf(job.work, pretendedLossesOf(job.taskIndices)),
     queryRowCount: 2 * tasks.length,
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
     microBatchRowsMax: job.microBatchRowsMax,
@@ -183,6 +185,13 @@ export function computedElsewhere(computed: JobOutput): JobOutput {
   for (const { values } of tensors.values())
     values.forEach((value, index) => (values[index] = 1.5 * value + 1));
   return { ...computed, output: encodeTensors(tensors), fingerprint: OTHER_FINGERPRINT };
+}
+
+/** Losses of the tasks of a job whose sums show in which order they were added. */
+function pretendedLossesOf(taskIndices: readonly number[]) {
+  const drawn = (phase: number) =>
+    Float64Array.from(taskIndices, (taskIndex) => Math.sin(taskIndex + phase));
+  return { queryLosses: drawn(1), supportLosses: drawn(2) };
 }
 
 /** Sums over the tasks of a job: of weights, and of weights times targets. */

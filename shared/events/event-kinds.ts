@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema } from './device-report.js';
 import { OPERATION_SHAPES } from './operation-kinds.js';
+import { SizeLossesSchema } from './size-losses.js';
 import { TRACKING_SHAPES } from './tracking-kinds.js';
 
 const count = z.int().nonnegative();
@@ -100,6 +101,8 @@ const RUN_SHAPES = {
     supportLoss: measured,
     gradientNorm: measured,
     tasksPerSecond: measured,
+    /** Absent where a worker did not tell them, and in records of earlier versions. */
+    bySize: SizeLossesSchema.optional(),
   },
   /**
    * The time of an outer step by phase, from `startedMs` (epoch) on. Those of the coordinator are what its loop waited:

@@ -11,7 +11,7 @@ import type { S3Options } from '../storage/s3-object-store.js';
 import { boundedRate } from './bounded-rate.js';
 import { encodeEvent } from './event-lines.js';
 import { folderLogPlace } from './folder-log-place.js';
-import type { EventLogPlace } from './log-segments.js';
+import type { EventLogPlace, SegmentBounds } from './log-segments.js';
 import { objectLogPlace } from './object-log-place.js';
 import type { EventKind, RunEventOf, StampedEvent, StampedEventSink } from './run-events.js';
 
@@ -37,14 +37,20 @@ const CLOSE_TIMEOUT_MS = 10_000;
 /** After these events the log is saved at once, for readers on other machines. */
 const SAVED_AT: ReadonlySet<EventKind> = new Set(['checkpoint', 'run-finished', 'run-failed']);
 
+interface LogTerms {
+  readonly s3: S3Options;
+  /** Those of a run by default. */
+  readonly bounds?: SegmentBounds | undefined;
+}
+
 /** A log in the folder `events` of a run's output: on this machine, or in an object store. */
 export function openEventLog(
   output: string,
-  { s3, ...options }: Omit<EventLogOptions, 'place'> & { readonly s3: S3Options },
+  { s3, bounds, ...options }: Omit<EventLogOptions, 'place'> & LogTerms,
 ): EventLog {
   const place = output.startsWith('s3://')
-    ? objectLogPlace(openObjectStore(output, s3))
-    : folderLogPlace(output.replace(/^file:\/\//, ''));
+    ? objectLogPlace(openObjectStore(output, s3), bounds)
+    : folderLogPlace(output.replace(/^file:\/\//, ''), bounds);
   return createEventLog({ ...options, place });
 }
 

@@ -1,8 +1,10 @@
 /** The sink that counts events: what happens is told once, and metrics follow. */
 
+import { at } from '../base/arrays.js';
 import type { EventKind, StampedEventOf, StampedEventSink } from '../events/run-events.js';
 import { STEP_PHASES } from '../events/event-kinds.js';
 import { DEVICE_POOLS } from '../events/operation-kinds.js';
+import type { SizeLosses } from '../events/size-losses.js';
 import type { MetricSource } from './metric-definitions.js';
 import type { MetricRegistry } from './metric-registry.js';
 
@@ -32,6 +34,7 @@ const OF_COORDINATORS: Counting = {
     registry.set('qianmo_last_outer_step_timestamp_seconds', {}, epochMs / MS_PER_SECOND);
     registry.set('qianmo_run_paused', {}, 0);
     registry.set('qianmo_redis_away', {}, 0);
+    for (const name of LOSSES_BY_SIZE) registry.forget(name);
   },
   'outer-step': ({ outerStep, outerSteps, epochMs, ...measured }, registry) => {
     registry.set('qianmo_outer_step', {}, outerStep);
@@ -40,6 +43,7 @@ const OF_COORDINATORS: Counting = {
     registry.set('qianmo_query_loss', {}, measured.queryLoss);
     registry.set('qianmo_support_loss', {}, measured.supportLoss);
     registry.set('qianmo_gradient_norm', {}, measured.gradientNorm);
+    if (measured.bySize !== undefined) setBySize(measured.bySize, registry);
   },
   'outer-step-timed': (event, registry) => {
     const { startedMs, epochMs, phasesMs, jobCount, taskCount, workerCount } = event;
@@ -91,6 +95,22 @@ const OF_COORDINATORS: Counting = {
   'redis-accepts': (_event, registry) => registry.set('qianmo_redis_away', {}, 0),
   'event-log-failed': (_event, registry) => registry.add('qianmo_event_log_failures_total', {}),
 };
+
+const LOSSES_BY_SIZE = ['qianmo_query_loss_by_size', 'qianmo_support_loss_by_size'] as const;
+
+/** A bucket without tasks in this outer step keeps its losses. */
+function setBySize(
+  { sizes, weights, queryLossSums, supportLossSums }: SizeLosses,
+  registry: MetricRegistry,
+): void {
+  for (const [bucket, size] of sizes.entries()) {
+    const weight = at(weights, bucket);
+    if (weight === 0) continue;
+    const [query, support] = [at(queryLossSums, bucket), at(supportLossSums, bucket)];
+    registry.set('qianmo_query_loss_by_size', { size }, query / weight);
+    registry.set('qianmo_support_loss_by_size', { size }, support / weight);
+  }
+}
 
 function redisGone(registry: MetricRegistry): void {
   registry.set('qianmo_redis_away', {}, 1);

@@ -3,7 +3,7 @@
  * registry refuses others, and the table of `infra/docs/operation/metrics.md` is made of this file.
  *
  * Names follow Prometheus: base units, `_total` for what only grows. A label has few values, all known here but for
- * the digest of a bundle and the path of an endpoint.
+ * the names of a run and of its at most 16 size buckets, the digest of a bundle and the path of an endpoint.
  */
 
 import {
@@ -74,6 +74,14 @@ const OF_COORDINATORS = {
     kind: 'gauge',
     ...coordinator,
     help: 'Support loss before adaptation, of the last outer step.',
+  },
+  qianmo_query_loss_by_size: {
+    ...{ kind: 'gauge', ...coordinator, labels: { size: null } },
+    help: 'Query loss after adaptation by support rows of the adgroups, of the last outer step with such adgroups.',
+  },
+  qianmo_support_loss_by_size: {
+    ...{ kind: 'gauge', ...coordinator, labels: { size: null } },
+    help: 'Support loss before adaptation by support rows of the adgroups, of the last outer step with such adgroups.',
   },
   qianmo_gradient_norm: {
     kind: 'gauge',

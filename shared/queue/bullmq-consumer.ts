@@ -16,6 +16,7 @@ import type { QueueCall } from './redis-errors.js';
 import { quarantineKeyOf, type WorkerRegistry } from './redis-registry.js';
 import type { ServerTime } from './server-time.js';
 import { wakeUpChannelOf, wakeUpText } from './wake-up-messages.js';
+import type { WorkerReport } from './workers/worker-report.js';
 import { LOCK_DURATION_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
@@ -46,6 +47,7 @@ export function bullmqConsumer(
   identity: {
     readonly self: ConnectedWorker;
     readonly registry: WorkerRegistry;
+    readonly report: () => WorkerReport | null;
     readonly server: string;
     readonly onError: (error: Error) => void;
   },
@@ -57,7 +59,7 @@ export function bullmqConsumer(
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): JobConsumer {
-  const { self, registry, server, onError } = identity;
+  const { self, registry, report, server, onError } = identity;
   const { bullmq, clock, call, serverTime, blobs } = options;
   const worker = new Worker<unknown, EntryResult>(INNER_LOOP_QUEUE, null, {
     ...{ connection: redis, ...bullmq, name: self.name },
@@ -98,7 +100,7 @@ export function bullmqConsumer(
     },
     // The library would count in a script.
     waitingCount: () => call(() => redis.llen(queue.toKey('wait'))),
-    beat: (jobId) => call(() => registry.beat({ ...self, jobId })),
+    beat: (jobId) => call(() => registry.beat({ ...self, jobId }, report())),
     // A key that is not there has a negative lifetime.
     quarantinedMs: async () =>
       Math.max(0, await call(() => redis.pttl(quarantineKeyOf(bullmq.prefix, self.name)))),

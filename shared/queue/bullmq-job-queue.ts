@@ -89,7 +89,7 @@ async function openConsumer(
   { redisUrl: url, prefix, clock, tls = null }: BullmqJobQueueOptions,
   { onReconnected, ...identity }: OpenConsumerOptions,
 ): Promise<JobConsumer> {
-  const { name, nonce: instance, device, onError } = identity;
+  const { name, nonce: instance, device, onError, report = () => null } = identity;
   const redis = await connectRedis({
     ...{ url, tls, role: 'worker', name: `qianmo-worker-${name}`, onError },
   });
@@ -98,7 +98,7 @@ async function openConsumer(
     const call = queueCallsAt(redactedAddress(url));
     const facts = await call(() => checkRedis(redis));
     const registry = redisWorkerRegistry(redis, prefix);
-    const self = await call(() => registry.enter({ name, instance, device }));
+    const self = await call(() => registry.enter({ name, instance, device }, report()));
     // A worker that may not send messages would be read late, and nobody would know why.
     await call(() => redis.publish(wakeUpChannelOf(prefix), ''));
     const serverTime = await call(() => serverTimeOf(redis, clock));
@@ -106,7 +106,7 @@ async function openConsumer(
     const bullmq = { prefix, skipVersionCheck: facts === null };
     return bullmqConsumer(
       redis,
-      { ...{ self, registry, onError }, server: facts?.version ?? UNKNOWN_VERSION },
+      { ...{ self, registry, report, onError }, server: facts?.version ?? UNKNOWN_VERSION },
       { bullmq, clock, call, serverTime, blobs },
     );
   } catch (error) {
@@ -125,7 +125,7 @@ async function openController({
   const { find, replace } = redisRunController(redis, prefix);
   const registry = redisWorkerRegistry(redis, prefix);
   return {
-    workers: () => call(() => registry.workers()),
+    workers: () => call(() => registry.reportedWorkers()),
     find: (runId) => call(() => find(runId)),
     replace: (runId, earlier, orders) => call(() => replace(runId, earlier, orders)),
     close: () => {

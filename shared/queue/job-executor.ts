@@ -6,7 +6,7 @@
 
 import type { StoredBlob } from '../storage/blob-store.js';
 import type { Span } from '../traces/span.js';
-import type { Job } from './protocol.js';
+import type { Job, JobSizeLosses } from './protocol.js';
 
 /** Bytes, or the name of a blob that the reader finds in the folder that both ends share. */
 export type CarriedBytes = Uint8Array | StoredBlob;
@@ -30,6 +30,8 @@ export interface JobOutput<Bytes = Uint8Array> {
   readonly output: Bytes;
   readonly weightedQueryLoss: number;
   readonly weightedSupportLoss: number;
+  /** As in the result. */
+  readonly lossesBySize?: JobSizeLosses | undefined;
   readonly queryRowCount: number;
   readonly computeMs: number;
   readonly backend: string;

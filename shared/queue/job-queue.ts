@@ -23,6 +23,7 @@ import type { LeaseAnswer, LeaseHolder } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
 import type { JobParcel, ParcelResult } from './job-parcel.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
+import type { WorkerReport } from './workers/worker-report.js';
 
 export interface JobQueue {
   /** The address without a password, for messages. */
@@ -37,8 +38,8 @@ export interface JobQueue {
 
 /** The end of people who look at a queue and control its runs. */
 export interface QueueController extends RunController {
-  /** The workers that live, of all runs. */
-  workers(): Promise<readonly ConnectedWorker[]>;
+  /** The workers that live, of all runs, with what they say about themselves. */
+  workers(): Promise<readonly ReportedWorker[]>;
 }
 
 export interface OpenConsumerOptions {
@@ -46,6 +47,8 @@ export interface OpenConsumerOptions {
   readonly name: string;
   /** The device that the worker computes on, as far as it is known. */
   readonly device: string;
+  /** Asked with every beat; null as long as there is nothing to say. */
+  readonly report?: () => WorkerReport | null;
   /** Sets the locks of this consumer apart from those of any other. */
   readonly nonce: string;
   /** Called with each error of the connection, which is retried by itself. */
@@ -64,6 +67,11 @@ export interface ConnectedWorker {
   readonly sinceMs: number;
   /** A job that it holds; null when it waits. */
   readonly jobId: string | null;
+}
+
+export interface ReportedWorker extends ConnectedWorker {
+  /** Null where it has not said so, as a worker of an earlier version. */
+  readonly report: WorkerReport | null;
 }
 
 /** A job that is put on the queue, or a parcel of jobs, which the queue carries as one job. */

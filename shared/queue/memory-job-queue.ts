@@ -94,8 +94,9 @@ export class MemoryJobQueue implements JobQueue {
     });
   }
 
-  openConsumer({ name, nonce, device }: OpenConsumerOptions): Promise<JobConsumer> {
-    const self = this.#workers.enter({ name, instance: nonce, device });
+  openConsumer(options: OpenConsumerOptions): Promise<JobConsumer> {
+    const { name, nonce, device, report = () => null } = options;
+    const self = this.#workers.enter({ name, instance: nonce, device }, report());
     const stopped = new AbortController();
     const locks = new WeakMap<TakenJob, JobLock>();
     let takenCount = 0;
@@ -120,7 +121,7 @@ export class MemoryJobQueue implements JobQueue {
         return Promise.resolve(jobs.filter((job) => !isHeld(job)));
       },
       waitingCount: () => Promise.resolve(this.#jobs.waitingCount()),
-      beat: (jobId) => Promise.resolve(this.#workers.beat({ ...self, jobId })),
+      beat: (jobId) => Promise.resolve(this.#workers.beat({ ...self, jobId }, report())),
       quarantinedMs: () => {
         const endMs = this.#quarantineEndMs.get(self.name) ?? Number.NEGATIVE_INFINITY;
         return Promise.resolve(Math.max(0, endMs - this.#nowMs()));
@@ -139,7 +140,7 @@ export class MemoryJobQueue implements JobQueue {
 
   openController(): Promise<QueueController> {
     return Promise.resolve({
-      workers: () => Promise.resolve(this.#workers.live()),
+      workers: () => Promise.resolve(this.#workers.reported()),
       find: (runId) => Promise.resolve(this.#leases.find(runId)),
       replace: (runId, earlier, orders) => {
         const copied = decodeOrders(encodeOrders(orders));

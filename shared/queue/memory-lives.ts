@@ -11,29 +11,38 @@ import {
   type RunOrders,
 } from '../control/run-orders.js';
 import { RunFencedError, type LeaseAnswer, type LeaseHolder } from '../storage/run-lease.js';
-import type { ConnectedWorker } from './job-queue.js';
+import type { ConnectedWorker, ReportedWorker } from './job-queue.js';
 import { RUN_LEASE_MS, WORKER_SILENCE_MS_MAX } from './timing.js';
+import type { WorkerReport } from './workers/worker-report.js';
 
 export class MemoryWorkers {
   readonly #clock: Clock;
-  readonly #byInstance = new Map<string, { record: ConnectedWorker; beatMs: number }>();
+  readonly #byInstance = new Map<
+    string,
+    { record: ConnectedWorker; report: WorkerReport | null; beatMs: number }
+  >();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  enter(worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): ConnectedWorker {
+  enter(
+    worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>,
+    report: WorkerReport | null,
+  ): ConnectedWorker {
     const taken = new Set(this.live().map(({ name }) => name));
     let { name } = worker;
     for (let number = 2; taken.has(name); number += 1) name = `${worker.name}-${number}`;
     const record = { ...worker, name, sinceMs: this.#clock.epochMs(), jobId: null };
-    this.beat(record);
+    this.beat(record, report);
     return record;
   }
 
   /** Returns the number of live workers. */
-  beat(record: ConnectedWorker): number {
-    this.#byInstance.set(record.instance, { record, beatMs: this.#clock.monotonicMs() });
+  beat(record: ConnectedWorker, report: WorkerReport | null): number {
+    const kept = report ?? this.#byInstance.get(record.instance)?.report ?? null;
+    const beatMs = this.#clock.monotonicMs();
+    this.#byInstance.set(record.instance, { record, report: kept, beatMs });
     return this.live().length;
   }
 
@@ -48,10 +57,18 @@ export class MemoryWorkers {
   }
 
   live(): ConnectedWorker[] {
+    return this.#living().map(({ record }) => record);
+  }
+
+  reported(): ReportedWorker[] {
+    return this.#living().map(({ record, report }) => ({ ...record, report }));
+  }
+
+  #living() {
     const nowMs = this.#clock.monotonicMs();
     for (const [instance, { beatMs }] of [...this.#byInstance])
       if (nowMs - beatMs > WORKER_SILENCE_MS_MAX) this.#byInstance.delete(instance);
-    return [...this.#byInstance.values()].map(({ record }) => record);
+    return [...this.#byInstance.values()];
   }
 }
 

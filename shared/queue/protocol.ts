@@ -32,6 +32,7 @@ import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/fingerprint.js';
+import { SIZE_BUCKETS_MAX } from '../events/size-losses.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema, type RowDivision } from '../tasks/row-division.js';
 import { DROPOUT_RATE_MAX } from '../config/regularisation/dropout-config.js';
@@ -42,7 +43,7 @@ import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 14;
+export const PROTOCOL_VERSION = 15;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -92,6 +93,9 @@ function textOf(section: unknown): string | null {
   }
 }
 
+/** In place of a bucket: the task is no adgroup but a batch of trunk rows. */
+export const NO_SIZE_BUCKET = -1;
+
 const dropoutRate = z.number().min(0).max(DROPOUT_RATE_MAX);
 
 /** How a task's rows become one gradient. */
@@ -120,6 +124,18 @@ const GradientWorkSchema = z.strictObject({
       inputs: dropoutRate.optional(),
       ids: z.union([dropoutRate, z.record(z.string(), dropoutRate)]).optional(),
     })
+    .optional(),
+  /**
+   * By task, the bucket of its size in the losses of the result, or `NO_SIZE_BUCKET`. Absent: the result has no losses
+   * by size.
+   */
+  sizeBuckets: z
+    .array(
+      z
+        .int()
+        .min(NO_SIZE_BUCKET)
+        .max(SIZE_BUCKETS_MAX - 1),
+    )
     .optional(),
   /** How the output is rounded; 32-bit floats when absent. */
   encoding: z.strictObject({ kind: z.enum(ROUNDED_ENCODINGS), seed: index }).optional(),
@@ -253,6 +269,8 @@ export const LossSchema = z
   .union([z.number(), z.nan(), z.literal([Infinity, -Infinity]), z.null()])
   .transform((loss) => loss ?? Number.NaN);
 
+const sumBySize = z.array(z.number()).max(SIZE_BUCKETS_MAX);
+
 export const JobResultSchema = z.strictObject({
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string(),
@@ -266,6 +284,11 @@ export const JobResultSchema = z.strictObject({
   weightedQueryLoss: LossSchema,
   /** The same of the support loss before adaptation; 0 but for a gradient job. */
   weightedSupportLoss: LossSchema,
+  /**
+   * The parts of both sums that are those of each size bucket, up to the last one that a task of the job is in. Absent
+   * where the job names no buckets, and where a loss is not finite.
+   */
+  lossesBySize: z.strictObject({ query: sumBySize, support: sumBySize }).optional(),
   taskCount: z.int().positive(),
   queryRowCount: z.int().nonnegative(),
   computeMs: z.number().nonnegative(),
@@ -290,6 +313,8 @@ export type Job = TaskJob | RuleJob;
 export type JobResult = z.infer<typeof JobResultSchema>;
 /** A task store as a job names it. */
 export type StoreReference = TaskJob['store'];
+/** The losses of a job by size bucket. */
+export type JobSizeLosses = NonNullable<JobResult['lossesBySize']>;
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type AdaptWork = z.infer<typeof AdaptWorkSchema>;

@@ -1,14 +1,19 @@
 /**
  * The registry of live processes in Redis: workers and starts of coordinators report at intervals, and the clock of
- * the server decides who has been silent for too long. The keys are two of each kind: a sorted set of
- * the last beats, and for workers a hash with what they say about themselves. A quarantine is a key that
- * lives as long as it does.
+ * the server decides who has been silent for too long. The keys are a sorted set of the last beats of each
+ * kind, and for workers two hashes: their records, which all versions must agree on, and their reports, which
+ * none needs. A quarantine is a key that lives as long as it does.
  */
 
 import { z } from 'zod';
-import type { ConnectedWorker } from './job-queue.js';
+import type { ConnectedWorker, ReportedWorker } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { WORKER_SILENCE_MS_MAX } from './timing.js';
+import {
+  decodeWorkerReport,
+  encodeWorkerReport,
+  type WorkerReport,
+} from './workers/worker-report.js';
 
 /**
  * The first lines of every script. After a failover to a server whose clock is behind, beats lie in the
@@ -23,13 +28,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
 end`;
 
 /**
- * KEYS: beats, records. ARGV: instance, record as JSON, longest silence in ms, 1 to take a free name.
+ * KEYS: beats, records, reports. ARGV: instance, record as JSON, longest silence in ms, 1 to take a free name,
+ * report as text, empty for none.
  * Returns the name and the number of live workers. A name that a live worker has gets a number behind.
  */
 const BEAT_OF_WORKER = `${NOW}${NO_BEAT_OF_THE_FUTURE}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. (now - ARGV[3]))) do
   redis.call('ZREM', KEYS[1], id)
   redis.call('HDEL', KEYS[2], id)
+  redis.call('HDEL', KEYS[3], id)
 end
 local record = cjson.decode(ARGV[2])
 if ARGV[4] == '1' then
@@ -46,6 +53,8 @@ redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('HSET', KEYS[2], ARGV[1], cjson.encode(record))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[3], ARGV[1], ARGV[5]) end
+redis.call('PEXPIRE', KEYS[3], ARGV[3])
 return {record.name, record.sinceMs, redis.call('ZCARD', KEYS[1])}`;
 
 /** KEYS: beats. ARGV: start. */
@@ -65,6 +74,10 @@ const WorkerRecordSchema = z.strictObject({
 });
 const BeatReplySchema = z.tuple([z.string(), z.number(), z.number()]);
 const RepliesSchema = z.tuple([z.array(z.string()), z.array(z.string())]);
+const ReportedSchema = z.tuple([
+  ...([z.array(z.string()), z.array(z.string())] as const),
+  z.record(z.string(), z.string()),
+]);
 
 /** The replies of a transaction. @throws the first error among them. */
 function repliesIn(found: readonly (readonly [error: Error | null, reply: unknown])[] | null) {
@@ -76,44 +89,61 @@ function repliesIn(found: readonly (readonly [error: Error | null, reply: unknow
 
 export interface WorkerRegistry {
   /** Registers the worker, and returns its record with the name that it gets. */
-  enter(worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>): Promise<ConnectedWorker>;
+  enter(
+    worker: Omit<ConnectedWorker, 'sinceMs' | 'jobId'>,
+    report: WorkerReport | null,
+  ): Promise<ConnectedWorker>;
   /** Returns the number of live workers. */
-  beat(worker: ConnectedWorker): Promise<number>;
+  beat(worker: ConnectedWorker, report: WorkerReport | null): Promise<number>;
   leave(instance: string): Promise<void>;
   workers(): Promise<ConnectedWorker[]>;
+  reportedWorkers(): Promise<ReportedWorker[]>;
 }
 
 export function redisWorkerRegistry(redis: RedisConnection, prefix: string): WorkerRegistry {
   const [beats, records] = [`${prefix}:workers:beats`, `${prefix}:workers`];
-  const beat = async (record: ConnectedWorker, isNew: boolean) => {
+  const reports = `${prefix}:workers:reports`;
+  const beat = async (record: ConnectedWorker, report: WorkerReport | null, isNew: boolean) => {
     const args = [record.instance, JSON.stringify(record), WORKER_SILENCE_MS_MAX, isNew ? 1 : 0];
-    const reply = await redis.eval(BEAT_OF_WORKER, 2, beats, records, ...args);
+    const said = report === null ? '' : encodeWorkerReport(report);
+    const reply = await redis.eval(BEAT_OF_WORKER, 3, beats, records, reports, ...args, said);
     const [name, sinceMs, liveCount] = BeatReplySchema.parse(reply);
     return { record: { ...record, name, sinceMs }, liveCount };
   };
+  /**
+   * All records travel and the silent are left out here: a script that looked up each live one would take Redis
+   * several times as long.
+   */
+  const liveRead = () => redis.multi().eval(SILENT, 1, beats, WORKER_SILENCE_MS_MAX).hvals(records);
   return {
-    enter: async (worker) => (await beat({ ...worker, sinceMs: 0, jobId: null }, true)).record,
-    beat: async (worker) => (await beat(worker, false)).liveCount,
+    enter: async (worker, report) =>
+      (await beat({ ...worker, sinceMs: 0, jobId: null }, report, true)).record,
+    beat: async (worker, report) => (await beat(worker, report, false)).liveCount,
     leave: async (instance) => {
-      await redis.multi().zrem(beats, instance).hdel(records, instance).exec();
+      const leaving = redis.multi().zrem(beats, instance).hdel(records, instance);
+      await leaving.hdel(reports, instance).exec();
     },
-    /**
-     * All records travel and the silent are left out here: a script that looked up each live one would take Redis
-     * several times as long.
-     */
     workers: async () => {
-      const replies = await redis
-        .multi()
-        .eval(SILENT, 1, beats, WORKER_SILENCE_MS_MAX)
-        .hvals(records)
-        .exec();
-      const [silent, texts] = RepliesSchema.parse(repliesIn(replies));
-      const isSilent = new Set(silent);
-      return texts
-        .map((text) => WorkerRecordSchema.parse(JSON.parse(text)))
-        .filter(({ instance }) => !isSilent.has(instance));
+      const replies = await liveRead().exec();
+      return liveOf(...RepliesSchema.parse(repliesIn(replies)));
+    },
+    reportedWorkers: async () => {
+      const replies = await liveRead().hgetall(reports).exec();
+      const [silent, texts, textByInstance] = ReportedSchema.parse(repliesIn(replies));
+      return liveOf(silent, texts).map((worker) => ({
+        ...worker,
+        report: decodeWorkerReport(textByInstance[worker.instance] ?? null),
+      }));
     },
   };
+}
+
+/** @param texts the records of all workers, silent ones included. */
+function liveOf(silent: readonly string[], texts: readonly string[]): ConnectedWorker[] {
+  const isSilent = new Set(silent);
+  return texts
+    .map((text) => WorkerRecordSchema.parse(JSON.parse(text)))
+    .filter(({ instance }) => !isSilent.has(instance));
 }
 
 export interface StartRegistry {

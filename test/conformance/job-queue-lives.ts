@@ -6,6 +6,7 @@ import {
   START_SILENCE_MS_MAX,
   WORKER_SILENCE_MS_MAX,
 } from '../../shared/queue/timing.js';
+import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
 import { jobOf, resultOf, taken, takenIds, type Test } from './job-queue-scene.js';
 
 export function describeStarts(test: Test): void {
@@ -44,7 +45,8 @@ export function describeWorkers(test: Test): void {
     expect(await scene.workerNames()).toEqual(['a', 'b']);
     expect(await a.beat('job-7')).toBe(2);
     const workers = await scene.producer.workers();
-    expect(await (await scene.controller()).workers()).toEqual(workers);
+    const silent = workers.map((worker) => ({ ...worker, report: null }));
+    expect(await (await scene.controller()).workers()).toEqual(silent);
     const [first] = workers.filter(({ name }) => name === 'a');
     expect(first).toEqual({
       ...{ name: 'a', instance: 'nonce-0', device: 'cpu', jobId: 'job-7' },
@@ -53,6 +55,33 @@ export function describeWorkers(test: Test): void {
     await a.close();
     await scene.until(async () => (await b.beat(null)) === 1);
     expect(await scene.workerNames()).toEqual(['b']);
+  });
+
+  test('tells what a worker said about itself last, as long as it lives', async (scene) => {
+    const said: (WorkerReport | null)[] = [
+      { device: null, ...{ residentByteCount: 90, computeResidentByteCount: null } },
+      {
+        device: { kind: 'gpu', model: 'NVIDIA H100', memoryMiB: 81_559 },
+        ...{ residentByteCount: 100, computeResidentByteCount: 400 },
+      },
+      null,
+    ];
+    const [first, second] = said;
+    const telling = await scene.consumer('telling', () => said.shift() ?? null);
+    await scene.consumer('silent');
+    const controller = await scene.controller();
+    const reports = async () =>
+      Object.fromEntries((await controller.workers()).map(({ name, report }) => [name, report]));
+    expect(await reports()).toEqual({ telling: first, silent: null });
+    await telling.beat(null);
+    expect(await reports()).toEqual({ telling: second, silent: null });
+    await telling.beat(null);
+    expect(await reports()).toEqual({ telling: second, silent: null });
+    // Records stay as all versions know them.
+    expect(Object.keys((await scene.producer.workers())[0] ?? {})).not.toContain('report');
+    await telling.close();
+    await scene.until(async () => (await scene.workerNames()).length === 1);
+    expect(await reports()).toEqual({ silent: null });
   });
 
   test('gives workers of one name different names', async (scene) => {

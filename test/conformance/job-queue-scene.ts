@@ -9,6 +9,7 @@ import type {
   TakenJob,
 } from '../../shared/queue/job-queue.js';
 import { PROTOCOL_VERSION, type JobResult, type TaskJob } from '../../shared/queue/protocol.js';
+import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { ordersForTest } from './dispatcher.js';
 
@@ -58,9 +59,10 @@ export class Scene {
     this.producer = producer;
   }
 
-  async consumer(name = 'w'): Promise<JobConsumer> {
+  async consumer(name = 'w', report?: () => WorkerReport | null): Promise<JobConsumer> {
     const made = await this.#underTest.queue.openConsumer({
       ...{ name, nonce: `nonce-${this.#consumers.length}`, device: 'cpu' },
+      ...(report === undefined ? {} : { report }),
       onError: () => undefined,
       onReconnected: () => undefined,
     });

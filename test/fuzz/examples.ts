@@ -16,7 +16,10 @@ export const exampleJob: Job = {
   device: 'auto',
   portable: false,
   dense: blobRefOf(Uint8Array.of(1)),
-  work: { kind: 'gradient', method: { kind: 'global' }, taskWeights: [0.5, 0.5] },
+  work: {
+    ...{ kind: 'gradient', method: { kind: 'global' }, taskWeights: [0.5, 0.5] },
+    sizeBuckets: [0, 15],
+  },
   ...{ timeoutMs: 30_000, blobLifetimeMs: 60_000 },
 };
 
@@ -48,6 +51,7 @@ export const exampleReplies: readonly unknown[] = [
   {
     ...{ kind: 'done', requestId: 1, output: 'BYTES', weightedQueryLoss: 1, queryRowCount: 1 },
     ...{ weightedSupportLoss: null, computeMs: 1, backend: 'b', residentByteCount: 1 },
+    lossesBySize: { query: [1, 0.5], support: [2, 0] },
   },
   {
     ...{ kind: 'failed', requestId: null, residentByteCount: 1 },

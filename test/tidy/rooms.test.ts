@@ -46,6 +46,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/features/values',
     'shared/features/expressions',
     'shared/features',
+    'shared/queue/workers',
     'shared/queue',
     'shared/queue/blobs',
     'shared/bundle',

@@ -167,6 +167,7 @@ export async function carryJob(
       output,
       weightedQueryLoss: computed.weightedQueryLoss,
       weightedSupportLoss: computed.weightedSupportLoss,
+      ...(computed.lossesBySize === undefined ? {} : { lossesBySize: computed.lossesBySize }),
       taskCount: taskCountOf(job),
       queryRowCount: computed.queryRowCount,
       computeMs: computed.computeMs,

@@ -14,7 +14,7 @@ import {
   type FailureRecord,
 } from '../../shared/base/failure-record.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
-import { JobSchema, LossSchema } from '../../shared/queue/protocol.js';
+import { JobResultSchema, JobSchema, LossSchema } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
@@ -94,6 +94,7 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     output: carriedBytes,
     weightedQueryLoss: LossSchema,
     weightedSupportLoss: LossSchema,
+    lossesBySize: JobResultSchema.shape.lossesBySize,
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
     backend: z.string(),

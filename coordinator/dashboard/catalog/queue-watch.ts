@@ -6,7 +6,7 @@
 import type { Job, Queue } from 'bullmq';
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
-import type { ConnectedWorker, QueueController } from '../../../shared/queue/job-queue.js';
+import type { QueueController, ReportedWorker } from '../../../shared/queue/job-queue.js';
 import type { LeaseHolder } from '../../../shared/storage/run-lease.js';
 import { Shared } from './shared-value.js';
 
@@ -19,7 +19,7 @@ export interface QueueState {
   readonly oldestJobMs: number | null;
 }
 
-interface WatchedWorker extends ConnectedWorker {
+interface WatchedWorker extends ReportedWorker {
   /** The time at which it was first seen with its job; null when it waits. */
   readonly jobSinceMs: number | null;
 }
@@ -110,7 +110,7 @@ export class QueueWatch {
     return runs;
   }
 
-  #watched(workers: readonly ConnectedWorker[]): WatchedWorker[] {
+  #watched(workers: readonly ReportedWorker[]): WatchedWorker[] {
     const nowMs = this.#clock.epochMs();
     const since = new Map<string, number>();
     const watched = workers.map((worker): WatchedWorker => {

@@ -2,6 +2,7 @@
 
 import type { LeaseHolder } from '../../../shared/storage/run-lease.js';
 import { durationText } from '../../reports/record/duration-text.js';
+import { deviceKind, deviceText, memoryText } from '../../reports/record/worker-words.js';
 import { formatCount } from '../../reports/text-format.js';
 import { isUnderWay } from '../../record/run-state.js';
 import type { CatalogedRuns } from '../catalog/run-catalog.js';
@@ -101,7 +102,10 @@ function backlogHtml({ counts, workers, oldestJobMs, runs }: QueueState, nowMs: 
 
 function devicesText(workers: QueueState['workers']): string {
   const counts = new Map<string, number>();
-  for (const { device } of workers) counts.set(device, (counts.get(device) ?? 0) + 1);
+  for (const worker of workers) {
+    const kind = deviceKind(worker);
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  }
   return (
     [...counts].map(([device, count]) => `${device}: ${formatCount(count)}`).join(', ') ||
     'none lives'
@@ -175,19 +179,21 @@ function workersHtml({ workers }: QueueState, nowMs: number): string {
       columns: [
         ['worker', 'text'],
         ['device', 'text'],
+        ['memory'],
         ['connected for'],
         ['job held for'],
         ['current job', 'wrap'],
       ],
       rows: shown.map((worker) => [
         worker.name,
-        worker.device,
+        deviceText(worker),
+        memoryText(worker),
         durationText(Math.max(0, nowMs - worker.sinceMs)),
         worker.jobSinceMs === null ? '-' : durationText(heldMs(worker, nowMs)),
         jobCell(worker.jobId),
       ]),
     }) + more,
-    'Those that have said within eight seconds that they live; who has held a job for longest stands first.',
+    'Those that have said within eight seconds that they live; who has held a job for longest stands first. Memory is that of the worker and its compute process.',
   );
 }
 

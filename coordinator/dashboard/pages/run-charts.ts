@@ -7,12 +7,15 @@ import { durationText } from '../../reports/record/duration-text.js';
 import type { RunHistory } from '../../record/history/run-history.js';
 import type { Point } from '../../record/history/point-series.js';
 import { figure, thinned } from './elements.js';
+import { sizeFigure } from './size-figure.js';
 
 /** Rows of a table beside a drawing. */
 const ROWS_MAX = 60;
 
 export function runCharts(history: RunHistory): string {
-  const figures = [lossFigure(history), speedFigure(history), normFigure(history)];
+  const figures = [lossFigure, sizeFigure, speedFigure, normFigure].map((drawing) =>
+    drawing(history),
+  );
   const drawn = figures.filter((each) => each !== '').join('');
   return drawn === '' ? '' : `<div class="charts">${drawn}</div>`;
 }

@@ -2,8 +2,10 @@
 
 import type { EventKind, StampedEvent } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/sentences.js';
+import { SIZE_BUCKETS_MAX } from '../../../shared/events/size-losses.js';
 import { OwnRun } from '../own-run.js';
 import { GrowingRunView, type RunView } from '../run-view.js';
+import { SizedLosses, type SizedSteps } from './sized-steps.js';
 import { PointSeries, POINTS_MAX, type Point } from './point-series.js';
 import { StepTimes, TIMED_SPANS_MAX, type TimedSteps } from './timed-steps.js';
 import { WorkerCourses, type WorkerCourse } from './worker-courses.js';
@@ -12,6 +14,8 @@ export interface RunHistory {
   readonly view: RunView;
   readonly series: Readonly<Record<SeriesName, readonly Point[]>>;
   readonly timedSteps: readonly TimedSteps[];
+  /** Empty for a record without losses by size. */
+  readonly sizedSteps: readonly SizedSteps[];
   readonly workers: readonly WorkerCourse[];
   /** The last ones, the newest first. */
   readonly checkpoints: readonly SavedStep[];
@@ -58,6 +62,7 @@ const CHECKPOINTS_MAX = 20;
 const SLOW_JOBS_MAX = 20;
 const REPORTS_MAX = 20;
 const BYTES_A_POINT = 48;
+const BYTES_A_SIZE = 256;
 const BYTES_A_WORKER = 512;
 const BYTES_AN_EVENT = 4_096;
 
@@ -72,6 +77,7 @@ export class GrowingRunHistory {
     validationLoss: new PointSeries(),
   };
   readonly #times = new StepTimes();
+  readonly #sizes = new SizedLosses();
   readonly #workers = new WorkerCourses();
   readonly #checkpoints: SavedStep[] = [];
   readonly #slowJobs: SlowJob[] = [];
@@ -102,10 +108,12 @@ export class GrowingRunHistory {
       // Every name has its entry, which the type of `fromEntries` does not show.
     ) as unknown as Record<SeriesName, Point[]>;
     const workers = this.#workers.courses();
+    const sizedSteps = this.#sizes.spans();
     return {
       view: this.#view.view(),
       series,
       timedSteps: this.#times.spans(),
+      sizedSteps,
       workers,
       checkpoints: [...this.#checkpoints].reverse(),
       slowJobs: [...this.#slowJobs].reverse(),
@@ -115,6 +123,7 @@ export class GrowingRunHistory {
       unknownEventCount: this.#unknownEventCount,
       byteCountMax:
         (SERIES_NAMES.length * POINTS_MAX + TIMED_SPANS_MAX * 10) * BYTES_A_POINT +
+        sizedSteps.length * SIZE_BUCKETS_MAX * BYTES_A_SIZE +
         workers.length * BYTES_A_WORKER +
         this.#log.length * BYTES_AN_EVENT,
     };
@@ -126,12 +135,14 @@ export class GrowingRunHistory {
       case 'run-started':
         for (const name of SERIES_NAMES) series[name].forgetAfter(event.outerStep);
         this.#times.forgetAfter(event.outerStep);
+        this.#sizes.forgetAfter(event.outerStep);
         return;
       case 'outer-step':
         series.queryLoss.add(event.outerStep, event.queryLoss);
         series.supportLoss.add(event.outerStep, event.supportLoss);
         series.tasksPerSecond.add(event.outerStep, event.tasksPerSecond);
         series.gradientNorm.add(event.outerStep, event.gradientNorm);
+        if (event.bySize !== undefined) this.#sizes.add(event.outerStep, event.bySize);
         return;
       case 'outer-step-timed':
         this.#times.add(event.outerStep, event.phasesMs);

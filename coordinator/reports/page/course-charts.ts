@@ -7,6 +7,7 @@ export interface DrawnLine extends Drawn {
   readonly points: readonly { readonly x: number; readonly y: number }[];
   /** For a line of few points. */
   readonly withDots?: boolean;
+  readonly isDashed?: boolean;
 }
 
 interface CourseChart {
@@ -25,15 +26,6 @@ const HEIGHT = 300;
 
 export function courseChart(chart: CourseChart): string {
   const { xTitle, yTitle, lines, fromZero, isWide = false } = chart;
-  const series = lines.map(({ name, colour, points, withDots = false }): SeriesOption => ({
-    type: 'line',
-    name,
-    data: points.map(({ x, y }) => [x, y]),
-    symbol: withDots || points.length < 3 ? 'circle' : 'none',
-    symbolSize: 7,
-    color: colour,
-    lineStyle: { width: 1.6, color: colour },
-  }));
   const ends = lines.flatMap(({ points }) => [points[0], points.at(-1)]);
   const xs = ends.flatMap((point) => (point === undefined ? [] : [point.x]));
   const range = { min: Math.min(...xs), max: Math.max(...xs) };
@@ -43,9 +35,50 @@ export function courseChart(chart: CourseChart): string {
       ...legendOf(lines, lines.length > 1),
       xAxis: valueAxis(xTitle, xs.length === 0 ? {} : range),
       yAxis: valueAxis(yTitle, fromZero ? { min: 0 } : { scale: true }),
-      series,
+      series: lines.map(seriesOf),
     },
     isWide ? WHOLE_WIDTH : HALF_WIDTH,
+  );
+}
+
+function seriesOf({ name, colour, points, withDots, isDashed }: DrawnLine): SeriesOption {
+  return {
+    type: 'line',
+    name,
+    data: points.map(({ x, y }) => [x, y]),
+    symbol: withDots === true || points.length < 3 ? 'circle' : 'none',
+    symbolSize: 7,
+    color: colour,
+    lineStyle: { width: 1.6, color: colour, type: isDashed === true ? 'dashed' : 'solid' },
+  };
+}
+
+interface SmallChart {
+  readonly lines: readonly DrawnLine[];
+  /** Those of all charts that stand side by side. */
+  readonly xRange: AxisRange;
+  readonly yRange: AxisRange;
+}
+
+interface AxisRange {
+  readonly min: number;
+  readonly max: number;
+}
+
+const SMALL_WIDTH = 340;
+const SMALL_HEIGHT = 190;
+
+/** One of several drawings that are compared: its axes have no titles, and its legend stands above all. */
+export function smallChart({ lines, xRange, yRange }: SmallChart): string {
+  return draw(
+    SMALL_HEIGHT,
+    {
+      grid: { left: 44, right: 12, top: 10, bottom: 26 },
+      xAxis: { ...valueAxis('', xRange), splitNumber: 4 },
+      yAxis: { ...valueAxis('', yRange), splitNumber: 4 },
+      series: lines.map(seriesOf),
+    },
+    SMALL_WIDTH,
   );
 }
 

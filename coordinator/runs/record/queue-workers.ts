@@ -2,7 +2,7 @@
 
 import type { z } from 'zod';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
-import type { ConnectedWorker } from '../../../shared/queue/job-queue.js';
+import type { ReportedWorker } from '../../../shared/queue/job-queue.js';
 import type { RunContext } from '../call/run-context.js';
 import type { WorkersRequestSchema } from './record-requests.js';
 
@@ -10,7 +10,7 @@ import type { WorkersRequestSchema } from './record-requests.js';
 export async function workersOfQueue(
   { redis, prefix }: z.output<typeof WorkersRequestSchema>,
   { clock }: Pick<RunContext, 'clock'>,
-): Promise<readonly ConnectedWorker[]> {
+): Promise<readonly ReportedWorker[]> {
   const controller = await bullmqJobQueue({ redisUrl: redis, prefix, clock }).openController();
   try {
     const workers = await controller.workers();

@@ -132,6 +132,7 @@ describe('the closing of an outer step', () => {
   const jobs = weightsByJob.map((taskWeights, jobIndex) => ({
     ...{ jobIndex, taskIndices: taskWeights.map((_, place) => place), taskWeights },
     ...{ coldTaskWeights: null, neighbours: NO_NEIGHBOURS.named },
+    sizes: { bucketByTask: [], taskCounts: [], weights: [] },
     ...{ rowCount: 0, layout: layoutOf([], []) },
   }));
   const plan: StepPlan = { outerStep: 5, jobs, taskCount: 5 };

@@ -21,6 +21,7 @@ import { deviceJobOf, type DeviceInputs, type DeviceJob } from './device-job.js'
 import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
 import { adaptedTasksOfJob } from './adapt-job.js';
 import { logitsOfJob } from './predict-job.js';
+import { sizeLossesOf } from './size-losses.js';
 
 /** The rows of a job, as read from its store. */
 export interface JobTasks {
@@ -32,7 +33,7 @@ export interface JobTasks {
 
 export type ComputedJob = Pick<
   JobOutput,
-  'output' | 'weightedQueryLoss' | 'weightedSupportLoss' | 'queryRowCount'
+  'output' | 'weightedQueryLoss' | 'weightedSupportLoss' | 'lossesBySize' | 'queryRowCount'
 >;
 
 /**
@@ -142,7 +143,7 @@ function jobInputsOf(
 }
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
-  const { taskWeights, coldTaskWeights, stepWeights, method } = work;
+  const { taskWeights, coldTaskWeights, stepWeights, sizeBuckets, method } = work;
   const plan = methodPlanOf(method);
   const innerSteps = adapts(plan) ? plan.innerLoop.steps.count : 0;
   if (stepWeights !== undefined && stepWeights.length !== innerSteps)
@@ -155,13 +156,14 @@ function requireWeights(work: GradientWork, taskCount: number, where: string): v
       cure: 'coordinator and worker must run the same version; a method weighs each of its inner steps',
     });
   const coldWeightCount = coldTaskWeights?.length ?? (plan.cold === null ? taskCount : 0);
-  if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
+  const isSized = (sizeBuckets?.length ?? taskCount) === taskCount;
+  if (taskWeights.length === taskCount && coldWeightCount === taskCount && isSized) return;
   throw new QianmoError({
     kind: 'data',
-    what: 'a job needs one weight per task',
+    what: 'a job needs one weight per task, and one size bucket',
     where,
     expected: `${taskCount} weights, and as many of a cold term`,
-    found: `${taskWeights.length} and ${coldWeightCount}`,
+    found: `${taskWeights.length}, ${coldWeightCount} and ${sizeBuckets?.length ?? 'no'} size buckets`,
   });
 }
 
@@ -177,11 +179,13 @@ function gradientJob(
     work,
     microBatchRowsMax,
   );
+  const lossesBySize = sizeLossesOf(work, { queryLosses, supportLosses });
   const isDivided = adapts(methodPlanOf(work.method));
   return {
     output: encodeGradient(tensors, job, work),
     weightedQueryLoss: weightedSum(work.taskWeights, queryLosses),
     weightedSupportLoss: weightedSum(work.taskWeights, supportLosses),
+    ...(lossesBySize === undefined ? {} : { lossesBySize }),
     queryRowCount: onDevice.tasks.reduce(
       (sum, { rowCount, supportRowCount }) => sum + rowCount - (isDivided ? supportRowCount : 0),
       0,

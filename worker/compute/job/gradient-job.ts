@@ -27,7 +27,7 @@ import {
 } from '../meta-gradients/rows-read.js';
 import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
 
-interface JobGradient {
+export interface JobGradient {
   /** Every learned variable, and `rows` `[learnedRowCount, tableRowWidth]`. */
   readonly tensors: NamedTensors;
   /** Unweighted losses by task of the job; 0 for a task without such rows. */

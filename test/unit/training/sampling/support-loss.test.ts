@@ -22,17 +22,18 @@ const jobOf = (
   taskWeights: number[],
 ): StepPlan['jobs'][number] => ({
   ...{ jobIndex, taskIndices, taskWeights, coldTaskWeights: null, rowCount: 8 },
+  sizes: { bucketByTask: [], taskCounts: [], weights: [] },
   ...{ neighbours: {}, layout: { idsByTable: [], startByTable: [], rowCount: 0 } },
 });
 const plan = { jobs: [jobOf(0, [0, 1], [0.25, 0.5]), jobOf(1, [2, 3], [0.125, 0.125])] };
 const maml = MethodConfigSchema.parse({ kind: 'maml' });
-const losses = { queryLoss: 0.7, supportLoss: 0.3 };
+const losses = { queryLoss: 0.7, supportLoss: 0.3, bySize: null };
 
 describe('the reported support loss', () => {
   it('is the mean over the adgroups, whose weights are half of all', () => {
     // The batch adds 0 with the weight 0.5: 0.3 / 0.5.
     const reported = withSupportOfAdgroups(losses, { plan, store, method: maml, leftOut: [] });
-    expect(reported).toEqual({ queryLoss: 0.7, supportLoss: 0.6 });
+    expect(reported).toEqual({ ...losses, supportLoss: 0.6 });
   });
 
   it('counts no job that the step ended without', () => {

@@ -1,0 +1,109 @@
+/** The drawing of a run's losses by size of the adgroups: one for each bucket, on one scale. */
+
+import { at } from '../../../shared/base/arrays.js';
+import type { RunHistory } from '../../record/history/run-history.js';
+import type { SizedSteps } from '../../record/history/sized-steps.js';
+import type { SizeMean } from '../../record/size-means.js';
+import { escapeHtml } from '../../reports/html-text.js';
+import { smallChart, type DrawnLine } from '../../reports/page/course-charts.js';
+import { legendHtml } from '../../reports/page/page-frame.js';
+import { figure } from './elements.js';
+
+const BEFORE = { name: 'before adaptation, on support rows (dashed)', colour: 'var(--run-3)' };
+const AFTER = { name: 'after adaptation, on query rows', colour: 'var(--run-1)' };
+
+interface BucketCourse {
+  readonly size: string;
+  readonly taskCount: number;
+  readonly lines: readonly DrawnLine[];
+}
+
+/** Empty for a record without such losses. */
+export function sizeFigure({ sizedSteps }: RunHistory): string {
+  const last = sizedSteps.at(-1);
+  const courses = (last?.means ?? []).map((_, bucket) => courseOf(sizedSteps, bucket));
+  const shown = courses.filter(({ lines }) => lines.some(({ points }) => points.length > 0));
+  if (last === undefined || shown.length === 0) return '';
+  const points = shown.flatMap(({ lines }) => lines.flatMap((line) => line.points));
+  const xRange = rangeOf(
+    points.map(({ x }) => x),
+    0,
+  );
+  const yRange = rangeOf(
+    points.map(({ y }) => y),
+    0.06,
+  );
+  const drawings = shown.map(({ size, taskCount, lines }) => {
+    const title = `${size} support rows`;
+    const chart = smallChart({ lines, xRange, yRange });
+    const label = `aria-label="${escapeHtml(`Losses of adgroups with ${title}`)}"`;
+    return (
+      `<div><h4>${escapeHtml(title)} <span>${taskCount} tasks</span></h4>` +
+      `${chart.replace('<svg role="img"', `<svg ${label} role="img"`)}</div>`
+    );
+  });
+  return figure({
+    title: 'Loss by size of the adgroups',
+    summary: `Means over spans of outer steps, by support rows of the adgroup, on one scale. ${lastText(last)}`,
+    drawing: `<div class="multiples">${drawings.join('')}</div>`,
+    legend: legendHtml([BEFORE, AFTER]),
+    isWide: true,
+    table: tableOf(sizedSteps),
+  });
+}
+
+function courseOf(steps: readonly SizedSteps[], bucket: number): BucketCourse {
+  const pointsOf = (lossOf: (mean: SizeMean) => number | null) =>
+    steps.flatMap(({ lastOuterStep: x, means }) => {
+      const y = lossOf(at(means, bucket));
+      return y === null ? [] : [{ x, y }];
+    });
+  return {
+    size: at(at(steps, 0).means, bucket).size,
+    taskCount: steps.reduce((sum, { means }) => sum + at(means, bucket).taskCount, 0),
+    lines: [
+      { ...BEFORE, points: pointsOf(({ supportLoss }) => supportLoss), isDashed: true },
+      { ...AFTER, points: pointsOf(({ queryLoss }) => queryLoss) },
+    ],
+  };
+}
+
+/** @param marginShare the room at either end, as a share of what lies between. */
+function rangeOf(values: readonly number[], marginShare: number): { min: number; max: number } {
+  const [min, max] = [Math.min(...values), Math.max(...values)];
+  // One value alone stands in the middle.
+  const margin = min === max ? 1 : (max - min) * marginShare;
+  return { min: min - margin, max: max + margin };
+}
+
+function lastText({ means }: SizedSteps): string {
+  const texts = means.flatMap(({ size, queryLoss }) =>
+    queryLoss === null ? [] : [`${queryLoss.toFixed(4)} at ${size}`],
+  );
+  return `After adaptation, lately: ${texts.join(', ')}.`;
+}
+
+function tableOf(steps: readonly SizedSteps[]) {
+  const sizes = at(steps, 0).means.map(({ size }) => size);
+  const lossText = (loss: number | null): string => loss?.toFixed(4) ?? '';
+  return {
+    columns: [
+      ['outer steps'] as const,
+      ...sizes.flatMap((size) => [
+        [`${size}: tasks`] as const,
+        [`${size}: before`] as const,
+        [`${size}: after`] as const,
+      ]),
+    ],
+    rows: steps.map(({ firstOuterStep, lastOuterStep, means }) => [
+      firstOuterStep === lastOuterStep
+        ? `${lastOuterStep}`
+        : `${firstOuterStep} to ${lastOuterStep}`,
+      ...means.flatMap(({ taskCount, supportLoss, queryLoss }) => [
+        String(taskCount),
+        lossText(supportLoss),
+        lossText(queryLoss),
+      ]),
+    ]),
+  };
+}
