@@ -82,7 +82,7 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
       name,
       nonce: freshNonce(),
       device: compute.device,
-      report: () => own.now(executor.residentByteCount?.() ?? null),
+      report: () => own.now(executor.residentByteCount()),
       executor,
       clock: systemClock,
       signal: stop,

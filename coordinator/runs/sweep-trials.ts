@@ -49,42 +49,20 @@ export function trialWork(
     return run;
   };
   const { clock } = context;
-  const trainTo = async (
-    run: PreparedRun,
-    stopAtOuterStep: number,
-    signal: AbortSignal,
-    ofTrial: RunEventSink,
-  ): Promise<TrainedTrial> => {
-    const startFrom = await startFromRun(run, { resume: true }, context);
-    const validationLoss = validationLossOf({ ...run, dispatcher, signal });
-    const { state, metaParameters } = await train({
-      run,
-      dispatcher,
-      ...(validationLoss === undefined ? {} : { validationLoss }),
-      checkpoints: checkpointsOf(run, { ...context, sink: ofTrial }),
-      start: { resume: true, ...(startFrom === null ? {} : { startFrom }) },
-      stopAtOuterStep,
-      caller: { clock, sink: ofTrial, signal },
-    });
-    return { outerStep: state.outerStep, metaParameters };
-  };
+  const trained = trialTraining(dispatcher, context, sink);
   return {
     async runTrial(name, rungOuterSteps, signal): Promise<FoundScore> {
       const run = runOf(name);
-      const trained = (): Promise<TrainedTrial> =>
-        recorded(run, { ...context, sink }, (ofTrial) =>
-          trainTo(run, stopAtOuterStep, signal, ofTrial),
-        );
       // A trial that ends before the rung does stands there with what it has become.
       const stopAtOuterStep = Math.min(rungOuterSteps, run.config.training.outerSteps);
       const ended = stopAtOuterStep < rungOuterSteps ? { outerSteps: stopAtOuterStep } : {};
       const startedMs = clock.monotonicMs();
-      let state = await trained();
+      let state = await trained(run, stopAtOuterStep, signal);
       if (state.outerStep > stopAtOuterStep) {
         const { outerStep } = state;
         sink({ kind: 'trial-retrained', trial: name, outerStep, scoredOuterStep: stopAtOuterStep });
         await discardCheckpoints(run);
-        state = await trained();
+        state = await trained(run, stopAtOuterStep, signal);
       }
       const scored = { ...run, dispatcher, signal };
       const { metaParameters } = state;
@@ -109,6 +87,36 @@ export function trialWork(
     },
     discard: (name) => discardCheckpoints(runOf(name)),
   };
+}
+
+type TrainTrial = (
+  run: PreparedRun,
+  stopAtOuterStep: number,
+  signal: AbortSignal,
+) => Promise<TrainedTrial>;
+
+/** @param sink hears what happens to trials beside their records. */
+function trialTraining(
+  dispatcher: Dispatcher,
+  context: RunContext,
+  sink: RunEventSink,
+): TrainTrial {
+  const { clock } = context;
+  return (run, stopAtOuterStep, signal) =>
+    recorded(run, { ...context, sink }, async (ofTrial) => {
+      const startFrom = await startFromRun(run, { resume: true }, context);
+      const validationLoss = validationLossOf({ ...run, dispatcher, signal });
+      const { state, metaParameters } = await train({
+        run,
+        dispatcher,
+        ...(validationLoss === undefined ? {} : { validationLoss }),
+        checkpoints: checkpointsOf(run, { ...context, sink: ofTrial }),
+        start: { resume: true, ...(startFrom === null ? {} : { startFrom }) },
+        stopAtOuterStep,
+        caller: { clock, sink: ofTrial, signal },
+      });
+      return { outerStep: state.outerStep, metaParameters };
+    });
 }
 
 /** The record of a trial, in its own output: the events of its training, and how that ended. */

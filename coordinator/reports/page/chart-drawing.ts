@@ -152,7 +152,7 @@ export function categoryAxis(
 
 export function valueAxis(
   title: string,
-  range: { min?: number; max?: number; scale?: boolean },
+  range: { min?: number; max?: number; scale?: boolean; splitNumber?: number },
 ): NonNullable<EChartsOption['xAxis'] & EChartsOption['yAxis']> {
   return {
     type: 'value',

@@ -74,8 +74,8 @@ export function smallChart({ lines, xRange, yRange }: SmallChart): string {
     SMALL_HEIGHT,
     {
       grid: { left: 44, right: 12, top: 10, bottom: 26 },
-      xAxis: { ...valueAxis('', xRange), splitNumber: 4 },
-      yAxis: { ...valueAxis('', yRange), splitNumber: 4 },
+      xAxis: valueAxis('', { ...xRange, splitNumber: 4 }),
+      yAxis: valueAxis('', { ...yRange, splitNumber: 4 }),
       series: lines.map(seriesOf),
     },
     SMALL_WIDTH,

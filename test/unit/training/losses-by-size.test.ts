@@ -133,13 +133,13 @@ describe('a record', () => {
     for (const event of [stepOf(1), stepOf(2, losses)])
       expect(parseEventLine(encodeEvent(event))).toEqual(event);
     const shorter = { ...losses, weights: [1] };
-    expect(() => parseEventLine(encodeEvent(stepOf(1, shorter)))).toThrow(/as many values/);
+    expect(() => parseEventLine(encodeEvent(stepOf(1, shorter)))).toThrow('not an event');
     const columns = Array.from({ length: SIZE_BUCKETS_MAX + 1 }, () => 0);
     const longer = {
       ...{ sizes: columns.map(String), taskCounts: columns, weights: columns },
       ...{ queryLossSums: columns, supportLossSums: columns },
     };
-    expect(() => parseEventLine(encodeEvent(stepOf(1, longer)))).toThrow(/16/);
+    expect(() => parseEventLine(encodeEvent(stepOf(1, longer)))).toThrow('not an event');
   });
 
   it('keeps means over bounded spans, and begins anew with other buckets or after a resume', () => {

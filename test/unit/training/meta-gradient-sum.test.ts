@@ -156,7 +156,11 @@ describe('the sum', () => {
       deliveredOf(jobIndex, tensorsOf([1, 2], [1, 2, 3]), { weightedQueryLoss: loss + 2 }),
     );
     for (const gradient of gradientsOf(results).reverse()) sum.add(gradient);
-    expect(sum.losses).toEqual({ queryLoss: 1e16 + 2 + (-1e16 + 2), supportLoss: 1.2 });
+    expect(sum.losses).toEqual({
+      bySize: null,
+      queryLoss: 1e16 + 2 + (-1e16 + 2),
+      supportLoss: 1.2,
+    });
   });
 
   it('begins each outer step anew, with more rows or fewer', () => {
