@@ -73,11 +73,9 @@ const WorkerRecordSchema = z.strictObject({
   jobId: z.string().nullable(),
 });
 const BeatReplySchema = z.tuple([z.string(), z.number(), z.number()]);
-const RepliesSchema = z.tuple([z.array(z.string()), z.array(z.string())]);
-const ReportedSchema = z.tuple([
-  ...([z.array(z.string()), z.array(z.string())] as const),
-  z.record(z.string(), z.string()),
-]);
+const texts = z.array(z.string());
+const RepliesSchema = z.tuple([texts, texts]);
+const ReportedSchema = z.tuple([texts, texts, z.record(z.string(), z.string())]);
 
 /** The replies of a transaction. @throws the first error among them. */
 function repliesIn(found: readonly (readonly [error: Error | null, reply: unknown])[] | null) {

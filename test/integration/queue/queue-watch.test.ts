@@ -33,7 +33,7 @@ beforeAll(async () => {
   watch = new QueueWatch(queue, controller, clock);
   const registry = redisWorkerRegistry(redis.client, PREFIX);
   const device = 'cpu';
-  await registry.enter({ name: 'silent', instance: 'silent', device });
+  await registry.enter({ name: 'silent', instance: 'silent', device }, null);
   // Nine seconds of silence, which the next beats would sweep away.
   const others = Array.from({ length: WORKER_COUNT }, (_, index) => ({
     ...{ name: `w${index}`, instance: `i${index}`, device, sinceMs: 1, jobId: null },
