@@ -3,7 +3,7 @@
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import type { JobGradient } from './job-gradient.js';
-import type { StepLosses } from './loss-sums.js';
+import type { StepLosses } from './losses/loss-sums.js';
 import type { MetaGradient } from './meta-optimizer/meta-gradient.js';
 
 /**

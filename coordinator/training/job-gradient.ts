@@ -12,7 +12,7 @@ import { viewTensors } from '../../shared/tensors/tensor-codec.js';
 import type { ReadResult } from '../dispatch/dispatcher.js';
 import type { JobSizes } from '../plan/job-sizes.js';
 import type { StepPlan } from '../plan/step-plan.js';
-import type { SizedJobLosses } from './loss-sums.js';
+import type { SizedJobLosses } from './losses/loss-sums.js';
 
 /** The shapes that the gradients of one outer step must have. */
 export interface GradientShapes {

@@ -20,7 +20,12 @@ import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import type { RobustAggregation } from '../../shared/config/training-config.js';
 import type { GradientAggregate } from './gradient-aggregate.js';
 import type { JobGradient } from './job-gradient.js';
-import { lossesWithoutMissing, NO_LOSSES, withJobLosses, type StepLosses } from './loss-sums.js';
+import {
+  lossesWithoutMissing,
+  NO_LOSSES,
+  withJobLosses,
+  type StepLosses,
+} from './losses/loss-sums.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/meta-gradient.js';
 
 /** Keeps the gradients of a step until all are there. Its values do not depend on their order. */

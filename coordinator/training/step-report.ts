@@ -4,11 +4,11 @@ import { methodPlanOf } from '../../shared/methods/methods.js';
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
 import { sizeDivisionOf } from '../plan/job-sizes.js';
-import type { StepLosses } from './loss-sums.js';
+import type { StepLosses } from './losses/loss-sums.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
-import { withSupportOfAdgroups } from './support-loss.js';
+import { withSupportOfAdgroups } from './losses/support-loss.js';
 
 const MS_PER_SECOND = 1000;
 

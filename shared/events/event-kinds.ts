@@ -95,12 +95,8 @@ const RUN_SHAPES = {
   'call-ended': { call: z.string() },
   'run-started': { runId: z.string(), outerStep: count, outerSteps: count },
   'outer-step': {
-    outerStep: count,
-    outerSteps: count,
-    queryLoss: measured,
-    supportLoss: measured,
-    gradientNorm: measured,
-    tasksPerSecond: measured,
+    ...{ outerStep: count, outerSteps: count, queryLoss: measured, supportLoss: measured },
+    ...{ gradientNorm: measured, tasksPerSecond: measured },
     /** Absent where a worker did not tell them, and in records of earlier versions. */
     bySize: SizeLossesSchema.optional(),
   },

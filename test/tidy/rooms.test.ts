@@ -66,6 +66,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/checkpoints',
     'coordinator/training/meta-optimizer',
     'coordinator/training/overhead',
+    'coordinator/training/losses',
     'coordinator/tables',
     'coordinator/training',
     'coordinator/capacity',

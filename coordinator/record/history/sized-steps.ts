@@ -10,7 +10,7 @@ export interface SizedSteps extends Omit<StepSpan<never>, 'sum'> {
   readonly means: readonly SizeMean[];
 }
 
-export const SIZED_SPANS_MAX = 60;
+const SIZED_SPANS_MAX = 60;
 
 export class SizedLosses {
   #spans = new StepSpans<SizeLosses>(SIZED_SPANS_MAX, summed);

@@ -9,7 +9,7 @@ import { expect, it } from 'vitest';
 import { sizeDivisionOf } from '../../../coordinator/plan/job-sizes.js';
 import type { GradientAggregate } from '../../../coordinator/training/gradient-aggregate.js';
 import { gradientReader } from '../../../coordinator/training/job-gradient.js';
-import type { StepLosses } from '../../../coordinator/training/loss-sums.js';
+import type { StepLosses } from '../../../coordinator/training/losses/loss-sums.js';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { RobustAggregate } from '../../../coordinator/training/robust-aggregate.js';
 import { outcomesIn } from '../../../shared/queue/job-parcel.js';

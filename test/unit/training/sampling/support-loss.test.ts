@@ -1,7 +1,7 @@
 /** The support loss that training reports, beside batches of trunk rows, which have no support rows. */
 
 import { describe, expect, it } from 'vitest';
-import { withSupportOfAdgroups } from '../../../../coordinator/training/support-loss.js';
+import { withSupportOfAdgroups } from '../../../../coordinator/training/losses/support-loss.js';
 import type { StepPlan } from '../../../../coordinator/plan/step-plan.js';
 import { MethodConfigSchema } from '../../../../shared/methods/methods.js';
 import type { TaskEntry } from '../../../../shared/tasks/task-store.js';

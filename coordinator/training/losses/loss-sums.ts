@@ -1,8 +1,8 @@
 /** The losses of an outer step, added up in job order whatever the order of arrival. */
 
-import type { SizeLosses } from '../../shared/events/size-losses.js';
-import type { JobSizeLosses } from '../../shared/queue/protocol.js';
-import type { JobSizes } from '../plan/job-sizes.js';
+import type { SizeLosses } from '../../../shared/events/size-losses.js';
+import type { JobSizeLosses } from '../../../shared/queue/protocol.js';
+import type { JobSizes } from '../../plan/job-sizes.js';
 
 /** The losses of a job by size, with the tasks that they are of. */
 export interface SizedJobLosses extends Pick<JobSizes, 'taskCounts' | 'weights'> {

@@ -1,9 +1,9 @@
 /** The support loss of an outer step as it is reported: a batch of trunk rows has no support rows, and its weight does not count. */
 
-import { adapts } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
-import type { TaskStore } from '../../shared/tasks/task-store.js';
-import type { StepPlan } from '../plan/step-plan.js';
+import { adapts } from '../../../shared/methods/inner-loop/method.js';
+import { methodPlanOf, type MethodConfig } from '../../../shared/methods/methods.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import type { StepPlan } from '../../plan/step-plan.js';
 import type { StepLosses } from './loss-sums.js';
 
 interface ReportedStep {
