@@ -240,9 +240,12 @@ export const DataConfigSchema = z
     ),
     weight: name.optional().describe("The column that multiplies a row's loss."),
     time: z
-      .union([name, z.strictObject({ expression })], {
-        error: 'expected a column or an expression',
-      })
+      .union(
+        [name, z.strictObject({ expression: expression.describe('SQL that gives the time.') })],
+        {
+          error: 'expected a column or an expression',
+        },
+      )
       .optional()
       .describe(
         "Orders the rows of a task: a column with numbers or timestamps, or SQL that gives them, { expression: strptime(day, '%d.%m.%Y') }.",
