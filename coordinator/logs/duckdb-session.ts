@@ -131,7 +131,7 @@ export function interrupted(): QianmoError {
 /** DuckDB's message without its excerpt of the SQL, which is ours and means nothing to a user. */
 export function shortDuckMessage(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
-  return (message.split(/\n\s*(?:\n|LINE \d)/)[0] ?? message).trim();
+  return (message.split(/\n\s*(?:\n|LINE \d|Candidate functions:)/)[0] ?? message).trim();
 }
 
 /** A refusal of DuckDB as a report, if the machine or a bound is the cause; otherwise the error itself. */

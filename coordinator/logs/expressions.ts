@@ -56,8 +56,21 @@ export function badExpression(expression: ConfigExpression, found: string): Qian
     where: `${expression.configPath}: ${expression.sql}`,
     expected: 'an expression over the columns of the logs, in the SQL of DuckDB',
     found,
-    cure: `correct ${expression.configPath}`,
+    cure: cureOf(expression, found),
   });
+}
+
+const PART_OF_TIME =
+  /'(?:year|quarter|month|week\w*|day\w*|isodow|dow|doy|hour|minute|second|epoch|date_?part|date_?trunc)\((?:STRING_LITERAL, )?VARCHAR\)'/;
+const TEXT_OF_NUMBER = /'(?:lower|upper|trim|replace|split_part|substr\w*)\((?:BIGINT|DOUBLE)\b/;
+
+/** Of the two faults that texts and numbers of logs make most often, and of all others. */
+function cureOf({ configPath }: ConfigExpression, found: string): string {
+  if (PART_OF_TIME.test(found))
+    return `the column holds texts that are no timestamps: say how they are written, as in hour(strptime(column, '%d/%m/%Y %H:%M'))`;
+  if (TEXT_OF_NUMBER.test(found))
+    return 'the column holds numbers: take it as it is, or make texts of it, CAST(column AS VARCHAR)';
+  return `correct ${configPath}`;
 }
 
 /**

@@ -302,7 +302,7 @@ interface Prepared {
 }
 
 function report(
-  { manifest, division: { tooSmall, trunk }, config }: Prepared,
+  { manifest, division: { tooSmall, trunk, alike }, config }: Prepared,
   logs: RawLogs,
   durationMs: number,
   sink: RunEventSink,
@@ -314,6 +314,7 @@ function report(
   });
   if (trunk !== null) sink({ kind: 'trunk-rows', ...trunk });
   if (tooSmall.taskCount > 0) sink(smallTasksLeftOut(tooSmall, config));
+  if (alike !== null) sink({ kind: 'tasks-alike', ...alike });
   if (manifest.rejectedRowCount > 0)
     sink({ kind: 'rows-rejected', rowCount: manifest.rejectedRowCount, file: REJECTS_FILE });
   for (const part of ['validation', 'test'] as const)

@@ -115,7 +115,7 @@ function noneAccepted(
     where: 'data.logs',
     expected: 'at least one row that is accepted',
     found: `${count} rejected rows, the first of them:\n${firstOf(rejects, files)}`,
-    cure: 'correct the logs or the fields that read them (labels and features may be an SQL expression)',
+    cure: 'correct the logs or the fields that read them (task, label, time and features may be an SQL expression)',
   });
 }
 
@@ -131,7 +131,7 @@ function tooMany(
     where: 'data.rejectedRowsMax',
     expected: `at most ${rejectedRowsMax} rejected ${rejectedRowsMax === 1 ? 'row' : 'rows'}`,
     found: `${count}, the first of them:\n${firstOf(rejects, files)}`,
-    cure: 'correct the logs or the fields that read them (labels and features may be an SQL expression), or raise data.rejectedRowsMax',
+    cure: 'correct the logs or the fields that read them (task, label, time and features may be an SQL expression), or raise data.rejectedRowsMax',
   });
 }
 

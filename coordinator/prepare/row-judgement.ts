@@ -25,16 +25,26 @@ import { literal } from '../logs/sql.js';
 
 /** The separator between the values of several task columns, as an SQL literal. */
 const KEY_SEPARATOR = 'chr(31)';
-export function taskColumnsOf(data: DataConfig): readonly string[] {
-  return typeof data.task === 'string' ? [data.task] : data.task;
+/** What requests name an adgroup by: columns, or an expression, which no column has for a name. */
+export function taskColumnsOf({ task }: DataConfig): readonly string[] {
+  if (typeof task === 'string') return [task];
+  return 'expression' in task ? [task.expression] : task;
+}
+
+type NamedOrComputed = DataConfig['task'] | DataConfig['time'];
+
+function isComputed(field: NamedOrComputed): field is { readonly expression: string } {
+  return typeof field === 'object' && 'expression' in field;
 }
 
 function expressionsOf(data: DataConfig): ConfigExpression[] {
   const found: ConfigExpression[] = [];
+  if (isComputed(data.task))
+    found.push({ sql: data.task.expression, configPath: 'data.task.expression' });
   found.push(...labelExpressionsOf(data));
   if (data.where !== undefined)
     found.push({ sql: data.where, configPath: 'data.where', isCondition: true });
-  if (typeof data.time === 'object')
+  if (isComputed(data.time))
     found.push({ sql: data.time.expression, configPath: 'data.time.expression' });
   for (const [index, feature] of data.features.entries())
     if (feature.kind !== 'bag' && feature.expression !== undefined)
@@ -48,7 +58,8 @@ function expressionsOf(data: DataConfig): ConfigExpression[] {
 /** Every column that the config names, once, with the place that names it first. */
 export async function columnUsesOf(config: RunConfig, session: DuckSession): Promise<ColumnUse[]> {
   const { data } = config;
-  const uses: ColumnUse[] = taskColumnsOf(data).map((name) => ({ name, configPath: 'data.task' }));
+  const named = isComputed(data.task) ? [] : taskColumnsOf(data);
+  const uses: ColumnUse[] = named.map((name) => ({ name, configPath: 'data.task' }));
   const add = (name: string | undefined, configPath: string): void => {
     if (name !== undefined) uses.push({ name, configPath });
   };
@@ -101,6 +112,10 @@ export async function createJudgedView(
 }
 
 function keyField(data: DataConfig, raw: RawColumns): JudgedField {
+  if (isComputed(data.task)) {
+    const sql = `nullif(CAST(TRY((${data.task.expression})) AS VARCHAR), '')`;
+    return { sql, refusals: [[`${sql} IS NULL`, literal('the expression of data.task is empty')]] };
+  }
   const names = taskColumnsOf(data);
   return {
     sql: `concat_ws(${KEY_SEPARATOR}, ${names.map((name) => raw.text(name)).join(', ')})`,
@@ -113,7 +128,7 @@ function keyField(data: DataConfig, raw: RawColumns): JudgedField {
 
 function timeField(data: DataConfig, raw: RawColumns): JudgedField {
   if (data.time === undefined) return { sql: '0.0::DOUBLE', refusals: [] };
-  if (typeof data.time === 'object') return computedTimeField(data.time.expression);
+  if (isComputed(data.time)) return computedTimeField(data.time.expression);
   const column = raw.sql(data.time);
   const type = raw.type(data.time);
   const sql =
@@ -125,7 +140,11 @@ function timeField(data: DataConfig, raw: RawColumns): JudgedField {
     refusals: [
       [
         `${sql} IS NULL OR NOT isfinite(${sql})`,
-        foundIn(data.time, 'a number, or a timestamp such as 2026-11-01 20:15:00', raw),
+        foundIn(
+          data.time,
+          `a number, or a timestamp such as 2026-11-01 20:15:00 (other forms: { expression: strptime("${data.time}", '%d.%m.%Y %H:%M') })`,
+          raw,
+        ),
       ],
     ],
   };

@@ -24,6 +24,15 @@ export interface TaskDivision {
   readonly trunk: TrunkRows | null;
   /** Accepted rows that the split file does not name. */
   readonly unplacedRowCount: number;
+  /** Null if no two names differ only in case or spaces. */
+  readonly alike: AlikeTasks | null;
+}
+
+/** Tasks whose names differ only in case or spaces. */
+interface AlikeTasks {
+  readonly taskCount: number;
+  /** Of two of them. */
+  readonly names: [string, string];
 }
 
 /** Tasks that have too few rows and are left out. */
@@ -108,7 +117,19 @@ export async function divideTasks(
     `CREATE VIEW encodable AS FROM task_rows ${trunk === null ? '' : 'UNION ALL BY NAME FROM trunk_rows'}`,
   );
   const tooSmall = await smallTasks(config, isSmall, session);
-  return { taskCount: taskCount ?? 0, tooSmall, trunk, unplacedRowCount: unplaced ?? 0 };
+  const alike = await alikeTasks(session);
+  return { taskCount: taskCount ?? 0, tooSmall, trunk, unplacedRowCount: unplaced ?? 0, alike };
+}
+
+async function alikeTasks(session: DuckSession): Promise<AlikeTasks | null> {
+  const [taskCount, first, second] = await session.row(
+    `SELECT CAST(sum(tasks) OVER () AS DOUBLE), first, second FROM
+      (SELECT count(*) AS tasks, min(key) AS first, max(key) AS second FROM task_sizes
+        WHERE rows > 0 GROUP BY lower(trim(key)) HAVING count(*) > 1) ORDER BY first LIMIT 1`,
+  );
+  if (taskCount === undefined) return null;
+  const nameOf = (key: unknown): string => String(key).replaceAll('\u001f', ', ');
+  return { taskCount: Number(taskCount), names: [nameOf(first), nameOf(second)] };
 }
 
 /** The small tasks whose rows do not train the trunk. */

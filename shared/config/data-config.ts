@@ -182,6 +182,8 @@ export const FeatureSchema = z.discriminatedUnion('kind', [
   NumberSchema,
 ]);
 
+const computed = z.strictObject({ expression: expression.describe('SQL that gives the value.') });
+
 const share = z.number().min(0).max(1);
 
 const rowCounts = {
@@ -230,22 +232,22 @@ export const DataConfigSchema = z
     format: LogFormatSchema,
     store: AddressSchema.describe('The folder or s3:// prefix of the task store.'),
     task: z
-      .union([name, z.array(name).min(1)], {
-        error: 'expected a column or a list of columns',
+      .union([name, z.array(name).min(1), computed], {
+        error: 'expected a column, a list of columns or an expression',
       })
-      .describe('The column whose values name the tasks, or columns whose values do together.'),
+      .describe(
+        'The column whose values name the tasks, columns whose values do together, or SQL whose value does: ' +
+          '{ expression: lower(trim(name)) }. Requests name an adgroup by that value.',
+      ),
     label: LabelSchema.optional().describe('What is predicted. Give label or segments.'),
     segments: SegmentsSchema.optional().describe(
       'Kinds of tasks that have their own labels and losses and share one trunk.',
     ),
     weight: name.optional().describe("The column that multiplies a row's loss."),
     time: z
-      .union(
-        [name, z.strictObject({ expression: expression.describe('SQL that gives the time.') })],
-        {
-          error: 'expected a column or an expression',
-        },
-      )
+      .union([name, computed], {
+        error: 'expected a column or an expression',
+      })
       .optional()
       .describe(
         "Orders the rows of a task: a column with numbers or timestamps, or SQL that gives them, { expression: strptime(day, '%d.%m.%Y') }.",

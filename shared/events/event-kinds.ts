@@ -10,6 +10,7 @@ import { z } from 'zod';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema } from './device-report.js';
 import { OPERATION_SHAPES } from './operation-kinds.js';
+import { PREPARATION_SHAPES } from './preparation-kinds.js';
 import { SizeLossesSchema } from './size-losses.js';
 import { TRACKING_SHAPES } from './tracking-kinds.js';
 
@@ -162,50 +163,6 @@ const RUN_SHAPES = {
   /** Events were lost here because a reader or a disk was too slow. */
   'events-dropped': { eventCount: z.int().positive() },
   'event-log-failed': { address: z.string(), reason: z.string() },
-};
-
-/** From logs to a task store. */
-const PREPARATION_SHAPES = {
-  'store-kept': { address: z.string() },
-  'logs-known': { address: z.string(), fileCount: count },
-  'logs-appended': {
-    changedTaskCount: count,
-    newTaskCount: count,
-    logRowCount: count,
-    durationMs,
-  },
-  'store-prepared': {
-    taskCount: count,
-    taskCountBySplit: z.strictObject({ train: count, validation: count, test: count }),
-    rowCount: count,
-    logRowCount: count,
-    durationMs,
-  },
-  'trunk-rows': {
-    batchCount: count,
-    rowCount: count,
-    smallTaskCount: count,
-    smallTaskRowCount: count,
-  },
-  'trunk-rows-unread': { rowCount: count, methodKind: z.string() },
-  'small-tasks-left-out': {
-    taskCount: count,
-    rowCount: count,
-    supportRowsMin: count,
-    queryRowsMin: count,
-    /** The tasks with too few support rows, where a split file names the rows. The others have too few query rows. */
-    fewSupportTaskCount: count.optional(),
-    /** True if small tasks of the training split are not among them. */
-    areHeldOut: z.boolean(),
-  },
-  'rows-rejected': { rowCount: count, file: z.string() },
-  'split-empty': { split: z.enum(['validation', 'test']) },
-  'label-never-differs': {
-    rows: z.enum(['training', 'stream']),
-    segment: z.string().nullable(),
-    labelKind: z.enum(['label', 'value']),
-    value: z.number(),
-  },
 };
 
 /** Checkpoints that could not be read, written or removed. */

@@ -119,6 +119,11 @@ const SENTENCES: Sentences = {
           ? ''
           : '; with data.trunkRows: small-tasks, those of training tasks train the trunk'),
     ),
+  'tasks-alike': ({ taskCount, names: [first, second] }) =>
+    warning(
+      `${taskCount} tasks have names that differ only in case or spaces, as "${first}" and "${second}": ` +
+        'if they are the same, let data.task say so, { expression: lower(trim(name)) }',
+    ),
   'rows-rejected': ({ rowCount, file }) =>
     warning(`${counted(rowCount, 'row')} rejected: see ${file} in the store`),
   'split-empty': ({ split }) => warning(`no task is held out for ${split}`),

@@ -16,6 +16,7 @@ import { benchHeader } from '../../bench/bench-header.js';
 import { openChecks, type Checks } from '../checks.js';
 import { digestIn, endedWith } from '../programs.js';
 import { startContainer, type ContainerOrder } from './container.js';
+import { checkGpuImage } from './gpu-image.js';
 import { buildBase, buildImage, revisionOf, unpackImage, whyNoImages } from './engineless.js';
 
 const USER = 10001;
@@ -228,6 +229,8 @@ async function main(): Promise<void> {
       await checkCommands(checks, scene);
       await checkTraining(checks, scene);
       await checkServer(checks, scene);
+      if (asked.gpu)
+        await checkGpuImage(checks, await unpackImage('worker-gpu', folder), scene.order);
     } finally {
       await redis.stop();
     }

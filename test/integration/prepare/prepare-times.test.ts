@@ -46,3 +46,18 @@ test('a row whose time the expression does not give is rejected', async () => {
     })),
   );
 });
+
+test('part of a time that is written in a form of its own: the error names the cure', async () => {
+  await room.write('log.csv', 'ad,site,clicked,shown\na,s,1,27/11/2026\na,t,0,28/11/2026\n');
+  const hour = { name: 'hour', kind: 'category', expression: 'hour(shown)' };
+  await expect(room.prepare(room.config({ features: [hour] }))).rejects.toMatchObject({
+    report: {
+      found: expect.stringMatching(/hour\(VARCHAR\)'[^\n]*$/) as string,
+      cure: expect.stringContaining("hour(strptime(column, '%d/%m/%Y %H:%M'))") as string,
+    },
+  });
+  const price = { name: 'price', kind: 'category', expression: "replace(clicked, ',', '')" };
+  await expect(room.prepare(room.config({ features: [price] }))).rejects.toMatchObject({
+    report: { cure: expect.stringContaining('CAST(column AS VARCHAR)') as string },
+  });
+});

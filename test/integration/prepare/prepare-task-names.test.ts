@@ -1,0 +1,43 @@
+/** Names of tasks: as they are written, with a warning where some differ only in case or spaces, or by an expression. */
+
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+
+let room: PrepareRoom;
+beforeEach(async () => {
+  room = await prepareRoom();
+});
+afterEach(() => room.remove());
+
+/** Ad groups a (three spellings), b and c (one each), with four rows of each spelling. */
+const SPELLINGS = ['A', 'a', 'a ', 'b', 'c'];
+const LOG = `ad,site,clicked\n${SPELLINGS.flatMap((ad) =>
+  [0, 1, 2, 3].map((n) => `${ad},s${n},${n % 2}`),
+).join('\n')}\n`;
+
+const alike = (): unknown[] => room.events.filter(({ kind }) => kind === 'tasks-alike');
+
+test('names that differ only in case or spaces are other tasks, and that is said', async () => {
+  await room.write('log.csv', LOG);
+  const manifest = await room.prepare(room.config({}));
+  expect(manifest).toMatchObject({ taskCount: 5, taskColumns: ['ad'] });
+  expect(alike()).toEqual([{ kind: 'tasks-alike', taskCount: 3, names: ['A', 'a '] }]);
+});
+
+test('an expression makes one task of them', async () => {
+  await room.write('log.csv', `${LOG}   ,s,1\n`);
+  const task = { expression: 'lower(trim(ad))' };
+  const manifest = await room.prepare(room.config({ task }));
+  expect(manifest).toMatchObject({
+    ...{ taskCount: 3, rowCount: 20, rejectedRowCount: 1, taskColumns: ['lower(trim(ad))'] },
+  });
+  expect(alike()).toEqual([]);
+  const written = SPELLINGS.reduce(
+    (log, ad) => log.replaceAll(`${ad},s`, `${ad.trim().toLowerCase()},s`),
+    LOG,
+  );
+  await room.write('log.csv', written);
+  const plain = await room.prepare(room.config({}), { force: true });
+  const rows = ({ files }: typeof manifest) => files.filter(({ name }) => name.endsWith('.arrow'));
+  expect(rows(manifest)).toEqual(rows(plain));
+});
