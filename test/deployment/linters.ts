@@ -1,7 +1,7 @@
 /** The linters and schemas of others, in a Python environment that is kept in the cache. */
 
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { findOnPath, runCommand } from '../../infra/bootstrap/base/commands.mjs';
@@ -15,6 +15,7 @@ import type { Checks } from './checks.js';
 import {
   BATCH,
   COMPOSE,
+  DASHBOARDS,
   DEPLOY,
   DOCKERFILE,
   KUBERNETES_JOB,
@@ -33,6 +34,8 @@ const PACKAGES = [
   'pyyaml',
 ];
 const KEDA = 'github.com/kedacore/keda/v2@v2.17.2';
+/** Grafana's own types of dashboards, panels and queries. */
+const GRAFANA = 'github.com/grafana/grafana-foundation-sdk/go@v0.0.22';
 const INSTALL_TIMEOUT_MS = 20 * 60_000;
 
 async function output(program: string, args: string[]): Promise<string> {
@@ -69,6 +72,29 @@ async function definitionOfKeda(): Promise<string> {
   const folder = /"Dir": "([^"]+)"/.exec(found.output)?.[1];
   if (folder === undefined) throw new Error(`${KEDA}: ${found.problem}`);
   return join(folder, 'config/crd/bases/keda.sh_scaledobjects.yaml');
+}
+
+/** A program that reads dashboards as Grafana does, compiled once into the cache. */
+async function dashboardReader(): Promise<string> {
+  if (findOnPath('go') === undefined)
+    throw new Error('Go is needed to compile the types of Grafana');
+  const source = join(projectRoot, 'test/deployment/go/check_dashboards.go');
+  const key = digestOf(GRAFANA + (await readFile(source, 'utf8'))).slice(0, 12);
+  const folder = join(cacheRoot(), `grafana-dashboards-${key}`);
+  if (!existsSync(folder))
+    await publishFolder(folder, async (work) => {
+      console.log('compiling the types of Grafana (one to three minutes)');
+      await copyFile(source, join(work, 'main.go'));
+      const [module = '', version = ''] = GRAFANA.split('@');
+      await writeFile(
+        join(work, 'go.mod'),
+        `module dashboards\n\ngo 1.21\n\nrequire ${module} ${version}\n`,
+      );
+      const options = { cwd: work, timeoutMs: INSTALL_TIMEOUT_MS };
+      const built = await runCommand('go', ['build', '-mod=mod', '-o', 'read', '.'], options);
+      if (!built.ok) throw new Error(`${GRAFANA}: ${built.problem}`);
+    });
+  return join(folder, 'read');
 }
 
 /** Manifests that Helm makes of the example values, beside what the repository keeps of it. Its output stays where it differs. */
@@ -112,6 +138,10 @@ export async function checkWithLinters({ check }: Checks, programs: string): Pro
   await check('compose specification', async () => {
     const schema = ['--builtin-schema', 'vendor.compose-spec'];
     return lastLine(await output(program('check-jsonschema'), [...schema, COMPOSE]));
+  });
+  await check("Grafana's types: dashboards", async () => {
+    const found = await output(await dashboardReader(), [...DASHBOARDS]);
+    return `${lastLine(found)}, ${GRAFANA}`;
   });
   await check('Helm: lint, schema of values, rendering', () => checkRendering(python));
   await check('Helm: values that are refused', () => checkRefusals(python));

@@ -31,6 +31,9 @@ export function documentsIn(path: string): unknown[] {
 
 export const renderedFiles = readdirSync(RENDERED).map((name) => join(RENDERED, name));
 export const KUBERNETES_JOB = join(DEPLOY, 'kubernetes/run.yaml');
+export const DASHBOARDS = readdirSync(join(DEPLOY, 'grafana')).map((name) =>
+  join(DEPLOY, 'grafana', name),
+);
 export const COMPOSE = join(DEPLOY, 'compose/compose.yaml');
 export const BATCH = join(DEPLOY, 'batch/job-definitions.yaml');
 export const DOCKERFILE = join(DEPLOY, 'images/Dockerfile');
