@@ -9,10 +9,10 @@
 import { z } from 'zod';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema } from './device-report.js';
-import { OPERATION_SHAPES } from './operation-kinds.js';
-import { PREPARATION_SHAPES } from './preparation-kinds.js';
+import { OPERATION_SHAPES } from './kinds/operation-kinds.js';
+import { PREPARATION_SHAPES } from './kinds/preparation-kinds.js';
 import { SizeLossesSchema } from './size-losses.js';
-import { TRACKING_SHAPES } from './tracking-kinds.js';
+import { TRACKING_SHAPES } from './kinds/tracking-kinds.js';
 
 const count = z.int().nonnegative();
 const processId = z.int().nonnegative();

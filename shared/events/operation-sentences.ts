@@ -1,7 +1,7 @@
 /** The events that operation is watched by, in words. */
 
 import { STEP_PHASES } from './event-kinds.js';
-import type { OPERATION_SHAPES } from './operation-kinds.js';
+import type { OPERATION_SHAPES } from './kinds/operation-kinds.js';
 import { detail, notice, warning, type Sentences } from './sentence.js';
 
 export const OPERATION_SENTENCES = {

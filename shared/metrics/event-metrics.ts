@@ -3,7 +3,7 @@
 import { at } from '../base/arrays.js';
 import type { EventKind, StampedEventOf, StampedEventSink } from '../events/run-events.js';
 import { STEP_PHASES } from '../events/event-kinds.js';
-import { DEVICE_POOLS } from '../events/operation-kinds.js';
+import { DEVICE_POOLS } from '../events/kinds/operation-kinds.js';
 import type { SizeLosses } from '../events/size-losses.js';
 import type { MetricSource } from './metric-definitions.js';
 import type { MetricRegistry } from './metric-registry.js';

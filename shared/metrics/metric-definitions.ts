@@ -12,7 +12,7 @@ import {
   REJECTIONS,
   STEP_PHASES,
 } from '../events/event-kinds.js';
-import { DEVICE_POOLS } from '../events/operation-kinds.js';
+import { DEVICE_POOLS } from '../events/kinds/operation-kinds.js';
 
 /** The process whose endpoint has a metric. */
 export const METRIC_SOURCES = ['coordinator', 'worker', 'server', 'dashboard'] as const;

@@ -1,7 +1,7 @@
 /** The number of workers that the jobs of a dispatcher could use, told when it changes. */
 
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
-import { DEVICE_POOLS, type DevicePool } from '../../../shared/events/operation-kinds.js';
+import { DEVICE_POOLS, type DevicePool } from '../../../shared/events/kinds/operation-kinds.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
 
 interface WantedBy {
