@@ -26,6 +26,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/tensors',
     'shared/storage',
     'shared/control',
+    'shared/events/kinds',
     'shared/events',
     'shared/metrics',
     'shared/traces',
