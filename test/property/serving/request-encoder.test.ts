@@ -184,7 +184,7 @@ function foundOf(
   const { idCounts, numberCounts } = requestLayoutOf(spec, contextFeatures);
   try {
     const count = body.candidateCount;
-    const request = new RequestEncoder(bundle, contextFeatures, lookups).encode(
+    const request = new RequestEncoder(bundle, contextFeatures, plainLookups, lookups).encode(
       body,
       new Int32Array(count),
     );

@@ -35,12 +35,25 @@ export interface ColumnsAddon {
     indexBlocks: Int32Array,
     blocks: Int32Array,
   ): void;
-  /** Members of a body in columns, eight words each (`native/scan.h`); -1 for any other body. */
+  /** As `TextLookups`. */
+  copyIds(
+    ids: Int32Array,
+    valueCount: number,
+    target: Int32Array,
+    first: number,
+    stride: number,
+  ): number;
+  /**
+   * Members of a body in columns, eight words each (`native/scan.h`); -1 for any other body.
+   *
+   * @param textByteCountMax of a text in a list.
+   */
   scanColumns(
     body: Uint8Array,
     members: Int32Array,
     spans: Uint32Array,
     numbers: Float64Array,
+    textByteCountMax: number,
   ): number;
   /** Writes numbers as JSON has them, with commas between them, and returns where they end. */
   writeNumbers(
@@ -65,6 +78,8 @@ export interface ColumnsAddon {
 
 export function nativeLookups(addon: ColumnsAddon): TextLookups {
   return {
+    copyIds: (ids, valueCount, { target, first, stride }) =>
+      addon.copyIds(ids, valueCount, target, first, stride),
     ofKeys: ({ hashes: indexHashes, blocks: indexBlocks, keyBytes, keyOffsets, seed }) => ({
       ofTexts: ({ bytes, spans }, blocks, hashes) =>
         addon.lookUpKeys(

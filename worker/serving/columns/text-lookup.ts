@@ -3,7 +3,7 @@
  * is compared byte by byte with the one that has its hash; a hash alone is taken as it is.
  */
 
-import { uint32At } from '../../../shared/base/arrays.js';
+import { int32At, uint32At } from '../../../shared/base/arrays.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import {
   blockOfHash,
@@ -39,9 +39,22 @@ export type ValueLookup = (texts: TextsColumn, count: number, places: Places) =>
 export interface TextLookups {
   ofKeys(index: KeyIndexArrays): KeyLookup;
   ofValues(dictionary: PackedDictionary): ValueLookup;
+  /**
+   * Writes ids of candidates to their places. Returns -1, or the first candidate whose id is not one of so many values; the
+   * places are then of no use.
+   */
+  copyIds(ids: Int32Array, valueCount: number, places: Places): number;
 }
 
 export const plainLookups: TextLookups = {
+  copyIds: (ids, valueCount, { target, first, stride }) => {
+    for (let candidate = 0; candidate < ids.length; candidate += 1) {
+      const id = int32At(ids, candidate);
+      if (id < 0 || id >= valueCount) return candidate;
+      target[first + candidate * stride] = id;
+    }
+    return -1;
+  },
   ofKeys: (index) => ({
     ofTexts: (keys, blocks, hashes) => {
       for (let candidate = 0; candidate < blocks.length; candidate += 1) {

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <algorithm>
 #include <charconv>
 #include <stdexcept>
 #include "../../../shared/tensors/native/arguments.h"
@@ -34,6 +35,47 @@ struct Texts {
   }
 };
 
+// Hashes by the recipe of Fowler, Noll and Vo, four texts at a time: each byte waits for the product of the one before it.
+template <class Hash>
+void hashTexts(const Text* texts, size_t count, Hash basis, Hash prime, Hash* hashes) {
+  const auto hashOn = [prime](Text text, size_t from, Hash hash) {
+    for (size_t at = from; at < text.length; ++at) hash = (hash ^ text.data[at]) * prime;
+    return hash;
+  };
+  size_t index = 0;
+  for (; index + 4 <= count; index += 4) {
+    const Text a = texts[index], b = texts[index + 1], c = texts[index + 2], d = texts[index + 3];
+    const size_t shared = std::min(std::min(a.length, b.length), std::min(c.length, d.length));
+    Hash ofA = basis, ofB = basis, ofC = basis, ofD = basis;
+    for (size_t at = 0; at < shared; ++at) {
+      ofA = (ofA ^ a.data[at]) * prime;
+      ofB = (ofB ^ b.data[at]) * prime;
+      ofC = (ofC ^ c.data[at]) * prime;
+      ofD = (ofD ^ d.data[at]) * prime;
+    }
+    hashes[index] = hashOn(a, shared, ofA);
+    hashes[index + 1] = hashOn(b, shared, ofB);
+    hashes[index + 2] = hashOn(c, shared, ofC);
+    hashes[index + 3] = hashOn(d, shared, ofD);
+  }
+  for (; index < count; ++index) hashes[index] = hashOn(texts[index], 0, basis);
+}
+
+template <class Word>
+bool isSameWord(const uint8_t* a, const uint8_t* b) {
+  Word first, second;
+  memcpy(&first, a, sizeof first);
+  memcpy(&second, b, sizeof second);
+  return first == second;
+}
+
+// Most texts are short: two words that may overlap are all of one.
+bool isSame(const uint8_t* a, const uint8_t* b, size_t length) {
+  if (length > 16 || length < 4) return memcmp(a, b, length) == 0;
+  if (length >= 8) return isSameWord<uint64_t>(a, b) && isSameWord<uint64_t>(a + length - 8, b + length - 8);
+  return isSameWord<uint32_t>(a, b) && isSameWord<uint32_t>(a + length - 4, b + length - 4);
+}
+
 // Texts one after the other by their numbers.
 struct Stored {
   View<uint8_t> bytes;
@@ -54,7 +96,7 @@ struct Stored {
     if (number < 0 || size_t(number) + 1 >= offsets.count) return false;
     const uint32_t start = offsets.data[number], end = offsets.data[number + 1];
     if (end - start != text.length || end > bytes.count) return false;
-    return memcmp(bytes.data + start, text.data, text.length) == 0;
+    return isSame(bytes.data + start, text.data, text.length);
   }
 };
 
@@ -84,13 +126,21 @@ class Dictionary {
   // Texts that are not at their first slot go on together, too: almost half of them in a full dictionary.
   void lookUp(const Texts& asked, size_t begin, size_t end, int32_t* target, size_t stride) const {
     Search searches[BATCH];
+    Text texts[BATCH];
+    uint32_t hashes[BATCH];
     size_t count = 0;
     for (size_t index = begin; index < end; ++index) {
       target[index * stride] = UNKNOWN;
       const Text text = asked.at(index);
       if (text.length == 0) continue;
-      searches[count] = {text, first_.of(hashOf(text)), UNKNOWN, target + index * stride};
-      __builtin_prefetch(slots_.data + searches[count++].slot);
+      texts[count] = text;
+      searches[count++].found = target + index * stride;
+    }
+    hashTexts<uint32_t>(texts, count, 0x811c9dc5u, 0x01000193u, hashes);
+    for (size_t index = 0; index < count; ++index) {
+      searches[index].text = texts[index];
+      searches[index].slot = first_.of(hashes[index]);
+      __builtin_prefetch(slots_.data + searches[index].slot);
     }
     // A text that is nowhere meets an empty slot: at most half of them are taken.
     for (size_t probed = 0; count > 0 && probed < slots_.count; ++probed) count = step(searches, count);
@@ -103,12 +153,6 @@ class Dictionary {
     int32_t id;
     int32_t* found;
   };
-
-  static uint32_t hashOf(Text text) {
-    uint32_t hash = 0x811c9dc5u;
-    for (size_t at = 0; at < text.length; ++at) hash = (hash ^ text.data[at]) * 0x01000193u;
-    return hash;
-  }
 
   // Compares each text with the one at its slot, and returns how many go on to the next slot.
   size_t step(Search* searches, size_t count) const {
@@ -138,10 +182,8 @@ class Dictionary {
   FirstSlot first_;
 };
 
-uint64_t keyHash(Text text, uint32_t seed) {
-  uint64_t hash = 0xcbf29ce484222325ull ^ seed;
-  for (size_t at = 0; at < text.length; ++at) hash = (hash ^ text.data[at]) * 0x100000001b3ull;
-  return hash;
+void keyHashes(const Text* texts, size_t count, uint32_t seed, uint64_t* hashes) {
+  hashTexts<uint64_t>(texts, count, 0xcbf29ce484222325ull ^ seed, 0x100000001b3ull, hashes);
 }
 
 // As `key-index.ts` says.
@@ -179,6 +221,12 @@ KeyIndex keyIndexAt(const Arguments& arguments, int first) {
   return index;
 }
 
+// Candidate i has the place first + i * stride of the target.
+void demandPlaces(View<int32_t> target, size_t count, size_t first, size_t stride) {
+  demand(count == 0 || (first < target.count && (count == 1 || (target.count - 1 - first) / (count - 1) >= stride)),
+         "the target is too short");
+}
+
 // lookUpValues(bytes, spans, dictionary's bytes, offsets, slots, count, target, first, stride)
 void lookUpValues(const Arguments& arguments) {
   const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
@@ -187,8 +235,7 @@ void lookUpValues(const Arguments& arguments) {
   const size_t count = arguments.wholeNumber(5), first = arguments.wholeNumber(7), stride = arguments.wholeNumber(8);
   const View<int32_t> target = arguments.words(6);
   demand(asked.spans.count >= 2 * count, "there are fewer texts");
-  demand(count == 0 || (first < target.count && (count == 1 || (target.count - 1 - first) / (count - 1) >= stride)),
-         "the target is too short");
+  demandPlaces(target, count, first, stride);
   demand(isPowerOfTwo(slots.count), "an index has a power of two of slots");
   for (size_t begin = 0; begin < count; begin += BATCH)
     dictionary.lookUp(asked, begin, begin + BATCH < count ? begin + BATCH : count, target.data + first, stride);
@@ -206,24 +253,25 @@ void lookUpKeys(const Arguments& arguments) {
   demand(asked.spans.count >= 2 * blocks.count && hashes.count >= 2 * blocks.count, "there are fewer texts");
   for (size_t begin = 0; begin < blocks.count; begin += BATCH) {
     const size_t end = begin + BATCH < blocks.count ? begin + BATCH : blocks.count;
+    Text texts[BATCH];
     uint64_t found[BATCH];
+    for (size_t candidate = begin; candidate < end; ++candidate) texts[candidate - begin] = asked.at(candidate);
+    keyHashes(texts, end - begin, 0, found);
     for (size_t candidate = begin; candidate < end; ++candidate) {
-      const Text text = asked.at(candidate);
-      const uint64_t hash = keyHash(text, 0);
-      hashes.data[2 * candidate] = uint32_t(hash);
-      hashes.data[2 * candidate + 1] = uint32_t(hash >> 32);
-      found[candidate - begin] = seed == 0 ? hash : keyHash(text, uint32_t(seed));
-      index.fetch(found[candidate - begin]);
+      hashes.data[2 * candidate] = uint32_t(found[candidate - begin]);
+      hashes.data[2 * candidate + 1] = uint32_t(found[candidate - begin] >> 32);
     }
+    if (seed != 0) keyHashes(texts, end - begin, uint32_t(seed), found);
+    for (size_t candidate = begin; candidate < end; ++candidate) index.fetch(found[candidate - begin]);
     for (size_t candidate = begin; candidate < end; ++candidate) {
       const int32_t block = index.blockOf(found[candidate - begin]);
       blocks.data[candidate] = block;
       keys.fetchOffset(block);
     }
     for (size_t candidate = begin; candidate < end; ++candidate)
-      keys.fetchBytes(blocks.data[candidate], asked.at(candidate).length);
+      keys.fetchBytes(blocks.data[candidate], texts[candidate - begin].length);
     for (size_t candidate = begin; candidate < end; ++candidate)
-      if (!keys.has(blocks.data[candidate], asked.at(candidate))) blocks.data[candidate] = UNKNOWN;
+      if (!keys.has(blocks.data[candidate], texts[candidate - begin])) blocks.data[candidate] = UNKNOWN;
   }
 }
 
@@ -241,7 +289,24 @@ void lookUpHashes(const Arguments& arguments) {
   }
 }
 
-// scanColumns(body, members, spans, numbers): the number of members, -1 for any other body.
+// copyIds(ids, valueCount, target, first, stride): -1, or the first candidate whose id is not below the count.
+napi_value copyIds(const Arguments& arguments) {
+  const View<int32_t> ids = arguments.words(0);
+  const size_t valueCount = arguments.wholeNumber(1), first = arguments.wholeNumber(3), stride = arguments.wholeNumber(4);
+  const View<int32_t> target = arguments.words(2);
+  demandPlaces(target, ids.count, first, stride);
+  int32_t wrong = -1;
+  for (size_t index = ids.count; index-- > 0;) {
+    const int32_t id = ids.data[index];
+    if (id < 0 || size_t(id) >= valueCount) wrong = int32_t(index);
+    target.data[first + index * stride] = id;
+  }
+  napi_value found;
+  napi_create_int32(arguments.env(), wrong, &found);
+  return found;
+}
+
+// scanColumns(body, members, spans, numbers, length of a text): the number of members, -1 for any other body.
 napi_value scan(const Arguments& arguments) {
   const View<uint8_t> body = arguments.bytes(0);
   const View<int32_t> members = arguments.words(1);
@@ -254,6 +319,7 @@ napi_value scan(const Arguments& arguments) {
   scanned.spanCountMax = spans.count;
   scanned.numbers = numbers.data;
   scanned.numberCountMax = numbers.count;
+  scanned.textLengthMax = arguments.wholeNumber(4);
   const bool isScanned = body.count < INT32_MAX && scanColumns(body.data, body.count, &scanned);
   napi_value count;
   napi_create_int32(arguments.env(), isScanned ? int32_t(scanned.memberCount) : -1, &count);
@@ -299,6 +365,7 @@ void defineColumns(napi_env env, napi_value exports) {
                   {{"lookUpValues", calledForEffect<lookUpValues>},
                    {"lookUpKeys", calledForEffect<lookUpKeys>},
                    {"lookUpHashes", calledForEffect<lookUpHashes>},
+                   {"copyIds", calledForValue<copyIds>},
                    {"scanColumns", calledForValue<scan>},
                    {"writeNumbers", calledForValue<writeNumbers>}});
 }

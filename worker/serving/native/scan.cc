@@ -6,6 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 namespace {
 
@@ -48,12 +51,26 @@ class Scanner {
   bool plainText(int32_t* start, int32_t* stop) {
     if (!takes('"')) return false;
     *start = place();
-    while (at_ < end_ && *at_ != '"') {
-      if (*at_ < 0x20 || *at_ == '\\') return false;
-      ++at_;
-    }
+    skipPlain();
     *stop = place();
     return takes('"');
+  }
+
+  // To the next quote, escape or control character.
+  void skipPlain() {
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"'), escape = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1f);
+    for (; end_ - at_ >= 16; at_ += 16) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at_));
+      const __m128i isQuote = _mm_cmpeq_epi8(bytes, quote), isEscape = _mm_cmpeq_epi8(bytes, escape);
+      const __m128i isControl = _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes);
+      const int ends = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(isQuote, isEscape), isControl));
+      if (ends == 0) continue;
+      at_ += __builtin_ctz(ends);
+      return;
+    }
+#endif
+    while (at_ < end_ && *at_ != '"' && *at_ != '\\' && *at_ >= 0x20) ++at_;
   }
 
   bool isNamed(const ScannedMember& member, const char* name) const {
@@ -138,6 +155,7 @@ class Scanner {
   bool addText(bool isNull) {
     int32_t start = 0, stop = 0;
     if (!isNull && !plainText(&start, &stop)) return false;
+    if (size_t(stop - start) > scanned_->textLengthMax) return false;
     if (scanned_->spanCount + 2 > scanned_->spanCountMax) return false;
     scanned_->spans[scanned_->spanCount++] = isNull ? NULL_START : uint32_t(start);
     scanned_->spans[scanned_->spanCount++] = isNull ? NULL_START : uint32_t(stop);

@@ -21,6 +21,7 @@ struct Scanned {
   size_t spanCount, spanCountMax;
   double* numbers;  // NaN for null.
   size_t numberCount, numberCountMax;
+  size_t textLengthMax;  // In bytes, of a text in a list.
 };
 
 const uint32_t NULL_START = 0xffffffff;

@@ -36,7 +36,7 @@ export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
       ? plainOrder(ofCandidates, body.reserve, places)
       : addon.order(ofCandidates, body.reserve, places);
   const order = places.subarray(0, count);
-  const seed = breakTies(order, values, { ...body, ...estimates });
+  const seed = breakTies(order, values, body, estimates.hashes);
   return { estimates, order, values: ofCandidates, seed };
 }
 
@@ -58,6 +58,12 @@ function writeValues(
   { bids, pacings, squash }: RankingBody,
   values: Float64Array,
 ): void {
+  if (bids instanceof Float64Array && pacings === null && squash === 1) {
+    // The same, read from arrays of one type, which is faster.
+    for (let candidate = 0; candidate < candidateCount; candidate += 1)
+      values[candidate] = float64At(bids, candidate) * Math.max(0, float64At(expected, candidate));
+    return;
+  }
   for (let candidate = 0; candidate < candidateCount; candidate += 1) {
     // A value that was predicted below 0 is worth nothing, and has no power.
     const positive = Math.max(0, float64At(expected, candidate));
@@ -84,10 +90,13 @@ function demandDifferent({ hashes, candidateCount }: Estimates, { adgroups }: Ra
   });
 }
 
-type Tied = Pick<RankingBody, 'context' | 'seed'> & Pick<Estimates, 'hashes'>;
-
 /** Puts equal values in an order that the seed decides, and returns the seed if it was asked for one. */
-function breakTies(order: Int32Array, values: Float64Array, request: Tied): number | null {
+function breakTies(
+  order: Int32Array,
+  values: Float64Array,
+  body: Pick<RankingBody, 'context' | 'seed'>,
+  hashes: Uint32Array,
+): number | null {
   let seed: number | null = null;
   const count = order.length;
   for (let start = 0; start < count;) {
@@ -95,9 +104,9 @@ function breakTies(order: Int32Array, values: Float64Array, request: Tied): numb
     let end = start + 1;
     while (end < count && float64At(values, int32At(order, end)) === value) end += 1;
     if (end - start > 1) {
-      seed ??= request.seed ?? seedOf(request);
+      seed ??= body.seed ?? seedOf(body.context, hashes);
       // By hash before they are shuffled, so that the order in the request decides nothing.
-      const tied = Array.from(order.subarray(start, end)).sort(byHash(request.hashes));
+      const tied = Array.from(order.subarray(start, end)).sort(byHash(hashes));
       order.set(randomStream(seed, 'ties', start).shuffle(tied), start);
     }
     start = end;
@@ -112,7 +121,7 @@ function byHash(hashes: Uint32Array): (first: number, second: number) => number 
 }
 
 /** A seed of the request where it names none: the same request is ranked the same again. */
-function seedOf({ context, hashes }: Tied): number {
+function seedOf(context: RankingBody['context'], hashes: Uint32Array): number {
   const named = Object.entries(context).sort(([a], [b]) => (a < b ? -1 : 1));
   const words = Array.from({ length: hashes.length / 2 }, (_, candidate) => candidate)
     .sort(byHash(hashes))

@@ -9,7 +9,7 @@ import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
 import { valuesOf, type CandidateColumn } from '../columns/candidate-column.js';
-import type { Places, ValueLookup } from '../columns/text-lookup.js';
+import type { Places, TextLookups, ValueLookup } from '../columns/text-lookup.js';
 import { DerivedNumbers } from '../derived-numbers.js';
 import { requestLayoutOf, type RankingRequest } from '../ranking-request.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
@@ -31,6 +31,7 @@ const ROOM_MIN = 512;
 export class RequestEncoder {
   readonly #bundle: EncodingBundle;
   readonly #lookups: ReadonlyMap<string, ValueLookup>;
+  readonly #copy: TextLookups['copyIds'];
   readonly #ofContext: readonly PlacedFeature[];
   readonly #ofCandidates: readonly PlacedFeature[];
   readonly #layout: ReturnType<typeof requestLayoutOf>;
@@ -38,14 +39,16 @@ export class RequestEncoder {
   #arrays: Arrays;
   #room = ROOM_MIN;
 
-  /** @param lookups of features whose texts are looked up as they are. */
+  /** @param byFeature of features whose texts are looked up as they are. */
   constructor(
     bundle: EncodingBundle,
     contextFeatures: readonly string[],
-    lookups: ReadonlyMap<string, ValueLookup>,
+    lookups: Pick<TextLookups, 'copyIds'>,
+    byFeature: ReadonlyMap<string, ValueLookup>,
   ) {
     this.#bundle = bundle;
-    this.#lookups = lookups;
+    this.#lookups = byFeature;
+    this.#copy = (ids, valueCount, places) => lookups.copyIds(ids, valueCount, places);
     this.#layout = requestLayoutOf(bundle.model.spec, contextFeatures);
     const places = new Map(
       [...this.#layout.ids, ...this.#layout.numbers].map((place) => [place.name, place]),
@@ -73,7 +76,11 @@ export class RequestEncoder {
       this.#room = candidateCount;
       this.#arrays = this.#allocated();
     }
-    const request: RankingRequest = { ...this.#arrays, candidateCount, blocks };
+    const { contextIds, candidateIds, contextNumbers, candidateNumbers } = this.#arrays;
+    // prettier-ignore
+    const request: RankingRequest = {
+      contextIds, candidateIds, contextNumbers, candidateNumbers, candidateCount, blocks,
+    };
     if (candidateCount === 0) return request;
     this.#demandKeyParts(body);
     for (const { encoder, firstPlace } of this.#ofContext)
@@ -150,7 +157,7 @@ export class RequestEncoder {
       return;
     }
     if (lookup !== undefined && column.form === 'ids' && isOfIds(places)) {
-      copyIds(encoder, column.ids, places);
+      this.#copyIds(encoder, column.ids, places);
       return;
     }
     const values = valuesOf(column);
@@ -167,6 +174,19 @@ export class RequestEncoder {
     } catch (error) {
       throw refusedAt(`candidate ${candidate}`, error);
     }
+  }
+
+  #copyIds({ name, dictionary }: FeatureEncoder, ids: Int32Array, places: Places): void {
+    const valueCount = dictionary === null ? 0 : dictionary.offsets.length - 1;
+    const wrong = this.#copy(ids, valueCount, places);
+    if (wrong < 0) return;
+    throw new RefusedRequest({
+      reason: 'wrong-value',
+      what: `the dictionary of the feature "${name}" has no such id`,
+      where: `candidate ${wrong}`,
+      expected: `0 for an unknown value, or less than ${valueCount}`,
+      found: String(int32At(ids, wrong)),
+    });
   }
 
   /** A feature that an expression computes, or whose column no candidate has. */
@@ -214,26 +234,6 @@ function isOfIds(places: Places<Int32Array | Float32Array>): places is Places {
 
 function refusedAt(where: string, error: unknown): unknown {
   return error instanceof QianmoError ? refusedValue(error, where) : error;
-}
-
-function copyIds(
-  { name, dictionary }: FeatureEncoder,
-  ids: Int32Array,
-  { target, first, stride }: Places,
-): void {
-  const valueCount = dictionary === null ? 0 : dictionary.offsets.length - 1;
-  for (let candidate = 0; candidate < ids.length; candidate += 1) {
-    const id = int32At(ids, candidate);
-    if (id < 0 || id >= valueCount)
-      throw new RefusedRequest({
-        reason: 'wrong-value',
-        what: `the dictionary of the feature "${name}" has no such id`,
-        where: `candidate ${candidate}`,
-        expected: `0 for an unknown value, or less than ${valueCount}`,
-        found: String(id),
-      });
-    target[first + candidate * stride] = id;
-  }
 }
 
 function needsValues({ name }: FeatureEncoder): RefusedRequest {

@@ -58,10 +58,10 @@ export interface ReceivedRequest {
 export interface Answer {
   readonly mediaType: string;
   readonly content: string | Uint8Array;
+  /** Whether the content is valid until the next answer is made, so that whoever needs it longer takes a copy. */
+  readonly isPassing?: boolean;
   /** Besides the type and the length of the content. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Called when all of the content is handed to the operating system. */
-  readonly written?: () => void;
 }
 
 /** A schema of JSON that the description of the server names. */
@@ -117,6 +117,13 @@ interface PostEndpoint extends AnsweringEndpoint {
 export type Endpoint = ReadEndpoint | PostEndpoint;
 
 export const JSON_TYPE = 'application/json';
+
+/** An answer whose content is valid for as long as it is kept. */
+export function keptAnswer(answer: Answer): Answer {
+  const { content, isPassing = false } = answer;
+  if (!isPassing || typeof content === 'string') return answer;
+  return { ...answer, content: Buffer.from(content), isPassing: false };
+}
 
 export function jsonAnswer(content: object): Answer {
   return { mediaType: JSON_TYPE, content: JSON.stringify(content) };

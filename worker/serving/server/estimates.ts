@@ -1,6 +1,6 @@
 /** What a bundle says of candidates: scores, calibrated by what their blocks are, in arrays that are used again. */
 
-import { at, float32At, float64At, int32At } from '../../../shared/base/arrays.js';
+import { float32At, float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import type { LiveCandidates } from '../adaptation/live-blocks.js';
 import type { ColumnsAddon } from '../columns/native-columns.js';
@@ -31,7 +31,11 @@ export class Estimator {
   readonly #addon: Pick<ColumnsAddon, 'calibrate'> | null;
   readonly #slopes: Float64Array;
   readonly #offsets: Float64Array;
+  /** By label; the mean and the deviation of a probability are not read. */
+  readonly #ofLabels: LabelNumbers;
   #room = allocated(ROOM_MIN);
+  /** Views of the room, those of the last request: the next one has as many candidates, most often. */
+  #last = allocated(0);
 
   constructor(
     bundle: Pick<LoadedBundle, 'manifest' | 'labels' | 'calibrations'>,
@@ -42,13 +46,15 @@ export class Estimator {
     const { calibrations } = bundle.manifest;
     this.#slopes = Float64Array.from(calibrations, ({ slope }) => slope);
     this.#offsets = Float64Array.from(calibrations, ({ offset }) => offset);
+    this.#ofLabels = labelNumbersOf(bundle.manifest.labels);
   }
 
   /** Arrays of this length, of which blocks, hashes and scores are to be filled. */
   begin(candidateCount: number): Estimates {
+    if (candidateCount === this.#last.candidateCount) return this.#last;
     if (candidateCount > this.#room.candidateCount) this.#room = allocated(candidateCount);
     const { hashes, blocks, scores, expected, labels } = this.#room;
-    return {
+    this.#last = {
       candidateCount,
       hashes: hashes.subarray(0, 2 * candidateCount),
       blocks: blocks.subarray(0, candidateCount),
@@ -56,6 +62,7 @@ export class Estimator {
       expected: expected.subarray(0, candidateCount),
       labels: labels.subarray(0, candidateCount),
     };
+    return this.#last;
   }
 
   /** Fills in what follows from blocks and scores. */
@@ -66,11 +73,14 @@ export class Estimator {
       expected[candidate] = this.#calibrated(calibration, float32At(estimates.scores, candidate));
       labels[candidate] = label;
     }
+    const { isProbability, means, deviations } = this.#ofLabels;
     for (let candidate = 0; candidate < candidateCount; candidate += 1) {
       const calibrated = float64At(expected, candidate);
-      const known = at(this.#bundle.manifest.labels, int32At(labels, candidate));
+      const label = int32At(labels, candidate);
       expected[candidate] =
-        known.loss === 'binary' ? sigmoid(calibrated) : known.mean + known.deviation * calibrated;
+        uint8At(isProbability, label) === 1
+          ? sigmoid(calibrated)
+          : float64At(means, label) + float64At(deviations, label) * calibrated;
     }
   }
 
@@ -94,6 +104,22 @@ export class Estimator {
   #calibrated(calibration: number, score: number): number {
     return float64At(this.#slopes, calibration) * score + float64At(this.#offsets, calibration);
   }
+}
+
+interface LabelNumbers {
+  readonly isProbability: Uint8Array;
+  readonly means: Float64Array;
+  readonly deviations: Float64Array;
+}
+
+function labelNumbersOf(labels: LoadedBundle['manifest']['labels']): LabelNumbers {
+  return {
+    isProbability: Uint8Array.from(labels, ({ loss }) => Number(loss === 'binary')),
+    means: Float64Array.from(labels, (label) => (label.loss === 'binary' ? NaN : label.mean)),
+    deviations: Float64Array.from(labels, (label) =>
+      label.loss === 'binary' ? NaN : label.deviation,
+    ),
+  };
 }
 
 function allocated(candidateCount: number): Estimates {

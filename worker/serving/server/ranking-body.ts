@@ -100,8 +100,12 @@ export const valuesByColumn = columnsOf<unknown>(isValue, VALUE);
 /** Whether a value is a context, as `commonFields` has it. */
 export function isContext(value: unknown): value is RawRow {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-  const values: unknown[] = Object.values(value);
-  return values.length <= COLUMNS_MAX && values.every(isValue);
+  let count = 0;
+  for (const name in value) {
+    count += 1;
+    if (count > COLUMNS_MAX || !isValue((value as RawRow)[name])) return false;
+  }
+  return true;
 }
 
 /** Whether a value is a seed, as `commonFields` has it. */
@@ -200,13 +204,30 @@ interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve
   readonly requestKey?: string | undefined;
 }
 
+/** Fields that a body has beside its candidates. */
+export type CommonOfBody = Pick<RankingBody, keyof CommonFields>;
+
 /** Those fields as a body has them. */
-export function commonOf(fields: CommonFields): Pick<RankingBody, keyof CommonFields> {
+export function commonOf(fields: CommonFields): CommonOfBody {
   const { context, squash, reserve, explain } = fields;
   const { seed = null, bundle = null, slots = null, requestKey = null } = fields;
   return {
     ...{ context, squash, reserve, explain, seed, bundle, slots, requestKey },
     fields: fields.fields ?? null,
+  };
+}
+
+/** A body of common fields that are shared, with a context and a seed of its own. Field by field, which is faster. */
+export function bodyOf(
+  { squash, reserve, explain, bundle, slots, requestKey, fields }: CommonOfBody,
+  { context, seed }: Pick<RankingBody, 'context' | 'seed'>,
+  candidates: Omit<RankingBody, keyof CommonFields>,
+): RankingBody {
+  const { candidateCount, adgroups, keyTexts, features, bids, pacings } = candidates;
+  // prettier-ignore
+  return {
+    context, seed, squash, reserve, explain, bundle, slots, requestKey, fields,
+    candidateCount, adgroups, keyTexts, features, bids, pacings,
   };
 }
 

@@ -213,7 +213,7 @@ export class ServedBundle {
       this.loaded.encoder,
     );
     const side = {
-      encoder: new RequestEncoder(this.loaded, names, this.#values),
+      encoder: new RequestEncoder(this.loaded, names, this.choice.lookups, this.#values),
       scorer: this.#scorerOf(names),
       contextFeatures: names,
     };

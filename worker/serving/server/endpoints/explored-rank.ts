@@ -10,7 +10,7 @@ import { NAME_LENGTH_MAX } from '../../../../shared/exploration/decision-record.
 import type { ExploredSlate, Explorer, RankedPlace } from '../../decisions/explorer.js';
 import { valuesOf } from '../../columns/candidate-column.js';
 import { rankingOf } from '../answers.js';
-import { JSON_TYPE, type Endpoint } from '../endpoint.js';
+import { JSON_TYPE, keptAnswer, type Endpoint } from '../endpoint.js';
 import { explanationOf } from '../forms/answer-explanation.js';
 import { jsonAnswerOf } from '../forms/answer-forms.js';
 import {
@@ -89,10 +89,13 @@ export function exploredRankEndpoint(
       const lists = ranked.lists.map((list) =>
         list.name === 'order' ? { ...list, values: order } : list,
       );
-      return jsonAnswerOf({
-        ...{ bundle, canary: bundle === stable ? undefined : true, lists, seed: ranked.seed },
-        ...{ explanation, exploration: reportOf(slate) },
-      });
+      // It is sent in a later turn.
+      return keptAnswer(
+        jsonAnswerOf({
+          ...{ bundle, canary: bundle === stable ? undefined : true, lists, seed: ranked.seed },
+          ...{ explanation, exploration: reportOf(slate) },
+        }),
+      );
     },
   };
 }

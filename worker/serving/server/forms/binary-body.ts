@@ -6,7 +6,7 @@
  *     {"adgroup": "hash", "bid": "float64", "features": [["brand", "text"], ["price", "float32"]]}}
  */
 
-import { isUtf8 } from 'node:buffer';
+import { isAscii, isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 import { numberAt, uint32At, uint8At } from '../../../../shared/base/arrays.js';
 import {
@@ -17,9 +17,17 @@ import {
   type TextsColumn,
 } from '../../columns/candidate-column.js';
 import { jsonOf, parsedBy } from '../json-body.js';
-import { BID_MAX, commonFields, commonOf, isList, type RankingBody } from '../ranking-body.js';
+import {
+  BID_MAX,
+  bodyOf,
+  commonFields,
+  commonOf,
+  isList,
+  type CommonOfBody,
+  type RankingBody,
+} from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
-import { rememberingParser } from './remembered-fields.js';
+import { rememberingParser, type RememberedRequest } from './remembered-fields.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
 import { aligned, LENGTH_BYTE_COUNT } from './binary-layout.js';
 
@@ -49,7 +57,17 @@ const HeaderSchema = z.strictObject({
 });
 
 const KNOWN_BYTE_COUNT_MAX = 4_096;
-const knownHeader = rememberingParser(HeaderSchema);
+
+type Header = z.output<typeof HeaderSchema>;
+
+interface KnownHeader extends Pick<Header, 'count' | 'columns'> {
+  readonly common: CommonOfBody;
+}
+
+const keptOf = ({ count, columns, ...common }: Header): KnownHeader => ({
+  ...{ count, columns, common: commonOf(common) },
+});
+const knownHeader = rememberingParser(HeaderSchema, keptOf);
 
 const ARRAYS = { float64: Float64Array, float32: Float32Array, int32: Int32Array } as const;
 
@@ -61,8 +79,9 @@ export function parseBinaryBody(received: Buffer): RankingBody {
     body.length < LENGTH_BYTE_COUNT ? Infinity : LENGTH_BYTE_COUNT + body.readUInt32LE(0);
   if (headerEnd > body.length)
     throw malformed('the header ends behind the body', 'a length of the header, then the header');
-  const { count, columns, ...common } = headerOf(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
-  if (common.bundle === undefined && columns.features.some(([, type]) => type === 'id'))
+  const header = headerOf(body, headerEnd);
+  const { count, columns, common } = header.kept;
+  if (common.bundle === null && columns.features.some(([, type]) => type === 'id'))
     throw malformed('ids, and no bundle', 'the bundle whose dictionaries they are of');
   const arrays = new BinaryArrays(body, headerEnd, count);
   const adgroups =
@@ -78,18 +97,19 @@ export function parseBinaryBody(received: Buffer): RankingBody {
   const keyTexts = (): readonly string[] | null =>
     // Texts that may be empty, but not null, are strings.
     adgroups.form === 'hashes' ? null : (valuesOf(adgroups) as readonly string[]);
-  return {
-    ...commonOf(common),
-    ...{ candidateCount: count, adgroups, keyTexts, bids, pacings, features },
-  };
+  const candidateCount = count;
+  return bodyOf(common, header, { candidateCount, adgroups, keyTexts, bids, pacings, features });
 }
 
-function headerOf(bytes: Uint8Array): z.output<typeof HeaderSchema> {
-  const content = jsonOf(bytes);
+function headerOf(body: Buffer, end: number): RememberedRequest<KnownHeader> {
+  const bytes = body.subarray(LENGTH_BYTE_COUNT, end);
   // A longer one has columns in it, which differ from request to request.
-  const isKnown =
-    bytes.length <= KNOWN_BYTE_COUNT_MAX && typeof content === 'object' && content !== null;
-  return (isKnown ? knownHeader(content) : null) ?? parsedBy(HeaderSchema, content);
+  if (bytes.length <= KNOWN_BYTE_COUNT_MAX && isAscii(bytes)) {
+    const known = knownHeader(body.toString('latin1', LENGTH_BYTE_COUNT, end));
+    if (known !== null) return known;
+  }
+  const header = parsedBy(HeaderSchema, jsonOf(bytes));
+  return { context: header.context, seed: header.seed ?? null, kept: keptOf(header) };
 }
 
 class BinaryArrays {

@@ -6,16 +6,23 @@
 
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
-import { float64At, int32At, uint32At } from '../../../../shared/base/arrays.js';
+import { float64At, int32At } from '../../../../shared/base/arrays.js';
 import {
-  NULL_START,
   valuesOf,
   type CandidateColumn,
   type TextsColumn,
 } from '../../columns/candidate-column.js';
 import type { ColumnsAddon } from '../../columns/native-columns.js';
-import { BID_MAX, commonFields, commonOf, isList, type RankingBody } from '../ranking-body.js';
-import { rememberingParser } from './remembered-fields.js';
+import {
+  BID_MAX,
+  bodyOf,
+  commonFields,
+  commonOf,
+  isList,
+  type CommonOfBody,
+  type RankingBody,
+} from '../ranking-body.js';
+import { rememberingParser, type RememberedRequest } from './remembered-fields.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
 
 const MEMBERS_MAX = 4_096;
@@ -25,11 +32,12 @@ const WORDS_PER_MEMBER = 8;
 /** As `native/scan.h` has them. */
 const FORM = { other: 0, texts: 1, numbers: 2, hasNull: 4 } as const;
 const COMMON_NAMES = Object.keys(commonFields);
-const knownFields = rememberingParser(z.strictObject(commonFields));
+const knownFields = rememberingParser(z.strictObject(commonFields), commonOf);
 
 interface Member {
   readonly level: number;
   readonly name: string;
+  readonly nameStart: number;
   readonly form: number;
   readonly start: number;
   readonly end: number;
@@ -57,7 +65,9 @@ export class BodyScanner {
   /** Null for a body that `parseRankingBody` must parse or refuse. Valid until the next is scanned. */
   scanned(body: Buffer): RankingBody | null {
     if (!isUtf8(body)) return null;
-    const count = this.#addon.scanColumns(body, this.#members, this.#spans, this.#numbers);
+    // A text has no more characters than bytes.
+    const found = [this.#members, this.#spans, this.#numbers] as const;
+    const count = this.#addon.scanColumns(body, ...found, TEXT_LENGTH_MAX);
     if (count < 0) return null;
     try {
       return this.#bodyOf(body, count);
@@ -86,7 +96,8 @@ export class BodyScanner {
     }
     // Texts without nulls are strings.
     const keyTexts = (): readonly string[] => valuesOf(adgroups) as readonly string[];
-    return { ...common, candidateCount, adgroups, keyTexts, features, bids, pacings };
+    const candidates = { candidateCount, adgroups, keyTexts, features, bids, pacings };
+    return bodyOf(common.kept, common, candidates);
   }
 
   /** Null if a name comes twice or is none of a body's. */
@@ -109,8 +120,8 @@ export class BodyScanner {
   #memberAt(body: Buffer, place: number): Member {
     const at = (word: number): number => int32At(this.#members, WORDS_PER_MEMBER * place + word);
     return {
-      ...{ level: at(0), name: body.toString('utf8', at(1), at(2)), form: at(3) },
-      ...{ start: at(4), end: at(5), first: at(6), count: at(7) },
+      ...{ level: at(0), name: body.toString('utf8', at(1), at(2)), nameStart: at(1) },
+      ...{ form: at(3), start: at(4), end: at(5), first: at(6), count: at(7) },
     };
   }
 
@@ -120,16 +131,8 @@ export class BodyScanner {
       : null;
   }
 
-  /** Null if a text is too long. */
-  #textsOf(bytes: Buffer, { first, count }: Member): TextsColumn | null {
-    const spans = this.#spans.subarray(first, first + 2 * count);
-    for (let place = 0; place < count; place += 1) {
-      const start = uint32At(spans, 2 * place);
-      // A text has no more characters than bytes.
-      if (start !== NULL_START && uint32At(spans, 2 * place + 1) - start > TEXT_LENGTH_MAX)
-        return null;
-    }
-    return { form: 'texts', bytes, spans };
+  #textsOf(bytes: Buffer, { first, count }: Member): TextsColumn {
+    return { form: 'texts', bytes, spans: this.#spans.subarray(first, first + 2 * count) };
   }
 
   /** Null if they are not there; undefined if they are not what bids and pacings are. */
@@ -160,15 +163,14 @@ export class BodyScanner {
 
 const COLUMN_NAMES: readonly string[] = ['adgroup', 'bid', 'pacing', 'features'];
 
+/** Those of the body itself, as an object of their own. */
 function commonFound(
   body: Buffer,
   ofBody: ReadonlyMap<string, Member>,
-): ReturnType<typeof commonOf> | null {
-  const fields = [...ofBody].flatMap(([name, { start, end }]) =>
-    name === 'columns'
-      ? []
-      : [[name, JSON.parse(body.toString('utf8', start, end)) as unknown] as const],
-  );
-  const parsed = knownFields(Object.fromEntries(fields));
-  return parsed === null ? null : commonOf(parsed);
+): RememberedRequest<CommonOfBody> | null {
+  let text = '';
+  for (const [name, { nameStart, end }] of ofBody)
+    if (name !== 'columns')
+      text += (text === '' ? '{"' : ',"') + body.toString('utf8', nameStart, end);
+  return knownFields(text === '' ? '{}' : `${text}}`);
 }

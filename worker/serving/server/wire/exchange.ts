@@ -1,7 +1,7 @@
 /** A request that waits for its answer, whoever has read it from its connection. */
 
 import type { ServerResponse } from 'node:http';
-import type { Answer } from '../endpoint.js';
+import { keptAnswer, type Answer } from '../endpoint.js';
 
 export interface Exchange {
   /** Whether the client has an answer, or has left. */
@@ -24,12 +24,9 @@ export class NodeExchange implements Exchange {
     return this.#response.destroyed || this.#response.headersSent;
   }
 
-  send(
-    status: number,
-    { mediaType, content, headers, written }: Answer,
-    others: Readonly<Record<string, string>> = {},
-  ): void {
+  send(status: number, answer: Answer, others: Readonly<Record<string, string>> = {}): void {
     if (this.isOver) return;
+    const { mediaType, content, headers } = keptAnswer(answer);
     this.#response.writeHead(status, {
       ...headers,
       ...others,
@@ -37,6 +34,6 @@ export class NodeExchange implements Exchange {
       'Content-Type': mediaType,
       'Content-Length': Buffer.byteLength(content),
     });
-    this.#response.end(content, written);
+    this.#response.end(content);
   }
 }

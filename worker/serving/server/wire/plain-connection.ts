@@ -54,7 +54,9 @@ export class PlainConnection<Accepted> implements Exchange {
   #sinceMs: number;
   #chunks: Buffer[] = [];
   #byteCount = 0;
+  /** The head of the request before, and what was made of it. */
   #known: PlainHead | null = null;
+  #knownAccepted: Accepted | null = null;
   /** The head of the request under way, and what was made of it. */
   #head: PlainHead | null = null;
   #accepted: Accepted | null = null;
@@ -98,7 +100,7 @@ export class PlainConnection<Accepted> implements Exchange {
 
   send(
     status: number,
-    { mediaType, content, headers, written }: Answer,
+    { mediaType, content, headers }: Answer,
     others: Readonly<Record<string, string>> = {},
   ): void {
     if (this.isOver) return;
@@ -117,7 +119,6 @@ export class PlainConnection<Accepted> implements Exchange {
     const start = room.write(head, 'latin1');
     if (typeof content === 'string') room.write(content, start);
     else room.set(content, start);
-    written?.();
     const request = this.#request;
     this.#socket.write(room.subarray(0, start + byteCount), (error) => {
       buffers.giveBack(room);
@@ -160,7 +161,9 @@ export class PlainConnection<Accepted> implements Exchange {
     const bytes = this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks);
     const head = plainHeadOf(bytes, this.#known);
     if (head === 'incomplete') return false;
-    const accepted = head === 'unusual' ? null : this.#parts.accept(head);
+    const isKnown = head !== 'unusual' && head === this.#known;
+    const accepted =
+      head === 'unusual' ? null : isKnown ? this.#knownAccepted : this.#parts.accept(head);
     const isTaken =
       head !== 'unusual' &&
       accepted !== null &&
@@ -171,6 +174,7 @@ export class PlainConnection<Accepted> implements Exchange {
       return false;
     }
     this.#known = head;
+    this.#knownAccepted = accepted;
     this.#head = head;
     this.#accepted = accepted;
     return true;

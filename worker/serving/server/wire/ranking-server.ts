@@ -11,6 +11,7 @@ import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import { BundleChoice } from '../../bundle-choice.js';
 import type { RecordedRequests } from '../../recorded-requests.js';
 import type {
+  Answer,
   Endpoint,
   KeptBundle,
   ReceivedRequest,
@@ -317,9 +318,10 @@ export class RankingServer {
     { routed, priority, deadlineMs }: AcceptedRequest,
     { body, arrivalMs, release }: ReceivedBody,
   ): void {
-    const carryOut = async (): Promise<void> => {
-      await this.#answer(exchange, routed, body);
-      release();
+    const carryOut = (): void => {
+      const answering = this.#answer(exchange, routed, body);
+      if (answering === null) release();
+      else void answering.then(release);
     };
     const refuse = (refused: RefusedRequest): void => {
       release();
@@ -327,38 +329,47 @@ export class RankingServer {
     };
     try {
       const work = { priority, arrivalMs, deadlineMs, refuse };
-      this.#queue.add({ ...work, carryOut: () => void carryOut() });
+      this.#queue.add({ ...work, carryOut });
     } catch (error) {
       release();
       throw error;
     }
   }
 
-  async #answer(
+  /** Null where the answer is given; otherwise a promise that it is. */
+  #answer(
     exchange: Exchange,
-    { endpoint, ...routed }: RoutedRequest,
+    { endpoint, headers, parameters, mediaType }: RoutedRequest,
     body: Buffer,
-  ): Promise<void> {
-    if (exchange.isOver) return;
+  ): Promise<void> | null {
+    if (exchange.isOver) return null;
     const { keeper, canary = null } = this.#parts;
     const choice = new BundleChoice(keeper.current, canary, body);
-    const bundleFor: ReceivedRequest['bundleFor'] = (asked) => choice.choose(asked);
-    const request = { ...routed, bundle: choice.stable, bundleFor, body, server: this.#view };
-    try {
-      const answered = endpoint.answer(request);
-      const answer = answered instanceof Promise ? await answered : answered;
+    const bundleFor: ReceivedRequest['bundleFor'] = (wish) => choice.choose(wish);
+    const asked = { headers, parameters, mediaType, body };
+    const request = { ...asked, bundle: choice.stable, bundleFor, server: this.#view };
+    const send = (answer: Answer): void => {
       if (endpoint.method === 'POST') {
         const { path, isRecorded = false } = endpoint;
-        if (isRecorded) this.#parts.recorded?.take({ ...request, path });
+        if (isRecorded) this.#parts.recorded?.take({ path, mediaType, body });
         this.#counts.answer(choice.chosen.digest);
       }
       exchange.send(200, answer);
-    } catch (error) {
+    };
+    const refuse = (error: unknown): void => {
       if (endpoint.method === 'POST') this.#counts.refuseBy(choice.chosen.digest);
       this.#refuse(exchange, error);
-    } finally {
-      choice.release();
+    };
+    let answering: Promise<void> | null = null;
+    try {
+      const answered = endpoint.answer(request);
+      if (!(answered instanceof Promise)) send(answered);
+      else answering = answered.then(send).catch(refuse);
+    } catch (error) {
+      refuse(error);
     }
+    if (answering === null) choice.release();
+    return answering?.finally(() => choice.release()) ?? null;
   }
 
   #refuse(exchange: Exchange, error: unknown): void {
