@@ -16,10 +16,17 @@ import { LOCK_RENEWAL_INTERVAL_MS } from '../../shared/queue/timing.js';
 /** The pause before a server that was away is asked again. */
 const RETRY_DELAY_MS = 500;
 /**
+ * The waiting jobs for each worker that are plenty. With fewer, the job under way may take as long as all others, and one
+ * that was taken ahead would wait for it while other workers are idle.
+ */
+const PLENTY_PER_WORKER = 4;
+/**
  * The part of its share of the waiting jobs that a worker takes ahead without another look: others may have begun to
  * take theirs.
  */
-const PLENTY_SHARE = 0.25;
+const PLENTY_SHARE = 1 / PLENTY_PER_WORKER;
+/** A queue that has little will not have plenty soon: a look costs a command. */
+const LOOK_INTERVAL_MS = 500;
 /** How late a worker that does jobs may learn that it is quarantined. */
 const QUARANTINE_AGE_MS_MAX = 2_000;
 
@@ -65,6 +72,8 @@ export class QueueIntake {
   #quarantine = { endMs: Number.NEGATIVE_INFINITY, askedMs: Number.NEGATIVE_INFINITY };
   /** The jobs that this worker may still take of the plenty that it saw, before it looks again. */
   #plentyLeftCount = 0;
+  /** When a worker that saw no plenty looks again. */
+  #looksAgainAtMs = Number.NEGATIVE_INFINITY;
   /** The wait under way, whose jobs have not been returned yet. */
   #taking: Promise<readonly HeldJob[]> = Promise.resolve([]);
   /** The jobs of the latest parcel that have not been returned. */
@@ -104,8 +113,7 @@ export class QueueIntake {
   /**
    * Takes a job to hold while another is computed.
    *
-   * @param onlyOfPlenty takes none unless the queue has at least one for every worker, so that no worker
-   *   goes without.
+   * @param onlyOfPlenty takes none unless the queue has several for every worker.
    */
   async nextAhead(options: { readonly onlyOfPlenty: boolean }): Promise<HeldJob | null> {
     if (this.#closing.signal.aborted || (await this.quarantinedMs(false)) > 0) return null;
@@ -118,13 +126,8 @@ export class QueueIntake {
       if (held === null) this.#plentyLeftCount = 0;
       return held;
     }
-    const isThere = await this.#answered(async () => {
-      const waitingCount = await this.#consumer.waitingCount();
-      const workerCount = await this.#workerCount();
-      this.#plentyLeftCount = Math.floor((PLENTY_SHARE * waitingCount) / workerCount);
-      return waitingCount > 0 && waitingCount >= (options.onlyOfPlenty ? workerCount : 1);
-    });
-    return isThere === true ? this.#firstOf(await this.#take({ wait: false })) : null;
+    if (options.onlyOfPlenty && !(await this.#seesPlenty())) return null;
+    return this.#firstOf(await this.#take({ wait: false }));
   }
 
   /** The jobs that this worker has and has not begun. The next ones to be returned come first. */
@@ -173,6 +176,18 @@ export class QueueIntake {
     await this.#consumer.stopWaiting();
     for (const late of await this.#taking) await late.handBack();
     await this.handBackWaiting();
+  }
+
+  async #seesPlenty(): Promise<boolean> {
+    if (this.#clock.monotonicMs() < this.#looksAgainAtMs) return false;
+    const isPlenty = await this.#answered(async () => {
+      const waitingCount = await this.#consumer.waitingCount();
+      const workerCount = await this.#workerCount();
+      this.#plentyLeftCount = Math.floor((PLENTY_SHARE * waitingCount) / workerCount);
+      return waitingCount >= (workerCount === 1 ? 1 : PLENTY_PER_WORKER * workerCount);
+    });
+    if (isPlenty !== true) this.#looksAgainAtMs = this.#clock.monotonicMs() + LOOK_INTERVAL_MS;
+    return isPlenty === true;
   }
 
   #firstOf(taken: readonly HeldJob[]): HeldJob | null {

@@ -12,6 +12,7 @@ import type { CarriedBytes, JobExecutor } from '../../shared/queue/job-executor.
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
+import { taskCountOf, type Job } from '../../shared/queue/protocol.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Span } from '../../shared/traces/span.js';
@@ -307,8 +308,8 @@ async function takenAhead(computed: Promise<void>, bench: WorkBench): Promise<Ta
 }
 
 /**
- * Takes a job at once where no worker goes without. Otherwise it waits until the job under way is about to
- * end: a worker that is idle by then has taken what it wanted.
+ * Takes a job at once where the queue has plenty. Otherwise it waits until the job under way is about to
+ * end: a worker that is idle by then has taken what it wanted, and none waits behind a long job.
  */
 async function heldAhead(isFree: AbortSignal, bench: WorkBench): Promise<HeldJob | null> {
   const { intake, carrier, pace, stop } = bench;
@@ -328,6 +329,11 @@ async function handBack({ held, fetching }: TakenJob, bench: WorkBench): Promise
   await held.handBack();
   traceOf(held, bench)?.end('handed back', carrier.workerName);
   onEvent({ kind: 'job-handed-back', jobId: held.jobId });
+}
+
+/** For the pace: most of a job's rows come in its row pack. */
+function sizeOf(job: Job): number {
+  return job.rowPack?.byteCount ?? taskCountOf(job);
 }
 
 interface Carrying {
@@ -365,11 +371,12 @@ async function carriedToItsEnd(
     const input = await fetching;
     const { runId, outerStep, jobIndex } = input.job;
     onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
-    pace.started(bench.carrier.clock.monotonicMs());
+    const size = sizeOf(input.job);
+    pace.started(bench.carrier.clock.monotonicMs(), size);
     const result = await carryJob(input, carrierFor(held, bench), giveUp.signal, onComputed);
     rest.did();
     const { computeMs } = result;
-    pace.computed(computeMs);
+    pace.computed(computeMs, size);
     const residentByteCount = bench.carrier.executor.residentByteCount?.() ?? null;
     onEvent({
       ...{ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs },
