@@ -35,8 +35,8 @@ import { SpareBuffers } from './spare-buffers.js';
 import { SpareFiles } from './spare-files.js';
 
 const SUFFIX = '.blob';
-/** Below, the system calls of a file cost more than two commands to a server. */
-export const FOLDER_BLOB_BYTE_COUNT_MIN = 16 * 1024;
+/** Below, a blob is hardly more than its name. Those above save a server, and both its clients, a command for each use. */
+export const FOLDER_BLOB_BYTE_COUNT_MIN = 1024;
 /** Blobs that nobody deletes are rare: a process was killed between a put and its record. */
 const SWEEP_INTERVAL_MS = 600_000;
 const MS_PER_SECOND = 1_000;
