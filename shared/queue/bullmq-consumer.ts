@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import type * as bullmq from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
+import { finishByOwnScript } from './finishing/finish-script.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
 import type { ParcelResult } from './job-parcel.js';
@@ -65,7 +66,7 @@ export function bullmqConsumer(
     ...{ connection: redis, ...bullmq, name: self.name },
     ...WORKER_OPTIONS,
   });
-  finishAt(serverTime, worker);
+  finishByOwnScript(worker, { redis, prefix: bullmq.prefix, serverTime });
   const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
   worker.on('error', onError);
   queue.on('error', onError);
@@ -116,28 +117,6 @@ export function bullmqConsumer(
   };
 }
 
-/**
- * The place of the time among the arguments of BullMQ's script that finishes a job: after its 14 keys
- * and the id of the job.
- */
-const FINISHED_TIME_PLACE = 15;
-
-/**
- * Finishes jobs at the server's time. BullMQ takes the time of this machine and keeps the latest jobs
- * by it, so the results of a worker whose clock is behind would be removed as soon as they arrive.
- */
-function finishAt(serverTime: ServerTime, { backend }: bullmq.Worker<unknown, EntryResult>): void {
-  const completedArgs = backend.moveToCompletedArgs.bind(backend);
-  const failedArgs = backend.moveToFailedArgs.bind(backend);
-  const timed = <Value>(args: (Value | number)[]): (Value | number)[] => {
-    if (typeof args[FINISHED_TIME_PLACE] !== 'number')
-      throw new Error('BullMQ passes the time of a finished job at another place');
-    return args.with(FINISHED_TIME_PLACE, serverTime.nowMs());
-  };
-  backend.moveToCompletedArgs = (...given) => timed(completedArgs(...given));
-  backend.moveToFailedArgs = (...given) => timed(failedArgs(...given));
-}
-
 /** BullMQ's own loop does this to a job that has lost its worker. */
 async function failAsLost(queued: Taken, token: string): Promise<void> {
   const lost = new UnrecoverableError(formatJobFailure(WORKER_LOST));
@@ -171,7 +150,6 @@ function takenJob(
     ...(traceparent === undefined ? {} : { traced: { traceparent, addedMs } }),
     complete: async (result) => {
       await call(() => queued.moveToCompleted(result, token, false));
-      await tell({ jobId, returnValue: result });
     },
     fail: async (failure) => {
       const text = formatJobFailure(failure);

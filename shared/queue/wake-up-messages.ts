@@ -21,6 +21,11 @@ export function wakeUpText(message: WakeUpMessage): string {
   return JSON.stringify(message);
 }
 
+/** The message of a finished job up to its result, which follows as JSON, before a last brace. */
+export function resultHeadOf(jobId: string): string {
+  return `${wakeUpText({ jobId }).slice(0, -1)},"returnValue":`;
+}
+
 /** Null for anything else that somebody has sent. */
 export function wakeUpOf(text: string): WakeUpMessage | null {
   try {
