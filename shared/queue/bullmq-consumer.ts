@@ -16,8 +16,8 @@ import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import { quarantineKeyOf, type WorkerRegistry } from './redis-registry.js';
 import type { ServerTime } from './server-time.js';
-import { wakeUpChannelOf, wakeUpText } from './wake-up-messages.js';
 import type { WorkerReport } from './workers/worker-report.js';
+import { resultHeadOf, wakeUpChannelOf, wakeUpText } from './wake-up-messages.js';
 import { LOCK_DURATION_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
@@ -66,7 +66,10 @@ export function bullmqConsumer(
     ...{ connection: redis, ...bullmq, name: self.name },
     ...WORKER_OPTIONS,
   });
-  finishByOwnScript(worker, { redis, prefix: bullmq.prefix, serverTime });
+  finishByOwnScript(worker, {
+    ...{ redis, channel: wakeUpChannelOf(bullmq.prefix), messageHeadOf: resultHeadOf },
+    nowMs: () => serverTime.nowMs(),
+  });
   const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
   worker.on('error', onError);
   queue.on('error', onError);

@@ -48,6 +48,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/features/expressions',
     'shared/features',
     'shared/queue/workers',
+    'shared/queue/finishing',
     'shared/queue',
     'shared/queue/blobs',
     'shared/bundle',

@@ -12,7 +12,6 @@ import type { CarriedBytes, JobExecutor } from '../../shared/queue/job-executor.
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
-import { taskCountOf, type Job } from '../../shared/queue/protocol.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Span } from '../../shared/traces/span.js';
@@ -30,7 +29,7 @@ import { JobTrace } from './job-trace.js';
 import type { JobLimits } from './job-limits.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
 import { endedInTime, stopSwitch, stuck, type StopSwitch } from './stop-switch.js';
-import { WorkPace } from './work-pace.js';
+import { jobSizeOf, WorkPace } from './work-pace.js';
 import { WorkerRest, type RestCause } from './worker-rest.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
@@ -331,11 +330,6 @@ async function handBack({ held, fetching }: TakenJob, bench: WorkBench): Promise
   onEvent({ kind: 'job-handed-back', jobId: held.jobId });
 }
 
-/** For the pace: most of a job's rows come in its row pack. */
-function sizeOf(job: Job): number {
-  return job.rowPack?.byteCount ?? taskCountOf(job);
-}
-
 interface Carrying {
   /** Resolves when the executor is free again, however the job went. */
   readonly computed: Promise<void>;
@@ -371,7 +365,7 @@ async function carriedToItsEnd(
     const input = await fetching;
     const { runId, outerStep, jobIndex } = input.job;
     onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
-    const size = sizeOf(input.job);
+    const size = jobSizeOf(input.job);
     pace.started(bench.carrier.clock.monotonicMs(), size);
     const result = await carryJob(input, carrierFor(held, bench), giveUp.signal, onComputed);
     rest.did();

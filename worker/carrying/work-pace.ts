@@ -3,6 +3,8 @@
  * The end is estimated by the sizes and times of earlier jobs. Results do not depend on it.
  */
 
+import { taskCountOf, type Job } from '../../shared/queue/protocol.js';
+
 /** Bounds the time by which a job is taken from workers that might become idle earlier. */
 const LEAD_MS_MAX = 100;
 const LEAD_MS_MIN = 5;
@@ -12,6 +14,11 @@ const FIRST_JOB_MS = 3_600_000;
 const LEAD_PER_FETCH = 2;
 /** An estimate may be wrong by this share. */
 const LEAD_SHARE = 0.1;
+
+/** Most of a job's rows come in its row pack. */
+export function jobSizeOf(job: Job): number {
+  return job.rowPack?.byteCount ?? taskCountOf(job);
+}
 
 export class WorkPace {
   readonly #times = new TimeBySize();

@@ -5,9 +5,6 @@
 
 import type * as bullmq from 'bullmq';
 import { z } from 'zod';
-import type { RedisConnection } from '../redis-connection.js';
-import type { ServerTime } from '../server-time.js';
-import { resultHeadOf, wakeUpChannelOf } from '../wake-up-messages.js';
 
 const SCRIPT = 'moveToFinished';
 const KEY_COUNT = 14;
@@ -33,10 +30,19 @@ end
 return answer`;
 }
 
+/** The part of the connection by which the library defines its scripts. */
+interface ScriptedConnection {
+  readonly scriptsSet: unknown;
+  defineCommand(name: string, script: { numberOfKeys: number; lua: string }): void;
+}
+
 interface FinishTerms {
-  readonly redis: RedisConnection;
-  readonly prefix: string;
-  readonly serverTime: ServerTime;
+  readonly redis: ScriptedConnection;
+  /** The time of the server. */
+  readonly nowMs: () => number;
+  readonly channel: string;
+  /** The message up to the result, which follows as JSON, before a last brace. */
+  readonly messageHeadOf: (jobId: string) => string;
 }
 
 /**
@@ -45,27 +51,26 @@ interface FinishTerms {
  */
 export function finishByOwnScript<Data, Result>(
   { backend }: bullmq.Worker<Data, Result>,
-  { redis, prefix, serverTime }: FinishTerms,
+  { redis, nowMs, channel, messageHeadOf }: FinishTerms,
 ): void {
   const completedArgs = backend.moveToCompletedArgs.bind(backend);
   const failedArgs = backend.moveToFailedArgs.bind(backend);
-  const channel = wakeUpChannelOf(prefix);
   const timed = <Value>(args: (Value | number)[]): (Value | number)[] => {
     if (typeof args[TIME_PLACE] !== 'number' || args.length !== KEY_COUNT + ARGUMENT_COUNT)
       throw new Error('BullMQ passes the arguments of a finished job in another way');
-    return args.with(TIME_PLACE, serverTime.nowMs());
+    return args.with(TIME_PLACE, nowMs());
   };
   let isTelling = false;
   backend.moveToCompletedArgs = (job, ...given) => {
     // The library defines its scripts when it has connected.
     if (!isTelling) tellIn(redis);
     isTelling = true;
-    return [...timed(completedArgs(job, ...given)), channel, resultHeadOf(job.id ?? '')];
+    return [...timed(completedArgs(job, ...given)), channel, messageHeadOf(job.id ?? '')];
   };
   backend.moveToFailedArgs = (...given) => timed(failedArgs(...given));
 }
 
-function tellIn(redis: RedisConnection): void {
+function tellIn(redis: ScriptedConnection): void {
   const scripts = ScriptsSchema.parse(redis.scriptsSet);
   const found = Object.entries(scripts).find(([name]) => name.startsWith(`${SCRIPT}:`));
   if (found === undefined) throw new Error('BullMQ finishes jobs by another script');
