@@ -66,15 +66,13 @@ export function bullmqConsumer(
     ...{ connection: redis, ...bullmq, name: self.name },
     ...WORKER_OPTIONS,
   });
-  finishByOwnScript(worker, {
-    ...{ redis, channel: wakeUpChannelOf(bullmq.prefix), messageHeadOf: resultHeadOf },
-    nowMs: () => serverTime.nowMs(),
-  });
+  const channel = wakeUpChannelOf(bullmq.prefix);
+  finishByOwnScript(worker, { redis, serverTime, channel, messageHeadOf: resultHeadOf });
   const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
   worker.on('error', onError);
   queue.on('error', onError);
   const tokens = new WeakMap<TakenJob, string>();
-  const tell = tellOver(redis, bullmq.prefix);
+  const tell = tellOver(redis, channel);
   let takenCount = 0;
   return {
     server,
@@ -126,8 +124,7 @@ async function failAsLost(queued: Taken, token: string): Promise<void> {
   await queued.moveToFailed(lost, token, false);
 }
 
-function tellOver(redis: RedisConnection, prefix: string): TellWakeUp {
-  const channel = wakeUpChannelOf(prefix);
+function tellOver(redis: RedisConnection, channel: string): TellWakeUp {
   return async (message) => {
     // A message that is lost costs the coordinator a moment.
     await redis.publish(channel, wakeUpText(message)).catch(() => undefined);

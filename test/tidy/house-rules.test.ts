@@ -65,7 +65,10 @@ const VENDORS: readonly { vendor: RegExp; allowed: RegExp }[] = [
     vendor: /^@tensorflow\//,
     allowed: /^(worker\/compute|shared\/methods|shared\/models\/kinds)\//,
   },
-  { vendor: /^bullmq$/, allowed: /^(shared\/queue\/(bullmq-|finishing\/)|coordinator\/dashboard\/)/ },
+  {
+    vendor: /^bullmq$/,
+    allowed: /^(shared\/queue\/(bullmq-|finishing\/)|coordinator\/dashboard\/)/,
+  },
   { vendor: /^ioredis$/, allowed: /^shared\/(queue|storage)\/redis-/ },
   { vendor: /^@aws-sdk\//, allowed: /^shared\/storage\/s3-/ },
   {

@@ -38,8 +38,7 @@ interface ScriptedConnection {
 
 interface FinishTerms {
   readonly redis: ScriptedConnection;
-  /** The time of the server. */
-  readonly nowMs: () => number;
+  readonly serverTime: { nowMs(): number };
   readonly channel: string;
   /** The message up to the result, which follows as JSON, before a last brace. */
   readonly messageHeadOf: (jobId: string) => string;
@@ -51,14 +50,14 @@ interface FinishTerms {
  */
 export function finishByOwnScript<Data, Result>(
   { backend }: bullmq.Worker<Data, Result>,
-  { redis, nowMs, channel, messageHeadOf }: FinishTerms,
+  { redis, serverTime, channel, messageHeadOf }: FinishTerms,
 ): void {
   const completedArgs = backend.moveToCompletedArgs.bind(backend);
   const failedArgs = backend.moveToFailedArgs.bind(backend);
   const timed = <Value>(args: (Value | number)[]): (Value | number)[] => {
     if (typeof args[TIME_PLACE] !== 'number' || args.length !== KEY_COUNT + ARGUMENT_COUNT)
       throw new Error('BullMQ passes the arguments of a finished job in another way');
-    return args.with(TIME_PLACE, nowMs());
+    return args.with(TIME_PLACE, serverTime.nowMs());
   };
   let isTelling = false;
   backend.moveToCompletedArgs = (job, ...given) => {
