@@ -62,10 +62,7 @@ export function bullmqConsumer(
 ): JobConsumer {
   const { self, registry, report, server, onError } = identity;
   const { bullmq, clock, call, serverTime, blobs } = options;
-  const worker = new Worker<unknown, EntryResult>(INNER_LOOP_QUEUE, null, {
-    ...{ connection: redis, ...bullmq, name: self.name },
-    ...WORKER_OPTIONS,
-  });
+  const worker = workerOn(redis, { ...bullmq, name: self.name });
   const channel = wakeUpChannelOf(bullmq.prefix);
   finishByOwnScript(worker, { redis, serverTime, channel, messageHeadOf: resultHeadOf });
   const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
@@ -116,6 +113,13 @@ export function bullmqConsumer(
       redis.disconnect();
     },
   };
+}
+
+function workerOn(
+  connection: RedisConnection,
+  bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean; readonly name: string },
+): bullmq.Worker<unknown, EntryResult> {
+  return new Worker(INNER_LOOP_QUEUE, null, { connection, ...bullmq, ...WORKER_OPTIONS });
 }
 
 /** BullMQ's own loop does this to a job that has lost its worker. */

@@ -175,7 +175,8 @@ export class FolderBlobStore implements BlobStore {
       throw error;
     }
     try {
-      const { size, mtimeMs } = fstatSync(file);
+      const { size, mtimeMs, ino } = fstatSync(file);
+      this.#renew(file, mtimeMs);
       const bytes = this.#buffers.lend(Math.min(size, ref.byteCount + 1));
       let byteCount = 0;
       while (byteCount < bytes.byteLength) {
@@ -183,7 +184,8 @@ export class FolderBlobStore implements BlobStore {
         if (readCount === 0) break;
         byteCount += readCount;
       }
-      this.#renew(file, mtimeMs);
+      // The file may have been deleted meanwhile, and written again for another blob.
+      if (statSync(path, { throwIfNoEntry: false })?.ino !== ino) throw new BlobMissingError(ref);
       return bytes.subarray(0, byteCount);
     } finally {
       closeSync(file);

@@ -1,10 +1,15 @@
 // A folder in memory names bytes by a sketch where nobody forges them, and writes the files of deleted blobs again.
-// Seen to fail: a spare file that keeps the end of longer bytes.
+// Seen to fail: a spare file that keeps the end of longer bytes, a reader that does not look for the name again.
 
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { blobRefOf, sketchedRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
+import {
+  BlobMissingError,
+  blobRefOf,
+  sketchedRefOf,
+  type BlobRef,
+} from '../../../shared/storage/blob-store.js';
 import { besideFolder, FolderBlobStore } from '../../../shared/storage/folder-blob-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
@@ -72,6 +77,26 @@ test('a blob is read into the memory of one that nobody reads any more, and of n
   expect(reread.buffer).toBe(bytes.buffer);
   expect(Buffer.compare(reread, patternOf(70, 2))).toBe(0);
   expect(Buffer.compare(held, patternOf(80, 1))).toBe(0);
+});
+
+test('a reader that comes late does not take the bytes of another blob for those of a deleted one', async () => {
+  const coordinator = open();
+  const ref = await coordinator.put(patternOf(64, 1));
+  const inode = await inodeOf(ref);
+  const others: BlobRef[] = [];
+  // A reader asks for the time when it has opened the file.
+  const clock = {
+    ...instantClock(),
+    epochMs: () => {
+      coordinator.remove(ref);
+      if (others.length === 0) others.push(coordinator.write(patternOf(64, 2)));
+      return 0;
+    },
+  };
+  const limits = { lifetimeMs: 600_000, blobByteCountMax: 2 ** 20 };
+  const late = new FolderBlobStore({ folder: folder.path, clock, isVerified: false, ...limits });
+  await expect(late.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
+  expect(await Promise.all(others.map(inodeOf))).toEqual([inode]);
 });
 
 test('a new file is written where a spare one has been swept', async () => {
