@@ -20,7 +20,6 @@ import { openSpanExporter } from '../shared/traces/open-exporter.js';
 import { jobLimitsOf, listedIn } from './carrying/job-limits.js';
 import { runWorker } from './carrying/work-loop.js';
 import { createFolderComputeProcess } from './process/compute-process.js';
-import { OwnReport } from './process/own-report.js';
 import type { ForkedEntry } from './process/forked-entry.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -61,14 +60,10 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
     ...{ service: 'qianmo-worker', clock: systemClock },
     onFailure: (failure) => sink({ kind: 'traces-failed', ...failure }),
   });
-  const own = new OwnReport();
   const executor = createFolderComputeProcess({
     clock: systemClock,
     ...compute,
-    onEvent: (event) => {
-      own.hear(event);
-      sink(event);
-    },
+    onEvent: sink,
     ...(forked === null ? {} : { forked }),
     ...(blobFolder === null ? {} : { blobFolder }),
   });
@@ -82,7 +77,6 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
       name,
       nonce: freshNonce(),
       device: compute.device,
-      report: () => own.now(executor.residentByteCount()),
       executor,
       clock: systemClock,
       signal: stop,

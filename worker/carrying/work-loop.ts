@@ -11,7 +11,6 @@ import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { CarriedBytes, JobExecutor } from '../../shared/queue/job-executor.js';
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
-import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Span } from '../../shared/traces/span.js';
@@ -27,6 +26,7 @@ import {
 import { InputCache } from './input-cache.js';
 import { JobTrace } from './job-trace.js';
 import type { JobLimits } from './job-limits.js';
+import { ownReport } from './own-report.js';
 import { QueueIntake, type HeldJob } from './queue-intake.js';
 import { endedInTime, stopSwitch, stuck, type StopSwitch } from './stop-switch.js';
 import { jobSizeOf, WorkPace } from './work-pace.js';
@@ -76,8 +76,6 @@ interface RunWorkerOptions {
   readonly name: string;
   /** The device that this worker computes on; `auto` by default. */
   readonly device?: DeviceDemand;
-  /** Asked with every beat for what coordinators and pages should know of this machine. */
-  readonly report?: () => WorkerReport | null;
   /** Sets this worker's locks apart from those of any other worker. */
   readonly nonce: string;
   /** Belongs to the caller, who closes it. */
@@ -116,7 +114,7 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
   const onReconnected = (): void => {
     lastTrouble = '';
   };
-  const { report = () => null } = options;
+  const report = () => ownReport(options.executor);
   const opening = { name, nonce, device, report, onError, onReconnected };
   const consumer = await queue.openConsumer(opening);
   try {

@@ -129,6 +129,7 @@ export function createFolderComputeProcess(
       return result;
     },
     residentByteCount: () => computing.residentByteCount,
+    foundDevice: () => computing.device,
     takesStored: options.blobFolder !== undefined,
     prepare: (input) => computing.prepare(input),
     forget: (input) => computing.forget(input),
@@ -150,6 +151,8 @@ class ComputeProcess {
   #running: RunningChild | null = null;
   #isClosed = false;
   #requestCount = 0;
+  /** That of the process that was started last. */
+  #device: DeviceReport | null = null;
   /** Forked by the caller and not in use yet. */
   #forkedAhead: ForkedEntry | null;
 
@@ -192,6 +195,10 @@ class ComputeProcess {
   get residentByteCount(): number | null {
     const byteCount = this.#running?.child.residentByteCount ?? 0;
     return byteCount === 0 ? null : byteCount;
+  }
+
+  get device(): DeviceReport | null {
+    return this.#device;
   }
 
   prepare(input: CarriedInput): void {
@@ -252,7 +259,7 @@ class ComputeProcess {
     });
     this.#forked = child;
     try {
-      await startUp(child, this.#options, signal);
+      this.#device = await startUp(child, this.#options, signal);
     } catch (error) {
       // The next job needs a new process.
       child.kill('not-started');
