@@ -83,10 +83,17 @@ describe('qianmo sweep', () => {
     const saved = await readFile(room.path('sweep/sweep.json'), 'utf8');
     expect(parseSweepRecord(saved, 'sweep.json')).toEqual(record);
 
-    // Eliminated trials have no checkpoint left; every trial has its config.
+    // Eliminated trials have no checkpoint left; every trial has its config, and the record of its training.
     for (const { name } of record.trials) {
       const files = await readdir(room.path(`sweep/trials/${name}`), { recursive: true });
       expect(files.includes('run.yaml'), name).toBe(true);
+      const status = await room.done(['status', `sweep/trials/${name}`, '--format', 'json']);
+      expect(JSON.parse(status), name).toMatchObject({
+        ...{ run: `tiny-${name}`, callName: 'trial', state: 'finished' },
+        training: {
+          outerStep: record.trials.find((trial) => trial.name === name)?.scores.at(-1)?.outerSteps,
+        },
+      });
       expect(files.includes('checkpoints/latest.json'), name).toBe(kept.includes(name));
     }
     const best = await loadRunConfig(room.path('sweep/best.yaml'));

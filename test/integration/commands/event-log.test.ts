@@ -71,6 +71,17 @@ it('records start, workers, steps, a worker that was killed, checkpoints and the
   expect(killed?.worker).toBe(ready.find(({ pid }) => pid === victim)?.worker);
   expect(only(events, 'worker-restarted')).toHaveLength(1);
   expect(only(events, 'run-finished')).toMatchObject([{ outerStep: OUTER_STEPS }]);
+
+  // Whoever computes, the losses of each size have the same bits.
+  const alone = await room.config('alone', ({ training }) =>
+    Object.assign(training, { outerSteps: OUTER_STEPS }),
+  );
+  await room.done(['train', alone, '--in-process']);
+  const losses = (told: readonly StampedEvent[]) =>
+    only(told, 'outer-step').map(({ queryLoss, bySize }) => ({ queryLoss, bySize }));
+  expect(losses(events)).toEqual(losses(await eventsOf('alone')));
+  for (const { queryLoss, bySize } of losses(events))
+    expect(bySize?.queryLossSums.reduce((sum, part) => sum + part)).toBeCloseTo(queryLoss, 12);
 });
 
 it('continues in the same log, and records how a run failed', async () => {

@@ -1,0 +1,58 @@
+// The drawing of losses by size: one for each bucket with tasks, and a table with all of them.
+
+import { describe, expect, it } from 'vitest';
+import { runCharts } from '../../../coordinator/dashboard/pages/run-charts.js';
+import { sizeFigure } from '../../../coordinator/dashboard/pages/size-figure.js';
+import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
+import type { SizeLosses } from '../../../shared/events/size-losses.js';
+import { stepEvent } from '../../fixtures/written-record.js';
+
+function historyOf(...losses: (SizeLosses | undefined)[]) {
+  const history = new GrowingRunHistory();
+  for (const [index, bySize] of losses.entries())
+    history.admit({
+      ...stepEvent(index + 1, losses.length),
+      ...(bySize === undefined ? {} : { bySize }),
+      epochMs: index,
+    });
+  return history.history;
+}
+
+const losses: SizeLosses = {
+  sizes: ['0-10', '11-<b>', '>30'],
+  ...{ taskCounts: [3, 1, 0], weights: [0.75, 0.25, 0] },
+  ...{ queryLossSums: [0.375, 0.1, 0], supportLossSums: [0.5625, 0.2, 0] },
+};
+
+describe('the drawing of losses by size', () => {
+  it('is one for each bucket that has tasks, with a name, and a dashed and a solid line', () => {
+    const html = sizeFigure(historyOf(losses, losses, losses, losses));
+    expect(html.match(/<svg /g)).toHaveLength(2);
+    expect(html).toContain('aria-label="Losses of adgroups with 0-10 support rows"');
+    expect(html).toContain('<h4>0-10 support rows <span>12 tasks</span></h4>');
+    expect(html.match(/stroke-dasharray/g)).toHaveLength(2);
+    expect(html).toContain('After adaptation, lately: 0.5000 at 0-10, 0.4000 at 11-&lt;b&gt;.');
+    expect(html).not.toContain('<b>');
+  });
+
+  it('has a table with tasks and both losses of each bucket', () => {
+    const html = sizeFigure(historyOf(losses));
+    for (const column of ['0-10: tasks', '0-10: before', '&gt;30: after'])
+      expect(html).toContain(`>${column}</th>`);
+    const [row] = /<tbody><tr>(.*?)<\/tr>/.exec(html)?.slice(1) ?? [];
+    expect(
+      row
+        ?.replaceAll(/<[^>]*>/g, '|')
+        .split(/\|+/)
+        .slice(1, 8),
+    ).toEqual([...['1', '3', '0.7500', '0.5000', '1', '0.8000', '0.4000']]);
+  });
+
+  it('is not there for a record without such losses, or where no bucket has tasks', () => {
+    const empty = { ...losses, taskCounts: [0, 0, 0], weights: [0, 0, 0] };
+    for (const history of [historyOf(undefined), historyOf(empty)]) {
+      expect(sizeFigure(history)).toBe('');
+      expect(runCharts(history)).toContain('<figcaption>Loss<');
+    }
+  });
+});
