@@ -19,6 +19,7 @@ import { servingPage } from './pages/serving-page.js';
 import { sweepListPage } from './pages/sweep-list-page.js';
 import { sweepPage } from './pages/sweep-page.js';
 import { settingsHtml } from './pages/run-settings-part.js';
+import type { ServedAdgroups } from './serving/served-adgroups.js';
 import type { ServingWatch } from './serving/serving-watch.js';
 
 interface RouteOptions {
@@ -28,6 +29,8 @@ interface RouteOptions {
   readonly watch: QueueWatch | null;
   /** Null for one that was told of no ranking server. */
   readonly serving: ServingWatch | null;
+  /** Null, as if absent, for one that was told of none to ask about single adgroups. */
+  readonly rankings?: ServedAdgroups | null;
   readonly desk: ControlDesk | null;
   readonly clock: Clock;
 }
@@ -48,7 +51,7 @@ export class PageRoutes {
   /** Null if there is no such page. */
   async pageAt(pathAndQuery: string): Promise<Page | null> {
     const { pathname, searchParams } = new URL(pathAndQuery, 'http://dashboard');
-    const { catalog, serving } = this.#options;
+    const { catalog, serving, rankings = null } = this.#options;
     if (pathname === '/') return this.#clusterPage();
     if (pathname === '/serving')
       return serving === null ? null : servingPage(await serving.state());
@@ -62,7 +65,7 @@ export class PageRoutes {
     const key = decoded(encoded);
     return below === undefined
       ? this.#runPage(catalog, key, searchParams)
-      : adgroupPageOf(catalog, key, searchParams.get('name'));
+      : adgroupPageOf({ catalog, rankings }, key, searchParams.get('name'));
   }
 
   async #clusterPage(): Promise<Page> {
@@ -112,13 +115,17 @@ export class PageRoutes {
 }
 
 async function adgroupPageOf(
-  catalog: RunCatalog,
+  { catalog, rankings }: { readonly catalog: RunCatalog; readonly rankings: ServedAdgroups | null },
   key: string,
   name: string | null,
 ): Promise<Page | null> {
   const output = await catalog.storeOf(key);
   if (output === null) return null;
-  return adgroupPage({ key, run: key, name, adgroups: await evaluatedAdgroups(output, name) });
+  const [adgroups, asked] = await Promise.all([
+    evaluatedAdgroups(output, name),
+    rankings === null || name === null ? null : rankings.of(name),
+  ]);
+  return adgroupPage({ key, run: key, name, adgroups, asked });
 }
 
 async function settingsIn(catalog: RunCatalog, key: string): Promise<RunSettings | null> {

@@ -22,6 +22,7 @@ import { dashboardApp } from './dashboard-app.js';
 import { PageFeed } from './live/page-feed.js';
 import { PageRoutes } from './page-routes.js';
 import { queueMetrics } from './queue-metrics.js';
+import { ServedAdgroups } from './serving/served-adgroups.js';
 import { ServingWatch } from './serving/serving-watch.js';
 import type { NavigationPath } from './pages/page.js';
 
@@ -41,6 +42,8 @@ export interface DashboardOptions {
   readonly queue: DashboardQueue | null;
   /** Addresses of the metrics of ranking servers, over HTTP; none if absent. */
   readonly servers?: readonly string[];
+  /** Ranking servers that are asked about single adgroups, and the token that they demand; none if absent. */
+  readonly rankings?: { readonly addresses: readonly string[]; readonly token: string | null };
   readonly clock: Clock;
   /** 0 takes a free port. */
   readonly port: number;
@@ -87,7 +90,13 @@ export async function serveDashboard(options: DashboardOptions): Promise<Dashboa
     giveOrder === null || opened === null
       ? null
       : new ControlDesk(giveOrder, freshNonce() + freshNonce());
-  const routes = new PageRoutes({ catalog, watch: opened?.watch ?? null, serving, desk, clock });
+  const asked = options.rankings?.addresses.length ?? 0;
+  const rankings =
+    options.rankings === undefined || asked === 0
+      ? null
+      : new ServedAdgroups({ ...options.rankings, clock });
+  const watch = opened?.watch ?? null;
+  const routes = new PageRoutes({ catalog, watch, serving, rankings, desk, clock });
   const feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
   const parts = { access: { hostsAllowed, token }, catalog, routes, feed, places, desk, clock };
   const app = dashboardApp({ ...parts, queue: opened });

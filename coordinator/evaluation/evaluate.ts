@@ -23,12 +23,14 @@ import {
 import type { TaskJobContext } from './task-jobs.js';
 import { writePredictions } from './predictions.js';
 import { supportHashesOf } from '../scoring/support-hashes.js';
+import { encodeTaskAdaptation } from '../scoring/task-adaptation.js';
 import { encodeTestLogits } from '../scoring/test-logits.js';
 import { REPORT_FORMAT_VERSION, type EvaluationReport } from '../scoring/evaluation-report.js';
 import { calibrationCurvesOf, differenceHistogramsOf } from '../scoring/report-shapes.js';
 import { runProtocols } from './protocols.js';
 import { periodsToReplay, type Period } from './replay-periods.js';
 import { predictArms, type ArmChoices } from './run-arms.js';
+import { testAdaptationOf } from './test-adaptation.js';
 import { validateArms } from './validate-arms.js';
 import { validationDrawCount, validationDraws } from './validation-draws.js';
 import { scoreSlices, type ScoredRows } from '../scoring/score-arms.js';
@@ -55,10 +57,12 @@ export interface Evaluation {
    * reads them.
    */
   readonly testLogits: Uint8Array;
+  /** The encoded adaptation of the test tasks; null without the arm `meta-adapted`. */
+  readonly taskAdaptation: Uint8Array | null;
 }
 
 /** Raised when passes send other jobs under the same numbers. */
-const PASSES_VERSION = 2;
+const PASSES_VERSION = 3;
 
 interface ParameterDigests {
   readonly meta: string;
@@ -79,10 +83,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const startedMs = clock.monotonicMs();
   const plan = planArms(run, trained);
   const taskIndices = (split: AdgroupSplit): number[] => taskIndicesOf(store, split, labelIndex);
-  const digests = {
-    meta: metaParametersDigest(trained.meta),
-    global: plan.global === null ? null : metaParametersDigest(plan.global.parameters),
-  };
+  const digests = digestsOf(plan);
   const backends = new Set<string>();
   const passesOver = predictionPasses(options, digests, backends);
   const trainClickRate = await clickRateOf(store, taskIndices('train'));
@@ -99,15 +100,16 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
 
   const testTasks = taskIndices('test');
   const test = await readSplitRows(store, testTasks);
+  const { logits, measures } = await predictArms(
+    passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
+    plan,
+    { choices: chosen, trainClickRate, isMeasured: true },
+    test,
+  );
   const scored: ScoredRows = {
     rows: test.query,
     supportRowCounts: testTasks.map((index) => at(store.tasks, index).supportRowCount),
-    logits: await predictArms(
-      passesOver('predicting test adgroups', plan.testPasses * testTasks.length),
-      plan,
-      { choices: chosen, trainClickRate },
-      test,
-    ),
+    logits,
   };
   const protocols = await runProtocols({
     evaluation: config.evaluation,
@@ -121,6 +123,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     passesOver,
   });
   const testLogits = testLogitsOf(store, test, scored);
+  const logitsRef = blobRefOf(testLogits);
   const report: EvaluationReport = {
     formatVersion: REPORT_FORMAT_VERSION,
     run: {
@@ -134,12 +137,23 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     trainClickRate,
     ...(validation === null ? {} : { validation }),
     ...resultsOf(config, plan, chosen, scored),
-    testLogits: blobRefOf(testLogits),
+    testLogits: logitsRef,
     ...(protocols.length === 0 ? {} : { protocols }),
   };
   if (options.predictionsPath !== undefined)
     await writePredictions(options.predictionsPath, store, test.query, scored.logits);
-  return { report, testLogits };
+  const taskAdaptation =
+    measures === null
+      ? null
+      : encodeTaskAdaptation(testAdaptationOf(run.spec, measures, test.support), logitsRef.sha256);
+  return { report, testLogits, taskAdaptation };
+}
+
+function digestsOf({ meta, global }: ArmPlan): ParameterDigests {
+  return {
+    meta: metaParametersDigest(meta.parameters),
+    global: global === null ? null : metaParametersDigest(global.parameters),
+  };
 }
 
 /** Empty if all tasks of the store have clicks as their label. */

@@ -1,12 +1,13 @@
 /**
  * Obtains logits of tasks from the workers: cuts tasks into `predict` jobs, checks the results and puts
- * them in place. Results do not depend on the order of arrival.
+ * them in place, with what adaptation did to each task where that is asked for. Results do not depend on the order
+ * of arrival.
  */
 
 import { at } from '../../shared/base/arrays.js';
 import type { Adaptation } from '../../shared/queue/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { Rejection } from '../dispatch/dispatcher.js';
 import { inOwnUnit, labelOfAll, roleBounds, type HeldOutRole } from '../scoring/held-out-rows.js';
 import { lossSum } from '../scoring/metrics.js';
@@ -26,6 +27,16 @@ interface PredictionRequest extends AdaptableModel {
   readonly role: HeldOutRole;
   /** Which of `adaptations` have their logits kept; of the others only the losses are. */
   readonly keep: readonly number[];
+  /** Whether workers also tell what adaptation did to each task; not if absent. */
+  readonly isMeasured?: boolean;
+}
+
+/** By adaptation, what it did to each task; NaN for tasks without query rows, of which nobody was asked. */
+export interface AdaptationMeasures {
+  /** Sums of losses over the support rows, `[taskCount]`. */
+  readonly supportLossSums: readonly Float64Array[];
+  /** L2 norms of what adaptation added to each personal variable, `[taskCount, variableCount]`. */
+  readonly distances: readonly Float64Array[];
 }
 
 export interface Predictions {
@@ -33,6 +44,8 @@ export interface Predictions {
   readonly lossSums: readonly Float64Array[];
   /** By kept adaptation, in the order of `keep`: `[rowCount]`, tasks in order. */
   readonly logits: readonly Float32Array[];
+  /** Null unless they are asked for. */
+  readonly measures: AdaptationMeasures | null;
 }
 
 /** The protocol's bound on the adaptations of one job. */
@@ -42,10 +55,22 @@ const ADAPTATIONS_PER_JOB = 256;
 interface Cells {
   readonly first: number;
   readonly adaptations: readonly Adaptation[];
+  /** The number of personal variables; null where adaptation is not measured. */
+  readonly measuredVariables: number | null;
 }
 
 /** A chunk with the number of its rows of the predicted role. */
 type PredictedChunk = TaskChunk & { readonly rowCount: number };
+
+/** Outputs of rows, `[cellCount, rowCount]`, and how far blocks moved, `[cellCount, taskCount, variableCount]`. */
+interface PredictedChunkValues {
+  readonly logits: Float32Array;
+  /** Null unless they are asked for. */
+  readonly measures: {
+    readonly supportLogits: Float32Array;
+    readonly distances: Float64Array;
+  } | null;
+}
 
 export async function predictLogits(
   context: TaskJobContext,
@@ -53,9 +78,12 @@ export async function predictLogits(
 ): Promise<Predictions> {
   const { taskIndices, adaptations, role, keep } = request;
   const starts = rowStartsOf(context.store, taskIndices, role);
+  const variableCount = context.spec.variables.filter(({ block }) => block === 'personal').length;
+  const measuredVariables = request.isMeasured === true ? variableCount : null;
   const predictions = {
     lossSums: adaptations.map(() => new Float64Array(taskIndices.length)),
     logits: keep.map(() => new Float32Array(at(starts, taskIndices.length))),
+    measures: measuredVariables === null ? null : noMeasures(request, measuredVariables),
   };
   const model = withEncodedParameters(context, request);
   for await (const wave of taskWaves(context, taskIndices)) {
@@ -64,19 +92,20 @@ export async function predictLogits(
       // Jobs without rows have nothing to answer, and would share one output blob.
       .filter(({ rowCount }) => rowCount > 0);
     for (let first = 0; first < adaptations.length; first += ADAPTATIONS_PER_JOB) {
-      const cells = { first, adaptations: adaptations.slice(first, first + ADAPTATIONS_PER_JOB) };
+      const cells = {
+        ...{ first, measuredVariables },
+        adaptations: adaptations.slice(first, first + ADAPTATIONS_PER_JOB),
+      };
       const results = chunkResults(context, model, chunks, {
         workOf: (division) => ({
           ...{ kind: 'predict', method: request.method, rows: role, ...division },
           adaptations: [...cells.adaptations],
+          ...(measuredVariables === null ? {} : { measures: true as const }),
         }),
-        read: (output, { rowCount }) => readKept(output, cells, rowCount, request),
+        read: (output, chunk) => readKept(output, cells, chunk, request),
       });
       for await (const { chunk, value } of results)
-        place(outputsInOwnUnit(value.logits, chunk, context.store, role), {
-          ...{ chunk, cells, starts, request, predictions },
-          store: context.store,
-        });
+        place(value, { chunk, cells, starts, request, predictions, store: context.store });
     }
     context.onTasksDone(wave.reduce((count, { tasks }) => count + tasks.length, 0));
   }
@@ -103,46 +132,76 @@ function rowCountOf({ tasks }: TaskChunk, role: HeldOutRole): number {
   }, 0);
 }
 
-/** The logits of a job whose kept cells are finite, or why they cannot be used. */
+function noMeasures(
+  { taskIndices, adaptations }: PredictionRequest,
+  variableCount: number,
+): AdaptationMeasures {
+  const unknown = (length: number) => adaptations.map(() => new Float64Array(length).fill(NaN));
+  return {
+    supportLossSums: unknown(taskIndices.length),
+    distances: unknown(taskIndices.length * variableCount),
+  };
+}
+
+/** The output of a job whose kept cells are finite, or why it cannot be used. */
 function readKept(
   output: Uint8Array,
   cells: Cells,
-  rowCount: number,
+  chunk: PredictedChunk,
   { keep }: PredictionRequest,
-): { readonly logits: Float32Array } | Rejection {
-  const logits = readLogits(output, [cells.adaptations.length, rowCount]);
-  if (typeof logits === 'string') return logits;
+): PredictedChunkValues | Rejection {
+  const tensors = decodedOr(() => decodeTensors(output, 'output of a predict job'));
+  if (tensors === 'layout_mismatch') return tensors;
+  const { measuredVariables: width } = cells;
+  const cellCount = cells.adaptations.length;
+  const { rowCount } = chunk;
+  const logits = tensorOf(tensors.get('logits'), Float32Array, [cellCount, rowCount]);
+  const measures = width === null ? null : measuresIn(tensors, chunk, [cellCount, width]);
+  const isWhole = measures === null ? tensors.size === 1 : tensors.size === 3;
+  if (logits === null || measures === 'layout_mismatch' || !isWhole) return 'layout_mismatch';
   // An adaptation that is only tried may diverge: it loses, and the others are still compared.
   const areKeptFinite = [...cells.adaptations.keys()].every(
     (index) =>
       !keep.includes(cells.first + index) ||
       logits.subarray(index * rowCount, (index + 1) * rowCount).every(Number.isFinite),
   );
-  return areKeptFinite ? { logits } : 'not_finite';
+  return areKeptFinite ? { logits, measures } : 'not_finite';
 }
 
-/** The tensor `logits` of exactly this shape, or why the output cannot be used. */
-function readLogits(
-  output: Uint8Array,
-  shape: readonly [number, number],
-): Float32Array | Rejection {
-  const tensors = decodedOr(() => decodeTensors(output, 'output of a predict job'));
-  if (tensors === 'layout_mismatch') return tensors;
-  const logits = tensors.get('logits');
-  if (logits === undefined || tensors.size !== 1 || logits.shape.join() !== shape.join())
-    return 'layout_mismatch';
-  if (!(logits.values instanceof Float32Array)) return 'layout_mismatch';
-  return logits.values;
+function measuresIn(
+  tensors: ReadonlyMap<string, CodedTensor>,
+  chunk: TaskChunk,
+  [cellCount, variableCount]: readonly [number, number],
+): PredictedChunkValues['measures'] | 'layout_mismatch' {
+  const ofRows = [cellCount, rowCountOf(chunk, 'support')];
+  const supportLogits = tensorOf(tensors.get('support.logits'), Float32Array, ofRows);
+  const ofTasks = [cellCount, chunk.tasks.length, variableCount];
+  const distances = tensorOf(tensors.get('distances'), Float64Array, ofTasks);
+  return supportLogits === null || distances === null
+    ? 'layout_mismatch'
+    : { supportLogits, distances };
+}
+
+/** The values of a tensor of exactly this type and shape; null if it is none. */
+function tensorOf<Values extends Float32Array | Float64Array>(
+  tensor: CodedTensor | undefined,
+  type: abstract new (...parts: never[]) => Values,
+  shape: readonly number[],
+): Values | null {
+  if (tensor === undefined || tensor.shape.join() !== shape.join()) return null;
+  return tensor.values instanceof type ? tensor.values : null;
 }
 
 /** Predicted values are standardised; puts them in the unit of their label. `[cellCount, rowCount]` */
 function outputsInOwnUnit(
   logits: Float32Array,
-  { tasks, rowCount }: PredictedChunk,
+  chunk: TaskChunk,
   store: TaskStore,
   role: HeldOutRole,
 ): Float32Array {
+  const { tasks } = chunk;
   if (tasks.every(({ loss }) => loss !== 'squared')) return logits;
+  const rowCount = rowCountOf(chunk, role);
   const outputs = Float32Array.from(logits);
   let firstRow = 0;
   for (const task of tasks) {
@@ -168,25 +227,60 @@ interface Placing {
   readonly predictions: Predictions;
 }
 
-function place(logits: Float32Array, placing: Placing): void {
+function place(values: PredictedChunkValues, placing: Placing): void {
   const { chunk, cells, starts, store, request, predictions } = placing;
+  const logits = outputsInOwnUnit(values.logits, chunk, store, request.role);
   for (const index of cells.adaptations.keys()) {
     const adaptation = cells.first + index;
     const ofCell = logits.subarray(index * chunk.rowCount, (index + 1) * chunk.rowCount);
     const kept = predictions.logits[request.keep.indexOf(adaptation)];
     kept?.set(ofCell, at(starts, chunk.firstTask));
-    const losses = at(predictions.lossSums, adaptation);
-    let row = 0;
-    for (const [offset, task] of chunk.tasks.entries()) {
-      const [first, end] = roleBounds(task, request.role);
-      const label = labelOfAll(store, [task.taskIndex]);
-      const loss = lossSum(ofCell.subarray(row, row + end - first), {
-        label,
-        clicks: inOwnUnit(task, label).clicks.subarray(first, end),
-        impressions: task.impressions.subarray(first, end),
-      });
-      losses[chunk.firstTask + offset] = Number.isFinite(loss) ? loss : Infinity;
-      row += end - first;
-    }
+    at(predictions.lossSums, adaptation).set(
+      lossSumsOf(ofCell, chunk, store, request.role),
+      chunk.firstTask,
+    );
   }
+  if (values.measures !== null) placeMeasures(values.measures, placing);
+}
+
+function placeMeasures(
+  { supportLogits, distances }: NonNullable<PredictedChunkValues['measures']>,
+  { chunk, cells, store, predictions: { measures } }: Placing,
+): void {
+  if (measures === null) return;
+  const rowCount = rowCountOf(chunk, 'support');
+  const logits = outputsInOwnUnit(supportLogits, chunk, store, 'support');
+  const size = distances.length / cells.adaptations.length;
+  for (const index of cells.adaptations.keys()) {
+    const ofCell = logits.subarray(index * rowCount, (index + 1) * rowCount);
+    at(measures.supportLossSums, cells.first + index).set(
+      lossSumsOf(ofCell, chunk, store, 'support'),
+      chunk.firstTask,
+    );
+    at(measures.distances, cells.first + index).set(
+      distances.subarray(index * size, (index + 1) * size),
+      chunk.firstTask * (size / chunk.tasks.length),
+    );
+  }
+}
+
+/** The loss of each task of a chunk, infinite where it diverged. @param outputs of the rows of the role */
+function lossSumsOf(
+  outputs: Float32Array,
+  { tasks }: TaskChunk,
+  store: TaskStore,
+  role: HeldOutRole,
+): Float64Array {
+  let row = 0;
+  return Float64Array.from(tasks, (task) => {
+    const [first, end] = roleBounds(task, role);
+    const label = labelOfAll(store, [task.taskIndex]);
+    const loss = lossSum(outputs.subarray(row, row + end - first), {
+      label,
+      clicks: inOwnUnit(task, label).clicks.subarray(first, end),
+      impressions: task.impressions.subarray(first, end),
+    });
+    row += end - first;
+    return Number.isFinite(loss) ? loss : Infinity;
+  });
 }

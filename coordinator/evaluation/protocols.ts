@@ -145,16 +145,17 @@ async function scoredTasks(
 ): Promise<ScoredTasks> {
   const rows = await readSplitRows(divided, taskIndices);
   const context = passesOver(stage, plan.testPasses * taskIndices.length);
+  const { logits } = await predictArms(
+    { ...context, store: divided, undividedStore: store, division },
+    plan,
+    knowledge,
+    rows,
+  );
   return {
     taskIndices,
     rows: rows.query,
     supportRowCounts: taskIndices.map((index) => at(divided.tasks, index).supportRowCount),
-    logits: await predictArms(
-      { ...context, store: divided, undividedStore: store, division },
-      plan,
-      knowledge,
-      rows,
-    ),
+    logits,
   };
 }
 

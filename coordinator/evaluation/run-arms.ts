@@ -3,7 +3,7 @@
 import { at } from '../../shared/base/arrays.js';
 import type { ArmPlan } from './arm-plan.js';
 import { isOfValues } from '../scoring/metrics.js';
-import { predictLogits } from './predict-logits.js';
+import { predictLogits, type AdaptationMeasures } from './predict-logits.js';
 import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
 import { supportRowCountsOf, type FlatRows, type SplitRows } from '../scoring/held-out-rows.js';
 import type { ShiftPrior } from './fitted-shift.js';
@@ -29,15 +29,23 @@ export interface ArmKnowledge {
    * Clicks per impression, or the mean value, of the training tasks. The constant arm predicts it.
    */
   readonly trainClickRate: number;
+  /** Whether workers also tell what the adaptation of `meta-adapted` did; not if absent. */
+  readonly isMeasured?: boolean;
 }
 
-/** Logits, or values, of every arm for the query rows of the test tasks, `[rowCount]`. */
+interface ArmPredictions {
+  /** Logits, or values, of every arm for the query rows of the test tasks, `[rowCount]`. */
+  readonly logits: Map<ArmName, Float32Array>;
+  /** Before adaptation, and after it; null without the arm `meta-adapted`, or where nobody asks. */
+  readonly measures: AdaptationMeasures | null;
+}
+
 export async function predictArms(
   context: TaskJobContext,
   plan: ArmPlan,
-  { choices, trainClickRate }: ArmKnowledge,
+  { choices, trainClickRate, isMeasured = false }: ArmKnowledge,
   test: SplitRows,
-): Promise<Map<ArmName, Float32Array>> {
+): Promise<ArmPredictions> {
   const found = new Map<ArmName, Float32Array>();
   found.set('constant', constantLogits(test.query, trainClickRate));
   const oracle = oracleLogits(test.query);
@@ -47,21 +55,23 @@ export async function predictArms(
     model: AdaptableModel,
     unadaptedArm: ArmName,
     adaptedArm: ArmName,
-  ): Promise<void> => {
+  ): Promise<AdaptationMeasures | null> => {
     const cell = choices.cells.get(adaptedArm)?.cell;
-    const { logits } = await predictLogits(context, {
+    const { logits, measures } = await predictLogits(context, {
       ...model,
       taskIndices: test.query.taskIndices,
       adaptations: cell === undefined ? [UNADAPTED] : [UNADAPTED, adaptationOf(cell)],
       role: 'query',
       keep: cell === undefined ? [0] : [0, 1],
+      isMeasured: isMeasured && adaptedArm === 'meta-adapted' && cell !== undefined,
     });
     found.set(unadaptedArm, at(logits, 0));
     if (cell !== undefined) found.set(adaptedArm, at(logits, 1));
+    return measures;
   };
   const { global, meta, arms } = plan;
   if (global !== null && plan.usesGlobal) await predict(global, 'global', 'finetuned');
-  if (plan.usesMeta) await predict(meta, 'meta-unadapted', 'meta-adapted');
+  const measures = plan.usesMeta ? await predict(meta, 'meta-unadapted', 'meta-adapted') : null;
   const [unadapted, adapted] = [found.get('meta-unadapted'), found.get('meta-adapted')];
   if (choices.blocks !== null && unadapted !== undefined && adapted !== undefined)
     found.set(
@@ -78,12 +88,11 @@ export async function predictArms(
     );
   if (choices.blend !== null)
     found.set('blend', blendedOutputs(choices.blend, found, test.query, supportRowCountsOf(test)));
-  return new Map(
-    ARM_NAMES.flatMap((arm): [ArmName, Float32Array][] => {
-      const logits = found.get(arm);
-      return logits !== undefined && arms.has(arm) ? [[arm, logits]] : [];
-    }),
-  );
+  const wanted = ARM_NAMES.flatMap((arm): [ArmName, Float32Array][] => {
+    const logits = found.get(arm);
+    return logits !== undefined && arms.has(arm) ? [[arm, logits]] : [];
+  });
+  return { logits: new Map(wanted), measures };
 }
 
 async function predictShift(

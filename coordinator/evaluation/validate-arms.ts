@@ -90,7 +90,7 @@ async function fittedBlend(
   const arms = BLENDED_ARMS.filter((arm) => plan.arms.has(arm));
   const perDraw: ReadonlyMap<ArmName, Float32Array>[] = [];
   for (const { context, rows } of draws)
-    perDraw.push(await predictArms(context, plan, { choices, trainClickRate }, rows));
+    perDraw.push((await predictArms(context, plan, { choices, trainClickRate }, rows)).logits);
   const outputs = arms.map((arm) =>
     joined(perDraw.map((ofDraw) => ofDraw.get(arm) ?? new Float32Array())),
   );

@@ -16,6 +16,7 @@ import { globalArmConfig, withoutMethodNames } from '../evaluation/global-arm.js
 import { reportHtml } from '../reports/evaluation/evaluation-page.js';
 import { reportJson, fileOfSegment, REPORT_FILE } from '../reports/report-json.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
+import { TASK_ADAPTATION_KEY } from '../scoring/task-adaptation.js';
 import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
 import { chosenConfigOf } from './config-sources.js';
 import { dispatchForRun, openedBesideStart, type RunDispatch } from './dispatch-for-run.js';
@@ -113,7 +114,7 @@ async function* writtenReports(
   for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {
     const predictionsPath =
       options.predictions === undefined ? null : fileOfSegment(options.predictions, segment);
-    const { report, testLogits } = await evaluate({
+    const { report, testLogits, taskAdaptation } = await evaluate({
       ...evaluation,
       periods: at(periodsByLabel, labelIndex),
       ...(segment === null ? {} : { labelIndex }),
@@ -122,6 +123,10 @@ async function* writtenReports(
     const json = fileOfSegment(REPORT_FILE, segment);
     const page = fileOfSegment('report.html', segment);
     await output.put(fileOfSegment(TEST_LOGITS_KEY, segment), testLogits, { kind: 'always' });
+    if (taskAdaptation !== null)
+      await output.put(fileOfSegment(TASK_ADAPTATION_KEY, segment), taskAdaptation, {
+        kind: 'always',
+      });
     await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
     await output.put(page, Buffer.from(reportHtml(report)), { kind: 'always' });
     for (const { arm, metrics } of at(report.slices, 0).arms)

@@ -9,16 +9,24 @@ import type { BoardRequestSchema } from '../../coordinator/runs/dashboard/dashbo
 import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
 
 const TOKEN_VARIABLE = 'QIANMO_DASHBOARD_TOKEN';
+const RANKINGS_TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
 
 export async function openDashboard(
   request: z.output<typeof BoardRequestSchema>,
   surroundings: Surroundings,
 ): Promise<Dashboard> {
-  const { redis = null, runs: roots, hostAllow = '', tokenFile, ...place } = request;
+  const { redis = null, runs: roots, hostAllow = '', tokenFile, ...others } = request;
+  const { rankings: addresses, rankingsTokenFile, ...place } = others;
   const { environment } = surroundings;
   const token = await accessToken({ file: tokenFile, variable: TOKEN_VARIABLE, environment });
   demandTokenBeyondLoopback(place.host, token, TOKEN_VARIABLE);
   const hostsAllowed = hostAllow.split(',').flatMap((name) => name.trim() || []);
-  const call = { ...place, redisUrl: redis, roots, hostsAllowed, token };
+  const rankings = {
+    addresses,
+    token: await accessToken({
+      ...{ file: rankingsTokenFile, variable: RANKINGS_TOKEN_VARIABLE, environment },
+    }),
+  };
+  const call = { ...place, redisUrl: redis, roots, hostsAllowed, token, rankings };
   return servedDashboard({ ...call, s3: s3OptionsIn(environment) }, surroundings);
 }

@@ -15,10 +15,10 @@ import {
   openLiveRows,
   type LiveRowsLog,
 } from '../../worker/serving/adaptation/live-rows-log.js';
-import type { Explorer } from '../../worker/serving/decisions/explorer.js';
 import { ownFolder } from '../../worker/serving/decisions/folder-owner.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
+import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
 import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 
@@ -39,7 +39,7 @@ interface ServedState {
   /** What a bundle needs before it is served. */
   readonly prepare: (bundle: ServedBundle) => Promise<void>;
   /** Counts of what the policy decided and explored; null without exploration. */
-  readonly explorationCounts: () => Explorer['counts'] | null;
+  readonly explorationCounts: () => ExplorationCounts | null;
   close(): Promise<void>;
 }
 

@@ -300,6 +300,22 @@ const OF_SERVERS = {
     ...server,
     help: 'Places of slates that the policy decided: exploration has a share of these.',
   },
+  qianmo_feedback_impressions_total: {
+    ...{ kind: 'counter', ...server, labels: { bundle: null, segment: null } },
+    help: 'Impressions that feedback reported, by the bundle that predicted and the segment.',
+  },
+  qianmo_predicted_outcomes_total: {
+    ...{ kind: 'counter', ...server, labels: { bundle: null, segment: null } },
+    help: 'Sum of the probabilities p that were predicted of those impressions.',
+  },
+  qianmo_predicted_outcome_variance_total: {
+    ...{ kind: 'counter', ...server, labels: { bundle: null, segment: null } },
+    help: 'Sum of p (1 - p): the variance of their outcomes if the probabilities are right.',
+  },
+  qianmo_observed_outcomes_total: {
+    ...{ kind: 'counter', ...server, labels: { bundle: null, segment: null } },
+    help: 'Sum of the rewards that feedback reported, by the bundle that predicted and the segment.',
+  },
   qianmo_exploration_failed: {
     kind: 'gauge',
     ...server,

@@ -10,6 +10,10 @@ import type { RunningCommand } from '../fixtures/commands/command.js';
 import { openedPage, overhangOf, PHONE_WIDTH, picture, screenName } from './browser-room.js';
 import { openChromium, seriousFindings, tabTo } from './chromium.js';
 
+interface Served {
+  readonly impressions: number;
+}
+
 const POLICY = '{"exploration":{"mode":"active","policy":"thompson","slots":[2]}}';
 const PAGES = [
   ...['/', '/runs', '/sweeps', '/runs/shop', '/runs/shop?with=other', '/runs/shop/adgroup'],
@@ -20,6 +24,8 @@ let room: CommandRoom;
 let browser: Browser;
 let url: string;
 let ranking: string;
+/** A test adgroup of the run. */
+let judged: string;
 const services: RunningCommand[] = [];
 
 beforeAll(async () => {
@@ -46,9 +52,12 @@ beforeAll(async () => {
   const [, metrics = ''] = await server.saw(/metrics: (http:\S+\/metrics)/);
   [, ranking = ''] = await server.printed(/"url":"([^"]+)"/);
   const dashboard = started([
-    ...['dashboard', '--runs', '.', '--servers', metrics, '--port', '0', '--format', 'json'],
+    ...['dashboard', '--runs', '.', '--servers', metrics, '--rankings', ranking],
+    ...['--port', '0', '--format', 'json'],
   ]);
   [, url = ''] = await dashboard.printed(/"url":"(.*)\/"/);
+  const page = await (await fetch(`${url}/runs/shop/adgroup`)).text();
+  [, judged = ''] = /adgroup\?name=(\w+)"/.exec(page) ?? [];
 });
 afterAll(async () => {
   await browser.close();
@@ -76,11 +85,17 @@ async function posted(path: string, body: unknown): Promise<unknown> {
   return answer.json();
 }
 
+/** Five that the bundle has, and one that it does not have. */
+function candidates(): string[] {
+  const others = ['g0', 'g1', 'g2', 'g3', 'g4'].filter((name) => name !== judged).slice(0, 4);
+  return [judged, ...others, 'nobody'];
+}
+
 /** A ranking of six adgroups, of which the first one that is shown is clicked. */
 async function rankAndClick(): Promise<void> {
   const answer = await posted('/v1/rank', {
     context: { site: 's1', user: 'u1', age: 30 },
-    candidates: ['g0', 'g1', 'g2', 'g3', 'g4', 'nobody'].map((adgroup) => ({ adgroup })),
+    candidates: candidates().map((adgroup) => ({ adgroup, bid: adgroup === judged ? 9 : 1 })),
     slots: 3,
   });
   const { exploration } = answer as { exploration: { events: string[] } };
@@ -102,7 +117,12 @@ describe('ranking servers', () => {
       '#server-0 div:has(span:text-is("of candidates unknown")) b:text-is("16.7 %")',
     );
     expect(await page.textContent('#server-0')).toContain('stable');
-    await picture(page, 'dashboard-serving', 640);
+    const counted = page.locator('#calibration-0 tbody tr').last().locator('td');
+    await page.waitForSelector('#calibration-0 tbody td:text-is("60")');
+    const [segment, since, , predicted, observed, ratio] = await counted.allTextContents();
+    expect([segment, since, observed]).toEqual(['all', 'since the start', '20']);
+    expect(Number(ratio)).toBeCloseTo(20 / Number(predicted), 1);
+    await picture(page, 'dashboard-serving', 760);
     await page.context().close();
   });
 
@@ -146,6 +166,10 @@ it('leads by keyboard from a run to one of its adgroups', async () => {
   expect(await page.textContent('h1')).toBe(`Adgroup ${first}`);
   expect(await page.textContent('#adgroup')).toMatch(/0\.\d{4}query logloss\s*after adaptation/);
   expect(await page.isVisible('#adgroup th:text-is("meta-adapted")')).toBe(true);
+  expect(await page.textContent('#adgroup')).toMatch(
+    /\d\.\d{4}support logloss\s*before adaptation\s*\d\.\d{4}support logloss\s*after adaptation\s*0\.\d+distance/,
+  );
+  expect(await page.isVisible('#served th:text-matches("^http://127")')).toBe(true);
   await page.context().close();
 });
 
@@ -156,13 +180,40 @@ it.each([
   ['dark', PHONE_WIDTH],
 ] as const)('has nothing serious for axe and fits, %s, %d pixels', async (colorScheme, width) => {
   const page = await openedPage(browser, url, { colorScheme, width });
-  for (const path of PAGES) {
+  for (const path of [...PAGES, `/runs/shop/adgroup?name=${judged}`]) {
     await page.goto(`${url}${path}`);
     expect(await seriousFindings(page), path).toEqual([]);
     expect(await overhangOf(page), path).toBe(0);
-    const name = path.replaceAll(/[^a-z]+/g, '-').replace(/-$/, '');
+    const name = path
+      .replace(judged, 'judged')
+      .replaceAll(/[^a-z]+/g, '-')
+      .replace(/-$/, '');
     await picture(page, `served${name}${screenName(colorScheme, width)}`, 1_600);
   }
+  await page.context().close();
+});
+
+it('shows what servers have shown of an adgroup, and its share of exploration', async () => {
+  const page = await openedPage(browser, `${url}/runs/shop/adgroup?name=${judged}`);
+  const before = Number(await page.textContent('#served td'));
+  for (let count = 0; count < 5; count += 1) await rankAndClick();
+  // All places that were shown are some adgroup's.
+  const counts = await Promise.all(
+    candidates().map(async (adgroup) => {
+      const answer = await fetch(`${ranking}/v1/exploration/${adgroup}`);
+      return (await answer.json()) as { served: Served; all: Served };
+    }),
+  );
+  const total = counts.reduce((sum, { served }) => sum + served.impressions, 0);
+  expect(total).toBe(counts[0]?.all.impressions);
+  expect(total % 3).toBe(0);
+  const own = String(counts[0]?.served.impressions);
+  expect(Number(own)).toBeGreaterThan(before);
+  // The page is live: it asks again while it is open.
+  await page.waitForSelector(`#served td:first-of-type:text-is("${own}")`, { timeout: 30_000 });
+  const [, share, explored, propensity] = await page.locator('#served td').allTextContents();
+  for (const text of [share, explored]) expect(text).toMatch(/^\d+(\.\d+)? %$/);
+  expect(propensity).toMatch(/^[01]\.\d{3}$/);
   await page.context().close();
 });
 

@@ -114,6 +114,7 @@ const ledger = new EvidenceLedger(settings.feedback, learning);
 const evidence: EvidenceStore = {
   record: (events) => Promise.resolve(ledger.take(events, systemClock.epochMs())),
   evidenceOf: (adgroups) => Promise.resolve(adgroups.map((each) => ledger.evidenceOf(each))),
+  servedOf: (adgroup) => Promise.resolve(ledger.servedOf(adgroup)),
   learned: () => Promise.resolve(ledger.learned()),
   counts: () => Promise.resolve({ lateCount: 0, duplicateCount: 0 }),
   signingKey: () => Promise.resolve(''),
@@ -144,6 +145,10 @@ const features = { c0: 'x', c1: 'y' };
 const candidates = KEYS.map((adgroup, place) => ({ adgroup, features, bid: 1 + place }));
 const event = ids.idOf({
   ...{ decision: nextDecision(systemClock.epochMs()), slot: 1, adgroup: 'a' },
+  choice: {
+    ...{ bundle: '0123456789ab', segment: 'ordered', probability: 0.1 },
+    ...{ isExploration: true, propensity: 0.5 },
+  },
   lesson: lessonOf({ dimension: 8 }, { adgroup: 'a', values: ['c0=x'] }, 0.1),
 });
 

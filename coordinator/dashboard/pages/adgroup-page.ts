@@ -1,13 +1,23 @@
-/** The page of one adgroup of a run: what an evaluation says about it, and what no record says. */
+/** The page of one adgroup of a run: what an evaluation says about it, and what ranking servers say. */
 
 import { escapeHtml } from '../../reports/html-text.js';
-import { formatCount } from '../../reports/text-format.js';
+import { formatCount, formatShare } from '../../reports/text-format.js';
 import type {
   EvaluatedAdgroup,
   EvaluatedAdgroups,
   NamedAdgroup,
 } from '../catalog/evaluated-adgroup.js';
-import { facts, link, nothing, regionTable, runPath, sectionHtml, type Cell } from './elements.js';
+import type { AskedServer } from '../serving/served-adgroups.js';
+import {
+  facts,
+  link,
+  nothing,
+  regionTable,
+  runPath,
+  sectionHtml,
+  timeText,
+  type Cell,
+} from './elements.js';
 import type { Page } from './page.js';
 
 /** Values of several task columns stand side by side. */
@@ -21,9 +31,11 @@ interface ShownAdgroup {
   readonly name: string | null;
   /** Null before an evaluation. */
   readonly adgroups: EvaluatedAdgroups | null;
+  /** Answers of ranking servers about it; null if the dashboard was told of none, or none was asked for. */
+  readonly asked: readonly AskedServer[] | null;
 }
 
-export function adgroupPage({ key, run, name, adgroups }: ShownAdgroup): Page {
+export function adgroupPage({ key, run, name, adgroups, asked }: ShownAdgroup): Page {
   const title = name === null ? 'Adgroups' : `Adgroup ${name.replaceAll(SEPARATOR, ', ')}`;
   const back = link(runPath(key), run).html;
   return {
@@ -33,6 +45,7 @@ export function adgroupPage({ key, run, name, adgroups }: ShownAdgroup): Page {
       { id: 'head', html: `<p class="crumbs">${back}</p><h1>${escapeHtml(title)}</h1>` },
       { id: 'search', html: adgroups === null ? '' : formHtml(key, name, adgroups) },
       { id: 'adgroup', html: contentHtml(key, name, adgroups) },
+      { id: 'served', html: name === null ? '' : servedHtml(asked) },
     ],
   };
 }
@@ -73,6 +86,7 @@ function largestHtml(key: string, { largest, count }: EvaluatedAdgroups): string
         [first.loss === 'logloss' ? 'clicks' : 'sum of values'],
         [`query ${first.loss} before`],
         ['after adaptation'],
+        ['distance'],
       ],
       rows: largest.map((adgroup) => largestRow(key, adgroup)),
     }),
@@ -89,6 +103,7 @@ function largestRow(key: string, adgroup: NamedAdgroup): Cell[] {
     link(`${runPath(key)}/adgroup?${query}`, name.replaceAll(SEPARATOR, ', ')),
     ...[supportRowCount, impressions, clicks].map(formatCount),
     ...['meta-unadapted', 'meta-adapted'].map((arm) => lossOf(adgroup, arm)?.toFixed(4) ?? '-'),
+    adgroup.adaptation === null ? '-' : distanceText(adgroup.adaptation.distance),
   ];
 }
 
@@ -123,11 +138,82 @@ function foundHtml(found: EvaluatedAdgroup): string {
       }),
       'Means over the query rows. One adgroup is few rows: a difference here is mostly chance.',
     ) +
-    sectionHtml(
-      'Not recorded',
-      nothing(
-        'Losses on the support rows of one adgroup, the distance of its personal blocks from their start, and its share of exploration and of served traffic are in no record of a run.',
-      ),
-    )
+    adaptationHtml(found)
   );
+}
+
+function adaptationHtml({ adaptation, loss }: EvaluatedAdgroup): string {
+  if (adaptation === null)
+    return sectionHtml(
+      'Adaptation',
+      nothing(
+        'Not recorded: the evaluation has no arm meta-adapted, or an earlier version wrote it. `qianmo evaluate` records it.',
+      ),
+    );
+  const { supportLossBefore: before, supportLossAfter: after, distance, blocks } = adaptation;
+  const lossText = (value: number | null): string => value?.toFixed(4) ?? '-';
+  return sectionHtml(
+    'Adaptation',
+    facts([
+      [lossText(before), `support ${loss}`, 'before adaptation'],
+      [lossText(after), `support ${loss}`, 'after adaptation'],
+      [distanceText(distance), 'distance', 'of its personal blocks from their start'],
+    ]) +
+      regionTable({
+        label: 'Distances of personal blocks from their start',
+        columns: [['personal block', 'text'], ['distance']],
+        rows: blocks.map((block) => [block.variable, distanceText(block.distance)]),
+      }),
+    'As the arm meta-adapted adapts it. Losses are means over the rows that it adapts on; distances are L2 norms of what adaptation adds.',
+  );
+}
+
+function distanceText(distance: number): string {
+  return distance === 0 ? '0' : distance.toPrecision(3);
+}
+
+function servedHtml(asked: readonly AskedServer[] | null): string {
+  if (asked === null)
+    return sectionHtml(
+      'On ranking servers',
+      nothing(
+        'Not known: this dashboard was told of no ranking server. Give `--rankings` with the addresses of servers that explore.',
+      ),
+    );
+  const table = regionTable({
+    label: 'On ranking servers',
+    columns: [
+      ['server', 'text'],
+      ['impressions'],
+      ['share of all'],
+      ['explored'],
+      ['mean propensity'],
+      ['outcomes per impression'],
+      ['settled'],
+      ['first, UTC', 'text'],
+    ],
+    rows: asked.map(servedRow),
+  });
+  return sectionHtml(
+    'On ranking servers',
+    table,
+    'Impressions that feedback reported to servers that explore. Servers that share their evidence say the same. An outcome counts when its impression has settled.',
+  );
+}
+
+function servedRow({ address, served, failure }: AskedServer): Cell[] {
+  if (served === null) return [address, `unknown: ${failure}`, '-', '-', '-', '-', '-', '-'];
+  const { impressions, rewards, firstMs, served: own, all } = served;
+  const shareOf = (part: number, whole: number): string =>
+    whole === 0 ? '-' : formatShare(part / whole);
+  return [
+    address,
+    formatCount(own.impressions),
+    shareOf(own.impressions, all.impressions),
+    shareOf(own.explored, own.impressions),
+    own.impressions === 0 ? '-' : (own.propensities / own.impressions).toFixed(3),
+    impressions === 0 ? '-' : (rewards / impressions).toFixed(4),
+    formatCount(impressions),
+    firstMs === null ? '-' : timeText(firstMs),
+  ];
 }

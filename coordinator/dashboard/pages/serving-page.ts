@@ -1,9 +1,10 @@
-/** The ranking servers: what they answer, how fast, from which bundle, and how much of it explores. */
+/** The ranking servers: what they answer, how fast, from which bundle, how much of it explores, and what comes true. */
 
 import { durationText } from '../../reports/record/duration-text.js';
 import { formatCount, formatShare } from '../../reports/text-format.js';
 import type { MetricWindow } from '../serving/metric-window.js';
 import type { WatchedServer } from '../serving/serving-watch.js';
+import { calibrationHtml } from './calibration-part.js';
 import { facts, nothing, regionTable, sectionHtml, timeText } from './elements.js';
 import type { Page, PagePart } from './page.js';
 
@@ -20,7 +21,7 @@ export function servingPage(servers: readonly WatchedServer[]): Page {
   };
 }
 
-function partsOf({ address, window, failure }: WatchedServer, index: number): PagePart[] {
+function partsOf({ address, window, long, failure }: WatchedServer, index: number): PagePart[] {
   const trouble = failure === null ? '' : nothing(`It cannot be read: ${failure}.`);
   const figures = window === null ? '' : figuresHtml(window);
   return [
@@ -30,6 +31,7 @@ function partsOf({ address, window, failure }: WatchedServer, index: number): Pa
       html: figures === '' ? '' : trouble + explorationTroubleHtml(window),
       isAnnounced: true,
     },
+    { id: `calibration-${index}`, html: long === null ? '' : calibrationHtml(long, address) },
     { id: `routes-${index}`, html: window === null ? '' : routesHtml(window, address) },
     { id: `refusals-${index}`, html: window === null ? '' : refusalsHtml(window, address) },
   ];

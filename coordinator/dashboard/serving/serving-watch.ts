@@ -1,6 +1,7 @@
 /**
  * The ranking servers that a dashboard was told of, read at their metrics: at most once a second, whoever asks, and
- * not at all while nobody does. Readings of the last minute are kept, so that a page shows rates.
+ * not at all while nobody does. Readings of the last minute are kept, so that a page shows rates, and of the last hour
+ * those that are a minute apart.
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
@@ -15,6 +16,8 @@ export interface WatchedServer {
   readonly address: string;
   /** The metrics of the last minute; null before the first answer. */
   readonly window: MetricWindow | null;
+  /** Counts since the server started, and between readings of which the first is at least a minute old, or null. */
+  readonly long: { readonly sinceStart: MetricWindow; readonly lately: MetricWindow | null } | null;
   /** Why the last question had no answer; null if it had one. */
   readonly failure: string | null;
 }
@@ -22,6 +25,9 @@ export interface WatchedServer {
 const KEPT_FOR_MS = 1_000;
 const WINDOW_MS = 60_000;
 const READINGS_MAX = 64;
+/** A reading of each minute of the last hour is kept as well, for what shows over longer times. */
+const LONG_INTERVAL_MS = 60_000;
+const LONG_WINDOW_MS = 3_600_000;
 
 export class ServingWatch {
   readonly #servers: readonly FollowedServer[];
@@ -45,6 +51,7 @@ class FollowedServer {
   readonly #address: string;
   readonly #clock: Clock;
   #readings: MetricReading[] = [];
+  #longReadings: MetricReading[] = [];
 
   constructor(address: string, clock: Clock) {
     this.#address = address;
@@ -61,9 +68,20 @@ class FollowedServer {
     }
     const [earliest] = this.#readings;
     const latest = this.#readings.at(-1);
-    if (earliest === undefined || latest === undefined) return { address, window: null, failure };
+    if (earliest === undefined || latest === undefined)
+      return { address, window: null, long: null, failure };
     const earlier = earliest === latest ? null : earliest;
-    return { address, window: new MetricWindow(earlier, latest), failure };
+    const window = new MetricWindow(earlier, latest);
+    return { address, window, long: this.#longWindows(latest), failure };
+  }
+
+  #longWindows(latest: MetricReading): WatchedServer['long'] {
+    const first = this.#longReadings.find(({ atMs }) => latest.atMs - atMs >= LONG_INTERVAL_MS);
+    const sinceStart = new MetricWindow(null, latest);
+    if (first === undefined) return { sinceStart, lately: null };
+    const lately = new MetricWindow(first, latest);
+    // After a restart it would say the same.
+    return { sinceStart, lately: lately.durationMs === null ? null : lately };
   }
 
   async #answer(): Promise<string> {
@@ -76,5 +94,9 @@ class FollowedServer {
   #keep(reading: MetricReading): void {
     const kept = this.#readings.filter(({ atMs }) => reading.atMs - atMs <= WINDOW_MS);
     this.#readings = [...kept.slice(-(READINGS_MAX - 1)), reading];
+    const last = this.#longReadings.at(-1);
+    if (last !== undefined && reading.atMs - last.atMs < LONG_INTERVAL_MS) return;
+    const inTime = this.#longReadings.filter(({ atMs }) => reading.atMs - atMs <= LONG_WINDOW_MS);
+    this.#longReadings = [...inTime, reading];
   }
 }

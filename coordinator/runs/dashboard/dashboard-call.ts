@@ -18,6 +18,8 @@ interface DashboardCall {
   readonly roots: readonly string[];
   /** Addresses of the metrics of ranking servers. */
   readonly servers: readonly string[];
+  /** Ranking servers that are asked about single adgroups, with their token. */
+  readonly rankings?: { readonly addresses: readonly string[]; readonly token: string | null };
   readonly s3: S3Options;
   readonly port: number;
   readonly host: string;

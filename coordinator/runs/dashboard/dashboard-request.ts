@@ -16,6 +16,11 @@ const metricsAddress = z
     return url.href;
   });
 
+const rankingAddress = z.url({
+  protocol: /^https?$/,
+  error: 'expected an address such as http://127.0.0.1:8080',
+});
+
 export const BoardRequestSchema = z.strictObject({
   /** The Redis server of the queue; absent for records alone. */
   redis: text.optional(),
@@ -24,6 +29,10 @@ export const BoardRequestSchema = z.strictObject({
   runs: z.array(text).default([]),
   /** Addresses of the metrics of ranking servers, as they say when they start. */
   servers: z.array(metricsAddress).max(SERVERS_MAX).default([]),
+  /** Addresses of ranking servers that explore, which are asked about single adgroups. */
+  rankings: z.array(rankingAddress).max(SERVERS_MAX).default([]),
+  /** A file with the token that those servers demand; also the variable QIANMO_SERVE_TOKEN. */
+  rankingsTokenFile: text.optional(),
   /** The address to listen on. One beyond this machine demands a token. */
   host: text.default('127.0.0.1'),
   /** 0 selects a free port. */

@@ -23,6 +23,16 @@ export const dashboardVerb = verb({
       'where ranking servers offer their metrics (qianmo serve --metrics-port), separated by commas',
       textValue.optional(),
     ),
+    rankings: valueOption(
+      '--rankings <addresses>',
+      'ranking servers that explore (qianmo serve), to ask about single adgroups, separated by commas',
+      textValue.optional(),
+    ),
+    rankingsTokenFile: valueOption(
+      '--rankings-token-file <file>',
+      'file with the token that those servers demand; also the variable QIANMO_SERVE_TOKEN',
+      textValue.optional(),
+    ),
     host: valueOption(
       '--host <host>',
       'the address to listen on; one beyond this machine demands a token',
@@ -51,10 +61,15 @@ They change nothing unless --allow-control is given.
 Examples:
   qianmo dashboard --runs runs
   qianmo dashboard --runs runs,s3://models/runs --redis redis://127.0.0.1:6379 --port 3000
-  qianmo dashboard --servers http://127.0.0.1:9464`,
-  run: async (_operands, { format, runs = '', servers = '', ...request }, context) => {
+  qianmo dashboard --servers http://127.0.0.1:9464
+  qianmo dashboard --runs runs --rankings http://127.0.0.1:8080`,
+  run: async (_operands, { format, ...options }, context) => {
+    const { runs = '', servers = '', rankings = '', ...request } = options;
     const dashboard = await serveDashboard(
-      { ...request, runs: listed(runs), servers: listed(servers) },
+      {
+        ...request,
+        ...{ runs: listed(runs), servers: listed(servers), rankings: listed(rankings) },
+      },
       { environment: context.environment },
     );
     try {

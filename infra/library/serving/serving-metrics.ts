@@ -5,6 +5,12 @@ import { metricsSink } from '../../../shared/metrics/event-metrics.js';
 import { MetricRegistry, type MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
 import { processMetrics } from '../../../shared/metrics/process-metrics.js';
 import type { StampedEventSink } from '../../../shared/events/run-events.js';
+import {
+  segmentLabel,
+  type CalibrationSums,
+} from '../../../worker/serving/decisions/calibration-counts.js';
+import { shortDigest } from '../../../worker/serving/decisions/shown-choice.js';
+import type { ExplorationCounts } from '../../../worker/serving/server/endpoints/served-exploration.js';
 import type { KeptBundle, ServerView } from '../../../worker/serving/server/endpoint.js';
 import type { EndedRequest } from '../../../worker/serving/server/wire/ranking-server.js';
 import type { RequestReport } from '../../../worker/serving/server/request-counts.js';
@@ -19,13 +25,14 @@ interface CountedServer {
   readonly exploration: () => ExplorationCounts | null;
 }
 
-interface ExplorationCounts {
-  readonly decisions: number;
-  readonly decidedSlots: number;
-  readonly exploredSlots: number;
-}
-
 const MS_PER_SECOND = 1000;
+
+const CALIBRATION_METRICS = [
+  { name: 'qianmo_feedback_impressions_total', part: 'impressions' },
+  { name: 'qianmo_predicted_outcomes_total', part: 'predicted' },
+  { name: 'qianmo_predicted_outcome_variance_total', part: 'variance' },
+  { name: 'qianmo_observed_outcomes_total', part: 'observed' },
+] as const;
 
 export class ServingMetrics {
   readonly #registry = new MetricRegistry('server');
@@ -80,6 +87,28 @@ export class ServingMetrics {
     registry.set('qianmo_decisions_total', {}, explored.decisions);
     registry.set('qianmo_decided_slots_total', {}, explored.decidedSlots);
     registry.set('qianmo_explored_slots_total', {}, explored.exploredSlots);
+    this.#readCalibration(explored.calibration);
+  }
+
+  /** Bundles that have had no feedback for long are forgotten, so that their number is bounded. */
+  #readCalibration(found: readonly CalibrationSums[]): void {
+    const registry = this.#registry;
+    for (const { name } of CALIBRATION_METRICS) registry.forget(name);
+    // From 0 on, so that rates are right from the first event on.
+    for (const { loaded, digest } of this.#servedBundles())
+      for (const { loss, segment } of loaded.manifest.labels)
+        for (const { name } of CALIBRATION_METRICS)
+          if (loss === 'binary')
+            registry.set(name, { bundle: shortDigest(digest), segment: segmentLabel(segment) }, 0);
+    for (const { bundle, segment, ...sums } of found)
+      for (const { name, part } of CALIBRATION_METRICS)
+        registry.set(name, { bundle, segment }, sums[part]);
+  }
+
+  #servedBundles(): ServedBundle[] {
+    if (this.#server === null) return [];
+    const { keeper, canary } = this.#server;
+    return [keeper.current, ...(canary?.current ? [canary.current] : [])];
   }
 
   #readBundle(role: 'stable' | 'canary', bundle: ServedBundle): void {

@@ -16,6 +16,9 @@ export interface SeenScene {
   readonly traces: TraceReceiver;
 }
 
+/** Servers that explore have the metrics of calibration, which rules and dashboards name. */
+const POLICY = '{"exploration":{"mode":"active","policy":"thompson","slots":[1]}}';
+
 const SERVED = /"?url"?:"(http:[^"]+)"/;
 const METRICS_SERVED = /"metrics-served","url":"(http:[^"]+)"|metrics: (http:\S+)\/metrics/;
 
@@ -70,7 +73,8 @@ export async function seenScene(folder: string, say: (text: string) => void): Pr
     say('serving with two processes');
     await done(['evaluate', 'watched.yaml']);
     await done(['export', 'watched.yaml']);
-    const server = await scrapedServer(start);
+    writeFileSync(join(folder, 'policy.json'), POLICY);
+    const server = await scrapedServer(start, redis.url);
     return {
       scrapes: { ...scraped, server },
       ...{ workersWanted, digest, digestUntraced: digestIn(again), traces },
@@ -83,10 +87,14 @@ export async function seenScene(folder: string, say: (text: string) => void): Pr
   }
 }
 
-async function scrapedServer(start: (words: string[]) => RunningCommand): Promise<string> {
+async function scrapedServer(
+  start: (words: string[]) => RunningCommand,
+  redisUrl: string,
+): Promise<string> {
   const server = start([
     ...['serve', '--bundle', 'watched/bundles', '--port', '0', '--metrics-port', '0'],
-    ...['--processes', '2', '--format', 'json'],
+    ...['--processes', '2', '--format', 'json', '--explore', 'policy.json', '--state', 'state'],
+    ...['--redis', redisUrl],
   ]);
   const atMetrics = urlOf(await server.saw(METRICS_SERVED));
   const [, url = ''] = await server.printed(SERVED);

@@ -54,6 +54,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     pages: { 'overhead.md': ['d034a877'] },
   },
   {
+    change: '6a0a84d8',
+    what: 'lets the dashboard read the workers of a queue without a look-up for each',
+    pages: { 'dashboard.md': ['626a3066'] },
+  },
+  {
     change: '0f374edd',
     what: 'lets a search train its regression over encodings at a higher rate',
     pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b'] },

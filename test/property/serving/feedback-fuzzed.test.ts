@@ -19,7 +19,7 @@ const settings = settingsOf().feedback;
 const ids = new EventIds('key');
 const decision = decisionIds('0123456789abcdef')(systemClock.epochMs());
 const EVENTS = Array.from({ length: SLOTS }, (_, slot) =>
-  ids.idOf({ decision, slot: slot + 1, adgroup: `a${slot}`, lesson: null }),
+  ids.idOf({ decision, slot: slot + 1, adgroup: `a${slot}`, choice: null, lesson: null }),
 );
 /** An id of the adgroup `b`, which no server has signed. */
 const FORGED = `${decision}.9.${Buffer.from('b').toString('base64url')}.${'A'.repeat(22)}`;

@@ -2,9 +2,15 @@
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { servingPage } from '../../../coordinator/dashboard/pages/serving-page.js';
-import { quantileOf } from '../../../coordinator/dashboard/serving/metric-window.js';
+import { calibrationsIn } from '../../../coordinator/dashboard/serving/calibration.js';
+import {
+  MetricWindow,
+  quantileOf,
+  type MetricReading,
+} from '../../../coordinator/dashboard/serving/metric-window.js';
 import { ServingWatch } from '../../../coordinator/dashboard/serving/serving-watch.js';
 import { systemClock } from '../../../shared/base/clock.js';
+import { randomStream } from '../../../shared/base/random.js';
 import { expositionOf } from '../../../shared/metrics/exposition.js';
 import { samplesOf } from '../../../shared/metrics/exposition-reader.js';
 import { MetricRegistry } from '../../../shared/metrics/metric-registry.js';
@@ -110,6 +116,34 @@ describe('the page', () => {
     expect(await pageAfter(30_000)).toContain('<b>0.2/s</b><span>requests</span>');
   });
 
+  it('says what came true, since the start and in the last minutes of an hour', async () => {
+    const labels = { bundle: 'ab12cd34ef56', segment: 'all' };
+    expect(await pageAfter(0)).not.toContain('Calibration');
+    registry.set('qianmo_predicted_outcomes_total', labels, 0);
+    expect(await pageAfter(2_000)).toContain('No feedback has reported an impression yet.');
+    const add = (predicted: number, observed: number): void => {
+      registry.add('qianmo_feedback_impressions_total', labels, 10 * predicted);
+      registry.add('qianmo_predicted_outcomes_total', labels, predicted);
+      registry.add('qianmo_predicted_outcome_variance_total', labels, predicted * 0.9);
+      registry.add('qianmo_observed_outcomes_total', labels, observed);
+    };
+    add(100, 100);
+    const first = await pageAfter(2_000);
+    expect(first).toMatch(
+      />since the start<\/td><td>1,000<\/td><td>100<\/td><td>100<\/td><td>1\.000</,
+    );
+    expect(first).not.toContain('>last ');
+    add(100, 150);
+    const page = await pageAfter(90_000);
+    expect(page).toMatch(
+      />since the start<\/td><td>2,000<\/td><td>200<\/td><td>250<\/td><td>1\.250</,
+    );
+    // The reading of a minute and a half before had none of it, the one of two seconds before that neither.
+    expect(page).toMatch(/>last 1 min 34 s<\/td><td>2,000<\/td>/);
+    add(50, 50);
+    expect(await pageAfter(3_590_000)).toMatch(/>last 59 min 50 s<\/td><td>500<\/td>.*>1\.000</);
+  });
+
   it('begins anew with a server that was started again', async () => {
     answer(50, 0.002);
     await pageAfter(0);
@@ -127,5 +161,63 @@ describe('the page', () => {
     expect(page).toContain('It cannot be read: ECONNREFUSED.');
     expect(page).toContain('queue&lt;full&gt;');
     expect(page).not.toContain('<full>');
+  });
+});
+
+describe('calibration', () => {
+  const SEGMENT = { bundle: 'ab12cd34ef56', segment: 'ordered' };
+
+  function report(registry: MetricRegistry, impressions: number, clicks: number): void {
+    // A probability of 1/5 each: the variance is 4/25.
+    registry.add('qianmo_feedback_impressions_total', SEGMENT, impressions);
+    registry.add('qianmo_predicted_outcomes_total', SEGMENT, impressions / 5);
+    registry.add('qianmo_predicted_outcome_variance_total', SEGMENT, (impressions * 4) / 25);
+    registry.add('qianmo_observed_outcomes_total', SEGMENT, clicks);
+  }
+
+  const windowOf = (registry: MetricRegistry, earlier: MetricReading | null = null): MetricWindow =>
+    new MetricWindow(earlier, readingOf(registry, 60_000));
+
+  function readingOf(registry: MetricRegistry, atMs: number): MetricReading {
+    return { atMs, samples: samplesOf(expositionOf(registry.snapshot())) };
+  }
+
+  it('is the ratio of sums, with an interval of 1.96 standard deviations', () => {
+    const registry = new MetricRegistry('server');
+    report(registry, 2_500, 600);
+    // Predicted are 500, and the deviation is the root of 400.
+    const [found] = calibrationsIn(windowOf(registry));
+    expect(found).toMatchObject({ ...SEGMENT, impressions: 2_500, predicted: 500, observed: 600 });
+    expect(found?.ratio?.value).toBeCloseTo(1.2, 12);
+    expect(found?.ratio?.low).toBeCloseTo((600 - 1.959964 * 20) / 500, 12);
+    expect(found?.ratio?.high).toBeCloseTo((600 + 1.959964 * 20) / 500, 12);
+  });
+
+  it('holds 1 in the interval in 95 of 100 servers whose probabilities are right, and in few others', () => {
+    // Seen to fail: with the variance in place of its root.
+    const holdsOne = (factor: number): number =>
+      Array.from({ length: 400 }).filter((_, seed) => {
+        const [random, registry] = [
+          randomStream(seed, 'calibration'),
+          new MetricRegistry('server'),
+        ];
+        const clicks = Array.from({ length: 1_000 }).filter(() => random.uniform() < factor / 5);
+        report(registry, 1_000, clicks.length);
+        const ratio = calibrationsIn(windowOf(registry))[0]?.ratio;
+        return ratio !== null && ratio !== undefined && ratio.low <= 1 && ratio.high >= 1;
+      }).length / 400;
+    expect(Math.abs(holdsOne(1) - 0.95)).toBeLessThan(0.03);
+    expect(holdsOne(1.4)).toBeLessThan(0.01);
+  });
+
+  it('counts between two readings, and has no ratio where nothing was predicted', () => {
+    const registry = new MetricRegistry('server');
+    report(registry, 1_000, 100);
+    const earlier = readingOf(registry, 0);
+    registry.add('qianmo_observed_outcomes_total', SEGMENT, 3);
+    expect(calibrationsIn(windowOf(registry, earlier))).toMatchObject([
+      { impressions: 0, observed: 3, ratio: null },
+    ]);
+    expect(calibrationsIn(windowOf(registry, readingOf(registry, 1)))).toEqual([]);
   });
 });

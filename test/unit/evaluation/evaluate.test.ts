@@ -15,6 +15,7 @@ import { parseReport, reportJson } from '../../../coordinator/reports/report-jso
 import type { JobOrder } from '../../../coordinator/dispatch/dispatcher.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
+import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import type { TaskSplit, TaskStore } from '../../../shared/tasks/task-store.js';
 import { formulaDispatcher, formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
@@ -165,9 +166,11 @@ describe('evaluate', () => {
 
   /** The output with its last logit, which belongs to the last adaptation, replaced. */
   const withLastLogit = (output: Uint8Array, value: number): Uint8Array => {
-    const spoilt = output.slice();
-    new DataView(spoilt.buffer).setFloat32(spoilt.length - 4, value, true);
-    return spoilt;
+    const tensors = decodeTensors(output, 'the test');
+    const logits = tensors.get('logits');
+    if (logits === undefined) throw new Error('an output without logits');
+    const values = Float32Array.from(logits.values).fill(value, -1);
+    return encodeTensors(new Map([...tensors, ['logits', { ...logits, values }]]));
   };
   /** Not adapting goes with the cells of the grid. */
   const isOfGrid = ({ job }: JobOrder, cellCount: number): boolean =>

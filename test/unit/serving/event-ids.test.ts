@@ -2,11 +2,27 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { decisionIds, EventIds } from '../../../worker/serving/decisions/event-ids.js';
+import {
+  decisionIds,
+  EVENT_ID_LENGTH_MAX,
+  EventIds,
+} from '../../../worker/serving/decisions/event-ids.js';
+import { shownChoiceOf } from '../../../worker/serving/decisions/shown-choice.js';
 
 const NONCE = '0123456789abcdef';
 
-test('ids name their decision, its time, the slot, the adgroup and what it teaches', () => {
+const single = fc.double({ min: 0, max: 1, noNaN: true }).map(Math.fround);
+const choices = fc.record({
+  bundle: fc.stringMatching(/^[0-9a-f]{12}$/),
+  segment: fc.option(
+    fc.string({ maxLength: 48, unit: 'grapheme' }).map((text) => text.slice(0, 24)),
+  ),
+  probability: single,
+  isExploration: fc.boolean(),
+  propensity: single,
+});
+
+test('ids name their decision, its time, the slot, the adgroup, how it was chosen and what it teaches', () => {
   fc.assert(
     fc.property(
       fc.string({ minLength: 1, maxLength: 200, unit: 'grapheme' }),
@@ -19,11 +35,13 @@ test('ids name their decision, its time, the slot, the adgroup and what it teach
           probability: fc.double({ min: 0, max: 1, noNaN: true }),
         }),
       ),
-      (adgroup, slot, decidedMs, lesson) => {
+      fc.option(choices),
+      (adgroup, slot, decidedMs, lesson, choice) => {
         const ids = new EventIds('key');
         const decision = decisionIds(NONCE)(decidedMs);
-        const id = ids.idOf({ decision, slot, adgroup, lesson });
-        expect(ids.slotOf(id)).toEqual({ decision, slot, adgroup, decidedMs, lesson });
+        const id = ids.idOf({ decision, slot, adgroup, choice, lesson });
+        expect(ids.slotOf(id)).toEqual({ decision, slot, adgroup, decidedMs, choice, lesson });
+        expect(id.length).toBeLessThanOrEqual(EVENT_ID_LENGTH_MAX);
       },
     ),
   );
@@ -37,7 +55,10 @@ test('decisions of one process have different ids', () => {
 test('an id with another character, or of another key, is unknown', () => {
   // Seen to fail: with the slot left out of what is signed.
   const lesson = { dimension: 8, places: [0, 3], probability: 0.25 };
-  const shown = { decision: decisionIds(NONCE)(7), slot: 12, adgroup: 'a', lesson };
+  const choice = shownChoiceOf('ab12cd34ef56'.padEnd(64, '0'), {
+    ...{ segment: 's', probability: 0.25, isExploration: true, propensity: 0.5 },
+  });
+  const shown = { decision: decisionIds(NONCE)(7), slot: 12, adgroup: 'a', choice, lesson };
   const id = new EventIds('key').idOf(shown);
   const ids = new EventIds('key');
   for (let place = 0; place < id.length; place += 1)

@@ -13,14 +13,14 @@ import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import type { TensorLayout } from '../../../shared/tensors/named-tensors.js';
-import { encodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import type { Computations } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf } from './gradient-job.js';
 import { deviceJobOf, type DeviceInputs, type DeviceJob } from './device-job.js';
 import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
 import { adaptedTasksOfJob } from './adapt-job.js';
-import { logitsOfJob } from './predict-job.js';
+import { predictionsOfJob, type RowLogits } from './predict-job.js';
 import { sizeLossesOf } from './size-losses.js';
 
 /** The rows of a job, as read from its store. */
@@ -199,9 +199,20 @@ function predictJob(
   work: PredictWork,
   microBatchRowsMax: number,
 ): ComputedJob {
-  const { values, rowCount } = logitsOfJob(computations, job, work, microBatchRowsMax);
-  const shape = [work.adaptations.length, rowCount];
-  return withoutLoss(encodeTensors(new Map([['logits', { shape, values }]])), rowCount);
+  const { logits, measures } = predictionsOfJob(computations, job, work, microBatchRowsMax);
+  const cellCount = work.adaptations.length;
+  const tensorOf = ({ values, rowCount }: RowLogits): CodedTensor => {
+    return { shape: [cellCount, rowCount], values };
+  };
+  const tensors = new Map([['logits', tensorOf(logits)]]);
+  if (measures !== null) {
+    const { supportLogits, distances } = measures;
+    const taskCount = job.tasks.length;
+    const shape = [cellCount, taskCount, distances.length / (cellCount * taskCount)];
+    tensors.set('support.logits', tensorOf(supportLogits));
+    tensors.set('distances', { shape, values: distances });
+  }
+  return withoutLoss(encodeTensors(tensors), logits.rowCount);
 }
 
 function withoutLoss(output: Uint8Array, queryRowCount = 0): ComputedJob {

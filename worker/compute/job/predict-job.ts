@@ -1,4 +1,7 @@
-/** A predict job: logits of its tasks' rows after given numbers of inner steps. */
+/**
+ * A predict job: logits of its tasks' rows after given numbers of inner steps and, where the work asks for it, what
+ * adaptation did to each task.
+ */
 
 import { at } from '../../../shared/base/arrays.js';
 import { predictionLoopOf, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
@@ -12,6 +15,7 @@ import {
   startReadsSupport,
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
+import { blockDistances } from '../adaptation/block-distances.js';
 import type { MicroBatch } from '../batches/micro-batches.js';
 import { roleSpanOf } from '../batches/row-batch.js';
 import type { LogitsInput } from '../scoring/captured-scoring.js';
@@ -19,32 +23,44 @@ import { batchShifts, shiftColumnsOf } from '../scoring/row-shifts.js';
 import { adaptingOf, type Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
 
-interface PredictedLogits {
+type Role = PredictWork['rows'];
+
+export interface RowLogits {
   /** `[settingCount, rowCount]`: settings and tasks in order of the job, rows in order of the task. */
   readonly values: Float32Array;
   readonly rowCount: number;
 }
 
-export function logitsOfJob(
+interface PredictedJob {
+  readonly logits: RowLogits;
+  /** Null unless the work asks for them. */
+  readonly measures: {
+    readonly supportLogits: RowLogits;
+    /** How far blocks moved, `[settingCount, taskCount, variableCount]`. */
+    readonly distances: Float64Array;
+  } | null;
+}
+
+export function predictionsOfJob(
   computations: Computations,
   job: DeviceJob,
   work: PredictWork,
   microBatchRowsMax: number,
-): PredictedLogits {
+): PredictedJob {
   const plan = methodPlanOf(work.method);
   const adapting = adaptingOf(computations, job, work);
   const microBatches = cutOf(plan, job, work, microBatchRowsMax);
-  const rows = new JobRows(job, work);
+  const rows = new JobRows(job, work, work.rows);
+  const measured = work.measures === true ? new MeasuredTasks(job, work) : null;
   const count = microBatches.length;
   for (const [index, microBatch] of microBatches.entries()) {
     computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
-    if (extentOf(microBatch, work) === 0) continue;
+    if (extentOf(microBatch, work.rows) === 0 && measured === null) continue;
     job.engine.tf.tidy(() => {
-      const batch = adaptingBatchOf(adapting, microBatch);
-      predictBatch(batch, work, (cell, padded) => rows.place(microBatch, cell, padded));
+      predictBatch(adaptingBatchOf(adapting, microBatch), work, { rows, measured });
     });
   }
-  return rows.logits;
+  return { logits: rows.logits, measures: measured };
 }
 
 function cutOf(
@@ -65,82 +81,138 @@ function cutOf(
   );
 }
 
-function extentOf({ queryExtent, supportExtent }: MicroBatch, { rows }: PredictWork): number {
-  return rows === 'query' ? queryExtent : supportExtent;
+function extentOf({ queryExtent, supportExtent }: MicroBatch, role: Role): number {
+  return role === 'query' ? queryExtent : supportExtent;
 }
 
-/** @param emit takes the padded logits `[taskCount, extent]` of a cell of the grid. */
-function predictBatch(
-  batch: AdaptingBatch,
-  work: PredictWork,
-  emit: (cell: number, padded: Float32Array) => void,
-): void {
-  const { job, loop, microBatch, scoring } = batch;
-  const scored = scoredRowsOf(batch, work);
+/** Receivers of what a job finds out, micro-batch by micro-batch. */
+interface Found {
+  readonly rows: JobRows;
+  readonly measured: MeasuredTasks | null;
+}
+
+function predictBatch(batch: AdaptingBatch, work: PredictWork, { rows, measured }: Found): void {
+  const { microBatch } = batch;
+  const scored = scoredRowsOf(batch, work.rows);
+  const support = measured === null ? null : scoredRowsOf(batch, 'support');
+  adaptCells(batch, work.adaptations, (cells, adapted) => {
+    if (scored !== null) rows.place(microBatch, cells, paddedLogits(batch, scored, adapted));
+    if (measured === null) return;
+    if (support !== null)
+      measured.supportRows.place(microBatch, cells, paddedLogits(batch, support, adapted));
+    measured.placeDistances(microBatch, cells, blockDistances(batch, adapted.state));
+  });
+}
+
+interface ScoredRows {
+  readonly role: Role;
+  readonly input: Pick<LogitsInput, 'dense' | 'batch' | 'trunk'>;
+}
+
+/** Logits `[taskCount, extent]` under adapted blocks and their shifts. */
+function paddedLogits(
+  { job, loop, microBatch, scoring }: AdaptingBatch,
+  { role, input }: ScoredRows,
+  { state, shift }: AdaptedBatch,
+): Float32Array {
+  const rowExtent = extentOf(microBatch, role);
   const columns = shiftColumnsOf(loop.shift, job.spec);
   const rows = microBatch.taskPlaces.map((place) => {
     const task = at(job.tasks, place);
-    return { task, ...roleSpanOf(task, work.rows) };
+    return { task, ...roleSpanOf(task, role) };
   });
-  adaptCells(batch, work.adaptations, (cells, { state, shift }: AdaptedBatch) => {
-    const shifts =
-      shift === null
-        ? {}
-        : {
-            shifts: job.engine.tf.tensor2d(
-              batchShifts({ shift, columns }, rows, {
-                ...microBatch,
-                rowExtent: extentOf(microBatch, work),
-              }),
-              [microBatch.taskCount, extentOf(microBatch, work)],
-            ),
-          };
-    const logits = scoring.logits.run({ ...scored, state, ...shifts });
-    const padded = logits.dataSync<'float32'>();
-    logits.dispose();
-    for (const cell of cells) emit(cell, padded);
-  });
+  const shifts =
+    shift === null
+      ? {}
+      : {
+          shifts: job.engine.tf.tensor2d(
+            batchShifts({ shift, columns }, rows, { ...microBatch, rowExtent }),
+            [microBatch.taskCount, rowExtent],
+          ),
+        };
+  const logits = scoring.logits.run({ ...input, state, ...shifts });
+  const padded = logits.dataSync<'float32'>();
+  logits.dispose();
+  return padded;
 }
 
-/** The rows that get logits; the support rows are those that tasks adapt on. */
+/** The rows that get logits, null if there are none; the support rows are those that tasks adapt on. */
 function scoredRowsOf(
-  { input, scoring, support }: AdaptingBatch,
-  { rows: role }: PredictWork,
-): Pick<LogitsInput, 'dense' | 'batch' | 'trunk'> {
+  { input, microBatch, scoring, support }: AdaptingBatch,
+  role: Role,
+): ScoredRows | null {
+  if (extentOf(microBatch, role) === 0) return null;
   const { batches, ...shared } = input;
   const { dense } = shared;
   if (role === 'support' && support !== null)
-    return { dense, batch: support.batch, trunk: support.trunk };
+    return { role, input: { dense, batch: support.batch, trunk: support.trunk } };
   const batch = batches[role];
   if (batch === undefined) throw new Error(`no ${role} rows to predict`);
-  return { dense, batch, trunk: scoring.trunk.run({ ...shared, batch }) };
+  return { role, input: { dense, batch, trunk: scoring.trunk.run({ ...shared, batch }) } };
 }
 
 /** Puts the logits of micro-batches in the order of the job. */
 class JobRows {
-  readonly logits: PredictedLogits;
+  readonly logits: RowLogits;
   /** By task: where its first row lies among those of the job. */
   readonly #firstRows: Int32Array;
 
-  constructor({ tasks }: DeviceJob, { adaptations, rows }: PredictWork) {
+  constructor({ tasks }: DeviceJob, { adaptations }: PredictWork, role: Role) {
     this.#firstRows = new Int32Array(tasks.length + 1);
     let rowCount = 0;
     for (const [place, task] of tasks.entries()) {
-      const { start, end } = roleSpanOf(task, rows);
+      const { start, end } = roleSpanOf(task, role);
       rowCount += end - start;
       this.#firstRows[place + 1] = rowCount;
     }
     this.logits = { values: new Float32Array(adaptations.length * rowCount), rowCount };
   }
 
-  /** @param padded `[taskCount, extent]` */
-  place({ taskPlaces, taskCount }: MicroBatch, cell: number, padded: Float32Array): void {
+  /** @param padded `[taskCount, extent]`, the same for all of the cells */
+  place(
+    { taskPlaces, taskCount }: MicroBatch,
+    cells: readonly number[],
+    padded: Float32Array,
+  ): void {
     const { values, rowCount } = this.logits;
     const extent = padded.length / taskCount;
     for (const [index, place] of taskPlaces.entries()) {
       const first = at(this.#firstRows, place);
       const count = at(this.#firstRows, place + 1) - first;
-      values.set(padded.subarray(index * extent, index * extent + count), cell * rowCount + first);
+      const ofTask = padded.subarray(index * extent, index * extent + count);
+      for (const cell of cells) values.set(ofTask, cell * rowCount + first);
+    }
+  }
+}
+
+/** The measures of a job's tasks, in the order of the job. */
+class MeasuredTasks {
+  readonly supportRows: JobRows;
+  readonly distances: Float64Array;
+  readonly #taskCount: number;
+
+  constructor(job: DeviceJob, work: PredictWork) {
+    const variables = job.spec.variables.filter(({ block }) => block === 'personal');
+    this.#taskCount = job.tasks.length;
+    this.supportRows = new JobRows(job, work, 'support');
+    this.distances = new Float64Array(work.adaptations.length * this.#taskCount * variables.length);
+  }
+
+  get supportLogits(): RowLogits {
+    return this.supportRows.logits;
+  }
+
+  /** @param found of the tasks of a micro-batch, `[taskCount, variableCount]` */
+  placeDistances(
+    { taskPlaces, taskCount }: MicroBatch,
+    cells: readonly number[],
+    found: Float64Array,
+  ): void {
+    const width = found.length / taskCount;
+    for (const [index, place] of taskPlaces.entries()) {
+      const ofTask = found.subarray(index * width, (index + 1) * width);
+      for (const cell of cells)
+        this.distances.set(ofTask, (cell * this.#taskCount + place) * width);
     }
   }
 }

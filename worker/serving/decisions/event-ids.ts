@@ -2,12 +2,15 @@
  * Ids of what a slate shows: each names its decision, its slot and its adgroup, and is signed, so that feedback needs
  * no memory of decisions, on whichever server it arrives:
  *
- *   DECISION.SLOT.ADGROUP.SIGNATURE           DECISION being TIME-NONCE-NUMBER, with the time of the decision
- *   DECISION.SLOT.ADGROUP.LESSON.SIGNATURE    what a contextual policy learns from the outcome
+ *   DECISION.SLOT.ADGROUP.CHOICE.SIGNATURE          DECISION being TIME-NONCE-NUMBER, with the time of the decision
+ *   DECISION.SLOT.ADGROUP.CHOICE.LESSON.SIGNATURE   what a contextual policy learns from the outcome
+ *
+ * CHOICE is laid out in `shown-choice.ts`. The ids of earlier servers, whose events still arrive, have none.
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { Lesson } from '../evidence/learned-weights.js';
+import { CHOICE_MARK, choiceIn, choiceText, type ShownChoice } from './shown-choice.js';
 
 export interface ShownSlot {
   readonly decision: string;
@@ -15,6 +18,8 @@ export interface ShownSlot {
   readonly slot: number;
   readonly adgroup: string;
   readonly decidedMs: number;
+  /** Null in an id of an earlier version. */
+  readonly choice: ShownChoice | null;
   /** Null where no policy learns. */
   readonly lesson: Lesson | null;
 }
@@ -44,9 +49,12 @@ export class EventIds {
     this.#key = key;
   }
 
-  idOf({ decision, slot, adgroup, lesson }: Omit<ShownSlot, 'decidedMs'>): string {
-    const told = lesson === null ? '' : `.${lessonText(lesson)}`;
-    const named = `${decision}.${slot}.${Buffer.from(adgroup).toString('base64url')}${told}`;
+  idOf({ decision, slot, adgroup, choice, lesson }: Omit<ShownSlot, 'decidedMs'>): string {
+    const named = [
+      ...[decision, slot, Buffer.from(adgroup).toString('base64url')],
+      ...(choice === null ? [] : [choiceText(choice)]),
+      ...(lesson === null ? [] : [lessonText(lesson)]),
+    ].join('.');
     return `${named}.${this.#signatureOf(named)}`;
   }
 
@@ -54,17 +62,22 @@ export class EventIds {
   slotOf(id: string): ShownSlot | null {
     const parts = id.split('.');
     const signature = parts.pop() ?? '';
-    const [decision = '', slot = '', adgroup = '', lesson = null] = parts;
+    const [decision = '', slot = '', adgroup = '', ...told] = parts;
     const decidedText = DECISION.exec(decision)?.[1];
-    if (parts.length < 3 || parts.length > 4) return null;
+    if (parts.length < 3 || parts.length > 5) return null;
     if (decidedText === undefined || !SLOT.test(slot)) return null;
     const expected = Buffer.from(this.#signatureOf(parts.join('.')));
     const found = Buffer.from(signature);
     if (found.length !== expected.length || !timingSafeEqual(found, expected)) return null;
     const decidedMs = parseInt(decidedText, 36);
     const key = Buffer.from(adgroup, 'base64url').toString();
-    const told = lesson === null ? null : lessonIn(lesson);
-    return { decision, slot: Number(slot), adgroup: key, decidedMs, lesson: told };
+    const choice = told.find((part) => part.startsWith(CHOICE_MARK));
+    const lesson = told.find((part) => !part.startsWith(CHOICE_MARK));
+    return {
+      ...{ decision, slot: Number(slot), adgroup: key, decidedMs },
+      choice: choice === undefined ? null : choiceIn(choice),
+      lesson: lesson === undefined ? null : lessonIn(lesson),
+    };
   }
 
   #signatureOf(named: string): string {

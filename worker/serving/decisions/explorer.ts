@@ -18,6 +18,7 @@ import { decide } from '../exploration/chooser.js';
 import type { DecisionLog } from './decision-writer.js';
 import type { EventIds } from './event-ids.js';
 import { LearnedContext } from './learned-context.js';
+import { shownChoiceOf } from './shown-choice.js';
 
 interface ExplorerParts {
   readonly settings: ExplorationConfig;
@@ -41,6 +42,8 @@ export interface RankedPlace {
   /** What the order goes by: the value of a click times its probability, above 0. */
   readonly expectedValue: number;
   readonly probability: number;
+  /** The segment whose label it predicts; null where tasks have none. */
+  readonly segment: string | null;
   readonly learnedImpressions: number;
   readonly advertiserClass: string | null;
   /** Values of `weights.columns`, with their names. */
@@ -133,14 +136,25 @@ export class Explorer {
     const isExploration = decided.map((slot) => isShown && slot.isExploration);
     this.#decidedSlotCount += decided.length;
     this.#exploredSlotCount += isExploration.filter(Boolean).length;
+    const propensities = decided.map(({ propensity }) => (isShown ? propensity : 1));
     return {
       ...{ decision: input.id, shown, isExploration },
       events: shown.map((place, slot) => {
-        const { adgroup } = at(slate.candidates, place);
+        const { adgroup, segment, probability } = at(slate.candidates, place);
         const lesson = lessons === null ? null : at(lessons, place);
-        return this.#parts.ids.idOf({ decision: input.id, slot: slot + 1, adgroup, lesson });
+        const choice = shownChoiceOf(slate.bundle, {
+          ...{ segment, probability, isExploration: at(isExploration, slot) },
+          propensity: at(propensities, slot),
+        });
+        return this.#parts.ids.idOf({
+          decision: input.id,
+          slot: slot + 1,
+          adgroup,
+          choice,
+          lesson,
+        });
       }),
-      propensities: decided.map(({ propensity }) => (isShown ? propensity : 1)),
+      propensities,
       propensityErrors: decided.map(({ propensityError }) => (isShown ? propensityError : 0)),
     };
   }

@@ -1,7 +1,7 @@
 /**
  * Feedback on what was shown: impressions and outcomes by the ids of their events. Outcomes are logged for the judging
- * of policies, then everything is counted durably, each event once; only then it is acknowledged. Whoever has no
- * acknowledgement sends again.
+ * of policies, then everything is counted durably, each event once; only then it is acknowledged, and added to the sums
+ * of calibration. Whoever has no acknowledgement sends again.
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
@@ -9,12 +9,13 @@ import type { ExplorationConfig } from '../../../shared/config/exploration-confi
 import type { Outcome } from '../../../shared/exploration/decision-record.js';
 import type { FeedbackEvent, Receipt } from '../evidence/evidence-ledger.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
+import { CalibrationCounts } from './calibration-counts.js';
 import type { DecisionLog } from './decision-writer.js';
 import type { EventIds, ShownSlot } from './event-ids.js';
 
 interface FeedbackParts {
   readonly settings: ExplorationConfig['feedback'];
-  readonly evidence: EvidenceStore;
+  readonly evidence: Pick<EvidenceStore, 'record'>;
   readonly log: Pick<DecisionLog, 'append'>;
   readonly ids: EventIds;
   readonly clock: Clock;
@@ -40,6 +41,8 @@ const MS_PER_SECOND = 1_000;
 export class FeedbackTaker {
   readonly #parts: FeedbackParts;
   readonly #counts = new Map<FeedbackReceipt, number>();
+  /** Predictions and outcomes of the events that this process acknowledged. */
+  readonly calibration = new CalibrationCounts();
 
   constructor(parts: FeedbackParts) {
     this.#parts = parts;
@@ -62,6 +65,8 @@ export class FeedbackTaker {
     const receipts = await evidence.record(
       taken.map(({ feedback, slot }) => eventOf(feedback, slot, nowMs)),
     );
+    for (const [place, { feedback, slot }] of taken.entries())
+      if (receipts[place] === 'counted') this.#addToCalibration(feedback, slot);
     const given = receipts.values();
     const answered = named.map(({ slot }): FeedbackReceipt => {
       if (slot === null) return 'unknown';
@@ -69,6 +74,12 @@ export class FeedbackTaker {
     });
     for (const receipt of answered) this.#counts.set(receipt, (this.#counts.get(receipt) ?? 0) + 1);
     return answered;
+  }
+
+  #addToCalibration({ reward }: SentFeedback, { choice }: ShownSlot): void {
+    if (choice === null) return;
+    if (reward === null) this.calibration.addImpression(choice);
+    else this.calibration.addOutcome(choice, reward);
   }
 }
 
@@ -85,11 +96,16 @@ function outcomeOf(
 
 function eventOf(
   { reward, epochMs }: SentFeedback,
-  { decision, slot, adgroup, lesson }: ShownSlot,
+  { decision, slot, adgroup, choice, lesson }: ShownSlot,
   nowMs: number,
 ): FeedbackEvent {
   const event = { id: `${decision}.${slot}`, epochMs: epochMs ?? nowMs };
-  return reward === null
-    ? { kind: 'impression', adgroup, ...event, ...(lesson === null ? {} : { lesson }) }
-    : { kind: 'reward', reward, ...event };
+  if (reward !== null) return { kind: 'reward', reward, ...event };
+  return {
+    ...{ kind: 'impression', adgroup, ...event },
+    ...(lesson === null ? {} : { lesson }),
+    ...(choice === null
+      ? {}
+      : { chosen: { isExploration: choice.isExploration, propensity: choice.propensity } }),
+  };
 }

@@ -26,6 +26,10 @@ export const FeedbackEventSchema = z.discriminatedUnion('kind', [
     ...{ kind: z.literal('impression'), id: name, adgroup: name, epochMs },
     /** Where a contextual policy learns. */
     lesson: LessonSchema.optional(),
+    /** How it came to be shown; absent if its id is of an earlier version. */
+    chosen: z
+      .strictObject({ isExploration: z.boolean(), propensity: z.number().min(0).max(1) })
+      .optional(),
   }),
   z.strictObject({
     kind: z.literal('reward'),
@@ -53,6 +57,15 @@ export interface Evidence {
   readonly firstMs: number | null;
 }
 
+/** Impressions of which it is known how they came to be shown, settled or not. */
+export interface Served {
+  readonly impressions: number;
+  /** Those that exploration gave. */
+  readonly explored: number;
+  /** Sum of the probabilities with which the slots showed what they showed. */
+  readonly propensities: number;
+}
+
 type FeedbackSettings = ExplorationConfig['feedback'];
 
 interface OpenEvent {
@@ -72,10 +85,16 @@ interface AdgroupEvidence {
   open: number;
   firstMs: number;
   lastMs: number;
+  served: Served;
 }
 
 const MS_PER_SECOND = 1000;
+export const NOTHING_SERVED: Served = { impressions: 0, explored: 0, propensities: 0 };
 const NO_EVIDENCE: Evidence = { impressions: 0, rewards: 0, open: 0, firstMs: null };
+
+const ServedSchema = z
+  .strictObject({ impressions: z.number(), explored: z.number(), propensities: z.number() })
+  .default(NOTHING_SERVED);
 
 const SnapshotSchema = z.strictObject({
   events: z.array(
@@ -100,9 +119,11 @@ const SnapshotSchema = z.strictObject({
         open: z.number(),
         firstMs: epochMs,
         lastMs: epochMs,
+        served: ServedSchema,
       }),
     ]),
   ),
+  served: ServedSchema,
   lateCount: z.number(),
   duplicateCount: z.number(),
   /** Numbers that were learned, and by which settings. */
@@ -122,6 +143,7 @@ export class EvidenceLedger {
   readonly #learned = new Map<string, number>();
   /** Never goes back, whatever the clock does. */
   #nowMs = 0;
+  #served = NOTHING_SERVED;
   lateCount = 0;
   duplicateCount = 0;
 
@@ -146,6 +168,11 @@ export class EvidenceLedger {
     return { impressions, rewards, open, firstMs };
   }
 
+  /** Of one adgroup, and of all of them since the evidence began. */
+  servedOf(adgroup: string): { readonly own: Served; readonly all: Served } {
+    return { own: this.#adgroups.get(adgroup)?.served ?? NOTHING_SERVED, all: this.#served };
+  }
+
   /** The numbers that the weights of a contextual policy are made of. */
   learned(): LearnedNumbers {
     return this.#learned;
@@ -153,15 +180,17 @@ export class EvidenceLedger {
 
   snapshot(): string {
     const { lateCount, duplicateCount } = this;
-    const [events, adgroups] = [[...this.#events], [...this.#adgroups]];
+    const [events, adgroups, served] = [[...this.#events], [...this.#adgroups], this.#served];
     const learning = this.#learning;
     const learned =
       learning === null ? null : { by: learningName(learning), numbers: [...this.#learned] };
-    return JSON.stringify({ events, adgroups, lateCount, duplicateCount, learned });
+    return JSON.stringify({ events, adgroups, served, lateCount, duplicateCount, learned });
   }
 
   restore(snapshot: unknown): void {
-    const { events, adgroups, lateCount, duplicateCount, learned } = SnapshotSchema.parse(snapshot);
+    const parsed = SnapshotSchema.parse(snapshot);
+    const { events, adgroups, served, lateCount, duplicateCount, learned } = parsed;
+    this.#served = served;
     const by = this.#learning === null ? null : learningName(this.#learning);
     if (learned !== null && learned.by === by)
       for (const [named, number] of learned.numbers) this.#learned.set(named, number);
@@ -180,6 +209,7 @@ export class EvidenceLedger {
     adgroup,
     epochMs,
     lesson,
+    chosen,
   }: FeedbackEvent & { kind: 'impression' }): Receipt {
     const known = this.#events.get(id);
     if (known !== undefined && known.adgroup !== null) return this.#duplicate();
@@ -190,6 +220,10 @@ export class EvidenceLedger {
     evidence.open += 1;
     evidence.firstMs = Math.min(evidence.firstMs, epochMs);
     evidence.lastMs = this.#nowMs;
+    if (chosen !== undefined) {
+      evidence.served = withOneMore(evidence.served, chosen);
+      this.#served = withOneMore(this.#served, chosen);
+    }
     const arrivedMs = this.#nowMs;
     const shown = { adgroup, reward: null, shownMs: epochMs, lesson: lesson ?? null };
     const event = { ...shown, arrivedMs, isSettled: false };
@@ -265,7 +299,8 @@ export class EvidenceLedger {
 
   #freshAdgroup(epochMs: number): AdgroupEvidence | null {
     if (this.#adgroups.size >= this.#settings.adgroupsMax) return null;
-    return { impressions: 0, rewards: 0, open: 0, firstMs: epochMs, lastMs: epochMs };
+    const counts = { impressions: 0, rewards: 0, open: 0, served: NOTHING_SERVED };
+    return { ...counts, firstMs: epochMs, lastMs: epochMs };
   }
 
   #isFull(): boolean {
@@ -276,4 +311,15 @@ export class EvidenceLedger {
     this.duplicateCount += 1;
     return 'duplicate';
   }
+}
+
+function withOneMore(
+  { impressions, explored, propensities }: Served,
+  chosen: { readonly isExploration: boolean; readonly propensity: number },
+): Served {
+  return {
+    impressions: impressions + 1,
+    explored: explored + Number(chosen.isExploration),
+    propensities: propensities + chosen.propensity,
+  };
 }

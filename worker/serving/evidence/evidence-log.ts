@@ -93,6 +93,11 @@ class EvidenceLog implements EvidenceStore {
     return Promise.resolve(adgroups.map((adgroup) => this.#ledger.evidenceOf(adgroup)));
   }
 
+  servedOf(adgroup: string): ReturnType<EvidenceStore['servedOf']> {
+    this.#ledger.take([], this.#options.clock.epochMs());
+    return Promise.resolve(this.#ledger.servedOf(adgroup));
+  }
+
   learned(): Promise<LearnedNumbers> {
     this.#ledger.take([], this.#options.clock.epochMs());
     return Promise.resolve(this.#ledger.learned());

@@ -2,9 +2,10 @@
  * The ledger of evidence as one script of Redis, so that a call counts all of its events or none, whoever else
  * calls. It takes events as `EvidenceLedger` does, and says what became of each. Under the prefix:
  *
- *   :counts           hash: late and duplicate events, the time of the last call
+ *   :counts           hash: late and duplicate events, the time of the last call, and served as below, of all adgroups
  *   :event:ID         hash: adgroup, reward, shownMs, settled; lesson (dimension, probability, places) where a policy learns
- *   :adgroup:NAME     hash: impressions, rewards, open, firstMs
+ *   :adgroup:NAME     hash: impressions, rewards, open, firstMs; served, served:explored, served:propensities: the
+ *                     impressions of which it is known how they came to be shown
  *   :events :open     sorted sets of event ids by their arrival, of all and of those whose window is open
  *   :learned:NAME     hash: the numbers of `learned-weights.ts` by their names
  *   :adgroups         sorted set of adgroups by their last impression
@@ -162,6 +163,13 @@ local function takeImpression(event)
   add(key, 'open', 1)
   redis.call('HSET', key, 'firstMs', text(firstMs))
   redis.call('ZADD', adgroupsKey, text(now), event.adgroup)
+  if event.chosen then
+    for _, served in ipairs({ key, countsKey }) do
+      redis.call('HINCRBY', served, 'served', 1)
+      if event.chosen.isExploration then redis.call('HINCRBY', served, 'served:explored', 1) end
+      add(served, 'served:propensities', event.chosen.propensity)
+    end
+  end
   kept(key)
   redis.call('HSET', keyOfEvent(event.id), 'adgroup', event.adgroup, 'shownMs', text(event.epochMs), 'settled', '0')
   redis.call('ZADD', eventsKey, text(now), event.id)

@@ -1,6 +1,6 @@
 /** The evidence of adgroups as a ranking server keeps it: in a log on one machine, in Redis on several. */
 
-import type { Evidence, FeedbackEvent, Receipt } from './evidence-ledger.js';
+import type { Evidence, FeedbackEvent, Receipt, Served } from './evidence-ledger.js';
 import type { LearnedNumbers } from './learned-weights.js';
 
 /** Events of one call to `record`. */
@@ -18,6 +18,8 @@ export interface EvidenceStore {
   record(events: readonly FeedbackEvent[]): Promise<readonly Receipt[]>;
   /** The evidence of each adgroup, in their order. */
   evidenceOf(adgroups: readonly string[]): Promise<readonly Evidence[]>;
+  /** Of one adgroup, and of all of them since the evidence began. For people: ranking does not ask. */
+  servedOf(adgroup: string): Promise<{ readonly own: Served; readonly all: Served }>;
   /** What settled impressions have taught the weights of a contextual policy. */
   learned(): Promise<LearnedNumbers>;
   counts(): Promise<EvidenceCounts>;

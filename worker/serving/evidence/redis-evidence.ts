@@ -12,7 +12,7 @@ import { redactedAddress } from '../../../shared/base/redacted-address.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import { connectRedis, type RedisConnection } from '../../../shared/queue/redis-connection.js';
 import type { TlsFiles } from '../../../shared/storage/tls-files.js';
-import type { Evidence, FeedbackEvent, Receipt } from './evidence-ledger.js';
+import type { Evidence, FeedbackEvent, Receipt, Served } from './evidence-ledger.js';
 import { EVIDENCE_SCRIPT } from './evidence-script.js';
 import type { EvidenceCounts, EvidenceStore } from './evidence-store.js';
 import {
@@ -31,6 +31,8 @@ const SYNC_MS_MAX = 5_000;
 const ENDED_MAX = 2_000;
 /** How far the clock of a ranking server may run ahead of that of Redis. */
 const AHEAD_MS_MAX = 60_000;
+/** As the script names them. */
+const SERVED_FIELDS = ['served', 'served:explored', 'served:propensities'] as const;
 
 interface RedisEvidenceOptions {
   readonly url: string;
@@ -97,6 +99,23 @@ class RedisEvidence implements EvidenceStore {
     return evidence.map(([impressions, rewards, open, firstMs]) => ({
       ...{ impressions, rewards, open, firstMs },
     }));
+  }
+
+  async servedOf(adgroup: string): Promise<{ readonly own: Served; readonly all: Served }> {
+    const { url, name } = this.#options;
+    // Ends the lifetimes of adgroups that have no impressions any more.
+    await this.#read([]);
+    const of = async (key: string): Promise<Served> => {
+      const found = await this.#reading.hmget(`${prefixOf(name)}:${key}`, ...SERVED_FIELDS);
+      const [impressions = 0, explored = 0, propensities = 0] = found.map(Number);
+      return { impressions, explored, propensities };
+    };
+    try {
+      const [own, all] = await Promise.all([of(`adgroup:${adgroup}`), of('counts')]);
+      return { own, all };
+    } catch (cause) {
+      throw unavailable(url, cause);
+    }
   }
 
   async learned(): Promise<LearnedNumbers> {

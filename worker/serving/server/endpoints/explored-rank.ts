@@ -3,7 +3,7 @@
  * server without exploration, in another order, with what was decided.
  */
 
-import { at, float64At } from '../../../../shared/base/arrays.js';
+import { at, float64At, int32At } from '../../../../shared/base/arrays.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import { NAME_LENGTH_MAX } from '../../../../shared/exploration/decision-record.js';
@@ -34,6 +34,8 @@ interface Ranked {
   /** NaN where the adgroup's label is a value. */
   readonly probabilities: Float64Array;
   readonly impressions: Float64Array;
+  /** Places among the labels of the manifest. */
+  readonly labels: Int32Array;
   /** The answer, but for its order. */
   readonly lists: readonly AnswerList[];
   readonly seed: number | null;
@@ -111,6 +113,7 @@ function rankedOf(bundle: ServedBundle, body: RankingBody): Ranked {
     values: ranking.values.slice(),
     probabilities: probabilitiesOf(bundle, estimates),
     impressions: evidenceOf(bundle, estimates, 'impressions'),
+    labels: estimates.labels.slice(),
     lists: lists.map(({ name, values }) => ({ name, values: values.slice() })),
   };
 }
@@ -123,7 +126,7 @@ function mayBeShown({ values, probabilities }: Ranked, place: number): boolean {
 
 function candidatesOf(
   { context, features }: RankingBody,
-  { keys, values, probabilities, impressions }: Ranked,
+  { bundle, keys, values, probabilities, impressions, labels }: Ranked,
   places: readonly number[],
   { classColumn, weights }: Explorer['settings'],
 ): RankedPlace[] {
@@ -137,6 +140,7 @@ function candidatesOf(
     adgroup: at(keys, place),
     expectedValue: float64At(values, place),
     probability: float64At(probabilities, place),
+    segment: at(bundle.loaded.manifest.labels, int32At(labels, place)).segment,
     learnedImpressions: float64At(impressions, place),
     advertiserClass: nameIn(classes === null ? context[classColumn] : at(classes, place)),
     values: lists.flatMap(({ name, list }) =>

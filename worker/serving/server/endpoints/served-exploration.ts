@@ -6,6 +6,7 @@ import type { Clock } from '../../../../shared/base/clock.js';
 import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import type { TlsFiles } from '../../../../shared/storage/tls-files.js';
+import type { CalibrationSums } from '../../decisions/calibration-counts.js';
 import { openDecisionLog } from '../../decisions/decision-writer.js';
 import { decisionIds, EventIds } from '../../decisions/event-ids.js';
 import { Explorer } from '../../decisions/explorer.js';
@@ -17,6 +18,7 @@ import { openRedisEvidence } from '../../evidence/redis-evidence.js';
 import { jsonAnswer, type Endpoint } from '../endpoint.js';
 import { exploredRankEndpoint } from './explored-rank.js';
 import { feedbackEndpoint } from './feedback.js';
+import { servedAdgroupEndpoint } from './served-adgroup.js';
 
 interface ExplorationSource {
   readonly settings: ExplorationConfig;
@@ -37,9 +39,14 @@ interface ExplorationSource {
 
 interface ServedExploration {
   readonly endpoints: readonly Endpoint[];
-  readonly counts: () => Explorer['counts'];
+  readonly counts: () => ExplorationCounts;
   close(): Promise<void>;
 }
+
+/** Since the start of the process. */
+export type ExplorationCounts = Explorer['counts'] & {
+  readonly calibration: readonly CalibrationSums[];
+};
 
 /** @throws QianmoError if the state cannot be opened. */
 export async function openExploration(source: ExplorationSource): Promise<ServedExploration> {
@@ -64,6 +71,7 @@ export async function openExploration(source: ExplorationSource): Promise<Served
       jsonAnswer({
         ...explorer.report(),
         feedback: taker.report(),
+        calibration: taker.calibration.all(),
         evidence: await evidence.counts(),
       }),
   };
@@ -72,8 +80,9 @@ export async function openExploration(source: ExplorationSource): Promise<Served
       exploredRankEndpoint(explorer, onEvent, parseInt(nonce.slice(0, 8), 16)),
       feedbackEndpoint(taker),
       report,
+      servedAdgroupEndpoint(evidence),
     ],
-    counts: () => explorer.counts,
+    counts: () => ({ ...explorer.counts, calibration: taker.calibration.all() }),
     close: async () => {
       await evidence.close();
       await log.close();

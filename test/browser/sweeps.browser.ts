@@ -1,0 +1,106 @@
+/** The pages of a real sweep and of a comparison: by keyboard alone, in light and dark, and as narrow as a phone. */
+
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import type { RunningCommand } from '../fixtures/commands/command.js';
+import { openedPage, overhangOf, PHONE_WIDTH, picture, screenName } from './browser-room.js';
+import { openChromium, seriousFindings, tabTo } from './chromium.js';
+
+const SWEEP = {
+  ...{ sweep: 'tiny', base: 'base.yaml', output: 'tiny', trialsKept: 3 },
+  grid: { 'method.innerRate': [0.05, 0.1, 0.3] },
+};
+
+let room: CommandRoom;
+let browser: Browser;
+let service: RunningCommand;
+let url: string;
+
+beforeAll(async () => {
+  browser = await openChromium();
+  room = await commandRoom();
+  const base = await room.config('base', (config) => {
+    config['method'] = { kind: 'fomaml', innerSteps: 2, innerRate: 0.1 };
+    config.training['outerSteps'] = 6;
+    config['evaluation'] = {
+      arms: ['constant', 'meta-unadapted', 'meta-adapted'],
+      ...{ innerRates: [0.1], innerSteps: [1, 2], bootstrapSamples: 100 },
+    };
+  });
+  await room.done(['prepare', base]);
+  await room.write('sweep.yaml', JSON.stringify(SWEEP));
+  await room.done(['sweep', 'sweep.yaml', '--in-process']);
+  // The log of a sweep is one for all of its trials; the best one has its own from then on.
+  await room.done(['evaluate', 'tiny/best.yaml', '--in-process']);
+  await room.done(['train', base, '--in-process']);
+  await room.done(['evaluate', base, '--in-process']);
+  await room.done(['compare', 'base', 'base:meta-unadapted', 'base:constant', '--out', 'arms']);
+  service = room.start(['dashboard', '--runs', '.', '--port', '0', '--format', 'json']);
+  [, url = ''] = await service.printed(/"url":"(.*)\/"/);
+});
+afterAll(async () => {
+  await browser.close();
+  service.signal('SIGTERM');
+  await service.ended;
+  await room.remove();
+});
+
+const followed = async (page: Page, name: RegExp, path: string): Promise<void> => {
+  await tabTo(page, name);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(`${url}${path}`);
+};
+
+it('leads by keyboard from the list to a sweep, and from its best trial to the run', async () => {
+  const page = await openedPage(browser, `${url}/sweeps`);
+  await page.waitForSelector('#connection:text-is("live")');
+  const kinds = await page.locator('#sweeps tbody tr td:nth-child(2)').allTextContents();
+  expect(kinds.sort()).toEqual(['comparison', 'sweep']);
+  await followed(page, /^tiny$/, '/sweeps/tiny');
+  expect(await page.locator('#found tbody tr').count()).toBe(3);
+  const losses = await page.locator('#found tbody td:nth-child(3)').allTextContents();
+  expect(losses).toEqual([...losses].sort((a, b) => Number(a) - Number(b)));
+  expect(await page.textContent('#found tbody tr:first-child td:last-child')).toMatch(
+    /^method\.innerRate 0\.(05|1|3)$/,
+  );
+  const best = (await page.textContent('#found tbody th')) ?? '';
+  const [trial = ''] = best.split(',');
+  await followed(page, /, best$/, `/runs/tiny:trials:${trial}`);
+  await page.waitForSelector('#state .state:text-is("finished")');
+  await page.context().close();
+});
+
+it('shows the arms of a comparison with their differences, and the report of it', async () => {
+  const page = await openedPage(browser, `${url}/sweeps/arms`);
+  const arms = await page.locator('#found tbody th').allTextContents();
+  expect(arms).toHaveLength(3);
+  expect(arms.filter((name) => name.endsWith(', best'))).toHaveLength(1);
+  const differences = await page.locator('#found tbody td:nth-child(3)').allTextContents();
+  expect(differences[0]).toBe('-');
+  for (const text of differences.slice(1))
+    expect(text).toMatch(/^[+-]0\.\d{4} \[[+-]\d\.\d{4}, [+-]\d\.\d{4}\]$/);
+  await followed(page, /^comparison\.html$/, '/runs/arms/files/comparison.html');
+  expect(await page.textContent('h1')).not.toBe('');
+  await page.context().close();
+});
+
+it.each([
+  ['light', 1_180],
+  ['dark', 1_180],
+  ['light', PHONE_WIDTH],
+  ['dark', PHONE_WIDTH],
+] as const)('has nothing serious for axe and fits, %s, %d pixels', async (colorScheme, width) => {
+  const page = await openedPage(browser, url, { colorScheme, width });
+  for (const [name, path] of [
+    ['sweeps', '/sweeps'],
+    ['sweep', '/sweeps/tiny'],
+    ['comparison', '/sweeps/arms'],
+  ] as const) {
+    await page.goto(`${url}${path}`);
+    expect(await seriousFindings(page), path).toEqual([]);
+    expect(await overhangOf(page), path).toBe(0);
+    await picture(page, `${name}${screenName(colorScheme, width)}`, 700);
+  }
+  await page.context().close();
+});
