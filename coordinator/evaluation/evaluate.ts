@@ -23,14 +23,13 @@ import {
 import type { TaskJobContext } from './task-jobs.js';
 import { writePredictions } from './predictions.js';
 import { supportHashesOf } from '../scoring/support-hashes.js';
-import { encodeTaskAdaptation } from '../scoring/task-adaptation.js';
+import { encodeTaskAdaptation, taskAdaptationOf } from '../scoring/task-adaptation.js';
 import { encodeTestLogits } from '../scoring/test-logits.js';
 import { REPORT_FORMAT_VERSION, type EvaluationReport } from '../scoring/evaluation-report.js';
 import { calibrationCurvesOf, differenceHistogramsOf } from '../scoring/report-shapes.js';
 import { runProtocols } from './protocols.js';
 import { periodsToReplay, type Period } from './replay-periods.js';
 import { predictArms, type ArmChoices } from './run-arms.js';
-import { testAdaptationOf } from './test-adaptation.js';
 import { validateArms } from './validate-arms.js';
 import { validationDrawCount, validationDraws } from './validation-draws.js';
 import { scoreSlices, type ScoredRows } from '../scoring/score-arms.js';
@@ -145,7 +144,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const taskAdaptation =
     measures === null
       ? null
-      : encodeTaskAdaptation(testAdaptationOf(run.spec, measures, test.support), logitsRef.sha256);
+      : encodeTaskAdaptation(taskAdaptationOf(run.spec, measures, test.support), logitsRef.sha256);
   return { report, testLogits, taskAdaptation };
 }
 

@@ -11,6 +11,7 @@ import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-cod
 import type { Rejection } from '../dispatch/dispatcher.js';
 import { inOwnUnit, labelOfAll, roleBounds, type HeldOutRole } from '../scoring/held-out-rows.js';
 import { lossSum } from '../scoring/metrics.js';
+import type { AdaptationMeasures } from '../scoring/task-adaptation.js';
 import {
   chunkResults,
   decodedOr,
@@ -29,14 +30,6 @@ interface PredictionRequest extends AdaptableModel {
   readonly keep: readonly number[];
   /** Whether workers also tell what adaptation did to each task; not if absent. */
   readonly isMeasured?: boolean;
-}
-
-/** By adaptation, what it did to each task; NaN for tasks without query rows, of which nobody was asked. */
-export interface AdaptationMeasures {
-  /** Sums of losses over the support rows, `[taskCount]`. */
-  readonly supportLossSums: readonly Float64Array[];
-  /** L2 norms of what adaptation added to each personal variable, `[taskCount, variableCount]`. */
-  readonly distances: readonly Float64Array[];
 }
 
 export interface Predictions {

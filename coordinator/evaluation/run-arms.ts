@@ -3,7 +3,8 @@
 import { at } from '../../shared/base/arrays.js';
 import type { ArmPlan } from './arm-plan.js';
 import { isOfValues } from '../scoring/metrics.js';
-import { predictLogits, type AdaptationMeasures } from './predict-logits.js';
+import type { AdaptationMeasures } from '../scoring/task-adaptation.js';
+import { predictLogits } from './predict-logits.js';
 import type { AdaptableModel, TaskJobContext } from './task-jobs.js';
 import { supportRowCountsOf, type FlatRows, type SplitRows } from '../scoring/held-out-rows.js';
 import type { ShiftPrior } from './fitted-shift.js';

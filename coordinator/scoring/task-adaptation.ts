@@ -1,6 +1,6 @@
 /**
- * The adaptation of each test task under the settings of the arm `meta-adapted`, as a file beside the test logits, whose
- * tasks it has in their order. The file has the safetensors layout:
+ * The adaptation of each test task under the settings of the arm `meta-adapted`, from what workers measured, and its file
+ * beside the test logits, whose tasks it has in their order. The file has the safetensors layout:
  *
  *   logits                   UTF-8: the SHA-256 of those test logits
  *   variables                UTF-8 JSON: the names of the personal variables
@@ -10,12 +10,16 @@
  */
 
 import { z } from 'zod';
+import { at, float64At, spanAt } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
 import {
   decodeTensors,
   encodeTensors,
   type CodedTensor,
 } from '../../shared/tensors/tensor-codec.js';
+import type { FlatRows } from './held-out-rows.js';
+import { sumOf } from './metrics.js';
 
 export const TASK_ADAPTATION_KEY = 'task-adaptation.safetensors';
 
@@ -29,7 +33,42 @@ export interface TaskAdaptation {
   readonly distances: Float64Array;
 }
 
+/** By adaptation, what it did to each task; NaN for tasks without query rows, of which nobody was asked. */
+export interface AdaptationMeasures {
+  /** Sums of losses over the support rows, `[taskCount]`. */
+  readonly supportLossSums: readonly Float64Array[];
+  /** L2 norms of what adaptation added to each personal variable, `[taskCount, variableCount]`. */
+  readonly distances: readonly Float64Array[];
+}
+
 const NamesSchema = z.array(z.string());
+
+/**
+ * @param measures without adaptation, then with it
+ * @param support rows of the same tasks
+ */
+export function taskAdaptationOf(
+  { variables }: Pick<ModelSpec, 'variables'>,
+  { supportLossSums, distances }: AdaptationMeasures,
+  support: Pick<FlatRows, 'starts' | 'impressions'>,
+): TaskAdaptation {
+  const meansOf = (sums: Float64Array): Float64Array =>
+    sums.map((sum, task) => {
+      const [start, end] = spanAt(support.starts, task);
+      return sum / sumOf(support.impressions.subarray(start, end));
+    });
+  return {
+    variables: variables.flatMap(({ name, block }) => (block === 'personal' ? [name] : [])),
+    supportLossesBefore: meansOf(at(supportLossSums, 0)),
+    supportLossesAfter: meansOf(at(supportLossSums, 1)),
+    distances: at(distances, 1),
+  };
+}
+
+/** The distance of a task's blocks together: the root of the sum of squares over its variables. */
+export function totalDistance(distances: Float64Array): number {
+  return Math.sqrt(distances.reduce((sum, _, place) => sum + float64At(distances, place) ** 2, 0));
+}
 
 /** @param logitsSha256 of the test logits that lie beside the file */
 export function encodeTaskAdaptation(found: TaskAdaptation, logitsSha256: string): Uint8Array {

@@ -9,7 +9,7 @@ import {
   type Surroundings,
 } from '../../coordinator/runs/call/run-handle.js';
 import { systemClock } from '../../shared/base/clock.js';
-import type { MetricSource } from '../../shared/metrics/metric-definitions.js';
+import type { MetricSource } from '../../shared/metrics/metric-definition.js';
 import { loadNativeRows } from '../../shared/tensors/native-rows.js';
 import { localMachine } from './local-machine.js';
 import { packageVersion } from './package-root.js';

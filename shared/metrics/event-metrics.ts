@@ -5,7 +5,7 @@ import type { EventKind, StampedEventOf, StampedEventSink } from '../events/run-
 import { STEP_PHASES } from '../events/event-kinds.js';
 import { DEVICE_POOLS } from '../events/kinds/operation-kinds.js';
 import type { SizeLosses } from '../events/size-losses.js';
-import type { MetricSource } from './metric-definitions.js';
+import type { MetricSource } from './metric-definition.js';
 import type { MetricRegistry } from './metric-registry.js';
 
 type Counting = {

@@ -6,8 +6,8 @@ import {
   METRIC_NAMES,
   type LabelsOf,
   type MetricName,
-  type MetricSource,
 } from './metric-definitions.js';
+import type { MetricSource } from './metric-definition.js';
 
 /** Values of labels that are not known beforehand are bounded by this; later ones count as `other`. */
 const SERIES_COUNT_MAX = 200;

@@ -1,7 +1,6 @@
 /** One adgroup of an evaluated run: its rows, the loss of every arm on them, and what its adaptation did. */
 
 import { float64At, spanAt } from '../../../shared/base/arrays.js';
-import { totalDistance } from '../../evaluation/test-adaptation.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { readEvaluatedRun, type EvaluatedRun } from '../../comparison/evaluated-run.js';
 import { REPORT_FILE } from '../../reports/report-json.js';
@@ -9,6 +8,7 @@ import { isOfValues, lossSum, sumOf } from '../../scoring/metrics.js';
 import {
   decodeTaskAdaptation,
   TASK_ADAPTATION_KEY,
+  totalDistance,
   type TaskAdaptation,
 } from '../../scoring/task-adaptation.js';
 

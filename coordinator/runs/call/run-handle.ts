@@ -13,7 +13,7 @@ import {
   type StampedEvent,
   type StampedEventSink,
 } from '../../../shared/events/run-events.js';
-import type { MetricSource } from '../../../shared/metrics/metric-definitions.js';
+import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
 import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
 import { isWatched, watchedCall } from './watched-call.js';

@@ -3,7 +3,7 @@
 import type { Clock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import { runEventSink, sinksTogether } from '../../../shared/events/run-events.js';
-import type { MetricSource } from '../../../shared/metrics/metric-definitions.js';
+import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
 import { openSpanExporter } from '../../../shared/traces/open-exporter.js';
 import { StepTraces, traceparentOf } from '../../../shared/traces/span.js';

@@ -2,11 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { everyEvent } from '../../fixtures/every-event.js';
 import { metricsSink } from '../../../shared/metrics/event-metrics.js';
 import { expositionOf } from '../../../shared/metrics/exposition.js';
-import {
-  METRICS,
-  METRIC_NAMES,
-  METRIC_SOURCES,
-} from '../../../shared/metrics/metric-definitions.js';
+import { METRICS, METRIC_NAMES } from '../../../shared/metrics/metric-definitions.js';
+import { METRIC_SOURCES } from '../../../shared/metrics/metric-definition.js';
 import {
   countsIn,
   mergedSnapshots,
