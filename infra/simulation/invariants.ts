@@ -4,13 +4,19 @@
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
-import type { RunEvent } from '../../shared/events/run-events.js';
+import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import { checkedCheckpoint } from './checkpoint-check.js';
 import type { CoordinatorLife } from './coordinator-life.js';
 import { EarlyClosings } from './early-closings.js';
 import { unexplainedEnd } from './explained-ends.js';
-import { decidedPartOf, jobKeyOf, type ComputedPart, type Reference } from './reference.js';
+import {
+  decidedPartOf,
+  jobKeyOf,
+  toldLossesOf,
+  type ComputedPart,
+  type Reference,
+} from './reference.js';
 import type { CommandWatch, ServerCommand } from './server-link.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import { EXTENDED_OUTER_STEPS, JOB_ATTEMPTS_MAX, OUTER_STEPS } from './simulated-run.js';
@@ -184,6 +190,7 @@ export class Invariants {
   onEvent(process: SimulatedProcess, event: RunEvent): void {
     const life = this.#lifeOf(process);
     if (event.kind === 'run-started') life.hasBegun = true;
+    if (event.kind === 'outer-step') this.#checkLosses(event);
     if (event.kind === 'job-copied')
       this.#copied.add(`${process.name} ${event.outerStep} ${event.jobIndex}`);
     if (event.kind === 'run-cancelled') life.isCancelled = true;
@@ -194,6 +201,13 @@ export class Invariants {
     if (event.kind === 'redis-back' || event.kind === 'redis-accepts') life.troubledMs = this.nowMs;
     if (event.kind === 'job-retried' && event.cause !== 'lost' && event.cause !== 'output-missing')
       life.failureCount += 1;
+  }
+
+  /** By size too, whatever the order in which results came. */
+  #checkLosses(event: RunEventOf<'outer-step'>): void {
+    const expected = this.#reference.lossesByStep.get(event.outerStep);
+    if (this.#closesEarly || toldLossesOf(event) === expected) return;
+    this.violate('losses equal those of the undisturbed run', `outer step ${event.outerStep}`);
   }
 
   onAdmitted(

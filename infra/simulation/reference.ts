@@ -6,6 +6,7 @@ import { metaParametersDigest } from '../../shared/models/meta-parameters-digest
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { Clock } from '../../shared/base/clock.js';
+import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { JobResult, RuleJob, TaskJob } from '../../shared/queue/protocol.js';
 import { EXTENDED_OUTER_STEPS, simulatedExecutor, simulatedRunOf } from './simulated-run.js';
 import type { Variant } from './variants.js';
@@ -13,6 +14,8 @@ import type { Variant } from './variants.js';
 export interface Reference {
   /** The digests of meta-parameters, by completed outer steps, up to the longest run that an order may ask for. */
   readonly digestByStep: ReadonlyMap<number, string>;
+  /** The losses that are told of outer steps, by the number of steps that were complete. */
+  readonly lossesByStep: ReadonlyMap<number, string>;
   /** The decided part of each result, by `jobKeyOf`. */
   readonly resultByJob: ReadonlyMap<string, string>;
 }
@@ -35,6 +38,11 @@ export function decidedPartOf(
   return `${outputSha256} ${weightedQueryLoss} ${JSON.stringify(lossesBySize)}`;
 }
 
+/** All losses of an outer step, in one text. */
+export function toldLossesOf({ queryLoss, supportLoss, bySize }: RunEventOf<'outer-step'>): string {
+  return JSON.stringify({ queryLoss, supportLoss, bySize });
+}
+
 /** Time stands still. */
 export const standingClock: Clock = {
   epochMs: () => 0,
@@ -44,10 +52,13 @@ export const standingClock: Clock = {
 
 export async function undisturbedRun(variant: Variant): Promise<Reference> {
   const digestByStep = new Map<number, string>();
+  const lossesByStep = new Map<number, string>();
   const resultByJob = new Map<string, string>();
   const caller = {
     clock: standingClock,
-    sink: () => undefined,
+    sink: (event: RunEvent) => {
+      if (event.kind === 'outer-step') lossesByStep.set(event.outerStep, toldLossesOf(event));
+    },
     signal: new AbortController().signal,
   };
   const run = simulatedRunOf(variant);
@@ -83,5 +94,5 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
     start: { resume: false },
     caller,
   });
-  return { digestByStep, resultByJob };
+  return { digestByStep, lossesByStep, resultByJob };
 }

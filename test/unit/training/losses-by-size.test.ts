@@ -6,6 +6,7 @@ import { sizeMeansOf } from '../../../coordinator/record/size-means.js';
 import { runViewOf } from '../../../coordinator/record/run-view.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/job-sizes.js';
 import { gradientReader } from '../../../coordinator/training/job-gradient.js';
+import { bitsOf } from '../../../coordinator/trust/job-answers.js';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
@@ -97,6 +98,15 @@ describe('an outer step', () => {
     expect(losses?.taskCounts).toEqual([1, 1, 0]);
     expect(losses?.weights).toEqual([0.125 / 0.375, 0.25 / 0.375, 0]);
     expect(losses?.queryLossSums).toEqual([0.0625 / 0.375, 0.125 / 0.375, 0]);
+  });
+
+  it('of another worker is contradicted by other losses', () => {
+    const { result } = deliveredOf(0, tensorsOf([1, 1], []), {
+      lossesBySize: { query: [0.5], support: [0.5] },
+    });
+    expect(bitsOf(structuredClone(result))).toBe(bitsOf(result));
+    const other = { query: [0.5], support: [0.25] };
+    expect(bitsOf({ ...result, lossesBySize: other })).not.toBe(bitsOf(result));
   });
 
   it('refuses losses of other buckets, and tells none where a result has none', () => {
