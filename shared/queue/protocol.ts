@@ -30,6 +30,7 @@
  *   gradient  F64 `[length of phi]`: d (logloss summed over the rows of the new window) / d phi
  */
 
+import { isIndex, isWeight, quickNumberList } from '../base/number-lists.js';
 import { LruCache } from '../base/lru-cache.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
@@ -100,6 +101,7 @@ function textOf(section: unknown): string | null {
 /** In place of a bucket: the task is no adgroup but a batch of trunk rows. */
 export const NO_SIZE_BUCKET = -1;
 
+const weights = quickNumberList(z.array(z.number().nonnegative()), isWeight);
 const dropoutRate = z.number().min(0).max(DROPOUT_RATE_MAX);
 
 /** How a task's rows become one gradient. */
@@ -107,11 +109,11 @@ const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
   method: remembered(MethodConfigSchema),
   /** Weight of each task of the job in the outer step; the coordinator makes them sum to 1. */
-  taskWeights: z.array(z.number().nonnegative()),
+  taskWeights: weights,
   /** The same for the cold term of the outer loss; absent when the method has none. */
-  coldTaskWeights: z.array(z.number().nonnegative()).optional(),
+  coldTaskWeights: weights.optional(),
   /** Weights of the query losses after each inner step; when absent, only the last loss counts. */
-  stepWeights: z.array(z.number().nonnegative()).optional(),
+  stepWeights: weights.optional(),
   /** The variables and tables whose gradient is wanted; all that the method learns when absent. */
   learned: z
     .strictObject({ variables: z.array(z.string()), tables: z.array(z.string()) })
@@ -133,14 +135,15 @@ const GradientWorkSchema = z.strictObject({
    * By task, the bucket of its size in the losses of the result, or `NO_SIZE_BUCKET`. Absent: the result has no losses
    * by size.
    */
-  sizeBuckets: z
-    .array(
+  sizeBuckets: quickNumberList(
+    z.array(
       z
         .int()
         .min(NO_SIZE_BUCKET)
         .max(SIZE_BUCKETS_MAX - 1),
-    )
-    .optional(),
+    ),
+    (bucket) => Number.isInteger(bucket) && bucket >= NO_SIZE_BUCKET && bucket < SIZE_BUCKETS_MAX,
+  ).optional(),
   /** How the output is rounded; 32-bit floats when absent. */
   encoding: z.strictObject({ kind: z.enum(ROUNDED_ENCODINGS), seed: index }).optional(),
 });
@@ -240,7 +243,7 @@ const TaskJobSchema = z.strictObject({
     storage: remembered(StorageConfigSchema),
   }),
   model: remembered(ModelConfigSchema),
-  taskIndices: z.array(index).min(1),
+  taskIndices: quickNumberList(z.array(index).min(1), isIndex),
   /**
    * By task, the training tasks whose support rows it reads beside its own; absent when the method
    * reads none.

@@ -63,6 +63,16 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'lets a search train its regression over encodings at a higher rate',
     pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b'] },
   },
+  {
+    change: '16432fba',
+    what: 'leaves jobs to idle workers while a long one is computed',
+    pages: { 'scaling.md': ['79a0fb7'] },
+  },
+  {
+    change: '8668f31a',
+    what: 'tells a result in the script that finishes its job',
+    pages: { 'scaling.md': ['79a0fb7'], 'overhead.md': ['9fbee46a'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
