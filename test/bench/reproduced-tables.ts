@@ -34,6 +34,11 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'operation', script: 'check:operation', words: ['--record'], makes: 'operation.md' },
   { name: 'serving-kernel', script: 'bench:kernel', makes: 'serving-kernel.md' },
   { name: 'serving-server', script: 'bench:server', makes: 'serving-server.md' },
+  {
+    name: 'serving-side-by-side',
+    script: 'bench:side-by-side',
+    makes: 'serving-side-by-side.md',
+  },
   { name: 'serving-adapt', script: 'bench:adapt', makes: 'serving-adapt.md' },
   { name: 'refresh', script: 'bench:refresh', makes: 'refresh.md' },
   { name: 'interchange', script: 'bench:interchange', makes: 'interchange.md' },

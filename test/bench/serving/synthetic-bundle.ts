@@ -32,6 +32,8 @@ interface SyntheticTerms {
   readonly adgroupCount: number;
   /** Bundles of different scales have different scores. */
   readonly scale: number;
+  /** What an adgroup has of its own: its head, if absent. */
+  readonly personal?: 'head' | 'embedding';
   /** Keys and values as texts; the values are hashed if absent. */
   readonly texts?: {
     readonly keyOf: (adgroup: number) => string;
@@ -47,10 +49,10 @@ export function syntheticKey(adgroup: number): string {
 /** Publishes the bundle and returns its digest. */
 export async function writeSyntheticBundle(
   store: ObjectStore,
-  { adgroupCount, scale, texts }: SyntheticTerms,
+  { adgroupCount, scale, personal = 'head', texts }: SyntheticTerms,
 ): Promise<string> {
   const blockCount = adgroupCount + 1;
-  const model = rankingModelOf(specOf('head', HIDDEN_WIDTHS), tablesOf(3), {
+  const model = rankingModelOf(specOf(personal, HIDDEN_WIDTHS), tablesOf(3), {
     ...{ encoding: 'float32', adgroupCount: blockCount },
   });
   // Files of equal bytes would be one file, and one place in memory.
@@ -85,9 +87,9 @@ export async function writeSyntheticBundle(
   const files = [];
   for (const shard of shards) files.push(await blobs.put(shard));
   arrays.push({ name: 'blocks', type: 'U8', shape: [blockCount, layout.strideByteCount], files });
-  return (
-    await publishBundle(store, manifestOf(model, arrays, { seed, areHashed: texts === undefined }))
-  ).digest;
+  const areHashed = texts === undefined;
+  const manifest = manifestOf(model, arrays, { seed, areHashed, personal });
+  return (await publishBundle(store, manifest)).digest;
 }
 
 function parameterArrays({ spec, dense, tables }: RankingModel): NamedArray[] {
@@ -143,10 +145,16 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
   ];
 }
 
+interface ManifestTerms {
+  readonly seed: number;
+  readonly areHashed: boolean;
+  readonly personal: 'head' | 'embedding';
+}
+
 function manifestOf(
   { spec, blocks }: RankingModel,
   arrays: readonly BundleArray[],
-  { seed, areHashed }: { readonly seed: number; readonly areHashed: boolean },
+  { seed, areHashed, personal }: ManifestTerms,
 ): FullManifest {
   const all = { supportRowCountMin: 0, supportRowCountMax: null };
   const rowCounts = [...CONTEXT_ROWS, ...CANDIDATE_ROWS];
@@ -161,7 +169,7 @@ function manifestOf(
     },
     model: ModelConfigSchema.parse({
       ...{ kind: 'deepfm', embeddingWidth: 16, hiddenWidths: HIDDEN_WIDTHS },
-      ...{ adgroupEmbedding: true, personal: PERSONAL.head },
+      ...{ adgroupEmbedding: true, personal: PERSONAL[personal] },
     }),
     method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
     features: features.map(({ name, buckets }) => ({

@@ -66,7 +66,9 @@ function run(command: string, ...words: string[]): void {
   execFileSync(command, words, { stdio: ['ignore', 'ignore', 'inherit'] });
 }
 
-export async function onnxOutputs(cases: readonly ConvertedFolder[]): Promise<RuntimeOutputs> {
+export const ONNX_RUNTIME_NAME = `onnxruntime-node ${ONNX_RUNTIME}`;
+
+export function onnxRuntime(): OnnxRuntime {
   const name = `onnxruntime-node-${ONNX_RUNTIME}`;
   const folder = installed(name, (into) => {
     // Its script would download a build for GPUs; the one for CPUs is in the package.
@@ -76,9 +78,11 @@ export async function onnxOutputs(cases: readonly ConvertedFolder[]): Promise<Ru
     );
   });
   // A package without types here; the interface above is the part that is used.
-  const runtime = createRequire(join(folder, 'node_modules', 'x'))(
-    'onnxruntime-node',
-  ) as OnnxRuntime;
+  return createRequire(join(folder, 'node_modules', 'x'))('onnxruntime-node') as OnnxRuntime;
+}
+
+export async function onnxOutputs(cases: readonly ConvertedFolder[]): Promise<RuntimeOutputs> {
+  const runtime = onnxRuntime();
   const found: FoundOutputs[] = [];
   for (const { folder: model, inputs } of cases) {
     const session = await runtime.InferenceSession.create(join(model, 'model.onnx'), {
@@ -93,7 +97,7 @@ export async function onnxOutputs(cases: readonly ConvertedFolder[]): Promise<Ru
     found.push({ score: listOf('score'), expected: listOf('expected') });
     await session.release();
   }
-  return { version: `onnxruntime-node ${ONNX_RUNTIME}`, found };
+  return { version: ONNX_RUNTIME_NAME, found };
 }
 
 const SideSchema = z.strictObject({
@@ -101,13 +105,18 @@ const SideSchema = z.strictObject({
   found: z.array(z.strictObject({ score: z.array(z.number()), expected: z.array(z.number()) })),
 });
 
-export function tensorflowOutputs(cases: readonly ConvertedFolder[]): RuntimeOutputs {
+/** The Python that has TensorFlow. */
+export function tensorflowPython(): string {
   const folder = installed(`python-tensorflow-${TENSORFLOW}`, (into) => {
     run('python3', '-m', 'venv', into);
     const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'];
     run(join(into, 'bin', 'python'), ...install, `tensorflow-cpu==${TENSORFLOW}`);
   });
-  const printed = execFileSync(join(folder, 'bin', 'python'), [SIDE], {
+  return join(folder, 'bin', 'python');
+}
+
+export function tensorflowOutputs(cases: readonly ConvertedFolder[]): RuntimeOutputs {
+  const printed = execFileSync(tensorflowPython(), [SIDE], {
     input: JSON.stringify(cases),
     encoding: 'utf8',
     maxBuffer: OUTPUT_BYTE_COUNT_MAX,

@@ -5,13 +5,9 @@
  *   npm run bench:server -- --rounds 3 --adgroups 1000000 --seconds 10
  */
 
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
@@ -19,10 +15,9 @@ import { packageRoot } from '../../../../infra/library/package-root.js';
 import { at } from '../../../../shared/base/arrays.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import { usageOf } from '../../resident-memory.js';
-import { systemClock } from '../../../../shared/base/clock.js';
 import { benchHeader } from '../../bench-header.js';
-import { openLoop, saturation, wireRequest } from './load.js';
+import { BenchSides, saturated } from './bench-sides.js';
+import { openLoop, wireRequest } from './load.js';
 import { serverPage, type FormRound, type MeasuredRow, type ServerRecord } from './server-page.js';
 import { FORMS, requestsIn, writeServedBundle } from './server-setting.js';
 import { startedServer, type StartedServer } from './started-servers.js';
@@ -52,29 +47,11 @@ const ReadySchema = z.strictObject({
 const ControlReadySchema = z.strictObject({ url: z.url() });
 
 const STARTS = 3;
-/** Clock ticks in /proc, on every Linux in use. */
-const TICKS_PER_SECOND = 100;
 
 const header = benchHeader(packageRoot.pathname);
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const folder = mkdtempSync(join(tmpdir(), 'qianmo-server-'));
-const children: ChildProcess[] = [];
-
-interface Side {
-  readonly pid: number;
-  /** The line that it prints when it is ready. */
-  readonly ready: unknown;
-}
-
-async function side(file: string, words: readonly string[]): Promise<Side> {
-  const entry = fileURLToPath(new URL(file, import.meta.url));
-  const child = spawn(process.execPath, [entry, ...words], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  children.push(child);
-  const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
-  return { pid: child.pid ?? 0, ready: JSON.parse(line) };
-}
+const sides = new BenchSides();
 
 interface Measured {
   readonly url: string;
@@ -84,13 +61,7 @@ interface Measured {
 
 async function measuredRound({ url, pid, requests }: Measured): Promise<FormRound> {
   const load = { url, requests, seconds, connectionCount: CONNECTIONS };
-  // The first second warms up.
-  await saturation({ ...load, seconds: 1 });
-  const ticksBefore = usageOf(pid).ticks;
-  const startMs = systemClock.monotonicMs();
-  const perSecond = await saturation(load);
-  const answerCount = (perSecond * (systemClock.monotonicMs() - startMs)) / 1_000;
-  const cpuUs = (1e6 * (usageOf(pid).ticks - ticksBefore)) / TICKS_PER_SECOND / answerCount;
+  const { perSecond, cpuUs } = await saturated(pid, load);
   const latencies = await openLoop({ ...load, connectionCount: OPEN_CONNECTIONS }, perSecond / 2);
   const quantile = (share: number): number =>
     at(latencies, Math.min(latencies.length - 1, Math.floor(share * latencies.length)));
@@ -109,8 +80,8 @@ try {
     starts.push(await startedServer(folder, 1));
     for (const processes of [2, 3]) starts.push(await startedServer(folder, processes));
   }
-  const serverSide = await side('server-side.js', [folder, digest]);
-  const controlSide = await side('control-side.js', []);
+  const serverSide = await sides.node('server-side.js', import.meta.url, [folder, digest]);
+  const controlSide = await sides.node('control-side.js', import.meta.url, []);
   const server = ReadySchema.parse(serverSide.ready);
   const control = ControlReadySchema.parse(controlSide.ready);
   const rows: readonly MeasuredRow[] = ['control', ...FORMS];
@@ -145,6 +116,6 @@ try {
   writeFileSync(join(options.output, 'serving-server.md'), page);
   console.log(page);
 } finally {
-  for (const child of children) child.kill();
+  sides.stop();
   rmSync(folder, { recursive: true, force: true });
 }

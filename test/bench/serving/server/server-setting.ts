@@ -10,10 +10,13 @@ import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-layout.js';
 import { binaryRequest } from '../../../fixtures/serving/binary-request.js';
 import { CANDIDATE_COUNT, CONTEXT_FEATURES, encodedFeaturesOf } from '../kernel-setting.js';
+import { peerBody } from '../side-by-side/peer-body.js';
 import { writeSyntheticBundle } from '../synthetic-bundle.js';
 
 export const FORMS = ['binary', 'binary texts', 'columns', 'objects'] as const;
 export type Form = (typeof FORMS)[number];
+/** `numbers` is what other servers than ours get (`peer-body.ts`). */
+export type RequestForm = Form | 'numbers';
 
 export interface BenchRequest {
   readonly mediaType: string;
@@ -29,8 +32,21 @@ function valueOf(feature: string, id: number): string {
   return `${feature.slice(0, 2)}${feature.slice(-1)}-${id}`;
 }
 
-/** Publishes the bundle with keys and values as texts, and returns its digest. */
-export function writeServedBundle(store: ObjectStore, adgroupCount: number): Promise<string> {
+/** The id of a value. */
+function idIn(text: string): number {
+  return Number(text.split('-')[1]);
+}
+
+/**
+ * Publishes the bundle with keys and values as texts, and returns its digest.
+ *
+ * @param personal what an adgroup has of its own.
+ */
+export function writeServedBundle(
+  store: ObjectStore,
+  adgroupCount: number,
+  personal: 'head' | 'embedding' = 'head',
+): Promise<string> {
   const dictionaries = new Map(
     encodedFeaturesOf().map(({ name, rowCount }) => [
       name,
@@ -39,7 +55,8 @@ export function writeServedBundle(store: ObjectStore, adgroupCount: number): Pro
       ),
     ]),
   );
-  return writeSyntheticBundle(store, { adgroupCount, scale: 1, texts: { keyOf, dictionaries } });
+  const texts = { keyOf, dictionaries };
+  return writeSyntheticBundle(store, { adgroupCount, scale: 1, personal, texts });
 }
 
 interface RequestTerms {
@@ -49,7 +66,7 @@ interface RequestTerms {
 }
 
 /** Requests that differ in everything, in one form. */
-export function requestsIn(form: Form, count: number, terms: RequestTerms): BenchRequest[] {
+export function requestsIn(form: RequestForm, count: number, terms: RequestTerms): BenchRequest[] {
   const random = randomStream(17, 'requests of the server');
   return Array.from({ length: count }, () => requestIn(form, random, terms));
 }
@@ -58,7 +75,7 @@ export function requestsIn(form: Form, count: number, terms: RequestTerms): Benc
 const FIELDS = ['order', 'values'];
 
 function requestIn(
-  form: Form,
+  form: RequestForm,
   random: RandomStream,
   { adgroupCount, digest }: RequestTerms,
 ): BenchRequest {
@@ -76,13 +93,19 @@ function requestIn(
   const columns = all
     .filter((feature) => !isOfContext(feature))
     .map((feature) => [feature.name, keys.map(() => drawn(feature))] as const);
+  if (form === 'numbers') {
+    const body = peerBody({
+      contextIds: Object.values(context).map(idIn),
+      // Block 0 is that of unknown adgroups.
+      adgroups: Array.from(adgroups, (adgroup) => 1 + adgroup),
+      ...{ candidateIds: columns.map(([, values]) => values.map(idIn)), bids },
+    });
+    return { mediaType: 'application/octet-stream', body };
+  }
   if (form === 'binary' || form === 'binary texts') {
     const features = columns.map(([name, values]) =>
       form === 'binary'
-        ? ([
-            name,
-            { type: 'id', values: values.map((text) => Number(text.split('-')[1])) },
-          ] as const)
+        ? ([name, { type: 'id', values: values.map(idIn) }] as const)
         : ([name, { type: 'text', values }] as const),
     );
     const common = { context, fields: FIELDS, bundle: digest };
