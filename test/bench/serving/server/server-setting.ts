@@ -10,7 +10,7 @@ import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-layout.js';
 import { binaryRequest } from '../../../fixtures/serving/binary-request.js';
 import { CANDIDATE_COUNT, CONTEXT_FEATURES, encodedFeaturesOf } from '../kernel-setting.js';
-import { peerBody } from '../side-by-side/peer-body.js';
+import { peerBody } from './peer-body.js';
 import { writeSyntheticBundle } from '../synthetic-bundle.js';
 
 export const FORMS = ['binary', 'binary texts', 'columns', 'objects'] as const;

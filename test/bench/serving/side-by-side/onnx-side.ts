@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-layout.js';
 import { plainOrder } from '../../../../worker/serving/columns/ordered-candidates.js';
 import { onnxRuntime } from '../interchange/runtimes.js';
-import { peerAnswer, peerInputs } from './peer-body.js';
+import { peerAnswer, peerInputs } from '../server/peer-body.js';
 
 const [, , folder = ''] = process.argv;
 const { InferenceSession, Tensor } = onnxRuntime();

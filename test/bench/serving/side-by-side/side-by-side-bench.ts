@@ -35,7 +35,7 @@ import {
   type BenchRequest,
   type RequestForm,
 } from '../server/server-setting.js';
-import { peerValues } from './peer-body.js';
+import { peerValues } from '../server/peer-body.js';
 import { ROWS, sideBySidePage, type Row, type SideBySideRecord } from './side-by-side-page.js';
 
 const REQUESTS = 100;
