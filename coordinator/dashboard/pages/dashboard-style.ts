@@ -60,8 +60,8 @@ figure.wide { grid-column: 1 / -1; }
 figure.wide .drawing svg { min-width: 640px; }
 figure .drawing:has(.multiples) { overflow: visible; }
 .multiples { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 260px), 1fr)); gap: 10px 18px; }
-.multiples h4 { margin: 6px 0 0; font-size: 14px; font-weight: 600; }
-.multiples h4 span { font-weight: 400; color: var(--ink-2); }
+.multiples h3 { margin: 6px 0 0; font-size: 14px; font-weight: 600; }
+.multiples h3 span { font-weight: 400; color: var(--ink-2); }
 figure.wide .drawing .multiples svg { min-width: 0; max-width: 460px; }
 figure details { margin: 6px 0 0; }
 figure details .scroll { max-height: 320px; overflow: auto; margin-top: 8px; }

@@ -38,7 +38,7 @@ export function sizeFigure({ sizedSteps }: RunHistory): string {
     const chart = smallChart({ lines, xRange, yRange });
     const label = `aria-label="${escapeHtml(`Losses of adgroups with ${title}`)}"`;
     return (
-      `<div><h4>${escapeHtml(title)} <span>${taskCount} tasks</span></h4>` +
+      `<div><h3>${escapeHtml(title)} <span>${taskCount} tasks</span></h3>` +
       `${chart.replace('<svg role="img"', `<svg ${label} role="img"`)}</div>`
     );
   });

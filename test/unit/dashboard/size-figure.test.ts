@@ -29,7 +29,7 @@ describe('the drawing of losses by size', () => {
     const html = sizeFigure(historyOf(losses, losses, losses, losses));
     expect(html.match(/<svg /g)).toHaveLength(2);
     expect(html).toContain('aria-label="Losses of adgroups with 0-10 support rows"');
-    expect(html).toContain('<h4>0-10 support rows <span>12 tasks</span></h4>');
+    expect(html).toContain('<h3>0-10 support rows <span>12 tasks</span></h3>');
     expect(html.match(/stroke-dasharray/g)).toHaveLength(2);
     expect(html).toContain('After adaptation, lately: 0.5000 at 0-10, 0.4000 at 11-&lt;b&gt;.');
     expect(html).not.toContain('<b>');
