@@ -49,6 +49,7 @@ progress::-moz-progress-bar { background: var(--accent); }
 .dashboard .facts { margin-top: 18px; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); }
 .facts b { overflow-wrap: anywhere; }
 .facts small { display: block; font-size: 12.5px; color: var(--ink-2); }
+.facts + .card { margin-top: 12px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 16px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
   padding: 14px 16px 10px; min-width: 0; }
