@@ -4,9 +4,12 @@
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
+import type { ColumnTypes } from '../../shared/features/values/column-type.js';
 import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
 import type { LogColumn } from './log-columns.js';
 import { identifier, literal } from './sql.js';
+
+const WHOLE_NUMBER = '-?(0|[1-9][0-9]{0,17})';
 
 export interface ConfigExpression {
   readonly sql: string;
@@ -88,7 +91,7 @@ export async function typedColumnSql(
   const [filled, whole, number, truth, moment] = (
     await session.row(
       `SELECT CAST(count(${c}) AS DOUBLE),
-        CAST(count(*) FILTER (regexp_full_match(${c}, '-?(0|[1-9][0-9]{0,17})')) AS DOUBLE),
+        CAST(count(*) FILTER (regexp_full_match(${c}, '${WHOLE_NUMBER}')) AS DOUBLE),
         CAST(count(TRY_CAST(${c} AS DOUBLE)) AS DOUBLE),
         CAST(count(*) FILTER (lower(${c}) IN ('true', 'false')) AS DOUBLE),
         CAST(count(TRY_CAST(${c} AS TIMESTAMPTZ)) AS DOUBLE) FROM raw`,
@@ -101,6 +104,25 @@ export async function typedColumnSql(
   if (isMost(truth)) return `TRY_CAST(${c} AS BOOLEAN)`;
   if (isMost(moment)) return `(TRY_CAST(${c} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')`;
   return c;
+}
+
+/** SQL for a column of texts as expressions saw it in earlier logs; null where they did not see it. */
+export function storedColumnSql(
+  index: number,
+  stored: ColumnTypes[string] | undefined,
+): string | null {
+  if (stored?.log !== 'text' || stored.inferred === undefined) return null;
+  const c = `c${index}`;
+  switch (stored.inferred) {
+    case 'VARCHAR':
+      return c;
+    case 'BIGINT':
+      return `CASE WHEN regexp_full_match(${c}, '${WHOLE_NUMBER}') THEN CAST(${c} AS BIGINT) END`;
+    case 'TIMESTAMP':
+      return `(TRY_CAST(${c} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')`;
+    default:
+      return `TRY_CAST(${c} AS ${stored.inferred})`;
+  }
 }
 
 /**

@@ -9,12 +9,14 @@
 
 import type { DataConfig, FeatureConfig } from '../../shared/config/data-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import type { ColumnTypes } from '../../shared/features/values/column-type.js';
 import { JSON_LIST_START, STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import {
   columnsNamedIn,
   createTypedLogs,
   demandUsable,
+  storedColumnSql,
   typedColumnSql,
   type ConfigExpression,
 } from '../logs/expressions.js';
@@ -75,11 +77,15 @@ export async function columnUsesOf(config: RunConfig, session: DuckSession): Pro
   return uses.filter((use, index) => uses.findIndex(({ name }) => name === use.name) === index);
 }
 
-/** @throws QianmoError of kind `usage` if an expression does not bind or has a wrong type. */
+/**
+ * @param stored types of the columns in the logs of a store, which logs that are appended to it keep
+ * @throws QianmoError of kind `usage` if an expression does not bind or has a wrong type.
+ */
 export async function createJudgedView(
   config: RunConfig,
   { columns, hasEmptyTexts }: Pick<RawLogs, 'columns' | 'hasEmptyTexts'>,
   session: DuckSession,
+  stored: ColumnTypes = {},
 ): Promise<void> {
   const { data } = config;
   const typed = new Map<number, string>();
@@ -88,7 +94,11 @@ export async function createJudgedView(
       const index = columns.findIndex((column) => column.name === name);
       const column = columns[index];
       if (column !== undefined && !typed.has(index))
-        typed.set(index, await typedColumnSql(column, index, data.rejectedRowsMax, session));
+        typed.set(
+          index,
+          (column.type === null ? storedColumnSql(index, stored[name]) : null) ??
+            (await typedColumnSql(column, index, data.rejectedRowsMax, session)),
+        );
     }
   await createTypedLogs(columns, typed, session);
   for (const expression of expressionsOf(data)) await demandUsable(expression, session);

@@ -128,7 +128,7 @@ async function appendInto(
     return { append: null, knownFileCount };
   }
   const raw = await readRawLogs(files, await columnUsesOf(config, session), session, sink);
-  await createJudgedView(config, raw, session);
+  await createJudgedView(config, raw, session, await store.readColumnTypes?.());
   const rejects = await collectRejects(files, raw, config.data.rejectedRowsMax, session);
   await writeRejects(target.workFolder, rejects, files);
   await createAcceptedView(rejects, session);

@@ -221,3 +221,22 @@ describe('logs that are cut anywhere', () => {
     },
   );
 });
+
+test('columns keep the types that they had, whatever the new logs would suggest', async () => {
+  const price = "CAST(replace(price, ',', '') AS DOUBLE)";
+  const features = [{ name: 'price', kind: 'number', scale: 'none', expression: price }];
+  const config = configOf({ features });
+  // Texts in the store: most of them are no numbers. In the new log all are.
+  const texts = ['"1,800"', '"2,000"', '"3,100"', '"4,000"', '5', '"6,000"', '"7,000"'];
+  const early = EARLY.map((row, n) =>
+    row
+      .split(',')
+      .with(3, texts[n] ?? '')
+      .join(','),
+  );
+  await room.write('log.csv', logOf(early));
+  await room.prepare(config);
+  await room.write('late.csv', logOf(LATE));
+  const { append: appended } = await append(config, ['late.csv']);
+  expect(appended).toMatchObject({ newTaskCount: 1 });
+});
