@@ -69,11 +69,11 @@ bool isSameWord(const uint8_t* a, const uint8_t* b) {
   return first == second;
 }
 
-// Most texts are short: two words that may overlap are all of one.
+// Most texts are short: two words that may overlap are all of one. Both are compared, since a guess which differs is wrong half of the time.
 bool isSame(const uint8_t* a, const uint8_t* b, size_t length) {
   if (length > 16 || length < 4) return memcmp(a, b, length) == 0;
-  if (length >= 8) return isSameWord<uint64_t>(a, b) && isSameWord<uint64_t>(a + length - 8, b + length - 8);
-  return isSameWord<uint32_t>(a, b) && isSameWord<uint32_t>(a + length - 4, b + length - 4);
+  if (length >= 8) return isSameWord<uint64_t>(a, b) & isSameWord<uint64_t>(a + length - 8, b + length - 8);
+  return isSameWord<uint32_t>(a, b) & isSameWord<uint32_t>(a + length - 4, b + length - 4);
 }
 
 // Texts one after the other by their numbers.
@@ -114,7 +114,7 @@ class FirstSlot {
 };
 
 // Candidates that are looked up together: while one waits for memory, so do the others.
-const size_t BATCH = 128;
+const size_t BATCH = 512;
 // Candidates between the one whose slot is fetched and the one that is looked up.
 const size_t AHEAD = 16;
 
@@ -127,6 +127,7 @@ class Dictionary {
   void lookUp(const Texts& asked, size_t begin, size_t end, int32_t* target, size_t stride) const {
     Search searches[BATCH];
     Text texts[BATCH];
+    int32_t* found[BATCH];
     uint32_t hashes[BATCH];
     size_t count = 0;
     for (size_t index = begin; index < end; ++index) {
@@ -134,45 +135,44 @@ class Dictionary {
       const Text text = asked.at(index);
       if (text.length == 0) continue;
       texts[count] = text;
-      searches[count++].found = target + index * stride;
+      found[count++] = target + index * stride;
     }
     hashTexts<uint32_t>(texts, count, 0x811c9dc5u, 0x01000193u, hashes);
     for (size_t index = 0; index < count; ++index) {
-      searches[index].text = texts[index];
-      searches[index].slot = first_.of(hashes[index]);
+      searches[index] = {uint32_t(index), uint32_t(first_.of(hashes[index])), UNKNOWN};
       __builtin_prefetch(slots_.data + searches[index].slot);
     }
     // A text that is nowhere meets an empty slot: at most half of them are taken.
-    for (size_t probed = 0; count > 0 && probed < slots_.count; ++probed) count = step(searches, count);
+    for (size_t probed = 0; count > 0 && probed < slots_.count; ++probed) count = step(searches, count, texts, found);
   }
 
  private:
+  // By the place of its text among those of the batch.
   struct Search {
-    Text text;
-    size_t slot;
+    uint32_t text;
+    uint32_t slot;
     int32_t id;
-    int32_t* found;
   };
 
   // Compares each text with the one at its slot, and returns how many go on to the next slot.
-  size_t step(Search* searches, size_t count) const {
+  size_t step(Search* searches, size_t count, const Text* texts, int32_t* const* found) const {
     size_t taken = 0, left = 0;
     for (size_t index = 0; index < count; ++index) {
-      Search& search = searches[index];
+      Search search = searches[index];
       search.id = slots_.data[search.slot];
       if (search.id == UNKNOWN) continue;
       texts_.fetchOffset(search.id);
       searches[taken++] = search;
     }
-    for (size_t index = 0; index < taken; ++index) texts_.fetchBytes(searches[index].id, searches[index].text.length);
+    for (size_t index = 0; index < taken; ++index)
+      texts_.fetchBytes(searches[index].id, texts[searches[index].text].length);
     for (size_t index = 0; index < taken; ++index) {
-      Search& search = searches[index];
-      if (texts_.has(search.id, search.text)) {
-        *search.found = search.id;
-        continue;
-      }
-      search.slot = (search.slot + 1) & (slots_.count - 1);
-      searches[left++] = search;
+      Search search = searches[index];
+      const bool isFound = texts_.has(search.id, texts[search.text]);
+      *found[search.text] = isFound ? search.id : UNKNOWN;
+      search.slot = uint32_t((search.slot + 1) & (slots_.count - 1));
+      searches[left] = search;
+      left += !isFound;
     }
     return left;
   }
