@@ -73,6 +73,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'tells a result in the script that finishes its job',
     pages: { 'scaling.md': ['79a0fb7'], 'overhead.md': ['9fbee46a'] },
   },
+  {
+    change: '95726274',
+    what: 'spends less on a request beside its scores',
+    pages: { 'serving-server.md': ['afac9e93'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
