@@ -309,7 +309,7 @@ describe('the description', () => {
     const { url: at, server } = await testServer(adaptable, plainScorer, { endpoints });
     const described = await describedAt(at);
     const routes = endpoints.map(({ method, path }) => `${method} ${path}`).sort();
-    expect(routes).toHaveLength(16);
+    expect(routes).toHaveLength(17);
     const found = Object.entries(described.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     );
