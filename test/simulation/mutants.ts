@@ -154,11 +154,6 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   ),
   mutant(
-    'a coordinator in a pause does not notice that it was replaced',
-    475,
-    change('coordinator/dispatch/queue-dispatcher', 'heard.fence(error)', 'void error'),
-  ),
-  mutant(
     'the jobs that an outer step was closed without are not recorded',
     9,
     change(

@@ -8,6 +8,7 @@ import { ORDERS, extension } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
+import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 import {
   config,
@@ -19,6 +20,13 @@ import {
   undisturbed,
 } from './control-scene.js';
 const HOUR_MS = 3_600_000;
+
+function holderOf(start: string): LeaseHolder {
+  return {
+    ...{ start, sinceMs: 0, beatMs: 0 },
+    process: { host: 'gone', boot: 'b', pidNamespace: 'n', pid: 1, startTicks: '1' },
+  };
+}
 
 describe('pause and resume', () => {
   it('let a step end, send no job meanwhile, and change no bit', async () => {
@@ -53,11 +61,7 @@ describe('pause and resume', () => {
     const scene = new ControlScene();
     await scene.run(async () => {
       const first = await scene.queue.openProducer();
-      const holder = {
-        ...{ start: 'dead', sinceMs: 0, beatMs: 0 },
-        process: { host: 'gone', boot: 'b', pidNamespace: 'n', pid: 1, startTicks: '1' },
-      };
-      await first.takeLease(RUN, holder, null);
+      await first.takeLease(RUN, holderOf('dead'), null);
       const controller = await scene.queue.openController();
       const orders = { isPaused: true, isCancelled: false, outerSteps: null };
       const found = await controller.find(RUN);
@@ -67,6 +71,23 @@ describe('pause and resume', () => {
       expect(scene.jobStartsMs).toEqual([]);
       await scene.order(ORDERS.resume);
       await trained;
+    });
+  });
+
+  it('end for a coordinator that is taken over in a pause, although nobody resumes it', async () => {
+    const scene = new ControlScene();
+    await scene.run(async () => {
+      const failure = scene.train(config).catch((error: unknown) => error);
+      await scene.sawStep(3);
+      await scene.order(ORDERS.pause);
+      await scene.saw('run-paused');
+      const other = await scene.queue.openProducer();
+      const held = await other.takeLease(RUN, holderOf('other'), null);
+      const mark = held.kind === 'held' ? held.mark : null;
+      expect(await other.takeLease(RUN, holderOf('other'), mark)).toMatchObject({ kind: 'taken' });
+      const end = await Promise.race([failure, scene.clock.sleep(HOUR_MS)]);
+      expect(end).toBeInstanceOf(RunFencedError);
+      expect(scene.kinds()).not.toContain('run-resumed');
     });
   });
 });
