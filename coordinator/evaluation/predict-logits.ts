@@ -28,7 +28,7 @@ interface PredictionRequest extends AdaptableModel {
   readonly role: HeldOutRole;
   /** Which of `adaptations` have their logits kept; of the others only the losses are. */
   readonly keep: readonly number[];
-  /** Whether workers also tell what adaptation did to each task; not if absent. */
+  /** True if workers also tell what adaptation did to each task; not if absent. */
   readonly isMeasured?: boolean;
 }
 

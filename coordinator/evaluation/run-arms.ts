@@ -30,14 +30,14 @@ export interface ArmKnowledge {
    * Clicks per impression, or the mean value, of the training tasks. The constant arm predicts it.
    */
   readonly trainClickRate: number;
-  /** Whether workers also tell what the adaptation of `meta-adapted` did; not if absent. */
+  /** True if workers also tell what the adaptation of `meta-adapted` did; not if absent. */
   readonly isMeasured?: boolean;
 }
 
 interface ArmPredictions {
   /** Logits, or values, of every arm for the query rows of the test tasks, `[rowCount]`. */
   readonly logits: Map<ArmName, Float32Array>;
-  /** Before adaptation, and after it; null without the arm `meta-adapted`, or where nobody asks. */
+  /** Losses before adaptation, and after it; null without the arm `meta-adapted`, or where nobody asks. */
   readonly measures: AdaptationMeasures | null;
 }
 

@@ -67,7 +67,7 @@ const PART_OF_TIME =
   /'(?:year|quarter|month|week\w*|day\w*|isodow|dow|doy|hour|minute|second|epoch|date_?part|date_?trunc)\((?:STRING_LITERAL, )?VARCHAR\)'/;
 const TEXT_OF_NUMBER = /'(?:lower|upper|trim|replace|split_part|substr\w*)\((?:BIGINT|DOUBLE)\b/;
 
-/** Of the two faults that texts and numbers of logs make most often, and of all others. */
+/** Cures of the two faults that texts and numbers of logs make most often, and of all others. */
 function cureOf({ configPath }: ConfigExpression, found: string): string {
   if (PART_OF_TIME.test(found))
     return `the column holds texts that are no timestamps: say how they are written, as in hour(strptime(column, '%d/%m/%Y %H:%M'))`;

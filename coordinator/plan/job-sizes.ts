@@ -5,9 +5,9 @@ import { NO_SIZE_BUCKET } from '../../shared/queue/protocol.js';
 import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
 
 export interface JobSizes {
-  /** By task, its bucket, or `NO_SIZE_BUCKET` for a batch of trunk rows. */
+  /** The bucket of each task, or `NO_SIZE_BUCKET` for a batch of trunk rows. */
   readonly bucketByTask: readonly number[];
-  /** By bucket, the number of tasks and the sum of their weights. */
+  /** The number of tasks of each bucket and the sum of their weights. */
   readonly taskCounts: readonly number[];
   readonly weights: readonly number[];
 }

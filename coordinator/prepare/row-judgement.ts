@@ -27,7 +27,7 @@ import { literal } from '../logs/sql.js';
 
 /** The separator between the values of several task columns, as an SQL literal. */
 const KEY_SEPARATOR = 'chr(31)';
-/** What requests name an adgroup by: columns, or an expression, which no column has for a name. */
+/** Names by which requests know an adgroup: columns, or an expression, which no column has for a name. */
 export function taskColumnsOf({ task }: DataConfig): readonly string[] {
   if (typeof task === 'string') return [task];
   return 'expression' in task ? [task.expression] : task;

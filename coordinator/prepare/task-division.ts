@@ -31,7 +31,7 @@ export interface TaskDivision {
 /** Tasks whose names differ only in case or spaces. */
 interface AlikeTasks {
   readonly taskCount: number;
-  /** Of two of them. */
+  /** Names of two of them. */
   readonly names: [string, string];
 }
 

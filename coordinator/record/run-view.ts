@@ -46,7 +46,7 @@ export interface TrainingView {
   readonly queryLoss: number | null;
   readonly supportLoss: number | null;
   readonly tasksPerSecond: number | null;
-  /** Of the last outer step; null where its event has none. */
+  /** Losses of the last outer step; null where its event has none. */
   readonly bySize: readonly SizeMean[] | null;
 }
 

@@ -4,16 +4,16 @@ import { at } from '../../shared/base/arrays.js';
 import type { SizeLosses } from '../../shared/events/size-losses.js';
 
 export interface SizeMean {
-  /** In support rows: `0-10`, `>300`. */
+  /** Bounds in support rows: `0-10`, `>300`. */
   readonly size: string;
   readonly taskCount: number;
-  /** After adaptation; null without weight, as without tasks. */
+  /** Query loss after adaptation; null without weight, as without tasks. */
   readonly queryLoss: number | null;
-  /** Before adaptation. */
+  /** Support loss before adaptation. */
   readonly supportLoss: number | null;
 }
 
-/** By bucket, in its order. */
+/** Means by bucket, in its order. */
 export function sizeMeansOf(losses: SizeLosses): SizeMean[] {
   return losses.sizes.map((size, bucket) => {
     const weight = at(losses.weights, bucket);

@@ -33,7 +33,7 @@ export interface TaskAdaptation {
   readonly distances: Float64Array;
 }
 
-/** By adaptation, what it did to each task; NaN for tasks without query rows, of which nobody was asked. */
+/** Measures of each task by adaptation; NaN for tasks without query rows, of which nobody was asked. */
 export interface AdaptationMeasures {
   /** Sums of losses over the support rows, `[taskCount]`. */
   readonly supportLossSums: readonly Float64Array[];

@@ -19,7 +19,7 @@ export interface GradientShapes {
   readonly spec: ModelSpec;
   /** By job index. */
   readonly layouts: readonly RowPackLayout[];
-  /** By job index; absent where nobody asks for losses by size. */
+  /** Sums by job index; absent where nobody asks for losses by size. */
   readonly sizes?: readonly JobSizes[];
   /** That of every output; 32-bit floats when absent. */
   readonly encoding?: TensorEncoding | undefined;

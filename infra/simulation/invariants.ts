@@ -203,7 +203,7 @@ export class Invariants {
       life.failureCount += 1;
   }
 
-  /** By size too, whatever the order in which results came. */
+  /** Losses by size too, whatever the order in which results came. */
   #checkLosses(event: RunEventOf<'outer-step'>): void {
     const expected = this.#reference.lossesByStep.get(event.outerStep);
     if (this.#closesEarly || toldLossesOf(event) === expected) return;

@@ -39,7 +39,7 @@ const SAVED_AT: ReadonlySet<EventKind> = new Set(['checkpoint', 'run-finished', 
 
 interface LogTerms {
   readonly s3: S3Options;
-  /** Those of a run by default. */
+  /** The bounds of a run by default. */
   readonly bounds?: SegmentBounds | undefined;
 }
 

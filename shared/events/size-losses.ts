@@ -16,7 +16,7 @@ function ofEach<Item>(item: z.ZodType<Item>) {
  */
 export const SizeLossesSchema = z
   .strictObject({
-    /** In support rows, ascending: `0-10`, `>300`. */
+    /** Bounds in support rows, ascending: `0-10`, `>300`. */
     sizes: ofEach(z.string().max(NAME_LENGTH_MAX)),
     taskCounts: ofEach(z.int().nonnegative()),
     /** Sums of task weights. Those of all tasks of an outer step, batches of trunk rows included, are 1. */

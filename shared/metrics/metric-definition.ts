@@ -8,10 +8,10 @@ export interface MetricDefinition {
   readonly kind: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
   readonly from: readonly MetricSource[];
-  /** By label, its values; null where they are not known beforehand. */
+  /** Values by label; null where they are not known beforehand. */
   readonly labels?: Readonly<Record<string, readonly string[] | null>>;
   /** The upper bounds of a histogram, ascending, without infinity. */
   readonly buckets?: readonly number[];
-  /** How those of several processes on one port become one: by default gauges the largest, others the sum. */
+  /** The rule that makes one value of those of several processes on one port: by default gauges the largest, others the sum. */
   readonly together?: 'sum' | 'max';
 }

@@ -31,7 +31,7 @@ export interface JobOutput<Bytes = Uint8Array> {
   readonly output: Bytes;
   readonly weightedQueryLoss: number;
   readonly weightedSupportLoss: number;
-  /** As in the result. */
+  /** Sums as in the result. */
   readonly lossesBySize?: JobSizeLosses | undefined;
   readonly queryRowCount: number;
   readonly computeMs: number;

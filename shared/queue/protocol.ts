@@ -98,7 +98,7 @@ function textOf(section: unknown): string | null {
   }
 }
 
-/** In place of a bucket: the task is no adgroup but a batch of trunk rows. */
+/** Stands in place of a bucket: the task is no adgroup but a batch of trunk rows. */
 export const NO_SIZE_BUCKET = -1;
 
 const weights = quickNumberList(z.array(z.number().nonnegative()), isWeight);

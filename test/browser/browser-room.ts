@@ -48,6 +48,14 @@ export async function overhangOf(page: Page): Promise<number> {
   );
 }
 
+/** The colours and widths in which every page is looked at. */
+export const LOOKS = [
+  ['light', DESK_WIDTH],
+  ['dark', DESK_WIDTH],
+  ['light', PHONE_WIDTH],
+  ['dark', PHONE_WIDTH],
+] as const;
+
 /** The end of a picture's name. */
 export function screenName(colorScheme: 'light' | 'dark', width: number): string {
   return `${colorScheme === 'dark' ? '-dark' : ''}${width === PHONE_WIDTH ? '-phone' : ''}`;

@@ -7,7 +7,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
 import type { RunningCommand } from '../fixtures/commands/command.js';
-import { openedPage, overhangOf, PHONE_WIDTH, picture, screenName } from './browser-room.js';
+import { LOOKS, openedPage, overhangOf, picture, screenName } from './browser-room.js';
 import { openChromium, seriousFindings, tabTo } from './chromium.js';
 
 interface Served {
@@ -173,25 +173,23 @@ it('leads by keyboard from a run to one of its adgroups', async () => {
   await page.context().close();
 });
 
-it.each([
-  ['light', 1_180],
-  ['dark', 1_180],
-  ['light', PHONE_WIDTH],
-  ['dark', PHONE_WIDTH],
-] as const)('has nothing serious for axe and fits, %s, %d pixels', async (colorScheme, width) => {
-  const page = await openedPage(browser, url, { colorScheme, width });
-  for (const path of [...PAGES, `/runs/shop/adgroup?name=${judged}`]) {
-    await page.goto(`${url}${path}`);
-    expect(await seriousFindings(page), path).toEqual([]);
-    expect(await overhangOf(page), path).toBe(0);
-    const name = path
-      .replace(judged, 'judged')
-      .replaceAll(/[^a-z]+/g, '-')
-      .replace(/-$/, '');
-    await picture(page, `served${name}${screenName(colorScheme, width)}`, 1_600);
-  }
-  await page.context().close();
-});
+it.each(LOOKS)(
+  'has nothing serious for axe and fits, %s, %d pixels',
+  async (colorScheme, width) => {
+    const page = await openedPage(browser, url, { colorScheme, width });
+    for (const path of [...PAGES, `/runs/shop/adgroup?name=${judged}`]) {
+      await page.goto(`${url}${path}`);
+      expect(await seriousFindings(page), path).toEqual([]);
+      expect(await overhangOf(page), path).toBe(0);
+      const name = path
+        .replace(judged, 'judged')
+        .replaceAll(/[^a-z]+/g, '-')
+        .replace(/-$/, '');
+      await picture(page, `served${name}${screenName(colorScheme, width)}`, 1_600);
+    }
+    await page.context().close();
+  },
+);
 
 it('shows what servers have shown of an adgroup, and its share of exploration', async () => {
   const page = await openedPage(browser, `${url}/runs/shop/adgroup?name=${judged}`);

@@ -4,7 +4,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
 import type { RunningCommand } from '../fixtures/commands/command.js';
-import { openedPage, overhangOf, PHONE_WIDTH, picture, screenName } from './browser-room.js';
+import { LOOKS, openedPage, overhangOf, picture, screenName } from './browser-room.js';
 import { openChromium, seriousFindings, tabTo } from './chromium.js';
 
 const SWEEP = {
@@ -83,22 +83,20 @@ it('shows the arms of a comparison with their differences, and the report of it'
   await page.context().close();
 });
 
-it.each([
-  ['light', 1_180],
-  ['dark', 1_180],
-  ['light', PHONE_WIDTH],
-  ['dark', PHONE_WIDTH],
-] as const)('has nothing serious for axe and fits, %s, %d pixels', async (colorScheme, width) => {
-  const page = await openedPage(browser, url, { colorScheme, width });
-  for (const [name, path] of [
-    ['sweeps', '/sweeps'],
-    ['sweep', '/sweeps/tiny'],
-    ['comparison', '/sweeps/arms'],
-  ] as const) {
-    await page.goto(`${url}${path}`);
-    expect(await seriousFindings(page), path).toEqual([]);
-    expect(await overhangOf(page), path).toBe(0);
-    await picture(page, `${name}${screenName(colorScheme, width)}`, 700);
-  }
-  await page.context().close();
-});
+it.each(LOOKS)(
+  'has nothing serious for axe and fits, %s, %d pixels',
+  async (colorScheme, width) => {
+    const page = await openedPage(browser, url, { colorScheme, width });
+    for (const [name, path] of [
+      ['sweeps', '/sweeps'],
+      ['sweep', '/sweeps/tiny'],
+      ['comparison', '/sweeps/arms'],
+    ] as const) {
+      await page.goto(`${url}${path}`);
+      expect(await seriousFindings(page), path).toEqual([]);
+      expect(await overhangOf(page), path).toBe(0);
+      await picture(page, `${name}${screenName(colorScheme, width)}`, 700);
+    }
+    await page.context().close();
+  },
+);

@@ -74,7 +74,7 @@ export class QueueIntake {
   #quarantine = { endMs: Number.NEGATIVE_INFINITY, askedMs: Number.NEGATIVE_INFINITY };
   /** The jobs that this worker may still take of the plenty that it saw, before it looks again. */
   #plentyLeftCount = 0;
-  /** When a worker that saw no plenty looks again. */
+  /** The time at which a worker that saw no plenty looks again. */
   #looksAgainAtMs = Number.NEGATIVE_INFINITY;
   /** The wait under way, whose jobs have not been returned yet. */
   #taking: Promise<readonly HeldJob[]> = Promise.resolve([]);

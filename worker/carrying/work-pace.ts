@@ -49,7 +49,7 @@ export class WorkPace {
   }
 }
 
-/** What a job weighs that is so many jobs ago: this to the power of their number. */
+/** The weight of a job that is so many jobs ago: this to the power of their number. */
 const WEIGHT_OF_EARLIER = 0.9;
 
 /** The line of least squares through the times of the latest jobs over their sizes. */

@@ -151,7 +151,7 @@ class ComputeProcess {
   #running: RunningChild | null = null;
   #isClosed = false;
   #requestCount = 0;
-  /** That of the process that was started last. */
+  /** The device of the process that was started last. */
   #device: DeviceReport | null = null;
   /** Forked by the caller and not in use yet. */
   #forkedAhead: ForkedEntry | null;

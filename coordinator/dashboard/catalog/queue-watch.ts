@@ -32,7 +32,7 @@ interface QueuedRun {
 }
 
 const KEPT_FOR_MS = 1_000;
-/** From this many workers on the state is kept longer: a lost one still shows ten seconds after its last beat. */
+/** The number of workers from which the state is kept longer: a lost one still shows ten seconds after its last beat. */
 const MANY_WORKERS = 1_000;
 const MANY_KEPT_FOR_MS = 2_000;
 /** Jobs that are looked at for the names of runs, of each end of the queue. */

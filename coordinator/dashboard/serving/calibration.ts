@@ -28,7 +28,7 @@ interface Sums {
 /** Standard deviations of the normal distribution on each side of 95 %. */
 const NORMAL_95 = 1.959964;
 
-/** By bundle and segment, those with impressions or outcomes in the window. */
+/** Sums by bundle and segment, if they have impressions or outcomes in the window. */
 export function calibrationsIn(window: MetricWindow): Calibration[] {
   return window.labelsOf('qianmo_predicted_outcomes_total').flatMap((labels) => {
     const { bundle = '', segment = '' } = labels;

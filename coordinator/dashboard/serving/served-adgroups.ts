@@ -21,7 +21,7 @@ interface RankingServers {
   readonly clock: Clock;
 }
 
-/** What a server says of an adgroup, or why it says nothing. */
+/** The answer of a server about an adgroup, or why it gives none. */
 export type AskedServer = { readonly address: string } & (
   | { readonly served: ServedAdgroup; readonly failure: null }
   | { readonly served: null; readonly failure: string }
@@ -39,7 +39,7 @@ export class ServedAdgroups {
     this.#servers = servers;
   }
 
-  /** In the order of their addresses. @param adgroup the values of the task columns, joined with U+001F */
+  /** Answers in the order of the servers' addresses. @param adgroup the values of the task columns, joined with U+001F */
   of(adgroup: string): Promise<AskedServer[]> {
     const { addresses, clock } = this.#servers;
     let asked = this.#kept.get(adgroup);

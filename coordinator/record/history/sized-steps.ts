@@ -6,7 +6,7 @@ import { sizeMeansOf, type SizeMean } from '../size-means.js';
 import { StepSpans, type StepSpan } from './step-spans.js';
 
 export interface SizedSteps extends Omit<StepSpan<never>, 'sum'> {
-  /** By bucket; the same buckets in all spans. */
+  /** Sums by bucket; the same buckets in all spans. */
   readonly means: readonly SizeMean[];
 }
 

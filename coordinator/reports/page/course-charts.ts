@@ -55,7 +55,7 @@ function seriesOf({ name, colour, points, withDots, isDashed }: DrawnLine): Seri
 
 interface SmallChart {
   readonly lines: readonly DrawnLine[];
-  /** Those of all charts that stand side by side. */
+  /** Bounds of all charts that stand side by side. */
   readonly xRange: AxisRange;
   readonly yRange: AxisRange;
 }

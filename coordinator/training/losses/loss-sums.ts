@@ -9,13 +9,13 @@ export interface SizedJobLosses extends Pick<JobSizes, 'taskCounts' | 'weights'>
   readonly losses: JobSizeLosses;
 }
 
-/** By bucket. */
+/** Sums by bucket. */
 type SizeSums = Readonly<Omit<SizeLosses, 'sizes'>>;
 
 /** The losses of an outer step: sums over its tasks, weighted as their gradients are. */
 export interface StepLosses {
   readonly queryLoss: number;
-  /** Before adaptation. */
+  /** Support loss before adaptation. */
   readonly supportLoss: number;
   /** Null where a job has none. */
   readonly bySize: SizeSums | null;

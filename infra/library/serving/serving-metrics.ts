@@ -94,7 +94,7 @@ export class ServingMetrics {
   #readCalibration(found: readonly CalibrationSums[]): void {
     const registry = this.#registry;
     for (const { name } of CALIBRATION_METRICS) registry.forget(name);
-    // From 0 on, so that rates are right from the first event on.
+    // Counts begin at 0, so that rates are right from the first event on.
     for (const { loaded, digest } of this.#servedBundles())
       for (const { loss, segment } of loaded.manifest.labels)
         for (const { name } of CALIBRATION_METRICS)

@@ -49,7 +49,7 @@ const SPECIFIERS: ReadonlyMap<string, Specifier> = new Map([
     'y',
     {
       ...digits('year', 2, [0, 99]),
-      // From 1969 to 2068.
+      // Years from 1969 to 2068.
       valueOf: (text: string) => Number(text) + (Number(text) < 69 ? 2000 : 1900),
     },
   ],

@@ -14,13 +14,13 @@ const byteCount = z.int().nonnegative();
 
 const WorkerReportSchema = z.strictObject({
   version: z.literal(REPORT_VERSION),
-  /** What its compute process computes on; null as long as that has not said so. */
+  /** The device of its compute process; null as long as that has not said so. */
   device: z
     .strictObject({
       kind: z.enum(['cpu', 'gpu']),
       /** The name of the processor or of the GPU. */
       model: z.string().max(MODEL_LENGTH_MAX),
-      /** Of the GPU; null without one. */
+      /** Model of the GPU; null without one. */
       memoryMiB: z.int().nonnegative().nullable(),
     })
     .nullable(),

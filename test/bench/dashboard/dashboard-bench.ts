@@ -127,7 +127,7 @@ async function measuredPages(url: string): Promise<(readonly [string, number, nu
 }
 
 interface RedisLoad {
-  /** Of one core. */
+  /** Share of one core. */
   readonly share: number;
   readonly commandsPerSecond: number;
   readonly repliedBytesPerSecond: number;

@@ -110,14 +110,14 @@ interface Bounds {
   readonly high: number;
 }
 
-/** Of a 95 % interval, with another value that has an error of its own. Both errors are taken as normal. */
+/** The chance that a 95 % interval covers another value that has an error of its own. Both errors are taken as normal. */
 function chanceOfCovering(interval: Bounds, other: Bounds): number {
   const [own, ofOther] = [interval, other].map(({ low, high }) => (high - low) / 2);
   const reach = (NORMAL_97_5 * (own ?? NaN)) / Math.hypot(own ?? NaN, ofOther ?? NaN);
   return 2 * normalCdf(reach) - 1;
 }
 
-/** Of independent cases with these chances. */
+/** The probability that at most so many of independent cases with these chances come true. */
 function probabilityOfAtMost(count: number, chances: readonly number[]): number {
   let byCount = [1];
   for (const chance of chances)

@@ -32,7 +32,7 @@ interface SyntheticTerms {
   readonly adgroupCount: number;
   /** Bundles of different scales have different scores. */
   readonly scale: number;
-  /** What an adgroup has of its own: its head, if absent. */
+  /** The part that an adgroup has of its own: its head, if absent. */
   readonly personal?: 'head' | 'embedding';
   /** Keys and values as texts; the values are hashed if absent. */
   readonly texts?: {

@@ -13,7 +13,7 @@ import { redisForTest, type RedisForTest } from '../../fixtures/queue/redis-for-
 
 const PREFIX = '{watched}';
 const WORKER_COUNT = 1_200;
-/** Of one reading: ten, and a few more with jobs and runs. */
+/** Commands of one reading: ten, and a few more with jobs and runs. */
 const COMMANDS_MAX = 24;
 
 let redis: RedisForTest;

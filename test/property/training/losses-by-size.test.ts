@@ -37,7 +37,7 @@ const task = fc.record<Task>({
   query: loss,
   support: loss,
 });
-/** By job, its tasks. */
+/** Tasks by job. */
 const step = fc.array(fc.array(task, { minLength: 1, maxLength: 4 }), {
   minLength: 1,
   maxLength: 7,
@@ -89,7 +89,7 @@ function weightOf(tasks: readonly Task[]): number {
   return tasks.reduce((sum, { weight }) => sum + weight, 0);
 }
 
-/** As a worker computes them. */
+/** Sums as a worker computes them. */
 function resultPartsOf(
   tasks: readonly Task[],
   { bucketByTask }: { bucketByTask: readonly number[] },

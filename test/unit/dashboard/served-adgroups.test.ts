@@ -1,4 +1,4 @@
-/** What ranking servers say of an adgroup, and what the page of the adgroup makes of it and of its adaptation. */
+/** Answers of ranking servers about an adgroup, and what the page of the adgroup makes of them and of its adaptation. */
 
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';

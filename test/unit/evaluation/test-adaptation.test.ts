@@ -1,4 +1,4 @@
-/** What adaptation did to each test task, against the formula model, and its file. */
+/** Measures of what adaptation did to each test task, against the formula model, and its file. */
 
 import { expect, it } from 'vitest';
 import {

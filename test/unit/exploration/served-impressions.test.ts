@@ -1,4 +1,4 @@
-/** What was served of an adgroup: counted once by how it was chosen, kept by snapshots, and added to sums of calibration. */
+/** Impressions of an adgroup: counted once by how it was chosen, kept by snapshots, and added to sums of calibration. */
 
 import { describe, expect, it } from 'vitest';
 import { CalibrationCounts } from '../../../worker/serving/decisions/calibration-counts.js';
@@ -28,7 +28,7 @@ describe('a ledger', () => {
       [
         ...[shown('1', 'a', true), shown('2', 'a', false), shown('2', 'a', true)],
         ...[shown('3', 'b', false), shown('4', 'b', false)],
-        // Of an earlier server, which did not say.
+        // An id of an earlier server, which did not say.
         { kind: 'impression', id: '5', adgroup: 'a', epochMs: 0 },
       ],
       0,

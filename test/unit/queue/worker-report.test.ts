@@ -1,4 +1,4 @@
-// What a worker says about itself: what is kept of it, and what counts as nothing.
+// Reports of workers about themselves: what is kept of it, and what counts as nothing.
 
 import { describe, expect, it } from 'vitest';
 import { workersText } from '../../../coordinator/reports/record/worker-table.js';

@@ -36,7 +36,7 @@ interface PredictedJob {
   /** Null unless the work asks for them. */
   readonly measures: {
     readonly supportLogits: RowLogits;
-    /** How far blocks moved, `[settingCount, taskCount, variableCount]`. */
+    /** Distances by which blocks moved, `[settingCount, taskCount, variableCount]`. */
     readonly distances: Float64Array;
   } | null;
 }

@@ -6,7 +6,7 @@ import type { JobGradient } from './gradient-job.js';
 
 type TaskLosses = Pick<JobGradient, 'queryLosses' | 'supportLosses'>;
 
-/** In task order. Undefined where the work names no buckets, and where a sum is not finite. */
+/** Losses in task order. Undefined where the work names no buckets, and where a sum is not finite. */
 export function sizeLossesOf(
   { taskWeights, sizeBuckets }: Pick<GradientWork, 'taskWeights' | 'sizeBuckets'>,
   { queryLosses, supportLosses }: TaskLosses,

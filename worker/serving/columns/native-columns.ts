@@ -35,7 +35,7 @@ export interface ColumnsAddon {
     indexBlocks: Int32Array,
     blocks: Int32Array,
   ): void;
-  /** As `TextLookups`. */
+  /** Looks up like `TextLookups`. */
   copyIds(
     ids: Int32Array,
     valueCount: number,

@@ -32,7 +32,7 @@ export function segmentLabel(segment: string | null): string {
 }
 
 export class CalibrationCounts {
-  /** By bundle, the sums of each segment. */
+  /** Sums of each segment, by bundle. */
   readonly #sums = new Map<string, Map<string, Sums>>();
 
   addImpression(choice: ShownChoice): void {

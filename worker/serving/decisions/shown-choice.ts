@@ -50,7 +50,7 @@ export function choiceText(choice: ShownChoice): string {
   return CHOICE_MARK + bytes.toString('base64url');
 }
 
-/** Of a signed text, which is one that `choiceText` wrote. */
+/** The choice of a signed text, which is one that `choiceText` wrote. */
 export function choiceIn(text: string): ShownChoice {
   const bytes = Buffer.from(text.slice(CHOICE_MARK.length), 'base64url');
   const flags = bytes.readUInt8(0);

@@ -26,7 +26,7 @@ export const FeedbackEventSchema = z.discriminatedUnion('kind', [
     ...{ kind: z.literal('impression'), id: name, adgroup: name, epochMs },
     /** Where a contextual policy learns. */
     lesson: LessonSchema.optional(),
-    /** How it came to be shown; absent if its id is of an earlier version. */
+    /** The choice by which it came to be shown; absent if its id is of an earlier version. */
     chosen: z
       .strictObject({ isExploration: z.boolean(), propensity: z.number().min(0).max(1) })
       .optional(),
@@ -60,7 +60,7 @@ export interface Evidence {
 /** Impressions of which it is known how they came to be shown, settled or not. */
 export interface Served {
   readonly impressions: number;
-  /** Those that exploration gave. */
+  /** Impressions that exploration gave. */
   readonly explored: number;
   /** Sum of the probabilities with which the slots showed what they showed. */
   readonly propensities: number;
@@ -168,7 +168,7 @@ export class EvidenceLedger {
     return { impressions, rewards, open, firstMs };
   }
 
-  /** Of one adgroup, and of all of them since the evidence began. */
+  /** Counts of one adgroup, and of all of them since the evidence began. */
   servedOf(adgroup: string): { readonly own: Served; readonly all: Served } {
     return { own: this.#adgroups.get(adgroup)?.served ?? NOTHING_SERVED, all: this.#served };
   }

@@ -18,7 +18,7 @@ export interface EvidenceStore {
   record(events: readonly FeedbackEvent[]): Promise<readonly Receipt[]>;
   /** The evidence of each adgroup, in their order. */
   evidenceOf(adgroups: readonly string[]): Promise<readonly Evidence[]>;
-  /** Of one adgroup, and of all of them since the evidence began. For people: ranking does not ask. */
+  /** Counts of one adgroup, and of all of them since the evidence began. For people: ranking does not ask. */
   servedOf(adgroup: string): Promise<{ readonly own: Served; readonly all: Served }>;
   /** What settled impressions have taught the weights of a contextual policy. */
   learned(): Promise<LearnedNumbers>;

@@ -31,7 +31,7 @@ const SYNC_MS_MAX = 5_000;
 const ENDED_MAX = 2_000;
 /** How far the clock of a ranking server may run ahead of that of Redis. */
 const AHEAD_MS_MAX = 60_000;
-/** As the script names them. */
+/** Names as the script has them. */
 const SERVED_FIELDS = ['served', 'served:explored', 'served:propensities'] as const;
 
 interface RedisEvidenceOptions {

@@ -147,7 +147,7 @@ class Dictionary {
   }
 
  private:
-  // By the place of its text among those of the batch.
+  // Indexed by the place of its text among those of the batch.
   struct Search {
     uint32_t text;
     uint32_t slot;

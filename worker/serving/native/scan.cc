@@ -56,7 +56,7 @@ class Scanner {
     return takes('"');
   }
 
-  // To the next quote, escape or control character.
+  // Goes on to the next quote, escape or control character.
   void skipPlain() {
 #ifdef __SSE2__
     const __m128i quote = _mm_set1_epi8('"'), escape = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1f);

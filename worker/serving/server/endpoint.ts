@@ -58,7 +58,7 @@ export interface ReceivedRequest {
 export interface Answer {
   readonly mediaType: string;
   readonly content: string | Uint8Array;
-  /** Whether the content is valid until the next answer is made, so that whoever needs it longer takes a copy. */
+  /** True if the content is valid until the next answer is made, so that whoever needs it longer takes a copy. */
   readonly isPassing?: boolean;
   /** Besides the type and the length of the content. */
   readonly headers?: Readonly<Record<string, string>>;

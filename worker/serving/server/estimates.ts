@@ -31,7 +31,7 @@ export class Estimator {
   readonly #addon: Pick<ColumnsAddon, 'calibrate'> | null;
   readonly #slopes: Float64Array;
   readonly #offsets: Float64Array;
-  /** By label; the mean and the deviation of a probability are not read. */
+  /** Numbers by label; the mean and the deviation of a probability are not read. */
   readonly #ofLabels: LabelNumbers;
   #room = allocated(ROOM_MIN);
   /** Views of the room, those of the last request: the next one has as many candidates, most often. */

@@ -10,7 +10,7 @@ const WORD = Int32Array.BYTES_PER_ELEMENT;
 interface PeerRequest {
   readonly contextIds: readonly number[];
   readonly adgroups: readonly number[];
-  /** By feature. */
+  /** Values by feature. */
   readonly candidateIds: readonly (readonly number[])[];
   readonly bids: readonly number[];
 }
@@ -21,7 +21,7 @@ export function peerBody({ contextIds, adgroups, candidateIds, bids }: PeerReque
 }
 
 interface PeerInputs {
-  /** Of the converted model, an id for each candidate: those of the context are repeated. */
+  /** Inputs of the converted model, an id for each candidate: those of the context are repeated. */
   readonly features: readonly (readonly [name: string, values: Int32Array])[];
   readonly bids: Float64Array;
 }

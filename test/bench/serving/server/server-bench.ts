@@ -8,7 +8,6 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../../infra/library/package-root.js';
@@ -17,6 +16,7 @@ import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { benchHeader } from '../../bench-header.js';
 import { BenchSides, saturated } from './bench-sides.js';
+import { loadOptions } from './load-options.js';
 import { openLoop, wireRequest } from './load.js';
 import { serverPage, type FormRound, type MeasuredRow, type ServerRecord } from './server-page.js';
 import { FORMS, requestsIn, writeServedBundle } from './server-setting.js';
@@ -27,17 +27,7 @@ const CONNECTIONS = 16;
 /** Of an open loop; more requests than that are late anyway. */
 const OPEN_CONNECTIONS = 64;
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    adgroups: { type: 'string', default: '1000000' },
-    seconds: { type: 'string', default: '10' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
-  },
-});
-const rounds = z.coerce.number().int().positive().max(100).parse(options.rounds);
-const seconds = z.coerce.number().positive().max(600).parse(options.seconds);
-const adgroupCount = z.coerce.number().int().min(1000).max(4_000_000).parse(options.adgroups);
+const { rounds, seconds, adgroupCount, output } = loadOptions(10);
 
 const ReadySchema = z.strictObject({
   url: z.url(),
@@ -110,10 +100,10 @@ try {
   const record: ServerRecord = {
     ...{ ...header, rounds, seconds, adgroupCount, kernel, blocksMiB, starts, measured },
   };
-  mkdirSync(options.output, { recursive: true });
+  mkdirSync(output, { recursive: true });
   const page = serverPage(record);
-  writeFileSync(join(options.output, 'serving-server.json'), `${JSON.stringify(record)}\n`);
-  writeFileSync(join(options.output, 'serving-server.md'), page);
+  writeFileSync(join(output, 'serving-server.json'), `${JSON.stringify(record)}\n`);
+  writeFileSync(join(output, 'serving-server.md'), page);
   console.log(page);
 } finally {
   sides.stop();

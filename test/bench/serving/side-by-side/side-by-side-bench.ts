@@ -11,7 +11,6 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../../infra/library/package-root.js';
@@ -28,6 +27,7 @@ import { benchHeader } from '../../bench-header.js';
 import { ONNX_RUNTIME_NAME, tensorflowPython } from '../interchange/runtimes.js';
 import { CANDIDATE_COUNT, CANDIDATE_ROWS, CONTEXT_ROWS } from '../kernel-setting.js';
 import { BenchSides, saturated, type Saturated } from '../server/bench-sides.js';
+import { loadOptions } from '../server/load-options.js';
 import { openLoop, wireRequest } from '../server/load.js';
 import {
   requestsIn,
@@ -45,17 +45,7 @@ const DIFFERENCE_MAX = 1e-5;
 const CONNECTIONS = 16;
 const OPEN_CONNECTIONS = 64;
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    adgroups: { type: 'string', default: '1000000' },
-    seconds: { type: 'string', default: '4' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
-  },
-});
-const rounds = z.coerce.number().int().positive().max(100).parse(options.rounds);
-const seconds = z.coerce.number().positive().max(600).parse(options.seconds);
-const adgroupCount = z.coerce.number().int().min(1000).max(4_000_000).parse(options.adgroups);
+const { rounds, seconds, adgroupCount, output } = loadOptions(4);
 
 const ReadySchema = z.object({ url: z.url(), version: z.string().optional() });
 
@@ -103,10 +93,10 @@ try {
     tensorflow: servers.tensorflow.version,
     onnx: ONNX_RUNTIME_NAME,
   };
-  mkdirSync(options.output, { recursive: true });
+  mkdirSync(output, { recursive: true });
   const page = sideBySidePage(record);
-  writeFileSync(join(options.output, 'serving-side-by-side.json'), `${JSON.stringify(record)}\n`);
-  writeFileSync(join(options.output, 'serving-side-by-side.md'), page);
+  writeFileSync(join(output, 'serving-side-by-side.json'), `${JSON.stringify(record)}\n`);
+  writeFileSync(join(output, 'serving-side-by-side.md'), page);
   console.log(page);
 } finally {
   sides.stop();

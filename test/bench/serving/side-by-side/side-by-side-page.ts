@@ -11,13 +11,13 @@ export interface SideBySideRecord extends BenchHeader {
   readonly rounds: number;
   readonly seconds: number;
   readonly adgroupCount: number;
-  /** Of the open loop, for every server. */
+  /** Rate of the open loop, for every server. */
   readonly rate: number;
   readonly saturations: Readonly<Record<Row, readonly Saturated[]>>;
   readonly latencies: Readonly<
     Record<Row, readonly { readonly p50Ms: number; readonly p99Ms: number }[]>
   >;
-  /** Of a value, from that of the binary form. */
+  /** Difference of a value from that of the binary form. */
   readonly differences: Readonly<Record<string, number>>;
   readonly onnx: string;
   readonly tensorflow: string;

@@ -61,7 +61,7 @@ async function ranked(url: string, request: object = ASKED): Promise<Answer> {
   return body as unknown as Answer;
 }
 
-/** By candidate; each one's parts are its score, and that is the score of the answer. */
+/** Explanations by candidate; each one's parts are its score, and that is the score of the answer. */
 function explainedIn({ scores, explanation }: Answer): ReadonlyMap<number, Explained> {
   for (const { candidate, score, base, blockShare, shares } of explanation.candidates) {
     const parts = [base, blockShare, ...Object.values(shares)];
@@ -108,7 +108,7 @@ describe('blocks that adapted while serving', () => {
   });
 });
 
-/** Those of the first candidate, for each. */
+/** Values of the first candidate, for each. */
 function sameFeatures(): Readonly<Record<string, readonly unknown[]>> {
   const { features } = ASKED.columns;
   return Object.fromEntries(

@@ -53,7 +53,7 @@ const damages: readonly (readonly [name: string, damage: Damage])[] = [
   ['its last byte cut off', (bytes) => bytes.subarray(0, -1)],
 ];
 
-/** What the server says of the second bundle while the file of this key is damaged. */
+/** The server's words about the second bundle while the file of this key is damaged. */
 async function refusalsWith(key: string, damage: Damage): Promise<readonly string[]> {
   const path = join(room.path, key);
   const whole = readFileSync(path);
@@ -85,7 +85,7 @@ describe.each(damages)('a bundle with %s', (_, damage) => {
       bundles.loaded[place].manifest.arrays.flatMap(({ files }) =>
         files.map(({ sha256 }) => sha256),
       );
-    // What the bundle in use has too is mapped already, and not read again.
+    // A file that the bundle in use has too is mapped already, and not read again.
     const shared = new Set(filesOf(0));
     const own = [...new Set(filesOf(1))].filter((sha256) => !shared.has(sha256));
     expect(own.length).toBeGreaterThan(2);

@@ -47,7 +47,7 @@ test('two processes divide keys between the same two bundles', async () => {
       expect(body['canary']).toBe(body['bundle'] === canary ? true : undefined);
     }
 
-  // What one reports is its own.
+  // A report is of its own process.
   const reports = new Map<number, Reported>();
   while (reports.size < 2) {
     const answer = await fetch(`${url}/v1/bundle`, { headers: { connection: 'close' } });

@@ -43,7 +43,7 @@ interface ServedExploration {
   close(): Promise<void>;
 }
 
-/** Since the start of the process. */
+/** Sums since the start of the process. */
 export type ExplorationCounts = Explorer['counts'] & {
   readonly calibration: readonly CalibrationSums[];
 };

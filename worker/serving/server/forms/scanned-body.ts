@@ -163,7 +163,7 @@ export class BodyScanner {
 
 const COLUMN_NAMES: readonly string[] = ['adgroup', 'bid', 'pacing', 'features'];
 
-/** Those of the body itself, as an object of their own. */
+/** Members of the body itself, as an object of their own. */
 function commonFound(
   body: Buffer,
   ofBody: ReadonlyMap<string, Member>,
