@@ -1,5 +1,5 @@
 /**
- * What a predict job measures of its tasks, against other kinds of job: the logits of support rows are those of a job that
+ * Measures that a predict job takes of its tasks, against other kinds of job: the logits of support rows are those of a job that
  * predicts them, and distances are those between the blocks of adapt jobs with and without steps.
  */
 

@@ -1,5 +1,5 @@
 /**
- * What a worker says about itself beside its record: its device and its memory. It lies in a place of its own, so
+ * The report of a worker about itself, beside its record: its device and its memory. It lies in a place of its own, so
  * that readers of other versions are not disturbed; one that cannot be read counts as none.
  */
 

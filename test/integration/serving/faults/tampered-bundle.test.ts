@@ -7,32 +7,27 @@ import { readFileSync } from 'node:fs';
 import { rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { randomStream } from '../../../../shared/base/random.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
-import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
+import type { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import {
   checkedScore,
-  copyBundles,
+  mappableBundles,
   mappedServer,
   type MappedServer,
 } from '../../../fixtures/serving/mapped-server.js';
-import { twoBundles, type TwoBundles } from '../../../fixtures/serving/served-export.js';
-import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
+import type { TwoBundles } from '../../../fixtures/serving/served-export.js';
+import type { TemporaryFolder } from '../../../fixtures/temporary-folder.js';
 
 /** Requests that are under way while the label moves. */
 const ASKED = 3;
 
 let bundles: TwoBundles;
-let room: Awaited<ReturnType<typeof temporaryFolder>>;
+let room: TemporaryFolder;
 let store: FileObjectStore;
 let server: MappedServer;
 beforeAll(async () => {
-  await scoringAddon.install(() => undefined, { retry: true });
-  bundles = await twoBundles();
-  room = await temporaryFolder();
-  store = new FileObjectStore({ folder: room.path });
-  await copyBundles(bundles, store);
+  ({ bundles, room, store } = await mappableBundles());
   server = await mappedServer(store, bundles);
 });
 afterAll(async () => {
