@@ -2,9 +2,10 @@
 
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import type { Decision, DecisionInput } from '../../shared/exploration/decision-record.js';
-import type { EncodedMarket } from './encoded-market.js';
+import type { Lesson } from '../../shared/exploration/lesson.js';
 import type { LiveBundle } from './live-bundle.js';
 import type { ShownAdgroup } from './live-adaptation.js';
+import type { EncodedMarket } from './world/encoded-market.js';
 
 type FeedbackEvent =
   | {
@@ -12,6 +13,8 @@ type FeedbackEvent =
       readonly id: string;
       readonly adgroup: string;
       readonly epochMs: number;
+      /** Given where a contextual policy learns. */
+      readonly lesson?: Lesson;
     }
   | {
       readonly kind: 'reward';
@@ -26,6 +29,27 @@ export interface Evidence {
   evidenceOf(adgroup: string): { readonly impressions: number; readonly rewards: number };
 }
 
+/** The weights of a contextual policy, which the evidence teaches. */
+export interface LearnedPolicy {
+  /** The lesson of a candidate, if it is shown. */
+  lessonOf(candidate: {
+    readonly adgroup: string;
+    readonly probability: number;
+    /** Values of the columns that the policy learns from, with their names. */
+    readonly values: readonly string[];
+  }): Lesson;
+  /** The knowledge of candidates by their lessons, from what has settled so far. */
+  contextOf(lessons: readonly Lesson[]): DecisionInput['context'];
+}
+
+/** Exploration as a ranking server has it. */
+interface MarketExploration {
+  readonly evidence: Evidence;
+  /** Null for policies that learn no weights. */
+  readonly learned: LearnedPolicy | null;
+  readonly decide: (input: DecisionInput) => Decision;
+}
+
 /** Scores candidates that were encoded ahead. */
 interface MarketScorer {
   /** Writes the logit of each adgroup in the context of an auction. */
@@ -37,16 +61,13 @@ export interface MarketServing {
   /** The scorer in use, as `kernel avx2`. */
   readonly scorer: string;
   scorerOf(bundle: LiveBundle, encoded: EncodedMarket, candidatesMax: number): MarketScorer;
-  readonly decide: (input: DecisionInput) => Decision;
-  openEvidence(settings: ExplorationConfig['feedback']): Evidence;
+  openExploration(settings: ExplorationConfig): MarketExploration;
 }
 
-export interface Explorer {
+export interface Explorer extends MarketExploration {
   readonly settings: ExplorationConfig;
-  readonly evidence: Evidence;
   /** Impressions of the log that the block of an adgroup rests on. */
   readonly loggedImpressionsOf: (adgroup: number) => number;
-  readonly decide: (input: DecisionInput) => Decision;
 }
 
 export interface ServedArm {

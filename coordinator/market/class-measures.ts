@@ -4,7 +4,7 @@ import { at, float64At, uint32At } from '../../shared/base/arrays.js';
 import type { MarketConfig } from '../../shared/config/market-config.js';
 import type { ClassOutcome } from './arm-outcome.js';
 import { SIZE_CLASSES, type SizeClass } from './budgets.js';
-import { loggedRowsOf, type MarketWorld } from './market-world.js';
+import { loggedRowsOf, type MarketWorld } from './world/market-world.js';
 
 export interface ClassedMarket {
   readonly market: MarketWorld;

@@ -3,8 +3,8 @@
 import { float64At, uint32At } from '../../shared/base/arrays.js';
 import type { MarketConfig } from '../../shared/config/market-config.js';
 import { bestPlace, clickPrice } from './auction.js';
-import type { AuctionStream } from './auction-stream.js';
-import type { MarketWorld } from './market-world.js';
+import type { AuctionStream } from './world/auction-stream.js';
+import type { MarketWorld } from './world/market-world.js';
 
 /** The expected revenue of a day if every auction went to the truly best candidate and no budget ended. */
 export function bestDailyRevenue(

@@ -14,7 +14,7 @@ import { adaptTasks } from '../evaluation/adapt-tasks.js';
 import type { LocalCompute } from '../export/local-scorer.js';
 import { servedBlocksOf } from '../export/serving-choice.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import type { EncodedMarket } from './encoded-market.js';
+import type { EncodedMarket } from './world/encoded-market.js';
 import type { LiveBundle } from './live-bundle.js';
 
 /** An impression of the market whose outcome is known. */

@@ -5,7 +5,7 @@ import type { MarketConfig } from '../../shared/config/market-config.js';
 import { HOURS_PER_DAY } from '../synthesize/world-parameters.js';
 import { giniOf, type ArmOutcome, type MarketArm } from './arm-outcome.js';
 import { ClassMeasures, type ClassedMarket } from './class-measures.js';
-import { arrivalSecondsOf, newAdgroupsOf } from './market-world.js';
+import { arrivalSecondsOf, newAdgroupsOf } from './world/market-world.js';
 
 /** An impression that was sold. */
 interface SoldImpression {

@@ -5,17 +5,19 @@
 
 import { at, float64At, uint32At } from '../../shared/base/arrays.js';
 import type { RankedCandidate } from '../../shared/exploration/decision-record.js';
+import type { Lesson } from '../../shared/exploration/lesson.js';
 import type { MarketConfig } from '../../shared/config/market-config.js';
 import { trafficTimeOfDay } from '../synthesize/traffic.js';
 import { HOURS_PER_DAY, LOG_START_SECONDS } from '../synthesize/world-parameters.js';
 import type { ArmOutcome, MarketArm } from './arm-outcome.js';
 import type { Explorer, ServedArm } from './arm-serving.js';
 import { bestPlace, clickPrice, mayBid, valueOf } from './auction.js';
-import type { AuctionStream } from './auction-stream.js';
+import type { AuctionStream } from './world/auction-stream.js';
 import { Budgets, type SizeClass } from './budgets.js';
 import { MarketFeedback } from './market-feedback.js';
 import { MarketMeasures } from './market-measures.js';
-import { arrivalSecondsOf, type MarketWorld } from './market-world.js';
+import { namedValuesOf, type NamedValuesOf } from './world/market-rows.js';
+import { arrivalSecondsOf, type MarketWorld } from './world/market-world.js';
 
 export interface MarketScene {
   readonly config: MarketConfig;
@@ -61,6 +63,7 @@ class RunningMarket {
   readonly #feedback: MarketFeedback;
   readonly #bidding: { count: number; bids: Float64Array; probabilities: Float64Array };
   readonly #arrivals: Float64Array;
+  readonly #namedValuesOf: NamedValuesOf;
   #shownCount = 0;
 
   constructor(scene: MarketScene, served: ServedArm) {
@@ -83,6 +86,8 @@ class RunningMarket {
     this.#arrivals = Float64Array.from({ length: market.adgroupCount }, (_, adgroup) =>
       arrivalSecondsOf(market, adgroup),
     );
+    const { columns } = config.exploration.weights;
+    this.#namedValuesOf = namedValuesOf(market, auctions, columns);
   }
 
   /** @param earlier the hour of the round before; -1 if there was none */
@@ -163,7 +168,7 @@ class RunningMarket {
     const isClick = float64At(auctions.clickDraws, auction) < truth;
     if (isClick) this.#budgets.charge(advertiser, price);
     this.#shownCount += 1;
-    this.#feedback.shown(auction, adgroup, isClick);
+    this.#feedback.shown(auction, adgroup, isClick, this.#lesson(auction, place));
     this.#measures.sold({
       ...{ adgroup, advertiser, isClick, truth, isExploration, bestValue },
       seconds: float64At(auctions.seconds, auction),
@@ -200,8 +205,10 @@ class RunningMarket {
     }
     if (places.length === 1) return best;
     const candidates = places.map((place) => this.#candidate(auction, place, explorer));
+    const lessons = places.flatMap((place) => this.#lesson(auction, place) ?? []);
+    const context = explorer.learned?.contextOf(lessons) ?? null;
     const [slot] = explorer.decide({
-      ...{ id: `auction-${auction}`, seed: market.seed, bundle, slots: 1, context: null },
+      ...{ id: `auction-${auction}`, seed: market.seed, bundle, slots: 1, context },
       ...{ rounds: this.#shownCount, candidates, settings: explorer.settings },
       epochMs: (LOG_START_SECONDS + seconds) * 1000,
     }).decided;
@@ -224,6 +231,19 @@ class RunningMarket {
       ageSeconds: this.#ageOf(auction, place),
       advertiserClass: at(classes, uint32At(market.advertiserOf, adgroup)),
     };
+  }
+
+  /** The lesson of a place if it is shown; null where no policy learns from it. */
+  #lesson(auction: number, place: number): Lesson | null {
+    const learned = this.#served.explorer?.learned ?? null;
+    if (learned === null) return null;
+    const { auctions } = this.#scene;
+    const adgroup = uint32At(auctions.candidates, auction * auctions.candidatesMax + place);
+    return learned.lessonOf({
+      adgroup: String(adgroup),
+      probability: float64At(this.#bidding.probabilities, place),
+      values: this.#namedValuesOf(auction, adgroup),
+    });
   }
 
   #ageOf(auction: number, place: number): number {

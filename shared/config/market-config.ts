@@ -15,6 +15,7 @@ import {
 const SEEDS_MAX = 100;
 /** Days of a log of the synthetic world. */
 const LOG_DAYS = 14;
+const SECONDS_PER_DAY = 86_400;
 const AUCTIONS_MAX = 5_000_000;
 
 /** Fields of the section `run` that the market fills in: a section of it, and the name. */
@@ -254,8 +255,12 @@ export const MarketConfigSchema = z
         ['traffic', 'candidates'],
         'the candidates of all auctions must not exceed 100 million',
       );
-    if (exploration.policy === 'lin-ucb' || exploration.policy === 'logistic-thompson')
-      issue(['exploration', 'policy'], 'the market has no context for this policy');
+    const livedDays = Math.min(days, exploration.feedback.eventLifetimeSeconds / SECONDS_PER_DAY);
+    if (traffic.auctionsPerDay * livedDays > exploration.feedback.eventsMax)
+      issue(
+        ['exploration', 'feedback', 'eventsMax'],
+        'must not be less than the auctions in eventLifetimeSeconds: evidence of the others would be refused',
+      );
     if (exploration.mode !== 'active')
       issue(['exploration', 'mode'], 'must be active: the other arms do without');
     if (/^[a-z0-9]+:\/\//.test(output)) issue(['output'], 'must be a folder of this machine');

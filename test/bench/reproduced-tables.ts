@@ -29,6 +29,12 @@ export const TABLES: readonly ReproducedTable[] = [
   },
   { name: 'real', script: 'bench:real', keepsRuns: true, makes: 'real.md' },
   { name: 'market', script: 'bench:market', keepsRuns: true, makes: 'market.md' },
+  {
+    name: 'market-policies',
+    script: 'bench:market-policies',
+    keepsRuns: true,
+    makes: 'market-policies.md',
+  },
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
   { name: 'overhead', script: 'bench:overhead', makes: 'overhead.md' },
   { name: 'operation', script: 'check:operation', words: ['--record'], makes: 'operation.md' },

@@ -83,6 +83,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/prepare',
     'coordinator/prepare/append',
     'coordinator/synthesize',
+    'coordinator/market/world',
     'coordinator/market',
     'coordinator/streaming',
     'coordinator/record',

@@ -6,9 +6,9 @@ import { LiveAdaptation } from '../../market/live-adaptation.js';
 import { LiveBundle } from '../../market/live-bundle.js';
 import type { MarketArm } from '../../market/arm-outcome.js';
 import type { MarketServing, ServedArm } from '../../market/arm-serving.js';
-import type { AuctionStream } from '../../market/auction-stream.js';
-import { encodedMarketOf, type EncodedMarket } from '../../market/encoded-market.js';
-import type { MarketWorld } from '../../market/market-world.js';
+import type { AuctionStream } from '../../market/world/auction-stream.js';
+import { encodedMarketOf, type EncodedMarket } from '../../market/world/encoded-market.js';
+import type { MarketWorld } from '../../market/world/market-world.js';
 import type { RunContext } from '../call/run-context.js';
 import { openPreparedRun, savedMetaParametersOf } from '../run-files.js';
 import type { MarketRuns, TrainedBundle } from './market-models.js';
@@ -45,9 +45,8 @@ export async function servedArmOf(
         ? null
         : {
             settings: exploration,
-            evidence: serving.openEvidence(exploration.feedback),
+            ...serving.openExploration(exploration),
             loggedImpressionsOf: (adgroup) => bundle.loggedImpressionsOf(adgroup),
-            decide: serving.decide,
           },
   };
 }

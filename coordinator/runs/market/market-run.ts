@@ -8,12 +8,13 @@ import type { MarketConfig } from '../../../shared/config/market-config.js';
 import type { EventKind, RunEventSink } from '../../../shared/events/run-events.js';
 import { MARKET_ARMS, type ArmOutcome } from '../../market/arm-outcome.js';
 import type { MarketServing } from '../../market/arm-serving.js';
-import { drawAuctions, type AuctionStream } from '../../market/auction-stream.js';
+import { drawAuctions, type AuctionStream } from '../../market/world/auction-stream.js';
 import { sizeClassesOf } from '../../market/budgets.js';
 import { bestDailyRevenue } from '../../market/daily-revenue.js';
-import { writeLogBefore } from '../../market/log-before.js';
+import { writeLogBefore } from '../../market/world/log-before.js';
 import { marketReportOf, type MarketReport } from '../../market/market-report.js';
-import { budgetsOf, marketWorldOf, type MarketWorld } from '../../market/market-world.js';
+import { demandMarketColumns } from '../../market/world/market-rows.js';
+import { budgetsOf, marketWorldOf, type MarketWorld } from '../../market/world/market-world.js';
 import type { SeedOutcome } from '../../market/seed-measures.js';
 import { simulateArm, type MarketScene } from '../../market/simulate-arm.js';
 import { marketHtml } from '../../reports/market/market-page.js';
@@ -52,6 +53,7 @@ export async function marketRun(
   const where = typeof request.config === 'string' ? request.config : 'config';
   // A fault of the runs must be told before the first world is made.
   marketRunsOf(config, config.seeds.first, where);
+  demandMarketColumns(config.exploration.weights.columns);
   const output = objectStoreAt(config.output, context.environment);
   const configDigest = digestOf(config);
   const kept = new KeptSeeds(output, configDigest);

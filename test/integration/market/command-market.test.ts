@@ -4,13 +4,13 @@ import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { AuctionStream } from '../../../coordinator/market/auction-stream.js';
-import { encodedMarketOf } from '../../../coordinator/market/encoded-market.js';
+import type { AuctionStream } from '../../../coordinator/market/world/auction-stream.js';
+import { encodedMarketOf } from '../../../coordinator/market/world/encoded-market.js';
 import { LiveAdaptation } from '../../../coordinator/market/live-adaptation.js';
 import { LiveBundle } from '../../../coordinator/market/live-bundle.js';
-import { writeLogBefore } from '../../../coordinator/market/log-before.js';
+import { writeLogBefore } from '../../../coordinator/market/world/log-before.js';
 import { MarketReportSchema } from '../../../coordinator/market/market-report.js';
-import { marketWorldOf, newAdgroupsOf } from '../../../coordinator/market/market-world.js';
+import { marketWorldOf, newAdgroupsOf } from '../../../coordinator/market/world/market-world.js';
 import { marketRunsOf } from '../../../coordinator/runs/market/market-models.js';
 import { objectStoreAt } from '../../../coordinator/runs/places.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
@@ -61,6 +61,11 @@ function tinyMarket(output: string): MarketConfig {
     days: 2,
     traffic: { auctionsPerDay: 600, candidates: 8 },
     goodAdgroups: { oracleImpressions: 5, wins: 2 },
+    exploration: {
+      ...example.exploration,
+      policy: 'lin-ucb',
+      weights: { ...example.exploration.weights, columns: ['category', 'slot'] },
+    },
     run,
     output,
   };
@@ -111,12 +116,22 @@ describe('qianmo simulate-market', () => {
   });
 
   it('refuses faults of the market and of its runs before anything is written', async () => {
+    const learningFrom = (column: string) => {
+      const { weights, ...exploration } = config.exploration;
+      return { exploration: { ...exploration, weights: { ...weights, columns: [column] } } };
+    };
+    const rememberingEvents = (eventsMax: number) => {
+      const { feedback, ...exploration } = config.exploration;
+      return { exploration: { ...exploration, feedback: { ...feedback, eventsMax } } };
+    };
     const refusals: readonly (readonly [object, RegExp])[] = [
       [{ days: 14 }, /must not exceed the 14 days/],
       [{ run: { ...config.run, seed: 3 } }, /run.seed: the market fills this in/],
       [{ exploration: { ...config.exploration, mode: 'off' } }, /exploration.mode: must be active/],
       [{ feedback: { clickDelaySeconds: 86_400 } }, /every click would come too late/],
+      [rememberingEvents(1_199), /eventsMax: must not be less than the auctions/],
       [{ run: { ...config.run, method: { kind: 'fomamll' } } }, /method.kind/],
+      [learningFrom('weather'), /the market has no column "weather" to learn from/],
     ];
     for (const [change, found] of refusals) {
       const refused = simulateMarket({

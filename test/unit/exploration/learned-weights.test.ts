@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
+import type { Lesson } from '../../../shared/exploration/lesson.js';
 import { contextBy } from '../../../worker/serving/decisions/learned-context.js';
 import {
   learn,
@@ -11,7 +12,6 @@ import {
   LinearWeights,
   logOddsOf,
   type Learning,
-  type Lesson,
 } from '../../../worker/serving/evidence/learned-weights.js';
 import { policyOf } from '../../../worker/serving/exploration/policies.js';
 import { settingsOf } from '../../fixtures/decision-input.js';

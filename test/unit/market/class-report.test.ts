@@ -9,7 +9,7 @@ import {
   type ClassReport,
 } from '../../../coordinator/market/class-report.js';
 import { smallAdvertisers } from '../../../coordinator/market/market-bar.js';
-import { loggedRowsOf } from '../../../coordinator/market/market-world.js';
+import { loggedRowsOf } from '../../../coordinator/market/world/market-world.js';
 import { outcomeOf, type SeedOutcome } from '../../../coordinator/market/seed-measures.js';
 import { simulateArm } from '../../../coordinator/market/simulate-arm.js';
 import { armWith, sceneOf, smallMarketConfig } from '../../fixtures/market-scene.js';

@@ -9,7 +9,7 @@
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
-import type { Lesson } from '../evidence/learned-weights.js';
+import type { Lesson } from '../../../shared/exploration/lesson.js';
 import { CHOICE_MARK, choiceIn, choiceText, type ShownChoice } from './shown-choice.js';
 
 export interface ShownSlot {

@@ -11,8 +11,8 @@ import type {
   DecisionInput,
   RankedCandidate,
 } from '../../../shared/exploration/decision-record.js';
+import type { Lesson } from '../../../shared/exploration/lesson.js';
 import type { Evidence } from '../evidence/evidence-ledger.js';
-import type { Lesson } from '../evidence/learned-weights.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import { decide } from '../exploration/chooser.js';
 import type { DecisionLog } from './decision-writer.js';

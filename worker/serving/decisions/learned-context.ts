@@ -3,6 +3,7 @@
 import type { Clock } from '../../../shared/base/clock.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { DecisionInput } from '../../../shared/exploration/decision-record.js';
+import type { Lesson } from '../../../shared/exploration/lesson.js';
 import type { EvidenceStore } from '../evidence/evidence-store.js';
 import {
   learningOf,
@@ -12,7 +13,6 @@ import {
   logOddsOf,
   type LearnedNumbers,
   type Learning,
-  type Lesson,
 } from '../evidence/learned-weights.js';
 
 interface ContextCandidate {

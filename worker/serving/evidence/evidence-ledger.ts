@@ -9,14 +9,8 @@
 
 import { z } from 'zod';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
-import {
-  learn,
-  learningName,
-  LessonSchema,
-  type LearnedNumbers,
-  type Learning,
-  type Lesson,
-} from './learned-weights.js';
+import { LessonSchema, type Lesson } from '../../../shared/exploration/lesson.js';
+import { learn, learningName, type LearnedNumbers, type Learning } from './learned-weights.js';
 
 const name = z.string().min(1).max(200);
 const epochMs = z.number().nonnegative();

@@ -8,35 +8,14 @@
  *   logistic   m:i  mean of a weight                q:i  its precision
  */
 
-import { z } from 'zod';
 import { float64At } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
-import { WEIGHTS_MAX, type ExplorationConfig } from '../../../shared/config/exploration-config.js';
+import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
+import { LESSON_PLACES_MAX, type Lesson } from '../../../shared/exploration/lesson.js';
 
-/** Places of a lesson: the intercept, the adgroup and values of columns. */
-const LESSON_PLACES_MAX = 18;
 /** Probabilities are at least so far from 0 and 1 when log-odds are made of them. */
 export const PROBABILITY_MIN = 1e-6;
-
-/** What an impression teaches once its reward is known. */
-export const LessonSchema = z.strictObject({
-  /** Of the weights that it is for. */
-  dimension: z.int().min(2).max(WEIGHTS_MAX),
-  /** Places among the weights, in ascending order; each feature there is 1 over the root of their number. */
-  places: z
-    .array(
-      z
-        .int()
-        .nonnegative()
-        .max(WEIGHTS_MAX - 1),
-    )
-    .min(1)
-    .max(LESSON_PLACES_MAX),
-  /** The calibrated probability, by which the model predicts the reward. */
-  probability: z.number().min(0).max(1),
-});
-export type Lesson = z.infer<typeof LessonSchema>;
 
 export interface Learning {
   readonly kind: 'linear' | 'logistic';

@@ -18,6 +18,8 @@ export const simulateMarketVerb = verb({
   help: `
 Each seed is a world with a log, two trained models and a market. Seeds that are done are kept: a market that
 was stopped goes on with the next one. market.json and market.html are written to the output of the config.
+The section exploration of the config takes every policy of a ranking server, such as
+{ mode: active, policy: lin-ucb, weights: { columns: [category, slot] } }, which learns from columns of the log.
 
 Example:
   qianmo simulate-market infra/examples/market.yaml`,

@@ -3,11 +3,11 @@
  * numbers that decide clicks. What differs between arms then comes from the arms.
  */
 
-import { float64At, numberAt, uint32At, uint8At } from '../../shared/base/arrays.js';
-import { randomStream, type RandomStream } from '../../shared/base/random.js';
-import type { MarketConfig } from '../../shared/config/market-config.js';
-import { hourAt, secondsAt, trafficTimeOfDay } from '../synthesize/traffic.js';
-import { HOURS_PER_DAY, WORLD_PARAMETERS } from '../synthesize/world-parameters.js';
+import { float64At, numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
+import { randomStream, type RandomStream } from '../../../shared/base/random.js';
+import type { MarketConfig } from '../../../shared/config/market-config.js';
+import { hourAt, secondsAt, trafficTimeOfDay } from '../../synthesize/traffic.js';
+import { HOURS_PER_DAY, WORLD_PARAMETERS } from '../../synthesize/world-parameters.js';
 import { trueProbability, type MarketWorld } from './market-world.js';
 
 export interface AuctionStream {

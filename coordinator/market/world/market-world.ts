@@ -1,15 +1,15 @@
 /** The synthetic world as a market: its truth, and what each adgroup bids. */
 
-import { float64At, uint32At } from '../../shared/base/arrays.js';
-import { sigmoid } from '../../shared/base/logistic.js';
-import { randomStream } from '../../shared/base/random.js';
-import type { MarketConfig } from '../../shared/config/market-config.js';
-import { affinityLogit, hourSlotLogit, solveIntercept } from '../synthesize/click-model.js';
-import type { WorldOptions } from '../synthesize/synthesis.js';
-import { buildWorld, type SyntheticWorld } from '../synthesize/synthetic-world.js';
-import { hourAt, secondsAt, trafficTimeOfDay } from '../synthesize/traffic.js';
-import { DAY_COUNT } from '../synthesize/world-parameters.js';
-import { checkWorldOptions } from '../synthesize/world-limits.js';
+import { float64At, uint32At } from '../../../shared/base/arrays.js';
+import { sigmoid } from '../../../shared/base/logistic.js';
+import { randomStream } from '../../../shared/base/random.js';
+import type { MarketConfig } from '../../../shared/config/market-config.js';
+import { affinityLogit, hourSlotLogit, solveIntercept } from '../../synthesize/click-model.js';
+import type { WorldOptions } from '../../synthesize/synthesis.js';
+import { buildWorld, type SyntheticWorld } from '../../synthesize/synthetic-world.js';
+import { hourAt, secondsAt, trafficTimeOfDay } from '../../synthesize/traffic.js';
+import { DAY_COUNT } from '../../synthesize/world-parameters.js';
+import { checkWorldOptions } from '../../synthesize/world-limits.js';
 
 export interface MarketWorld {
   readonly seed: number;

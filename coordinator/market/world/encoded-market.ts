@@ -1,17 +1,12 @@
 /** Users and adgroups of a market as a model reads them: encoded once, by the encoder of a bundle. */
 
-import { numberAt, uint32At, uint8At } from '../../shared/base/arrays.js';
-import { QianmoError } from '../../shared/base/errors.js';
-import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
-import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
-import type { EncodedRows } from '../../shared/features/encoded-rows.js';
-import type { RawRow } from '../../shared/features/values/raw-row.js';
-import { HOURS_PER_DAY, PROFILE_FIELDS } from '../synthesize/world-parameters.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import type { BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
+import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
 import type { AuctionStream } from './auction-stream.js';
+import { ADGROUP_COLUMNS, adgroupRow, CONTEXT_COLUMNS, contextRow } from './market-rows.js';
 import type { MarketWorld } from './market-world.js';
-
-const CONTEXT_COLUMNS = ['user', ...PROFILE_FIELDS.map(({ name }) => name), 'slot', 'hour'];
-const ADGROUP_COLUMNS = ['adgroup', 'advertiser', 'campaign', 'category', 'brand', 'price'];
 
 export interface EncodedMarket {
   /** Features that an auction has once. */
@@ -87,30 +82,4 @@ function demandColumns({ features }: Pick<BundleManifest, 'features'>): void {
     expected: `a category or a number of the synthetic log: ${columns.join(', ')}`,
     cure: 'leave the feature out, or name a column',
   });
-}
-
-function contextRow({ world }: MarketWorld, auctions: AuctionStream, auction: number): RawRow {
-  const user = uint32At(auctions.users, auction);
-  let code = numberAt(world.users.profileCodes, user);
-  const row: Record<string, unknown> = {
-    user,
-    slot: uint8At(auctions.slots, auction),
-    hour: uint32At(auctions.hours, auction) % HOURS_PER_DAY,
-  };
-  for (const { name, weights } of PROFILE_FIELDS) {
-    row[name] = code % weights.length;
-    code = Math.floor(code / weights.length);
-  }
-  return row;
-}
-
-function adgroupRow({ world: { adgroups } }: MarketWorld, adgroup: number): RawRow {
-  return {
-    adgroup,
-    advertiser: uint32At(adgroups.advertisers, adgroup),
-    campaign: uint32At(adgroups.campaigns, adgroup),
-    category: uint32At(adgroups.categories, adgroup),
-    brand: uint32At(adgroups.brands, adgroup),
-    price: uint32At(adgroups.priceCents, adgroup) / 100,
-  };
 }

@@ -1,9 +1,9 @@
 /** The log of the days before the market: what models learn from. */
 
-import { QianmoError } from '../../shared/base/errors.js';
-import { adgroupTexts, CSV_COLUMNS, CsvRowWriter } from '../synthesize/csv-rows.js';
-import { writeAll, writeWhole } from '../synthesize/log-file.js';
-import { trafficTimeOfDay } from '../synthesize/traffic.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { adgroupTexts, CSV_COLUMNS, CsvRowWriter } from '../../synthesize/csv-rows.js';
+import { writeAll, writeWhole } from '../../synthesize/log-file.js';
+import { trafficTimeOfDay } from '../../synthesize/traffic.js';
 import type { MarketWorld } from './market-world.js';
 
 /** Parts of a day that are generated at once. */
