@@ -30,7 +30,7 @@ export interface Evidence {
 }
 
 /** The weights of a contextual policy, which the evidence teaches. */
-export interface LearnedPolicy {
+interface LearnedPolicy {
   /** The lesson of a candidate, if it is shown. */
   lessonOf(candidate: {
     readonly adgroup: string;
