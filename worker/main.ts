@@ -8,14 +8,12 @@ import { parseArgs } from 'node:util';
 import { formatFailure, QianmoError } from '../shared/base/errors.js';
 import { keepCompiledCode } from '../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
-import { optimizeLate } from '../shared/base/late-optimization.js';
 import { printableText } from '../shared/base/printable-text.js';
 import type { DeviceDemand } from '../shared/config/compute-config.js';
 import { numericalEnvironment } from './compute/device/numerical-environment.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { forkedEntry } from './process/forked-entry.js';
 
-optimizeLate();
 collectGarbageRarely();
 keepCompiledCode(process.env);
 

@@ -2,7 +2,7 @@
 
 import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
-import { optimizeLate } from '../../shared/base/late-optimization.js';
+import { optimizeAsUsual, optimizeLate } from '../../shared/base/late-optimization.js';
 
 optimizeLate();
 collectGarbageRarely();
@@ -16,6 +16,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const { runCommand } = await import('./run-command.js');
+optimizeAsUsual();
 process.exitCode = await runCommand(process.argv.slice(2), {
   environment: process.env,
   output: process.stdout,

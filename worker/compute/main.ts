@@ -11,8 +11,6 @@ process.on('disconnect', () => process.exit(0));
 // The parent may have gone before this line: that event is over.
 if (!process.connected) process.exit(0);
 
-const { optimizeLate } = await import('../../shared/base/late-optimization.js');
-optimizeLate();
 const { keepCompiledCode } = await import('../../shared/base/compile-cache.js');
 keepCompiledCode(process.env);
 const { collectGarbageRarely } = await import('../../shared/base/garbage-collection.js');
