@@ -5,7 +5,12 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import {
+  lossesOf,
+  type JobExecutor,
+  type JobInput,
+  type JobOutput,
+} from '../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION, taskCountOf, type Job } from '../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
@@ -130,9 +135,7 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       output: blobRefOf(output),
       taskCount: taskCountOf(job),
       worker: WORKER_NAME,
-      weightedQueryLoss: measured.weightedQueryLoss,
-      weightedSupportLoss: measured.weightedSupportLoss,
-      ...(measured.lossesBySize === undefined ? {} : { lossesBySize: measured.lossesBySize }),
+      ...lossesOf(measured),
       queryRowCount: measured.queryRowCount,
       computeMs: measured.computeMs,
       backend: measured.backend,

@@ -194,6 +194,16 @@ function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'>
   };
 }
 
+/** Measured in the first outer step and in every n-th. Without adaptation, there is one query loss. */
+function queryLossBeforeAt(
+  { method, training }: RunConfig,
+  outerStep: number,
+): Pick<GradientWork, 'queryLossBefore'> {
+  const every = training.queryLossBeforeEveryOuterSteps;
+  const isMeasured = every > 0 && (outerStep === 0 || (outerStep + 1) % every === 0);
+  return isMeasured && adapts(methodPlanOf(method)) ? { queryLossBefore: true } : {};
+}
+
 /** The draws stay those of the sampler; jobs lose tasks, and empty ones go. */
 function withoutTasks(
   sampled: SampledJobs,
@@ -273,6 +283,7 @@ export function ordersOf(
           ? {}
           : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
         sizeBuckets: [...sizes.bucketByTask],
+        ...queryLossBeforeAt(config, plan.outerStep),
         ...dropoutOf(config),
         ...(encoding === 'float32' ? {} : { encoding: { kind: encoding, seed: config.seed } }),
       },

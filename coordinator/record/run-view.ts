@@ -3,7 +3,7 @@
 import type { StampedEvent } from '../../shared/events/run-events.js';
 import type { ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { OwnRun } from './own-run.js';
-import { sizeMeansOf, type SizeMean } from './size-means.js';
+import { measuredPart, sizeMeansOf, type SizeMean } from './size-means.js';
 
 export interface RunView {
   readonly run: string | null;
@@ -47,6 +47,16 @@ export interface TrainingView {
   readonly supportLoss: number | null;
   readonly tasksPerSecond: number | null;
   /** Losses of the last outer step; null where its event has none. */
+  readonly bySize: readonly SizeMean[] | null;
+  /** The last outer step that measured the query loss before adaptation; null before there is one. */
+  readonly adaptation: AdaptationView | null;
+}
+
+/** Query losses of the tasks of one outer step. */
+interface AdaptationView {
+  readonly outerStep: number;
+  readonly queryLossBefore: number;
+  readonly queryLossAfter: number;
   readonly bySize: readonly SizeMean[] | null;
 }
 
@@ -173,6 +183,22 @@ function admitArm(draft: Draft, event: StampedEvent): void {
   draft.isAwaitingWorkers = false;
 }
 
+function trainingAfter(
+  event: StampedEvent & { readonly kind: 'outer-step' },
+  adaptation: AdaptationView | null,
+): TrainingView {
+  const { outerStep, outerSteps, queryLoss, queryLossBefore, supportLoss, tasksPerSecond } = event;
+  const bySize =
+    event.bySize === undefined ? null : sizeMeansOf(event.bySize, measuredPart(event.bySize));
+  return {
+    ...{ outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond, bySize },
+    adaptation:
+      queryLossBefore === undefined
+        ? adaptation
+        : { outerStep, queryLossBefore, queryLossAfter: queryLoss, bySize },
+  };
+}
+
 function admitStepEnd(draft: Draft, epochMs: number): void {
   draft.stepEndsMs.push(epochMs);
   if (draft.stepEndsMs.length > DURATION_COUNT_MAX + 1) draft.stepEndsMs.shift();
@@ -182,14 +208,12 @@ function admitWork(draft: Draft, event: StampedEvent): void {
   switch (event.kind) {
     case 'run-started': {
       const { outerStep, outerSteps } = event;
-      const losses = { queryLoss: null, supportLoss: null, tasksPerSecond: null, bySize: null };
-      draft.training = { outerStep, outerSteps, ...losses };
+      const losses = { queryLoss: null, supportLoss: null, tasksPerSecond: null };
+      draft.training = { outerStep, outerSteps, ...losses, bySize: null, adaptation: null };
       return;
     }
     case 'outer-step': {
-      const { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond } = event;
-      const bySize = event.bySize === undefined ? null : sizeMeansOf(event.bySize);
-      draft.training = { outerStep, outerSteps, queryLoss, supportLoss, tasksPerSecond, bySize };
+      draft.training = trainingAfter(event, draft.training?.adaptation ?? null);
       admitStepEnd(draft, event.epochMs);
       break;
     }

@@ -35,6 +35,8 @@ export interface JobGradient {
   readonly weightedQueryLoss: number;
   readonly weightedSupportLoss: number;
   /** Null where the result has none. */
+  readonly weightedQueryLossBefore: number | null;
+  /** Null where the result has none. */
   readonly bySize: SizedJobLosses | null;
   /** To be called when nobody reads its arrays any more; absent where their memory is not used again. */
   readonly release?: (() => void) | undefined;
@@ -66,6 +68,7 @@ export function gradientReader(
 ): ReadResult<JobGradient> {
   return ({ result, output, isConfirmed, release }) => {
     const { jobIndex, weightedQueryLoss, weightedSupportLoss } = result;
+    const { weightedQueryLossBefore = null } = result;
     const layout = layouts[jobIndex];
     if (layout === undefined) return 'not_of_this_step';
     const found = decodedOrNull(output, encoding);
@@ -82,7 +85,10 @@ export function gradientReader(
     const rows = found.get('rows');
     if (rows === undefined) throw new Error('a checked layout has rows');
     found.delete('rows');
-    const losses = { weightedQueryLoss, weightedSupportLoss, bySize };
+    const losses = {
+      ...{ weightedQueryLoss, weightedSupportLoss, weightedQueryLossBefore },
+      bySize,
+    };
     return { jobIndex, dense: found, rows: rows.values, ...losses, release };
   };
 }
@@ -94,7 +100,8 @@ function sizedLossesOf(
 ): SizedJobLosses | 'unlike' | null {
   if (losses === undefined || sizes === undefined) return null;
   const bucketCount = sizes.taskCounts.findLastIndex((count) => count > 0) + 1;
-  const isLike = [losses.query, losses.support].every(({ length }) => length === bucketCount);
+  const { query, support, queryBefore = query } = losses;
+  const isLike = [query, support, queryBefore].every(({ length }) => length === bucketCount);
   return isLike ? { taskCounts: sizes.taskCounts, weights: sizes.weights, losses } : 'unlike';
 }
 

@@ -33,12 +33,17 @@ export function stepReport(
     previousMs = nowMs;
     const closed = state.leftOut?.find((record) => record.outerStep === plan.outerStep);
     const leftOut = closed?.jobs ?? [];
-    const { bySize, ...means } = withSupportOfAdgroups(losses, { ...step, plan, leftOut });
+    const { bySize, queryLossBefore, ...means } = withSupportOfAdgroups(losses, {
+      ...step,
+      plan,
+      leftOut,
+    });
     sink({
       kind: 'outer-step',
       outerStep: state.outerStep,
       outerSteps: outerStepsOf(state, training),
       ...means,
+      ...(queryLossBefore === null ? {} : { queryLossBefore }),
       gradientNorm: scalarOf(state.optimizer, GRADIENT_NORM),
       tasksPerSecond: (plan.taskCount * MS_PER_SECOND) / elapsedMs,
       ...(bySize === null ? {} : { bySize: { sizes: [...sizes], ...bySize } }),

@@ -61,8 +61,10 @@ export class JobAnswers {
 /** All of a result that the job decides. */
 export function bitsOf(result: JobResult): string {
   const { output, weightedQueryLoss, weightedSupportLoss, lossesBySize = null } = result;
+  const { weightedQueryLossBefore = null } = result;
   return canonicalJson([
     ...[output.sha256, weightedQueryLoss, weightedSupportLoss, result.queryRowCount],
+    weightedQueryLossBefore,
     lossesBySize,
   ]);
 }

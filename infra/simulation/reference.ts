@@ -33,14 +33,16 @@ export function jobKeyOf(job: ComputedPart): string {
 /** The part of a result that its job decides. */
 export function decidedPartOf(
   outputSha256: string,
-  { weightedQueryLoss, lossesBySize }: Pick<JobResult, 'weightedQueryLoss' | 'lossesBySize'>,
+  losses: Pick<JobResult, 'weightedQueryLoss' | 'weightedQueryLossBefore' | 'lossesBySize'>,
 ): string {
-  return `${outputSha256} ${weightedQueryLoss} ${JSON.stringify(lossesBySize)}`;
+  const { weightedQueryLoss, weightedQueryLossBefore, lossesBySize } = losses;
+  return `${outputSha256} ${weightedQueryLoss} ${weightedQueryLossBefore} ${JSON.stringify(lossesBySize)}`;
 }
 
 /** All losses of an outer step, in one text. */
-export function toldLossesOf({ queryLoss, supportLoss, bySize }: RunEventOf<'outer-step'>): string {
-  return JSON.stringify({ queryLoss, supportLoss, bySize });
+export function toldLossesOf(event: RunEventOf<'outer-step'>): string {
+  const { queryLoss, queryLossBefore, supportLoss, bySize } = event;
+  return JSON.stringify({ queryLoss, queryLossBefore, supportLoss, bySize });
 }
 
 /** Time stands still. */

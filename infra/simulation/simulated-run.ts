@@ -162,11 +162,17 @@ async function computed(input: JobInput): Promise<JobOutput> {
   for (const { name, shape } of learnedVariables(spec))
     output.set(name, { shape, values: pulled(dense.get(name)?.values ?? [], pulls) });
   output.set('rows', { shape: [rowCount, spec.tableRowWidth], values: pulled(rows ?? [], pulls) });
+  const losses = pretendedLossesOf(job.taskIndices);
+  const { queryLossBefore } = job.work;
   return {
     output: encodeGradient(output, job, job.work),
     weightedQueryLoss: pulls.weight,
     weightedSupportLoss: pulls.target,
-    lossesBySize: sizeLossesOf(job.work, pretendedLossesOf(job.taskIndices)),
+    ...(queryLossBefore === undefined ? {} : { weightedQueryLossBefore: pulls.target / 3 }),
+    lossesBySize: sizeLossesOf(job.work, {
+      ...losses,
+      queryLossesBefore: queryLossBefore === undefined ? null : losses.queryLossesBefore,
+    }),
     queryRowCount: 2 * tasks.length,
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
     microBatchRowsMax: job.microBatchRowsMax,
@@ -191,7 +197,7 @@ export function computedElsewhere(computed: JobOutput): JobOutput {
 function pretendedLossesOf(taskIndices: readonly number[]) {
   const drawn = (phase: number) =>
     Float64Array.from(taskIndices, (taskIndex) => Math.sin(taskIndex + phase));
-  return { queryLosses: drawn(1), supportLosses: drawn(2) };
+  return { queryLosses: drawn(1), supportLosses: drawn(2), queryLossesBefore: drawn(3) };
 }
 
 /** Sums over the tasks of a job: of weights, and of weights times targets. */

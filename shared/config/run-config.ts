@@ -124,6 +124,7 @@ export type RunConfig = z.infer<typeof RunConfigSchema>;
 export function decidingPart(config: RunConfig): Record<string, unknown> {
   const {
     checkpointEveryOuterSteps: _every,
+    queryLossBeforeEveryOuterSteps: _queryLossBefore,
     checkpointsKept: _kept,
     // Checkpoints record which tasks and jobs were left out.
     poisonTasks: _poison,

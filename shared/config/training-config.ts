@@ -221,6 +221,16 @@ export const TrainingConfigSchema = z
         'What the digest of the meta-parameters is over: all values of the tables (whole), which every ' +
           'checkpoint reads for it, or the digests of their pieces (pieces). The parameters are the same.',
       ),
+    queryLossBeforeEveryOuterSteps: z
+      .int()
+      .nonnegative()
+      .max(OUTER_STEP_COUNT_MAX)
+      .default(10)
+      .describe(
+        'The query loss before adaptation is measured in the first outer step and in every n-th, beside the one after ' +
+          'it, which every outer step has. It takes another forward pass over the query rows and changes no bit of ' +
+          'the parameters. 0: never.',
+      ),
     checkpointEveryOuterSteps: positiveInt
       .default(100)
       .describe('The number of outer steps between two checkpoints.'),

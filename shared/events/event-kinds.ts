@@ -98,6 +98,8 @@ const RUN_SHAPES = {
   'outer-step': {
     ...{ outerStep: count, outerSteps: count, queryLoss: measured, supportLoss: measured },
     ...{ gradientNorm: measured, tasksPerSecond: measured },
+    /** The query loss before adaptation, in the outer steps that measure it. */
+    queryLossBefore: measured.optional(),
     /** Absent where a worker did not tell them, and in records of earlier versions. */
     bySize: SizeLossesSchema.optional(),
   },

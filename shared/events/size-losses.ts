@@ -25,10 +25,12 @@ export const SizeLossesSchema = z
     queryLossSums: ofEach(z.number()),
     /** Sums of task weight * support loss before adaptation. */
     supportLossSums: ofEach(z.number()),
+    /** Sums of task weight * query loss before adaptation, in the outer steps that measure it. */
+    queryLossBeforeSums: ofEach(z.number()).optional(),
   })
   .refine(
     ({ sizes, ...columns }) =>
-      Object.values(columns).every(({ length }) => length === sizes.length),
+      Object.values(columns).every((column) => (column ?? sizes).length === sizes.length),
     'expected as many values in each column as there are sizes',
   );
 export type SizeLosses = z.infer<typeof SizeLossesSchema>;

@@ -117,6 +117,8 @@ interface Pacing {
   start(outerStep: number): void;
   observe(event: OuterStepEvent): void;
   readonly tasksPerSecond: number;
+  /** The query loss before adaptation, as it was measured last; null before it was. */
+  readonly lossBefore: number | null;
   /** Null before the first outer step of this process. */
   remainingMs(event: OuterStepEvent): number | null;
 }
@@ -125,17 +127,23 @@ function pacing(clock: Clock): Pacing {
   let startMs = clock.monotonicMs();
   let startOuterStep = 0;
   let smoothed: number | null = null;
+  let lossBefore: number | null = null;
   return {
     start(outerStep) {
       startMs = clock.monotonicMs();
       startOuterStep = outerStep;
       smoothed = null;
+      lossBefore = null;
     },
-    observe({ tasksPerSecond }) {
+    observe({ tasksPerSecond, queryLossBefore }) {
+      lossBefore = queryLossBefore ?? lossBefore;
       smoothed =
         smoothed === null
           ? tasksPerSecond
           : (1 - SPEED_SMOOTHING) * smoothed + SPEED_SMOOTHING * tasksPerSecond;
+    },
+    get lossBefore() {
+      return lossBefore;
     },
     get tasksPerSecond() {
       return smoothed ?? 0;
@@ -149,19 +157,23 @@ function pacing(clock: Clock): Pacing {
 }
 
 function outerStepLine(event: OuterStepEvent, pace: Pacing, withBar: boolean): string {
-  const { outerStep, outerSteps, queryLoss, supportLoss, gradientNorm } = event;
+  const { outerStep, outerSteps, queryLoss, gradientNorm } = event;
   const remainingMs = pace.remainingMs(event);
-  // The global method does not adapt, so the two losses are equal.
-  // The support rows differ from the query rows: the difference is not the gain of adaptation.
-  const support = supportLoss === queryLoss ? '' : ` (support ${supportLoss.toFixed(4)})`;
   return [
     ...(withBar ? [barOf(outerStep / outerSteps)] : []),
     `step ${outerStep}/${outerSteps}`,
-    `loss ${queryLoss.toFixed(4)}${support}`,
+    `loss ${queryLoss.toFixed(4)}${lossNote(event, pace)}`,
     `${speedOf(pace.tasksPerSecond)} tasks/s`,
     ...(remainingMs === null || outerStep >= outerSteps ? [] : [`${durationOf(remainingMs)} left`]),
     `norm ${gradientNorm.toPrecision(3)}`,
   ].join('  ');
+}
+
+/** The query loss before adaptation or, where it is not measured, the support loss, which is of other rows. */
+function lossNote({ queryLoss, supportLoss }: OuterStepEvent, { lossBefore }: Pacing): string {
+  if (lossBefore !== null) return ` (${lossBefore.toFixed(4)} before adaptation)`;
+  // The global method does not adapt, so the two losses are equal.
+  return supportLoss === queryLoss ? '' : ` (support ${supportLoss.toFixed(4)})`;
 }
 
 function progressLine({ stage, done, total }: ProgressEvent, withBar: boolean): string {

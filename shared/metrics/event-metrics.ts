@@ -34,7 +34,7 @@ const OF_COORDINATORS: Counting = {
     registry.set('qianmo_last_outer_step_timestamp_seconds', {}, epochMs / MS_PER_SECOND);
     registry.set('qianmo_run_paused', {}, 0);
     registry.set('qianmo_redis_away', {}, 0);
-    for (const name of LOSSES_BY_SIZE) registry.forget(name);
+    for (const name of PASSING_LOSSES) registry.forget(name);
   },
   'outer-step': ({ outerStep, outerSteps, epochMs, ...measured }, registry) => {
     registry.set('qianmo_outer_step', {}, outerStep);
@@ -42,6 +42,9 @@ const OF_COORDINATORS: Counting = {
     registry.set('qianmo_last_outer_step_timestamp_seconds', {}, epochMs / MS_PER_SECOND);
     registry.set('qianmo_query_loss', {}, measured.queryLoss);
     registry.set('qianmo_support_loss', {}, measured.supportLoss);
+    const { queryLossBefore } = measured;
+    if (queryLossBefore !== undefined)
+      registry.set('qianmo_query_loss_before_adaptation', {}, queryLossBefore);
     registry.set('qianmo_gradient_norm', {}, measured.gradientNorm);
     if (measured.bySize !== undefined) setBySize(measured.bySize, registry);
   },
@@ -96,11 +99,17 @@ const OF_COORDINATORS: Counting = {
   'event-log-failed': (_event, registry) => registry.add('qianmo_event_log_failures_total', {}),
 };
 
-const LOSSES_BY_SIZE = ['qianmo_query_loss_by_size', 'qianmo_support_loss_by_size'] as const;
+/** Losses that the next run may not have. */
+const PASSING_LOSSES = [
+  'qianmo_query_loss_before_adaptation',
+  'qianmo_query_loss_by_size',
+  'qianmo_query_loss_before_adaptation_by_size',
+  'qianmo_support_loss_by_size',
+] as const;
 
 /** A bucket without tasks in this outer step keeps its losses. */
 function setBySize(
-  { sizes, weights, queryLossSums, supportLossSums }: SizeLosses,
+  { sizes, weights, queryLossSums, queryLossBeforeSums, supportLossSums }: SizeLosses,
   registry: MetricRegistry,
 ): void {
   for (const [bucket, size] of sizes.entries()) {
@@ -109,6 +118,9 @@ function setBySize(
     const [query, support] = [at(queryLossSums, bucket), at(supportLossSums, bucket)];
     registry.set('qianmo_query_loss_by_size', { size }, query / weight);
     registry.set('qianmo_support_loss_by_size', { size }, support / weight);
+    const before = queryLossBeforeSums?.[bucket];
+    if (before !== undefined)
+      registry.set('qianmo_query_loss_before_adaptation_by_size', { size }, before / weight);
   }
 }
 

@@ -52,6 +52,11 @@ const OF_COORDINATORS = {
     ...coordinator,
     help: 'Query loss after adaptation, of the last outer step.',
   },
+  qianmo_query_loss_before_adaptation: {
+    kind: 'gauge',
+    ...coordinator,
+    help: 'Query loss before adaptation, of the last outer step that measured it.',
+  },
   qianmo_support_loss: {
     kind: 'gauge',
     ...coordinator,
@@ -60,6 +65,10 @@ const OF_COORDINATORS = {
   qianmo_query_loss_by_size: {
     ...{ kind: 'gauge', ...coordinator, labels: { size: null } },
     help: 'Query loss after adaptation by support rows of the adgroups, of the last outer step with such adgroups.',
+  },
+  qianmo_query_loss_before_adaptation_by_size: {
+    ...{ kind: 'gauge', ...coordinator, labels: { size: null } },
+    help: 'Query loss before adaptation by support rows of the adgroups, of the last outer step with such adgroups that measured it.',
   },
   qianmo_support_loss_by_size: {
     ...{ kind: 'gauge', ...coordinator, labels: { size: null } },

@@ -48,7 +48,7 @@ import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 15;
+export const PROTOCOL_VERSION = 16;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -144,6 +144,8 @@ const GradientWorkSchema = z.strictObject({
     ),
     (bucket) => Number.isInteger(bucket) && bucket >= NO_SIZE_BUCKET && bucket < SIZE_BUCKETS_MAX,
   ).optional(),
+  /** Asks for the query loss before adaptation as well, which takes another forward pass. */
+  queryLossBefore: z.literal(true).optional(),
   /** How the output is rounded; 32-bit floats when absent. */
   encoding: z.strictObject({ kind: z.enum(ROUNDED_ENCODINGS), seed: index }).optional(),
 });
@@ -293,11 +295,15 @@ export const JobResultSchema = z.strictObject({
   weightedQueryLoss: LossSchema,
   /** The same of the support loss before adaptation; 0 but for a gradient job. */
   weightedSupportLoss: LossSchema,
+  /** The same of the query loss before adaptation. Absent where the job does not ask, and where it is not finite. */
+  weightedQueryLossBefore: z.number().optional(),
   /**
-   * The parts of both sums that are those of each size bucket, up to the last one that a task of the job is in. Absent
+   * The parts of these sums that are those of each size bucket, up to the last one that a task of the job is in. Absent
    * where the job names no buckets, and where a loss is not finite.
    */
-  lossesBySize: z.strictObject({ query: sumBySize, support: sumBySize }).optional(),
+  lossesBySize: z
+    .strictObject({ query: sumBySize, support: sumBySize, queryBefore: sumBySize.optional() })
+    .optional(),
   taskCount: z.int().positive(),
   queryRowCount: z.int().nonnegative(),
   computeMs: z.number().nonnegative(),

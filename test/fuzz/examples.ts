@@ -51,7 +51,8 @@ export const exampleReplies: readonly unknown[] = [
   {
     ...{ kind: 'done', requestId: 1, output: 'BYTES', weightedQueryLoss: 1, queryRowCount: 1 },
     ...{ weightedSupportLoss: null, computeMs: 1, backend: 'b', residentByteCount: 1 },
-    lossesBySize: { query: [1, 0.5], support: [2, 0] },
+    weightedQueryLossBefore: 1.75,
+    lossesBySize: { query: [1, 0.5], support: [2, 0], queryBefore: [1.5, 0.25] },
   },
   {
     ...{ kind: 'failed', requestId: null, residentByteCount: 1 },

@@ -137,7 +137,8 @@ const result = {
   ...{ output: blobRefOf(Uint8Array.of(1)), weightedQueryLoss: 0.5, weightedSupportLoss: null },
   ...{ taskCount: 1, queryRowCount: 3, computeMs: 1.5, worker: 'w', backend: 'b' },
   ...{ fingerprint: 'test-01234567', microBatchRowsMax: 1 },
-  lossesBySize: { query: [0.5, 0.25], support: [0.75, 0] },
+  weightedQueryLossBefore: 0.625,
+  lossesBySize: { query: [0.5, 0.25], support: [0.75, 0], queryBefore: [0.5, 0.125] },
 };
 
 const results: FuzzTarget = {

@@ -7,11 +7,12 @@
 import { z } from 'zod';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
-import type {
-  CarriedBytes,
-  JobExecutor,
-  JobInput,
-  JobOutput,
+import {
+  lossesOf,
+  type CarriedBytes,
+  type JobExecutor,
+  type JobInput,
+  type JobOutput,
 } from '../../shared/queue/job-executor.js';
 import type { JobFailure, JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer } from '../../shared/queue/job-queue.js';
@@ -165,9 +166,7 @@ export async function carryJob(
       outerStep: job.outerStep,
       jobIndex: job.jobIndex,
       output,
-      weightedQueryLoss: computed.weightedQueryLoss,
-      weightedSupportLoss: computed.weightedSupportLoss,
-      ...(computed.lossesBySize === undefined ? {} : { lossesBySize: computed.lossesBySize }),
+      ...lossesOf(computed),
       taskCount: taskCountOf(job),
       queryRowCount: computed.queryRowCount,
       computeMs: computed.computeMs,

@@ -94,6 +94,7 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     output: carriedBytes,
     weightedQueryLoss: LossSchema,
     weightedSupportLoss: LossSchema,
+    weightedQueryLossBefore: JobResultSchema.shape.weightedQueryLossBefore,
     lossesBySize: JobResultSchema.shape.lossesBySize,
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),

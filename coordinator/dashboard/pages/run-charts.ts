@@ -13,7 +13,7 @@ import { sizeFigure } from './size-figure.js';
 const ROWS_MAX = 60;
 
 export function runCharts(history: RunHistory): string {
-  const figures = [lossFigure, sizeFigure, speedFigure, normFigure].map((drawing) =>
+  const figures = [lossFigure, sizeFigure, gainFigure, speedFigure, normFigure].map((drawing) =>
     drawing(history),
   );
   const drawn = figures.filter((each) => each !== '').join('');
@@ -22,8 +22,15 @@ export function runCharts(history: RunHistory): string {
 
 function lossFigure({ series }: RunHistory): string {
   const lines: DrawnLine[] = [
-    { name: 'query, after adaptation', colour: 'var(--run-1)', points: series.queryLoss },
-    { name: 'support, before', colour: 'var(--run-3)', points: series.supportLoss },
+    { name: 'query loss after adaptation', colour: 'var(--run-1)', points: series.queryLoss },
+    {
+      ...{ name: 'query loss before adaptation', colour: 'var(--run-3)' },
+      points: series.queryLossBefore,
+    },
+    {
+      ...{ name: 'support loss before adaptation', colour: 'var(--run-5)', isDashed: true },
+      points: series.supportLoss,
+    },
     {
       ...{ name: 'validation', colour: 'var(--run-2)' },
       points: series.validationLoss,
@@ -34,11 +41,24 @@ function lossFigure({ series }: RunHistory): string {
   const last = series.queryLoss.at(-1);
   return figure({
     title: 'Loss',
-    summary: `Mean of the tasks of an outer step${last === undefined ? '' : `; query loss ${last.y.toFixed(4)} at step ${last.x}`}.`,
+    summary: `Mean of the tasks of an outer step${last === undefined ? '' : `; query loss ${last.y.toFixed(4)} after adaptation at step ${last.x}`}.`,
     drawing: courseChart({
       ...{ xTitle: 'outer step', yTitle: 'loss', lines, fromZero: false, isWide: true },
     }),
     isWide: true,
+    table: tableOf(lines, 4, series.queryLossBefore),
+  });
+}
+
+/** Empty for a record without query losses before adaptation. */
+function gainFigure({ series: { adaptationGain: points } }: RunHistory): string {
+  const last = points.at(-1);
+  if (last === undefined) return '';
+  const lines = [{ name: 'gain by adaptation', colour: 'var(--run-2)', points }];
+  return figure({
+    title: 'Gain by adaptation',
+    summary: `Query loss before adaptation minus after it, on the same rows; ${last.y.toFixed(4)} at step ${last.x}.`,
+    drawing: courseChart({ xTitle: 'outer step', yTitle: 'loss', lines, fromZero: false }),
     table: tableOf(lines, 4),
   });
 }
@@ -67,9 +87,10 @@ function normFigure({ series: { gradientNorm: points } }: RunHistory): string {
   });
 }
 
-/** The steps of the first line, thinned. */
-function tableOf(lines: readonly DrawnLine[], digits: number) {
-  const steps = [...new Set(lines.flatMap(({ points }) => points.map(({ x }) => x)))];
+/** @param sparse the points whose steps are shown, where there are some: a few among those of the lines */
+function tableOf(lines: readonly DrawnLine[], digits: number, sparse: readonly Point[] = []) {
+  const from = sparse.length > 1 ? [sparse] : lines.map(({ points }) => points);
+  const steps = [...new Set(from.flatMap((points) => points.map(({ x }) => x)))];
   const shown = thinned(
     steps.sort((a, b) => a - b),
     ROWS_MAX,

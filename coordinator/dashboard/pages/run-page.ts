@@ -6,6 +6,7 @@ import { formatCount } from '../../reports/text-format.js';
 import type { RunHistory } from '../../record/history/run-history.js';
 import { isUnderWay } from '../../record/run-state.js';
 import type { RunStatus } from '../../record/run-status.js';
+import type { TrainingView } from '../../record/run-view.js';
 import { sentenceOf } from '../../../shared/events/sentences.js';
 import {
   facts,
@@ -121,9 +122,8 @@ function factsHtml({ status, history }: ShownRun): string {
     ]);
   if (leftMs !== null) shown.push([durationText(leftMs), 'left at this pace']);
   if (outerStepMs !== null) shown.push([durationText(outerStepMs), 'an outer step']);
-  const { queryLoss = null, supportLoss = null, tasksPerSecond = null } = training ?? {};
-  if (queryLoss !== null) shown.push([queryLoss.toFixed(4), 'query loss', 'after adaptation']);
-  if (supportLoss !== null) shown.push([supportLoss.toFixed(4), 'support loss', 'before it']);
+  const { tasksPerSecond = null } = training ?? {};
+  if (training !== null) shown.push(...lossFacts(training));
   if (tasksPerSecond !== null) shown.push([formatCount(tasksPerSecond), 'tasks/s']);
   if (validation !== null)
     shown.push([
@@ -138,6 +138,19 @@ function factsHtml({ status, history }: ShownRun): string {
   if (isUnderWay(state)) shown.push([durationText(silentMs), 'since the last event']);
   else shown.push([lastEvent.slice(0, 10), 'last event', `${lastEvent.slice(11)} UTC`]);
   return progressHtml(status) + facts(shown);
+}
+
+function lossFacts(training: TrainingView): [string, string, string?][] {
+  const { queryLoss, supportLoss, adaptation } = training;
+  const shown: [string, string, string?][] = [];
+  if (queryLoss !== null) shown.push([queryLoss.toFixed(4), 'query loss after adaptation']);
+  if (adaptation !== null) {
+    const { outerStep, queryLossBefore, queryLossAfter } = adaptation;
+    const change = `${queryLossAfter.toFixed(4)} after, in step ${formatCount(outerStep)}`;
+    shown.push([queryLossBefore.toFixed(4), 'query loss before adaptation', change]);
+  } else if (supportLoss !== null)
+    shown.push([supportLoss.toFixed(4), 'support loss before adaptation']);
+  return shown;
 }
 
 function progressHtml({ training }: RunStatus): string {

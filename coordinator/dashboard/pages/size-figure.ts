@@ -9,8 +9,10 @@ import { smallChart, type DrawnLine } from '../../reports/page/course-charts.js'
 import { legendHtml } from '../../reports/page/page-frame.js';
 import { figure } from './elements.js';
 
-const BEFORE = { name: 'before adaptation, on support rows (dashed)', colour: 'var(--run-3)' };
-const AFTER = { name: 'after adaptation, on query rows', colour: 'var(--run-1)' };
+const AFTER = { name: 'query loss after adaptation', colour: 'var(--run-1)' };
+const BEFORE = { name: 'query loss before adaptation (dashed)', colour: 'var(--run-3)' };
+/** Stands in for the query loss in records that do not have it. */
+const SUPPORT = { name: 'support loss before adaptation (dashed)', colour: 'var(--run-5)' };
 
 interface BucketCourse {
   readonly size: string;
@@ -21,7 +23,10 @@ interface BucketCourse {
 /** Empty for a record without such losses. */
 export function sizeFigure({ sizedSteps }: RunHistory): string {
   const last = sizedSteps.at(-1);
-  const courses = (last?.means ?? []).map((_, bucket) => courseOf(sizedSteps, bucket));
+  const hasBefore = sizedSteps.some(({ means }) =>
+    means.some(({ queryLossBefore }) => queryLossBefore !== null),
+  );
+  const courses = (last?.means ?? []).map((_, bucket) => courseOf(sizedSteps, bucket, hasBefore));
   const shown = courses.filter(({ lines }) => lines.some(({ points }) => points.length > 0));
   if (last === undefined || shown.length === 0) return '';
   const points = shown.flatMap(({ lines }) => lines.flatMap((line) => line.points));
@@ -46,13 +51,13 @@ export function sizeFigure({ sizedSteps }: RunHistory): string {
     title: 'Loss by size of the adgroups',
     summary: `Means over spans of outer steps, by support rows of the adgroup, on one scale. ${lastText(last)}`,
     drawing: `<div class="multiples">${drawings.join('')}</div>`,
-    legend: legendHtml([BEFORE, AFTER]),
+    legend: legendHtml([AFTER, hasBefore ? BEFORE : SUPPORT]),
     isWide: true,
     table: tableOf(sizedSteps),
   });
 }
 
-function courseOf(steps: readonly SizedSteps[], bucket: number): BucketCourse {
+function courseOf(steps: readonly SizedSteps[], bucket: number, hasBefore: boolean): BucketCourse {
   const pointsOf = (lossOf: (mean: SizeMean) => number | null) =>
     steps.flatMap(({ lastOuterStep: x, means }) => {
       const y = lossOf(at(means, bucket));
@@ -62,7 +67,9 @@ function courseOf(steps: readonly SizedSteps[], bucket: number): BucketCourse {
     size: at(at(steps, 0).means, bucket).size,
     taskCount: steps.reduce((sum, { means }) => sum + at(means, bucket).taskCount, 0),
     lines: [
-      { ...BEFORE, points: pointsOf(({ supportLoss }) => supportLoss), isDashed: true },
+      hasBefore
+        ? { ...BEFORE, points: pointsOf(({ queryLossBefore }) => queryLossBefore), isDashed: true }
+        : { ...SUPPORT, points: pointsOf(({ supportLoss }) => supportLoss), isDashed: true },
       { ...AFTER, points: pointsOf(({ queryLoss }) => queryLoss) },
     ],
   };
@@ -80,29 +87,39 @@ function lastText({ means }: SizedSteps): string {
   const texts = means.flatMap(({ size, queryLoss }) =>
     queryLoss === null ? [] : [`${queryLoss.toFixed(4)} at ${size}`],
   );
-  return `After adaptation, lately: ${texts.join(', ')}.`;
+  return `Query loss after adaptation, lately: ${texts.join(', ')}.`;
 }
 
+/** The columns of each bucket. */
+const COLUMNS: readonly {
+  readonly name: string;
+  readonly lossOf: (mean: SizeMean) => number | null;
+}[] = [
+  { name: 'query before', lossOf: ({ queryLossBefore }) => queryLossBefore },
+  { name: 'query after', lossOf: ({ queryLoss }) => queryLoss },
+  { name: 'gain', lossOf: ({ gain }) => gain },
+  { name: 'support before', lossOf: ({ supportLoss }) => supportLoss },
+];
+
+/** Columns without a value in any bucket are left out. */
 function tableOf(steps: readonly SizedSteps[]) {
   const sizes = at(steps, 0).means.map(({ size }) => size);
-  const lossText = (loss: number | null): string => loss?.toFixed(4) ?? '';
+  const all = steps.flatMap(({ means }) => means);
+  const shown = COLUMNS.filter(({ lossOf }) => all.some((mean) => lossOf(mean) !== null));
   return {
     columns: [
       ['outer steps'] as const,
-      ...sizes.flatMap((size) => [
-        [`${size}: tasks`] as const,
-        [`${size}: before`] as const,
-        [`${size}: after`] as const,
-      ]),
+      ...sizes.flatMap((size) =>
+        ['tasks', ...shown.map(({ name }) => name)].map((name) => [`${size}: ${name}`] as const),
+      ),
     ],
     rows: steps.map(({ firstOuterStep, lastOuterStep, means }) => [
       firstOuterStep === lastOuterStep
         ? `${lastOuterStep}`
         : `${firstOuterStep} to ${lastOuterStep}`,
-      ...means.flatMap(({ taskCount, supportLoss, queryLoss }) => [
-        String(taskCount),
-        lossText(supportLoss),
-        lossText(queryLoss),
+      ...means.flatMap((mean) => [
+        String(mean.taskCount),
+        ...shown.map(({ lossOf }) => lossOf(mean)?.toFixed(4) ?? ''),
       ]),
     ]),
   };

@@ -34,6 +34,9 @@ export interface RunHistory {
 
 const SERIES_NAMES = [
   'queryLoss',
+  'queryLossBefore',
+  /** The fall of the query loss by adaptation, in one outer step. */
+  'adaptationGain',
   'supportLoss',
   'tasksPerSecond',
   'gradientNorm',
@@ -71,6 +74,8 @@ export class GrowingRunHistory {
   readonly #view = new GrowingRunView();
   readonly #series: Readonly<Record<SeriesName, PointSeries>> = {
     queryLoss: new PointSeries(),
+    queryLossBefore: new PointSeries(),
+    adaptationGain: new PointSeries(),
     supportLoss: new PointSeries(),
     tasksPerSecond: new PointSeries(),
     gradientNorm: new PointSeries(),
@@ -139,6 +144,10 @@ export class GrowingRunHistory {
         return;
       case 'outer-step':
         series.queryLoss.add(event.outerStep, event.queryLoss);
+        if (event.queryLossBefore !== undefined) {
+          series.queryLossBefore.add(event.outerStep, event.queryLossBefore);
+          series.adaptationGain.add(event.outerStep, event.queryLossBefore - event.queryLoss);
+        }
         series.supportLoss.add(event.outerStep, event.supportLoss);
         series.tasksPerSecond.add(event.outerStep, event.tasksPerSecond);
         series.gradientNorm.add(event.outerStep, event.gradientNorm);

@@ -2,7 +2,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import type { SizeLosses } from '../../../shared/events/size-losses.js';
-import { sizeMeansOf, type SizeMean } from '../size-means.js';
+import { measuredPart, sizeMeansOf, type SizeMean } from '../size-means.js';
 import { StepSpans, type StepSpan } from './step-spans.js';
 
 export interface SizedSteps extends Omit<StepSpan<never>, 'sum'> {
@@ -12,8 +12,15 @@ export interface SizedSteps extends Omit<StepSpan<never>, 'sum'> {
 
 const SIZED_SPANS_MAX = 60;
 
+/** Sums over a span of outer steps. */
+interface SpanLosses {
+  readonly all: SizeLosses;
+  /** Those of the outer steps that measure the query loss before adaptation; null where none does. */
+  readonly measured: SizeLosses | null;
+}
+
 export class SizedLosses {
-  #spans = new StepSpans<SizeLosses>(SIZED_SPANS_MAX, summed);
+  #spans = new StepSpans<SpanLosses>(SIZED_SPANS_MAX, summed);
   #sizes = '';
 
   /** A run that is resumed with other buckets begins anew. */
@@ -21,7 +28,7 @@ export class SizedLosses {
     const sizes = losses.sizes.join(' ');
     if (sizes !== this.#sizes) this.#spans = new StepSpans(SIZED_SPANS_MAX, summed);
     this.#sizes = sizes;
-    this.#spans.add(outerStep, losses);
+    this.#spans.add(outerStep, { all: losses, measured: measuredPart(losses) });
   }
 
   /** Forgets the spans with steps behind this one. */
@@ -30,18 +37,32 @@ export class SizedLosses {
   }
 
   spans(): SizedSteps[] {
-    return this.#spans.spans.map(({ sum, ...span }) => ({ ...span, means: sizeMeansOf(sum) }));
+    return this.#spans.spans.map(({ sum: { all, measured }, ...span }) => ({
+      ...span,
+      means: sizeMeansOf(all, measured),
+    }));
   }
 }
 
-function summed(earlier: SizeLosses, later: SizeLosses): SizeLosses {
-  const added = (some: readonly number[], more: readonly number[]): number[] =>
+function summed(earlier: SpanLosses, later: SpanLosses): SpanLosses {
+  const [some, more] = [earlier.measured, later.measured];
+  return {
+    all: added(earlier.all, later.all),
+    measured: some === null || more === null ? (some ?? more) : added(some, more),
+  };
+}
+
+function added(earlier: SizeLosses, later: SizeLosses): SizeLosses {
+  const sums = (some: readonly number[], more: readonly number[]): number[] =>
     some.map((value, bucket) => value + at(more, bucket));
   return {
     sizes: earlier.sizes,
-    taskCounts: added(earlier.taskCounts, later.taskCounts),
-    weights: added(earlier.weights, later.weights),
-    queryLossSums: added(earlier.queryLossSums, later.queryLossSums),
-    supportLossSums: added(earlier.supportLossSums, later.supportLossSums),
+    taskCounts: sums(earlier.taskCounts, later.taskCounts),
+    weights: sums(earlier.weights, later.weights),
+    queryLossSums: sums(earlier.queryLossSums, later.queryLossSums),
+    supportLossSums: sums(earlier.supportLossSums, later.supportLossSums),
+    ...(earlier.queryLossBeforeSums === undefined || later.queryLossBeforeSums === undefined
+      ? {}
+      : { queryLossBeforeSums: sums(earlier.queryLossBeforeSums, later.queryLossBeforeSums) }),
   };
 }

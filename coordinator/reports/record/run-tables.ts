@@ -17,6 +17,7 @@ export function statusText(status: RunStatus): string {
     ['call', call === null ? null : callText(call)],
     ['step', stepText(status)],
     ['loss', lossText(status)],
+    ['adapting', adaptationText(status)],
     ['pace', outerStepMs === null ? null : `${durationText(outerStepMs)} an outer step`],
     ['left', leftMs === null ? null : durationText(leftMs)],
     ['stage', stageText(status)],
@@ -62,6 +63,13 @@ function lossText({ training }: RunStatus): string | null {
   const support = supportLoss === null ? '' : `, support ${supportLoss.toFixed(4)}`;
   const speed = tasksPerSecond === null ? '' : `, ${Math.round(tasksPerSecond)} tasks/s`;
   return `query ${queryLoss.toFixed(4)}${support}${speed}`;
+}
+
+function adaptationText({ training }: RunStatus): string | null {
+  const { adaptation = null } = training ?? {};
+  if (adaptation === null) return null;
+  const { outerStep, queryLossBefore, queryLossAfter } = adaptation;
+  return `query loss ${queryLossBefore.toFixed(4)} before, ${queryLossAfter.toFixed(4)} after, in step ${outerStep}`;
 }
 
 function stageText({ stage }: RunStatus): string | null {

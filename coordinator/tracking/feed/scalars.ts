@@ -1,6 +1,7 @@
 /** The numbers of a run that trackers draw as curves, from its events. */
 
-import type { StampedEvent } from '../../../shared/events/run-events.js';
+import type { RunEventOf, StampedEvent } from '../../../shared/events/run-events.js';
+import { measuredPart, sizeMeansOf } from '../../record/size-means.js';
 
 export interface Scalar {
   /** `loss/query`: trackers group by what stands before the first slash. */
@@ -20,7 +21,9 @@ export function scalarsOf(event: StampedEvent): readonly Scalar[] {
     case 'outer-step':
       return named(event.outerStep, {
         'loss/query': event.queryLoss,
+        'loss/query-before-adaptation': event.queryLossBefore ?? null,
         'loss/support': event.supportLoss,
+        ...lossesBySizeOf(event),
         'training/gradient-norm': event.gradientNorm,
         'training/tasks-per-second': event.tasksPerSecond,
       });
@@ -39,6 +42,30 @@ export function scalarsOf(event: StampedEvent): readonly Scalar[] {
     default:
       return [];
   }
+}
+
+/** Every size is told as often, so that a server of trackers has a few numbers more and not three times as many. */
+const SIZED_EVERY_OUTER_STEPS = 10;
+
+/** Losses by size, in every tenth outer step and in those that measure the query loss before adaptation. */
+function lossesBySizeOf({
+  outerStep,
+  queryLossBefore,
+  bySize,
+}: RunEventOf<'outer-step'>): Record<string, number | null> {
+  const isTold = queryLossBefore !== undefined || outerStep % SIZED_EVERY_OUTER_STEPS === 0;
+  if (bySize === undefined || !isTold) return {};
+  const means = sizeMeansOf(bySize, measuredPart(bySize));
+  return Object.fromEntries(
+    means.flatMap((mean) => {
+      const place = `loss-by-size/${namePart(mean.size.replace('>', 'over '))}`;
+      return [
+        [`${place}/query`, mean.queryLoss],
+        [`${place}/query-before-adaptation`, mean.queryLossBefore],
+        [`${place}/support`, mean.supportLoss],
+      ];
+    }),
+  );
 }
 
 /** Names of metrics have no other characters in MLflow. */

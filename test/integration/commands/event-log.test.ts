@@ -78,10 +78,21 @@ it('records start, workers, steps, a worker that was killed, checkpoints and the
   );
   await room.done(['train', alone, '--in-process']);
   const losses = (told: readonly StampedEvent[]) =>
-    only(told, 'outer-step').map(({ queryLoss, bySize }) => ({ queryLoss, bySize }));
+    only(told, 'outer-step').map(({ queryLoss, queryLossBefore, bySize }) => ({
+      ...{ queryLoss, queryLossBefore, bySize },
+    }));
   expect(losses(events)).toEqual(losses(await eventsOf('alone')));
   for (const { queryLoss, bySize } of losses(events))
     expect(bySize?.queryLossSums.reduce((sum, part) => sum + part)).toBeCloseTo(queryLoss, 12);
+  // By default the first outer step and every tenth measure the query loss before adaptation.
+  const measured = only(events, 'outer-step').filter(
+    ({ queryLossBefore }) => queryLossBefore !== undefined,
+  );
+  expect(measured.map(({ outerStep }) => outerStep)).toEqual([1, 10, 20, 30, 40, 50, 60]);
+  expect(measured[0]?.bySize?.queryLossBeforeSums?.reduce((sum, part) => sum + part)).toBeCloseTo(
+    measured[0]?.queryLossBefore ?? NaN,
+    12,
+  );
 });
 
 it('continues in the same log, and records how a run failed', async () => {

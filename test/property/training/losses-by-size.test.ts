@@ -100,11 +100,16 @@ function resultPartsOf(
     {
       queryLosses: Float64Array.from(tasks, ({ query }) => query),
       supportLosses: Float64Array.from(tasks, ({ support }) => support),
+      queryLossesBefore: Float64Array.from(tasks, ({ query, support }) => support - query),
     },
   );
   return {
     weightedQueryLoss: tasks.reduce((sum, { weight, query }) => sum + weight * query, 0),
     weightedSupportLoss: tasks.reduce((sum, { weight, support }) => sum + weight * support, 0),
+    weightedQueryLossBefore: tasks.reduce(
+      (sum, { weight, query, support }) => sum + weight * (support - query),
+      0,
+    ),
     taskCount: tasks.length,
     ...(lossesBySize === undefined ? {} : { lossesBySize }),
   };
@@ -134,7 +139,8 @@ it.each(aggregates)('%s has the same bits in any order', (_name, aggregateOf) =>
           lossesOf(jobs, { upperEdges, order }, aggregateOf),
         );
         expect(found).toEqual(expected);
-        expect(found!.bySize).not.toBeNull();
+        expect(found!.bySize?.queryLossBeforeSums).toBeDefined();
+        expect(found!.queryLossBefore).not.toBeNull();
       },
     ),
     { seed: 74, numRuns: 200 },

@@ -24,6 +24,12 @@ const losses: SizeLosses = {
   ...{ queryLossSums: [0.375, 0.1, 0], supportLossSums: [0.5625, 0.2, 0] },
 };
 
+function firstRowOf(html: string): string[] {
+  const [row = ''] = /<tbody><tr>(.*?)<\/tr>/.exec(html)?.slice(1) ?? [];
+  const texts = row.replaceAll(/<[^>]*>/g, '|').split(/\|+/);
+  return texts.filter((text) => text !== '');
+}
+
 describe('the drawing of losses by size', () => {
   it('is one for each bucket that has tasks, with a name, and a dashed and a solid line', () => {
     const html = sizeFigure(historyOf(losses, losses, losses, losses));
@@ -31,21 +37,28 @@ describe('the drawing of losses by size', () => {
     expect(html).toContain('aria-label="Losses of adgroups with 0-10 support rows"');
     expect(html).toContain('<h3>0-10 support rows <span>12 tasks</span></h3>');
     expect(html.match(/stroke-dasharray/g)).toHaveLength(2);
-    expect(html).toContain('After adaptation, lately: 0.5000 at 0-10, 0.4000 at 11-&lt;b&gt;.');
+    expect(html).toContain(
+      'Query loss after adaptation, lately: 0.5000 at 0-10, 0.4000 at 11-&lt;b&gt;.',
+    );
     expect(html).not.toContain('<b>');
   });
 
-  it('has a table with tasks and both losses of each bucket', () => {
+  it('has a table with tasks and all losses of each bucket', () => {
     const html = sizeFigure(historyOf(losses));
-    for (const column of ['0-10: tasks', '0-10: before', '&gt;30: after'])
+    for (const column of ['0-10: tasks', '0-10: support before', '&gt;30: query after'])
       expect(html).toContain(`>${column}</th>`);
-    const [row] = /<tbody><tr>(.*?)<\/tr>/.exec(html)?.slice(1) ?? [];
-    expect(
-      row
-        ?.replaceAll(/<[^>]*>/g, '|')
-        .split(/\|+/)
-        .slice(1, 8),
-    ).toEqual([...['1', '3', '0.7500', '0.5000', '1', '0.8000', '0.4000']]);
+    expect(html).not.toContain(': gain</th>');
+    expect(firstRowOf(html)).toEqual(['1', '3', '0.5000', '0.7500', '1', '0.4000', '0.8000', '0']);
+  });
+
+  it('draws the query loss before adaptation in place of the support loss, and tells the gain', () => {
+    const measured = { ...losses, queryLossBeforeSums: [0.6, 0.15, 0] };
+    const html = sizeFigure(historyOf(losses, measured));
+    expect(html).toContain('query loss before adaptation (dashed)');
+    expect(html).not.toContain('support loss before adaptation (dashed)');
+    // 0.6 / 0.75 before, 0.375 / 0.75 after
+    const inTable = firstRowOf(sizeFigure(historyOf(measured)));
+    expect(inTable.slice(0, 6)).toEqual(['1', '3', '0.8000', '0.5000', '0.3000', '0.7500']);
   });
 
   it('is not there for a record without such losses, or where no bucket has tasks', () => {

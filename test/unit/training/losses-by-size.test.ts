@@ -2,14 +2,14 @@
 
 import { describe, expect, it, test } from 'vitest';
 import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
-import { sizeMeansOf } from '../../../coordinator/record/size-means.js';
+import { measuredPart, sizeMeansOf } from '../../../coordinator/record/size-means.js';
 import { runViewOf } from '../../../coordinator/record/run-view.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/job-sizes.js';
 import { gradientReader } from '../../../coordinator/training/job-gradient.js';
 import { bitsOf } from '../../../coordinator/trust/job-answers.js';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
-import type { StampedEvent } from '../../../shared/events/run-events.js';
+import type { StampedEventOf } from '../../../shared/events/run-events.js';
 import { SIZE_BUCKETS_MAX, type SizeLosses } from '../../../shared/events/size-losses.js';
 import { sizeLossesOf } from '../../../worker/compute/job/size-losses.js';
 import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';
@@ -52,6 +52,16 @@ describe('a worker', () => {
     });
   });
 
+  it('adds up the query losses before adaptation where it has them, and tells none that is not finite', () => {
+    const before = (...queryLossesBefore: number[]) =>
+      sizeLossesOf(work, { ...losses, queryLossesBefore: Float64Array.from(queryLossesBefore) });
+    // 0.125 * 1 + 0.375 * 2, and 0.25 * 0.5
+    expect(before(1, 7, 0.5, 2)).toEqual({
+      ...{ query: [0.34375, 0.0625], support: [0.46875, 0.125], queryBefore: [0.875, 0.125] },
+    });
+    expect(before(1, 7, NaN, 2)).toEqual(sizeLossesOf(work, losses));
+  });
+
   it('tells nothing that is not finite or was not asked for', () => {
     const diverged = { ...losses, supportLosses: Float64Array.of(Infinity, 0, 0, 0) };
     expect(sizeLossesOf(work, diverged)).toBeUndefined();
@@ -71,7 +81,7 @@ describe('an outer step', () => {
   const read = gradientReader(shapes);
   const gradientOf = (jobIndex: number, query: number[], support = query) =>
     read(deliveredOf(jobIndex, tensorsOf([1, 1], []), { lossesBySize: { query, support } }));
-  const lossesOf = (...gradients: ReturnType<typeof gradientOf>[]) => {
+  const stepLossesOf = (...gradients: ReturnType<typeof gradientOf>[]) => {
     const sum = new MetaGradientSum(shapes.spec);
     sum.begin(shapes.layouts);
     for (const gradient of gradients) {
@@ -79,8 +89,10 @@ describe('an outer step', () => {
       sum.add(gradient);
     }
     if (gradients.length < 2) sum.closeWithoutMissing(0.375);
-    return sum.losses.bySize;
+    return sum.losses;
   };
+  const lossesOf = (...gradients: ReturnType<typeof gradientOf>[]) =>
+    stepLossesOf(...gradients).bySize;
 
   it('has the sums of its jobs, and the counts and weights of its plan', () => {
     expect(
@@ -91,6 +103,31 @@ describe('an outer step', () => {
       queryLossSums: [0.0625, 0.125, 0.25],
       supportLossSums: [0.125, 0.25, 0.25],
     });
+  });
+
+  it('has the query loss before adaptation where every job has one', () => {
+    const asked = (jobIndex: number, weightedQueryLossBefore: number, queryBefore: number[]) => {
+      const query = queryBefore.map(() => 0.25);
+      return read(
+        deliveredOf(jobIndex, tensorsOf([1, 1], []), {
+          weightedQueryLossBefore,
+          lossesBySize: { query, support: query, queryBefore },
+        }),
+      );
+    };
+    const [first, second] = [asked(0, 0.375, [0.125, 0.25]), asked(1, 0.5, [0, 0, 0.25])];
+    const whole = stepLossesOf(second, first);
+    expect(whole.queryLossBefore).toBe(0.875);
+    expect(whole.bySize?.queryLossBeforeSums).toEqual([0.125, 0.25, 0.25]);
+    // The first job has the weight 0.375.
+    const closed = stepLossesOf(first);
+    expect(closed.queryLossBefore).toBe(1);
+    expect(closed.bySize?.queryLossBeforeSums).toEqual([0.125 / 0.375, 0.25 / 0.375, 0]);
+    const half = stepLossesOf(first, gradientOf(1, [0, 0, 0.25]));
+    expect(half.queryLossBefore).toBeNull();
+    expect(half.bySize?.queryLossBeforeSums).toBeUndefined();
+    expect(half.bySize?.queryLossSums).toEqual([0.25, 0.25, 0.25]);
+    expect(asked(1, 0.5, [0, 0])).toBe('layout_mismatch');
   });
 
   it('without a job is as if the others were all', () => {
@@ -107,6 +144,9 @@ describe('an outer step', () => {
     expect(bitsOf(structuredClone(result))).toBe(bitsOf(result));
     const other = { query: [0.5], support: [0.25] };
     expect(bitsOf({ ...result, lossesBySize: other })).not.toBe(bitsOf(result));
+    const before = { ...result, weightedQueryLossBefore: 0.5 };
+    expect(bitsOf(before)).not.toBe(bitsOf(result));
+    expect(bitsOf({ ...before, weightedQueryLossBefore: 0.25 })).not.toBe(bitsOf(before));
   });
 
   it('refuses losses of other buckets, and tells none where a result has none', () => {
@@ -123,20 +163,63 @@ const losses: SizeLosses = {
   ...{ taskCounts: [3, 0], weights: [0.75, 0] },
   ...{ queryLossSums: [0.375, 0], supportLossSums: [0.5625, 0] },
 };
-const stepOf = (outerStep: number, bySize?: SizeLosses): StampedEvent => ({
+const stepOf = (outerStep: number, bySize?: SizeLosses): StampedEventOf<'outer-step'> => ({
   ...{ kind: 'outer-step', epochMs: outerStep, outerStep, outerSteps: 500, queryLoss: 0.5 },
   ...{ supportLoss: 0.75, gradientNorm: 1, tasksPerSecond: 9 },
   ...(bySize === undefined ? {} : { bySize }),
 });
 
+const unmeasured = { queryLossBefore: null, gain: null };
+
 describe('a record', () => {
   test('a bucket without tasks has no loss', () => {
-    expect(sizeMeansOf(losses)).toEqual([
-      { size: '0-10', taskCount: 3, queryLoss: 0.5, supportLoss: 0.75 },
-      { size: '>10', taskCount: 0, queryLoss: null, supportLoss: null },
+    expect(sizeMeansOf(losses, null)).toEqual([
+      { size: '0-10', taskCount: 3, queryLoss: 0.5, ...unmeasured, supportLoss: 0.75 },
+      { size: '>10', taskCount: 0, queryLoss: null, ...unmeasured, supportLoss: null },
     ]);
-    expect(runViewOf([stepOf(1, losses)]).training?.bySize).toEqual(sizeMeansOf(losses));
+    expect(runViewOf([stepOf(1, losses)]).training?.bySize).toEqual(sizeMeansOf(losses, null));
     expect(runViewOf([stepOf(1)]).training?.bySize).toBeNull();
+  });
+
+  it('keeps the last query loss before adaptation beside the one after it', () => {
+    const measured = { ...losses, queryLossBeforeSums: [0.75, 0] };
+    const events = [{ ...stepOf(1, measured), queryLossBefore: 0.875 }, stepOf(2, losses)];
+    expect(runViewOf(events).training?.adaptation).toEqual({
+      ...{ outerStep: 1, queryLossBefore: 0.875, queryLossAfter: 0.5 },
+      bySize: [
+        // 0.75 / 0.75, and what it fell by to 0.375 / 0.75
+        {
+          size: '0-10',
+          taskCount: 3,
+          queryLoss: 0.5,
+          queryLossBefore: 1,
+          gain: 0.5,
+          supportLoss: 0.75,
+        },
+        { size: '>10', taskCount: 0, queryLoss: null, ...unmeasured, supportLoss: null },
+      ],
+    });
+    expect(runViewOf([stepOf(1, losses)]).training?.adaptation).toBeNull();
+  });
+
+  it('takes gains over the outer steps that measure, and losses over all', () => {
+    const history = new GrowingRunHistory();
+    for (let outerStep = 1; outerStep <= 90; outerStep += 1) {
+      const told = { ...losses, queryLossSums: [outerStep * 0.75, 0] };
+      const before = { ...told, queryLossBeforeSums: [(outerStep + 3) * 0.75, 0] };
+      history.admit(
+        outerStep % 2 === 0
+          ? stepOf(outerStep, told)
+          : { ...stepOf(outerStep, before), queryLossBefore: 2 },
+      );
+    }
+    const { sizedSteps, series } = history.history;
+    // Step 1 alone measures: 4 before, 1 after. Steps 1 and 2 have the mean loss 1.5.
+    expect(sizedSteps[0]).toMatchObject({ firstOuterStep: 1, lastOuterStep: 2 });
+    expect(sizedSteps[0]?.means[0]).toMatchObject({ queryLoss: 1.5, queryLossBefore: 4, gain: 3 });
+    expect(series.queryLossBefore).toHaveLength(45);
+    expect(series.adaptationGain[1]).toEqual({ x: 3, y: 1.5 });
+    expect(measuredPart(losses)).toBeNull();
   });
 
   it('of an earlier version is read, and one with unlike columns is not', () => {
@@ -161,7 +244,7 @@ describe('a record', () => {
     expect(sizedSteps).toHaveLength(45);
     expect(sizedSteps[0]).toMatchObject({ firstOuterStep: 1, lastOuterStep: 2, stepCount: 2 });
     expect(sizedSteps[0]?.means[0]).toEqual({
-      ...{ size: '0-10', taskCount: 6, queryLoss: 1.5, supportLoss: 0.75 },
+      ...{ size: '0-10', taskCount: 6, queryLoss: 1.5, ...unmeasured, supportLoss: 0.75 },
     });
     history.admit({
       ...{ kind: 'run-started', epochMs: 0, runId: 'r' },

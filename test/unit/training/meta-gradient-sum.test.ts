@@ -158,6 +158,7 @@ describe('the sum', () => {
     for (const gradient of gradientsOf(results).reverse()) sum.add(gradient);
     expect(sum.losses).toEqual({
       bySize: null,
+      queryLossBefore: null,
       queryLoss: 1e16 + 2 + (-1e16 + 2),
       supportLoss: 1.2,
     });

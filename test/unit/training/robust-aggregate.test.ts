@@ -71,7 +71,10 @@ describe('a robust aggregate', () => {
       ids: [5, 7],
       // Row 5: means 2 and 16, median 9, weight 0.75. Row 7: mean 32, weight 0.25.
       colour: [6.75, 8],
-      losses: { bySize: null, queryLoss: 1.5, supportLoss: expect.closeTo(1.8) as number },
+      losses: {
+        ...{ bySize: null, queryLoss: 1.5, queryLossBefore: null },
+        supportLoss: expect.closeTo(1.8) as number,
+      },
     });
   });
 

@@ -11,6 +11,7 @@ import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptWork, GradientWork, PredictWork } from '../../../shared/queue/protocol.js';
 import type { OnProgress } from '../../process/compute-protocol.js';
 import { captureGradient, type GradientFunction } from './captured-gradient.js';
+import { captureQueryLoss, type QueryLossFunction } from './captured-query-loss.js';
 import { captureAdaptation, type AdaptationFunctions } from '../adaptation/captured-adaptation.js';
 import type { Adapting } from '../adaptation/adapting-batch.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
@@ -26,6 +27,7 @@ export interface Computations {
   /** Inputs that the jobs of one run share, on the device. */
   readonly frozen: FrozenTensorCache;
   gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
+  queryLossOf(spec: ModelSpec, method: GradientWork['method']): QueryLossFunction;
   adaptationOf(spec: ModelSpec, method: GradientWork['method']): AdaptationFunctions;
   scoringOf(spec: ModelSpec): ScoringFunctions;
   /** Frees every graph and frozen tensor. */
@@ -41,6 +43,7 @@ export function createComputations(
   shelves: GraphShelves | null = null,
 ): Computations {
   const gradients = recentlyUsed<GradientFunction>();
+  const queryLosses = recentlyUsed<QueryLossFunction>();
   const adaptations = recentlyUsed<AdaptationFunctions>();
   const scorings = recentlyUsed<ScoringFunctions>();
   const frozen = new FrozenTensorCache(engine);
@@ -52,6 +55,10 @@ export function createComputations(
       gradients.get(canonicalJson([spec, method]), () =>
         captureGradient(engine, spec, method, shelves),
       ),
+    queryLossOf: (spec, method) =>
+      queryLosses.get(canonicalJson([spec, method]), () =>
+        captureQueryLoss(engine, spec, method, shelves),
+      ),
     adaptationOf: (spec, method) =>
       adaptations.get(canonicalJson([spec, method]), () =>
         captureAdaptation(engine, spec, predictionLoopOf(methodPlanOf(method))),
@@ -59,6 +66,7 @@ export function createComputations(
     scoringOf: (spec) => scorings.get(canonicalJson(spec), () => captureScoring(engine, spec)),
     dispose: () => {
       gradients.dispose();
+      queryLosses.dispose();
       adaptations.dispose();
       scorings.dispose();
       frozen.dispose();

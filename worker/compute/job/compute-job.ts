@@ -33,7 +33,12 @@ export interface JobTasks {
 
 export type ComputedJob = Pick<
   JobOutput,
-  'output' | 'weightedQueryLoss' | 'weightedSupportLoss' | 'lossesBySize' | 'queryRowCount'
+  | 'output'
+  | 'weightedQueryLoss'
+  | 'weightedSupportLoss'
+  | 'weightedQueryLossBefore'
+  | 'lossesBySize'
+  | 'queryRowCount'
 >;
 
 /**
@@ -173,18 +178,17 @@ function gradientJob(
   { job, work }: { readonly job: TaskJob; readonly work: GradientWork },
   microBatchRowsMax: number,
 ): ComputedJob {
-  const { tensors, queryLosses, supportLosses } = gradientOf(
-    computations,
-    onDevice,
-    work,
-    microBatchRowsMax,
-  );
-  const lossesBySize = sizeLossesOf(work, { queryLosses, supportLosses });
+  const { tensors, ...losses } = gradientOf(computations, onDevice, work, microBatchRowsMax);
+  const { queryLosses, supportLosses, queryLossesBefore } = losses;
+  const lossesBySize = sizeLossesOf(work, losses);
+  const lossBefore =
+    queryLossesBefore === null ? NaN : weightedSum(work.taskWeights, queryLossesBefore);
   const isDivided = adapts(methodPlanOf(work.method));
   return {
     output: encodeGradient(tensors, job, work),
     weightedQueryLoss: weightedSum(work.taskWeights, queryLosses),
     weightedSupportLoss: weightedSum(work.taskWeights, supportLosses),
+    ...(Number.isFinite(lossBefore) ? { weightedQueryLossBefore: lossBefore } : {}),
     ...(lossesBySize === undefined ? {} : { lossesBySize }),
     queryRowCount: onDevice.tasks.reduce(
       (sum, { rowCount, supportRowCount }) => sum + rowCount - (isDivided ? supportRowCount : 0),

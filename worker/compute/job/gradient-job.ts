@@ -15,6 +15,7 @@ import {
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
+import type { QueryLossFunction } from './captured-query-loss.js';
 import type { Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
 import { batchesOf, rowsBesideOf } from '../models/device-tasks.js';
@@ -33,6 +34,8 @@ export interface JobGradient {
   /** Unweighted losses by task of the job; 0 for a task without such rows. */
   readonly queryLosses: Float64Array;
   readonly supportLosses: Float64Array;
+  /** Query losses before adaptation; null where the work does not ask for them. */
+  readonly queryLossesBefore: Float64Array | null;
 }
 
 type Sum = Float32Array | Float64Array;
@@ -47,7 +50,7 @@ export function gradientOf(
 ): JobGradient {
   const { spec, tasks, packLayout } = job;
   const { tf } = job.engine;
-  const compute = computations.gradientOf(spec, work.method);
+  const functions = functionsOf(computations, job, work);
   const shapes = new Map<string, readonly number[]>(
     learnedVariables(spec).map(({ name, shape }) => [name, shape]),
   );
@@ -60,16 +63,19 @@ export function gradientOf(
   const sums = new Map([...shapes].map(([name, shape]) => [name, new SumValues(sizeOf(shape))]));
   const queryLosses = new Float64Array(tasks.length);
   const supportLosses = new Float64Array(tasks.length);
+  const queryLossesBefore = functions.queryLoss === null ? null : new Float64Array(tasks.length);
   for (const [index, microBatch] of microBatches.entries()) {
     computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
     tf.tidy(() => {
-      const output = runMicroBatch(compute, job, work, microBatch);
+      const output = runMicroBatch(functions, job, work, microBatch);
       if (output === null) return;
       for (const [name, gradient] of Object.entries(output.gradients))
         addTo(sums.get(name), gradient);
       addRows(sums.get(ROWS), output.rowGradient, learned, spec.tableRowWidth);
       placeLosses(microBatch, output.queryLosses, queryLosses);
       placeLosses(microBatch, output.supportLosses, supportLosses);
+      if (queryLossesBefore !== null)
+        placeLosses(microBatch, output.queryLossesBefore, queryLossesBefore);
     });
   }
   const shapeOf = (name: string): readonly number[] => {
@@ -86,7 +92,7 @@ export function gradientOf(
       },
     ]),
   );
-  return { tensors, queryLosses, supportLosses };
+  return { tensors, queryLosses, supportLosses, queryLossesBefore };
 }
 
 /** A method whose tasks do not adapt needs no task axis. */
@@ -105,13 +111,32 @@ function cutOf(job: DeviceJob, method: GradientWork['method'], rowsMax: number):
   );
 }
 
+interface GradientFunctions {
+  readonly gradient: GradientFunction;
+  /** Null where the work does not ask for the query loss before adaptation. */
+  readonly queryLoss: QueryLossFunction | null;
+}
+
+function functionsOf(
+  computations: Computations,
+  { spec }: DeviceJob,
+  { method, queryLossBefore }: GradientWork,
+): GradientFunctions {
+  return {
+    gradient: computations.gradientOf(spec, method),
+    queryLoss: queryLossBefore === true ? computations.queryLossOf(spec, method) : null,
+  };
+}
+
+type MicroBatchOutput = GradientOutput & { readonly queryLossesBefore?: tfjs.Tensor1D };
+
 /** Null when there are no rows. */
 function runMicroBatch(
-  compute: GradientFunction,
+  { gradient, queryLoss }: GradientFunctions,
   job: DeviceJob,
   { method, taskWeights, coldTaskWeights, stepWeights }: GradientWork,
   microBatch: MicroBatch,
-): GradientOutput | null {
+): MicroBatchOutput | null {
   if (microBatch.flatExtent === 0) return null;
   const plan = methodPlanOf(method);
   const weightsAt = (weights: readonly number[]): tfjs.Tensor1D => {
@@ -120,7 +145,7 @@ function runMicroBatch(
       values[index] = at(weights, place);
     return job.engine.tf.tensor1d(values);
   };
-  return compute.run({
+  const input = {
     dense: job.dense,
     ...job.pack,
     ...batchesOf(job, microBatch, {
@@ -128,6 +153,10 @@ function runMicroBatch(
       hasSupportTotals: readsSupportTotals(plan.innerLoop),
       unitDropout: job.unitDropout ?? null,
     }),
+  };
+  const before = queryLoss?.run(input) ?? null;
+  const output = gradient.run({
+    ...input,
     weights: {
       warm: weightsAt(taskWeights),
       ...(coldTaskWeights === undefined || plan.cold === null
@@ -136,6 +165,7 @@ function runMicroBatch(
       ...(stepWeights === undefined ? {} : { steps: job.engine.tf.tensor1d(stepWeights) }),
     },
   });
+  return before === null ? output : { ...output, queryLossesBefore: before };
 }
 
 function addTo(sum: Sum | undefined, tensor: tfjs.Tensor): void {

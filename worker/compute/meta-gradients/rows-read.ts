@@ -41,8 +41,14 @@ export function rolesOf(plan: MethodPlan): readonly RowRole[] {
   return [...roles, ...rolesBesideOf(plan.innerLoop)];
 }
 
+/** The roles whose rows the query loss before the first inner step reads. */
+export function rolesBeforeSteps({ reads, start }: InnerLoop): ReadonlySet<string> {
+  const ofStart = start === undefined ? [] : [...rolesBesideOf({ reads }), 'support'];
+  return new Set(['query', ...ofStart]);
+}
+
 /** The roles whose rows an inner loop reads beside those that are learned from or judged. */
-export function rolesBesideOf({ reads }: InnerLoop): RowRole[] {
+export function rolesBesideOf({ reads }: Pick<InnerLoop, 'reads'>): RowRole[] {
   return [
     ...(reads.attributes === true ? (['first'] as const) : []),
     ...(reads.neighbours === undefined ? [] : (['neighbours'] as const)),

@@ -32,6 +32,14 @@ export function unadaptedRoleOf({
   return innerLoop.start === undefined ? 'flat' : 'all';
 }
 
+/** The query losses of tasks that have taken no step, `[taskCount]`. Their starts are those that steps begin from. */
+export function unadaptedQueryLosses(job: JobTensors, loop: InnerLoop): tfjs.Tensor1D {
+  const query = passOf(job, 'query', true);
+  if (query === null) throw new Error('a query loss has query rows');
+  const tasks = adaptingTasksOf(job);
+  return lossesOf(query, logitsOf(withTrunk(query), blocksOf(tasks, startState(loop, tasks))));
+}
+
 /** The reported losses are over all rows; those before and after adaptation are the same. */
 export function unadaptedGradient(
   job: JobTensors,

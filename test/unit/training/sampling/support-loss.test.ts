@@ -27,7 +27,7 @@ const jobOf = (
 });
 const plan = { jobs: [jobOf(0, [0, 1], [0.25, 0.5]), jobOf(1, [2, 3], [0.125, 0.125])] };
 const maml = MethodConfigSchema.parse({ kind: 'maml' });
-const losses = { queryLoss: 0.7, supportLoss: 0.3, bySize: null };
+const losses = { queryLoss: 0.7, queryLossBefore: null, supportLoss: 0.3, bySize: null };
 
 describe('the reported support loss', () => {
   it('is the mean over the adgroups, whose weights are half of all', () => {
