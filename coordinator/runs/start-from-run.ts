@@ -1,6 +1,10 @@
 /** Reads what a training takes from other runs: meta-parameters (`training.startFrom`), and the record of a run to repeat. */
 
 import { z } from 'zod';
+import { canonicalJson } from '../../shared/base/canonical-json.js';
+import { averagedModel } from '../averages/averaged-model.js';
+import { averagedParameters, type AveragedMember } from '../averages/averaged-parameters.js';
+import type { CheckpointIdentity } from '../checkpoints/checkpoint-identity.js';
 import {
   LATEST_KEY,
   parseLatest,
@@ -12,15 +16,14 @@ import { readMetaParameters } from '../checkpoints/saved-parameters.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { StartFrom } from '../training/start-from.js';
-import { ModelConfigSchema } from '../../shared/models/model-config.js';
+import { ModelConfigSchema, type ModelConfig } from '../../shared/models/model-config.js';
 import type { ReplayRecord } from '../training/train-options.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { configDifferences, decidingPart } from '../../shared/config/run-config.js';
-import { MethodConfigSchema } from '../../shared/methods/methods.js';
+import { MethodConfigSchema, type MethodConfig } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { featuresAt } from '../../shared/tasks/store-versions.js';
 import type { RunContext } from './call/run-context.js';
 import { joinAddress, newValueRowsOf, objectStoreOf } from './run-files.js';
@@ -36,22 +39,122 @@ const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: Method
  * @throws QianmoError `usage` if there is no checkpoint, or it belongs to another task store.
  */
 export async function startFromRun(
-  { config, store }: PreparedRun,
-  {
-    resume,
-    areTablesServed = false,
-  }: { readonly resume: boolean; readonly areTablesServed?: boolean },
-  { sink }: RunContext,
+  run: PreparedRun,
+  { resume, areTablesServed = false }: StartTerms,
+  context: RunContext,
 ): Promise<StartFrom | null> {
+  const { config } = run;
   const { startFrom } = config.training;
   if (startFrom === undefined) return null;
   if (resume) {
     const own = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
     if ((await own.get(LATEST_KEY)) !== null) return null;
   }
-  const address = joinAddress(startFrom, 'checkpoints');
+  return typeof startFrom === 'string'
+    ? startFromOne(run, startFrom, areTablesServed, context)
+    : startFromAverage(run, startFrom.average, areTablesServed, context);
+}
+
+interface StartTerms {
+  readonly resume: boolean;
+  /** Whether row servers hold the tables. */
+  readonly areTablesServed?: boolean;
+}
+
+async function startFromOne(
+  { config, store }: PreparedRun,
+  output: string,
+  areTablesServed: boolean,
+  { sink }: RunContext,
+): Promise<StartFrom> {
+  const found = await startingRun({ config, store }, output);
+  const { address, objects, manifest, identity, refused, where } = found;
+  if (areTablesServed) {
+    if (manifest.storeDigest !== store.digest)
+      throw refused(
+        'a run on the store before logs were appended, whose tables row servers cannot grow',
+      );
+    const latest = await findLatestCheckpoint(objects, identity, sink, READ_ELSEWHERE);
+    if (latest.found === null) throw refused('no checkpoint');
+    const tables = { address, tables: latest.found.manifest.tables };
+    return { metaParameters: latest.found.state.metaParameters, tables, where };
+  }
+  const { parameters } = await grownMember({ config, store }, found, sink);
+  return { metaParameters: parameters, where };
+}
+
+async function startFromAverage(
+  { config, store, spec }: PreparedRun,
+  outputs: readonly string[],
+  areTablesServed: boolean,
+  { sink }: RunContext,
+): Promise<StartFrom> {
+  const where = 'training.startFrom.average';
+  const refused = (expected: string, found: string, cure: string): QianmoError =>
+    new QianmoError({
+      kind: 'usage',
+      what: 'these runs have no average',
+      where,
+      expected,
+      found,
+      cure,
+    });
+  if (areTablesServed)
+    throw refused(
+      'tables in the coordinator',
+      'training.tableShards',
+      'remove training.tableShards',
+    );
+  const starts = await Promise.all(outputs.map((output) => startingRun({ config, store }, output)));
+  const members: AveragedMember[] = [];
+  for (const start of starts) members.push(await grownMember({ config, store }, start, sink));
+  const model = averagedModel(starts.map((start) => start.model));
+  const areAlike = starts.every(
+    ({ method }) => canonicalJson(method) === canonicalJson(config.method),
+  );
+  if (model === null || !areAlike)
+    throw refused(
+      `models of the kinds logistic and deepfm, of the method ${config.method.kind}, without personal blocks of their own`,
+      starts.map(({ model: { kind }, method }) => `${kind} of ${method.kind}`).join(', '),
+      'average runs that differ in their models and their training alone',
+    );
+  const differences = configDifferences(learnedModel(model), learnedModel(config.model));
+  if (differences.length > 0)
+    throw refused(
+      'the model of their average, as qianmo auto writes it',
+      `\n${differences.map((difference) => `    ${difference}`).join('\n')}`,
+      'give the run that model',
+    );
+  return { metaParameters: averagedParameters(spec, members), where };
+}
+
+/** A model without the fields that only decide how its parameters begin. */
+function learnedModel({
+  embeddingDeviation: _initial,
+  initialisation: _values,
+  ...model
+}: ModelConfig): object {
+  return model;
+}
+
+interface StartingRun {
+  readonly address: string;
+  readonly where: string;
+  readonly objects: ObjectStore;
+  readonly manifest: CheckpointManifest;
+  readonly model: ModelConfig;
+  readonly method: MethodConfig;
+  readonly identity: CheckpointIdentity;
+  readonly refused: (found: string) => QianmoError;
+}
+
+async function startingRun(
+  { config, store }: Pick<PreparedRun, 'config' | 'store'>,
+  output: string,
+): Promise<StartingRun> {
+  const address = joinAddress(output, 'checkpoints');
   const objects = objectStoreOf(config, address);
-  const where = `training.startFrom: ${startFrom}`;
+  const where = `training.startFrom: ${output}`;
   const refused = (found: string): QianmoError =>
     new QianmoError({
       kind: 'usage',
@@ -75,28 +178,23 @@ export async function startFromRun(
     );
     throw refused(fault);
   }
-  const specOn = (of: EncodedFeature[]) => modelSpecOf(parsed.data.model, of, parsed.data.method);
-  const spec = specOn(features);
   const { run: runName, configHash, decidingConfig: deciding, storeDigest } = manifest;
+  const spec = modelSpecOf(parsed.data.model, features, parsed.data.method);
   const identity = { runName, configHash, deciding, storeDigest, spec };
-  if (areTablesServed) {
-    if (manifest.storeDigest !== store.digest)
-      throw refused(
-        'a run on the store before logs were appended, whose tables row servers cannot grow',
-      );
-    const { found } = await findLatestCheckpoint(objects, identity, sink, READ_ELSEWHERE);
-    if (found === null) throw refused('no checkpoint');
-    const tables = { address, tables: found.manifest.tables };
-    return { metaParameters: found.state.metaParameters, tables, where };
-  }
+  return { ...{ address, where, objects, manifest, identity, refused }, ...parsed.data };
+}
+
+/** The parameters of a run, with rows for the values that the store has now. */
+async function grownMember(
+  { config, store }: Pick<PreparedRun, 'config' | 'store'>,
+  { objects, identity, model, method, refused }: StartingRun,
+  sink: RunContext['sink'],
+): Promise<AveragedMember> {
   const saved = await readMetaParameters({ ...identity, store: objects, sink });
   if (saved === null) throw refused('no checkpoint');
-  const grown = grownParameters(
-    saved.metaParameters,
-    specOn(store.manifest.features),
-    newValueRowsOf(config),
-  );
-  return { metaParameters: grown, where };
+  const spec = modelSpecOf(model, store.manifest.features, method);
+  const parameters = grownParameters(saved.metaParameters, spec, newValueRowsOf(config));
+  return { spec, parameters };
 }
 
 /**

@@ -28,6 +28,8 @@ import { openSweepJournal } from '../sweep/sweep-journal.js';
 import {
   emptyRecord,
   rankedTrials,
+  withAverages,
+  withScore,
   type SweepPlan,
   type SweepRecord,
   type TrialRecord,
@@ -83,6 +85,8 @@ export interface TrialSearch {
   /** The validation adgroups that score the trials. */
   readonly scored: (taskIndices: readonly number[]) => readonly number[];
   readonly mayBegin: NonNullable<SweepOptions['mayBegin']>;
+  /** The trials that are tried at the end, made of those that reached it. */
+  readonly averages: (record: SweepRecord) => Trial[];
   readonly choose: (record: SweepRecord) => ChosenTrial;
 }
 
@@ -130,7 +134,7 @@ export async function sweepTrials(
   };
   const finished = await runSweep({
     ...work,
-    record: journal.record,
+    record: withAverages(journal.record, []),
     concurrentTrials,
     trialsKept: sweep.trialsKept,
     ...(search === undefined ? {} : { mayBegin: search.mayBegin }),
@@ -138,19 +142,59 @@ export async function sweepTrials(
     sink: context.sink,
     signal: context.signal,
   });
-  const [first] = rankedTrials(finished);
+  const averaging = { base, output, data, dispatcher, save, context };
+  const averages = search?.averages(finished) ?? [];
+  const whole = { ...plan, trials: [...trials, ...averages] };
+  const scored = await scoredAverages(finished, { ...plan, trials: averages }, averaging);
+  const [first] = rankedTrials(scored);
   if (first === undefined) throw new Error('a finished sweep has trials');
-  const chosen = search?.choose(finished) ?? { trial: first };
-  const { trial, yaml, ...score } = bestOf(chosen.trial, plan, base);
+  const chosen = search?.choose(scored) ?? { trial: first };
+  const { trial, yaml, ...score } = bestOf(chosen.trial, whole, base);
   await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
   const config = joinAddress(sweep.output, 'best.yaml');
   const compared = 'compared' in chosen ? { compared: [...chosen.compared] } : {};
-  const record = { ...finished, best: { trial, ...score, config, ...compared } };
+  const record = { ...scored, best: { trial, ...score, config, ...compared } };
   await save(record);
-  // Kept until the choice was made.
+  // Kept until the choice was made. An average is trained again from its members.
+  const kept = [trial, ...(chosen.trial.averageOf ?? [])];
+  const ofAll = trialWork(whole, data, dispatcher, context);
   for (const { trial: name } of compared.compared ?? [])
-    if (name !== trial) await work.discard(name);
+    if (!kept.includes(name)) await ofAll.discard(name);
   context.sink({ kind: 'report-written', address: joinAddress(sweep.output, files.page) });
+  return record;
+}
+
+interface Averaging {
+  readonly base: RunConfig;
+  readonly output: ObjectStore;
+  readonly data: Parameters<typeof trialWork>[1];
+  readonly dispatcher: Parameters<typeof trialWork>[2];
+  readonly save: (record: SweepRecord) => Promise<void>;
+  readonly context: RunContext;
+}
+
+/** The record with the scores of averages, one after the other: nothing is trained. */
+async function scoredAverages(
+  finished: SweepRecord,
+  plan: SweepPlan,
+  { base, output, data, dispatcher, save, context }: Averaging,
+): Promise<SweepRecord> {
+  if (plan.trials.length === 0) return finished;
+  const work = trialWork(plan, data, dispatcher, context);
+  const rungIndex = plan.rungs.length - 1;
+  await writeTrialConfigs(plan, base, output);
+  let record = withAverages(finished, plan.trials);
+  for (const { name } of plan.trials) {
+    // An earlier end of this search may have averaged other trials under the name.
+    await work.discard(name);
+    const score = await work.runTrial(name, 0, context.signal);
+    record = withScore(record, name, { rungIndex, outerSteps: 0, ...score });
+    await save(record);
+    const { validationLogloss: validationLoss } = score;
+    context.sink({
+      ...{ kind: 'trial-scored', trial: name, outerStep: 0, loss: plan.loss, validationLoss },
+    });
+  }
   return record;
 }
 
@@ -184,7 +228,7 @@ function scoringPart(
 /** Deletes the trial checkpoints of whatever sweep used this output before. */
 async function discardEarlierTrials(output: ObjectStore): Promise<void> {
   for (const key of await output.list('trials/'))
-    if (/^trials\/t\d+\/checkpoints\//.test(key)) await output.delete(key);
+    if (/^trials\/[at]\d+\/checkpoints\//.test(key)) await output.delete(key);
 }
 
 /** Writes a config for each trial, which `train --resume` and `evaluate` accept. */

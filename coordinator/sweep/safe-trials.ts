@@ -1,7 +1,7 @@
 /**
  * The trials of a search that are as good as the validation adgroups can tell. Losses are noisy where adgroups are few, so
  * every trial is held against the lowest loss adgroup by adgroup, and of those within the allowed error the one
- * with the fewest parts is the safest. Pure.
+ * with the fewest parts is the safest, and the average of several is safer than any. Pure.
  */
 
 import { sumOf } from '../scoring/metrics.js';
@@ -16,7 +16,7 @@ import {
 
 interface SafeTrials {
   readonly safest: TrialRecord;
-  /** All trials of the rung that have a score, those of fewer parts first. */
+  /** All trials of the rung that have a score: averages, then those of fewer parts first. */
   readonly compared: readonly ComparedTrial[];
 }
 
@@ -38,22 +38,12 @@ export function standardErrorsAllowed(impressions: readonly number[]): number {
 
 /** Null if the rung has no losses by adgroup: in a sweep, and where every trial diverged. */
 export function safeTrialsOf(record: SweepRecord, rungIndex: number): SafeTrials | null {
-  const shown = record.search?.impressions ?? [];
-  const scored = rankedOnRung(record, rungIndex).flatMap((trial) => {
-    const losses = scoreAt(trial, rungIndex)?.adgroupLosses;
-    return losses === undefined ? [] : [{ trial, losses: Float64Array.from(losses) }];
-  });
-  const [lowest] = scored;
-  if (lowest === undefined) return null;
-  const aboveLowest = differenceTo(lowest.losses, shown);
-  const candidates = scored
-    .map(({ trial, losses }) => ({ trial, ...aboveLowest(losses) }))
+  const candidates = comparedOnRung(record, rungIndex)
     // A stable sort: of equally many parts, the better loss stays first.
-    .sort((a, b) => partsOf(a.trial) - partsOf(b.trial));
-  const allowed = standardErrorsAllowed(shown);
-  const safest = candidates.find(
-    ({ difference, standardError }) => difference <= allowed * standardError,
-  );
+    .sort((a, b) => membersOf(b.trial) - membersOf(a.trial) || partsOf(a.trial) - partsOf(b.trial));
+  const [first] = candidates;
+  if (first === undefined) return null;
+  const safest = candidates.find(isAsGood(record));
   if (safest === undefined) throw new Error('the lowest loss is within any error of itself');
   return {
     safest: safest.trial,
@@ -61,6 +51,45 @@ export function safeTrialsOf(record: SweepRecord, rungIndex: number): SafeTrials
       ...{ trial: trial.name, difference, standardError },
     })),
   };
+}
+
+/** As in the reports of evaluations, whose arms within two standard errors of the best are named with it. */
+const STANDARD_ERRORS_APART = 2;
+
+/** The trials of a rung that validation adgroups cannot tell from that of the lowest loss, which is the first. */
+export function indistinctTrials(record: SweepRecord, rungIndex: number): TrialRecord[] {
+  return comparedOnRung(record, rungIndex)
+    .filter(({ difference, standardError }) => difference <= STANDARD_ERRORS_APART * standardError)
+    .map(({ trial }) => trial);
+}
+
+interface HeldAgainstLowest {
+  readonly trial: TrialRecord;
+  readonly difference: number;
+  readonly standardError: number;
+}
+
+function isAsGood({ search }: SweepRecord): (compared: HeldAgainstLowest) => boolean {
+  const allowed = standardErrorsAllowed(search?.impressions ?? []);
+  return ({ difference, standardError }) => difference <= allowed * standardError;
+}
+
+/** The trials of a rung that have losses by adgroup, the lowest loss first. */
+function comparedOnRung(record: SweepRecord, rungIndex: number): HeldAgainstLowest[] {
+  const shown = record.search?.impressions ?? [];
+  const scored = rankedOnRung(record, rungIndex).flatMap((trial) => {
+    const losses = scoreAt(trial, rungIndex)?.adgroupLosses;
+    return losses === undefined ? [] : [{ trial, losses: Float64Array.from(losses) }];
+  });
+  const [lowest] = scored;
+  if (lowest === undefined) return [];
+  const aboveLowest = differenceTo(lowest.losses, shown);
+  return scored.map(({ trial, losses }) => ({ trial, ...aboveLowest(losses) }));
+}
+
+/** An average of many is safer than one of few, and any is safer than a single trial. */
+function membersOf({ averageOf = [] }: TrialRecord): number {
+  return averageOf.length;
 }
 
 function partsOf({ parts = 0 }: TrialRecord): number {
@@ -87,7 +116,7 @@ function differenceTo(
  * share of them continues.
  */
 export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
-  if (rungIndex === 0) return record.trials;
+  if (rungIndex === 0) return record.trials.filter(({ averageOf }) => averageOf === undefined);
   const before = rankedOnRung(record, rungIndex - 1);
   const [plannedBefore = 1, planned = 0] = [rungIndex - 1, rungIndex].map(
     (index) => record.rungs[index]?.trialCount,

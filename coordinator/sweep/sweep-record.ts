@@ -76,6 +76,8 @@ export const SweepRecordSchema = z.strictObject({
       configHash: z.string(),
       /** In a search, what the trial learns or keeps beside linear weights. */
       parts: count.optional(),
+      /** In a search, the trials whose mean output this one has. It is tried at the end. */
+      averageOf: z.array(z.string()).optional(),
       scores: z.array(TrialScoreSchema),
     }),
   ),
@@ -123,17 +125,34 @@ export function emptyRecord(plan: SweepPlan): SweepRecord {
     planHash: planHashOf(plan),
     rungs: rungs.map((rung) => ({ ...rung })),
     ...(search === undefined ? {} : { search }),
-    trials: trials.map(({ name, settings, config, parts }) => ({
-      name,
-      run: config.run,
-      output: config.output,
-      settings: z.record(z.string(), z.json()).parse(settings),
-      configHash: configHash(config),
-      ...(parts === undefined ? {} : { parts }),
-      scores: [],
-    })),
+    trials: trials.map(unscored),
     best: null,
   };
+}
+
+function unscored({
+  name,
+  settings,
+  config,
+  parts,
+  averageOf,
+}: Trial): SweepRecord['trials'][number] {
+  return {
+    name,
+    run: config.run,
+    output: config.output,
+    settings: z.record(z.string(), z.json()).parse(settings),
+    configHash: configHash(config),
+    ...(parts === undefined ? {} : { parts }),
+    ...(averageOf === undefined ? {} : { averageOf: [...averageOf] }),
+    scores: [],
+  };
+}
+
+/** The record with other averages than it has, which are not scored yet. */
+export function withAverages(record: SweepRecord, averages: readonly Trial[]): SweepRecord {
+  const trials = record.trials.filter(({ averageOf }) => averageOf === undefined);
+  return { ...record, trials: [...trials, ...averages.map(unscored)] };
 }
 
 function planHashOf({ trials, rungs, storeDigest, criterion, segment }: SweepPlan): string {

@@ -15,6 +15,8 @@ export interface Trial {
   readonly config: RunConfig;
   /** In a search, what it learns or keeps beside linear weights. */
   readonly parts?: number;
+  /** The trials of a search whose mean output the model of this one has. */
+  readonly averageOf?: readonly string[];
 }
 
 /**

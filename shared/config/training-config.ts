@@ -115,9 +115,40 @@ const RobustAggregationSchema = z
   );
 export type RobustAggregation = z.infer<typeof RobustAggregationSchema>;
 
+const AVERAGED_RUNS_MAX = 16;
+
+const StartFromSchema = z
+  .union(
+    [
+      AddressSchema,
+      z.strictObject({
+        average: z
+          .array(AddressSchema)
+          .min(2)
+          .max(AVERAGED_RUNS_MAX)
+          .describe(
+            'Outputs of runs with models of the kinds logistic and deepfm, and with one method without personal blocks.',
+          ),
+      }),
+    ],
+    { error: 'expected the output of a run, or { average: [outputs of runs] }' },
+  )
+  .describe(
+    'The output of another run on the same task store. Training starts with what that run has ' +
+      'learned; variables that it does not have start at their initial values. With average, it starts with the one model ' +
+      'whose output is the mean of those of several runs, as `qianmo auto` writes it.',
+  );
+
 export const TrainingConfigSchema = z
   .strictObject({
-    outerSteps: outerStepCount.default(500).describe('The number of outer steps.'),
+    outerSteps: z
+      .int()
+      .nonnegative()
+      .max(OUTER_STEP_COUNT_MAX)
+      .default(500)
+      .describe(
+        'The number of outer steps. With startFrom it may be 0: the run is what it starts from.',
+      ),
     earlyStopping: EarlyStoppingConfigSchema.optional(),
     tasksPerOuterStep: positiveInt
       .max(1_000_000)
@@ -170,10 +201,7 @@ export const TrainingConfigSchema = z
         'The variables, blocks and features with a table that learn, and the name of the method for all variables of its own; ' +
           'everything if absent. The rest is frozen.',
       ),
-    startFrom: AddressSchema.optional().describe(
-      'The output of another run on the same task store. Training starts with what that run has ' +
-        'learned; variables that it does not have start at their initial values.',
-    ),
+    startFrom: StartFromSchema.optional(),
     newValueRows: z
       .enum(['unknown', 'initial'])
       .optional()
@@ -242,6 +270,10 @@ export const TrainingConfigSchema = z
   .refine(({ earlyStopping, tableShards }) => earlyStopping === undefined || tableShards === 1, {
     path: ['earlyStopping'],
     error: 'validation adgroups are scored with tables in the coordinator: remove tableShards',
+  })
+  .refine(({ outerSteps, startFrom }) => outerSteps > 0 || startFrom !== undefined, {
+    path: ['outerSteps'],
+    error: 'a run of 0 outer steps learns nothing: name what it starts from in startFrom',
   })
   .superRefine(({ sampling, sizeBucketEdges, tasksPerJob, tasksPerOuterStep }, context) => {
     if (sizeBucketEdges !== undefined && sampling !== 'size-buckets')

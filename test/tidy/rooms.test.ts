@@ -65,6 +65,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dispatch/parcels',
     'coordinator/dispatch',
     'coordinator/plan',
+    'coordinator/averages',
     'coordinator/checkpoints',
     'coordinator/training/meta-optimizer',
     'coordinator/training/overhead',

@@ -1,13 +1,13 @@
 /** The reason for the choice of a search: the trials of the last rung held against the lowest loss. */
 
 import { standardErrorsAllowed } from '../../sweep/safe-trials.js';
-import type { SweepRecord } from '../../sweep/sweep-record.js';
+import type { ComparedTrial, SweepRecord } from '../../sweep/sweep-record.js';
 import { BEST_MARK, type Table } from '../table.js';
 
 type Best = NonNullable<SweepRecord['best']>;
 
 /** Null where nothing was chosen yet, and in a sweep, whose best trial is the one with the lowest loss. */
-export function choiceSentence({ best, loss, search }: SweepRecord): string | null {
+export function choiceSentence({ best, loss, search, trials }: SweepRecord): string | null {
   const compared = best?.compared;
   if (best === null || compared === undefined) return null;
   const own = compared.find(({ trial }) => trial === best.trial);
@@ -15,12 +15,24 @@ export function choiceSentence({ best, loss, search }: SweepRecord): string | nu
   if (own === undefined || lowest === undefined) return null;
   if (compared.length === 1) return `${best.trial} is the only trial that was trained to the end.`;
   const allowed = allowedText(standardErrorsAllowed(search?.impressions ?? []));
+  const members = trials.find(({ name }) => name === best.trial)?.averageOf;
+  if (members !== undefined)
+    return (
+      `${best.trial} is one model with the mean output of ${members.join(', ')}, which validation cannot tell apart. Its ${loss} is ` +
+      (own === lowest
+        ? 'the lowest.'
+        : `within ${allowed} of the lowest, that of ${lowest.trial}: ${distanceText(own)}`)
+    );
   if (own === lowest)
     return `${best.trial} has the lowest ${loss}, and no trial with fewer parts is within ${allowed} of it.`;
   return (
     `${best.trial} has fewer parts than ${lowest.trial}, which has the lowest ${loss}, and is within ${allowed} of it: ` +
-    `${own.difference.toFixed(5)} above, with a standard error of ${own.standardError.toFixed(5)}, paired by adgroup.`
+    distanceText(own)
   );
+}
+
+function distanceText({ difference, standardError }: ComparedTrial): string {
+  return `${difference.toFixed(5)} above, with a standard error of ${standardError.toFixed(5)}, paired by adgroup.`;
 }
 
 /** One, or more where few adgroups have most of the impressions. */
@@ -29,7 +41,7 @@ function allowedText(standardErrors: number): string {
   return text === '1.00' ? 'one standard error' : `${text} standard errors`;
 }
 
-/** The trials, those of fewer parts first. */
+/** Averages, then the trials, those of fewer parts first. */
 export function choiceTable({ best, trials, loss }: SweepRecord): Table | null {
   const compared = best?.compared;
   if (best === null || compared === undefined) return null;

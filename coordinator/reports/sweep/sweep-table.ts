@@ -37,7 +37,9 @@ export function rungsText(record: SweepRecord): string {
   return record.rungs
     .map(({ trialCount, outerSteps }, rungIndex) => {
       const count =
-        record.search === undefined ? trialCount : rankedOnRung(record, rungIndex).length;
+        record.search === undefined
+          ? trialCount
+          : rankedOnRung(record, rungIndex).filter(isTrained).length;
       return `${count} to outer step ${formatCount(outerSteps)}`;
     })
     .join(', ');
@@ -52,7 +54,12 @@ export function titleOf({ sweep, search }: SweepRecord): string {
 export function begunTrialCount({ trials, search }: SweepRecord): number {
   return search === undefined
     ? trials.length
-    : trials.filter(({ scores }) => scores.length > 0).length;
+    : trials.filter((trial) => isTrained(trial) && trial.scores.length > 0).length;
+}
+
+/** False for averages, which are made of trials that were. */
+function isTrained({ averageOf }: TrialRecord): boolean {
+  return averageOf === undefined;
 }
 
 /** The time that a search has spent on its trials; null for a sweep. */

@@ -13,6 +13,7 @@ import {
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 import { labelOf } from '../../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { averageTrials } from '../../auto/average-trials.js';
 import { chooseTrial, partsOf } from '../../auto/choose-trial.js';
 import {
   candidatesOf,
@@ -41,7 +42,10 @@ type AutoOrder = z.output<typeof AutoRequestSchema>;
 const HALVING = { eta: 2, rungs: 3 } as const;
 /** Validation adgroups that score each trial, spread over all of them. */
 const SCORED_ADGROUPS_MAX = 2_000;
-/** Fewer validation adgroups are divided several times, so that a choice hangs less on the rows that they adapt to. */
+/**
+ * Fewer validation adgroups are divided several times, so that a choice hangs less on the rows that they adapt to, and
+ * do not end trials early: the better half would be chosen by noise.
+ */
 const FEW_ADGROUPS = 30;
 const DRAWS_OF_FEW = 3;
 /** The grid of inner steps of configs that name none: each cell is computed for every trial that adapts. */
@@ -94,7 +98,8 @@ async function plannedSearch(
   const facts = await factsOf(own, store, auto.segment ?? null);
   const trials = trialsOf(searched, { sweep, facts, trialsMax: budget.trialsMax });
   const outerSteps = trials[0]?.config.training.outerSteps ?? 0;
-  const rungs = rungsOf(trials.length, outerSteps, HALVING, place);
+  const halving = facts.validationTaskCount < FEW_ADGROUPS ? undefined : HALVING;
+  const rungs = rungsOf(trials.length, outerSteps, halving, place);
   return {
     sweep: {
       ...{ sweep, base: place, output, concurrentTrials: concurrentTrialsOf(request) },
@@ -106,6 +111,7 @@ async function plannedSearch(
       budgetMinutes: budget.minutes,
       scored: (adgroups) => spreadOver(adgroups, SCORED_ADGROUPS_MAX),
       mayBegin: mayBeginTrial,
+      averages: (record) => averageTrials(record, trials, { sweep, output }),
       choose: chooseTrial,
     },
   };

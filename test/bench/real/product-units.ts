@@ -73,7 +73,9 @@ const ChosenConfigSchema = z.looseObject({
 });
 
 const SearchRecordSchema = z.looseObject({
-  trials: z.array(z.looseObject({ scores: z.array(z.unknown()) })),
+  trials: z.array(
+    z.looseObject({ scores: z.array(z.unknown()), averageOf: z.array(z.string()).optional() }),
+  ),
 });
 
 /**
@@ -85,7 +87,9 @@ async function evaluatedArms(name: string, search: string, files: CellFiles): Pr
   const text = (file: string): string => readFileSync(join(search, file), 'utf8');
   const config = ChosenConfigSchema.parse(parse(text('best.yaml')));
   const { trials } = SearchRecordSchema.parse(JSON.parse(text('auto.json')));
-  const tried = trials.filter(({ scores }) => scores.length > 0).length;
+  const tried = trials.filter(
+    ({ scores, averageOf }) => scores.length > 0 && averageOf === undefined,
+  ).length;
   const arms = config.method.kind === 'global' ? GLOBAL_ARMS : META_ARMS;
   const path = join(files.folder, `evaluate-${name}.yaml`);
   writeFileSync(path, stringify({ ...config, evaluation: { ...config.evaluation, arms } }));
