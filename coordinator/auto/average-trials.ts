@@ -4,8 +4,8 @@
  *
  * A loss that is convex in the output, as logloss and squared error are, is for every row of a mean at most the mean
  * of the losses (Jensen), so that an average is never worse than a member drawn at random, on any adgroups; and errors
- * that members do not share cancel out. Weights are equal: fitted ones follow the noise of the few
- * adgroups that could not tell the members apart. Pure.
+ * that members do not share cancel out. Weights are equal, because adgroups that cannot tell members apart say
+ * little about weights. Pure.
  */
 
 import { canonicalJson } from '../../shared/base/canonical-json.js';

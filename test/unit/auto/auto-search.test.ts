@@ -10,10 +10,10 @@ import {
 import { mayBeginTrial, timeShares } from '../../../coordinator/auto/time-budget.js';
 import { choiceSentence } from '../../../coordinator/reports/sweep/choice-text.js';
 import { standardErrorsAllowed, trialsOnRung } from '../../../coordinator/sweep/safe-trials.js';
-import type { SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { searchBudgetOf } from '../../../shared/config/search/auto-config.js';
 import { checkedRunConfig, parseRunConfig } from '../../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
+import { recordOf } from '../../fixtures/evaluation/recorded-search.js';
 
 const DATA = {
   logs: 'log.csv',
@@ -109,45 +109,6 @@ describe('candidates of a search', () => {
     });
   });
 });
-
-interface RecordedSearch {
-  readonly impressions?: number[];
-  readonly budgetMinutes?: number | null;
-  readonly spentMs?: number;
-  readonly parts?: Readonly<Record<string, number>>;
-}
-
-/** Trials that were scored on the rungs that they have losses for. */
-function recordOf(
-  lossesByTrial: Readonly<Record<string, readonly (readonly number[])[]>>,
-  {
-    impressions = [1, 1, 1, 1],
-    budgetMinutes = null,
-    spentMs = 60_000,
-    parts = {},
-  }: RecordedSearch = {},
-): SweepRecord {
-  const shown = impressions.reduce((sum, each) => sum + each, 0);
-  return {
-    ...{ formatVersion: 1, sweep: 'tiny-auto', base: 'run.yaml', planHash: '', storeDigest: '' },
-    ...{ criterion: '', loss: 'logloss', cellsPerTrial: 1, best: null },
-    rungs: [
-      { outerSteps: 50, trialCount: 8 },
-      { outerSteps: 100, trialCount: 4 },
-      { outerSteps: 200, trialCount: 2 },
-    ],
-    search: { budgetMinutes, impressions },
-    trials: Object.entries(lossesByTrial).map(([name, rungs]) => ({
-      ...{ name, run: name, output: name, settings: {}, configHash: name },
-      parts: parts[name] ?? 0,
-      scores: rungs.map((adgroupLosses, rungIndex) => ({
-        ...{ rungIndex, outerSteps: 1, cell: null, metaDigest: null, spentMs },
-        adgroupLosses: [...adgroupLosses],
-        validationLogloss: adgroupLosses.reduce((sum, each) => sum + each, 0) / shown,
-      })),
-    })),
-  };
-}
 
 describe('the choice of a search', () => {
   const complex = configOf({ model: { personal: ['bias', 'output'] } });
