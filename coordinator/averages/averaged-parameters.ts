@@ -19,15 +19,15 @@ export interface AveragedMember {
 interface PlacedMember extends AveragedMember {
   /** The first of its factors in an embedding of the average. */
   readonly firstFactor: number;
-  /** By hidden layer, the first of its units. */
+  /** The first of its units, by hidden layer. */
   readonly firstUnits: readonly number[];
-  /** By its number feature, the number feature of the average. */
+  /** The number feature of the average, by that of the member. */
   readonly numberPlaces: readonly number[];
 }
 
 /** The place of a member's matrix in that of the average. */
 interface Placement {
-  /** By its row. */
+  /** The row of the average, by that of the member. */
   readonly rowOf: (row: number) => number;
   readonly firstColumn: number;
   readonly factor: number;

@@ -57,7 +57,7 @@ export async function startFromRun(
 
 interface StartTerms {
   readonly resume: boolean;
-  /** Whether row servers hold the tables. */
+  /** True if row servers hold the tables. */
   readonly areTablesServed?: boolean;
 }
 

@@ -53,7 +53,7 @@ export function safeTrialsOf(record: SweepRecord, rungIndex: number): SafeTrials
   };
 }
 
-/** As in the reports of evaluations, whose arms within two standard errors of the best are named with it. */
+/** The same as in reports of evaluations, which name the arms within two standard errors of the best. */
 const STANDARD_ERRORS_APART = 2;
 
 /** The trials of a rung that validation adgroups cannot tell from that of the lowest loss, which is the first. */

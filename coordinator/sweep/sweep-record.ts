@@ -76,7 +76,7 @@ export const SweepRecordSchema = z.strictObject({
       configHash: z.string(),
       /** In a search, what the trial learns or keeps beside linear weights. */
       parts: count.optional(),
-      /** In a search, the trials whose mean output this one has. It is tried at the end. */
+      /** The trials of a search whose mean output this one has. It is tried at the end. */
       averageOf: z.array(z.string()).optional(),
       scores: z.array(TrialScoreSchema),
     }),

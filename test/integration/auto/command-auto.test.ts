@@ -92,7 +92,7 @@ describe('qianmo auto', () => {
       cure: /--resume .* --fresh/,
     });
 
-    // As if it had been stopped before its last trial; an average of an earlier end is made again.
+    // The record of a search that was stopped before its last trial. An average of an earlier end is made again.
     const trials = record.trials.map(({ scores, ...trial }) => ({
       ...trial,
       scores: trial.name === 't03' ? [] : scores,

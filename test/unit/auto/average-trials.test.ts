@@ -55,7 +55,7 @@ describe('the averages of a search', () => {
     });
     expect(average?.config.training).not.toHaveProperty('earlyStopping');
     expect(average?.config.training).not.toHaveProperty('trainable');
-    // As `best.yaml` is read.
+    // The config can be read again.
     expect(checkedRunConfig(average?.config, 'best.yaml')).toEqual(average?.config);
   });
 

@@ -130,7 +130,7 @@ describe('the average of models', () => {
     const members = models.map((model) => memberOf(model, random));
     const model = averagedModel(models);
     if (model === null) throw new Error('these models have an average');
-    // As a config file would be read.
+    // A config file may have it.
     expect(ModelConfigSchema.parse(model)).toEqual(model);
     const spec = modelSpecOf(model, FEATURES);
     const average = { spec, parameters: averagedParameters(spec, members) };
