@@ -19,7 +19,11 @@ import { asTrial, type Trial } from '../sweep/trials.js';
 const TOWERS_MAX = 2;
 const LINEAR_MODELS_MAX = 2;
 
-/** An average for each method of two or more of the trials, the lowest losses first. */
+/**
+ * An average for each method of two or more of the trials, the lowest losses first.
+ *
+ * @param trials those that have a checkpoint: a search that continues has discarded others when it ended before.
+ */
 export function averageTrials(
   record: SweepRecord,
   trials: readonly Trial[],

@@ -86,7 +86,7 @@ export interface TrialSearch {
   readonly scored: (taskIndices: readonly number[]) => readonly number[];
   readonly mayBegin: NonNullable<SweepOptions['mayBegin']>;
   /** The trials that are tried at the end, made of those that reached it. */
-  readonly averages: (record: SweepRecord) => Trial[];
+  readonly averages: (record: SweepRecord, isKept: (name: string) => boolean) => Trial[];
   readonly choose: (record: SweepRecord) => ChosenTrial;
 }
 
@@ -143,9 +143,7 @@ export async function sweepTrials(
     signal: context.signal,
   });
   const averaging = { base, output, data, dispatcher, save, context };
-  const averages = search?.averages(finished) ?? [];
-  const whole = { ...plan, trials: [...trials, ...averages] };
-  const scored = await scoredAverages(finished, { ...plan, trials: averages }, averaging);
+  const { scored, whole } = await withScoredAverages({ finished, plan, search }, averaging);
   const [first] = rankedTrials(scored);
   if (first === undefined) throw new Error('a finished sweep has trials');
   const chosen = search?.choose(scored) ?? { trial: first };
@@ -173,29 +171,39 @@ interface Averaging {
   readonly context: RunContext;
 }
 
-/** The record with the scores of averages, one after the other: nothing is trained. */
-async function scoredAverages(
-  finished: SweepRecord,
-  plan: SweepPlan,
+interface EndedTrials {
+  readonly finished: SweepRecord;
+  readonly plan: SweepPlan;
+  /** Absent in a sweep, which averages nothing. */
+  readonly search: TrialSearch | undefined;
+}
+
+/** The record and the plan with the averages of a search, which are scored one after the other: nothing is trained. */
+async function withScoredAverages(
+  { finished, plan, search }: EndedTrials,
   { base, output, data, dispatcher, save, context }: Averaging,
-): Promise<SweepRecord> {
-  if (plan.trials.length === 0) return finished;
-  const work = trialWork(plan, data, dispatcher, context);
+): Promise<{ readonly scored: SweepRecord; readonly whole: SweepPlan }> {
+  const trained = trialWork(plan, data, dispatcher, context);
+  const kept = new Set<string>();
+  for (const { name } of plan.trials) if (await trained.isKept(name)) kept.add(name);
+  const averages = search?.averages(finished, (name) => kept.has(name)) ?? [];
+  const averaged = { ...plan, trials: averages };
+  const work = trialWork(averaged, data, dispatcher, context);
   const rungIndex = plan.rungs.length - 1;
-  await writeTrialConfigs(plan, base, output);
-  let record = withAverages(finished, plan.trials);
-  for (const { name } of plan.trials) {
+  await writeTrialConfigs(averaged, base, output);
+  let scored = withAverages(finished, averages);
+  for (const { name } of averages) {
     // An earlier end of this search may have averaged other trials under the name.
     await work.discard(name);
     const score = await work.runTrial(name, 0, context.signal);
-    record = withScore(record, name, { rungIndex, outerSteps: 0, ...score });
-    await save(record);
+    scored = withScore(scored, name, { rungIndex, outerSteps: 0, ...score });
+    await save(scored);
     const { validationLogloss: validationLoss } = score;
     context.sink({
       ...{ kind: 'trial-scored', trial: name, outerStep: 0, loss: plan.loss, validationLoss },
     });
   }
-  return record;
+  return { scored, whole: { ...plan, trials: [...plan.trials, ...averages] } };
 }
 
 const SWEEP_FILES = { recordKey: 'sweep.json', page: 'sweep.html' } as const;

@@ -1,5 +1,6 @@
 /** Trains, scores and discards the trials of a sweep. Each is a run of its own, on a shared dispatcher. */
 
+import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { sumOf } from '../scoring/metrics.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
@@ -14,6 +15,7 @@ import type { Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { EventKind, RunEventSink } from '../../shared/events/run-events.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { RunContext } from './call/run-context.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
@@ -34,12 +36,17 @@ interface TrainedTrial {
   readonly metaParameters: MetaParameters;
 }
 
+interface TrialWork extends Pick<SweepOptions, 'runTrial' | 'discard'> {
+  /** True if the trial has a checkpoint, which is not discarded yet. */
+  isKept(name: string): Promise<boolean>;
+}
+
 export function trialWork(
   plan: SweepPlan,
   { store, validation, concurrentTrials }: TrialData,
   dispatcher: Dispatcher,
   context: RunContext,
-): Pick<SweepOptions, 'runTrial' | 'discard'> {
+): TrialWork {
   const sink = sweepSink(context.sink, outerStepTotal(plan.rungs));
   // All models are checked first: one that does not fit the store is refused before training starts.
   const runs = new Map(plan.trials.map(({ name, config }) => [name, preparedRunOn(store, config)]));
@@ -86,6 +93,7 @@ export function trialWork(
       return { ...score, validationLogloss, adgroupLosses: [...heldOutLosses], spentMs };
     },
     discard: (name) => discardCheckpoints(runOf(name)),
+    isKept: async (name) => (await checkpointStoreOf(runOf(name)).get(LATEST_KEY)) !== null,
   };
 }
 
@@ -141,10 +149,14 @@ export function trialNamed({ trials }: SweepPlan, name: string): Trial {
   return trial;
 }
 
+function checkpointStoreOf({ config }: PreparedRun): ObjectStore {
+  return objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
+}
+
 /** Removes the pointer first, so that an interrupted removal leaves no checkpoint. */
-async function discardCheckpoints({ config }: PreparedRun): Promise<void> {
-  const checkpoints = objectStoreOf(config, joinAddress(config.output, 'checkpoints'));
-  await checkpoints.delete('latest.json');
+async function discardCheckpoints(run: PreparedRun): Promise<void> {
+  const checkpoints = checkpointStoreOf(run);
+  await checkpoints.delete(LATEST_KEY);
   for (const key of await checkpoints.list('')) await checkpoints.delete(key);
 }
 

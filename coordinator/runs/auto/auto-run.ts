@@ -111,7 +111,12 @@ async function plannedSearch(
       budgetMinutes: budget.minutes,
       scored: (adgroups) => spreadOver(adgroups, SCORED_ADGROUPS_MAX),
       mayBegin: mayBeginTrial,
-      averages: (record) => averageTrials(record, trials, { sweep, output }),
+      averages: (record, isKept) =>
+        averageTrials(
+          record,
+          trials.filter(({ name }) => isKept(name)),
+          { sweep, output },
+        ),
       choose: chooseTrial,
     },
   };
