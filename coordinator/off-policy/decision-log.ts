@@ -21,7 +21,7 @@ export interface LogCounts {
   readonly outcomeCount: number;
   /** Decisions of apprentice mode, whose slates nobody saw. */
   readonly apprenticeCount: number;
-  /** Slots whose reward window had not ended when the log did. */
+  /** Slots whose reward window had not ended when the log did, with an outcome or without: the former alone would be rewarded ones. */
   readonly immatureCount: number;
   /** Outcomes after their window; they count as the default reward. */
   readonly lateCount: number;
@@ -130,7 +130,7 @@ function rewarded(
     if (outcome !== undefined) knownCount += 1;
     const isLate = outcome !== undefined && outcome.epochMs - slot.shownMs > slot.windowMs;
     if (isLate) lateCount += 1;
-    if (outcome === undefined && endMs - slot.shownMs <= slot.windowMs) {
+    if (endMs - slot.shownMs <= slot.windowMs) {
       immatureCount += 1;
       continue;
     }

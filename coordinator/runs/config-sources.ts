@@ -1,5 +1,6 @@
 /** Configs as the library is given them: read from a path or address, or handed in as an object. */
 
+import { loadTargetPolicy, targetPolicyIn } from '../../shared/config/load-exploration.js';
 import {
   checkedRunConfig,
   checkedStreamConfig,
@@ -12,6 +13,7 @@ import {
   type MarketConfig,
 } from '../../shared/config/market-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { StreamConfig } from '../../shared/config/stream-config.js';
 import {
@@ -22,6 +24,7 @@ import {
 import { configReaderOf } from './places.js';
 import type {
   MarketConfigSource,
+  PolicySource,
   RunConfigSource,
   StreamConfigSource,
   SweepConfigSource,
@@ -60,6 +63,16 @@ export async function chosenConfigOf(
     found: 'auto',
     cure: `search first, with \`qianmo auto run.yaml\`; what it chose is trained, and ${best} is its config`,
   });
+}
+
+/** The section `exploration` of a run config, or of a file that has no other section. */
+export async function targetPolicyOf(
+  source: PolicySource,
+  environment: Environment,
+): Promise<ExplorationConfig> {
+  return typeof source === 'string'
+    ? await loadTargetPolicy(source, configReaderOf(environment))
+    : targetPolicyIn(source, OBJECT_PLACE);
 }
 
 export async function streamConfigOf(

@@ -11,6 +11,7 @@ import {
 } from '../../shared/config/search/auto-config.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
+import type { ExplorationConfigSchema } from '../../shared/config/exploration-config.js';
 import type { RunConfigSchema } from '../../shared/config/run-config.js';
 import type { MarketConfigSchema } from '../../shared/config/market-config.js';
 import type { StreamConfigSchema } from '../../shared/config/stream-config.js';
@@ -33,6 +34,9 @@ export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
 export type RunConfigSource = string | z.input<typeof RunConfigSchema>;
 export type StreamConfigSource = string | z.input<typeof StreamConfigSchema>;
 export type SweepConfigSource = string | z.input<typeof SweepConfigSchema>;
+/** A run config, or its section `exploration` alone. */
+export type PolicySource =
+  RunConfigSource | { readonly exploration: z.input<typeof ExplorationConfigSchema> };
 export type MarketConfigSource = string | z.input<typeof MarketConfigSchema>;
 
 function configSource<Source>(): z.ZodType<Source, Source> {
@@ -279,8 +283,8 @@ export const CheckRequestSchema = z.strictObject({
 export const OpeRequestSchema = z.strictObject({
   /** Logs of decisions and outcomes (.ndjson, .jsonl), or tables of choices (.csv, .tsv, .parquet). */
   logs: z.array(text).min(1),
-  /** A run config whose section `exploration` is the target policy of a decision log; by default that of the log. */
-  policy: configSource<RunConfigSource>().optional(),
+  /** A config whose section `exploration`, alone or of a run, is the target policy of a decision log; by default that of the log. */
+  policy: configSource<PolicySource>().optional(),
   /** Columns of a table. */
   columns: z
     .strictObject({

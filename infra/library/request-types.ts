@@ -19,6 +19,7 @@ export type {
   OpenRequest,
   OpeRequest,
   PlanRequest,
+  PolicySource,
   PrepareRequest,
   PruneRequest,
   RefreshRequest,

@@ -1,7 +1,8 @@
-/** Reads the policy of a ranking server: a YAML file with the section `exploration` of a run config alone. */
+/** Reads policies of exploration: a YAML file with the section `exploration` of a run config alone, or a whole run config. */
 
 import { z } from 'zod';
 import { ExplorationConfigSchema, type ExplorationConfig } from './exploration-config.js';
+import { checkedRunConfig } from './load-run-config.js';
 import {
   checkedConfig,
   parseYaml,
@@ -27,4 +28,21 @@ export async function loadExploration(
 ): Promise<ExplorationConfig> {
   const value = parseYaml(await readConfigFile(path, POLICY, read), path, POLICY);
   return checkedConfig(PolicyFileSchema, value, path, POLICY).exploration;
+}
+
+/** Like `loadExploration`, for a file that may be a whole run config. */
+export async function loadTargetPolicy(
+  path: string,
+  read = readTextFile,
+): Promise<ExplorationConfig> {
+  return targetPolicyIn(parseYaml(await readConfigFile(path, POLICY, read), path, POLICY), path);
+}
+
+/** @throws QianmoError of kind `usage` that lists every fault with its path. */
+export function targetPolicyIn(value: unknown, where: string): ExplorationConfig {
+  const isAlone =
+    typeof value === 'object' && value !== null && Object.keys(value).join() === 'exploration';
+  return isAlone
+    ? checkedConfig(PolicyFileSchema, value, where, POLICY).exploration
+    : checkedRunConfig(value, where).exploration;
 }

@@ -54,7 +54,8 @@ export function offPolicyTable(
   ].join('\n\n');
 }
 
-function logSentence(log: LogCounts): string {
+/** The contents of a log, and what of them is not used. */
+export function logSentence(log: LogCounts): string {
   return (
     `${formatCount(log.decisionCount)} decisions and ${formatCount(log.outcomeCount)} outcomes. Not used: ` +
     `${formatCount(log.apprenticeCount)} decisions of apprentice mode, ${formatCount(log.immatureCount)} slots whose ` +

@@ -12,7 +12,8 @@ import {
   type LoggedRows,
   type OffPolicyReport,
 } from '../../off-policy/estimates.js';
-import { runConfigOf } from '../config-sources.js';
+import { targetPolicyOf } from '../config-sources.js';
+import { logSentence } from '../../reports/off-policy/off-policy-table.js';
 import { objectStoreAt } from '../places.js';
 import type { OpeRequestSchema } from '../requests.js';
 import type { RunContext } from '../call/run-context.js';
@@ -38,16 +39,27 @@ export async function opeRun(
   context: RunContext,
 ): Promise<OpeResult> {
   const { rows, log } = await rowsOf(request, judge, context);
-  if (rows.rewards.length === 0)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'the log holds no choice that can be judged',
-      where: request.logs.join(', '),
-      expected: 'at least one shown slot whose reward window has ended',
-      found: log === null ? 'no row' : JSON.stringify(log),
-      cure: 'give more of the log',
-    });
+  if (rows.rewards.length === 0) throw nothingJudged(request.logs, log);
   return { ...offPolicyReport(rows, request), log };
+}
+
+function nothingJudged(logs: readonly string[], log: LogCounts | null): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the log holds no choice that can be judged',
+    where: logs.join(', '),
+    expected: 'at least one shown slot whose reward window has ended',
+    found: log === null ? 'no row' : logSentence(log),
+    cure: cureOf(log),
+  });
+}
+
+function cureOf(log: LogCounts | null): string {
+  if (log !== null && log.decisionCount > 0 && log.apprenticeCount === log.decisionCount)
+    return 'an apprentice shows the best ones alone, so that its log is repeated with --replay; what mode: active has logged is judged';
+  return log !== null && log.immatureCount > 0
+    ? 'judge later, when the log has records from after the windows (exploration.feedback.windowSeconds)'
+    : 'give more of the log';
 }
 
 async function rowsOf(
@@ -58,8 +70,7 @@ async function rowsOf(
   const areDecisions = logs.map((path) => DECISION_LOG.test(path));
   if (new Set(areDecisions).size > 1) throw mixed(logs);
   if (areDecisions.includes(true)) {
-    const settings =
-      policy === undefined ? null : (await runConfigOf(policy, environment)).exploration;
+    const settings = policy === undefined ? null : await targetPolicyOf(policy, environment);
     return joinedRows(explorationLines(logs, signal), (decision) => judge(decision, settings));
   }
   const rows = await readChoiceTable(logs, columns, {

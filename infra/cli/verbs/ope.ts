@@ -17,8 +17,8 @@ export const opeVerb = verb({
   },
   options: {
     policy: valueOption(
-      '--policy <run.yaml>',
-      'the config whose section exploration is the target policy of a decision log; by default the policy that logged',
+      '--policy <policy.yaml>',
+      'a run config, or a file of serve --explore: its section exploration is the target policy of a decision log; by default the policy that logged',
       textValue.optional(),
     ),
     replay: flagOption('--replay', 'repeat the decisions from their records, bit for bit', {
@@ -73,7 +73,7 @@ export const opeVerb = verb({
 Example, a table that names the probability of each choice under both policies:
   qianmo ope choices.csv --propensity p_logged --target p_new --format json
 Example, the exploration of a config on what a server has logged:
-  qianmo ope decisions.ndjson outcomes.ndjson --policy run.yaml
+  qianmo ope runs/shop/state/decisions/*.ndjson --policy policy.yaml
   qianmo ope decisions.ndjson --replay`,
   run: async (
     logs,

@@ -3,9 +3,13 @@
  * once whoever is killed, and servers share what they learn.
  */
 
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
+import {
+  encodeExplorationLine,
+  type Decision,
+} from '../../../shared/exploration/decision-record.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { openEvidenceLog } from '../../../worker/serving/evidence/evidence-log.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
@@ -137,10 +141,25 @@ describe('exploration', () => {
 
     const log = await logOf('explored');
     expect(await room.done(['ope', ...log, '--replay'])).toMatch(/200 of 200 decisions/);
-    const judged = JSON.parse(await room.done(['ope', ...log, '--format', 'json'])) as {
-      readonly log: object;
-    };
-    expect(judged.log).toMatchObject({ decisionCount: 200, outcomeCount: 3, duplicateCount: 1 });
+    const none = 'the log holds no choice that can be judged';
+    await room.refused(['ope', ...log], {
+      ...{ exitCode: 1, what: new RegExp(none), cure: /judge later.*feedback.windowSeconds/ },
+      found: /200 decisions and 3 outcomes. Not used: .* 600 slots whose window had not ended/,
+    });
+    // An hour later, by another policy: the file of `serve --explore` is one.
+    const [path = ''] = log;
+    const [line = ''] = (await readFile(room.path(path), 'utf8')).split('\n');
+    const later = JSON.parse(line) as Decision;
+    const lasts = { id: 'later', epochMs: later.input.epochMs + 3_700_000 };
+    await appendFile(
+      room.path(path),
+      encodeExplorationLine({ ...later, input: { ...later.input, ...lasts } }),
+    );
+    const judged = JSON.parse(
+      await room.done(['ope', path, '--policy', 'policy.yaml', '--format', 'json']),
+    ) as { readonly log: object; readonly rowCount: number };
+    expect(judged.log).toMatchObject({ decisionCount: 201, outcomeCount: 3, duplicateCount: 1 });
+    expect(judged.rowCount).toBe(600);
   });
 
   test('by a linear policy learns from feedback, also after a kill, and decisions repeat', async () => {
@@ -196,6 +215,9 @@ describe('exploration', () => {
     await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
     const log = await logOf('apprentice');
     expect(await room.done(['ope', ...log, '--replay'])).toMatch(/20 of 20 decisions/);
+    await room.refused(['ope', ...log], {
+      ...{ exitCode: 1, what: /no choice that can be judged/, cure: /repeated with --replay/ },
+    });
   });
 
   test('stops, and ranking does not, while decisions cannot be logged', async () => {
