@@ -78,6 +78,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'spends less on a request beside its scores',
     pages: { 'serving-server.md': ['afac9e93'] },
   },
+  {
+    change: '5e4ba40b',
+    what: 'lets a search average the trials that validation cannot tell apart',
+    pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
