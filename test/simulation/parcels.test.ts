@@ -25,6 +25,8 @@ import { logisticConfig, stateDigest, tinyRun } from '../fixtures/training/train
 const JOBS_PER_STEP = 12;
 const config = logisticConfig({
   outerSteps: 3,
+  // No task twice in a step: equal outputs of two jobs are one blob, and the first result that is read deletes it.
+  sampling: 'sequential',
   tasksPerOuterStep: JOBS_PER_STEP,
   tasksPerJob: 1,
   checkpointEveryOuterSteps: 3,
@@ -40,7 +42,7 @@ type Fault = 'fails' | 'not-finite' | 'kills' | 'disk-full' | 'stops' | null;
 type FaultOf = (job: JobInput['job'], earlierCount: number) => Fault;
 const soundly: FaultOf = () => null;
 /** A job of the second outer step, with others in its parcel. */
-const VICTIM = 8;
+const VICTIM = 7;
 const isVictim = ({ outerStep, jobIndex }: JobInput['job']): boolean =>
   outerStep === 1 && jobIndex === VICTIM;
 

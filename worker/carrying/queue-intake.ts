@@ -185,7 +185,7 @@ export class QueueIntake {
     const isPlenty = await this.#answered(async () => {
       const waitingCount = await this.#consumer.waitingCount();
       const workerCount = await this.#workerCount();
-      this.#plentyLeftCount = Math.floor((PLENTY_SHARE * waitingCount) / workerCount);
+      this.#plentyLeftCount = plentyLeftCount(waitingCount, workerCount);
       return waitingCount >= plentyCount(workerCount);
     });
     if (isPlenty !== true) this.#looksAgainAtMs = this.#clock.monotonicMs() + LOOK_INTERVAL_MS;
@@ -309,6 +309,8 @@ export class QueueIntake {
   async #beat(): Promise<void> {
     const [jobId = null] = this.#holdingByJobId.keys();
     const count = await this.#consumer.beat(jobId);
+    // Whoever has come wants a share.
+    if (count !== this.#workers.count) this.#plentyLeftCount = 0;
     this.#workers = { count, countedMs: this.#clock.monotonicMs() };
   }
 
@@ -353,6 +355,12 @@ export class QueueIntake {
   #report(error: unknown): void {
     this.#onError(error instanceof Error ? error : new Error(String(error)));
   }
+}
+
+/** The jobs behind the next one that may be taken without a look: all that wait, where nobody else wants them. */
+function plentyLeftCount(waitingCount: number, workerCount: number): number {
+  if (workerCount === 1) return Math.max(0, waitingCount - 1);
+  return Math.floor((PLENTY_SHARE * waitingCount) / workerCount);
 }
 
 function plentyCount(workerCount: number): number {

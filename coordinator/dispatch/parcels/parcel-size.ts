@@ -4,7 +4,10 @@
 const PARCEL_JOB_COUNT_MAX = 32;
 /** Towards the end of a step, parcels shrink so that workers end together, but to no less than this share. */
 const LEAST_SHARE = 0.1;
-/** A worker has at least so many exchanges in a step: it computes one while another one travels. */
+/**
+ * Among several, a worker has at least so many exchanges in a step: it computes one while another one travels. A lone one
+ * has the first job, and then the rest: nobody waits for it.
+ */
 const EXCHANGES_PER_WORKER_MIN = 2;
 /** The first jobs of a step travel alone, so that workers begin while the inputs of others are encoded. */
 const FIRST_ALONE_COUNT = 4;
@@ -34,6 +37,7 @@ export function parcelSize(
   { orderCount, sentCount, workerCount }: StepProgress,
 ): number {
   const { exchangeMs, usualMs } = times;
+  if (workerCount === 1) return sentCount === 0 ? 1 : Math.max(1, jobsInExchange(times));
   const exchangeCount = EXCHANGES_PER_WORKER_MIN * Math.max(1, workerCount);
   const fairShare = Math.floor((orderCount - sentCount) / exchangeCount);
   const size = Math.min(

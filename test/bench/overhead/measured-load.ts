@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { openOwnedFolder } from '#services/owned-folder.mjs';
 import {
+  BARE_LOAD,
   LOADS,
   MeasuredLoadSchema,
   SIMULATED_LOAD,
@@ -58,7 +59,8 @@ export async function measuredLoad(
     const { firstLine } = started('thousand-workers', [JSON.stringify(part)]);
     return MeasuredLoadSchema.parse(JSON.parse(await firstLine));
   }
-  const load = LOADS[name];
+  const load = name === 'bare' ? BARE_LOAD : LOADS[name];
+  const scripts = name === 'bare' ? 'bare' : 'overhead';
   const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-overhead-redis-'));
   const redis = await startEmbeddedRedis({ dataDir, password: '' });
   const blobFolder =
@@ -83,9 +85,9 @@ export async function measuredLoad(
     };
     const places = Array.from({ length: load.processCount }, (_, place) => place);
     await Promise.all(
-      places.map((place) => start('workers', 'overhead-workers', [partAt(place)]).firstLine),
+      places.map((place) => start('workers', `${scripts}-workers`, [partAt(place)]).firstLine),
     );
-    const { child, firstLine } = start('coordinator', 'overhead-coordinator', [partAt(0)]);
+    const { child, firstLine } = start('coordinator', `${scripts}-coordinator`, [partAt(0)]);
     const measured = MeasuredLoadSchema.parse(JSON.parse(await firstLine));
     // It ends by itself, as the others do when they are told.
     if (child.exitCode === null) await once(child, 'close');

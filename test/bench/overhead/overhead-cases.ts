@@ -50,6 +50,9 @@ export const LOADS = {
   },
 } satisfies Readonly<Record<string, Load>>;
 
+/** The bytes of `throughput` with no more commands than carry them. */
+export const BARE_LOAD: Load = LOADS.throughput;
+
 /** In virtual time, where a process takes no time of its own. */
 export const SIMULATED_LOAD: Load = {
   ...{ workerCount: 1_000, processCount: 1, jobMs: 100, jobSpread: 0.1, latencyMs: 2 },
@@ -57,7 +60,9 @@ export const SIMULATED_LOAD: Load = {
 };
 
 export type LoadName = keyof typeof LOADS;
-export const CASE_NAMES = ['step', 'throughput', 'small', 'large', 'waiting', 'simulated'] as const;
+export const CASE_NAMES = [
+  ...(['step', 'throughput', 'bare', 'small', 'large', 'waiting', 'simulated'] as const),
+] as const;
 export type CaseName = (typeof CASE_NAMES)[number];
 
 /** What a process of the bench is told on its command line, as JSON. */

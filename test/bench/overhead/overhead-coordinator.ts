@@ -2,12 +2,10 @@
 
 import { systemClock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
-import { usageOf } from '../resident-memory.js';
 import { checkoutCode } from './checkout-code.js';
 import { loadQueue, measuredRun, QUEUE_PREFIX } from './measured-run.js';
 import { partOf, type MeasuredLoad } from './overhead-cases.js';
-
-const MS_PER_TICK = 10;
+import { processorWatch } from './processor-watch.js';
 
 const part = partOf(process.argv[2]);
 const { load } = part;
@@ -19,26 +17,8 @@ const dispatcher = await code.createQueueDispatcher({
   limits: code.RunConfigSchema.shape.queue.parse({ prefix: QUEUE_PREFIX }),
 });
 
-const others = Object.entries(part.pids);
-const ownMs = (): number => {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1_000;
-};
-const spentMs = (): [string, number][] => [
-  ['coordinator', ownMs()],
-  ...others.map(([name, pids]): [string, number] => [
-    name,
-    MS_PER_TICK * pids.reduce((sum, pid) => sum + usageOf(pid).ticks, 0),
-  ]),
-];
-const processorMs: Record<string, number> = {};
-const add = (sign: number): void => {
-  for (const [name, ms] of spentMs()) processorMs[name] = (processorMs[name] ?? 0) + sign * ms;
-};
-const steps = await measuredRun({ dispatcher, load, clock }, code, {
-  begins: () => add(-1),
-  ends: () => add(1),
-});
+const watch = processorWatch(part.pids);
+const steps = await measuredRun({ dispatcher, load, clock }, code, watch);
 await dispatcher.close();
-const measured: MeasuredLoad = { steps, processorMs };
+const measured: MeasuredLoad = { steps, processorMs: watch.processorMs };
 console.log(JSON.stringify(measured));

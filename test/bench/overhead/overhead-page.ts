@@ -53,7 +53,7 @@ function busyShare({ steps }: MeasuredLoad, workerCount: number): number {
   return sum(jobsMs) / (workerCount * sum(stepsMs));
 }
 
-function processorMsPerJob(side: Side, name: LoadName, process: string): number | null {
+function processorMsPerJob(side: Side, name: LoadName | 'bare', process: string): number | null {
   return overRounds(side, name, (load) => (load.processorMs[process] ?? 0) / jobCountOf(load));
 }
 
@@ -146,7 +146,30 @@ export function overheadPage(record: OverheadRecord): string {
     `queue in memory, commands of ${SIMULATED_LOAD.latencyMs} ms, jobs of ${SIMULATED_LOAD.jobMs} ms, one outer step of ${grouped(SIMULATED_LOAD.jobsPerStep)} jobs. Code takes no time there, so the figure says what`,
     'the rules (windows, jobs taken ahead, intervals) leave idle, and not whether one coordinator can compute that fast: the table above does.',
     '',
+    ...barePart(sides),
   ].join('\n');
+}
+
+/** Empty where the bare exchange was not measured. */
+function barePart(sides: readonly Side[]): string[] {
+  const measured = sides.filter(({ loads }) => (loads['bare'] ?? []).length > 0);
+  if (measured.length === 0) return [];
+  return [
+    '## Bare commands',
+    '',
+    'The bytes of `throughput` and records as long as its own, with no more commands than carry them, for 32 jobs at a time: no job queue, no',
+    'locks, nothing read or judged. It is what client library, server, files and proxy leave possible on this machine.',
+    '',
+    ...markdownTable(
+      ['commit', 'jobs a second', ...PROCESSES],
+      measured.map((side) => [
+        side.commit,
+        grouped(Math.round(overRounds(side, 'bare', jobsPerSecond) ?? 0)),
+        ...PROCESSES.map((process) => (processorMsPerJob(side, 'bare', process) ?? 0).toFixed(2)),
+      ]),
+    ),
+    '',
+  ];
 }
 
 function processorRow(name: LoadName, side: Side): (string | number)[] {

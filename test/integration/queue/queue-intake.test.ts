@@ -15,6 +15,7 @@ const lockKey = (jobId: string): string => `${queueKey}:${jobId}:lock`;
 
 let redis: RedisForTest;
 let queue: Queue;
+let openConsumer: (name: string) => Promise<JobConsumer>;
 let consumer: JobConsumer;
 let intake: QueueIntake;
 let clock: SteppedClock;
@@ -32,9 +33,9 @@ beforeEach(async () => {
   const onError = ({ message }: Error): void => void troubles.push(message);
   const onReconnected = (): void => undefined;
   const jobQueue = bullmqJobQueue({ redisUrl: redis.url, prefix, clock });
-  consumer = await jobQueue.openConsumer({
-    ...{ name: 'w', nonce: 'n', device: 'cpu', onError, onReconnected },
-  });
+  openConsumer = (name) =>
+    jobQueue.openConsumer({ name, nonce: name, device: 'cpu', onError, onReconnected });
+  consumer = await openConsumer('w');
   intake = new QueueIntake({ consumer, clock, onError });
 });
 afterEach(async () => {
@@ -127,4 +128,31 @@ it('hands back a job that arrived during closing', async () => {
   await intake.close();
   expect(await redis.client.lrange(`${queueKey}:wait`, 0, -1)).toEqual(['late']);
   expect(troubles).toEqual([]);
+});
+
+it('looks once at the jobs that wait for a lone worker, and again when another has come', async () => {
+  let lookCount = 0;
+  const waitingCount = (): Promise<number> => {
+    lookCount += 1;
+    return consumer.waitingCount();
+  };
+  await intake.close();
+  await consumer.close();
+  consumer = await openConsumer('lone');
+  intake = new QueueIntake({ consumer: { ...consumer, waitingCount }, clock, onError: () => {} });
+  await Promise.all(
+    [0, 1, 2, 3, 4].map((job) => queue.add('gradient', {}, { jobId: `job-${job}` })),
+  );
+  const ahead = (): Promise<HeldJob | null> => intake.nextAhead({ onlyOfPlenty: true });
+  const taken = [await takenNext(), await ahead(), await ahead()];
+  expect(lookCount).toBe(1);
+  const other = await openConsumer('other');
+  await renewal();
+  // Two jobs are not plenty for two workers.
+  taken.push(await ahead());
+  expect([lookCount, taken.map((job) => job?.jobId)]).toEqual([
+    2,
+    ['job-0', 'job-1', 'job-2', undefined],
+  ]);
+  await other.close();
 });

@@ -20,6 +20,8 @@ const CASES: [
   ['there are fewer jobs than exchanges', { usualMs: 3, orders: 4, sent: 0, workers: 2 }, 1],
   ['workers are to begin', { usualMs: 3, orders: 640, sent: 0, workers: 2 }, 1],
   ['workers have begun', { usualMs: 3, orders: 640, sent: 8, workers: 2 }, 3],
+  ['a lone worker begins', { usualMs: 3, orders: 4, sent: 0, workers: 1 }, 1],
+  ['a lone worker has the rest at once', { usualMs: 3, orders: 4, sent: 1, workers: 1 }, 10],
   ['workers are to end together', { usualMs: 1, orders: 640, sent: 620, workers: 2 }, 5],
   ['smaller parcels would gain nothing', { usualMs: 1, orders: 640, sent: 638, workers: 2 }, 3],
   ['nobody works', { usualMs: 3, orders: 640, sent: 99, workers: 0 }, 10],
