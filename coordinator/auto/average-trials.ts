@@ -75,7 +75,8 @@ function averageOf(
     config: {
       ...first.config,
       model,
-      training: { ...training, outerSteps: 0, startFrom: { average } },
+      // Members are read with whole tables.
+      training: { ...training, tableShards: 1, outerSteps: 0, startFrom: { average } },
     },
     members: members.map(({ name }) => name),
   };

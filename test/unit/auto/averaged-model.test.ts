@@ -10,6 +10,7 @@ import { at } from '../../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { ModelConfigSchema, type ModelConfig } from '../../../shared/models/model-config.js';
+import { MethodConfigSchema, type MethodConfig } from '../../../shared/methods/methods.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 
@@ -27,8 +28,12 @@ const deepfm = (fields: object = {}): ModelConfig => modelOf({ kind: 'deepfm', .
 const logistic = (fields: object = {}): ModelConfig =>
   modelOf({ kind: 'logistic', hiddenWidths: [], ...fields });
 
-function memberOf(model: ModelConfig, random: RandomStream): AveragedMember {
-  const spec = modelSpecOf(model, FEATURES);
+function memberOf(
+  model: ModelConfig,
+  random: RandomStream,
+  method: MethodConfig = { kind: 'global' },
+): AveragedMember {
+  const spec = modelSpecOf(model, FEATURES, method);
   const parameters = initialMetaParameters(spec, 1);
   for (const { values } of [...parameters.dense.values(), ...parameters.tables.values()])
     for (const place of values.keys()) values[place] = random.normal();
@@ -141,6 +146,28 @@ describe('the average of models', () => {
       const outputs = members.map((member) => outputOf(member, row));
       const mean = outputs.reduce((sum, output) => sum + output, 0) / outputs.length;
       expect(outputOf(average, row)).toBeCloseTo(mean, 4);
+    }
+  });
+
+  it('has the means of the variables of a method', () => {
+    const random = randomStream(6, 'averages');
+    const levelShift = { features: ['site', 'user'] };
+    const method = MethodConfigSchema.parse({ kind: 'maml', innerSteps: 1, levelShift });
+    const members = [deepfm(), logistic()].map((model) => memberOf(model, random, method));
+    const model = averagedModel([deepfm(), logistic()]);
+    if (model === null) throw new Error('these models have an average');
+    const spec = modelSpecOf(model, FEATURES, method);
+    const found = averagedParameters(spec, members).dense;
+    const own = spec.variables.filter(({ block }) => block === 'method');
+    expect(own.length).toBeGreaterThan(0);
+    for (const { name, shape } of own) {
+      const values = members.map(({ parameters }) => [
+        ...(parameters.dense.get(name)?.values ?? []),
+      ]);
+      const means = at(values, 0).map((value, place) => (value + at(at(values, 1), place)) / 2);
+      expect(found.get(name)).toMatchObject({ shape });
+      for (const [place, mean] of means.entries())
+        expect(found.get(name)?.values[place]).toBeCloseTo(mean, 6);
     }
   });
 
