@@ -174,7 +174,7 @@ export class RankingClient {
         body,
         signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
       });
-      const content: unknown = await response.json();
+      const content = contentOf(await response.text());
       return response.status === 200 ? { content } : refusalOf(response, content, where);
     } catch (cause) {
       signal?.throwIfAborted();
@@ -202,21 +202,36 @@ type Outcome =
   | { readonly content: unknown }
   | { readonly failure: QianmoError; readonly retryAfterMs: number | null };
 
+/** The text itself where it is not JSON, as pages of a proxy are not. */
+function contentOf(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
 function refusalOf(response: Response, content: unknown, where: string): Outcome {
   const { status, headers } = response;
   const problem = ProblemSchema.safeParse(content).data;
   const isPassing = status === 429 || status === 503;
   const seconds = Number(headers.get('retry-after') ?? NaN);
   const waits = seconds >= 0 && seconds <= RETRY_AFTER_SECONDS_MAX ? seconds * 1_000 : null;
+  // The proxy has no connection to the server, which may be replaced just then.
+  const isUnconnected = status === 502;
   return {
-    retryAfterMs: isPassing ? waits : null,
+    retryAfterMs: isUnconnected ? CONNECTION_WAIT_MS : isPassing ? waits : null,
     failure: new QianmoError({
       kind: isPassing || status >= 500 ? 'environment' : 'usage',
       what: problem?.what ?? `the server answers with status ${status}`,
       where: problem?.where === undefined ? where : `${where}: ${problem.where}`,
       ...(problem?.expected === undefined ? {} : { expected: problem.expected }),
       ...(problem?.found === undefined ? {} : { found: problem.found }),
-      cure: problem?.cure ?? 'look into the log of the server',
+      cure:
+        problem?.cure ??
+        (status === 502 || status === 504
+          ? 'look whether the server behind the proxy runs'
+          : 'look into the log of the server'),
     }),
   };
 }

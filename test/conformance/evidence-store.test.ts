@@ -75,6 +75,18 @@ describe('Redis', () => {
     await opened.close();
   });
 
+  it('acknowledges nothing while its file is written and not synced', async () => {
+    const [clock, feedback] = [steeredClock(), feedbackOf()];
+    await syncs('no');
+    const store = await openRedisEvidence({ name: 'unsynced', url: redis.url, clock, feedback });
+    const unsynced = store.record([impression('i', 'a', 0)]);
+    await expect(unsynced).rejects.toThrow(/did not bring its data to disk in time/);
+    await syncs('everysec');
+    expect(await store.record([impression('i', 'a', 0)])).toEqual(['duplicate']);
+    expect(await store.evidenceOf(['a'])).toMatchObject([{ open: 1 }]);
+    await store.close();
+  });
+
   it('counts what several servers record at once', async () => {
     const [clock, feedback] = [steeredClock(), feedbackOf()];
     const open = () => openRedisEvidence({ name: 'several', url: redis.url, clock, feedback });

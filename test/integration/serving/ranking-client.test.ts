@@ -88,6 +88,25 @@ describe('the client', () => {
     await expect(refused).rejects.toMatchObject({ kind: 'usage' });
   });
 
+  test('asks again when a proxy finds no server, and says so', async () => {
+    const page = '<html>502 Bad Gateway</html>';
+    let asked = 0;
+    const client = await answering((_, response) => {
+      asked += 1;
+      if (asked === 2) response.end(JSON.stringify({ bundle: 'b', seed: null, order: [0] }));
+      else response.writeHead(502, { 'Content-Type': 'text/html' }).end(page);
+    });
+    expect((await client.rank(RANKED)).order).toEqual([0]);
+    const failure: unknown = await client.rank(RANKED).catch((error: unknown) => error);
+    expect(asked).toBe(5);
+    expect(failure).toMatchObject({
+      report: {
+        what: 'the server answers with status 502',
+        cure: 'look whether the server behind the proxy runs',
+      },
+    });
+  });
+
   test('asks again after 503 when the server says so, with the time that is left', async () => {
     const deadlines: number[] = [];
     const client = await answering((request, response) => {

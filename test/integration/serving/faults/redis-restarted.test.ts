@@ -65,6 +65,8 @@ test('a Redis that is killed and started again loses nothing that was acknowledg
   const command = room.start([
     ...['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'],
     ...['--explore', 'policy.yaml', '--state', 'state', '--redis', redis.url],
+    // On a busy machine, the requests that come together wait for longer than usual.
+    ...['--deadline-ms', '60000'],
   ]);
   const [line] = await command.printed(/^\{.*\}$/m);
   const { url } = JSON.parse(line) as { readonly url: string };
