@@ -43,7 +43,10 @@ export function safeTrialsOf(record: SweepRecord, rungIndex: number): SafeTrials
     .sort((a, b) => membersOf(b.trial) - membersOf(a.trial) || partsOf(a.trial) - partsOf(b.trial));
   const [first] = candidates;
   if (first === undefined) return null;
-  const safest = candidates.find(isAsGood(record));
+  const isGood = isAsGood(record);
+  const safest = candidates.find((compared) =>
+    compared.trial.averageOf === undefined ? isGood(compared) : isIndistinct(compared),
+  );
   if (safest === undefined) throw new Error('the lowest loss is within any error of itself');
   return {
     safest: safest.trial,
@@ -59,8 +62,12 @@ const STANDARD_ERRORS_APART = 2;
 /** The trials of a rung that validation adgroups cannot tell from that of the lowest loss, which is the first. */
 export function indistinctTrials(record: SweepRecord, rungIndex: number): TrialRecord[] {
   return comparedOnRung(record, rungIndex)
-    .filter(({ difference, standardError }) => difference <= STANDARD_ERRORS_APART * standardError)
+    .filter(isIndistinct)
     .map(({ trial }) => trial);
+}
+
+function isIndistinct({ difference, standardError }: HeldAgainstLowest): boolean {
+  return difference <= STANDARD_ERRORS_APART * standardError;
 }
 
 interface HeldAgainstLowest {

@@ -21,7 +21,7 @@ export function choiceSentence({ best, loss, search, trials }: SweepRecord): str
       `${best.trial} is one model with the mean output of ${members.join(', ')}, which validation cannot tell apart. Its ${loss} is ` +
       (own === lowest
         ? 'the lowest.'
-        : `within ${allowed} of the lowest, that of ${lowest.trial}: ${distanceText(own)}`)
+        : `within two standard errors of the lowest, that of ${lowest.trial}: ${distanceText(own)}`)
     );
   if (own === lowest)
     return `${best.trial} has the lowest ${loss}, and no trial with fewer parts is within ${allowed} of it.`;

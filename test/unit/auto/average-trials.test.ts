@@ -88,7 +88,7 @@ describe('the averages of a search', () => {
     expect(average?.config.model).toMatchObject({ embeddingWidth: 8, hiddenWidths: [16] });
   });
 
-  it('are chosen before a trial of fewer parts, if their loss is as good as the lowest', () => {
+  it('are chosen before a trial of fewer parts, if their loss is not two standard errors above the lowest', () => {
     const parts = { t01: 4, t02: 0 };
     const averages = { a01: ['t01', 't02'] };
     const good = recordOf({ t01: EQUAL, t02: NEAR, a01: NEAR }, { parts, averages });
@@ -100,6 +100,8 @@ describe('the averages of a search', () => {
     expect(choiceSentence({ ...good, best: { ...best, compared: [...chosen.compared] } })).toMatch(
       /^a01 is one model with the mean output of t01, t02, .* of the lowest, that of t01: 0\.10000 above/,
     );
+    const lessSure = recordOf({ t01: EQUAL, t02: NEAR, a01: BETWEEN }, { parts, averages });
+    expect(chooseTrial(lessSure).trial.name).toBe('a01');
     const poor = recordOf({ t01: EQUAL, t02: NEAR, a01: APART }, { parts, averages });
     expect(chooseTrial(poor).trial.name).toBe('t02');
   });
