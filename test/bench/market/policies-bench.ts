@@ -31,7 +31,7 @@ import { packageRoot } from '../../../infra/library/package-root.js';
 import { loadMarketConfig, type MarketConfig } from '../../../shared/config/market-config.js';
 import { openBenchContext, type BenchContext } from '../bench-context.js';
 import { benchHeader, folderOfCommit } from '../bench-header.js';
-import { ARMS, policiesPage, settingsOf, type ArmName } from './policies-page.js';
+import { ARMS, policiesPage, recordedSeeds, settingsOf, type ArmName } from './policies-page.js';
 
 const EXAMPLE = new URL('infra/examples/market.yaml', packageRoot).pathname;
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -71,7 +71,8 @@ for (let place = 0; place < config.seeds.count; place += 1) {
   seeds.push(SeedSchema.parse(JSON.parse(readFileSync(kept, 'utf8'))));
 }
 const record = { ...header, config, seeds };
-writeFileSync(join(RESULTS, `${options.name}.json`), `${JSON.stringify(record, null, 1)}\n`);
+const measured = { ...header, config, seeds: recordedSeeds(record) };
+writeFileSync(join(RESULTS, `${options.name}.json`), `${JSON.stringify(measured, null, 1)}\n`);
 writeFileSync(join(RESULTS, `${options.name}.md`), policiesPage(record));
 
 async function newSeed(seed: number): Promise<(typeof seeds)[number]> {

@@ -54,6 +54,8 @@ const COMPARED = [
   ['exploredRegret', 'regret by exploration, pt', 'points'],
 ] as const;
 
+/** With fewer seeds, intervals are too wide to say anything. */
+const INTERVAL_SEEDS_MIN = 4;
 const SECONDS_PER_DAY = 86_400;
 
 export function policiesPage({ config, seeds, ...header }: PoliciesRecord): string {
@@ -67,7 +69,7 @@ export function policiesPage({ config, seeds, ...header }: PoliciesRecord): stri
     'policy has the same auctions, the same share of them (15 % among adgroups of small advertisers, 5 % among others), the weight 1, and the same model, whose blocks adapt as rows settle.',
     'Contextual policies learn 32 weights: of an intercept and the adgroup, and of the column that is named.',
     '',
-    'Differences from the same model without exploration (`qianmo`), paired by seed, with 95 % intervals over seeds (Student).',
+    `Differences from the same model without exploration (\`qianmo\`), paired by seed${seeds.length < INTERVAL_SEEDS_MIN ? ': each of the seeds, too few for intervals.' : ', with 95 % intervals over seeds (Student).'}`,
     '',
     ...markdownTable(
       ['policy', 'explored, %', ...COMPARED.map(([, title]) => title)],
@@ -95,11 +97,30 @@ function rowOf(name: ArmName, config: MarketConfig, seeds: Seeds): string[] {
         return style === 'points' ? 100 * difference : difference;
       });
       const interval = intervalOver(differences);
-      if (interval === null) return '-';
+      if (interval === null || differences.length < INTERVAL_SEEDS_MIN)
+        return differences.map(signed).join(', ');
       const { value, low, high } = interval;
       return `${signed(value)} [${signed(low)}, ${signed(high)}]`;
     }),
   ];
+}
+
+/** The compared measures of each seed and arm, which the page is made of. */
+export function recordedSeeds({ config, seeds }: Pick<PoliciesRecord, 'config' | 'seeds'>): object {
+  return seeds.map(({ seed, processorSeconds }, place) => ({
+    ...{ seed, processorSeconds },
+    arms: Object.fromEntries(
+      ARMS.map((name) => [
+        name,
+        Object.fromEntries(
+          [...COMPARED.map(([id]) => id), 'explored'].map((id) => [
+            id,
+            valuesOf(id, name, config, seeds)[place],
+          ]),
+        ),
+      ]),
+    ),
+  }));
 }
 
 function valuesOf(id: string, name: ArmName, config: MarketConfig, seeds: Seeds): number[] {

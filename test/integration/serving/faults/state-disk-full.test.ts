@@ -21,6 +21,8 @@ const ROWS = Array.from({ length: 60 }, (_, row) => ({
   features: { category0: 'category0-3', category1: `category1-${row}`, bag0: [], number0: 1 },
   label: row % 2,
 }));
+/** Impressions that feedback is sent of. */
+const SHOWN = 100;
 const FULL_AFTER_MAX = 200;
 
 const suffix = canMountDisks ? '' : ' (SKIPPED: no file system can be mounted here)';
@@ -57,8 +59,8 @@ describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
 
   const adapted = (url: string, adgroup: string) =>
     posted(`${url}/v1/adapt`, { adgroup, segment: 'segment0', rows: ROWS });
-  const receiptOf = async (url: string, event: string): Promise<unknown> => {
-    const { body } = await posted(`${url}/v1/feedback`, { events: [{ kind: 'outcome', event }] });
+  const receiptOf = async (url: string, event: string, kind = 'outcome'): Promise<unknown> => {
+    const { body } = await posted(`${url}/v1/feedback`, { events: [{ kind, event }] });
     return body['receipts'] ?? body['reason'];
   };
   const liveOf = async (url: string): Promise<unknown> => {
@@ -70,6 +72,9 @@ describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
   test('takes no feedback and no rows, ranks on, and loses nothing that was acknowledged', async () => {
     const { command, url } = await served();
     const [event] = (await explored(url))!;
+    // More than fit into what is left of a page of the evidence. Outcomes are logged with the decisions, impressions are not.
+    const impressions: string[] = [];
+    while (impressions.length < SHOWN) impressions.push(...(await explored(url))!);
     expect((await adapted(url, 'stored')).status).toBe(200);
     await disk.fill(0);
     expect(await adapted(url, 'not stored')).toMatchObject({
@@ -81,6 +86,16 @@ describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
       isExploring = (await explored(url)) !== null;
     expect(isExploring).toBe(false);
     expect(await receiptOf(url, event!)).toBe('not-durable');
+    const acknowledged: string[] = [];
+    let refused: string | null = null;
+    for (const each of impressions) {
+      const receipt = await receiptOf(url, each, 'impression');
+      if (receipt === 'not-durable') refused = each;
+      if (refused !== null) break;
+      expect(receipt).toEqual(['counted']);
+      acknowledged.push(each);
+    }
+    expect(refused).not.toBeNull();
     expect(await liveOf(url)).toEqual([0]);
     command.signal('SIGKILL');
     await command.ended;
@@ -90,6 +105,9 @@ describe.skipIf(!canMountDisks)(`a full disk of the state${suffix}`, () => {
     expect(await liveOf(again.url)).toEqual([0]);
     expect(await receiptOf(again.url, event!)).toEqual(['counted']);
     expect(await receiptOf(again.url, event!)).toEqual(['duplicate']);
+    for (const each of acknowledged)
+      expect(await receiptOf(again.url, each, 'impression')).toEqual(['duplicate']);
+    expect(await receiptOf(again.url, refused!, 'impression')).toEqual(['counted']);
     expect((await adapted(again.url, 'not stored')).status).toBe(200);
     expect(await liveOf(again.url)).toEqual([0, 1]);
     expect(await explored(again.url)).not.toBeNull();
