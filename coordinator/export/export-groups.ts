@@ -35,22 +35,26 @@ export function exportShardsOf(
     readonly tasksPerShard: number;
   },
 ): ExportShard[] {
-  const shards: ExportShard[] = [];
-  for (const [labelIndex, ofLabel] of serving.entries())
-    for (const split of ADGROUP_SPLITS)
-      for (const blocks of ['adapted', 'unadapted'] as const) {
-        const taskIndices = store.tasks
-          .filter((task) => task.split === split && (task.labelIndex ?? 0) === labelIndex)
-          .filter((task) => servedBlocksOf(ofLabel, rowCountOf(task, rows)) === blocks)
-          .map(({ taskIndex }) => taskIndex);
-        const adaptation = blocks === 'adapted' ? ofLabel.adaptation : UNADAPTED;
-        for (let first = 0; first < taskIndices.length; first += tasksPerShard)
-          shards.push({
-            ...{ labelIndex, adaptation },
-            taskIndices: taskIndices.slice(first, first + tasksPerShard),
-          });
-      }
-  return shards;
+  const groups = serving.map((ofLabel, labelIndex) =>
+    ADGROUP_SPLITS.map((split) => ({
+      ...{ labelIndex, ofLabel, split },
+      taskIndices: { adapted: Array<number>(), unadapted: Array<number>() },
+    })),
+  );
+  for (const task of store.tasks) {
+    const group = groups[task.labelIndex ?? 0]?.find(({ split }) => split === task.split);
+    if (group === undefined) continue;
+    const blocks = servedBlocksOf(group.ofLabel, rowCountOf(task, rows));
+    group.taskIndices[blocks].push(task.taskIndex);
+  }
+  return groups.flat().flatMap(({ labelIndex, ofLabel, taskIndices: { adapted, unadapted } }) => {
+    const cut = (taskIndices: readonly number[], adaptation: Adaptation): ExportShard[] =>
+      Array.from({ length: Math.ceil(taskIndices.length / tasksPerShard) }, (_, shard) => ({
+        ...{ labelIndex, adaptation },
+        taskIndices: taskIndices.slice(shard * tasksPerShard, (shard + 1) * tasksPerShard),
+      }));
+    return [...cut(adapted, ofLabel.adaptation), ...cut(unadapted, UNADAPTED)];
+  });
 }
 
 /** The rows that an adgroup adapts on. */

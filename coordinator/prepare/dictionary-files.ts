@@ -1,6 +1,14 @@
 /** Writes the dictionaries of a store: the value of each id, null for id 0 and for ids of unseen values, in parts. */
 
-import { Field, makeData, RecordBatch, Schema, Struct, Utf8, vectorFromArray } from 'apache-arrow';
+import {
+  Field,
+  makeData,
+  RecordBatch,
+  Schema,
+  Struct,
+  Utf8,
+  vectorFromArray,
+} from '../../shared/tasks/arrow.js';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
 import { ArrowFile, type StoreFile } from './arrow-file.js';
 import { DuckDBBlobValue, type DuckSession } from '../logs/duckdb-session.js';

@@ -16,7 +16,7 @@ import {
   Struct,
   Uint8,
   type Data,
-} from 'apache-arrow';
+} from '../../shared/tasks/arrow.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { rowsFileOf } from '../../shared/tasks/task-catalog.js';
 import type { TaskPlace } from '../../shared/tasks/task-store.js';

@@ -19,7 +19,15 @@
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Field, Float32, Int32, makeData, RecordBatch, Schema, Struct } from 'apache-arrow';
+import {
+  Field,
+  Float32,
+  Int32,
+  makeData,
+  RecordBatch,
+  Schema,
+  Struct,
+} from '../../shared/tasks/arrow.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { at } from '../../shared/base/arrays.js';

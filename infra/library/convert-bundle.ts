@@ -17,11 +17,9 @@ import { readAnyBundle } from '../../shared/bundle/delta/read-any-bundle.js';
 import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
 import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
 import { writeOnnxModel, writeSavedModel } from '../../worker/serving/interchange/written-model.js';
+import { MODEL_FORMATS, type ModelFormat } from './model-formats.js';
 
 const text = z.string().min(1, 'expected a value');
-
-export const MODEL_FORMATS = ['onnx', 'savedmodel'] as const;
-export type ModelFormat = (typeof MODEL_FORMATS)[number];
 
 export const ConvertRequestSchema = z.strictObject({
   /** `ADDRESS` of bundles, or `ADDRESS@LABEL`. */

@@ -12,6 +12,7 @@ import {
   settleOwnEnvironment,
 } from '../../worker/compute/device/numerical-environment.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import type { GraphShelves } from '../../worker/compute/engine/capture/graph-shelf.js';
 import {
   isNativeLoaded,
   loadEngine,
@@ -26,6 +27,7 @@ export function localCompute(context: RunContext, demand?: Demand): LocalCompute
   const { clock, environment, sink, onClose } = context;
   const isExact = demand !== undefined && isSettled(context, demand);
   let loading: Promise<Engine> | null = null;
+  let shelves: GraphShelves | null = null;
   const engineOf = (): Promise<Engine> =>
     (loading ??= loadEngine('auto', (fallback) => sink({ kind: 'backend-portable', ...fallback })));
   return {
@@ -38,11 +40,12 @@ export function localCompute(context: RunContext, demand?: Demand): LocalCompute
         environment: context.ownEnvironment ?? environment,
       });
       onClose(() => executor.close());
+      if (isExact) shelves = executor.shelves;
       if (isExact) sink({ kind: 'compute-ready', pid: process.pid, device: executor.device });
       return executor;
     },
     scorerOf: async (model) => {
-      const scorer = new RowScorer(await engineOf(), model);
+      const scorer = new RowScorer(await engineOf(), model, shelves);
       onClose(() => {
         scorer.dispose();
         return Promise.resolve();

@@ -12,7 +12,9 @@ import {
   SHAPE_COUNT_MAX,
   type ShapedCapture,
 } from '../engine/capture/capture-by-shape.js';
+import type { GraphShelf } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
+import type { TensorStructure } from '../engine/capture/tensor-structure.js';
 import { adaptingTasksOf } from '../meta-gradients/adapting-tasks.js';
 import {
   blocksOf,
@@ -68,10 +70,12 @@ export interface AdaptationFunctions {
   dispose(): void;
 }
 
+/** @param shelfOf the graphs of one of these functions; null where none are kept. */
 export function captureAdaptation(
   engine: Engine,
   spec: ModelSpec,
   loop: InnerLoop,
+  shelfOf: (functionName: string) => GraphShelf | null = () => null,
 ): AdaptationFunctions {
   const plan = modelPlanOf(spec, true);
   const passOn = (input: BatchInput, data: BatchTensors): Pass => ({
@@ -101,30 +105,32 @@ export function captureAdaptation(
     return shiftsFrom(shift, priorScale === undefined ? basis : { ...basis, priorScale });
   };
 
-  const shapeCountMax = SHAPE_COUNT_MAX;
+  const captured = <In extends TensorStructure, Out extends TensorStructure>(
+    name: string,
+    compute: (input: In) => Out,
+    functionName = name,
+  ): ShapedCapture<In, Out> =>
+    captureByShape(engine, compute, {
+      ...{ name, shapeCountMax: SHAPE_COUNT_MAX, shelf: shelfOf(functionName) },
+    });
   // Steps that compute alike are one function.
   const steps = new Map<number, ShapedCapture<StepInput, LoopState>>();
   const stepAt = (stepIndex: number): ShapedCapture<StepInput, LoopState> => {
     const place = stepPlaceOf(loop, stepIndex);
-    const known =
-      steps.get(place) ??
-      captureByShape(engine, step(place), { name: 'an inner step', shapeCountMax });
+    const known = steps.get(place) ?? captured('an inner step', step(place), `inner step ${place}`);
     steps.set(place, known);
     return known;
   };
-  const captured = {
-    start: captureByShape(engine, start, { name: 'the start of tasks', shapeCountMax }),
-    shifts:
-      shift === null
-        ? null
-        : captureByShape(engine, shifts, { name: 'the shifts of tasks', shapeCountMax }),
+  const functions = {
+    start: captured('the start of tasks', start),
+    shifts: shift === null ? null : captured('the shifts of tasks', shifts),
   };
   return {
-    ...captured,
+    ...functions,
     stepAt: plan.personal.size === 0 ? null : stepAt,
     dispose: () => {
-      for (const each of [...steps.values(), captured.start]) each.dispose();
-      captured.shifts?.dispose();
+      for (const each of [...steps.values(), functions.start]) each.dispose();
+      functions.shifts?.dispose();
     },
   };
 }

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import type { Gpu } from '../../../shared/events/device-report.js';
 import type { Numerics } from '../../../shared/events/fingerprint.js';
+import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { nativeBackendOf } from '../engine/native-backend.js';
 import { libraryBuilds } from './library-builds.js';
@@ -40,11 +41,12 @@ interface Surroundings {
   /** The GPU that this process sees. */
   readonly gpu: Gpu | null;
   readonly oneDnn: boolean | null;
+  readonly shelves: GraphShelves | null;
 }
 
 export function numericsOf(engine: Engine, surroundings: Surroundings): Numerics {
   const backend = nativeBackendOf(engine.tf);
-  const probe = numericalProbe(engine);
+  const probe = numericalProbe(engine, surroundings.shelves);
   if (backend === null)
     return {
       computesOn: engine.tf.getBackend() === 'wasm' ? 'wasm' : 'js',

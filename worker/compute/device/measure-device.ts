@@ -5,6 +5,7 @@ import { cpus } from 'node:os';
 import { median } from '../../../shared/base/arrays.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
+import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import { nativeBackendOf } from '../engine/native-backend.js';
 import { mappedCudaLibraries } from './cuda-libraries.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
@@ -16,6 +17,8 @@ interface DeviceSurroundings {
   readonly clock: Clock;
   /** The environment of this process, which the libraries read. */
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Keeps the graph of the numerical probe, whose results are computed each time. */
+  readonly shelves?: GraphShelves | null;
 }
 
 /** Takes a few milliseconds on one core of a server; portable backends get a smaller product. */
@@ -44,13 +47,13 @@ const FEATURES = new Set([
 
 export async function measureDevice(
   engine: Engine,
-  { clock, environment }: DeviceSurroundings,
+  { clock, environment, shelves = null }: DeviceSurroundings,
 ): Promise<DeviceReport> {
   const backend = nativeBackendOf(engine.tf);
   const cpuinfo = textOf('/proc/cpuinfo');
   const oneDnn = backend === null ? null : switchOf(environment['TF_ENABLE_ONEDNN_OPTS']);
   const gpu = firstVisibleGpu(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
-  const numerics = numericsOf(engine, { environment, cpuinfo, gpu, oneDnn });
+  const numerics = numericsOf(engine, { environment, cpuinfo, gpu, oneDnn, shelves });
   return {
     device: backend?.isUsingGpuDevice === true ? 'gpu' : 'cpu',
     backend: engine.description,

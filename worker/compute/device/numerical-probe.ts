@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto';
 import type * as tfjs from '@tensorflow/tfjs';
 import { capture } from '../engine/capture/capture.js';
+import type { GraphShelf, GraphShelves } from '../engine/capture/graph-shelf.js';
 import { withoutTensorsLeft, type Engine } from '../engine/load-engine.js';
 
 type Tensors = readonly tfjs.Tensor[];
@@ -24,11 +25,13 @@ const DIGEST_LENGTH = 16;
  * The beginning of a digest of all results. A part that the device cannot compute counts with its name
  * alone.
  */
-export function numericalProbe(engine: Engine): string {
+export function numericalProbe(engine: Engine, shelves: GraphShelves | null = null): string {
   const hash = createHash('sha256');
   withoutTensorsLeft(engine, () => {
     // A graph costs more than what it computes here, so one graph has all parts.
-    const results = resultsOf(engine, PARTS) ?? PARTS.map((part) => resultsOf(engine, [part])?.[0]);
+    const shelf = shelves?.('the numerical probe') ?? null;
+    const results =
+      resultsOf(engine, PARTS, shelf) ?? PARTS.map((part) => resultsOf(engine, [part])?.[0]);
     for (const [index, { name }] of PARTS.entries()) {
       hash.update(name);
       for (const result of results[index] ?? []) hash.update(bytesOf(result));
@@ -38,7 +41,11 @@ export function numericalProbe(engine: Engine): string {
 }
 
 /** Returns the results of each part; null if the device cannot compute one of them. */
-function resultsOf(engine: Engine, parts: readonly ProbePart[]): readonly Tensors[] | null {
+function resultsOf(
+  engine: Engine,
+  parts: readonly ProbePart[],
+  shelf: GraphShelf | null = null,
+): readonly Tensors[] | null {
   const inputs = parts.map(({ shapes }) =>
     shapes.map((shape, index) => fixed(engine, shape, index)),
   );
@@ -46,7 +53,7 @@ function resultsOf(engine: Engine, parts: readonly ProbePart[]): readonly Tensor
     parts.map((part, index) => part.compute(engine, given[index] ?? []));
   try {
     const name = 'the numerical probe';
-    const captured = capture(engine, compute, inputs, { name });
+    const captured = capture(engine, compute, inputs, { name, shelf });
     try {
       return captured.run(inputs);
     } finally {

@@ -61,9 +61,15 @@ export function createComputations(
       ),
     adaptationOf: (spec, method) =>
       adaptations.get(canonicalJson([spec, method]), () =>
-        captureAdaptation(engine, spec, predictionLoopOf(methodPlanOf(method))),
+        captureAdaptation(
+          engine,
+          spec,
+          predictionLoopOf(methodPlanOf(method)),
+          (functionName) => shelves?.(['adaptation', functionName, spec, method]) ?? null,
+        ),
       ),
-    scoringOf: (spec) => scorings.get(canonicalJson(spec), () => captureScoring(engine, spec)),
+    scoringOf: (spec) =>
+      scorings.get(canonicalJson(spec), () => captureScoring(engine, spec, shelves)),
     dispose: () => {
       gradients.dispose();
       queryLosses.dispose();

@@ -26,6 +26,7 @@ import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-proto
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
 import { loadEngine, type Engine } from '../engine/load-engine.js';
+import { nativeBackendOf } from '../engine/native-backend.js';
 import { computeJob, type JobTasks } from './compute-job.js';
 import { createComputations } from './computations.js';
 import { cudaFoldersOf, findCudaLibraries, openWithNode } from '../device/cuda-libraries.js';
@@ -68,6 +69,8 @@ export type LocalExecutor = Pick<JobExecutor, 'execute' | 'close'> & {
   readonly backend: string;
   readonly device: DeviceReport;
   readonly engine: Engine;
+  /** Of graphs that compute on this device; null where none are kept. */
+  readonly shelves: GraphShelves | null;
 };
 
 /** Stores held open at once; the least recently used is closed beyond it. */
@@ -81,13 +84,15 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   const engine = await loadEngine(options.backend ?? 'auto', (fallback) =>
     onEvent({ kind: 'backend-portable', ...fallback }),
   );
-  const device = await measureDevice(engine, { clock, environment });
+  const shelves = graphShelves(engine, environment);
+  const device = await measureDevice(engine, { clock, environment, shelves });
   requireDevice(options.device ?? 'auto', device, lookForCuda);
   const memory = createMicroBatchMemory((halved) =>
     onEvent({ kind: 'micro-batch-halved', ...halved }),
   );
-  const shelves = graphShelves(engine, device, environment);
-  const computations = createComputations(engine, onProgress, shelves);
+  const shelvesOfDevice: GraphShelves | null =
+    shelves === null ? null : (computation) => shelves([device.numerics, computation]);
+  const computations = createComputations(engine, onProgress, shelvesOfDevice);
   const stores = openStores(openStore);
   const tasksOf = async (job: TaskJob): Promise<JobTasks> =>
     readJob(storeForModel(job.model, await stores.of(job.store)), job);
@@ -135,6 +140,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     backend: engine.description,
     device,
     engine,
+    shelves: shelvesOfDevice,
     execute,
     prepare,
     forget: ({ job }) => {
@@ -208,13 +214,12 @@ async function readJob(store: TaskStore, job: TaskJob): Promise<JobTasks> {
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */
 function graphShelves(
-  { description }: Engine,
-  { isNative, numerics }: DeviceReport,
+  { tf, description }: Engine,
   environment: NonNullable<ExecutorOptions['environment']>,
 ): GraphShelves | null {
-  if (!isNative || loadedPlugins().length > 0) return null;
+  if (nativeBackendOf(tf) === null || loadedPlugins().length > 0) return null;
   const folder = cacheFolder(environment, 'graphs');
-  return folder === null ? null : graphShelvesIn(folder, [description, numerics]);
+  return folder === null ? null : graphShelvesIn(folder, description);
 }
 
 function lookForCuda(): ReturnType<typeof findCudaLibraries> {

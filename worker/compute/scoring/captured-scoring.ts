@@ -15,6 +15,7 @@ import {
   SHAPE_COUNT_MAX,
   type ShapedCapture,
 } from '../engine/capture/capture-by-shape.js';
+import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { adaptingTasksOf } from '../meta-gradients/adapting-tasks.js';
 import { blocksOf } from '../meta-gradients/inner-loop.js';
@@ -44,7 +45,11 @@ export interface ScoringFunctions {
   dispose(): void;
 }
 
-export function captureScoring(engine: Engine, spec: ModelSpec): ScoringFunctions {
+export function captureScoring(
+  engine: Engine,
+  spec: ModelSpec,
+  shelves: GraphShelves | null = null,
+): ScoringFunctions {
   const plan = modelPlanOf(spec, true);
   const trunk = ({ batch, ...input }: RowsInput): TrunkPass =>
     trunkOf({
@@ -58,10 +63,13 @@ export function captureScoring(engine: Engine, spec: ModelSpec): ScoringFunction
     const found = logitsOf({ pass: { job, plan, data: batch }, trunk: known }, own);
     return shifts === undefined ? found : engine.tf.add(found, shifts);
   };
-  const shapeCountMax = SHAPE_COUNT_MAX;
+  const optionsOf = (name: string) => ({
+    ...{ name, shapeCountMax: SHAPE_COUNT_MAX },
+    shelf: shelves?.(['scoring', name, spec]) ?? null,
+  });
   const captured = {
-    trunk: captureByShape(engine, trunk, { name: 'the trunk pass of rows', shapeCountMax }),
-    logits: captureByShape(engine, logits, { name: 'the logits of rows', shapeCountMax }),
+    trunk: captureByShape(engine, trunk, optionsOf('the trunk pass of rows')),
+    logits: captureByShape(engine, logits, optionsOf('the logits of rows')),
   };
   return {
     ...captured,

@@ -17,6 +17,7 @@ import { elementCountOf, type NamedTensors } from '../../../shared/tensors/named
 import { rowExtent, taskExtent, type MicroBatch } from '../batches/micro-batches.js';
 import { localIdsByTable } from '../batches/row-batch.js';
 import { encodedColumnsOf, inputsOfOtherRows } from '../batches/support-inputs.js';
+import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { batchesOf, paddedPack, type DeviceTasks } from '../models/device-tasks.js';
 import { captureScoring, type ScoringFunctions } from './captured-scoring.js';
@@ -48,10 +49,10 @@ export class RowScorer {
   readonly #functions: ScoringFunctions;
   readonly #dense: { readonly [name: string]: tfjs.Tensor };
 
-  constructor(engine: Engine, model: ScoringModel) {
+  constructor(engine: Engine, model: ScoringModel, shelves: GraphShelves | null = null) {
     this.#engine = engine;
     this.#model = model;
-    this.#functions = captureScoring(engine, model.spec);
+    this.#functions = captureScoring(engine, model.spec, shelves);
     const { tf } = engine;
     this.#dense = Object.fromEntries(
       model.spec.variables.map(({ name, shape }) => {

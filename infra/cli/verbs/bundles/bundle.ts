@@ -1,7 +1,7 @@
 /** `qianmo bundle`: lists and checks bundles, and moves their labels. */
 
 import { z } from 'zod';
-import { MODEL_FORMATS, type ModelFormat } from '../../../library/convert-bundle.js';
+import { MODEL_FORMATS, type ModelFormat } from '../../../library/model-formats.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import {
   checkBundle,
