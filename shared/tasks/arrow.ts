@@ -6,9 +6,7 @@
 import { createRequire } from 'node:module';
 import type * as apacheArrow from 'apache-arrow';
 
-const arrow = createRequire(import.meta.url)(
-  'apache-arrow/Arrow.esnext.min',
-) as typeof apacheArrow;
+const arrow = createRequire(import.meta.url)('apache-arrow/Arrow.esnext.min') as typeof apacheArrow;
 
 export const {
   Field,
