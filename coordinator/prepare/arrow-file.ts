@@ -3,7 +3,11 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { join } from 'node:path';
-import { RecordBatchFileWriter, type RecordBatch, type Schema } from '../../shared/tasks/arrow.js';
+import {
+  RecordBatchFileWriter,
+  type RecordBatch,
+  type Schema,
+} from '../../shared/formats/arrow.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 

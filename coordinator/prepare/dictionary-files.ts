@@ -8,7 +8,7 @@ import {
   Struct,
   Utf8,
   vectorFromArray,
-} from '../../shared/tasks/arrow.js';
+} from '../../shared/formats/arrow.js';
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
 import { ArrowFile, type StoreFile } from './arrow-file.js';
 import { DuckDBBlobValue, type DuckSession } from '../logs/duckdb-session.js';

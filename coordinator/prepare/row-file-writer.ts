@@ -16,7 +16,7 @@ import {
   Struct,
   Uint8,
   type Data,
-} from '../../shared/tasks/arrow.js';
+} from '../../shared/formats/arrow.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { rowsFileOf } from '../../shared/tasks/task-catalog.js';
 import type { TaskPlace } from '../../shared/tasks/task-store.js';

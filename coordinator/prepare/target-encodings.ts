@@ -27,7 +27,7 @@ import {
   RecordBatch,
   Schema,
   Struct,
-} from '../../shared/tasks/arrow.js';
+} from '../../shared/formats/arrow.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { at } from '../../shared/base/arrays.js';

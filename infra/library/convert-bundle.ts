@@ -17,7 +17,7 @@ import { readAnyBundle } from '../../shared/bundle/delta/read-any-bundle.js';
 import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
 import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
 import { writeOnnxModel, writeSavedModel } from '../../worker/serving/interchange/written-model.js';
-import { MODEL_FORMATS, type ModelFormat } from './model-formats.js';
+import { MODEL_FORMATS, type ModelFormat } from '../../worker/serving/interchange/model-formats.js';
 
 const text = z.string().min(1, 'expected a value');
 

@@ -1,6 +1,6 @@
 /** Reads a dictionary of a task store: the value of each id, null for id 0. */
 
-import { tableFromIPC, type Data } from './arrow.js';
+import { tableFromIPC, type Data } from '../formats/arrow.js';
 import { QianmoError } from '../base/errors.js';
 import { checkArrowBytes } from './arrow-check.js';
 import { RESTORE_CURE } from './store-files.js';

@@ -4,7 +4,11 @@
  */
 
 import { open, type FileHandle } from 'node:fs/promises';
-import { RecordBatchReader, type AsyncRecordBatchFileReader, type RecordBatch } from './arrow.js';
+import {
+  RecordBatchReader,
+  type AsyncRecordBatchFileReader,
+  type RecordBatch,
+} from '../formats/arrow.js';
 import { LruCache } from '../base/lru-cache.js';
 import { checkArrowBlock, checkedArrowBlocks, type ArrowBlock } from './arrow-check.js';
 

@@ -26,7 +26,7 @@ import {
   vectorFromArray,
   type Data,
   type Vector,
-} from './arrow.js';
+} from '../formats/arrow.js';
 import { checkArrowBytes } from './arrow-check.js';
 import { appendNumber } from './store-manifest.js';
 import type { AdgroupSplit, TaskEntry, TaskPlace, TaskSplit } from './task-store.js';

@@ -1,6 +1,6 @@
 /** Reads the rows of one task out of a record batch. */
 
-import type { Data, RecordBatch } from './arrow.js';
+import type { Data, RecordBatch } from '../formats/arrow.js';
 import type { StoreManifest } from './store-manifest.js';
 import { labelOf } from './task-label.js';
 import type { PlannedRows, TaskEntry, TaskRows } from './task-store.js';

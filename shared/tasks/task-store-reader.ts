@@ -9,7 +9,7 @@
  * and another machine may have a sound copy.
  */
 
-import type { RecordBatch } from './arrow.js';
+import type { RecordBatch } from '../formats/arrow.js';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ofThisMachine, QianmoError } from '../base/errors.js';

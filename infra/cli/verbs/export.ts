@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { convertBundle, exportChanged, exportRun } from '../../library/index.js';
-import { MODEL_FORMATS, type ModelFormat } from '../../library/model-formats.js';
+import {
+  MODEL_FORMATS,
+  type ModelFormat,
+} from '../../../worker/serving/interchange/model-formats.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
 import { LATEST_LABEL } from '../../../shared/bundle/bundle-labels.js';
 import { callOptionsOf, type CommandContext } from '../command/command-context.js';

@@ -1,7 +1,10 @@
 /** `qianmo bundle`: lists and checks bundles, and moves their labels. */
 
 import { z } from 'zod';
-import { MODEL_FORMATS, type ModelFormat } from '../../../library/model-formats.js';
+import {
+  MODEL_FORMATS,
+  type ModelFormat,
+} from '../../../../worker/serving/interchange/model-formats.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import {
   checkBundle,
