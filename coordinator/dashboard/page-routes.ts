@@ -6,7 +6,7 @@ import { isUnderWay } from '../record/run-state.js';
 import type { QueueWatch } from './catalog/queue-watch.js';
 import type { ControlDesk } from './control-desk.js';
 import type { OpenedRun, RunCatalog } from './catalog/run-catalog.js';
-import { evaluatedAdgroups } from './catalog/evaluated-adgroup.js';
+import { EvaluationCatalog } from './catalog/evaluated-adgroup.js';
 import { SweepCatalog } from './catalog/sweep-catalog.js';
 import { settingsOf, type RunSettings } from './catalog/run-settings.js';
 import { adgroupPage } from './pages/adgroup-page.js';
@@ -42,16 +42,18 @@ const OFFERED_MAX = 50;
 
 export class PageRoutes {
   readonly #options: RouteOptions;
+  readonly #evaluations: EvaluationCatalog;
   #sweepCatalog: SweepCatalog | null = null;
 
   constructor(options: RouteOptions) {
     this.#options = options;
+    this.#evaluations = new EvaluationCatalog(options.clock);
   }
 
   /** Null if there is no such page. */
   async pageAt(pathAndQuery: string): Promise<Page | null> {
     const { pathname, searchParams } = new URL(pathAndQuery, 'http://dashboard');
-    const { catalog, serving, rankings = null } = this.#options;
+    const { catalog, serving } = this.#options;
     if (pathname === '/') return this.#clusterPage();
     if (pathname === '/serving')
       return serving === null ? null : servingPage(await serving.state());
@@ -65,7 +67,7 @@ export class PageRoutes {
     const key = decoded(encoded);
     return below === undefined
       ? this.#runPage(catalog, key, searchParams)
-      : adgroupPageOf({ catalog, rankings }, key, searchParams.get('name'));
+      : this.#adgroupPage(catalog, key, searchParams);
   }
 
   async #clusterPage(): Promise<Page> {
@@ -91,6 +93,22 @@ export class PageRoutes {
     return sweep === null ? null : sweepPage(sweep, (await catalog.runs()).runs);
   }
 
+  async #adgroupPage(
+    catalog: RunCatalog,
+    key: string,
+    query: URLSearchParams,
+  ): Promise<Page | null> {
+    const output = await catalog.storeOf(key);
+    if (output === null) return null;
+    const { rankings = null } = this.#options;
+    const [name, segment] = [query.get('name'), query.get('segment')];
+    const [adgroups, asked] = await Promise.all([
+      this.#evaluations.adgroupsOf(output, { name, segment }),
+      rankings === null || name === null ? null : rankings.of(name),
+    ]);
+    return adgroupPage({ key, run: key, name, adgroups, asked });
+  }
+
   async #runPage(catalog: RunCatalog, key: string, query: URLSearchParams): Promise<Page | null> {
     const run = await catalog.open(key);
     if (run === null) return null;
@@ -112,20 +130,6 @@ export class PageRoutes {
       links: [...reportLinks(run), link(`${runPath(key)}/adgroup`, 'single adgroups')],
     });
   }
-}
-
-async function adgroupPageOf(
-  { catalog, rankings }: { readonly catalog: RunCatalog; readonly rankings: ServedAdgroups | null },
-  key: string,
-  name: string | null,
-): Promise<Page | null> {
-  const output = await catalog.storeOf(key);
-  if (output === null) return null;
-  const [adgroups, asked] = await Promise.all([
-    evaluatedAdgroups(output, name),
-    rankings === null || name === null ? null : rankings.of(name),
-  ]);
-  return adgroupPage({ key, run: key, name, adgroups, asked });
 }
 
 async function settingsIn(catalog: RunCatalog, key: string): Promise<RunSettings | null> {

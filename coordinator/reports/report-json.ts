@@ -22,6 +22,19 @@ export function fileOfSegment(file: string, segment: string | null): string {
   return file.replace(/(?=\.[a-z]+$)/, () => `-${name}`);
 }
 
+/** The segment whose file of this kind has the key: null for that of a run without segments, undefined for other keys. */
+export function segmentOfKey(file: string, key: string): string | null | undefined {
+  if (key === file) return null;
+  const [start = '', end = ''] = file.split(/(?=\.[a-z]+$)/);
+  if (!key.startsWith(`${start}-`) || !key.endsWith(end)) return undefined;
+  const name = key.slice(start.length + 1, key.length - end.length);
+  const bytes = name.replace(/=([0-9a-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  const segment = Buffer.from(bytes, 'latin1').toString('utf8');
+  return fileOfSegment(file, segment) === key ? segment : undefined;
+}
+
 export function reportJson(report: EvaluationReport): string {
   return `${JSON.stringify(EvaluationReportSchema.parse(report), null, 2)}\n`;
 }

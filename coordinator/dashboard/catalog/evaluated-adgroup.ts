@@ -1,9 +1,11 @@
 /** One adgroup of an evaluated run: its rows, the loss of every arm on them, and what its adaptation did. */
 
 import { float64At, spanAt } from '../../../shared/base/arrays.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { readEvaluatedRun, type EvaluatedRun } from '../../comparison/evaluated-run.js';
-import { REPORT_FILE } from '../../reports/report-json.js';
+import { fileOfSegment, REPORT_FILE, segmentOfKey } from '../../reports/report-json.js';
 import { isOfValues, lossSum, sumOf } from '../../scoring/metrics.js';
 import {
   decodeTaskAdaptation,
@@ -11,6 +13,7 @@ import {
   totalDistance,
   type TaskAdaptation,
 } from '../../scoring/task-adaptation.js';
+import { Shared } from './shared-value.js';
 
 export interface EvaluatedAdgroup {
   readonly supportRowCount: number;
@@ -41,49 +44,144 @@ export interface NamedAdgroup extends EvaluatedAdgroup {
 }
 
 export interface EvaluatedAdgroups {
+  /** Those that were evaluated; empty if the run's tasks have none. */
+  readonly segments: readonly string[];
+  /** The segment of all that follows; null if there are none. */
+  readonly segment: string | null;
   /** The first of them by name, for a form. */
   readonly names: readonly string[];
   /** Those with the most impressions among their query rows; none if one was asked for. */
   readonly largest: readonly NamedAdgroup[];
   readonly count: number;
-  /** Null if there is none of the name that was asked for. */
+  /** Null if there is none of the name that was asked for, in any segment. */
   readonly found: EvaluatedAdgroup | null;
 }
 
+/** An adgroup that is asked for. */
+interface AskedAdgroup {
+  /** The values of the task columns, joined with U+001F; null for the list. */
+  readonly name: string | null;
+  /** Where to look first; null for the first segment. */
+  readonly segment: string | null;
+}
+
+const REPORT_PREFIX = 'evaluation';
+const BYTES_A_NAME = 32;
 const NAMES_MAX = 200;
 const LARGEST_MAX = 50;
+/** Parsed evaluations that are kept, by the bytes of their arrays. */
+const KEPT_BYTE_COUNT_MAX = 128 * 1024 * 1024;
+/** Folders are looked at for other evaluations this often, buckets more seldom. */
+const FOLDERS_LISTED_FOR_MS = 2_000;
+const BUCKETS_LISTED_FOR_MS = 30_000;
 
 interface ReadEvaluation extends EvaluatedRun {
   readonly adaptation: TaskAdaptation | null;
 }
 
-/** Null before an evaluation. @param name the values of the task columns, joined with U+001F */
-export async function evaluatedAdgroups(
-  output: ObjectStore,
-  name: string | null,
-): Promise<EvaluatedAdgroups | null> {
-  if ((await output.get(REPORT_FILE)) === null) return null;
-  const read = await readEvaluatedRun(output);
-  const evaluated = { ...read, adaptation: await adaptationIn(output, read) };
-  const { taskKeys } = evaluated.logits;
-  const names = [...taskKeys].sort().slice(0, NAMES_MAX);
-  const index = name === null ? -1 : taskKeys.indexOf(name);
-  return {
-    names,
-    count: taskKeys.length,
-    largest: name === null ? largestOf(evaluated) : [],
-    found: index < 0 ? null : adgroupAt(evaluated, index),
-  };
+interface KeptEvaluation extends ReadEvaluation, Pick<EvaluatedAdgroups, 'names' | 'largest'> {
+  /** The time of the report that it was read from. */
+  readonly modifiedMs: number;
+}
+
+/** The report of a segment, as the listing of the output has it. */
+interface ListedReport {
+  readonly segment: string | null;
+  readonly modifiedMs: number;
+}
+
+/**
+ * The evaluations of runs. Each is read once, and again when its report was written anew, which is the last of its files:
+ * a page that is open costs a listing.
+ */
+export class EvaluationCatalog {
+  readonly #clock: Clock;
+  readonly #listings = new LruCache<string, Shared<readonly ListedReport[]>>({ countMax: 64 });
+  readonly #read = new LruCache<string, KeptEvaluation>({ byteCountMax: KEPT_BYTE_COUNT_MAX });
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Null before an evaluation. */
+  async adgroupsOf(
+    output: ObjectStore,
+    { name, segment: asked }: AskedAdgroup,
+  ): Promise<EvaluatedAdgroups | null> {
+    const reports = await this.#reportsOf(output);
+    const first = reports.find(({ segment }) => segment === asked) ?? reports[0];
+    if (first === undefined) return null;
+    const segments = reports.flatMap(({ segment }) => (segment === null ? [] : [segment]));
+    const evaluated = await this.#evaluationOf(output, first);
+    if (name === null) return shownOf(evaluated, { segments, ...first }, null);
+    for (const report of [first, ...reports.filter((each) => each !== first)]) {
+      const candidate = await this.#evaluationOf(output, report);
+      const index = candidate.logits.taskKeys.indexOf(name);
+      if (index >= 0)
+        return shownOf(candidate, { segments, ...report }, adgroupAt(candidate, index));
+    }
+    return { ...shownOf(evaluated, { segments, ...first }, null), largest: [] };
+  }
+
+  #reportsOf(output: ObjectStore): Promise<readonly ListedReport[]> {
+    const { address } = output;
+    const keptForMs = address.startsWith('s3://') ? BUCKETS_LISTED_FOR_MS : FOLDERS_LISTED_FOR_MS;
+    const known = this.#listings.get(address);
+    const listing = known ?? new Shared(this.#clock, keptForMs, () => listedReports(output));
+    if (known === undefined) this.#listings.put(address, listing);
+    return listing.value();
+  }
+
+  async #evaluationOf(
+    output: ObjectStore,
+    { segment, modifiedMs }: ListedReport,
+  ): Promise<KeptEvaluation> {
+    const key = JSON.stringify([output.address, segment]);
+    const known = this.#read.get(key);
+    if (known?.modifiedMs === modifiedMs) return known;
+    const run = await readEvaluatedRun(output, segment);
+    const read = { ...run, adaptation: await adaptationIn(output, run, segment) };
+    const names = [...run.logits.taskKeys].sort().slice(0, NAMES_MAX);
+    const kept = { ...read, modifiedMs, names, largest: largestOf(read) };
+    this.#read.put(key, kept, byteCountOf(read));
+    return kept;
+  }
+}
+
+async function listedReports(output: ObjectStore): Promise<readonly ListedReport[]> {
+  const listed = await output.listWithTimes(REPORT_PREFIX);
+  return listed.flatMap(({ key, modifiedMs }) => {
+    const segment = segmentOfKey(REPORT_FILE, key);
+    return segment === undefined ? [] : [{ segment, modifiedMs }];
+  });
+}
+
+function byteCountOf({ logits: { taskKeys, rows, logits }, adaptation }: ReadEvaluation): number {
+  const arrays = [rows.clicks, rows.impressions, rows.starts, ...logits.values()];
+  const ofArrays = arrays.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const ofNames = taskKeys.reduce((sum, name) => sum + 2 * name.length + BYTES_A_NAME, 0);
+  return ofArrays + ofNames + (adaptation?.distances.byteLength ?? 0);
+}
+
+function shownOf(
+  { names, largest, logits }: KeptEvaluation,
+  { segments, segment }: Pick<EvaluatedAdgroups, 'segments' | 'segment'>,
+  found: EvaluatedAdgroup | null,
+): EvaluatedAdgroups {
+  const count = logits.taskKeys.length;
+  return { segments, segment, found, count, names, largest: found === null ? largest : [] };
 }
 
 async function adaptationIn(
   output: ObjectStore,
   { report, logits }: EvaluatedRun,
+  segment: string | null,
 ): Promise<TaskAdaptation | null> {
-  const object = await output.get(TASK_ADAPTATION_KEY);
+  const key = fileOfSegment(TASK_ADAPTATION_KEY, segment);
+  const object = await output.get(key);
   if (object === null || report.testLogits === undefined) return null;
   const beside = { logitsSha256: report.testLogits.sha256, taskCount: logits.taskKeys.length };
-  return decodeTaskAdaptation(object.bytes, beside, `${output.address}/${TASK_ADAPTATION_KEY}`);
+  return decodeTaskAdaptation(object.bytes, beside, `${output.address}/${key}`);
 }
 
 /** The order of the list: most impressions first, then the earlier name. */

@@ -43,6 +43,7 @@ export function adgroupPage({ key, run, name, adgroups, asked }: ShownAdgroup): 
     place: '/runs',
     parts: [
       { id: 'head', html: `<p class="crumbs">${back}</p><h1>${escapeHtml(title)}</h1>` },
+      { id: 'segments', html: adgroups === null ? '' : segmentsHtml(key, adgroups) },
       { id: 'search', html: adgroups === null ? '' : formHtml(key, name, adgroups) },
       { id: 'adgroup', html: contentHtml(key, name, adgroups) },
       { id: 'served', html: name === null ? '' : servedHtml(asked) },
@@ -50,11 +51,26 @@ export function adgroupPage({ key, run, name, adgroups, asked }: ShownAdgroup): 
   };
 }
 
-function formHtml(key: string, name: string | null, { names, count }: EvaluatedAdgroups): string {
+/** Each segment has an evaluation of its own. Empty for a run without segments. */
+function segmentsHtml(key: string, { segments, segment }: EvaluatedAdgroups): string {
+  if (segments.length === 0) return '';
+  const links = segments.map((each) => {
+    const query = new URLSearchParams({ segment: each }).toString();
+    const { html } = link(`${runPath(key)}/adgroup?${query}`, each);
+    return each === segment ? html.replace('<a ', '<a aria-current="true" ') : html;
+  });
+  return `<nav class="choices" aria-label="Segments">Segment: ${links.join(' ')}</nav>`;
+}
+
+function formHtml(key: string, name: string | null, adgroups: EvaluatedAdgroups): string {
+  const { names, count, segment } = adgroups;
+  const within = segment === null ? '' : ` of segment ${escapeHtml(segment)}`;
+  const hidden =
+    segment === null ? '' : `<input type="hidden" name="segment" value="${escapeHtml(segment)}">`;
   const options = names.map((each) => `<option value="${escapeHtml(each)}"></option>`);
   return (
     `<form class="filter" method="get" action="${escapeHtml(runPath(key))}/adgroup" role="search">` +
-    `<label>One of ${formatCount(count)} test adgroups<input name="name" list="names" value="${escapeHtml(name ?? '')}"></label>` +
+    `${hidden}<label>One of ${formatCount(count)} test adgroups${within}<input name="name" list="names" value="${escapeHtml(name ?? '')}"></label>` +
     `<datalist id="names">${options.join('')}</datalist><button>Show</button></form>`
   );
 }
@@ -67,12 +83,14 @@ function contentHtml(key: string, name: string | null, adgroups: EvaluatedAdgrou
   if (name === null) return largestHtml(key, adgroups);
   if (adgroups.found === null)
     return nothing(
-      'The evaluation has no test adgroup of this name. Those of other splits are not in it.',
+      adgroups.segments.length === 0
+        ? 'The evaluation has no test adgroup of this name. Those of other splits are not in it.'
+        : 'No segment has a test adgroup of this name. Those of other splits were not evaluated.',
     );
   return foundHtml(adgroups.found);
 }
 
-function largestHtml(key: string, { largest, count }: EvaluatedAdgroups): string {
+function largestHtml(key: string, { largest, count, segment }: EvaluatedAdgroups): string {
   const [first] = largest;
   if (first === undefined) return nothing('The evaluation has no test adgroup.');
   return sectionHtml(
@@ -88,7 +106,7 @@ function largestHtml(key: string, { largest, count }: EvaluatedAdgroups): string
         ['after adaptation'],
         ['distance'],
       ],
-      rows: largest.map((adgroup) => largestRow(key, adgroup)),
+      rows: largest.map((adgroup) => largestRow(key, segment, adgroup)),
     }),
     largest.length < count
       ? `${formatCount(largest.length)} of ${formatCount(count)} test adgroups, by the impressions of their query rows.`
@@ -96,9 +114,9 @@ function largestHtml(key: string, { largest, count }: EvaluatedAdgroups): string
   );
 }
 
-function largestRow(key: string, adgroup: NamedAdgroup): Cell[] {
+function largestRow(key: string, segment: string | null, adgroup: NamedAdgroup): Cell[] {
   const { name, supportRowCount, impressions, clicks } = adgroup;
-  const query = new URLSearchParams({ name }).toString();
+  const query = new URLSearchParams({ ...(segment === null ? {} : { segment }), name }).toString();
   return [
     link(`${runPath(key)}/adgroup?${query}`, name.replaceAll(SEPARATOR, ', ')),
     ...[supportRowCount, impressions, clicks].map(formatCount),

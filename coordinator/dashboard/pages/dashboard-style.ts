@@ -91,6 +91,8 @@ button, .dashboard input, .dashboard select { font: inherit; color: var(--ink); 
   border: 1px solid var(--ink-2); border-radius: 8px; padding: 6px 14px; max-width: 100%; }
 button { cursor: pointer; } button:hover { border-color: var(--accent); color: var(--accent); }
 button.danger { color: var(--bad); border-color: var(--bad); }
+nav.choices { display: flex; flex-wrap: wrap; gap: 4px 14px; margin: 14px 0 0; color: var(--ink-2); }
+nav.choices a[aria-current] { color: var(--ink); font-weight: 600; text-decoration: none; border-bottom: 2px solid var(--accent); }
 form.filter { display: flex; flex-wrap: wrap; gap: 10px; align-items: end; margin: 18px 0 14px; }
 form.filter :is(input, select, button) { font-size: 15px; height: 38px; }
 form.filter label { display: grid; gap: 3px; font-size: 13.5px; color: var(--ink-2); min-width: 0; }

@@ -15,7 +15,7 @@ const SIZED_SPANS_MAX = 60;
 /** Sums over a span of outer steps. */
 interface SpanLosses {
   readonly all: SizeLosses;
-  /** Those of the outer steps that measure the query loss before adaptation; null where none does. */
+  /** The same of the outer steps that measure the query loss before adaptation; null where none does. */
   readonly measured: SizeLosses | null;
 }
 

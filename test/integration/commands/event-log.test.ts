@@ -84,7 +84,7 @@ it('records start, workers, steps, a worker that was killed, checkpoints and the
   expect(losses(events)).toEqual(losses(await eventsOf('alone')));
   for (const { queryLoss, bySize } of losses(events))
     expect(bySize?.queryLossSums.reduce((sum, part) => sum + part)).toBeCloseTo(queryLoss, 12);
-  // By default the first outer step and every tenth measure the query loss before adaptation.
+  // The first outer step and every tenth measure the query loss before adaptation.
   const measured = only(events, 'outer-step').filter(
     ({ queryLossBefore }) => queryLossBefore !== undefined,
   );

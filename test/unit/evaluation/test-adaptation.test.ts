@@ -5,8 +5,9 @@ import {
   TASK_ADAPTATION_KEY,
   decodeTaskAdaptation,
 } from '../../../coordinator/scoring/task-adaptation.js';
-import { evaluatedAdgroups } from '../../../coordinator/dashboard/catalog/evaluated-adgroup.js';
+import { EvaluationCatalog } from '../../../coordinator/dashboard/catalog/evaluated-adgroup.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { evaluatedOutput } from '../../fixtures/evaluation/evaluated-runs.js';
@@ -62,7 +63,8 @@ it('has the losses on the support rows and the distance of blocks, by the settin
 it('is shown for one adgroup: the worked numbers, and their distance together', async () => {
   const output = await evaluatedOutput('near', { store });
   const [task] = testTasks;
-  const shown = await evaluatedAdgroups(output, task?.key ?? '');
+  const asked = { name: task?.key ?? '', segment: null };
+  const shown = await new EvaluationCatalog(systemClock).adgroupsOf(output, asked);
   const { cell } = await evaluation();
   const [rows] = await store.readTasks([task?.taskIndex ?? 0]);
   if (rows === undefined) throw new Error('no task');
@@ -79,7 +81,8 @@ it('is not shown beside the logits of another evaluation, nor if it is damaged',
   expect(() => decodeTaskAdaptation(taskAdaptation, more, 'the test')).toThrow(QianmoError);
   const output = await evaluatedOutput('near', { store });
   await output.delete(TASK_ADAPTATION_KEY);
-  const shown = await evaluatedAdgroups(output, testTasks[0]?.key ?? '');
+  const asked = { name: testTasks[0]?.key ?? '', segment: null };
+  const shown = await new EvaluationCatalog(systemClock).adgroupsOf(output, asked);
   expect(shown?.found?.adaptation).toBeNull();
 });
 
