@@ -116,7 +116,7 @@ export class EvaluationCatalog {
     if (name === null) return shownOf(evaluated, { segments, ...first }, null);
     for (const report of [first, ...reports.filter((each) => each !== first)]) {
       const candidate = await this.#evaluationOf(output, report);
-      const index = candidate.logits.taskKeys.indexOf(name);
+      const index = placeOf(name, candidate.logits.taskKeys);
       if (index >= 0)
         return shownOf(candidate, { segments, ...report }, adgroupAt(candidate, index));
     }
@@ -146,6 +146,13 @@ export class EvaluationCatalog {
     this.#read.put(key, kept, byteCountOf(read));
     return kept;
   }
+}
+
+/** A form shows the values of several columns with commas, since no keyboard has the separator of keys. */
+function placeOf(name: string, taskKeys: readonly string[]): number {
+  const exact = taskKeys.indexOf(name);
+  if (exact >= 0 || !name.includes(', ')) return exact;
+  return taskKeys.findIndex((key) => key.replaceAll('\u001f', ', ') === name);
 }
 
 async function listedReports(output: ObjectStore): Promise<readonly ListedReport[]> {

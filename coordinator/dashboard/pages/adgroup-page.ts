@@ -67,10 +67,12 @@ function formHtml(key: string, name: string | null, adgroups: EvaluatedAdgroups)
   const within = segment === null ? '' : ` of segment ${escapeHtml(segment)}`;
   const hidden =
     segment === null ? '' : `<input type="hidden" name="segment" value="${escapeHtml(segment)}">`;
-  const options = names.map((each) => `<option value="${escapeHtml(each)}"></option>`);
+  const options = names.map(
+    (each) => `<option value="${escapeHtml(each.replaceAll(SEPARATOR, ', '))}"></option>`,
+  );
   return (
     `<form class="filter" method="get" action="${escapeHtml(runPath(key))}/adgroup" role="search">` +
-    `${hidden}<label>One of ${formatCount(count)} test adgroups${within}<input name="name" list="names" value="${escapeHtml(name ?? '')}"></label>` +
+    `${hidden}<label>One of ${formatCount(count)} test adgroups${within}<input name="name" list="names" value="${escapeHtml((name ?? '').replaceAll(SEPARATOR, ', '))}"></label>` +
     `<datalist id="names">${options.join('')}</datalist><button>Show</button></form>`
   );
 }

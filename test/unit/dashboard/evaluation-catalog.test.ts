@@ -109,6 +109,18 @@ it('finds an adgroup in the segment that has it, whichever was asked for', async
   );
 });
 
+it('finds an adgroup of several columns by its values with commas, as the form shows them', async () => {
+  const store = tinyTaskStore({ taskCount: 60, counts: true });
+  const tasks = store.tasks.map((task) => ({ ...task, key: `${task.key}\u001fbuyer` }));
+  const output = await evaluatedOutput('near', { store: { ...store, tasks } });
+  const catalog = new EvaluationCatalog(handClock());
+  const [largest] = (await catalog.adgroupsOf(output, LIST))?.largest ?? [];
+  const name = largest?.name.replace('\u001f', ', ') ?? '';
+  expect(name).toMatch(/^\w+, buyer$/);
+  const found = await catalog.adgroupsOf(output, { name, segment: null });
+  expect(found?.found).toMatchObject({ impressions: largest?.impressions });
+});
+
 it('is nothing before an evaluation', async () => {
   const output = await evaluated();
   for (const key of await output.list('')) await output.delete(key);
