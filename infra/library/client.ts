@@ -1,15 +1,24 @@
 /**
- * The entry point `qianmo/client`: a typed client of `qianmo serve`. It asks again where that is safe and may help:
- * answers of `rank` and `score` change nothing, so that a request may be sent twice; a server that explores logs a decision
- * for each, and feedback names the one that was shown.
+ * The entry point `qianmo/client`: a typed client of `qianmo serve`. It asks again where that may help, since every request
+ * may be sent twice: `rank` and `score` change nothing, a server that explores logs a decision for each, of which feedback
+ * names the one that was shown; an event of `feedback` counts once; rows of `adapt` replace those before.
  */
 
 import { z } from 'zod';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
+  ServedAdgroupSchema,
+  type ServedAdgroup,
+} from '../../shared/exploration/served-adgroup.js';
+import {
+  AdaptAnswerSchema,
+  BundleReportSchema,
+  DictionarySchema,
+  ExplorationReportSchema,
   ProblemSchema,
   RankAnswerSchema,
+  ReceiptsSchema,
   ScoreAnswerSchema,
 } from '../../worker/serving/server/answer-schemas.js';
 
@@ -78,6 +87,35 @@ export type ScoreField = Exclude<keyof ScoreAnswer, ScoreMark>;
 export type RankRequest<Field extends RankField = RankField> = RequestFields<Field> & InOneForm;
 export type ScoreRequest<Field extends ScoreField = ScoreField> = RequestFields<Field> & InOneForm;
 
+/** An impression that was shown, or its outcome, by the id that the answer of `rank` gave it. */
+export type FeedbackEvent =
+  | { readonly kind: 'impression'; readonly event: string; readonly epochMs?: number | null }
+  | {
+      readonly kind: 'outcome';
+      readonly event: string;
+      readonly epochMs?: number | null;
+      /** From 0 to 1; 1 if absent. */
+      readonly reward?: number;
+    };
+
+/** Labelled rows of an adgroup. */
+export interface AdaptRequest {
+  readonly adgroup: AdgroupKey;
+  readonly segment?: string | null;
+  readonly rows: readonly {
+    readonly features: Readonly<Record<string, ColumnValue>>;
+    /** Clicks over impressions, or the value. */
+    readonly label: number;
+    readonly impressions?: number;
+  }[];
+}
+
+export type AdaptAnswer = z.output<typeof AdaptAnswerSchema>;
+export type BundleReport = z.output<typeof BundleReportSchema>;
+export type Dictionary = z.output<typeof DictionarySchema>;
+export type ExplorationReport = z.output<typeof ExplorationReportSchema>;
+export type { ServedAdgroup };
+
 export interface RankingCallOptions {
   /** Stops the call, which then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
@@ -115,7 +153,7 @@ export class RankingClient {
   ): Promise<Pick<RankAnswer, Field | RankMark>> {
     // The lists of the answer are those of the request, which is what the type says.
     const schema: z.ZodType = RankAnswerSchema.partial().required({ bundle: true, seed: true });
-    return this.#asked('/v1/rank', request, schema, options) as Promise<
+    return this.#sent('/v1/rank', request, schema, options) as Promise<
       Pick<RankAnswer, Field | RankMark>
     >;
   }
@@ -126,20 +164,77 @@ export class RankingClient {
     options: RankingCallOptions = {},
   ): Promise<Pick<ScoreAnswer, Field | ScoreMark>> {
     const schema: z.ZodType = ScoreAnswerSchema.partial().required({ bundle: true });
-    return this.#asked('/v1/score', request, schema, options) as Promise<
+    return this.#sent('/v1/score', request, schema, options) as Promise<
       Pick<ScoreAnswer, Field | ScoreMark>
     >;
   }
 
-  async #asked(
+  /** Reports impressions and outcomes to a server that explores. Returns a receipt for each. @throws as `rank` does. */
+  async feedback(
+    events: readonly FeedbackEvent[],
+    options: RankingCallOptions = {},
+  ): Promise<readonly string[]> {
+    const { receipts } = await this.#sent('/v1/feedback', { events }, ReceiptsSchema, options);
+    return receipts;
+  }
+
+  /** Adapts an adgroup to labelled rows; its block is served from then on. @throws as `rank` does. */
+  adapt(request: AdaptRequest, options: RankingCallOptions = {}): Promise<AdaptAnswer> {
+    return this.#sent('/v1/adapt', request, AdaptAnswerSchema, options);
+  }
+
+  /** The bundle that is served, the columns it reads, and counts of requests. @throws as `rank` does. */
+  bundle(options: RankingCallOptions = {}): Promise<BundleReport> {
+    return this.#got('/v1/bundle', BundleReportSchema, options);
+  }
+
+  /** The values of a feature in the order of their ids, for requests in binary. @throws as `rank` does. */
+  dictionary(feature: string, options: RankingCallOptions = {}): Promise<Dictionary> {
+    const path = `/v1/dictionaries/${encodeURIComponent(feature)}`;
+    return this.#got(path, DictionarySchema, options);
+  }
+
+  /** How the server explores, and what became of feedback. @throws as `rank` does. */
+  exploration(options: RankingCallOptions = {}): Promise<ExplorationReport> {
+    return this.#got('/v1/exploration', ExplorationReportSchema, options);
+  }
+
+  /** The evidence of an adgroup, and its share of what was served and explored. @throws as `rank` does. */
+  exploredAdgroup(adgroup: AdgroupKey, options: RankingCallOptions = {}): Promise<ServedAdgroup> {
+    const key = [adgroup].flat().map(String).join(KEY_SEPARATOR);
+    const path = `/v1/exploration/${encodeURIComponent(key)}`;
+    return this.#got(path, ServedAdgroupSchema, options);
+  }
+
+  /** The description of every path in OpenAPI 3.1. @throws as `rank` does. */
+  openapi(options: RankingCallOptions = {}): Promise<Readonly<Record<string, unknown>>> {
+    return this.#got('/v1/openapi.json', z.record(z.string(), z.unknown()), options);
+  }
+
+  #sent<Answer>(
     path: string,
     request: object,
-    schema: z.ZodType,
+    schema: z.ZodType<Answer>,
+    options: RankingCallOptions,
+  ): Promise<Answer> {
+    return this.#asked({ path, body: JSON.stringify(request) }, schema, options);
+  }
+
+  #got<Answer>(
+    path: string,
+    schema: z.ZodType<Answer>,
+    options: RankingCallOptions,
+  ): Promise<Answer> {
+    return this.#asked({ path, body: null }, schema, options);
+  }
+
+  async #asked<Answer>(
+    { path, body }: Asked,
+    schema: z.ZodType<Answer>,
     { signal, priority }: RankingCallOptions,
-  ): Promise<unknown> {
+  ): Promise<Answer> {
     const { timeoutMs, attemptsMax, url } = this.#options;
     const endMs = this.#clock.monotonicMs() + timeoutMs;
-    const body = JSON.stringify(request);
     const where = new URL(path, url).href;
     for (let attempt = 1; ; attempt += 1) {
       const leftMs = Math.floor(endMs - this.#clock.monotonicMs());
@@ -157,21 +252,20 @@ export class RankingClient {
 
   async #attempt(
     where: string,
-    body: string,
+    body: string | null,
     { leftMs, signal, priority }: RankingCallOptions & { readonly leftMs: number },
   ): Promise<Outcome> {
     const { token } = this.#options;
     const timeout = AbortSignal.timeout(leftMs);
     try {
       const response = await fetch(where, {
-        method: 'POST',
+        ...(body === null ? { method: 'GET' } : { method: 'POST', body }),
         headers: {
-          'Content-Type': 'application/json',
+          ...(body === null ? {} : { 'Content-Type': 'application/json' }),
           'Qianmo-Deadline-Ms': String(leftMs),
           ...(priority === undefined ? {} : { 'Qianmo-Priority': priority }),
           ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
         },
-        body,
         signal: signal === undefined ? timeout : AbortSignal.any([timeout, signal]),
       });
       const content = contentOf(await response.text());
@@ -197,6 +291,14 @@ export class RankingClient {
 }
 
 const CONNECTION_WAIT_MS = 50;
+/** Joins the values of several columns to one key. */
+const KEY_SEPARATOR = '\u001f';
+
+interface Asked {
+  readonly path: string;
+  /** Null for a path that is read. */
+  readonly body: string | null;
+}
 
 type Outcome =
   | { readonly content: unknown }
@@ -236,7 +338,7 @@ function refusalOf(response: Response, content: unknown, where: string): Outcome
   };
 }
 
-function answerIn(content: unknown, schema: z.ZodType, where: string): unknown {
+function answerIn<Answer>(content: unknown, schema: z.ZodType<Answer>, where: string): Answer {
   const parsed = schema.safeParse(content);
   if (parsed.success) return parsed.data;
   throw new QianmoError({

@@ -41,6 +41,31 @@ beforeAll(async () => {
 });
 afterAll(() => served.server.drain());
 
+/** A server with every endpoint, whose state is in the folder. */
+async function wholeServer(folder: string) {
+  const exploration = settingsOf({ ...{ policy: 'epsilon-greedy', slots: [1] } });
+  const opened = await openExploration({
+    ...{ settings: exploration, folder, redis: null, clock: systemClock },
+    ...{ nonce: '0123456789abcdef', freshKey: 'f'.repeat(64), onEvent: () => undefined },
+  });
+  const rows = await openLiveRows(join(folder, 'rows.ndjson'));
+  const adaptable = new MemoryObjectStore();
+  await exportTwoBundles(adaptable, { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 });
+  const endpoints = [
+    ...rankingEndpoints.filter(({ path }) => path !== '/v1/rank'),
+    ...[adaptEndpoint(new LiveAdapter(liveRowsIn(rows))), ...opened.endpoints],
+  ];
+  const { url: at, server } = await testServer(adaptable, plainScorer, { endpoints });
+  return {
+    ...{ url: at, endpoints },
+    close: async () => {
+      await server.drain();
+      await opened.close();
+      await rows.close();
+    },
+  };
+}
+
 describe('the client', () => {
   let other: Server | undefined;
   afterEach(() => other?.close());
@@ -139,6 +164,62 @@ describe('the client', () => {
 
   test('refuses wrong options', () => {
     expect(() => new RankingClient({ url: 'ftp://x' })).toThrow(/options of the client/);
+  });
+});
+
+describe('the client of a server that explores and adapts', () => {
+  let room: Awaited<ReturnType<typeof temporaryFolder>>;
+  let own: Awaited<ReturnType<typeof wholeServer>>;
+  let client: RankingClient;
+  beforeAll(async () => {
+    room = await temporaryFolder();
+    own = await wholeServer(room.path);
+    client = new RankingClient({ url: own.url, timeoutMs: 30_000 });
+  });
+  afterAll(async () => {
+    await own.close();
+    await room.remove();
+  });
+  const got = async (path: string): Promise<unknown> => (await fetch(own.url + path)).json();
+
+  test('has a method for every path beside those of health and of the other protocol', () => {
+    const calls = [
+      ...['POST /v1/rank', 'POST /v1/score', 'POST /v1/feedback', 'POST /v1/adapt'],
+      ...['GET /v1/bundle', 'GET /v1/dictionaries/{feature}', 'GET /v1/openapi.json'],
+      ...['GET /v1/exploration', 'GET /v1/exploration/{adgroup}'],
+    ];
+    const paths = own.endpoints.filter(({ path }) => path.startsWith('/v1/'));
+    expect(paths.map(({ method, path }) => `${method} ${path}`).sort()).toEqual(calls.sort());
+  });
+
+  test('reports what was shown, each event once, and reads what the server learned of it', async () => {
+    const { exploration } = await client.rank({ ...RANKED, slots: 1 });
+    const { events } = exploration as { readonly events: readonly string[] };
+    const outcome = { kind: 'outcome', event: events[0]!, reward: 1 } as const;
+    const sent = [{ kind: 'impression', event: events[0]! }, outcome] as const;
+    expect(await client.feedback(sent)).toEqual(['counted', 'counted']);
+    expect(await client.feedback([outcome])).toEqual(['duplicate']);
+    for (const adgroup of RANKED.columns.adgroup)
+      expect(await client.exploredAdgroup(adgroup)).toEqual(
+        await got(`/v1/exploration/${adgroup}`),
+      );
+    const { all } = await client.exploredAdgroup('task1');
+    expect(all.impressions).toBe(1);
+    expect(await client.exploration()).toMatchObject({ decisions: 1 });
+    expect((await client.exploredAdgroup(['a/b', 'c'])).adgroup).toBe('a/b\u001fc');
+  });
+
+  test('adapts an adgroup, and reads the bundle, its dictionaries and the description', async () => {
+    const { features, bundle } = await client.bundle();
+    expect(features.map(({ name }) => name)).toContain('category0');
+    expect(await client.dictionary('category0')).toEqual(await got('/v1/dictionaries/category0'));
+    await expect(client.dictionary('no such')).rejects.toMatchObject({ kind: 'usage' });
+    const row = { category0: 'category0-1', category1: 'category1-1', bag0: [], number0: 0.5 };
+    const request = { adgroup: 'task1', rows: [{ features: row, label: 1 }] };
+    const adapted = await client.adapt(request);
+    expect(adapted).toMatchObject({ bundle, live: true, evidence: { supportRows: 1 } });
+    expect(await client.adapt(request)).toEqual(adapted);
+    expect(await client.openapi()).toEqual(await got('/v1/openapi.json'));
   });
 });
 
@@ -313,19 +394,7 @@ describe('the description', () => {
 
   test('has every route of the server, whose examples fit, are answered, and so do the answers', async () => {
     const room = await temporaryFolder();
-    const exploration = settingsOf({ ...{ policy: 'epsilon-greedy', slots: [1] } });
-    const opened = await openExploration({
-      ...{ settings: exploration, folder: room.path, redis: null, clock: systemClock },
-      ...{ nonce: '0123456789abcdef', freshKey: 'f'.repeat(64), onEvent: () => undefined },
-    });
-    const rows = await openLiveRows(join(room.path, 'rows.ndjson'));
-    const adaptable = new MemoryObjectStore();
-    await exportTwoBundles(adaptable, { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 });
-    const endpoints = [
-      ...rankingEndpoints.filter(({ path }) => path !== '/v1/rank'),
-      ...[adaptEndpoint(new LiveAdapter(liveRowsIn(rows))), ...opened.endpoints],
-    ];
-    const { url: at, server } = await testServer(adaptable, plainScorer, { endpoints });
+    const { url: at, endpoints, close } = await wholeServer(room.path);
     const described = await describedAt(at);
     const routes = endpoints.map(({ method, path }) => `${method} ${path}`).sort();
     expect(routes).toHaveLength(17);
@@ -351,9 +420,7 @@ describe('the description', () => {
         const { schema } = responses['200'].content['application/json'];
         expect(fits(described, nameIn(schema), content), path).toBe(true);
       }
-    await server.drain();
-    await opened.close();
-    await rows.close();
+    await close();
     await room.remove();
   });
 

@@ -1,4 +1,4 @@
-/** The answers of `rank` and `score` as schemas: for the description of the server, and for its client. */
+/** The answers of the endpoints of a ranking server as schemas: for its description, and for its client. */
 
 import { z } from 'zod';
 
@@ -61,6 +61,32 @@ export const RankAnswerSchema = z.object({
     .optional()
     .describe('What was decided, where the server explores; null if nothing was.'),
 });
+
+export const BundleReportSchema = z.looseObject({
+  ...{ bundle: z.string(), label: z.string(), taskColumns: z.array(z.string()) },
+  scorer: z.object({ name: z.string(), reasonNotKernel: z.string().nullable() }),
+  features: z.array(z.looseObject({ name: z.string(), kind: z.string() })),
+  requests: z.looseObject({ answered: z.int(), refused: z.record(z.string(), z.int()) }),
+});
+
+export const DictionarySchema = z.object({
+  bundle: z.string(),
+  values: z.array(z.string().nullable()),
+});
+
+export const AdaptAnswerSchema = z.object({
+  bundle: z.string(),
+  live: z.boolean().describe("Whether the block is served in place of the bundle's."),
+  adapted: z.boolean().optional().describe('Whether the block adapted to the rows.'),
+  evidence: z
+    .object({ supportRows: z.number(), clicks: z.number(), impressions: z.number() })
+    .optional(),
+  segment: z.string().nullable().optional(),
+});
+
+export const ReceiptsSchema = z.object({ receipts: z.array(z.string()) });
+
+export const ExplorationReportSchema = z.looseObject({ policy: z.string(), decisions: z.int() });
 
 export const ProblemSchema = z.looseObject({
   type: z.string(),

@@ -2,6 +2,7 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../../../shared/base/errors.js';
+import { AdaptAnswerSchema } from '../answer-schemas.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
 import { jsonOf, parsedBy } from '../json-body.js';
 import type { LiveAdapter } from '../live-adapter.js';
@@ -26,16 +27,6 @@ const AdaptBodySchema = z.strictObject({
       }),
     )
     .max(ROWS_MAX),
-});
-
-const AdaptAnswerSchema = z.object({
-  bundle: z.string(),
-  live: z.boolean().describe("Whether the block is served in place of the bundle's."),
-  adapted: z.boolean().optional().describe('Whether the block adapted to the rows.'),
-  evidence: z
-    .object({ supportRows: z.number(), clicks: z.number(), impressions: z.number() })
-    .optional(),
-  segment: z.string().nullable().optional(),
 });
 
 export function adaptEndpoint(adapter: LiveAdapter): Endpoint {

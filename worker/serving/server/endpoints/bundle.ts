@@ -1,6 +1,6 @@
 /** `GET /v1/bundle`: which bundle is served, what it reads, and what became of requests. */
 
-import { z } from 'zod';
+import { BundleReportSchema } from '../answer-schemas.js';
 import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
 
 export const bundleEndpoint: Endpoint = {
@@ -10,12 +10,7 @@ export const bundleEndpoint: Endpoint = {
     summary: 'which bundle is served, what it reads, and what became of requests',
     answer: {
       name: 'BundleReport',
-      schema: z.looseObject({
-        ...{ bundle: z.string(), label: z.string(), taskColumns: z.array(z.string()) },
-        scorer: z.object({ name: z.string(), reasonNotKernel: z.string().nullable() }),
-        features: z.array(z.looseObject({ name: z.string(), kind: z.string() })),
-        requests: z.looseObject({ answered: z.int(), refused: z.record(z.string(), z.int()) }),
-      }),
+      schema: BundleReportSchema,
     },
   },
   answer: ({ server }) => jsonAnswer(bundleReport(server)),

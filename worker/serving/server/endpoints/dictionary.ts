@@ -1,7 +1,7 @@
 /** `GET /v1/dictionaries/{feature}`: the values of a dictionary, whose places are the ids of binary requests. */
 
-import { z } from 'zod';
 import { uint32At } from '../../../../shared/base/arrays.js';
+import { DictionarySchema } from '../answer-schemas.js';
 import { jsonAnswer, type Endpoint } from '../endpoint.js';
 import { RefusedRequest } from '../refused-request.js';
 
@@ -12,7 +12,7 @@ export const dictionaryEndpoint: Endpoint = {
     summary: 'the values of a dictionary, in the order of their ids',
     answer: {
       name: 'Dictionary',
-      schema: z.object({ bundle: z.string(), values: z.array(z.string().nullable()) }),
+      schema: DictionarySchema,
     },
     parameters: {
       feature: ({ loaded }) =>

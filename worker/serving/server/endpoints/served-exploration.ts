@@ -1,7 +1,6 @@
 /** Exploration as a server has it: its state in a folder or in Redis, and the endpoints that use it. */
 
 import { join } from 'node:path';
-import { z } from 'zod';
 import type { Clock } from '../../../../shared/base/clock.js';
 import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
@@ -15,6 +14,7 @@ import { openEvidenceLog } from '../../evidence/evidence-log.js';
 import { learningOf } from '../../evidence/learned-weights.js';
 import type { EvidenceStore } from '../../evidence/evidence-store.js';
 import { openRedisEvidence } from '../../evidence/redis-evidence.js';
+import { ExplorationReportSchema } from '../answer-schemas.js';
 import { jsonAnswer, type Endpoint } from '../endpoint.js';
 import { exploredRankEndpoint } from './explored-rank.js';
 import { feedbackEndpoint } from './feedback.js';
@@ -64,7 +64,7 @@ export async function openExploration(source: ExplorationSource): Promise<Served
       summary: 'how the server explores, and what became of feedback',
       answer: {
         name: 'ExplorationReport',
-        schema: z.looseObject({ policy: z.string(), decisions: z.int() }),
+        schema: ExplorationReportSchema,
       },
     },
     answer: async () =>
