@@ -4,23 +4,13 @@ import { execFile, spawnSync } from 'node:child_process';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { RankingClient } from '../../../infra/library/client.js';
-import { systemClock } from '../../../shared/base/clock.js';
-import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { liveRowsIn, openLiveRows } from '../../../worker/serving/adaptation/live-rows-log.js';
-import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
-import { openExploration } from '../../../worker/serving/server/endpoints/served-exploration.js';
-import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
-import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
-import { settingsOf } from '../../fixtures/decision-input.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
 import {
-  exportTwoBundles,
   plainScorer,
   posted,
   RANKED,
@@ -30,6 +20,7 @@ import {
   type TestServer,
   type TwoBundles,
 } from '../../fixtures/serving/served-export.js';
+import { wholeServer } from '../../fixtures/serving/whole-server.js';
 
 let bundles: TwoBundles;
 let served: TestServer;
@@ -40,31 +31,6 @@ beforeAll(async () => {
   url = served.url;
 });
 afterAll(() => served.server.drain());
-
-/** A server with every endpoint, whose state is in the folder. */
-async function wholeServer(folder: string) {
-  const exploration = settingsOf({ ...{ policy: 'epsilon-greedy', slots: [1] } });
-  const opened = await openExploration({
-    ...{ settings: exploration, folder, redis: null, clock: systemClock },
-    ...{ nonce: '0123456789abcdef', freshKey: 'f'.repeat(64), onEvent: () => undefined },
-  });
-  const rows = await openLiveRows(join(folder, 'rows.ndjson'));
-  const adaptable = new MemoryObjectStore();
-  await exportTwoBundles(adaptable, { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 });
-  const endpoints = [
-    ...rankingEndpoints.filter(({ path }) => path !== '/v1/rank'),
-    ...[adaptEndpoint(new LiveAdapter(liveRowsIn(rows))), ...opened.endpoints],
-  ];
-  const { url: at, server } = await testServer(adaptable, plainScorer, { endpoints });
-  return {
-    ...{ url: at, endpoints },
-    close: async () => {
-      await server.drain();
-      await opened.close();
-      await rows.close();
-    },
-  };
-}
 
 describe('the client', () => {
   let other: Server | undefined;
