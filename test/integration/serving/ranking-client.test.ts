@@ -147,7 +147,6 @@ describe('the client of a server that explores and adapts', () => {
     await room.remove();
   });
   const got = async (path: string): Promise<unknown> => (await fetch(own.url + path)).json();
-
   test('has a method for every path beside those of health and of the other protocol', () => {
     const calls = [
       ...['POST /v1/rank', 'POST /v1/score', 'POST /v1/feedback', 'POST /v1/adapt'],
@@ -160,9 +159,9 @@ describe('the client of a server that explores and adapts', () => {
 
   test('reports what was shown, each event once, and reads what the server learned of it', async () => {
     const { exploration } = await client.rank({ ...RANKED, slots: 1 });
-    const { events } = exploration as { readonly events: readonly string[] };
-    const outcome = { kind: 'outcome', event: events[0]!, reward: 1 } as const;
-    const sent = [{ kind: 'impression', event: events[0]! }, outcome] as const;
+    const [event = ''] = (exploration as { readonly events: readonly string[] }).events;
+    const outcome = { kind: 'outcome', event, reward: 1 } as const;
+    const sent = [{ kind: 'impression', event }, outcome] as const;
     expect(await client.feedback(sent)).toEqual(['counted', 'counted']);
     expect(await client.feedback([outcome])).toEqual(['duplicate']);
     for (const adgroup of RANKED.columns.adgroup)
@@ -179,12 +178,12 @@ describe('the client of a server that explores and adapts', () => {
     const { features, bundle } = await client.bundle();
     expect(features.map(({ name }) => name)).toContain('category0');
     expect(await client.dictionary('category0')).toEqual(await got('/v1/dictionaries/category0'));
-    await expect(client.dictionary('no such')).rejects.toMatchObject({ kind: 'usage' });
+    await expect(client.dictionary('none')).rejects.toThrow(/no feature of this name/);
     const row = { category0: 'category0-1', category1: 'category1-1', bag0: [], number0: 0.5 };
     const request = { adgroup: 'task1', rows: [{ features: row, label: 1 }] };
-    const adapted = await client.adapt(request);
-    expect(adapted).toMatchObject({ bundle, live: true, evidence: { supportRows: 1 } });
-    expect(await client.adapt(request)).toEqual(adapted);
+    const adapted = { bundle, live: true, evidence: { supportRows: 1 } };
+    for (let time = 0; time < 2; time += 1)
+      expect(await client.adapt(request)).toMatchObject(adapted);
     expect(await client.openapi()).toEqual(await got('/v1/openapi.json'));
   });
 });
