@@ -133,61 +133,6 @@ describe('the client', () => {
   });
 });
 
-describe('the client of a server that explores and adapts', () => {
-  let room: Awaited<ReturnType<typeof temporaryFolder>>;
-  let own: Awaited<ReturnType<typeof wholeServer>>;
-  let client: RankingClient;
-  beforeAll(async () => {
-    room = await temporaryFolder();
-    own = await wholeServer(room.path);
-    client = new RankingClient({ url: own.url, timeoutMs: 30_000 });
-  });
-  afterAll(async () => {
-    await own.close();
-    await room.remove();
-  });
-  const got = async (path: string): Promise<unknown> => (await fetch(own.url + path)).json();
-  test('has a method for every path beside those of health and of the other protocol', () => {
-    const calls = [
-      ...['POST /v1/rank', 'POST /v1/score', 'POST /v1/feedback', 'POST /v1/adapt'],
-      ...['GET /v1/bundle', 'GET /v1/dictionaries/{feature}', 'GET /v1/openapi.json'],
-      ...['GET /v1/exploration', 'GET /v1/exploration/{adgroup}'],
-    ];
-    const paths = own.endpoints.filter(({ path }) => path.startsWith('/v1/'));
-    expect(paths.map(({ method, path }) => `${method} ${path}`).sort()).toEqual(calls.sort());
-  });
-
-  test('reports what was shown, each event once, and reads what the server learned of it', async () => {
-    const { exploration } = await client.rank({ ...RANKED, slots: 1 });
-    const [event = ''] = (exploration as { readonly events: readonly string[] }).events;
-    const outcome = { kind: 'outcome', event, reward: 1 } as const;
-    const sent = [{ kind: 'impression', event }, outcome] as const;
-    expect(await client.feedback(sent)).toEqual(['counted', 'counted']);
-    expect(await client.feedback([outcome])).toEqual(['duplicate']);
-    for (const adgroup of RANKED.columns.adgroup)
-      expect(await client.exploredAdgroup(adgroup)).toEqual(
-        await got(`/v1/exploration/${adgroup}`),
-      );
-    const { all } = await client.exploredAdgroup('task1');
-    expect(all.impressions).toBe(1);
-    expect(await client.exploration()).toMatchObject({ decisions: 1 });
-    expect((await client.exploredAdgroup(['a/b', 'c'])).adgroup).toBe('a/b\u001fc');
-  });
-
-  test('adapts an adgroup, and reads the bundle, its dictionaries and the description', async () => {
-    const { features, bundle } = await client.bundle();
-    expect(features.map(({ name }) => name)).toContain('category0');
-    expect(await client.dictionary('category0')).toEqual(await got('/v1/dictionaries/category0'));
-    await expect(client.dictionary('none')).rejects.toThrow(/no feature of this name/);
-    const row = { category0: 'category0-1', category1: 'category1-1', bag0: [], number0: 0.5 };
-    const request = { adgroup: 'task1', rows: [{ features: row, label: 1 }] };
-    const adapted = { bundle, live: true, evidence: { supportRows: 1 } };
-    for (let time = 0; time < 2; time += 1)
-      expect(await client.adapt(request)).toMatchObject(adapted);
-    expect(await client.openapi()).toEqual(await got('/v1/openapi.json'));
-  });
-});
-
 const python = spawnSync('python3', ['--version']).status === 0 ? '' : ' (python3 is not there)';
 test.skipIf(python !== '')(`the example in Python ranks${python}`, async () => {
   const example = `${projectRoot}/infra/examples/rank.py`;
