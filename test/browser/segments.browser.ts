@@ -1,0 +1,86 @@
+/**
+ * The pages of a run with segments, of its losses before and after adaptation, and its status as one file: by keyboard
+ * alone, in light and dark, and as narrow as a phone.
+ */
+
+import { pathToFileURL } from 'node:url';
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import type { RunningCommand } from '../fixtures/commands/command.js';
+import { segmentLog, segmentRun } from '../fixtures/commands/segment-log.js';
+import { LOOKS, openedPage, overhangOf, picture, screenName } from './browser-room.js';
+import { openChromium, seriousFindings, tabTo } from './chromium.js';
+
+let room: CommandRoom;
+let browser: Browser;
+let service: RunningCommand;
+let url: string;
+
+beforeAll(async () => {
+  browser = await openChromium();
+  room = await commandRoom();
+  const run = segmentRun();
+  run.training.outerSteps = 40;
+  await room.write('log.csv', segmentLog());
+  await room.write('run.yaml', JSON.stringify(run));
+  for (const verb of ['prepare', 'train', 'evaluate'])
+    await room.done([verb, 'run.yaml', ...(verb === 'prepare' ? [] : ['--in-process'])]);
+  await room.done(['status', 'run', '--html', 'run.html']);
+  service = room.start(['dashboard', '--runs', '.', '--port', '0', '--format', 'json']);
+  [, url = ''] = await service.printed(/"url":"(.*)\/"/);
+});
+afterAll(async () => {
+  await browser.close();
+  service.signal('SIGTERM');
+  await service.ended;
+  await room.remove();
+});
+
+it('leads by keyboard from the adgroups of a segment to those of another, and to one of them', async () => {
+  const page = await openedPage(browser, `${url}/runs/run/adgroup`);
+  expect(await page.textContent('#segments [aria-current]')).toBe('buyer');
+  await tabTo(page, /^newcomer$/);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(`${url}/runs/run/adgroup?segment=newcomer`);
+  const [first = ''] = await page.locator('#adgroup tbody th').allTextContents();
+  expect(first).toMatch(/^shop\d+, newcomer$/);
+  await tabTo(page, /^One of \d+ test adgroups of segment newcomer/);
+  await page.keyboard.type(first);
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/segment=newcomer&name=/);
+  expect(await page.textContent('h1')).toBe(`Adgroup ${first}`);
+  expect(await page.textContent('#adgroup')).toMatch(/query logloss\s*before adaptation/);
+  await page.context().close();
+});
+
+it('shows the query loss before adaptation, and draws what adaptation gains', async () => {
+  const page = await openedPage(browser, `${url}/runs/run`);
+  expect(await page.textContent('#facts')).toMatch(
+    /0\.\d{4}query loss before adaptation\s*0\.\d{4} after, in step 40/,
+  );
+  const gain = page.locator('figure:has(:text-is("Gain by adaptation"))').last();
+  expect(await gain.locator('svg').count()).toBe(1);
+  await gain.locator('summary').click();
+  expect(await gain.locator('tbody th').allTextContents()).toEqual(['1', '10', '20', '30', '40']);
+  await page.context().close();
+});
+
+it.each(LOOKS)(
+  'has nothing serious for axe and fits, %s, %d pixels',
+  async (colorScheme, width) => {
+    const page = await openedPage(browser, url, { colorScheme, width });
+    for (const [name, address] of [
+      ['run', `${url}/runs/run`],
+      ['adgroups', `${url}/runs/run/adgroup?segment=regular`],
+      ['nobody', `${url}/runs/run/adgroup?name=nobody`],
+      ['file', pathToFileURL(room.path('run.html')).href],
+    ] as const) {
+      await page.goto(address);
+      expect(await seriousFindings(page), name).toEqual([]);
+      expect(await overhangOf(page), name).toBe(0);
+      await picture(page, `segments-${name}${screenName(colorScheme, width)}`, 1_600);
+    }
+    await page.context().close();
+  },
+);
