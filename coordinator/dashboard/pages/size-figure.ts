@@ -20,7 +20,7 @@ interface BucketCourse {
   readonly lines: readonly DrawnLine[];
 }
 
-/** Empty for a record without such losses. */
+/** Empty for a record without such losses, or with one bucket, whose losses are those of all adgroups. */
 export function sizeFigure({ sizedSteps }: RunHistory): string {
   const last = sizedSteps.at(-1);
   const hasBefore = sizedSteps.some(({ means }) =>
@@ -28,7 +28,7 @@ export function sizeFigure({ sizedSteps }: RunHistory): string {
   );
   const courses = (last?.means ?? []).map((_, bucket) => courseOf(sizedSteps, bucket, hasBefore));
   const shown = courses.filter(({ lines }) => lines.some(({ points }) => points.length > 0));
-  if (last === undefined || shown.length === 0) return '';
+  if (last === undefined || last.means.length < 2 || shown.length === 0) return '';
   const points = shown.flatMap(({ lines }) => lines.flatMap((line) => line.points));
   const xRange = rangeOf(
     points.map(({ x }) => x),

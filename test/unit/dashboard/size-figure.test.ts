@@ -61,9 +61,13 @@ describe('the drawing of losses by size', () => {
     expect(inTable.slice(0, 6)).toEqual(['1', '3', '0.8000', '0.5000', '0.3000', '0.7500']);
   });
 
-  it('is not there for a record without such losses, or where no bucket has tasks', () => {
+  it('is not there for a record without such losses, where no bucket has tasks, or where there is one bucket', () => {
     const empty = { ...losses, taskCounts: [0, 0, 0], weights: [0, 0, 0] };
-    for (const history of [historyOf(undefined), historyOf(empty)]) {
+    const one = {
+      ...{ sizes: ['all'], taskCounts: [4], weights: [1] },
+      ...{ queryLossSums: [0.5], supportLossSums: [0.7] },
+    };
+    for (const history of [historyOf(undefined), historyOf(empty), historyOf(one)]) {
       expect(sizeFigure(history)).toBe('');
       expect(runCharts(history)).toContain('<figcaption>Loss<');
     }
