@@ -31,6 +31,9 @@ const ErrorSchema = z.object({ error_code: z.string().optional(), message: z.str
 const ExperimentSchema = z.object({ experiment: z.object({ experiment_id: z.string() }) });
 const CreatedExperimentSchema = z.object({ experiment_id: z.string() });
 const RunSchema = z.object({ run: z.object({ info: z.object({ run_id: z.string() }) }) });
+const FoundRunsSchema = z.object({
+  runs: z.array(z.object({ info: z.object({ run_id: z.string() }) })).default([]),
+});
 
 /** Characters of a server's message that are shown. */
 const MESSAGE_LENGTH_MAX = 200;
@@ -64,6 +67,21 @@ export class MlflowClient {
   ): Promise<string> {
     const answer = await this.#ask('runs/create', { signal, body: run });
     return RunSchema.parse(JSON.parse(demandSuccess(answer))).run.info.run_id;
+  }
+
+  /** The run of the experiment that has the tag; null if there is none. */
+  async runTagged(
+    experimentId: string,
+    { key, value }: KeyedValue,
+    signal: AbortSignal,
+  ): Promise<string | null> {
+    const body = {
+      experiment_ids: [experimentId],
+      filter: `tags.\`${key}\` = '${value}'`,
+      max_results: 1,
+    };
+    const found = await this.#ask('runs/search', { signal, body });
+    return FoundRunsSchema.parse(JSON.parse(demandSuccess(found))).runs[0]?.info.run_id ?? null;
   }
 
   /** False if the server has no such run. */

@@ -3,6 +3,7 @@
  * and an evaluation, go on in the same one.
  */
 
+import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
@@ -23,7 +24,13 @@ import {
 } from './mlflow-client.js';
 import { paramBatchesOf } from './mlflow-params.js';
 
-export const MlflowFactSchema = z.strictObject({ url: z.string(), runId: z.string() });
+export const MlflowFactSchema = z.strictObject({
+  url: z.string(),
+  /** Null while the run is made: a killed call, or a lost answer, may leave one that nobody knows. */
+  runId: z.string().nullable(),
+  /** A tag that finds such a run. */
+  key: z.string().optional(),
+});
 type MlflowFact = z.infer<typeof MlflowFactSchema>;
 
 interface MlflowOptions {
@@ -51,6 +58,8 @@ export class MlflowTracker implements EventTracker {
   readonly #options: MlflowOptions;
   readonly #client: MlflowClient;
   #runId: string | null = null;
+  /** Of the run that an attempt began to make. */
+  #key: string | null = null;
   /** The run is this call's to end: it made it, or trains it. */
   #isOwn = false;
   /** Batches of params that are not written yet. */
@@ -92,15 +101,23 @@ export class MlflowTracker implements EventTracker {
   async #openedRun(startedMs: number, signal: AbortSignal): Promise<string> {
     if (this.#runId !== null) return this.#runId;
     const { memory, isFresh, server, tracked } = this.#options;
-    const known = isFresh ? null : await memory.recall();
+    const kept = isFresh ? null : await memory.recall();
+    const known = kept?.url === server.url ? kept : null;
     const isTraining = tracked.call !== 'evaluate';
-    if (known?.url === server.url && (await this.#continued(known.runId, isTraining, signal))) {
+    if (
+      typeof known?.runId === 'string' &&
+      (await this.#continued(known.runId, isTraining, signal))
+    ) {
       this.#isOwn = isTraining;
       this.#runId = known.runId;
       return known.runId;
     }
-    const runId = await this.#createdRun(startedMs, signal);
-    await memory.keep({ url: server.url, runId });
+    const begun = this.#key ?? (known?.runId === null ? (known.key ?? null) : null);
+    const key = begun ?? randomUUID();
+    this.#key = key;
+    if (begun === null) await memory.keep({ url: server.url, runId: null, key });
+    const runId = await this.#madeRun({ startedMs, key, isBegun: begun !== null }, signal);
+    await memory.keep({ url: server.url, runId, key });
     this.#isOwn = true;
     this.#params = paramBatchesOf(this.#options.config);
     this.#runId = runId;
@@ -120,11 +137,19 @@ export class MlflowTracker implements EventTracker {
     }
   }
 
-  async #createdRun(startedMs: number, signal: AbortSignal): Promise<string> {
+  /** The run of an earlier attempt, if that came so far. */
+  async #madeRun(
+    { startedMs, key, isBegun }: { startedMs: number; key: string; isBegun: boolean },
+    signal: AbortSignal,
+  ): Promise<string> {
     const { experiment, tracked, version } = this.#options;
+    const experimentId = await this.#client.experimentNamed(experiment, signal);
+    const tag = { key: 'qianmo.key', value: key };
+    const made = isBegun ? await this.#client.runTagged(experimentId, tag, signal) : null;
+    if (made !== null) return made;
     return this.#client.createRun(
       {
-        experiment_id: await this.#client.experimentNamed(experiment, signal),
+        experiment_id: experimentId,
         run_name: tracked.run,
         start_time: startedMs,
         tags: [
@@ -133,6 +158,7 @@ export class MlflowTracker implements EventTracker {
           { key: 'qianmo.version', value: version },
           { key: 'qianmo.run', value: tracked.run },
           { key: 'qianmo.output', value: tracked.output },
+          tag,
         ],
       },
       signal,

@@ -81,6 +81,24 @@ test('a thousand outer steps are four batches of a thousand metrics', async () =
   expect(sizes.filter((size) => size > 0)).toEqual([1_000, 1_000, 1_000, 1_000]);
 });
 
+test.each([
+  ['the next attempt', true],
+  ['the next call', false],
+])('a run whose answer was lost is found again by %s', async (_, isSameCall) => {
+  const lost = new AbortController();
+  const first = trackerOf('train', isSameCall);
+  receiver.isLost = (path) => {
+    if (path.endsWith('runs/create')) lost.abort();
+    return lost.signal.aborted;
+  };
+  await expect(first.take([outerStep(1)], lost.signal)).rejects.toThrow();
+  expect(receiver.runs.size).toBe(1);
+  receiver.isLost = () => false;
+  await (isSameCall ? first : trackerOf()).take([outerStep(1)], signal);
+  expect(receiver.runs.size).toBe(1);
+  expect(only()?.metrics.map(({ step }) => step)).toContain(1);
+});
+
 test('a resumed training and an evaluation go on in the run; a fresh training does not', async () => {
   const first = trackerOf();
   await first.take([outerStep(1)], signal);
