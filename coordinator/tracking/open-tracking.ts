@@ -20,6 +20,7 @@ import { MlflowFactSchema, MlflowTracker } from './mlflow/mlflow-tracker.js';
 import { TensorBoardTracker } from './tensorboard/tensorboard-tracker.js';
 import type { CallEnding, EventTracker, TrackedRun } from './feed/tracker.js';
 import { TrackerFeed } from './feed/tracker-feed.js';
+import { freshNonce } from '../../shared/base/nonce.js';
 import { TrackingMemory } from './feed/tracking-memory.js';
 import { mlflowServerOf, webhookSecretsOf } from './tracking-secrets.js';
 import { NoticeWatch, type Notice } from './webhook/notices.js';
@@ -85,7 +86,10 @@ export async function openTracking(
     const { experiment } = tracking.mlflow;
     const version = await versionOfPackage();
     trackers.push(
-      new MlflowTracker({ server, experiment, tracked, config, version, memory, isFresh, clock }),
+      new MlflowTracker({
+        ...{ server, experiment, tracked, config, version, memory, isFresh, clock },
+        nonce: freshNonce(),
+      }),
     );
   }
   const { webhook } = tracking;

@@ -47,6 +47,13 @@ export const TABLES: readonly ReproducedTable[] = [
   },
   { name: 'serving-adapt', script: 'bench:adapt', makes: 'serving-adapt.md' },
   { name: 'refresh', script: 'bench:refresh', makes: 'refresh.md' },
+  {
+    name: 'refresh-million',
+    script: 'bench:refresh',
+    words: ['--outer-steps', '60', '--adgroups', '1000000', '--name', 'refresh-million'],
+    makes: 'refresh-million.md',
+  },
+  { name: 'serving-swap', script: 'bench:swap', makes: 'serving-swap.md' },
   { name: 'interchange', script: 'bench:interchange', makes: 'interchange.md' },
   {
     name: 'trackers',

@@ -3,6 +3,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
+import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
+import { openChromium } from './chromium.js';
 
 /** Readers of the documentation do not want to know where the test has run. */
 const WITHOUT_TEMPORARY_FOLDER = `
@@ -15,6 +17,34 @@ interface Screen {
   readonly colorScheme?: 'light' | 'dark';
   readonly width?: number;
   readonly hasScript?: boolean;
+}
+
+interface DashboardRoom {
+  readonly room: CommandRoom;
+  readonly browser: Browser;
+  /** The address of a dashboard over the runs of the room. */
+  readonly url: string;
+  close(): Promise<void>;
+}
+
+/** @param makeRuns leaves what the dashboard shows in the room */
+export async function dashboardRoom(
+  makeRuns: (room: CommandRoom) => Promise<void>,
+): Promise<DashboardRoom> {
+  const browser = await openChromium();
+  const room = await commandRoom();
+  await makeRuns(room);
+  const service = room.start(['dashboard', '--runs', '.', '--port', '0', '--format', 'json']);
+  const [, url = ''] = await service.printed(/"url":"(.*)\/"/);
+  return {
+    ...{ room, browser, url },
+    close: async () => {
+      await browser.close();
+      service.signal('SIGTERM');
+      await service.ended;
+      await room.remove();
+    },
+  };
 }
 
 export const PHONE_WIDTH = 390;

@@ -6,36 +6,34 @@
 import { pathToFileURL } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
-import type { RunningCommand } from '../fixtures/commands/command.js';
 import { segmentLog, segmentRun } from '../fixtures/commands/segment-log.js';
-import { LOOKS, openedPage, overhangOf, picture, screenName } from './browser-room.js';
-import { openChromium, seriousFindings, tabTo } from './chromium.js';
+import {
+  dashboardRoom,
+  LOOKS,
+  openedPage,
+  overhangOf,
+  picture,
+  screenName,
+} from './browser-room.js';
+import { seriousFindings, tabTo } from './chromium.js';
 
-let room: CommandRoom;
+let opened: Awaited<ReturnType<typeof dashboardRoom>>;
 let browser: Browser;
-let service: RunningCommand;
 let url: string;
 
 beforeAll(async () => {
-  browser = await openChromium();
-  room = await commandRoom();
-  const run = segmentRun();
-  run.training.outerSteps = 40;
-  await room.write('log.csv', segmentLog());
-  await room.write('run.yaml', JSON.stringify(run));
-  for (const verb of ['prepare', 'train', 'evaluate'])
-    await room.done([verb, 'run.yaml', ...(verb === 'prepare' ? [] : ['--in-process'])]);
-  await room.done(['status', 'run', '--html', 'run.html']);
-  service = room.start(['dashboard', '--runs', '.', '--port', '0', '--format', 'json']);
-  [, url = ''] = await service.printed(/"url":"(.*)\/"/);
+  opened = await dashboardRoom(async (room) => {
+    const run = segmentRun();
+    run.training.outerSteps = 40;
+    await room.write('log.csv', segmentLog());
+    await room.write('run.yaml', JSON.stringify(run));
+    for (const verb of ['prepare', 'train', 'evaluate'])
+      await room.done([verb, 'run.yaml', ...(verb === 'prepare' ? [] : ['--in-process'])]);
+    await room.done(['status', 'run', '--html', 'run.html']);
+  });
+  ({ browser, url } = opened);
 });
-afterAll(async () => {
-  await browser.close();
-  service.signal('SIGTERM');
-  await service.ended;
-  await room.remove();
-});
+afterAll(() => opened.close());
 
 it('leads by keyboard from the adgroups of a segment to those of another, and to one of them', async () => {
   const page = await openedPage(browser, `${url}/runs/run/adgroup`);
@@ -74,7 +72,7 @@ it.each(LOOKS)(
       ['run', `${url}/runs/run`],
       ['adgroups', `${url}/runs/run/adgroup?segment=regular`],
       ['nobody', `${url}/runs/run/adgroup?name=nobody`],
-      ['file', pathToFileURL(room.path('run.html')).href],
+      ['file', pathToFileURL(opened.room.path('run.html')).href],
     ] as const) {
       await page.goto(address);
       expect(await seriousFindings(page), name).toEqual([]);

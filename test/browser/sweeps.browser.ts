@@ -2,47 +2,45 @@
 
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
-import type { RunningCommand } from '../fixtures/commands/command.js';
-import { LOOKS, openedPage, overhangOf, picture, screenName } from './browser-room.js';
-import { openChromium, seriousFindings, tabTo } from './chromium.js';
+import {
+  dashboardRoom,
+  LOOKS,
+  openedPage,
+  overhangOf,
+  picture,
+  screenName,
+} from './browser-room.js';
+import { seriousFindings, tabTo } from './chromium.js';
 
 const SWEEP = {
   ...{ sweep: 'tiny', base: 'base.yaml', output: 'tiny', trialsKept: 3 },
   grid: { 'method.innerRate': [0.05, 0.1, 0.3] },
 };
 
-let room: CommandRoom;
+let opened: Awaited<ReturnType<typeof dashboardRoom>>;
 let browser: Browser;
-let service: RunningCommand;
 let url: string;
 
 beforeAll(async () => {
-  browser = await openChromium();
-  room = await commandRoom();
-  const base = await room.config('base', (config) => {
-    config['method'] = { kind: 'fomaml', innerSteps: 2, innerRate: 0.1 };
-    config.training['outerSteps'] = 6;
-    config['evaluation'] = {
-      arms: ['constant', 'meta-unadapted', 'meta-adapted'],
-      ...{ innerRates: [0.1], innerSteps: [1, 2], bootstrapSamples: 100 },
-    };
+  opened = await dashboardRoom(async (room) => {
+    const base = await room.config('base', (config) => {
+      config['method'] = { kind: 'fomaml', innerSteps: 2, innerRate: 0.1 };
+      config.training['outerSteps'] = 6;
+      config['evaluation'] = {
+        arms: ['constant', 'meta-unadapted', 'meta-adapted'],
+        ...{ innerRates: [0.1], innerSteps: [1, 2], bootstrapSamples: 100 },
+      };
+    });
+    await room.done(['prepare', base]);
+    await room.write('sweep.yaml', JSON.stringify(SWEEP));
+    await room.done(['sweep', 'sweep.yaml', '--in-process']);
+    await room.done(['train', base, '--in-process']);
+    await room.done(['evaluate', base, '--in-process']);
+    await room.done(['compare', 'base', 'base:meta-unadapted', 'base:constant', '--out', 'arms']);
   });
-  await room.done(['prepare', base]);
-  await room.write('sweep.yaml', JSON.stringify(SWEEP));
-  await room.done(['sweep', 'sweep.yaml', '--in-process']);
-  await room.done(['train', base, '--in-process']);
-  await room.done(['evaluate', base, '--in-process']);
-  await room.done(['compare', 'base', 'base:meta-unadapted', 'base:constant', '--out', 'arms']);
-  service = room.start(['dashboard', '--runs', '.', '--port', '0', '--format', 'json']);
-  [, url = ''] = await service.printed(/"url":"(.*)\/"/);
+  ({ browser, url } = opened);
 });
-afterAll(async () => {
-  await browser.close();
-  service.signal('SIGTERM');
-  await service.ended;
-  await room.remove();
-});
+afterAll(() => opened.close());
 
 const followed = async (page: Page, name: RegExp, path: string): Promise<void> => {
   await tabTo(page, name);

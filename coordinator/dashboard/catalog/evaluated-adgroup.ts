@@ -44,7 +44,7 @@ export interface NamedAdgroup extends EvaluatedAdgroup {
 }
 
 export interface EvaluatedAdgroups {
-  /** Those that were evaluated; empty if the run's tasks have none. */
+  /** The segments that were evaluated; empty if the run's tasks have none. */
   readonly segments: readonly string[];
   /** The segment of all that follows; null if there are none. */
   readonly segment: string | null;
@@ -61,7 +61,7 @@ export interface EvaluatedAdgroups {
 interface AskedAdgroup {
   /** The values of the task columns, joined with U+001F; null for the list. */
   readonly name: string | null;
-  /** Where to look first; null for the first segment. */
+  /** The segment to look in first; null for the first segment. */
   readonly segment: string | null;
 }
 

@@ -3,7 +3,6 @@
  * and an evaluation, go on in the same one.
  */
 
-import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
@@ -44,6 +43,8 @@ interface MlflowOptions {
   /** The call begins the run anew, and does not go on with an earlier one. */
   readonly isFresh: boolean;
   readonly clock: Clock;
+  /** Names the run that this call makes, if it makes one. */
+  readonly nonce: string;
 }
 
 /** Entries of one request; MLflow refuses more. */
@@ -58,7 +59,7 @@ export class MlflowTracker implements EventTracker {
   readonly #options: MlflowOptions;
   readonly #client: MlflowClient;
   #runId: string | null = null;
-  /** Of the run that an attempt began to make. */
+  /** The key of a run that an attempt began to make. */
   #key: string | null = null;
   /** The run is this call's to end: it made it, or trains it. */
   #isOwn = false;
@@ -100,7 +101,7 @@ export class MlflowTracker implements EventTracker {
 
   async #openedRun(startedMs: number, signal: AbortSignal): Promise<string> {
     if (this.#runId !== null) return this.#runId;
-    const { memory, isFresh, server, tracked } = this.#options;
+    const { memory, isFresh, server, tracked, nonce } = this.#options;
     const kept = isFresh ? null : await memory.recall();
     const known = kept?.url === server.url ? kept : null;
     const isTraining = tracked.call !== 'evaluate';
@@ -113,7 +114,7 @@ export class MlflowTracker implements EventTracker {
       return known.runId;
     }
     const begun = this.#key ?? (known?.runId === null ? (known.key ?? null) : null);
-    const key = begun ?? randomUUID();
+    const key = begun ?? nonce;
     this.#key = key;
     if (begun === null) await memory.keep({ url: server.url, runId: null, key });
     const runId = await this.#madeRun({ startedMs, key, isBegun: begun !== null }, signal);

@@ -54,7 +54,7 @@ const COMPARED = [
   ['exploredRegret', 'regret by exploration, pt', 'points'],
 ] as const;
 
-/** With fewer seeds, intervals are too wide to say anything. */
+/** The seeds below which intervals are too wide to say anything. */
 const INTERVAL_SEEDS_MIN = 4;
 const SECONDS_PER_DAY = 86_400;
 

@@ -5,7 +5,7 @@ import { usageOf } from '../resident-memory.js';
 const MS_PER_TICK = 10;
 
 interface ProcessorWatch {
-  /** By name of the process; `coordinator` is the one that asks. */
+  /** Keyed by the name of the process; `coordinator` is the one that asks. */
   readonly processorMs: Readonly<Record<string, number>>;
   begins(): void;
   ends(): void;

@@ -16,6 +16,7 @@ import { outerStep, runFailed } from '../../fixtures/tracking/told-events.js';
 
 let receiver: MlflowReceiver;
 let store: MemoryObjectStore;
+let nonceCount = 0;
 const { signal } = new AbortController();
 beforeEach(async () => {
   receiver = await mlflowReceiver();
@@ -35,6 +36,7 @@ const trackerOf = (call = 'train', isFresh = false): MlflowTracker =>
     ...{ tracked: { call, run: 'r', output: 'out' }, config, version: '1.2.3', isFresh },
     memory: new TrackingMemory(store, 'mlflow', MlflowFactSchema),
     clock: systemClock,
+    nonce: `nonce${(nonceCount += 1)}`,
   });
 const only = () => [...receiver.runs.values()][0];
 
