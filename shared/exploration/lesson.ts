@@ -7,7 +7,7 @@ import { WEIGHTS_MAX } from '../config/exploration-config.js';
 export const LESSON_PLACES_MAX = 18;
 
 export const LessonSchema = z.strictObject({
-  /** Of the weights that it is for. */
+  /** The dimension of the weights that it is for. */
   dimension: z.int().min(2).max(WEIGHTS_MAX),
   /** Places among the weights, in ascending order; each feature there is 1 over the root of their number. */
   places: z

@@ -4,7 +4,8 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { commandRoom, type CommandRoom } from '../fixtures/commands/command-room.js';
-import { openChromium } from './chromium.js';
+import { expect } from 'vitest';
+import { openChromium, seriousFindings } from './chromium.js';
 
 /** Readers of the documentation do not want to know where the test has run. */
 const WITHOUT_TEMPORARY_FOLDER = `
@@ -102,4 +103,20 @@ export async function picture(page: Page, name: string, height = HEIGHT): Promis
     fullPage: true,
     clip: { x: 0, y: 0, width, height },
   });
+}
+
+/** Each page, by the name of its picture, has nothing serious for axe, is no wider than its window, and is pictured. */
+export async function expectSoundPages(
+  browser: Browser,
+  addresses: Readonly<Record<string, string>>,
+  [colorScheme, width]: (typeof LOOKS)[number],
+): Promise<void> {
+  const page = await openedPage(browser, 'about:blank', { colorScheme, width });
+  for (const [name, address] of Object.entries(addresses)) {
+    await page.goto(address);
+    expect(await seriousFindings(page), name).toEqual([]);
+    expect(await overhangOf(page), name).toBe(0);
+    await picture(page, `${name}${screenName(colorScheme, width)}`, 1_600);
+  }
+  await page.context().close();
 }

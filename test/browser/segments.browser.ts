@@ -7,15 +7,8 @@ import { pathToFileURL } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { segmentLog, segmentRun } from '../fixtures/commands/segment-log.js';
-import {
-  dashboardRoom,
-  LOOKS,
-  openedPage,
-  overhangOf,
-  picture,
-  screenName,
-} from './browser-room.js';
-import { seriousFindings, tabTo } from './chromium.js';
+import { dashboardRoom, expectSoundPages, LOOKS, openedPage } from './browser-room.js';
+import { tabTo } from './chromium.js';
 
 let opened: Awaited<ReturnType<typeof dashboardRoom>>;
 let browser: Browser;
@@ -64,21 +57,15 @@ it('shows the query loss before adaptation, and draws what adaptation gains', as
   await page.context().close();
 });
 
-it.each(LOOKS)(
-  'has nothing serious for axe and fits, %s, %d pixels',
-  async (colorScheme, width) => {
-    const page = await openedPage(browser, url, { colorScheme, width });
-    for (const [name, address] of [
-      ['run', `${url}/runs/run`],
-      ['adgroups', `${url}/runs/run/adgroup?segment=regular`],
-      ['nobody', `${url}/runs/run/adgroup?name=nobody`],
-      ['file', pathToFileURL(opened.room.path('run.html')).href],
-    ] as const) {
-      await page.goto(address);
-      expect(await seriousFindings(page), name).toEqual([]);
-      expect(await overhangOf(page), name).toBe(0);
-      await picture(page, `segments-${name}${screenName(colorScheme, width)}`, 1_600);
-    }
-    await page.context().close();
-  },
+it.each(LOOKS)('has nothing serious for axe and fits, %s, %d pixels', (...look) =>
+  expectSoundPages(
+    browser,
+    {
+      'segments-run': `${url}/runs/run`,
+      'segments-adgroups': `${url}/runs/run/adgroup?segment=regular`,
+      'segments-nobody': `${url}/runs/run/adgroup?name=nobody`,
+      'segments-file': pathToFileURL(opened.room.path('run.html')).href,
+    },
+    look,
+  ),
 );

@@ -2,15 +2,8 @@
 
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import {
-  dashboardRoom,
-  LOOKS,
-  openedPage,
-  overhangOf,
-  picture,
-  screenName,
-} from './browser-room.js';
-import { seriousFindings, tabTo } from './chromium.js';
+import { dashboardRoom, expectSoundPages, LOOKS, openedPage } from './browser-room.js';
+import { tabTo } from './chromium.js';
 
 const SWEEP = {
   ...{ sweep: 'tiny', base: 'base.yaml', output: 'tiny', trialsKept: 3 },
@@ -81,20 +74,14 @@ it('shows the arms of a comparison with their differences, and the report of it'
   await page.context().close();
 });
 
-it.each(LOOKS)(
-  'has nothing serious for axe and fits, %s, %d pixels',
-  async (colorScheme, width) => {
-    const page = await openedPage(browser, url, { colorScheme, width });
-    for (const [name, path] of [
-      ['sweeps', '/sweeps'],
-      ['sweep', '/sweeps/tiny'],
-      ['comparison', '/sweeps/arms'],
-    ] as const) {
-      await page.goto(`${url}${path}`);
-      expect(await seriousFindings(page), path).toEqual([]);
-      expect(await overhangOf(page), path).toBe(0);
-      await picture(page, `${name}${screenName(colorScheme, width)}`, 700);
-    }
-    await page.context().close();
-  },
+it.each(LOOKS)('has nothing serious for axe and fits, %s, %d pixels', (...look) =>
+  expectSoundPages(
+    browser,
+    {
+      sweeps: `${url}/sweeps`,
+      sweep: `${url}/sweeps/tiny`,
+      comparison: `${url}/sweeps/arms`,
+    },
+    look,
+  ),
 );

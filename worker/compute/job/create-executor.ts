@@ -69,7 +69,7 @@ export type LocalExecutor = Pick<JobExecutor, 'execute' | 'close'> & {
   readonly backend: string;
   readonly device: DeviceReport;
   readonly engine: Engine;
-  /** Of graphs that compute on this device; null where none are kept. */
+  /** Shelves of graphs that compute on this device; null where none are kept. */
   readonly shelves: GraphShelves | null;
 };
 
