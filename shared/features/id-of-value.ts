@@ -1,4 +1,4 @@
-/** The id of a category's value, or of a bag's member: by dictionary or by hash. */
+/** The id of a category's value, or of a bag's member: by dictionary, by hash, or by both. */
 
 import { UNKNOWN_ID } from './encoding-rules.js';
 import { hashBucketOf } from './md5-bucket.js';
@@ -7,15 +7,18 @@ import { idOfText, type PackedDictionary } from './packed-dictionary.js';
 /** The id of a text that is not empty. */
 export type IdOfValue = (text: string) => number;
 
-/** @param unseenBuckets as `unseenBucketsOf`: ids of texts that the dictionary does not hold. */
-export function idByDictionary(dictionary: PackedDictionary, unseenBuckets = 0): IdOfValue {
-  if (unseenBuckets === 0) return (text) => idOfText(dictionary, text);
-  return (text) => {
-    const id = idOfText(dictionary, text);
-    return id === UNKNOWN_ID ? hashBucketOf(text, unseenBuckets + 1) : id;
-  };
+export interface TextIds {
+  /** Null where every text is hashed. */
+  readonly dictionary: PackedDictionary | null;
+  /** A text that the dictionary does not hold has the id of its bucket among so many; 0 leaves it unknown. */
+  readonly buckets: number;
 }
 
-export function idByHash(buckets: number): IdOfValue {
-  return (text) => hashBucketOf(text, buckets);
+export function idOfValueBy({ dictionary, buckets }: TextIds): IdOfValue {
+  if (dictionary === null) return (text) => hashBucketOf(text, buckets);
+  if (buckets === 0) return (text) => idOfText(dictionary, text);
+  return (text) => {
+    const id = idOfText(dictionary, text);
+    return id === UNKNOWN_ID ? hashBucketOf(text, buckets) : id;
+  };
 }

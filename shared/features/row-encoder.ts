@@ -23,7 +23,7 @@ import {
   type BroughtValue,
   type FeatureSource,
 } from './feature-source.js';
-import { idByDictionary, idByHash, type IdOfValue } from './id-of-value.js';
+import { idOfValueBy, type TextIds } from './id-of-value.js';
 import type { PackedDictionary } from './packed-dictionary.js';
 import { derivedNumbersOf, derivedWriterOf, type DerivedNumber } from './derived-numbers.js';
 import type { BroughtValues, RawRow } from './values/raw-row.js';
@@ -47,10 +47,9 @@ export interface FeatureEncoder extends Pick<FeatureSource<unknown>, 'column' | 
   readonly kind: EncodedFeature['kind'];
   /** Places in a row of the encoded feature: 1, or those of a bag. */
   readonly placeCount: number;
-  /**
-   * The dictionary in which a text of `column`, or of its lists, is looked up as it is; null if none, or if texts
-   * that it does not hold have ids.
-   */
+  /** Ids of the texts of `column`, or of its lists, as they are; null if they are read otherwise. */
+  readonly textIds: TextIds | null;
+  /** The dictionary of those ids where it alone has them; null otherwise. */
   readonly dictionary: PackedDictionary | null;
   /** Of what `pick` gives. */
   readonly encode: EncodePicked;
@@ -154,26 +153,26 @@ function featureEncoderOf(
   const sourced = (
     { column, pick, keepsTexts, brought }: FeatureSource<unknown>,
     encode: EncodePicked,
-    dictionary: PackedDictionary | null = null,
-  ): SourcedEncoder => ({
-    encoder: {
-      ...{ name, kind, placeCount, column, pick, encode },
-      dictionary: keepsTexts ? dictionary : null,
-    },
-    brought,
-  });
+    ids: TextIds | null = null,
+  ): SourcedEncoder => {
+    const textIds = keepsTexts ? ids : null;
+    // A client that sends ids cannot know those of texts that the dictionary does not hold.
+    const dictionary = textIds?.buckets === 0 ? textIds.dictionary : null;
+    const encoder = { name, kind, placeCount, column, pick, encode, textIds, dictionary };
+    return { encoder, brought };
+  };
   switch (feature.kind) {
     case 'category': {
       if (encoded.kind !== 'category' || encoded.encoding.by === 'log-bucket') break;
       const source = categorySource(feature, columns);
-      const { idOf, dictionary } = idsOf(name, encoded.encoding, dictionaries);
-      return sourced(source, categoryEncoder(source.read, idOf), dictionary);
+      const ids = textIdsOf(name, encoded.encoding, dictionaries);
+      return sourced(source, categoryEncoder(source.read, idOfValueBy(ids)), ids);
     }
     case 'bag': {
       if (encoded.kind !== 'bag' || encoded.lengthMax !== feature.lengthMax) break;
       const source = bagSource(feature, columns);
-      const { idOf, dictionary } = idsOf(name, encoded.encoding, dictionaries);
-      return sourced(source, bagEncoder(source.read, idOf, placeCount), dictionary);
+      const ids = textIdsOf(name, encoded.encoding, dictionaries);
+      return sourced(source, bagEncoder(source.read, idOfValueBy(ids), placeCount), ids);
     }
     case 'number': {
       const source = numberSource(feature, columns);
@@ -193,19 +192,18 @@ interface DictionaryEncoding {
   readonly unseenBuckets?: number | undefined;
 }
 
-function idsOf(
+function textIdsOf(
   featureName: string,
   encoding: DictionaryEncoding | { readonly by: 'hash'; readonly buckets: number },
   dictionaries: ReadonlyMap<string, PackedDictionary>,
-): { readonly idOf: IdOfValue; readonly dictionary: PackedDictionary | null } {
-  if (encoding.by === 'hash') return { idOf: idByHash(encoding.buckets), dictionary: null };
-  const values = dictionaries.get(featureName);
-  if (values === undefined)
+): TextIds {
+  if (encoding.by === 'hash') return { dictionary: null, buckets: encoding.buckets };
+  const dictionary = dictionaries.get(featureName);
+  if (dictionary === undefined)
     throw unfit(`feature "${featureName}"`, 'its dictionary of the store', 'none');
-  // A look-up in the dictionary alone would not find the ids of unseen values.
-  if (encoding.unseenBuckets !== undefined)
-    return { idOf: idByDictionary(values, encoding.unseenBuckets), dictionary: null };
-  return { idOf: idByDictionary(values), dictionary: values };
+  const { unseenBuckets = 0 } = encoding;
+  // The id 0 is that of no value.
+  return { dictionary, buckets: unseenBuckets === 0 ? 0 : unseenBuckets + 1 };
 }
 
 function unfit(where: string, expected: string, found: string): QianmoError {

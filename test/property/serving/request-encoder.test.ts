@@ -1,9 +1,11 @@
 // Columns of a request are encoded as `RowEncoder` encodes whole rows, bit for bit, whatever form the
-// columns have and however they are divided into context and candidates; what one refuses, the other does.
-// Seen to fail: texts of a typed column looked up as they are, an absent value in place of the key's part,
+// columns have and however they are divided into context and candidates, with texts looked up by the addon
+// and without it; what one refuses, the other does.
+// Seen to fail: known texts of a feature with buckets of unseen values hashed by the addon, texts of a typed column looked up as they are, an absent value in place of the key's part,
 // values written a place further, the second id of a pair read as the first.
 
-import { expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { FeatureSchema } from '../../../shared/config/data-config.js';
@@ -18,9 +20,11 @@ import {
   NULL_START,
   type CandidateColumn,
 } from '../../../worker/serving/columns/candidate-column.js';
-import { plainLookups } from '../../../worker/serving/columns/text-lookup.js';
+import { nativeLookups } from '../../../worker/serving/columns/native-columns.js';
+import { plainLookups, type TextLookups } from '../../../worker/serving/columns/text-lookup.js';
 import { valueLookupsOf } from '../../../worker/serving/columns/value-lookups.js';
 import { withDerived } from '../../../worker/serving/derived-numbers.js';
+import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { requestLayoutOf } from '../../../worker/serving/ranking-request.js';
 import { RequestEncoder } from '../../../worker/serving/server/encoded-request.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
@@ -28,11 +32,13 @@ import { RefusedRequest } from '../../../worker/serving/server/refused-request.j
 const CASES = 1_000;
 const WORDS = ['news', 'shop', 'red', 'blue', 'größe', 'never seen', '', '7', '1.5', '2026-01-02'];
 const KNOWN = [null, 'news', 'shop', 'red', 'blue', 'größe', '7', '1.5', '2026-01-02', 'a1', 'b2'];
+const UNSEEN_BUCKETS = 5;
 
 const FEATURES = [
   { name: 'site', kind: 'category' },
   { name: 'day', kind: 'category' },
   { name: 'hashed', kind: 'category', hashBuckets: 50 },
+  { name: 'rare', kind: 'category', unseenBuckets: UNSEEN_BUCKETS },
   { name: 'upper', kind: 'category', expression: "lower(site) || '-' || device" },
   { name: 'advertiser', kind: 'category' },
   { name: 'odd', kind: 'category', column: 'blob' },
@@ -48,6 +54,10 @@ const ENCODED: readonly EncodedFeature[] = [
   { name: 'site', kind: 'category', rowCount, ...dictionary },
   { name: 'day', kind: 'category', rowCount, ...dictionary },
   { name: 'hashed', kind: 'category', rowCount: 51, encoding: { by: 'hash', buckets: 50 } },
+  {
+    ...{ name: 'rare', kind: 'category', rowCount: rowCount + UNSEEN_BUCKETS },
+    encoding: { by: 'dictionary', unseenBuckets: UNSEEN_BUCKETS },
+  },
   { name: 'upper', kind: 'category', rowCount, ...dictionary },
   { name: 'advertiser', kind: 'category', rowCount, ...dictionary },
   { name: 'odd', kind: 'category', rowCount, ...dictionary },
@@ -87,12 +97,12 @@ function encodingOf(firstCount: number, secondCount: number | null): TargetEncod
 const encoder = rowEncoderOf({
   features: FEATURES,
   encodedFeatures: ENCODED,
-  dictionaries: new Map(
-    ['site', 'day', 'upper', 'advertiser', 'odd', 'tags', 'words'].map((name) => [
-      name,
-      packedDictionaryOf(KNOWN),
-    ]),
-  ),
+  dictionaries: new Map([
+    ...['site', 'day', 'upper', 'advertiser', 'odd', 'tags', 'words'].map(
+      (name) => [name, packedDictionaryOf(KNOWN)] as const,
+    ),
+    ['rare', packedDictionaryOf([...Array<null>(UNSEEN_BUCKETS).fill(null), ...KNOWN])] as const,
+  ]),
   targetEncodings: new Map([
     ['encodings/site', encodingOf(rowCount, null)],
     ['encodings/hashed+upper', encodingOf(51, rowCount)],
@@ -107,7 +117,11 @@ const spec = modelSpecOf(
   ModelConfigSchema.parse({ kind: 'fm', embeddingWidth: 2, hiddenWidths: [], personal: ['bias'] }),
   ENCODED,
 );
-const lookups = valueLookupsOf(encoder, plainLookups);
+let native: TextLookups;
+beforeAll(async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
+  native = nativeLookups(loadScoringAddon(scoringAddon.path()));
+});
 const manifest = { taskColumns: ['advertiser', 'adgroup'] };
 const bundle = { manifest, model: { spec }, encoder } as unknown as ConstructorParameters<
   typeof RequestEncoder
@@ -127,7 +141,18 @@ function valueOf(random: RandomStream, column: string): unknown {
   return orNull(word());
 }
 
-const COLUMNS = ['site', 'day', 'hashed', 'device', 'odd', 'price', 'price2', 'tags', 'words'];
+const COLUMNS = [
+  'site',
+  'day',
+  'hashed',
+  'rare',
+  'device',
+  'odd',
+  'price',
+  'price2',
+  'tags',
+  'words',
+];
 
 /** The column in another form, where it has one. */
 function formed(random: RandomStream, values: readonly unknown[]): CandidateColumn {
@@ -180,11 +205,13 @@ function expectedOf(rows: readonly Record<string, unknown>[], contextFeatures: r
 function foundOf(
   body: Parameters<RequestEncoder['encode']>[0],
   contextFeatures: readonly string[],
+  lookups: TextLookups,
 ) {
+  const byFeature = valueLookupsOf(encoder, lookups);
   const { idCounts, numberCounts } = requestLayoutOf(spec, contextFeatures);
   try {
     const count = body.candidateCount;
-    const request = new RequestEncoder(bundle, contextFeatures, plainLookups, lookups).encode(
+    const request = new RequestEncoder(bundle, contextFeatures, lookups, byFeature).encode(
       body,
       new Int32Array(count),
     );
@@ -241,16 +268,14 @@ test('columns are encoded as rows are', () => {
       values.includes(undefined) ? { form: 'values', values } : formed(random, values),
     ]);
     const expected = expectedOf(rows, contextFeatures);
-    const found = foundOf(
-      {
-        ...{ context, candidateCount: count, features: new Map(features) },
-        ...{ adgroups: columnOfTexts(keys), keyTexts: () => keys, bids: null, pacings: null },
-        ...{ squash: 1, reserve: 0, seed: null, fields: null, bundle: null, slots: null },
-        ...{ requestKey: null, explain: false },
-      },
-      contextFeatures,
-    );
-    expect(found, `seed ${seed}`).toEqual(expected);
+    const body = {
+      ...{ context, candidateCount: count, features: new Map(features) },
+      ...{ adgroups: columnOfTexts(keys), keyTexts: () => keys, bids: null, pacings: null },
+      ...{ squash: 1, reserve: 0, seed: null, fields: null, bundle: null, slots: null },
+      ...{ requestKey: null, explain: false },
+    };
+    for (const lookups of [plainLookups, native])
+      expect(foundOf(body, contextFeatures, lookups), `seed ${seed}`).toEqual(expected);
     outcomes[expected === null ? 'refused' : 'encoded'] += 1;
   }
   expect(outcomes.encoded).toBeGreaterThan(CASES / 3);

@@ -1,5 +1,5 @@
 /**
- * Columns of requests by the addon (`native/columns.cc`): texts looked up, bodies taken apart, numbers written;
+ * Columns of requests by the addon (`native/columns/columns.cc`): texts looked up, bodies taken apart, numbers written;
  * and scored candidates (`native/ranking.cc`).
  */
 
@@ -17,6 +17,23 @@ export interface ColumnsAddon {
     target: Int32Array,
     first: number,
     stride: number,
+  ): void;
+  /**
+   * Writes the hash bucket of each text (`md5-bucket.ts`).
+   *
+   * @param keepsKnown leaves places as they are that have another id than 0.
+   * @param kernel the place of a kernel among `kernels()`.
+   */
+  lookUpBuckets(
+    bytes: Uint8Array,
+    spans: Uint32Array,
+    buckets: number,
+    count: number,
+    keepsKnown: boolean,
+    target: Int32Array,
+    first: number,
+    stride: number,
+    kernel: number,
   ): void;
   lookUpKeys(
     bytes: Uint8Array,
@@ -44,7 +61,7 @@ export interface ColumnsAddon {
     stride: number,
   ): number;
   /**
-   * Members of a body in columns, eight words each (`native/scan.h`); -1 for any other body.
+   * Members of a body in columns, eight words each (`native/columns/scan.h`); -1 for any other body.
    *
    * @param textByteCountMax of a text in a list.
    */
@@ -88,12 +105,16 @@ export function nativeLookups(addon: ColumnsAddon): TextLookups {
         ),
       ofHashes: ({ words }, blocks) => addon.lookUpHashes(words, indexHashes, indexBlocks, blocks),
     }),
-    ofValues:
-      (dictionary) =>
-      ({ bytes, spans }, count, { target, first, stride }) =>
-        addon.lookUpValues(
-          ...([bytes, spans, dictionary.bytes, dictionary.offsets, dictionary.slots] as const),
-          ...([count, target, first, stride] as const),
-        ),
+    ofValues: ({ dictionary, buckets }) => {
+      return ({ bytes, spans }, count, { target, first, stride }) => {
+        const places = [target, first, stride] as const;
+        if (dictionary !== null) {
+          const known = [dictionary.bytes, dictionary.offsets, dictionary.slots] as const;
+          addon.lookUpValues(bytes, spans, ...known, count, ...places);
+        }
+        if (buckets > 0)
+          addon.lookUpBuckets(bytes, spans, buckets, count, dictionary !== null, ...places, 0);
+      };
+    },
   };
 }

@@ -1,9 +1,10 @@
 /**
- * Numbers of texts where they lie: the block of an adgroup's key, the id of a value of a dictionary. A text
+ * Numbers of texts where they lie: the block of an adgroup's key, the id of a value. A text
  * is compared byte by byte with the one that has its hash; a hash alone is taken as it is.
  */
 
 import { int32At, uint32At } from '../../../shared/base/arrays.js';
+import { UNKNOWN_ID } from '../../../shared/features/encoding-rules.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import {
   blockOfHash,
@@ -11,7 +12,9 @@ import {
   UNKNOWN_BLOCK,
   type KeyIndexArrays,
 } from '../../../shared/bundle/key-index.js';
-import { idOfBytes, type PackedDictionary } from '../../../shared/features/packed-dictionary.js';
+import type { TextIds } from '../../../shared/features/id-of-value.js';
+import { hashBucketOf } from '../../../shared/features/md5-bucket.js';
+import { idOfBytes } from '../../../shared/features/packed-dictionary.js';
 import { NULL_START, type HashesColumn, type TextsColumn } from './candidate-column.js';
 
 /** Where the numbers are written: that of candidate i at `first + i * stride`. */
@@ -38,7 +41,7 @@ export type ValueLookup = (texts: TextsColumn, count: number, places: Places) =>
 /** What looks texts up: the addon, or plain TypeScript where it is not compiled. */
 export interface TextLookups {
   ofKeys(index: KeyIndexArrays): KeyLookup;
-  ofValues(dictionary: PackedDictionary): ValueLookup;
+  ofValues(ids: TextIds): ValueLookup;
   /**
    * Writes ids of candidates to their places. Returns -1, or the first candidate whose id is not one of so many values; the
    * places are then of no use.
@@ -77,15 +80,24 @@ export const plainLookups: TextLookups = {
     },
   }),
   ofValues:
-    (dictionary) =>
+    ({ dictionary, buckets }) =>
     (texts, count, { target, first, stride }) => {
       for (let candidate = 0; candidate < count; candidate += 1) {
         const text = textAt(texts, candidate);
+        let id = UNKNOWN_ID;
         // An empty text is no value, whatever the dictionary says.
-        target[first + candidate * stride] = text.length === 0 ? 0 : idOfBytes(dictionary, text);
+        if (text.length > 0) {
+          if (dictionary !== null) id = idOfBytes(dictionary, text);
+          if (id === UNKNOWN_ID && buckets > 0) id = hashBucketOf(stringOf(text), buckets);
+        }
+        target[first + candidate * stride] = id;
       }
     },
 };
+
+function stringOf({ buffer, byteOffset, byteLength }: Uint8Array): string {
+  return Buffer.from(buffer, byteOffset, byteLength).toString();
+}
 
 function textAt({ bytes, spans }: TextsColumn, candidate: number): Uint8Array {
   const start = uint32At(spans, 2 * candidate);

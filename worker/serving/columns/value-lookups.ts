@@ -1,4 +1,4 @@
-/** Lookups of the values of dictionaries, for category features that look their texts up as they are. */
+/** Lookups of the ids of texts, for category features that read their texts as they are. */
 
 import type { RowEncoder } from '../../../shared/features/row-encoder.js';
 import type { TextLookups, ValueLookup } from './text-lookup.js';
@@ -9,8 +9,8 @@ export function valueLookupsOf(
   lookups: TextLookups,
 ): ReadonlyMap<string, ValueLookup> {
   return new Map(
-    features.flatMap(({ name, kind, dictionary }): [string, ValueLookup][] =>
-      kind === 'category' && dictionary !== null ? [[name, lookups.ofValues(dictionary)]] : [],
+    features.flatMap(({ name, kind, textIds }): [string, ValueLookup][] =>
+      kind === 'category' && textIds !== null ? [[name, lookups.ofValues(textIds)]] : [],
     ),
   );
 }

@@ -1,38 +1,13 @@
 // The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, `addProduct(...)`, and
-// mapped files (mapping.h), columns of requests (columns.h) and the order of candidates (ranking.h).
+// mapped files (mapping.h), columns of requests (columns/columns.h) and the order of candidates (ranking.h).
 #include "../../../shared/tensors/native/arguments.h"
-#include "../../../shared/tensors/native/processor.h"
 #include "build-model.h"
-#include "columns.h"
+#include "columns/columns.h"
+#include "kernels.h"
 #include "mapping.h"
 #include "ranking.h"
 
 namespace {
-
-const Kernel* const KERNELS[] = {
-#ifdef __x86_64__
-    &AVX512_KERNEL, &AVX2_KERNEL,
-#endif
-    &PORTABLE_KERNEL};
-
-bool runs(const Kernel* kernel) {
-#ifdef __x86_64__
-  if (kernel == &AVX512_KERNEL) return runsSkylakeAvx512();
-  if (kernel == &AVX2_KERNEL) return runsHaswell();
-#endif
-  return kernel == &PORTABLE_KERNEL;
-}
-
-// Those that run here, the fastest first. Asked once: a virtual machine takes tens of microseconds to say.
-const std::vector<const Kernel*>& runningKernels() {
-  static const std::vector<const Kernel*> running = [] {
-    std::vector<const Kernel*> found;
-    for (const Kernel* kernel : KERNELS)
-      if (runs(kernel)) found.push_back(kernel);
-    return found;
-  }();
-  return running;
-}
 
 // What the handle of a model points at. Once released, the handle is empty: whatever the model read may
 // be unmapped by then.

@@ -95,12 +95,21 @@ struct DenseProduct {
 
 typedef void (*ProductFunction)(const DenseProduct*);
 
+struct HashedText {
+  const uint8_t* data;
+  size_t length;
+};
+
+// The bucket of each text, from 1 on: 1 + (last eight bytes of its MD5, little-endian) mod (buckets - 1).
+typedef void (*BucketFunction)(const HashedText* texts, size_t count, uint32_t buckets, uint32_t* found);
+
 // The kernel for one instruction set. Packed weights are padded to vectors and cut into panels.
 struct Kernel {
   const char* name;
   int32_t vectorFloats, panelFloats;
   ScoreFunction score;
   ProductFunction addProduct;
+  BucketFunction bucketsOf;
 };
 
 extern const Kernel PORTABLE_KERNEL;

@@ -6,6 +6,7 @@
 import { at, int32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { PackedDictionary } from '../../../shared/features/packed-dictionary.js';
 import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
 import { valuesOf, type CandidateColumn } from '../columns/candidate-column.js';
@@ -156,8 +157,9 @@ export class RequestEncoder {
       lookup(column, count, places);
       return;
     }
-    if (lookup !== undefined && column.form === 'ids' && isOfIds(places)) {
-      this.#copyIds(encoder, column.ids, places);
+    const { dictionary } = encoder;
+    if (lookup !== undefined && dictionary !== null && column.form === 'ids' && isOfIds(places)) {
+      this.#copyIds(encoder, dictionary, column.ids, places);
       return;
     }
     const values = valuesOf(column);
@@ -176,8 +178,13 @@ export class RequestEncoder {
     }
   }
 
-  #copyIds({ name, dictionary }: FeatureEncoder, ids: Int32Array, places: Places): void {
-    const valueCount = dictionary === null ? 0 : dictionary.offsets.length - 1;
+  #copyIds(
+    { name }: FeatureEncoder,
+    dictionary: PackedDictionary,
+    ids: Int32Array,
+    places: Places,
+  ): void {
+    const valueCount = dictionary.offsets.length - 1;
     const wrong = this.#copy(ids, valueCount, places);
     if (wrong < 0) return;
     throw new RefusedRequest({

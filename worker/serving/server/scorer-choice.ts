@@ -33,7 +33,10 @@ export interface ScorerChoice {
   readonly addon: RequestAddon | null;
 }
 
-type RequestAddon = Omit<ColumnsAddon, 'lookUpValues' | 'lookUpKeys' | 'lookUpHashes'> &
+type RequestAddon = Omit<
+  ColumnsAddon,
+  'lookUpValues' | 'lookUpBuckets' | 'lookUpKeys' | 'lookUpHashes'
+> &
   Pick<MappingAddon, 'detach'>;
 
 /** @param addonPath where `qianmo setup` puts the compiled kernel. */

@@ -29,7 +29,7 @@ const MEMBERS_MAX = 4_096;
 /** Texts and numbers of a body; one with more is parsed by `JSON.parse`. */
 const ELEMENTS_MAX = 2 ** 17;
 const WORDS_PER_MEMBER = 8;
-/** As `native/scan.h` has them. */
+/** As `native/columns/scan.h` has them. */
 const FORM = { other: 0, texts: 1, numbers: 2, hasNull: 4 } as const;
 const COMMON_NAMES = Object.keys(commonFields);
 const knownFields = rememberingParser(z.strictObject(commonFields), commonOf);

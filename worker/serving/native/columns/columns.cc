@@ -7,8 +7,9 @@
 #include <algorithm>
 #include <charconv>
 #include <stdexcept>
-#include "../../../shared/tensors/native/arguments.h"
+#include "../kernels.h"
 #include "scan.h"
+#include "texts.h"
 
 namespace {
 
@@ -17,23 +18,6 @@ const int NUMBER_BYTES_MAX = 32;
 
 // An array whose memory was given back has no elements.
 bool isPowerOfTwo(size_t count) { return count > 0 && (count & (count - 1)) == 0; }
-
-struct Text {
-  const uint8_t* data;
-  size_t length;
-};
-
-struct Texts {
-  View<uint8_t> bytes;
-  View<uint32_t> spans;
-
-  Text at(size_t index) const {
-    const uint32_t start = spans.data[2 * index], end = spans.data[2 * index + 1];
-    if (start == NULL_START) return {bytes.data, 0};
-    demand(start <= end && end <= bytes.count, "a text lies outside its bytes");
-    return {bytes.data + start, end - start};
-  }
-};
 
 // Hashes by the recipe of Fowler, Noll and Vo, four texts at a time: each byte waits for the product of the one before it.
 template <class Hash>
@@ -241,6 +225,38 @@ void lookUpValues(const Arguments& arguments) {
     dictionary.lookUp(asked, begin, begin + BATCH < count ? begin + BATCH : count, target.data + first, stride);
 }
 
+// lookUpBuckets(bytes, spans, buckets, count, whether known ones stay, target, first, stride, kernel): the hash bucket of each
+// text, 0 for an empty one. A text stays known where its place has another number than 0.
+void lookUpBuckets(const Arguments& arguments) {
+  const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
+  const size_t buckets = arguments.wholeNumber(2), count = arguments.wholeNumber(3);
+  const bool keepsKnown = arguments.boolean(4);
+  const View<int32_t> target = arguments.words(5);
+  const size_t first = arguments.wholeNumber(6), stride = arguments.wholeNumber(7), kernel = arguments.wholeNumber(8);
+  demand(asked.spans.count >= 2 * count, "there are fewer texts");
+  demandPlaces(target, count, first, stride);
+  demand(buckets >= 2 && buckets <= INT32_MAX, "there is no such number of buckets");
+  demand(kernel < runningKernels().size(), "there is no such kernel");
+  const BucketFunction bucketsOf = runningKernels()[kernel]->bucketsOf;
+  HashedText texts[BATCH];
+  uint32_t found[BATCH];
+  int32_t* places[BATCH];
+  for (size_t begin = 0; begin < count; begin += BATCH) {
+    size_t textCount = 0;
+    for (size_t index = begin; index < count && index < begin + BATCH; ++index) {
+      int32_t* const place = target.data + first + index * stride;
+      if (keepsKnown && *place != UNKNOWN) continue;
+      *place = UNKNOWN;
+      const Text text = asked.at(index);
+      if (text.length == 0) continue;
+      texts[textCount] = {text.data, text.length};
+      places[textCount++] = place;
+    }
+    bucketsOf(texts, textCount, uint32_t(buckets), found);
+    for (size_t index = 0; index < textCount; ++index) *places[index] = int32_t(found[index]);
+  }
+}
+
 // lookUpKeys(bytes, spans, index's hashes, blocks, key bytes, key offsets, seed, blocks, hashes)
 void lookUpKeys(const Arguments& arguments) {
   const Texts asked{arguments.bytes(0), arguments.unsignedWords(1)};
@@ -363,6 +379,7 @@ napi_value writeNumbers(const Arguments& arguments) {
 void defineColumns(napi_env env, napi_value exports) {
   defineFunctions(env, exports,
                   {{"lookUpValues", calledForEffect<lookUpValues>},
+                   {"lookUpBuckets", calledForEffect<lookUpBuckets>},
                    {"lookUpKeys", calledForEffect<lookUpKeys>},
                    {"lookUpHashes", calledForEffect<lookUpHashes>},
                    {"copyIds", calledForValue<copyIds>},

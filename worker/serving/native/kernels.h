@@ -1,0 +1,7 @@
+// The kernels of the instruction sets that this machine has.
+#pragma once
+#include <vector>
+#include "model.h"
+
+// Those that run here, the fastest first.
+const std::vector<const Kernel*>& runningKernels();
