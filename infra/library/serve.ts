@@ -171,7 +171,7 @@ async function serveAlone(
   const state = await openServedState(request, given, member?.rows ?? null);
   const prepare = async (next: ServedBundle): Promise<void> => {
     await state.prepare(next);
-    await warmUp(next, recorded.all());
+    await warmUp(next, recorded.all(), bundles === null ? null : clock);
     metrics?.replacedBy(next);
   };
   let bundles: Awaited<ReturnType<typeof openFollowedBundles>> | null = null;

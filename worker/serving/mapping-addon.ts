@@ -5,18 +5,27 @@
  * fills a file hands the address to the one that reads it. The caller keeps count of who reads what.
  */
 export interface MappingAddon {
+  /** The address of a range that cannot be read until files are mapped into it. */
+  reserve(byteCount: number): number;
   /**
-   * Maps files one after the other, read-only, and returns the address of the first byte. All but the last
-   * must fill their pages. Errors have a `code`: `ESIZE` if a file is not as long as it should be.
+   * Maps files one after the other into a reserved range, read-only. All but the last must fill their
+   * pages. Errors have a `code`: `ESIZE` if a file is not as long as it should be.
    */
-  map(paths: readonly string[], byteCounts: readonly number[]): number;
+  map(
+    address: number,
+    capacity: number,
+    paths: readonly string[],
+    byteCounts: readonly number[],
+  ): void;
   /** Brings pages into memory, so that the first request does not wait for the disk. */
   populate(address: number, byteCount: number): void;
   /** An array buffer over the bytes, which does not own them. */
   view(address: number, byteCount: number): ArrayBuffer;
   /** Empties the buffer and its views, so that whoever still has one reads nothing. */
   detach(buffer: ArrayBuffer): void;
-  /** Unmaps whole pages. */
+  /** Gives whole pages back; their addresses stay reserved. */
+  vacate(address: number, byteCount: number): void;
+  /** Ends a reserved range. */
   unmap(address: number, byteCount: number): void;
   /** Names the calling thread for `rest`. */
   threadId(): number;

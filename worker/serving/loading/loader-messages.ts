@@ -4,6 +4,7 @@ import type { FailureRecord } from '../../../shared/base/failure-record.js';
 import type { BundleChain } from '../../../shared/bundle/delta/bundle-chain.js';
 import type { MergedParts } from '../../../shared/bundle/delta/merged-bundle.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
+import type { AddressSlot } from './address-slots.js';
 import type { MappedRegion } from './mapped-files.js';
 
 export interface LoaderSettings {
@@ -26,6 +27,8 @@ export type LoaderRequest =
       readonly isPaced: boolean;
     }
   | { readonly kind: 'free'; readonly loadId: number }
+  /** Ends slots that the thread has dropped, over which the other has no buffers any more. */
+  | { readonly kind: 'end-slots'; readonly slots: readonly AddressSlot[] }
   /** Ends the thread once all before is done. */
   | { readonly kind: 'end' };
 
@@ -34,6 +37,8 @@ export interface LoadedReply {
   readonly loadId: number;
   readonly chain: BundleChain;
   readonly regions: readonly MappedRegion[];
+  /** Slots that the next bundle will have, so that their buffers are made before requests come; the first bundle alone has some. */
+  readonly reserved: readonly AddressSlot[];
   /** What the deltas of the chain make of the full bundle; null without deltas. Its arrays are handed over, not copied. */
   readonly parts: MergedParts | null;
 }
@@ -42,4 +47,6 @@ export type LoaderReply =
   /** The first of all. */
   | { readonly kind: 'started'; readonly threadId: number }
   | LoadedReply
+  /** Slots that no bundle needs any more. */
+  | { readonly kind: 'dropped'; readonly slots: readonly AddressSlot[] }
   | { readonly kind: 'failed'; readonly loadId: number; readonly failure: FailureRecord };

@@ -13,12 +13,15 @@ import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import { loadScoringAddon } from '../kernel-scorer.js';
 import { chosenScorer } from '../server/scorer-choice.js';
 import { ServedBundle } from '../server/served-bundle.js';
+import type { AddressSlot } from './address-slots.js';
 import { bundleFilesOf } from './bundle-files.js';
 import type { LoadedReply, LoaderReply, LoaderRequest, LoaderSettings } from './loader-messages.js';
 import { MappedFiles, regionReader, type MappedRegion } from './mapped-files.js';
 
 /** Between two pieces of work where the thread is paced; a piece takes about half of it. */
 const PAUSE_MS = 1;
+
+type LoadRequest = Extract<LoaderRequest, { readonly kind: 'load' }>;
 
 const BUG = {
   what: 'the thread that loads bundles hit a bug',
@@ -32,6 +35,7 @@ class BundleThread {
   readonly #mapped: MappedFiles;
   readonly #regions = new Map<number, readonly MappedRegion[]>();
   #isPaced = false;
+  #hasLoaded = false;
 
   constructor(settings: LoaderSettings) {
     const { address, s3, addonPath, cacheFolder, cacheByteCountMax } = settings;
@@ -70,13 +74,24 @@ class BundleThread {
       throw error;
     }
     this.#regions.set(loadId, regions);
-    return { kind: 'loaded', loadId, chain, regions, parts };
+    const reserved = this.#hasLoaded ? [] : this.#mapped.reserveFor(regions);
+    this.#hasLoaded = true;
+    return { kind: 'loaded', loadId, chain, regions, reserved, parts };
   }
 
   async free(loadId: number): Promise<void> {
     const regions = this.#regions.get(loadId) ?? [];
     this.#regions.delete(loadId);
     await this.#mapped.free(regions);
+  }
+
+  /** Slots that nothing needs: those that hold nothing at the end, those of earlier sizes before. */
+  dropped(isEnd: boolean): readonly AddressSlot[] {
+    return isEnd ? this.#mapped.freeSlots() : this.#mapped.unneededSlots();
+  }
+
+  endSlots(slots: readonly AddressSlot[]): void {
+    this.#mapped.endSlots(slots);
   }
 }
 
@@ -101,20 +116,25 @@ if (parentPort !== null) {
     port.postMessage(message, handedOver);
   };
   reply({ kind: 'started', threadId: thread.threadId });
-  const carryOut = async (request: LoaderRequest): Promise<void> => {
-    if (request.kind === 'end') {
-      port.close();
-      return;
-    }
-    if (request.kind === 'free') {
-      await thread.free(request.loadId);
-      return;
-    }
-    const { loadId, digest, isPaced } = request;
+  let isEnding = false;
+  const load = async ({ loadId, digest, isPaced }: LoadRequest): Promise<void> => {
     try {
       reply(await thread.load(loadId, digest, isPaced));
     } catch (error) {
       reply({ kind: 'failed', loadId, failure: failureRecordOf(error, BUG) });
+    }
+    const slots = thread.dropped(false);
+    if (slots.length > 0) reply({ kind: 'dropped', slots });
+  };
+  const carryOut = async (request: LoaderRequest): Promise<void> => {
+    if (request.kind === 'load') await load(request);
+    else if (request.kind === 'free') await thread.free(request.loadId);
+    else if (request.kind === 'end') {
+      isEnding = true;
+      reply({ kind: 'dropped', slots: thread.dropped(true) });
+    } else {
+      thread.endSlots(request.slots);
+      if (isEnding) port.close();
     }
   };
   // One after the other: what a bundle shares with the one before is mapped once.

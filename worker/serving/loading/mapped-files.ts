@@ -14,13 +14,13 @@ import { damagedFile, type ReadFile } from '../../../shared/bundle/array-files.j
 import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import type { MappingAddon } from '../mapping-addon.js';
+import { AddressSlots, SlotBuffers, type AddressSlot } from './address-slots.js';
 import type { BundleFiles } from './bundle-files.js';
 
 /** Files that lie one after the other in memory. */
 export interface MappedRegion {
   readonly files: readonly BlobRef[];
-  readonly address: number;
-  readonly byteCount: number;
+  readonly slot: AddressSlot;
 }
 
 /** Pages are filled, hashed and unmapped in pieces: a call holds the lock on the memory of the process. */
@@ -31,8 +31,6 @@ const UNMAPPING_PAUSE_MS = 1;
 const ALIGNMENT = 65_536;
 
 interface OwnedRegion extends MappedRegion {
-  /** Of this thread. */
-  readonly buffer: ArrayBuffer;
   holderCount: number;
 }
 
@@ -52,9 +50,37 @@ interface MappedFilesParts {
 export class MappedFiles {
   readonly #parts: MappedFilesParts;
   readonly #regions = new Map<string, OwnedRegion>();
+  readonly #slots: AddressSlots;
+  /** Of this thread. */
+  readonly #buffers: SlotBuffers;
 
   constructor(parts: MappedFilesParts) {
     this.#parts = parts;
+    this.#slots = new AddressSlots(parts.addon);
+    this.#buffers = new SlotBuffers(parts.addon);
+  }
+
+  /** Reserves for the next bundle as much as this one has. */
+  reserveFor(regions: readonly MappedRegion[]): AddressSlot[] {
+    const slots = regions.map(({ slot }) => this.#slots.take(slot.capacity));
+    for (const slot of slots) this.#slots.giveBack(slot);
+    return slots;
+  }
+
+  /** Takes out the slots that the last bundles did not need. */
+  unneededSlots(): AddressSlot[] {
+    return this.#slots.unneeded();
+  }
+
+  /** Takes out all slots that hold nothing. */
+  freeSlots(): AddressSlot[] {
+    return this.#slots.takeFree();
+  }
+
+  /** Ends slots that were taken out, once no other thread has a buffer over them. */
+  endSlots(slots: readonly AddressSlot[]): void {
+    this.#buffers.detach(slots);
+    this.#slots.end(slots);
   }
 
   /**
@@ -75,7 +101,7 @@ export class MappedFiles {
     return mapped;
   }
 
-  /** What only these holders had is unmapped, in pieces with pauses between them. */
+  /** What only these holders had is given back, in pieces with pauses between them. */
   async free(regions: readonly MappedRegion[]): Promise<void> {
     const { addon, clock } = this.#parts;
     for (const { files } of regions) {
@@ -84,20 +110,19 @@ export class MappedFiles {
       region.holderCount -= 1;
       if (region.holderCount > 0) continue;
       this.#regions.delete(nameOf(files));
-      addon.detach(region.buffer);
-      for (let start = 0; start < region.byteCount; start += PIECE_BYTE_COUNT) {
-        const byteCount = Math.min(PIECE_BYTE_COUNT, region.byteCount - start);
-        addon.unmap(region.address + start, byteCount);
+      const { address, capacity } = region.slot;
+      for (let start = 0; start < capacity; start += PIECE_BYTE_COUNT) {
+        addon.vacate(address + start, Math.min(PIECE_BYTE_COUNT, capacity - start));
         await clock.sleep(UNMAPPING_PAUSE_MS);
       }
+      this.#slots.giveBack(region.slot);
     }
   }
 
   /** A region's bytes, for this thread. */
-  bufferOf({ files }: MappedRegion): ArrayBuffer {
-    const region = this.#regions.get(nameOf(files));
-    if (region === undefined) throw new Error('a file is read that is not mapped');
-    return region.buffer;
+  bufferOf({ files, slot }: MappedRegion): ArrayBuffer {
+    if (!this.#regions.has(nameOf(files))) throw new Error('a file is read that is not mapped');
+    return this.#buffers.of(slot);
   }
 
   async #hold(files: readonly BlobRef[]): Promise<MappedRegion> {
@@ -105,8 +130,7 @@ export class MappedFiles {
     const region = known ?? (await this.#mapped(files));
     region.holderCount += 1;
     this.#regions.set(nameOf(files), region);
-    const { address, byteCount } = region;
-    return { files, address, byteCount };
+    return { files, slot: region.slot };
   }
 
   async #mapped(files: readonly BlobRef[]): Promise<OwnedRegion> {
@@ -131,29 +155,38 @@ export class MappedFiles {
       error: damagedFile(at(paths, place), at(files, place), found),
     });
     const sizes = files.map(({ byteCount }) => byteCount);
-    const byteCount = sizes.reduce((sum, size) => sum + size, 0);
-    let address: number;
+    const slot = this.#slotFor(sizes, at(paths, 0));
+    const { address, capacity } = slot;
     try {
-      address = addon.map(paths, sizes);
+      addon.map(address, capacity, paths, sizes);
     } catch (error) {
+      this.#slots.giveBack(slot);
       const failure = mappingFailure(error, at(paths, 0));
       if (failure !== null) throw failure;
       const place = files.findIndex((file, index) => sizeOf(at(paths, index)) !== file.byteCount);
       const size = sizeOf(at(paths, Math.max(0, place)));
       return damaged(Math.max(0, place), size === null ? 'no such object' : `${size} bytes`);
     }
-    const buffer = addon.view(address, byteCount);
+    const buffer = this.#buffers.of(slot);
     let start = 0;
     for (const [place, file] of files.entries()) {
       const bytes = new Uint8Array(buffer, start, file.byteCount);
       const found = await this.#digestOf(address + start, bytes);
       start += file.byteCount;
       if (found === file.sha256) continue;
-      addon.detach(buffer);
-      addon.unmap(address, byteCount);
+      addon.vacate(address, capacity);
+      this.#slots.giveBack(slot);
       return damaged(place, `${file.byteCount} bytes with sha256 ${found}`);
     }
-    return { region: { files, address, byteCount, buffer, holderCount: 0 } };
+    return { region: { files, slot, holderCount: 0 } };
+  }
+
+  #slotFor(sizes: readonly number[], where: string): AddressSlot {
+    try {
+      return this.#slots.take(sizes.reduce((sum, size) => sum + size, 0));
+    } catch (error) {
+      throw unmappable(error, where);
+    }
   }
 
   /** A file that was truncated meanwhile is found by `populate`; reading it would end the process. */
@@ -199,7 +232,10 @@ function nameOf(files: readonly BlobRef[]): string {
 /** Null if it is the file that is wrong. */
 function mappingFailure(error: unknown, where: string): QianmoError | null {
   const code = systemCodeOf(error) ?? '';
-  if (code === 'ENOENT' || code === 'ESIZE') return null;
+  return code === 'ENOENT' || code === 'ESIZE' ? null : unmappable(error, where);
+}
+
+function unmappable(error: unknown, where: string): QianmoError {
   return new QianmoError({
     kind: 'environment',
     what: 'a file of the bundle cannot be mapped into memory',

@@ -12,6 +12,7 @@ import type { MappingAddon } from '../mapping-addon.js';
 import type { BundleLoader } from '../server/bundle-keeper.js';
 import { chosenScorer, type ScorerChoice } from '../server/scorer-choice.js';
 import { ServedBundle } from '../server/served-bundle.js';
+import { SlotBuffers, type AddressSlot } from './address-slots.js';
 import type { LoadedReply, LoaderReply, LoaderRequest, LoaderSettings } from './loader-messages.js';
 import { regionReader } from './mapped-files.js';
 
@@ -29,6 +30,7 @@ export class MappingLoader implements BundleLoader {
   readonly #clock: Clock;
   readonly #addon: MappingAddon;
   readonly #choice: ScorerChoice;
+  readonly #buffers: SlotBuffers;
   readonly #waiting = new Map<number, Waiting>();
   #thread: Worker | null = null;
   #threadId = 0;
@@ -40,12 +42,13 @@ export class MappingLoader implements BundleLoader {
     this.#clock = clock;
     this.#addon = loadScoringAddon(settings.addonPath);
     this.#choice = chosenScorer(settings.addonPath);
+    this.#buffers = new SlotBuffers(this.#addon);
   }
 
   async load(digest: string): Promise<ServedBundle> {
     const loadId = this.#loadCount;
     this.#loadCount += 1;
-    const { chain, regions, parts } = await this.#resting(
+    const { chain, regions, reserved, parts } = await this.#resting(
       (isPaced) =>
         new Promise<LoadedReply>((resolve, reject) => {
           this.#waiting.set(loadId, { resolve, reject });
@@ -53,26 +56,28 @@ export class MappingLoader implements BundleLoader {
         }),
     );
     const thread = this.#thread;
-    const buffers = new Map(
-      regions.map((region) => [region, this.#addon.view(region.address, region.byteCount)]),
-    );
+    // Another thread does not know the bundle: its memory stays.
     const free = (): void => {
-      for (const buffer of buffers.values()) this.#addon.detach(buffer);
-      // Another thread does not know the bundle: its memory stays.
       if (thread === this.#thread) this.#tell({ kind: 'free', loadId });
-    };
-    const bufferOf = (region: (typeof regions)[number]): ArrayBuffer => {
-      const buffer = buffers.get(region);
-      if (buffer === undefined) throw new Error('there is no such region');
-      return buffer;
     };
     const where = `${this.#settings.address}@${digest}`;
     try {
-      const loaded = await readWithParts(chain, parts, regionReader(regions, bufferOf), where);
+      await this.#makeBuffers([...regions.map(({ slot }) => slot), ...reserved]);
+      const read = regionReader(regions, ({ slot }) => this.#buffers.of(slot));
+      const loaded = await readWithParts(chain, parts, read, where);
       return new ServedBundle({ digest, loaded, choice: this.#choice, free });
     } catch (error) {
       free();
       throw error;
+    }
+  }
+
+  /** One in each turn of the event loop, since the garbage collector takes its time for each. */
+  async #makeBuffers(slots: readonly AddressSlot[]): Promise<void> {
+    for (const slot of slots) {
+      if (this.#buffers.has(slot)) continue;
+      this.#buffers.of(slot);
+      await new Promise((resolve) => setImmediate(resolve));
     }
   }
 
@@ -116,6 +121,11 @@ export class MappingLoader implements BundleLoader {
   #settle(reply: LoaderReply): void {
     if (reply.kind === 'started') {
       this.#threadId = reply.threadId;
+      return;
+    }
+    if (reply.kind === 'dropped') {
+      this.#buffers.detach(reply.slots);
+      this.#tell({ kind: 'end-slots', slots: reply.slots });
       return;
     }
     const waiting = this.#waiting.get(reply.loadId);

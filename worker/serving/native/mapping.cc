@@ -76,22 +76,39 @@ napi_value coded(napi_env env, napi_callback_info info, Work work) {
   });
 }
 
-// map(paths, byteCounts): the address. The files lie one after the other, so that all but the last must
-// fill their pages.
-napi_value map(napi_env env, napi_callback_info info) {
+// Without pages, and without room that other memory could take.
+void reserveAt(char* start, size_t byteCount) {
+  if (mmap(start, byteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+    throw systemFailure("the pages cannot be given back");
+}
+
+// reserve(byteCount): the address of a range that nothing else comes into, and that cannot be read.
+napi_value reserve(napi_env env, napi_callback_info info) {
   return coded(env, info, [env](const Arguments& arguments) {
-    const std::vector<napi_value> paths = arguments.list(0);
-    const std::vector<napi_value> sizes = arguments.list(1);
+    const size_t byteCount = arguments.wholeNumber(0);
+    void* range = mmap(nullptr, byteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED) throw systemFailure("there is no room for the mapping");
+    napi_value address;
+    demand(napi_create_double(env, static_cast<double>(reinterpret_cast<uintptr_t>(range)), &address));
+    return address;
+  });
+}
+
+// map(address, capacity, paths, byteCounts): into a reserved range, which is as before where this fails. The files
+// lie one after the other, so that all but the last must fill their pages.
+napi_value map(napi_env env, napi_callback_info info) {
+  return coded(env, info, [](const Arguments& arguments) -> napi_value {
+    char* const start = addressOf(arguments, 0);
+    const size_t capacity = arguments.wholeNumber(1);
+    const std::vector<napi_value> paths = arguments.list(2);
+    const std::vector<napi_value> sizes = arguments.list(3);
     if (paths.empty() || paths.size() != sizes.size()) throw Failure("EINVAL", "every file has a path and a size");
     size_t total = 0;
     for (napi_value size : sizes) {
       if (total % pageByteCount() != 0) throw Failure("EINVAL", "a file begins within a page");
       total += arguments.wholeNumberOf(size);
     }
-    // The range is taken first, so that nothing else comes between the files.
-    void* range = mmap(nullptr, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (range == MAP_FAILED) throw systemFailure("there is no room for the mapping");
-    char* const start = static_cast<char*>(range);
+    if (total > capacity) throw Failure("EINVAL", "the files are larger than their range");
     try {
       char* next = start;
       for (size_t place = 0; place < paths.size(); ++place) {
@@ -103,12 +120,10 @@ napi_value map(napi_env env, napi_callback_info info) {
       madvise(start, total, MADV_HUGEPAGE);
 #endif
     } catch (...) {
-      munmap(start, total);
+      reserveAt(start, capacity);
       throw;
     }
-    napi_value address;
-    demand(napi_create_double(env, static_cast<double>(reinterpret_cast<uintptr_t>(start)), &address));
-    return address;
+    return nullptr;
   });
 }
 
@@ -147,10 +162,18 @@ napi_value detach(napi_env env, napi_callback_info info) {
   });
 }
 
-// unmap(address, byteCount): a whole mapping, or whole pages of it.
+// vacate(address, byteCount): gives whole pages back; their addresses stay reserved, and cannot be read.
+napi_value vacate(napi_env env, napi_callback_info info) {
+  return coded(env, info, [](const Arguments& arguments) -> napi_value {
+    reserveAt(addressOf(arguments, 0), arguments.wholeNumber(1));
+    return nullptr;
+  });
+}
+
+// unmap(address, byteCount): ends a range.
 napi_value unmap(napi_env env, napi_callback_info info) {
   return coded(env, info, [](const Arguments& arguments) -> napi_value {
-    if (munmap(addressOf(arguments, 0), arguments.wholeNumber(1)) != 0) throw systemFailure("the pages cannot be unmapped");
+    if (munmap(addressOf(arguments, 0), arguments.wholeNumber(1)) != 0) throw systemFailure("the range cannot be given back");
     return nullptr;
   });
 }
@@ -201,10 +224,12 @@ napi_value rest(napi_env env, napi_callback_info info) {
 
 void defineMapping(napi_env env, napi_value exports) {
   defineFunctions(env, exports,
-                  {{"map", map},
+                  {{"reserve", reserve},
+                   {"map", map},
                    {"populate", populate},
                    {"view", view},
                    {"detach", detach},
+                   {"vacate", vacate},
                    {"unmap", unmap},
                    {"threadId", threadId},
                    {"rest", rest}});

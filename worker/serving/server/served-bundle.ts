@@ -49,6 +49,7 @@ export class ServedBundle {
   readonly #free: () => void;
   #holderCount = 0;
   #isRetired = false;
+  #isFreed = false;
 
   /** A bundle that is known to score its self-check rows, or is about to be checked. */
   constructor({ digest, loaded, choice, free = () => undefined }: ServedBundleParts) {
@@ -85,6 +86,7 @@ export class ServedBundle {
    * must hold the bundle.
    */
   hold(): () => void {
+    this.#demandMemory();
     this.#holderCount += 1;
     let isHeld = true;
     return () => {
@@ -107,10 +109,16 @@ export class ServedBundle {
   }
 
   #freeIfUnused(): void {
-    if (!this.#isRetired || this.#holderCount > 0) return;
+    if (!this.#isRetired || this.#holderCount > 0 || this.#isFreed) return;
+    this.#isFreed = true;
     for (const { scorer } of this.#sides.values()) scorer.release?.();
     this.live.release();
     this.#free();
+  }
+
+  /** Where files were, there may be those of another bundle. */
+  #demandMemory(): void {
+    if (this.#isFreed) throw new Error('a bundle is used whose memory was given back');
   }
 
   /** @throws QianmoError if no scorer covers the model, or a row has another score. */
@@ -147,6 +155,7 @@ export class ServedBundle {
    * @throws RefusedRequest if the request does not fit the bundle.
    */
   estimates(body: RankingBody): Estimates {
+    this.#demandMemory();
     if (body.bundle !== null && body.bundle !== this.digest) throw otherBundle(this.digest);
     const { adgroups } = body;
     const estimates = this.#estimator.begin(body.candidateCount);

@@ -21,26 +21,32 @@ export function wireRequest({ mediaType, body }: BenchRequest, host: string): Bu
   return Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]);
 }
 
+/** Called with all that the server sent: the head of its answer and the content. */
+type Answered = (answer: Buffer) => void;
+
 /** One request at a time. */
-class Connection {
+export class Connection {
   readonly #socket: Socket;
+  readonly #areRefusalsAnswers: boolean;
   #received: Buffer[] = [];
   #receivedCount = 0;
   #expectedCount = 0;
-  #answered: (() => void) | null = null;
+  #answered: Answered | null = null;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, areRefusalsAnswers: boolean) {
     this.#socket = socket;
+    this.#areRefusalsAnswers = areRefusalsAnswers;
     socket.on('data', (chunk: Buffer) => this.#take(chunk));
   }
 
-  static async open(url: URL): Promise<Connection> {
+  /** @param areRefusalsAnswers an answer of another status than 200 is an error otherwise. */
+  static async open(url: URL, areRefusalsAnswers = false): Promise<Connection> {
     const socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true });
     await once(socket, 'connect');
-    return new Connection(socket);
+    return new Connection(socket, areRefusalsAnswers);
   }
 
-  send(request: Buffer, answered: () => void): void {
+  send(request: Buffer, answered: Answered): void {
     this.#answered = answered;
     this.#socket.write(request);
   }
@@ -51,22 +57,24 @@ class Connection {
 
   #take(chunk: Buffer): void {
     this.#receivedCount += chunk.length;
+    this.#received.push(chunk);
     if (this.#expectedCount === 0) {
-      this.#received.push(chunk);
       const bytes = Buffer.concat(this.#received);
       const headEnd = bytes.indexOf(HEAD_END);
       if (headEnd < 0) return;
       const head = bytes.toString('latin1', 0, headEnd);
       const length = /content-length: (\d+)/i.exec(head)?.[1];
-      if (!head.startsWith('HTTP/1.1 200') || length === undefined)
+      const isTaken = this.#areRefusalsAnswers || head.startsWith('HTTP/1.1 200');
+      if (!isTaken || length === undefined)
         throw new Error(`the server answered ${bytes.toString()}`);
       this.#expectedCount = headEnd + HEAD_END.length + Number(length);
     }
     if (this.#receivedCount < this.#expectedCount) return;
+    const answer = Buffer.concat(this.#received);
     this.#received = [];
     this.#receivedCount = 0;
     this.#expectedCount = 0;
-    this.#answered?.();
+    this.#answered?.(answer);
   }
 }
 

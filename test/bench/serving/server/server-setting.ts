@@ -37,15 +37,18 @@ function idIn(text: string): number {
   return Number(text.split('-')[1]);
 }
 
-/**
- * Publishes the bundle with keys and values as texts, and returns its digest.
- *
- * @param personal what an adgroup has of its own.
- */
+interface ServedTerms {
+  /** The part that an adgroup has of its own: its head, if absent. */
+  readonly personal?: 'head' | 'embedding';
+  /** Bundles of different scales have different scores. */
+  readonly scale?: number;
+}
+
+/** Publishes the bundle with keys and values as texts, and returns its digest. */
 export function writeServedBundle(
   store: ObjectStore,
   adgroupCount: number,
-  personal: 'head' | 'embedding' = 'head',
+  { personal = 'head', scale = 1 }: ServedTerms = {},
 ): Promise<string> {
   const dictionaries = new Map(
     encodedFeaturesOf().map(({ name, rowCount }) => [
@@ -56,7 +59,7 @@ export function writeServedBundle(
     ]),
   );
   const texts = { keyOf, dictionaries };
-  return writeSyntheticBundle(store, { adgroupCount, scale: 1, personal, texts });
+  return writeSyntheticBundle(store, { adgroupCount, scale, personal, texts });
 }
 
 interface RequestTerms {

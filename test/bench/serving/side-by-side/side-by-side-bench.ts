@@ -113,7 +113,9 @@ async function started(): Promise<Record<Row, Server>> {
   const store = new FileObjectStore({ folder: personal });
   const digest = await writeServedBundle(store, adgroupCount);
   const sharedStore = new FileObjectStore({ folder: shared });
-  const sharedDigest = await writeServedBundle(sharedStore, adgroupCount, 'embedding');
+  const sharedDigest = await writeServedBundle(sharedStore, adgroupCount, {
+    personal: 'embedding',
+  });
   const converted = { onnx: join(folder, 'onnx'), saved: join(folder, 'saved') };
   for (const each of Object.values(converted)) mkdirSync(each);
   const graph = modelGraphOf(await readAnyBundle(store, digest));

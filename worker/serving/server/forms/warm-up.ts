@@ -1,5 +1,6 @@
 /** Warming a bundle before it is served: requests that others have answered, and whose answers nobody gets. */
 
+import type { Clock } from '../../../../shared/base/clock.js';
 import type { RecordedRequest } from '../../recorded-requests.js';
 import { JSON_TYPE } from '../endpoint.js';
 import { parseRankingBody } from '../ranking-body.js';
@@ -10,13 +11,18 @@ import { rankedAnswer, scoredAnswer, type ScoringRequest } from './received-rank
 export const RANK_PATH = '/v1/rank';
 export const SCORE_PATH = '/v1/score';
 
+/** The part of its time that a thread which answers others spends on warming. */
+const WARMING_SHARE = 1 / 8;
+
 /**
- * One request in each turn of the event loop. What the bundle refuses, such as ids of another one's dictionaries, is
- * counted and passed over.
+ * What the bundle refuses, such as ids of another one's dictionaries, is counted and passed over.
+ *
+ * @param beside the clock where requests are answered meanwhile: after each request the thread has time for others.
  */
 export async function warmUp(
   bundle: ServedBundle,
   requests: readonly RecordedRequest[],
+  beside: Clock | null,
 ): Promise<void> {
   const counts = { answered: 0, refused: 0 };
   for (const { path, mediaType, body } of requests) {
@@ -24,6 +30,7 @@ export async function warmUp(
       ...{ bundle, bundleFor: () => bundle, body, mediaType },
       ...{ headers: {}, parameters: {}, server: { explainedMax: 0 } },
     };
+    const startMs = beside?.monotonicMs() ?? 0;
     try {
       if (path === SCORE_PATH) scoredAnswer(request);
       else rankedAnswer(request);
@@ -32,7 +39,9 @@ export async function warmUp(
       if (!(error instanceof RefusedRequest)) throw error;
       counts.refused += 1;
     }
-    await new Promise((resolve) => setImmediate(resolve));
+    if (beside === null) continue;
+    const tookMs = beside.monotonicMs() - startMs;
+    await beside.sleep(tookMs * (1 / WARMING_SHARE - 1));
   }
   bundle.warmUp = counts;
 }

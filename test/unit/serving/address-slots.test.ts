@@ -1,0 +1,75 @@
+// Ranges of addresses that bundles have one after the other.
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { AddressSlots, slotCapacityOf } from '../../../worker/serving/loading/address-slots.js';
+
+const KIB_64 = 65_536;
+
+/** An address space that counts what is reserved. */
+class CountedRanges {
+  readonly reserved = new Map<number, number>();
+  #next = KIB_64;
+
+  reserve(byteCount: number): number {
+    const address = this.#next;
+    this.#next += byteCount;
+    this.reserved.set(address, byteCount);
+    return address;
+  }
+
+  unmap(address: number, byteCount: number): void {
+    expect(this.reserved.get(address)).toBe(byteCount);
+    this.reserved.delete(address);
+  }
+}
+
+describe('slots', () => {
+  test('have room for what is asked, whole pages, and at most an eighth more beyond a page', () => {
+    expect(slotCapacityOf(1)).toBe(KIB_64);
+    expect(slotCapacityOf(0)).toBe(KIB_64);
+    expect(slotCapacityOf(2 ** 20)).toBe(2 ** 20);
+    expect(slotCapacityOf(2 ** 20 + 1)).toBe(2 ** 20 + 2 ** 17);
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 2 ** 40 }), (byteCount) => {
+        const capacity = slotCapacityOf(byteCount);
+        expect(capacity).toBeGreaterThanOrEqual(byteCount);
+        expect(capacity % KIB_64).toBe(0);
+        expect(capacity).toBeLessThanOrEqual(byteCount * 1.125 + KIB_64);
+        expect(slotCapacityOf(capacity)).toBe(capacity);
+      }),
+    );
+  });
+
+  test('are used again once they are given back, the oldest first, and never by two', () => {
+    const ranges = new CountedRanges();
+    const slots = new AddressSlots(ranges);
+    const [first, second] = [slots.take(100), slots.take(200)];
+    expect(first.address).not.toBe(second.address);
+    slots.giveBack(second);
+    slots.giveBack(first);
+    expect(slots.take(50).address).toBe(second.address);
+    expect(slots.take(50).address).toBe(first.address);
+    expect(slots.take(50).address).not.toBe(first.address);
+    expect(ranges.reserved.size).toBe(3);
+  });
+
+  test('of sizes that no bundle has any more are taken out after four loads and ended', () => {
+    const ranges = new CountedRanges();
+    const slots = new AddressSlots(ranges);
+    const [large, small] = [slots.take(2 ** 24), slots.take(100)];
+    slots.giveBack(large);
+    for (let load = 1; load <= 4; load += 1) {
+      slots.giveBack(small);
+      expect(slots.take(100)).toEqual(small);
+      expect(slots.unneeded()).toEqual([]);
+    }
+    const unneeded = slots.unneeded();
+    expect(unneeded).toMatchObject([large]);
+    slots.end(unneeded);
+    expect([...ranges.reserved.keys()]).toEqual([small.address]);
+    slots.giveBack(small);
+    slots.end(slots.takeFree());
+    expect(ranges.reserved.size).toBe(0);
+  });
+});
