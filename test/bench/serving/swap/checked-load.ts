@@ -62,15 +62,13 @@ export class CheckedLoad {
     const latencies: number[] = [];
     const due: number[] = [];
     const open = new Set<Promise<void>>();
-    let isOver = false;
-    const worked = work().finally(() => {
-      isOver = true;
-    });
+    const over = new AbortController();
+    const worked = work().finally(() => over.abort());
     const startMs = systemClock.monotonicMs();
     let nextMs = startMs + this.#gapMs();
-    while (!isOver || due.length > 0) {
+    while (!over.signal.aborted || due.length > 0) {
       const nowMs = systemClock.monotonicMs();
-      for (; !isOver && nextMs <= nowMs; nextMs += this.#gapMs()) due.push(nextMs);
+      for (; !over.signal.aborted && nextMs <= nowMs; nextMs += this.#gapMs()) due.push(nextMs);
       while (due.length > 0 && this.#idle.length > 0) {
         const asking = this.#ask(due.shift() ?? nowMs, latencies).finally(() =>
           open.delete(asking),
