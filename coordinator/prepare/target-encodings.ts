@@ -5,7 +5,8 @@
  * Training tasks, and the small ones whose rows train the trunk, are divided into K folds by a seeded hash of their key. A row of fold f reads sums over the tasks
  * of the other folds, so that it knows no label of its task, and hardly what is missing: with all tasks but its own
  * in the sums, a model that has learned a value's total could subtract (`infra/decisions/0057`). A value that a
- * single training task has says nothing, since that is the only task to know it.
+ * single training task has says nothing to rows of that task. To others it says what it had there, if weights of the
+ * encoding are trained on values that several tasks have: if these have at least half of the impressions.
  *
  * With c clicks and n impressions of a value in those tasks, both scaled to the impressions of all training tasks,
  * b the rate over all values in those tasks, s the smoothing and o(q) = ln(q / (1 - q)):
@@ -226,8 +227,10 @@ async function createEncoding(
             FROM encodable e JOIN encoding_folds k ON e.task = k.task ${ids.joins.join(' ')}
             WHERE k.fold <> ${ALL_PARTS})
           GROUP BY fold, ${list}),
-        totals AS (SELECT ${list}, sum(c) AS c, sum(n) AS n FROM sums
-          GROUP BY ${list} HAVING min(first_task) <> max(last_task)),
+        found AS (SELECT ${list}, sum(c) AS c, sum(n) AS n, min(first_task) <> max(last_task) AS is_shared
+          FROM sums GROUP BY ${list}),
+        totals AS (SELECT ${list}, c, n FROM found WHERE is_shared OR
+          (SELECT 2 * coalesce(sum(n) FILTER (WHERE is_shared), 0) >= sum(n) FROM found)),
         evidence AS (SELECT ${ALL_PARTS} AS part, ${list}, c, n FROM totals UNION ALL
           SELECT s.fold, ${names.map((name) => `s.${name}`).join(', ')}, t.c - s.c, t.n - s.n
             FROM sums s JOIN totals t ON ${names.map((name) => `s.${name} = t.${name}`).join(' AND ')})

@@ -72,6 +72,8 @@ export function withAutoSection(value: unknown): unknown {
 /** With pairs of categories, there would be too many inputs for more of them than this. */
 const PAIRED_CATEGORIES_MAX = 4;
 const ENCODED_CATEGORIES_MAX = 64;
+/** Less than the default of the section: a search has encodings of values that few rows have. */
+const ENCODING_SMOOTHING = 5;
 
 function searchedData(data: unknown): unknown {
   if (!isRecord(data) || !Array.isArray(data['features']) || 'segments' in data) return data;
@@ -84,5 +86,9 @@ function searchedData(data: unknown): unknown {
     categories.slice(index + 1).map((other) => [one, other]),
   );
   const of = categories.length > PAIRED_CATEGORIES_MAX ? categories : [...categories, ...pairs];
-  return { trunkRows, targetEncodings: { of: of.slice(0, ENCODED_CATEGORIES_MAX) }, ...data };
+  const targetEncodings = {
+    of: of.slice(0, ENCODED_CATEGORIES_MAX),
+    smoothing: ENCODING_SMOOTHING,
+  };
+  return { trunkRows, targetEncodings, ...data };
 }
