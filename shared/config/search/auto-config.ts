@@ -70,7 +70,7 @@ export function withAutoSection(value: unknown): unknown {
 }
 
 /** With pairs of categories, there would be too many inputs for more of them than this. */
-const PAIRED_CATEGORIES_MAX = 4;
+const PAIRED_CATEGORIES_MAX = 6;
 const ENCODED_CATEGORIES_MAX = 64;
 /** Less than the default of the section: a search has encodings of values that few rows have. */
 const ENCODING_SMOOTHING = 5;

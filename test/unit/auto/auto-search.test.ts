@@ -260,9 +260,11 @@ describe('method: auto', () => {
         ['slot', 'hour'],
       ],
     ]);
-    const names = ['a', 'b', 'c', 'd', 'e'];
+    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
     const features = names.map((name) => ({ name, kind: 'category' }));
     expect(encodingsOf({ features })).toEqual(names);
+    // Six and their 15 pairs.
+    expect(encodingsOf({ features: features.slice(1) })).toHaveLength(21);
     expect(encodingsOf({ targetEncodings: { of: ['slot'] } })).toEqual(['slot']);
     expect(encodingsOf({ features: [{ name: 'price', kind: 'number' }] })).toBeUndefined();
     expect(configOf({}).data).not.toHaveProperty('targetEncodings');
