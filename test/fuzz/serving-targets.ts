@@ -195,23 +195,34 @@ function refusalOf(of: ServedBundle, input: Uint8Array): RefusedRequest | null {
   }
 }
 
-/** Bodies in columns, which the addon refuses as TypeScript does. */
-const columnsRanking: FuzzTarget = {
-  name: 'columns-ranking',
-  share: 0.5,
-  inputOf: (stream) =>
-    stream.below(2) === 0
-      ? mutatedBytes(stream, Buffer.from(JSON.stringify(columnsExample)))
-      : Buffer.from(mutatedJson(stream, columnsExample)),
-  parse: (input) => {
-    const refusal = refusalOf(native, input);
-    const expected = refusalOf(bundle, input);
-    if (refusal?.message !== expected?.message)
-      throw new Error(`${refusal?.message} by the addon, ${expected?.message} without it`);
-    if (refusal !== null) throw refusal;
-  },
-  isRefusal: (error) => error instanceof RefusedRequest,
+const objectsExample = {
+  context: { c1: 'y' },
+  candidates: [
+    { adgroup: 'a', bid: 1.5, features: { c0: 'x', tags: ['p', null] } },
+    { adgroup: 'b/"', features: { c0: null, tags: [] }, pacing: 2 },
+    { adgroup: 'c', bid: 1e3, features: { tags: 7, c0: 'größe' } },
+  ],
 };
+
+/** Bodies in JSON, which the addon refuses as TypeScript does. */
+function jsonRanking(name: string, example: object): FuzzTarget {
+  return {
+    name,
+    share: 0.5,
+    inputOf: (stream) =>
+      stream.below(2) === 0
+        ? mutatedBytes(stream, Buffer.from(JSON.stringify(example)))
+        : Buffer.from(mutatedJson(stream, example)),
+    parse: (input) => {
+      const refusal = refusalOf(native, input);
+      const expected = refusalOf(bundle, input);
+      if (refusal?.message !== expected?.message)
+        throw new Error(`${refusal?.message} by the addon, ${expected?.message} without it`);
+      if (refusal !== null) throw refusal;
+    },
+    isRefusal: (error) => error instanceof RefusedRequest,
+  };
+}
 
 class NotPlain extends Error {}
 
@@ -242,7 +253,9 @@ const plainHead: FuzzTarget = {
 };
 
 export const SERVING_TARGETS: readonly FuzzTarget[] = [
-  ...[binaryRanking, columnsRanking, plainHead],
+  ...[binaryRanking, plainHead],
+  jsonRanking('columns-ranking', columnsExample),
+  jsonRanking('objects-ranking', objectsExample),
   targetOf('adapt-body', adaptEndpoint(adapterOf()), [
     {
       adgroup: 'a',

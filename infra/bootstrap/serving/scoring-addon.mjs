@@ -16,8 +16,11 @@ const HEADERS = [
   'buckets.h',
   'kernels.h',
   'columns/columns.h',
+  'columns/json-reader.h',
+  'columns/objects.h',
   'columns/scan.h',
   'columns/texts.h',
+  'columns/written-texts.h',
   'ranking.h',
 ];
 const SOURCES = [

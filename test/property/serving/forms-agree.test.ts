@@ -136,9 +136,11 @@ test('all forms have one answer, by the addon and without it', () => {
     const random = randomStream(seed, 'forms');
     const types = [JSON_TYPE, BINARY_TYPE];
     const columns = Buffer.from(JSON.stringify(inColumns(request)));
+    const objects = Buffer.from(JSON.stringify({ ...common, candidates }));
     for (const by of [bundle, nativeBundle]) {
       const accept = types[random.below(2)]!;
       expect(receivedOf(by, columns, JSON_TYPE, accept), `columns ${seed}`).toEqual(expected);
+      expect(receivedOf(by, objects, JSON_TYPE, accept), `objects ${seed}`).toEqual(expected);
       const binary = inBinary(request, random);
       expect(receivedOf(by, binary, BINARY_TYPE, accept), `binary ${seed}`).toEqual(expected);
     }

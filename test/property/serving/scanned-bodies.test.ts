@@ -1,5 +1,6 @@
 // What the addon takes apart means what `JSON.parse` says it means, to the bit of every number, and a body
-// that is refused is never taken apart. Seen to fail: mantissas beyond 2^53 taken for exact.
+// that is refused is never taken apart. Seen to fail: mantissas beyond 2^53 taken for exact, an absent feature of an earlier
+// candidate taken for null, the first of two members with one name, half of a pair of surrogates taken for a character.
 
 import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
@@ -11,7 +12,7 @@ import { parseRankingBody, type RankingBody } from '../../../worker/serving/serv
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { mutatedText } from '../../fixtures/serving/mutated-text.js';
 
-const CASES = 4_000;
+const CASES = 3_000;
 const BODIES = [
   {
     context: { city: 'Oslo', tags: ['a', 'b'], n: -0.5 },
@@ -31,6 +32,20 @@ const BODIES = [
   { columns: { adgroup: [], features: { brand: [] } } },
   { columns: { adgroup: ['a'], bid: [3] }, context: { __proto__x: 1 } },
   { candidates: [{ adgroup: 'a' }] },
+  {
+    context: { city: 'Oslo' },
+    candidates: [
+      { adgroup: 'task1', features: { brand: 'x', price: 1e3, tags: ['a', null], odd: null } },
+      { adgroup: 'größe/2', bid: 0.5, features: { brand: null, price: -0.001, tags: [], odd: 1 } },
+      { adgroup: '\u2028"', pacing: 2, bid: 1, features: { price: 7, brand: 'y\n', late: true } },
+    ],
+    ...{ fields: ['order'], reserve: 0.1 },
+  },
+  {
+    candidates: ['a', 'b', 'c'].map((adgroup) => ({
+      ...{ adgroup, bid: 1.5, features: { brand: `${adgroup}/${adgroup}`, price: 3, tag: null } },
+    })),
+  },
 ];
 
 let scanner: BodyScanner;
@@ -39,14 +54,19 @@ beforeAll(async () => {
   scanner = new BodyScanner(loadScoringAddon(scoringAddon.path()));
 });
 
+/** One number for each candidate: 1 where the body has none. */
+function amountsOf(count: number, amounts: RankingBody['bids']): readonly number[] {
+  return amounts === null ? Array<number>(count).fill(1) : Array.from(amounts);
+}
+
 function plain({ adgroups, keyTexts, features, bids, pacings, ...rest }: RankingBody): object {
   return {
     ...rest,
     adgroups: valuesOf(adgroups),
     keys: keyTexts(),
     features: [...features].map(([name, column]) => [name, valuesOf(column)]),
-    bids: bids === null ? null : Array.from(bids),
-    pacings: pacings === null ? null : Array.from(pacings),
+    bids: amountsOf(rest.candidateCount, bids),
+    pacings: amountsOf(rest.candidateCount, pacings),
   };
 }
 
@@ -68,20 +88,91 @@ function spaced(random: RandomStream, text: string): string {
   );
 }
 
+const HALVES = ['\\x', '\\ud83d', '\\u00', '\\ude00', '\\ude00\\ude00', '\\ud83d\\ud83d'];
+
+/** Some characters of texts as escapes. */
+function escaped(random: RandomStream, text: string): string {
+  if (random.below(3) > 0) return text;
+  return text.replace(/[a-z0-9ö/](?=[^"]*"[^":]*[,\]}])/g, (character) => {
+    const code = character.charCodeAt(0).toString(16).padStart(4, '0');
+    if (random.below(8) > 0) return character;
+    if (random.below(40) === 0) return HALVES[random.below(HALVES.length)]!;
+    if (random.below(6) === 0) return '\\ud83d\\uDE00';
+    return character === '/' ? '\\/' : `\\u${random.below(2) === 0 ? code : code.toUpperCase()}`;
+  });
+}
+
 test('a scanned body is the parsed one', () => {
-  let scannedCount = 0;
+  const scannedCounts = { columns: 0, candidates: 0 };
   for (let seed = 0; seed < CASES; seed += 1) {
     const random = randomStream(seed, 'scanned body');
-    const text = JSON.stringify(BODIES[random.below(BODIES.length)]);
+    const drawn = BODIES[random.below(BODIES.length)]!;
+    const text = escaped(random, JSON.stringify(drawn));
     const body = Buffer.from(
       spaced(random, random.below(4) === 0 ? text : mutatedText(random, text)),
     );
     const scanned = scanner.scanned(body);
     if (scanned === null) continue;
     expect(plain(scanned), body.toString()).toEqual(parsedOf(body));
+    scannedCounts['columns' in drawn ? 'columns' : 'candidates'] += 1;
+  }
+  for (const count of Object.values(scannedCounts)) expect(count).toBeGreaterThan(CASES / 10);
+});
+
+const NAMES = ['brand', 'price', 'städt', 'a b', '__proto__', 'constructor', 'Brand', ''];
+const VALUES = [
+  ...[
+    '"x"',
+    '""',
+    '"größe"',
+    '"\\u00e9"',
+    '"a\\/b"',
+    '"\\ud800"',
+    '"\\ude00\\ude00"',
+    '"]}"',
+    '"\\"{"',
+  ],
+  ...['null', 'true', 'false', '[]', '["a",null,1]', '[[1]]', '{}', '{"a":[1]}', '"\\q"'],
+];
+const NUMBERS = ['0', '-0', '1e3', '1E-2', '12.5', '-3', '1e999', '123456789012345678901', '01'];
+
+/** Candidates whose members come and go, and come in any order and twice. */
+function objectsText(random: RandomStream): string {
+  const kinds = NAMES.map(() => random.below(4));
+  const valueOf = (name: number): string => {
+    const kind = random.below(30) === 0 ? 2 : kinds[name]!;
+    if (kind === 0) return NUMBERS[random.below(random.below(4) === 0 ? NUMBERS.length : 6)]!;
+    if (kind === 1) return VALUES[random.below(5)]!;
+    return kind === 2 ? VALUES[random.below(15)]! : VALUES[random.below(VALUES.length)]!;
+  };
+  const names = random.shuffle([...NAMES.keys()]).slice(0, random.below(NAMES.length + 1));
+  const odd = (): boolean => random.below(60) === 0;
+  const candidates = Array.from({ length: 1 + random.below(5) }, (_, place) => {
+    const own = odd() ? random.shuffle([...NAMES.keys()]) : names.filter(() => !odd());
+    if (odd() && own[0] !== undefined) own.push(own[0]);
+    const features = own.map((name) => `${JSON.stringify(NAMES[name])}:${valueOf(name)}`);
+    const members = [`"adgroup":${odd() ? '7' : `"key${place}"`}`];
+    if (!odd()) members.push(`"bid":${odd() ? 'null' : NUMBERS[random.below(5)]!}`);
+    if (odd()) members.push(`"pacing":1.5`);
+    if (!odd()) members.push(`"features":{${features.join(',')}}`);
+    if (odd()) members.push(`"${['unknown', 'bid', 'adgroup'][random.below(3)]!}":1`);
+    const places = [...members.keys()];
+    const ordered = (odd() ? random.shuffle(places) : places).map((member) => members[member]);
+    return `{${ordered.join(',')}}`;
+  });
+  return `{"seed":1,"candidates":[${candidates.join(',')}]${odd() ? ',"columns":{}' : ''}}`;
+}
+
+test('candidates that are objects are the parsed ones', () => {
+  let scannedCount = 0;
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const body = Buffer.from(objectsText(randomStream(seed, 'objects')));
+    const scanned = scanner.scanned(body);
+    if (scanned === null) continue;
+    expect(plain(scanned), body.toString()).toEqual(parsedOf(body));
     scannedCount += 1;
   }
-  expect(scannedCount).toBeGreaterThan(CASES / 8);
+  expect(scannedCount).toBeGreaterThan(CASES / 4);
 });
 
 function numberText(random: RandomStream): string {

@@ -38,6 +38,8 @@ interface IdsColumn {
 export type CandidateColumn = ValuesColumn | TextsColumn | NumbersColumn | HashesColumn | IdsColumn;
 
 export const NULL_START = 0xffffffff;
+/** Begins a value that a candidate does not have, in what the addon takes apart alone. */
+export const MISSING_START = 0xfffffffe;
 
 /** The value of each candidate as JSON holds it; null if something stands in their place. */
 export function valuesOf(column: CandidateColumn): readonly unknown[] | null {

@@ -61,16 +61,19 @@ export interface ColumnsAddon {
     stride: number,
   ): number;
   /**
-   * Members of a body in columns, eight words each (`native/columns/scan.h`); -1 for any other body.
+   * Members of a body in JSON, eight words each (`native/columns/scan.h`); -1 for a body that is left to a parser.
    *
-   * @param textByteCountMax of a text in a list.
+   * @param written takes texts that had escapes, and lists of values.
+   * @param textByteCountMax of a text in a column.
    */
-  scanColumns(
+  scanBody(
     body: Uint8Array,
     members: Int32Array,
     spans: Uint32Array,
     numbers: Float64Array,
+    written: Uint8Array,
     textByteCountMax: number,
+    candidateCountMax: number,
   ): number;
   /** Writes numbers as JSON has them, with commas between them, and returns where they end. */
   writeNumbers(

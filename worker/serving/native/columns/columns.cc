@@ -322,12 +322,13 @@ napi_value copyIds(const Arguments& arguments) {
   return found;
 }
 
-// scanColumns(body, members, spans, numbers, length of a text): the number of members, -1 for any other body.
+// scanBody(body, members, spans, numbers, room to write, length of a text, candidates): the number of members, -1 for any other body.
 napi_value scan(const Arguments& arguments) {
   const View<uint8_t> body = arguments.bytes(0);
   const View<int32_t> members = arguments.words(1);
   const View<uint32_t> spans = arguments.unsignedWords(2);
   const View<double> numbers = arguments.doubles(3);
+  const View<uint8_t> written = arguments.bytes(4);
   Scanned scanned{};
   scanned.members = reinterpret_cast<ScannedMember*>(members.data);
   scanned.memberCountMax = members.count * sizeof(int32_t) / sizeof(ScannedMember);
@@ -335,8 +336,11 @@ napi_value scan(const Arguments& arguments) {
   scanned.spanCountMax = spans.count;
   scanned.numbers = numbers.data;
   scanned.numberCountMax = numbers.count;
-  scanned.textLengthMax = arguments.wholeNumber(4);
-  const bool isScanned = body.count < INT32_MAX && scanColumns(body.data, body.count, &scanned);
+  scanned.written = written.data;
+  scanned.writtenCountMax = std::min(written.count, size_t(INT32_MAX));
+  scanned.textLengthMax = arguments.wholeNumber(5);
+  scanned.candidateCountMax = arguments.wholeNumber(6);
+  const bool isScanned = body.count < INT32_MAX && scanBody(body.data, body.count, &scanned);
   napi_value count;
   napi_create_int32(arguments.env(), isScanned ? int32_t(scanned.memberCount) : -1, &count);
   return count;
@@ -383,6 +387,6 @@ void defineColumns(napi_env env, napi_value exports) {
                    {"lookUpKeys", calledForEffect<lookUpKeys>},
                    {"lookUpHashes", calledForEffect<lookUpHashes>},
                    {"copyIds", calledForValue<copyIds>},
-                   {"scanColumns", calledForValue<scan>},
+                   {"scanBody", calledForValue<scan>},
                    {"writeNumbers", calledForValue<writeNumbers>}});
 }

@@ -23,7 +23,7 @@ function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody
   return scanned ?? parseRankingBody(body);
 }
 
-function scannerOf(addon: Pick<ColumnsAddon, 'scanColumns'>): BodyScanner {
+function scannerOf(addon: Pick<ColumnsAddon, 'scanBody'>): BodyScanner {
   let scanner = scanners.get(addon);
   if (scanner === undefined) {
     scanner = new BodyScanner(addon);

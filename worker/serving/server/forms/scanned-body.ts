@@ -1,13 +1,14 @@
 /**
- * Bodies in JSON columns that the addon takes apart, so that no string is made of a text that is only looked
- * up. Whatever the addon leaves as it lies is parsed by `JSON.parse`, and whatever looks unusual makes the
+ * Bodies in JSON that the addon takes apart, in columns or in objects, so that no string is made of a text that is only
+ * looked up. Whatever the addon leaves as it lies is parsed by `JSON.parse`, and whatever looks unusual makes the
  * whole body one for `parseRankingBody`, so that a scanned body never means anything else.
  */
 
 import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
-import { float64At, int32At } from '../../../../shared/base/arrays.js';
+import { float64At, int32At, uint32At } from '../../../../shared/base/arrays.js';
 import {
+  MISSING_START,
   valuesOf,
   type CandidateColumn,
   type TextsColumn,
@@ -27,10 +28,10 @@ import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.j
 
 const MEMBERS_MAX = 4_096;
 /** Texts and numbers of a body; one with more is parsed by `JSON.parse`. */
-const ELEMENTS_MAX = 2 ** 17;
+const ELEMENTS_MAX = 2 ** 18;
 const WORDS_PER_MEMBER = 8;
 /** As `native/columns/scan.h` has them. */
-const FORM = { other: 0, texts: 1, numbers: 2, hasNull: 4 } as const;
+const FORM = { texts: 1, numbers: 2, hasNull: 4, written: 8, listed: 16 } as const;
 const COMMON_NAMES = Object.keys(commonFields);
 const knownFields = rememberingParser(z.strictObject(commonFields), commonOf);
 
@@ -53,21 +54,25 @@ interface Found {
 }
 
 export class BodyScanner {
-  readonly #addon: Pick<ColumnsAddon, 'scanColumns'>;
+  readonly #addon: Pick<ColumnsAddon, 'scanBody'>;
   readonly #members = new Int32Array(WORDS_PER_MEMBER * MEMBERS_MAX);
   readonly #spans = new Uint32Array(2 * ELEMENTS_MAX);
   readonly #numbers = new Float64Array(ELEMENTS_MAX);
+  #written = Buffer.alloc(0);
 
-  constructor(addon: Pick<ColumnsAddon, 'scanColumns'>) {
+  constructor(addon: Pick<ColumnsAddon, 'scanBody'>) {
     this.#addon = addon;
   }
 
   /** Null for a body that `parseRankingBody` must parse or refuse. Valid until the next is scanned. */
   scanned(body: Buffer): RankingBody | null {
     if (!isUtf8(body)) return null;
+    // Lists are somewhat longer than what they are made of.
+    if (this.#written.length < 2 * body.length)
+      this.#written = Buffer.allocUnsafeSlow(2 * body.length);
+    const found = [this.#members, this.#spans, this.#numbers, this.#written] as const;
     // A text has no more characters than bytes.
-    const found = [this.#members, this.#spans, this.#numbers] as const;
-    const count = this.#addon.scanColumns(body, ...found, TEXT_LENGTH_MAX);
+    const count = this.#addon.scanBody(body, ...found, TEXT_LENGTH_MAX, CANDIDATES_MAX);
     if (count < 0) return null;
     try {
       return this.#bodyOf(body, count);
@@ -110,9 +115,12 @@ export class BodyScanner {
       if (level === undefined || level.has(member.name)) return null;
       level.set(member.name, member);
     }
+    const ofCandidates = found.ofBody.has('columns') ? 'columns' : 'candidates';
     const isKnown =
-      found.ofBody.has('columns') &&
-      [...found.ofBody.keys()].every((name) => name === 'columns' || COMMON_NAMES.includes(name)) &&
+      found.ofBody.has(ofCandidates) &&
+      [...found.ofBody.keys()].every(
+        (name) => name === ofCandidates || COMMON_NAMES.includes(name),
+      ) &&
       [...found.ofColumns.keys()].every((name) => COLUMN_NAMES.includes(name));
     return isKnown && found.ofFeatures.size <= COLUMNS_MAX ? found : null;
   }
@@ -126,12 +134,15 @@ export class BodyScanner {
   }
 
   #adgroupsOf(body: Buffer, member: Member | undefined): TextsColumn | null {
-    return member?.form === FORM.texts && member.count <= CANDIDATES_MAX
+    return member !== undefined &&
+      (member.form & ~FORM.written) === FORM.texts &&
+      member.count <= CANDIDATES_MAX
       ? this.#textsOf(body, member)
       : null;
   }
 
-  #textsOf(bytes: Buffer, { first, count }: Member): TextsColumn {
+  #textsOf(body: Buffer, { form, first, count }: Member): TextsColumn {
+    const bytes = (form & FORM.written) === 0 ? body : this.#written;
     return { form: 'texts', bytes, spans: this.#spans.subarray(first, first + 2 * count) };
   }
 
@@ -150,15 +161,36 @@ export class BodyScanner {
   }
 
   #columnOf(body: Buffer, member: Member, candidateCount: number): CandidateColumn | null {
-    const { form, start, end, first, count } = member;
-    if (form === FORM.other) {
-      const values: unknown = JSON.parse(body.toString('utf8', start, end));
-      return isList(values) && values.length === candidateCount ? { form: 'values', values } : null;
-    }
+    const { form, first, count } = member;
+    if (form === 0) return listedColumn(body, member, candidateCount);
     if (count !== candidateCount) return null;
+    if ((form & FORM.listed) !== 0) {
+      const spans = this.#spans.subarray(first, first + 2 * count);
+      return listedColumn(this.#written, member, count, spans);
+    }
     if ((form & FORM.numbers) === 0) return this.#textsOf(body, member);
     return { form: 'numbers', numbers: this.#numbers.subarray(first, first + count) };
   }
+}
+
+/**
+ * A column that is a list in JSON; null if it is none.
+ *
+ * @param spans tell which candidates have no value.
+ */
+function listedColumn(
+  bytes: Buffer,
+  { start, end }: Member,
+  candidateCount: number,
+  spans?: Uint32Array,
+): CandidateColumn | null {
+  const values: unknown = JSON.parse(bytes.toString('utf8', start, end));
+  if (!isList(values) || values.length !== candidateCount) return null;
+  if (spans === undefined) return { form: 'values', values };
+  const withAbsent = values.map((value, candidate) =>
+    uint32At(spans, 2 * candidate) === MISSING_START ? undefined : value,
+  );
+  return { form: 'values', values: withAbsent };
 }
 
 const COLUMN_NAMES: readonly string[] = ['adgroup', 'bid', 'pacing', 'features'];
@@ -170,7 +202,7 @@ function commonFound(
 ): RememberedRequest<CommonOfBody> | null {
   let text = '';
   for (const [name, { nameStart, end }] of ofBody)
-    if (name !== 'columns')
+    if (name !== 'columns' && name !== 'candidates')
       text += (text === '' ? '{"' : ',"') + body.toString('utf8', nameStart, end);
   return knownFields(text === '' ? '{}' : `${text}}`);
 }
