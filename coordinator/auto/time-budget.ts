@@ -19,6 +19,18 @@ export function timeShares(rungs: readonly Rung[]): number[] {
   return sums.map((each) => each / sum);
 }
 
+/** The time of the search that its trials have not taken; without end where time does not matter. */
+export function timeLeftMs({ search, trials }: SweepRecord): number {
+  const minutes = search?.budgetMinutes ?? null;
+  return minutes === null ? Infinity : minutes * MINUTE_MS - spentMsOf(trials);
+}
+
+function spentMsOf(trials: SweepRecord['trials']): number {
+  return trials
+    .flatMap(({ scores }) => scores.map((score) => score.spentMs ?? 0))
+    .reduce((sum, each) => sum + each, 0);
+}
+
 /**
  * True if a trial of the rung would end in time, as the earlier ones of the rung took on average.
  *
@@ -32,10 +44,7 @@ export function mayBeginTrial(
   const minutes = record.search?.budgetMinutes ?? null;
   const taken = record.trials.flatMap((trial) => scoreAt(trial, rungIndex)?.spentMs ?? []);
   if (minutes === null || taken.length === 0) return true;
-  const spentMs = record.trials
-    .flatMap(({ scores }) => scores.map((score) => score.spentMs ?? 0))
-    .reduce((sum, each) => sum + each, 0);
   const meanMs = taken.reduce((sum, each) => sum + each, 0) / taken.length;
-  const soonMs = spentMs + (runningCount + 1) * meanMs;
+  const soonMs = spentMsOf(record.trials) + (runningCount + 1) * meanMs;
   return soonMs <= at(timeShares(record.rungs), rungIndex) * minutes * MINUTE_MS;
 }

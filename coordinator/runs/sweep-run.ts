@@ -20,22 +20,26 @@ import {
 import type { ChosenTrial } from '../auto/choose-trial.js';
 import { wordsOf } from '../reports/label-words.js';
 import { sweepHtml } from '../reports/sweep/sweep-page.js';
-import type { FlatRows } from '../scoring/held-out-rows.js';
+import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
+import { isCrossFitted } from '../sweep/safe-trials.js';
 import { runSweep, type SweepOptions } from '../sweep/run-sweep.js';
 import { rungsOf } from '../sweep/rungs.js';
 import { openSweepJournal } from '../sweep/sweep-journal.js';
 import {
+  beforeEnd,
   emptyRecord,
   rankedTrials,
   withAverages,
   withScore,
+  withTrainingLosses,
   type SweepPlan,
   type SweepRecord,
   type TrialRecord,
 } from '../sweep/sweep-record.js';
 import { outerStepsOf, planTrials, runNameOf, type Trial } from '../sweep/trials.js';
 import { placeOf, sweepConfigOf } from './config-sources.js';
+import { withCrossFitting } from '../auto/cross-fitted-losses.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { interruptedAs } from './call/interruption.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
@@ -85,6 +89,10 @@ export interface TrialSearch {
   /** The validation adgroups that score the trials. */
   readonly scored: (taskIndices: readonly number[]) => readonly number[];
   readonly mayBegin: NonNullable<SweepOptions['mayBegin']>;
+  /** Training tasks by fold, if there are so few validation adgroups that these judge too. */
+  readonly folds: readonly (readonly number[])[];
+  /** The trials that are cross-fitted when all have ended, if there are folds and time. */
+  readonly crossFitted: (record: SweepRecord) => string[];
   /** The trials that are tried at the end, made of those that reached it. */
   readonly averages: (record: SweepRecord, isKept: (name: string) => boolean) => Trial[];
   readonly choose: (record: SweepRecord) => ChosenTrial;
@@ -96,26 +104,17 @@ export async function sweepTrials(
   request: Omit<SweepOrder, 'config'>,
   context: RunContext,
 ): Promise<SweepRecord> {
-  const { sweep, base, trials, rungs, search } = planned;
+  const { sweep, base, search } = planned;
   const segment = sweep.segment ?? null;
   const validation = await readValidationRows(store, base.data.store, segment, search?.scored);
-  const plan: SweepPlan = {
-    sweep: sweep.sweep,
-    base: sweep.base,
-    trials,
-    rungs,
-    storeDigest: store.digest,
-    segment,
-    loss: wordsOf(validation).loss,
-    ...scoringPart(sweep, at(trials, 0).config, validation),
-    ...(search === undefined ? {} : { search: searchPart(search, validation) }),
-  };
+  const folds = await rowsOfFolds(store, search);
+  const plan = planOf(planned, store, { validation, folds });
   const output = objectStoreOf(base, sweep.output);
   const files = search === undefined ? SWEEP_FILES : AUTO_FILES;
   const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
   const { dispatcher } = await dispatchForRun(base, runNameOf(sweep.sweep), request, context);
   const { concurrentTrials } = sweep;
-  const data = { store, validation, concurrentTrials };
+  const data = { store, validation, folds, concurrentTrials };
   const work = trialWork(plan, data, dispatcher, context);
   // The journal fences a coordinator off that has lost the claim.
   const claim = await claimedPlace(
@@ -134,7 +133,7 @@ export async function sweepTrials(
   };
   const finished = await runSweep({
     ...work,
-    record: withAverages(journal.record, []),
+    record: beforeEnd(journal.record),
     concurrentTrials,
     trialsKept: sweep.trialsKept,
     ...(search === undefined ? {} : { mayBegin: search.mayBegin }),
@@ -143,7 +142,10 @@ export async function sweepTrials(
     signal: context.signal,
   });
   const averaging = { base, output, data, dispatcher, save, context };
-  const { scored, whole } = await withScoredAverages({ finished, plan, search }, averaging);
+  const fitted = await withCrossFitting(finished, search?.crossFitted(finished) ?? [], {
+    ...{ work, save, signal: context.signal },
+  });
+  const { scored, whole } = await withScoredAverages({ finished: fitted, plan, search }, averaging);
   const [first] = rankedTrials(scored);
   if (first === undefined) throw new Error('a finished sweep has trials');
   const chosen = search?.choose(scored) ?? { trial: first };
@@ -158,8 +160,29 @@ export async function sweepTrials(
   const ofAll = trialWork(whole, data, dispatcher, context);
   for (const { trial: name } of compared.compared ?? [])
     if (!kept.includes(name)) await ofAll.discard(name);
+  for (const { name } of whole.trials) await ofAll.discardFolds(name);
   context.sink({ kind: 'report-written', address: joinAddress(sweep.output, files.page) });
   return record;
+}
+
+interface JudgingRows {
+  readonly validation: FlatRows;
+  readonly folds: readonly FlatRows[];
+}
+
+function planOf(
+  { sweep, trials, rungs, search }: PlannedSweep,
+  { digest }: TaskStore,
+  { validation, folds }: JudgingRows,
+): SweepPlan {
+  return {
+    ...{ sweep: sweep.sweep, base: sweep.base, trials, rungs },
+    storeDigest: digest,
+    segment: sweep.segment ?? null,
+    loss: wordsOf(validation).loss,
+    ...scoringPart(sweep, at(trials, 0).config, validation),
+    ...(search === undefined ? {} : { search: searchPart(search, { validation, folds }) }),
+  };
 }
 
 interface Averaging {
@@ -197,6 +220,8 @@ async function withScoredAverages(
     await work.discard(name);
     const score = await work.runTrial(name, 0, context.signal);
     scored = withScore(scored, name, { rungIndex, outerSteps: 0, ...score });
+    if (isCrossFitted(finished))
+      scored = withTrainingLosses(scored, name, await work.crossFit(name, context.signal));
     await save(scored);
     const { validationLogloss: validationLoss } = score;
     context.sink({
@@ -209,11 +234,21 @@ async function withScoredAverages(
 const SWEEP_FILES = { recordKey: 'sweep.json', page: 'sweep.html' } as const;
 const AUTO_FILES = { recordKey: 'auto.json', page: 'auto.html' } as const;
 
+/** The query rows of training tasks that judge trials beside few validation tasks. */
+function rowsOfFolds(store: TaskStore, search: TrialSearch | undefined): Promise<FlatRows[]> {
+  const folds = search?.folds ?? [];
+  return Promise.all(folds.map((fold) => readFlatRows(store, fold, 'query')));
+}
+
 function searchPart(
   { budgetMinutes }: TrialSearch,
-  validation: FlatRows,
+  { validation, folds }: JudgingRows,
 ): NonNullable<SweepRecord['search']> {
-  return { budgetMinutes, impressions: [...adgroupImpressions(validation)] };
+  const trainingImpressions = folds.flatMap((fold) => [...adgroupImpressions(fold)]);
+  return {
+    ...{ budgetMinutes, impressions: [...adgroupImpressions(validation)] },
+    ...(folds.length === 0 ? {} : { trainingImpressions }),
+  };
 }
 
 function scoringPart(
@@ -236,7 +271,7 @@ function scoringPart(
 /** Deletes the trial checkpoints of whatever sweep used this output before. */
 async function discardEarlierTrials(output: ObjectStore): Promise<void> {
   for (const key of await output.list('trials/'))
-    if (/^trials\/[at]\d+\/checkpoints\//.test(key)) await output.delete(key);
+    if (/^trials\/[at]\d+\/(folds\/f\d+\/)?checkpoints\//.test(key)) await output.delete(key);
 }
 
 /** Writes a config for each trial, which `train --resume` and `evaluate` accept. */

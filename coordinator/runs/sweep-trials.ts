@@ -1,5 +1,6 @@
 /** Trains, scores and discards the trials of a sweep. Each is a run of its own, on a shared dispatcher. */
 
+import { configWithoutFold } from '../auto/cross-fitting.js';
 import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { sumOf } from '../scoring/metrics.js';
@@ -17,6 +18,7 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { EventKind, RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { crossFittedLosses } from '../auto/cross-fitted-losses.js';
 import type { RunContext } from './call/run-context.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import { checkpointsOf, joinAddress, objectStoreOf, preparedRunOn } from './run-files.js';
@@ -27,6 +29,8 @@ interface TrialData {
   /** The store as prepared, because each trial has a model of its own. */
   readonly store: TaskStore;
   readonly validation: FlatRows;
+  /** Training tasks by fold, which judge the trials of a search beside few validation adgroups. */
+  readonly folds: readonly FlatRows[];
   /** Trials that run at once. */
   readonly concurrentTrials: number;
 }
@@ -37,13 +41,16 @@ interface TrainedTrial {
 }
 
 interface TrialWork extends Pick<SweepOptions, 'runTrial' | 'discard'> {
+  /** The losses on the training tasks of all folds. The models without a fold stay until `discardFolds`. */
+  crossFit(name: string, signal: AbortSignal): Promise<number[]>;
+  discardFolds(name: string): Promise<void>;
   /** True if the trial has a checkpoint, which is not discarded yet. */
   isKept(name: string): Promise<boolean>;
 }
 
 export function trialWork(
   plan: SweepPlan,
-  { store, validation, concurrentTrials }: TrialData,
+  { store, validation, folds, concurrentTrials }: TrialData,
   dispatcher: Dispatcher,
   context: RunContext,
 ): TrialWork {
@@ -57,6 +64,11 @@ export function trialWork(
   };
   const { clock } = context;
   const trained = trialTraining(dispatcher, context, sink);
+  const discardFolds = async (name: string): Promise<void> => {
+    const run = runOf(name);
+    for (const foldIndex of folds.keys())
+      await discardCheckpoints({ ...run, config: configWithoutFold(run.config, foldIndex) });
+  };
   return {
     async runTrial(name, rungOuterSteps, signal): Promise<FoundScore> {
       const run = runOf(name);
@@ -92,7 +104,18 @@ export function trialWork(
       const validationLogloss = sumOf(heldOutLosses) / sumOf(validation.impressions);
       return { ...score, validationLogloss, adgroupLosses: [...heldOutLosses], spentMs };
     },
-    discard: (name) => discardCheckpoints(runOf(name)),
+    crossFit: async (name, signal) => {
+      const run = runOf(name);
+      return crossFittedLosses({ ...run, dispatcher, signal }, folds, async (ofFold) => {
+        const { metaParameters } = await trained(ofFold, run.config.training.outerSteps, signal);
+        return metaParameters;
+      });
+    },
+    discardFolds: (name) => discardFolds(name),
+    discard: async (name) => {
+      await discardCheckpoints(runOf(name));
+      await discardFolds(name);
+    },
     isKept: async (name) => (await checkpointStoreOf(runOf(name)).get(LATEST_KEY)) !== null,
   };
 }

@@ -76,18 +76,32 @@ interface HeldAgainstLowest {
   readonly standardError: number;
 }
 
-function isAsGood({ search }: SweepRecord): (compared: HeldAgainstLowest) => boolean {
-  const allowed = standardErrorsAllowed(search?.impressions ?? []);
+function isAsGood(record: SweepRecord): (compared: HeldAgainstLowest) => boolean {
+  const allowed = standardErrorsAllowed(judgingImpressions(record));
   return ({ difference, standardError }) => difference <= allowed * standardError;
 }
 
-/** The trials of a rung that have losses by adgroup, the lowest loss first. */
+/** The impressions of the adgroups that trials are compared on: training adgroups are among them if any trial was cross-fitted. */
+export function judgingImpressions(record: SweepRecord): readonly number[] {
+  const { impressions = [], trainingImpressions = [] } = record.search ?? {};
+  return isCrossFitted(record) ? [...impressions, ...trainingImpressions] : impressions;
+}
+
+export function isCrossFitted({ trials }: SweepRecord): boolean {
+  return trials.some(({ scores }) => scores.at(-1)?.trainingLosses !== undefined);
+}
+
+/** The trials of a rung that have losses of all judging adgroups, the lowest loss first. */
 function comparedOnRung(record: SweepRecord, rungIndex: number): HeldAgainstLowest[] {
-  const shown = record.search?.impressions ?? [];
-  const scored = rankedOnRung(record, rungIndex).flatMap((trial) => {
-    const losses = scoreAt(trial, rungIndex)?.adgroupLosses;
-    return losses === undefined ? [] : [{ trial, losses: Float64Array.from(losses) }];
-  });
+  const shown = judgingImpressions(record);
+  const scored = rankedOnRung(record, rungIndex)
+    .flatMap((trial) => {
+      const { adgroupLosses, trainingLosses = [] } = scoreAt(trial, rungIndex) ?? {};
+      if (adgroupLosses === undefined) return [];
+      const losses = Float64Array.from([...adgroupLosses, ...trainingLosses]);
+      return losses.length === shown.length ? [{ trial, losses, sum: sumOf(losses) }] : [];
+    })
+    .sort((a, b) => a.sum - b.sum);
   const [lowest] = scored;
   if (lowest === undefined) return [];
   const aboveLowest = differenceTo(lowest.losses, shown);

@@ -32,6 +32,11 @@ const TrialScoreSchema = z.strictObject({
    * each has its share of the time.
    */
   adgroupLosses: z.array(z.number()).optional(),
+  /**
+   * The same of training adgroups, each by a model that was trained without its fold. Present for the trials that were
+   * cross-fitted, which alone are compared then.
+   */
+  trainingLosses: z.array(z.number()).optional(),
   spentMs: z.number().nonnegative().optional(),
   /** The arm of the score; absent where the sweep names no arms. */
   arm: z.enum(SCORING_ARMS).optional(),
@@ -64,6 +69,8 @@ export const SweepRecordSchema = z.strictObject({
       budgetMinutes: z.number().positive().nullable(),
       /** By validation adgroup, in the order of `adgroupLosses`. */
       impressions: z.array(z.number()),
+      /** By training adgroup, in the order of `trainingLosses`; absent where validation adgroups are not few. */
+      trainingImpressions: z.array(z.number()).optional(),
     })
     .optional(),
   trials: z.array(
@@ -155,7 +162,9 @@ export function withAverages(record: SweepRecord, averages: readonly Trial[]): S
   return { ...record, trials: [...trials, ...averages.map(unscored)] };
 }
 
-function planHashOf({ trials, rungs, storeDigest, criterion, segment }: SweepPlan): string {
+function planHashOf(plan: SweepPlan): string {
+  const { trials, rungs, storeDigest, criterion, segment, search } = plan;
+  const trainingAdgroups = search?.trainingImpressions?.length;
   const deciding = canonicalJson({
     trials: trials.map(({ config }) => [config.run, config.output, configHash(config)]),
     evaluation: trials[0]?.config.evaluation,
@@ -163,6 +172,7 @@ function planHashOf({ trials, rungs, storeDigest, criterion, segment }: SweepPla
     storeDigest,
     criterion,
     segment,
+    ...(trainingAdgroups === undefined ? {} : { trainingAdgroups }),
   });
   return createHash('sha256').update(deciding).digest('hex');
 }
@@ -213,6 +223,34 @@ export function withScore(record: SweepRecord, name: string, score: TrialScore):
       trial.name === name ? { ...trial, scores: [...trial.scores, score] } : trial,
     ),
   };
+}
+
+/** The record as before the end of its search: nothing was averaged or cross-fitted. */
+export function beforeEnd(record: SweepRecord): SweepRecord {
+  const { trials, ...rest } = withAverages(record, []);
+  return {
+    ...rest,
+    trials: trials.map(({ scores, ...trial }) => ({
+      ...trial,
+      scores: scores.map(({ trainingLosses: _found, ...score }) => score),
+    })),
+  };
+}
+
+/** The record with the losses of a cross-fitted trial, beside its latest score. */
+export function withTrainingLosses(
+  record: SweepRecord,
+  name: string,
+  trainingLosses: number[],
+): SweepRecord {
+  const added = ({ scores, ...trial }: TrialRecord): TrialRecord => ({
+    ...trial,
+    scores: scores.map((score, place) =>
+      place === scores.length - 1 ? { ...score, trainingLosses } : score,
+    ),
+  });
+  const trials = record.trials.map((trial) => (trial.name === name ? added(trial) : trial));
+  return { ...record, trials };
 }
 
 /** The trials scored on a rung, best first. */

@@ -1,20 +1,35 @@
 /** The reason for the choice of a search: the trials of the last rung held against the lowest loss. */
 
-import { standardErrorsAllowed } from '../../sweep/safe-trials.js';
+import {
+  isCrossFitted,
+  judgingImpressions,
+  standardErrorsAllowed,
+} from '../../sweep/safe-trials.js';
 import type { ComparedTrial, SweepRecord } from '../../sweep/sweep-record.js';
 import { BEST_MARK, type Table } from '../table.js';
 
 type Best = NonNullable<SweepRecord['best']>;
 
 /** Null where nothing was chosen yet, and in a sweep, whose best trial is the one with the lowest loss. */
-export function choiceSentence({ best, loss, search, trials }: SweepRecord): string | null {
+export function choiceSentence(record: SweepRecord): string | null {
+  const reason = reasonOf(record);
+  const { impressions = [], trainingImpressions = [] } = record.search ?? {};
+  if (reason === null || !isCrossFitted(record)) return reason;
+  return (
+    `${reason} Trials are compared on ${impressions.length} validation adgroups and on ${trainingImpressions.length} training ` +
+    'adgroups, each by a model that was trained without its third of them.'
+  );
+}
+
+function reasonOf(record: SweepRecord): string | null {
+  const { best, loss, trials } = record;
   const compared = best?.compared;
   if (best === null || compared === undefined) return null;
   const own = compared.find(({ trial }) => trial === best.trial);
   const lowest = compared.find(({ difference }) => difference === 0);
   if (own === undefined || lowest === undefined) return null;
   if (compared.length === 1) return `${best.trial} is the only trial that was trained to the end.`;
-  const allowed = allowedText(standardErrorsAllowed(search?.impressions ?? []));
+  const allowed = allowedText(standardErrorsAllowed(judgingImpressions(record)));
   const members = trials.find(({ name }) => name === best.trial)?.averageOf;
   if (members !== undefined)
     return (

@@ -21,6 +21,7 @@ import {
   type Candidate,
   type DataFacts,
 } from '../../auto/search-space.js';
+import { crossFittedTrials, trainingFolds } from '../../auto/cross-fitting.js';
 import { mayBeginTrial } from '../../auto/time-budget.js';
 import { validationTasksOf } from '../../evaluation/validation-score.js';
 import { clickRateOf } from '../../scoring/held-out-rows.js';
@@ -44,7 +45,7 @@ const HALVING = { eta: 2, rungs: 3 } as const;
 const SCORED_ADGROUPS_MAX = 2_000;
 /**
  * Fewer validation adgroups are divided several times, so that a choice hangs less on the rows that they adapt to, and
- * do not end trials early: the better half would be chosen by noise.
+ * do not end trials early: the better half would be chosen by noise. Training adgroups judge beside them.
  */
 const FEW_ADGROUPS = 30;
 const DRAWS_OF_FEW = 3;
@@ -98,7 +99,7 @@ async function plannedSearch(
   const facts = await factsOf(own, store, auto.segment ?? null);
   const trials = trialsOf(searched, { sweep, facts, trialsMax: budget.trialsMax });
   const outerSteps = trials[0]?.config.training.outerSteps ?? 0;
-  const halving = facts.validationTaskCount < FEW_ADGROUPS ? undefined : HALVING;
+  const halving = areFew(facts) ? undefined : HALVING;
   const rungs = rungsOf(trials.length, outerSteps, halving, place);
   return {
     sweep: {
@@ -111,6 +112,8 @@ async function plannedSearch(
       budgetMinutes: budget.minutes,
       scored: (adgroups) => spreadOver(adgroups, SCORED_ADGROUPS_MAX),
       mayBegin: mayBeginTrial,
+      folds: areFew(facts) ? trainingFolds(facts.judgingTasks, own.seed) : [],
+      crossFitted: (record) => (areFew(facts) ? crossFittedTrials(record) : []),
       averages: (record, isKept) =>
         averageTrials(
           record,
@@ -120,6 +123,10 @@ async function plannedSearch(
       choose: chooseTrial,
     },
   };
+}
+
+function areFew({ validationTaskCount }: Pick<DataFacts, 'validationTaskCount'>): boolean {
+  return validationTaskCount < FEW_ADGROUPS;
 }
 
 /** The section `auto` adds target encodings to the data: a store that was prepared without it lacks them. */
@@ -147,11 +154,16 @@ function concurrentTrialsOf({ inProcess, workers }: AutoOrder): number {
   return inProcess === true || workers === 1 ? 1 : 2;
 }
 
+interface SearchedFacts extends DataFacts {
+  /** Training tasks with the label of those that validate. */
+  readonly judgingTasks: readonly number[];
+}
+
 async function factsOf(
   own: RunConfig,
   store: TaskStore,
   segment: string | null,
-): Promise<DataFacts> {
+): Promise<SearchedFacts> {
   const validation = validationTasksOf(store, own.data.store, segment);
   const [first = 0] = validation;
   const { labelIndex = 0 } = store.tasks[first] ?? {};
@@ -164,6 +176,7 @@ async function factsOf(
       feature.kind === 'category' ? [{ name: feature.name, rowCount: feature.rowCount }] : [],
     ),
     segment,
+    judgingTasks: scored.map(({ taskIndex }) => taskIndex),
     trainTaskCount: train.length,
     validationTaskCount: validation.length,
     queryRowsPerTask: queryRows / Math.max(1, train.length),
@@ -189,7 +202,7 @@ function trialsOf(
 ): Trial[] {
   const ownTraining = sectionOf(fields, 'training');
   const common = { ...commonTraining(facts), ...ownTraining };
-  const draws = facts.validationTaskCount < FEW_ADGROUPS ? { validationDraws: DRAWS_OF_FEW } : {};
+  const draws = areFew(facts) ? { validationDraws: DRAWS_OF_FEW } : {};
   const evaluation = { ...GRID, ...draws, ...sectionOf(fields, 'evaluation') };
   const { auto: _searched, method: _method, model: _model, ...others } = fields;
   const rest = { ...others, data: own.data };

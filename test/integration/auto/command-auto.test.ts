@@ -1,6 +1,6 @@
 /** `qianmo auto` on a tiny store: data alone in, one trained run and its config out. */
 
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
@@ -55,6 +55,20 @@ describe('qianmo auto', () => {
     expect(record.rungs).toEqual([{ outerSteps: 4, trialCount: 3 }]);
     expect(record.trials.map(({ name }) => name)).toEqual(['t01', 't02', 't03', 'a01']);
     expect(record.search).toMatchObject({ budgetMinutes: null });
+    // Training adgroups judge beside them those that are compared, and the models without a fold are gone.
+    const judging = record.search?.trainingImpressions?.length ?? 0;
+    expect(judging).toBeGreaterThan(3);
+    for (const { trial } of record.best?.compared ?? [])
+      expect(record.trials.find(({ name }) => name === trial)?.scores.at(-1)).toHaveProperty(
+        'trainingLosses.length',
+        judging,
+      );
+    const savedIn = async (folder: string): Promise<string[]> => {
+      const files = await readdir(room.path(`data/auto/trials/${folder}`), { recursive: true });
+      return files.filter((file) => file.endsWith('checkpoints/latest.json'));
+    };
+    expect(await savedIn('t01')).not.toEqual([]);
+    expect(await savedIn('t01/folds')).toEqual([]);
     expect(best).toMatchObject({ name: 'a01', averageOf: ['t02', 't01'] });
     const page = await readFile(room.path('data/auto/auto.html'), 'utf8');
     expect(page).toContain('one model with the mean output of t02, t01');
