@@ -198,7 +198,7 @@ async function writeStore(
     throw cause;
   }
   const path = join(folder, CATALOG_FILE);
-  await writeFile(path, encodeTaskCatalog(catalog)).catch((cause: unknown) => {
+  await writeFile(path, encodeTaskCatalog(catalog, catalog)).catch((cause: unknown) => {
     throw systemFailure(cause, 'writing the task store', path);
   });
   const others: StoreFile[] = [];

@@ -39,6 +39,7 @@ export async function openStoreAsPrepared(
   context: RunContext,
 ): Promise<TaskStore> {
   const store = await openTaskStore(config.data.store, {
+    checkedFiles: context.checkedFiles,
     objectStoreOf: (address) => objectStoreOf(config, address),
   });
   context.onClose(() => store.close());

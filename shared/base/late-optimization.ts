@@ -18,7 +18,7 @@ export function optimizeLate(): void {
   setInterruptBudget(INTERRUPT_BUDGET_BYTE_COUNT.atStart);
 }
 
-/** Called by the same entry when its code is loaded, before the work that may last. */
+/** Called by the same entry when its code is loaded, before work that may last; a command that is brief leaves it out. */
 export function optimizeAsUsual(): void {
   setInterruptBudget(INTERRUPT_BUDGET_BYTE_COUNT.ofEngine);
 }

@@ -36,6 +36,9 @@ export interface StoreFolder extends ReadManifest {
   close(): Promise<void>;
 }
 
+/** Paths of files, each with the digest of its content. */
+export type CheckedFiles = Set<string>;
+
 /** How the files of a folder come there. */
 interface FileSource {
   readonly folder: string;
@@ -45,8 +48,15 @@ interface FileSource {
   close(): Promise<void>;
 }
 
-/** @param verify false if only the sizes of files are checked. */
-export async function localStoreFolder(folder: string, verify: boolean): Promise<StoreFolder> {
+/**
+ * @param verify false if only the sizes of files are checked.
+ * @param checkedFiles receives those whose content was checked.
+ */
+export async function localStoreFolder(
+  folder: string,
+  verify: boolean,
+  checkedFiles: CheckedFiles = new Set(),
+): Promise<StoreFolder> {
   const read = await readLocalManifest(folder);
   for (const file of read.manifest.files) await checkFileSize(folder, file);
   const source: FileSource = {
@@ -55,7 +65,7 @@ export async function localStoreFolder(folder: string, verify: boolean): Promise
     discard: () => Promise.resolve(null),
     close: () => Promise.resolve(),
   };
-  return new CheckedFolder(read, source, verify);
+  return new CheckedFolder(read, source, { verify, checkedFiles });
 }
 
 /** @param copiesFolder the folder for copies of stores. */
@@ -68,7 +78,8 @@ export async function copiedStoreFolder(
   if (object === null) throw noStoreAt(objects.address);
   const read = parseManifest(object.bytes, `${objects.address}/${MANIFEST_FILE}`);
   const copy = await openStoreCopy(read.digest, copiesFolder);
-  return new CheckedFolder(read, sourceOfCopy(objects, copy), verify);
+  // Each store has a copy of its own.
+  return new CheckedFolder(read, sourceOfCopy(objects, copy), { verify, checkedFiles: new Set() });
 }
 
 function sourceOfCopy(objects: ObjectStore, copy: StoreCopy): FileSource {
@@ -83,21 +94,27 @@ function sourceOfCopy(objects: ObjectStore, copy: StoreCopy): FileSource {
   };
 }
 
+interface Checking {
+  /** Contents are checked as well as sizes. */
+  readonly verify: boolean;
+  readonly checkedFiles: CheckedFiles;
+}
+
 class CheckedFolder implements StoreFolder {
   readonly manifest: ReadManifest['manifest'];
   readonly digest: string;
   readonly folder: string;
   readonly #source: FileSource;
-  readonly #verify: boolean;
+  readonly #checking: Checking;
   /** By name: checks under way and those that succeeded. */
   readonly #checks = new Map<string, Promise<string>>();
 
-  constructor({ manifest, digest }: ReadManifest, source: FileSource, verify: boolean) {
+  constructor({ manifest, digest }: ReadManifest, source: FileSource, checking: Checking) {
     this.manifest = manifest;
     this.digest = digest;
     this.folder = source.folder;
     this.#source = source;
-    this.#verify = verify;
+    this.#checking = checking;
   }
 
   ready(name: string): Promise<string> {
@@ -111,6 +128,7 @@ class CheckedFolder implements StoreFolder {
 
   distrust(name: string): void {
     this.#checks.delete(name);
+    this.#checking.checkedFiles.delete(this.#contentOf(this.#listed(name)));
   }
 
   close(): Promise<void> {
@@ -152,7 +170,15 @@ class CheckedFolder implements StoreFolder {
 
   async #check(file: StoreFile): Promise<void> {
     await checkFileSize(this.folder, file);
-    if (this.#verify) await checkFileContent(this.folder, file);
+    const { verify, checkedFiles } = this.#checking;
+    const content = this.#contentOf(file);
+    if (!verify || checkedFiles.has(content)) return;
+    await checkFileContent(this.folder, file);
+    checkedFiles.add(content);
+  }
+
+  #contentOf({ name, sha256 }: StoreFile): string {
+    return `${join(this.folder, name)} ${sha256}`;
   }
 }
 

@@ -23,7 +23,6 @@ import {
   tableToIPC,
   Uint8,
   Utf8,
-  vectorFromArray,
   type Data,
   type Vector,
 } from '../formats/arrow.js';
@@ -34,8 +33,11 @@ import type { AdgroupSplit, TaskEntry, TaskPlace, TaskSplit } from './task-store
 export const ADGROUP_SPLITS: readonly AdgroupSplit[] = ['train', 'validation', 'test'];
 export const TASK_SPLITS: readonly TaskSplit[] = [...ADGROUP_SPLITS, 'trunk'];
 
-/** One task as prepare passes it on. Its index is its place in the list. */
-export type CatalogTask = Omit<TaskEntry, 'taskIndex'> & TaskPlace;
+/** One task. Its index is its place in the list. */
+export type CatalogEntry = Omit<TaskEntry, 'taskIndex'>;
+
+/** One task as prepare passes it on. */
+export type CatalogTask = CatalogEntry & TaskPlace;
 
 export interface TaskCatalog {
   readonly tasks: readonly TaskEntry[];
@@ -56,37 +58,36 @@ export function dictionaryFileOf(featureName: string, append = 0): string {
   return `dictionaries/${folder}${encodeURIComponent(featureName)}.arrow`;
 }
 
-export function encodeTaskCatalog(tasks: readonly CatalogTask[]): Uint8Array {
-  const int32 = (pick: (task: CatalogTask) => number) =>
+/** @param places by task. */
+export function encodeTaskCatalog(
+  tasks: readonly CatalogEntry[],
+  places: readonly TaskPlace[],
+): Uint8Array {
+  const column = { length: tasks.length, nullCount: 0 };
+  const int32 = <Of>(from: readonly Of[], pick: (of: Of) => number): Data<Int32> =>
     makeData({
+      ...column,
       type: new Int32(),
-      length: tasks.length,
-      nullCount: 0,
-      data: Int32Array.from(tasks, pick),
+      data: filled(new Int32Array(from.length), from, pick),
     });
-  const keys = vectorFromArray(
-    tasks.map((task) => task.key),
-    new Utf8(),
-  );
   const columns = {
-    key: keys.data[0] ?? makeData({ type: new Utf8() }),
+    key: textColumn(tasks.map(({ key }) => key)),
     split: makeData({
+      ...column,
       type: new Uint8(),
-      length: tasks.length,
-      nullCount: 0,
-      data: Uint8Array.from(tasks, (task) => TASK_SPLITS.indexOf(task.split)),
+      data: filled(new Uint8Array(tasks.length), tasks, ({ split }) => TASK_SPLITS.indexOf(split)),
     }),
-    supportRows: int32((task) => task.supportRowCount),
-    queryRows: int32((task) => task.queryRowCount),
-    file: int32((task) => task.fileIndex),
-    batch: int32((task) => task.batchIndex),
-    offset: int32((task) => task.rowOffset),
+    supportRows: int32(tasks, ({ supportRowCount }) => supportRowCount),
+    queryRows: int32(tasks, ({ queryRowCount }) => queryRowCount),
+    file: int32(places, ({ fileIndex }) => fileIndex),
+    batch: int32(places, ({ batchIndex }) => batchIndex),
+    offset: int32(places, ({ rowOffset }) => rowOffset),
     ...firstSeenColumn(tasks),
     ...(tasks.some(({ labelIndex }) => labelIndex !== undefined)
-      ? { label: int32(({ labelIndex }) => labelIndex ?? 0) }
+      ? { label: int32(tasks, ({ labelIndex }) => labelIndex ?? 0) }
       : {}),
     ...(tasks.some(({ changedIn }) => changedIn !== undefined)
-      ? { changedIn: int32(({ changedIn }) => changedIn ?? 0) }
+      ? { changedIn: int32(tasks, ({ changedIn }) => changedIn ?? 0) }
       : {}),
   };
   const schema = new Schema(
@@ -95,22 +96,52 @@ export function encodeTaskCatalog(tasks: readonly CatalogTask[]): Uint8Array {
   const batch = new RecordBatch(
     schema,
     makeData({
+      ...column,
       type: new Struct(schema.fields),
-      length: tasks.length,
-      nullCount: 0,
       children: Object.values(columns),
     }),
   );
   return tableToIPC(new Table(schema, [batch]), 'file');
 }
 
-function firstSeenColumn(tasks: readonly CatalogTask[]): { firstSeen?: Data<Float64> } {
-  const times = tasks.flatMap(({ firstSeenTime }) => firstSeenTime ?? []);
-  if (times.length < tasks.length) return {};
-  const data = Float64Array.from(times);
-  return {
-    firstSeen: makeData({ type: new Float64(), length: data.length, nullCount: 0, data }),
+function firstSeenColumn(tasks: readonly CatalogEntry[]): { firstSeen?: Data<Float64> } {
+  if (tasks.some(({ firstSeenTime }) => firstSeenTime === null)) return {};
+  const { length } = tasks;
+  const times = filled(new Float64Array(length), tasks, ({ firstSeenTime }) => firstSeenTime ?? 0);
+  return { firstSeen: makeData({ type: new Float64(), length, nullCount: 0, data: times }) };
+}
+
+/** The numbers of a million tasks: `from` of a typed array would take ten times as long. */
+function filled<Of, Values extends Int32Array | Uint8Array | Float64Array>(
+  values: Values,
+  from: readonly Of[],
+  pick: (of: Of) => number,
+): Values {
+  let index = 0;
+  for (const of of from) {
+    values[index] = pick(of);
+    index += 1;
+  }
+  return values;
+}
+
+/** Texts of ASCII, of which a unit is a byte, are encoded together. */
+function textColumn(texts: readonly string[]): Data<Utf8> {
+  const joined = Buffer.from(texts.join(''));
+  const valueOffsets = new Int32Array(texts.length + 1);
+  const fillOffsets = (lengthOf: (text: string) => number): number => {
+    let end = 0;
+    for (const [index, text] of texts.entries()) {
+      end += lengthOf(text);
+      valueOffsets[index + 1] = end;
+    }
+    return end;
   };
+  const isAscii = fillOffsets(({ length }) => length) === joined.length;
+  if (!isAscii) fillOffsets((text) => Buffer.byteLength(text));
+  // Halves of a character at the ends of two texts would be joined.
+  const data = isAscii ? joined : Buffer.concat(texts.map((text) => Buffer.from(text)));
+  return makeData({ type: new Utf8(), length: texts.length, nullCount: 0, valueOffsets, data });
 }
 
 /** @throws Error if the bytes are not a catalog; the reader adds which store. */

@@ -21,7 +21,12 @@ import { decodeDictionary } from './dictionary-values.js';
 import { decodeTargetEncoding, targetEncodingFileOf } from './target-encoding.js';
 import { recordBatchCache, type RecordBatchCache } from './record-batch-cache.js';
 import { RESTORE_CURE } from './store-files.js';
-import { copiedStoreFolder, localStoreFolder, type StoreFolder } from './store-folder.js';
+import {
+  copiedStoreFolder,
+  localStoreFolder,
+  type CheckedFiles,
+  type StoreFolder,
+} from './store-folder.js';
 import { catalogFileOf, type StoreManifest } from './store-manifest.js';
 import {
   decodeTaskCatalog,
@@ -40,6 +45,8 @@ interface OpenTaskStoreOptions {
   readonly verify?: boolean;
   /** Stores below this size are checked whole on opening. Default 64 MiB. */
   readonly verifyAtOpenByteCountMax?: number;
+  /** Files of local stores that the same call has checked, and are not checked again. */
+  readonly checkedFiles?: CheckedFiles | undefined;
   /** Needed for `s3://` addresses only. */
   readonly objectStoreOf?: (address: string) => ObjectStore;
   /** The folder for copies of `s3://` stores. Default: in the system's temporary folder. */
@@ -69,7 +76,8 @@ export async function openTaskStore(
 
 function folderOf(address: string, options: OpenTaskStoreOptions): Promise<StoreFolder> {
   const verify = options.verify !== false;
-  if (!address.startsWith('s3://')) return localStoreFolder(localPathOf(address), verify);
+  if (!address.startsWith('s3://'))
+    return localStoreFolder(localPathOf(address), verify, options.checkedFiles);
   const objects = options.objectStoreOf?.(address);
   if (objects === undefined)
     throw new Error(`openTaskStore needs objectStoreOf for the address ${address}`);

@@ -40,12 +40,11 @@ function fileOf(columns: Readonly<Record<string, Data>>, length: number): Uint8A
   return tableToIPC(new Table(schema, [new RecordBatch(schema, data)]), 'file');
 }
 
-const catalog = encodeTaskCatalog(
-  Array.from({ length: 5 }, (_, index) => ({
-    ...{ key: `task${index}`, split: 'train', supportRowCount: 3, queryRowCount: 2 },
-    ...{ fileIndex: 0, batchIndex: 0, rowOffset: index * 5, firstSeenTime: index },
-  })),
-);
+const tasks = Array.from({ length: 5 }, (_, index) => ({
+  ...{ key: `task${index}`, split: 'train' as const, supportRowCount: 3, queryRowCount: 2 },
+  ...{ fileIndex: 0, batchIndex: 0, rowOffset: index * 5, firstSeenTime: index },
+}));
+const catalog = encodeTaskCatalog(tasks, tasks);
 
 const texts = vectorFromArray([null, 'a', 'münchen', ''], new Utf8());
 const dictionary = fileOf({ value: texts.data[0] ?? makeData({ type: new Utf8() }) }, texts.length);

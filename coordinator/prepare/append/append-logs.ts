@@ -19,9 +19,10 @@ import { dictionaryRowCounts } from '../../../shared/tasks/store-versions.js';
 import {
   dictionaryFileOf,
   encodeTaskCatalog,
+  type CatalogEntry,
   type CatalogTask,
 } from '../../../shared/tasks/task-catalog.js';
-import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import type { TaskPlace, TaskStore } from '../../../shared/tasks/task-store.js';
 import { interrupted, openDuckSession, type DuckSession } from '../../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../../logs/log-files.js';
 import { readRawLogs } from '../../logs/log-reading.js';
@@ -205,8 +206,14 @@ function nextRowOf({ appends = [], rowCount, rejectedRowCount, leftOut }: StoreM
   );
 }
 
+/** All tasks of the store, and their places in the same order. */
+interface JoinedCatalog {
+  readonly tasks: readonly CatalogEntry[];
+  readonly places: readonly TaskPlace[];
+}
+
 interface WrittenAppend {
-  readonly catalog: readonly CatalogTask[];
+  readonly catalog: JoinedCatalog;
   readonly files: readonly StoreFile[];
 }
 
@@ -246,7 +253,7 @@ async function writeAppend(
   }
   const catalog = joinedCatalog(store, tasks, changed);
   const catalogFile = catalogFileOf(append);
-  await writeFile(join(workFolder, catalogFile), encodeTaskCatalog(catalog));
+  await writeFile(join(workFolder, catalogFile), encodeTaskCatalog(catalog.tasks, catalog.places));
   const rejectsFile = `rejects-${appendNumber(append)}.jsonl`;
   await rename(join(workFolder, REJECTS_FILE), join(workFolder, rejectsFile));
   const files = [
@@ -276,22 +283,24 @@ async function grownDictionaryFiles(
   return files;
 }
 
+/** The entries and places of the store, with those of changed and new tasks in their stead and behind. */
 function joinedCatalog(
   { tasks: before, places = [] }: TaskStore,
   { tasks }: AppendedTasks,
   changed: readonly CatalogTask[],
-): CatalogTask[] {
-  const catalog: CatalogTask[] = before.map(({ taskIndex: _index, ...task }, index) => {
-    const place = places[index];
-    if (place === undefined) throw new Error(`task ${index} has no place`);
-    return { changedIn: 0, ...task, ...place };
-  });
+): JoinedCatalog {
+  if (places.length !== before.length) throw new Error('a task of the store has no place');
+  const joined: { tasks: CatalogEntry[]; places: TaskPlace[] } = {
+    tasks: [...before],
+    places: [...places],
+  };
   for (const [place, { taskIndex }] of tasks.entries()) {
     const task = changed[place];
     if (task === undefined) throw new Error(`task ${taskIndex} was not written`);
-    catalog[taskIndex] = task;
+    joined.tasks[taskIndex] = task;
+    joined.places[taskIndex] = task;
   }
-  return catalog;
+  return joined;
 }
 
 interface ManifestChanges extends WrittenAppend {
@@ -308,7 +317,7 @@ function manifestOf(
   changes: ManifestChanges,
 ): StoreManifest {
   const { catalog, files, encodings, tasks, rejectedRowCount } = changes;
-  const counts = countsOf(catalog);
+  const counts = countsOf(catalog.tasks);
   const { leftOut } = before;
   const largeRowCount = changes.acceptedRowCount - tasks.tooSmallRowCount;
   return {

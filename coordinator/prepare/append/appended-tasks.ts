@@ -10,7 +10,7 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { TASK_SPLITS } from '../../../shared/tasks/task-catalog.js';
-import { adgroupsOf, type TaskStore } from '../../../shared/tasks/task-store.js';
+import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
 import type { DuckSession } from '../../logs/duckdb-session.js';
 import { literal } from '../../logs/sql.js';
 import { rowLabelsOf, storesLabels } from '../row-labels.js';
@@ -59,7 +59,7 @@ export async function appendedTasksOf(
       ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'}, CAST(${encodingFoldSql(config, 'key')} AS DOUBLE)
       FROM task_sizes ORDER BY key`,
   );
-  const known = new Map(adgroupsOf(store).map((task) => [task.key, task]));
+  const known = knownTasks(store, new Set(found.map(([key]) => String(key))));
   const small: SmallTask[] = [];
   const tasks: AppendedTask[] = [];
   let [tooSmallTaskCount, tooSmallRowCount, newCount] = [0, 0, 0];
@@ -107,6 +107,13 @@ export async function appendedTasksOf(
   await createTables(tasks, folder, session);
   const trunk = small.length === 0 ? null : trunkRowsOf(small, batches.length);
   return { tasks, tooSmallTaskCount, tooSmallRowCount, trunk };
+}
+
+/** The adgroups of these keys: a map of all would take longer than all else here. */
+function knownTasks(store: TaskStore, keys: ReadonlySet<string>): ReadonlyMap<string, TaskEntry> {
+  const known = new Map<string, TaskEntry>();
+  for (const task of adgroupsOf(store)) if (keys.has(task.key)) known.set(task.key, task);
+  return known;
 }
 
 function trunkRowsOf(small: readonly SmallTask[], batchCount: number): TrunkRows {

@@ -63,7 +63,7 @@ export async function exportChangedRun(
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
     const dispatchOf = () => dispatchForRun(config, config.run, request, logged);
-    return changedExport(opened, { isLocal: isLocalChoice(request), dispatchOf }, logged);
+    return changedExport(opened, { hereMax: hereMaxOf(request), dispatchOf }, logged);
   });
 }
 
@@ -76,7 +76,7 @@ export async function refreshedExport(
 ): Promise<RefreshedExport> {
   const opened = await openedChange(config, request, context);
   const { objects, place, source, published, isSameTrunk } = opened;
-  const carried = { isLocal: isLocalChoice(request), dispatchOf };
+  const carried = { hereMax: hereMaxOf(request), dispatchOf };
   if (isSameTrunk) return { ...(await changedExport(opened, carried, context)), full: null };
   const { dispatcher } = await dispatchOf();
   const compute = await context.machine.openCompute(context, config.compute);
@@ -91,18 +91,22 @@ export async function refreshedExport(
   });
 }
 
-/** Beyond this number the start of other processes is worth its time, since they compute side by side. */
-const ADGROUPS_HERE_MAX = 10_000;
+/**
+ * Beyond these numbers another process is worth the time of its start: workers compute side by side, and a single one
+ * leaves this process free for what does not compute.
+ */
+const ADGROUPS_HERE_MAX = { besideWorkers: 10_000, inProcess: 100_000 };
 
 /** How the adgroups of a delta may be adapted. */
 interface DeltaDispatch {
-  /** Whether this machine computes, so that this process can do as well. */
-  readonly isLocal: boolean;
+  /** So many are adapted in this process; none where other machines compute. */
+  readonly hereMax: number;
   readonly dispatchOf: () => Promise<RunDispatch>;
 }
 
-function isLocalChoice({ inProcess, workers }: DispatchChoice): boolean {
-  return inProcess === true || workers !== undefined;
+function hereMaxOf({ inProcess, workers }: DispatchChoice): number {
+  if (inProcess === true) return ADGROUPS_HERE_MAX.inProcess;
+  return workers === undefined ? 0 : ADGROUPS_HERE_MAX.besideWorkers;
 }
 
 type ChangedPlace = Pick<ExportChangedRequest, 'out' | 'label'>;
@@ -152,7 +156,7 @@ async function changedExport(
   const loaded = await readAnyBundle(objects, published.digest);
   const { machine, clock, sink } = context;
   const compute = await machine.openCompute(context, source.run.config.compute);
-  const isHere = carried.isLocal && compute.isExact && changedCount <= ADGROUPS_HERE_MAX;
+  const isHere = compute.isExact && changedCount <= carried.hereMax;
   const dispatcher = isHere
     ? createInMemoryDispatcher({
         ...{ executor: await compute.executorOn(source.store), clock, sink },

@@ -6,6 +6,7 @@
 
 import { tmpdir } from 'node:os';
 import type { z } from 'zod';
+import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { appendLogs, type AppendedLogs } from '../../prepare/append/append-logs.js';
@@ -31,7 +32,9 @@ export async function refreshRun(
   context: RunContext,
 ): Promise<RefreshResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  return loggedRun(trackedCallOf('refresh', config), context, async (logged) => {
+  const checkedFiles: CheckedFiles = new Set();
+  const checking = { ...context, checkedFiles };
+  return loggedRun(trackedCallOf('refresh', config), checking, async (logged) => {
     const { clock, sink, signal } = logged;
     const startedMs = clock.monotonicMs();
     const objectStoreAt = (address: string) => objectStoreOf(config, address);
@@ -40,7 +43,8 @@ export async function refreshRun(
       ...{ clock, sink, signal, objectStoreOf: objectStoreAt, temporaryFolder: tmpdir() },
       // Refused before anything is written.
       openStore: async () => {
-        const store = await openTaskStore(config.data.store, { objectStoreOf: objectStoreAt });
+        const options = { checkedFiles, objectStoreOf: objectStoreAt };
+        const store = await openTaskStore(config.data.store, options);
         return closedUnless(store, () => demandRefreshable(store));
       },
     });

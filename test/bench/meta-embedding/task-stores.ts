@@ -170,7 +170,7 @@ function manifestText(
   rowFiles: readonly { name: string; byteCount: number; sha256: string }[],
   sourceDigest: string,
 ): string {
-  const bytes = encodeTaskCatalog(catalog);
+  const bytes = encodeTaskCatalog(catalog, catalog);
   writeFileSync(join(folder, CATALOG_FILE), bytes);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
   const countOf = (split: CatalogTask['split']): number =>

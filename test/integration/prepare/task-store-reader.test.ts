@@ -133,6 +133,16 @@ test('a damaged row file is a fault of this machine, until it is restored', asyn
   await store.close();
 });
 
+test('content that the same call has checked is not checked again; sizes are', async () => {
+  const checkedFiles = new Set<string>();
+  await (await openTaskStore(copy, { checkedFiles })).close();
+  await withChangedBit(`${copy}/${ROWS_FILE}`);
+  expect(await failureOf(openTaskStore(copy, {}))).toMatch(/was changed/);
+  await (await openTaskStore(copy, { checkedFiles })).close();
+  await truncate(`${copy}/${ROWS_FILE}`, 100);
+  expect(await failureOf(openTaskStore(copy, { checkedFiles }))).toMatch(/another size/);
+});
+
 test('a task that the store does not have is no fault of this machine', async () => {
   const store = await openTaskStore(copy, LAZY);
   const failure = await store.readTasks([300]).catch((error: unknown) => error);

@@ -14,14 +14,11 @@ import {
 import { decodeTaskCatalog, encodeTaskCatalog } from '../../../shared/tasks/task-catalog.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
-const file = Buffer.from(
-  encodeTaskCatalog(
-    Array.from({ length: 5 }, (_, index) => ({
-      ...{ key: `task${index}`, split: 'train', supportRowCount: 3, queryRowCount: 2 },
-      ...{ fileIndex: 0, batchIndex: 0, rowOffset: index * 5, firstSeenTime: index },
-    })),
-  ),
-);
+const tasks = Array.from({ length: 5 }, (_, index) => ({
+  ...{ key: `task${index}`, split: 'train' as const, supportRowCount: 3, queryRowCount: 2 },
+  ...{ fileIndex: 0, batchIndex: 0, rowOffset: index * 5, firstSeenTime: index },
+}));
+const file = Buffer.from(encodeTaskCatalog(tasks, tasks));
 const footerByteCount = file.readInt32LE(file.length - 10);
 const footerStart = file.length - 10 - footerByteCount;
 

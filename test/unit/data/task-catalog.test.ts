@@ -1,4 +1,5 @@
 // The catalog as bytes: which fields of a task are kept, and which fields older stores lack.
+import { createHash } from 'node:crypto';
 import { expect, test } from 'vitest';
 import {
   decodeTaskCatalog,
@@ -19,7 +20,8 @@ const task: CatalogTask = {
 
 test('a catalog is read back as it was written', () => {
   const { fileIndex, batchIndex, rowOffset, ...entry } = task;
-  const catalog = decodeTaskCatalog(encodeTaskCatalog([task, { ...task, firstSeenTime: -1 }]));
+  const tasks = [task, { ...task, firstSeenTime: -1 }];
+  const catalog = decodeTaskCatalog(encodeTaskCatalog(tasks, tasks));
   expect(catalog.tasks).toEqual([
     { ...entry, taskIndex: 0 },
     { ...entry, taskIndex: 1, firstSeenTime: -1 },
@@ -28,6 +30,28 @@ test('a catalog is read back as it was written', () => {
 });
 
 test('a catalog without first-seen times is read, and reports that it has none', () => {
-  const { tasks } = decodeTaskCatalog(encodeTaskCatalog([{ ...task, firstSeenTime: null }]));
+  const written = [{ ...task, firstSeenTime: null }];
+  const { tasks } = decodeTaskCatalog(encodeTaskCatalog(written, written));
   expect(tasks[0]?.firstSeenTime).toBeNull();
+});
+
+test.each([
+  ['ASCII', ['a', '', 'b\u001fc']],
+  ['more than ASCII', ['é', '千模', '', 'a', '😀']],
+  // Joined, the two halves would be one character.
+  ['halves of a character', ['a\ud83d', '\ude00b']],
+])('keys of %s are kept apart', (_, keys) => {
+  const written = keys.map((key) => ({ ...task, key }));
+  const { tasks } = decodeTaskCatalog(encodeTaskCatalog(written, written));
+  expect(tasks.map(({ key }) => key)).toEqual(keys.map((key) => Buffer.from(key).toString()));
+});
+
+// The digest of a store, which bundles name, follows from these bytes.
+test('the bytes of a catalog are those of earlier versions', () => {
+  const tasks: CatalogTask[] = ['a', 'zoë', ''].map((key, index) => ({
+    ...{ ...task, key, firstSeenTime: index - 0.5, rowOffset: 7 * index },
+    ...{ labelIndex: index % 2, ...(index === 1 ? { changedIn: 3 } : {}) },
+  }));
+  const sha256 = createHash('sha256').update(encodeTaskCatalog(tasks, tasks)).digest('hex');
+  expect(sha256).toBe('0c0314a8a693917ca007beac5c526d93d76cc434223991dea5b8795d4a6ae6db');
 });
