@@ -83,6 +83,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'lets a search average the trials that validation cannot tell apart',
     pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b'] },
   },
+  {
+    change: 'd387890c',
+    what: 'takes candidates that are objects apart in the addon',
+    pages: { 'serving-server.md': ['d3c7f065'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */

@@ -92,6 +92,8 @@ export interface ColumnsAddon {
     labels: Int32Array,
     calibrated: Float64Array,
   ): void;
+  /** Writes the number of each candidate's block. */
+  gather(ofBlocks: Float64Array | Uint32Array, blocks: Int32Array, found: Float64Array): void;
   /** As `OrderByValue`. */
   order(values: Float64Array, reserve: number, order: Int32Array): number;
 }

@@ -39,6 +39,34 @@ void calibrate(const Arguments& arguments) {
   }
 }
 
+// The number of each candidate's block.
+template <class Number>
+void gatherNumbers(View<void> numbers, View<int32_t> blocks, View<double> found) {
+  const Number* const ofBlocks = static_cast<Number*>(numbers.data);
+  for (size_t begin = 0; begin < blocks.count; begin += BATCH) {
+    const size_t end = std::min(begin + BATCH, blocks.count);
+    for (size_t candidate = begin; candidate < end; ++candidate) {
+      const uint32_t block = uint32_t(blocks.data[candidate]);
+      demand(block < numbers.count, "there is no block of this number");
+      __builtin_prefetch(ofBlocks + block);
+    }
+    for (size_t candidate = begin; candidate < end; ++candidate)
+      found.data[candidate] = double(ofBlocks[blocks.data[candidate]]);
+  }
+}
+
+// gather(numbers by block, blocks, found)
+void gather(const Arguments& arguments) {
+  napi_typedarray_type type;
+  const View<void> numbers = arguments.elements(arguments.value(0), &type);
+  const View<int32_t> blocks = arguments.words(1);
+  const View<double> found = arguments.doubles(2);
+  demand(found.count >= blocks.count, "an array is too short");
+  if (type == napi_float64_array) gatherNumbers<double>(numbers, blocks, found);
+  else if (type == napi_uint32_array) gatherNumbers<uint32_t>(numbers, blocks, found);
+  else demand(false, "numbers of this type are not gathered");
+}
+
 // A candidate, and the upper half of its value such that the largest value has the smallest key.
 struct Keyed {
   uint32_t key;
@@ -104,5 +132,7 @@ napi_value order(const Arguments& arguments) {
 }  // namespace
 
 void defineRanking(napi_env env, napi_value exports) {
-  defineFunctions(env, exports, {{"calibrate", calledForEffect<calibrate>}, {"order", calledForValue<order>}});
+  defineFunctions(env, exports, {{"calibrate", calledForEffect<calibrate>},
+                   {"gather", calledForEffect<gather>},
+                   {"order", calledForValue<order>}});
 }

@@ -15,6 +15,7 @@ namespace {
 
 const int32_t UNKNOWN = 0;
 const int NUMBER_BYTES_MAX = 32;
+const double WHOLE_MAX = 1e9;
 
 // An array whose memory was given back has no elements.
 bool isPowerOfTwo(size_t count) { return count > 0 && (count & (count - 1)) == 0; }
@@ -350,6 +351,8 @@ char* writeNumber(char* at, double value) {
   // JSON has no other numbers, and the difference of 0 and -0 means nothing here.
   if (!isfinite(value)) return static_cast<char*>(memcpy(at, "null", 4)) + 4;
   if (value == 0) return *at = '0', at + 1;
+  // Digits of a whole number take a fraction of the time.
+  if (fabs(value) < WHOLE_MAX && value == int32_t(value)) return std::to_chars(at, at + NUMBER_BYTES_MAX, int32_t(value)).ptr;
 #ifdef __cpp_lib_to_chars
   return std::to_chars(at, at + NUMBER_BYTES_MAX, value).ptr;
 #else

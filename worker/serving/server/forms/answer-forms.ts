@@ -30,6 +30,9 @@ const TYPES = new Map<unknown, string>([
   [Int32Array, 'int32'],
 ]);
 
+/** The list whose values are places among the names of segments. */
+const SEGMENTS = 'segments';
+
 let room = Buffer.alloc(0);
 
 /** An object with a list for each field; `evidence` has one for each of its parts. */
@@ -37,19 +40,18 @@ export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answe
   const { addon } = bundle.choice;
   const writeNumbers: WriteNumbers =
     addon === null ? plainNumbers : (values, out, end) => addon.writeNumbers(values, out, end);
-  const segments = segmentTexts(bundle);
-  const longest = Math.max(
+  const segments = lists.some(({ name }) => name === SEGMENTS) ? segmentTexts(bundle) : [];
+  const longest = segments.reduce(
+    (most, text) => Math.max(most, 3 * text.length + 1),
     NUMBER_BYTE_COUNT_MAX,
-    ...[...segments.values()].map((text) => 4 * text.length + 1),
   );
   // What is undefined is left out.
-  const head = Buffer.from(JSON.stringify({ bundle: bundle.digest, ...others }).slice(0, -1));
-  const byteCount = lists.reduce(
-    (sum, { values }) => sum + values.length * longest + 64,
-    head.length + 8,
-  );
+  const head = JSON.stringify({ bundle: bundle.digest, ...others });
+  let byteCount = 3 * head.length + 8;
+  for (const { values } of lists) byteCount += values.length * longest + 64;
   if (room.length < byteCount) room = Buffer.allocUnsafeSlow(byteCount);
-  let end = head.copy(room);
+  // Without its brace.
+  let end = room.write(head) - 1;
   let isInEvidence = false;
   for (const { name, values } of lists) {
     const [field = name, part] = name.split('.');
@@ -57,9 +59,8 @@ export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answe
     else end += room.write(`,"${part ?? field}":[`, end);
     isInEvidence = part !== undefined;
     end =
-      name === 'segments'
-        ? end +
-          room.write(Array.from(values, (label) => segments.get(label) ?? 'null').join(','), end)
+      name === SEGMENTS
+        ? end + room.write(segmentList(values, segments), end)
         : writeNumbers(values, room, end);
     room[end] = 0x5d;
     end += 1;
@@ -69,10 +70,14 @@ export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answe
 }
 
 /** The name of each segment in JSON, by the place of its label. */
-function segmentTexts({ loaded }: ServedBundle): ReadonlyMap<number, string> {
-  return new Map(
-    loaded.manifest.labels.map(({ segment }, label) => [label, JSON.stringify(segment)]),
-  );
+function segmentTexts({ loaded }: ServedBundle): readonly string[] {
+  return loaded.manifest.labels.map(({ segment }) => JSON.stringify(segment));
+}
+
+function segmentList(labels: ListValues, segments: readonly string[]): string {
+  let text = '';
+  for (const label of labels) text += `${text === '' ? '' : ','}${segments[label] ?? 'null'}`;
+  return text;
 }
 
 function plainNumbers(values: ListValues, out: Uint8Array, end: number): number {
@@ -107,7 +112,7 @@ function headerOf({ bundle, lists, ...content }: AnswerContent): Buffer {
   let shape = `${bundle.digest} ${seed}`;
   for (const { name, values } of lists) shape += ` ${name} ${values.length}`;
   if (!tellsMore && lastHeader.shape === shape) return lastHeader.bytes;
-  const hasSegments = lists.some(({ name }) => name === 'segments');
+  const hasSegments = lists.some(({ name }) => name === SEGMENTS);
   const header = JSON.stringify({
     ...{ bundle: bundle.digest, ...content },
     lists: lists.map(({ name, values }) => [name, TYPES.get(values.constructor), values.length]),

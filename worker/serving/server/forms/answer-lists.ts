@@ -1,6 +1,6 @@
 /** The lists of an answer, each in one array. */
 
-import { at, int32At, numberAt } from '../../../../shared/base/arrays.js';
+import { int32At, numberAt, uint8At } from '../../../../shared/base/arrays.js';
 import { UNKNOWN_BLOCK } from '../../../../shared/bundle/key-index.js';
 import type { Ranking } from '../answers.js';
 import type { LiveNotes } from '../../adaptation/live-blocks.js';
@@ -28,15 +28,16 @@ const LISTS: Readonly<Record<Exclude<AnswerField, 'order' | 'values'>, Lists>> =
   expected: (_bundle, { expected }) => [{ name: 'expected', values: expected }],
   blocks: (_bundle, { blocks }) => [{ name: 'blocks', values: blocks }],
   segments: (_bundle, { blocks, labels, live }) => {
-    const values = labels.map((label, candidate) =>
-      int32At(blocks, candidate) === UNKNOWN_BLOCK && live?.has(candidate) !== true ? -1 : label,
-    );
+    const values = new Int32Array(labels);
+    for (let candidate = 0; candidate < values.length; candidate += 1)
+      if (int32At(blocks, candidate) === UNKNOWN_BLOCK && live?.has(candidate) !== true)
+        values[candidate] = -1;
     return [{ name: 'segments', values }];
   },
   evidence: (bundle, estimates) => [
     {
       name: 'evidence.supportRows',
-      values: Int32Array.from(evidenceOf(bundle, estimates, 'supportRows')),
+      values: new Int32Array(evidenceOf(bundle, estimates, 'supportRows')),
     },
     { name: 'evidence.clicks', values: evidenceOf(bundle, estimates, 'clicks') },
     { name: 'evidence.impressions', values: evidenceOf(bundle, estimates, 'impressions') },
@@ -48,24 +49,30 @@ export function probabilitiesOf(
   { loaded }: ServedBundle,
   { expected, labels }: Estimates,
 ): Float64Array {
-  const isProbability = loaded.manifest.labels.map(({ loss }) => loss === 'binary');
-  return expected.map((value, candidate) =>
-    at(isProbability, int32At(labels, candidate)) ? value : NaN,
+  const isProbability = Uint8Array.from(loaded.manifest.labels, ({ loss }) =>
+    Number(loss === 'binary'),
   );
+  const probabilities = new Float64Array(expected);
+  for (let candidate = 0; candidate < probabilities.length; candidate += 1)
+    if (uint8At(isProbability, int32At(labels, candidate)) === 0) probabilities[candidate] = NaN;
+  return probabilities;
 }
 
 /** What each candidate's block rests on: its support rows, or their sums. */
 export function evidenceOf(
-  { loaded }: ServedBundle,
+  { loaded, choice }: ServedBundle,
   { blocks, live }: Estimates,
   part: Exclude<keyof LiveNotes, 'label' | 'calibration'>,
 ): Float64Array {
   const { supportRowCounts, ...sums } = loaded.model.blocks.evidence;
   const byBlock = part === 'supportRows' ? supportRowCounts : sums[part];
-  return Float64Array.from(
-    blocks,
-    (block, candidate) => live?.get(candidate)?.[part] ?? numberAt(byBlock, block),
-  );
+  const found = new Float64Array(blocks.length);
+  if (choice.addon !== null) choice.addon.gather(byBlock, blocks, found);
+  else
+    for (let candidate = 0; candidate < blocks.length; candidate += 1)
+      found[candidate] = numberAt(byBlock, int32At(blocks, candidate));
+  for (const [candidate, notes] of live ?? []) found[candidate] = notes[part];
+  return found;
 }
 
 /** Candidates whose blocks adapted while serving, where there are any. */
@@ -83,17 +90,14 @@ export function answerListsOf(
   estimates: Estimates,
   ranking: Ranking | null,
 ): readonly AnswerList[] {
-  const lists = ANSWER_FIELDS.flatMap((field): readonly AnswerList[] => {
-    if (field !== 'order' && field !== 'values')
-      return fields === null || fields.includes(field) ? LISTS[field](bundle, estimates) : [];
-    if (ranking !== null)
-      return fields === null || fields.includes(field)
-        ? [{ name: field, values: ranking[field] }]
-        : [];
-    if (fields?.includes(field) === true) throw noSuchField(field);
-    return [];
-  });
-  return fields === null ? [...liveList(estimates), ...lists] : lists;
+  const lists: AnswerList[] = fields === null ? liveList(estimates) : [];
+  for (const field of ANSWER_FIELDS) {
+    if (fields !== null && !fields.includes(field)) continue;
+    if (field !== 'order' && field !== 'values') lists.push(...LISTS[field](bundle, estimates));
+    else if (ranking !== null) lists.push({ name: field, values: ranking[field] });
+    else if (fields !== null) throw noSuchField(field);
+  }
+  return lists;
 }
 
 function noSuchField(field: AnswerField): RefusedRequest {

@@ -126,10 +126,18 @@ export class BodyScanner {
   }
 
   #memberAt(body: Buffer, place: number): Member {
-    const at = (word: number): number => int32At(this.#members, WORDS_PER_MEMBER * place + word);
+    const at = WORDS_PER_MEMBER * place;
+    const members = this.#members;
+    const nameStart = int32At(members, at + 1);
     return {
-      ...{ level: at(0), name: body.toString('utf8', at(1), at(2)), nameStart: at(1) },
-      ...{ form: at(3), start: at(4), end: at(5), first: at(6), count: at(7) },
+      level: int32At(members, at),
+      name: body.toString('utf8', nameStart, int32At(members, at + 2)),
+      nameStart,
+      form: int32At(members, at + 3),
+      start: int32At(members, at + 4),
+      end: int32At(members, at + 5),
+      first: int32At(members, at + 6),
+      count: int32At(members, at + 7),
     };
   }
 
