@@ -54,6 +54,7 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'refresh-million.md',
   },
   { name: 'serving-swap', script: 'bench:swap', makes: 'serving-swap.md' },
+  { name: 'served-equality', script: 'bench:served-equality', makes: 'served-equality.md' },
   { name: 'interchange', script: 'bench:interchange', makes: 'interchange.md' },
   {
     name: 'trackers',
