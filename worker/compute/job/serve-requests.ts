@@ -124,8 +124,7 @@ class ComputeService {
         this.#keepShared(request);
         return { requestId: null, answer: null };
       case 'prepare':
-        this.#prepare(request);
-        return { requestId: null, answer: null };
+        return this.#prepare(request);
       case 'execute': {
         const { requestId } = request;
         if (!this.#prepared.has(requestId)) throw new Error('a job came before its inputs');
@@ -162,12 +161,15 @@ class ComputeService {
     return input;
   }
 
-  #prepare({ requestId, job, rowPack, traceparent }: RequestOf<'prepare'>): void {
+  #prepare({ requestId, job, rowPack, traceparent, hasTurn }: RequestOf<'prepare'>): Taken {
     const dense = this.#sharedOf('dense', job.dense);
     const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
     if (this.#prepared.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
     this.#prepared.set(requestId, { job, dense, rowPack, frozen, traceparent });
     this.#executor?.prepare({ job });
+    return hasTurn
+      ? { requestId, answer: () => this.#execute(requestId) }
+      : { requestId: null, answer: null };
   }
 
   #forget(requestId: number): void {
