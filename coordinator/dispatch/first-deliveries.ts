@@ -105,7 +105,7 @@ export class FirstDeliveries {
     return { exchangeMs, usualMs, workerCount: await workers.count() };
   }
 
-  /** Where jobs are small and few, each worker has its share of them in one exchange. */
+  /** Gives each worker its share of the step in one exchange, if jobs are small and few. */
   #shareOut({ workerCount, ...times }: ParcelTerms): void {
     const orders = this.#sendingOrder;
     if (!isOneExchangeEach(times, { orderCount: orders.length, workerCount })) return;

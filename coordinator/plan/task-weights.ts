@@ -118,7 +118,7 @@ function supportImpressions(task: PlannedRows): number {
 function impressionsFrom(task: PlannedRows, rowIndex: number): number {
   const { impressions } = task;
   let sum = 0;
-  // By index: a view and the iterator of a typed array take several times as long.
+  // A view and the iterator of a typed array take several times as long.
   for (let row = rowIndex; row < impressions.length; row += 1) sum += impressions[row] ?? 0;
   return sum;
 }

@@ -29,7 +29,7 @@ const PLENTY_IN_ALL = 64;
 const PLENTY_SHARE = 1 / PLENTY_PER_WORKER;
 /** A queue that has little will not have plenty at once, and a look costs a command. With 100 ms, 1,000 workers are idle for a tenth more. */
 const LOOK_INTERVAL_MS = 20;
-/** As long as this, a queue that had no other job when one was taken counts as empty. */
+/** The time for which a queue that had no other job when one was taken counts as empty. */
 const EMPTY_MS_MAX = 10;
 /** How late a worker that does jobs may learn that it is quarantined. */
 const QUARANTINE_AGE_MS_MAX = 2_000;

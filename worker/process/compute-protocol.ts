@@ -69,7 +69,7 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('prepare'),
     requestId,
-    /** Whether it has its turn behind the jobs before it, as `execute` says for a job that was only prepared. */
+    /** True if it is computed behind the jobs before it, as `execute` says of a job that was only prepared. */
     hasTurn: z.boolean(),
     job: JobSchema,
     rowPack: carriedBytes.nullable(),

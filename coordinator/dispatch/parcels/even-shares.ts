@@ -2,11 +2,11 @@
 
 import type { JobOrder } from '../dispatcher.js';
 
-/** With more jobs for a worker, several exchanges let those that are faster do more. */
+/** More jobs for a worker have several exchanges, so that those that are faster do more. */
 const SHARE_JOB_COUNT_MAX = 4;
 
 /**
- * Whether each of several workers has its share in one exchange. Another exchange costs all processes together as much
+ * True if each of several workers has its share in one exchange. Another exchange costs all processes together as much
  * processor time as a job of 5 ms, and a share is over before a faster worker could have done much of it.
  */
 export function isOneExchangeEach(

@@ -27,13 +27,13 @@ answer[${LEFT_PLACE + 1}] = left
 return answer`;
 }
 
-/** What a worker knows of the queue from the latest job that it took. */
+/** The knowledge of a worker about the queue, from the latest job that it took. */
 export class LeftOnQueue {
   #jobCount: number | null = null;
-  /** Whether the library is to be told once more, without a command, that no job is left. */
+  /** Set while the library is told once more, without a command, that no job is left. */
   #isRepeated = false;
 
-  /** From now on, the worker takes jobs by its own script. */
+  /** Makes the worker take jobs by its own script. */
   constructor({ backend }: Pick<bullmq.Worker, 'backend'>, redis: ScriptedConnection) {
     const command = backend.execCommand.bind(backend);
     let isCounting = false;

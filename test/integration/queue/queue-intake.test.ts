@@ -178,7 +178,11 @@ it('looks once at the jobs that wait for a lone worker, and again when another h
   await intake.close();
   await consumer.close();
   consumer = await openConsumer('lone');
-  intake = new QueueIntake({ consumer: { ...consumer, take, waitingCount }, clock, onError: () => {} });
+  intake = new QueueIntake({
+    consumer: { ...consumer, take, waitingCount },
+    clock,
+    onError: () => {},
+  });
   const jobIds = [0, 1, 2, 3, 4, 5, 6].map((job) => `job-${job}`);
   for (const jobId of jobIds) await queue.add('gradient', {}, { jobId });
   const ahead = (): Promise<HeldJob | null> => intake.nextAhead({ onlyOfPlenty: true });

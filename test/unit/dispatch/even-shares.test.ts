@@ -2,7 +2,10 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { evenShares, isOneExchangeEach } from '../../../coordinator/dispatch/parcels/even-shares.js';
+import {
+  evenShares,
+  isOneExchangeEach,
+} from '../../../coordinator/dispatch/parcels/even-shares.js';
 
 const ofRows = (...rowCounts: number[]) => rowCounts.map((rowCount) => ({ rowCount }));
 const rowsOf = (shares: readonly { readonly rowCount: number }[][]): number[][] =>
