@@ -66,8 +66,9 @@ export class LeftOnQueue {
 
   async #noted(asked: unknown): Promise<unknown> {
     const answer = await asked;
-    const [job, ...rest]: readonly unknown[] = Array.isArray(answer) ? answer : [];
-    const jobCount = rest.at(LEFT_PLACE - 1);
+    const parts: readonly unknown[] = Array.isArray(answer) ? answer : [];
+    const [job] = parts;
+    const jobCount = parts[LEFT_PLACE];
     const isTaken = typeof job === 'object' && typeof jobCount === 'number';
     this.#jobCount = isTaken ? jobCount : null;
     return answer;
