@@ -1,6 +1,9 @@
 /** The jobs of a step as one parcel for each worker, where they are small and few (decision 0086). */
 
-import type { JobOrder } from '../dispatcher.js';
+/** An order for a job, by its number of rows. */
+interface SizedOrder {
+  readonly rowCount?: number;
+}
 
 /** More jobs for a worker have several exchanges, so that those that are faster do more. */
 const SHARE_JOB_COUNT_MAX = 4;
@@ -23,7 +26,7 @@ export function isOneExchangeEach(
 }
 
 /** Shares with about as many rows each: the largest order first, each to the share that has fewest rows so far. */
-export function evenShares<Order extends Pick<JobOrder, 'rowCount'>>(
+export function evenShares<Order extends SizedOrder>(
   orders: readonly Order[],
   workerCount: number,
 ): Order[][] {
