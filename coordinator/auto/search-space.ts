@@ -132,13 +132,22 @@ export function candidatesOf(facts: DataFacts, countMax: number, seed: number): 
     const key = JSON.stringify([candidate.model, candidate.method, candidate.training]);
     if (!found.has(key)) found.set(key, candidate);
   };
-  for (const point of FIRST) if (found.size < countMax) add(point);
+  for (const point of firstPoints(facts)) if (found.size < countMax) add(point);
   for (let repeated = 0; found.size < countMax && repeated < REPEATED_DRAWS_MAX;) {
     const before = found.size;
     add(drawnPoint(random));
     repeated = found.size === before ? repeated + 1 : 0;
   }
   return [...found.values()];
+}
+
+/** Fewer teach a network little, and the regression over encodings takes less than half of its time. */
+const TRAIN_TASKS_OF_NETWORKS_MIN = 100;
+
+function firstPoints({ trainTaskCount }: DataFacts): readonly Point[] {
+  if (trainTaskCount >= TRAIN_TASKS_OF_NETWORKS_MIN) return FIRST;
+  const isOfEncodings = ({ model }: Point): boolean => model === 'encodings';
+  return [...FIRST.filter(isOfEncodings), ...FIRST.filter((point) => !isOfEncodings(point))];
 }
 
 function drawnPoint(random: RandomStream): Point {

@@ -8,7 +8,7 @@ import type { FlatRows } from '../scoring/held-out-rows.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { validationLossOf } from '../evaluation/validation-loss.js';
 import { scoreArms } from '../evaluation/arms-score.js';
-import { servableCells, validationScore } from '../evaluation/validation-score.js';
+import { servableCells, validationScore, type ScoredRun } from '../evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
 import { outerStepTotal } from '../sweep/rungs.js';
 import type { SweepPlan } from '../sweep/sweep-record.js';
@@ -54,7 +54,8 @@ export function trialWork(
   dispatcher: Dispatcher,
   context: RunContext,
 ): TrialWork {
-  const sink = sweepSink(context.sink, outerStepTotal(plan.rungs));
+  const ofAll = { stage: 'outer steps of all trials', total: outerStepTotal(plan.rungs) };
+  const sink = sweepSink(context.sink, ofAll);
   // All models are checked first: one that does not fit the store is refused before training starts.
   const runs = new Map(plan.trials.map(({ name, config }) => [name, preparedRunOn(store, config)]));
   const runOf = (name: string): PreparedRun => {
@@ -104,13 +105,8 @@ export function trialWork(
       const validationLogloss = sumOf(heldOutLosses) / sumOf(validation.impressions);
       return { ...score, validationLogloss, adgroupLosses: [...heldOutLosses], spentMs };
     },
-    crossFit: async (name, signal) => {
-      const run = runOf(name);
-      return crossFittedLosses({ ...run, dispatcher, signal }, folds, async (ofFold) => {
-        const { metaParameters } = await trained(ofFold, run.config.training.outerSteps, signal);
-        return metaParameters;
-      });
-    },
+    crossFit: (name, signal) =>
+      crossFitted(name, { ...runOf(name), dispatcher, signal }, folds, context),
     discardFolds: (name) => discardFolds(name),
     discard: async (name) => {
       await discardCheckpoints(runOf(name));
@@ -118,6 +114,23 @@ export function trialWork(
     },
     isKept: async (name) => (await checkpointStoreOf(runOf(name)).get(LATEST_KEY)) !== null,
   };
+}
+
+function crossFitted(
+  name: string,
+  run: ScoredRun,
+  folds: readonly FlatRows[],
+  context: RunContext,
+): Promise<number[]> {
+  const { dispatcher, signal, config } = run;
+  const { outerSteps } = config.training;
+  const stage = `outer steps of ${name} without a fold`;
+  const sink = sweepSink(context.sink, { stage, total: folds.length * outerSteps });
+  const trained = trialTraining(dispatcher, context, sink);
+  return crossFittedLosses(run, folds, async (ofFold) => {
+    const { metaParameters } = await trained(ofFold, outerSteps, signal);
+    return metaParameters;
+  });
 }
 
 type TrainTrial = (
@@ -195,12 +208,15 @@ const TRIAL_COURSE: ReadonlySet<EventKind> = new Set([
   'run-failed',
 ]);
 
-function sweepSink(sink: RunEventSink, total: number): RunEventSink {
+function sweepSink(
+  sink: RunEventSink,
+  { stage, total }: { readonly stage: string; readonly total: number },
+): RunEventSink {
   let done = 0;
   return (event, source) => {
     if (event.kind === 'outer-step') {
       done += 1;
-      sink({ kind: 'progress', stage: 'outer steps of all trials', done, total });
+      sink({ kind: 'progress', stage, done, total });
     }
     if (!TRIAL_COURSE.has(event.kind)) sink(event, source);
   };

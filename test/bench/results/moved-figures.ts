@@ -88,6 +88,16 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'takes candidates that are objects apart in the addon',
     pages: { 'serving-server.md': ['d3c7f065'] },
   },
+  {
+    change: 'f2e35c90',
+    what: 'lets a search encode values and pairs that it had left out, with less smoothing',
+    pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b'] },
+  },
+  {
+    change: 'ef1374e6',
+    what: 'lets training adgroups judge where few adgroups validate',
+    pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b', 'f2e35c90'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */

@@ -69,9 +69,9 @@ describe('qianmo auto', () => {
     };
     expect(await savedIn('t01')).not.toEqual([]);
     expect(await savedIn('t01/folds')).toEqual([]);
-    expect(best).toMatchObject({ name: 'a01', averageOf: ['t02', 't01'] });
+    expect(best).toMatchObject({ name: 'a01', averageOf: ['t01', 't02'] });
     const page = await readFile(room.path('data/auto/auto.html'), 'utf8');
-    expect(page).toContain('one model with the mean output of t02, t01');
+    expect(page).toContain('one model with the mean output of t01, t02');
 
     const bestFile = room.path('data/auto/best.yaml');
     const config = await loadRunConfig(bestFile);

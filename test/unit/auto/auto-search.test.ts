@@ -58,6 +58,10 @@ describe('candidates of a search', () => {
     const first = candidatesOf(FACTS, 4, 1).map(({ words }) => words);
     expect(candidatesOf(FACTS, 4, 2).map(({ words }) => words)).toEqual(first);
     expect(new Set(first.map(({ adapts }) => adapts)).size).toBe(3);
+    const modelsOf = (trainTaskCount: number) =>
+      candidatesOf({ ...FACTS, trainTaskCount }, 3, 1).map(({ words }) => words['model']);
+    expect(modelsOf(100)).toEqual(['deepfm', 'encodings', 'deepfm']);
+    expect(modelsOf(99)).toEqual(['encodings', 'deepfm', 'deepfm']);
   });
 
   it('encode the narrow categories, at the click rate of the data', () => {
