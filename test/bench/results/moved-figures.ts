@@ -98,6 +98,16 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'lets training adgroups judge where few adgroups validate',
     pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b', 'f2e35c90'] },
   },
+  {
+    change: 'a5647f43',
+    what: 'lets a search over few training adgroups begin with the regression over encodings',
+    pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b', 'f2e35c90'] },
+  },
+  {
+    change: 'a5dd3de5',
+    what: 'lets a refresh write the catalog by column, check files once and compile late',
+    pages: { 'refresh.md': ['0b5e4e47'], 'refresh-million.md': ['0b5e4e47'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
