@@ -117,6 +117,12 @@ if (parentPort !== null) {
   };
   reply({ kind: 'started', threadId: thread.threadId });
   let isEnding = false;
+  /** Those that the other thread has not let go of yet. */
+  let droppedListCount = 0;
+  const drop = (slots: readonly AddressSlot[]): void => {
+    droppedListCount += 1;
+    reply({ kind: 'dropped', slots });
+  };
   const load = async ({ loadId, digest, isPaced }: LoadRequest): Promise<void> => {
     try {
       reply(await thread.load(loadId, digest, isPaced));
@@ -124,17 +130,18 @@ if (parentPort !== null) {
       reply({ kind: 'failed', loadId, failure: failureRecordOf(error, BUG) });
     }
     const slots = thread.dropped(false);
-    if (slots.length > 0) reply({ kind: 'dropped', slots });
+    if (slots.length > 0) drop(slots);
   };
   const carryOut = async (request: LoaderRequest): Promise<void> => {
     if (request.kind === 'load') await load(request);
     else if (request.kind === 'free') await thread.free(request.loadId);
     else if (request.kind === 'end') {
       isEnding = true;
-      reply({ kind: 'dropped', slots: thread.dropped(true) });
+      drop(thread.dropped(true));
     } else {
       thread.endSlots(request.slots);
-      if (isEnding) port.close();
+      droppedListCount -= 1;
+      if (isEnding && droppedListCount === 0) port.close();
     }
   };
   // One after the other: what a bundle shares with the one before is mapped once.
