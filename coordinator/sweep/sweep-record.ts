@@ -69,7 +69,7 @@ export const SweepRecordSchema = z.strictObject({
       budgetMinutes: z.number().positive().nullable(),
       /** By validation adgroup, in the order of `adgroupLosses`. */
       impressions: z.array(z.number()),
-      /** By training adgroup, in the order of `trainingLosses`; absent where validation adgroups are not few. */
+      /** Losses by training adgroup, in the order of `trainingLosses`; absent where validation adgroups are not few. */
       trainingImpressions: z.array(z.number()).optional(),
     })
     .optional(),

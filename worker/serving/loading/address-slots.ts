@@ -74,7 +74,7 @@ export class AddressSlots {
     return { address: found?.address ?? this.#addon.reserve(capacity), capacity };
   }
 
-  /** Of a slot that holds nothing any more. */
+  /** Takes back a slot that holds nothing any more. */
   giveBack({ address, capacity }: AddressSlot): void {
     this.#free.push({ address, capacity, freeSinceLoad: this.#loadCount });
   }

@@ -117,7 +117,7 @@ if (parentPort !== null) {
   };
   reply({ kind: 'started', threadId: thread.threadId });
   let isEnding = false;
-  /** Those that the other thread has not let go of yet. */
+  /** Lists of slots that the other thread has not let go of yet. */
   let droppedListCount = 0;
   const drop = (slots: readonly AddressSlot[]): void => {
     droppedListCount += 1;

@@ -51,7 +51,7 @@ export class MappedFiles {
   readonly #parts: MappedFilesParts;
   readonly #regions = new Map<string, OwnedRegion>();
   readonly #slots: AddressSlots;
-  /** Of this thread. */
+  /** The buffers of this thread. */
   readonly #buffers: SlotBuffers;
 
   constructor(parts: MappedFilesParts) {
@@ -101,7 +101,7 @@ export class MappedFiles {
     return mapped;
   }
 
-  /** What only these holders had is given back, in pieces with pauses between them. */
+  /** Gives back what only these holders had, in pieces with pauses between them. */
   async free(regions: readonly MappedRegion[]): Promise<void> {
     const { addon, clock } = this.#parts;
     for (const { files } of regions) {

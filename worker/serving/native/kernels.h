@@ -3,5 +3,5 @@
 #include <vector>
 #include "model.h"
 
-// Those that run here, the fastest first.
+// The kernels that run here, the fastest first.
 const std::vector<const Kernel*>& runningKernels();

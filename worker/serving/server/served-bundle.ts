@@ -116,7 +116,7 @@ export class ServedBundle {
     this.#free();
   }
 
-  /** Where files were, there may be those of another bundle. */
+  /** There may be files of another bundle at the same addresses. */
   #demandMemory(): void {
     if (this.#isFreed) throw new Error('a bundle is used whose memory was given back');
   }

@@ -21,7 +21,7 @@ export class CheckedLoad {
   readonly #ratePerSecond: number;
   readonly #arrivals = randomStream(29, 'arrivals');
   #idle: Connection[] = [];
-  /** By bundle: the answer to each request. */
+  /** The answers of each bundle, in the order of the requests. */
   readonly #expected = new Map<string, readonly Buffer[]>();
   #sent = 0;
   #wrong = 0;

@@ -27,7 +27,7 @@ const { values: options } = parseArgs({
   options: {
     adgroups: { type: 'string', default: '1000000' },
     swaps: { type: 'string', default: '100' },
-    /** Of load before the first swap. */
+    /** Seconds of load before the first swap. */
     seconds: { type: 'string', default: '30' },
     /** Requests a second; half of what saturates the server, if absent. */
     rate: { type: 'string' },
@@ -43,7 +43,7 @@ const givenRate = count.optional().parse(options.rate);
 const REQUEST_COUNT = 50;
 const SATURATION_SECONDS = 5;
 const SATURATION_CONNECTIONS = 16;
-/** Between a swap and the next one. */
+/** The pause between a swap and the next one. */
 const SETTLE_MS = 1_000;
 const ServedSchema = z.object({ url: z.string() });
 

@@ -80,7 +80,7 @@ class ObjectsScanner {
       reader_.skipSpaces();
       size_t column = 0;
       if (!columnNamed(isOfFeatures, &column)) return false;
-      // Of members that come twice, the last one counts.
+      // The last one counts of members that come twice.
       if (columns_[column].lastCandidate == count_) return false;
       columns_[column].lastCandidate = count_;
       lastColumn_ = column;
@@ -97,7 +97,7 @@ class ObjectsScanner {
 
   bool columnNamed(bool isOfFeatures, size_t* column) {
     const size_t next = lastColumn_ + 1 < columnCount_ ? lastColumn_ + 1 : 0;
-    // With its quotes, which no name has in it.
+    // The name with its quotes, which no name has in it.
     if (columnCount_ > 0 && (columns_[next].role == FEATURE) == isOfFeatures &&
         reader_.takesSame(columns_[next].nameStart - 1, columns_[next].nameEnd + 1))
       return *column = next, true;

@@ -30,7 +30,7 @@ const MEMBERS_MAX = 4_096;
 /** Texts and numbers of a body; one with more is parsed by `JSON.parse`. */
 const ELEMENTS_MAX = 2 ** 18;
 const WORDS_PER_MEMBER = 8;
-/** As `native/columns/scan.h` has them. */
+/** The numbers that `native/columns/scan.h` has. */
 const FORM = { texts: 1, numbers: 2, hasNull: 4, written: 8, listed: 16 } as const;
 const COMMON_NAMES = Object.keys(commonFields);
 const knownFields = rememberingParser(z.strictObject(commonFields), commonOf);

@@ -15,7 +15,7 @@ export const SCORE_PATH = '/v1/score';
 const WARMING_SHARE = 1 / 8;
 
 /**
- * What the bundle refuses, such as ids of another one's dictionaries, is counted and passed over.
+ * Requests that the bundle refuses, such as those with ids of another one's dictionaries, are counted and passed over.
  *
  * @param beside the clock where requests are answered meanwhile: after each request the thread has time for others.
  */
