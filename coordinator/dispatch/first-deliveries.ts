@@ -14,7 +14,6 @@ import { inSendingOrder } from './sending-order.js';
 import type { DispatchContext, StepCall } from './step-context.js';
 import { fittingByteCount } from './step-failures.js';
 import type { StepWorkers } from './step-workers.js';
-import { evenShares, isOneExchangeEach } from './parcels/even-shares.js';
 import { jobsInExchange, parcelSize } from './parcels/parcel-size.js';
 
 /** The number of jobs that are sent before the inputs of others are encoded; it doubles. */
@@ -52,9 +51,7 @@ interface Group {
 export class FirstDeliveries {
   readonly #context: DispatchContext;
   readonly #options: FirstDeliveriesOptions;
-  #sendingOrder: readonly JobOrder[];
-  /** The sizes of parcels that are the whole share of a worker, by the place of their first job. */
-  #shareSizes: ReadonlyMap<number, number> = new Map();
+  readonly #sendingOrder: readonly JobOrder[];
   #sentCount = 0;
 
   constructor(context: DispatchContext, options: FirstDeliveriesOptions) {
@@ -73,7 +70,6 @@ export class FirstDeliveries {
     if (unsentCount === 0) return;
     const sending: Promise<unknown>[] = [];
     const terms = await this.#parcelTerms();
-    if (this.#sentCount === 0 && terms !== null) this.#shareOut(terms);
     const parcelJobCount = this.#parcelSize(terms);
     const counts = { openCount: openByJobId.size, unsentCount, parcelJobCount };
     let leftCount = await workers.sendCount(counts);
@@ -105,25 +101,8 @@ export class FirstDeliveries {
     return { exchangeMs, usualMs, workerCount: await workers.count() };
   }
 
-  /** Gives each worker its share of the step in one exchange, if jobs are small and few. */
-  #shareOut({ workerCount, ...times }: ParcelTerms): void {
-    const orders = this.#sendingOrder;
-    if (!isOneExchangeEach(times, { orderCount: orders.length, workerCount })) return;
-    const shares = evenShares(orders, workerCount);
-    const sizes = new Map<number, number>();
-    let start = 0;
-    for (const { length } of shares) {
-      sizes.set(start, length);
-      start += length;
-    }
-    this.#sendingOrder = shares.flat();
-    this.#shareSizes = sizes;
-  }
-
   #parcelSize(terms: ParcelTerms | null): number {
     if (terms === null) return 1;
-    const share = this.#shareSizes.get(this.#sentCount);
-    if (share !== undefined) return share;
     const orderCount = this.#sendingOrder.length;
     const { workerCount, ...times } = terms;
     return parcelSize(times, { orderCount, sentCount: this.#sentCount, workerCount });

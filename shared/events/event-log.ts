@@ -110,8 +110,8 @@ class LogWriter {
   }
 
   async #writeAll(): Promise<void> {
-    // Events of the same turn are written together: those of the end of an outer step are told one after the other.
-    await new Promise((resolve) => setImmediate(resolve));
+    // Events of the same turn are written together.
+    await Promise.resolve();
     const { clock } = this.#options;
     while (this.#queued.length > 0)
       await this.#write(this.#isSaveDue || clock.monotonicMs() - this.#savedMs >= SAVE_INTERVAL_MS);

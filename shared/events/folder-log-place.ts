@@ -18,13 +18,7 @@ import {
 interface OpenSegment {
   readonly sequence: number;
   readonly file: FileHandle;
-  /** Its size when it was looked at, and what has been written since. */
-  byteCount: number;
-  unseenByteCount: number;
 }
-
-/** The share of a full segment that is written between two looks at what others have written to it. */
-const UNSEEN_SHARE_MAX = 1 / 64;
 
 /** @param output the folder of the run; the segments lie in `events` within it. */
 export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLogPlace {
@@ -34,7 +28,7 @@ export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLo
   const openSegment = async (sequence: number): Promise<OpenSegment> => {
     const file = await open(join(folder, segmentNameOf(sequence)), 'a+');
     await cutHalfLine(file);
-    return { sequence, file, byteCount: 0, unseenByteCount: Number.POSITIVE_INFINITY };
+    return { sequence, file };
   };
   const newestSegment = async (): Promise<OpenSegment> => {
     await mkdir(folder, { recursive: true });
@@ -47,14 +41,6 @@ export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLo
       await rm(join(folder, segmentNameOf(old)), { force: true });
     return next;
   };
-  /** Each look is a command to the system, and a way to another thread and back. */
-  const sizeOf = async (open: OpenSegment): Promise<number> => {
-    if (open.unseenByteCount > UNSEEN_SHARE_MAX * bounds.segmentByteCountMax) {
-      open.byteCount = (await open.file.stat()).size;
-      open.unseenByteCount = 0;
-    }
-    return open.byteCount;
-  };
 
   return {
     address: folder,
@@ -62,12 +48,10 @@ export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLo
       const bytes = Buffer.from(lines);
       try {
         segment ??= await newestSegment();
-        const size = await sizeOf(segment);
+        const { size } = await segment.file.stat();
         if (size > 0 && size + bytes.byteLength > bounds.segmentByteCountMax)
           segment = await nextSegment(segment);
         await segment.file.appendFile(bytes);
-        segment.byteCount += bytes.byteLength;
-        segment.unseenByteCount += bytes.byteLength;
       } catch (error) {
         // The next write opens the log anew, and cuts off what was written of this one.
         await segment?.file.close().catch(() => undefined);

@@ -8,7 +8,6 @@ import type * as bullmq from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { finishByOwnScript } from './finishing/finish-script.js';
-import { LeftOnQueue } from './finishing/take-script.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
 import type { ParcelResult } from './job-parcel.js';
@@ -66,7 +65,6 @@ export function bullmqConsumer(
   const worker = workerOn(redis, { ...bullmq, name: self.name });
   const channel = wakeUpChannelOf(bullmq.prefix);
   finishByOwnScript(worker, { redis, serverTime, channel, messageHeadOf: resultHeadOf });
-  const left = new LeftOnQueue(worker, redis);
   const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
   worker.on('error', onError);
   queue.on('error', onError);
@@ -81,16 +79,15 @@ export function bullmqConsumer(
       takenCount += 1;
       const token = `${self.instance}:${takenCount}`;
       // The library's type leaves out that there may be no job.
-      const next = (): Promise<unknown> => call(() => worker.getNextJob(token, { block: wait }));
-      const queued = (await left.taken(next, wait)) as Taken | undefined;
+      const queued = (await call(() => worker.getNextJob(token, { block: wait }))) as
+        Taken | undefined;
       if (queued?.id === undefined) return null;
       if (queued.deferredFailure) {
         await call(() => failAsLost(queued, token));
         await tell({ jobId: queued.id });
         return null;
       }
-      const known = { queued, jobId: queued.id, token, leftCount: left.jobCount };
-      const taken = takenJob(known, call, tell);
+      const taken = takenJob({ queued, jobId: queued.id, token }, call, tell);
       tokens.set(taken, token);
       return taken;
     },
@@ -109,8 +106,8 @@ export function bullmqConsumer(
     stopWaiting: () => worker.close(true),
     close: async () => {
       const inTime = new AbortController();
-      const hasLeft = registry.leave(self.instance);
-      const closed = Promise.allSettled([hasLeft, worker.close(true), queue.close()]);
+      const left = registry.leave(self.instance);
+      const closed = Promise.allSettled([left, worker.close(true), queue.close()]);
       await Promise.race([closed, clock.sleep(CLOSE_TIMEOUT_MS, inTime.signal)]);
       inTime.abort();
       redis.disconnect();
@@ -142,11 +139,10 @@ interface QueuedToken {
   readonly queued: Taken;
   readonly jobId: string;
   readonly token: string;
-  readonly leftCount: number | null;
 }
 
 function takenJob(
-  { queued, jobId, token, leftCount }: QueuedToken,
+  { queued, jobId, token }: QueuedToken,
   call: QueueCall,
   tell: TellWakeUp,
 ): TakenJob {
@@ -155,7 +151,6 @@ function takenJob(
   return {
     jobId,
     data: queued.data,
-    ...(leftCount === null ? {} : { leftCount }),
     ...(traceparent === undefined ? {} : { traced: { traceparent, addedMs } }),
     complete: async (result) => {
       await call(() => queued.moveToCompleted(result, token, false));

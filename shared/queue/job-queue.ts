@@ -221,8 +221,6 @@ export interface TakenJob {
   readonly refusal?: string;
   /** Absent where nobody traces. */
   readonly traced?: TracedOrigin;
-  /** The jobs that could still be taken when this one was; absent where a consumer takes from several queues. */
-  readonly leftCount?: number;
   /** The end of the job's own queue, where a consumer takes from several. */
   readonly origin?: Pick<JobConsumer, 'name' | 'blobs'>;
   complete(result: JobResult | ParcelResult): Promise<void>;

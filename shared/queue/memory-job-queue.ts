@@ -240,7 +240,6 @@ export class MemoryJobQueue implements JobQueue {
     return {
       jobId: lock.jobId,
       data,
-      leftCount: this.#jobs.waitingCount(),
       complete: (result) =>
         ended(() => this.#jobs.complete(lock, JSON.stringify(result), this.#nowMs())),
       fail: (failure) =>

@@ -93,14 +93,13 @@ function reasonToRefuse(
 }
 
 function signingJob(taken: TakenJob, key: SigningKey | null): TakenJob {
-  const { jobId, data, traced, leftCount } = taken;
+  const { jobId, data, traced } = taken;
   const parted = partedRecord(data);
   const refusal = reasonToRefuse(parted, jobId, key);
   return {
     ...{ jobId, data: parted.record },
     ...(refusal === null ? {} : { refusal }),
     ...(traced === undefined ? {} : { traced }),
-    ...(leftCount === undefined ? {} : { leftCount }),
     complete: (result) => {
       if (key === null) return taken.complete(result);
       const signature = signatureOf(result, { kind: 'result', jobId }, key);

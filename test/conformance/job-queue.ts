@@ -107,16 +107,6 @@ function describeCarrying(test: Test): void {
     expect((await waiting).jobId).toBe('late');
   });
 
-  test('says with each job how many are left, and wakes whoever waits behind the last one', async (scene) => {
-    const consumer = await scene.consumer();
-    await scene.add('a', 'b');
-    expect(await taken(consumer)).toMatchObject({ jobId: 'a', leftCount: 1 });
-    expect(await taken(consumer)).toMatchObject({ jobId: 'b', leftCount: 0 });
-    const waiting = taken(consumer);
-    await scene.add('late');
-    expect(await waiting).toMatchObject({ jobId: 'late', leftCount: 0 });
-  });
-
   test('leaves a job unchanged when its id is added again', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('a');

@@ -42,7 +42,7 @@ export const exampleRuleJob: Job = {
 export const exampleRequests: readonly unknown[] = [
   { kind: 'start', backend: 'native', device: 'auto', storeCacheByteCountMax: 1, blobFolder: null },
   { kind: 'shared', of: 'dense', sha256: 'a', bytes: 'BYTES' },
-  { kind: 'prepare', requestId: 1, hasTurn: true, job: exampleJob, rowPack: 'BYTES' },
+  { kind: 'prepare', requestId: 1, job: exampleJob, rowPack: 'BYTES' },
   { kind: 'execute', requestId: 1 },
 ];
 

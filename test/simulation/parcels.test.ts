@@ -212,11 +212,10 @@ describe('a job of a parcel', () => {
   it('that kills its worker costs each job of the parcel one attempt, and is alone afterwards', async () => {
     const faultOf: FaultOf = (job, earlierCount) =>
       isVictim(job) && earlierCount < 2 ? 'kills' : null;
-    const workerCount = 3;
-    const { digest, eventsOf, companions } = await trained(faultOf, workerCount);
+    const { digest, eventsOf, companions } = await trained(faultOf, 3);
     expect(digest).toEqual(expected);
     const [together = [], ...later] = companions;
-    expect(together).toHaveLength(JOBS_PER_STEP / workerCount - 1);
+    expect(together).toHaveLength(1);
     expect(later).toEqual([[], []]);
     const retried = eventsOf('job-retried').map(({ jobIndex }) => jobIndex);
     expect(retried.sort()).toEqual([...together, VICTIM, VICTIM].sort());

@@ -29,8 +29,6 @@ const PLENTY_IN_ALL = 64;
 const PLENTY_SHARE = 1 / PLENTY_PER_WORKER;
 /** A queue that has little will not have plenty at once, and a look costs a command. With 100 ms, 1,000 workers are idle for a tenth more. */
 const LOOK_INTERVAL_MS = 20;
-/** The time for which a queue that had no other job when one was taken counts as empty. */
-const EMPTY_MS_MAX = 10;
 /** How late a worker that does jobs may learn that it is quarantined. */
 const QUARANTINE_AGE_MS_MAX = 2_000;
 
@@ -76,8 +74,6 @@ export class QueueIntake {
   #quarantine = { endMs: Number.NEGATIVE_INFINITY, askedMs: Number.NEGATIVE_INFINITY };
   /** The jobs that this worker may still take of the plenty that it saw, before it looks again. */
   #plentyLeftCount = 0;
-  /** The jobs that were left when the latest one was taken. */
-  #left: { readonly jobCount: number; readonly atMs: number } | null = null;
   /** The time at which a worker that saw no plenty looks again. */
   #looksAgainAtMs = Number.NEGATIVE_INFINITY;
   /** The wait under way, whose jobs have not been returned yet. */
@@ -133,7 +129,6 @@ export class QueueIntake {
       return held;
     }
     if (options.onlyOfPlenty && !(await this.#seesPlenty())) return null;
-    if (this.#leftCount(EMPTY_MS_MAX) === 0) return null;
     return this.#firstOf(await this.#take({ wait: false }));
   }
 
@@ -188,21 +183,13 @@ export class QueueIntake {
   async #seesPlenty(): Promise<boolean> {
     if (this.#clock.monotonicMs() < this.#looksAgainAtMs) return false;
     const isPlenty = await this.#answered(async () => {
-      const waitingCount =
-        this.#leftCount(LOOK_INTERVAL_MS) ?? (await this.#consumer.waitingCount());
+      const waitingCount = await this.#consumer.waitingCount();
       const workerCount = await this.#workerCount();
       this.#plentyLeftCount = plentyLeftCount(waitingCount, workerCount);
       return waitingCount >= plentyCount(workerCount);
     });
     if (isPlenty !== true) this.#looksAgainAtMs = this.#clock.monotonicMs() + LOOK_INTERVAL_MS;
     return isPlenty === true;
-  }
-
-  /** The jobs that were left when the latest one was taken; null if that is longer ago. */
-  #leftCount(ageMsMax: number): number | null {
-    if (this.#left === null) return null;
-    const ageMs = this.#clock.monotonicMs() - this.#left.atMs;
-    return ageMs <= ageMsMax ? this.#left.jobCount : null;
   }
 
   #firstOf(taken: readonly HeldJob[]): HeldJob | null {
@@ -225,9 +212,7 @@ export class QueueIntake {
   }
 
   #held(taken: TakenJob): readonly HeldJob[] {
-    const { jobId, data, refusal, origin, traced, leftCount } = taken;
-    const atMs = this.#clock.monotonicMs();
-    this.#left = leftCount === undefined ? null : { jobCount: leftCount, atMs };
+    const { jobId, data, refusal, origin, traced } = taken;
     const earlier = this.#holdingByJobId.get(jobId);
     if (earlier !== undefined) this.#lose(earlier);
     const lost = new AbortController();

@@ -151,12 +151,6 @@ export class ComputeChild {
     this.post({ kind: 'execute', requestId });
   }
 
-  /** Sends the inputs of a job. With its turn, it is computed once the jobs before it have ended. */
-  prepare(request: Extract<ComputeRequest, { kind: 'prepare' }>): void {
-    if (request.hasTurn) this.#ahead.add(request.requestId);
-    this.post(request);
-  }
-
   hasBegun(requestId: number): boolean {
     return this.#ahead.has(requestId);
   }

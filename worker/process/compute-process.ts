@@ -205,8 +205,9 @@ class ComputeProcess {
     const to = this.#running;
     if (to?.isPortable !== input.job.portable) return;
     if (to.ahead !== null) to.child.forget(to.ahead.requestId);
+    to.ahead = { input, requestId: this.#send(to, input) };
     // Without a job under way, the one that is computed next is not known to be this one.
-    to.ahead = { input, requestId: this.#send(to, input, to.child.isComputing) };
+    if (to.child.isComputing) to.child.begin(to.ahead.requestId);
   }
 
   forget(input: CarriedInput): void {
@@ -292,20 +293,20 @@ class ComputeProcess {
       by.ahead = null;
     }
     if (isAhead) by.ahead = null;
-    const requestId = isAhead ? ahead.requestId : this.#send(by, input, true);
+    const requestId = isAhead ? ahead.requestId : this.#send(by, input);
     child.begin(requestId);
     if (by.ahead !== null) child.begin(by.ahead.requestId);
     return requestId;
   }
 
-  #send(to: RunningChild, input: CarriedInput, hasTurn: boolean): number {
+  #send(to: RunningChild, input: CarriedInput): number {
     const { job, dense, rowPack, frozen, traceparent } = input;
     sendShared(to, 'dense', job.dense, dense);
     if (job.frozen !== undefined && frozen !== null) sendShared(to, 'frozen', job.frozen, frozen);
     this.#requestCount += 1;
     const requestId = this.#requestCount;
     const traced = traceparent === undefined ? {} : { traceparent };
-    to.child.prepare({ kind: 'prepare', requestId, hasTurn, job, rowPack, ...traced });
+    to.child.post({ kind: 'prepare', requestId, job, rowPack, ...traced });
     return requestId;
   }
 }

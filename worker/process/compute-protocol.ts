@@ -2,8 +2,8 @@
  * The messages between a worker and its compute process over the channel of the fork. Advanced
  * serialization sends typed arrays as bytes. Small records are parsed on arrival.
  *
- * A job is sent as `prepare` with its inputs, and computed as soon as the jobs before it have ended, once its turn is
- * known: `prepare` says so, or `execute` does later. Both may come while another job is computed. Shared inputs (the dense ones of an outer step and the frozen ones of a run) are sent
+ * A job is sent in two messages: `prepare` with its inputs, and `execute`, after which it is computed as soon
+ * as the jobs before it have ended. Both may come while another job is computed. Shared inputs (the dense ones of an outer step and the frozen ones of a run) are sent
  * before, in separate messages, because a received array keeps its whole message in memory.
  */
 
@@ -69,8 +69,6 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('prepare'),
     requestId,
-    /** True if it is computed behind the jobs before it, as `execute` says of a job that was only prepared. */
-    hasTurn: z.boolean(),
     job: JobSchema,
     rowPack: carriedBytes.nullable(),
     /** Absent where nobody traces. */

@@ -108,11 +108,6 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'lets a refresh write the catalog by column, check files once and compile late',
     pages: { 'refresh.md': ['0b5e4e47'], 'refresh-million.md': ['0b5e4e47'] },
   },
-  {
-    change: '6a90745e',
-    what: 'tells with each job how many are left, and shares small steps out in one exchange each',
-    pages: { 'overhead.md': ['0b5e4e47'] },
-  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */

@@ -130,47 +130,8 @@ it('hands back a job that arrived during closing', async () => {
   expect(troubles).toEqual([]);
 });
 
-it('wakes no other worker when the last job is taken', async () => {
-  for (const jobId of ['first', 'last']) await queue.add('gradient', {}, { jobId });
-  const markerCount = (): Promise<number> => redis.client.zcard(`${queueKey}:marker`);
-  await takenNext();
-  expect(await markerCount()).toBe(1);
-  await takenNext();
-  expect(await markerCount()).toBe(0);
-});
-
-it('asks for no job ahead just after it has taken the last one, and counts none that a take has told', async () => {
-  const asked: string[] = [];
-  const watched: JobConsumer = {
-    ...consumer,
-    take: (options) => {
-      asked.push('take');
-      return consumer.take(options);
-    },
-    waitingCount: () => {
-      asked.push('count');
-      return consumer.waitingCount();
-    },
-  };
-  intake = new QueueIntake({ consumer: watched, clock, onError: () => {} });
-  await taken('last');
-  for (const onlyOfPlenty of [true, false])
-    expect(await intake.nextAhead({ onlyOfPlenty })).toBeNull();
-  expect(asked).toEqual(['take']);
-  clock.advance(11);
-  expect(await intake.nextAhead({ onlyOfPlenty: false })).toBeNull();
-  expect(asked).toEqual(['take', 'take']);
-});
-
 it('looks once at the jobs that wait for a lone worker, and again when another has come', async () => {
   let lookCount = 0;
-  const take: JobConsumer['take'] = async (options) => {
-    const job = await consumer.take(options);
-    if (job === null) return null;
-    // A consumer that takes from several queues does not know how many are left.
-    const { leftCount: _unknown, ...rest } = job;
-    return rest;
-  };
   const waitingCount = (): Promise<number> => {
     lookCount += 1;
     return consumer.waitingCount();
@@ -178,11 +139,7 @@ it('looks once at the jobs that wait for a lone worker, and again when another h
   await intake.close();
   await consumer.close();
   consumer = await openConsumer('lone');
-  intake = new QueueIntake({
-    consumer: { ...consumer, take, waitingCount },
-    clock,
-    onError: () => {},
-  });
+  intake = new QueueIntake({ consumer: { ...consumer, waitingCount }, clock, onError: () => {} });
   const jobIds = [0, 1, 2, 3, 4, 5, 6].map((job) => `job-${job}`);
   for (const jobId of jobIds) await queue.add('gradient', {}, { jobId });
   const ahead = (): Promise<HeldJob | null> => intake.nextAhead({ onlyOfPlenty: true });

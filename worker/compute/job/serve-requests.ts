@@ -124,7 +124,8 @@ class ComputeService {
         this.#keepShared(request);
         return { requestId: null, answer: null };
       case 'prepare':
-        return this.#prepare(request);
+        this.#prepare(request);
+        return { requestId: null, answer: null };
       case 'execute': {
         const { requestId } = request;
         if (!this.#prepared.has(requestId)) throw new Error('a job came before its inputs');
@@ -161,15 +162,12 @@ class ComputeService {
     return input;
   }
 
-  #prepare({ requestId, job, rowPack, traceparent, hasTurn }: RequestOf<'prepare'>): Taken {
+  #prepare({ requestId, job, rowPack, traceparent }: RequestOf<'prepare'>): void {
     const dense = this.#sharedOf('dense', job.dense);
     const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
     if (this.#prepared.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
     this.#prepared.set(requestId, { job, dense, rowPack, frozen, traceparent });
     this.#executor?.prepare({ job });
-    return hasTurn
-      ? { requestId, answer: () => this.#execute(requestId) }
-      : { requestId: null, answer: null };
   }
 
   #forget(requestId: number): void {
