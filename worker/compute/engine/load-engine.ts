@@ -9,7 +9,9 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { nativeKernels, portableKernels, type Kernels } from './kernels.js';
 import { registerLeanGradients } from './lean-gradients.js';
+import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
 import './removed-node-functions.mjs';
+import { withoutUnusedParts } from './unused-parts.js';
 
 export interface Engine {
   readonly tf: typeof tfjs;
@@ -70,7 +72,7 @@ export function isNativeLoaded(): boolean {
 export function loadNativeAhead(): void {
   for (const name of NATIVE_PACKAGES) {
     try {
-      require(name);
+      nativeLibrary(name);
       return;
     } catch {
       // The other one is tried.
@@ -78,9 +80,15 @@ export function loadNativeAhead(): void {
   }
 }
 
-function nativeEngine(packageName: string): Engine {
+/** A plugin may call whatever the library has. */
+function nativeLibrary(packageName: string): typeof tfjs {
   // The package tfjs and the addon share one tfjs-core, hence its types.
-  const tf = require(packageName) as typeof tfjs;
+  const load = () => require(packageName) as typeof tfjs;
+  return loadedPlugins().length > 0 ? load() : withoutUnusedParts(require, packageName, load);
+}
+
+function nativeEngine(packageName: string): Engine {
+  const tf = nativeLibrary(packageName);
   const kernels = nativeKernels(tf);
   registerLeanGradients(tf);
   const { version } = require(`${packageName}/package.json`) as { version: string };
@@ -93,6 +101,8 @@ function nativeEngine(packageName: string): Engine {
 
 async function portableEngine(name: string): Promise<Engine> {
   const tf = require('@tensorflow/tfjs') as typeof tfjs;
+  // An attempt at a native backend loads the library without this part.
+  createRequire(require.resolve('@tensorflow/tfjs'))('@tensorflow/tfjs-backend-cpu');
   if (name === 'wasm') require('@tensorflow/tfjs-backend-wasm');
   if (!(await tf.setBackend(name))) throw new Error(`the backend ${name} does not start`);
   await tf.ready();
