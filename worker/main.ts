@@ -1,6 +1,7 @@
 /**
  * Process entry of a worker: arguments and signals in, `runWorker` over a compute process out. It imports
- * little and forks the compute process first, which loads TensorFlow while the rest is loaded here.
+ * little and forks the compute process first, which loads TensorFlow while the rest is loaded here. A worker that
+ * is started before its queue is known gets its arguments as a message of its parent.
  */
 
 import { hostname } from 'node:os';
@@ -12,15 +13,32 @@ import { printableText } from '../shared/base/printable-text.js';
 import type { DeviceDemand } from '../shared/config/compute-config.js';
 import { numericalEnvironment } from './compute/device/numerical-environment.js';
 import { computeEnvironment } from './compute/device/visible-gpus.js';
-import { forkedEntry } from './process/forked-entry.js';
+import { forkedEntry, type ForkedEntry } from './process/forked-entry.js';
 
 collectGarbageRarely();
 keepCompiledCode(process.env);
 
+/** The only argument of a worker whose arguments follow. */
+const ARGUMENTS_FOLLOW = '--arguments-follow';
 const DEVICES: readonly DeviceDemand[] = ['auto', 'cpu', 'gpu'];
 
-async function main(): Promise<void> {
+type Values = ReturnType<typeof valuesIn>;
+
+async function main(words: readonly string[]): Promise<void> {
+  if (!words.includes(ARGUMENTS_FOLLOW)) return work(valuesIn(words));
+  const forked = forkedFor(valuesIn([]));
+  const [values] = await Promise.all([
+    followingWords().then(valuesIn),
+    import('./worker-process.js'),
+  ]);
+  if (isAsUsual(values)) return work(values, forked);
+  forked?.process.kill('SIGKILL');
+  return work(values);
+}
+
+function valuesIn(words: readonly string[]) {
   const { values } = parseArgs({
+    args: [...words],
     options: {
       redis: { type: 'string', default: process.env['QIANMO_REDIS_URL'] ?? '' },
       prefix: { type: 'string', default: '{qianmo}' },
@@ -34,29 +52,56 @@ async function main(): Promise<void> {
       plugin: { type: 'string', multiple: true, default: [] },
     },
   });
+  return values;
+}
+
+/** The arguments that the parent sends. It is gone, and so is the reason to live, when the channel closes before. */
+function followingWords(): Promise<readonly string[]> {
+  return new Promise((resolve) => {
+    const onGone = (): void => process.exit(0);
+    process.once('disconnect', onGone);
+    process.once('message', (message) => {
+      process.off('disconnect', onGone);
+      resolve(Array.isArray(message) ? message.map(String) : []);
+    });
+    if (!process.connected) onGone();
+  });
+}
+
+/** Whether a compute process that was forked without arguments is what these demand. */
+function isAsUsual({ device, portable, plugin, 'gpu-index': gpuIndex }: Values): boolean {
+  return device === 'auto' && !portable && plugin.length === 0 && gpuIndex === undefined;
+}
+
+function computeOf({ device: text, portable, 'gpu-index': gpuIndex }: Values) {
+  const device = demandOf(text);
+  const environment = computeEnvironment(process.env, device, gpuIndexOf(gpuIndex));
+  return { device, portable, environment };
+}
+
+/** Null where there can be no such process, for the reason that its start will tell. */
+function forkedFor(values: Values): ForkedEntry | null {
+  const { device, portable, environment } = computeOf(values);
+  if (portable && device === 'gpu') return null;
+  return forkedEntry({
+    environment: numericalEnvironment(environment, portable),
+    pluginArguments: values.plugin.flatMap((plugin) => ['--plugin', plugin]),
+    backend: 'auto',
+  });
+}
+
+/** @param ahead a compute process that is as the values demand. */
+async function work(values: Values, ahead?: ForkedEntry | null): Promise<void> {
   if (values.redis === '')
     throw usageError(
       'a worker needs the address of Redis',
       'give --redis redis://HOST:PORT, or set QIANMO_REDIS_URL',
     );
-  const device = demandOf(values.device);
-  const { portable } = values;
-  const compute = {
-    ...{ device, portable },
-    environment: computeEnvironment(process.env, device, gpuIndexOf(values['gpu-index'])),
-  };
-  const forked =
-    portable && device === 'gpu'
-      ? null
-      : forkedEntry({
-          environment: numericalEnvironment(compute.environment, portable),
-          pluginArguments: values.plugin.flatMap((plugin) => ['--plugin', plugin]),
-          backend: 'auto',
-        });
+  const forked = ahead === undefined ? forkedFor(values) : ahead;
   const { runWorkerProcess } = await import('./worker-process.js');
   await runWorkerProcess({
     ...{ redisUrl: values.redis, prefix: values.prefix, name: values.name },
-    ...{ compute, forked, plugins: values.plugin },
+    ...{ compute: computeOf(values), forked, plugins: values.plugin },
     storesAllowed: values['store-allow'],
     endpointsAllowed: values['endpoint-allow'],
     blobFolder: values['blob-folder'] ?? null,
@@ -81,7 +126,7 @@ function usageError(what: string, cure: string): QianmoError {
 }
 
 try {
-  await main();
+  await main(process.argv.slice(2));
   process.exit(0);
 } catch (error) {
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -20,6 +20,10 @@ export interface WorkerCommand {
   /** The arguments of one worker, counted from 0; the same at every restart. */
   readonly argsOf: (workerIndex: number) => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** A process that was started already and has these arguments; null if there is none, or no other. */
+  readonly startedAhead?: (workerIndex: number) => ChildProcess | null;
+  /** The workers that start at once; all if absent. The others follow when one of them is ready. */
+  readonly firstCount?: number;
 }
 
 interface SuperviseWorkersOptions {
@@ -47,14 +51,25 @@ const STOP_TIMEOUT_MS = 7_000;
 /** A run of weeks must not end by what has gone wrong once a day. */
 const RESTART_FORGOTTEN_MS = 60_000;
 const LAST_WORDS_LENGTH_MAX = 4_000;
+/** Workers that wait for others to be ready start at last after this time. */
+const OTHERS_READY_MS_MAX = 5_000;
 
 export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWorkers {
   const stopping = new AbortController();
   const running = new Set<ChildProcess>();
   const restarts = new RestartBudget(options);
-  const lives = Array.from({ length: options.count }, (_, index) =>
-    keepAlive(index, options, { stopping: stopping.signal, running, restarts }),
-  );
+  const othersReady = new AbortController();
+  stopping.signal.addEventListener('abort', () => othersReady.abort());
+  const lives = Array.from({ length: options.count }, async (_, index) => {
+    if (index >= (options.command.firstCount ?? options.count))
+      await options.clock.sleep(OTHERS_READY_MS_MAX, othersReady.signal);
+    const shared = { stopping: stopping.signal, running, restarts };
+    await keepAlive(
+      index,
+      withReadiness(options, () => othersReady.abort()),
+      shared,
+    );
+  });
   return {
     pids: () => [...running].flatMap(({ pid }) => pid ?? []),
     stop: async () => {
@@ -68,6 +83,20 @@ export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWo
       void killLate();
       await Promise.all(lives);
       allGone.abort();
+    },
+  };
+}
+
+/** Tells, beside the sink, that a worker is ready or has ended. */
+function withReadiness(
+  options: SuperviseWorkersOptions,
+  onReady: () => void,
+): SuperviseWorkersOptions {
+  return {
+    ...options,
+    sink: (event, source) => {
+      if (event.kind === 'worker-ready' || event.kind === 'worker-exited') onReady();
+      options.sink(event, source);
     },
   };
 }
@@ -114,7 +143,7 @@ async function keepAlive(
   const sink = toldBy({ workerIndex }, options.sink);
   const isStopping = (): boolean => stopping.aborted;
   let failuresInRow = 0;
-  for (;;) {
+  while (!isStopping()) {
     const bornMs = clock.monotonicMs();
     const end = await oneLife(options.command, workerIndex, sink, running);
     if (isStopping()) return;
@@ -126,8 +155,7 @@ async function keepAlive(
     }
     const delayMs = Math.min(RESTART_DELAY_MS_MIN * 2 ** (failuresInRow - 1), RESTART_DELAY_MS_MAX);
     await clock.sleep(delayMs, stopping);
-    if (isStopping()) return;
-    sink({ kind: 'worker-restarted' });
+    if (!isStopping()) sink({ kind: 'worker-restarted' });
   }
 }
 
@@ -137,6 +165,15 @@ interface LifeEnd {
   readonly source: EventSource;
 }
 
+function spawned({ path, argsOf, env }: WorkerCommand, workerIndex: number): ChildProcess {
+  return spawn(path, [...argsOf(workerIndex)], {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    // A separate session, because the coordinator handles Ctrl-C on the terminal.
+    detached: true,
+  });
+}
+
 /** Resolves when the process has ended. Passes on its events until then. */
 function oneLife(
   command: WorkerCommand,
@@ -144,12 +181,7 @@ function oneLife(
   sink: RunEventSink,
   running: Set<ChildProcess>,
 ): Promise<LifeEnd> {
-  const child = spawn(command.path, [...command.argsOf(workerIndex)], {
-    env: command.env,
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    // A separate session, because the coordinator handles Ctrl-C on the terminal.
-    detached: true,
-  });
+  const child = command.startedAhead?.(workerIndex) ?? spawned(command, workerIndex);
   running.add(child);
   let lastWords = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {

@@ -2,6 +2,7 @@
 
 import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
+import { endAhead, startAhead } from '../library/ahead/started-ahead.js';
 import { optimizeAsUsual, optimizeLate } from '../../shared/base/late-optimization.js';
 
 optimizeLate();
@@ -16,6 +17,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 const words = process.argv.slice(2);
+startAhead(words, process.env);
+process.on('exit', endAhead);
 const { runCommand } = await import('./run-command.js');
 // Commands that follow new rows are over before optimized code has earned its compilation.
 const isBrief = words[0] === 'refresh' || words.includes('--only-changed');
@@ -25,3 +28,4 @@ process.exitCode = await runCommand(words, {
   output: process.stdout,
   diagnostics: process.stderr,
 });
+endAhead();

@@ -3,7 +3,6 @@
 import { accessSync, constants } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { findRedisServer, startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { openOwnedFolder } from '#services/owned-folder.mjs';
 import type { Machine } from '../../coordinator/runs/call/run-context.js';
@@ -15,11 +14,11 @@ import {
   countUsableGpus,
   gpuIndexOfWorker,
 } from '../../worker/compute/device/visible-gpus.js';
+import { firstWorkerCount, takeWorkerAhead, WORKER_ENTRY } from './ahead/started-ahead.js';
 import { startedComputeProcess } from './started-compute-process.js';
 
 /** A file system in memory, which Linux offers to all programs. */
 const MEMORY_FOLDER = '/dev/shm';
-const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
 
 export const localMachine: Machine = {
   startExecutor: (demand, context) => startedComputeProcess(demand, context),
@@ -40,7 +39,7 @@ export const localMachine: Machine = {
 
   workerCommand: async (request) => {
     const { redisUrl, prefix, device, portable, environment, stores, blobFolder } = request;
-    const args = [WORKER_ENTRY, '--prefix', prefix, '--device', device];
+    const args = ['--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
     for (const { address, endpoint } of stores) {
       args.push('--store-allow', address);
@@ -48,12 +47,15 @@ export const localMachine: Machine = {
     }
     if (blobFolder !== null) args.push('--blob-folder', blobFolder);
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
+    const argsOf = (workerIndex: number): readonly string[] => {
+      const gpuIndex = gpuIndexOfWorker(workerIndex, gpuCount);
+      return gpuIndex === undefined ? args : [...args, '--gpu-index', String(gpuIndex)];
+    };
     return {
       path: process.execPath,
-      argsOf: (workerIndex) => {
-        const gpuIndex = gpuIndexOfWorker(workerIndex, gpuCount);
-        return gpuIndex === undefined ? args : [...args, '--gpu-index', String(gpuIndex)];
-      },
+      argsOf: (workerIndex) => [WORKER_ENTRY, ...argsOf(workerIndex)],
+      startedAhead: (workerIndex) => takeWorkerAhead(argsOf(workerIndex), redisUrl, environment),
+      firstCount: firstWorkerCount(),
       // Arguments are visible to every user of the machine, and the address may hold a password.
       env: { ...environment, QIANMO_REDIS_URL: redisUrl },
     };

@@ -6,6 +6,7 @@ import {
   createComputeProcess,
   type ComputeExecutor,
 } from '../../worker/process/compute-process.js';
+import { takeComputeAhead } from './ahead/started-ahead.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 
@@ -21,7 +22,10 @@ export async function startedComputeProcess(
   { device, portable = false, gpuIndex }: StartDemand,
   { clock, sink, environment, signal, onClose }: RunContext,
 ): Promise<ComputeExecutor> {
+  const isDefault = device === 'auto' && !portable && gpuIndex === undefined;
+  const forked = takeComputeAhead(isDefault, environment);
   const executor = createComputeProcess({
+    ...(forked === null ? {} : { forked }),
     clock,
     device,
     portable,

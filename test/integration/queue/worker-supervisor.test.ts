@@ -157,6 +157,65 @@ describe('superviseWorkers', () => {
     expect(events.every(({ kind }) => kind === 'worker-ready')).toBe(true);
   });
 
+  it('starts the others when one of the first is ready', async () => {
+    const events: StampedEvent[] = [];
+    let tellReady = (): void => undefined;
+    const areReady = new Promise<void>((resolve) => (tellReady = resolve));
+    const isReady = ({ kind }: StampedEvent): boolean => kind === 'worker-ready';
+    const workers = superviseWorkers({
+      count: 3,
+      command: {
+        path: process.execPath,
+        argsOf: () => ['--eval', `process.on('message', () => undefined); ${READY}`],
+        env: {},
+        firstCount: 1,
+      },
+      // No time passes: only readiness lets others start.
+      clock: { ...systemClock, sleep: (_, signal) => systemClock.sleep(2 ** 30, signal) },
+      sink: runEventSink({ clock: systemClock }, (event) => {
+        events.push(event);
+        if (events.filter(isReady).length === 3) tellReady();
+      }),
+      restartsMax: 0,
+    });
+    expect(workers.pids()).toHaveLength(1);
+    await areReady;
+    expect(workers.pids()).toHaveLength(3);
+    expect(events.filter(isReady)[0]).toMatchObject({ workerIndex: 0 });
+    await workers.stop();
+  });
+
+  it('supervises a process that was started ahead, and starts the one after it', async () => {
+    const ahead = spawn(process.execPath, ['--eval', READY], {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
+    const pids: (number | undefined)[] = [ahead.pid];
+    const waiting = [ahead];
+    let tellGivenUp = (): void => undefined;
+    const isGivenUp = new Promise<void>((resolve) => (tellGivenUp = resolve));
+    const workers = superviseWorkers({
+      count: 1,
+      command: {
+        path: process.execPath,
+        argsOf: () => ['--eval', READY],
+        env: {},
+        startedAhead: () => waiting.shift() ?? null,
+      },
+      clock: { ...systemClock, sleep: (_, signal) => systemClock.sleep(0, signal) },
+      sink: (event) => {
+        if (event.kind === 'worker-exited') pids.push(event.pid);
+        if (event.kind === 'worker-given-up') tellGivenUp();
+      },
+      restartsMax: 1,
+    });
+    expect(workers.pids()).toEqual([ahead.pid]);
+    await isGivenUp;
+    await workers.stop();
+    expect(pids).toHaveLength(3);
+    expect(pids[1]).toBe(ahead.pid);
+    expect(pids[2]).not.toBe(ahead.pid);
+  });
+
   it('leaves no worker behind when it is killed', async () => {
     const redis = await redisForTest();
     const supervisor = spawn(process.execPath, [SUPERVISOR_ENTRY, redis.url, '{orphans}']);
