@@ -4,6 +4,7 @@
  * after the other, in each checkout. Writes `infra/results/scaling.json` and `.md`.
  *
  *   npm run bench:scaling -- --rounds 3 --configs heavy,demo
+ *   npm run bench:scaling -- --length 4 --ways '2 workers;2 workers, stale;2 independent'
  *   npm run bench:scaling -- --base ../other-checkout
  */
 
@@ -26,7 +27,7 @@ import {
   type ScalingConfig,
   type ScalingRoom,
 } from './scaling-configs.js';
-import { steadyTasksPerSecond } from './steady-rate.js';
+import { steadyTasksPerSecond, WARM_UP_SHARE } from './steady-rate.js';
 
 const WAYS = [
   ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),
@@ -53,6 +54,8 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '3' },
     rows: { type: 'string', default: '1M' },
     configs: { type: 'string', default: SCALING_CONFIGS.join(',') },
+    /** Those to be measured, with semicolons between them. */
+    ways: { type: 'string', default: WAYS.join(';') },
     /** Multiplies the outer steps of each run, which take from ten seconds to half a minute. */
     length: { type: 'string', default: '1' },
     base: { type: 'string' },
@@ -63,6 +66,7 @@ const { values: options } = parseArgs({
 const length = z.coerce.number().positive().parse(options.length);
 const rounds = z.coerce.number().int().positive().parse(options.rounds);
 const configs = options.configs.split(',').map((name) => z.enum(SCALING_CONFIGS).parse(name));
+const ways = options.ways.split(';').map((way) => z.enum(WAYS).parse(way.trim()));
 /** Whole numbers of drains, so that all ways take as many outer steps. */
 const outerStepsOf = (count: number): number =>
   Math.max(1, Math.round((count * length) / DRAIN_EVERY_OUTER_STEPS)) * DRAIN_EVERY_OUTER_STEPS;
@@ -131,7 +135,7 @@ try {
   const keyOf = (index: number, config: string, way: Way): string => `${index}/${config}/${way}`;
   for (let round = 1; round <= rounds; round += 1)
     for (const config of configs)
-      for (const way of WAYS)
+      for (const way of ways)
         for (const [index, { room, header }] of rooms.entries()) {
           // An earlier checkout may not know staleness.
           if (way.endsWith('stale') && index < rooms.length - 1) continue;
@@ -184,12 +188,14 @@ function scalingPage(
     });
     return [config, commit, ...rates, ...RATIOS.map(share)];
   });
+  const lengths = configs.map((config) => `${config} ${outerSteps[config]}`).join(', ');
   const ratios = RATIOS.map(([way, of]) => `${way} / ${of}`);
   return [
     '# Scaling on one machine',
     '',
     `\`npm run bench:scaling\`, commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before.`,
-    `Tasks per second in the steady state, the median of ${rounds} interleaved rounds.`,
+    `Tasks per second in the steady state, the median of ${rounds} interleaved rounds. A run has so many outer steps: ${lengths}.`,
+    `Rates are those of its steps after the first ${WARM_UP_SHARE * 100} %.`,
     '',
     ...markdownTable(['config', 'commit', ...WAYS, ...ratios], rows),
     '',

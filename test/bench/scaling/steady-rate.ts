@@ -9,8 +9,11 @@ const LineSchema = z.looseObject({
   outerStep: z.number().optional(),
 });
 
-/** Graphs are captured and caches filled in these steps, and the first ones of a pinned pair do not overlap. */
-const WARM_UP_SHARE = 0.25;
+/**
+ * Graphs are captured and caches filled in these steps, and the first ones of a pinned pair do not overlap. A worker with four
+ * jobs of an outer step runs unoptimized code for some hundreds of steps.
+ */
+export const WARM_UP_SHARE = 0.5;
 const MS_PER_SECOND = 1_000;
 
 /**
