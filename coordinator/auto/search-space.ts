@@ -13,6 +13,8 @@ export interface DataFacts {
   readonly validationTaskCount: number;
   /** Query rows of a training task, on average. */
   readonly queryRowsPerTask: number;
+  /** Of the training tasks whose label is scored. */
+  readonly impressions: number;
   /** Clicks per impression of the training tasks; null where labels are values. */
   readonly clickRate: number | null;
   /** The segment whose tasks score; null if the store has none. */
@@ -90,11 +92,14 @@ const REGULARISATION = {
     ...{ weightDecay: 1, tableWeightDecay: 3 },
     ...{ dropout: 0.2, inputDropout: 0.2, idDropout: 0.1 },
   },
+  /** Of a regression over encodings: it is convex, and trained to its one minimum, whatever validation says on the way. */
+  ridge: { ridgeImpressions: 20 },
 } as const;
 
 /** The safest first: a search that ends early has tried those of other kinds. */
 const FIRST: readonly Point[] = [
   point('deepfm', 'rate', 'nothing', 'light'),
+  point('encodings', 'rate', 'nothing', 'ridge'),
   point('encodings', 'rate', 'nothing', 'light'),
   point('deepfm', 'none', 'level', 'medium'),
   point('deepfm', 'none', 'blocks', 'medium'),
@@ -163,7 +168,12 @@ function drawnPoint(random: RandomStream): Point {
         : (['nothing', 'level', 'level of a global model', 'level and values', 'blocks'] as const),
     ),
     rate: oneOf(random, isLinear(model) ? RATES.linear : RATES.deep),
-    regularisation: oneOf(random, ['light', 'medium', 'strong'] as const),
+    regularisation: oneOf(
+      random,
+      model === 'encodings'
+        ? (['light', 'ridge'] as const)
+        : (['light', 'medium', 'strong'] as const),
+    ),
   };
 }
 
@@ -192,15 +202,24 @@ function candidateOf(point: Point, facts: DataFacts): Candidate {
     method,
     training: {
       optimizer: { kind: 'adam', rate },
-      ...regularised(point),
+      ...regularised(point, facts),
       ...(model === 'encodings' ? { trainable: trainedBeside(method) } : {}),
     },
   };
 }
 
 /** Linear models have no hidden units to drop, and one of encodings alone reads no ids. */
-function regularised({ model, regularisation }: Point): Record<string, number | undefined> {
+function regularised(
+  { model, regularisation }: Point,
+  { impressions }: DataFacts,
+): Record<string, number | undefined> {
   const settings: Partial<Record<string, number>> = REGULARISATION[regularisation];
+  const { ridgeImpressions } = settings;
+  if (ridgeImpressions !== undefined)
+    return {
+      ridge: ridgeImpressions / Math.max(ridgeImpressions, impressions),
+      earlyStopping: undefined,
+    };
   if (!isLinear(model)) return settings;
   const { weightDecay, tableWeightDecay, idDropout } = settings;
   return model === 'encodings' ? { weightDecay } : { weightDecay, tableWeightDecay, idDropout };

@@ -125,6 +125,22 @@ export async function clickRateOf(
   taskIndices: readonly number[],
 ): Promise<number> {
   const label = labelOfAll(store, taskIndices);
+  const counted = await clicksOf(store, taskIndices);
+  if (label.loss !== 'squared') return smoothedRate(counted);
+  const { clicks, impressions } = counted;
+  return label.mean + (impressions > 0 ? (label.deviation * clicks) / impressions : 0);
+}
+
+interface CountedClicks {
+  readonly clicks: number;
+  readonly impressions: number;
+}
+
+/** Sums over all rows of the tasks. */
+export async function clicksOf(
+  store: TaskStore,
+  taskIndices: readonly number[],
+): Promise<CountedClicks> {
   let clicks = 0;
   let impressions = 0;
   for await (const task of tasksInOrder(store, taskIndices))
@@ -132,8 +148,11 @@ export async function clickRateOf(
       clicks += at(task.clicks, row);
       impressions += at(task.impressions, row);
     }
-  if (label.loss === 'squared')
-    return label.mean + (impressions > 0 ? (label.deviation * clicks) / impressions : 0);
+  return { clicks, impressions };
+}
+
+/** Kept off 0 and 1 by half a click. */
+export function smoothedRate({ clicks, impressions }: CountedClicks): number {
   if (impressions === 0) return 0.5;
   const least = Math.min(0.5, 0.5 / impressions);
   return Math.min(1 - least, Math.max(least, clicks / impressions));

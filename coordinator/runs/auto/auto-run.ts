@@ -24,7 +24,7 @@ import {
 import { crossFittedTrials, trainingFolds } from '../../auto/cross-fitting.js';
 import { mayBeginTrial } from '../../auto/time-budget.js';
 import { validationTasksOf } from '../../evaluation/validation-score.js';
-import { clickRateOf } from '../../scoring/held-out-rows.js';
+import { clicksOf, smoothedRate } from '../../scoring/held-out-rows.js';
 import { rungsOf } from '../../sweep/rungs.js';
 import type { SweepRecord } from '../../sweep/sweep-record.js';
 import { asTrial, type Trial } from '../../sweep/trials.js';
@@ -171,21 +171,19 @@ async function factsOf(
   const scored = train.filter((task) => (task.labelIndex ?? 0) === labelIndex);
   const isOfClicks = labelOf(store.manifest, { labelIndex }).loss !== 'squared';
   const queryRows = train.reduce((sum, { queryRowCount }) => sum + queryRowCount, 0);
+  const judgingTasks = scored.map(({ taskIndex }) => taskIndex);
+  const counted = await clicksOf(store, judgingTasks);
   return {
     categories: store.manifest.features.flatMap((feature) =>
       feature.kind === 'category' ? [{ name: feature.name, rowCount: feature.rowCount }] : [],
     ),
     segment,
-    judgingTasks: scored.map(({ taskIndex }) => taskIndex),
+    judgingTasks,
     trainTaskCount: train.length,
     validationTaskCount: validation.length,
     queryRowsPerTask: queryRows / Math.max(1, train.length),
-    clickRate: isOfClicks
-      ? await clickRateOf(
-          store,
-          scored.map(({ taskIndex }) => taskIndex),
-        )
-      : null,
+    impressions: counted.impressions,
+    clickRate: isOfClicks ? smoothedRate(counted) : null,
   };
 }
 

@@ -13,10 +13,11 @@ import { clipByGlobalNorm } from './clip-by-global-norm.js';
 import { addDecoupledWeightDecay } from './decoupled-weight-decay.js';
 import type { GradientTransformation } from './gradient-transformation.js';
 import { accumulateMomentum } from './momentum.js';
+import { addRidge } from './ridge.js';
 import { scaleBySchedule } from './schedule.js';
 import { keepTrainable } from './trainable.js';
 
-/** Builds the stages in the order of AdamW: trainable, clipping, direction, weight decay, rate. */
+/** Builds the stages in the order of AdamW: trainable, clipping, ridge, direction, weight decay, rate. */
 export function metaOptimizerOf(
   training: TrainingConfig,
   variables: ModelSpec['variables'],
@@ -56,8 +57,9 @@ function rowStages(
   training: TrainingConfig,
   variables: ModelSpec['variables'],
 ): GradientTransformation[] {
-  const { optimizer } = training;
+  const { optimizer, ridge } = training;
   return [
+    ...(ridge === undefined ? [] : [addRidge(ridge, variables)]),
     optimizer.kind === 'adam' ? scaleByAdam(optimizer) : accumulateMomentum(optimizer.momentum),
     addDecoupledWeightDecay(training.weightDecay, variables, training.tableWeightDecay),
     scaleBySchedule(optimizer.rate, training.schedule, training.outerSteps),

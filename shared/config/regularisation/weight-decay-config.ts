@@ -1,4 +1,4 @@
-/** The fields `weightDecay` and `tableWeightDecay` of `training`: the pull of parameters towards 0. */
+/** The fields `weightDecay`, `tableWeightDecay` and `ridge` of `training`: the pull of parameters towards 0. */
 
 import { z } from 'zod';
 
@@ -16,6 +16,16 @@ export const WEIGHT_DECAY_FIELDS = {
     .describe(
       'The same for rows of tables, in the outer steps that look them up; as weightDecay if absent. Rows of rare values need ' +
         'more of it than the trunk.',
+    ),
+  ridge: z
+    .number()
+    .min(0)
+    .max(10_000)
+    .optional()
+    .describe(
+      'Adds half of it times the sum of squares of the weights of the trunk to the mean loss (ridge regression); biases and tables ' +
+        'have none. The optimizer follows both, so that a linear model ends where their sum is lowest, however it gets there. A pull ' +
+        'as strong as n impressions is n divided by the impressions of training.',
     ),
 };
 

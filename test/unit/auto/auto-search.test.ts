@@ -35,6 +35,7 @@ const FACTS: DataFacts = {
   trainTaskCount: 640,
   validationTaskCount: 160,
   queryRowsPerTask: 40,
+  impressions: 32_000,
   clickRate: 0.02,
   segment: null,
 };
@@ -55,13 +56,29 @@ describe('candidates of a search', () => {
   });
 
   it('begin alike for every seed, with different ways to adapt', () => {
-    const first = candidatesOf(FACTS, 4, 1).map(({ words }) => words);
-    expect(candidatesOf(FACTS, 4, 2).map(({ words }) => words)).toEqual(first);
+    const first = candidatesOf(FACTS, 5, 1).map(({ words }) => words);
+    expect(candidatesOf(FACTS, 5, 2).map(({ words }) => words)).toEqual(first);
     expect(new Set(first.map(({ adapts }) => adapts)).size).toBe(3);
     const modelsOf = (trainTaskCount: number) =>
       candidatesOf({ ...FACTS, trainTaskCount }, 3, 1).map(({ words }) => words['model']);
-    expect(modelsOf(100)).toEqual(['deepfm', 'encodings', 'deepfm']);
-    expect(modelsOf(99)).toEqual(['encodings', 'deepfm', 'deepfm']);
+    expect(modelsOf(100)).toEqual(['deepfm', 'encodings', 'encodings']);
+    expect(modelsOf(99)).toEqual(['encodings', 'encodings', 'deepfm']);
+  });
+
+  it('train a ridge regression over encodings to its end, pulled as by twenty impressions', () => {
+    const ridges = (facts: DataFacts) =>
+      candidatesOf(facts, 60, 1).filter(({ words }) => words['regularisation'] === 'ridge');
+    const common = commonTraining(FACTS);
+    for (const { model, method, training, words } of ridges(FACTS)) {
+      expect(words['model']).toBe('encodings');
+      const config = configOf({ model, method, training: { ...common, ...training } });
+      // 20 / 32,000
+      expect(config.training).toMatchObject({ ridge: 0.000625, weightDecay: 0 });
+      expect(config.training.earlyStopping).toBeUndefined();
+    }
+    expect(ridges(FACTS).length).toBeGreaterThan(1);
+    // A pull of the whole of the evidence is the strongest.
+    expect(ridges({ ...FACTS, impressions: 5 })[0]?.training['ridge']).toBe(1);
   });
 
   it('encode the narrow categories, at the click rate of the data', () => {

@@ -15,6 +15,7 @@ import {
   steppedState,
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import { accumulateMomentum } from '../../../coordinator/training/meta-optimizer/momentum.js';
+import { addRidge } from '../../../coordinator/training/meta-optimizer/ridge.js';
 import {
   rateShareAt,
   scaleBySchedule,
@@ -22,7 +23,7 @@ import {
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import type { Variable } from '../../../shared/tensors/variable.js';
-import { gradients, parameters, valuesOf } from '../../fixtures/optimizer-problem.js';
+import { gradients, parabola, parameters, valuesOf } from '../../fixtures/optimizer-problem.js';
 import { DivergenceError } from '../../../shared/base/errors.js';
 
 const close = (values: readonly number[]): unknown[] =>
@@ -161,6 +162,48 @@ describe('addDecoupledWeightDecay', () => {
     const params = parameters([10, -2], [4, 8]);
     const [updates] = decay.update(gradients([1, 1], [1], [1]), decay.init(params), params);
     expect(valuesOf(updates)).toEqual({ x: [1, 1], t: [5] });
+  });
+});
+
+describe('ridge', () => {
+  const variable = (name: string, block: Variable['block'] = 'trunk'): Variable => ({
+    ...{ name, shape: [2], block, initial: { kind: 'zeros' } },
+  });
+
+  it('adds the parameter to the gradients of weights, without biases, personal blocks and rows', () => {
+    const names = ['x', 'bias', 'layer0.bias', 'own'];
+    const variables = names.map((name) => variable(name, name === 'own' ? 'personal' : 'trunk'));
+    const tensorsOf = (values: readonly number[]) =>
+      new Map(names.map((name) => [name, { shape: [2], values: Float32Array.from(values) }]));
+    const params = { ...parameters([], [4, 8]), dense: tensorsOf([10, -2]) };
+    const gradient = { ...gradients([], [1], [1]), dense: tensorsOf([1, 1]) };
+    const stage = addRidge(0.5, variables);
+    const [{ dense, rows }] = stage.update(gradient, stage.init(params), params);
+    // x: 1 + 0.5 * 10, 1 + 0.5 * -2
+    expect([...dense.values()].map(({ values }) => [...values])).toEqual([
+      ...[[6, 0]],
+      ...[[1, 1]],
+      ...[[1, 1]],
+      ...[[1, 1]],
+    ]);
+    expect([...(rows.get('t')?.values ?? [])]).toEqual([1]);
+  });
+
+  it.each(['adam', 'sgd'])('has %s end at the minimum of loss and penalty', (kind) => {
+    const outerSteps = 2_000;
+    const optimizer = { kind, rate: kind === 'adam' ? 0.05 : 0.1 };
+    const schedule = { decay: 'cosine' };
+    const training = TrainingConfigSchema.parse({ outerSteps, optimizer, schedule, ridge: 6 });
+    const stages = metaOptimizerOf(training, [variable('x')]);
+    const metaParameters = parameters(parabola.start);
+    let state: TrainingState = {
+      ...{ outerStep: 0, metaParameters, optimizer: stages.init(metaParameters), computedOn: [] },
+    };
+    const xOf = () => [...(state.metaParameters.dense.get('x')?.values ?? [])];
+    for (let step = 0; step < outerSteps; step += 1)
+      state = steppedState(stages, state, gradients(parabola.gradient(xOf())));
+    // (x - i)^2 + 3 x^2 is lowest at i / 4.
+    for (const [index, value] of xOf().entries()) expect(value).toBeCloseTo((index + 1) / 4, 3);
   });
 });
 
