@@ -7,6 +7,11 @@ import { systemCodeOf } from '../base/system-errors.js';
 
 /** One call of the system reads less than 2 GiB. */
 const READ_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
+/**
+ * A file system keeps what one call writes in pages as large as the call allows, and maps those whole. Of
+ * large pages a multiple, so that each call begins where one does.
+ */
+const WRITTEN_PIECE_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 export const PART_SUFFIX = '.part';
 
@@ -16,10 +21,19 @@ export function partOf(path: string): string {
 }
 
 /** Writes a new file and syncs it. */
-export async function writeDurably(path: string, bytes: Uint8Array, mode = 0o666): Promise<void> {
+export async function writeDurably(
+  path: string,
+  bytes: Uint8Array,
+  mode = 0o666,
+  pieceByteCountMax = WRITTEN_PIECE_BYTE_COUNT_MAX,
+): Promise<void> {
   const file = await open(path, 'wx', mode);
   try {
-    await file.writeFile(bytes);
+    for (let position = 0; position < bytes.byteLength;) {
+      const length = Math.min(pieceByteCountMax, bytes.byteLength - position);
+      const { bytesWritten } = await file.write(bytes, position, length, position);
+      position += bytesWritten;
+    }
     await file.sync();
   } finally {
     await file.close();

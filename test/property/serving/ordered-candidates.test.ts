@@ -44,7 +44,12 @@ test('candidates are in the order of their values, equal ones as they were', () 
     const expected = Array.from(values.keys())
       .filter((place) => values[place]! >= reserve)
       .sort((a, b) => (values[a] === values[b] ? a - b : values[b]! - values[a]!));
-    const nativeOrder: OrderByValue = (...given) => addon.order(...given);
+    const hasEqual = new Set(expected.map((place) => values[place])).size < expected.length;
+    const nativeOrder: OrderByValue = (...given) => {
+      const found = addon.order(...given);
+      expect(found < 0, `seed ${seed}`).toBe(hasEqual);
+      return found < 0 ? -1 - found : found;
+    };
     for (const order of [plainOrder, nativeOrder]) {
       const places = new Int32Array(values.length);
       const count = order(values, reserve, places);
@@ -98,6 +103,37 @@ test('scores are calibrated by the blocks of the candidates', () => {
     const { mean, deviation } = sales as { readonly mean: number; readonly deviation: number };
     expect(plain.expected[1]).toBe(mean + deviation * (slope * scores[1]! + offset));
     expect(plain.labels[1]).toBe(1);
+  }
+});
+
+test('values are bids times what is expected, and nothing below 0 is worth anything', () => {
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const random = randomStream(seed, 'weighed values');
+    const count = random.below(COUNT_MAX);
+    const drawn = (): number => [0, -0, NaN, random.uniform(), -random.uniform()][random.below(5)]!;
+    const expected = Float64Array.from({ length: count }, drawn);
+    const bids = Float64Array.from({ length: count }, () => 10 * random.uniform());
+    const values = new Float64Array(count);
+    addon.weigh(expected, bids, values);
+    const wanted = expected.map((each, place) => bids[place]! * Math.max(0, each));
+    expect(Array.from(values), `seed ${seed}`).toEqual(Array.from(wanted));
+  }
+  expect(() => addon.weigh(new Float64Array(2), new Float64Array(1), new Float64Array(2))).toThrow(
+    'too short',
+  );
+});
+
+test('hashes that come twice are found, whatever they are', () => {
+  expect(addon.areDifferent(new Uint32Array(0))).toBe(true);
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const random = randomStream(seed, 'repeated hashes');
+    const hashes = Uint32Array.from({ length: 2 * random.below(COUNT_MAX) }, () =>
+      random.below(seed % 2 === 0 ? 16 : 2 ** 32),
+    );
+    const pairs = Array.from({ length: hashes.length / 2 }, (_, place) =>
+      hashes.subarray(2 * place, 2 * place + 2).join(' '),
+    );
+    expect(addon.areDifferent(hashes), `seed ${seed}`).toBe(new Set(pairs).size === pairs.length);
   }
 });
 

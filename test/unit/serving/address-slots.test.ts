@@ -2,6 +2,8 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { AddressSlots, slotCapacityOf } from '../../../worker/serving/loading/address-slots.js';
 
 const KIB_64 = 65_536;
@@ -72,4 +74,23 @@ describe('slots', () => {
     slots.end(slots.takeFree());
     expect(ranges.reserved.size).toBe(0);
   });
+});
+
+test('a range with room for a large page begins where such a page does', () => {
+  const addon = loadScoringAddon(scoringAddon.path());
+  const largePage = 2 ** 21;
+  const sizes = [largePage, largePage + KIB_64, 5 * largePage - KIB_64, 3 * KIB_64];
+  const ranges = sizes.flatMap((byteCount) => [
+    // Shifts what comes next.
+    { byteCount: KIB_64, address: addon.reserve(KIB_64) },
+    { byteCount, address: addon.reserve(byteCount) },
+  ]);
+  for (const { byteCount, address } of ranges)
+    expect(address % (byteCount < largePage ? 4_096 : largePage)).toBe(0);
+  const ascending = [...ranges].sort((first, second) => first.address - second.address);
+  for (const [place, { address }] of ascending.entries())
+    expect(address).toBeGreaterThanOrEqual(
+      place === 0 ? 0 : ascending[place - 1]!.address + ascending[place - 1]!.byteCount,
+    );
+  for (const { address, byteCount } of ranges) addon.unmap(address, byteCount);
 });

@@ -19,6 +19,13 @@ it.each([1, 7, 100, 1000])('reads a file in pieces of %i bytes', async (pieceByt
   expect(Buffer.compare(await readBytes(path, pieceByteCountMax), bytes)).toBe(0);
 });
 
+it.each([1, 7, 100, 1000])('writes a file in pieces of %i bytes', async (pieceByteCountMax) => {
+  const bytes = Uint8Array.from({ length: 257 }, (_, index) => index % 251);
+  const path = join(folder.path, 'file');
+  await writeDurably(path, bytes, 0o444, pieceByteCountMax);
+  expect(Buffer.compare(await readBytes(path), bytes)).toBe(0);
+});
+
 it('reads an empty file, and no folder', async () => {
   await writeFile(join(folder.path, 'empty'), '');
   expect(await readBytes(join(folder.path, 'empty'))).toHaveLength(0);

@@ -82,14 +82,26 @@ void reserveAt(char* start, size_t byteCount) {
     throw systemFailure("the pages cannot be given back");
 }
 
-// reserve(byteCount): the address of a range that nothing else comes into, and that cannot be read.
+// Large pages of a file are mapped whole where they lie at a multiple of their size.
+const size_t LARGE_PAGE_BYTE_COUNT = size_t(1) << 21;
+
+// reserve(byteCount): the address of a range that nothing else comes into, and that cannot be read. One with room for a large
+// page begins where such a page does.
 napi_value reserve(napi_env env, napi_callback_info info) {
   return coded(env, info, [env](const Arguments& arguments) {
     const size_t byteCount = arguments.wholeNumber(0);
-    void* range = mmap(nullptr, byteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const size_t spare = byteCount < LARGE_PAGE_BYTE_COUNT ? 0 : LARGE_PAGE_BYTE_COUNT;
+    void* range = mmap(nullptr, byteCount + spare, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED) throw systemFailure("there is no room for the mapping");
+    uintptr_t start = reinterpret_cast<uintptr_t>(range);
+    if (spare > 0) {
+      const size_t before = (LARGE_PAGE_BYTE_COUNT - start % LARGE_PAGE_BYTE_COUNT) % LARGE_PAGE_BYTE_COUNT;
+      if (before > 0) munmap(range, before);
+      start += before;
+      if (before < spare) munmap(reinterpret_cast<void*>(start + byteCount), spare - before);
+    }
     napi_value address;
-    demand(napi_create_double(env, static_cast<double>(reinterpret_cast<uintptr_t>(range)), &address));
+    demand(napi_create_double(env, static_cast<double>(start), &address));
     return address;
   });
 }

@@ -101,8 +101,8 @@ Keyed* sortedByKey(Keyed* from, Keyed* to, size_t count) {
   return from;
 }
 
-// order(values, reserve, order): how many values are not below the reserve; their places in `order`, from the
-// largest value to the smallest, equal ones as they were.
+// order(values, reserve, order): how many values are not below the reserve; their places in `order`, from the largest value
+// to the smallest, equal ones as they were. -1 less that number where some are equal.
 napi_value order(const Arguments& arguments) {
   const View<double> values = arguments.doubles(0);
   const double reserve = arguments.number(1);
@@ -116,17 +116,55 @@ napi_value order(const Arguments& arguments) {
     if (values.data[place] >= reserve) room[count++] = {keyOf(values.data[place]), int32_t(place)};
   const Keyed* const sorted = sortedByKey(room.data(), room.data() + values.count, count);
   for (size_t index = 0; index < count; ++index) order.data[index] = sorted[index].place;
+  bool hasEqual = false;
   for (size_t start = 0; start < count;) {
     size_t end = start + 1;
     while (end < count && sorted[end].key == sorted[start].key) ++end;
     if (end - start > 1)
       std::stable_sort(order.data + start, order.data + end,
                        [&](int32_t a, int32_t b) { return values.data[a] > values.data[b]; });
+    for (size_t index = start + 1; index < end; ++index)
+      hasEqual = hasEqual || values.data[order.data[index]] == values.data[order.data[index - 1]];
     start = end;
   }
   napi_value found;
-  napi_create_uint32(arguments.env(), uint32_t(count), &found);
+  napi_create_int32(arguments.env(), hasEqual ? -1 - int32_t(count) : int32_t(count), &found);
   return found;
+}
+
+// weigh(expected, bids, values): each value is a bid times what is expected, or times 0 where that is less.
+void weigh(const Arguments& arguments) {
+  const View<double> expected = arguments.doubles(0), bids = arguments.doubles(1), values = arguments.doubles(2);
+  demand(bids.count >= expected.count && values.count >= expected.count, "an array is too short");
+  for (size_t candidate = 0; candidate < expected.count; ++candidate) {
+    const double found = expected.data[candidate];
+    values.data[candidate] = bids.data[candidate] * (found <= 0 ? 0.0 : found);
+  }
+}
+
+// areDifferent(hashes): whether no hash of two words comes twice.
+napi_value areDifferent(const Arguments& arguments) {
+  const View<uint32_t> words = arguments.unsignedWords(0);
+  const size_t count = words.count / 2;
+  demand(count <= INT32_MAX, "there are too many hashes");
+  size_t slotCount = 64;
+  while (slotCount < 4 * count) slotCount *= 2;
+  // Places from 1 on; 0 is an empty slot.
+  static thread_local std::vector<int32_t> slots;
+  slots.assign(slotCount, 0);
+  bool isFound = false;
+  for (size_t place = 0; place < count && !isFound; ++place) {
+    const uint32_t low = words.data[2 * place], high = words.data[2 * place + 1];
+    size_t slot = (low ^ (high >> 7)) & (slotCount - 1);
+    for (; slots[slot] != 0; slot = (slot + 1) & (slotCount - 1)) {
+      const size_t earlier = slots[slot] - 1;
+      isFound = isFound || (words.data[2 * earlier] == low && words.data[2 * earlier + 1] == high);
+    }
+    slots[slot] = int32_t(place + 1);
+  }
+  napi_value areAll;
+  napi_get_boolean(arguments.env(), !isFound, &areAll);
+  return areAll;
 }
 
 }  // namespace
@@ -134,5 +172,7 @@ napi_value order(const Arguments& arguments) {
 void defineRanking(napi_env env, napi_value exports) {
   defineFunctions(env, exports, {{"calibrate", calledForEffect<calibrate>},
                    {"gather", calledForEffect<gather>},
-                   {"order", calledForValue<order>}});
+                   {"order", calledForValue<order>},
+                   {"weigh", calledForEffect<weigh>},
+                   {"areDifferent", calledForValue<areDifferent>}});
 }

@@ -24,20 +24,26 @@ export interface Ranking {
 /** @throws RefusedRequest if an adgroup comes twice, which would show it twice. */
 export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const estimates = bundle.estimates(body);
-  demandDifferent(estimates, body);
-  const { candidateCount } = body;
-  const values = grown('values', candidateCount);
-  writeValues(estimates, body, values);
-  const places = grown('order', candidateCount);
   const { addon } = bundle.choice;
-  const ofCandidates = values.subarray(0, candidateCount);
-  const count =
+  if (addon?.areDifferent(estimates.hashes) !== true) demandDifferent(estimates, body);
+  const { candidateCount, bids } = body;
+  const values = grown('values', candidateCount).subarray(0, candidateCount);
+  if (addon !== null && bids instanceof Float64Array && isBidAlone(body))
+    addon.weigh(estimates.expected, bids, values);
+  else writeValues(estimates, body, values);
+  const places = grown('order', candidateCount);
+  const found =
     addon === null
-      ? plainOrder(ofCandidates, body.reserve, places)
-      : addon.order(ofCandidates, body.reserve, places);
-  const order = places.subarray(0, count);
-  const seed = breakTies(order, values, body, estimates.hashes);
-  return { estimates, order, values: ofCandidates, seed };
+      ? -1 - plainOrder(values, body.reserve, places)
+      : addon.order(values, body.reserve, places);
+  const order = places.subarray(0, found < 0 ? -1 - found : found);
+  const seed = found < 0 ? breakTies(order, values, body, estimates.hashes) : null;
+  return { estimates, order, values, seed };
+}
+
+/** Whether a value is a bid times what is expected. */
+function isBidAlone({ pacings, squash }: RankingBody): boolean {
+  return pacings === null && squash === 1;
 }
 
 const room = {
@@ -58,12 +64,6 @@ function writeValues(
   { bids, pacings, squash }: RankingBody,
   values: Float64Array,
 ): void {
-  if (bids instanceof Float64Array && pacings === null && squash === 1) {
-    // The same, read from arrays of one type, which is faster.
-    for (let candidate = 0; candidate < candidateCount; candidate += 1)
-      values[candidate] = float64At(bids, candidate) * Math.max(0, float64At(expected, candidate));
-    return;
-  }
   for (let candidate = 0; candidate < candidateCount; candidate += 1) {
     // A value that was predicted below 0 is worth nothing, and has no power.
     const positive = Math.max(0, float64At(expected, candidate));

@@ -73,7 +73,13 @@ export class Estimator {
       expected[candidate] = this.#calibrated(calibration, float32At(estimates.scores, candidate));
       labels[candidate] = label;
     }
-    const { isProbability, means, deviations } = this.#ofLabels;
+    const { areAll, isProbability, means, deviations } = this.#ofLabels;
+    if (areAll) {
+      // The same, without a look at each label.
+      for (let candidate = 0; candidate < candidateCount; candidate += 1)
+        expected[candidate] = sigmoid(float64At(expected, candidate));
+      return;
+    }
     for (let candidate = 0; candidate < candidateCount; candidate += 1) {
       const calibrated = float64At(expected, candidate);
       const label = int32At(labels, candidate);
@@ -107,6 +113,8 @@ export class Estimator {
 }
 
 interface LabelNumbers {
+  /** Whether all are probabilities. */
+  readonly areAll: boolean;
   readonly isProbability: Uint8Array;
   readonly means: Float64Array;
   readonly deviations: Float64Array;
@@ -114,6 +122,7 @@ interface LabelNumbers {
 
 function labelNumbersOf(labels: LoadedBundle['manifest']['labels']): LabelNumbers {
   return {
+    areAll: labels.every(({ loss }) => loss === 'binary'),
     isProbability: Uint8Array.from(labels, ({ loss }) => Number(loss === 'binary')),
     means: Float64Array.from(labels, (label) => (label.loss === 'binary' ? NaN : label.mean)),
     deviations: Float64Array.from(labels, (label) =>

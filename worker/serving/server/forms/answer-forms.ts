@@ -36,7 +36,8 @@ const SEGMENTS = 'segments';
 let room = Buffer.alloc(0);
 
 /** An object with a list for each field; `evidence` has one for each of its parts. */
-export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answer {
+export function jsonAnswerOf(answered: AnswerContent): Answer {
+  const { bundle, lists, seed, explanation, canary, exploration } = answered;
   const { addon } = bundle.choice;
   const writeNumbers: WriteNumbers =
     addon === null ? plainNumbers : (values, out, end) => addon.writeNumbers(values, out, end);
@@ -46,7 +47,7 @@ export function jsonAnswerOf({ bundle, lists, ...others }: AnswerContent): Answe
     NUMBER_BYTE_COUNT_MAX,
   );
   // What is undefined is left out.
-  const head = JSON.stringify({ bundle: bundle.digest, ...others });
+  const head = JSON.stringify({ bundle: bundle.digest, seed, explanation, canary, exploration });
   let byteCount = 3 * head.length + 8;
   for (const { values } of lists) byteCount += values.length * longest + 64;
   if (room.length < byteCount) room = Buffer.allocUnsafeSlow(byteCount);
@@ -106,15 +107,15 @@ export function binaryAnswerOf(answered: AnswerContent): Answer {
 /** The last header that tells of its lists alone; the next answers have the same, most often. */
 let lastHeader = { shape: '', bytes: Buffer.alloc(0) };
 
-function headerOf({ bundle, lists, ...content }: AnswerContent): Buffer {
-  const { seed, canary, explanation, exploration } = content;
+function headerOf(answered: AnswerContent): Buffer {
+  const { bundle, lists, seed, canary, explanation, exploration } = answered;
   const tellsMore = canary !== undefined || explanation !== undefined || exploration !== undefined;
   let shape = `${bundle.digest} ${seed}`;
   for (const { name, values } of lists) shape += ` ${name} ${values.length}`;
   if (!tellsMore && lastHeader.shape === shape) return lastHeader.bytes;
   const hasSegments = lists.some(({ name }) => name === SEGMENTS);
   const header = JSON.stringify({
-    ...{ bundle: bundle.digest, ...content },
+    ...{ bundle: bundle.digest, seed, explanation, canary, exploration },
     lists: lists.map(({ name, values }) => [name, TYPES.get(values.constructor), values.length]),
     ...(hasSegments
       ? { segments: bundle.loaded.manifest.labels.map(({ segment }) => segment) }

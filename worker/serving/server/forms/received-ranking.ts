@@ -62,8 +62,9 @@ function inForm(
   { mediaType, headers, bundle }: ScoringRequest,
   answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,
 ): Answer {
+  const { lists, seed, explanation } = answered;
   const canary = answered.bundle === bundle ? undefined : true;
-  const content = { ...answered, canary } as const;
+  const content = { bundle: answered.bundle, lists, seed, canary, explanation };
   const { accept = '' } = headers;
   const other = mediaType === BINARY_TYPE ? JSON_TYPE : BINARY_TYPE;
   const isBinary = (mediaType === BINARY_TYPE) !== accept.toLowerCase().startsWith(other);

@@ -113,6 +113,7 @@ export class RankingServer {
   readonly #bodies: BodyReceiver;
   readonly #plain: PlainConnections<AcceptedRequest>;
   readonly #counts = new RequestCounts();
+  readonly #view: ServerView;
   /** A set of them would be rebuilt every few requests, and the tables that it has left keep answers alive. */
   #underWayCount = 0;
   #isDraining = false;
@@ -136,6 +137,7 @@ export class RankingServer {
       (request, response) => void this.#take(request, response),
     );
     this.#plain = this.#plainConnections();
+    this.#view = this.#viewOf();
     this.#server.maxConnections = CONNECTIONS_MAX;
     this.#server.on('clientError', (error: Error, socket: Socket) => {
       this.#counts.refuse(answerUnread(error, socket));
@@ -168,14 +170,21 @@ export class RankingServer {
     return server;
   }
 
-  get #view(): ServerView {
+  /** One object with getters: objects that are put together for every request cost as much as look-ups. */
+  #viewOf(): ServerView {
     const { keeper, canary = null, endpoints } = this.#parts;
-    const requestReport = (): RequestReport => this.requestReport();
-    const processes = this.#parts.placeOf?.() ?? null;
     const { explainedMax = EXPLAINED_DEFAULT } = this.#settings;
+    const isDraining = (): boolean => this.#isDraining;
+    const placeOf = (): ServingPlace | null => this.#parts.placeOf?.() ?? null;
     return {
-      ...{ keeper, canary, isDraining: this.#isDraining },
-      ...{ processes, explainedMax, requestReport, endpoints },
+      ...{ keeper, canary, explainedMax, endpoints },
+      requestReport: () => this.requestReport(),
+      get isDraining() {
+        return isDraining();
+      },
+      get processes() {
+        return placeOf();
+      },
     };
   }
 
@@ -328,8 +337,7 @@ export class RankingServer {
       this.#refuse(exchange, refused);
     };
     try {
-      const work = { priority, arrivalMs, deadlineMs, refuse };
-      this.#queue.add({ ...work, carryOut });
+      this.#queue.add({ priority, arrivalMs, deadlineMs, refuse, carryOut });
     } catch (error) {
       release();
       throw error;
@@ -346,8 +354,11 @@ export class RankingServer {
     const { keeper, canary = null } = this.#parts;
     const choice = new BundleChoice(keeper.current, canary, body);
     const bundleFor: ReceivedRequest['bundleFor'] = (wish) => choice.choose(wish);
-    const asked = { headers, parameters, mediaType, body };
-    const request = { ...asked, bundle: choice.stable, bundleFor, server: this.#view };
+    const [bundle, server] = [choice.stable, this.#view];
+    // prettier-ignore
+    const request: ReceivedRequest = {
+      headers, parameters, mediaType, body, bundle, bundleFor, server,
+    };
     const send = (answer: Answer): void => {
       if (endpoint.method === 'POST') {
         const { path, isRecorded = false } = endpoint;
