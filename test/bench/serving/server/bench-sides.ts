@@ -1,7 +1,9 @@
 /** Processes of a bench, each of which prints a line of JSON when it is ready. */
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../../../shared/base/clock.js';
@@ -17,8 +19,25 @@ export interface Side {
 /** Clock ticks in /proc, on every Linux in use. */
 const TICKS_PER_SECOND = 100;
 
+const TASKSET = '/usr/bin/taskset';
+
+/**
+ * Keeps this process, which is the client, on the second core. False where that cannot be done.
+ */
+export function keepClientApart(): boolean {
+  if (availableParallelism() < 2 || !existsSync(TASKSET)) return false;
+  execFileSync(TASKSET, ['-acp', '1', String(process.pid)]);
+  return true;
+}
+
 export class BenchSides {
   readonly #children: ChildProcess[] = [];
+  readonly #areApart: boolean;
+
+  /** @param areApart whether the sides run on the first core alone. */
+  constructor(areApart = false) {
+    this.#areApart = areApart;
+  }
 
   /** @param file compiled, relative to `from`. */
   node(file: string, from: string, words: readonly string[]): Promise<Side> {
@@ -26,7 +45,10 @@ export class BenchSides {
   }
 
   async start(command: string, words: readonly string[]): Promise<Side> {
-    const child = spawn(command, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+    const [file, ...rest] = this.#areApart
+      ? ([TASKSET, '-c', '0', command, ...words] as const)
+      : ([command, ...words] as const);
+    const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'inherit'] });
     this.#children.push(child);
     const [line] = (await once(createInterface(child.stdout), 'line')) as [string];
     return { pid: child.pid ?? 0, ready: JSON.parse(line) };

@@ -9,12 +9,16 @@ import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-layo
 import { CANDIDATE_COUNT } from '../kernel-setting.js';
 
 /** A place and a value of each candidate, and a header. */
-const content = Buffer.alloc(12 * CANDIDATE_COUNT + 200);
+const binary = Buffer.alloc(12 * CANDIDATE_COUNT + 200);
+/** The same in decimals. */
+const decimals = Buffer.alloc(24 * CANDIDATE_COUNT + 200);
 
 const server = createServer((request, response) => {
   request.resume();
   request.on('end', () => {
-    response.writeHead(200, { 'Content-Type': BINARY_TYPE, 'Content-Length': content.length });
+    const type = request.headers['content-type'] ?? '';
+    const content = type === BINARY_TYPE ? binary : decimals;
+    response.writeHead(200, { 'Content-Type': type, 'Content-Length': content.length });
     response.end(content);
   });
 });

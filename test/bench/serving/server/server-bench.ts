@@ -15,11 +15,12 @@ import { at } from '../../../../shared/base/arrays.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { benchHeader } from '../../bench-header.js';
-import { BenchSides, saturated } from './bench-sides.js';
+import { BenchSides, keepClientApart, saturated } from './bench-sides.js';
 import { loadOptions } from './load-options.js';
 import { openLoop, wireRequest } from './load.js';
 import { serverPage, type FormRound, type MeasuredRow, type ServerRecord } from './server-page.js';
-import { FORMS, requestsIn, writeServedBundle } from './server-setting.js';
+import type { SideTimes } from '../kernel-measures.js';
+import { FORMS, requestsIn, writeServedBundle, type Form } from './server-setting.js';
 import { startedServer, type StartedServer } from './started-servers.js';
 
 const REQUESTS = 200;
@@ -31,8 +32,11 @@ const { rounds, seconds, adgroupCount, output } = loadOptions(10);
 
 const ReadySchema = z.strictObject({
   url: z.url(),
-  kernel: z.strictObject({ medianUs: z.number(), leastUs: z.number(), cpuUs: z.number() }),
+  kernelUrl: z.url(),
   blocksMiB: z.number(),
+});
+const KernelSchema = z.strictObject({
+  ...{ medianUs: z.number(), leastUs: z.number(), cpuUs: z.number() },
 });
 const ControlReadySchema = z.strictObject({ url: z.url() });
 
@@ -41,7 +45,8 @@ const STARTS = 3;
 const header = benchHeader(packageRoot.pathname);
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const folder = mkdtempSync(join(tmpdir(), 'qianmo-server-'));
-const sides = new BenchSides();
+const areApart = keepClientApart();
+const sides = new BenchSides(areApart);
 
 interface Measured {
   readonly url: string;
@@ -49,14 +54,20 @@ interface Measured {
   readonly requests: readonly Buffer[];
 }
 
-async function measuredRound({ url, pid, requests }: Measured): Promise<FormRound> {
+/** @param ratePerSecond of the open loop; half of saturation if absent. */
+async function measuredRound(
+  { url, pid, requests }: Measured,
+  ratePerSecond?: number,
+): Promise<FormRound> {
   const load = { url, requests, seconds, connectionCount: CONNECTIONS };
   const { perSecond, cpuUs } = await saturated(pid, load);
-  const latencies = await openLoop({ ...load, connectionCount: OPEN_CONNECTIONS }, perSecond / 2);
+  const openPerSecond = ratePerSecond ?? perSecond / 2;
+  const latencies = await openLoop({ ...load, connectionCount: OPEN_CONNECTIONS }, openPerSecond);
   const quantile = (share: number): number =>
     at(latencies, Math.min(latencies.length - 1, Math.floor(share * latencies.length)));
   return {
-    ...{ perSecond, cpuUs, p50Ms: quantile(0.5), p99Ms: quantile(0.99), p999Ms: quantile(0.999) },
+    ...{ perSecond, openPerSecond, cpuUs },
+    ...{ p50Ms: quantile(0.5), p99Ms: quantile(0.99), p999Ms: quantile(0.999) },
     requestByteCount: at(requests, 0).length,
   };
 }
@@ -74,31 +85,38 @@ try {
   const controlSide = await sides.node('control-side.js', import.meta.url, []);
   const server = ReadySchema.parse(serverSide.ready);
   const control = ControlReadySchema.parse(controlSide.ready);
-  const rows: readonly MeasuredRow[] = ['control', ...FORMS];
-  const byRow = rows.map((row): readonly [MeasuredRow, Measured] => {
-    const { url, pid } =
-      row === 'control'
-        ? { url: control.url, pid: controlSide.pid }
-        : { url: server.url, pid: serverSide.pid };
-    const form = row === 'control' ? 'binary' : row;
-    const requests = requestsIn(form, REQUESTS, { adgroupCount, digest });
-    const { host } = new URL(url);
-    return [row, { url, pid, requests: requests.map((each) => wireRequest(each, host)) }];
+  const requestsOf = (form: Form, url: string): readonly Buffer[] =>
+    requestsIn(form, REQUESTS, { adgroupCount, digest }).map((each) =>
+      wireRequest(each, new URL(url).host),
+    );
+  const ofServer = (form: Form): Measured => ({
+    ...{ url: server.url, pid: serverSide.pid, requests: requestsOf(form, server.url) },
   });
+  const ofControl = (form: Form): Measured => ({
+    ...{ url: control.url, pid: controlSide.pid, requests: requestsOf(form, control.url) },
+  });
+  const controls = { binary: ofControl('binary'), columns: ofControl('columns') };
+  const byForm = FORMS.map((form) => [form, ofServer(form)] as const);
+  const kernel: SideTimes[] = [];
   const measured: Record<MeasuredRow, FormRound[]> = {
-    ...{ control: [], binary: [], 'binary texts': [], columns: [], objects: [] },
+    ...{ 'binary, bare': [], binary: [], 'binary texts': [] },
+    ...{ 'columns, bare': [], columns: [], objects: [] },
   };
-  for (let round = 0; round < rounds; round += 1)
-    for (const [row, of] of byRow) {
+  for (let round = 0; round < rounds; round += 1) {
+    kernel.push(KernelSchema.parse(await (await fetch(server.kernelUrl)).json()));
+    for (const [form, of] of byForm) {
       const found = await measuredRound(of);
-      measured[row].push(found);
+      measured[form].push(found);
+      if (form === 'binary' || form === 'columns')
+        measured[`${form}, bare`].push(await measuredRound(controls[form], found.openPerSecond));
       console.log(
-        `round ${round + 1} of ${rounds}: ${row}, ${Math.round(found.perSecond)} a second`,
+        `round ${round + 1} of ${rounds}: ${form}, ${Math.round(found.perSecond)} a second`,
       );
     }
-  const { kernel, blocksMiB } = server;
+  }
+  const { blocksMiB } = server;
   const record: ServerRecord = {
-    ...{ ...header, rounds, seconds, adgroupCount, kernel, blocksMiB, starts, measured },
+    ...{ ...header, areApart, rounds, seconds, adgroupCount, kernel, blocksMiB, starts, measured },
   };
   mkdirSync(output, { recursive: true });
   const page = serverPage(record);

@@ -1,20 +1,27 @@
 /** The page of the server's bench. */
 
-import { median } from '../../../../shared/base/arrays.js';
+import { at, median } from '../../../../shared/base/arrays.js';
 import { grouped, markdownTable, type BenchHeader } from '../../bench-header.js';
 import type { SideTimes } from '../kernel-measures.js';
-import { FORMS, type Form } from './server-setting.js';
+import type { Form } from './server-setting.js';
 import type { StartedServer } from './started-servers.js';
 
-/** A form of requests, or a bare server that takes them. */
-export type MeasuredRow = Form | 'control';
+/** A form of requests, or a bare server that takes them at the rate of the ranking server. */
+export type MeasuredRow = Form | 'binary, bare' | 'columns, bare';
+
+const ROWS = [
+  ...(['binary, bare', 'binary', 'binary texts'] as const),
+  ...(['columns, bare', 'columns', 'objects'] as const),
+];
 
 export interface FormRound {
   /** Answers a second at saturation. */
   readonly perSecond: number;
   /** The time of the server's process for one request, in microseconds. */
   readonly cpuUs: number;
-  /** At half of saturation, from when a request was due. */
+  /** Requests a second in the open loop. */
+  readonly openPerSecond: number;
+  /** In the open loop, from when a request was due. */
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
@@ -23,10 +30,13 @@ export interface FormRound {
 }
 
 export interface ServerRecord extends BenchHeader {
+  /** Whether servers had one core, and the client another. */
+  readonly areApart: boolean;
   readonly rounds: number;
   readonly seconds: number;
   readonly adgroupCount: number;
-  readonly kernel: SideTimes;
+  /** By round. */
+  readonly kernel: readonly SideTimes[];
   /** Of the head blocks. */
   readonly blocksMiB: number;
   readonly starts: readonly StartedServer[];
@@ -34,7 +44,8 @@ export interface ServerRecord extends BenchHeader {
 }
 
 const SAID: Readonly<Record<MeasuredRow, string>> = {
-  control: 'binary, to a bare node:http server that answers with as many bytes',
+  'binary, bare': 'binary, to a bare server at the same rate',
+  'columns, bare': 'columns, to a bare server at the same rate',
   binary: 'binary: hashes of keys, ids of values',
   'binary texts': 'binary: hashes of keys, texts of values',
   columns: 'JSON in columns',
@@ -42,29 +53,43 @@ const SAID: Readonly<Record<MeasuredRow, string>> = {
 };
 
 export function serverPage(record: ServerRecord): string {
-  const { measured, kernel, rounds, seconds } = record;
+  const { measured, rounds, seconds, areApart } = record;
+  const kernelMedian = (measure: keyof SideTimes): number =>
+    median(record.kernel.map((round) => round[measure]));
+  const ratioOf = (ofRound: (round: number) => number): number =>
+    median(Array.from({ length: rounds }, (_, round) => ofRound(round)));
   const middle = (form: MeasuredRow, measure: keyof FormRound): number =>
     median(measured[form].map((round) => round[measure]));
-  const kernelPerSecond = 1e6 / kernel.medianUs;
-  const ofKernel = middle('binary', 'perSecond') / kernelPerSecond;
-  const ofBinary = middle('columns', 'perSecond') / middle('binary', 'perSecond');
-  const cpuOfKernel = kernel.cpuUs / middle('binary', 'cpuUs');
-  const cpuOfBinary = middle('binary', 'cpuUs') / middle('columns', 'cpuUs');
+  const kernelPerSecond = 1e6 / kernelMedian('medianUs');
+  const found = (form: MeasuredRow, round: number): FormRound => at(measured[form], round);
+  const kernelAt = (round: number): SideTimes => at(record.kernel, round);
+  const ofKernel = ratioOf(
+    (round) => (found('binary', round).perSecond * kernelAt(round).medianUs) / 1e6,
+  );
+  const ofBinary = ratioOf(
+    (round) => found('columns', round).perSecond / found('binary', round).perSecond,
+  );
+  const cpuOfKernel = ratioOf((round) => kernelAt(round).cpuUs / found('binary', round).cpuUs);
+  const cpuOfBinary = ratioOf(
+    (round) => found('binary', round).cpuUs / found('columns', round).cpuUs,
+  );
   const start = (processes: number, measure: 'readyMs' | 'memoryMiB'): number =>
     median(record.starts.flatMap((each) => (each.processes === processes ? [each[measure]] : [])));
   const readySeconds = start(1, 'readyMs') / 1_000;
   const moreMegabytes = ((start(3, 'memoryMiB') - start(2, 'memoryMiB')) * 2 ** 20) / 1e6;
   const slowest = Math.max(middle('binary', 'p99Ms'), middle('columns', 'p99Ms'));
+  const slowestBare = Math.max(middle('binary, bare', 'p99Ms'), middle('columns, bare', 'p99Ms'));
   return [
     ...['# The ranking server', ''],
     `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. Medians of ${rounds} rounds.`,
     `A request is one context (6 texts) and 500 candidates (4 texts each, and a bid) of 500 of ${grouped(record.adgroupCount)} adgroups, in the`,
     `setting of [the kernel](serving-kernel.md); it asks for the order and the values. One server process; the load comes from another one`,
     `over kept connections: ${seconds} s of saturation by 16 of them, then ${seconds} s in an open loop at half of that rate, with latencies from when`,
-    'a request was due. The bare server shows what of a latency is the machine and the load: it parses and scores nothing. Arrays are mapped files, for',
-    'the bare kernel too. `qianmo serve` of the bundle is started three times with one, two and three processes: memory counts a page that several have once.',
+    `a request was due. ${areApart ? 'Servers have one core, the client has the other and never sleeps' : 'Servers and client share the cores; the client never sleeps'}. A bare node:http server gets the same bytes at the same rate in the`,
+    'same round and answers with as many: it parses and scores nothing, so that it shows what of a latency is the machine and the load. Ratios are medians over rounds. Arrays are mapped files, for',
+    'the bare kernel too, which is timed in each round. `qianmo serve` of the bundle is started three times with one, two and three processes: memory counts a page that several have once.',
     '',
-    `The bare kernel takes ${grouped(Math.round(kernel.medianUs))} us a request (median; least ${grouped(Math.round(kernel.leastUs))}; processor time ${grouped(Math.round(kernel.cpuUs))}), ${grouped(Math.round(kernelPerSecond))} a second.`,
+    `The bare kernel takes ${grouped(Math.round(kernelMedian('medianUs')))} us a request (median; least ${grouped(Math.round(kernelMedian('leastUs')))}; processor time ${grouped(Math.round(kernelMedian('cpuUs')))}), ${grouped(Math.round(kernelPerSecond))} a second.`,
     '',
     ...markdownTable(
       [
@@ -72,15 +97,17 @@ export function serverPage(record: ServerRecord): string {
         'bytes',
         'requests a second',
         'processor time, us',
+        'open loop, a second',
         'p50, ms',
         'p99, ms',
         'p99.9, ms',
       ],
-      (['control', ...FORMS] as const).map((form) => [
+      ROWS.map((form) => [
         SAID[form],
         grouped(middle(form, 'requestByteCount')),
         grouped(Math.round(middle(form, 'perSecond'))),
         grouped(Math.round(middle(form, 'cpuUs'))),
+        grouped(Math.round(middle(form, 'openPerSecond'))),
         middle(form, 'p50Ms').toFixed(2),
         middle(form, 'p99Ms').toFixed(2),
         middle(form, 'p999Ms').toFixed(2),
@@ -105,6 +132,7 @@ export function serverPage(record: ServerRecord): string {
           cpuOfBinary >= 0.7 ? 'yes' : 'no',
         ],
         ['p99 of both, ms', 'below 5', slowest.toFixed(2), slowest < 5 ? 'yes' : 'no'],
+        ['that of the bare server', '', slowestBare.toFixed(2), ''],
         ['ready, s', 'below 2', readySeconds.toFixed(2), readySeconds < 2 ? 'yes' : 'no'],
         [
           'one more process, MB',

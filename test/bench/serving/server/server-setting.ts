@@ -24,7 +24,7 @@ export interface BenchRequest {
 }
 
 /** Of 13 bytes, as those of real systems. */
-function keyOf(adgroup: number): string {
+export function keyOf(adgroup: number): string {
   return `adgroup-${String(adgroup).padStart(7, '0')}`;
 }
 

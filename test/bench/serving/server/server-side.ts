@@ -1,8 +1,10 @@
 /**
- * The server of the bench, a process of its own: maps the bundle as `qianmo serve` does, times the bare kernel on it,
- * then serves until it is ended.
+ * The server of the bench, a process of its own: maps the bundle as `qianmo serve` does and serves until it is ended. Another port
+ * of it times the bare kernel whenever it is asked.
  */
 
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { s3OptionsIn } from '../../../../coordinator/runs/places.js';
 import { systemClock } from '../../../../shared/base/clock.js';
@@ -13,7 +15,7 @@ import { RankingServer } from '../../../../worker/serving/server/wire/ranking-se
 import { timedCalls } from '../kernel-measures.js';
 import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf } from '../kernel-setting.js';
 
-const KERNEL_CALLS = 1_000;
+const KERNEL_CALLS = 3_000;
 
 const [, , address = '', digest = ''] = process.argv;
 const loader = new MappingLoader(
@@ -35,15 +37,25 @@ const { url } = await RankingServer.listen(
 );
 const { shards } = current.loaded.model.blocks;
 const blocksMiB = shards.reduce((sum, { byteLength }) => sum + byteLength, 0) / 2 ** 20;
-process.stdout.write(`${JSON.stringify({ url, kernel: kernelTimes(), blocksMiB })}\n`);
+const kernelServer = createServer((_request, response) => {
+  response.end(JSON.stringify(kernelTimes()));
+});
+kernelServer.listen(0, '127.0.0.1', () => {
+  // Only pipes have an address without a port.
+  const { port } = kernelServer.address() as AddressInfo;
+  const ready = { url, kernelUrl: `http://127.0.0.1:${port}`, blocksMiB };
+  process.stdout.write(`${JSON.stringify(ready)}\n`);
+});
 
 function kernelTimes(): ReturnType<typeof timedCalls> {
   const { model } = current.loaded;
   const kernel = new KernelScorer(loadScoringAddon(scoringAddon.path()), model, CONTEXT_FEATURES);
   const requests = requestsOf(200, model.blocks.blockCount, 5);
   const logits = new Float32Array(CANDIDATE_COUNT);
-  return timedCalls(KERNEL_CALLS, 1, (call) => {
+  const times = timedCalls(KERNEL_CALLS, 1, (call) => {
     const request = requests[call % requests.length];
     if (request !== undefined) kernel.score(request, logits);
   });
+  kernel.release();
+  return times;
 }

@@ -1,7 +1,7 @@
 /**
  * Swaps of a bundle under load: first the rate at which the server is saturated, then half of it in an open
- * loop, before and while the label moves again and again. Each answer is held against the bundle that it
- * names. Writes `infra/results/serving-swap.{md,json}`.
+ * loop, before and while the label moves again and again: between two full bundles, then between two deltas. Each answer is
+ * held against the bundle that it names. Writes `infra/results/serving-swap.{md,json}`.
  *
  *   npm run bench:swap -- --adgroups 1000000 --swaps 100
  */
@@ -18,10 +18,12 @@ import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../../fixtures/commands/command.js';
-import { benchHeader, grouped, markdownTable } from '../../bench-header.js';
+import { benchHeader } from '../../bench-header.js';
 import { saturation, wireRequest } from '../server/load.js';
-import { requestsIn, writeServedBundle } from '../server/server-setting.js';
+import { keyOf, requestsIn, writeServedBundle } from '../server/server-setting.js';
+import { writeSyntheticDelta } from '../synthetic-delta.js';
 import { CheckedLoad } from './checked-load.js';
+import { swapPage, type Quantiles, type SwapFigures, type SwapRecord } from './swap-page.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -45,6 +47,8 @@ const SATURATION_SECONDS = 5;
 const SATURATION_CONNECTIONS = 16;
 /** The pause between a swap and the next one. */
 const SETTLE_MS = 1_000;
+/** One adgroup in a hundred, as a refresh of a day. */
+const CHANGED_SHARE = 0.01;
 const ServedSchema = z.object({ url: z.string() });
 
 const header = benchHeader(packageRoot.pathname);
@@ -56,6 +60,13 @@ try {
     await writeServedBundle(store, adgroupCount),
     await writeServedBundle(store, adgroupCount, { scale: 1.25 }),
   ];
+  const base = at(digests, 0);
+  const changedCount = Math.round(CHANGED_SHARE * adgroupCount);
+  const terms = { base, changedCount, keyOf };
+  const deltas = [
+    await writeSyntheticDelta(store, { ...terms, scale: 1.5 }),
+    await writeSyntheticDelta(store, { ...terms, scale: 1.75 }),
+  ];
   await moveLabel(store, 'latest', at(digests, 0));
   const words = ['serve', '--bundle', folder, '--port', '0', '--poll-seconds', '0.1'];
   const startMs = systemClock.monotonicMs();
@@ -63,17 +74,19 @@ try {
   const [line] = await command.printed(/^\{.*\}$/m);
   const readyMs = systemClock.monotonicMs() - startMs;
   const { url } = ServedSchema.parse(JSON.parse(line));
-  const record = {
-    ...header,
-    ...(await measured(store, digests, { url, pid: command.pid })),
-    readyMs,
+  const served = await loaded(store, base, { url, pid: command.pid });
+  const { saturatedRate, rate } = served;
+  const record: SwapRecord = {
+    ...{ ...header, adgroupCount, changedCount, swapCount, saturatedRate, rate, readyMs },
+    full: await measured(served, digests),
+    delta: await measured(served, deltas),
   };
   command.signal('SIGTERM');
   await command.ended;
   mkdirSync(options.output, { recursive: true });
   writeFileSync(join(options.output, 'serving-swap.json'), `${JSON.stringify(record)}\n`);
-  writeFileSync(join(options.output, 'serving-swap.md'), pageOf(record));
-  console.log(pageOf(record));
+  writeFileSync(join(options.output, 'serving-swap.md'), swapPage(record));
+  console.log(swapPage(record));
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
@@ -83,16 +96,33 @@ interface Served {
   readonly pid: number;
 }
 
-async function measured(store: FileObjectStore, digests: readonly string[], { url, pid }: Served) {
-  const terms = { adgroupCount, digest: at(digests, 0) };
+interface LoadedServer extends Served {
+  readonly store: FileObjectStore;
+  readonly requests: readonly Buffer[];
+  readonly saturatedRate: number;
+  readonly rate: number;
+}
+
+async function loaded(
+  store: FileObjectStore,
+  digest: string,
+  { url, pid }: Served,
+): Promise<LoadedServer> {
   const { host } = new URL(url);
-  const requests = requestsIn('columns', REQUEST_COUNT, terms).map((request) =>
+  const requests = requestsIn('columns', REQUEST_COUNT, { adgroupCount, digest }).map((request) =>
     wireRequest(request, host),
   );
   const saturatedRate = await saturation({
     ...{ url, requests, seconds: SATURATION_SECONDS, connectionCount: SATURATION_CONNECTIONS },
   });
   const rate = givenRate ?? Math.round(saturatedRate / 2);
+  return { url, pid, store, requests, saturatedRate, rate };
+}
+
+async function measured(
+  { url, pid, store, requests, rate }: LoadedServer,
+  digests: readonly string[],
+): Promise<SwapFigures> {
   const load = new CheckedLoad(new URL(url), requests, rate);
   for (const digest of [...digests, at(digests, 0)]) {
     await swapped(store, url, digest);
@@ -111,16 +141,8 @@ async function measured(store: FileObjectStore, digests: readonly string[], { ur
     }
   });
   return {
-    ...{
-      adgroupCount,
-      swapCount,
-      saturatedRate,
-      rate,
-      wrongCount: load.wrongCount,
-      failedCount: load.failedCount,
-    },
     ...{ before: quantilesOf(before), during: quantilesOf(during), residentMiB },
-    swap: quantilesOf(swapMs),
+    ...{ wrongCount: load.wrongCount, failedCount: load.failedCount, swap: quantilesOf(swapMs) },
   };
 }
 
@@ -140,7 +162,7 @@ function residentMiBOf(pid: number): number {
   return Math.round(Number(found?.[1] ?? NaN) / 1024);
 }
 
-function quantilesOf(values: readonly number[]) {
+function quantilesOf(values: readonly number[]): Quantiles {
   const sorted = [...values].sort((first, second) => first - second);
   const quantile = (share: number): number =>
     Math.round(100 * at(sorted, Math.min(sorted.length - 1, Math.floor(share * sorted.length)))) /
@@ -152,35 +174,4 @@ function quantilesOf(values: readonly number[]) {
     p99: quantile(0.99),
     p999: quantile(0.999),
   };
-}
-
-type SwapRecord = Awaited<ReturnType<typeof measured>> &
-  typeof header & { readonly readyMs: number };
-
-function pageOf(record: SwapRecord): string {
-  const { before, during, swap, residentMiB } = record;
-  const rowOf = (name: string, { count, p50, p90, p99, p999 }: SwapRecord['before']) =>
-    [name, grouped(count), p50, p90, p99, p999] as const;
-  return [
-    '# Swaps of a bundle under load',
-    '',
-    `${record.swapCount} swaps between two bundles of ${grouped(record.adgroupCount)} adgroups. Requests are those of`,
-    `[the server](serving-server.md) in JSON columns, ${record.rate} a second of ${Math.round(record.saturatedRate)} that saturate it,`,
-    'in an open loop, with latencies from when a request was due, in milliseconds. The client runs on the same machine.',
-    '',
-    ...markdownTable(
-      ['', 'requests', 'p50', 'p90', 'p99', 'p99.9'],
-      [rowOf('before', before), rowOf('while swapping', during)],
-    ),
-    '',
-    `p99 while swapping is ${(during.p99 / before.p99).toFixed(2)} times that before (bar: 1.5). ${record.failedCount} requests failed, and`,
-    `${record.wrongCount} answers were not those of the bundle that they name. From a label's move until its bundle is served: ${(swap.p50 / 1000).toFixed(1)} s`,
-    `(median; at most ${(swap.p999 / 1000).toFixed(1)} s). Resident memory after a swap: ${Math.min(...residentMiB)} to ${Math.max(...residentMiB)} MiB,`,
-    `${residentMiB.at(-1)} after the last. The server was ready ${Math.round(record.readyMs)} ms after its start.`,
-    '',
-    `Commit ${record.commit}, ${record.date}; ${record.machine}; load before ${record.loadBefore}.`,
-    '',
-    '    npm run bench:swap',
-    '',
-  ].join('\n');
 }

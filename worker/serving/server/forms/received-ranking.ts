@@ -63,7 +63,7 @@ function inForm(
   answered: Omit<Parameters<typeof jsonAnswerOf>[0], 'canary'>,
 ): Answer {
   const { lists, seed, explanation } = answered;
-  const canary = answered.bundle === bundle ? undefined : true;
+  const canary: true | undefined = answered.bundle === bundle ? undefined : true;
   const content = { bundle: answered.bundle, lists, seed, canary, explanation };
   const { accept = '' } = headers;
   const other = mediaType === BINARY_TYPE ? JSON_TYPE : BINARY_TYPE;

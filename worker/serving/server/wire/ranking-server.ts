@@ -36,6 +36,7 @@ import type { PlainRequest } from './plain-connection.js';
 import { PlainConnections } from './plain-connections.js';
 import type { PlainHead } from './plain-head.js';
 import { ReusedBuffers } from './reused-buffers.js';
+import { serverViewOf } from './server-view.js';
 import {
   CONNECTIONS_MAX,
   DRAIN_MS_MAX,
@@ -170,22 +171,13 @@ export class RankingServer {
     return server;
   }
 
-  /** One object with getters: objects that are put together for every request cost as much as look-ups. */
   #viewOf(): ServerView {
-    const { keeper, canary = null, endpoints } = this.#parts;
+    const { keeper, canary = null, endpoints, placeOf = () => null } = this.#parts;
     const { explainedMax = EXPLAINED_DEFAULT } = this.#settings;
-    const isDraining = (): boolean => this.#isDraining;
-    const placeOf = (): ServingPlace | null => this.#parts.placeOf?.() ?? null;
-    return {
-      ...{ keeper, canary, explainedMax, endpoints },
-      requestReport: () => this.requestReport(),
-      get isDraining() {
-        return isDraining();
-      },
-      get processes() {
-        return placeOf();
-      },
-    };
+    return serverViewOf(
+      { keeper, canary, explainedMax, endpoints },
+      { placeOf, isDraining: () => this.#isDraining, requestReport: () => this.requestReport() },
+    );
   }
 
   /** Outcomes of requests. */

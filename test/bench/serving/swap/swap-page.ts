@@ -1,0 +1,66 @@
+/** The page of the bench of swaps. */
+
+import { grouped, markdownTable, type BenchHeader } from '../../bench-header.js';
+
+export interface Quantiles {
+  readonly count: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly p999: number;
+}
+
+/** Swaps between two bundles, in milliseconds. */
+export interface SwapFigures {
+  readonly before: Quantiles;
+  readonly during: Quantiles;
+  readonly swap: Quantiles;
+  readonly residentMiB: readonly number[];
+  readonly wrongCount: number;
+  readonly failedCount: number;
+}
+
+export interface SwapRecord extends BenchHeader {
+  readonly adgroupCount: number;
+  readonly changedCount: number;
+  readonly swapCount: number;
+  readonly saturatedRate: number;
+  readonly rate: number;
+  readonly readyMs: number;
+  readonly full: SwapFigures;
+  readonly delta: SwapFigures;
+}
+
+export function swapPage(record: SwapRecord): string {
+  return [
+    '# Swaps of a bundle under load',
+    '',
+    `${record.swapCount} swaps between two bundles of ${grouped(record.adgroupCount)} adgroups, then as many between two deltas over the first of them, each of which changes`,
+    `${grouped(record.changedCount)} adgroups. Requests are those of [the server](serving-server.md) in JSON columns, ${record.rate} a second of ${Math.round(record.saturatedRate)} that saturate it,`,
+    'in an open loop, with latencies from when a request was due, in milliseconds. The client runs on the same machine.',
+    '',
+    ...['## Full bundles', '', ...figureLines(record.full), ''],
+    ...['## Deltas', '', ...figureLines(record.delta), ''],
+    `The server was ready ${Math.round(record.readyMs)} ms after its start.`,
+    '',
+    `Commit ${record.commit}, ${record.date}; ${record.machine}; load before ${record.loadBefore}.`,
+    '',
+    '    npm run bench:swap',
+    '',
+  ].join('\n');
+}
+
+function figureLines({ before, during, swap, residentMiB, ...counts }: SwapFigures): string[] {
+  const rowOf = (name: string, { count, p50, p90, p99, p999 }: Quantiles) =>
+    [name, grouped(count), p50, p90, p99, p999] as const;
+  return [
+    ...markdownTable(
+      ['', 'requests', 'p50', 'p90', 'p99', 'p99.9'],
+      [rowOf('before', before), rowOf('while swapping', during)],
+    ),
+    '',
+    `p99 while swapping is ${(during.p99 / before.p99).toFixed(2)} times that before (bar: 1.5). ${counts.failedCount} requests failed, and`,
+    `${counts.wrongCount} answers were not those of the bundle that they name. From a label's move until its bundle is served: ${(swap.p50 / 1000).toFixed(1)} s`,
+    `(median; at most ${(swap.p999 / 1000).toFixed(1)} s). Resident memory after a swap: ${Math.min(...residentMiB)} to ${Math.max(...residentMiB)} MiB, ${residentMiB.at(-1)} after the last.`,
+  ];
+}
