@@ -104,6 +104,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b', 'f2e35c90'] },
   },
   {
+    change: '1f415659',
+    what: 'lets a search try a ridge regression over encodings, and begin with it over few training adgroups',
+    pages: { 'real.md': ['41ec62a5', '9eb2e48a', '01f38a3b', 'f2e35c90'] },
+  },
+  {
     change: 'a5dd3de5',
     what: 'lets a refresh write the catalog by column, check files once and compile late',
     pages: { 'refresh.md': ['0b5e4e47'], 'refresh-million.md': ['0b5e4e47'] },
