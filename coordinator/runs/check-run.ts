@@ -19,8 +19,9 @@ export async function checkRun(
   redisUrl: string,
   context: Pick<RunContext, 'machine' | 'environment'>,
 ): Promise<CheckResult[]> {
+  const method = config.auto === undefined ? config.method.kind : 'auto';
   return [
-    { requirement: 'config', ...ok(`run ${config.run}, method ${config.method.kind}`) },
+    { requirement: 'config', ...ok(`run ${config.run}, method ${method}`) },
     await checked('Redis', () => checkQueue(redisUrl, context)),
     await checked('task store', () => checkStore(config)),
     await checked('output', () => checkOutput(config)),

@@ -47,6 +47,9 @@ describe('qianmo auto', () => {
       cure: /qianmo auto run\.yaml.*data\/auto\/best\.yaml/,
     }));
 
+  it('is the method that check names', async () =>
+    expect(await room.done(['check', data])).toContain('run data, method auto'));
+
   it('ends with one model, which its config makes again and a bundle serves', async () => {
     const search = ['auto', data, '--trials-max', '3', '--in-process', '--format', 'json'];
     const record = SweepRecordSchema.parse(JSON.parse(await room.done(search)));
