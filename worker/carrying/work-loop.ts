@@ -312,6 +312,7 @@ async function heldAhead(isFree: AbortSignal, bench: WorkBench): Promise<HeldJob
   const { intake, carrier, pace, stop } = bench;
   const held = await intake.nextAhead({ onlyOfPlenty: true });
   if (held !== null) return held;
+  await pace.hasInputs();
   await carrier.clock.sleep(pace.waitMs(carrier.clock.monotonicMs()), isFree);
   if (isFree.aborted || stop.signal.aborted) return null;
   return intake.nextAhead({ onlyOfPlenty: false });
@@ -360,7 +361,7 @@ async function carriedToItsEnd(
     source.addEventListener('abort', onGiveUp, { once: true });
   }
   try {
-    const input = await fetching;
+    const input = await pace.begins(fetching);
     const { runId, outerStep, jobIndex } = input.job;
     onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
     const size = jobSizeOf(input.job);

@@ -25,6 +25,18 @@ export class WorkPace {
   #startedMs = 0;
   #size = 0;
   #fetchMs = LEAD_MS_MAX / LEAD_PER_FETCH;
+  #fetching: Promise<unknown> = Promise.resolve();
+
+  /** Returns the inputs of the job that is computed next, for whoever tells when it has started. */
+  begins<Input>(fetching: Promise<Input>): Promise<Input> {
+    this.#fetching = fetching;
+    return fetching;
+  }
+
+  /** Resolves when the job under way has its inputs. Before, `waitMs` is that of an earlier job, which has ended. */
+  async hasInputs(): Promise<void> {
+    await this.#fetching.catch(() => undefined);
+  }
 
   /** @param size of the job, in any unit that all jobs have alike. */
   started(nowMs: number, size: number): void {

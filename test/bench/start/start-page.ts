@@ -3,17 +3,6 @@
 import { median } from '../../../shared/base/arrays.js';
 import { markdownTable, type BenchHeader } from '../bench-header.js';
 
-/** Measured by hand on commit 89ca0b9. */
-const WHAT_IS_LEFT = [
-  ['the command: Node, its code, the config, until the compute process is forked', '0.36'],
-  ['the compute process: Node and the code of jobs (196 files, Arrow and zod half of it)', '0.39'],
-  ['TensorFlow.js, its addon and TensorFlow', '0.37'],
-  ['the numerical fingerprint: a graph of all kernels', '0.13'],
-  ['the product that tells the speed of the device', '0.03'],
-  ['five graphs of the first step: TensorFlow loads and optimizes them, 0.08 each', '0.40'],
-  ['the first jobs and their rows', '0.20'],
-] as const;
-
 export const WAYS = ['--in-process', '--workers 1', '--workers 2'] as const;
 
 /** One start, in milliseconds since the command was called. */
@@ -71,16 +60,8 @@ export function startPage(results: StartResults): string {
     'done no sooner than after this time divided by the number of cores. `qianmo --help` takes',
     `${help} of it.`,
     '',
-    '## What is left',
-    '',
-    'Processor time in process, by stamps in the code, with other work on both cores (load 7 to 13), so that everything takes',
-    'longer than on an idle machine. The parts follow one another; the rest of the coordinator loads beside them.',
-    '',
-    ...markdownTable(['part', 'seconds'], WHAT_IS_LEFT),
-    '',
-    'Together they are 1.9 s. With workers there are also their own processes and the queue: two workers on two cores cannot be done',
-    'with a first step sooner than half of their processor time.',
-    'Tried without gain worth its code: code caches for the CommonJS files of TensorFlow.js on Node 20 save 0.04 s of 0.37.',
+    'With `--in-process` the compute process is forked before the command loads its own code, so that both load side by side; with',
+    'workers, those that have two cores each, and the others follow when one is ready ([0089](../decisions/0089-start-and-first-jobs.md)).',
     '',
   ].join('\n');
 }
