@@ -17,6 +17,7 @@ import type { AddressSlot } from './address-slots.js';
 import { bundleFilesOf } from './bundle-files.js';
 import type { LoadedReply, LoaderReply, LoaderRequest, LoaderSettings } from './loader-messages.js';
 import { MappedFiles, regionReader, type MappedRegion } from './mapped-files.js';
+import { SharedParts } from './shared-parts.js';
 
 /** Between two pieces of work where the thread is paced; a piece takes about half of it. */
 const PAUSE_MS = 1;
@@ -34,6 +35,7 @@ class BundleThread {
   readonly #addon;
   readonly #mapped: MappedFiles;
   readonly #regions = new Map<number, readonly MappedRegion[]>();
+  readonly #shared = new SharedParts();
   #isPaced = false;
   #hasLoaded = false;
 
@@ -76,12 +78,14 @@ class BundleThread {
     this.#regions.set(loadId, regions);
     const reserved = this.#hasLoaded ? [] : this.#mapped.reserveFor(regions);
     this.#hasLoaded = true;
-    return { kind: 'loaded', loadId, chain, regions, reserved, parts };
+    const shared = parts === null ? null : this.#shared.copyFor(loadId, parts);
+    return { kind: 'loaded', loadId, chain, regions, reserved, parts: shared };
   }
 
   async free(loadId: number): Promise<void> {
     const regions = this.#regions.get(loadId) ?? [];
     this.#regions.delete(loadId);
+    this.#shared.giveBack(loadId);
     await this.#mapped.free(regions);
   }
 
@@ -95,26 +99,11 @@ class BundleThread {
   }
 }
 
-/** The buffers of all arrays in a value, each once. */
-function buffersIn(value: unknown): ArrayBuffer[] {
-  const found = new Set<ArrayBuffer>();
-  const visit = (part: unknown): void => {
-    if (ArrayBuffer.isView(part)) {
-      if (part.buffer instanceof ArrayBuffer) found.add(part.buffer);
-    } else if (typeof part === 'object' && part !== null) Object.values(part).forEach(visit);
-  };
-  visit(value);
-  return [...found];
-}
-
 if (parentPort !== null) {
   const port = parentPort;
   // Of the same build as `mapping-loader.ts`, which writes both.
   const thread = new BundleThread(workerData as LoaderSettings);
-  const reply = (message: LoaderReply): void => {
-    const handedOver = message.kind === 'loaded' ? buffersIn(message.parts) : [];
-    port.postMessage(message, handedOver);
-  };
+  const reply = (message: LoaderReply): void => port.postMessage(message);
   reply({ kind: 'started', threadId: thread.threadId });
   let isEnding = false;
   /** Lists of slots that the other thread has not let go of yet. */
