@@ -199,4 +199,5 @@ def main():
     serve(workload, side, {"torch": torch.__version__}, START)
 
 
-main()
+if __name__ == "__main__":
+    main()

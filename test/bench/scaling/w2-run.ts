@@ -6,35 +6,46 @@
 import { writeFileSync } from 'node:fs';
 import { randomStream } from '../../../shared/base/random.js';
 
-const TASK_COUNT = 1_024;
+export interface W2Size {
+  readonly taskCount: number;
+  /** A tenth of the rows of the peers' one table. */
+  readonly rowsPerTable: number;
+  readonly tasksPerOuterStep: number;
+  readonly tasksPerJob: number;
+}
+
+export const FULL_W2: W2Size = {
+  ...{ taskCount: 1_024, rowsPerTable: 100_000, tasksPerOuterStep: 256, tasksPerJob: 32 },
+};
+
 const ROWS_PER_TASK = 64;
 const FEATURE_COUNT = 10;
-/** A tenth of the million rows of the peers' one table. */
-const ROWS_PER_TABLE = 100_000;
 const ZIPF_EXPONENT = 1.2;
-const TASKS_PER_OUTER_STEP = 256;
 
 /** Writes the log. The label of a row is random: nothing can be learned from it. */
-export function writeW2Log(path: string): void {
+export function writeW2Log(path: string, { taskCount, rowsPerTable } = FULL_W2): void {
   const stream = randomStream(2, 'w2-log');
   const names = Array.from({ length: FEATURE_COUNT }, (_, index) => `c${index}`);
   const lines = [['task', 'time', 'label', ...names].join(',')];
-  for (let task = 0; task < TASK_COUNT; task += 1)
+  for (let task = 0; task < taskCount; task += 1)
     for (let row = 0; row < ROWS_PER_TASK; row += 1)
       lines.push(
-        [task, row, stream.below(2), ...names.map(() => zipf(stream.uniform()))].join(','),
+        [task, row, stream.below(2), ...names.map(() => zipf(stream.uniform(), rowsPerTable))].join(
+          ',',
+        ),
       );
   writeFileSync(path, `${lines.join('\n')}\n`);
 }
 
 /** The inverse of the continuous distribution function of a Pareto, whose floor is close to Zipf. */
-function zipf(uniform: number): number {
-  return Math.floor((1 - uniform) ** (-1 / (ZIPF_EXPONENT - 1))) % ROWS_PER_TABLE;
+function zipf(uniform: number, rowsPerTable: number): number {
+  return Math.floor((1 - uniform) ** (-1 / (ZIPF_EXPONENT - 1))) % rowsPerTable;
 }
 
-export function w2Run(log: string, store: string, outerSteps: number) {
+export function w2Run(log: string, store: string, outerSteps: number, size = FULL_W2) {
+  const { rowsPerTable, tasksPerOuterStep, tasksPerJob } = size;
   const features = Array.from({ length: FEATURE_COUNT }, (_, index) => ({
-    ...{ name: `c${index}`, kind: 'category', hashBuckets: ROWS_PER_TABLE },
+    ...{ name: `c${index}`, kind: 'category', hashBuckets: rowsPerTable },
   }));
   const half = ROWS_PER_TASK / 2;
   return {
@@ -53,7 +64,7 @@ export function w2Run(log: string, store: string, outerSteps: number) {
     },
     method: { kind: 'fomaml', innerSteps: 5, innerRate: 0.01 },
     training: {
-      ...{ outerSteps, tasksPerOuterStep: TASKS_PER_OUTER_STEP, tasksPerJob: 32 },
+      ...{ outerSteps, tasksPerOuterStep, tasksPerJob },
       ...{ optimizer: { kind: 'sgd', rate: 0.01 }, checkpointEveryOuterSteps: outerSteps },
     },
   };

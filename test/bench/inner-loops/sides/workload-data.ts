@@ -97,8 +97,12 @@ export function writeWorkloads(
     ...{ innerRate: INNER_RATE, metaRate: META_RATE },
     ...{ batchCount, workloads, arrays },
   };
-  writeFileSync(join(folder, DESCRIPTION_FILE), `${JSON.stringify(description, null, 1)}\n`);
+  writeDescription(folder, description);
   return description;
+}
+
+export function writeDescription(folder: string, description: WorkloadDescription): void {
+  writeFileSync(join(folder, DESCRIPTION_FILE), `${JSON.stringify(description, null, 1)}\n`);
 }
 
 type WriteArray = (name: string, shape: number[], values: ArrayValues) => void;

@@ -1,0 +1,197 @@
+/**
+ * Workload W2 over several processes: our coordinator and workers, PyTorch with gloo, and Ray actors, on the same data.
+ * Every round runs all of them, one after the other. Writes `infra/results/distributed-peers.json` and `.md`.
+ *
+ *   npm run bench:distributed-peers -- --rounds 3 --seconds 8
+ *   npm run bench:distributed-peers -- --only 'gloo 2,ours 2' --python PATH
+ */
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { initialMetaParameters } from '../../../shared/models/initial-values.js';
+import { openBenchContext, type BenchContext } from '../bench-context.js';
+import { benchHeader } from '../bench-header.js';
+import { accuracyOf } from '../inner-loops/sides/accuracy.js';
+import { startSide } from '../inner-loops/sides/side-process.js';
+import { peerScript } from '../inner-loops/sides/sides.js';
+import { installedPython } from '../python/python-environment.js';
+import { FULL_W2, type W2Size } from '../scaling/w2-run.js';
+import { CONTESTANTS, type Contestant } from './contestants.js';
+import {
+  distributedPeersPage,
+  type CheckedContestant,
+  type DistributedPeersRecord,
+} from './distributed-peers-page.js';
+import {
+  learnedIn,
+  openOurRoom,
+  preparedIn,
+  steadyRateIn,
+  trainIn,
+  type OurRoom,
+} from './our-runs.js';
+import { PEER_CELL, PEER_VARIANTS, peerLaunch, type PeerRoom } from './peer-launch.js';
+import { writeOurCheck, writeW2ForPeers } from './w2-for-peers.js';
+
+const { values: options } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    /** The time that each peer is measured for. */
+    seconds: { type: 'string', default: '8' },
+    /** The length of our runs. */
+    'outer-steps': { type: 'string', default: '120' },
+    variant: { type: 'string', default: 'compile' },
+    only: { type: 'string' },
+    parts: { type: 'string', default: 'check,time' },
+    python: { type: 'string' },
+    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+  },
+});
+const positive = z.coerce.number().int().positive();
+const [rounds, seconds] = [positive.parse(options.rounds), positive.parse(options.seconds)];
+const outerSteps = positive.parse(options['outer-steps']);
+const variant = z.enum(PEER_VARIANTS).parse(options.variant);
+const parts = options.parts.split(',').map((part) => z.enum(['check', 'time']).parse(part));
+const wanted = options.only?.split(',').map((name) => name.trim());
+const contestants = CONTESTANTS.filter(
+  ({ name }) => wanted === undefined || wanted.includes(name.replace(', ', ' ')),
+);
+
+/** The small case of which every contestant computes one step. */
+const CHECKED_SIZE: W2Size = {
+  ...{ taskCount: 16, rowsPerTable: 500, tasksPerOuterStep: 16, tasksPerJob: 4 },
+};
+/** The peers store a row once for each worker that has touched it, and each time it is rounded. */
+const RELATIVE_ERROR_MAX = 1e-3;
+const FIRST_STEP_TIMEOUT_MS = 400_000;
+
+async function checked(peers: PeerRoom, context: BenchContext): Promise<CheckedContestant[]> {
+  const folder = join(peers.scratch, 'small');
+  mkdirSync(folder);
+  const room = await openOurRoom(folder, CHECKED_SIZE, 1);
+  const run = await preparedIn(room, context);
+  const workload = join(folder, 'workload');
+  const initial = initialMetaParameters(run.spec, run.config.seed);
+  const arrays = await writeW2ForPeers(workload, run, initial);
+  const exact = join(folder, 'exact');
+  const given = { folder: workload, cells: [PEER_CELL], output: exact };
+  const { environment } = peerLaunch(contestants[0] ?? never(), workload, peers);
+  execFileSync(peers.python, ['-B', peerScript('reference.py'), JSON.stringify(given)], {
+    env: environment,
+  });
+  const results: CheckedContestant[] = [];
+  for (const contestant of contestants.filter(({ computes }) => computes)) {
+    const to = join(folder, 'check');
+    rmSync(to, { recursive: true, force: true });
+    mkdirSync(to);
+    const changed = await checkedStep(contestant, { to, room, workload, peers, context });
+    const of = accuracyOf(arrays, 'W2', to, join(exact, PEER_CELL), changed);
+    const { relativeError, tensor } = of;
+    console.log(`${contestant.name}: error ${relativeError.toExponential(1)} (${tensor})`);
+    if (!(relativeError <= RELATIVE_ERROR_MAX))
+      throw new Error(`${contestant.name} differs from the exact step by ${relativeError}`);
+    results.push({ name: contestant.name, relativeError, tensor });
+  }
+  return results;
+
+  /** Writes the parameters after one step. Returns how many rows have changed beside those of the batch. */
+  async function checkedStep(contestant: Contestant, terms: CheckTerms): Promise<number> {
+    if (contestant.system === 'ours') {
+      await trainIn(terms.room, contestant);
+      return writeOurCheck(terms.to, arrays, await learnedIn(terms.room, terms.context));
+    }
+    const side = await startSide(peerLaunch(contestant, terms.workload, terms.peers));
+    try {
+      return (await side.check(terms.to, FIRST_STEP_TIMEOUT_MS)).otherRowsChanged;
+    } finally {
+      await side.end();
+    }
+  }
+}
+
+interface CheckTerms {
+  readonly to: string;
+  readonly room: OurRoom;
+  readonly workload: string;
+  readonly peers: PeerRoom;
+  readonly context: BenchContext;
+}
+
+function never(): never {
+  throw new Error('--only names no contestant');
+}
+
+async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
+  const header = benchHeader(packageRoot.pathname);
+  const agreement = parts.includes('check') ? await checked(peers, context) : [];
+  const folder = join(peers.scratch, 'whole');
+  mkdirSync(folder);
+  const room = await openOurRoom(folder, FULL_W2, outerSteps);
+  const run = await preparedIn(room, context);
+  const workload = join(folder, 'workload');
+  await writeW2ForPeers(workload, run, initialMetaParameters(run.spec, run.config.seed));
+  const versions: Record<string, string> = {};
+  const rates = contestants.map((contestant) => ({
+    ...contestant,
+    tasksPerSecond: new Array<number>(),
+  }));
+  for (let round = 1; parts.includes('time') && round <= rounds; round += 1)
+    for (const contestant of rates) {
+      const rate = await measuredRate(contestant);
+      contestant.tasksPerSecond.push(rate);
+      console.log(`${contestant.name}, round ${round} of ${rounds}: ${rate.toFixed(0)}`);
+    }
+
+  async function measuredRate(contestant: Contestant): Promise<number> {
+    if (contestant.system === 'ours') {
+      await trainIn(room, contestant);
+      return steadyRateIn(room);
+    }
+    const side = await startSide(peerLaunch(contestant, workload, peers));
+    try {
+      Object.assign(versions, side.ready.versions);
+      // Compiles, and keeps the gradient of each batch where nothing is computed.
+      await side.run(1);
+      const { stepCount, wallMs } = await side.run(seconds * 1_000);
+      return (FULL_W2.tasksPerOuterStep * stepCount * 1_000) / wallMs;
+    } finally {
+      await side.end();
+    }
+  }
+
+  const record: DistributedPeersRecord = {
+    ...{ ...header, loadAfter: Math.round((loadavg()[0] ?? 0) * 10) / 10 },
+    ...{ rounds, secondsPerRun: seconds, outerSteps, variant, versions },
+    ...{ tasksPerStep: FULL_W2.tasksPerOuterStep, measured: rates, checked: agreement },
+  };
+  const page = distributedPeersPage(record);
+  mkdirSync(options.output, { recursive: true });
+  const json = `${JSON.stringify(record, null, 1)}\n`;
+  writeFileSync(join(options.output, 'distributed-peers.json'), json);
+  writeFileSync(join(options.output, 'distributed-peers.md'), page);
+  console.log(page);
+}
+
+const scratch = mkdtempSync(join(tmpdir(), 'qianmo-dist-'));
+const context = openBenchContext();
+try {
+  const environment = {
+    ...{ name: 'distributed', requirements: peerScript('distributed-requirements.txt') },
+    ...{ script: 'bench:distributed-peers', size: '6 GB, for PyTorch and Ray' },
+  };
+  const python = options.python ?? installedPython(environment, (text) => console.log(text));
+  await bench({ python, variant, scratch, environment: process.env }, context);
+} catch (error) {
+  if (!(error instanceof QianmoError)) throw error;
+  console.error(formatFailure(error));
+  process.exitCode = error.exitCode;
+} finally {
+  await context.close();
+  rmSync(scratch, { recursive: true, force: true });
+}

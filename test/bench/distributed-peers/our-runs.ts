@@ -1,0 +1,132 @@
+/** Our runs of W2 for the comparison: on one core in process, or a coordinator with workers that each have one core. */
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { savedMetaParametersOf, openPreparedRun } from '../../../coordinator/runs/run-files.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { loadRunConfig } from '../../../shared/config/load-run-config.js';
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { BenchContext } from '../bench-context.js';
+import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
+import { w2Run, writeW2Log, type W2Size } from '../scaling/w2-run.js';
+import type { Contestant } from './contestants.js';
+
+const QIANMO = fileURLToPath(new URL('infra/bin/qianmo.mjs', packageRoot));
+const NO_COMPUTE_WORKER = fileURLToPath(new URL('no-compute-worker.js', import.meta.url));
+
+export interface OurRoom {
+  readonly folder: string;
+  readonly size: W2Size;
+}
+
+const configOf = ({ folder }: OurRoom): string => join(folder, 'w2.yaml');
+
+/** Writes log and config and prepares the store. */
+export async function openOurRoom(
+  folder: string,
+  size: W2Size,
+  outerSteps: number,
+): Promise<OurRoom> {
+  const room = { folder, size };
+  const log = join(folder, 'w2.csv');
+  writeW2Log(log, size);
+  const run = w2Run(log, join(folder, 'store'), outerSteps, size);
+  writeFileSync(configOf(room), stringify({ ...run, output: join(folder, 'run') }));
+  await ended(qianmo(room, ['prepare', configOf(room)]), 'prepare');
+  return room;
+}
+
+export async function preparedIn(room: OurRoom, context: BenchContext) {
+  return openPreparedRun(await loadRunConfig(configOf(room)), context);
+}
+
+/** The parameters after the last run in the room. */
+export async function learnedIn(room: OurRoom, context: BenchContext): Promise<MetaParameters> {
+  const saved = await savedMetaParametersOf(await preparedIn(room, context), context);
+  if (saved === null) throw new Error('the run has left no checkpoint');
+  return saved.metaParameters;
+}
+
+export function steadyRateIn({ folder, size }: OurRoom): number {
+  const log = join(folder, 'run/events/events-000001.ndjson');
+  return steadyTasksPerSecond(log, size.tasksPerOuterStep);
+}
+
+/** Trains to the end. */
+export async function trainIn(
+  room: OurRoom,
+  { workerCount, computes }: Pick<Contestant, 'workerCount' | 'computes'>,
+): Promise<void> {
+  rmSync(join(room.folder, 'run'), { recursive: true, force: true });
+  const train = ['train', configOf(room), '--fresh'];
+  if (workerCount === 0) {
+    await ended(qianmo(room, [...train, '--in-process'], 0), 'train');
+    return;
+  }
+  const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-distributed-'));
+  const redis = await startEmbeddedRedis({ dataDir, password: '' });
+  const workers: ChildProcess[] = [];
+  try {
+    for (let core = 0; core < workerCount; core += 1) {
+      const name = `w${core}`;
+      const words = ['worker', '--redis', redis.url, '--name', name, '--format', 'json'];
+      workers.push(
+        computes
+          ? qianmo(room, words, core)
+          : started(room, [NO_COMPUTE_WORKER, redis.url, name], core),
+      );
+    }
+    await Promise.all(workers.map(ready));
+    await ended(qianmo(room, [...train, '--redis', redis.url]), 'train');
+  } finally {
+    for (const worker of workers) {
+      if (worker.exitCode !== null || worker.signalCode !== null) continue;
+      worker.kill('SIGTERM');
+      await once(worker, 'close');
+    }
+    await redis.stop();
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+}
+
+function qianmo(room: OurRoom, words: readonly string[], core?: number): ChildProcess {
+  return started(room, [QIANMO, ...words], core);
+}
+
+/** @param core that of all its processes and threads; any if absent */
+function started({ folder }: OurRoom, args: readonly string[], core?: number): ChildProcess {
+  const pin = core === undefined ? [] : ['taskset', '-c', String(core)];
+  const [program = '', ...words] = [...pin, process.execPath, ...args];
+  const child = spawn(program, words, { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
+  running.add(child);
+  child.once('close', () => running.delete(child));
+  return child;
+}
+
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGTERM');
+});
+
+async function ended(child: ChildProcess, what: string): Promise<void> {
+  child.stdout?.resume();
+  await once(child, 'close');
+  if (child.exitCode !== 0) throw new Error(`qianmo ${what} ended with ${child.exitCode}`);
+}
+
+async function ready(worker: ChildProcess): Promise<void> {
+  if (worker.stdout === null) throw new Error('a worker prints its events');
+  for await (const line of createInterface({ input: worker.stdout }))
+    if (line.includes('"worker-ready"')) {
+      worker.stdout.resume();
+      return;
+    }
+  throw new Error('a worker ended before it was ready');
+}
