@@ -36,6 +36,11 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'market-policies.md',
   },
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
+  {
+    name: 'distributed-peers',
+    script: 'bench:distributed-peers',
+    makes: 'distributed-peers.md',
+  },
   { name: 'overhead', script: 'bench:overhead', makes: 'overhead.md' },
   { name: 'operation', script: 'check:operation', words: ['--record'], makes: 'operation.md' },
   { name: 'serving-kernel', script: 'bench:kernel', makes: 'serving-kernel.md' },

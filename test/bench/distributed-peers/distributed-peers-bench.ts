@@ -22,7 +22,7 @@ import { startSide } from '../inner-loops/sides/side-process.js';
 import { peerScript } from '../inner-loops/sides/sides.js';
 import { installedPython } from '../python/python-environment.js';
 import { FULL_W2, type W2Size } from '../scaling/w2-run.js';
-import { CONTESTANTS, type Contestant } from './contestants.js';
+import { CONTESTANTS, isOurs, type Contestant } from './contestants.js';
 import {
   distributedPeersPage,
   type CheckedContestant,
@@ -102,7 +102,7 @@ async function checked(peers: PeerRoom, context: BenchContext): Promise<CheckedC
 
   /** Writes the parameters after one step. Returns how many rows have changed beside those of the batch. */
   async function checkedStep(contestant: Contestant, terms: CheckTerms): Promise<number> {
-    if (contestant.system === 'ours') {
+    if (isOurs(contestant.system)) {
       await trainIn(terms.room, contestant);
       return writeOurCheck(terms.to, arrays, await learnedIn(terms.room, terms.context));
     }
@@ -149,7 +149,7 @@ async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
     }
 
   async function measuredRate(contestant: Contestant): Promise<number> {
-    if (contestant.system === 'ours') {
+    if (isOurs(contestant.system)) {
       await trainIn(room, contestant);
       return steadyRateIn(room);
     }

@@ -30,7 +30,8 @@ export interface DistributedPeersRecord extends BenchHeader {
 }
 
 const TITLES: Readonly<Record<System, string>> = {
-  ours: 'ours: coordinator, Redis, workers',
+  ours: 'ours: coordinator with local workers',
+  redis: 'ours: workers that share Redis alone',
   gloo: 'PyTorch, gloo',
   ray: 'PyTorch, Ray actors',
 };
@@ -92,7 +93,8 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
     "Ray's driver and daemons, run where the system puts them. The gradient is the first-order one in all of them; each sums rows by",
     'unique id before it sends them.',
     '',
-    '- Ours is the production run: `qianmo train` with `qianmo worker` processes, synchronous, in jobs of 32 tasks, with events and a checkpoint at the end.',
+    '- Ours is the production run, synchronous, in jobs of 32 tasks, with events and a checkpoint at the end: `qianmo train --workers`, whose workers',
+    '  exchange blobs through a folder in memory, or `qianmo train` with `qianmo worker` processes, whose blobs go through Redis as between machines.',
     `- The peers compute by PyTorch (\`${record.variant}\`), and do nothing else: no queue, no retries, no checkpoints. With gloo, layers are summed by an`,
     '  all-reduce and rows are gathered by all. With Ray, the driver sums the layers of its actors and hands them the rows of all.',
     '- Without computing, the peers send the gradients of an earlier step again, and our workers zeros of the same size. Our coordinator does all that it does.',

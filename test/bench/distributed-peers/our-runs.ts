@@ -17,6 +17,7 @@ import type { BenchContext } from '../bench-context.js';
 import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
 import { w2Run, writeW2Log, type W2Size } from '../scaling/w2-run.js';
 import type { Contestant } from './contestants.js';
+import { pinWorkers } from './pin-workers.js';
 
 const QIANMO = fileURLToPath(new URL('infra/bin/qianmo.mjs', packageRoot));
 const NO_COMPUTE_WORKER = fileURLToPath(new URL('no-compute-worker.js', import.meta.url));
@@ -62,12 +63,18 @@ export function steadyRateIn({ folder, size }: OurRoom): number {
 /** Trains to the end. */
 export async function trainIn(
   room: OurRoom,
-  { workerCount, computes }: Pick<Contestant, 'workerCount' | 'computes'>,
+  { system, workerCount, computes }: Pick<Contestant, 'system' | 'workerCount' | 'computes'>,
 ): Promise<void> {
   rmSync(join(room.folder, 'run'), { recursive: true, force: true });
   const train = ['train', configOf(room), '--fresh'];
   if (workerCount === 0) {
     await ended(qianmo(room, [...train, '--in-process'], 0), 'train');
+    return;
+  }
+  if (system === 'ours') {
+    const coordinator = qianmo(room, [...train, '--workers', String(workerCount)]);
+    const end = ended(coordinator, 'train');
+    await Promise.all([end, pinWorkers(coordinator.pid ?? 0, workerCount)]);
     return;
   }
   const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-distributed-'));

@@ -9,6 +9,7 @@ import { expect, test } from 'vitest';
 import { banditDelayPage } from '../../bench/bandit-delay/bandit-delay-page.js';
 import { tableOf } from '../../bench/dbook/results-table.js';
 import { digestsPage } from '../../bench/digests/digests-page.js';
+import { distributedPeersPage } from '../../bench/distributed-peers/distributed-peers-page.js';
 import { encodingsPage } from '../../bench/encodings/encodings-page.js';
 import { generatorMarkdown } from '../../bench/generator/generator-table.js';
 import { ourMarkdown } from '../../bench/inner-loops/our-results-table.js';
@@ -79,6 +80,7 @@ test.each([
   ['real', () => realPage(recorded('real'))],
   ['sinusoid', sinusoidPage],
   ['soak', () => soakPage(recorded('soak'))],
+  ['distributed-peers', () => distributedPeersPage(recorded('distributed-peers'))],
   ['start', () => startPage(recorded('start'))],
   ['synthetic-world', syntheticWorldPage],
   ['traffic', trafficPageOfRecord],
