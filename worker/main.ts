@@ -68,7 +68,7 @@ function followingWords(): Promise<readonly string[]> {
   });
 }
 
-/** Whether a compute process that was forked without arguments is what these demand. */
+/** True if a compute process that was forked without arguments is what these demand. */
 function isAsUsual({ device, portable, plugin, 'gpu-index': gpuIndex }: Values): boolean {
   return device === 'auto' && !portable && plugin.length === 0 && gpuIndex === undefined;
 }

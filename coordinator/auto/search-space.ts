@@ -13,7 +13,7 @@ export interface DataFacts {
   readonly validationTaskCount: number;
   /** Query rows of a training task, on average. */
   readonly queryRowsPerTask: number;
-  /** Of the training tasks whose label is scored. */
+  /** The scored impressions of the training tasks. */
   readonly impressions: number;
   /** Clicks per impression of the training tasks; null where labels are values. */
   readonly clickRate: number | null;
@@ -92,7 +92,7 @@ const REGULARISATION = {
     ...{ weightDecay: 1, tableWeightDecay: 3 },
     ...{ dropout: 0.2, inputDropout: 0.2, idDropout: 0.1 },
   },
-  /** Of a regression over encodings: it is convex, and trained to its one minimum, whatever validation says on the way. */
+  /** The training of a regression over encodings: it is convex, and trained to its one minimum, whatever validation says on the way. */
   ridge: { ridgeImpressions: 20 },
 } as const;
 

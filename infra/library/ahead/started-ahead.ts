@@ -14,7 +14,7 @@ import { forkedEntry, type ForkedEntry } from '../../../worker/process/forked-en
 type Environment = Readonly<Record<string, string | undefined>>;
 
 export const WORKER_ENTRY = fileURLToPath(new URL('../../../worker/main.js', import.meta.url));
-/** Where there is one of these, each worker gets a GPU of its own, which is not known yet. */
+/** Devices beside which each worker gets a GPU of its own, which is not known yet. */
 const GPU_DEVICES = ['/dev/nvidiactl', '/dev/dxg'];
 /** A worker and its compute process. */
 const PROCESSES_PER_WORKER = 2;
@@ -24,7 +24,7 @@ let startedIn = '';
 let compute: ForkedEntry | null = null;
 let workers: ChildProcess[] = [];
 
-/** How many of the local workers start at once. The others follow when one is ready, which makes that one ready earlier. */
+/** The number of local workers that start at once. The others follow when one is ready, which makes that one ready earlier. */
 export function firstWorkerCount(): number {
   return Math.max(1, Math.floor(availableParallelism() / PROCESSES_PER_WORKER));
 }

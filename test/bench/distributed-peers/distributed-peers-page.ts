@@ -5,7 +5,7 @@ import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 import { SYSTEMS, type Contestant, type System } from './contestants.js';
 
 export interface MeasuredContestant extends Contestant {
-  /** In the steady state, by round. */
+  /** Rates of the steady state, by round. */
   readonly tasksPerSecond: readonly number[];
 }
 

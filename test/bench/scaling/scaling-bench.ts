@@ -54,7 +54,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '3' },
     rows: { type: 'string', default: '1M' },
     configs: { type: 'string', default: SCALING_CONFIGS.join(',') },
-    /** Those to be measured, with semicolons between them. */
+    /** The ways to be measured, with semicolons between them. */
     ways: { type: 'string', default: WAYS.join(';') },
     /** Multiplies the outer steps of each run, which take from ten seconds to half a minute. */
     length: { type: 'string', default: '1' },

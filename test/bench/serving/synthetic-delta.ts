@@ -11,7 +11,7 @@ interface DeltaTerms {
   /** The digest of a full bundle. */
   readonly base: string;
   readonly changedCount: number;
-  /** Of the values of a changed block. */
+  /** The factor on the values of a changed block. */
   readonly scale: number;
   readonly keyOf: (adgroup: number) => string;
 }

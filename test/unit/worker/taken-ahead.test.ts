@@ -1,4 +1,4 @@
-/** When a worker takes its next job while the inputs of the one under way are still fetched, in virtual time. */
+/** The time at which a worker takes its next job while the inputs of the one under way are still fetched. Time is virtual. */
 
 import { expect, it } from 'vitest';
 import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
@@ -43,7 +43,7 @@ it('waits for the end of the job under way, not for that of the one before', asy
         return store.get(ref);
       },
     };
-    // Without another worker, the next job could be taken at once.
+    // A lone worker could take the next job at once.
     await queue.openConsumer({
       ...{ name: 'other', nonce: 'other', device: 'cpu' },
       ...{ onError: () => undefined, onReconnected: () => undefined },

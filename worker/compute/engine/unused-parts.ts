@@ -8,7 +8,7 @@ import { Module, createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 
-/** Nothing that is called, beyond what the library extends and calls while it loads. */
+/** Stand-ins with no more than the library extends and calls while it loads. */
 const UNUSED: Readonly<Record<string, object>> = {
   '@tensorflow/tfjs-layers': {
     CustomCallback: Object,

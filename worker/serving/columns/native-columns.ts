@@ -94,7 +94,7 @@ export interface ColumnsAddon {
   ): void;
   /** Writes the number of each candidate's block. */
   gather(ofBlocks: Float64Array | Uint32Array, blocks: Int32Array, found: Float64Array): void;
-  /** As `OrderByValue`; -1 less the number where some values are equal. */
+  /** The result of `OrderByValue`; -1 less the number where some values are equal. */
   order(values: Float64Array, reserve: number, order: Int32Array): number;
   /** Writes the product of each bid and what is expected, or 0 where that is less. */
   weigh(expected: Float64Array, bids: Float64Array, values: Float64Array): void;

@@ -50,7 +50,7 @@ export class SharedParts {
       if (typeof value !== 'object' || value === null) return value;
       return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, copyOf(part)]));
     };
-    // Of the same shape.
+    // Copies have the shape of the parts.
     return copyOf(parts) as Parts;
   }
 

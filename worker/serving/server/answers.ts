@@ -41,7 +41,7 @@ export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   return { estimates, order, values, seed };
 }
 
-/** Whether a value is a bid times what is expected. */
+/** True if a value is a bid times what is expected. */
 function isBidAlone({ pacings, squash }: RankingBody): boolean {
   return pacings === null && squash === 1;
 }

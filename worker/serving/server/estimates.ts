@@ -113,7 +113,7 @@ export class Estimator {
 }
 
 interface LabelNumbers {
-  /** Whether all are probabilities. */
+  /** True if all are probabilities. */
   readonly areAll: boolean;
   readonly isProbability: Uint8Array;
   readonly means: Float64Array;

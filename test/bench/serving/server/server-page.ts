@@ -21,7 +21,7 @@ export interface FormRound {
   readonly cpuUs: number;
   /** Requests a second in the open loop. */
   readonly openPerSecond: number;
-  /** In the open loop, from when a request was due. */
+  /** Latencies in the open loop, from when a request was due. */
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
@@ -30,12 +30,12 @@ export interface FormRound {
 }
 
 export interface ServerRecord extends BenchHeader {
-  /** Whether servers had one core, and the client another. */
+  /** True where servers had one core, and the client another. */
   readonly areApart: boolean;
   readonly rounds: number;
   readonly seconds: number;
   readonly adgroupCount: number;
-  /** By round. */
+  /** Rates by round. */
   readonly kernel: readonly SideTimes[];
   /** Of the head blocks. */
   readonly blocksMiB: number;

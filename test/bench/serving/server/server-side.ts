@@ -41,7 +41,7 @@ const kernelServer = createServer((_request, response) => {
   response.end(JSON.stringify(kernelTimes()));
 });
 kernelServer.listen(0, '127.0.0.1', () => {
-  // Only pipes have an address without a port.
+  // Pipes alone have an address without a port.
   const { port } = kernelServer.address() as AddressInfo;
   const ready = { url, kernelUrl: `http://127.0.0.1:${port}`, blocksMiB };
   process.stdout.write(`${JSON.stringify(ready)}\n`);

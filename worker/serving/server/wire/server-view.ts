@@ -1,4 +1,4 @@
-/** What answers may say of a server: one object for all requests, since one for each costs as much as its look-ups. */
+/** The view of a server that answers may tell: one object for all requests, since one for each costs as much as its look-ups. */
 
 import type { ServerView, ServingPlace } from '../endpoint.js';
 
