@@ -15,6 +15,7 @@ import {
   type RunningCommand,
 } from '../fixtures/commands/command.js';
 import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
+import { jobUnderWay } from '../fixtures/queue/job-under-way.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 24;
@@ -67,12 +68,6 @@ function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {
   const outcome = JSON.parse(output) as { outerSteps: number; digest: string };
   expect(outcome.outerSteps).toBe(OUTER_STEPS);
   return outcome.digest;
-}
-
-/** Resolves when a worker holds a job of the run. */
-async function jobUnderWay(name: string): Promise<void> {
-  while ((await redis.client.llen(`{${name}}:inner-loops:active`)) === 0)
-    await systemClock.sleep(1);
 }
 
 function workerPids(diagnostics: string): number[] {
@@ -221,7 +216,7 @@ describe('the same digest', () => {
     const { input } = await run.saw(UNDER_WAY);
     const victims = workerPids(input);
     expect(victims.length).toBeGreaterThan(0);
-    await jobUnderWay('killed-workers');
+    await jobUnderWay(redis, '{killed-workers}');
     for (const pid of victims) process.kill(pid, 'SIGKILL');
     const done = await run.ended;
     expect(digestIn(done)).toBe(undisturbed);
@@ -231,7 +226,7 @@ describe('the same digest', () => {
   it('when Redis loses everything, restarts, and is killed and loses its last second', async () => {
     const run = await trained('unlucky-redis', '--workers', '2', '--redis', redis.url);
     await run.saw(UNDER_WAY);
-    await jobUnderWay('unlucky-redis');
+    await jobUnderWay(redis, '{unlucky-redis}');
     await redis.client.flushall();
     await run.saw(/checkpoint of outer step 8\b/);
     await redis.server.restart();

@@ -7,13 +7,13 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { systemClock } from '../../shared/base/clock.js';
 import { randomStream } from '../../shared/base/random.js';
 import {
   startCommand,
   type EndedCommand,
   type RunningCommand,
 } from '../fixtures/commands/command.js';
+import { jobUnderWay } from '../fixtures/queue/job-under-way.js';
 import { redisForTest, type RedisForTest } from '../fixtures/queue/redis-for-test.js';
 
 const ROW_COUNT = 12_000;
@@ -65,11 +65,6 @@ async function eventsOf(name: string): Promise<string> {
   return readFile(join(folder, name, 'events', 'events-000001.ndjson'), 'utf8');
 }
 
-async function jobUnderWay(name: string): Promise<void> {
-  while ((await redis.client.llen(`{${name}}:inner-loops:active`)) === 0)
-    await systemClock.sleep(1);
-}
-
 function workerPids({ diagnostics }: Pick<EndedCommand, 'diagnostics'>): number[] {
   return [...diagnostics.matchAll(/worker \d+ \(process (\d+)\)/g)].map(([, pid]) => Number(pid));
 }
@@ -84,7 +79,7 @@ describe('a stream whose meta-gradients are computed by workers', () => {
 
   it('has it when the workers are killed in the middle of a job', async () => {
     const run = await streamed('killed', '--workers', '2', '--redis', redis.url);
-    await jobUnderWay('killed');
+    await jobUnderWay(redis, '{killed}');
     const { input } = await run.saw(/worker \d+ \(process \d+\)/);
     const victims = workerPids({ diagnostics: input });
     expect(victims.length).toBeGreaterThan(0);
