@@ -12,10 +12,16 @@ import { qianmo } from '../qianmo-command.js';
 import { predictionsPath, type Unit, type UnitArm } from './arm-units.js';
 import { predictionsCsv, type CellFiles, type RealCell } from './cell-files.js';
 
+/** The length of a search of `auto`: minutes, or a number of trials however long they take. */
+export interface SearchLength {
+  readonly budgetMinutes: number;
+  readonly trialsMax: number | null;
+}
+
 interface ProductSide {
   readonly name: string;
   /** The fields of the config besides the data. */
-  readonly sections: (budgetMinutes: number) => object;
+  readonly sections: (length: SearchLength) => object;
 }
 
 /** `auto` as a person would run it, and a plain DeepFM for all tasks, which `auto` only sizes and stops. */
@@ -30,14 +36,19 @@ export const PRODUCT_SIDES: readonly ProductSide[] = [
       auto: { trialsMax: 1 },
     }),
   },
-  { name: 'auto', sections: (budgetMinutes) => ({ auto: { budgetMinutes } }) },
+  {
+    name: 'auto',
+    sections: ({ budgetMinutes, trialsMax }) => ({
+      auto: trialsMax === null ? { budgetMinutes } : { trialsMax },
+    }),
+  },
 ];
 
 export function productUnit(
   { name, sections }: ProductSide,
   { set, seed }: RealCell,
   files: CellFiles,
-  budgetMinutes: number,
+  length: SearchLength,
 ): Unit {
   const output = join(files.folder, `run-${name}`);
   const text = stringify({
@@ -49,7 +60,7 @@ export function productUnit(
       splitFile: files.split,
       rowSplit: { by: 'hash', supportRowsMin: 1, queryRowsMin: 1 },
     },
-    ...sections(budgetMinutes),
+    ...sections(length),
     output,
   });
   return {

@@ -4,6 +4,7 @@
  * each cell; a stopped bench resumes from its folder. Sets whose data is missing are left out.
  *
  *   npm run bench:real -- --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2
+ *   npm run bench:real -- --sets dbook --supports 10 --trials-max 2 --units logistic,lightgbm,auto
  */
 
 import { existsSync, writeFileSync } from 'node:fs';
@@ -12,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { at } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { benchHeader, folderOfCommit } from '../bench-header.js';
+import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.js';
 import { installedPython } from '../python/python-environment.js';
 import type { Unit } from './arm-units.js';
 import { cellKey, writeCell, type CellFiles, type RealCell } from './cell-files.js';
@@ -31,6 +32,8 @@ const DEMO_SUPPORT = 'half of the rows';
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const SECONDS_PER_MINUTE = 60;
 
+const UNIT_NAMES: readonly string[] = [...PEER_NAMES, ...PRODUCT_SIDES.map(({ name }) => name)];
+
 const header = benchHeader();
 const { values: options } = parseArgs({
   options: {
@@ -40,6 +43,10 @@ const { values: options } = parseArgs({
     seeds: { type: 'string', default: '1,2,3,4,5' },
     /** For the search of each peer, and that of `auto`. */
     'budget-minutes': { type: 'string', default: '1' },
+    /** Trials of `auto` instead of a budget of time, for machines that other work keeps busy. */
+    'trials-max': { type: 'string' },
+    /** Peers, and sides of the product. */
+    units: { type: 'string', default: UNIT_NAMES.join(',') },
     folder: { type: 'string', default: folderOfCommit('real', header) },
     data: { type: 'string', default: new URL('../shared/data/', packageRoot).pathname },
     /** A Python with the peers installed; by default one is created in the cache. */
@@ -47,8 +54,11 @@ const { values: options } = parseArgs({
   },
 });
 const budgetMinutes = Number(options['budget-minutes']);
+const trialsMax = options['trials-max'] === undefined ? null : Number(options['trials-max']);
+const units = options.units.split(',');
 
 async function bench(): Promise<void> {
+  demandKnown('unit', '--units', units, UNIT_NAMES);
   const python =
     options.python ??
     installedPython(
@@ -59,9 +69,14 @@ async function bench(): Promise<void> {
       (text) => process.stderr.write(`${text}\n`),
     );
   const room = { python, secondsMax: budgetMinutes * SECONDS_PER_MINUTE };
+  const budget = { budgetMinutes, trialsMax };
   const unitsOf = (cell: RealCell, files: CellFiles): Unit[] => [
-    ...PEER_NAMES.map((name) => peerUnit(name, files, cell.seed, room)),
-    ...PRODUCT_SIDES.map((side) => productUnit(side, cell, files, budgetMinutes)),
+    ...PEER_NAMES.filter((name) => units.includes(name)).map((name) =>
+      peerUnit(name, files, cell.seed, room),
+    ),
+    ...PRODUCT_SIDES.filter(({ name }) => units.includes(name)).map((side) =>
+      productUnit(side, cell, files, budget),
+    ),
   ];
   if (options.sets.split(',').includes(DEMO)) {
     const set = at(
@@ -70,30 +85,48 @@ async function bench(): Promise<void> {
     );
     const cell = { set, support: at(set.supports, 0), seed: demoSeed() };
     const written = await writeDemoCell(set, options.folder);
-    const terms = { header, set: DEMO, support: DEMO_SUPPORT, seed: cell.seed, budgetMinutes };
+    const terms = {
+      header: headerNow(),
+      set: DEMO,
+      support: DEMO_SUPPORT,
+      seed: cell.seed,
+      ...budget,
+    };
     keep(DEMO, await recordedCell(written, unitsOf(cell, written.files), terms));
   }
   for (const cell of wantedCells()) {
     const written = writeCell(cell, options.data, options.folder);
     const { set, support, seed } = cell;
     const named = { set: set.name, support: supportName(support), seed };
-    const terms = { header, ...named, budgetMinutes };
+    const terms = { header: headerNow(), ...named, ...budget };
     keep(cellKey(cell), await recordedCell(written, unitsOf(cell, written.files), terms));
   }
 }
 
-function wantedCells(): RealCell[] {
-  const names = options.sets.split(',').filter((name) => name !== DEMO);
-  const unknown = names.filter((name) => !REAL_SETS.some((set) => set.name === name));
+/** The load as it is before a cell. */
+function headerNow(): BenchHeader {
+  return { ...benchHeader(), commit: header.commit };
+}
+
+function demandKnown(
+  what: string,
+  where: string,
+  found: readonly string[],
+  known: readonly string[],
+): void {
+  const unknown = found.filter((name) => !known.includes(name));
   if (unknown.length > 0)
     throw new QianmoError({
-      kind: 'usage',
-      what: 'there is no such set',
-      where: '--sets',
-      expected: [DEMO, ...REAL_SETS.map(({ name }) => name)].join(', '),
+      ...{ kind: 'usage', what: `there is no such ${what}`, where },
+      expected: known.join(', '),
       found: unknown.join(', '),
       cure: 'name some of these, with commas',
     });
+}
+
+function wantedCells(): RealCell[] {
+  const names = options.sets.split(',').filter((name) => name !== DEMO);
+  demandKnown('set', '--sets', names, [DEMO, ...REAL_SETS.map(({ name }) => name)]);
   const sizes = options.supports?.split(',').map(Number);
   const seeds = options.seeds.split(',').map(Number);
   return REAL_SETS.filter(({ name }) => names.includes(name)).flatMap((set) => {

@@ -4,7 +4,7 @@ import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import { grouped, markdownTable } from '../bench-header.js';
 import { marksOf } from '../results/moved-figures.js';
 import { armNamed, isCompared } from './recorded-cell.js';
-import type { RealRecord, RecordedArm, RecordedCell, RecordedDifference } from './real-record.js';
+import type { RealRecord, RecordedCell, RecordedDifference } from './real-record.js';
 
 const DIGITS = 4;
 const NO_WORSE = 0.002;
@@ -33,7 +33,8 @@ function unmarkedPage({ cells }: RealRecord): string {
     'log counts, the smoothed support rate and the support size; a DeepFM in PyTorch with early stopping, dropout and id dropout,',
     'with and without the support rate as an input; and each DeepFM fine-tuned on the support rows. `real.json` has every arm, its',
     'settings, its seconds, commit and machine. The product is `qianmo auto` on a config with data only; among the arms of the model that it ends',
-    'with, validation tasks choose too. Searches are limited to the same minutes on one thread each.',
+    'with, validation tasks choose too. Searches are limited to the same minutes on one thread each, but for cells whose line below counts',
+    'trials of `auto`: those were made on a machine that other work kept busy, where minutes say little. Peers that a cell does not list were not run.',
     'The cell `movielens-demo` has the division of the demo (`infra/examples/movielens.yaml`); its key in `real.json` is `movielens-demo`.',
     '`real-notes.md` says where the product is behind, and why.',
     '',
@@ -118,28 +119,20 @@ function armLines(cell: RecordedCell): string[] {
     const shown = `${name} ${text(logloss)} (${auc === null ? 'none' : auc.toFixed(3)})`;
     return isChosen ? `**${shown}**` : shown;
   });
-  const {
-    set,
-    support,
-    seed,
-    clickRate,
-    trunkRowCount,
-    commit,
-    machine,
-    loadBefore,
-    budgetMinutes,
-  } = cell;
-  const tried = cell.chosenProduct === null ? '' : triedText(armNamed(cell, cell.chosenProduct));
+  const { set, support, seed, clickRate, trunkRowCount, commit, machine, loadBefore } = cell;
   return [
     '',
-    `- ${set}, ${support}, seed ${seed} (click rate ${text(clickRate)}; ${grouped(trunkRowCount)} rows of small tasks; commit ${commit}, ${machine}, load ${loadBefore}; ${budgetMinutes} min for each search${tried}): ${listed.join(', ')}`,
+    `- ${set}, ${support}, seed ${seed} (click rate ${text(clickRate)}; ${grouped(trunkRowCount)} rows of small tasks; commit ${commit}, ${machine}, load ${loadBefore}; ${searchText(cell)}): ${listed.join(', ')}`,
   ];
 }
 
-/** The number of trials that the search of an arm began. */
-function triedText({ settings }: RecordedArm): string {
-  const { tried } = settings;
-  return typeof tried === 'number' ? `, in which auto began ${tried} of its trials` : '';
+function searchText(cell: RecordedCell): string {
+  const { budgetMinutes, trialsMax, chosenProduct } = cell;
+  const tried =
+    chosenProduct === null ? undefined : armNamed(cell, chosenProduct).settings['tried'];
+  if (trialsMax !== null) return `${budgetMinutes} min for each peer, ${trialsMax} trials of auto`;
+  const began = typeof tried === 'number' ? `, in which auto began ${tried} of its trials` : '';
+  return `${budgetMinutes} min for each search${began}`;
 }
 
 function text(value: number): string {

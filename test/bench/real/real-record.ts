@@ -36,8 +36,10 @@ const RecordedCellSchema = z.strictObject({
   date: z.string(),
   machine: z.string(),
   loadBefore: z.number(),
-  /** The search of each peer, and of `auto`. */
+  /** The search of each peer, and of `auto` unless its trials are counted. */
   budgetMinutes: z.number(),
+  /** Trials of `auto`, however long they take; null where minutes limit them. */
+  trialsMax: z.int().nullable().default(null),
   taskCounts: z.strictObject({ train: z.int(), validation: z.int(), test: z.int() }),
   testRowCount: z.int(),
   /** Rows of tasks too small to be divided, which every side trains on; 0 in cells made before the product could. */

@@ -11,6 +11,7 @@ import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import type { BenchHeader } from '../bench-header.js';
 import { keptOrRun, predictionsPath, type Unit } from './arm-units.js';
 import { readPredictions, type WrittenCell } from './cell-files.js';
+import type { SearchLength } from './product-units.js';
 import { pairedDifference, scoredArm, type ScoredArm } from './scored-arms.js';
 
 /** By how much a side's own figures may differ from the bench's, which come from probabilities in text. */
@@ -19,18 +20,17 @@ const PLAIN = 'qianmo-plain-';
 const PLAIN_PRODUCT = `${PLAIN}global`;
 const PLAIN_PEER = 'deepfm';
 
-interface CellTerms {
+interface CellTerms extends SearchLength {
   readonly header: BenchHeader;
   readonly set: string;
   readonly support: string;
   readonly seed: number;
-  readonly budgetMinutes: number;
 }
 
 export async function recordedCell(
   written: WrittenCell,
   units: readonly Unit[],
-  { header, set, support, seed, budgetMinutes }: CellTerms,
+  { header, set, support, seed, ...length }: CellTerms,
 ): Promise<RecordedCell> {
   const { test, files, taskCounts, trunkRowCount } = written;
   const arms: RecordedArm[] = [];
@@ -59,7 +59,7 @@ export async function recordedCell(
     return { arm, from, ...pairedDifference(one, other, test, seed) };
   };
   return {
-    ...{ set, support, seed, budgetMinutes, ...header, taskCounts, trunkRowCount },
+    ...{ set, support, seed, ...length, ...header, taskCounts, trunkRowCount },
     testRowCount: test.rows.length,
     clickRate: sumOf(test.clicks) / sumOf(test.impressions),
     ...{ arms, chosenPeer, chosenProduct, bestPeer },

@@ -7,6 +7,8 @@ import { execFileSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemCodeOf } from '../../../shared/base/system-errors.js';
+import { realPage } from '../../bench/real/real-page.js';
+import { readRecord } from '../../bench/real/real-record.js';
 import { rolesOf, splitCsvOf } from '../../bench/real/row-roles.js';
 import { pairedDifference, scoredArm } from '../../bench/real/scored-arms.js';
 import { demandAgreement } from '../../bench/real/recorded-cell.js';
@@ -92,4 +94,13 @@ test('compares two arms on the same drawn tasks', () => {
   const taskLosses = score.taskLosses.map((loss, task) => loss + 0.1 * (shown[task] ?? NaN));
   const difference = pairedDifference(score, { ...score, taskLosses }, TEST_ROWS, 1);
   for (const value of Object.values(difference)) expect(value).toBeCloseTo(-0.1, 12);
+});
+
+test('says of a cell whether minutes or trials limited its search', () => {
+  const [[key, cell] = []] = Object.entries(readRecord().cells);
+  if (key === undefined || cell === undefined) throw new Error('the record has no cells');
+  const pageWith = (trialsMax: number | null): string =>
+    realPage({ cells: { [key]: { ...cell, budgetMinutes: 3, trialsMax } } });
+  expect(pageWith(2)).toContain('; 3 min for each peer, 2 trials of auto)');
+  expect(pageWith(null)).toContain('; 3 min for each search, in which auto began');
 });
