@@ -1,9 +1,9 @@
 /** Logged choices from the log of a ranking server: decisions joined with their outcomes. */
 
 import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
+import { linesOf } from '../../shared/events/appended-lines.js';
 import {
   decodeExplorationLine,
   type Decision,
@@ -47,7 +47,7 @@ export async function* explorationLines(
     });
     try {
       let last: string | null = null;
-      for await (const text of createInterface({ input, crlfDelay: Infinity })) {
+      for await (const text of linesOf(input)) {
         if (last !== null) yield* recordsIn(last, `${path}:${line}`);
         last = text;
         line += 1;

@@ -5,7 +5,7 @@
 
 import { mkdir, open, readdir, rm, type FileHandle } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { cutHalfLine } from './log-file.js';
+import { cutHalfLine } from './appended-lines.js';
 import {
   LOG_FOLDER,
   outdatedOf,

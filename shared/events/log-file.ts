@@ -5,12 +5,11 @@
 
 import { mkdir, open, rename, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { wholeLinesByteCount, type EventLogPlace } from './log-segments.js';
+import { cutHalfLine } from './appended-lines.js';
+import type { EventLogPlace } from './log-segments.js';
 
 /** With `FILE.1`, a log takes at most twice this. */
 const FILE_BYTE_COUNT_MAX = 16 * 1024 * 1024;
-/** More than a line may have. */
-const TAIL_BYTE_COUNT = 256 * 1024;
 
 export function logFilePlace(file: string, byteCountMax = FILE_BYTE_COUNT_MAX): EventLogPlace {
   const path = resolve(file);
@@ -57,14 +56,4 @@ export function logFilePlace(file: string, byteCountMax = FILE_BYTE_COUNT_MAX): 
 async function isAt(path: string, handle: FileHandle): Promise<boolean> {
   const [named, own] = await Promise.all([stat(path).catch(() => null), handle.stat()]);
   return named?.ino === own.ino;
-}
-
-/** Removes half a line at the end, which a process that was killed may have left. */
-export async function cutHalfLine(file: FileHandle): Promise<void> {
-  const { size } = await file.stat();
-  const tailStart = Math.max(0, size - TAIL_BYTE_COUNT);
-  const tail = Buffer.alloc(size - tailStart);
-  const { bytesRead } = await file.read(tail, 0, tail.byteLength, tailStart);
-  const wholeByteCount = wholeLinesByteCount(tail.subarray(0, bytesRead));
-  if (wholeByteCount < bytesRead) await file.truncate(tailStart + wholeByteCount);
 }

@@ -4,19 +4,13 @@
  * at its end was never acknowledged.
  */
 
-import { createReadStream, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import { open, rename, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { QianmoError } from '../../../shared/base/errors.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
-import { cutHalfLine } from '../../../shared/events/log-file.js';
-import {
-  makeFolderDurably,
-  partOf,
-  syncFolder,
-  writeDurably,
-} from '../../../shared/storage/file-bytes.js';
+import { openAppendedLines } from '../../../shared/events/appended-lines.js';
+import { partOf, syncFolder, writeDurably } from '../../../shared/storage/file-bytes.js';
 import {
   parsedRows,
   storedRowsOf,
@@ -48,18 +42,12 @@ interface OpenedLog {
 export async function openLiveRows(givenPath: string): Promise<LiveRowsLog> {
   const path = resolve(givenPath);
   try {
-    await makeFolderDurably(dirname(path));
-    const file = await open(path, 'a+');
-    await cutHalfLine(file);
-    await syncFolder(dirname(path));
     const texts = new Map<string, string>();
-    let number = 0;
-    for await (const line of createInterface({ input: createReadStream(path) })) {
-      number += 1;
-      const { key, rows } = parsedRows(line, `${path}:${number}`);
+    const file = await openAppendedLines(path, (line, where) => {
+      const { key, rows } = parsedRows(line, where);
       if (rows.length === 0) texts.delete(key);
       else texts.set(key, line);
-    }
+    });
     const { size: fileByteCount } = await file.stat();
     return new LiveRowsLog(path, { file, fileByteCount }, texts);
   } catch (cause) {

@@ -4,22 +4,15 @@
  * begins with a snapshot. After a kill, the whole lines are taken again; half a line was never acknowledged.
  */
 
-import { createReadStream } from 'node:fs';
 import { open, readFile, rename, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
-import { cutHalfLine } from '../../../shared/events/log-file.js';
-import {
-  makeFolderDurably,
-  partOf,
-  syncFolder,
-  writeDurably,
-} from '../../../shared/storage/file-bytes.js';
+import { openAppendedLines } from '../../../shared/events/appended-lines.js';
+import { partOf, syncFolder, writeDurably } from '../../../shared/storage/file-bytes.js';
 import {
   EvidenceLedger,
   FeedbackEventSchema,
@@ -57,13 +50,9 @@ interface EvidenceLogOptions {
 /** @throws QianmoError `data` if a whole line of the log is not what was written. */
 export async function openEvidenceLog(options: EvidenceLogOptions): Promise<EvidenceStore> {
   const path = resolve(options.path);
+  const ledger = new EvidenceLedger(options.feedback, options.learning ?? null);
   try {
-    await makeFolderDurably(dirname(path));
-    const file = await open(path, 'a+');
-    await cutHalfLine(file);
-    await syncFolder(dirname(path));
-    const ledger = new EvidenceLedger(options.feedback, options.learning ?? null);
-    await restore(ledger, path);
+    const file = await openAppendedLines(path, (line, where) => restore(ledger, line, where));
     return new EvidenceLog({ ...options, path }, ledger, file);
   } catch (cause) {
     throw systemFailure(cause, 'opening the log of evidence', path);
@@ -159,20 +148,13 @@ class EvidenceLog implements EvidenceStore {
   }
 }
 
-async function restore(ledger: EvidenceLedger, path: string): Promise<void> {
-  let number = 0;
-  for await (const line of createInterface({
-    input: createReadStream(path),
-    crlfDelay: Infinity,
-  })) {
-    number += 1;
-    try {
-      const record = LineSchema.parse(JSON.parse(line));
-      if (record.kind === 'snapshot') ledger.restore(record.ledger);
-      else ledger.take(record.events, record.nowMs);
-    } catch (cause) {
-      throw damaged(`${path}:${number}`, cause);
-    }
+function restore(ledger: EvidenceLedger, line: string, where: string): void {
+  try {
+    const record = LineSchema.parse(JSON.parse(line));
+    if (record.kind === 'snapshot') ledger.restore(record.ledger);
+    else ledger.take(record.events, record.nowMs);
+  } catch (cause) {
+    throw damaged(where, cause);
   }
 }
 

@@ -1,0 +1,64 @@
+/** Files of lines: half a line of any length is cut off, and no file stays open. */
+
+import { createReadStream } from 'node:fs';
+import { readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { linesOf, openAppendedLines } from '../../../shared/events/appended-lines.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+let folder: TemporaryFolder;
+let path: string;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  path = join(folder.path, 'deep', 'lines.ndjson');
+});
+afterEach(() => folder.remove());
+
+async function opened(): Promise<string[]> {
+  const taken: string[] = [];
+  const file = await openAppendedLines(path, (line, where) => taken.push(`${where} ${line}`));
+  await file.close();
+  return taken.map((line) => line.replace(path, ''));
+}
+
+/** The files of the test's folder that this process has open. */
+async function openFiles(): Promise<string[]> {
+  const handles = await readdir('/proc/self/fd');
+  const targets = await Promise.all(
+    handles.map((handle) => readlink(join('/proc/self/fd', handle)).catch(() => '')),
+  );
+  return targets.filter((target) => target.startsWith(folder.path));
+}
+
+describe('lines that are appended', () => {
+  it('are given in order, from a file that need not exist', async () => {
+    expect(await opened()).toEqual([]);
+    await writeFile(path, 'first\nsecond\n');
+    expect(await opened()).toEqual([':1 first', ':2 second']);
+  });
+
+  it.each([3, 256 * 1024 - 6, 256 * 1024, 700_000])(
+    'lose half a line of %i bytes at the end',
+    async (byteCount) => {
+      await opened();
+      await writeFile(path, `whole\n${'x'.repeat(byteCount)}`);
+      expect(await opened()).toEqual([':1 whole']);
+      expect(await readFile(path, 'utf8')).toBe('whole\n');
+      await writeFile(path, 'x'.repeat(byteCount));
+      expect(await opened()).toEqual([]);
+      expect(await readFile(path, 'utf8')).toBe('');
+    },
+  );
+
+  it('leave no file open when one of them is refused, or no more are wanted', async () => {
+    await opened();
+    await writeFile(path, 'line\n'.repeat(100_000));
+    const refuse = (): never => {
+      throw new Error('refused');
+    };
+    await expect(openAppendedLines(path, refuse)).rejects.toThrow('refused');
+    for await (const line of linesOf(createReadStream(path))) if (line === 'line') break;
+    expect(await openFiles()).toEqual([]);
+  });
+});
