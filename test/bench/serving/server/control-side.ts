@@ -1,6 +1,7 @@
 /**
  * A bare node:http server that receives a body and answers with as many bytes as a ranking has: what of a latency
- * is the machine's and the load's.
+ * is the machine's and the load's. At `/busy/N` it computes nothing for N microseconds first, so that requests wait for
+ * each other as they do at a server that takes as long.
  */
 
 import { createServer } from 'node:http';
@@ -12,10 +13,13 @@ import { CANDIDATE_COUNT } from '../kernel-setting.js';
 const binary = Buffer.alloc(12 * CANDIDATE_COUNT + 200);
 /** The same in decimals. */
 const decimals = Buffer.alloc(24 * CANDIDATE_COUNT + 200);
+const BUSY = /^\/busy\/(\d+)$/;
 
 const server = createServer((request, response) => {
   request.resume();
   request.on('end', () => {
+    const endMs = performance.now() + Number(BUSY.exec(request.url ?? '')?.[1] ?? 0) / 1_000;
+    while (performance.now() < endMs);
     const type = request.headers['content-type'] ?? '';
     const content = type === BINARY_TYPE ? binary : decimals;
     response.writeHead(200, { 'Content-Type': type, 'Content-Length': content.length });

@@ -13,37 +13,56 @@ import type { BenchRequest } from './server-setting.js';
 const HEAD_END = Buffer.from('\r\n\r\n');
 
 /** A request with its head, as it goes over the wire. */
-export function wireRequest({ mediaType, body }: BenchRequest, host: string): Buffer {
+export function wireRequest(
+  { mediaType, body }: BenchRequest,
+  host: string,
+  path = '/v1/rank',
+): Buffer {
   const head = [
-    ...['POST /v1/rank HTTP/1.1', `Host: ${host}`, `Content-Type: ${mediaType}`],
+    ...[`POST ${path} HTTP/1.1`, `Host: ${host}`, `Content-Type: ${mediaType}`],
     `Content-Length: ${body.length}`,
   ];
   return Buffer.concat([Buffer.from(`${head.join('\r\n')}\r\n\r\n`), body]);
 }
 
-/** Called with all that the server sent: the head of its answer and the content. */
+/** Called with all that the server sent, valid until the next request: the head of its answer and the content. */
 type Answered = (answer: Buffer) => void;
+
+/**
+ * Every read of every connection goes here first: a buffer of its own for each read, as sockets have otherwise, is garbage that
+ * stops the client for up to 14 ms, and with it all requests that are due meanwhile.
+ */
+const read = Buffer.allocUnsafeSlow(65_536);
+const SUCCESS = Buffer.from('HTTP/1.1 200');
 
 /** One request at a time. */
 export class Connection {
   readonly #socket: Socket;
   readonly #areRefusalsAnswers: boolean;
-  #received: Buffer[] = [];
+  #received = Buffer.allocUnsafeSlow(read.length);
   #receivedCount = 0;
   #expectedCount = 0;
   #answered: Answered | null = null;
 
-  private constructor(socket: Socket, areRefusalsAnswers: boolean) {
-    this.#socket = socket;
+  private constructor(url: URL, areRefusalsAnswers: boolean) {
     this.#areRefusalsAnswers = areRefusalsAnswers;
-    socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    this.#socket = connect({
+      ...{ host: url.hostname, port: Number(url.port), noDelay: true },
+      onread: {
+        buffer: read,
+        callback: (byteCount) => {
+          this.#take(byteCount);
+          return true;
+        },
+      },
+    });
   }
 
   /** @param areRefusalsAnswers an answer of another status than 200 is an error otherwise. */
   static async open(url: URL, areRefusalsAnswers = false): Promise<Connection> {
-    const socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true });
-    await once(socket, 'connect');
-    return new Connection(socket, areRefusalsAnswers);
+    const connection = new Connection(url, areRefusalsAnswers);
+    await once(connection.#socket, 'connect');
+    return connection;
   }
 
   send(request: Buffer, answered: Answered): void {
@@ -55,26 +74,32 @@ export class Connection {
     this.#socket.destroy();
   }
 
-  #take(chunk: Buffer): void {
-    this.#receivedCount += chunk.length;
-    this.#received.push(chunk);
-    if (this.#expectedCount === 0) {
-      const bytes = Buffer.concat(this.#received);
-      const headEnd = bytes.indexOf(HEAD_END);
-      if (headEnd < 0) return;
-      const head = bytes.toString('latin1', 0, headEnd);
-      const length = /content-length: (\d+)/i.exec(head)?.[1];
-      const isTaken = this.#areRefusalsAnswers || head.startsWith('HTTP/1.1 200');
-      if (!isTaken || length === undefined)
-        throw new Error(`the server answered ${bytes.toString()}`);
-      this.#expectedCount = headEnd + HEAD_END.length + Number(length);
+  #take(byteCount: number): void {
+    const end = this.#receivedCount + byteCount;
+    if (end > this.#received.length) {
+      const larger = Buffer.allocUnsafeSlow(2 * end);
+      this.#received.copy(larger, 0, 0, this.#receivedCount);
+      this.#received = larger;
     }
-    if (this.#receivedCount < this.#expectedCount) return;
-    const answer = Buffer.concat(this.#received);
-    this.#received = [];
+    read.copy(this.#received, this.#receivedCount, 0, byteCount);
+    this.#receivedCount = end;
+    if (this.#expectedCount === 0) this.#expectedCount = this.#announced();
+    if (this.#expectedCount === 0 || end < this.#expectedCount) return;
     this.#receivedCount = 0;
     this.#expectedCount = 0;
-    this.#answered?.(answer);
+    this.#answered?.(this.#received.subarray(0, end));
+  }
+
+  /** Bytes of the answer with its head; 0 as long as the head is not there. */
+  #announced(): number {
+    const bytes = this.#received.subarray(0, this.#receivedCount);
+    const headEnd = bytes.indexOf(HEAD_END);
+    if (headEnd < 0) return 0;
+    const length = /content-length: (\d+)/i.exec(bytes.toString('latin1', 0, headEnd))?.[1];
+    const isSuccess = bytes.compare(SUCCESS, 0, SUCCESS.length, 0, SUCCESS.length) === 0;
+    if ((!this.#areRefusalsAnswers && !isSuccess) || length === undefined)
+      throw new Error(`the server answered ${bytes.toString()}`);
+    return headEnd + HEAD_END.length + Number(length);
   }
 }
 
@@ -130,8 +155,18 @@ export function saturation(load: Load): Promise<number> {
   });
 }
 
-/** Milliseconds from when each request was due, ascending. Gaps are exponential, as of many callers. */
-export function openLoop(load: Load, ratePerSecond: number): Promise<Float64Array> {
+interface OpenLoop {
+  /** Milliseconds from when each request was due, ascending. */
+  readonly latenciesMs: Float64Array;
+  /** Time in turns of the client that took longer than a millisecond each: part of latencies, and no server's. */
+  readonly stillMs: number;
+}
+
+/** A longer turn of the client is a stop: by its collector, or for another program. */
+const TURN_MS_MAX = 1;
+
+/** Gaps between requests are exponential, as of many callers. */
+export function openLoop(load: Load, ratePerSecond: number): Promise<OpenLoop> {
   const random = randomStream(23, 'arrivals');
   const dueMs: number[] = [];
   for (let due = 0; due < 1_000 * load.seconds;) {
@@ -144,9 +179,13 @@ export function openLoop(load: Load, ratePerSecond: number): Promise<Float64Arra
     const startMs = performance.now();
     let sent = 0;
     let answered = 0;
+    let stillMs = 0;
+    let turnMs = 0;
     return new Promise((resolve) => {
       const turn = (): void => {
         const nowMs = performance.now() - startMs;
+        if (nowMs - turnMs > TURN_MS_MAX) stillMs += nowMs - turnMs;
+        turnMs = nowMs;
         while (sent < dueMs.length && at(dueMs, sent) <= nowMs) {
           // In turn, since the server ends connections that bring nothing for ten seconds.
           const connection = idle.shift();
@@ -159,7 +198,7 @@ export function openLoop(load: Load, ratePerSecond: number): Promise<Float64Arra
           });
           sent += 1;
         }
-        if (answered === dueMs.length) resolve(latencies.sort());
+        if (answered === dueMs.length) resolve({ latenciesMs: latencies.sort(), stillMs });
         else setImmediate(turn);
       };
       turn();

@@ -62,13 +62,14 @@ async function measuredRound(
   const load = { url, requests, seconds, connectionCount: CONNECTIONS };
   const { perSecond, cpuUs } = await saturated(pid, load);
   const openPerSecond = ratePerSecond ?? perSecond / 2;
-  const latencies = await openLoop({ ...load, connectionCount: OPEN_CONNECTIONS }, openPerSecond);
+  const open = { ...load, connectionCount: OPEN_CONNECTIONS };
+  const { latenciesMs: latencies, stillMs } = await openLoop(open, openPerSecond);
   const quantile = (share: number): number =>
     at(latencies, Math.min(latencies.length - 1, Math.floor(share * latencies.length)));
   return {
     ...{ perSecond, openPerSecond, cpuUs },
     ...{ p50Ms: quantile(0.5), p99Ms: quantile(0.99), p999Ms: quantile(0.999) },
-    requestByteCount: at(requests, 0).length,
+    ...{ requestByteCount: at(requests, 0).length, stillMs },
   };
 }
 
@@ -85,30 +86,35 @@ try {
   const controlSide = await sides.node('control-side.js', import.meta.url, []);
   const server = ReadySchema.parse(serverSide.ready);
   const control = ControlReadySchema.parse(controlSide.ready);
-  const requestsOf = (form: Form, url: string): readonly Buffer[] =>
+  const requestsOf = (form: Form, url: string, path?: string): readonly Buffer[] =>
     requestsIn(form, REQUESTS, { adgroupCount, digest }).map((each) =>
-      wireRequest(each, new URL(url).host),
+      wireRequest(each, new URL(url).host, path),
     );
   const ofServer = (form: Form): Measured => ({
     ...{ url: server.url, pid: serverSide.pid, requests: requestsOf(form, server.url) },
   });
-  const ofControl = (form: Form): Measured => ({
-    ...{ url: control.url, pid: controlSide.pid, requests: requestsOf(form, control.url) },
+  const ofControl = (form: Form, path = '/'): Measured => ({
+    ...{ url: control.url, pid: controlSide.pid, requests: requestsOf(form, control.url, path) },
   });
   const controls = { binary: ofControl('binary'), columns: ofControl('columns') };
   const byForm = FORMS.map((form) => [form, ofServer(form)] as const);
   const kernel: SideTimes[] = [];
   const measured: Record<MeasuredRow, FormRound[]> = {
-    ...{ 'binary, bare': [], binary: [], 'binary texts': [] },
-    ...{ 'columns, bare': [], columns: [], objects: [] },
+    ...{ 'binary, bare': [], 'binary, busy': [], binary: [], 'binary texts': [] },
+    ...{ 'columns, bare': [], 'columns, busy': [], columns: [], objects: [] },
   };
   for (let round = 0; round < rounds; round += 1) {
     kernel.push(KernelSchema.parse(await (await fetch(server.kernelUrl)).json()));
     for (const [form, of] of byForm) {
       const found = await measuredRound(of);
       measured[form].push(found);
-      if (form === 'binary' || form === 'columns')
-        measured[`${form}, bare`].push(await measuredRound(controls[form], found.openPerSecond));
+      if (form === 'binary' || form === 'columns') {
+        const bare = await measuredRound(controls[form], found.openPerSecond);
+        const busyUs = Math.max(0, Math.round(found.cpuUs - bare.cpuUs));
+        const busy = ofControl(form, `/busy/${busyUs}`);
+        measured[`${form}, bare`].push(bare);
+        measured[`${form}, busy`].push(await measuredRound(busy, found.openPerSecond));
+      }
       console.log(
         `round ${round + 1} of ${rounds}: ${form}, ${Math.round(found.perSecond)} a second`,
       );

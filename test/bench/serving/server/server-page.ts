@@ -6,12 +6,12 @@ import type { SideTimes } from '../kernel-measures.js';
 import type { Form } from './server-setting.js';
 import type { StartedServer } from './started-servers.js';
 
-/** A form of requests, or a bare server that takes them at the rate of the ranking server. */
-export type MeasuredRow = Form | 'binary, bare' | 'columns, bare';
+/** A form of requests, or a bare server that takes them at the rate of the ranking server, and one that is as busy with each. */
+export type MeasuredRow = Form | `${'binary' | 'columns'}, ${'bare' | 'busy'}`;
 
 const ROWS = [
-  ...(['binary, bare', 'binary', 'binary texts'] as const),
-  ...(['columns, bare', 'columns', 'objects'] as const),
+  ...(['binary, bare', 'binary, busy', 'binary', 'binary texts'] as const),
+  ...(['columns, bare', 'columns, busy', 'columns', 'objects'] as const),
 ];
 
 export interface FormRound {
@@ -25,6 +25,8 @@ export interface FormRound {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
+  /** Of the client in the open loop, in turns that took longer than a millisecond. */
+  readonly stillMs: number;
   /** With its head. */
   readonly requestByteCount: number;
 }
@@ -45,7 +47,9 @@ export interface ServerRecord extends BenchHeader {
 
 const SAID: Readonly<Record<MeasuredRow, string>> = {
   'binary, bare': 'binary, to a bare server at the same rate',
+  'binary, busy': 'the same, busy for as long as the ranking server',
   'columns, bare': 'columns, to a bare server at the same rate',
+  'columns, busy': 'the same, busy for as long as the ranking server',
   binary: 'binary: hashes of keys, ids of values',
   'binary texts': 'binary: hashes of keys, texts of values',
   columns: 'JSON in columns',
@@ -79,6 +83,7 @@ export function serverPage(record: ServerRecord): string {
   const moreMegabytes = ((start(3, 'memoryMiB') - start(2, 'memoryMiB')) * 2 ** 20) / 1e6;
   const slowest = Math.max(middle('binary', 'p99Ms'), middle('columns', 'p99Ms'));
   const slowestBare = Math.max(middle('binary, bare', 'p99Ms'), middle('columns, bare', 'p99Ms'));
+  const slowestBusy = Math.max(middle('binary, busy', 'p99Ms'), middle('columns, busy', 'p99Ms'));
   return [
     ...['# The ranking server', ''],
     `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. Medians of ${rounds} rounds.`,
@@ -86,7 +91,9 @@ export function serverPage(record: ServerRecord): string {
     `setting of [the kernel](serving-kernel.md); it asks for the order and the values. One server process; the load comes from another one`,
     `over kept connections: ${seconds} s of saturation by 16 of them, then ${seconds} s in an open loop at half of that rate, with latencies from when`,
     `a request was due. ${areApart ? 'Servers have one core, the client has the other and never sleeps' : 'Servers and client share the cores; the client never sleeps'}. A bare node:http server gets the same bytes at the same rate in the`,
-    'same round and answers with as many: it parses and scores nothing, so that it shows what of a latency is the machine and the load. Ratios are medians over rounds. Arrays are mapped files, for',
+    'same round and answers with as many: it parses and scores nothing, so that it shows what of a latency is the machine and the load; once more while it is busy with each request for as long as the ranking server, so that',
+    'requests wait for each other as they do there: what is left of its tail is no fault of what the ranking server does with its time. The last column is the time in which the client stood still for more than a millisecond at a time, which',
+    'latencies have in them. Ratios are medians over rounds. Arrays are mapped files, for',
     'the bare kernel too, which is timed in each round. `qianmo serve` of the bundle is started three times with one, two and three processes: memory counts a page that several have once.',
     '',
     `The bare kernel takes ${grouped(Math.round(kernelMedian('medianUs')))} us a request (median; least ${grouped(Math.round(kernelMedian('leastUs')))}; processor time ${grouped(Math.round(kernelMedian('cpuUs')))}), ${grouped(Math.round(kernelPerSecond))} a second.`,
@@ -101,6 +108,7 @@ export function serverPage(record: ServerRecord): string {
         'p50, ms',
         'p99, ms',
         'p99.9, ms',
+        'client still, ms',
       ],
       ROWS.map((form) => [
         SAID[form],
@@ -111,6 +119,7 @@ export function serverPage(record: ServerRecord): string {
         middle(form, 'p50Ms').toFixed(2),
         middle(form, 'p99Ms').toFixed(2),
         middle(form, 'p999Ms').toFixed(2),
+        grouped(Math.round(middle(form, 'stillMs'))),
       ]),
     ),
     '',
@@ -133,6 +142,7 @@ export function serverPage(record: ServerRecord): string {
         ],
         ['p99 of both, ms', 'below 5', slowest.toFixed(2), slowest < 5 ? 'yes' : 'no'],
         ['that of the bare server', '', slowestBare.toFixed(2), ''],
+        ['that of one as busy', '', slowestBusy.toFixed(2), ''],
         ['ready, s', 'below 2', readySeconds.toFixed(2), readySeconds < 2 ? 'yes' : 'no'],
         [
           'one more process, MB',

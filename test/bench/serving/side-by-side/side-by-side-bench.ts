@@ -83,7 +83,7 @@ try {
     for (const row of ROWS) {
       const { url, wire } = servers[row];
       const load = { url, requests: wire, seconds, connectionCount: OPEN_CONNECTIONS };
-      const found = await openLoop(load, rate);
+      const { latenciesMs: found } = await openLoop(load, rate);
       const quantile = (share: number): number =>
         at(found, Math.min(found.length - 1, Math.floor(share * found.length)));
       latencies[row].push({ p50Ms: quantile(0.5), p99Ms: quantile(0.99) });

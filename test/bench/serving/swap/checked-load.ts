@@ -49,7 +49,7 @@ export class CheckedLoad {
     for (const request of this.#requests) {
       const answer = await answerTo(connection, request);
       if (!isSuccess(answer)) throw new Error(`the server answered ${answer.toString()}`);
-      answers.push(contentOf(answer));
+      answers.push(Buffer.from(contentOf(answer)));
     }
     this.#expected.set(bundleOf(at(answers, 0)), answers);
     connection.close();
