@@ -73,7 +73,10 @@ export async function openDuckSession(
   const interrupt = (): void => connection.interrupt();
   signal.addEventListener('abort', interrupt);
   // The large side of a join is never built into a hash table. A join does not keep the order of its rows.
-  await connection.run("SET disabled_optimizers = 'join_order,build_side_probe_side'");
+  // A part that two expressions have in common would be computed before either, outside of the TRY that makes its failures NULL.
+  await connection.run(
+    "SET disabled_optimizers = 'join_order,build_side_probe_side,common_subexpressions'",
+  );
   await connection.run("SET TimeZone = 'UTC'").catch(() => undefined);
   const isAborted = (): boolean => signal.aborted;
   const guarded = async <Value>(work: () => Promise<Value>): Promise<Value> => {

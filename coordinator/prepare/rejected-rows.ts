@@ -19,9 +19,14 @@ interface Reject {
   /** The number of the row in the logs; null for a line that is not a row. */
   readonly row: number | null;
   readonly reason: string;
+  /** The number of rows that are rejected for the same reason, but for the value that they hold. */
+  readonly alikeCount?: number;
 }
 
 const NAMED_IN_ERROR = 5;
+
+/** A reason without the value that was found: all rows of one kind have it in common. */
+const KIND_OF_REASON = `split_part(reason, ' holds ', 1)`;
 
 /**
  * The rejects, at most `rejectedRowsMax` of them.
@@ -47,12 +52,19 @@ export async function collectRejects(
     )
   ).map(Number);
   const count = (malformedCount ?? 0) + (refusedCount ?? 0);
-  const limit = count > rejectedRowsMax ? NAMED_IN_ERROR : rejectedRowsMax;
+  const isTooMany = count > rejectedRowsMax;
+  const limit = isTooMany ? NAMED_IN_ERROR : rejectedRowsMax;
   const malformed = await session.rows(
     `SELECT file::DOUBLE, line::DOUBLE, reason FROM malformed ORDER BY file, line LIMIT ${limit}`,
   );
+  // The first of every kind comes before the second of any, so that an error shows all that is wrong.
   const refused = await session.rows(
-    `SELECT row::DOUBLE, reason FROM rejected ORDER BY row LIMIT ${limit}`,
+    isTooMany
+      ? `SELECT row::DOUBLE, reason, CASE WHEN place = 1 THEN alike::DOUBLE END FROM
+          (SELECT *, row_number() OVER (PARTITION BY ${KIND_OF_REASON} ORDER BY row) AS place,
+            count(*) OVER (PARTITION BY ${KIND_OF_REASON}) AS alike FROM rejected)
+          ORDER BY place, row LIMIT ${limit}`
+      : `SELECT row::DOUBLE, reason FROM rejected ORDER BY row LIMIT ${limit}`,
   );
   const lines = await lineNumbers(
     files,
@@ -70,14 +82,15 @@ export async function collectRejects(
       row: null,
       reason: String(reason),
     })),
-    ...refused.map(([row, reason]) => ({
+    ...refused.map(([row, reason, alike]) => ({
       fileIndex: fileOf(Number(row), logs),
       line: lines.ofRow(Number(row)),
       row: Number(row),
       reason: String(reason),
+      ...(typeof alike === 'number' && alike > 1 ? { alikeCount: alike } : {}),
     })),
   ].sort((a, b) => a.fileIndex - b.fileIndex || (a.line ?? 0) - (b.line ?? 0));
-  if (count > rejectedRowsMax) throw tooMany(count, rejectedRowsMax, rejects, files);
+  if (isTooMany) throw tooMany(count, rejectedRowsMax, rejects, files);
   if (count > 0 && (await isNoneAccepted(session))) throw noneAccepted(count, rejects, files);
   return rejects;
 }
@@ -138,7 +151,11 @@ function tooMany(
 function firstOf(rejects: readonly Reject[], files: readonly LogFile[]): string {
   const lines = rejects.slice(0, NAMED_IN_ERROR).map((reject) => {
     const place = reject.line === null ? `row ${reject.row ?? '?'}` : `line ${reject.line}`;
-    return `    ${files[reject.fileIndex]?.name ?? '?'}, ${place}: ${reject.reason}`;
+    const alike =
+      reject.alikeCount === undefined
+        ? ''
+        : ` (one of ${reject.alikeCount.toLocaleString('en')} such rows)`;
+    return `    ${files[reject.fileIndex]?.name ?? '?'}, ${place}: ${reject.reason}${alike}`;
   });
   return lines.join('\n');
 }

@@ -85,6 +85,18 @@ const cases: [
     /log\.csv, line 3: the column "price" holds "2"/,
   ],
   [
+    'rejects of several kinds',
+    async () => ({
+      logs: await room.write(
+        'kinds.csv',
+        'ad,site,price,clicked\na,x,1,no\na,y,2,no\nb,x,3,no\nb,y,4,no\nb,y,4,no\nb,y,4,no\n,x,5,no\n',
+      ),
+      rejectedRowsMax: 2,
+    }),
+    'data',
+    /7, the first of them:\n.*line 2: the column "clicked" holds "no".* \(one of 6 such rows\)\n[^]*line 5: .*\n.*line 8: the task column "ad" is empty\n {2}cure/,
+  ],
+  [
     'tasks too small',
     () => ({ rowSplit: { by: 'hash', supportRowsMin: 5 } }),
     'data',

@@ -47,6 +47,24 @@ test('a row whose time the expression does not give is rejected', async () => {
   );
 });
 
+test('a part that fails in two expressions fails on its row alone', async () => {
+  const rows = ['2026-10-28 20:15', '29/10/2026 21:15', 'unknown', '2026-10-30 22:15'];
+  const lines = rows.map((shown, n) => `a,s,${n % 2},${shown}\n`).join('');
+  await room.write('log.csv', `ad,site,clicked,shown\n${lines}`);
+  const time =
+    "CASE WHEN contains(shown, '/') THEN strptime(shown, '%d/%m/%Y %H:%M') ELSE CAST(shown AS TIMESTAMP) END";
+  const manifest = await room.prepare(
+    room.config({
+      time: { expression: time },
+      features: [
+        { name: 'hour', kind: 'category', expression: `hour(${time})` },
+        { name: 'day', kind: 'category', expression: `day(${time})` },
+      ],
+    }),
+  );
+  expect(manifest).toMatchObject({ rowCount: 3, rejectedRowCount: 1 });
+});
+
 test('part of a time that is written in a form of its own: the error names the cure', async () => {
   await room.write('log.csv', 'ad,site,clicked,shown\na,s,1,27/11/2026\na,t,0,28/11/2026\n');
   const hour = { name: 'hour', kind: 'category', expression: 'hour(shown)' };
