@@ -13,7 +13,7 @@ import {
 } from '../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION, taskCountOf, type Job } from '../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
+import { sketchedRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 import { Admission, admissionRecord } from './admission.js';
 import {
   jobOf,
@@ -40,10 +40,10 @@ const RETRY_DELAY_MS_MAX = 5_000;
 export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
   const record = admissionRecord(options.sink);
   // Orders share arrays: dense bytes within an outer step, frozen bytes within a run. Each is
-  // hashed once.
+  // named once, by its sketch, since bytes never leave this machine and nobody verifies them.
   const refs = new WeakMap<Uint8Array, BlobRef>();
   const refOf = (bytes: Uint8Array): BlobRef => {
-    const ref = refs.get(bytes) ?? blobRefOf(bytes);
+    const ref = refs.get(bytes) ?? sketchedRefOf(bytes);
     refs.set(bytes, ref);
     return ref;
   };
@@ -132,7 +132,7 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       runId: job.runId,
       outerStep: job.outerStep,
       jobIndex: job.jobIndex,
-      output: blobRefOf(output),
+      output: sketchedRefOf(output),
       taskCount: taskCountOf(job),
       worker: WORKER_NAME,
       ...lossesOf(measured),

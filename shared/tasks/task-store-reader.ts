@@ -34,8 +34,8 @@ import {
   rowsFileOf,
   type TaskCatalog,
 } from './task-catalog.js';
-import { plannedRowsOf, taskRowsOf } from './task-rows-decoder.js';
-import type { TaskEntry, TaskStore } from './task-store.js';
+import { plannedRowsOf, taskRowsOf, taskViewOf } from './task-rows-decoder.js';
+import type { TaskEntry, TaskPlace, TaskStore } from './task-store.js';
 
 interface OpenTaskStoreOptions {
   /** The digest that the store must have. A job names the store that it was made from. */
@@ -119,6 +119,7 @@ async function openedStore(
     readTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }, taskRowsOf),
     readPlannedRows: (taskIndices) =>
       readRows(taskIndices, { store, catalog, cache }, plannedRowsOf),
+    viewTasks: (taskIndices) => readRows(taskIndices, { store, catalog, cache }, taskViewOf),
     readDictionary: (featureName) => readDictionary(featureName, store),
     readTargetEncoding: async (categories) => {
       const path = await store.ready(targetEncodingFileOf(categories));
@@ -171,6 +172,7 @@ async function readRows<Rows>(
 ): Promise<Rows[]> {
   const { manifest, folder } = store;
   const found: Rows[] = [];
+  let last: { readonly place: TaskPlace; readonly batch: RecordBatch } | null = null;
   for (const taskIndex of taskIndices) {
     const task = catalog.tasks[taskIndex];
     const place = catalog.places[taskIndex];
@@ -183,8 +185,9 @@ async function readRows<Rows>(
         cure: 'the job was made from another store: give every process the same store',
       });
     try {
-      const batch = await cache.batch(place.fileIndex, place.batchIndex);
-      found.push(rowsOf(batch, manifest, task, place.rowOffset));
+      if (last === null || !isSameBatch(last.place, place))
+        last = { place, batch: await cache.batch(place.fileIndex, place.batchIndex) };
+      found.push(rowsOf(last.batch, manifest, task, place.rowOffset));
     } catch (cause) {
       const name = rowsFileOf(place.fileIndex);
       store.distrust(name);
@@ -193,6 +196,10 @@ async function readRows<Rows>(
     }
   }
   return found;
+}
+
+function isSameBatch(first: TaskPlace, second: TaskPlace): boolean {
+  return first.fileIndex === second.fileIndex && first.batchIndex === second.batchIndex;
 }
 
 async function readCatalog(path: string, manifest: StoreManifest): Promise<TaskCatalog> {

@@ -95,6 +95,13 @@ export interface TaskStore {
    */
   readPlannedRows?(taskIndices: readonly number[]): Promise<readonly PlannedRows[]>;
   /**
+   * The rows without a copy, for a computation that ends with them; `readTasks` serves where it is absent. They
+   * are not written to, and they keep the part of the store that they were read from in memory.
+   *
+   * @throws as `readTasks` does.
+   */
+  viewTasks?(taskIndices: readonly number[]): Promise<readonly TaskRows[]>;
+  /**
    * The value of each id of a feature that is encoded by dictionary, null for id 0; absent where the store
    * holds no dictionaries.
    *
@@ -129,4 +136,12 @@ export async function plannedRowsOf(
   taskIndices: readonly number[],
 ): Promise<readonly PlannedRows[]> {
   return store.readPlannedRows?.(taskIndices) ?? store.readTasks(taskIndices);
+}
+
+/** Reads rows for a computation, from a store that may not know a shorter way. */
+export async function taskViewsOf(
+  store: Pick<TaskStore, 'readTasks' | 'viewTasks'>,
+  taskIndices: readonly number[],
+): Promise<readonly TaskRows[]> {
+  return store.viewTasks?.(taskIndices) ?? store.readTasks(taskIndices);
 }

@@ -6,7 +6,7 @@
  */
 
 import type { StoreManifest } from './store-manifest.js';
-import { plannedRowsOf, type TaskRows, type TaskStore } from './task-store.js';
+import { plannedRowsOf, taskViewsOf, type TaskRows, type TaskStore } from './task-store.js';
 
 interface PaddingSetting {
   readonly padding?: 'masked' | 'trained' | undefined;
@@ -26,6 +26,7 @@ export function storeForModel(model: PaddingSetting, store: TaskStore): TaskStor
     ...{ manifest, digest, tasks },
     readTasks: async (taskIndices) => (await store.readTasks(taskIndices)).map(padded),
     readPlannedRows: async (taskIndices) => (await plannedRowsOf(store, taskIndices)).map(padded),
+    viewTasks: async (taskIndices) => (await taskViewsOf(store, taskIndices)).map(padded),
     close: () => store.close(),
   };
 }

@@ -27,7 +27,7 @@ import {
   FrozenTensorCache,
   type FrozenTensors,
 } from '../../../worker/compute/job/frozen-tensors.js';
-import { deviceJobOf } from '../../../worker/compute/job/device-job.js';
+import { deviceJobOf, PackMemory } from '../../../worker/compute/job/device-job.js';
 import { batchesOf } from '../../../worker/compute/models/device-tasks.js';
 import { rolesOf } from '../../../worker/compute/meta-gradients/rows-read.js';
 import { microBatchesOf } from '../../../worker/compute/batches/micro-batches.js';
@@ -111,7 +111,7 @@ function inputOf(
 ): GradientInput {
   const spec = generatorSpec();
   const job = deviceJobOf(
-    engine,
+    { engine, packMemory: new PackMemory() },
     spec,
     { tasks, neighbours: [] },
     {

@@ -43,3 +43,11 @@ test('rows for planning are read in the same way, whatever way the store knows',
     expect(planned!.bagIds).toEqual(whole!.bagIds);
   }
 });
+
+test('rows for a computation are read in the same way, whatever way the store knows', async () => {
+  const viewTasks: TaskStore['viewTasks'] = (indices) => store.readTasks(indices);
+  for (const own of [store, { ...store, viewTasks }]) {
+    const model = storeForModel({ padding: 'trained' }, own);
+    expect(await model.viewTasks!([1])).toEqual(await model.readTasks([1]));
+  }
+});

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { sketchedRefOf } from '../../../shared/storage/blob-store.js';
 import {
   admitAll,
   collected,
@@ -26,10 +26,10 @@ describe('the in-memory dispatcher', () => {
     const results = await collected(dispatcher.run(ordersForTest(3), admitAll, signal));
     expect(results.map(({ result }) => result.jobIndex)).toEqual([0, 1, 2]);
     for (const { job, dense, rowPack } of executor.calls) {
-      expect(job.dense).toEqual(blobRefOf(dense));
-      expect(job.rowPack).toEqual(blobRefOf(rowPack ?? new Uint8Array()));
+      expect(job.dense).toEqual(sketchedRefOf(dense));
+      expect(job.rowPack).toEqual(sketchedRefOf(rowPack ?? new Uint8Array()));
     }
-    for (const { result, output } of results) expect(result.output).toEqual(blobRefOf(output));
+    for (const { result, output } of results) expect(result.output).toEqual(sketchedRefOf(output));
   });
 
   it('waits longer before each retry, and says why it retries', async () => {

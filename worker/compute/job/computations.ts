@@ -17,7 +17,7 @@ import type { Adapting } from '../adaptation/adapting-batch.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
 import { captureScoring, type ScoringFunctions } from '../scoring/captured-scoring.js';
-import type { DeviceJob } from './device-job.js';
+import { PackMemory, type DeviceJob } from './device-job.js';
 import { FrozenTensorCache } from './frozen-tensors.js';
 
 export interface Computations {
@@ -26,6 +26,7 @@ export interface Computations {
   readonly onProgress: OnProgress;
   /** Inputs that the jobs of one run share, on the device. */
   readonly frozen: FrozenTensorCache;
+  readonly packMemory: PackMemory;
   gradientOf(spec: ModelSpec, method: GradientWork['method']): GradientFunction;
   queryLossOf(spec: ModelSpec, method: GradientWork['method']): QueryLossFunction;
   adaptationOf(spec: ModelSpec, method: GradientWork['method']): AdaptationFunctions;
@@ -51,6 +52,7 @@ export function createComputations(
     engine,
     onProgress,
     frozen,
+    packMemory: new PackMemory(),
     gradientOf: (spec, method) =>
       gradients.get(canonicalJson([spec, method]), () =>
         captureGradient(engine, spec, method, shelves),

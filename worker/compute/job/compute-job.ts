@@ -61,7 +61,7 @@ export function computeJob(
   const inputs = jobInputsOf(computations, input, spec, [...tasks, ...neighbours.flat()]);
   return withoutTensorsLeft(engine, () => {
     const onDevice = {
-      ...deviceJobOf(engine, spec, { tasks, neighbours }, inputs),
+      ...deviceJobOf(computations, spec, { tasks, neighbours }, inputs),
       ...unitDropoutOf(job, spec),
     };
     switch (job.work.kind) {

@@ -20,7 +20,7 @@ import {
 } from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/dropout/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/row-division.js';
-import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
@@ -195,7 +195,7 @@ async function readJob(store: TaskStore, job: TaskJob): Promise<JobTasks> {
   const { taskIndices, work, model } = job;
   const division = divisionOf(work);
   const { features } = store.manifest;
-  const stored = await store.readTasks(taskIndices);
+  const stored = await taskViewsOf(store, taskIndices);
   const divided = stored
     .map((task) => (division === undefined ? task : dividedTask(task, division)))
     .map((task) =>

@@ -26,9 +26,20 @@ export interface DeviceInputs {
   readonly pack: { readonly layout: RowPackLayout; readonly rows: DenseTensor } | null;
 }
 
-/** Uploads a job. The caller's `tf.tidy` owns the tensors that are not frozen. */
+/** Memory for one padded row pack at a time. The first use of new memory takes longer than the copy into it. */
+export class PackMemory {
+  #floats = new Float32Array(0);
+
+  /** What was given before must not be read any more. */
+  readonly of = (length: number): Float32Array => {
+    if (this.#floats.length < length) this.#floats = new Float32Array(length);
+    return this.#floats.subarray(0, length);
+  };
+}
+
+/** Uploads a job. The caller's `tf.tidy` owns the tensors that are not frozen, and disposes them before the next job. */
 export function deviceJobOf(
-  engine: Engine,
+  { engine, packMemory }: { readonly engine: Engine; readonly packMemory: PackMemory },
   spec: ModelSpec,
   { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
   { dense, frozen, pack }: DeviceInputs,
@@ -48,7 +59,12 @@ export function deviceJobOf(
         }
       : {
           packLayout: pack.layout,
-          pack: paddedPack(engine, spec, pack.layout.rowCount, pack.rows.values),
+          pack: paddedPack(
+            engine,
+            spec,
+            { rowCount: pack.layout.rowCount, values: pack.rows.values },
+            packMemory.of,
+          ),
           localIds: localIdsByTable(pack.layout),
         }),
   };

@@ -38,8 +38,6 @@ export interface JobGradient {
   readonly queryLossesBefore: Float64Array | null;
 }
 
-type Sum = Float32Array | Float64Array;
-
 const NO_ROWS: LearnedRows = { rowCount: 0, spans: [] };
 
 export function gradientOf(
@@ -58,9 +56,7 @@ export function gradientOf(
   shapes.set(ROWS, [learned.rowCount, spec.tableRowWidth]);
   const microBatches = cutOf(job, work.method, microBatchRowsMax);
   const count = microBatches.length;
-  // With one micro-batch there is nothing to sum, and float32 holds each value as it is.
-  const SumValues = count === 1 ? Float32Array : Float64Array;
-  const sums = new Map([...shapes].map(([name, shape]) => [name, new SumValues(sizeOf(shape))]));
+  const sums = new Map([...shapes].map(([name, shape]) => [name, new GradientSum(sizeOf(shape))]));
   const queryLosses = new Float64Array(tasks.length);
   const supportLosses = new Float64Array(tasks.length);
   const queryLossesBefore = functions.queryLoss === null ? null : new Float64Array(tasks.length);
@@ -70,8 +66,11 @@ export function gradientOf(
       const output = runMicroBatch(functions, job, work, microBatch);
       if (output === null) return;
       for (const [name, gradient] of Object.entries(output.gradients))
-        addTo(sums.get(name), gradient);
-      addRows(sums.get(ROWS), output.rowGradient, learned, spec.tableRowWidth);
+        sums.get(name)?.add(gradient.dataSync<'float32'>());
+      if (output.rowGradient !== undefined) {
+        const values = output.rowGradient.dataSync<'float32'>();
+        sums.get(ROWS)?.add(learnedRowValues(values, learned, spec.tableRowWidth));
+      }
       placeLosses(microBatch, output.queryLosses, queryLosses);
       placeLosses(microBatch, output.supportLosses, supportLosses);
       if (queryLossesBefore !== null)
@@ -86,10 +85,7 @@ export function gradientOf(
   const tensors = new Map(
     [...sums].map(([name, sum]): [string, DenseTensor] => [
       name,
-      {
-        shape: shapeOf(name),
-        values: sum instanceof Float32Array ? sum : new Float32Array(sum),
-      },
+      { shape: shapeOf(name), values: sum.rounded() },
     ]),
   );
   return { tensors, queryLosses, supportLosses, queryLossesBefore };
@@ -168,27 +164,48 @@ function runMicroBatch(
   return before === null ? output : { ...output, queryLossesBefore: before };
 }
 
-function addTo(sum: Sum | undefined, tensor: tfjs.Tensor): void {
-  if (sum === undefined) return;
-  const values = tensor.dataSync<'float32'>();
-  for (let index = 0; index < sum.length; index += 1)
-    sum[index] = (sum[index] ?? NaN) + (values[index] ?? NaN);
+/** A sum in float64 over micro-batches. The values of a single one are kept as they are. */
+class GradientSum {
+  readonly #length: number;
+  #only: Float32Array | null = null;
+  #sum: Float64Array | null = null;
+
+  constructor(length: number) {
+    this.#length = length;
+  }
+
+  /** @param values nobody writes to them any more. */
+  add(values: Float32Array): void {
+    if (values.length !== this.#length)
+      throw new Error(`a gradient has ${values.length} values, not ${this.#length}`);
+    if (this.#sum === null && this.#only === null) {
+      this.#only = values;
+      return;
+    }
+    const sum = (this.#sum ??= Float64Array.from(this.#only ?? []));
+    for (let index = 0; index < sum.length; index += 1)
+      sum[index] = (sum[index] ?? NaN) + (values[index] ?? NaN);
+  }
+
+  /** Zeros where nothing was added. */
+  rounded(): Float32Array {
+    if (this.#sum !== null) return new Float32Array(this.#sum);
+    return this.#only ?? new Float32Array(this.#length);
+  }
 }
 
-/** Adds the rows of learned tables. Other rows of the pack and its padding are left out. */
-function addRows(
-  sum: Sum | undefined,
-  tensor: tfjs.Tensor2D | undefined,
-  { spans }: LearnedRows,
+/** The rows of learned tables, end to end. Other rows of the pack and its padding are left out. */
+function learnedRowValues(
+  values: Float32Array,
+  { rowCount, spans }: LearnedRows,
   width: number,
-): void {
-  if (sum === undefined || tensor === undefined) return;
-  const values = tensor.dataSync<'float32'>();
-  for (const { packStart, start, rowCount } of spans) {
-    let from = packStart * width;
-    for (let to = start * width; to < (start + rowCount) * width; to += 1, from += 1)
-      sum[to] = (sum[to] ?? NaN) + (values[from] ?? NaN);
-  }
+): Float32Array {
+  if (spans.every(({ packStart, start }) => packStart === start))
+    return values.subarray(0, rowCount * width);
+  const learned = new Float32Array(rowCount * width);
+  for (const { packStart, start, rowCount: ofTable } of spans)
+    learned.set(values.subarray(packStart * width, (packStart + ofTable) * width), start * width);
+  return learned;
 }
 
 function placeLosses(

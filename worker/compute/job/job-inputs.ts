@@ -8,7 +8,7 @@ import {
   type TensorLayout,
 } from '../../../shared/tensors/named-tensors.js';
 import { floatsOf } from '../../../shared/tensors/rounded-tensors.js';
-import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
+import { viewTensors } from '../../../shared/tensors/tensor-codec.js';
 
 /** Name of the tensor of table rows in row packs and frozen inputs. */
 export const ROWS = 'rows';
@@ -17,9 +17,13 @@ export function variableLayout({ variables }: Pick<ModelSpec, 'variables'>): Ten
   return new Map(variables.map(({ name, shape }) => [name, { shape }]));
 }
 
-/** @throws QianmoError of kind `data` when a tensor is neither of 32-bit floats nor of rounded ones. */
+/**
+ * Tensors whose values are views on the bytes where they can be.
+ *
+ * @throws QianmoError of kind `data` when a tensor is neither of 32-bit floats nor of rounded ones.
+ */
 export function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor> {
-  const coded = decodeTensors(bytes, where);
+  const coded = viewTensors(bytes, where);
   const tensors = floatsOf(coded);
   if (tensors !== null) return tensors;
   throw new QianmoError({

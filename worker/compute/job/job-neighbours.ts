@@ -5,7 +5,7 @@ import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { divisionOf, type TaskJob } from '../../../shared/queue/protocol.js';
 import { neighbourRowsOf } from '../../../shared/tasks/neighbour-rows.js';
 import { supportAlone } from '../../../shared/tasks/row-division.js';
-import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
+import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
 
 /**
  * Returns as many neighbours for each task as its method reads, or none. Places without a neighbour
@@ -32,7 +32,7 @@ export async function readNeighbours(
     });
   const division = divisionOf(work);
   const indices = [...new Set(named.flat())];
-  const rows = (await store.readTasks(indices)).map((task) => neighbourRowsOf(task, division));
+  const rows = (await taskViewsOf(store, indices)).map((task) => neighbourRowsOf(task, division));
   const byIndex = new Map(prepared(rows).map((task) => [task.taskIndex, task]));
   return tasks.map((task, place) => {
     const nobody = supportAlone(task, 0);

@@ -50,17 +50,22 @@ export type TaskBatches = {
   readonly bags?: BagTensors;
 };
 
-/** A row pack, padded by zeros. The caller's `tf.tidy` owns it. */
+/**
+ * A row pack, padded by zeros. The caller's `tf.tidy` owns it.
+ *
+ * @param memoryFor gives as many floats, which the tensor reads until it is disposed.
+ */
 export function paddedPack(
   { tf }: Engine,
   { tables, tableRowWidth: width }: ModelSpec,
-  rowCount: number,
-  values: Float32Array,
+  { rowCount, values }: { readonly rowCount: number; readonly values: Float32Array },
+  memoryFor = (length: number): Float32Array => new Float32Array(length),
 ): DeviceTasks['pack'] {
   if (tables.length === 0) return {};
   const extent = packExtent(Math.max(1, rowCount));
-  const padded = new Float32Array(extent * width);
+  const padded = memoryFor(extent * width);
   padded.set(values);
+  padded.fill(0, values.length);
   return { rows: tf.tensor2d(padded, [extent, width]) };
 }
 

@@ -131,7 +131,7 @@ export class RowScorer {
     }
     return {
       ...{ engine: this.#engine, spec, tasks, neighbours: [], dense: this.#dense },
-      pack: paddedPack(this.#engine, spec, layout.rowCount, values),
+      pack: paddedPack(this.#engine, spec, { rowCount: layout.rowCount, values }),
       localIds: localIdsByTable(layout),
     };
   }
