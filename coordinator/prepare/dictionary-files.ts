@@ -1,4 +1,7 @@
-/** Writes the dictionaries of a store: the value of each id, null for id 0 and for ids of unseen values, in parts. */
+/**
+ * Writes the dictionaries of a store: the value of each id, null for id 0 and for ids of unseen values, in parts. Finds values in
+ * them that differ only in case or spaces, by which a column that was written by hand gives itself away.
+ */
 
 import {
   Field,
@@ -97,4 +100,37 @@ function batchOf(values: readonly (string | null)[], schema: Schema): RecordBatc
       children: [child],
     }),
   );
+}
+
+export interface AlikeValues {
+  readonly feature: string;
+  readonly valueCount: number;
+  /** Two of them. */
+  readonly values: [string, string];
+}
+
+/** Columns with more values than this are ids, which programs write. */
+const VALUES_MAX = 10_000;
+
+/** The features of dictionaries that have such values. */
+export async function alikeValuesOf(
+  encodings: readonly FeatureEncoding[],
+  session: DuckSession,
+): Promise<AlikeValues[]> {
+  const found: AlikeValues[] = [];
+  for (const { feature, dictionaryTable } of encodings) {
+    if (dictionaryTable === null || feature.kind === 'number' || feature.rowCount > VALUES_MAX)
+      continue;
+    const [valueCount, first, second] = await session.row(
+      `SELECT CAST(sum(alike) OVER () AS DOUBLE), first, second FROM
+        (SELECT count(*) AS alike, min(value) AS first, max(value) AS second FROM ${dictionaryTable}
+          GROUP BY lower(trim(value)) HAVING count(*) > 1) ORDER BY first LIMIT 1`,
+    );
+    if (valueCount !== undefined)
+      found.push({
+        ...{ feature: feature.name, valueCount: Number(valueCount) },
+        values: [String(first), String(second)],
+      });
+  }
+  return found;
 }

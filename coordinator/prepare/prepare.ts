@@ -23,7 +23,7 @@ import {
 } from '../../shared/tasks/store-manifest.js';
 import { encodeTaskCatalog, type CatalogTask } from '../../shared/tasks/task-catalog.js';
 import type { StoreFile } from './arrow-file.js';
-import { writeDictionaries } from './dictionary-files.js';
+import { alikeValuesOf, writeDictionaries, type AlikeValues } from './dictionary-files.js';
 import {
   interrupted,
   openDuckSession,
@@ -142,6 +142,7 @@ async function prepareInto(
       session,
     )),
   ];
+  const alikeValues = await alikeValuesOf(ofData, session);
   const plan = { config, encodings, labels, placedBySplitFile, keptRows, trunk };
 
   const written = await writeStore(target.workFolder, plan, options, session);
@@ -170,7 +171,7 @@ async function prepareInto(
   });
   if (options.signal.aborted) throw interrupted();
   await target.publish(manifest);
-  report({ manifest, division, config }, logs, clock.monotonicMs() - startedMs, sink);
+  report({ manifest, division, alikeValues, config }, logs, clock.monotonicMs() - startedMs, sink);
   return manifest;
 }
 
@@ -298,11 +299,12 @@ function leftOutOf(division: TaskDivision, rows: RowCounts): NonNullable<StoreMa
 interface Prepared {
   readonly manifest: StoreManifest;
   readonly division: TaskDivision;
+  readonly alikeValues: readonly AlikeValues[];
   readonly config: RunConfig;
 }
 
 function report(
-  { manifest, division: { tooSmall, trunk, alike }, config }: Prepared,
+  { manifest, division: { tooSmall, trunk, alike }, alikeValues, config }: Prepared,
   logs: RawLogs,
   durationMs: number,
   sink: RunEventSink,
@@ -315,6 +317,7 @@ function report(
   if (trunk !== null) sink({ kind: 'trunk-rows', ...trunk });
   if (tooSmall.taskCount > 0) sink(smallTasksLeftOut(tooSmall, config));
   if (alike !== null) sink({ kind: 'tasks-alike', ...alike });
+  for (const values of alikeValues) sink({ kind: 'values-alike', ...values });
   if (manifest.rejectedRowCount > 0)
     sink({ kind: 'rows-rejected', rowCount: manifest.rejectedRowCount, file: REJECTS_FILE });
   for (const part of ['validation', 'test'] as const)

@@ -124,6 +124,11 @@ const SENTENCES: Sentences = {
       `${taskCount} tasks have names that differ only in case or spaces, as "${first}" and "${second}": ` +
         'if they are the same, let data.task say so, { expression: lower(trim(name)) }',
     ),
+  'values-alike': ({ feature, valueCount, values: [first, second] }) =>
+    warning(
+      `${valueCount} values of the feature ${feature} differ only in case or spaces, as "${first}" and "${second}": ` +
+        'if they are the same, make one of them by an expression or, in a bag, by a separator with its spaces',
+    ),
   'rows-rejected': ({ rowCount, file }) =>
     warning(`${counted(rowCount, 'row')} rejected: see ${file} in the store`),
   'split-empty': ({ split }) => warning(`no task is held out for ${split}`),

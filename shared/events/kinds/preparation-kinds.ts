@@ -40,6 +40,12 @@ export const PREPARATION_SHAPES = {
   },
   /** Names of tasks that differ only in case or in spaces, with two of them. */
   'tasks-alike': { taskCount: count, names: z.tuple([z.string(), z.string()]) },
+  /** Values of a feature, or members of a bag, that differ only in case or in spaces, with two of them. */
+  'values-alike': {
+    feature: z.string(),
+    valueCount: count,
+    values: z.tuple([z.string(), z.string()]),
+  },
   'rows-rejected': { rowCount: count, file: z.string() },
   'split-empty': { split: z.enum(['validation', 'test']) },
   'label-never-differs': {

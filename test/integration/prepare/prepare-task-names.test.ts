@@ -1,4 +1,4 @@
-/** Names of tasks: as they are written, with a warning where some differ only in case or spaces, or by an expression. */
+/** Names of tasks and values of features: as they are written, with a warning where some differ only in case or spaces, or by an expression. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
@@ -22,6 +22,24 @@ test('names that differ only in case or spaces are other tasks, and that is said
   const manifest = await room.prepare(room.config({}));
   expect(manifest).toMatchObject({ taskCount: 5, taskColumns: ['ad'] });
   expect(alike()).toEqual([{ kind: 'tasks-alike', taskCount: 3, names: ['A', 'a '] }]);
+});
+
+test('values of features that differ only in case or spaces are said, each feature by itself', async () => {
+  await room.write(
+    'log.csv',
+    'ad,os,topics,clicked\na,ios,news; film,1\na,IOS,film,0\nb,web,news,1\nb,ios ,,0\n',
+  );
+  const features = [
+    { name: 'device', column: 'os', kind: 'category' },
+    { name: 'topics', kind: 'bag', separator: ';' },
+    { name: 'ad', kind: 'category' },
+    { name: 'hashed', column: 'os', kind: 'category', hashBuckets: 10 },
+  ];
+  await room.prepare(room.config({ features }));
+  expect(room.events.filter(({ kind }) => kind === 'values-alike')).toEqual([
+    { kind: 'values-alike', feature: 'device', valueCount: 3, values: ['IOS', 'ios '] },
+    { kind: 'values-alike', feature: 'topics', valueCount: 2, values: [' film', 'film'] },
+  ]);
 });
 
 test('an expression makes one task of them', async () => {
