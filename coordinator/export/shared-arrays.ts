@@ -56,7 +56,7 @@ export async function* dictionaryArrays(
     const { bytes, offsets, slots } = packedDictionaryOf(
       Array.from({ length: feature.rowCount }, (_, id) => (id === 0 ? null : (values[id] ?? null))),
     );
-    for (const [part, array] of Object.entries({ bytes, offsets, slots }))
+    for (const [part, array] of Object.entries({ bytes, offsets, index: slots }))
       yield {
         name: `dictionaries/${feature.name}.${part}`,
         shape: [array.length],

@@ -24,7 +24,7 @@
  *   index.hashes             U32  [slotCount, 2], `index.blocks` I32 [slotCount] (`key-index.ts`)
  *   keys.bytes               U8   UTF-8, `keys.offsets` U32 [B + 1]
  *   dictionaries/FEATURE.bytes U8 UTF-8 of the values of all ids, `.offsets` U32 [valueCount + 1], and
- *                            `.slots` I32 [slotCount] (`packed-dictionary.ts`), absent in early bundles
+ *                            `.index` U32 [slotCount] (`packed-dictionary.ts`), absent in early bundles
  *   encodings/NAME.ids0      I32  [valueCount], `.ids1` of pairs, `.rates` and `.counts` F32: what values say in
  *                            a target encoding (`target-encoding.ts`)
  *   selfCheck.blocks         I32  [n], `selfCheck.logits` F32 [n], and the encoded features

@@ -192,12 +192,12 @@ async function dictionaryOf(
 ): Promise<PackedDictionary> {
   const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
   const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
-  const slots = `dictionaries/${name}.slots`;
+  const index = `dictionaries/${name}.index`;
   return {
     ...{ bytes, offsets },
-    // Bundles of earlier versions have no index of their values.
-    slots: arrays.has(slots)
-      ? await arrays.int32(slots, [dictionarySlotCountOf(rowCount)])
+    // Bundles of earlier versions have no index of their values, or one with ids alone.
+    slots: arrays.has(index)
+      ? await arrays.uint32(index, [dictionarySlotCountOf(rowCount)])
       : dictionarySlotsOf({ bytes, offsets }),
   };
 }

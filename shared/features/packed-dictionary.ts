@@ -1,13 +1,15 @@
 /**
  * A dictionary as bytes that are read where they lie, mapped or not: the values of all ids one after the
  * other, and a hash index with linear probing over a power of two of slots, at most half of them taken.
- * A slot holds an id; 0, the id of unknown values, marks an empty one. The first slot of a value is
+ * An empty slot is 0. A taken one holds an id, never 0, in its lowest bits, and above them bits of the value's hash, so that the
+ * slot of another value is passed over without a look at its text. The first slot of a value, and what its slot holds, are
  *
  *   h = 0x811c9dc5;  for each byte b of its UTF-8 text:  h = (h xor b) * 0x01000193 mod 2^32
- *   (h * 0x9e3779b1 mod 2^32) >> (32 - log2(slotCount))
+ *   m = h * 0x9e3779b1 mod 2^32
+ *   m >> (32 - log2(slotCount)),  and  (m << (log2(slotCount) - 1)) mod 2^32 + id
  */
 
-import { int32At, uint32At, uint8At } from '../base/arrays.js';
+import { uint32At, uint8At } from '../base/arrays.js';
 
 export interface PackedDictionary {
   /** UTF-8 texts in the order of their ids; those of id 0 and of ids of unseen values are empty. */
@@ -15,11 +17,12 @@ export interface PackedDictionary {
   /** Where the text of each id begins, and the end: `[valueCount + 1]`. */
   readonly offsets: Uint32Array;
   /** `[slotCount]` */
-  readonly slots: Int32Array;
+  readonly slots: Uint32Array;
 }
 
 const BASIS = 0x811c9dc5;
 const PRIME = 0x01000193;
+const MIXING = 0x9e3779b1;
 const SLOT_COUNT_MIN = 16;
 const ASCII_MAX = 0x7f;
 
@@ -39,19 +42,21 @@ export function packedDictionaryOf(values: readonly (string | null)[]): PackedDi
 export function dictionarySlotsOf({
   bytes,
   offsets,
-}: Pick<PackedDictionary, 'bytes' | 'offsets'>): Int32Array {
+}: Pick<PackedDictionary, 'bytes' | 'offsets'>): Uint32Array {
   const valueCount = offsets.length - 1;
   const slotCount = dictionarySlotCountOf(valueCount);
-  const slots = new Int32Array(slotCount);
+  const slots = new Uint32Array(slotCount);
+  const idBitCount = idBitCountOf(slotCount);
   for (let id = 1; id < valueCount; id += 1) {
     // No value is empty: such ids are those of unseen values.
     if (uint32At(offsets, id) === uint32At(offsets, id + 1)) continue;
     let hash = BASIS;
     for (let place = uint32At(offsets, id); place < uint32At(offsets, id + 1); place += 1)
       hash = Math.imul(hash ^ uint8At(bytes, place), PRIME);
-    let slot = firstSlotOf(hash, slotCount);
-    while (int32At(slots, slot) !== 0) slot = (slot + 1) & (slotCount - 1);
-    slots[slot] = id;
+    const mixed = Math.imul(hash, MIXING);
+    let slot = firstSlotOf(mixed, slotCount);
+    while (uint32At(slots, slot) !== 0) slot = (slot + 1) & (slotCount - 1);
+    slots[slot] = (mixed << idBitCount) | id;
   }
   return slots;
 }
@@ -63,8 +68,13 @@ export function dictionarySlotCountOf(valueCount: number): number {
   return slotCount;
 }
 
-function firstSlotOf(hash: number, slotCount: number): number {
-  return Math.imul(hash, 0x9e3779b1) >>> (Math.clz32(slotCount) + 1);
+function firstSlotOf(mixed: number, slotCount: number): number {
+  return mixed >>> (Math.clz32(slotCount) + 1);
+}
+
+/** Ids are below half the number of slots. */
+function idBitCountOf(slotCount: number): number {
+  return 30 - Math.clz32(slotCount);
 }
 
 /** The id of a text, 0 if the dictionary does not hold it. What is no Unicode text is read as UTF-8 has it. */
@@ -93,12 +103,16 @@ function idAt(
   byteAt: (place: number) => number,
 ): number {
   const slotCount = slots.length;
-  let slot = firstSlotOf(hash, slotCount);
+  const mixed = Math.imul(hash, MIXING);
+  const idBitCount = idBitCountOf(slotCount);
+  let slot = firstSlotOf(mixed, slotCount);
   for (let probed = 0; probed < slotCount; probed += 1) {
-    const id = int32At(slots, slot);
-    if (id === 0) return 0;
+    const held = uint32At(slots, slot);
+    if (held === 0) return 0;
+    const id = held & ((1 << idBitCount) - 1);
     const start = uint32At(offsets, id);
-    if (uint32At(offsets, id + 1) - start === length) {
+    const isAlike = (held ^ (mixed << idBitCount)) >>> idBitCount === 0;
+    if (isAlike && uint32At(offsets, id + 1) - start === length) {
       let place = 0;
       while (place < length && uint8At(bytes, start + place) === byteAt(place)) place += 1;
       if (place === length) return id;

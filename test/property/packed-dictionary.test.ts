@@ -28,6 +28,20 @@ test('a value has its id, and any other text has 0', () => {
   );
 });
 
+test('an index has what its description says, for other programs to read', () => {
+  fc.assert(
+    fc.property(value, (only) => {
+      let hash = 0x811c9dc5n;
+      for (const byte of Buffer.from(only))
+        hash = BigInt.asUintN(32, (hash ^ BigInt(byte)) * 0x01000193n);
+      const mixed = BigInt.asUintN(32, hash * 0x9e3779b1n);
+      const expected = new Uint32Array(16);
+      expected[Number(mixed >> 28n)] = Number(BigInt.asUintN(32, mixed << 3n)) + 1;
+      expect(packedDictionaryOf([null, only]).slots).toEqual(expected);
+    }),
+  );
+});
+
 test('values whose hashes are alike are told apart', () => {
   // Sixteen slots for seven values: some share a first slot.
   const values = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];

@@ -54,7 +54,7 @@ export async function sharedArraysOf(
   const isGrown = hasGrown(below, store);
   arrays.push(
     ...below.arrays.filter(({ name }) => {
-      const feature = /^dictionaries\/(.+)\.(bytes|offsets|slots)$/.exec(name)?.[1];
+      const feature = /^dictionaries\/(.+)\.(bytes|offsets|slots|index)$/.exec(name)?.[1];
       return feature !== undefined && !isGrown(feature);
     }),
   );
@@ -79,7 +79,7 @@ function hasGrown(
 
 /** The hash index of a dictionary, which is another one when values follow. */
 function isIndex({ name }: NamedArray): boolean {
-  return name.endsWith('.slots');
+  return name.endsWith('.index');
 }
 
 /** An array that begins with the rows of the one below. */

@@ -16,6 +16,7 @@ const HEADERS = [
   'buckets.h',
   'kernels.h',
   'columns/columns.h',
+  'columns/dictionary.h',
   'columns/json-reader.h',
   'columns/objects.h',
   'columns/scan.h',

@@ -76,10 +76,11 @@ export async function writeSyntheticBundle(
     { name: 'keys.offsets', shape: [keyOffsets.length], values: keyOffsets },
     ...selfCheckArrays(model),
     ...[...(texts?.dictionaries ?? [])].flatMap(([feature, parts]) =>
-      (['bytes', 'offsets', 'slots'] as const).map((part): NamedArray => {
-        const values = parts[part];
-        return { name: `dictionaries/${feature}.${part}`, shape: [values.length], values };
-      }),
+      Object.entries({ bytes: parts.bytes, offsets: parts.offsets, index: parts.slots }).map(
+        ([part, values]): NamedArray => ({
+          ...{ name: `dictionaries/${feature}.${part}`, shape: [values.length], values },
+        }),
+      ),
     ),
   ];
   for (const array of named) arrays.push(await writeArray(array, (bytes) => blobs.put(bytes)));

@@ -138,6 +138,19 @@ function headOf(text: string): ReturnType<typeof plainHeadOf> {
   return plainHeadOf(Buffer.from(text, 'latin1'), null);
 }
 
+/** Of a head beside a known one. */
+const DIFFERENCES = [
+  ['rank?a=b', 'score'],
+  ['some value', 'another value'],
+  ['Host: a', 'Host: b'],
+  ['Length: 2', 'Length: 2\r\nX-More: 2'],
+  ['Length: 2', 'Length: 2 '],
+  ['Length: 2', 'Length: +2'],
+  ['Length: 2', 'Length: '],
+  ['Length: 2', 'Length: 1234567890'],
+  ['Length: 2', 'Length: 2\r\nContent-Length: 2'],
+] as const;
+
 test('a plain head is read, and what node:http must read is left to it', () => {
   const plain = post('/v1/rank?a=b', 'application/json', '{}', 'X-Name:  some value \r\n');
   const head = headOf(plain) as PlainHead;
@@ -147,6 +160,15 @@ test('a plain head is read, and what node:http must read is left to it', () => {
   });
   // A head that is known is the same object.
   expect(plainHeadOf(Buffer.from(plain), head)).toBe(head);
+  // One that differs in its length alone is what it is without the known one, and has its headers.
+  const longer = plain.replace('Length: 2', 'Length: 1234');
+  const known = plainHeadOf(Buffer.from(longer), head) as PlainHead;
+  expect(known).toEqual({ ...(headOf(longer) as PlainHead), bodyByteCount: 1234 });
+  expect(known.headers).toBe(head.headers);
+  for (const [before, after] of DIFFERENCES) {
+    const other = plain.replace(before, after);
+    expect([other, plainHeadOf(Buffer.from(other), head)]).toEqual([other, headOf(other)]);
+  }
   for (let length = 1; length < plain.length - 2; length += 1)
     expect(headOf(plain.slice(0, length))).toBe('incomplete');
   for (const unusual of [

@@ -11,7 +11,7 @@ beforeAll(async () => {
 test('a lookup in detached arrays', () => {
   const addon = loadScoringAddon(scoringAddon.path());
   const [bytes, spans] = [Buffer.from('a'), Uint32Array.of(0, 1)];
-  const slots = new Int32Array(2);
+  const slots = new Uint32Array(2);
   const blocks = new Int32Array(2);
   structuredClone([slots, blocks], { transfer: [slots.buffer, blocks.buffer] });
   const none = new Uint8Array(0);

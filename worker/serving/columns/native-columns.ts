@@ -12,7 +12,7 @@ export interface ColumnsAddon {
     spans: Uint32Array,
     dictionaryBytes: Uint8Array,
     dictionaryOffsets: Uint32Array,
-    dictionarySlots: Int32Array,
+    dictionarySlots: Uint32Array,
     count: number,
     target: Int32Array,
     first: number,

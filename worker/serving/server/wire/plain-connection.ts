@@ -161,7 +161,7 @@ export class PlainConnection<Accepted> implements Exchange {
     const bytes = this.#chunks.length === 1 ? first : Buffer.concat(this.#chunks);
     const head = plainHeadOf(bytes, this.#known);
     if (head === 'incomplete') return false;
-    const isKnown = head !== 'unusual' && head === this.#known;
+    const isKnown = head !== 'unusual' && head.headers === this.#known?.headers;
     const accepted =
       head === 'unusual' ? null : isKnown ? this.#knownAccepted : this.#parts.accept(head);
     const isTaken =
