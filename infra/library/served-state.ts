@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
@@ -72,7 +73,8 @@ export async function openServedState(
     for (const each of [...closing].reverse()) await each();
   };
   try {
-    if (rows === null || settings !== null) closing.push(await ownFolder(folder));
+    if (rows === null || settings !== null)
+      closing.push(await ownFolder(folder, surroundings.clock));
     const own = rows ?? (await ownRows(folder, closing));
     const adapter = new LiveAdapter(own);
     const endpoints: Endpoint[] = [adaptEndpoint(adapter)];
@@ -105,16 +107,16 @@ async function explorationIn(path: string): Promise<ExplorationConfig> {
 }
 
 /** The log of several processes, which their parent opens, and the folder that it owns for it. */
-export async function openSharedLog({
-  state: folder,
-  explore,
-}: Pick<StateRequest, 'state' | 'explore'>): Promise<{
+export async function openSharedLog(
+  { state: folder, explore }: Pick<StateRequest, 'state' | 'explore'>,
+  clock: Clock,
+): Promise<{
   readonly log: LiveRowsLog;
   close(): Promise<void>;
 } | null> {
   if (folder === undefined) return null;
   if (explore !== undefined) await explorationIn(explore);
-  const giveBack = await ownFolder(folder);
+  const giveBack = await ownFolder(folder, clock);
   try {
     const log = await openLiveRows(rowsPathIn(folder));
     return {

@@ -1,7 +1,7 @@
 /** Whole files as bytes, of any size, and the syncs that let a new file survive a power failure. */
 
 import { randomUUID } from 'node:crypto';
-import { mkdir, open } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { systemCodeOf } from '../base/system-errors.js';
 
@@ -38,6 +38,23 @@ export async function writeDurably(
   } finally {
     await file.close();
   }
+}
+
+/** Puts a file in the place of what is there. It is whole at every moment, also after a power failure. */
+export async function replaceDurably(
+  path: string,
+  bytes: Uint8Array,
+  mode?: number,
+): Promise<void> {
+  const part = partOf(path);
+  try {
+    await writeDurably(part, bytes, mode);
+    await rename(part, path);
+  } catch (error) {
+    await rm(part, { force: true }).catch(() => undefined);
+    throw error;
+  }
+  await syncFolder(dirname(path));
 }
 
 export async function readBytes(

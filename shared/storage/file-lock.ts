@@ -33,6 +33,8 @@ const LOCK_WAIT_MAX_MS = 90_000;
 const POLL_INTERVAL_MS = 3;
 
 const HolderNameSchema = z.uuid();
+const LOCK_FOLDER = '.lock';
+const HOLDERS_FOLDER = '.holders';
 const TOKEN_SUFFIX = '.token';
 const RELEASED_SUFFIX = '.released';
 
@@ -68,6 +70,25 @@ export async function withFileLock<Result>(
     return await work();
   } finally {
     await release(lockPath, workFolder);
+  }
+}
+
+/**
+ * Does the work while nobody else does with the same folder, by a holder that is made for it.
+ *
+ * @param work gets the work folder of the holder, whose name is never used again.
+ * @throws as `withFileLock`.
+ */
+export async function withFolderLock<Result>(
+  folder: string,
+  clock: Clock,
+  work: (workFolder: string) => Promise<Result>,
+): Promise<Result> {
+  const workFolder = await makeHolder(join(folder, HOLDERS_FOLDER));
+  try {
+    return await withFileLock(join(folder, LOCK_FOLDER), workFolder, clock, () => work(workFolder));
+  } finally {
+    await removeFolder(workFolder);
   }
 }
 

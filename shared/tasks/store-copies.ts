@@ -11,7 +11,7 @@ import { systemClock, type Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
 import { systemCodeOf, systemFailure } from '../base/system-errors.js';
 import { PART_SUFFIX } from '../storage/file-bytes.js';
-import { makeHolder, removeFolder, withFileLock } from '../storage/file-lock.js';
+import { removeFolder, withFolderLock } from '../storage/file-lock.js';
 import { livenessOf, ProcessIdentitySchema, thisProcess } from '../storage/process-identity.js';
 
 /** Bounds all copies that no process uses, together. */
@@ -21,8 +21,6 @@ const UNUSED_AGE_MAX_MS = 24 * 3_600_000;
 const UNSEEN_USER_AGE_MAX_MS = 7 * 24 * 3_600_000;
 
 const USERS_FOLDER = '.users';
-const LOCK_FOLDER = '.lock';
-const HOLDERS_FOLDER = '.holders';
 const DIGEST = /^[0-9a-f]{64}$/;
 
 export interface StoreCopy {
@@ -64,8 +62,8 @@ export async function openStoreCopy(
   let mark = users;
   try {
     await makePrivate(copiesFolder);
-    await locked(copiesFolder, bounds.clock, async (freshName) => {
-      mark = join(users, freshName);
+    await withFolderLock(copiesFolder, bounds.clock, async (workFolder) => {
+      mark = join(users, basename(workFolder));
       await mkdir(users, { recursive: true });
       await writeFile(mark, JSON.stringify(thisProcess()));
       await removeUnwanted(copiesFolder, bounds);
@@ -77,7 +75,7 @@ export async function openStoreCopy(
     folder,
     close: async () => {
       // Leftovers are removed when the next copy is opened.
-      await locked(copiesFolder, bounds.clock, async () => {
+      await withFolderLock(copiesFolder, bounds.clock, async () => {
         await rm(mark, { force: true });
         await removeUnwanted(copiesFolder, bounds);
       }).catch(() => undefined);
@@ -97,21 +95,6 @@ async function makePrivate(path: string): Promise<void> {
       cure: 'remove it, or set TMPDIR to a folder of your own',
     });
   if ((found.mode & 0o077) !== 0) await chmod(path, 0o700);
-}
-
-async function locked(
-  copiesFolder: string,
-  clock: Clock,
-  work: (freshName: string) => Promise<void>,
-): Promise<void> {
-  const workFolder = await makeHolder(join(copiesFolder, HOLDERS_FOLDER));
-  try {
-    await withFileLock(join(copiesFolder, LOCK_FOLDER), workFolder, clock, () =>
-      work(basename(workFolder)),
-    );
-  } finally {
-    await removeFolder(workFolder);
-  }
 }
 
 interface UnusedCopy {

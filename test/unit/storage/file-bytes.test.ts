@@ -1,9 +1,14 @@
 /** Reading and writing of whole files, whatever their size. */
 
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { makeFolderDurably, readBytes, writeDurably } from '../../../shared/storage/file-bytes.js';
+import {
+  makeFolderDurably,
+  readBytes,
+  replaceDurably,
+  writeDurably,
+} from '../../../shared/storage/file-bytes.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
@@ -44,4 +49,14 @@ it('syncs the folder of every folder that it creates', async () => {
   synced.length = 0;
   await makeFolderDurably(join(folder.path, 'a/b/c'), sync);
   expect(synced).toEqual([]);
+});
+
+it('replaces a file, and leaves nothing beside it, also where it cannot', async () => {
+  const path = join(folder.path, 'file');
+  await replaceDurably(path, Buffer.from('old'));
+  await replaceDurably(path, Buffer.from('new'));
+  expect(Buffer.from(await readBytes(path)).toString()).toBe('new');
+  await mkdir(join(folder.path, 'taken', 'by'), { recursive: true });
+  await expect(replaceDurably(join(folder.path, 'taken'), Buffer.from('file'))).rejects.toThrow();
+  expect((await readdir(folder.path)).sort()).toEqual(['file', 'taken']);
 });

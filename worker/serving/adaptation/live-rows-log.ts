@@ -5,12 +5,12 @@
  */
 
 import { writeSync } from 'node:fs';
-import { open, rename, type FileHandle } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { open, type FileHandle } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { QianmoError } from '../../../shared/base/errors.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
 import { openAppendedLines } from '../../../shared/events/appended-lines.js';
-import { partOf, syncFolder, writeDurably } from '../../../shared/storage/file-bytes.js';
+import { replaceDurably } from '../../../shared/storage/file-bytes.js';
 import {
   parsedRows,
   storedRowsOf,
@@ -152,11 +152,8 @@ export class LiveRowsLog {
   async #beginAnewIfGrown(): Promise<void> {
     if (this.#fileByteCount < LOG_BYTE_COUNT_MIN) return;
     if (this.#fileByteCount < 2 * this.#byteCount) return;
-    const part = partOf(this.#path);
     const left = Buffer.from([...this.#texts.values()].map((text) => `${text}\n`).join(''));
-    await writeDurably(part, left);
-    await rename(part, this.#path);
-    await syncFolder(dirname(this.#path));
+    await replaceDurably(this.#path, left);
     await this.#file.close();
     this.#file = await open(this.#path, 'a+');
     this.#fileByteCount = left.length;

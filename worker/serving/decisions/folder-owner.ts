@@ -1,10 +1,12 @@
 /** The one process that writes the state in a folder. What it leaves when it is killed is taken over. */
 
-import { readFile, rename, unlink } from 'node:fs/promises';
+import { readFile, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
-import { makeFolderDurably, partOf, writeDurably } from '../../../shared/storage/file-bytes.js';
+import { makeFolderDurably, replaceDurably } from '../../../shared/storage/file-bytes.js';
+import { withFolderLock } from '../../../shared/storage/file-lock.js';
 import {
   livenessOf,
   ProcessIdentitySchema,
@@ -16,15 +18,16 @@ import {
  * @returns what gives the folder back.
  * @throws QianmoError `usage` while another process has it.
  */
-export async function ownFolder(folder: string): Promise<() => Promise<void>> {
+export async function ownFolder(folder: string, clock: Clock): Promise<() => Promise<void>> {
   const path = join(folder, 'owner.json');
   try {
     await makeFolderDurably(folder);
-    const other = await ownerIn(path);
-    if (other !== null && livenessOf(other) !== 'ended') throw owned(folder, other);
-    const part = partOf(path);
-    await writeDurably(part, Buffer.from(JSON.stringify(thisProcess())));
-    await rename(part, path);
+    // Of several processes that find a dead owner, one takes its place.
+    await withFolderLock(folder, clock, async () => {
+      const other = await ownerIn(path);
+      if (other !== null && livenessOf(other) !== 'ended') throw owned(folder, other);
+      await replaceDurably(path, Buffer.from(JSON.stringify(thisProcess())));
+    });
   } catch (cause) {
     throw systemFailure(cause, 'taking the folder of the state', folder);
   }

@@ -4,15 +4,15 @@
  * begins with a snapshot. After a kill, the whole lines are taken again; half a line was never acknowledged.
  */
 
-import { open, readFile, rename, type FileHandle } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { open, readFile, type FileHandle } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import { openAppendedLines } from '../../../shared/events/appended-lines.js';
-import { partOf, syncFolder, writeDurably } from '../../../shared/storage/file-bytes.js';
+import { replaceDurably } from '../../../shared/storage/file-bytes.js';
 import {
   EvidenceLedger,
   FeedbackEventSchema,
@@ -102,10 +102,7 @@ class EvidenceLog implements EvidenceStore {
     try {
       return await readFile(path, 'utf8').catch(async (error: unknown) => {
         if (systemCodeOf(error) !== 'ENOENT') throw error;
-        const part = partOf(path);
-        await writeDurably(part, Buffer.from(fresh), OWNER_ONLY);
-        await rename(part, path);
-        await syncFolder(dirname(path));
+        await replaceDurably(path, Buffer.from(fresh), OWNER_ONLY);
         return fresh;
       });
     } catch (cause) {
@@ -138,11 +135,8 @@ class EvidenceLog implements EvidenceStore {
 
   async #beginAnew(): Promise<void> {
     const { path } = this.#options;
-    const part = partOf(path);
     const text = `{"kind":"snapshot","ledger":${this.#ledger.snapshot()}}\n`;
-    await writeDurably(part, Buffer.from(text));
-    await rename(part, path);
-    await syncFolder(dirname(path));
+    await replaceDurably(path, Buffer.from(text));
     await this.#file.close();
     this.#file = await open(path, 'a+');
   }
