@@ -252,7 +252,7 @@ async function serveFromProcesses(
   const version = packageVersion();
   const metrics = new ProcessesMetrics({ clock, version });
   const sink = runEventSink({ clock }, sinksTogether(onEvent, metrics.sink));
-  const shared = await openSharedLog(request, clock);
+  const shared = await openSharedLog(request, { clock, onEvent: sink });
   let processes: ServingProcesses;
   try {
     processes = await ServingProcesses.start({

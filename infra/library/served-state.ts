@@ -3,7 +3,6 @@
 import { join } from 'node:path';
 import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
-import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
@@ -16,7 +15,7 @@ import {
   openLiveRows,
   type LiveRowsLog,
 } from '../../worker/serving/adaptation/live-rows-log.js';
-import { ownFolder } from '../../worker/serving/decisions/folder-owner.js';
+import { ownFolder, type OwnedFolder } from '../../worker/serving/decisions/folder-owner.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
@@ -43,6 +42,8 @@ interface ServedState {
   readonly explorationCounts: () => ExplorationCounts | null;
   close(): Promise<void>;
 }
+
+type OwningSurroundings = Pick<StateSurroundings, 'clock' | 'onEvent'>;
 
 const NO_STATE: ServedState = {
   endpointsWith: (endpoints) => endpoints,
@@ -73,14 +74,16 @@ export async function openServedState(
     for (const each of [...closing].reverse()) await each();
   };
   try {
-    if (rows === null || settings !== null)
-      closing.push(await ownFolder(folder, surroundings.clock));
-    const own = rows ?? (await ownRows(folder, closing));
+    const isWriter = rows === null || settings !== null;
+    const owned = isWriter ? await ownedFolder(folder, surroundings) : null;
+    if (owned !== null) closing.push(() => owned.giveBack());
+    const place = { folder, assertOwned: async () => owned?.assertOwned() };
+    const own = rows ?? (await ownRows(place, closing));
     const adapter = new LiveAdapter(own);
     const endpoints: Endpoint[] = [adaptEndpoint(adapter)];
     let explorationCounts: ServedState['explorationCounts'] = () => null;
     if (settings !== null) {
-      const exploration = await openedExploration({ ...request, folder, settings }, surroundings);
+      const exploration = await openedExploration({ ...request, ...place, settings }, surroundings);
       closing.push(() => exploration.close());
       endpoints.push(...exploration.endpoints);
       explorationCounts = exploration.counts;
@@ -109,31 +112,47 @@ async function explorationIn(path: string): Promise<ExplorationConfig> {
 /** The log of several processes, which their parent opens, and the folder that it owns for it. */
 export async function openSharedLog(
   { state: folder, explore }: Pick<StateRequest, 'state' | 'explore'>,
-  clock: Clock,
+  surroundings: OwningSurroundings,
 ): Promise<{
   readonly log: LiveRowsLog;
   close(): Promise<void>;
 } | null> {
   if (folder === undefined) return null;
   if (explore !== undefined) await explorationIn(explore);
-  const giveBack = await ownFolder(folder, clock);
+  const owned = await ownedFolder(folder, surroundings);
   try {
-    const log = await openLiveRows(rowsPathIn(folder));
+    const log = await openLiveRows(rowsPathIn(folder), () => owned.assertOwned());
     return {
       log,
       close: async () => {
         await log.close();
-        await giveBack();
+        await owned.giveBack();
       },
     };
   } catch (error) {
-    await giveBack();
+    await owned.giveBack();
     throw error;
   }
 }
 
-async function ownRows(folder: string, closing: (() => Promise<void>)[]): Promise<LiveRowsStore> {
-  const log = await openLiveRows(rowsPathIn(folder));
+function ownedFolder(folder: string, { clock, onEvent }: OwningSurroundings): Promise<OwnedFolder> {
+  return ownFolder(folder, {
+    clock,
+    onWatched: (owner, silenceMs) => onEvent({ kind: 'state-owner-watched', owner, silenceMs }),
+  });
+}
+
+/** Where the state lies, and the check that it still belongs to this process. */
+interface StatePlace {
+  readonly folder: string;
+  readonly assertOwned: () => Promise<void>;
+}
+
+async function ownRows(
+  { folder, assertOwned }: StatePlace,
+  closing: (() => Promise<void>)[],
+): Promise<LiveRowsStore> {
+  const log = await openLiveRows(rowsPathIn(folder), assertOwned);
   closing.push(() => log.close());
   return liveRowsIn(log);
 }
@@ -145,10 +164,11 @@ function rowsPathIn(folder: string): string {
 async function openedExploration(
   {
     folder,
+    assertOwned,
     settings,
     redis,
     bundle,
-  }: StateRequest & { readonly folder: string; readonly settings: ExplorationConfig },
+  }: StateRequest & StatePlace & { readonly settings: ExplorationConfig },
   { clock, environment, onEvent }: StateSurroundings,
 ) {
   const { openExploration } =
@@ -157,7 +177,7 @@ async function openedExploration(
   // Servers of one address of bundles share their evidence.
   const name = sha256Of(Buffer.from(parsedBundleAddress(bundle).address)).slice(0, 16);
   return openExploration({
-    ...{ settings, folder, clock, onEvent, nonce: freshNonce() },
+    ...{ settings, folder, assertOwned, clock, onEvent, nonce: freshNonce() },
     redis: redis === undefined ? null : { url: redis, name, tls },
     freshKey: Array.from({ length: 4 }, freshNonce).join(''),
   });

@@ -334,6 +334,8 @@ const SERVING_SHAPES = {
   /** Requests are ranked without exploration, or feedback is not taken, until it works again. */
   'exploration-failed': { reason: z.string() },
   'exploration-restored': {},
+  /** It cannot be seen from here: the server starts when it has given no sign for so long. */
+  'state-owner-watched': { owner: z.string(), silenceMs: durationMs },
   'server-draining': { requestCount: count },
   /** One of several processes on one port; it is started again after the delay. */
   'server-process-ended': {

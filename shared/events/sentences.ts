@@ -324,6 +324,8 @@ const SENTENCES: Sentences = {
       `process ${place} of the server (pid ${pid}) ended with ${signal ?? `code ${exitCode}`}` +
         `${reason === null ? '' : `: ${reason}`}; it is started again in ${secondsOf(restartMs)}`,
     ),
+  'state-owner-watched': ({ owner, silenceMs }) =>
+    notice(`the folder of the state is of ${owner}: waiting ${secondsOf(silenceMs)} for its signs`),
   'server-draining': ({ requestCount }) =>
     notice(`stopping after ${counted(requestCount, 'request')} under way`),
   'request-failed': ({ reason }) =>

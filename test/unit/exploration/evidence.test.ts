@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import {
   EvidenceLedger,
   type FeedbackEvent,
@@ -181,6 +182,16 @@ describe('a log', () => {
     expect(await restored.evidenceOf(['a'])).toMatchObject([{ impressions: 100, rewards: 100 }]);
     expect(await restored.record([reward('i99', nowMs)])).toEqual(['duplicate']);
     await restored.close();
+  });
+
+  it('acknowledges nothing once another process has the folder', async () => {
+    const path = join(folder.path, 'evidence.ndjson');
+    const lost = (): Promise<never> =>
+      Promise.reject(new QianmoError({ kind: 'usage', what: 'another has it' }));
+    const log = await openEvidenceLog({ path, clock, feedback: feedbackOf(), assertOwned: lost });
+    await expect(log.record([impression('i', 'a', 0)])).rejects.toThrow('another has it');
+    await log.close();
+    expect(await readFile(path, 'utf8')).toBe('');
   });
 
   it('names a damaged line', async () => {

@@ -1,8 +1,10 @@
 /** The parent of several processes tells each of the rows that any has put, and answers who has put them alone. */
 
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import { openLiveRows } from '../../../worker/serving/adaptation/live-rows-log.js';
 import { storedRowsOf } from '../../../worker/serving/adaptation/live-rows.js';
 import type { RowsOrder } from '../../../worker/serving/processes/rows-messages.js';
@@ -52,5 +54,17 @@ test('a process that takes the place of a killed one is told the text, and not a
   expect(killed.heard).toEqual([]);
   expect(follower.heard).toEqual([{ kind: 'stored', order: 0, request: null, text: ROWS.text }]);
   await log.close();
+  await folder.remove();
+});
+
+test('rows are not acknowledged once another process has the folder', async () => {
+  const folder = await temporaryFolder();
+  const path = join(folder.path, 'rows.jsonl');
+  const log = await openLiveRows(path, () =>
+    Promise.reject(new QianmoError({ kind: 'usage', what: 'another has it' })),
+  );
+  await expect(log.put(ROWS, () => expect.unreachable())).rejects.toThrow('another has it');
+  await log.close();
+  expect((await stat(path)).size).toBe(0);
   await folder.remove();
 });

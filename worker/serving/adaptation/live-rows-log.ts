@@ -36,10 +36,17 @@ interface Waiting {
 interface OpenedLog {
   readonly file: FileHandle;
   readonly fileByteCount: number;
+  readonly assertOwned: () => Promise<void>;
 }
 
-/** @throws QianmoError `data` if a whole line of the log is not what was written. */
-export async function openLiveRows(givenPath: string): Promise<LiveRowsLog> {
+/**
+ * @param assertOwned called before each write, which its failure prevents.
+ * @throws QianmoError `data` if a whole line of the log is not what was written.
+ */
+export async function openLiveRows(
+  givenPath: string,
+  assertOwned: () => Promise<void> = () => Promise.resolve(),
+): Promise<LiveRowsLog> {
   const path = resolve(givenPath);
   try {
     const texts = new Map<string, string>();
@@ -49,7 +56,7 @@ export async function openLiveRows(givenPath: string): Promise<LiveRowsLog> {
       else texts.set(key, line);
     });
     const { size: fileByteCount } = await file.stat();
-    return new LiveRowsLog(path, { file, fileByteCount }, texts);
+    return new LiveRowsLog(path, { file, fileByteCount, assertOwned }, texts);
   } catch (cause) {
     throw systemFailure(cause, 'opening the log of live rows', path);
   }
@@ -57,6 +64,7 @@ export async function openLiveRows(givenPath: string): Promise<LiveRowsLog> {
 
 export class LiveRowsLog {
   readonly #path: string;
+  readonly #assertOwned: () => Promise<void>;
   #file: FileHandle;
   #fileByteCount: number;
   /** A line by key: text takes less memory than rows. */
@@ -66,8 +74,13 @@ export class LiveRowsLog {
   #writing: Promise<void> | null = null;
   #failure: QianmoError | null = null;
 
-  constructor(path: string, { file, fileByteCount }: OpenedLog, texts: Map<string, string>) {
+  constructor(
+    path: string,
+    { file, fileByteCount, assertOwned }: OpenedLog,
+    texts: Map<string, string>,
+  ) {
     this.#path = path;
+    this.#assertOwned = assertOwned;
     this.#file = file;
     this.#fileByteCount = fileByteCount;
     this.#texts = texts;
@@ -112,6 +125,7 @@ export class LiveRowsLog {
     while (this.#waiting.length > 0) {
       const group = [...this.#waiting];
       try {
+        await this.#assertOwned();
         await this.#beginAnewIfGrown();
         this.#append(Buffer.from(group.map(({ rows }) => `${rows.text}\n`).join('')));
         await this.#file.datasync();

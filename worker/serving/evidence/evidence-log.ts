@@ -45,6 +45,8 @@ interface EvidenceLogOptions {
   /** Null, as if absent, where no policy learns weights. */
   readonly learning?: Learning | null;
   readonly byteCountMax?: number;
+  /** Called before each write, which its failure prevents. */
+  readonly assertOwned?: (() => Promise<void>) | undefined;
 }
 
 /** @throws QianmoError `data` if a whole line of the log is not what was written. */
@@ -117,8 +119,9 @@ class EvidenceLog implements EvidenceStore {
 
   async #write(batches: readonly (readonly FeedbackEvent[])[]): Promise<(readonly Receipt[])[]> {
     if (this.#failure !== null) throw this.#failure;
-    const { clock, path, byteCountMax = LOG_BYTE_COUNT_MAX } = this.#options;
+    const { clock, path, byteCountMax = LOG_BYTE_COUNT_MAX, assertOwned } = this.#options;
     try {
+      await assertOwned?.();
       const nowMs = clock.epochMs();
       const events = batches.flat();
       await this.#file.appendFile(`${JSON.stringify({ kind: 'batch', nowMs, events })}\n`);

@@ -24,6 +24,8 @@ interface ExplorationSource {
   readonly settings: ExplorationConfig;
   /** Of decisions, and of the evidence where it is not in Redis; no other process may use it. */
   readonly folder: string;
+  /** Called before each write to the folder's evidence. */
+  readonly assertOwned?: () => Promise<void>;
   readonly redis: {
     readonly url: string;
     readonly name: string;
@@ -90,10 +92,18 @@ export async function openExploration(source: ExplorationSource): Promise<Served
   };
 }
 
-function evidenceOf({ settings, folder, redis, clock }: ExplorationSource): Promise<EvidenceStore> {
+function evidenceOf({
+  settings,
+  folder,
+  assertOwned,
+  redis,
+  clock,
+}: ExplorationSource): Promise<EvidenceStore> {
   const { feedback } = settings;
   const learning = learningOf(settings);
   return redis === null
-    ? openEvidenceLog({ path: join(folder, 'evidence.ndjson'), clock, feedback, learning })
+    ? openEvidenceLog({
+        ...{ path: join(folder, 'evidence.ndjson'), clock, feedback, learning, assertOwned },
+      })
     : openRedisEvidence({ ...redis, clock, feedback, learning });
 }
