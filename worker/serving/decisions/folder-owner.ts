@@ -93,9 +93,11 @@ class Ownership implements OwnedFolder {
 
   /** A failed one is made up for by the next, or refuses the next write. */
   async #renewAll(): Promise<void> {
-    while (!this.#given.signal.aborted) {
-      await this.#clock.sleep(RENEWAL_INTERVAL_MS, this.#given.signal);
-      if (!this.#given.signal.aborted) await this.#renew().catch(() => undefined);
+    const { signal } = this.#given;
+    for (;;) {
+      await this.#clock.sleep(RENEWAL_INTERVAL_MS, signal);
+      if (signal.aborted) return;
+      await this.#renew().catch(() => undefined);
     }
   }
 
