@@ -47,16 +47,30 @@ export function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
   let idMax = -1;
   for (const ids of columns) {
     idCount += ids.length;
-    for (let place = 0; place < ids.length; place += 1)
-      idMax = Math.max(idMax, int32At(ids, place));
+    for (let place = 0; place < ids.length; place += 1) {
+      const id = int32At(ids, place);
+      if (id > idMax) idMax = id;
+    }
   }
   return idMax < BITS_PER_ID_MAX * idCount
     ? uniqueByBits(columns, idMax)
     : uniqueBySorting(columns, idCount);
 }
 
+/** Bounds the memory that is kept for the next call. */
+const KEPT_WORD_COUNT_MAX = 2 ** 18;
+/** All zeros between calls. */
+let keptWords = new Int32Array(0);
+
+function zeroWords(wordCount: number): Int32Array {
+  if (wordCount > KEPT_WORD_COUNT_MAX) return new Int32Array(wordCount);
+  if (keptWords.length < wordCount) keptWords = new Int32Array(wordCount);
+  return keptWords;
+}
+
 function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array {
-  const words = new Int32Array((idMax >> 5) + 1);
+  const wordCount = (idMax >> 5) + 1;
+  const words = zeroWords(wordCount);
   let uniqueCount = 0;
   for (const ids of columns)
     for (let place = 0; place < ids.length; place += 1) {
@@ -70,8 +84,10 @@ function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array
     }
   const unique = new Int32Array(uniqueCount);
   let next = 0;
-  for (let index = 0; index < words.length; index += 1) {
+  for (let index = 0; index < wordCount; index += 1) {
     let rest = int32At(words, index);
+    if (rest === 0) continue;
+    words[index] = 0;
     while (rest !== 0) {
       const lowest = rest & -rest;
       unique[next] = (index << 5) + 31 - Math.clz32(lowest);

@@ -1,6 +1,7 @@
 /**
  * Workload W2 over several processes: our coordinator and workers, PyTorch with gloo, and Ray actors, on the same data.
- * Every round runs all of them, one after the other. Writes `infra/results/distributed-peers.json` and `.md`.
+ * Every round runs all of them, one after the other, and the page is written after each: `infra/results/distributed-peers.json`
+ * and `.md`. Three rounds are meant to take about a quarter of an hour on an idle machine; none begins after `--minutes`.
  *
  *   npm run bench:distributed-peers -- --rounds 3 --seconds 8
  *   npm run bench:distributed-peers -- --only 'gloo 2,ours 2' --python PATH
@@ -13,6 +14,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
+import { systemClock } from '../../../shared/base/clock.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { openBenchContext, type BenchContext } from '../bench-context.js';
@@ -42,6 +44,8 @@ import { writeOurCheck, writeW2ForPeers } from './w2-for-peers.js';
 const { values: options } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
+    /** No measurement begins later than this. */
+    minutes: { type: 'string', default: '14' },
     /** The time that each peer is measured for. */
     seconds: { type: 'string', default: '8' },
     /** The length of our runs. */
@@ -56,6 +60,9 @@ const { values: options } = parseArgs({
 const positive = z.coerce.number().int().positive();
 const [rounds, seconds] = [positive.parse(options.rounds), positive.parse(options.seconds)];
 const outerSteps = positive.parse(options['outer-steps']);
+const startMs = systemClock.monotonicMs();
+const elapsedMinutes = (): number => (systemClock.monotonicMs() - startMs) / 60_000;
+const minutesMax = positive.parse(options.minutes);
 const variant = z.enum(PEER_VARIANTS).parse(options.variant);
 const parts = options.parts.split(',').map((part) => z.enum(['check', 'time']).parse(part));
 const wanted = options.only?.split(',').map((name) => name.trim());
@@ -141,12 +148,17 @@ async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
     ...contestant,
     tasksPerSecond: new Array<number>(),
   }));
-  for (let round = 1; parts.includes('time') && round <= rounds; round += 1)
+  if (!parts.includes('time')) writePage();
+  for (let round = 1; parts.includes('time') && round <= rounds; round += 1) {
     for (const contestant of rates) {
+      if (elapsedMinutes() > minutesMax) break;
       const rate = await measuredRate(contestant);
       contestant.tasksPerSecond.push(rate);
-      console.log(`${contestant.name}, round ${round} of ${rounds}: ${rate.toFixed(0)}`);
+      const after = `after ${elapsedMinutes().toFixed(1)} min`;
+      console.log(`${contestant.name}, round ${round} of ${rounds}: ${rate.toFixed(0)}, ${after}`);
     }
+    writePage();
+  }
 
   async function measuredRate(contestant: Contestant): Promise<number> {
     if (isOurs(contestant.system)) {
@@ -165,17 +177,19 @@ async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
     }
   }
 
-  const record: DistributedPeersRecord = {
-    ...{ ...header, loadAfter: Math.round((loadavg()[0] ?? 0) * 10) / 10 },
-    ...{ rounds, secondsPerRun: seconds, outerSteps, variant, versions },
-    ...{ tasksPerStep: FULL_W2.tasksPerOuterStep, measured: rates, checked: agreement },
-  };
-  const page = distributedPeersPage(record);
-  mkdirSync(options.output, { recursive: true });
-  const json = `${JSON.stringify(record, null, 1)}\n`;
-  writeFileSync(join(options.output, 'distributed-peers.json'), json);
-  writeFileSync(join(options.output, 'distributed-peers.md'), page);
-  console.log(page);
+  function writePage(): void {
+    const record: DistributedPeersRecord = {
+      ...{ ...header, loadAfter: Math.round((loadavg()[0] ?? 0) * 10) / 10 },
+      ...{ rounds, secondsPerRun: seconds, outerSteps, variant, versions },
+      ...{ tasksPerStep: FULL_W2.tasksPerOuterStep, measured: rates, checked: agreement },
+    };
+    const page = distributedPeersPage(record);
+    mkdirSync(options.output, { recursive: true });
+    const json = `${JSON.stringify(record, null, 1)}\n`;
+    writeFileSync(join(options.output, 'distributed-peers.json'), json);
+    writeFileSync(join(options.output, 'distributed-peers.md'), page);
+    console.log(page);
+  }
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'qianmo-dist-'));

@@ -39,7 +39,7 @@ const TITLES: Readonly<Record<System, string>> = {
 const MS_PER_SECOND = 1_000;
 
 export function distributedPeersPage(record: DistributedPeersRecord): string {
-  const { commit, date, machine, loadBefore, loadAfter, rounds, measured, checked } = record;
+  const { commit, date, machine, loadBefore, loadAfter, measured, checked } = record;
   const rateOf = (system: System, workerCount: number, computes: boolean): number | null => {
     const found = measured.find(
       (each) =>
@@ -53,9 +53,12 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
     value === null || of === null ? '' : (value / of).toFixed(2);
   const stepMs = (value: number | null): string =>
     value === null ? '' : ((record.tasksPerStep * MS_PER_SECOND) / value).toFixed(1);
-  const counts = measured.map(({ tasksPerSecond }) => tasksPerSecond.length);
+  const counts = measured
+    .map(({ tasksPerSecond }) => tasksPerSecond.length)
+    .filter((count) => count > 0);
+  const most = Math.max(...counts);
   const fewest = Math.min(...counts);
-  const roundsText = fewest < rounds ? `${fewest} to ${rounds}` : String(rounds);
+  const roundsText = fewest < most ? `${fewest} to ${most}` : String(most);
   const inProcess = rateOf('ours', 0, true);
   const rows = SYSTEMS.map((system) => {
     const [one, two] = [rateOf(system, 1, true), rateOf(system, 2, true)];
@@ -75,7 +78,7 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
     '',
     `\`npm run bench:distributed-peers\`, commit ${commit}, ${date}, ${machine}, ${versions.join(', ')},`,
     `load ${loadBefore} before and ${loadAfter} after. Workload W2, first order, five inner steps, ${record.tasksPerStep} tasks a step. Tasks per second in`,
-    `the steady state, the median of ${roundsText} interleaved rounds.`,
+    `the steady state, the median of ${roundsText} interleaved rounds. Of our runs, which have ${record.outerSteps} outer steps, the second half counts.`,
     '',
     ...markdownTable(
       [
@@ -100,7 +103,7 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
     '  exchange blobs through a folder in memory, or `qianmo train` with `qianmo worker` processes, whose blobs go through Redis as between machines.',
     `- The peers compute by PyTorch (\`${record.variant}\`), and do nothing else: no queue, no retries, no checkpoints; their batches lie in memory as tensors, where ours are read from the task store in every step. With gloo, layers are summed by an`,
     '  all-reduce and rows are gathered by all. With Ray, the driver sums the layers of its actors and hands them the rows of all.',
-    '- Without computing, the peers send the gradients of an earlier step again, and our workers zeros of the same size. Our coordinator does all that it does.',
+    '- Without computing, the peers send the gradients of an earlier step again, and our workers zeros of the same size after a number that differs by job. Our coordinator does all that it does.',
     '',
     '## Agreement',
     '',

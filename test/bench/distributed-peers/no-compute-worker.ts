@@ -1,5 +1,7 @@
 /**
- * A worker whose results have the size of real ones and cost no computation: zeros in the shape of each job's input.
+ * A worker whose results have the size of real ones and cost no computation: zeros in the shape of each job's input,
+ * after one number that sets each result apart. Equal results would be one blob, which the first of them that is
+ * read deletes, so that the job of the other one is sent again.
  *
  *   node no-compute-worker.js redis://127.0.0.1:6379 NAME
  */
@@ -12,6 +14,9 @@ import { encodeTensors, viewTensors } from '../../../shared/tensors/tensor-codec
 import { runWorker } from '../../../worker/carrying/work-loop.js';
 
 const [redisUrl = '', name = ''] = process.argv.slice(2);
+/** Whole numbers up to 2^24 times this differ as 32-bit floats. */
+const SMALL = 2 ** -40;
+const JOBS_OF_STEP_MAX = 64;
 const stop = new AbortController();
 process.once('SIGTERM', () => stop.abort());
 
@@ -24,6 +29,8 @@ const executor: JobExecutor = {
       .map(([tensor, { shape, values }]) => {
         return [tensor, { shape, values: new Float32Array(values.length) }] as const;
       });
+    const [, first] = zeros[0] ?? [];
+    first?.values.fill((job.outerStep * JOBS_OF_STEP_MAX + job.jobIndex + 1) * SMALL, 0, 1);
     return Promise.resolve({
       output: encodeTensors(new Map(zeros)),
       ...{ weightedQueryLoss: 0.5, weightedSupportLoss: 0.5, queryRowCount: 1, computeMs: 0 },
