@@ -2,11 +2,15 @@
 
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { scoringAddon } from '../../infra/bootstrap/serving/scoring-addon.mjs';
 import {
   idOfText,
   packedDictionaryOf,
   type PackedDictionary,
 } from '../../shared/features/packed-dictionary.js';
+import { nativeLookups } from '../../worker/serving/columns/native-columns.js';
+import { plainLookups } from '../../worker/serving/columns/text-lookup.js';
+import { loadScoringAddon } from '../../worker/serving/kernel-scorer.js';
 
 /** Texts of few letters, so that some begin alike and some are absent by one letter. */
 const text = fc.oneof(
@@ -50,6 +54,34 @@ test('values whose hashes are alike are told apart', () => {
   expect(values.map((value) => idOfText(dictionary, value))).toEqual([1, 2, 3, 4, 5, 6, 7]);
   const full: PackedDictionary = { ...dictionary, slots: dictionary.slots.map((id) => id || 1) };
   expect(idOfText(full, 'h')).toBe(0);
+});
+
+/** Pairs with one hash of all 32 bits. */
+const ALIKE = [
+  ['costarring', 'liquid'],
+  ['declinate', 'macallums'],
+  ['altarage', 'zinke'],
+] as const;
+
+test('values with one hash are told apart by their texts, by the addon too', async () => {
+  await scoringAddon.install(() => undefined, { retry: true });
+  const lookups = [plainLookups, nativeLookups(loadScoringAddon(scoringAddon.path()))];
+  const asked = ALIKE.flat();
+  const text = asked.join('');
+  const ends = asked.map((_, place) => asked.slice(0, place + 1).join('').length);
+  const spans = Uint32Array.from(ends.flatMap((end, place) => [end - asked[place]!.length, end]));
+  for (const known of [asked, ALIKE.map(([first]) => first), ALIKE.map(([, second]) => second)]) {
+    const dictionary = packedDictionaryOf([null, ...known]);
+    const expected = asked.map((each) => known.indexOf(each) + 1);
+    expect(asked.map((each) => idOfText(dictionary, each))).toEqual(expected);
+    for (const each of lookups) {
+      const target = new Int32Array(asked.length).fill(-1);
+      const texts = { form: 'texts', bytes: Buffer.from(text), spans } as const;
+      const places = { target, first: 0, stride: 1 };
+      each.ofValues({ dictionary, buckets: 0 })(texts, asked.length, places);
+      expect(Array.from(target)).toEqual(expected);
+    }
+  }
 });
 
 test('half a character is read as UTF-8 writes it', () => {
