@@ -9,6 +9,7 @@ import { parseArgs } from 'node:util';
 import { formatFailure, QianmoError } from '../shared/base/errors.js';
 import { keepCompiledCode } from '../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
+import { optimizeSoon } from '../shared/base/late-optimization.js';
 import { printableText } from '../shared/base/printable-text.js';
 import type { DeviceDemand } from '../shared/config/compute-config.js';
 import { numericalEnvironment } from './compute/device/numerical-environment.js';
@@ -16,6 +17,7 @@ import { computeEnvironment } from './compute/device/visible-gpus.js';
 import { forkedEntry, type ForkedEntry } from './process/forked-entry.js';
 
 collectGarbageRarely();
+optimizeSoon();
 keepCompiledCode(process.env);
 
 /** The only argument of a worker whose arguments follow. */

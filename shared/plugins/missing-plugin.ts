@@ -1,6 +1,7 @@
 /** Checks that this process has the plugins that a job names, before the job is parsed. */
 
 import { z } from 'zod';
+import { isRecord } from '../base/canonical-json.js';
 import type { KindRegistry } from '../names/kind-registry.js';
 import { METHODS } from '../methods/methods.js';
 import { MODELS } from '../models/kinds/models.js';
@@ -14,12 +15,22 @@ const MethodOfJobSchema = z.object({ work: z.object({ method: NamedSchema }) });
  * with another content. Null if it names none, or those that are here.
  */
 export function missingPluginOf(job: unknown): string | null {
+  if (!isRecord(job) || !(namesPlugin(job['model']) || namesPluginBelow(job['work']))) return null;
   const method = MethodOfJobSchema.safeParse(job);
   const model = ModelOfJobSchema.safeParse(job);
   return (
     (method.success ? missing('method', METHODS, method.data.work.method) : null) ??
     (model.success ? missing('model', MODELS, model.data.model) : null)
   );
+}
+
+/** A schema that fails costs more than the rest of a job's checks, and few jobs have plugins. */
+function namesPlugin(named: unknown): boolean {
+  return isRecord(named) && 'plugin' in named;
+}
+
+function namesPluginBelow(work: unknown): boolean {
+  return isRecord(work) && namesPlugin(work['method']);
 }
 
 function missing(

@@ -1,10 +1,12 @@
 /**
  * The worker's end of the BullMQ queue. It takes jobs one by one rather than by BullMQ's own loop,
- * which cannot take a job ahead only when no other worker would go without.
+ * which cannot take a job ahead only when no other worker would go without. It calls the library's commands
+ * without the classes around them, whose code would take most of a worker's time for a job.
  */
 
 import { createRequire } from 'node:module';
 import type * as bullmq from 'bullmq';
+import { isRecord } from '../base/canonical-json.js';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { finishByOwnScript } from './finishing/finish-script.js';
@@ -21,7 +23,7 @@ import { resultHeadOf, wakeUpChannelOf, wakeUpText } from './wake-up-messages.js
 import { LOCK_DURATION_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
-const { Queue, UnrecoverableError, Worker } = createRequire(import.meta.url)(
+const { Job, Queue, UnrecoverableError, Worker } = createRequire(import.meta.url)(
   'bullmq',
 ) as typeof bullmq;
 
@@ -39,6 +41,7 @@ const WORKER_OPTIONS = {
 };
 
 type EntryResult = JobResult | ParcelResult;
+type ConsumingWorker = bullmq.Worker<unknown, EntryResult>;
 type Taken = bullmq.Job<unknown, EntryResult>;
 type TellWakeUp = (message: Parameters<typeof wakeUpText>[0]) => Promise<void>;
 
@@ -71,6 +74,7 @@ export function bullmqConsumer(
   const tokens = new WeakMap<TakenJob, string>();
   const tell = tellOver(redis, channel);
   let takenCount = 0;
+  const nextEntry = entriesOf(worker);
   return {
     server,
     name: self.name,
@@ -78,16 +82,14 @@ export function bullmqConsumer(
     take: async ({ wait }) => {
       takenCount += 1;
       const token = `${self.instance}:${takenCount}`;
-      // The library's type leaves out that there may be no job.
-      const queued = (await call(() => worker.getNextJob(token, { block: wait }))) as
-        Taken | undefined;
+      const queued = await call(() => nextEntry(token, wait));
       if (queued?.id === undefined) return null;
       if (queued.deferredFailure) {
         await call(() => failAsLost(queued, token));
         await tell({ jobId: queued.id });
         return null;
       }
-      const taken = takenJob({ queued, jobId: queued.id, token }, call, tell);
+      const taken = takenJob({ queued, jobId: queued.id, token, worker }, call, tell);
       tokens.set(taken, token);
       return taken;
     },
@@ -118,8 +120,44 @@ export function bullmqConsumer(
 function workerOn(
   connection: RedisConnection,
   bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean; readonly name: string },
-): bullmq.Worker<unknown, EntryResult> {
+): ConsumingWorker {
   return new Worker(INNER_LOOP_QUEUE, null, { connection, ...bullmq, ...WORKER_OPTIONS });
+}
+
+/** Takes entries of the queue one by one; null if none has come, or the worker closes. */
+function entriesOf(
+  worker: ConsumingWorker,
+): (token: string, wait: boolean) => Promise<Taken | null> {
+  let foundNone = false;
+  return async (token, wait) => {
+    if (worker.closing !== undefined) return null;
+    // The queue says when a job has come, and may say so for nothing.
+    if (wait && foundNone) await waited(worker);
+    const entry = await entryFrom(worker, token);
+    foundNone = entry === null;
+    return entry;
+  };
+}
+
+/** Null if no job waits. */
+async function entryFrom(worker: ConsumingWorker, token: string): Promise<Taken | null> {
+  const found: readonly unknown[] = await worker.backend.moveToActive(token, worker.opts.name);
+  const [json, jobId] = found;
+  if (!isEntry(json) || typeof jobId !== 'string') return null;
+  return Job.fromJSON<unknown, EntryResult>(worker, json, jobId);
+}
+
+function isEntry(json: unknown): json is bullmq.JobJson {
+  return isRecord(json) && typeof json['data'] === 'string';
+}
+
+/** Ends after `TAKE_WAIT_MS_MAX` at the latest, and when the worker closes. */
+async function waited(worker: ConsumingWorker): Promise<void> {
+  try {
+    await worker.backend.waitForJob(TAKE_WAIT_MS_MAX / 1_000);
+  } catch (error) {
+    if (worker.closing === undefined) throw error;
+  }
 }
 
 /** BullMQ's own loop does this to a job that has lost its worker. */
@@ -139,10 +177,11 @@ interface QueuedToken {
   readonly queued: Taken;
   readonly jobId: string;
   readonly token: string;
+  readonly worker: ConsumingWorker;
 }
 
 function takenJob(
-  { queued, jobId, token }: QueuedToken,
+  { queued, jobId, token, worker: { backend } }: QueuedToken,
   call: QueueCall,
   tell: TellWakeUp,
 ): TakenJob {
@@ -153,7 +192,8 @@ function takenJob(
     data: queued.data,
     ...(traceparent === undefined ? {} : { traced: { traceparent, addedMs } }),
     complete: async (result) => {
-      await call(() => queued.moveToCompleted(result, token, false));
+      const { removeOnComplete = false } = queued.opts;
+      await call(() => backend.moveToCompleted(queued, result, removeOnComplete, token, false));
     },
     fail: async (failure) => {
       const text = formatJobFailure(failure);
@@ -163,7 +203,7 @@ function takenJob(
       await tell({ jobId });
     },
     handBack: async () => {
-      await call(() => queued.moveToWait(token));
+      await call(() => backend.moveJobFromActiveToWait(jobId, token));
     },
   };
 }

@@ -30,6 +30,7 @@
  *   gradient  F64 `[length of phi]`: d (logloss summed over the rows of the new window) / d phi
  */
 
+import { isRecord } from '../base/canonical-json.js';
 import { isIndex, isWeight, quickNumberList } from '../base/number-lists.js';
 import { LruCache } from '../base/lru-cache.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
@@ -265,13 +266,10 @@ const RuleJobSchema = z.strictObject({
   work: RuleGradientWorkSchema,
 });
 
-export const JobSchema = z.union([TaskJobSchema, RuleJobSchema]);
-
-const RuleJobNamedSchema = z.object({ work: z.object({ kind: z.literal('rule-gradient') }) });
-
 /** The schema of the kind of job that the data claim to be. Its issues name where the data are wrong. */
 export function jobSchemaFor(data: unknown): z.ZodType<Job> {
-  return RuleJobNamedSchema.safeParse(data).success ? RuleJobSchema : TaskJobSchema;
+  const work = isRecord(data) ? data['work'] : undefined;
+  return isRecord(work) && work['kind'] === 'rule-gradient' ? RuleJobSchema : TaskJobSchema;
 }
 
 /** Not finite when the job diverged; the coordinator decides what follows. */

@@ -13,7 +13,7 @@ import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-ex
 import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
 import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
 import { unpackedJobs } from '../../shared/queue/job-parcel.js';
-import { JobSchema } from '../../shared/queue/protocol.js';
+import { jobSchemaFor } from '../../shared/queue/protocol.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock } from '../fixtures/clocks/simulated-clock.js';
@@ -134,7 +134,7 @@ function watchedQueue(inner: JobQueue, onEntry: (jobs: JobInput['job'][]) => voi
         add: (entries) => {
           for (const { job } of entries) {
             const unpacked = unpackedJobs(job) ?? [{ data: job }];
-            onEntry(unpacked.map(({ data }) => JobSchema.parse(data)));
+            onEntry(unpacked.map(({ data }) => jobSchemaFor(data).parse(data)));
           }
           return producer.add(entries);
         },

@@ -4,8 +4,8 @@
  * text that the dispatcher understands (`shared/queue/job-failure.ts`).
  */
 
-import { z } from 'zod';
 import type { Clock } from '../../shared/base/clock.js';
+import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import {
   lossesOf,
@@ -209,13 +209,10 @@ function patientBlobs(
   };
 }
 
-const VersionSchema = z.object({ protocolVersion: z.unknown() });
-
 function parsedJob(data: unknown): Job {
-  const version = VersionSchema.safeParse(data);
-  if (version.success && version.data.protocolVersion !== PROTOCOL_VERSION) {
+  if (isRecord(data) && 'protocolVersion' in data && data['protocolVersion'] !== PROTOCOL_VERSION) {
     // A value of another kind may be too deeply nested for a text.
-    const { protocolVersion } = version.data;
+    const { protocolVersion } = data;
     const found = typeof protocolVersion === 'number' ? protocolVersion : 'of no number';
     throw new JobFailedError({
       kind: 'refused',
@@ -266,6 +263,8 @@ async function withinDeadline(
       giveUp();
     }
     if (!progress.isSettled) await nap.sleep(STOP_GRACE_MS);
+    // Making an error takes a stack, and nobody would read this one.
+    if (progress.isSettled) return forever();
     throw new ExecutorStuckError('the executor did not stop when told to');
   };
   try {
@@ -284,6 +283,10 @@ async function withinDeadline(
     nap.end();
     signal.removeEventListener('abort', giveUp);
   }
+}
+
+function forever(): Promise<never> {
+  return new Promise(() => undefined);
 }
 
 /** One sleep at a time, which can be ended. Joined signals would do the same at many times the cost. */

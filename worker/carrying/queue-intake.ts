@@ -216,8 +216,6 @@ export class QueueIntake {
     const earlier = this.#holdingByJobId.get(jobId);
     if (earlier !== undefined) this.#lose(earlier);
     const lost = new AbortController();
-    // All jobs of a parcel listen.
-    setMaxListeners(Number.POSITIVE_INFINITY, lost.signal);
     const holding = { taken, lost };
     this.#holdingByJobId.set(jobId, holding);
     const common = {
@@ -228,8 +226,11 @@ export class QueueIntake {
     };
     const settle = (move: () => Promise<void>): Promise<void> => this.#settled(holding, move);
     const unpacked = refusal === undefined ? unpackedJobs(data) : null;
-    if (unpacked !== null)
+    if (unpacked !== null) {
+      // All jobs of a parcel listen.
+      setMaxListeners(Number.POSITIVE_INFINITY, lost.signal);
       return this.#parcelOf(unpacked, common, (end) => settle(() => end(taken)));
+    }
     const single: HeldJob = {
       ...{ ...common, jobId, data, isOfParcel: false },
       complete: (result) => settle(() => taken.complete(result)),

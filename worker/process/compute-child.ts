@@ -67,6 +67,8 @@ interface ExchangeTerms<Kind extends ComputeAnswer['kind']> {
 }
 
 const CLOSE_TIMEOUT_MS = 2_000;
+/** A reason of one's own spares the exception, with its stack, that the platform would make for each job. */
+const SETTLED = 'settled';
 
 type ExchangeEnd = { readonly answer: ComputeAnswer } | { readonly error: QianmoError };
 
@@ -175,7 +177,7 @@ export class ComputeChild {
         terms,
         heartbeat: null,
         finish: (end) => {
-          settled.abort();
+          settled.abort(SETTLED);
           signal?.removeEventListener('abort', onAbort);
           if ('error' in end) reject(end.error);
           else if (isAnswer(end.answer, terms.answer)) resolve(end.answer);
@@ -240,6 +242,7 @@ export class ComputeChild {
       return;
     }
     const open = this.#open;
+    if (reply?.kind === 'done' && reply.next !== undefined) this.#tellsOfNext(reply.next);
     if (reply !== null && reply.kind !== 'ready' && this.#isAhead(reply)) return;
     if (open === null || reply === null || !isOf(reply, requestIdOf(open))) {
       this.#killFor('bad-message', badMessageError(open?.terms.subject ?? ''));
@@ -263,6 +266,11 @@ export class ComputeChild {
       this.#residentByteCount = reply.residentByteCount;
     }
     return reply.kind === 'failed' ? { error: errorFromRecord(reply.report) } : { answer: reply };
+  }
+
+  /** The thread may be blocked from now on. While it is free, the process says so at intervals. */
+  #tellsOfNext(requestId: number): void {
+    this.#isAhead({ kind: 'progress', requestId, progress: { phase: 'computing' } });
   }
 
   #isAhead(reply: JobReply): boolean {

@@ -187,7 +187,13 @@ class ComputeProcess {
       subject: `job ${job.jobIndex} of outer step ${job.outerStep}`,
       job,
     });
-    const { kind: _kind, requestId: _id, residentByteCount: _resident, ...output } = answer;
+    const {
+      kind: _kind,
+      requestId: _id,
+      next: _next,
+      residentByteCount: _resident,
+      ...output
+    } = answer;
     return output;
   }
 

@@ -13,8 +13,9 @@ import {
   FailureRecordSchema,
   type FailureRecord,
 } from '../../shared/base/failure-record.js';
+import { isRecord } from '../../shared/base/canonical-json.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
-import { JobResultSchema, JobSchema, LossSchema } from '../../shared/queue/protocol.js';
+import { JobResultSchema, LossSchema, type Job } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
@@ -46,6 +47,9 @@ export type JobProgress = z.infer<typeof JobProgressSchema>;
 /** Called at each phase and before each micro-batch. It is cheap, so callers need not limit calls. */
 export type OnProgress = (progress: JobProgress) => void;
 
+/** The parent, which is of the same build, has parsed it: doing so again would keep the thread from computing. */
+const parsedJob = z.custom<Job>(isRecord, 'expected a job');
+
 /** Bytes, or the name of a blob in the folder of the start request. */
 const carriedBytes = z.union([bytes, StoredBlobSchema]);
 
@@ -69,7 +73,7 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('prepare'),
     requestId,
-    job: JobSchema,
+    job: parsedJob,
     rowPack: carriedBytes.nullable(),
     /** Absent where nobody traces. */
     traceparent: z.string().optional(),
@@ -98,6 +102,8 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     lossesBySize: JobResultSchema.shape.lossesBySize,
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
+    /** The job that the thread turns to at once, and that may block it: a message of its own would wake the parent again. */
+    next: requestId.optional(),
     backend: z.string(),
     fingerprint: FingerprintSchema,
     microBatchRowsMax: z.int().positive(),

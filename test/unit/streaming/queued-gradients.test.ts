@@ -12,7 +12,7 @@ import { windowPairGradient } from '../../../shared/streaming/window-pair-gradie
 import { queuedGradients } from '../../../coordinator/streaming/queued-gradients.js';
 import { ComputeConfigSchema } from '../../../shared/config/compute-config.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
-import { JobSchema, type RuleJob } from '../../../shared/queue/protocol.js';
+import { jobSchemaFor, type RuleJob } from '../../../shared/queue/protocol.js';
 import { parametersLikeAdagrad } from '../../../shared/streaming/learned-update-parameters.js';
 import { encodeRuleGradient } from '../../../shared/streaming/window-pair-codec.js';
 import { ruleJobOutput } from '../../../worker/compute/job/rule-gradient-job.js';
@@ -68,7 +68,7 @@ describe('gradients over a dispatcher', () => {
       [1, 0],
     ]);
     for (const { job } of inputs)
-      expect(JobSchema.parse(JSON.parse(JSON.stringify(job)))).toEqual(job);
+      expect(jobSchemaFor(job).parse(JSON.parse(JSON.stringify(job)))).toEqual(job);
     expect(inputs[0]?.job).toMatchObject({
       ...{ runId: 'small', device: 'auto', portable: false, fingerprint: 'test-01234567' },
       ...{ timeoutMs: 5_000, blobLifetimeMs: 9_000 },
@@ -161,10 +161,10 @@ describe('a rule-gradient job', () => {
     const { inputs, compute } = scene();
     await compute(rule.shape, rule.parameters, pairs, settings);
     const job = inputs[0]?.job;
-    expect(JobSchema.safeParse({ ...job, taskIndices: [1] }).success).toBe(false);
-    expect(JobSchema.safeParse({ ...job, rowPack: undefined }).success).toBe(false);
-    expect(JobSchema.safeParse({ ...job, frozen: job?.dense }).success).toBe(false);
+    expect(jobSchemaFor(job).safeParse({ ...job, taskIndices: [1] }).success).toBe(false);
+    expect(jobSchemaFor(job).safeParse({ ...job, rowPack: undefined }).success).toBe(false);
+    expect(jobSchemaFor(job).safeParse({ ...job, frozen: job?.dense }).success).toBe(false);
     const work = { kind: 'gradient', method: { kind: 'global' }, taskWeights: [1] };
-    expect(JobSchema.safeParse({ ...job, work }).success).toBe(false);
+    expect(jobSchemaFor(job).safeParse({ ...job, work }).success).toBe(false);
   });
 });

@@ -5,7 +5,7 @@ import { ordersOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { at } from '../../../shared/base/arrays.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import { JobSchema } from '../../../shared/queue/protocol.js';
+import { jobSchemaFor } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { neighbourRowsOf } from '../../../shared/tasks/neighbour-rows.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
@@ -125,7 +125,8 @@ describe('the orders of a step', () => {
     expect(new Set(orders.map((order) => order.dense)).size).toBe(1);
     for (const [jobIndex, order] of orders.entries()) {
       const expected = { runId: 'tiny-run', jobIndex, outerStep: 0, timeoutMs: 120_000 };
-      expect(JobSchema.parse(jobOf(order, blobRefOf))).toMatchObject(expected);
+      const job = jobOf(order, blobRefOf);
+      expect(jobSchemaFor(job).parse(job)).toMatchObject(expected);
       const rows = decodeTensors(order.rowPack ?? new Uint8Array(), 'test').get('rows');
       expect(rows?.shape).toEqual([plan.jobs[jobIndex]?.layout.rowCount, 1]);
     }

@@ -71,6 +71,19 @@ test('it begins before anybody waits for it', async () => {
   expect((await done).queryRowCount).toBeGreaterThan(0);
 });
 
+test('that it computes is told once, with the answer before it', async () => {
+  const executor = await started();
+  const { done } = await underWay(executor);
+  const ahead = inputOf('ahead');
+  executor.prepare(ahead);
+  await done;
+  await executor.execute(ahead);
+  const told = events.flatMap((event) =>
+    event.kind === 'job-progress' && event.runId === 'ahead' ? [event.phase] : [],
+  );
+  expect(told).toEqual(['computing']);
+});
+
 test('its answer is kept until it is waited for', async () => {
   const executor = await started();
   const { done } = await underWay(executor);

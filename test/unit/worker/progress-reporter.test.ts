@@ -50,6 +50,21 @@ describe('progressReporter', () => {
     expect(sent.every((reply) => 'requestId' in reply && reply.requestId === 7)).toBe(true);
   });
 
+  it('says no more of a job that was announced than what its parent does not know', async () => {
+    const { sent, reporter, beat } = scene();
+    reporter.begin(7, true);
+    reporter.report({ phase: 'reading' });
+    reporter.report({ phase: 'computing' });
+    expect(sent).toEqual([]);
+    reporter.report({ phase: 'reading' });
+    beat();
+    await Promise.resolve();
+    await Promise.resolve();
+    reporter.report({ phase: 'computing' });
+    const phases = sent.map((reply) => (reply.kind === 'progress' ? reply.progress.phase : null));
+    expect(phases).toEqual(['reading', 'computing']);
+  });
+
   it('repeats the latest while the thread is free, and nothing after the job has ended', async () => {
     const { sent, reporter, beat } = scene();
     const end = reporter.begin(1);

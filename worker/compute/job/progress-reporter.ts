@@ -14,20 +14,32 @@ const BEAT_INTERVAL_MS = 1_000;
 
 export interface ProgressReporter {
   readonly report: OnProgress;
-  /** Begins the reports of a job; the returned function ends them. */
-  begin(requestId: number): () => void;
+  /**
+   * Begins the reports of a job; the returned function ends them.
+   *
+   * @param isAnnounced whether the parent was told with the answer before that the thread turns to this job.
+   */
+  begin(requestId: number, isAnnounced?: boolean): () => void;
+}
+
+interface ReportedJob {
+  readonly requestId: number;
+  latest: JobProgress | null;
+  /** The phase that the parent knows of. */
+  toldPhase: JobProgress['phase'] | null;
+  sentMs: number;
 }
 
 export function progressReporter(
   send: (reply: ComputeReply) => void,
   clock: Clock,
 ): ProgressReporter {
-  let underWay: { readonly requestId: number; latest: JobProgress | null; sentMs: number } | null =
-    null;
+  let underWay: ReportedJob | null = null;
 
   const sendLatest = (): void => {
     if (underWay === null || underWay.latest === null) return;
     underWay.sentMs = clock.monotonicMs();
+    underWay.toldPhase = underWay.latest.phase;
     send({ kind: 'progress', requestId: underWay.requestId, progress: underWay.latest });
   };
   const beat = async (ended: AbortSignal): Promise<void> => {
@@ -41,17 +53,21 @@ export function progressReporter(
   return {
     report: (progress) => {
       if (underWay === null) return;
-      const isOtherPhase = progress.phase !== underWay.latest?.phase;
+      const isOtherPhase = progress.phase !== underWay.toldPhase;
       underWay.latest = progress;
       if (progress.phase === 'reading') return;
       if (isOtherPhase || clock.monotonicMs() - underWay.sentMs >= REPORT_INTERVAL_MS) sendLatest();
     },
-    begin: (requestId) => {
+    begin: (requestId, isAnnounced = false) => {
       const ended = new AbortController();
-      underWay = { requestId, latest: null, sentMs: 0 };
+      const told = isAnnounced
+        ? { toldPhase: 'computing' as const, sentMs: clock.monotonicMs() }
+        : { toldPhase: null, sentMs: 0 };
+      underWay = { requestId, latest: null, ...told };
       void beat(ended.signal);
       return () => {
-        ended.abort();
+        // A reason of one's own spares the exception that the platform would make for each job.
+        ended.abort('ended');
         underWay = null;
       };
     },

@@ -99,6 +99,10 @@ class ComputeService {
   #executor: LocalExecutor | null = null;
   /** Jobs that have not begun, by request. */
   readonly #prepared = new Map<number, PreparedJob>();
+  /** Requests to execute that have not begun, in turn. */
+  #waiting: number[] = [];
+  /** The job that the latest answer named as the next one. */
+  #announced: number | null = null;
   #folder: FolderBytes;
   readonly #clock: Clock;
 
@@ -129,6 +133,7 @@ class ComputeService {
       case 'execute': {
         const { requestId } = request;
         if (!this.#prepared.has(requestId)) throw new Error('a job came before its inputs');
+        this.#waiting.push(requestId);
         return { requestId, answer: () => this.#execute(requestId) };
       }
       case 'forget':
@@ -182,10 +187,11 @@ class ComputeService {
     if (this.#executor === null) throw new Error('a job came before the start');
     // A job that follows another at once would begin before a request to drop it was read.
     await new Promise((resolve) => setImmediate(resolve));
+    this.#waiting = this.#waiting.filter((waiting) => waiting !== requestId);
     const input = this.#prepared.get(requestId);
     if (input === undefined) return null;
     this.#prepared.delete(requestId);
-    const stopReporting = this.#reporter.begin(requestId);
+    const stopReporting = this.#reporter.begin(requestId, requestId === this.#announced);
     try {
       const { job, rowPack } = input;
       const startMs = this.#clock.epochMs();
@@ -199,11 +205,19 @@ class ComputeService {
       return {
         ...{ kind: 'done', requestId, ...computed, output },
         ...spanOf(input.traceparent, { startMs, endMs: this.#clock.epochMs() }),
+        ...this.#next(),
         residentByteCount: residentByteCount(),
       };
     } finally {
       stopReporting();
     }
+  }
+
+  /** The job that begins at once; it may be dropped before it does. */
+  #next(): { readonly next?: number } {
+    const next = this.#waiting.find((waiting) => this.#prepared.has(waiting));
+    this.#announced = next ?? null;
+    return next === undefined ? {} : { next };
   }
 }
 
