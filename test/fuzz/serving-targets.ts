@@ -1,5 +1,6 @@
 /** Bodies of requests that change what a ranking server knows, or are explored: adaptation, feedback, rankings. */
 
+import { isDeepStrictEqual } from 'node:util';
 import { scoringAddon } from '../../infra/bootstrap/serving/scoring-addon.mjs';
 import { systemClock } from '../../shared/base/clock.js';
 import { buildKeyIndex } from '../../shared/bundle/key-index.js';
@@ -35,7 +36,7 @@ import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
-import { plainHeadOf } from '../../worker/serving/server/wire/plain-head.js';
+import { plainHeadOf, type PlainHead } from '../../worker/serving/server/wire/plain-head.js';
 import { binaryRequest } from '../fixtures/serving/binary-request.js';
 import { rankingModelOf } from '../bench/serving/kernel-setting.js';
 import type { FuzzTarget } from './fuzz-target.js';
@@ -230,7 +231,9 @@ const PLAIN_HEAD = Buffer.from(
   'POST /v1/rank HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
 );
 
-/** Heads that are read without node:http. */
+const KNOWN_HEAD = plainHeadOf(PLAIN_HEAD, null) as PlainHead;
+
+/** Heads that are read without node:http, at the start of a connection and behind another head. */
 const plainHead: FuzzTarget = {
   name: 'plain-head',
   share: 1,
@@ -239,15 +242,17 @@ const plainHead: FuzzTarget = {
     const bytes = Buffer.from(input);
     const head = plainHeadOf(bytes, null);
     if (typeof head === 'string') throw new NotPlain();
-    const { text, headers, byteCount, bodyByteCount } = head;
-    const lengths = text.match(/^content-length[ \t]*:/gim) ?? [];
+    const { text, byteCount, bodyByteCount } = head;
+    const lengths = [...text.matchAll(/^content-length[ \t]*:(.*)$/gim)];
     const isSound =
       bytes.subarray(byteCount - 4, byteCount).equals(Buffer.from('\r\n\r\n')) &&
       lengths.length === 1 &&
-      Number(headers['content-length']) === bodyByteCount &&
+      Number(lengths[0]?.[1]) === bodyByteCount &&
       !/^(transfer-encoding|expect|upgrade)/im.test(text) &&
       !/[^\t\r\n -~]|\r(?!\n)|[^\r]\n/.test(text);
     if (!isSound) throw new Error('the head is not plain');
+    if (!isDeepStrictEqual(plainHeadOf(bytes, KNOWN_HEAD), head))
+      throw new Error('the head is another one beside a known one');
   },
   isRefusal: (error) => error instanceof NotPlain,
 };
