@@ -142,7 +142,7 @@ function ownedFolder(folder: string, { clock, onEvent }: OwningSurroundings): Pr
   });
 }
 
-/** Where the state lies, and the check that it still belongs to this process. */
+/** The place of the state, and the check that it still belongs to this process. */
 interface StatePlace {
   readonly folder: string;
   readonly assertOwned: () => Promise<void>;

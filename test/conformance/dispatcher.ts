@@ -195,7 +195,7 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
         const names = executor.calls.map(({ job }) => job.frozen);
         for (const { job, rowPack } of executor.calls) {
           expect(job.frozen).toEqual(names[0]);
-          // By their digest, or by their sketch where they stay on this machine.
+          // Named by their digest, or by their sketch where they stay on this machine.
           expect([blobRefOf(frozen), sketchedRefOf(frozen)]).toContainEqual(job.frozen);
           expect(job.rowPack).toBeUndefined();
           expect(rowPack).toBeNull();

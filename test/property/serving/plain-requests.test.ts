@@ -138,7 +138,7 @@ function headOf(text: string): ReturnType<typeof plainHeadOf> {
   return plainHeadOf(Buffer.from(text, 'latin1'), null);
 }
 
-/** Of a head beside a known one. */
+/** Differences of a head from a known one. */
 const DIFFERENCES = [
   ['rank?a=b', 'score'],
   ['some value', 'another value'],

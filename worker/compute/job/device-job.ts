@@ -30,7 +30,7 @@ export interface DeviceInputs {
 export class PackMemory {
   #floats = new Float32Array(0);
 
-  /** What was given before must not be read any more. */
+  /** The memory of an earlier call must not be read any more. */
   readonly of = (length: number): Float32Array => {
     if (this.#floats.length < length) this.#floats = new Float32Array(length);
     return this.#floats.subarray(0, length);

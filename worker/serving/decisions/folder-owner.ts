@@ -52,7 +52,7 @@ export async function ownFolder(
       onWatched(nameOf(before.identity), SILENCE_MAX_MS);
       if (await isSilent(before, path, clock)) silent = before;
     }
-    // Of several processes that find a dead owner, one takes its place.
+    // One of several processes that find a dead owner takes its place.
     await withFolderLock(folder, clock, async () => {
       const owner = await ownerIn(path);
       if (owner !== null && !hasEnded(owner, silent)) throw owned(folder, owner.identity);
@@ -113,7 +113,7 @@ class Ownership implements OwnedFolder {
 
 interface Owner {
   readonly identity: ProcessIdentity;
-  /** Of its last sign. */
+  /** The time of its last sign. */
   readonly mtimeMs: number;
 }
 
@@ -129,7 +129,7 @@ async function ownerIn(path: string): Promise<Owner | null> {
   }
 }
 
-/** Whether the owner gives no sign for as long as it may be silent. */
+/** True if the owner gives no sign for as long as it may be silent. */
 async function isSilent(owner: Owner, path: string, clock: Clock): Promise<boolean> {
   const endMs = clock.monotonicMs() + SILENCE_MAX_MS;
   while (clock.monotonicMs() < endMs) {

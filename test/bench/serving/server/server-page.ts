@@ -25,7 +25,7 @@ export interface FormRound {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
-  /** Of the client in the open loop, in turns that took longer than a millisecond. */
+  /** Time of the client in the open loop in turns that took longer than a millisecond. */
   readonly stillMs: number;
   /** With its head. */
   readonly requestByteCount: number;
