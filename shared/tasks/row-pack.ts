@@ -59,18 +59,18 @@ export function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
 
 /** Bounds the memory that is kept for the next call. */
 const KEPT_WORD_COUNT_MAX = 2 ** 18;
-/** All zeros between calls. */
-let keptWords = new Int32Array(0);
+/** All zeros. A call takes it and gives it back, so that none that fails leaves bits to the next one. */
+let keptWords: Int32Array | null = null;
 
-function zeroWords(wordCount: number): Int32Array {
-  if (wordCount > KEPT_WORD_COUNT_MAX) return new Int32Array(wordCount);
-  if (keptWords.length < wordCount) keptWords = new Int32Array(wordCount);
-  return keptWords;
+function takenWords(wordCount: number): Int32Array {
+  const kept = keptWords;
+  keptWords = null;
+  return kept !== null && kept.length >= wordCount ? kept : new Int32Array(wordCount);
 }
 
 function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array {
   const wordCount = (idMax >> 5) + 1;
-  const words = zeroWords(wordCount);
+  const words = takenWords(wordCount);
   let uniqueCount = 0;
   for (const ids of columns)
     for (let place = 0; place < ids.length; place += 1) {
@@ -95,6 +95,7 @@ function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array
       rest ^= lowest;
     }
   }
+  if (words.length <= KEPT_WORD_COUNT_MAX) keptWords = words;
   return unique;
 }
 
