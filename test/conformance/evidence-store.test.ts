@@ -1,6 +1,6 @@
 /** The log of one machine and the Redis of several keep evidence alike. */
 
-import { copyFile } from 'node:fs/promises';
+import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openEvidenceLog } from '../../worker/serving/evidence/evidence-log.js';
@@ -29,7 +29,7 @@ afterAll(async () => {
 
 const syncs = (when: string): Promise<unknown> => redis.client.config('SET', 'appendfsync', when);
 
-/** A killed process leaves the bytes that it has written: the file is copied at that moment. */
+/** A killed process leaves the bytes that it has written: the file is copied before anything else can happen. */
 function roomOfLogs(): EvidenceRoom {
   const pathOf = (name: string): string => join(folder.path, `${name}${killed ? '-killed' : ''}`);
   let killed = false;
@@ -39,18 +39,20 @@ function roomOfLogs(): EvidenceRoom {
       opened = name;
       return openEvidenceLog({ ...options, path: pathOf(name) });
     },
-    killAndRestart: async () => {
+    kill: () => {
       killed = true;
-      await copyFile(join(folder.path, opened), pathOf(opened));
+      copyFileSync(join(folder.path, opened), pathOf(opened));
+      return Promise.resolve();
     },
+    restart: () => Promise.resolve(),
   };
 }
 
 function roomOfRedis(): EvidenceRoom {
   return {
     open: (name, options) => openRedisEvidence({ ...options, name, url: redis.url }),
-    killAndRestart: async () => {
-      await redis.server.kill();
+    kill: () => redis.server.kill(),
+    restart: async () => {
       await redis.server.restart();
     },
   };
