@@ -115,13 +115,17 @@ const FeedbackSchema = z
       .min(1)
       .max(100_000_000)
       .default(1_000_000)
-      .describe('Remembered event ids. More are refused until some expire.'),
+      .describe(
+        'Remembered event ids, at most 10,000,000 without --redis. More are refused until some expire.',
+      ),
     adgroupsMax: z
       .int()
       .min(1)
       .max(100_000_000)
       .default(1_000_000)
-      .describe('Adgroups with evidence. Impressions of more are refused until some expire.'),
+      .describe(
+        'Adgroups with evidence, at most 10,000,000 without --redis. Impressions of more are refused until some expire.',
+      ),
   })
   .refine((feedback) => feedback.windowSeconds <= feedback.eventLifetimeSeconds, {
     error:

@@ -27,34 +27,61 @@ export async function writeDurably(
   mode = 0o666,
   pieceByteCountMax = WRITTEN_PIECE_BYTE_COUNT_MAX,
 ): Promise<void> {
+  await writePieces(path, piecesOf(bytes, pieceByteCountMax), mode);
+}
+
+async function writePieces(
+  path: string,
+  pieces: Iterable<Uint8Array>,
+  mode: number,
+): Promise<number> {
   const file = await open(path, 'wx', mode);
+  let position = 0;
   try {
-    for (let position = 0; position < bytes.byteLength;) {
-      const length = Math.min(pieceByteCountMax, bytes.byteLength - position);
-      const { bytesWritten } = await file.write(bytes, position, length, position);
-      position += bytesWritten;
-    }
+    for (const piece of pieces)
+      for (let written = 0; written < piece.byteLength;) {
+        const left = piece.byteLength - written;
+        const { bytesWritten } = await file.write(piece, written, left, position);
+        written += bytesWritten;
+        position += bytesWritten;
+      }
     await file.sync();
   } finally {
     await file.close();
   }
+  return position;
+}
+
+function* piecesOf(bytes: Uint8Array, byteCountMax: number): Iterable<Uint8Array> {
+  for (let position = 0; position < bytes.byteLength; position += byteCountMax)
+    yield bytes.subarray(position, position + byteCountMax);
 }
 
 /** Puts a file in the place of what is there. It is whole at every moment, also after a power failure. */
-export async function replaceDurably(
+export async function replaceDurably(path: string, bytes: Uint8Array, mode = 0o666): Promise<void> {
+  await replaceByPieces(path, piecesOf(bytes, WRITTEN_PIECE_BYTE_COUNT_MAX), mode);
+}
+
+/**
+ * As `replaceDurably`, with bytes of which each piece is made when the one before is written, so that other work goes on between them.
+ * @returns the number of bytes.
+ */
+export async function replaceByPieces(
   path: string,
-  bytes: Uint8Array,
-  mode?: number,
-): Promise<void> {
+  pieces: Iterable<Uint8Array>,
+  mode = 0o666,
+): Promise<number> {
   const part = partOf(path);
+  let byteCount: number;
   try {
-    await writeDurably(part, bytes, mode);
+    byteCount = await writePieces(part, pieces, mode);
     await rename(part, path);
   } catch (error) {
     await rm(part, { force: true }).catch(() => undefined);
     throw error;
   }
   await syncFolder(dirname(path));
+  return byteCount;
 }
 
 export async function readBytes(

@@ -1,5 +1,6 @@
 /** Evidence: each event once, rewards within their window, and a log that restores it after a kill. */
 
+import { readdirSync, statSync } from 'node:fs';
 import { appendFile, copyFile, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -123,8 +124,8 @@ describe('a log', () => {
     monotonicMs: () => nowMs,
     sleep: () => Promise.resolve(),
   };
-  const open = (name = 'evidence.ndjson', byteCountMax = 1_000_000) =>
-    openEvidenceLog({ path: join(folder.path, name), clock, feedback: feedbackOf(), byteCountMax });
+  const open = (name = 'evidence.ndjson', byteCountMin = 1_000_000) =>
+    openEvidenceLog({ path: join(folder.path, name), clock, feedback: feedbackOf(), byteCountMin });
   beforeEach(async () => {
     folder = await temporaryFolder();
     nowMs = 0;
@@ -182,6 +183,70 @@ describe('a log', () => {
     expect(await restored.evidenceOf(['a'])).toMatchObject([{ impressions: 100, rewards: 100 }]);
     expect(await restored.record([reward('i99', nowMs)])).toEqual(['duplicate']);
     await restored.close();
+  });
+
+  it('is not replaced for each batch by snapshots that are themselves larger than its bound', async () => {
+    // Seen to fail: without regard to the size of the snapshots.
+    const log = await open('large.ndjson', 2000);
+    const [path, files] = [join(folder.path, 'large.ndjson'), new Set<number>()];
+    const records = async (count: number): Promise<void> => {
+      for (let index = 0; index < count; index += 1) {
+        await log.record([impression(`${count}:${index}`, 'a', 0)]);
+        files.add((await stat(path)).ino);
+      }
+    };
+    await log.record(Array.from({ length: 400 }, (_, index) => impression(`i${index}`, 'a', 0)));
+    await records(50);
+    expect(files.size).toBeLessThan(3);
+    await log.close();
+    const again = await open('large.ndjson', 2000);
+    expect(await again.evidenceOf(['a'])).toMatchObject([{ open: 450 }]);
+    const before = (await stat(path)).ino;
+    await again.record([impression('last', 'a', 0)]);
+    expect((await stat(path)).ino).toBe(before);
+    await again.close();
+  });
+
+  it('stands still while it is replaced, so that a window that ends meanwhile ends once', async () => {
+    // Seen to fail: with windows that end between two snapshots.
+    const before = await open('still.ndjson');
+    for (let index = 0; index < 5; index += 1) {
+      const ids = Array.from({ length: 1_000 }, (_, place) => `${index}:${place}`);
+      await before.record(ids.map((id) => impression(id, 'a', 0)));
+    }
+    await before.close();
+    const log = await open('still.ndjson', 2000);
+    nowMs = 5 * S;
+    const partByteCount = (): number => {
+      const part = readdirSync(folder.path).find((name) => name.endsWith('.part'));
+      const found = part && statSync(join(folder.path, part), { throwIfNoEntry: false });
+      return found ? found.size : 0;
+    };
+    const ended = new AbortController();
+    const recorded = log.record([reward('replacing', nowMs)]).then(() => ended.abort());
+    while (!ended.signal.aborted) {
+      if (partByteCount() > 50_000) nowMs = 11 * S;
+      await log.evidenceOf(['a']);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await recorded;
+    expect(nowMs).toBe(11 * S);
+    await log.record([reward('unknown', nowMs)]);
+    const all = { impressions: 5_000, rewards: 0, open: 0 };
+    expect(await log.evidenceOf(['a'])).toMatchObject([all]);
+    await log.close();
+    const restored = await open('still.ndjson');
+    expect(await restored.evidenceOf(['a'])).toMatchObject([all]);
+    await restored.close();
+  });
+
+  it('is refused with more ids than memory has room for', async () => {
+    const feedback = feedbackOf({ eventsMax: 20_000_000 });
+    const path = join(folder.path, 'evidence.ndjson');
+    await expect(openEvidenceLog({ path, clock, feedback })).rejects.toMatchObject({
+      kind: 'usage',
+      report: { where: 'feedback.eventsMax', expected: 'at most 10000000' },
+    });
   });
 
   it('acknowledges nothing once another process has the folder', async () => {

@@ -40,7 +40,7 @@ describe('a ledger', () => {
     });
     expect(ledger.servedOf('nobody')).toEqual({ own: NOTHING_SERVED, all });
     const again = new EvidenceLedger(feedback);
-    again.restore(JSON.parse(ledger.snapshot()));
+    for (const snapshot of ledger.snapshots(1)) again.restore(JSON.parse(snapshot));
     expect(again.servedOf('a')).toEqual(ledger.servedOf('a'));
     // The adgroup is forgotten, and the total is not.
     again.take([], 101_000);

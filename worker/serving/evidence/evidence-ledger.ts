@@ -172,15 +172,26 @@ export class EvidenceLedger {
     return this.#learned;
   }
 
-  snapshot(): string {
+  /**
+   * Snapshots that together restore the ledger, in their order: one text of everything could be longer than a string
+   * can be. Nothing may be taken until the last one is made.
+   */
+  *snapshots(entryCountMax: number): Iterable<string> {
     const { lateCount, duplicateCount } = this;
-    const [events, adgroups, served] = [[...this.#events], [...this.#adgroups], this.#served];
-    const learning = this.#learning;
-    const learned =
-      learning === null ? null : { by: learningName(learning), numbers: [...this.#learned] };
-    return JSON.stringify({ events, adgroups, served, lateCount, duplicateCount, learned });
+    const counts = { served: this.#served, lateCount, duplicateCount };
+    const none = { events: [], adgroups: [], learned: null, ...counts };
+    yield JSON.stringify(none);
+    for (const events of groupsOf(this.#events, entryCountMax))
+      yield JSON.stringify({ ...none, events });
+    for (const adgroups of groupsOf(this.#adgroups, entryCountMax))
+      yield JSON.stringify({ ...none, adgroups });
+    if (this.#learning === null) return;
+    const by = learningName(this.#learning);
+    for (const numbers of groupsOf(this.#learned, entryCountMax))
+      yield JSON.stringify({ ...none, learned: { by, numbers } });
   }
 
+  /** Adds a snapshot to those before it. */
   restore(snapshot: unknown): void {
     const parsed = SnapshotSchema.parse(snapshot);
     const { events, adgroups, served, lateCount, duplicateCount, learned } = parsed;
@@ -305,6 +316,17 @@ export class EvidenceLedger {
     this.duplicateCount += 1;
     return 'duplicate';
   }
+}
+
+function* groupsOf<Entry>(entries: Iterable<Entry>, countMax: number): Iterable<readonly Entry[]> {
+  let group: Entry[] = [];
+  for (const entry of entries) {
+    group.push(entry);
+    if (group.length < countMax) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
 }
 
 function withOneMore(
