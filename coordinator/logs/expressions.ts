@@ -18,6 +18,13 @@ export interface ConfigExpression {
   readonly isCondition?: boolean;
 }
 
+/** Whether a field of a config, which may name columns, computes its value instead. */
+export function isComputed(
+  field: string | readonly string[] | { readonly expression: string } | undefined,
+): field is { readonly expression: string } {
+  return typeof field === 'object' && 'expression' in field;
+}
+
 /**
  * The columns that an expression names, as written.
  * @throws QianmoError of kind `usage` if it is not a single SQL expression.
@@ -76,18 +83,26 @@ function cureOf({ configPath }: ConfigExpression, found: string): string {
   return `correct ${configPath}`;
 }
 
+/** A column as expressions see it. */
+export interface TypedColumn {
+  /** SQL over `raw`. */
+  readonly sql: string;
+  /** Whether texts of some rows do not have its type, and are null in it. */
+  readonly leavesOut: boolean;
+}
+
 /**
- * SQL for a column as expressions see it: `c3` of `raw` cast to the type of its text. The type is a whole
+ * A column of `raw`, `c3`, cast to the type of its text. The type is a whole
  * number, a number or a truth value only if all rows (but for `exceptionCountMax`) have it.
  */
-export async function typedColumnSql(
+export async function typedColumn(
   column: LogColumn,
   index: number,
   exceptionCountMax: number,
   session: DuckSession,
-): Promise<string> {
+): Promise<TypedColumn> {
   const c = `c${index}`;
-  if (column.type !== null) return c;
+  if (column.type !== null) return { sql: c, leavesOut: false };
   const [filled, whole, number, truth, moment] = (
     await session.row(
       `SELECT CAST(count(${c}) AS DOUBLE),
@@ -97,13 +112,18 @@ export async function typedColumnSql(
         CAST(count(TRY_CAST(${c} AS TIMESTAMPTZ)) AS DOUBLE) FROM raw`,
     )
   ).map(Number);
-  const isMost = (count: number | undefined): boolean =>
-    count !== undefined && count > (filled ?? 0) / 2 && (filled ?? 0) - count <= exceptionCountMax;
-  if (whole === filled) return `CAST(${c} AS BIGINT)`;
-  if (isMost(number)) return `TRY_CAST(${c} AS DOUBLE)`;
-  if (isMost(truth)) return `TRY_CAST(${c} AS BOOLEAN)`;
-  if (isMost(moment)) return `(TRY_CAST(${c} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')`;
-  return c;
+  const ofMost = (count: number | undefined, sql: string): TypedColumn[] => {
+    const exceptions = (filled ?? 0) - (count ?? 0);
+    const isMost = count !== undefined && exceptions < count && exceptions <= exceptionCountMax;
+    return isMost ? [{ sql, leavesOut: exceptions > 0 }] : [];
+  };
+  if (whole === filled) return { sql: `CAST(${c} AS BIGINT)`, leavesOut: false };
+  const [first] = [
+    ...ofMost(number, `TRY_CAST(${c} AS DOUBLE)`),
+    ...ofMost(truth, `TRY_CAST(${c} AS BOOLEAN)`),
+    ...ofMost(moment, `(TRY_CAST(${c} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')`),
+  ];
+  return first ?? { sql: c, leavesOut: false };
 }
 
 /** SQL for a column of texts as expressions saw it in earlier logs; null where they did not see it. */
@@ -154,6 +174,48 @@ export async function demandUsable(
     throw badExpression(expression, `its type is ${type}, not BOOLEAN: it must be true or false`);
 }
 
+/**
+ * Makes the view `typed_logs`. A column that leaves out texts is a column of texts instead where every expression that names it
+ * needs texts: `replace(price, ',', '')` then reads `2,000` among numbers.
+ */
+export async function createLogsAsRead(
+  columns: readonly LogColumn[],
+  typed: ReadonlyMap<number, TypedColumn>,
+  expressions: readonly ConfigExpression[],
+  session: DuckSession,
+): Promise<void> {
+  const sqls = new Map([...typed].map(([index, { sql }]) => [index, sql]));
+  await createTypedLogs(columns, sqls, session);
+  for (const [index, { sql, leavesOut }] of typed) {
+    if (!leavesOut) continue;
+    const naming: ConfigExpression[] = [];
+    for (const expression of expressions) {
+      const names = await columnsNamedIn(expression, session);
+      if (names.includes(columns[index]?.name ?? '')) naming.push(expression);
+    }
+    const binding = async (): Promise<number> => (await boundOf(naming, session)).length;
+    if ((await binding()) > 0) continue;
+    await createTypedLogs(columns, sqls.set(index, `c${index}`), session);
+    if ((await binding()) === naming.length) continue;
+    await createTypedLogs(columns, sqls.set(index, sql), session);
+  }
+}
+
+async function boundOf(
+  expressions: readonly ConfigExpression[],
+  session: DuckSession,
+): Promise<ConfigExpression[]> {
+  const bound: ConfigExpression[] = [];
+  for (const expression of expressions)
+    try {
+      await typeOfExpression(expression, session);
+      bound.push(expression);
+    } catch (error) {
+      if (!(error instanceof QianmoError) || error.kind !== 'usage') throw error;
+    }
+  return bound;
+}
+
 /** The view `typed_logs`: the row's number, raw values as `qm$0`, ..., and typed columns by name. */
 export async function createTypedLogs(
   columns: readonly LogColumn[],
@@ -166,6 +228,6 @@ export async function createTypedLogs(
     return typed === undefined ? [raw] : [raw, `${typed} AS ${identifier(column.name)}`];
   });
   await session.run(
-    `CREATE VIEW typed_logs AS SELECT rowid AS "qm$row", ${fields.join(', ')} FROM raw`,
+    `CREATE OR REPLACE VIEW typed_logs AS SELECT rowid AS "qm$row", ${fields.join(', ')} FROM raw`,
   );
 }

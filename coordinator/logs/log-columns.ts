@@ -67,7 +67,43 @@ async function headerColumns(file: LogFile, session: DuckSession): Promise<LogCo
 
 async function headerOf(file: LogFile, session: DuckSession): Promise<string | null> {
   const [line] = await session.row(`SELECT line FROM ${linesOf(file)} LIMIT 1`);
-  return typeof line === 'string' ? line.replace(/^\ufeff/, '').replace(/\r$/, '') : null;
+  return typeof line === 'string' ? withoutMarks(line) : null;
+}
+
+function withoutMarks(line: string): string {
+  return line.replace(/^\ufeff/, '').replace(/\r$/, '');
+}
+
+/** Lines in which a header is looked for that the first one does not have: titles of reports are short. */
+const LINES_ABOVE_HEADER_MAX = 20;
+
+/**
+ * Reports of ad platforms begin with a title and its dates.
+ *
+ * @throws QianmoError of kind `data` if a line further down has the column that the first line lacks.
+ */
+export async function demandHeaderFirst(
+  file: LogFile,
+  name: string,
+  session: DuckSession,
+): Promise<void> {
+  if (file.format !== 'csv' && file.format !== 'tsv') return;
+  const rows = await session.rows(
+    `SELECT line FROM ${linesOf(file)} LIMIT ${LINES_ABOVE_HEADER_MAX + 1}`,
+  );
+  const lines = rows.map(([line]) => (typeof line === 'string' ? withoutMarks(line) : ''));
+  const above = lines.findIndex((line) =>
+    splitHeader(line, separatorOf(file, line)).includes(name),
+  );
+  if (above < 1) return;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the first line of a log is not its header',
+    where: file.name,
+    expected: `the names of the columns, "${name}" among them`,
+    found: `"${lines[0] ?? ''}"; line ${above + 1} has it`,
+    cure: `remove the ${above === 1 ? 'line' : `${above} lines`} above the header: tail -n +${above + 1}`,
+  });
 }
 
 /** The separator of fields in a delimited file, as its header shows it. */

@@ -10,6 +10,7 @@ import { demandWholeFile } from './compressed-file.js';
 import type { DuckSession } from './duckdb-session.js';
 import {
   columnsOf,
+  demandHeaderFirst,
   linesOf,
   parquetScan,
   requireColumn,
@@ -141,6 +142,8 @@ async function usedColumns(
     );
     known = rows.map(([name]) => ({ name: String(name), type: null }));
   }
+  const missing = uses.find(({ name }) => !known.some((column) => column.name === name));
+  if (missing !== undefined) await demandHeaderFirst(file, missing.name, session);
   return uses.map(({ name, configPath }) => requireColumn(known, name, configPath, file.name));
 }
 

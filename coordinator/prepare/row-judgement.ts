@@ -14,11 +14,13 @@ import { JSON_LIST_START, STORED_SIZE_MAX } from '../../shared/features/encoding
 import type { DuckSession } from '../logs/duckdb-session.js';
 import {
   columnsNamedIn,
-  createTypedLogs,
+  createLogsAsRead,
   demandUsable,
+  isComputed,
   storedColumnSql,
-  typedColumnSql,
+  typedColumn,
   type ConfigExpression,
+  type TypedColumn,
 } from '../logs/expressions.js';
 import type { ColumnUse, RawLogs } from '../logs/log-reading.js';
 import { foundIn, RawColumns, type JudgedField } from '../logs/raw-columns.js';
@@ -31,12 +33,6 @@ const KEY_SEPARATOR = 'chr(31)';
 export function taskColumnsOf({ task }: DataConfig): readonly string[] {
   if (typeof task === 'string') return [task];
   return 'expression' in task ? [task.expression] : task;
-}
-
-type NamedOrComputed = DataConfig['task'] | DataConfig['time'];
-
-function isComputed(field: NamedOrComputed): field is { readonly expression: string } {
-  return typeof field === 'object' && 'expression' in field;
 }
 
 function expressionsOf(data: DataConfig): ConfigExpression[] {
@@ -88,20 +84,23 @@ export async function createJudgedView(
   stored: ColumnTypes = {},
 ): Promise<void> {
   const { data } = config;
-  const typed = new Map<number, string>();
-  for (const expression of expressionsOf(data))
+  const expressions = expressionsOf(data);
+  const typed = new Map<number, TypedColumn>();
+  for (const expression of expressions)
     for (const name of await columnsNamedIn(expression, session)) {
       const index = columns.findIndex((column) => column.name === name);
       const column = columns[index];
-      if (column !== undefined && !typed.has(index))
-        typed.set(
-          index,
-          (column.type === null ? storedColumnSql(index, stored[name]) : null) ??
-            (await typedColumnSql(column, index, data.rejectedRowsMax, session)),
-        );
+      if (column === undefined || typed.has(index)) continue;
+      const sql = column.type === null ? storedColumnSql(index, stored[name]) : null;
+      typed.set(
+        index,
+        sql === null
+          ? await typedColumn(column, index, data.rejectedRowsMax, session)
+          : { sql, leavesOut: false },
+      );
     }
-  await createTypedLogs(columns, typed, session);
-  for (const expression of expressionsOf(data)) await demandUsable(expression, session);
+  await createLogsAsRead(columns, typed, expressions, session);
+  for (const expression of expressions) await demandUsable(expression, session);
   const raw = new RawColumns(columns, hasEmptyTexts);
   const fields: [string, JudgedField][] = [
     ['key', keyField(data, raw)],

@@ -5,7 +5,7 @@
 
 import type { DataConfig, LabelConfig } from '../../shared/config/data-config.js';
 import { STORED_SIZE_MAX, STORED_SIZE_MIN } from '../../shared/features/encoding-rules.js';
-import type { ConfigExpression } from '../logs/expressions.js';
+import { isComputed, type ConfigExpression } from '../logs/expressions.js';
 import type { ColumnUse } from '../logs/log-reading.js';
 import { foundIn, type JudgedField, type RawColumns } from '../logs/raw-columns.js';
 import { literal } from '../logs/sql.js';
@@ -39,6 +39,8 @@ export function rowLabelsOf(data: DataConfig): RowLabel[] {
   );
 }
 
+const COUNTS = ['clicks', 'impressions'] as const;
+
 function isValue(label: LabelConfig): boolean {
   return 'value' in label || 'valueExpression' in label;
 }
@@ -58,6 +60,12 @@ export function labelExpressionsOf(data: DataConfig): ConfigExpression[] {
       const path = `${configPath}.label.valueExpression`;
       return [{ sql: label.valueExpression, configPath: path }];
     }
+    if ('clicks' in label)
+      return COUNTS.flatMap((name) => {
+        const count = label[name];
+        const path = `${configPath}.label.${name}.expression`;
+        return isComputed(count) ? [{ sql: count.expression, configPath: path }] : [];
+      });
     return [];
   });
 }
@@ -68,10 +76,12 @@ export function labelColumnUsesOf(data: DataConfig): ColumnUse[] {
       ? [{ name: label.column, configPath: `${configPath}.label.column` }]
       : []),
     ...('clicks' in label
-      ? [
-          { name: label.clicks, configPath: `${configPath}.label.clicks` },
-          { name: label.impressions, configPath: `${configPath}.label.impressions` },
-        ]
+      ? COUNTS.flatMap((counted) => {
+          const count = label[counted];
+          return isComputed(count)
+            ? []
+            : [{ name: count, configPath: `${configPath}.label.${counted}` }];
+        })
       : []),
     ...('value' in label ? [{ name: label.value, configPath: `${configPath}.label.value` }] : []),
     ...(weight === undefined || weight === data.weight
@@ -140,7 +150,7 @@ export function labelFields(
 
 /** For a value, `clicks` is the value itself. It is standardised once the moments are known. */
 function weightedLabel(
-  { label, weight: weightColumn }: RowLabel,
+  { label, weight: weightColumn, configPath }: RowLabel,
   raw: RawColumns,
 ): [string, JudgedField][] {
   const weight = weightColumn === undefined ? '1.0::DOUBLE' : raw.number(weightColumn);
@@ -158,16 +168,22 @@ function weightedLabel(
     ];
   }
   if ('clicks' in label) {
-    const clicks = raw.number(label.clicks);
-    const impressions = raw.number(label.impressions);
+    const [clicks, impressions] = [countSql(label.clicks, raw), countSql(label.impressions, raw)];
+    const refusal = (name: (typeof COUNTS)[number], expected: string): string => {
+      const count = label[name];
+      return isComputed(count)
+        ? literal(`the expression of ${configPath}.label.${name} does not give ${expected}`)
+        : foundIn(count, expected, raw);
+    };
+    const most = isComputed(label.impressions) ? 'the impressions' : `"${label.impressions}"`;
     refusals.push(
       [
         `${impressions} IS NULL OR NOT isfinite(${impressions}) OR ${impressions} <= 0`,
-        foundIn(label.impressions, 'a count above 0', raw),
+        refusal('impressions', 'a count above 0'),
       ],
       [
         `${clicks} IS NULL OR NOT (${clicks} >= 0 AND ${clicks} <= ${impressions})`,
-        foundIn(label.clicks, `a count from 0 to "${label.impressions}"`, raw),
+        refusal('clicks', `a count from 0 to ${most}`),
       ],
     );
     return [
@@ -189,6 +205,10 @@ function weightedLabel(
     ],
     ['impressions', storedImpressions('1', weight)],
   ];
+}
+
+function countSql(count: string | { readonly expression: string }, raw: RawColumns): string {
+  return isComputed(count) ? `TRY_CAST(TRY((${count.expression})) AS DOUBLE)` : raw.number(count);
 }
 
 function storedImpressions(impressions: string, weight: string): JudgedField {

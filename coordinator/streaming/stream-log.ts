@@ -13,7 +13,7 @@ import {
   columnsNamedIn,
   createTypedLogs,
   demandUsable,
-  typedColumnSql,
+  typedColumn,
   typeOfExpression,
   type ConfigExpression,
 } from '../logs/expressions.js';
@@ -104,7 +104,7 @@ async function createOrdered(
 ): Promise<void> {
   const typed = new Map<number, string>();
   for (const [index, column] of columns.entries())
-    typed.set(index, await typedColumnSql(column, index, 0, session));
+    typed.set(index, (await typedColumn(column, index, 0, session)).sql);
   await createTypedLogs(columns, typed, session);
   const [label, time, ...slots] = expressions;
   if (label === undefined || time === undefined) throw new Error('a label and a time come first');

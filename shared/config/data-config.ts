@@ -36,15 +36,20 @@ const valueLoss = z
   .default('squared')
   .describe('Half the squared error of the standardised value, so the mean is predicted.');
 
+const computed = z.strictObject({ expression: expression.describe('SQL that gives the value.') });
+const count = z.union([name, computed], { error: 'expected a column or an expression' });
+
 const clickLabels = [
   z.strictObject({ column: name.describe('A column of 0 and 1.') }),
   z.strictObject({
     expression: expression.describe('A condition in SQL that is true for a click: rating >= 4.'),
   }),
   z.strictObject({
-    clicks: name.describe('The column of click counts, for logs of aggregated rows.'),
-    impressions: name.describe(
-      'The column of impression counts. Loss and metrics are those of the expanded rows.',
+    clicks: count.describe(
+      "The column of click counts, for logs of aggregated rows, or SQL that gives them: { expression: CAST(replace(clicks, ',', '') AS DOUBLE) }.",
+    ),
+    impressions: count.describe(
+      'The column of impression counts, or SQL that gives them. Loss and metrics are those of the expanded rows.',
     ),
   }),
 ] as const;
@@ -181,8 +186,6 @@ export const FeatureSchema = z.discriminatedUnion('kind', [
   BagSchema,
   NumberSchema,
 ]);
-
-const computed = z.strictObject({ expression: expression.describe('SQL that gives the value.') });
 
 const share = z.number().min(0).max(1);
 
