@@ -12,6 +12,7 @@
 import { int32At, uint32At, uint8At } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { keyHashOf, type KeyHash } from './key-hash.js';
+import { newArray, type MakeArray } from './made-arrays.js';
 
 export interface KeyIndexArrays {
   /** Low and high word of the hash by slot, `[slotCount, 2]`. */
@@ -112,6 +113,13 @@ function isAt(hashes: Uint32Array, slot: number, { low, high }: KeyHash): boolea
   return uint32At(hashes, 2 * slot) === low && uint32At(hashes, 2 * slot + 1) === high;
 }
 
+interface AddedKeys {
+  readonly keys: readonly string[];
+  readonly firstNew: number;
+  readonly where: string;
+  readonly make?: MakeArray;
+}
+
 /**
  * The index with keys that lead to new blocks, `firstNew` and the following; a key that was there before
  * leads to its old block no more. The old keys keep their places among the texts.
@@ -120,14 +128,10 @@ function isAt(hashes: Uint32Array, slot: number, { low, high }: KeyHash): boolea
  */
 export function withKeys(
   index: KeyIndexArrays,
-  {
-    keys,
-    firstNew,
-    where,
-  }: { readonly keys: readonly string[]; readonly firstNew: number; readonly where: string },
+  { keys, firstNew, where, make = newArray }: AddedKeys,
 ): KeyIndexArrays {
   const added = joinedKeys(keys);
-  const slots = roomFor(index, keys.length);
+  const slots = roomFor(index, keys.length, make);
   const slotCount = slots.blocks.length;
   for (const [place, key] of keys.entries()) {
     const bytes = Buffer.from(key);
@@ -143,10 +147,10 @@ export function withKeys(
     slots.hashes[2 * slot + 1] = hash.high;
   }
   const start = index.keyBytes.length;
-  const keyBytes = new Uint8Array(start + added.keyBytes.length);
+  const keyBytes = make(Uint8Array, start + added.keyBytes.length);
   keyBytes.set(index.keyBytes);
   keyBytes.set(added.keyBytes, start);
-  const keyOffsets = new Uint32Array(firstNew + keys.length + 1).fill(start);
+  const keyOffsets = make(Uint32Array, firstNew + keys.length + 1).fill(start);
   keyOffsets.set(index.keyOffsets);
   for (let place = 0; place <= keys.length; place += 1)
     keyOffsets[firstNew + place] = start + uint32At(added.keyOffsets, place + 1);
@@ -157,10 +161,15 @@ export function withKeys(
 function roomFor(
   { hashes, blocks, keyOffsets }: KeyIndexArrays,
   keyCount: number,
+  make: MakeArray,
 ): Pick<KeyIndexArrays, 'hashes' | 'blocks'> {
   const slotCount = Math.max(blocks.length, slotCountOf(keyOffsets.length - 1 + keyCount));
-  if (slotCount === blocks.length) return { hashes: hashes.slice(), blocks: blocks.slice() };
-  const larger = { hashes: new Uint32Array(2 * slotCount), blocks: new Int32Array(slotCount) };
+  const larger = { hashes: make(Uint32Array, 2 * slotCount), blocks: make(Int32Array, slotCount) };
+  if (slotCount === blocks.length) {
+    larger.hashes.set(hashes);
+    larger.blocks.set(blocks);
+    return larger;
+  }
   for (let from = 0; from < blocks.length; from += 1) {
     const block = int32At(blocks, from);
     if (block === UNKNOWN_BLOCK) continue;

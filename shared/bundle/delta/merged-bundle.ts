@@ -11,6 +11,7 @@ import { at, int32At, spanAt, uint32At } from '../../base/arrays.js';
 import { QianmoError } from '../../base/errors.js';
 import { blockBytes } from '../block-codec.js';
 import { blockOfKey, UNKNOWN_BLOCK, withKeys, type KeyIndexArrays } from '../key-index.js';
+import { newArray, type MakeArray, type NumberArrayType } from '../made-arrays.js';
 import type { BlockEvidence, PersonalBlocks, ValueLists } from '../ranking-model.js';
 import type { LoadedBundle, SelfCheck } from '../read-bundle.js';
 import type { LoadedDelta } from './delta-arrays.js';
@@ -48,21 +49,24 @@ interface Overlay {
   readonly keys: readonly string[];
   readonly order: Int32Array;
   readonly selfCheck: SelfCheck;
+  readonly make: MakeArray;
 }
 
 /**
  * @param base the full bundle.
+ * @param make of the arrays that grow with the bundle.
  * @throws QianmoError of kind `data` if the places, the keys or the self-check rows of a delta contradict the bundle.
  */
 export function mergedParts(
   base: LoadedBundle,
   deltas: readonly LoadedDelta[],
   where: string,
+  make: MakeArray = newArray,
 ): MergedParts {
   const { blocks } = base.model;
   const blocksPerShard = Math.min(BLOCKS_PER_SHARD_MAX, blocks.blocksPerShard);
   const firstNew = Math.ceil(blocks.blockCount / blocksPerShard) * blocksPerShard;
-  const overlay = overlayOf(base, { deltas, firstNew }, where);
+  const overlay = overlayOf(base, { deltas, firstNew, make }, where);
   const blockCount = firstNew + overlay.sources.length;
   const joined = joinedBy(overlay, firstNew, blockCount);
   const { order } = overlay;
@@ -75,9 +79,9 @@ export function mergedParts(
       isOfValues: joined(blocks.isOfValues, ({ blocks: of }) => of.isOfValues, Uint8Array),
       isAlone: joined(blocks.isAlone, ({ blocks: of }) => of.isAlone, Uint8Array),
     },
-    filledShard: filledShardOf(blocks, blocksPerShard),
+    filledShard: filledShardOf(blocks, blocksPerShard, make),
     newShards: newShardsOf(blocks, overlay, blocksPerShard),
-    index: withKeys(base.index, { keys: overlay.keys, firstNew, where }),
+    index: withKeys(base.index, { keys: overlay.keys, firstNew, where, make }),
     labels: joined(base.labels, ({ labels }) => labels, Int32Array),
     calibrations: joined(base.calibrations, ({ calibrations }) => calibrations, Int32Array),
     selfCheck: overlay.selfCheck,
@@ -98,22 +102,32 @@ export function bundleWith(
   };
 }
 
+interface OverlayTerms {
+  readonly deltas: readonly LoadedDelta[];
+  readonly firstNew: number;
+  readonly make: MakeArray;
+}
+
 function overlayOf(
   base: LoadedBundle,
-  { deltas, firstNew }: { readonly deltas: readonly LoadedDelta[]; readonly firstNew: number },
+  { deltas, firstNew, make }: OverlayTerms,
   where: string,
 ): Overlay {
   const sources: Source[] = [];
   const numbers = new Map<string, number>();
-  let order = wholeNumbers(base.model.blocks.blockCount);
+  // In the full bundle each block has its own number.
+  let before: Order = { count: base.model.blocks.blockCount, numberAt: (place) => place };
+  let order: Int32Array | null = null;
   let { selfCheck } = base;
-  for (const delta of deltas) {
+  for (const [level, delta] of deltas.entries()) {
     const replaced = new Set<number>();
-    const next = new Int32Array(delta.fullBlockCount).fill(-1);
+    // Those of the deltas below the last one are left behind.
+    const makeOrder = level === deltas.length - 1 ? make : newArray;
+    const next = makeOrder(Int32Array, delta.fullBlockCount).fill(-1);
     next[0] = UNKNOWN_BLOCK;
     for (const [place, key] of delta.keys.entries()) {
-      const before = numbers.get(key) ?? blockOfKey(base.index, key);
-      if (before !== UNKNOWN_BLOCK) replaced.add(before);
+      const known = numbers.get(key) ?? blockOfKey(base.index, key);
+      if (known !== UNKNOWN_BLOCK) replaced.add(known);
       const number = numbers.get(key) ?? firstNew + sources.length;
       sources[number - firstNew] = { delta, place };
       numbers.set(key, number);
@@ -121,10 +135,13 @@ function overlayOf(
       if (next[wanted] !== -1) throw contradiction(where, `the place ${wanted} twice or too far`);
       next[wanted] = number;
     }
-    order = filled(next, order, replaced, where);
+    const filledOrder = filled(next, before, replaced, where);
+    order = filledOrder;
+    before = { count: order.length, numberAt: (place) => int32At(filledOrder, place) };
     selfCheck = joinedSelfCheck(selfCheck, delta.selfCheck, { order, replaced }, where);
   }
-  return { sources, keys: [...numbers.keys()], order, selfCheck };
+  order ??= wholeNumbers(before.count);
+  return { sources, keys: [...numbers.keys()], order, selfCheck, make };
 }
 
 /** From 0 on; a thread that answers requests makes a million of them. */
@@ -134,23 +151,32 @@ export function wholeNumbers(count: number): Int32Array<ArrayBuffer> {
   return numbers;
 }
 
+/** The number of each block below a delta, in the order of a full export. */
+interface Order {
+  readonly count: number;
+  readonly numberAt: (place: number) => number;
+}
+
 /** Adgroups that a delta does not change keep the order among themselves. */
 function filled(
-  next: Int32Array<ArrayBuffer>,
-  order: Int32Array,
+  next: Int32Array,
+  { count, numberAt }: Order,
   replaced: ReadonlySet<number>,
   where: string,
-): Int32Array<ArrayBuffer> {
-  const kept = order.subarray(1).filter((number) => !replaced.has(number));
-  let keptCount = 0;
+): Int32Array {
+  let below = 0;
+  const skipReplaced = (): void => {
+    do below += 1;
+    while (below < count && replaced.has(numberAt(below)));
+  };
+  skipReplaced();
   for (let place = 1; place < next.length; place += 1)
     if (next[place] === -1) {
-      const number = kept[keptCount];
-      if (number === undefined) throw contradiction(where, 'more adgroups than there are');
-      next[place] = number;
-      keptCount += 1;
+      if (below >= count) throw contradiction(where, 'more adgroups than there are');
+      next[place] = numberAt(below);
+      skipReplaced();
     }
-  if (keptCount === kept.length) return next;
+  if (below >= count) return next;
   throw contradiction(where, 'fewer adgroups than there are');
 }
 
@@ -177,24 +203,28 @@ function cutShardsOf({ layout, shards }: PersonalBlocks, blocksPerShard: number)
 }
 
 /** The last of them with room for the unused numbers; null if it is whole. */
-function filledShardOf(blocks: PersonalBlocks, blocksPerShard: number): Uint8Array | null {
+function filledShardOf(
+  blocks: PersonalBlocks,
+  blocksPerShard: number,
+  make: MakeArray,
+): Uint8Array | null {
   const last = cutShardsOf(blocks, blocksPerShard).at(-1);
   const shardByteCount = blocksPerShard * blocks.layout.strideByteCount;
   if (last === undefined || last.length === shardByteCount) return null;
-  const whole = new Uint8Array(shardByteCount);
+  const whole = make(Uint8Array, shardByteCount);
   whole.set(last);
   return whole;
 }
 
 function newShardsOf(
   { layout: { strideByteCount } }: PersonalBlocks,
-  { sources }: Overlay,
+  { sources, make }: Overlay,
   blocksPerShard: number,
 ): Uint8Array[] {
   const shards: Uint8Array[] = [];
   for (let first = 0; first < sources.length; first += blocksPerShard) {
     const ofShard = sources.slice(first, first + blocksPerShard);
-    const shard = new Uint8Array(ofShard.length * strideByteCount);
+    const shard = make(Uint8Array, ofShard.length * strideByteCount);
     for (const [place, source] of ofShard.entries())
       shard.set(blockBytes(source.delta.blocks, source.place), place * strideByteCount);
     shards.push(shard);
@@ -206,13 +236,13 @@ type Column = Int32Array | Uint32Array | Uint8Array | Float64Array;
 type Joined = <Values extends Column>(
   base: Values,
   of: (delta: LoadedDelta) => Values,
-  Type: new (length: number) => Values,
+  Type: NumberArrayType<Values>,
 ) => Values;
 
 /** Joins a value for each block. */
-function joinedBy({ sources }: Overlay, firstNew: number, blockCount: number): Joined {
+function joinedBy({ sources, make }: Overlay, firstNew: number, blockCount: number): Joined {
   return (base, of, Type) => {
-    const values = new Type(blockCount);
+    const values = make(Type, blockCount);
     values.set(base);
     for (const [index, { delta, place }] of sources.entries())
       values[firstNew + index] = at<number>(of(delta), place);
@@ -287,7 +317,7 @@ function joinedLists(
   blockCount: number,
 ): ValueLists {
   const { features } = base;
-  const offsets = new Int32Array(blockCount * features.length + 1);
+  const offsets = overlay.make(Int32Array, blockCount * features.length + 1);
   // Unused numbers have empty lists.
   offsets.fill(base.ids.length);
   offsets.set(base.offsets);
@@ -312,12 +342,12 @@ function joinedEntries<
   base: Values,
   listsOf: (delta: LoadedDelta) => Lists,
   valuesOf: (lists: Lists) => Values,
-  { sources }: Overlay,
+  { sources, make }: Overlay,
 ): Values {
   const spans = sources.map(({ delta, place }) => listSpan(listsOf(delta), place));
   const count = spans.reduce((sum, [from, to]) => sum + to - from, base.length);
   // An array of the same type, which TypeScript cannot follow from the constructor.
-  const values = new (base.constructor as new (length: number) => Values)(count);
+  const values = make(base.constructor as unknown as NumberArrayType<Values>, count);
   values.set(base);
   let start = base.length;
   for (const [index, { delta }] of sources.entries()) {

@@ -3,6 +3,7 @@
 import type { ObjectStore } from '../../storage/object-store.js';
 import { filesOf, type ReadFile } from '../array-files.js';
 import type { BundleArray, FullManifest } from '../bundle-manifest.js';
+import type { MakeArray } from '../made-arrays.js';
 import { readBundle, type LoadedBundle } from '../read-bundle.js';
 import { readBundleChain, topOf, type BundleChain } from './bundle-chain.js';
 import { readDelta, type LoadedDelta } from './delta-arrays.js';
@@ -31,17 +32,18 @@ export async function readMergedBundle(
   return { ...bundle, order: parts?.order ?? wholeNumbers(bundle.model.blocks.blockCount) };
 }
 
-/** The same with what was made for it; null where the chain has no deltas. */
+/** The same with what was made for it, of arrays from `make`; null where the chain has no deltas. */
 export async function readMergedParts(
   chain: BundleChain,
   read: ReadFile,
   where: string,
+  make?: MakeArray,
 ): Promise<{ readonly bundle: LoadedBundle; readonly parts: MergedParts | null }> {
   const base = await readBundle(manifestBelowDeltas(chain), read, where);
   const deltas: LoadedDelta[] = [];
   for (const { manifest } of chain.deltas)
     deltas.push(await readDelta(manifest, base.model, read, where));
-  const parts = deltas.length === 0 ? null : mergedParts(base, deltas, where);
+  const parts = deltas.length === 0 ? null : mergedParts(base, deltas, where, make);
   return { bundle: topBundle(chain, base, parts), parts };
 }
 

@@ -17,7 +17,7 @@ import type { AddressSlot } from './address-slots.js';
 import { bundleFilesOf } from './bundle-files.js';
 import type { LoadedReply, LoaderReply, LoaderRequest, LoaderSettings } from './loader-messages.js';
 import { MappedFiles, regionReader, type MappedRegion } from './mapped-files.js';
-import { SharedParts } from './shared-parts.js';
+import { sharedCopyOf, SharedParts } from './shared-parts.js';
 
 /** Between two pieces of work where the thread is paced; a piece takes about half of it. */
 const PAUSE_MS = 1;
@@ -62,23 +62,25 @@ class BundleThread {
     const where = `${this.#store.address}@${digest}`;
     const chain = await readBundleChain(this.#store, digest);
     const regions = await this.#mapped.map(arraysOf(chain));
+    const make = this.#shared.makerFor(loadId);
     let parts: MergedParts | null;
     try {
       const read = regionReader(regions, (region) => this.#mapped.bufferOf(region));
-      const merged = await readMergedParts(chain, read, where);
+      const merged = await readMergedParts(chain, read, where, make);
       parts = merged.parts;
       const choice = chosenScorer(this.#settings.addonPath);
       const bundle = new ServedBundle({ digest, loaded: merged.bundle, choice });
       bundle.selfCheck(where);
       bundle.retire();
     } catch (error) {
+      this.#shared.giveBack(loadId);
       await this.#mapped.free(regions);
       throw error;
     }
     this.#regions.set(loadId, regions);
     const reserved = this.#hasLoaded ? [] : this.#mapped.reserveFor(regions);
     this.#hasLoaded = true;
-    const shared = parts === null ? null : this.#shared.copyFor(loadId, parts);
+    const shared = parts === null ? null : sharedCopyOf(parts, make);
     return { kind: 'loaded', loadId, chain, regions, reserved, parts: shared };
   }
 

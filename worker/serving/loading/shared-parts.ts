@@ -4,6 +4,7 @@
  * shared one does not, so that nothing but a list of free ones would ever give it back.
  */
 
+import type { MakeArray, NumberArrayType } from '../../../shared/bundle/made-arrays.js';
 import { slotCapacityOf } from './address-slots.js';
 
 /** Loads after which a buffer that none of them needed is left to the collector. */
@@ -25,33 +26,21 @@ export class SharedParts {
   #free: FreeBuffer[] = [];
   #loadCount = 0;
 
-  /** The parts with their arrays copied; valid until the load is given back. */
-  copyFor<Parts>(loadId: number, parts: Parts): Parts {
+  /** Makes arrays for a load that begins, valid until it is given back. */
+  makerFor(loadId: number): MakeArray {
     this.#loadCount += 1;
     this.#free = this.#free.filter(
       ({ freeSinceLoad }) => freeSinceLoad >= this.#loadCount - IDLE_LOADS_MAX,
     );
     const taken: SharedArrayBuffer[] = [];
     this.#taken.set(loadId, taken);
-    const copyOf = (value: unknown): unknown => {
-      if (isNumbers(value)) {
-        const buffer = this.#take(value.byteLength);
-        taken.push(buffer);
-        const Type = value.constructor as new (
-          of: SharedArrayBuffer,
-          start: number,
-          length: number,
-        ) => NumberArray;
-        const copy = new Type(buffer, 0, value.length);
-        copy.set(value);
-        return copy;
-      }
-      if (Array.isArray(value)) return value.map(copyOf);
-      if (typeof value !== 'object' || value === null) return value;
-      return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, copyOf(part)]));
+    return (Type, length) => {
+      const byteCount = length * Type.BYTES_PER_ELEMENT;
+      const buffer = this.#take(byteCount);
+      taken.push(buffer);
+      new Uint8Array(buffer, 0, byteCount).fill(0);
+      return new Type(buffer, 0, length);
     };
-    // Copies have the shape of the parts.
-    return copyOf(parts) as Parts;
   }
 
   giveBack(loadId: number): void {
@@ -66,4 +55,21 @@ export class SharedParts {
     const [found] = place < 0 ? [] : this.#free.splice(place, 1);
     return found?.buffer ?? new SharedArrayBuffer(capacity);
   }
+}
+
+/** The parts, with copies by `make` of the arrays that threads do not share yet. */
+export function sharedCopyOf<Parts>(parts: Parts, make: MakeArray): Parts {
+  const copyOf = (value: unknown): unknown => {
+    if (isNumbers(value)) {
+      if (value.buffer instanceof SharedArrayBuffer) return value;
+      const copy = make(value.constructor as unknown as NumberArrayType<NumberArray>, value.length);
+      copy.set(value);
+      return copy;
+    }
+    if (Array.isArray(value)) return value.map(copyOf);
+    if (typeof value !== 'object' || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, copyOf(part)]));
+  };
+  // Copies have the shape of the parts.
+  return copyOf(parts) as Parts;
 }
