@@ -73,9 +73,15 @@ export function badExpression(expression: ConfigExpression, found: string): Qian
 const PART_OF_TIME =
   /'(?:year|quarter|month|week\w*|day\w*|isodow|dow|doy|hour|minute|second|epoch|date_?part|date_?trunc)\((?:STRING_LITERAL, )?VARCHAR\)'/;
 const TEXT_OF_NUMBER = /'(?:lower|upper|trim|replace|split_part|substr\w*)\((?:BIGINT|DOUBLE)\b/;
+const FIELD_OF_TEXT = /Cannot extract field '([^']*)' from expression "([^"]*)"/;
 
-/** Cures of the two faults that texts and numbers of logs make most often, and of all others. */
+/** Cures of the faults that names, texts and numbers of logs make most often, and of all others. */
 function cureOf({ configPath }: ConfigExpression, found: string): string {
+  if (found.includes('syntax error'))
+    return `correct ${configPath}, and put double quotes around names of columns that are words of SQL, such as "at" or "group", or have spaces`;
+  const [, field, column] = FIELD_OF_TEXT.exec(found) ?? [];
+  if (field !== undefined && column !== undefined)
+    return `the column holds texts: of an object in JSON, take a field by ${column} ->> '${field}'`;
   if (PART_OF_TIME.test(found))
     return `the column holds texts that are no timestamps: say how they are written, as in hour(strptime(column, '%d/%m/%Y %H:%M'))`;
   if (TEXT_OF_NUMBER.test(found))

@@ -76,6 +76,21 @@ const cases: [
     'usage',
     /data\.label\.expression: price >=[^]*syntax error/,
   ],
+  [
+    'a column that is a word of SQL',
+    () => ({ label: { expression: 'at > 1' } }),
+    'usage',
+    /syntax error[^]*double quotes around names of columns that are words of SQL/,
+  ],
+  [
+    'a field of an object in JSON',
+    async () => ({
+      logs: await room.write('log.jsonl', '{"ad":"a","site":"x","place":{"city":"c"}}\n'),
+      label: { expression: "place.city = 'c'" },
+    }),
+    'usage',
+    /Cannot extract field[^]*place ->> 'city'/,
+  ],
   ['unknown function', () => ({ label: { expression: 'nosuch(price)' } }), 'usage', /nosuch/],
   ['not a condition', () => ({ label: { expression: 'price + 1' } }), 'usage', /not BOOLEAN/],
   [
