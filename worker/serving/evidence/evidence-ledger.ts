@@ -10,6 +10,7 @@
 import { z } from 'zod';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import { LessonSchema, type Lesson } from '../../../shared/exploration/lesson.js';
+import { ArrivalOrder } from './arrival-order.js';
 import { learn, learningName, type LearnedNumbers, type Learning } from './learned-weights.js';
 
 const name = z.string().min(1).max(200);
@@ -128,10 +129,10 @@ const SnapshotSchema = z.strictObject({
 });
 
 export class EvidenceLedger {
-  // The maps are in order of arrival or of last use, so that those that end are at their front.
-  readonly #events = new Map<string, OpenEvent>();
-  readonly #open = new Map<string, OpenEvent>();
-  readonly #adgroups = new Map<string, AdgroupEvidence>();
+  // In order of arrival or of last use: those that end next are first.
+  readonly #events = new ArrivalOrder<OpenEvent>();
+  readonly #open = new ArrivalOrder<OpenEvent>();
+  readonly #adgroups = new ArrivalOrder<AdgroupEvidence>();
   readonly #settings: FeedbackSettings;
   readonly #learning: Learning | null;
   readonly #learned = new Map<string, number>();
@@ -200,11 +201,11 @@ export class EvidenceLedger {
     if (learned !== null && learned.by === by)
       for (const [named, number] of learned.numbers) this.#learned.set(named, number);
     for (const [id, event] of events) {
-      this.#events.set(id, event);
-      if (!event.isSettled) this.#open.set(id, event);
+      this.#events.put(id, event);
+      if (!event.isSettled) this.#open.put(id, event);
       this.#nowMs = Math.max(this.#nowMs, event.arrivedMs);
     }
-    for (const [adgroup, evidence] of adgroups) this.#adgroups.set(adgroup, evidence);
+    for (const [adgroup, evidence] of adgroups) this.#adgroups.put(adgroup, evidence);
     this.lateCount = lateCount;
     this.duplicateCount = duplicateCount;
   }
@@ -220,8 +221,7 @@ export class EvidenceLedger {
     if (known !== undefined && known.adgroup !== null) return this.#duplicate();
     const evidence = this.#adgroups.get(adgroup) ?? this.#freshAdgroup(epochMs);
     if (evidence === null || (known === undefined && this.#isFull())) return 'full';
-    this.#adgroups.delete(adgroup);
-    this.#adgroups.set(adgroup, evidence);
+    this.#adgroups.put(adgroup, evidence);
     evidence.open += 1;
     evidence.firstMs = Math.min(evidence.firstMs, epochMs);
     evidence.lastMs = this.#nowMs;
@@ -232,9 +232,8 @@ export class EvidenceLedger {
     const arrivedMs = this.#nowMs;
     const shown = { adgroup, reward: null, shownMs: epochMs, lesson: lesson ?? null };
     const event = { ...shown, arrivedMs, isSettled: false };
-    this.#events.delete(id);
-    this.#events.set(id, event);
-    this.#open.set(id, event);
+    this.#events.put(id, event);
+    this.#open.put(id, event);
     if (known !== undefined && known.reward !== null)
       this.#reward(id, event, known.reward, known.shownMs);
     return 'counted';
@@ -245,7 +244,7 @@ export class EvidenceLedger {
     if (known === undefined) {
       if (this.#isFull()) return 'full';
       const arrivedMs = this.#nowMs;
-      this.#events.set(id, {
+      this.#events.put(id, {
         adgroup: null,
         reward,
         shownMs: epochMs,
@@ -288,18 +287,15 @@ export class EvidenceLedger {
     const { windowSeconds, eventLifetimeSeconds, adgroupLifetimeSeconds, defaultReward } =
       this.#settings;
     const endedBefore = (seconds: number): number => this.#nowMs - seconds * MS_PER_SECOND;
-    for (const [id, event] of this.#open) {
-      if (event.arrivedMs >= endedBefore(windowSeconds)) break;
+    endBefore(endedBefore(windowSeconds), this.#open, arrivalOf, (id, event) => {
       this.#settle(id, event, defaultReward);
-    }
-    for (const [id, { arrivedMs }] of this.#events) {
-      if (arrivedMs >= endedBefore(eventLifetimeSeconds)) break;
+    });
+    endBefore(endedBefore(eventLifetimeSeconds), this.#events, arrivalOf, (id) => {
       this.#events.delete(id);
-    }
-    for (const [adgroup, { lastMs }] of this.#adgroups) {
-      if (lastMs >= endedBefore(adgroupLifetimeSeconds)) break;
+    });
+    endBefore(endedBefore(adgroupLifetimeSeconds), this.#adgroups, lastUseOf, (adgroup) => {
       this.#adgroups.delete(adgroup);
-    }
+    });
   }
 
   #freshAdgroup(epochMs: number): AdgroupEvidence | null {
@@ -316,6 +312,24 @@ export class EvidenceLedger {
     this.duplicateCount += 1;
     return 'duplicate';
   }
+}
+
+const arrivalOf = ({ arrivedMs }: OpenEvent): number => arrivedMs;
+const lastUseOf = ({ lastMs }: AdgroupEvidence): number => lastMs;
+
+/** @param end takes the entry out of the order. */
+function endBefore<Value>(
+  endMs: number,
+  order: ArrivalOrder<Value>,
+  msOf: (value: Value) => number,
+  end: (key: string, value: Value) => void,
+): void {
+  for (
+    let first = order.first();
+    first !== null && msOf(first.value) < endMs;
+    first = order.first()
+  )
+    end(first.key, first.value);
 }
 
 function* groupsOf<Entry>(entries: Iterable<Entry>, countMax: number): Iterable<readonly Entry[]> {
