@@ -51,6 +51,8 @@ function valuesIn(words: readonly string[]) {
       'endpoint-allow': { type: 'string', multiple: true, default: [] },
       portable: { type: 'boolean', default: false },
       'blob-folder': { type: 'string' },
+      count: { type: 'string', default: '1' },
+      'first-count': { type: 'string', default: '1' },
       plugin: { type: 'string', multiple: true, default: [] },
     },
   });
@@ -103,6 +105,8 @@ async function work(values: Values, ahead?: ForkedEntry | null): Promise<void> {
   const { runWorkerProcess } = await import('./worker-process.js');
   await runWorkerProcess({
     ...{ redisUrl: values.redis, prefix: values.prefix, name: values.name },
+    count: countOf(values.count, '--count'),
+    firstCount: countOf(values['first-count'], '--first-count'),
     ...{ compute: computeOf(values), forked, plugins: values.plugin },
     storesAllowed: values['store-allow'],
     endpointsAllowed: values['endpoint-allow'],
@@ -121,6 +125,11 @@ function gpuIndexOf(text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d+$/.test(text)) return Number(text);
   throw usageError(`${text} is not the index of a GPU`, 'give --gpu-index 0, 1, ...');
+}
+
+function countOf(text: string, option: string): number {
+  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
+  throw usageError(`${text} is not a number of workers`, `give ${option} 1 to 999`);
 }
 
 function usageError(what: string, cure: string): QianmoError {

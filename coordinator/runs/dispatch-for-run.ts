@@ -36,6 +36,8 @@ export interface RunDispatch {
 }
 
 const WORKER_RESTARTS_MAX = 100;
+/** The jobs of an outer step for each worker with which it is busy. With fewer, the waits at both ends of a step are most of its time. */
+const BUSY_JOBS_MIN = 3;
 
 /**
  * Everything started here is stopped when the context closes. Processes are started first: they take
@@ -189,6 +191,7 @@ async function localWorkers(
     ...{ redisUrl, prefix, device, portable, environment },
     stores: placesOf(config),
     blobFolder,
+    ...{ count, areBusy: jobsPerOuterStepOf(config) >= BUSY_JOBS_MIN * count },
   });
   return {
     start: () => {
@@ -197,6 +200,13 @@ async function localWorkers(
       onClose(() => workers.stop());
     },
   };
+}
+
+/** 1 for a stream, whose jobs follow what is logged. */
+function jobsPerOuterStepOf(config: RunConfig | StreamConfig): number {
+  if (!('training' in config)) return 1;
+  const { tasksPerOuterStep, tasksPerJob } = config.training;
+  return Math.ceil(tasksPerOuterStep / tasksPerJob);
 }
 
 /** The rows of a stream travel in its jobs. */

@@ -1,5 +1,5 @@
 /**
- * Starts local worker processes, restarts those that end, and lets none outlive it: `stop` ends them
+ * Starts local worker processes, of one or several workers each, restarts those that end, and lets none outlive it: `stop` ends them
  * in bounded time, and a worker whose supervisor was killed sees its channel close and exits. Passes
  * on their events. Knows nothing of jobs: a dead worker's job comes back through the queue.
  */
@@ -13,16 +13,26 @@ import {
   type EventSource,
   type RunEventOf,
   type RunEventSink,
+  type StampedEvent,
 } from '../../shared/events/run-events.js';
+
+/** The workers of one process. */
+export interface WorkerCrew {
+  /** Counted from 0 over the workers of all processes. */
+  readonly firstIndex: number;
+  readonly count: number;
+}
 
 export interface WorkerCommand {
   readonly path: string;
-  /** The arguments of one worker, counted from 0; the same at every restart. */
-  readonly argsOf: (workerIndex: number) => readonly string[];
+  /** The workers of one process; 1 if absent. The last process may have fewer. */
+  readonly workersPerProcess?: number;
+  /** The arguments of a process; the same at every restart. */
+  readonly argsOf: (crew: WorkerCrew) => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   /** A process that was started already and has these arguments; null if there is none, or no other. */
-  readonly startedAhead?: (workerIndex: number) => ChildProcess | null;
-  /** The workers that start at once; all if absent. The others follow when one of them is ready. */
+  readonly startedAhead?: (crew: WorkerCrew) => ChildProcess | null;
+  /** The processes that start at once; all if absent. The others follow when a worker is ready. */
   readonly firstCount?: number;
 }
 
@@ -60,12 +70,13 @@ export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWo
   const restarts = new RestartBudget(options);
   const othersReady = new AbortController();
   stopping.signal.addEventListener('abort', () => othersReady.abort());
-  const lives = Array.from({ length: options.count }, async (_, index) => {
-    if (index >= (options.command.firstCount ?? options.count))
+  const crews = crewsOf(options);
+  const lives = crews.map(async (crew, index) => {
+    if (index >= (options.command.firstCount ?? crews.length))
       await options.clock.sleep(OTHERS_READY_MS_MAX, othersReady.signal);
     const shared = { stopping: stopping.signal, running, restarts };
     await keepAlive(
-      index,
+      crew,
       withReadiness(options, () => othersReady.abort()),
       shared,
     );
@@ -85,6 +96,14 @@ export function superviseWorkers(options: SuperviseWorkersOptions): SupervisedWo
       allGone.abort();
     },
   };
+}
+
+function crewsOf({ count, command }: SuperviseWorkersOptions): WorkerCrew[] {
+  const { workersPerProcess: most = 1 } = command;
+  return Array.from({ length: Math.ceil(count / most) }, (_, index) => {
+    const firstIndex = index * most;
+    return { firstIndex, count: Math.min(most, count - firstIndex) };
+  });
 }
 
 /** Tells, beside the sink, that a worker is ready or has ended. */
@@ -133,40 +152,45 @@ class RestartBudget {
   }
 }
 
-/** Runs one worker again and again, until stopped or out of restarts. */
+/** Runs one process again and again, until stopped or out of restarts. What happens to it happens to each of its workers. */
 async function keepAlive(
-  workerIndex: number,
+  crew: WorkerCrew,
   options: SuperviseWorkersOptions,
   { stopping, running, restarts }: Supervision,
 ): Promise<void> {
   const { clock, restartsMax } = options;
-  const sink = toldBy({ workerIndex }, options.sink);
+  const sinks = Array.from({ length: crew.count }, (_, place) =>
+    toldBy({ workerIndex: crew.firstIndex + place }, options.sink),
+  );
+  const tellAll: RunEventSink = (event) => {
+    for (const sink of sinks) sink(event);
+  };
   const isStopping = (): boolean => stopping.aborted;
   let failuresInRow = 0;
   while (!isStopping()) {
     const bornMs = clock.monotonicMs();
-    const end = await oneLife(options.command, workerIndex, sink, running);
+    const end = await oneLife(options.command, crew, sinks, running);
     if (isStopping()) return;
     failuresInRow = clock.monotonicMs() - bornMs > HEALTHY_MS ? 1 : failuresInRow + 1;
-    sink(end.event, end.source);
+    for (const [place, sink] of sinks.entries()) sink(end.event, end.sourceOf(place));
     if (!restarts.take()) {
-      sink({ kind: 'worker-given-up', restartCount: restartsMax });
+      tellAll({ kind: 'worker-given-up', restartCount: restartsMax });
       return;
     }
     const delayMs = Math.min(RESTART_DELAY_MS_MIN * 2 ** (failuresInRow - 1), RESTART_DELAY_MS_MAX);
     await clock.sleep(delayMs, stopping);
-    if (!isStopping()) sink({ kind: 'worker-restarted' });
+    if (!isStopping()) tellAll({ kind: 'worker-restarted' });
   }
 }
 
 interface LifeEnd {
   readonly event: RunEventOf<'worker-exited'>;
-  /** The worker's name, if it sent an event. */
-  readonly source: EventSource;
+  /** The name of a worker of the process, if it sent an event. */
+  readonly sourceOf: (place: number) => EventSource;
 }
 
-function spawned({ path, argsOf, env }: WorkerCommand, workerIndex: number): ChildProcess {
-  return spawn(path, [...argsOf(workerIndex)], {
+function spawned({ path, argsOf, env }: WorkerCommand, crew: WorkerCrew): ChildProcess {
+  return spawn(path, [...argsOf(crew)], {
     env,
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     // A separate session, because the coordinator handles Ctrl-C on the terminal.
@@ -177,17 +201,17 @@ function spawned({ path, argsOf, env }: WorkerCommand, workerIndex: number): Chi
 /** Resolves when the process has ended. Passes on its events until then. */
 function oneLife(
   command: WorkerCommand,
-  workerIndex: number,
-  sink: RunEventSink,
+  crew: WorkerCrew,
+  sinks: readonly RunEventSink[],
   running: Set<ChildProcess>,
 ): Promise<LifeEnd> {
-  const child = command.startedAhead?.(workerIndex) ?? spawned(command, workerIndex);
+  const child = command.startedAhead?.(crew) ?? spawned(command, crew);
   running.add(child);
   let lastWords = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     lastWords = (lastWords + text).slice(-LAST_WORDS_LENGTH_MAX);
   });
-  const channel = eventsFromChannel(sink);
+  const channel = eventsFromChannel(crew, sinks);
   child.on('message', (message) => channel.receive(message));
   return new Promise((resolve) => {
     const finish = (end: Pick<LifeEnd['event'], 'exitCode' | 'signal' | 'reason'>): void => {
@@ -195,7 +219,7 @@ function oneLife(
       const pid = child.pid ?? 0;
       resolve({
         event: { kind: 'worker-exited', pid, ...end, lastWords: lastWords.trim() },
-        source: channel.source(),
+        sourceOf: channel.sourceOf,
       });
     };
     child.once('error', ({ message }) => finish({ exitCode: null, signal: null, reason: message }));
@@ -204,25 +228,32 @@ function oneLife(
 }
 
 /** Receives the events of one process as lines. Reports the first message that is not an event. */
-function eventsFromChannel(sink: RunEventSink): {
+function eventsFromChannel(
+  { firstIndex }: WorkerCrew,
+  sinks: readonly RunEventSink[],
+): {
   receive(message: unknown): void;
-  source(): EventSource;
+  readonly sourceOf: LifeEnd['sourceOf'];
 } {
-  let worker: string | undefined;
+  const names = new Map<number, string>();
   let isMisunderstood = false;
   return {
     receive: (message) => {
       try {
-        const event = parseEventLine(typeof message === 'string' ? message : 'no text');
-        worker = event.worker ?? worker;
-        sink(event);
+        const told = parseEventLine(typeof message === 'string' ? message : 'no text');
+        // Workers of a process that has several are counted there.
+        const place = Math.min(told.workerIndex ?? 0, sinks.length - 1);
+        if (told.worker !== undefined) names.set(place, told.worker);
+        const event: StampedEvent = { ...told, workerIndex: firstIndex + place };
+        sinks[place]?.(event);
       } catch (error) {
         if (!(error instanceof QianmoError)) throw error;
         if (isMisunderstood) return;
         isMisunderstood = true;
-        sink({ kind: 'worker-misunderstood', reason: error.report.found ?? error.message });
+        const reason = error.report.found ?? error.message;
+        sinks[0]?.({ kind: 'worker-misunderstood', reason });
       }
     },
-    source: () => ({ worker }),
+    sourceOf: (place) => ({ worker: names.get(place) }),
   };
 }

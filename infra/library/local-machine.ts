@@ -5,6 +5,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { findRedisServer, startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { openOwnedFolder } from '#services/owned-folder.mjs';
+import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
 import type { Machine } from '../../coordinator/runs/call/run-context.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
@@ -14,7 +15,13 @@ import {
   countUsableGpus,
   gpuIndexOfWorker,
 } from '../../worker/compute/device/visible-gpus.js';
-import { firstWorkerCount, takeWorkerAhead, WORKER_ENTRY } from './ahead/started-ahead.js';
+import {
+  firstProcessCount,
+  firstWorkerCount,
+  takeWorkerAhead,
+  WORKER_ENTRY,
+  WORKERS_PER_PROCESS,
+} from './ahead/started-ahead.js';
 import { startedComputeProcess } from './started-compute-process.js';
 
 /** A file system in memory, which Linux offers to all programs. */
@@ -39,6 +46,7 @@ export const localMachine: Machine = {
 
   workerCommand: async (request) => {
     const { redisUrl, prefix, device, portable, environment, stores, blobFolder } = request;
+    const { count: workerCount, areBusy } = request;
     const args = ['--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
     for (const { address, endpoint } of stores) {
@@ -47,15 +55,19 @@ export const localMachine: Machine = {
     }
     if (blobFolder !== null) args.push('--blob-folder', blobFolder);
     const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
-    const argsOf = (workerIndex: number): readonly string[] => {
-      const gpuIndex = gpuIndexOfWorker(workerIndex, gpuCount);
-      return gpuIndex === undefined ? args : [...args, '--gpu-index', String(gpuIndex)];
+    // A process has one GPU, for all that it computes.
+    const isShared = gpuCount === 0 && areBusy && workerCount > firstWorkerCount();
+    const argsOf = ({ firstIndex, count }: WorkerCrew): readonly string[] => {
+      const gpuIndex = gpuIndexOfWorker(firstIndex, gpuCount);
+      if (gpuIndex !== undefined) return [...args, '--gpu-index', String(gpuIndex)];
+      return [...args, '--count', String(count), '--first-count', String(firstWorkerCount())];
     };
     return {
       path: process.execPath,
-      argsOf: (workerIndex) => [WORKER_ENTRY, ...argsOf(workerIndex)],
-      startedAhead: (workerIndex) => takeWorkerAhead(argsOf(workerIndex), redisUrl, environment),
-      firstCount: firstWorkerCount(),
+      workersPerProcess: isShared ? WORKERS_PER_PROCESS : 1,
+      argsOf: (crew) => [WORKER_ENTRY, ...argsOf(crew)],
+      startedAhead: (crew) => takeWorkerAhead(argsOf(crew), redisUrl, environment),
+      firstCount: isShared ? firstProcessCount() : firstWorkerCount(),
       // Arguments are visible to every user of the machine, and the address may hold a password.
       env: { ...environment, QIANMO_REDIS_URL: redisUrl },
     };

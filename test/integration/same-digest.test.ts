@@ -71,7 +71,9 @@ function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {
 }
 
 function workerPids(diagnostics: string): number[] {
-  return [...diagnostics.matchAll(/worker \d+ \(process (\d+)\)/g)].map(([, pid]) => Number(pid));
+  const told = [...diagnostics.matchAll(/worker \d+ \(process (\d+)\)/g)];
+  // Workers share a process.
+  return [...new Set(told.map(([, pid]) => Number(pid)))];
 }
 
 function isRunning(pid: number): boolean {

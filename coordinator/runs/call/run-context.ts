@@ -50,6 +50,9 @@ interface LocalWorkersRequest {
   readonly stores: readonly StorePlace[];
   /** The folder of the blobs, where workers and coordinator share one. */
   readonly blobFolder: string | null;
+  readonly count: number;
+  /** Whether a worker has several jobs of an outer step, so that processor time counts for more than waits. */
+  readonly areBusy: boolean;
 }
 
 type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;

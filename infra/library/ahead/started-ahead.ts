@@ -18,6 +18,11 @@ export const WORKER_ENTRY = fileURLToPath(new URL('../../../worker/main.js', imp
 const GPU_DEVICES = ['/dev/nvidiactl', '/dev/dxg'];
 /** A worker and its compute process. */
 const PROCESSES_PER_WORKER = 2;
+/**
+ * The workers that share a process, where processor time is short. A killed process takes the jobs of all, so more in one would leave a
+ * larger part of a run without workers for the seconds of a start.
+ */
+export const WORKERS_PER_PROCESS = 2;
 
 /** The environment of the processes below, as text. */
 let startedIn = '';
@@ -27,6 +32,11 @@ let workers: ChildProcess[] = [];
 /** The number of local workers that start at once. The others follow when one is ready, which makes that one ready earlier. */
 export function firstWorkerCount(): number {
   return Math.max(1, Math.floor(availableParallelism() / PROCESSES_PER_WORKER));
+}
+
+/** The processes that start at once where workers share them. */
+export function firstProcessCount(): number {
+  return Math.ceil(firstWorkerCount() / WORKERS_PER_PROCESS);
 }
 
 /** Starts what this command line will need, if the config is as most are: for any device, and not portable. */
@@ -39,7 +49,10 @@ export function startAhead(words: readonly string[], environment: Environment): 
       environment: numericalEnvironment(computeEnvironment(environment, 'auto', undefined), false),
       ...{ pluginArguments: [], backend: 'auto' },
     });
-  const count = Math.min(workerCountOf(words), firstWorkerCount());
+  const workerCount = workerCountOf(words);
+  // Whether many workers share processes is not known yet.
+  const isEnough = workerCount <= firstWorkerCount();
+  const count = isEnough ? workerCount : firstProcessCount();
   if (count > 0 && !GPU_DEVICES.some((path) => existsSync(path)))
     workers = Array.from({ length: count }, () => workerAhead(environment));
 }

@@ -95,7 +95,7 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
     '',
     'The peers read the rows and initial values of our run, so all compute the same steps on the same data: 32 support and 32 query',
     'rows a task, ten categories on a million rows of 16 floats, an MLP 160-128-64-1 whose last two layers are adapted. All workers have one',
-    'thread. Each worker is pinned to one core with all its processes, here and there; our coordinator and Redis, and',
+    'thread. Each process that computes is pinned to a core of its own, here and there; the process that serves two of ours, our coordinator and Redis, and',
     "Ray's driver and daemons, run where the system puts them. The gradient is the first-order one in all of them; each sums rows by",
     'unique id before it sends them.',
     '',

@@ -1,4 +1,4 @@
-/** Pins the workers that a coordinator started, each to a core of its own, with their compute processes. */
+/** Pins the compute processes that a coordinator's workers started, each to a core of its own, and a worker that is alone with its own. */
 
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -13,10 +13,12 @@ export async function pinWorkers(coordinatorPid: number, workerCount: number): P
     const workers = childrenOf(coordinatorPid).filter((pid) =>
       commandOf(pid).some((word) => word.endsWith('/worker/main.js')),
     );
-    const computing = workers.filter((pid) => childrenOf(pid).length > 0);
+    const computing = workers.flatMap(childrenOf);
     if (computing.length === workerCount) {
-      for (const [core, worker] of computing.entries())
-        for (const pid of [worker, ...childrenOf(worker)])
+      const pinned =
+        workerCount === 1 ? [[...workers, ...computing]] : computing.map((pid) => [pid]);
+      for (const [core, pids] of pinned.entries())
+        for (const pid of pids)
           execFileSync('taskset', ['-acp', String(core), String(pid)], { stdio: 'ignore' });
       return;
     }

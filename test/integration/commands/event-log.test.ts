@@ -9,6 +9,8 @@ import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-r
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 60;
+/** On a small machine, two workers of so many jobs share a process. */
+const SHORT = { outerSteps: OUTER_STEPS, tasksPerJob: 2 };
 
 let room: CommandRoom;
 beforeAll(async () => {
@@ -39,7 +41,7 @@ function only<Kind extends EventKind>(
 
 it('records start, workers, steps, a worker that was killed, checkpoints and the end', async () => {
   const run = await room.config('logged', ({ training }) =>
-    Object.assign(training, { outerSteps: OUTER_STEPS, checkpointEveryOuterSteps: 20 }),
+    Object.assign(training, { ...SHORT, checkpointEveryOuterSteps: 20 }),
   );
   await room.done(['prepare', run]);
   const training = room.start(['train', run, '--workers', '2']);
@@ -65,17 +67,21 @@ it('records start, workers, steps, a worker that was killed, checkpoints and the
   expect(new Set(ready.map(({ workerIndex }) => workerIndex))).toEqual(new Set([0, 1]));
   expect(only(events, 'compute-ready').length).toBeGreaterThanOrEqual(2);
   expect(only(events, 'job-finished').length).toBeGreaterThan(0);
-  const [killed, ...others] = only(events, 'worker-exited');
-  expect(others).toEqual([]);
-  expect(killed).toMatchObject({ pid: victim, signal: 'SIGKILL', workerIndex: Number(number) - 1 });
-  expect(killed?.worker).toBe(ready.find(({ pid }) => pid === victim)?.worker);
-  expect(only(events, 'worker-restarted')).toHaveLength(1);
+  // The other worker is in the same process, or lives.
+  const killed = only(events, 'worker-exited');
+  expect(killed.map(({ workerIndex }) => workerIndex)).toContain(Number(number) - 1);
+  for (const each of killed) expect(each).toMatchObject({ pid: victim, signal: 'SIGKILL' });
+  const readyFirst = ready.find(({ pid }) => pid === victim);
+  expect(killed.find(({ workerIndex }) => workerIndex === readyFirst?.workerIndex)?.worker).toBe(
+    readyFirst?.worker,
+  );
+  expect(only(events, 'worker-restarted').map(({ workerIndex }) => workerIndex)).toEqual(
+    killed.map(({ workerIndex }) => workerIndex),
+  );
   expect(only(events, 'run-finished')).toMatchObject([{ outerStep: OUTER_STEPS }]);
 
   // Whoever computes, the losses of each size have the same bits.
-  const alone = await room.config('alone', ({ training }) =>
-    Object.assign(training, { outerSteps: OUTER_STEPS }),
-  );
+  const alone = await room.config('alone', ({ training }) => Object.assign(training, SHORT));
   await room.done(['train', alone, '--in-process']);
   const losses = (told: readonly StampedEvent[]) =>
     only(told, 'outer-step').map(({ queryLoss, queryLossBefore, bySize }) => ({

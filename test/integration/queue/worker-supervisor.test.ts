@@ -128,6 +128,55 @@ describe('superviseWorkers', () => {
     expect(events[1]).toMatchObject({ kind: 'worker-exited', worker: 'host-7', workerIndex: 0 });
   });
 
+  it('tells of each worker of a process, counted over all of them', async () => {
+    const events: StampedEvent[] = [];
+    const crews: unknown[] = [];
+    let tellOver = (): void => undefined;
+    const isOver = new Promise<void>((resolve) => (tellOver = resolve));
+    const second = { ...readyEvent, worker: 'host-7-2', workerIndex: 1 };
+    // A place that the process does not have is that of its last worker.
+    const lines = [{ ...second, workerIndex: 7 }, second].map((event) => encodeEvent(event));
+    const workers = superviseWorkers({
+      count: 3,
+      command: {
+        path: process.execPath,
+        workersPerProcess: 2,
+        argsOf: (crew) => {
+          crews.push(crew);
+          const sends = lines.map((line) => `process.send(${JSON.stringify(line)});`);
+          return ['--eval', crew.count === 2 ? sends.join('') : ''];
+        },
+        env: {},
+      },
+      clock: systemClock,
+      sink: runEventSink({ clock: systemClock }, (event) => {
+        events.push(event);
+        if (events.filter(({ kind }) => kind === 'worker-given-up').length === 3) tellOver();
+      }),
+      restartsMax: 0,
+    });
+    await isOver;
+    await workers.stop();
+    expect(crews).toEqual([
+      { firstIndex: 0, count: 2 },
+      { firstIndex: 2, count: 1 },
+    ]);
+    const told = (kind: string) =>
+      events
+        .filter((event) => event.kind === kind)
+        .map(({ workerIndex, worker }) => [workerIndex, worker])
+        .sort();
+    expect(told('worker-ready')).toEqual([
+      [1, 'host-7-2'],
+      [1, 'host-7-2'],
+    ]);
+    expect(told('worker-exited')).toEqual([
+      [0, undefined],
+      [1, 'host-7-2'],
+      [2, undefined],
+    ]);
+  });
+
   it('reports once that messages are not events, and continues', async () => {
     const { workers, events, saw } = supervised(
       `process.send('{"kind":"nonsense"}'); process.send({ kind: 'worker-stopped' }); ${READY}`,
