@@ -79,7 +79,8 @@ export const localMachine: Machine = {
     const dataDir = openOwnedFolder('qianmo-redis');
     const remove = (): Promise<void> => rm(dataDir, { recursive: true, force: true });
     try {
-      const server = await startEmbeddedRedis({ dataDir });
+      // Nobody starts it again: it ends with this process, and its data too.
+      const server = await startEmbeddedRedis({ dataDir, isDurable: false });
       const addressFile = join(dataDir, 'address');
       await writeFile(addressFile, `${server.url}\n`, { mode: 0o600 });
       const stop = (): Promise<void> => server.stop().finally(remove);

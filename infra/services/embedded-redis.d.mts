@@ -30,6 +30,8 @@ export interface EmbeddedRedisOptions {
   readonly serverPath?: string;
   /** Empty for none; a random one by default. */
   readonly password?: string;
+  /** Whether a restart finds the data again; true by default. */
+  readonly isDurable?: boolean;
 }
 
 export interface EmbeddedRedis {

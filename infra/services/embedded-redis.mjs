@@ -1,5 +1,5 @@
-// A dedicated Redis server on a free loopback port, durable enough to be killed and restarted:
-// append-only file fsynced every second, never evicting. Other users of the machine reach the port, so it
+// A dedicated Redis server on a free loopback port, durable enough to be killed and restarted unless it is told
+// otherwise: append-only file fsynced every second, never evicting. Other users of the machine reach the port, so it
 // has a password, which the server reads from a file: arguments are visible to everybody. Ends with this
 // process.
 import { randomBytes } from 'node:crypto';
@@ -28,7 +28,8 @@ export async function startEmbeddedRedis(options) {
   const serverPath = options.serverPath ?? (await obtainServerPath());
   mkdirSync(options.dataDir, { recursive: true, mode: 0o700 });
   const password = options.password ?? randomBytes(PASSWORD_BYTE_COUNT).toString('hex');
-  const place = { serverPath, dataDir: options.dataDir, password };
+  const { dataDir, isDurable = true } = options;
+  const place = { serverPath, dataDir, password, isDurable };
   const started = await startOnSomePort(place, options.port);
   const port = started.port;
   let server = started.server;
@@ -58,7 +59,7 @@ async function obtainServerPath() {
   throw new Error(`no Redis server: ${obtained.problem}. Cure: ${obtained.cure.join(' ')}`);
 }
 
-/** @typedef {{ serverPath: string, dataDir: string, password: string }} ServerPlace */
+/** @typedef {{ serverPath: string, dataDir: string, password: string, isDurable: boolean }} ServerPlace */
 
 /**
  * @param {ServerPlace} place
@@ -103,14 +104,14 @@ async function startOnPort(place, port) {
  * @param {number} port
  * @returns {string}
  */
-function serverConfig({ dataDir, password }, port) {
+function serverConfig({ dataDir, password, isDurable }, port) {
   const settings = {
     bind: '127.0.0.1',
     port: String(port),
     'protected-mode': 'yes',
     daemonize: 'no',
     dir: dataDir,
-    appendonly: 'yes',
+    appendonly: isDurable ? 'yes' : 'no',
     appendfsync: 'everysec',
     save: '',
     // Four times a piece of a blob: no value can be larger than a reader expects by much.

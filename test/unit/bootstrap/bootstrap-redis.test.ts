@@ -1,7 +1,7 @@
 // The embedded Redis server is durable across a kill, never evicts, and ends with its parent.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -43,6 +43,19 @@ describe.skipIf(server === null)('startEmbeddedRedis', () => {
       await redis.stop();
     }
     expect(redis.isRunning()).toBe(false);
+  });
+
+  it('writes no file of its data where nobody wants it again', async () => {
+    const redis = await startEmbeddedRedis({ dataDir, isDurable: false });
+    const client = new Redis(redis.url);
+    try {
+      await client.set('key', 'value');
+      expect(await client.config('GET', 'appendonly')).toEqual(['appendonly', 'no']);
+    } finally {
+      client.disconnect();
+      await redis.stop();
+    }
+    expect((await readdir(dataDir)).sort()).toEqual(['redis.conf', 'redis.log']);
   });
 
   it('shows its password in no list of processes, and its data to no other user', async () => {
