@@ -21,6 +21,7 @@ const HEADERS = [
   'columns/objects.h',
   'columns/scan.h',
   'columns/texts.h',
+  'columns/written-numbers.h',
   'columns/written-texts.h',
   'ranking.h',
 ];

@@ -1,6 +1,6 @@
 // The order of candidates and their calibration by the addon are those of TypeScript, bit for bit. Seen to fail:
 // values compared by the upper half of their bits alone, -0 put behind 0, the reserve left out, live
-// candidates calibrated as their blocks are.
+// candidates calibrated as their blocks are, an exponential of which the last term is left out, live candidates without a sigmoid.
 
 import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
@@ -58,13 +58,17 @@ test('candidates are in the order of their values, equal ones as they were', () 
   }
 });
 
-function drawnBundle(random: RandomStream, blockCount: number) {
+/** @param areProbabilities of all labels; one of two is a value otherwise. */
+function drawnBundle(random: RandomStream, blockCount: number, areProbabilities: boolean) {
+  const labelCount = areProbabilities ? 1 + random.below(2) : 2;
   const calibrationCount = 1 + random.below(4);
   const manifest = {
     labels: [
       { loss: 'binary', segment: null },
-      { loss: 'squared', segment: 'sales', mean: random.normal(), deviation: random.uniform() },
-    ],
+      areProbabilities
+        ? { loss: 'binary', segment: 'sales' }
+        : { loss: 'squared', segment: 'sales', mean: random.normal(), deviation: random.uniform() },
+    ].slice(0, labelCount),
     calibrations: Array.from({ length: calibrationCount }, () => ({
       slope: random.normal(),
       offset: random.normal(),
@@ -73,14 +77,14 @@ function drawnBundle(random: RandomStream, blockCount: number) {
   } as unknown as LoadedBundle['manifest'];
   const drawn = (bound: number) =>
     Int32Array.from({ length: blockCount }, () => random.below(bound));
-  return { manifest, labels: drawn(2), calibrations: drawn(calibrationCount) };
+  return { manifest, labels: drawn(labelCount), calibrations: drawn(calibrationCount) };
 }
 
-function completed(by: Estimator, blocks: Int32Array, scores: Float32Array): Estimates {
+function completed(by: Estimator, blocks: Int32Array, scores: Float32Array, label = 1): Estimates {
   const estimates = by.begin(blocks.length);
   estimates.blocks.set(blocks);
   estimates.scores.set(scores);
-  const notes = { label: 1, calibration: 0, supportRows: 3, clicks: 1, impressions: 3 };
+  const notes = { label, calibration: 0, supportRows: 3, clicks: 1, impressions: 3 };
   by.complete(estimates, blocks.length > 2 ? new Map([[1, notes]]) : null);
   return estimates;
 }
@@ -89,7 +93,7 @@ test('scores are calibrated by the blocks of the candidates', () => {
   for (let seed = 0; seed < CASES; seed += 1) {
     const random = randomStream(seed, 'calibration');
     const blockCount = 1 + random.below(100);
-    const bundle = drawnBundle(random, blockCount);
+    const bundle = drawnBundle(random, blockCount, false);
     const length = random.below(COUNT_MAX);
     const blocks = Int32Array.from({ length }, () => random.below(blockCount));
     const scores = Float32Array.from({ length }, () => 3 * random.normal());
@@ -103,6 +107,31 @@ test('scores are calibrated by the blocks of the candidates', () => {
     const { mean, deviation } = sales as { readonly mean: number; readonly deviation: number };
     expect(plain.expected[1]).toBe(mean + deviation * (slope * scores[1]! + offset));
     expect(plain.labels[1]).toBe(1);
+  }
+});
+
+/** Of all sizes that a logit may have, and of those where the exponential is computed otherwise. */
+function logitOf(random: RandomStream): number {
+  const size = [1e-9, 0.35, 1, 1.04, 30, 710, 745, 2_000][random.below(8)]!;
+  const odd = [0, -0, NaN, Infinity, -Infinity, Math.LN2 / 2, -Math.LN2 / 2, -745.133][
+    random.below(8)
+  ]!;
+  return random.below(8) === 0 ? odd : size * (2 * random.uniform() - 1);
+}
+
+test('probabilities are those of TypeScript', () => {
+  for (let seed = 0; seed < CASES; seed += 1) {
+    const random = randomStream(seed, 'probabilities');
+    const blockCount = 1 + random.below(100);
+    const bundle = drawnBundle(random, blockCount, true);
+    const length = random.below(COUNT_MAX);
+    const blocks = Int32Array.from({ length }, () => random.below(blockCount));
+    const scores = Float32Array.from({ length }, () => logitOf(random));
+    const label = bundle.manifest.labels.length - 1;
+    const plain = completed(new Estimator(bundle, null), blocks, scores, label);
+    const native = completed(new Estimator(bundle, addon), blocks, scores, label);
+    expect(native.expected, `seed ${seed}`).toEqual(plain.expected);
+    expect(native.labels, `seed ${seed}`).toEqual(plain.labels);
   }
 });
 
@@ -140,21 +169,24 @@ test('hashes that come twice are found, whatever they are', () => {
 test('what is out of bounds is refused', () => {
   const one = new Int32Array(1);
   const numbers = new Float64Array(1);
+  const ofCalibrations = new Float64Array(2);
   const calibrate = (blocks: Int32Array, calibrations = one, expected = numbers) =>
     addon.calibrate(
       blocks,
       new Float32Array(1),
       calibrations,
       one,
-      numbers,
-      numbers,
+      ofCalibrations,
+      ofCalibrations,
+      2,
+      false,
       one,
       expected,
     );
   expect(() => calibrate(one)).not.toThrow();
   expect(() => calibrate(Int32Array.of(1))).toThrow('no block');
   expect(() => calibrate(Int32Array.of(-1))).toThrow('no block');
-  expect(() => calibrate(one, Int32Array.of(1))).toThrow('no calibration');
+  expect(() => calibrate(one, Int32Array.of(2))).toThrow('no calibration');
   expect(() => calibrate(one, Int32Array.of(-1))).toThrow('no calibration');
   expect(() => calibrate(one, one, new Float64Array(0))).toThrow('too short');
   expect(() => addon.order(new Float64Array(2), 0, one)).toThrow('too short');

@@ -81,7 +81,12 @@ export interface ColumnsAddon {
     out: Uint8Array,
     at: number,
   ): number;
-  /** Writes the label of each candidate, and its score by the slope and offset of its block's calibration. */
+  /**
+   * Writes the label of each candidate, and its score by the slope and offset of its block's calibration.
+   *
+   * @param labelCount 1 where all blocks have label 0, which is not read then.
+   * @param areProbabilities whether the sigmoid is taken of what is calibrated.
+   */
   calibrate(
     blocks: Int32Array,
     scores: Float32Array,
@@ -89,6 +94,8 @@ export interface ColumnsAddon {
     labelsOfBlocks: Int32Array,
     slopes: Float64Array,
     offsets: Float64Array,
+    labelCount: number,
+    areProbabilities: boolean,
     labels: Int32Array,
     calibrated: Float64Array,
   ): void;

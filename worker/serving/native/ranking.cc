@@ -1,5 +1,6 @@
 // See ranking.h. Every number is that of TypeScript, bit for bit: the recipe says how this file is compiled.
 #include "ranking.h"
+#include <math.h>
 #include <string.h>
 #include <algorithm>
 #include <utility>
@@ -10,32 +11,77 @@ namespace {
 // Candidates that are looked up together: while one waits for memory, so do the others.
 const size_t BATCH = 64;
 
-// calibrate(blocks, scores, calibrations by block, labels by block, slopes, offsets, labels, calibrated)
+double powerOfTwo(int exponent) {
+  const uint64_t bits = uint64_t(1023 + exponent) << 52;
+  double power;
+  memcpy(&power, &bits, sizeof power);
+  return power;
+}
+
+// e to the power of a number that is not above 0, as FDLIBM computes it, and with it `Math.exp`. It has no branch that the usual numbers
+// take one time and not the next: a wrong guess costs more than all the rest.
+double expOf(double x) {
+  const double LN2_HIGH = 6.93147180369123816490e-01, LN2_LOW = 1.90821492927058770002e-10;
+  const double INVERSE_LN2 = 1.44269504088896338700e+00, LEAST = -7.45133219101941108420e+02, SMALL = -700;
+  const double P1 = 1.66666666666666019037e-01, P2 = -2.77777777770155933842e-03, P3 = 6.61375632143793436117e-05;
+  const double P4 = -1.65339022054652515390e-06, P5 = 4.13813679705723846039e-08;
+  // Upper halves of the smallest numbers that differ from 0, and from half of the logarithm of 2.
+  const uint32_t TINY = 0x3e300000, HALF_LN2 = 0x3fd62e42;
+  const int SMALLER = 1000;
+  if (!(x >= LEAST)) return x < LEAST ? 0 : x;
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  const uint32_t upper = uint32_t(bits >> 32) & 0x7fffffff;
+  if (upper < TINY) return 1 + x;
+  const int exponent = int(INVERSE_LN2 * x - 0.5) & -int(upper > HALF_LN2);
+  const double high = x - exponent * LN2_HIGH, low = exponent * LN2_LOW;
+  const double rest = high - low;
+  const double t = rest * rest;
+  const double c = rest - t * (P1 + t * (P2 + t * (P3 + t * (P4 + t * P5))));
+  const double found = 1 - ((low - (rest * c) / (2 - c)) - high);
+  if (x < SMALL && exponent < -1021) return found * powerOfTwo(exponent + SMALLER) * powerOfTwo(-SMALLER);
+  return found * powerOfTwo(exponent);
+}
+
+// 1 / (1 + e^-z), or e^z / (1 + e^z) below 0.
+double sigmoid(double z) {
+  const double odds = expOf(-fabs(z));
+  const double numerators[] = {odds, 1};
+  return numerators[z >= 0] / (1 + odds);
+}
+
+// calibrate(blocks, scores, calibrations by block, labels by block, slopes, offsets, count of labels, whether all are probabilities,
+// labels, calibrated)
 void calibrate(const Arguments& arguments) {
   const View<int32_t> blocks = arguments.words(0);
   const View<float> scores = arguments.floats(1);
   const View<int32_t> calibrationOf = arguments.words(2), labelOf = arguments.words(3);
   const View<double> slopes = arguments.doubles(4), offsets = arguments.doubles(5);
-  const View<int32_t> labels = arguments.words(6);
-  const View<double> calibrated = arguments.doubles(7);
+  // One label or calibration alone is that of every block.
+  const bool hasLabels = arguments.wholeNumber(6) > 1, hasCalibrations = slopes.count > 1;
+  const bool areProbabilities = arguments.boolean(7);
+  const View<int32_t> labels = arguments.words(8);
+  const View<double> calibrated = arguments.doubles(9);
   const size_t count = blocks.count;
   demand(scores.count >= count && labels.count >= count && calibrated.count >= count, "an array is too short");
-  demand(slopes.count == offsets.count, "every calibration has a slope and an offset");
+  demand(slopes.count == offsets.count && slopes.count > 0, "every calibration has a slope and an offset");
   for (size_t begin = 0; begin < count; begin += BATCH) {
     const size_t end = begin + BATCH < count ? begin + BATCH : count;
     for (size_t candidate = begin; candidate < end; ++candidate) {
       const uint32_t block = uint32_t(blocks.data[candidate]);
       demand(block < calibrationOf.count && block < labelOf.count, "there is no block of this number");
-      __builtin_prefetch(calibrationOf.data + block);
-      __builtin_prefetch(labelOf.data + block);
+      if (hasCalibrations) __builtin_prefetch(calibrationOf.data + block);
+      if (hasLabels) __builtin_prefetch(labelOf.data + block);
     }
     for (size_t candidate = begin; candidate < end; ++candidate) {
       const int32_t block = blocks.data[candidate];
-      const uint32_t calibration = uint32_t(calibrationOf.data[block]);
+      const uint32_t calibration = hasCalibrations ? uint32_t(calibrationOf.data[block]) : 0;
       demand(calibration < slopes.count, "there is no calibration of this number");
       calibrated.data[candidate] = slopes.data[calibration] * scores.data[candidate] + offsets.data[calibration];
-      labels.data[candidate] = labelOf.data[block];
+      labels.data[candidate] = hasLabels ? labelOf.data[block] : 0;
     }
+    for (size_t candidate = begin; areProbabilities && candidate < end; ++candidate)
+      calibrated.data[candidate] = sigmoid(calibrated.data[candidate]);
   }
 }
 

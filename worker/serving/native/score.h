@@ -393,5 +393,6 @@ static int scoreRequest(const Model* m, const Request* request, float* logits) {
     fetchAhead(&pass.ahead, TILE_ROWS);
     for (int r = 0; r < rows; ++r) logits[first + r] = pass.logits[r];
   }
+  cleanUpper();
   return SCORED;
 }

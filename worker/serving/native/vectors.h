@@ -26,6 +26,14 @@ ALWAYS_INLINE float sumOf(vf x) {
 #endif
 }
 
+// Upper parts of the registers, set to 0: each instruction that was compiled without them waits for the one before it otherwise, in all
+// of the process, since it must keep what they hold. The compiler sets them to 0 behind some paths alone.
+ALWAYS_INLINE void cleanUpper() {
+#if VW >= 8
+  asm volatile("vzeroupper");
+#endif
+}
+
 #if VW == 16
 ALWAYS_INLINE vf widened(const int8_t* p) {
   return (vf)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));

@@ -68,18 +68,16 @@ export class Estimator {
   /** Fills in what follows from blocks and scores. */
   complete(estimates: Estimates, live: LiveCandidates | null): void {
     const { candidateCount, expected, labels } = estimates;
+    const { areAll, isProbability, means, deviations } = this.#ofLabels;
     this.#calibrate(estimates);
+    // The addon has taken the sigmoid of all others.
+    const isDone = areAll && this.#addon !== null;
     for (const [candidate, { calibration, label }] of live ?? []) {
-      expected[candidate] = this.#calibrated(calibration, float32At(estimates.scores, candidate));
+      const calibrated = this.#calibrated(calibration, float32At(estimates.scores, candidate));
+      expected[candidate] = isDone ? sigmoid(calibrated) : calibrated;
       labels[candidate] = label;
     }
-    const { areAll, isProbability, means, deviations } = this.#ofLabels;
-    if (areAll) {
-      // The same, without a look at each label.
-      for (let candidate = 0; candidate < candidateCount; candidate += 1)
-        expected[candidate] = sigmoid(float64At(expected, candidate));
-      return;
-    }
+    if (isDone) return;
     for (let candidate = 0; candidate < candidateCount; candidate += 1) {
       const calibrated = float64At(expected, candidate);
       const label = int32At(labels, candidate);
@@ -90,13 +88,14 @@ export class Estimator {
     }
   }
 
-  /** Writes labels, and calibrated scores in place of what is expected. */
+  /** Writes labels, and calibrated scores in place of what is expected; the addon their sigmoid where all are probabilities. */
   #calibrate({ candidateCount, blocks, scores, expected, labels }: Estimates): void {
     const { labels: labelsOfBlocks, calibrations } = this.#bundle;
     const [slopes, offsets] = [this.#slopes, this.#offsets];
     if (this.#addon !== null) {
       const ofBlocks = [calibrations, labelsOfBlocks, slopes, offsets] as const;
-      this.#addon.calibrate(blocks, scores, ...ofBlocks, labels, expected);
+      const ofLabels = [this.#bundle.manifest.labels.length, this.#ofLabels.areAll] as const;
+      this.#addon.calibrate(blocks, scores, ...ofBlocks, ...ofLabels, labels, expected);
       return;
     }
     for (let candidate = 0; candidate < candidateCount; candidate += 1) {

@@ -2,7 +2,6 @@
 #include "columns.h"
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 #include <algorithm>
 #include <charconv>
@@ -11,10 +10,10 @@
 #include "dictionary.h"
 #include "scan.h"
 #include "texts.h"
+#include "written-numbers.h"
 
 namespace {
 
-const int NUMBER_BYTES_MAX = 32;
 const double WHOLE_MAX = 1e9;
 
 // An array whose memory was given back has no elements.
@@ -206,11 +205,7 @@ char* writeNumber(char* at, double value) {
   if (value == 0) return *at = '0', at + 1;
   // Digits of a whole number take a fraction of the time.
   if (fabs(value) < WHOLE_MAX && value == int32_t(value)) return std::to_chars(at, at + NUMBER_BYTES_MAX, int32_t(value)).ptr;
-#ifdef __cpp_lib_to_chars
-  return std::to_chars(at, at + NUMBER_BYTES_MAX, value).ptr;
-#else
-  return at + snprintf(at, NUMBER_BYTES_MAX, "%.17g", value);
-#endif
+  return WrittenDouble::write(at, value);
 }
 
 // writeNumbers(values, out, at): where the list ends in `out`; its numbers are parted by commas.

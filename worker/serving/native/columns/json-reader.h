@@ -57,6 +57,22 @@ class JsonReader {
     return takes('"');
   }
 
+  // The spans of texts without escapes that are parted by commas alone, as most programs write them: at most so many, none longer
+  // than that. Begins at a quote, and ends at that of the first text that is not followed by another one.
+  size_t plainTexts(uint32_t* spans, size_t countMax, size_t lengthMax) {
+    size_t count = 0;
+    for (; count < countMax && isAt('"'); ++count) {
+      const uint8_t* const start = at_ + 1;
+      const uint8_t* const end = plainEnd(start);
+      const bool isFollowed = end_ - end > 2 && end[0] == '"' && end[1] == ',' && end[2] == '"';
+      if (!isFollowed || size_t(end - start) > lengthMax) break;
+      spans[2 * count] = uint32_t(start - body_);
+      spans[2 * count + 1] = uint32_t(end - body_);
+      at_ = end + 2;
+    }
+    return count;
+  }
+
   bool null() {
     if (end_ - at_ < 4 || memcmp(at_, "null", 4) != 0) return false;
     at_ += 4;
@@ -137,21 +153,22 @@ class JsonReader {
 
   bool isDigit() const { return at_ < end_ && *at_ >= '0' && *at_ <= '9'; }
 
-  // Goes on to the next quote, escape or control character.
-  void skipPlain() {
+  void skipPlain() { at_ = plainEnd(at_); }
+
+  // Where the next quote, escape or control character is, or the end.
+  const uint8_t* plainEnd(const uint8_t* at) const {
 #ifdef __SSE2__
     const __m128i quote = _mm_set1_epi8('"'), escape = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1f);
-    for (; end_ - at_ >= 16; at_ += 16) {
-      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at_));
+    for (; end_ - at >= 16; at += 16) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
       const __m128i isQuote = _mm_cmpeq_epi8(bytes, quote), isEscape = _mm_cmpeq_epi8(bytes, escape);
       const __m128i isControl = _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes);
       const int ends = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(isQuote, isEscape), isControl));
-      if (ends == 0) continue;
-      at_ += __builtin_ctz(ends);
-      return;
+      if (ends != 0) return at + __builtin_ctz(ends);
     }
 #endif
-    while (at_ < end_ && *at_ != '"' && *at_ != '\\' && *at_ >= 0x20) ++at_;
+    while (at < end_ && *at != '"' && *at != '\\' && *at >= 0x20) ++at;
+    return at;
   }
 
   int integer(uint64_t* value) {

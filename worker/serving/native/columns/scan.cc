@@ -84,6 +84,7 @@ class Scanner {
     if (!reader_.takes(']')) {
       do {
         reader_.skipSpaces();
+        if (!isOfNumbers) member.count += addPlainTexts();
         const bool isNull = reader_.isAt('n');
         if (isNull && !reader_.null()) return false;
         hasNull = hasNull || isNull;
@@ -97,6 +98,14 @@ class Scanner {
     if (!hasEscape) return true;
     member.form |= WRITTEN;
     return WrittenTexts(reader_.body(), scanned_).write(scanned_->spans + member.first, member.count);
+  }
+
+  int32_t addPlainTexts() {
+    uint32_t* const spans = scanned_->spans + scanned_->spanCount;
+    const size_t room = (scanned_->spanCountMax - scanned_->spanCount) / 2;
+    const size_t count = reader_.plainTexts(spans, room, scanned_->textLengthMax);
+    scanned_->spanCount += 2 * count;
+    return int32_t(count);
   }
 
   bool addText(bool isNull, bool* hasEscape) {
