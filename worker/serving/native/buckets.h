@@ -124,4 +124,5 @@ static void bucketsOfTexts(const HashedText* texts, size_t count, uint32_t bucke
     const size_t left = count - text;
     bucketsOfSome(texts + text, (int)(left < TEXTS_AT_ONCE ? left : TEXTS_AT_ONCE), buckets, found + text);
   }
+  cleanUpper();
 }

@@ -42,4 +42,5 @@ static void addDenseProduct(const DenseProduct* p) {
   int row = 0;
   for (; row + 4 <= p->rows; row += 4) addRows(p, row, 4);
   for (; row < p->rows; ++row) addRows(p, row, 1);
+  cleanUpper();
 }

@@ -45,7 +45,8 @@ export function rememberingParser<Parsed extends Fields, Kept>(
     const { context, seed = null } = outcome.data;
     return { context, seed, kept };
   };
-  return (text) => {
+  let last: AroundContext<Kept> | null = null;
+  const parsedPieces = (text: string): RememberedRequest<Kept> | null => {
     const varied = variedSpans(text);
     if (varied === null) return parsedWhole(text, null);
     const key = keyOf(text, varied);
@@ -57,6 +58,8 @@ export function rememberingParser<Parsed extends Fields, Kept>(
       const value = contentOf(text.slice(context.start, context.end));
       if (!isContext(value)) return null;
       found.context = value;
+      if (seed === null)
+        last = { before: text.slice(0, context.start), behind: text.slice(context.end), kept };
     }
     if (seed !== null) {
       const value = contentOf(text.slice(seed.start, seed.end));
@@ -65,6 +68,25 @@ export function rememberingParser<Parsed extends Fields, Kept>(
     }
     return found;
   };
+  return (text) => (last === null ? null : ofOtherContext(text, last)) ?? parsedPieces(text);
+}
+
+/** The last text without a seed that was known, around its context: a client sends the same again, most often. */
+interface AroundContext<Kept> {
+  readonly before: string;
+  readonly behind: string;
+  readonly kept: Kept;
+}
+
+/** Null if the text differs in more than its context: one value of JSON is all that lies there. */
+function ofOtherContext<Kept>(
+  text: string,
+  { before, behind, kept }: AroundContext<Kept>,
+): RememberedRequest<Kept> | null {
+  const end = text.length - behind.length;
+  if (end < before.length || !text.startsWith(before) || !text.endsWith(behind)) return null;
+  const context = contentOf(text.slice(before.length, end));
+  return isContext(context) ? { context, seed: null, kept } : null;
 }
 
 /** Undefined for a text that is not JSON. */

@@ -49,7 +49,8 @@ function ofOtherLength(text: string, known: PlainHead): PlainHead | null {
   const length = text.slice(before.length, text.length - behind.length);
   if (!LENGTH.test(length)) return null;
   const byteCount = text.length + HEAD_END.length;
-  return { ...known, text, byteCount, bodyByteCount: Number(length) };
+  const { around, url, headers } = known;
+  return { text, around, url, headers, byteCount, bodyByteCount: Number(length) };
 }
 
 function parsedHead(text: string): PlainHead | null {
