@@ -4,6 +4,7 @@
  */
 
 import { failureRecordOf } from '../../shared/base/failure-record.js';
+import { letEngineGiveWay } from '../../shared/base/engine-threads.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../shared/events/run-events.js';
@@ -16,6 +17,7 @@ import { RowsOfParent } from '../../worker/serving/processes/rows-of-parent.js';
 import { serveRankings, type ServeRequest } from '../library/index.js';
 
 collectGarbageRarely();
+letEngineGiveWay();
 
 const BUG = { what: 'a process of the server hit a bug', cure: 'report it' };
 

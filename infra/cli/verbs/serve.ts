@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { z } from 'zod';
+import { letEngineGiveWay } from '../../../shared/base/engine-threads.js';
 import {
   CACHE_GIB_DEFAULT,
   CACHE_GIB_MAX,
@@ -135,6 +136,7 @@ Examples:
   qianmo serve --bundle runs/shop/bundles@stable --canary runs/shop/bundles@canary --canary-share 0.05
   qianmo serve --bundle runs/shop/bundles --explore policy.yaml --state runs/shop/state`,
   run: async (_operands, { format, ...request }, context) => {
+    letEngineGiveWay();
     const service = await serveRankings(request, callOptionsOf(context));
     try {
       const { url, bundle } = service;

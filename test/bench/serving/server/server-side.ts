@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { s3OptionsIn } from '../../../../coordinator/runs/places.js';
 import { systemClock } from '../../../../shared/base/clock.js';
+import { letEngineGiveWay } from '../../../../shared/base/engine-threads.js';
 import { KernelScorer, loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';
 import { MappingLoader } from '../../../../worker/serving/loading/mapping-loader.js';
 import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
@@ -17,6 +18,7 @@ import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf } from '../kernel-setting
 
 const KERNEL_CALLS = 3_000;
 
+letEngineGiveWay();
 const [, , address = '', digest = ''] = process.argv;
 const loader = new MappingLoader(
   {
