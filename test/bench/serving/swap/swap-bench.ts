@@ -23,7 +23,13 @@ import { saturation, wireRequest } from '../server/load.js';
 import { keyOf, requestsIn, writeServedBundle } from '../server/server-setting.js';
 import { writeSyntheticDelta } from '../synthetic-delta.js';
 import { CheckedLoad } from './checked-load.js';
-import { swapPage, type Quantiles, type SwapFigures, type SwapRecord } from './swap-page.js';
+import {
+  swapPage,
+  type Quantiles,
+  type ResidentMiB,
+  type SwapFigures,
+  type SwapRecord,
+} from './swap-page.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -129,7 +135,7 @@ async function measured(
     await load.learn();
   }
   const before = await load.during(() => systemClock.sleep(seconds * 1000));
-  const residentMiB: number[] = [];
+  const memory: ResidentMiB[] = [];
   const swapMs: number[] = [];
   const during = await load.during(async () => {
     for (let swap = 1; swap <= swapCount; swap += 1) {
@@ -137,11 +143,11 @@ async function measured(
       await swapped(store, url, at(digests, swap % 2));
       swapMs.push(systemClock.monotonicMs() - startMs);
       await systemClock.sleep(SETTLE_MS);
-      residentMiB.push(residentMiBOf(pid));
+      memory.push(residentMiBOf(pid));
     }
   });
   return {
-    ...{ before: quantilesOf(before), during: quantilesOf(during), residentMiB },
+    ...{ before: quantilesOf(before), during: quantilesOf(during), memory },
     ...{ wrongCount: load.wrongCount, failedCount: load.failedCount, swap: quantilesOf(swapMs) },
   };
 }
@@ -157,9 +163,13 @@ async function swapped(store: FileObjectStore, url: string, digest: string): Pro
   }
 }
 
-function residentMiBOf(pid: number): number {
-  const found = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  return Math.round(Number(found?.[1] ?? NaN) / 1024);
+function residentMiBOf(pid: number): ResidentMiB {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const of = (name: string): number => {
+    const found = new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status);
+    return Math.round(Number(found?.[1] ?? NaN) / 1024);
+  };
+  return { own: of('RssAnon'), files: of('RssFile') };
 }
 
 function quantilesOf(values: readonly number[]): Quantiles {

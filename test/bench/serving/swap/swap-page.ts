@@ -10,12 +10,19 @@ export interface Quantiles {
   readonly p999: number;
 }
 
+/** Resident pages of files are the system's to take back; others are the process's own. */
+export interface ResidentMiB {
+  readonly own: number;
+  readonly files: number;
+}
+
 /** Swaps between two bundles, in milliseconds. */
 export interface SwapFigures {
   readonly before: Quantiles;
   readonly during: Quantiles;
   readonly swap: Quantiles;
-  readonly residentMiB: readonly number[];
+  /** After each swap. */
+  readonly memory: readonly ResidentMiB[];
   readonly wrongCount: number;
   readonly failedCount: number;
 }
@@ -50,7 +57,7 @@ export function swapPage(record: SwapRecord): string {
   ].join('\n');
 }
 
-function figureLines({ before, during, swap, residentMiB, ...counts }: SwapFigures): string[] {
+function figureLines({ before, during, swap, memory, ...counts }: SwapFigures): string[] {
   const rowOf = (name: string, { count, p50, p90, p99, p999 }: Quantiles) =>
     [name, grouped(count), p50, p90, p99, p999] as const;
   return [
@@ -61,6 +68,11 @@ function figureLines({ before, during, swap, residentMiB, ...counts }: SwapFigur
     '',
     `p99 while swapping is ${(during.p99 / before.p99).toFixed(2)} times that before (bar: 1.5). ${counts.failedCount} requests failed, and`,
     `${counts.wrongCount} answers were not those of the bundle that they name. From a label's move until its bundle is served: ${(swap.p50 / 1000).toFixed(1)} s`,
-    `(median; at most ${(swap.p999 / 1000).toFixed(1)} s). Resident memory after a swap: ${Math.min(...residentMiB)} to ${Math.max(...residentMiB)} MiB, ${residentMiB.at(-1)} after the last.`,
+    `(median; at most ${(swap.p999 / 1000).toFixed(1)} s). Resident memory after a swap: ${spanOf(memory.map(({ own }) => own))} of its own,`,
+    `and ${spanOf(memory.map(({ files }) => files))} of mapped files.`,
   ];
+}
+
+function spanOf(sizesMiB: readonly number[]): string {
+  return `${Math.min(...sizesMiB)} to ${Math.max(...sizesMiB)} MiB (${sizesMiB.at(-1)} after the last)`;
 }
