@@ -4,10 +4,10 @@
  */
 
 import { failureRecordOf } from '../../shared/base/failure-record.js';
-import { letEngineGiveWay } from '../../shared/base/engine-threads.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../shared/events/run-events.js';
+import { letEngineGiveWay } from '../../worker/serving/processes/engine-threads.js';
 import {
   ServingOrderSchema,
   type ServingOrder,

@@ -2,7 +2,7 @@
 
 import { once } from 'node:events';
 import { z } from 'zod';
-import { letEngineGiveWay } from '../../../shared/base/engine-threads.js';
+import { letEngineGiveWay } from '../../../worker/serving/processes/engine-threads.js';
 import {
   CACHE_GIB_DEFAULT,
   CACHE_GIB_MAX,
