@@ -170,8 +170,9 @@ async function serveAlone(
   const given = { clock, environment, onEvent: sink };
   const state = await openServedState(request, given, member?.rows ?? null);
   const prepare = async (next: ServedBundle): Promise<void> => {
-    await state.prepare(next);
-    await warmUp(next, recorded.all(), bundles === null ? null : clock);
+    const beside = bundles === null ? null : clock;
+    await state.prepare(next, beside);
+    await warmUp(next, recorded.all(), beside);
     metrics?.replacedBy(next);
   };
   let bundles: Awaited<ReturnType<typeof openFollowedBundles>> | null = null;

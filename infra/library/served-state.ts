@@ -3,6 +3,7 @@
 import { join } from 'node:path';
 import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
@@ -36,8 +37,12 @@ interface StateSurroundings extends Pick<Surroundings, 'clock' | 'environment'> 
 interface ServedState {
   /** Those of the state take the place of others at the same path. */
   endpointsWith(endpoints: readonly Endpoint[]): readonly Endpoint[];
-  /** What a bundle needs before it is served. */
-  readonly prepare: (bundle: ServedBundle) => Promise<void>;
+  /**
+   * What a bundle needs before it is served.
+   *
+   * @param beside the clock where another one is served meanwhile.
+   */
+  readonly prepare: (bundle: ServedBundle, beside: Clock | null) => Promise<void>;
   /** Counts of what the policy decided and explored; null without exploration. */
   readonly explorationCounts: () => ExplorationCounts | null;
   close(): Promise<void>;
@@ -93,7 +98,7 @@ export async function openServedState(
         ...others.filter(({ path }) => !endpoints.some((each) => each.path === path)),
         ...endpoints,
       ],
-      prepare: (bundle) => adapter.prepare(bundle),
+      prepare: (bundle, beside) => adapter.prepare(bundle, beside),
       explorationCounts,
       close,
     };

@@ -303,7 +303,7 @@ export const SERVING_TARGETS: readonly FuzzTarget[] = [
 
 function adapterOf(): LiveAdapter {
   const adapter = new LiveAdapter(forgottenRows());
-  void adapter.prepare(bundle);
+  void adapter.prepare(bundle, null);
   return adapter;
 }
 

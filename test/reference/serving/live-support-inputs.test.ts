@@ -103,3 +103,20 @@ test('scores every row as the exported block does, also when more blocks than a 
       expect(Math.abs(score - at(exported, row)), `${task.taskIndex} ${row}`).toBeLessThan(1e-5);
   }
 });
+
+test('keeps scorers of a few kinds of requests, and releases the others', async () => {
+  // Seen to fail: without a bound.
+  let openCount = 0;
+  const live = new LiveBlocks(bundle.model, () => {
+    openCount += 1;
+    return { score: () => undefined, release: () => (openCount -= 1) };
+  });
+  const task = at(await readTasks(), 0);
+  putIn(live, task, hashOf('adgroup'));
+  const request = { ...exportedScores(task).request, candidateCount: 1 };
+  const asked = { hashes: Uint32Array.from(hashOf('adgroup')), scores: new Float32Array(1) };
+  for (let kind = 0; kind < 50; kind += 1) live.score(request, [`feature ${kind}`], asked);
+  expect(openCount).toBe(8);
+  live.release();
+  expect(openCount).toBe(0);
+});

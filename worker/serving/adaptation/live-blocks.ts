@@ -1,6 +1,7 @@
 /** Blocks that adapted while a bundle is served, in place of the bundle's own. */
 
 import { float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
 import { blockBytes, writeBlock } from '../../../shared/bundle/block-codec.js';
 import { blockLayoutOf } from '../../../shared/bundle/block-layout.js';
 import type { PersonalBlocks, RankingModel } from '../../../shared/bundle/ranking-model.js';
@@ -45,6 +46,7 @@ interface Entry {
 export type LiveCandidates = ReadonlyMap<number, LiveNotes>;
 
 const BLOCKS_PER_SHARD = 1_024;
+const SCORERS_MAX = 8;
 
 export class LiveBlocks {
   readonly #model: RankingModel;
@@ -52,7 +54,8 @@ export class LiveBlocks {
   /** By the low word of the key's hash. */
   readonly #entries = new Map<number, Entry[]>();
   readonly #free: number[] = [];
-  readonly #scorers = new Map<string, Scorer>();
+  /** By the features that requests have in their context. */
+  readonly #scorers = new LruCache<string, Scorer>({ countMax: SCORERS_MAX });
   /** By block: the sums by value that its target encodings read. */
   readonly #sumsByValue = new Map<number, SupportSums['byValue']>();
   #live: RankingModel | null = null;
@@ -137,8 +140,7 @@ export class LiveBlocks {
 
   /** Frees the scorers; the next request makes others. */
   release(): void {
-    for (const scorer of this.#scorers.values()) scorer.release?.();
-    this.#scorers.clear();
+    for (const scorer of this.#scorers.clear()) scorer.release?.();
   }
 
   #entryOf([low, high]: readonly [number, number]): Entry | null {
@@ -154,11 +156,10 @@ export class LiveBlocks {
 
   #scorerFor(live: RankingModel, contextFeatures: readonly string[]): Scorer {
     const key = JSON.stringify(contextFeatures);
-    let scorer = this.#scorers.get(key);
-    if (scorer === undefined) {
-      scorer = this.#scorerOf(live, contextFeatures);
-      this.#scorers.set(key, scorer);
-    }
+    const known = this.#scorers.get(key);
+    if (known !== undefined) return known;
+    const scorer = this.#scorerOf(live, contextFeatures);
+    for (const evicted of this.#scorers.put(key, scorer)) evicted.release?.();
     return scorer;
   }
 

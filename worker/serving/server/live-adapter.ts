@@ -1,6 +1,7 @@
 /** Adapts adgroups of served bundles from labelled rows, which every bundle encodes and adapts anew. */
 
 import { at } from '../../../shared/base/arrays.js';
+import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
@@ -10,6 +11,7 @@ import type { LiveNotes } from '../adaptation/live-blocks.js';
 import type { LiveRows, LiveRowsStore } from '../adaptation/live-rows.js';
 import { supportSumsIn, type LabelledRows } from '../adaptation/support-evidence.js';
 import { requestOfRows } from '../request-of-rows.js';
+import { besideRequests } from './beside-requests.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
@@ -31,8 +33,12 @@ export class LiveAdapter {
     store.follow((rows) => this.#serve(rows));
   }
 
-  /** Adapts all live rows to a bundle that is not served yet, some in each turn of the event loop. */
-  async prepare(bundle: ServedBundle): Promise<void> {
+  /**
+   * Adapts all live rows to a bundle that is not served yet.
+   *
+   * @param beside as for `besideRequests`.
+   */
+  async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
     if (!isCovered(bundle)) return;
     const stored = new Set<string>();
@@ -41,8 +47,8 @@ export class LiveAdapter {
       for (const key of await this.#store.keys()) {
         const rows = await this.#store.rowsOf(key);
         // Later rows are served already.
-        if (rows !== null && !stored.has(key)) serveIn(bundle, rows);
-        await new Promise((resolve) => setImmediate(resolve));
+        if (rows === null || stored.has(key)) continue;
+        await besideRequests(beside, () => serveIn(bundle, rows));
       }
     } finally {
       this.#storedMeanwhile.delete(stored);

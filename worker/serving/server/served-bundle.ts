@@ -226,7 +226,7 @@ export class ServedBundle {
       scorer: this.#scorerOf(names),
       contextFeatures: names,
     };
-    this.#sides.put(key, side);
+    for (const evicted of this.#sides.put(key, side)) evicted.scorer.release?.();
     return side;
   }
 }

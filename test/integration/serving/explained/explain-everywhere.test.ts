@@ -78,7 +78,7 @@ describe('blocks that adapted while serving', () => {
     const served = await testServer(objects, plainScorer, {
       endpoints: [...rankingEndpoints, adaptEndpoint(adapter)],
     });
-    await adapter.prepare(served.keeper.current);
+    await adapter.prepare(served.keeper.current, null);
     const before = explainedIn(await ranked(served.url));
     expect([...before.values()].map(({ isLive }) => isLive)).toEqual([false, false, false]);
     const labelled = await labelledRowsOf(0);

@@ -2,6 +2,7 @@
 
 import type { Clock } from '../../../../shared/base/clock.js';
 import type { RecordedRequest } from '../../recorded-requests.js';
+import { besideRequests } from '../beside-requests.js';
 import { JSON_TYPE } from '../endpoint.js';
 import { parseRankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
@@ -11,13 +12,10 @@ import { rankedAnswer, scoredAnswer, type ScoringRequest } from './received-rank
 export const RANK_PATH = '/v1/rank';
 export const SCORE_PATH = '/v1/score';
 
-/** The part of its time that a thread which answers others spends on warming. */
-const WARMING_SHARE = 1 / 8;
-
 /**
  * Requests that the bundle refuses, such as those with ids of another one's dictionaries, are counted and passed over.
  *
- * @param beside the clock where requests are answered meanwhile: after each request the thread has time for others.
+ * @param beside the clock where requests are answered meanwhile, as for `besideRequests`.
  */
 export async function warmUp(
   bundle: ServedBundle,
@@ -30,18 +28,16 @@ export async function warmUp(
       ...{ bundle, bundleFor: () => bundle, body, mediaType },
       ...{ headers: {}, parameters: {}, server: { explainedMax: 0 } },
     };
-    const startMs = beside?.monotonicMs() ?? 0;
-    try {
-      if (path === SCORE_PATH) scoredAnswer(request);
-      else rankedAnswer(request);
-      counts.answered += 1;
-    } catch (error) {
-      if (!(error instanceof RefusedRequest)) throw error;
-      counts.refused += 1;
-    }
-    if (beside === null) continue;
-    const tookMs = beside.monotonicMs() - startMs;
-    await beside.sleep(tookMs * (1 / WARMING_SHARE - 1));
+    await besideRequests(beside, () => {
+      try {
+        if (path === SCORE_PATH) scoredAnswer(request);
+        else rankedAnswer(request);
+        counts.answered += 1;
+      } catch (error) {
+        if (!(error instanceof RefusedRequest)) throw error;
+        counts.refused += 1;
+      }
+    });
   }
   bundle.warmUp = counts;
 }

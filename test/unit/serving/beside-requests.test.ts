@@ -1,0 +1,30 @@
+/** Work beside requests: an eighth of the time of the thread. */
+
+import { expect, it } from 'vitest';
+import { besideRequests } from '../../../worker/serving/server/beside-requests.js';
+
+it('leaves the thread to requests for seven times as long as each piece takes', async () => {
+  const told: string[] = [];
+  let nowMs = 100;
+  const clock = {
+    epochMs: () => nowMs,
+    monotonicMs: () => nowMs,
+    sleep: (forMs: number) => {
+      told.push(`sleep ${forMs}`);
+      return Promise.resolve();
+    },
+  };
+  for (const tookMs of [2, 3])
+    await besideRequests(clock, () => {
+      told.push('work');
+      nowMs += tookMs;
+    });
+  expect(told).toEqual(['work', 'sleep 14', 'work', 'sleep 21']);
+});
+
+it('leaves other events a turn where nothing is served yet', async () => {
+  let hadTurn = false;
+  setImmediate(() => (hadTurn = true));
+  await besideRequests(null, () => expect(hadTurn).toBe(false));
+  expect(hadTurn).toBe(true);
+});
