@@ -1,5 +1,4 @@
-// Numbers of answers in JSON are the shortest that are read as the same. Seen to fail: a digit more or less, a number half way between
-// two decimals rounded up, zeros left at the end, a digit too few behind the point of numbers below 0.01.
+// Numbers of answers in JSON are the shortest that are read as the same. Seen to fail: with digits that are rounded down.
 
 import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
