@@ -30,7 +30,9 @@ ALWAYS_INLINE float sumOf(vf x) {
 // of the process, since it must keep what they hold. The compiler sets them to 0 behind some paths alone.
 ALWAYS_INLINE void cleanUpper() {
 #if VW >= 8
-  asm volatile("vzeroupper");
+  asm volatile("vzeroupper" ::
+                   : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",
+                     "xmm14", "xmm15");
 #endif
 }
 
