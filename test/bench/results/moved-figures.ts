@@ -113,6 +113,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'lets a refresh write the catalog by column, check files once and compile late',
     pages: { 'refresh.md': ['0b5e4e47'], 'refresh-million.md': ['0b5e4e47'] },
   },
+  {
+    change: '65cdcd66',
+    what: 'puts two local workers into one main process',
+    pages: { 'scaling.md': ['eff9a2c3'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
