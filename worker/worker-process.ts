@@ -63,7 +63,7 @@ const PARENT_GONE_TIMEOUT_MS = 8_000;
 /** Workers that wait for another one to compute start at last after this time. */
 const OTHERS_START_MS_MAX = 5_000;
 
-/** What the workers of a process share. */
+/** The parts that all workers of a process use. */
 interface SharedParts {
   readonly queue: JobQueue;
   readonly limits: JobLimits;

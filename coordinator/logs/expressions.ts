@@ -18,7 +18,7 @@ export interface ConfigExpression {
   readonly isCondition?: boolean;
 }
 
-/** Whether a field of a config, which may name columns, computes its value instead. */
+/** True if a field of a config, which may name columns, computes its value instead. */
 export function isComputed(
   field: string | readonly string[] | { readonly expression: string } | undefined,
 ): field is { readonly expression: string } {
@@ -93,7 +93,7 @@ function cureOf({ configPath }: ConfigExpression, found: string): string {
 export interface TypedColumn {
   /** SQL over `raw`. */
   readonly sql: string;
-  /** Whether texts of some rows do not have its type, and are null in it. */
+  /** True if texts of some rows do not have its type, and are null in it. */
   readonly leavesOut: boolean;
 }
 

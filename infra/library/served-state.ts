@@ -38,7 +38,7 @@ interface ServedState {
   /** Those of the state take the place of others at the same path. */
   endpointsWith(endpoints: readonly Endpoint[]): readonly Endpoint[];
   /**
-   * What a bundle needs before it is served.
+   * Makes a bundle ready, before it is served.
    *
    * @param beside the clock where another one is served meanwhile.
    */

@@ -51,7 +51,7 @@ interface LocalWorkersRequest {
   /** The folder of the blobs, where workers and coordinator share one. */
   readonly blobFolder: string | null;
   readonly count: number;
-  /** Whether a worker has several jobs of an outer step, so that processor time counts for more than waits. */
+  /** True if a worker has several jobs of an outer step, so that processor time counts for more than waits. */
   readonly areBusy: boolean;
 }
 

@@ -22,7 +22,7 @@ interface FollowedSource {
   readonly loader: BundleLoader;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
-  /** What a bundle needs before it is served. */
+  /** Makes a bundle ready, before it is served. */
   readonly prepare: (bundle: ServedBundle) => Promise<void>;
 }
 

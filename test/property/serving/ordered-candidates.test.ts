@@ -110,7 +110,7 @@ test('scores are calibrated by the blocks of the candidates', () => {
   }
 });
 
-/** Of all sizes that a logit may have, and of those where the exponential is computed otherwise. */
+/** Numbers of all sizes that a logit may have, and of those where the exponential is computed otherwise. */
 function logitOf(random: RandomStream): number {
   const size = [1e-9, 0.35, 1, 1.04, 30, 710, 745, 2_000][random.below(8)]!;
   const odd = [0, -0, NaN, Infinity, -Infinity, Math.LN2 / 2, -Math.LN2 / 2, -745.133][

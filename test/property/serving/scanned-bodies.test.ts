@@ -120,7 +120,7 @@ test('a scanned body is the parsed one', () => {
   for (const count of Object.values(scannedCounts)) expect(count).toBeGreaterThan(CASES / 10);
 });
 
-/** Of most lengths near those of the blocks that are scanned at once, with commas and brackets, and quotes as escapes. */
+/** Texts of most lengths near those of the blocks that are scanned at once, with commas and brackets, and quotes as escapes. */
 function longColumn(random: RandomStream, count: number): (string | null)[] {
   const isOdd = random.below(3) === 0;
   return Array.from({ length: count }, () => {

@@ -39,7 +39,7 @@ interface KeeperSource {
   readonly loader: BundleLoader;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
-  /** What a bundle needs before it is served. */
+  /** Makes a bundle ready, before it is served. */
   readonly prepare?: (bundle: ServedBundle) => Promise<void>;
 }
 

@@ -28,7 +28,7 @@ interface CanarySource {
   readonly onEvent: RunEventSink;
   /** The digest of the bundle in use. */
   readonly stable: () => string;
-  /** What a bundle needs before it is served. */
+  /** Makes a bundle ready, before it is served. */
   readonly prepare?: ((bundle: ServedBundle) => Promise<void>) | undefined;
 }
 
