@@ -15,12 +15,18 @@ const SUCCESS = 'HTTP/1.1 200';
 const HEAD_END = '\r\n\r\n';
 const BUNDLE = /"bundle":"([0-9a-f]{64})"/;
 
+interface DueRequest {
+  readonly dueMs: number;
+  readonly latenciesMs: number[];
+}
+
 export class CheckedLoad {
   readonly #url: URL;
   readonly #requests: readonly Buffer[];
   readonly #ratePerSecond: number;
   readonly #arrivals = randomStream(29, 'arrivals');
   #idle: Connection[] = [];
+  #latenciesMs: number[] = [];
   /** The answers of each bundle, in the order of the requests. */
   readonly #expected = new Map<string, readonly Buffer[]>();
   #sent = 0;
@@ -55,12 +61,16 @@ export class CheckedLoad {
     connection.close();
   }
 
-  /** Milliseconds from when each request was due until it was answered, while the work goes on. */
-  async during(work: () => Promise<void>): Promise<number[]> {
+  /** Requests that are due from now on leave their milliseconds, from then until they were answered, in this list. */
+  recordIn(latenciesMs: number[]): void {
+    this.#latenciesMs = latenciesMs;
+  }
+
+  /** Asks while the work goes on. */
+  async during(work: () => Promise<void>): Promise<void> {
     const connections = Array.from({ length: CONNECTIONS }, () => this.#opened());
     this.#idle = await Promise.all(connections);
-    const latencies: number[] = [];
-    const due: number[] = [];
+    const due: DueRequest[] = [];
     const open = new Set<Promise<void>>();
     const over = new AbortController();
     const worked = work().finally(() => over.abort());
@@ -68,11 +78,12 @@ export class CheckedLoad {
     let nextMs = startMs + this.#gapMs();
     while (!over.signal.aborted || due.length > 0) {
       const nowMs = systemClock.monotonicMs();
-      for (; !over.signal.aborted && nextMs <= nowMs; nextMs += this.#gapMs()) due.push(nextMs);
-      while (due.length > 0 && this.#idle.length > 0) {
-        const asking = this.#ask(due.shift() ?? nowMs, latencies).finally(() =>
-          open.delete(asking),
-        );
+      for (; !over.signal.aborted && nextMs <= nowMs; nextMs += this.#gapMs())
+        due.push({ dueMs: nextMs, latenciesMs: this.#latenciesMs });
+      while (this.#idle.length > 0) {
+        const request = due.shift();
+        if (request === undefined) break;
+        const asking = this.#ask(request).finally(() => open.delete(asking));
         open.add(asking);
       }
       await systemClock.sleep(Math.max(1, Math.min(nextMs - systemClock.monotonicMs(), 5)));
@@ -80,20 +91,19 @@ export class CheckedLoad {
     await worked;
     await Promise.all(open);
     for (const connection of this.#idle) connection.close();
-    return latencies;
   }
 
   #opened(): Promise<Connection> {
     return Connection.open(this.#url, true);
   }
 
-  async #ask(dueMs: number, latencies: number[]): Promise<void> {
+  async #ask({ dueMs, latenciesMs }: DueRequest): Promise<void> {
     const connection = this.#idle.shift();
     if (connection === undefined) throw new Error('no connection is idle');
     const place = this.#sent % this.#requests.length;
     this.#sent += 1;
     const answer = await answerTo(connection, at(this.#requests, place));
-    latencies.push(systemClock.monotonicMs() - dueMs);
+    latenciesMs.push(systemClock.monotonicMs() - dueMs);
     this.#idle.push(connection);
     if (!isSuccess(answer)) {
       this.#failed += 1;

@@ -1,7 +1,7 @@
 /**
  * Swaps of a bundle under load: first the rate at which the server is saturated, then half of it in an open
- * loop, before and while the label moves again and again: between two full bundles, then between two deltas. Each answer is
- * held against the bundle that it names. Writes `infra/results/serving-swap.{md,json}`.
+ * loop, in rounds of some seconds without a swap and some swaps, so that a slow minute of the machine is on both sides: between two
+ * full bundles, then between two deltas. Each answer is held against the bundle that it names. Writes `infra/results/serving-swap.{md,json}`.
  *
  *   npm run bench:swap -- --adgroups 1000000 --swaps 100
  */
@@ -35,8 +35,10 @@ const { values: options } = parseArgs({
   options: {
     adgroups: { type: 'string', default: '1000000' },
     swaps: { type: 'string', default: '100' },
-    /** Seconds of load before the first swap. */
-    seconds: { type: 'string', default: '30' },
+    /** Rounds that the swaps are spread over. */
+    rounds: { type: 'string', default: '10' },
+    /** Seconds of load before the swaps of each round. */
+    seconds: { type: 'string', default: '6' },
     /** Requests a second; half of what saturates the server, if absent. */
     rate: { type: 'string' },
     output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
@@ -45,6 +47,7 @@ const { values: options } = parseArgs({
 const count = z.coerce.number().int().positive().max(4_000_000);
 const adgroupCount = count.min(1000).parse(options.adgroups);
 const swapCount = count.max(10_000).parse(options.swaps);
+const roundCount = count.max(swapCount).parse(options.rounds);
 const seconds = count.max(3_600).parse(options.seconds);
 const givenRate = count.optional().parse(options.rate);
 
@@ -83,7 +86,8 @@ try {
   const served = await loaded(store, base, { url, pid: command.pid });
   const { saturatedRate, rate } = served;
   const record: SwapRecord = {
-    ...{ ...header, adgroupCount, changedCount, swapCount, saturatedRate, rate, readyMs },
+    ...{ ...header, adgroupCount, changedCount, swapCount, roundCount, seconds },
+    ...{ saturatedRate, rate, readyMs },
     full: await measured(served, digests),
     delta: await measured(served, deltas),
   };
@@ -134,22 +138,42 @@ async function measured(
     await swapped(store, url, digest);
     await load.learn();
   }
-  const before = await load.during(() => systemClock.sleep(seconds * 1000));
+  const before: number[][] = [];
+  const during: number[][] = [];
   const memory: ResidentMiB[] = [];
   const swapMs: number[] = [];
-  const during = await load.during(async () => {
-    for (let swap = 1; swap <= swapCount; swap += 1) {
+  await load.during(async () => {
+    for (let swap = 0; swap < swapCount; swap += 1) {
+      if (roundOf(swap) !== roundOf(swap - 1)) {
+        load.recordIn(newestOf(before));
+        await systemClock.sleep(seconds * 1000);
+        load.recordIn(newestOf(during));
+      }
       const startMs = systemClock.monotonicMs();
-      await swapped(store, url, at(digests, swap % 2));
+      await swapped(store, url, at(digests, (swap + 1) % 2));
       swapMs.push(systemClock.monotonicMs() - startMs);
       await systemClock.sleep(SETTLE_MS);
       memory.push(residentMiBOf(pid));
     }
   });
   return {
-    ...{ before: quantilesOf(before), during: quantilesOf(during), memory },
+    ...{ before: quantilesOf(before.flat()), during: quantilesOf(during.flat()), memory },
+    roundRatios: before.map(
+      (round, place) => quantilesOf(at(during, place)).p99 / quantilesOf(round).p99,
+    ),
     ...{ wrongCount: load.wrongCount, failedCount: load.failedCount, swap: quantilesOf(swapMs) },
   };
+}
+
+/** Begins the list of another round. */
+function newestOf(rounds: number[][]): number[] {
+  const latenciesMs: number[] = [];
+  rounds.push(latenciesMs);
+  return latenciesMs;
+}
+
+function roundOf(swap: number): number {
+  return Math.floor((swap * roundCount) / swapCount);
 }
 
 /** Moves the label and waits until the bundle is served. */
