@@ -23,7 +23,7 @@ export type LoaderRequest =
       readonly kind: 'load';
       readonly loadId: number;
       readonly digest: string;
-      /** Whether to pause often, because the thread has the priority of the one that answers. */
+      /** Whether to pause often, because another thread answers requests meanwhile. */
       readonly isPaced: boolean;
     }
   | { readonly kind: 'free'; readonly loadId: number }

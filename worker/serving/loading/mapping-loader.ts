@@ -91,7 +91,7 @@ export class MappingLoader implements BundleLoader {
     };
     if (isResting) void this.#clock.sleep(RESTING_MS_MAX, done.signal).then(wakeUp);
     try {
-      return await work(!isFirst && !isResting);
+      return await work(!isFirst);
     } finally {
       done.abort();
     }

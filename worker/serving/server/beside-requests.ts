@@ -2,18 +2,20 @@
 
 import type { Clock } from '../../../shared/base/clock.js';
 
-/** The part of its time that the thread spends on such work. */
-const WORKING_SHARE = 1 / 8;
-
 /**
- * Does a piece of work, and leaves the thread to requests for seven times as long.
+ * Does a piece of work, and then leaves the thread to requests for so long that the work has its share of the time.
  *
  * @param beside the clock; null where nothing is served yet: the thread then has a turn for other events alone.
+ * @param share of the thread's time, above 0 and at most 1.
  */
-export async function besideRequests(beside: Clock | null, work: () => void): Promise<void> {
+export async function besideRequests(
+  beside: Clock | null,
+  share: number,
+  work: () => void,
+): Promise<void> {
   const startMs = beside?.monotonicMs() ?? 0;
   work();
   if (beside === null) return new Promise((resolve) => setImmediate(resolve));
   const tookMs = beside.monotonicMs() - startMs;
-  await beside.sleep(tookMs * (1 / WORKING_SHARE - 1));
+  await beside.sleep(tookMs * (1 / share - 1));
 }
