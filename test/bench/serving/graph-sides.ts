@@ -1,5 +1,6 @@
 /** The bench's model on TensorFlow: one captured graph for all candidates, and one GraphModel per adgroup. */
 
+import { createRequire } from 'node:module';
 import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
 import { blockBytes, readBlock } from '../../../shared/bundle/block-codec.js';
@@ -153,12 +154,17 @@ type Ids = {
   readonly blockIds: tfjs.Tensor1D;
 };
 
+/** The part of the library that the engine is loaded without. */
+function loadedConverter(): Pick<typeof tfjs, 'loadGraphModelSync'> {
+  const requireOfLibrary = createRequire(
+    createRequire(import.meta.url).resolve('@tensorflow/tfjs'),
+  );
+  // One release has both, hence the library's types.
+  return requireOfLibrary('@tensorflow/tfjs-converter') as typeof tfjs;
+}
+
 /** A frozen model of one adgroup, as a deployment of a model per adgroup would load it. */
-function graphModelOf(
-  { tf }: Engine,
-  model: RankingModel,
-  block: number,
-): tfjs.GraphModel<tfjs.io.IOHandlerSync> {
+function graphModelOf(model: RankingModel, block: number): tfjs.GraphModel<tfjs.io.IOHandlerSync> {
   const { layout } = model.blocks;
   const own = readBlock(
     { layout, initial: model.dense },
@@ -227,7 +233,7 @@ function graphModelOf(
   );
   const data = Buffer.concat(bytes);
   // Pairs of model and weights are taken as they are, which the types do not say.
-  return tf.loadGraphModelSync([
+  return loadedConverter().loadGraphModelSync([
     {
       format: 'graph-model',
       modelTopology: { node: nodes, versions: { producer: 1 } },
@@ -254,9 +260,7 @@ export function graphModels(
   readonly score: (request: RankingRequest, candidateCount: number, logits: Float32Array) => void;
 } {
   const { tf } = engine;
-  const models = Array.from({ length: modelCount }, (_, block) =>
-    graphModelOf(engine, model, block),
-  );
+  const models = Array.from({ length: modelCount }, (_, block) => graphModelOf(model, block));
   const fields = new Float32Array(FIELDS * WIDTH);
   return {
     score: (request, candidateCount, logits) => {
