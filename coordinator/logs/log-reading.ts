@@ -5,6 +5,7 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
+import { counted } from '../../shared/names/counted.js';
 import { commonColumns, type FileColumns } from './column-types.js';
 import { demandWholeFile } from './compressed-file.js';
 import type { DuckSession } from './duckdb-session.js';
@@ -79,7 +80,7 @@ export async function readRawLogs(
         .slice(0, 5)
         .join(', '),
       expected: 'at least one row',
-      found: `${files.length} file${files.length === 1 ? '' : 's'} without rows`,
+      found: `${counted(files.length, 'file')} without rows`,
       cure: 'correct data.logs',
     });
   const hasEmptyTexts = files.some(({ format }) => format !== 'csv' && format !== 'tsv');

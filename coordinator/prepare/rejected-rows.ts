@@ -5,6 +5,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
+import { counted } from '../../shared/names/counted.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { linesOf } from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
@@ -127,7 +128,7 @@ function noneAccepted(
     what: 'no row of the logs can be used',
     where: 'data.logs',
     expected: 'at least one row that is accepted',
-    found: `${count} rejected rows, the first of them:\n${firstOf(rejects, files)}`,
+    found: `${counted(count, 'rejected row')}, the first of them:\n${firstOf(rejects, files)}`,
     cure: 'correct the logs or the fields that read them (task, label, time and features may be an SQL expression)',
   });
 }
@@ -142,7 +143,7 @@ function tooMany(
     kind: 'data',
     what: 'more rows are rejected than the config allows',
     where: 'data.rejectedRowsMax',
-    expected: `at most ${rejectedRowsMax} rejected ${rejectedRowsMax === 1 ? 'row' : 'rows'}`,
+    expected: `at most ${counted(rejectedRowsMax, 'rejected row')}`,
     found: `${count}, the first of them:\n${firstOf(rejects, files)}`,
     cure: 'correct the logs or the fields that read them (task, label, time and features may be an SQL expression), or raise data.rejectedRowsMax',
   });

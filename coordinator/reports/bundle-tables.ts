@@ -9,6 +9,7 @@ import {
   type PublishedBundle,
 } from '../../shared/bundle/bundle-store.js';
 import type { BundleCalibration, DeltaManifest } from '../../shared/bundle/bundle-manifest.js';
+import { counted } from '../../shared/names/counted.js';
 import { textTable } from './table.js';
 
 /** An export with the address of its bundles and the label that points at it. */
@@ -34,7 +35,7 @@ export function exportText(found: PlacedExport, outputColumns: number): string {
     `adgroups   ${blocks.count - 1}${kept === 0 ? '' : `, ${kept} of them adapted by an earlier export`}`,
     `size       ${bytesText(byteCountOf(manifest))}, blocks ${blocks.encoding} of ${blocks.strideByteCount} bytes`,
     `unknown    ${manifest.unknown.block === 'initial' ? 'the initial blocks' : 'what the method starts from without support rows'}`,
-    `self-check ${found.selfCheckRowCount} rows`,
+    `self-check ${counted(found.selfCheckRowCount, 'row')}`,
     ...(evaluatedDifferenceMax === null
       ? []
       : [`evaluated  outputs differ by ${evaluatedDifferenceMax.toExponential(1)} at most`]),
@@ -57,7 +58,7 @@ function encodingsTable(
       columns: [
         { title: 'encoding', alignment: 'left' },
         { title: 'bytes', unit: 'a block' },
-        { title: 'loss', unit: `${rowCount} rows` },
+        { title: 'loss', unit: counted(rowCount, 'row') },
         { title: 'difference' },
         { title: 'output change', unit: 'at most' },
       ],

@@ -1,6 +1,7 @@
 /** A delta, a compaction and a removal of bundles as text for a terminal, and as JSON for programs. */
 
 import { byteCountOf } from '../../shared/bundle/bundle-store.js';
+import { counted } from '../../shared/names/counted.js';
 import type { ExportedBundle } from '../export/export-bundle.js';
 import type { ExportedDelta } from '../export/delta/export-delta.js';
 import type { CompactedBundle } from '../export/upkeep/compact-bundle.js';
@@ -29,7 +30,7 @@ export function changedText({ digest, bundles, label, base, delta }: PlacedDelta
     `size       ${bytesText(delta.newByteCount)} written, ${bytesText(byteCountOf(manifest))} with the files in common`,
     'trunk      as before',
     `tables     ${grownTables.length === 0 ? 'as before' : `new rows in ${grownTables.join(', ')}`}`,
-    `self-check ${delta.selfCheckRowCount} rows`,
+    `self-check ${counted(delta.selfCheckRowCount, 'row')}`,
   ].join('\n');
 }
 
@@ -88,7 +89,7 @@ function fullText({ digest, bundles, label, base }: PlacedDelta, full: ExportedB
     `instead of ${base}`,
     `adgroups   all ${manifest.blocks.count - 1}, since the trunk has changed${kept}`,
     `size       ${bytesText(byteCountOf(manifest))}`,
-    `self-check ${full.selfCheckRowCount} rows`,
+    `self-check ${counted(full.selfCheckRowCount, 'row')}`,
   ].join('\n');
 }
 
@@ -122,13 +123,13 @@ export function compactedText({
 }: CompactedBundle & { readonly movedLabels: readonly string[] }): string {
   if (deltaCount === 0) return `bundle ${digest} has no deltas`;
   const moved = movedLabels.length === 0 ? '' : `, with the labels ${movedLabels.join(', ')}`;
-  return `bundle ${digest} is made of ${deltaCount} deltas and their full bundle${moved}`;
+  return `bundle ${digest} is made of ${counted(deltaCount, 'delta')} and their full bundle${moved}`;
 }
 
 export function prunedText({ isDryRun, removedBundles, ...counts }: PrunedBundles): string {
   const { removedFileCount, removedByteCount, keptBundleCount, keptFileCount } = counts;
   return [
     ...removedBundles.map((digest) => `bundle ${digest}`),
-    `${isDryRun ? 'would remove' : 'removed'} ${removedBundles.length} bundles and ${removedFileCount} files (${bytesText(removedByteCount)}); kept ${keptBundleCount} bundles and ${keptFileCount} files`,
+    `${isDryRun ? 'would remove' : 'removed'} ${counted(removedBundles.length, 'bundle')} and ${counted(removedFileCount, 'file')} (${bytesText(removedByteCount)}); kept ${counted(keptBundleCount, 'bundle')} and ${counted(keptFileCount, 'file')}`,
   ].join('\n');
 }

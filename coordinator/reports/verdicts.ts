@@ -8,6 +8,7 @@ import type {
   Slice,
 } from '../scoring/evaluation-report.js';
 import { EVALUATED_ARMS, type ArmName } from '../../shared/config/arms.js';
+import { counted } from '../../shared/names/counted.js';
 import { wordsOf, type LabelWords } from './label-words.js';
 import type { EmphasisedCell } from './table.js';
 
@@ -112,7 +113,7 @@ function signed(value: number): string {
 export function describeCell({ cell }: Pick<Selection, 'cell'>): string {
   if (cell.kind === 'inner-steps' && cell.innerSteps === 0) return 'without adaptation';
   return cell.kind === 'inner-steps'
-    ? `inner rate ${cell.innerRate}, ${cell.innerSteps} inner step${cell.innerSteps === 1 ? '' : 's'}`
+    ? `inner rate ${cell.innerRate}, ${counted(cell.innerSteps, 'inner step')}`
     : `shift ~ N(${cell.mean}, ${cell.deviation}^2)`;
 }
 

@@ -3,6 +3,7 @@
 import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { counted } from '../../shared/names/counted.js';
 import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js';
 import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
@@ -71,7 +72,7 @@ async function checkStore(config: RunConfig): Promise<Finding> {
   });
   await store.close();
   const { taskCount, rowCount } = store.manifest;
-  return ok(`${config.data.store}: ${taskCount} tasks, ${rowCount} rows`);
+  return ok(`${config.data.store}: ${counted(taskCount, 'task')}, ${counted(rowCount, 'row')}`);
 }
 
 async function checkOutput(config: RunConfig): Promise<Finding> {

@@ -1,6 +1,7 @@
 /** The device of a compute process, as a record that crosses process boundaries and as text. */
 
 import { z } from 'zod';
+import { counted } from '../names/counted.js';
 import { FingerprintSchema, NumericsSchema, numericsLines } from './fingerprint.js';
 
 export const GpuSchema = z.strictObject({
@@ -91,7 +92,7 @@ export function gpuText({ gpu, cudaLibraries }: DeviceReport): string {
 }
 
 function threadText(count: number | null): string {
-  return count === null ? 'all threads' : `${count} thread${count === 1 ? '' : 's'}`;
+  return count === null ? 'all threads' : counted(count, 'thread');
 }
 
 function gflopsText(gflops: number): string {

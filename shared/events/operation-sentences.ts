@@ -1,5 +1,6 @@
 /** The events that operation is watched by, in words. */
 
+import { counted } from '../names/counted.js';
 import { STEP_PHASES } from './event-kinds.js';
 import type { OPERATION_SHAPES } from './kinds/operation-kinds.js';
 import { detail, notice, warning, type Sentences } from './sentence.js';
@@ -10,13 +11,13 @@ export const OPERATION_SENTENCES = {
     return detail(`outer step ${outerStep} in milliseconds: ${phases.join(', ')}`);
   },
   'workers-wanted': ({ device, workerCount }) =>
-    detail(`${workerCount} workers on ${device.toUpperCase()} could take part`),
+    detail(`${counted(workerCount, 'worker')} on ${device.toUpperCase()} could take part`),
   'metrics-served': ({ url }) => notice(`metrics: ${url}/metrics`),
   'traces-failed': ({ address, reason }) =>
     warning(`traces cannot be sent to ${address} (${reason}); the work continues without them`),
   'in-process-faster': ({ workerCount, waitedMs, computeMs }) =>
     notice(
-      `outer steps waited ${seconds(waitedMs)} for ${workerCount} worker${workerCount === 1 ? '' : 's'}, and one process would compute the same jobs in ` +
+      `outer steps waited ${seconds(waitedMs)} for ${counted(workerCount, 'worker')}, and one process would compute the same jobs in ` +
         `about ${seconds(computeMs)}: --in-process would be faster`,
     ),
 } satisfies Sentences<'outer-step-timed' | 'in-process-faster' | keyof typeof OPERATION_SHAPES>;

@@ -1,6 +1,7 @@
 /** Every kind of event in words: the only place where events become text for people. */
 
 import { formatDeviceLine } from './device-report.js';
+import { counted } from '../names/counted.js';
 import type { COMPUTE_END_REASONS } from './event-kinds.js';
 import { OPERATION_SENTENCES } from './operation-sentences.js';
 import type { EventStamp, StampedEvent, StampedEventOf } from './run-events.js';
@@ -22,7 +23,7 @@ const SENTENCES: Sentences = {
   'run-started': ({ runId, outerStep, outerSteps }) =>
     notice(
       outerStep === 0
-        ? `run ${runId}: ${outerSteps} outer steps`
+        ? `run ${runId}: ${counted(outerSteps, 'outer step')}`
         : `run ${runId}: continuing after outer step ${outerStep} of ${outerSteps}`,
     ),
   'outer-step': ({ outerStep, outerSteps, queryLoss }) =>
@@ -85,14 +86,14 @@ const SENTENCES: Sentences = {
     ),
   'logs-appended': ({ changedTaskCount, newTaskCount, logRowCount, durationMs }) =>
     notice(
-      `appended ${logRowCount} rows: ${changedTaskCount} tasks have new rows, ${newTaskCount} are new, in ${secondsOf(durationMs)}`,
+      `appended ${counted(logRowCount, 'row')}: ${counted(changedTaskCount, 'task')} with new rows, ${counted(newTaskCount, 'new task')}, in ${secondsOf(durationMs)}`,
     ),
   'store-kept': ({ address }) =>
     notice(`the task store at ${address} was already prepared from these logs: kept`),
   'store-prepared': ({ taskCount, taskCountBySplit: split, rowCount, logRowCount, durationMs }) =>
     notice(
-      `${taskCount} tasks (${split.train} train, ${split.validation} validation, ` +
-        `${split.test} test) with ${rowCount} of ${logRowCount} rows in ${secondsOf(durationMs)}`,
+      `${counted(taskCount, 'task')} (${split.train} train, ${split.validation} validation, ` +
+        `${split.test} test) with ${rowCount} of ${counted(logRowCount, 'row')} in ${secondsOf(durationMs)}`,
     ),
   'trunk-rows': ({ rowCount, smallTaskCount, smallTaskRowCount }) => {
     const named = rowCount - smallTaskRowCount;
@@ -260,7 +261,8 @@ const SENTENCES: Sentences = {
     detail(`${prefixOf(event)}compute process ${event.pid} is starting`),
   'compute-wrote': (event) => {
     const { line, leftOutCount } = event;
-    const leftOut = leftOutCount === undefined ? '' : ` (${leftOutCount} lines before it left out)`;
+    const leftOut =
+      leftOutCount === undefined ? '' : ` (${counted(leftOutCount, 'line')} before it left out)`;
     return notice(`${prefixOf(event)}${line}${leftOut}`);
   },
   'compute-ready': (event) =>
@@ -384,10 +386,6 @@ function smallnessOf({
       ? []
       : [`${fewQueryTaskCount} with fewer than ${queryRowsMin} query rows (queryRowsMin)`]),
   ].join(', ');
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 function secondsOf(durationMs: number): string {

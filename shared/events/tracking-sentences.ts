@@ -1,5 +1,6 @@
 /** The events of trackers, in words. */
 
+import { counted } from '../names/counted.js';
 import { detail, notice, warning, type Sentences } from './sentence.js';
 
 type TrackingKind = 'arm-evaluated' | 'notice-sent' | 'tracker-failed' | 'tracker-missed';
@@ -11,5 +12,5 @@ export const TRACKING_SENTENCES: Sentences<TrackingKind> = {
   'tracker-failed': ({ tracker, address, reason }) =>
     warning(`${tracker} at ${address} fails: ${reason}; the run goes on, and it is tried again`),
   'tracker-missed': ({ tracker, eventCount }) =>
-    warning(`${tracker} misses ${eventCount} ${eventCount === 1 ? 'event' : 'events'}`),
+    warning(`${tracker} misses ${counted(eventCount, 'event')}`),
 };

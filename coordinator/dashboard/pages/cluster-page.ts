@@ -1,6 +1,7 @@
 /** The cluster at a glance: runs by state, and where there is a queue, its workers and its backlog. */
 
 import type { LeaseHolder } from '../../../shared/storage/run-lease.js';
+import { counted } from '../../../shared/names/counted.js';
 import { durationText } from '../../reports/record/duration-text.js';
 import { deviceKind, deviceText, memoryText } from '../../reports/record/worker-words.js';
 import { formatCount } from '../../reports/text-format.js';
@@ -69,11 +70,8 @@ function statesHtml({ runs, isCut }: CatalogedRuns): string {
     const count = runs.filter(({ status }) => status.state === state).length;
     if (count === 0) return [];
     const query = new URLSearchParams({ state });
-    const counted = link(
-      `/runs?${query.toString()}`,
-      `${formatCount(count)} ${count === 1 ? 'run' : 'runs'}`,
-    );
-    return [`<li>${stateBadge(state).html} ${counted.html}</li>`];
+    const linked = link(`/runs?${query.toString()}`, counted(count, 'run', formatCount(count)));
+    return [`<li>${stateBadge(state).html} ${linked.html}</li>`];
   });
   if (rows.length === 0)
     return nothing('No runs yet. They show here as soon as their work begins.');

@@ -1,6 +1,7 @@
 /** The list of runs: the latest first, by state and name, a hundred at a time. */
 
 import { escapeHtml } from '../../reports/html-text.js';
+import { counted } from '../../../shared/names/counted.js';
 import { durationText } from '../../reports/record/duration-text.js';
 import { formatCount } from '../../reports/text-format.js';
 import type { RunState } from '../../record/run-state.js';
@@ -49,16 +50,17 @@ export function runListPage({ runs, isCut }: CatalogedRuns, filter: RunFilter): 
   const page = Math.min(filter.page, pageCount);
   const shown = found.slice((page - 1) * RUNS_A_PAGE, page * RUNS_A_PAGE);
   const cut = isCut ? ' There are more, which were not looked into.' : '';
-  const counted =
+  const runCount = counted(runs.length, 'run', formatCount(runs.length));
+  const countText =
     found.length === runs.length
-      ? `${formatCount(runs.length)} runs.${cut}`
-      : `${formatCount(found.length)} of ${formatCount(runs.length)} runs.${cut}`;
+      ? `${runCount}.${cut}`
+      : `${formatCount(found.length)} of ${runCount}.${cut}`;
   return {
     title: 'Runs',
     place: '/runs',
     parts: [
       { id: 'head', html: `<h1>Runs</h1>${formHtml(filter)}` },
-      { id: 'count', html: `<p class="note">${escapeHtml(counted)}</p>`, isAnnounced: true },
+      { id: 'count', html: `<p class="note">${escapeHtml(countText)}</p>`, isAnnounced: true },
       { id: 'runs', html: runsTable(shown) },
       { id: 'pages', html: pagesHtml(filter, page, pageCount) },
     ],

@@ -5,6 +5,7 @@ import type {
   EvaluationReport,
   ValidationSummary,
 } from '../../scoring/evaluation-report.js';
+import { counted } from '../../../shared/names/counted.js';
 import { escapeHtml } from '../html-text.js';
 import { wordsOf, type LabelWords } from '../label-words.js';
 import { card, section } from '../page/page-frame.js';
@@ -36,7 +37,7 @@ export function validatedHtml(report: EvaluationReport): string {
 
 function judgedOn({ adgroupCount, drawCount }: ValidationSummary): string {
   const draws = drawCount === 1 ? '' : `, ${drawCount} draws of support rows each`;
-  return `${formatCount(adgroupCount)} adgroups${draws}`;
+  return `${counted(adgroupCount, 'adgroup', formatCount(adgroupCount))}${draws}`;
 }
 
 function validatedTable(

@@ -1,6 +1,7 @@
 /** A sweep on a terminal: its trials, best first, with their settings and scores. */
 
 import { dotHtml, escapeHtml } from '../html-text.js';
+import { counted } from '../../../shared/names/counted.js';
 import { BEST_MARK, textTable, type Table, type TableCell } from '../table.js';
 import { formatCount, wrap } from '../text-format.js';
 import { describeCell } from '../verdicts.js';
@@ -155,7 +156,7 @@ export function sweepTable(record: SweepRecord, outputColumns = 80): string {
   const time = minutes === null ? '' : `; ${minutes.toFixed(1)} minutes of trials`;
   return [
     wrap(
-      `${titleOf(record)}: ${begunTrialCount(record)} trials; trained ${rungsText(record)}${time}`,
+      `${titleOf(record)}: ${counted(begunTrialCount(record), 'trial')}; trained ${rungsText(record)}${time}`,
       outputColumns,
     ),
     textTable(trialsTable(record)),

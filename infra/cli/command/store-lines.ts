@@ -1,8 +1,10 @@
 /** A prepared task store in a few lines. */
 
 import type { PreparedStore } from '../../library/index.js';
+import { counted } from '../../../shared/names/counted.js';
 
 const count = (value: number): string => value.toLocaleString('en');
+const countOf = (value: number, noun: string): string => counted(value, noun, count(value));
 
 export function storeLines({ store, manifest }: PreparedStore): string {
   const { train, validation, test } = manifest.taskCountBySplit;
@@ -18,7 +20,7 @@ export function storeLines({ store, manifest }: PreparedStore): string {
       ? []
       : [
           `  trunk:    ${count(manifest.trunk.rowCount)} of the rows train the trunk only, ` +
-            `${count(manifest.trunk.smallTaskRowCount)} of them those of ${count(manifest.trunk.smallTaskCount)} small tasks`,
+            `${count(manifest.trunk.smallTaskRowCount)} of them those of ${countOf(manifest.trunk.smallTaskCount, 'small task')}`,
         ]),
     `  features: ${features.join(', ')}`,
   ].join('\n');
@@ -31,12 +33,12 @@ function leftOutLines({ leftOut }: Pick<PreparedStore['manifest'], 'leftOut'>): 
     [filteredRowCount, 'for which data.where is not true'],
     [
       tooSmallRowCount,
-      `of ${count(tooSmallTaskCount ?? 0)} tasks below supportRowsMin or queryRowsMin`,
+      `of ${countOf(tooSmallTaskCount ?? 0, 'task')} below supportRowsMin or queryRowsMin`,
     ],
     [leftOut?.cappedRowCount, 'beyond supportRowsMax or queryRowsMax of their task'],
     [leftOut?.unplacedRowCount, 'that data.splitFile does not name'],
   ];
   return reasons.flatMap(([rowCount = 0, reason]) =>
-    rowCount === 0 ? [] : [`  left out: ${count(rowCount)} rows ${reason}`],
+    rowCount === 0 ? [] : [`  left out: ${countOf(rowCount, 'row')} ${reason}`],
   );
 }

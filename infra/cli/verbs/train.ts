@@ -1,6 +1,7 @@
 /** `qianmo train`: trains a run from its first or latest outer step to the last. */
 
 import { train } from '../../library/index.js';
+import { counted } from '../../../shared/names/counted.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
 import { firstOf, flagOption, textValue, valueOption, verb } from '../command/verb.js';
 import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
@@ -39,7 +40,7 @@ A run whose outer steps close on a quorum or a deadline is repeated bit for bit 
     context.print(
       format === 'json'
         ? JSON.stringify(result)
-        : `trained ${run}: ${outerSteps} outer steps, checkpoint ${checkpoint}, digest ${digest}`,
+        : `trained ${run}: ${counted(outerSteps, 'outer step')}, checkpoint ${checkpoint}, digest ${digest}`,
     );
   },
 });

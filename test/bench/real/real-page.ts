@@ -1,6 +1,7 @@
 /** The page of the bench: the product beside its peers, set by set. */
 
 import { sumOf } from '../../../coordinator/scoring/metrics.js';
+import { counted } from '../../../shared/names/counted.js';
 import { grouped, markdownTable } from '../bench-header.js';
 import { marksOf } from '../results/moved-figures.js';
 import { armNamed, isCompared } from './recorded-cell.js';
@@ -130,7 +131,8 @@ function searchText(cell: RecordedCell): string {
   const { budgetMinutes, trialsMax, chosenProduct } = cell;
   const tried =
     chosenProduct === null ? undefined : armNamed(cell, chosenProduct).settings['tried'];
-  if (trialsMax !== null) return `${budgetMinutes} min for each peer, ${trialsMax} trials of auto`;
+  if (trialsMax !== null)
+    return `${budgetMinutes} min for each peer, ${counted(trialsMax, 'trial')} of auto`;
   const began = typeof tried === 'number' ? `, in which auto began ${tried} of its trials` : '';
   return `${budgetMinutes} min for each search${began}`;
 }

@@ -102,5 +102,6 @@ test('says of a cell whether minutes or trials limited its search', () => {
   const pageWith = (trialsMax: number | null): string =>
     realPage({ cells: { [key]: { ...cell, budgetMinutes: 3, trialsMax } } });
   expect(pageWith(2)).toContain('; 3 min for each peer, 2 trials of auto)');
+  expect(pageWith(1)).toContain('; 3 min for each peer, 1 trial of auto)');
   expect(pageWith(null)).toContain('; 3 min for each search, in which auto began');
 });
