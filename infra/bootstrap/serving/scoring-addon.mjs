@@ -4,6 +4,7 @@ import { nativeAddon } from '../packages/native-addon.mjs';
 
 const HEADERS = [
   'model.h',
+  'fetch.h',
   'vectors.h',
   'ahead.h',
   'layers.h',

@@ -1,6 +1,7 @@
 // Blocks and table rows of the tile to come, fetched a few rows at a time between products: all at once
 // they would wait for each other.
 #pragma once
+#include "fetch.h"
 #include "vectors.h"
 
 struct Ahead {
@@ -13,9 +14,6 @@ ALWAYS_INLINE const uint8_t* blockAt(const Model* m, int32_t block) {
   const size_t inShard = (size_t)block & (((size_t)1 << m->shardShift) - 1);
   return m->shards[block >> m->shardShift] + inShard * (size_t)m->strideByteCount;
 }
-
-// Into the second cache: a tile to come would drive the panels and rows of the tile under way out of the first one.
-ALWAYS_INLINE void fetch(const void* line) { __builtin_prefetch(line, 0, 2); }
 
 static void fetchAhead(Ahead* ahead, int rows) {
   const Model* m = ahead->m;

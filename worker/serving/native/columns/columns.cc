@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <stdexcept>
+#include "../fetch.h"
 #include "../kernels.h"
 #include "dictionary.h"
 #include "scan.h"
@@ -33,8 +34,8 @@ struct KeyIndex {
 
   void fetch(uint64_t hash) const {
     const size_t slot = slotOf(hash);
-    __builtin_prefetch(blocks.data + slot);
-    __builtin_prefetch(hashes.data + 2 * slot);
+    ::fetch(blocks.data + slot);
+    ::fetch(hashes.data + 2 * slot);
   }
 
   int32_t blockOf(uint64_t hash) const {

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <algorithm>
+#include "../fetch.h"
 #include "texts.h"
 
 const int32_t UNKNOWN = 0;
@@ -55,14 +56,14 @@ struct Stored {
 
   bool isThere(int32_t number) const { return number > 0 && size_t(number) + 1 < offsets.count; }
   void fetchOffset(int32_t number) const {
-    if (isThere(number)) __builtin_prefetch(offsets.data + number);
+    if (isThere(number)) fetch(offsets.data + number);
   }
   // Both ends: a text may lie in two lines of memory.
   void fetchBytes(int32_t number, size_t length) const {
     if (!isThere(number)) return;
     const uint8_t* const start = bytes.data + offsets.data[number];
-    __builtin_prefetch(start);
-    __builtin_prefetch(start + length);
+    fetch(start);
+    fetch(start + length);
   }
   bool has(int32_t number, Text text) const {
     if (number < 0 || size_t(number) + 1 >= offsets.count) return false;
@@ -116,7 +117,7 @@ class Dictionary {
     for (size_t index = 0; index < count; ++index) {
       const uint32_t mixed = FirstSlot::mixed(hashes[index]);
       searches[index] = {uint32_t(index), uint32_t(first_.of(mixed)), mixed << idBitCount_, UNKNOWN};
-      __builtin_prefetch(slots_.data + searches[index].slot);
+      fetch(slots_.data + searches[index].slot);
     }
     // A text that is nowhere meets an empty slot: at most half of them are taken.
     for (size_t probed = 0; count > 0 && probed < slots_.count; ++probed) count = step(searches, count, texts, found);
