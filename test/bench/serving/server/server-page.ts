@@ -1,5 +1,6 @@
 /** The page of the server's bench. */
 
+import { counted } from '../../../../shared/names/counted.js';
 import { at, median } from '../../../../shared/base/arrays.js';
 import { grouped, markdownTable, type BenchHeader } from '../../bench-header.js';
 import type { SideTimes } from '../kernel-measures.js';
@@ -86,7 +87,7 @@ export function serverPage(record: ServerRecord): string {
   const slowestBusy = Math.max(middle('binary, busy', 'p99Ms'), middle('columns, busy', 'p99Ms'));
   return [
     ...['# The ranking server', ''],
-    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. Medians of ${rounds} rounds.`,
+    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. Medians of ${counted(rounds, 'round')}.`,
     `A request is one context (6 texts) and 500 candidates (4 texts each, and a bid) of 500 of ${grouped(record.adgroupCount)} adgroups, in the`,
     `setting of [the kernel](serving-kernel.md); it asks for the order and the values. One server process; the load comes from another one`,
     `over kept connections: ${seconds} s of saturation by 16 of them, then ${seconds} s in an open loop at half of that rate, with latencies from when`,
