@@ -16,7 +16,7 @@ import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
 
-/** Of the time of the thread, while a bundle is prepared beside the one that it answers from: there may be ten thousands of adgroups. */
+/** The part of the thread's time that adapting to the next bundle takes: there may be tens of thousands of adgroups. */
 const ADAPTING_SHARE = 1 / 8;
 
 export class LiveAdapter {

@@ -10,8 +10,8 @@ import type { ServedBundle } from '../served-bundle.js';
 import { rankedAnswer, scoredAnswer, type ScoringRequest } from './received-ranking.js';
 
 /**
- * Of the time of the thread that answers others meanwhile. An eighth of it, on a thread that is busy for more than half, makes
- * the slowest hundredth of the requests wait for half as long again.
+ * The part of the time that warming takes of the thread, which answers others meanwhile. An eighth, on a thread that is busy for more
+ * than half, makes the slowest hundredth of the requests wait for half as long again.
  */
 const WARMING_SHARE = 1 / 32;
 
