@@ -1,6 +1,6 @@
 /**
- * Hands jobs to a `JobExecutor` directly, for training in one process and for tests. It carries one
- * job at a time, in order, and admits and retries by the same rules as the queue dispatcher.
+ * Hands jobs to executors of this process directly, without a queue. It admits and retries by the same rules as the
+ * queue dispatcher.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -15,17 +15,22 @@ import { PROTOCOL_VERSION, taskCountOf, type Job } from '../../shared/queue/prot
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { sketchedRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 import { Admission, admissionRecord } from './admission.js';
+import { inOrderOfArrival } from './arrivals/in-order-of-arrival.js';
 import {
   jobOf,
   type Admitted,
   type DeliveredResult,
   type Dispatcher,
+  type JobOrder,
   type Rejection,
 } from './dispatcher.js';
+import { ExecutorLanes } from './executor-lanes.js';
 import { attemptsUsedUp } from './job-delivery.js';
+import { inSendingOrder } from './sending-order.js';
 
 interface InMemoryDispatcherOptions {
-  readonly executor: JobExecutor;
+  /** Each computes one job at a time. */
+  readonly executors: readonly JobExecutor[];
   readonly clock: Clock;
   /** The number of attempts at one job, including those whose result is refused. */
   readonly attemptsMax: number;
@@ -35,10 +40,14 @@ interface InMemoryDispatcherOptions {
 const WORKER_NAME = 'in-process';
 const RETRY_DELAY_MS = 100;
 const RETRY_DELAY_MS_MAX = 5_000;
+/** Bounds the results in memory that nobody has read. */
+const UNREAD_JOBS_PER_EXECUTOR_MAX = 8;
 
-/** `close` leaves the executor open: its owner closes it. */
+/** `close` leaves the executors open: their owner closes them. */
 export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
-  const record = admissionRecord(options.sink);
+  const { executors, sink } = options;
+  const record = admissionRecord(sink);
+  const lanes = new ExecutorLanes(executors);
   // Orders share arrays: dense bytes within an outer step, frozen bytes within a run. Each is
   // named once, by its sketch, since bytes never leave this machine and nobody verifies them.
   const refs = new WeakMap<Uint8Array, BlobRef>();
@@ -47,29 +56,69 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
     refs.set(bytes, ref);
     return ref;
   };
+  const inputOf = (order: JobOrder): JobInput => {
+    const { dense, rowPack, frozen } = order;
+    const fingerprint = record.fingerprints.of(order.job);
+    return {
+      job: jobOf(order, refOf, { epoch: 0, fingerprint, notBy: [] }),
+      dense,
+      rowPack,
+      frozen,
+    };
+  };
   return {
     rejections: record.rejections,
-    async *run(orders, read, signal, terms = {}) {
-      const admission = new Admission(orders, read, record);
-      for (const order of orders) {
-        const { dense, rowPack, frozen } = order;
-        const fingerprint = record.fingerprints.of(order.job);
-        const job = jobOf(order, refOf, { epoch: 0, fingerprint, notBy: [] });
-        const input = { job, dense, rowPack, frozen };
-        yield await admittedResult(input, admission, signal, { ...options, ...terms });
-      }
+    run(orders, read, signal, terms = {}) {
+      const over = new AbortController();
+      let onRead = (): void => undefined;
+      const isRead = new Promise<void>((resolve) => (onRead = resolve));
+      const call = {
+        ...{ ...options, ...terms, lanes, signal },
+        admission: new Admission(orders, read, record),
+        over: over.signal,
+        isRead,
+      };
+      const starts = inSendingOrder(orders).map((order) => {
+        const job = { order: order.job, makeInput: once(() => inputOf(order)) };
+        return () => admittedResult(job, call);
+      });
+      return inOrderOfArrival(starts, {
+        unreadCountMax: executors.length * UNREAD_JOBS_PER_EXECUTOR_MAX,
+        ...{ signal, interrupted },
+        onRead,
+        onEnd: () => over.abort(),
+      });
     },
     close: () => Promise.resolve(),
   };
 }
 
+/** The inputs of a job are made when it is carried, and kept for its next attempt. */
+function once<Value>(make: () => Value): () => Value {
+  let made: { readonly value: Value } | null = null;
+  return () => (made ??= { value: make() }).value;
+}
+
+interface DirectJob {
+  readonly order: JobOrder['job'];
+  readonly makeInput: () => JobInput;
+}
+
+interface DirectCall<Value extends object> extends Omit<InMemoryDispatcherOptions, 'executors'> {
+  readonly admission: Admission<Value>;
+  readonly lanes: ExecutorLanes;
+  readonly signal: AbortSignal;
+  /** Resolves when the first result is asked for: whoever judges results is known from then on. */
+  readonly isRead: Promise<void>;
+  /** Aborts when nobody reads the results of the call any more. */
+  readonly over: AbortSignal;
+}
+
 async function admittedResult<Value extends object>(
-  input: JobInput,
-  admission: Admission<Value>,
-  signal: AbortSignal,
-  { executor, clock, attemptsMax, sink }: InMemoryDispatcherOptions,
+  { order, makeInput }: DirectJob,
+  { admission, lanes, clock, attemptsMax, sink, signal, isRead, over }: DirectCall<Value>,
 ): Promise<Admitted<Value>> {
-  const { jobIndex, outerStep } = input.job;
+  const { jobIndex, outerStep } = order;
   let lastFailure: { reason: string; rejection?: Rejection; cause?: unknown } = {
     reason: 'no attempt was allowed',
   };
@@ -83,14 +132,16 @@ async function admittedResult<Value extends object>(
         reason: lastFailure.reason,
       });
       const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
-      await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), signal);
+      await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), over);
     }
-    const output = await outputOrTransientError(executor, input, signal);
+    const output = await outputOrTransientError(lanes.execute({ makeInput, signal, over }));
+    await isRead;
+    if (over.aborted) throw interrupted();
     if (output instanceof QianmoError) {
       lastFailure = { reason: output.message, cause: output };
       continue;
     }
-    const judged = admission.judge(deliveredOf(input.job, output));
+    const judged = admission.judge(deliveredOf(makeInput().job, output));
     if (typeof judged !== 'string') return judged;
     lastFailure = { reason: `its result was refused: ${judged}`, rejection: judged };
   }
@@ -98,29 +149,15 @@ async function admittedResult<Value extends object>(
   throw attemptsUsedUp({ where, jobIndex }, attemptsMax, lastFailure);
 }
 
-/**
- * @throws errors that another attempt cannot cure, and `interrupted` as soon as the signal aborts.
- */
+/** @throws errors that another attempt cannot cure. */
 async function outputOrTransientError(
-  executor: JobExecutor,
-  input: JobInput,
-  signal: AbortSignal,
+  output: Promise<JobOutput>,
 ): Promise<JobOutput | QianmoError> {
-  if (signal.aborted) throw interrupted();
-  let onAbort = (): void => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => {
-      reject(interrupted());
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
   try {
-    return await Promise.race([executor.execute(input, signal), aborted]);
+    return await output;
   } catch (error) {
     if (error instanceof QianmoError && error.kind === 'transient') return error;
     throw error;
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }
 

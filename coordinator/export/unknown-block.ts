@@ -44,7 +44,7 @@ export async function unknownBlockOf(
     };
   const store = storeOfNobody(context.store);
   const dispatcher = createInMemoryDispatcher({
-    ...{ executor: await compute.executorOn(store), attemptsMax: ATTEMPTS_MAX },
+    ...{ executors: [await compute.executorOn(store)], attemptsMax: ATTEMPTS_MAX },
     ...{ clock: caller.clock, sink: caller.sink },
   });
   const taskIndices = store.tasks.map(({ taskIndex }) => taskIndex);

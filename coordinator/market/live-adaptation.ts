@@ -67,7 +67,7 @@ export class LiveAdaptation {
     );
     const store = new ChangingStore(run.store);
     const dispatcher = createInMemoryDispatcher({
-      ...{ executor: await compute.executorOn(store), attemptsMax: ATTEMPTS_MAX },
+      ...{ executors: [await compute.executorOn(store)], attemptsMax: ATTEMPTS_MAX },
       ...{ clock: caller.clock, sink: caller.sink },
     });
     return new LiveAdaptation(source, history, store, dispatcher);

@@ -19,9 +19,9 @@ import type { RunContext, StorePlace } from './call/run-context.js';
 import { storeAddressOf } from './places.js';
 
 export interface DispatchChoice {
-  /** Local workers to start and supervise; none when absent. */
+  /** Local workers to start and supervise; with `inProcess`, child processes. None and one when absent. */
   readonly workers?: number | undefined;
-  /** Compute in a child process of the coordinator, without a queue. */
+  /** Compute in child processes of the coordinator, without a queue. */
   readonly inProcess?: boolean | undefined;
   /** The Redis server, instead of the one in the config. */
   readonly redis?: string | undefined;
@@ -50,7 +50,7 @@ export function dispatchForRun(
   context: RunContext,
 ): Promise<RunDispatch> {
   return choice.inProcess === true
-    ? inProcessDispatch(config, context)
+    ? inProcessDispatch(config, choice.workers ?? 1, context)
     : queueDispatch(config, runId, choice, context);
 }
 
@@ -80,15 +80,16 @@ function givenUp(): QianmoError {
 
 async function inProcessDispatch(
   config: RunConfig | StreamConfig,
+  processCount: number,
   context: RunContext,
 ): Promise<RunDispatch> {
   const { clock, sink } = context;
-  const [executor, { createInMemoryDispatcher }] = await Promise.all([
-    context.machine.startExecutor(config.compute, context),
+  const [executors, { createInMemoryDispatcher }] = await Promise.all([
+    context.machine.startExecutors(config.compute, processCount, context),
     import('../dispatch/in-memory-dispatcher.js'),
   ]);
   const dispatcher = createInMemoryDispatcher({
-    executor,
+    executors,
     clock,
     attemptsMax: config.queue.jobAttemptsMax,
     sink,

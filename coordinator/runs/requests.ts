@@ -52,26 +52,15 @@ const text = z.string().min(1, 'expected a value');
 
 /** Selects the processes that compute the jobs. By default, workers that were started elsewhere. */
 const dispatchFields = {
-  /** Local workers to start and supervise. */
+  /** Local workers to start and supervise; with `inProcess`, the child processes that compute. */
   workers: z.int().min(1).max(LOCAL_WORKERS_MAX).optional(),
-  /** Compute in a child process of the coordinator, without a queue. */
+  /** Compute in child processes of the coordinator, without a queue: one, or as many as `workers`. */
   inProcess: z.boolean().optional(),
   /** The Redis server, instead of the one in the config. */
   redis: text.optional(),
 };
 
-const ONE_WAY_TO_COMPUTE = {
-  error: 'cannot be given with workers: the jobs are computed either in process or by workers',
-  path: ['inProcess'],
-};
 const ONE_WAY_TO_START = { error: 'cannot be given with resume', path: ['fresh'] };
-
-interface Computing {
-  readonly workers?: number | undefined;
-  readonly inProcess?: boolean | undefined;
-}
-const computesOneWay = ({ workers, inProcess }: Computing): boolean =>
-  workers === undefined || inProcess !== true;
 
 interface Starting {
   readonly resume: boolean;
@@ -106,7 +95,6 @@ export const TrainRequestSchema = z
     /** Serve the queue board while training; an event has its address. */
     dashboard: z.boolean().default(false),
   })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
   .refine(startsOneWay, ONE_WAY_TO_START);
 
 const evaluationFields = {
@@ -118,49 +106,41 @@ const evaluationFields = {
 
 export const EvaluationChoiceSchema = z.strictObject(evaluationFields);
 
-export const EvaluateRequestSchema = z
-  .strictObject({
-    config: configSource<RunConfigSource>(),
-    ...dispatchFields,
-    ...evaluationFields,
-  })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+export const EvaluateRequestSchema = z.strictObject({
+  config: configSource<RunConfigSource>(),
+  ...dispatchFields,
+  ...evaluationFields,
+});
 
-export const ExportRequestSchema = z
-  .strictObject({
-    config: configSource<RunConfigSource>(),
-    ...dispatchFields,
-    /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
-    out: text.optional(),
-    /** How the values of personal blocks are stored. */
-    encoding: z.enum(BLOCK_ENCODINGS).default('float32'),
-    /** The rows that adgroups adapt on: as evaluated, or all that the task store has. */
-    rows: z.enum(['support', 'all']).default('support'),
-    /** The label that is moved to the bundle. */
-    label: text.default(LATEST_LABEL),
-  })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+export const ExportRequestSchema = z.strictObject({
+  config: configSource<RunConfigSource>(),
+  ...dispatchFields,
+  /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
+  out: text.optional(),
+  /** How the values of personal blocks are stored. */
+  encoding: z.enum(BLOCK_ENCODINGS).default('float32'),
+  /** The rows that adgroups adapt on: as evaluated, or all that the task store has. */
+  rows: z.enum(['support', 'all']).default('support'),
+  /** The label that is moved to the bundle. */
+  label: text.default(LATEST_LABEL),
+});
 
-export const ExportChangedRequestSchema = z
-  .strictObject({
-    config: configSource<RunConfigSource>(),
-    ...dispatchFields,
-    /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
-    out: text.optional(),
-    /** The label whose bundle is changed, and that is moved to the delta. */
-    label: text.default(LATEST_LABEL),
-  })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+export const ExportChangedRequestSchema = z.strictObject({
+  config: configSource<RunConfigSource>(),
+  ...dispatchFields,
+  /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
+  out: text.optional(),
+  /** The label whose bundle is changed, and that is moved to the delta. */
+  label: text.default(LATEST_LABEL),
+});
 
-export const RefreshRequestSchema = z
-  .strictObject({
-    ...ExportChangedRequestSchema.shape,
-    /** Paths, folders, globs or `s3://` addresses of the new logs. */
-    logs: z.union([text, z.array(text).min(1)]),
-    /** Outer steps of meta-training on the grown store; the trunk stays as it is if absent. */
-    outerSteps: z.int().min(1).max(1_000_000).optional(),
-  })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+export const RefreshRequestSchema = z.strictObject({
+  ...ExportChangedRequestSchema.shape,
+  /** Paths, folders, globs or `s3://` addresses of the new logs. */
+  logs: z.union([text, z.array(text).min(1)]),
+  /** Outer steps of meta-training on the grown store; the trunk stays as it is if absent. */
+  outerSteps: z.int().min(1).max(1_000_000).optional(),
+});
 
 export const CompactRequestSchema = z.strictObject({
   /** The address of the bundles; `@` and a label or digest behind it unless `latest` is meant. */
@@ -191,9 +171,10 @@ export const BundleLabelRequestSchema = z.strictObject({
 
 export const BundleRollbackRequestSchema = z.strictObject(labelFields);
 
-export const OpenRequestSchema = z
-  .strictObject({ config: configSource<RunConfigSource>(), ...dispatchFields })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+export const OpenRequestSchema = z.strictObject({
+  config: configSource<RunConfigSource>(),
+  ...dispatchFields,
+});
 
 export const CompareRequestSchema = z.strictObject({
   /** Output folders, `s3://` prefixes or config files of evaluated runs; `RUN:ARM` names an arm. */
@@ -212,7 +193,6 @@ export const SweepRequestSchema = z
     ...dispatchFields,
     ...trainingFields,
   })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
   .refine(startsOneWay, ONE_WAY_TO_START);
 
 export const AutoRequestSchema = z
@@ -225,7 +205,6 @@ export const AutoRequestSchema = z
     /** The number of trials at most, instead of what the config says. */
     trialsMax: AutoTrialsMaxSchema.optional(),
   })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE)
   .refine(startsOneWay, ONE_WAY_TO_START);
 
 export const PlanRequestSchema = z.strictObject({
@@ -240,19 +219,18 @@ export const PlanRequestSchema = z.strictObject({
 });
 
 /** By default, the gradients are computed in this process unless the config names a Redis server. */
-export const StreamRequestSchema = z
-  .strictObject({ config: configSource<StreamConfigSource>(), ...dispatchFields })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+export const StreamRequestSchema = z.strictObject({
+  config: configSource<StreamConfigSource>(),
+  ...dispatchFields,
+});
 
 /** By default, jobs are computed in processes of this machine, without a queue. */
-export const MarketRequestSchema = z
-  .strictObject({
-    config: configSource<MarketConfigSource>(),
-    ...dispatchFields,
-    /** Simulate again the seeds that are done. */
-    fresh: z.boolean().default(false),
-  })
-  .refine(computesOneWay, ONE_WAY_TO_COMPUTE);
+export const MarketRequestSchema = z.strictObject({
+  config: configSource<MarketConfigSource>(),
+  ...dispatchFields,
+  /** Simulate again the seeds that are done. */
+  fresh: z.boolean().default(false),
+});
 
 const rowCount = z.int().min(1).max(ROW_COUNT_MAX);
 

@@ -28,7 +28,13 @@ import { startedComputeProcess } from './started-compute-process.js';
 const MEMORY_FOLDER = '/dev/shm';
 
 export const localMachine: Machine = {
-  startExecutor: (demand, context) => startedComputeProcess(demand, context),
+  startExecutors: async (demand, count, context) => {
+    const gpuCount = count === 1 ? 0 : await gpuCountHere(context.environment);
+    const starts = Array.from({ length: count }, (_, index) =>
+      startedComputeProcess({ ...demand, gpuIndex: gpuIndexOfWorker(index, gpuCount) }, context),
+    );
+    return Promise.all(starts);
+  },
 
   openCompute: async (context, demand) => {
     const { localCompute } = await import('./local-compute.js');
@@ -54,7 +60,7 @@ export const localMachine: Machine = {
       if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
     }
     if (blobFolder !== null) args.push('--blob-folder', blobFolder);
-    const gpuCount = countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
+    const gpuCount = await gpuCountHere(environment);
     // A process has one GPU, for all that it computes.
     const isShared = gpuCount === 0 && areBusy && workerCount > firstWorkerCount();
     const argsOf = ({ firstIndex, count }: WorkerCrew): readonly string[] => {
@@ -101,3 +107,9 @@ export const localMachine: Machine = {
     }
   },
 };
+
+async function gpuCountHere(
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<number> {
+  return countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
+}

@@ -99,16 +99,18 @@ async function replayed(
   const { state } = await train({
     run,
     dispatcher: createInMemoryDispatcher({
-      executor: {
-        ...simulatedExecutor,
-        execute: async (input) => {
-          const computed = await simulatedExecutor.execute(input);
-          const { outerStep, jobIndex } = input.job;
-          const part = decidedPartOf(blobRefOf(computed.output).sha256, computed);
-          resultByJob.set(`${outerStep}/${jobIndex}`, part);
-          return computed;
+      executors: [
+        {
+          ...simulatedExecutor,
+          execute: async (input) => {
+            const computed = await simulatedExecutor.execute(input);
+            const { outerStep, jobIndex } = input.job;
+            const part = decidedPartOf(blobRefOf(computed.output).sha256, computed);
+            resultByJob.set(`${outerStep}/${jobIndex}`, part);
+            return computed;
+          },
         },
-      },
+      ],
       ...{ clock: standingClock, attemptsMax: 1, sink },
     }),
     checkpoints: {

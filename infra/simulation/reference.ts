@@ -74,15 +74,17 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
   await train({
     run: { ...run, config: { ...run.config, training } },
     dispatcher: createInMemoryDispatcher({
-      executor: {
-        ...simulatedExecutor,
-        execute: async (input) => {
-          const computed = await simulatedExecutor.execute(input);
-          const { sha256 } = blobRefOf(computed.output);
-          resultByJob.set(jobKeyOf(input.job), decidedPartOf(sha256, computed));
-          return computed;
+      executors: [
+        {
+          ...simulatedExecutor,
+          execute: async (input) => {
+            const computed = await simulatedExecutor.execute(input);
+            const { sha256 } = blobRefOf(computed.output);
+            resultByJob.set(jobKeyOf(input.job), decidedPartOf(sha256, computed));
+            return computed;
+          },
         },
-      },
+      ],
       ...{ clock: standingClock, attemptsMax: 1, sink: caller.sink },
     }),
     checkpoints: {

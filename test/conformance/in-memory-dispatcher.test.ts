@@ -4,7 +4,7 @@ import { describeDispatcher } from './dispatcher.js';
 
 describeDispatcher('in-memory', (executor, { attemptsMax }) => {
   const dispatcher = createInMemoryDispatcher({
-    executor,
+    executors: [executor],
     attemptsMax,
     clock: instantClock(),
     sink: () => undefined,

@@ -60,7 +60,7 @@ function contextOf(dispatcher: Dispatcher): TaskJobContext {
 function inProcess(carrier: JobExecutor = executor, attemptsMax = 1): Dispatcher {
   const clock = instantClock();
   return createInMemoryDispatcher({
-    ...{ executor: carrier, clock, attemptsMax, sink: () => undefined },
+    ...{ executors: [carrier], clock, attemptsMax, sink: () => undefined },
   });
 }
 

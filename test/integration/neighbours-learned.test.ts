@@ -84,7 +84,7 @@ async function heldOutLogloss(settings: object): Promise<number> {
   const spec = modelSpecOf(config.model, store.manifest.features, config.method);
   const clock = instantClock();
   const dispatcher = createInMemoryDispatcher({
-    ...{ executor, clock, attemptsMax: 1, sink: () => undefined },
+    ...{ executors: [executor], clock, attemptsMax: 1, sink: () => undefined },
   });
   const { options } = tinyRun(config, { dispatcher, spec }, store);
   const { state } = await train(options);

@@ -121,7 +121,12 @@ async function inProcess(
   const dies = (): Promise<never> =>
     Promise.reject(new QianmoError({ kind: 'transient', what: 'the compute process ended' }));
   const executor = poisonedExecutor(poison, dies);
-  const dispatcher = createInMemoryDispatcher({ executor, clock, attemptsMax: 3, sink });
+  const dispatcher = createInMemoryDispatcher({
+    executors: [executor],
+    clock,
+    attemptsMax: 3,
+    sink,
+  });
   const { options } = tinyRun(config, { dispatcher, clock, sink, ...departures }, store);
   return { outcome: await train(options).catch(errorOf), events, deathCount: 0 };
 }
@@ -192,7 +197,12 @@ describe('jobs that fail whatever their tasks are', () => {
       close: () => Promise.resolve(),
     };
     const sink = (): void => undefined;
-    const dispatcher = createInMemoryDispatcher({ executor, clock, attemptsMax: 3, sink });
+    const dispatcher = createInMemoryDispatcher({
+      executors: [executor],
+      clock,
+      attemptsMax: 3,
+      sink,
+    });
     const { options } = tinyRun(configOf('quarantine'), { dispatcher, clock }, store);
     await expect(train(options)).rejects.toMatchObject({
       report: { what: 'a job used up its attempts' },
@@ -212,7 +222,12 @@ describe('jobs that fail whatever their tasks are', () => {
       close: () => Promise.resolve(),
     };
     const sink = (): void => undefined;
-    const dispatcher = createInMemoryDispatcher({ executor, clock, attemptsMax: 3, sink });
+    const dispatcher = createInMemoryDispatcher({
+      executors: [executor],
+      clock,
+      attemptsMax: 3,
+      sink,
+    });
     const { options } = tinyRun(configOf('stop'), { dispatcher, clock }, store);
     const undisturbed = await train(tinyRun(configOf('stop'), {}, store).options);
     expect((await train(options)).digest).toBe(undisturbed.digest);

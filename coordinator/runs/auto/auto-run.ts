@@ -151,7 +151,8 @@ function searchNameOf(run: string): string {
 
 /** A small trial leaves workers idle between its outer steps. One process computes one job at a time. */
 function concurrentTrialsOf({ inProcess, workers }: AutoOrder): number {
-  return inProcess === true || workers === 1 ? 1 : 2;
+  const isAlone = workers === 1 || (inProcess === true && workers === undefined);
+  return isAlone ? 1 : 2;
 }
 
 interface SearchedFacts extends DataFacts {

@@ -76,15 +76,19 @@ interface OpenedFolder {
  */
 export interface Machine {
   /**
-   * Starts a process that computes jobs without a queue. It ends when the context closes.
+   * Starts processes that compute jobs without a queue. They end when the context closes.
    *
    * @throws QianmoError `environment` if the demanded device is not available.
    */
-  startExecutor(demand: ComputeDemand, context: RunContext): Promise<JobExecutor>;
+  startExecutors(
+    demand: ComputeDemand,
+    count: number,
+    context: RunContext,
+  ): Promise<readonly JobExecutor[]>;
   /**
    * Loads what scores rows in this process. It closes with the context.
    *
-   * @param demand if this process may compute jobs under it, as a process of `startExecutor` would.
+   * @param demand if this process may compute jobs under it, as a process of `startExecutors` would.
    */
   openCompute(context: RunContext, demand?: ComputeDemand): Promise<LocalCompute>;
   /** @throws QianmoError `environment` if the demanded device is not available. */

@@ -105,7 +105,7 @@ interface DeltaDispatch {
 }
 
 function hereMaxOf({ inProcess, workers }: DispatchChoice): number {
-  if (inProcess === true) return ADGROUPS_HERE_MAX.inProcess;
+  if (inProcess === true && (workers ?? 1) === 1) return ADGROUPS_HERE_MAX.inProcess;
   return workers === undefined ? 0 : ADGROUPS_HERE_MAX.besideWorkers;
 }
 
@@ -159,7 +159,7 @@ async function changedExport(
   const isHere = compute.isExact && changedCount <= carried.hereMax;
   const dispatcher = isHere
     ? createInMemoryDispatcher({
-        ...{ executor: await compute.executorOn(source.store), clock, sink },
+        ...{ executors: [await compute.executorOn(source.store)], clock, sink },
         attemptsMax: source.run.config.queue.jobAttemptsMax,
       })
     : (await carried.dispatchOf()).dispatcher;

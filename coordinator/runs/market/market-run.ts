@@ -98,9 +98,10 @@ function digestOf(config: MarketConfig): string {
 /** In processes of its own unless workers or a queue are asked for. */
 function choiceOf({ workers, inProcess, redis }: DispatchChoice): DispatchChoice {
   const isAlone = workers === undefined && redis === undefined;
-  return isAlone || inProcess === true
-    ? { inProcess: true }
-    : { ...(workers === undefined ? {} : { workers }), ...(redis === undefined ? {} : { redis }) };
+  return {
+    ...(isAlone || inProcess === true ? { inProcess: true } : { redis }),
+    workers,
+  };
 }
 
 function quietly(context: RunContext): RunContext {

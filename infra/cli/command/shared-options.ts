@@ -25,12 +25,13 @@ export const redisOfConfig = valueOption(
 export const dispatchOptions = {
   workers: valueOption(
     '--workers <count>',
-    'start and supervise this many local workers',
+    'start and supervise this many local workers; with --in-process, child processes',
     integerValue(1, LOCAL_WORKERS_MAX).optional(),
   ),
-  inProcess: flagOption('--in-process', 'compute in a child process, without queue and workers', {
-    conflictsWith: 'workers',
-  }),
+  inProcess: flagOption(
+    '--in-process',
+    'compute in child processes, one by default, without a queue',
+  ),
   redis: redisOfConfig,
 };
 

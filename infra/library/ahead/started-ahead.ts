@@ -26,7 +26,7 @@ export const WORKERS_PER_PROCESS = 2;
 
 /** The environment of the processes below, as text. */
 let startedIn = '';
-let compute: ForkedEntry | null = null;
+let compute: ForkedEntry[] = [];
 let workers: ChildProcess[] = [];
 
 /** The number of local workers that start at once. The others follow when one is ready, which makes that one ready earlier. */
@@ -44,12 +44,11 @@ export function startAhead(words: readonly string[], environment: Environment): 
   if (words[0] !== 'train' || words.some((word) => /^(--help|-h|--plugin(=.*)?)$/.test(word)))
     return;
   startedIn = JSON.stringify(environment);
-  if (words.includes('--in-process'))
-    compute = forkedEntry({
-      environment: numericalEnvironment(computeEnvironment(environment, 'auto', undefined), false),
-      ...{ pluginArguments: [], backend: 'auto' },
-    });
   const workerCount = workerCountOf(words);
+  if (words.includes('--in-process')) {
+    compute = Array.from({ length: Math.max(1, workerCount) }, () => computeAhead(environment));
+    return;
+  }
   // Whether many workers share processes is not known yet.
   const isEnough = workerCount <= firstWorkerCount();
   const count = isEnough ? workerCount : firstProcessCount();
@@ -59,9 +58,9 @@ export function startAhead(words: readonly string[], environment: Environment): 
 
 /** A process of the default device that nobody has taken yet; the process is ended if it is not as demanded. */
 export function takeComputeAhead(isDefault: boolean, environment: Environment): ForkedEntry | null {
-  const taken = compute;
-  compute = null;
-  if (taken === null || (isDefault && JSON.stringify(environment) === startedIn)) return taken;
+  const taken = compute.shift();
+  if (taken === undefined) return null;
+  if (isDefault && JSON.stringify(environment) === startedIn) return taken;
   taken.process.kill('SIGKILL');
   return null;
 }
@@ -83,10 +82,17 @@ export function takeWorkerAhead(
 
 /** Ends what nobody has taken. */
 export function endAhead(): void {
-  compute?.process.kill('SIGKILL');
+  for (const each of compute) each.process.kill('SIGKILL');
   for (const { pid } of workers) if (pid !== undefined) killGroup(pid);
-  compute = null;
+  compute = [];
   workers = [];
+}
+
+function computeAhead(environment: Environment): ForkedEntry {
+  return forkedEntry({
+    environment: numericalEnvironment(computeEnvironment(environment, 'auto', undefined), false),
+    ...{ pluginArguments: [], backend: 'auto' },
+  });
 }
 
 /** Ends a worker with its compute process. */

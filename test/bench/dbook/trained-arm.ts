@@ -52,7 +52,7 @@ export async function trainArm(
   const sink = (): void => undefined;
   const { signal } = new AbortController();
   const dispatcher = createInMemoryDispatcher({
-    ...{ executor, clock: systemClock, attemptsMax: 1, sink },
+    ...{ executors: [executor], clock: systemClock, attemptsMax: 1, sink },
   });
   const judged = store.tasks.filter(({ split }) => split !== 'train');
   let wave = 0;

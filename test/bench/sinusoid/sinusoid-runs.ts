@@ -80,7 +80,7 @@ function commonOf(run: SinusoidRun, store: TaskStore, executor: LocalExecutor): 
     storeAddress: 'memory',
     spec: modelSpecOf(config.model, store.manifest.features, config.method),
     dispatcher: createInMemoryDispatcher({
-      executor,
+      executors: [executor],
       clock: systemClock,
       attemptsMax: 1,
       sink: () => undefined,

@@ -84,7 +84,7 @@ test('the run goes on with the other worker and has the same results', async () 
   expect(refusal.reason).toContain(room.path('damaged/rows-00000.arrow'));
   const healthy = workerInTest(queue, sound, { name: 'healthy' });
   const alone = createInMemoryDispatcher({
-    ...{ executor: sound, clock: systemClock, attemptsMax: 1, sink: () => undefined },
+    ...{ executors: [sound], clock: systemClock, attemptsMax: 1, sink: () => undefined },
   });
   const found = await results;
   await sick.stop();

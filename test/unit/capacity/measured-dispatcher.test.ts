@@ -15,7 +15,7 @@ test('a step is measured from its orders to its last result, and what lies betwe
     return { ...outputOf(input), computeMs: 7 };
   });
   const sink = (): void => undefined;
-  const inner = createInMemoryDispatcher({ executor, clock, attemptsMax: 1, sink });
+  const inner = createInMemoryDispatcher({ executors: [executor], clock, attemptsMax: 1, sink });
   let processorMs = 0;
   const { dispatcher, steps } = measuredDispatcher(inner, clock, {
     own: () => (processorMs += 3),

@@ -18,7 +18,7 @@ describe('the in-memory dispatcher', () => {
   it('works in job order and fills in references to the bytes it carries', async () => {
     const executor = executorForTest();
     const dispatcher = createInMemoryDispatcher({
-      executor,
+      executors: [executor],
       clock: instantClock(),
       attemptsMax: 1,
       sink: () => undefined,
@@ -43,7 +43,7 @@ describe('the in-memory dispatcher', () => {
       return outputOf(input);
     });
     const dispatcher = createInMemoryDispatcher({
-      executor,
+      executors: [executor],
       clock,
       attemptsMax: 4,
       sink: (event) => events.push(event),
@@ -61,7 +61,7 @@ describe('the in-memory dispatcher', () => {
 
   it('names the job and the last reason when all attempts are used', async () => {
     const dispatcher = createInMemoryDispatcher({
-      executor: executorForTest(),
+      executors: [executorForTest()],
       clock: instantClock(),
       attemptsMax: 2,
       sink: () => undefined,
@@ -83,9 +83,11 @@ describe('the in-memory dispatcher', () => {
   it('passes on a bug of the executor unchanged', async () => {
     const bug = new Error('a false invariant');
     const dispatcher = createInMemoryDispatcher({
-      executor: executorForTest(() => {
-        throw bug;
-      }),
+      executors: [
+        executorForTest(() => {
+          throw bug;
+        }),
+      ],
       clock: instantClock(),
       attemptsMax: 3,
       sink: () => undefined,

@@ -37,7 +37,7 @@ it('ends the evaluation and names the task, although logits may be infinite', as
   };
   const sink = (): void => undefined;
   const dispatcher = createInMemoryDispatcher({
-    ...{ executor, clock: instantClock(), attemptsMax: 2, sink },
+    ...{ executors: [executor], clock: instantClock(), attemptsMax: 2, sink },
   });
   let waveCount = 0;
   const context: TaskJobContext = {

@@ -43,7 +43,7 @@ function scene(execute: (input: JobInput) => JobOutput = computed) {
     close: () => Promise.resolve(),
   };
   const dispatcher = createInMemoryDispatcher({
-    ...{ executor, clock: instantClock(), attemptsMax: 3, sink: () => undefined },
+    ...{ executors: [executor], clock: instantClock(), attemptsMax: 3, sink: () => undefined },
   });
   const compute = queuedGradients({
     dispatcher,

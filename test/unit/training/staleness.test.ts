@@ -53,7 +53,7 @@ function growingBias(seenBias: number[]): JobExecutor {
 
 function inMemory(executor: JobExecutor): Dispatcher {
   return createInMemoryDispatcher({
-    ...{ executor, clock: instantClock(), attemptsMax: 1, sink: () => undefined },
+    ...{ executors: [executor], clock: instantClock(), attemptsMax: 1, sink: () => undefined },
   });
 }
 

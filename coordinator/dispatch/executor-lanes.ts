@@ -1,0 +1,114 @@
+/**
+ * Several executors that share the jobs of a run. A job goes to the first one that is free, in the order in which
+ * jobs come, and an executor that computes has the inputs of its next job in advance.
+ */
+
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+
+interface LaneJob {
+  /** Makes the inputs when an executor takes the job, so that few of them are in memory. */
+  readonly makeInput: () => JobInput;
+  /** Stops the computation. */
+  readonly signal: AbortSignal;
+  /** Aborts when nobody wants the result any more. A job that no executor has begun is dropped then. */
+  readonly over: AbortSignal;
+}
+
+/** A job that no executor has begun. */
+interface WaitingJob extends LaneJob {
+  readonly resolve: (output: JobOutput) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface TakenJob extends WaitingJob {
+  readonly input: JobInput;
+}
+
+interface Lane {
+  readonly executor: JobExecutor;
+  isComputing: boolean;
+  /** The job whose inputs the executor has in advance. */
+  ahead: TakenJob | null;
+}
+
+export class ExecutorLanes {
+  readonly #lanes: readonly Lane[];
+  readonly #waiting: WaitingJob[] = [];
+
+  constructor(executors: readonly JobExecutor[]) {
+    this.#lanes = executors.map((executor) => ({ executor, isComputing: false, ahead: null }));
+  }
+
+  /** @throws what the executor throws. The promise of a job that is dropped never settles. */
+  execute(job: LaneJob): Promise<JobOutput> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ ...job, resolve, reject });
+      this.#beginAll();
+    });
+  }
+
+  #beginAll(): void {
+    for (const lane of this.#lanes) {
+      if (lane.isComputing) continue;
+      const next = this.#nextOf(lane);
+      if (next !== null) this.#begin(lane, next);
+    }
+  }
+
+  #begin(lane: Lane, job: TakenJob): void {
+    lane.isComputing = true;
+    // The inputs of the next job follow those of this one.
+    const onBegin = (): void => this.#prepareNext(lane);
+    const ended = (): void => {
+      lane.isComputing = false;
+      this.#beginAll();
+    };
+    lane.executor
+      .execute(job.input, job.signal, onBegin)
+      .then(job.resolve, job.reject)
+      .then(ended, ended);
+  }
+
+  #prepareNext(lane: Lane): void {
+    if (lane.ahead !== null || lane.executor.prepare === undefined) return;
+    lane.ahead = this.#takeWaiting();
+    if (lane.ahead !== null) lane.executor.prepare(lane.ahead.input);
+  }
+
+  /** With no job waiting, that of an executor which is still busy. */
+  #nextOf(lane: Lane): TakenJob | null {
+    return takeAhead(lane) ?? this.#takeWaiting() ?? this.#takenBack();
+  }
+
+  #takenBack(): TakenJob | null {
+    for (const lane of this.#lanes) {
+      const job = takeAhead(lane);
+      if (job === null) continue;
+      lane.executor.forget?.(job.input);
+      return job;
+    }
+    return null;
+  }
+
+  #takeWaiting(): TakenJob | null {
+    for (;;) {
+      const job = this.#waiting.shift();
+      if (job === undefined) return null;
+      if (job.over.aborted) continue;
+      try {
+        return { ...job, input: job.makeInput() };
+      } catch (error) {
+        job.reject(error);
+      }
+    }
+  }
+}
+
+/** Null also where the caller of the job has gone. */
+function takeAhead(lane: Lane): TakenJob | null {
+  const { ahead, executor } = lane;
+  lane.ahead = null;
+  if (ahead?.over.aborted !== true) return ahead;
+  executor.forget?.(ahead.input);
+  return null;
+}
