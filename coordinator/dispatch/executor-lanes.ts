@@ -26,7 +26,8 @@ interface TakenJob extends WaitingJob {
 
 interface Lane {
   readonly executor: JobExecutor;
-  isComputing: boolean;
+  /** A job that was taken begins when its inputs have been sent, which must not wait for those of the next one. */
+  state: 'free' | 'taken' | 'begun';
   /** The job whose inputs the executor has in advance. */
   ahead: TakenJob | null;
 }
@@ -36,7 +37,7 @@ export class ExecutorLanes {
   readonly #waiting: WaitingJob[] = [];
 
   constructor(executors: readonly JobExecutor[]) {
-    this.#lanes = executors.map((executor) => ({ executor, isComputing: false, ahead: null }));
+    this.#lanes = executors.map((executor) => ({ executor, state: 'free', ahead: null }));
   }
 
   /** @throws what the executor throws. The promise of a job that is dropped never settles. */
@@ -44,23 +45,26 @@ export class ExecutorLanes {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ ...job, resolve, reject });
       this.#beginAll();
+      for (const lane of this.#lanes) if (lane.state === 'begun') this.#prepareNext(lane);
     });
   }
 
   #beginAll(): void {
     for (const lane of this.#lanes) {
-      if (lane.isComputing) continue;
+      if (lane.state !== 'free') continue;
       const next = this.#nextOf(lane);
       if (next !== null) this.#begin(lane, next);
     }
   }
 
   #begin(lane: Lane, job: TakenJob): void {
-    lane.isComputing = true;
-    // The inputs of the next job follow those of this one.
-    const onBegin = (): void => this.#prepareNext(lane);
+    lane.state = 'taken';
+    const onBegin = (): void => {
+      lane.state = 'begun';
+      this.#prepareNext(lane);
+    };
     const ended = (): void => {
-      lane.isComputing = false;
+      lane.state = 'free';
       this.#beginAll();
     };
     lane.executor

@@ -1,6 +1,6 @@
 /**
  * Plans an outer step before its meta-parameters are known: jobs, task weights and row packs. Plans do
- * not depend on anything that training changes, so the next one is read while workers compute.
+ * not depend on anything that training changes, so the next one can be read while workers compute.
  */
 
 import { at } from '../../shared/base/arrays.js';
@@ -48,12 +48,10 @@ export interface StepPlan {
 }
 
 export interface StepPlanner {
-  /**
-   * Returns the plan of an outer step and starts to read the next one, unless this is the last.
-   *
-   * @param quarantined the tasks that are left out.
-   */
+  /** @param quarantined the tasks that are left out. */
   take(outerStep: number, quarantined?: readonly QuarantinedTask[]): Promise<StepPlan>;
+  /** Starts to read the plan after the one that was taken last, unless that is done or was the last of all. */
+  readAhead(): void;
   /** Resolves when no read is in progress. */
   settled(): Promise<void>;
 }
@@ -72,6 +70,7 @@ export function stepPlanner(
   const sample = trainingSampler(config, store);
   const source = { config, store, sample, division, hasRowPacks };
   let ahead: { outerStep: number; leftOutCount: number; plan: Promise<StepPlan> } | null = null;
+  let next: { outerStep: number; leftOut: readonly QuarantinedTask[] } | null = null;
   const read = (outerStep: number, leftOut: readonly QuarantinedTask[]): Promise<StepPlan> =>
     planOf(source, outerStep, leftOut);
   return {
@@ -80,13 +79,16 @@ export function stepPlanner(
       const isAhead = ahead?.outerStep === outerStep && ahead.leftOutCount === leftOut.length;
       const plan = await (ahead !== null && isAhead ? ahead.plan : read(outerStep, leftOut));
       ahead = null;
-      if (outerStep + 1 < endOuterStep) {
-        const next = outerStep + 1;
-        ahead = { outerStep: next, leftOutCount: leftOut.length, plan: read(next, leftOut) };
-        // A failed read is thrown by the `take` that wants it, not as an unhandled rejection.
-        ahead.plan.catch(() => undefined);
-      }
+      next = outerStep + 1 < endOuterStep ? { outerStep: outerStep + 1, leftOut } : null;
       return plan;
+    },
+    readAhead() {
+      if (next === null) return;
+      const { outerStep, leftOut } = next;
+      next = null;
+      ahead = { outerStep, leftOutCount: leftOut.length, plan: read(outerStep, leftOut) };
+      // A failed read is thrown by the `take` that wants it, not as an unhandled rejection.
+      ahead.plan.catch(() => undefined);
     },
     async settled() {
       await ahead?.plan.catch(() => undefined);

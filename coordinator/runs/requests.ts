@@ -219,10 +219,15 @@ export const PlanRequestSchema = z.strictObject({
 });
 
 /** By default, the gradients are computed in this process unless the config names a Redis server. */
-export const StreamRequestSchema = z.strictObject({
-  config: configSource<StreamConfigSource>(),
-  ...dispatchFields,
-});
+export const StreamRequestSchema = z
+  .strictObject({
+    config: configSource<StreamConfigSource>(),
+    ...dispatchFields,
+  })
+  .refine(({ workers, inProcess }) => workers === undefined || inProcess !== true, {
+    error: 'cannot be given with workers: a stream computes either in this process or by workers',
+    path: ['inProcess'],
+  });
 
 /** By default, jobs are computed in processes of this machine, without a queue. */
 export const MarketRequestSchema = z.strictObject({

@@ -18,7 +18,7 @@ export const OPERATION_SENTENCES = {
   'in-process-faster': ({ workerCount, waitedMs, computeMs }) =>
     notice(
       `outer steps waited ${seconds(waitedMs)} for ${counted(workerCount, 'worker')}, and one process would compute the same jobs in ` +
-        `about ${seconds(computeMs)}: --in-process would be faster`,
+        `about ${seconds(computeMs)}: adding --in-process would be faster`,
     ),
 } satisfies Sentences<'outer-step-timed' | 'in-process-faster' | keyof typeof OPERATION_SHAPES>;
 

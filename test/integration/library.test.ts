@@ -181,7 +181,7 @@ describe('the library', () => {
       kind: 'usage',
       report: { where: 'config', found: expect.stringMatching(/did you mean "seed"/) as string },
     });
-    const twoWays = { config: configOf('refused'), workers: 1, inProcess: true };
+    const twoWays = { config: configOf('refused'), resume: true, fresh: true };
     await expect(library.train(twoWays)).rejects.toMatchObject({ kind: 'usage' });
     expect(existsSync(join(folder.path, 'refused'))).toBe(false);
   });

@@ -3,7 +3,8 @@
  * occur, the meta-parameters are bit-identical. Real processes, a real Redis, the real command.
  */
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -204,6 +205,33 @@ describe('the same digest, in process and from two workers that serve run after 
 });
 
 describe('the same digest', () => {
+  it('without a queue, in several processes, also with outer steps that overlap', async () => {
+    const inTwo = ['--in-process', '--workers', '2'];
+    expect(await digestOf(await runFile('in-two'), ...inTwo)).toBe(undisturbed);
+    const training = {
+      ...smallRun('in-three', OUTER_STEPS).training,
+      checkpointEveryOuterSteps: 6,
+      staleness: { outerSteps: 2, drainEveryOuterSteps: 6 },
+    };
+    const alone = await digestOf(await runFile('in-one', { training }), '--in-process');
+    expect(alone).not.toBe(undisturbed);
+    const inThree = ['--in-process', '--workers', '3'];
+    expect(await digestOf(await runFile('in-three', { training }), ...inThree)).toBe(alone);
+  });
+
+  it.runIf(existsSync('/proc/self/task'))(
+    'without a queue, when one of two processes is killed in the middle of a job',
+    async () => {
+      const run = await trained('killed-process', '--in-process', '--workers', '2');
+      await run.saw(UNDER_WAY);
+      const children = await readFile(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8');
+      process.kill(Number(children.trim().split(' ')[0]), 'SIGKILL');
+      const done = await run.ended;
+      expect(digestIn(done)).toBe(undisturbed);
+      expect(done.diagnostics).toMatch(/SIGKILL/);
+    },
+  );
+
   // Two of them are in the tests of faults.
   it.each([1, 3])('with %i workers', async (count) => {
     const run = await trained(`workers-${count}`, '--workers', String(count));

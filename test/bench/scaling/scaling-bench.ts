@@ -1,6 +1,6 @@
 /**
- * Scaling on one machine: tasks per second in process, with one worker, with two, and of two
- * independent processes that share nothing, each pinned to one core. Every round runs all of them, one
+ * Scaling on one machine: tasks per second in process, with one worker, with two, in two processes without a queue,
+ * and of two independent runs that share nothing, each pinned to one core. Every round runs all of them, one
  * after the other, in each checkout. Writes `infra/results/scaling.json` and `.md`.
  *
  *   npm run bench:scaling -- --rounds 3 --configs heavy,demo
@@ -31,7 +31,7 @@ import { steadyTasksPerSecond, WARM_UP_SHARE } from './steady-rate.js';
 
 const WAYS = [
   ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),
-  '2 independent',
+  ...(['2 in process', '2 in process, stale', '2 independent'] as const),
 ] as const;
 type Way = (typeof WAYS)[number];
 
@@ -40,7 +40,11 @@ const RATIOS: readonly (readonly [Way, Way])[] = [
   ['2 workers', 'in process'],
   ['2 workers', '2 independent'],
   ['2 workers, stale', '2 independent'],
+  ['2 in process', 'in process'],
+  ['2 in process', '2 independent'],
+  ['2 in process, stale', '2 independent'],
 ];
+const TWO_IN_PROCESS = ['--in-process', '--workers', '2'];
 
 const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = {
   heavy: 256,
@@ -110,6 +114,12 @@ async function measured(room: ScalingRoom, config: ScalingConfig, way: Way): Pro
       return rateOf(room, config, `${config}-stale`);
     case '2 workers, stale':
       await train(room, configFileOf(`${config}-stale`), ['--workers', '2']);
+      return rateOf(room, config, `${config}-stale`);
+    case '2 in process':
+      await train(room, file, TWO_IN_PROCESS);
+      return rateOf(room, config, config);
+    case '2 in process, stale':
+      await train(room, configFileOf(`${config}-stale`), TWO_IN_PROCESS);
       return rateOf(room, config, `${config}-stale`);
     case '2 independent': {
       const twins = [0, 1].map((core) => twin(room, config, core));
@@ -203,7 +213,8 @@ function scalingPage(
     '`heavy` is infra/examples/synthetic.yaml with hiddenWidths [256, 128], personal [bias, adgroupEmbedding,',
     'layer1, output], innerSteps 5, tasksPerOuterStep 256 and tasksPerJob 32; `demo` is',
     'infra/examples/movielens.yaml; `synthetic` is infra/examples/synthetic.yaml; `w2` has the jobs of workload W2. Two independent runs share',
-    'nothing, and each has one core for its coordinator and its compute process.',
+    'nothing, and each has one core for its coordinator and its compute process. Workers take their jobs from Redis; `2 in process` is',
+    '`train --in-process --workers 2`, whose coordinator gives jobs to two child processes itself.',
     '',
   ].join('\n');
 }

@@ -49,7 +49,7 @@ describe('a command line', () => {
     ['train run.yaml --workers 1.5', value('--workers', /a whole number/, /^1\.5$/)],
     ['train run.yaml --format xml', value('--format', /^one of table, json$/, /^xml$/)],
     [
-      'train run.yaml --workers 2 --in-process',
+      'stream run.yaml --workers 2 --in-process',
       { what: /'--in-process' cannot be used with option '--workers/, cure: /--help/ },
     ],
     [

@@ -101,7 +101,7 @@ describe('check', () => {
       config['compute'] = { device: 'gpu' };
     });
     await room.done(['prepare', demanding]);
-    for (const way of [['--in-process'], ['--workers', '2']])
+    for (const way of [['--in-process'], ['--in-process', '--workers', '2'], ['--workers', '2']])
       expectFailure(await room.start(['train', demanding, '--fresh', ...way]).ended, refusal);
     const worker = ['worker', '--redis', 'redis://127.0.0.1:1', '--device', 'gpu'];
     expectFailure(await room.start(worker).ended, refusal);

@@ -32,6 +32,48 @@ describe('the in-memory dispatcher', () => {
     for (const { result, output } of results) expect(result.output).toEqual(sketchedRefOf(output));
   });
 
+  it('hands on results as they arrive from several executors', async () => {
+    const held = new Map<number, () => void>();
+    const executor = executorForTest((input) => {
+      const { jobIndex } = input.job;
+      return new Promise((resolve) => held.set(jobIndex, () => resolve(outputOf(input))));
+    });
+    const dispatcher = createInMemoryDispatcher({
+      executors: [executor, executor],
+      ...{ clock: instantClock(), attemptsMax: 1, sink: () => undefined },
+    });
+    const results = dispatcher.run(ordersForTest(3), admitAll, signal);
+    const read = async (jobIndex: number): Promise<number | undefined> => {
+      const next = results[Symbol.asyncIterator]().next();
+      held.get(jobIndex)?.();
+      const { value } = await next;
+      return value?.result.jobIndex;
+    };
+    expect(executor.calls.map(({ job }) => job.jobIndex)).toEqual([0, 1]);
+    expect(await read(1)).toBe(1);
+    expect(await read(2)).toBe(2);
+    expect(await read(0)).toBe(0);
+  });
+
+  it('computes before results are read, and judges them when they are', async () => {
+    const executor = executorForTest();
+    const dispatcher = createInMemoryDispatcher({
+      executors: [executor],
+      ...{ clock: instantClock(), attemptsMax: 1, sink: () => undefined },
+    });
+    let read: typeof admitAll | null = null;
+    const results = dispatcher.run(
+      ordersForTest(2),
+      (delivered) => read?.(delivered) ?? 'not_of_this_step',
+      signal,
+    );
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(executor.calls).toHaveLength(2);
+    read = admitAll;
+    expect(await collected(results)).toHaveLength(2);
+    expect(dispatcher.rejections.size).toBe(0);
+  });
+
   it('waits longer before each retry, and says why it retries', async () => {
     const events: RunEvent[] = [];
     const clock = instantClock();

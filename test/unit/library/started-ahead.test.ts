@@ -49,6 +49,7 @@ async function untilMarked(isWanted: (entries: string[]) => boolean): Promise<vo
 
 it.runIf(existsSync('/proc/self/environ')).each([
   [['--in-process'], /compute\/main\.js$/],
+  [['--in-process', '--workers', '2'], /compute\/main\.js$/],
   [['--workers', '2'], /worker\/main\.js$/],
 ])('%j: a config that is not there', async (way, entry) => {
   const command = started(way);

