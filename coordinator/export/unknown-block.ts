@@ -11,7 +11,7 @@ import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
 import type { AdaptedTask, TaskShift } from '../../shared/queue/blobs/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../dispatch/in-memory/in-memory-dispatcher.js';
 import { adaptTasks } from '../evaluation/adapt-tasks.js';
 import { UNADAPTED } from '../evaluation/selection.js';
 import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';

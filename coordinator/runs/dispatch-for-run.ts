@@ -86,7 +86,7 @@ async function inProcessDispatch(
   const { clock, sink } = context;
   const [executors, { createInMemoryDispatcher }] = await Promise.all([
     context.machine.startExecutors(config.compute, processCount, context),
-    import('../dispatch/in-memory-dispatcher.js'),
+    import('../dispatch/in-memory/in-memory-dispatcher.js'),
   ]);
   const dispatcher = createInMemoryDispatcher({
     executors,

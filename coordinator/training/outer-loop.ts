@@ -11,7 +11,6 @@ import { chosenOf, earlyStopping } from './early-stopping.js';
 import { runLength } from './run-length.js';
 import { requireTrainable } from './meta-optimizer/trainable.js';
 import { RobustAggregate } from './robust-aggregate.js';
-import { planAhead } from './plan-ahead.js';
 import { poisonTasks } from './poison-tasks.js';
 import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
 import { computedOnAfter, type TrainingState } from '../checkpoints/training-state.js';
@@ -47,7 +46,6 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const length = runLength(options);
   const frozen = encodeFrozen(state.metaParameters, spec, config.queue.frozenTablesByteCountMax);
   const planner = stepPlanner(config, store, length.endOf(state), frozen?.holdsTables !== true);
-  const ahead = planAhead(planner);
   const report = stepReport(run, caller, state);
   const sum = aggregateOf(run);
   const poison = poisonTasks(options);
@@ -72,10 +70,8 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
 
       const { plan, orders, layouts, weights, gradients } = await pipeline.oldest(state);
       sum.begin(layouts, weights);
-      ahead.sent(orders.length);
       try {
         for await (const { result, value: gradient } of gradients(norms.judgeOf(weights))) {
-          ahead.admitted(result);
           watchMicroBatches(result);
           // The same for all: the dispatcher admits results of one kind of machine.
           fingerprint = result.fingerprint;

@@ -9,31 +9,30 @@ import type { StepPlanner } from '../plan/step-plan.js';
 /** A worker computes its last job while the results of the others arrive. */
 const OPEN_JOBS_MIN = 1;
 
-interface PlanAhead {
-  /** The jobs of an outer step have left. */
-  sent(jobCount: number): void;
-  admitted(result: Pick<JobResult, 'worker'>): void;
+export interface PlanAhead {
+  /** Hands on the results of an outer step with so many jobs, the first of which have left. */
+  during<Of extends { readonly result: Pick<JobResult, 'worker'> }>(
+    results: AsyncIterable<Of>,
+    jobCount: number,
+  ): AsyncGenerator<Of>;
 }
 
 export function planAhead(planner: Pick<StepPlanner, 'readAhead'>): PlanAhead {
-  let openCount = 0;
   /** Of the outer step before. */
   let workerCount = 0;
-  let workers = new Set<string>();
-  const readIfIdle = (): void => {
-    if (openCount <= Math.max(OPEN_JOBS_MIN, workerCount - 1)) planner.readAhead();
-  };
   return {
-    sent(jobCount) {
-      openCount = jobCount;
-      workerCount = workers.size;
-      workers = new Set();
-      readIfIdle();
-    },
-    admitted({ worker }) {
-      openCount -= 1;
-      workers.add(worker);
-      readIfIdle();
+    async *during(results, jobCount) {
+      const openCountMax = Math.max(OPEN_JOBS_MIN, workerCount - 1);
+      const workers = new Set<string>();
+      let openCount = jobCount;
+      if (openCount <= openCountMax) planner.readAhead();
+      for await (const each of results) {
+        openCount -= 1;
+        workers.add(each.result.worker);
+        workerCount = workers.size;
+        if (openCount <= openCountMax) planner.readAhead();
+        yield each;
+      }
     },
   };
 }

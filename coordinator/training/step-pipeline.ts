@@ -19,6 +19,7 @@ import {
 } from '../plan/step-plan.js';
 import type { RunTables } from '../tables/run-tables.js';
 import { jobWeightsOf } from './gradient-aggregate.js';
+import { planAhead, type PlanAhead } from './plan-ahead.js';
 import { gradientReader, gradientShapesOf } from './job-gradient.js';
 import type { JobGradient, JudgeNorm } from './job-gradient.js';
 import type { RunLength } from './run-length.js';
@@ -90,7 +91,8 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
     if (caller.signal.aborted) onAbort();
   };
   if (caller.signal.aborted) onAbort();
-  const sending = (): SendingParts => ({ options, parts, signal: recalled.signal });
+  const ahead = planAhead(parts.planner);
+  const sending = (): SendingParts => ({ options, parts, ahead, signal: recalled.signal });
   return {
     recall,
     async oldest(state) {
@@ -141,13 +143,14 @@ function sendingEndOf(
 interface SendingParts {
   readonly options: TrainOptions;
   readonly parts: PipelineParts;
+  readonly ahead: PlanAhead;
   readonly signal: AbortSignal;
 }
 
 async function sent(
   outerStep: number,
   state: TrainingState,
-  { options: { run, dispatcher }, parts, signal }: SendingParts,
+  { options: { run, dispatcher }, parts, ahead, signal }: SendingParts,
 ): Promise<SentStep> {
   const { planner, tables, frozen, closings, times } = parts;
   const plan = await times.during('sample', () => planner.take(outerStep, state.quarantinedTasks));
@@ -175,7 +178,7 @@ async function sent(
       read = gradientReader(shapes, judgeNorm);
       const gradients = unread ?? send();
       unread = null;
-      return times.waitedFor(gradients);
+      return ahead.during(times.waitedFor(gradients), orders.length);
     },
     async ended() {
       const first = unread?.[Symbol.asyncIterator]().next();

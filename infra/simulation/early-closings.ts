@@ -3,7 +3,7 @@
  * Nothing else says what such a run must come to, because its results depend on timing.
  */
 
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { LeftOut } from '../../coordinator/checkpoints/left-out-jobs.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';

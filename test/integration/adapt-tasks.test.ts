@@ -3,7 +3,7 @@
 // refused and the jobs repeated.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
 import {
   adaptTasks,

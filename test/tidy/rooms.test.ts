@@ -64,6 +64,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dispatch/blobs',
     'coordinator/dispatch/parcels',
     'coordinator/dispatch',
+    'coordinator/dispatch/in-memory',
     'coordinator/plan',
     'coordinator/averages',
     'coordinator/checkpoints',

@@ -29,7 +29,8 @@ if (failure === null) {
   serveRequests(
     {
       receive: (onMessage) => process.on('message', onMessage),
-      send: (reply) => process.send?.(reply),
+      // A parent that has gone is told nothing: its end ends this process.
+      send: (reply) => process.send?.(reply, undefined, undefined, () => undefined),
     },
     process.env,
   );

@@ -15,7 +15,7 @@ import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { changedSince } from '../../../shared/tasks/store-versions.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
-import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../dispatch/in-memory/in-memory-dispatcher.js';
 import { exportDelta, type ExportedDelta } from '../../export/delta/export-delta.js';
 import {
   exportBundle,

@@ -3,7 +3,7 @@
  */
 
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';

@@ -5,7 +5,7 @@
 
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
 import type { AdaptableModel, TaskJobContext } from '../../../coordinator/evaluation/task-jobs.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { predictLogits, type Predictions } from '../../../coordinator/evaluation/predict-logits.js';
 import { preparedRunOn } from '../../../coordinator/runs/run-files.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';

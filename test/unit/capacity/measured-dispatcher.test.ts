@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { measuredDispatcher } from '../../../coordinator/capacity/measured-dispatcher.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { executorForTest, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';

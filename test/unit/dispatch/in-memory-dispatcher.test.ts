@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { sketchedRefOf } from '../../../shared/storage/blob-store.js';
@@ -43,16 +43,15 @@ describe('the in-memory dispatcher', () => {
       ...{ clock: instantClock(), attemptsMax: 1, sink: () => undefined },
     });
     const results = dispatcher.run(ordersForTest(3), admitAll, signal);
-    const read = async (jobIndex: number): Promise<number | undefined> => {
-      const next = results[Symbol.asyncIterator]().next();
-      held.get(jobIndex)?.();
-      const { value } = await next;
-      return value?.result.jobIndex;
-    };
     expect(executor.calls.map(({ job }) => job.jobIndex)).toEqual([0, 1]);
-    expect(await read(1)).toBe(1);
-    expect(await read(2)).toBe(2);
-    expect(await read(0)).toBe(0);
+    const ends = [1, 2, 0];
+    held.get(1)?.();
+    const read: number[] = [];
+    for await (const { result } of results) {
+      read.push(result.jobIndex);
+      held.get(ends[read.length] ?? -1)?.();
+    }
+    expect(read).toEqual(ends);
   });
 
   it('computes before results are read, and judges them when they are', async () => {

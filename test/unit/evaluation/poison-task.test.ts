@@ -1,7 +1,7 @@
 /** A task that makes a job of an evaluation fail. */
 
 import { expect, it } from 'vitest';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import {
   chunkResults,
   taskWaves,

@@ -1,7 +1,7 @@
 /** Meta-gradients as jobs: the same phi as in one process, and no trust in what comes back. */
 
 import { describe, expect, test } from 'vitest';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import {
   computeInProcess,
   metaTrainRule,

@@ -1,35 +1,38 @@
 import { describe, expect, it } from 'vitest';
 import { planAhead } from '../../../coordinator/training/plan-ahead.js';
 
-/** The numbers of results after which the next plan was wanted, by outer step. */
-function wantedAfter(steps: readonly (readonly string[])[]): number[] {
+/** The numbers of results, by outer step, after which the next plan was wanted first. */
+async function wantedAfter(steps: readonly (readonly string[])[]): Promise<number[]> {
+  const moments: number[] = [];
+  let arrivedCount = 0;
+  const ahead = planAhead({ readAhead: () => moments.push(arrivedCount) });
   const wanted: number[] = [];
-  let readCount = 0;
-  let resultCount = 0;
-  const ahead = planAhead({ readAhead: () => (readCount += 1) });
   for (const workers of steps) {
-    readCount = 0;
-    resultCount = 0;
-    ahead.sent(workers.length);
-    let first = readCount > 0 ? 0 : null;
-    for (const worker of workers) {
-      ahead.admitted({ worker });
-      resultCount += 1;
-      if (readCount > 0) first ??= resultCount;
-    }
-    wanted.push(first ?? -1);
+    moments.length = 0;
+    arrivedCount = 0;
+    const results = async function* () {
+      for (const worker of workers) {
+        arrivedCount += 1;
+        yield await Promise.resolve({ result: { worker } });
+      }
+    };
+    const handedOn: string[] = [];
+    for await (const { result } of ahead.during(results(), workers.length))
+      handedOn.push(result.worker);
+    expect(handedOn).toEqual(workers);
+    wanted.push(moments[0] ?? -1);
   }
   return wanted;
 }
 
 describe('the plan of the next outer step', () => {
-  it('is read when a worker has nothing left to do, as far as the step before tells', () => {
+  it('is read when a worker has nothing left to do, as far as the step before tells', async () => {
     const step = ['a', 'b', 'a', 'b', 'c', 'a', 'b', 'c'];
     // One job is open after 7 results, and two after 6, which three workers share.
-    expect(wantedAfter([step, step])).toEqual([7, 6]);
+    expect(await wantedAfter([step, step])).toEqual([7, 6]);
   });
 
-  it('is read at once where there are fewer jobs than workers', () => {
-    expect(wantedAfter([['a', 'b', 'c', 'd'], ['a', 'b', 'c'], ['a']])).toEqual([3, 0, 0]);
+  it('is read at once where there are fewer jobs than workers', async () => {
+    expect(await wantedAfter([['a', 'b', 'c', 'd'], ['a', 'b', 'c'], ['a']])).toEqual([3, 0, 0]);
   });
 });

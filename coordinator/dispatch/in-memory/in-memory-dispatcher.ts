@@ -3,19 +3,19 @@
  * queue dispatcher.
  */
 
-import type { Clock } from '../../shared/base/clock.js';
-import { QianmoError } from '../../shared/base/errors.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import {
   lossesOf,
   type JobExecutor,
   type JobInput,
   type JobOutput,
-} from '../../shared/queue/job-executor.js';
-import { PROTOCOL_VERSION, taskCountOf, type Job } from '../../shared/queue/protocol.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
-import { sketchedRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
-import { Admission, admissionRecord } from './admission.js';
-import { inOrderOfArrival } from './arrivals/in-order-of-arrival.js';
+} from '../../../shared/queue/job-executor.js';
+import { PROTOCOL_VERSION, taskCountOf, type Job } from '../../../shared/queue/protocol.js';
+import type { RunEventSink } from '../../../shared/events/run-events.js';
+import { sketchedRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
+import { Admission, admissionRecord } from '../admission.js';
+import { inOrderOfArrival } from '../arrivals/in-order-of-arrival.js';
 import {
   jobOf,
   type Admitted,
@@ -23,10 +23,10 @@ import {
   type Dispatcher,
   type JobOrder,
   type Rejection,
-} from './dispatcher.js';
+} from '../dispatcher.js';
 import { ExecutorLanes } from './executor-lanes.js';
-import { attemptsUsedUp } from './job-delivery.js';
-import { inSendingOrder } from './sending-order.js';
+import { attemptsUsedUp } from '../job-delivery.js';
+import { inSendingOrder } from '../sending-order.js';
 
 interface InMemoryDispatcherOptions {
   /** Each computes one job at a time. */

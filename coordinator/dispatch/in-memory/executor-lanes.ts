@@ -3,7 +3,7 @@
  * jobs come, and an executor that computes has the inputs of its next job in advance.
  */
 
-import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 
 interface LaneJob {
   /** Makes the inputs when an executor takes the job, so that few of them are in memory. */
