@@ -31,6 +31,8 @@ Example:
   qianmo train run.yaml --workers 2
 Without --workers and --in-process the coordinator waits for workers started elsewhere:
   qianmo worker --redis redis://127.0.0.1:6379
+On one machine, processes without a queue are the fastest:
+  qianmo train run.yaml --in-process --workers 2
 A run whose outer steps close on a quorum or a deadline is repeated bit for bit by its config with another output:
   qianmo train again.yaml --replay runs/first --workers 2`,
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
