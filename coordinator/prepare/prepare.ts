@@ -37,6 +37,7 @@ import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
 import { findKeptRows } from './kept-rows.js';
 import {
   collectRejects,
+  commonestReject,
   createAcceptedView,
   placeOfRow,
   REJECTS_FILE,
@@ -165,14 +166,19 @@ async function prepareInto(
     }),
     files: written.files,
   };
-  const path = join(target.workFolder, MANIFEST_FILE);
+  await writeManifest(target.workFolder, manifest);
+  if (options.signal.aborted) throw interrupted();
+  await target.publish(manifest);
+  const prepared = { manifest, division, alikeValues, rejects, config };
+  report(prepared, logs, clock.monotonicMs() - startedMs, sink);
+  return manifest;
+}
+
+async function writeManifest(folder: string, manifest: StoreManifest): Promise<void> {
+  const path = join(folder, MANIFEST_FILE);
   await writeFile(path, `${JSON.stringify(manifest, null, 2)}\n`).catch((cause: unknown) => {
     throw systemFailure(cause, 'writing the task store', path);
   });
-  if (options.signal.aborted) throw interrupted();
-  await target.publish(manifest);
-  report({ manifest, division, alikeValues, config }, logs, clock.monotonicMs() - startedMs, sink);
-  return manifest;
 }
 
 async function writeStore(
@@ -300,11 +306,12 @@ interface Prepared {
   readonly manifest: StoreManifest;
   readonly division: TaskDivision;
   readonly alikeValues: readonly AlikeValues[];
+  readonly rejects: Parameters<typeof commonestReject>[0];
   readonly config: RunConfig;
 }
 
 function report(
-  { manifest, division: { tooSmall, trunk, alike }, alikeValues, config }: Prepared,
+  { manifest, division: { tooSmall, trunk, alike }, alikeValues, rejects, config }: Prepared,
   logs: RawLogs,
   durationMs: number,
   sink: RunEventSink,
@@ -318,8 +325,11 @@ function report(
   if (tooSmall.taskCount > 0) sink(smallTasksLeftOut(tooSmall, config));
   if (alike !== null) sink({ kind: 'tasks-alike', ...alike });
   for (const values of alikeValues) sink({ kind: 'values-alike', ...values });
-  if (manifest.rejectedRowCount > 0)
-    sink({ kind: 'rows-rejected', rowCount: manifest.rejectedRowCount, file: REJECTS_FILE });
+  const commonest = commonestReject(rejects);
+  if (commonest !== null) {
+    const { rejectedRowCount } = manifest;
+    sink({ kind: 'rows-rejected', rowCount: rejectedRowCount, file: REJECTS_FILE, commonest });
+  }
   for (const part of ['validation', 'test'] as const)
     if (taskCountBySplit[part] === 0) sink({ kind: 'split-empty', split: part });
 }

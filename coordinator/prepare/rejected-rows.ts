@@ -96,6 +96,21 @@ export async function collectRejects(
   return rejects;
 }
 
+/** The first of the rows that are rejected for the commonest reason, whatever values they hold; null without any. */
+export function commonestReject(
+  rejects: readonly Pick<Reject, 'reason'>[],
+): { readonly reason: string; readonly rowCount: number } | null {
+  const alike = new Map<string, { readonly reason: string; rowCount: number }>();
+  for (const { reason } of rejects) {
+    const [kind = reason] = reason.split(' holds ');
+    const found = alike.get(kind) ?? { reason, rowCount: 0 };
+    found.rowCount += 1;
+    alike.set(kind, found);
+  }
+  const [commonest = null] = [...alike.values()].sort((a, b) => b.rowCount - a.rowCount);
+  return commonest;
+}
+
 /**
  * Creates the view `accepted`: the rows of `judged` that pass `where` and are not rejected. Rejected rows are
  * few, so it looks them up instead of judging every row again.

@@ -4,7 +4,8 @@ import { formatDeviceLine } from './device-report.js';
 import { counted } from '../names/counted.js';
 import type { COMPUTE_END_REASONS } from './event-kinds.js';
 import { OPERATION_SENTENCES } from './operation-sentences.js';
-import type { EventStamp, StampedEvent, StampedEventOf } from './run-events.js';
+import { PREPARATION_SENTENCES } from './preparation-sentences.js';
+import type { EventStamp, StampedEvent } from './run-events.js';
 import { detail, notice, warning, type Sentence, type Sentences } from './sentence.js';
 import { TRACKING_SENTENCES } from './tracking-sentences.js';
 
@@ -16,6 +17,7 @@ export function sentenceOf(event: StampedEvent): Sentence {
 
 const SENTENCES: Sentences = {
   ...OPERATION_SENTENCES,
+  ...PREPARATION_SENTENCES,
   ...TRACKING_SENTENCES,
   'call-alive': ({ call, process: { host, pid } }) =>
     detail(`${call} lives, as process ${pid} on ${host}`),
@@ -79,67 +81,6 @@ const SENTENCES: Sentences = {
     detail(`${counted(eventCount, 'event')} missing here: the reader or the disk was too slow`),
   'event-log-failed': ({ address, reason }) =>
     warning(`events cannot be logged at ${address} (${reason}); the run continues`),
-
-  'logs-known': ({ address, fileCount }) =>
-    notice(
-      `${counted(fileCount, 'log file')} in the task store at ${address} already: nothing appended`,
-    ),
-  'logs-appended': ({ changedTaskCount, newTaskCount, logRowCount, durationMs }) =>
-    notice(
-      `appended ${counted(logRowCount, 'row')}: ${counted(changedTaskCount, 'task')} with new rows, ${counted(newTaskCount, 'new task')}, in ${secondsOf(durationMs)}`,
-    ),
-  'store-kept': ({ address }) =>
-    notice(`the task store at ${address} was already prepared from these logs: kept`),
-  'store-prepared': ({ taskCount, taskCountBySplit: split, rowCount, logRowCount, durationMs }) =>
-    notice(
-      `${counted(taskCount, 'task')} (${split.train} train, ${split.validation} validation, ` +
-        `${split.test} test) with ${rowCount} of ${counted(logRowCount, 'row')} in ${secondsOf(durationMs)}`,
-    ),
-  'trunk-rows': ({ rowCount, smallTaskCount, smallTaskRowCount }) => {
-    const named = rowCount - smallTaskRowCount;
-    const parts = [
-      ...(smallTaskCount === 0
-        ? []
-        : [
-            `${smallTaskRowCount} of ${counted(smallTaskCount, 'training task')} that are too small`,
-          ]),
-      ...(named === 0 ? [] : [`${named} that the split file names train`]),
-    ];
-    return notice(`${counted(rowCount, 'row')} train the trunk only: ${parts.join(', ')}`);
-  },
-  'trunk-rows-unread': ({ rowCount, methodKind }) =>
-    warning(
-      `${counted(rowCount, 'row')} of the store train the trunk only, and ${methodKind} does not read them: ` +
-        'it makes the start of an adgroup of its attributes, and these rows are of many adgroups',
-    ),
-  'small-tasks-left-out': (event) =>
-    notice(
-      `${counted(event.taskCount, event.areHeldOut ? 'small held-out task' : 'task')} ` +
-        `(${counted(event.rowCount, 'row')}) left out: ${smallnessOf(event)}` +
-        (event.areHeldOut
-          ? ''
-          : '; with data.trunkRows: small-tasks, those of training tasks train the trunk'),
-    ),
-  'tasks-alike': ({ taskCount, names: [first, second] }) =>
-    warning(
-      `${taskCount} tasks have names that differ only in case or spaces, as "${first}" and "${second}": ` +
-        'if they are the same, let data.task say so, { expression: lower(trim(name)) }',
-    ),
-  'values-alike': ({ feature, valueCount, values: [first, second] }) =>
-    warning(
-      `${valueCount} values of the feature ${feature} differ only in case or spaces, as "${first}" and "${second}": ` +
-        'if they are the same, make one of them by an expression or, in a bag, by a separator with its spaces',
-    ),
-  'rows-rejected': ({ rowCount, file }) =>
-    warning(`${counted(rowCount, 'row')} rejected: see ${file} in the store`),
-  'split-empty': ({ split }) => warning(`no task is held out for ${split}`),
-  'label-never-differs': ({ rows, segment, labelKind, value }) =>
-    warning(
-      `every ${rows === 'stream' ? 'row of the stream' : 'training row'}` +
-        `${segment === null ? '' : ` of segment ${segment}`} has ` +
-        `${labelKind === 'value' ? 'the value' : 'label'} ${value}: nothing can be learned from ` +
-        'it; check that the config names the right column',
-    ),
 
   'checkpoint-damaged': ({ part, address, reason }) =>
     warning(`${part === 'pointer' ? '' : 'checkpoint '}${address}: ${reason}`),
@@ -367,25 +308,6 @@ function prefixOf(stamp: EventStamp): string {
 
 function endOf(end: { readonly exitCode: number | null; readonly signal: string | null }): string {
   return end.signal === null ? `exit code ${end.exitCode ?? 'unknown'}` : `signal ${end.signal}`;
-}
-
-function smallnessOf({
-  taskCount,
-  supportRowsMin,
-  queryRowsMin,
-  fewSupportTaskCount,
-}: StampedEventOf<'small-tasks-left-out'>): string {
-  if (fewSupportTaskCount === undefined)
-    return `fewer than ${supportRowsMin + queryRowsMin} rows (supportRowsMin ${supportRowsMin}, queryRowsMin ${queryRowsMin})`;
-  const fewQueryTaskCount = taskCount - fewSupportTaskCount;
-  return [
-    ...(fewSupportTaskCount === 0
-      ? []
-      : [`${fewSupportTaskCount} with fewer than ${supportRowsMin} support rows (supportRowsMin)`]),
-    ...(fewQueryTaskCount === 0
-      ? []
-      : [`${fewQueryTaskCount} with fewer than ${queryRowsMin} query rows (queryRowsMin)`]),
-  ].join(', ');
 }
 
 function secondsOf(durationMs: number): string {

@@ -46,7 +46,12 @@ export const PREPARATION_SHAPES = {
     valueCount: count,
     values: z.tuple([z.string(), z.string()]),
   },
-  'rows-rejected': { rowCount: count, file: z.string() },
+  'rows-rejected': {
+    rowCount: count,
+    file: z.string(),
+    /** The first of the rows that are rejected for the commonest reason, and their number; absent in events of earlier versions. */
+    commonest: z.strictObject({ reason: z.string(), rowCount: count }).optional(),
+  },
   'split-empty': { split: z.enum(['validation', 'test']) },
   'label-never-differs': {
     rows: z.enum(['training', 'stream']),
