@@ -65,7 +65,9 @@ def search(rows: Rows, seed: int, seconds: float, with_support: bool) -> Trained
     while trials < TRIALS_MAX and (trials < TRIALS_MIN or time.monotonic() < end):
         settings = drawn_settings(stream, trials)
         torch.manual_seed(seed * 1000 + trials)
-        model, loss = trained(rows, inputs, labels, settings, end)
+        # The least trials are trained to their end, however long it takes: on a busy machine the time is over before.
+        until = np.inf if trials < TRIALS_MIN else end
+        model, loss = trained(rows, inputs, labels, settings, until)
         trials += 1
         if best is None or loss < best.validation_logloss:
             best = Trained(model, inputs, asdict(settings), loss, trials)
@@ -102,7 +104,7 @@ def trained(rows: Rows, inputs: Inputs, labels: Labels, settings: Settings, end:
                 worse += 1
             if worse >= PATIENCE:
                 break
-        # A trial that is far over the time ends with its best state.
+        # Another trial that is far over the time ends with its best state.
         if worse >= PATIENCE or (epoch > 0 and time.monotonic() > end):
             break
     model.load_state_dict(best_state)
