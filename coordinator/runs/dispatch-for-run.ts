@@ -19,7 +19,7 @@ import type { RunContext, StorePlace } from './call/run-context.js';
 import { storeAddressOf } from './places.js';
 
 export interface DispatchChoice {
-  /** Local workers to start and supervise; with `inProcess`, child processes. None and one when absent. */
+  /** Local workers to start and supervise, none when absent; with `inProcess`, child processes, one when absent. */
   readonly workers?: number | undefined;
   /** Compute in child processes of the coordinator, without a queue. */
   readonly inProcess?: boolean | undefined;

@@ -18,7 +18,7 @@ export interface PlanAhead {
 }
 
 export function planAhead(planner: Pick<StepPlanner, 'readAhead'>): PlanAhead {
-  /** Of the outer step before. */
+  /** The number of workers that returned results of the outer step before. */
   let workerCount = 0;
   return {
     async *during(results, jobCount) {

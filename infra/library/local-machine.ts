@@ -30,9 +30,12 @@ const MEMORY_FOLDER = '/dev/shm';
 export const localMachine: Machine = {
   startExecutors: async (demand, count, context) => {
     const gpuCount = count === 1 ? 0 : await gpuCountHere(context.environment);
-    const starts = Array.from({ length: count }, (_, index) =>
-      startedComputeProcess({ ...demand, gpuIndex: gpuIndexOfWorker(index, gpuCount) }, context),
-    );
+    const starts = Array.from({ length: count }, (_, index) => {
+      const gpuIndex = gpuIndexOfWorker(index, gpuCount);
+      // More than ten listeners to one signal would be reported as a leak.
+      const signal = AbortSignal.any([context.signal]);
+      return startedComputeProcess({ ...demand, gpuIndex }, { ...context, signal });
+    });
     return Promise.all(starts);
   },
 

@@ -6,6 +6,8 @@ interface ArrivalTerms {
   readonly signal: AbortSignal;
   /** Makes what is thrown when the signal aborts. */
   readonly interrupted: () => Error;
+  /** Called when the signal aborts before the end. */
+  readonly onAbort: () => void;
   /** Called once, when the first one is asked for. */
   readonly onRead: () => void;
   /** Called once, when all are read or none will be. */
@@ -19,7 +21,7 @@ interface ArrivalTerms {
  */
 export function inOrderOfArrival<Value>(
   starts: readonly (() => Promise<Value>)[],
-  { unreadCountMax, signal, interrupted, onRead, onEnd }: ArrivalTerms,
+  { unreadCountMax, signal, interrupted, onAbort, onRead, onEnd }: ArrivalTerms,
 ): AsyncGenerator<Value> {
   const arrived: PromiseSettledResult<Value>[] = [];
   let startedCount = 0;
@@ -38,8 +40,11 @@ export function inOrderOfArrival<Value>(
       );
     }
   };
-  const onAbort = (): void => wake();
-  signal.addEventListener('abort', onAbort, { once: true });
+  const stop = (): void => {
+    onAbort();
+    wake();
+  };
+  signal.addEventListener('abort', stop, { once: true });
   if (!signal.aborted) startSome();
   async function* read(): AsyncGenerator<Value> {
     onRead();
@@ -57,7 +62,7 @@ export function inOrderOfArrival<Value>(
         yield settled.value;
       }
     } finally {
-      signal.removeEventListener('abort', onAbort);
+      signal.removeEventListener('abort', stop);
       onEnd();
     }
   }

@@ -79,7 +79,7 @@ export class ExecutorLanes {
     if (lane.ahead !== null) lane.executor.prepare(lane.ahead.input);
   }
 
-  /** With no job waiting, that of an executor which is still busy. */
+  /** The job that a busy executor has in advance, where no other one waits. */
   #nextOf(lane: Lane): TakenJob | null {
     return takeAhead(lane) ?? this.#takeWaiting() ?? this.#takenBack();
   }

@@ -3,6 +3,7 @@
  * queue dispatcher.
  */
 
+import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import {
@@ -69,11 +70,13 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   return {
     rejections: record.rejections,
     run(orders, read, signal, terms = {}) {
-      const over = new AbortController();
+      const [stop, over] = [new AbortController(), new AbortController()];
+      // Each executor listens to it.
+      setMaxListeners(Number.POSITIVE_INFINITY, stop.signal);
       let onRead = (): void => undefined;
       const isRead = new Promise<void>((resolve) => (onRead = resolve));
       const call = {
-        ...{ ...options, ...terms, lanes, signal },
+        ...{ ...options, ...terms, lanes, signal: stop.signal },
         admission: new Admission(orders, read, record),
         over: over.signal,
         isRead,
@@ -85,6 +88,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
       return inOrderOfArrival(starts, {
         unreadCountMax: executors.length * UNREAD_JOBS_PER_EXECUTOR_MAX,
         ...{ signal, interrupted },
+        onAbort: () => stop.abort(),
         onRead,
         onEnd: () => over.abort(),
       });

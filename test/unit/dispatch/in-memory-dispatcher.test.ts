@@ -54,6 +54,35 @@ describe('the in-memory dispatcher', () => {
     expect(read).toEqual(ends);
   });
 
+  it('stops any number of executors, and nobody takes that for a leak', async () => {
+    const count = 16;
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error): unknown => warnings.push(warning);
+    process.on('warning', onWarning);
+    let stoppedCount = 0;
+    const executor = executorForTest(
+      (_, own) =>
+        new Promise((_resolve, reject) =>
+          own?.addEventListener('abort', () => {
+            stoppedCount += 1;
+            reject(new Error('stopped'));
+          }),
+        ),
+    );
+    const dispatcher = createInMemoryDispatcher({
+      executors: Array.from({ length: count }, () => executor),
+      ...{ clock: instantClock(), attemptsMax: 1, sink: () => undefined },
+    });
+    const abort = new AbortController();
+    const reading = collected(dispatcher.run(ordersForTest(count), admitAll, abort.signal));
+    abort.abort();
+    await expect(reading).rejects.toMatchObject({ kind: 'interrupted' });
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('warning', onWarning);
+    expect(stoppedCount).toBe(count);
+    expect(warnings).toEqual([]);
+  });
+
   it('computes before results are read, and judges them when they are', async () => {
     const executor = executorForTest();
     const dispatcher = createInMemoryDispatcher({

@@ -21,6 +21,7 @@ function scene(names: readonly string[], unreadCountMax: number) {
     unreadCountMax,
     signal: abort.signal,
     interrupted: () => new Error('stopped'),
+    onAbort: () => notes.push('abort'),
     onRead: () => notes.push('read'),
     onEnd: () => notes.push('end'),
   });
@@ -61,12 +62,13 @@ describe('things in order of arrival', () => {
   });
 
   it('end at once when the signal aborts, also while one is awaited', async () => {
-    const { values, abort, end } = scene(['a', 'b'], 2);
+    const { values, abort, end, notes } = scene(['a', 'b'], 2);
     end('a');
     await values.next();
     const next = values.next();
     abort.abort();
     await expect(next).rejects.toThrow('stopped');
+    expect(notes).toEqual(['read', 'abort', 'end']);
   });
 
   it('do not start under a signal that has aborted', async () => {
@@ -77,6 +79,7 @@ describe('things in order of arrival', () => {
       unreadCountMax: 1,
       signal: abort.signal,
       interrupted: () => new Error('stopped'),
+      onAbort: () => undefined,
       onRead: () => undefined,
       onEnd: () => undefined,
     });
