@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { Duplex } from 'node:stream';
 import { expect, it } from 'vitest';
 import { livenessOf, thisProcess } from '../../../shared/storage/process-identity.js';
 
@@ -25,15 +26,22 @@ it('another process runs until it ends', async () => {
 });
 
 it('a process that has ended and was not yet collected has ended', async () => {
-  // The shell starts a process that ends at once, and becomes a program that never collects it.
-  const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
+  // The shell starts a process, which ends when its input does, and becomes a program that never collects it.
+  const parent = spawn('sh', ['-c', 'cat <&3 & echo $!; exec sleep 60'], {
+    stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
   });
-  const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+  const output = parent.stdout!;
+  const [line] = (await once(output, 'data')) as [Buffer];
   const pid = Number(line.toString());
   const fields = (): string[] =>
     readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  while (fields()[0] !== 'Z') await new Promise((resolve) => setImmediate(resolve));
+  const turn = (): Promise<unknown> => new Promise((resolve) => setImmediate(resolve));
+  // A shell would collect it.
+  while (readFileSync(`/proc/${parent.pid}/comm`, 'utf8') !== 'sleep\n') await turn();
+  const input = parent.stdio[3];
+  if (!(input instanceof Duplex)) throw new Error('the shell has no input');
+  input.end();
+  while (fields()[0] !== 'Z') await turn();
   expect(livenessOf({ ...self, pid, startTicks: fields()[19] ?? '' })).toBe('ended');
   parent.kill('SIGKILL');
   await once(parent, 'exit');
