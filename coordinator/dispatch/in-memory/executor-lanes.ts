@@ -79,11 +79,11 @@ export class ExecutorLanes {
     if (lane.ahead !== null) lane.executor.prepare(lane.ahead.input);
   }
 
-  /** The job that a busy executor has in advance, where no other one waits. */
   #nextOf(lane: Lane): TakenJob | null {
     return takeAhead(lane) ?? this.#takeWaiting() ?? this.#takenBack();
   }
 
+  /** The job that a busy executor has in advance. */
   #takenBack(): TakenJob | null {
     for (const lane of this.#lanes) {
       const job = takeAhead(lane);
