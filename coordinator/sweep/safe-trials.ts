@@ -133,8 +133,9 @@ function differenceTo(
 
 /**
  * The trials of a rung: all on the first, and on the others the best of the rung before, best first. A search keeps the safest
- * one among them, in place of the last, and where it had no time to begin all trials of that rung, the same
- * share of them continues.
+ * one among them, in place of the last, or beside it where one alone would continue: a trial that learns slowly may be
+ * the lowest long before it is clearly so. Where a search had no time to begin all trials of that rung, the same share
+ * of them continues.
  */
 export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
   if (rungIndex === 0) return record.trials.filter(({ averageOf }) => averageOf === undefined);
@@ -148,5 +149,5 @@ export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecor
   const best = finite.slice(0, Math.ceil((before.length * planned) / plannedBefore));
   const safest = record.search === undefined ? null : safeTrialsOf(record, rungIndex - 1)?.safest;
   if (!safest || best.some(({ name }) => name === safest.name)) return best;
-  return [...best.slice(0, -1), safest];
+  return [...(best.length > 1 ? best.slice(0, -1) : best), safest];
 }

@@ -4,10 +4,11 @@ import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import { counted } from '../../../shared/names/counted.js';
 import { grouped, markdownTable } from '../bench-header.js';
 import { marksOf } from '../results/moved-figures.js';
+import { differenceText, loglossText, verdictOf } from './difference-text.js';
+import { MEANS_HEADINGS, meansRows } from './real-means.js';
 import { armNamed, isCompared } from './recorded-cell.js';
-import type { RealRecord, RecordedCell, RecordedDifference } from './real-record.js';
+import type { RealRecord, RecordedCell } from './real-record.js';
 
-const DIGITS = 4;
 const NO_WORSE = 0.002;
 
 export function realPage(record: RealRecord): string {
@@ -61,6 +62,13 @@ function unmarkedPage({ cells }: RealRecord): string {
     '',
     ...summaryLines(compared),
     '',
+    '## Means over seeds',
+    '',
+    'Differences of the cells above, and their intervals as if seeds were independent. The best peer in hindsight is the one with the lowest',
+    'test loss in its cell, which no choice can be sure of; the last column is the seed on which the product is worst beside it.',
+    '',
+    ...markdownTable(MEANS_HEADINGS, meansRows(compared)),
+    '',
     '## The plain models',
     '',
     "The product's DeepFM for all tasks, without any input from support rows, and PyTorch's, on the same fields.",
@@ -71,7 +79,7 @@ function unmarkedPage({ cells }: RealRecord): string {
         const { plain } = cell.differences;
         if (plain === null) return [];
         const [peer, product] = [armNamed(cell, plain.from), armNamed(cell, plain.arm)];
-        const figures = [text(peer.logloss), text(product.logloss), intervalText(plain)];
+        const figures = [loglossText(peer.logloss), loglossText(product.logloss), differenceText(plain)];
         return [[cell.set, cell.support, cell.seed, ...figures]];
       }),
     ),
@@ -89,17 +97,11 @@ function chosenRow(cell: RecordedCell): (string | number)[] {
   const [peer, product] = [cell.chosenPeer ?? '', cell.chosenProduct ?? ''];
   return [
     ...[set, support, seed, taskCounts.test, testRowCount],
-    ...[peer, text(armNamed(cell, peer).logloss)],
-    ...[product.replace(/^qianmo-/, ''), text(armNamed(cell, product).logloss)],
-    ...[intervalText(differences.chosen), intervalText(differences.hindsight)],
+    ...[peer, loglossText(armNamed(cell, peer).logloss)],
+    ...[product.replace(/^qianmo-/, ''), loglossText(armNamed(cell, product).logloss)],
+    ...[differenceText(differences.chosen), differenceText(differences.hindsight)],
     verdictOf(differences.chosen),
   ];
-}
-
-export function verdictOf(difference: RecordedDifference | null): string {
-  if (difference === null) return '';
-  if (difference.high < 0) return 'better';
-  return difference.low > 0 ? 'worse' : 'level';
 }
 
 function summaryLines(compared: readonly RecordedCell[]): string[] {
@@ -109,7 +111,7 @@ function summaryLines(compared: readonly RecordedCell[]): string[] {
   const differences = compared.map(({ differences: { chosen } }) => chosen?.value ?? NaN);
   return [
     `Of ${compared.length} cells, the product is better in ${count('better')}, level in ${count('level')} and worse in ${count('worse')}; ` +
-      `the mean difference is ${text(sumOf(differences) / differences.length)}. Against the best peer in hindsight it is behind by more than ${NO_WORSE} in ${lost.length}.`,
+      `the mean difference is ${loglossText(sumOf(differences) / differences.length)}. Against the best peer in hindsight it is behind by more than ${NO_WORSE} in ${lost.length}.`,
   ];
 }
 
@@ -117,13 +119,13 @@ function armLines(cell: RecordedCell): string[] {
   const arms = [...cell.arms].sort((one, other) => one.logloss - other.logloss);
   const listed = arms.map(({ name, logloss, auc }) => {
     const isChosen = name === cell.chosenPeer || name === cell.chosenProduct;
-    const shown = `${name} ${text(logloss)} (${auc === null ? 'none' : auc.toFixed(3)})`;
+    const shown = `${name} ${loglossText(logloss)} (${auc === null ? 'none' : auc.toFixed(3)})`;
     return isChosen ? `**${shown}**` : shown;
   });
   const { set, support, seed, clickRate, trunkRowCount, commit, machine, loadBefore } = cell;
   return [
     '',
-    `- ${set}, ${support}, seed ${seed} (click rate ${text(clickRate)}; ${grouped(trunkRowCount)} rows of small tasks; commit ${commit}, ${machine}, load ${loadBefore}; ${searchText(cell)}): ${listed.join(', ')}`,
+    `- ${set}, ${support}, seed ${seed} (click rate ${loglossText(clickRate)}; ${grouped(trunkRowCount)} rows of small tasks; commit ${commit}, ${machine}, load ${loadBefore}; ${searchText(cell)}): ${listed.join(', ')}`,
   ];
 }
 
@@ -135,14 +137,4 @@ function searchText(cell: RecordedCell): string {
     return `${budgetMinutes} min for each peer, ${counted(trialsMax, 'trial')} of auto`;
   const began = typeof tried === 'number' ? `, in which auto began ${tried} of its trials` : '';
   return `${budgetMinutes} min for each search${began}`;
-}
-
-function text(value: number): string {
-  return value.toFixed(DIGITS);
-}
-
-function intervalText(difference: RecordedDifference | null): string {
-  if (difference === null) return '';
-  const { value, low, high } = difference;
-  return `${text(value)} [${text(low)}, ${text(high)}]`;
 }

@@ -2,7 +2,7 @@
 
 import type { RealRecord } from './real-record.js';
 import { isCompared } from './recorded-cell.js';
-import { verdictOf } from './real-page.js';
+import { verdictOf } from './difference-text.js';
 
 const COLOURS: Readonly<Record<string, string>> = {
   better: '#1f883d',

@@ -220,8 +220,8 @@ describe('trials that are as good as few adgroups can tell', () => {
     const record = recordOf(lossesOf, { parts });
     expect(trialsOnRung(record, 1).map(({ name }) => name)).toEqual(['t01', 't02']);
     const two = recordOf({ t01: lossesOf.t01, t02: lossesOf.t02 }, { parts });
-    // Half of two: the safest in place of the lowest.
-    expect(trialsOnRung(two, 1).map(({ name }) => name)).toEqual(['t02']);
+    // Half of two: the lowest alone would continue, and the safest does beside it.
+    expect(trialsOnRung(two, 1).map(({ name }) => name)).toEqual(['t01', 't02']);
     const clear = recordOf({ t01: lossesOf.t01, t03: lossesOf.t03 }, { parts });
     expect(trialsOnRung(clear, 1).map(({ name }) => name)).toEqual(['t01']);
   });
