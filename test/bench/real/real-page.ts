@@ -79,7 +79,11 @@ function unmarkedPage({ cells }: RealRecord): string {
         const { plain } = cell.differences;
         if (plain === null) return [];
         const [peer, product] = [armNamed(cell, plain.from), armNamed(cell, plain.arm)];
-        const figures = [loglossText(peer.logloss), loglossText(product.logloss), differenceText(plain)];
+        const figures = [
+          loglossText(peer.logloss),
+          loglossText(product.logloss),
+          differenceText(plain),
+        ];
         return [[cell.set, cell.support, cell.seed, ...figures]];
       }),
     ),
