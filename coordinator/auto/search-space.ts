@@ -45,6 +45,12 @@ const MODELS = {
     hiddenWidths: [32, 16],
     embeddingDeviation: 0.05,
   },
+  'wide deepfm': {
+    kind: 'deepfm',
+    embeddingWidth: 16,
+    hiddenWidths: [64, 32],
+    embeddingDeviation: 0.05,
+  },
   'dcn-v2': {
     kind: 'dcn-v2',
     embeddingWidth: 8,
@@ -82,11 +88,15 @@ const ADAPTING = {
 
 /** A linear model is convex, and its inputs are small numbers: it is far from its optimum at rates of deep ones. */
 const RATES = { deep: [0.002, 0.005, 0.01], linear: [0.01, 0.02, 0.05] } as const;
-const FIRST_RATES = { deepfm: 0.005, 'dcn-v2': 0.005, logistic: 0.01, encodings: 0.05 } as const;
+const FIRST_RATES = {
+  ...{ deepfm: 0.005, 'wide deepfm': 0.005, 'dcn-v2': 0.005 },
+  ...{ logistic: 0.01, encodings: 0.05 },
+} as const;
 
 /** Settings that keep rare values and small data from being learned by heart. */
 const REGULARISATION = {
   light: { weightDecay: 0.1 },
+  dropout: { weightDecay: 0.1, dropout: 0.3, inputDropout: 0.3, idDropout: 0.1 },
   medium: { weightDecay: 0.3, dropout: 0.2, inputDropout: 0.2, idDropout: 0.1 },
   strong: {
     ...{ weightDecay: 1, tableWeightDecay: 3 },
@@ -98,8 +108,11 @@ const REGULARISATION = {
 
 /** The safest first: a search that ends early has tried those of other kinds. */
 const FIRST: readonly Point[] = [
-  point('deepfm', 'rate', 'nothing', 'light'),
+  point('wide deepfm', 'rate', 'nothing', 'dropout'),
   point('encodings', 'rate', 'nothing', 'ridge'),
+  point('deepfm', 'rate', 'nothing', 'light'),
+  // Values that few rows have are learned by heart in few steps at a higher rate.
+  { ...point('wide deepfm', 'rate', 'nothing', 'dropout'), rate: 0.002 },
   point('encodings', 'rate', 'nothing', 'light'),
   point('deepfm', 'none', 'level', 'medium'),
   point('deepfm', 'none', 'blocks', 'medium'),
@@ -155,8 +168,10 @@ function firstPoints({ trainTaskCount }: DataFacts): readonly Point[] {
   return [...FIRST.filter(isOfEncodings), ...FIRST.filter((point) => !isOfEncodings(point))];
 }
 
+const DRAWN_MODELS = ['wide deepfm', 'deepfm', 'dcn-v2', 'logistic', 'encodings'] as const;
+
 function drawnPoint(random: RandomStream): Point {
-  const model = oneOf(random, ['deepfm', 'deepfm', 'dcn-v2', 'logistic', 'encodings'] as const);
+  const model = oneOf(random, DRAWN_MODELS);
   return {
     model,
     // Encodings alone need numbers, and data may have none.
@@ -172,7 +187,7 @@ function drawnPoint(random: RandomStream): Point {
       random,
       model === 'encodings'
         ? (['light', 'ridge'] as const)
-        : (['light', 'medium', 'strong'] as const),
+        : (['light', 'dropout', 'medium', 'strong'] as const),
     ),
   };
 }
@@ -266,26 +281,27 @@ function supportInputsOf(
 
 const OUTER_STEPS = { min: 200, max: 1000, multiple: 20 } as const;
 /** Times that every training task is drawn, where the bounds on outer steps allow it. */
-const PASSES = 20;
-const TASKS_PER_OUTER_STEP = { min: 8, max: 64 } as const;
+const PASSES = 10;
+/**
+ * More outer steps of fewer tasks end lower than fewer of more; where few tasks train, every outer step takes all of them, as
+ * suits regressions. Above the largest number of outer steps that many would need for two passes, they take more.
+ */
+const TASKS_PER_OUTER_STEP = { min: 8, usual: 16, max: 64 } as const;
+const PASSES_MIN = 2;
 const ROWS_PER_OUTER_STEP_MAX = 32_768;
-const JOBS_PER_OUTER_STEP = 4;
+/** Smaller jobs cost more than they share out: two trials run at once where there are workers. */
+const TASKS_PER_JOB = 16;
 
 /** The training section that all candidates have in common. */
 export function commonTraining(facts: DataFacts): Record<string, unknown> {
-  const { trainTaskCount, queryRowsPerTask, segment } = facts;
-  const byRows = Math.floor(ROWS_PER_OUTER_STEP_MAX / Math.max(1, queryRowsPerTask));
-  const { min, max } = TASKS_PER_OUTER_STEP;
-  const tasksPerOuterStep = Math.min(
-    Math.max(1, trainTaskCount),
-    Math.min(max, Math.max(min, byRows)),
-  );
+  const { trainTaskCount, segment } = facts;
+  const tasksPerOuterStep = tasksPerOuterStepOf(facts);
   const wanted = (PASSES * trainTaskCount) / tasksPerOuterStep;
   const { min: least, max: most, multiple } = OUTER_STEPS;
   const outerSteps = Math.min(most, Math.max(least, Math.ceil(wanted / multiple) * multiple));
   return {
     ...{ outerSteps, tasksPerOuterStep },
-    tasksPerJob: Math.ceil(tasksPerOuterStep / JOBS_PER_OUTER_STEP),
+    tasksPerJob: Math.min(TASKS_PER_JOB, tasksPerOuterStep),
     taskWeight: 'examples',
     schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
     gradientNormMax: 5,
@@ -296,4 +312,13 @@ export function commonTraining(facts: DataFacts): Record<string, unknown> {
     },
     checkpointEveryOuterSteps: outerSteps,
   };
+}
+
+function tasksPerOuterStepOf({ trainTaskCount, queryRowsPerTask }: DataFacts): number {
+  const { min, usual, max } = TASKS_PER_OUTER_STEP;
+  const forPasses = Math.ceil((PASSES_MIN * trainTaskCount) / OUTER_STEPS.max);
+  const wanted =
+    trainTaskCount < TRAIN_TASKS_OF_NETWORKS_MIN ? max : Math.max(usual, Math.min(max, forPasses));
+  const byRows = Math.floor(ROWS_PER_OUTER_STEP_MAX / Math.max(1, queryRowsPerTask));
+  return Math.min(Math.max(1, trainTaskCount), Math.max(min, Math.min(wanted, byRows)));
 }

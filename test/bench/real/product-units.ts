@@ -20,32 +20,48 @@ export interface SearchLength {
 
 interface ProductSide {
   readonly name: string;
+  /** The store that its data section asks for, within the folder of the cell. */
+  readonly store: string;
+  /** False if it trains the one model that its config names. */
+  readonly searches: boolean;
   /** The fields of the config besides the data. */
   readonly sections: (length: SearchLength) => object;
 }
 
-/** `auto` as a person would run it, and a plain DeepFM for all tasks, which `auto` only sizes and stops. */
+/** `auto` as a person would run it, and a plain DeepFM for all tasks on the same fields as the peer's, without encodings across tasks. */
 export const PRODUCT_SIDES: readonly ProductSide[] = [
   {
     name: 'plain',
+    store: 'store-plain',
+    searches: false,
     sections: () => ({
-      model: { kind: 'deepfm', embeddingWidth: 8, hiddenWidths: [32, 16], personal: ['bias'] },
+      model: { kind: 'deepfm', embeddingWidth: 16, hiddenWidths: [64, 32], personal: ['bias'] },
       method: { kind: 'global' },
-      // As in the first trial of the peer's search.
-      training: { dropout: 0.2, idDropout: 0.1 },
-      auto: { trialsMax: 1 },
+      training: PLAIN_TRAINING,
     }),
   },
   {
     name: 'auto',
+    store: 'store',
+    searches: true,
     sections: ({ budgetMinutes, trialsMax }) => ({
       auto: trialsMax === null ? { budgetMinutes } : { trialsMax },
     }),
   },
 ];
 
+/** One setting for all sets, where the peer's DeepFM searches. */
+const PLAIN_TRAINING = {
+  ...{ outerSteps: 640, tasksPerOuterStep: 16, tasksPerJob: 16, taskWeight: 'examples' },
+  optimizer: { kind: 'adam', rate: 0.01 },
+  schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
+  ...{ dropout: 0.5, inputDropout: 0.5, idDropout: 0.1 },
+  ...{ gradientNormMax: 5, biasStart: 'click-rate' },
+  earlyStopping: { everyOuterSteps: 32, patience: 5, tasksMax: 500 },
+};
+
 export function productUnit(
-  { name, sections }: ProductSide,
+  { name, store, searches, sections }: ProductSide,
   { set, seed }: RealCell,
   files: CellFiles,
   length: SearchLength,
@@ -54,11 +70,12 @@ export function productUnit(
   const text = stringify({
     ...{ run: `real-${name}`, seed },
     data: {
-      ...{ logs: files.log, store: join(files.folder, 'store'), task: 'task' },
+      ...{ logs: files.log, store: join(files.folder, store), task: 'task' },
       label: { clicks: 'clicks', impressions: 'impressions' },
       features: set.features,
       splitFile: files.split,
       rowSplit: { by: 'hash', supportRowsMin: 1, queryRowsMin: 1 },
+      trunkRows: 'small-tasks',
     },
     ...sections(length),
     output,
@@ -70,8 +87,12 @@ export function productUnit(
       const path = join(output, 'run.yaml');
       writeFileSync(path, text);
       qianmo('prepare', path);
-      qianmo('auto', path, '--in-process', '--fresh');
-      return evaluatedArms(name, join(output, 'auto'), files);
+      qianmo(searches ? 'auto' : 'train', path, '--in-process', '--fresh');
+      const search = join(output, 'auto');
+      const model = searches
+        ? { config: join(search, 'best.yaml'), tried: triedIn(join(search, 'auto.json')) }
+        : { config: path, tried: 1 };
+      return evaluatedArms(name, model, files);
     },
   };
 }
@@ -80,7 +101,7 @@ const ChosenConfigSchema = z.looseObject({
   method: z.looseObject({ kind: z.string() }),
   model: z.looseObject({ kind: z.string() }),
   output: z.string(),
-  evaluation: z.looseObject({}),
+  evaluation: z.looseObject({}).default({}),
 });
 
 const SearchRecordSchema = z.looseObject({
@@ -89,18 +110,25 @@ const SearchRecordSchema = z.looseObject({
   ),
 });
 
-/**
- * Only arms of the model that was trained, so that evaluating trains no other.
- *
- * @param search the folder of the record and of the config that was chosen
- */
-async function evaluatedArms(name: string, search: string, files: CellFiles): Promise<UnitArm[]> {
-  const text = (file: string): string => readFileSync(join(search, file), 'utf8');
-  const config = ChosenConfigSchema.parse(parse(text('best.yaml')));
-  const { trials } = SearchRecordSchema.parse(JSON.parse(text('auto.json')));
-  const tried = trials.filter(
-    ({ scores, averageOf }) => scores.length > 0 && averageOf === undefined,
-  ).length;
+function triedIn(record: string): number {
+  const { trials } = SearchRecordSchema.parse(JSON.parse(readFileSync(record, 'utf8')));
+  return trials.filter(({ scores, averageOf }) => scores.length > 0 && averageOf === undefined)
+    .length;
+}
+
+interface TrainedModel {
+  /** The path of its config. */
+  readonly config: string;
+  readonly tried: number;
+}
+
+/** Only arms of the model that was trained, so that evaluating trains no other. */
+async function evaluatedArms(
+  name: string,
+  { config: configPath, tried }: TrainedModel,
+  files: CellFiles,
+): Promise<UnitArm[]> {
+  const config = ChosenConfigSchema.parse(parse(readFileSync(configPath, 'utf8')));
   const arms = config.method.kind === 'global' ? GLOBAL_ARMS : META_ARMS;
   const path = join(files.folder, `evaluate-${name}.yaml`);
   writeFileSync(path, stringify({ ...config, evaluation: { ...config.evaluation, arms } }));

@@ -56,13 +56,13 @@ describe('candidates of a search', () => {
   });
 
   it('begin alike for every seed, with different ways to adapt', () => {
-    const first = candidatesOf(FACTS, 5, 1).map(({ words }) => words);
-    expect(candidatesOf(FACTS, 5, 2).map(({ words }) => words)).toEqual(first);
+    const first = candidatesOf(FACTS, 7, 1).map(({ words }) => words);
+    expect(candidatesOf(FACTS, 7, 2).map(({ words }) => words)).toEqual(first);
     expect(new Set(first.map(({ adapts }) => adapts)).size).toBe(3);
     const modelsOf = (trainTaskCount: number) =>
       candidatesOf({ ...FACTS, trainTaskCount }, 3, 1).map(({ words }) => words['model']);
-    expect(modelsOf(100)).toEqual(['deepfm', 'encodings', 'encodings']);
-    expect(modelsOf(99)).toEqual(['encodings', 'encodings', 'deepfm']);
+    expect(modelsOf(100)).toEqual(['wide deepfm', 'encodings', 'deepfm']);
+    expect(modelsOf(99)).toEqual(['encodings', 'encodings', 'wide deepfm']);
   });
 
   it('train a ridge regression over encodings to its end, pulled as by twenty impressions', () => {
@@ -82,7 +82,7 @@ describe('candidates of a search', () => {
   });
 
   it('encode the narrow categories, at the click rate of the data', () => {
-    const encoding = candidatesOf(FACTS, 8, 1).find(
+    const encoding = candidatesOf(FACTS, 10, 1).find(
       ({ words }) => words['support inputs'] === 'rate and values',
     );
     expect(encoding?.model['supportInputs']).toEqual({
@@ -109,25 +109,29 @@ describe('candidates of a search', () => {
       expect(configOf({ model, method }).method).not.toHaveProperty('levelShift.features');
   });
 
-  it('draw every task about twenty times, within bounds', () => {
-    expect(commonTraining(FACTS)).toMatchObject({
-      outerSteps: 200,
-      tasksPerOuterStep: 64,
-      tasksPerJob: 16,
-    });
-    expect(commonTraining({ ...FACTS, segment: 'new' })).toHaveProperty(
-      'earlyStopping.segment',
-      'new',
-    );
-    expect(commonTraining({ ...FACTS, trainTaskCount: 1362 })).toMatchObject({ outerSteps: 440 });
-    expect(commonTraining({ ...FACTS, trainTaskCount: 1e6 })).toMatchObject({ outerSteps: 1000 });
-    expect(commonTraining({ ...FACTS, trainTaskCount: 5, queryRowsPerTask: 8192 })).toMatchObject({
+  it('draw every task about ten times in small outer steps, within bounds', () => {
+    const trainingOf = (facts: Partial<DataFacts>) => commonTraining({ ...FACTS, ...facts });
+    // 10 * 640 / 16
+    const usual = { tasksPerOuterStep: 16, tasksPerJob: 16 };
+    expect(trainingOf({})).toMatchObject({ ...usual, outerSteps: 400 });
+    expect(trainingOf({ segment: 'new' })).toHaveProperty('earlyStopping.segment', 'new');
+    // 10 * 1362 / 16 = 851, in multiples of 20.
+    expect(trainingOf({ trainTaskCount: 1362 })).toMatchObject({ ...usual, outerSteps: 860 });
+    // Two passes in the largest number of outer steps, of at most 64 tasks.
+    const large = { outerSteps: 1000, tasksPerJob: 16 };
+    expect(trainingOf({ trainTaskCount: 9990 })).toMatchObject({ ...large, tasksPerOuterStep: 20 });
+    expect(trainingOf({ trainTaskCount: 1e6 })).toMatchObject({ ...large, tasksPerOuterStep: 64 });
+    // Few tasks are all in every outer step, as far as its rows allow.
+    const few = { outerSteps: 200, tasksPerOuterStep: 64 };
+    expect(trainingOf({ trainTaskCount: 99 })).toMatchObject(few);
+    expect(trainingOf({ trainTaskCount: 5, queryRowsPerTask: 8192 })).toMatchObject({
       tasksPerOuterStep: 5,
-      tasksPerJob: 2,
+      tasksPerJob: 5,
     });
-    expect(commonTraining({ ...FACTS, queryRowsPerTask: 1024 })).toMatchObject({
+    expect(trainingOf({ trainTaskCount: 99, queryRowsPerTask: 1024 })).toMatchObject({
       tasksPerOuterStep: 32,
     });
+    expect(trainingOf({ queryRowsPerTask: 3000 })).toMatchObject({ tasksPerOuterStep: 10 });
   });
 });
 
