@@ -118,6 +118,13 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'puts two local workers into one main process',
     pages: { 'scaling.md': ['eff9a2c3'] },
   },
+  {
+    change: 'b8bf2e7f',
+    what: 'lets a search draw fewer adgroups in more outer steps, and begin with a wide network',
+    pages: {
+      'real.md': ['41ec62a5', '01f38a3b', '5a2e6e32', 'bf0ad6d4', '9efe6f42', '08ce508c'],
+    },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
