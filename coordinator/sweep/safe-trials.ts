@@ -132,22 +132,44 @@ function differenceTo(
 }
 
 /**
- * The trials of a rung: all on the first, and on the others the best of the rung before, best first. A search keeps the safest
- * one among them, in place of the last, or beside it where one alone would continue: a trial that learns slowly may be
- * the lowest long before it is clearly so. Where a search had no time to begin all trials of that rung, the same share
- * of them continues.
+ * The trials of a rung: all on the first, and on the others the best of the rung before, best first. Where a search had no time
+ * to begin all trials of that rung, the same share of them continues.
+ *
+ * In a search, the order of the candidates decides between those that cannot be told from the lowest loss, for the first ones
+ * have done well on many logs, and some of them learn slowly. The safest one is kept in place of the last, or beside
+ * the lowest where one alone would continue.
  */
 export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
   if (rungIndex === 0) return record.trials.filter(({ averageOf }) => averageOf === undefined);
-  const before = rankedOnRung(record, rungIndex - 1);
   const [plannedBefore = 1, planned = 0] = [rungIndex - 1, rungIndex].map(
     (index) => record.rungs[index]?.trialCount,
   );
+  const before = rankedOnRung(record, rungIndex - 1);
+  const count = Math.ceil((before.length * planned) / plannedBefore);
   const finite = before.filter(
     (trial) => scoreAt(trial, rungIndex - 1)?.validationLogloss !== null,
   );
-  const best = finite.slice(0, Math.ceil((before.length * planned) / plannedBefore));
-  const safest = record.search === undefined ? null : safeTrialsOf(record, rungIndex - 1)?.safest;
+  if (record.search === undefined) return finite.slice(0, count);
+  const best = inOrderOfCandidates(record, rungIndex - 1, finite).slice(0, count);
+  const safest = safeTrialsOf(record, rungIndex - 1)?.safest;
   if (!safest || best.some(({ name }) => name === safest.name)) return best;
   return [...(best.length > 1 ? best.slice(0, -1) : best), safest];
+}
+
+/**
+ * The lowest loss, then those that cannot be told from it in the order of the candidates, then the others.
+ *
+ * @param ranked the trials of the rung, best first.
+ */
+function inOrderOfCandidates(
+  record: SweepRecord,
+  rungIndex: number,
+  ranked: readonly TrialRecord[],
+): TrialRecord[] {
+  const [lowest, ...others] = ranked;
+  if (lowest === undefined) return [];
+  const indistinct = new Set(indistinctTrials(record, rungIndex).map(({ name }) => name));
+  const isIndistinct = ({ name }: TrialRecord): boolean => indistinct.has(name);
+  const planned = record.trials.filter((trial) => others.includes(trial) && isIndistinct(trial));
+  return [lowest, ...planned, ...others.filter((trial) => !isIndistinct(trial))];
 }

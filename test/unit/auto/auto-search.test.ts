@@ -231,6 +231,21 @@ describe('trials that are as good as few adgroups can tell', () => {
   });
 });
 
+describe('trials that continue', () => {
+  it('are the lowest and the first candidates that cannot be told from it, not the next lower ones', () => {
+    // D = 0.0125 and SE = 0.0025 for t02, which is clearly above; 0.075 and 0.275 for t01.
+    const record = recordOf({
+      t01: [[1.6, 0.6, 1.5, 0.6]],
+      t02: [[1.01, 1.01, 1.01, 1.02]],
+      t03: [[1.02, 1.02, 1.02, 1.03]],
+      t04: [[1, 1, 1, 1]],
+    });
+    expect(trialsOnRung(record, 1).map(({ name }) => name)).toEqual(['t04', 't01']);
+    const { search: _named, ...sweep } = record;
+    expect(trialsOnRung(sweep, 1).map(({ name }) => name)).toEqual(['t04', 't02']);
+  });
+});
+
 describe('the time of a search', () => {
   it('is shared out by outer steps', () => {
     // 8 * 50, 4 * 50 and 2 * 100 outer steps.
