@@ -114,6 +114,7 @@ const FIRST: readonly Point[] = [
   // Values that few rows have are learned by heart in few steps at a higher rate.
   { ...point('wide deepfm', 'rate', 'nothing', 'dropout'), rate: 0.002 },
   point('encodings', 'rate', 'nothing', 'light'),
+  point('wide deepfm', 'rate', 'level', 'dropout'),
   point('deepfm', 'none', 'level', 'medium'),
   point('deepfm', 'none', 'blocks', 'medium'),
   point('deepfm', 'rate', 'nothing', 'medium'),
