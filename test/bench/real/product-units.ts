@@ -57,7 +57,7 @@ const PLAIN_TRAINING = {
   schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
   ...{ weightDecay: 0.1, dropout: 0.3, inputDropout: 0.3, idDropout: 0.1 },
   ...{ gradientNormMax: 5, biasStart: 'click-rate' },
-  earlyStopping: { everyOuterSteps: 50, patience: 5, tasksMax: 500 },
+  earlyStopping: { everyOuterSteps: 20, patience: 8, tasksMax: 500 },
 };
 
 export function productUnit(
