@@ -64,7 +64,10 @@ interface Refreshed extends PlacedDelta {
 
 export function refreshText({ append, knownFileCount, ...rest }: Refreshed): string {
   const { appendMs, trainMs, exportMs, trained, full, ...placed } = rest;
-  const known = knownFileCount === 0 ? '' : `, ${knownFileCount} files were there already`;
+  const known =
+    knownFileCount === 0
+      ? ''
+      : `, ${counted(knownFileCount, 'file')} ${knownFileCount === 1 ? 'was' : 'were'} there already`;
   const rows = `${append?.logRowCount ?? 0} new rows${known}`;
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
   const steps =

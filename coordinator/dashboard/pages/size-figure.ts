@@ -8,6 +8,7 @@ import { escapeHtml } from '../../reports/html-text.js';
 import { smallChart, type DrawnLine } from '../../reports/page/course-charts.js';
 import { legendHtml } from '../../reports/page/page-frame.js';
 import { figure } from './elements.js';
+import { counted } from '../../../shared/names/counted.js';
 
 const AFTER = { name: 'query loss after adaptation', colour: 'var(--run-1)' };
 const BEFORE = { name: 'query loss before adaptation (dashed)', colour: 'var(--run-3)' };
@@ -43,7 +44,7 @@ export function sizeFigure({ sizedSteps }: RunHistory): string {
     const chart = smallChart({ lines, xRange, yRange });
     const label = `aria-label="${escapeHtml(`Losses of adgroups with ${title}`)}"`;
     return (
-      `<div><h3>${escapeHtml(title)} <span>${taskCount} tasks</span></h3>` +
+      `<div><h3>${escapeHtml(title)} <span>${counted(taskCount, 'task')}</span></h3>` +
       `${chart.replace('<svg role="img"', `<svg ${label} role="img"`)}</div>`
     );
   });

@@ -3,6 +3,7 @@
 import type { Bound, CapacityPlan, Prediction } from '../../capacity/capacity-plan.js';
 import { textTable, type Table } from '../table.js';
 import { formatCount, formatShare } from '../text-format.js';
+import { counted } from '../../../shared/names/counted.js';
 
 const BOUND_TEXTS: Readonly<Record<Bound, string>> = {
   workers: 'the workers',
@@ -30,7 +31,7 @@ export function capacityLines(plan: TablePlan, outputColumns: number): string[] 
 }
 
 function choiceLine({ workerCount, tasksPerJob, tasksPerSecond }: Prediction): string {
-  return `With ${formatCount(workerCount)} workers choose training.tasksPerJob: ${tasksPerJob} (${formatRate(tasksPerSecond)} tasks/s).`;
+  return `With ${counted(workerCount, 'worker', formatCount(workerCount))} choose training.tasksPerJob: ${tasksPerJob} (${formatRate(tasksPerSecond)} tasks/s).`;
 }
 
 function tableOf({ byWorkers }: CapacityPlan): Table {

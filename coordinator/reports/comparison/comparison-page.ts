@@ -11,6 +11,7 @@ import { formatCount, formatShare } from '../text-format.js';
 import type { ComparedSlice, ComparisonReport } from '../../comparison/comparison-report.js';
 import { differencesMatrix, metricsTable, runCell, runColour } from './comparison-tables.js';
 import { comparisonNotes, comparisonSentences, describeComparedRun } from './comparison-words.js';
+import { counted } from '../../../shared/names/counted.js';
 
 export function comparisonHtml(report: ComparisonReport): string {
   const [all, ...buckets] = report.slices;
@@ -88,7 +89,9 @@ function bucketsHtml(report: ComparisonReport, buckets: readonly ComparedSlice[]
   ): string =>
     legendHtml(report.runs.slice(firstRun).map((_, index) => drawnRun(report, firstRun + index))) +
     intervalChart({
-      categories: buckets.map((b) => `${b.name}\n${formatCount(b.adgroupCount)} adgroups`),
+      categories: buckets.map(
+        (b) => `${b.name}\n${counted(b.adgroupCount, 'adgroup', formatCount(b.adgroupCount))}`,
+      ),
       categoryTitle: 'support rows of the adgroup',
       valueTitle,
       withZero: firstRun > 0,
@@ -103,7 +106,7 @@ function bucketsHtml(report: ComparisonReport, buckets: readonly ComparedSlice[]
     });
   const tables = buckets.map(
     (bucket) =>
-      `<details><summary>${escapeHtml(bucket.name)} support rows: ${formatCount(bucket.adgroupCount)} adgroups, ` +
+      `<details><summary>${escapeHtml(bucket.name)} support rows: ${counted(bucket.adgroupCount, 'adgroup', formatCount(bucket.adgroupCount))}, ` +
       `${formatCount(bucket.queryRowCount)} query rows</summary>` +
       card(htmlTable(metricsTable(report, [bucket]))) +
       card(htmlTable(differencesMatrix(report, bucket), 'tight')) +

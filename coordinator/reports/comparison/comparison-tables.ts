@@ -14,6 +14,7 @@ import {
   measureDifferences,
   measuresOfLabel,
 } from './comparison-words.js';
+import { counted } from '../../../shared/names/counted.js';
 
 /** The colour of a run in every plot and table of the page. */
 export function runColour(run: number): string {
@@ -52,7 +53,7 @@ export function metricsTable(report: ComparisonReport, slices: readonly Compared
     ],
     rows: slices.flatMap(({ name, adgroupCount }, index) =>
       at(ofSlices, index).rows.map((row, run) => [
-        run === 0 ? `${name} (${formatCount(adgroupCount)} adgroups)` : '',
+        run === 0 ? `${name} (${counted(adgroupCount, 'adgroup', formatCount(adgroupCount))})` : '',
         runCell(report, run),
         ...row,
       ]),

@@ -5,6 +5,7 @@ import { intervalChart } from '../page/chart-drawing.js';
 import { wordsOf, type LabelWords } from '../label-words.js';
 import type { EvaluationReport, Interval, Slice } from '../../scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
+import { counted } from '../../../shared/names/counted.js';
 
 export function armColour(arm: ArmName): string {
   return `var(--arm-${arm})`;
@@ -53,7 +54,7 @@ interface DrawnIntervals {
 function bucketChart(buckets: readonly Slice[], drawn: DrawnIntervals): string {
   const { arms, valueTitle, withZero } = drawn;
   return intervalChart({
-    categories: buckets.map((b) => `${b.name}\n${b.adgroupCount} adgroups`),
+    categories: buckets.map((b) => `${b.name}\n${counted(b.adgroupCount, 'adgroup')}`),
     categoryTitle: 'support rows of the adgroup',
     valueTitle,
     withZero,

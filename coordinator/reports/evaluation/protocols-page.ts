@@ -22,6 +22,7 @@ import { card, section } from '../page/page-frame.js';
 import { armCell } from './evaluation-tables.js';
 import { htmlTable, type Table } from '../table.js';
 import { formatCount, formatShare } from '../text-format.js';
+import { counted } from '../../../shared/names/counted.js';
 
 export function protocolsHtml(report: EvaluationReport): string {
   const { protocols = [], confidence } = report;
@@ -106,7 +107,7 @@ function armsTable(protocol: ProtocolResult, words: LabelWords): Table {
       ...points.map(({ name, adaptedOn, slice }) => ({
         title: name,
         unit:
-          `${formatCount(slice.adgroupCount)} adgroups` +
+          counted(slice.adgroupCount, 'adgroup', formatCount(slice.adgroupCount)) +
           (adaptedOn === '' ? '' : `\n${adaptedOn} rows`),
       })),
     ],

@@ -13,6 +13,7 @@ import { formatCount } from '../text-format.js';
 import type { Interval } from '../../scoring/evaluation-report.js';
 import { classesTable, CLASSES_LEGEND } from './classes-table.js';
 import { barSentence, differencesTable, meansTable } from './market-table.js';
+import { counted } from '../../../shared/names/counted.js';
 
 const COLOURS: Readonly<Record<MarketArm, string>> = {
   global: 'var(--arm-global)',
@@ -68,7 +69,7 @@ function headerHtml(report: MarketReport, title: string): string {
     interval === null ? '-' : formatCount(interval.value);
   return (
     `<header><h1>${title}</h1><p>${escapeHtml(report.setting)} synthetic world, means over ` +
-    `${report.seeds.length} seeds</p></header>\n` +
+    `${counted(report.seeds.length, 'seed')}</p></header>\n` +
     factsHtml([
       [formatCount(report.seeds.length), 'seeds'],
       [formatCount(report.days * report.auctionsPerDay), 'auctions each'],

@@ -7,6 +7,7 @@ import { MEASURES, type Measure } from '../../market/seed-measures.js';
 import type { Interval } from '../../scoring/evaluation-report.js';
 import { textTable, type Table, type TableCell } from '../table.js';
 import { formatCount, formatNumber, wrap } from '../text-format.js';
+import { counted } from '../../../shared/names/counted.js';
 
 const NOTHING = '-';
 
@@ -33,7 +34,7 @@ export function headline({
   const mean = (interval: Interval | null): string =>
     interval === null ? NOTHING : formatCount(interval.value);
   return (
-    `Market ${market}: ${seeds.length} seeds of ${days} days with ${formatCount(auctionsPerDay)} auctions each, ` +
+    `Market ${market}: ${counted(seeds.length, 'seed')} of ${counted(days, 'day')} with ${formatCount(auctionsPerDay)} auctions each, ` +
     `${setting} world; on average ${mean(counts.advertisers)} advertisers, ${mean(counts.newAdgroups)} new adgroups, ` +
     `${mean(counts.goodAdgroups)} of them good`
   );

@@ -7,6 +7,7 @@ import { sentenceOf } from '../../../shared/events/sentences.js';
 import type { RunStatus } from '../../record/run-status.js';
 import { textTable, type TableCell } from '../table.js';
 import { durationText } from './duration-text.js';
+import { counted } from '../../../shared/names/counted.js';
 
 export function statusText(status: RunStatus): string {
   const { call, checkpoint, validation, ending, silentMs, outerStepMs, leftMs } = status;
@@ -80,7 +81,7 @@ function stageText({ stage }: RunStatus): string | null {
 function refusedText({ refusedResultCounts }: RunStatus): string | null {
   const counts = Object.entries(refusedResultCounts);
   if (counts.length === 0) return null;
-  return counts.map(([reason, count]) => `${count} results ${reason}`).join(', ');
+  return counts.map(([reason, count]) => `${counted(count, 'result')} ${reason}`).join(', ');
 }
 
 export function runsText(runs: readonly RunStatus[], outputColumns: number): string {

@@ -2,6 +2,7 @@
 
 import { median } from '../../../shared/base/arrays.js';
 import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
+import { counted } from '../../../shared/names/counted.js';
 
 const READING = [
   'A plan measures short runs. Workers of a longer one run optimized code, which small jobs gain most from, so a run of small jobs is faster than',
@@ -40,7 +41,7 @@ export function planPage(results: PlanResults): string {
     '# Predictions of `qianmo plan` beside runs',
     '',
     `\`npm run bench:plan\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before and ${loadAfter} after.`,
-    `Tasks per second in the steady state, the median of ${rounds} rounds. Each round plans and then trains, so that both meet the same machine.`,
+    `Tasks per second in the steady state, the median of ${counted(rounds, 'round')}. Each round plans and then trains, so that both meet the same machine.`,
     '',
     ...markdownTable(
       [

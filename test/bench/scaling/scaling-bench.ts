@@ -28,6 +28,7 @@ import {
   type ScalingRoom,
 } from './scaling-configs.js';
 import { steadyTasksPerSecond, WARM_UP_SHARE } from './steady-rate.js';
+import { counted } from '../../../shared/names/counted.js';
 
 const WAYS = [
   ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),
@@ -204,7 +205,7 @@ function scalingPage(
     '# Scaling on one machine',
     '',
     `\`npm run bench:scaling\`, commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before.`,
-    `Tasks per second in the steady state, the median of ${rounds} interleaved rounds. A run has so many outer steps: ${lengths}.`,
+    `Tasks per second in the steady state, the median of ${counted(rounds, 'interleaved round')}. A run has so many outer steps: ${lengths}.`,
     `Rates are those of its steps after the first ${WARM_UP_SHARE * 100} %.`,
     '',
     ...markdownTable(['config', 'commit', ...WAYS, ...ratios], rows),

@@ -3,6 +3,7 @@
 import { median } from '../../../shared/base/arrays.js';
 import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 import type { EncodingError, SideTimes } from './kernel-measures.js';
+import { counted } from '../../../shared/names/counted.js';
 
 export interface KernelRecord extends BenchHeader {
   readonly rounds: number;
@@ -66,7 +67,7 @@ export function kernelPage(record: KernelRecord): string {
   const named = Object.keys(SAID).filter((name) => (times[name]?.length ?? 0) > 0);
   return [
     ...['# The scoring kernel', ''],
-    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. ${record.rounds} rounds; in each, every way has a turn.`,
+    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. ${counted(record.rounds, 'round')}; in each, every way has a turn.`,
     `A request is one context (6 fields) and 500 candidates (4 fields and the adgroup's embedding) of 500 of ${grouped(record.adgroupCount)} adgroups:`,
     'DeepFM, width 16, tower 176-128-64-1, tables of up to a million rows. A head block is bias, embedding and output layer.',
     `Fastest instruction set here: ${record.kernels[0] ?? 'portable'}. Other programs ran on the machine, so that wall times are longer than on an idle one;`,

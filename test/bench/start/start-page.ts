@@ -2,6 +2,7 @@
 
 import { median } from '../../../shared/base/arrays.js';
 import { markdownTable, type BenchHeader } from '../bench-header.js';
+import { counted } from '../../../shared/names/counted.js';
 
 export const WAYS = ['--in-process', '--workers 1', '--workers 2'] as const;
 
@@ -49,7 +50,7 @@ export function startPage(results: StartResults): string {
     '',
     `\`npm run bench:start\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before and ${loadAfter} after.`,
     `\`qianmo train\` on the prepared store of infra/examples/movielens.yaml, on a machine that ran before. Seconds, the`,
-    `median of ${rounds} interleaved rounds, and the least in brackets.`,
+    `median of ${counted(rounds, 'interleaved round')}, and the least in brackets.`,
     '',
     ...markdownTable(
       ['', 'commit', 'TensorFlow ready', 'first step begins', 'first step done', 'processor time'],

@@ -3,6 +3,7 @@
 import { median } from '../../../../shared/base/arrays.js';
 import { grouped, markdownTable, type BenchHeader } from '../../bench-header.js';
 import type { Saturated } from '../server/bench-sides.js';
+import { counted } from '../../../../shared/names/counted.js';
 
 export const ROWS = ['binary', 'columns', 'objects', 'shared', 'onnx', 'tensorflow'] as const;
 export type Row = (typeof ROWS)[number];
@@ -45,7 +46,7 @@ export function sideBySidePage(record: SideBySideRecord): string {
   ]);
   return [
     ...['# Ranking servers side by side', ''],
-    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. Medians of ${record.rounds} rounds. Made by \`npm run bench:side-by-side\`.`,
+    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. Medians of ${counted(record.rounds, 'round')}. Made by \`npm run bench:side-by-side\`.`,
     `The requests are those of [the ranking server](serving-server.md): one context and 500 candidates of 500 of ${grouped(record.adgroupCount)} adgroups, each with a personal head.`,
     `Every server is one process on one thread, and is saturated for ${record.seconds} s by 16 connections. Then all get ${grouped(rate)} requests a second, half of what the slowest bears, in an open loop, with latencies from when a request was due.`,
     '',
