@@ -284,8 +284,9 @@ const OUTER_STEPS = { min: 200, max: 1000, multiple: 20 } as const;
 /** Times that every training task is drawn, where the bounds on outer steps allow it. */
 const PASSES = 10;
 /**
- * More outer steps of fewer tasks end lower than fewer of more; where few tasks train, every outer step takes all of them, as
- * suits regressions. Above the largest number of outer steps that many would need for two passes, they take more.
+ * Many small outer steps end at a lower loss than few large ones over the same rows. Where few tasks train, every outer step
+ * takes all of them, as suits regressions. Where very many do, outer steps are larger, so that the largest number of
+ * them draws each task twice.
  */
 const TASKS_PER_OUTER_STEP = { min: 8, usual: 16, max: 64 } as const;
 const PASSES_MIN = 2;
