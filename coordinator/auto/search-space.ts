@@ -280,8 +280,7 @@ function supportInputsOf(
   return { ...named, priorRate, smoothing };
 }
 
-/** With fewer, regressions over encodings are far from their end where the first rung is scored; few tasks are all in each. */
-const OUTER_STEPS = { minOfFew: 200, min: 400, max: 1000, multiple: 20 } as const;
+const OUTER_STEPS = { min: 200, max: 1000, multiple: 20 } as const;
 /** Times that every training task is drawn, where the bounds on outer steps allow it. */
 const PASSES = 10;
 /**
@@ -300,8 +299,7 @@ export function commonTraining(facts: DataFacts): Record<string, unknown> {
   const { trainTaskCount, segment } = facts;
   const tasksPerOuterStep = tasksPerOuterStepOf(facts);
   const wanted = (PASSES * trainTaskCount) / tasksPerOuterStep;
-  const { minOfFew, min, max: most, multiple } = OUTER_STEPS;
-  const least = trainTaskCount < TRAIN_TASKS_OF_NETWORKS_MIN ? minOfFew : min;
+  const { min: least, max: most, multiple } = OUTER_STEPS;
   const outerSteps = Math.min(most, Math.max(least, Math.ceil(wanted / multiple) * multiple));
   return {
     ...{ outerSteps, tasksPerOuterStep },

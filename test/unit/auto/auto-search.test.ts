@@ -121,7 +121,6 @@ describe('candidates of a search', () => {
     const large = { outerSteps: 1000, tasksPerJob: 16 };
     expect(trainingOf({ trainTaskCount: 9990 })).toMatchObject({ ...large, tasksPerOuterStep: 20 });
     expect(trainingOf({ trainTaskCount: 1e6 })).toMatchObject({ ...large, tasksPerOuterStep: 64 });
-    expect(trainingOf({ trainTaskCount: 100 })).toMatchObject({ ...usual, outerSteps: 400 });
     // Few tasks are all in every outer step, as far as its rows allow.
     const few = { outerSteps: 200, tasksPerOuterStep: 64 };
     expect(trainingOf({ trainTaskCount: 99 })).toMatchObject(few);
