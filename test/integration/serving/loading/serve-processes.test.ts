@@ -5,7 +5,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../../fixtures/commands/command.js';
-import { stopped } from '../../../fixtures/faults/processes.js';
 import { posted, selfCheckColumns, twoBundles } from '../../../fixtures/serving/served-export.js';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
 
@@ -19,11 +18,6 @@ beforeAll(async () => {
     await store.put(key, (await bundles.objects.get(key))!.bytes, { kind: 'always' });
 });
 afterAll(() => room.remove());
-
-async function childrenOf(pid: number): Promise<number[]> {
-  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
-  return children.trim().split(' ').map(Number);
-}
 
 interface Health {
   readonly processes: { readonly place: number; readonly wanted: number; readonly ready: number };
@@ -56,7 +50,9 @@ test('two processes answer, one that is killed is started again, and both follow
   expect(new Set(places.map(({ place }) => place))).toEqual(new Set([0, 1]));
   expect(places[0]).toMatchObject({ wanted: 2, ready: 2 });
 
-  const [victim] = await childrenOf(command.pid);
+  const { pid } = command;
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  const [victim] = children.trim().split(' ').map(Number);
   process.kill(victim!, 'SIGKILL');
   await command.saw(new RegExp(`pid ${victim}\\) ended with SIGKILL; it is started again`));
   // The other one answers meanwhile.
@@ -71,33 +67,6 @@ test('two processes answer, one that is killed is started again, and both follow
   command.signal('SIGTERM');
   expect((await command.ended).exitCode).toBe(0);
 });
-
-test('the port stays the same if one ends while the other is being started again', async () => {
-  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
-  const command = startCommand([...words, '--format', 'json'], room.path);
-  const [line] = await command.printed(/^\{.*\}$/m);
-  const { url } = JSON.parse(line) as { readonly url: string };
-  const [first, second] = await childrenOf(command.pid);
-  process.kill(first!, 'SIGKILL');
-  await command.saw(new RegExp(`pid ${first}\\) ended with SIGKILL`));
-  let again: number | undefined;
-  while (again === undefined)
-    again = (await childrenOf(command.pid)).find((pid) => ![first, second].includes(pid));
-  // It does not listen yet, and with the other one the socket is closed.
-  await stopped(again);
-  process.kill(second!, 'SIGKILL');
-  await command.saw(new RegExp(`pid ${second}\\) ended with SIGKILL`));
-  process.kill(again, 'SIGCONT');
-  const isAnswered = (): Promise<boolean> =>
-    scored(url).then(
-      () => true,
-      () => false,
-    );
-  while (!(await isAnswered()));
-  while ((await healthOf(url)).ready < 2);
-  command.signal('SIGTERM');
-  expect((await command.ended).exitCode).toBe(0);
-}, 60_000);
 
 test('a bundle that is not there ends all with the reason', async () => {
   const words = ['serve', '--bundle', `${room.path}@nothing`, '--port', '0', '--processes', '2'];
