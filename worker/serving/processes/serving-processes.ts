@@ -170,7 +170,8 @@ export class ServingProcesses {
   #oneLife(place: number): Life {
     const { requestOf, environment, rows } = this.#terms;
     // The socket is closed with the last process: where any free port was asked for, it has to be the same again.
-    if (this.#running.size === 0 && this.#url !== null) this.#port = portOf(this.#url);
+    if (this.#running.size === 0 && this.#url !== null)
+      this.#port = Number(new URL(this.#url).port);
     const port = this.#port;
     const child = cluster.fork(environment);
     this.#running.set(place, child);
@@ -208,12 +209,6 @@ export class ServingProcesses {
     const known = this.#ready.get(place);
     if (reply.kind === 'event') this.#terms.onEvent(parseEventLine(reply.line));
     else if (reply.kind === 'ready') {
-      if (this.#url !== null && portOf(reply.url) !== portOf(this.#url)) {
-        // The others ended while this one was starting, and the socket with them.
-        this.#port = portOf(this.#url);
-        this.#running.get(place)?.process.kill('SIGKILL');
-        return;
-      }
       this.#ready.set(place, reply);
       this.#url = reply.url;
       this.#tellCounts();
@@ -236,10 +231,6 @@ interface Life {
   /** Rejects if the process ends first. */
   readonly ready: Promise<void>;
   readonly ended: Promise<ProcessEnd>;
-}
-
-function portOf(url: string): number {
-  return Number(new URL(url).port);
 }
 
 /** A process that is gone is told nothing; its exit is heard. */
