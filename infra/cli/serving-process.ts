@@ -3,6 +3,7 @@
  * serve and when to stop, and a Ctrl-C that the terminal sends to all is the parent's to hear.
  */
 
+import { Socket } from 'node:net';
 import { failureRecordOf } from '../../shared/base/failure-record.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
@@ -10,6 +11,7 @@ import type { StampedEvent } from '../../shared/events/run-events.js';
 import { letEngineGiveWay } from '../../worker/serving/processes/engine-threads.js';
 import {
   ServingOrderSchema,
+  type HandedOutcome,
   type ServingOrder,
   type ServingReply,
 } from '../../worker/serving/processes/process-messages.js';
@@ -23,6 +25,10 @@ const BUG = { what: 'a process of the server hit a bug', cure: 'report it' };
 
 let service: ReturnType<typeof serveRankings> | null = null;
 let counts = { wanted: 1, ready: 0 };
+/** Null before requests can be answered. */
+let take: ((socket: Socket) => void) | null = null;
+let isDraining = false;
+let lastConnection = 0;
 const rows = new RowsOfParent((message) => reply({ kind: 'rows', rows: message }));
 
 function reply(message: ServingReply): void {
@@ -33,8 +39,8 @@ function reply(message: ServingReply): void {
 function told(event: StampedEvent): void {
   if (event.kind === 'bundle-served') reply({ kind: 'swapped', bundle: event.bundle });
   if (event.kind === 'server-ready') {
-    const { url, bundle, scorer } = event;
-    reply({ kind: 'ready', url, bundle, scorer });
+    const { bundle, scorer } = event;
+    reply({ kind: 'ready', bundle, scorer });
   } else reply({ kind: 'event', line: encodeEvent(event) });
 }
 
@@ -43,7 +49,27 @@ async function tellMetrics(question: number): Promise<void> {
   if (values !== undefined) reply({ kind: 'metrics', question, values });
 }
 
+/** The parent knows that a connection is taken before a byte is read: another one it may give to another process. */
+function takeConnection(number: number, socket: unknown): void {
+  lastConnection = number;
+  if (!(socket instanceof Socket)) {
+    tellOutcome(number, 'missing');
+    return;
+  }
+  const taken = take;
+  if (taken === null || isDraining) {
+    socket.destroy();
+    tellOutcome(number, 'closing');
+  } else tellOutcome(number, 'taken', () => taken(socket));
+}
+
+function tellOutcome(number: number, outcome: HandedOutcome, done = (): void => undefined): void {
+  const message: ServingReply = { kind: 'connection', number, outcome };
+  process.send?.(message, undefined, {}, done);
+}
+
 async function drain(): Promise<void> {
+  isDraining = true;
   const open = await service?.catch(() => null);
   await open?.close();
   process.exit(0);
@@ -53,7 +79,10 @@ async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }
   try {
     // The parent has parsed it; it is parsed again where it is used.
     const asked = request as ServeRequest;
-    const member = { placeOf: () => ({ place, ...counts }), rows };
+    const onOpen = (taking: typeof take): void => {
+      take = taking;
+    };
+    const member = { placeOf: () => ({ place, ...counts }), rows, onOpen };
     service = serveRankings(asked, { onEvent: told }, member);
     await service;
   } catch (error) {
@@ -66,10 +95,15 @@ async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }
 
 process.on('SIGINT', () => undefined);
 process.on('SIGTERM', () => void drain());
-process.on('message', (message) => {
+// Nobody is left to hand it connections, or to start it again.
+process.on('disconnect', () => process.exit(0));
+process.on('message', (message, socket) => {
   const order = ServingOrderSchema.parse(message);
   if (order.kind === 'start') void start(order);
-  else if (order.kind === 'counts') ({ counts } = order);
+  else if (order.kind === 'connection') takeConnection(order.number, socket);
+  else if (order.kind === 'missing') {
+    if (order.number !== lastConnection) tellOutcome(order.number, 'missing');
+  } else if (order.kind === 'counts') ({ counts } = order);
   else if (order.kind === 'rows') rows.hear(order.rows);
   else if (order.kind === 'metrics') void tellMetrics(order.question);
   else void drain();

@@ -1,6 +1,7 @@
 /** Serves rankings from a bundle in this process, without TensorFlow. */
 
 import { join } from 'node:path';
+import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
@@ -100,6 +101,7 @@ export const ServeRequestSchema = z.strictObject({
 export type ServeRequest = z.input<typeof ServeRequestSchema>;
 
 export interface RankingService {
+  /** Empty in a process that another one hands connections. */
   readonly url: string;
   /** The digest of the bundle that is served now. */
   readonly bundle: string;
@@ -114,6 +116,8 @@ export interface ServingMember {
   readonly placeOf: () => ServingPlace;
   /** Rows of adgroups that adapt, of all processes. */
   readonly rows: LiveRowsStore;
+  /** Called once requests can be answered, with what takes a connection that another process has accepted. */
+  readonly onOpen: (take: (socket: Socket) => void) => void;
 }
 
 export async function serveFromBundle(
@@ -181,29 +185,30 @@ async function serveAlone(
     const parts = { clock, onEvent: sink };
     bundles = await openFollowedBundles(request, { ...parts, store, loader, prepare });
     const { keeper, canary } = bundles;
-    const endpoints = state.endpointsWith(rankingEndpoints);
-    server = await RankingServer.listen(
-      {
-        ...{ ...parts, keeper, canary, recorded, endpoints },
-        ...{ placeOf: member?.placeOf, onRequest: metrics?.onRequest },
-      },
-      { host, port, token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax },
-    );
+    const serverParts = {
+      ...{ ...parts, keeper, canary, recorded, placeOf: member?.placeOf },
+      ...{ onRequest: metrics?.onRequest, endpoints: state.endpointsWith(rankingEndpoints) },
+    };
+    const settings = { token, queuedRequestsMax, deadlineMs, explainedMax: request.explainMax };
+    server =
+      member === undefined
+        ? await RankingServer.listen(serverParts, { ...settings, host, port })
+        : RankingServer.ofHanded(serverParts, settings);
   } catch (error) {
     await state.close();
     await bundles?.close();
     throw error;
   }
-  const { url } = server;
+  member?.onOpen((socket) => server.take(socket));
   const followed = bundles;
   const requests = (): RequestReport => server.requestReport();
   metrics?.watch({ ...followed, requests, exploration: state.explorationCounts });
   const { digest: bundle, choice } = followed.keeper.current;
-  sink({ kind: 'server-ready', url, bundle, scorer: choice.name });
+  sink({ kind: 'server-ready', url: server.url, bundle, scorer: choice.name });
   const stop = new AbortController();
   const watched = followed.watch(pollSeconds * 1_000, stop.signal);
   return {
-    url,
+    url: server.url,
     get bundle() {
       return followed.keeper.current.digest;
     },
@@ -260,9 +265,9 @@ async function serveFromProcesses(
       ...{ count: request.processes, entry: PROCESS_ENTRY, environment },
       ...{ clock, sink, onEvent },
       rows: shared === null ? null : new SharedRows(shared.log, clock),
-      requestOf: (place, port) => ({
+      listenAt: { host: request.host, port: request.port },
+      requestOf: (place) => ({
         ...request,
-        ...(port === null ? {} : { port }),
         // The log of decisions belongs to one process.
         ...(state === undefined ? {} : { state: join(state, `process-${place}`) }),
       }),
@@ -271,7 +276,8 @@ async function serveFromProcesses(
     await shared?.close();
     throw error;
   }
-  const { url, bundle, scorer } = processes.first;
+  const url = await processes.listening();
+  const { bundle, scorer } = processes.first;
   sink({ kind: 'server-ready', url, bundle, scorer });
   return {
     url,

@@ -4,9 +4,8 @@
  * nothing here is secret beyond the numbers, and who may reach it is the choice of the address.
  */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { QianmoError } from '../base/errors.js';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { listening } from '../network/listening.js';
 import { EXPOSITION_TYPE, expositionOf } from './exposition.js';
 import type { MetricsSnapshot } from './metric-registry.js';
 
@@ -34,18 +33,17 @@ const REQUEST_TIMEOUT_MS = 5_000;
 /** @throws QianmoError `environment` if the port is taken. */
 export async function serveMetrics(
   parts: MetricsServerParts,
-  { host, port }: MetricsPlace,
+  place: MetricsPlace,
 ): Promise<MetricsServer> {
   const server = createServer(
     { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
     (request, response) => void answer(parts, request, response),
   );
   server.maxConnections = CONNECTIONS_MAX;
-  await listening(server, { host, port });
-  // Only pipes have an address without a port.
-  const { port: taken } = server.address() as AddressInfo;
+  const failure = { what: 'metrics cannot be served', option: '--metrics-port' };
+  const url = await listening(server, place, failure);
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${taken}`,
+    url,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -77,23 +75,4 @@ async function answer(
   } catch (error) {
     send(503, 'text/plain', `${error instanceof Error ? error.message : String(error)}\n`);
   }
-}
-
-function listening(server: Server, { host, port }: MetricsPlace): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (cause: NodeJS.ErrnoException) => {
-      const isTaken = cause.code === 'EADDRINUSE';
-      reject(
-        new QianmoError({
-          kind: 'environment',
-          what: isTaken ? 'another program listens on this port' : 'metrics cannot be served',
-          where: `${host}:${port}`,
-          found: cause.message,
-          cure: 'give another --metrics-port, or 0 for a free one',
-          cause,
-        }),
-      );
-    });
-    server.listen({ host, port }, resolve);
-  });
 }

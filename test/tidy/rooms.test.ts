@@ -23,6 +23,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/base',
     'shared/formats',
     'shared/names',
+    'shared/network',
     'shared/tensors',
     'shared/storage',
     'shared/control',

@@ -1,17 +1,18 @@
 /**
  * Processes that answer requests on one port, kept alive: one that ends is started again, after a delay
- * that grows while it keeps failing. The parent accepts connections and hands them out in turn, so that a
- * process that is killed loses its own and no others. It reads no request.
+ * that grows while it keeps failing. The parent hands connections out, so that a process that is killed loses
+ * its own and no others. It reads no request.
  */
 
-import cluster, { type Worker } from 'node:cluster';
+import { fork, type ChildProcess } from 'node:child_process';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { errorFromRecord } from '../../../shared/base/failure-record.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { RunEventSink, StampedEventSink } from '../../../shared/events/run-events.js';
 import type { MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
-import { DRAIN_MS_MAX } from '../server/server-limits.js';
+import { CONNECTIONS_MAX, DRAIN_MS_MAX } from '../server/server-limits.js';
+import { ConnectionHandOut, type Taker } from './connection-hand-out.js';
 import {
   ServingReplySchema,
   type ProcessCounts,
@@ -24,6 +25,9 @@ const RESTART_DELAY_MS_MIN = 200;
 const RESTART_DELAY_MS_MAX = 10_000;
 /** A process that has lived so long restarts without the delay of earlier failures. */
 const HEALTHY_MS = 30_000;
+/** Between looks at the channel of a process that has ended, and how many there are. */
+const LOOK_MS = 2;
+const LOOKS_MAX = 500;
 /** A process that is busy for longer is missing from one scrape. */
 const METRICS_MS_MAX = 2_000;
 /** After it a process that was told to stop is killed. */
@@ -34,12 +38,10 @@ interface ServingProcessesTerms {
   /** The module that each process runs. */
   readonly entry: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
-  /**
-   * Of each process, by its place: that of `serveRankings`.
-   *
-   * @param port that all have had before; null while the port of the request is theirs.
-   */
-  readonly requestOf: (place: number, port: number | null) => unknown;
+  /** Where requests are taken; port 0 takes a free one. */
+  readonly listenAt: { readonly host: string; readonly port: number };
+  /** Of each process, by its place: that of `serveRankings`. */
+  readonly requestOf: (place: number) => unknown;
   /** Live rows of all processes; null without a state. */
   readonly rows: SharedRows | null;
   readonly clock: Clock;
@@ -52,32 +54,33 @@ type ReadyReply = Extract<ServingReply, { kind: 'ready' }>;
 
 export class ServingProcesses {
   readonly #terms: ServingProcessesTerms;
-  readonly #running = new Map<number, Worker>();
+  readonly #running = new Map<number, ChildProcess>();
   readonly #ready = new Map<number, ReadyReply>();
+  readonly #handOut: ConnectionHandOut;
   readonly #stopping = new AbortController();
   readonly #onMetrics = new Map<number, (pid: number, values: MetricsSnapshot) => void>();
   #questionCount = 0;
   #lives: Promise<void>[] = [];
-  /** Where the processes listen; null until one does. */
-  #url: string | null = null;
-  #port: number | null = null;
+  /** At which address; null until a process is ready. */
+  #listening: Promise<string> | null = null;
 
   private constructor(terms: ServingProcessesTerms) {
     this.#terms = terms;
+    // As many may wait as one process may have.
+    this.#handOut = new ConnectionHandOut(terms.clock, CONNECTIONS_MAX);
   }
 
   /**
    * Resolves when every process answers.
    *
-   * @throws QianmoError the first failure of a process, after all have ended.
+   * @throws QianmoError the first failure of a process, or that the port is taken, after all have ended.
    */
   static async start(terms: ServingProcessesTerms): Promise<ServingProcesses> {
-    const { entry, count } = terms;
-    cluster.setupPrimary({ exec: entry, args: [], serialization: 'advanced' });
     const processes = new ServingProcesses(terms);
-    const places = Array.from({ length: count }, (_, place) => place);
+    const places = Array.from({ length: terms.count }, (_, place) => place);
     const firsts = places.map((place) => processes.#oneLife(place));
-    const started = await Promise.allSettled(firsts.map(({ ready }) => ready));
+    const answering = firsts.map(({ ready }) => ready.then(() => processes.listening()));
+    const started = await Promise.allSettled(answering);
     const failed = started.find(({ status }) => status === 'rejected');
     processes.#lives = places.map((place, index) => processes.#keepAlive(place, firsts[index]));
     if (failed?.status === 'rejected') {
@@ -85,6 +88,12 @@ export class ServingProcesses {
       throw failed.reason;
     }
     return processes;
+  }
+
+  /** Listens from the first call on, and says at which address. */
+  listening(): Promise<string> {
+    this.#listening ??= this.#handOut.listen(this.#terms.listenAt);
+    return this.#listening;
   }
 
   /** What the first process that is ready says. */
@@ -105,7 +114,7 @@ export class ServingProcesses {
 
   /** The ids of the processes that run. */
   get pids(): number[] {
-    return [...this.#running.values()].flatMap((child) => child.process.pid ?? []);
+    return [...this.#running.values()].flatMap((child) => child.pid ?? []);
   }
 
   /** By process id, the metrics of the processes that answer in time. */
@@ -128,10 +137,11 @@ export class ServingProcesses {
   /** Has all answer what is under way, and ends them. */
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#handOut.close();
     for (const child of this.#running.values()) tell(child, { kind: 'drain' });
     const allGone = new AbortController();
     void this.#terms.clock.sleep(STOP_MS_MAX, allGone.signal).then(() => {
-      for (const child of this.#running.values()) child.process.kill('SIGKILL');
+      for (const child of this.#running.values()) child.kill('SIGKILL');
     });
     await Promise.all(this.#lives);
     allGone.abort();
@@ -168,34 +178,41 @@ export class ServingProcesses {
   }
 
   #oneLife(place: number): Life {
-    const { requestOf, environment, rows } = this.#terms;
-    // The socket is closed with the last process: where any free port was asked for, it has to be the same again.
-    if (this.#running.size === 0 && this.#url !== null)
-      this.#port = Number(new URL(this.#url).port);
-    const port = this.#port;
-    const child = cluster.fork(environment);
+    const { entry, requestOf, environment, rows } = this.#terms;
+    const child = fork(entry, [], { env: { ...environment }, serialization: 'advanced' });
+    const taker = takerOf(child);
     this.#running.set(place, child);
     const ended = new Promise<ProcessEnd>((resolve) => {
-      child.once('exit', (exitCode: number | null, signal: string | null) => {
+      const end = (exitCode: number | null, signal: string | null): void => {
         this.#running.delete(place);
         this.#ready.delete(place);
         rows?.leave(place);
         this.#tellCounts();
-        resolve({ exitCode, signal, pid: child.process.pid ?? 0 });
+        resolve({ exitCode, signal, pid: child.pid ?? 0 });
+      };
+      child.once('exit', end);
+      child.on('error', () => {
+        // One that could not be started has no exit.
+        if (child.pid === undefined) end(null, null);
       });
     });
+    void ended.then(() => this.#leave(child, taker));
     const ready = new Promise<void>((resolve, reject) => {
       child.on('message', (message: unknown) => {
         const reply = ServingReplySchema.parse(message);
         if (reply.kind === 'failed') reject(errorFromRecord(reply.failure));
+        else if (reply.kind === 'connection')
+          this.#handOut.hear(taker, reply.number, reply.outcome);
         else if (reply.kind === 'rows') void rows?.hear(place, reply.rows);
         else if (reply.kind === 'metrics')
-          this.#onMetrics.get(reply.question)?.(child.process.pid ?? 0, reply.values);
+          this.#onMetrics.get(reply.question)?.(child.pid ?? 0, reply.values);
         else if (reply.kind === 'listening') {
           rows?.join(place, (order) => tell(child, { kind: 'rows', rows: order }));
-          tell(child, { kind: 'start', place, request: requestOf(place, port) });
+          tell(child, { kind: 'start', place, request: requestOf(place) });
         } else this.#hear(place, reply);
-        if (reply.kind === 'ready') resolve();
+        if (reply.kind !== 'ready') return;
+        this.#handOut.join(taker);
+        resolve();
       });
       void ended.then(({ exitCode, signal }) => reject(endedEarly(signal ?? `exit ${exitCode}`)));
     });
@@ -204,15 +221,24 @@ export class ServingProcesses {
 
   #hear(
     place: number,
-    reply: Exclude<ServingReply, { kind: 'failed' | 'listening' | 'rows' | 'metrics' }>,
+    reply: Extract<ServingReply, { kind: 'event' | 'ready' | 'swapped' }>,
   ): void {
     const known = this.#ready.get(place);
     if (reply.kind === 'event') this.#terms.onEvent(parseEventLine(reply.line));
     else if (reply.kind === 'ready') {
       this.#ready.set(place, reply);
-      this.#url = reply.url;
       this.#tellCounts();
     } else if (known !== undefined) this.#ready.set(place, { ...known, bundle: reply.bundle });
+  }
+
+  /**
+   * Leaves the hand-out once all that the process has said is heard. The end of the channel has no event while a socket is under way in
+   * it.
+   */
+  async #leave(child: ChildProcess, taker: Taker): Promise<void> {
+    for (let look = 0; child.connected && look < LOOKS_MAX; look += 1)
+      await this.#terms.clock.sleep(LOOK_MS);
+    this.#handOut.leave(taker);
   }
 
   #tellCounts(): void {
@@ -234,8 +260,20 @@ interface Life {
 }
 
 /** A process that is gone is told nothing; its exit is heard. */
-function tell(child: Worker, order: ServingOrder): void {
-  if (child.isConnected()) child.send(order, () => undefined);
+function tell(child: ChildProcess, order: ServingOrder): void {
+  if (child.connected) child.send(order, () => undefined);
+}
+
+function takerOf(child: ChildProcess): Taker {
+  return {
+    give: (number, socket, fail) => {
+      const order: ServingOrder = { kind: 'connection', number };
+      child.send(order, socket, { keepOpen: true }, (error) => {
+        if (error !== null) fail();
+      });
+    },
+    ask: (number) => tell(child, { kind: 'missing', number }),
+  };
 }
 
 function endedEarly(how: string): QianmoError {

@@ -3,9 +3,7 @@
  * and the parent's new process serves once the file is back.
  */
 
-import { once } from 'node:events';
 import { copyFile, rename, truncate } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
@@ -31,16 +29,6 @@ beforeAll(async () => {
 });
 afterAll(() => room.remove());
 
-/** A named port: where any was asked for, it may change when all processes end at once. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 /** Whether the request was answered, with the scores of the bundle; a connection that breaks is no answer. */
 async function isAnswered(url: string): Promise<boolean> {
   const columns = selfCheckColumns(bundles.loaded[0]);
@@ -56,8 +44,7 @@ async function isAnswered(url: string): Promise<boolean> {
 }
 
 test('ends the process that reads it, which is started again and serves when the file is back', async () => {
-  const port = String(await freePort());
-  const words = ['serve', '--bundle', room.path, '--port', port, '--processes', '2'];
+  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
   const place = ['--format', 'json', '--poll-seconds', '0.1'];
   const command = startCommand([...words, ...place], room.path);
   const [line] = await command.printed(/^\{.*\}$/m);

@@ -1,10 +1,15 @@
 /** `qianmo serve --processes`: one port, and a process that is killed loses its own connections alone. */
 
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../../fixtures/commands/command.js';
+import { stopped } from '../../../fixtures/faults/processes.js';
 import { posted, selfCheckColumns, twoBundles } from '../../../fixtures/serving/served-export.js';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
 
@@ -18,6 +23,11 @@ beforeAll(async () => {
     await store.put(key, (await bundles.objects.get(key))!.bytes, { kind: 'always' });
 });
 afterAll(() => room.remove());
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return children.trim().split(' ').map(Number);
+}
 
 interface Health {
   readonly processes: { readonly place: number; readonly wanted: number; readonly ready: number };
@@ -50,9 +60,7 @@ test('two processes answer, one that is killed is started again, and both follow
   expect(new Set(places.map(({ place }) => place))).toEqual(new Set([0, 1]));
   expect(places[0]).toMatchObject({ wanted: 2, ready: 2 });
 
-  const { pid } = command;
-  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
-  const [victim] = children.trim().split(' ').map(Number);
+  const [victim] = await childrenOf(command.pid);
   process.kill(victim!, 'SIGKILL');
   await command.saw(new RegExp(`pid ${victim}\\) ended with SIGKILL; it is started again`));
   // The other one answers meanwhile.
@@ -66,6 +74,75 @@ test('two processes answer, one that is killed is started again, and both follow
     expect(await scored(url)).toBe(bundles.digests[1]);
   command.signal('SIGTERM');
   expect((await command.ended).exitCode).toBe(0);
+});
+
+test('the port stays the same if one ends while the other is being started again', async () => {
+  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
+  const command = startCommand([...words, '--format', 'json'], room.path);
+  const [line] = await command.printed(/^\{.*\}$/m);
+  const { url } = JSON.parse(line) as { readonly url: string };
+  const [first, second] = await childrenOf(command.pid);
+  process.kill(first!, 'SIGKILL');
+  await command.saw(new RegExp(`pid ${first}\\) ended with SIGKILL`));
+  let again: number | undefined;
+  while (again === undefined)
+    again = (await childrenOf(command.pid)).find((pid) => ![first, second].includes(pid));
+  // Until it runs its own program, its parent waits for it.
+  while (!(await readFile(`/proc/${again}/cmdline`, 'utf8')).includes('serving-process'));
+  // It is not ready yet.
+  await stopped(again);
+  process.kill(second!, 'SIGKILL');
+  await command.saw(new RegExp(`pid ${second}\\) ended with SIGKILL`));
+  process.kill(again, 'SIGCONT');
+  const isAnswered = (): Promise<boolean> =>
+    scored(url).then(
+      () => true,
+      () => false,
+    );
+  while (!(await isAnswered()));
+  while ((await healthOf(url)).ready < 2);
+  command.signal('SIGTERM');
+  expect((await command.ended).exitCode).toBe(0);
+}, 60_000);
+
+test('a connection that was handed to a process that stands still goes to the other one when it ends', async () => {
+  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
+  const command = startCommand([...words, '--format', 'json'], room.path);
+  const [line] = await command.printed(/^\{.*\}$/m);
+  const { url } = JSON.parse(line) as { readonly url: string };
+  const [victim] = await childrenOf(command.pid);
+  await stopped(victim!);
+  const requests = Array.from({ length: 8 }, () => scored(url));
+  let answeredCount = 0;
+  for (const request of requests) void request.then(() => (answeredCount += 1));
+  // One of them waits for the process that stands still.
+  while (answeredCount < requests.length - 1) await systemClock.sleep(5);
+  process.kill(victim!, 'SIGKILL');
+  expect(new Set(await Promise.all(requests)).size).toBe(1);
+  command.signal('SIGTERM');
+  expect((await command.ended).exitCode).toBe(0);
+}, 60_000);
+
+test('the processes end with their parent, and with them its port', async () => {
+  const words = ['serve', '--bundle', room.path, '--port', '0', '--processes', '2'];
+  const command = startCommand([...words, '--format', 'json'], room.path);
+  await command.printed(/^\{.*\}$/m);
+  const children = await childrenOf(command.pid);
+  process.kill(command.pid, 'SIGKILL');
+  await command.ended;
+  const areThere = (): boolean => children.some((pid) => existsSync(`/proc/${pid}`));
+  while (areThere()) await systemClock.sleep(5);
+});
+
+test('a port that is taken ends all with the reason', async () => {
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address() as AddressInfo;
+  const words = ['serve', '--bundle', room.path, '--port', String(port), '--processes', '2'];
+  const { exitCode, diagnostics } = await startCommand(words, room.path).ended;
+  expect(diagnostics).toMatch(/another program listens on this port/);
+  expect(exitCode).toBe(3);
+  other.close();
 });
 
 test('a bundle that is not there ends all with the reason', async () => {

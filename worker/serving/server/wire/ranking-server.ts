@@ -4,10 +4,10 @@
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Clock } from '../../../../shared/base/clock.js';
-import { QianmoError } from '../../../../shared/base/errors.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
+import { listening } from '../../../../shared/network/listening.js';
 import { BundleChoice } from '../../bundle-choice.js';
 import type { RecordedRequests } from '../../recorded-requests.js';
 import type {
@@ -32,6 +32,7 @@ import { RequestCounts, type RequestReport } from '../request-counts.js';
 import { RouteTable } from '../route-table.js';
 import { answerUnread } from './answer-unread.js';
 import { NodeExchange, type Exchange } from './exchange.js';
+import { HandedConnections } from './handed-connections.js';
 import type { PlainRequest } from './plain-connection.js';
 import { PlainConnections } from './plain-connections.js';
 import type { PlainHead } from './plain-head.js';
@@ -47,10 +48,7 @@ import {
 } from '../server-limits.js';
 import { WorkQueue, type Priority } from '../work-queue.js';
 
-export interface ServerSettings {
-  readonly host: string;
-  /** 0 takes a free port. */
-  readonly port: number;
+interface AnswerSettings {
   /** Demanded of every request but those of health; null demands none. */
   readonly token: string | null;
   readonly queuedRequestsMax: number;
@@ -59,6 +57,13 @@ export interface ServerSettings {
   readonly explainedMax?: number;
   /** For the headers and the body of a request. */
   readonly requestTimeoutMs?: number;
+}
+
+/** Of a server that takes connections itself. */
+export interface ServerSettings extends AnswerSettings {
+  readonly host: string;
+  /** 0 takes a free port. */
+  readonly port: number;
 }
 
 interface ServerParts {
@@ -107,8 +112,9 @@ const NO_BODY = Buffer.alloc(0);
 
 export class RankingServer {
   readonly #parts: ServerParts;
-  readonly #settings: ServerSettings;
+  readonly #settings: AnswerSettings;
   readonly #server: Server;
+  readonly #handed: HandedConnections;
   readonly #routes: RouteTable;
   readonly #queue: WorkQueue;
   readonly #bodies: BodyReceiver;
@@ -118,8 +124,9 @@ export class RankingServer {
   /** A set of them would be rebuilt every few requests, and the tables that it has left keep answers alive. */
   #underWayCount = 0;
   #isDraining = false;
+  #url = '';
 
-  private constructor(parts: ServerParts, settings: ServerSettings) {
+  private constructor(parts: ServerParts, settings: AnswerSettings) {
     this.#parts = parts;
     this.#settings = settings;
     this.#routes = new RouteTable(parts.endpoints);
@@ -130,13 +137,13 @@ export class RankingServer {
     const requestTimeout = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
     this.#server = createServer(
       {
-        keepAliveTimeout: KEEP_ALIVE_MS,
+        ...{ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout },
         headersTimeout: Math.min(HEADERS_TIMEOUT_MS, requestTimeout),
-        requestTimeout,
         connectionsCheckingInterval: Math.min(500, requestTimeout),
       },
       (request, response) => void this.#take(request, response),
     );
+    this.#handed = new HandedConnections(this.#server);
     this.#plain = this.#plainConnections();
     this.#view = this.#viewOf();
     this.#server.maxConnections = CONNECTIONS_MAX;
@@ -166,9 +173,23 @@ export class RankingServer {
   /** @throws QianmoError of kind `environment` if the port is taken. */
   static async listen(parts: ServerParts, settings: ServerSettings): Promise<RankingServer> {
     const server = new RankingServer(parts, settings);
-    await server.#listen();
+    const failure = { what: 'the server cannot listen', option: '--port' };
+    server.#url = await listening(server.#server, settings, failure);
     void server.#plain.watch();
     return server;
+  }
+
+  /** One that listens nowhere: another process accepts its connections. */
+  static ofHanded(parts: ServerParts, settings: AnswerSettings): RankingServer {
+    const server = new RankingServer(parts, settings);
+    server.#handed.begin();
+    void server.#plain.watch();
+    return server;
+  }
+
+  /** Takes a connection that another process has accepted, unless it takes no more. */
+  take(socket: Socket): void {
+    this.#handed.take(socket);
   }
 
   #viewOf(): ServerView {
@@ -185,11 +206,9 @@ export class RankingServer {
     return { waiting: this.#queue.length, ...this.#counts.report() };
   }
 
+  /** Empty where it does not listen itself. */
   get url(): string {
-    // Only pipes have an address without a port.
-    const { port } = this.#server.address() as AddressInfo;
-    const { host } = this.#settings;
-    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    return this.#url;
   }
 
   /** Takes no more requests, answers those under way, and closes. */
@@ -197,7 +216,8 @@ export class RankingServer {
     this.#isDraining = true;
     const { clock, onEvent } = this.#parts;
     onEvent({ kind: 'server-draining', requestCount: this.#underWayCount });
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const accepted = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const closed = Promise.all([accepted, this.#handed.closed()]);
     this.#server.closeIdleConnections();
     this.#plain.drain();
     const drained = new AbortController();
@@ -207,26 +227,6 @@ export class RankingServer {
     this.#server.closeAllConnections();
     this.#plain.close();
     await closed;
-  }
-
-  #listen(): Promise<void> {
-    const { host, port } = this.#settings;
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', (cause: NodeJS.ErrnoException) => {
-        const isTaken = cause.code === 'EADDRINUSE';
-        reject(
-          new QianmoError({
-            kind: 'environment',
-            what: isTaken ? 'another program listens on this port' : 'the server cannot listen',
-            where: `${host}:${port}`,
-            found: cause.message,
-            cure: 'give another --port, or 0 for a free one',
-            cause,
-          }),
-        );
-      });
-      this.#server.listen({ host, port }, resolve);
-    });
   }
 
   async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
