@@ -36,6 +36,8 @@ interface Point {
   readonly adapts: keyof typeof ADAPTING;
   readonly rate: number;
   readonly regularisation: keyof typeof REGULARISATION;
+  /** Whether an outer step draws rows; absent where it draws adgroups, unless few adgroups train. */
+  readonly drawsRows?: true;
 }
 
 const MODELS = {
@@ -112,7 +114,7 @@ const FIRST: readonly Point[] = [
   point('encodings', 'rate', 'nothing', 'ridge'),
   point('deepfm', 'rate', 'nothing', 'light'),
   // Values that few rows have are learned by heart in few steps at a higher rate.
-  { ...point('wide deepfm', 'rate', 'nothing', 'dropout'), rate: 0.002 },
+  { ...point('wide deepfm', 'rate', 'nothing', 'dropout'), rate: 0.002, drawsRows: true },
   point('encodings', 'rate', 'nothing', 'light'),
   point('wide deepfm', 'rate', 'level', 'dropout'),
   point('deepfm', 'none', 'level', 'medium'),
@@ -204,10 +206,11 @@ function candidateOf(point: Point, facts: DataFacts): Candidate {
   const features = narrowCategories(facts);
   const { personal, method: methodWith } = ADAPTING[adapts];
   const method = methodWith(features);
+  const drawn = drawsRows(point, facts);
   return {
     words: {
       ...{ model, 'support inputs': inputs, adapts },
-      ...{ rate: String(rate), regularisation },
+      ...{ rate: String(rate), regularisation, draws: drawn ? 'rows' : 'adgroups' },
     },
     model: {
       ...MODELS[model],
@@ -219,9 +222,22 @@ function candidateOf(point: Point, facts: DataFacts): Candidate {
     training: {
       optimizer: { kind: 'adam', rate },
       ...regularised(point, facts),
+      ...(drawn ? { rowsPerOuterStep: ROWS_PER_OUTER_STEP } : {}),
       ...(model === 'encodings' ? { trainable: trainedBeside(method) } : {}),
     },
   };
+}
+
+/** As many as a job can name. */
+const ROWS_PER_OUTER_STEP = 768;
+
+/**
+ * Rows are drawn one by one where outer steps would take all adgroups, which teaches a network little in as many steps. A
+ * regression is convex, and ends where it does.
+ */
+function drawsRows({ model, adapts, drawsRows: isSaid }: Point, facts: DataFacts): boolean {
+  if (isLinear(model) || adapts !== 'nothing') return false;
+  return isSaid === true || facts.trainTaskCount < TRAIN_TASKS_OF_NETWORKS_MIN;
 }
 
 /** Linear models have no hidden units to drop, and one of encodings alone reads no ids. */

@@ -7,7 +7,7 @@ import {
   type CountedDivision,
   type RowCounts,
   type RowDivision,
-} from '../../shared/tasks/row-division.js';
+} from '../../shared/tasks/rows/row-division.js';
 import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
 import { timeDivisionOf, type Period } from './replay-periods.js';
 

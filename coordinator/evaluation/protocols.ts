@@ -11,7 +11,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
-import type { CountedDivision, RowDivision } from '../../shared/tasks/row-division.js';
+import type { CountedDivision, RowDivision } from '../../shared/tasks/rows/row-division.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { ArmPlan } from './arm-plan.js';
 import { dividedStore, storeOfPeriod } from './divided-store.js';

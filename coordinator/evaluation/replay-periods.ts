@@ -3,7 +3,7 @@
 import { at } from '../../shared/base/arrays.js';
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { TimeDivision } from '../../shared/tasks/row-division.js';
+import type { TimeDivision } from '../../shared/tasks/rows/row-division.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { tasksInOrder } from '../scoring/held-out-rows.js';
 

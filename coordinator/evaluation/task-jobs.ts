@@ -11,7 +11,7 @@ import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { PROTOCOL_VERSION, type JobWork } from '../../shared/queue/protocol.js';
-import type { RowDivision } from '../../shared/tasks/row-division.js';
+import type { RowDivision } from '../../shared/tasks/rows/row-division.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type { DeliveredResult, Dispatcher, TaskOrder, Rejection } from '../dispatch/dispatcher.js';

@@ -4,7 +4,7 @@
  */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { CountedDivision } from '../../shared/tasks/row-division.js';
+import type { CountedDivision } from '../../shared/tasks/rows/row-division.js';
 import { readSplitRows } from '../scoring/held-out-rows.js';
 import { dividedStore } from './divided-store.js';
 import type { TaskJobContext } from './task-jobs.js';

@@ -6,8 +6,8 @@
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
-import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
-import type { RowDivision } from '../../shared/tasks/row-division.js';
+import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
+import type { RowDivision } from '../../shared/tasks/rows/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { tasksInOrder } from '../scoring/held-out-rows.js';
 import { knownIdsOf, neighbourIndexOf, type NeighbourIndex } from './neighbour-index.js';

@@ -11,7 +11,7 @@
  */
 
 import { unseenBucketsOf, type EncodedFeature } from '../../shared/tasks/store-manifest.js';
-import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
+import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 
 const ID_TASKS_MAX = 1000;

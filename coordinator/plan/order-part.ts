@@ -3,9 +3,10 @@
  * an order serves to find out which task makes the job fail; its sums are those of no outer step.
  */
 
-import { divisionOf, idDropoutOf, type JobWork } from '../../shared/queue/protocol.js';
-import { withDroppedIds } from '../../shared/tasks/dropout/dropped-ids.js';
-import { neighbourRowsOf } from '../../shared/tasks/neighbour-rows.js';
+import { divisionOf, drawnRowsOf, idDropoutOf, type JobWork } from '../../shared/queue/protocol.js';
+import { withDrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
+import { withDroppedIds } from '../../shared/tasks/rows/dropped-ids.js';
+import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
@@ -43,12 +44,13 @@ function chosen<Value>(values: readonly Value[], places: readonly number[]): Val
 
 function workPart(work: JobWork, places: readonly number[]): JobWork {
   if (work.kind !== 'gradient') return work;
-  const { taskWeights, coldTaskWeights, sizeBuckets } = work;
+  const { taskWeights, coldTaskWeights, sizeBuckets, drawnRows } = work;
   return {
     ...work,
     taskWeights: chosen(taskWeights, places),
     ...(coldTaskWeights === undefined ? {} : { coldTaskWeights: chosen(coldTaskWeights, places) }),
     ...(sizeBuckets === undefined ? {} : { sizeBuckets: chosen(sizeBuckets, places) }),
+    ...(drawnRows === undefined ? {} : { drawnRows: chosen(drawnRows, places) }),
   };
 }
 
@@ -59,7 +61,7 @@ async function layoutOf(
 ): Promise<RowPackLayout> {
   const division = divisionOf(work);
   const own = withDroppedIds(
-    await store.readTasks(taskIndices),
+    withDrawnRows(await store.readTasks(taskIndices), drawnRowsOf(work)),
     store.manifest.features,
     idDropoutOf({ work, outerStep }),
   );

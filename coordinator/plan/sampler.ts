@@ -10,6 +10,7 @@ import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { curriculumOf, type CurriculumStage } from './curriculum.js';
 import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
+import { rowDrawer, type DrawnTask } from './row-draws.js';
 import { runningTotals, systematicDraws } from './systematic-draws.js';
 import { trunkBatchDrawer } from './trunk-batches.js';
 
@@ -20,12 +21,16 @@ export type SamplingRule = Pick<
   | 'curriculum'
   | 'outerSteps'
   | 'tasksPerOuterStep'
+  | 'rowsPerOuterStep'
   | 'tasksPerJob'
   | 'rowsPerJobMax'
->;
+> & {
+  /** Whether tasks have all their support rows where rows are drawn; they have, if absent. */
+  readonly keepsSupport?: boolean;
+};
 
 /** The jobs of an outer step in order of job index. A job is an ordered list of tasks. */
-export type SampledJobs = readonly (readonly TaskEntry[])[];
+export type SampledJobs = readonly (readonly DrawnTask[])[];
 
 export type TaskSampler = (outerStep: number) => SampledJobs;
 
@@ -34,6 +39,9 @@ interface Epoch {
   readonly order: Int32Array;
   readonly shareTotals: Float64Array;
 }
+
+/** The data of a job that names a row for each of as many tasks stay below what the queue takes. */
+export const DRAWN_ROWS_PER_JOB_MAX = 768;
 
 /** Epochs and stages kept at once: an outer step may end one epoch and begin the next. */
 const KEPT_COUNT_MAX = 2;
@@ -58,7 +66,8 @@ const KEPT_COUNT_MAX = 2;
  * of draws of a task in one outer step is its expected number rounded down or up, so a large task may be
  * drawn more than once.
  *
- * Batches of trunk rows are drawn beside the tasks (`trunk-batches.ts`).
+ * Batches of trunk rows are drawn beside the tasks (`trunk-batches.ts`). With `rowsPerOuterStep`, rows are drawn
+ * instead, of tasks and batches alike (`row-draws.ts`).
  *
  * @throws QianmoError of kind `data` if there is no task to train on, or if a curriculum goes by age and
  *   the store does not say when tasks were first seen.
@@ -70,6 +79,11 @@ export function taskSampler(
   trunkBatches: readonly TaskEntry[] = [],
 ): TaskSampler {
   if (tasks.length === 0) throw nothingToTrainOn();
+  const { rowsPerOuterStep, keepsSupport = true } = rule;
+  if (rowsPerOuterStep !== undefined) {
+    const draw = rowDrawer(seed, [...tasks, ...trunkBatches], { rowsPerOuterStep, keepsSupport });
+    return (outerStep) => cutIntoJobs(draw(outerStep), rule);
+  }
   const drawBatches = trunkBatchDrawer(seed, { tasks, trunkBatches }, rule);
   const curriculum = curriculumOf(tasks, rule);
   const drawerOf = latestKept((index) => stageDrawer(seed, curriculum.stage(index), rule));
@@ -78,26 +92,40 @@ export function taskSampler(
       ...drawerOf(curriculum.stageAt(outerStep))(outerStep),
       ...drawBatches(outerStep),
     ];
-    // Tasks of similar size share a job, so that padding to the longest costs little.
-    drawn.sort((a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex);
     return cutIntoJobs(drawn, rule);
   };
 }
 
-/** Tasks in their order, as many in each job as both bounds allow, but at least one. */
+/**
+ * The tasks by size, as many in each job as all bounds allow, but at least one: tasks of similar size share a job, so
+ * that padding to the longest costs little.
+ */
 function cutIntoJobs(
-  tasks: readonly TaskEntry[],
-  { tasksPerJob, rowsPerJobMax = Number.POSITIVE_INFINITY }: SamplingRule,
-): TaskEntry[][] {
-  const jobs: TaskEntry[][] = [];
-  let job: TaskEntry[] = [];
-  let rowCount = 0;
-  for (const task of tasks) {
+  tasks: readonly DrawnTask[],
+  { tasksPerJob, rowsPerOuterStep, rowsPerJobMax = Infinity, keepsSupport = true }: SamplingRule,
+): DrawnTask[][] {
+  const rowCountOf = ({ supportRowCount, queryRowCount, drawnRows }: DrawnTask): number =>
+    drawnRows === undefined
+      ? supportRowCount + queryRowCount
+      : drawnRows.length + (keepsSupport ? supportRowCount : 0);
+  const bySize = [...tasks].sort(
+    (a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex,
+  );
+  const jobs: DrawnTask[][] = [];
+  let job: DrawnTask[] = [];
+  let [rowCount, drawnCount] = [0, 0];
+  for (const task of bySize) {
+    const ofTask = task.drawnRows?.length ?? 0;
     rowCount += rowCountOf(task);
-    if (job.length === 0 || job.length === tasksPerJob || rowCount > rowsPerJobMax) {
+    drawnCount += ofTask;
+    const isFull =
+      (rowsPerOuterStep === undefined && job.length === tasksPerJob) ||
+      rowCount > rowsPerJobMax ||
+      drawnCount > DRAWN_ROWS_PER_JOB_MAX;
+    if (job.length === 0 || isFull) {
       job = [];
       jobs.push(job);
-      rowCount = rowCountOf(task);
+      [rowCount, drawnCount] = [rowCountOf(task), ofTask];
     }
     job.push(task);
   }
@@ -180,10 +208,6 @@ function taskAt(tasks: readonly TaskEntry[], place: number | undefined): TaskEnt
   const task = tasks[place ?? -1];
   if (task === undefined) throw new Error(`no task at place ${place} of ${tasks.length}`);
   return task;
-}
-
-function rowCountOf(task: TaskEntry): number {
-  return task.supportRowCount + task.queryRowCount;
 }
 
 function nothingToTrainOn(): QianmoError {

@@ -9,7 +9,8 @@ import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { adapts, type MethodPlan } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, methodWorkAt, type MethodConfig } from '../../shared/methods/methods.js';
 import { PROTOCOL_VERSION, type GradientWork } from '../../shared/queue/protocol.js';
-import { withDroppedIds, type IdDropout } from '../../shared/tasks/dropout/dropped-ids.js';
+import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
+import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -18,6 +19,7 @@ import type { PreparedRun } from './prepared-run.js';
 import { sizeDivisionOf, type JobSizes, type SizeDivision } from './job-sizes.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import type { FrozenInput } from './row-pack-gather.js';
+import type { DrawnTask } from './row-draws.js';
 import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
 import { coldTaskWeightingOf, taskWeightingOf, taskWeightsOf } from './task-weights.js';
 
@@ -30,12 +32,14 @@ interface QuarantinedTask {
 interface PlannedJob {
   readonly jobIndex: number;
   readonly taskIndices: readonly number[];
+  /** By task, the rows that were drawn; null where all are read. */
+  readonly drawnRows: readonly (readonly number[])[] | null;
   readonly taskWeights: readonly number[];
   /** Null if the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
   readonly neighbours: JobNeighbours['named'];
   readonly sizes: JobSizes;
-  /** Of all tasks. */
+  /** The rows of all tasks that it reads. */
   readonly rowCount: number;
   /** Empty if jobs have no row packs. */
   readonly layout: RowPackLayout;
@@ -112,6 +116,7 @@ function trainingSampler(
     {
       ...training,
       sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
+      keepsSupport: adapts(plan),
       ...(curriculum !== undefined && data.time === undefined
         ? { curriculum: { ...curriculum, by: 'size' } }
         : {}),
@@ -142,10 +147,12 @@ async function planOf(
   leftOut: readonly QuarantinedTask[],
 ): Promise<StepPlan> {
   const sampled = withoutTasks(sample(outerStep), leftOut, outerStep);
-  const rows = await plannedRowsOf(
+  const drawn = sampled.flat();
+  const whole = await plannedRowsOf(
     store,
-    sampled.flat().map((task) => task.taskIndex),
+    drawn.map((task) => task.taskIndex),
   );
+  const rows = withPlannedDrawnRows(whole, drawnRowsOf(drawn, config.method));
   const isTrunk = (taskIndex: number): boolean => store.tasks[taskIndex]?.split === 'trunk';
   const weights = taskWeightsOf(rows, taskWeightingOf(config), isTrunk);
   const cold = coldTaskWeightingOf(config);
@@ -155,16 +162,18 @@ async function planOf(
   for (const [jobIndex, tasks] of sampled.entries()) {
     const end = start + tasks.length;
     const own = rows.slice(start, end);
+    const undrawn = whole.slice(start, end);
     const read = withDroppedIds(own, store.manifest.features, idDropoutAt(config, outerStep));
-    const neighbours = await neighboursOf(store, config.method, own);
+    const neighbours = await neighboursOf(store, config.method, undrawn);
     jobs.push({
       jobIndex,
       taskIndices: tasks.map((task) => task.taskIndex),
+      drawnRows: drawnRowsOf(tasks, config.method)?.byTask ?? null,
       taskWeights: weights.slice(start, end),
       coldTaskWeights: coldWeights?.slice(start, end) ?? null,
       neighbours: neighbours.named,
       sizes: division.of(
-        own.map(({ supportRowCount, taskIndex }, place) => ({
+        undrawn.map(({ supportRowCount, taskIndex }, place) => ({
           supportRowCount,
           weight: at(weights, start + place),
           isTrunk: isTrunk(taskIndex),
@@ -204,6 +213,12 @@ function queryLossBeforeAt(
   const every = training.queryLossBeforeEveryOuterSteps;
   const isMeasured = every > 0 && (outerStep === 0 || (outerStep + 1) % every === 0);
   return isMeasured && adapts(methodPlanOf(method)) ? { queryLossBefore: true } : {};
+}
+
+/** Null where all rows of the tasks are read. */
+function drawnRowsOf(tasks: readonly DrawnTask[], method: MethodConfig): DrawnRows | null {
+  const byTask = tasks.flatMap(({ drawnRows }) => (drawnRows === undefined ? [] : [drawnRows]));
+  return byTask.length === 0 ? null : { byTask, keepsSupport: adapts(methodPlanOf(method)) };
 }
 
 /** The draws stay those of the sampler; jobs lose tasks, and empty ones go. */
@@ -258,7 +273,7 @@ export function ordersOf(
   const encoding = config.training.encodings?.gradients ?? 'float32';
   const shared = { dense, frozen: frozen?.bytes ?? null };
   return plan.jobs.map(({ jobIndex, taskIndices, taskWeights, sizes, ...planned }): TaskOrder => {
-    const { coldTaskWeights, neighbours, rowCount } = planned;
+    const { coldTaskWeights, neighbours, rowCount, drawnRows } = planned;
     const job: TaskOrder['job'] = {
       protocolVersion: PROTOCOL_VERSION,
       runId: config.run,
@@ -285,6 +300,7 @@ export function ordersOf(
           ? {}
           : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
         sizeBuckets: [...sizes.bucketByTask],
+        ...(drawnRows === null ? {} : { drawnRows: drawnRows.map((places) => [...places]) }),
         ...queryLossBeforeAt(config, plan.outerStep),
         ...dropoutOf(config),
         ...(encoding === 'float32' ? {} : { encoding: { kind: encoding, seed: config.seed } }),

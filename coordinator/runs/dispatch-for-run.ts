@@ -12,6 +12,7 @@ import type { StreamConfig } from '../../shared/config/stream-config.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { DRAWN_ROWS_PER_JOB_MAX } from '../plan/sampler.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { superviseWorkers } from '../workers/worker-supervisor.js';
@@ -206,8 +207,10 @@ async function localWorkers(
 /** 1 for a stream, whose jobs follow what is logged. */
 function jobsPerOuterStepOf(config: RunConfig | StreamConfig): number {
   if (!('training' in config)) return 1;
-  const { tasksPerOuterStep, tasksPerJob } = config.training;
-  return Math.ceil(tasksPerOuterStep / tasksPerJob);
+  const { tasksPerOuterStep, tasksPerJob, rowsPerOuterStep } = config.training;
+  return rowsPerOuterStep === undefined
+    ? Math.ceil(tasksPerOuterStep / tasksPerJob)
+    : Math.ceil(rowsPerOuterStep / DRAWN_ROWS_PER_JOB_MAX);
 }
 
 /** The rows of a stream travel in its jobs. */

@@ -24,7 +24,7 @@ export interface Trial {
  * outer step, because rungs count outer steps.
  */
 const SWEPT_SECTIONS = ['method', 'model', 'seed', 'training'];
-const BUDGET_PATHS = ['training', 'training.tasksPerOuterStep'];
+const BUDGET_PATHS = ['training', 'training.tasksPerOuterStep', 'training.rowsPerOuterStep'];
 
 /**
  * @param base the run config before it was checked; defaults are filled in after the settings

@@ -154,6 +154,14 @@ export const TrainingConfigSchema = z
       .max(1_000_000)
       .default(64)
       .describe('The number of tasks whose gradients make one outer step.'),
+    rowsPerOuterStep: positiveInt
+      .max(1_000_000)
+      .optional()
+      .describe(
+        'Draws rows in place of tasks: each outer step reads this many query rows (with global, of all rows) of all training tasks, ' +
+          'each row once in an epoch. Tasks are not drawn then, and jobs have up to 768 of these rows and no more rows than ' +
+          'rowsPerJobMax. Needs taskWeight: examples. The digest of a run depends on it.',
+      ),
     tasksPerJob: positiveInt
       .max(65536)
       .default(16)
@@ -290,11 +298,37 @@ export const TrainingConfigSchema = z
       });
   })
   .superRefine((training, context) => {
-    for (const { path, message } of [...stalenessIssues(training), ...decayIssues(training)])
+    for (const { path, message } of [
+      ...stalenessIssues(training),
+      ...decayIssues(training),
+      ...rowDrawIssues(training),
+    ])
       context.addIssue({ code: 'custom', path: [path], message });
   })
   .describe('Meta-training.');
 export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
+
+/** The fields that say how tasks are drawn, where rows are. */
+function rowDrawIssues({
+  rowsPerOuterStep,
+  sampling,
+  curriculum,
+  taskWeight,
+}: {
+  readonly rowsPerOuterStep?: number | undefined;
+  readonly sampling: string;
+  readonly curriculum?: CurriculumConfig | undefined;
+  readonly taskWeight: string;
+}): { readonly path: string; readonly message: string }[] {
+  if (rowsPerOuterStep === undefined) return [];
+  const message = 'rows are drawn with rowsPerOuterStep, and tasks are not: remove one of both';
+  const ofWeight = 'with rowsPerOuterStep, every row weighs the same: write taskWeight: examples';
+  return [
+    ...(sampling === 'uniform' ? [] : [{ path: 'sampling', message }]),
+    ...(curriculum === undefined ? [] : [{ path: 'curriculum', message }]),
+    ...(taskWeight === 'examples' ? [] : [{ path: 'taskWeight', message: ofWeight }]),
+  ];
+}
 
 /** The fields that contradict outer steps that overlap. */
 function stalenessIssues({

@@ -29,7 +29,7 @@ import {
 } from './inner-loop/inner-loop-settings.js';
 import type { AdaptingTasks, Blocks } from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
-import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
+import { NEIGHBOURS_MAX } from '../tasks/rows/neighbour-rows.js';
 import {
   featureNamesOf,
   requireFeatures,

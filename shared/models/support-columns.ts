@@ -62,12 +62,13 @@ export function supportInputColumns(
     clicks: at(clicks, row),
     impressions: at(impressions, row),
   });
-  const means = Float64Array.from({ length: rowCount }, (_, row) =>
-    formulas.meanOf(sumsAt(all, row)),
-  );
+  const means = new Float64Array(rowCount);
+  for (let row = 0; row < rowCount; row += 1) means[row] = formulas.meanOf(sumsAt(all, row));
   const columns: Float32Array[] = [];
   const add = (ofRow: (row: number) => number): void => {
-    columns.push(Float32Array.from({ length: rowCount }, (_, row) => ofRow(row)));
+    const column = new Float32Array(rowCount);
+    for (let row = 0; row < rowCount; row += 1) column[row] = ofRow(row);
+    columns.push(column);
   };
   if (inputs.clickRate) add((row) => formulas.clickRate(at(means, row)));
   if (inputs.count) add((row) => formulas.count(at(all.impressions, row)));
@@ -106,7 +107,7 @@ function sumsOfOthers(
     }
     return totals;
   };
-  const support = [...values.keys()].slice(0, supportRowCount);
+  const support = Array.from({ length: supportRowCount }, (_, row) => row);
   const totals = walk(support);
   walk(support.reverse());
   for (let row = supportRowCount; row < rowCount; row += 1)

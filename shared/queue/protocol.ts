@@ -40,16 +40,18 @@ import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/fingerprint.js';
 import { SIZE_BUCKETS_MAX } from '../events/size-losses.js';
 import { ModelConfigSchema } from '../models/model-config.js';
-import { RowDivisionSchema, type RowDivision } from '../tasks/row-division.js';
+import { RowDivisionSchema, type RowDivision } from '../tasks/rows/row-division.js';
 import { DROPOUT_RATE_MAX } from '../config/regularisation/dropout-config.js';
-import { MethodConfigSchema } from '../methods/methods.js';
-import type { IdDropout } from '../tasks/dropout/dropped-ids.js';
-import { NEIGHBOURS_MAX } from '../tasks/neighbour-rows.js';
+import { adapts } from '../methods/inner-loop/method.js';
+import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
+import type { IdDropout } from '../tasks/rows/dropped-ids.js';
+import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
+import { NEIGHBOURS_MAX } from '../tasks/rows/neighbour-rows.js';
 import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.js';
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 16;
+export const PROTOCOL_VERSION = 17;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -145,6 +147,11 @@ const GradientWorkSchema = z.strictObject({
     ),
     (bucket) => Number.isInteger(bucket) && bucket >= NO_SIZE_BUCKET && bucket < SIZE_BUCKETS_MAX,
   ).optional(),
+  /**
+   * By task, the places of the rows that were drawn, ascending; where the method adapts, query rows, and all support rows
+   * are read besides. Absent: all rows are read.
+   */
+  drawnRows: z.array(quickNumberList(z.array(index).min(1), isIndex)).optional(),
   /** Asks for the query loss before adaptation as well, which takes another forward pass. */
   queryLossBefore: z.literal(true).optional(),
   /** How the output is rounded; 32-bit floats when absent. */
@@ -342,6 +349,12 @@ export function taskCountOf(job: Pick<TaskJob, 'taskIndices'> | Pick<RuleJob, 'w
 /** How a job divides the rows of its tasks; undefined where as the store does. */
 export function divisionOf(work: JobWork): RowDivision | undefined {
   return work.kind === 'gradient' ? undefined : work.division;
+}
+
+/** The rows of its tasks that a job reads; null where all of them. */
+export function drawnRowsOf(work: JobWork): DrawnRows | null {
+  if (work.kind !== 'gradient' || work.drawnRows === undefined) return null;
+  return { byTask: work.drawnRows, keepsSupport: adapts(methodPlanOf(work.method)) };
 }
 
 /** The ids that a job leaves out; null where it leaves out none. */

@@ -132,6 +132,18 @@ describe('the same digest, in process and from two workers that serve run after 
       { dropout: 0.2, idDropout: 0.1 },
     ],
     [
+      'a global model of rows that are drawn one by one, with dropped ids',
+      'drawn-rows',
+      { kind: 'global' },
+      { rowsPerOuterStep: 50, rowsPerJobMax: 20, taskWeight: 'examples', idDropout: 0.1 },
+    ],
+    [
+      'second-order MAML on query rows that are drawn one by one',
+      'drawn-query-rows',
+      { ...second, coldShare: 0, path: 'kept' },
+      { rowsPerOuterStep: 30, rowsPerJobMax: 40, taskWeight: 'examples' },
+    ],
+    [
       'gated starts with neighbours by user',
       'neighbours',
       { kind: 'paml-gate', innerSteps: 2, neighbours: { feature: 'user' } },

@@ -9,7 +9,7 @@ import {
   dividedTask,
   phaseMinibatches,
   type RowDivision,
-} from '../../shared/tasks/row-division.js';
+} from '../../shared/tasks/rows/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import { jobCaseOf, relativeDifference, runJob } from '../fixtures/compute/compute-inputs.js';

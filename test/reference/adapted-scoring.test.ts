@@ -16,7 +16,7 @@ import {
 } from '../../shared/queue/blobs/adapted-tasks.js';
 import { decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
 import type { AdaptWork, Adaptation, PredictWork } from '../../shared/queue/protocol.js';
-import { dividedTask, type RowDivision } from '../../shared/tasks/row-division.js';
+import { dividedTask, type RowDivision } from '../../shared/tasks/rows/row-division.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import { RowScorer, type FeatureRows } from '../../worker/compute/scoring/row-scorer.js';

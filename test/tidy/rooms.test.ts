@@ -32,7 +32,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/metrics',
     'shared/traces',
     'shared/tasks',
-    'shared/tasks/dropout',
+    'shared/tasks/rows',
     'shared/streaming',
     'shared/methods/inner-loop',
     'shared/methods',

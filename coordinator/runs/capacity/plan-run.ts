@@ -44,7 +44,8 @@ export async function planRun(
   context: RunContext,
 ): Promise<PlanResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  const { tasksPerJob, tasksPerOuterStep } = config.training;
+  const { tasksPerJob, tasksPerOuterStep, rowsPerOuterStep } = config.training;
+  if (rowsPerOuterStep !== undefined) throw drawsRows(request.config, rowsPerOuterStep);
   const { costs, measuredStepMs } =
     request.from === undefined
       ? await costsHere(config, request.redis, context)
@@ -57,6 +58,17 @@ export async function planRun(
     request.cores ?? null,
   );
   return { run: config.run, workers: request.workers, measuredStepMs, ...plan };
+}
+
+function drawsRows(config: unknown, rowsPerOuterStep: number): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'a plan tells how tasks share workers, and this config draws rows',
+    where: typeof config === 'string' ? config : 'training.rowsPerOuterStep',
+    expected: 'no training.rowsPerOuterStep',
+    found: String(rowsPerOuterStep),
+    cure: 'plan with tasksPerOuterStep, or time a run with a few outer steps',
+  });
 }
 
 async function costsHere(

@@ -52,12 +52,12 @@ export const PRODUCT_SIDES: readonly ProductSide[] = [
 
 /** One setting for all sets, where the peer's DeepFM searches. */
 const PLAIN_TRAINING = {
-  ...{ outerSteps: 1000, tasksPerOuterStep: 16, tasksPerJob: 16, taskWeight: 'examples' },
-  optimizer: { kind: 'adam', rate: 0.01 },
+  ...{ outerSteps: 2000, rowsPerOuterStep: 768, taskWeight: 'examples' },
+  optimizer: { kind: 'adam', rate: 0.003 },
   schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
   ...{ weightDecay: 0.1, dropout: 0.3, inputDropout: 0.3, idDropout: 0.1 },
   ...{ gradientNormMax: 5, biasStart: 'click-rate' },
-  earlyStopping: { everyOuterSteps: 20, patience: 8, tasksMax: 500 },
+  earlyStopping: { everyOuterSteps: 25, patience: 20, tasksMax: 500 },
 };
 
 export function productUnit(

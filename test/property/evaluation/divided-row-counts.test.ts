@@ -10,7 +10,7 @@ import {
   dividedRowCounts,
   dividedTask,
   type CountedDivision,
-} from '../../../shared/tasks/row-division.js';
+} from '../../../shared/tasks/rows/row-division.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 

@@ -81,6 +81,23 @@ describe('candidates of a search', () => {
     expect(ridges({ ...FACTS, impressions: 5 })[0]?.training['ridge']).toBe(1);
   });
 
+  it('draw rows for networks that adapt nothing, where outer steps would take all adgroups', () => {
+    const drawn = (trainTaskCount: number) =>
+      candidatesOf({ ...FACTS, trainTaskCount }, 60, 1).filter(
+        ({ training }) => training['rowsPerOuterStep'] !== undefined,
+      );
+    for (const { words, method } of drawn(99)) {
+      expect(words).toMatchObject({ draws: 'rows', adapts: 'nothing' });
+      expect(words['model']).toMatch(/deepfm|dcn/);
+      expect(method).toEqual({ kind: 'global' });
+    }
+    expect(drawn(99).length).toBeGreaterThan(5);
+    // Elsewhere in one of the first, at the lower rate.
+    expect(drawn(100).map(({ words }) => [words['model'], words['rate']])).toEqual([
+      ['wide deepfm', '0.002'],
+    ]);
+  });
+
   it('encode the narrow categories, at the click rate of the data', () => {
     const encoding = candidatesOf(FACTS, 11, 1).find(
       ({ words }) => words['support inputs'] === 'rate and values',

@@ -56,6 +56,15 @@ describe('a run config with errors', () => {
       ['model.personal.1: expected each of bias, numbers at most once, found "bias"'],
     ],
     [
+      'rows that are drawn, and how tasks are',
+      set({ training: { rowsPerOuterStep: 100, sampling: 'proportional', curriculum: {} } }),
+      [
+        'training.sampling: rows are drawn with rowsPerOuterStep, and tasks are not: remove one of both',
+        'training.curriculum: rows are drawn with rowsPerOuterStep, and tasks are not: remove one of both',
+        'training.taskWeight: with rowsPerOuterStep, every row weighs the same: write taskWeight: examples',
+      ],
+    ],
+    [
       'a table of no feature',
       set({ model: { initialisation: { tables: { sight: { kind: 'normal', deviation: 1 } } } } }),
       [

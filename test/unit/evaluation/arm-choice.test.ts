@@ -12,7 +12,7 @@ import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-p
 import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
 import { choiceSentence } from '../../../coordinator/reports/evaluation/validated-arms.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { dividedTask } from '../../../shared/tasks/row-division.js';
+import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
 import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';

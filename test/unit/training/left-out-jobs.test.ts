@@ -131,7 +131,7 @@ describe('the closing of an outer step', () => {
   const weightsByJob = [[0.1, 0.2], [0.3], [0.4], [0]];
   const jobs = weightsByJob.map((taskWeights, jobIndex) => ({
     ...{ jobIndex, taskIndices: taskWeights.map((_, place) => place), taskWeights },
-    ...{ coldTaskWeights: null, neighbours: NO_NEIGHBOURS.named },
+    ...{ coldTaskWeights: null, drawnRows: null, neighbours: NO_NEIGHBOURS.named },
     sizes: { bucketByTask: [], taskCounts: [], weights: [] },
     ...{ rowCount: 0, layout: layoutOf([], []) },
   }));

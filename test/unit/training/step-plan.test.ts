@@ -7,7 +7,7 @@ import { initialMetaParameters } from '../../../shared/models/initial-values.js'
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { jobSchemaFor } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { neighbourRowsOf } from '../../../shared/tasks/neighbour-rows.js';
+import { neighbourRowsOf } from '../../../shared/tasks/rows/neighbour-rows.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';

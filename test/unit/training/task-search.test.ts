@@ -6,7 +6,9 @@ import { TaskSearch } from '../../../coordinator/plan/task-search.js';
 import { at } from '../../../shared/base/arrays.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import { drawnRowsOf } from '../../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import { withDrawnRows } from '../../../shared/tasks/rows/drawn-rows.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { encodeRounded, floatsOf, NEAREST } from '../../../shared/tensors/rounded-tensors.js';
 import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
@@ -62,36 +64,45 @@ describe('TaskSearch', () => {
 });
 
 describe('orderPart', () => {
-  it('has the tasks, weights and rows of the part, as if it had been planned', async () => {
-    const config = logisticConfig({ outerSteps: 1, tasksPerOuterStep: 6, tasksPerJob: 6 });
-    const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
-    const spec = modelSpecOf(config.model, store.manifest.features);
-    const metaParameters = initialMetaParameters(spec, 3);
-    for (const { values } of metaParameters.tables.values())
-      values.forEach((_, index) => (values[index] = index + 1));
-    const plan = await stepPlanner(config, store).take(0);
-    const [order] = ordersOf(plan, encodeDense(metaParameters), {
-      run: { config, store, storeAddress: 'memory://store', spec },
-      packOf: (jobIndex) =>
-        encodeRowPack(metaParameters.tables, at(plan.jobs, jobIndex).layout, spec.tableRowWidth),
-      ...{ frozen: null, fingerprint: null },
-    });
-    if (order === undefined) throw new Error('a plan has a job');
-    const places = [1, 4];
-    const part = await orderPart(order, places, { store });
-    const chosen = places.map((place) => order.job.taskIndices[place] ?? -1);
-    expect(part.job.taskIndices).toEqual(chosen);
-    expect(part.job.work).toMatchObject({
-      taskWeights: places.map(
-        (place) => order.job.work.kind === 'gradient' && order.job.work.taskWeights[place],
-      ),
-    });
-    const layout = rowPackLayoutOf(await store.readTasks(chosen));
-    const expected = encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth);
-    expect(part.rowPack).toEqual(expected);
-    const rows = floatsOf(decodeTensors(order.rowPack ?? new Uint8Array(), 'row pack'));
-    const rounded = { ...order, rowPack: encodeRounded(rows ?? new Map(), 'float16', NEAREST) };
-    // Whole numbers of this size lose nothing.
-    expect((await orderPart(rounded, places, { store })).rowPack).toEqual(expected);
-  });
+  it.each([
+    ['', {}],
+    [', those that were drawn', { rowsPerOuterStep: 30, taskWeight: 'examples' }],
+  ])(
+    'has the tasks, weights and rows of the part%s, as if it had been planned',
+    async (_, draws) => {
+      const training = { outerSteps: 1, tasksPerOuterStep: 6, tasksPerJob: 6 };
+      const config = logisticConfig({ ...training, ...draws });
+      const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
+      const spec = modelSpecOf(config.model, store.manifest.features);
+      const metaParameters = initialMetaParameters(spec, 3);
+      for (const { values } of metaParameters.tables.values())
+        values.forEach((_, index) => (values[index] = index + 1));
+      const plan = await stepPlanner(config, store).take(0);
+      const [order] = ordersOf(plan, encodeDense(metaParameters), {
+        run: { config, store, storeAddress: 'memory://store', spec },
+        packOf: (jobIndex) =>
+          encodeRowPack(metaParameters.tables, at(plan.jobs, jobIndex).layout, spec.tableRowWidth),
+        ...{ frozen: null, fingerprint: null },
+      });
+      if (order === undefined) throw new Error('a plan has a job');
+      const places = [1, 4];
+      const part = await orderPart(order, places, { store });
+      const chosen = places.map((place) => order.job.taskIndices[place] ?? -1);
+      expect(part.job.taskIndices).toEqual(chosen);
+      expect(part.job.work).toMatchObject({
+        taskWeights: places.map(
+          (place) => order.job.work.kind === 'gradient' && order.job.work.taskWeights[place],
+        ),
+      });
+      const drawn = drawnRowsOf(part.job.work);
+      expect(drawn === null).toBe(!('rowsPerOuterStep' in draws));
+      const layout = rowPackLayoutOf(withDrawnRows(await store.readTasks(chosen), drawn));
+      const expected = encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth);
+      expect(part.rowPack).toEqual(expected);
+      const rows = floatsOf(decodeTensors(order.rowPack ?? new Uint8Array(), 'row pack'));
+      const rounded = { ...order, rowPack: encodeRounded(rows ?? new Map(), 'float16', NEAREST) };
+      // Whole numbers of this size lose nothing.
+      expect((await orderPart(rounded, places, { store })).rowPack).toEqual(expected);
+    },
+  );
 });

@@ -3,7 +3,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
-import type { RowDivision } from '../../../shared/tasks/row-division.js';
+import type { RowDivision } from '../../../shared/tasks/rows/row-division.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
 import type { RowRole } from '../batches/row-batch.js';

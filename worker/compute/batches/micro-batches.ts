@@ -4,7 +4,7 @@
  * it decides in which order gradients are summed. No tensors here.
  */
 
-import { at } from '../../../shared/base/arrays.js';
+import { at, float64At, int32At } from '../../../shared/base/arrays.js';
 
 /** Numbers of rows of one task. */
 export interface TaskSize {
@@ -68,6 +68,7 @@ export function microBatchesOf(
       query: rowExtent(queryRowCount),
     }))
     .sort((a, b) => a.support - b.support || a.query - b.query || a.place - b.place);
+  const queries = Int32Array.from(sorted, ({ query }) => query);
   const costs = new Float64Array(sorted.length + 1).fill(Infinity);
   const starts = new Int32Array(sorted.length + 1);
   costs[0] = 0;
@@ -75,17 +76,21 @@ export function microBatchesOf(
     // Sorted, so the last task has the largest support extent.
     const { support } = at(sorted, end - 1);
     let query = 0;
+    let least = Infinity;
     for (let start = end - 1; start >= 0 && end - start <= TASKS_MAX; start -= 1) {
-      query = Math.max(query, at(sorted, start).query);
+      query = Math.max(query, int32At(queries, start));
       const ofTask = support + query + rowsBeside;
-      const rowCount = taskExtent(end - start, ofTask, rowsMax) * ofTask;
+      const extent =
+        end - start === 1 ? taskExtent(1, ofTask, rowsMax) : int32At(TASK_EXTENTS, end - start);
+      const rowCount = extent * ofTask;
       if (rowCount > rowsMax && end - start > 1) break;
-      const cost = at(costs, start) + ROWS_WORTH_A_CALL + rowCount;
-      if (cost <= at(costs, end)) {
-        costs[end] = cost;
+      const cost = float64At(costs, start) + ROWS_WORTH_A_CALL + rowCount;
+      if (cost <= least) {
+        least = cost;
         starts[end] = start;
       }
     }
+    costs[end] = least;
   }
   const batches: MicroBatch[] = [];
   for (let end = sorted.length; end > 0; end = at(starts, end)) {
@@ -204,6 +209,11 @@ export function taskExtent(taskCount: number, rowCount: number, rowsMax: number)
   if (taskCount === 1 && 4 * rowCount > Math.min(LONE_TASK_ROWS_MAX, rowsMax)) return 1;
   return taskCount <= 16 ? extentOnLadder(taskCount, 4, 4) : extentOnLadder(taskCount, 16, 2);
 }
+
+/** By their number, the padded tasks of a group of several. */
+const TASK_EXTENTS = Int32Array.from({ length: TASKS_MAX + 1 }, (_, taskCount) =>
+  taskExtent(taskCount, 0, 0),
+);
 
 /** Padded rows of a row pack. Jobs of one run differ little, and this padding only costs a copy. */
 export function packExtent(rowCount: number): number {

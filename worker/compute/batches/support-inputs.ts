@@ -18,6 +18,7 @@ import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { SupportSums } from '../../../shared/queue/blobs/adapted-tasks.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
+import { drawnPart, withDrawnRows, type DrawnRows } from '../../../shared/tasks/rows/drawn-rows.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 
 export function withSupportInputs(
@@ -39,6 +40,48 @@ export function withSupportInputs(
       }),
     ],
   }));
+}
+
+/**
+ * The drawn rows of the tasks with their inputs, which are made of all support rows, drawn or not.
+ *
+ * @throws as `withDrawnRows` does.
+ */
+export function drawnWithSupportInputs(
+  inputs: SupportInputs | undefined,
+  features: readonly EncodedFeature[],
+  tasks: readonly TaskRows[],
+  drawn: DrawnRows | null,
+): readonly TaskRows[] {
+  const read = withDrawnRows(tasks, drawn);
+  if (inputs === undefined || drawn === null || drawn.keepsSupport)
+    return withSupportInputs(inputs, features, read);
+  const categories = features.filter(({ kind }) => kind === 'category').map(({ name }) => name);
+  const columns = encodedColumnsOf(inputs, categories);
+  return read.map((task, index) => {
+    const whole = at(tasks, index);
+    const places = at(drawn.byTask, index);
+    const { supportRowCount, clicks, impressions } = whole;
+    const query = places.filter((place) => place >= supportRowCount);
+    const labels = {
+      rowCount: supportRowCount + query.length,
+      ...{ supportRowCount, clicks, impressions },
+    };
+    const idsOf = (column: number): Int32Array => {
+      const ids = at(whole.categoryIds, column);
+      return Int32Array.from([
+        ...ids.subarray(0, supportRowCount),
+        ...query.map((place) => at(ids, place)),
+      ]);
+    };
+    const made = supportInputColumns(inputs, task.loss, {
+      rowCount: labels.rowCount,
+      all: sumsOfOtherRows(labels, null),
+      byValue: columns.map((column) => sumsOfOtherRows(labels, idsOf(column))),
+    });
+    const numbers = made.map((column) => drawnPart(column, whole, places));
+    return { ...task, numbers: [...task.numbers, ...numbers] };
+  });
 }
 
 /** Places of the features with target encodings among the category features. */

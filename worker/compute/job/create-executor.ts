@@ -14,12 +14,13 @@ import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job
 import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
 import {
   divisionOf,
+  drawnRowsOf,
   idDropoutOf,
   type StoreReference,
   type TaskJob,
 } from '../../../shared/queue/protocol.js';
-import { withDroppedIds } from '../../../shared/tasks/dropout/dropped-ids.js';
-import { dividedTask } from '../../../shared/tasks/row-division.js';
+import { withDroppedIds } from '../../../shared/tasks/rows/dropped-ids.js';
+import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
 import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
@@ -42,7 +43,7 @@ import { sentenceOf } from '../../../shared/events/sentences.js';
 import { measureDevice } from '../device/measure-device.js';
 import { readNeighbours } from './job-neighbours.js';
 import { ruleJobOutput } from './rule-gradient-job.js';
-import { withSupportInputs } from '../batches/support-inputs.js';
+import { drawnWithSupportInputs, withSupportInputs } from '../batches/support-inputs.js';
 import { createMicroBatchMemory, type MicroBatchTerms } from '../device/out-of-memory.js';
 
 export interface ExecutorOptions {
@@ -206,10 +207,10 @@ async function readJob(store: TaskStore, job: TaskJob): Promise<JobTasks> {
     );
   const withInputs = (tasks: readonly TaskRows[]): readonly TaskRows[] =>
     withSupportInputs(model.supportInputs, features, tasks);
-  const whole = withInputs(divided);
+  const drawn = drawnWithSupportInputs(model.supportInputs, features, divided, drawnRowsOf(work));
   // Inputs made of support rows are those of the values that the rows have.
-  const tasks = withDroppedIds(whole, features, idDropoutOf(job));
-  return { features, tasks, neighbours: await readNeighbours(store, job, whole, withInputs) };
+  const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
+  return { features, tasks, neighbours: await readNeighbours(store, job, drawn, withInputs) };
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */

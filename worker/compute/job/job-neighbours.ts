@@ -3,8 +3,8 @@
 import { QianmoError } from '../../../shared/base/errors.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { divisionOf, type TaskJob } from '../../../shared/queue/protocol.js';
-import { neighbourRowsOf } from '../../../shared/tasks/neighbour-rows.js';
-import { supportAlone } from '../../../shared/tasks/row-division.js';
+import { neighbourRowsOf } from '../../../shared/tasks/rows/neighbour-rows.js';
+import { supportAlone } from '../../../shared/tasks/rows/row-division.js';
 import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
 
 /**

@@ -21,7 +21,7 @@ const jobOf = (
   taskIndices: number[],
   taskWeights: number[],
 ): StepPlan['jobs'][number] => ({
-  ...{ jobIndex, taskIndices, taskWeights, coldTaskWeights: null, rowCount: 8 },
+  ...{ jobIndex, taskIndices, taskWeights, coldTaskWeights: null, drawnRows: null, rowCount: 8 },
   sizes: { bucketByTask: [], taskCounts: [], weights: [] },
   ...{ neighbours: {}, layout: { idsByTable: [], startByTable: [], rowCount: 0 } },
 });

@@ -3,10 +3,11 @@
  * that need another division than the store's. Coordinator and workers derive the same rows.
  */
 
-import { at } from '../base/arrays.js';
-import { randomStream, type RandomStream } from '../base/random.js';
+import { at } from '../../base/arrays.js';
+import { randomStream, type RandomStream } from '../../base/random.js';
 import { z } from 'zod';
-import type { TaskEntry, TaskRows } from './task-store.js';
+import { taskRowsAt } from './rows-at.js';
+import type { TaskEntry, TaskRows } from '../task-store.js';
 
 export const RowDivisionSchema = z.discriminatedUnion('by', [
   /** Support: the first rows of the store's support set. Query: the store's. */
@@ -81,7 +82,7 @@ export function dividedTask(task: TaskRows, division: RowDivision): TaskRows {
     case 'time': {
       const kept = inOrderOfTime(task).filter((row) => at(task.times, row) < division.beforeTime);
       const support = kept.filter((row) => at(task.times, row) < division.fromTime);
-      return withRows(task, kept, support.length);
+      return taskRowsAt(task, kept, support.length);
     }
     case 'draw':
       return drawnTask(task, division);
@@ -95,8 +96,8 @@ function inOrderOfTime({ times }: TaskRows): number[] {
 function drawnTask(task: TaskRows, division: Draw): TaskRows {
   const stream = streamOf(division, task.taskIndex);
   if (division.order === 'hash')
-    return withRows(task, stream.shuffle([...task.times.keys()]), task.supportRowCount);
-  return withRows(task, inOrderOfTime(task), drawnCut(task, stream));
+    return taskRowsAt(task, stream.shuffle([...task.times.keys()]), task.supportRowCount);
+  return taskRowsAt(task, inOrderOfTime(task), drawnCut(task, stream));
 }
 
 function streamOf({ draw, seed }: Draw, taskIndex: number): RandomStream {
@@ -134,33 +135,5 @@ function withSupport(task: TaskRows, first: number, end: number, hasQuery: boole
   const support = Array.from({ length: Math.max(0, last - first) }, (_, index) => first + index);
   const queryRowCount = hasQuery ? task.rowCount - task.supportRowCount : 0;
   const query = Array.from({ length: queryRowCount }, (_, index) => task.supportRowCount + index);
-  return withRows(task, [...support, ...query], support.length);
-}
-
-/** The rows at these places, in this order, the first `supportRowCount` of them support. */
-function withRows(task: TaskRows, places: readonly number[], supportRowCount: number): TaskRows {
-  const floats = (values: Float32Array): Float32Array =>
-    Float32Array.from(places, (place) => at(values, place));
-  const doubles = (values: Float64Array): Float64Array =>
-    Float64Array.from(places, (place) => at(values, place));
-  return {
-    ...task,
-    rowCount: places.length,
-    supportRowCount,
-    categoryIds: task.categoryIds.map((ids) => Int32Array.from(places, (place) => at(ids, place))),
-    bagIds: task.bagIds.map((ids) => bagsAt(ids, ids.length / task.rowCount, places)),
-    numbers: task.numbers.map(floats),
-    clicks: floats(task.clicks),
-    impressions: floats(task.impressions),
-    oracle: task.oracle === null ? null : floats(task.oracle),
-    times: doubles(task.times),
-    logRows: doubles(task.logRows),
-  };
-}
-
-function bagsAt(ids: Int32Array, lengthMax: number, places: readonly number[]): Int32Array {
-  const bags = new Int32Array(places.length * lengthMax);
-  for (const [row, place] of places.entries())
-    bags.set(ids.subarray(place * lengthMax, (place + 1) * lengthMax), row * lengthMax);
-  return bags;
+  return taskRowsAt(task, [...support, ...query], support.length);
 }

@@ -4,7 +4,7 @@
  */
 
 import { dividedTask, supportAlone, type RowDivision } from './row-division.js';
-import type { TaskRows } from './task-store.js';
+import type { TaskRows } from '../task-store.js';
 
 /** Neighbours of one task. */
 export const NEIGHBOURS_MAX = 5;

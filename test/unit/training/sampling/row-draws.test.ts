@@ -1,0 +1,143 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { rowDrawer, type DrawnTask } from '../../../../coordinator/plan/row-draws.js';
+import { randomOrder } from '../../../../coordinator/plan/row-order.js';
+import { taskSampler } from '../../../../coordinator/plan/sampler.js';
+import { randomStream } from '../../../../shared/base/random.js';
+import { tasksOf } from '../../../fixtures/sampled-tasks.js';
+
+const sizes = fc.array(fc.tuple(fc.nat(6), fc.integer({ min: 1, max: 9 })), {
+  minLength: 1,
+  maxLength: 20,
+});
+const tasksOfSizes = (pairs: readonly (readonly [number, number])[]) =>
+  tasksOf(
+    pairs.map(([support, query]) => support + query),
+    pairs.map(([support]) => support),
+  );
+
+/** `task/row` of each drawn row. */
+const namesOf = (drawn: readonly DrawnTask[]): string[] =>
+  drawn.flatMap(({ taskIndex, drawnRows = [] }) => drawnRows.map((row) => `${taskIndex}/${row}`));
+
+describe('randomOrder', () => {
+  it('is a permutation', () => {
+    const given = fc.record({ count: fc.integer({ min: 1, max: 400 }), seed: fc.nat() });
+    fc.assert(
+      fc.property(given, ({ count, seed }) => {
+        const order = randomOrder(count, randomStream(seed, 'test'));
+        const numbers = Array.from({ length: count }, (_, place) => order(place));
+        expect([...numbers].sort((a, b) => a - b)).toEqual([...numbers.keys()]);
+      }),
+    );
+  });
+
+  it('has each number at each place alike', () => {
+    const [count, seeds] = [6, 3_000];
+    const found = Array.from({ length: count * count }, () => 0);
+    for (let seed = 0; seed < seeds; seed += 1) {
+      const order = randomOrder(count, randomStream(seed, 'test'));
+      for (let place = 0; place < count; place += 1) found[place * count + order(place)]! += 1;
+    }
+    const expected = seeds / count;
+    const chiSquare = found.reduce((sum, n) => sum + (n - expected) ** 2 / expected, 0);
+    // 25 degrees of freedom: 52.6 is exceeded once in a thousand.
+    expect(chiSquare).toBeLessThan(52.6);
+  });
+
+  it('holds more numbers than an array can', () => {
+    const count = 2 ** 33;
+    const order = randomOrder(count, randomStream(1, 'test'));
+    const numbers = new Set(Array.from({ length: 1_000 }, (_, place) => order(place)));
+    expect(numbers.size).toBe(1_000);
+    expect(Math.max(...numbers)).toBeLessThan(count);
+    expect(Math.max(...numbers)).toBeGreaterThan(count / 2);
+  });
+});
+
+describe('rowDrawer', () => {
+  it('reads each row once in an epoch, and only query rows where tasks keep their support', () => {
+    const given = fc.record({
+      ...{ sizes, seed: fc.nat(99), keepsSupport: fc.boolean() },
+      rowsPerOuterStep: fc.integer({ min: 1, max: 40 }),
+    });
+    fc.assert(
+      fc.property(given, ({ sizes: pairs, seed, ...rule }) => {
+        const tasks = tasksOfSizes(pairs);
+        const all = tasks.flatMap(({ taskIndex, supportRowCount, queryRowCount }) =>
+          Array.from({ length: supportRowCount + queryRowCount }, (_, row) => row)
+            .filter((row) => !rule.keepsSupport || row >= supportRowCount)
+            .map((row) => `${taskIndex}/${row}`),
+        );
+        // As many outer steps as epochs have rows: whole epochs.
+        const draw = rowDrawer(seed, tasks, rule);
+        const counts = new Map<string, number>();
+        for (let outerStep = 0; outerStep < all.length; outerStep += 1) {
+          const names = namesOf(draw(outerStep));
+          expect(names).toHaveLength(rule.rowsPerOuterStep);
+          for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+        }
+        expect(counts).toEqual(new Map(all.map((name) => [name, rule.rowsPerOuterStep])));
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('depends on seed and outer step alone, and names each task once, in order', () => {
+    const tasks = tasksOfSizes(Array.from({ length: 50 }, (_, task) => [2, 3 + (task % 7)]));
+    const rule = { rowsPerOuterStep: 60, keepsSupport: false };
+    const draw = rowDrawer(5, tasks, rule);
+    const third = draw(3);
+    draw(0);
+    expect(draw(3)).toEqual(third);
+    expect(rowDrawer(5, tasks, rule)(3)).toEqual(third);
+    expect(rowDrawer(6, tasks, rule)(3)).not.toEqual(third);
+    expect(draw(4)).not.toEqual(third);
+    const indices = third.map(({ taskIndex }) => taskIndex);
+    expect(indices).toEqual([...new Set(indices)].sort((a, b) => a - b));
+    for (const { drawnRows = [] } of third)
+      expect(drawnRows).toEqual([...drawnRows].sort((a, b) => a - b));
+  });
+});
+
+describe('a sampler of rows', () => {
+  const rule = {
+    ...({ sampling: 'uniform', outerSteps: 10, tasksPerOuterStep: 2, tasksPerJob: 1 } as const),
+    rowsPerOuterStep: 2_000,
+  };
+
+  it('names at most 768 rows in a job, whatever the tasks of one', () => {
+    const tasks = tasksOfSizes(Array.from({ length: 900 }, () => [3, 5]));
+    const jobs = taskSampler(1, tasks, rule)(0);
+    const counts = jobs.map((job) => namesOf(job).length);
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(2_000);
+    expect(Math.max(...counts)).toBeLessThanOrEqual(768);
+    expect(counts).toHaveLength(3);
+  });
+
+  it('counts the support rows that a job reads besides', () => {
+    const tasks = tasksOfSizes(Array.from({ length: 900 }, () => [9, 5]));
+    const rowsRead = (job: readonly DrawnTask[]): number => namesOf(job).length + 9 * job.length;
+    for (const job of taskSampler(1, tasks, { ...rule, rowsPerJobMax: 500 })(0))
+      expect(rowsRead(job)).toBeLessThanOrEqual(500);
+    const withoutSupport = { ...rule, rowsPerJobMax: 500, keepsSupport: false };
+    const counts = taskSampler(1, tasks, withoutSupport)(0).map((job) => namesOf(job).length);
+    expect(Math.max(...counts)).toBeGreaterThan(490);
+  });
+
+  it('draws rows of trunk batches as often as others', () => {
+    const tasks = tasksOfSizes([[2, 6]]);
+    const batch = {
+      ...{ ...tasks[0]!, taskIndex: 7, split: 'trunk' as const },
+      ...{ supportRowCount: 0, queryRowCount: 12 },
+    };
+    const draws = { ...rule, rowsPerOuterStep: 18, keepsSupport: true };
+    const [job = []] = taskSampler(1, tasks, draws, [batch])(0);
+    expect(new Map(job.map(({ taskIndex, drawnRows }) => [taskIndex, drawnRows?.length]))).toEqual(
+      new Map([
+        [100, 6],
+        [7, 12],
+      ]),
+    );
+  });
+});
