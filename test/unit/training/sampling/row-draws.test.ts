@@ -83,6 +83,14 @@ describe('rowDrawer', () => {
     );
   });
 
+  it('has another order in each epoch', () => {
+    const tasks = tasksOfSizes([[0, 40]]);
+    const draw = rowDrawer(1, tasks, { rowsPerOuterStep: 10, keepsSupport: true });
+    const epochs = [0, 4].map((first) => [0, 1, 2, 3].map((step) => namesOf(draw(first + step))));
+    expect(epochs[0]).not.toEqual(epochs[1]);
+    expect(epochs[0]?.flat().sort()).toEqual(epochs[1]?.flat().sort());
+  });
+
   it('depends on seed and outer step alone, and names each task once, in order', () => {
     const tasks = tasksOfSizes(Array.from({ length: 50 }, (_, task) => [2, 3 + (task % 7)]));
     const rule = { rowsPerOuterStep: 60, keepsSupport: false };
