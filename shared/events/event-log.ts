@@ -33,6 +33,8 @@ const QUEUED_LENGTH_MAX = 2 * 1024 * 1024;
 /** After a failed write, nothing is written for this time. */
 const RETRY_DELAY_MS = 30_000;
 const SAVE_INTERVAL_MS = 30_000;
+/** Events that follow a write so soon are written together: outer steps of a few ms would spend a part of their time on it. */
+const WRITE_INTERVAL_MS = 100;
 const CLOSE_TIMEOUT_MS = 10_000;
 /** After these events the log is saved at once, for readers on other machines. */
 const SAVED_AT: ReadonlySet<EventKind> = new Set(['checkpoint', 'run-finished', 'run-failed']);
@@ -74,6 +76,8 @@ class LogWriter {
   #hasToldFailure = false;
   #isClosed = false;
   #writing: Promise<void> | null = null;
+  /** Ends the wait between two writes. */
+  #hurry = new AbortController();
 
   constructor(options: EventLogOptions) {
     this.#options = options;
@@ -91,12 +95,16 @@ class LogWriter {
     }
     this.#queued.push(line);
     this.#queuedLength += line.length;
-    if (SAVED_AT.has(event.kind)) this.#isSaveDue = true;
+    if (SAVED_AT.has(event.kind)) {
+      this.#isSaveDue = true;
+      this.#hurry.abort();
+    }
     this.#writing ??= this.#writeAll();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#hurry.abort();
     const { clock, place } = this.#options;
     const isDone = new AbortController();
     const finishing = (async () => {
@@ -113,8 +121,12 @@ class LogWriter {
     // Events of the same turn are written together.
     await Promise.resolve();
     const { clock } = this.#options;
-    while (this.#queued.length > 0)
+    while (this.#queued.length > 0) {
       await this.#write(this.#isSaveDue || clock.monotonicMs() - this.#savedMs >= SAVE_INTERVAL_MS);
+      if (this.#isClosed) break;
+      await clock.sleep(WRITE_INTERVAL_MS, this.#hurry.signal);
+      this.#hurry = new AbortController();
+    }
     this.#writing = null;
   }
 

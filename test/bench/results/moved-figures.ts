@@ -125,6 +125,16 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
       'real.md': ['41ec62a5', '01f38a3b', '5a2e6e32', 'bf0ad6d4', '9efe6f42', '08ce508c'],
     },
   },
+  {
+    change: '92586325',
+    what: 'lets a search draw rows one by one, and plain models of the bench always',
+    pages: {
+      'real.md': [
+        ...['41ec62a5', '01f38a3b', '5a2e6e32', 'bf0ad6d4', '9efe6f42', '08ce508c'],
+        ...['87809916', '7fa3a2cd'],
+      ],
+    },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */

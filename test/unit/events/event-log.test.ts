@@ -45,14 +45,30 @@ let log: EventLog;
 beforeEach(() => {
   place = new PlaceForTest();
   failures = [];
-  // Never wakes by itself; a test advances the time.
-  clock = { ...instantClock(), sleep: (_, signal) => aborted(signal) };
+  clock = clockForTest();
   log = createEventLog({ place, clock, onFailure: (event) => failures.push(event) });
 });
 afterEach(() => log.close());
 
-const aborted = (signal?: AbortSignal): Promise<void> =>
-  new Promise((resolve) => signal?.addEventListener('abort', () => resolve()));
+/** Sleep ends when a test has advanced the time, or with the signal. */
+function clockForTest(): ReturnType<typeof instantClock> {
+  const clock = instantClock();
+  const sleepers: { readonly untilMs: number; readonly wake: () => void }[] = [];
+  return {
+    ...clock,
+    sleep: (durationMs, signal) =>
+      new Promise((resolve) => {
+        sleepers.push({ untilMs: clock.monotonicMs() + durationMs, wake: resolve });
+        signal?.addEventListener('abort', () => resolve());
+        if (signal?.aborted === true) resolve();
+      }),
+    advance: (durationMs) => {
+      clock.advance(durationMs);
+      for (const { untilMs, wake } of sleepers) if (untilMs <= clock.monotonicMs()) wake();
+    },
+  };
+}
+
 /** Longer than a write to the place in memory takes. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -83,6 +99,27 @@ describe('an event log', () => {
     await log.close();
     expect(place.appended).toHaveLength(2);
     expect(place.events).toEqual([back(1), back(2), back(3)]);
+  });
+
+  it('writes events together that follow a write within a tenth of a second', async () => {
+    log.sink(back(1));
+    await settled();
+    expect(place.events).toEqual([back(1)]);
+    log.sink(back(2));
+    clock.advance(99);
+    await settled();
+    log.sink(back(3));
+    expect(place.appended).toHaveLength(1);
+    clock.advance(1);
+    await settled();
+    expect(place.events).toEqual([back(1), back(2), back(3)]);
+    expect(place.appended).toHaveLength(2);
+    // After a rest, at once again.
+    clock.advance(100);
+    await settled();
+    log.sink(back(4));
+    await settled();
+    expect(place.appended).toHaveLength(3);
   });
 
   it('saves at checkpoints, every half minute and when it closes', async () => {
