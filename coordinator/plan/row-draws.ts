@@ -8,6 +8,9 @@ import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { randomOrder } from './row-order.js';
 
+/** The data of a job that names a row for each of as many tasks stay below what the queue takes. */
+export const DRAWN_ROWS_PER_JOB_MAX = 768;
+
 /** A task of an outer step. */
 export interface DrawnTask extends TaskEntry {
   /** The places of its rows that were drawn, ascending; absent where all of its rows are read. */
@@ -22,7 +25,7 @@ interface RowDraws {
 
 /**
  * Each epoch reads each row once, in an order of its own, and epochs follow each other. The tasks of an outer step are
- * in the order of the list, each once.
+ * in the order of the list, each once, and again where more of its rows were drawn than a job can name.
  */
 export function rowDrawer(
   seed: number,
@@ -56,8 +59,17 @@ export function rowDrawer(
     }
     return [...drawn]
       .sort(([a], [b]) => a - b)
-      .map(([task, rows]) => ({ ...at(tasks, task), drawnRows: rows.sort((a, b) => a - b) }));
+      .flatMap(([task, rows]) =>
+        partsOf(rows.sort((a, b) => a - b)).map((drawnRows) => ({ ...at(tasks, task), drawnRows })),
+      );
   };
+}
+
+function partsOf(rows: readonly number[]): (readonly number[])[] {
+  const count = Math.ceil(rows.length / DRAWN_ROWS_PER_JOB_MAX);
+  return Array.from({ length: count }, (_, part) =>
+    rows.slice(part * DRAWN_ROWS_PER_JOB_MAX, (part + 1) * DRAWN_ROWS_PER_JOB_MAX),
+  );
 }
 
 /** The first place whose end is above the row. */

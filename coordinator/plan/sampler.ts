@@ -10,7 +10,7 @@ import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { curriculumOf, type CurriculumStage } from './curriculum.js';
 import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
-import { rowDrawer, type DrawnTask } from './row-draws.js';
+import { DRAWN_ROWS_PER_JOB_MAX, rowDrawer, type DrawnTask } from './row-draws.js';
 import { runningTotals, systematicDraws } from './systematic-draws.js';
 import { trunkBatchDrawer } from './trunk-batches.js';
 
@@ -39,9 +39,6 @@ interface Epoch {
   readonly order: Int32Array;
   readonly shareTotals: Float64Array;
 }
-
-/** The data of a job that names a row for each of as many tasks stay below what the queue takes. */
-export const DRAWN_ROWS_PER_JOB_MAX = 768;
 
 /** Epochs and stages kept at once: an outer step may end one epoch and begin the next. */
 const KEPT_COUNT_MAX = 2;

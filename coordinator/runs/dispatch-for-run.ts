@@ -12,7 +12,7 @@ import type { StreamConfig } from '../../shared/config/stream-config.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
-import { DRAWN_ROWS_PER_JOB_MAX } from '../plan/sampler.js';
+import { DRAWN_ROWS_PER_JOB_MAX } from '../plan/row-draws.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { superviseWorkers } from '../workers/worker-supervisor.js';

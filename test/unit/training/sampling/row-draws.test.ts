@@ -123,6 +123,14 @@ describe('a sampler of rows', () => {
     expect(counts).toHaveLength(3);
   });
 
+  it('names a task again where more of its rows are drawn than a job can name', () => {
+    const jobs = taskSampler(1, tasksOfSizes([[3, 2_000]]), { ...rule, rowsPerOuterStep: 1_600 })(
+      0,
+    );
+    expect(jobs.map((job) => namesOf(job).length).sort()).toEqual([64, 768, 768]);
+    expect(new Set(jobs.flatMap(namesOf)).size).toBe(1_600);
+  });
+
   it('counts the support rows that a job reads besides', () => {
     const tasks = tasksOfSizes(Array.from({ length: 900 }, () => [9, 5]));
     const rowsRead = (job: readonly DrawnTask[]): number => namesOf(job).length + 9 * job.length;
