@@ -4,6 +4,7 @@
  */
 
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
+import { DRAWN_ROWS_PER_JOB_MAX } from '../plan/row-draws.js';
 
 /** The facts of the data that the search uses. */
 export interface DataFacts {
@@ -19,7 +20,17 @@ export interface DataFacts {
   readonly clickRate: number | null;
   /** The segment whose tasks score; null if the store has none. */
   readonly segment: string | null;
+  /** Whether the config says how adgroups are drawn, which holds for all trials. */
+  readonly areDrawsGiven?: boolean;
 }
+
+/** The fields of a config that say how adgroups are drawn, and contradict rows that are. */
+export const DRAWING_FIELDS = [
+  'sampling',
+  'curriculum',
+  'taskWeight',
+  'tasksPerOuterStep',
+] as const;
 
 /** The sections of a run config that a candidate sets, and the same in words. */
 export interface Candidate {
@@ -222,21 +233,18 @@ function candidateOf(point: Point, facts: DataFacts): Candidate {
     training: {
       optimizer: { kind: 'adam', rate },
       ...regularised(point, facts),
-      ...(drawn ? { rowsPerOuterStep: ROWS_PER_OUTER_STEP } : {}),
+      ...(drawn ? { rowsPerOuterStep: DRAWN_ROWS_PER_JOB_MAX } : {}),
       ...(model === 'encodings' ? { trainable: trainedBeside(method) } : {}),
     },
   };
 }
-
-/** As many as a job can name. */
-const ROWS_PER_OUTER_STEP = 768;
 
 /**
  * Rows are drawn one by one where outer steps would take all adgroups, which teaches a network little in as many steps. A
  * regression is convex, and ends where it does.
  */
 function drawsRows({ model, adapts, drawsRows: isSaid }: Point, facts: DataFacts): boolean {
-  if (isLinear(model) || adapts !== 'nothing') return false;
+  if (isLinear(model) || adapts !== 'nothing' || facts.areDrawsGiven === true) return false;
   return isSaid === true || facts.trainTaskCount < TRAIN_TASKS_OF_NETWORKS_MIN;
 }
 

@@ -18,6 +18,7 @@ import { chooseTrial, partsOf } from '../../auto/choose-trial.js';
 import {
   candidatesOf,
   commonTraining,
+  DRAWING_FIELDS,
   type Candidate,
   type DataFacts,
 } from '../../auto/search-space.js';
@@ -201,13 +202,14 @@ function trialsOf(
 ): Trial[] {
   const ownTraining = sectionOf(fields, 'training');
   const common = { ...commonTraining(facts), ...ownTraining };
+  const areDrawsGiven = DRAWING_FIELDS.some((field) => field in ownTraining);
   const draws = areFew(facts) ? { validationDraws: DRAWS_OF_FEW } : {};
   const evaluation = { ...GRID, ...draws, ...sectionOf(fields, 'evaluation') };
   const { auto: _searched, method: _method, model: _model, ...others } = fields;
   const rest = { ...others, data: own.data };
   const candidates: (Candidate | null)[] = [
     ...(hasOwnModel(fields) ? [null] : []),
-    ...candidatesOf(facts, trialsMax, own.seed),
+    ...candidatesOf({ ...facts, areDrawsGiven }, trialsMax, own.seed),
   ];
   const seen = new Set<string>();
   return candidates.slice(0, trialsMax).flatMap((candidate, index): Trial[] => {

@@ -87,7 +87,7 @@ async function connected(port: number): Promise<Socket> {
   return socket.setEncoding('utf8');
 }
 
-/** What comes until the server closes the connection. */
+/** All bytes that come until the server closes the connection. */
 async function allOf(socket: Socket): Promise<string> {
   let text = '';
   for await (const part of socket) text += String(part);

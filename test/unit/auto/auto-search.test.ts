@@ -96,6 +96,8 @@ describe('candidates of a search', () => {
     expect(drawn(100).map(({ words }) => [words['model'], words['rate']])).toEqual([
       ['wide deepfm', '0.002'],
     ]);
+    const given = candidatesOf({ ...FACTS, trainTaskCount: 99, areDrawsGiven: true }, 60, 1);
+    for (const { training } of given) expect(training).not.toHaveProperty('rowsPerOuterStep');
   });
 
   it('encode the narrow categories, at the click rate of the data', () => {

@@ -11,10 +11,7 @@ const count = z.int().nonnegative();
 const ProcessCountsSchema = z.strictObject({ wanted: count, ready: count });
 export type ProcessCounts = z.infer<typeof ProcessCountsSchema>;
 
-/**
- * What becomes of a connection that was handed to a process: it reads from it, it has not got it, or it takes no
- * more.
- */
+/** The fate of a connection that was handed to a process: it reads from it, it has not got it, or it takes no more. */
 const HandedOutcomeSchema = z.enum(['taken', 'missing', 'closing']);
 export type HandedOutcome = z.infer<typeof HandedOutcomeSchema>;
 

@@ -40,7 +40,7 @@ interface ServingProcessesTerms {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Where requests are taken; port 0 takes a free one. */
   readonly listenAt: { readonly host: string; readonly port: number };
-  /** Of each process, by its place: that of `serveRankings`. */
+  /** The request of each process by its place, which is one of `serveRankings`. */
   readonly requestOf: (place: number) => unknown;
   /** Live rows of all processes; null without a state. */
   readonly rows: SharedRows | null;

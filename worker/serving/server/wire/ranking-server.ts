@@ -59,7 +59,7 @@ interface AnswerSettings {
   readonly requestTimeoutMs?: number;
 }
 
-/** Of a server that takes connections itself. */
+/** The settings of a server that takes connections itself. */
 export interface ServerSettings extends AnswerSettings {
   readonly host: string;
   /** 0 takes a free port. */
