@@ -14,6 +14,7 @@ import { averagedModel } from '../averages/averaged-model.js';
 import { indistinctTrials } from '../sweep/safe-trials.js';
 import type { SweepRecord } from '../sweep/sweep-record.js';
 import { asTrial, type Trial } from '../sweep/trials.js';
+import { untrained } from './untrained.js';
 
 /** The widths of towers add up, and the products of a request grow with their square. */
 const TOWERS_MAX = 2;
@@ -69,15 +70,9 @@ function averageOf(
   const [first] = members;
   const model = averagedModel(members.map(({ config }) => config.model));
   if (first === undefined || members.length < 2 || model === null) return null;
-  const { earlyStopping: _stopping, trainable: _all, ...training } = first.config.training;
   const average = members.map(({ config }) => config.output);
   return {
-    config: {
-      ...first.config,
-      model,
-      // Members are read with whole tables.
-      training: { ...training, tableShards: 1, outerSteps: 0, startFrom: { average } },
-    },
+    config: { ...untrained(first.config, { average }), model },
     members: members.map(({ name }) => name),
   };
 }

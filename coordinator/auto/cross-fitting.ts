@@ -57,19 +57,21 @@ export function storeWithoutFold(store: TaskStore, fold: readonly number[]): Tas
   };
 }
 
-/** The config of a trial's model without a fold. The members of an average are those of the same fold. */
+/** The config of a trial's model without a fold. The trials that it is made of are those of the same fold. */
 export function configWithoutFold(config: RunConfig, foldIndex: number): RunConfig {
-  const name = `f${foldIndex + 1}`;
-  const outputOf = (output: string): string => `${output}/folds/${name}`;
-  const { startFrom } = config.training;
-  const average = typeof startFrom === 'object' ? startFrom.average.map(outputOf) : undefined;
+  const fold = `f${foldIndex + 1}`;
+  const outputOf = (output: string): string => `${output}/folds/${fold}`;
+  // A run that the searched config itself starts from is none of the trials, and has no folds.
+  const trials = config.output.slice(0, config.output.lastIndexOf('/') + 1);
+  const startOf = (output: string): string =>
+    output.startsWith(trials) ? outputOf(output) : output;
+  const { startFrom: start, ...training } = config.training;
+  const startFrom =
+    typeof start === 'object' ? { average: start.average.map(startOf) } : start && startOf(start);
   return {
     ...config,
-    run: `${config.run}-${name}`,
+    run: `${config.run}-${fold}`,
     output: outputOf(config.output),
-    training: {
-      ...config.training,
-      ...(average === undefined ? {} : { startFrom: { average } }),
-    },
+    training: { ...training, ...(startFrom === undefined ? {} : { startFrom }) },
   };
 }

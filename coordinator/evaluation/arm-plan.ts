@@ -1,7 +1,7 @@
 /** Decides which arms can be evaluated, what each needs, and why the others are left out. */
 
 import { adapts } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf } from '../../shared/methods/methods.js';
+import { methodPlanOf, shiftsAlone } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
 import {
@@ -28,6 +28,8 @@ export interface ArmPlan {
   readonly usesGlobal: boolean;
   readonly usesMeta: boolean;
   readonly adaptsMeta: boolean;
+  /** Whether only a shift of the meta-trained model adapts. */
+  readonly isShiftAlone: boolean;
   /** Whether an arm has settings to choose, for which there must be validation tasks. */
   readonly hasSettings: boolean;
   /** The number of times that each validation task and each test task is sent to the workers. */
@@ -79,6 +81,7 @@ export function planArms(
     usesGlobal,
     usesMeta,
     adaptsMeta: hasAny(['meta-adapted', 'meta-chosen']),
+    isShiftAlone: shiftsAlone(config),
     hasSettings: hasAny(['global-shift', 'finetuned', 'meta-adapted', 'meta-chosen', 'blend']),
     // A blend is fitted to outputs with the chosen settings.
     validationPasses: arms.has('blend') ? 2 * passes : passes,

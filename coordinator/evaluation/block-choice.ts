@@ -7,6 +7,10 @@
  * adgroup and per impression. A bucket is served adapted blocks if its difference is below 0, and
  * unadapted ones otherwise. A bucket with fewer than `BUCKET_ADGROUPS_MIN` validation adgroups uses
  * the difference over all of them.
+ *
+ * A shift alone is served unless it is clearly worse. Its prior shrinks it where there is little evidence, so
+ * that it costs little where the model knows an adgroup's level already, and it gains much for the rare
+ * adgroup whose level is far from it, of which validation adgroups may have none.
  */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
@@ -15,6 +19,7 @@ import { bootstrapIntervals } from '../scoring/bootstrap.js';
 import type { BlockChoice } from '../scoring/evaluation-report.js';
 import type { TaskCounts } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
+import { pairedDifference } from '../scoring/validated-losses.js';
 import {
   EVERY_ADGROUP,
   sizeBucketIndexOf,
@@ -24,9 +29,19 @@ import {
 
 const BUCKET_ADGROUPS_MIN = 10;
 
-export const BLOCK_CHOICE_RULE =
-  'adapted blocks where their loss on the validation adgroups of the bucket, paired and per impression, is below ' +
-  `that of the unadapted ones; a bucket of fewer than ${BUCKET_ADGROUPS_MIN} goes by all validation adgroups`;
+const STANDARD_ERRORS_APART = 2;
+
+/** The rule in words, as reports have it. */
+export function blockChoiceRule(isShiftAlone: boolean): string {
+  const bound = isShiftAlone
+    ? `no more than ${STANDARD_ERRORS_APART} standard errors above that without a shift`
+    : 'below that of the unadapted ones';
+  const [blocks, their] = isShiftAlone ? ['the shift', 'its'] : ['adapted blocks', 'their'];
+  return (
+    `${blocks} where ${their} loss on the validation adgroups of the bucket, paired and per impression, is ${bound}; ` +
+    `a bucket of fewer than ${BUCKET_ADGROUPS_MIN} goes by all validation adgroups`
+  );
+}
 
 /** The validation losses of one adgroup. */
 export interface ValidatedAdgroup {
@@ -37,8 +52,13 @@ export interface ValidatedAdgroup {
   readonly unadaptedLoss: number;
 }
 
-interface BlockChoiceSettings {
+interface BucketRule {
   readonly sizeBucketEdges: readonly number[];
+  /** Whether nothing but a shift adapts. */
+  readonly isShiftAlone: boolean;
+}
+
+interface BlockChoiceSettings extends BucketRule {
   readonly bootstrapSamples: number;
   readonly confidence: number;
   readonly seed: number;
@@ -47,14 +67,17 @@ interface BlockChoiceSettings {
 /** The blocks that each bucket is served, by the rule alone. */
 export function servedByBucket(
   adgroups: readonly ValidatedAdgroup[],
-  edges: readonly number[],
+  { sizeBucketEdges: edges, isShiftAlone }: BucketRule,
 ): BlockChoice['serves'][] {
-  const everywhere = meanDifference(adgroups);
   return bucketsOf(edges).map((_, bucketIndex) => {
     const ofBucket = adgroupsIn(adgroups, edges, bucketIndex);
-    const difference = meanDifference(ofBucket);
-    const isOwn = difference !== null && ofBucket.length >= BUCKET_ADGROUPS_MIN;
-    return ((isOwn ? difference : everywhere) ?? 0) < 0 ? 'adapted' : 'unadapted';
+    const isOwn = ofBucket.length >= BUCKET_ADGROUPS_MIN && meanDifference(ofBucket) !== null;
+    const deciding = isOwn ? ofBucket : adgroups;
+    const difference = meanDifference(deciding) ?? 0;
+    const isAdapted = isShiftAlone
+      ? difference <= STANDARD_ERRORS_APART * standardErrorOf(deciding)
+      : difference < 0;
+    return isAdapted ? 'adapted' : 'unadapted';
   });
 }
 
@@ -80,13 +103,24 @@ function meanDifference(adgroups: readonly ValidatedAdgroup[]): number | null {
   return Number.isFinite(mean) ? mean : null;
 }
 
+/** Of the difference per impression; 0 where a single adgroup says nothing of it. */
+function standardErrorOf(adgroups: readonly ValidatedAdgroup[]): number {
+  const lossesOf = (loss: 'adaptedLoss' | 'unadaptedLoss'): Float64Array =>
+    Float64Array.from(adgroups, (adgroup) => adgroup[loss]);
+  const found = pairedDifference(lossesOf('adaptedLoss'), lossesOf('unadaptedLoss'), {
+    ...{ adgroupCount: adgroups.length, drawCount: 1, supportRowCounts: [] },
+    impressions: Float64Array.from(adgroups, ({ impressions }) => impressions),
+  });
+  return found?.standardError ?? 0;
+}
+
 /** One choice for each size bucket, in order. */
 export function chooseBlocks(
   adgroups: readonly ValidatedAdgroup[],
   settings: BlockChoiceSettings,
 ): BlockChoice[] {
   const { sizeBucketEdges: edges } = settings;
-  const served = servedByBucket(adgroups, edges);
+  const served = servedByBucket(adgroups, settings);
   return bucketsOf(edges).map((bucket, bucketIndex): BlockChoice => {
     const ofBucket = adgroupsIn(adgroups, edges, bucketIndex);
     const difference = differenceOf(ofBucket, settings, bucket.name);

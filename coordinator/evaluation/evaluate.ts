@@ -12,7 +12,7 @@ import type { AdgroupSplit, TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { planArms, type ArmPlan, type TrainedParameters } from './arm-plan.js';
-import { BLOCK_CHOICE_RULE } from './block-choice.js';
+import { blockChoiceRule } from './block-choice.js';
 import { cellsPerArm } from './grid.js';
 import {
   clickRateOf,
@@ -185,7 +185,9 @@ function resultsOf(
       criterion: selectionCriterionOf(scored.rows),
       cellsPerArm: cellsPerArm(evaluation),
       chosen: [...cells.values()],
-      ...(blocks === null ? {} : { blocks: { rule: BLOCK_CHOICE_RULE, buckets: [...blocks] } }),
+      ...(blocks === null
+        ? {}
+        : { blocks: { rule: blockChoiceRule(plan.isShiftAlone), buckets: [...blocks] } }),
       ...(blend === null ? {} : { blend }),
     },
     arms: [...scored.logits.keys()],

@@ -204,6 +204,7 @@ function choicesOf(
   plan: ArmPlan,
   { evaluation, seed }: ValidationSettings,
 ): ArmChoices {
+  const { isShiftAlone } = plan;
   const cells = new Map<ArmName, Selection>();
   const grids = [
     ['global-shift', plan.shiftPriors],
@@ -219,7 +220,11 @@ function choicesOf(
     return { cells, blocks: null, blend: null };
   const chosen = bestCell(byCell.get('meta-adapted') ?? []);
   const adgroups = validatedAdgroups({ entries, byCell }, chosen, evaluation.sizeBucketEdges);
-  return { cells, blocks: chooseBlocks(adgroups, { ...evaluation, seed }), blend: null };
+  return {
+    cells,
+    blocks: chooseBlocks(adgroups, { ...evaluation, seed, isShiftAlone }),
+    blend: null,
+  };
 }
 
 /** Draws of an adgroup that are in one bucket are one adgroup there. */
@@ -270,11 +275,13 @@ function validatedArms(
   { evaluation }: ValidationSettings,
 ): ValidatedArm[] {
   const { entries, byCell } = tried;
+  const { isShiftAlone } = plan;
   const { sizeBucketEdges: edges } = evaluation;
   const ofChosen = (isCounted?: (entry: number) => boolean): EntryLosses => {
     const cell = bestCell(byCell.get('meta-adapted') ?? [], isCounted);
     const adgroups = validatedAdgroups(tried, cell, edges, isCounted);
-    return chosenLosses(tried, cell, servedByBucket(adgroups, edges), edges);
+    const served = servedByBucket(adgroups, { sizeBucketEdges: edges, isShiftAlone });
+    return chosenLosses(tried, cell, served, edges);
   };
   return ARM_NAMES.flatMap((arm): ValidatedArm[] => {
     if (!plan.arms.has(arm)) return [];

@@ -30,9 +30,9 @@ import {
   beforeEnd,
   emptyRecord,
   rankedTrials,
-  withAverages,
   withScore,
   withTrainingLosses,
+  withTrials,
   type SweepPlan,
   type SweepRecord,
   type TrialRecord,
@@ -93,8 +93,11 @@ export interface TrialSearch {
   readonly folds: readonly (readonly number[])[];
   /** The trials that are cross-fitted when all have ended, if there are folds and time. */
   readonly crossFitted: (record: SweepRecord) => string[];
-  /** The trials that are tried at the end, made of those that reached it. */
-  readonly averages: (record: SweepRecord, isKept: (name: string) => boolean) => Trial[];
+  /**
+   * The trials that are tried at the end, made of those that reached it. Each function is given the record with the scores of
+   * what the ones before it made, and the trials that have a checkpoint.
+   */
+  readonly derived: readonly ((record: SweepRecord, kept: readonly Trial[]) => Trial[])[];
   readonly choose: (record: SweepRecord) => ChosenTrial;
 }
 
@@ -141,11 +144,11 @@ export async function sweepTrials(
     sink: context.sink,
     signal: context.signal,
   });
-  const averaging = { base, output, data, dispatcher, save, context };
+  const deriving = { base, output, data, dispatcher, save, context };
   const fitted = await withCrossFitting(finished, search?.crossFitted(finished) ?? [], {
     ...{ work, save, signal: context.signal },
   });
-  const { scored, whole } = await withScoredAverages({ finished: fitted, plan, search }, averaging);
+  const { scored, whole } = await withDerivedTrials({ finished: fitted, plan, search }, deriving);
   const [first] = rankedTrials(scored);
   if (first === undefined) throw new Error('a finished sweep has trials');
   const chosen = search?.choose(scored) ?? { trial: first };
@@ -155,8 +158,8 @@ export async function sweepTrials(
   const compared = 'compared' in chosen ? { compared: [...chosen.compared] } : {};
   const record = { ...scored, best: { trial, ...score, config, ...compared } };
   await save(record);
-  // Kept until the choice was made. An average is trained again from its members.
-  const kept = [trial, ...(chosen.trial.averageOf ?? [])];
+  // Kept until the choice was made. A derived trial is made again from others.
+  const kept = trialsBehind(chosen.trial, scored);
   const ofAll = trialWork(whole, data, dispatcher, context);
   for (const { trial: name } of compared.compared ?? [])
     if (!kept.includes(name)) await ofAll.discard(name);
@@ -185,7 +188,14 @@ function planOf(
   };
 }
 
-interface Averaging {
+/** The trial, and those that it is made of. */
+function trialsBehind(trial: TrialRecord, record: SweepRecord): string[] {
+  const { name, averageOf = [], shiftOf } = trial;
+  const shifted = record.trials.find((each) => each.name === shiftOf);
+  return [name, ...averageOf, ...(shifted === undefined ? [] : trialsBehind(shifted, record))];
+}
+
+interface Deriving {
   readonly base: RunConfig;
   readonly output: ObjectStore;
   readonly data: Parameters<typeof trialWork>[1];
@@ -197,30 +207,44 @@ interface Averaging {
 interface EndedTrials {
   readonly finished: SweepRecord;
   readonly plan: SweepPlan;
-  /** Absent in a sweep, which averages nothing. */
+  /** Absent in a sweep, which derives nothing. */
   readonly search: TrialSearch | undefined;
 }
 
-/** The record and the plan with the averages of a search, which are scored one after the other: nothing is trained. */
-async function withScoredAverages(
+/** The record and the plan with the derived trials of a search, which are scored one after the other: nothing is trained. */
+async function withDerivedTrials(
   { finished, plan, search }: EndedTrials,
-  { base, output, data, dispatcher, save, context }: Averaging,
+  deriving: Deriving,
 ): Promise<{ readonly scored: SweepRecord; readonly whole: SweepPlan }> {
-  const trained = trialWork(plan, data, dispatcher, context);
-  const kept = new Set<string>();
-  for (const { name } of plan.trials) if (await trained.isKept(name)) kept.add(name);
-  const averages = search?.averages(finished, (name) => kept.has(name)) ?? [];
-  const averaged = { ...plan, trials: averages };
-  const work = trialWork(averaged, data, dispatcher, context);
+  const { data, dispatcher, context } = deriving;
+  const work = trialWork(plan, data, dispatcher, context);
+  const kept: Trial[] = [];
+  for (const trial of plan.trials) if (await work.isKept(trial.name)) kept.push(trial);
+  let scored = finished;
+  const derived: Trial[] = [];
+  for (const derivedOf of search?.derived ?? []) {
+    const trials = derivedOf(scored, [...kept, ...derived]);
+    scored = await withScoredTrials(scored, { ...plan, trials }, deriving);
+    derived.push(...trials);
+  }
+  return { scored, whole: { ...plan, trials: [...plan.trials, ...derived] } };
+}
+
+async function withScoredTrials(
+  before: SweepRecord,
+  plan: SweepPlan,
+  { base, output, data, dispatcher, save, context }: Deriving,
+): Promise<SweepRecord> {
+  const work = trialWork(plan, data, dispatcher, context);
   const rungIndex = plan.rungs.length - 1;
-  await writeTrialConfigs(averaged, base, output);
-  let scored = withAverages(finished, averages);
-  for (const { name } of averages) {
-    // An earlier end of this search may have averaged other trials under the name.
+  await writeTrialConfigs(plan, base, output);
+  let scored = withTrials(before, plan.trials);
+  for (const { name } of plan.trials) {
+    // An earlier end of this search may have made another trial under the name.
     await work.discard(name);
     const score = await work.runTrial(name, 0, context.signal);
     scored = withScore(scored, name, { rungIndex, outerSteps: 0, ...score });
-    if (isCrossFitted(finished))
+    if (isCrossFitted(before))
       scored = withTrainingLosses(scored, name, await work.crossFit(name, context.signal));
     await save(scored);
     const { validationLogloss: validationLoss } = score;
@@ -228,7 +252,7 @@ async function withScoredAverages(
       ...{ kind: 'trial-scored', trial: name, outerStep: 0, loss: plan.loss, validationLoss },
     });
   }
-  return { scored, whole: { ...plan, trials: [...plan.trials, ...averages] } };
+  return scored;
 }
 
 const SWEEP_FILES = { recordKey: 'sweep.json', page: 'sweep.html' } as const;
@@ -271,7 +295,7 @@ function scoringPart(
 /** Deletes the trial checkpoints of whatever sweep used this output before. */
 async function discardEarlierTrials(output: ObjectStore): Promise<void> {
   for (const key of await output.list('trials/'))
-    if (/^trials\/[at]\d+\/(folds\/f\d+\/)?checkpoints\//.test(key)) await output.delete(key);
+    if (/^trials\/[ast]\d+\/(folds\/f\d+\/)?checkpoints\//.test(key)) await output.delete(key);
 }
 
 /** Writes a config for each trial, which `train --resume` and `evaluate` accept. */

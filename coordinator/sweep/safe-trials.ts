@@ -1,12 +1,14 @@
 /**
  * The trials of a search that are as good as the validation adgroups can tell. Losses are noisy where adgroups are few, so
  * every trial is held against the lowest loss adgroup by adgroup, and of those within the allowed error the one
- * with the fewest parts is the safest, and the average of several is safer than any. Pure.
+ * with the fewest parts is the safest, the average of several is safer than any, and a shift of the level makes
+ * each safer. Pure.
  */
 
 import { sumOf } from '../scoring/metrics.js';
 import { meanLoss, pairedDifference, type EntryLosses } from '../scoring/validated-losses.js';
 import {
+  isDerived,
   rankedOnRung,
   scoreAt,
   type ComparedTrial,
@@ -16,7 +18,7 @@ import {
 
 interface SafeTrials {
   readonly safest: TrialRecord;
-  /** All trials of the rung that have a score: averages, then those of fewer parts first. */
+  /** All trials of the rung that have a score: the shifted one, averages, then those of fewer parts first. */
   readonly compared: readonly ComparedTrial[];
 }
 
@@ -40,12 +42,17 @@ export function standardErrorsAllowed(impressions: readonly number[]): number {
 export function safeTrialsOf(record: SweepRecord, rungIndex: number): SafeTrials | null {
   const candidates = comparedOnRung(record, rungIndex)
     // A stable sort: of equally many parts, the better loss stays first.
-    .sort((a, b) => membersOf(b.trial) - membersOf(a.trial) || partsOf(a.trial) - partsOf(b.trial));
+    .sort(
+      ({ trial: a }, { trial: b }) =>
+        Number(isShifted(b)) - Number(isShifted(a)) ||
+        membersOf(b) - membersOf(a) ||
+        partsOf(a) - partsOf(b),
+    );
   const [first] = candidates;
   if (first === undefined) return null;
   const isGood = isAsGood(record);
   const safest = candidates.find((compared) =>
-    compared.trial.averageOf === undefined ? isGood(compared) : isIndistinct(compared),
+    isDerived(compared.trial) ? isIndistinct(compared) : isGood(compared),
   );
   if (safest === undefined) throw new Error('the lowest loss is within any error of itself');
   return {
@@ -108,6 +115,10 @@ function comparedOnRung(record: SweepRecord, rungIndex: number): HeldAgainstLowe
   return scored.map(({ trial, losses }) => ({ trial, ...aboveLowest(losses) }));
 }
 
+function isShifted({ shiftOf }: TrialRecord): boolean {
+  return shiftOf !== undefined;
+}
+
 /** An average of many is safer than one of few, and any is safer than a single trial. */
 function membersOf({ averageOf = [] }: TrialRecord): number {
   return averageOf.length;
@@ -140,7 +151,7 @@ function differenceTo(
  * the lowest where one alone would continue.
  */
 export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
-  if (rungIndex === 0) return record.trials.filter(({ averageOf }) => averageOf === undefined);
+  if (rungIndex === 0) return record.trials.filter((trial) => !isDerived(trial));
   const [plannedBefore = 1, planned = 0] = [rungIndex - 1, rungIndex].map(
     (index) => record.rungs[index]?.trialCount,
   );

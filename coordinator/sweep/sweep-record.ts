@@ -85,6 +85,8 @@ export const SweepRecordSchema = z.strictObject({
       parts: count.optional(),
       /** The trials of a search whose mean output this one has. It is tried at the end. */
       averageOf: z.array(z.string()).optional(),
+      /** The trial of a search to whose output this one adds a shift of each adgroup's level. It is tried last. */
+      shiftOf: z.string().optional(),
       scores: z.array(TrialScoreSchema),
     }),
   ),
@@ -143,6 +145,7 @@ function unscored({
   config,
   parts,
   averageOf,
+  shiftOf,
 }: Trial): SweepRecord['trials'][number] {
   return {
     name,
@@ -152,14 +155,19 @@ function unscored({
     configHash: configHash(config),
     ...(parts === undefined ? {} : { parts }),
     ...(averageOf === undefined ? {} : { averageOf: [...averageOf] }),
+    ...(shiftOf === undefined ? {} : { shiftOf }),
     scores: [],
   };
 }
 
-/** The record with other averages than it has, which are not scored yet. */
-export function withAverages(record: SweepRecord, averages: readonly Trial[]): SweepRecord {
-  const trials = record.trials.filter(({ averageOf }) => averageOf === undefined);
-  return { ...record, trials: [...trials, ...averages.map(unscored)] };
+/** The record with more trials, which are not scored yet. */
+export function withTrials(record: SweepRecord, added: readonly Trial[]): SweepRecord {
+  return { ...record, trials: [...record.trials, ...added.map(unscored)] };
+}
+
+/** Whether a trial is made of others at the end of a search: an average, or one with a shift. */
+export function isDerived({ averageOf, shiftOf }: TrialRecord): boolean {
+  return averageOf !== undefined || shiftOf !== undefined;
 }
 
 function planHashOf(plan: SweepPlan): string {
@@ -225,12 +233,12 @@ export function withScore(record: SweepRecord, name: string, score: TrialScore):
   };
 }
 
-/** The record as before the end of its search: nothing was averaged or cross-fitted. */
-export function beforeEnd(record: SweepRecord): SweepRecord {
-  const { trials, ...rest } = withAverages(record, []);
+/** The record as before the end of its search: no trial was made of others or cross-fitted. */
+export function beforeEnd({ trials, ...rest }: SweepRecord): SweepRecord {
+  const trained = trials.filter((trial) => !isDerived(trial));
   return {
     ...rest,
-    trials: trials.map(({ scores, ...trial }) => ({
+    trials: trained.map(({ scores, ...trial }) => ({
       ...trial,
       scores: scores.map(({ trainingLosses: _found, ...score }) => score),
     })),

@@ -17,6 +17,8 @@ export interface Trial {
   readonly parts?: number;
   /** The trials of a search whose mean output the model of this one has. */
   readonly averageOf?: readonly string[];
+  /** The trial of a search that this one adds a shift to. */
+  readonly shiftOf?: string;
 }
 
 /**

@@ -30,10 +30,10 @@ function reasonOf(record: SweepRecord): string | null {
   if (own === undefined || lowest === undefined) return null;
   if (compared.length === 1) return `${best.trial} is the only trial that was trained to the end.`;
   const allowed = allowedText(standardErrorsAllowed(judgingImpressions(record)));
-  const members = trials.find(({ name }) => name === best.trial)?.averageOf;
-  if (members !== undefined)
+  const making = makingOf(best.trial, trials);
+  if (making !== '')
     return (
-      `${best.trial} is one model with the mean output of ${members.join(', ')}, which validation cannot tell apart. Its ${loss} is ` +
+      `${making} The ${loss} of ${best.trial} is ` +
       (own === lowest
         ? 'the lowest.'
         : `within two standard errors of the lowest, that of ${lowest.trial}: ${distanceText(own)}`)
@@ -46,6 +46,20 @@ function reasonOf(record: SweepRecord): string | null {
   );
 }
 
+/** How a trial is made of others; empty for one that was trained. */
+function makingOf(name: string, trials: SweepRecord['trials']): string {
+  const { averageOf, shiftOf } = trials.find((trial) => trial.name === name) ?? {};
+  if (shiftOf !== undefined)
+    return [
+      `${name} is ${shiftOf} with a shift of each adgroup's level.`,
+      makingOf(shiftOf, trials),
+    ]
+      .filter((sentence) => sentence !== '')
+      .join(' ');
+  if (averageOf === undefined) return '';
+  return `${name} is one model with the mean output of ${averageOf.join(', ')}, which validation cannot tell apart.`;
+}
+
 function distanceText({ difference, standardError }: ComparedTrial): string {
   return `${difference.toFixed(5)} above, with a standard error of ${standardError.toFixed(5)}, paired by adgroup.`;
 }
@@ -56,7 +70,7 @@ function allowedText(standardErrors: number): string {
   return text === '1.00' ? 'one standard error' : `${text} standard errors`;
 }
 
-/** Averages, then the trials, those of fewer parts first. */
+/** The shifted trial, averages, then the others, those of fewer parts first. */
 export function choiceTable({ best, trials, loss }: SweepRecord): Table | null {
   const compared = best?.compared;
   if (best === null || compared === undefined) return null;

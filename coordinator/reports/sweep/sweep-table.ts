@@ -6,6 +6,7 @@ import { BEST_MARK, textTable, type Table, type TableCell } from '../table.js';
 import { formatCount, wrap } from '../text-format.js';
 import { describeCell } from '../verdicts.js';
 import {
+  isDerived,
   rankedOnRung,
   rankedTrials,
   scoreAt,
@@ -40,7 +41,7 @@ export function rungsText(record: SweepRecord): string {
       const count =
         record.search === undefined
           ? trialCount
-          : rankedOnRung(record, rungIndex).filter(isTrained).length;
+          : rankedOnRung(record, rungIndex).filter((trial) => !isDerived(trial)).length;
       return `${count} to outer step ${formatCount(outerSteps)}`;
     })
     .join(', ');
@@ -55,12 +56,7 @@ export function titleOf({ sweep, search }: SweepRecord): string {
 export function begunTrialCount({ trials, search }: SweepRecord): number {
   return search === undefined
     ? trials.length
-    : trials.filter((trial) => isTrained(trial) && trial.scores.length > 0).length;
-}
-
-/** False for averages, which are made of trials that were. */
-function isTrained({ averageOf }: TrialRecord): boolean {
-  return averageOf === undefined;
+    : trials.filter((trial) => !isDerived(trial) && trial.scores.length > 0).length;
 }
 
 /** The time that a search has spent on its trials; null for a sweep. */

@@ -23,6 +23,7 @@ import {
   type DataFacts,
 } from '../../auto/search-space.js';
 import { crossFittedTrials, trainingFolds } from '../../auto/cross-fitting.js';
+import { shiftedTrials } from '../../auto/shifted-trial.js';
 import { mayBeginTrial } from '../../auto/time-budget.js';
 import { validationTasksOf } from '../../evaluation/validation-score.js';
 import { clicksOf, smoothedRate } from '../../scoring/held-out-rows.js';
@@ -115,12 +116,10 @@ async function plannedSearch(
       mayBegin: mayBeginTrial,
       folds: areFew(facts) ? trainingFolds(facts.judgingTasks, own.seed) : [],
       crossFitted: (record) => (areFew(facts) ? crossFittedTrials(record) : []),
-      averages: (record, isKept) =>
-        averageTrials(
-          record,
-          trials.filter(({ name }) => isKept(name)),
-          { sweep, output },
-        ),
+      derived: [averageTrials, shiftedTrials].map(
+        (derivedOf) => (record: SweepRecord, kept: readonly Trial[]) =>
+          derivedOf(record, kept, { sweep, output }),
+      ),
       choose: chooseTrial,
     },
   };

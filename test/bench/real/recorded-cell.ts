@@ -16,8 +16,9 @@ import { pairedDifference, scoredArm, type ScoredArm } from './scored-arms.js';
 
 /** By how much a side's own figures may differ from the bench's, which come from probabilities in text. */
 const AGREEMENT = 2e-4;
-const PLAIN = 'qianmo-plain-';
-const PLAIN_PRODUCT = `${PLAIN}global`;
+const PLAIN_PRODUCT = 'qianmo-plain-global';
+/** The arm that a bundle of the chosen run serves: a run has one of them. */
+const SERVED_ARMS: readonly string[] = ['qianmo-auto-global', 'qianmo-auto-meta-chosen'];
 const PLAIN_PEER = 'deepfm';
 
 interface CellTerms extends SearchLength {
@@ -46,11 +47,8 @@ export async function recordedCell(
       arms.push({ name, side: unit.side, validationLogloss, logloss, auc, seconds, settings });
     }
   }
-  const chosenPeer = chosenOf(arms, 'peer');
-  const chosenProduct = chosenOf(
-    arms.filter(({ name }) => !name.startsWith(PLAIN)),
-    'product',
-  );
+  const chosenPeer = chosenPeerOf(arms);
+  const chosenProduct = arms.find(({ name }) => SERVED_ARMS.includes(name))?.name ?? null;
   const peers = arms.filter(({ side }) => side === 'peer');
   const bestPeer = minimumBy(peers, ({ logloss }) => logloss)?.name ?? null;
   const difference = (arm: string | null, from: string | null): RecordedDifference | null => {
@@ -71,9 +69,9 @@ export async function recordedCell(
   };
 }
 
-function chosenOf(arms: readonly RecordedArm[], wanted: RecordedArm['side']): string | null {
+function chosenPeerOf(arms: readonly RecordedArm[]): string | null {
   const choosable = arms.filter(
-    ({ side, validationLogloss }) => side === wanted && validationLogloss !== null,
+    ({ side, validationLogloss }) => side === 'peer' && validationLogloss !== null,
   );
   return minimumBy(choosable, ({ validationLogloss }) => validationLogloss ?? NaN)?.name ?? null;
 }

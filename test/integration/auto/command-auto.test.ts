@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
 import { at } from '../../../shared/base/arrays.js';
+import type { ArmName } from '../../../shared/config/arms.js';
 import { SweepRecordSchema, type SweepRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
@@ -25,9 +26,10 @@ beforeAll(async () => {
       tasksPerOuterStep: 6,
       earlyStopping: { everyOuterSteps: 2, patience: 9 },
     });
-    // The arm that a bundle of a global model serves, and one setting of those that adapt.
+    // One setting of the arms that adapt.
     const grid = { innerRates: [0.1], innerSteps: [1] };
-    Object.assign(config, { evaluation: { arms: ['constant', 'global'], ...grid } });
+    const arms = ['constant', 'global', 'meta-unadapted', 'meta-adapted', 'meta-chosen'];
+    Object.assign(config, { evaluation: { arms, ...grid } });
   });
   await room.done(['prepare', data]);
 });
@@ -56,7 +58,7 @@ describe('qianmo auto', () => {
     const best = record.trials.find(({ name }) => name === record.best?.trial);
     // Few validation adgroups end no trial early, and cannot tell the three apart.
     expect(record.rungs).toEqual([{ outerSteps: 4, trialCount: 3 }]);
-    expect(record.trials.map(({ name }) => name)).toEqual(['t01', 't02', 't03', 'a01']);
+    expect(record.trials.map(({ name }) => name)).toEqual(['t01', 't02', 't03', 'a01', 's01']);
     expect(record.search).toMatchObject({ budgetMinutes: null });
     // Training adgroups judge beside them those that are compared, and the models without a fold are gone.
     const judging = record.search?.trainingImpressions?.length ?? 0;
@@ -72,8 +74,8 @@ describe('qianmo auto', () => {
     };
     expect(await savedIn('t01')).not.toEqual([]);
     expect(await savedIn('t01/folds')).toEqual([]);
-    const averaged = best?.averageOf ?? [];
-    expect(best?.name).toBe('a01');
+    expect(best).toMatchObject({ name: 's01', shiftOf: 'a01' });
+    const averaged = record.trials.find(({ name }) => name === 'a01')?.averageOf ?? [];
     expect([...averaged].sort()).toEqual(['t01', 't02', 't03']);
     const page = await readFile(room.path('data/auto/auto.html'), 'utf8');
     expect(page).toContain(`one model with the mean output of ${averaged.join(', ')}`);
@@ -83,17 +85,21 @@ describe('qianmo auto', () => {
     const again = { ...config, run: 'again', output: 'again' };
     await room.write('again.yaml', JSON.stringify(again));
     await room.done(['train', 'again.yaml', '--in-process']);
-    const logitsOf = async (file: string): Promise<Float32Array> => {
+    const logitsOf = async (file: string, arms: readonly ArmName[]): Promise<Float32Array[]> => {
       await room.done(['evaluate', file, '--in-process']);
       const { output } = await loadRunConfig(room.path(file));
       const bytes = await readFile(room.path(`${output}/test-logits.safetensors`));
-      return decodeTestLogits(bytes, output).logits.get('global') ?? new Float32Array();
+      const { logits } = decodeTestLogits(bytes, output);
+      return arms.map((arm) => logits.get(arm) ?? new Float32Array());
     };
-    const average = await logitsOf('again.yaml');
+    const served = await logitsOf('again.yaml', ['meta-unadapted', 'meta-chosen']);
+    const [average, shifted] = [at(served, 0), at(served, 1)];
     const digest = best?.scores.at(-1)?.metaDigest ?? 'none';
     expect(await readFile(room.path('again/evaluation.json'), 'utf8')).toContain(digest);
     const members: Float32Array[] = [];
-    for (const name of averaged) members.push(await logitsOf(`data/auto/trials/${name}/run.yaml`));
+    for (const name of averaged)
+      members.push(...(await logitsOf(`data/auto/trials/${name}/run.yaml`, ['global'])));
+    expect(shifted).not.toEqual(average);
     expect(average.length).toBeGreaterThan(20);
     for (const [row, output] of average.entries())
       expect(output).toBeCloseTo(members.reduce((sum, of) => sum + at(of, row), 0) / 3, 5);
@@ -125,9 +131,10 @@ describe('qianmo auto', () => {
     const [one] = ['data/auto/trials/t01'];
     const startFrom = { average: [one, one] };
     const training = { ...config.training, startFrom };
+    const method = { kind: 'global' };
     await room.write(
       'other.yaml',
-      JSON.stringify({ ...config, run: 'other', output: 'other', training }),
+      JSON.stringify({ ...config, run: 'other', output: 'other', method, training }),
     );
     await room.refused(['train', 'other.yaml', '--in-process'], {
       exitCode: 2,

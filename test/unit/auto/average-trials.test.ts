@@ -5,30 +5,13 @@ import { averageTrials } from '../../../coordinator/auto/average-trials.js';
 import { chooseTrial } from '../../../coordinator/auto/choose-trial.js';
 import { choiceSentence } from '../../../coordinator/reports/sweep/choice-text.js';
 import { trialsOnRung } from '../../../coordinator/sweep/safe-trials.js';
-import { withAverages } from '../../../coordinator/sweep/sweep-record.js';
-import type { Trial } from '../../../coordinator/sweep/trials.js';
+import { beforeEnd } from '../../../coordinator/sweep/sweep-record.js';
 import { checkedRunConfig } from '../../../shared/config/load-run-config.js';
 import { recordOf } from '../../fixtures/evaluation/recorded-search.js';
+import { GLOBAL, LINEAR, OUTPUT, trialOf } from '../../fixtures/evaluation/search-trials.js';
 
-const OUTPUT = { sweep: 'tiny-auto', output: 'out/auto' };
-const GLOBAL = { kind: 'global' };
 const LEVEL = { kind: 'maml', levelShift: true };
-const LINEAR = { kind: 'logistic', hiddenWidths: [], personal: [] };
 const TOWER = { kind: 'deepfm', embeddingWidth: 4, hiddenWidths: [8], personal: [] };
-
-function trialOf(name: string, model: object, method: object = GLOBAL): Trial {
-  const data = {
-    ...{ logs: 'log.csv', store: 'store', task: 'adgroup', label: { column: 'click' } },
-    features: [{ name: 'user', kind: 'category' }],
-  };
-  const training = {
-    ...{ outerSteps: 40, trainable: ['bias', 'user'] },
-    earlyStopping: { everyOuterSteps: 10 },
-  };
-  const output = `out/auto/trials/${name}`;
-  const value = { run: name, seed: 1, output, data, model, method, training };
-  return { name, settings: {}, config: checkedRunConfig(value, 'run.yaml') };
-}
 
 const toTheEnd = (losses: readonly number[]) => [losses, losses, losses];
 const EQUAL = toTheEnd([1, 1, 1, 1]);
@@ -109,6 +92,6 @@ describe('the averages of a search', () => {
   it('are made anew at the end of a search that continues', () => {
     const record = recordOf({ t01: EQUAL, a01: EQUAL }, { averages: { a01: ['t01', 't02'] } });
     expect(trialsOnRung(record, 0).map(({ name }) => name)).toEqual(['t01']);
-    expect(withAverages(record, []).trials.map(({ name }) => name)).toEqual(['t01']);
+    expect(beforeEnd(record).trials.map(({ name }) => name)).toEqual(['t01']);
   });
 });

@@ -88,6 +88,16 @@ describe('folds of training adgroups', () => {
       training: { startFrom: { average: average.map((output) => `${output}/folds/f2`) } },
     });
   });
+
+  it('are shifted from the trial without the same fold, but start from other runs as they are', () => {
+    const startOf = (startFrom: string): unknown => {
+      const config = { ...formulaConfig(), output: 'out/auto/trials/s01' };
+      const training = { ...config.training, startFrom };
+      return configWithoutFold({ ...config, training }, 0).training.startFrom;
+    };
+    expect(startOf('out/auto/trials/a01')).toBe('out/auto/trials/a01/folds/f1');
+    expect(startOf('out/before')).toBe('out/before');
+  });
 });
 
 describe('trials that training adgroups judge', () => {

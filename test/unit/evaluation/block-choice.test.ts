@@ -16,7 +16,10 @@ import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
-const settings = { sizeBucketEdges: [3, 10], bootstrapSamples: 200, confidence: 0.9, seed: 3 };
+const settings = {
+  ...{ sizeBucketEdges: [3, 10], bootstrapSamples: 200, confidence: 0.9, seed: 3 },
+  isShiftAlone: false,
+};
 
 /**
  * `count` adgroups of this size, each with 10 impressions and this difference of its summed loss.
@@ -68,6 +71,29 @@ describe('the choice of blocks', () => {
     expect(servesOf(chooseBlocks(adgroupsOf(12, 3, 0), settings))[0]).toBe(
       '0-3 unadapted by bucket',
     );
+  });
+
+  it('serves a shift alone unless it is two standard errors worse, in a bucket or over all', () => {
+    const isShiftAlone = true;
+    // 12 adgroups of 10 impressions, half of them 0.3 worse and half 0.1 better by impression: D = 0.1 and
+    // SE = sqrt(12 / 11 * 12 * 2^2) / 120 = 0.0603. All 0.04 worse than that, D = 0.14 is 2.32 of the same error.
+    const within = [...adgroupsOf(6, 3, 3), ...adgroupsOf(6, 3, -1)];
+    const beyond = [...adgroupsOf(6, 4, 3.4), ...adgroupsOf(6, 4, -0.6)];
+    const choices = chooseBlocks([...within, ...beyond, ...adgroupsOf(3, 12, 0)], {
+      ...settings,
+      isShiftAlone,
+    });
+    // Over all, D = 28.8 / 270 = 0.107 and SE = 0.038.
+    expect(servesOf(choices)).toEqual([
+      '0-3 adapted by bucket',
+      '4-10 unadapted by bucket',
+      '>10 unadapted by all',
+    ]);
+    const equal = chooseBlocks(adgroupsOf(12, 3, 0), { ...settings, isShiftAlone });
+    expect(servesOf(equal)[0]).toBe('0-3 adapted by bucket');
+    expect(servesOf(chooseBlocks(within, settings))[0]).toBe('0-3 unadapted by bucket');
+    const alone = chooseBlocks(adgroupsOf(1, 3, 1), { ...settings, isShiftAlone });
+    expect(servesOf(alone)[0]).toBe('0-3 unadapted by all');
   });
 
   it('weights adgroups by their impressions', () => {
