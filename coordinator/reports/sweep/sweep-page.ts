@@ -60,7 +60,7 @@ function choiceHtml(record: SweepRecord): string {
   if (sentence === null || table === null) return '';
   return section(
     'The choice',
-    `${escapeHtml(sentence)} Averages, then the trials of the last rung, those of fewer parts first:`,
+    `${escapeHtml(sentence)} The shifted trial, averages, then the other trials of the last rung, those of fewer parts first:`,
     card(htmlTable(table)),
   );
 }
