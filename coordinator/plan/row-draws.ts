@@ -4,9 +4,8 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
-import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
-import { randomOrder } from './row-order.js';
+import { epochOrder } from './epoch-order.js';
 
 /** The data of a job that names a row for each of as many tasks stay below what the queue takes. */
 export const DRAWN_ROWS_PER_JOB_MAX = 768;
@@ -24,7 +23,7 @@ interface RowDraws {
 }
 
 /**
- * Each epoch reads each row once, in an order of its own, and epochs follow each other. The tasks of an outer step are
+ * Each epoch reads each row once, in an order of its own (`epoch-order.ts`), and epochs follow each other. The tasks of an outer step are
  * in the order of the list, each once, and again where more of its rows were drawn than a job can name.
  */
 export function rowDrawer(
@@ -47,7 +46,7 @@ export function rowDrawer(
       const ofDraw = Math.floor(draw / rowCount);
       if (ofDraw !== epoch) {
         epoch = ofDraw;
-        order = randomOrder(rowCount, randomStream(seed, 'row order', epoch));
+        order = epochOrder({ seed, epoch, count: rowCount });
       }
       const row = order(draw % rowCount);
       const task = placeOf(ends, row);

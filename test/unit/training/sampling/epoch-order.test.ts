@@ -1,0 +1,83 @@
+/** The order in which an epoch reads rows: each row once, and many rows window by window. */
+
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { epochOrder } from '../../../../coordinator/plan/epoch-order.js';
+import { randomOrder } from '../../../../coordinator/plan/row-order.js';
+import { randomStream } from '../../../../shared/base/random.js';
+
+const terms = fc.record({
+  seed: fc.nat(),
+  epoch: fc.nat(3),
+  count: fc.integer({ min: 1, max: 600 }),
+});
+const windows = fc
+  .record({ runRows: fc.integer({ min: 1, max: 9 }), runs: fc.integer({ min: 1, max: 8 }) })
+  .map(({ runRows, runs }) => ({ runRows, windowRows: runRows * runs }));
+
+function rowsOf(...given: Parameters<typeof epochOrder>): number[] {
+  const order = epochOrder(...given);
+  return Array.from({ length: given[0].count }, (_, place) => order(place));
+}
+
+describe('epochOrder', () => {
+  it('reads each row once', () => {
+    fc.assert(
+      fc.property(terms, windows, (given, sizes) => {
+        const rows = rowsOf(given, sizes);
+        expect([...rows].sort((a, b) => a - b)).toEqual([...rows.keys()]);
+      }),
+    );
+  });
+
+  it('says the same row of a place in whatever order places are asked for', () => {
+    fc.assert(
+      fc.property(terms, windows, (given, sizes) => {
+        const rows = rowsOf(given, sizes);
+        const order = epochOrder(given, sizes);
+        const backwards = [...rows.keys()].reverse().map((place) => order(place));
+        expect(backwards.reverse()).toEqual(rows);
+      }),
+    );
+  });
+
+  it('is a random order of all rows where they are one window', () => {
+    const order = randomOrder(500, randomStream(7, 'row order', 2));
+    expect(rowsOf({ seed: 7, epoch: 2, count: 500 })).toEqual(
+      Array.from({ length: 500 }, (_, place) => order(place)),
+    );
+  });
+
+  it('reads few runs of adjacent rows in a window, of all parts of the rows', () => {
+    // 1,003 rows are 100 runs of 10 and three rows more; 4 windows of 25 runs.
+    const sizes = { runRows: 10, windowRows: 260 };
+    const rows = rowsOf({ seed: 1, epoch: 0, count: 1_003 }, sizes);
+    for (const window of [0, 1, 2, 3]) {
+      const inWindow = rows.slice(window * 250, window === 3 ? undefined : (window + 1) * 250);
+      const runs = new Set(inWindow.map((row) => Math.floor(row / 10)));
+      expect(runs.size).toBe(window === 3 ? 26 : 25);
+      expect(Math.min(...runs)).toBeLessThan(25);
+      expect(Math.max(...runs)).toBeGreaterThan(75);
+      expect(inWindow).not.toEqual([...inWindow].sort((a, b) => a - b));
+    }
+  });
+
+  it('draws other runs in each epoch, and orders each window in its own way', () => {
+    const sizes = { runRows: 10, windowRows: 250 };
+    const firstWindow = (epoch: number): number[] =>
+      rowsOf({ seed: 1, epoch, count: 1_000 }, sizes).slice(0, 250);
+    const runsOf = (rows: readonly number[]): number[] =>
+      [...new Set(rows.map((row) => Math.floor(row / 10)))].sort((a, b) => a - b);
+    expect(runsOf(firstWindow(1))).not.toEqual(runsOf(firstWindow(0)));
+    // The places of rows in their runs, which the choice of runs leaves as they are.
+    const places = rowsOf({ seed: 1, epoch: 0, count: 1_000 }, sizes).map((row) => row % 10);
+    expect(places.slice(250, 500)).not.toEqual(places.slice(0, 250));
+  });
+
+  it('opens a window of a hundred million rows without listing them', () => {
+    const order = epochOrder({ seed: 1, epoch: 0, count: 100_000_000 });
+    const rows = Array.from({ length: 2_000 }, (_, draw) => order(draw * 50_000));
+    expect(new Set(rows).size).toBe(2_000);
+    expect(Math.max(...rows)).toBeLessThan(100_000_000);
+  });
+});
