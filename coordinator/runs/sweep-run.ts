@@ -161,8 +161,8 @@ export async function sweepTrials(
   // Kept until the choice was made. A derived trial is made again from others.
   const kept = trialsBehind(chosen.trial, scored);
   const ofAll = trialWork(whole, data, dispatcher, context);
-  for (const { trial: name } of compared.compared ?? [])
-    if (!kept.includes(name)) await ofAll.discard(name);
+  if (search !== undefined)
+    for (const { name } of whole.trials) if (!kept.includes(name)) await ofAll.discard(name);
   for (const { name } of whole.trials) await ofAll.discardFolds(name);
   context.sink({ kind: 'report-written', address: joinAddress(sweep.output, files.page) });
   return record;

@@ -147,8 +147,8 @@ function differenceTo(
  * to begin all trials of that rung, the same share of them continues.
  *
  * In a search, the order of the candidates decides between those that cannot be told from the lowest loss, for the first ones
- * have done well on many logs, and some of them learn slowly. The safest one is kept in place of the last, or beside
- * the lowest where one alone would continue.
+ * have done well on many logs, and some of them learn slowly. The safest one continues as well. With a budget of time, the
+ * others follow, for as long as there is time.
  */
 export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
   if (rungIndex === 0) return record.trials.filter((trial) => !isDerived(trial));
@@ -161,10 +161,21 @@ export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecor
     (trial) => scoreAt(trial, rungIndex - 1)?.validationLogloss !== null,
   );
   if (record.search === undefined) return finite.slice(0, count);
-  const best = inOrderOfCandidates(record, rungIndex - 1, finite).slice(0, count);
-  const safest = safeTrialsOf(record, rungIndex - 1)?.safest;
-  if (!safest || best.some(({ name }) => name === safest.name)) return best;
-  return [...(best.length > 1 ? best.slice(0, -1) : best), safest];
+  const inOrder = inOrderOfCandidates(record, rungIndex - 1, finite);
+  const first = withSafest(inOrder.slice(0, count), record, rungIndex - 1);
+  if (record.search.budgetMinutes === null) return first;
+  return [...first, ...inOrder.filter((trial) => !first.includes(trial))];
+}
+
+/** The trials, with the safest of the rung in place of the last, or beside the lowest where that one is alone. */
+function withSafest(
+  trials: readonly TrialRecord[],
+  record: SweepRecord,
+  rungIndex: number,
+): TrialRecord[] {
+  const safest = safeTrialsOf(record, rungIndex)?.safest;
+  if (!safest || trials.some(({ name }) => name === safest.name)) return [...trials];
+  return [...(trials.length > 1 ? trials.slice(0, -1) : trials), safest];
 }
 
 /**

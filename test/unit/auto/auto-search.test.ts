@@ -260,6 +260,11 @@ describe('trials that continue', () => {
       t04: [[1, 1, 1, 1]],
     });
     expect(trialsOnRung(record, 1).map(({ name }) => name)).toEqual(['t04', 't01']);
+    // With a budget of time, the others follow while there is some.
+    const search = { budgetMinutes: 10, impressions: [1, 1, 1, 1] };
+    expect(trialsOnRung({ ...record, search }, 1).map(({ name }) => name)).toEqual([
+      ...['t04', 't01', 't02', 't03'],
+    ]);
     const { search: _named, ...sweep } = record;
     expect(trialsOnRung(sweep, 1).map(({ name }) => name)).toEqual(['t04', 't02']);
   });
