@@ -135,6 +135,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
       ],
     },
   },
+  {
+    change: 'a9c848c0',
+    what: 'lets all trials of a search with 30 validation adgroups or more continue while its time lasts',
+    pages: { 'real.md': ['6f9c9e58'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
