@@ -44,7 +44,7 @@ export function averageTrials(
       const name = `a${String(index + 1).padStart(2, '0')}`;
       return {
         name,
-        settings: { 'average of': members.join(', ') },
+        settings: { 'made of': `mean of ${members.join(', ')}` },
         config: asTrial(config, surroundings, name),
         averageOf: members,
       };

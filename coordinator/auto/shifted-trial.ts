@@ -37,7 +37,7 @@ export function shiftedTrials(
   return [
     {
       name: 's01',
-      settings: { 'shift of': shiftOf },
+      settings: { 'made of': `${shiftOf} and a shift` },
       config: asTrial(shifted, surroundings, 's01'),
       ...(parts === undefined ? {} : { parts: parts + 1 }),
       shiftOf,

@@ -27,7 +27,7 @@ describe('the shifted trial of a search', () => {
     );
     expect(others).toEqual([]);
     expect(shifted).toMatchObject({
-      ...{ name: 's01', shiftOf: 'a01', parts: 4, settings: { 'shift of': 'a01' } },
+      ...{ name: 's01', shiftOf: 'a01', parts: 4, settings: { 'made of': 'a01 and a shift' } },
       config: {
         ...{ run: 'tiny-auto-s01', output: 'out/auto/trials/s01' },
         model: { kind: 'logistic', personal: [] },
