@@ -19,7 +19,7 @@ import { bootstrapIntervals } from '../scoring/bootstrap.js';
 import type { BlockChoice } from '../scoring/evaluation-report.js';
 import type { TaskCounts } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
-import { pairedDifference } from '../scoring/validated-losses.js';
+import { pairedDifference, STANDARD_ERRORS_APART } from '../scoring/validated-losses.js';
 import {
   EVERY_ADGROUP,
   sizeBucketIndexOf,
@@ -28,8 +28,6 @@ import {
 } from '../scoring/size-buckets.js';
 
 const BUCKET_ADGROUPS_MIN = 10;
-
-const STANDARD_ERRORS_APART = 2;
 
 /** The rule in words, as reports have it. */
 export function blockChoiceRule(isShiftAlone: boolean): string {
@@ -103,7 +101,7 @@ function meanDifference(adgroups: readonly ValidatedAdgroup[]): number | null {
   return Number.isFinite(mean) ? mean : null;
 }
 
-/** Of the difference per impression; 0 where a single adgroup says nothing of it. */
+/** The standard error of the difference per impression; 0 where a single adgroup says nothing of it. */
 function standardErrorOf(adgroups: readonly ValidatedAdgroup[]): number {
   const lossesOf = (loss: 'adaptedLoss' | 'unadaptedLoss'): Float64Array =>
     Float64Array.from(adgroups, (adgroup) => adgroup[loss]);

@@ -41,11 +41,11 @@ export function epochOrder(
       order: randomOrder(rowCount, randomStream(seed, 'row order', epoch, window)),
     };
   };
-  let open = openWindow(0);
+  let open: RowWindow | null = null;
   return (place) => {
     const run = Math.min(Math.floor(place / runRows), runCount - 1);
     const window = Math.floor(((run + 1) * windowCount - 1) / runCount);
-    if (window !== open.window) open = openWindow(window);
+    if (open?.window !== window) open = openWindow(window);
     const row = open.order(place - open.first);
     return at(open.starts, Math.floor(row / runRows)) + (row % runRows);
   };

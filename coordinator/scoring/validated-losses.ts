@@ -22,6 +22,9 @@ export interface ValidatedEntries {
 /** Sums of losses by entry; infinite where the arm diverged. */
 export type EntryLosses = Float64Array;
 
+/** Two losses whose difference is within so many of its standard errors are not told apart. */
+export const STANDARD_ERRORS_APART = 2;
+
 const FOLD_COUNT_MAX = 5;
 
 /** One adgroup is judged with what others chose, so there are no folds of fewer than two. */

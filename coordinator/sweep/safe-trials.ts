@@ -6,7 +6,12 @@
  */
 
 import { sumOf } from '../scoring/metrics.js';
-import { meanLoss, pairedDifference, type EntryLosses } from '../scoring/validated-losses.js';
+import {
+  meanLoss,
+  pairedDifference,
+  STANDARD_ERRORS_APART,
+  type EntryLosses,
+} from '../scoring/validated-losses.js';
 import {
   isDerived,
   rankedOnRung,
@@ -62,9 +67,6 @@ export function safeTrialsOf(record: SweepRecord, rungIndex: number): SafeTrials
     })),
   };
 }
-
-/** The same as in reports of evaluations, which name the arms within two standard errors of the best. */
-const STANDARD_ERRORS_APART = 2;
 
 /** The trials of a rung that validation adgroups cannot tell from that of the lowest loss, which is the first. */
 export function indistinctTrials(record: SweepRecord, rungIndex: number): TrialRecord[] {

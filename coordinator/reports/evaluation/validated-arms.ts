@@ -5,6 +5,7 @@ import type {
   EvaluationReport,
   ValidationSummary,
 } from '../../scoring/evaluation-report.js';
+import { STANDARD_ERRORS_APART } from '../../scoring/validated-losses.js';
 import { counted } from '../../../shared/names/counted.js';
 import { escapeHtml } from '../html-text.js';
 import { wordsOf, type LabelWords } from '../label-words.js';
@@ -69,22 +70,20 @@ function validatedTable(
   };
 }
 
-const STANDARD_ERRORS = 2;
-
 /** `Validation would choose A; B is within 2 standard errors of it.` */
 export function choiceSentence({ arms, chosen }: ValidationSummary): string {
   if (chosen === null) return 'Every arm diverged on the validation adgroups.';
   const near = arms.flatMap(({ arm, fromChosen }) =>
     arm !== 'oracle' &&
     fromChosen !== null &&
-    Math.abs(fromChosen.value) < STANDARD_ERRORS * fromChosen.standardError
+    Math.abs(fromChosen.value) < STANDARD_ERRORS_APART * fromChosen.standardError
       ? [arm]
       : [],
   );
   const sure =
     near.length === 0
-      ? `every other arm is worse by more than ${STANDARD_ERRORS} standard errors`
-      : `not told apart from it (within ${STANDARD_ERRORS} standard errors): ${near.join(', ')}`;
+      ? `every other arm is worse by more than ${STANDARD_ERRORS_APART} standard errors`
+      : `not told apart from it (within ${STANDARD_ERRORS_APART} standard errors): ${near.join(', ')}`;
   return `Validation alone would choose ${chosen}; ${sure}.`;
 }
 
