@@ -122,6 +122,8 @@ export interface Dispatcher {
   ): AsyncIterable<Admitted<Value>>;
   /** Counts of refused results by reason, since the dispatcher was made. */
   readonly rejections: ReadonlyMap<Rejection, number>;
+  /** The number of jobs that it computes at once; absent with a queue, whose workers come and go. */
+  readonly executorCount?: number;
   /** Absent where nobody can give orders, as without a queue. */
   readonly control?: RunControl;
   close(): Promise<void>;

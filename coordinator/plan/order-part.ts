@@ -44,9 +44,9 @@ function chosen<Value>(values: readonly Value[], places: readonly number[]): Val
 
 function workPart(work: JobWork, places: readonly number[]): JobWork {
   if (work.kind !== 'gradient') return work;
-  const { taskWeights, coldTaskWeights, sizeBuckets, drawnRows } = work;
+  const { microBatches: _, taskWeights, coldTaskWeights, sizeBuckets, drawnRows, ...rest } = work;
   return {
-    ...work,
+    ...rest,
     taskWeights: chosen(taskWeights, places),
     ...(coldTaskWeights === undefined ? {} : { coldTaskWeights: chosen(coldTaskWeights, places) }),
     ...(sizeBuckets === undefined ? {} : { sizeBuckets: chosen(sizeBuckets, places) }),

@@ -10,7 +10,7 @@ import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tenso
 import { encodeRounded, floatsOf, NEAREST } from '../../shared/tensors/rounded-tensors.js';
 import { viewTensors } from '../../shared/tensors/tensor-codec.js';
 import { encodeDense } from './row-pack-gather.js';
-import type { PackOf } from './step-plan.js';
+import type { PackOf } from './step-orders.js';
 
 interface SentDense {
   readonly bytes: Uint8Array;

@@ -5,20 +5,18 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { learnsAll } from '../../shared/models/learned-parameters.js';
+import { gradientCutOf } from '../../shared/methods/inner-loop/gradient-cut.js';
 import { adapts, type MethodPlan } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf, methodWorkAt, type MethodConfig } from '../../shared/methods/methods.js';
-import { PROTOCOL_VERSION, type GradientWork } from '../../shared/queue/protocol.js';
+import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
 import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
 import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
+import { paddedRowCountOf, ROWS_WORTH_A_CALL } from '../../shared/tasks/rows/micro-batches.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { TaskOrder } from '../dispatch/dispatcher.js';
-import type { PreparedRun } from './prepared-run.js';
+import type { PlannedMicroBatch } from './job-parts.js';
 import { sizeDivisionOf, type JobSizes, type SizeDivision } from './job-sizes.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
-import type { FrozenInput } from './row-pack-gather.js';
 import type { DrawnTask } from './row-draws.js';
 import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
 import { coldTaskWeightingOf, taskWeightingOf, taskWeightsOf } from './task-weights.js';
@@ -41,6 +39,8 @@ interface PlannedJob {
   readonly sizes: JobSizes;
   /** The rows of all tasks that it reads. */
   readonly rowCount: number;
+  /** Its micro-batches, in the order of their sum. */
+  readonly cut: readonly PlannedMicroBatch[];
   /** Empty if jobs have no row packs. */
   readonly layout: RowPackLayout;
 }
@@ -180,6 +180,7 @@ async function planOf(
         })),
       ),
       rowCount: own.reduce((sum, { impressions }) => sum + impressions.length, 0),
+      cut: cutOf(own, config),
       layout: rowPackLayoutOf(hasRowPacks ? [...read, ...neighbours.rows] : []),
     });
     start = end;
@@ -187,32 +188,28 @@ async function planOf(
   return { outerStep, jobs, taskCount: rows.length };
 }
 
+/** As a worker cuts the job, but for a method that reads neighbours, whose rows are padded with those of tasks. */
+function cutOf(
+  tasks: readonly PlannedRows[],
+  { method, training }: RunConfig,
+): PlannedMicroBatch[] {
+  const sizes = tasks.map(({ supportRowCount, impressions }) => ({
+    supportRowCount,
+    queryRowCount: impressions.length - supportRowCount,
+  }));
+  const bounds = { rowsMax: training.microBatchRowsMax };
+  return gradientCutOf(methodPlanOf(method), sizes, bounds).map((microBatch) => ({
+    taskPlaces: microBatch.taskPlaces,
+    rowCount: microBatch.taskPlaces.reduce((sum, place) => {
+      return sum + at(tasks, place).impressions.length;
+    }, 0),
+    cost: paddedRowCountOf(microBatch) + ROWS_WORTH_A_CALL,
+  }));
+}
+
 function idDropoutAt({ training, seed }: RunConfig, outerStep: number): IdDropout | null {
   const { idDropout: rates } = training;
   return rates === undefined ? null : { rates, seed, outerStep };
-}
-
-function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
-  const { dropout: units = 0, inputDropout: inputs = 0, idDropout: ids } = training;
-  if (units === 0 && inputs === 0 && ids === undefined) return {};
-  return {
-    dropout: {
-      seed,
-      ...(units === 0 ? {} : { units }),
-      ...(inputs === 0 ? {} : { inputs }),
-      ...(ids === undefined ? {} : { ids }),
-    },
-  };
-}
-
-/** Measured in the first outer step and in every n-th. Without adaptation, there is one query loss. */
-function queryLossBeforeAt(
-  { method, training }: RunConfig,
-  outerStep: number,
-): Pick<GradientWork, 'queryLossBefore'> {
-  const every = training.queryLossBeforeEveryOuterSteps;
-  const isMeasured = every > 0 && (outerStep === 0 || (outerStep + 1) % every === 0);
-  return isMeasured && adapts(methodPlanOf(method)) ? { queryLossBefore: true } : {};
 }
 
 /** Null where all rows of the tasks are read. */
@@ -249,105 +246,4 @@ async function neighboursOf(
   if (methodPlanOf(method).innerLoop.reads.neighbours === undefined) return NO_NEIGHBOURS;
   const whole = await store.readTasks(tasks.map(({ taskIndex }) => taskIndex));
   return jobNeighboursOf(store, method, whole);
-}
-
-/** The row pack of a job, to be read before the tables change. */
-export type PackOf = (jobIndex: number) => Uint8Array;
-
-interface OrderContext {
-  readonly run: PreparedRun;
-  readonly packOf: PackOf;
-  readonly frozen: FrozenInput | null;
-  /** The kind of machine that must compute the jobs, once the run has one. */
-  readonly fingerprint: string | null;
-}
-
-/** The jobs of the plan, with the encoded dense variables. */
-export function ordersOf(
-  plan: StepPlan,
-  dense: Uint8Array,
-  { run, packOf, frozen, fingerprint }: OrderContext,
-): TaskOrder[] {
-  const { config, store, storeAddress, spec } = run;
-  const { learned } = spec;
-  const encoding = config.training.encodings?.gradients ?? 'float32';
-  const shared = { dense, frozen: frozen?.bytes ?? null };
-  return plan.jobs.map(({ jobIndex, taskIndices, taskWeights, sizes, ...planned }): TaskOrder => {
-    const { coldTaskWeights, neighbours, rowCount, drawnRows } = planned;
-    const job: TaskOrder['job'] = {
-      protocolVersion: PROTOCOL_VERSION,
-      runId: config.run,
-      outerStep: plan.outerStep,
-      jobIndex,
-      store: {
-        address: storeAddress,
-        digest: store.digest,
-        storage: config.storage,
-      },
-      model: config.model,
-      taskIndices: [...taskIndices],
-      ...neighbours,
-      microBatchRowsMax: config.training.microBatchRowsMax,
-      device: config.compute.device,
-      portable: config.compute.portable,
-      ...(fingerprint === null ? {} : { fingerprint }),
-      work: {
-        kind: 'gradient',
-        ...methodWorkAt(config.method, plan.outerStep),
-        taskWeights: [...taskWeights],
-        ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
-        ...(learnsAll(spec)
-          ? {}
-          : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
-        sizeBuckets: [...sizes.bucketByTask],
-        ...(drawnRows === null ? {} : { drawnRows: drawnRows.map((places) => [...places]) }),
-        ...queryLossBeforeAt(config, plan.outerStep),
-        ...dropoutOf(config),
-        ...(encoding === 'float32' ? {} : { encoding: { kind: encoding, seed: config.seed } }),
-      },
-      timeoutMs: config.queue.jobTimeoutMs,
-      blobLifetimeMs: config.queue.blobLifetimeMs,
-    };
-    const parts = { ...shared, rowCount };
-    if (frozen?.holdsTables === true) return { job, ...parts, rowPack: null };
-    return new PackedOrder(job, parts, () => packOf(jobIndex));
-  });
-}
-
-/**
- * An order that encodes its row pack when it is first read, so that the first jobs of an outer step
- * leave before the last ones are encoded. It must be read before the tables change.
- */
-class PackedOrder implements TaskOrder {
-  readonly job: TaskOrder['job'];
-  readonly dense: Uint8Array;
-  readonly frozen: Uint8Array | null;
-  readonly rowCount: number;
-  readonly #encode: () => Uint8Array;
-  #rowPack: Uint8Array | null = null;
-
-  constructor(
-    job: TaskOrder['job'],
-    { dense, frozen, rowCount }: Required<Pick<TaskOrder, 'dense' | 'frozen' | 'rowCount'>>,
-    encode: () => Uint8Array,
-  ) {
-    this.job = job;
-    this.dense = dense;
-    this.frozen = frozen;
-    this.rowCount = rowCount;
-    this.#encode = encode;
-  }
-
-  get rowPack(): Uint8Array {
-    return this.encoded();
-  }
-
-  encoded(): Uint8Array {
-    return (this.#rowPack ??= this.#encode());
-  }
-}
-
-/** Encodes the row packs that nobody has read yet. Must be called before the tables change. */
-export function encodeRowPacks(orders: readonly TaskOrder[]): void {
-  for (const order of orders) if (order instanceof PackedOrder) order.encoded();
 }

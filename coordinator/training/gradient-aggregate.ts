@@ -1,8 +1,10 @@
 /** The gradients of an outer step's jobs become its meta-gradient here. */
 
+import { at } from '../../shared/base/arrays.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
+import { wholeJobs, type JobPart } from '../plan/job-parts.js';
 import type { StepPlan } from '../plan/step-plan.js';
-import type { JobGradient } from './job-gradient.js';
+import type { JobGradient } from './gradients/job-gradient.js';
 import type { StepLosses } from './losses/loss-sums.js';
 import type { MetaGradient } from './meta-optimizer/meta-gradient.js';
 
@@ -32,9 +34,20 @@ export interface GradientAggregate {
   readonly losses: StepLosses;
 }
 
-/** By job index, the sum of the weights of a job's tasks. */
+/** The sum of the weights of the tasks of each job. */
 export function jobWeightsOf({ jobs }: Pick<StepPlan, 'jobs'>): number[] {
-  return jobs.map(({ taskWeights, coldTaskWeights }) =>
-    [...taskWeights, ...(coldTaskWeights ?? [])].reduce((sum, weight) => sum + weight, 0),
-  );
+  return partWeightsOf({ jobs }, wholeJobs({ jobs }));
+}
+
+/** The sum of the weights of the tasks of each part. */
+export function partWeightsOf(
+  { jobs }: Pick<StepPlan, 'jobs'>,
+  parts: readonly JobPart[],
+): number[] {
+  return parts.map(({ jobIndex, taskPlaces }) => {
+    const { taskWeights, coldTaskWeights } = at(jobs, jobIndex);
+    return [taskWeights, coldTaskWeights ?? []]
+      .flatMap((weights) => taskPlaces.map((place) => weights[place] ?? 0))
+      .reduce((sum, weight) => sum + weight, 0);
+  });
 }

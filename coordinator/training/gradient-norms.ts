@@ -4,7 +4,7 @@ import { at } from '../../shared/base/arrays.js';
 import type { TrustConfig } from '../../shared/config/trust-config.js';
 import { FalseResultsError } from '../dispatch/second-opinions.js';
 import { GradientNormBound } from '../trust/gradient-norm-bound.js';
-import type { JudgeNorm } from './job-gradient.js';
+import type { JudgeNorm } from './gradients/job-gradient.js';
 
 export class GradientNorms {
   readonly #bound: GradientNormBound;
@@ -14,8 +14,8 @@ export class GradientNorms {
   }
 
   /**
-   * Begins an outer step. Jobs have unequal numbers of tasks, so a norm is divided by the sum of the job's
-   * task weights: it is that of a mean over its tasks.
+   * Begins an outer step. Jobs and parts of jobs have unequal numbers of tasks, so a norm is divided by the sum of
+   * their task weights: it is that of a mean over its tasks.
    *
    * @param weights of the jobs, by job index
    */

@@ -19,7 +19,7 @@ import { uniqueIdsOf, type RowPackLayout } from '../../shared/tasks/row-pack.js'
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../shared/tensors/native-rows.js';
 import type { GradientAggregate } from './gradient-aggregate.js';
-import type { JobGradient } from './job-gradient.js';
+import type { JobGradient } from './gradients/job-gradient.js';
 import {
   lossesWithoutMissing,
   NO_LOSSES,

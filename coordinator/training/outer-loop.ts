@@ -71,7 +71,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       const { plan, orders, layouts, weights, gradients } = await pipeline.oldest(state);
       sum.begin(layouts, weights);
       try {
-        for await (const { result, value: gradient } of gradients(norms.judgeOf(weights))) {
+        for await (const { result, value: gradient } of gradients(norms)) {
           watchMicroBatches(result);
           // The same for all: the dispatcher admits results of one kind of machine.
           fingerprint = result.fingerprint;

@@ -5,27 +5,27 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/staleness-config.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
 import type { FrozenInput } from '../plan/row-pack-gather.js';
 import { sentDense, sentPacks } from '../plan/sent-parameters.js';
-import {
-  encodeRowPacks,
-  ordersOf,
-  type PackOf,
-  type StepPlan,
-  type StepPlanner,
-} from '../plan/step-plan.js';
+import { costOf, partsOf, wholeJobs, type JobPart, type WorkerShares } from '../plan/job-parts.js';
+import { encodeRowPacks, ordersOf, type PackOf } from '../plan/step-orders.js';
+import type { StepPlan, StepPlanner } from '../plan/step-plan.js';
 import type { RunTables } from '../tables/run-tables.js';
-import { jobWeightsOf } from './gradient-aggregate.js';
+import { jobWeightsOf, partWeightsOf } from './gradient-aggregate.js';
 import { planAhead, type PlanAhead } from './plan-ahead.js';
-import { gradientReader, gradientShapesOf } from './job-gradient.js';
-import type { JobGradient, JudgeNorm } from './job-gradient.js';
+import { joinedParts } from './gradients/joined-parts.js';
+import type { GradientNorms } from './gradient-norms.js';
+import { gradientShapesOf, type JobGradient } from './gradients/job-gradient.js';
+import { partReader, type PartGradient } from './gradients/part-gradient.js';
 import type { RunLength } from './run-length.js';
 import type { StepClosings } from './step-closing.js';
 import type { StepTimes } from './step-times.js';
 import type { TrainOptions } from './train-options.js';
+import { WorkerPace } from './worker-pace.js';
 
 /** An outer step whose jobs have left. */
 interface StepUnderWay {
@@ -36,7 +36,9 @@ interface StepUnderWay {
   /** The sums of the task weights, by job index. */
   readonly weights: readonly number[];
   /** Yields gradients as they arrive. When called again, it sends all jobs again with the same inputs. */
-  readonly gradients: (judgeNorm: JudgeNorm) => AsyncIterable<Admitted<JobGradient>>;
+  readonly gradients: (
+    norms: Pick<GradientNorms, 'judgeOf'>,
+  ) => AsyncIterable<Admitted<JobGradient>>;
 }
 
 interface StepPipeline {
@@ -91,8 +93,9 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
     if (caller.signal.aborted) onAbort();
   };
   if (caller.signal.aborted) onAbort();
-  const ahead = planAhead(parts.planner);
-  const sending = (): SendingParts => ({ options, parts, ahead, signal: recalled.signal });
+  const pace = new WorkerPace(options.dispatcher.executorCount);
+  const ahead = planAhead(parts.planner, pace);
+  const sending = (): SendingParts => ({ options, parts, ahead, pace, signal: recalled.signal });
   return {
     recall,
     async oldest(state) {
@@ -144,14 +147,16 @@ interface SendingParts {
   readonly options: TrainOptions;
   readonly parts: PipelineParts;
   readonly ahead: PlanAhead;
+  readonly pace: WorkerPace;
   readonly signal: AbortSignal;
 }
 
 async function sent(
   outerStep: number,
   state: TrainingState,
-  { options: { run, dispatcher }, parts, ahead, signal }: SendingParts,
+  { options, parts, ahead, pace, signal }: SendingParts,
 ): Promise<SentStep> {
+  const { run, dispatcher } = options;
   const { planner, tables, frozen, closings, times } = parts;
   const plan = await times.during('sample', () => planner.take(outerStep, state.quarantinedTasks));
   const { training } = run.config;
@@ -164,21 +169,25 @@ async function sent(
     sentDense(state.metaParameters, training.encodings, state.remainders, names),
   );
   const fingerprint = parts.fingerprint();
-  const orders = ordersOf(plan, dense.bytes, { run, packOf, frozen, fingerprint });
-  const weights = jobWeightsOf(plan);
+  const jobParts = sendsParts(options) ? partsOf(plan, sharesOf(pace, training)) : wholeJobs(plan);
+  const context = { run, packOf, frozen, fingerprint, parts: jobParts };
+  const orders = ordersOf(plan, dense.bytes, context);
+  const asksBefore = orders.some(({ job }) => 'queryLossBefore' in job.work);
+  const partShapes = { ...shapes, parts: jobParts, asksBefore };
 
-  let read: ReadResult<JobGradient> = () => 'not_of_this_step';
-  const send = (): AsyncIterable<Admitted<JobGradient>> =>
+  let read: ReadResult<JobGradient | PartGradient> = () => 'not_of_this_step';
+  const send = (): AsyncIterable<Admitted<JobGradient | PartGradient>> =>
     dispatcher.run(closings.ordersOf(orders), (each) => read(each), signal, closings.terms);
-  let unread: AsyncIterable<Admitted<JobGradient>> | null = send();
+  let unread: ReturnType<typeof send> | null = send();
   return {
-    ...{ plan, orders, weights, layouts: shapes.layouts },
-    ...{ parametersOf: state.outerStep, remainders: dense.remainders },
-    gradients(judgeNorm) {
-      read = gradientReader(shapes, judgeNorm);
-      const gradients = unread ?? send();
+    ...{ plan, orders, weights: jobWeightsOf(plan) },
+    ...{ layouts: shapes.layouts, parametersOf: state.outerStep, remainders: dense.remainders },
+    gradients(norms) {
+      read = partReader(partShapes, norms.judgeOf(partWeightsOf(plan, jobParts)));
+      const results = unread ?? send();
       unread = null;
-      return ahead.during(times.waitedFor(gradients), orders.length);
+      const noted = pace.noted(times.waitedFor(results), costsOf(plan, jobParts));
+      return joinedParts(ahead.during(noted, orders.length), plan, partShapes);
     },
     async ended() {
       const first = unread?.[Symbol.asyncIterator]().next();
@@ -186,4 +195,34 @@ async function sent(
       await first?.catch(() => undefined);
     },
   };
+}
+
+/**
+ * Whether large jobs may travel in parts. A step that may end without some jobs counts whole ones, rounding is done to
+ * the gradient of a whole job, and workers alone know the neighbours that a cut depends on.
+ */
+function sendsParts({ run: { config }, start }: TrainOptions): boolean {
+  const { closing, encodings } = config.training;
+  const { reads } = methodPlanOf(config.method).innerLoop;
+  return (
+    closing.kind === 'all' &&
+    start.replay === undefined &&
+    (encodings?.gradients ?? 'float32') === 'float32' &&
+    reads.neighbours === undefined
+  );
+}
+
+function sharesOf(
+  { workerCount, msPerCost }: WorkerPace,
+  { staleness }: TrainOptions['run']['config']['training'],
+): WorkerShares {
+  return { workerCount, msPerCost, stepCount: 1 + (staleness?.outerSteps ?? 0) };
+}
+
+/** By order. */
+function costsOf({ jobs }: Pick<StepPlan, 'jobs'>, parts: readonly JobPart[]): number[] {
+  return parts.map(({ jobIndex, microBatches }) => {
+    const { cut } = at(jobs, jobIndex);
+    return costOf(cut.slice(microBatches?.first, microBatches?.end));
+  });
 }

@@ -12,11 +12,11 @@ import { randomStream } from '../../shared/base/random.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { sizeLossesOf } from '../../shared/queue/blobs/gradient-losses.js';
 import { encodeGradient } from '../../shared/tensors/encode-gradient.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
-import { sizeLossesOf } from '../../worker/compute/job/size-losses.js';
 import type { Variant } from './variants.js';
 import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-identity.js';
 

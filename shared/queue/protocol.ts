@@ -17,6 +17,8 @@
  * Output blob of a gradient job:
  *   NAME      a gradient per learned variable: sum over the chunk's tasks of taskWeight * gradient
  *   rows      `[learnedRowCount, tableRowWidth]`, the same sum for the rows of learned tables
+ * and, of a part of a job, the losses of its tasks: `blobs/gradient-losses.ts`. A part of several micro-batches has its
+ * sums in F64, unrounded.
  * Dense variables, row packs and gradients may be rounded: `tensors/rounded-tensors.ts`. Inputs say so
  * themselves; the encoding of the output is part of the work.
  * Output blob of a predict job:
@@ -51,7 +53,7 @@ import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 17;
+export const PROTOCOL_VERSION = 18;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -107,6 +109,22 @@ export const NO_SIZE_BUCKET = -1;
 const weights = quickNumberList(z.array(z.number().nonnegative()), isWeight);
 const dropoutRate = z.number().min(0).max(DROPOUT_RATE_MAX);
 
+/** Some of the micro-batches of a gradient job, in the order in which they are summed. */
+const MicroBatchRangeSchema = z
+  .strictObject({
+    first: index,
+    /** Behind the last one. A part that does not begin with the first micro-batch has only one. */
+    end: index,
+    /** That of the whole job. A worker that cuts the job into another number refuses it. */
+    count: index,
+    /** The number of their tasks. */
+    taskCount: z.int().positive(),
+  })
+  .refine(
+    ({ first, end, count }) => first < end && end <= count && (first === 0 || end === first + 1),
+    'expected the leading micro-batches of a job, or one of the others',
+  );
+
 /** How a task's rows become one gradient. */
 const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
@@ -154,6 +172,8 @@ const GradientWorkSchema = z.strictObject({
   drawnRows: z.array(quickNumberList(z.array(index).min(1), isIndex)).optional(),
   /** Asks for the query loss before adaptation as well, which takes another forward pass. */
   queryLossBefore: z.literal(true).optional(),
+  /** The micro-batches that are computed, for a part of a job; all when absent. The output of a part is not rounded. */
+  microBatches: MicroBatchRangeSchema.optional(),
   /** How the output is rounded; 32-bit floats when absent. */
   encoding: z.strictObject({ kind: z.enum(ROUNDED_ENCODINGS), seed: index }).optional(),
 });
@@ -336,14 +356,23 @@ export type StoreReference = TaskJob['store'];
 /** The losses of a job by size bucket. */
 export type JobSizeLosses = NonNullable<JobResult['lossesBySize']>;
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
+export type MicroBatchRange = z.infer<typeof MicroBatchRangeSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type AdaptWork = z.infer<typeof AdaptWorkSchema>;
 export type Adaptation = z.infer<typeof AdaptationSchema>;
 export type JobWork = TaskJob['work'];
 
-/** The number of tasks of a job: a pair of windows is one. */
-export function taskCountOf(job: Pick<TaskJob, 'taskIndices'> | Pick<RuleJob, 'work'>): number {
-  return 'taskIndices' in job ? job.taskIndices.length : 1;
+/** The number of tasks whose results a job returns: a pair of windows is one. */
+export function taskCountOf(
+  job: Pick<TaskJob, 'taskIndices' | 'work'> | Pick<RuleJob, 'work'>,
+): number {
+  if (!('taskIndices' in job)) return 1;
+  return microBatchesOfWork(job.work)?.taskCount ?? job.taskIndices.length;
+}
+
+/** The micro-batches of a part of a job; undefined for a whole one. */
+export function microBatchesOfWork(work: Job['work']): MicroBatchRange | undefined {
+  return work.kind === 'gradient' ? work.microBatches : undefined;
 }
 
 /** How a job divides the rows of its tasks; undefined where as the store does. */

@@ -7,7 +7,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MetaGradientSum } from '../../coordinator/training/meta-gradient-sum.js';
-import { gradientReader } from '../../coordinator/training/job-gradient.js';
+import { gradientReader } from '../../coordinator/training/gradients/job-gradient.js';
 import type { MetaGradient } from '../../coordinator/training/meta-optimizer/meta-gradient.js';
 import { deliveredOf, shapesFor, layoutOf, tensorsOf } from '../fixtures/gradient-results.js';
 

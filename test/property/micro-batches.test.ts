@@ -16,7 +16,7 @@ import {
   taskExtent,
   type MicroBatch,
   type TaskSize,
-} from '../../worker/compute/batches/micro-batches.js';
+} from '../../shared/tasks/rows/micro-batches.js';
 
 const rowCount = fc.oneof(
   fc.constant(0),

@@ -72,6 +72,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/training/meta-optimizer',
     'coordinator/training/overhead',
     'coordinator/training/losses',
+    'coordinator/training/gradients',
     'coordinator/tables',
     'coordinator/training',
     'coordinator/capacity',

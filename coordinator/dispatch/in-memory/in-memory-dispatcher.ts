@@ -69,6 +69,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   };
   return {
     rejections: record.rejections,
+    executorCount: executors.length,
     run(orders, read, signal, terms = {}) {
       const [stop, over] = [new AbortController(), new AbortController()];
       // Each executor listens to it.
@@ -82,7 +83,8 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
         isRead,
       };
       const starts = inSendingOrder(orders).map((order) => {
-        const job = { order: order.job, makeInput: once(() => inputOf(order)) };
+        const makeInput = once(() => inputOf(order));
+        const job = { order: order.job, rowCount: order.rowCount, makeInput };
         return () => admittedResult(job, call);
       });
       return inOrderOfArrival(starts, {
@@ -105,6 +107,7 @@ function once<Value>(make: () => Value): () => Value {
 
 interface DirectJob {
   readonly order: JobOrder['job'];
+  readonly rowCount: number | undefined;
   readonly makeInput: () => JobInput;
 }
 
@@ -119,7 +122,7 @@ interface DirectCall<Value extends object> extends Omit<InMemoryDispatcherOption
 }
 
 async function admittedResult<Value extends object>(
-  { order, makeInput }: DirectJob,
+  { order, rowCount, makeInput }: DirectJob,
   { admission, lanes, clock, attemptsMax, sink, signal, isRead, over }: DirectCall<Value>,
 ): Promise<Admitted<Value>> {
   const { jobIndex, outerStep } = order;
@@ -138,7 +141,9 @@ async function admittedResult<Value extends object>(
       const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
       await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), over);
     }
-    const output = await outputOrTransientError(lanes.execute({ makeInput, signal, over }));
+    const output = await outputOrTransientError(
+      lanes.execute({ rowCount, makeInput, signal, over }),
+    );
     await isRead;
     if (over.aborted) throw interrupted();
     if (output instanceof QianmoError) {

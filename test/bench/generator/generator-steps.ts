@@ -30,7 +30,7 @@ import {
 import { deviceJobOf, PackMemory } from '../../../worker/compute/job/device-job.js';
 import { batchesOf } from '../../../worker/compute/models/device-tasks.js';
 import { rolesOf } from '../../../worker/compute/meta-gradients/rows-read.js';
-import { microBatchesOf } from '../../../worker/compute/batches/micro-batches.js';
+import { microBatchesOf } from '../../../shared/tasks/rows/micro-batches.js';
 import {
   baseParameters,
   BATCH_COUNT,

@@ -18,7 +18,7 @@ import { touchedRows } from '../../../coordinator/training/meta-optimizer/adam-r
 import { chain } from '../../../coordinator/training/meta-optimizer/chain.js';
 import { addDecoupledWeightDecay } from '../../../coordinator/training/meta-optimizer/decoupled-weight-decay.js';
 import { steppedState } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import { gradientReader } from '../../../coordinator/training/job-gradient.js';
+import { gradientReader } from '../../../coordinator/training/gradients/job-gradient.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
 import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';
 

@@ -8,13 +8,13 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { sizeDivisionOf } from '../../../coordinator/plan/job-sizes.js';
 import type { GradientAggregate } from '../../../coordinator/training/gradient-aggregate.js';
-import { gradientReader } from '../../../coordinator/training/job-gradient.js';
+import { gradientReader } from '../../../coordinator/training/gradients/job-gradient.js';
 import type { StepLosses } from '../../../coordinator/training/losses/loss-sums.js';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { RobustAggregate } from '../../../coordinator/training/robust-aggregate.js';
 import { outcomesIn } from '../../../shared/queue/job-parcel.js';
 import { JobResultSchema } from '../../../shared/queue/protocol.js';
-import { sizeLossesOf } from '../../../worker/compute/job/size-losses.js';
+import { sizeLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
 import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';
 
 interface Task {

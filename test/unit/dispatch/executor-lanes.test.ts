@@ -37,8 +37,8 @@ function scene(executorCount: number) {
   const lanes = new ExecutorLanes(held.map(({ executor }) => executor));
   const over = new AbortController();
   const { signal } = new AbortController();
-  const execute = (jobIndex: number): Promise<unknown> =>
-    lanes.execute({ makeInput: () => at(INPUTS, jobIndex), signal, over: over.signal });
+  const execute = (jobIndex: number, rowCount?: number): Promise<unknown> =>
+    lanes.execute({ rowCount, makeInput: () => at(INPUTS, jobIndex), signal, over: over.signal });
   const end = async (index: number, result: Promise<unknown>): Promise<void> => {
     at(held, index).end();
     await result;
@@ -49,9 +49,18 @@ function scene(executorCount: number) {
 }
 
 describe('executors that share jobs', () => {
+  it('have the last one in advance while they compute the largest', async () => {
+    const { notes, execute, end } = scene(2);
+    const results = [1, 1, 9, 3, 2, 1].map((rowCount, jobIndex) => execute(jobIndex, rowCount));
+    expect(notes).toEqual(['A begins 0', 'B begins 1', 'A has 2', 'B has 3']);
+    await end(0, at(results, 0));
+    await end(1, at(results, 1));
+    expect(notes.slice(4)).toEqual(['A begins 2', 'A has 5', 'B begins 3', 'B has 4']);
+  });
+
   it('take them in turn, and have the inputs of their next ones', async () => {
     const { notes, execute, end } = scene(2);
-    const results = [0, 1, 2, 3, 4].map(execute);
+    const results = [0, 1, 2, 3, 4].map((jobIndex) => execute(jobIndex));
     expect(notes).toEqual(['A begins 0', 'B begins 1', 'A has 2', 'B has 3']);
     await end(1, at(results, 1));
     expect(notes.slice(4)).toEqual(['B begins 3', 'B has 4']);
@@ -61,7 +70,7 @@ describe('executors that share jobs', () => {
 
   it('take a job back from one that is busy when another one is free', async () => {
     const { notes, execute, end } = scene(2);
-    const results = [0, 1, 2].map(execute);
+    const results = [0, 1, 2].map((jobIndex) => execute(jobIndex));
     expect(notes).toEqual(['A begins 0', 'B begins 1', 'A has 2']);
     await end(1, at(results, 1));
     expect(notes.slice(3)).toEqual(['A forgets 2', 'B begins 2']);
@@ -69,7 +78,7 @@ describe('executors that share jobs', () => {
 
   it('let go of jobs that nobody wants any more', async () => {
     const { notes, execute, end, over, lanes, signal } = scene(1);
-    const results = [0, 1, 2].map(execute);
+    const results = [0, 1, 2].map((jobIndex) => execute(jobIndex));
     over.abort();
     const wanted = lanes.execute({
       makeInput: () => at(INPUTS, 3),

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
-import { gradientReader } from '../../../coordinator/training/job-gradient.js';
+import { gradientReader } from '../../../coordinator/training/gradients/job-gradient.js';
 import { at } from '../../../shared/base/arrays.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 import { encodeGradient } from '../../../shared/tensors/encode-gradient.js';

@@ -5,7 +5,10 @@ import { describe, expect, it } from 'vitest';
 import { NO_NEIGHBOURS } from '../../../coordinator/plan/job-neighbours.js';
 import type { StepPlan } from '../../../coordinator/plan/step-plan.js';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
-import { gradientReader, type JobGradient } from '../../../coordinator/training/job-gradient.js';
+import {
+  gradientReader,
+  type JobGradient,
+} from '../../../coordinator/training/gradients/job-gradient.js';
 import { stepClosings } from '../../../coordinator/training/step-closing.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import {
@@ -133,7 +136,7 @@ describe('the closing of an outer step', () => {
     ...{ jobIndex, taskIndices: taskWeights.map((_, place) => place), taskWeights },
     ...{ coldTaskWeights: null, drawnRows: null, neighbours: NO_NEIGHBOURS.named },
     sizes: { bucketByTask: [], taskCounts: [], weights: [] },
-    ...{ rowCount: 0, layout: layoutOf([], []) },
+    ...{ rowCount: 0, cut: [], layout: layoutOf([], []) },
   }));
   const plan: StepPlan = { outerStep: 5, jobs, taskCount: 5 };
 

@@ -5,13 +5,13 @@ import { GrowingRunHistory } from '../../../coordinator/record/history/run-histo
 import { measuredPart, sizeMeansOf } from '../../../coordinator/record/size-means.js';
 import { runViewOf } from '../../../coordinator/record/run-view.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/job-sizes.js';
-import { gradientReader } from '../../../coordinator/training/job-gradient.js';
+import { gradientReader } from '../../../coordinator/training/gradients/job-gradient.js';
 import { bitsOf } from '../../../coordinator/trust/job-answers.js';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
 import type { StampedEventOf } from '../../../shared/events/run-events.js';
 import { SIZE_BUCKETS_MAX, type SizeLosses } from '../../../shared/events/size-losses.js';
-import { sizeLossesOf } from '../../../worker/compute/job/size-losses.js';
+import { sizeLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
 import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';
 
 const division = sizeDivisionOf([30, 10, 30]);
@@ -41,6 +41,7 @@ describe('a worker', () => {
   const losses = {
     queryLosses: Float64Array.of(0.5, 9, 0.25, 0.75),
     supportLosses: Float64Array.of(0.75, 8, 0.5, 1),
+    queryLossesBefore: null,
   };
   const work = { taskWeights: [0.125, 0.25, 0.25, 0.375], sizeBuckets: [0, -1, 1, 0] };
 

@@ -5,7 +5,7 @@ import {
   gradientReader,
   type GradientShapes,
   type JobGradient,
-} from '../../../coordinator/training/job-gradient.js';
+} from '../../../coordinator/training/gradients/job-gradient.js';
 import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/meta-gradient.js';
 import {
   deliveredOf,

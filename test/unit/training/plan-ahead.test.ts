@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { planAhead } from '../../../coordinator/training/plan-ahead.js';
+import { WorkerPace } from '../../../coordinator/training/worker-pace.js';
 
 /** The numbers of results, by outer step, after which the next plan was wanted first. */
 async function wantedAfter(steps: readonly (readonly string[])[]): Promise<number[]> {
   const moments: number[] = [];
   let arrivedCount = 0;
-  const ahead = planAhead({ readAhead: () => moments.push(arrivedCount) });
+  const pace = new WorkerPace();
+  const ahead = planAhead({ readAhead: () => moments.push(arrivedCount) }, pace);
   const wanted: number[] = [];
   for (const workers of steps) {
     moments.length = 0;
@@ -13,11 +15,12 @@ async function wantedAfter(steps: readonly (readonly string[])[]): Promise<numbe
     const results = async function* () {
       for (const worker of workers) {
         arrivedCount += 1;
-        yield await Promise.resolve({ result: { worker } });
+        yield await Promise.resolve({ result: { worker, jobIndex: 0, computeMs: 1 } });
       }
     };
     const handedOn: string[] = [];
-    for await (const { result } of ahead.during(results(), workers.length))
+    const noted = pace.noted(results(), []);
+    for await (const { result } of ahead.during(noted, workers.length))
       handedOn.push(result.worker);
     expect(handedOn).toEqual(workers);
     wanted.push(moments[0] ?? -1);

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { RobustAggregate } from '../../../coordinator/training/robust-aggregate.js';
-import { gradientReader } from '../../../coordinator/training/job-gradient.js';
+import { gradientReader } from '../../../coordinator/training/gradients/job-gradient.js';
 import type { GradientAggregate } from '../../../coordinator/training/gradient-aggregate.js';
 import type { RobustAggregation } from '../../../shared/config/training-config.js';
 import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';

@@ -5,11 +5,12 @@ import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js
 import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { RowDivision } from '../../../shared/tasks/rows/row-division.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
+import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { RowRole } from '../batches/row-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { BatchInput } from '../meta-gradients/passes.js';
-import { readsSupportTotals, rolesBesideOf, rowMultiplesOf } from '../meta-gradients/rows-read.js';
+import { rowMultiplesOf } from '../../../shared/methods/inner-loop/gradient-cut.js';
+import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/rows-read.js';
 import type { BatchTensors } from '../models/batch-tensors.js';
 import { batchesOf, rowsBesideOf, type DeviceTasks } from '../models/device-tasks.js';
 import type { TrunkPass } from '../models/staged-pass.js';

@@ -4,7 +4,7 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
 import { phaseMinibatches, type RowDivision } from '../../../shared/tasks/rows/row-division.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { rowExtent } from '../batches/micro-batches.js';
+import { rowExtent } from '../../../shared/tasks/rows/micro-batches.js';
 import type { RowRole } from '../batches/row-batch.js';
 import { shiftsAfter, type OnAdapted, type PlacedCell } from './adapted-batch.js';
 import { inputOf, supportOf, type AdaptingBatch, type StepSupport } from './adapting-batch.js';

@@ -8,7 +8,13 @@ import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
-import type { GradientWork, TaskJob, PredictWork } from '../../../shared/queue/protocol.js';
+import { lossTensorsOf, summedLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
+import type {
+  GradientWork,
+  MicroBatchRange,
+  TaskJob,
+  PredictWork,
+} from '../../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -16,12 +22,11 @@ import type { TensorLayout } from '../../../shared/tensors/named-tensors.js';
 import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import type { Computations } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
-import { gradientOf } from './gradient-job.js';
+import { gradientOf, type JobGradient } from './gradient-job.js';
 import { deviceJobOf, type DeviceInputs, type DeviceJob } from './device-job.js';
 import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
 import { adaptedTasksOfJob } from './adapt-job.js';
 import { predictionsOfJob, type RowLogits } from './predict-job.js';
-import { sizeLossesOf } from './size-losses.js';
 
 /** The rows of a job, as read from its store. */
 export interface JobTasks {
@@ -178,23 +183,30 @@ function gradientJob(
   { job, work }: { readonly job: TaskJob; readonly work: GradientWork },
   microBatchRowsMax: number,
 ): ComputedJob {
-  const { tensors, ...losses } = gradientOf(computations, onDevice, work, microBatchRowsMax);
-  const { queryLosses, supportLosses, queryLossesBefore } = losses;
-  const lossesBySize = sizeLossesOf(work, losses);
-  const lossBefore =
-    queryLossesBefore === null ? NaN : weightedSum(work.taskWeights, queryLossesBefore);
+  const bounds = { rowsMax: microBatchRowsMax, rowsMaxOfJob: job.microBatchRowsMax };
+  const gradient = gradientOf(computations, onDevice, work, bounds);
   const isDivided = adapts(methodPlanOf(work.method));
   return {
-    output: encodeGradient(tensors, job, work),
-    weightedQueryLoss: weightedSum(work.taskWeights, queryLosses),
-    weightedSupportLoss: weightedSum(work.taskWeights, supportLosses),
-    ...(Number.isFinite(lossBefore) ? { weightedQueryLossBefore: lossBefore } : {}),
-    ...(lossesBySize === undefined ? {} : { lossesBySize }),
-    queryRowCount: onDevice.tasks.reduce(
-      (sum, { rowCount, supportRowCount }) => sum + rowCount - (isDivided ? supportRowCount : 0),
-      0,
-    ),
+    output:
+      work.microBatches === undefined
+        ? encodeGradient(gradient.sums.rounded(), job, work)
+        : encodePart(gradient, work.microBatches),
+    ...summedLossesOf(work, gradient.losses),
+    queryRowCount: gradient.taskPlaces.reduce((sum, place) => {
+      const { rowCount, supportRowCount } = at(onDevice.tasks, place);
+      return sum + rowCount - (isDivided ? supportRowCount : 0);
+    }, 0),
   };
+}
+
+/** A single micro-batch has the 32-bit values that it was computed with. */
+function encodePart(
+  { sums, losses, taskPlaces }: JobGradient,
+  { first, end }: MicroBatchRange,
+): Uint8Array {
+  const gradients: ReadonlyMap<string, CodedTensor> =
+    end - first === 1 ? sums.rounded() : sums.exact();
+  return encodeTensors(new Map([...gradients, ...lossTensorsOf(losses, taskPlaces)]));
 }
 
 function predictJob(
@@ -221,8 +233,4 @@ function predictJob(
 
 function withoutLoss(output: Uint8Array, queryRowCount = 0): ComputedJob {
   return { output, weightedQueryLoss: 0, weightedSupportLoss: 0, queryRowCount };
-}
-
-function weightedSum(weights: readonly number[], losses: Float64Array): number {
-  return weights.reduce((sum, weight, index) => sum + weight * at(losses, index), 0);
 }

@@ -5,6 +5,8 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { gradientCutOf } from '../../../shared/methods/inner-loop/gradient-cut.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import {
@@ -12,30 +14,31 @@ import {
   learnedVariables,
   type LearnedRows,
 } from '../../../shared/models/learned-parameters.js';
-import type { GradientWork } from '../../../shared/queue/protocol.js';
-import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import type { TaskLosses } from '../../../shared/queue/blobs/gradient-losses.js';
+import type { GradientWork, MicroBatchRange } from '../../../shared/queue/protocol.js';
+import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { QueryLossFunction } from './captured-query-loss.js';
 import type { Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
+import { GradientSums } from './gradient-sums.js';
 import { batchesOf, rowsBesideOf } from '../models/device-tasks.js';
 import { ROWS } from './job-inputs.js';
-import {
-  readsSupportTotals,
-  rolesOf,
-  rowMultiplesOf,
-  sizeWithPairs,
-} from '../meta-gradients/rows-read.js';
-import { flatMicroBatchesOf, microBatchesOf, type MicroBatch } from '../batches/micro-batches.js';
+import { readsSupportTotals, rolesOf } from '../meta-gradients/rows-read.js';
 
 export interface JobGradient {
-  /** Every learned variable, and `rows` `[learnedRowCount, tableRowWidth]`. */
-  readonly tensors: NamedTensors;
-  /** Unweighted losses by task of the job; 0 for a task without such rows. */
-  readonly queryLosses: Float64Array;
-  readonly supportLosses: Float64Array;
-  /** Query losses before adaptation; null where the work does not ask for them. */
-  readonly queryLossesBefore: Float64Array | null;
+  /** Of every learned variable, and of `rows` `[learnedRowCount, tableRowWidth]`. */
+  readonly sums: GradientSums;
+  readonly losses: TaskLosses;
+  /** The places of the tasks that were computed, in the order of micro-batches. */
+  readonly taskPlaces: readonly number[];
+}
+
+interface MicroBatchBounds {
+  /** The padded rows of a micro-batch, at most. */
+  readonly rowsMax: number;
+  /** What the job asks for, which is more where the device has too little memory for it. */
+  readonly rowsMaxOfJob: number;
 }
 
 const NO_ROWS: LearnedRows = { rowCount: 0, spans: [] };
@@ -44,67 +47,82 @@ export function gradientOf(
   computations: Computations,
   job: DeviceJob,
   work: GradientWork,
-  microBatchRowsMax: number,
+  bounds: MicroBatchBounds,
 ): JobGradient {
   const { spec, tasks, packLayout } = job;
   const { tf } = job.engine;
   const functions = functionsOf(computations, job, work);
-  const shapes = new Map<string, readonly number[]>(
-    learnedVariables(spec).map(({ name, shape }) => [name, shape]),
-  );
   const learned = packLayout === null ? NO_ROWS : learnedRowsOf(spec, packLayout);
-  shapes.set(ROWS, [learned.rowCount, spec.tableRowWidth]);
-  const microBatches = cutOf(job, work.method, microBatchRowsMax);
+  const sums = new GradientSums([
+    ...learnedVariables(spec),
+    { name: ROWS, shape: [learned.rowCount, spec.tableRowWidth] },
+  ]);
+  const microBatches = cutOf(job, work, bounds);
   const count = microBatches.length;
-  const sums = new Map([...shapes].map(([name, shape]) => [name, new GradientSum(sizeOf(shape))]));
-  const queryLosses = new Float64Array(tasks.length);
-  const supportLosses = new Float64Array(tasks.length);
-  const queryLossesBefore = functions.queryLoss === null ? null : new Float64Array(tasks.length);
+  const losses = {
+    queryLosses: new Float64Array(tasks.length),
+    supportLosses: new Float64Array(tasks.length),
+    queryLossesBefore: functions.queryLoss === null ? null : new Float64Array(tasks.length),
+  };
   for (const [index, microBatch] of microBatches.entries()) {
     computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
     tf.tidy(() => {
       const output = runMicroBatch(functions, job, work, microBatch);
       if (output === null) return;
       for (const [name, gradient] of Object.entries(output.gradients))
-        sums.get(name)?.add(gradient.dataSync<'float32'>());
+        sums.add(name, gradient.dataSync<'float32'>());
       if (output.rowGradient !== undefined) {
         const values = output.rowGradient.dataSync<'float32'>();
-        sums.get(ROWS)?.add(learnedRowValues(values, learned, spec.tableRowWidth));
+        sums.add(ROWS, learnedRowValues(values, learned, spec.tableRowWidth));
       }
-      placeLosses(microBatch, output.queryLosses, queryLosses);
-      placeLosses(microBatch, output.supportLosses, supportLosses);
-      if (queryLossesBefore !== null)
-        placeLosses(microBatch, output.queryLossesBefore, queryLossesBefore);
+      placeLosses(microBatch, output.queryLosses, losses.queryLosses);
+      placeLosses(microBatch, output.supportLosses, losses.supportLosses);
+      if (losses.queryLossesBefore !== null)
+        placeLosses(microBatch, output.queryLossesBefore, losses.queryLossesBefore);
     });
   }
-  const shapeOf = (name: string): readonly number[] => {
-    const shape = shapes.get(name);
-    if (shape === undefined) throw new Error(`no shape of ${name}`);
-    return shape;
-  };
-  const tensors = new Map(
-    [...sums].map(([name, sum]): [string, DenseTensor] => [
-      name,
-      { shape: shapeOf(name), values: sum.rounded() },
-    ]),
-  );
-  return { tensors, queryLosses, supportLosses, queryLossesBefore };
+  return { sums, losses, taskPlaces: microBatches.flatMap(({ taskPlaces }) => taskPlaces) };
 }
 
-/** A method whose tasks do not adapt needs no task axis. */
-function cutOf(job: DeviceJob, method: GradientWork['method'], rowsMax: number): MicroBatch[] {
+/**
+ * The micro-batches that are computed: all, or those of a part. Where the device has too little memory for the job's
+ * own, each is cut further.
+ *
+ * @throws QianmoError `data` if the coordinator has cut the job into others.
+ */
+function cutOf(job: DeviceJob, work: GradientWork, bounds: MicroBatchBounds): MicroBatch[] {
+  const plan = methodPlanOf(work.method);
   const sizes = job.tasks.map(({ rowCount, supportRowCount }) => ({
     supportRowCount,
     queryRowCount: rowCount - supportRowCount,
   }));
-  const plan = methodPlanOf(method);
-  if (!adapts(plan)) return flatMicroBatchesOf(sizes, rowsMax);
-  return microBatchesOf(
-    sizes.map((size) => sizeWithPairs(plan, size)),
-    rowsMax,
-    rowMultiplesOf(plan),
-    rowsBesideOf(job),
-  );
+  const rowsBeside = adapts(plan) ? rowsBesideOf(job) : 0;
+  const { rowsMax, rowsMaxOfJob } = bounds;
+  const range = work.microBatches;
+  if (range === undefined) return gradientCutOf(plan, sizes, { rowsMax, rowsBeside });
+  const whole = gradientCutOf(plan, sizes, { rowsMax: rowsMaxOfJob, rowsBeside });
+  const chosen = whole.slice(range.first, range.end);
+  const taskCount = chosen.reduce((sum, { taskPlaces }) => sum + taskPlaces.length, 0);
+  if (whole.length !== range.count || taskCount !== range.taskCount)
+    throw otherCut(whole.length, taskCount, range);
+  if (rowsMax >= rowsMaxOfJob) return chosen;
+  return chosen.flatMap(({ taskPlaces }) => {
+    const ofPart = taskPlaces.map((place) => at(sizes, place));
+    return gradientCutOf(plan, ofPart, { rowsMax, rowsBeside }).map((smaller) => ({
+      ...smaller,
+      taskPlaces: smaller.taskPlaces.map((index) => at(taskPlaces, index)),
+    }));
+  });
+}
+
+function otherCut(count: number, taskCount: number, range: MicroBatchRange): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'a part of a job does not fit the job',
+    expected: `${range.count} micro-batches, ${range.taskCount} tasks in those of the part`,
+    found: `${count} micro-batches, ${taskCount} tasks`,
+    cure: 'coordinator and worker must run the same version on the same store',
+  });
 }
 
 interface GradientFunctions {
@@ -164,36 +182,6 @@ function runMicroBatch(
   return before === null ? output : { ...output, queryLossesBefore: before };
 }
 
-/** A sum in float64 over micro-batches. The values of a single one are kept as they are. */
-class GradientSum {
-  readonly #length: number;
-  #only: Float32Array | null = null;
-  #sum: Float64Array | null = null;
-
-  constructor(length: number) {
-    this.#length = length;
-  }
-
-  /** @param values nobody writes to them any more. */
-  add(values: Float32Array): void {
-    if (values.length !== this.#length)
-      throw new Error(`a gradient has ${values.length} values, not ${this.#length}`);
-    if (this.#sum === null && this.#only === null) {
-      this.#only = values;
-      return;
-    }
-    const sum = (this.#sum ??= Float64Array.from(this.#only ?? []));
-    for (let index = 0; index < sum.length; index += 1)
-      sum[index] = (sum[index] ?? NaN) + (values[index] ?? NaN);
-  }
-
-  /** Zeros where nothing was added. */
-  rounded(): Float32Array {
-    if (this.#sum !== null) return new Float32Array(this.#sum);
-    return this.#only ?? new Float32Array(this.#length);
-  }
-}
-
 /** The rows of learned tables, end to end. Other rows of the pack and its padding are left out. */
 function learnedRowValues(
   values: Float32Array,
@@ -216,8 +204,4 @@ function placeLosses(
   if (losses === undefined) return;
   const values = losses.dataSync<'float32'>();
   for (const [index, place] of taskPlaces.entries()) target[place] = at(values, index);
-}
-
-function sizeOf(shape: readonly number[]): number {
-  return shape.reduce((product, extent) => product * extent, 1);
 }

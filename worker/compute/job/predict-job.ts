@@ -16,7 +16,7 @@ import {
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
 import { blockDistances } from '../adaptation/block-distances.js';
-import type { MicroBatch } from '../batches/micro-batches.js';
+import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import { roleSpanOf } from '../batches/row-batch.js';
 import type { LogitsInput } from '../scoring/captured-scoring.js';
 import { batchShifts, shiftColumnsOf } from '../scoring/row-shifts.js';

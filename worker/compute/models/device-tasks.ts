@@ -12,7 +12,7 @@ import {
   packExtent,
   rowExtent,
   type MicroBatch,
-} from '../batches/micro-batches.js';
+} from '../../../shared/tasks/rows/micro-batches.js';
 import { rowBatchOf, type RowRole } from '../batches/row-batch.js';
 import { unitMasksOf, type UnitDropout } from '../batches/unit-masks.js';
 import type { Engine } from '../engine/load-engine.js';

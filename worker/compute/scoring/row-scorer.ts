@@ -14,7 +14,11 @@ import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { withTrainedPadding } from '../../../shared/tasks/trained-padding.js';
 import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import { elementCountOf, type NamedTensors } from '../../../shared/tensors/named-tensors.js';
-import { rowExtent, taskExtent, type MicroBatch } from '../batches/micro-batches.js';
+import {
+  rowExtent,
+  taskExtent,
+  type MicroBatch,
+} from '../../../shared/tasks/rows/micro-batches.js';
 import { localIdsByTable } from '../batches/row-batch.js';
 import { encodedColumnsOf, inputsOfOtherRows } from '../batches/support-inputs.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';

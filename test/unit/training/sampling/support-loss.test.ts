@@ -23,7 +23,7 @@ const jobOf = (
 ): StepPlan['jobs'][number] => ({
   ...{ jobIndex, taskIndices, taskWeights, coldTaskWeights: null, drawnRows: null, rowCount: 8 },
   sizes: { bucketByTask: [], taskCounts: [], weights: [] },
-  ...{ neighbours: {}, layout: { idsByTable: [], startByTable: [], rowCount: 0 } },
+  ...{ neighbours: {}, cut: [], layout: { idsByTable: [], startByTable: [], rowCount: 0 } },
 });
 const plan = { jobs: [jobOf(0, [0, 1], [0.25, 0.5]), jobOf(1, [2, 3], [0.125, 0.125])] };
 const maml = MethodConfigSchema.parse({ kind: 'maml' });

@@ -1,18 +1,18 @@
 /** Reads the result of a gradient job: the job gradient, a weighted sum of task gradients. */
 
-import { QianmoError } from '../../shared/base/errors.js';
-import { learnedRowsOf, learnedVariables } from '../../shared/models/learned-parameters.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { JobResult } from '../../shared/queue/protocol.js';
-import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
-import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
-import { layoutDifferences } from '../../shared/tensors/named-tensors.js';
-import { floatsOf, type TensorEncoding } from '../../shared/tensors/rounded-tensors.js';
-import { viewTensors } from '../../shared/tensors/tensor-codec.js';
-import type { ReadResult } from '../dispatch/dispatcher.js';
-import type { JobSizes } from '../plan/job-sizes.js';
-import type { StepPlan } from '../plan/step-plan.js';
-import type { SizedJobLosses } from './losses/loss-sums.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { learnedRowsOf, learnedVariables } from '../../../shared/models/learned-parameters.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { JobResult } from '../../../shared/queue/protocol.js';
+import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
+import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import { layoutDifferences } from '../../../shared/tensors/named-tensors.js';
+import { floatsOf, type TensorEncoding } from '../../../shared/tensors/rounded-tensors.js';
+import { viewTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
+import type { ReadResult } from '../../dispatch/dispatcher.js';
+import type { JobSizes } from '../../plan/job-sizes.js';
+import type { StepPlan } from '../../plan/step-plan.js';
+import type { SizedJobLosses } from '../losses/loss-sums.js';
 
 /** The shapes that the gradients of one outer step must have. */
 export interface GradientShapes {
@@ -94,7 +94,7 @@ export function gradientReader(
 }
 
 /** Null where there are none, and `unlike` where they are not those of the job's buckets. */
-function sizedLossesOf(
+export function sizedLossesOf(
   { lossesBySize: losses }: Pick<JobResult, 'lossesBySize'>,
   sizes: JobSizes | undefined,
 ): SizedJobLosses | 'unlike' | null {
@@ -118,7 +118,7 @@ function decodedOrNull(
 }
 
 /** Names and shapes of a gradient; the values are not read. */
-function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
+export function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
   const values = new Float32Array(0);
   const expected = new Map<string, DenseTensor>();
   for (const { name, shape } of learnedVariables(spec)) expected.set(name, { shape, values });
@@ -128,7 +128,7 @@ function gradientLayout(spec: ModelSpec, layout: RowPackLayout): NamedTensors {
 }
 
 /** The L2 norm. It is finite if and only if all values are: squares of float32 fit into float64. */
-function normOf(tensors: NamedTensors): number {
+export function normOf(tensors: ReadonlyMap<string, CodedTensor>): number {
   let squares = 0;
   for (const { values } of tensors.values())
     for (let index = 0; index < values.length; index += 1) squares += (values[index] ?? NaN) ** 2;

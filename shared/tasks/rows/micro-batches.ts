@@ -4,7 +4,7 @@
  * it decides in which order gradients are summed. No tensors here.
  */
 
-import { at, float64At, int32At } from '../../../shared/base/arrays.js';
+import { at, float64At, int32At } from '../../base/arrays.js';
 
 /** Numbers of rows of one task. */
 export interface TaskSize {
@@ -171,6 +171,13 @@ export function flatMicroBatchesOf(tasks: readonly TaskSize[], rowsMax: number):
     ...{ supportExtent: 0, queryExtent: 0 },
     flatExtent: flatExtent(rowCount),
   }));
+}
+
+/** The rows of a micro-batch as they are computed, by task or flat. */
+export function paddedRowCountOf(microBatch: MicroBatch): number {
+  const { taskCount, supportExtent, queryExtent, flatExtent } = microBatch;
+  const rowExtent = supportExtent + queryExtent;
+  return rowExtent === 0 ? flatExtent : taskCount * rowExtent;
 }
 
 function rowCountOf({ supportRowCount, queryRowCount }: TaskSize): number {

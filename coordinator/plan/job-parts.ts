@@ -1,0 +1,98 @@
+/**
+ * Jobs in parts. A job that takes longer than a worker's share of the outer step is sent as several: its leading
+ * micro-batches together, and the others one by one. Sums are made of micro-batches in their order, so the gradient of
+ * the job has the same bits whoever computes them (decision 0106).
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import type { MicroBatchRange } from '../../shared/queue/protocol.js';
+import type { StepPlan } from './step-plan.js';
+
+/** A micro-batch of a planned job. */
+export interface PlannedMicroBatch {
+  /** The places of its tasks in the job. */
+  readonly taskPlaces: readonly number[];
+  /** The rows of its tasks. */
+  readonly rowCount: number;
+  /** Its padded rows, and those that a call is worth. */
+  readonly cost: number;
+}
+
+/** A job, or a part of one, that travels as an order of its own. */
+export interface JobPart {
+  readonly jobIndex: number;
+  /** Null for a whole job. */
+  readonly microBatches: MicroBatchRange | null;
+  /** The places of its tasks in the job, in the order of micro-batches. */
+  readonly taskPlaces: readonly number[];
+  readonly rowCount: number;
+}
+
+/** What is known of the workers that compute an outer step. */
+export interface WorkerShares {
+  readonly workerCount: number;
+  /** The time of a unit of cost; null before the first results. */
+  readonly msPerCost: number | null;
+  /** The number of outer steps that overlap. */
+  readonly stepCount: number;
+}
+
+/** What a part takes beside its micro-batches: rows that are read twice, and gradients that are sent and added. */
+const SAVED_MS_MIN = 15;
+
+export function wholeJobs({ jobs }: Pick<StepPlan, 'jobs'>): JobPart[] {
+  return jobs.map(({ jobIndex, taskIndices, rowCount }) => ({
+    ...{ jobIndex, rowCount, microBatches: null },
+    taskPlaces: [...taskIndices.keys()],
+  }));
+}
+
+/**
+ * The jobs of the plan, at the places of their indices, with the further parts of those that are divided behind
+ * them. A job is divided if it takes longer than the share of a worker, and as far as that.
+ */
+export function partsOf(
+  plan: Pick<StepPlan, 'jobs'>,
+  { workerCount, msPerCost, stepCount }: WorkerShares,
+): JobPart[] {
+  const whole = wholeJobs(plan);
+  if (workerCount < 2 || msPerCost === null) return whole;
+  const costs = plan.jobs.map(({ cut }) => costOf(cut));
+  const share = (costs.reduce((sum, cost) => sum + cost, 0) * stepCount) / workerCount;
+  const further: JobPart[] = [];
+  const first = whole.map((part, place) => {
+    const { jobIndex, cut } = at(plan.jobs, place);
+    if ((at(costs, place) - share) * msPerCost < SAVED_MS_MIN) return part;
+    const [leading, ...others] = divided(cut, share).map((range) => partOf(jobIndex, cut, range));
+    further.push(...others);
+    return leading ?? part;
+  });
+  return [...first, ...further];
+}
+
+type Range = Pick<MicroBatchRange, 'first' | 'end'>;
+
+/** Leads with as many micro-batches as fit into the share. A single range is the whole job. */
+function divided(cut: readonly PlannedMicroBatch[], share: number): Range[] {
+  let leadingCount = cut.length;
+  while (leadingCount > 1 && costOf(cut.slice(0, leadingCount)) > share) leadingCount -= 1;
+  const others = cut.slice(leadingCount).map((_, place): Range => {
+    return { first: leadingCount + place, end: leadingCount + place + 1 };
+  });
+  return others.length === 0 ? [] : [{ first: 0, end: leadingCount }, ...others];
+}
+
+function partOf(jobIndex: number, cut: readonly PlannedMicroBatch[], range: Range): JobPart {
+  const own = cut.slice(range.first, range.end);
+  const taskPlaces = own.flatMap((microBatch) => microBatch.taskPlaces);
+  return {
+    ...{ jobIndex, taskPlaces },
+    rowCount: own.reduce((sum, { rowCount }) => sum + rowCount, 0),
+    microBatches: { ...range, count: cut.length, taskCount: taskPlaces.length },
+  };
+}
+
+/** The cost of micro-batches, in padded rows. */
+export function costOf(cut: readonly PlannedMicroBatch[]): number {
+  return cut.reduce((sum, { cost }) => sum + cost, 0);
+}

@@ -1,0 +1,92 @@
+/** Reads the results of an outer step whose jobs may be divided: whole jobs, and parts of jobs. */
+
+import { at } from '../../../shared/base/arrays.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import { lossTensorShapes } from '../../../shared/queue/blobs/gradient-losses.js';
+import type { MicroBatchRange } from '../../../shared/queue/protocol.js';
+import { layoutDifferences, type TensorLayout } from '../../../shared/tensors/named-tensors.js';
+import { viewTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
+import type { DeliveredResult, ReadResult, Rejection } from '../../dispatch/dispatcher.js';
+import type { JobPart } from '../../plan/job-parts.js';
+import {
+  gradientLayout,
+  gradientReader,
+  normOf,
+  type GradientShapes,
+  type JobGradient,
+  type JudgeNorm,
+} from './job-gradient.js';
+
+/** The gradients of a part of a job, and the losses of its tasks. */
+export interface PartGradient {
+  readonly part: JobPart;
+  /** Views on the output that it was read from. */
+  readonly tensors: ReadonlyMap<string, CodedTensor>;
+  readonly release?: (() => void) | undefined;
+}
+
+export interface PartShapes extends GradientShapes {
+  /** By the index of the job that travels. */
+  readonly parts: readonly JobPart[];
+  /** Whether losses before adaptation are asked for. */
+  readonly asksBefore: boolean;
+}
+
+/**
+ * Refuses what `gradientReader` refuses, of parts as well.
+ *
+ * @param judgeNorm of the jobs that travel.
+ */
+export function partReader(
+  shapes: PartShapes,
+  judgeNorm: JudgeNorm = () => true,
+): ReadResult<JobGradient | PartGradient> {
+  const readWhole = gradientReader(shapes, judgeNorm);
+  return (delivered) => {
+    const part = shapes.parts[delivered.result.jobIndex];
+    const range = part?.microBatches ?? null;
+    if (part === undefined || range === null) return readWhole(delivered);
+    return readPart(delivered, { part, range, shapes, judgeNorm });
+  };
+}
+
+interface PartTerms {
+  readonly part: JobPart;
+  readonly range: MicroBatchRange;
+  readonly shapes: PartShapes;
+  readonly judgeNorm: JudgeNorm;
+}
+
+function readPart(
+  { result, output, isConfirmed, release }: DeliveredResult,
+  { part, range, shapes, judgeNorm }: PartTerms,
+): PartGradient | Rejection {
+  const tensors = viewedOrNull(output);
+  const gradients = gradientLayout(shapes.spec, at(shapes.layouts, part.jobIndex));
+  const losses = new Map(
+    lossTensorShapes(range.taskCount, shapes.asksBefore).map(([name, shape]) => [name, { shape }]),
+  );
+  const expected: TensorLayout = new Map([...gradients, ...losses]);
+  if (tensors === null || layoutDifferences(tensors, expected).length > 0) return 'layout_mismatch';
+  const isSum = range.end - range.first > 1;
+  for (const [name, { values }] of tensors) {
+    const isExact = isSum && !losses.has(name);
+    if (!(isExact ? values instanceof Float64Array : values instanceof Float32Array))
+      return 'layout_mismatch';
+  }
+  const { jobIndex, weightedQueryLoss, weightedSupportLoss } = result;
+  if (!Number.isFinite(weightedQueryLoss) || !Number.isFinite(weightedSupportLoss))
+    return 'not_finite';
+  const norm = normOf(new Map([...tensors].filter(([name]) => !losses.has(name))));
+  if (!Number.isFinite(norm)) return 'not_finite';
+  return judgeNorm({ jobIndex, norm, isConfirmed }) ? { part, tensors, release } : 'norm_exceeded';
+}
+
+function viewedOrNull(output: Uint8Array): Map<string, CodedTensor> | null {
+  try {
+    return viewTensors(output, 'gradient');
+  } catch (error) {
+    if (error instanceof QianmoError) return null;
+    throw error;
+  }
+}

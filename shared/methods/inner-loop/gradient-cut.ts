@@ -1,0 +1,50 @@
+/** How the tasks of a gradient job become micro-batches: worker and coordinator cut a job alike. */
+
+import {
+  flatMicroBatchesOf,
+  microBatchesOf,
+  type MicroBatch,
+  type RowMultiples,
+  type TaskSize,
+} from '../../tasks/rows/micro-batches.js';
+import { adapts, predictionLoopOf, type MethodPlan } from './method.js';
+
+interface CutBounds {
+  /** The padded rows of a micro-batch, at most. */
+  readonly rowsMax: number;
+  /** Padded rows that are read for each task beside its own; 0 by default. */
+  readonly rowsBeside?: number;
+}
+
+/** A method whose tasks do not adapt needs no task axis. */
+export function gradientCutOf(
+  plan: MethodPlan,
+  sizes: readonly TaskSize[],
+  { rowsMax, rowsBeside = 0 }: CutBounds,
+): MicroBatch[] {
+  if (!adapts(plan)) return flatMicroBatchesOf(sizes, rowsMax);
+  return microBatchesOf(
+    sizes.map((size) => sizeWithPairs(plan, size)),
+    rowsMax,
+    rowMultiplesOf(plan),
+    rowsBeside,
+  );
+}
+
+/** Rows that are seen in minibatches are padded to a multiple of the number of minibatches. */
+export function rowMultiplesOf(plan: MethodPlan): RowMultiples {
+  const { outer, innerLoop } = plan;
+  const { supportBatches } = innerLoop.steps;
+  const continuesOnQuery = outer.kind === 'displacement' && outer.continuesOnQuery;
+  return {
+    support: Math.max(supportBatches, predictionLoopOf(plan).steps.supportBatches),
+    query: continuesOnQuery ? supportBatches : 1,
+  };
+}
+
+/** The rows of a task that a micro-batch needs places for: as many of each set where they are pairs. */
+function sizeWithPairs({ innerLoop }: MethodPlan, size: TaskSize): TaskSize {
+  if (innerLoop.reads.rowPairs !== true) return size;
+  const pairCount = Math.max(size.supportRowCount, size.queryRowCount);
+  return { supportRowCount: pairCount, queryRowCount: pairCount };
+}
