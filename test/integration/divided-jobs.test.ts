@@ -80,6 +80,13 @@ test.each([
   expect(reportsOf(divided.events)).toEqual(reportsOf(whole.events));
 });
 
+test('jobs travel whole where outer steps that overlap leave no worker idle', async () => {
+  const executorCount = 2;
+  const departures = { staleness: { outerSteps: 1, drainEveryOuterSteps: 3 } };
+  expect((await trained({ executorCount })).parts).not.toEqual([]);
+  expect((await trained({ executorCount, departures })).parts).toEqual([]);
+});
+
 test('jobs travel whole where a step may end without some of them, or gradients are rounded', async () => {
   const closing = { kind: 'quorum', share: 1, graceMs: 0 };
   const encodings = { gradients: 'float16' };

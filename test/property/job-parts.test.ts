@@ -1,6 +1,6 @@
 // A job that is computed in parts has the gradient and the losses of the whole job, bit for bit. Seen to fail for
-// parts that are rounded before they are added, for parts that are added in order of arrival, for losses that are summed
-// by part, and for a leading part that takes the padding of its own tasks.
+// parts that are rounded before they are added, for parts that are added in order of arrival, for losses at other
+// places of the job, and for a worker that does not compare its cut with that of the coordinator.
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';

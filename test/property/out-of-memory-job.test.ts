@@ -1,6 +1,9 @@
 // A job that runs out of memory gives the result of a job with the smaller bound, and reports it.
 
 import { expect, test } from 'vitest';
+import { at } from '../../shared/base/arrays.js';
+import { gradientCutOf } from '../../shared/methods/inner-loop/gradient-cut.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { JobWork } from '../../shared/queue/protocol.js';
 import { createExecutor } from '../../worker/compute/job/create-executor.js';
 import {
@@ -8,7 +11,7 @@ import {
   type NativeBackend,
   type NativeBinding,
 } from '../../worker/compute/engine/native-backend.js';
-import { jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
+import { jobCaseOf, relativeDifference, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
@@ -75,5 +78,31 @@ test.skipIf(backend === null).each(works)(
     expect(next.microBatchRowsMax).toBe(2048);
     expect((await run(1024)).microBatchRowsMax).toBe(1024);
     expect(warnings).toHaveLength(1);
+  },
+);
+
+test.skipIf(backend === null)(
+  'a part of a job keeps its tasks in smaller micro-batches',
+  async () => {
+    if (backend === null) return;
+    const method = methodOf({ kind: 'maml', innerSteps: 1, innerRate: 0.1 });
+    const taskWeights = indices.map(() => 1 / taskCount);
+    const rowsMax = 256;
+    const sizes = jobCase.store.tasks.map(({ supportRowCount, queryRowCount }) => {
+      return { supportRowCount, queryRowCount };
+    });
+    const cut = gradientCutOf(methodPlanOf(method), sizes, { rowsMax });
+    const { taskPlaces } = at(cut, cut.length - 1);
+    const [first, count] = [cut.length - 1, cut.length];
+    const microBatches = { first, end: count, count, taskCount: taskPlaces.length };
+    const work: JobWork = { kind: 'gradient', method, taskWeights, microBatches };
+    const plain = await runJob(executor, jobCase, indices, work, rowsMax);
+    exhaustMemoryOnce(backend);
+    const smaller = await runJob(executor, jobCase, indices, work, rowsMax);
+    expect(count).toBeGreaterThan(1);
+    expect(smaller.microBatchRowsMax).toBe(rowsMax / 2);
+    expect([...smaller.tensors.keys()]).toEqual([...plain.tensors.keys()]);
+    for (const [name, values] of smaller.tensors)
+      expect(relativeDifference(values, plain.tensors.get(name) ?? [])).toBeLessThan(1e-5);
   },
 );

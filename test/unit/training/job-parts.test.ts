@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { partsOf, wholeJobs, type WorkerShares } from '../../../coordinator/plan/job-parts.js';
 import type { StepPlan } from '../../../coordinator/plan/step-plan.js';
+import { partWeightsOf } from '../../../coordinator/training/gradient-aggregate.js';
 import { WorkerPace } from '../../../coordinator/training/worker-pace.js';
 import { layoutOf } from '../../fixtures/gradient-results.js';
 
@@ -58,6 +59,14 @@ describe('a job in parts', () => {
     // 420 units and a share of 150: 270 are saved, in 15 ms.
     expect(travelling({ ...four, msPerCost: 15 / 270 })).toHaveLength(6);
   });
+});
+
+it('weighs as much as its tasks', () => {
+  const weighted = { ...jobOf(0, [60, 40]), taskWeights: [0.25, 0.5], coldTaskWeights: [0, 0.125] };
+  const jobs = [weighted];
+  expect(partWeightsOf({ jobs }, wholeJobs({ jobs }))).toEqual([0.875]);
+  const parts = partsOf({ jobs }, { ...four, workerCount: 2 });
+  expect(partWeightsOf({ jobs }, parts)).toEqual([0.25, 0.625]);
 });
 
 describe('the pace of workers', () => {

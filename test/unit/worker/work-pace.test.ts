@@ -1,7 +1,11 @@
 /** When a worker takes its next job from a queue that has few. */
 
 import { expect, it } from 'vitest';
-import { WorkPace } from '../../../worker/carrying/work-pace.js';
+import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
+import { at } from '../../../shared/base/arrays.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { jobSizeOf, WorkPace } from '../../../worker/carrying/work-pace.js';
+import { ordersForTest } from '../../conformance/dispatcher.js';
 
 it('takes it twice the latest fetch before the job under way should end', () => {
   const pace = new WorkPace();
@@ -67,4 +71,14 @@ it('takes none before the first job has ended', () => {
   const pace = new WorkPace();
   pace.started(0, 1);
   expect(pace.waitMs(60_000)).toBeGreaterThan(3_000_000);
+});
+
+it('takes the size of a job from its row pack, and of a part its share of it', () => {
+  const job = jobOf(at(ordersForTest(1), 0), blobRefOf);
+  const rowPack = { sha256: 'a'.repeat(64), byteCount: 1_000 };
+  if (job.work.kind !== 'gradient') throw new Error('expected a gradient job');
+  const microBatches = { first: 0, end: 3, count: 4, taskCount: 1 };
+  const part = { ...job, work: { ...job.work, microBatches } };
+  const sizes = [job, part].map((each) => jobSizeOf({ ...each, rowPack } as typeof job));
+  expect(sizes).toEqual([1_000, 750]);
 });
