@@ -101,7 +101,9 @@ test.skipIf(backend === null)(
     const smaller = await runJob(executor, jobCase, indices, work, rowsMax);
     expect(count).toBeGreaterThan(1);
     expect(smaller.microBatchRowsMax).toBe(rowsMax / 2);
-    expect([...smaller.tensors.keys()]).toEqual([...plain.tensors.keys()]);
+    // Sums of more micro-batches have other low bits.
+  expect(Buffer.from(smaller.bytes).equals(Buffer.from(plain.bytes))).toBe(false);
+  expect([...smaller.tensors.keys()]).toEqual([...plain.tensors.keys()]);
     for (const [name, values] of smaller.tensors)
       expect(relativeDifference(values, plain.tensors.get(name) ?? [])).toBeLessThan(1e-5);
   },
