@@ -14,7 +14,6 @@ import { paddedRowCountOf, ROWS_WORTH_A_CALL } from '../../shared/tasks/rows/mic
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { PlannedMicroBatch } from './job-parts.js';
 import { sizeDivisionOf, type JobSizes, type SizeDivision } from './job-sizes.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import type { DrawnTask } from './row-draws.js';
@@ -25,6 +24,16 @@ import { coldTaskWeightingOf, taskWeightingOf, taskWeightsOf } from './task-weig
 interface QuarantinedTask {
   readonly outerStep: number;
   readonly taskIndex: number;
+}
+
+/** A micro-batch of a planned job. */
+export interface PlannedMicroBatch {
+  /** The places of its tasks in the job. */
+  readonly taskPlaces: readonly number[];
+  /** The rows of its tasks. */
+  readonly rowCount: number;
+  /** Its padded rows, and those that a call is worth. */
+  readonly cost: number;
 }
 
 interface PlannedJob {

@@ -1,6 +1,6 @@
 /** The embedding tables of a run, wherever their rows are: gathered for jobs, stepped, and stored. */
 
-import type { PackOf } from '../plan/step-orders.js';
+import type { PackOf } from '../plan/orders/step-orders.js';
 import { encodeRowPack } from '../plan/row-pack-gather.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';

@@ -13,7 +13,7 @@ import type { TableLoader } from '../checkpoints/checkpoint-tensors.js';
 import { pieceRowCountOf, pieceSpansOf } from '../checkpoints/table-pieces.js';
 import type { SnapshotTable, TableSnapshot } from '../checkpoints/table-snapshot.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { PackOf } from '../plan/step-orders.js';
+import type { PackOf } from '../plan/orders/step-orders.js';
 import type { MetaGradient, RowGradient } from '../training/meta-optimizer/meta-gradient.js';
 import {
   gradientStagesOf,

@@ -2,7 +2,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
-import { wholeJobs, type JobPart } from '../plan/job-parts.js';
+import { wholeJobs, type JobPart } from '../plan/orders/job-parts.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import type { JobGradient } from './gradients/job-gradient.js';
 import type { StepLosses } from './losses/loss-sums.js';

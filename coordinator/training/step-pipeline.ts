@@ -10,9 +10,15 @@ import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
 import type { FrozenInput } from '../plan/row-pack-gather.js';
-import { sentDense, sentPacks } from '../plan/sent-parameters.js';
-import { costOf, partsOf, wholeJobs, type JobPart, type WorkerShares } from '../plan/job-parts.js';
-import { encodeRowPacks, ordersOf, type PackOf } from '../plan/step-orders.js';
+import { sentDense, sentPacks } from '../plan/orders/sent-parameters.js';
+import {
+  costOf,
+  partsOf,
+  wholeJobs,
+  type JobPart,
+  type WorkerShares,
+} from '../plan/orders/job-parts.js';
+import { encodeRowPacks, ordersOf, type PackOf } from '../plan/orders/step-orders.js';
 import type { StepPlan, StepPlanner } from '../plan/step-plan.js';
 import type { RunTables } from '../tables/run-tables.js';
 import { jobWeightsOf, partWeightsOf } from './gradient-aggregate.js';

@@ -1,7 +1,7 @@
 /** What the results of a run tell of its workers: how many there are, and how long a unit of cost takes them. */
 
 import type { JobResult } from '../../shared/queue/protocol.js';
-import type { WorkerShares } from '../plan/job-parts.js';
+import type { WorkerShares } from '../plan/orders/job-parts.js';
 
 type PacedResult = Pick<JobResult, 'worker' | 'jobIndex' | 'computeMs'>;
 

@@ -34,7 +34,7 @@
 
 import { isRecord } from '../base/canonical-json.js';
 import { isIndex, isWeight, quickNumberList } from '../base/number-lists.js';
-import { LruCache } from '../base/lru-cache.js';
+import { remembered } from '../formats/remembered-schema.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
 import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
@@ -48,6 +48,7 @@ import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
 import type { IdDropout } from '../tasks/rows/dropped-ids.js';
 import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
+import { MicroBatchRangeSchema, type MicroBatchRange } from '../tasks/rows/micro-batch-range.js';
 import { NEIGHBOURS_MAX } from '../tasks/rows/neighbour-rows.js';
 import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.js';
 import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
@@ -67,63 +68,11 @@ const WORKER_NAME_LENGTH_MAX = 512;
 
 const index = z.int().nonnegative();
 
-/** Sections that all jobs of a run have alike, for some runs and evaluations that take turns. */
-const REMEMBERED_COUNT_MAX = 16;
-
-/**
- * Parses a section of jobs once: a worker meets the same one in every job of a run. What it returns is shared, so
- * nobody may change it.
- */
-function remembered<Output>(schema: z.ZodType<Output>): z.ZodType<Output> {
-  const parsedByText = new LruCache<string, { readonly value: Output }>({
-    countMax: REMEMBERED_COUNT_MAX,
-  });
-  return z.unknown().transform((section, context): Output => {
-    const text = textOf(section);
-    const known = text === null ? undefined : parsedByText.get(text);
-    if (known !== undefined) return known.value;
-    const parsed = schema.safeParse(section);
-    if (parsed.success) {
-      if (text !== null) parsedByText.put(text, { value: parsed.data });
-      return parsed.data;
-    }
-    for (const { path, message } of parsed.error.issues)
-      context.issues.push({ code: 'custom', path: [...path], message, input: section });
-    return z.NEVER;
-  });
-}
-
-/** Null for a value that cannot be written: none, or one that is nested too deeply. */
-function textOf(section: unknown): string | null {
-  try {
-    const text: unknown = JSON.stringify(section);
-    return typeof text === 'string' ? text : null;
-  } catch {
-    return null;
-  }
-}
-
 /** Stands in place of a bucket: the task is no adgroup but a batch of trunk rows. */
 export const NO_SIZE_BUCKET = -1;
 
 const weights = quickNumberList(z.array(z.number().nonnegative()), isWeight);
 const dropoutRate = z.number().min(0).max(DROPOUT_RATE_MAX);
-
-/** Some of the micro-batches of a gradient job, in the order in which they are summed. */
-const MicroBatchRangeSchema = z
-  .strictObject({
-    first: index,
-    /** Behind the last one. A part that does not begin with the first micro-batch has only one. */
-    end: index,
-    /** That of the whole job. A worker that cuts the job into another number refuses it. */
-    count: index,
-    /** The number of their tasks. */
-    taskCount: z.int().positive(),
-  })
-  .refine(
-    ({ first, end, count }) => first < end && end <= count && (first === 0 || end === first + 1),
-    'expected the leading micro-batches of a job, or one of the others',
-  );
 
 /** How a task's rows become one gradient. */
 const GradientWorkSchema = z.strictObject({
@@ -356,7 +305,6 @@ export type StoreReference = TaskJob['store'];
 /** The losses of a job by size bucket. */
 export type JobSizeLosses = NonNullable<JobResult['lossesBySize']>;
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
-export type MicroBatchRange = z.infer<typeof MicroBatchRangeSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type AdaptWork = z.infer<typeof AdaptWorkSchema>;
 export type Adaptation = z.infer<typeof AdaptationSchema>;

@@ -67,6 +67,7 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dispatch',
     'coordinator/dispatch/in-memory',
     'coordinator/plan',
+    'coordinator/plan/orders',
     'coordinator/averages',
     'coordinator/checkpoints',
     'coordinator/training/meta-optimizer',

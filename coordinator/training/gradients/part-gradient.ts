@@ -3,11 +3,11 @@
 import { at } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { lossTensorShapes } from '../../../shared/queue/blobs/gradient-losses.js';
-import type { MicroBatchRange } from '../../../shared/queue/protocol.js';
+import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
 import { layoutDifferences, type TensorLayout } from '../../../shared/tensors/named-tensors.js';
 import { viewTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import type { DeliveredResult, ReadResult, Rejection } from '../../dispatch/dispatcher.js';
-import type { JobPart } from '../../plan/job-parts.js';
+import type { JobPart } from '../../plan/orders/job-parts.js';
 import {
   gradientLayout,
   gradientReader,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { orderPart } from '../../../coordinator/plan/order-part.js';
 import { encodeDense, encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
-import { ordersOf } from '../../../coordinator/plan/step-orders.js';
+import { ordersOf } from '../../../coordinator/plan/orders/step-orders.js';
 import { stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { TaskSearch } from '../../../coordinator/plan/task-search.js';
 import { at } from '../../../shared/base/arrays.js';

@@ -9,12 +9,8 @@ import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { lossTensorsOf, summedLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
-import type {
-  GradientWork,
-  MicroBatchRange,
-  TaskJob,
-  PredictWork,
-} from '../../../shared/queue/protocol.js';
+import type { GradientWork, TaskJob, PredictWork } from '../../../shared/queue/protocol.js';
+import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';

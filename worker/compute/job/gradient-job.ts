@@ -15,7 +15,8 @@ import {
   type LearnedRows,
 } from '../../../shared/models/learned-parameters.js';
 import type { TaskLosses } from '../../../shared/queue/blobs/gradient-losses.js';
-import type { GradientWork, MicroBatchRange } from '../../../shared/queue/protocol.js';
+import type { GradientWork } from '../../../shared/queue/protocol.js';
+import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
 import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { QueryLossFunction } from './captured-query-loss.js';

@@ -3,13 +3,13 @@
  * bytes, for any number of workers and after a resume (decision 0046).
  */
 
-import { randomStream } from '../../shared/base/random.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
-import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
-import { encodeRounded, floatsOf, NEAREST } from '../../shared/tensors/rounded-tensors.js';
-import { viewTensors } from '../../shared/tensors/tensor-codec.js';
-import { encodeDense } from './row-pack-gather.js';
+import { randomStream } from '../../../shared/base/random.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import type { MetaParameters } from '../../../shared/models/initial-values.js';
+import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import { encodeRounded, floatsOf, NEAREST } from '../../../shared/tensors/rounded-tensors.js';
+import { viewTensors } from '../../../shared/tensors/tensor-codec.js';
+import { encodeDense } from '../row-pack-gather.js';
 import type { PackOf } from './step-orders.js';
 
 interface SentDense {

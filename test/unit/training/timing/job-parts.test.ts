@@ -1,9 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { partsOf, wholeJobs, type WorkerShares } from '../../../coordinator/plan/job-parts.js';
-import type { StepPlan } from '../../../coordinator/plan/step-plan.js';
-import { partWeightsOf } from '../../../coordinator/training/gradient-aggregate.js';
-import { WorkerPace } from '../../../coordinator/training/worker-pace.js';
-import { layoutOf } from '../../fixtures/gradient-results.js';
+import {
+  partsOf,
+  wholeJobs,
+  type WorkerShares,
+} from '../../../../coordinator/plan/orders/job-parts.js';
+import type { StepPlan } from '../../../../coordinator/plan/step-plan.js';
+import { partWeightsOf } from '../../../../coordinator/training/gradient-aggregate.js';
+import { WorkerPace } from '../../../../coordinator/training/worker-pace.js';
+import { layoutOf } from '../../../fixtures/gradient-results.js';
 
 /** A job of one task for each micro-batch, which has as many rows as it costs. */
 function jobOf(jobIndex: number, costs: readonly number[]): StepPlan['jobs'][number] {

@@ -4,19 +4,9 @@
  * the job has the same bits whoever computes them (decision 0106).
  */
 
-import { at } from '../../shared/base/arrays.js';
-import type { MicroBatchRange } from '../../shared/queue/protocol.js';
-import type { StepPlan } from './step-plan.js';
-
-/** A micro-batch of a planned job. */
-export interface PlannedMicroBatch {
-  /** The places of its tasks in the job. */
-  readonly taskPlaces: readonly number[];
-  /** The rows of its tasks. */
-  readonly rowCount: number;
-  /** Its padded rows, and those that a call is worth. */
-  readonly cost: number;
-}
+import { at } from '../../../shared/base/arrays.js';
+import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
+import type { PlannedMicroBatch, StepPlan } from '../step-plan.js';
 
 /** A job, or a part of one, that travels as an order of its own. */
 export interface JobPart {

@@ -4,22 +4,23 @@
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Admitted, DeliveredResult } from '../../coordinator/dispatch/dispatcher.js';
-import { sizeDivisionOf } from '../../coordinator/plan/job-sizes.js';
-import type { JobPart } from '../../coordinator/plan/job-parts.js';
-import { joinedParts } from '../../coordinator/training/gradients/joined-parts.js';
-import type { JobGradient } from '../../coordinator/training/gradients/job-gradient.js';
-import { partReader } from '../../coordinator/training/gradients/part-gradient.js';
-import { gradientCutOf } from '../../shared/methods/inner-loop/gradient-cut.js';
-import { methodPlanOf } from '../../shared/methods/methods.js';
-import type { GradientWork, MicroBatchRange } from '../../shared/queue/protocol.js';
-import { blobRefOf } from '../../shared/storage/blob-store.js';
-import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
-import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
-import { jobCaseOf, jobInputOf } from '../fixtures/compute/compute-inputs.js';
-import { methodOf } from '../fixtures/compute/methods.js';
-import { deliveredOf } from '../fixtures/gradient-results.js';
-import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
+import type { Admitted, DeliveredResult } from '../../../coordinator/dispatch/dispatcher.js';
+import { sizeDivisionOf } from '../../../coordinator/plan/job-sizes.js';
+import type { JobPart } from '../../../coordinator/plan/orders/job-parts.js';
+import { joinedParts } from '../../../coordinator/training/gradients/joined-parts.js';
+import type { JobGradient } from '../../../coordinator/training/gradients/job-gradient.js';
+import { partReader } from '../../../coordinator/training/gradients/part-gradient.js';
+import { gradientCutOf } from '../../../shared/methods/inner-loop/gradient-cut.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
+import type { GradientWork } from '../../../shared/queue/protocol.js';
+import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
+import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
+import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../../fixtures/compute/methods.js';
+import { deliveredOf } from '../../fixtures/gradient-results.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const TASK_COUNT = 14;
 const store = tinyTaskStore({

@@ -1,16 +1,16 @@
 /** The orders of a planned outer step: its jobs, or parts of them, with their inputs. */
 
-import { at } from '../../shared/base/arrays.js';
-import type { RunConfig } from '../../shared/config/run-config.js';
-import { adapts } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf, methodWorkAt } from '../../shared/methods/methods.js';
-import { learnsAll } from '../../shared/models/learned-parameters.js';
-import { PROTOCOL_VERSION, type GradientWork } from '../../shared/queue/protocol.js';
-import type { TaskOrder } from '../dispatch/dispatcher.js';
+import { at } from '../../../shared/base/arrays.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import { adapts } from '../../../shared/methods/inner-loop/method.js';
+import { methodPlanOf, methodWorkAt } from '../../../shared/methods/methods.js';
+import { learnsAll } from '../../../shared/models/learned-parameters.js';
+import { PROTOCOL_VERSION, type GradientWork } from '../../../shared/queue/protocol.js';
+import type { TaskOrder } from '../../dispatch/dispatcher.js';
 import { wholeJobs, type JobPart } from './job-parts.js';
-import type { PreparedRun } from './prepared-run.js';
-import type { FrozenInput } from './row-pack-gather.js';
-import type { StepPlan } from './step-plan.js';
+import type { PreparedRun } from '../prepared-run.js';
+import type { FrozenInput } from '../row-pack-gather.js';
+import type { StepPlan } from '../step-plan.js';
 
 /** The row pack of a job, to be read before the tables change. */
 export type PackOf = (jobIndex: number) => Uint8Array;
