@@ -19,6 +19,7 @@ const WRITTEN = [
   'movielens-protocols-notes.md',
   'real-notes.md',
   'browser.md',
+  'reproduced.md',
 ];
 
 test.each(TABLES)('$name is produced by a script of package.json', ({ script }) => {
