@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
 import { microBatchesOfWork } from '../../shared/queue/protocol.js';
@@ -30,11 +31,13 @@ interface Scene {
   readonly executorCount: number;
   /** Called with each job before it is computed. */
   readonly onJob?: (input: JobInput) => void;
+  /** Of the training section. */
   readonly departures?: object;
+  readonly method?: Record<string, unknown>;
 }
 
 /** Jobs tell that they took a second, so that dividing them is worth it. */
-async function trained({ executorCount, onJob, departures = {} }: Scene) {
+async function trained({ executorCount, onJob, departures = {}, method }: Scene) {
   const travelled: JobInput[] = [];
   const slow: JobExecutor = {
     execute: async (input, signal) => {
@@ -50,8 +53,9 @@ async function trained({ executorCount, onJob, departures = {} }: Scene) {
     executors: Array.from({ length: executorCount }, () => slow),
     ...{ clock: instantClock(), attemptsMax: 2, sink },
   });
-  const config = logisticConfig({ ...training, ...departures });
-  const { options } = tinyRun(config, { dispatcher, sink }, store);
+  const config = logisticConfig({ ...training, ...departures }, method);
+  const spec = modelSpecOf(config.model, store.manifest.features, config.method);
+  const { options } = tinyRun(config, { dispatcher, sink, spec }, store);
   const { state } = await train(options);
   return { state, events, parts: travelled.filter(isPart) };
 }
@@ -78,6 +82,29 @@ test.each([
   expect(divided.parts.length).toBeGreaterThan(6);
   expect(stateDigest(divided.state)).toEqual(stateDigest(whole.state));
   expect(reportsOf(divided.events)).toEqual(reportsOf(whole.events));
+});
+
+test.each<[string, Scene['method'], object]>([
+  ['maml', { kind: 'maml', innerSteps: 1, innerRate: 0.2 }, {}],
+  ['maml++', { kind: 'maml++', innerSteps: 2, innerRate: 0.2 }, {}],
+  ['meta-sgd', { kind: 'meta-sgd', innerSteps: 2, innerRate: 0.2 }, {}],
+  ['reptile', { kind: 'reptile', innerSteps: 2, innerRate: 0.2 }, {}],
+  ['imaml', { kind: 'imaml', innerSteps: 2, innerRate: 0.2 }, {}],
+  ['minibatches', { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, supportBatches: 2 }, {}],
+  ['a shift of the level', { kind: 'fomaml', innerSteps: 1, innerRate: 0.2, levelShift: true }, {}],
+  ['global', { kind: 'global' }, {}],
+  ['drawn rows', { kind: 'global' }, { rowsPerOuterStep: 1_400, taskWeight: 'examples' }],
+  [
+    'drawn rows and dropped ids',
+    { kind: 'fomaml', innerSteps: 1, innerRate: 0.2 },
+    { rowsPerOuterStep: 900, taskWeight: 'examples', idDropout: 0.2 },
+  ],
+])('%s has the same bits in parts', async (_, method, departures) => {
+  const scene = { ...(method === undefined ? {} : { method }), departures };
+  const divided = await trained({ ...scene, executorCount: 4 });
+  const whole = await trained({ ...scene, executorCount: 1 });
+  expect(divided.parts).not.toEqual([]);
+  expect(stateDigest(divided.state)).toEqual(stateDigest(whole.state));
 });
 
 test('jobs travel whole where outer steps that overlap leave no worker idle', async () => {

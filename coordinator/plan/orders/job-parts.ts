@@ -29,6 +29,8 @@ export interface WorkerShares {
 
 /** What a part takes beside its micro-batches: rows that are read twice, and gradients that are sent and added. */
 const SAVED_MS_MIN = 15;
+/** Bounds the gradients of one job that the coordinator keeps until the last of them has arrived. */
+const PARTS_PER_JOB_MAX = 8;
 
 export function wholeJobs({ jobs }: Pick<StepPlan, 'jobs'>): JobPart[] {
   return jobs.map(({ jobIndex, taskIndices, rowCount }) => ({
@@ -62,10 +64,12 @@ export function partsOf(
 
 type Range = Pick<MicroBatchRange, 'first' | 'end'>;
 
-/** Leads with as many micro-batches as fit into the share. A single range is the whole job. */
+/** Leads with as many micro-batches as fit into the share, or as leave few others. None where the job has only one. */
 function divided(cut: readonly PlannedMicroBatch[], share: number): Range[] {
+  const leadingCountMin = Math.max(1, cut.length - PARTS_PER_JOB_MAX + 1);
   let leadingCount = cut.length;
-  while (leadingCount > 1 && costOf(cut.slice(0, leadingCount)) > share) leadingCount -= 1;
+  while (leadingCount > leadingCountMin && costOf(cut.slice(0, leadingCount)) > share)
+    leadingCount -= 1;
   const others = cut.slice(leadingCount).map((_, place): Range => {
     return { first: leadingCount + place, end: leadingCount + place + 1 };
   });

@@ -50,6 +50,18 @@ describe('a job in parts', () => {
     );
   });
 
+  it('has eight parts at most', () => {
+    const jobs = [jobOf(0, Array<number>(20).fill(50))];
+    const parts = partsOf({ jobs }, { ...four, workerCount: 100 });
+    expect(parts).toHaveLength(8);
+    expect(parts[0]?.microBatches).toEqual({ first: 0, end: 13, count: 20, taskCount: 13 });
+  });
+
+  it('stays whole where it is one micro-batch', () => {
+    const jobs = [jobOf(0, [900]), jobOf(1, [50])];
+    expect(partsOf({ jobs }, four)).toEqual(wholeJobs({ jobs }));
+  });
+
   it.each<[string, Partial<WorkerShares>]>([
     ['one worker computes', { workerCount: 1 }],
     ['nobody knows how long jobs take', { msPerCost: null }],
