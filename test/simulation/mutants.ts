@@ -96,7 +96,11 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'numbers that are not finite are admitted',
     2,
-    change('coordinator/training/job-gradient', 'if (!Number.isFinite(norm))', 'if (false)'),
+    change(
+      'coordinator/training/gradients/job-gradient',
+      'if (!Number.isFinite(norm))',
+      'if (false)',
+    ),
   ),
   mutant(
     'the pointer is replaced before the manifest is there',

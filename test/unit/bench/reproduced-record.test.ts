@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { ReproducedRecord } from '../../bench/reproduced-record.js';
+import { ReproducedRecord } from '../../bench/reproduce/reproduced-record.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const header = { commit: 'abcdef12', date: '2026-11-29', machine: 'a machine', loadBefore: 0 };

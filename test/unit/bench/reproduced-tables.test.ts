@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
-import { TABLES } from '../../bench/reproduced-tables.js';
+import { TABLES } from '../../bench/reproduce/reproduced-tables.js';
 
 const manifest = z
   .looseObject({ scripts: z.record(z.string(), z.string()) })

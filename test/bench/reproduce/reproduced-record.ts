@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { markdownTable, type BenchHeader } from './bench-header.js';
+import { markdownTable, type BenchHeader } from '../bench-header.js';
 
 const RecordSchema = z.record(z.string(), z.strictObject({ seconds: z.number().nonnegative() }));
 type Made = z.infer<typeof RecordSchema>;

@@ -13,9 +13,9 @@
 import { spawnSync, type StdioOptions } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { packageRoot } from '../../infra/library/package-root.js';
-import { systemClock } from '../../shared/base/clock.js';
-import { benchHeader, folderOfCommit } from './bench-header.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { systemClock } from '../../../shared/base/clock.js';
+import { benchHeader, folderOfCommit } from '../bench-header.js';
 import { ReproducedRecord } from './reproduced-record.js';
 import { TABLES, type ReproducedTable } from './reproduced-tables.js';
 
