@@ -122,8 +122,11 @@ export interface Dispatcher {
   ): AsyncIterable<Admitted<Value>>;
   /** Counts of refused results by reason, since the dispatcher was made. */
   readonly rejections: ReadonlyMap<Rejection, number>;
-  /** The number of jobs that it computes at once; absent with a queue, whose workers come and go. */
-  readonly executorCount?: number;
+  /**
+   * The number of jobs that can be computed at once, as far as it is known. With a queue, whose workers come and go, it
+   * is that of a moment ago, and 0 at first.
+   */
+  executorCount?(): number;
   /** Absent where nobody can give orders, as without a queue. */
   readonly control?: RunControl;
   close(): Promise<void>;

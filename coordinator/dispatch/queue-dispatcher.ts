@@ -27,7 +27,7 @@ import { LateResults } from './late-results.js';
 import type { DispatchContext } from './step-context.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { parcellingProducer } from './parcels/parcelling-producer.js';
-import { nobodyCounted } from './step-workers.js';
+import { latestWorkerCount, nobodyCounted } from './step-workers.js';
 import { takeLease } from './take-lease.js';
 import { WorkerHealth } from './worker-health.js';
 
@@ -106,6 +106,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const steps = new OpenSteps(context, { record, heard, nonce, wanted });
   return {
     rejections: record.rejections,
+    executorCount: latestWorkerCount(context),
     control: controlOf(options, heard, life, patience),
     run: (orders, read, signal, terms = {}) =>
       steps.resultsOf(steps.open({ orders, read, signal, terms })),

@@ -31,6 +31,29 @@ export function nobodyCounted(): WorkerCount {
   return { workerCount: 0, atMs: Number.NEGATIVE_INFINITY };
 }
 
+/** Returns the latest count without waiting. When that is old, workers are counted again meanwhile. */
+export function latestWorkerCount({
+  producer,
+  clock,
+  counted,
+}: Pick<StepWorkersOptions, 'producer' | 'clock' | 'counted'>): () => number {
+  let isCounting = false;
+  const count = async (): Promise<void> => {
+    isCounting = true;
+    const { length: workerCount } = await producer.workers();
+    Object.assign(counted, { workerCount, atMs: clock.monotonicMs() });
+  };
+  return () => {
+    const isOld = clock.monotonicMs() - counted.atMs > WORKER_COUNT_AGE_MS_MAX;
+    // While the server is away, the count stays what it was.
+    if (isOld && !isCounting)
+      void count()
+        .catch(() => undefined)
+        .finally(() => (isCounting = false));
+    return counted.workerCount;
+  };
+}
+
 interface JobCounts {
   readonly openCount: number;
   readonly unsentCount: number;

@@ -99,7 +99,7 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
     if (caller.signal.aborted) onAbort();
   };
   if (caller.signal.aborted) onAbort();
-  const pace = new WorkerPace(options.dispatcher.executorCount);
+  const pace = new WorkerPace();
   const ahead = planAhead(parts.planner, pace);
   const sending = (): SendingParts => ({ options, parts, ahead, pace, signal: recalled.signal });
   return {
@@ -175,7 +175,7 @@ async function sent(
     sentDense(state.metaParameters, training.encodings, state.remainders, names),
   );
   const fingerprint = parts.fingerprint();
-  const jobParts = sendsParts(options) ? partsOf(plan, sharesOf(pace, training)) : wholeJobs(plan);
+  const jobParts = sendsParts(options) ? partsOf(plan, sharesOf(pace, options)) : wholeJobs(plan);
   const context = { run, packOf, frozen, fingerprint, parts: jobParts };
   const orders = ordersOf(plan, dense.bytes, context);
   const asksBefore = orders.some(({ job }) => 'queryLossBefore' in job.work);
@@ -220,9 +220,15 @@ function sendsParts({ run: { config }, start }: TrainOptions): boolean {
 
 function sharesOf(
   { workerCount, msPerCost }: WorkerPace,
-  { staleness }: TrainOptions['run']['config']['training'],
+  { run, dispatcher }: TrainOptions,
 ): WorkerShares {
-  return { workerCount, msPerCost, stepCount: 1 + (staleness?.outerSteps ?? 0) };
+  const { staleness } = run.config.training;
+  return {
+    // A worker that had no job in the step before is connected all the same.
+    workerCount: () => Math.max(workerCount, dispatcher.executorCount?.() ?? 0),
+    msPerCost,
+    stepCount: 1 + (staleness?.outerSteps ?? 0),
+  };
 }
 
 /** By order. */

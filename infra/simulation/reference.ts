@@ -7,8 +7,20 @@ import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/i
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
-import type { JobResult, RuleJob, TaskJob } from '../../shared/queue/protocol.js';
-import { EXTENDED_OUTER_STEPS, simulatedExecutor, simulatedRunOf } from './simulated-run.js';
+import type { JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import {
+  microBatchesOfWork,
+  type Job,
+  type JobResult,
+  type RuleJob,
+  type TaskJob,
+} from '../../shared/queue/protocol.js';
+import {
+  EXTENDED_OUTER_STEPS,
+  simulatedExecutor,
+  simulatedRunOf,
+  TASKS_PER_MICRO_BATCH,
+} from './simulated-run.js';
 import type { Variant } from './variants.js';
 
 export interface Reference {
@@ -22,12 +34,13 @@ export interface Reference {
 
 /** The part of a job that says what it computes. A simulated run has jobs on tasks alone. */
 export type ComputedPart =
-  Pick<TaskJob, 'outerStep' | 'taskIndices'> | Pick<RuleJob, 'outerStep' | 'work'>;
+  Pick<TaskJob, 'outerStep' | 'taskIndices' | 'work'> | Pick<RuleJob, 'outerStep' | 'work'>;
 
 /** Names a job by what it computes. */
 export function jobKeyOf(job: ComputedPart): string {
   const tasks = 'taskIndices' in job ? job.taskIndices.join(',') : '';
-  return `${job.outerStep}:${tasks}`;
+  const range = microBatchesOfWork(job.work);
+  return `${job.outerStep}:${tasks}${range === undefined ? '' : `:${range.first}-${range.end}`}`;
 }
 
 /** The part of a result that its job decides. */
@@ -63,6 +76,10 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
     },
     signal: new AbortController().signal,
   };
+  const note = (job: Job, computed: JobOutput): void => {
+    const { sha256 } = blobRefOf(computed.output);
+    resultByJob.set(jobKeyOf(job), decidedPartOf(sha256, computed));
+  };
   const run = simulatedRunOf(variant);
   // An extension that is ordered before the first outer step has ended is kept by a checkpoint of none.
   const initial = initialMetaParameters(run.spec, run.config.seed);
@@ -79,8 +96,10 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
           ...simulatedExecutor,
           execute: async (input) => {
             const computed = await simulatedExecutor.execute(input);
-            const { sha256 } = blobRefOf(computed.output);
-            resultByJob.set(jobKeyOf(input.job), decidedPartOf(sha256, computed));
+            note(input.job, computed);
+            if (variant.hasParts)
+              for (const part of partsOfJob(input))
+                note(part.job, await simulatedExecutor.execute(part));
             return computed;
           },
         },
@@ -99,4 +118,21 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
     caller,
   });
   return { digestByStep, lossesByStep, resultByJob };
+}
+
+/** All parts that a job may be divided into. */
+function partsOfJob(input: JobInput): JobInput[] {
+  const { job } = input;
+  if (!('taskIndices' in job) || job.work.kind !== 'gradient') return [];
+  const { work } = job;
+  const count = job.taskIndices.length / TASKS_PER_MICRO_BATCH;
+  const leading = Array.from({ length: count - 1 }, (_, index) => ({ first: 0, end: index + 1 }));
+  const others = leading.map(({ end }) => ({ first: end, end: end + 1 }));
+  return [...leading, ...others].map(({ first, end }) => {
+    const taskCount = (end - first) * TASKS_PER_MICRO_BATCH;
+    return {
+      ...input,
+      job: { ...job, work: { ...work, microBatches: { first, end, count, taskCount } } },
+    };
+  });
 }

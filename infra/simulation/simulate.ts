@@ -46,7 +46,7 @@ export interface SimulationResult {
 const known = new Map<string, Promise<Reference>>();
 
 function referenceOf(variant: Variant): Promise<Reference> {
-  const key = `${variant.overlaps} ${variant.isRounded} ${variant.hasParcels}`;
+  const key = `${variant.overlaps} ${variant.isRounded} ${variant.hasParcels} ${variant.hasParts}`;
   const reference = known.get(key) ?? undisturbedRun(variant);
   known.set(key, reference);
   return reference;

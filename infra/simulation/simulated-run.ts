@@ -12,9 +12,14 @@ import { randomStream } from '../../shared/base/random.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { sizeLossesOf } from '../../shared/queue/blobs/gradient-losses.js';
+import { gradientCutOf } from '../../shared/methods/inner-loop/gradient-cut.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
+import { summedLossesOf } from '../../shared/queue/blobs/gradient-losses.js';
+import type { GradientWork, TaskJob } from '../../shared/queue/protocol.js';
+import { encodePart, type JobGradient } from '../../worker/compute/job/gradient-part.js';
+import { GradientSums } from '../../worker/compute/job/gradient-sums.js';
 import { encodeGradient } from '../../shared/tensors/encode-gradient.js';
-import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
+import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import type { Variant } from './variants.js';
@@ -31,6 +36,9 @@ export const JOBS_PER_STEP = 4;
 const TASKS_PER_JOB = 2;
 /** Jobs of one task, and an exchange that lasts as long as several of them: each worker has some in a parcel. */
 const PARCELS = { tasksPerOuterStep: 14, tasksPerJob: 1, exchangeMs: 8_000 };
+/** Two jobs of three micro-batches each, which have two tasks. */
+const PARTS = { tasksPerOuterStep: 12, tasksPerJob: 6, microBatchRowsMax: 8 };
+export const TASKS_PER_MICRO_BATCH = 2;
 const TASK_COUNT = 20;
 const TABLE_ROW_COUNT = 12;
 const FINGERPRINT = 'simulated-01234567';
@@ -119,6 +127,7 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
     training: {
       ...plainConfig.training,
       ...(variant.hasParcels ? { tasksPerOuterStep, tasksPerJob } : {}),
+      ...(variant.hasParts ? PARTS : {}),
       ...(variant.overlaps ? { staleness } : {}),
       closing: CLOSING_RULES[variant.closing],
       ...(variant.isRounded ? { encodings: { parameters: 'float16', gradients: 'int8' } } : {}),
@@ -154,29 +163,53 @@ async function computed(input: JobInput): Promise<JobOutput> {
   if (!('taskIndices' in job) || job.work.kind !== 'gradient' || input.rowPack === null)
     throw new Error('a simulation computes gradient jobs with a row pack');
   const tasks = await store.readTasks(job.taskIndices);
-  const dense = decoded(input.dense);
-  const rows = decoded(input.rowPack).get('rows')?.values;
-  const { rowCount } = learnedRowsOf(spec, rowPackLayoutOf(tasks));
-  const pulls = pullsOf(job.taskIndices, job.work.taskWeights);
-  const output = new Map<string, DenseTensor>();
-  for (const { name, shape } of learnedVariables(spec))
-    output.set(name, { shape, values: pulled(dense.get(name)?.values ?? [], pulls) });
-  output.set('rows', { shape: [rowCount, spec.tableRowWidth], values: pulled(rows ?? [], pulls) });
-  const losses = pretendedLossesOf(job.taskIndices);
-  const { queryLossBefore } = job.work;
+  const { sums, taskPlaces } = summed({ ...input, job }, job.work, tasks);
+  const losses = pretendedLossesOf(job.taskIndices, taskPlaces);
+  const { queryLossBefore, microBatches } = job.work;
+  const ofTasks = {
+    ...losses,
+    queryLossesBefore: queryLossBefore === undefined ? null : losses.queryLossesBefore,
+  };
   return {
-    output: encodeGradient(output, job, job.work),
-    weightedQueryLoss: pulls.weight,
-    weightedSupportLoss: pulls.target,
-    ...(queryLossBefore === undefined ? {} : { weightedQueryLossBefore: pulls.target / 3 }),
-    lossesBySize: sizeLossesOf(job.work, {
-      ...losses,
-      queryLossesBefore: queryLossBefore === undefined ? null : losses.queryLossesBefore,
-    }),
-    queryRowCount: 2 * tasks.length,
+    output:
+      microBatches === undefined
+        ? encodeGradient(sums.rounded(), job, job.work)
+        : encodePart({ sums, losses: ofTasks, taskPlaces }, microBatches),
+    ...summedLossesOf(job.work, ofTasks),
+    queryRowCount: 2 * taskPlaces.length,
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
     microBatchRowsMax: job.microBatchRowsMax,
   };
+}
+
+/** The sums over the micro-batches that the work names, and the places of their tasks. */
+function summed(
+  { job, dense, rowPack }: JobInput<TaskJob>,
+  work: GradientWork,
+  tasks: readonly TaskRows[],
+): Pick<JobGradient, 'sums' | 'taskPlaces'> {
+  const variables = decoded(dense);
+  const rows = decoded(rowPack ?? new Uint8Array()).get('rows')?.values;
+  const { rowCount } = learnedRowsOf(spec, rowPackLayoutOf(tasks));
+  const learned = learnedVariables(spec);
+  const sums = new GradientSums([
+    ...learned,
+    { name: 'rows', shape: [rowCount, spec.tableRowWidth] },
+  ]);
+  const bounds = { rowsMax: job.microBatchRowsMax };
+  const sizes = tasks.map(({ supportRowCount, rowCount: all }) => {
+    return { supportRowCount, queryRowCount: all - supportRowCount };
+  });
+  const range = work.microBatches;
+  const cut = gradientCutOf(methodPlanOf(work.method), sizes, bounds);
+  const computedCut = cut.slice(range?.first, range?.end);
+  for (const { taskPlaces } of computedCut) {
+    const pulls = pullsOf(job.taskIndices, work.taskWeights, taskPlaces);
+    for (const { name } of learned)
+      sums.add(name, pulled(variables.get(name)?.values ?? [], pulls));
+    sums.add('rows', pulled(rows ?? [], pulls));
+  }
+  return { sums, taskPlaces: computedCut.flatMap(({ taskPlaces }) => taskPlaces) };
 }
 
 function decoded(bytes: Uint8Array): NamedTensors {
@@ -193,19 +226,26 @@ export function computedElsewhere(computed: JobOutput): JobOutput {
   return { ...computed, output: encodeTensors(tensors), fingerprint: OTHER_FINGERPRINT };
 }
 
-/** Losses of the tasks of a job whose sums show in which order they were added. */
-function pretendedLossesOf(taskIndices: readonly number[]) {
+/** Losses of the tasks of a job whose sums show in which order they were added. They have 32 bits, as computed ones. */
+function pretendedLossesOf(taskIndices: readonly number[], taskPlaces: readonly number[]) {
+  const isComputed = new Set(taskPlaces);
   const drawn = (phase: number) =>
-    Float64Array.from(taskIndices, (taskIndex) => Math.sin(taskIndex + phase));
+    Float64Array.from(taskIndices, (taskIndex, place) =>
+      isComputed.has(place) ? Math.fround(Math.sin(taskIndex + phase)) : 0,
+    );
   return { queryLosses: drawn(1), supportLosses: drawn(2), queryLossesBefore: drawn(3) };
 }
 
-/** Sums over the tasks of a job: of weights, and of weights times targets. */
-function pullsOf(taskIndices: readonly number[], weights: readonly number[]) {
+/** Sums over some tasks of a job: of weights, and of weights times targets. */
+function pullsOf(
+  taskIndices: readonly number[],
+  weights: readonly number[],
+  places: readonly number[],
+) {
   let [weight, target] = [0, 0];
-  for (const [place, taskIndex] of taskIndices.entries()) {
+  for (const place of places) {
     weight += weights[place] ?? 0;
-    target += (weights[place] ?? 0) * Math.sin(taskIndex + 1);
+    target += (weights[place] ?? 0) * Math.sin((taskIndices[place] ?? 0) + 1);
   }
   return { weight, target };
 }

@@ -19,6 +19,8 @@ export interface Variant {
   readonly isRounded: boolean;
   /** Outer steps have many jobs, which travel in parcels. */
   readonly hasParcels: boolean;
+  /** Outer steps have two jobs of several micro-batches, which travel in parts where three workers compute. */
+  readonly hasParts: boolean;
 }
 
 const KEY = createSecretKey('the key of a simulated pool of workers', 'utf8');
@@ -29,6 +31,7 @@ const EARLY_ONE_IN = 6;
 
 const ROUNDED_ONE_IN = 4;
 const PARCELS_ONE_IN = 3;
+const PARTS_ONE_IN = 3;
 
 export function variantOf(seed: number): Variant {
   const stream = randomStream(seed, 'simulated variant');
@@ -45,7 +48,9 @@ export function variantOf(seed: number): Variant {
   const isDrawnForParcels = stream.below(PARCELS_ONE_IN) === 0;
   // Equal jobs of one outer step are told apart by nothing but how they are rounded.
   const hasParcels = isDrawnForParcels && closing === 'all' && !isRounded;
-  return { ...drawn, closing, isRounded, hasParcels };
+  const isDrawnForParts = stream.below(PARTS_ONE_IN) === 0;
+  const hasParts = isDrawnForParts && closing === 'all' && !isRounded && !hasParcels;
+  return { ...drawn, closing, isRounded, hasParcels, hasParts };
 }
 
 /** The queue as the processes of the variant use it. */
@@ -54,8 +59,8 @@ export function queueOf({ isSigned }: Variant, queue: JobQueue): JobQueue {
 }
 
 export function describedVariant(variant: Variant): string {
-  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing, isRounded, hasParcels } =
-    variant;
+  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing, isRounded } = variant;
+  const { hasParcels, hasParts } = variant;
   const parts = [
     ...(overlaps ? ['outer steps overlap'] : []),
     ...(isSigned ? ['records are signed'] : []),
@@ -63,6 +68,7 @@ export function describedVariant(variant: Variant): string {
     ...(hasCopies ? ['stragglers have copies'] : []),
     ...(closing === 'all' ? [] : [`outer steps close by ${closing}`]),
     ...(hasParcels ? ['jobs travel in parcels'] : []),
+    ...(hasParts ? ['large jobs travel in parts'] : []),
     ...(isRounded ? ['tensors are rounded'] : []),
   ];
   return parts.length === 0 ? 'plain' : parts.join(', ');

@@ -69,7 +69,10 @@ function faultyExecutor(process: SimulatedProcess, place: WorkerPlace, world: Wo
       await clock.sleep(isEndless ? 60 * job.timeoutMs : computeMs, ownSignal);
       if (signal?.aborted === true)
         throw new QianmoError({ kind: 'interrupted', what: 'given up' });
-      return disturbed(await simulatedExecutor.execute(input), fault);
+      const computed = await simulatedExecutor.execute(input);
+      // The time of a job decides whether the next ones travel in parts.
+      const timed = world.variant.hasParts ? { ...computed, computeMs } : computed;
+      return disturbed(timed, fault);
     },
     close: () => Promise.resolve(),
   };

@@ -103,6 +103,24 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   ),
   mutant(
+    'parts of a job are added as they arrive',
+    2,
+    change(
+      'coordinator/training/gradients/joined-parts',
+      'parts.sort((a, b) => firstOf(a.gradient) - firstOf(b.gradient));',
+      '',
+    ),
+  ),
+  mutant(
+    'a job is whole before its last part has arrived',
+    2,
+    change(
+      'coordinator/training/gradients/joined-parts',
+      'if (arrivedCount < (',
+      'if (arrivedCount + 1 < (',
+    ),
+  ),
+  mutant(
     'the pointer is replaced before the manifest is there',
     0,
     change(

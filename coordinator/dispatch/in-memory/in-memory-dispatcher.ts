@@ -69,7 +69,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   };
   return {
     rejections: record.rejections,
-    executorCount: executors.length,
+    executorCount: () => executors.length,
     run(orders, read, signal, terms = {}) {
       const [stop, over] = [new AbortController(), new AbortController()];
       // Each executor listens to it.

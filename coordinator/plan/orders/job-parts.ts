@@ -20,7 +20,8 @@ export interface JobPart {
 
 /** What is known of the workers that compute an outer step. */
 export interface WorkerShares {
-  readonly workerCount: number;
+  /** Asked only where a job may be divided, since it may take a command. */
+  readonly workerCount: () => number;
   /** The time of a unit of cost; null before the first results. */
   readonly msPerCost: number | null;
   /** The number of outer steps that overlap. */
@@ -48,9 +49,13 @@ export function partsOf(
   { workerCount, msPerCost, stepCount }: WorkerShares,
 ): JobPart[] {
   const whole = wholeJobs(plan);
-  if (workerCount < 2 || msPerCost === null) return whole;
   const costs = plan.jobs.map(({ cut }) => costOf(cut));
-  const share = (costs.reduce((sum, cost) => sum + cost, 0) * stepCount) / workerCount;
+  const isLarge = plan.jobs.some(
+    ({ cut }, place) => cut.length > 1 && at(costs, place) * (msPerCost ?? 0) >= SAVED_MS_MIN,
+  );
+  if (!isLarge || msPerCost === null) return whole;
+  const count = Math.max(1, workerCount());
+  const share = (costs.reduce((sum, cost) => sum + cost, 0) * stepCount) / count;
   const further: JobPart[] = [];
   const first = whole.map((part, place) => {
     const { jobIndex, cut } = at(plan.jobs, place);

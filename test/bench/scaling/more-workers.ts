@@ -72,7 +72,7 @@ async function stepMsWith(
   await train({
     run,
     // With one worker, jobs are whole.
-    dispatcher: hasParts ? dispatcher : { ...dispatcher, executorCount: 1 },
+    dispatcher: hasParts ? dispatcher : { ...dispatcher, executorCount: () => 1 },
     checkpoints: openCheckpoints({
       ...{ store: new MemoryObjectStore(), runName: config.run, configHash: 'none', spec, kept: 1 },
       ...{ deciding: decidingPart(config), storeDigest: store.digest, clock: systemClock, sink },

@@ -8,9 +8,8 @@ import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
-import { lossTensorsOf, summedLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
+import { summedLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
 import type { GradientWork, TaskJob, PredictWork } from '../../../shared/queue/protocol.js';
-import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -18,7 +17,8 @@ import type { TensorLayout } from '../../../shared/tensors/named-tensors.js';
 import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import type { Computations } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
-import { gradientOf, type JobGradient } from './gradient-job.js';
+import { gradientOf } from './gradient-job.js';
+import { encodePart } from './gradient-part.js';
 import { deviceJobOf, type DeviceInputs, type DeviceJob } from './device-job.js';
 import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
 import { adaptedTasksOfJob } from './adapt-job.js';
@@ -193,16 +193,6 @@ function gradientJob(
       return sum + rowCount - (isDivided ? supportRowCount : 0);
     }, 0),
   };
-}
-
-/** A single micro-batch has the 32-bit values that it was computed with. */
-function encodePart(
-  { sums, losses, taskPlaces }: JobGradient,
-  { first, end }: MicroBatchRange,
-): Uint8Array {
-  const gradients: ReadonlyMap<string, CodedTensor> =
-    end - first === 1 ? sums.rounded() : sums.exact();
-  return encodeTensors(new Map([...gradients, ...lossTensorsOf(losses, taskPlaces)]));
 }
 
 function predictJob(

@@ -14,7 +14,6 @@ import {
   learnedVariables,
   type LearnedRows,
 } from '../../../shared/models/learned-parameters.js';
-import type { TaskLosses } from '../../../shared/queue/blobs/gradient-losses.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
 import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
@@ -22,18 +21,11 @@ import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { QueryLossFunction } from './captured-query-loss.js';
 import type { Computations } from './computations.js';
 import type { DeviceJob } from './device-job.js';
+import type { JobGradient } from './gradient-part.js';
 import { GradientSums } from './gradient-sums.js';
 import { batchesOf, rowsBesideOf } from '../models/device-tasks.js';
 import { ROWS } from './job-inputs.js';
 import { readsSupportTotals, rolesOf } from '../meta-gradients/rows-read.js';
-
-export interface JobGradient {
-  /** Of every learned variable, and of `rows` `[learnedRowCount, tableRowWidth]`. */
-  readonly sums: GradientSums;
-  readonly losses: TaskLosses;
-  /** The places of the tasks that were computed, in the order of micro-batches. */
-  readonly taskPlaces: readonly number[];
-}
 
 interface MicroBatchBounds {
   /** The padded rows of a micro-batch, at most. */

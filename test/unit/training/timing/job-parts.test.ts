@@ -23,7 +23,8 @@ function jobOf(jobIndex: number, costs: readonly number[]): StepPlan['jobs'][num
 
 /** 600 units of cost, of which the second job has 420. */
 const plan = { jobs: [jobOf(0, [60]), jobOf(1, [150, 90, 90, 90]), jobOf(2, [120])] };
-const four: WorkerShares = { workerCount: 4, msPerCost: 1, stepCount: 1 };
+const workers = (count: number) => ({ workerCount: () => count });
+const four: WorkerShares = { ...workers(4), msPerCost: 1, stepCount: 1 };
 
 function travelling(shares: WorkerShares): string[] {
   return partsOf(plan, shares).map(({ jobIndex, microBatches: range, taskPlaces, rowCount }) => {
@@ -34,25 +35,23 @@ function travelling(shares: WorkerShares): string[] {
 
 describe('a job in parts', () => {
   it('leads with the micro-batches that fit into the share of a worker', () => {
-    expect(travelling({ ...four, workerCount: 2 })).toEqual([
+    expect(travelling({ ...four, ...workers(2) })).toEqual([
       ...['0 whole 0 60', '1 0-2 of 4 0+1 240'],
       ...['2 whole 0 120', '1 2-3 of 4 2 90', '1 3-4 of 4 3 90'],
     ]);
-    expect(travelling({ ...four, workerCount: 3 })).toEqual([
+    expect(travelling({ ...four, ...workers(3) })).toEqual([
       ...['0 whole 0 60', '1 0-1 of 4 0 150', '2 whole 0 120'],
       ...['1 1-2 of 4 1 90', '1 2-3 of 4 2 90', '1 3-4 of 4 3 90'],
     ]);
   });
 
   it('leads with one where none fits', () => {
-    expect(travelling({ ...four, workerCount: 10 })).toEqual(
-      travelling({ ...four, workerCount: 3 }),
-    );
+    expect(travelling({ ...four, ...workers(10) })).toEqual(travelling({ ...four, ...workers(3) }));
   });
 
   it('has eight parts at most', () => {
     const jobs = [jobOf(0, Array<number>(20).fill(50))];
-    const parts = partsOf({ jobs }, { ...four, workerCount: 100 });
+    const parts = partsOf({ jobs }, { ...four, ...workers(100) });
     expect(parts).toHaveLength(8);
     expect(parts[0]?.microBatches).toEqual({ first: 0, end: 13, count: 20, taskCount: 13 });
   });
@@ -63,7 +62,8 @@ describe('a job in parts', () => {
   });
 
   it.each<[string, Partial<WorkerShares>]>([
-    ['one worker computes', { workerCount: 1 }],
+    ['one worker computes', workers(1)],
+    ['nobody has counted them', workers(0)],
     ['nobody knows how long jobs take', { msPerCost: null }],
     ['too little time is saved', { msPerCost: 14 / 270 }],
     ['outer steps that overlap fill the time', { stepCount: 3 }],
@@ -81,7 +81,7 @@ it('weighs as much as its tasks', () => {
   const weighted = { ...jobOf(0, [60, 40]), taskWeights: [0.25, 0.5], coldTaskWeights: [0, 0.125] };
   const jobs = [weighted];
   expect(partWeightsOf({ jobs }, wholeJobs({ jobs }))).toEqual([0.875]);
-  const parts = partsOf({ jobs }, { ...four, workerCount: 2 });
+  const parts = partsOf({ jobs }, { ...four, ...workers(2) });
   expect(partWeightsOf({ jobs }, parts)).toEqual([0.25, 0.625]);
 });
 
@@ -102,11 +102,5 @@ describe('the pace of workers', () => {
     // 60 ms for 300 units
     expect(pace).toMatchObject({ workerCount: 2, msPerCost: 0.2 });
     expect(await after(pace, ['b', 'b'])).toMatchObject({ workerCount: 1 });
-  });
-
-  it('counts no fewer than compute at once', async () => {
-    const pace = new WorkerPace(3);
-    expect(pace).toMatchObject({ workerCount: 3, msPerCost: null });
-    expect(await after(pace, ['a', 'a'])).toMatchObject({ workerCount: 3 });
   });
 });
