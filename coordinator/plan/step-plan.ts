@@ -197,6 +197,9 @@ async function planOf(
   return { outerStep, jobs, taskCount: rows.length };
 }
 
+/** Jobs of more tasks travel whole: the search for the cheapest cut takes the square of their number. */
+const CUT_TASKS_MAX = 512;
+
 /** As a worker cuts the job, but for a method that reads neighbours, whose rows are padded with those of tasks. */
 function cutOf(
   tasks: readonly PlannedRows[],
@@ -206,12 +209,17 @@ function cutOf(
     supportRowCount,
     queryRowCount: impressions.length - supportRowCount,
   }));
+  const rowCountOf = (places: readonly number[]): number =>
+    places.reduce((sum, place) => sum + at(tasks, place).impressions.length, 0);
+  if (tasks.length > CUT_TASKS_MAX) {
+    const taskPlaces = [...tasks.keys()];
+    const rowCount = rowCountOf(taskPlaces);
+    return [{ taskPlaces, rowCount, cost: rowCount + ROWS_WORTH_A_CALL }];
+  }
   const bounds = { rowsMax: training.microBatchRowsMax };
   return gradientCutOf(methodPlanOf(method), sizes, bounds).map((microBatch) => ({
     taskPlaces: microBatch.taskPlaces,
-    rowCount: microBatch.taskPlaces.reduce((sum, place) => {
-      return sum + at(tasks, place).impressions.length;
-    }, 0),
+    rowCount: rowCountOf(microBatch.taskPlaces),
     cost: paddedRowCountOf(microBatch) + ROWS_WORTH_A_CALL,
   }));
 }

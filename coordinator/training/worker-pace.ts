@@ -1,11 +1,11 @@
-/** What the results of a run tell of its workers: how many there are, and how long a unit of cost takes them. */
+/** The workers of a run, as its results tell: how many there are, and how long a unit of cost takes them. */
 
 import type { JobResult } from '../../shared/queue/protocol.js';
 
 type PacedResult = Pick<JobResult, 'worker' | 'jobIndex' | 'computeMs'>;
 
 export class WorkerPace {
-  /** Of the latest outer step that returned results, as far as it has. */
+  /** The number in the latest outer step that returned results, as far as it has. */
   workerCount = 0;
   msPerCost: number | null = null;
 

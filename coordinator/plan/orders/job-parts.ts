@@ -18,7 +18,7 @@ export interface JobPart {
   readonly rowCount: number;
 }
 
-/** What is known of the workers that compute an outer step. */
+/** The workers that compute an outer step, as far as they are known. */
 export interface WorkerShares {
   /** Asked only where a job may be divided, since it may take a command. */
   readonly workerCount: () => number;
@@ -28,7 +28,7 @@ export interface WorkerShares {
   readonly stepCount: number;
 }
 
-/** What a part takes beside its micro-batches: rows that are read twice, and gradients that are sent and added. */
+/** The time that a part takes beside its micro-batches: rows that are read twice, and gradients that are sent and added. */
 const SAVED_MS_MIN = 15;
 /** Bounds the gradients of one job that the coordinator keeps until the last of them has arrived. */
 const PARTS_PER_JOB_MAX = 8;

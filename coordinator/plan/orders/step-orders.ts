@@ -49,7 +49,7 @@ export function ordersOf(plan: StepPlan, dense: Uint8Array, context: OrderContex
   });
 }
 
-/** What all jobs of the step have alike. */
+/** The fields that all jobs of the step have alike. */
 function jobTemplateOf(
   { outerStep }: StepPlan,
   { run: { config, store, storeAddress }, fingerprint }: OrderContext,

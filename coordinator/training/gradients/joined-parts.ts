@@ -54,7 +54,7 @@ function lengthOf({ part: { microBatches } }: PartGradient): number {
   return microBatches === null ? 0 : microBatches.end - microBatches.first;
 }
 
-/** What the outer loop reads of a result: who computed it, and in how small micro-batches. */
+/** The result of the last part, with the smallest micro-batches of any: the outer loop warns of these. */
 function joinedResult(parts: readonly AdmittedPart[]): JobResult {
   const results = parts.map(({ result }) => result);
   const microBatchRowsMax = Math.min(...results.map((result) => result.microBatchRowsMax));

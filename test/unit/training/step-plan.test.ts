@@ -119,6 +119,32 @@ describe('the neighbours of tasks', () => {
   });
 });
 
+describe('the cut of a planned job', () => {
+  const cutsOf = async (tasksPerJob: number, taskCount: number) => {
+    const training = { ...config.training, tasksPerOuterStep: tasksPerJob, tasksPerJob };
+    const ofJobs = { ...config, training: { ...training, microBatchRowsMax: 64 } };
+    const { jobs } = await stepPlanner(ofJobs, tinyTaskStore({ taskCount })).take(0);
+    return jobs;
+  };
+
+  it('has the tasks and rows of the job', async () => {
+    const [job] = await cutsOf(12, 24);
+    const { cut = [], taskIndices = [], rowCount } = job ?? {};
+    expect(cut.length).toBeGreaterThan(1);
+    const places = cut.flatMap(({ taskPlaces }) => taskPlaces).sort((a, b) => a - b);
+    expect(places).toEqual([...taskIndices.keys()]);
+    expect(cut.reduce((sum, each) => sum + each.rowCount, 0)).toBe(rowCount);
+  });
+
+  it('is one piece where the tasks are many', async () => {
+    const [job] = await cutsOf(513, 1_200);
+    expect(job?.taskIndices).toHaveLength(513);
+    expect(job?.cut).toMatchObject([{ rowCount: job?.rowCount, cost: 512 + (job?.rowCount ?? 0) }]);
+    const [smaller] = await cutsOf(512, 1_200);
+    expect(smaller?.cut.length).toBeGreaterThan(1);
+  });
+});
+
 describe('the orders of a step', () => {
   it('are valid jobs that share one dense array', async () => {
     const store = tinyTaskStore();
