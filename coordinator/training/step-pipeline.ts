@@ -218,15 +218,11 @@ function sendsParts({ run: { config }, start }: TrainOptions): boolean {
   );
 }
 
-function sharesOf(
-  { workerCount, msPerCost }: WorkerPace,
-  { run, dispatcher }: TrainOptions,
-): WorkerShares {
+function sharesOf(pace: WorkerPace, { run, dispatcher }: TrainOptions): WorkerShares {
   const { staleness } = run.config.training;
   return {
-    // A worker that had no job in the step before is connected all the same.
-    workerCount: () => Math.max(workerCount, dispatcher.executorCount?.() ?? 0),
-    msPerCost,
+    workerCount: () => pace.withConnected(dispatcher.executorCount?.() ?? 0),
+    msPerCost: pace.msPerCost,
     stepCount: 1 + (staleness?.outerSteps ?? 0),
   };
 }

@@ -9,6 +9,12 @@ export class WorkerPace {
   workerCount = 0;
   msPerCost: number | null = null;
 
+  /** Counts workers that are connected and had no job in the step before. Returns how many there are. */
+  withConnected(connectedCount: number): number {
+    this.workerCount = Math.max(this.workerCount, connectedCount);
+    return this.workerCount;
+  }
+
   /**
    * Hands on the results of an outer step.
    *

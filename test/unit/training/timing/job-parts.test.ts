@@ -102,5 +102,8 @@ describe('the pace of workers', () => {
     // 60 ms for 300 units
     expect(pace).toMatchObject({ workerCount: 2, msPerCost: 0.2 });
     expect(await after(pace, ['b', 'b'])).toMatchObject({ workerCount: 1 });
+    expect(pace.withConnected(3)).toBe(3);
+    expect(pace.withConnected(2)).toBe(3);
+    expect(pace.workerCount).toBe(3);
   });
 });
