@@ -8,7 +8,8 @@ import { z } from 'zod';
 import { parseReport } from '../../../coordinator/reports/report-json.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { GLOBAL_ARMS, META_ARMS, type ArmName } from '../../../shared/config/arms.js';
-import { qianmo } from '../qianmo-command.js';
+import { packageRoot } from '../../../infra/library/package-root.js';
+import { qianmoIn } from '../qianmo-command.js';
 import { predictionsPath, type Unit, type UnitArm } from './arm-units.js';
 import { predictionsCsv, type CellFiles, type RealCell } from './cell-files.js';
 
@@ -86,8 +87,8 @@ export function productUnit(
       mkdirSync(output, { recursive: true });
       const path = join(output, 'run.yaml');
       writeFileSync(path, text);
-      qianmo('prepare', path);
-      qianmo(searches ? 'auto' : 'train', path, '--in-process', '--fresh');
+      await qianmo('prepare', path);
+      await qianmo(searches ? 'auto' : 'train', path, '--in-process', '--fresh');
       const search = join(output, 'auto');
       const model = searches
         ? { config: join(search, 'best.yaml'), tried: triedIn(join(search, 'auto.json')) }
@@ -95,6 +96,11 @@ export function productUnit(
       return evaluatedArms(name, model, files);
     },
   };
+}
+
+/** Its progress is not shown, because several cells may be made at once. */
+async function qianmo(...words: string[]): Promise<void> {
+  await qianmoIn({ checkout: packageRoot.pathname, folder: process.cwd() }, ...words);
 }
 
 const ChosenConfigSchema = z.looseObject({
@@ -133,7 +139,7 @@ async function evaluatedArms(
   const path = join(files.folder, `evaluate-${name}.yaml`);
   writeFileSync(path, stringify({ ...config, evaluation: { ...config.evaluation, arms } }));
   const predictions = join(files.folder, `evaluate-${name}.parquet`);
-  qianmo('evaluate', path, '--in-process', '--fresh', '--predictions', predictions);
+  await qianmo('evaluate', path, '--in-process', '--fresh', '--predictions', predictions);
   const reportPath = join(config.output, 'evaluation.json');
   const report = parseReport(readFileSync(reportPath, 'utf8'), reportPath);
   const { model, method } = config;

@@ -3,7 +3,7 @@
  * DeepFM in PyTorch with fine-tuning, all on the same rows. Writes `infra/results/real.json`, `.md` and `.svg` after
  * each cell; a stopped bench resumes from its folder. Sets whose data is missing are left out.
  *
- *   npm run bench:real -- --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2
+ *   npm run bench:real -- --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2 --at-once 2
  *   npm run bench:real -- --sets dbook --supports 10 --trials-max 2 --units logistic,lightgbm,auto
  */
 
@@ -14,6 +14,7 @@ import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { at } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.js';
+import { inLanes } from '../in-lanes.js';
 import { installedPython } from '../python/python-environment.js';
 import type { Unit } from './arm-units.js';
 import { cellKey, writeCell, type CellFiles, type RealCell } from './cell-files.js';
@@ -45,6 +46,8 @@ const { values: options } = parseArgs({
     'budget-minutes': { type: 'string', default: '1' },
     /** Trials of `auto` instead of a budget of time, for machines that other work keeps busy. */
     'trials-max': { type: 'string' },
+    /** Cells; each takes one core. */
+    'at-once': { type: 'string', default: '1' },
     /** Peers, and sides of the product. */
     units: { type: 'string', default: UNIT_NAMES.join(',') },
     folder: { type: 'string', default: folderOfCommit('real', header) },
@@ -94,13 +97,13 @@ async function bench(): Promise<void> {
     };
     keep(DEMO, await recordedCell(written, unitsOf(cell, written.files), terms));
   }
-  for (const cell of wantedCells()) {
+  await inLanes(wantedCells(), Number(options['at-once']), async (cell) => {
     const written = writeCell(cell, options.data, options.folder);
     const { set, support, seed } = cell;
     const named = { set: set.name, support: supportName(support), seed };
     const terms = { header: headerNow(), ...named, ...budget };
     keep(cellKey(cell), await recordedCell(written, unitsOf(cell, written.files), terms));
-  }
+  });
 }
 
 /** The load as it is before a cell. */

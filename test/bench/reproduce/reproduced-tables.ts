@@ -27,7 +27,13 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'ope.md',
     needs: ['../shared/data/open-bandit-small/random_men.csv.xz'],
   },
-  { name: 'real', script: 'bench:real', keepsRuns: true, makes: 'real.md' },
+  {
+    name: 'real',
+    script: 'bench:real',
+    words: ['--budget-minutes', '2', '--at-once', '2'],
+    keepsRuns: true,
+    makes: 'real.md',
+  },
   { name: 'market', script: 'bench:market', keepsRuns: true, makes: 'market.md' },
   {
     name: 'market-policies',
