@@ -1,7 +1,7 @@
 /** The losses of a trial on training adgroups, each by a model that was trained without its fold. */
 
 import { configWithoutFold, storeWithoutFold } from './cross-fitting.js';
-import { servableCells, validationScore, type ScoredRun } from '../evaluation/validation-score.js';
+import { validationScore, type ScoredRun } from '../evaluation/validation-score.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import { withTrainingLosses, type SweepRecord } from '../sweep/sweep-record.js';
@@ -45,8 +45,10 @@ export async function crossFittedLosses(
       store: storeWithoutFold(store, fold.taskIndices),
       ...{ storeAddress, spec },
     };
-    const terms = { cells: servableCells(config), isDrawn: true };
-    const scored = await validationScore({ ...run, ...queue }, await trained(run), fold, terms);
+    const parameters = await trained(run);
+    const scored = await validationScore({ ...run, ...queue }, parameters, fold, {
+      isAsServed: true,
+    });
     losses.push(...scored.heldOutLosses);
   }
   return losses;

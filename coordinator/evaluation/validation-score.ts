@@ -11,7 +11,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { DivergenceError, QianmoError } from '../../shared/base/errors.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf } from '../../shared/methods/methods.js';
+import { methodPlanOf, shiftsAlone } from '../../shared/methods/methods.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
@@ -25,6 +25,7 @@ import {
   bestCell,
   heldOutLosses,
   meanLoss,
+  servedShift,
   type EntryLosses,
   type ValidatedEntries,
 } from '../scoring/validated-losses.js';
@@ -113,7 +114,7 @@ export function validationCells({ evaluation }: Pick<RunConfig, 'evaluation'>): 
 }
 
 /** The cells that a bundle of the run can serve: a run whose method adapts nothing is served as it is. */
-export function servableCells(config: Pick<RunConfig, 'evaluation' | 'method'>): Cell[] {
+function servableCells(config: Pick<RunConfig, 'evaluation' | 'method'>): Cell[] {
   const [unadapted, ...adapted] = validationCells(config);
   if (unadapted === undefined) throw new Error('not adapting is the first cell');
   return adapts(methodPlanOf(config.method)) ? [unadapted, ...adapted] : [unadapted];
@@ -122,8 +123,15 @@ export function servableCells(config: Pick<RunConfig, 'evaluation' | 'method'>):
 interface ScoringTerms {
   /** Of these the best one counts; by default, those of the evaluation. */
   readonly cells?: readonly Cell[];
-  /** Whether the validation tasks are divided as often as `evaluation.validationDraws` says, or once. */
-  readonly isDrawn?: boolean;
+  /**
+   * Whether the run is scored as a bundle of it is served, and its validation tasks are divided as often as
+   * `evaluation.validationDraws` says instead of once.
+   */
+  readonly isAsServed?: boolean;
+}
+
+function cellsOf(config: RunConfig, isAsServed: boolean): Cell[] {
+  return isAsServed ? servableCells(config) : validationCells(config);
 }
 
 /** @throws DivergenceError when no cell gives finite logits. */
@@ -131,19 +139,19 @@ export async function validationScore(
   run: ScoredRun,
   parameters: MetaParameters,
   validation: FlatRows,
-  { cells = validationCells(run.config), isDrawn = false }: ScoringTerms = {},
+  { isAsServed = false, cells = cellsOf(run.config, isAsServed) }: ScoringTerms = {},
 ): Promise<ValidationScore> {
   const metaDigest = metaParametersDigest(parameters);
   const { taskIndices } = validation;
   let waveCount = 0;
   const context: TaskJobContext = {
     ...run,
-    runId: `${scoringRunId(run, metaDigest)}${isDrawn ? '-drawn' : ''}`,
+    runId: `${scoringRunId(run, metaDigest)}${isAsServed ? '-served' : ''}`,
     nextWave: () => waveCount++,
     onTasksDone: () => undefined,
     onBackend: () => undefined,
   };
-  const draws = isDrawn
+  const draws = isAsServed
     ? await validationDraws(context, taskIndices)
     : [{ context, rows: { query: validation } }];
   const lossSums = cells.map((): number[] => []);
@@ -157,10 +165,14 @@ export async function validationScore(
   }
   const entries = entriesOf(draws.map(({ rows }) => rows.query));
   const byCell = lossSums.map((sums) => Float64Array.from(sums));
-  const best = bestCell(byCell);
+  const chosenCell = (isCounted?: (entry: number) => boolean): number =>
+    isAsServed && shiftsAlone(run.config)
+      ? servedShift(byCell, entries, isCounted)
+      : bestCell(byCell, isCounted);
+  const best = chosenCell();
   const validationLogloss = meanLoss(at(byCell, best), entries);
   if (Number.isFinite(validationLogloss)) {
-    const heldOut = heldOutLosses(entries, (isOther) => at(byCell, bestCell(byCell, isOther)));
+    const heldOut = heldOutLosses(entries, (isOther) => at(byCell, chosenCell(isOther)));
     return {
       ...{ validationLogloss, cell: at(cells, best), metaDigest },
       heldOutLosses: byAdgroup(heldOut, entries),

@@ -8,7 +8,7 @@ import type { FlatRows } from '../scoring/held-out-rows.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { validationLossOf } from '../evaluation/validation-loss.js';
 import { scoreArms } from '../evaluation/arms-score.js';
-import { servableCells, validationScore, type ScoredRun } from '../evaluation/validation-score.js';
+import { validationScore, type ScoredRun } from '../evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
 import { outerStepTotal } from '../sweep/rungs.js';
 import type { SweepPlan } from '../sweep/sweep-record.js';
@@ -99,7 +99,7 @@ export function trialWork(
       }
       const { heldOutLosses, ...score } = await validationScore(
         ...([scored, metaParameters, validation] as const),
-        { cells: servableCells(run.config), isDrawn: true },
+        { isAsServed: true },
       );
       const spentMs = (clock.monotonicMs() - startedMs) / concurrentTrials;
       const validationLogloss = sumOf(heldOutLosses) / sumOf(validation.impressions);

@@ -73,6 +73,30 @@ export function bestCell(
   return best;
 }
 
+/**
+ * The place of the shift that a run is served with, if it adapts nothing else: that of the lowest loss, unless its loss over
+ * these entries is clearly above that of the first cell, which has no shift. It is the rule of `block-choice.ts`, for all adgroups.
+ */
+export function servedShift(
+  [none, ...shifts]: readonly EntryLosses[],
+  entries: ValidatedEntries,
+  isCounted: (entry: number) => boolean = () => true,
+): number {
+  if (none === undefined || shifts.length === 0) return 0;
+  const best = bestCell(shifts, isCounted);
+  const kept = [...none.keys()].filter(isCounted);
+  const of = (all: Float64Array): Float64Array =>
+    Float64Array.from(kept, (entry) => at(all, entry));
+  const counted = {
+    ...{ drawCount: entries.drawCount, adgroupCount: kept.length / entries.drawCount },
+    ...{ impressions: of(entries.impressions), supportRowCounts: [] },
+  };
+  const [shifted, unshifted] = [of(at(shifts, best)), of(none)];
+  const difference = meanLoss(shifted, counted) - meanLoss(unshifted, counted);
+  const { standardError } = pairedDifference(shifted, unshifted, counted) ?? { standardError: 0 };
+  return difference <= STANDARD_ERRORS_APART * standardError ? 1 + best : 0;
+}
+
 interface PairedDifference {
   /** Loss of the one minus that of the other, per impression. */
   readonly value: number;

@@ -6,6 +6,7 @@ import { chooseArm } from '../../../coordinator/scoring/arm-choice.js';
 import {
   heldOutLosses,
   pairedDifference,
+  servedShift,
   type ValidatedEntries,
 } from '../../../coordinator/scoring/validated-losses.js';
 import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
@@ -60,6 +61,35 @@ describe('held-out losses', () => {
       expect(new Set(others.map((entry) => entry % 3)).size).toBe(2);
       return losses(0, 0, 0, 0, 0, 0);
     });
+  });
+});
+
+describe('the shift that a run is served with', () => {
+  const entries = entriesOf(4, [1, 1, 1, 1]);
+  const none = losses(1, 1, 1, 1);
+
+  it('is the best one unless it is clearly worse than none', () => {
+    // Differences 1, 0, 0, 0: D = 1 / 4, and sqrt(4 / 3 * (9 / 16 + 3 / 16)) / 4 = 1 / 4, which is half of what is allowed.
+    const bit = losses(2, 1, 1, 1);
+    expect(servedShift([none, losses(3, 1, 1, 1), bit], entries)).toBe(2);
+    // Differences 1, 1, 1, 0: D = 3 / 4, three times its standard error.
+    expect(servedShift([none, losses(2, 2, 2, 1)], entries)).toBe(0);
+    expect(servedShift([none, losses(2, 2, 2, Infinity)], entries)).toBe(0);
+    expect(servedShift([none], entries)).toBe(0);
+  });
+
+  it('is chosen on the adgroups that count', () => {
+    // Without the first, differences 1, 1, 1 have no error at all.
+    const shifts = [none, losses(-9, 2, 2, 2)];
+    expect(servedShift(shifts, entries)).toBe(1);
+    expect(servedShift(shifts, entries, (entry) => entry % 4 > 0)).toBe(0);
+  });
+
+  it('is judged by all draws of an adgroup', () => {
+    // The differences of four adgroups in two draws cancel out but for the first: as above.
+    const twice = entriesOf(4, [1, 1, 1, 1, 1, 1, 1, 1]);
+    const unshifted = losses(1, 1, 1, 1, 1, 1, 1, 1);
+    expect(servedShift([unshifted, losses(2, 2, 2, 2, 2, 0, 0, 0)], twice)).toBe(1);
   });
 });
 

@@ -125,6 +125,24 @@ describe('the score of a run', () => {
     expect(validationLogloss).toBeCloseTo(await formulaLogloss(0, 1, 0), 10);
   });
 
+  it('is that of a shift which is hardly worse than none, where a bundle serves it', async () => {
+    const evaluation = { innerRates: [6], innerSteps: [1], validationDraws: 1 };
+    const shift = { kind: 'maml', innerSteps: 1, levelShift: true };
+    const scored = async (method: object, personal: string[], isAsServed: boolean) => {
+      const model = { kind: 'logistic', hiddenWidths: [], personal };
+      const run = runOf(formulaConfig({ evaluation, method, model }));
+      const parameters = parametersWithBias(run.config, store, 0);
+      const validation = await readValidationRows(store, 'store', null);
+      return validationScore(run, parameters, validation, { isAsServed });
+    };
+    const [unadapted, shifted] = [await formulaLogloss(0, 1, 0), await formulaLogloss(0, 6, 1)];
+    expect(shifted).toBeGreaterThan(unadapted);
+    expect((await scored(shift, [], true)).validationLogloss).toBeCloseTo(shifted, 10);
+    expect((await scored(shift, [], false)).validationLogloss).toBeCloseTo(unadapted, 10);
+    const blocks = await scored({ kind: 'fomaml', innerSteps: 1 }, ['bias'], true);
+    expect(blocks.validationLogloss).toBeCloseTo(unadapted, 10);
+  });
+
   it('is missing when every cell diverges', async () => {
     const dispatcher = formulaDispatcher(store, {
       change: (_, { job }) => {
