@@ -1,13 +1,12 @@
 /**
  * The units of a cell: each is one command that fits one model, and gives the arms that this model has. What a unit
- * found is kept in the cell's folder, so that a stopped bench resumes after the last unit.
+ * found is kept in its folder, so that a stopped bench resumes after the last unit.
  */
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { systemClock } from '../../../shared/base/clock.js';
-import type { CellFiles } from './cell-files.js';
 
 export const UnitArmSchema = z.strictObject({
   name: z.string(),
@@ -31,21 +30,23 @@ export type KeptUnit = z.infer<typeof KeptUnitSchema>;
 export interface Unit {
   readonly name: string;
   readonly side: 'peer' | 'product';
+  /** For its result and the predictions of its arms. */
+  readonly folder: string;
   /** Text that is equal if and only if the result may be used again. */
   readonly wanted: string;
   /** Writes the predictions of each arm to `predictionsPath`. */
   readonly run: () => Promise<UnitArm[]>;
 }
 
-export function predictionsPath({ folder }: Pick<CellFiles, 'folder'>, arm: string): string {
+export function predictionsPath({ folder }: Pick<Unit, 'folder'>, arm: string): string {
   return join(folder, `${arm.replaceAll(/[^a-z0-9-]+/g, '-')}.csv`);
 }
 
-export async function keptOrRun(unit: Unit, files: CellFiles): Promise<KeptUnit> {
-  const path = join(files.folder, `unit-${unit.name}.json`);
+export async function keptOrRun(unit: Unit): Promise<KeptUnit> {
+  const path = join(unit.folder, `unit-${unit.name}.json`);
   if (existsSync(path)) {
     const kept = KeptUnitSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
-    const isThere = kept.arms.every(({ name }) => existsSync(predictionsPath(files, name)));
+    const isThere = kept.arms.every(({ name }) => existsSync(predictionsPath(unit, name)));
     if (kept.wanted === unit.wanted && isThere) return kept;
   }
   const startMs = systemClock.monotonicMs();

@@ -1,5 +1,6 @@
 /** A cell of the bench (a set, a support size and a seed) as the files that every side reads. */
 
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { at, numberAt } from '../../../shared/base/arrays.js';
@@ -72,8 +73,29 @@ export function writeCellFiles(
 ): void {
   if (!existsSync(files.log)) writeWhole(files.log, csvOf(log));
   writeWhole(files.split, splitCsvOf(roled));
-  const described = { log: files.log, task: 'task', features };
-  writeWhole(join(files.folder, 'fields.json'), `${JSON.stringify(described, null, 1)}\n`);
+  writeFields(files, features);
+}
+
+function writeFields({ folder, log }: CellFiles, features: RealSet['features']): void {
+  const described = { log, task: 'task', features };
+  writeWhole(join(folder, 'fields.json'), `${JSON.stringify(described, null, 1)}\n`);
+}
+
+/**
+ * The same files for peers, in a folder that is named for what these say: peers know nothing of the product, so what they have found is
+ * kept for cells of other commits.
+ *
+ * @param folder of the peers of all cells
+ */
+export function peerFiles(files: CellFiles, { features }: RealSet, folder: string): CellFiles {
+  const hash = createHash('sha256').update(JSON.stringify(features));
+  for (const path of [files.log, files.split]) hash.update(readFileSync(path));
+  const ofPeers = resolve(folder, hash.digest('hex').slice(0, 16));
+  mkdirSync(ofPeers, { recursive: true });
+  const own = { ...files, folder: ofPeers, split: join(ofPeers, 'split.csv') };
+  writeWhole(own.split, readFileSync(files.split, 'utf8'));
+  writeFields(own, features);
+  return own;
 }
 
 export function writtenCell(

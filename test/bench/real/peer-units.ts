@@ -40,16 +40,15 @@ export interface PeerRoom {
 
 export function peerUnit(
   name: PeerName,
-  files: CellFiles,
+  { folder }: Pick<CellFiles, 'folder'>,
   seed: number,
   { python, secondsMax }: PeerRoom,
 ): Unit {
   return {
-    name,
-    side: 'peer',
+    ...{ name, side: 'peer', folder },
     wanted: JSON.stringify({ seed, secondsMax, sources: sourcesDigest() }),
     run: async () => {
-      const words = [join(PEERS_FOLDER, 'peer.py'), files.folder, name, String(seed)];
+      const words = [join(PEERS_FOLDER, 'peer.py'), folder, name, String(seed)];
       const { stdout } = await promisify(execFile)(
         python,
         ['-B', '-W', 'ignore', ...words, String(secondsMax)],

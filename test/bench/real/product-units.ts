@@ -82,7 +82,7 @@ export function productUnit(
     output,
   });
   return {
-    ...{ name: `qianmo-${name}`, side: 'product', wanted: text },
+    ...{ name: `qianmo-${name}`, side: 'product', folder: files.folder, wanted: text },
     run: async () => {
       mkdirSync(output, { recursive: true });
       const path = join(output, 'run.yaml');

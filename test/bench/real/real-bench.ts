@@ -1,7 +1,8 @@
 /**
  * The product beside independent peers on real sets: logistic regression and LightGBM over target encodings, and a
  * DeepFM in PyTorch with fine-tuning, all on the same rows. Writes `infra/results/real.json`, `.md` and `.svg` after
- * each cell; a stopped bench resumes from its folder. Sets whose data is missing are left out.
+ * each cell; a stopped bench resumes from its folder. What peers have found is kept for other commits, as long as they
+ * read the same. Sets whose data is missing are left out.
  *
  *   npm run bench:real -- --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2 --at-once 2
  *   npm run bench:real -- --sets dbook --supports 10 --trials-max 2 --units logistic,lightgbm,auto
@@ -17,7 +18,7 @@ import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.j
 import { inLanes } from '../in-lanes.js';
 import { installedPython } from '../python/python-environment.js';
 import type { Unit } from './arm-units.js';
-import { cellKey, writeCell, type CellFiles, type RealCell } from './cell-files.js';
+import { cellKey, peerFiles, writeCell, type CellFiles, type RealCell } from './cell-files.js';
 import { demoSeed, writeDemoCell } from './demo-cell.js';
 import { PEER_NAMES, PEERS_FOLDER, peerUnit } from './peer-units.js';
 import { PRODUCT_SIDES, productUnit } from './product-units.js';
@@ -51,6 +52,8 @@ const { values: options } = parseArgs({
     /** Peers, and sides of the product. */
     units: { type: 'string', default: UNIT_NAMES.join(',') },
     folder: { type: 'string', default: folderOfCommit('real', header) },
+    /** For peers, which are kept by what they read. */
+    'peers-folder': { type: 'string', default: 'runs/real/peers' },
     data: { type: 'string', default: new URL('../shared/data/', packageRoot).pathname },
     /** A Python with the peers installed; by default one is created in the cache. */
     python: { type: 'string' },
@@ -73,14 +76,17 @@ async function bench(): Promise<void> {
     );
   const room = { python, secondsMax: budgetMinutes * SECONDS_PER_MINUTE };
   const budget = { budgetMinutes, trialsMax };
-  const unitsOf = (cell: RealCell, files: CellFiles): Unit[] => [
-    ...PEER_NAMES.filter((name) => units.includes(name)).map((name) =>
-      peerUnit(name, files, cell.seed, room),
-    ),
-    ...PRODUCT_SIDES.filter(({ name }) => units.includes(name)).map((side) =>
-      productUnit(side, cell, files, budget),
-    ),
-  ];
+  const unitsOf = (cell: RealCell, files: CellFiles): Unit[] => {
+    const ofPeers = peerFiles(files, cell.set, options['peers-folder']);
+    return [
+      ...PEER_NAMES.filter((name) => units.includes(name)).map((name) =>
+        peerUnit(name, ofPeers, cell.seed, room),
+      ),
+      ...PRODUCT_SIDES.filter(({ name }) => units.includes(name)).map((side) =>
+        productUnit(side, cell, files, budget),
+      ),
+    ];
+  };
   if (options.sets.split(',').includes(DEMO)) {
     const set = at(
       REAL_SETS.filter(({ name }) => name === 'movielens-small'),

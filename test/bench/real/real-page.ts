@@ -37,6 +37,7 @@ function unmarkedPage({ cells }: RealRecord): string {
     'settings, its seconds, commit and machine. The product is `qianmo auto` on a config with data only: of the model that it ends',
     'with, the arm that `export` serves (`global`, or `meta-chosen` where something adapts). Searches are limited to the same minutes on one thread each, but for cells whose line below counts',
     'trials of `auto`: those were made on a machine that other work kept busy, where minutes say little. Peers that a cell does not list were not run.',
+    'A peer runs once for the rows that it reads, so the commit of a cell is that of the product.',
     'The cell `movielens-demo` has the division of the demo (`infra/examples/movielens.yaml`); its key in `real.json` is `movielens-demo`.',
     '`real-notes.md` says where the product is behind, and why.',
     '',

@@ -33,14 +33,14 @@ export async function recordedCell(
   units: readonly Unit[],
   { header, set, support, seed, ...length }: CellTerms,
 ): Promise<RecordedCell> {
-  const { test, files, taskCounts, trunkRowCount } = written;
+  const { test, taskCounts, trunkRowCount } = written;
   const arms: RecordedArm[] = [];
   const scored = new Map<string, ScoredArm>();
   for (const unit of units) {
     process.stderr.write(`${set}, ${support}, seed ${seed}: ${unit.name}\n`);
-    const { seconds, arms: found } = await keptOrRun(unit, files);
+    const { seconds, arms: found } = await keptOrRun(unit);
     for (const { name, validationLogloss, settings, claimed } of found) {
-      const score = scoredArm(readPredictions(predictionsPath(files, name), test), test);
+      const score = scoredArm(readPredictions(predictionsPath(unit, name), test), test);
       demandAgreement(name, score, claimed);
       scored.set(name, score);
       const { logloss, auc } = score;
