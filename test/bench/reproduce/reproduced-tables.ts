@@ -34,6 +34,14 @@ export const TABLES: readonly ReproducedTable[] = [
     keepsRuns: true,
     makes: 'real.md',
   },
+  {
+    name: 'adaptation',
+    script: 'bench:adaptation',
+    words: ['--at-once', '2'],
+    keepsRuns: true,
+    makes: 'adaptation.md',
+    needs: ['../shared/data/dbook/meta_training.json.xz', MOVIELENS_1M],
+  },
   { name: 'market', script: 'bench:market', keepsRuns: true, makes: 'market.md' },
   {
     name: 'market-policies',

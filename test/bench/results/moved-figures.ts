@@ -140,6 +140,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'lets all trials of a search with 30 validation adgroups or more continue while its time lasts',
     pages: { 'real.md': ['6f9c9e58'] },
   },
+  {
+    change: '5834e413',
+    what: 'scores trials that shift alone with the shift that is served',
+    pages: { 'real.md': ['6f9c9e58', 'a9c848c0'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
