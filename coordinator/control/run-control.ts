@@ -81,15 +81,14 @@ export class OrdersHeard {
       this.#sink({ kind: 'run-cancelled' });
       this.#cancelled.abort(cancelled());
     }
-    this.#changed.abort();
-    this.#changed = new AbortController();
+    this.#wakeAll();
     return true;
   }
 
   /** No more orders come, so a pause would never end. */
   fence(error: RunFencedError): void {
     this.#fenced = error;
-    this.#changed.abort();
+    this.#wakeAll();
   }
 
   /**
@@ -111,7 +110,7 @@ export class OrdersHeard {
     this.#heldBackCount += 1;
     if (this.#heldBackCount === 1) this.#sink({ kind: 'run-paused' });
     const startMs = this.#clock.monotonicMs();
-    const wake = (): void => this.#changed.abort();
+    const wake = (): void => this.#wakeAll();
     signal.addEventListener('abort', wake, { once: true });
     while (this.#orders.isPaused && !this.#isOver(signal))
       await this.#clock.sleep(LOOK_INTERVAL_MS, this.#changed.signal);
@@ -119,6 +118,13 @@ export class OrdersHeard {
     this.#heldBackCount -= 1;
     if (this.#heldBackCount > 0 || this.#isOver(signal)) return;
     this.#sink({ kind: 'run-resumed', pausedMs: this.#clock.monotonicMs() - startMs });
+  }
+
+  /** Those that must go on waiting do so on another signal: one that has aborted would never let them. */
+  #wakeAll(): void {
+    const changed = this.#changed;
+    this.#changed = new AbortController();
+    changed.abort();
   }
 
   #isOver(signal: AbortSignal): boolean {
