@@ -10,20 +10,25 @@ import {
   type TaskLosses,
 } from '../../../shared/queue/blobs/gradient-losses.js';
 import type { JobResult } from '../../../shared/queue/protocol.js';
-import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
+import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import type { TensorValues } from '../../../shared/tensors/tensor-codec.js';
 import type { Admitted } from '../../dispatch/dispatcher.js';
+import { partsDiverged } from '../../dispatch/job-delivery.js';
 import type { StepPlan } from '../../plan/step-plan.js';
-import { gradientLayout, sizedLossesOf, type JobGradient } from './job-gradient.js';
-import type { PartGradient, PartShapes } from './part-gradient.js';
+import { gradientLayout, normOf, sizedLossesOf, type JobGradient } from './job-gradient.js';
+import { FLOAT32_MAX, type PartGradient, type PartShapes } from './part-gradient.js';
 
 interface AdmittedPart {
   readonly result: JobResult;
   readonly gradient: PartGradient;
 }
 
-/** Hands whole jobs on as they arrive, and a divided one when its last part has arrived. */
+/**
+ * Hands whole jobs on as they arrive, and a divided one when its last part has arrived.
+ *
+ * @throws DivergenceError of a given-up job if its parts add up to no finite gradient.
+ */
 export async function* joinedParts(
   arrivals: AsyncIterable<Admitted<JobGradient | PartGradient>>,
   plan: Pick<StepPlan, 'jobs'>,
@@ -74,6 +79,7 @@ function joined(
     );
     dense.set(name, { shape, values: roundedSum(addends) });
   }
+  requireFinite(dense, parts);
   const { taskIndices, taskWeights, sizes: ownSizes } = at(jobs, jobIndex);
   const losses = lossesOf(parts, taskIndices.length, asksBefore);
   for (const { gradient } of parts) gradient.release?.();
@@ -86,6 +92,14 @@ function joined(
     ...{ jobIndex, dense, rows, weightedQueryLossBefore, ...means },
     bySize: bySize === 'unlike' ? null : bySize,
   };
+}
+
+/** @throws DivergenceError of a given-up job if a sum of parts is beyond float32. */
+function requireFinite(sums: NamedTensors, parts: readonly AdmittedPart[]): void {
+  const bound = parts.reduce((sum, { gradient }) => sum + gradient.norm, 0);
+  if (bound <= FLOAT32_MAX || Number.isFinite(normOf(sums))) return;
+  const { outerStep, jobIndex } = at(parts, 0).result;
+  throw partsDiverged(`outer step ${outerStep}, job ${jobIndex}`, jobIndex);
 }
 
 function lossesOf(

@@ -2,10 +2,17 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { lossTensorShapes } from '../../../shared/queue/blobs/gradient-losses.js';
+import {
+  areTaskLossesFinite,
+  lossTensorShapes,
+} from '../../../shared/queue/blobs/gradient-losses.js';
 import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
 import { layoutDifferences, type TensorLayout } from '../../../shared/tensors/named-tensors.js';
-import { viewTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
+import {
+  viewTensors,
+  type CodedTensor,
+  type TensorValues,
+} from '../../../shared/tensors/tensor-codec.js';
 import type { DeliveredResult, ReadResult, Rejection } from '../../dispatch/dispatcher.js';
 import type { JobPart } from '../../plan/orders/job-parts.js';
 import {
@@ -17,11 +24,16 @@ import {
   type JudgeNorm,
 } from './job-gradient.js';
 
+/** The largest float32. No value is larger than the norm, so most sums need no further look. */
+export const FLOAT32_MAX = (2 - 2 ** -23) * 2 ** 127;
+
 /** The gradients of a part of a job, and the losses of its tasks. */
 export interface PartGradient {
   readonly part: JobPart;
   /** Views on the output that it was read from. */
   readonly tensors: ReadonlyMap<string, CodedTensor>;
+  /** The L2 norm of its gradients. */
+  readonly norm: number;
   readonly release?: (() => void) | undefined;
 }
 
@@ -77,9 +89,17 @@ function readPart(
   const { jobIndex, weightedQueryLoss, weightedSupportLoss } = result;
   if (!Number.isFinite(weightedQueryLoss) || !Number.isFinite(weightedSupportLoss))
     return 'not_finite';
-  const norm = normOf(new Map([...tensors].filter(([name]) => !losses.has(name))));
-  if (!Number.isFinite(norm)) return 'not_finite';
-  return judgeNorm({ jobIndex, norm, isConfirmed }) ? { part, tensors, release } : 'norm_exceeded';
+  const ofGradients = [...tensors].filter(([name]) => !losses.has(name));
+  const norm = normOf(new Map(ofGradients));
+  if (!Number.isFinite(norm) || !areTaskLossesFinite(tensors)) return 'not_finite';
+  if (norm > FLOAT32_MAX && !ofGradients.every(([, { values }]) => fitsFloat32(values)))
+    return 'not_finite';
+  if (!judgeNorm({ jobIndex, norm, isConfirmed })) return 'norm_exceeded';
+  return { part, tensors, norm, release };
+}
+
+function fitsFloat32(values: TensorValues): boolean {
+  return values.every((value) => Number.isFinite(Math.fround(value)));
 }
 
 function viewedOrNull(output: Uint8Array): Map<string, CodedTensor> | null {

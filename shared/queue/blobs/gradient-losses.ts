@@ -92,6 +92,15 @@ export function lossTensorShapes(
   return lossKindsOf({ queryLossesBefore }).map((kind) => [TENSOR_NAMES[kind], [taskCount]]);
 }
 
+/** Whether all losses are finite that a result must tell: those before adaptation may be absent from it. */
+export function areTaskLossesFinite(
+  tensors: ReadonlyMap<string, Pick<CodedTensor, 'values'>>,
+): boolean {
+  return lossKindsOf({ queryLossesBefore: null }).every((kind) =>
+    tensors.get(TENSOR_NAMES[kind])?.values.every(Number.isFinite),
+  );
+}
+
 /** Places the losses of a part among those of its job. */
 export function placeTaskLosses(
   tensors: ReadonlyMap<string, { readonly values: ArrayLike<number> }>,
