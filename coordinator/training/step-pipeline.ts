@@ -25,8 +25,12 @@ import { jobWeightsOf, partWeightsOf } from './gradient-aggregate.js';
 import { planAhead, type PlanAhead } from './plan-ahead.js';
 import { joinedParts } from './gradients/joined-parts.js';
 import type { GradientNorms } from './gradient-norms.js';
-import { gradientShapesOf, type JobGradient } from './gradients/job-gradient.js';
-import { partReader, type PartGradient } from './gradients/part-gradient.js';
+import {
+  gradientShapesOf,
+  type GradientShapes,
+  type JobGradient,
+} from './gradients/job-gradient.js';
+import { partByteCountMax, partReader, type PartGradient } from './gradients/part-gradient.js';
 import type { RunLength } from './run-length.js';
 import type { StepClosings } from './step-closing.js';
 import type { StepTimes } from './step-times.js';
@@ -175,7 +179,9 @@ async function sent(
     sentDense(state.metaParameters, training.encodings, state.remainders, names),
   );
   const fingerprint = parts.fingerprint();
-  const jobParts = sendsParts(options) ? partsOf(plan, sharesOf(pace, options)) : wholeJobs(plan);
+  const jobParts = sendsParts(options)
+    ? partsOf(plan, sharesOf(pace, options, shapes))
+    : wholeJobs(plan);
   const context = { run, packOf, frozen, fingerprint, parts: jobParts };
   const orders = ordersOf(plan, dense.bytes, context);
   const asksBefore = orders.some(({ job }) => 'queryLossBefore' in job.work);
@@ -218,12 +224,18 @@ function sendsParts({ run: { config }, start }: TrainOptions): boolean {
   );
 }
 
-function sharesOf(pace: WorkerPace, { run, dispatcher }: TrainOptions): WorkerShares {
-  const { staleness } = run.config.training;
+function sharesOf(
+  pace: WorkerPace,
+  { run: { config }, dispatcher }: TrainOptions,
+  shapes: GradientShapes,
+): WorkerShares {
+  const { staleness } = config.training;
   return {
     workerCount: () => pace.withConnected(dispatcher.executorCount?.() ?? 0),
     msPerCost: pace.msPerCost,
     stepCount: 1 + (staleness?.outerSteps ?? 0),
+    carriesPartsOf: (jobIndex) =>
+      partByteCountMax(shapes, jobIndex) <= config.queue.blobByteCountMax,
   };
 }
 

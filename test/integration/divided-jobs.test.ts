@@ -33,17 +33,21 @@ interface Scene {
   readonly onJob?: (input: JobInput) => void;
   /** Of the training section. */
   readonly departures?: object;
+  readonly blobByteCountMax?: number;
   readonly method?: Record<string, unknown>;
 }
 
 /** Jobs tell that they took a second, so that dividing them is worth it. */
-async function trained({ executorCount, onJob, departures = {}, method }: Scene) {
+async function trained({ executorCount, onJob, departures = {}, method, ...limits }: Scene) {
   const travelled: JobInput[] = [];
+  let outputByteCountMax = 0;
   const slow: JobExecutor = {
     execute: async (input, signal) => {
       travelled.push(input);
       onJob?.(input);
-      return { ...(await executor.execute(input, signal)), computeMs: 1_000 };
+      const computed = await executor.execute(input, signal);
+      outputByteCountMax = Math.max(outputByteCountMax, computed.output.byteLength);
+      return { ...computed, computeMs: 1_000 };
     },
     close: () => Promise.resolve(),
   };
@@ -53,11 +57,12 @@ async function trained({ executorCount, onJob, departures = {}, method }: Scene)
     executors: Array.from({ length: executorCount }, () => slow),
     ...{ clock: instantClock(), attemptsMax: 2, sink },
   });
-  const config = logisticConfig({ ...training, ...departures }, method);
+  const defaults = logisticConfig({ ...training, ...departures }, method);
+  const config = { ...defaults, queue: { ...defaults.queue, ...limits } };
   const spec = modelSpecOf(config.model, store.manifest.features, config.method);
   const { options } = tinyRun(config, { dispatcher, sink, spec }, store);
   const { state } = await train(options);
-  return { state, events, parts: travelled.filter(isPart) };
+  return { state, events, parts: travelled.filter(isPart), outputByteCountMax };
 }
 
 function isPart({ job }: JobInput): boolean {
@@ -119,6 +124,14 @@ test('jobs travel whole where a step may end without some of them, or gradients 
   const encodings = { gradients: 'float16' };
   for (const departures of [{ closing }, { encodings }])
     expect((await trained({ executorCount: 4, departures })).parts).toEqual([]);
+});
+
+test('jobs travel whole where the queue carries their gradients and not the larger ones of parts', async () => {
+  const { outputByteCountMax: blobByteCountMax } = await trained({ executorCount: 1 });
+  const divided = await trained({ executorCount: 4 });
+  expect(divided.outputByteCountMax).toBeGreaterThan(blobByteCountMax);
+  const carried = await trained({ executorCount: 4, blobByteCountMax });
+  expect(carried.outputByteCountMax).toBe(blobByteCountMax);
 });
 
 test('a part that fails is computed again', async () => {

@@ -26,6 +26,8 @@ export interface WorkerShares {
   readonly msPerCost: number | null;
   /** The number of outer steps that overlap. */
   readonly stepCount: number;
+  /** Whether the queue carries the results of parts of this job, which are larger than that of the job. */
+  readonly carriesPartsOf: (jobIndex: number) => boolean;
 }
 
 /** The time that a part takes beside its micro-batches: rows that are read twice, and gradients that are sent and added. */
@@ -46,7 +48,7 @@ export function wholeJobs({ jobs }: Pick<StepPlan, 'jobs'>): JobPart[] {
  */
 export function partsOf(
   plan: Pick<StepPlan, 'jobs'>,
-  { workerCount, msPerCost, stepCount }: WorkerShares,
+  { workerCount, msPerCost, stepCount, carriesPartsOf }: WorkerShares,
 ): JobPart[] {
   const whole = wholeJobs(plan);
   const costs = plan.jobs.map(({ cut }) => costOf(cut));
@@ -60,6 +62,7 @@ export function partsOf(
   const first = whole.map((part, place) => {
     const { jobIndex, cut } = at(plan.jobs, place);
     if ((at(costs, place) - share) * msPerCost < SAVED_MS_MIN) return part;
+    if (!carriesPartsOf(jobIndex)) return part;
     const [leading, ...others] = divided(cut, share).map((range) => partOf(jobIndex, cut, range));
     further.push(...others);
     return leading ?? part;

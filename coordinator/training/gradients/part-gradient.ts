@@ -7,7 +7,11 @@ import {
   lossTensorShapes,
 } from '../../../shared/queue/blobs/gradient-losses.js';
 import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
-import { layoutDifferences, type TensorLayout } from '../../../shared/tensors/named-tensors.js';
+import {
+  elementCountOf,
+  layoutDifferences,
+  type TensorLayout,
+} from '../../../shared/tensors/named-tensors.js';
 import {
   viewTensors,
   type CodedTensor,
@@ -42,6 +46,19 @@ export interface PartShapes extends GradientShapes {
   readonly parts: readonly JobPart[];
   /** Whether losses before adaptation are asked for. */
   readonly asksBefore: boolean;
+}
+
+/** The names and shapes of the tensors of a part, and the losses of as many tasks as a divided job has. */
+const BESIDE_GRADIENTS_BYTE_COUNT_MAX = 64 * 1024;
+
+/** The most bytes that the output of a part of the job may have: sums are in float64. */
+export function partByteCountMax(
+  { spec, layouts }: Pick<GradientShapes, 'spec' | 'layouts'>,
+  jobIndex: number,
+): number {
+  const gradients = [...gradientLayout(spec, at(layouts, jobIndex)).values()];
+  const valueCount = gradients.reduce((sum, { shape }) => sum + elementCountOf(shape), 0);
+  return valueCount * Float64Array.BYTES_PER_ELEMENT + BESIDE_GRADIENTS_BYTE_COUNT_MAX;
 }
 
 /**

@@ -24,7 +24,10 @@ function jobOf(jobIndex: number, costs: readonly number[]): StepPlan['jobs'][num
 /** 600 units of cost, of which the second job has 420. */
 const plan = { jobs: [jobOf(0, [60]), jobOf(1, [150, 90, 90, 90]), jobOf(2, [120])] };
 const workers = (count: number) => ({ workerCount: () => count });
-const four: WorkerShares = { ...workers(4), msPerCost: 1, stepCount: 1 };
+const four: WorkerShares = {
+  ...{ ...workers(4), msPerCost: 1, stepCount: 1 },
+  carriesPartsOf: () => true,
+};
 
 function travelling(shares: WorkerShares): string[] {
   return partsOf(plan, shares).map(({ jobIndex, microBatches: range, taskPlaces, rowCount }) => {
@@ -67,6 +70,7 @@ describe('a job in parts', () => {
     ['nobody knows how long jobs take', { msPerCost: null }],
     ['too little time is saved', { msPerCost: 14 / 270 }],
     ['outer steps that overlap fill the time', { stepCount: 3 }],
+    ['their results are too large', { carriesPartsOf: (jobIndex: number) => jobIndex !== 1 }],
   ])('is not sent where %s', (_, departure) => {
     expect(partsOf(plan, { ...four, ...departure })).toEqual(wholeJobs(plan));
   });
