@@ -7,8 +7,10 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
 interface EarlyStopping {
-  /** The state with its score, if it is to be scored; the same state if not. */
+  /** The state with its score, if it is to be scored; the same state if not, or if it has one. */
   scored(state: TrainingState): Promise<TrainingState>;
+  /** The same of the state that a run continues from: it may have been stopped while that was scored. */
+  resumed(state: TrainingState): Promise<TrainingState>;
   isScored(state: Pick<TrainingState, 'outerStep' | 'validated'>): boolean;
   /** Whether the run ends here, although it has outer steps left. */
   isOver(state: Pick<TrainingState, 'validated'>): boolean;
@@ -42,6 +44,7 @@ export function earlyStopping({
   if (terms === undefined || validationLoss === undefined)
     return {
       scored: (state) => Promise.resolve(state),
+      resumed: (state) => Promise.resolve(state),
       isScored: () => false,
       isOver: () => false,
       tellEnd: () => undefined,
@@ -54,17 +57,25 @@ function stoppingOn(
   validationLoss: NonNullable<TrainOptions['validationLoss']>,
   sink: RunEventSink,
 ): EarlyStopping {
+  const isScored: EarlyStopping['isScored'] = ({ outerStep, validated }) =>
+    validated?.at(-1)?.outerStep === outerStep;
+  const scored: EarlyStopping['scored'] = async (state) => {
+    const { outerStep, metaParameters, validated: earlier = [] } = state;
+    if (outerStep % everyOuterSteps !== 0 || isScored(state)) return state;
+    const loss = await validationLoss(metaParameters);
+    const validated = [...earlier, { outerStep, loss }];
+    const isBest = bestOf(validated)?.outerStep === outerStep;
+    sink({ kind: 'run-validated', outerStep, loss, isBest });
+    return { ...state, validated };
+  };
   return {
-    async scored(state) {
-      const { outerStep, metaParameters, validated: earlier = [] } = state;
-      if (outerStep % everyOuterSteps !== 0) return state;
-      const loss = await validationLoss(metaParameters);
-      const validated = [...earlier, { outerStep, loss }];
-      const isBest = bestOf(validated)?.outerStep === outerStep;
-      sink({ kind: 'run-validated', outerStep, loss, isBest });
-      return { ...state, validated };
+    ...{ scored, isScored },
+    resumed: async (state) => {
+      const { outerStep, earlierStores } = state;
+      // Appended logs ended the scores before.
+      const hasGrown = earlierStores?.at(-1)?.outerStep === outerStep;
+      return outerStep === 0 || hasGrown ? state : scored(state);
     },
-    isScored: ({ outerStep, validated }) => validated?.at(-1)?.outerStep === outerStep,
     isOver: ({ validated }) => scoresSinceBest(validated) >= patience,
     tellEnd({ outerStep, validated }, outerSteps) {
       const best = bestOf(validated);

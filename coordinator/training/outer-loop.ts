@@ -59,6 +59,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
     fingerprint: () => fingerprint,
   });
   try {
+    state = await withMissingScore(state, stopping, checkpoints);
     for (;;) {
       const heeded = await length.heeded(state);
       const isExtended = heeded !== state;
@@ -100,9 +101,8 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
     stopping.tellEnd(state, length.endOf(state));
     return await finished(state, await checkpoints.write(state), options);
   } catch (error) {
-    const isResumable = pipeline.isResumable(state);
     // An extension may have been ordered since the last outer step began.
-    const stopped = { state: length.extended(state), isResumable };
+    const stopped = { state: length.extended(state), isResumable: pipeline.isResumable(state) };
     throw await resumableFailure(error, stopped, options, checkpoints);
   } finally {
     await pipeline.close();
@@ -126,6 +126,17 @@ async function stepped(
 ): Promise<TrainingState> {
   const metaGradient = times.took('aggregate', () => sum.metaGradient());
   return times.during('optimise', () => tables.step(state, metaGradient));
+}
+
+/** The state that a run continues from, in a checkpoint with its score if it was stopped while that was made. */
+async function withMissingScore(
+  state: TrainingState,
+  stopping: ReturnType<typeof earlyStopping>,
+  checkpoints: Pick<ReturnType<typeof checkpointWriter>, 'begin'>,
+): Promise<TrainingState> {
+  const resumed = await stopping.resumed(state);
+  if (resumed !== state) await checkpoints.begin(resumed);
+  return resumed;
 }
 
 /** @param receipt that of the last checkpoint. */

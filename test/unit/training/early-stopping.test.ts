@@ -5,6 +5,8 @@ import { readMetaParameters } from '../../../coordinator/checkpoints/saved-param
 import { bestOf, scoresSinceBest } from '../../../coordinator/checkpoints/validated-steps.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { startedTraining } from '../../../coordinator/training/run-checkpoints.js';
+import type { TrainOptions } from '../../../coordinator/training/train-options.js';
+import { QianmoError } from '../../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { checkpointsIn, overwrite } from '../../fixtures/stores/checkpoint-stores.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
@@ -112,6 +114,40 @@ describe('training that stops early', () => {
     // A run that has ended early ends at once when it is resumed.
     const again = tinyRun(config, { checkpoints, resume: true });
     expect((await train({ ...again.options, validationLoss: losses() })).outerSteps).toBe(10);
+  });
+
+  it('scores the outer step whose score was interrupted when it is resumed', async () => {
+    const config = logisticConfig(training);
+    const straight = await train({
+      ...tinyRun(config).options,
+      validationLoss: losses(5, 4, 4.1, 4.2, 4.3),
+    });
+    for (const [scored, left] of [
+      [[5], [4, 4.1, 4.2, 4.3]],
+      [[], [5, 4, 4.1, 4.2, 4.3]],
+    ] as const) {
+      const store = new MemoryObjectStore();
+      const checkpointsOf = (spec: TrainOptions['run']['spec']) => checkpointsIn(store, { spec });
+      const first = tinyRun(config).options;
+      const given: number[] = [...scored];
+      const interrupted = train({
+        ...{ ...first, checkpoints: checkpointsOf(first.run.spec) },
+        validationLoss: () => {
+          const loss = given.shift();
+          if (loss !== undefined) return Promise.resolve(loss);
+          throw new QianmoError({ kind: 'interrupted', what: 'stopped while it is scored' });
+        },
+      });
+      await expect(interrupted).rejects.toThrow(`${2 * scored.length + 2} of 20 is safe`);
+      const rest = tinyRun(config, { resume: true }).options;
+      const checkpoints = checkpointsOf(rest.run.spec);
+      const resumed = await train({ ...rest, checkpoints, validationLoss: losses(...left) });
+      expect(resumed.state.validated).toEqual(straight.state.validated);
+      expect(resumed.metaParameters).toEqual(
+        (await readMetaParameters(checkpoints.options))?.metaParameters,
+      );
+      expect(resumed.address).toMatch(/000000004-/);
+    }
   });
 
   it('gives the parameters with the lowest loss, and those of evaluate and export', async () => {
