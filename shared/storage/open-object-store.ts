@@ -31,9 +31,14 @@ const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
  */
 export function openObjectStore(address: string, s3: S3Options): ObjectStore {
   if (address.startsWith('s3://')) return openS3(address, s3);
-  const path = address.startsWith('file://') ? address.slice('file://'.length) : address;
+  const path = objectFolderOf(address);
   if (path === '' || /^[a-z0-9+.-]+:\/\//.test(path)) throw unknownAddress(address);
   return new FileObjectStore({ folder: path });
+}
+
+/** The folder of an address that is not at `s3://`, as it is written: no character of it has the meaning that it has in a URL. */
+export function objectFolderOf(address: string): string {
+  return address.startsWith('file://') ? address.slice('file://'.length) : address;
 }
 
 export function s3OptionsOf(storage: StorageConfig): S3Options {

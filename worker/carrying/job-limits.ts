@@ -6,6 +6,7 @@
 import { relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Job, StoreReference } from '../../shared/queue/protocol.js';
+import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 
 export interface JobLimits {
   /** Folders and `s3://BUCKET/PREFIX` in which stores and large blobs may lie. */
@@ -55,9 +56,12 @@ export function listedIn(text: string | undefined): string[] {
 
 /** Why this worker leaves the job to others; null if it does not. */
 export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
-  const places = [job.largeBlobs, 'store' in job ? job.store : undefined];
+  const places = [
+    ...(job.largeBlobs === undefined ? [] : [{ ...job.largeBlobs, folderOf: objectFolderOf }]),
+    ...('store' in job ? [{ ...job.store, folderOf: storeFolderOf }] : []),
+  ];
   for (const place of places) {
-    const reason = place === undefined ? null : reasonToRefusePlace(place, limits);
+    const reason = reasonToRefusePlace(place, limits);
     if (reason !== null) return reason;
   }
   if (job.timeoutMs > limits.jobTimeoutMsMax)
@@ -73,11 +77,16 @@ export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
   return null;
 }
 
+interface NamedPlace extends Pick<StoreReference, 'address' | 'storage'> {
+  /** The folder of an address as whoever opens the place reads it. It throws for one that is malformed. */
+  readonly folderOf: (address: string) => string;
+}
+
 function reasonToRefusePlace(
-  { address, storage: { s3Endpoint: endpoint } }: Pick<StoreReference, 'address' | 'storage'>,
+  { address, storage: { s3Endpoint: endpoint }, folderOf }: NamedPlace,
   limits: JobLimits,
 ): string | null {
-  if (!limits.stores.some((allowed) => isWithin(address, allowed)))
+  if (!limits.stores.some((allowed) => isWithin(address, allowed, folderOf)))
     return `this worker may not open ${address}: start it with --store-allow and this address or a folder above it`;
   if (isS3(address) && endpoint !== undefined && !isListed(endpoint, limits.endpoints))
     return `this worker may not send requests to ${endpoint}: start it with --endpoint-allow and this address`;
@@ -88,13 +97,13 @@ function isS3(address: string): boolean {
   return address.startsWith('s3://');
 }
 
-function isWithin(address: string, allowed: string): boolean {
+function isWithin(address: string, allowed: string, folderOf: NamedPlace['folderOf']): boolean {
   if (isS3(address) !== isS3(allowed)) return false;
   if (isS3(address)) {
     const [parts, allowedParts] = [partsOf(address), partsOf(allowed)];
     return allowedParts.every((part, index) => part === parts[index]);
   }
-  const [path, allowedPath] = [localPathOf(address), localPathOf(allowed)];
+  const [path, allowedPath] = [absoluteOf(address, folderOf), absoluteOf(allowed, folderOf)];
   if (path === null || allowedPath === null) return false;
   const way = relative(allowedPath, path);
   return way !== '..' && !way.startsWith(`..${sep}`);
@@ -108,10 +117,15 @@ function partsOf(address: string): string[] {
     .filter((part) => part !== '');
 }
 
+/** The reader of stores takes such an address for a URL. */
+function storeFolderOf(address: string): string {
+  return address.startsWith('file://') ? fileURLToPath(address) : address;
+}
+
 /** Null for a URL that names no file of this machine. */
-function localPathOf(address: string): string | null {
+function absoluteOf(address: string, folderOf: NamedPlace['folderOf']): string | null {
   try {
-    return resolve(address.startsWith('file://') ? fileURLToPath(address) : address);
+    return resolve(folderOf(address));
   } catch {
     return null;
   }

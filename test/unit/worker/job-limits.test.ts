@@ -1,7 +1,12 @@
 /** The limits on what a job may ask of a worker's machine, whoever wrote it. */
 
 import { describe, expect, it } from 'vitest';
-import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import {
+  openObjectStore,
+  s3OptionsOf,
+  StorageConfigSchema,
+} from '../../../shared/storage/open-object-store.js';
 import type { TaskJob } from '../../../shared/queue/protocol.js';
 import { jobLimitsOf, listedIn, reasonToRefuse } from '../../../worker/carrying/job-limits.js';
 
@@ -67,6 +72,21 @@ describe('the store of a job', () => {
     expect(withBlobs('s3://secrets')).toMatch(/may not open s3:\/\/secrets/);
     const elsewhere = { s3Endpoint: 'http://elsewhere:9000' };
     expect(withBlobs('s3://clicks/stores', elsewhere)).toMatch(/may not send requests to/);
+  });
+
+  it.each([
+    ['file:///data/stores/blobs', '/data/stores/blobs', true],
+    ['file:///data/stores/100%25', '/data/stores/100%25', true],
+    ['file:///data/stores/?/../../secrets', '/data/secrets', false],
+    ['file:///data/stores/#/../../secrets', '/data/secrets', false],
+    ['file://localhost/data/stores', process.cwd() + '/localhost/data/stores', false],
+  ])('and large blobs at %s lie in %s', (address, folder, isAllowed) => {
+    const storage = StorageConfigSchema.parse({});
+    const opened = openObjectStore(address, s3OptionsOf(storage));
+    expect(opened instanceof FileObjectStore && opened.folder).toBe(folder);
+    const largeBlobs = { address, byteCountMin: 1, storage };
+    const reason = reasonToRefuse({ ...jobOn('/data/stores'), largeBlobs }, limits);
+    expect(reason === null).toBe(isAllowed);
   });
 
   it('lies in the working folder if nothing is given', () => {
