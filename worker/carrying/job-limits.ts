@@ -101,6 +101,8 @@ function isWithin(address: string, allowed: string, folderOf: NamedPlace['folder
   if (isS3(address) !== isS3(allowed)) return false;
   if (isS3(address)) {
     const [parts, allowedParts] = [partsOf(address), partsOf(allowed)];
+    // A gateway may resolve them as in a path.
+    if (parts.includes('..')) return false;
     return allowedParts.every((part, index) => part === parts[index]);
   }
   const [path, allowedPath] = [absoluteOf(address, folderOf), absoluteOf(allowed, folderOf)];

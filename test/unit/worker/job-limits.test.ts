@@ -54,6 +54,7 @@ describe('the store of a job', () => {
     'stores',
     's3://clicks',
     's3://clicks/stores-of-others',
+    's3://clicks/stores/../secrets',
     's3://clicks-of-others/stores',
     's3://data/stores',
   ])('%s is refused, with what allows it', (address) => {
