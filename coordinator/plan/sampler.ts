@@ -34,6 +34,18 @@ export type SampledJobs = readonly (readonly DrawnTask[])[];
 
 export type TaskSampler = (outerStep: number) => SampledJobs;
 
+/** Returns the tasks of an outer step, before they are cut into jobs. */
+type TaskDrawer = (outerStep: number) => DrawnTask[];
+
+/** The tasks that a run draws from, and how. */
+export interface Sampling {
+  readonly seed: number;
+  /** In catalog order. */
+  readonly tasks: readonly TaskEntry[];
+  readonly rule: SamplingRule;
+  readonly trunkBatches: readonly TaskEntry[];
+}
+
 /** One epoch's order of the tasks, and the running total of their shares in that order. */
 interface Epoch {
   readonly order: Int32Array;
@@ -75,29 +87,31 @@ export function taskSampler(
   rule: SamplingRule,
   trunkBatches: readonly TaskEntry[] = [],
 ): TaskSampler {
+  const draw = taskDrawer({ seed, tasks, rule, trunkBatches });
+  return (outerStep) => cutIntoJobs(draw(outerStep), rule);
+}
+
+/** @throws as `taskSampler` does. */
+export function taskDrawer({ seed, tasks, rule, trunkBatches }: Sampling): TaskDrawer {
   if (tasks.length === 0) throw nothingToTrainOn();
   const { rowsPerOuterStep, keepsSupport = true } = rule;
   if (rowsPerOuterStep !== undefined) {
-    const draw = rowDrawer(seed, [...tasks, ...trunkBatches], { rowsPerOuterStep, keepsSupport });
-    return (outerStep) => cutIntoJobs(draw(outerStep), rule);
+    return rowDrawer(seed, [...tasks, ...trunkBatches], { rowsPerOuterStep, keepsSupport });
   }
   const drawBatches = trunkBatchDrawer(seed, { tasks, trunkBatches }, rule);
   const curriculum = curriculumOf(tasks, rule);
   const drawerOf = latestKept((index) => stageDrawer(seed, curriculum.stage(index), rule));
-  return (outerStep) => {
-    const drawn = [
-      ...drawerOf(curriculum.stageAt(outerStep))(outerStep),
-      ...drawBatches(outerStep),
-    ];
-    return cutIntoJobs(drawn, rule);
-  };
+  return (outerStep) => [
+    ...drawerOf(curriculum.stageAt(outerStep))(outerStep),
+    ...drawBatches(outerStep),
+  ];
 }
 
 /**
  * The tasks by size, as many in each job as all bounds allow, but at least one: tasks of similar size share a job, so
  * that padding to the longest costs little.
  */
-function cutIntoJobs(
+export function cutIntoJobs(
   tasks: readonly DrawnTask[],
   { tasksPerJob, rowsPerOuterStep, rowsPerJobMax = Infinity, keepsSupport = true }: SamplingRule,
 ): DrawnTask[][] {

@@ -10,14 +10,18 @@ import { adapts, type MethodPlan } from '../../shared/methods/inner-loop/method.
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
 import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
 import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
-import { paddedRowCountOf, ROWS_WORTH_A_CALL } from '../../shared/tasks/rows/micro-batches.js';
+import {
+  paddedRowCountOf,
+  ROWS_WORTH_A_CALL,
+  type TaskSize,
+} from '../../shared/tasks/rows/micro-batches.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { sizeDivisionOf, type JobSizes, type SizeDivision } from './job-sizes.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
 import type { DrawnTask } from './row-draws.js';
-import { taskSampler, type SampledJobs, type TaskSampler } from './sampler.js';
+import { taskSampler, type SampledJobs, type Sampling, type TaskSampler } from './sampler.js';
 import { coldTaskWeightingOf, taskWeightingOf, taskWeightsOf } from './task-weights.js';
 
 /** A task that plans leave out from this outer step on. */
@@ -80,7 +84,8 @@ export function stepPlanner(
   hasRowPacks = true,
 ): StepPlanner {
   const division = sizeDivisionOf(config.evaluation.sizeBucketEdges);
-  const sample = trainingSampler(config, store);
+  const { seed, tasks, rule, trunkBatches } = samplingOf(config, store);
+  const sample = taskSampler(seed, tasks, rule, trunkBatches);
   const source = { config, store, sample, division, hasRowPacks };
   let ahead: { outerStep: number; leftOutCount: number; plan: Promise<StepPlan> } | null = null;
   let next: { outerStep: number; leftOut: readonly QuarantinedTask[] } | null = null;
@@ -113,16 +118,16 @@ export function stepPlanner(
  * A method whose tasks do not adapt weights them by rows, so that it reads every task once per epoch.
  * Logs without a time have no age, so a curriculum then goes by size.
  */
-function trainingSampler(
-  { seed, method, training, data }: RunConfig,
-  store: TaskStore,
-): TaskSampler {
+export function samplingOf(
+  { seed, method, training, data }: Pick<RunConfig, 'seed' | 'method' | 'training' | 'data'>,
+  store: Pick<TaskStore, 'tasks'>,
+): Sampling {
   const { sampling, curriculum } = training;
   const plan = methodPlanOf(method);
-  return taskSampler(
+  return {
     seed,
-    store.tasks.filter((task) => task.split === 'train'),
-    {
+    tasks: store.tasks.filter((task) => task.split === 'train'),
+    rule: {
       ...training,
       sampling: adapts(plan) || sampling === 'sequential' ? sampling : 'uniform',
       keepsSupport: adapts(plan),
@@ -130,8 +135,8 @@ function trainingSampler(
         ? { curriculum: { ...curriculum, by: 'size' } }
         : {}),
     },
-    readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
-  );
+    trunkBatches: readsTrunkRows(plan) ? store.tasks.filter((task) => task.split === 'trunk') : [],
+  };
 }
 
 /**
@@ -189,7 +194,7 @@ async function planOf(
         })),
       ),
       rowCount: own.reduce((sum, { impressions }) => sum + impressions.length, 0),
-      cut: cutOf(own, config),
+      cut: plannedCutOf(sizesOf(own), config),
       layout: rowPackLayoutOf(hasRowPacks ? [...read, ...neighbours.rows] : []),
     });
     start = end;
@@ -198,21 +203,27 @@ async function planOf(
 }
 
 /** Jobs of more tasks travel whole: the search for the cheapest cut takes the square of their number. */
-const CUT_TASKS_MAX = 512;
+export const CUT_TASKS_MAX = 512;
 
-/** As a worker cuts the job, but for a method that reads neighbours, whose rows are padded with those of tasks. */
-function cutOf(
-  tasks: readonly PlannedRows[],
-  { method, training }: RunConfig,
-): PlannedMicroBatch[] {
-  const sizes = tasks.map(({ supportRowCount, impressions }) => ({
+function sizesOf(tasks: readonly PlannedRows[]): TaskSize[] {
+  return tasks.map(({ supportRowCount, impressions }) => ({
     supportRowCount,
     queryRowCount: impressions.length - supportRowCount,
   }));
+}
+
+/** As a worker cuts the job, but for a method that reads neighbours, whose rows are padded with those of tasks. */
+export function plannedCutOf(
+  sizes: readonly TaskSize[],
+  { method, training }: Pick<RunConfig, 'method' | 'training'>,
+): PlannedMicroBatch[] {
   const rowCountOf = (places: readonly number[]): number =>
-    places.reduce((sum, place) => sum + at(tasks, place).impressions.length, 0);
-  if (tasks.length > CUT_TASKS_MAX) {
-    const taskPlaces = [...tasks.keys()];
+    places.reduce((sum, place) => {
+      const { supportRowCount, queryRowCount } = at(sizes, place);
+      return sum + supportRowCount + queryRowCount;
+    }, 0);
+  if (sizes.length > CUT_TASKS_MAX) {
+    const taskPlaces = [...sizes.keys()];
     const rowCount = rowCountOf(taskPlaces);
     return [{ taskPlaces, rowCount, cost: rowCount + ROWS_WORTH_A_CALL }];
   }

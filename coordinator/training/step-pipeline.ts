@@ -5,7 +5,6 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/staleness-config.js';
-import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
@@ -13,6 +12,8 @@ import type { FrozenInput } from '../plan/row-pack-gather.js';
 import { sentDense, sentPacks } from '../plan/orders/sent-parameters.js';
 import {
   costOf,
+  dividesJobs,
+  overlapOf,
   partsOf,
   wholeJobs,
   type JobPart,
@@ -209,19 +210,9 @@ async function sent(
   };
 }
 
-/**
- * Whether large jobs may travel in parts. A step that may end without some jobs counts whole ones, rounding is done to
- * the gradient of a whole job, and workers alone know the neighbours that a cut depends on.
- */
+/** A replay may leave out jobs that the record left out, by their indices. */
 function sendsParts({ run: { config }, start }: TrainOptions): boolean {
-  const { closing, encodings } = config.training;
-  const { reads } = methodPlanOf(config.method).innerLoop;
-  return (
-    closing.kind === 'all' &&
-    start.replay === undefined &&
-    (encodings?.gradients ?? 'float32') === 'float32' &&
-    reads.neighbours === undefined
-  );
+  return start.replay === undefined && dividesJobs(config);
 }
 
 function sharesOf(
@@ -229,11 +220,10 @@ function sharesOf(
   { run: { config }, dispatcher }: TrainOptions,
   shapes: GradientShapes,
 ): WorkerShares {
-  const { staleness } = config.training;
   return {
     workerCount: () => pace.withConnected(dispatcher.executorCount?.() ?? 0),
     msPerCost: pace.msPerCost,
-    stepCount: 1 + (staleness?.outerSteps ?? 0),
+    stepCount: overlapOf(config),
     carriesPartsOf: (jobIndex) =>
       partByteCountMax(shapes, jobIndex) <= config.queue.blobByteCountMax,
   };

@@ -5,8 +5,20 @@
  */
 
 import { at } from '../../../shared/base/arrays.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
 import type { PlannedMicroBatch, StepPlan } from '../step-plan.js';
+
+/** What is known of a planned job when it is divided. */
+export type DivisibleJob = Pick<
+  StepPlan['jobs'][number],
+  'jobIndex' | 'taskIndices' | 'rowCount' | 'cut'
+>;
+
+interface DivisiblePlan {
+  readonly jobs: readonly DivisibleJob[];
+}
 
 /** A job, or a part of one, that travels as an order of its own. */
 export interface JobPart {
@@ -35,7 +47,27 @@ const SAVED_MS_MIN = 15;
 /** Bounds the gradients of one job that the coordinator keeps until the last of them has arrived. */
 const PARTS_PER_JOB_MAX = 8;
 
-export function wholeJobs({ jobs }: Pick<StepPlan, 'jobs'>): JobPart[] {
+/**
+ * Whether large jobs may travel in parts. A step that may end without some jobs counts whole ones, rounding is done to
+ * the gradient of a whole job, and workers alone know the neighbours that a cut depends on.
+ */
+export function dividesJobs({
+  training: { closing, encodings },
+  method,
+}: Pick<RunConfig, 'training' | 'method'>): boolean {
+  return (
+    closing.kind === 'all' &&
+    (encodings?.gradients ?? 'float32') === 'float32' &&
+    methodPlanOf(method).innerLoop.reads.neighbours === undefined
+  );
+}
+
+/** The number of outer steps that overlap. */
+export function overlapOf({ training: { staleness } }: Pick<RunConfig, 'training'>): number {
+  return 1 + (staleness?.outerSteps ?? 0);
+}
+
+export function wholeJobs({ jobs }: DivisiblePlan): JobPart[] {
   return jobs.map(({ jobIndex, taskIndices, rowCount }) => ({
     ...{ jobIndex, rowCount, microBatches: null },
     taskPlaces: [...taskIndices.keys()],
@@ -47,7 +79,7 @@ export function wholeJobs({ jobs }: Pick<StepPlan, 'jobs'>): JobPart[] {
  * them. A job is divided if it takes longer than the share of a worker, and as far as that.
  */
 export function partsOf(
-  plan: Pick<StepPlan, 'jobs'>,
+  plan: DivisiblePlan,
   { workerCount, msPerCost, stepCount, carriesPartsOf }: WorkerShares,
 ): JobPart[] {
   const whole = wholeJobs(plan);
