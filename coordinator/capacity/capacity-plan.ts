@@ -1,30 +1,41 @@
-/** Predicts the throughput of a run on any number of workers, and chooses the tasks of a job. */
+/** Predicts the throughput of a run on any number of workers, and chooses the size of its jobs. */
 
+import { at } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
-import { costOf, type StepCosts } from './step-costs.js';
-import { jobSizes, simulateStep, type SimulatedStep, type StepShape } from './step-simulation.js';
+import type { DivisibleJob } from '../plan/orders/job-parts.js';
+import type { Drawn, SampledSteps } from './sampled-steps.js';
+import { simulatedOrders, type SimulatedOrder } from './simulated-orders.js';
+import { costAt, type StepCosts } from './step-costs.js';
+import { simulateStep, type SimulatedStep } from './step-simulation.js';
 
 /** The part that bounds the throughput: with more workers it would hardly grow, but for `workers`. */
 export type Bound = 'workers' | 'jobs' | 'coordinator' | 'server' | 'cores';
 
-export interface Prediction extends StepShape {
-  readonly tasksPerSecond: number;
+export interface Prediction {
+  readonly workerCount: number;
+  /** The tasks of a job, or its rows at most where rows are drawn. */
+  readonly jobSize: number;
+  /** Tasks, or drawn rows. */
+  readonly perSecond: number;
   readonly stepMs: number;
+  /** The number of jobs and parts of jobs that travel in a step; a mean. */
+  readonly orderCount: number;
   readonly busy: SimulatedStep['busy'];
   readonly bound: Bound;
 }
 
 interface PlannedWorkers {
   readonly workerCount: number;
-  /** With the tasks per job of the config. */
+  /** With the size of jobs of the config. */
   readonly asConfigured: Prediction;
-  /** With the tasks per job that give the highest throughput. */
+  /** With the size of jobs that gives the highest throughput. */
   readonly best: Prediction;
 }
 
 export interface CapacityPlan {
   readonly costs: StepCosts;
-  readonly tasksPerJob: number;
+  readonly drawn: Drawn;
+  readonly jobSize: number;
   /** The cores that all processes share; null where each has its own. */
   readonly cores: number | null;
   readonly byWorkers: readonly PlannedWorkers[];
@@ -32,8 +43,11 @@ export interface CapacityPlan {
   readonly saturation: { readonly bound: Bound; readonly workerCount: number } | null;
 }
 
-/** Steps are simulated this many times with other draws, and averaged. */
-const STEP_COUNT = 5;
+type PlannedSteps = Pick<
+  SampledSteps,
+  'drawn' | 'drawnCount' | 'jobSize' | 'jobSizes' | 'division' | 'stepsOf'
+>;
+
 /** A part that is busy for a smaller share of the time bounds nothing by itself. */
 const BUSY_SHARE_MIN = 0.5;
 /** Larger jobs are chosen if they lose less than this share: they cost less elsewhere. */
@@ -41,19 +55,27 @@ const LOSS_SHARE_MAX = 0.01;
 
 export function capacityPlan(
   costs: StepCosts,
-  tasksPerJob: number,
+  planned: PlannedSteps,
   workerCounts: readonly number[],
   cores: number | null = null,
 ): CapacityPlan {
-  const shared = cores === null ? {} : { cores };
-  const byWorkers = workerCounts.map((workerCount) => ({
+  const { drawn, jobSize, jobSizes } = planned;
+  const ofSize = (size: number): Prediction[] => {
+    const steps = planned.stepsOf(size);
+    return workerCounts.map((workerCount) =>
+      predicted(costs, planned, { ...{ workerCount, cores, steps }, jobSize: size }),
+    );
+  };
+  const configured = ofSize(jobSize);
+  const choices = jobSizes.map((size) => (size === jobSize ? configured : ofSize(size)));
+  const byWorkers = workerCounts.map((workerCount, place) => ({
     workerCount,
-    asConfigured: predicted(costs, { workerCount, tasksPerJob, ...shared }),
-    best: bestOf(costs, { workerCount, ...shared }),
+    asConfigured: at(configured, place),
+    best: bestOf(choices.map((choice) => at(choice, place))),
   }));
   const saturated = byWorkers.find(({ asConfigured }) => asConfigured.bound !== 'workers');
   return {
-    ...{ costs, tasksPerJob, cores, byWorkers },
+    ...{ costs, drawn, jobSize, cores, byWorkers },
     saturation:
       saturated === undefined
         ? null
@@ -61,74 +83,79 @@ export function capacityPlan(
   };
 }
 
-export function predicted(costs: StepCosts, shape: StepShape): Prediction {
-  const steps = Array.from({ length: STEP_COUNT }, (_, step) =>
-    simulateStep(costs, shape, randomStream(1, 'capacity', step)),
-  );
-  const mean = (of: (step: SimulatedStep) => number): number =>
-    steps.reduce((sum, step) => sum + of(step), 0) / STEP_COUNT;
-  const aloneMs = mean((step) => step.stepMs);
-  const stepMs = Math.max(aloneMs, sharedMsOf(costs, shape));
+interface Shape {
+  readonly workerCount: number;
+  readonly jobSize: number;
+  readonly cores?: number | null;
+  /** The jobs of outer steps, over which the prediction is a mean. */
+  readonly steps: readonly (readonly DivisibleJob[])[];
+}
+
+export function predicted(
+  costs: StepCosts,
+  { drawnCount, division }: Pick<PlannedSteps, 'drawnCount' | 'division'>,
+  { workerCount, jobSize, cores = null, steps }: Shape,
+): Prediction {
+  const orders = steps.map((jobs) => simulatedOrders(jobs, costs, workerCount, division));
+  const simulated = orders.map((ofStep, step) => ({
+    ...simulateStep(costs, ofStep, workerCount, randomStream(1, 'capacity', step)),
+    orderCount: ofStep.length,
+    sharedMs: cores === null ? 0 : sharedMsOf(costs, ofStep, cores),
+  }));
+  const mean = (of: (step: (typeof simulated)[number]) => number): number =>
+    simulated.reduce((sum, step) => sum + of(step), 0) / simulated.length;
+  const stepMs = mean((step) => Math.max(step.stepMs, step.sharedMs));
   const busyShare = (of: keyof SimulatedStep['busy']): number =>
-    (mean((step) => step.busy[of]) * aloneMs) / stepMs;
+    mean((step) => step.busy[of] * step.stepMs) / stepMs;
   const busy = {
     workers: busyShare('workers'),
     coordinator: busyShare('coordinator'),
     server: busyShare('server'),
     serial: busyShare('serial'),
   };
+  const orderCount = mean((step) => step.orderCount);
+  const longestShare = mean(({ longestMs }) => longestMs) / stepMs;
+  const isShort = mean((step) => step.sharedMs) > mean((step) => step.stepMs);
   return {
-    ...shape,
-    stepMs,
-    tasksPerSecond: (costs.tasksPerOuterStep * 1000) / stepMs,
-    busy,
-    bound: stepMs > aloneMs ? 'cores' : boundOf(costs, shape, busy),
+    ...{ workerCount, jobSize, stepMs, orderCount, busy },
+    perSecond: (drawnCount * 1000) / stepMs,
+    bound: isShort ? 'cores' : boundOf(busy, { workerCount, orderCount, longestShare }),
   };
 }
 
-/**
- * The time of a step in which all cores are busy but for the serial part, in which one is; 0 where
- * processes share no cores.
- */
-function sharedMsOf(costs: StepCosts, { tasksPerJob, cores }: StepShape): number {
-  if (cores === undefined) return 0;
-  const processorMs = jobSizes(costs.tasksPerOuterStep, tasksPerJob).reduce(
-    (sum, tasks) => sum + costOf(costs.processorMs, tasks) + costOf(costs.coordinatorMs, tasks),
+/** The time of a step in which all cores are busy but for the serial part, in which one is. */
+function sharedMsOf(costs: StepCosts, orders: readonly SimulatedOrder[], cores: number): number {
+  const processorMs = orders.reduce(
+    (sum, { paddedRowCount, rowCount }) =>
+      sum + costAt(costs.processorMs, paddedRowCount) + costAt(costs.coordinatorMs, rowCount),
     0,
   );
   return costs.serialMs + processorMs / cores;
 }
 
 /**
- * The busiest of workers, coordinator and server. Where none of them is busy half of the time, there are
- * too few jobs for the workers, which wait for the slowest of them.
+ * The busiest of workers, coordinator and server. Where none of them is busy half of the time, workers wait for
+ * the slowest of them, because jobs are too few or one of them is too long.
  */
 function boundOf(
-  { tasksPerOuterStep }: StepCosts,
-  { workerCount, tasksPerJob }: StepShape,
   { workers, coordinator, server }: SimulatedStep['busy'],
+  jobs: {
+    readonly workerCount: number;
+    readonly orderCount: number;
+    /** The share of the step in which the longest job computes. */
+    readonly longestShare: number;
+  },
 ): Bound {
   const most = Math.max(workers, coordinator, server);
-  const jobCount = Math.ceil(tasksPerOuterStep / tasksPerJob);
-  if (most < BUSY_SHARE_MIN && jobCount < 2 * workerCount) return 'jobs';
+  const areFew = jobs.orderCount < 2 * jobs.workerCount;
+  if (most < BUSY_SHARE_MIN && (areFew || jobs.longestShare > BUSY_SHARE_MIN)) return 'jobs';
   if (most === coordinator) return 'coordinator';
   return most === server ? 'server' : 'workers';
 }
 
-function bestOf(costs: StepCosts, shape: Omit<StepShape, 'tasksPerJob'>): Prediction {
-  const all = tasksPerJobChoices(costs.tasksPerOuterStep).map((tasksPerJob) =>
-    predicted(costs, { ...shape, tasksPerJob }),
-  );
-  const most = Math.max(...all.map(({ tasksPerSecond }) => tasksPerSecond));
-  const good = all.filter(({ tasksPerSecond }) => tasksPerSecond >= (1 - LOSS_SHARE_MAX) * most);
-  const best = good.at(-1);
-  if (best === undefined) throw new Error('there is a choice of tasks per job');
-  return best;
-}
-
-/** Powers of two, and all tasks at once; ascending. */
-export function tasksPerJobChoices(tasksPerOuterStep: number): number[] {
-  const choices: number[] = [];
-  for (let tasks = 1; tasks < tasksPerOuterStep; tasks *= 2) choices.push(tasks);
-  return [...choices, tasksPerOuterStep];
+/** @param choices by size of jobs, ascending */
+function bestOf(choices: readonly Prediction[]): Prediction {
+  const most = Math.max(...choices.map(({ perSecond }) => perSecond));
+  const good = choices.filter(({ perSecond }) => perSecond >= (1 - LOSS_SHARE_MAX) * most);
+  return at(good, good.length - 1);
 }

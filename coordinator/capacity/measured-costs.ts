@@ -1,71 +1,145 @@
 /** The costs of an outer step, from steps that were measured with one worker and two sizes of jobs. */
 
-import { at } from '../../shared/base/arrays.js';
-import { predicted } from './capacity-plan.js';
+import { at, median } from '../../shared/base/arrays.js';
+import { randomStream } from '../../shared/base/random.js';
+import { costOf, type DivisibleJob } from '../plan/orders/job-parts.js';
 import type { MeasuredStep } from './measured-dispatcher.js';
-import { linearCost, type StepCosts } from './step-costs.js';
+import { simulatedOrders } from './simulated-orders.js';
+import { costAt, fittedCost, type StepCosts } from './step-costs.js';
+import { simulateStep } from './step-simulation.js';
 
-/** Steps with jobs of one size, on one worker. */
-export interface MeasuredSize {
-  readonly tasksPerJob: number;
-  /** Without those in which the worker had no graphs yet. */
-  readonly steps: readonly MeasuredStep[];
+/** A step of whole jobs on one worker, with its jobs as they were planned. */
+export interface PlannedMeasuredStep extends MeasuredStep {
+  readonly planned: readonly DivisibleJob[];
 }
 
-const SPREAD_COUNT_MAX = 1_000;
+/** Steps with jobs of one size, without those in which the worker had no graphs yet. */
+export type MeasuredSteps = readonly PlannedMeasuredStep[];
+
+interface SizedJob {
+  readonly jobIndex: number;
+  readonly rowCount: number;
+  readonly paddedRowCount: number;
+  readonly computeMs: number;
+  readonly inputByteCount: number;
+  readonly outputByteCount: number;
+}
+
+const SPREAD_COUNT = 64;
 /** Halvings of the interval in which idleMs lies: its 60,000th part is left. */
 const HALVING_COUNT = 16;
 
 /**
- * All costs are medians. What a worker idles by a job is what remains: it is chosen so that the model
- * gives the measured time of a step with one worker and jobs of the first size.
+ * What a worker idles by a job is what remains: it is chosen so that the model gives the measured time of a
+ * step with one worker and jobs of the first size.
  */
 export function measuredCosts(
-  tasksPerOuterStep: number,
-  [first, second]: readonly [MeasuredSize, MeasuredSize],
+  sizes: readonly [MeasuredSteps, MeasuredSteps],
   serverBytesPerMs: number,
 ): StepCosts {
-  const line = (of: (step: MeasuredStep) => number): StepCosts['computeMs'] =>
-    linearCost(
-      { tasks: first.tasksPerJob, cost: median(first.steps.map(of)) },
-      { tasks: second.tasksPerJob, cost: median(second.steps.map(of)) },
-    );
-  const ofJobs = first.steps.flatMap(({ computeMsOfJobs }) => computeMsOfJobs);
-  const typical = meanOf(ofJobs);
+  const [first] = sizes;
+  const typical = sizes.flatMap((steps) => typicalJobsOf(steps.flatMap(jobsOf)));
+  const line = (
+    rows: 'rowCount' | 'paddedRowCount',
+    cost: 'computeMs' | 'inputByteCount' | 'outputByteCount',
+  ): StepCosts['computeMs'] =>
+    fittedCost(typical.map((job) => ({ rowCount: job[rows], cost: job[cost] })));
+  const computeMs = line('paddedRowCount', 'computeMs');
   const costs: StepCosts = {
-    tasksPerOuterStep,
-    serialMs: median(first.steps.flatMap(({ serialMs }) => serialMs ?? [])),
-    computeMs: line(({ computeMsOfJobs }) => median(computeMsOfJobs)),
-    computeSpread: ofJobs.slice(0, SPREAD_COUNT_MAX).map((ms) => Math.max(ms, 1e-3) / typical),
-    coordinatorMs: line(({ processorMs, computeMsOfJobs }) => processorMs / computeMsOfJobs.length),
-    processorMs: linearCost(
-      { tasks: first.tasksPerJob, cost: othersMsOfJob(first) },
-      { tasks: second.tasksPerJob, cost: othersMsOfJob(second) },
-    ),
+    serialMs: medianOr0(first.flatMap(({ serialMs }) => serialMs ?? [])),
+    ...{ computeMs, computeSpread: spreadOf(first.flatMap(jobsOf), computeMs) },
+    coordinatorMs: meanLine(sizes, 'rowCount', 'processorMs'),
+    processorMs: meanLine(sizes, 'paddedRowCount', 'othersProcessorMs'),
     idleMs: 0,
-    denseByteCount: median(first.steps.map(({ denseByteCount }) => denseByteCount)),
-    inputByteCount: line(({ inputByteCount }) => inputByteCount),
-    outputByteCount: line(({ outputByteCount }) => outputByteCount),
+    denseByteCount: medianOr0(first.map(({ denseByteCount }) => denseByteCount)),
+    inputByteCount: line('rowCount', 'inputByteCount'),
+    outputByteCount: line('rowCount', 'outputByteCount'),
     serverBytesPerMs,
   };
   return { ...costs, idleMs: idleMsOf(costs, first) };
 }
 
-/** A mean, because the kernel counts in ticks that are longer than many a step. */
-function othersMsOfJob({ steps }: MeasuredSize): number {
-  const jobCount = steps.reduce((sum, { computeMsOfJobs }) => sum + computeMsOfJobs.length, 0);
-  return steps.reduce((sum, step) => sum + step.othersProcessorMs, 0) / jobCount;
-}
-
 /** The measured time of a step, in milliseconds. */
-export function stepMsOf({ steps }: MeasuredSize): number {
+export function stepMsOf(steps: MeasuredSteps): number {
   return median(steps.map(({ dispatchMs, serialMs }) => dispatchMs + (serialMs ?? 0)));
 }
 
-function idleMsOf(costs: StepCosts, size: MeasuredSize): number {
-  const measuredMs = stepMsOf(size);
-  const modelledMs = (idleMs: number): number =>
-    predicted({ ...costs, idleMs }, { workerCount: 1, tasksPerJob: size.tasksPerJob }).stepMs;
+/** Jobs that were not planned are left out: they are none of the one worker's. */
+function jobsOf({ jobs, planned }: PlannedMeasuredStep): SizedJob[] {
+  return jobs.flatMap((job) => {
+    const plannedJob = planned[job.jobIndex];
+    if (plannedJob === undefined) return [];
+    const { rowCount, cut } = plannedJob;
+    return [{ ...job, rowCount, paddedRowCount: costOf(cut) }];
+  });
+}
+
+/** The median of each column by place in the step, where jobs are in order of size: no outlier counts. */
+function typicalJobsOf(jobs: readonly SizedJob[]): SizedJob[] {
+  const byPlace = new Map<number, SizedJob[]>();
+  for (const job of jobs) byPlace.set(job.jobIndex, [...(byPlace.get(job.jobIndex) ?? []), job]);
+  return [...byPlace].map(([jobIndex, alike]) => {
+    const middle = (of: (job: SizedJob) => number): number => median(alike.map(of));
+    return {
+      jobIndex,
+      rowCount: middle(({ rowCount }) => rowCount),
+      paddedRowCount: middle(({ paddedRowCount }) => paddedRowCount),
+      computeMs: middle(({ computeMs }) => computeMs),
+      inputByteCount: middle(({ inputByteCount }) => inputByteCount),
+      outputByteCount: middle(({ outputByteCount }) => outputByteCount),
+    };
+  });
+}
+
+/** From means of all jobs of a size, because the kernel counts in ticks that are longer than many a step. */
+function meanLine(
+  sizes: readonly MeasuredSteps[],
+  rows: 'rowCount' | 'paddedRowCount',
+  cost: 'processorMs' | 'othersProcessorMs',
+): StepCosts['processorMs'] {
+  const points = sizes.map((steps) => {
+    const jobs = steps.flatMap(jobsOf);
+    const total = jobs.reduce((sum, job) => sum + job[rows], 0);
+    const totalCost = steps.reduce((sum, step) => sum + step[cost], 0);
+    return { rowCount: total / jobs.length, cost: totalCost / jobs.length };
+  });
+  return fittedCost(points);
+}
+
+/**
+ * Measured times of jobs by fitted ones. The quantiles are those of milliseconds and not of jobs, since the times of small
+ * jobs vary most and matter least. Their mean is 1.
+ */
+function spreadOf(jobs: readonly SizedJob[], computeMs: StepCosts['computeMs']): number[] {
+  const ratios = jobs
+    .map((job) => {
+      const fittedMs = Math.max(costAt(computeMs, job.paddedRowCount), 1e-3);
+      return { fittedMs, ratio: Math.max(job.computeMs, 1e-3) / fittedMs };
+    })
+    .sort((a, b) => a.ratio - b.ratio);
+  const totalMs = ratios.reduce((sum, { fittedMs }) => sum + fittedMs, 0);
+  let [place, passedMs] = [0, 0];
+  const quantiles = Array.from({ length: SPREAD_COUNT }, (_, quantile) => {
+    const targetMs = ((quantile + 0.5) * totalMs) / SPREAD_COUNT;
+    while (place + 1 < ratios.length && passedMs + at(ratios, place).fittedMs < targetMs) {
+      passedMs += at(ratios, place).fittedMs;
+      place += 1;
+    }
+    return at(ratios, place).ratio;
+  });
+  const mean = quantiles.reduce((sum, ratio) => sum + ratio, 0) / SPREAD_COUNT;
+  return quantiles.map((ratio) => ratio / mean);
+}
+
+function idleMsOf(costs: StepCosts, steps: MeasuredSteps): number {
+  const measuredMs = stepMsOf(steps);
+  const whole = { dividesJobs: false, overlap: 1 };
+  const orders = steps.map(({ planned }) => simulatedOrders(planned, costs, 1, whole));
+  const modelledMs = (idleMs: number): number => {
+    const typical = { ...costs, idleMs, computeSpread: [1] };
+    const stream = randomStream(1, 'idle');
+    return median(orders.map((ofStep) => simulateStep(typical, ofStep, 1, stream).stepMs));
+  };
   let [low, high] = [0, measuredMs];
   if (modelledMs(low) >= measuredMs) return 0;
   for (let halving = 0; halving < HALVING_COUNT; halving += 1) {
@@ -76,15 +150,6 @@ function idleMsOf(costs: StepCosts, size: MeasuredSize): number {
   return (low + high) / 2;
 }
 
-export function median(values: readonly number[]): number {
-  if (values.length === 0) return 0;
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? at(sorted, middle)
-    : (at(sorted, middle - 1) + at(sorted, middle)) / 2;
-}
-
-function meanOf(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
+function medianOr0(values: readonly number[]): number {
+  return values.length === 0 ? 0 : median(values);
 }

@@ -3,8 +3,17 @@
 import type { Clock } from '../../shared/base/clock.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 
+interface MeasuredJob {
+  readonly jobIndex: number;
+  readonly computeMs: number;
+  readonly inputByteCount: number;
+  readonly outputByteCount: number;
+}
+
 export interface MeasuredStep {
-  readonly computeMsOfJobs: readonly number[];
+  readonly outerStep: number;
+  /** In order of arrival. */
+  readonly jobs: readonly MeasuredJob[];
   /** From the orders to the last result. */
   readonly dispatchMs: number;
   /** The processor time of this process meanwhile. */
@@ -14,9 +23,6 @@ export interface MeasuredStep {
   /** From the last result of the step before to these orders; null for the first step. */
   readonly serialMs: number | null;
   readonly denseByteCount: number;
-  /** The average of a job. */
-  readonly inputByteCount: number;
-  readonly outputByteCount: number;
 }
 
 interface ProcessorTimes {
@@ -26,6 +32,7 @@ interface ProcessorTimes {
   others(): number;
 }
 
+/** It does not say how many workers there are, so jobs of one worker stay whole. */
 export function measuredDispatcher(
   inner: Dispatcher,
   clock: Clock,
@@ -38,26 +45,20 @@ export function measuredDispatcher(
     async *run(orders, read, signal, terms) {
       const [startMs, ownMs, othersMs] = [clock.monotonicMs(), processor.own(), processor.others()];
       const serialMs = lastResultMs === null ? null : startMs - lastResultMs;
-      const computeMsOfJobs: number[] = [];
-      let outputByteCount = 0;
+      const jobs: MeasuredJob[] = [];
       for await (const admitted of inner.run(orders, read, signal, terms)) {
-        computeMsOfJobs.push(admitted.result.computeMs);
-        outputByteCount += admitted.result.output.byteCount;
+        const { jobIndex, computeMs, output } = admitted.result;
+        const inputByteCount = orders[jobIndex]?.rowPack?.byteLength ?? 0;
+        jobs.push({ jobIndex, computeMs, inputByteCount, outputByteCount: output.byteCount });
         yield admitted;
         lastResultMs = clock.monotonicMs();
       }
-      const inputByteCount = orders.reduce(
-        (sum, { rowPack }) => sum + (rowPack?.byteLength ?? 0),
-        0,
-      );
       steps.push({
-        ...{ computeMsOfJobs, serialMs },
+        ...{ outerStep: orders[0]?.job.outerStep ?? -1, jobs, serialMs },
         dispatchMs: (lastResultMs ?? startMs) - startMs,
         processorMs: processor.own() - ownMs,
         othersProcessorMs: processor.others() - othersMs,
         denseByteCount: orders[0]?.dense.byteLength ?? 0,
-        inputByteCount: inputByteCount / orders.length,
-        outputByteCount: outputByteCount / orders.length,
       });
     },
     close: () => inner.close(),

@@ -1,25 +1,26 @@
 /**
  * Simulates one synchronous outer step on W workers, event by event. There are three kinds of servers,
  * each of which serves in the order of arrival: the coordinator (one), the queue server (one) and the
- * workers (W). With k tasks in each of J jobs:
+ * workers (W). J jobs or parts of jobs are sent, whose job has r rows and which have p padded rows:
  *
- *   coordinator  sends a job in coordinatorMs(k) / 2 and takes a result in as long
- *   server       carries the inputs of a job in inputBytes(k) / serverBytesPerMs, before them the dense
- *                inputs once for each worker and step, and the output behind them
+ *   coordinator  sends a job in coordinatorMs(r) / 2 and takes a result in as long
+ *   server       carries the inputs of a job in inputBytes(r) / serverBytesPerMs, to it once for all parts of
+ *                a job and from it for each; before them the dense inputs once for each worker and step; and
+ *                the output behind them, twice as much of it where a part sums micro-batches in 64 bits
  *   worker       takes the oldest job that has been sent, waits for its inputs, computes for
- *                computeMs(k) times a drawn spread, is idle for idleMs, and takes the next
+ *                computeMs(p) times a drawn spread, is idle for idleMs, and takes the next
  *   step         ends serialMs after the last result was taken
  *
- * So without other costs than computing a step takes `ceil(J / W) * computeMs(k) + serialMs`.
+ * So without other costs than computing, a step of equal jobs takes `ceil(J / W) * computeMs(p) + serialMs`.
  */
 
 import { at } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
-import { costOf, type StepCosts } from './step-costs.js';
+import type { SimulatedOrder } from './simulated-orders.js';
+import { costAt, type StepCosts } from './step-costs.js';
 
 export interface SimulatedStep {
   readonly stepMs: number;
-  readonly tasksPerSecond: number;
   /** The share of the step in which each was busy; the mean of all workers. */
   readonly busy: {
     readonly workers: number;
@@ -28,50 +29,51 @@ export interface SimulatedStep {
     /** The share that nothing but the coordinator's serial part takes. */
     readonly serial: number;
   };
+  /** The longest time in which a worker computes one order. */
+  readonly longestMs: number;
 }
 
-export interface StepShape {
-  readonly workerCount: number;
-  readonly tasksPerJob: number;
-  /** The cores that all processes share; absent where each has its own. */
-  readonly cores?: number;
-}
-
-/** @param stream draws the spread of computing times. */
+/**
+ * @param orders as they are sent
+ * @param stream draws the spread of computing times
+ */
 export function simulateStep(
   costs: StepCosts,
-  { workerCount, tasksPerJob }: StepShape,
+  orders: readonly SimulatedOrder[],
+  workerCount: number,
   stream: RandomStream,
 ): SimulatedStep {
-  const sizes = jobSizes(costs.tasksPerOuterStep, tasksPerJob);
   const events = new EventQueue();
   const coordinator = new Server();
   const server = new Server();
   const bytesMs = (byteCount: number): number => byteCount / costs.serverBytesPerMs;
-  const waitingWorkers = Array.from({ length: Math.min(workerCount, sizes.length) }, () => ({
+  const waitingWorkers = Array.from({ length: Math.min(workerCount, orders.length) }, () => ({
     hasDense: false,
   }));
-  const sentJobs: number[] = [];
+  const sentOrders: SimulatedOrder[] = [];
   let takenCount = 0;
-  let computedMs = 0;
+  let [computedMs, longestMs] = [0, 0];
   let endMs = 0;
 
   const match = (nowMs: number): void => {
-    while (takenCount < sentJobs.length && waitingWorkers.length > 0) {
-      const tasks = at(sentJobs, takenCount);
+    while (takenCount < sentOrders.length && waitingWorkers.length > 0) {
+      const { rowCount, paddedRowCount, hasExactSums } = at(sentOrders, takenCount);
       takenCount += 1;
       const worker = waitingWorkers.shift();
       if (worker === undefined) return;
       const dense = worker.hasDense ? 0 : costs.denseByteCount;
       worker.hasDense = true;
-      const fetchedMs = server.serve(nowMs, bytesMs(dense + costOf(costs.inputByteCount, tasks)));
+      const inputByteCount = costAt(costs.inputByteCount, rowCount);
+      const fetchedMs = server.serve(nowMs, bytesMs(dense + inputByteCount));
       const spread = at(costs.computeSpread, stream.below(costs.computeSpread.length));
-      const computeMs = costOf(costs.computeMs, tasks) * spread;
+      const computeMs = costAt(costs.computeMs, paddedRowCount) * spread;
       computedMs += computeMs;
+      longestMs = Math.max(longestMs, computeMs);
+      const outputByteCount = costAt(costs.outputByteCount, rowCount) * (hasExactSums ? 2 : 1);
       events.add(fetchedMs + computeMs, (computed) => {
-        const putMs = server.serve(computed, bytesMs(costOf(costs.outputByteCount, tasks)));
+        const putMs = server.serve(computed, bytesMs(outputByteCount));
         events.add(putMs, (put) => {
-          endMs = coordinator.serve(put, costOf(costs.coordinatorMs, tasks) / 2);
+          endMs = coordinator.serve(put, costAt(costs.coordinatorMs, rowCount) / 2);
         });
         events.add(computed + costs.idleMs, (free) => {
           waitingWorkers.push(worker);
@@ -81,13 +83,14 @@ export function simulateStep(
     }
   };
   const send = (place: number, nowMs: number): void => {
-    const tasks = sizes[place];
-    if (tasks === undefined) return;
-    const sentMs = coordinator.serve(nowMs, costOf(costs.coordinatorMs, tasks) / 2);
+    const order = orders[place];
+    if (order === undefined) return;
+    const sentMs = coordinator.serve(nowMs, costAt(costs.coordinatorMs, order.rowCount) / 2);
     events.add(sentMs, (sent) => {
-      const arrivedMs = server.serve(sent, bytesMs(costOf(costs.inputByteCount, tasks)));
+      const byteCount = order.bringsInputs ? costAt(costs.inputByteCount, order.rowCount) : 0;
+      const arrivedMs = server.serve(sent, bytesMs(byteCount));
       events.add(arrivedMs, (arrived) => {
-        sentJobs.push(tasks);
+        sentOrders.push(order);
         match(arrived);
       });
       send(place + 1, sent);
@@ -99,8 +102,7 @@ export function simulateStep(
 
   const stepMs = endMs + costs.serialMs;
   return {
-    stepMs,
-    tasksPerSecond: (costs.tasksPerOuterStep * 1000) / stepMs,
+    ...{ stepMs, longestMs },
     busy: {
       workers: computedMs / (workerCount * stepMs),
       coordinator: (coordinator.busyMs + costs.serialMs) / stepMs,
@@ -108,14 +110,6 @@ export function simulateStep(
       serial: costs.serialMs / stepMs,
     },
   };
-}
-
-/** The last job has what is left. */
-export function jobSizes(tasksPerOuterStep: number, tasksPerJob: number): number[] {
-  const jobCount = Math.ceil(tasksPerOuterStep / tasksPerJob);
-  return Array.from({ length: jobCount }, (_, job) =>
-    Math.min(tasksPerJob, tasksPerOuterStep - job * tasksPerJob),
-  );
 }
 
 /** Serves one request at a time. */

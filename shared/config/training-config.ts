@@ -11,6 +11,7 @@ import { StalenessConfigSchema, type StalenessConfig } from './staleness-config.
 
 const positiveInt = z.int().positive();
 export const OUTER_STEP_COUNT_MAX = 10_000_000;
+export const TASKS_PER_JOB_MAX = 65_536;
 const outerStepCount = positiveInt.max(OUTER_STEP_COUNT_MAX);
 const rate = z.number().positive().max(100);
 
@@ -163,7 +164,7 @@ export const TrainingConfigSchema = z
           'rowsPerJobMax. Needs taskWeight: examples. The digest of a run depends on it.',
       ),
     tasksPerJob: positiveInt
-      .max(65536)
+      .max(TASKS_PER_JOB_MAX)
       .default(16)
       .describe('The number of tasks of one job. The digest of a run depends on it.'),
     rowsPerJobMax: positiveInt

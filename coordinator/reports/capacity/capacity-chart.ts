@@ -9,22 +9,25 @@ const FRAME = { left: 70, right: 150, top: 20, bottom: 50 };
 const COLOURS = { configured: '#1f6feb', best: '#bf5700', rule: '#ddd', ink: '#333' };
 
 /** Standalone SVG, with a decade for each rule. */
-export function capacitySvg({ byWorkers }: Pick<CapacityPlan, 'byWorkers'>): string {
+export function capacitySvg({
+  byWorkers,
+  drawn,
+}: Pick<CapacityPlan, 'byWorkers' | 'drawn'>): string {
   const lines = [
     {
       name: 'as configured',
       colour: COLOURS.configured,
       points: byWorkers.map(({ workerCount, asConfigured }) => ({
         workers: workerCount,
-        rate: asConfigured.tasksPerSecond,
+        rate: asConfigured.perSecond,
       })),
     },
     {
-      name: 'best tasks per job',
+      name: 'best size of jobs',
       colour: COLOURS.best,
       points: byWorkers.map(({ workerCount, best }) => ({
         workers: workerCount,
-        rate: best.tasksPerSecond,
+        rate: best.perSecond,
       })),
     },
   ];
@@ -53,7 +56,7 @@ export function capacitySvg({ byWorkers }: Pick<CapacityPlan, 'byWorkers'>): str
       label(FRAME.left - 6, up.at(value) + 4, 'end', formatCount(value)),
     ]),
     label((FRAME.left + right) / 2, HEIGHT - 12, 'middle', 'workers'),
-    label(FRAME.left, FRAME.top - 6, 'start', 'tasks per second'),
+    label(FRAME.left, FRAME.top - 6, 'start', `${drawn} per second`),
     ...lines.map(({ colour, points }) => {
       const places = points.map(
         ({ workers, rate }) => `${across.at(workers).toFixed(1)},${up.at(rate).toFixed(1)}`,

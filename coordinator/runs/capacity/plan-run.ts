@@ -1,6 +1,6 @@
 /**
  * Plans the capacity of a run: measures what its outer steps cost with one worker, and predicts the
- * throughput of many. Nothing of the run is written.
+ * throughput of many on outer steps as the run has them. Nothing of the run is written.
  */
 
 import { readFile } from 'node:fs/promises';
@@ -10,9 +10,10 @@ import { freshNonce } from '../../../shared/base/nonce.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
 import { capacityPlan, type CapacityPlan } from '../../capacity/capacity-plan.js';
-import { measuredCosts, stepMsOf, type MeasuredSize } from '../../capacity/measured-costs.js';
+import { measuredCosts, stepMsOf, type MeasuredSteps } from '../../capacity/measured-costs.js';
 import { OtherProcesses } from '../../capacity/other-processes.js';
 import { measuredDispatcher } from '../../capacity/measured-dispatcher.js';
+import { sampledSteps, type SampledSteps } from '../../capacity/sampled-steps.js';
 import { StepCostsSchema, type StepCosts } from '../../capacity/step-costs.js';
 import type { Checkpoints } from '../../checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../../plan/prepared-run.js';
@@ -35,7 +36,7 @@ export interface PlanResult extends CapacityPlan {
   readonly run: string;
   /** The number of workers that was asked for. */
   readonly workers: number;
-  /** With one worker and the config's tasks per job; null if the costs were given. */
+  /** With one worker and jobs of the config's size; null if the costs were given. */
   readonly measuredStepMs: number | null;
 }
 
@@ -44,69 +45,51 @@ export async function planRun(
   context: RunContext,
 ): Promise<PlanResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  const { tasksPerJob, tasksPerOuterStep, rowsPerOuterStep } = config.training;
-  if (rowsPerOuterStep !== undefined) throw drawsRows(request.config, rowsPerOuterStep);
-  const { costs, measuredStepMs } =
-    request.from === undefined
-      ? await costsHere(config, request.redis, context)
-      : { costs: await costsIn(request.from), measuredStepMs: null };
-  const counts = [...new Set([...WORKER_COUNTS, request.workers])].sort((a, b) => a - b);
-  const plan = capacityPlan(
-    { ...costs, tasksPerOuterStep },
-    Math.min(tasksPerJob, tasksPerOuterStep),
-    counts,
-    request.cores ?? null,
-  );
-  return { run: config.run, workers: request.workers, measuredStepMs, ...plan };
-}
-
-function drawsRows(config: unknown, rowsPerOuterStep: number): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'a plan tells how tasks share workers, and this config draws rows',
-    where: typeof config === 'string' ? config : 'training.rowsPerOuterStep',
-    expected: 'no training.rowsPerOuterStep',
-    found: String(rowsPerOuterStep),
-    cure: 'plan with tasksPerOuterStep, or time a run with a few outer steps',
-  });
-}
-
-async function costsHere(
-  config: RunConfig,
-  redis: string | undefined,
-  context: RunContext,
-): Promise<{ readonly costs: StepCosts; readonly measuredStepMs: number }> {
+  const given = request.from === undefined ? null : await costsIn(request.from);
   // A name of its own, so that a run that is under way keeps its lease and its jobs.
   const named = { ...config, run: `plan-${config.run}`.slice(0, 63) };
   const run = await openPreparedRun(named, context);
-  const dispatch = await dispatchForRun(named, named.run, { workers: 1, redis }, context);
-  const { tasksPerOuterStep } = config.training;
-  const size = Math.min(config.training.tasksPerJob, tasksPerOuterStep);
-  const other = size > 1 ? Math.ceil(size / 4) : Math.min(4, tasksPerOuterStep);
-  const first = await measured(run, dispatch, size, context);
-  const second = await measured(run, dispatch, other, context);
+  const steps = sampledSteps(named, run.store);
+  const { costs, measuredStepMs } =
+    given === null
+      ? await costsHere(run, steps, request.redis, context)
+      : { costs: given, measuredStepMs: null };
+  const counts = [...new Set([...WORKER_COUNTS, request.workers])].sort((a, b) => a - b);
+  const plan = capacityPlan(costs, steps, counts, request.cores ?? null);
+  return { run: config.run, workers: request.workers, measuredStepMs, ...plan };
+}
+
+async function costsHere(
+  run: PreparedRun,
+  steps: SampledSteps,
+  redis: string | undefined,
+  context: RunContext,
+): Promise<{ readonly costs: StepCosts; readonly measuredStepMs: number }> {
+  const { config } = run;
+  const dispatch = await dispatchForRun(config, config.run, { workers: 1, redis }, context);
+  const { jobSize, drawnCount } = steps;
+  const other = jobSize > 1 ? Math.ceil(jobSize / 4) : Math.min(4, drawnCount);
+  const first = await measured(run, dispatch, { steps, jobSize }, context);
+  const second = await measured(run, dispatch, { steps, jobSize: other }, context);
   const bytesPerMs = await serverBytesPerMs(config, dispatch, context);
-  return {
-    costs: measuredCosts(tasksPerOuterStep, [first, second], bytesPerMs),
-    measuredStepMs: stepMsOf(first),
-  };
+  return { costs: measuredCosts([first, second], bytesPerMs), measuredStepMs: stepMsOf(first) };
 }
 
 /** Trains for a few outer steps with jobs of this size, and keeps nothing. */
 async function measured(
   run: PreparedRun,
   { dispatcher: inner }: RunDispatch,
-  tasksPerJob: number,
+  { steps, jobSize }: { readonly steps: SampledSteps; readonly jobSize: number },
   { clock, signal }: RunContext,
-): Promise<MeasuredSize> {
+): Promise<MeasuredSteps> {
   const others = new OtherProcesses(process.pid);
-  const { dispatcher, steps } = measuredDispatcher(inner, clock, {
+  const { dispatcher, steps: noted } = measuredDispatcher(inner, clock, {
     own: processorMs,
     others: () => others.processorMs(),
   });
   const stepCount = WARM_UP_STEPS + MEASURED_STEPS;
   const outerSteps = Math.max(run.config.training.outerSteps, stepCount);
-  const training = { ...run.config.training, tasksPerJob, outerSteps };
+  const training = { ...steps.trainingWith(jobSize), outerSteps };
   await train({
     run: { ...run, config: { ...run.config, training } },
     dispatcher,
@@ -115,7 +98,9 @@ async function measured(
     stopAtOuterStep: stepCount,
     caller: { clock, signal, sink: () => undefined },
   });
-  return { tasksPerJob, steps: steps.slice(WARM_UP_STEPS) };
+  return noted
+    .slice(WARM_UP_STEPS)
+    .map((step) => ({ ...step, planned: steps.jobsAt(step.outerStep, jobSize) }));
 }
 
 const NOWHERE: Checkpoints = {

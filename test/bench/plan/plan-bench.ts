@@ -50,7 +50,7 @@ const cores = availableParallelism();
 
 const PlanSchema = z.object({
   byWorkers: z.array(
-    z.object({ workerCount: z.number(), asConfigured: z.object({ tasksPerSecond: z.number() }) }),
+    z.object({ workerCount: z.number(), asConfigured: z.object({ perSecond: z.number() }) }),
   ),
 });
 const TrainingSchema = z.object({ training: z.object({ tasksPerOuterStep: z.number() }) });
@@ -84,7 +84,7 @@ function plannedRates(config: ScalingConfig): {
 function ratesOf(text: string): ReadonlyMap<number, number> {
   const { byWorkers } = PlanSchema.parse(JSON.parse(text));
   return new Map(
-    byWorkers.map(({ workerCount, asConfigured }) => [workerCount, asConfigured.tasksPerSecond]),
+    byWorkers.map(({ workerCount, asConfigured }) => [workerCount, asConfigured.perSecond]),
   );
 }
 

@@ -3,16 +3,13 @@
 import { expect, test } from 'vitest';
 import { capacitySvg } from '../../../coordinator/reports/capacity/capacity-chart.js';
 import { capacityPlan } from '../../../coordinator/capacity/capacity-plan.js';
+import { alikeSteps, computeAlone, equalJobs } from './planned-jobs.js';
 
-const none = { perJob: 0, perTask: 0 };
-const costs = {
-  ...{ tasksPerOuterStep: 64, serialMs: 1, computeMs: { perJob: 1, perTask: 1 } },
-  ...{ computeSpread: [1], coordinatorMs: none, processorMs: none, idleMs: 0 },
-  ...{ denseByteCount: 0, inputByteCount: none, outputByteCount: none, serverBytesPerMs: 1 },
-};
+const costs = { ...computeAlone, serialMs: 1, computeMs: { perJob: 1, perRow: 1 } };
+const planned = alikeSteps((size) => equalJobs(64, size));
 
 test.each([[[1]], [[1, 10, 100]], [[1, 3, 10_000]]])('of %j workers', (workerCounts) => {
-  const svg = capacitySvg(capacityPlan(costs, 8, workerCounts));
+  const svg = capacitySvg(capacityPlan(costs, planned, workerCounts));
   const lines = [...svg.matchAll(/<polyline points="([^"]*)"/g)].map(([, places = '']) =>
     places.split(' ').map((place) => place.split(',').map(Number)),
   );

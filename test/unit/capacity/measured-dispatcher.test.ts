@@ -31,12 +31,13 @@ test('a step is measured from its orders to its last result, and what lies betwe
     for await (const { result } of results) expect(result.computeMs).toBe(7);
     nowMs += 25;
   }
+  const job = { computeMs: 7, inputByteCount: 3, outputByteCount: 3 };
   const ofBoth = {
-    ...{ computeMsOfJobs: [7, 7], dispatchMs: 20, processorMs: 3, othersProcessorMs: 12 },
-    ...{ denseByteCount: 3, inputByteCount: 3, outputByteCount: 3 },
+    jobs: [0, 1].map((jobIndex) => ({ jobIndex, ...job })),
+    ...{ dispatchMs: 20, processorMs: 3, othersProcessorMs: 12, denseByteCount: 3 },
   };
   expect(steps).toEqual([
-    { ...ofBoth, serialMs: null },
-    { ...ofBoth, serialMs: 25 },
+    { ...ofBoth, outerStep: 0, serialMs: null },
+    { ...ofBoth, outerStep: 1, serialMs: 25 },
   ]);
 });

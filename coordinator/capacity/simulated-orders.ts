@@ -1,0 +1,56 @@
+/** The jobs of an outer step, and the parts of them, as they are sent to a number of workers. */
+
+import { at } from '../../shared/base/arrays.js';
+import { inSendingOrder } from '../dispatch/sending-order.js';
+import {
+  costOf,
+  partsOf,
+  wholeJobs,
+  type DivisibleJob,
+  type JobPart,
+} from '../plan/orders/job-parts.js';
+import type { Division } from './sampled-steps.js';
+import { costAt, type StepCosts } from './step-costs.js';
+
+/** A job or a part of one. */
+export interface SimulatedOrder {
+  /** Its padded rows, and those that its calls are worth. */
+  readonly paddedRowCount: number;
+  /** The rows of the whole job, which a part reads and has gradients of. */
+  readonly rowCount: number;
+  /** False where an earlier part of the job has brought the inputs to the queue server. */
+  readonly bringsInputs: boolean;
+  /** Whether the output has 64-bit numbers: it is the sum of leading micro-batches. */
+  readonly hasExactSums: boolean;
+}
+
+/** In the order in which they are sent. */
+export function simulatedOrders(
+  jobs: readonly DivisibleJob[],
+  { computeMs }: Pick<StepCosts, 'computeMs'>,
+  workerCount: number,
+  { dividesJobs, overlap }: Division,
+): SimulatedOrder[] {
+  const costs = jobs.map(({ cut }) => costOf(cut));
+  const totalMs = costs.reduce((sum, cost) => sum + costAt(computeMs, cost), 0);
+  const msPerCost = totalMs / costs.reduce((sum, cost) => sum + cost, 0);
+  const shares = { workerCount: () => workerCount, msPerCost, stepCount: overlap };
+  const parts = dividesJobs ? partsOf({ jobs }, shares) : wholeJobs({ jobs });
+  const known = new Set<number>();
+  return inSendingOrder(parts).map((part) => {
+    const bringsInputs = !known.has(part.jobIndex);
+    known.add(part.jobIndex);
+    return { ...sizesOf(part, at(jobs, part.jobIndex)), bringsInputs };
+  });
+}
+
+function sizesOf(
+  { microBatches }: JobPart,
+  { cut, rowCount }: DivisibleJob,
+): Omit<SimulatedOrder, 'bringsInputs'> {
+  return {
+    paddedRowCount: costOf(cut.slice(microBatches?.first, microBatches?.end)),
+    rowCount,
+    hasExactSums: microBatches !== null && microBatches.end - microBatches.first > 1,
+  };
+}
