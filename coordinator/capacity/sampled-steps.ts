@@ -100,7 +100,10 @@ function boundsOf({ tasksPerJob, rowsPerJobMax }: TrainingConfig): {
 
 /** Outer steps in the middle of equal parts of the run. */
 function spreadSteps(outerSteps: number, drawnCount: number): number[] {
-  const count = Math.max(1, Math.min(SAMPLED_STEPS_MAX, Math.floor(SAMPLED_COUNT_MAX / drawnCount)));
+  const count = Math.max(
+    1,
+    Math.min(SAMPLED_STEPS_MAX, Math.floor(SAMPLED_COUNT_MAX / drawnCount)),
+  );
   const steps = Array.from({ length: count }, (_, place) =>
     Math.floor(((place + 0.5) * outerSteps) / count),
   );
@@ -122,7 +125,9 @@ function rowSizesOf(
 ): JobSizes {
   const rowCounts = unbounded.map((jobs) => jobs.map(({ rowCount }) => rowCount));
   const sizeMax = Math.max(...rowCounts.flat());
-  const stepMax = Math.max(...rowCounts.map((ofStep) => ofStep.reduce((sum, each) => sum + each, 0)));
+  const stepMax = Math.max(
+    ...rowCounts.map((ofStep) => ofStep.reduce((sum, each) => sum + each, 0)),
+  );
   const sizeMin = Math.max(ROWS_PER_JOB_MIN, stepMax / JOBS_MAX);
   return {
     jobSize: Math.min(rowsPerJobMax, sizeMax),

@@ -29,6 +29,7 @@ const WORKER_COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000, 2_000, 5_00
 /** The first steps of a measurement, in which a worker still meets shapes of jobs for which it has no graphs. */
 const WARM_UP_STEPS = 16;
 const MEASURED_STEPS = 12;
+const STEPS_PER_SIZE = WARM_UP_STEPS + MEASURED_STEPS;
 const PROBE_BYTE_COUNT = 1024 * 1024;
 const PROBE_COUNT = 8;
 
@@ -46,10 +47,8 @@ export async function planRun(
 ): Promise<PlanResult> {
   const config = await chosenConfigOf(request.config, context.environment);
   const given = request.from === undefined ? null : await costsIn(request.from);
-  // A name of its own, so that a run that is under way keeps its lease and its jobs.
-  const named = { ...config, run: `plan-${config.run}`.slice(0, 63) };
-  const run = await openPreparedRun(named, context);
-  const steps = sampledSteps(named, run.store);
+  const run = await openPreparedRun(measuredRunOf(config), context);
+  const steps = sampledSteps(run.config, run.store);
   const { costs, measuredStepMs } =
     given === null
       ? await costsHere(run, steps, request.redis, context)
@@ -57,6 +56,16 @@ export async function planRun(
   const counts = [...new Set([...WORKER_COUNTS, request.workers])].sort((a, b) => a - b);
   const plan = capacityPlan(costs, steps, counts, request.cores ?? null);
   return { run: config.run, workers: request.workers, measuredStepMs, ...plan };
+}
+
+/** The run has a name of its own, so that one that is under way keeps its lease and its jobs. */
+function measuredRunOf(config: RunConfig): RunConfig {
+  const outerSteps = Math.max(config.training.outerSteps, STEPS_PER_SIZE);
+  return {
+    ...config,
+    run: `plan-${config.run}`.slice(0, 63),
+    training: { ...config.training, outerSteps },
+  };
 }
 
 async function costsHere(
@@ -87,15 +96,13 @@ async function measured(
     own: processorMs,
     others: () => others.processorMs(),
   });
-  const stepCount = WARM_UP_STEPS + MEASURED_STEPS;
-  const outerSteps = Math.max(run.config.training.outerSteps, stepCount);
-  const training = { ...steps.trainingWith(jobSize), outerSteps };
+  const config = { ...run.config, training: steps.trainingWith(jobSize) };
   await train({
-    run: { ...run, config: { ...run.config, training } },
+    run: { ...run, config },
     dispatcher,
     checkpoints: NOWHERE,
     start: { resume: false, fresh: true },
-    stopAtOuterStep: stepCount,
+    stopAtOuterStep: STEPS_PER_SIZE,
     caller: { clock, signal, sink: () => undefined },
   });
   return noted

@@ -41,10 +41,7 @@ export function equalJobs(taskCount: number, tasksPerJob: number): DivisibleJob[
 export function alikeSteps(
   jobsOf: (jobSize: number) => readonly DivisibleJob[],
   { taskCount = 64, jobSize = 8, dividesJobs = false, overlap = 1 } = {},
-): Pick<
-  SampledSteps,
-  'drawn' | 'drawnCount' | 'jobSize' | 'jobSizes' | 'division' | 'stepsOf'
-> {
+): Pick<SampledSteps, 'drawn' | 'drawnCount' | 'jobSize' | 'jobSizes' | 'division' | 'stepsOf'> {
   return {
     ...{ drawn: 'tasks', drawnCount: taskCount, jobSize, jobSizes: sizeChoices(1, taskCount) },
     division: { dividesJobs, overlap },
