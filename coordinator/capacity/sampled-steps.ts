@@ -46,9 +46,9 @@ export interface SampledSteps {
   trainingWith(jobSize: number): TrainingConfig;
 }
 
-const SAMPLED_STEPS_MAX = 5;
+const SAMPLED_STEPS_MAX = 16;
 /** Bounds the tasks or rows of all sampled steps, of which there is always one. */
-const SAMPLED_COUNT_MAX = 65_536;
+const SAMPLED_COUNT_MAX = 16_384;
 /** Bounds the jobs of an outer step among the choices. */
 const JOBS_MAX = 16_384;
 /** Smaller jobs of drawn rows are no choice: their overhead is most of their time. */
@@ -57,10 +57,13 @@ const ROWS_PER_JOB_MIN = 16;
 /** @throws QianmoError of kind `data` if there is no task to train on. */
 export function sampledSteps(config: RunConfig, store: Pick<TaskStore, 'tasks'>): SampledSteps {
   const { training } = config;
+  const drawn = training.rowsPerOuterStep === undefined ? 'tasks' : 'rows';
+  const drawnCount = training.rowsPerOuterStep ?? training.tasksPerOuterStep;
+  const outerSteps = spreadSteps(training.outerSteps, drawnCount);
   const sampling = samplingOf(config, store);
   const { keepsSupport = true } = sampling.rule;
   const draw = taskDrawer(sampling);
-  const draws = new LruCache<number, readonly DrawnTask[]>({ countMax: SAMPLED_STEPS_MAX });
+  const draws = new LruCache<number, readonly DrawnTask[]>({ countMax: outerSteps.length });
   const drawnAt = (outerStep: number): readonly DrawnTask[] => {
     const drawn = draws.get(outerStep) ?? draw(outerStep);
     draws.put(outerStep, drawn);
@@ -70,9 +73,6 @@ export function sampledSteps(config: RunConfig, store: Pick<TaskStore, 'tasks'>)
     cutIntoJobs(drawnAt(outerStep), { ...sampling.rule, ...boundsOf(bounds) }).map(
       (tasks, jobIndex) => jobOf(tasks, { jobIndex, keepsSupport, config }),
     );
-  const drawn = training.rowsPerOuterStep === undefined ? 'tasks' : 'rows';
-  const drawnCount = training.rowsPerOuterStep ?? training.tasksPerOuterStep;
-  const outerSteps = spreadSteps(training.outerSteps, drawnCount);
   const { jobSize, jobSizes } =
     drawn === 'tasks' ? taskSizesOf(training) : rowSizesOf(training, unbounded());
   const trainingWith = (size: number): TrainingConfig => {

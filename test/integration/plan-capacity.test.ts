@@ -61,7 +61,15 @@ describe('qianmo plan', () => {
     expect(plan.byWorkers[0]?.asConfigured).toMatchObject({ orderCount: 1 });
     await room.write('rows.json', JSON.stringify(plan));
     const chart = ['--chart', 'rows.svg'];
-    const table = await room.done(['plan', rows, '--workers', '4', '--from', 'rows.json', ...chart]);
+    const table = await room.done([
+      'plan',
+      rows,
+      '--workers',
+      '4',
+      '--from',
+      'rows.json',
+      ...chart,
+    ]);
     expect(table).toMatch(/rows\/s/);
     expect(table).toMatch(/With 4 workers choose training\.rowsPerJobMax: \d+ \([\d,]+ rows\/s\)/);
     expect(await readFile(room.path('rows.svg'), 'utf8')).toContain('rows per second');

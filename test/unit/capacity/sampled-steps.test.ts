@@ -62,16 +62,18 @@ describe('sampled outer steps', () => {
     );
   });
 
-  it('lie in the middle of five parts of the run', () => {
-    const { stepsOf, jobsAt } = sampledSteps(logisticConfig(TASKS), store);
-    expect(stepsOf(5)).toEqual([5, 15, 25, 35, 45].map((outerStep) => jobsAt(outerStep, 5)));
+  it('lie in the middle of sixteen parts of the run', () => {
+    const { stepsOf, jobsAt } = sampledSteps(logisticConfig({ ...TASKS, outerSteps: 160 }), store);
+    expect(stepsOf(5)).toHaveLength(16);
+    expect(stepsOf(5).slice(0, 2)).toEqual([5, 15].map((outerStep) => jobsAt(outerStep, 5)));
+    expect(stepsOf(5).at(-1)).toEqual(jobsAt(155, 5));
   });
 
   it('are fewer where they are large, but one at least', () => {
     const stepCount = (tasksPerOuterStep: number) =>
       sampledSteps(logisticConfig({ ...TASKS, tasksPerOuterStep }), store).stepsOf(512).length;
-    // 65,536 tasks at most.
-    expect([13_107, 13_108, 32_768, 70_000].map(stepCount)).toEqual([5, 4, 2, 1]);
+    // 16,384 tasks at most.
+    expect([1_024, 1_025, 8_192, 20_000].map(stepCount)).toEqual([16, 15, 2, 1]);
   });
 
   it('are one where the run has no outer steps of its own', () => {
