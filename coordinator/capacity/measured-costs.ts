@@ -5,7 +5,13 @@ import { randomStream } from '../../shared/base/random.js';
 import { costOf, type DivisibleJob } from '../plan/orders/job-parts.js';
 import type { MeasuredStep } from './measured-dispatcher.js';
 import { simulatedOrders } from './simulated-orders.js';
-import { costAt, fittedCost, type StepCosts } from './step-costs.js';
+import {
+  costAt,
+  fittedCost,
+  type CostPoint,
+  type LinearCost,
+  type StepCosts,
+} from './step-costs.js';
 import { simulateStep } from './step-simulation.js';
 
 /** A step of whole jobs on one worker, with its jobs as they were planned. */
@@ -30,8 +36,8 @@ const SPREAD_COUNT = 64;
 const HALVING_COUNT = 16;
 
 /**
- * What a worker idles by a job is what remains: it is chosen so that the model gives the measured time of a
- * step with one worker and jobs of the first size.
+ * What a worker idles by a job is what remains: it is chosen so that the model gives the measured times of a step
+ * with one worker and jobs of either size, or of the first where a part of the line would be below 0.
  */
 export function measuredCosts(
   sizes: readonly [MeasuredSteps, MeasuredSteps],
@@ -42,21 +48,24 @@ export function measuredCosts(
   const line = (
     rows: 'rowCount' | 'paddedRowCount',
     cost: 'computeMs' | 'inputByteCount' | 'outputByteCount',
-  ): StepCosts['computeMs'] =>
-    fittedCost(typical.map((job) => ({ rowCount: job[rows], cost: job[cost] })));
+  ): LinearCost => fittedCost(typical.map((job) => ({ rowCount: job[rows], cost: job[cost] })));
   const computeMs = line('paddedRowCount', 'computeMs');
   const costs: StepCosts = {
     serialMs: medianOr0(first.flatMap(({ serialMs }) => serialMs ?? [])),
     ...{ computeMs, computeSpread: spreadOf(first.flatMap(jobsOf), computeMs) },
     coordinatorMs: meanLine(sizes, 'rowCount', 'processorMs'),
     processorMs: meanLine(sizes, 'paddedRowCount', 'othersProcessorMs'),
-    idleMs: 0,
+    idleMs: { perJob: 0, perRow: 0 },
     denseByteCount: medianOr0(first.map(({ denseByteCount }) => denseByteCount)),
     inputByteCount: line('rowCount', 'inputByteCount'),
     outputByteCount: line('rowCount', 'outputByteCount'),
     serverBytesPerMs,
   };
-  return { ...costs, idleMs: idleMsOf(costs, first) };
+  const idle = sizes.map((steps) => {
+    const rows = meanOf(steps.flatMap(jobsOf).map(({ rowCount }) => rowCount));
+    return { rowCount: rows, cost: idleMsOf(costs, steps) };
+  });
+  return { ...costs, idleMs: lineFrom(at(idle, 0), at(idle, 1)) };
 }
 
 /** The measured time of a step, in milliseconds. */
@@ -96,7 +105,7 @@ function meanLine(
   sizes: readonly MeasuredSteps[],
   rows: 'rowCount' | 'paddedRowCount',
   cost: 'processorMs' | 'othersProcessorMs',
-): StepCosts['processorMs'] {
+): LinearCost {
   const points = sizes.map((steps) => {
     const jobs = steps.flatMap(jobsOf);
     const total = jobs.reduce((sum, job) => sum + job[rows], 0);
@@ -110,7 +119,7 @@ function meanLine(
  * Measured times of jobs by fitted ones. The quantiles are those of milliseconds and not of jobs, since the times of small
  * jobs vary most and matter least. Their mean is 1.
  */
-function spreadOf(jobs: readonly SizedJob[], computeMs: StepCosts['computeMs']): number[] {
+function spreadOf(jobs: readonly SizedJob[], computeMs: LinearCost): number[] {
   const ratios = jobs
     .map((job) => {
       const fittedMs = Math.max(costAt(computeMs, job.paddedRowCount), 1e-3);
@@ -127,16 +136,26 @@ function spreadOf(jobs: readonly SizedJob[], computeMs: StepCosts['computeMs']):
     }
     return at(ratios, place).ratio;
   });
-  const mean = quantiles.reduce((sum, ratio) => sum + ratio, 0) / SPREAD_COUNT;
+  const mean = meanOf(quantiles);
   return quantiles.map((ratio) => ratio / mean);
 }
 
+/** The line through both points, or through the first one where a part of it would be below 0. */
+function lineFrom(first: CostPoint, second: CostPoint): LinearCost {
+  const perRow = (first.cost - second.cost) / (first.rowCount - second.rowCount);
+  // Not a number, or not finite, where both sizes have the same jobs.
+  if (!(perRow > 0 && Number.isFinite(perRow))) return { perJob: first.cost, perRow: 0 };
+  const perJob = first.cost - perRow * first.rowCount;
+  return perJob >= 0 ? { perJob, perRow } : { perJob: 0, perRow: first.cost / first.rowCount };
+}
+
+/** The same for each job. */
 function idleMsOf(costs: StepCosts, steps: MeasuredSteps): number {
   const measuredMs = stepMsOf(steps);
   const whole = { dividesJobs: false, overlap: 1 };
   const orders = steps.map(({ planned }) => simulatedOrders(planned, costs, 1, whole));
   const modelledMs = (idleMs: number): number => {
-    const typical = { ...costs, idleMs, computeSpread: [1] };
+    const typical = { ...costs, idleMs: { perJob: idleMs, perRow: 0 }, computeSpread: [1] };
     const stream = randomStream(1, 'idle');
     return median(orders.map((ofStep) => simulateStep(typical, ofStep, 1, stream).stepMs));
   };
@@ -148,6 +167,10 @@ function idleMsOf(costs: StepCosts, steps: MeasuredSteps): number {
     else high = middle;
   }
   return (low + high) / 2;
+}
+
+function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 function medianOr0(values: readonly number[]): number {

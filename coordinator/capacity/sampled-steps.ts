@@ -39,11 +39,11 @@ export interface SampledSteps {
   readonly jobSizes: readonly number[];
   readonly division: Division;
   /** The jobs of a few outer steps, spread over the run. */
-  stepsOf(jobSize: number): readonly (readonly DivisibleJob[])[];
+  readonly stepsOf: (jobSize: number) => readonly (readonly DivisibleJob[])[];
   /** The jobs of one outer step. */
-  jobsAt(outerStep: number, jobSize: number): readonly DivisibleJob[];
+  readonly jobsAt: (outerStep: number, jobSize: number) => readonly DivisibleJob[];
   /** The training section with jobs of that size. */
-  trainingWith(jobSize: number): TrainingConfig;
+  readonly trainingWith: (jobSize: number) => TrainingConfig;
 }
 
 const SAMPLED_STEPS_MAX = 16;

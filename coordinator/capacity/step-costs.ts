@@ -7,7 +7,7 @@ const LinearCostSchema = z.strictObject({
   perJob: z.number().nonnegative(),
   perRow: z.number().nonnegative(),
 });
-type LinearCost = z.infer<typeof LinearCostSchema>;
+export type LinearCost = z.infer<typeof LinearCostSchema>;
 
 export const StepCostsSchema = z.strictObject({
   /** From the last result of an outer step to the first job of the next. */
@@ -23,8 +23,8 @@ export const StepCostsSchema = z.strictObject({
    * server. By padded rows and those that calls are worth.
    */
   processorMs: LinearCostSchema,
-  /** How long a worker neither computes nor waits for a job, by job. */
-  idleMs: z.number().nonnegative(),
+  /** How long a worker neither computes nor waits for a job: it reads rows, fetches and returns. By rows. */
+  idleMs: LinearCostSchema,
   /** The bytes that a worker fetches once in an outer step. */
   denseByteCount: z.number().nonnegative(),
   /** The bytes that a worker fetches in each job, and those that it puts, by rows. */
@@ -40,7 +40,7 @@ export function costAt({ perJob, perRow }: LinearCost, rowCount: number): number
 }
 
 /** A job that was measured. */
-interface CostPoint {
+export interface CostPoint {
   readonly rowCount: number;
   readonly cost: number;
 }

@@ -7,8 +7,8 @@
  *   server       carries the inputs of a job in inputBytes(r) / serverBytesPerMs, to it once for all parts of
  *                a job and from it for each; before them the dense inputs once for each worker and step; and
  *                the output behind them, twice as much of it where a part sums micro-batches in 64 bits
- *   worker       takes the oldest job that has been sent, waits for its inputs, computes for
- *                computeMs(p) times a drawn spread, is idle for idleMs, and takes the next
+ *   worker       takes the oldest job that has been sent, waits for its inputs, is idle for idleMs(r),
+ *                computes for computeMs(p) times a drawn spread, and takes the next
  *   step         ends serialMs after the last result was taken
  *
  * So without other costs than computing, a step of equal jobs takes `ceil(J / W) * computeMs(p) + serialMs`.
@@ -61,24 +61,22 @@ export function simulateStep(
       takenCount += 1;
       const worker = waitingWorkers.shift();
       if (worker === undefined) return;
-      const dense = worker.hasDense ? 0 : costs.denseByteCount;
+      const denseByteCount = worker.hasDense ? 0 : costs.denseByteCount;
       worker.hasDense = true;
-      const inputByteCount = costAt(costs.inputByteCount, rowCount);
-      const fetchedMs = server.serve(nowMs, bytesMs(dense + inputByteCount));
+      const inputsMs = bytesMs(denseByteCount + costAt(costs.inputByteCount, rowCount));
       const spread = at(costs.computeSpread, stream.below(costs.computeSpread.length));
       const computeMs = costAt(costs.computeMs, paddedRowCount) * spread;
       computedMs += computeMs;
       longestMs = Math.max(longestMs, computeMs);
       const outputByteCount = costAt(costs.outputByteCount, rowCount) * (hasExactSums ? 2 : 1);
-      events.add(fetchedMs + computeMs, (computed) => {
+      const beginMs = server.serve(nowMs, inputsMs) + costAt(costs.idleMs, rowCount);
+      events.add(beginMs + computeMs, (computed) => {
         const putMs = server.serve(computed, bytesMs(outputByteCount));
         events.add(putMs, (put) => {
           endMs = coordinator.serve(put, costAt(costs.coordinatorMs, rowCount) / 2);
         });
-        events.add(computed + costs.idleMs, (free) => {
-          waitingWorkers.push(worker);
-          match(free);
-        });
+        waitingWorkers.push(worker);
+        match(computed);
       });
     }
   };

@@ -70,6 +70,34 @@ describe('costs from measured steps', () => {
     expect(predicted(costs, planned, shape).stepMs).toBeCloseTo(205, 1);
   });
 
+  test('have a line for the time in which the worker is idle', () => {
+    // The coordinator has 1 ms for 60 rows. The first step sends 100 rows in 0.83 ms, takes 20 in 0.17 and computes for
+    // 124 ms, so two jobs of 60 rows are idle for 75 of 200 ms. The second sends 40 in 0.33 ms, takes 30 in 0.25 and
+    // computes for 128 ms, so four jobs of 30 rows are idle for 110 of 238.58 ms.
+    const idleOf = (dispatchMs: number) => {
+      const both = [[stepOf(first)], [stepOf(second, { dispatchMs })]] as const;
+      return measuredCosts([both[0], both[1]], 1e9).idleMs;
+    };
+    expect(idleOf(238.58).perRow).toBeCloseTo((37.5 - 27.5) / 30, 3);
+    expect(idleOf(238.58).perJob).toBeCloseTo(37.5 - 20, 1);
+    // A job of no rows would be idle for less than nothing, or jobs for less the more rows they have.
+    expect(idleOf(171)).toEqual({ perJob: 0, perRow: expect.closeTo(37.5 / 60, 3) as number });
+    expect(idleOf(300)).toEqual({ perJob: expect.closeTo(37.5, 1) as number, perRow: 0 });
+  });
+
+  test('tell the time of a single job from that of a step', () => {
+    const alone = [jobOfCosts(0, [60])];
+    const costs = measuredCosts([[stepOf(alone)], [stepOf(second)]], 1e9);
+    const shape = { workerCount: 1, jobSize: 8, steps: [alone] };
+    expect(
+      predicted(
+        costs,
+        alikeSteps(() => alone),
+        shape,
+      ).stepMs,
+    ).toBeCloseTo(205, 1);
+  });
+
   test('take no notice of a step in which the worker still prepared graphs', () => {
     const steps = [stepOf(first), stepOf(first, { factor: 50 }), stepOf(first)];
     const costs = measuredCosts([steps, [stepOf(second)]], 100);

@@ -13,7 +13,7 @@ export const computeAlone: StepCosts = {
   computeSpread: [1],
   coordinatorMs: none,
   processorMs: none,
-  idleMs: 0,
+  idleMs: none,
   denseByteCount: 0,
   inputByteCount: none,
   outputByteCount: none,

@@ -58,8 +58,9 @@ describe('what else a step costs', () => {
     expect(stepMs(costs, 2, 32)).toBe(62);
   });
 
-  test('a worker idles behind each job but for the last', () => {
-    expect(stepMs({ ...computeAlone, idleMs: 3 }, 1, 32)).toBe(32 + 3 + 32);
+  test('a worker idles before each job', () => {
+    expect(stepMs({ ...computeAlone, idleMs: { perJob: 3, perRow: 0 } }, 1, 32)).toBe(70);
+    expect(stepMs({ ...computeAlone, idleMs: { perJob: 0, perRow: 0.5 } }, 2, 32)).toBe(48);
   });
 
   test('is drawn from the times of jobs as they were measured', () => {
@@ -94,7 +95,7 @@ test('more workers are never slower, and work is conserved', () => {
   const linear = fc.record({ perJob: cost, perRow: cost });
   fc.assert(
     fc.property(
-      ...[linear, cost, cost, fc.integer({ min: 1, max: 16 }), fc.integer({ min: 1, max: 30 })],
+      ...[linear, cost, linear, fc.integer({ min: 1, max: 16 }), fc.integer({ min: 1, max: 30 })],
       (computeMs, serialMs, idleMs, tasksPerJob, workerCount) => {
         const costs = { ...computeAlone, computeMs, serialMs, idleMs };
         const [some, more] = [workerCount, 2 * workerCount].map((count) =>
