@@ -209,7 +209,7 @@ export const AutoRequestSchema = z
 
 export const PlanRequestSchema = z.strictObject({
   config: configSource<RunConfigSource>(),
-  /** The number of workers to choose the tasks of a job for. */
+  /** The number of workers to choose the size of jobs for. */
   workers: z.int().min(1).max(PLANNED_WORKERS_MAX).default(1_000),
   /** A file with the result of an earlier call as JSON, whose costs are used; measured here if absent. */
   from: text.optional(),

@@ -72,6 +72,7 @@ describe('qianmo plan', () => {
     ]);
     expect(table).toMatch(/rows\/s/);
     expect(table).toMatch(/With 4 workers choose training\.rowsPerJobMax: \d+ \([\d,]+ rows\/s\)/);
+    expect(table).toMatch(/Rows are drawn here, and not tasks/);
     expect(await readFile(room.path('rows.svg'), 'utf8')).toContain('rows per second');
   });
 

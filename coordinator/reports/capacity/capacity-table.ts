@@ -2,6 +2,7 @@
 
 import type { Bound, CapacityPlan, Prediction } from '../../capacity/capacity-plan.js';
 import type { Drawn } from '../../capacity/sampled-steps.js';
+import { DRAWN_ROWS_PER_JOB_MAX } from '../../plan/row-draws.js';
 import { textTable, type Table } from '../table.js';
 import { formatCount, formatShare } from '../text-format.js';
 import { counted } from '../../../shared/names/counted.js';
@@ -28,6 +29,7 @@ export function capacityLines(plan: TablePlan, outputColumns: number): string[] 
       ? `${run}: only the number of workers bounds the throughput.`
       : `${run}: from ${formatCount(saturation.workerCount)} workers on, ${BOUND_TEXTS[saturation.bound]} bounds the throughput of jobs of ${jobTextOf(drawn, jobSize)}.`,
     ...(asked === undefined ? [] : [choiceLine(asked.best, drawn)]),
+    ...(drawn === 'tasks' ? [] : [ROWS_LINE]),
   ];
 }
 
@@ -35,6 +37,8 @@ const SIZE_FIELDS: Readonly<Record<Drawn, string>> = {
   tasks: 'training.tasksPerJob',
   rows: 'training.rowsPerJobMax',
 };
+
+const ROWS_LINE = `Rows are drawn here, and not tasks: a job has up to ${DRAWN_ROWS_PER_JOB_MAX} of them, and training.tasksPerJob is not read.`;
 
 function jobTextOf(drawn: Drawn, jobSize: number): string {
   return drawn === 'tasks' ? `${jobSize} tasks` : `up to ${jobSize} rows`;

@@ -14,7 +14,7 @@ export const planVerb = verb({
   options: {
     workers: valueOption(
       '--workers <count>',
-      'the number of workers to choose the tasks of a job for',
+      'the number of workers to choose the size of jobs for',
       integerValue(1, PLANNED_WORKERS_MAX),
       { defaultText: '1000' },
     ),
@@ -40,7 +40,8 @@ export const planVerb = verb({
   help: `
 Example:
   qianmo plan run.yaml --workers 1000
-Trains for 56 outer steps on one local worker, writes nothing of the run, and simulates steps of other numbers of workers.`,
+Trains for 56 outer steps on one local worker, writes nothing of the run, and simulates outer steps of the run on other numbers of workers, with
+large jobs in parts. The size of jobs is training.tasksPerJob, or training.rowsPerJobMax where training.rowsPerOuterStep draws rows.`,
   run: async (operands, { format, chart, ...choice }, context) => {
     const planned = await plan({ config: firstOf(operands), ...choice }, callOptionsOf(context));
     if (chart !== undefined) {

@@ -116,6 +116,15 @@ describe('costs from measured steps', () => {
     expect(computeSpread.at(32)).toBeCloseTo(1.2, 9);
   });
 
+  test('spread by milliseconds of computing, and not by jobs', () => {
+    const slow = stepOf(first);
+    const jobs = slow.jobs.map((job) => (job.jobIndex === 0 ? { ...job, computeMs: 44 } : job));
+    const steps = [stepOf(first), { ...slow, jobs }, stepOf(first)];
+    const { computeSpread } = measuredCosts([steps, [stepOf(second)]], 100);
+    // One job in six took twice its 22 ms, of 372 ms: 3.8 of 64 quantiles.
+    expect(computeSpread.filter((ratio) => ratio > 1.5)).toHaveLength(4);
+  });
+
   test('leave out jobs that were not planned', () => {
     const step = stepOf(first);
     const foreign = { ...step, jobs: [...step.jobs, { ...step.jobs[0]!, jobIndex: 7 }] };
