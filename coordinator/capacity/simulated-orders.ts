@@ -16,7 +16,9 @@ import { costAt, type StepCosts } from './step-costs.js';
 export interface SimulatedOrder {
   /** Its padded rows, and those that its calls are worth. */
   readonly paddedRowCount: number;
-  /** The rows of the whole job, which a part reads and has gradients of. */
+  /** The rows of its tasks. */
+  readonly ownRowCount: number;
+  /** The rows of the whole job, whose inputs a part reads, and in whose layout it has gradients. */
   readonly rowCount: number;
   /** False where an earlier part of the job has brought the inputs to the queue server. */
   readonly bringsInputs: boolean;
@@ -45,12 +47,12 @@ export function simulatedOrders(
 }
 
 function sizesOf(
-  { microBatches }: JobPart,
+  { microBatches, rowCount: ownRowCount }: JobPart,
   { cut, rowCount }: DivisibleJob,
 ): Omit<SimulatedOrder, 'bringsInputs'> {
   return {
     paddedRowCount: costOf(cut.slice(microBatches?.first, microBatches?.end)),
-    rowCount,
+    ...{ ownRowCount, rowCount },
     hasExactSums: microBatches !== null && microBatches.end - microBatches.first > 1,
   };
 }

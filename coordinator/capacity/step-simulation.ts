@@ -1,13 +1,14 @@
 /**
  * Simulates one synchronous outer step on W workers, event by event. There are three kinds of servers,
  * each of which serves in the order of arrival: the coordinator (one), the queue server (one) and the
- * workers (W). J jobs or parts of jobs are sent, whose job has r rows and which have p padded rows:
+ * workers (W). J jobs or parts of jobs are sent, whose job has r rows and which have q of these, and p padded
+ * rows:
  *
  *   coordinator  sends a job in coordinatorMs(r) / 2 and takes a result in as long
  *   server       carries the inputs of a job in inputBytes(r) / serverBytesPerMs, to it once for all parts of
  *                a job and from it for each; before them the dense inputs once for each worker and step; and
  *                the output behind them, twice as much of it where a part sums micro-batches in 64 bits
- *   worker       takes the oldest job that has been sent, waits for its inputs, is idle for idleMs(r),
+ *   worker       takes the oldest job that has been sent, waits for its inputs, is idle for idleMs(q),
  *                computes for computeMs(p) times a drawn spread, and takes the next
  *   step         ends serialMs after the last result was taken
  *
@@ -57,7 +58,7 @@ export function simulateStep(
 
   const match = (nowMs: number): void => {
     while (takenCount < sentOrders.length && waitingWorkers.length > 0) {
-      const { rowCount, paddedRowCount, hasExactSums } = at(sentOrders, takenCount);
+      const { rowCount, ownRowCount, paddedRowCount, hasExactSums } = at(sentOrders, takenCount);
       takenCount += 1;
       const worker = waitingWorkers.shift();
       if (worker === undefined) return;
@@ -69,7 +70,7 @@ export function simulateStep(
       computedMs += computeMs;
       longestMs = Math.max(longestMs, computeMs);
       const outputByteCount = costAt(costs.outputByteCount, rowCount) * (hasExactSums ? 2 : 1);
-      const beginMs = server.serve(nowMs, inputsMs) + costAt(costs.idleMs, rowCount);
+      const beginMs = server.serve(nowMs, inputsMs) + costAt(costs.idleMs, ownRowCount);
       events.add(beginMs + computeMs, (computed) => {
         const putMs = server.serve(computed, bytesMs(outputByteCount));
         events.add(putMs, (put) => {

@@ -76,6 +76,9 @@ describe('parts of a job', () => {
     expect(orders.map(({ rowCount }) => rowCount)).toEqual([
       ...[320, ...Array<number>(8).fill(40), ...Array<number>(4).fill(320)],
     ]);
+    expect(orders.map(({ ownRowCount }) => ownRowCount)).toEqual([
+      ...[160, ...Array<number>(12).fill(40)],
+    ]);
     expect(orders.map(({ bringsInputs }) => bringsInputs)).toEqual([
       ...[...Array<boolean>(9).fill(true), ...Array<boolean>(4).fill(false)],
     ]);
@@ -91,6 +94,14 @@ describe('parts of a job', () => {
       130 / prediction(4, divided, costs).stepMs,
       9,
     );
+  });
+
+  test('are idle by their own rows', () => {
+    // On four workers, all of which compute 160 ms: the leading part is idle for 10 ms and 16 ms, four orders of 40 rows
+    // for 10 ms and 4 ms each.
+    const costs = { ...computeAlone, idleMs: { perJob: 10, perRow: 0.1 } };
+    expect(prediction(4, divided, costs).stepMs).toBeCloseTo(160 + 4 * 14, 9);
+    expect(prediction(1, divided, costs).stepMs).toBeCloseTo(640 + 9 * 10 + 64, 9);
   });
 
   test('have the inputs of the job carried to the server once, and outputs of leading parts twice as large', () => {
