@@ -152,7 +152,7 @@ function lineFrom(first: CostPoint, second: CostPoint): LinearCost {
 /** The same for each job. */
 function idleMsOf(costs: StepCosts, steps: MeasuredSteps): number {
   const measuredMs = stepMsOf(steps);
-  const whole = { dividesJobs: false, overlap: 1 };
+  const whole = { dividesJobs: false, overlap: 1, partByteCountMax: 0 };
   const orders = steps.map(({ planned }) => simulatedOrders(planned, costs, 1, whole));
   const modelledMs = (idleMs: number): number => {
     const typical = { ...costs, idleMs: { perJob: idleMs, perRow: 0 }, computeSpread: [1] };

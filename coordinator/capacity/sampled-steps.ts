@@ -26,6 +26,8 @@ export interface Division {
   readonly dividesJobs: boolean;
   /** The number of outer steps that overlap. */
   readonly overlap: number;
+  /** A job travels whole if the queue does not carry what its parts return. */
+  readonly partByteCountMax: number;
 }
 
 /** The outer steps of a run, by the size of their jobs. */
@@ -85,7 +87,10 @@ export function sampledSteps(config: RunConfig, store: Pick<TaskStore, 'tasks'>)
   }
   return {
     ...{ drawn, drawnCount, jobSize, jobSizes, trainingWith },
-    division: { dividesJobs: dividesJobs(config), overlap: overlapOf(config) },
+    division: {
+      ...{ dividesJobs: dividesJobs(config), overlap: overlapOf(config) },
+      partByteCountMax: config.queue.blobByteCountMax,
+    },
     jobsAt: (outerStep, size) => jobsUnder(outerStep, trainingWith(size)),
     stepsOf: (size) => outerSteps.map((outerStep) => jobsUnder(outerStep, trainingWith(size))),
   };

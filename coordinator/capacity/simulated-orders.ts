@@ -12,6 +12,9 @@ import {
 import type { Division } from './sampled-steps.js';
 import { costAt, type StepCosts } from './step-costs.js';
 
+/** By what the 64-bit sums of leading micro-batches are larger than a gradient. */
+export const EXACT_SUM_SIZE = 2;
+
 /** A job or a part of one. */
 export interface SimulatedOrder {
   /** Its padded rows, and those that its calls are worth. */
@@ -29,14 +32,16 @@ export interface SimulatedOrder {
 /** In the order in which they are sent. */
 export function simulatedOrders(
   jobs: readonly DivisibleJob[],
-  { computeMs }: Pick<StepCosts, 'computeMs'>,
+  { computeMs, outputByteCount }: Pick<StepCosts, 'computeMs' | 'outputByteCount'>,
   workerCount: number,
-  { dividesJobs, overlap }: Division,
+  { dividesJobs, overlap, partByteCountMax }: Division,
 ): SimulatedOrder[] {
   const costs = jobs.map(({ cut }) => costOf(cut));
   const totalMs = costs.reduce((sum, cost) => sum + costAt(computeMs, cost), 0);
   const msPerCost = totalMs / costs.reduce((sum, cost) => sum + cost, 0);
-  const shares = { workerCount: () => workerCount, msPerCost, stepCount: overlap };
+  const carriesPartsOf = (jobIndex: number): boolean =>
+    EXACT_SUM_SIZE * costAt(outputByteCount, at(jobs, jobIndex).rowCount) <= partByteCountMax;
+  const shares = { workerCount: () => workerCount, msPerCost, stepCount: overlap, carriesPartsOf };
   const parts = dividesJobs ? partsOf({ jobs }, shares) : wholeJobs({ jobs });
   const known = new Set<number>();
   return inSendingOrder(parts).map((part) => {

@@ -11,8 +11,8 @@ const jobs = [
   ...Array.from({ length: 8 }, (_, jobIndex) => jobOfCosts(jobIndex, [40])),
   jobOfCosts(8, Array<number>(8).fill(40)),
 ];
-const divided = { dividesJobs: true, overlap: 1 };
-const whole = { dividesJobs: false, overlap: 1 };
+const divided = { dividesJobs: true, overlap: 1, partByteCountMax: Infinity };
+const whole = { dividesJobs: false, overlap: 1, partByteCountMax: Infinity };
 
 function prediction(
   workerCount: number,
@@ -85,6 +85,15 @@ describe('parts of a job', () => {
     expect(orders.map(({ hasExactSums }) => hasExactSums)).toEqual([
       ...[true, ...Array<boolean>(12).fill(false)],
     ]);
+  });
+
+  test('are none where the queue does not carry 64-bit sums', () => {
+    // Of 320 rows, and so 640 bytes as sums.
+    const costs = { ...computeAlone, outputByteCount: { perJob: 0, perRow: 1 } };
+    const ordersWithin = (partByteCountMax: number) =>
+      simulatedOrders(jobs, costs, 4, { ...divided, partByteCountMax });
+    expect(ordersWithin(640).length).toBeGreaterThan(jobs.length);
+    expect(ordersWithin(639)).toHaveLength(jobs.length);
   });
 
   test('cost the coordinator as much as jobs each', () => {

@@ -44,7 +44,7 @@ export function alikeSteps(
 ): Pick<SampledSteps, 'drawn' | 'drawnCount' | 'jobSize' | 'jobSizes' | 'division' | 'stepsOf'> {
   return {
     ...{ drawn: 'tasks', drawnCount: taskCount, jobSize, jobSizes: sizeChoices(1, taskCount) },
-    division: { dividesJobs, overlap },
+    division: { dividesJobs, overlap, partByteCountMax: Infinity },
     stepsOf: (size) => [jobsOf(size)],
   };
 }

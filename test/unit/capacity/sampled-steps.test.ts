@@ -148,16 +148,20 @@ describe('the division of a run', () => {
       { dividesJobs: true, overlap: 3 },
     ],
   ])('is that of production where %s', (_, training, division) => {
-    expect(sampledSteps(logisticConfig({ ...TASKS, ...training }), store).division).toEqual(
-      division,
-    );
+    const config = logisticConfig({ ...TASKS, ...training });
+    expect(sampledSteps(config, store).division).toEqual({
+      ...division,
+      partByteCountMax: config.queue.blobByteCountMax,
+    });
   });
 
   test('sends the orders that the run would send', async () => {
     const config = logisticConfig(TASKS);
     const plan: StepPlan = await stepPlanner(config, store, undefined, false).take(4);
     const spec = modelSpecOf(config.model, store.manifest.features);
-    const parts = partsOf(plan, { workerCount: () => 6, msPerCost: 1, stepCount: 1 });
+    const parts = partsOf(plan, {
+      ...{ workerCount: () => 6, msPerCost: 1, stepCount: 1, carriesPartsOf: () => true },
+    });
     const context = {
       run: { config, store, storeAddress: 'memory://store', spec },
       ...{ packOf: () => new Uint8Array(), frozen: null, fingerprint: null, parts },
@@ -170,7 +174,7 @@ describe('the division of a run', () => {
     });
     expect(parts.length).toBeGreaterThan(plan.jobs.length);
     const jobs = sampledSteps(config, store).jobsAt(4, 5);
-    const orders = simulatedOrders(jobs, computeAlone, 6, { dividesJobs: true, overlap: 1 });
+    const orders = simulatedOrders(jobs, computeAlone, 6, sampledSteps(config, store).division);
     expect(orders.map(({ rowCount, paddedRowCount }) => ({ rowCount, paddedRowCount }))).toEqual(
       sent,
     );
