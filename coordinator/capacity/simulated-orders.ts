@@ -13,7 +13,7 @@ import type { Division } from './sampled-steps.js';
 import { costAt, type StepCosts } from './step-costs.js';
 
 /** By what the 64-bit sums of leading micro-batches are larger than a gradient. */
-export const EXACT_SUM_SIZE = 2;
+const EXACT_SUM_SIZE = 2;
 
 /** A job or a part of one. */
 export interface SimulatedOrder {
@@ -29,18 +29,26 @@ export interface SimulatedOrder {
   readonly hasExactSums: boolean;
 }
 
+/** The bytes of its output. */
+export function outputByteCountOf(
+  { rowCount, hasExactSums }: Pick<SimulatedOrder, 'rowCount' | 'hasExactSums'>,
+  { outputByteCount }: Pick<StepCosts, 'outputByteCount'>,
+): number {
+  return costAt(outputByteCount, rowCount) * (hasExactSums ? EXACT_SUM_SIZE : 1);
+}
+
 /** In the order in which they are sent. */
 export function simulatedOrders(
   jobs: readonly DivisibleJob[],
-  { computeMs, outputByteCount }: Pick<StepCosts, 'computeMs' | 'outputByteCount'>,
+  costs: Pick<StepCosts, 'computeMs' | 'outputByteCount'>,
   workerCount: number,
   { dividesJobs, overlap, partByteCountMax }: Division,
 ): SimulatedOrder[] {
-  const costs = jobs.map(({ cut }) => costOf(cut));
-  const totalMs = costs.reduce((sum, cost) => sum + costAt(computeMs, cost), 0);
-  const msPerCost = totalMs / costs.reduce((sum, cost) => sum + cost, 0);
+  const cuts = jobs.map(({ cut }) => costOf(cut));
+  const totalMs = cuts.reduce((sum, cost) => sum + costAt(costs.computeMs, cost), 0);
+  const msPerCost = totalMs / cuts.reduce((sum, cost) => sum + cost, 0);
   const carriesPartsOf = (jobIndex: number): boolean =>
-    EXACT_SUM_SIZE * costAt(outputByteCount, at(jobs, jobIndex).rowCount) <= partByteCountMax;
+    outputByteCountOf({ ...at(jobs, jobIndex), hasExactSums: true }, costs) <= partByteCountMax;
   const shares = { workerCount: () => workerCount, msPerCost, stepCount: overlap, carriesPartsOf };
   const parts = dividesJobs ? partsOf({ jobs }, shares) : wholeJobs({ jobs });
   const known = new Set<number>();

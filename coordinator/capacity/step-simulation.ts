@@ -17,7 +17,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
-import { EXACT_SUM_SIZE, type SimulatedOrder } from './simulated-orders.js';
+import { outputByteCountOf, type SimulatedOrder } from './simulated-orders.js';
 import { costAt, type StepCosts } from './step-costs.js';
 
 export interface SimulatedStep {
@@ -69,8 +69,7 @@ export function simulateStep(
       const computeMs = costAt(costs.computeMs, paddedRowCount) * spread;
       computedMs += computeMs;
       longestMs = Math.max(longestMs, computeMs);
-      const outputByteCount =
-        costAt(costs.outputByteCount, rowCount) * (hasExactSums ? EXACT_SUM_SIZE : 1);
+      const outputByteCount = outputByteCountOf({ rowCount, hasExactSums }, costs);
       const beginMs = server.serve(nowMs, inputsMs) + costAt(costs.idleMs, ownRowCount);
       events.add(beginMs + computeMs, (computed) => {
         const putMs = server.serve(computed, bytesMs(outputByteCount));
