@@ -3,7 +3,7 @@
 import { createReadStream, type ReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { createInterface } from 'node:readline';
+import { StringDecoder } from 'node:string_decoder';
 import { makeFolderDurably, syncFolder } from '../storage/file-bytes.js';
 import { wholeLinesByteCount } from './log-segments.js';
 
@@ -35,10 +35,24 @@ export async function openAppendedLines(
   }
 }
 
-/** The lines of a file, which is closed when the reading ends, also where it ends early. */
+/**
+ * The lines of a file, which is closed when the reading ends, also where it ends early. `node:readline` ends a line at U+2028
+ * and U+2029 too, from Node 24 on, and JSON has both within texts.
+ */
 export async function* linesOf(input: ReadStream): AsyncGenerator<string> {
+  const decoder = new StringDecoder('utf8');
+  let begun = '';
   try {
-    yield* createInterface({ input, crlfDelay: Infinity });
+    for await (const chunk of input as AsyncIterable<string | Buffer>) {
+      const text = typeof chunk === 'string' ? chunk : decoder.write(chunk);
+      const [first = '', ...others] = text.split('\n');
+      begun += first;
+      for (const next of others) {
+        yield withoutReturn(begun);
+        begun = next;
+      }
+    }
+    if (begun !== '') yield withoutReturn(begun);
   } finally {
     const closed = new Promise<void>((resolve) => {
       if (input.closed) resolve();
@@ -47,6 +61,10 @@ export async function* linesOf(input: ReadStream): AsyncGenerator<string> {
     input.destroy();
     await closed;
   }
+}
+
+function withoutReturn(line: string): string {
+  return line.endsWith('\r') ? line.slice(0, -1) : line;
 }
 
 export async function cutHalfLine(file: FileHandle): Promise<void> {

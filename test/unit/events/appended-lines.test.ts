@@ -38,6 +38,21 @@ describe('lines that are appended', () => {
     expect(await opened()).toEqual([':1 first', ':2 second']);
   });
 
+  it('keep every character that is no line break in JSON', async () => {
+    await opened();
+    const lines = ['\u2028 \u2029', '\u0085\v\f', '\ufeff', '広告😀', ''];
+    const content = lines.map((line) => JSON.stringify(line));
+    await writeFile(path, `${content.join('\n')}\r\n`);
+    expect(await opened()).toEqual(content.map((line, index) => `:${index + 1} ${line}`));
+  });
+
+  it.each([1, 2, 3, 65_536])('are whole where they end %i bytes behind a piece', async (behind) => {
+    await opened();
+    const line = `${'é'.repeat(32_768 - 2)}😀`;
+    await writeFile(path, `${'x'.repeat(behind)}\n${line}\n${line}\n`);
+    expect(await opened()).toEqual([`:1 ${'x'.repeat(behind)}`, `:2 ${line}`, `:3 ${line}`]);
+  });
+
   it.each([3, 256 * 1024 - 6, 256 * 1024, 700_000])(
     'lose half a line of %i bytes at the end',
     async (byteCount) => {
