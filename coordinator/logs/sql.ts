@@ -10,6 +10,16 @@ export function identifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
+/** SQL of a text as it can be read whole: texts of the client lose a byte order mark at their start. */
+export function hexOfText(sql: string): string {
+  return `hex(${sql})`;
+}
+
+/** The text that `hexOfText` was read of. */
+export function textOfHex(cell: unknown): string {
+  return Buffer.from(String(cell), 'hex').toString();
+}
+
 /**
  * The seeded hash in SQL: uniform in [0, 2^64), from the last eight bytes of MD5, read
  * little-endian. Stable over DuckDB versions, unlike its own `hash()`.

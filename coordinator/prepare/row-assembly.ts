@@ -5,6 +5,7 @@
 
 import { at } from '../../shared/base/arrays.js';
 import { interrupted, type DuckDBDataChunk, type DuckSession } from '../logs/duckdb-session.js';
+import { hexOfText, textOfHex } from '../logs/sql.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { TASK_SPLITS, type CatalogTask } from '../../shared/tasks/task-catalog.js';
@@ -146,10 +147,10 @@ class TaskAssembly {
 
 async function plannedTasks(session: DuckSession, hasLabels: boolean): Promise<PlannedTask[]> {
   const rows = await session.rows(
-    `SELECT key, CAST(split AS DOUBLE), first_time, CAST(support AS DOUBLE), CAST(query AS DOUBLE)${hasLabels ? ', CAST(label AS DOUBLE)' : ''} FROM tasks ORDER BY task`,
+    `SELECT ${hexOfText('key')}, CAST(split AS DOUBLE), first_time, CAST(support AS DOUBLE), CAST(query AS DOUBLE)${hasLabels ? ', CAST(label AS DOUBLE)' : ''} FROM tasks ORDER BY task`,
   );
   return rows.map(([key, split, firstTime, support, query, label = null]) => ({
-    key: String(key),
+    key: textOfHex(key),
     split: Number(split),
     firstSeenTime: Number(firstTime),
     support: Number(support),

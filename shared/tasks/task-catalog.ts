@@ -198,22 +198,23 @@ function isNumbers(values: unknown): values is Int32Array | Uint8Array | Float64
   );
 }
 
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
 /** The texts of a column. Those of ASCII, of which a byte is a unit, are decoded together. */
 function textsOf(column: Vector): string[] {
   const texts: string[] = [];
   for (const { length, valueOffsets, values } of column.data as readonly Data<Utf8>[]) {
-    const bytes = values.subarray(numberAt(valueOffsets, 0), numberAt(valueOffsets, length));
-    const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
-    if (text.length < bytes.length)
-      return Array.from({ length: column.length }, (_, index) => String(column.get(index)));
     const first = numberAt(valueOffsets, 0);
-    for (let index = 0; index < length; index += 1)
-      texts.push(
-        text.slice(
-          numberAt(valueOffsets, index) - first,
-          numberAt(valueOffsets, index + 1) - first,
-        ),
-      );
+    const bytes = values.subarray(first, numberAt(valueOffsets, length));
+    const text = decoder.decode(bytes);
+    const isAscii = text.length === bytes.length;
+    for (let index = 0; index < length; index += 1) {
+      const span = [
+        numberAt(valueOffsets, index) - first,
+        numberAt(valueOffsets, index + 1) - first,
+      ] as const;
+      texts.push(isAscii ? text.slice(...span) : decoder.decode(bytes.subarray(...span)));
+    }
   }
   return texts;
 }

@@ -12,7 +12,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import { TASK_SPLITS } from '../../../shared/tasks/task-catalog.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
 import type { DuckSession } from '../../logs/duckdb-session.js';
-import { literal } from '../../logs/sql.js';
+import { hexOfText, literal, textOfHex } from '../../logs/sql.js';
 import { rowLabelsOf, storesLabels } from '../row-labels.js';
 import { boundaryOf } from './row-division.js';
 import { encodingFoldSql } from '../target-encodings.js';
@@ -55,16 +55,17 @@ export async function appendedTasksOf(
   );
   if (labels.length > 1) await demandOneLabelPerTask(labels, session);
   const found = await session.rows(
-    `SELECT key, CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
+    `SELECT ${hexOfText('key')}, CAST(rows AS DOUBLE), first_time, CAST(${hashSplitSql(config)} AS DOUBLE),
       ${hasLabels ? 'CAST(label AS DOUBLE)' : 'NULL::DOUBLE'}, CAST(${encodingFoldSql(config, 'key')} AS DOUBLE)
       FROM task_sizes ORDER BY key`,
   );
-  const known = knownTasks(store, new Set(found.map(([key]) => String(key))));
+  const known = knownTasks(store, new Set(found.map(([hex]) => textOfHex(hex))));
   const small: SmallTask[] = [];
   const tasks: AppendedTask[] = [];
   let [tooSmallTaskCount, tooSmallRowCount, newCount] = [0, 0, 0];
-  for (const [key, rowCount, time, split, label, fold] of found) {
-    const before = known.get(String(key));
+  for (const [hex, rowCount, time, split, label, fold] of found) {
+    const key = textOfHex(hex);
+    const before = known.get(key);
     const labelIndex = label === null || label === undefined ? null : Number(label);
     if (before !== undefined) {
       demandSameLabel(before.key, before.labelIndex ?? null, labelIndex);
@@ -83,7 +84,7 @@ export async function appendedTasksOf(
     if (isTooSmall(config, Number(rowCount))) {
       if (config.data.trunkRows === 'small-tasks' && Number(split) === 0) {
         small.push({
-          ...{ key: String(key), rowCount: Number(rowCount), time: Number(time) },
+          ...{ key, rowCount: Number(rowCount), time: Number(time) },
           ...{ labelIndex, fold: Number(fold) },
         });
         continue;
@@ -94,7 +95,7 @@ export async function appendedTasksOf(
     }
     tasks.push({
       ...{ taskIndex: store.tasks.length + newCount, split: Number(split) },
-      ...{ key: String(key), logKeys: [String(key)] },
+      ...{ key, logKeys: [key] },
       ...{ firstSeenTime: Number(time), labelIndex, isNew: true },
     });
     newCount += 1;

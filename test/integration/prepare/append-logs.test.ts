@@ -154,6 +154,19 @@ describe('a worked log', () => {
     expect(store.tasks.map(({ changedIn }) => changedIn)).toEqual([2, 0, 1]);
   });
 
+  test('keeps names that begin with a byte order mark', async () => {
+    await room.write('log.csv', logOf(EARLY));
+    const late = ['site,ad,tags,price,at,clicked', 'zoo,\ufeffd,w,3,60,0', 'news,\ufeffd,x,2,70,1'];
+    await room.write('late.csv', `${late.join('\n')}\n`);
+    const config = configOf();
+    await room.prepare(config);
+    await append(config, ['late.csv']);
+    const { tasks } = await openStore();
+    expect(tasks.map(({ key, queryRowCount }) => [key, queryRowCount]).slice(2)).toEqual([
+      ['\ufeffd', 1],
+    ]);
+  });
+
   // Seen to fail: new rows that read the sums over all training tasks.
   test('keeps its target encodings, by the fold of the task', async () => {
     await room.write('log.csv', logOf(EARLY));

@@ -1,6 +1,7 @@
 /** Names of tasks and values of features: as they are written, with a warning where some differ only in case or spaces, or by an expression. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
 let room: PrepareRoom;
@@ -58,4 +59,12 @@ test('an expression makes one task of them', async () => {
   const plain = await room.prepare(room.config({}), { force: true });
   const rows = ({ files }: typeof manifest) => files.filter(({ name }) => name.endsWith('.arrow'));
   expect(rows(manifest)).toEqual(rows(plain));
+});
+
+test('a byte order mark at the start of a name is a part of it', async () => {
+  await room.write('log.csv', 'site,ad,clicked\nx,\ufeffa,1\nx,\ufeffa,0\ny,a,1\ny,a,0\n');
+  await room.prepare(room.config({}));
+  const store = await openTaskStore(room.path('store'), {});
+  await store.close();
+  expect(store.tasks.map(({ key }) => key)).toEqual(['a', '\ufeffa']);
 });
