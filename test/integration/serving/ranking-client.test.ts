@@ -259,6 +259,11 @@ describe('the Open Inference Protocol', () => {
       /different numbers of rows/,
     ],
     ['a wrong shape', { inputs: [texts('adgroup', ['a'], [2])] }, /has 1 elements/],
+    [
+      'a key that a number does not hold',
+      { inputs: [{ name: 'adgroup', shape: [1], datatype: 'INT64', data: [2 ** 53 + 2] }] },
+      /loses digits/,
+    ],
     ['an unknown output', { inputs, outputs: [{ name: 'logit' }] }, /no such output/],
     ['one input twice', { inputs: [...inputs, inputs[1]] }, /comes twice/],
     [

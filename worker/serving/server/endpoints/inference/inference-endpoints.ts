@@ -226,9 +226,7 @@ function rankingBodyOf(inputs: readonly InputTensor[]): RankingBody {
   if (twice !== undefined) throw wrong('an input comes twice', twice);
   const adgroups = inputs.find(({ name }) => name === ADGROUP);
   if (adgroups === undefined) throw wrong('the request has no tensor of adgroups', ADGROUP);
-  const keys = rowsOf(adgroups).map((key) =>
-    Array.isArray(key) ? key.map(String).join(KEY_SEPARATOR) : String(key),
-  );
+  const keys = rowsOf(adgroups).map((key) => [key].flat().map(partOfKey).join(KEY_SEPARATOR));
   const uneven = inputs.find(({ shape }) => shape[0] !== keys.length);
   if (uneven !== undefined) throw wrong('tensors have different numbers of rows', uneven.name);
   const features = inputs
@@ -240,4 +238,10 @@ function rankingBodyOf(inputs: readonly InputTensor[]): RankingBody {
     ...{ squash: 1, reserve: 0, seed: null, bundle: null, fields: null, slots: null },
     ...{ requestKey: null, explain: false },
   };
+}
+
+function partOfKey(part: string | number | boolean | null): string {
+  if (typeof part === 'number' && Number.isInteger(part) && !Number.isSafeInteger(part))
+    throw wrong('a whole number of this size loses digits as a number: send it as a text', ADGROUP);
+  return String(part);
 }

@@ -18,18 +18,24 @@ const DATATYPES = {
   INT32: { byteCount: 4, read: (view: DataView, place: number) => view.getInt32(place, true) },
   INT64: {
     byteCount: 8,
-    read: (view: DataView, place: number) => Number(view.getBigInt64(place, true)),
+    read: (view: DataView, place: number) => wholeOf(view.getBigInt64(place, true)),
   },
   UINT8: { byteCount: 1, read: (view: DataView, place: number) => view.getUint8(place) },
   UINT16: { byteCount: 2, read: (view: DataView, place: number) => view.getUint16(place, true) },
   UINT32: { byteCount: 4, read: (view: DataView, place: number) => view.getUint32(place, true) },
   UINT64: {
     byteCount: 8,
-    read: (view: DataView, place: number) => Number(view.getBigUint64(place, true)),
+    read: (view: DataView, place: number) => wholeOf(view.getBigUint64(place, true)),
   },
   FP32: { byteCount: 4, read: (view: DataView, place: number) => view.getFloat32(place, true) },
   FP64: { byteCount: 8, read: (view: DataView, place: number) => view.getFloat64(place, true) },
 } as const;
+
+/** As a text of its digits where a number does not hold them. */
+function wholeOf(value: bigint): number | string {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : String(value);
+}
 
 const datatype = z.enum([...Object.keys(DATATYPES), 'BYTES'] as [
   keyof typeof DATATYPES,
