@@ -38,7 +38,7 @@ export async function crossFittedLosses(
   folds: readonly FlatRows[],
   trained: (run: PreparedRun) => Promise<MetaParameters>,
 ): Promise<number[]> {
-  const losses: number[] = [];
+  const losses: (readonly number[])[] = [];
   for (const [foldIndex, fold] of folds.entries()) {
     const run = {
       config: configWithoutFold(config, foldIndex),
@@ -49,7 +49,7 @@ export async function crossFittedLosses(
     const scored = await validationScore({ ...run, ...queue }, parameters, fold, {
       isAsServed: true,
     });
-    losses.push(...scored.heldOutLosses);
+    losses.push([...scored.heldOutLosses]);
   }
-  return losses;
+  return losses.flat();
 }

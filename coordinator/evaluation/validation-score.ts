@@ -154,17 +154,17 @@ export async function validationScore(
   const draws = isAsServed
     ? await validationDraws(context, taskIndices)
     : [{ context, rows: { query: validation } }];
-  const lossSums = cells.map((): number[] => []);
+  const lossSums = cells.map((): EntryLosses[] => []);
   for (const draw of draws) {
     const found = await predictLogits(draw.context, {
       ...{ parameters, method: run.config.method, taskIndices },
       adaptations: cells.map(adaptationOf),
       ...{ role: 'query', keep: [] },
     });
-    for (const [cell, sums] of lossSums.entries()) sums.push(...at(found.lossSums, cell));
+    for (const [cell, sums] of lossSums.entries()) sums.push(at(found.lossSums, cell));
   }
   const entries = entriesOf(draws.map(({ rows }) => rows.query));
-  const byCell = lossSums.map((sums) => Float64Array.from(sums));
+  const byCell = lossSums.map((sums) => Float64Array.from(sums.flatMap((ofDraw) => [...ofDraw])));
   const chosenCell = (isCounted?: (entry: number) => boolean): number =>
     isAsServed && shiftsAlone(run.config)
       ? servedShift(byCell, entries, isCounted)

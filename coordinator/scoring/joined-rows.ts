@@ -14,34 +14,42 @@ export function joinByAdgroup(parts: readonly ScoredTasks[]): ScoredTasks {
   const taskIndices = [...new Set(parts.flatMap((part) => part.taskIndices))].sort((a, b) => a - b);
   const label = parts[0]?.rows.label;
   const arms = [...(parts[0]?.logits.keys() ?? [])];
-  const clicks: number[] = [];
-  const impressions: number[] = [];
-  const logits = new Map<ArmName, number[]>(arms.map((arm) => [arm, []]));
-  const starts = [0];
   const positions = parts.map(
     (part) => new Map(part.taskIndices.map((task, position) => [task, position])),
   );
+  const pieces: { readonly part: ScoredTasks; readonly span: readonly [number, number] }[] = [];
+  const starts = [0];
+  let rowCount = 0;
   for (const taskIndex of taskIndices) {
     for (const [index, part] of parts.entries()) {
       const position = at(positions, index).get(taskIndex);
       if (position === undefined) continue;
-      const [start, end] = spanAt(part.rows.starts, position);
-      clicks.push(...part.rows.clicks.subarray(start, end));
-      impressions.push(...part.rows.impressions.subarray(start, end));
-      for (const [arm, joined] of logits) joined.push(...logitsOf(part, arm).subarray(start, end));
+      const span = spanAt(part.rows.starts, position);
+      pieces.push({ part, span });
+      rowCount += span[1] - span[0];
     }
-    starts.push(clicks.length);
+    starts.push(rowCount);
   }
+  const joined = (valuesOf: (part: ScoredTasks) => Float32Array): Float32Array => {
+    const whole = new Float32Array(rowCount);
+    let end = 0;
+    for (const { part, span } of pieces) {
+      const values = valuesOf(part).subarray(...span);
+      whole.set(values, end);
+      end += values.length;
+    }
+    return whole;
+  };
   return {
     taskIndices,
     supportRowCounts: taskIndices.map(() => 0),
     rows: {
       ...(label === undefined ? {} : { label }),
       starts: Int32Array.from(starts),
-      clicks: Float32Array.from(clicks),
-      impressions: Float32Array.from(impressions),
+      clicks: joined(({ rows }) => rows.clicks),
+      impressions: joined(({ rows }) => rows.impressions),
     },
-    logits: new Map([...logits].map(([arm, values]) => [arm, Float32Array.from(values)])),
+    logits: new Map(arms.map((arm) => [arm, joined((part) => logitsOf(part, arm))])),
   };
 }
 

@@ -2,9 +2,11 @@
 
 import { describe, expect, it } from 'vitest';
 import { demandOwnArm, scoreArms } from '../../../coordinator/evaluation/arms-score.js';
+import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import {
   readValidationRows,
+  validationCells,
   validationScore,
   type ScoredRun,
 } from '../../../coordinator/evaluation/validation-score.js';
@@ -141,6 +143,26 @@ describe('the score of a run', () => {
     expect((await scored(shift, [], false)).validationLogloss).toBeCloseTo(unadapted, 10);
     const blocks = await scored({ kind: 'fomaml', innerSteps: 1 }, ['bias'], true);
     expect(blocks.validationLogloss).toBeCloseTo(unadapted, 10);
+  });
+
+  it('is found for more adgroups than a call takes arguments', async () => {
+    const config = formulaConfig({
+      method: { kind: 'global' },
+      training: { tasksPerJob: 1024, tasksPerOuterStep: 1024 },
+    });
+    const few = await readValidationRows(store, 'store', null);
+    const { length } = few.taskIndices;
+    const many = Array.from({ length: 150_000 - (150_000 % length) }, (_, place) =>
+      Number(few.taskIndices[place % length]),
+    );
+    const run = runOf(config);
+    const parameters = parametersWithBias(config, store, -0.2);
+    const rows = await readFlatRows(store, many, 'query');
+    const terms = { cells: validationCells(config).slice(0, 1) };
+    const score = await validationScore(run, parameters, rows, terms);
+    const ofFew = await validationScore(run, parameters, few, terms);
+    expect(score.validationLogloss).toBeCloseTo(ofFew.validationLogloss, 10);
+    expect(score.heldOutLosses).toHaveLength(many.length);
   });
 
   it('is missing when every cell diverges', async () => {
