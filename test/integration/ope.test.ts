@@ -52,6 +52,15 @@ describe('a table of choices', () => {
     });
   });
 
+  it('is not judged under a policy of a file, whose chances it does not have', async () => {
+    const path = await written('plain.csv', 'propensity,target,reward\n0.5,0.5,1\n');
+    const policy = { exploration: settingsOf({ policy: 'ucb' }) };
+    await expect(ope({ logs: [path], policy })).rejects.toMatchObject({
+      kind: 'usage',
+      report: { cure: expect.stringContaining('--target') as string },
+    });
+  });
+
   it('without a column names those that are there', async () => {
     const path = await written('other.csv', 'propensity,targets,reward\n0.5,0.5,1\n');
     await expect(ope({ logs: [path] })).rejects.toMatchObject({

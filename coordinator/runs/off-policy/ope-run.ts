@@ -73,6 +73,7 @@ async function rowsOf(
     const settings = policy === undefined ? null : await targetPolicyOf(policy, environment);
     return joinedRows(explorationLines(logs, signal), (decision) => judge(decision, settings));
   }
+  if (policy !== undefined) throw policyOfTable(logs);
   const rows = await readChoiceTable(logs, columns, {
     sink,
     signal,
@@ -89,5 +90,16 @@ function mixed(logs: readonly string[]): QianmoError {
     where: logs.join(', '),
     expected: 'only .ndjson and .jsonl files, or only .csv, .tsv and .parquet files',
     cure: 'give the files of one kind',
+  });
+}
+
+function policyOfTable(logs: readonly string[]): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'a table of choices is judged under no policy of a file',
+    where: logs.join(', '),
+    expected:
+      'a decision log beside --policy; a column of a table has the chances of the target policy',
+    cure: 'leave --policy out and name the column by --target',
   });
 }
