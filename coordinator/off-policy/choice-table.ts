@@ -91,7 +91,13 @@ function loggedRowsOf(
   const fill = (of: (row: number) => number): Float64Array =>
     Float64Array.from({ length: rows.length }, (_, row) => of(row));
   return {
-    decisions: numbersOf(rows.map((cells, row) => String(cells[numberCount] ?? row))),
+    decisions: numbersOf(
+      rows.map((cells, row) => {
+        const name = cells[numberCount] ?? null;
+        // No row's number is taken for a name.
+        return name === null ? `row ${row}` : `decision ${name}`;
+      }),
+    ),
     rewards: fill((row) => number(row, 0)),
     weights: fill((row) => chance(row, 2, 0) / chance(row, 1, Number.MIN_VALUE)),
     model:

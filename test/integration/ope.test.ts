@@ -52,6 +52,15 @@ describe('a table of choices', () => {
     });
   });
 
+  it('takes a row that names no decision as one of its own', async () => {
+    const path = await written(
+      'named.csv',
+      'propensity,target,reward,request\n0.5,0.5,1,1\n0.5,0.5,0,\n0.5,0.5,1,\n0.5,0.5,1,1\n',
+    );
+    const { decisionCount } = await ope({ logs: [path], columns: { decision: 'request' } });
+    expect(decisionCount).toBe(3);
+  });
+
   it('is not judged under a policy of a file, whose chances it does not have', async () => {
     const path = await written('plain.csv', 'propensity,target,reward\n0.5,0.5,1\n');
     const policy = { exploration: settingsOf({ policy: 'ucb' }) };
