@@ -5,7 +5,11 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import { ExplorationConfigSchema, WEIGHTS_MAX } from '../config/exploration-config.js';
+import {
+  ExplorationConfigSchema,
+  WEIGHTS_MAX,
+  type ExplorationConfig,
+} from '../config/exploration-config.js';
 
 const CANDIDATES_MAX = 5000;
 /** Places of a slate. */
@@ -84,8 +88,8 @@ export const DecisionInputSchema = z
       [told.precisions, ...told.features].some(({ length }) => length !== told.weights.length)
     )
       context.addIssue({ code: 'custom', path: ['context'], message: 'must have one width' });
-    const wanted = CONTEXT_BY_POLICY[input.settings.policy];
-    if (wanted !== undefined && input.settings.mode !== 'off' && told?.kind !== wanted)
+    const wanted = missingContext(told, input.settings);
+    if (wanted !== null)
       context.addIssue({ code: 'custom', path: ['context'], message: `must be ${wanted}` });
     if (new Set(input.candidates.map(({ adgroup }) => adgroup)).size < count)
       context.addIssue({
@@ -100,6 +104,15 @@ const CONTEXT_BY_POLICY: Partial<Record<string, 'linear' | 'logistic'>> = {
   'lin-ucb': 'linear',
   'logistic-thompson': 'logistic',
 };
+
+/** The kind of context that decisions under these settings need and do not have; null if they have all that they need. */
+export function missingContext(
+  context: z.infer<typeof ContextSchema> | null,
+  { policy, mode }: Pick<ExplorationConfig, 'policy' | 'mode'>,
+): 'linear' | 'logistic' | null {
+  const wanted = CONTEXT_BY_POLICY[policy];
+  return wanted === undefined || mode === 'off' || context?.kind === wanted ? null : wanted;
+}
 
 const DecidedSlotSchema = z.strictObject({
   /** The adgroup that the decision puts here. */

@@ -102,6 +102,20 @@ describe('a decision log', () => {
     expect((await replayDecisions({ logs: [other] })).differing).toEqual(['r7']);
   });
 
+  it.each(['lin-ucb', 'logistic-thompson'] as const)(
+    'is not judged under %s, whose weights it does not have',
+    async (policy) => {
+      const path = await written('decisions.ndjson', lines.join(''));
+      const target = { exploration: settingsOf({ policy }) };
+      await expect(ope({ logs: [path], policy: target })).rejects.toMatchObject({
+        kind: 'usage',
+        report: { where: 'decision r0', found: 'one of the policy thompson' },
+      });
+      const off = { exploration: settingsOf({ policy, mode: 'off' }) };
+      expect((await ope({ logs: [path], policy: off })).rowCount).toBeGreaterThan(0);
+    },
+  );
+
   it('is judged under its own policy', async () => {
     const path = await written('decisions.ndjson', lines.join(''));
     const { weights, log } = await ope({ logs: [path] });

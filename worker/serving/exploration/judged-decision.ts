@@ -3,7 +3,12 @@
 import { at, float64At } from '../../../shared/base/arrays.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
-import type { Decision, JudgedSlot } from '../../../shared/exploration/decision-record.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+import {
+  missingContext,
+  type Decision,
+  type JudgedSlot,
+} from '../../../shared/exploration/decision-record.js';
 import { decide, openSlate } from './chooser.js';
 
 /** Whether the record's input gives the record, to the last bit of each propensity. */
@@ -17,9 +22,12 @@ export function isRepeatable(decision: Decision): boolean {
  * WSDM 2022).
  *
  * @param settings of the target policy; null for those of the record
+ * @throws QianmoError of kind `usage` if the record lacks the weights that the target policy decides by.
  */
 export function judgedSlots(decision: Decision, settings: ExplorationConfig | null): JudgedSlot[] {
   const { input, decided } = decision;
+  if (settings !== null && missingContext(input.context, settings) !== null)
+    throw withoutWeights(decision, settings);
   const slate = openSlate({ ...input, settings: settings ?? input.settings });
   const places = new Map(input.candidates.map(({ adgroup }, place) => [adgroup, place]));
   let weight = 1;
@@ -38,5 +46,19 @@ export function judgedSlots(decision: Decision, settings: ExplorationConfig | nu
       expected: at(input.candidates, chosen).probability,
       expectedOfTarget: before * expectedOfTarget,
     };
+  });
+}
+
+function withoutWeights(
+  { input }: Decision,
+  { policy }: Pick<ExplorationConfig, 'policy'>,
+): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'the log does not have the learned weights by which the policy decides',
+    where: `decision ${input.id}`,
+    expected: `decisions of the policy ${policy}`,
+    found: `one of the policy ${input.settings.policy}`,
+    cure: 'judge another policy, or the log of a server that explores by this one',
   });
 }
