@@ -131,6 +131,11 @@ const FeedbackSchema = z
     error:
       'must not exceed eventLifetimeSeconds: an event would be forgotten before its window ends',
     path: ['windowSeconds'],
+  })
+  .refine((feedback) => feedback.windowSeconds <= feedback.adgroupLifetimeSeconds, {
+    error:
+      'must not exceed adgroupLifetimeSeconds: an adgroup would be forgotten before the windows of its impressions end',
+    path: ['windowSeconds'],
   });
 
 export const ExplorationConfigSchema = z

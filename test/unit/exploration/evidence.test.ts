@@ -55,6 +55,18 @@ describe('a ledger', () => {
     expect(ledger.evidenceOf('a')).toMatchObject({ impressions: 2, rewards: 1.25, open: 0 });
   });
 
+  it('forgets no adgroup whose impressions are open', () => {
+    const refused = () => feedbackOf({ windowSeconds: 60, adgroupLifetimeSeconds: 20 });
+    expect(refused).toThrow(/an adgroup would be forgotten/);
+    const ledger = new EvidenceLedger(
+      feedbackOf({ windowSeconds: 60, adgroupLifetimeSeconds: 60 }),
+    );
+    ledger.take([impression('i', 'a', 0)], 0);
+    ledger.take([impression('j', 'a', 30 * S)], 30 * S);
+    ledger.take([], 61 * S);
+    expect(ledger.evidenceOf('a')).toMatchObject({ impressions: 1, open: 1 });
+  });
+
   it('counts each event once, and late rewards as such', () => {
     const ledger = new EvidenceLedger(feedbackOf());
     const events = [
