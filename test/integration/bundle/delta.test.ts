@@ -3,6 +3,9 @@
  * digest for digest; refused where they do not fit.
  */
 
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { exportDelta, type ExportedDelta } from '../../../coordinator/export/delta/export-delta.js';
 import type { ExportSource } from '../../../coordinator/export/export-bundle.js';
@@ -35,6 +38,7 @@ import {
   type ExportRoom,
 } from '../../fixtures/bundle/tiny-export.js';
 import { plainScorer } from '../../fixtures/serving/served-export.js';
+import { writeInputGuide } from '../../../worker/serving/interchange/input-guide.js';
 import { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 
 const STORES = [storeAt(0), storeAt(1), storeAt(2)] as const;
@@ -158,6 +162,26 @@ describe.each(BLOCK_ENCODINGS)('two deltas over a bundle of %s', (encoding) => {
       full.encoder.encode({ category0: 'later-4', category1: null, number0: 1 }),
     );
   });
+});
+
+test('a converted model lists each adgroup once, where its newest block is', async () => {
+  const { objects, last } = served;
+  const { manifest, index } = await readAnyBundle(objects, last);
+  const folder = await mkdtemp(join(tmpdir(), 'qianmo-guide-'));
+  try {
+    const none = { dictionaries: new Map(), targetEncodings: new Map() };
+    await writeInputGuide(folder, { ...{ digest: last, manifest, index }, ...none });
+    const lines = (await readFile(join(folder, 'vocabulary/adgroups.jsonl'), 'utf8')).split('\n');
+    const listed = lines.flatMap((line, block) => {
+      const key = line === '' ? null : (JSON.parse(line) as string | null);
+      return key === null ? [] : [[key, block] as const];
+    });
+    const expected = STORES[2].tasks.map(({ key }) => [key, blockOfKey(index, key)] as const);
+    expect(new Map(listed)).toEqual(new Map(expected));
+    expect(listed.length).toBe(expected.length);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 /** All that a bundle has of an adgroup. */

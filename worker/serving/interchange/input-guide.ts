@@ -7,6 +7,7 @@
 import { open, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { at, uint32At } from '../../../shared/base/arrays.js';
+import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import {
@@ -39,7 +40,10 @@ export async function writeInputGuide(
 ): Promise<void> {
   await mkdir(join(folder, FOLDER));
   const adgroups = `${FOLDER}/adgroups.jsonl`;
-  await writeTexts(join(folder, adgroups), { bytes: index.keyBytes, offsets: index.keyOffsets });
+  const keys = { bytes: index.keyBytes, offsets: index.keyOffsets };
+  // The key of an adgroup that a delta changes also has the place of its old block.
+  const isNewest = (key: string, block: number): boolean => blockOfKey(index, key) === block;
+  await writeTexts(join(folder, adgroups), keys, isNewest);
   const files = new Map<string, string>();
   for (const [name, texts] of dictionaries) {
     const file = `${FOLDER}/${files.size}.jsonl`;
@@ -80,13 +84,17 @@ async function writeEncoding(path: string, { ids, rates, counts }: TargetEncodin
   );
 }
 
-/** An empty text is of what is unknown or unseen: null. */
-async function writeTexts(path: string, { bytes, offsets }: PackedTexts): Promise<void> {
+/** An empty text is of what is unknown or unseen: null, as are texts that are not listed. */
+async function writeTexts(
+  path: string,
+  { bytes, offsets }: PackedTexts,
+  isListed: (text: string, place: number) => boolean = () => true,
+): Promise<void> {
   // A byte order mark at the start of a value is part of it.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   await writeLines(path, offsets.length - 1, (place) => {
-    const text = bytes.subarray(uint32At(offsets, place), at(offsets, place + 1));
-    return place === 0 || text.length === 0 ? 'null' : JSON.stringify(decoder.decode(text));
+    const text = decoder.decode(bytes.subarray(uint32At(offsets, place), at(offsets, place + 1)));
+    return place > 0 && text !== '' && isListed(text, place) ? JSON.stringify(text) : 'null';
   });
 }
 
