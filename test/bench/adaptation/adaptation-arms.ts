@@ -39,6 +39,7 @@ export const WAYS = {
     personal: BLOCKS,
     method: (attributes) => ({ kind: 'paml-gate', ...STEPS, attributes }),
   },
+  shrinkage: { personal: BLOCKS, method: () => ({ kind: 'shrinkage', innerSteps: 3 }) },
   'generated blocks': { personal: BLOCKS, method: () => ({ kind: 'encoder', innerSteps: 0 }) },
 } as const satisfies Record<string, Way>;
 export type WayName = keyof typeof WAYS;

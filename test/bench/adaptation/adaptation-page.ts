@@ -25,8 +25,10 @@ export function adaptationPage({ cells }: AdaptationRecord): string {
     'in each way; settings of an evaluation are chosen on validation tasks, and the loss is that of what a bundle serves, on the query rows of',
     'test tasks. Differences are paired, with 95 % intervals over 2,000 bootstrap draws of test tasks, and means over seeds as if these were',
     'independent; below 0, the way is better. *Steps* are three of first-order MAML on bias, adgroup embedding and output; *learned rates* those of',
-    'Meta-SGD; *rates by task* and *gates* those of PAML, which read the support rows and attributes of the task; *generated blocks* are made of the',
-    'support rows by an encoder, without steps. `adaptation.json` has every figure, with commit and machine.',
+    'Meta-SGD; *rates by task* and *gates* those of PAML, which read the support rows and attributes of the task; *shrinkage* moves each',
+    'personal parameter as far as its evidence goes beyond a learned prior; *generated blocks* are made of the support rows by an encoder,',
+    'without steps. Embeddings that are generated from attributes alone (Meta-Embedding) have a page of their own. `adaptation.json` has every',
+    'figure, with commit and machine.',
     '',
     ...[...groups].flatMap(([name, group]) => [
       `## ${name}`,
