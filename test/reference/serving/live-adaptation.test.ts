@@ -123,6 +123,13 @@ const CASES: Readonly<Record<string, Sections>> = {
     model: { kind: 'logistic', hiddenWidths: [], personal: ['bias'] },
     method: { kind: 'fomaml', ...steps },
   },
+  'a level alone': {
+    model: {
+      ...{ kind: 'deepfm', ...tower, adgroupEmbedding: false, personal: [] },
+      supportInputs: { clickRate: true, count: true },
+    },
+    method: { kind: 'maml', innerSteps: 1, innerRate: 0.7, levelShift: true },
+  },
 };
 
 let room: ExportRoom;
@@ -169,6 +176,7 @@ describe('adaptation without TensorFlow', () => {
         const given = { model, method: manifest.method, adaptation, addProduct };
         const found = adaptedValues(given, support);
         expect(Math.abs(found.level - expected.level)).toBeLessThan(1e-5);
+        movedMost = Math.max(movedMost, Math.abs(found.level));
         for (const [name, { values }] of expected.variables) {
           const initial = model.dense.get(name)!.values;
           for (const [place, value] of values.entries()) {

@@ -51,7 +51,6 @@ function reasonAgainst(
   const { kind } = method;
   const personal = blocks.layout.parts.map(({ name }) => name);
   if (!isCovered(method)) return `the method ${kind} adapts with TensorFlow alone`;
-  if (personal.length === 0) return 'no block is personal';
   if (personal.some((name) => name.startsWith('numbers.')))
     return 'the personal block numbers adapts with TensorFlow alone';
   if (shift !== null && shift.features.length > 0)
@@ -85,7 +84,10 @@ export function adaptedValues(
   const rows = withSupportColumns(model.spec, support);
   const network = new SupportNetwork(model, scoringPlanOf(model, []), rows, addProduct);
   const blocks = stepped({ model, method, network, support, start, ...adaptation });
-  const level = model.shift === null ? 0 : levelOf(model, network.logits(blocks), support);
+  if (model.shift === null) return { variables: tensorsOf(parts, blocks), level: 0 };
+  // Where nothing steps, the rate over the method's own is a factor of the prior variance (`without-steps.ts` of the workers).
+  const priorScale = parts.length === 0 ? adaptation.innerRate / method.innerRate : 1;
+  const level = levelOf(network.logits(blocks), support, priorPrecisionOf(model) / priorScale);
   return { variables: tensorsOf(parts, blocks), level };
 }
 
@@ -169,10 +171,16 @@ function slopesOf(
   };
 }
 
-/** The posterior mode of the level under its learned prior (`shift-by-level.ts` of the workers). */
-function levelOf(model: RankingModel, logits: Float64Array, support: LabelledRows): number {
-  const { loss, clicks, impressions } = support;
-  const precision = Math.exp(-2 * LOG_DEVIATION_SCALE * at(denseOf(model, LEVEL_DEVIATION), 0));
+function priorPrecisionOf(model: RankingModel): number {
+  return Math.exp(-2 * LOG_DEVIATION_SCALE * at(denseOf(model, LEVEL_DEVIATION), 0));
+}
+
+/** The posterior mode of the level under a prior of this precision (`shift-by-level.ts` of the workers). */
+function levelOf(
+  logits: Float64Array,
+  { loss, clicks, impressions }: LabelledRows,
+  precision: number,
+): number {
   let level = 0;
   for (let step = 0; step < NEWTON_STEP_COUNT; step += 1) {
     let slope = precision * level;

@@ -71,14 +71,23 @@ function explainedIn({ scores, explanation }: Answer): ReadonlyMap<number, Expla
   return new Map(explanation.candidates.map((each) => [each.candidate, each]));
 }
 
+async function adaptingServer(objects: MemoryObjectStore, name: string) {
+  const rows = await openLiveRows(join(room.path, name));
+  const adapter = new LiveAdapter(liveRowsIn(rows));
+  const served = await testServer(objects, plainScorer, {
+    endpoints: [...rankingEndpoints, adaptEndpoint(adapter)],
+  });
+  await adapter.prepare(served.keeper.current, null);
+  const close = async (): Promise<void> => {
+    await served.server.drain();
+    await rows.close();
+  };
+  return { url: served.url, close };
+}
+
 describe('blocks that adapted while serving', () => {
   test("are explained by what they add, and the bundle's own blocks as before", async () => {
-    const rows = await openLiveRows(join(room.path, 'rows.ndjson'));
-    const adapter = new LiveAdapter(liveRowsIn(rows));
-    const served = await testServer(objects, plainScorer, {
-      endpoints: [...rankingEndpoints, adaptEndpoint(adapter)],
-    });
-    await adapter.prepare(served.keeper.current, null);
+    const served = await adaptingServer(objects, 'rows.ndjson');
     const before = explainedIn(await ranked(served.url));
     expect([...before.values()].map(({ isLive }) => isLive)).toEqual([false, false, false]);
     const labelled = await labelledRowsOf(0);
@@ -103,8 +112,23 @@ describe('blocks that adapted while serving', () => {
       .map(([, each]) => each);
     expect(live!.score).toBeCloseTo(known!.score, 4);
     expect(live!.blockShare).toBeCloseTo(known!.blockShare, 4);
-    await served.server.drain();
-    await rows.close();
+    await served.close();
+  });
+
+  test('are of a level alone, where no block is personal', async () => {
+    const shifted = new MemoryObjectStore();
+    const model = { kind: 'deepfm', embeddingWidth: 3, hiddenWidths: [5, 4], personal: [] };
+    await exportTwoBundles(shifted, { kind: 'maml', innerSteps: 1, levelShift: true }, model);
+    const served = await adaptingServer(shifted, 'levels.ndjson');
+    const before = explainedIn(await ranked(served.url)).get(1)!;
+    const adapted = await posted(`${served.url}/v1/adapt`, {
+      ...{ adgroup: 'newcomer', segment: 'segment0', rows: await labelledRowsOf(0) },
+    });
+    expect(adapted.status, JSON.stringify(adapted.body)).toBe(200);
+    const after = explainedIn(await ranked(served.url)).get(1)!;
+    expect(after).toMatchObject({ isLive: true, base: before.base });
+    expect(Math.abs(after.blockShare)).toBeGreaterThan(1e-3);
+    await served.close();
   });
 });
 
