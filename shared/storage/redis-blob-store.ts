@@ -222,6 +222,16 @@ function redisFailure(cause: unknown, key: string): QianmoError {
       cure: 'raise its maxmemory, or lower queue.blobLifetimeMs or training.tasksPerJob',
       cause,
     });
+  if (messages.some((message) => message.startsWith('WRONGTYPE')))
+    return new QianmoError({
+      kind: 'data',
+      what: 'a blob does not have the size of its reference',
+      where: key,
+      expected: 'a text for one piece, a hash for several',
+      found: messages.at(-1) ?? '',
+      cure: 'whoever named the blob is damaged or lies: stop it',
+      cause,
+    });
   return new QianmoError({
     kind: 'transient',
     what: 'Redis did not store or return a blob',

@@ -6,6 +6,7 @@ import { readdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { QianmoError } from '../../shared/base/errors.js';
 import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/services/embedded-redis.mjs';
 import {
   BlobMissingError,
@@ -89,6 +90,18 @@ function conformanceSuite(freshStore: () => Promise<CountingBlobStore>): void {
     const failure: unknown = await store.get(ref).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(BlobMissingError);
     expect(failure).toMatchObject({ ref });
+  });
+
+  it.each([
+    [REDIS_BLOB_PIECE_BYTE_COUNT + 5, 3],
+    [3, REDIS_BLOB_PIECE_BYTE_COUNT + 5],
+  ])('gives no blob of %i bytes under a forged reference of %i', async (kept, forged) => {
+    const ref = await store.put(patternOf(kept));
+    const failure: unknown = await store
+      .get({ ...ref, byteCount: forged })
+      .catch((error: unknown) => error);
+    const isData = failure instanceof QianmoError && failure.kind === 'data';
+    expect(isData || failure instanceof BlobMissingError, String(failure)).toBe(true);
   });
 
   it('deletes blobs, including missing ones, and accepts the blob again', async () => {

@@ -76,14 +76,18 @@ export class StepBlobs {
     return Math.min(OUTPUTS_AT_ONCE.max, Math.max(OUTPUTS_AT_ONCE.min, fitting));
   }
 
-  /** Returns null for a missing output, and no bytes for one that differs from its reference. */
+  /**
+   * Returns null for a missing output, and no bytes for one that differs from its reference, or that no worker can have put
+   * for its size.
+   */
   async output(ref: BlobRef): Promise<Uint8Array | null> {
     this.#outputByteCountMax = Math.max(this.#outputByteCountMax ?? 0, ref.byteCount);
     try {
       return await this.#patiently(() => this.#blobs.get(ref));
     } catch (error) {
       if (error instanceof BlobMissingError) return null;
-      if (error instanceof QianmoError && error.kind === 'data') return new Uint8Array(0);
+      const isForged = error instanceof QianmoError && ['data', 'usage'].includes(error.kind);
+      if (isForged) return new Uint8Array(0);
       throw error;
     }
   }

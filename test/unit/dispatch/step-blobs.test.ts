@@ -1,8 +1,9 @@
-/** How many outputs a step fetches at once. Seen to fail: with a fixed number. */
+/** The outputs of a step: how many are fetched at once, and which cannot be. Seen to fail: with a fixed number. */
 
 import { expect, test } from 'vitest';
 import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
 import { StepBlobs } from '../../../coordinator/dispatch/blobs/step-blobs.js';
+import { tooLargeBlob, type BlobRef } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 
 const MIB = 1024 * 1024;
@@ -22,4 +23,16 @@ test.each([
   for (const byteCount of byteCounts)
     expect(await step.output({ sha256: '0'.repeat(64), byteCount })).toBeNull();
   expect(step.outputsAtOnce).toBe(expected);
+});
+
+class SmallBlobStore extends MemoryBlobStore {
+  override get(ref: BlobRef): Promise<Uint8Array> {
+    return Promise.reject(tooLargeBlob(ref, 'here', MIB));
+  }
+}
+
+test('takes an output that the queue may not carry for no bytes: no worker has put it', async () => {
+  const parts = { blobs: new SmallBlobStore(), leases: new BlobLeases() };
+  const step = new StepBlobs(parts, (action) => action());
+  expect(await step.output({ sha256: '0'.repeat(64), byteCount: 2 * MIB })).toHaveLength(0);
 });
