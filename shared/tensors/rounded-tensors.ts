@@ -167,8 +167,8 @@ function float16Of(values: Float32Array, draw: Draw): Rounded {
     const scaled = (values[index] ?? NaN) / scale;
     const magnitude = Math.abs(scaled);
     const sign = scaled < 0 ? 0x8000 : 0;
-    // Rounding a negative value up makes its magnitude smaller.
-    const upwards = sign === 0 ? draw() : 1 - 2 ** -24 - draw();
+    // Rounding a negative value up makes its magnitude smaller, by less than a step whatever the draw.
+    const upwards = sign === 0 ? draw() : Math.max(0, 1 - 2 ** -24 - draw());
     if (magnitude < FLOAT16_NORMAL_MIN) {
       rounded[index] = sign | Math.floor(magnitude * FLOAT16_STEPS_OF_ONE + upwards);
       continue;

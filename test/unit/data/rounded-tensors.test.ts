@@ -58,6 +58,13 @@ describe('float16', () => {
     expect(rounded(1e-30, 0)).toBeCloseTo(1e-30, 32);
     expect(rounded(3e38, 0)).toBeGreaterThan(2.99e38);
   });
+
+  it('keeps negative values at the largest draw: one with an encoding, and one that is next to nothing', () => {
+    const bytes = encodeRounded(tensor(-1, -1e-30), 'float16', () => 1 - 2 ** -53);
+    expect(floatsOf(decodeTensors(bytes, 'here'))?.get('w')?.values).toEqual(
+      Float32Array.of(-1, -0),
+    );
+  });
 });
 
 describe('the output of a gradient job', () => {
