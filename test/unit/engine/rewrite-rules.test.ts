@@ -268,6 +268,18 @@ describe('products', () => {
     expect(counts).toEqual({ BiasAdd: 1, MatMul: 1, Relu: 1, Reshape: 2 });
     expect(relativeError).toBe(0);
   });
+
+  it('adds every value of a product, laid out as a column, to every value of a row', () => {
+    const { counts, relativeError } = rewritten(
+      { x: [5, 4], weights: [4, 3], row: [3] },
+      (tf, input) => {
+        const product = tf.matMul(the(input, 'x'), the(input, 'weights'));
+        return tf.add(tf.reshape(product, [15, 1]), the(input, 'row'));
+      },
+    );
+    expect(counts).toEqual({ Add: 1, MatMul: 1, Reshape: 1 });
+    expect(relativeError).toBe(0);
+  });
 });
 
 describe('finishing', () => {

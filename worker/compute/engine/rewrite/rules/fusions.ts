@@ -28,7 +28,8 @@ export const productWithBias: Rule = (builder, { op, inputs: [one, other], type 
     // TensorFlow would fuse a transposed product as well, and has no kernel for some of those.
     const factors = flat.node.op === 'MatMul' ? productOf(flat.node) : null;
     if (factors === null || factors.leftTransposed) return null;
-    if (width === undefined || type.shape.at(-1) !== width) return null;
+    // A product as a column has another width, and the bias would repeat it.
+    if (width === undefined || shapeOf(x).at(-1) !== width) return null;
     if (shape.at(-1) !== width || shape.slice(0, -1).some((extent) => extent !== 1)) return null;
     return reshape(builder, biasAdd(builder, flat, reshape(builder, bias, [width])), type.shape);
   };
