@@ -71,13 +71,7 @@ const operations: [string, number[], Operation][] = [
         tf.mul(x, tf.sum(x, 0)),
   ],
   ['mul by whole numbers', [3], (e) => (x) => e.tf.mul(e.tf.square(x), index(e, 2, 3, 5))],
-  [
-    'square',
-    [2, 3],
-    ({ tf }) =>
-      (x) =>
-        tf.square(x),
-  ],
+  ['square', [2, 3], (e) => (x) => e.tf.square(x)],
   [
     'sum of all',
     [2, 3],
@@ -214,6 +208,11 @@ const operations: [string, number[], Operation][] = [
       (x) =>
         tf.mul(tf.softplus(x), x),
   ],
+  ['sigmoid', [2, 3], (e) => (x) => e.tf.sigmoid(e.tf.square(x))],
+  ['tanh', [2, 3], (e) => (x) => e.tf.tanh(x)],
+  ['exp', [2, 3], (e) => (x) => e.tf.exp(x)],
+  ['elu', [2, 3], (e) => (x) => e.tf.elu(x)],
+  ['softmax', [2, 3], (e) => (x) => e.tf.softmax(x)],
   [
     'matMul from the left',
     [2, 3, 4],

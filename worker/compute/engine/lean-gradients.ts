@@ -6,6 +6,7 @@
  * The replacement holds for the whole process and for every backend. Each gradient consists of
  * differentiable operations on dy and saved inputs, so it can be differentiated again. None saves an
  * output: the library does not connect saved outputs, so a second derivative would silently be zero.
+ * Its own gradients that do so are replaced as well.
  */
 
 import { at } from '../../../shared/base/arrays.js';
@@ -19,10 +20,11 @@ type Gradient = (
   saved: readonly Tensor[],
   attributes: Readonly<Record<string, unknown>>,
 ) => Gradients;
+type Register = (kernelName: string, saved: string[] | 'all', gradient: Gradient) => void;
 
 /** Idempotent. */
 export function registerLeanGradients(tf: typeof tfjs): void {
-  const register = (kernelName: string, saved: string[] | 'all', gradient: Gradient): void => {
+  const register: Register = (kernelName, saved, gradient) => {
     tf.registerGradient({
       kernelName,
       ...(saved === 'all' ? { saveAllInputs: true } : { inputsToSave: saved }),
@@ -63,6 +65,34 @@ export function registerLeanGradients(tf: typeof tfjs): void {
   }));
   register('Identity', [], (dy) => ({ x: () => tf.clone(dy) }));
   register('Concat', 'all', (dy, inputs, { axis }) => slicesOf(tf, dy, inputs, axis));
+  registerTwiceDifferentiable(tf, register);
+}
+
+/** The library's formulas, with the output computed again. A captured graph computes it once. */
+function registerTwiceDifferentiable(tf: typeof tfjs, register: Register): void {
+  register('Sigmoid', ['x'], (dy, saved) => ({
+    x: () => {
+      const y = tf.sigmoid(savedAt(saved, 0));
+      return tf.mul(dy, tf.mul(y, tf.sub(1, y)));
+    },
+  }));
+  register('Tanh', ['x'], (dy, saved) => ({
+    x: () => tf.mul(tf.sub(1, tf.square(tf.tanh(savedAt(saved, 0)))), dy),
+  }));
+  register('Exp', ['x'], (dy, saved) => ({ x: () => tf.mul(dy, tf.exp(savedAt(saved, 0))) }));
+  register('Elu', ['x'], (dy, saved) => ({
+    x: () => {
+      const below = tf.neg(tf.relu(tf.neg(savedAt(saved, 0))));
+      return tf.mul(dy, tf.add(tf.elu(below), 1));
+    },
+  }));
+  register('Softmax', ['logits'], (dy, saved, { dim }) => ({
+    logits: () => {
+      const y = tf.softmax(savedAt(saved, 0), dim as number);
+      const weighted = tf.mul(dy, y);
+      return tf.sub(weighted, tf.mul(tf.sum(weighted, dim as number, true), y));
+    },
+  }));
 }
 
 /** A slice for each requested input, instead of a split for all of them. */
