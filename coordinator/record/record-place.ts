@@ -79,7 +79,8 @@ function objectPlace(store: ObjectStore): RecordPlace {
     },
     version: async () => {
       const newest = (await store.listWithTimes(`${LOG_FOLDER}/`)).at(-1);
-      return newest === undefined ? null : `${newest.key}-${newest.modifiedMs}`;
+      // S3 tells times in whole seconds, within which a segment may be put twice.
+      return newest === undefined ? null : `${newest.key}-${newest.byteCount}-${newest.modifiedMs}`;
     },
     read: async (sequence, offset) => {
       const key = `${LOG_FOLDER}/${segmentNameOf(sequence)}`;

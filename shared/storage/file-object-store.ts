@@ -115,7 +115,7 @@ export class FileObjectStore implements ObjectStore {
         throw systemFailure(cause, 'listing objects', path);
       });
       // Another process may delete objects meanwhile.
-      if (found !== null) listed.push({ key, modifiedMs: found.mtimeMs });
+      if (found !== null) listed.push({ key, modifiedMs: found.mtimeMs, byteCount: found.size });
     }
     return listed;
   }

@@ -39,7 +39,10 @@ export class MemoryObjectStore implements ObjectStore {
     this.#versionCount += 1;
     const written = `version-${this.#versionCount}`;
     const modifiedMs = this.#clock.epochMs();
-    this.#objects.set(key, { key, bytes: new Uint8Array(bytes), etag: written, modifiedMs });
+    this.#objects.set(key, {
+      ...{ key, bytes: new Uint8Array(bytes), etag: written },
+      ...{ modifiedMs, byteCount: bytes.byteLength },
+    });
     return written;
   }
 
@@ -51,7 +54,9 @@ export class MemoryObjectStore implements ObjectStore {
   async listWithTimes(prefix: string): Promise<ListedObject[]> {
     return (await this.list(prefix)).flatMap((key) => {
       const object = this.#objects.get(key);
-      return object === undefined ? [] : [{ key, modifiedMs: object.modifiedMs }];
+      if (object === undefined) return [];
+      const { modifiedMs, byteCount } = object;
+      return [{ key, modifiedMs, byteCount }];
     });
   }
 

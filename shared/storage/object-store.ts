@@ -23,6 +23,7 @@ export interface ListedObject {
   readonly key: string;
   /** Milliseconds since the Unix epoch by the clock of the store. */
   readonly modifiedMs: number;
+  readonly byteCount: number;
 }
 
 export interface ObjectStore {
@@ -43,7 +44,7 @@ export interface ObjectStore {
    * @param countMax no more are looked for: the first ones
    */
   list(prefix: string, countMax?: number): Promise<string[]>;
-  /** As `list`, with the time at which each object was last put. */
+  /** As `list`, with the size of each object and the time at which it was last put. */
   listWithTimes(prefix: string): Promise<ListedObject[]>;
   /** Deleting an object that does not exist is not an error. */
   delete(key: string): Promise<void>;

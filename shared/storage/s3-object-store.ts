@@ -138,9 +138,13 @@ export class S3ObjectStore implements ObjectStore {
         if (next !== undefined && (next === token || pageCount === LISTED_PAGES_MAX))
           throw endlessListing(this.#whereOf(prefix), pageCount);
         token = next;
-        for (const { Key: fullKey, LastModified: modified } of page.Contents ?? [])
+        for (const { Key: fullKey, LastModified: modified, Size: size } of page.Contents ?? [])
           if (fullKey !== undefined)
-            listed.push({ key: fullKey.slice(base.length), modifiedMs: modified?.getTime() ?? 0 });
+            listed.push({
+              key: fullKey.slice(base.length),
+              modifiedMs: modified?.getTime() ?? 0,
+              byteCount: size ?? 0,
+            });
         if (listed.length >= countMax) break;
       }
       listed.sort((first, second) => (first.key < second.key ? -1 : 1));

@@ -121,12 +121,13 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
     expect(await store.get('missing', 4)).toBeNull();
   });
 
-  it('lists when each object was last put', async () => {
+  it('lists when each object was last put, and its size', async () => {
     const startMs = Date.now();
     await store.put('b/2', text('x'), ALWAYS);
-    await store.put('b/1', text('x'), ALWAYS);
+    await store.put('b/1', text('xyz'), ALWAYS);
     const listed = await store.listWithTimes('b/');
     expect(listed.map(({ key }) => key)).toEqual(['b/1', 'b/2']);
+    expect(listed.map(({ byteCount }) => byteCount)).toEqual([3, 1]);
     // Stores round their times to seconds.
     for (const { modifiedMs } of listed) {
       expect(modifiedMs).toBeGreaterThan(startMs - 2_000);

@@ -25,6 +25,7 @@ class AgedStore extends MemoryObjectStore {
     return (await this.list(prefix)).map((key) => ({
       key,
       modifiedMs: nowMs - (this.#ages.get(key) ?? 0),
+      byteCount: 0,
     }));
   }
 }

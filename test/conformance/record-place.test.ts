@@ -1,0 +1,35 @@
+/** The version of a log in a real S3 bucket, whose listings tell times in whole seconds. */
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { recordPlaceOf } from '../../coordinator/record/record-place.js';
+import { objectLogPlace } from '../../shared/events/object-log-place.js';
+import { openObjectStore } from '../../shared/storage/open-object-store.js';
+import {
+  canStartS3,
+  S3_SUITE_SUFFIX,
+  startS3Buckets,
+  type S3Buckets,
+} from '../fixtures/stores/s3-buckets.js';
+
+const OUTPUT = 's3://record-place/run';
+
+describe.skipIf(!canStartS3)(`a log in a bucket${S3_SUITE_SUFFIX}`, () => {
+  let buckets: S3Buckets;
+  beforeAll(async () => {
+    buckets = await startS3Buckets();
+    await buckets.makeBucket('record-place');
+  });
+  afterAll(() => buckets.stop());
+
+  it('has another version after each time that it is put, also within a second', async () => {
+    const log = objectLogPlace(openObjectStore(OUTPUT, buckets.options));
+    const place = recordPlaceOf(OUTPUT, buckets.options);
+    const versions = new Set([await place.version()]);
+    for (let count = 1; count <= 5; count += 1) {
+      await log.append('{}\n');
+      await log.save();
+      versions.add(await place.version());
+    }
+    expect(versions.size).toBe(6);
+  });
+});
