@@ -115,13 +115,17 @@ async function script(): Promise<string> {
 
 function changes(context: Context, { feed, clock }: DashboardParts): Response | Promise<Response> {
   const path = context.req.query('page') ?? '/';
-  const has = hasOf(context.req.query('has') ?? '');
+  // A browser that connects again names the last event, and its address what the page had at first.
+  const has = hasOf(context.req.header('last-event-id') ?? context.req.query('has') ?? '');
   return streamSSE(context, async (stream) => {
     const ended = new AbortController();
     stream.onAbort(() => ended.abort());
-    const end = feed.watch(path, has, (changed) =>
-      stream.writeSSE({ event: 'parts', data: JSON.stringify(changed) }),
-    );
+    const end = feed.watch(path, has, (changed) => {
+      for (const part of changed.parts) has.set(part.id, part.digest);
+      return stream.writeSSE({
+        ...{ id: textOf(has), event: 'parts', data: JSON.stringify(changed) },
+      });
+    });
     if (end === null) {
       await stream.writeSSE({ event: 'full', data: '', retry: 60_000 });
       return;
@@ -144,11 +148,15 @@ function hasOf(text: string): Map<string, string> {
     text
       .slice(0, HAS_LENGTH_MAX)
       .split(',')
-      .map((pair) => {
-        const [id = '', digest = ''] = pair.split('.');
-        return [id, digest];
+      .flatMap((pair) => {
+        const [id, digest] = pair.split('.');
+        return id === undefined || digest === undefined ? [] : [[id, digest]];
       }),
   );
+}
+
+function textOf(has: ReadonlyMap<string, string>): string {
+  return [...has].map(([id, digest]) => `${id}.${digest}`).join(',');
 }
 
 async function fileOfRun(

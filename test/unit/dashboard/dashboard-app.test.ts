@@ -260,6 +260,29 @@ it('streams the parts that change, and no others', async () => {
   await reader.cancel();
 });
 
+it('goes on behind the last event of a browser that connects again', async () => {
+  const stream = async (query: string, headers: Record<string, string> = {}) => {
+    const answer = await app().request(`/live?page=%2Fruns%2Fwhole${query}`, {
+      headers: { ...HEADERS, ...headers },
+    });
+    return (answer.body as ReadableStream<Uint8Array>).getReader();
+  };
+  const first = await stream('');
+  let text = '';
+  while (!text.includes('"parts"'))
+    text += Buffer.from((await first.read()).value ?? []).toString('utf8');
+  await first.cancel();
+  const now = /^id: (.*)$/m.exec(text)?.[1] ?? '';
+  expect(now).toMatch(/^head\.[0-9a-f]{12},/);
+  // The page had what it has now, then changed, and changed back while the browser was away.
+  const last = now.replace(/facts\.[^,]*/, 'facts.another');
+  const again = await stream(`&has=${now}`, { 'last-event-id': last });
+  const ids = (await partsFrom(again)).map(({ id }) => id);
+  expect(ids).toContain('facts');
+  expect(ids).not.toContain('head');
+  await again.cancel();
+});
+
 /** The parts of the next event that has some. */
 async function partsFrom(
   reader: ReadableStreamDefaultReader<Uint8Array>,
