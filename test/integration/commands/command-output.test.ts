@@ -58,6 +58,16 @@ describe('--format json', () => {
   });
 });
 
+it('ends its work when nobody reads its progress any more', async () => {
+  const unread = await room.config('unread', (config) => {
+    config.data['store'] = 'unread-store';
+  });
+  const running = room.start(['prepare', unread]);
+  running.closeDiagnostics();
+  const { exitCode, output } = await running.ended;
+  expect([exitCode, output]).toEqual([0, expect.stringContaining('task store unread-store')]);
+});
+
 const CheckSchema = z.array(
   z.strictObject({
     requirement: z.string(),
