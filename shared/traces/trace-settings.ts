@@ -45,9 +45,19 @@ function headersOf(text: string): Record<string, string> {
     pairs.map((pair) => {
       const at = pair.indexOf('=');
       if (at < 1) throw unusable('OTEL_EXPORTER_OTLP_HEADERS', 'name=value pairs', 'another text');
-      return [pair.slice(0, at).trim(), decodeURIComponent(pair.slice(at + 1).trim())];
+      return [pair.slice(0, at).trim(), decoded(pair.slice(at + 1).trim())];
     }),
   );
+}
+
+/** Values may be secret, so that the refusal shows none. */
+function decoded(value: string): string {
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    const expected = 'values encoded as in a URL, where % is %25';
+    throw unusable('OTEL_EXPORTER_OTLP_HEADERS', expected, 'a % without a code behind it');
+  }
 }
 
 function shareOf(text: string): number {

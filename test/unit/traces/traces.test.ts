@@ -98,6 +98,7 @@ describe('the trace of an outer step', () => {
       { OTEL_EXPORTER_OTLP_ENDPOINT: 'collector:4318' },
       { ...endpoint, OTEL_TRACES_SAMPLER_ARG: '2' },
       { ...endpoint, OTEL_EXPORTER_OTLP_HEADERS: 'x' },
+      { ...endpoint, OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Bearer 50%' },
     ])
       expect(() => traceSettingsOf(wrong, 'q')).toThrow('traces cannot be sent');
   });
