@@ -120,7 +120,7 @@ const BatchTemplate = z.looseObject({
     z.looseObject({
       Properties: z.looseObject({
         Parameters: z.record(z.string(), z.string()).default({}),
-        Timeout: z.strictObject({ AttemptDurationSeconds: z.number() }),
+        Timeout: z.strictObject({ AttemptDurationSeconds: z.number() }).optional(),
         RetryStrategy: z.strictObject({
           Attempts: z.number(),
           EvaluateOnExit: z.array(z.record(z.string(), z.string())),

@@ -67,6 +67,15 @@ describe('exit codes', () => {
     expect(retried.sort()).toEqual([...resumable].sort());
   });
 
+  test('AWS Batch ends forgotten workers, and no run, for the time that they take', () => {
+    const timed = Object.entries(batchDefinitions()).filter(
+      ([, { Properties }]) => Properties.Timeout !== undefined,
+    );
+    expect(timed.map(([name]) => name)).toEqual(['Worker', 'WorkerGpu']);
+    for (const [, { Properties }] of timed)
+      expect(Properties.Timeout?.AttemptDurationSeconds).toBeGreaterThanOrEqual(60);
+  });
+
   test.each(Object.entries(batchDefinitions()))(
     '%s ends where no rule matches',
     (_name, { Properties }) => {
@@ -74,7 +83,6 @@ describe('exit codes', () => {
         OnReason: '*',
         Action: 'EXIT',
       });
-      expect(Properties.Timeout.AttemptDurationSeconds).toBeGreaterThanOrEqual(60);
       expect(Properties.ContainerProperties).toMatchObject({
         User: '10001:10001',
         ReadonlyRootFilesystem: true,
