@@ -44,6 +44,8 @@ const FORMAT_BY_ENDING: Readonly<Record<string, LogFormat>> = {
 const READABLE = '.csv, .tsv, .jsonl or .parquet, the first three also with .gz or .zst';
 const READABLE_ADDRESS = /^(?:(?:file|s3):\/\/|(?![a-z0-9+.-]+:\/\/))/i;
 const GLOB = /[*?[\]{}]/;
+/** Signs that glob() of DuckDB takes for themselves between brackets. */
+const GLOB_SIGN = /[*?[]/g;
 const FINGERPRINT_CHUNK_BYTE_COUNT = 1024 * 1024;
 
 /**
@@ -131,7 +133,7 @@ async function localMatches(pattern: string, session: DuckSession): Promise<Matc
   const status = await stat(path).catch(() => null);
   if (status?.isFile() === true) return [{ name: path, path }];
   if (status?.isDirectory() === true)
-    return (await globbed(`${path}/**`, session)).filter(
+    return (await globbed(`${path.replace(GLOB_SIGN, '[$&]')}/**`, session)).filter(
       ({ name }) => FORMAT_BY_ENDING[endingOf(name) ?? ''] !== undefined,
     );
   return GLOB.test(path) ? globbed(path, session) : [];
@@ -162,8 +164,8 @@ async function fetchFromStore(address: string, source: LogSource): Promise<Match
   const cut = fixed.lastIndexOf('/');
   const folder = address.slice(0, cut);
   const rest = address.slice(cut + 1);
+  const wanted = globAt < 0 ? null : patternOf(rest, address);
   const store = source.objectStoreOf(folder);
-  const wanted = globAt < 0 ? null : patternOf(rest);
   const keys = (await store.list(globAt < 0 ? rest : '')).filter((key) =>
     wanted === null ? key === rest || key.startsWith(`${rest}/`) : wanted.test(key),
   );
@@ -198,7 +200,7 @@ async function fetchObject(
 }
 
 /** `*` within a folder, `**` over folders, `?` one character, `{a,b}` either. */
-function patternOf(glob: string): RegExp {
+function patternOf(glob: string, address: string): RegExp {
   const source = glob
     .replace(/[.+^$()|\\]/g, '\\$&')
     .replaceAll('**/', '\u0000')
@@ -208,7 +210,18 @@ function patternOf(glob: string): RegExp {
     .replaceAll('\u0000', '(?:.*/)?')
     .replaceAll('\u0001', '.*')
     .replace(/\{([^}]*)\}/g, (_, choices: string) => `(?:${choices.replaceAll(',', '|')})`);
-  return new RegExp(`^${source}$`);
+  try {
+    return new RegExp(`^${source}$`);
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'this pattern of log files cannot be read',
+      where: `data.logs: ${address}`,
+      expected: 'brackets around characters, as in part-[0-9].csv',
+      cure: 'close the bracket, or name the characters in their order',
+      cause,
+    });
+  }
 }
 
 /**

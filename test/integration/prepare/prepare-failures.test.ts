@@ -35,6 +35,12 @@ const cases: [
     /no log file matches[^]*none-\*\.csv/,
   ],
   [
+    'a bracket that is not closed',
+    () => ({ logs: 's3://bucket-of-logs/a[.csv' }),
+    'usage',
+    /pattern of log files[^]*a\[\.csv[^]*close the bracket/,
+  ],
+  [
     'unknown format',
     async () => ({ logs: await room.write('log.txt', GOOD) }),
     'usage',

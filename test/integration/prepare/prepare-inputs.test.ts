@@ -108,6 +108,16 @@ describe('formats', () => {
   });
 });
 
+test.each(['logs [old]', 'logs *', 'logs ?'])(
+  'the folder "%s" gives the store of its files',
+  async (name) => {
+    await mkdir(room.path(name));
+    await room.write(`${name}/log.csv`, delimited(ROWS, ','));
+    const config = room.config({ ...SPLIT, logs: room.path(name) });
+    expect(contentOf(await room.prepare(config))).toEqual(await reference());
+  },
+);
+
 test('several files, matched by a glob, give the store of one', async () => {
   await room.write('part-1.csv', delimited(ROWS.slice(0, 11), ','));
   await room.write('part-2.csv', delimited(ROWS.slice(11, 12), ','));
