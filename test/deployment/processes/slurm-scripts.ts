@@ -51,7 +51,10 @@ export async function checkSlurm({ check }: Checks, place: Place): Promise<void>
   const worker = startScript(place, {
     name: 'workers.sbatch',
     words: [],
-    environment: { QIANMO_STORE_ALLOW: join(place.folder, 'data'), SLURM_ARRAY_TASK_ID: '1' },
+    environment: {
+      ...{ QIANMO_STORE_ALLOW: join(place.folder, 'data'), SLURM_ARRAY_TASK_ID: '1' },
+      SLURM_JOB_ID: '42',
+    },
   });
   const expectCalls = async (pattern: RegExp): Promise<void> => {
     const called = await readFile(join(programs, 'calls'), 'utf8');
@@ -81,10 +84,11 @@ export async function checkSlurm({ check }: Checks, place: Place): Promise<void>
     await expectCalls(/^scancel 41$/m);
     return 'exit code 0, scancel of the array';
   });
-  await check('Slurm: a worker that is asked to stop', async () => {
+  await check('Slurm: a worker whose time is up is queued again', async () => {
     worker.signal('SIGTERM');
     endedWith(await worker.ended, 0);
-    return 'exit code 0';
+    await expectCalls(/^scontrol requeue 42$/m);
+    return 'exit code 0, scontrol requeue';
   });
   await check('Slurm: a config that is not there is not queued again', async () => {
     const script = startScript(place, { ...coordinator, words: ['no-such.yaml'] });
