@@ -6,6 +6,7 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { adaptationPage } from '../../bench/adaptation/adaptation-page.js';
 import { banditDelayPage } from '../../bench/bandit-delay/bandit-delay-page.js';
 import { tableOf } from '../../bench/dbook/results-table.js';
 import { digestsPage } from '../../bench/digests/digests-page.js';
@@ -65,6 +66,7 @@ function trafficPageOfRecord(): string {
 }
 
 test.each([
+  ['adaptation', () => adaptationPage(recorded('adaptation'))],
   ['bandit-delay', () => banditDelayPage(recorded('bandit-delay'))],
   ['dbook', () => tableOf(recorded('dbook'), recorded('dbook'))],
   ['digests', () => digestsPage(recorded('digests'))],
