@@ -1,8 +1,8 @@
 /** The record of the bench, `infra/results/adaptation.json`: the figures of every cell. Cells may be of several commits; each names its own. */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
+import { readCells, writeCells, type CellRecord } from '../cell-record.js';
 import { INPUTS, WAYS, type WayName } from './adaptation-arms.js';
 
 const IntervalSchema = z.strictObject({ value: z.number(), low: z.number(), high: z.number() });
@@ -35,23 +35,14 @@ const CellSchema = z.strictObject({
 });
 export type AdaptationCell = z.infer<typeof CellSchema>;
 
-const RecordSchema = z.strictObject({ cells: z.record(z.string(), CellSchema) });
-export type AdaptationRecord = z.infer<typeof RecordSchema>;
+export type AdaptationRecord = CellRecord<AdaptationCell>;
 
 const PATH = new URL('infra/results/adaptation.json', packageRoot);
 
 export function readAdaptations(): AdaptationRecord {
-  if (!existsSync(PATH)) return { cells: {} };
-  return RecordSchema.parse(JSON.parse(readFileSync(PATH, 'utf8')));
+  return readCells(PATH, CellSchema);
 }
 
-export function writeAdaptations({ cells }: AdaptationRecord): void {
-  const sorted = Object.entries(cells).sort(([one], [other]) => (one < other ? -1 : 1));
-  const text = JSON.stringify(
-    RecordSchema.parse({ cells: Object.fromEntries(sorted) }),
-    (_, value: unknown) =>
-      typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value,
-    1,
-  );
-  writeFileSync(PATH, `${text}\n`);
+export function writeAdaptations(record: AdaptationRecord): void {
+  writeCells(PATH, CellSchema, record);
 }

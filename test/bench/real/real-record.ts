@@ -3,9 +3,9 @@
  * may be of several commits and machines; each names its own.
  */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
+import { readCells, writeCells, type CellRecord } from '../cell-record.js';
 
 const IntervalSchema = z.strictObject({ value: z.number(), low: z.number(), high: z.number() });
 
@@ -61,25 +61,16 @@ const RecordedCellSchema = z.strictObject({
 export type RecordedCell = z.infer<typeof RecordedCellSchema>;
 export type RecordedDifference = z.infer<typeof DifferenceSchema>;
 
-const RealRecordSchema = z.strictObject({ cells: z.record(z.string(), RecordedCellSchema) });
-export type RealRecord = z.infer<typeof RealRecordSchema>;
+export type RealRecord = CellRecord<RecordedCell>;
 
 const PATH = new URL('infra/results/real.json', packageRoot);
 
 export function readRecord(): RealRecord {
-  if (!existsSync(PATH)) return { cells: {} };
-  return RealRecordSchema.parse(JSON.parse(readFileSync(PATH, 'utf8')));
+  return readCells(PATH, RecordedCellSchema);
 }
 
-export function writeRecord({ cells }: RealRecord): void {
-  const sorted = Object.entries(cells).sort(([one], [other]) => (one < other ? -1 : 1));
-  const text = JSON.stringify(
-    RealRecordSchema.parse({ cells: Object.fromEntries(sorted) }),
-    (_, value: unknown) =>
-      typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value,
-    1,
-  );
-  writeFileSync(PATH, `${text}\n`);
+export function writeRecord(record: RealRecord): void {
+  writeCells(PATH, RecordedCellSchema, record);
 }
 
 /** The first of the items with the lowest value. */
