@@ -36,7 +36,7 @@ const SPREAD_COUNT = 64;
 const HALVING_COUNT = 16;
 
 /**
- * What a worker idles by a job is what remains: it is chosen so that the model gives the measured times of a step
+ * The idle time of a worker is what remains: it is chosen so that the model gives the measured times of a step
  * with one worker and jobs of either size, or of the first where a part of the line would be below 0.
  */
 export function measuredCosts(

@@ -18,7 +18,7 @@ import {
   type PlannedMicroBatch,
 } from '../plan/step-plan.js';
 
-/** What an outer step draws, and a throughput counts. */
+/** The kind of thing that an outer step draws, and that a throughput counts. */
 export type Drawn = 'tasks' | 'rows';
 
 /** When jobs are divided. */

@@ -10,7 +10,7 @@ import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
 import type { PlannedMicroBatch, StepPlan } from '../step-plan.js';
 
-/** What is known of a planned job when it is divided. */
+/** The part of a planned job that its division depends on. */
 export type DivisibleJob = Pick<
   StepPlan['jobs'][number],
   'jobIndex' | 'taskIndices' | 'rowCount' | 'cut'

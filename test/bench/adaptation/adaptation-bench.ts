@@ -1,5 +1,5 @@
 /**
- * What ways to adapt add to inputs from support rows and to a shift of the level, on the sets of the bench of real sets.
+ * Ways to adapt, and what each adds to inputs from support rows and to a shift of the level, on the sets of the bench of real sets.
  * Writes `infra/results/adaptation.json` and `.md` after each cell; a stopped bench resumes from its folder.
  *
  *   npm run bench:adaptation -- --sets dbook,movielens-1m --seeds 1,2,3 --at-once 2

@@ -40,7 +40,7 @@ export interface WrittenCell {
   readonly taskCounts: Readonly<Record<'train' | 'validation' | 'test', number>>;
   /** Rows of tasks too small to be divided, which only teach what all tasks share. */
   readonly trunkRowCount: number;
-  /** Of the rows of training tasks. */
+  /** The clicks per impression of the rows of training tasks. */
   readonly trainClickRate: number;
 }
 

@@ -88,7 +88,7 @@ describe('parts of a job', () => {
   });
 
   test('are none where the queue does not carry 64-bit sums', () => {
-    // Of 320 rows, and so 640 bytes as sums.
+    // The largest job has 320 rows, and so 640 bytes as sums.
     const costs = { ...computeAlone, outputByteCount: { perJob: 0, perRow: 1 } };
     const ordersWithin = (partByteCountMax: number) =>
       simulatedOrders(jobs, costs, 4, { ...divided, partByteCountMax });
