@@ -41,11 +41,13 @@ export class Attempts {
 
   /** Charges the workers that failed a job which has now succeeded elsewhere. */
   succeeded(delivery: JobDelivery, worker: string): void {
-    const { health } = this.#options;
-    for (const failure of delivery.failures)
-      if (failure.worker !== LOST_WORKER && failure.worker !== worker)
-        health.charge(failure.worker, failure.reason);
-    health.didJob(worker);
+    for (const failure of delivery.failures) if (failure.worker !== worker) this.charge(failure);
+    this.#options.health.didJob(worker);
+  }
+
+  /** Charges the worker that failed a job which another one has done. One that is lost has no name. */
+  charge({ worker, reason }: AttemptFailure): void {
+    if (worker !== LOST_WORKER) this.#options.health.charge(worker, reason);
   }
 
   /**

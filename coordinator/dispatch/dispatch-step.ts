@@ -295,7 +295,7 @@ export class DispatchStep<Value extends object> {
     failure: AttemptFailure,
   ): Promise<void> {
     if (this.#opinions.isSettled(delivery)) {
-      this.#context.health.charge(failure.worker, failure.reason);
+      this.#attempts.charge(failure);
       this.#continueWhile(this.#opinions.failed(delivery, failure.reason), delivery);
       return;
     }

@@ -66,6 +66,17 @@ describe('a liar that is found by a job that was computed again', () => {
 });
 
 describe('a second opinion', () => {
+  it('that is lost with its worker is done without, and nobody is quarantined for it', async () => {
+    const lost: Answer = { state: 'failed', reason: 'worker-lost: gone', worker: 'b' };
+    const answers = Array.from({ length: 4 }, () => [done('a'), lost]);
+    const { results, quarantined, health, events } = stepScene(inTurn(answers), WORKERS, {
+      ...{ orderCount: answers.length, recomputed: [...answers.keys()] },
+    });
+    expect(await results()).toHaveLength(answers.length);
+    expect([quarantined, health.isAnySick]).toEqual([[], false]);
+    expect(kindsOf(events)).toEqual(answers.map(() => 'job-not-recomputed'));
+  });
+
   it('is not that of the worker that gave the first one', async () => {
     const answers = [done('a'), done('a'), done('b')];
     const { results, events } = stepScene(inTurn([answers]), WORKERS, { recomputed: [0] });
