@@ -198,28 +198,37 @@ async function grownMember(
 }
 
 /**
- * @throws QianmoError `usage` if there is no checkpoint, or that of another config or task store; `data` if the
- *   record is damaged.
+ * @throws QianmoError `usage` if there is no checkpoint, that of another config or task store, or one of a run that went on
+ *   after logs were appended; `data` if the record is damaged.
  */
 export async function replayOfRun(
   { config, store }: PreparedRun,
   output: string,
 ): Promise<ReplayRecord> {
   const objects = objectStoreOf(config, joinAddress(output, 'checkpoints'));
-  const refused = (found: string): QianmoError =>
+  const refused = (
+    found: string,
+    cure = 'name the output of a run that differs in run, output, queue and closing only',
+  ): QianmoError =>
     new QianmoError({
       kind: 'usage',
       what: 'this run cannot be repeated',
       where: `--replay ${output}`,
       expected: 'the output of a run with this config, on this task store',
       found,
-      cure: 'name the output of a run that differs in run, output, queue and closing only',
+      cure,
     });
   const manifest = await latestManifest(objects, refused);
   if (manifest.storeDigest !== store.digest) throw refused('a run on another task store');
   const differences = configDifferences(manifest.decidingConfig, decidingPart(config));
   if (differences.length > 0)
     throw refused(`\n${differences.map((difference) => `    ${difference}`).join('\n')}`);
+  const appended = manifest.earlierStores?.at(-1);
+  if (appended !== undefined)
+    throw refused(
+      `a run whose outer steps up to ${appended.outerStep} were trained before logs were appended to the store`,
+      'train the run anew on the store as it is, without --replay',
+    );
   const { outerStep, quarantinedTasks, extendedOuterSteps } = manifest;
   return {
     outerSteps: outerStep,

@@ -47,6 +47,20 @@ test('trains so many outer steps, exports all adgroups, and does nothing the sec
   expect(shown).toMatch(`bundle      ${undisturbed.digest}`);
 });
 
+test('a run that went on after logs were appended is not repeated', async () => {
+  const again = await room.config('again', (config) => {
+    config.data['rowSplit'] = { by: 'time' };
+    Object.assign(config.training, { tasksPerJob: 1 });
+  });
+  await room.refused(['train', again, '--in-process', '--replay', 'small'], {
+    exitCode: 2,
+    what: /^this run cannot be repeated$/,
+    where: /^--replay small$/,
+    found: /outer steps up to 2 were trained before logs were appended/,
+    cure: /train the run anew on the store as it is, without --replay/,
+  });
+});
+
 test.each<[string, RegExp]>([
   ['having appended them', /appended 40 rows/],
   ['training', /outer step 4\b/],
