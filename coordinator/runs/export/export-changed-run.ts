@@ -36,6 +36,7 @@ import {
   preparedRunOn,
 } from '../run-files.js';
 import { stoppedExport, trainedSourceOf } from './export-run.js';
+import { demandTrainable } from './refreshed-training.js';
 
 type ExportChangedRequest = z.output<typeof ExportChangedRequestSchema>;
 
@@ -178,7 +179,8 @@ async function changedExport(
 /**
  * Demands what a refresh needs before it appends rows: a bundle, and room for a delta if there will be one.
  *
- * @returns throws unless the bundle was made of this store as it is or once was.
+ * @returns throws unless the bundle was made of this store as it is or once was, and the run can be trained further if it
+ *   is to be.
  * @throws QianmoError of kind `usage` if there is none.
  */
 export async function refreshableOf(
@@ -194,6 +196,7 @@ export async function refreshableOf(
     demandRoomForDelta(published, objects.address);
   return (store) => {
     changedSinceBundle(store, published, objects);
+    if (outerSteps !== undefined && trained !== null) demandTrainable(trained, { store, config });
   };
 }
 

@@ -6,6 +6,8 @@ import { featuresAt } from '../../../shared/tasks/store-versions.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import type { CheckpointManifest } from '../../checkpoints/checkpoint-manifest.js';
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
+import { scoresSinceBest } from '../../checkpoints/validated-steps.js';
+import { rateShareAt } from '../../training/meta-optimizer/schedule.js';
 import type { RunContext } from '../call/run-context.js';
 import type { RunDispatch } from '../dispatch-for-run.js';
 import { checkpointAddressOf, objectStoreOf, openPreparedRun } from '../run-files.js';
@@ -31,22 +33,26 @@ export async function trainedFurther(
   const manifest = await latestManifestOf(objectStoreOf(config, checkpointAddressOf(config)));
   // Whoever reads the checkpoint next says what is wrong with it.
   if (manifest === null) return null;
-  const toOuterStep = refreshedLengthOf(manifest, { store: run.store, config, outerSteps });
-  if (toOuterStep === null) return null;
+  const extendTo = refreshedLengthOf(manifest, { store: run.store, config, outerSteps });
+  if (extendTo === null) return null;
   const { trainOn } = await import('../train-run.js');
-  const start = { resume: true, fresh: false, extendTo: toOuterStep };
-  await trainOn(run, await dispatchOf(), start, context);
-  return { fromOuterStep: manifest.outerStep, toOuterStep };
+  const start = { resume: true, fresh: false, extendTo };
+  const trained = await trainOn(run, await dispatchOf(), start, context);
+  // Training may have stopped early.
+  return { fromOuterStep: manifest.outerStep, toOuterStep: trained.outerSteps };
 }
 
 type TrainedSoFar = Pick<
   CheckpointManifest,
-  'outerStep' | 'storeDigest' | 'earlierStores' | 'extendedOuterSteps'
+  'outerStep' | 'storeDigest' | 'earlierStores' | 'extendedOuterSteps' | 'validated'
 >;
 
-interface Refreshed {
+interface TrainedOn {
   readonly store: Pick<TaskStore, 'digest' | 'manifest'>;
   readonly config: RunConfig;
+}
+
+interface Refreshed extends TrainedOn {
   readonly outerSteps: number;
 }
 
@@ -60,29 +66,65 @@ export function refreshedLengthOf(
   manifest: TrainedSoFar,
   { store, config, outerSteps }: Refreshed,
 ): number | null {
-  const { outerStep, storeDigest, earlierStores = [] } = manifest;
-  const length = manifest.extendedOuterSteps ?? config.training.outerSteps;
+  const { storeDigest, earlierStores = [] } = manifest;
   if (storeDigest === store.digest)
-    return earlierStores.length > 0 && outerStep < length ? length : null;
+    return earlierStores.length > 0 && !isAtItsEnd(manifest, config)
+      ? lengthOf(manifest, config)
+      : null;
+  demandTrainable(manifest, { store, config });
+  return manifest.outerStep + outerSteps;
+}
+
+/**
+ * Demands that the run may be trained further. It is asked before logs are appended, too.
+ *
+ * @throws QianmoError of kind `usage` if it may not.
+ */
+export function demandTrainable(manifest: TrainedSoFar, { store, config }: TrainedOn): void {
+  const { outerStep, storeDigest, earlierStores = [] } = manifest;
+  const { staleness, tableShards, schedule, outerSteps } = config.training;
   const refused = (what: string, found: string, cure: string): QianmoError =>
     new QianmoError({ kind: 'usage', what, where: config.output, found, cure });
-  if (featuresAt(store, storeDigest) === null)
+  if (storeDigest !== store.digest && featuresAt(store, storeDigest) === null)
     throw refused(
       'the run was trained on another task store, so it cannot be trained further on this one',
       `a checkpoint of ${storeDigest.slice(0, 12)}, a store of ${store.digest.slice(0, 12)}`,
       'train the run on this store: qianmo train run.yaml --fresh',
     );
-  if (config.training.staleness !== undefined)
+  if (staleness !== undefined)
     throw refused(
       'a run with staleness is not trained further by a refresh',
       'training.staleness, by which outer steps depend on how many there are',
       'leave out --outer-steps, or training.staleness from the start',
     );
-  if (earlierStores.length === 0 && outerStep < length)
+  if (tableShards > 1)
+    throw refused(
+      'a run with tables on row servers is not trained further by a refresh',
+      `training.tableShards: ${tableShards}, and row servers cannot add rows`,
+      'set training.tableShards: 1, which changes no bit, or leave out --outer-steps',
+    );
+  if (earlierStores.length === 0 && !isAtItsEnd(manifest, config))
     throw refused(
       'the run has not been trained to its end',
-      `outer step ${outerStep} of ${length}`,
+      `outer step ${outerStep} of ${lengthOf(manifest, config)}`,
       'train it first: qianmo train run.yaml --resume',
     );
-  return outerStep + outerSteps;
+  if (rateShareAt(outerStep, schedule, outerSteps) === 0)
+    throw refused(
+      'further outer steps would change nothing: the rate of this run has fallen to 0',
+      `training.schedule: { decay: ${schedule.decay}, finalShare: 0 }`,
+      'leave out --outer-steps; a run that is to be trained further needs a finalShare above 0 from the start',
+    );
+}
+
+function lengthOf({ extendedOuterSteps }: TrainedSoFar, { training }: RunConfig): number {
+  return extendedOuterSteps ?? training.outerSteps;
+}
+
+/** Whether it has all its outer steps, or has stopped early. */
+function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
+  const { earlyStopping } = config.training;
+  const hasStoppedEarly =
+    earlyStopping !== undefined && scoresSinceBest(manifest.validated) >= earlyStopping.patience;
+  return hasStoppedEarly || manifest.outerStep >= lengthOf(manifest, config);
 }

@@ -61,6 +61,26 @@ test('a run that went on after logs were appended is not repeated', async () => 
   });
 });
 
+test('is refused before logs are appended where the run cannot be trained further', async () => {
+  await room.copy('first/store', 'store');
+  await room.copy('first/small', 'small');
+  const sharded = await room.config('sharded', (config) => {
+    config.data['rowSplit'] = { by: 'time' };
+    Object.assign(config, { run: 'small', output: 'small' });
+    Object.assign(config.training, { tasksPerJob: 1, tableShards: 2 });
+  });
+  await room.refused(
+    WORDS.map((word) => (word === 'small.yaml' ? sharded : word)),
+    {
+      exitCode: 2,
+      what: /^a run with tables on row servers is not trained further by a refresh$/,
+      where: /^small$/,
+      found: /training\.tableShards: 2/,
+      cure: /set training\.tableShards: 1/,
+    },
+  );
+});
+
 test.each<[string, RegExp]>([
   ['having appended them', /appended 40 rows/],
   ['training', /outer step 4\b/],

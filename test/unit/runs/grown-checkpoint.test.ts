@@ -179,10 +179,16 @@ describe('the length that a refresh trains to', () => {
       ],
     },
   };
-  const lengthOf = (manifest: Partial<Parameters<typeof refreshedLengthOf>[0]>) =>
+  const lengthOf = (
+    manifest: Partial<Parameters<typeof refreshedLengthOf>[0]>,
+    training: Partial<typeof config.training> = {},
+  ) =>
     refreshedLengthOf(
       { outerStep: 4, storeDigest: 'old', ...manifest },
-      { store, config, outerSteps: 3 },
+      {
+        ...{ store, outerSteps: 3 },
+        config: { ...config, training: { ...config.training, ...training } },
+      },
     );
 
   it('is counted from the end of the run, and kept once it has begun', () => {
@@ -196,5 +202,22 @@ describe('the length that a refresh trains to', () => {
     expect(lengthOf({ storeDigest: 'new' })).toBeNull();
     expect(() => lengthOf({ outerStep: 3 })).toThrow(/not been trained to its end/);
     expect(() => lengthOf({ storeDigest: 'other' })).toThrow(/another task store/);
+    expect(() => lengthOf({}, { tableShards: 2 })).toThrow(/tables on row servers/);
+  });
+
+  it('is counted from where a run stopped early, which is its end', () => {
+    const earlyStopping = { everyOuterSteps: 1, patience: 2, tasksMax: 100 };
+    const validated = [0.3, 0.4, 0.5].map((loss, place) => ({ outerStep: place + 1, loss }));
+    expect(lengthOf({ outerStep: 3, validated }, { earlyStopping })).toBe(6);
+    const begun = { storeDigest: 'new', earlierStores: [{ outerStep: 1, storeDigest: 'old' }] };
+    const ofGrown = { ...begun, outerStep: 3, extendedOuterSteps: 5 };
+    expect(lengthOf({ ...ofGrown, validated }, { earlyStopping })).toBeNull();
+    expect(lengthOf({ ...ofGrown, validated: validated.slice(1) }, { earlyStopping })).toBe(5);
+  });
+
+  it.each(['linear', 'cosine'] as const)('is none at a rate that has fallen to 0, %s', (decay) => {
+    const schedule = { warmupOuterSteps: 0, decay, finalShare: 0 };
+    expect(() => lengthOf({}, { schedule })).toThrow(/would change nothing/);
+    expect(lengthOf({}, { schedule: { ...schedule, finalShare: 0.1 } })).toBe(7);
   });
 });
