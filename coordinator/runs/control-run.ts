@@ -3,11 +3,11 @@
 import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ControlledRun, RunController, RunOrders } from '../../shared/control/run-orders.js';
-import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import type { LeaseHolder, RunProgress } from '../../shared/storage/run-lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
+import { queueAt } from './call/queue-at.js';
 import type { RunContext } from './call/run-context.js';
 import type { ControlRequestSchema, ExtendRequestSchema } from './requests.js';
 
@@ -47,12 +47,12 @@ export function extendRun(request: ExtendRequest, context: RunContext): Promise<
   );
 }
 
-function onQueueOf(
-  { redis, prefix }: Pick<ControlRequest, 'redis' | 'prefix'>,
-  { clock }: RunContext,
+async function onQueueOf(
+  { redis: redisUrl, prefix }: Pick<ControlRequest, 'redis' | 'prefix'>,
+  context: RunContext,
   give: (queue: JobQueue) => Promise<ControlResult>,
 ): Promise<ControlResult> {
-  return give(bullmqJobQueue({ redisUrl: redis, prefix, clock }));
+  return give(await queueAt({ redisUrl, prefix }, context));
 }
 
 /** A change of orders, and how its coordinator shows that it has heard it. */

@@ -8,7 +8,6 @@ import { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
 import { capacityPlan, type CapacityPlan } from '../../capacity/capacity-plan.js';
 import { measuredCosts, stepMsOf, type MeasuredSteps } from '../../capacity/measured-costs.js';
 import { OtherProcesses } from '../../capacity/other-processes.js';
@@ -21,6 +20,7 @@ import { train } from '../../training/outer-loop.js';
 import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
 import type { PlanRequestSchema } from '../requests.js';
+import { queueAt } from '../call/queue-at.js';
 import type { RunContext } from '../call/run-context.js';
 import { openPreparedRun } from '../run-files.js';
 
@@ -124,11 +124,12 @@ function processorMs(): number {
 async function serverBytesPerMs(
   { queue }: RunConfig,
   { redisUrl }: RunDispatch,
-  { clock }: RunContext,
+  context: RunContext,
 ): Promise<number> {
   if (redisUrl === null) throw new Error('workers have a queue');
+  const { clock } = context;
   const { prefix, blobLifetimeMs: lifetimeMs, blobByteCountMax } = queue;
-  const producer = await bullmqJobQueue({ redisUrl, prefix, clock }).openProducer();
+  const producer = await (await queueAt({ redisUrl, prefix }, context)).openProducer();
   try {
     const blobs = producer.blobs({ lifetimeMs, blobByteCountMax });
     const start = freshNonce();
