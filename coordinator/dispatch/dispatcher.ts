@@ -7,7 +7,13 @@
 import type { REJECTIONS } from '../../shared/events/event-kinds.js';
 import type { RunControl } from '../control/run-control.js';
 import type { ClosingConfig } from '../../shared/config/closing-config.js';
-import type { Job, JobResult, LargeBlobs, TaskJob } from '../../shared/queue/protocol.js';
+import {
+  isExcludableName,
+  type Job,
+  type JobResult,
+  type LargeBlobs,
+  type TaskJob,
+} from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
 /** A job without what its dispatcher fills in. */
@@ -50,13 +56,12 @@ interface JobStamp extends DeliveryTerms {
 export function jobOf(
   order: JobOrder,
   refOf: (bytes: Uint8Array) => BlobRef,
-  { epoch, fingerprint, notBy, largeBlobs }: JobStamp = { epoch: 0, fingerprint: null, notBy: [] },
+  { epoch, largeBlobs, ...terms }: JobStamp = { epoch: 0, fingerprint: null, notBy: [] },
 ): Job {
   const { job, dense, rowPack, frozen } = order;
   const stamped = {
     epoch,
-    ...(fingerprint === null ? {} : { fingerprint }),
-    ...(notBy.length === 0 ? {} : { notBy: [...notBy] }),
+    ...termFields(terms),
     ...(largeBlobs === undefined ? {} : { largeBlobs }),
     dense: refOf(dense),
   };
@@ -69,6 +74,19 @@ export function jobOf(
     ...stamped,
     ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),
     ...(frozen === null ? {} : { frozen: refOf(frozen) }),
+  };
+}
+
+/**
+ * The fields of a job that say its terms. A worker whose name is too long for a job may get the job; its result is
+ * refused then.
+ */
+export function termFields(terms: DeliveryTerms): Pick<Job, 'fingerprint' | 'notBy'> {
+  const { fingerprint } = terms;
+  const notBy = terms.notBy.filter(isExcludableName);
+  return {
+    ...(fingerprint === null ? {} : { fingerprint }),
+    ...(notBy.length === 0 ? {} : { notBy }),
   };
 }
 

@@ -8,7 +8,7 @@ import { randomStream } from '../../shared/base/random.js';
 import { parseJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
 import type { JobRecord } from '../../shared/queue/job-queue.js';
 import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/queue/protocol.js';
-import type { DeliveryTerms, JobOrder, Rejection } from './dispatcher.js';
+import { termFields, type DeliveryTerms, type JobOrder, type Rejection } from './dispatcher.js';
 
 const REDELIVERY_DELAY_MS_MIN = 100;
 const REDELIVERY_DELAY_MS_MAX = 5_000;
@@ -233,13 +233,9 @@ export class JobDelivery {
     return `${jobIdOf(this.job, deliveryNumber)}-${this.#idSuffix}`;
   }
 
-  #jobUnder({ fingerprint, notBy }: DeliveryTerms): Job {
+  #jobUnder(terms: DeliveryTerms): Job {
     const { notBy: _earlier, ...job } = this.#job;
-    return {
-      ...job,
-      ...(fingerprint === null ? {} : { fingerprint }),
-      ...(notBy.length === 0 ? {} : { notBy: [...notBy] }),
-    };
+    return { ...job, ...termFields(terms) };
   }
 }
 

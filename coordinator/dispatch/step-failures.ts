@@ -15,14 +15,17 @@ export interface OpenJobs {
 }
 
 /**
- * The size of a job's record.
+ * The size of a job's record, the terms of its delivery included.
  *
- * @throws QianmoError `usage` when it is larger than the queue takes.
+ * @throws QianmoError `usage` when the job without these terms is larger than the queue takes.
  */
-export function fittingByteCount({ job, where }: JobDelivery): number {
-  const byteCount = Buffer.byteLength(JSON.stringify(job));
+export function fittingByteCount({ job, where }: Pick<JobDelivery, 'job' | 'where'>): number {
+  const queuedByteCount = byteCountOf(job);
   const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
-  if (byteCount <= byteCountMax) return byteCount;
+  if (queuedByteCount <= byteCountMax) return queuedByteCount;
+  const { notBy: _notBy, fingerprint: _fingerprint, ...jobAlone } = job;
+  const byteCount = byteCountOf(jobAlone);
+  if (byteCount <= byteCountMax) return queuedByteCount;
   throw new QianmoError({
     kind: 'usage',
     what: `a job of ${taskCountOf(job)} tasks is too large for the queue`,
@@ -31,6 +34,10 @@ export function fittingByteCount({ job, where }: JobDelivery): number {
     found: `${byteCount} bytes`,
     cure: 'lower training.tasksPerJob',
   });
+}
+
+function byteCountOf(record: object): number {
+  return Buffer.byteLength(JSON.stringify(record));
 }
 
 /** The time of an outer step is over, and it has fewer results than its closing rule asks for. */

@@ -17,7 +17,7 @@ import {
   type TraceparentOf,
   type WakeUp,
 } from './job-queue.js';
-import { INNER_LOOP_QUEUE, JOB_BYTE_COUNT_MAX } from './protocol.js';
+import { INNER_LOOP_QUEUE, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
 import { quarantineKeyOf, redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
@@ -44,7 +44,7 @@ const JOB_OPTIONS: bullmq.JobsOptions = {
   attempts: 1,
   removeOnComplete: FINISHED_KEPT,
   removeOnFail: FINISHED_KEPT,
-  sizeLimit: JOB_BYTE_COUNT_MAX,
+  sizeLimit: QUEUED_BYTE_COUNT_MAX,
   stackTraceLimit: 5,
 };
 

@@ -21,7 +21,7 @@ import type {
 } from './job-queue.js';
 import { MemoryJobs, type JobLock } from './memory-jobs.js';
 import { MemoryLeases, MemoryWorkers, restore } from './memory-lives.js';
-import { JOB_BYTE_COUNT_MAX } from './protocol.js';
+import { QUEUED_BYTE_COUNT_MAX } from './protocol.js';
 import {
   FINISHED_AGE_MS_MAX,
   STALLED_INTERVAL_MS,
@@ -258,6 +258,6 @@ export class MemoryJobQueue implements JobQueue {
 
 function dataOf(jobId: string, job: QueuedJob['job']): string {
   const data = JSON.stringify(job);
-  if (Buffer.byteLength(data) <= JOB_BYTE_COUNT_MAX) return data;
-  throw new Error(`The size of job ${jobId} exceeds the limit ${JOB_BYTE_COUNT_MAX} bytes`);
+  if (Buffer.byteLength(data) <= QUEUED_BYTE_COUNT_MAX) return data;
+  throw new Error(`The size of job ${jobId} exceeds the limit ${QUEUED_BYTE_COUNT_MAX} bytes`);
 }

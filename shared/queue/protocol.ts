@@ -59,12 +59,21 @@ export const PROTOCOL_VERSION = 18;
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
-/** The queue refuses larger job data, its signature included. */
+/** The largest job with its signature. The terms of its delivery do not count: they change from one to the next. */
 export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 
 /** The names of workers that a job may exclude. */
 export const EXCLUDED_WORKERS_MAX = 16;
 const WORKER_NAME_LENGTH_MAX = 512;
+/** The quotes and the comma of a name in a list. */
+const NAME_MARKS_BYTE_COUNT = 3;
+/** The names of the fields `notBy` and `fingerprint`, and a fingerprint. */
+const TERM_FIELDS_BYTE_COUNT = 256;
+/** The queue refuses larger job data. A job that fits once fits again under any terms. */
+export const QUEUED_BYTE_COUNT_MAX =
+  JOB_BYTE_COUNT_MAX +
+  EXCLUDED_WORKERS_MAX * (WORKER_NAME_LENGTH_MAX + NAME_MARKS_BYTE_COUNT) +
+  TERM_FIELDS_BYTE_COUNT;
 
 const index = z.int().nonnegative();
 
@@ -341,6 +350,12 @@ export function idDropoutOf({
 }: Pick<TaskJob, 'work' | 'outerStep'>): IdDropout | null {
   const { seed, ids: rates } = (work.kind === 'gradient' ? work.dropout : undefined) ?? {};
   return seed === undefined || rates === undefined ? null : { rates, seed, outerStep };
+}
+
+/** Whether a job can name this worker among those that it excludes. */
+export function isExcludableName(worker: string): boolean {
+  const byteCount = Buffer.byteLength(JSON.stringify(worker)) + ','.length;
+  return byteCount <= WORKER_NAME_LENGTH_MAX + NAME_MARKS_BYTE_COUNT;
 }
 
 /**

@@ -1,7 +1,8 @@
 /** The contract of every job queue, run on each implementation. */
 
 import { describe, expect, it } from 'vitest';
-import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { termFields } from '../../coordinator/dispatch/dispatcher.js';
+import { EXCLUDED_WORKERS_MAX, JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import { describeLeases } from './job-queue-leases.js';
 import { describeOrders } from './job-queue-orders.js';
 import { describeStarts, describeWorkers } from './job-queue-lives.js';
@@ -117,6 +118,19 @@ function describeCarrying(test: Test): void {
     await scene.add('a');
     expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
     expect(await consumer.take({ wait: false })).toBeNull();
+  });
+
+  test('takes the largest job again under any terms of its delivery', async (scene) => {
+    const emptyByteCount = Buffer.byteLength(JSON.stringify(jobOf(0, { runId: '' })));
+    const job = jobOf(0, { runId: 'x'.repeat(JOB_BYTE_COUNT_MAX - emptyByteCount) });
+    expect(Buffer.byteLength(JSON.stringify(job))).toBe(JOB_BYTE_COUNT_MAX);
+    const notBy = Array.from({ length: EXCLUDED_WORKERS_MAX }, (_, place) =>
+      `${place}`.padEnd(512, 'w'),
+    );
+    const again = { ...job, ...termFields({ fingerprint: 'cpu-avx512-onednn-3f9a1c22', notBy }) };
+    expect(again.notBy).toEqual(notBy);
+    await scene.producer.add([{ jobId: 'a', job: again }]);
+    expect((await taken(await scene.consumer())).data).toEqual(again);
   });
 
   test('adds no job of a call in which one is too large', async (scene) => {

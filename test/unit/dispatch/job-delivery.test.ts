@@ -1,8 +1,15 @@
 import { describe, expect, it } from 'vitest';
+import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
 import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
+import { fittingByteCount } from '../../../coordinator/dispatch/step-failures.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/events/event-kinds.js';
 import { formatJobFailure, parseJobFailure } from '../../../shared/queue/job-failure.js';
-import { PROTOCOL_VERSION, type JobResult } from '../../../shared/queue/protocol.js';
+import {
+  JOB_BYTE_COUNT_MAX,
+  PROTOCOL_VERSION,
+  type JobResult,
+} from '../../../shared/queue/protocol.js';
+import { SIGNATURE_BYTE_COUNT } from '../../../shared/signing/record-signature.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 
@@ -104,6 +111,19 @@ describe('JobDelivery', () => {
     expect(sut.jobId).not.toBe(first);
     expect(`${first}${sut.jobId}`).not.toContain(':');
     expect(sut.jobId).toMatch(/-gradient-0-0-a2-nonce-1$/);
+  });
+
+  it('fits the queue whatever its terms are, which name no worker whose name is too long', () => {
+    const { job, where } = delivery();
+    const largest = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
+    const emptyByteCount = Buffer.byteLength(JSON.stringify({ ...job, runId: '' }));
+    const jobOfSize = (byteCount: number) => ({
+      ...{ ...job, runId: 'x'.repeat(byteCount - emptyByteCount) },
+      ...termFields({ fingerprint: 'test-01234567', notBy: ['liar', 'é'.repeat(300)] }),
+    });
+    expect(jobOfSize(largest).notBy).toEqual(['liar']);
+    expect(fittingByteCount({ job: jobOfSize(largest), where })).toBeGreaterThan(largest);
+    expect(() => fittingByteCount({ job: jobOfSize(largest + 1), where })).toThrow('too large');
   });
 
   it('waits 0, 100, 200, 400 ms and never more than 5 s', () => {
