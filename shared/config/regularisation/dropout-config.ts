@@ -18,7 +18,7 @@ export const DROPOUT_FIELDS = {
     .optional()
     .describe(
       "The share of the values of fields' embeddings that is left out of what the first hidden layer reads, in the same way; linear terms and " +
-        'products of fields keep them. None if absent.',
+        'products of fields keep them. Layers that are stacked on the cross layers of dcn-v2 read these values crossed. None if absent.',
     ),
   idDropout: z
     .union([rate, z.record(z.string().min(1), rate)])

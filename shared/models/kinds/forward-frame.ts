@@ -42,6 +42,8 @@ export interface Piece {
    * field. Such pieces come first.
    */
   readonly isMet?: readonly boolean[];
+  /** For values of all fields side by side, and for what layers make of each of them: dropped as those of fields are. */
+  readonly areOfFields?: true;
 }
 
 /** Field vectors are `e_f`, and `S` is their sum. A term of the logit is `[..]`, one number per row. */

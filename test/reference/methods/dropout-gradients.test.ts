@@ -131,6 +131,25 @@ describe.each(methods)('$kind $path', (settings) => {
   });
 });
 
+test.each([
+  ['mlp', {}],
+  ['wide-deep', {}],
+  ['deepfm', {}],
+  ['ipnn', {}],
+  ['opnn', {}],
+  ['dcn-v2', {}],
+  ['dcn-v2', { crossTower: 'stacked' }],
+  ['dcn-v2', { crossTower: 'stacked', personal: ['cross0'] }],
+  ['dcn-v2', { crossTower: 'stacked', adgroupEmbedding: true, personal: ['adgroupEmbedding'] }],
+])('the first hidden layer of %s %o reads less where inputs are dropped', async (kind, options) => {
+  const of = jobCaseOf(tinyTaskStore(rich), { ...small, kind, personal: ['bias'], ...options });
+  const run = (dropped?: GradientWork['dropout']): Promise<NamedOutput> =>
+    runJob(executor, { ...of, store: jobCase.store }, indices, workOf(methods[1]!, dropped));
+  const dropped = await run({ seed: 8, inputs: 0.4 });
+  expect(dropped.bytes).not.toEqual((await run()).bytes);
+  expect(dropped.bytes).not.toEqual((await run({ seed: 9, inputs: 0.4 })).bytes);
+});
+
 async function gradientOf(of: number[], work: JobWork): Promise<Map<string, Float32Array>> {
   const { tensors } = await runJob(executor, jobCase, of, work);
   const byName = new Map(tensors);

@@ -43,7 +43,7 @@ export function fieldVectors(frame: ModelFrame): Piece {
         : tf.concat(vectors.map(byRow), -1);
     },
   );
-  return { values, rowCount };
+  return { values, rowCount, areOfFields: true };
 }
 
 /** The last hidden layer, with its dropped units at 0, as one piece; the input itself if there is none. */
@@ -71,16 +71,25 @@ function keptInput(frame: ModelFrame, input: readonly Piece[]): readonly Piece[]
   if (spec.options.hiddenWidths.length === 0) return input;
   let start = 0;
   return input.map((piece, place) => {
-    if (piece.isMet === undefined) return piece;
-    const count = piece.isMet.length * spec.tableRowWidth;
+    const count = droppedExtentOf(piece, spec);
+    if (count === 0) return piece;
     const mask = frame.unitMask(INPUT_MASK, { start, count });
     start += count;
     if (mask === null) return piece;
     const values = pass.apply(`input${place}.kept`, [piece.values, mask], (x, m) =>
-      engine.tf.mul(besideEachOther(frame, x), m),
+      engine.tf.mul(piece.isMet === undefined ? x : besideEachOther(frame, x), m),
     );
     return { ...piece, values };
   });
+}
+
+/** The number of values of a piece that may be dropped: products of fields never are. */
+function droppedExtentOf(
+  { isMet, areOfFields, rowCount }: Piece,
+  { tableRowWidth }: ModelFrame['spec'],
+): number {
+  if (isMet !== undefined) return isMet.length * tableRowWidth;
+  return areOfFields === true ? rowCount : 0;
 }
 
 /** The output layer's term of the logit, `[..]`. */
