@@ -72,13 +72,14 @@ interface StepWorkersOptions {
 export class StepWorkers {
   readonly #options: StepWorkersOptions;
   readonly #patiently: Patiently;
-  readonly #startMs: number;
+  /** When workers were looked for, on the clock of the step; its start at first. */
+  #lookedMs: number;
   #saidWorkerless = false;
 
   constructor(options: StepWorkersOptions, patiently: Patiently) {
     this.#options = options;
     this.#patiently = patiently;
-    this.#startMs = options.clock.monotonicMs();
+    this.#lookedMs = options.clock.monotonicMs();
   }
 
   async names(): Promise<string[]> {
@@ -120,12 +121,15 @@ export class StepWorkers {
     throw noWorkerHealthy(open(), health);
   }
 
-  /** Says once, after a while, that there are none. */
+  /** Looks every now and then, and says each time that there are none any more, or none yet. */
   async sayWhenThereAreNone(open: () => OpenJobs): Promise<void> {
     const { clock, sink } = this.#options;
-    if (this.#saidWorkerless || clock.monotonicMs() - this.#startMs < WORKERLESS_NOTICE_MS) return;
-    this.#saidWorkerless = true;
-    if ((await this.names()).length > 0) return;
-    sink({ kind: 'workers-missing', openJobCount: open().openCount });
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#lookedMs < WORKERLESS_NOTICE_MS) return;
+    this.#lookedMs = nowMs;
+    const isWorkerless = (await this.names()).length === 0;
+    const isNews = isWorkerless && !this.#saidWorkerless;
+    this.#saidWorkerless = isWorkerless;
+    if (isNews) sink({ kind: 'workers-missing', openJobCount: open().openCount });
   }
 }

@@ -1,6 +1,6 @@
 /** A run as its events describe it, in one value. */
 
-import type { StampedEvent } from '../../shared/events/run-events.js';
+import { isProgress, type StampedEvent } from '../../shared/events/run-events.js';
 import type { ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { OwnRun } from './own-run.js';
 import { measuredPart, sizeMeansOf, type SizeMean } from './size-means.js';
@@ -232,14 +232,10 @@ function admitWork(draft: Draft, event: StampedEvent): void {
     case 'result-refused':
       draft.refusedResultCounts[event.rejection] =
         (draft.refusedResultCounts[event.rejection] ?? 0) + 1;
-      return;
-    case 'job-finished':
-    case 'trial-scored':
-    case 'report-written':
       break;
     default:
-      return;
   }
+  if (!isProgress(event)) return;
   draft.lastProgressMs = event.epochMs;
   draft.isAwaitingWorkers = false;
 }

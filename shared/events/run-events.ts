@@ -82,3 +82,19 @@ export function sinksTogether<Arguments extends readonly unknown[]>(
 export function toldBy(source: EventSource, sink: RunEventSink): RunEventSink {
   return (event, given) => sink(event, { ...source, ...given });
 }
+
+const PROGRESS_KINDS: ReadonlySet<EventKind> = new Set([
+  'outer-step',
+  'progress',
+  'job-finished',
+  'checkpoint',
+  'run-validated',
+  'trial-scored',
+  'report-written',
+  'run-finished',
+]);
+
+/** Whether an event shows that its run gets on: that it neither stalls nor waits for workers. */
+export function isProgress({ kind }: Pick<StampedEvent, 'kind'>): boolean {
+  return PROGRESS_KINDS.has(kind);
+}

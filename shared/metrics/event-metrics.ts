@@ -1,7 +1,13 @@
 /** The sink that counts events: what happens is told once, and metrics follow. */
 
 import { at } from '../base/arrays.js';
-import type { EventKind, StampedEventOf, StampedEventSink } from '../events/run-events.js';
+import {
+  isProgress,
+  type EventKind,
+  type StampedEvent,
+  type StampedEventOf,
+  type StampedEventSink,
+} from '../events/run-events.js';
 import { STEP_PHASES } from '../events/event-kinds.js';
 import { DEVICE_POOLS } from '../events/kinds/operation-kinds.js';
 import type { SizeLosses } from '../events/size-losses.js';
@@ -18,6 +24,7 @@ const MS_PER_SECOND = 1000;
 export function metricsSink(source: MetricSource, registry: MetricRegistry): StampedEventSink {
   const counting = COUNTING[source];
   return (event) => {
+    if (source === 'coordinator' && isProgress(event)) gotOn(event, registry);
     // The function of an event's kind takes that event, which an index by a union does not show.
     const count = counting[event.kind] as
       ((event: StampedEventOf<EventKind>, registry: MetricRegistry) => void) | undefined;
@@ -25,8 +32,14 @@ export function metricsSink(source: MetricSource, registry: MetricRegistry): Sta
   };
 }
 
+function gotOn({ epochMs }: Pick<StampedEvent, 'epochMs'>, registry: MetricRegistry): void {
+  registry.set('qianmo_last_progress_timestamp_seconds', {}, epochMs / MS_PER_SECOND);
+  registry.set('qianmo_workers_awaited', {}, 0);
+}
+
 const OF_COORDINATORS: Counting = {
   'run-started': ({ runId, outerStep, outerSteps, epochMs }, registry) => {
+    gotOn({ epochMs }, registry);
     registry.forget('qianmo_run_info');
     registry.set('qianmo_run_info', { run: runId }, 1);
     registry.set('qianmo_outer_step', {}, outerStep);
@@ -71,6 +84,7 @@ const OF_COORDINATORS: Counting = {
   'run-finished': (_event, registry) => registry.add('qianmo_runs_total', { outcome: 'finished' }),
   'run-failed': (_event, registry) => {
     registry.add('qianmo_runs_total', { outcome: 'failed' });
+    registry.set('qianmo_workers_awaited', {}, 0);
     for (const device of DEVICE_POOLS) registry.set('qianmo_workers_wanted', { device }, 0);
   },
   checkpoint: ({ epochMs }, registry) => {
@@ -86,7 +100,10 @@ const OF_COORDINATORS: Counting = {
   'result-refused': ({ rejection: reason }, registry) =>
     registry.add('qianmo_results_refused_total', { reason }),
   'job-copied': (_event, registry) => registry.add('qianmo_job_copies_total', {}),
-  'workers-missing': (_event, registry) => registry.add('qianmo_workers_missing_total', {}),
+  'workers-missing': (_event, registry) => {
+    registry.add('qianmo_workers_missing_total', {});
+    registry.set('qianmo_workers_awaited', {}, 1);
+  },
   'worker-refused': (_event, registry) => registry.add('qianmo_worker_refusals_total', {}),
   'worker-quarantined': (_event, registry) => registry.add('qianmo_workers_quarantined_total', {}),
   'worker-distrusted': (_event, registry) => registry.add('qianmo_workers_distrusted_total', {}),

@@ -39,6 +39,10 @@ const OF_COORDINATORS = {
     ...{ kind: 'gauge', ...coordinator },
     help: 'When an outer step was completed last, or the run was started, since the epoch.',
   },
+  qianmo_last_progress_timestamp_seconds: {
+    ...{ kind: 'gauge', ...coordinator },
+    help: 'When a run got on last, with a job, an outer step or a stage, or was started, since the epoch.',
+  },
   qianmo_outer_step_seconds: {
     ...{ kind: 'histogram', ...coordinator, buckets: STEP_BUCKETS },
     help: 'Time of an outer step.',
@@ -112,6 +116,11 @@ const OF_COORDINATORS = {
     kind: 'gauge',
     ...coordinator,
     help: 'Workers whose results the last outer step used.',
+  },
+  qianmo_workers_awaited: {
+    kind: 'gauge',
+    ...coordinator,
+    help: '1 from when jobs waited while no worker was connected until the run gets on.',
   },
   qianmo_workers_missing_total: {
     kind: 'counter',

@@ -107,6 +107,24 @@ describe('metrics', () => {
     expect(text).not.toContain('qianmo_worker_jobs_total');
   });
 
+  it('say that workers are awaited until the run gets on, and when it got on last', () => {
+    const registry = new MetricRegistry('coordinator');
+    const tell = metricsSink('coordinator', registry);
+    const gauges = (): string[] =>
+      ['qianmo_last_progress_timestamp_seconds ', 'qianmo_workers_awaited '].flatMap((name) =>
+        linesOf(registry, name).map((line) => line.slice(name.length)),
+      );
+    tell({ kind: 'run-started', runId: 'r', outerStep: 0, outerSteps: 9, epochMs: 1_000 });
+    expect(gauges()).toEqual(['1', '0']);
+    tell({ kind: 'workers-missing', openJobCount: 4, epochMs: 2_000 });
+    expect(gauges()).toEqual(['1', '1']);
+    tell({ kind: 'progress', stage: 'evaluate', done: 1, total: 2, epochMs: 3_000 });
+    expect(gauges()).toEqual(['3', '0']);
+    tell({ kind: 'workers-missing', openJobCount: 4, epochMs: 4_000 });
+    tell({ kind: 'run-failed', failure: 'interrupted', reason: 'asked', epochMs: 5_000 });
+    expect(gauges()).toEqual(['3', '0']);
+  });
+
   it('say how many workers a run wants, and none once it has failed', () => {
     const registry = new MetricRegistry('coordinator');
     const tell = metricsSink('coordinator', registry);
