@@ -3,8 +3,9 @@
  * a file of a folder once a newer one grows, so no folder has two that are open.
  */
 
-import { mkdir, open, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { at } from '../../../shared/base/arrays.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
@@ -18,6 +19,11 @@ interface OpenFile {
   byteCount: number;
 }
 
+interface EventRecord {
+  readonly event: StampedEvent;
+  readonly bytes: Uint8Array;
+}
+
 export class TensorBoardTracker implements EventTracker {
   readonly name = 'TensorBoard';
   readonly address: string;
@@ -25,6 +31,8 @@ export class TensorBoardTracker implements EventTracker {
   readonly intervalMs = 0;
   readonly #tracked: TrackedRun;
   readonly #files = new Map<string, OpenFile>();
+  /** The events of a take that failed which are in a file: they are given again. */
+  #written = new WeakSet<StampedEvent>();
 
   /** @param address a folder, which is made when the first scalar comes. */
   constructor(address: string, tracked: TrackedRun) {
@@ -33,22 +41,25 @@ export class TensorBoardTracker implements EventTracker {
   }
 
   async take(events: readonly StampedEvent[]): Promise<void> {
-    const piecesByRun = new Map<string, Uint8Array[]>();
-    const firstByRun = new Map<string, StampedEvent>();
+    const recordsByRun = new Map<string, EventRecord[]>();
     for (const event of events) {
       const [first, ...others] = scalarsOf(event);
-      if (first === undefined) continue;
+      if (first === undefined || this.#written.has(event)) continue;
       const name = this.#folderOf(event);
-      const pieces = piecesByRun.get(name) ?? [];
-      pieces.push(scalarRecord([first, ...others]));
-      piecesByRun.set(name, pieces);
-      if (!firstByRun.has(name)) firstByRun.set(name, event);
+      const records = recordsByRun.get(name) ?? [];
+      records.push({ event, bytes: scalarRecord([first, ...others]) });
+      recordsByRun.set(name, records);
     }
-    // Opened before anything is written: where one cannot be, all is tried again.
-    for (const [name, { epochMs, outerStep = 0 }] of firstByRun)
-      if (!this.#files.has(name))
-        this.#files.set(name, await this.#opened(name, epochMs, outerStep));
-    for (const [name, pieces] of piecesByRun) await append(this.#files.get(name), pieces);
+    for (const [name, records] of recordsByRun) {
+      const file = this.#files.get(name) ?? (await this.#opened(name, at(records, 0).event));
+      this.#files.set(name, file);
+      await append(
+        file,
+        records.map(({ bytes }) => bytes),
+      );
+      for (const { event } of records) this.#written.add(event);
+    }
+    this.#written = new WeakSet();
   }
 
   async end(): Promise<void> {
@@ -62,7 +73,7 @@ export class TensorBoardTracker implements EventTracker {
     return runId === undefined || runId === run ? name : `${name}-${runId}`;
   }
 
-  async #opened(name: string, epochMs: number, outerStep: number): Promise<OpenFile> {
+  async #opened(name: string, { epochMs, outerStep = 0 }: StampedEvent): Promise<OpenFile> {
     const folder = join(this.address, name);
     await mkdir(folder, { recursive: true });
     const { host, pid } = thisProcess();
@@ -70,13 +81,19 @@ export class TensorBoardTracker implements EventTracker {
     const time = (epochMs / 1_000).toFixed(3).padStart(14, '0');
     const path = join(folder, `events.out.tfevents.${time}.${host}.${pid}.${freshNonce()}`);
     const file = { handle: await open(path, 'wx'), byteCount: 0 };
-    await append(file, [openingRecords(epochMs, outerStep)]);
+    try {
+      await append(file, [openingRecords(epochMs, outerStep)]);
+    } catch (error) {
+      // The next attempt makes another file, and a folder has one.
+      await file.handle.close();
+      await rm(path, { force: true });
+      throw error;
+    }
     return file;
   }
 }
 
-async function append(file: OpenFile | undefined, pieces: readonly Uint8Array[]): Promise<void> {
-  if (file === undefined) return;
+async function append(file: OpenFile, pieces: readonly Uint8Array[]): Promise<void> {
   const bytes = Buffer.concat(pieces);
   for (let writtenCount = 0; writtenCount < bytes.length;) {
     const place = file.byteCount + writtenCount;

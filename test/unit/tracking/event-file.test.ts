@@ -1,8 +1,8 @@
 /** Event files of TensorBoard, byte by byte. */
 
-import { readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import {
   openingRecords,
   recordOf,
@@ -66,6 +66,46 @@ test('each run of a call has a folder with one file', async () => {
     expect(file).toMatch(/^events\.out\.tfevents\.\d{10}\.\d{3}\./);
     expect(recordsIn(await readFile(join(folder.path, 'evaluate', file)))).toBe(4);
   } finally {
+    await folder.remove();
+  }
+});
+
+test.each([
+  ['the first record of the second file', 3],
+  ['an event of the second file', 4],
+])('events that are given again are in a file once: after a failure at %s', async (_, failing) => {
+  const folder = await temporaryFolder();
+  const handle = await open(folder.path);
+  const everyHandle = Object.getPrototypeOf(handle) as FileHandle;
+  const write = Reflect.get<FileHandle, 'write'>(everyHandle, 'write');
+  let writeCount = 0;
+  const spy = vi.spyOn(everyHandle, 'write').mockImplementation(function (
+    this: FileHandle,
+    ...written: Parameters<typeof write>
+  ) {
+    writeCount += 1;
+    return writeCount === failing
+      ? Promise.reject(new Error('no space left on device'))
+      : Reflect.apply(write, this, written);
+  });
+  try {
+    const tracked = { call: 'evaluate', run: 'r', output: 'out' };
+    const tracker = new TensorBoardTracker(folder.path, tracked);
+    const events = [outerStep(1), { ...outerStep(1), runId: 'r-global' }];
+    await expect(tracker.take(events)).rejects.toThrow('no space');
+    await tracker.take([...events, outerStep(2)]);
+    await tracker.end();
+    const counts: number[][] = [];
+    for (const run of ['evaluate', 'evaluate-r-global']) {
+      const files = await readdir(join(folder.path, run));
+      const bytes = files.map((file) => readFile(join(folder.path, run, file)));
+      counts.push((await Promise.all(bytes)).map(recordsIn));
+    }
+    // Two records begin a file.
+    expect(counts).toEqual([[4], [3]]);
+  } finally {
+    spy.mockRestore();
+    await handle.close();
     await folder.remove();
   }
 });
