@@ -86,11 +86,17 @@ export function rollBackLabel(store: ObjectStore, name: string): Promise<BundleL
   return changedLabel(store, name, (before) => {
     const [bundle, ...earlier] = before?.earlier ?? [];
     if (bundle !== undefined) return { bundle, earlier };
+    const where = `${store.address}/${keyOf(name)}`;
+    if (before === null)
+      throw new QianmoError({
+        ...{ kind: 'usage', what: 'there is no such label', where },
+        cure: 'list the labels with `qianmo bundle list`, or make one with `qianmo bundle label`',
+      });
+    // A rollback forgets the bundle that it leaves, so that this may be the second one in a row.
     throw new QianmoError({
-      kind: 'usage',
-      what: before === null ? 'there is no such label' : 'the label has pointed at one bundle only',
-      where: `${store.address}/${keyOf(name)}`,
-      cure: 'list the labels with `qianmo bundle list`, or move one with `qianmo bundle label`',
+      ...{ kind: 'usage', what: 'the label remembers no bundle before its own', where },
+      found: `it points at ${before.bundle}`,
+      cure: 'list the bundles with `qianmo bundle list`, and move the label to one with `qianmo bundle label`',
     });
   });
 }

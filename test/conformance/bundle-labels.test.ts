@@ -38,7 +38,13 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
       ...{ name: 'stable', bundle: B, earlier: [A] },
     });
     await rollBackLabel(store, 'stable');
-    await expect(rollBackLabel(store, 'stable')).rejects.toThrow(/pointed at one bundle only/);
+    await expect(rollBackLabel(store, 'stable')).rejects.toMatchObject({
+      report: {
+        what: 'the label remembers no bundle before its own',
+        found: `it points at ${A}`,
+        cure: expect.stringContaining('move the label to one') as string,
+      },
+    });
     expect((await readLabel(store, 'stable'))!.bundle).toBe(A);
   });
 
