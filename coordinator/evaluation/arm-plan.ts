@@ -3,7 +3,7 @@
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, shiftsAlone } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { innerStepGrid, shiftPriorGrid, type Grid } from './grid.js';
+import { innerStepGrid, ownGrid, shiftPriorGrid, type Grid } from './grid.js';
 import {
   ARM_NAMES,
   BLENDED_ARMS,
@@ -23,6 +23,8 @@ export interface ArmPlan {
   /** Finetuned by plain gradient descent; null where it was not trained. */
   readonly global: AdaptableModel | null;
   readonly innerSteps: Grid;
+  /** The same for the model that the run has trained. */
+  readonly own: Grid;
   readonly shiftPriors: Grid;
   /** Whether an arm predicts with the global model, with the meta-trained one, and with this adapted. */
   readonly usesGlobal: boolean;
@@ -77,6 +79,7 @@ export function planArms(
     meta: { parameters: meta, method: config.method },
     global,
     innerSteps: innerStepGrid(config.evaluation),
+    own: ownGrid(config),
     shiftPriors: shiftPriorGrid(config.evaluation),
     usesGlobal,
     usesMeta,

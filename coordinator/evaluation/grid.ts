@@ -3,6 +3,9 @@
  */
 
 import type { EvaluationConfig } from '../../shared/config/evaluation-config.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
+import { methodPlanOf, shiftsAlone } from '../../shared/methods/methods.js';
 import type { Cell } from '../scoring/evaluation-report.js';
 
 export interface Grid {
@@ -28,6 +31,18 @@ export function innerStepGrid(config: EvaluationConfig): Grid {
     innerRate,
     innerSteps,
   }));
+}
+
+/** The same for what the method of a run adapts. Where that is a shift alone, rates are factors of its prior variances. */
+export function ownGrid(config: Pick<RunConfig, 'evaluation' | 'method' | 'model'>): Grid {
+  const grid = innerStepGrid(config.evaluation);
+  const plan = methodPlanOf(config.method);
+  if (!shiftsAlone(config) || !adapts(plan)) return grid;
+  const { rate } = plan.innerLoop.steps;
+  const cells = grid.cells.map((cell) =>
+    cell.kind === 'inner-steps' ? { ...cell, priorFactor: cell.innerRate / rate } : cell,
+  );
+  return { ...grid, cells };
 }
 
 /**

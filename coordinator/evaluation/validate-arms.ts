@@ -209,7 +209,7 @@ function choicesOf(
   const grids = [
     ['global-shift', plan.shiftPriors],
     ['finetuned', plan.innerSteps],
-    ['meta-adapted', plan.innerSteps],
+    ['meta-adapted', plan.own],
   ] as const;
   for (const [arm, grid] of grids) {
     const tried = byCell.get(arm) ?? [];

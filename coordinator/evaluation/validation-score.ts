@@ -18,7 +18,7 @@ import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { Cell } from '../scoring/evaluation-report.js';
-import { innerStepGrid } from './grid.js';
+import { ownGrid } from './grid.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
 import {
@@ -109,12 +109,12 @@ export function validationTasksOf(
 }
 
 /** The cells that are tried for every run. */
-export function validationCells({ evaluation }: Pick<RunConfig, 'evaluation'>): Cell[] {
-  return [{ kind: 'inner-steps', ...UNADAPTED }, ...innerStepGrid(evaluation).cells];
+export function validationCells(config: Parameters<typeof ownGrid>[0]): Cell[] {
+  return [{ kind: 'inner-steps', ...UNADAPTED }, ...ownGrid(config).cells];
 }
 
 /** The cells that a bundle of the run can serve: a run whose method adapts nothing is served as it is. */
-function servableCells(config: Pick<RunConfig, 'evaluation' | 'method'>): Cell[] {
+function servableCells(config: Parameters<typeof ownGrid>[0]): Cell[] {
   const [unadapted, ...adapted] = validationCells(config);
   if (unadapted === undefined) throw new Error('not adapting is the first cell');
   return adapts(methodPlanOf(config.method)) ? [unadapted, ...adapted] : [unadapted];

@@ -109,12 +109,14 @@ function signed(value: number): string {
   return value > 0 ? `+${text}` : text;
 }
 
-/** `rate 0.1, 5 inner steps` or `shift ~ N(0, 0.45^2)`. */
+/** `inner rate 0.1, 5 inner steps`, `a shift of the level, prior variance times 0.3` or `shift ~ N(0, 0.45^2)`. */
 export function describeCell({ cell }: Pick<Selection, 'cell'>): string {
-  if (cell.kind === 'inner-steps' && cell.innerSteps === 0) return 'without adaptation';
-  return cell.kind === 'inner-steps'
-    ? `inner rate ${cell.innerRate}, ${counted(cell.innerSteps, 'inner step')}`
-    : `shift ~ N(${cell.mean}, ${cell.deviation}^2)`;
+  if (cell.kind === 'shift-prior') return `shift ~ N(${cell.mean}, ${cell.deviation}^2)`;
+  const { innerRate, innerSteps, priorFactor } = cell;
+  if (innerSteps === 0) return 'without adaptation';
+  if (priorFactor !== undefined)
+    return `a shift of the level, prior variance times ${Number(priorFactor.toPrecision(4))}`;
+  return `inner rate ${innerRate}, ${counted(innerSteps, 'inner step')}`;
 }
 
 /** The best arm by its mean loss, apart from the oracle. */

@@ -73,9 +73,7 @@ export function trialWork(
   return {
     async runTrial(name, rungOuterSteps, signal): Promise<FoundScore> {
       const run = runOf(name);
-      // A trial that ends before the rung does stands there with what it has become.
       const stopAtOuterStep = Math.min(rungOuterSteps, run.config.training.outerSteps);
-      const ended = stopAtOuterStep < rungOuterSteps ? { outerSteps: stopAtOuterStep } : {};
       const startedMs = clock.monotonicMs();
       let state = await trained(run, stopAtOuterStep, signal);
       if (state.outerStep > stopAtOuterStep) {
@@ -85,7 +83,9 @@ export function trialWork(
         state = await trained(run, stopAtOuterStep, signal);
       }
       const scored = { ...run, dispatcher, signal };
-      const { metaParameters } = state;
+      const { metaParameters, outerStep } = state;
+      // A trial that ends before the rung does, or stops early, stands there with what it has become.
+      const ended = outerStep < rungOuterSteps ? { outerSteps: outerStep } : {};
       if (plan.scoringArms !== undefined) {
         const { taskIndices } = validation;
         const found = await scoreArms(scored, metaParameters, taskIndices, plan.scoringArms);
@@ -103,7 +103,7 @@ export function trialWork(
       );
       const spentMs = (clock.monotonicMs() - startedMs) / concurrentTrials;
       const validationLogloss = sumOf(heldOutLosses) / sumOf(validation.impressions);
-      return { ...score, validationLogloss, adgroupLosses: [...heldOutLosses], spentMs };
+      return { ...score, ...ended, validationLogloss, adgroupLosses: [...heldOutLosses], spentMs };
     },
     crossFit: (name, signal) =>
       crossFitted(name, { ...runOf(name), dispatcher, signal }, folds, context),

@@ -103,6 +103,8 @@ export const CellSchema = z.discriminatedUnion('kind', [
     kind: z.literal('inner-steps'),
     innerRate: z.number(),
     innerSteps: count,
+    /** Where only a shift adapts: the factor of its learned prior variances, which the rate stands for. */
+    priorFactor: z.number().positive().optional(),
   }),
   /** The normal prior of an adgroup's shift of logits; for values, in units of their deviation. */
   z.strictObject({ kind: z.literal('shift-prior'), mean: z.number(), deviation: z.number() }),

@@ -52,6 +52,32 @@ describe('qianmo auto', () => {
   it('is the method that check names', async () =>
     expect(await room.done(['check', data])).toContain('run data, method auto'));
 
+  it('tells the outer step at which a trial stopped early', async () => {
+    const file = await room.config('early', (config) => {
+      Object.assign(config, { model: undefined, method: 'auto', evaluation: {} });
+      config.data['taskSplit'] = { by: 'hash', validationShare: 0.3, testShare: 0.2 };
+      Object.assign(config.training, {
+        ...{ outerSteps: 6, tasksPerOuterStep: 6, optimizer: { kind: 'sgd', rate: 50 } },
+        earlyStopping: { everyOuterSteps: 1, patience: 1 },
+      });
+    });
+    const search = ['auto', file, '--trials-max', '2', '--in-process', '--format', 'json'];
+    const { trials } = SweepRecordSchema.parse(JSON.parse(await room.done(search)));
+    const [told, found]: [number[], number[]] = [[], []];
+    for (const { name, scores } of trials.filter((trial) => trial.name.startsWith('t'))) {
+      const folder = room.path(`early/auto/trials/${name}/events`);
+      const texts = (await readdir(folder)).map((file) => readFile(`${folder}/${file}`, 'utf8'));
+      const lines = (await Promise.all(texts)).join('').split('\n');
+      const ends = lines.flatMap((line) =>
+        line.includes('"run-finished"') ? [/"outerStep":(\d+)/.exec(line)] : [],
+      );
+      found.push(Number(ends.at(-1)?.[1]));
+      told.push(scores.at(-1)?.outerSteps ?? 0);
+    }
+    expect(Math.min(...found)).toBeLessThan(6);
+    expect(told).toEqual(found);
+  });
+
   it('ends with one model, which its config makes again and a bundle serves', async () => {
     const search = ['auto', data, '--trials-max', '3', '--in-process', '--format', 'json'];
     const record = SweepRecordSchema.parse(JSON.parse(await room.done(search)));

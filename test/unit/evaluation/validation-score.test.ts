@@ -10,6 +10,7 @@ import {
   validationScore,
   type ScoredRun,
 } from '../../../coordinator/evaluation/validation-score.js';
+import { describeCell } from '../../../coordinator/reports/verdicts.js';
 import { validationLossOf } from '../../../coordinator/evaluation/validation-loss.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
@@ -139,10 +140,14 @@ describe('the score of a run', () => {
     };
     const [unadapted, shifted] = [await formulaLogloss(0, 1, 0), await formulaLogloss(0, 6, 1)];
     expect(shifted).toBeGreaterThan(unadapted);
-    expect((await scored(shift, [], true)).validationLogloss).toBeCloseTo(shifted, 10);
+    const served = await scored(shift, [], true);
+    expect(served.validationLogloss).toBeCloseTo(shifted, 10);
+    // The method's own rate is 0.1.
+    expect(describeCell(served)).toBe('a shift of the level, prior variance times 60');
     expect((await scored(shift, [], false)).validationLogloss).toBeCloseTo(unadapted, 10);
     const blocks = await scored({ kind: 'fomaml', innerSteps: 1 }, ['bias'], true);
     expect(blocks.validationLogloss).toBeCloseTo(unadapted, 10);
+    expect(describeCell(blocks)).toBe('without adaptation');
   });
 
   it('is found for more adgroups than a call takes arguments', async () => {
