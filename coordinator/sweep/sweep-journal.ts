@@ -33,7 +33,7 @@ export async function openSweepJournal(
   if (found !== null) demandSameSweep(found, empty, start.resume, where);
   let etag = object?.etag ?? null;
   return {
-    record: found ?? empty,
+    record: found === null ? empty : withLongerBudget(found, empty),
     async save(record) {
       const bytes = Buffer.from(`${sweepJson(record)}\n`);
       const written = await store.put(
@@ -45,6 +45,15 @@ export async function openSweepJournal(
       etag = written;
     },
   };
+}
+
+/** A search that continues may be given more time than it began with. */
+function withLongerBudget(found: SweepRecord, { search: given }: SweepRecord): SweepRecord {
+  const { search } = found;
+  if (search === undefined || given === undefined) return found;
+  const [before, after] = [search.budgetMinutes, given.budgetMinutes];
+  const budgetMinutes = before === null || after === null ? null : Math.max(before, after);
+  return { ...found, search: { ...search, budgetMinutes } };
 }
 
 function demandSameSweep(

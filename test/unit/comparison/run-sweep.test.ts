@@ -306,6 +306,21 @@ describe('the journal', () => {
     expect(parseSweepRecord(sweepJson(record), 'here')).toEqual(record);
   });
 
+  it('gives a search that continues the time that it is given now, if that is more', async () => {
+    const within = (budgetMinutes: number | null): SweepRecord => ({
+      ...{ ...empty, search: { budgetMinutes, impressions: [1] } },
+    });
+    const budgetAfter = async (before: number | null, after: number | null) => {
+      const store = new MemoryObjectStore();
+      await (await openSweepJournal(store, within(before), saidNothing)).save(within(before));
+      const again = { resume: true, fresh: false };
+      return (await openSweepJournal(store, within(after), again)).record.search?.budgetMinutes;
+    };
+    expect(await budgetAfter(10, 30)).toBe(30);
+    expect(await budgetAfter(30, 10)).toBe(30);
+    expect(await budgetAfter(null, 10)).toBeNull();
+  });
+
   it('refuses a record that is nested deeper than the stack', () => {
     const [trial] = empty.trials;
     const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
