@@ -152,6 +152,10 @@ export async function sweepTrials(
   const [first] = rankedTrials(scored);
   if (first === undefined) throw new Error('a finished sweep has trials');
   const chosen = search?.choose(scored) ?? { trial: first };
+  const ofAll = trialWork(whole, data, dispatcher, context);
+  // A search that continues with more time may choose a trial that it has discarded, which is trained again to the same bits.
+  if (search !== undefined && !(await ofAll.isKept(chosen.trial.name)))
+    await ofAll.runTrial(chosen.trial.name, plan.rungs.at(-1)?.outerSteps ?? 0, context.signal);
   const { trial, yaml, ...score } = bestOf(chosen.trial, whole, base);
   await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
   const config = joinAddress(sweep.output, 'best.yaml');
@@ -160,7 +164,6 @@ export async function sweepTrials(
   await save(record);
   // Kept until the choice was made. A derived trial is made again from others.
   const kept = trialsBehind(chosen.trial, scored);
-  const ofAll = trialWork(whole, data, dispatcher, context);
   if (search !== undefined)
     for (const { name } of whole.trials) if (!kept.includes(name)) await ofAll.discard(name);
   for (const { name } of whole.trials) await ofAll.discardFolds(name);

@@ -6,7 +6,7 @@
 
 import { DivergenceError, isInterruption, QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import { trialsOnRung } from './safe-trials.js';
+import { indistinctTrials, trialsOnRung } from './safe-trials.js';
 import {
   rankedOnRung,
   scoreAt,
@@ -70,6 +70,7 @@ export async function runSweep(options: SweepOptions): Promise<SweepRecord> {
     });
     demandAScore(progress.record, rungIndex);
   }
+  if (options.record.search !== undefined) await progress.discardLosers(rungs.length);
   return progress.record;
 }
 
@@ -97,30 +98,47 @@ class SweepProgress {
     const { loss } = this.record;
     sink({ kind: 'trial-scored', trial: name, outerStep, loss, validationLoss });
     if (this.record.search === undefined) await this.discardLosers(score.rungIndex);
+    else if (validationLoss === null) await this.#discard(name);
   }
 
   /**
-   * Removes the checkpoints of trials that can no longer be among those that continue. In a search, any trial can
-   * until the rung before is done: it may turn out to be the safest.
+   * Removes the checkpoints of trials that can no longer be among those that continue. In a search, any trial that has
+   * not diverged can until the rung before is done: it may turn out to be the safest.
+   *
+   * @param rungIndex beyond the last rung of a search, what counts is whether they can be chosen or averaged.
    */
   async discardLosers(rungIndex: number): Promise<void> {
-    for (const { name } of this.#losers(rungIndex)) {
-      if (this.#discarded.has(name)) continue;
-      this.#discarded.add(name);
-      await this.#options.discard(name);
-    }
+    for (const { name } of this.#losers(rungIndex)) await this.#discard(name);
+  }
+
+  async #discard(name: string): Promise<void> {
+    if (this.#discarded.has(name)) return;
+    this.#discarded.add(name);
+    await this.#options.discard(name);
   }
 
   #losers(rungIndex: number): TrialRecord[] {
     if (this.record.search !== undefined) {
-      const left = new Set(trialsOnRung(this.record, rungIndex).map(({ name }) => name));
-      return this.record.trials.filter(({ name, scores }) => scores.length > 0 && !left.has(name));
+      const left = leftInSearch(this.record, rungIndex);
+      return this.record.trials.filter(
+        (trial) => trial.scores.length > 0 && !left.some(({ name }) => name === trial.name),
+      );
     }
     const keptCount = this.record.rungs[rungIndex + 1]?.trialCount ?? this.#options.trialsKept;
     return rankedOnRung(this.record, rungIndex).filter(
       (trial, place) => place >= keptCount || scoreAt(trial, rungIndex)?.validationLogloss === null,
     );
   }
+}
+
+/**
+ * After the last rung, the trials that validation cannot tell from the lowest loss: the others are further from it than the
+ * choice allows, and no average is made of them. Whatever is made of these trials and has a still lower loss is chosen itself.
+ */
+function leftInSearch(record: SweepRecord, rungIndex: number): TrialRecord[] {
+  return rungIndex < record.rungs.length
+    ? trialsOnRung(record, rungIndex)
+    : indistinctTrials(record, rungIndex - 1);
 }
 
 async function scoreOf(

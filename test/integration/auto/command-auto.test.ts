@@ -1,6 +1,6 @@
 /** `qianmo auto` on a tiny store: data alone in, one trained run and its config out. */
 
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { decodeTestLogits } from '../../../coordinator/scoring/test-logits.js';
@@ -76,6 +76,14 @@ describe('qianmo auto', () => {
     }
     expect(Math.min(...found)).toBeLessThan(6);
     expect(told).toEqual(found);
+
+    // As after an end with less time: the trial that is chosen now was discarded then.
+    const checkpointsOf = (name: string): string =>
+      room.path(`early/auto/trials/${name}/checkpoints`);
+    for (const { name } of trials) await rm(checkpointsOf(name), { recursive: true, force: true });
+    const resumed = SweepRecordSchema.parse(JSON.parse(await room.done([...search, '--resume'])));
+    expect(resumed.best?.trial).toMatch(/^t0/);
+    expect(await readdir(checkpointsOf(resumed.best?.trial ?? ''))).toContain('latest.json');
   });
 
   it('ends with one model, which its config makes again and a bundle serves', async () => {
