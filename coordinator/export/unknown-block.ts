@@ -11,6 +11,7 @@ import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
 import type { AdaptedTask, TaskShift } from '../../shared/queue/blobs/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import { createInMemoryDispatcher } from '../dispatch/in-memory/in-memory-dispatcher.js';
 import { adaptTasks } from '../evaluation/adapt-tasks.js';
 import { UNADAPTED } from '../evaluation/selection.js';
@@ -42,7 +43,7 @@ export async function unknownBlockOf(
       block: initialBlock(context, model, noShift),
       described: { block: 'initial', attributes: [] },
     };
-  const store = storeOfNobody(context.store);
+  const store = storeForModel(context.config.model, storeOfNobody(context.store));
   const dispatcher = createInMemoryDispatcher({
     ...{ executors: [await compute.executorOn(store)], attemptsMax: ATTEMPTS_MAX },
     ...{ clock: caller.clock, sink: caller.sink },
