@@ -20,7 +20,7 @@ import { buildKeyIndex, type KeyIndexArrays } from '../../shared/bundle/key-inde
 import type { BlockEncoding, BlockLayout } from '../../shared/bundle/ranking-model.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
-import type { LevelShift } from '../../shared/methods/inner-loop/inner-loop.js';
+import { restsOnSupport, type LevelShift } from '../../shared/methods/inner-loop/inner-loop.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { AdaptedTask } from '../../shared/queue/blobs/adapted-tasks.js';
@@ -207,7 +207,8 @@ async function packAdgroups(
 ): Promise<PackedAdgroups> {
   const { source, settings, shards, unknown, calibrations } = plan;
   const { spec, config } = source.run;
-  const shift = shiftOf(config);
+  const loop = predictionLoopOf(methodPlanOf(config.method));
+  const { shift } = loop;
   const layout = blockLayoutOf(spec, { encoding: settings.encoding, hasLevel: shift !== null });
   const tasksInOrder = tasksInBlockOrder(shards);
   const chosen = chosenAdgroups(source.store, tasksInOrder, config);
@@ -229,15 +230,15 @@ async function packAdgroups(
   for (const [index, firstBlock] of firstBlocksOf(shards).entries()) {
     const shard = at(shards, index);
     const adapted = await adapting.read(index);
+    const isOnRows = restsOnSupport(loop, shard.adaptation.innerSteps);
     for (const [place, task] of adapted.entries()) {
       const entry = at(source.store.tasks, task.taskIndex);
       const { labelIndex } = shard;
+      const supportRowCount = rowCountOf(entry, settings.rows);
       await packing.add(completed(task, shift), {
-        supportRowCount: shard.adaptation.innerSteps > 0 ? rowCountOf(entry, settings.rows) : 0,
+        supportRowCount: isOnRows ? supportRowCount : 0,
         labelIndex,
-        calibrationIndex: calibrationIndexOf(calibrations, {
-          ...{ labelIndex, supportRowCount: rowCountOf(entry, settings.rows) },
-        }),
+        calibrationIndex: calibrationIndexOf(calibrations, { labelIndex, supportRowCount }),
       });
       if (wanted.has(firstBlock + place))
         tasks.set(firstBlock + place, ownCopy(completed(task, shift)));

@@ -14,6 +14,9 @@ import {
 import { publishBundle, type PublishedBundle } from '../../../shared/bundle/bundle-store.js';
 import { demandRoomForDelta, depthOf } from '../../../shared/bundle/delta/bundle-chain.js';
 import { blockOfKey, UNKNOWN_BLOCK, withKeys } from '../../../shared/bundle/key-index.js';
+import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
+import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
 import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
@@ -27,7 +30,6 @@ import {
   meaningOf,
   ownCopy,
   progressOf,
-  shiftOf,
   type ExportSource,
   type ExportSurroundings,
 } from '../export-bundle.js';
@@ -196,7 +198,8 @@ async function packChanged(
   put: PutFile,
 ): Promise<PackedChanges> {
   const { spec, config } = source.run;
-  const shift = shiftOf(config);
+  const loop = predictionLoopOf(methodPlanOf(config.method));
+  const { shift } = loop;
   const { model } = below.loaded;
   const { blocksPerFile, rows } = below.published.manifest.blocks;
   const packing = new PackedBlocks({
@@ -211,7 +214,7 @@ async function packChanged(
       const stored = completed(task, shift);
       const ofSize = { labelIndex, supportRowCount };
       await packing.add(stored, {
-        supportRowCount: adaptation.innerSteps > 0 ? supportRowCount : 0,
+        supportRowCount: restsOnSupport(loop, adaptation.innerSteps) ? supportRowCount : 0,
         labelIndex,
         calibrationIndex: calibrationIndexOf(below.published.manifest.calibrations, ofSize),
       });

@@ -158,3 +158,8 @@ export interface InnerLoop {
   /** A shift of the task's logits, shrunk by evidence, after its inner steps; null: none. */
   readonly shift: LevelShift | null;
 }
+
+/** Whether the blocks of a task rest on its support rows after so many inner steps. */
+export function restsOnSupport({ reads }: Pick<InnerLoop, 'reads'>, innerSteps: number): boolean {
+  return innerSteps > 0 || reads.supportFields === true;
+}

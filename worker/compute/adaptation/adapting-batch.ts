@@ -63,11 +63,6 @@ export function adaptingMicroBatches(
   return microBatchesOf(sizes, microBatchRowsMax, rowMultiplesOf(plan), rowsBesideOf(job));
 }
 
-/** Returns whether the blocks of tasks without a step depend on their support rows. */
-export function startReadsSupport({ reads }: InnerLoop): boolean {
-  return reads.supportFields === true;
-}
-
 /** The caller's `tf.tidy` owns all tensors. */
 export function adaptingBatchOf(adapting: Adapting, microBatch: MicroBatch): AdaptingBatch {
   const { job, loop, functions } = adapting;

@@ -6,6 +6,7 @@ import {
   LOG_DEVIATION_SCALE,
   VALUE_DEVIATIONS,
 } from '../../../shared/methods/inner-loop/level-shift-settings.js';
+import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import {
@@ -20,7 +21,6 @@ import type { AdaptedBatch } from '../adaptation/adapted-batch.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
-  startReadsSupport,
   type Adapting,
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
@@ -40,7 +40,7 @@ export function adaptedTasksOfJob(
   const plan = methodPlanOf(work.method);
   const loop = predictionLoopOf(plan);
   const adapting = adaptingOf(computations, job, work);
-  const isAdapting = work.adaptation.innerSteps > 0 || startReadsSupport(loop);
+  const isAdapting = restsOnSupport(loop, work.adaptation.innerSteps);
   // Query rows are not read, but decide the cut, so that it is that of a predict job.
   const rows = { isAdapting, hasQuery: true };
   const microBatches = adaptingMicroBatches(plan, job, rows, microBatchRowsMax);

@@ -4,6 +4,7 @@
  */
 
 import { at } from '../../../shared/base/arrays.js';
+import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { predictionLoopOf, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { PredictWork } from '../../../shared/queue/protocol.js';
@@ -12,7 +13,6 @@ import type { AdaptedBatch } from '../adaptation/adapted-batch.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
-  startReadsSupport,
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
 import { blockDistances } from '../adaptation/block-distances.js';
@@ -71,8 +71,7 @@ function cutOf(
 ): MicroBatch[] {
   const isAdapting =
     rows === 'support' ||
-    adaptations.some(({ innerSteps }) => innerSteps > 0) ||
-    startReadsSupport(predictionLoopOf(plan));
+    adaptations.some(({ innerSteps }) => restsOnSupport(predictionLoopOf(plan), innerSteps));
   return adaptingMicroBatches(
     plan,
     job,
