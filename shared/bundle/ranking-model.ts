@@ -71,7 +71,7 @@ interface ValueSums extends ValueLists {
 
 /** What each block rests on, `[blockCount]`. */
 export interface BlockEvidence {
-  /** Rows that the block was adapted on; 0 for an unadapted one. */
+  /** Rows that the block rests on: those that it has stepped on, or that its start was made of. */
   readonly supportRowCounts: Uint32Array;
   /** Sums over those rows. For labels that are values, clicks are the weighted standardised values. */
   readonly clicks: Float64Array;
@@ -108,6 +108,8 @@ export interface RankingModel {
   readonly shift: LevelShift | null;
   /** All dense variables. Personal ones have the values of block 0, to which int8 adds differences. */
   readonly dense: NamedTensors;
+  /** Personal variables as all tasks share them, of which a method makes the start of each. */
+  readonly sharedStart: NamedTensors;
   /** By feature, as the spec lists them. */
   readonly tables: ReadonlyMap<string, EmbeddingTable>;
   readonly blocks: PersonalBlocks;

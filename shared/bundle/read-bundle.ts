@@ -88,9 +88,12 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
   const spec = bundleSpecOf(manifest);
   const { shift } = predictionLoopOf(methodPlanOf(manifest.method));
   const dense = new Map<string, DenseTensor>();
+  const sharedStart = new Map<string, DenseTensor>();
   for (const { name, shape, block } of spec.variables) {
     const folder = block === 'personal' ? 'unknown' : 'dense';
     dense.set(name, { shape, values: await arrays.float32(`${folder}/${name}`, shape) });
+    if (block === 'personal')
+      sharedStart.set(name, { shape, values: await arrays.float32(`dense/${name}`, shape) });
   }
   const tables = new Map<string, EmbeddingTable>();
   const width = spec.tableRowWidth;
@@ -99,7 +102,7 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
     tables.set(name, { rowCount, width, values });
   }
   const blocks = await blocksOf(source, { spec, shift }, manifest.blocks.count);
-  return { spec, shift, dense, tables, blocks };
+  return { spec, shift, dense, sharedStart, tables, blocks };
 }
 
 /** @param blockCount the number of blocks in the arrays: a delta has those of its own adgroups only. */

@@ -92,7 +92,7 @@ export function rankingModelOf(
     }),
   );
   const blocks = blocksOf({ spec, dense }, encoding, adgroupCount);
-  return { spec, shift: null, dense, tables, blocks };
+  return { spec, shift: null, dense, sharedStart: dense, tables, blocks };
 }
 
 function blocksOf(

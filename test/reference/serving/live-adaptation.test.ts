@@ -242,7 +242,7 @@ describe('adaptation without TensorFlow', () => {
   });
 
   test.each([
-    ['encoder', { kind: 'encoder' }, {}],
+    ['learned-rule', { kind: 'learned-rule' }, {}],
     ['levelShift.features', { kind: 'fomaml', levelShift: { features: ['category1'] } }, {}],
     ['numbers', { kind: 'fomaml' }, { personal: ['bias', 'adgroupEmbedding', 'numbers'] }],
   ])('refuses by name what it does not compute: %s', async (name, method, model) => {

@@ -134,7 +134,8 @@ describe('blocks', () => {
     const lists = await arrays.int32('effects.offsets', [blockCount + 1]);
     const valueCount = [2 * blockCount];
     const model: RankingModel = {
-      ...{ spec, shift: { features: ['site'] }, dense: initial, tables: new Map() },
+      ...{ spec, shift: { features: ['site'] }, dense: initial, sharedStart: initial },
+      tables: new Map(),
       blocks: {
         ...{ layout, blockCount, blocksPerShard: 4 },
         shards: await arrays.files('blocks', 'U8', [blockCount, layout.strideByteCount]),

@@ -118,7 +118,7 @@ test('a block becomes the adapted task that it was made of', () => {
   const model: RankingModel = {
     spec,
     shift: { features: ['user'] },
-    dense,
+    ...{ dense, sharedStart: dense },
     tables: new Map(),
     blocks,
   };

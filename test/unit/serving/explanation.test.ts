@@ -49,7 +49,7 @@ function modelOf(config: object, values: Values, ownBias: number): RankingModel 
     const variables = new Map([['bias', { shape: [1], values: Float32Array.of(bias) }]]);
     writeBlock({ layout, initial: dense }, { variables, level: 0 }, blockBytes(blocks, block));
   }
-  return { spec, shift: null, dense, tables, blocks };
+  return { spec, shift: null, dense, sharedStart: dense, tables, blocks };
 }
 
 /** Of a candidate whose features all have value 1, the first of them in the context. */

@@ -1,6 +1,6 @@
 /**
- * Adaptation of one adgroup without TensorFlow: the inner steps of the bundle's method at the rate and the number of
- * steps that it serves, and the level shift that follows, as an `adapt` job computes them.
+ * Adaptation of one adgroup without TensorFlow: the start that the bundle's method makes of its rows, the inner steps at the
+ * rate and the number of steps that the bundle serves, and the level shift that follows, as an `adapt` job computes them.
  */
 
 import { at, float64At } from '../../../shared/base/arrays.js';
@@ -11,25 +11,22 @@ import {
   LOG_DEVIATION_SCALE,
 } from '../../../shared/methods/inner-loop/level-shift-settings.js';
 import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
-import { blockOf } from '../../../shared/methods/inner-loop/personal-blocks.js';
 import { methodPlanOf, type MethodConfig } from '../../../shared/methods/methods.js';
 import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
-import { coverageOf, denseOf, scoringPlanOf, type Coverage } from '../scoring-plan.js';
+import { coverageOf, denseOf, type Coverage } from '../scoring-plan.js';
 import type { AddProduct } from '../dense-product.js';
+import { adaptingAdgroupOf, type AdaptingAdgroup } from './adapting-adgroup.js';
+import { isCoveredMethod, methodInWords, type CoveredMethod } from './covered-methods.js';
+import { startOf } from './method-starts.js';
+import { stepRulesOf } from './step-rules.js';
 import { SupportNetwork } from './support-network.js';
-import { withSupportColumns, type LabelledRows } from './support-evidence.js';
+import type { LabelledRows } from './support-evidence.js';
 import type { MovingBlocks } from './support-rows.js';
 
 interface AdaptedValues {
   readonly variables: ReadonlyMap<string, DenseTensor>;
   readonly level: number;
 }
-
-/** A method whose steps are written here. */
-type CoveredMethod = Extract<
-  MethodConfig,
-  { kind: 'fomaml' | 'maml' | 'reptile' | 'imaml' | 'meta-sgd' }
->;
 
 const NEWTON_STEP_COUNT = 8;
 const NEWTON_STEP_LENGTH_MAX = 2;
@@ -48,9 +45,9 @@ function reasonAgainst(
   { blocks, shift }: Pick<RankingModel, 'blocks' | 'shift'>,
   method: MethodConfig,
 ): string | null {
-  const { kind } = method;
   const personal = blocks.layout.parts.map(({ name }) => name);
-  if (!isCovered(method)) return `the method ${kind} adapts with TensorFlow alone`;
+  if (!isCoveredMethod(method))
+    return `the method ${methodInWords(method)} adapts with TensorFlow alone`;
   if (personal.some((name) => name.startsWith('numbers.')))
     return 'the personal block numbers adapts with TensorFlow alone';
   if (shift !== null && shift.features.length > 0)
@@ -58,14 +55,10 @@ function reasonAgainst(
   return null;
 }
 
-function isCovered(method: MethodConfig): method is CoveredMethod {
-  return ['fomaml', 'maml', 'reptile', 'imaml', 'meta-sgd'].includes(method.kind);
-}
-
 interface Adaptation {
   readonly model: RankingModel;
   readonly method: MethodConfig;
-  /** The rate and the number of steps that the bundle serves; null serves the start. */
+  /** The rate and the number of steps that the bundle serves; null serves the start, as no steps do. */
   readonly adaptation: { readonly innerRate: number; readonly innerSteps: number } | null;
   readonly addProduct: AddProduct;
 }
@@ -74,16 +67,17 @@ export function adaptedValues(
   { model, method, adaptation, addProduct }: Adaptation,
   support: LabelledRows,
 ): AdaptedValues {
+  if (!isCoveredMethod(method))
+    throw new Error(`the method ${methodInWords(method)} does not adapt here`);
   const { parts } = model.blocks.layout;
-  const start = new Map(
-    parts.map(({ name }) => [name, Float64Array.from(denseOf(model, name))] as const),
-  );
-  if (!isCovered(method)) throw new Error(`the method ${method.kind} does not adapt here`);
-  if (adaptation === null || adaptation.innerSteps === 0 || support.rows.candidateCount === 0)
+  if (support.rows.candidateCount === 0)
+    return { variables: tensorsOf(parts, withoutSupport(model)), level: 0 };
+  const adgroup = adaptingAdgroupOf(model, support, addProduct);
+  const start = startOf(adgroup, method);
+  if (adaptation === null || adaptation.innerSteps === 0)
     return { variables: tensorsOf(parts, start), level: 0 };
-  const rows = withSupportColumns(model.spec, support);
-  const network = new SupportNetwork(model, scoringPlanOf(model, []), rows, addProduct);
-  const blocks = stepped({ model, method, network, support, start, ...adaptation });
+  const network = new SupportNetwork(model, adgroup.plan, adgroup.rows, addProduct);
+  const blocks = stepped({ adgroup, method, network, start, ...adaptation });
   if (model.shift === null) return { variables: tensorsOf(parts, blocks), level: 0 };
   // Where nothing steps, the rate over the method's own is a factor of the prior variance (`without-steps.ts` of the workers).
   const priorScale = parts.length === 0 ? adaptation.innerRate / method.innerRate : 1;
@@ -91,21 +85,26 @@ export function adaptedValues(
   return { variables: tensorsOf(parts, blocks), level };
 }
 
+/** Block 0, of which the method read neither rows nor attributes. */
+function withoutSupport(model: RankingModel): MovingBlocks {
+  return new Map(
+    model.blocks.layout.parts.map(({ name }) => [name, Float64Array.from(denseOf(model, name))]),
+  );
+}
+
 interface Stepping {
-  readonly model: RankingModel;
+  readonly adgroup: AdaptingAdgroup;
   readonly method: CoveredMethod;
   readonly network: SupportNetwork;
-  readonly support: LabelledRows;
   readonly start: MovingBlocks;
   readonly innerRate: number;
   readonly innerSteps: number;
 }
 
 function stepped({
-  model,
+  adgroup,
   method,
   network,
-  support,
   start,
   innerRate,
   innerSteps,
@@ -113,47 +112,27 @@ function stepped({
   const { momentum, supportBatches, proximalWeight } = predictionLoopOf(methodPlanOf(method)).steps;
   const blocks = new Map([...start].map(([name, values]) => [name, values.slice()]));
   const velocities = zerosLike(start);
-  const factors = new Map(
-    [...start].map(([name, values]) => [name, factorsOf(model, method, name, values.length)]),
-  );
+  const ruleOf = stepRulesOf(adgroup, method, innerRate);
+  const rules = new Map([...start].map(([name, { length }]) => [name, ruleOf(name, length)]));
   for (let step = 0; step < innerSteps; step += 1) {
     const gradients = zerosLike(start);
-    network.addGradient(blocks, slopesOf(support, supportBatches, step), gradients);
+    network.addGradient(blocks, slopesOf(adgroup.support, supportBatches, step), gradients);
     for (const [name, values] of blocks) {
       const [gradient, velocity] = [valuesIn(gradients, name), valuesIn(velocities, name)];
-      const [origin, factor] = [valuesIn(start, name), valuesIn(factors, name)];
+      const [origin, { factors, pulls }] = [valuesIn(start, name), valuesIn(rules, name)];
+      const factor = at(factors, Math.min(step, factors.length - 1));
       for (let index = 0; index < values.length; index += 1) {
-        const value = float64At(values, index);
-        const pull =
-          proximalWeight === undefined ? 0 : proximalWeight * (value - float64At(origin, index));
+        const away = float64At(values, index) - float64At(origin, index);
+        const pull = proximalWeight === undefined ? 0 : proximalWeight * away;
         const scaled = innerRate * (float64At(gradient, index) + pull);
         velocity[index] = momentum * float64At(velocity, index) + scaled;
-        values[index] = value - float64At(factor, index) * float64At(velocity, index);
+        const pulled = pulls === null ? 0 : float64At(pulls, index) * away;
+        const moved = float64At(factor, index) * float64At(velocity, index) + pulled;
+        values[index] = float64At(values, index) - moved;
       }
     }
   }
   return blocks;
-}
-
-/** Factors of the inner rate (`shared/methods/inner-loop/inner-rates.ts`), fixed or learned. */
-function factorsOf(
-  model: RankingModel,
-  method: CoveredMethod,
-  name: string,
-  count: number,
-): Float64Array {
-  const fixed = method.rateFactors[blockOf(name)] ?? 1;
-  if (method.kind !== 'meta-sgd') return new Float64Array(count).fill(fixed);
-  const { rates, clampsRates } = method;
-  const learned = denseOf(
-    model,
-    `rates/${rates === 'global' ? 'all' : rates === 'block' ? blockOf(name) : name}`,
-  );
-  return Float64Array.from({ length: count }, (_, index) => {
-    const rate = at(learned, rates === 'parameter' ? index : 0);
-    const used = clampsRates ? Math.max(0, rate) : rate;
-    return rates === 'global' ? used * fixed : used;
-  });
 }
 
 /** The derivative of the mean loss of the rows that a step sees (`support-batches.ts` of the workers). */
@@ -202,7 +181,7 @@ function zerosLike(blocks: MovingBlocks): Map<string, Float64Array> {
   return new Map([...blocks].map(([name, { length }]) => [name, new Float64Array(length)]));
 }
 
-function valuesIn(blocks: MovingBlocks, name: string): Float64Array {
+function valuesIn<Values>(blocks: ReadonlyMap<string, Values>, name: string): Values {
   const values = blocks.get(name);
   if (values === undefined) throw new Error(`no block ${name}`);
   return values;

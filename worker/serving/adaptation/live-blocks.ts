@@ -16,7 +16,7 @@ export interface LiveNotes {
   /** Places in the labels and in the calibrations of the manifest. */
   readonly label: number;
   readonly calibration: number;
-  /** 0 where the bundle serves unadapted blocks for so few rows. */
+  /** Rows that the block rests on; 0 where the bundle serves so few rows a block that reads none. */
   readonly supportRows: number;
   readonly clicks: number;
   readonly impressions: number;

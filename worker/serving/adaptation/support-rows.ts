@@ -55,7 +55,7 @@ export class SupportRows {
     for (let row = 0; row < this.rowCount; row += 1)
       for (const [place, field] of plan.fields.entries()) {
         const vector = this.vectorsOf(row).subarray(place * width, (place + 1) * width);
-        const linear = this.#fixed(field, { tables, rows, row }, vector);
+        const linear = writeField({ model, plan, tables, rows }, { field, row }, vector);
         this.linear[row] = float64At(this.linear, row) + linear;
       }
   }
@@ -122,34 +122,35 @@ export class SupportRows {
           gradient[k] = (gradient[k] ?? NaN) + slope * (vectors[other * width + k] ?? NaN);
     }
   }
+}
 
-  /** Writes the vector of a field that no block fills, and returns its linear term. */
-  #fixed(
-    field: ScoredField,
-    {
-      tables,
-      rows,
-      row,
-    }: {
-      readonly tables: PaddedTables;
-      readonly rows: RankingRequest;
-      readonly row: number;
-    },
-    vector: Float64Array,
-  ): number {
-    const { request, hasLinear, embeddingWidth: width } = this.#plan;
-    if (field.source === 'block') return 0;
-    const { firstPlace, placeCount } = field.place;
-    if (field.source === 'ids') {
-      const from = row * request.idCounts.candidate + firstPlace;
-      return tables.meanOf(field, rows.candidateIds.subarray(from, from + placeCount), vector);
-    }
-    const value = at(rows.candidateNumbers, row * request.numberCounts.candidate + firstPlace);
-    if (width > 0) {
-      const factors = denseOf(this.#model, 'numbers.factors');
-      for (let k = 0; k < width; k += 1)
-        vector[k] = value * (factors[field.number * width + k] ?? NaN);
-    }
-    return hasLinear ? value * at(denseOf(this.#model, 'numbers.linear'), field.number) : 0;
+/** Rows, and what their fields are read from. */
+interface FieldRows {
+  readonly model: RankingModel;
+  readonly plan: ScoringPlan;
+  readonly tables: PaddedTables;
+  /** As candidates, without a context. */
+  readonly rows: RankingRequest;
+}
+
+/** Writes the vector of a field and returns its linear term; nothing and 0 where a block fills the field. */
+export function writeField(
+  { model, plan, tables, rows }: FieldRows,
+  { field, row }: { readonly field: ScoredField; readonly row: number },
+  vector: Float64Array,
+): number {
+  const { request, hasLinear, embeddingWidth: width } = plan;
+  if (field.source === 'block') return 0;
+  const { firstPlace, placeCount } = field.place;
+  if (field.source === 'ids') {
+    const from = row * request.idCounts.candidate + firstPlace;
+    return tables.meanOf(field, rows.candidateIds.subarray(from, from + placeCount), vector);
   }
+  const value = at(rows.candidateNumbers, row * request.numberCounts.candidate + firstPlace);
+  if (width > 0) {
+    const factors = denseOf(model, 'numbers.factors');
+    for (let k = 0; k < width; k += 1)
+      vector[k] = value * (factors[field.number * width + k] ?? NaN);
+  }
+  return hasLinear ? value * at(denseOf(model, 'numbers.linear'), field.number) : 0;
 }

@@ -6,6 +6,9 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
+import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
+import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { adaptationCoverage, adaptedValues } from '../adaptation/live-adaptation.js';
 import type { LiveNotes } from '../adaptation/live-blocks.js';
 import type { LiveRows, LiveRowsStore } from '../adaptation/live-rows.js';
@@ -113,6 +116,7 @@ function readied({ loaded, choice }: ServedBundle, live: LiveRows) {
   const support = labelledRows(loaded, live, labelIndex);
   const { addProduct } = choice;
   const { method } = manifest;
+  const loop = predictionLoopOf(methodPlanOf(method));
   const values = adaptedValues(
     { model, method, adaptation: isAdapted ? adaptation : null, addProduct },
     support,
@@ -125,7 +129,7 @@ function readied({ loaded, choice }: ServedBundle, live: LiveRows) {
   const notes: LiveNotes = {
     label: labelIndex,
     calibration: placeOfSize(ofLabel, rowCount),
-    supportRows: isAdapted ? rowCount : 0,
+    supportRows: restsOnSupport(loop, isAdapted ? adaptation.innerSteps : 0) ? rowCount : 0,
     clicks: sums.clicks,
     impressions: sums.impressions,
   };
