@@ -13,6 +13,7 @@ import {
   openSync,
   readdirSync,
   readSync,
+  renameSync,
   statSync,
   unlinkSync,
   utimesSync,
@@ -40,6 +41,11 @@ export const FOLDER_BLOB_BYTE_COUNT_MIN = 1024;
 /** Blobs that nobody deletes are rare: a process was killed between a put and its record. */
 const SWEEP_INTERVAL_MS = 600_000;
 const MS_PER_SECOND = 1_000;
+/** Writers of the same blob may replace its file while it is read, each of them once. */
+const READS_MAX = 8;
+
+/** Sets the files that this process writes apart from each other. */
+let writtenCount = 0;
 
 interface FolderBlobStoreOptions {
   /** The folder exists, and only this user can read it. */
@@ -139,16 +145,21 @@ export class FolderBlobStore implements BlobStore {
     this.#buffers.takeBack(bytes);
   }
 
+  /**
+   * Two workers may have the same bytes at once, so a file has its name only when it is whole, and is never removed for
+   * another one with the same bytes.
+   */
   #writeNew(path: string, bytes: Uint8Array): void {
+    writtenCount += 1;
+    const unnamed = join(this.#options.folder, `new-${process.pid}-${writtenCount}${SUFFIX}`);
     try {
-      writeWhole(path, bytes);
+      writeWhole(unnamed, bytes);
     } catch (error) {
-      // A writer that was killed leaves a shorter file. One at work goes on in a file without a name. The folder may
-      // be full of spare files.
-      const isThere = systemCodeOf(error) === 'EEXIST' && removeFile(path);
-      if (!isThere && !this.#spares.clear()) throw error;
-      writeWhole(path, bytes);
+      // The folder may be full of spare files.
+      if (!this.#spares.clear()) throw error;
+      writeWhole(unnamed, bytes);
     }
+    renameSync(unnamed, path);
   }
 
   #pathOf(ref: BlobRef): string {
@@ -165,8 +176,19 @@ export class FolderBlobStore implements BlobStore {
     else utimesSync(file, nowSeconds, nowSeconds);
   }
 
-  /** Reads one byte more than the reference tells, so that a longer file is noticed. */
   #readWhole(path: string, ref: BlobRef): Uint8Array {
+    for (let readCount = 0; readCount < READS_MAX; readCount += 1) {
+      const bytes = this.#readNamed(path, ref);
+      if (bytes !== null) return bytes;
+    }
+    throw new BlobMissingError(ref);
+  }
+
+  /**
+   * Reads one byte more than the reference tells, so that a longer file is noticed. Null if another file has the name by
+   * now: the one that was read may have been deleted meanwhile, and written again for another blob.
+   */
+  #readNamed(path: string, ref: BlobRef): Uint8Array | null {
     let file: number;
     try {
       file = openSync(path, 'r');
@@ -184,9 +206,10 @@ export class FolderBlobStore implements BlobStore {
         if (readCount === 0) break;
         byteCount += readCount;
       }
-      // The file may have been deleted meanwhile, and written again for another blob.
-      if (statSync(path, { throwIfNoEntry: false })?.ino !== ino) throw new BlobMissingError(ref);
-      return bytes.subarray(0, byteCount);
+      if (statSync(path, { throwIfNoEntry: false })?.ino === ino)
+        return bytes.subarray(0, byteCount);
+      this.#buffers.takeBack(bytes);
+      return null;
     } finally {
       closeSync(file);
     }
@@ -252,9 +275,8 @@ export function besideFolder(
   };
 }
 
-/** A reader comes after the record that names the blob, so it meets no file that is being written. */
 function writeWhole(path: string, bytes: Uint8Array): void {
-  const file = openSync(path, 'wx', 0o600);
+  const file = openSync(path, 'w', 0o600);
   try {
     let byteCount = 0;
     while (byteCount < bytes.byteLength) byteCount += writeSync(file, bytes, byteCount);

@@ -1,7 +1,9 @@
 // A folder in memory names bytes by a sketch where nobody forges them, and writes the files of deleted blobs again.
-// Seen to fail: a spare file that keeps the end of longer bytes, a reader that does not look for the name again.
+// Seen to fail: a spare file that keeps the end of longer bytes, a reader that does not look for the name again, a file that
+// has its name before it is whole.
 
-import { readdir, rm, stat } from 'node:fs/promises';
+import { unlinkSync } from 'node:fs';
+import { readdir, rm, stat, watch } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import {
@@ -97,6 +99,34 @@ test('a reader that comes late does not take the bytes of another blob for those
   const late = new FolderBlobStore({ folder: folder.path, clock, isVerified: false, ...limits });
   await expect(late.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
   expect(await Promise.all(others.map(inodeOf))).toEqual([inode]);
+});
+
+test('a file has its name only when it is whole, since two workers may write the same bytes', async () => {
+  const changed = watch(folder.path)[Symbol.asyncIterator]().next();
+  const ref = await open().put(patternOf(64));
+  expect(await changed).toMatchObject({ value: { filename: expect.stringMatching(/^new-/) as string } });
+  expect(await readdir(folder.path)).toEqual([`${ref.sha256}.blob`]);
+});
+
+test('a blob whose file another writer of it replaces meanwhile is read', async () => {
+  const ref = await open().put(patternOf(64));
+  let isReplaced = false;
+  // A reader asks for the time when it has opened the file.
+  const clock = {
+    ...instantClock(),
+    epochMs: () => {
+      if (!isReplaced) {
+        unlinkSync(join(folder.path, `${ref.sha256}.blob`));
+        open().write(patternOf(64));
+        isReplaced = true;
+      }
+      return 0;
+    },
+  };
+  const limits = { lifetimeMs: 600_000, blobByteCountMax: 2 ** 20 };
+  const reader = new FolderBlobStore({ folder: folder.path, clock, isVerified: false, ...limits });
+  expect(Buffer.compare(await reader.get(ref), patternOf(64))).toBe(0);
+  expect(isReplaced).toBe(true);
 });
 
 test('a new file is written where a spare one has been swept', async () => {
