@@ -7,6 +7,7 @@
 import { WAKE_ALL, type JobRecord } from '../../shared/queue/job-queue.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
+import type { BlobRef } from '../../shared/storage/blob-store.js';
 import { Attempts } from './attempts.js';
 import { BackupCopies } from './backup-copies.js';
 import { StepClosing } from './closing.js';
@@ -47,6 +48,8 @@ export class DispatchStep<Value extends object> {
   readonly #unsubscribe: () => void;
   /** Aborts with the caller's signal, and when the dispatcher closes. */
   readonly #stop = new AbortController();
+  /** Outputs that were read, and that another delivery may still name. They are deleted when the call ends. */
+  readonly #sharedOutputs: BlobRef[] = [];
   #sendingAhead = Promise.resolve();
   #reconcileAtMs = 0;
 
@@ -145,7 +148,8 @@ export class DispatchStep<Value extends object> {
   async close(): Promise<void> {
     const { clock, producer, patience, blobs } = this.#context;
     this.abandon();
-    const unused = this.#openDeliveries().flatMap(({ order }) => this.#stepBlobs.released(order));
+    const released = this.#openDeliveries().flatMap(({ order }) => this.#stepBlobs.released(order));
+    const unused = [...released, ...this.#sharedOutputs];
     const jobIds = [...this.#openByJobId.keys(), ...this.#copies.superfluousIds];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
@@ -221,8 +225,7 @@ export class DispatchStep<Value extends object> {
       this.#deliverAgain(delivery, 'output-missing', 'its output blob is not there');
       return null;
     }
-    // An output can equal the input of another job, which is still needed.
-    if (!this.#context.leases.isLeased(result.output)) this.#stepBlobs.delete([result.output]);
+    this.#outputRead(delivery, result);
     const { worker } = result;
     if (!this.#opinions.isAsked(worker, delivery)) {
       this.#call.admission.refuse(result, 'not_asked');
@@ -255,6 +258,14 @@ export class DispatchStep<Value extends object> {
     this.#context.durations.note(delivery.job, result);
     this.#continueWhile(await this.#opinions.admitted(delivery, result), delivery);
     return judged;
+  }
+
+  /** Deletes the output, unless another job or another delivery of this one has it too. */
+  #outputRead({ order, copyId }: JobDelivery, { output }: JobResult): void {
+    // An output can equal the input of another job, which is still needed.
+    if (this.#context.leases.isLeased(output)) return;
+    if (order.hasTwin === true || copyId !== null) this.#sharedOutputs.push(output);
+    else this.#stepBlobs.delete([output]);
   }
 
   /** Ends the job unless another worker has to compute it as well. */

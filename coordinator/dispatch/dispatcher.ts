@@ -32,6 +32,8 @@ export interface JobOrder<Of extends Job = Job> {
   readonly frozen: Uint8Array | null;
   /** The number of rows of its tasks, by which jobs are sent early; absent where nobody has counted. */
   readonly rowCount?: number;
+  /** Whether another job of the call has the same output, which then has the same name as a blob. */
+  readonly hasTwin?: boolean;
 }
 
 export type TaskOrder = JobOrder<TaskJob>;

@@ -126,6 +126,48 @@ function partOf(jobIndex: number, cut: readonly PlannedMicroBatch[], range: Rang
   };
 }
 
+/**
+ * The parts that compute the same as another one. An outer step may draw a task twice, which is then alone in two jobs, or
+ * in two micro-batches of one.
+ */
+export function twinsOf(
+  { jobs }: { readonly jobs: readonly Pick<DivisibleJob, 'taskIndices'>[] },
+  parts: readonly JobPart[],
+): ReadonlySet<JobPart> {
+  const tasksOf = ({ jobIndex, taskPlaces }: JobPart): number[] => {
+    const { taskIndices } = at(jobs, jobIndex);
+    return taskPlaces.map((place) => at(taskIndices, place));
+  };
+  // Few parts begin with the same task, so hardly any has to be compared as a whole.
+  const byFirst = groupedBy(parts, (part) => {
+    const first = at(jobs, part.jobIndex).taskIndices[part.taskPlaces[0] ?? 0];
+    return `${first ?? ''} of ${part.taskPlaces.length}`;
+  });
+  const groups = [...byFirst.values()]
+    .filter(({ length }) => length > 1)
+    .flatMap((alike) => {
+      const byTasks = groupedBy(alike, (part) =>
+        [tasksOf(part), at(jobs, part.jobIndex).taskIndices].join(' of '),
+      );
+      return [...byTasks.values()].filter(({ length }) => length > 1);
+    });
+  return new Set(groups.flat());
+}
+
+function groupedBy<Value>(
+  values: readonly Value[],
+  keyOf: (value: Value) => string,
+): ReadonlyMap<string, readonly Value[]> {
+  const groups = new Map<string, Value[]>();
+  for (const value of values) {
+    const key = keyOf(value);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [value]);
+    else group.push(value);
+  }
+  return groups;
+}
+
 /** The cost of micro-batches, in padded rows. */
 export function costOf(cut: readonly PlannedMicroBatch[]): number {
   return cut.reduce((sum, { cost }) => sum + cost, 0);

@@ -7,7 +7,7 @@ import { methodPlanOf, methodWorkAt } from '../../../shared/methods/methods.js';
 import { learnsAll } from '../../../shared/models/learned-parameters.js';
 import { PROTOCOL_VERSION, type GradientWork } from '../../../shared/queue/protocol.js';
 import type { TaskOrder } from '../../dispatch/dispatcher.js';
-import { wholeJobs, type JobPart } from './job-parts.js';
+import { twinsOf, wholeJobs, type JobPart } from './job-parts.js';
 import type { PreparedRun } from '../prepared-run.js';
 import type { FrozenInput } from '../row-pack-gather.js';
 import type { StepPlan } from '../step-plan.js';
@@ -34,6 +34,7 @@ export function ordersOf(plan: StepPlan, dense: Uint8Array, context: OrderContex
   const shared = { dense, frozen: frozen?.bytes ?? null };
   const packs = plan.jobs.map(({ jobIndex }) => onceRead(() => packOf(jobIndex)));
   const template = jobTemplateOf(plan, context);
+  const twins = twinsOf(plan, parts);
   return parts.map((part, place): TaskOrder => {
     const planned = at(plan.jobs, part.jobIndex);
     const job: TaskOrder['job'] = {
@@ -43,7 +44,7 @@ export function ordersOf(plan: StepPlan, dense: Uint8Array, context: OrderContex
       ...planned.neighbours,
       work: workOf(plan, part, context),
     };
-    const inputs = { ...shared, rowCount: part.rowCount };
+    const inputs = { ...shared, rowCount: part.rowCount, hasTwin: twins.has(part) };
     if (frozen?.holdsTables === true) return { job, ...inputs, rowPack: null };
     return new PackedOrder(job, inputs, at(packs, part.jobIndex));
   });
@@ -107,17 +108,19 @@ class PackedOrder implements TaskOrder {
   readonly dense: Uint8Array;
   readonly frozen: Uint8Array | null;
   readonly rowCount: number;
+  readonly hasTwin: boolean;
   readonly encoded: () => Uint8Array;
 
   constructor(
     job: TaskOrder['job'],
-    { dense, frozen, rowCount }: Required<Pick<TaskOrder, 'dense' | 'frozen' | 'rowCount'>>,
+    inputs: Required<Pick<TaskOrder, 'dense' | 'frozen' | 'rowCount' | 'hasTwin'>>,
     encoded: () => Uint8Array,
   ) {
     this.job = job;
-    this.dense = dense;
-    this.frozen = frozen;
-    this.rowCount = rowCount;
+    this.dense = inputs.dense;
+    this.frozen = inputs.frozen;
+    this.rowCount = inputs.rowCount;
+    this.hasTwin = inputs.hasTwin;
     this.encoded = encoded;
   }
 

@@ -6,7 +6,7 @@ import { NONE_HEALTHY_MS_MAX, WorkerHealth } from '../../../coordinator/dispatch
 import type { JobRecord } from '../../../shared/queue/job-queue.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import type { BlobRef } from '../../../shared/storage/blob-store.js';
+import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
@@ -258,6 +258,19 @@ describe('a job that one worker fails', () => {
       report: { what: 'a job used up its attempts' },
     });
     expect([addedMs.length, quarantined]).toEqual([3, []]);
+  });
+});
+
+describe('two jobs with the same output', () => {
+  it('are computed once each, and leave nothing behind', async () => {
+    const blobs = new MemoryBlobStore();
+    const answerTo = (n: number): Answer => ({ state: 'done', worker: n === 1 ? 'a' : 'b' });
+    const { results, warnings, addedMs } = stepScene(answerTo, ['a', 'b'], {
+      ...{ blobs, orderCount: 2, areTwins: true },
+    });
+    expect(await results()).toHaveLength(2);
+    expect([addedMs.length, warnings()]).toEqual([2, []]);
+    expect(await blobs.has(blobRefOf(Uint8Array.of(9, 0, 0, 9)))).toBe(false);
   });
 });
 

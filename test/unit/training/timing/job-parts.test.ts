@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   partsOf,
+  twinsOf,
   wholeJobs,
   type WorkerShares,
 } from '../../../../coordinator/plan/orders/job-parts.js';
@@ -109,5 +110,29 @@ describe('the pace of workers', () => {
     expect(pace.withConnected(3)).toBe(3);
     expect(pace.withConnected(2)).toBe(3);
     expect(pace.workerCount).toBe(3);
+  });
+});
+
+describe('parts that compute the same', () => {
+  const job = (jobIndex: number, taskIndices: readonly number[]) => ({
+    ...jobOf(
+      jobIndex,
+      taskIndices.map(() => 90),
+    ),
+    taskIndices,
+  });
+  const twinsIn = (jobs: StepPlan['jobs'], share = 100): string[] =>
+    [...twinsOf({ jobs }, partsOf({ jobs }, { ...four, ...workers(share) }))].map(
+      ({ jobIndex, taskPlaces }) => `${jobIndex}: ${taskPlaces.join('+')}`,
+    );
+
+  it('are those of a task that was drawn twice', () => {
+    expect(twinsIn([job(0, [3, 5, 3, 4])])).toEqual(['0: 0', '0: 2']);
+    expect(twinsIn([job(0, [3]), job(1, [5]), job(2, [3])])).toEqual(['0: 0', '2: 0']);
+  });
+
+  it('have the same tasks, and the rows of the same job', () => {
+    expect(twinsIn([job(0, [3, 5]), job(1, [3, 6])], 1)).toEqual([]);
+    expect(twinsIn([job(0, [3, 5]), job(1, [3, 6])])).toEqual([]);
   });
 });
