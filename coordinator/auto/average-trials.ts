@@ -10,9 +10,10 @@
 
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { averagedModel } from '../averages/averaged-model.js';
+import { isEncoder } from '../averages/averaged-method.js';
+import { averagedForm } from '../averages/averaged-model.js';
 import { indistinctTrials } from '../sweep/safe-trials.js';
-import type { SweepRecord } from '../sweep/sweep-record.js';
+import { rankedOnRung, type SweepRecord, type TrialRecord } from '../sweep/sweep-record.js';
 import { asTrial, type Trial } from '../sweep/trials.js';
 import { untrained } from './untrained.js';
 
@@ -21,7 +22,9 @@ const TOWERS_MAX = 2;
 const LINEAR_MODELS_MAX = 2;
 
 /**
- * An average for each method of two or more of the trials, the lowest losses first.
+ * An average for each method of two or more of the trials, the lowest losses first, and that of the best tower whose blocks an
+ * encoder generates with the best that adapts nothing: they see support rows in two ways, so that the mean gains
+ * even where one of them has a clearly higher loss.
  *
  * @param trials those that have a checkpoint: a search that continues has discarded others when it ended before.
  */
@@ -30,15 +33,14 @@ export function averageTrials(
   trials: readonly Trial[],
   surroundings: Parameters<typeof asTrial>[1],
 ): Trial[] {
-  const byMethod = new Map<string, Trial[]>();
-  for (const { name } of indistinctTrials(record, record.rungs.length - 1)) {
-    const trial = trials.find((each) => each.name === name);
-    if (trial === undefined || !isOneOutput(trial.config)) continue;
-    const key = canonicalJson(trial.config.method);
-    byMethod.set(key, [...(byMethod.get(key) ?? []), trial]);
-  }
-  return [...byMethod.values()]
-    .map(withinSize)
+  const lastRung = record.rungs.length - 1;
+  const keptOf = (ranked: readonly TrialRecord[]): Trial[] =>
+    ranked
+      .flatMap(({ name }) => trials.find((trial) => trial.name === name) ?? [])
+      .filter(({ config }) => averagedForm([config]) !== null);
+  const indistinct = keptOf(indistinctTrials(record, lastRung));
+  const ranked = keptOf(rankedOnRung(record, lastRung));
+  return [...byMethod(indistinct).map(withinSize), ofTwoWays(ranked, indistinct)]
     .flatMap((members) => averageOf(members) ?? [])
     .map(({ config, members }, index): Trial => {
       const name = `a${String(index + 1).padStart(2, '0')}`;
@@ -51,13 +53,33 @@ export function averageTrials(
     });
 }
 
-/** Blocks of an adgroup are parts of one model, and have no mean. */
-function isOneOutput({ method, model }: RunConfig): boolean {
-  return method.kind === 'global' || model.personal.length === 0;
+function byMethod(trials: readonly Trial[]): Trial[][] {
+  const groups = new Map<string, Trial[]>();
+  for (const trial of trials) {
+    const key = canonicalJson(trial.config.method);
+    groups.set(key, [...(groups.get(key) ?? []), trial]);
+  }
+  return [...groups.values()];
+}
+
+/** None if the search has no tower of one of the ways. */
+function ofTwoWays(ranked: readonly Trial[], indistinct: readonly Trial[]): Trial[] {
+  const generated = ranked.find((trial) => isTower(trial) && isEncoder(trial.config.method));
+  const global = ranked.find((trial) => isTower(trial) && isOfGlobal(trial));
+  if (generated === undefined || global === undefined) return [];
+  const linear = indistinct.filter((trial) => !isTower(trial) && isOfGlobal(trial));
+  return [generated, global, ...linear.slice(0, LINEAR_MODELS_MAX)];
+}
+
+function isOfGlobal({ config }: Trial): boolean {
+  return config.method.kind === 'global';
+}
+
+function isTower({ config }: Trial): boolean {
+  return config.model.hiddenWidths.length > 0;
 }
 
 function withinSize(trials: readonly Trial[]): Trial[] {
-  const isTower = ({ config }: Trial): boolean => config.model.hiddenWidths.length > 0;
   const towers = trials.filter(isTower).slice(0, TOWERS_MAX);
   const linear = trials.filter((trial) => !isTower(trial)).slice(0, LINEAR_MODELS_MAX);
   return trials.filter((trial) => towers.includes(trial) || linear.includes(trial));
@@ -67,12 +89,13 @@ function withinSize(trials: readonly Trial[]): Trial[] {
 function averageOf(
   members: readonly Trial[],
 ): { readonly config: RunConfig; readonly members: string[] } | null {
-  const [first] = members;
-  const model = averagedModel(members.map(({ config }) => config.model));
-  if (first === undefined || members.length < 2 || model === null) return null;
+  const form = averagedForm(members.map(({ config }) => config));
+  // One that has the kind of method of the average: its training fits it.
+  const base = members.find(({ config }) => config.method.kind === form?.method.kind);
+  if (form === null || base === undefined || members.length < 2) return null;
   const average = members.map(({ config }) => config.output);
   return {
-    config: { ...untrained(first.config, { average }), model },
+    config: { ...untrained(base.config, { average }), ...form },
     members: members.map(({ name }) => name),
   };
 }

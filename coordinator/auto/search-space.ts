@@ -78,6 +78,9 @@ const MODELS = {
 /** Inputs that say what the support rows of the adgroup have shown. */
 const INPUTS = ['none', 'rate', 'rate and values'] as const;
 
+const EMBEDDING = 'adgroupEmbedding';
+const BLOCKS: readonly string[] = ['bias', EMBEDDING, 'output'];
+
 const ADAPTING = {
   nothing: { personal: [], method: () => ({ kind: 'global' }) },
   level: { personal: [], method: () => ({ kind: 'maml', innerSteps: 1, levelShift: true }) },
@@ -94,8 +97,13 @@ const ADAPTING = {
     }),
   },
   blocks: {
-    personal: ['bias', 'adgroupEmbedding', 'output'],
+    personal: BLOCKS,
     method: () => ({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
+  },
+  /** Blocks that an encoder of the support rows makes, which says more than their mean. Inner steps may follow at serving. */
+  'generated blocks': {
+    personal: BLOCKS,
+    method: () => ({ kind: 'encoder', innerSteps: 0, linearWeights: false }),
   },
 } as const;
 
@@ -126,6 +134,7 @@ const FIRST: readonly Point[] = [
   point('deepfm', 'rate', 'nothing', 'light'),
   // Values that few rows have are learned by heart in few steps at a higher rate.
   { ...point('wide deepfm', 'rate', 'nothing', 'dropout'), rate: 0.002, drawsRows: true },
+  point('wide deepfm', 'none', 'generated blocks', 'dropout'),
   point('encodings', 'rate', 'nothing', 'light'),
   point('wide deepfm', 'rate', 'level', 'dropout'),
   point('deepfm', 'none', 'level', 'medium'),
@@ -215,7 +224,8 @@ function oneOf<Value>(random: RandomStream, values: readonly Value[]): Value {
 function candidateOf(point: Point, facts: DataFacts): Candidate {
   const { model, inputs, adapts, rate, regularisation } = point;
   const features = narrowCategories(facts);
-  const { personal, method: methodWith } = ADAPTING[adapts];
+  const { method: methodWith } = ADAPTING[adapts];
+  const personal: readonly string[] = ADAPTING[adapts].personal;
   const method = methodWith(features);
   const drawn = drawsRows(point, facts);
   return {
@@ -226,7 +236,7 @@ function candidateOf(point: Point, facts: DataFacts): Candidate {
     model: {
       ...MODELS[model],
       personal: [...personal],
-      ...(adapts === 'blocks' ? { adgroupEmbedding: true } : {}),
+      ...(personal.includes(EMBEDDING) ? { adgroupEmbedding: true } : {}),
       ...(inputs === 'none' ? {} : { supportInputs: supportInputsOf(inputs, features, facts) }),
     },
     method,

@@ -1,18 +1,21 @@
 /**
- * The section `model` of the average of several models: one model whose output is the mean of theirs. A sum of DeepFMs and
+ * The sections `model` and `method` of the average of several models: one model whose output is the mean of theirs. A sum of DeepFMs and
  * logistic regressions over the same features is a DeepFM again, so that it is stored, evaluated, exported and
  * served like any other:
  *
  *   embeddings, hidden layers    side by side; a layer's weights are those of the members in blocks, and 0 elsewhere
  *   linear weights and biases    means of the members'
  *   support inputs               those of all members; one that lacks an input has weights of 0 for it
+ *   generated blocks             shifts of the members' parts, made by their encoders side by side
  *
  * `averaged-parameters.ts` has the values. Pure.
  */
 
 import { at } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
+import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { ModelConfig } from '../../shared/models/model-config.js';
+import { averagedMethod, isEncoder } from './averaged-method.js';
 
 /** Kinds in the order in which one holds the others: a logistic regression is a DeepFM without factors and tower. */
 const SUMMED_KINDS = ['logistic', 'deepfm'];
@@ -27,14 +30,27 @@ const OPTIONS_OF_OTHER_FORMS = [
   'wideFields',
 ] as const;
 
-/** Null if no single model has the mean of these outputs. */
-export function averagedModel(models: readonly ModelConfig[]): ModelConfig | null {
+/** The sections of a config that say what a model is, and how it adapts. */
+export interface AveragedForm {
+  readonly model: ModelConfig;
+  readonly method: MethodConfig;
+}
+
+/** Null if no single model has the mean of these outputs, for every adgroup. */
+export function averagedForm(members: readonly AveragedForm[]): AveragedForm | null {
+  const method = averagedMethod(members.map((member) => member.method));
+  const model = members.every(isOfPlainForm) ? averagedModel(members) : null;
+  return method === null || model === null ? null : { model, method };
+}
+
+function averagedModel(members: readonly AveragedForm[]): ModelConfig | null {
+  const models = members.map(({ model }) => model);
+  const generated = members.filter(({ method }) => isEncoder(method)).map(({ model }) => model);
   const towers = models.filter(({ kind }) => kind === 'deepfm');
   const [tower] = towers;
   const depth = tower?.hiddenWidths.length ?? 0;
   const isSummed =
     models.length > 0 &&
-    models.every(isOfPlainForm) &&
     towers.every(({ hiddenWidths }) => hiddenWidths.length === depth && depth > 0);
   const supportInputs = summedInputs(models);
   if (!isSummed || supportInputs === null) return null;
@@ -48,17 +64,21 @@ export function averagedModel(models: readonly ModelConfig[]): ModelConfig | nul
     hiddenWidths: first.hiddenWidths.map((_, layer) =>
       towers.reduce((sum, { hiddenWidths }) => sum + at(hiddenWidths, layer), 0),
     ),
-    adgroupEmbedding: false,
+    adgroupEmbedding: generated.some(({ adgroupEmbedding }) => adgroupEmbedding),
     embeddingDeviation: first.embeddingDeviation,
-    personal: [],
+    personal: [...new Set(generated.flatMap(({ personal }) => personal))],
     ...(supportInputs === undefined ? {} : { supportInputs }),
   };
 }
 
-function isOfPlainForm(model: ModelConfig): boolean {
+/** Blocks that steps adapt are parts of one model, and have no mean. */
+function isOfPlainForm({ model, method }: AveragedForm): boolean {
+  const isOneOutput =
+    isEncoder(method) ||
+    (!model.adgroupEmbedding && (method.kind === 'global' || model.personal.length === 0));
   return (
+    isOneOutput &&
     SUMMED_KINDS.includes(model.kind) &&
-    !model.adgroupEmbedding &&
     OPTIONS_OF_OTHER_FORMS.every((option) => model[option] === undefined)
   );
 }

@@ -9,6 +9,16 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import { elementCountOf, type DenseTensor } from '../../shared/tensors/named-tensors.js';
+import type { Variable } from '../../shared/tensors/variable.js';
+import {
+  addShifts,
+  encoderPlacementOf,
+  encoderWidthsOf,
+  NO_ENCODER,
+  shiftedName,
+  type EncoderWidths,
+} from './averaged-encoder.js';
+import { addMatrix, columnsOf, type Placement } from './placement.js';
 
 export interface AveragedMember {
   readonly spec: ModelSpec;
@@ -21,16 +31,9 @@ interface PlacedMember extends AveragedMember {
   readonly firstFactor: number;
   /** The first of its units, by hidden layer. */
   readonly firstUnits: readonly number[];
+  readonly firstEncoded: EncoderWidths;
   /** The number feature of the average, by that of the member. */
   readonly numberPlaces: readonly number[];
-}
-
-/** The place of a member's matrix in that of the average. */
-interface Placement {
-  /** The row of the average, by that of the member. */
-  readonly rowOf: (row: number) => number;
-  readonly firstColumn: number;
-  readonly factor: number;
 }
 
 /** @param spec that of the average, on the same features. */
@@ -42,11 +45,9 @@ export function averagedParameters(
   const placed = placedMembers(spec, members);
   const dense = spec.variables.map(({ name, shape }): [string, DenseTensor] => {
     const sums = new Float64Array(elementCountOf(shape));
-    for (const member of placed) {
-      const own = member.parameters.dense.get(name);
-      if (own !== undefined)
-        addMatrix(sums, columnsOf(shape), own, placementOf(name, { spec, member, share }));
-    }
+    const own = placed.filter(({ parameters }) => parameters.dense.has(name));
+    for (const member of own)
+      addVariable(sums, { name, shape }, { spec, member, share, ownShare: 1 / own.length });
     return [name, { shape, values: Float32Array.from(sums) }];
   });
   const tables = spec.tables.map(({ name, rowCount }): [string, EmbeddingTable] => [
@@ -59,6 +60,7 @@ export function averagedParameters(
 function placedMembers(spec: ModelSpec, members: readonly AveragedMember[]): PlacedMember[] {
   let firstFactor = 0;
   let firstUnits = spec.options.hiddenWidths.map(() => 0);
+  let firstEncoded = NO_ENCODER;
   return members.map((member) => {
     const { embeddingWidth, options, numberFeatures } = member.spec;
     const numberPlaces = numberFeatures.map((name) => {
@@ -66,74 +68,111 @@ function placedMembers(spec: ModelSpec, members: readonly AveragedMember[]): Pla
       if (place < 0) throw new Error(`the average has no number feature ${name}`);
       return place;
     });
-    const placed = { ...member, firstFactor, firstUnits, numberPlaces };
+    const placed = { ...member, firstFactor, firstUnits, firstEncoded, numberPlaces };
+    const encoded = encoderWidthsOf(member.spec);
     firstFactor += embeddingWidth;
     firstUnits = firstUnits.map((first, layer) => first + (options.hiddenWidths[layer] ?? 0));
+    firstEncoded = { row: firstEncoded.row + encoded.row, task: firstEncoded.task + encoded.task };
     return placed;
   });
 }
 
-/** Vectors are matrices of one column. */
-function columnsOf(shape: readonly number[]): number {
-  return shape[1] ?? 1;
+interface MemberShare {
+  readonly spec: ModelSpec;
+  readonly member: PlacedMember;
+  /** One over all members, and over those that have the variable. */
+  readonly share: number;
+  readonly ownShare: number;
 }
 
-function addMatrix(
+function addVariable(
   sums: Float64Array,
-  columnCount: number,
-  { shape, values }: DenseTensor,
-  { rowOf, firstColumn, factor }: Placement,
+  { name, shape }: Pick<Variable, 'name' | 'shape'>,
+  part: MemberShare,
 ): void {
-  const ownColumns = columnsOf(shape);
-  for (let row = 0, from = 0; from < values.length; row += 1) {
-    const first = rowOf(row) * columnCount + firstColumn;
-    for (let column = 0; column < ownColumns; column += 1, from += 1)
-      sums[first + column] = at(sums, first + column) + factor * float32At(values, from);
-  }
+  const { spec, member } = part;
+  const own = member.parameters.dense.get(name);
+  if (own === undefined) throw new Error(`the member has no variable ${name}`);
+  const block = shiftedName(name);
+  if (block === null) return addMatrix(sums, columnsOf(shape), own, placementOf(name, part));
+  addShifts(sums, own, {
+    shape: shapeIn(spec, block),
+    ownShape: shapeIn(member.spec, block),
+    placement: placementOf(block, part),
+    firstTaskUnit: member.firstEncoded.task,
+  });
+}
+
+function shapeIn({ variables }: ModelSpec, wanted: string): readonly number[] {
+  const found = variables.find(({ name }) => name === wanted);
+  if (found === undefined) throw new Error(`a model has no variable ${wanted}`);
+  return found.shape;
 }
 
 const LAYER = /^layer(\d+)\.(weight|bias)$/;
 
-/** Variables of the method, such as the prior of a shift, have no place of their own: they are means. */
-function placementOf(
-  name: string,
-  { spec, member, share }: { spec: ModelSpec; member: PlacedMember; share: number },
-): Placement {
+/** Variables of the method, such as the prior of a shift, are means of those members that have them. */
+function placementOf(name: string, part: MemberShare): Placement {
+  const { spec, member, share, ownShare } = part;
   const { firstFactor, firstUnits, numberPlaces } = member;
-  const numberRow = (row: number): number => at(numberPlaces, row);
-  const [, layerText, part] = LAYER.exec(name) ?? [];
+  const [, layerText, kind] = LAYER.exec(name) ?? [];
   const lastLayer = firstUnits.length - 1;
   if (layerText !== undefined) {
     const layer = Number(layerText);
     const unit = at(firstUnits, layer);
-    if (part === 'bias') return { rowOf: (row) => unit + row, firstColumn: 0, factor: 1 };
-    if (layer > 0) {
-      const before = at(firstUnits, layer - 1);
-      return { rowOf: (row) => before + row, firstColumn: unit, factor: 1 };
-    }
-    return { rowOf: inputRowOf(spec, member), firstColumn: unit, factor: 1 / Math.sqrt(share) };
+    if (kind === 'bias') return placed((row) => unit + row, 1);
+    if (layer === 0) return placed(inputRowOf(spec, member), 1 / Math.sqrt(share), unit);
+    const before = at(firstUnits, layer - 1);
+    return placed((row) => before + row, 1, unit);
   }
   switch (name) {
     case 'numbers.linear':
-      return { rowOf: numberRow, firstColumn: 0, factor: share };
+      return placed((row) => at(numberPlaces, row), share);
     case 'numbers.factors':
-      return { rowOf: numberRow, firstColumn: firstFactor, factor: Math.sqrt(share) };
+      return placed((row) => at(numberPlaces, row), Math.sqrt(share), firstFactor);
+    case 'adgroupEmbedding':
+      return placed((row) => firstFactor + row, Math.sqrt(share));
     case 'output.weight':
-      return { rowOf: (row) => at(firstUnits, lastLayer) + row, firstColumn: 0, factor: share };
+      return placed((row) => at(firstUnits, lastLayer) + row, share);
+    case 'bias':
+      return placed((row) => row, share);
     default:
-      return { rowOf: (row) => row, firstColumn: 0, factor: share };
+      return encoderPlacement(name, part) ?? placed((row) => row, ownShare);
   }
 }
 
-/** Rows of the tower's first weights: the embeddings of all fields, numbers after categories and bags. */
+function placed(rowOf: (row: number) => number, factor: number, firstColumn = 0): Placement {
+  return { rowOf, firstColumn, factorOf: () => factor };
+}
+
+function encoderPlacement(name: string, { spec, member, share }: MemberShare): Placement | null {
+  return encoderPlacementOf(name, {
+    first: member.firstEncoded,
+    own: encoderWidthsOf(member.spec),
+    all: encoderWidthsOf(spec),
+    inputRowOf: inputRowOf(spec, member),
+    inputCounts: { own: inputCountOf(member.spec), all: inputCountOf(spec) },
+    share,
+  });
+}
+
+/** Factors of the fields of a row that no block fills. */
+function inputCountOf({ tables, numberFeatures, embeddingWidth }: ModelSpec): number {
+  return (tables.length + numberFeatures.length) * embeddingWidth;
+}
+
+/** Rows of weights that read embeddings of fields: categories, bags, numbers, and last that of the adgroup. */
 function inputRowOf(spec: ModelSpec, member: PlacedMember): (row: number) => number {
-  const { embeddingWidth: width, tables } = member.spec;
+  const { embeddingWidth: width, tables, numberFeatures } = member.spec;
   return (row) => {
     const field = Math.floor(row / width);
-    const place =
-      field < tables.length
-        ? field
-        : tables.length + at(member.numberPlaces, field - tables.length);
+    const isOfTable = field < tables.length;
+    const isOfNumber = !isOfTable && field < tables.length + numberFeatures.length;
+    const place = isOfTable
+      ? field
+      : isOfNumber
+        ? tables.length + at(member.numberPlaces, field - tables.length)
+        : tables.length + spec.numberFeatures.length;
     return place * spec.embeddingWidth + member.firstFactor + (row % width);
   };
 }

@@ -1,8 +1,7 @@
 /** Reads what a training takes from other runs: meta-parameters (`training.startFrom`), and the record of a run to repeat. */
 
 import { z } from 'zod';
-import { canonicalJson } from '../../shared/base/canonical-json.js';
-import { averagedModel } from '../averages/averaged-model.js';
+import { averagedForm } from '../averages/averaged-model.js';
 import { averagedParameters, type AveragedMember } from '../averages/averaged-parameters.js';
 import type { CheckpointIdentity } from '../checkpoints/checkpoint-identity.js';
 import {
@@ -108,22 +107,22 @@ async function startFromAverage(
   const starts = await Promise.all(outputs.map((output) => startingRun({ config, store }, output)));
   const members: AveragedMember[] = [];
   for (const start of starts) members.push(await grownMember({ config, store }, start, sink));
-  const model = averagedModel(starts.map((start) => start.model));
-  const areAlike = starts.every(
-    ({ method }) => canonicalJson(method) === canonicalJson(config.method),
-  );
-  if (model === null || !areAlike)
+  const average = averagedForm(starts);
+  if (average === null)
     throw refused(
-      `models of the kinds logistic and deepfm, of the method ${config.method.kind}, without personal blocks of their own`,
+      'models of the kinds logistic and deepfm that have one method and no personal blocks, or the methods global and encoder (innerSteps: 0, linearWeights: false)',
       starts.map(({ model: { kind }, method }) => `${kind} of ${method.kind}`).join(', '),
       'average runs that differ in their models and their training alone',
     );
-  const differences = configDifferences(learnedModel(model), learnedModel(config.model));
+  const differences = configDifferences(
+    { model: learnedModel(average.model), method: average.method },
+    { model: learnedModel(config.model), method: config.method },
+  );
   if (differences.length > 0)
     throw refused(
-      'the model of their average, as qianmo auto writes it',
+      'the model and the method of their average, as qianmo auto writes them',
       `\n${differences.map((difference) => `    ${difference}`).join('\n')}`,
-      'give the run that model',
+      'give the run these',
     );
   return { metaParameters: averagedParameters(spec, members), where };
 }

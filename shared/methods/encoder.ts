@@ -7,7 +7,8 @@
  *   phi_i = theta + t_i W                           a shift of each personal parameter
  *   phi_i <- phi_i - r .* (innerRate * grad L(phi_i ; S_i))   innerSteps times, r by personal block
  *
- * e_r embeds the features of row r, y_r is its label beyond the task's level in standard deviations,
+ * e_r embeds the features of row r, with or without the linear weights of their values,
+ * y_r is its label beyond the task's level in standard deviations,
  * i_r its share of the impressions. Behind the pool there is no bias, so a task without support rows
  * starts from theta itself. No inner step is needed: with innerSteps 0 the encoder adapts alone; with
  * more, the factors r are learned and may fall to 0. At the beginning W = 0 and r = 1: MAML.
@@ -33,10 +34,10 @@ import {
   supportFeatures,
 } from './inner-loop/support-features.js';
 
-const ROW_WEIGHT = 'encoder.row.weight';
-const ROW_BIAS = 'encoder.row.bias';
-const TASK_WEIGHT = 'encoder.task.weight';
-const SHIFT = 'encoder.shift/';
+export const ROW_WEIGHT = 'encoder.row.weight';
+export const ROW_BIAS = 'encoder.row.bias';
+export const TASK_WEIGHT = 'encoder.task.weight';
+export const SHIFT = 'encoder.shift/';
 
 const width = z.int().min(1).max(1024);
 
@@ -57,6 +58,12 @@ const settings = z.strictObject({
     .min(1)
     .optional()
     .describe('Features of support rows that are encoded with their label; all when absent.'),
+  linearWeights: z
+    .boolean()
+    .optional()
+    .describe(
+      'False to encode embeddings without the linear weights of their values, so that the model can be averaged with others (`training.startFrom.average`).',
+    ),
 });
 
 type Settings = z.infer<typeof settings>;
@@ -94,17 +101,20 @@ function taskEmbeddings(
   const { tf, taskCount, variable } = tasks;
   const support = tasks.supportFields(features);
   if (support === null) return null;
-  const [, rowExtent, fieldWidth] = support.fields.shape;
+  const [, rowExtent] = support.fields.shape;
   const { impressionShares } = support;
+  const weight = variable(ROW_WEIGHT) as tfjs.Tensor2D;
+  const inputWidth = weight.shape[0];
   const labels = tf.div(
     standardisedShares(tasks, support),
     tf.maximum(impressionShares, SHARE_MIN),
   );
-  const rows = tf.reshape<tfjs.Rank.R2>(tf.concat([support.fields, tf.expandDims(labels, 2)], 2), [
+  const fields = inputWidth === 1 ? [] : [withoutLinear(tasks, support.fields, inputWidth - 1)];
+  const rows = tf.reshape<tfjs.Rank.R2>(tf.concat([...fields, tf.expandDims(labels, 2)], 2), [
     taskCount * rowExtent,
-    fieldWidth + 1,
+    inputWidth,
   ]);
-  const sums = tf.matMul(rows, variable(ROW_WEIGHT));
+  const sums = tf.matMul(rows, weight);
   const encoded = tf.tanh(tf.add(sums, variable(ROW_BIAS)));
   const pooled = tf.matMul(
     tf.reshape(impressionShares, [taskCount, 1, rowExtent]),
@@ -113,6 +123,23 @@ function taskEmbeddings(
   const known = [tf.reshape<tfjs.Rank.R2>(pooled, [taskCount, rowWidth]), evidenceOf(tasks)];
   const weights = variable(TASK_WEIGHT) as tfjs.Tensor2D;
   return tf.tanh(tf.matMul<tfjs.Tensor2D>(tf.concat(known, 1), weights));
+}
+
+/**
+ * `[taskCount, rowExtent, width]`: the fields without their last columns, their linear weights, if they are wider than that.
+ */
+function withoutLinear(
+  { tf, taskCount }: AdaptingTasks,
+  fields: tfjs.Tensor3D,
+  width: number,
+): tfjs.Tensor3D {
+  const [, rowExtent, fieldWidth] = fields.shape;
+  const fieldCount = fieldWidth - width;
+  if (fieldCount === 0) return fields;
+  const placeCount = taskCount * rowExtent * fieldCount;
+  const apart = tf.reshape<tfjs.Rank.R2>(fields, [placeCount, fieldWidth / fieldCount]);
+  const kept = tf.slice(apart, [0, 0], [placeCount, width / fieldCount]);
+  return tf.reshape(kept, [taskCount, rowExtent, width]);
 }
 
 /** Padding has no share. */
@@ -140,6 +167,7 @@ function shifted(tasks: AdaptingTasks, embeddings: tfjs.Tensor2D | null): Blocks
 function encoderVariables(model: ModelShape, own: Settings): Variable[] {
   const { rowWidth, taskWidth, features = featureNamesOf(model) } = own;
   requireFeatures(model, features, 'method.features');
+  const width = own.linearWeights === false ? model.embeddingWidth : model.tableRowWidth;
   const ofMethod = (
     name: string,
     shape: readonly number[],
@@ -151,7 +179,7 @@ function encoderVariables(model: ModelShape, own: Settings): Variable[] {
     return ofMethod(name, [inWidth, outWidth], { kind: 'uniform', bound });
   };
   return [
-    weight(ROW_WEIGHT, features.length * model.tableRowWidth + 1, rowWidth),
+    weight(ROW_WEIGHT, features.length * width + 1, rowWidth),
     ofMethod(ROW_BIAS, [rowWidth]),
     weight(TASK_WEIGHT, rowWidth + SUPPORT_FEATURE_COUNT, taskWidth),
     ...model.variables
