@@ -10,9 +10,8 @@
 
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { isEncoder } from '../averages/averaged-method.js';
 import { averagedForm } from '../averages/averaged-model.js';
-import { indistinctTrials } from '../sweep/safe-trials.js';
+import { indistinctTrials, pairOfKinds } from '../sweep/safe-trials.js';
 import { rankedOnRung, type SweepRecord, type TrialRecord } from '../sweep/sweep-record.js';
 import { asTrial, type Trial } from '../sweep/trials.js';
 import { untrained } from './untrained.js';
@@ -22,9 +21,8 @@ const TOWERS_MAX = 2;
 const LINEAR_MODELS_MAX = 2;
 
 /**
- * An average for each method of two or more of the trials, the lowest losses first, and that of the best tower whose blocks an
- * encoder generates with the best that adapts nothing: they see support rows in two ways, so that the mean gains
- * even where one of them has a clearly higher loss.
+ * An average for each method of two or more of the trials, the lowest losses first, and that of the best networks of two kinds: they
+ * see support rows in two ways, so that their mean gains even where one has a clearly higher loss.
  *
  * @param trials those that have a checkpoint: a search that continues has discarded others when it ended before.
  */
@@ -40,7 +38,7 @@ export function averageTrials(
       .filter(({ config }) => averagedForm([config]) !== null);
   const indistinct = keptOf(indistinctTrials(record, lastRung));
   const ranked = keptOf(rankedOnRung(record, lastRung));
-  return [...byMethod(indistinct).map(withinSize), ofTwoWays(ranked, indistinct)]
+  return [...byMethod(indistinct).map(withinSize), ofTwoKinds(ranked, indistinct)]
     .flatMap((members) => averageOf(members) ?? [])
     .map(({ config, members }, index): Trial => {
       const name = `a${String(index + 1).padStart(2, '0')}`;
@@ -62,17 +60,21 @@ function byMethod(trials: readonly Trial[]): Trial[][] {
   return [...groups.values()];
 }
 
-/** None if the search has no tower of one of the ways. */
-function ofTwoWays(ranked: readonly Trial[], indistinct: readonly Trial[]): Trial[] {
-  const generated = ranked.find((trial) => isTower(trial) && isEncoder(trial.config.method));
-  const global = ranked.find((trial) => isTower(trial) && isOfGlobal(trial));
-  if (generated === undefined || global === undefined) return [];
-  const linear = indistinct.filter((trial) => !isTower(trial) && isOfGlobal(trial));
-  return [generated, global, ...linear.slice(0, LINEAR_MODELS_MAX)];
+/** None if the search has no network of one of the kinds. */
+function ofTwoKinds(ranked: readonly Trial[], indistinct: readonly Trial[]): Trial[] {
+  const pair = pairOfKinds(ranked);
+  const linear = indistinct.filter(
+    (trial) => !isTower(trial) && trial.config.method.kind === 'global',
+  );
+  return pair.length === 0 ? [] : [...pair, ...linear.slice(0, LINEAR_MODELS_MAX)];
 }
 
-function isOfGlobal({ config }: Trial): boolean {
-  return config.method.kind === 'global';
+/** Null for models that have no average with a network of another kind. */
+export function towerOf(config: RunConfig): NonNullable<Trial['tower']> | null {
+  const isOfPair = config.model.hiddenWidths.length > 0 && averagedForm([config]) !== null;
+  const { kind } = config.method;
+  if (!isOfPair) return null;
+  return kind === 'global' ? 'global' : kind === 'encoder' ? 'generated' : null;
 }
 
 function isTower({ config }: Trial): boolean {

@@ -20,6 +20,7 @@ import {
   type SweepRecord,
   type TrialRecord,
 } from './sweep-record.js';
+import { TOWER_KINDS } from './trials.js';
 
 interface SafeTrials {
   readonly safest: TrialRecord;
@@ -181,7 +182,8 @@ function withSafest(
 }
 
 /**
- * The lowest loss, then those that cannot be told from it in the order of the candidates, then the others.
+ * The lowest loss, then the networks of an average of two kinds if one of them cannot be told from it, then the others that
+ * cannot be told from it in the order of the candidates, and the rest.
  *
  * @param ranked the trials of the rung, best first.
  */
@@ -194,6 +196,20 @@ function inOrderOfCandidates(
   if (lowest === undefined) return [];
   const indistinct = new Set(indistinctTrials(record, rungIndex).map(({ name }) => name));
   const isIndistinct = ({ name }: TrialRecord): boolean => indistinct.has(name);
+  const pair = pairOfKinds(ranked);
   const planned = record.trials.filter((trial) => others.includes(trial) && isIndistinct(trial));
-  return [lowest, ...planned, ...others.filter((trial) => !isIndistinct(trial))];
+  const first = pair.some(isIndistinct) ? pair : [];
+  return [...new Set([lowest, ...first, ...planned, ...others])];
+}
+
+/**
+ * The best network of each kind, if there are both: their mean may be better than either, however far apart they are.
+ *
+ * @param ranked best first.
+ */
+export function pairOfKinds<Ranked extends Pick<TrialRecord, 'tower'>>(
+  ranked: readonly Ranked[],
+): Ranked[] {
+  const pair = TOWER_KINDS.flatMap((kind) => ranked.find(({ tower }) => tower === kind) ?? []);
+  return pair.length === TOWER_KINDS.length ? pair : [];
 }

@@ -11,7 +11,7 @@ import { configHash } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { CellSchema } from '../scoring/evaluation-report.js';
 import { ranked, type Rung } from './rungs.js';
-import type { Trial } from './trials.js';
+import { TOWER_KINDS, type Trial } from './trials.js';
 
 /** Raised when a field changes its meaning or is removed. */
 const SWEEP_FORMAT_VERSION = 1;
@@ -83,6 +83,8 @@ export const SweepRecordSchema = z.strictObject({
       configHash: z.string(),
       /** In a search, what the trial learns or keeps beside linear weights. */
       parts: count.optional(),
+      /** Of a network in a search that has an average with the other kind (`TOWER_KINDS`). */
+      tower: z.enum(TOWER_KINDS).optional(),
       /** The trials of a search whose mean output this one has. It is tried at the end. */
       averageOf: z.array(z.string()).optional(),
       /** The trial of a search to whose output this one adds a shift of each adgroup's level. It is tried last. */
@@ -144,6 +146,7 @@ function unscored({
   settings,
   config,
   parts,
+  tower,
   averageOf,
   shiftOf,
 }: Trial): SweepRecord['trials'][number] {
@@ -154,6 +157,7 @@ function unscored({
     settings: z.record(z.string(), z.json()).parse(settings),
     configHash: configHash(config),
     ...(parts === undefined ? {} : { parts }),
+    ...(tower === undefined ? {} : { tower }),
     ...(averageOf === undefined ? {} : { averageOf: [...averageOf] }),
     ...(shiftOf === undefined ? {} : { shiftOf }),
     scores: [],

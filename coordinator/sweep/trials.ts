@@ -8,6 +8,9 @@ import { QianmoError } from '../../shared/base/errors.js';
 /** The values that the sweep sets, by path of the run config. */
 type TrialSettings = Readonly<Record<string, unknown>>;
 
+/** Networks that see support rows in two ways: the blocks of each adgroup are generated from them, or nothing adapts. */
+export const TOWER_KINDS = ['generated', 'global'] as const;
+
 export interface Trial {
   /** `t01`, `t02`, ... in the order of the grids, the last path varying fastest. */
   readonly name: string;
@@ -15,6 +18,8 @@ export interface Trial {
   readonly config: RunConfig;
   /** In a search, what it learns or keeps beside linear weights. */
   readonly parts?: number;
+  /** In a search, the kind of a network that can be averaged with one of the other kind. */
+  readonly tower?: (typeof TOWER_KINDS)[number];
   /** The trials of a search whose mean output the model of this one has. */
   readonly averageOf?: readonly string[];
   /** The trial of a search that this one adds a shift to. */

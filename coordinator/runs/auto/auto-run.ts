@@ -13,7 +13,7 @@ import {
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 import { labelOf } from '../../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { averageTrials } from '../../auto/average-trials.js';
+import { averageTrials, towerOf } from '../../auto/average-trials.js';
 import { chooseTrial, partsOf } from '../../auto/choose-trial.js';
 import {
   candidatesOf,
@@ -225,7 +225,13 @@ function trialsOf(
     seen.add(hash);
     const settings = candidate?.words ?? { model: 'as the config says' };
     const parts = partsOf(config);
-    return [{ name, settings, parts, config: asTrial(config, { sweep, output }, name) }];
+    const tower = towerOf(config);
+    return [
+      {
+        ...{ name, settings, parts, config: asTrial(config, { sweep, output }, name) },
+        ...(tower === null ? {} : { tower }),
+      },
+    ];
   });
 }
 
