@@ -11,8 +11,8 @@
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { averagedForm } from '../averages/averaged-model.js';
-import { indistinctTrials, pairOfKinds } from '../sweep/safe-trials.js';
-import { rankedOnRung, type SweepRecord, type TrialRecord } from '../sweep/sweep-record.js';
+import { comparableTrials, indistinctTrials, pairOfKinds } from '../sweep/safe-trials.js';
+import type { SweepRecord, TrialRecord } from '../sweep/sweep-record.js';
 import { asTrial, type Trial } from '../sweep/trials.js';
 import { untrained } from './untrained.js';
 
@@ -37,8 +37,8 @@ export function averageTrials(
       .flatMap(({ name }) => trials.find((trial) => trial.name === name) ?? [])
       .filter(({ config }) => averagedForm([config]) !== null);
   const indistinct = keptOf(indistinctTrials(record, lastRung));
-  const ranked = keptOf(rankedOnRung(record, lastRung));
-  return [...byMethod(indistinct).map(withinSize), ofTwoKinds(ranked, indistinct)]
+  const compared = keptOf(comparableTrials(record, lastRung));
+  return [...byMethod(indistinct).map(withinSize), ofTwoKinds(compared, indistinct)]
     .flatMap((members) => averageOf(members) ?? [])
     .map(({ config, members }, index): Trial => {
       const name = `a${String(index + 1).padStart(2, '0')}`;

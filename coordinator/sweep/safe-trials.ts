@@ -69,6 +69,11 @@ export function safeTrialsOf(record: SweepRecord, rungIndex: number): SafeTrials
   };
 }
 
+/** The trials of a rung that can be compared, the lowest loss first: where any was cross-fitted, only such. */
+export function comparableTrials(record: SweepRecord, rungIndex: number): TrialRecord[] {
+  return comparedOnRung(record, rungIndex).map(({ trial }) => trial);
+}
+
 /** The trials of a rung that validation adgroups cannot tell from that of the lowest loss, which is the first. */
 export function indistinctTrials(record: SweepRecord, rungIndex: number): TrialRecord[] {
   return comparedOnRung(record, rungIndex)

@@ -57,7 +57,14 @@ function makingOf(name: string, trials: SweepRecord['trials']): string {
       .filter((sentence) => sentence !== '')
       .join(' ');
   if (averageOf === undefined) return '';
-  return `${name} is one model with the mean output of ${averageOf.join(', ')}, which validation cannot tell apart.`;
+  const towers = trials.flatMap((trial) =>
+    averageOf.includes(trial.name) ? (trial.tower ?? []) : [],
+  );
+  const why =
+    new Set(towers).size > 1
+      ? 'networks that use support rows in two ways'
+      : 'which validation cannot tell apart';
+  return `${name} is one model with the mean output of ${averageOf.join(', ')}, ${why}.`;
 }
 
 function distanceText({ difference, standardError }: ComparedTrial): string {

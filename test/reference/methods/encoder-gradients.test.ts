@@ -90,12 +90,15 @@ function evidenceOf({ impressions, clicks, supportRowCount: end, loss }: TaskRow
   return { total, mean, deviation: Math.sqrt(mean * (1 - mean)), known: [size, level] };
 }
 
-function embeddingOf(seen: RefereeTask): number[] {
+function embeddingOf(seen: RefereeTask, hasLinearWeights: boolean): number[] {
   const { tape, task } = seen;
   const { total, mean, deviation, known } = evidenceOf(task);
   const rows = Array.from({ length: task.supportRowCount }, (_, row) => {
     const label = (task.clicks[row]! / task.impressions[row]! - mean) / deviation;
-    const input = [...fieldsOf(seen, row), tape.constant(label)];
+    const fields = fieldsOf(seen, row).filter(
+      (_, place) => hasLinearWeights || place % FIELD_WIDTH < FIELD_WIDTH - 1,
+    );
+    const input = [...fields, tape.constant(label)];
     return layer(seen, input, 'encoder.row.weight', 'encoder.row.bias').map((node) =>
       tape.scale(node, task.impressions[row]! / total),
     );
@@ -107,19 +110,21 @@ function embeddingOf(seen: RefereeTask): number[] {
   return layer(seen, input, 'encoder.task.weight', null);
 }
 
-const start: RefereeLoop['start'] = (seen, name) => {
-  const { tape, variable } = seen;
-  const theta = variable(name);
-  const embedding = embeddingOf(seen);
-  return theta.map((node, index) =>
-    tape.add(
-      node,
-      ...embedding.map((t, place) =>
-        tape.multiply(t, variable(`encoder.shift/${name}`)[place * theta.length + index]!),
+const startBy =
+  (hasLinearWeights: boolean): NonNullable<RefereeLoop['start']> =>
+  (seen, name) => {
+    const { tape, variable } = seen;
+    const theta = variable(name);
+    const embedding = embeddingOf(seen, hasLinearWeights);
+    return theta.map((node, index) =>
+      tape.add(
+        node,
+        ...embedding.map((t, place) =>
+          tape.multiply(t, variable(`encoder.shift/${name}`)[place * theta.length + index]!),
+        ),
       ),
-    ),
-  );
-};
+    );
+  };
 
 const step: RefereeLoop['step'] = ({ tape, variable }, { name, block, scaled }) => {
   const rate = variable(`rates/${name.split('.')[0]!}`)[0]!;
@@ -147,7 +152,15 @@ describe('the outer gradient', () => {
     '$innerSteps inner steps, $order order, $path, $losses, a cold share of $coldShare';
   test.each(variants)(variantName, ({ losses, ...loop }) => {
     const settings = { kind: 'encoder', innerRate, rowWidth, taskWidth, ...loop };
-    return jobs.expectOuterGradient(settings, { start, step }, { losses, model });
+    const referee = { start: startBy(true), step };
+    return jobs.expectOuterGradient(settings, referee, { losses, model });
+  });
+
+  test.each([0, 2])('without linear weights and with %i inner steps', (innerSteps) => {
+    const settings = { kind: 'encoder', innerRate, rowWidth, taskWidth, linearWeights: false };
+    const referee = { start: startBy(false), step };
+    const losses = ['binary', 'squared'] as const;
+    return jobs.expectOuterGradient({ ...settings, innerSteps }, referee, { losses, model });
   });
 });
 

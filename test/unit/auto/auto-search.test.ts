@@ -61,8 +61,15 @@ describe('candidates of a search', () => {
     expect(new Set(first.map(({ adapts }) => adapts)).size).toBe(3);
     const modelsOf = (trainTaskCount: number) =>
       candidatesOf({ ...FACTS, trainTaskCount }, 3, 1).map(({ words }) => words['model']);
-    expect(modelsOf(100)).toEqual(['wide deepfm', 'encodings', 'deepfm']);
+    expect(modelsOf(100)).toEqual(['wide deepfm', 'wide deepfm', 'encodings']);
     expect(modelsOf(99)).toEqual(['encodings', 'encodings', 'wide deepfm']);
+  });
+
+  it('generate blocks in the second trial, unless few adgroups train', () => {
+    const adaptsOf = (trainTaskCount: number) =>
+      candidatesOf({ ...FACTS, trainTaskCount }, 60, 1).map(({ words }) => words['adapts']);
+    expect(adaptsOf(100).indexOf('generated blocks')).toBe(1);
+    expect(adaptsOf(99)).not.toContain('generated blocks');
   });
 
   it('train a ridge regression over encodings to its end, pulled as by twenty impressions', () => {
@@ -101,7 +108,7 @@ describe('candidates of a search', () => {
   });
 
   it('encode the narrow categories, at the click rate of the data', () => {
-    const encoding = candidatesOf(FACTS, 11, 1).find(
+    const encoding = candidatesOf(FACTS, 12, 1).find(
       ({ words }) => words['support inputs'] === 'rate and values',
     );
     expect(encoding?.model['supportInputs']).toEqual({
@@ -117,7 +124,7 @@ describe('candidates of a search', () => {
           .filter(({ words }) => words['model'] === wanted)
           .map(({ words }) => words['rate']),
       );
-    expect(candidatesOf(FACTS, 2, 1)[1]?.words).toMatchObject({ model: 'encodings', rate: '0.05' });
+    expect(candidatesOf(FACTS, 3, 1)[2]?.words).toMatchObject({ model: 'encodings', rate: '0.05' });
     expect(ratesOf('deepfm')).toEqual(new Set(['0.002', '0.005', '0.01']));
     expect(ratesOf('logistic')).toEqual(new Set(['0.01', '0.02', '0.05']));
   });

@@ -71,6 +71,55 @@ describe('the averages of a search', () => {
     expect(average?.config.model).toMatchObject({ embeddingWidth: 8, hiddenWidths: [16] });
   });
 
+  it('are of the best network of each of two kinds as well, however far apart they are', () => {
+    const GENERATED = { kind: 'encoder', innerSteps: 0, linearWeights: false };
+    const personal = ['bias', 'adgroupEmbedding', 'output'];
+    const generated = { ...TOWER, adgroupEmbedding: true, personal };
+    const trials = [
+      trialOf('t01', TOWER),
+      trialOf('t02', generated, GENERATED),
+      trialOf('t03', LINEAR),
+      trialOf('t04', TOWER),
+      trialOf('t05', generated, { ...GENERATED, linearWeights: true }),
+    ];
+    expect(trials.map(({ tower }) => tower)).toEqual([
+      ...['global', 'generated', undefined, 'global', undefined],
+    ]);
+    const losses = { t01: APART, t02: EQUAL, t03: BETWEEN, t04: EQUAL, t05: EQUAL };
+    const found = averageTrials(recordOf(losses), trials, OUTPUT);
+    expect(found.map(({ averageOf }) => averageOf)).toEqual([
+      ['t04', 't03'],
+      ['t02', 't04', 't03'],
+    ]);
+    const [, average] = found;
+    expect(average?.config).toMatchObject({
+      model: { embeddingWidth: 8, hiddenWidths: [16], adgroupEmbedding: true, personal },
+      method: { ...GENERATED, rowWidth: 32, taskWidth: 16 },
+      training: { outerSteps: 0 },
+    });
+    expect(checkedRunConfig(average?.config, 'best.yaml')).toEqual(average?.config);
+    const apart = averageTrials(recordOf({ t01: APART, t02: EQUAL }), trials, OUTPUT);
+    expect(apart.map(({ averageOf }) => averageOf)).toEqual([['t02', 't01']]);
+    expect(averageTrials(recordOf({ t01: EQUAL, t03: APART }), trials, OUTPUT)).toEqual([]);
+  });
+
+  it('have both networks trained to the end, if one of them may be chosen', () => {
+    const early = (losses: readonly number[]) => [losses];
+    const towers = { t02: 'generated', t04: 'global', t05: 'global' } as const;
+    const equal = early([1, 1, 1, 1]);
+    const apart = early([1.1, 1.2, 1.1, 1.2]);
+    const namesOf = (losses: Parameters<typeof recordOf>[0]) =>
+      trialsOnRung(recordOf(losses, { towers }), 1).map(({ name }) => name);
+    const worst = early([2, 2, 2, 2]);
+    // Five trials: three continue, of which the safest takes the last place.
+    expect(namesOf({ t01: equal, t02: equal, t03: equal, t04: worst, t05: apart })).toEqual([
+      ...['t01', 't02', 't05'],
+    ]);
+    expect(namesOf({ t01: equal, t02: apart, t03: equal, t04: worst, t05: apart })).toEqual([
+      ...['t01', 't03', 't02'],
+    ]);
+  });
+
   it('are chosen before a trial of fewer parts, if their loss is not two standard errors above the lowest', () => {
     const parts = { t01: 4, t02: 0 };
     const averages = { a01: ['t01', 't02'] };
@@ -83,6 +132,11 @@ describe('the averages of a search', () => {
     expect(choiceSentence({ ...good, best: { ...best, compared: [...chosen.compared] } })).toMatch(
       /^a01 is one model with the mean output of t01, t02, .* of the lowest, that of t01: 0\.10000 above/,
     );
+    const towers = { t01: 'generated', t02: 'global' } as const;
+    const ofKinds = recordOf({ t01: EQUAL, t02: NEAR, a01: NEAR }, { parts, averages, towers });
+    expect(
+      choiceSentence({ ...ofKinds, best: { ...best, compared: [...chosen.compared] } }),
+    ).toMatch(/the mean output of t01, t02, networks that use support rows in two ways\. /);
     const lessSure = recordOf({ t01: EQUAL, t02: NEAR, a01: BETWEEN }, { parts, averages });
     expect(chooseTrial(lessSure).trial.name).toBe('a01');
     const poor = recordOf({ t01: EQUAL, t02: NEAR, a01: APART }, { parts, averages });
