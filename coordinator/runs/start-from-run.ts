@@ -114,8 +114,10 @@ async function startFromAverage(
       starts.map(({ model: { kind }, method }) => `${kind} of ${method.kind}`).join(', '),
       'average runs that differ in their models and their training alone',
     );
+  // As the global arm of an evaluation, the average is a model that adapts nothing.
+  const { method } = config.method.kind === 'global' ? config : average;
   const differences = configDifferences(
-    { model: learnedModel(average.model), method: average.method },
+    { model: learnedModel(average.model), method },
     { model: learnedModel(config.model), method: config.method },
   );
   if (differences.length > 0)

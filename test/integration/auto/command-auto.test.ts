@@ -175,7 +175,7 @@ describe('qianmo auto', () => {
       what: /these runs have no average/,
       where: /training\.startFrom\.average/,
       found: /hiddenWidths/,
-      cure: /give the run that model/,
+      cure: /give the run these/,
     });
   });
 });
