@@ -155,8 +155,8 @@ function differenceTo(
  * to begin all trials of that rung, the same share of them continues.
  *
  * In a search, the order of the candidates decides between those that cannot be told from the lowest loss, for the first ones
- * have done well on many logs, and some of them learn slowly. The safest one continues as well. With a budget of time, the
- * others follow, for as long as there is time.
+ * have done well on many logs, and some of them learn slowly. The safest one continues as well, and so do the networks of an
+ * average of two kinds. With a budget of time, the others follow, for as long as there is time.
  */
 export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecord[] {
   if (rungIndex === 0) return record.trials.filter((trial) => !isDerived(trial));
@@ -170,7 +170,8 @@ export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecor
   );
   if (record.search === undefined) return finite.slice(0, count);
   const inOrder = inOrderOfCandidates(record, rungIndex - 1, finite);
-  const first = withSafest(inOrder.slice(0, count), record, rungIndex - 1);
+  const counted = withSafest(inOrder.slice(0, count), record, rungIndex - 1);
+  const first = [...new Set([...counted, ...hopefulPair(record, rungIndex - 1, finite)])];
   if (record.search.budgetMinutes === null) return first;
   return [...first, ...inOrder.filter((trial) => !first.includes(trial))];
 }
@@ -187,8 +188,8 @@ function withSafest(
 }
 
 /**
- * The lowest loss, then the networks of an average of two kinds if one of them cannot be told from it, then the others that
- * cannot be told from it in the order of the candidates, and the rest.
+ * The lowest loss, then the networks of an average of two kinds, then others that cannot be told from the lowest loss in the order
+ * of the candidates, and the rest.
  *
  * @param ranked the trials of the rung, best first.
  */
@@ -199,12 +200,25 @@ function inOrderOfCandidates(
 ): TrialRecord[] {
   const [lowest, ...others] = ranked;
   if (lowest === undefined) return [];
-  const indistinct = new Set(indistinctTrials(record, rungIndex).map(({ name }) => name));
-  const isIndistinct = ({ name }: TrialRecord): boolean => indistinct.has(name);
-  const pair = pairOfKinds(ranked);
+  const isIndistinct = isIndistinctOn(record, rungIndex);
   const planned = record.trials.filter((trial) => others.includes(trial) && isIndistinct(trial));
-  const first = pair.some(isIndistinct) ? pair : [];
-  return [...new Set([lowest, ...first, ...planned, ...others])];
+  const pair = hopefulPair(record, rungIndex, ranked);
+  return [...new Set([lowest, ...pair, ...planned, ...others])];
+}
+
+/** The networks of an average of two kinds, if one of them cannot be told from the lowest loss. */
+function hopefulPair(
+  record: SweepRecord,
+  rungIndex: number,
+  ranked: readonly TrialRecord[],
+): TrialRecord[] {
+  const pair = pairOfKinds(ranked);
+  return pair.some(isIndistinctOn(record, rungIndex)) ? pair : [];
+}
+
+function isIndistinctOn(record: SweepRecord, rungIndex: number): (trial: TrialRecord) => boolean {
+  const indistinct = new Set(indistinctTrials(record, rungIndex).map(({ name }) => name));
+  return ({ name }) => indistinct.has(name);
 }
 
 /**

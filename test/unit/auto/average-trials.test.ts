@@ -118,6 +118,8 @@ describe('the averages of a search', () => {
     expect(namesOf({ t01: equal, t02: apart, t03: equal, t04: worst, t05: apart })).toEqual([
       ...['t01', 't03', 't02'],
     ]);
+    // Beside the two of three that continue.
+    expect(namesOf({ t01: equal, t02: equal, t04: worst })).toEqual(['t01', 't02', 't04']);
   });
 
   it('are chosen before a trial of fewer parts, if their loss is not two standard errors above the lowest', () => {

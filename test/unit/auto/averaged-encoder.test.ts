@@ -1,6 +1,7 @@
 /**
  * The average of models of which encoders make some blocks, held against the formulas of `encoder.ts` in double precision.
- * Seen to fail: labels scaled as embeddings are, size and level in the rows of encodings, shifts without the share.
+ * Seen to fail: labels scaled as embeddings are, size and level among the encodings of rows, shifts of all members by the same
+ * units, an embedding of the adgroup scaled by the share, its field among the numbers, learned rates shared with members without any.
  */
 
 import { describe, expect, it } from 'vitest';
