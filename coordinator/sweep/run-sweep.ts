@@ -6,7 +6,7 @@
 
 import { DivergenceError, isInterruption, QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import { indistinctTrials, trialsOnRung } from './safe-trials.js';
+import { comparableTrials, indistinctTrials, pairOfKinds, trialsOnRung } from './safe-trials.js';
 import {
   rankedOnRung,
   scoreAt,
@@ -132,13 +132,14 @@ class SweepProgress {
 }
 
 /**
- * After the last rung, the trials that validation cannot tell from the lowest loss: the others are further from it than the
- * choice allows, and no average is made of them. Whatever is made of these trials and has a still lower loss is chosen itself.
+ * After the last rung, the trials that validation cannot tell from the lowest loss, and the networks of two kinds that have an
+ * average: the others are further from it than the choice allows, and no average is made of them. Whatever is made of these
+ * trials and has a still lower loss is chosen itself.
  */
 function leftInSearch(record: SweepRecord, rungIndex: number): TrialRecord[] {
-  return rungIndex < record.rungs.length
-    ? trialsOnRung(record, rungIndex)
-    : indistinctTrials(record, rungIndex - 1);
+  if (rungIndex < record.rungs.length) return trialsOnRung(record, rungIndex);
+  const pair = pairOfKinds(comparableTrials(record, rungIndex - 1));
+  return [...indistinctTrials(record, rungIndex - 1), ...pair];
 }
 
 async function scoreOf(

@@ -91,6 +91,14 @@ const CASES: Readonly<Record<string, Case>> = {
     model: { ...deepfm, padding: 'trained' },
     method: { kind: 'encoder', ...widths, innerSteps: 0 },
   },
+  'encoder without linear weights, deepfm with support inputs': {
+    model: { ...deepfm, supportInputs: { clickRate: true, count: true } },
+    method: { kind: 'encoder', ...widths, innerSteps: 0, linearWeights: false },
+  },
+  'encoder of labels alone, logistic': {
+    model: logistic,
+    method: { kind: 'encoder', ...widths, innerSteps: 0, linearWeights: false },
+  },
   'paml-gate, deepfm': {
     model: deepfm,
     method: { kind: 'paml-gate', ...rated, preferenceWidth: 5 },

@@ -15,10 +15,16 @@ const LOSSES: Readonly<Record<string, readonly number[]>> = {
   t05: [1.2, 1.1, 1.2, 1.1],
 };
 
-test('are those of trials that diverged, that had no time on the last rung and that are clearly above the lowest', async () => {
+/** What a search with ten minutes does, of which three trials reach the last rung. */
+async function courseOf(
+  towers: NonNullable<Parameters<typeof recordOf>[1]>['towers'] = {},
+): Promise<string[]> {
   const course: string[] = [];
   await runSweep({
-    record: recordOf({ t01: [], t02: [], t03: [], t04: [], t05: [] }, { budgetMinutes: 10 }),
+    record: recordOf(
+      { t01: [], t02: [], t03: [], t04: [], t05: [] },
+      { budgetMinutes: 10, towers },
+    ),
     ...{ concurrentTrials: 1, trialsKept: 1 },
     runTrial: (name, outerSteps) => {
       course.push(`${name} to ${outerSteps}`);
@@ -37,9 +43,21 @@ test('are those of trials that diverged, that had no time on the last rung and t
     sink: () => undefined,
     signal: new AbortController().signal,
   });
-  expect(course).toEqual([
+  return course;
+}
+
+test('are those of trials that diverged, that had no time on the last rung and that are clearly above the lowest', async () => {
+  expect(await courseOf()).toEqual([
     ...['t01 to 50', 't02 to 50', 'without t02', 't03 to 50', 't04 to 50', 't05 to 50'],
     ...['t01 to 100', 't03 to 100', 't04 to 100', 't05 to 100'],
     ...['t01 to 200', 't03 to 200', 't04 to 200', 'without t04', 'without t05'],
+  ]);
+});
+
+test('are not those of two networks that have an average, which have their turn after the lowest', async () => {
+  const course = await courseOf({ t01: 'generated', t02: 'global', t04: 'global' });
+  expect(course.slice(6)).toEqual([
+    ...['t01 to 100', 't04 to 100', 't03 to 100', 't05 to 100'],
+    ...['t01 to 200', 't04 to 200', 't03 to 200', 'without t05'],
   ]);
 });

@@ -40,15 +40,17 @@ interface EmbeddedRows {
   readonly width: number;
 }
 
-/**
- * Features of the first rows as the tables have them, each with its linear term behind its vector.
- *
- * @param names all when absent.
- */
+interface WantedFields {
+  /** All when absent. */
+  readonly names?: readonly string[] | undefined;
+  readonly rowCount: number;
+  readonly hasLinear: boolean;
+}
+
+/** Features of the first rows as the tables have them, each with its linear term behind its vector where that is wanted. */
 export function embeddedRows(
   { model, plan, rows }: AdaptingAdgroup,
-  names: readonly string[] | undefined,
-  rowCount: number,
+  { names, rowCount, hasLinear }: WantedFields,
 ): EmbeddedRows {
   const { spec } = model;
   const places = featureNamesOf(spec);
@@ -58,21 +60,22 @@ export function embeddedRows(
     return at(plan.fields, place);
   });
   const from = { model, plan, rows, tables: new PaddedTables(model) };
-  const width = fields.length * spec.tableRowWidth;
+  const fieldWidth = plan.embeddingWidth + (hasLinear && plan.hasLinear ? 1 : 0);
+  const width = fields.length * fieldWidth;
   const values = new Float64Array(rowCount * width);
   for (let row = 0; row < rowCount; row += 1)
     for (const [index, field] of fields.entries()) {
-      const first = row * width + index * spec.tableRowWidth;
+      const first = row * width + index * fieldWidth;
       const end = first + plan.embeddingWidth;
       const linear = writeField(from, { field, row }, values.subarray(first, end));
-      if (plan.hasLinear) values[end] = linear;
+      if (fieldWidth > plan.embeddingWidth) values[end] = linear;
     }
   return { values, width };
 }
 
 /** Embedded features that all rows of the adgroup share. */
 export function attributesOf(adgroup: AdaptingAdgroup, names: readonly string[]): Float64Array {
-  return embeddedRows(adgroup, names, 1).values;
+  return embeddedRows(adgroup, { names, rowCount: 1, hasLinear: true }).values;
 }
 
 /** Adds `vector` x the dense variable `[vector.length, target.length]` to `target`. */

@@ -47,12 +47,13 @@ const SHARE_MIN = 1e-12;
 /** t_i of `shared/methods/encoder.ts`, `[taskWidth]`. */
 function taskEncoding(
   adgroup: AdaptingAdgroup,
-  { features, rowWidth, taskWidth }: MethodOf<'encoder'>,
+  { features, linearWeights, rowWidth, taskWidth }: MethodOf<'encoder'>,
 ): Float64Array {
   const { model, rows, evidence, addProduct } = adgroup;
   const { impressionShares, standardisedShares, size, level } = evidence;
   const rowCount = rows.candidateCount;
-  const fields = embeddedRows(adgroup, features, rowCount);
+  const hasLinear = linearWeights !== false;
+  const fields = embeddedRows(adgroup, { names: features, rowCount, hasLinear });
   const bias = denseOf(model, 'encoder.row.bias');
   const weights = Float64Array.from(denseOf(model, 'encoder.row.weight'));
   const encoded = new Float64Array(rowCount * rowWidth).map((_, place) =>
@@ -94,11 +95,12 @@ function preference(
 ): Float64Array {
   const { model, rows, evidence, addProduct } = adgroup;
   const { impressionShares, standardisedShares, size, level } = evidence;
-  const fields = embeddedRows(adgroup, features, rows.candidateCount);
+  const rowCount = rows.candidateCount;
+  const fields = embeddedRows(adgroup, { names: features, rowCount, hasLinear: true });
   const pooled = new Float64Array(2 * fields.width);
   addProduct({
     ...{ first: joined(impressionShares, standardisedShares), second: fields.values },
-    ...{ target: pooled, rows: 2, inner: rows.candidateCount, columns: fields.width },
+    ...{ target: pooled, rows: 2, inner: rowCount, columns: fields.width },
   });
   const known = joined(pooled, [size, level], attributesOf(adgroup, attributes));
   const sums = Float64Array.from(denseOf(model, 'preference.bias'));
