@@ -8,7 +8,7 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openDuckSession } from '../logs/duckdb-session.js';
 import { findLogFiles } from '../logs/log-files.js';
 import { readRawLogs } from '../logs/log-reading.js';
-import { numbersOf, type LoggedRows } from './estimates.js';
+import type { LoggedRows } from './estimates.js';
 
 const MEMORY_MIB_MAX = 1024;
 const ROWS_MAX = 10_000_000;
@@ -63,48 +63,86 @@ export async function readChoiceTable(
     const selected = uses.map((_, index) =>
       index < numberCount ? `TRY_CAST(c${index} AS DOUBLE)` : `CAST(c${index} AS VARCHAR)`,
     );
-    const rows = await session.rows(`SELECT ${selected.join(', ')} FROM raw ORDER BY rowid`);
-    return loggedRowsOf(rows, numberCount, paths);
+    const result = await session.stream(`SELECT ${selected.join(', ')} FROM raw ORDER BY rowid`);
+    const table = new ReadChoices(rowCount, numberCount, paths);
+    for (;;) {
+      const chunk = await result.fetchChunk();
+      if (chunk === null || chunk.rowCount === 0) return table.rows();
+      for (const cells of chunk.getRows()) table.add(cells);
+    }
   } finally {
     session.close();
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-type Cells = readonly (string | number | boolean | null)[];
+/** Rows that have been read, in columns: a chunk at a time is held as values of the reader. */
+class ReadChoices {
+  readonly #numberCount: number;
+  readonly #paths: readonly string[];
+  readonly #numbers = new Map<string, number>();
+  readonly #decisions: Int32Array;
+  readonly #rewards: Float64Array;
+  readonly #weights: Float64Array;
+  readonly #model: LoggedRows['model'];
+  #rowCount = 0;
+  #decisionCount = 0;
 
-function loggedRowsOf(
-  rows: readonly Cells[],
-  numberCount: number,
-  paths: readonly string[],
-): LoggedRows {
-  const number = (row: number, column: number): number => {
-    const value = rows[row]?.[column];
+  constructor(rowCount: number, numberCount: number, paths: readonly string[]) {
+    const ofRows = (): Float64Array => new Float64Array(rowCount);
+    this.#numberCount = numberCount;
+    this.#paths = paths;
+    this.#decisions = new Int32Array(rowCount);
+    this.#rewards = ofRows();
+    this.#weights = ofRows();
+    this.#model = numberCount < 5 ? null : { ofChoices: ofRows(), ofTarget: ofRows() };
+  }
+
+  add(cells: readonly unknown[]): void {
+    const row = this.#rowCount;
+    this.#rewards[row] = this.#number(cells, 0);
+    this.#weights[row] = this.#chance(cells, 2, 0) / this.#chance(cells, 1, Number.MIN_VALUE);
+    if (this.#model !== null) {
+      this.#model.ofChoices[row] = this.#number(cells, 3);
+      this.#model.ofTarget[row] = this.#number(cells, 4);
+    }
+    this.#decisions[row] = this.#decisionOf(cells[this.#numberCount]);
+    this.#rowCount += 1;
+  }
+
+  rows(): LoggedRows {
+    if (this.#rowCount !== this.#rewards.length) throw new Error('the table has lost rows');
+    return {
+      decisions: this.#decisions,
+      rewards: this.#rewards,
+      weights: this.#weights,
+      model: this.#model,
+    };
+  }
+
+  /** By order of appearance. A row without a name is a decision of its own. */
+  #decisionOf(name: unknown): number {
+    const known = typeof name === 'string' ? this.#numbers.get(name) : undefined;
+    if (known !== undefined) return known;
+    const fresh = this.#decisionCount;
+    this.#decisionCount += 1;
+    if (typeof name === 'string') this.#numbers.set(name, fresh);
+    return fresh;
+  }
+
+  #number(cells: readonly unknown[], column: number): number {
+    const value = cells[column];
     if (typeof value === 'number' && Number.isFinite(value)) return value;
-    throw badRow(`a ${NAMES[column] ?? 'value'} that is not a number in row ${row + 1}`, paths);
-  };
-  const chance = (row: number, column: number, least: number): number => {
-    const value = number(row, column);
+    const what = `a ${NAMES[column] ?? 'value'} that is not a number`;
+    throw badRow(`${what} in row ${this.#rowCount + 1}`, this.#paths);
+  }
+
+  #chance(cells: readonly unknown[], column: number, least: number): number {
+    const value = this.#number(cells, column);
     if (value >= least && value <= 1) return value;
-    throw badRow(`the ${NAMES[column] ?? 'value'} ${value} in row ${row + 1}`, paths);
-  };
-  const fill = (of: (row: number) => number): Float64Array =>
-    Float64Array.from({ length: rows.length }, (_, row) => of(row));
-  return {
-    decisions: numbersOf(
-      rows.map((cells, row) => {
-        const name = cells[numberCount] ?? null;
-        // No row's number is taken for a name.
-        return name === null ? `row ${row}` : `decision ${name}`;
-      }),
-    ),
-    rewards: fill((row) => number(row, 0)),
-    weights: fill((row) => chance(row, 2, 0) / chance(row, 1, Number.MIN_VALUE)),
-    model:
-      numberCount < 5
-        ? null
-        : { ofChoices: fill((row) => number(row, 3)), ofTarget: fill((row) => number(row, 4)) },
-  };
+    const what = `the ${NAMES[column] ?? 'value'} ${value}`;
+    throw badRow(`${what} in row ${this.#rowCount + 1}`, this.#paths);
+  }
 }
 
 const NAMES = ['reward', 'propensity', 'target propensity', 'estimate', 'target estimate'];

@@ -10,10 +10,10 @@ import {
   type JudgedSlot,
   type Outcome,
 } from '../../shared/exploration/decision-record.js';
-import { numbersOf, type LoggedRows } from './estimates.js';
+import type { LoggedRows } from './estimates.js';
+import { LoggedSlots } from './logged-slots.js';
 
 const SLOTS_MAX = 10_000_000;
-const MS_PER_SECOND = 1000;
 
 /** What a log holds, and what of it no estimate uses. */
 export interface LogCounts {
@@ -64,89 +64,30 @@ function* recordsIn(text: string, where: string): Generator<Decision | Outcome> 
   if (text.trim() !== '') yield decodeExplorationLine(text, where);
 }
 
-interface JoinedSlot extends JudgedSlot {
-  readonly decision: string;
-  readonly key: string;
-  readonly shownMs: number;
-  readonly windowMs: number;
-  readonly defaultReward: number;
-}
-
 /** @param judge gives the slots of a decision under the target policy */
 export async function joinedRows(
   lines: AsyncIterable<Decision | Outcome>,
   judge: (decision: Decision) => readonly JudgedSlot[],
 ): Promise<{ readonly rows: LoggedRows; readonly log: LogCounts }> {
-  const slots: JoinedSlot[] = [];
-  const outcomes = new Map<string, Outcome>();
+  const slots = new LoggedSlots();
   const counts = { decisionCount: 0, outcomeCount: 0, apprenticeCount: 0, duplicateCount: 0 };
   let endMs = 0;
   for await (const record of lines) {
     if (record.kind === 'outcome') {
       counts.outcomeCount += 1;
       endMs = Math.max(endMs, record.epochMs);
-      const key = keyOf(record.decision, record.slot);
-      if (outcomes.has(key)) counts.duplicateCount += 1;
-      else outcomes.set(key, record);
+      if (!slots.addOutcome(record)) counts.duplicateCount += 1;
       continue;
     }
     const { input, isShown } = record;
     counts.decisionCount += 1;
     endMs = Math.max(endMs, input.epochMs);
-    if (isShown) slots.push(...joinable(record, judge(record)));
+    if (isShown) slots.addSlots(record, judge(record));
     else counts.apprenticeCount += 1;
-    if (slots.length > SLOTS_MAX) throw tooMany();
+    if (slots.slotCount > SLOTS_MAX) throw tooMany();
   }
-  const { rows, ...late } = rewarded(slots, outcomes, endMs);
+  const { rows, ...late } = slots.joined(endMs);
   return { rows, log: { ...counts, ...late } };
-}
-
-function keyOf(decision: string, slot: number): string {
-  return `${slot} ${decision}`;
-}
-
-function joinable({ input }: Decision, judged: readonly JudgedSlot[]): JoinedSlot[] {
-  const { windowSeconds, defaultReward } = input.settings.feedback;
-  return judged.map((slot, index) => ({
-    ...slot,
-    decision: input.id,
-    key: keyOf(input.id, index + 1),
-    shownMs: input.epochMs,
-    windowMs: windowSeconds * MS_PER_SECOND,
-    defaultReward,
-  }));
-}
-
-function rewarded(
-  slots: readonly JoinedSlot[],
-  outcomes: ReadonlyMap<string, Outcome>,
-  endMs: number,
-): { readonly rows: LoggedRows } & Pick<LogCounts, 'immatureCount' | 'lateCount' | 'unknownCount'> {
-  const used: JoinedSlot[] = [];
-  const rewards: number[] = [];
-  let [immatureCount, lateCount, knownCount] = [0, 0, 0];
-  for (const slot of slots) {
-    const outcome = outcomes.get(slot.key);
-    if (outcome !== undefined) knownCount += 1;
-    const isLate = outcome !== undefined && outcome.epochMs - slot.shownMs > slot.windowMs;
-    if (isLate) lateCount += 1;
-    if (endMs - slot.shownMs <= slot.windowMs) {
-      immatureCount += 1;
-      continue;
-    }
-    used.push(slot);
-    rewards.push(outcome === undefined || isLate ? slot.defaultReward : outcome.reward);
-  }
-  const rows: LoggedRows = {
-    decisions: numbersOf(used.map(({ decision }) => decision)),
-    rewards: Float64Array.from(rewards),
-    weights: Float64Array.from(used, ({ weight }) => weight),
-    model: {
-      ofChoices: Float64Array.from(used, ({ expected }) => expected),
-      ofTarget: Float64Array.from(used, ({ expectedOfTarget }) => expectedOfTarget),
-    },
-  };
-  return { rows, immatureCount, lateCount, unknownCount: outcomes.size - knownCount };
 }
 
 function tooMany(): QianmoError {

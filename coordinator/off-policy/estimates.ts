@@ -173,14 +173,3 @@ function warningsOf(weights: WeightSummary, rowCount: number): string[] {
     );
   return warnings;
 }
-
-/** The number of a decision by its name, in order of appearance. */
-export function numbersOf(names: readonly string[]): Int32Array {
-  const numbers = new Map<string, number>();
-  return Int32Array.from(names, (name) => {
-    const known = numbers.get(name);
-    if (known !== undefined) return known;
-    numbers.set(name, numbers.size);
-    return numbers.size - 1;
-  });
-}

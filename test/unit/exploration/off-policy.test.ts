@@ -5,7 +5,6 @@ import { randomStream } from '../../../shared/base/random.js';
 import type { Decision, Outcome } from '../../../shared/exploration/decision-record.js';
 import { joinedRows } from '../../../coordinator/off-policy/decision-log.js';
 import {
-  numbersOf,
   offPolicyReport,
   type EstimatorName,
   type LoggedRows,
@@ -68,7 +67,7 @@ describe('estimates', () => {
     const count = 2000;
     const stream = randomStream(5, 'support');
     const unsupported: LoggedRows = {
-      decisions: numbersOf(Array.from({ length: count }, (_, row) => String(row))),
+      decisions: Int32Array.from({ length: count }, (_, row) => row),
       rewards: Float64Array.from({ length: count }, () => stream.below(2)),
       weights: Float64Array.from({ length: count }, () => stream.below(2)),
       model: null,
@@ -142,6 +141,37 @@ describe('a decision log', () => {
       expect(interval?.low, estimator).toBeLessThan(truth);
       expect(interval?.high, estimator).toBeGreaterThan(truth);
     }
+  });
+
+  it('joins any number of slots and outcomes in their order, also of a log that is read twice', async () => {
+    const settings = settingsOf({ feedback: { windowSeconds: 10, defaultReward: 0.25 } });
+    const record = decide(inputOf(settings, { slots: 2 }));
+    const count = 3_000;
+    const shown = Array.from({ length: count }, (_, place): Decision => ({
+      ...record,
+      input: { ...record.input, id: `request-${place}`, epochMs: place },
+    }));
+    const outcomes = Array.from({ length: count }, (_, place): Outcome => ({
+      ...{ kind: 'outcome', decision: `request-${place}`, slot: 1 + (place % 2) },
+      ...{ reward: place, epochMs: place + 1 },
+    }));
+    const end: Outcome = { ...outcomes[0]!, decision: 'nobody', epochMs: 1_000_000 };
+    const weights = [1, 2];
+    const judge = () =>
+      weights.map((weight) => ({ weight, expected: 10 * weight, expectedOfTarget: 100 * weight }));
+    const once = [...shown.slice(0, 100), ...outcomes, ...shown.slice(100), end];
+    const { rows, log } = await joinedRows(streamed(once), judge);
+    const places = Array.from({ length: 2 * count }, (_, row) => row);
+    expect([...rows.decisions]).toEqual(places.map((row) => row >> 1));
+    expect([...rows.rewards]).toEqual(
+      places.map((row) => ((row >> 1) % 2 === row % 2 ? row >> 1 : 0.25)),
+    );
+    expect([...rows.weights]).toEqual(places.map((row) => weights[row % 2]));
+    expect([...(rows.model?.ofTarget ?? [])]).toEqual(places.map((row) => 100 + 100 * (row % 2)));
+    expect(log).toMatchObject({ unknownCount: 1, duplicateCount: 0, lateCount: 0 });
+    const twice = await joinedRows(streamed([...once, ...once]), judge);
+    expect(twice.rows.rewards).toHaveLength(4 * count);
+    expect(twice.log).toMatchObject({ unknownCount: 1, duplicateCount: count + 1 });
   });
 
   it('counts what it does not use', async () => {
