@@ -10,6 +10,9 @@ import { systemClock } from '../../shared/base/clock.js';
 import { loadEngine } from '../../worker/compute/engine/load-engine.js';
 import { leftoversOf, soak } from '../fixtures/compute/capture-soak.js';
 import { benchHeader } from './bench-header.js';
+import { benchOptions } from './options/bench-options.js';
+
+benchOptions(import.meta.url, {});
 
 const CALL_COUNT = 100_000;
 const CALLS_PER_SHAPE = 5_000;

@@ -7,6 +7,9 @@
  */
 
 import { installPackage } from '../fixtures/commands/installed-package.js';
+import { benchOptions } from './options/bench-options.js';
+
+benchOptions(import.meta.url, {});
 
 const MEGABYTE = 1e6;
 const startedMs = performance.now();

@@ -11,7 +11,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
@@ -20,6 +19,7 @@ import { packageRoot } from '../../infra/library/package-root.js';
 import { median } from '../../shared/base/arrays.js';
 import { benchHeader, grouped, markdownTable } from './bench-header.js';
 import { watched, type WatchedCommand } from './resident-memory.js';
+import { benchOptions } from './options/bench-options.js';
 
 /** Not the executable, which first checks the setup. */
 const COMMAND = fileURLToPath(new URL('../../infra/cli/main.js', import.meta.url));
@@ -29,14 +29,18 @@ const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const ExampleSchema = z.looseObject({ data: z.looseObject({}) });
 const StoreSchema = z.looseObject({ taskCount: z.number(), rowCount: z.number() });
 
-const { values: options } = parseArgs({
-  options: {
-    rows: { type: 'string', default: '10M' },
-    memory: { type: 'string', default: '2048,1024' },
-    rounds: { type: 'string', default: '3' },
-    folder: { type: 'string', default: tmpdir() },
-    /** The log that this process sorts by DuckDB alone; the bench starts itself with it. */
-    plain: { type: 'string' },
+const options = benchOptions(import.meta.url, {
+  rows: { type: 'string', default: '10M', about: 'rows of the log' },
+  memory: {
+    type: 'string',
+    default: '2048,1024',
+    about: 'bounds of memory in MiB, with commas between them',
+  },
+  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  folder: { type: 'string', default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
+  plain: {
+    type: 'string',
+    about: 'the log that this process sorts by DuckDB alone; the bench starts itself with it',
   },
 });
 const rowCount = parseRowCount(options.rows);

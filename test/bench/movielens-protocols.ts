@@ -8,7 +8,6 @@
 
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import type {
@@ -28,6 +27,7 @@ import { bestArmOf } from '../../coordinator/reports/verdicts.js';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, markdownTable, type BenchHeader } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';
+import { benchOptions } from './options/bench-options.js';
 
 const EXAMPLE = new URL('infra/examples/movielens.yaml', packageRoot);
 const RESULT = new URL('infra/results/movielens-protocols.md', packageRoot);
@@ -40,11 +40,13 @@ const PROTOCOLS = {
 const section = z.looseObject({});
 const ExampleSchema = z.looseObject({ data: section, evaluation: section });
 
-const { values: options } = parseArgs({
-  options: {
-    folder: { type: 'string', default: 'runs/movielens-protocols' },
-    workers: { type: 'string', default: '2' },
+const options = benchOptions(import.meta.url, {
+  folder: {
+    type: 'string',
+    default: 'runs/movielens-protocols',
+    about: 'folder of what the bench makes meanwhile',
   },
+  workers: { type: 'string', default: '2', about: 'workers of each run' },
 });
 
 const header = benchHeader();

@@ -1,7 +1,7 @@
 /**
  * Speed and memory of prepare when it turns N rows of CSV into a task store.
  *
- *   npm run bench:prepare -- [rows] [tasks] [result.json]
+ *   npm run bench:prepare -- --rows 1000000 --tasks 50000 --result result.json
  *
  * The log has a text, an integer and a bag feature, two numbers, a time and a label, with its tasks
  * in random order. Peak memory is the resident high-water mark of the process (VmHWM). DuckDB
@@ -17,10 +17,17 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { prepareTaskStore } from '../../coordinator/prepare/prepare.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { RunConfigSchema } from '../../shared/config/run-config.js';
+import { benchOptions } from './options/bench-options.js';
 
-const [rowsText = '1000000', tasksText = '50000', resultPath, writeLogTo] = process.argv.slice(2);
-const rowCount = Number(rowsText);
-const taskCount = Number(tasksText);
+const options = benchOptions(import.meta.url, {
+  rows: { type: 'string', default: '1000000', about: 'rows of the log' },
+  tasks: { type: 'string', default: '50000', about: 'tasks of the log' },
+  result: { type: 'string', about: 'file of the record; named for the rows if absent' },
+  'write-log-to': { type: 'string', about: 'set by the bench itself, for a process of its own' },
+});
+const rowCount = Number(options.rows);
+const taskCount = Number(options.tasks);
+const writeLogTo = options['write-log-to'];
 
 async function writeLog(path: string): Promise<void> {
   const instance = await DuckDBInstance.create(':memory:', { threads: '1' });
@@ -43,7 +50,9 @@ async function measure(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'qianmo-bench-'));
   try {
     const log = join(folder, 'log.csv');
-    execFileSync(process.execPath, [fileURLToPath(import.meta.url), rowsText, tasksText, '', log]);
+    const sizes = ['--rows', options.rows, '--tasks', options.tasks];
+    const module = fileURLToPath(import.meta.url);
+    execFileSync(process.execPath, [module, ...sizes, '--write-log-to', log]);
     const config = RunConfigSchema.parse({
       run: 'prepare-bench',
       seed: 1,
@@ -99,7 +108,7 @@ async function measure(): Promise<void> {
     };
     const json = `${JSON.stringify(result, null, 2)}\n`;
     process.stdout.write(json);
-    const target = resultPath ?? `infra/results/prepare-${rowCount}.json`;
+    const target = options.result ?? `infra/results/prepare-${rowCount}.json`;
     await mkdir(dirname(target), { recursive: true });
     await writeFile(target, json);
   } finally {

@@ -20,27 +20,28 @@ import {
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { parseRowCount } from '../../coordinator/synthesize/row-count.js';
 import { LOG_FORMATS, type LogFormat } from '../../coordinator/synthesize/synthesis.js';
 import { synthesize } from '../../coordinator/synthesize/synthesize.js';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { systemClock } from '../../shared/base/clock.js';
+import { benchOptions } from './options/bench-options.js';
 
 const MEBIBYTE = 1024 * 1024;
 const DISK_PROBE_MIB = 512;
 
-const { values: options } = parseArgs({
-  options: {
-    rows: { type: 'string', default: '1M,10M' },
-    seed: { type: 'string', default: '1' },
-    folder: { type: 'string', default: tmpdir() },
-    out: {
-      type: 'string',
-      default: new URL('infra/results/synthesize.json', packageRoot).pathname,
-    },
-    /** Set by the script itself: one case, as `rows:format:threads:path`. */
-    case: { type: 'string' },
+const options = benchOptions(import.meta.url, {
+  rows: { type: 'string', default: '1M,10M', about: 'rows of the logs, with commas between them' },
+  seed: { type: 'string', default: '1', about: 'seed of what is drawn' },
+  folder: { type: 'string', default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
+  out: {
+    type: 'string',
+    default: new URL('infra/results/synthesize.json', packageRoot).pathname,
+    about: 'file of the record',
+  },
+  case: {
+    type: 'string',
+    about: 'set by the script itself: one case, as `rows:format:threads:path`',
   },
 });
 

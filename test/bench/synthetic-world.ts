@@ -9,7 +9,6 @@
 
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { parseReport } from '../../coordinator/reports/report-json.js';
@@ -17,6 +16,7 @@ import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';
 import { experimentTable, type WorldCell } from './synthetic-world-table.js';
+import { benchOptions } from './options/bench-options.js';
 
 const WORLD_CONFIG = new URL('test/bench/synthetic-world.yaml', packageRoot);
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -24,17 +24,23 @@ const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const WorldConfigSchema = z.looseObject({ data: z.looseObject({}) });
 
 const { commit, date, machine } = benchHeader();
-const { values: options } = parseArgs({
-  options: {
-    settings: { type: 'string', default: 'homogeneous,moderate,strong' },
-    rates: { type: 'string', default: '0.03,0.1' },
-    seeds: { type: 'string', default: '1,2,3' },
-    rows: { type: 'string', default: '760000' },
-    adgroups: { type: 'string', default: '8000' },
-    folder: { type: 'string', default: folderOfCommit('synthetic-world', { commit }) },
-    name: { type: 'string', default: 'synthetic-world' },
-    workers: { type: 'string', default: '2' },
+const options = benchOptions(import.meta.url, {
+  settings: {
+    type: 'string',
+    default: 'homogeneous,moderate,strong',
+    about: 'settings to run, with commas between them',
   },
+  rates: { type: 'string', default: '0.03,0.1', about: 'click rates, with commas between them' },
+  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
+  rows: { type: 'string', default: '760000', about: 'rows of the log' },
+  adgroups: { type: 'string', default: '8000', about: 'adgroups of the log' },
+  folder: {
+    type: 'string',
+    default: folderOfCommit('synthetic-world', { commit }),
+    about: 'folder of what the bench makes meanwhile',
+  },
+  name: { type: 'string', default: 'synthetic-world', about: 'name of the record and its page' },
+  workers: { type: 'string', default: '2', about: 'workers of each run' },
 });
 
 function runCell(setting: string, clickRate: number, seed: number): WorldCell {

@@ -9,7 +9,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
 import { parseRowCount } from '../../coordinator/synthesize/row-count.js';
@@ -27,6 +26,7 @@ import {
   type RunTraffic,
 } from './traffic-run.js';
 import { compared, meanStep, rowBytesFit, trafficPage } from './traffic-table.js';
+import { benchOptions } from './options/bench-options.js';
 
 const EXAMPLE = new URL('infra/examples/synthetic.yaml', packageRoot);
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -39,14 +39,15 @@ const ExampleSchema = z.looseObject({
   training: z.looseObject({}),
 });
 
-const { values: options } = parseArgs({
-  options: {
-    rows: { type: 'string', default: '1M' },
-    'outer-steps': { type: 'string', default: '600' },
-    /** Outer steps of the runs that differ from the first in more than the size of the table. */
-    'other-outer-steps': { type: 'string', default: '20' },
-    folder: { type: 'string', default: tmpdir() },
+const options = benchOptions(import.meta.url, {
+  rows: { type: 'string', default: '1M', about: 'rows of the log' },
+  'outer-steps': { type: 'string', default: '600', about: 'outer steps of each run' },
+  'other-outer-steps': {
+    type: 'string',
+    default: '20',
+    about: 'outer steps of the runs that differ from the first in more than the size of the table',
   },
+  folder: { type: 'string', default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
 });
 
 interface RunPart {

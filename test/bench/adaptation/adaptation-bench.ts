@@ -8,7 +8,6 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { at } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -39,22 +38,36 @@ import {
   type AdaptationArm,
   type AdaptationCell,
 } from './adaptation-record.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const header = benchHeader();
 const WAY_NAMES = Object.keys(WAYS) as WayName[];
 /** Where each has its best chance first: many tasks, and features that say something of the whole task. */
 const SETS = ['dbook', 'movielens-1m', 'movielens-small', 'avazu-9k', 'tabmo'];
 
-const { values: options } = parseArgs({
-  options: {
-    sets: { type: 'string', default: SETS.join(',') },
-    seeds: { type: 'string', default: '1,2,3' },
-    ways: { type: 'string', default: WAY_NAMES.join(',') },
-    inputs: { type: 'string', default: INPUTS.join(',') },
-    /** Cells; each takes one core. */
-    'at-once': { type: 'string', default: '1' },
-    folder: { type: 'string', default: folderOfCommit('adaptation', header) },
-    data: { type: 'string', default: new URL('../shared/data/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  sets: { type: 'string', default: SETS.join(','), about: 'data sets, with commas between them' },
+  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
+  ways: {
+    type: 'string',
+    default: WAY_NAMES.join(','),
+    about: 'ways to adapt, with commas between them',
+  },
+  inputs: {
+    type: 'string',
+    default: INPUTS.join(','),
+    about: 'inputs from support rows, with commas between them',
+  },
+  'at-once': { type: 'string', default: '1', about: 'cells; each takes one core' },
+  folder: {
+    type: 'string',
+    default: folderOfCommit('adaptation', header),
+    about: 'folder of what the bench makes meanwhile',
+  },
+  data: {
+    type: 'string',
+    default: new URL('../shared/data/', packageRoot).pathname,
+    about: 'folder of the data sets',
   },
 });
 const ways = options.ways.split(',').map((name) => z.enum(WAY_NAMES).parse(name));

@@ -5,18 +5,18 @@
  */
 
 import { writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { systemClock } from '../../../shared/base/clock.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { banditDelayPage, DELAYS_STEPS, type DelayedRegrets } from './bandit-delay-page.js';
 import { DELAYED_POLICIES, regretOf } from './delayed-bandit.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const STEP_COUNT = 1_000_000;
 
-const { values: options } = parseArgs({
-  options: { repetitions: { type: 'string', default: '8' } },
+const options = benchOptions(import.meta.url, {
+  repetitions: { type: 'string', default: '8', about: 'repetitions of each simulation' },
 });
 const repetitions = Number(options.repetitions);
 const header = benchHeader();

@@ -14,6 +14,9 @@ import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { writeRecord } from '../../fixtures/written-record.js';
 import { benchHeader, grouped, markdownTable } from '../bench-header.js';
+import { benchOptions } from '../options/bench-options.js';
+
+benchOptions(import.meta.url, {});
 
 const RUN_COUNT = 1_000;
 const OUTER_STEPS = 10_000;

@@ -9,7 +9,6 @@
  *   npm run bench:dbook -- --page          the page again, from the recorded results
  */
 
-import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { ARMS, BEST, GATES, NEIGHBOUR_ARMS } from './arms.js';
@@ -29,6 +28,7 @@ import {
 } from './results-table.js';
 import { errorsOf, meanDifference, meanScores, type MeanDifference } from './scores.js';
 import type { Arm } from './trained-arm.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const BOOK_PRIOR = 5;
 const PUBLISHER_PRIOR = 10;
@@ -36,15 +36,32 @@ const PUBLISHER_PRIOR = 10;
 /** Predictions of an arm's judged tasks, by seed. */
 type PredictionsBySeed = ReadonlyMap<number, readonly (readonly number[])[]>;
 
-const { values: options } = parseArgs({
-  options: {
-    data: { type: 'string', default: new URL('../shared/data/dbook', packageRoot).pathname },
-    folder: { type: 'string', default: new URL('runs/dbook', packageRoot).pathname },
-    seeds: { type: 'string', default: '1,2,3' },
-    /** Selects arms whose name contains this; nothing is recorded in that case. */
-    arms: { type: 'string', default: '' },
-    validate: { type: 'boolean', default: false },
-    page: { type: 'boolean', default: false },
+const options = benchOptions(import.meta.url, {
+  data: {
+    type: 'string',
+    default: new URL('../shared/data/dbook', packageRoot).pathname,
+    about: 'folder of the data sets',
+  },
+  folder: {
+    type: 'string',
+    default: new URL('runs/dbook', packageRoot).pathname,
+    about: 'folder of what the bench makes meanwhile',
+  },
+  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
+  arms: {
+    type: 'string',
+    default: '',
+    about: 'selects arms whose name contains this; nothing is recorded in that case',
+  },
+  validate: {
+    type: 'boolean',
+    default: false,
+    about: 'chooses settings on validation users and records nothing',
+  },
+  page: {
+    type: 'boolean',
+    default: false,
+    about: 'makes the page again from the record and runs nothing',
   },
 });
 

@@ -16,7 +16,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
@@ -32,17 +31,20 @@ import {
   type CaseValues,
   type RecordedDigests,
 } from './recorded-digests.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
-const { values: options } = parseArgs({
-  options: {
-    checkout: { type: 'string', default: packageRoot.pathname },
-    compare: { type: 'string' },
-    only: { type: 'string' },
-    add: { type: 'string' },
-    'at-once': { type: 'string', default: '2' },
+const options = benchOptions(import.meta.url, {
+  checkout: {
+    type: 'string',
+    default: packageRoot.pathname,
+    about: 'checkout whose command is run',
   },
+  compare: { type: 'string', about: 'record to compare with; ends with 1 where a value differs' },
+  only: { type: 'string', about: 'cases whose name has one of these, with commas between them' },
+  add: { type: 'string', about: 'records new cases whose name has this, and leaves the others' },
+  'at-once': { type: 'string', default: '2', about: 'cases that run at once' },
 });
 
 const casesAtOnce = z.coerce.number().int().positive().parse(options['at-once']);

@@ -11,7 +11,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -40,21 +39,28 @@ import {
 } from './our-runs.js';
 import { PEER_CELL, PEER_VARIANTS, peerLaunch, type PeerRoom } from './peer-launch.js';
 import { writeOurCheck, writeW2ForPeers } from './w2-for-peers.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    /** No measurement begins later than this. */
-    minutes: { type: 'string', default: '14' },
-    /** The time that each peer is measured for. */
-    seconds: { type: 'string', default: '8' },
-    /** The length of our runs. */
-    'outer-steps': { type: 'string', default: '120' },
-    variant: { type: 'string', default: 'compile' },
-    only: { type: 'string' },
-    parts: { type: 'string', default: 'check,time' },
-    python: { type: 'string' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  minutes: { type: 'string', default: '14', about: 'minutes after which no measurement begins' },
+  seconds: { type: 'string', default: '8', about: 'seconds that each peer is measured for' },
+  'outer-steps': { type: 'string', default: '120', about: 'the length of our runs' },
+  variant: { type: 'string', default: 'compile', about: 'variant of the peers' },
+  only: { type: 'string', about: 'measures these alone, with commas between them' },
+  parts: {
+    type: 'string',
+    default: 'check,time',
+    about: 'parts to carry out, with commas between them',
+  },
+  python: {
+    type: 'string',
+    about: 'a Python with the peers installed; by default one is made in the cache',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 const positive = z.coerce.number().int().positive();

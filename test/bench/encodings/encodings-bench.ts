@@ -8,7 +8,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
@@ -19,6 +18,7 @@ import { configFileOf, openRooms, prepareRoom } from '../scaling/scaling-configs
 import { meanStep } from '../traffic-table.js';
 import { meteredRun, type RunTraffic } from '../traffic-run.js';
 import { encodingsPage, type EncodedRun } from './encodings-page.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const CONFIGS = ['heavy', 'demo'] as const;
@@ -34,12 +34,10 @@ const WAYS: readonly Ways[] = [
   ['int8', 'int8'],
 ];
 
-const { values: options } = parseArgs({
-  options: {
-    rows: { type: 'string', default: '300K' },
-    'heavy-outer-steps': { type: 'string', default: '60' },
-    'demo-outer-steps': { type: 'string', default: '300' },
-  },
+const options = benchOptions(import.meta.url, {
+  rows: { type: 'string', default: '300K', about: 'rows of the log' },
+  'heavy-outer-steps': { type: 'string', default: '60', about: 'outer steps of the heavy run' },
+  'demo-outer-steps': { type: 'string', default: '300', about: 'outer steps of the demo' },
 });
 
 const outerStepsOf: Record<(typeof CONFIGS)[number], number> = {

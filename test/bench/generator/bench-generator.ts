@@ -10,7 +10,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { fileURLToPath } from 'node:url';
 import { collectGarbageRarely } from '../../../shared/base/garbage-collection.js';
 import { openBenchContext } from '../bench-context.js';
@@ -33,23 +32,35 @@ import {
   tasksPerStepOf,
   writeGeneratorWorkload,
 } from './generator-workload.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    'run-ms': { type: 'string', default: '1500' },
-    /**
-     * Alternatively `generator.100`, where nearly all variants of both sides are refused, because
-     * float32 differs from float64 by 0.2 % of the largest update.
-     */
-    cells: { type: 'string', default: generatorCell(25) },
-    /** Outer steps of each run over the queue; 0 skips these runs. */
-    'queue-steps': { type: 'string', default: '100' },
-    /** A Python with the peers installed; by default one is created in the cache. */
-    python: { type: 'string' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
-    /** The folder of the workload during this bench. */
-    folder: { type: 'string', default: tmpdir() },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '5', about: 'how often everything is measured, in turns' },
+  'run-ms': { type: 'string', default: '1500', about: 'milliseconds of each measurement' },
+  cells: {
+    type: 'string',
+    default: generatorCell(25),
+    about:
+      'cells to measure, with commas between them; nearly all variants of generator.100 are refused, because float32 differs too much from float64 there',
+  },
+  'queue-steps': {
+    type: 'string',
+    default: '100',
+    about: 'outer steps of each run over the queue; 0 skips these runs',
+  },
+  python: {
+    type: 'string',
+    about: 'a Python with the peers installed; by default one is created in the cache',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
+  },
+  folder: {
+    type: 'string',
+    default: tmpdir(),
+    about: 'the folder of the workload during this bench',
   },
 });
 

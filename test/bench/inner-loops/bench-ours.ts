@@ -11,7 +11,6 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { cellName, cellOfName, CELLS } from './sides/cells.js';
 import type { CellResult } from './cell-results.js';
@@ -24,15 +23,22 @@ import { ourMarkdown } from './our-results-table.js';
 import { OUR_VARIANTS } from './sides/our-meta-step.js';
 import { launchOf, threadEnvironment, type LaunchRoom } from './sides/sides.js';
 import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    'run-ms': { type: 'string', default: '1000' },
-    cells: { type: 'string', default: CELLS.map(cellName).join(',') },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
-    folder: { type: 'string', default: tmpdir() },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  'run-ms': { type: 'string', default: '1000', about: 'milliseconds of each measurement' },
+  cells: {
+    type: 'string',
+    default: CELLS.map(cellName).join(','),
+    about: 'cells to measure, with commas between them',
   },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
+  },
+  folder: { type: 'string', default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
 });
 
 const OTHER_WORK = fileURLToPath(new URL('other-work.js', import.meta.url));

@@ -10,7 +10,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { accuracyOf } from './sides/accuracy.js';
 import { cellName, cellOfName, CELLS } from './sides/cells.js';
@@ -25,19 +24,34 @@ import { comparisonSvg } from './results-plot.js';
 import { comparisonMarkdown, type PeerComparison } from './results-table.js';
 import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides/sides.js';
 import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    'run-ms': { type: 'string', default: '1500' },
-    /** All eight by default. */
-    cells: { type: 'string', default: CELLS.map(cellName).join(',') },
-    sides: { type: 'string', default: SIDE_NAMES.join(',') },
-    /** A Python with the peers installed; by default one is created in the cache. */
-    python: { type: 'string' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
-    /** The folder of the workloads during this bench. */
-    folder: { type: 'string', default: tmpdir() },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '5', about: 'how often everything is measured, in turns' },
+  'run-ms': { type: 'string', default: '1500', about: 'milliseconds of each measurement' },
+  cells: {
+    type: 'string',
+    default: CELLS.map(cellName).join(','),
+    about: 'cells to measure, with commas between them',
+  },
+  sides: {
+    type: 'string',
+    default: SIDE_NAMES.join(','),
+    about: 'sides to measure, with commas between them',
+  },
+  python: {
+    type: 'string',
+    about: 'a Python with the peers installed; by default one is created in the cache',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
+  },
+  folder: {
+    type: 'string',
+    default: tmpdir(),
+    about: 'the folder of the workloads during this bench',
   },
 });
 

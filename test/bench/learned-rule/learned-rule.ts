@@ -9,7 +9,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { comparisonRecord } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
 import { compareRules } from '../../../coordinator/streaming/rule-comparison.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -17,15 +16,18 @@ import { rowCountOf } from '../../../shared/streaming/stream-rows.js';
 import { benchHeader } from '../bench-header.js';
 import { benchCases, type BenchCase } from './cases.js';
 import { resultsTable, type CaseResult } from './results-table.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
-const { values: options } = parseArgs({
-  options: {
-    days: { type: 'string', default: '12' },
-    seeds: { type: 'string', default: '1,2,3' },
-    only: { type: 'string', default: '' },
-    folder: { type: 'string', default: 'runs/learned-rule' },
+const options = benchOptions(import.meta.url, {
+  days: { type: 'string', default: '12', about: 'days of each stream' },
+  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
+  only: { type: 'string', default: '', about: 'measures these alone, with commas between them' },
+  folder: {
+    type: 'string',
+    default: 'runs/learned-rule',
+    about: 'folder of what the bench makes meanwhile',
   },
 });
 

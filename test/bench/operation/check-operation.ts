@@ -7,7 +7,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { METRIC_NAMES } from '../../../shared/metrics/metric-definitions.js';
 import { benchHeader, markdownTable } from '../bench-header.js';
@@ -19,6 +18,7 @@ import {
   promtool,
 } from './monitoring-tools.js';
 import { joinedTrace } from './trace-receiver.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const RESULTS = 'infra/results/operation.md';
 const WantedSchema = z.strictObject({ cpu: z.literal(4), gpu: z.literal(0) });
@@ -61,7 +61,9 @@ function familiesIn(scrape: string): string[] {
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { record: { type: 'boolean', default: false } } });
+  const values = benchOptions(import.meta.url, {
+    record: { type: 'boolean', default: false, about: 'records what is found' },
+  });
   const header = benchHeader();
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-operation-'));
   try {

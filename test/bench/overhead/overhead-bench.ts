@@ -8,20 +8,29 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { measuredLoad, type MeasuredCode } from './measured-load.js';
 import { CASE_NAMES, type MeasuredLoad } from './overhead-cases.js';
 import { overheadPage, type OverheadRecord } from './overhead-page.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    cases: { type: 'string', default: CASE_NAMES.join(',') },
-    base: { type: 'string' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  cases: {
+    type: 'string',
+    default: CASE_NAMES.join(','),
+    about: 'cases to measure, with commas between them',
+  },
+  base: {
+    type: 'string',
+    about: 'another checkout, compiled there, which is measured in every round as well',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 const rounds = z.coerce.number().int().positive().parse(options.rounds);

@@ -10,7 +10,6 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -24,17 +23,23 @@ import {
 } from '../scaling/scaling-configs.js';
 import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
 import { planPage, type PlanResults } from './plan-page.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const WORKER_COUNTS = [1, 2] as const;
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    rows: { type: 'string', default: '1M' },
-    configs: { type: 'string', default: 'heavy,demo' },
-    /** Multiplies the outer steps of each run. */
-    length: { type: 'string', default: '1' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  rows: { type: 'string', default: '1M', about: 'rows of the log' },
+  configs: {
+    type: 'string',
+    default: 'heavy,demo',
+    about: 'configs to measure, with commas between them',
+  },
+  length: { type: 'string', default: '1', about: 'multiplies the outer steps of each run' },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 const rounds = z.coerce.number().int().positive().parse(options.rounds);

@@ -10,7 +10,6 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { at } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -27,6 +26,7 @@ import { realSvg } from './real-plot.js';
 import { readRecord, writeRecord, type RecordedCell } from './real-record.js';
 import { REAL_SETS, supportName } from './real-sets.js';
 import { recordedCell } from './recorded-cell.js';
+import { benchOptions } from '../options/bench-options.js';
 
 /** The key of the demo's cell in the record, and its name among the sets. */
 const DEMO = 'movielens-demo';
@@ -37,26 +37,47 @@ const SECONDS_PER_MINUTE = 60;
 const UNIT_NAMES: readonly string[] = [...PEER_NAMES, ...PRODUCT_SIDES.map(({ name }) => name)];
 
 const header = benchHeader();
-const { values: options } = parseArgs({
-  options: {
-    sets: { type: 'string', default: [DEMO, ...REAL_SETS.map(({ name }) => name)].join(',') },
-    /** Support sizes by number; all by default. */
-    supports: { type: 'string' },
-    seeds: { type: 'string', default: '1,2,3,4,5' },
-    /** For the search of each peer, and that of `auto`. */
-    'budget-minutes': { type: 'string', default: '1' },
-    /** Trials of `auto` instead of a budget of time, for machines that other work keeps busy. */
-    'trials-max': { type: 'string' },
-    /** Cells; each takes one core. */
-    'at-once': { type: 'string', default: '1' },
-    /** Peers, and sides of the product. */
-    units: { type: 'string', default: UNIT_NAMES.join(',') },
-    folder: { type: 'string', default: folderOfCommit('real', header) },
-    /** For peers, which are kept by what they read. */
-    'peers-folder': { type: 'string', default: 'runs/real/peers' },
-    data: { type: 'string', default: new URL('../shared/data/', packageRoot).pathname },
-    /** A Python with the peers installed; by default one is created in the cache. */
-    python: { type: 'string' },
+const options = benchOptions(import.meta.url, {
+  sets: {
+    type: 'string',
+    default: [DEMO, ...REAL_SETS.map(({ name }) => name)].join(','),
+    about: 'data sets, with commas between them',
+  },
+  supports: { type: 'string', about: 'support sizes by number; all by default' },
+  seeds: { type: 'string', default: '1,2,3,4,5', about: 'seeds, with commas between them' },
+  'budget-minutes': {
+    type: 'string',
+    default: '1',
+    about: 'for the search of each peer, and that of `auto`',
+  },
+  'trials-max': {
+    type: 'string',
+    about: 'trials of `auto` instead of a budget of time, for machines that other work keeps busy',
+  },
+  'at-once': { type: 'string', default: '1', about: 'cells; each takes one core' },
+  units: {
+    type: 'string',
+    default: UNIT_NAMES.join(','),
+    about: 'peers, and sides of the product',
+  },
+  folder: {
+    type: 'string',
+    default: folderOfCommit('real', header),
+    about: 'folder of what the bench makes meanwhile',
+  },
+  'peers-folder': {
+    type: 'string',
+    default: 'runs/real/peers',
+    about: 'for peers, which are kept by what they read',
+  },
+  data: {
+    type: 'string',
+    default: new URL('../shared/data/', packageRoot).pathname,
+    about: 'folder of the data sets',
+  },
+  python: {
+    type: 'string',
+    about: 'a Python with the peers installed; by default one is created in the cache',
   },
 });
 const budgetMinutes = Number(options['budget-minutes']);

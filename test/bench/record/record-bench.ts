@@ -18,8 +18,12 @@ import { createEventLog } from '../../../shared/events/event-log.js';
 import { folderLogPlace } from '../../../shared/events/folder-log-place.js';
 import { benchHeader, markdownTable } from '../bench-header.js';
 import { MOVIELENS_DATA } from '../operation/movielens-data.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const ROUNDS = Number(process.argv[2] ?? 4);
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '4', about: 'how often each way is trained, in turns' },
+});
+const ROUNDS = Number(options.rounds);
 const OUTER_STEPS = 300;
 const REPLAYS = 20;
 const MS_PER_TICK = 10;

@@ -12,12 +12,12 @@
 
 import { spawnSync, type StdioOptions } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { benchHeader, folderOfCommit } from '../bench-header.js';
 import { ReproducedRecord } from './reproduced-record.js';
 import { TABLES, type ReproducedTable } from './reproduced-tables.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const HEADER = benchHeader();
 /** A stopped command resumes when started again, at the same commit. */
@@ -25,12 +25,10 @@ const FOLDER = folderOfCommit('reproduce', HEADER);
 const PAGE = new URL('infra/results/reproduced.md', packageRoot);
 const MS_PER_SECOND = 1000;
 
-const { values: options } = parseArgs({
-  options: {
-    only: { type: 'string' },
-    list: { type: 'boolean', default: false },
-    again: { type: 'boolean', default: false },
-  },
+const options = benchOptions(import.meta.url, {
+  only: { type: 'string', about: 'measures these alone, with commas between them' },
+  list: { type: 'boolean', default: false, about: 'lists the tables and makes none' },
+  again: { type: 'boolean', default: false, about: 'makes a table again that is of this commit' },
 });
 
 const names = options.only?.split(',') ?? TABLES.map(({ name }) => name);

@@ -163,13 +163,16 @@ export const TABLES: readonly ReproducedTable[] = [
   {
     name: 'prepare-1m',
     script: 'bench:prepare',
-    words: ['1000000', '50000', 'infra/results/prepare-1000000.json'],
+    words: ['--result', 'infra/results/prepare-1000000.json'],
     makes: 'prepare-1000000.json',
   },
   {
     name: 'prepare-10m',
     script: 'bench:prepare',
-    words: ['10000000', '100000', 'infra/results/prepare-10000000.json'],
+    words: [
+      ...['--rows', '10000000', '--tasks', '100000'],
+      ...['--result', 'infra/results/prepare-10000000.json'],
+    ],
     makes: 'prepare-10000000.json',
   },
   { name: 'synthesize', script: 'bench:synthesize', makes: 'synthesize.json' },

@@ -17,6 +17,9 @@ import { rowEncoderOf } from '../../../shared/features/row-encoder.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import { benchHeader, grouped } from '../bench-header.js';
+import { benchOptions } from '../options/bench-options.js';
+
+benchOptions(import.meta.url, {});
 
 const ROW_COUNT = 50_000;
 const ROUND_COUNT = 5;

@@ -8,7 +8,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
@@ -28,15 +27,22 @@ import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { benchHeader, markdownTable } from '../bench-header.js';
 import { configFileOf, openRooms, prepareRoom } from './scaling-configs.js';
 import { sleepingExecutor } from './sleeping-executor.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const WARM_UP_STEPS = 10;
 
-const { values: options } = parseArgs({
-  options: {
-    workers: { type: 'string', default: '1,2,4,8,16' },
-    steps: { type: 'string', default: '60' },
-    rounds: { type: 'string', default: '3' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  workers: {
+    type: 'string',
+    default: '1,2,4,8,16',
+    about: 'numbers of workers, with commas between them',
+  },
+  steps: { type: 'string', default: '60', about: 'outer steps of each run' },
+  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 const count = z.coerce.number().int().positive();

@@ -12,7 +12,6 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { median } from '../../../shared/base/arrays.js';
@@ -29,6 +28,7 @@ import {
 } from './scaling-configs.js';
 import { steadyTasksPerSecond, WARM_UP_SHARE } from './steady-rate.js';
 import { counted } from '../../../shared/names/counted.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const WAYS = [
   ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),
@@ -54,17 +54,32 @@ const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = {
   w2: 256,
 };
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    rows: { type: 'string', default: '1M' },
-    configs: { type: 'string', default: SCALING_CONFIGS.join(',') },
-    /** The ways to be measured, with semicolons between them. */
-    ways: { type: 'string', default: WAYS.join(';') },
-    /** Multiplies the outer steps of each run, which take from ten seconds to half a minute. */
-    length: { type: 'string', default: '1' },
-    base: { type: 'string' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  rows: { type: 'string', default: '1M', about: 'rows of the log' },
+  configs: {
+    type: 'string',
+    default: SCALING_CONFIGS.join(','),
+    about: 'configs to measure, with commas between them',
+  },
+  ways: {
+    type: 'string',
+    default: WAYS.join(';'),
+    about: 'ways to be measured, with semicolons between them',
+  },
+  length: {
+    type: 'string',
+    default: '1',
+    about: 'multiplies the outer steps of each run, which take from ten seconds to half a minute',
+  },
+  base: {
+    type: 'string',
+    about: 'another checkout, compiled there, which is measured in every round as well',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 

@@ -11,7 +11,6 @@ import { open } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -24,14 +23,21 @@ import { startCommand } from '../../fixtures/commands/command.js';
 import { benchHeader, grouped, markdownTable } from '../bench-header.js';
 import { CANDIDATE_ROWS, CONTEXT_ROWS } from './kernel-setting.js';
 import { syntheticKey, writeSyntheticBundle } from './synthetic-bundle.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const { values: options } = parseArgs({
-  options: {
-    adgroups: { type: 'string', default: '100000' },
-    requests: { type: 'string', default: '1000' },
-    rows: { type: 'string', default: '50' },
-    processes: { type: 'string', default: '1,2' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  adgroups: { type: 'string', default: '100000', about: 'adgroups of the bundle' },
+  requests: { type: 'string', default: '1000', about: 'number of requests' },
+  rows: { type: 'string', default: '50', about: 'rows of each request' },
+  processes: {
+    type: 'string',
+    default: '1,2',
+    about: 'numbers of processes, with commas between them',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 const count = z.coerce.number().int().positive();

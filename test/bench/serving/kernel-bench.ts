@@ -9,7 +9,6 @@
 import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
@@ -34,18 +33,24 @@ import {
 } from './kernel-setting.js';
 import { encodingErrors, timedCalls, type SideTimes } from './kernel-measures.js';
 import { startTorch } from './torch-peer.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const HEAD = [128, 64];
 const MID = [128, 64, 32];
 const MODEL_COUNT = 8;
 const MODELS_RUN = 40;
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '12' },
-    adgroups: { type: 'string', default: '1000000' },
-    python: { type: 'string' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '12', about: 'how often everything is measured, in turns' },
+  adgroups: { type: 'string', default: '1000000', about: 'adgroups of the bundle' },
+  python: {
+    type: 'string',
+    about: 'a Python with the peers installed; by default one is made in the cache',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 const rounds = z.coerce.number().int().positive().max(1000).parse(options.rounds);

@@ -8,7 +8,6 @@
  */
 
 import { writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import { systemClock } from '../../../shared/base/clock.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
@@ -16,18 +15,25 @@ import { SINUSOID_ARMS } from './sinusoid-arms.js';
 import { isKept, keepOutcomes, keptOutcomes } from './sinusoid-outcome.js';
 import { sinusoidOutcomes } from './sinusoid-runs.js';
 import { sinusoidTable, summaryOf } from './sinusoid-table.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const MS_PER_MINUTE = 60_000;
 /** The exit code of an interrupted, resumable run. */
 const EXIT_CODE_UNFINISHED = 4;
 
-const { values: options } = parseArgs({
-  options: {
-    'outer-steps': { type: 'string', default: '15000' },
-    seeds: { type: 'string', default: '1,2,3' },
-    minutes: { type: 'string', default: 'Infinity' },
-    folder: { type: 'string', default: 'runs/sinusoid' },
+const options = benchOptions(import.meta.url, {
+  'outer-steps': { type: 'string', default: '15000', about: 'outer steps of each run' },
+  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
+  minutes: {
+    type: 'string',
+    default: 'Infinity',
+    about: 'minutes after which nothing more is begun',
+  },
+  folder: {
+    type: 'string',
+    default: 'runs/sinusoid',
+    about: 'folder of what the bench makes meanwhile',
   },
 });
 const { folder } = options;

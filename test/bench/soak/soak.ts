@@ -11,7 +11,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream } from '../../../shared/base/random.js';
@@ -30,6 +29,7 @@ import {
 } from './soak-processes.js';
 import { BLOB_LIFETIME_MINUTES, openSoakRoom, QUEUE_PREFIX, type SoakRoom } from './soak-room.js';
 import { contentOf, processCount, Sampler } from './soak-samples.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const TRIAL_OUTER_STEPS = 200;
 const STEADY_OUTER_STEPS_MAX = 10_000_000;
@@ -40,11 +40,12 @@ const INTERRUPTED = 4;
 
 const CheckpointSchema = z.looseObject({ outerStep: z.int(), digest: z.string() });
 
-const { values: options } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '60' },
-    seed: { type: 'string', default: '7' },
-    record: { type: 'string' },
+const options = benchOptions(import.meta.url, {
+  minutes: { type: 'string', default: '60', about: 'minutes of training' },
+  seed: { type: 'string', default: '7', about: 'seed of what is drawn' },
+  record: {
+    type: 'string',
+    about: 'path of the record, without its ending; nothing is recorded if absent',
   },
 });
 const minutes = z.coerce.number().positive().parse(options.minutes);

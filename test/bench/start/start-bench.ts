@@ -11,7 +11,6 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -24,12 +23,18 @@ import {
   type ScalingRoom,
 } from '../scaling/scaling-configs.js';
 import { startPage, WAYS, type MeasuredStart, type StartResults } from './start-page.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const { values: options } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '5' },
-    base: { type: 'string' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  rounds: { type: 'string', default: '5', about: 'how often everything is measured, in turns' },
+  base: {
+    type: 'string',
+    about: 'another checkout, compiled there, which is measured in every round as well',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 const rounds = z.coerce.number().int().positive().parse(options.rounds);

@@ -13,6 +13,9 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
 import { tinySpec } from '../../fixtures/training-states.js';
+import { benchOptions } from '../options/bench-options.js';
+
+benchOptions(import.meta.url, {});
 
 const BYTE_COUNT = 2 ** 31 + 2 ** 27;
 

@@ -3,7 +3,7 @@
  * checkpoint, and a resume ends it. A smaller table gives the digest of one process to compare with. Prints
  * the table of infra/results/large-tables.md and writes it there.
  *
- *   npm run bench:large-tables -- [rows] [row servers] [rows of the smaller table]
+ *   npm run bench:large-tables -- --rows 10000000 --servers 2 --smaller-rows 100000
  *
  * 100 million rows need 12 GiB of memory and 20 GiB in the temporary folder.
  */
@@ -17,8 +17,13 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { benchHeader, grouped, markdownTable } from '../bench-header.js';
 import { watched, type WatchedCommand } from '../resident-memory.js';
+import { benchOptions } from '../options/bench-options.js';
 
-const [rowsText = '100000000', serversText = '3', smallerText = '1000000'] = process.argv.slice(2);
+const options = benchOptions(import.meta.url, {
+  rows: { type: 'string', default: '100000000', about: 'rows of the table' },
+  servers: { type: 'string', default: '3', about: 'row servers' },
+  'smaller-rows': { type: 'string', default: '1000000', about: 'rows of the smaller table' },
+});
 const EXECUTABLE = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
 const RESULT = new URL('infra/results/large-tables.md', packageRoot).pathname;
 const OUTER_STEPS = 9;
@@ -143,13 +148,13 @@ const header = benchHeader();
 const folder = await mkdtemp(join(tmpdir(), 'qianmo-large-tables-'));
 try {
   await writeFile(join(folder, 'log.csv'), smallLog());
-  const serverCount = Number(serversText);
-  const smaller = Number(smallerText);
+  const serverCount = Number(options.servers);
+  const smaller = Number(options['smaller-rows']);
   const rows: Row[] = [];
   for (const given of [
     { name: 'flat', rowCount: smaller, serverCount: 1, isKilled: false },
     { name: 'smaller', rowCount: smaller, serverCount, isKilled: true },
-    { name: 'large', rowCount: Number(rowsText), serverCount, isKilled: true },
+    { name: 'large', rowCount: Number(options.rows), serverCount, isKilled: true },
   ]) {
     rows.push(...(await rowsOf(folder, given)));
     await rm(join(folder, given.name), { recursive: true, force: true });

@@ -7,7 +7,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -18,6 +17,7 @@ import { installedPython } from '../python/python-environment.js';
 import { qianmoIn } from '../qianmo-command.js';
 import { loggedScalars, type LoggedScalars } from './logged-scalars.js';
 import { startMlflow, type RealMlflow } from './real-mlflow.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const OUTER_STEPS = 300;
 /** Both keep single precision at least. */
@@ -34,8 +34,12 @@ const FoundSchema = z.record(
 );
 type Curve = readonly (readonly [number, number])[];
 
-const { values: options } = parseArgs({
-  options: { record: { type: 'string' }, python: { type: 'string' } },
+const options = benchOptions(import.meta.url, {
+  record: { type: 'string', about: 'path of the page; nothing is recorded if absent' },
+  python: {
+    type: 'string',
+    about: 'a Python with the peers installed; by default one is made in the cache',
+  },
 });
 const say = (text: string): void => {
   process.stderr.write(`${text}\n`);

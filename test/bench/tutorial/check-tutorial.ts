@@ -13,7 +13,6 @@ import { homedir, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { once } from 'node:events';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -23,6 +22,7 @@ import {
   tutorialScript,
 } from '../../fixtures/documentation/tutorial-script.js';
 import { benchHeader, markdownTable, type BenchHeader } from '../bench-header.js';
+import { benchOptions } from '../options/bench-options.js';
 
 const FINISHED = '@@ block finished';
 /** Another processor may round other digits; a probability of the page may be this far away. */
@@ -127,8 +127,8 @@ function sectionsIn(page: string): string {
   return start < 0 ? '' : page.slice(start);
 }
 
-const { values: options } = parseArgs({
-  options: { record: { type: 'boolean', default: false } },
+const options = benchOptions(import.meta.url, {
+  record: { type: 'boolean', default: false, about: 'records what is found' },
 });
 const header = benchHeader();
 const home = mkdtempSync(join(tmpdir(), 'qianmo-tutorial-'));

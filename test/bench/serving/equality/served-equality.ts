@@ -10,7 +10,6 @@
 
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { openStoreAsPrepared } from '../../../../coordinator/runs/run-files.js';
 import { packageRoot } from '../../../../infra/library/package-root.js';
 import { openBenchContext, type BenchContext } from '../../bench-context.js';
@@ -25,13 +24,16 @@ import {
 } from './equality-measures.js';
 import { differencesOf, DIFFERENCE_MAX, equalityPage } from './equality-page.js';
 import { RawRows } from './raw-rows.js';
+import { benchOptions } from '../../options/bench-options.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 // As the command does: a line for each captured graph would hide the rest.
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
-const { values: options } = parseArgs({ options: { only: { type: 'string' } } });
+const options = benchOptions(import.meta.url, {
+  only: { type: 'string', about: 'measures these alone, with commas between them' },
+});
 const only = options.only?.split(',');
 const chosen = EQUALITY_CASES.filter(({ name }) => only?.includes(name) ?? true);
 const header = benchHeader();

@@ -33,6 +33,9 @@ import {
   type ConvertedFolder,
   type RuntimeOutputs,
 } from './runtimes.js';
+import { benchOptions } from '../../options/bench-options.js';
+
+benchOptions(import.meta.url, {});
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const CASES_PER_KIND = 12;

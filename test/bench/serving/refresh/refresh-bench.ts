@@ -10,7 +10,6 @@
 import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../../infra/library/package-root.js';
 import { systemClock } from '../../../../shared/base/clock.js';
@@ -18,19 +17,25 @@ import { benchHeader, folderOfCommit } from '../../bench-header.js';
 import { meteredQianmo } from '../../qianmo-command.js';
 import { cutSynthesizedLog, refreshConfig } from './refresh-log.js';
 import { refreshPage, type Metered, type SizeFigures } from './refresh-page.js';
+import { benchOptions } from '../../options/bench-options.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 const header = benchHeader();
-const { values: options } = parseArgs({
-  options: {
-    /** By ascending number. */
-    adgroups: { type: 'string', default: '20000,200000' },
-    'rows-per-adgroup': { type: 'string', default: '5' },
-    'outer-steps': { type: 'string', default: '300' },
-    folder: { type: 'string', default: folderOfCommit('refresh', header) },
-    name: { type: 'string', default: 'refresh' },
+const options = benchOptions(import.meta.url, {
+  adgroups: {
+    type: 'string',
+    default: '20000,200000',
+    about: 'adgroups of the stores, in ascending order, with commas between them',
   },
+  'rows-per-adgroup': { type: 'string', default: '5', about: 'rows of each adgroup' },
+  'outer-steps': { type: 'string', default: '300', about: 'outer steps of each run' },
+  folder: {
+    type: 'string',
+    default: folderOfCommit('refresh', header),
+    about: 'folder of what the bench makes meanwhile',
+  },
+  name: { type: 'string', default: 'refresh', about: 'name of the record and its page' },
 });
 const outerSteps = Number(options['outer-steps']);
 

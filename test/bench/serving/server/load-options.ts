@@ -1,8 +1,8 @@
 /** The options of a bench that loads ranking servers: how many rounds, how large a bundle, how long, and where results go. */
 
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { packageRoot } from '../../../../infra/library/package-root.js';
+import { benchOptions } from '../../options/bench-options.js';
 
 interface LoadOptions {
   readonly rounds: number;
@@ -12,14 +12,19 @@ interface LoadOptions {
   readonly output: string;
 }
 
-/** @param secondsOtherwise the length of a load where the command does not say it. */
-export function loadOptions(secondsOtherwise: number): LoadOptions {
-  const { values } = parseArgs({
-    options: {
-      rounds: { type: 'string', default: '3' },
-      adgroups: { type: 'string', default: '1000000' },
-      seconds: { type: 'string', default: String(secondsOtherwise) },
-      output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+/**
+ * @param url that of the command's own module.
+ * @param secondsOtherwise the length of a load where the command does not say it.
+ */
+export function loadOptions(url: string, secondsOtherwise: number): LoadOptions {
+  const values = benchOptions(url, {
+    rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+    adgroups: { type: 'string', default: '1000000', about: 'adgroups of the bundle' },
+    seconds: { type: 'string', default: String(secondsOtherwise), about: 'seconds of each load' },
+    output: {
+      type: 'string',
+      default: new URL('infra/results/', packageRoot).pathname,
+      about: 'folder of the record and its page',
     },
   });
   return {

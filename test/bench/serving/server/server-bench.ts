@@ -28,7 +28,7 @@ const CONNECTIONS = 16;
 /** Of an open loop; more requests than that are late anyway. */
 const OPEN_CONNECTIONS = 64;
 
-const { rounds, seconds, adgroupCount, output } = loadOptions(10);
+const { rounds, seconds, adgroupCount, output } = loadOptions(import.meta.url, 10);
 
 const ReadySchema = z.strictObject({
   url: z.url(),

@@ -45,7 +45,7 @@ const DIFFERENCE_MAX = 1e-5;
 const CONNECTIONS = 16;
 const OPEN_CONNECTIONS = 64;
 
-const { rounds, seconds, adgroupCount, output } = loadOptions(4);
+const { rounds, seconds, adgroupCount, output } = loadOptions(import.meta.url, 4);
 
 const ReadySchema = z.object({ url: z.url(), version: z.string().optional() });
 

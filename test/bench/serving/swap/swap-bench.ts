@@ -9,7 +9,6 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { scoringAddon } from '../../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../../infra/library/package-root.js';
@@ -30,18 +29,25 @@ import {
   type SwapFigures,
   type SwapRecord,
 } from './swap-page.js';
+import { benchOptions } from '../../options/bench-options.js';
 
-const { values: options } = parseArgs({
-  options: {
-    adgroups: { type: 'string', default: '1000000' },
-    swaps: { type: 'string', default: '100' },
-    /** Rounds that the swaps are spread over. */
-    rounds: { type: 'string', default: '10' },
-    /** Seconds of load before the swaps of each round. */
-    seconds: { type: 'string', default: '6' },
-    /** Requests a second; half of what saturates the server, if absent. */
-    rate: { type: 'string' },
-    output: { type: 'string', default: new URL('infra/results/', packageRoot).pathname },
+const options = benchOptions(import.meta.url, {
+  adgroups: { type: 'string', default: '1000000', about: 'adgroups of the bundles' },
+  swaps: { type: 'string', default: '100', about: 'number of swaps' },
+  rounds: { type: 'string', default: '10', about: 'rounds that the swaps are spread over' },
+  seconds: {
+    type: 'string',
+    default: '6',
+    about: 'seconds of load before the swaps of each round',
+  },
+  rate: {
+    type: 'string',
+    about: 'requests a second; half of what saturates the server, if absent',
+  },
+  output: {
+    type: 'string',
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
   },
 });
 const count = z.coerce.number().int().positive().max(4_000_000);
