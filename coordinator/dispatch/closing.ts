@@ -3,7 +3,7 @@
  * are open, and the time. Dispatchers ask it on every turn and act on its answer.
  */
 
-import type { ClosingConfig } from '../../shared/config/closing-config.js';
+import { ALL_RESULTS, type ClosingConfig } from '../../shared/config/closing-config.js';
 
 interface StepProgress {
   /** Jobs without an admitted result, whether or not they have been sent. */
@@ -88,10 +88,12 @@ export class StepClosing {
     return this.#startMs + this.#timeoutMs;
   }
 
-  look(admittedCount: number, openCount: number, nowMs: number): Closing {
+  /** @param isDisputed whether workers disagree on an admitted result: no rule closes a step that may be false. */
+  look(admittedCount: number, openCount: number, nowMs: number, isDisputed = false): Closing {
     if (admittedCount >= this.enoughCount) this.#enoughMs ??= nowMs;
     const [startMs, timeoutMs, enoughMs] = [this.#startMs, this.#timeoutMs, this.#enoughMs];
-    return closingOf({ openCount, nowMs, startMs, timeoutMs, enoughMs }, this.rule);
+    const rule = isDisputed ? ALL_RESULTS : this.rule;
+    return closingOf({ openCount, nowMs, startMs, timeoutMs, enoughMs }, rule);
   }
 
   /**

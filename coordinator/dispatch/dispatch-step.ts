@@ -105,7 +105,8 @@ export class DispatchStep<Value extends object> {
       const { admittedCount } = this.#call.admission;
       const openCount = this.#call.admission.openCount + this.#opinions.openCount;
       const nowMs = clock.monotonicMs();
-      const closing = this.#closing.look(admittedCount, openCount, nowMs);
+      const { isDisputed } = this.#opinions;
+      const closing = this.#closing.look(admittedCount, openCount, nowMs, isDisputed);
       if (closing.kind === 'close') break;
       if (closing.kind === 'too-few') {
         this.#sendOpenAgain(nowMs);
@@ -126,6 +127,7 @@ export class DispatchStep<Value extends object> {
         if (admitted !== null) yield admitted;
       }
     }
+    this.#opinions.close();
     late.expect(this.#openByJobId);
   }
 

@@ -50,6 +50,19 @@ export class SecondOpinions {
     return [...this.#opinions.values()].filter(({ admittedBits }) => admittedBits !== null).length;
   }
 
+  /** Whether workers disagree on a result that was admitted. */
+  get isDisputed(): boolean {
+    return [...this.#opinions.values()].some(
+      ({ admittedBits, answers }) => admittedBits !== null && answers.workers.length > 1,
+    );
+  }
+
+  /** The step ends without the opinions that are still open. */
+  close(): void {
+    for (const [delivery, { admittedBits }] of [...this.#opinions])
+      if (admittedBits !== null) this.#dropped(delivery, 'its outer step closed before');
+  }
+
   /**
    * The workers that the next delivery of a job must not go to, as far as a job can name them.
    *

@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { NONE_HEALTHY_MS_MAX, WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
 import type { JobRecord } from '../../../shared/queue/job-queue.js';
 import { QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
+import type { Job } from '../../../shared/queue/protocol.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 import { StorageConfigSchema } from '../../../shared/storage/open-object-store.js';
@@ -264,7 +265,10 @@ describe('a job that one worker fails', () => {
 describe('two jobs with the same output', () => {
   it('are computed once each, and leave nothing behind', async () => {
     const blobs = new MemoryBlobStore();
-    const answerTo = (n: number): Answer => ({ state: 'done', worker: n === 1 ? 'a' : 'b' });
+    const answerTo = (_: number, { jobIndex }: Job): Answer =>
+      jobIndex === 0
+        ? { state: 'done', worker: 'a' }
+        : { state: 'done', worker: 'b', isLate: true };
     const { results, warnings, addedMs } = stepScene(answerTo, ['a', 'b'], {
       ...{ blobs, orderCount: 2, areTwins: true },
     });

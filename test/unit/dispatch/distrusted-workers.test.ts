@@ -65,6 +65,28 @@ describe('a liar that is found by a job that was computed again', () => {
   });
 });
 
+describe('a step that closes on a quorum', () => {
+  const late = (worker: string): Answer => ({ state: 'done', worker, bits: HONEST, isLate: true });
+
+  it('waits while two workers disagree on a result that was used', async () => {
+    const answers = [done('liar', FALSE), done('a'), late('b')];
+    const { results } = stepScene(inTurn([answers]), WORKERS, {
+      ...{ recomputed: [0], closing: { kind: 'quorum', share: 1, graceMs: 500 } },
+    });
+    await expect(results()).rejects.toThrow(FalseResultsError);
+  });
+
+  it('says which opinions it did not wait for', async () => {
+    const { results, events } = stepScene(inTurn([[done('a'), late('b')]]), WORKERS, {
+      ...{ recomputed: [0], closing: { kind: 'quorum', share: 1, graceMs: 500 } },
+    });
+    expect(await results()).toHaveLength(1);
+    expect(events.filter(({ kind }) => kind === 'job-not-recomputed')).toMatchObject([
+      { outerStep: 0, jobIndex: 0, reason: 'its outer step closed before' },
+    ]);
+  });
+});
+
 describe('a second opinion', () => {
   it('that is lost with its worker is done without, and nobody is quarantined for it', async () => {
     const lost: Answer = { state: 'failed', reason: 'worker-lost: gone', worker: 'b' };

@@ -104,7 +104,9 @@ test('a reader that comes late does not take the bytes of another blob for those
 test('a file has its name only when it is whole, since two workers may write the same bytes', async () => {
   const changed = watch(folder.path)[Symbol.asyncIterator]().next();
   const ref = await open().put(patternOf(64));
-  expect(await changed).toMatchObject({ value: { filename: expect.stringMatching(/^new-/) as string } });
+  expect(await changed).toMatchObject({
+    value: { filename: expect.stringMatching(/^new-/) as string },
+  });
   expect(await readdir(folder.path)).toEqual([`${ref.sha256}.blob`]);
 });
 
