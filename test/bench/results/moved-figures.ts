@@ -145,6 +145,11 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
     what: 'scores trials that shift alone with the shift that is served',
     pages: { 'real.md': ['6f9c9e58', 'a9c848c0'] },
   },
+  {
+    change: '02aaf8d0',
+    what: 'lets searches generate blocks, and average networks of two kinds',
+    pages: { 'real.md': ['6f9c9e58', 'a9c848c0'] },
+  },
 ];
 
 /** The commits that a page states: `commit 6afc234`, ``Commit `6afc234` ``. */
