@@ -208,7 +208,7 @@ async function bundleToChange(objects: ObjectStore, label: string): Promise<Publ
     kind: 'usage',
     what: 'there is no bundle that could be changed',
     where: objects.address,
-    expected: `a bundle with the label ${label} or ${LATEST_LABEL}`,
+    expected: `a bundle with the label ${[...new Set([label, LATEST_LABEL])].join(' or ')}`,
     cure: 'export the run in full first: qianmo export run.yaml',
   });
 }
