@@ -118,8 +118,12 @@ async function ordered(
   const untilMs = clock.monotonicMs() + HEARD_WITHIN_MS;
   for (;;) {
     const found = await controller.find(run);
-    if (found === null && order.mayEnd) return resultOf(run, given.holder, 'ended');
-    if (found === null) throw endedFirst(to);
+    if (found === null) {
+      if (!order.mayEnd) throw endedFirst(to);
+      // A dead coordinator has not heeded the order, and the next one must not.
+      if (await controller.withdrawCancel(run)) return resultOf(run, given.holder, 'ended');
+      continue;
+    }
     const { progress } = found.holder;
     if (progress !== undefined && order.isHeard(progress, given.orders))
       return resultOf(run, found.holder, progress.state);

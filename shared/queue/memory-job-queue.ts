@@ -146,6 +146,7 @@ export class MemoryJobQueue implements JobQueue {
         const copied = decodeOrders(encodeOrders(orders));
         return Promise.resolve(this.#leases.replaceOrders(runId, earlier, copied));
       },
+      withdrawCancel: (runId) => Promise.resolve(this.#leases.withdrawCancel(runId)),
       close: () => Promise.resolve(),
     });
   }

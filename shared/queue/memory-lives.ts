@@ -134,6 +134,14 @@ export class MemoryLeases {
     return true;
   }
 
+  /** Returns whether the run has no holder. */
+  withdrawCancel(runId: string): boolean {
+    if (this.find(runId) !== null) return false;
+    const orders = this.#ordersByRun.get(runId);
+    if (orders !== undefined) this.#ordersByRun.set(runId, { ...orders, isCancelled: false });
+    return true;
+  }
+
   #ordersOf(runId: string): RunOrders {
     return this.#ordersByRun.get(runId) ?? NO_ORDERS;
   }

@@ -72,6 +72,16 @@ if (redis.call('GET', KEYS[2]) or ARGV[2]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 return 1`;
 
+/**
+ * KEYS: holder, orders. ARGV: the orders found, the orders instead. Returns -1 if there is a holder, 1 if the orders were
+ * those found, else 0.
+ */
+const WITHDRAW = `
+if redis.call('GET', KEYS[1]) then return -1 end
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[2], 'KEEPTTL')
+return 1`;
+
 const TakeReplySchema = z.tuple([z.string(), z.string()]);
 const RenewReplySchema = z.tuple([z.int(), z.string()]);
 
@@ -190,6 +200,17 @@ export function redisRunController(
       const texts = [earlier, NO_ORDERS, orders].map(encodeOrders);
       const args = [keys.holder, keys.orders, ...texts, RECORD_LIFETIME_MS];
       return (await redis.eval(REPLACE_ORDERS, 2, ...args)) === 1;
+    },
+    withdrawCancel: async (runId) => {
+      const keys = leaseKeysOf(prefix, runId);
+      for (;;) {
+        const [holder = null, found = null] = await redis.mget(keys.holder, keys.orders);
+        if (holder !== null) return false;
+        if (found === null) return true;
+        const orders = encodeOrders({ ...decodeOrders(found), isCancelled: false });
+        const reply = await redis.eval(WITHDRAW, 2, keys.holder, keys.orders, found, orders);
+        if (reply !== 0) return reply === 1;
+      }
     },
   };
 }

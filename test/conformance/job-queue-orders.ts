@@ -60,6 +60,21 @@ export function describeOrders(test: Test): void {
     expect(await second.renewLease(holderOf('second'))).toEqual(PAUSED);
   });
 
+  test('takes an order to cancel back when no coordinator holds the run, and only that', async (scene) => {
+    const controller = await scene.controller();
+    const cancelled: RunOrders = { ...EXTENDED, isCancelled: true };
+    expect(await controller.withdrawCancel('run')).toBe(true);
+    await scene.producer.takeLease('run', holderOf('first'), null);
+    await controller.replace('run', NO_ORDERS, cancelled);
+    expect(await controller.withdrawCancel('run')).toBe(false);
+    expect((await controller.find('run'))?.orders).toEqual(cancelled);
+    await scene.passInSilence(RUN_LEASE_MS + 1_000);
+    expect(await controller.withdrawCancel('run')).toBe(true);
+    const second = await scene.anotherProducer();
+    await second.takeLease('run', holderOf('second'), null);
+    expect(await second.renewLease(holderOf('second'))).toEqual(EXTENDED);
+  });
+
   test('ends orders with the lease that is given back', async (scene) => {
     const controller = await scene.controller();
     await scene.producer.takeLease('run', holderOf('first'), null);

@@ -126,6 +126,18 @@ describe('cancel', () => {
     });
     expectEqual(outcome, await undisturbed());
   });
+
+  it('of a run whose coordinator was killed is not heeded by the next start', async () => {
+    const scene = new ControlScene();
+    const outcome = await scene.run(async () => {
+      const killed = await scene.queue.openProducer();
+      await killed.takeLease(RUN, holderOf('killed'), null);
+      expect(await scene.order(ORDERS.cancel)).toMatchObject({ state: 'ended' });
+      return scene.train(config, true);
+    });
+    expectEqual(outcome, await undisturbed());
+    expect(scene.kinds()).not.toContain('run-cancelled');
+  });
 });
 
 describe('extend', () => {
