@@ -14,6 +14,8 @@ import type { ControlRequestSchema, ExtendRequestSchema } from './requests.js';
 const POLL_INTERVAL_MS = 200;
 /** A coordinator that lives reads its orders every few seconds. */
 const HEARD_WITHIN_MS = RUN_LEASE_MS;
+/** A coordinator takes the lease, begins to train, and tells of outer steps when it renews the lease. */
+const READY_WITHIN_MS = RUN_LEASE_MS;
 
 /** A run after its coordinator has heard the order. */
 export interface ControlResult {
@@ -57,6 +59,8 @@ async function onQueueOf(
 
 /** A change of orders, and how its coordinator shows that it has heard it. */
 interface Order {
+  /** Whether the run can be given it as far as it has told; a run that has just begun may tell more soon. */
+  isReady(progress: RunProgress | undefined): boolean;
   /** @throws QianmoError `usage` if the run cannot be ordered so. */
   change(found: ControlledRun, where: string): RunOrders;
   isHeard(progress: RunProgress, orders: RunOrders): boolean;
@@ -64,18 +68,23 @@ interface Order {
   readonly mayEnd: boolean;
 }
 
+const isAlwaysReady = (): boolean => true;
+
 export const ORDERS: Readonly<Record<ControlOrder, Order>> = {
   pause: {
+    isReady: isAlwaysReady,
     change: ({ orders }) => ({ ...orders, isPaused: true }),
     isHeard: ({ state }) => state === 'pausing' || state === 'paused',
     mayEnd: false,
   },
   resume: {
+    isReady: isAlwaysReady,
     change: ({ orders }) => ({ ...orders, isPaused: false }),
     isHeard: ({ state }) => state === 'running',
     mayEnd: false,
   },
   cancel: {
+    isReady: isAlwaysReady,
     change: ({ orders }) => ({ ...orders, isCancelled: true }),
     isHeard: ({ state }) => state === 'stopping',
     mayEnd: true,
@@ -111,9 +120,10 @@ interface OrderTo {
 async function ordered(
   controller: RunController,
   to: OrderTo,
-  { clock, signal }: Pick<RunContext, 'clock' | 'signal'>,
+  context: Pick<RunContext, 'clock' | 'signal'>,
 ): Promise<ControlResult> {
-  const given = await givenOrders(controller, to, signal);
+  const given = await givenOrders(controller, to, context);
+  const { clock, signal } = context;
   const { run, where, order } = to;
   const untilMs = clock.monotonicMs() + HEARD_WITHIN_MS;
   for (;;) {
@@ -136,12 +146,17 @@ async function ordered(
 async function givenOrders(
   controller: RunController,
   { run, where, order }: OrderTo,
-  signal: AbortSignal,
+  { clock, signal }: Pick<RunContext, 'clock' | 'signal'>,
 ): Promise<ControlledRun> {
+  const untilMs = clock.monotonicMs() + READY_WITHIN_MS;
   for (;;) {
     signal.throwIfAborted();
     const found = await controller.find(run);
     if (found === null) throw nobodyWorksOn(run, where);
+    if (!order.isReady(found.holder.progress) && clock.monotonicMs() < untilMs) {
+      await clock.sleep(POLL_INTERVAL_MS, signal);
+      continue;
+    }
     const orders = order.change(found, `run ${run}`);
     // Somebody else may have given orders meanwhile.
     if (await controller.replace(run, found.orders, orders)) return { ...found, orders };
@@ -159,6 +174,7 @@ function resultOf(
 
 export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Order {
   return {
+    isReady: (progress) => (progress?.training ?? null) !== null,
     change: ({ holder: { progress }, orders }, where) => {
       const training = progress?.training ?? null;
       if (training === null) throw hasNoOuterSteps(where);
@@ -214,7 +230,9 @@ function hasNoOuterSteps(where: string): QianmoError {
     what: 'this run has no outer steps to extend',
     where,
     expected: 'a run that `qianmo train` has begun to train',
-    cure: 'evaluations and sweeps can be paused and cancelled only',
+    cure:
+      'evaluations and sweeps can be paused and cancelled only; give the order again if `qianmo train` is still ' +
+      'getting ready',
   });
 }
 

@@ -202,8 +202,6 @@ describe('extend', () => {
       const trained = scene.train(config).catch((error: unknown) => error);
       await scene.saw('run-started');
       if (isPaused) await scene.order(ORDERS.pause);
-      // Progress is told with the next renewal of the lease, and three jobs take longer.
-      await scene.clock.sleep(6_000);
       await scene.order(extension({ count: 5, isAdded: true }));
       await scene.order(ORDERS.cancel);
       expect(scene.kinds()).not.toContain('outer-step');
@@ -214,6 +212,18 @@ describe('extend', () => {
       return scene.train(config, true);
     });
     expectEqual(outcome, await undisturbed(17));
+  });
+
+  it('is refused by work without outer steps, which never tells of any', async () => {
+    const scene = new ControlScene();
+    await scene.run(async () => {
+      const evaluation = await scene.queue.openProducer();
+      await evaluation.takeLease(RUN, holderOf('evaluation'), null);
+      void scene.clock.sleep(7_000).then(() => evaluation.renewLease(holderOf('evaluation')));
+      await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
+        ...{ kind: 'usage', report: { what: 'this run has no outer steps to extend' } },
+      });
+    });
   });
 
   it.each([
