@@ -5,7 +5,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { ControlledRun, RunController, RunOrders } from '../../shared/control/run-orders.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
-import type { LeaseHolder, RunProgress } from '../../shared/storage/run-lease.js';
+import { FIXED_BY_REPLAY, type LeaseHolder, type RunProgress } from '../../shared/storage/run-lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
 import { queueAt } from './call/queue-at.js';
 import type { RunContext } from './call/run-context.js';
@@ -178,6 +178,7 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
     change: ({ holder: { progress }, orders }, where) => {
       const training = progress?.training ?? null;
       if (training === null) throw hasNoOuterSteps(where);
+      if (training.lengthFixedBy === FIXED_BY_REPLAY) throw endsWithItsRecord(where);
       if (training.lengthFixedBy !== null) throw lengthIsFixed(where, training.lengthFixedBy);
       const total = Math.max(training.outerSteps, orders.outerSteps ?? 0);
       const outerSteps = isAdded ? total + count : count;
@@ -236,12 +237,23 @@ function hasNoOuterSteps(where: string): QianmoError {
   });
 }
 
+function endsWithItsRecord(where: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'this run cannot be extended: it repeats another run and ends where the record of that one does',
+    where,
+    expected: 'a run without --replay',
+    found: FIXED_BY_REPLAY,
+    cure: 'when it has ended, train a run with its output in training.startFrom',
+  });
+}
+
 function lengthIsFixed(where: string, lengthFixedBy: string): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'this run cannot be extended: its outer steps depend on how many there are',
     where,
-    expected: 'no training.curriculum and training.schedule.decay: none',
+    expected: 'no training.curriculum, no training.staleness and training.schedule.decay: none',
     found: lengthFixedBy,
     cure: 'train a run with more training.outerSteps, and name the output of this one in training.startFrom',
   });

@@ -3,6 +3,7 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';
+import { FIXED_BY_REPLAY } from '../../shared/storage/run-lease.js';
 import type { TrainOptions } from './train-options.js';
 
 export interface RunLength {
@@ -26,7 +27,7 @@ export function runLength({
 }: Pick<TrainOptions, 'run' | 'dispatcher' | 'stopAtOuterStep' | 'start' | 'caller'>): RunLength {
   const { training } = config;
   requireDrainedEnd(stopAtOuterStep, training);
-  const lengthFixedBy = lengthFixedByOf(training);
+  const lengthFixedBy = replay === undefined ? lengthFixedByOf(training) : FIXED_BY_REPLAY;
   const endOf = (state: TrainingState): number =>
     Math.min(outerStepsOf(state, training), stopAtOuterStep, replay?.outerSteps ?? Infinity);
   // The trials of a sweep and the global arm of an evaluation are trained under the lease of another run.

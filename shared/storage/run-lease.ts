@@ -8,6 +8,9 @@ import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { ProcessIdentitySchema } from './process-identity.js';
 
+/** What fixes the length of a run that repeats the record of another. */
+export const FIXED_BY_REPLAY = 'train --replay';
+
 /** How far a run is, as its coordinator tells with each sign of life. */
 const RunProgressSchema = z.strictObject({
   /** `pausing` and `stopping`: the coordinator has heard of it, and the outer step under way ends. */
@@ -17,7 +20,7 @@ const RunProgressSchema = z.strictObject({
     .strictObject({
       outerStep: z.int().nonnegative(),
       outerSteps: z.int().positive(),
-      /** The field of the config that makes outer steps depend on their total number; null if none does. */
+      /** FIXED_BY_REPLAY, or the field of the config that makes outer steps depend on their total number; null if none does. */
       lengthFixedBy: z.string().nullable(),
     })
     .nullable(),

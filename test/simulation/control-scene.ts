@@ -4,7 +4,7 @@ import { expect } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { orderedRun } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
-import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
+import type { RunStart, TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
@@ -65,7 +65,11 @@ export class ControlScene {
     });
   }
 
-  async train(config: RunConfig, resume = false): Promise<TrainingOutcome> {
+  async train(
+    config: RunConfig,
+    resume = false,
+    replay?: RunStart['replay'],
+  ): Promise<TrainingOutcome> {
     this.#startCount += 1;
     const sink = (event: RunEvent): void => {
       this.events.push({ atMs: this.clock.monotonicMs(), event });
@@ -84,7 +88,9 @@ export class ControlScene {
     });
     try {
       const departures = { checkpoints, resume, clock, sink, dispatcher };
-      return await train(tinyRun(config, departures, store).options);
+      const { options } = tinyRun(config, departures, store);
+      const start = { ...options.start, ...(replay === undefined ? {} : { replay }) };
+      return await train({ ...options, start });
     } finally {
       await dispatcher.close();
     }

@@ -214,6 +214,20 @@ describe('extend', () => {
     expectEqual(outcome, await undisturbed(17));
   });
 
+  it('is refused by a run that repeats the record of another', async () => {
+    const scene = new ControlScene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config, false, { outerSteps: 12, leftOut: [] });
+      await scene.sawStep(1);
+      await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
+        kind: 'usage',
+        report: { what: expect.stringMatching(/repeats another run/), found: 'train --replay' },
+      });
+      return trained;
+    });
+    expectEqual(outcome, await undisturbed());
+  });
+
   it('is refused by work without outer steps, which never tells of any', async () => {
     const scene = new ControlScene();
     await scene.run(async () => {
