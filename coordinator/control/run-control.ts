@@ -95,27 +95,35 @@ export class OrdersHeard {
    * Resolves when jobs may go out: at once, or when a pause is over. A pause ends with the signal too, which
    * the caller then finds aborted.
    *
+   * @param onHeldBack called at the beginning of a pause, which lasts at least until it resolves.
    * @throws QianmoError `cancelled` when the run is cancelled; RunFencedError if another coordinator takes over the run
-   *   during a pause.
+   *   during a pause. A failure of `onHeldBack` passes.
    */
-  async allowed(signal: AbortSignal): Promise<void> {
+  async allowed(signal: AbortSignal, onHeldBack?: () => Promise<void>): Promise<void> {
     if (this.#orders.isPaused && !this.#isOver(signal)) {
-      await this.#pausedUntilAllowed(signal);
+      await this.#pausedUntilAllowed(signal, onHeldBack);
       if (this.#fenced !== null) throw this.#fenced;
     }
     if (this.#cancelled.signal.aborted) throw cancelled();
   }
 
-  async #pausedUntilAllowed(signal: AbortSignal): Promise<void> {
+  async #pausedUntilAllowed(
+    signal: AbortSignal,
+    onHeldBack: (() => Promise<void>) | undefined,
+  ): Promise<void> {
     this.#heldBackCount += 1;
     if (this.#heldBackCount === 1) this.#sink({ kind: 'run-paused' });
     const startMs = this.#clock.monotonicMs();
     const wake = (): void => this.#wakeAll();
     signal.addEventListener('abort', wake, { once: true });
-    while (this.#orders.isPaused && !this.#isOver(signal))
-      await this.#clock.sleep(LOOK_INTERVAL_MS, this.#changed.signal);
-    signal.removeEventListener('abort', wake);
-    this.#heldBackCount -= 1;
+    try {
+      await onHeldBack?.();
+      while (this.#orders.isPaused && !this.#isOver(signal))
+        await this.#clock.sleep(LOOK_INTERVAL_MS, this.#changed.signal);
+    } finally {
+      signal.removeEventListener('abort', wake);
+      this.#heldBackCount -= 1;
+    }
     if (this.#heldBackCount > 0 || this.#isOver(signal)) return;
     this.#sink({ kind: 'run-resumed', pausedMs: this.#clock.monotonicMs() - startMs });
   }

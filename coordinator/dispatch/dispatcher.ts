@@ -122,6 +122,8 @@ export interface CallTerms {
   readonly closing?: ClosingConfig;
   /** Instead of `queue.jobAttemptsMax`. */
   readonly attemptsMax?: number;
+  /** Called when a pause holds the call back. No job leaves before it resolves, and the call ends with its failure. */
+  readonly onHeldBack?: () => Promise<void>;
 }
 
 export interface Dispatcher {

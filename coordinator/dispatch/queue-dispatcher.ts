@@ -178,7 +178,7 @@ class OpenSteps {
     const { orders, read, signal, terms } = demand;
     const { record, heard, nonce, wanted } = this.#origin;
     if (heard.orders.isPaused) wanted.want([]);
-    await heard.allowed(signal);
+    await heard.allowed(signal, terms.onHeldBack);
     wanted.want(orders);
     this.#openedCount += 1;
     const { attemptsMax = this.#context.limits.jobAttemptsMax, closing = ALL_RESULTS } = terms;

@@ -28,14 +28,15 @@ import type { TrainingOutcome, TrainOptions } from './train-options.js';
 /**
  * Trains from the starting state to the last outer step, or to `stopAtOuterStep`, and writes the
  * last checkpoint. A failure or Ctrl-C loses only the outer step under way: the last complete one
- * is written. With staleness it loses those since the last checkpoint.
+ * is written. With staleness it loses those since the last checkpoint. A pause, which may last, writes the last complete
+ * outer step where a resume could begin there.
  *
  * @throws QianmoError `interrupted` when the signal aborted, `usage` when a checkpoint of this
  *   run exists and neither `resume` nor `fresh` is set. Errors of dispatcher, store and checkpoints
  *   pass.
  */
 export async function train(options: TrainOptions): Promise<TrainingOutcome> {
-  const { run, dispatcher, caller } = options;
+  const { run, caller } = options;
   const { config, spec, store } = run;
   const { checkpointEveryOuterSteps } = config.training;
   requireTrainable(spec, config.training.trainable, config.method.kind);
@@ -57,16 +58,15 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const pipeline = stepPipeline(options, {
     ...{ planner, tables: started.tables, frozen, closings, length, times },
     fingerprint: () => fingerprint,
+    onHeldBack: () => writeInPause(state, pipeline, checkpoints),
   });
   try {
     state = await withMissingScore(state, stopping, checkpoints);
     for (;;) {
       const heeded = await length.heeded(state);
-      const isExtended = heeded !== state;
+      // A resume must know of an extension.
+      if (heeded !== state && pipeline.isResumable(heeded)) await checkpoints.write(heeded);
       state = heeded;
-      // A resume must know of an extension, and a pause may last, which before the first step has nothing to lose.
-      const isPaused = state.outerStep > 0 && dispatcher.control?.orders.isPaused === true;
-      if ((isExtended || isPaused) && pipeline.isResumable(state)) await checkpoints.write(state);
       if (state.outerStep >= length.endOf(state) || stopping.isOver(state)) break;
 
       const { plan, orders, layouts, weights, gradients } = await pipeline.oldest(state);
@@ -109,6 +109,15 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
     await checkpoints.settled();
     await planner.settled();
   }
+}
+
+/** A pause may last. Before the first outer step it has nothing to lose. */
+async function writeInPause(
+  state: TrainingState,
+  pipeline: Pick<ReturnType<typeof stepPipeline>, 'isResumable'>,
+  checkpoints: Pick<ReturnType<typeof checkpointWriter>, 'write'>,
+): Promise<void> {
+  if (state.outerStep > 0 && pipeline.isResumable(state)) await checkpoints.write(state);
 }
 
 function aggregateOf({ spec, config }: TrainOptions['run']): MetaGradientSum | RobustAggregate {

@@ -7,7 +7,7 @@ import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/staleness-config.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { Admitted, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
+import type { Admitted, CallTerms, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
 import type { FrozenInput } from '../plan/row-pack-gather.js';
 import { sentDense, sentPacks } from '../plan/orders/sent-parameters.js';
 import {
@@ -78,6 +78,8 @@ interface PipelineParts {
   readonly fingerprint: () => string | null;
   /** Begun with each outer step. */
   readonly times: StepTimes;
+  /** Called when a pause holds back the jobs of the oldest outer step, so that nothing else happens meanwhile. */
+  readonly onHeldBack: () => Promise<void>;
 }
 
 interface SentStep extends StepUnderWay {
@@ -106,14 +108,18 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
   if (caller.signal.aborted) onAbort();
   const pace = new WorkerPace();
   const ahead = planAhead(parts.planner, pace);
-  const sending = (): SendingParts => ({ options, parts, ahead, pace, signal: recalled.signal });
+  const sending = ({ closings, onHeldBack }: PipelineParts): SendingParts => ({
+    ...{ options, parts, ahead, pace, signal: recalled.signal },
+    // Later outer steps may be held back while the oldest one is under way.
+    terms: underWay.length === 0 ? { ...closings.terms, onHeldBack } : closings.terms,
+  });
   return {
     recall,
     async oldest(state) {
       parts.times.begin();
       const end = Math.min(parts.length.endOf(state), sendingEndOf(state, staleness));
       for (let next = state.outerStep + underWay.length; next < end; next += 1)
-        underWay.push(await sent(next, withRemaindersOf(underWay, state), sending()));
+        underWay.push(await sent(next, withRemaindersOf(underWay, state), sending(parts)));
       return at(underWay, 0);
     },
     completeOldest() {
@@ -160,12 +166,13 @@ interface SendingParts {
   readonly ahead: PlanAhead;
   readonly pace: WorkerPace;
   readonly signal: AbortSignal;
+  readonly terms: CallTerms;
 }
 
 async function sent(
   outerStep: number,
   state: TrainingState,
-  { options, parts, ahead, pace, signal }: SendingParts,
+  { options, parts, ahead, pace, signal, terms }: SendingParts,
 ): Promise<SentStep> {
   const { run, dispatcher } = options;
   const { planner, tables, frozen, closings, times } = parts;
@@ -190,7 +197,7 @@ async function sent(
 
   let read: ReadResult<JobGradient | PartGradient> = () => 'not_of_this_step';
   const send = (): AsyncIterable<Admitted<JobGradient | PartGradient>> =>
-    dispatcher.run(closings.ordersOf(orders), (each) => read(each), signal, closings.terms);
+    dispatcher.run(closings.ordersOf(orders), (each) => read(each), signal, terms);
   let unread: ReturnType<typeof send> | null = send();
   return {
     ...{ plan, orders, weights: jobWeightsOf(plan) },

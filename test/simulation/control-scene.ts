@@ -1,11 +1,13 @@
 /** A run in virtual time over the queue in memory, to which orders are given. */
 
 import { expect } from 'vitest';
+import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { orderedRun } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { RunStart, TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import { NO_ORDERS } from '../../shared/control/run-orders.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
@@ -31,6 +33,12 @@ export const training = {
 export const RUN = 'tiny-run';
 export const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
 const JOB_MS = 4_000;
+
+interface TrainingTerms {
+  readonly replay?: RunStart['replay'];
+  /** The outer step before whose first job a pause is heard, when the loop has begun with it. */
+  readonly pausedBefore?: number;
+}
 
 type Order = Parameters<typeof orderedRun>[2];
 
@@ -68,7 +76,7 @@ export class ControlScene {
   async train(
     config: RunConfig,
     resume = false,
-    replay?: RunStart['replay'],
+    { replay, pausedBefore }: TrainingTerms = {},
   ): Promise<TrainingOutcome> {
     this.#startCount += 1;
     const sink = (event: RunEvent): void => {
@@ -88,12 +96,29 @@ export class ControlScene {
     });
     try {
       const departures = { checkpoints, resume, clock, sink, dispatcher };
+      if (pausedBefore !== undefined)
+        departures.dispatcher = this.#pausing(dispatcher, pausedBefore);
       const { options } = tinyRun(config, departures, store);
       const start = { ...options.start, ...(replay === undefined ? {} : { replay }) };
       return await train({ ...options, start });
     } finally {
       await dispatcher.close();
     }
+  }
+
+  #pausing(dispatcher: Dispatcher, outerStep: number): Dispatcher {
+    const pause = async (): Promise<void> => {
+      const controller = await this.queue.openController();
+      await controller.replace(RUN, NO_ORDERS, { ...NO_ORDERS, isPaused: true });
+      await dispatcher.control?.refresh();
+    };
+    return {
+      ...dispatcher,
+      run: (orders, read, signal, terms) => {
+        const run = () => dispatcher.run(orders, read, signal, terms);
+        return orders[0]?.job.outerStep === outerStep ? after(pause, run) : run();
+      },
+    };
   }
 
   order(order: Order): ReturnType<typeof orderedRun> {
@@ -134,6 +159,14 @@ export class ControlScene {
       close: () => Promise.resolve(),
     };
   }
+}
+
+async function* after<Value>(
+  first: () => Promise<void>,
+  run: () => AsyncIterable<Value>,
+): AsyncIterable<Value> {
+  await first();
+  yield* run();
 }
 
 export async function undisturbed(outerSteps = training.outerSteps): Promise<TrainingOutcome> {

@@ -57,6 +57,24 @@ describe('pause and resume', () => {
     ]);
   });
 
+  it.each([
+    ['each outer step', {}, 5],
+    ['those where outer steps are drained', { outerSteps: 1, drainEveryOuterSteps: 4 }, 8],
+  ])('write a checkpoint when they come after %s', async (_, staleness, complete) => {
+    const section = 'outerSteps' in staleness ? { staleness } : {};
+    const config = logisticConfig({ ...training, checkpointEveryOuterSteps: 12, ...section });
+    const scene = new ControlScene();
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config, false, { pausedBefore: complete });
+      await scene.saw('run-paused');
+      await scene.clock.sleep(10_000);
+      expect([...scene.checkpoints.states.keys()]).toEqual([complete]);
+      await scene.order(ORDERS.resume);
+      return trained;
+    });
+    expectEqual(outcome, await train(tinyRun(config, {}, store).options));
+  });
+
   it('outlive a coordinator that is taken over', async () => {
     const scene = new ControlScene();
     await scene.run(async () => {
@@ -217,11 +235,14 @@ describe('extend', () => {
   it('is refused by a run that repeats the record of another', async () => {
     const scene = new ControlScene();
     const outcome = await scene.run(async () => {
-      const trained = scene.train(config, false, { outerSteps: 12, leftOut: [] });
+      const trained = scene.train(config, false, { replay: { outerSteps: 12, leftOut: [] } });
       await scene.sawStep(1);
       await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
         kind: 'usage',
-        report: { what: expect.stringMatching(/repeats another run/), found: 'train --replay' },
+        report: {
+          what: expect.stringMatching(/repeats another run/) as string,
+          found: 'train --replay',
+        },
       });
       return trained;
     });

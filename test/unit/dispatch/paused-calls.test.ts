@@ -53,3 +53,11 @@ it('lets a call wait that comes after one was aborted', async () => {
   heard.hear(NO_ORDERS);
   await waiting;
 });
+
+it('ends a call whose checkpoint at the beginning of a pause fails', async () => {
+  const heard = pausedOrders();
+  const { signal } = new AbortController();
+  const failure = new Error('the disk is full');
+  await expect(heard.allowed(signal, () => Promise.reject(failure))).rejects.toBe(failure);
+  expect(heard.progress.state).toBe('pausing');
+});
