@@ -5,7 +5,11 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { ControlledRun, RunController, RunOrders } from '../../shared/control/run-orders.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
-import { FIXED_BY_REPLAY, type LeaseHolder, type RunProgress } from '../../shared/storage/run-lease.js';
+import {
+  FIXED_BY_REPLAY,
+  type LeaseHolder,
+  type RunProgress,
+} from '../../shared/storage/run-lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
 import { queueAt } from './call/queue-at.js';
 import type { RunContext } from './call/run-context.js';
