@@ -13,7 +13,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { averagedForm } from '../averages/averaged-model.js';
 import { comparableTrials, indistinctTrials, pairOfKinds } from '../sweep/safe-trials.js';
 import type { SweepRecord, TrialRecord } from '../sweep/sweep-record.js';
-import { asTrial, type Trial } from '../sweep/trials.js';
+import { asTrial, type Tower, type Trial } from '../sweep/trials.js';
 import { untrained } from './untrained.js';
 
 /** The widths of towers add up, and the products of a request grow with their square. */
@@ -33,12 +33,10 @@ export function averageTrials(
 ): Trial[] {
   const lastRung = record.rungs.length - 1;
   const keptOf = (ranked: readonly TrialRecord[]): Trial[] =>
-    ranked
-      .flatMap(({ name }) => trials.find((trial) => trial.name === name) ?? [])
-      .filter(({ config }) => averagedForm([config]) !== null);
+    ranked.flatMap(({ name }) => trials.find((trial) => trial.name === name) ?? []);
   const indistinct = keptOf(indistinctTrials(record, lastRung));
   const compared = keptOf(comparableTrials(record, lastRung));
-  return [...byMethod(indistinct).map(withinSize), ofTwoKinds(compared, indistinct)]
+  return [...byMethod(indistinct).map(firstTogether), ofTwoKinds(compared, indistinct)]
     .flatMap((members) => averageOf(members) ?? [])
     .map(({ config, members }, index): Trial => {
       const name = `a${String(index + 1).padStart(2, '0')}`;
@@ -60,31 +58,52 @@ function byMethod(trials: readonly Trial[]): Trial[][] {
   return [...groups.values()];
 }
 
-/** None if the search has no network of one of the kinds. */
+/** None if the search has no such networks. */
 function ofTwoKinds(ranked: readonly Trial[], indistinct: readonly Trial[]): Trial[] {
   const pair = pairOfKinds(ranked);
   const linear = indistinct.filter(
     (trial) => !isTower(trial) && trial.config.method.kind === 'global',
   );
-  return pair.length === 0 ? [] : [...pair, ...linear.slice(0, LINEAR_MODELS_MAX)];
+  return pair.length === 0 ? [] : grown(pair, linear);
+}
+
+/** The trial of the lowest loss that has an average with a later one, and those. */
+function firstTogether(trials: readonly Trial[]): Trial[] {
+  for (const place of trials.keys()) {
+    const members = grown([], trials.slice(place));
+    if (members.length > 1) return members;
+  }
+  return [];
+}
+
+/** The members and each of the others that has an average with those before it, within the largest size. */
+function grown(members: readonly Trial[], others: readonly Trial[]): Trial[] {
+  const found = [...members];
+  for (const trial of others) {
+    const alike = found.filter((member) => isTower(member) === isTower(trial));
+    const hasRoom = alike.length < (isTower(trial) ? TOWERS_MAX : LINEAR_MODELS_MAX);
+    const configs = [...found, trial].map(({ config }) => config);
+    if (hasRoom && averagedForm(configs) !== null) found.push(trial);
+  }
+  return found;
 }
 
 /** Null for models that have no average with a network of another kind. */
-export function towerOf(config: RunConfig): NonNullable<Trial['tower']> | null {
-  const isOfPair = config.model.hiddenWidths.length > 0 && averagedForm([config]) !== null;
-  const { kind } = config.method;
-  if (!isOfPair) return null;
-  return kind === 'global' ? 'global' : kind === 'encoder' ? 'generated' : null;
+export function towerOf(config: RunConfig): Tower | null {
+  const { hiddenWidths, supportInputs } = config.model;
+  const { kind: method } = config.method;
+  const kind = method === 'global' ? 'global' : method === 'encoder' ? 'generated' : null;
+  if (kind === null || hiddenWidths.length === 0 || averagedForm([config]) === null) return null;
+  const { smoothing = null, priorRate = null } = supportInputs ?? {};
+  return {
+    kind,
+    layerCount: hiddenWidths.length,
+    inputFormula: supportInputs === undefined ? null : canonicalJson([smoothing, priorRate]),
+  };
 }
 
 function isTower({ config }: Trial): boolean {
   return config.model.hiddenWidths.length > 0;
-}
-
-function withinSize(trials: readonly Trial[]): Trial[] {
-  const towers = trials.filter(isTower).slice(0, TOWERS_MAX);
-  const linear = trials.filter((trial) => !isTower(trial)).slice(0, LINEAR_MODELS_MAX);
-  return trials.filter((trial) => towers.includes(trial) || linear.includes(trial));
 }
 
 /** Null if these are fewer than two, or no single model is their mean. */

@@ -216,7 +216,8 @@ function sweepSink(
   return (event, source) => {
     if (event.kind === 'outer-step') {
       done += 1;
-      sink({ kind: 'progress', stage, done, total });
+      // The networks of an average may train beyond the plan.
+      sink({ kind: 'progress', stage, done, total: Math.max(done, total) });
     }
     if (!TRIAL_COURSE.has(event.kind)) sink(event, source);
   };

@@ -20,7 +20,7 @@ import {
   type SweepRecord,
   type TrialRecord,
 } from './sweep-record.js';
-import { TOWER_KINDS } from './trials.js';
+import type { Tower } from './trials.js';
 
 interface SafeTrials {
   readonly safest: TrialRecord;
@@ -164,7 +164,7 @@ export function trialsOnRung(record: SweepRecord, rungIndex: number): TrialRecor
     (index) => record.rungs[index]?.trialCount,
   );
   const before = rankedOnRung(record, rungIndex - 1);
-  const count = Math.ceil((before.length * planned) / plannedBefore);
+  const count = Math.ceil((Math.min(before.length, plannedBefore) * planned) / plannedBefore);
   const finite = before.filter(
     (trial) => scoreAt(trial, rungIndex - 1)?.validationLogloss !== null,
   );
@@ -222,13 +222,27 @@ function isIndistinctOn(record: SweepRecord, rungIndex: number): (trial: TrialRe
 }
 
 /**
- * The best network of each kind, if there are both: their mean may be better than either, however far apart they are.
+ * The best network of each kind of those that have an average, if there are both: their mean may be better than either, however
+ * far apart they are.
  *
  * @param ranked best first.
  */
 export function pairOfKinds<Ranked extends Pick<TrialRecord, 'tower'>>(
   ranked: readonly Ranked[],
 ): Ranked[] {
-  const pair = TOWER_KINDS.flatMap((kind) => ranked.find(({ tower }) => tower === kind) ?? []);
-  return pair.length === TOWER_KINDS.length ? pair : [];
+  const ofKind = (wanted: Tower['kind']): Ranked[] =>
+    ranked.filter(({ tower }) => tower?.kind === wanted);
+  for (const generated of ofKind('generated'))
+    for (const global of ofKind('global'))
+      if (haveAverage(generated, global)) return [generated, global];
+  return [];
+}
+
+function haveAverage(
+  { tower: one }: Pick<TrialRecord, 'tower'>,
+  { tower: other }: Pick<TrialRecord, 'tower'>,
+): boolean {
+  if (one === undefined || other === undefined || one.layerCount !== other.layerCount) return false;
+  const [formula, otherFormula] = [one.inputFormula, other.inputFormula];
+  return formula === null || otherFormula === null || formula === otherFormula;
 }

@@ -77,7 +77,9 @@ function demandSameSweep(
   throw refuse(
     'the output contains a different sweep',
     differenceOf(found, empty),
-    'restore the fields, name another output, or start again here with --fresh',
+    empty.search === undefined
+      ? 'restore the fields, name another output, or start again here with --fresh'
+      : 'restore the fields, or continue with the version that began it, whose candidates may be others; or start again with --fresh',
   );
 }
 

@@ -83,8 +83,14 @@ export const SweepRecordSchema = z.strictObject({
       configHash: z.string(),
       /** In a search, what the trial learns or keeps beside linear weights. */
       parts: count.optional(),
-      /** Of a network in a search that has an average with the other kind (`TOWER_KINDS`). */
-      tower: z.enum(TOWER_KINDS).optional(),
+      /** In a search, that of a network that can be averaged with one of the other kind. */
+      tower: z
+        .strictObject({
+          kind: z.enum(TOWER_KINDS),
+          layerCount: count,
+          inputFormula: z.string().nullable(),
+        })
+        .optional(),
       /** The trials of a search whose mean output this one has. It is tried at the end. */
       averageOf: z.array(z.string()).optional(),
       /** The trial of a search to whose output this one adds a shift of each adgroup's level. It is tried last. */

@@ -11,6 +11,14 @@ type TrialSettings = Readonly<Record<string, unknown>>;
 /** Networks that see support rows in two ways: the blocks of each adgroup are generated from them, or nothing adapts. */
 export const TOWER_KINDS = ['generated', 'global'] as const;
 
+/** What decides whether two networks have an average. */
+export interface Tower {
+  readonly kind: (typeof TOWER_KINDS)[number];
+  readonly layerCount: number;
+  /** How inputs are made of support rows; null without any, beside which others may have them. */
+  readonly inputFormula: string | null;
+}
+
 export interface Trial {
   /** `t01`, `t02`, ... in the order of the grids, the last path varying fastest. */
   readonly name: string;
@@ -18,8 +26,8 @@ export interface Trial {
   readonly config: RunConfig;
   /** In a search, what it learns or keeps beside linear weights. */
   readonly parts?: number;
-  /** In a search, the kind of a network that can be averaged with one of the other kind. */
-  readonly tower?: (typeof TOWER_KINDS)[number];
+  /** In a search, that of a network that can be averaged with one of the other kind. */
+  readonly tower?: Tower;
   /** The trials of a search whose mean output the model of this one has. */
   readonly averageOf?: readonly string[];
   /** The trial of a search that this one adds a shift to. */

@@ -58,7 +58,7 @@ function makingOf(name: string, trials: SweepRecord['trials']): string {
       .join(' ');
   if (averageOf === undefined) return '';
   const towers = trials.flatMap((trial) =>
-    averageOf.includes(trial.name) ? (trial.tower ?? []) : [],
+    averageOf.includes(trial.name) ? (trial.tower?.kind ?? []) : [],
   );
   const why =
     new Set(towers).size > 1

@@ -82,7 +82,7 @@ describe('the averages of a search', () => {
       trialOf('t04', TOWER),
       trialOf('t05', generated, { ...GENERATED, linearWeights: true }),
     ];
-    expect(trials.map(({ tower }) => tower)).toEqual([
+    expect(trials.map(({ tower }) => tower?.kind)).toEqual([
       ...['global', 'generated', undefined, 'global', undefined],
     ]);
     const losses = { t01: APART, t02: EQUAL, t03: BETWEEN, t04: EQUAL, t05: EQUAL };
@@ -101,6 +101,38 @@ describe('the averages of a search', () => {
     const apart = averageTrials(recordOf({ t01: APART, t02: EQUAL }), trials, OUTPUT);
     expect(apart.map(({ averageOf }) => averageOf)).toEqual([['t02', 't01']]);
     expect(averageTrials(recordOf({ t01: EQUAL, t03: APART }), trials, OUTPUT)).toEqual([]);
+  });
+
+  it('leave out what has no mean with the members before it', () => {
+    const inputs = { clickRate: true, count: true, priorRate: 0.2 };
+    const generated = {
+      ...{ ...TOWER, hiddenWidths: [8, 4], adgroupEmbedding: true },
+      personal: ['bias', 'adgroupEmbedding', 'output'],
+    };
+    const trials = [
+      trialOf('t01', { ...TOWER, hiddenWidths: [8] }),
+      trialOf('t02', {
+        ...TOWER,
+        hiddenWidths: [8, 4],
+        supportInputs: { ...inputs, smoothing: 5 },
+      }),
+      trialOf('t03', { ...TOWER, hiddenWidths: [4, 2] }),
+      trialOf('t04', { ...LINEAR, supportInputs: { ...inputs, smoothing: 9 } }),
+      trialOf('t05', { ...TOWER, kind: 'dcn-v2' }),
+      trialOf('t06', generated, { kind: 'encoder', innerSteps: 0, linearWeights: false }),
+    ];
+    const membersOf = (...names: readonly string[]) =>
+      averageTrials(
+        recordOf(Object.fromEntries(names.map((name) => [name, EQUAL]))),
+        trials,
+        OUTPUT,
+      ).map(({ averageOf }) => averageOf);
+    expect(membersOf('t01', 't02', 't03')).toEqual([['t02', 't03']]);
+    expect(membersOf('t02', 't05', 't03', 't04')).toEqual([['t02', 't03']]);
+    expect(membersOf('t01', 't06', 't02', 't04')).toEqual([
+      ['t01', 't04'],
+      ['t06', 't02'],
+    ]);
   });
 
   it('have both networks trained to the end, if one of them may be chosen', () => {
