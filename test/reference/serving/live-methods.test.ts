@@ -91,6 +91,18 @@ const CASES: Readonly<Record<string, Case>> = {
     model: { ...deepfm, padding: 'trained' },
     method: { kind: 'encoder', ...widths, innerSteps: 0 },
   },
+  'encoder of a category with a generated embedding, deepfm': {
+    model: { ...deepfm, generated: 'category0' },
+    method: { kind: 'encoder', ...widths, ...steps },
+  },
+  'paml-gate of a category with a generated embedding, mlp': {
+    model: { kind: 'mlp', ...tower, personal: head, generated: 'category1' },
+    method: { kind: 'paml-gate', ...steps, preferenceWidth: 5, features: ['category1'] },
+  },
+  'paml-rate with an attribute that has a generated embedding, deepfm': {
+    model: { ...deepfm, generated: 'category0' },
+    method: { kind: 'paml-rate', ...steps, leafRateScale: 2, attributes: ['category0'] },
+  },
   'encoder without linear weights, deepfm with support inputs': {
     model: { ...deepfm, supportInputs: { clickRate: true, count: true } },
     method: { kind: 'encoder', ...widths, innerSteps: 0, linearWeights: false },
@@ -225,7 +237,8 @@ describe('methods without TensorFlow', () => {
 
   // Seen to fail: gates of block 0; labels not over their share; the level of clicks for values; a size that is not 0 without
   // rows; no start where no step follows; fields without linear terms, or of all features; support inputs left out; sides of
-  // the tree that change places; rates of the last step in every one; a pull that is lost; unknown adgroups without padding.
+  // the tree that change places; rates of the last step in every one; a pull that is lost; unknown adgroups without padding;
+  // zeros in place of a table's row for a generated embedding.
   test.each(Object.entries(CASES))('meet the workers: %s', async (_, sections) => {
     const bundle = await exported(sections);
     const { model, manifest } = bundle;

@@ -6,7 +6,7 @@ import { featureNamesOf } from '../../../shared/methods/inner-loop/support-featu
 import type { AddProduct } from '../dense-product.js';
 import { PaddedTables } from '../padded-tables.js';
 import type { RankingRequest } from '../ranking-request.js';
-import { denseOf, scoringPlanOf, type ScoringPlan } from '../scoring-plan.js';
+import { denseOf, scoringPlanOf, type ScoredField, type ScoringPlan } from '../scoring-plan.js';
 import { withSupportColumns, type LabelledRows } from './support-evidence.js';
 import { writeField } from './support-rows.js';
 import { taskEvidenceOf, type TaskEvidence } from './task-evidence.js';
@@ -57,7 +57,7 @@ export function embeddedRows(
   const fields = (names ?? places).map((name) => {
     const place = places.indexOf(name);
     if (place < 0) throw new Error(`the model has no feature ${name}`);
-    return at(plan.fields, place);
+    return unadaptedField(plan, place);
   });
   const from = { model, plan, rows, tables: new PaddedTables(model) };
   const fieldWidth = plan.embeddingWidth + (hasLinear && plan.hasLinear ? 1 : 0);
@@ -71,6 +71,13 @@ export function embeddedRows(
       if (fieldWidth > plan.embeddingWidth) values[end] = linear;
     }
   return { values, width };
+}
+
+/** The field of a feature, which a table fills also where a block takes its place in the model. */
+function unadaptedField({ fields, request }: ScoringPlan, place: number): ScoredField {
+  const field = at(fields, place);
+  if (field.source !== 'block') return field;
+  return { source: 'ids', table: place, place: at(request.ids, place), isBag: false };
 }
 
 /** Embedded features that all rows of the adgroup share. */
