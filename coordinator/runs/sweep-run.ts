@@ -30,6 +30,7 @@ import {
   beforeEnd,
   emptyRecord,
   rankedTrials,
+  withLatestScore,
   withScore,
   withTrainingLosses,
   withTrials,
@@ -153,17 +154,16 @@ export async function sweepTrials(
   if (first === undefined) throw new Error('a finished sweep has trials');
   const chosen = search?.choose(scored) ?? { trial: first };
   const ofAll = trialWork(whole, data, dispatcher, context);
-  // A search that continues with more time may choose a trial that it has discarded, which is trained again to the same bits.
-  if (search !== undefined && !(await ofAll.isKept(chosen.trial.name)))
-    await ofAll.runTrial(chosen.trial.name, plan.rungs.at(-1)?.outerSteps ?? 0, context.signal);
-  const { trial, yaml, ...score } = bestOf(chosen.trial, whole, base);
+  const ended =
+    search === undefined ? scored : await withKeptChoice(scored, chosen.trial, ofAll, context);
+  const { trial, yaml, ...score } = bestOf(recordNamed(ended, chosen.trial.name), whole, base);
   await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
   const config = joinAddress(sweep.output, 'best.yaml');
   const compared = 'compared' in chosen ? { compared: [...chosen.compared] } : {};
-  const record = { ...scored, best: { trial, ...score, config, ...compared } };
+  const record = { ...ended, best: { trial, ...score, config, ...compared } };
   await save(record);
   // Kept until the choice was made. A derived trial is made again from others.
-  const kept = trialsBehind(chosen.trial, scored);
+  const kept = trialsBehind(chosen.trial, ended);
   if (search !== undefined)
     for (const { name } of whole.trials) if (!kept.includes(name)) await ofAll.discard(name);
   for (const { name } of whole.trials) await ofAll.discardFolds(name);
@@ -198,6 +198,30 @@ function trialsBehind(trial: TrialRecord, record: SweepRecord): string[] {
   return [name, ...averageOf, ...(shifted === undefined ? [] : trialsBehind(shifted, record))];
 }
 
+function recordNamed({ trials }: SweepRecord, name: string): TrialRecord {
+  const trial = trials.find((each) => each.name === name);
+  if (trial === undefined) throw new Error(`no trial ${name}`);
+  return trial;
+}
+
+/**
+ * The record with the score of the checkpoint that the chosen trial has. A search that continues with more time may choose a trial
+ * that it has discarded, which is trained again: to the same bits on the same kind of machine, and elsewhere it is scored anew.
+ */
+async function withKeptChoice(
+  record: SweepRecord,
+  chosen: TrialRecord,
+  work: Pick<ReturnType<typeof trialWork>, 'isKept' | 'runTrial'>,
+  { signal }: RunContext,
+): Promise<SweepRecord> {
+  if (await work.isKept(chosen)) return record;
+  const { name } = chosen;
+  const outerSteps = record.rungs.at(-1)?.outerSteps ?? 0;
+  const { spentMs: _again, ...found } = await work.runTrial(name, outerSteps, signal);
+  if (found.metaDigest === chosen.scores.at(-1)?.metaDigest) return record;
+  return withLatestScore(record, name, (score) => ({ ...score, outerSteps, ...found }));
+}
+
 interface Deriving {
   readonly base: RunConfig;
   readonly output: ObjectStore;
@@ -222,7 +246,8 @@ async function withDerivedTrials(
   const { data, dispatcher, context } = deriving;
   const work = trialWork(plan, data, dispatcher, context);
   const kept: Trial[] = [];
-  for (const trial of plan.trials) if (await work.isKept(trial.name)) kept.push(trial);
+  for (const trial of plan.trials)
+    if (await work.isKept(recordNamed(finished, trial.name))) kept.push(trial);
   let scored = finished;
   const derived: Trial[] = [];
   for (const derivedOf of search?.derived ?? []) {

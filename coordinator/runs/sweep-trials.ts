@@ -2,6 +2,7 @@
 
 import { configWithoutFold } from '../auto/cross-fitting.js';
 import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
+import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { sumOf } from '../scoring/metrics.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
@@ -11,7 +12,7 @@ import { scoreArms } from '../evaluation/arms-score.js';
 import { validationScore, type ScoredRun } from '../evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
 import { outerStepTotal } from '../sweep/rungs.js';
-import type { SweepPlan } from '../sweep/sweep-record.js';
+import type { SweepPlan, TrialRecord } from '../sweep/sweep-record.js';
 import type { Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
@@ -44,8 +45,8 @@ interface TrialWork extends Pick<SweepOptions, 'runTrial' | 'discard'> {
   /** The losses on the training tasks of all folds. The models without a fold stay until `discardFolds`. */
   crossFit(name: string, signal: AbortSignal): Promise<number[]>;
   discardFolds(name: string): Promise<void>;
-  /** True if the trial has a checkpoint, which is not discarded yet. */
-  isKept(name: string): Promise<boolean>;
+  /** True if the latest checkpoint of the trial is that of its latest score: not discarded, nor on the way there. */
+  isKept(trial: Pick<TrialRecord, 'name' | 'scores'>): Promise<boolean>;
 }
 
 export function trialWork(
@@ -112,7 +113,10 @@ export function trialWork(
       await discardCheckpoints(runOf(name));
       await discardFolds(name);
     },
-    isKept: async (name) => (await checkpointStoreOf(runOf(name)).get(LATEST_KEY)) !== null,
+    async isKept({ name, scores }) {
+      const manifest = await latestManifestOf(checkpointStoreOf(runOf(name)));
+      return manifest !== null && manifest.outerStep === scores.at(-1)?.outerSteps;
+    },
   };
 }
 

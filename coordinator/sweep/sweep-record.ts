@@ -255,20 +255,27 @@ export function beforeEnd({ trials, ...rest }: SweepRecord): SweepRecord {
   };
 }
 
+/** The record with the latest score of a trial changed. */
+export function withLatestScore(
+  record: SweepRecord,
+  name: string,
+  changed: (score: TrialScore) => TrialScore,
+): SweepRecord {
+  const latestChanged = ({ scores, ...trial }: TrialRecord): TrialRecord => ({
+    ...trial,
+    scores: scores.map((score, place) => (place === scores.length - 1 ? changed(score) : score)),
+  });
+  const trials = record.trials.map((trial) => (trial.name === name ? latestChanged(trial) : trial));
+  return { ...record, trials };
+}
+
 /** The record with the losses of a cross-fitted trial, beside its latest score. */
 export function withTrainingLosses(
   record: SweepRecord,
   name: string,
   trainingLosses: number[],
 ): SweepRecord {
-  const added = ({ scores, ...trial }: TrialRecord): TrialRecord => ({
-    ...trial,
-    scores: scores.map((score, place) =>
-      place === scores.length - 1 ? { ...score, trainingLosses } : score,
-    ),
-  });
-  const trials = record.trials.map((trial) => (trial.name === name ? added(trial) : trial));
-  return { ...record, trials };
+  return withLatestScore(record, name, (score) => ({ ...score, trainingLosses }));
 }
 
 /** The trials scored on a rung, best first. */
