@@ -22,7 +22,7 @@ import { readInTurn } from './arrivals/read-in-turn.js';
 import { readJob, type ReadJob } from './read-job.js';
 import { SecondOpinions } from './second-opinions.js';
 import { StepWorkers } from './step-workers.js';
-import { tooFewResults, type OpenJobs } from './step-failures.js';
+import { tooFewResults, undecidedDispute, type OpenJobs } from './step-failures.js';
 import type { DispatchContext, StepCall } from './step-context.js';
 
 const RECONCILE_INTERVAL_MS = 1_500;
@@ -105,7 +105,7 @@ export class DispatchStep<Value extends object> {
       const { admittedCount } = this.#call.admission;
       const openCount = this.#call.admission.openCount + this.#opinions.openCount;
       const nowMs = clock.monotonicMs();
-      const { isDisputed } = this.#opinions;
+      const isDisputed = this.#opinions.disputes.size > 0;
       const closing = this.#closing.look(admittedCount, openCount, nowMs, isDisputed);
       if (closing.kind === 'close') break;
       if (closing.kind === 'too-few') {
@@ -131,13 +131,20 @@ export class DispatchStep<Value extends object> {
     late.expect(this.#openByJobId);
   }
 
-  /** Too few results came in time: every job without one has one more delivery, and one more period. */
+  /** The time is over: every open job has one more delivery, and one more period. */
   #sendOpenAgain(nowMs: number): void {
     const { limits, health } = this.#context;
+    const { disputes } = this.#opinions;
     if (!this.#closing.takeSecondChance(nowMs))
-      throw tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health);
+      throw (
+        undecidedDispute(disputes, health) ??
+        tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health)
+      );
     const sent = this.#openDeliveries().filter((one) => !this.#heldBack.has(one));
-    for (const delivery of sent) this.#deliverAgain(delivery, 'late', 'too few results in time');
+    for (const delivery of sent) {
+      const reason = disputes.has(delivery) ? 'workers disagree' : 'too few results in time';
+      this.#deliverAgain(delivery, 'late', reason);
+    }
   }
 
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */

@@ -50,10 +50,18 @@ export class SecondOpinions {
     return [...this.#opinions.values()].filter(({ admittedBits }) => admittedBits !== null).length;
   }
 
-  /** Whether workers disagree on a result that was admitted. */
-  get isDisputed(): boolean {
-    return [...this.#opinions.values()].some(
-      ({ admittedBits, answers }) => admittedBits !== null && answers.workers.length > 1,
+  /** The jobs on whose admitted result workers disagree, with these workers. */
+  get disputes(): ReadonlyMap<JobDelivery, readonly string[]> {
+    return new Map(
+      [...this.#opinions].flatMap(
+        ([
+          delivery,
+          {
+            admittedBits,
+            answers: { workers },
+          },
+        ]) => (admittedBits !== null && workers.length > 1 ? [[delivery, workers]] : []),
+      ),
     );
   }
 

@@ -68,6 +68,25 @@ export function tooFewResults(
   });
 }
 
+/** The time of an outer step is over, and two workers disagree on a result of it. Null if none do. */
+export function undecidedDispute(
+  disputes: ReadonlyMap<JobDelivery, readonly string[]>,
+  health: WorkerHealth,
+): QianmoError | null {
+  const [dispute] = disputes;
+  if (dispute === undefined) return null;
+  const [{ where, job }, workers] = dispute;
+  const clouded = health.describe();
+  return new QianmoError({
+    kind: 'transient',
+    what: `two workers disagree on job ${job.jobIndex}: ${workers.join(', ')}`,
+    where,
+    expected: 'a third worker that decides in time',
+    found: clouded === null ? 'none' : `none; ${clouded}`,
+    cure: 'connect a third worker, then continue with --resume',
+  });
+}
+
 export function noWorkerHealthy(open: OpenJobs, health: WorkerHealth): QianmoError {
   return new QianmoError({
     kind: health.isAnySick ? 'environment' : 'failed',

@@ -136,7 +136,7 @@ describe('a worker whose gradients are a little wrong', () => {
   it('ends the run where no third worker can tell who is right', async () => {
     const training = trained([honest, slightly], { recomputeShare: 1 });
     await expect(training).rejects.toMatchObject({
-      report: { what: 'an outer step did not get all its results in time' },
+      report: { cure: 'connect a third worker, then continue with --resume' },
     });
   });
 

@@ -76,6 +76,23 @@ describe('a step that closes on a quorum', () => {
     await expect(results()).rejects.toThrow(FalseResultsError);
   });
 
+  it('names the two workers if no third one decides in time', async () => {
+    const waiting: Answer = { state: 'open', holder: null };
+    const answers = [done('liar', FALSE), done('a'), waiting, waiting];
+    const { results, events } = stepScene(inTurn([answers]), ['a', 'liar'], {
+      ...{ recomputed: [0], closing: { kind: 'quorum', share: 1, graceMs: 500 } },
+    });
+    await expect(results()).rejects.toMatchObject({
+      report: {
+        ...{ kind: 'transient', what: 'two workers disagree on job 0: liar, a' },
+        cure: 'connect a third worker, then continue with --resume',
+      },
+    });
+    expect(events.filter(({ kind }) => kind === 'job-retried')).toMatchObject([
+      { jobIndex: 0, cause: 'late', reason: 'workers disagree' },
+    ]);
+  });
+
   it('says which opinions it did not wait for', async () => {
     const { results, events } = stepScene(inTurn([[done('a'), late('b')]]), WORKERS, {
       ...{ recomputed: [0], closing: { kind: 'quorum', share: 1, graceMs: 500 } },
@@ -84,6 +101,14 @@ describe('a step that closes on a quorum', () => {
     expect(events.filter(({ kind }) => kind === 'job-not-recomputed')).toMatchObject([
       { outerStep: 0, jobIndex: 0, reason: 'its outer step closed before' },
     ]);
+  });
+});
+
+describe('a step that needs all results', () => {
+  it('names the two workers that disagree if no third one decides in time', async () => {
+    const answers: Answer[] = [done('liar', FALSE), done('a'), { state: 'open', holder: null }];
+    const { results } = stepScene(inTurn([answers]), ['a', 'liar'], { recomputed: [0] });
+    await expect(results()).rejects.toThrow('two workers disagree on job 0: liar, a');
   });
 });
 
