@@ -196,7 +196,8 @@ export async function refreshableOf(
     demandRoomForDelta(published, objects.address);
   return (store) => {
     changedSinceBundle(store, published, objects);
-    if (outerSteps !== undefined && trained !== null) demandTrainable(trained, { store, config });
+    if (outerSteps !== undefined && trained !== null)
+      demandTrainable(trained, { store, config, outerSteps });
   };
 }
 

@@ -47,12 +47,10 @@ type TrainedSoFar = Pick<
   'outerStep' | 'storeDigest' | 'earlierStores' | 'extendedOuterSteps' | 'validated'
 >;
 
-interface TrainedOn {
+interface Refreshed {
   readonly store: Pick<TaskStore, 'digest' | 'manifest'>;
   readonly config: RunConfig;
-}
-
-interface Refreshed extends TrainedOn {
+  /** How many outer steps to train further. */
   readonly outerSteps: number;
 }
 
@@ -71,7 +69,7 @@ export function refreshedLengthOf(
     return earlierStores.length > 0 && !isAtItsEnd(manifest, config)
       ? lengthOf(manifest, config)
       : null;
-  demandTrainable(manifest, { store, config });
+  demandTrainable(manifest, { store, config, outerSteps });
   return manifest.outerStep + outerSteps;
 }
 
@@ -80,9 +78,12 @@ export function refreshedLengthOf(
  *
  * @throws QianmoError of kind `usage` if it may not.
  */
-export function demandTrainable(manifest: TrainedSoFar, { store, config }: TrainedOn): void {
+export function demandTrainable(
+  manifest: TrainedSoFar,
+  { store, config, outerSteps }: Refreshed,
+): void {
   const { outerStep, storeDigest, earlierStores = [] } = manifest;
-  const { staleness, tableShards, schedule, outerSteps } = config.training;
+  const { staleness, tableShards, schedule, outerSteps: scheduledSteps } = config.training;
   const refused = (what: string, found: string, cure: string): QianmoError =>
     new QianmoError({ kind: 'usage', what, where: config.output, found, cure });
   if (storeDigest !== store.digest && featuresAt(store, storeDigest) === null)
@@ -109,12 +110,18 @@ export function demandTrainable(manifest: TrainedSoFar, { store, config }: Train
       `outer step ${outerStep} of ${lengthOf(manifest, config)}`,
       'train it first: qianmo train run.yaml --resume',
     );
-  if (rateShareAt(outerStep, schedule, outerSteps) === 0)
-    throw refused(
-      'further outer steps would change nothing: the rate of this run has fallen to 0',
-      `training.schedule: { decay: ${schedule.decay}, finalShare: 0 }`,
-      'leave out --outer-steps; a run that is to be trained further needs a finalShare above 0 from the start',
-    );
+  if (rateShareAt(outerStep + outerSteps - 1, schedule, scheduledSteps) > 0) return;
+  const leftSteps = Math.max(0, scheduledSteps - outerStep);
+  const cure = 'a run that is to be trained further needs a finalShare above 0 from the start';
+  throw refused(
+    leftSteps === 0
+      ? 'further outer steps would change nothing: the rate of this run has fallen to 0'
+      : `further outer steps would change nothing after ${leftSteps}, when the rate of this run falls to 0`,
+    `training.schedule: { decay: ${schedule.decay}, finalShare: 0 }`,
+    leftSteps === 0
+      ? `leave out --outer-steps; ${cure}`
+      : `set --outer-steps ${leftSteps} or less; ${cure}`,
+  );
 }
 
 function lengthOf({ extendedOuterSteps }: TrainedSoFar, { training }: RunConfig): number {

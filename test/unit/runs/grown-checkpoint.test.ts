@@ -220,4 +220,18 @@ describe('the length that a refresh trains to', () => {
     expect(() => lengthOf({}, { schedule })).toThrow(/would change nothing/);
     expect(lengthOf({}, { schedule: { ...schedule, finalShare: 0.1 } })).toBe(7);
   });
+
+  it('is none where the rate falls to 0 on the way, after a run stopped early', () => {
+    const validated = [0.3, 0.4, 0.5].map((loss, place) => ({ outerStep: place + 1, loss }));
+    const training = {
+      earlyStopping: { everyOuterSteps: 1, patience: 2, tasksMax: 100 },
+      schedule: { warmupOuterSteps: 0, decay: 'cosine' as const, finalShare: 0 },
+    };
+    // Outer steps 3 to 5 of a schedule of 5: the last one has a rate of 0.
+    const stopped = { outerStep: 3, validated };
+    expect(() => lengthOf(stopped, { ...training, outerSteps: 5 })).toThrow(
+      /would change nothing after 2/,
+    );
+    expect(lengthOf(stopped, { ...training, outerSteps: 6 })).toBe(6);
+  });
 });
