@@ -1,6 +1,7 @@
 /**
  * Counts results that are not used, and removes their outputs: those of jobs that their outer step was closed without,
- * and those that came after another worker's.
+ * and those that came after another worker's. Outputs of jobs with a twin are left to the end of the call and to their
+ * lifetime.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -56,9 +57,12 @@ export class LateResults {
     try {
       const record = await producer.read(jobId);
       if (record.state !== 'completed') return;
-      const { outerStep, jobIndex } = awaited.delivery.job;
+      const { job, order } = awaited.delivery;
+      const { outerStep, jobIndex } = job;
       const lateMs = clock.monotonicMs() - awaited.closedMs;
       sink({ kind: 'result-late', outerStep, jobIndex, fromWorker: record.worker, lateMs });
+      // The output of a twin is that of another job too, which may not have been read.
+      if (order.hasTwin === true) return;
       const result = JobResultSchema.safeParse(record.returnValue);
       if (result.success) await blobs.delete(result.data.output);
     } catch {
