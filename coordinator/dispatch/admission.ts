@@ -3,7 +3,8 @@
  * that a result of another step, a second result and a damaged blob are refused in the same way.
  */
 
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { Clock } from '../../shared/base/clock.js';
+import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { taskCountOf } from '../../shared/queue/protocol.js';
 import { FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
@@ -13,11 +14,29 @@ export interface AdmissionRecord {
   /** Counts refused results by reason. */
   readonly rejections: Map<Rejection, number>;
   readonly fingerprints: FingerprintDemand;
+  /** Events of the dispatcher go through it, since a result is told at once after `workers-missing`. */
   readonly sink: RunEventSink;
+  /** Tells that results are admitted, at intervals. */
+  readonly admitted: (counts: Omit<RunEventOf<'results-admitted'>, 'kind'>) => void;
 }
 
-export function admissionRecord(sink: RunEventSink): AdmissionRecord {
-  return { rejections: new Map(), fingerprints: new FingerprintDemand(sink), sink };
+const ADMITTED_INTERVAL_MS = 10_000;
+
+export function admissionRecord(told: RunEventSink, clock: Clock): AdmissionRecord {
+  let nextMs = clock.monotonicMs() + ADMITTED_INTERVAL_MS;
+  const sink: RunEventSink = (event, source) => {
+    if (event.kind === 'workers-missing') nextMs = Number.NEGATIVE_INFINITY;
+    told(event, source);
+  };
+  return {
+    ...{ rejections: new Map(), fingerprints: new FingerprintDemand(sink), sink },
+    admitted: (counts) => {
+      const nowMs = clock.monotonicMs();
+      if (nowMs < nextMs) return;
+      nextMs = nowMs + ADMITTED_INTERVAL_MS;
+      sink({ kind: 'results-admitted', ...counts });
+    },
+  };
 }
 
 /** Where a result came from. */
@@ -54,6 +73,10 @@ export class Admission<Value extends object> {
     else {
       this.#record.fingerprints.take(judged.result);
       this.#admitted.add(judged.result.jobIndex);
+      this.#record.admitted({
+        outerStep: judged.result.outerStep,
+        ...{ admittedJobCount: this.#admitted.size, jobCount: this.#orderByJobIndex.size },
+      });
     }
     return judged;
   }

@@ -68,7 +68,9 @@ const BEATS_PER_CLEANING = 30;
  *   another coordinator works on the run.
  */
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {
-  const { queue, limits, largeBlobs, nonce, clock, sink } = options;
+  const { queue, limits, largeBlobs, nonce, clock } = options;
+  const record = admissionRecord(options.sink, clock);
+  const { sink } = record;
   const producer = parcellingProducer(await queue.openProducer());
   const { blobLifetimeMs: lifetimeMs, blobByteCountMax } = limits;
   const blobs =
@@ -89,7 +91,6 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     },
   );
 
-  const record = admissionRecord(sink);
   const health = new WorkerHealth({ clock, sink });
   const leases = new BlobLeases((bytes) => blobs.refOf?.(bytes) ?? blobRefOf(bytes));
   const context = {

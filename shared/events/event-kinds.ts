@@ -195,6 +195,8 @@ const DISPATCH_SHAPES = {
     fromWorker: z.string(),
     rejection: z.enum(REJECTIONS),
   },
+  /** Results of an outer step were admitted. Told every ten seconds, and of the first one after `workers-missing`. */
+  'results-admitted': { outerStep: count, admittedJobCount: count, jobCount: count },
   /** A worker has had the job for long, so an idle one gets a copy of it. */
   'job-copied': { outerStep: count, jobIndex: count, slowWorker: z.string(), heldMs: durationMs },
   /** The result of a job came after its outer step had been closed without it, or after another worker's. */

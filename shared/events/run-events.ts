@@ -87,14 +87,17 @@ const PROGRESS_KINDS: ReadonlySet<EventKind> = new Set([
   'outer-step',
   'progress',
   'job-finished',
-  'checkpoint',
+  'results-admitted',
   'run-validated',
   'trial-scored',
   'report-written',
   'run-finished',
 ]);
 
-/** Whether an event shows that its run gets on: that it neither stalls nor waits for workers. */
+/**
+ * Whether an event shows that its run gets on: that it neither stalls nor waits for workers. A checkpoint does not,
+ * since it is written beside the outer steps that follow.
+ */
 export function isProgress({ kind }: Pick<StampedEvent, 'kind'>): boolean {
   return PROGRESS_KINDS.has(kind);
 }

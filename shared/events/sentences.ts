@@ -95,6 +95,10 @@ const SENTENCES: Sentences = {
   'job-retried': ({ jobIndex, reason }) => notice(`job ${jobIndex} is tried again: ${reason}`),
   'result-refused': ({ jobIndex, fromWorker, rejection }) =>
     detail(`the result of worker ${fromWorker} for job ${jobIndex} is refused: ${rejection}`),
+  'results-admitted': ({ outerStep, admittedJobCount, jobCount }) =>
+    detail(
+      `${admittedJobCount} of ${counted(jobCount, 'job')} of outer step ${outerStep} have a result`,
+    ),
   'job-copied': ({ outerStep, jobIndex, slowWorker, heldMs }) =>
     notice(
       `job ${jobIndex} of outer step ${outerStep} has been with ${slowWorker} for ${secondsOf(heldMs)}: an idle worker gets a copy`,

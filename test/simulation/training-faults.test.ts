@@ -20,6 +20,7 @@ import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
 import {
   logisticConfig,
@@ -49,7 +50,7 @@ const refusals = new Set<Rejection>();
  * produce.
  */
 function faultyDispatcher(executor: JobExecutor, stream: RandomStream): Dispatcher {
-  const record = admissionRecord(() => undefined);
+  const record = admissionRecord(() => undefined, instantClock());
   const late: DeliveredResult[] = [];
   return {
     rejections: record.rejections,

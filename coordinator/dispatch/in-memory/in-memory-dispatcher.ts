@@ -47,7 +47,7 @@ const UNREAD_JOBS_PER_EXECUTOR_MAX = 8;
 /** `close` leaves the executors open: their owner closes them. */
 export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
   const { executors, sink } = options;
-  const record = admissionRecord(sink);
+  const record = admissionRecord(sink, options.clock);
   const lanes = new ExecutorLanes(executors);
   // Orders share arrays: dense bytes within an outer step, frozen bytes within a run. Each is
   // named once, by its sketch, since bytes never leave this machine and nobody verifies them.

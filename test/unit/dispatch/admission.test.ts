@@ -11,6 +11,7 @@ import type { RunEvent } from '../../../shared/events/run-events.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 const OUTER_STEP = 4;
 const orders = ordersForTest(2, OUTER_STEP);
@@ -39,7 +40,8 @@ function made(
   ordered: readonly JobOrder[] = orders,
 ) {
   const events: RunEvent[] = [];
-  const record = admissionRecord((event) => void events.push(event));
+  const clock = instantClock();
+  const record = admissionRecord((event) => void events.push(event), clock);
   const reads: number[] = [];
   const sut = new Admission(
     ordered,
@@ -49,10 +51,36 @@ function made(
     },
     record,
   );
-  return { sut, rejections: record.rejections, reads, events };
+  return { sut, rejections: record.rejections, sink: record.sink, clock, reads, events };
 }
 
 describe('Admission', () => {
+  describe('tells of results', () => {
+    const told = { kind: 'results-admitted', outerStep: OUTER_STEP, jobCount: 2 };
+
+    it('every ten seconds', () => {
+      const { sut, clock, events } = made();
+      clock.advance(9_999);
+      sut.judge(deliveredOf(1));
+      expect(events.filter(({ kind }) => kind === told.kind)).toEqual([]);
+      clock.advance(1);
+      sut.judge(deliveredOf(0));
+      expect(events.filter(({ kind }) => kind === told.kind)).toEqual([
+        { ...told, admittedJobCount: 2 },
+      ]);
+    });
+
+    it('at once after workers were missing', () => {
+      const { sut, sink, events } = made();
+      sink({ kind: 'workers-missing', openJobCount: 2 });
+      sut.judge(deliveredOf(1));
+      sut.judge(deliveredOf(0));
+      expect(events.filter(({ kind }) => kind === told.kind)).toEqual([
+        { ...told, admittedJobCount: 1 },
+      ]);
+    });
+  });
+
   it('admits one result per job, in any order, with the content read from it', () => {
     const { sut, rejections } = made();
     expect([sut.admittedCount, sut.openCount]).toEqual([0, 2]);

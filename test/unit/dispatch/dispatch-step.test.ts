@@ -81,7 +81,11 @@ describe('a job that a worker refuses', () => {
     const delaysMs = addedMs.slice(1).map((atMs, index) => atMs - (addedMs[index] ?? 0));
     expect(delaysMs.slice(0, 3)).toEqual([100, 200, 400]);
     expect(Math.max(...delaysMs)).toBe(5_000);
-    expect(events.map(({ kind }) => kind)).toEqual(['worker-refused', 'fingerprint-taken']);
+    expect(events.map(({ kind }) => kind)).toEqual([
+      'worker-refused',
+      'fingerprint-taken',
+      'results-admitted',
+    ]);
     expect(warnings()[0]).toBe(
       'worker cpu refuses the jobs of this run and leaves them to others: no GPU here',
     );

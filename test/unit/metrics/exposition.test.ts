@@ -121,8 +121,14 @@ describe('metrics', () => {
     tell({ kind: 'progress', stage: 'evaluate', done: 1, total: 2, epochMs: 3_000 });
     expect(gauges()).toEqual(['3', '0']);
     tell({ kind: 'workers-missing', openJobCount: 4, epochMs: 4_000 });
+    tell({ kind: 'checkpoint', outerStep: 1, address: 'a', digest: 'd', epochMs: 4_500 });
+    expect(gauges()).toEqual(['3', '1']);
+    const counts = { outerStep: 1, admittedJobCount: 1, jobCount: 4 };
+    tell({ kind: 'results-admitted', ...counts, epochMs: 4_800 });
+    expect(gauges()).toEqual(['4.8', '0']);
+    tell({ kind: 'workers-missing', openJobCount: 4, epochMs: 4_900 });
     tell({ kind: 'run-failed', failure: 'interrupted', reason: 'asked', epochMs: 5_000 });
-    expect(gauges()).toEqual(['3', '0']);
+    expect(gauges()).toEqual(['4.8', '0']);
   });
 
   it('say how many workers a run wants, and none once it has failed', () => {
