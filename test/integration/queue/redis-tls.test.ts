@@ -83,7 +83,11 @@ describe.skipIf(!(await canMakeCertificates()))('Redis behind TLS', () => {
 
   it('carries orders to runs, and what is asked about workers', async () => {
     expect(await room.done(['workers'], environment())).toContain('no workers');
-    const failure = { exitCode: 2, what: /^no coordinator works on run none$/, cure: /check/ } as const;
+    const failure = {
+      exitCode: 2,
+      what: /^no coordinator works on run none$/,
+      cure: /check/,
+    } as const;
     for (const order of [['pause'], ['resume'], ['cancel'], ['extend', '--outer-steps', '+1']])
       await room.refused([...order, 'none'], failure, environment());
   });
