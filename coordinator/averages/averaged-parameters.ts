@@ -120,28 +120,28 @@ function placementOf(name: string, part: MemberShare): Placement {
   if (layerText !== undefined) {
     const layer = Number(layerText);
     const unit = at(firstUnits, layer);
-    if (kind === 'bias') return placed((row) => unit + row, 1);
-    if (layer === 0) return placed(inputRowOf(spec, member), 1 / Math.sqrt(share), unit);
+    if (kind === 'bias') return placement((row) => unit + row, 1);
+    if (layer === 0) return placement(inputRowOf(spec, member), 1 / Math.sqrt(share), unit);
     const before = at(firstUnits, layer - 1);
-    return placed((row) => before + row, 1, unit);
+    return placement((row) => before + row, 1, unit);
   }
   switch (name) {
     case 'numbers.linear':
-      return placed((row) => at(numberPlaces, row), share);
+      return placement((row) => at(numberPlaces, row), share);
     case 'numbers.factors':
-      return placed((row) => at(numberPlaces, row), Math.sqrt(share), firstFactor);
+      return placement((row) => at(numberPlaces, row), Math.sqrt(share), firstFactor);
     case 'adgroupEmbedding':
-      return placed((row) => firstFactor + row, Math.sqrt(share));
+      return placement((row) => firstFactor + row, Math.sqrt(share));
     case 'output.weight':
-      return placed((row) => at(firstUnits, lastLayer) + row, share);
+      return placement((row) => at(firstUnits, lastLayer) + row, share);
     case 'bias':
-      return placed((row) => row, share);
+      return placement((row) => row, share);
     default:
-      return encoderPlacement(name, part) ?? placed((row) => row, ownShare);
+      return encoderPlacement(name, part) ?? placement((row) => row, ownShare);
   }
 }
 
-function placed(rowOf: (row: number) => number, factor: number, firstColumn = 0): Placement {
+function placement(rowOf: (row: number) => number, factor: number, firstColumn = 0): Placement {
   return { rowOf, firstColumn, factorOf: () => factor };
 }
 

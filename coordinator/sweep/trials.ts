@@ -11,7 +11,7 @@ type TrialSettings = Readonly<Record<string, unknown>>;
 /** Networks that see support rows in two ways: the blocks of each adgroup are generated from them, or nothing adapts. */
 export const TOWER_KINDS = ['generated', 'global'] as const;
 
-/** What decides whether two networks have an average. */
+/** The facts of a network that decide whether it has an average with another. */
 export interface Tower {
   readonly kind: (typeof TOWER_KINDS)[number];
   readonly layerCount: number;

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { ProcessIdentitySchema } from './process-identity.js';
 
-/** What fixes the length of a run that repeats the record of another. */
+/** The command whose runs are as long as the record that they repeat. */
 export const FIXED_BY_REPLAY = 'train --replay';
 
 /** How far a run is, as its coordinator tells with each sign of life. */

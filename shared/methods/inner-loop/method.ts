@@ -40,7 +40,7 @@ export interface ColdTerm {
 /** The parts of a model that a method's variables depend on. */
 export interface ModelShape {
   readonly variables: readonly Variable[];
-  /** Of `tableRowWidth` numbers, those that are not the linear weight. */
+  /** Numbers of a table row without its linear weight. */
   readonly embeddingWidth: number;
   readonly tableRowWidth: number;
   readonly categoryFeatures: readonly string[];

@@ -181,6 +181,7 @@ const FEW_ROWS = 4;
 async function exported({ model, method, served }: Case): Promise<LoadedBundle> {
   const objects = new MemoryObjectStore();
   const config = exportableConfig(STORE, { model, method });
+  // All methods of the cases take inner steps at a rate.
   const ofMethod = config.method as { readonly innerRate: number; readonly innerSteps: number };
   const { innerRate, innerSteps } = served ?? ofMethod;
   const serving: BundleServing = {

@@ -15,7 +15,7 @@ const LOSSES: Readonly<Record<string, readonly number[]>> = {
   t05: [1.2, 1.1, 1.2, 1.1],
 };
 
-/** What a search with ten minutes does, of which three trials reach the last rung. */
+/** The course of a search with ten minutes, of which three trials reach the last rung. */
 async function courseOf(
   towers: NonNullable<Parameters<typeof recordOf>[1]>['towers'] = {},
 ): Promise<string[]> {

@@ -1,4 +1,4 @@
-/** What a refresh says where there is no bundle yet. */
+/** The message of a refresh where there is no bundle yet. */
 
 import { expect, it } from 'vitest';
 import { refreshableOf } from '../../../coordinator/runs/export/export-changed-run.js';

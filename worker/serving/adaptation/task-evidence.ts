@@ -11,7 +11,7 @@ export interface TaskEvidence {
   readonly impressions: number;
   readonly size: number;
   readonly level: number;
-  /** Of a label, in units of its loss. */
+  /** The variance of a label, in units of its loss. */
   readonly variance: number;
   /** Each row's share of the impressions, `[rowCount]`. */
   readonly impressionShares: Float64Array;
