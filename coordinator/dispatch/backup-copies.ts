@@ -79,7 +79,7 @@ export class BackupCopies {
   readonly #holdByJobId = new Map<string, Hold>();
   readonly #copyCounts = new Map<JobDelivery, number>();
   /** Ids of deliveries whose result another one has made superfluous. */
-  readonly #superfluousIds: string[] = [];
+  #superfluousIds: string[] = [];
   #isNews = false;
 
   constructor(options: BackupCopiesOptions, openByJobId: Map<string, JobDelivery>) {
@@ -87,9 +87,22 @@ export class BackupCopies {
     this.#openByJobId = openByJobId;
   }
 
-  /** The jobs that may still be on the queue although nobody waits for them. */
-  get superfluousIds(): readonly string[] {
-    return this.#superfluousIds;
+  /** Returns once the jobs that may still be on the queue although nobody waits for them. */
+  takeSuperfluous(): readonly string[] {
+    const taken = this.#superfluousIds;
+    this.#superfluousIds = [];
+    return taken;
+  }
+
+  /** Begins a copy of each of these deliveries that has none, and returns them to be sent. */
+  beside(
+    deliveries: readonly JobDelivery[],
+    termsOf: CopyTerms['termsOf'],
+  ): { jobId: string; job: Job }[] {
+    const nowMs = this.#options.clock.monotonicMs();
+    return deliveries
+      .filter(({ copyId }) => copyId === null)
+      .map((delivery) => this.#begun(delivery, termsOf(delivery), nowMs));
   }
 
   /**
@@ -106,9 +119,7 @@ export class BackupCopies {
     return stragglers.slice(0, idleCount).map(([delivery, { worker, sinceMs }]) => {
       const { fingerprint, notBy } = termsOf(delivery);
       const excluded = [...new Set([worker, ...notBy])].slice(0, EXCLUDED_WORKERS_MAX);
-      const copy = delivery.beginCopy({ fingerprint, notBy: excluded }, nowMs);
-      this.#openByJobId.set(copy.jobId, delivery);
-      this.#copyCounts.set(delivery, (this.#copyCounts.get(delivery) ?? 0) + 1);
+      const copy = this.#begun(delivery, { fingerprint, notBy: excluded }, nowMs);
       const { outerStep, jobIndex } = delivery.job;
       const heldMs = nowMs - sinceMs;
       this.#options.sink({ kind: 'job-copied', outerStep, jobIndex, slowWorker: worker, heldMs });
@@ -142,6 +153,17 @@ export class BackupCopies {
     if (copyId === null) return;
     this.#supersede(copyId, delivery);
     delivery.dropCopy();
+  }
+
+  #begun(
+    delivery: JobDelivery,
+    terms: DeliveryTerms,
+    nowMs: number,
+  ): { readonly jobId: string; readonly job: Job } {
+    const copy = delivery.beginCopy(terms, nowMs);
+    this.#openByJobId.set(copy.jobId, delivery);
+    this.#copyCounts.set(delivery, (this.#copyCounts.get(delivery) ?? 0) + 1);
+    return copy;
   }
 
   /** Notes which worker took a delivery last. */

@@ -11,7 +11,7 @@ import type { BlobRef } from '../../shared/storage/blob-store.js';
 import { Attempts } from './attempts.js';
 import { BackupCopies } from './backup-copies.js';
 import { StepClosing } from './closing.js';
-import type { Admitted } from './dispatcher.js';
+import type { Admitted, DeliveryTerms } from './dispatcher.js';
 import { otherFingerprintReason } from '../trust/fingerprint-demand.js';
 import { LOST_WORKER, type AttemptFailure, type JobDelivery } from './job-delivery.js';
 import { StepBlobs } from './blobs/step-blobs.js';
@@ -19,7 +19,7 @@ import { Mailbox } from './arrivals/mailbox.js';
 import { FirstDeliveries } from './first-deliveries.js';
 import { interruptedBy, type Patiently } from './queue-patience.js';
 import { readInTurn } from './arrivals/read-in-turn.js';
-import { readJob, type ReadJob } from './read-job.js';
+import { heldAmong, readJob, type ReadJob } from './read-job.js';
 import { SecondOpinions } from './second-opinions.js';
 import { StepWorkers } from './step-workers.js';
 import { tooFewResults, undecidedDispute, type OpenJobs } from './step-failures.js';
@@ -109,7 +109,7 @@ export class DispatchStep<Value extends object> {
       const closing = this.#closing.look(admittedCount, openCount, nowMs, isDisputed);
       if (closing.kind === 'close') break;
       if (closing.kind === 'too-few') {
-        this.#sendOpenAgain(nowMs);
+        await this.#sendOpenAgain(nowMs);
         continue;
       }
       await this.#first.fillWindow();
@@ -131,9 +131,12 @@ export class DispatchStep<Value extends object> {
     late.expect(this.#openByJobId);
   }
 
-  /** The time is over: every open job has one more delivery, and one more period. */
-  #sendOpenAgain(nowMs: number): void {
-    const { limits, health } = this.#context;
+  /**
+   * The time is over, and there is one more period. What a worker has is sent once more beside it, and the first
+   * result counts. What waits goes on waiting: a second delivery would wait behind it.
+   */
+  async #sendOpenAgain(nowMs: number): Promise<void> {
+    const { limits, health, producer, sink } = this.#context;
     const { disputes } = this.#opinions;
     if (!this.#closing.takeSecondChance(nowMs))
       throw (
@@ -141,10 +144,14 @@ export class DispatchStep<Value extends object> {
         tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health)
       );
     const sent = this.#openDeliveries().filter((one) => !this.#heldBack.has(one));
-    for (const delivery of sent) {
+    const held = await heldAmong(sent, this.#reading);
+    for (const delivery of held) {
+      const { outerStep, jobIndex } = delivery.job;
       const reason = disputes.has(delivery) ? 'workers disagree' : 'too few results in time';
-      this.#deliverAgain(delivery, 'late', reason);
+      sink({ kind: 'job-retried', outerStep, jobIndex, cause: 'late', reason });
     }
+    const copies = this.#copies.beside(held, this.#termsOf);
+    await this.#patiently(() => producer.add(copies));
   }
 
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
@@ -159,7 +166,7 @@ export class DispatchStep<Value extends object> {
     this.abandon();
     const released = this.#openDeliveries().flatMap(({ order }) => this.#stepBlobs.released(order));
     const unused = [...released, ...this.#sharedOutputs];
-    const jobIds = [...this.#openByJobId.keys(), ...this.#copies.superfluousIds];
+    const jobIds = [...this.#openByJobId.keys(), ...this.#copies.takeSuperfluous()];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
       await producer.remove(jobIds);
@@ -334,23 +341,27 @@ export class DispatchStep<Value extends object> {
   }
 
   #deliverNext(delivery: JobDelivery, delayMs?: number): void {
-    const { fingerprints, clock } = this.#context;
+    const { clock } = this.#context;
     this.#openByJobId.delete(delivery.jobId);
     if (this.#copies.takesOver(delivery)) return;
-    const notBy = this.#opinions.excludedFrom(delivery);
-    delivery.deliverAgain({ fingerprint: fingerprints.of(delivery.job), notBy });
+    delivery.deliverAgain(this.#termsOf(delivery));
     this.#openByJobId.set(delivery.jobId, delivery);
     this.#heldBack.set(delivery, clock.monotonicMs() + (delayMs ?? delivery.delayMs));
   }
 
+  /** The terms of the next delivery of a job. */
+  readonly #termsOf = (delivery: JobDelivery): DeliveryTerms => ({
+    fingerprint: this.#context.fingerprints.of(delivery.job),
+    notBy: this.#opinions.excludedFrom(delivery),
+  });
+
   async #sendCopies(): Promise<void> {
-    const { fingerprints, producer } = this.#context;
+    const { producer } = this.#context;
+    const superfluous = this.#copies.takeSuperfluous();
+    if (superfluous.length > 0) await this.#patiently(() => producer.remove(superfluous));
     const copies = await this.#copies.begin({
       workers: () => this.#patiently(() => producer.workers()),
-      termsOf: (delivery) => ({
-        fingerprint: fingerprints.of(delivery.job),
-        notBy: this.#opinions.excludedFrom(delivery),
-      }),
+      termsOf: this.#termsOf,
       isHeldBack: (delivery) => this.#heldBack.has(delivery),
     });
     if (copies.length > 0) await this.#patiently(() => producer.add(copies));

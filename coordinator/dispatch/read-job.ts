@@ -39,3 +39,17 @@ export async function readJob(
   const output = fate.kind === 'result' ? await stepBlobs.output(fate.result.output) : null;
   return { jobId, delivery, fate, output };
 }
+
+/** The deliveries that a worker has. */
+export async function heldAmong(
+  deliveries: readonly JobDelivery[],
+  { producer, patiently }: Pick<ReaderParts, 'producer' | 'patiently'>,
+): Promise<JobDelivery[]> {
+  const records = await patiently(() =>
+    Promise.all(deliveries.map(({ jobId }) => producer.read(jobId))),
+  );
+  return deliveries.filter((_, place) => {
+    const record = records[place];
+    return record?.state === 'open' && record.holder !== null;
+  });
+}
