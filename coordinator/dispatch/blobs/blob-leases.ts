@@ -40,15 +40,14 @@ export class BlobLeases {
   }
 
   /**
-   * Registers a user until `releaseHeld`, or until newer blobs are held.
+   * Registers one more user of bytes that a job uses, until `releaseHeld`, or until newer ones are held.
    *
-   * @returns the same as `lease`, and the older blobs without a user, which the caller deletes.
+   * @returns the older blobs without a user, which the caller deletes.
    */
-  hold(bytes: Uint8Array): { readonly isFirst: boolean; readonly unused: readonly BlobRef[] } {
-    if (this.#held.get(bytes) !== undefined) return { isFirst: false, unused: [] };
-    const isFirst = this.lease(bytes);
-    const evicted = [...this.#held.put(bytes, bytes)];
-    return { isFirst, unused: evicted.flatMap((blob) => this.release(blob)) };
+  hold(bytes: Uint8Array): readonly BlobRef[] {
+    if (this.#held.get(bytes) !== undefined) return [];
+    this.lease(bytes);
+    return this.#held.put(bytes, bytes).flatMap((evicted) => this.release(evicted));
   }
 
   /** Returns the blobs without a user, which the caller deletes. */

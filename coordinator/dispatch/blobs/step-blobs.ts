@@ -44,11 +44,8 @@ export class StepBlobs {
   async put(orders: readonly JobInputs[]): Promise<void> {
     const unsent: Uint8Array[] = [];
     for (const order of orders) {
-      unsent.push(...ownInputsOf(order).filter((bytes) => this.#leases.lease(bytes)));
-      if (order.frozen === null) continue;
-      const held = this.#leases.hold(order.frozen);
-      if (held.isFirst) unsent.push(order.frozen);
-      this.delete(held.unused);
+      unsent.push(...inputsOf(order).filter((bytes) => this.#leases.lease(bytes)));
+      if (order.frozen !== null) this.delete(this.#leases.hold(order.frozen));
     }
     const put = (bytes: Uint8Array): Promise<BlobRef> =>
       this.#blobs.put(bytes, this.#leases.refOf(bytes));
@@ -57,8 +54,7 @@ export class StepBlobs {
 
   /** Puts inputs again that were lost. Their users stay registered. */
   async restore(order: JobInputs): Promise<void> {
-    const inputs = [...ownInputsOf(order), ...(order.frozen === null ? [] : [order.frozen])];
-    for (const bytes of inputs) {
+    for (const bytes of inputsOf(order)) {
       const ref = this.#leases.refOf(bytes);
       await this.#patiently(async () => {
         if (!(await this.#blobs.has(ref))) await this.#blobs.put(bytes, ref);
@@ -99,7 +95,7 @@ export class StepBlobs {
 
   /** Releases the inputs of a job. Returns those without a user. */
   released(order: JobInputs): BlobRef[] {
-    return ownInputsOf(order).flatMap((bytes) => this.#leases.release(bytes));
+    return inputsOf(order).flatMap((bytes) => this.#leases.release(bytes));
   }
 
   /**
@@ -120,7 +116,6 @@ export class StepBlobs {
   }
 }
 
-/** The inputs that only jobs of this outer step use. */
-function ownInputsOf({ dense, rowPack }: JobInputs): Uint8Array[] {
-  return rowPack === null ? [dense] : [dense, rowPack];
+function inputsOf({ dense, rowPack, frozen }: JobInputs): Uint8Array[] {
+  return [dense, ...(rowPack === null ? [] : [rowPack]), ...(frozen === null ? [] : [frozen])];
 }

@@ -30,12 +30,8 @@ describe('BlobLeases', () => {
       Uint8Array,
       Uint8Array,
     ];
-    expect([a, b, a].map((bytes) => leases.hold(bytes))).toEqual([
-      { isFirst: true, unused: [] },
-      { isFirst: true, unused: [] },
-      { isFirst: false, unused: [] },
-    ]);
-    expect(leases.hold(c)).toEqual({ isFirst: true, unused: [leases.refOf(b)] });
+    expect([a, b, a].map((bytes) => leases.hold(bytes))).toEqual([[], [], []]);
+    expect(leases.hold(c)).toEqual([leases.refOf(b)]);
     expect(leases.releaseHeld()).toEqual([leases.refOf(a), leases.refOf(c)]);
   });
 });
