@@ -21,7 +21,7 @@ export interface RunView {
   readonly validation: { readonly bestOuterStep: number; readonly bestLoss: number } | null;
   /** Milliseconds between outer steps, the median of the last ones; null before the second. */
   readonly outerStepMs: number | null;
-  /** Epoch milliseconds of the last event, and of the last one that shows progress. */
+  /** Epoch milliseconds of the last event, and of the last one that shows progress or ends a pause. */
   readonly lastEventMs: number | null;
   readonly lastProgressMs: number | null;
   /** Results that were not used, by reason. */
@@ -151,6 +151,8 @@ function admitCourse(draft: Draft, event: StampedEvent): void {
       return;
     case 'run-resumed':
       draft.isPaused = false;
+      // The time of the pause is none in which it stood still.
+      draft.lastProgressMs = event.epochMs;
       return;
     case 'workers-awaited':
     case 'workers-missing':

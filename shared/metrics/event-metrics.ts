@@ -80,7 +80,10 @@ const OF_COORDINATORS: Counting = {
     registry.set('qianmo_outer_steps_planned', {}, outerSteps),
   'run-validated': ({ loss }, registry) => registry.set('qianmo_validation_loss', {}, loss),
   'run-paused': (_event, registry) => registry.set('qianmo_run_paused', {}, 1),
-  'run-resumed': (_event, registry) => registry.set('qianmo_run_paused', {}, 0),
+  'run-resumed': ({ epochMs }, registry) => {
+    registry.set('qianmo_run_paused', {}, 0);
+    registry.set('qianmo_last_progress_timestamp_seconds', {}, epochMs / MS_PER_SECOND);
+  },
   'run-finished': (_event, registry) => registry.add('qianmo_runs_total', { outcome: 'finished' }),
   'run-failed': (_event, registry) => {
     registry.add('qianmo_runs_total', { outcome: 'failed' });

@@ -41,7 +41,7 @@ const OF_COORDINATORS = {
   },
   qianmo_last_progress_timestamp_seconds: {
     ...{ kind: 'gauge', ...coordinator },
-    help: 'When a run got on last, with a result, an outer step or a stage, or was started, since the epoch.',
+    help: 'When a run got on last, with a result, an outer step or a stage, or was started or resumed, since the epoch.',
   },
   qianmo_outer_step_seconds: {
     ...{ kind: 'histogram', ...coordinator, buckets: STEP_BUCKETS },

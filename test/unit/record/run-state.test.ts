@@ -138,6 +138,15 @@ test('a run stalls after two minutes, or after twenty of its outer steps', () =>
   expect(stateOf(living, { nowMs: 4_000 + 130_000 })).toBe('stalled');
 });
 
+test('the time of a pause is none in which a run stands still', () => {
+  const paused: RunEvent[] = [alive, started, step(1), { kind: 'run-paused' }];
+  const resumedMs = 1_000_000;
+  const resumed = { kind: 'run-resumed', pausedMs: 996_000, epochMs: resumedMs } as const;
+  const events = [...atSeconds(...paused), { ...resumed, runId: 'r' }];
+  expect(stateOf(events, { nowMs: resumedMs + 120_000 })).toBe('running');
+  expect(stateOf(events, { nowMs: resumedMs + 120_001 })).toBe('stalled');
+});
+
 test('a log of a version that tells no signs of life ends with its run', () => {
   const digest = { outerStep: 10, address: 'a', digest: 'd' };
   const events = atSeconds(started, step(10), { kind: 'run-finished', ...digest });
