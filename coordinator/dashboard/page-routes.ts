@@ -102,10 +102,9 @@ export class PageRoutes {
     if (output === null) return null;
     const { rankings = null } = this.#options;
     const [name, segment] = [query.get('name'), query.get('segment')];
-    const [adgroups, asked] = await Promise.all([
-      this.#evaluations.adgroupsOf(output, { name, segment }),
-      rankings === null || name === null ? null : rankings.of(name),
-    ]);
+    const adgroups = await this.#evaluations.adgroupsOf(output, { name, segment });
+    const asked =
+      rankings === null || name === null ? null : await rankings.of(adgroups?.key ?? name);
     return adgroupPage({ key, run: key, name, adgroups, asked });
   }
 

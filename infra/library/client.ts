@@ -7,6 +7,7 @@
 import { z } from 'zod';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { addressBelow } from '../../shared/network/address-below.js';
 import {
   ServedAdgroupSchema,
   type ServedAdgroup,
@@ -28,7 +29,7 @@ const DEADLINE_MS_MAX = 60_000;
 const RETRY_AFTER_SECONDS_MAX = 60;
 
 const OptionsSchema = z.strictObject({
-  /** The address of the server, such as `http://127.0.0.1:8080`. */
+  /** The address of the server, such as `http://127.0.0.1:8080`, or a path of a proxy that leads to it. */
   url: z.url({ protocol: /^https?$/ }),
   token: z.string().min(1).optional(),
   /** For an answer, all attempts and waits together. */
@@ -235,7 +236,7 @@ export class RankingClient {
   ): Promise<Answer> {
     const { timeoutMs, attemptsMax, url } = this.#options;
     const endMs = this.#clock.monotonicMs() + timeoutMs;
-    const where = new URL(path, url).href;
+    const where = addressBelow(url, path);
     for (let attempt = 1; ; attempt += 1) {
       const leftMs = Math.floor(endMs - this.#clock.monotonicMs());
       const outcome = await this.#attempt(where, body, {

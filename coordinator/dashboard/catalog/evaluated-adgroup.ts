@@ -53,6 +53,8 @@ export interface EvaluatedAdgroups {
   /** Those with the most impressions among their query rows; none if one was asked for. */
   readonly largest: readonly NamedAdgroup[];
   readonly count: number;
+  /** The key of the adgroup that was asked for, as servers know it; null for the list. */
+  readonly key: string | null;
   /** Null if there is none of the name that was asked for, in any segment. */
   readonly found: EvaluatedAdgroup | null;
 }
@@ -65,6 +67,9 @@ interface AskedAdgroup {
   readonly segment: string | null;
 }
 
+/** Between the values of several task columns: in keys, and as pages show them. */
+const KEY_SEPARATOR = '\u001f';
+const SHOWN_SEPARATOR = ', ';
 const REPORT_PREFIX = 'evaluation';
 const BYTES_A_NAME = 32;
 const NAMES_MAX = 200;
@@ -113,14 +118,20 @@ export class EvaluationCatalog {
     if (first === undefined) return null;
     const segments = reports.flatMap(({ segment }) => (segment === null ? [] : [segment]));
     const evaluated = await this.#evaluationOf(output, first);
-    if (name === null) return shownOf(evaluated, { segments, ...first }, null);
+    if (name === null) return shownOf(evaluated, { segments, ...first }, { key: null, found: null });
     for (const report of [first, ...reports.filter((each) => each !== first)]) {
       const candidate = await this.#evaluationOf(output, report);
       const index = placeOf(name, candidate.logits.taskKeys);
-      if (index >= 0)
-        return shownOf(candidate, { segments, ...report }, adgroupAt(candidate, index));
+      const key = candidate.logits.taskKeys[index];
+      if (key !== undefined)
+        return shownOf(
+          candidate,
+          { segments, ...report },
+          { key, found: adgroupAt(candidate, index) },
+        );
     }
-    return { ...shownOf(evaluated, { segments, ...first }, null), largest: [] };
+    const key = keyOf(name, evaluated.logits.taskKeys);
+    return { ...shownOf(evaluated, { segments, ...first }, { key, found: null }), largest: [] };
   }
 
   #reportsOf(output: ObjectStore): Promise<readonly ListedReport[]> {
@@ -151,8 +162,15 @@ export class EvaluationCatalog {
 /** A form shows the values of several columns with commas, since no keyboard has the separator of keys. */
 function placeOf(name: string, taskKeys: readonly string[]): number {
   const exact = taskKeys.indexOf(name);
-  if (exact >= 0 || !name.includes(', ')) return exact;
-  return taskKeys.findIndex((key) => key.replaceAll('\u001f', ', ') === name);
+  if (exact >= 0 || !name.includes(SHOWN_SEPARATOR)) return exact;
+  return taskKeys.findIndex((key) => key.replaceAll(KEY_SEPARATOR, SHOWN_SEPARATOR) === name);
+}
+
+/** The key of an adgroup that was not evaluated, by the form of those that were. */
+function keyOf(name: string, [example = '']: readonly string[]): string {
+  return name.includes(KEY_SEPARATOR) || !example.includes(KEY_SEPARATOR)
+    ? name
+    : name.replaceAll(SHOWN_SEPARATOR, KEY_SEPARATOR);
 }
 
 async function listedReports(output: ObjectStore): Promise<readonly ListedReport[]> {
@@ -173,10 +191,10 @@ function byteCountOf({ logits: { taskKeys, rows, logits }, adaptation }: ReadEva
 function shownOf(
   { names, largest, logits }: KeptEvaluation,
   { segments, segment }: Pick<EvaluatedAdgroups, 'segments' | 'segment'>,
-  found: EvaluatedAdgroup | null,
+  { key, found }: Pick<EvaluatedAdgroups, 'key' | 'found'>,
 ): EvaluatedAdgroups {
   const count = logits.taskKeys.length;
-  return { segments, segment, found, count, names, largest: found === null ? largest : [] };
+  return { segments, segment, key, found, count, names, largest: found === null ? largest : [] };
 }
 
 async function adaptationIn(

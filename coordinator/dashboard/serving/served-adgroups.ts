@@ -12,6 +12,7 @@ import {
   ServedAdgroupSchema,
   type ServedAdgroup,
 } from '../../../shared/exploration/served-adgroup.js';
+import { addressBelow } from '../../../shared/network/address-below.js';
 
 interface RankingServers {
   /** Their own addresses, over HTTP, not those of their metrics. */
@@ -59,7 +60,7 @@ export class ServedAdgroups {
       const path = `/v1/exploration/${encodeURIComponent(adgroup)}`;
       const headers: Record<string, string> =
         token === null ? {} : { authorization: `Bearer ${token}` };
-      const request = { method: 'GET', url: new URL(path, server).href, headers } as const;
+      const request = { method: 'GET', url: addressBelow(server, path), headers } as const;
       const { status, text } = await exchanged(request, { clock, timeoutMs: TIMEOUT_MS });
       if (status === 404) return { address, served: null, failure: 'it does not explore' };
       if (status === 401) return { address, served: null, failure: 'it demands another token' };

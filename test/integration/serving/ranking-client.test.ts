@@ -128,6 +128,20 @@ describe('the client', () => {
     expect(count).toBe(expected);
   });
 
+  test('asks below the path of a proxy', async () => {
+    const asked: string[] = [];
+    await answering((request, response) => {
+      asked.push(request.url ?? '');
+      response.end(JSON.stringify({ bundle: 'b', seed: null, order: [] }));
+    });
+    const { port } = other?.address() as AddressInfo;
+    for (const path of ['', '/', '/ranking', '/ads/ranking/?x=1'])
+      await new RankingClient({ url: `http://127.0.0.1:${port}${path}`, timeoutMs: 5_000 }).rank({
+        candidates: [],
+      });
+    expect(asked).toEqual(['/v1/rank', '/v1/rank', '/ranking/v1/rank', '/ads/ranking/v1/rank']);
+  });
+
   test('refuses wrong options', () => {
     expect(() => new RankingClient({ url: 'ftp://x' })).toThrow(/options of the client/);
   });

@@ -118,6 +118,10 @@ it('finds an adgroup of several columns by its values with commas, as the form s
   const name = largest?.name.replace('\u001f', ', ') ?? '';
   expect(name).toMatch(/^\w+, buyer$/);
   const found = await catalog.adgroupsOf(output, { name, segment: null });
+  // Servers are asked by the key.
+  expect(found?.key).toBe(largest?.name);
+  const unknown = await catalog.adgroupsOf(output, { name: 'other, buyer', segment: null });
+  expect(unknown).toMatchObject({ found: null, key: 'other\u001fbuyer' });
   expect(found?.found).toMatchObject({ impressions: largest?.impressions });
 });
 

@@ -83,6 +83,14 @@ it('asks once in ten seconds, however often the page is made', async () => {
   ]);
 });
 
+it('asks a server below the path of a proxy', async () => {
+  answer = { status: 200, body: JSON.stringify(SERVED) };
+  asked.length = 0;
+  const addresses = [`${url}/ads/ranking/`];
+  await new ServedAdgroups({ addresses, token: null, clock: systemClock }).of('a/b');
+  expect(asked).toEqual(['nobody /ads/ranking/v1/exploration/a%2Fb']);
+});
+
 it('says that it knows nothing where the dashboard was told of no server', () => {
   const html = adgroupPage({ key: 'run', run: 'run', name: 'a', adgroups: null, asked: null });
   expect(html.parts.at(-1)?.html).toContain('<code>--rankings</code>');
