@@ -118,7 +118,8 @@ export class EvaluationCatalog {
     if (first === undefined) return null;
     const segments = reports.flatMap(({ segment }) => (segment === null ? [] : [segment]));
     const evaluated = await this.#evaluationOf(output, first);
-    if (name === null) return shownOf(evaluated, { segments, ...first }, { key: null, found: null });
+    if (name === null)
+      return shownOf(evaluated, { segments, ...first }, { key: null, found: null });
     for (const report of [first, ...reports.filter((each) => each !== first)]) {
       const candidate = await this.#evaluationOf(output, report);
       const index = placeOf(name, candidate.logits.taskKeys);
