@@ -147,6 +147,22 @@ describe('a canary', () => {
     expect(await askedWith(url, {})).toBe(canary);
   });
 
+  test('answers no more when its label points at one that is refused', async () => {
+    const { url, canary: keeper, events } = await served(1);
+    expect(await askedWith(url, {})).toBe(canary);
+    await moveLabel(bundles.objects, 'canary', '0'.repeat(64));
+    await keeper!.poll();
+    expect(await askedWith(url, {})).toBe(stable);
+    expect(keeper!.current).toBeNull();
+    expect(keeper!.refused?.bundle).toBe('0'.repeat(64));
+    await moveLabel(bundles.objects, 'canary', canary);
+    await keeper!.poll();
+    expect(await askedWith(url, {})).toBe(canary);
+    expect(events.map(({ kind }) => kind).filter((kind) => kind.startsWith('canary'))).toEqual([
+      ...['canary-served', 'canary-refused', 'canary-ended', 'canary-served'],
+    ]);
+  });
+
   test('whose label is gone answers no more, and one that becomes stable is no canary', async () => {
     const { url, canary: keeper, keeper: ofStable, events } = await served(1);
     expect(await askedWith(url, {})).toBe(canary);

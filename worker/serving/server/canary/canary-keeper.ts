@@ -121,6 +121,8 @@ export class CanaryKeeper {
       next?.retire();
       const reason = refusalText(error);
       onEvent({ kind: 'canary-refused', bundle: digest, reason });
+      // The label does not point at the earlier one any more.
+      this.#end();
       this.#refused = isLastingRefusal(error) ? { bundle: digest, reason } : null;
     }
   }
