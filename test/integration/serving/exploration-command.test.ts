@@ -131,7 +131,7 @@ describe('exploration', () => {
       { kind: 'outcome', event: first },
       { kind: 'outcome', event: first, reward: 0.5 },
       { kind: 'outcome', event: `${second}x` },
-      { kind: 'impression', event: second, epochMs: 5 },
+      { kind: 'impression', event: second, epochMs: Date.now() - 7_200_000 },
       { kind: 'outcome', event: second, epochMs: Date.now() },
     ];
     expect(await receiptsOf(server.url, feedback)).toEqual([

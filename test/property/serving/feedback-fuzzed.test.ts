@@ -17,7 +17,8 @@ const CASES = 5_000;
 const SLOTS = 4;
 const settings = settingsOf().feedback;
 const ids = new EventIds('key');
-const decision = decisionIds('0123456789abcdef')(systemClock.epochMs());
+const decidedMs = systemClock.epochMs();
+const decision = decisionIds('0123456789abcdef')(decidedMs);
 const EVENTS = Array.from({ length: SLOTS }, (_, slot) =>
   ids.idOf({ decision, slot: slot + 1, adgroup: `a${slot}`, choice: null, lesson: null }),
 );
@@ -39,7 +40,7 @@ function mutated(random: RandomStream): string {
   const events = Array.from({ length: random.below(4) }, () => ({
     kind: at(kinds, random.below(2)),
     event: at(EVENTS, random.below(SLOTS)),
-    ...(random.below(3) === 0 ? { epochMs: random.below(2_000) } : {}),
+    ...(random.below(3) === 0 ? { epochMs: decidedMs + random.below(2_000) } : {}),
   }));
   let text = JSON.stringify({ events });
   for (let change = random.below(3); change > 0; change -= 1) {

@@ -4,6 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { CalibrationCounts } from '../../../worker/serving/decisions/calibration-counts.js';
 import { decisionIds, EventIds } from '../../../worker/serving/decisions/event-ids.js';
 import { FeedbackTaker } from '../../../worker/serving/decisions/feedback.js';
+import type { ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
+import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/feedback.js';
 import type { ShownChoice } from '../../../worker/serving/decisions/shown-choice.js';
 import {
   EvidenceLedger,
@@ -128,5 +130,35 @@ describe('calibration', () => {
       },
     ]);
     expect(ledger.servedOf('a').own).toEqual({ impressions: 1, explored: 0, propensities: 1 });
+  });
+
+  it('takes no event whose time is in other units than milliseconds', async () => {
+    const nowMs = 1_790_000_000_000;
+    const ids = new EventIds('key');
+    const decision = decisionIds('0123456789abcdef')(nowMs - 60_000);
+    const event = ids.idOf({ decision, slot: 1, adgroup: 'a', choice: null, lesson: null });
+    const ledger = new EvidenceLedger(feedback);
+    const taker = new FeedbackTaker({
+      ...{ settings: feedback, ids, log: { append: () => Promise.resolve() } },
+      clock: { epochMs: () => nowMs, monotonicMs: () => 0, sleep: () => Promise.resolve() },
+      evidence: { record: (events) => Promise.resolve(ledger.take(events, nowMs)) },
+    });
+    const endpoint = feedbackEndpoint(taker);
+    const posted = async (epochMs: number): Promise<unknown> => {
+      const events = [
+        { kind: 'impression', event: `${event}x` },
+        { kind: 'impression', event, epochMs },
+      ];
+      // An endpoint of feedback reads nothing else of its request.
+      return endpoint.answer({ body: Buffer.from(JSON.stringify({ events })) } as ReceivedRequest);
+    };
+    for (const epochMs of [nowMs / 1_000, nowMs * 1_000])
+      await expect(posted(epochMs)).rejects.toMatchObject({
+        refusal: { reason: 'wrong-value', where: 'events.1.epochMs', found: String(epochMs) },
+      });
+    expect(ledger.evidenceOf('a').firstMs).toBeNull();
+    // A clock that is some hours off.
+    await posted(nowMs - 12 * 3_600_000);
+    expect(ledger.evidenceOf('a').open).toBe(1);
   });
 });

@@ -37,6 +37,15 @@ interface SentFeedback {
 type FeedbackReceipt = Receipt | 'unknown';
 
 const MS_PER_SECOND = 1_000;
+/** Clocks of clients may be off by so much; what is further off is no time in milliseconds. */
+const CLOCK_ERROR_MS_MAX = 24 * 3_600 * MS_PER_SECOND;
+
+/** An event whose time cannot be right. */
+interface WrongTime {
+  /** Among the events that were sent. */
+  readonly place: number;
+  readonly expected: string;
+}
 
 export class FeedbackTaker {
   readonly #parts: FeedbackParts;
@@ -50,6 +59,21 @@ export class FeedbackTaker {
 
   report(): object {
     return Object.fromEntries(this.#counts);
+  }
+
+  /** The first event that happened neither after its decision nor before now, as one whose time is in seconds; null if none is. */
+  wrongTime(sent: readonly SentFeedback[]): WrongTime | null {
+    const nowMs = this.#parts.clock.epochMs();
+    for (const [place, { event, epochMs }] of sent.entries()) {
+      if (epochMs === null) continue;
+      const decidedMs = this.#parts.ids.slotOf(event)?.decidedMs ?? epochMs;
+      const isRight =
+        epochMs >= decidedMs - CLOCK_ERROR_MS_MAX && epochMs <= nowMs + CLOCK_ERROR_MS_MAX;
+      if (isRight) continue;
+      const expected = `milliseconds since the epoch, from ${decidedMs}, when the place was decided, to now`;
+      return { place, expected };
+    }
+    return null;
   }
 
   /** @throws QianmoError if the events are not known to be durable. */

@@ -53,6 +53,16 @@ export function feedbackEndpoint(taker: FeedbackTaker): Endpoint {
         epochMs: event.epochMs,
         reward: event.kind === 'impression' ? null : event.reward,
       }));
+      const wrong = taker.wrongTime(sent);
+      if (wrong !== null)
+        throw new RefusedRequest({
+          reason: 'wrong-value',
+          what: 'an event cannot have happened then, so none of them is taken',
+          where: `events.${wrong.place}.epochMs`,
+          expected: wrong.expected,
+          found: String(sent[wrong.place]?.epochMs),
+          cure: 'send milliseconds, or leave epochMs out where it happened just now',
+        });
       try {
         return jsonAnswer({ receipts: await taker.take(sent) });
       } catch (error) {
