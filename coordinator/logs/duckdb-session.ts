@@ -23,6 +23,7 @@ export {
 type Cell = string | number | boolean | null;
 
 export interface DuckSession {
+  readonly memoryMiBPerThread: number;
   run(sql: string): Promise<void>;
   /** Returns all rows. Numbers must be cast to DOUBLE, everything else to VARCHAR or BOOLEAN. */
   rows(sql: string): Promise<Cell[][]>;
@@ -90,6 +91,7 @@ export async function openDuckSession(
     }
   };
   return {
+    memoryMiBPerThread: memoryMiB / threadCount,
     run: async (sql) => {
       await guarded(() => connection.run(sql));
     },

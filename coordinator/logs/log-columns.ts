@@ -39,13 +39,16 @@ export async function columnsOf(file: LogFile, session: DuckSession): Promise<Lo
 
 export function unreadableLog(file: LogFile, cause: unknown): unknown {
   if (cause instanceof QianmoError) return cause;
+  const found = shortDuckMessage(cause);
   return new QianmoError({
     kind: 'data',
     what: 'a log file cannot be read',
     where: file.name,
     expected: `a whole file in the format ${file.format}`,
-    found: shortDuckMessage(cause),
-    cure: 'check that the file is whole and that its name or data.format says what it is',
+    found,
+    cure: /not utf-8 encoded/i.test(found)
+      ? 'write it in UTF-8: iconv -f UTF-16 -t UTF-8, or -f WINDOWS-1252 where it is not UTF-16, as reports of ad platforms are'
+      : 'check that the file is whole and that its name or data.format says what it is',
   });
 }
 

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto';
 import { mkdir, open, stat, writeFile } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataConfig } from '../../shared/config/data-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -57,7 +57,7 @@ export async function findLogFiles(
   source: LogSource,
 ): Promise<LogFile[]> {
   const patterns = typeof data.logs === 'string' ? [data.logs] : data.logs;
-  const found = new Map<string, string>();
+  const found = new Map<string, Match>();
   for (const pattern of patterns) {
     if (!READABLE_ADDRESS.test(pattern)) throw notAnAddress(pattern);
     const matches = pattern.startsWith('s3://')
@@ -71,12 +71,16 @@ export async function findLogFiles(
         expected: `at least one file (${READABLE})`,
         cure: 'correct the path or pattern; paths are relative to the folder in which the command runs',
       });
-    for (const { name, path } of matches) found.set(name, path);
+    // One file, however its path is written: read twice, its rows would be support rows of their own copies.
+    for (const match of matches)
+      if (!found.has(resolve(match.path))) found.set(resolve(match.path), match);
   }
   const files: LogFile[] = [];
   // One after another, since thousands of files at once exceed the number that a process may open.
-  for (const name of [...found.keys()].sort())
-    files.push(await logFileOf(name, found.get(name) ?? name, data.format));
+  const byName = [...found.values()].sort((a, b) =>
+    a.name < b.name ? -1 : Number(a.name > b.name),
+  );
+  for (const { name, path } of byName) files.push(await logFileOf(name, path, data.format));
   return files;
 }
 

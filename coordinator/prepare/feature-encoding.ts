@@ -20,6 +20,8 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 
 /** Distinct bags encoded at a time, so that their lists fit in memory. */
 const BAGS_PER_PASS = 500_000;
+/** Categories counted in one pass over the rows, so that their hash tables fit in memory. */
+const CATEGORIES_PER_PASS = 64;
 
 /** The encoding of one feature: SQL over `encodable e` and the joins that it needs. */
 export interface FeatureEncoding {
@@ -55,15 +57,12 @@ export async function learnEncodings(
   }
   await session.run('DROP TABLE IF EXISTS value_counts');
   sink({ kind: 'progress', stage: 'dictionaries', done: total, total });
-  return encodings;
+  return withFewJoins(encodings, data, session);
 }
 
 type Feature<Kind extends FeatureConfig['kind']> = Extract<FeatureConfig, { kind: Kind }>;
 
-/**
- * The table `value_counts` (feature, value, occurrences) of all categories with a dictionary, in one pass over
- * the rows of the training tasks.
- */
+/** The table `value_counts` (feature, value, occurrences) of all categories with a dictionary, from the rows of training tasks. */
 async function countCategoryValues(
   features: readonly FeatureConfig[],
   session: DuckSession,
@@ -73,17 +72,28 @@ async function countCategoryValues(
       ? [{ index, countMin: feature.countMin }]
       : [],
   );
-  if (counted.length === 0) return;
-  const ofFeature = (valueOf: (counted: { index: number; countMin: number }) => string): string =>
+  for (let start = 0; start < counted.length; start += CATEGORIES_PER_PASS)
+    await session.run(
+      `${start === 0 ? 'CREATE TABLE value_counts AS' : 'INSERT INTO value_counts'}
+        ${valueCountsSql(counted.slice(start, start + CATEGORIES_PER_PASS))}`,
+    );
+}
+
+interface CountedCategory {
+  readonly index: number;
+  readonly countMin: number;
+}
+
+/** SQL of the values of these categories and their occurrences, in one pass over the rows. */
+function valueCountsSql(counted: readonly CountedCategory[]): string {
+  const ofFeature = (valueOf: (counted: CountedCategory) => string): string =>
     `CASE ${counted.map((of) => `WHEN grouping(f${of.index}) = 0 THEN ${valueOf(of)}`).join(' ')} END`;
-  await session.run(
-    `CREATE TABLE value_counts AS SELECT feature, value, occurrences FROM
+  return `SELECT feature, value, occurrences FROM
       (SELECT ${ofFeature(({ index }) => String(index))} AS feature, ${ofFeature(({ index }) => `f${index}`)} AS value,
         ${ofFeature(({ countMin }) => String(countMin))} AS count_min, count(*) AS occurrences
         FROM encodable WHERE split = 0
         GROUP BY GROUPING SETS (${counted.map(({ index }) => `(f${index})`).join(', ')}))
-      WHERE value IS NOT NULL AND occurrences >= count_min`,
-  );
+      WHERE value IS NOT NULL AND occurrences >= count_min`;
 }
 
 interface DictionaryTable {
@@ -155,8 +165,6 @@ type Encoded<Kind extends EncodedFeature['kind']> = Extract<EncodedFeature, { ki
 function encodedCategory(index: number, feature: Encoded<'category'>): FeatureEncoding {
   const value = `e.f${index}`;
   const table = dictionaryTableOf(index);
-  const unseenBuckets = unseenBucketsOf(feature);
-  const unseen = unseenBuckets === 0 ? '' : `${hashBucket(value, unseenBuckets + 1)}, `;
   switch (feature.encoding.by) {
     case 'hash':
       return {
@@ -166,7 +174,7 @@ function encodedCategory(index: number, feature: Encoded<'category'>): FeatureEn
     case 'dictionary':
       return {
         ...{ feature, dictionaryTable: table },
-        sql: `coalesce(d${index}.id, ${unseen}${UNKNOWN_ID})`,
+        sql: knownOrUnseen(`d${index}.id`, index, feature),
         join: `LEFT JOIN ${table} d${index} ON ${value} = d${index}.value`,
       };
     case 'log-bucket':
@@ -176,6 +184,72 @@ function encodedCategory(index: number, feature: Encoded<'category'>): FeatureEn
         + CASE WHEN ${value} < 0 THEN ${LOG_BUCKETS_PER_SIGN} ELSE 0 END AS INTEGER)`,
       };
   }
+}
+
+/** SQL of the id that the dictionary has for a value, or else of its id as an unseen one. */
+function knownOrUnseen(known: string, index: number, feature: Encoded<'category'>): string {
+  const unseenBuckets = unseenBucketsOf(feature);
+  const unseen = unseenBuckets === 0 ? '' : `${hashBucket(`e.f${index}`, unseenBuckets + 1)}, `;
+  return `coalesce(${known}, ${unseen}${UNKNOWN_ID})`;
+}
+
+/** Rows that a join holds of every column of its query, on each thread, and the bytes of a value, at most. */
+const ROWS_PER_CHUNK = 2048;
+const BYTES_PER_VALUE = 16;
+/** The part of the memory that the joins of one query may take. */
+const JOINS_MEMORY_SHARE = 0.25;
+/** Enumerations lie in memory that DuckDB does not count. */
+const ENUMERATED_VALUES_MAX = 500_000;
+/** Columns of encoded rows beside their features. */
+const OTHER_COLUMN_COUNT = 6;
+
+/**
+ * Every join of a query holds a chunk of all of its columns, so that memory grows with the square of the number of
+ * dictionaries. Where that is too much, values of the smallest ones are found by enumerations instead, which takes longer.
+ */
+export async function withFewJoins(
+  encodings: readonly FeatureEncoding[],
+  { targetEncodings }: Pick<DataConfig, 'targetEncodings'>,
+  session: DuckSession,
+): Promise<FeatureEncoding[]> {
+  const joinsOfTargets = 2 * (targetEncodings?.of.length ?? 0);
+  const columnCount = encodings.length + joinsOfTargets + OTHER_COLUMN_COUNT;
+  const bytesPerJoin = columnCount * ROWS_PER_CHUNK * BYTES_PER_VALUE;
+  const bytes = session.memoryMiBPerThread * 2 ** 20 * JOINS_MEMORY_SHARE;
+  let joinCount = encodings.filter(({ join }) => join !== null).length + joinsOfTargets;
+  let valueCount = 0;
+  const found = [...encodings];
+  const bySize = [...encodings.entries()]
+    .flatMap(([index, { feature, join }]) =>
+      feature.kind === 'category' && join !== null ? [{ index, feature }] : [],
+    )
+    .sort((a, b) => a.feature.rowCount - b.feature.rowCount);
+  for (const { index, feature } of bySize) {
+    valueCount += feature.rowCount;
+    if (joinCount * bytesPerJoin <= bytes || valueCount > ENUMERATED_VALUES_MAX) break;
+    found[index] = await enumeratedCategory(index, feature, session);
+    joinCount -= 1;
+  }
+  return found;
+}
+
+async function enumeratedCategory(
+  index: number,
+  feature: Encoded<'category'>,
+  session: DuckSession,
+): Promise<FeatureEncoding> {
+  const table = dictionaryTableOf(index);
+  const firstId = FIRST_ID + unseenBucketsOf(feature);
+  const isEmpty = feature.rowCount === firstId;
+  if (!isEmpty)
+    await session.run(
+      `CREATE TYPE values_${index} AS ENUM (SELECT value FROM ${table} ORDER BY id)`,
+    );
+  const place = `CAST(enum_code(TRY_CAST(e.f${index} AS values_${index})) AS INTEGER)`;
+  return {
+    ...{ feature, join: null, dictionaryTable: table },
+    sql: knownOrUnseen(isEmpty ? 'NULL::INTEGER' : `${place} + ${firstId}`, index, feature),
+  };
 }
 
 /** Bags with a dictionary are encoded before, in the table `bags_N`. */

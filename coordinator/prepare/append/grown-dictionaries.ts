@@ -16,6 +16,7 @@ import {
   dictionaryTableOf,
   encodeDistinctBags,
   encodedAs,
+  withFewJoins,
   type FeatureEncoding,
 } from '../feature-encoding.js';
 import { loadTargetEncodings } from '../target-encodings.js';
@@ -45,10 +46,8 @@ export async function grownEncodings(
     );
     encodings.push(encodedAs(index, { ...feature, rowCount: Number(last) + 1 }));
   }
-  return [
-    ...encodings,
-    ...(await loadTargetEncodings(config, encodings, { store, folder }, session)),
-  ];
+  const joined = await withFewJoins(encodings, config.data, session);
+  return [...joined, ...(await loadTargetEncodings(config, joined, { store, folder }, session))];
 }
 
 /** The row behind the values of a bag may be that of empty places (`padding: trained`): none can follow. */

@@ -1,6 +1,7 @@
 // Every input format, compression and arrangement of files gives the same store.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { mkdir, readFile } from 'node:fs/promises';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { DuckDBInstance } from '@duckdb/node-api';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
@@ -123,6 +124,19 @@ test('several files, matched by a glob, give the store of one', async () => {
   await room.write('part-2.csv', delimited(ROWS.slice(11, 12), ','));
   await room.write('part-3.csv', delimited(ROWS.slice(12), ','));
   const config = room.config({ ...SPLIT, logs: room.path('part-*.csv') });
+  expect(contentOf(await room.prepare(config))).toEqual(await reference());
+});
+
+test('a file that several patterns name, however its path is written, is read once', async () => {
+  await mkdir(room.path('day'));
+  await room.write('day/part.csv', delimited(ROWS, ','));
+  const logs = ['day/', 'day/part.csv', 'day/./part.csv', 'day//*.csv'].map(
+    (name) => `${room.folder}/${name}`,
+  );
+  const config = room.config({
+    ...SPLIT,
+    logs: [...logs, pathToFileURL(room.path('day/part.csv')).href],
+  });
   expect(contentOf(await room.prepare(config))).toEqual(await reference());
 });
 

@@ -96,3 +96,8 @@ test('lines above the header are named where the header lacks a column', async (
   expect(told).toContain('line 3 has it');
   expect(told).toContain('remove the 2 lines above the header');
 });
+
+test('a report in UTF-16 names the cure', async () => {
+  await room.write('log.csv', Buffer.from([`\ufeff${HEADER}`, ...ROWS, ''].join('\n'), 'utf16le'));
+  expect(await failureOf(REPORT)).toContain('write it in UTF-8: iconv -f UTF-16 -t UTF-8');
+});
