@@ -27,8 +27,17 @@ const CLAIMING_ARMS: readonly ArmName[] = EVALUATED_ARMS.filter(
 );
 
 export function verdictOf({ low, high }: Interval): Verdict {
+  // All draws of a single adgroup are alike.
+  if (low === high) return 'undecided';
   if (high < 0) return 'better';
   return low > 0 ? 'worse' : 'undecided';
+}
+
+/** The reason why the verdict on a difference is undecided. */
+export function whyUndecided({ low, high }: Interval): string {
+  return low <= 0 && high >= 0
+    ? 'the interval holds 0'
+    : 'one adgroup has no interval: it says nothing of others';
 }
 
 /** Each claiming arm against each reference that is listed before it. */
@@ -79,7 +88,7 @@ export function sentenceOf(
     perAdgroupVerdict === verdict
       ? `per adgroup ${signedInterval(perAdgroup)}`
       : `per adgroup it is ${wordOf(perAdgroupVerdict)}: ${signedInterval(perAdgroup)}`;
-  const ending = verdict === 'undecided' ? ' (the interval holds 0)' : '';
+  const ending = verdict === 'undecided' ? ` (${whyUndecided(perImpression)})` : '';
   return (
     `${arm} is ${wordOf(verdict)} than ${reference}: difference in ${loss} ` +
     `${signedInterval(perImpression)} ${perRow}${ending}; ${addition}.`

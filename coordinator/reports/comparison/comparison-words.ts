@@ -1,6 +1,12 @@
 /** The conclusions that a comparison allows, in words that table and page share. */
 
-import { describeCell, signedInterval, verdictOf, type Verdict } from '../verdicts.js';
+import {
+  describeCell,
+  signedInterval,
+  verdictOf,
+  whyUndecided,
+  type Verdict,
+} from '../verdicts.js';
 import { wordsOf } from '../label-words.js';
 import { formatCount } from '../text-format.js';
 import type { Interval } from '../../scoring/evaluation-report.js';
@@ -71,7 +77,7 @@ export function comparisonSentences(report: ComparisonReport): RunSentence[] {
       text:
         `${label} is ${word} than ${first.label}: difference in ${words.loss} ` +
         `${interval === null ? 'not defined' : signedInterval(interval)} ${words.perRow}` +
-        (verdict === 'undecided' ? ' (the interval holds 0)' : '') +
+        (verdict === 'undecided' && interval !== null ? ` (${whyUndecided(interval)})` : '') +
         `${contrary.length === 0 ? '' : `; ${contrary.join(', ')}`}.`,
     };
   });

@@ -71,12 +71,14 @@ function validatedTable(
 }
 
 /** `Validation would choose A; B is within 2 standard errors of it.` */
-export function choiceSentence({ arms, chosen }: ValidationSummary): string {
+export function choiceSentence({ arms, chosen, adgroupCount }: ValidationSummary): string {
   if (chosen === null) return 'Every arm diverged on the validation adgroups.';
+  if (adgroupCount === 1)
+    return `Validation alone would choose ${chosen}; a single adgroup does not say how sure that is.`;
   const near = arms.flatMap(({ arm, fromChosen }) =>
     arm !== 'oracle' &&
     fromChosen !== null &&
-    Math.abs(fromChosen.value) < STANDARD_ERRORS_APART * fromChosen.standardError
+    Math.abs(fromChosen.value) <= STANDARD_ERRORS_APART * fromChosen.standardError
       ? [arm]
       : [],
   );

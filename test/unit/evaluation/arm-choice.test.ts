@@ -138,6 +138,16 @@ describe('the arm that validation chooses', () => {
       choiceSentence(chooseArm([plain('global', 6, 6), plain('constant', 9, 9)], entries)),
     ).toContain('every other arm is worse by more than 2 standard errors');
   });
+  it('is not told apart from an arm of equal losses, nor from any by a single adgroup', () => {
+    const same = chooseArm([plain('global', 6, 6.5), plain('constant', 6, 6.5)], entries);
+    expect(choiceSentence(same)).toBe(
+      'Validation alone would choose global; not told apart from it (within 2 standard errors): constant.',
+    );
+    const one = chooseArm([plain('global', 1), plain('constant', 9)], entriesOf(1, [2]));
+    expect(choiceSentence(one)).toBe(
+      'Validation alone would choose global; a single adgroup does not say how sure that is.',
+    );
+  });
 });
 
 describe('the validation losses of an evaluation', () => {

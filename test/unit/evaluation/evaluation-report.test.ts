@@ -79,6 +79,15 @@ describe('verdicts', () => {
     expect(worse.join('\n')).toContain('meta-adapted is worse than global-shift');
   });
 
+  it('on a single adgroup, whose draws are all alike, are undecided', () => {
+    expect(verdictOf(interval(-0.1, -0.1, -0.1))).toBe('undecided');
+    expect(verdictSentences(withDifference(interval(-0.1, -0.1, -0.1)))).toContain(
+      'meta-adapted is not better than global-shift: difference in logloss ' +
+        '-0.1000 [-0.1000, -0.1000] per impression (one adgroup has no interval: it says nothing of others); ' +
+        'per adgroup -0.1000 [-0.1000, -0.1000].',
+    );
+  });
+
   it('say when adgroups and impressions disagree', () => {
     const mixed = withDifference(interval(-0.02, -0.03, -0.01), interval(0.02, 0.01, 0.03));
     expect(verdictSentences(mixed).join('\n')).toContain(
