@@ -17,9 +17,8 @@ if (values['native-rows'] !== undefined) loadNativeRows(values['native-rows']);
 
 let host: RowHost | null = null;
 
-// Ctrl-C reaches every process of a terminal. The coordinator still needs its rows for the last checkpoint.
-process.on('SIGINT', () => undefined);
-process.on('SIGTERM', () => undefined);
+// What stops a command may reach every process of its terminal. The coordinator still needs its rows for the last checkpoint.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));
 process.on('message', (message) => {
   const request = RowServerRequestSchema.parse(message);

@@ -3,6 +3,7 @@
 import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { endAhead, startAhead } from '../library/ahead/started-ahead.js';
+import { isUnread, terminalsAtExit } from './closed-terminal.js';
 import { optimizeAsUsual, optimizeLate } from '../../shared/base/late-optimization.js';
 
 optimizeLate();
@@ -13,17 +14,18 @@ process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
 // When the reader of a pipe closes it (`| head`), the command ends quietly.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
+  if (isUnread(error)) process.exit(0);
 });
 
 // Progress that nobody reads any more is no reason to end the work.
 process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+  if (!isUnread(error)) throw error;
 });
 
 const words = process.argv.slice(2);
 startAhead(words, process.env);
 process.on('exit', endAhead);
+process.on('exit', terminalsAtExit());
 const { runCommand } = await import('./run-command.js');
 // Commands that follow new rows are over before optimized code has earned its compilation.
 const isBrief = words[0] === 'refresh' || words.includes('--only-changed');

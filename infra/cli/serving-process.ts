@@ -93,7 +93,7 @@ async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }
   }
 }
 
-process.on('SIGINT', () => undefined);
+for (const signal of ['SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('SIGTERM', () => void drain());
 // Nobody is left to hand it connections, or to start it again.
 process.on('disconnect', () => process.exit(0));

@@ -19,7 +19,7 @@ export interface CommandContext {
   readonly outputColumns: number;
   /** Shows events on standard error. */
   readonly onEvent: StampedEventSink;
-  /** Aborts at the first Ctrl-C or SIGTERM. */
+  /** Aborts at the first Ctrl-C, SIGTERM or SIGHUP. */
   readonly signal: AbortSignal;
   /** Writes events to standard error as lines of JSON from now on. */
   showEventsAsLines(): void;
@@ -42,6 +42,8 @@ export interface CommandStream {
 }
 
 const OUTPUT_COLUMNS_DEFAULT = 100;
+/** A terminal that is closed sends SIGHUP. */
+const STOPPING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const EXIT_CODE_KILLED_TWICE = 130;
 /** npm forwards a Ctrl-C that the terminal has already delivered: both count as one. */
 const SAME_SIGNAL_MS_MAX = 300;
@@ -70,8 +72,7 @@ export function openCommandContext(
       new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),
     );
   };
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', interrupt);
+  for (const signal of STOPPING) process.on(signal, interrupt);
   return {
     clock: systemClock,
     environment,
@@ -88,8 +89,7 @@ export function openCommandContext(
     endProgress: () => terminal.end(),
     close: () => {
       terminal.end();
-      process.off('SIGINT', interrupt);
-      process.off('SIGTERM', interrupt);
+      for (const signal of STOPPING) process.off(signal, interrupt);
     },
   };
 }

@@ -1,6 +1,9 @@
 /** Ctrl-C at any verb: a clean stop, exit code 4 and how to resume. Services just end. */
 
+import { spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMMAND } from '../../fixtures/commands/command.js';
 import {
   commandRoom,
   expectFailure,
@@ -8,6 +11,8 @@ import {
   type CommandRoom,
 } from '../../fixtures/commands/command-room.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+
+const PATIENCE = { timeout: 60_000, interval: 100 };
 
 let room: CommandRoom;
 let run: string;
@@ -39,21 +44,25 @@ it('train keeps complete steps, and a resume ends like an undisturbed run', asyn
   expect(await digestOf(stopped, '--resume')).toBe(await digestOf(undisturbed));
 });
 
-it('train before its first step reports that nothing is lost', async () => {
-  const early = await room.config('early');
-  const redis = await redisForTest();
-  const before = await resultFilesIn(room.folder);
-  const training = room.start(['train', early, '--redis', redis.url]);
-  await training.saw(/^run early/m);
-  training.signal('SIGTERM');
-  expectFailure(await training.ended, {
-    exitCode: 4,
-    what: /outer step 0 of 2 is safe/,
-    cure: /the same command again/,
-  });
-  expect(await resultFilesIn(room.folder)).toEqual(before);
-  await redis.close();
-});
+// Seen to fail: SIGHUP, which a closed terminal sends, killed the command.
+it.each(['SIGTERM', 'SIGHUP'] as const)(
+  '%s before the first step loses nothing',
+  async (signal) => {
+    const early = await room.config('early');
+    const redis = await redisForTest();
+    const before = await resultFilesIn(room.folder);
+    const training = room.start(['train', early, '--redis', redis.url]);
+    await training.saw(/^run early/m);
+    training.signal(signal);
+    expectFailure(await training.ended, {
+      exitCode: 4,
+      what: /outer step 0 of 2 is safe/,
+      cure: /the same command again/,
+    });
+    expect(await resultFilesIn(room.folder)).toEqual(before);
+    await redis.close();
+  },
+);
 
 it('evaluate writes no report', async () => {
   await room.done(['train', run, '--in-process']);
@@ -123,5 +132,51 @@ describe('a service ends with 0', () => {
     expect(ended.exitCode, ended.diagnostics).toBe(0);
     expect(ended.diagnostics).not.toMatch(/error/);
     await redis.close();
+  });
+});
+
+describe('a terminal that closes', () => {
+  /** Trains on a terminal of its own, which closes when the first outer step is shown. */
+  async function trainedOnTerminal(config: string, before = ''): Promise<void> {
+    const words = [process.execPath, COMMAND, 'train', config, '--in-process'];
+    const line = `${before}${words.map((word) => `'${word}'`).join(' ')}`;
+    const terminal = spawn('script', ['-qec', line, '/dev/null'], { cwd: room.folder });
+    let shown = '';
+    for await (const text of terminal.stdout.setEncoding('utf8')) {
+      shown += String(text);
+      if (/step 1\//.test(shown)) break;
+    }
+    terminal.kill('SIGKILL');
+  }
+  const latestStep = async (name: string): Promise<unknown> => {
+    const checkpoints = ['latest', 'coordinator'].map(
+      async (part): Promise<Record<string, unknown>> => {
+        const text = await readFile(room.path(`${name}/checkpoints/${part}.json`), 'utf8').catch(
+          () => '{}',
+        );
+        return JSON.parse(text) as Record<string, unknown>;
+      },
+    );
+    const [latest, coordinator] = await Promise.all(checkpoints);
+    // The claim is given back at the end.
+    return coordinator?.['holder'] === null ? latest?.['outerStep'] : 0;
+  };
+
+  // Seen to fail: the command was killed, and nothing was written.
+  it('stops a training on it, which keeps its last complete outer step', async () => {
+    const config = await room.config('hung-up', ({ training }) => {
+      Object.assign(training, { outerSteps: 1_000_000, checkpointEveryOuterSteps: 1_000_000 });
+    });
+    await trainedOnTerminal(config);
+    await expect.poll(() => latestStep('hung-up'), PATIENCE).toBeGreaterThan(0);
+  });
+
+  // Seen to fail: the next line of progress ended the command.
+  it('does not end a training in another session, which shows its progress there', async () => {
+    const config = await room.config('detached', ({ training }) => {
+      Object.assign(training, { outerSteps: 200, checkpointEveryOuterSteps: 200 });
+    });
+    await trainedOnTerminal(config, 'setsid -w ');
+    await expect.poll(() => latestStep('detached'), PATIENCE).toBe(200);
   });
 });
