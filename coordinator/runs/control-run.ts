@@ -6,6 +6,7 @@ import type { ControlledRun, RunController, RunOrders } from '../../shared/contr
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import {
+  FIXED_BY_END,
   FIXED_BY_REPLAY,
   type LeaseHolder,
   type RunProgress,
@@ -68,6 +69,8 @@ interface Order {
   /** @throws QianmoError `usage` if the run cannot be ordered so. */
   change(found: ControlledRun, where: string): RunOrders;
   isHeard(progress: RunProgress, orders: RunOrders): boolean;
+  /** Whether it came too late to be heeded; never if absent. */
+  isTooLate?(progress: RunProgress): boolean;
   /** Whether the end of the run fulfils the order. */
   readonly mayEnd: boolean;
 }
@@ -141,6 +144,7 @@ async function ordered(
     const { progress } = found.holder;
     if (progress !== undefined && order.isHeard(progress, given.orders))
       return resultOf(run, found.holder, progress.state);
+    if (progress !== undefined && order.isTooLate?.(progress) === true) throw endedFirst(to);
     if (clock.monotonicMs() >= untilMs) throw notHeard(run, where, found);
     await clock.sleep(POLL_INTERVAL_MS, signal);
     signal.throwIfAborted();
@@ -183,6 +187,7 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
       const training = progress?.training ?? null;
       if (training === null) throw hasNoOuterSteps(where);
       if (training.lengthFixedBy === FIXED_BY_REPLAY) throw endsWithItsRecord(where);
+      if (training.lengthFixedBy === FIXED_BY_END) throw isOver(where);
       if (training.lengthFixedBy !== null) throw lengthIsFixed(where, training.lengthFixedBy);
       const total = Math.max(training.outerSteps, orders.outerSteps ?? 0);
       const outerSteps = isAdded ? total + count : count;
@@ -192,6 +197,7 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
     },
     isHeard: ({ training }, { outerSteps }) =>
       training !== null && outerSteps !== null && training.outerSteps >= outerSteps,
+    isTooLate: ({ training }) => training?.lengthFixedBy === FIXED_BY_END,
     mayEnd: false,
   };
 }
@@ -248,6 +254,17 @@ function endsWithItsRecord(where: string): QianmoError {
     where,
     expected: 'a run without --replay',
     found: FIXED_BY_REPLAY,
+    cure: 'when it has ended, train a run with its output in training.startFrom',
+  });
+}
+
+function isOver(where: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'this run cannot be extended: its last outer step is over',
+    where,
+    expected: 'a run that has outer steps left',
+    found: 'one that writes its last checkpoint',
     cure: 'when it has ended, train a run with its output in training.startFrom',
   });
 }

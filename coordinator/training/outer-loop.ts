@@ -98,6 +98,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
         await checkpoints.begin(state);
       times.tell(state.outerStep);
     }
+    length.ended(state);
     stopping.tellEnd(state, length.endOf(state));
     return await finished(state, await checkpoints.write(state), options);
   } catch (error) {

@@ -3,7 +3,7 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';
-import { FIXED_BY_REPLAY } from '../../shared/storage/run-lease.js';
+import { FIXED_BY_END, FIXED_BY_REPLAY } from '../../shared/storage/run-lease.js';
 import type { TrainOptions } from './train-options.js';
 
 export interface RunLength {
@@ -16,6 +16,8 @@ export interface RunLength {
   extended(state: TrainingState): TrainingState;
   /** The same, after telling how far the run is and, at its end, asking for the latest orders. */
   heeded(state: TrainingState): Promise<TrainingState>;
+  /** Tells that no order changes the length any more. */
+  ended(state: TrainingState): void;
 }
 
 export function runLength({
@@ -33,7 +35,10 @@ export function runLength({
   // The trials of a sweep and the global arm of an evaluation are trained under the lease of another run.
   const isOwn = control?.runId === config.run;
   if (control === undefined || !isOwn)
-    return { endOf, extended: (state) => state, heeded: (state) => Promise.resolve(state) };
+    return {
+      ...{ endOf, extended: (state) => state, heeded: (state) => Promise.resolve(state) },
+      ended: () => undefined,
+    };
   const extended = (state: TrainingState): TrainingState => {
     const earlierOuterSteps = outerStepsOf(state, training);
     const { outerSteps } = control.orders;
@@ -42,15 +47,19 @@ export function runLength({
     sink({ kind: 'run-extended', outerSteps, earlierOuterSteps });
     return { ...state, extendedOuterSteps: outerSteps };
   };
+  const tell = (state: TrainingState, fixedBy: string | null): void => {
+    const { outerStep } = state;
+    control.tell({ outerStep, outerSteps: outerStepsOf(state, training), lengthFixedBy: fixedBy });
+  };
   return {
     endOf,
     extended,
     heeded: async (state) => {
-      const { outerStep } = state;
-      control.tell({ outerStep, outerSteps: outerStepsOf(state, training), lengthFixedBy });
-      if (outerStep >= endOf(state)) await control.refresh();
+      tell(state, lengthFixedBy);
+      if (state.outerStep >= endOf(state)) await control.refresh();
       return extended(state);
     },
+    ended: (state) => tell(state, FIXED_BY_END),
   };
 }
 

@@ -10,6 +10,8 @@ import { ProcessIdentitySchema } from './process-identity.js';
 
 /** The command whose runs are as long as the record that they repeat. */
 export const FIXED_BY_REPLAY = 'train --replay';
+/** In its place once training is over, while the last checkpoint is written. */
+export const FIXED_BY_END = 'the end of the training';
 
 /** How far a run is, as its coordinator tells with each sign of life. */
 const RunProgressSchema = z.strictObject({
@@ -20,7 +22,7 @@ const RunProgressSchema = z.strictObject({
     .strictObject({
       outerStep: z.int().nonnegative(),
       outerSteps: z.int().positive(),
-      /** FIXED_BY_REPLAY, or the field of the config that makes outer steps depend on their total number; null if none does. */
+      /** FIXED_BY_REPLAY, FIXED_BY_END, or the field of the config that makes outer steps depend on their total number; null if none does. */
       lengthFixedBy: z.string().nullable(),
     })
     .nullable(),

@@ -232,6 +232,27 @@ describe('extend', () => {
     expectEqual(outcome, await undisturbed(17));
   });
 
+  // Seen to fail: the order was called heard, and the run ended without it.
+  it('is refused while the last checkpoint is written', async () => {
+    const scene = new ControlScene();
+    const { write } = scene.checkpoints;
+    scene.checkpoints.write = async (...written) => {
+      if (written[0].outerStep === 12) await scene.clock.sleep(10_000);
+      return write(...written);
+    };
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config);
+      await scene.sawStep(12);
+      await scene.clock.sleep(4_000);
+      await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
+        kind: 'usage',
+        report: { what: expect.stringMatching(/its last outer step is over/) as string },
+      });
+      return trained;
+    });
+    expectEqual(outcome, await undisturbed(12));
+  });
+
   it('is refused by a run that repeats the record of another', async () => {
     const scene = new ControlScene();
     const outcome = await scene.run(async () => {
