@@ -21,7 +21,7 @@ const RunProgressSchema = z.strictObject({
   training: z
     .strictObject({
       outerStep: z.int().nonnegative(),
-      outerSteps: z.int().positive(),
+      outerSteps: z.int().nonnegative(),
       /** FIXED_BY_REPLAY, FIXED_BY_END, or the field of the config that makes outer steps depend on their total number; null if none does. */
       lengthFixedBy: z.string().nullable(),
     })
