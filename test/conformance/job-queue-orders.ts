@@ -36,8 +36,8 @@ export function describeOrders(test: Test): void {
       const holder = { ...holderOf('first'), progress: { state: 'paused', training } as const };
       await scene.producer.renewLease(holder);
       expect((await controller.find('run'))?.holder).toEqual(holder);
-      const { takeLease } = await scene.anotherProducer();
-      expect(await takeLease('run', holderOf('second'), null)).toMatchObject({ holder });
+      const other = await scene.anotherProducer();
+      expect(await other.takeLease('run', holderOf('second'), null)).toMatchObject({ holder });
     }
   });
 
