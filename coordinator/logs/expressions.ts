@@ -9,7 +9,10 @@ import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
 import type { LogColumn } from './log-columns.js';
 import { identifier, literal } from './sql.js';
 
-const WHOLE_NUMBER = '-?(0|[1-9][0-9]{0,17})';
+/** SQL of a text as a whole number of 64 bits; null where it is none, or is written with zeros before it. */
+function wholeNumberSql(text: string): string {
+  return `CASE WHEN regexp_full_match(${text}, '-?(0|[1-9][0-9]{0,18})') THEN TRY_CAST(${text} AS BIGINT) END`;
+}
 
 export interface ConfigExpression {
   readonly sql: string;
@@ -99,7 +102,8 @@ export interface TypedColumn {
 
 /**
  * A column of `raw`, `c3`, cast to the type of its text. The type is a whole
- * number, a number or a truth value only if all rows (but for `exceptionCountMax`) have it.
+ * number, a number or a truth value only if all rows (but for `exceptionCountMax`) have it. Whole numbers beside other texts are
+ * numbers as well, unless these would round one: ids of 17 digits and more would become one another.
  */
 export async function typedColumn(
   column: LogColumn,
@@ -109,13 +113,14 @@ export async function typedColumn(
 ): Promise<TypedColumn> {
   const c = `c${index}`;
   if (column.type !== null) return { sql: c, leavesOut: false };
-  const [filled, whole, number, truth, moment] = (
+  const [filled, whole, rounded, finite, number, truth, moment] = (
     await session.row(
-      `SELECT CAST(count(${c}) AS DOUBLE),
-        CAST(count(*) FILTER (regexp_full_match(${c}, '${WHOLE_NUMBER}')) AS DOUBLE),
-        CAST(count(TRY_CAST(${c} AS DOUBLE)) AS DOUBLE),
+      `SELECT CAST(count(${c}) AS DOUBLE), CAST(count(whole) AS DOUBLE),
+        CAST(count(*) FILTER (CAST(CAST(whole AS DOUBLE) AS HUGEINT) <> whole) AS DOUBLE),
+        CAST(count(*) FILTER (isfinite(number)) AS DOUBLE), CAST(count(number) AS DOUBLE),
         CAST(count(*) FILTER (lower(${c}) IN ('true', 'false')) AS DOUBLE),
-        CAST(count(TRY_CAST(${c} AS TIMESTAMPTZ)) AS DOUBLE) FROM raw`,
+        CAST(count(TRY_CAST(${c} AS TIMESTAMPTZ)) AS DOUBLE)
+        FROM (SELECT ${c}, ${wholeNumberSql(c)} AS whole, TRY_CAST(${c} AS DOUBLE) AS number FROM raw)`,
     )
   ).map(Number);
   const ofMost = (count: number | undefined, sql: string): TypedColumn[] => {
@@ -124,7 +129,9 @@ export async function typedColumn(
     return isMost ? [{ sql, leavesOut: exceptions > 0 }] : [];
   };
   if (whole === filled) return { sql: `CAST(${c} AS BIGINT)`, leavesOut: false };
+  const isOfLongNumbers = whole === finite && (rounded ?? 0) > 0;
   const [first] = [
+    ...(isOfLongNumbers ? ofMost(whole, wholeNumberSql(c)) : []),
     ...ofMost(number, `TRY_CAST(${c} AS DOUBLE)`),
     ...ofMost(truth, `TRY_CAST(${c} AS BOOLEAN)`),
     ...ofMost(moment, `(TRY_CAST(${c} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')`),
@@ -143,7 +150,7 @@ export function storedColumnSql(
     case 'VARCHAR':
       return c;
     case 'BIGINT':
-      return `CASE WHEN regexp_full_match(${c}, '${WHOLE_NUMBER}') THEN CAST(${c} AS BIGINT) END`;
+      return wholeNumberSql(c);
     case 'TIMESTAMP':
       return `(TRY_CAST(${c} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')`;
     default:

@@ -102,6 +102,25 @@ test('a value of another type than its column is refused', () => {
     ).toBe('the column "site" does not hold a whole number of the type BIGINT');
 });
 
+test('a column of whole numbers has those of 64 bits, with all of their digits', () => {
+  const expression = `'ad ' || "ad"`;
+  const feature = {
+    name: 'site',
+    kind: 'category',
+    expression,
+    countMin: 1,
+    hashBuckets: 1e8,
+  };
+  const encoded = { ...SITE, rowCount: 1e8, encoding: { by: 'hash', buckets: 1e8 } } as const;
+  const encoder = encoderOf([feature], { ad: { log: 'text', inferred: 'BIGINT' } }, [encoded]);
+  for (const ad of ['1781234567890123457', '-9223372036854775808', '9223372036854775807'])
+    expect(encoder.encode({ ad }).categoryIds).toEqual([
+      Int32Array.of(hashBucketOf(`ad ${ad}`, 1e8)),
+    ]);
+  for (const ad of ['9223372036854775808', '007'])
+    expect(failureOf(() => encoder.encode({ ad })).report.expected).toContain('of 64 bits');
+});
+
 test('a lone surrogate counts as the replacement character, as UTF-8 writes it', () => {
   const encoder = encoderOf();
   expect(encoder.encode({ site: '\ud800x', tags: null, price: 1 }).categoryIds[0]).toEqual(

@@ -40,7 +40,7 @@ function textOf(value: unknown): string {
 }
 
 /** Texts in which `prepare` sees a column of whole numbers. */
-const WHOLE_TEXT = /^-?(?:0|[1-9]\d{0,17})$/;
+const WHOLE_TEXT = /^-?(?:0|[1-9]\d{0,18})$/;
 
 const READ_TEXT: Readonly<Record<InferredType, ReadValue>> = {
   BIGINT: readWhole,
@@ -54,9 +54,10 @@ function readWhole(value: unknown, name: string): WholeNumber | null {
   if (typeof value === 'number' && Number.isSafeInteger(value)) return value + 0;
   const text = textOf(value);
   if (text === '') return null;
-  if (!WHOLE_TEXT.test(text))
-    throw wrongValue(name, 'a whole number of at most 18 digits, as the logs do', value);
-  return wholeNumberOf(BigInt(text));
+  const whole = WHOLE_TEXT.test(text) ? BigInt(text) : null;
+  if (whole === null || BigInt.asIntN(64, whole) !== whole)
+    throw wrongValue(name, 'a whole number of 64 bits, as the logs do', value);
+  return wholeNumberOf(whole);
 }
 
 function readMoment(value: unknown, name: string): WholeNumber | null {

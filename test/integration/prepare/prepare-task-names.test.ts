@@ -68,3 +68,36 @@ test('a byte order mark at the start of a name is a part of it', async () => {
   await store.close();
   expect(store.tasks.map(({ key }) => key)).toEqual(['a', '\ufeffa']);
 });
+
+test.each([
+  ['19 digits', ['1781234567890123456', '1781234567890123457'], []],
+  ['18 digits beside other texts', ['120200000000000001', '120200000000000002'], ['NA', 'nan']],
+])('ids of %s stay apart in an expression', async (_, ids, others) => {
+  const lines = [...ids, ...ids, ...others].map((ad, row) => `shop,${ad},s,${row % 2}\n`);
+  await room.write('log.csv', `account,ad,site,clicked\n${lines.join('')}`);
+  const task = { expression: `account || '-' || CAST(ad AS VARCHAR)` };
+  const config = room.config({ task });
+  const manifest = await room.prepare(config);
+  expect(manifest).toMatchObject({ taskCount: 2, rejectedRowCount: others.length });
+  const store = await openTaskStore(room.path('store'), {});
+  await store.close();
+  expect(store.tasks.map(({ key }) => key)).toEqual(ids.map((id) => `shop-${id}`));
+  expect(await store.readColumnTypes?.()).toMatchObject({
+    ad: { log: 'text', inferred: 'BIGINT' },
+  });
+});
+
+test('numbers that are no ids are read as they were: with fractions, or within what a double holds', async () => {
+  const columns = { price: ['1781234567890123456', '0.5'], hour: ['7', 'none'] };
+  for (const [column, [first, second]] of Object.entries(columns)) {
+    await room.write(
+      'log.csv',
+      `ad,clicked,${column}\na,1,${first}\na,0,${second}\na,1,${first}\n`,
+    );
+    const features = [{ name: 'f', kind: 'category', expression: `CAST(${column} AS VARCHAR)` }];
+    await room.prepare(room.config({ features }));
+    const store = await openTaskStore(room.path('store'), {});
+    await store.close();
+    expect(await store.readColumnTypes?.()).toMatchObject({ [column]: { inferred: 'DOUBLE' } });
+  }
+});
