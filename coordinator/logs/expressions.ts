@@ -229,12 +229,16 @@ async function boundOf(
   return bound;
 }
 
-/** The view `typed_logs`: the row's number, raw values as `qm$0`, ..., and typed columns by name. */
+/**
+ * The view `typed_logs`: the row's number, raw values as `qm$0`, ..., and typed columns by name.
+ * @throws QianmoError of kind `usage` if SQL cannot tell two of the names apart.
+ */
 export async function createTypedLogs(
   columns: readonly LogColumn[],
   typedByIndex: ReadonlyMap<number, string>,
   session: DuckSession,
 ): Promise<void> {
+  demandNamesApart(columns.flatMap(({ name }, index) => (typedByIndex.has(index) ? [name] : [])));
   const fields = columns.flatMap((column, index) => {
     const typed = typedByIndex.get(index);
     const raw = `c${index} AS "qm$${index}"`;
@@ -243,4 +247,19 @@ export async function createTypedLogs(
   await session.run(
     `CREATE OR REPLACE VIEW typed_logs AS SELECT rowid AS "qm$row", ${fields.join(', ')} FROM raw`,
   );
+}
+
+function demandNamesApart(names: readonly string[]): void {
+  for (const [index, name] of names.entries()) {
+    const earlier = names.slice(0, index).find((e) => e.toLowerCase() === name.toLowerCase());
+    if (earlier !== undefined)
+      throw new QianmoError({
+        kind: 'usage',
+        what: 'expressions name two columns of the logs that differ only in case',
+        where: 'data',
+        expected: 'names that SQL, which does not heed case, can tell apart',
+        found: `"${earlier}" and "${name}"`,
+        cure: 'rename one of them in the logs, or name one without an expression',
+      });
+  }
 }

@@ -97,6 +97,16 @@ const cases: [
     'usage',
     /Cannot extract field[^]*place ->> 'city'/,
   ],
+  [
+    'columns in expressions that differ only in case',
+    async () => ({
+      logs: await room.write('log.csv', 'ad,site,Site,clicked\na,x,p,1\na,y,q,0\n'),
+      label: { expression: `"Site" = 'p'` },
+      where: `site <> 'z'`,
+    }),
+    'usage',
+    /differ only in case[^]*"site" and "Site"/,
+  ],
   ['unknown function', () => ({ label: { expression: 'nosuch(price)' } }), 'usage', /nosuch/],
   ['not a condition', () => ({ label: { expression: 'price + 1' } }), 'usage', /not BOOLEAN/],
   [
