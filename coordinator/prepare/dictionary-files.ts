@@ -15,6 +15,7 @@ import {
 import { dictionaryFileOf } from '../../shared/tasks/task-catalog.js';
 import { ArrowFile, type StoreFile } from './arrow-file.js';
 import { DuckDBBlobValue, type DuckSession } from '../logs/duckdb-session.js';
+import { plainSpelling } from '../logs/sql.js';
 import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import type { FeatureEncoding } from './feature-encoding.js';
 
@@ -124,7 +125,7 @@ export async function alikeValuesOf(
     const [valueCount, first, second] = await session.row(
       `SELECT CAST(sum(alike) OVER () AS DOUBLE), first, second FROM
         (SELECT count(*) AS alike, min(value) AS first, max(value) AS second FROM ${dictionaryTable}
-          GROUP BY lower(trim(value)) HAVING count(*) > 1) ORDER BY first LIMIT 1`,
+          GROUP BY ${plainSpelling('value')} HAVING count(*) > 1) ORDER BY first LIMIT 1`,
     );
     if (valueCount !== undefined)
       found.push({

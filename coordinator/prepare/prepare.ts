@@ -323,6 +323,9 @@ function report(
   });
   if (trunk !== null) sink({ kind: 'trunk-rows', ...trunk });
   if (tooSmall.taskCount > 0) sink(smallTasksLeftOut(tooSmall, config));
+  const { time, rowSplit, splitFile } = config.data;
+  if (time !== undefined && rowSplit.by === 'hash' && splitFile === undefined)
+    sink({ kind: 'rows-divided-at-random' });
   if (alike !== null) sink({ kind: 'tasks-alike', ...alike });
   for (const values of alikeValues) sink({ kind: 'values-alike', ...values });
   const commonest = commonestReject(rejects);

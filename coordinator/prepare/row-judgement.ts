@@ -25,7 +25,7 @@ import {
 import type { ColumnUse, RawLogs } from '../logs/log-reading.js';
 import { foundIn, RawColumns, type JudgedField } from '../logs/raw-columns.js';
 import { labelColumnUsesOf, labelExpressionsOf, labelFields } from './row-labels.js';
-import { literal } from '../logs/sql.js';
+import { identifier, literal } from '../logs/sql.js';
 
 /** The separator between the values of several task columns, as an SQL literal. */
 const KEY_SEPARATOR = 'chr(31)';
@@ -151,12 +151,17 @@ function timeField(data: DataConfig, raw: RawColumns): JudgedField {
         `${sql} IS NULL OR NOT isfinite(${sql})`,
         foundIn(
           data.time,
-          `a number, or a timestamp such as 2026-11-01 20:15:00 (other forms: { expression: strptime("${data.time}", '%d.%m.%Y %H:%M') })`,
+          `a number, or a timestamp such as 2026-11-01 20:15:00 (other forms: time: { expression: ${strptimeOf(data.time)} })`,
           raw,
         ),
       ],
     ],
   };
+}
+
+/** An example that reads the column, in quotes for YAML. */
+function strptimeOf(column: string): string {
+  return JSON.stringify(`strptime(${identifier(column)}, '%d.%m.%Y %H:%M')`);
 }
 
 function computedTimeField(expression: string): JudgedField {

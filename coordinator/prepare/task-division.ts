@@ -14,7 +14,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { rowLabelsOf, storesLabels } from './row-labels.js';
 import { demandOneLabelPerTask } from './task-labels.js';
-import { seededHash } from '../logs/sql.js';
+import { plainSpelling, seededHash } from '../logs/sql.js';
 import { divideTrunkRows, type TrunkRows } from './trunk-rows.js';
 
 export interface TaskDivision {
@@ -125,7 +125,7 @@ async function alikeTasks(session: DuckSession): Promise<AlikeTasks | null> {
   const [taskCount, first, second] = await session.row(
     `SELECT CAST(sum(tasks) OVER () AS DOUBLE), first, second FROM
       (SELECT count(*) AS tasks, min(key) AS first, max(key) AS second FROM task_sizes
-        WHERE rows > 0 GROUP BY lower(trim(key)) HAVING count(*) > 1) ORDER BY first LIMIT 1`,
+        WHERE rows > 0 GROUP BY ${plainSpelling('key')} HAVING count(*) > 1) ORDER BY first LIMIT 1`,
   );
   if (taskCount === undefined) return null;
   const nameOf = (key: unknown): string => String(key).replaceAll('\u001f', ', ');

@@ -22,10 +22,12 @@ function describeIssue(issue: Issue, config: unknown, schema: z.ZodType): string
   if (issue.code === 'unrecognized_keys') {
     const known = schemasAt(schema, config, issue.path).flatMap(fieldsOf);
     return issue.keys.map((key) => {
+      const path = [...issue.path, key];
+      if (isRestOfText(key, valueAt(config, path))) return `${nameOf(issue.path)}: ${CUT_TEXT}`;
       const nearest = nearestName(key, known);
       const hint =
         nearest === null ? `expected one of ${known.join(', ')}` : `did you mean "${nearest}"?`;
-      return `${nameOf([...issue.path, key])}: there is no such field; ${hint}`;
+      return `${nameOf(path)}: there is no such field; ${hint}`;
     });
   }
   const expected = expectedBy(issue);
@@ -36,6 +38,14 @@ function describeIssue(issue: Issue, config: unknown, schema: z.ZodType): string
       ? `${field}: is missing; expected ${expected}`
       : `${field}: expected ${expected}, found ${shown(found)}`,
   ];
+}
+
+const CUT_TEXT =
+  'a comma within { } ends a value, and the rest of it is no field: put the whole value into quotes';
+
+/** Whether YAML has cut a value at a comma: `{ expression: coalesce(a, b) }` has a field `b)`. */
+function isRestOfText(key: string, value: unknown): boolean {
+  return value === null && /[^\w\s-]/.test(key);
 }
 
 /** Null if the issue's own message says everything. */

@@ -46,7 +46,7 @@ const clickLabels = [
   }),
   z.strictObject({
     clicks: count.describe(
-      "The column of click counts, for logs of aggregated rows, or SQL that gives them: { expression: CAST(replace(clicks, ',', '') AS DOUBLE) }.",
+      "The column of click counts, for logs of aggregated rows, or SQL that gives them: { expression: \"CAST(replace(clicks, ',', '') AS DOUBLE)\" }.",
     ),
     impressions: count.describe(
       'The column of impression counts, or SQL that gives them. Loss and metrics are those of the expanded rows.',
@@ -253,7 +253,7 @@ export const DataConfigSchema = z
       })
       .optional()
       .describe(
-        "Orders the rows of a task: a column with numbers or timestamps, or SQL that gives them, { expression: strptime(day, '%d.%m.%Y') }.",
+        'Orders the rows of a task: a column with numbers or timestamps, or SQL that gives them, { expression: "strptime(day, \'%d.%m.%Y\')" }.',
       ),
     where: expression
       .optional()

@@ -138,9 +138,20 @@ function notYaml(
     what: `the ${kind.name} is not valid YAML`,
     where: `${where}, line ${line}, column ${col}`,
     found: FOUND_BY_YAML_CODE[code] ?? message,
-    cure: 'correct that line or the one above it',
+    cure:
+      'correct that line or the one above it' +
+      (MAY_BE_UNQUOTED.has(code)
+        ? '; text that begins with a quote, or has a comma, a colon or a quote within { }, needs quotes around all of it'
+        : ''),
   });
 }
+
+/** Codes of the parser for text, such as SQL, that is not quoted as a whole. */
+const MAY_BE_UNQUOTED: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'MISSING_CHAR',
+  'UNEXPECTED_TOKEN',
+  'BLOCK_AS_IMPLICIT_KEY',
+]);
 
 /** Replaces messages of the parser that are written for programmers. */
 const FOUND_BY_YAML_CODE: Partial<Record<ErrorCode, string>> = {

@@ -49,12 +49,17 @@ export const PREPARATION_SENTENCES = {
   'tasks-alike': ({ taskCount, names: [first, second] }) =>
     warning(
       `${taskCount} tasks have names that differ only in case or spaces, as "${first}" and "${second}": ` +
-        'if they are the same, let data.task say so, { expression: lower(trim(name)) }',
+        `if they are the same, let data.task say so, { expression: ${spellingOf(first, second)} }`,
     ),
   'values-alike': ({ feature, valueCount, values: [first, second] }) =>
     warning(
       `${valueCount} values of the feature ${feature} differ only in case or spaces, as "${first}" and "${second}": ` +
         'if they are the same, make one of them by an expression or, in a bag, by a separator with its spaces',
+    ),
+  'rows-divided-at-random': () =>
+    notice(
+      'rows of an adgroup are divided into support and query rows at random, not by data.time, since data.rowSplit.by is hash; ' +
+        'with rowSplit: { by: time } the earlier ones are support rows, as when serving, and qianmo refresh can append logs',
     ),
   'rows-rejected': ({ rowCount, file, commonest }) => {
     const alike = rowCount === 1 ? '' : `, ${commonest?.rowCount} of them alike`;
@@ -70,6 +75,14 @@ export const PREPARATION_SENTENCES = {
         'it; check that the config names the right column',
     ),
 } satisfies Sentences<keyof typeof PREPARATION_SHAPES>;
+
+/** An expression of a column `name` that makes one of two such names; the second form also counts spaces within a name as one. */
+function spellingOf(first: string, second: string): string {
+  const plain = (name: string): string => name.replace(/^ +| +$/g, '').toLowerCase();
+  return plain(first) === plain(second)
+    ? 'lower(trim(name))'
+    : JSON.stringify(String.raw`trim(regexp_replace(lower(name), '[\s\p{Z}]+', ' ', 'g'))`);
+}
 
 function smallnessOf({
   taskCount,

@@ -93,16 +93,22 @@ export async function appendLogs(
 }
 
 function demandAppendable({ data }: RunConfig): void {
-  const refused = (where: string, found: string): QianmoError =>
+  const refused = (where: string, found: string, cure: string): QianmoError =>
     new QianmoError({
       kind: 'usage',
       what: 'logs cannot be appended to the store of this config',
       ...{ where, found },
       expected: 'rows that are split by time, and no split file',
-      cure: 'prepare all logs together: qianmo prepare run.yaml',
+      cure: `${cure} and prepare all logs together with --force, then train, evaluate and export again`,
     });
-  if (data.splitFile !== undefined) throw refused('data.splitFile', data.splitFile);
-  if (data.rowSplit.by !== 'time') throw refused('data.rowSplit.by', data.rowSplit.by);
+  if (data.splitFile !== undefined)
+    throw refused('data.splitFile', data.splitFile, 'name the new rows in the split file');
+  if (data.rowSplit.by !== 'time')
+    throw refused(
+      'data.rowSplit.by',
+      data.rowSplit.by,
+      'set data.time and data.rowSplit: { by: time }, with which later logs can be appended,',
+    );
 }
 
 interface Workplace {

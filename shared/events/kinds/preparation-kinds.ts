@@ -46,6 +46,8 @@ export const PREPARATION_SHAPES = {
     valueCount: count,
     values: z.tuple([z.string(), z.string()]),
   },
+  /** The logs have a time, and support rows are not the earlier ones. */
+  'rows-divided-at-random': {},
   'rows-rejected': {
     rowCount: count,
     file: z.string(),

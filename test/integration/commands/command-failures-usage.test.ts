@@ -150,6 +150,13 @@ describe('a run config', () => {
       'run: a\nrun: b\n',
       { what: /not valid YAML/, where: /line 2, column 1/, found: /given twice/, cure: /line/ },
     ],
+    ...["where: 'a' = b", "task: { expression: strptime(a, '%d') }", 'where: a: b'].map(
+      (text, index): [string, string, Omit<ExpectedFailure, 'exitCode'>] => [
+        `unquoted-${index}`,
+        `${text}\n`,
+        { what: /not valid YAML/, where: /line 1/, found: /./, cure: /needs quotes around all/ },
+      ],
+    ),
     [
       'text',
       'hello\n',

@@ -7,6 +7,7 @@ import { readdir } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { appendLogs, type AppendedLogs } from '../../../coordinator/prepare/append/append-logs.js';
 import { systemClock } from '../../../shared/base/clock.js';
+import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { changedSince, featuresAt } from '../../../shared/tasks/store-versions.js';
@@ -189,7 +190,7 @@ describe('a worked log', () => {
   });
 
   test.each([
-    ['rows that are not split by time', { rowSplit: { by: 'hash' } }, /cannot be appended/],
+    ['rows that are not split by time', { rowSplit: { by: 'hash' } }, /set .*by: time .*--force/],
     ['rows that are all refused', {}, /no row of the logs can be used/],
   ])('is refused: %s', async (name, changes, message) => {
     await room.write('log.csv', logOf(EARLY));
@@ -197,7 +198,9 @@ describe('a worked log', () => {
     const config = configOf({ ...changes, rejectedRowsMax: 5 });
     await room.prepare(config);
     const files = await readdir(room.path('store'));
-    await expect(append(config, ['late.csv'])).rejects.toThrow(message);
+    await expect(append(config, ['late.csv'])).rejects.toSatisfy(
+      (error) => error instanceof QianmoError && message.test(formatFailure(error)),
+    );
     expect(await readdir(room.path('store'))).toEqual(files);
     expect(name).not.toBe('');
   });

@@ -1,7 +1,10 @@
 /** Names of tasks and values of features: as they are written, with a warning where some differ only in case or spaces, or by an expression. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { z } from 'zod';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { warningsOf } from '../../fixtures/told.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
 let room: PrepareRoom;
@@ -16,6 +19,8 @@ const LOG = `ad,site,clicked\n${SPELLINGS.flatMap((ad) =>
   [0, 1, 2, 3].map((n) => `${ad},s${n},${n % 2}`),
 ).join('\n')}\n`;
 
+const Cure = z.strictObject({ expression: z.string() });
+
 const alike = (): unknown[] => room.events.filter(({ kind }) => kind === 'tasks-alike');
 
 test('names that differ only in case or spaces are other tasks, and that is said', async () => {
@@ -23,6 +28,19 @@ test('names that differ only in case or spaces are other tasks, and that is said
   const manifest = await room.prepare(room.config({}));
   expect(manifest).toMatchObject({ taskCount: 5, taskColumns: ['ad'] });
   expect(alike()).toEqual([{ kind: 'tasks-alike', taskCount: 3, names: ['A', 'a '] }]);
+});
+
+test('names that differ only in the number or the kind of their spaces are said, with an expression that makes one of them', async () => {
+  const log = LOG.replaceAll('b,s', 'new shoes,s').replaceAll('c,s', 'New  shoes\u00a0,s');
+  await room.write('log.csv', log.replaceAll(/^[aA] ?,.*\n/gm, ''));
+  await room.prepare(room.config({}));
+  const names = ['New  shoes\u00a0', 'new shoes'];
+  expect(alike()).toEqual([{ kind: 'tasks-alike', taskCount: 2, names }]);
+  const said = warningsOf(room.events).find((text) => text.includes('data.task')) ?? '';
+  const cure = Cure.parse(parse(/\{ expression.*\}$/.exec(said)?.[0] ?? ''));
+  const task = { expression: cure.expression.replace('name', 'ad') };
+  const manifest = await room.prepare(room.config({ task }), { force: true });
+  expect(manifest).toMatchObject({ taskCount: 1 });
 });
 
 test('values of features that differ only in case or spaces are said, each feature by itself', async () => {

@@ -2,6 +2,8 @@
 
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { z } from 'zod';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
 let room: PrepareRoom;
@@ -78,4 +80,31 @@ test('part of a time that is written in a form of its own: the error names the c
   await expect(room.prepare(room.config({ features: [price] }))).rejects.toMatchObject({
     report: { cure: expect.stringContaining('CAST(column AS VARCHAR)') as string },
   });
+});
+
+test('a time in a form of its own: the rejection has a config that reads it', async () => {
+  const rows = ['27.11.2026 20:15', '28.11.2026 21:15'].map(
+    (shown, n) => `a,s,${n % 2},${shown}\n`,
+  );
+  await room.write('log.csv', `ad,site,clicked,"shown ""at"" site"\n${rows.join('')}`);
+  const rejected = room.prepare(room.config({ time: 'shown "at" site', rejectedRowsMax: 1 }));
+  const { found } = await rejected.then(
+    () => Promise.reject(new Error('the rows were accepted')),
+    (error: unknown) => z.object({ report: z.object({ found: z.string() }) }).parse(error).report,
+  );
+  const shown = /other forms: (.*?\})\)/.exec(found)?.[1] ?? '';
+  const config = z.object({ time: z.object({ expression: z.string() }) }).parse(parse(shown));
+  expect(await room.prepare(room.config(config))).toMatchObject({ rowCount: 2 });
+});
+
+test('rows with a time that are divided at random are said to be', async () => {
+  await room.write('log.csv', 'ad,site,clicked,shown\na,s,1,1\na,t,0,2\n');
+  const saidOf = async (data: Record<string, unknown>): Promise<number> => {
+    room.events.length = 0;
+    await room.prepare(room.config(data), { force: true });
+    return room.events.filter(({ kind }) => kind === 'rows-divided-at-random').length;
+  };
+  expect(await saidOf({ time: 'shown' })).toBe(1);
+  expect(await saidOf({ time: 'shown', rowSplit: { by: 'time' } })).toBe(0);
+  expect(await saidOf({})).toBe(0);
 });

@@ -1,6 +1,7 @@
 /** Each error in a run config is reported with its path, the expected value and the value found. */
 
 import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 
@@ -130,6 +131,20 @@ describe('a run config with errors', () => {
       'an unknown field near a known one',
       set({ training: { optimzer: {} } }),
       ['training.optimzer: there is no such field; did you mean "optimizer"?'],
+    ],
+    [
+      'a feature that YAML has cut at a comma',
+      data({ features: [parse('{ name: a, kind: category, expression: coalesce(a, b) }')] }),
+      [
+        'data.features.0: a comma within { } ends a value, and the rest of it is no field: put the whole value into quotes',
+      ],
+    ],
+    [
+      'a task that YAML has cut at a comma',
+      data({ task: parse('{ expression: concat(a, b) }') }),
+      [
+        'data.task: a comma within { } ends a value, and the rest of it is no field: put the whole value into quotes',
+      ],
     ],
     [
       'an unknown field of one kind of several',

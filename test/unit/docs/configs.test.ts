@@ -6,7 +6,12 @@ import { z } from 'zod';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';
 import { codeBlocks, pageAt } from '../../fixtures/documentation/markdown-page.js';
-import { englishPages, englishPath } from '../../fixtures/documentation/page-list.js';
+import {
+  chinesePages,
+  chinesePath,
+  englishPages,
+  englishPath,
+} from '../../fixtures/documentation/page-list.js';
 
 type Fields = Readonly<Record<string, unknown>>;
 const FieldsSchema = z.record(z.string(), z.unknown());
@@ -61,5 +66,34 @@ describe('YAML in pages', () => {
   test('a field that does not exist is detected', () => {
     const whole = wholeOf('training: { outerStep: 5 }');
     expect(() => parseRunConfig(stringify(whole), 'page')).toThrow(/wrong, missing or unknown/);
+  });
+});
+
+const everyPage = [...englishPages.map(englishPath), ...chinesePages.map(chinesePath)];
+const Expression = z.strictObject({ expression: z.string() });
+
+describe('expressions in the text of pages', () => {
+  const found = everyPage.flatMap((path) =>
+    [...pageAt(path).text.matchAll(/\{ expression: [^{}]*\}/g)].map(
+      ([text]) => [path, text] as const,
+    ),
+  );
+
+  test.each(found)('%s: %s is YAML', (_, text) => {
+    expect(Expression.safeParse(parse(text)).error).toBeUndefined();
+  });
+
+  test.each(
+    everyPage.flatMap((path) =>
+      [...pageAt(path).text.matchAll(/`(where: [^`]*)`/g)].map(([, text]) => [path, text] as const),
+    ),
+  )('%s: %s is YAML', (_, text) => {
+    expect(
+      z.strictObject({ where: z.string() }).safeParse(parse(text ?? '')).error,
+    ).toBeUndefined();
+  });
+
+  test('some have commas', () => {
+    expect(found.filter(([, text]) => text.includes(',')).length).toBeGreaterThanOrEqual(6);
   });
 });
