@@ -80,6 +80,9 @@ function verifiedLogits(
   }
 }
 
+/** Below the output of a config for `qianmo auto`. */
+const CHOSEN_CONFIG_KEY = 'auto/best.yaml';
+
 async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<QianmoError> {
   const others = (await store.list('evaluation')).filter((key) => /^evaluation.*\.json$/.test(key));
   if (others.length > 0)
@@ -92,6 +95,7 @@ async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<
       cure: 'name one of its segments with --segment, or leave --segment out if it has none',
     });
   const isTrained = (await store.get(LATEST_CHECKPOINT_KEY)) !== null;
+  const isSearch = !isTrained && (await store.get(CHOSEN_CONFIG_KEY)) !== null;
   return new QianmoError({
     kind: 'usage',
     what: isTrained ? 'this run was trained but not evaluated' : 'there is no run',
@@ -99,10 +103,14 @@ async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<
     expected: `the output of a run with an ${REPORT_FILE}`,
     found: isTrained
       ? `checkpoints and no ${REPORT_FILE}`
-      : 'neither checkpoints nor an evaluation',
+      : isSearch
+        ? 'a search'
+        : 'neither checkpoints nor an evaluation',
     cure: isTrained
       ? 'evaluate it first: qianmo evaluate run.yaml'
-      : "name a run's output folder, its s3://bucket/prefix or its run.yaml",
+      : isSearch
+        ? `name the config of what it chose, ${CHOSEN_CONFIG_KEY} in this place`
+        : "name a run's output folder, its s3://bucket/prefix or its run.yaml",
   });
 }
 

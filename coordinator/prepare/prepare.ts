@@ -11,7 +11,7 @@ import { canonicalJson } from '../../shared/base/canonical-json.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
-import type { RunEvent, RunEventSink } from '../../shared/events/run-events.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { COLUMNS_FILE } from '../../shared/tasks/column-types.js';
 import { sha256OfFile } from '../../shared/tasks/store-files.js';
@@ -37,9 +37,9 @@ import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
 import { findKeptRows } from './kept-rows.js';
 import {
   collectRejects,
-  commonestReject,
   createAcceptedView,
   placeOfRow,
+  rejectedRowsEvents,
   REJECTS_FILE,
   writeRejects,
 } from './rejected-rows.js';
@@ -50,7 +50,7 @@ import { rowLabelsOf } from './row-labels.js';
 import { readSplitFile } from './split-file.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
 import { labelsThatNeverDiffer, learnTaskLabels } from './task-labels.js';
-import { divideTasks, type SmallTasks, type TaskDivision } from './task-division.js';
+import { divideTasks, smallTasksLeftOut, type TaskDivision } from './task-division.js';
 import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
 
 export interface PrepareOptions {
@@ -306,7 +306,7 @@ interface Prepared {
   readonly manifest: StoreManifest;
   readonly division: TaskDivision;
   readonly alikeValues: readonly AlikeValues[];
-  readonly rejects: Parameters<typeof commonestReject>[0];
+  readonly rejects: Parameters<typeof rejectedRowsEvents>[0];
   readonly config: RunConfig;
 }
 
@@ -328,26 +328,9 @@ function report(
     sink({ kind: 'rows-divided-at-random' });
   if (alike !== null) sink({ kind: 'tasks-alike', ...alike });
   for (const values of alikeValues) sink({ kind: 'values-alike', ...values });
-  const commonest = commonestReject(rejects);
-  if (commonest !== null) {
-    const { rejectedRowCount } = manifest;
-    sink({ kind: 'rows-rejected', rowCount: rejectedRowCount, file: REJECTS_FILE, commonest });
-  }
+  for (const event of rejectedRowsEvents(rejects, REJECTS_FILE)) sink(event);
   for (const part of ['validation', 'test'] as const)
     if (taskCountBySplit[part] === 0) sink({ kind: 'split-empty', split: part });
-}
-
-function smallTasksLeftOut(
-  { taskCount, rowCount, fewSupportTaskCount }: SmallTasks,
-  { data: { rowSplit, splitFile, trunkRows } }: RunConfig,
-): RunEvent {
-  const { supportRowsMin, queryRowsMin } = rowSplit;
-  return {
-    kind: 'small-tasks-left-out',
-    ...{ taskCount, rowCount, supportRowsMin, queryRowsMin },
-    ...(splitFile === undefined ? {} : { fewSupportTaskCount }),
-    areHeldOut: trunkRows === 'small-tasks',
-  };
 }
 
 export function prepareFailure(cause: unknown): unknown {

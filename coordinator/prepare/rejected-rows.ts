@@ -4,6 +4,7 @@ import { at, spanAt } from '../../shared/base/arrays.js';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { counted } from '../../shared/names/counted.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
@@ -109,6 +110,16 @@ export function commonestReject(
   }
   const [commonest = null] = [...alike.values()].sort((a, b) => b.rowCount - a.rowCount);
   return commonest;
+}
+
+/** What is told of rejected rows, whose list is a file of the store; nothing without any. */
+export function rejectedRowsEvents(
+  rejects: readonly Pick<Reject, 'reason'>[],
+  file: string,
+): RunEvent[] {
+  const commonest = commonestReject(rejects);
+  if (commonest === null) return [];
+  return [{ kind: 'rows-rejected', rowCount: rejects.length, file, commonest }];
 }
 
 /**

@@ -10,6 +10,7 @@
  */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { rowLabelsOf, storesLabels } from './row-labels.js';
@@ -119,6 +120,25 @@ export async function divideTasks(
   const tooSmall = await smallTasks(config, isSmall, session);
   const alike = await alikeTasks(session);
   return { taskCount: taskCount ?? 0, tooSmall, trunk, unplacedRowCount: unplaced ?? 0, alike };
+}
+
+/** Small tasks, of which those with too few support rows are counted only where a split file names the rows. */
+type FewerKnown = Pick<SmallTasks, 'taskCount' | 'rowCount'> & Partial<SmallTasks>;
+
+/** What is told of tasks that are left out. */
+export function smallTasksLeftOut(
+  { taskCount, rowCount, fewSupportTaskCount }: FewerKnown,
+  { data: { rowSplit, splitFile, trunkRows } }: RunConfig,
+): RunEvent {
+  const { supportRowsMin, queryRowsMin } = rowSplit;
+  return {
+    kind: 'small-tasks-left-out',
+    ...{ taskCount, rowCount, supportRowsMin, queryRowsMin },
+    ...(splitFile === undefined || fewSupportTaskCount === undefined
+      ? {}
+      : { fewSupportTaskCount }),
+    areHeldOut: trunkRows === 'small-tasks',
+  };
 }
 
 async function alikeTasks(session: DuckSession): Promise<AlikeTasks | null> {

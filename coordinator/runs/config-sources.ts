@@ -21,7 +21,7 @@ import {
   loadSweepConfig,
   type SweepConfig,
 } from '../../shared/config/sweep-config.js';
-import { configReaderOf } from './places.js';
+import { configReaderOf, searchOutputOf } from './places.js';
 import type {
   MarketConfigSource,
   PolicySource,
@@ -54,7 +54,7 @@ export async function chosenConfigOf(
 ): Promise<RunConfig> {
   const config = await runConfigOf(source, environment);
   if (config.auto === undefined) return config;
-  const best = `${config.output.replace(/\/+$/, '')}/auto/best.yaml`;
+  const best = `${searchOutputOf(config.output)}/best.yaml`;
   throw new QianmoError({
     kind: 'usage',
     what: 'this config leaves model, method and training to a search',

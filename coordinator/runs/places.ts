@@ -19,6 +19,11 @@ export function objectStoreAt(address: string, environment: Environment): Object
 }
 
 /** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */
+/** Where `qianmo auto` keeps the search of a config, below the output of the config. */
+export function searchOutputOf(output: string): string {
+  return `${output.replace(/\/+$/, '')}/auto`;
+}
+
 export function s3OptionsIn(environment: Environment): S3Options {
   const region = environment['AWS_REGION'];
   const endpoint = environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL'];

@@ -30,11 +30,13 @@ import type { StoreFile } from '../arrow-file.js';
 import { writeDictionary } from '../dictionary-files.js';
 import type { FeatureEncoding } from '../feature-encoding.js';
 import { countsOf, prepareFailure, storeFileOf, type PrepareOptions } from '../prepare.js';
+import { smallTasksLeftOut } from '../task-division.js';
 import type { TrunkRows } from '../trunk-rows.js';
 import {
   collectRejects,
   createAcceptedView,
   REJECTS_FILE,
+  rejectedRowsEvents,
   writeRejects,
 } from '../rejected-rows.js';
 import { columnKinds } from '../row-assembly.js';
@@ -166,6 +168,10 @@ async function appendInto(
   const { changedTaskCount, newTaskCount, logRowCount } = append;
   const durationMs = clock.monotonicMs() - startedMs;
   sink({ kind: 'logs-appended', changedTaskCount, newTaskCount, logRowCount, durationMs });
+  const rejectsFile = rejectsFileOf(manifest.appends?.length ?? 0);
+  for (const event of rejectedRowsEvents(rejects, rejectsFile)) sink(event);
+  const { tooSmallTaskCount: taskCount, tooSmallRowCount: rowCount } = tasks;
+  if (taskCount > 0) sink(smallTasksLeftOut({ taskCount, rowCount }, config));
   return { append, knownFileCount };
 }
 
@@ -260,7 +266,7 @@ async function writeAppend(
   const catalog = joinedCatalog(store, tasks, changed);
   const catalogFile = catalogFileOf(append);
   await writeFile(join(workFolder, catalogFile), encodeTaskCatalog(catalog.tasks, catalog.places));
-  const rejectsFile = `rejects-${appendNumber(append)}.jsonl`;
+  const rejectsFile = rejectsFileOf(append);
   await rename(join(workFolder, REJECTS_FILE), join(workFolder, rejectsFile));
   const files = [
     ...rows,
@@ -360,6 +366,10 @@ function sumOf(before: TrunkRows | undefined, added: TrunkRows): TrunkRows {
     smallTaskCount: before.smallTaskCount + added.smallTaskCount,
     smallTaskRowCount: before.smallTaskRowCount + added.smallTaskRowCount,
   };
+}
+
+function rejectsFileOf(append: number): string {
+  return `rejects-${appendNumber(append)}.jsonl`;
 }
 
 /** Files that neither this store nor the one before it needs. */

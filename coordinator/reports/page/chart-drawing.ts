@@ -159,7 +159,8 @@ export function valueAxis(
     ...range,
     name: title,
     nameLocation: 'middle',
-    nameGap: 42,
+    // Ticks of a narrow range have more digits.
+    nameGap: range.scale === true ? 52 : 42,
     nameTextStyle: { color: INK, fontSize: 13 },
     axisLabel: {
       color: INK,
@@ -174,8 +175,9 @@ export function valueAxis(
   };
 }
 
+/** Ticks are round, so that they are short as they are, but for their last bits. */
 function shortNumber(value: number): string {
-  return String(Number(value.toPrecision(3)));
+  return String(Number(value.toPrecision(6)));
 }
 
 /** @param width in units of the drawing, which a page scales to the room it has */

@@ -34,9 +34,9 @@ import type { RunContext } from '../call/run-context.js';
 import { interruptedAs } from '../call/interruption.js';
 import { OBJECT_PLACE } from '../config-sources.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
-import { configReaderOf } from '../places.js';
+import { configReaderOf, searchOutputOf } from '../places.js';
 import type { AutoRequestSchema } from '../requests.js';
-import { joinAddress, openStoreAsPrepared } from '../run-files.js';
+import { openStoreAsPrepared } from '../run-files.js';
 import { sweepTrials, type PlannedSweep } from '../sweep-run.js';
 
 type AutoOrder = z.output<typeof AutoRequestSchema>;
@@ -63,7 +63,7 @@ export async function autoRun(request: AutoOrder, context: RunContext): Promise<
       : source;
   const own = checkedRunConfig(given, place);
   const fields: Fields = isRecord(given) ? given : {};
-  const output = joinAddress(own.output, 'auto');
+  const output = searchOutputOf(own.output);
   const logged = loggedCallOf('auto', { ...own, output });
   const searching = loggedRun(logged, context, async (inner) => {
     const store = await openStoreAsPrepared(own, inner);

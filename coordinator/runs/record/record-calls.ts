@@ -15,7 +15,7 @@ import { isUnderWay, observerAt } from '../../record/run-state.js';
 import { readRunStatus, runStatusOf, type RunStatus } from '../../record/run-status.js';
 import type { RunContext } from '../call/run-context.js';
 import { runConfigOf } from '../config-sources.js';
-import { s3OptionsIn } from '../places.js';
+import { s3OptionsIn, searchOutputOf } from '../places.js';
 import type {
   LogRequestSchema,
   RunsRequestSchema,
@@ -35,7 +35,7 @@ export async function statusOfRun(
   { run }: z.output<typeof StatusRequestSchema>,
   context: Reading,
 ): Promise<RunStatus> {
-  return statusAt(await placeOfRun(run, context), context);
+  return statusAt((await placeOfRun(run, context)).place, context);
 }
 
 export interface ListedRuns {
@@ -88,11 +88,10 @@ export async function runAsHtml(
   { run }: z.output<typeof StatusRequestSchema>,
   context: Reading,
 ): Promise<string> {
-  const { output, s3 } = await outputOfRun(run, context);
-  const place = recordPlaceOf(output, s3);
+  const { place, s3 } = await placeOfRun(run, context);
   const status = await statusAt(place, context);
   const { filedRunPage } = await import('../../dashboard/pages/filed-run-page.js');
-  return filedRunPage(status, place, openObjectStore(`${output}/checkpoints`, s3));
+  return filedRunPage(status, place, openObjectStore(`${place.address}/checkpoints`, s3));
 }
 
 /**
@@ -105,7 +104,7 @@ export async function tellLog(
   tell: (event: StampedEvent) => void,
   context: Reading,
 ): Promise<RunStatus> {
-  const place = await placeOfRun(run, context);
+  const { place } = await placeOfRun(run, context);
   const follower = new RecordFollower(place);
   const toldSince = async (): Promise<StampedEvent[]> =>
     (await follower.next()).events.filter(
@@ -134,7 +133,7 @@ export async function waitForRun(
   context: Reading,
 ): Promise<RunStatus> {
   const { clock, signal } = context;
-  const place = await placeOfRun(run, context);
+  const { place } = await placeOfRun(run, context);
   const untilMs = clock.monotonicMs() + (timeoutSeconds ?? Infinity) * 1_000;
   for (;;) {
     const status = await statusAt(place, context);
@@ -145,18 +144,37 @@ export async function waitForRun(
   }
 }
 
-async function placeOfRun(run: string, context: Reading): Promise<RecordPlace> {
-  const { output, s3 } = await outputOfRun(run, context);
-  return recordPlaceOf(output, s3);
+interface FoundPlace {
+  readonly place: RecordPlace;
+  readonly s3: S3Options;
+}
+
+/** The record of the run, or of the search below its output if that has told more lately. */
+async function placeOfRun(run: string, context: Reading): Promise<FoundPlace> {
+  const { output, s3, maySearch } = await outputOfRun(run, context);
+  const own = recordPlaceOf(output, s3);
+  if (!maySearch) return { place: own, s3 };
+  const search = recordPlaceOf(searchOutputOf(output), s3);
+  const [ownMs, searchMs] = [
+    await lastEventMsAt(own, context),
+    await lastEventMsAt(search, context),
+  ];
+  return { place: searchMs > ownMs ? search : own, s3 };
+}
+
+/** -1 without a record. */
+async function lastEventMsAt(place: RecordPlace, { clock }: Reading): Promise<number> {
+  const status = await readRunStatus(place, VIEW_BYTE_COUNT_MAX, observerAt(clock.epochMs()));
+  return status?.lastEventMs ?? -1;
 }
 
 async function outputOfRun(
   run: string,
   { environment }: Reading,
-): Promise<{ readonly output: string; readonly s3: S3Options }> {
-  if (!/\.ya?ml$/.test(run)) return { output: run, s3: s3OptionsIn(environment) };
-  const { output, storage } = await runConfigOf(run, environment);
-  return { output, s3: s3OptionsOf(storage) };
+): Promise<{ readonly output: string; readonly s3: S3Options; readonly maySearch: boolean }> {
+  if (!/\.ya?ml$/.test(run)) return { output: run, s3: s3OptionsIn(environment), maySearch: true };
+  const { output, storage, auto } = await runConfigOf(run, environment);
+  return { output, s3: s3OptionsOf(storage), maySearch: auto !== undefined };
 }
 
 async function statusAt(place: RecordPlace, { clock }: Reading): Promise<RunStatus> {

@@ -86,6 +86,19 @@ describe('qianmo auto', () => {
     expect(await readdir(checkpointsOf(resumed.best?.trial ?? ''))).toContain('latest.json');
   });
 
+  it.each(['early.yaml', 'early'])('is what `status %s` tells of', async (run) => {
+    const status: unknown = JSON.parse(await room.done(['status', run, '--format', 'json']));
+    const output = expect.stringMatching(/early\/auto$/) as string;
+    expect(status).toMatchObject({ callName: 'auto', state: 'finished', output });
+    expect(await room.done(['status', run])).not.toContain('stage');
+    await room.done(['wait', run]);
+  });
+
+  it('is not compared itself: the error names what it chose', () =>
+    room.refused(['compare', 'early', 'data'], {
+      ...{ exitCode: 2, what: /there is no run/, found: /a search/, cure: /auto\/best\.yaml/ },
+    }));
+
   it('ends with one model, which its config makes again and a bundle serves', async () => {
     const search = ['auto', data, '--trials-max', '3', '--in-process', '--format', 'json'];
     const record = SweepRecordSchema.parse(JSON.parse(await room.done(search)));

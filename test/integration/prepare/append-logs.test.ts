@@ -70,7 +70,12 @@ function append(
     config,
     logs.map((name) => room.path(name)),
     {
-      ...{ clock: systemClock, sink: () => undefined, signal, temporaryFolder: room.path('') },
+      ...{
+        clock: systemClock,
+        sink: (event) => room.events.push(event),
+        signal,
+        temporaryFolder: room.path(''),
+      },
       objectStoreOf: () => {
         throw new Error('there are no buckets');
       },
@@ -97,6 +102,22 @@ async function contentOf(store: TaskStore): Promise<Record<string, unknown>> {
   }
   return content;
 }
+
+test('what is not taken of later logs is said: rejected rows, and adgroups that are too small', async () => {
+  await room.write('log.csv', logOf(EARLY));
+  await room.write('late.csv', logOf([...LATE, 'a,x,,cheap,50,1', 'a,x,,dear,51,1']));
+  const config = configOf({ rejectedRowsMax: 5 });
+  await room.prepare(config);
+  room.events.length = 0;
+  await append(config, ['late.csv']);
+  const told = room.events.filter(({ kind }) =>
+    ['rows-rejected', 'small-tasks-left-out'].includes(kind),
+  );
+  expect(told).toMatchObject([
+    { kind: 'rows-rejected', rowCount: 2, file: 'rejects-0001.jsonl', commonest: { rowCount: 2 } },
+    { kind: 'small-tasks-left-out', taskCount: 1, rowCount: 1, areHeldOut: false },
+  ]);
+});
 
 describe('a worked log', () => {
   test('grows by what is appended, and ids are kept', async () => {
