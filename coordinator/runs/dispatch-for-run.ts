@@ -122,6 +122,7 @@ async function queueDispatch(
       redisAddress: redactedAddress(redis.url),
       addressFile: redis.addressFile,
       prefix: config.queue.prefix,
+      places: placesOf(config).map(({ address }) => address),
     });
   else if (!redis.isOwn) workers.start();
   context.onClose(() => dispatcher.close());

@@ -70,7 +70,8 @@ class LogWriter {
   #queuedLength = 0;
   #droppedCount = 0;
   #lastEpochMs = 0;
-  #isSaveDue = false;
+  /** The beginning is saved at once: until then, readers elsewhere see the call before. */
+  #isSaveDue = true;
   #savedMs: number;
   #failedMs = Number.NEGATIVE_INFINITY;
   #hasToldFailure = false;

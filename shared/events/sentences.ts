@@ -123,13 +123,14 @@ const SENTENCES: Sentences = {
     ),
   'redis-accepts': ({ refusedMs }) =>
     notice(`Redis accepts writes again after ${secondsOf(refusedMs)}`),
-  'workers-awaited': ({ redisAddress, addressFile, prefix }) =>
+  'workers-awaited': ({ redisAddress, addressFile, prefix, places = [] }) =>
     notice(
       'waiting for workers; start some with: ' +
         (addressFile === null
           ? `qianmo worker --redis ${redisAddress}`
           : `QIANMO_REDIS_URL=$(cat ${addressFile}) qianmo worker`) +
-        ` --prefix '${prefix}'`,
+        ` --prefix '${prefix}'` +
+        (places.length === 0 ? '' : ` --store-allow '${places.join(',')}'`),
     ),
   'workers-missing': ({ openJobCount }) =>
     warning(

@@ -117,7 +117,7 @@ function latestHtml({ runs }: CatalogedRuns): string {
   return sectionHtml(
     underWay.length > 0 ? 'Runs under way' : 'Latest runs',
     runsTable(chosen.slice(0, RUNS_SHOWN_MAX)) +
-      `<p class="note">${link('/runs', `All ${formatCount(runs.length)} runs`).html}</p>`,
+      `<p class="note">${link('/runs', `All ${counted(runs.length, 'run', formatCount(runs.length))}`).html}</p>`,
   );
 }
 

@@ -122,19 +122,23 @@ describe('an event log', () => {
     expect(place.appended).toHaveLength(3);
   });
 
-  it('saves at checkpoints, every half minute and when it closes', async () => {
+  it('saves at its beginning, at checkpoints, every half minute and when it closes', async () => {
     log.sink(back(1));
     await settled();
-    expect(place.saveCount).toBe(0);
-    log.sink({ kind: 'checkpoint', epochMs: 1, outerStep: 1, address: 'a', digest: 'd' });
-    await settled();
     expect(place.saveCount).toBe(1);
-    clock.advance(30_000);
+    clock.advance(100);
     log.sink(back(2));
     await settled();
+    expect(place.saveCount).toBe(1);
+    log.sink({ kind: 'checkpoint', epochMs: 1, outerStep: 1, address: 'a', digest: 'd' });
+    await settled();
     expect(place.saveCount).toBe(2);
-    await log.close();
+    clock.advance(30_000);
+    log.sink(back(3));
+    await settled();
     expect(place.saveCount).toBe(3);
+    await log.close();
+    expect(place.saveCount).toBe(4);
   });
 
   it('reports once that its place fails, pauses, and resumes with the number of lost events', async () => {
