@@ -37,7 +37,7 @@ interface AlikeTasks {
 }
 
 /** Tasks that have too few rows and are left out. */
-export interface SmallTasks {
+interface SmallTasks {
   readonly taskCount: number;
   readonly rowCount: number;
   /** The number of these tasks with too few support rows; the others have too few query rows. */
