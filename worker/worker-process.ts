@@ -175,7 +175,8 @@ async function oneWorker(
 /** Aborts at a signal, and when the supervisor is gone. */
 function stopRequest(): AbortSignal {
   const stop = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const)
+    process.on(signal, () => stop.abort());
   // A worker with a channel belongs to a supervisor; without it, nobody would stop the worker.
   const onParentGone = (): void => {
     stop.abort();
