@@ -1,13 +1,12 @@
 /** Logged choices from a table with named columns: CSV, TSV or Parquet, plain or compressed. */
 
-import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openDuckSession } from '../logs/duckdb-session.js';
 import { findLogFiles } from '../logs/log-files.js';
 import { readRawLogs } from '../logs/log-reading.js';
+import { withWorkFolder } from '../logs/work-folder.js';
 import type { LoggedRows } from './estimates.js';
 
 const MEMORY_MIB_MAX = 1024;
@@ -37,9 +36,19 @@ interface TableSurroundings {
 export async function readChoiceTable(
   paths: readonly string[],
   columns: ChoiceColumns,
-  { sink, signal, objectStoreOf, temporaryFolder }: TableSurroundings,
+  surroundings: TableSurroundings,
 ): Promise<LoggedRows> {
-  const folder = await mkdtemp(join(temporaryFolder, 'qianmo-ope-'));
+  return withWorkFolder('ope', surroundings.temporaryFolder, (folder) =>
+    readInto(folder, paths, columns, surroundings),
+  );
+}
+
+async function readInto(
+  folder: string,
+  paths: readonly string[],
+  columns: ChoiceColumns,
+  { sink, signal, objectStoreOf }: TableSurroundings,
+): Promise<LoggedRows> {
   const session = await openDuckSession(folder, MEMORY_MIB_MAX, signal);
   try {
     const source = { session, objectStoreOf, temporaryFolder: folder };
@@ -72,7 +81,6 @@ export async function readChoiceTable(
     }
   } finally {
     session.close();
-    await rm(folder, { recursive: true, force: true });
   }
 }
 

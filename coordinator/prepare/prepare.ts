@@ -4,7 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../shared/base/clock.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
@@ -34,6 +34,7 @@ import { writeColumnTypes } from './column-types-file.js';
 import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
 import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
+import { withWorkFolder } from '../logs/work-folder.js';
 import { findKeptRows } from './kept-rows.js';
 import {
   collectRejects,
@@ -76,11 +77,16 @@ export async function prepareTaskStore(
   options: PrepareOptions,
 ): Promise<StoreManifest> {
   checkFeatureNames(config);
-  const folder = await mkdtemp(join(options.temporaryFolder, 'qianmo-prepare-')).catch(
-    (cause: unknown) => {
-      throw systemFailure(cause, 'making a temporary folder', options.temporaryFolder);
-    },
+  return withWorkFolder('prepare', options.temporaryFolder, (folder) =>
+    preparedIn(folder, config, options),
   );
+}
+
+async function preparedIn(
+  folder: string,
+  config: RunConfig,
+  options: PrepareOptions,
+): Promise<StoreManifest> {
   let session: DuckSession | null = null;
   let target: StoreTarget | null = null;
   try {
@@ -93,7 +99,6 @@ export async function prepareTaskStore(
   } finally {
     session?.close();
     await target?.discard();
-    await rm(folder, { recursive: true, force: true });
   }
 }
 

@@ -1,7 +1,5 @@
 /** Reads logs as the rows of a stream, in the order of time (of reading, where times are equal). */
 
-import { mkdtemp, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { SlotConfig, StreamConfig } from '../../shared/config/stream-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
@@ -22,6 +20,7 @@ import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
 import { RawColumns } from '../logs/raw-columns.js';
 import { clickedSql, type ClickOrNoneLabel } from '../prepare/row-labels.js';
 import { identifier } from '../logs/sql.js';
+import { withWorkFolder } from '../logs/work-folder.js';
 import { StreamBuilder } from './stream-builder.js';
 
 interface StreamLogOptions {
@@ -41,7 +40,16 @@ export async function readStreamLog(
   config: StreamConfig,
   options: StreamLogOptions,
 ): Promise<StreamRows> {
-  const folder = await mkdtemp(join(options.temporaryFolder, 'qianmo-stream-'));
+  return withWorkFolder('stream', options.temporaryFolder, (folder) =>
+    readInto(folder, config, options),
+  );
+}
+
+async function readInto(
+  folder: string,
+  config: StreamConfig,
+  options: StreamLogOptions,
+): Promise<StreamRows> {
   const session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
   try {
     const { objectStoreOf, sink } = options;
@@ -55,7 +63,6 @@ export async function readStreamLog(
     return rows;
   } finally {
     session.close();
-    await rm(folder, { recursive: true, force: true });
   }
 }
 

@@ -4,7 +4,7 @@
  * and whoever has it open goes on reading what it was.
  */
 
-import { mkdtemp, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemFailure } from '../../../shared/base/system-errors.js';
@@ -26,6 +26,7 @@ import type { TaskPlace, TaskStore } from '../../../shared/tasks/task-store.js';
 import { interrupted, openDuckSession, type DuckSession } from '../../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../../logs/log-files.js';
 import { readRawLogs } from '../../logs/log-reading.js';
+import { withWorkFolder } from '../../logs/work-folder.js';
 import type { StoreFile } from '../arrow-file.js';
 import { writeDictionary } from '../dictionary-files.js';
 import type { FeatureEncoding } from '../feature-encoding.js';
@@ -65,11 +66,16 @@ export async function appendLogs(
   options: AppendOptions,
 ): Promise<AppendedLogs> {
   demandAppendable(config);
-  const folder = await mkdtemp(join(options.temporaryFolder, 'qianmo-append-')).catch(
-    (cause: unknown) => {
-      throw systemFailure(cause, 'making a temporary folder', options.temporaryFolder);
-    },
+  return withWorkFolder('append', options.temporaryFolder, (folder) =>
+    appendedIn(folder, { ...config, data: { ...config.data, logs: [...logs] } }, options),
   );
+}
+
+async function appendedIn(
+  folder: string,
+  config: RunConfig,
+  options: AppendOptions,
+): Promise<AppendedLogs> {
   let session: DuckSession | null = null;
   let target: StoreTarget | null = null;
   let store: TaskStore | null = null;
@@ -77,12 +83,7 @@ export async function appendLogs(
     target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
     store = await options.openStore();
     session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
-    const place = { target, session, folder, store };
-    return await appendInto(
-      place,
-      { ...config, data: { ...config.data, logs: [...logs] } },
-      options,
-    );
+    return await appendInto({ target, session, folder, store }, config, options);
   } catch (cause) {
     if (options.signal.aborted) throw interrupted();
     throw prepareFailure(cause);
@@ -90,7 +91,6 @@ export async function appendLogs(
     session?.close();
     await store?.close();
     await target?.discard();
-    await rm(folder, { recursive: true, force: true });
   }
 }
 

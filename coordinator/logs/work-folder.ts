@@ -1,0 +1,72 @@
+/**
+ * Temporary folders of a process, for what is too large for its memory. A process that is killed leaves its folder, which may have
+ * the size of the logs; the next one that opens a folder in the same place removes it.
+ */
+
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemFailure } from '../../shared/base/system-errors.js';
+import {
+  livenessOf,
+  ProcessIdentitySchema,
+  thisProcess,
+} from '../../shared/storage/process-identity.js';
+
+const NAME_START = 'qianmo-';
+const OWNER_FILE = 'owner.json';
+
+/** The work that a folder is for, which is part of its name. */
+type WorkKind = 'prepare' | 'append' | 'stream' | 'ope';
+
+const WORK_NAME = /^qianmo-(prepare|append|stream|ope)-/;
+
+/**
+ * Does the work with an empty folder, which is removed when it has ended.
+ *
+ * @throws QianmoError `environment` if there can be no folder in `parent`.
+ */
+export async function withWorkFolder<Result>(
+  kind: WorkKind,
+  parent: string,
+  work: (folder: string) => Promise<Result>,
+): Promise<Result> {
+  const folder = await opened(kind, parent).catch((cause: unknown) => {
+    throw systemFailure(cause, 'making a temporary folder', parent);
+  });
+  try {
+    return await work(folder);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function opened(kind: WorkKind, parent: string): Promise<string> {
+  await removeOrphans(parent);
+  const folder = await mkdtemp(join(parent, `${NAME_START}${kind}-`));
+  await writeFile(join(folder, OWNER_FILE), JSON.stringify(thisProcess()), { mode: 0o600 });
+  return folder;
+}
+
+async function removeOrphans(parent: string): Promise<void> {
+  // Where names cannot be read, there may be room for a folder all the same.
+  for (const name of await readdir(parent).catch((): string[] => [])) {
+    if (!WORK_NAME.test(name)) continue;
+    const folder = join(parent, name);
+    try {
+      if (await isOrphan(folder)) await rm(folder, { recursive: true, force: true });
+    } catch {
+      // The folder of another user, one that is being made, or one that somebody else removes.
+    }
+  }
+}
+
+/** A process of another machine or of another container cannot be seen from here, so it counts as alive. */
+async function isOrphan(folder: string): Promise<boolean> {
+  const owner = ProcessIdentitySchema.parse(
+    JSON.parse(await readFile(join(folder, OWNER_FILE), 'utf8')),
+  );
+  const self = thisProcess();
+  const isOfThisMachine = owner.host === self.host && owner.pidNamespace === self.pidNamespace;
+  const wasBefore = owner.boot !== null && self.boot !== null && owner.boot !== self.boot;
+  return livenessOf(owner) === 'ended' || (isOfThisMachine && wasBefore);
+}

@@ -1,0 +1,55 @@
+/** Temporary folders of work that was killed. Seen to fail: without the removal, and with that of folders in use. */
+
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { withWorkFolder } from '../../../coordinator/logs/work-folder.js';
+import { thisProcess } from '../../../shared/storage/process-identity.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+let parent: TemporaryFolder;
+beforeEach(async () => {
+  parent = await temporaryFolder();
+});
+afterEach(() => parent.remove());
+
+const self = thisProcess();
+/** Its number is in use again. */
+const ended = { ...self, startTicks: '1' };
+
+async function folderOf(name: string, owner: object | null): Promise<void> {
+  await mkdir(join(parent.path, name, 'spill'), { recursive: true });
+  if (owner !== null) await writeFile(join(parent.path, name, 'owner.json'), JSON.stringify(owner));
+}
+
+test('is removed when the work has ended, however it ended', async () => {
+  await expect(
+    withWorkFolder('prepare', parent.path, async (folder) => {
+      await writeFile(join(folder, 'rows'), 'many');
+      throw new Error('no');
+    }),
+  ).rejects.toThrow('no');
+  expect(await readdir(parent.path)).toEqual([]);
+});
+
+test.each([
+  ['whose process has ended', 'qianmo-append-1', ended, false],
+  ['of an earlier start of the machine', 'qianmo-ope-1', { ...self, boot: 'earlier' }, false],
+  ['of this process', 'qianmo-prepare-1', self, true],
+  ['of another machine', 'qianmo-prepare-1', { ...ended, host: 'other', boot: 'other' }, true],
+  ['of another container', 'qianmo-stream-1', { ...ended, pidNamespace: 'pid:[1]' }, true],
+  ['that is being made', 'qianmo-prepare-1', null, true],
+  ['of other work', 'qianmo-redis-1', ended, true],
+])('of others: one %s', async (_, name, owner, stays) => {
+  await folderOf(name, owner);
+  const during = await withWorkFolder('prepare', parent.path, () => readdir(parent.path));
+  expect(during.includes(name)).toBe(stays);
+  expect(await readdir(parent.path)).toEqual(stays ? [name] : []);
+});
+
+test('says where there is no room for one', async () => {
+  const nowhere = join(parent.path, 'nowhere');
+  await expect(
+    withWorkFolder('append', nowhere, () => Promise.resolve()),
+  ).rejects.toMatchObject({ kind: 'environment' });
+});
