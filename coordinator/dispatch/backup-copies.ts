@@ -79,7 +79,7 @@ export class BackupCopies {
   readonly #holdByJobId = new Map<string, Hold>();
   readonly #copyCounts = new Map<JobDelivery, number>();
   /** Ids of deliveries whose result another one has made superfluous. */
-  #superfluousIds: string[] = [];
+  readonly #superfluousIds: string[] = [];
   #isNews = false;
 
   constructor(options: BackupCopiesOptions, openByJobId: Map<string, JobDelivery>) {
@@ -87,11 +87,9 @@ export class BackupCopies {
     this.#openByJobId = openByJobId;
   }
 
-  /** Returns once the jobs that may still be on the queue although nobody waits for them. */
-  takeSuperfluous(): readonly string[] {
-    const taken = this.#superfluousIds;
-    this.#superfluousIds = [];
-    return taken;
+  /** The jobs that may still be on the queue although nobody waits for them. */
+  get superfluousIds(): readonly string[] {
+    return this.#superfluousIds;
   }
 
   /** Begins a copy of each of these deliveries that has none, and returns them to be sent. */

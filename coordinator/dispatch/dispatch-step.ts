@@ -166,7 +166,7 @@ export class DispatchStep<Value extends object> {
     this.abandon();
     const released = this.#openDeliveries().flatMap(({ order }) => this.#stepBlobs.released(order));
     const unused = [...released, ...this.#sharedOutputs];
-    const jobIds = [...this.#openByJobId.keys(), ...this.#copies.takeSuperfluous()];
+    const jobIds = [...this.#openByJobId.keys(), ...this.#copies.superfluousIds];
     this.#openByJobId.clear();
     const tidy = async (): Promise<void> => {
       await producer.remove(jobIds);
@@ -357,8 +357,6 @@ export class DispatchStep<Value extends object> {
 
   async #sendCopies(): Promise<void> {
     const { producer } = this.#context;
-    const superfluous = this.#copies.takeSuperfluous();
-    if (superfluous.length > 0) await this.#patiently(() => producer.remove(superfluous));
     const copies = await this.#copies.begin({
       workers: () => this.#patiently(() => producer.workers()),
       termsOf: this.#termsOf,

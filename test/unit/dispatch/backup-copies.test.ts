@@ -243,7 +243,7 @@ describe('of two deliveries of a job', () => {
     expect(made.read(delivery, completed(delivery), ids[first])).toBe(true);
     expect([delivery.jobId, delivery.copyId]).toEqual([ids[first], ids[second]]);
     made.sut.end(delivery);
-    expect([delivery.copyId, made.lateIds, made.sut.takeSuperfluous()]).toEqual([
+    expect([delivery.copyId, made.lateIds, made.sut.superfluousIds]).toEqual([
       ...[null, [ids[second]], [ids[second]]],
     ]);
     expect(made.read(delivery, completed(delivery), ids[second])).toBe(false);
