@@ -77,8 +77,8 @@ describe('a step that closes on a quorum', () => {
   });
 
   it('names the two workers if no third one decides in time', async () => {
-    const waiting: Answer = { state: 'open', holder: null };
-    const answers = [done('liar', FALSE), done('a'), waiting, waiting];
+    const hanging: Answer = { state: 'open', holder: 'c' };
+    const answers = [done('liar', FALSE), done('a'), hanging, hanging];
     const { results, events } = stepScene(inTurn([answers]), ['a', 'liar'], {
       ...{ recomputed: [0], closing: { kind: 'quorum', share: 1, graceMs: 500 } },
     });
