@@ -12,6 +12,8 @@ import { validationScore, validationTasksOf, type ScoredRun } from './validation
 
 /**
  * Returns what scores a run; undefined where its training does not stop early. The rows are read at the first call.
+ *
+ * @throws as `validationTasksOf`: before training, not at its first score.
  */
 export function validationLossOf(
   run: ScoredRun,
@@ -21,13 +23,10 @@ export function validationLossOf(
   if (earlyStopping === undefined) return undefined;
   const { tasksMax, segment = null } = earlyStopping;
   const cells = trainedCells(config);
+  const taskIndices = spreadOver(validationTasksOf(store, config.data.store, segment), tasksMax);
   let reading: Promise<FlatRows> | undefined;
   return async (parameters) => {
-    reading ??= readFlatRows(
-      store,
-      spreadOver(validationTasksOf(store, config.data.store, segment), tasksMax),
-      'query',
-    );
+    reading ??= readFlatRows(store, taskIndices, 'query');
     return (await validationScore(run, parameters, await reading, { cells })).validationLogloss;
   };
 }

@@ -94,6 +94,19 @@ describe('the loss by which training stops', () => {
     expect(loss).toBeCloseTo(unadapted, 5);
   });
 
+  it('is refused before training where there is no validation adgroup, or no such segment', () => {
+    const training = { earlyStopping: { everyOuterSteps: 100 } };
+    const run = runOf(formulaConfig({ training }));
+    const tasks = store.tasks.filter(({ split }) => split !== 'validation');
+    expect(() => validationLossOf({ ...run, store: { ...store, tasks } })).toThrow(
+      'the task store has no validation adgroup',
+    );
+    const ofSegment = { earlyStopping: { everyOuterSteps: 100, segment: 'none' } };
+    expect(() => validationLossOf(runOf(formulaConfig({ training: ofSegment })))).toThrow(
+      'scored on the tasks of one segment',
+    );
+  });
+
   it('is none where training does not stop early', () => {
     expect(validationLossOf(runOf())).toBeUndefined();
   });
