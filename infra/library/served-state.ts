@@ -3,11 +3,13 @@
 import { join } from 'node:path';
 import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import { objectStoreAt } from '../../coordinator/runs/places.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
+import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
@@ -179,8 +181,11 @@ async function openedExploration(
   const { openExploration } =
     await import('../../worker/serving/server/endpoints/served-exploration.js');
   const tls = await tlsFilesOf(environment);
-  // Servers of one address of bundles share their evidence.
-  const name = sha256Of(Buffer.from(parsedBundleAddress(bundle).address)).slice(0, 16);
+  // Servers of one place of bundles share their evidence, however each spells its address.
+  const place = objectFolderOf(
+    objectStoreAt(parsedBundleAddress(bundle).address, environment).address,
+  );
+  const name = sha256Of(Buffer.from(place)).slice(0, 16);
   return openExploration({
     ...{ settings, folder, assertOwned, clock, onEvent, nonce: freshNonce() },
     redis: redis === undefined ? null : { url: redis, name, tls },

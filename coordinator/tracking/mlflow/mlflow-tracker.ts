@@ -125,11 +125,12 @@ export class MlflowTracker implements EventTracker {
     return runId;
   }
 
-  /** False if somebody deleted the run there. */
+  /** False if somebody deleted the run there: its pages keep such a run, which refuses what is written to it. */
   async #continued(runId: string, isTraining: boolean, signal: AbortSignal): Promise<boolean> {
     const version = [{ key: 'qianmo.version', value: this.#options.version }];
-    if (isTraining) return this.#client.updateRun({ run_id: runId, status: 'RUNNING' }, signal);
     try {
+      if (isTraining)
+        return await this.#client.updateRun({ run_id: runId, status: 'RUNNING' }, signal);
       await this.#client.logBatch({ run_id: runId, tags: version }, signal);
       return true;
     } catch (error) {

@@ -268,7 +268,7 @@ describe('feedback', () => {
     const redisWords = ['--redis', redis.url];
     const servers = [
       await served('one', ...redisWords),
-      await served('two', ...redisWords),
+      await served('two', ...redisWords, '--bundle', `file://${room.path('bundles')}/`),
     ] as const;
     const slate = await ranked(servers[0].url);
     expect(await receiptsOf(servers[0].url, impressions(slate))).toEqual(Array(3).fill('counted'));

@@ -139,6 +139,20 @@ test('a call that is refused makes no run; a run that was deleted is made again'
   expect(only()?.metrics.map(({ step }) => step)).toEqual([2, 2, 2, 2]);
 });
 
+test.each(['train', 'evaluate'] as const)(
+  'a run that somebody deleted on its page is made again by %s',
+  async (call) => {
+    await trackerOf().take([outerStep(1)], signal);
+    const deleted = only();
+    if (deleted !== undefined) deleted.isDeleted = true;
+    await trackerOf(call).take([outerStep(2)], signal);
+    expect(receiver.runs.size).toBe(2);
+    const [, made] = [...receiver.runs.values()];
+    expect(made?.metrics.map(({ step }) => step)).toEqual([2, 2, 2, 2]);
+    expect(deleted?.metrics.map(({ step }) => step)).toEqual([1, 1, 1, 1]);
+  },
+);
+
 test('credentials come from the environment, and a server is needed', async () => {
   const environment = {
     MLFLOW_TRACKING_URI: 'http://m:5000/',
