@@ -191,7 +191,6 @@ const OF_SERVERS: Counting = {
   },
   'bundle-refused': (_event, registry) => registry.add('qianmo_bundle_refusals_total', {}),
   'canary-refused': (_event, registry) => registry.add('qianmo_bundle_refusals_total', {}),
-  'label-unread': (_event, registry) => registry.add('qianmo_label_failures_total', {}),
   'exploration-failed': (_event, registry) => registry.set('qianmo_exploration_failed', {}, 1),
   'exploration-restored': (_event, registry) => registry.set('qianmo_exploration_failed', {}, 0),
   'server-process-ended': (_event, registry) =>

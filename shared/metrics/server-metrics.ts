@@ -58,7 +58,7 @@ export const OF_SERVERS = {
   qianmo_label_failures_total: {
     kind: 'counter',
     ...server,
-    help: 'Times that the label of the bundle could not be read.',
+    help: 'Looks at the label of a bundle that failed, one at every poll.',
   },
   qianmo_decisions_total: {
     kind: 'counter',

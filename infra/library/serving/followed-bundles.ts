@@ -29,6 +29,8 @@ interface FollowedSource {
 interface FollowedBundles {
   readonly keeper: BundleKeeper;
   readonly canary: CanaryKeeper | null;
+  /** Looks at the labels that have failed: one that cannot be read for long is told once, and counted at every look. */
+  readonly labelFailures: () => number;
   /** Follows the labels until the signal aborts. */
   watch(pollMs: number, signal: AbortSignal): Promise<void>;
   /** Gives the memory back, when no request is answered any more. */
@@ -57,6 +59,7 @@ export async function openFollowedBundles(
         });
   return {
     ...{ keeper, canary },
+    labelFailures: () => keeper.labelFailureCount + (canary?.labelFailureCount ?? 0),
     watch: async (pollMs, signal) => {
       await Promise.all([keeper.watch(pollMs, signal), canary?.watch(pollMs, signal)]);
     },

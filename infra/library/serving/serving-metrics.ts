@@ -20,6 +20,7 @@ import type { ServedBundle } from '../../../worker/serving/server/served-bundle.
 interface CountedServer {
   readonly keeper: Pick<KeptBundle, 'current'>;
   readonly canary: ServerView['canary'];
+  readonly labelFailures: () => number;
   readonly requests: () => RequestReport;
   /** Null without exploration. */
   readonly exploration: () => ExplorationCounts | null;
@@ -73,10 +74,11 @@ export class ServingMetrics {
   #readServer(): void {
     if (this.#server === null) return;
     const registry = this.#registry;
-    const { keeper, canary, requests, exploration } = this.#server;
+    const { keeper, canary, labelFailures, requests, exploration } = this.#server;
     const { waiting, abandoned, refused } = requests();
     registry.set('qianmo_requests_waiting', {}, waiting);
     registry.set('qianmo_requests_abandoned_total', {}, abandoned);
+    registry.set('qianmo_label_failures_total', {}, labelFailures());
     for (const [reason, count] of Object.entries(refused))
       registry.set('qianmo_requests_refused_total', { reason }, count);
     registry.forget('qianmo_bundle_info');

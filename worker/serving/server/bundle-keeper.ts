@@ -55,6 +55,7 @@ export class BundleKeeper {
   #current: ServedBundle;
   #refused: RefusedBundle | null = null;
   #isLabelUnread = false;
+  #labelFailureCount = 0;
   #swapCount = 0;
 
   private constructor(source: KeeperSource, first: ServedBundle) {
@@ -81,6 +82,11 @@ export class BundleKeeper {
 
   get refused(): RefusedBundle | null {
     return this.#refused;
+  }
+
+  /** Looks at the label that have failed. */
+  get labelFailureCount(): number {
+    return this.#labelFailureCount;
   }
 
   get swapCount(): number {
@@ -112,6 +118,7 @@ export class BundleKeeper {
       digest = await bundleDigestOf(store, name);
       this.#isLabelUnread = false;
     } catch (error) {
+      this.#labelFailureCount += 1;
       if (!this.#isLabelUnread)
         onEvent({ kind: 'label-unread', label: name, reason: refusalText(error) });
       this.#isLabelUnread = true;

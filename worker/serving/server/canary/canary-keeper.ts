@@ -39,6 +39,7 @@ export class CanaryKeeper {
   #current: ServedBundle | null = null;
   #refused: RefusedBundle | null = null;
   #isLabelUnread = false;
+  #labelFailureCount = 0;
 
   private constructor(source: CanarySource) {
     this.name = source.name;
@@ -61,6 +62,11 @@ export class CanaryKeeper {
 
   get refused(): RefusedBundle | null {
     return this.#refused;
+  }
+
+  /** Looks at the label that have failed. */
+  get labelFailureCount(): number {
+    return this.#labelFailureCount;
   }
 
   /** Gives the memory of the bundle back. To be called before the loader is closed. */
@@ -98,6 +104,7 @@ export class CanaryKeeper {
       return digest;
     } catch (error) {
       if (error instanceof QianmoError && error.kind === 'usage') return null;
+      this.#labelFailureCount += 1;
       if (!this.#isLabelUnread)
         onEvent({ kind: 'label-unread', label: name, reason: refusalText(error) });
       this.#isLabelUnread = true;
