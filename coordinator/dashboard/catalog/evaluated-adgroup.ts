@@ -167,11 +167,13 @@ function placeOf(name: string, taskKeys: readonly string[]): number {
   return taskKeys.findIndex((key) => key.replaceAll(KEY_SEPARATOR, SHOWN_SEPARATOR) === name);
 }
 
-/** The key of an adgroup that was not evaluated, by the form of those that were. */
+/** The key of an adgroup that was not evaluated, with as many columns as those that were; the last one may have commas itself. */
 function keyOf(name: string, [example = '']: readonly string[]): string {
-  return name.includes(KEY_SEPARATOR) || !example.includes(KEY_SEPARATOR)
-    ? name
-    : name.replaceAll(SHOWN_SEPARATOR, KEY_SEPARATOR);
+  const columnCount = example.split(KEY_SEPARATOR).length;
+  const parts = name.split(SHOWN_SEPARATOR);
+  if (name.includes(KEY_SEPARATOR) || parts.length < columnCount) return name;
+  const last = parts.slice(columnCount - 1).join(SHOWN_SEPARATOR);
+  return [...parts.slice(0, columnCount - 1), last].join(KEY_SEPARATOR);
 }
 
 async function listedReports(output: ObjectStore): Promise<readonly ListedReport[]> {

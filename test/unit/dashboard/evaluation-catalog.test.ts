@@ -120,8 +120,8 @@ it('finds an adgroup of several columns by its values with commas, as the form s
   const found = await catalog.adgroupsOf(output, { name, segment: null });
   // Servers are asked by the key.
   expect(found?.key).toBe(largest?.name);
-  const unknown = await catalog.adgroupsOf(output, { name: 'other, buyer', segment: null });
-  expect(unknown).toMatchObject({ found: null, key: 'other\u001fbuyer' });
+  const unknown = await catalog.adgroupsOf(output, { name: 'other, ad 1, x', segment: null });
+  expect(unknown).toMatchObject({ found: null, key: 'other\u001fad 1, x' });
   expect(found?.found).toMatchObject({ impressions: largest?.impressions });
 });
 
