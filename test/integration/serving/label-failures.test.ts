@@ -13,7 +13,8 @@ import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 const POLLS = 5;
 
 test('every look at a label that fails is counted, and told once', async () => {
-  const { path: folder, remove } = await temporaryFolder();
+  const room = await temporaryFolder();
+  const folder = room.path;
   await exportTwoBundles(new FileObjectStore({ folder }));
   const told: StampedEvent[] = [];
   const service = await serveRankings(
@@ -37,6 +38,6 @@ test('every look at a label that fails is counted, and told once', async () => {
     expect(await failures()).toBe(last);
   } finally {
     await service.close();
-    await remove();
+    await room.remove();
   }
 });
