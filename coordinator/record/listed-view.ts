@@ -1,42 +1,81 @@
-/** The view of a run in a list: made from as little of the end of its log as tells its state and its training. */
+/**
+ * The view of a run in a list: made from as little of the end of its log as tells its state and its training, and then followed. A run
+ * that is paused, or whose outer steps are long, says for hours nothing but that it lives: the end of its log alone tells no more.
+ */
 
-import { readLastEvents } from './read-record.js';
+import { readLastEvents, RecordFollower } from './read-record.js';
 import type { RecordPlace } from './record-place.js';
-import { runViewOf, type RunView } from './run-view.js';
-
-export interface ListedView {
-  readonly view: RunView;
-  /** Lines that this version does not know. */
-  readonly unknownCount: number;
-}
+import { growingViewOf, type GrowingRunView, type RunView } from './run-view.js';
 
 /** The first end of a log tells the state and the training of most runs; the last one is as long as most logs. */
-const READ_BYTE_COUNTS = [8 * 1024, 512 * 1024, 16 * 1024 * 1024] as const;
+const READ_BYTE_COUNTS: readonly number[] = [8 * 1024, 512 * 1024, 16 * 1024 * 1024];
 
-/** @param known an earlier view of the same log, whose training need not be looked for again */
-export async function listedViewOf(
-  place: RecordPlace,
-  known: RunView | null = null,
-): Promise<ListedView> {
-  let read: ListedView = { view: runViewOf([]), unknownCount: 0 };
-  // A training that began since lies near the end.
-  const byteCounts = known === null ? READ_BYTE_COUNTS : READ_BYTE_COUNTS.slice(0, -1);
-  for (const byteCount of byteCounts) {
-    const { events, unknownCount } = await readLastEvents(place, byteCount);
-    read = { view: withTrainingOf(known, runViewOf(events)), unknownCount };
-    const { training, ending, call } = read.view;
-    if (training !== null && (ending !== null || call !== null)) break;
-  }
-  return read;
+interface ListedParts {
+  readonly growing: GrowingRunView;
+  readonly follower: RecordFollower;
+  readonly unknownCount: number;
+  readonly isEmpty: boolean;
 }
 
-/** The view with the training that a longer end of the log told, where the end that was read has none. */
-function withTrainingOf(known: RunView | null, view: RunView): RunView {
-  if (known === null || known.training === null || view.training !== null) return view;
-  const { run, training, checkpoint, validation } = known;
-  return {
-    ...{ ...view, run, training },
-    checkpoint: view.checkpoint ?? checkpoint,
-    validation: view.validation ?? validation,
-  };
+export class ListedRun {
+  readonly #place: RecordPlace;
+  #parts: ListedParts;
+
+  private constructor(place: RecordPlace, parts: ListedParts) {
+    this.#place = place;
+    this.#parts = parts;
+  }
+
+  /** @param byteCounts of ends of the log that are read, each only if the one before does not tell enough. */
+  static async of(place: RecordPlace, byteCounts = READ_BYTE_COUNTS): Promise<ListedRun> {
+    return new ListedRun(place, await readParts(place, byteCounts));
+  }
+
+  get view(): RunView {
+    return this.#parts.growing.view();
+  }
+
+  /** Lines that this version does not know. */
+  get unknownCount(): number {
+    return this.#parts.unknownCount;
+  }
+
+  /** Whether the end of the log had no line at all. */
+  get isEmpty(): boolean {
+    return this.#parts.isEmpty;
+  }
+
+  /** Reads what has come since. */
+  async goOn(): Promise<void> {
+    const { follower, growing } = this.#parts;
+    for await (const { events, unknownCount, isAnew } of follower.nextParts()) {
+      if (isAnew) {
+        this.#parts = await readParts(this.#place, READ_BYTE_COUNTS);
+        return;
+      }
+      for (const event of events) growing.admit(event);
+      const known = this.#parts.unknownCount;
+      this.#parts = { ...this.#parts, unknownCount: known + unknownCount, isEmpty: false };
+    }
+  }
+}
+
+async function readParts(place: RecordPlace, byteCounts: readonly number[]): Promise<ListedParts> {
+  for (let reading = 0; ; reading += 1) {
+    const byteCount = byteCounts[reading] ?? 0;
+    const { events, unknownCount, isWhole, end } = await readLastEvents(place, byteCount);
+    const growing = growingViewOf(events);
+    const isEnough = isWhole || tellsEnough(growing.view());
+    if (!isEnough && reading + 1 < byteCounts.length) continue;
+    const isEmpty = events.length === 0 && unknownCount === 0;
+    return { growing, follower: new RecordFollower(place, end), unknownCount, isEmpty };
+  }
+}
+
+/** Whether the view has the training, and of a call that has not ended all that its state follows from. */
+function tellsEnough(view: RunView): boolean {
+  const { training, ending, call, isPaused, isAwaitingWorkers, outerStepMs } = view;
+  if (training === null) return false;
+  if (ending !== null) return true;
+  return call !== null && (isPaused || isAwaitingWorkers || outerStepMs !== null);
 }

@@ -1,9 +1,9 @@
 /** The status of a run as commands print it and programs read it. */
 
 import { isUnderWay, runStateOf, type Observer, type RunState } from './run-state.js';
-import { runViewOf, type RunView, type TrainingView } from './run-view.js';
-import { readLastEvents } from './read-record.js';
+import { ListedRun } from './listed-view.js';
 import type { RecordPlace } from './record-place.js';
+import type { RunView, TrainingView } from './run-view.js';
 
 export interface RunStatus extends Omit<RunView, 'isPaused' | 'isAwaitingWorkers'> {
   /** The folder or prefix that holds the record. */
@@ -17,15 +17,14 @@ export interface RunStatus extends Omit<RunView, 'isPaused' | 'isAwaitingWorkers
   readonly unknownEventCount: number;
 }
 
-/** Null if the output has no record. */
+/** Null if the output has no record. @param byteCounts as for `ListedRun` */
 export async function readRunStatus(
   place: RecordPlace,
-  byteCountMax: number,
+  byteCounts: readonly number[],
   observer: Observer,
 ): Promise<RunStatus | null> {
-  const { events, unknownCount } = await readLastEvents(place, byteCountMax);
-  if (events.length === 0 && unknownCount === 0) return null;
-  return runStatusOf(runViewOf(events), place.address, unknownCount, observer);
+  const { view, unknownCount, isEmpty } = await ListedRun.of(place, byteCounts);
+  return isEmpty ? null : runStatusOf(view, place.address, unknownCount, observer);
 }
 
 export function runStatusOf(

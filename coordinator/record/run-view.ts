@@ -77,11 +77,16 @@ type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
 
 /** @param events of one log, in its order; they may begin anywhere. */
 export function runViewOf(events: readonly StampedEvent[]): RunView {
+  return growingViewOf(events).view();
+}
+
+/** The same, of a log that goes on. */
+export function growingViewOf(events: readonly StampedEvent[]): GrowingRunView {
   // A log that begins within a call: most calls on an output are for the same run.
   const named = events.find(({ kind }) => kind === 'call-alive')?.runId ?? null;
   const growing = new GrowingRunView(named);
   for (const event of events) growing.admit(event);
-  return growing.view();
+  return growing;
 }
 
 /** The view of a run whose events are still coming. */

@@ -9,7 +9,7 @@ import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import { GrowingRunHistory, type RunHistory } from '../../record/history/run-history.js';
-import { listedViewOf, type ListedView } from '../../record/listed-view.js';
+import { ListedRun } from '../../record/listed-view.js';
 import { RecordFollower } from '../../record/read-record.js';
 import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
 import { observerAt } from '../../record/run-state.js';
@@ -41,13 +41,14 @@ export interface OpenedRun extends CatalogedRun {
   readonly history: RunHistory;
 }
 
-interface ListedVersion extends ListedView {
+interface ListedVersion {
   readonly version: string;
+  readonly run: ListedRun;
 }
 
 interface KeptHistory {
   readonly follower: RecordFollower;
-  readonly growing: GrowingRunHistory;
+  growing: GrowingRunHistory;
   version: string;
   history: RunHistory;
 }
@@ -114,12 +115,11 @@ export class RunCatalog {
     const place = this.#placeOf(output);
     const version = await place.version();
     if (version === null) return null;
-    let listed = this.#views.get(output);
-    if (listed?.version !== version) {
-      listed = { version, ...(await listedViewOf(place, listed?.view)) };
-      this.#views.put(output, listed);
-    }
-    return { key, status: this.#statusOf(output, listed.view, listed.unknownCount) };
+    const known = this.#views.get(output);
+    const run = known?.run ?? (await ListedRun.of(place));
+    if (known !== undefined && known.version !== version) await run.goOn();
+    if (known?.version !== version) this.#views.put(output, { version, run });
+    return { key, status: this.#statusOf(output, run.view, run.unknownCount) };
   }
 
   /** Readers of one run wait for the one that reads it. */
@@ -137,7 +137,8 @@ export class RunCatalog {
     if (version === null) return null;
     const kept = this.#histories.get(output) ?? begunHistory(place);
     if (kept.version === version) return kept.history;
-    for await (const { events, unknownCount } of kept.follower.nextParts()) {
+    for await (const { events, unknownCount, isAnew } of kept.follower.nextParts()) {
+      if (isAnew) kept.growing = new GrowingRunHistory();
       for (const event of events) kept.growing.admit(event);
       kept.growing.addUnknown(unknownCount);
     }

@@ -8,7 +8,7 @@ import { sentenceOf } from '../../../shared/events/sentences.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import { findRecords, findRecordsInBucket } from '../../record/find-records.js';
-import { listedViewOf } from '../../record/listed-view.js';
+import { ListedRun } from '../../record/listed-view.js';
 import { RecordFollower } from '../../record/read-record.js';
 import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
 import { isUnderWay, observerAt } from '../../record/run-state.js';
@@ -23,8 +23,10 @@ import type {
   WaitRequestSchema,
 } from './record-requests.js';
 
-/** The end of a log that a view is made of. */
-const VIEW_BYTE_COUNT_MAX = 256 * 1024;
+/** The end of a log that tells whether a call is under way. */
+const END_BYTE_COUNT = 256 * 1024;
+/** Ends that a status is made of: that of a run that is paused, or whose outer steps are long, may say for hours that it lives. */
+const STATUS_BYTE_COUNTS = [END_BYTE_COUNT, 16 * 1024 * 1024];
 const POLL_INTERVAL_MS = 1_000;
 const RUN_COUNT_MAX = 10_000;
 
@@ -35,7 +37,8 @@ export async function statusOfRun(
   { run }: z.output<typeof StatusRequestSchema>,
   context: Reading,
 ): Promise<RunStatus> {
-  return statusAt((await placeOfRun(run, context)).place, context);
+  const { place } = await placeOfRun(run, context);
+  return statusAt(place, context, STATUS_BYTE_COUNTS);
 }
 
 export interface ListedRuns {
@@ -72,7 +75,7 @@ export async function listRuns(
     context.signal.throwIfAborted();
     const place = recordPlaceOf(output, s3OptionsIn(context.environment));
     if ((await place.version()) === null) continue;
-    const { view, unknownCount } = await listedViewOf(place);
+    const { view, unknownCount } = await ListedRun.of(place);
     runs.push(runStatusOf(view, place.address, unknownCount, observer));
   }
   runs.sort((a, b) => (b.lastEventMs ?? 0) - (a.lastEventMs ?? 0));
@@ -89,7 +92,7 @@ export async function runAsHtml(
   context: Reading,
 ): Promise<string> {
   const { place, s3 } = await placeOfRun(run, context);
-  const status = await statusAt(place, context);
+  const status = await statusAt(place, context, STATUS_BYTE_COUNTS);
   const { filedRunPage } = await import('../../dashboard/pages/filed-run-page.js');
   return filedRunPage(status, place, openObjectStore(`${place.address}/checkpoints`, s3));
 }
@@ -164,7 +167,7 @@ async function placeOfRun(run: string, context: Reading): Promise<FoundPlace> {
 
 /** -1 without a record. */
 async function lastEventMsAt(place: RecordPlace, { clock }: Reading): Promise<number> {
-  const status = await readRunStatus(place, VIEW_BYTE_COUNT_MAX, observerAt(clock.epochMs()));
+  const status = await readRunStatus(place, [END_BYTE_COUNT], observerAt(clock.epochMs()));
   return status?.lastEventMs ?? -1;
 }
 
@@ -177,8 +180,12 @@ async function outputOfRun(
   return { output, s3: s3OptionsOf(storage), maySearch: auto !== undefined };
 }
 
-async function statusAt(place: RecordPlace, { clock }: Reading): Promise<RunStatus> {
-  const status = await readRunStatus(place, VIEW_BYTE_COUNT_MAX, observerAt(clock.epochMs()));
+async function statusAt(
+  place: RecordPlace,
+  { clock }: Reading,
+  byteCounts: readonly number[] = [END_BYTE_COUNT],
+): Promise<RunStatus> {
+  const status = await readRunStatus(place, byteCounts, observerAt(clock.epochMs()));
   if (status !== null) return status;
   throw new QianmoError({
     kind: 'usage',

@@ -1,6 +1,6 @@
 /** The list of runs: the training of a run whose log has grown long since, and runs in a bucket with many objects. */
 
-import { appendFile } from 'node:fs/promises';
+import { appendFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/catalog/run-catalog.js';
@@ -50,6 +50,23 @@ it('finds a training that lies before a megabyte of other events, and keeps it',
     });
     expect(listed?.status.run).toBe('long');
     expect(listed?.status.stage?.done).toBe(from + PROGRESS_COUNT - 1);
+  }
+});
+
+it('shows the run that took the place of another in its output, on its page and in the list', async () => {
+  const output = join(folder.path, 'again');
+  let monotonicMs = 0;
+  const clock = { ...systemClock, monotonicMs: () => (monotonicMs += 10_000) };
+  const s3 = { region: 'us-east-1', forcePathStyle: true };
+  const catalog = new RunCatalog({ roots: [output], s3, clock });
+  for (const outerSteps of [40, 7]) {
+    await rm(output, { recursive: true, force: true });
+    await writeRecord(output, { run: 'again', outerSteps });
+    const { runs } = await catalog.runs();
+    expect(runs[0]?.status.training).toMatchObject({ outerStep: outerSteps, outerSteps });
+    const opened = await catalog.open('again');
+    expect(opened?.history.series.queryLoss.map(({ x }) => x).at(-1)).toBe(outerSteps);
+    expect(opened?.status.training?.outerStep).toBe(outerSteps);
   }
 });
 

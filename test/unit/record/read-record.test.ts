@@ -62,8 +62,28 @@ test('a follower takes each event once, also when the log is rolled and its old 
   expect(timesOf(await follower.next())).toEqual([5]);
 });
 
+test('a follower begins anew with a log that takes the place of another', async () => {
+  const follower = new RecordFollower(placeOf('run'));
+  const coming = async (): Promise<[number[], boolean][]> => {
+    const parts: [number[], boolean][] = [];
+    for await (const part of follower.nextParts()) parts.push([timesOf(part), part.isAnew]);
+    return parts;
+  };
+  await write('run', 1, line(1) + line(2) + line(3));
+  expect(await coming()).toEqual([[[1, 2, 3], false]]);
+  await write('run', 1, line(4));
+  expect(await coming()).toEqual([[[4], true]]);
+  await write('run', 2, line(5));
+  expect(await coming()).toEqual([[[5], false]]);
+  await rm(join(folder.path, 'run'), { recursive: true });
+  expect(await coming()).toEqual([]);
+  await write('run', 1, line(6) + line(7));
+  expect(await coming()).toEqual([[[6, 7], true]]);
+});
+
 test('an output without a log has no events', async () => {
-  expect(await readLastEvents(placeOf('nothing'), 100)).toEqual({ events: [], unknownCount: 0 });
+  const nothing = { events: [], unknownCount: 0, isWhole: true };
+  expect(await readLastEvents(placeOf('nothing'), 100)).toMatchObject(nothing);
 });
 
 test('runs are found below a folder, not within a log', async () => {
