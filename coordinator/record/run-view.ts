@@ -75,12 +75,7 @@ type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
   refusedResultCounts: Record<string, number>;
 };
 
-/** @param events of one log, in its order; they may begin anywhere. */
-export function runViewOf(events: readonly StampedEvent[]): RunView {
-  return growingViewOf(events).view();
-}
-
-/** The same, of a log that goes on. */
+/** The view of a log that goes on. @param events of it, in its order; they may begin anywhere. */
 export function growingViewOf(events: readonly StampedEvent[]): GrowingRunView {
   // A log that begins within a call: most calls on an output are for the same run.
   const named = events.find(({ kind }) => kind === 'call-alive')?.runId ?? null;

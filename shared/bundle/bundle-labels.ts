@@ -71,9 +71,38 @@ export async function listLabels(store: ObjectStore): Promise<BundleLabel[]> {
 /** Points the label at a bundle, whatever it pointed at before. */
 export function moveLabel(store: ObjectStore, name: string, bundle: string): Promise<BundleLabel> {
   return changedLabel(store, name, (before) => {
-    if (before?.bundle === bundle) return before;
-    const earlier = before === null ? [] : [before.bundle, ...before.earlier];
-    return { bundle, earlier: earlier.slice(0, EARLIER_COUNT_MAX) };
+    return before?.bundle === bundle ? before : movedTo(bundle, before);
+  });
+}
+
+function movedTo(bundle: string, before: LabelTarget | null): LabelTarget {
+  const earlier = before === null ? [] : [before.bundle, ...before.earlier];
+  return { bundle, earlier: earlier.slice(0, EARLIER_COUNT_MAX) };
+}
+
+/**
+ * Points the label at a bundle that was made of the one that it pointed at, if it still does.
+ *
+ * @param from where it pointed; null if there was no such label.
+ * @throws QianmoError of kind `failed` if somebody has moved it since, as by a rollback.
+ */
+export function moveLabelFrom(
+  store: ObjectStore,
+  name: string,
+  { from, to }: { readonly from: string | null; readonly to: string },
+): Promise<BundleLabel> {
+  return changedLabel(store, name, (before) => {
+    if (before?.bundle === to) return before;
+    if ((before?.bundle ?? null) !== from)
+      throw new QianmoError({
+        kind: 'failed',
+        what: 'the label was moved meanwhile, and stays where it is',
+        where: `${store.address}/${keyOf(name)}`,
+        expected: from ?? 'no such label',
+        found: before?.bundle ?? 'no such label',
+        cure: `run the same command again to go on from there, or move the label to the new bundle, ${to.slice(0, 12)}, with \`qianmo bundle label\``,
+      });
+    return movedTo(to, before);
   });
 }
 

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
   listLabels,
   moveLabel,
+  moveLabelFrom,
   readLabel,
   rollBackLabel,
 } from '../../shared/bundle/bundle-labels.js';
@@ -46,6 +47,26 @@ function conformanceSuite(freshStore: () => Promise<ObjectStore>): void {
       },
     });
     expect((await readLabel(store, 'stable'))!.bundle).toBe(A);
+  });
+
+  it('stays where somebody moved it while a bundle was made of the one before', async () => {
+    await moveLabelFrom(store, 'stable', { from: null, to: A });
+    await moveLabelFrom(store, 'stable', { from: A, to: B });
+    await rollBackLabel(store, 'stable');
+    await expect(moveLabelFrom(store, 'stable', { from: B, to: C })).rejects.toMatchObject({
+      report: {
+        kind: 'failed',
+        expected: B,
+        found: A,
+        cure: expect.stringContaining('cccccc') as string,
+      },
+    });
+    await expect(moveLabelFrom(store, 'stable', { from: null, to: C })).rejects.toThrow(
+      /moved meanwhile/,
+    );
+    expect((await readLabel(store, 'stable'))!.bundle).toBe(A);
+    // One that was moved there already.
+    expect((await moveLabelFrom(store, 'stable', { from: C, to: A })).bundle).toBe(A);
   });
 
   it('lists labels by name', async () => {

@@ -5,7 +5,7 @@
 
 import type { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { LATEST_LABEL, moveLabel, readLabel } from '../../../shared/bundle/bundle-labels.js';
+import { LATEST_LABEL, moveLabelFrom, readLabel } from '../../../shared/bundle/bundle-labels.js';
 import { readBundleManifest, type PublishedBundle } from '../../../shared/bundle/bundle-store.js';
 import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
 import { demandRoomForDelta } from '../../../shared/bundle/delta/bundle-chain.js';
@@ -87,7 +87,7 @@ export async function refreshedExport(
     const full = await interruptedAs(exportBundle(source, { encoding, rows }, surroundings), () =>
       stoppedExport(place.bundles),
     );
-    await moveLabel(objects, place.label, full.digest);
+    await moveLabelFrom(objects, place.label, { from: opened.labelled, to: full.digest });
     return { ...place, digest: full.digest, delta: null, full };
   });
 }
@@ -117,6 +117,8 @@ interface OpenedChange {
   readonly objects: ObjectStore;
   readonly place: Pick<ChangedExport, 'bundles' | 'label' | 'base'>;
   readonly published: PublishedBundle;
+  /** The bundle that the label pointed at; null if it is a new one. */
+  readonly labelled: string | null;
   readonly source: ExportSource;
   readonly isChanged: (task: TaskEntry) => boolean;
   readonly isSameTrunk: boolean;
@@ -131,12 +133,12 @@ async function openedChange(
   const objects = objectStoreOf(config, bundles);
   const store = await openStoreAsPrepared(config, context);
   const run = preparedRunOn(store, config);
-  const published = await bundleToChange(objects, request.label);
+  const { published, labelled } = await bundleToChange(objects, request.label);
   const isChanged = changedSinceBundle(store, published, objects);
   const trained = await trainedSourceOf(run, store, context);
   const { serving, provenance } = published.manifest;
   return {
-    ...{ objects, published, isChanged },
+    ...{ objects, published, labelled, isChanged },
     place: { bundles, label: request.label, base: published.digest },
     source: { ...trained, serving, testLogits: serving.map(() => null) },
     isSameTrunk: provenance.checkpoint.digest === trained.checkpoint.digest,
@@ -144,14 +146,14 @@ async function openedChange(
 }
 
 async function changedExport(
-  { objects, place, published, source, isChanged, isSameTrunk }: OpenedChange,
+  { objects, place, published, labelled, source, isChanged, isSameTrunk }: OpenedChange,
   carried: DeltaDispatch,
   context: RunContext,
 ): Promise<ChangedExport> {
   const { bundles, label } = place;
   const changedCount = adgroupsOf(source.store).filter(isChanged).length;
   if (isSameTrunk && changedCount === 0) {
-    await moveLabel(objects, label, published.digest);
+    await moveLabelFrom(objects, label, { from: labelled, to: published.digest });
     return { ...place, digest: published.digest, delta: null };
   }
   const loaded = await readAnyBundle(objects, published.digest);
@@ -171,7 +173,7 @@ async function changedExport(
       () => stoppedExport(bundles),
     );
     const digest = delta?.digest ?? published.digest;
-    await moveLabel(objects, label, digest);
+    await moveLabelFrom(objects, label, { from: labelled, to: digest });
     return { ...place, digest, delta };
   });
 }
@@ -188,7 +190,7 @@ export async function refreshableOf(
   { out, label, outerSteps }: ChangedPlace & { readonly outerSteps?: number | undefined },
 ): Promise<(store: TaskStore) => void> {
   const objects = objectStoreOf(config, out ?? bundlesAddressOf(config));
-  const published = await bundleToChange(objects, label);
+  const { published } = await bundleToChange(objects, label);
   const { outerStep } = published.manifest.provenance.checkpoint;
   const trained = await latestManifestOf(objectStoreOf(config, checkpointAddressOf(config)));
   // A trunk that was trained since, or is to be, makes a full bundle.
@@ -202,9 +204,16 @@ export async function refreshableOf(
 }
 
 /** The bundle of the label, or the latest one if the label is a new one. */
-async function bundleToChange(objects: ObjectStore, label: string): Promise<PublishedBundle> {
-  const found = (await readLabel(objects, label)) ?? (await readLabel(objects, LATEST_LABEL));
-  if (found !== null) return readBundleManifest(objects, found.bundle);
+async function bundleToChange(
+  objects: ObjectStore,
+  label: string,
+): Promise<Pick<OpenedChange, 'published' | 'labelled'>> {
+  const own = await readLabel(objects, label);
+  const found = own ?? (await readLabel(objects, LATEST_LABEL));
+  if (found !== null) {
+    const published = await readBundleManifest(objects, found.bundle);
+    return { published, labelled: own?.bundle ?? null };
+  }
   throw new QianmoError({
     kind: 'usage',
     what: 'there is no bundle that could be changed',

@@ -5,6 +5,7 @@ import type { z } from 'zod';
 import {
   listLabels,
   moveLabel,
+  moveLabelFrom,
   readLabel,
   rollBackLabel,
   type BundleLabel,
@@ -92,7 +93,7 @@ export function compactBundleAt(
     if (compacted.digest !== digest)
       for (const label of await listLabels(store))
         if (label.bundle === digest) {
-          await moveLabel(store, label.name, compacted.digest);
+          await moveLabelFrom(store, label.name, { from: digest, to: compacted.digest });
           movedLabels.push(label.name);
         }
     return { ...compacted, movedLabels };

@@ -3,9 +3,10 @@
  * to the same bundle, and does nothing the second time.
  */
 
-import { rm, watch } from 'node:fs/promises';
+import { readFile, rm, watch, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { makeHolder, withFileLock } from '../../../shared/storage/file-lock.js';
@@ -64,24 +65,44 @@ describe('refresh', () => {
     expect(elsewhere.digest).toBe(undisturbed.digest);
   });
 
-  // The lock of the label is held, so that the process stands between the two when it is killed.
-  test('killed between the bundle and the label, moves the label to that bundle', async () => {
+  /** Does the work while a refresh has written its bundle and waits for the lock of the label. */
+  async function betweenBundleAndLabel(
+    work: (refresh: RunningCommand) => Promise<void>,
+  ): Promise<RunningCommand> {
     await room.copy('first/store', 'store');
     await room.copy('first/small', 'small');
     const bundles = room.path('small/bundles');
     const holder = await makeHolder(join(bundles, '.incoming'));
     const lock = join(bundles, '.locks', 'labels+latest.json');
-    await withFileLock(lock, holder, systemClock, async () => {
+    const refresh = await withFileLock(lock, holder, systemClock, async () => {
       const giveUp = new AbortController();
       const written = watch(join(bundles, 'manifests'), { signal: giveUp.signal });
-      const killed = room.start(WORDS);
+      const started = room.start(WORDS);
       for await (const { filename } of written)
         if (filename === `${undisturbed.digest}.json`) break;
       giveUp.abort();
+      await work(started);
+      return started;
+    });
+    await rm(holder, { recursive: true });
+    return refresh;
+  }
+
+  test('leaves a label where it is that somebody moved while the bundle was made', async () => {
+    const label = room.path('small/bundles/labels/latest.json');
+    const moved = JSON.stringify({ formatVersion: 1, bundle: 'f'.repeat(64), earlier: [] });
+    const refresh = await betweenBundleAndLabel(() => writeFile(label, moved));
+    const { exitCode, diagnostics } = await refresh.ended;
+    expect(diagnostics).toMatch(/the label was moved meanwhile, and stays where it is/);
+    expect(exitCode).toBe(1);
+    expect(await readFile(label, 'utf8')).toBe(moved);
+  });
+
+  test('killed between the bundle and the label, moves the label to that bundle', async () => {
+    await betweenBundleAndLabel(async (killed) => {
       killed.signal('SIGKILL');
       expect((await killed.ended).signal).toBe('SIGKILL');
     });
-    await rm(holder, { recursive: true });
     const shown = await room.done(['bundle', 'show', 'small/bundles', '--format', 'json']);
     expect((JSON.parse(shown) as Printed).digest).toBe(undisturbed.base);
     const goneOn = JSON.parse(await room.done(WORDS)) as Printed;

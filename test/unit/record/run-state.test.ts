@@ -7,8 +7,10 @@ import {
   runStateOf,
   type Observer,
 } from '../../../coordinator/record/run-state.js';
-import { runViewOf } from '../../../coordinator/record/run-view.js';
+import { growingViewOf, type RunView } from '../../../coordinator/record/run-view.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
+
+const viewOf = (events: readonly StampedEvent[]): RunView => growingViewOf(events).view();
 
 const process = { host: 'h', pid: 42, boot: 'b', pidNamespace: 'n', startTicks: '7' };
 const alive: RunEvent = { kind: 'call-alive', call: 'train', process, sinceMs: 1_000 };
@@ -30,7 +32,7 @@ function stateOf(
   { nowMs = 10_000, seen = 'runs' }: { nowMs?: number; seen?: 'runs' | 'ended' | 'unknown' } = {},
 ): string {
   const observer: Observer = { nowMs, livenessOf: () => seen };
-  return runStateOf(runViewOf(events), observer);
+  return runStateOf(viewOf(events), observer);
 }
 
 test('a view holds what the last events say', () => {
@@ -39,7 +41,7 @@ test('a view holds what the last events say', () => {
     ...{ kind: 'result-refused', outerStep: 2, jobIndex: 1, fromWorker: 'w' },
     rejection: 'not_finite',
   };
-  const view = runViewOf(atSeconds(alive, started, ...steps, refused));
+  const view = viewOf(atSeconds(alive, started, ...steps, refused));
   expect(view).toMatchObject({
     ...{ run: 'r', ending: null, outerStepMs: 1_000, lastEventMs: 7_000, lastProgressMs: 6_000 },
     call: { name: 'train', sinceMs: 1_000, aliveMs: 1_000 },
@@ -55,7 +57,7 @@ test('the training of an arm is a stage of the run, and not its training', () =>
   const ofArm = events.map((event, index) => ({
     ...{ ...event, epochMs: 5_000 + 1_000 * index, runId: 'r-global' },
   }));
-  const view = runViewOf([...own, ...ofArm]);
+  const view = viewOf([...own, ...ofArm]);
   expect(view).toMatchObject({
     ...{ run: 'r', checkpoint: null, lastProgressMs: 7_000 },
     training: { outerStep: 10, queryLoss: 0.4 },
@@ -70,7 +72,7 @@ test('the training of an arm is a stage of the run, and not its training', () =>
 
 test('steps of an arm at the beginning of a part of a log are not the training of its run', () => {
   const [first, ...others] = atSeconds(step(7), ended, { ...alive, sinceMs: 3_000 });
-  const view = runViewOf([...(first ? [{ ...first, runId: 'r-global' }] : []), ...others]);
+  const view = viewOf([...(first ? [{ ...first, runId: 'r-global' }] : []), ...others]);
   expect(view).toMatchObject({ run: 'r', training: null });
 });
 
@@ -79,16 +81,16 @@ test('a later call of another name leaves the run its name', () => {
     ...event,
     runId: 'r-auto',
   }));
-  expect(runViewOf([...atSeconds(alive, started, step(1), ended), ...later]).run).toBe('r');
+  expect(viewOf([...atSeconds(alive, started, step(1), ended), ...later]).run).toBe('r');
 });
 
 test('the end of a log names the call that has ended, if not its process', () => {
-  expect(runViewOf(atSeconds(step(10), ended))).toMatchObject({ callName: 'train', call: null });
+  expect(viewOf(atSeconds(step(10), ended))).toMatchObject({ callName: 'train', call: null });
 });
 
 test('a log without an event has an empty view', () => {
   const nothing = { run: null, callName: null, call: null, lastEventMs: null };
-  expect(runViewOf([])).toMatchObject(nothing);
+  expect(viewOf([])).toMatchObject(nothing);
 });
 
 test.each<[string, readonly RunEvent[]]>([

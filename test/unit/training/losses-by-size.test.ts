@@ -3,16 +3,18 @@
 import { describe, expect, it, test } from 'vitest';
 import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
 import { measuredPart, sizeMeansOf } from '../../../coordinator/record/size-means.js';
-import { runViewOf } from '../../../coordinator/record/run-view.js';
+import { growingViewOf, type RunView } from '../../../coordinator/record/run-view.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/job-sizes.js';
 import { gradientReader } from '../../../coordinator/training/gradients/job-gradient.js';
 import { bitsOf } from '../../../coordinator/trust/job-answers.js';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
-import type { StampedEventOf } from '../../../shared/events/run-events.js';
+import type { StampedEvent, StampedEventOf } from '../../../shared/events/run-events.js';
 import { SIZE_BUCKETS_MAX, type SizeLosses } from '../../../shared/events/size-losses.js';
 import { sizeLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
 import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';
+
+const viewOf = (events: readonly StampedEvent[]): RunView => growingViewOf(events).view();
 
 const division = sizeDivisionOf([30, 10, 30]);
 const adgroup = (supportRowCount: number, weight: number) => ({
@@ -178,14 +180,14 @@ describe('a record', () => {
       { size: '0-10', taskCount: 3, queryLoss: 0.5, ...unmeasured, supportLoss: 0.75 },
       { size: '>10', taskCount: 0, queryLoss: null, ...unmeasured, supportLoss: null },
     ]);
-    expect(runViewOf([stepOf(1, losses)]).training?.bySize).toEqual(sizeMeansOf(losses, null));
-    expect(runViewOf([stepOf(1)]).training?.bySize).toBeNull();
+    expect(viewOf([stepOf(1, losses)]).training?.bySize).toEqual(sizeMeansOf(losses, null));
+    expect(viewOf([stepOf(1)]).training?.bySize).toBeNull();
   });
 
   it('keeps the last query loss before adaptation beside the one after it', () => {
     const measured = { ...losses, queryLossBeforeSums: [0.75, 0] };
     const events = [{ ...stepOf(1, measured), queryLossBefore: 0.875 }, stepOf(2, losses)];
-    expect(runViewOf(events).training?.adaptation).toEqual({
+    expect(viewOf(events).training?.adaptation).toEqual({
       ...{ outerStep: 1, queryLossBefore: 0.875, queryLossAfter: 0.5 },
       bySize: [
         // 0.75 / 0.75, and what it fell by to 0.375 / 0.75
@@ -200,7 +202,7 @@ describe('a record', () => {
         { size: '>10', taskCount: 0, queryLoss: null, ...unmeasured, supportLoss: null },
       ],
     });
-    expect(runViewOf([stepOf(1, losses)]).training?.adaptation).toBeNull();
+    expect(viewOf([stepOf(1, losses)]).training?.adaptation).toBeNull();
   });
 
   it('takes gains over the outer steps that measure, and losses over all', () => {
