@@ -14,7 +14,13 @@ import { PROTOCOL_VERSION, type JobWork } from '../../shared/queue/protocol.js';
 import type { RowDivision } from '../../shared/tasks/rows/row-division.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type { DeliveredResult, Dispatcher, TaskOrder, Rejection } from '../dispatch/dispatcher.js';
+import type {
+  CallTerms,
+  DeliveredResult,
+  Dispatcher,
+  Rejection,
+  TaskOrder,
+} from '../dispatch/dispatcher.js';
 import { jobNeighboursOf } from '../plan/job-neighbours.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import {
@@ -37,6 +43,8 @@ export interface TaskJobContext {
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
   readonly signal: AbortSignal;
+  /** Those of each wave. */
+  readonly terms?: CallTerms;
   /** Numbers the waves; a wave's number stands where a training job has its outer step. */
   readonly nextWave: () => number;
   readonly onTasksDone: (taskCount: number) => void;
@@ -123,7 +131,7 @@ export async function* chunkResults<Chunk extends TaskChunk, Value extends objec
   { workOf, read }: ChunkJobs<Chunk, Value>,
 ): AsyncGenerator<{ readonly chunk: Chunk; readonly value: Value }> {
   if (chunks.length === 0) return;
-  const { dispatcher, signal, division, onBackend } = context;
+  const { dispatcher, signal, terms, division, onBackend } = context;
   const outerStep = context.nextWave();
   const work = workOf(division === undefined ? {} : { division });
   const orders: TaskOrder[] = [];
@@ -137,7 +145,7 @@ export async function* chunkResults<Chunk extends TaskChunk, Value extends objec
     return typeof value === 'string' ? value : { chunk, value };
   };
   try {
-    for await (const { result, value } of dispatcher.run(orders, readChunk, signal)) {
+    for await (const { result, value } of dispatcher.run(orders, readChunk, signal, terms)) {
       onBackend(result.backend);
       yield value;
     }

@@ -2,11 +2,11 @@
 
 import { spreadOver } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import { adapts, predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import type { Cell } from '../scoring/evaluation-report.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
+import type { ValidationLoss } from '../training/train-options.js';
 import { UNADAPTED } from './selection.js';
 import { validationScore, validationTasksOf, type ScoredRun } from './validation-score.js';
 
@@ -15,9 +15,7 @@ import { validationScore, validationTasksOf, type ScoredRun } from './validation
  *
  * @throws as `validationTasksOf`: before training, not at its first score.
  */
-export function validationLossOf(
-  run: ScoredRun,
-): ((parameters: MetaParameters) => Promise<number>) | undefined {
+export function validationLossOf(run: ScoredRun): ValidationLoss | undefined {
   const { config, store } = run;
   const { earlyStopping } = config.training;
   if (earlyStopping === undefined) return undefined;
@@ -25,9 +23,10 @@ export function validationLossOf(
   const cells = trainedCells(config);
   const taskIndices = spreadOver(validationTasksOf(store, config.data.store, segment), tasksMax);
   let reading: Promise<FlatRows> | undefined;
-  return async (parameters) => {
+  return async (parameters, terms = {}) => {
     reading ??= readFlatRows(store, taskIndices, 'query');
-    return (await validationScore(run, parameters, await reading, { cells })).validationLogloss;
+    const scored = { ...run, terms };
+    return (await validationScore(scored, parameters, await reading, { cells })).validationLogloss;
   };
 }
 

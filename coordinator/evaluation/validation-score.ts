@@ -15,7 +15,6 @@ import { methodPlanOf, shiftsAlone } from '../../shared/methods/methods.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import type { Dispatcher } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { Cell } from '../scoring/evaluation-report.js';
 import { ownGrid } from './grid.js';
@@ -38,10 +37,8 @@ export function validationCriterionOf(validation: FlatRows): string {
   return `${selectionCriterionOf(validation)}, with the best inner rate and number of inner steps`;
 }
 
-export interface ScoredRun extends PreparedRun {
-  readonly dispatcher: Dispatcher;
-  readonly signal: AbortSignal;
-}
+export interface ScoredRun
+  extends PreparedRun, Pick<TaskJobContext, 'dispatcher' | 'signal' | 'terms'> {}
 
 interface ValidationScore {
   readonly validationLogloss: number;

@@ -7,8 +7,12 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
 interface EarlyStopping {
-  /** The state with its score, if it is to be scored; the same state if not, or if it has one. */
-  scored(state: TrainingState): Promise<TrainingState>;
+  /**
+   * The state with its score, if it is to be scored; the same state if not, or if it has one.
+   *
+   * @param onHeldBack called with each pause that holds the scoring back.
+   */
+  scored(state: TrainingState, onHeldBack?: () => Promise<void>): Promise<TrainingState>;
   /** The same of the state that a run continues from: it may have been stopped while that was scored. */
   resumed(state: TrainingState): Promise<TrainingState>;
   isScored(state: Pick<TrainingState, 'outerStep' | 'validated'>): boolean;
@@ -59,10 +63,13 @@ function stoppingOn(
 ): EarlyStopping {
   const isScored: EarlyStopping['isScored'] = ({ outerStep, validated }) =>
     validated?.at(-1)?.outerStep === outerStep;
-  const scored: EarlyStopping['scored'] = async (state) => {
+  const scored: EarlyStopping['scored'] = async (state, onHeldBack) => {
     const { outerStep, metaParameters, validated: earlier = [] } = state;
     if (outerStep % everyOuterSteps !== 0 || isScored(state)) return state;
-    const loss = await validationLoss(metaParameters);
+    const loss = await validationLoss(
+      metaParameters,
+      onHeldBack === undefined ? {} : { onHeldBack },
+    );
     const validated = [...earlier, { outerStep, loss }];
     const isBest = bestOf(validated)?.outerStep === outerStep;
     sink({ kind: 'run-validated', outerStep, loss, isBest });

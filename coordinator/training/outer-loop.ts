@@ -54,11 +54,12 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   const stopping = earlyStopping(options);
   const norms = new GradientNorms(config.trust);
   const watchMicroBatches = microBatchWatch(config.training.microBatchRowsMax, caller.sink);
+  const onHeldBack = (): Promise<void> => writeInPause(state, pipeline, checkpoints);
   let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
   const pipeline = stepPipeline(options, {
     ...{ planner, tables: started.tables, frozen, closings, length, times },
     fingerprint: () => fingerprint,
-    onHeldBack: () => writeInPause(state, pipeline, checkpoints),
+    onHeldBack,
   });
   try {
     state = await withMissingScore(state, stopping, checkpoints);
@@ -93,7 +94,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       state = { ...(await stepped(closed, sum, started.tables, times)), computedOn, ...kept };
 
       report(state, plan, sum.losses);
-      state = await stopping.scored(state);
+      state = await stopping.scored(state, onHeldBack);
       if (stopping.isScored(state) || state.outerStep % checkpointEveryOuterSteps === 0)
         await checkpoints.begin(state);
       times.tell(state.outerStep);

@@ -1,6 +1,6 @@
 /** The input and the outcome of the outer loop. */
 
-import type { Dispatcher } from '../dispatch/dispatcher.js';
+import type { CallTerms, Dispatcher } from '../dispatch/dispatcher.js';
 import type { LeftOut } from '../checkpoints/left-out-jobs.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
@@ -22,9 +22,15 @@ export interface TrainOptions {
    */
   readonly stopAtOuterStep?: number;
   /** The loss of the validation adgroups, where training stops early by it. */
-  readonly validationLoss?: (parameters: MetaParameters) => Promise<number>;
+  readonly validationLoss?: ValidationLoss;
   readonly caller: RunCaller;
 }
+
+/** @param terms those of the calls that compute the loss. */
+export type ValidationLoss = (
+  parameters: MetaParameters,
+  terms?: Pick<CallTerms, 'onHeldBack'>,
+) => Promise<number>;
 
 /** Where a training begins: at a checkpoint of the run, at the parameters of another, or afresh. */
 export interface RunStart {

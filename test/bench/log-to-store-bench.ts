@@ -20,6 +20,7 @@ import { median } from '../../shared/base/arrays.js';
 import { benchHeader, grouped, markdownTable } from './bench-header.js';
 import { watched, type WatchedCommand } from './resident-memory.js';
 import { benchOptions } from './options/bench-options.js';
+import { listOf, rowsAsWritten, text, wholeNumber } from './options/option-values.js';
 
 /** Not the executable, which first checks the setup. */
 const COMMAND = fileURLToPath(new URL('../../infra/cli/main.js', import.meta.url));
@@ -30,16 +31,20 @@ const ExampleSchema = z.looseObject({ data: z.looseObject({}) });
 const StoreSchema = z.looseObject({ taskCount: z.number(), rowCount: z.number() });
 
 const options = benchOptions(import.meta.url, {
-  rows: { type: 'string', default: '10M', about: 'rows of the log' },
+  rows: { value: rowsAsWritten, default: '10M', about: 'rows of the log' },
   memory: {
-    type: 'string',
+    value: listOf(wholeNumber()),
     default: '2048,1024',
     about: 'bounds of memory in MiB, with commas between them',
   },
-  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
-  folder: { type: 'string', default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
+  rounds: {
+    value: wholeNumber(),
+    default: '3',
+    about: 'how often everything is measured, in turns',
+  },
+  folder: { value: text, default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
   plain: {
-    type: 'string',
+    value: text,
     about: 'the log that this process sorts by DuckDB alone; the bench starts itself with it',
   },
 });
@@ -86,8 +91,8 @@ async function stagesIn(folder: string): Promise<Stage[]> {
   const world = ['--setting', 'strong', '--seed', '7', '--rows', options.rows, '--out', log];
   const logSize = (): string => `${grouped(Math.round(statSync(log).size / 2 ** 20))} MiB of CSV`;
   const stages = [await stageOf('synthesize', null, [COMMAND, 'synthesize', ...world], logSize)];
-  for (let round = 0; round < Number(options.rounds); round += 1) {
-    for (const memoryMiBMax of options.memory.split(',').map(Number)) {
+  for (let round = 0; round < options.rounds; round += 1) {
+    for (const memoryMiBMax of options.memory) {
       const config = join(folder, `run-${memoryMiBMax}.yaml`);
       writeFileSync(config, configText(folder, memoryMiBMax));
       rmSync(join(folder, `store-${memoryMiBMax}`), { recursive: true, force: true });
@@ -120,8 +125,8 @@ function medians(stages: readonly Stage[]): (string | number)[][] {
   const of = (some: readonly Stage[], name: 'seconds' | 'cpuSeconds'): number =>
     median(some.map((stage) => stage[name]));
   const plain = rounds(DUCKDB_STAGE, DUCKDB_MEMORY_MIB);
-  return options.memory.split(',').map((memory) => {
-    const ours = rounds('prepare', Number(memory));
+  return options.memory.map((memory) => {
+    const ours = rounds('prepare', memory);
     return [
       memory,
       ...(['seconds', 'cpuSeconds'] as const).flatMap((name) => [

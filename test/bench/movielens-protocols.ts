@@ -28,6 +28,7 @@ import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, markdownTable, type BenchHeader } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';
 import { benchOptions } from './options/bench-options.js';
+import { text, wholeNumber } from './options/option-values.js';
 
 const EXAMPLE = new URL('infra/examples/movielens.yaml', packageRoot);
 const RESULT = new URL('infra/results/movielens-protocols.md', packageRoot);
@@ -42,11 +43,11 @@ const ExampleSchema = z.looseObject({ data: section, evaluation: section });
 
 const options = benchOptions(import.meta.url, {
   folder: {
-    type: 'string',
+    value: text,
     default: 'runs/movielens-protocols',
     about: 'folder of what the bench makes meanwhile',
   },
-  workers: { type: 'string', default: '2', about: 'workers of each run' },
+  workers: { value: wholeNumber(), default: '2', about: 'workers of each run' },
 });
 
 const header = benchHeader();
@@ -55,7 +56,7 @@ const config = join(options.folder, 'run.yaml');
 writeFileSync(config, configIn(options.folder));
 qianmo('prepare', config);
 for (const verb of ['train', 'evaluate'])
-  qianmo(verb, config, '--workers', options.workers, '--fresh');
+  qianmo(verb, config, '--workers', String(options.workers), '--fresh');
 const reportPath = join(options.folder, 'evaluation.json');
 const page = pageOf(parseReport(readFileSync(reportPath, 'utf8'), reportPath), header);
 writeFileSync(RESULT, page);

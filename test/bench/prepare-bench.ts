@@ -18,16 +18,15 @@ import { prepareTaskStore } from '../../coordinator/prepare/prepare.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { RunConfigSchema } from '../../shared/config/run-config.js';
 import { benchOptions } from './options/bench-options.js';
+import { text, wholeNumber } from './options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rows: { type: 'string', default: '1000000', about: 'rows of the log' },
-  tasks: { type: 'string', default: '50000', about: 'tasks of the log' },
-  result: { type: 'string', about: 'file of the record; named for the rows if absent' },
-  'write-log-to': { type: 'string', about: 'set by the bench itself, for a process of its own' },
+  rows: { value: wholeNumber(), default: '1000000', about: 'rows of the log' },
+  tasks: { value: wholeNumber(), default: '50000', about: 'tasks of the log' },
+  result: { value: text, about: 'file of the record; named for the rows if absent' },
+  'write-log-to': { value: text, about: 'set by the bench itself, for a process of its own' },
 });
-const rowCount = Number(options.rows);
-const taskCount = Number(options.tasks);
-const writeLogTo = options['write-log-to'];
+const { rows: rowCount, tasks: taskCount, 'write-log-to': writeLogTo } = options;
 
 async function writeLog(path: string): Promise<void> {
   const instance = await DuckDBInstance.create(':memory:', { threads: '1' });
@@ -50,7 +49,7 @@ async function measure(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'qianmo-bench-'));
   try {
     const log = join(folder, 'log.csv');
-    const sizes = ['--rows', options.rows, '--tasks', options.tasks];
+    const sizes = ['--rows', String(rowCount), '--tasks', String(taskCount)];
     const module = fileURLToPath(import.meta.url);
     execFileSync(process.execPath, [module, ...sizes, '--write-log-to', log]);
     const config = RunConfigSchema.parse({

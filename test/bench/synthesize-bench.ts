@@ -26,21 +26,26 @@ import { synthesize } from '../../coordinator/synthesize/synthesize.js';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { benchOptions } from './options/bench-options.js';
+import { listOf, rowsAsWritten, anySeed, text } from './options/option-values.js';
 
 const MEBIBYTE = 1024 * 1024;
 const DISK_PROBE_MIB = 512;
 
 const options = benchOptions(import.meta.url, {
-  rows: { type: 'string', default: '1M,10M', about: 'rows of the logs, with commas between them' },
-  seed: { type: 'string', default: '1', about: 'seed of what is drawn' },
-  folder: { type: 'string', default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
+  rows: {
+    value: listOf(rowsAsWritten),
+    default: '1M,10M',
+    about: 'rows of the logs, with commas between them',
+  },
+  seed: { value: anySeed, default: '1', about: 'seed of what is drawn' },
+  folder: { value: text, default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
   out: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/synthesize.json', packageRoot).pathname,
     about: 'file of the record',
   },
   case: {
-    type: 'string',
+    value: text,
     about: 'set by the script itself: one case, as `rows:format:threads:path`',
   },
 });
@@ -56,7 +61,7 @@ async function runCase(text: string): Promise<void> {
     rows: parseRowCount(rows),
     setting: 'strong',
     meanClickRate: 0.03,
-    seed: Number(options.seed),
+    seed: options.seed,
     path: path.join(':'),
     format,
     clock: systemClock,
@@ -72,12 +77,12 @@ async function runCase(text: string): Promise<void> {
 function runAll(): void {
   const folder = mkdtempSync(join(options.folder, 'qianmo-synthesize-bench-'));
   try {
-    const cases = options.rows.split(',').flatMap((rows) => casesOf(rows));
+    const cases = options.rows.flatMap((rows) => casesOf(rows));
     const results = cases.map(({ rows, format, threads }) => {
       const path = join(folder, `log.${format}`);
       const word = `${rows}:${format}:${threads}:${path}`;
       const script = fileURLToPath(import.meta.url);
-      const words = [script, '--case', word, '--seed', options.seed];
+      const words = [script, '--case', word, '--seed', String(options.seed)];
       const output = execFileSync(process.execPath, words, { encoding: 'utf8' });
       const figures: unknown = JSON.parse(output);
       rmSync(path);

@@ -17,6 +17,17 @@ import { benchHeader, folderOfCommit } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';
 import { experimentTable, type WorldCell } from './synthetic-world-table.js';
 import { benchOptions } from './options/bench-options.js';
+import { WORLD_SETTINGS } from '../../coordinator/synthesize/synthesis.js';
+import {
+  asWritten,
+  listOf,
+  oneOf,
+  rowsAsWritten,
+  anySeed,
+  shareOfOne,
+  text,
+  wholeNumber,
+} from './options/option-values.js';
 
 const WORLD_CONFIG = new URL('test/bench/synthetic-world.yaml', packageRoot);
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -26,21 +37,25 @@ const WorldConfigSchema = z.looseObject({ data: z.looseObject({}) });
 const { commit, date, machine } = benchHeader();
 const options = benchOptions(import.meta.url, {
   settings: {
-    type: 'string',
+    value: listOf(oneOf(WORLD_SETTINGS)),
     default: 'homogeneous,moderate,strong',
     about: 'settings to run, with commas between them',
   },
-  rates: { type: 'string', default: '0.03,0.1', about: 'click rates, with commas between them' },
-  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
-  rows: { type: 'string', default: '760000', about: 'rows of the log' },
-  adgroups: { type: 'string', default: '8000', about: 'adgroups of the log' },
+  rates: {
+    value: listOf(shareOfOne),
+    default: '0.03,0.1',
+    about: 'click rates, with commas between them',
+  },
+  seeds: { value: listOf(anySeed), default: '1,2,3', about: 'seeds, with commas between them' },
+  rows: { value: rowsAsWritten, default: '760000', about: 'rows of the log' },
+  adgroups: { value: asWritten(wholeNumber()), default: '8000', about: 'adgroups of the log' },
   folder: {
-    type: 'string',
+    value: text,
     default: folderOfCommit('synthetic-world', { commit }),
     about: 'folder of what the bench makes meanwhile',
   },
-  name: { type: 'string', default: 'synthetic-world', about: 'name of the record and its page' },
-  workers: { type: 'string', default: '2', about: 'workers of each run' },
+  name: { value: text, default: 'synthetic-world', about: 'name of the record and its page' },
+  workers: { value: wholeNumber(), default: '2', about: 'workers of each run' },
 });
 
 function runCell(setting: string, clickRate: number, seed: number): WorldCell {
@@ -62,8 +77,8 @@ function runCell(setting: string, clickRate: number, seed: number): WorldCell {
     writeFileSync(configPath, config);
     qianmo('prepare', configPath);
     rmSync(log);
-    qianmo('train', configPath, '--workers', options.workers, '--fresh');
-    qianmo('evaluate', configPath, '--workers', options.workers, '--fresh');
+    qianmo('train', configPath, '--workers', String(options.workers), '--fresh');
+    qianmo('evaluate', configPath, '--workers', String(options.workers), '--fresh');
   }
   const report = parseReport(readFileSync(reportPath, 'utf8'), reportPath);
   return { setting, clickRate, seed, report };
@@ -77,9 +92,9 @@ function cellConfig(folder: string, log: string, seed: number): string {
 }
 
 const cells: WorldCell[] = [];
-for (const setting of options.settings.split(','))
-  for (const clickRate of options.rates.split(',').map(Number))
-    for (const seed of options.seeds.split(',').map(Number)) {
+for (const setting of options.settings)
+  for (const clickRate of options.rates)
+    for (const seed of options.seeds) {
       process.stderr.write(`== ${setting}, click rate ${clickRate}, seed ${seed}\n`);
       cells.push(runCell(setting, clickRate, seed));
     }

@@ -27,6 +27,7 @@ import {
 } from './traffic-run.js';
 import { compared, meanStep, rowBytesFit, trafficPage } from './traffic-table.js';
 import { benchOptions } from './options/bench-options.js';
+import { rowsAsWritten, text, wholeNumber } from './options/option-values.js';
 
 const EXAMPLE = new URL('infra/examples/synthetic.yaml', packageRoot);
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -40,14 +41,14 @@ const ExampleSchema = z.looseObject({
 });
 
 const options = benchOptions(import.meta.url, {
-  rows: { type: 'string', default: '1M', about: 'rows of the log' },
-  'outer-steps': { type: 'string', default: '600', about: 'outer steps of each run' },
+  rows: { value: rowsAsWritten, default: '1M', about: 'rows of the log' },
+  'outer-steps': { value: wholeNumber(), default: '600', about: 'outer steps of each run' },
   'other-outer-steps': {
-    type: 'string',
+    value: wholeNumber(),
     default: '20',
     about: 'outer steps of the runs that differ from the first in more than the size of the table',
   },
-  folder: { type: 'string', default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
+  folder: { value: text, default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
 });
 
 interface RunPart {
@@ -82,8 +83,7 @@ function configOf(folder: string, part: RunPart): RunConfig {
 }
 
 async function runsIn(folder: string, context: BenchContext): Promise<RunTraffic[]> {
-  const outerSteps = Number(options['outer-steps']);
-  const otherOuterSteps = Number(options['other-outer-steps']);
+  const { 'outer-steps': outerSteps, 'other-outer-steps': otherOuterSteps } = options;
   await synthesize({
     rows: parseRowCount(options.rows),
     setting: 'strong',

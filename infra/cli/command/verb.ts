@@ -153,7 +153,7 @@ function commanderOption(flags: string, description: string, settings: OptionSet
 
 export const textValue = z.string().min(1, 'expected a value');
 
-export function integerValue(smallest: number, largest: number): z.ZodType<number> {
+export function integerValue(smallest: number, largest: number): z.ZodType<number, string> {
   const expected = `expected a whole number from ${smallest} to ${largest}`;
   return textValue
     .transform(Number)

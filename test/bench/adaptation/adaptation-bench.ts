@@ -8,7 +8,6 @@
 
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { at } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit } from '../bench-header.js';
@@ -39,6 +38,7 @@ import {
   type AdaptationCell,
 } from './adaptation-record.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, oneOf, anySeed, text, wholeNumber } from '../options/option-values.js';
 
 const header = benchHeader();
 const WAY_NAMES = Object.keys(WAYS) as WayName[];
@@ -46,47 +46,50 @@ const WAY_NAMES = Object.keys(WAYS) as WayName[];
 const SETS = ['dbook', 'movielens-1m', 'movielens-small', 'avazu-9k', 'tabmo'];
 
 const options = benchOptions(import.meta.url, {
-  sets: { type: 'string', default: SETS.join(','), about: 'data sets, with commas between them' },
-  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
+  sets: {
+    value: listOf(oneOf(REAL_SETS.map(({ name }) => name))),
+    default: SETS.join(','),
+    about: 'data sets, with commas between them',
+  },
+  seeds: { value: listOf(anySeed), default: '1,2,3', about: 'seeds, with commas between them' },
   ways: {
-    type: 'string',
+    value: listOf(oneOf(WAY_NAMES)),
     default: WAY_NAMES.join(','),
     about: 'ways to adapt, with commas between them',
   },
   inputs: {
-    type: 'string',
+    value: listOf(oneOf(INPUTS)),
     default: INPUTS.join(','),
     about: 'inputs from support rows, with commas between them',
   },
-  'at-once': { type: 'string', default: '1', about: 'cells; each takes one core' },
+  'at-once': { value: wholeNumber(), default: '1', about: 'cells; each takes one core' },
   folder: {
-    type: 'string',
+    value: text,
     default: folderOfCommit('adaptation', header),
     about: 'folder of what the bench makes meanwhile',
   },
   data: {
-    type: 'string',
+    value: text,
     default: new URL('../shared/data/', packageRoot).pathname,
     about: 'folder of the data sets',
   },
 });
-const ways = options.ways.split(',').map((name) => z.enum(WAY_NAMES).parse(name));
-const inputs = options.inputs.split(',').map((name) => z.enum(INPUTS).parse(name));
+const { ways, inputs } = options;
 
 /** One support size of each set: ten rows, or one day. */
 function wantedCells(): RealCell[] {
-  const sets = options.sets.split(',').map((name) =>
+  const sets = options.sets.map((name) =>
     at(
       REAL_SETS.filter((set) => set.name === name),
       0,
     ),
   );
-  return options.seeds.split(',').flatMap((seed) =>
+  return options.seeds.flatMap((seed) =>
     sets
       .filter(({ needs }) => needs === undefined || existsSync(join(options.data, needs)))
       .map((set) => {
         const support = set.supports.find(({ count }) => count === 10) ?? at(set.supports, 0);
-        return { set, support, seed: Number(seed) };
+        return { set, support, seed };
       }),
   );
 }
@@ -132,7 +135,7 @@ async function armsOf(
   }));
 }
 
-await inLanes(wantedCells(), Number(options['at-once']), async (cell) => {
+await inLanes(wantedCells(), options['at-once'], async (cell) => {
   const found = await measured(cell);
   writeAdaptations({ cells: { ...readAdaptations().cells, [cellKey(cell)]: found } });
   const page = new URL('infra/results/adaptation.md', packageRoot);

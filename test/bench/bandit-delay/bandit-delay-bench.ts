@@ -11,14 +11,15 @@ import { benchHeader } from '../bench-header.js';
 import { banditDelayPage, DELAYS_STEPS, type DelayedRegrets } from './bandit-delay-page.js';
 import { DELAYED_POLICIES, regretOf } from './delayed-bandit.js';
 import { benchOptions } from '../options/bench-options.js';
+import { wholeNumber } from '../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const STEP_COUNT = 1_000_000;
 
 const options = benchOptions(import.meta.url, {
-  repetitions: { type: 'string', default: '8', about: 'repetitions of each simulation' },
+  repetitions: { value: wholeNumber(), default: '8', about: 'repetitions of each simulation' },
 });
-const repetitions = Number(options.repetitions);
+const { repetitions } = options;
 const header = benchHeader();
 const startMs = systemClock.monotonicMs();
 

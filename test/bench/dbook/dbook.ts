@@ -29,6 +29,7 @@ import {
 import { errorsOf, meanDifference, meanScores, type MeanDifference } from './scores.js';
 import type { Arm } from './trained-arm.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, anySeed, text } from '../options/option-values.js';
 
 const BOOK_PRIOR = 5;
 const PUBLISHER_PRIOR = 10;
@@ -38,18 +39,18 @@ type PredictionsBySeed = ReadonlyMap<number, readonly (readonly number[])[]>;
 
 const options = benchOptions(import.meta.url, {
   data: {
-    type: 'string',
+    value: text,
     default: new URL('../shared/data/dbook', packageRoot).pathname,
     about: 'folder of the data sets',
   },
   folder: {
-    type: 'string',
+    value: text,
     default: new URL('runs/dbook', packageRoot).pathname,
     about: 'folder of what the bench makes meanwhile',
   },
-  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
+  seeds: { value: listOf(anySeed), default: '1,2,3', about: 'seeds, with commas between them' },
   arms: {
-    type: 'string',
+    value: text,
     default: '',
     about: 'selects arms whose name contains this; nothing is recorded in that case',
   },
@@ -65,7 +66,7 @@ const options = benchOptions(import.meta.url, {
   },
 });
 
-const seeds = options.seeds.split(',').map(Number);
+const { seeds } = options;
 const predictions = new Map<string, PredictionsBySeed>();
 const choices = new Map<string, NonNullable<ArmScores['chosen']>>();
 if (options.page) process.stdout.write(writeRecordedPage());

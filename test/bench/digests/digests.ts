@@ -16,7 +16,6 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { qianmoIn, type CommandPlace } from '../qianmo-command.js';
@@ -32,29 +31,25 @@ import {
   type RecordedDigests,
 } from './recorded-digests.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
+const known = [DEMO, ...DIGEST_CASES.map(({ name }) => name)];
+
 const options = benchOptions(import.meta.url, {
   checkout: {
-    type: 'string',
+    value: text,
     default: packageRoot.pathname,
     about: 'checkout whose command is run',
   },
-  compare: { type: 'string', about: 'record to compare with; ends with 1 where a value differs' },
-  only: { type: 'string', about: 'cases whose name has one of these, with commas between them' },
-  add: { type: 'string', about: 'records new cases whose name has this, and leaves the others' },
-  'at-once': { type: 'string', default: '2', about: 'cases that run at once' },
+  compare: { value: text, about: 'record to compare with; ends with 1 where a value differs' },
+  only: { value: listOf(oneOf(known)), about: 'runs these cases alone, with commas between them' },
+  add: { value: listOf(oneOf(known)), about: 'records these new cases, and leaves the others' },
+  'at-once': { value: wholeNumber(), default: '2', about: 'cases that run at once' },
 });
 
-const casesAtOnce = z.coerce.number().int().positive().parse(options['at-once']);
-const known = [DEMO, ...DIGEST_CASES.map(({ name }) => name)];
-const chosen = (options.add ?? options.only)?.split(',') ?? known;
-const unknown = chosen.filter((name) => !known.includes(name));
-if (unknown.length > 0) {
-  process.stderr.write(`no case ${unknown.join(', ')}; expected some of ${known.join(', ')}\n`);
-  process.exit(2);
-}
+const chosen = options.add ?? options.only ?? known;
 
 /** The name of each failed case, and its error. */
 const failures: string[] = [];
@@ -100,7 +95,7 @@ async function foundIn(place: CommandPlace): Promise<{
       }
     }
   };
-  await Promise.all(Array.from({ length: casesAtOnce }, runWaiting));
+  await Promise.all(Array.from({ length: options['at-once'] }, runWaiting));
   // In list order: cases may end in any order.
   const cases = known.flatMap((name) => {
     const ofCase = values.get(name);

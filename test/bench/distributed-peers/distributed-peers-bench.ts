@@ -11,7 +11,6 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
@@ -40,41 +39,50 @@ import {
 import { PEER_CELL, PEER_VARIANTS, peerLaunch, type PeerRoom } from './peer-launch.js';
 import { writeOurCheck, writeW2ForPeers } from './w2-for-peers.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
-  minutes: { type: 'string', default: '14', about: 'minutes after which no measurement begins' },
-  seconds: { type: 'string', default: '8', about: 'seconds that each peer is measured for' },
-  'outer-steps': { type: 'string', default: '120', about: 'the length of our runs' },
-  variant: { type: 'string', default: 'compile', about: 'variant of the peers' },
-  only: { type: 'string', about: 'measures these alone, with commas between them' },
+  rounds: {
+    value: wholeNumber(),
+    default: '3',
+    about: 'how often everything is measured, in turns',
+  },
+  minutes: {
+    value: wholeNumber(),
+    default: '14',
+    about: 'minutes after which no measurement begins',
+  },
+  seconds: { value: wholeNumber(), default: '8', about: 'seconds that each peer is measured for' },
+  'outer-steps': { value: wholeNumber(), default: '120', about: 'the length of our runs' },
+  variant: { value: oneOf(PEER_VARIANTS), default: 'compile', about: 'variant of the peers' },
+  only: {
+    value: listOf(oneOf(CONTESTANTS.map(wordOf))),
+    about: 'measures these alone, with commas between them',
+  },
   parts: {
-    type: 'string',
+    value: listOf(oneOf(['check', 'time'])),
     default: 'check,time',
     about: 'parts to carry out, with commas between them',
   },
   python: {
-    type: 'string',
+    value: text,
     about: 'a Python with the peers installed; by default one is made in the cache',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
-const positive = z.coerce.number().int().positive();
-const [rounds, seconds] = [positive.parse(options.rounds), positive.parse(options.seconds)];
-const outerSteps = positive.parse(options['outer-steps']);
+const { rounds, seconds, variant, parts, 'outer-steps': outerSteps } = options;
 const startMs = systemClock.monotonicMs();
 const elapsedMinutes = (): number => (systemClock.monotonicMs() - startMs) / 60_000;
-const minutesMax = positive.parse(options.minutes);
-const variant = z.enum(PEER_VARIANTS).parse(options.variant);
-const parts = options.parts.split(',').map((part) => z.enum(['check', 'time']).parse(part));
-const wanted = options.only?.split(',').map((name) => name.trim());
-const contestants = CONTESTANTS.filter(
-  ({ name }) => wanted === undefined || wanted.includes(name.replace(', ', ' ')),
-);
+const contestants = CONTESTANTS.filter((each) => options.only?.includes(wordOf(each)) ?? true);
+
+/** Without the comma, which separates the words of an option. */
+function wordOf({ name }: Contestant): string {
+  return name.replace(', ', ' ');
+}
 
 /** The small case of which every contestant computes one step. */
 const CHECKED_SIZE: W2Size = {
@@ -157,7 +165,7 @@ async function bench(peers: PeerRoom, context: BenchContext): Promise<void> {
   if (!parts.includes('time')) writePage();
   for (let round = 1; parts.includes('time') && round <= rounds; round += 1) {
     for (const contestant of rates) {
-      if (elapsedMinutes() > minutesMax) break;
+      if (elapsedMinutes() > options.minutes) break;
       const rate = await measuredRate(contestant);
       contestant.tasksPerSecond.push(rate);
       const after = `after ${elapsedMinutes().toFixed(1)} min`;

@@ -19,6 +19,7 @@ import { meanStep } from '../traffic-table.js';
 import { meteredRun, type RunTraffic } from '../traffic-run.js';
 import { encodingsPage, type EncodedRun } from './encodings-page.js';
 import { benchOptions } from '../options/bench-options.js';
+import { rowsAsWritten, wholeNumber } from '../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const CONFIGS = ['heavy', 'demo'] as const;
@@ -35,14 +36,18 @@ const WAYS: readonly Ways[] = [
 ];
 
 const options = benchOptions(import.meta.url, {
-  rows: { type: 'string', default: '300K', about: 'rows of the log' },
-  'heavy-outer-steps': { type: 'string', default: '60', about: 'outer steps of the heavy run' },
-  'demo-outer-steps': { type: 'string', default: '300', about: 'outer steps of the demo' },
+  rows: { value: rowsAsWritten, default: '300K', about: 'rows of the log' },
+  'heavy-outer-steps': {
+    value: wholeNumber(),
+    default: '60',
+    about: 'outer steps of the heavy run',
+  },
+  'demo-outer-steps': { value: wholeNumber(), default: '300', about: 'outer steps of the demo' },
 });
 
 const outerStepsOf: Record<(typeof CONFIGS)[number], number> = {
-  heavy: Number(options['heavy-outer-steps']),
-  demo: Number(options['demo-outer-steps']),
+  heavy: options['heavy-outer-steps'],
+  demo: options['demo-outer-steps'],
 };
 
 function configOf(name: string, [parameters, gradients]: Ways): RunConfig {

@@ -28,37 +28,43 @@ import { generatorMarkdown, PLAIN, type GeneratorComparison } from './generator-
 import {
   baseParameters,
   generatorCell,
+  GENERATOR_CELLS,
   ROWS_PER_SET,
   tasksPerStepOf,
   writeGeneratorWorkload,
 } from './generator-workload.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '5', about: 'how often everything is measured, in turns' },
-  'run-ms': { type: 'string', default: '1500', about: 'milliseconds of each measurement' },
+  rounds: {
+    value: wholeNumber(),
+    default: '5',
+    about: 'how often everything is measured, in turns',
+  },
+  'run-ms': { value: wholeNumber(), default: '1500', about: 'milliseconds of each measurement' },
   cells: {
-    type: 'string',
+    value: listOf(oneOf(['', ...GENERATOR_CELLS])),
     default: generatorCell(25),
     about:
-      'cells to measure, with commas between them; nearly all variants of generator.100 are refused, because float32 differs too much from float64 there',
+      'cells to measure, with commas between them, or none; nearly all variants of generator.100 are refused, because float32 differs too much from float64 there',
   },
   'queue-steps': {
-    type: 'string',
+    value: wholeNumber(0),
     default: '100',
     about: 'outer steps of each run over the queue; 0 skips these runs',
   },
   python: {
-    type: 'string',
+    value: text,
     about: 'a Python with the peers installed; by default one is created in the cache',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
   folder: {
-    type: 'string',
+    value: text,
     default: tmpdir(),
     about: 'the folder of the workload during this bench',
   },
@@ -113,7 +119,7 @@ function launchOf(python: string, compileCache: string) {
 }
 
 async function compare(python: string, compileCache: string): Promise<void> {
-  const cells = options.cells === '' ? [] : options.cells.split(',');
+  const cells = options.cells.filter((cell) => cell !== '');
   const folder = mkdtempSync(join(options.folder, 'qianmo-generator-'));
   const context = openBenchContext();
   try {
@@ -139,14 +145,14 @@ async function compare(python: string, compileCache: string): Promise<void> {
           variantsOf: (side) => (side === 'ours' ? STEP_VARIANTS : TORCH_VARIANTS),
           launchOf: launchOf(python, compileCache),
           stays: (side, variant) => side === 'ours' || variant === PLAIN,
-          roundCount: Number(options.rounds),
-          runMs: Number(options['run-ms']),
+          roundCount: options.rounds,
+          runMs: options['run-ms'],
           say: (text) => console.log(text),
         }),
       );
       writeResults({ ...comparisonOf(machine, results), queue: [] });
     }
-    const stepCount = Number(options['queue-steps']);
+    const stepCount = options['queue-steps'];
     const queue = stepCount === 0 ? [] : await queueRuns(folder, stepCount, context);
     writeResults({ ...comparisonOf(machine, results), queue });
   } finally {
@@ -161,8 +167,8 @@ function comparisonOf(
 ): Omit<GeneratorComparison, 'queue'> {
   return {
     ...{ machine, versions: versionsOf(cells), cells },
-    roundCount: Number(options.rounds),
-    runMs: Number(options['run-ms']),
+    roundCount: options.rounds,
+    runMs: options['run-ms'],
   };
 }
 

@@ -54,6 +54,8 @@ export const GENERATOR_METHOD: MethodConfig = {
 
 /** The published number, and a larger one. */
 const TASKS_PER_STEP = [25, 100] as const;
+
+export const GENERATOR_CELLS = TASKS_PER_STEP.map(generatorCell);
 export const BATCH_COUNT = 4;
 
 export function generatorCell(tasksPerStep: number): string {

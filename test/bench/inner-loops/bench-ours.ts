@@ -12,7 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { cellName, cellOfName, CELLS } from './sides/cells.js';
+import { cell } from './cell-option.js';
+import { cellName, CELLS } from './sides/cells.js';
 import type { CellResult } from './cell-results.js';
 import { machineDescription } from './machine-description.js';
 import { measureCell } from './measure-cell.js';
@@ -24,21 +25,26 @@ import { OUR_VARIANTS } from './sides/our-meta-step.js';
 import { launchOf, threadEnvironment, type LaunchRoom } from './sides/sides.js';
 import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, text, wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
-  'run-ms': { type: 'string', default: '1000', about: 'milliseconds of each measurement' },
+  rounds: {
+    value: wholeNumber(),
+    default: '3',
+    about: 'how often everything is measured, in turns',
+  },
+  'run-ms': { value: wholeNumber(), default: '1000', about: 'milliseconds of each measurement' },
   cells: {
-    type: 'string',
+    value: listOf(cell),
     default: CELLS.map(cellName).join(','),
     about: 'cells to measure, with commas between them',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
-  folder: { type: 'string', default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
+  folder: { value: text, default: tmpdir(), about: 'folder of what the bench makes meanwhile' },
 });
 
 const OTHER_WORK = fileURLToPath(new URL('other-work.js', import.meta.url));
@@ -62,7 +68,7 @@ async function cellResults(folder: string, commit: string): Promise<CellResult[]
   const room: LaunchRoom = { python: null, environment: process.env, compileCache: folder };
   const { workloads } = readWorkloads(folder).description;
   const results: CellResult[] = [];
-  for (const cell of options.cells.split(',').map(cellOfName)) {
+  for (const cell of options.cells) {
     console.log(cellName(cell));
     results.push(
       await measureCell(measuredCellOf(cell, workloads[cell.workload], commit), {
@@ -71,8 +77,8 @@ async function cellResults(folder: string, commit: string): Promise<CellResult[]
         sides: ['ours'],
         launchOf: (side, parameters, core) => launchOf(side, parameters, core, room),
         variantsOf: () => OUR_VARIANTS,
-        roundCount: Number(options.rounds),
-        runMs: Number(options['run-ms']),
+        roundCount: options.rounds,
+        runMs: options['run-ms'],
         say: (text) => console.log(text),
       }),
     );

@@ -12,7 +12,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { accuracyOf } from './sides/accuracy.js';
-import { cellName, cellOfName, CELLS } from './sides/cells.js';
+import { cell } from './cell-option.js';
+import { cellName, CELLS } from './sides/cells.js';
 import { versionsOf, type CellResult } from './cell-results.js';
 import { broughtUpToDate, earlierCells } from './kept-cells.js';
 import { machineDescription } from './machine-description.js';
@@ -25,31 +26,36 @@ import { comparisonMarkdown, type PeerComparison } from './results-table.js';
 import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides/sides.js';
 import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '5', about: 'how often everything is measured, in turns' },
-  'run-ms': { type: 'string', default: '1500', about: 'milliseconds of each measurement' },
+  rounds: {
+    value: wholeNumber(),
+    default: '5',
+    about: 'how often everything is measured, in turns',
+  },
+  'run-ms': { value: wholeNumber(), default: '1500', about: 'milliseconds of each measurement' },
   cells: {
-    type: 'string',
+    value: listOf(cell),
     default: CELLS.map(cellName).join(','),
     about: 'cells to measure, with commas between them',
   },
   sides: {
-    type: 'string',
+    value: listOf(oneOf(SIDE_NAMES)),
     default: SIDE_NAMES.join(','),
     about: 'sides to measure, with commas between them',
   },
   python: {
-    type: 'string',
+    value: text,
     about: 'a Python with the peers installed; by default one is created in the cache',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
   folder: {
-    type: 'string',
+    value: text,
     default: tmpdir(),
     about: 'the folder of the workloads during this bench',
   },
@@ -58,8 +64,8 @@ const options = benchOptions(import.meta.url, {
 const REFERENCE_TIMEOUT_MS = 10 * 60_000;
 
 async function compare(room: LaunchRoom & { readonly python: string }): Promise<void> {
-  const cells = options.cells.split(',').map(cellOfName);
-  const sides = SIDE_NAMES.filter((side) => options.sides.split(',').includes(side));
+  const cells = options.cells;
+  const sides = SIDE_NAMES.filter((side) => options.sides.includes(side));
   const folder = mkdtempSync(join(options.folder, 'qianmo-workloads-'));
   try {
     console.log('generating the workloads and their exact updates in float64');
@@ -92,8 +98,8 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
             ),
           variantsOf: (side) => variantsOf(side, cell.workload),
           launchOf: (side, parameters, core) => launchOf(side, parameters, core, room),
-          roundCount: Number(options.rounds),
-          runMs: Number(options['run-ms']),
+          roundCount: options.rounds,
+          runMs: options['run-ms'],
           say: (text) => console.log(text),
         }),
       );
@@ -101,8 +107,8 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
       writeResults({
         ...{ machine, products, cells: broughtUpToDate(earlier, results) },
         versions: versionsOf(results),
-        roundCount: Number(options.rounds),
-        runMs: Number(options['run-ms']),
+        roundCount: options.rounds,
+        runMs: options['run-ms'],
       });
     }
   } finally {

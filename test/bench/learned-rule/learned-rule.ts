@@ -17,15 +17,16 @@ import { benchHeader } from '../bench-header.js';
 import { benchCases, type BenchCase } from './cases.js';
 import { resultsTable, type CaseResult } from './results-table.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, anySeed, text, wholeNumber } from '../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 const options = benchOptions(import.meta.url, {
-  days: { type: 'string', default: '12', about: 'days of each stream' },
-  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
-  only: { type: 'string', default: '', about: 'measures these alone, with commas between them' },
+  days: { value: wholeNumber(), default: '12', about: 'days of each stream' },
+  seeds: { value: listOf(anySeed), default: '1,2,3', about: 'seeds, with commas between them' },
+  only: { value: text, default: '', about: 'measures these alone, with commas between them' },
   folder: {
-    type: 'string',
+    value: text,
     default: 'runs/learned-rule',
     about: 'folder of what the bench makes meanwhile',
   },
@@ -59,7 +60,7 @@ const readCases = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8
 const recorded = existsSync(recordPath) ? (readCases(recordPath) as CaseResult[]) : [];
 mkdirSync(options.folder, { recursive: true });
 const results: CaseResult[] = [];
-for (const benchCase of benchCases(Number(options.days), options.seeds.split(',').map(Number))) {
+for (const benchCase of benchCases(options.days, options.seeds)) {
   const { name } = benchCase;
   const key = createHash('sha256').update(`${name} ${options.days}`).digest('hex');
   const path = join(options.folder, `${key.slice(0, 16)}.json`);

@@ -27,26 +27,27 @@ import { loadMarketConfig } from '../../../shared/config/market-config.js';
 import { benchHeader, folderOfCommit, markdownTable } from '../bench-header.js';
 import { qianmo } from '../qianmo-command.js';
 import { benchOptions } from '../options/bench-options.js';
+import { text, wholeNumber } from '../options/option-values.js';
 
 const EXAMPLE = new URL('infra/examples/market.yaml', packageRoot).pathname;
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 const header = benchHeader();
 const options = benchOptions(import.meta.url, {
-  seeds: { type: 'string', about: 'number of seeds; those of the example if absent' },
+  seeds: { value: wholeNumber(), about: 'number of seeds; those of the example if absent' },
   folder: {
-    type: 'string',
+    value: text,
     default: folderOfCommit('market', header),
     about: 'folder of what the bench makes meanwhile',
   },
-  name: { type: 'string', default: 'market', about: 'name of the record and its page' },
+  name: { value: text, default: 'market', about: 'name of the record and its page' },
 });
 
 const example = await loadMarketConfig(EXAMPLE);
 const { first, count } = example.seeds;
 const config = {
   ...example,
-  seeds: { first, count: options.seeds === undefined ? count : Number(options.seeds) },
+  seeds: { first, count: options.seeds ?? count },
   output: options.folder,
 };
 mkdirSync(options.folder, { recursive: true });

@@ -32,6 +32,7 @@ import { openBenchContext, type BenchContext } from '../bench-context.js';
 import { benchHeader, folderOfCommit } from '../bench-header.js';
 import { ARMS, policiesPage, recordedSeeds, settingsOf, type ArmName } from './policies-page.js';
 import { benchOptions } from '../options/bench-options.js';
+import { text, wholeNumber } from '../options/option-values.js';
 
 const EXAMPLE = new URL('infra/examples/market.yaml', packageRoot).pathname;
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -41,16 +42,16 @@ process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
 const header = benchHeader();
 const options = benchOptions(import.meta.url, {
-  seeds: { type: 'string', default: '10', about: 'number of seeds' },
-  auctions: { type: 'string', default: '10000', about: 'auctions of each world' },
-  name: { type: 'string', default: 'market-policies', about: 'name of the record and its page' },
+  seeds: { value: wholeNumber(2), default: '10', about: 'number of seeds' },
+  auctions: { value: wholeNumber(), default: '10000', about: 'auctions of each world' },
+  name: { value: text, default: 'market-policies', about: 'name of the record and its page' },
 });
 const example = await loadMarketConfig(EXAMPLE);
-const auctionsPerDay = z.coerce.number().int().parse(options.auctions);
+const { auctions: auctionsPerDay } = options;
 const folder = join(folderOfCommit('market-policies', header), `${auctionsPerDay}-auctions`);
 const config: MarketConfig = {
   ...example,
-  seeds: { ...example.seeds, count: z.coerce.number().int().min(2).parse(options.seeds) },
+  seeds: { ...example.seeds, count: options.seeds },
   traffic: { ...example.traffic, auctionsPerDay },
   output: folder,
 };

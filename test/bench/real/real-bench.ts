@@ -27,6 +27,7 @@ import { readRecord, writeRecord, type RecordedCell } from './real-record.js';
 import { REAL_SETS, supportName } from './real-sets.js';
 import { recordedCell } from './recorded-cell.js';
 import { benchOptions } from '../options/bench-options.js';
+import { amount, listOf, oneOf, anySeed, text, wholeNumber } from '../options/option-values.js';
 
 /** The key of the demo's cell in the record, and its name among the sets. */
 const DEMO = 'movielens-demo';
@@ -37,55 +38,55 @@ const SECONDS_PER_MINUTE = 60;
 const UNIT_NAMES: readonly string[] = [...PEER_NAMES, ...PRODUCT_SIDES.map(({ name }) => name)];
 
 const header = benchHeader();
+const SET_NAMES = [DEMO, ...REAL_SETS.map(({ name }) => name)];
+
 const options = benchOptions(import.meta.url, {
   sets: {
-    type: 'string',
-    default: [DEMO, ...REAL_SETS.map(({ name }) => name)].join(','),
+    value: listOf(oneOf(SET_NAMES)),
+    default: SET_NAMES.join(','),
     about: 'data sets, with commas between them',
   },
-  supports: { type: 'string', about: 'support sizes by number; all by default' },
-  seeds: { type: 'string', default: '1,2,3,4,5', about: 'seeds, with commas between them' },
+  supports: { value: listOf(wholeNumber(0)), about: 'support sizes by number; all by default' },
+  seeds: { value: listOf(anySeed), default: '1,2,3,4,5', about: 'seeds, with commas between them' },
   'budget-minutes': {
-    type: 'string',
+    value: amount(),
     default: '1',
     about: 'for the search of each peer, and that of `auto`',
   },
   'trials-max': {
-    type: 'string',
+    value: wholeNumber(),
     about: 'trials of `auto` instead of a budget of time, for machines that other work keeps busy',
   },
-  'at-once': { type: 'string', default: '1', about: 'cells; each takes one core' },
+  'at-once': { value: wholeNumber(), default: '1', about: 'cells; each takes one core' },
   units: {
-    type: 'string',
+    value: listOf(oneOf(UNIT_NAMES)),
     default: UNIT_NAMES.join(','),
     about: 'peers, and sides of the product',
   },
   folder: {
-    type: 'string',
+    value: text,
     default: folderOfCommit('real', header),
     about: 'folder of what the bench makes meanwhile',
   },
   'peers-folder': {
-    type: 'string',
+    value: text,
     default: 'runs/real/peers',
     about: 'for peers, which are kept by what they read',
   },
   data: {
-    type: 'string',
+    value: text,
     default: new URL('../shared/data/', packageRoot).pathname,
     about: 'folder of the data sets',
   },
   python: {
-    type: 'string',
+    value: text,
     about: 'a Python with the peers installed; by default one is created in the cache',
   },
 });
-const budgetMinutes = Number(options['budget-minutes']);
-const trialsMax = options['trials-max'] === undefined ? null : Number(options['trials-max']);
-const units = options.units.split(',');
+const { units, 'budget-minutes': budgetMinutes } = options;
+const trialsMax = options['trials-max'] ?? null;
 
 async function bench(): Promise<void> {
-  demandKnown('unit', '--units', units, UNIT_NAMES);
   const python =
     options.python ??
     installedPython(
@@ -108,7 +109,7 @@ async function bench(): Promise<void> {
       ),
     ];
   };
-  if (options.sets.split(',').includes(DEMO)) {
+  if (options.sets.includes(DEMO)) {
     const set = at(
       REAL_SETS.filter(({ name }) => name === 'movielens-small'),
       0,
@@ -124,7 +125,7 @@ async function bench(): Promise<void> {
     };
     keep(DEMO, await recordedCell(written, unitsOf(cell, written.files), terms));
   }
-  await inLanes(wantedCells(), Number(options['at-once']), async (cell) => {
+  await inLanes(wantedCells(), options['at-once'], async (cell) => {
     const written = writeCell(cell, options.data, options.folder);
     const { set, support, seed } = cell;
     const named = { set: set.name, support: supportName(support), seed };
@@ -138,27 +139,9 @@ function headerNow(): BenchHeader {
   return { ...benchHeader(), commit: header.commit };
 }
 
-function demandKnown(
-  what: string,
-  where: string,
-  found: readonly string[],
-  known: readonly string[],
-): void {
-  const unknown = found.filter((name) => !known.includes(name));
-  if (unknown.length > 0)
-    throw new QianmoError({
-      ...{ kind: 'usage', what: `there is no such ${what}`, where },
-      expected: known.join(', '),
-      found: unknown.join(', '),
-      cure: 'name some of these, with commas',
-    });
-}
-
 function wantedCells(): RealCell[] {
-  const names = options.sets.split(',').filter((name) => name !== DEMO);
-  demandKnown('set', '--sets', names, [DEMO, ...REAL_SETS.map(({ name }) => name)]);
-  const sizes = options.supports?.split(',').map(Number);
-  const seeds = options.seeds.split(',').map(Number);
+  const { seeds, supports: sizes } = options;
+  const names = options.sets.filter((name) => name !== DEMO);
   return REAL_SETS.filter(({ name }) => names.includes(name)).flatMap((set) => {
     if (set.needs !== undefined && !existsSync(join(options.data, set.needs))) {
       process.stderr.write(`left out: ${set.name}, whose data is not in ${options.data}\n`);

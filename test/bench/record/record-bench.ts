@@ -19,11 +19,11 @@ import { folderLogPlace } from '../../../shared/events/folder-log-place.js';
 import { benchHeader, markdownTable } from '../bench-header.js';
 import { MOVIELENS_DATA } from '../operation/movielens-data.js';
 import { benchOptions } from '../options/bench-options.js';
+import { wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '4', about: 'how often each way is trained, in turns' },
+  rounds: { value: wholeNumber(), default: '4', about: 'how often each way is trained, in turns' },
 });
-const ROUNDS = Number(options.rounds);
 const OUTER_STEPS = 300;
 const REPLAYS = 20;
 const MS_PER_TICK = 10;
@@ -45,7 +45,7 @@ try {
   await qianmo(['prepare', configIn('record')]);
   // The first start of a machine keeps things for later ones.
   await trained('record');
-  for (let round = 0; round < ROUNDS; round += 1)
+  for (let round = 0; round < options.rounds; round += 1)
     for (const way of round % 2 === 0 ? WAYS : [...WAYS].reverse()) {
       const training = await trained(way);
       trainings.get(way)?.push(training);
@@ -196,7 +196,7 @@ function report(replayedMs: number): string {
     `Commit ${header.commit}, ${header.date}; ${header.machine}; load ${header.loadBefore} before and ${(loadavg()[0] ?? 0).toFixed(1)} after. ` +
       `\`npm run bench:record\``,
     '',
-    `A DeepFM on the MovieLens example, ${OUTER_STEPS} outer steps of 32 adgroups with \`--in-process\`, ${ROUNDS} times each way, in turns. Processor ` +
+    `A DeepFM on the MovieLens example, ${OUTER_STEPS} outer steps of 32 adgroups with \`--in-process\`, ${options.rounds} times each way, in turns. Processor ` +
       'time is that of the command and its compute process. *More* is a ratio to the training without a record in the same ' +
       'round: the median, and the range over rounds. The product has no switch for its record: a hook of Node put an empty log in its place. The trackers are ' +
       'event files of TensorBoard, and MLflow and a webhook at an address that accepts and never answers.',

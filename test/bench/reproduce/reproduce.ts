@@ -18,6 +18,7 @@ import { benchHeader, folderOfCommit } from '../bench-header.js';
 import { ReproducedRecord } from './reproduced-record.js';
 import { TABLES, type ReproducedTable } from './reproduced-tables.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, oneOf } from '../options/option-values.js';
 
 const HEADER = benchHeader();
 /** A stopped command resumes when started again, at the same commit. */
@@ -25,19 +26,18 @@ const FOLDER = folderOfCommit('reproduce', HEADER);
 const PAGE = new URL('infra/results/reproduced.md', packageRoot);
 const MS_PER_SECOND = 1000;
 
+const TABLE_NAMES = TABLES.map(({ name }) => name);
+
 const options = benchOptions(import.meta.url, {
-  only: { type: 'string', about: 'measures these alone, with commas between them' },
+  only: {
+    value: listOf(oneOf(TABLE_NAMES)),
+    about: 'measures these alone, with commas between them',
+  },
   list: { type: 'boolean', default: false, about: 'lists the tables and makes none' },
   again: { type: 'boolean', default: false, about: 'makes a table again that is of this commit' },
 });
 
-const names = options.only?.split(',') ?? TABLES.map(({ name }) => name);
-const unknown = names.filter((name) => !TABLES.some((table) => table.name === name));
-if (unknown.length > 0) {
-  const known = TABLES.map(({ name }) => name).join(', ');
-  process.stderr.write(`no table ${unknown.join(', ')}; expected some of ${known}\n`);
-  process.exit(2);
-}
+const names = options.only ?? TABLE_NAMES;
 const chosen = TABLES.filter(({ name }) => names.includes(name));
 const outcomes = options.list ? chosen.map(described) : chosen.map(reproducedIn(FOLDER));
 process.stdout.write(`${outcomes.map(({ line }) => line).join('\n')}\n`);

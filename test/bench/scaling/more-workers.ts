@@ -9,7 +9,6 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { z } from 'zod';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { openCheckpoints } from '../../../coordinator/checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../../../coordinator/plan/prepared-run.js';
@@ -28,26 +27,29 @@ import { benchHeader, markdownTable } from '../bench-header.js';
 import { configFileOf, openRooms, prepareRoom } from './scaling-configs.js';
 import { sleepingExecutor } from './sleeping-executor.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, text, wholeNumber } from '../options/option-values.js';
 
 const WARM_UP_STEPS = 10;
 
 const options = benchOptions(import.meta.url, {
   workers: {
-    type: 'string',
+    value: listOf(wholeNumber()),
     default: '1,2,4,8,16',
     about: 'numbers of workers, with commas between them',
   },
-  steps: { type: 'string', default: '60', about: 'outer steps of each run' },
-  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
+  steps: { value: wholeNumber(), default: '60', about: 'outer steps of each run' },
+  rounds: {
+    value: wholeNumber(),
+    default: '3',
+    about: 'how often everything is measured, in turns',
+  },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
-const count = z.coerce.number().int().positive();
-const [outerSteps, rounds] = [count.parse(options.steps), count.parse(options.rounds)];
-const workerCounts = options.workers.split(',').map((each) => count.parse(each));
+const { steps: outerSteps, rounds, workers: workerCounts } = options;
 
 async function heavyRun(folder: string): Promise<PreparedRun> {
   const config = RunConfigSchema.parse(

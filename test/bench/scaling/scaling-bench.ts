@@ -12,7 +12,6 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { median } from '../../../shared/base/arrays.js';
 import { benchHeader, markdownTable } from '../bench-header.js';
@@ -29,6 +28,14 @@ import {
 import { steadyTasksPerSecond, WARM_UP_SHARE } from './steady-rate.js';
 import { counted } from '../../../shared/names/counted.js';
 import { benchOptions } from '../options/bench-options.js';
+import {
+  amount,
+  listOf,
+  oneOf,
+  rowsAsWritten,
+  text,
+  wholeNumber,
+} from '../options/option-values.js';
 
 const WAYS = [
   ...(['in process', '1 worker', '2 workers', '1 worker, stale', '2 workers, stale'] as const),
@@ -55,38 +62,39 @@ const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = {
 };
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
-  rows: { type: 'string', default: '1M', about: 'rows of the log' },
+  rounds: {
+    value: wholeNumber(),
+    default: '3',
+    about: 'how often everything is measured, in turns',
+  },
+  rows: { value: rowsAsWritten, default: '1M', about: 'rows of the log' },
   configs: {
-    type: 'string',
+    value: listOf(oneOf(SCALING_CONFIGS)),
     default: SCALING_CONFIGS.join(','),
     about: 'configs to measure, with commas between them',
   },
   ways: {
-    type: 'string',
+    value: listOf(oneOf(WAYS), ';'),
     default: WAYS.join(';'),
     about: 'ways to be measured, with semicolons between them',
   },
   length: {
-    type: 'string',
+    value: amount(),
     default: '1',
     about: 'multiplies the outer steps of each run, which take from ten seconds to half a minute',
   },
   base: {
-    type: 'string',
+    value: text,
     about: 'another checkout, compiled there, which is measured in every round as well',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
 
-const length = z.coerce.number().positive().parse(options.length);
-const rounds = z.coerce.number().int().positive().parse(options.rounds);
-const configs = options.configs.split(',').map((name) => z.enum(SCALING_CONFIGS).parse(name));
-const ways = options.ways.split(';').map((way) => z.enum(WAYS).parse(way.trim()));
+const { length, rounds, configs, ways } = options;
 /** Whole numbers of drains, so that all ways take as many outer steps. */
 const outerStepsOf = (count: number): number =>
   Math.max(1, Math.round((count * length) / DRAIN_EVERY_OUTER_STEPS)) * DRAIN_EVERY_OUTER_STEPS;

@@ -24,27 +24,29 @@ import { benchHeader, grouped, markdownTable } from '../bench-header.js';
 import { CANDIDATE_ROWS, CONTEXT_ROWS } from './kernel-setting.js';
 import { syntheticKey, writeSyntheticBundle } from './synthetic-bundle.js';
 import { benchOptions } from '../options/bench-options.js';
+import { listOf, text, wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  adgroups: { type: 'string', default: '100000', about: 'adgroups of the bundle' },
-  requests: { type: 'string', default: '1000', about: 'number of requests' },
-  rows: { type: 'string', default: '50', about: 'rows of each request' },
+  adgroups: {
+    value: wholeNumber(1, 4_000_000),
+    default: '100000',
+    about: 'adgroups of the bundle',
+  },
+  requests: { value: wholeNumber(1, 60_000), default: '1000', about: 'number of requests' },
+  rows: { value: wholeNumber(1, 5_000), default: '50', about: 'rows of each request' },
   processes: {
-    type: 'string',
+    value: listOf(wholeNumber(1, 64)),
     default: '1,2',
     about: 'numbers of processes, with commas between them',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
-const count = z.coerce.number().int().positive();
-const adgroupCount = count.max(4_000_000).parse(options.adgroups);
-const requestCount = count.max(60_000).parse(options.requests);
-const rowCount = count.max(5_000).parse(options.rows);
-const processCounts = options.processes.split(',').map((text) => count.max(64).parse(text));
+const { adgroups: adgroupCount, requests: requestCount, rows: rowCount } = options;
+const { processes: processCounts } = options;
 
 const WARMING_REQUESTS = 200;
 const BODY_COUNT = 100;

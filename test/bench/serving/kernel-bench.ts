@@ -9,7 +9,6 @@
 import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { at } from '../../../shared/base/arrays.js';
@@ -34,6 +33,7 @@ import {
 import { encodingErrors, timedCalls, type SideTimes } from './kernel-measures.js';
 import { startTorch } from './torch-peer.js';
 import { benchOptions } from '../options/bench-options.js';
+import { text, wholeNumber } from '../options/option-values.js';
 
 const HEAD = [128, 64];
 const MID = [128, 64, 32];
@@ -41,20 +41,27 @@ const MODEL_COUNT = 8;
 const MODELS_RUN = 40;
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '12', about: 'how often everything is measured, in turns' },
-  adgroups: { type: 'string', default: '1000000', about: 'adgroups of the bundle' },
+  rounds: {
+    value: wholeNumber(1, 1000),
+    default: '12',
+    about: 'how often everything is measured, in turns',
+  },
+  adgroups: {
+    value: wholeNumber(1000, 4_000_000),
+    default: '1000000',
+    about: 'adgroups of the bundle',
+  },
   python: {
-    type: 'string',
+    value: text,
     about: 'a Python with the peers installed; by default one is made in the cache',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
-const rounds = z.coerce.number().int().positive().max(1000).parse(options.rounds);
-const adgroupCount = z.coerce.number().int().min(1000).max(4_000_000).parse(options.adgroups);
+const { rounds, adgroups: adgroupCount } = options;
 
 const header = benchHeader(packageRoot.pathname);
 await scoringAddon.install((text) => console.log(text), { retry: true });

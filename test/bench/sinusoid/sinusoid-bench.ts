@@ -16,6 +16,7 @@ import { isKept, keepOutcomes, keptOutcomes } from './sinusoid-outcome.js';
 import { sinusoidOutcomes } from './sinusoid-runs.js';
 import { sinusoidTable, summaryOf } from './sinusoid-table.js';
 import { benchOptions } from '../options/bench-options.js';
+import { amount, listOf, anySeed, text, wholeNumber } from '../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const MS_PER_MINUTE = 60_000;
@@ -23,25 +24,22 @@ const MS_PER_MINUTE = 60_000;
 const EXIT_CODE_UNFINISHED = 4;
 
 const options = benchOptions(import.meta.url, {
-  'outer-steps': { type: 'string', default: '15000', about: 'outer steps of each run' },
-  seeds: { type: 'string', default: '1,2,3', about: 'seeds, with commas between them' },
+  'outer-steps': { value: wholeNumber(), default: '15000', about: 'outer steps of each run' },
+  seeds: { value: listOf(anySeed), default: '1,2,3', about: 'seeds, with commas between them' },
   minutes: {
-    type: 'string',
-    default: 'Infinity',
-    about: 'minutes after which nothing more is begun',
+    value: amount(),
+    about: 'minutes after which nothing more is begun; no bound if absent',
   },
   folder: {
-    type: 'string',
+    value: text,
     default: 'runs/sinusoid',
     about: 'folder of what the bench makes meanwhile',
   },
 });
-const { folder } = options;
-const outerSteps = Number(options['outer-steps']);
-const seeds = options.seeds.split(',').map(Number);
+const { folder, seeds, 'outer-steps': outerSteps } = options;
 const header = benchHeader();
 const startMs = systemClock.monotonicMs();
-const endMs = startMs + Number(options.minutes) * MS_PER_MINUTE;
+const endMs = startMs + (options.minutes ?? Infinity) * MS_PER_MINUTE;
 
 const runs = seeds.flatMap((seed) => SINUSOID_ARMS.map((arm) => ({ arm, seed, outerSteps })));
 for (const run of runs) {

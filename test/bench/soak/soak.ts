@@ -30,6 +30,7 @@ import {
 import { BLOB_LIFETIME_MINUTES, openSoakRoom, QUEUE_PREFIX, type SoakRoom } from './soak-room.js';
 import { contentOf, processCount, Sampler } from './soak-samples.js';
 import { benchOptions } from '../options/bench-options.js';
+import { amount, anySeed, text } from '../options/option-values.js';
 
 const TRIAL_OUTER_STEPS = 200;
 const STEADY_OUTER_STEPS_MAX = 10_000_000;
@@ -41,15 +42,14 @@ const INTERRUPTED = 4;
 const CheckpointSchema = z.looseObject({ outerStep: z.int(), digest: z.string() });
 
 const options = benchOptions(import.meta.url, {
-  minutes: { type: 'string', default: '60', about: 'minutes of training' },
-  seed: { type: 'string', default: '7', about: 'seed of what is drawn' },
+  minutes: { value: amount(), default: '60', about: 'minutes of training' },
+  seed: { value: anySeed, default: '7', about: 'seed of what is drawn' },
   record: {
-    type: 'string',
+    value: text,
     about: 'path of the record, without its ending; nothing is recorded if absent',
   },
 });
-const minutes = z.coerce.number().positive().parse(options.minutes);
-const seed = z.coerce.number().int().nonnegative().parse(options.seed);
+const { minutes, seed } = options;
 
 const header = benchHeader();
 const findings: Findings = [];

@@ -24,20 +24,25 @@ import {
 } from '../scaling/scaling-configs.js';
 import { startPage, WAYS, type MeasuredStart, type StartResults } from './start-page.js';
 import { benchOptions } from '../options/bench-options.js';
+import { text, wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rounds: { type: 'string', default: '5', about: 'how often everything is measured, in turns' },
+  rounds: {
+    value: wholeNumber(),
+    default: '5',
+    about: 'how often everything is measured, in turns',
+  },
   base: {
-    type: 'string',
+    value: text,
     about: 'another checkout, compiled there, which is measured in every round as well',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
-const rounds = z.coerce.number().int().positive().parse(options.rounds);
+const { rounds } = options;
 
 const CONFIG = 'demo';
 const MS_PER_TICK = 10;

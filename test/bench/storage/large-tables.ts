@@ -18,11 +18,12 @@ import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { benchHeader, grouped, markdownTable } from '../bench-header.js';
 import { watched, type WatchedCommand } from '../resident-memory.js';
 import { benchOptions } from '../options/bench-options.js';
+import { wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  rows: { type: 'string', default: '100000000', about: 'rows of the table' },
-  servers: { type: 'string', default: '3', about: 'row servers' },
-  'smaller-rows': { type: 'string', default: '1000000', about: 'rows of the smaller table' },
+  rows: { value: wholeNumber(), default: '100000000', about: 'rows of the table' },
+  servers: { value: wholeNumber(), default: '3', about: 'row servers' },
+  'smaller-rows': { value: wholeNumber(), default: '1000000', about: 'rows of the smaller table' },
 });
 const EXECUTABLE = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
 const RESULT = new URL('infra/results/large-tables.md', packageRoot).pathname;
@@ -148,13 +149,12 @@ const header = benchHeader();
 const folder = await mkdtemp(join(tmpdir(), 'qianmo-large-tables-'));
 try {
   await writeFile(join(folder, 'log.csv'), smallLog());
-  const serverCount = Number(options.servers);
-  const smaller = Number(options['smaller-rows']);
+  const { servers: serverCount, 'smaller-rows': smaller } = options;
   const rows: Row[] = [];
   for (const given of [
     { name: 'flat', rowCount: smaller, serverCount: 1, isKilled: false },
     { name: 'smaller', rowCount: smaller, serverCount, isKilled: true },
-    { name: 'large', rowCount: Number(options.rows), serverCount, isKilled: true },
+    { name: 'large', rowCount: options.rows, serverCount, isKilled: true },
   ]) {
     rows.push(...(await rowsOf(folder, given)));
     await rm(join(folder, given.name), { recursive: true, force: true });

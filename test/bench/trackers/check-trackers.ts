@@ -18,6 +18,7 @@ import { qianmoIn } from '../qianmo-command.js';
 import { loggedScalars, type LoggedScalars } from './logged-scalars.js';
 import { startMlflow, type RealMlflow } from './real-mlflow.js';
 import { benchOptions } from '../options/bench-options.js';
+import { text } from '../options/option-values.js';
 
 const OUTER_STEPS = 300;
 /** Both keep single precision at least. */
@@ -35,9 +36,9 @@ const FoundSchema = z.record(
 type Curve = readonly (readonly [number, number])[];
 
 const options = benchOptions(import.meta.url, {
-  record: { type: 'string', about: 'path of the page; nothing is recorded if absent' },
+  record: { value: text, about: 'path of the page; nothing is recorded if absent' },
   python: {
-    type: 'string',
+    value: text,
     about: 'a Python with the peers installed; by default one is made in the cache',
   },
 });

@@ -54,3 +54,22 @@ test('an unknown option is a usage error', async () => {
   expect(diagnostics).toContain("Unknown option '--rows'");
   expect(diagnostics).toContain('npm run bench:soak -- --help');
 });
+
+test.each([
+  ['plan/plan-bench.js', '--rounds', 'abc', 'a whole number from 1 to 1000000000'],
+  ['plan/plan-bench.js', '--rows', '1.5', 'a whole number from 1 to 10000000000, as in 250, 760k'],
+  ['scaling/more-workers.js', '--workers', '1,x', 'a whole number from 1 to'],
+  ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
+  ['overhead/overhead-bench.js', '--cases', 'queue,mist', 'one of '],
+  ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],
+  ['digests/digests.js', '--only', 'no-such-case', 'one of '],
+])('%s refuses %s "%s" as a usage error', async (module, option, value, expected) => {
+  const { code, output, diagnostics } = await ended(`dist/test/bench/${module}`, option, value);
+  expect([code, output], diagnostics).toEqual([2, '']);
+  const lines = diagnostics.split('\n');
+  expect(lines[0]).toBe(`error: ${option} cannot have this value`);
+  expect(diagnostics).toContain(`expected: ${expected}`);
+  expect(lines).toContain(`  found:    ${value === '' ? 'nothing' : value}`);
+  expect(diagnostics).toContain('-- --help` lists the options');
+  expect(lines).toHaveLength(6);
+});

@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { demandOwnArm, scoreArms } from '../../../coordinator/evaluation/arms-score.js';
+import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import {
@@ -105,6 +106,22 @@ describe('the loss by which training stops', () => {
     expect(() => validationLossOf(runOf(formulaConfig({ training: ofSegment })))).toThrow(
       'scored on the tasks of one segment',
     );
+  });
+
+  it('tells each call over the queue what a pause that holds it back is told', async () => {
+    const run = runOf(formulaConfig({ training: { earlyStopping: { everyOuterSteps: 1 } } }));
+    const given: unknown[] = [];
+    const dispatcher: Dispatcher = {
+      ...run.dispatcher,
+      run: (orders, read, signal, terms) => {
+        given.push(terms);
+        return run.dispatcher.run(orders, read, signal);
+      },
+    };
+    const terms = { onHeldBack: () => Promise.resolve() };
+    const parameters = parametersWithBias(run.config, store, 0);
+    await validationLossOf({ ...run, dispatcher })?.(parameters, terms);
+    expect(new Set(given)).toEqual(new Set([terms]));
   });
 
   it('is none where training does not stop early', () => {

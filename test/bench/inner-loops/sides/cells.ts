@@ -21,8 +21,10 @@ export function cellName({ workload, order, innerSteps }: Cell): string {
   return `${workload}.${order}.${innerSteps}`;
 }
 
+export const CELL_NAME = /^(W1|W2)\.(first|second)\.(\d+)$/;
+
 export function cellOfName(name: string): Cell {
-  const match = /^(W1|W2)\.(first|second)\.(\d+)$/.exec(name);
+  const match = CELL_NAME.exec(name);
   const [, workload, order, steps] = match ?? [];
   const innerSteps = Number(steps);
   if (workload !== 'W1' && workload !== 'W2') throw new Error(`there is no cell ${name}`);

@@ -25,6 +25,7 @@ import {
 import { differencesOf, DIFFERENCE_MAX, equalityPage } from './equality-page.js';
 import { RawRows } from './raw-rows.js';
 import { benchOptions } from '../../options/bench-options.js';
+import { listOf, oneOf } from '../../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
@@ -32,10 +33,12 @@ const RESULTS = new URL('infra/results/', packageRoot).pathname;
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
 const options = benchOptions(import.meta.url, {
-  only: { type: 'string', about: 'measures these alone, with commas between them' },
+  only: {
+    value: listOf(oneOf(EQUALITY_CASES.map(({ name }) => name))),
+    about: 'measures these alone, with commas between them',
+  },
 });
-const only = options.only?.split(',');
-const chosen = EQUALITY_CASES.filter(({ name }) => only?.includes(name) ?? true);
+const chosen = EQUALITY_CASES.filter(({ name }) => options.only?.includes(name) ?? true);
 const header = benchHeader();
 const folder = folderOfCommit('served-equality', header);
 mkdirSync(folder, { recursive: true });
@@ -43,7 +46,7 @@ if (!existsSync(join(folder, 'store', 'manifest.json'))) await prepareWorld(fold
 
 const cases: CaseEquality[] = [];
 for (const each of chosen) cases.push(keptCase(each.name) ?? (await newCase(each)));
-if (only === undefined) {
+if (options.only === undefined) {
   writeFileSync(
     `${RESULTS}served-equality.json`,
     `${JSON.stringify({ ...header, cases }, null, 1)}\n`,

@@ -18,26 +18,27 @@ import { meteredQianmo } from '../../qianmo-command.js';
 import { cutSynthesizedLog, refreshConfig } from './refresh-log.js';
 import { refreshPage, type Metered, type SizeFigures } from './refresh-page.js';
 import { benchOptions } from '../../options/bench-options.js';
+import { listOf, text, wholeNumber } from '../../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 
 const header = benchHeader();
 const options = benchOptions(import.meta.url, {
   adgroups: {
-    type: 'string',
+    value: listOf(wholeNumber()),
     default: '20000,200000',
     about: 'adgroups of the stores, in ascending order, with commas between them',
   },
-  'rows-per-adgroup': { type: 'string', default: '5', about: 'rows of each adgroup' },
-  'outer-steps': { type: 'string', default: '300', about: 'outer steps of each run' },
+  'rows-per-adgroup': { value: wholeNumber(), default: '5', about: 'rows of each adgroup' },
+  'outer-steps': { value: wholeNumber(), default: '300', about: 'outer steps of each run' },
   folder: {
-    type: 'string',
+    value: text,
     default: folderOfCommit('refresh', header),
     about: 'folder of what the bench makes meanwhile',
   },
-  name: { type: 'string', default: 'refresh', about: 'name of the record and its page' },
+  name: { value: text, default: 'refresh', about: 'name of the record and its page' },
 });
-const outerSteps = Number(options['outer-steps']);
+const { 'outer-steps': outerSteps } = options;
 
 const ExportedSchema = z.object({ byteCount: z.number(), adgroupCount: z.number() });
 const RefreshedSchema = z.object({
@@ -47,7 +48,7 @@ const RefreshedSchema = z.object({
 });
 
 const sizes: SizeFigures[] = [];
-for (const adgroups of options.adgroups.split(',')) sizes.push(await measured(Number(adgroups)));
+for (const adgroups of options.adgroups) sizes.push(await measured(adgroups));
 const loadAfter = Math.round((loadavg()[0] ?? 0) * 10) / 10;
 const figures = { header, loadAfter, outerSteps, sizes };
 writeFileSync(join(RESULTS, `${options.name}.json`), `${JSON.stringify(figures, null, 2)}\n`);
@@ -59,7 +60,7 @@ async function measured(adgroupCount: number): Promise<SizeFigures> {
   mkdirSync(folder, { recursive: true });
   const run = (verb: string, ...words: string[]): Promise<RunCommand> =>
     metered(folder, verb, ...words);
-  const rows = String(adgroupCount * Number(options['rows-per-adgroup']));
+  const rows = String(adgroupCount * options['rows-per-adgroup']);
   const size = ['--rows', rows, '--adgroups', String(adgroupCount)];
   await run('synthesize', '--out', 'log.csv', '--setting', 'moderate', ...size);
   const log = await cutSynthesizedLog(folder);

@@ -1,8 +1,8 @@
 /** The options of a bench that loads ranking servers: how many rounds, how large a bundle, how long, and where results go. */
 
-import { z } from 'zod';
 import { packageRoot } from '../../../../infra/library/package-root.js';
 import { benchOptions } from '../../options/bench-options.js';
+import { amount, text, wholeNumber } from '../../options/option-values.js';
 
 interface LoadOptions {
   readonly rounds: number;
@@ -18,19 +18,31 @@ interface LoadOptions {
  */
 export function loadOptions(url: string, secondsOtherwise: number): LoadOptions {
   const values = benchOptions(url, {
-    rounds: { type: 'string', default: '3', about: 'how often everything is measured, in turns' },
-    adgroups: { type: 'string', default: '1000000', about: 'adgroups of the bundle' },
-    seconds: { type: 'string', default: String(secondsOtherwise), about: 'seconds of each load' },
+    rounds: {
+      value: wholeNumber(1, 100),
+      default: '3',
+      about: 'how often everything is measured, in turns',
+    },
+    adgroups: {
+      value: wholeNumber(1000, 4_000_000),
+      default: '1000000',
+      about: 'adgroups of the bundle',
+    },
+    seconds: {
+      value: amount(600),
+      default: String(secondsOtherwise),
+      about: 'seconds of each load',
+    },
     output: {
-      type: 'string',
+      value: text,
       default: new URL('infra/results/', packageRoot).pathname,
       about: 'folder of the record and its page',
     },
   });
   return {
-    rounds: z.coerce.number().int().positive().max(100).parse(values.rounds),
-    adgroupCount: z.coerce.number().int().min(1000).max(4_000_000).parse(values.adgroups),
-    seconds: z.coerce.number().positive().max(600).parse(values.seconds),
+    rounds: values.rounds,
+    adgroupCount: values.adgroups,
+    seconds: values.seconds,
     output: values.output,
   };
 }

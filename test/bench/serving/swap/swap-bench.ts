@@ -30,32 +30,37 @@ import {
   type SwapRecord,
 } from './swap-page.js';
 import { benchOptions } from '../../options/bench-options.js';
+import { text, wholeNumber } from '../../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
-  adgroups: { type: 'string', default: '1000000', about: 'adgroups of the bundles' },
-  swaps: { type: 'string', default: '100', about: 'number of swaps' },
-  rounds: { type: 'string', default: '10', about: 'rounds that the swaps are spread over' },
+  adgroups: {
+    value: wholeNumber(1000, 4_000_000),
+    default: '1000000',
+    about: 'adgroups of the bundles',
+  },
+  swaps: { value: wholeNumber(1, 10_000), default: '100', about: 'number of swaps' },
+  rounds: {
+    value: wholeNumber(1, 10_000),
+    default: '10',
+    about: 'rounds that the swaps are spread over, at most one for each swap',
+  },
   seconds: {
-    type: 'string',
+    value: wholeNumber(1, 3_600),
     default: '6',
     about: 'seconds of load before the swaps of each round',
   },
   rate: {
-    type: 'string',
+    value: wholeNumber(1, 4_000_000),
     about: 'requests a second; half of what saturates the server, if absent',
   },
   output: {
-    type: 'string',
+    value: text,
     default: new URL('infra/results/', packageRoot).pathname,
     about: 'folder of the record and its page',
   },
 });
-const count = z.coerce.number().int().positive().max(4_000_000);
-const adgroupCount = count.min(1000).parse(options.adgroups);
-const swapCount = count.max(10_000).parse(options.swaps);
-const roundCount = count.max(swapCount).parse(options.rounds);
-const seconds = count.max(3_600).parse(options.seconds);
-const givenRate = count.optional().parse(options.rate);
+const { adgroups: adgroupCount, swaps: swapCount, seconds, rate: givenRate } = options;
+const roundCount = Math.min(options.rounds, swapCount);
 
 const REQUEST_COUNT = 50;
 const SATURATION_SECONDS = 5;

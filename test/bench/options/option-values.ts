@@ -1,0 +1,57 @@
+/** Values that options of benches take: schemas that read the text of an option, and whose message says what is expected. */
+
+import { z } from 'zod';
+import { parseRowCount, ROW_COUNT_MAX } from '../../../coordinator/synthesize/row-count.js';
+import { integerValue } from '../../../infra/cli/command/verb.js';
+
+const LARGEST_OTHERWISE = 1_000_000_000;
+const SEED_MAX = 2 ** 32 - 1;
+
+/** Paths and names, which may be empty. */
+export const text = z.string();
+
+export function wholeNumber(smallest = 1, largest = LARGEST_OTHERWISE): z.ZodType<number, string> {
+  return integerValue(smallest, largest);
+}
+
+export const anySeed = wholeNumber(0, SEED_MAX);
+
+export function amount(largest = LARGEST_OTHERWISE): z.ZodType<number, string> {
+  const expected = `expected a number above 0 and at most ${largest}`;
+  return text
+    .transform((written) => (written.trim() === '' ? NaN : Number(written)))
+    .pipe(z.number(expected).positive(expected).max(largest, expected));
+}
+
+export const shareOfOne = amount(1);
+
+/** A number of rows as `qianmo synthesize --rows` takes it, which is passed on as it is written. */
+export const rowsAsWritten = z.string().refine((written) => {
+  try {
+    return parseRowCount(written) > 0;
+  } catch {
+    return false;
+  }
+}, `expected a whole number from 1 to ${ROW_COUNT_MAX}, as in 250, 760k, 10M or 2G`);
+
+export function oneOf<const Word extends string>(words: readonly Word[]): z.ZodType<Word, string> {
+  const expected = `expected one of ${words.join(', ')}`;
+  return text.pipe(z.enum(words, expected));
+}
+
+export function listOf<Value>(
+  element: z.ZodType<Value, string>,
+  separator = ',',
+): z.ZodType<Value[], string> {
+  return text
+    .transform((written) => written.split(separator).map((each) => each.trim()))
+    .pipe(z.array(element));
+}
+
+/** Checked by the schema, and passed on as it is written. */
+export function asWritten(schema: z.ZodType<unknown, string>): z.ZodType<string, string> {
+  return text.superRefine((written, context) => {
+    for (const { message } of schema.safeParse(written).error?.issues ?? [])
+      context.addIssue({ code: 'custom', message });
+  });
+}
