@@ -24,6 +24,8 @@ export interface RunControl {
 interface OrdersHeardOptions {
   readonly clock: Clock;
   readonly sink: RunEventSink;
+  /** False for work that never trains; true by default. */
+  readonly mayTrain?: boolean | undefined;
 }
 
 /** How long a pause may go on after the orders that end it, should their wake-up be missed. */
@@ -32,6 +34,7 @@ const LOOK_INTERVAL_MS = 60_000;
 export class OrdersHeard {
   readonly #clock: Clock;
   readonly #sink: RunEventSink;
+  readonly #mayTrain: boolean;
   readonly #cancelled = new AbortController();
   #orders = NO_ORDERS;
   /** Set when another coordinator has the lease, with which orders come. */
@@ -41,9 +44,10 @@ export class OrdersHeard {
   #heldBackCount = 0;
   #changed = new AbortController();
 
-  constructor({ clock, sink }: OrdersHeardOptions) {
+  constructor({ clock, sink, mayTrain = true }: OrdersHeardOptions) {
     this.#clock = clock;
     this.#sink = sink;
+    this.#mayTrain = mayTrain;
   }
 
   get orders(): RunOrders {
@@ -56,11 +60,17 @@ export class OrdersHeard {
   }
 
   get progress(): RunProgress {
-    const { isPaused } = this.#orders;
-    const training = this.#trainingAsOrdered();
-    if (this.#cancelled.signal.aborted) return { state: 'stopping', training };
-    if (!isPaused) return { state: 'running', training };
-    return { state: this.#heldBackCount > 0 ? 'paused' : 'pausing', training };
+    return {
+      state: this.#state(),
+      training: this.#trainingAsOrdered(),
+      ...(this.#mayTrain ? {} : { hasOuterSteps: false }),
+    };
+  }
+
+  #state(): RunProgress['state'] {
+    if (this.#cancelled.signal.aborted) return 'stopping';
+    if (!this.#orders.isPaused) return 'running';
+    return this.#heldBackCount > 0 ? 'paused' : 'pausing';
   }
 
   #trainingAsOrdered(): RunProgress['training'] {

@@ -37,6 +37,8 @@ interface QueueDispatcherOptions {
   /** The place of large blobs, for a queue that has them there; beside the queue if absent. */
   readonly largeBlobs?: LargeBlobs | undefined;
   readonly runId: string;
+  /** False for work that never trains, as an evaluation; true by default. */
+  readonly mayTrain?: boolean | undefined;
   /**
    * Sets this start of the run apart from any other. It must not follow from the run's seed: a
    * second start would be given results that the first one ordered.
@@ -68,7 +70,7 @@ const BEATS_PER_CLEANING = 30;
  *   another coordinator works on the run.
  */
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {
-  const { queue, limits, largeBlobs, nonce, clock } = options;
+  const { queue, limits, largeBlobs, nonce, clock, mayTrain } = options;
   const record = admissionRecord(options.sink, clock);
   const { sink } = record;
   const producer = parcellingProducer(await queue.openProducer());
@@ -81,7 +83,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     });
   const { refusalWaitMs } = limits;
   const patience = createQueuePatience({ where: queue.address, clock, sink, refusalWaitMs });
-  const heard = new OrdersHeard({ clock, sink });
+  const heard = new OrdersHeard({ clock, sink, mayTrain });
   const life = lifeOf(options, producer, heard);
   const epoch = await enter(producer, patience, { ...options, life }).catch(
     async (error: unknown) => {

@@ -182,10 +182,12 @@ function resultOf(
 
 export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Order {
   return {
-    isReady: (progress) => (progress?.training ?? null) !== null,
+    isReady: (progress) =>
+      progress?.hasOuterSteps === false || (progress?.training ?? null) !== null,
     change: ({ holder: { progress }, orders }, where) => {
       const training = progress?.training ?? null;
-      if (training === null) throw hasNoOuterSteps(where);
+      if (progress?.hasOuterSteps === false) throw neverTrains(where);
+      if (training === null) throw hasNotBegun(where);
       if (training.lengthFixedBy === FIXED_BY_REPLAY) throw endsWithItsRecord(where);
       if (training.lengthFixedBy === FIXED_BY_END) throw isOver(where);
       if (training.lengthFixedBy !== null) throw lengthIsFixed(where, training.lengthFixedBy);
@@ -235,15 +237,24 @@ function notHeard(run: string, where: string, { holder }: ControlledRun): Qianmo
   });
 }
 
-function hasNoOuterSteps(where: string): QianmoError {
+function neverTrains(where: string): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'this run has no outer steps to extend',
     where,
+    expected: 'a run that `qianmo train` trains',
+    found: 'work that is no training of the run',
+    cure: 'evaluations, exports and sweeps can be paused and cancelled only',
+  });
+}
+
+function hasNotBegun(where: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'this run has no outer steps to extend yet',
+    where,
     expected: 'a run that `qianmo train` has begun to train',
-    cure:
-      'evaluations and sweeps can be paused and cancelled only; give the order again if `qianmo train` is still ' +
-      'getting ready',
+    cure: 'give the order again when it trains',
   });
 }
 

@@ -28,6 +28,13 @@ export interface DispatchChoice {
   readonly redis?: string | undefined;
 }
 
+export interface DispatchedWork {
+  /** The name under which it takes the lease, and under which people give it orders. */
+  readonly runId: string;
+  /** False for work that never trains a run of this name, as an evaluation. */
+  readonly mayTrain: boolean;
+}
+
 export interface RunDispatch {
   readonly dispatcher: Dispatcher;
   /** Null without a queue. */
@@ -46,13 +53,13 @@ const BUSY_JOBS_MIN = 3;
  */
 export function dispatchForRun(
   config: RunConfig | StreamConfig,
-  runId: string,
+  work: DispatchedWork,
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<RunDispatch> {
   return choice.inProcess === true
     ? inProcessDispatch(config, choice.workers ?? 1, context)
-    : queueDispatch(config, runId, choice, context);
+    : queueDispatch(config, work, choice, context);
 }
 
 /**
@@ -101,7 +108,7 @@ async function inProcessDispatch(
 
 async function queueDispatch(
   config: RunConfig | StreamConfig,
-  runId: string,
+  work: DispatchedWork,
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<RunDispatch> {
@@ -115,7 +122,7 @@ async function queueDispatch(
   const workers = await localWorkers(config, choice, place, context);
   // Nobody else can have a claim on a server of this run's own.
   if (redis.isOwn) workers?.start();
-  const dispatcher = await openQueueDispatcher(config, runId, place, context);
+  const dispatcher = await openQueueDispatcher(config, work, place, context);
   if (workers === null)
     context.sink({
       kind: 'workers-awaited',
@@ -131,7 +138,7 @@ async function queueDispatch(
 
 async function openQueueDispatcher(
   config: RunConfig | StreamConfig,
-  runId: string,
+  { runId, mayTrain }: DispatchedWork,
   { url: redisUrl, blobFolder }: QueuePlace,
   { signal, clock, sink, environment, traceparentOf }: RunContext,
 ): Promise<Dispatcher> {
@@ -164,7 +171,7 @@ async function openQueueDispatcher(
     queue: queueWithBlobFolder(queueWithLargeBlobs(queue), folder, clock),
     limits: config.queue,
     largeBlobs,
-    runId,
+    ...{ runId, mayTrain },
     nonce: freshNonce(),
     recomputes: drawnJobs(config.seed, recomputeShare),
     signal,

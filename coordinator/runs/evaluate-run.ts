@@ -45,7 +45,8 @@ export async function evaluateRun(
     const [run, dispatch] = await openedBesideStart(
       logged,
       () => openPreparedRun(config, logged),
-      (starting) => dispatchForRun(config, config.run, request, starting),
+      (starting) =>
+        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
     );
     return evaluatedRun(run, dispatch, request, logged);
   });

@@ -71,7 +71,8 @@ export async function openRun(
     const [run, dispatch] = await openedBesideStart(
       named,
       () => openPreparedRun(config, named),
-      (starting) => dispatchForRun(config, config.run, request, starting),
+      (starting) =>
+        dispatchForRun(config, { runId: config.run, mayTrain: true }, request, starting),
     );
     const turns = new Turns(config, surroundings, { stopping, listeners, tellAll: logged });
     return {

@@ -85,7 +85,12 @@ async function computerOnQueue(
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<GradientComputer> {
-  const { dispatcher } = await dispatchForRun(config, config.run, choice, context);
+  const { dispatcher } = await dispatchForRun(
+    config,
+    { runId: config.run, mayTrain: false },
+    choice,
+    context,
+  );
   const { run: runId, compute, queue } = config;
   const { signal } = context;
   const onQueue = queuedGradients({ dispatcher, runId, compute, queue, signal });

@@ -116,16 +116,14 @@ export async function sweepTrials(
   const output = objectStoreOf(base, sweep.output);
   const files = search === undefined ? SWEEP_FILES : AUTO_FILES;
   const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
-  const { dispatcher } = await dispatchForRun(base, runNameOf(sweep.sweep), request, context);
+  const runId = runNameOf(sweep.sweep);
+  const searching = { runId, mayTrain: false };
+  const { dispatcher } = await dispatchForRun(base, searching, request, context);
   const { concurrentTrials } = sweep;
   const data = { store, validation, folds, concurrentTrials };
   const work = trialWork(plan, data, dispatcher, context);
   // The journal fences a coordinator off that has lost the claim.
-  const claim = await claimedPlace(
-    base,
-    { run: runNameOf(sweep.sweep), address: sweep.output },
-    context,
-  );
+  const claim = await claimedPlace(base, { run: runId, address: sweep.output }, context);
   if (claim !== null) context.onClose(() => claim.release());
   // A checkpoint of an earlier sweep beyond a rung would be scored in place of the rung.
   if (request.fresh) await discardEarlierTrials(output);

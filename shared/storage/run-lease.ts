@@ -17,7 +17,9 @@ export const FIXED_BY_END = 'the end of the training';
 const RunProgressSchema = z.strictObject({
   /** `pausing` and `stopping`: the coordinator has heard of it, and the outer step under way ends. */
   state: z.enum(['running', 'pausing', 'paused', 'stopping']),
-  /** Null for work that is no training, as an evaluation. */
+  /** Set for work that never trains, as an evaluation. */
+  hasOuterSteps: z.literal(false).optional(),
+  /** Null until training begins. */
   training: z
     .strictObject({
       outerStep: z.int().nonnegative(),

@@ -75,7 +75,12 @@ async function costsHere(
   context: RunContext,
 ): Promise<{ readonly costs: StepCosts; readonly measuredStepMs: number }> {
   const { config } = run;
-  const dispatch = await dispatchForRun(config, config.run, { workers: 1, redis }, context);
+  const dispatch = await dispatchForRun(
+    config,
+    { runId: config.run, mayTrain: false },
+    { workers: 1, redis },
+    context,
+  );
   const { jobSize, drawnCount } = steps;
   const other = jobSize > 1 ? Math.ceil(jobSize / 4) : Math.min(4, drawnCount);
   const first = await measured(run, dispatch, { steps, jobSize }, context);

@@ -63,7 +63,8 @@ export async function exportChangedRun(
   const config = await chosenConfigOf(request.config, context.environment);
   return loggedRun(loggedCallOf('export', config), context, async (logged) => {
     const opened = await openedChange(config, request, logged);
-    const dispatchOf = () => dispatchForRun(config, config.run, request, logged);
+    const dispatchOf = () =>
+      dispatchForRun(config, { runId: config.run, mayTrain: false }, request, logged);
     return changedExport(opened, { hereMax: hereMaxOf(request), dispatchOf }, logged);
   });
 }

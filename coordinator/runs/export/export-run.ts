@@ -52,7 +52,8 @@ export async function exportRun(
         const store = await openStoreAsPrepared(config, logged);
         return sourceOf(preparedRunOn(store, config), store, logged);
       },
-      (starting) => dispatchForRun(config, config.run, request, starting),
+      (starting) =>
+        dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
     );
     const objects = objectStoreOf(config, bundles);
     if (!(await probeConditionalWrites(objects)))

@@ -51,7 +51,12 @@ export async function refreshRun(
     const appendedMs = clock.monotonicMs();
     let dispatch: Promise<RunDispatch> | null = null;
     const dispatchOf = (): Promise<RunDispatch> =>
-      (dispatch ??= dispatchForRun(config, config.run, request, logged));
+      (dispatch ??= dispatchForRun(
+        config,
+        { runId: config.run, mayTrain: outerSteps !== undefined },
+        request,
+        logged,
+      ));
     const trained =
       outerSteps === undefined
         ? null

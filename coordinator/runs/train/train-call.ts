@@ -27,7 +27,8 @@ export async function trainRun(
         const { trainedRun } = await import('../train-run.js');
         return { run, trainedRun };
       },
-      (starting) => dispatchForRun(config, config.run, request, starting),
+      (starting) =>
+        dispatchForRun(config, { runId: config.run, mayTrain: true }, request, starting),
     );
     if (request.dashboard) await serveDashboard(config, dispatch, logged);
     return trainedRun(run, dispatch, request, logged);

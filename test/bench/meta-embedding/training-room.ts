@@ -51,7 +51,12 @@ export async function openTrainingRoom(
   context: RunContext,
 ): Promise<TrainingRoom> {
   const choice = workers === 0 ? { inProcess: true } : { workers };
-  const started = await dispatchForRun(config, 'reproduction', choice, context);
+  const started = await dispatchForRun(
+    config,
+    { runId: 'reproduction', mayTrain: true },
+    choice,
+    context,
+  );
   const { redisUrl } = started;
   const { clock, sink, signal } = context;
 
