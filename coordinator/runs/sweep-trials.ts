@@ -2,7 +2,7 @@
 
 import { configWithoutFold } from '../auto/cross-fitting.js';
 import { LATEST_KEY } from '../checkpoints/checkpoint-manifest.js';
-import { latestManifestOf } from '../checkpoints/latest-manifest.js';
+import { chosenManifestOf, latestManifestOf } from '../checkpoints/latest-manifest.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { sumOf } from '../scoring/metrics.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
@@ -16,13 +16,20 @@ import type { SweepPlan, TrialRecord } from '../sweep/sweep-record.js';
 import type { Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { EventKind, RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { crossFittedLosses } from '../auto/cross-fitted-losses.js';
 import type { RunContext } from './call/run-context.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
-import { checkpointsOf, joinAddress, objectStoreOf, preparedRunOn } from './run-files.js';
+import {
+  checkpointsOf,
+  joinAddress,
+  objectStoreOf,
+  preparedRunOn,
+  savedMetaParametersOf,
+} from './run-files.js';
 import { startFromRun } from './start-from-run.js';
 
 /** The data that all trials are trained and scored on. */
@@ -45,7 +52,10 @@ interface TrialWork extends Pick<SweepOptions, 'runTrial' | 'discard'> {
   /** The losses on the training tasks of all folds. The models without a fold stay until `discardFolds`. */
   crossFit(name: string, signal: AbortSignal): Promise<number[]>;
   discardFolds(name: string): Promise<void>;
-  /** True if the latest checkpoint of the trial is that of its latest score: not discarded, nor on the way there. */
+  /**
+   * True if the latest checkpoint of the trial is that of its latest score: not discarded, nor on the way there, nor trained
+   * again on a kind of machine that makes another model of it.
+   */
   isKept(trial: Pick<TrialRecord, 'name' | 'scores'>): Promise<boolean>;
 }
 
@@ -114,8 +124,11 @@ export function trialWork(
       await discardFolds(name);
     },
     async isKept({ name, scores }) {
-      const manifest = await latestManifestOf(checkpointStoreOf(runOf(name)));
-      return manifest !== null && manifest.outerStep === scores.at(-1)?.outerSteps;
+      const run = runOf(name);
+      const { outerSteps, metaDigest = null } = scores.at(-1) ?? {};
+      const latest = await latestManifestOf(checkpointStoreOf(run));
+      if (latest === null || latest.outerStep !== outerSteps) return false;
+      return metaDigest === (await chosenDigestOf(run, context));
     },
   };
 }
@@ -187,6 +200,14 @@ export function trialNamed({ trials }: SweepPlan, name: string): Trial {
   const trial = trials.find((each) => each.name === name);
   if (trial === undefined) throw new Error(`no trial ${name}`);
   return trial;
+}
+
+/** The digest of all values of the parameters that the run ended with, whatever that of its checkpoint covers. */
+async function chosenDigestOf(run: PreparedRun, context: RunContext): Promise<string | null> {
+  const manifest = await chosenManifestOf(checkpointStoreOf(run));
+  if (manifest?.digestOf === undefined) return manifest?.metaParametersDigest ?? null;
+  const saved = await savedMetaParametersOf(run, context);
+  return saved === null ? null : metaParametersDigest(saved.trained);
 }
 
 function checkpointStoreOf({ config }: PreparedRun): ObjectStore {

@@ -52,6 +52,12 @@ function search() {
   return { config, trialsMax: 3, inProcess: true };
 }
 
+/** Gives trials the checkpoints that they ended with. */
+async function restored(names: readonly string[]): Promise<void> {
+  for (const name of names)
+    await cp(at(`ended/trials/${name}/checkpoints`), checkpointsOf(name), { recursive: true });
+}
+
 async function outerStepOf(name: string): Promise<number | null> {
   const manifest = await latestManifestOf(new FileObjectStore({ folder: checkpointsOf(name) }));
   return manifest === null ? null : manifest.outerStep;
@@ -77,7 +83,7 @@ test('trains it to its score after it was stopped on the way there, and averages
   expect([...steps].sort()).toEqual([1, null, null]);
   const [chosen = ''] = NAMES.filter((_name, place) => steps[place] === 1);
   const [other = ''] = NAMES.filter((name) => name !== chosen);
-  await cp(at(`ended/trials/${other}/checkpoints`), checkpointsOf(other), { recursive: true });
+  await restored([other]);
   const resumed = await library.auto({ ...search(), resume: true });
   expect(resumed.trials.map(({ name }) => name)).toEqual(NAMES);
   expect(resumed.best?.trial).toBe(chosen);
@@ -85,7 +91,11 @@ test('trains it to its score after it was stopped on the way there, and averages
   expect(lastScoreOf(resumed)).toEqual(lastScoreOf(ended, chosen));
 });
 
-test('gives it the score of what it has become, where that is another', async () => {
+test.each([
+  ['', () => Promise.resolve()],
+  [', also if it was stopped before that score', () => restored(NAMES)],
+])('gives it the score of what it has become, where that is another%s', async (_, restore) => {
+  await restore();
   const text = await readFile(at('run/auto/auto.json'), 'utf8');
   const record = SweepRecordSchema.parse(JSON.parse(text));
   const elsewhere = (score: TrialScore): TrialScore => ({
