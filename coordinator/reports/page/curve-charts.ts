@@ -92,6 +92,8 @@ interface DrawnProgress extends Drawn {
   readonly points: readonly (readonly [number, number])[];
   /** True for a line that is drawn behind the others and is not in the legend. */
   readonly isFaint: boolean;
+  /** True for one result at the end of training, without a course. */
+  readonly isEndAlone: boolean;
 }
 
 /** The course of a number during training, one line for each run. */
@@ -100,12 +102,12 @@ export function progressChart(
   xTitle: string,
   yTitle: string,
 ): string {
-  const series = lines.map(({ name, colour, points, isFaint }): SeriesOption => ({
+  const series = lines.map(({ name, colour, points, isFaint, isEndAlone }): SeriesOption => ({
     type: 'line',
     name,
     data: points.map(([x, y]) => [x, y]),
-    symbol: 'circle',
-    symbolSize: isFaint ? 5 : 8,
+    symbol: isEndAlone ? 'diamond' : 'circle',
+    symbolSize: (isFaint ? 5 : 8) + (isEndAlone ? 5 : 0),
     color: colour,
     lineStyle: { width: isFaint ? 1 : 2, color: colour, opacity: isFaint ? 0.4 : 1 },
     itemStyle: { opacity: isFaint ? 0.5 : 1 },

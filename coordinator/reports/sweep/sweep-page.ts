@@ -6,7 +6,12 @@ import { card, factsHtml, pageHtml, section } from '../page/page-frame.js';
 import { htmlTable } from '../table.js';
 import { formatCount } from '../text-format.js';
 import { outerStepTotal } from '../../sweep/rungs.js';
-import { rankedTrials, type SweepRecord, type TrialRecord } from '../../sweep/sweep-record.js';
+import {
+  isDerived,
+  rankedTrials,
+  type SweepRecord,
+  type TrialRecord,
+} from '../../sweep/sweep-record.js';
 import { choiceSentence, choiceTable } from './choice-text.js';
 import {
   begunTrialCount,
@@ -42,8 +47,9 @@ export function sweepHtml(record: SweepRecord): string {
     noteHtml(record),
     section(
       'Scores',
-      `Each line is a trial, each dot its score at the end of a rung: ${escapeHtml(record.criterion)}. The best have a colour; a line that ends early belongs to a trial that was stopped.`,
-      card(scoresChart(order, record.loss)),
+      `Each line is a trial, each dot its score at the end of a rung: ${escapeHtml(record.criterion)}. The best have a colour; a line that ends early belongs to a trial that was stopped.` +
+        (order.some(isDerived) ? ' A diamond is a trial that was made of others at the end.' : ''),
+      card(scoresChart(order, record)),
     ),
     section(
       'Trials',
@@ -73,15 +79,22 @@ function noteHtml(record: SweepRecord): string {
 }
 
 /** The best is drawn last, above the others. */
-function scoresChart(order: readonly TrialRecord[], loss: string): string {
+function scoresChart(
+  order: readonly TrialRecord[],
+  { loss, rungs }: Pick<SweepRecord, 'loss' | 'rungs'>,
+): string {
+  const end = rungs.at(-1)?.outerSteps ?? 0;
   return progressChart(
     order
-      .map(({ name, scores }, place) => ({
-        name,
+      .map((trial, place) => ({
+        name: trial.name,
         colour: trialColour(place),
         isFaint: place >= COLOURED_TRIALS_MAX,
-        points: scores.flatMap(({ outerSteps, validationLogloss }): [number, number][] =>
-          validationLogloss === null ? [] : [[outerSteps, validationLogloss]],
+        isEndAlone: isDerived(trial),
+        points: trial.scores.flatMap(({ outerSteps, validationLogloss }): [number, number][] =>
+          validationLogloss === null
+            ? []
+            : [[isDerived(trial) ? end : outerSteps, validationLogloss]],
         ),
       }))
       .reverse(),
