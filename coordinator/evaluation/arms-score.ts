@@ -20,6 +20,9 @@ import { validateArms } from './validate-arms.js';
 import { validationDraws } from './validation-draws.js';
 import { scoringRunId, type ScoredRun } from './validation-score.js';
 
+/** Arms without settings to choose. */
+const SETTLED_ARMS: readonly ArmName[] = ['global', 'meta-unadapted'];
+
 interface ArmsScore {
   /** The held-out value of the best arm. */
   readonly validationLogloss: number;
@@ -38,8 +41,12 @@ function armsOfModel(
   { method }: Pick<RunConfig, 'method'>,
   arms: readonly ScoringArm[],
 ): ScoringArm[] {
-  const own: readonly ArmName[] = adapts(methodPlanOf(method)) ? META_ARMS : GLOBAL_ARMS;
+  const own = armsOfMethod(method);
   return arms.filter((arm) => own.includes(arm));
+}
+
+function armsOfMethod(method: RunConfig['method']): readonly ArmName[] {
+  return adapts(methodPlanOf(method)) ? META_ARMS : GLOBAL_ARMS;
 }
 
 /** @throws QianmoError of kind `usage` if the model of the run has none of the arms. */
@@ -94,12 +101,11 @@ export async function scoreArms(
 }
 
 function noSuchArm({ run, method }: RunConfig, arms: readonly ScoringArm[]): QianmoError {
-  const own = adapts(methodPlanOf(method)) ? META_ARMS : GLOBAL_ARMS;
   return new QianmoError({
     kind: 'usage',
     what: 'a run cannot be scored by an arm of another model than its own',
     where: run,
-    expected: `one of ${own.join(', ')} for the method ${method.kind}`,
+    expected: `one of ${armsOfMethod(method).join(', ')} for the method ${method.kind}`,
     found: arms.join(', '),
     cure: 'name an arm of each method that is tried',
   });
@@ -122,5 +128,3 @@ export function settingsTried({ evaluation }: RunConfig, arms: readonly ScoringA
       .reduce((sum, arm) => sum + (SETTLED_ARMS.includes(arm) ? 1 : cellsPerArm(evaluation)), 0);
   return Math.max(settingsOf(GLOBAL_ARMS), settingsOf(META_ARMS));
 }
-
-const SETTLED_ARMS: readonly ArmName[] = ['global', 'meta-unadapted'];

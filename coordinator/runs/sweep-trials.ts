@@ -12,7 +12,7 @@ import { scoreArms } from '../evaluation/arms-score.js';
 import { validationScore, type ScoredRun } from '../evaluation/validation-score.js';
 import type { FoundScore, SweepOptions } from '../sweep/run-sweep.js';
 import { outerStepTotal } from '../sweep/rungs.js';
-import type { SweepPlan, TrialRecord } from '../sweep/sweep-record.js';
+import type { SweepPlan, TrialRecord, TrialScore } from '../sweep/sweep-record.js';
 import type { Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
@@ -123,13 +123,7 @@ export function trialWork(
       await discardCheckpoints(runOf(name));
       await discardFolds(name);
     },
-    async isKept({ name, scores }) {
-      const run = runOf(name);
-      const { outerSteps, metaDigest = null } = scores.at(-1) ?? {};
-      const latest = await latestManifestOf(checkpointStoreOf(run));
-      if (latest === null || latest.outerStep !== outerSteps) return false;
-      return metaDigest === (await chosenDigestOf(run, context));
-    },
+    isKept: ({ name, scores }) => hasCheckpointOf(scores.at(-1), runOf(name), context),
   };
 }
 
@@ -200,6 +194,16 @@ export function trialNamed({ trials }: SweepPlan, name: string): Trial {
   const trial = trials.find((each) => each.name === name);
   if (trial === undefined) throw new Error(`no trial ${name}`);
   return trial;
+}
+
+async function hasCheckpointOf(
+  score: TrialScore | undefined,
+  run: PreparedRun,
+  context: RunContext,
+): Promise<boolean> {
+  const latest = await latestManifestOf(checkpointStoreOf(run));
+  if (latest === null || score === undefined || latest.outerStep !== score.outerSteps) return false;
+  return score.metaDigest === (await chosenDigestOf(run, context));
 }
 
 /** The digest of all values of the parameters that the run ended with, whatever that of its checkpoint covers. */

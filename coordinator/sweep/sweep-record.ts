@@ -27,16 +27,14 @@ const TrialScoreSchema = z.strictObject({
   /** 0 inner steps mean no adaptation. */
   cell: CellSchema.nullable(),
   metaDigest: z.string().nullable(),
-  /**
-   * In a search, the sum of losses of each validation adgroup, and the time since the rung before. Of trials that run at once,
-   * each has its share of the time.
-   */
+  /** In a search, the sum of losses of each validation adgroup. */
   adgroupLosses: z.array(z.number()).optional(),
   /**
    * The same of training adgroups, each by a model that was trained without its fold. Present for the trials that were
    * cross-fitted, which alone are compared then.
    */
   trainingLosses: z.array(z.number()).optional(),
+  /** In a search, the time since the rung before; trials that run at once share it. */
   spentMs: z.number().nonnegative().optional(),
   /** The arm of the score; absent where the sweep names no arms. */
   arm: z.enum(SCORING_ARMS).optional(),
@@ -107,7 +105,7 @@ export const SweepRecordSchema = z.strictObject({
       arm: z.enum(SCORING_ARMS).optional(),
       /** A run config that trains and evaluates this trial. */
       config: z.string(),
-      /** The trials of the last rung, those of fewer parts first, of which the first that is good enough was chosen. */
+      /** The trials of the last rung, the safest first, of which the first that is good enough was chosen. */
       compared: z.array(ComparedSchema).optional(),
     })
     .nullable(),

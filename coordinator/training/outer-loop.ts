@@ -58,8 +58,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
   let fingerprint = demandedFingerprint(config.compute, state, caller.sink);
   const pipeline = stepPipeline(options, {
     ...{ planner, tables: started.tables, frozen, closings, length, times },
-    fingerprint: () => fingerprint,
-    onHeldBack,
+    ...{ fingerprint: () => fingerprint, onHeldBack },
   });
   try {
     state = await withMissingScore(state, stopping, checkpoints);
