@@ -28,7 +28,7 @@ export interface DispatchChoice {
   readonly redis?: string | undefined;
 }
 
-export interface DispatchedWork {
+interface DispatchedWork {
   /** The name under which it takes the lease, and under which people give it orders. */
   readonly runId: string;
   /** False for work that never trains a run of this name, as an evaluation. */

@@ -5,12 +5,10 @@
 
 import { describe, expect, it } from 'vitest';
 import { ORDERS, extension } from '../../coordinator/runs/control-run.js';
-import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
-import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 import {
   config,
@@ -270,23 +268,6 @@ describe('extend', () => {
       return trained;
     });
     expectEqual(outcome, await undisturbed());
-  });
-
-  it('is refused at once by work that never trains', async () => {
-    const scene = new ControlScene();
-    await scene.run(async () => {
-      const { queue, clock } = scene;
-      const evaluation = await createQueueDispatcher({
-        ...{ queue, clock, limits: queueConfig(), runId: RUN, nonce: 'evaluation' },
-        ...{ mayTrain: false, sink: () => undefined },
-      });
-      const beganMs = clock.monotonicMs();
-      await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
-        ...{ kind: 'usage', report: { what: 'this run has no outer steps to extend' } },
-      });
-      expect(clock.monotonicMs()).toBe(beganMs);
-      await evaluation.close();
-    });
   });
 
   it('is refused after a while by a coordinator that does not begin to train', async () => {
