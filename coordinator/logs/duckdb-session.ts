@@ -5,8 +5,9 @@
 
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { DuckDBInstance, type DuckDBConnection, type DuckDBResult } from '@duckdb/node-api';
+import { DuckDBInstance, type DuckDBConnection, type DuckDBDataChunk } from '@duckdb/node-api';
 import { QianmoError } from '../../shared/base/errors.js';
+import { chunksAhead, rowsLost } from './result-chunks.js';
 
 /** A part of a stream of results. */
 export {
@@ -29,31 +30,36 @@ export interface DuckSession {
   rows(sql: string): Promise<Cell[][]>;
   /** The first row. */
   row(sql: string): Promise<Cell[]>;
-  stream(sql: string): Promise<DuckDBResult>;
+  /**
+   * The rows in parts, of which the next one is made while one is used.
+   *
+   * @param rowCount how many there must be: DuckDB's client does not tell a failure between two parts from the end
+   */
+  chunks(sql: string, rowCount: number): AsyncGenerator<DuckDBDataChunk>;
+  count(relation: string): Promise<number>;
   /** Runs with one thread, so that floating-point sums have one order. */
   inOrder<Value>(work: () => Promise<Value>): Promise<Value>;
   close(): void;
 }
 
-/** DuckDB's share of the bound. The rest is for Node, Arrow and memory that DuckDB does not count. */
-const DUCKDB_MEMORY_SHARE = 0.5;
-/** The least rest, as measured on ten million rows of a hundred thousand tasks. */
-const MEMORY_MIB_BESIDE_DUCKDB = 320;
+/** What the bound leaves for Node, Arrow and memory that DuckDB does not count, by ten million rows of a hundred thousand tasks. */
+const BESIDE_DUCKDB = { leastMiB: 320, ampleMiB: 400, share: 0.3 };
 const DUCKDB_MEMORY_MIB_MIN = 96;
 const MEMORY_MIB_PER_THREAD = 128;
+
+function duckDbMemoryMiB(memoryMiBMax: number): number {
+  const { leastMiB, ampleMiB, share } = BESIDE_DUCKDB;
+  const ample = Math.min(ampleMiB, memoryMiBMax / 2);
+  const besideMiB = Math.max(leastMiB, ample, memoryMiBMax * share);
+  return Math.max(DUCKDB_MEMORY_MIB_MIN, Math.floor(memoryMiBMax - besideMiB));
+}
 
 export async function openDuckSession(
   folder: string,
   memoryMiBMax: number,
   signal: AbortSignal,
 ): Promise<DuckSession> {
-  const memoryMiB = Math.max(
-    DUCKDB_MEMORY_MIB_MIN,
-    Math.min(
-      Math.floor(memoryMiBMax * DUCKDB_MEMORY_SHARE),
-      memoryMiBMax - MEMORY_MIB_BESIDE_DUCKDB,
-    ),
-  );
+  const memoryMiB = duckDbMemoryMiB(memoryMiBMax);
   const threadCount = Math.max(
     1,
     Math.min(availableParallelism(), 8, Math.floor(memoryMiB / MEMORY_MIB_PER_THREAD)),
@@ -97,7 +103,19 @@ export async function openDuckSession(
     },
     rows: (sql) => guarded(() => rowsOf(connection, sql)),
     row: (sql) => guarded(async () => (await rowsOf(connection, sql))[0] ?? []),
-    stream: (sql) => guarded(() => connection.stream(sql)),
+    async *chunks(sql, rowCount) {
+      const result = await guarded(() => connection.stream(sql));
+      const fetched = (): ReturnType<typeof result.fetchChunk> =>
+        guarded(() => result.fetchChunk());
+      const found = yield* chunksAhead(fetched);
+      if (isAborted()) throw interrupted();
+      if (found !== rowCount) throw rowsLost(folder, rowCount, found);
+    },
+    count: (relation) =>
+      guarded(async () => {
+        const sql = `SELECT CAST(count(*) AS DOUBLE) FROM ${relation}`;
+        return Number((await rowsOf(connection, sql))[0]?.[0]);
+      }),
     async inOrder(work) {
       await guarded(() => connection.run('SET threads = 1'));
       try {

@@ -72,13 +72,11 @@ async function readInto(
     const selected = uses.map((_, index) =>
       index < numberCount ? `TRY_CAST(c${index} AS DOUBLE)` : `CAST(c${index} AS VARCHAR)`,
     );
-    const result = await session.stream(`SELECT ${selected.join(', ')} FROM raw ORDER BY rowid`);
     const table = new ReadChoices(rowCount, numberCount, paths);
-    for (;;) {
-      const chunk = await result.fetchChunk();
-      if (chunk === null || chunk.rowCount === 0) return table.rows();
+    const inOrder = `SELECT ${selected.join(', ')} FROM raw ORDER BY rowid`;
+    for await (const chunk of session.chunks(inOrder, rowCount))
       for (const cells of chunk.getRows()) table.add(cells);
-    }
+    return table.rows();
   } finally {
     session.close();
   }

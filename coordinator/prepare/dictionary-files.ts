@@ -65,12 +65,9 @@ export async function writeDictionary(
       values = [];
     };
     // Read as bytes, since texts of the client lose a byte order mark at their start.
-    const result = await session.stream(
-      `SELECT encode(value) FROM ${table} WHERE id >= ${firstId} ORDER BY id`,
-    );
-    for (;;) {
-      const chunk = await result.fetchChunk();
-      if (chunk === null || chunk.rowCount === 0) break;
+    const those = `${table} WHERE id >= ${firstId}`;
+    const inOrder = `SELECT encode(value) FROM ${those} ORDER BY id`;
+    for await (const chunk of session.chunks(inOrder, await session.count(those))) {
       for (const value of chunk.getColumnValues(0)) values.push(textOf(value));
       if (values.length >= VALUES_PER_BATCH) await flush();
     }

@@ -89,14 +89,16 @@ async function preparedIn(
 ): Promise<StoreManifest> {
   let session: DuckSession | null = null;
   let target: StoreTarget | null = null;
+  const ending = new AbortController();
   try {
     target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
     session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
-    return await prepareInto({ target, session, folder }, config, options);
+    return await prepareInto({ target, session, folder, ended: ending.signal }, config, options);
   } catch (cause) {
     if (options.signal.aborted) throw interrupted();
     throw prepareFailure(cause);
   } finally {
+    ending.abort();
     session?.close();
     await target?.discard();
   }
@@ -107,10 +109,12 @@ interface Workplace {
   readonly target: StoreTarget;
   readonly session: DuckSession;
   readonly folder: string;
+  /** Aborts what is no longer waited for. */
+  readonly ended: AbortSignal;
 }
 
 async function prepareInto(
-  { target, session, folder }: Workplace,
+  { target, session, folder, ended }: Workplace,
   config: RunConfig,
   options: PrepareOptions,
 ): Promise<StoreManifest> {
@@ -118,9 +122,11 @@ async function prepareInto(
   const startedMs = clock.monotonicMs();
   const source = { session, objectStoreOf, temporaryFolder: folder };
   const files = await findLogFiles(config.data, source);
-  const sourceDigest = await sourceDigestOf(config, files, options.signal);
+  // The logs are hashed while they are read. Only a store that is there has to be compared first.
+  const hashing = sourceDigestOf(config, files, AbortSignal.any([options.signal, ended]));
+  hashing.catch(() => undefined);
   const present = options.force === true ? null : await target.present();
-  if (present?.sourceDigest === sourceDigest) {
+  if (present !== null && present.sourceDigest === (await hashing)) {
     sink({ kind: 'store-kept', address: config.data.store });
     return present;
   }
@@ -155,7 +161,7 @@ async function prepareInto(
   const counts = countsOf(written.catalog);
   const manifest: StoreManifest = {
     formatVersion: STORE_FORMAT_VERSION,
-    sourceDigest,
+    sourceDigest: await hashing,
     features: encodings.map(({ feature }) => feature),
     taskColumns: [...taskColumnsOf(config.data)],
     ...(labels === null ? {} : { labels }),

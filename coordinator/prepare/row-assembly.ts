@@ -48,11 +48,10 @@ export async function assembleRows(
   { sink, signal }: { readonly sink: RunEventSink; readonly signal: AbortSignal },
 ): Promise<CatalogTask[]> {
   const hasLabels = plan.labels !== null;
-  const planned = [
-    ...(await plannedTasks(session, hasLabels)),
-    ...(plan.trunk === null ? [] : await plannedBatches(session, hasLabels)),
-  ];
-  const total = planned.reduce((sum, task) => sum + task.support + task.query, 0);
+  const ofTasks = await plannedTasks(session, hasLabels);
+  const ofTrunk = plan.trunk === null ? [] : await plannedBatches(session, hasLabels);
+  const planned = [...ofTasks, ...ofTrunk];
+  const total = rowCountOf(planned);
   const kinds = columnKinds(plan);
   const tasks = new TaskAssembly(
     planned,
@@ -62,11 +61,8 @@ export async function assembleRows(
   );
   let done = 0;
   sink({ kind: 'progress', stage: 'sort rows', done: 0, total });
-  const assemble = async (sql: string): Promise<void> => {
-    const result = await session.stream(sql);
-    for (;;) {
-      const chunk = await result.fetchChunk();
-      if (chunk === null || chunk.rowCount === 0) return;
+  const assemble = async (sql: string, rowCount: number): Promise<void> => {
+    for await (const chunk of session.chunks(sql, rowCount)) {
       if (signal.aborted) throw interrupted();
       await tasks.append(chunk.rowCount, tasksOf(chunk), sourceOf(chunk, kinds));
       const before = Math.floor(done / ROWS_PER_EVENT);
@@ -75,12 +71,18 @@ export async function assembleRows(
         sink({ kind: 'progress', stage: 'write store', done, total });
     }
   };
-  await assemble(encodedRowsSql(plan));
-  if (plan.trunk !== null)
-    await assemble(encodedRowsSql({ ...plan, keptRows: ALL_TRUNK_ROWS }, 'trunk_rows'));
+  await assemble(encodedRowsSql(plan), rowCountOf(ofTasks));
+  if (plan.trunk !== null) {
+    const sql = encodedRowsSql({ ...plan, keptRows: ALL_TRUNK_ROWS }, 'trunk_rows');
+    await assemble(sql, rowCountOf(ofTrunk));
+  }
   const catalog = await tasks.finish();
   sink({ kind: 'progress', stage: 'write store', done: total, total });
   return catalog;
+}
+
+function rowCountOf(tasks: readonly PlannedTask[]): number {
+  return tasks.reduce((sum, { support, query }) => sum + support + query, 0);
 }
 
 const TRUNK_SPLIT = TASK_SPLITS.indexOf('trunk');

@@ -251,7 +251,8 @@ export function clickedSql(label: ClickOrNoneLabel, raw: RawColumns): string {
   if ('expression' in label) return `TRY((${label.expression}))`;
   const number = raw.number(label.column);
   const text = `lower(${raw.text(label.column)})`;
-  return `CASE WHEN ${number} = 1 OR ${text} = 'true' THEN true WHEN ${number} = 0 OR ${text} = 'false' THEN false END`;
+  // Numbers come first, so that the text of a label that is one is not looked at.
+  return `CASE WHEN ${number} = 1 THEN true WHEN ${number} = 0 THEN false WHEN ${text} = 'true' THEN true WHEN ${text} = 'false' THEN false END`;
 }
 
 function oracleField(name: string, { loss }: RowLabel, raw: RawColumns): JudgedField {

@@ -335,12 +335,8 @@ async function writeEncoding(
     length = 0;
   };
   try {
-    const result = await session.stream(
-      `SELECT ${columns.join(', ')} FROM ${tableOf(index)} ORDER BY part, ${ids.join(', ')}`,
-    );
-    for (;;) {
-      const chunk = await result.fetchChunk();
-      if (chunk === null || chunk.rowCount === 0) break;
+    const inOrder = `SELECT ${columns.join(', ')} FROM ${tableOf(index)} ORDER BY part, ${ids.join(', ')}`;
+    for await (const chunk of session.chunks(inOrder, await session.count(tableOf(index)))) {
       if (length + chunk.rowCount > VALUES_PER_BATCH) await flush();
       for (const [place, values] of room.entries())
         rowsOf(chunk.getColumnVector(place))(values, length, 0, chunk.rowCount);

@@ -36,10 +36,8 @@ export async function freshRowsOf(
   const columns = new RowColumns(kinds);
   const spans = new Map<number, readonly [number, number]>();
   const keptRows = { filter: '', order: 'e.task, e.time, e.row' };
-  const result = await session.stream(encodedRowsSql({ ...plan, keptRows }, 'encodable'));
-  for (;;) {
-    const chunk = await result.fetchChunk();
-    if (chunk === null || chunk.rowCount === 0) break;
+  const sql = encodedRowsSql({ ...plan, keptRows }, 'encodable');
+  for await (const chunk of session.chunks(sql, await session.count('encodable'))) {
     if (signal.aborted) throw interrupted();
     const start = columns.rowCount;
     for (const [place, task] of tasksOf(chunk).entries())

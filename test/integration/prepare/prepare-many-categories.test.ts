@@ -16,7 +16,7 @@ const NAMES = Array.from({ length: 100 }, (_, column) => `c${column}`);
 const BUCKETS = 10;
 /** Every third feature has a least count, every fifth buckets for unseen values. */
 const featureOf = (name: string, column: number) => ({
-  ...{ name, kind: 'category', countMin: column % 3 === 0 ? 4 : 1 },
+  ...{ name, kind: 'category', countMin: column % 3 === 1 ? 4 : 1 },
   ...(column % 5 === 0 ? { unseenBuckets: BUCKETS } : {}),
 });
 const configOf = () =>
