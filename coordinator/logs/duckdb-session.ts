@@ -47,6 +47,23 @@ const BESIDE_DUCKDB = { leastMiB: 320, ampleMiB: 400, share: 0.3 };
 const DUCKDB_MEMORY_MIB_MIN = 96;
 const MEMORY_MIB_PER_THREAD = 128;
 
+function openInstance(
+  folder: string,
+  memoryMiB: number,
+  threadCount: number,
+): Promise<DuckDBInstance> {
+  // Tables of a database file are compressed as they are written, which takes longer than reading the logs.
+  // Tables in memory are written as they are, and what exceeds the bound goes to the temporary folder.
+  return DuckDBInstance.create(':memory:', {
+    memory_limit: `${memoryMiB}MiB`,
+    threads: String(threadCount),
+    temp_directory: join(folder, 'spill'),
+    preserve_insertion_order: 'true',
+    autoinstall_known_extensions: 'false',
+    autoload_known_extensions: 'false',
+  });
+}
+
 function duckDbMemoryMiB(memoryMiBMax: number): number {
   const { leastMiB, ampleMiB, share } = BESIDE_DUCKDB;
   const ample = Math.min(ampleMiB, memoryMiBMax / 2);
@@ -64,16 +81,7 @@ export async function openDuckSession(
     1,
     Math.min(availableParallelism(), 8, Math.floor(memoryMiB / MEMORY_MIB_PER_THREAD)),
   );
-  // Tables of a database file are compressed as they are written, which takes longer than reading the logs.
-  // Tables in memory are written as they are, and what exceeds the bound goes to the temporary folder.
-  const instance = await DuckDBInstance.create(':memory:', {
-    memory_limit: `${memoryMiB}MiB`,
-    threads: String(threadCount),
-    temp_directory: join(folder, 'spill'),
-    preserve_insertion_order: 'true',
-    autoinstall_known_extensions: 'false',
-    autoload_known_extensions: 'false',
-  }).catch((cause: unknown) => {
+  const instance = await openInstance(folder, memoryMiB, threadCount).catch((cause: unknown) => {
     throw duckFailure(cause, folder, memoryMiBMax);
   });
   const connection = await instance.connect();
