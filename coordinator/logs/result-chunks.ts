@@ -1,6 +1,5 @@
 /** The chunks of a query's rows: the next one is fetched ahead, and rows that are missing are an error. */
 
-import type { DuckDBDataChunk } from '@duckdb/node-api';
 import { QianmoError } from '../../shared/base/errors.js';
 import { counted } from '../../shared/names/counted.js';
 
@@ -8,9 +7,9 @@ import { counted } from '../../shared/names/counted.js';
  * @param fetched the next chunk; null or empty after the last
  * @returns the number of rows
  */
-export async function* chunksAhead(
-  fetched: () => Promise<DuckDBDataChunk | null>,
-): AsyncGenerator<DuckDBDataChunk, number> {
+export async function* chunksAhead<Chunk extends { readonly rowCount: number }>(
+  fetched: () => Promise<Chunk | null>,
+): AsyncGenerator<Chunk, number> {
   let rowCount = 0;
   let next = fetched();
   try {
