@@ -42,8 +42,10 @@ export interface DuckSession {
   close(): void;
 }
 
-/** What the bound leaves for Node, Arrow and memory that DuckDB does not count, by ten million rows of a hundred thousand tasks. */
-const BESIDE_DUCKDB = { leastMiB: 320, ampleMiB: 400, share: 0.3 };
+/** DuckDB's share of the bound. The rest is for Node, Arrow and memory that DuckDB does not count. */
+const DUCKDB_MEMORY_SHARE = 0.5;
+/** The least rest, as measured on ten million rows of a hundred thousand tasks. */
+const MEMORY_MIB_BESIDE_DUCKDB = 320;
 const DUCKDB_MEMORY_MIB_MIN = 96;
 const MEMORY_MIB_PER_THREAD = 128;
 
@@ -65,10 +67,8 @@ function openInstance(
 }
 
 function duckDbMemoryMiB(memoryMiBMax: number): number {
-  const { leastMiB, ampleMiB, share } = BESIDE_DUCKDB;
-  const ample = Math.min(ampleMiB, memoryMiBMax / 2);
-  const besideMiB = Math.max(leastMiB, ample, memoryMiBMax * share);
-  return Math.max(DUCKDB_MEMORY_MIB_MIN, Math.floor(memoryMiBMax - besideMiB));
+  const share = Math.floor(memoryMiBMax * DUCKDB_MEMORY_SHARE);
+  return Math.max(DUCKDB_MEMORY_MIB_MIN, Math.min(share, memoryMiBMax - MEMORY_MIB_BESIDE_DUCKDB));
 }
 
 export async function openDuckSession(
@@ -113,9 +113,9 @@ export async function openDuckSession(
     row: (sql) => guarded(async () => (await rowsOf(connection, sql))[0] ?? []),
     async *chunks(sql, rowCount) {
       const result = await guarded(() => connection.stream(sql));
-      const fetched = (): ReturnType<typeof result.fetchChunk> =>
+      const fetchNext = (): ReturnType<typeof result.fetchChunk> =>
         guarded(() => result.fetchChunk());
-      const found = yield* chunksAhead(fetched);
+      const found = yield* chunksAhead(fetchNext);
       if (isAborted()) throw interrupted();
       if (found !== rowCount) throw rowsLost(folder, rowCount, found);
     },

@@ -4,20 +4,22 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { counted } from '../../shared/names/counted.js';
 
 /**
- * @param fetched the next chunk; null or empty after the last
+ * The chunks in their order, of which the next one is fetched while one is used.
+ *
+ * @param fetchNext returns null or an empty chunk after the last
  * @returns the number of rows
  */
 export async function* chunksAhead<Chunk extends { readonly rowCount: number }>(
-  fetched: () => Promise<Chunk | null>,
+  fetchNext: () => Promise<Chunk | null>,
 ): AsyncGenerator<Chunk, number> {
   let rowCount = 0;
-  let next = fetched();
+  let next = fetchNext();
   try {
     for (;;) {
       const chunk = await next;
       if (chunk === null || chunk.rowCount === 0) return rowCount;
       rowCount += chunk.rowCount;
-      next = fetched();
+      next = fetchNext();
       // It is awaited after the chunk has been used, and fails there.
       next.catch(() => undefined);
       yield chunk;

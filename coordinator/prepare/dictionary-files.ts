@@ -65,9 +65,9 @@ export async function writeDictionary(
       values = [];
     };
     // Read as bytes, since texts of the client lose a byte order mark at their start.
-    const those = `${table} WHERE id >= ${firstId}`;
-    const inOrder = `SELECT encode(value) FROM ${those} ORDER BY id`;
-    for await (const chunk of session.chunks(inOrder, await session.count(those))) {
+    const newValues = `${table} WHERE id >= ${firstId}`;
+    const inOrder = `SELECT encode(value) FROM ${newValues} ORDER BY id`;
+    for await (const chunk of session.chunks(inOrder, await session.count(newValues))) {
       for (const value of chunk.getColumnValues(0)) values.push(textOf(value));
       if (values.length >= VALUES_PER_BATCH) await flush();
     }

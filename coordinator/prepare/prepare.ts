@@ -89,16 +89,14 @@ async function preparedIn(
 ): Promise<StoreManifest> {
   let session: DuckSession | null = null;
   let target: StoreTarget | null = null;
-  const ending = new AbortController();
   try {
     target = await openStoreTarget(config.data.store, options.objectStoreOf, folder);
     session = await openDuckSession(folder, config.data.memoryMiBMax, options.signal);
-    return await prepareInto({ target, session, folder, ended: ending.signal }, config, options);
+    return await prepareInto({ target, session, folder }, config, options);
   } catch (cause) {
     if (options.signal.aborted) throw interrupted();
     throw prepareFailure(cause);
   } finally {
-    ending.abort();
     session?.close();
     await target?.discard();
   }
@@ -109,12 +107,10 @@ interface Workplace {
   readonly target: StoreTarget;
   readonly session: DuckSession;
   readonly folder: string;
-  /** Aborts what is no longer waited for. */
-  readonly ended: AbortSignal;
 }
 
 async function prepareInto(
-  { target, session, folder, ended }: Workplace,
+  { target, session, folder }: Workplace,
   config: RunConfig,
   options: PrepareOptions,
 ): Promise<StoreManifest> {
@@ -122,11 +118,10 @@ async function prepareInto(
   const startedMs = clock.monotonicMs();
   const source = { session, objectStoreOf, temporaryFolder: folder };
   const files = await findLogFiles(config.data, source);
-  // The logs are hashed while they are read. Only a store that is there has to be compared first.
-  const hashing = sourceDigestOf(config, files, AbortSignal.any([options.signal, ended]));
-  hashing.catch(() => undefined);
+  // Before the rows are read: a log that grows meanwhile then has another digest at the next prepare.
+  const sourceDigest = await sourceDigestOf(config, files, options.signal);
   const present = options.force === true ? null : await target.present();
-  if (present !== null && present.sourceDigest === (await hashing)) {
+  if (present?.sourceDigest === sourceDigest) {
     sink({ kind: 'store-kept', address: config.data.store });
     return present;
   }
@@ -161,7 +156,7 @@ async function prepareInto(
   const counts = countsOf(written.catalog);
   const manifest: StoreManifest = {
     formatVersion: STORE_FORMAT_VERSION,
-    sourceDigest: await hashing,
+    sourceDigest,
     features: encodings.map(({ feature }) => feature),
     taskColumns: [...taskColumnsOf(config.data)],
     ...(labels === null ? {} : { labels }),

@@ -128,8 +128,11 @@ function keyField(data: DataConfig, raw: RawColumns): JudgedField {
   const names = taskColumnsOf(data);
   const texts = names.map((name) => raw.text(name));
   return {
-    // A copy of the only text would take longer than all else about it.
-    sql: texts.length === 1 ? texts.join() : `concat_ws(${KEY_SEPARATOR}, ${texts.join(', ')})`,
+    // Concatenation would copy the only text.
+    sql:
+      texts.length === 1
+        ? `coalesce(${texts.join()}, '')`
+        : `concat_ws(${KEY_SEPARATOR}, ${texts.join(', ')})`,
     refusals: names.map((name) => [
       `${raw.text(name)} IS NULL`,
       literal(`the task column "${name}" is empty`),
