@@ -80,8 +80,11 @@ function verifiedLogits(
   }
 }
 
-/** Below the output of a config for `qianmo auto`. */
-const CHOSEN_CONFIG_KEY = 'auto/best.yaml';
+/** Below the output of a config for `qianmo auto`, and in the folder of its search. */
+const SEARCH_FILES = [
+  { recordKey: 'auto/auto.json', configKey: 'auto/best.yaml' },
+  { recordKey: 'auto.json', configKey: 'best.yaml' },
+];
 
 async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<QianmoError> {
   const others = (await store.list('evaluation')).filter((key) => /^evaluation.*\.json$/.test(key));
@@ -95,7 +98,7 @@ async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<
       cure: 'name one of its segments with --segment, or leave --segment out if it has none',
     });
   const isTrained = (await store.get(LATEST_CHECKPOINT_KEY)) !== null;
-  const isSearch = !isTrained && (await store.get(CHOSEN_CONFIG_KEY)) !== null;
+  const chosenConfigKey = isTrained ? null : await chosenConfigKeyIn(store);
   return new QianmoError({
     kind: 'usage',
     what: isTrained ? 'this run was trained but not evaluated' : 'there is no run',
@@ -103,15 +106,23 @@ async function nothingEvaluated(store: ObjectStore, reportKey: string): Promise<
     expected: `the output of a run with an ${REPORT_FILE}`,
     found: isTrained
       ? `checkpoints and no ${REPORT_FILE}`
-      : isSearch
+      : chosenConfigKey !== null
         ? 'a search'
         : 'neither checkpoints nor an evaluation',
     cure: isTrained
       ? 'evaluate it first: qianmo evaluate run.yaml'
-      : isSearch
-        ? `name the config of what it chose, ${CHOSEN_CONFIG_KEY} in this place`
+      : chosenConfigKey !== null
+        ? `name the config of what it chose, ${chosenConfigKey} in this place`
         : "name a run's output folder, its s3://bucket/prefix or its run.yaml",
   });
+}
+
+/** Null unless a search has chosen. */
+async function chosenConfigKeyIn(store: ObjectStore): Promise<string | null> {
+  for (const { recordKey, configKey } of SEARCH_FILES)
+    if ((await store.get(recordKey)) !== null && (await store.get(configKey)) !== null)
+      return configKey;
+  return null;
 }
 
 /**

@@ -16,6 +16,8 @@ interface ReadEvents {
 interface LogPosition {
   readonly sequence: number;
   readonly offset: number;
+  /** The bytes just before the offset, by which another log in the same place is told apart. */
+  readonly bytesBefore: Uint8Array;
 }
 
 interface LastEvents extends ReadEvents {
@@ -30,7 +32,9 @@ interface ComingEvents extends ReadEvents {
 }
 
 const LINE_BREAK = 10;
-const BEGINNING: LogPosition = { sequence: 0, offset: 0 };
+/** Some lines, of which each has its time. */
+const BYTE_COUNT_BEFORE = 512;
+const BEGINNING: LogPosition = { sequence: 0, offset: 0, bytesBefore: new Uint8Array(0) };
 
 /** @param byteCountMax where the log is longer, its end is read. */
 export async function readLastEvents(
@@ -44,8 +48,7 @@ export async function readLastEvents(
   for (const sequence of newestFirst) {
     if (left <= 0) break;
     const { bytes, offset } = await place.read(sequence, -left);
-    if (sequence === newestFirst[0])
-      end = { sequence, offset: offset + wholeLinesByteCount(bytes) };
+    if (sequence === newestFirst[0]) end = positionAfter(wholeLinesOf(bytes), sequence, offset);
     // A part from the middle of a segment begins in the middle of a line.
     parts.unshift(offset === 0 ? bytes : bytes.subarray(bytes.indexOf(LINE_BREAK) + 1));
     left -= bytes.byteLength;
@@ -56,13 +59,12 @@ export async function readLastEvents(
 /** A reader that stays at its place in a log, however it is rolled. */
 export class RecordFollower {
   readonly #place: RecordPlace;
-  #sequence: number;
-  #offset: number;
+  #position: LogPosition;
   #isAnew = false;
 
-  constructor(place: RecordPlace, { sequence, offset } = BEGINNING) {
+  constructor(place: RecordPlace, position = BEGINNING) {
     this.#place = place;
-    [this.#sequence, this.#offset] = [sequence, offset];
+    this.#position = position;
   }
 
   /** The events since the last call; at the first one, all that the record holds. */
@@ -79,33 +81,47 @@ export class RecordFollower {
   /** The same, segment by segment, so that no more than one is in memory. */
   async *nextParts(): AsyncGenerator<ComingEvents> {
     const sequences = await this.#place.sequences();
-    if ((sequences.at(-1) ?? 0) < this.#sequence) this.#beginAnew();
+    if ((sequences.at(-1) ?? 0) < this.#position.sequence) this.#beginAnew();
     for (const sequence of sequences) {
-      if (sequence < this.#sequence) continue;
-      if (sequence > this.#sequence) this.#offset = 0;
-      this.#sequence = sequence;
-      const bytes = await this.#bytesOf(sequence);
-      const whole = bytes.subarray(0, wholeLinesByteCount(bytes));
-      this.#offset += whole.byteLength;
-      if (whole.byteLength === 0) continue;
+      if (sequence < this.#position.sequence) continue;
+      const isSameSegment = sequence === this.#position.sequence;
+      const { offset, bytesBefore } = isSameSegment ? this.#position : BEGINNING;
+      const part = await this.#place.read(sequence, offset - bytesBefore.byteLength);
+      // It was rolled away since the segments were listed.
+      if (part.bytes.byteLength === 0 && part.offset === 0) continue;
+      if (part.offset + bytesBefore.byteLength !== offset || !beginsWith(part.bytes, bytesBefore)) {
+        this.#beginAnew();
+        yield* this.nextParts();
+        return;
+      }
+      const whole = wholeLinesOf(part.bytes);
+      this.#position = positionAfter(whole, sequence, part.offset);
+      const coming = whole.subarray(bytesBefore.byteLength);
+      if (coming.byteLength === 0) continue;
       const isAnew = this.#isAnew;
       this.#isAnew = false;
-      yield { ...eventsOf([whole]), isAnew };
+      yield { ...eventsOf([coming]), isAnew };
     }
   }
 
   #beginAnew(): void {
-    [this.#sequence, this.#offset, this.#isAnew] = [0, 0, true];
+    this.#position = BEGINNING;
+    this.#isAnew = true;
   }
+}
 
-  /** From the place in the segment on; from its beginning if it is shorter than it was. */
-  async #bytesOf(sequence: number): Promise<Uint8Array> {
-    const { bytes, offset } = await this.#place.read(sequence, this.#offset);
-    if (offset === this.#offset) return bytes;
-    this.#beginAnew();
-    this.#sequence = sequence;
-    return (await this.#place.read(sequence, 0)).bytes;
-  }
+function wholeLinesOf(bytes: Uint8Array): Uint8Array {
+  return bytes.subarray(0, wholeLinesByteCount(bytes));
+}
+
+/** @param offset where the lines begin in the segment */
+function positionAfter(lines: Uint8Array, sequence: number, offset: number): LogPosition {
+  const bytesBefore = new Uint8Array(lines.subarray(-BYTE_COUNT_BEFORE));
+  return { sequence, offset: offset + lines.byteLength, bytesBefore };
+}
+
+function beginsWith(bytes: Uint8Array, beginning: Uint8Array): boolean {
+  return Buffer.compare(bytes.subarray(0, beginning.byteLength), beginning) === 0;
 }
 
 function eventsOf(parts: readonly Uint8Array[]): ReadEvents {

@@ -18,12 +18,12 @@ export function objectStoreAt(address: string, environment: Environment): Object
   return openObjectStore(address, s3OptionsIn(environment));
 }
 
-/** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */
 /** Where `qianmo auto` keeps the search of a config, below the output of the config. */
 export function searchOutputOf(output: string): string {
   return `${output.replace(/\/+$/, '')}/auto`;
 }
 
+/** Reads the variables that the AWS SDK reads: AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL. */
 export function s3OptionsIn(environment: Environment): S3Options {
   const region = environment['AWS_REGION'];
   const endpoint = environment['AWS_ENDPOINT_URL_S3'] ?? environment['AWS_ENDPOINT_URL'];

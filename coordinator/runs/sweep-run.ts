@@ -117,8 +117,8 @@ export async function sweepTrials(
   const files = search === undefined ? SWEEP_FILES : AUTO_FILES;
   const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
   const runId = runNameOf(sweep.sweep);
-  const searching = { runId, mayTrain: false };
-  const { dispatcher } = await dispatchForRun(base, searching, request, context);
+  const searchWork = { runId, mayTrain: false };
+  const { dispatcher } = await dispatchForRun(base, searchWork, request, context);
   const { concurrentTrials } = sweep;
   const data = { store, validation, folds, concurrentTrials };
   const work = trialWork(plan, data, dispatcher, context);

@@ -9,7 +9,7 @@ import { isatty } from 'node:tty';
 const STANDARD_STREAMS = [0, 1, 2];
 
 /** True if a write failed because a pipe has no reader any more, or a terminal is gone. */
-export function isUnread({ code }: NodeJS.ErrnoException): boolean {
+export function hasNoReader({ code }: NodeJS.ErrnoException): boolean {
   return code === 'EPIPE' || code === 'EIO';
 }
 

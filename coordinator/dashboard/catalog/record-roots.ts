@@ -20,14 +20,18 @@ export interface FoundRuns {
 
 export const RUN_COUNT_MAX = 10_000;
 
+/** Each output once, also where one root lies below another. */
 export async function findRuns(roots: readonly string[], s3: S3Options): Promise<FoundRuns> {
   const outputByKey = new Map<string, string>();
+  const outputs = new Set<string>();
   let isCut = false;
   for (const root of roots) {
     const found = root.startsWith('s3://') ? await inBucket(root, s3) : await inFolder(root);
     isCut ||= found.isCut;
     for (const { key, output } of found.runs) {
+      if (outputs.has(output)) continue;
       if (outputByKey.size >= RUN_COUNT_MAX) return { runs: runsOf(outputByKey), isCut: true };
+      outputs.add(output);
       outputByKey.set(freeKey(key, outputByKey), output);
     }
   }

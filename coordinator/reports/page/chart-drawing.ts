@@ -175,7 +175,7 @@ export function valueAxis(
   };
 }
 
-/** Ticks are round, so that they are short as they are, but for their last bits. */
+/** The number of a tick without its last bits: ticks are round, so that nothing else has to be cut. */
 function shortNumber(value: number): string {
   return String(Number(value.toPrecision(6)));
 }

@@ -73,7 +73,7 @@ function adaptationText({ training }: RunStatus): string | null {
   return `query loss ${queryLossBefore.toFixed(4)} before, ${queryLossAfter.toFixed(4)} after, in step ${outerStep}`;
 }
 
-/** Work that has ended is at no stage: a search ends before all steps that it might have trained. */
+/** The stage of work under way; null for what has finished, as a search ends before all steps that it might have trained. */
 function stageText({ stage, state }: RunStatus): string | null {
   if (stage === null || state === 'finished') return null;
   return `${stage.stage}, ${stage.done}${stage.total === null ? '' : ` of ${stage.total}`}`;

@@ -3,9 +3,7 @@
 import { parsedBundleAddress } from './bundle-address.js';
 import type { z } from 'zod';
 import {
-  listLabels,
   moveLabel,
-  moveLabelFrom,
   readLabel,
   rollBackLabel,
   type BundleLabel,
@@ -20,6 +18,7 @@ import {
 import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
 import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
 import { compactBundle, type CompactedBundle } from '../../export/upkeep/compact-bundle.js';
+import { moveLabelsFrom } from '../../export/upkeep/move-labels.js';
 import { pruneBundles, type PrunedBundles } from '../../export/upkeep/prune-bundles.js';
 import type { RunContext } from '../call/run-context.js';
 import { objectStoreAt } from '../places.js';
@@ -79,7 +78,11 @@ export interface CompactedPlace extends CompactedBundle {
   readonly movedLabels: readonly string[];
 }
 
-/** Makes one bundle of a full one and its deltas, and moves the labels that pointed at them. */
+/**
+ * Makes one bundle of a full one and its deltas, and moves the labels that pointed at them.
+ *
+ * @throws QianmoError of kind `failed` if somebody has moved one of them meanwhile; the others are moved before.
+ */
 export function compactBundleAt(
   { bundles }: z.output<typeof CompactRequestSchema>,
   { environment }: RunContext,
@@ -89,13 +92,8 @@ export function compactBundleAt(
   return whileWriting(store, async () => {
     const digest = await bundleDigestOf(store, name);
     const compacted = await compactBundle(store, digest);
-    const movedLabels: string[] = [];
-    if (compacted.digest !== digest)
-      for (const label of await listLabels(store))
-        if (label.bundle === digest) {
-          await moveLabelFrom(store, label.name, { from: digest, to: compacted.digest });
-          movedLabels.push(label.name);
-        }
+    const movedLabels =
+      compacted.digest === digest ? [] : await moveLabelsFrom(store, digest, compacted.digest);
     return { ...compacted, movedLabels };
   });
 }

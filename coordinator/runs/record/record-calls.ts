@@ -25,7 +25,10 @@ import type {
 
 /** The end of a log that tells whether a call is under way. */
 const END_BYTE_COUNT = 256 * 1024;
-/** Ends that a status is made of: that of a run that is paused, or whose outer steps are long, may say for hours that it lives. */
+/**
+ * Lengths of the ends of a log from which a status is made, each read only if the one before tells too little: for hours, the log of a
+ * run that is paused, or whose outer steps are long, may say only that it lives.
+ */
 const STATUS_BYTE_COUNTS = [END_BYTE_COUNT, 16 * 1024 * 1024];
 const POLL_INTERVAL_MS = 1_000;
 const RUN_COUNT_MAX = 10_000;
@@ -154,9 +157,8 @@ interface FoundPlace {
 
 /** The record of the run, or of the search below its output if that has told more lately. */
 async function placeOfRun(run: string, context: Reading): Promise<FoundPlace> {
-  const { output, s3, maySearch } = await outputOfRun(run, context);
+  const { output, s3 } = await outputOfRun(run, context);
   const own = recordPlaceOf(output, s3);
-  if (!maySearch) return { place: own, s3 };
   const search = recordPlaceOf(searchOutputOf(output), s3);
   const [ownMs, searchMs] = [
     await lastEventMsAt(own, context),
@@ -174,10 +176,10 @@ async function lastEventMsAt(place: RecordPlace, { clock }: Reading): Promise<nu
 async function outputOfRun(
   run: string,
   { environment }: Reading,
-): Promise<{ readonly output: string; readonly s3: S3Options; readonly maySearch: boolean }> {
-  if (!/\.ya?ml$/.test(run)) return { output: run, s3: s3OptionsIn(environment), maySearch: true };
-  const { output, storage, auto } = await runConfigOf(run, environment);
-  return { output, s3: s3OptionsOf(storage), maySearch: auto !== undefined };
+): Promise<{ readonly output: string; readonly s3: S3Options }> {
+  if (!/\.ya?ml$/.test(run)) return { output: run, s3: s3OptionsIn(environment) };
+  const { output, storage } = await runConfigOf(run, environment);
+  return { output, s3: s3OptionsOf(storage) };
 }
 
 async function statusAt(

@@ -287,6 +287,13 @@ describe('runs that cannot be compared', () => {
     const unevaluated = await laterRefusalOf(readEvaluatedRun(trained));
     expect(unevaluated.what).toBe('this run was trained but not evaluated');
     expect(unevaluated.cure).toContain('qianmo evaluate');
+    const search = new MemoryObjectStore('search');
+    for (const key of ['auto.json', 'best.yaml'])
+      await search.put(key, new Uint8Array(1), { kind: 'always' });
+    expect(await laterRefusalOf(readEvaluatedRun(search))).toMatchObject({
+      found: 'a search',
+      cure: 'name the config of what it chose, best.yaml in this place',
+    });
     const old = await evaluatedOutput('old', { store });
     const { testLogits: _none, ...rest } = near.report;
     await old.put('evaluation.json', Buffer.from(JSON.stringify(rest)), { kind: 'always' });

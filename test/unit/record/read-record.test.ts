@@ -81,6 +81,53 @@ test('a follower begins anew with a log that takes the place of another', async 
   expect(await coming()).toEqual([[[6, 7], true]]);
 });
 
+test('a follower begins anew with a longer log, also of more segments than the one before', async () => {
+  const follower = new RecordFollower(placeOf('run'));
+  await write('run', 1, line(1));
+  await write('run', 2, line(2) + line(3));
+  expect(timesOf(await follower.next())).toEqual([1, 2, 3]);
+  await write('run', 1, line(4));
+  await write('run', 2, line(5) + line(6) + line(7));
+  await write('run', 3, line(8));
+  const parts: [number[], boolean][] = [];
+  for await (const part of follower.nextParts()) parts.push([timesOf(part), part.isAnew]);
+  expect(parts).toEqual([
+    [[4], true],
+    [[5, 6, 7], false],
+    [[8], false],
+  ]);
+});
+
+test('a reader of the end of a log notices a longer log that takes its place', async () => {
+  await write('run', 1, line(1) + line(2));
+  const { end } = await readLastEvents(placeOf('run'), LINE_LENGTH + 5);
+  const follower = new RecordFollower(placeOf('run'), end);
+  await appendFile(segment('run', 1), line(3));
+  expect(timesOf(await follower.next())).toEqual([3]);
+  await write('run', 1, line(4) + line(5) + line(6) + line(7));
+  expect(timesOf(await follower.next())).toEqual([4, 5, 6, 7]);
+});
+
+test('a follower goes on where its segment is removed after the segments were listed', async () => {
+  const place = placeOf('run');
+  let afterListing = (): Promise<void> => Promise.resolve();
+  const follower = new RecordFollower({
+    ...place,
+    sequences: async () => {
+      const found = await place.sequences();
+      await afterListing();
+      return found;
+    },
+  });
+  await write('run', 1, line(1));
+  expect(timesOf(await follower.next())).toEqual([1]);
+  await write('run', 2, line(2));
+  afterListing = () => rm(segment('run', 1), { force: true });
+  const parts: [number[], boolean][] = [];
+  for await (const part of follower.nextParts()) parts.push([timesOf(part), part.isAnew]);
+  expect(parts).toEqual([[[2], false]]);
+});
+
 test('an output without a log has no events', async () => {
   const nothing = { events: [], unknownCount: 0, isWhole: true };
   expect(await readLastEvents(placeOf('nothing'), 100)).toMatchObject(nothing);
