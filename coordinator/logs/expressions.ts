@@ -129,14 +129,16 @@ export async function typedColumn(
     return isMost ? [{ sql, leavesOut: exceptions > 0 }] : [];
   };
   if (whole === filled) return { sql: `CAST(${c} AS BIGINT)`, leavesOut: false };
+  const text = { sql: c, leavesOut: false };
   const isOfLongNumbers = whole === finite && (rounded ?? 0) > 0;
+  const doubles = ofMost(number, `TRY_CAST(${c} AS DOUBLE)`);
   const [first] = [
     ...(isOfLongNumbers ? ofMost(whole, wholeNumberSql(c)) : []),
-    ...ofMost(number, `TRY_CAST(${c} AS DOUBLE)`),
+    ...(isOfLongNumbers ? doubles.map(() => text) : doubles),
     ...ofMost(truth, `TRY_CAST(${c} AS BOOLEAN)`),
     ...ofMost(moment, `(TRY_CAST(${c} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')`),
   ];
-  return first ?? { sql: c, leavesOut: false };
+  return first ?? text;
 }
 
 /** SQL for a column of texts as expressions saw it in earlier logs; null where they did not see it. */
@@ -249,9 +251,14 @@ export async function createTypedLogs(
   );
 }
 
+/** A name of SQL, which folds the letters of ASCII alone: `Été` and `été` are two. */
+function foldedName(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+}
+
 function demandNamesApart(names: readonly string[]): void {
   for (const [index, name] of names.entries()) {
-    const earlier = names.slice(0, index).find((e) => e.toLowerCase() === name.toLowerCase());
+    const earlier = names.slice(0, index).find((e) => foldedName(e) === foldedName(name));
     if (earlier !== undefined)
       throw new QianmoError({
         kind: 'usage',

@@ -210,7 +210,7 @@ const OTHER_COLUMN_COUNT = 6;
 export async function withFewJoins(
   encodings: readonly FeatureEncoding[],
   { targetEncodings }: Pick<DataConfig, 'targetEncodings'>,
-  session: DuckSession,
+  session: Pick<DuckSession, 'memoryMiBPerThread' | 'run'>,
 ): Promise<FeatureEncoding[]> {
   const joinsOfTargets = 2 * (targetEncodings?.of.length ?? 0);
   const columnCount = encodings.length + joinsOfTargets + OTHER_COLUMN_COUNT;
@@ -221,11 +221,13 @@ export async function withFewJoins(
   const found = [...encodings];
   const bySize = [...encodings.entries()]
     .flatMap(([index, { feature, join }]) =>
-      feature.kind === 'category' && join !== null ? [{ index, feature }] : [],
+      feature.kind === 'category' && join !== null
+        ? [{ index, feature, size: feature.rowCount - firstIdOf(feature) }]
+        : [],
     )
-    .sort((a, b) => a.feature.rowCount - b.feature.rowCount);
-  for (const { index, feature } of bySize) {
-    valueCount += feature.rowCount;
+    .sort((a, b) => a.size - b.size);
+  for (const { index, feature, size } of bySize) {
+    valueCount += size;
     if (joinCount * bytesPerJoin <= bytes || valueCount > ENUMERATED_VALUES_MAX) break;
     found[index] = await enumeratedCategory(index, feature, session);
     joinCount -= 1;
@@ -233,13 +235,18 @@ export async function withFewJoins(
   return found;
 }
 
+/** The id of the first value of the dictionary. */
+function firstIdOf(feature: Encoded<'category'>): number {
+  return FIRST_ID + unseenBucketsOf(feature);
+}
+
 async function enumeratedCategory(
   index: number,
   feature: Encoded<'category'>,
-  session: DuckSession,
+  session: Pick<DuckSession, 'run'>,
 ): Promise<FeatureEncoding> {
   const table = dictionaryTableOf(index);
-  const firstId = FIRST_ID + unseenBucketsOf(feature);
+  const firstId = firstIdOf(feature);
   const isEmpty = feature.rowCount === firstId;
   if (!isEmpty)
     await session.run(

@@ -119,6 +119,14 @@ test('a column of whole numbers has those of 64 bits, with all of their digits',
     ]);
   for (const ad of ['9223372036854775808', '007'])
     expect(failureOf(() => encoder.encode({ ad })).report.expected).toContain('of 64 bits');
+  for (const ad of ['NA', 'nan', '-inf', true])
+    expect(encoder.encode({ ad }).categoryIds).toEqual([Int32Array.of(0)]);
+  const rounded = JSON.parse('[1781234567890123457, -9007199254740993]') as number[];
+  for (const ad of rounded)
+    expect(failureOf(() => encoder.encode({ ad })).report).toMatchObject({
+      what: 'the column "ad" does not hold a number within 2^53, or a larger one as a text',
+      cure: 'give "ad" as a text of digits',
+    });
 });
 
 test('a lone surrogate counts as the replacement character, as UTF-8 writes it', () => {

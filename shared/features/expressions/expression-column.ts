@@ -1,5 +1,6 @@
 /** Columns as expressions see them: values of the type that `prepare` gives the column. */
 
+import type { QianmoError } from '../../base/errors.js';
 import { timestampOfText } from '../values/calendar.js';
 import {
   booleanIn,
@@ -50,14 +51,22 @@ const READ_TEXT: Readonly<Record<InferredType, ReadValue>> = {
   VARCHAR: (value) => wellFormed(textOf(value)),
 };
 
+/** Null for a text that is no finite number, as `prepare` has it among whole numbers. */
 function readWhole(value: unknown, name: string): WholeNumber | null {
   if (typeof value === 'number' && Number.isSafeInteger(value)) return value + 0;
+  if (typeof value === 'number' && Number.isInteger(value)) throw roundedNumber(name, value);
   const text = textOf(value);
-  if (text === '') return null;
   const whole = WHOLE_TEXT.test(text) ? BigInt(text) : null;
-  if (whole === null || BigInt.asIntN(64, whole) !== whole)
-    throw wrongValue(name, 'a whole number of 64 bits, as the logs do', value);
-  return wholeNumberOf(whole);
+  if (whole !== null && BigInt.asIntN(64, whole) === whole) return wholeNumberOf(whole);
+  const number = doubleOfText(text);
+  if (number === null || !Number.isFinite(number)) return null;
+  throw wrongValue(name, 'a whole number of 64 bits, as the logs do', value);
+}
+
+/** A parser of JSON has lost the last digits of such a number. */
+function roundedNumber(name: string, value: number): QianmoError {
+  const expected = 'a number within 2^53, or a larger one as a text';
+  return wrongValue(name, expected, value, `give "${name}" as a text of digits`);
 }
 
 function readMoment(value: unknown, name: string): WholeNumber | null {

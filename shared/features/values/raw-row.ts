@@ -28,13 +28,18 @@ function missingColumn(name: string): QianmoError {
   });
 }
 
-export function wrongValue(name: string, expected: string, value: unknown): QianmoError {
+export function wrongValue(
+  name: string,
+  expected: string,
+  value: unknown,
+  cure = `correct the value of "${name}"`,
+): QianmoError {
   return new QianmoError({
     kind: 'data',
     what: `the column "${name}" does not hold ${expected}`,
     expected,
     found: describe(value),
-    cure: `correct the value of "${name}"`,
+    cure,
   });
 }
 

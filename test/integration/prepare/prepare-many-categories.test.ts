@@ -1,6 +1,7 @@
 // Logs of more categories than one query can join with their dictionaries in bounded memory.
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { appendLogs } from '../../../coordinator/prepare/append/append-logs.js';
+import { encodedAs, withFewJoins } from '../../../coordinator/prepare/feature-encoding.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { hashBucketOf } from '../../../shared/features/md5-bucket.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
@@ -106,4 +107,16 @@ test('100 categories are prepared within 512 MiB, each by its dictionary, and gr
   // Only the last column has values that it did not have before.
   dictionaries.at(-1)?.push(...late.map((row) => valueOf(row, NAMES.length - 1)));
   expect(await idsByColumn()).toEqual(idsOf([...early, ...late]));
+});
+
+test('values of dictionaries alone count towards how many may be enumerated', async () => {
+  const encodings = Array.from({ length: 200 }, (_, index) =>
+    encodedAs(index, {
+      ...{ name: `f${index}`, kind: 'category', rowCount: 10_008 },
+      encoding: { by: 'dictionary', unseenBuckets: 10_000 },
+    }),
+  );
+  const session = { memoryMiBPerThread: 1, run: () => Promise.resolve() };
+  const found = await withFewJoins(encodings, {}, session);
+  expect(found.filter(({ join }) => join !== null)).toEqual([]);
 });

@@ -105,6 +105,30 @@ test.each([
   });
 });
 
+test('ids of 18 digits beside more texts of no number than may be rejected stay apart', async () => {
+  const ids = ['120200000000000001', '120200000000000002'];
+  const lines = [...ids, ...ids, 'nan', 'nan'].map((ad, row) => `shop,${ad},s,${row % 2}\n`);
+  await room.write('log.csv', `account,ad,site,clicked\n${lines.join('')}`);
+  const task = { expression: `account || '-' || ad` };
+  await room.prepare(room.config({ task, rejectedRowsMax: 1 }));
+  const store = await openTaskStore(room.path('store'), {});
+  await store.close();
+  expect(store.tasks.map(({ key }) => key)).toEqual([...ids, 'nan'].map((id) => `shop-${id}`));
+  expect(await store.readColumnTypes?.()).toMatchObject({
+    ad: { log: 'text', inferred: 'VARCHAR' },
+  });
+});
+
+test('columns in expressions whose names differ in the case of letters beyond ASCII are two', async () => {
+  const lines = ['x,p,1,1', 'x,p,2,0'].map((line) => `${line}\n${line}\n`);
+  await room.write('log.csv', `site,Été,été,clicked\n${lines.join('')}`);
+  const task = { expression: `"Été" || '-' || "été"` };
+  await room.prepare(room.config({ task }));
+  const store = await openTaskStore(room.path('store'), {});
+  await store.close();
+  expect(store.tasks.map(({ key }) => key)).toEqual(['p-1', 'p-2']);
+});
+
 test('numbers that are no ids are read as they were: with fractions, or within what a double holds', async () => {
   const columns = { price: ['1781234567890123456', '0.5'], hour: ['7', 'none'] };
   for (const [column, [first, second]] of Object.entries(columns)) {
