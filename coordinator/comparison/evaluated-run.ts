@@ -80,7 +80,7 @@ function verifiedLogits(
   }
 }
 
-/** Below the output of a config for `qianmo auto`, and in the folder of its search. */
+/** The files of a search, below the output of its config and in its own folder. */
 const SEARCH_FILES = [
   { recordKey: 'auto/auto.json', configKey: 'auto/best.yaml' },
   { recordKey: 'auto.json', configKey: 'best.yaml' },

@@ -4,7 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { mkdir, open, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, realpath, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DataConfig } from '../../shared/config/data-config.js';
@@ -72,8 +72,10 @@ export async function findLogFiles(
         cure: 'correct the path or pattern; paths are relative to the folder in which the command runs',
       });
     // One file, however its path is written: read twice, its rows would be support rows of their own copies.
-    for (const match of matches)
-      if (!found.has(resolve(match.path))) found.set(resolve(match.path), match);
+    for (const match of matches) {
+      const file = await realpath(match.path).catch(() => resolve(match.path));
+      if (!found.has(file)) found.set(file, match);
+    }
   }
   const files: LogFile[] = [];
   // One after another, since thousands of files at once exceed the number that a process may open.
@@ -176,13 +178,20 @@ async function fetchFromStore(address: string, source: LogSource): Promise<Match
   const matches: Match[] = [];
   for (const key of keys) {
     const name = `${folder}/${key}`;
-    const path = join(source.temporaryFolder, 'fetched', name.slice('s3://'.length));
+    const path = downloadPathOf(name, source.temporaryFolder);
     if (!isVisible({ name, path })) continue;
     if (FORMAT_BY_ENDING[endingOf(name) ?? ''] === undefined && key !== rest) continue;
     await fetchObject(store, key, name, path);
     matches.push({ name, path });
   }
   return matches;
+}
+
+/** A path of its own for each address, also where `//` or `..` make others of it; the folders of its key may tell partitions. */
+function downloadPathOf(name: string, temporaryFolder: string): string {
+  const folders = name.split('/').filter((folder) => !['', '.', '..'].includes(folder));
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 32);
+  return join(temporaryFolder, 'fetched', hash, ...folders.slice(1));
 }
 
 async function fetchObject(

@@ -3,17 +3,21 @@
  * the size of the logs; the next one that opens a folder in the same place removes it.
  */
 
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { uptime } from 'node:os';
 import { join } from 'node:path';
+import { systemClock } from '../../shared/base/clock.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import {
   livenessOf,
   ProcessIdentitySchema,
   thisProcess,
+  type ProcessIdentity,
 } from '../../shared/storage/process-identity.js';
 
 const NAME_START = 'qianmo-';
 const OWNER_FILE = 'owner.json';
+const DAY_SECONDS = 24 * 60 * 60;
 
 /** The work that a folder is for, which is part of its name. */
 type WorkKind = 'prepare' | 'append' | 'stream' | 'ope';
@@ -43,8 +47,14 @@ export async function withWorkFolder<Result>(
 async function opened(kind: WorkKind, parent: string): Promise<string> {
   await removeOrphans(parent);
   const folder = await mkdtemp(join(parent, `${NAME_START}${kind}-`));
-  await writeFile(join(folder, OWNER_FILE), JSON.stringify(thisProcess()), { mode: 0o600 });
-  return folder;
+  try {
+    await writeFile(join(folder, OWNER_FILE), JSON.stringify(thisProcess()), { mode: 0o600 });
+    return folder;
+  } catch (cause) {
+    // A folder without an owner would stay for ever.
+    await rm(folder, { recursive: true, force: true });
+    throw cause;
+  }
 }
 
 async function removeOrphans(parent: string): Promise<void> {
@@ -65,8 +75,17 @@ async function isOrphan(folder: string): Promise<boolean> {
   const owner = ProcessIdentitySchema.parse(
     JSON.parse(await readFile(join(folder, OWNER_FILE), 'utf8')),
   );
+  return livenessOf(owner) === 'ended' || (isOfEarlierStart(owner) && (await isQuiet(folder)));
+}
+
+function isOfEarlierStart({ host, boot, pidNamespace }: ProcessIdentity): boolean {
   const self = thisProcess();
-  const isOfThisMachine = owner.host === self.host && owner.pidNamespace === self.pidNamespace;
-  const wasBefore = owner.boot !== null && self.boot !== null && owner.boot !== self.boot;
-  return livenessOf(owner) === 'ended' || (isOfThisMachine && wasBefore);
+  const isOfThisMachine = host === self.host && pidNamespace === self.pidNamespace;
+  return isOfThisMachine && boot !== null && self.boot !== null && boot !== self.boot;
+}
+
+/** Two machines may have one host name, and their first PID namespaces are always alike: on the other one, the work may go on. */
+async function isQuiet(folder: string): Promise<boolean> {
+  const quietSeconds = (systemClock.epochMs() - (await stat(folder)).mtimeMs) / 1_000;
+  return quietSeconds > Math.max(DAY_SECONDS, uptime());
 }

@@ -27,7 +27,7 @@ const CLAIMING_ARMS: readonly ArmName[] = EVALUATED_ARMS.filter(
 );
 
 export function verdictOf({ low, high }: Interval): Verdict {
-  // All draws of a single adgroup are alike.
+  // All draws of a single adgroup, or of adgroups with equal differences, are alike.
   if (low === high) return 'undecided';
   if (high < 0) return 'better';
   return low > 0 ? 'worse' : 'undecided';
@@ -35,9 +35,7 @@ export function verdictOf({ low, high }: Interval): Verdict {
 
 /** The reason why the verdict on a difference is undecided. */
 export function whyUndecided({ low, high }: Interval): string {
-  return low <= 0 && high >= 0
-    ? 'the interval holds 0'
-    : 'one adgroup has no interval: it says nothing of others';
+  return low <= 0 && high >= 0 ? 'the interval holds 0' : 'the interval has no width';
 }
 
 /** Each claiming arm against each reference that is listed before it. */

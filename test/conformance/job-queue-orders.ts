@@ -30,7 +30,7 @@ export function describeOrders(test: Test): void {
   test('shows how far its holder says the run is', async (scene) => {
     const controller = await scene.controller();
     await scene.producer.takeLease('run', holderOf('first'), null);
-    // Seen to fail: a run of 0 outer steps, which is what it starts from.
+    // A run of 0 outer steps is what it starts from.
     for (const outerSteps of [10, 0]) {
       const training = { outerStep: 0, outerSteps, lengthFixedBy: null };
       const holder = { ...holderOf('first'), progress: { state: 'paused', training } as const };

@@ -209,7 +209,6 @@ describe('too few results', () => {
     expect(stateDigest((await replayed(outcome)).state)).toEqual(stateDigest(outcome.state));
   });
 
-  // Seen to fail: what the worker had or would take next counted for nothing, since all jobs were sent again behind it.
   it('come from a lone slow worker, which computes what waits once', async () => {
     const pool = new Pool();
     const duration = (): number => 320;

@@ -232,7 +232,6 @@ describe('extend', () => {
     expectEqual(outcome, await undisturbed(17));
   });
 
-  // Seen to fail: the order was called heard, and the run ended without it.
   it('is refused while the last checkpoint is written', async () => {
     const scene = new ControlScene();
     const written = { ...scene.checkpoints };

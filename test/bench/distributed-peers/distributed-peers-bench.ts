@@ -79,7 +79,7 @@ const startMs = systemClock.monotonicMs();
 const elapsedMinutes = (): number => (systemClock.monotonicMs() - startMs) / 60_000;
 const contestants = CONTESTANTS.filter((each) => options.only?.includes(wordOf(each)) ?? true);
 
-/** Without the comma, which separates the words of an option. */
+/** The name of a contestant without its comma, since commas separate the words of an option. */
 function wordOf({ name }: Contestant): string {
   return name.replace(', ', ' ');
 }

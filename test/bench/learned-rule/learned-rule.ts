@@ -16,7 +16,7 @@ import { rowCountOf } from '../../../shared/streaming/stream-rows.js';
 import { benchHeader } from '../bench-header.js';
 import { benchCases, type BenchCase } from './cases.js';
 import { resultsTable, type CaseResult } from './results-table.js';
-import { benchOptions } from '../options/bench-options.js';
+import { benchOptions, endAsUsageError } from '../options/bench-options.js';
 import { listOf, anySeed, text, wholeNumber } from '../options/option-values.js';
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
@@ -24,13 +24,35 @@ const RESULTS = new URL('infra/results/', packageRoot).pathname;
 const options = benchOptions(import.meta.url, {
   days: { value: wholeNumber(), default: '12', about: 'days of each stream' },
   seeds: { value: listOf(anySeed), default: '1,2,3', about: 'seeds, with commas between them' },
-  only: { value: text, default: '', about: 'measures these alone, with commas between them' },
+  only: {
+    value: listOf(text),
+    about: 'measures the cases with these words in their names, with commas between them',
+  },
   folder: {
     value: text,
     default: 'runs/learned-rule',
     about: 'folder of what the bench makes meanwhile',
   },
 });
+
+const cases = benchCases(options.days, options.seeds);
+const only = options.only ?? cases.map(wordOf);
+const unknown = only.find((word) => word === '' || !cases.some((each) => hasWord(each, word)));
+if (unknown !== undefined)
+  endAsUsageError(import.meta.url, {
+    what: '--only cannot have this value',
+    expected: `words of ${cases.map(wordOf).join(', ')}`,
+    found: unknown === '' ? 'nothing' : unknown,
+  });
+
+/** The name of a case without its commas, since commas separate the words of an option. */
+function wordOf({ name }: BenchCase): string {
+  return name.replaceAll(',', '');
+}
+
+function hasWord(benchCase: BenchCase, word: string): boolean {
+  return wordOf(benchCase).includes(word);
+}
 
 async function runCase(benchCase: BenchCase): Promise<CaseResult> {
   const { rows, settings, segmentsPerColumn, truth } = await benchCase.open();
@@ -60,11 +82,11 @@ const readCases = (path: string): unknown => JSON.parse(readFileSync(path, 'utf8
 const recorded = existsSync(recordPath) ? (readCases(recordPath) as CaseResult[]) : [];
 mkdirSync(options.folder, { recursive: true });
 const results: CaseResult[] = [];
-for (const benchCase of benchCases(options.days, options.seeds)) {
+for (const benchCase of cases) {
   const { name } = benchCase;
   const key = createHash('sha256').update(`${name} ${options.days}`).digest('hex');
   const path = join(options.folder, `${key.slice(0, 16)}.json`);
-  const isAsked = name.includes(options.only);
+  const isAsked = only.some((word) => hasWord(benchCase, word));
   if (isAsked && !existsSync(path) && benchCase.isThere) {
     process.stderr.write(`== ${name}\n`);
     const { comparison, ...result } = await runCase(benchCase);

@@ -52,7 +52,7 @@ const options = benchOptions(import.meta.url, {
     default: join(packageRoot.pathname, 'runs/meta-embedding'),
     about: 'folder of what the bench makes meanwhile',
   },
-  workers: { value: wholeNumber(), default: '2', about: 'workers of each run' },
+  workers: { value: wholeNumber(0), default: '2', about: 'workers on the queue; 0 uses none' },
   fresh: { type: 'boolean', default: false, about: 'runs again what is recorded' },
 });
 

@@ -35,6 +35,12 @@ type ValueOf<Option> = Option extends ValueOption
 
 type Values<Options> = { readonly [Name in keyof Options]: ValueOf<Options[Name]> };
 
+interface WrongOption {
+  readonly what: string;
+  readonly expected?: string;
+  readonly found?: string;
+}
+
 const COLUMNS = 100;
 const NAME_COLUMNS = 24;
 const PackageSchema = z.looseObject({ scripts: z.record(z.string(), z.string()) });
@@ -58,12 +64,17 @@ export function benchOptions<const Options extends BenchOptions>(
     return readValues(options);
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    const cure = `\`npm run ${script.name} -- --help\` lists the options`;
-    const report = error instanceof QianmoError ? error.report : { what: error.message };
-    const failure = new QianmoError({ kind: 'usage', ...report, where: script.name, cure });
-    process.stderr.write(`${formatFailure(failure)}\n`);
-    process.exit(EXIT_CODE_BY_KIND.usage);
+    endAsUsageError(url, error instanceof QianmoError ? error.report : { what: error.message });
   }
+}
+
+/** Ends the process for a value that only the bench itself can tell to be wrong. */
+export function endAsUsageError(url: string, report: WrongOption): never {
+  const { name } = scriptOf(fileURLToPath(url));
+  const cure = `\`npm run ${name} -- --help\` lists the options`;
+  const failure = new QianmoError({ kind: 'usage', ...report, where: name, cure });
+  process.stderr.write(`${formatFailure(failure)}\n`);
+  process.exit(EXIT_CODE_BY_KIND.usage);
 }
 
 /** @throws Error if an option or its value is not known */

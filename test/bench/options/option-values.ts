@@ -48,7 +48,7 @@ export function listOf<Value>(
     .pipe(z.array(element));
 }
 
-/** Checked by the schema, and passed on as it is written. */
+/** A text that the schema takes, which is passed on as it is written. */
 export function asWritten(schema: z.ZodType<unknown, string>): z.ZodType<string, string> {
   return text.superRefine((written, context) => {
     for (const { message } of schema.safeParse(written).error?.issues ?? [])

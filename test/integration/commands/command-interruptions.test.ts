@@ -44,7 +44,7 @@ it('train keeps complete steps, and a resume ends like an undisturbed run', asyn
   expect(await digestOf(stopped, '--resume')).toBe(await digestOf(undisturbed));
 });
 
-// Seen to fail: SIGHUP, which a closed terminal sends, killed the command.
+// SIGHUP is what a closed terminal sends.
 it.each(['SIGTERM', 'SIGHUP'] as const)(
   '%s before the first step loses nothing',
   async (signal) => {
@@ -162,7 +162,6 @@ describe('a terminal that closes', () => {
     return coordinator?.['holder'] === null ? latest?.['outerStep'] : 0;
   };
 
-  // Seen to fail: the command was killed, and nothing was written.
   it('stops a training on it, which keeps its last complete outer step', async () => {
     const config = await room.config('hung-up', ({ training }) => {
       Object.assign(training, { outerSteps: 1_000_000, checkpointEveryOuterSteps: 1_000_000 });
@@ -171,7 +170,6 @@ describe('a terminal that closes', () => {
     await expect.poll(() => latestStep('hung-up'), PATIENCE).toBeGreaterThan(0);
   });
 
-  // Seen to fail: the next line of progress ended the command.
   it('does not end a training in another session, which shows its progress there', async () => {
     const config = await room.config('detached', ({ training }) => {
       Object.assign(training, { outerSteps: 200, checkpointEveryOuterSteps: 200 });

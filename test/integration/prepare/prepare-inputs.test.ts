@@ -1,6 +1,6 @@
 // Every input format, compression and arrangement of files gives the same store.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { DuckDBInstance } from '@duckdb/node-api';
@@ -130,7 +130,8 @@ test('several files, matched by a glob, give the store of one', async () => {
 test('a file that several patterns name, however its path is written, is read once', async () => {
   await mkdir(room.path('day'));
   await room.write('day/part.csv', delimited(ROWS, ','));
-  const logs = ['day/', 'day/part.csv', 'day/./part.csv', 'day//*.csv'].map(
+  await symlink('part.csv', room.path('day/latest.csv'));
+  const logs = ['day/', 'day/part.csv', 'day/./part.csv', 'day//*.csv', 'day/latest.csv'].map(
     (name) => `${room.folder}/${name}`,
   );
   const config = room.config({
@@ -138,6 +139,34 @@ test('a file that several patterns name, however its path is written, is read on
     logs: [...logs, pathToFileURL(room.path('day/part.csv')).href],
   });
   expect(contentOf(await room.prepare(config))).toEqual(await reference());
+});
+
+/** A bucket that others write, where a key can begin with a slash. */
+class ForeignStore extends MemoryObjectStore {
+  override async list(prefix: string): Promise<string[]> {
+    return (await super.list(prefix)).map((key) => key.replace('slash/', '/'));
+  }
+
+  override get(key: string): ReturnType<ObjectStore['get']> {
+    return super.get(key.replace(/^\//, 'slash/'));
+  }
+}
+
+test('objects whose keys differ by a slash alone are two files', async () => {
+  const store = new MemoryObjectStore('store');
+  const logs = new ForeignStore('logs');
+  const put = (key: string, rows: typeof ROWS): Promise<unknown> =>
+    logs.put(key, Buffer.from(delimited(rows, ',')), { kind: 'always' });
+  await put('slash/part.csv', ROWS.slice(0, 30));
+  await put('part.csv', ROWS.slice(30));
+  const config = room.config({
+    ...SPLIT,
+    logs: 's3://logs/day/**/*.csv',
+    store: 's3://stores/one',
+  });
+  const objectStoreOf = (address: string): ObjectStore =>
+    address === 's3://stores/one' ? store : logs;
+  expect(contentOf(await room.prepare(config, { objectStoreOf }))).toEqual(await reference());
 });
 
 test('logs and store on an object store', async () => {

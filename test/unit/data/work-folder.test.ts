@@ -1,7 +1,9 @@
-/** Temporary folders of work that was killed. Seen to fail: without the removal, and with that of folders in use. */
+/** Temporary folders of work, and those that killed work has left. */
 
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { withWorkFolder } from '../../../coordinator/logs/work-folder.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
@@ -34,7 +36,7 @@ test('is removed when the work has ended, however it ended', async () => {
 
 test.each([
   ['whose process has ended', 'qianmo-append-1', ended, false],
-  ['of an earlier start of the machine', 'qianmo-ope-1', { ...self, boot: 'earlier' }, false],
+  ['that a machine of the same name may use', 'qianmo-ope-1', { ...self, boot: 'other' }, true],
   ['of this process', 'qianmo-prepare-1', self, true],
   ['of another machine', 'qianmo-prepare-1', { ...ended, host: 'other', boot: 'other' }, true],
   ['of another container', 'qianmo-stream-1', { ...ended, pidNamespace: 'pid:[1]' }, true],
@@ -45,6 +47,25 @@ test.each([
   const during = await withWorkFolder('prepare', parent.path, () => readdir(parent.path));
   expect(during.includes(name)).toBe(stays);
   expect(await readdir(parent.path)).toEqual(stays ? [name] : []);
+});
+
+test('of an earlier start of the machine is removed when nothing has changed in it for long', async () => {
+  await folderOf('qianmo-ope-1', { ...self, boot: 'earlier' });
+  await utimes(join(parent.path, 'qianmo-ope-1'), 1, 1);
+  const during = await withWorkFolder('prepare', parent.path, () => readdir(parent.path));
+  expect(during).toEqual([expect.stringMatching(/^qianmo-prepare-/)]);
+});
+
+test('is removed where its owner cannot be written, as on a full disk', async () => {
+  const module = JSON.stringify(resolve('dist/coordinator/logs/work-folder.js'));
+  const opening = `
+    const { withWorkFolder } = await import(${module});
+    await withWorkFolder('ope', process.argv[1], () => {}).catch(({ kind }) => console.log(kind));`;
+  const limited = 'ulimit -f 0; exec "$0" --input-type=module --eval "$1" "$2"';
+  const words = ['-c', limited, process.execPath, opening, parent.path];
+  const { stdout } = await promisify(execFile)('sh', words);
+  expect(stdout).toBe('environment\n');
+  expect(await readdir(parent.path)).toEqual([]);
 });
 
 test('says where there is no room for one', async () => {

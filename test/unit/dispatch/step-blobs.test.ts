@@ -1,4 +1,4 @@
-/** The outputs of a step: how many are fetched at once, and which cannot be. Seen to fail: with a fixed number. */
+/** The outputs of a step: how many are fetched at once, and which cannot be. */
 
 import { describe, expect, it, test } from 'vitest';
 import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
@@ -42,7 +42,7 @@ describe('a frozen input', () => {
     ...{ dense: Uint8Array.of(0), rowPack: null, frozen: Uint8Array.of(1, value) },
   });
 
-  // Seen to fail: it was deleted when a third one was held, as by three trials of a sweep at the same time.
+  // Three trials of a sweep at the same time hold three.
   it('stays as long as a job uses it, however many others are held', async () => {
     const blobs = new MemoryBlobStore();
     const step = new StepBlobs({ blobs, leases: new BlobLeases() }, (action) => action());

@@ -79,11 +79,11 @@ describe('verdicts', () => {
     expect(worse.join('\n')).toContain('meta-adapted is worse than global-shift');
   });
 
-  it('on a single adgroup, whose draws are all alike, are undecided', () => {
+  it('on draws that are all alike, as those of a single adgroup, are undecided', () => {
     expect(verdictOf(interval(-0.1, -0.1, -0.1))).toBe('undecided');
     expect(verdictSentences(withDifference(interval(-0.1, -0.1, -0.1)))).toContain(
       'meta-adapted is not better than global-shift: difference in logloss ' +
-        '-0.1000 [-0.1000, -0.1000] per impression (one adgroup has no interval: it says nothing of others); ' +
+        '-0.1000 [-0.1000, -0.1000] per impression (the interval has no width); ' +
         'per adgroup -0.1000 [-0.1000, -0.1000].',
     );
   });
