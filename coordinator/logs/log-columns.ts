@@ -39,7 +39,9 @@ export async function columnsOf(file: LogFile, session: DuckSession): Promise<Lo
 
 export function unreadableLog(file: LogFile, cause: unknown): unknown {
   if (cause instanceof QianmoError) return cause;
-  const found = shortDuckMessage(cause);
+  // Without the line, which may be long, or noise of a file that is no text.
+  const found = shortDuckMessage(cause).replace(/Original Line: .*\n/, '');
+  const cure = 'check that the file is whole and that its name or data.format says what it is';
   return new QianmoError({
     kind: 'data',
     what: 'a log file cannot be read',
@@ -47,8 +49,8 @@ export function unreadableLog(file: LogFile, cause: unknown): unknown {
     expected: `a whole file in the format ${file.format}`,
     found,
     cure: /not utf-8 encoded/i.test(found)
-      ? 'write it in UTF-8: iconv -f UTF-16 -t UTF-8, or -f WINDOWS-1252 where it is not UTF-16, as reports of ad platforms are'
-      : 'check that the file is whole and that its name or data.format says what it is',
+      ? `write it in UTF-8: iconv -f UTF-16 -t UTF-8, or -f WINDOWS-1252 where it is not UTF-16, as reports of ad platforms are; or ${cure}`
+      : cure,
   });
 }
 

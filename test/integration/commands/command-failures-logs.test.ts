@@ -102,7 +102,8 @@ const cases: Readonly<Record<string, Case>> = {
     log: ['noise.csv', () => Uint8Array.from({ length: 4000 }, (_, n) => (n * n * 31 + 7) % 256)],
     what: /^a log file cannot be read$/,
     where: /^noise\.csv$/,
-    cure: /file is whole/,
+    found: /^.{0,80}Line: 1\s+Invalid unicode.{0,120}$/s,
+    cure: /UTF-8.*file is whole/,
   },
   'no such column': {
     data: { task: 'adgrup' },

@@ -46,7 +46,8 @@ it('does not end a run: every job has one result, without an attempt more', asyn
     expect(jobIndices.sort((a, b) => a - b)).toEqual(Array.from({ length: 400 }, (_, i) => i));
     const kinds = new Set(events.map(({ kind }) => kind));
     const ofOutage = ['redis-away', 'redis-back', 'job-retried'];
-    const expected = ['workers-wanted', 'fingerprint-taken', ...ofOutage];
+    const inAnyRun = ['workers-wanted', 'fingerprint-taken', 'results-admitted'];
+    const expected = [...inAnyRun, ...ofOutage];
     for (const kind of kinds) expect(expected).toContain(kind);
     // The next step works on the new primary as any other.
     const next = dispatcher.run(ordersForTest(5), admitAll, new AbortController().signal);
