@@ -191,7 +191,8 @@ export class Invariants {
     const life = this.#lifeOf(process);
     if (event.kind === 'run-started') life.hasBegun = true;
     if (event.kind === 'outer-step') this.#checkLosses(event);
-    if (event.kind === 'job-copied')
+    // What is late is copied where a worker has it.
+    if (event.kind === 'job-copied' || (event.kind === 'job-retried' && event.cause === 'late'))
       this.#copied.add(`${process.name} ${event.outerStep} ${event.jobIndex}`);
     if (event.kind === 'run-cancelled') life.isCancelled = true;
     if (event.kind === 'run-extended') life.extendedTo = event.outerSteps;
