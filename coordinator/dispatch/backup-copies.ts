@@ -92,15 +92,13 @@ export class BackupCopies {
     return this.#superfluousIds;
   }
 
-  /** Begins a copy of each of these deliveries that has none, and returns them to be sent. */
+  /** Begins a copy of each of these deliveries, which have none, and returns them to be sent. */
   beside(
     deliveries: readonly JobDelivery[],
     termsOf: CopyTerms['termsOf'],
   ): { jobId: string; job: Job }[] {
     const nowMs = this.#options.clock.monotonicMs();
-    return deliveries
-      .filter(({ copyId }) => copyId === null)
-      .map((delivery) => this.#begun(delivery, termsOf(delivery), nowMs));
+    return deliveries.map((delivery) => this.#begun(delivery, termsOf(delivery), nowMs));
   }
 
   /**

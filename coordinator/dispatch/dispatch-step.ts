@@ -133,7 +133,7 @@ export class DispatchStep<Value extends object> {
 
   /**
    * The time is over, and there is one more period. What a worker has is sent once more beside it, and the first
-   * result counts. What waits goes on waiting: a second delivery would wait behind it.
+   * result counts, unless it has a copy already. What waits goes on waiting: a second delivery would wait behind it.
    */
   async #sendOpenAgain(nowMs: number): Promise<void> {
     const { limits, health, producer, sink } = this.#context;
@@ -143,8 +143,10 @@ export class DispatchStep<Value extends object> {
         undecidedDispute(disputes, health) ??
         tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health)
       );
-    const sent = this.#openDeliveries().filter((one) => !this.#heldBack.has(one));
-    const held = await heldAmong(sent, this.#reading);
+    const single = this.#openDeliveries().filter(
+      (one) => !this.#heldBack.has(one) && one.copyId === null,
+    );
+    const held = await heldAmong(single, this.#reading);
     for (const delivery of held) {
       const { outerStep, jobIndex } = delivery.job;
       const reason = disputes.has(delivery) ? 'workers disagree' : 'too few results in time';

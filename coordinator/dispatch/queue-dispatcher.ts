@@ -13,7 +13,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
-import { blobRefOf, type BlobStore } from '../../shared/storage/blob-store.js';
+import { blobRefOf, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
@@ -39,6 +39,8 @@ interface QueueDispatcherOptions {
   readonly runId: string;
   /** False for work that never trains, as an evaluation; true by default. */
   readonly mayTrain?: boolean | undefined;
+  /** The number of trainings that share the dispatcher at the same time, as in a sweep; 1 by default. */
+  readonly trainingsAtOnce?: number | undefined;
   /**
    * Sets this start of the run apart from any other. It must not follow from the run's seed: a
    * second start would be given results that the first one ordered.
@@ -94,7 +96,8 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   );
 
   const health = new WorkerHealth({ clock, sink });
-  const leases = new BlobLeases((bytes) => blobs.refOf?.(bytes) ?? blobRefOf(bytes));
+  const nameOf = (bytes: Uint8Array): BlobRef => blobs.refOf?.(bytes) ?? blobRefOf(bytes);
+  const leases = new BlobLeases(nameOf, options.trainingsAtOnce);
   const context = {
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     largeBlobs,

@@ -144,10 +144,32 @@ async function ordered(
     const { progress } = found.holder;
     if (progress !== undefined && order.isHeard(progress, given.orders))
       return resultOf(run, found.holder, progress.state);
-    if (progress !== undefined && order.isTooLate?.(progress) === true) throw endedFirst(to);
+    if (progress !== undefined && order.isTooLate?.(progress) === true) {
+      await takeLengthBack(controller, run, given);
+      throw endedFirst(to);
+    }
     if (clock.monotonicMs() >= untilMs) throw notHeard(run, where, found);
     await clock.sleep(POLL_INTERVAL_MS, signal);
     signal.throwIfAborted();
+  }
+}
+
+interface GivenOrders extends ControlledRun {
+  /** What the orders were before. */
+  readonly earlier: RunOrders;
+}
+
+/** Takes an order back that was refused, so that no resume heeds it. Orders that came meanwhile stay. */
+async function takeLengthBack(
+  controller: RunController,
+  run: string,
+  { orders: { outerSteps }, earlier }: GivenOrders,
+): Promise<void> {
+  for (;;) {
+    const found = await controller.find(run);
+    if (found === null || found.orders.outerSteps !== outerSteps) return;
+    const orders = { ...found.orders, outerSteps: earlier.outerSteps };
+    if (await controller.replace(run, found.orders, orders)) return;
   }
 }
 
@@ -155,7 +177,7 @@ async function givenOrders(
   controller: RunController,
   { run, where, order }: OrderTo,
   { clock, signal }: Pick<RunContext, 'clock' | 'signal'>,
-): Promise<ControlledRun> {
+): Promise<GivenOrders> {
   const untilMs = clock.monotonicMs() + READY_WITHIN_MS;
   for (;;) {
     signal.throwIfAborted();
@@ -167,7 +189,8 @@ async function givenOrders(
     }
     const orders = order.change(found, `run ${run}`);
     // Somebody else may have given orders meanwhile.
-    if (await controller.replace(run, found.orders, orders)) return { ...found, orders };
+    if (await controller.replace(run, found.orders, orders))
+      return { ...found, orders, earlier: found.orders };
   }
 }
 
@@ -275,7 +298,7 @@ function isOver(where: string): QianmoError {
     what: 'this run cannot be extended: its last outer step is over',
     where,
     expected: 'a run that has outer steps left',
-    found: 'one that writes its last checkpoint',
+    found: 'one whose training has ended',
     cure: 'when it has ended, train a run with its output in training.startFrom',
   });
 }

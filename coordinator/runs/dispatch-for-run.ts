@@ -33,6 +33,8 @@ interface DispatchedWork {
   readonly runId: string;
   /** False for work that never trains a run of this name, as an evaluation. */
   readonly mayTrain: boolean;
+  /** The number of trainings at the same time, as in a sweep; 1 by default. */
+  readonly trainingsAtOnce?: number;
 }
 
 export interface RunDispatch {
@@ -138,7 +140,7 @@ async function queueDispatch(
 
 async function openQueueDispatcher(
   config: RunConfig | StreamConfig,
-  { runId, mayTrain }: DispatchedWork,
+  { runId, mayTrain, trainingsAtOnce }: DispatchedWork,
   { url: redisUrl, blobFolder }: QueuePlace,
   { signal, clock, sink, environment, traceparentOf }: RunContext,
 ): Promise<Dispatcher> {
@@ -171,7 +173,7 @@ async function openQueueDispatcher(
     queue: queueWithBlobFolder(queueWithLargeBlobs(queue), folder, clock),
     limits: config.queue,
     largeBlobs,
-    ...{ runId, mayTrain },
+    ...{ runId, mayTrain, trainingsAtOnce },
     nonce: freshNonce(),
     recomputes: drawnJobs(config.seed, recomputeShare),
     signal,

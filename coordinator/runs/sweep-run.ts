@@ -117,9 +117,9 @@ export async function sweepTrials(
   const files = search === undefined ? SWEEP_FILES : AUTO_FILES;
   const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
   const runId = runNameOf(sweep.sweep);
-  const searchWork = { runId, mayTrain: false };
-  const { dispatcher } = await dispatchForRun(base, searchWork, request, context);
   const { concurrentTrials } = sweep;
+  const searchWork = { runId, mayTrain: false, trainingsAtOnce: concurrentTrials };
+  const { dispatcher } = await dispatchForRun(base, searchWork, request, context);
   const data = { store, validation, folds, concurrentTrials };
   const work = trialWork(plan, data, dispatcher, context);
   // The journal fences a coordinator off that has lost the claim.

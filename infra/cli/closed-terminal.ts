@@ -8,9 +8,14 @@ import { isatty } from 'node:tty';
 
 const STANDARD_STREAMS = [0, 1, 2];
 
+/** True if a write failed because a pipe has no reader any more. */
+export function isClosedPipe({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'EPIPE';
+}
+
 /** True if a write failed because a pipe has no reader any more, or a terminal is gone. */
-export function hasNoReader({ code }: NodeJS.ErrnoException): boolean {
-  return code === 'EPIPE' || code === 'EIO';
+export function hasNoReader(error: NodeJS.ErrnoException): boolean {
+  return isClosedPipe(error) || error.code === 'EIO';
 }
 
 /** Returns what closes, just before the exit, those streams that are terminals now and are gone by then. */

@@ -3,7 +3,7 @@
 import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { endAhead, startAhead } from '../library/ahead/started-ahead.js';
-import { hasNoReader, terminalsAtExit } from './closed-terminal.js';
+import { hasNoReader, isClosedPipe, terminalsAtExit } from './closed-terminal.js';
 import { optimizeAsUsual, optimizeLate } from '../../shared/base/late-optimization.js';
 
 optimizeLate();
@@ -12,14 +12,14 @@ keepCompiledCode(process.env);
 // TensorFlow in this process is as quiet as in compute processes, unless asked to speak.
 process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
-// When the reader of a pipe closes it (`| head`), the command ends quietly.
+// When the reader of a pipe closes it (`| head`), the command ends quietly. No other failure of its output ends its work.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (hasNoReader(error)) process.exit(0);
+  if (isClosedPipe(error)) process.exit(0);
 });
 
 // Progress that nobody reads any more is no reason to end the work.
 process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-  if (!hasNoReader(error)) throw error;
+  if (!isClosedPipe(error)) throw error;
 });
 
 const words = process.argv.slice(2);

@@ -45,7 +45,7 @@ const CUT_TEXT =
 
 /** Whether YAML has cut a value at a comma: `{ expression: coalesce(a, b) }` has a field `b)`. */
 function isRestOfText(key: string, value: unknown): boolean {
-  return value === null && /[^\w\s-]/.test(key);
+  return value === null && /[()[\]{}'"]/.test(key);
 }
 
 /** Null if the issue's own message says everything. */

@@ -8,19 +8,26 @@
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 
-/** The number of frozen blobs held at once. A dispatcher can outlive a run, as in a sweep. */
-const HELD_COUNT_MAX = 2;
+/**
+ * The number of frozen blobs that may be held at once with few trainings; otherwise it is that of the trainings. A dispatcher can
+ * outlive a run, as in a sweep.
+ */
+const HELD_COUNT_MIN = 2;
 
 export class BlobLeases {
   readonly #userCountBySha256 = new Map<string, number>();
-  readonly #held = new LruCache<Uint8Array, Uint8Array>({ countMax: HELD_COUNT_MAX });
+  readonly #held: LruCache<Uint8Array, Uint8Array>;
   /** Each array is hashed once, however many jobs use it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
   readonly #nameOf: (bytes: Uint8Array) => BlobRef;
 
-  /** @param nameOf how the store of the inputs names bytes. */
-  constructor(nameOf = blobRefOf) {
+  /**
+   * @param nameOf how the store of the inputs names bytes.
+   * @param trainingsAtOnce how many trainings share the leases, each with frozen inputs of its own.
+   */
+  constructor(nameOf = blobRefOf, trainingsAtOnce = 1) {
     this.#nameOf = nameOf;
+    this.#held = new LruCache({ countMax: Math.max(HELD_COUNT_MIN, trainingsAtOnce) });
   }
 
   refOf(bytes: Uint8Array): BlobRef {

@@ -42,8 +42,8 @@ export interface CommandStream {
 }
 
 const OUTPUT_COLUMNS_DEFAULT = 100;
-/** A terminal that is closed sends SIGHUP. */
-const STOPPING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** The signals that stop a command. SIGHUP comes from a terminal that is closed. */
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const EXIT_CODE_KILLED_TWICE = 130;
 /** npm forwards a Ctrl-C that the terminal has already delivered: both count as one. */
 const SAME_SIGNAL_MS_MAX = 300;
@@ -61,9 +61,10 @@ export function openCommandContext(
   });
   let show: StampedEventSink = terminal;
   let firstSignalMs: number | null = null;
-  // The second signal ends the process at once.
-  const interrupt = (): void => {
+  // The second signal ends the process at once, unless it comes from a terminal that is closed.
+  const interrupt = (signal: NodeJS.Signals): void => {
     const nowMs = systemClock.monotonicMs();
+    if (firstSignalMs !== null && signal === 'SIGHUP') return;
     if (firstSignalMs !== null && nowMs - firstSignalMs <= SAME_SIGNAL_MS_MAX) return;
     if (firstSignalMs !== null) process.exit(EXIT_CODE_KILLED_TWICE);
     firstSignalMs = nowMs;
@@ -72,7 +73,7 @@ export function openCommandContext(
       new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),
     );
   };
-  for (const signal of STOPPING) process.on(signal, interrupt);
+  for (const signal of STOP_SIGNALS) process.on(signal, interrupt);
   return {
     clock: systemClock,
     environment,
@@ -89,7 +90,7 @@ export function openCommandContext(
     endProgress: () => terminal.end(),
     close: () => {
       terminal.end();
-      for (const signal of STOPPING) process.off(signal, interrupt);
+      for (const signal of STOP_SIGNALS) process.off(signal, interrupt);
     },
   };
 }

@@ -146,6 +146,15 @@ describe('a run config with errors', () => {
         'data.task: a comma within { } ends a value, and the rest of it is no field: put the whole value into quotes',
       ],
     ],
+    // Seen to fail: both were said to be the rest of a value.
+    [
+      'unknown fields without a value in other letters, and with a dot',
+      set({ model: { 特征: null, 'wide.weights': null } }),
+      [
+        expect.stringMatching(/^model\.特征: there is no such field; /) as string,
+        expect.stringMatching(/^model\.wide\.weights: there is no such field; /) as string,
+      ],
+    ],
     [
       'an unknown field of one kind of several',
       data({ features: [{ name: 'a', kind: 'number', countMin: 3 }] }),

@@ -37,7 +37,7 @@ interface SentFeedback {
 type FeedbackReceipt = Receipt | 'unknown';
 
 const MS_PER_SECOND = 1_000;
-/** Clocks of clients may be off by so much; what is further off is no time in milliseconds. */
+/** The error that the clock of a client may have. What is further off is no time in milliseconds. */
 const CLOCK_ERROR_MS_MAX = 24 * 3_600 * MS_PER_SECOND;
 
 /** An event whose time cannot be right. */
