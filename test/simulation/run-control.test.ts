@@ -8,8 +8,7 @@ import { ORDERS, extension } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
-import { NO_ORDERS } from '../../shared/control/run-orders.js';
-import { FIXED_BY_END, RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
+import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 import {
   config,
@@ -254,32 +253,6 @@ describe('extend', () => {
       return trained;
     });
     expectEqual(outcome, await undisturbed(12));
-  });
-
-  // Seen to fail: a resume trained the steps that had been refused.
-  it('that comes too late is taken back, and other orders stay', async () => {
-    const scene = new ControlScene();
-    await scene.run(async () => {
-      const producer = await scene.queue.openProducer();
-      const told = (lengthFixedBy: string | null): LeaseHolder => ({
-        ...holderOf('ending'),
-        progress: {
-          state: 'running',
-          training: { outerStep: 12, outerSteps: 12, lengthFixedBy },
-        },
-      });
-      await producer.takeLease(RUN, told(null), null);
-      const controller = await scene.queue.openController();
-      void scene.clock.sleep(300).then(async () => {
-        const { orders } = (await controller.find(RUN))!;
-        await controller.replace(RUN, orders, { ...orders, isPaused: true });
-        await producer.renewLease(told(FIXED_BY_END));
-      });
-      await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
-        report: { what: expect.stringMatching(/ended before/) as string },
-      });
-      expect((await controller.find(RUN))?.orders).toEqual({ ...NO_ORDERS, isPaused: true });
-    });
   });
 
   it('is refused by a run that repeats the record of another', async () => {

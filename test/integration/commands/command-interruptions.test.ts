@@ -183,7 +183,8 @@ describe('a terminal that closes', () => {
   // Seen to fail: it ended at the next line, with 0 and with the job that it had.
   it('does not end a worker in another session, which prints its events there', async () => {
     const redis = await redisForTest();
-    const worker = ['worker', '--redis', redis.url, '--format', 'json'];
+    const jobs = ['--prefix', '{watched}', '--store-allow', room.folder];
+    const worker = ['worker', '--redis', redis.url, '--format', 'json', ...jobs];
     const before = `setsid -w sh -c 'echo $$ > pid; exec "$@"; ' sh `;
     await ranOnTerminal(worker, /"kind":/, before);
     const watched = await room.config('watched');
