@@ -19,7 +19,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 // Progress that nobody reads any more is no reason to end the work.
 process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-  if (!isClosedPipe(error)) throw error;
+  if (!hasNoReader(error)) throw error;
 });
 
 const words = process.argv.slice(2);
