@@ -112,7 +112,7 @@ export function commonestReject(
   return commonest;
 }
 
-/** What is told of rejected rows, whose list is a file of the store; nothing without any. */
+/** The event about rejected rows, whose list is a file of the store; none without any. */
 export function rejectedRowsEvents(
   rejects: readonly Pick<Reject, 'reason'>[],
   file: string,

@@ -125,7 +125,7 @@ export async function divideTasks(
 /** Small tasks, of which those with too few support rows are counted only where a split file names the rows. */
 type FewerKnown = Pick<SmallTasks, 'taskCount' | 'rowCount'> & Partial<SmallTasks>;
 
-/** What is told of tasks that are left out. */
+/** The event about tasks that are left out. */
 export function smallTasksLeftOut(
   { taskCount, rowCount, fewSupportTaskCount }: FewerKnown,
   { data: { rowSplit, splitFile, trunkRows } }: RunConfig,

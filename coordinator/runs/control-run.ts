@@ -155,7 +155,7 @@ async function ordered(
 }
 
 interface GivenOrders extends ControlledRun {
-  /** What the orders were before. */
+  /** The orders before this one. */
   readonly earlier: RunOrders;
 }
 

@@ -17,7 +17,7 @@ if (values['native-rows'] !== undefined) loadNativeRows(values['native-rows']);
 
 let host: RowHost | null = null;
 
-// What stops a command may reach every process of its terminal. The coordinator still needs its rows for the last checkpoint.
+// Signals that stop a command may reach every process of its terminal. The coordinator still needs its rows for the last checkpoint.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));
 process.on('message', (message) => {

@@ -191,7 +191,7 @@ export class Invariants {
     const life = this.#lifeOf(process);
     if (event.kind === 'run-started') life.hasBegun = true;
     if (event.kind === 'outer-step') this.#checkLosses(event);
-    // What is late is copied where a worker has it.
+    // Late jobs that a worker has are copied.
     if (event.kind === 'job-copied' || (event.kind === 'job-retried' && event.cause === 'late'))
       this.#copied.add(`${process.name} ${event.outerStep} ${event.jobIndex}`);
     if (event.kind === 'run-cancelled') life.isCancelled = true;

@@ -221,7 +221,7 @@ const DISPATCH_SHAPES = {
     /** The file that has the address with its password; null where the caller knows the address. */
     addressFile: z.string().nullable(),
     prefix: z.string(),
-    /** What they have to open, for `--store-allow`; absent in events of earlier versions. */
+    /** Addresses that they have to open, for `--store-allow`; absent in events of earlier versions. */
     places: z.array(z.string()).optional(),
   },
   'workers-missing': { openJobCount: count },
