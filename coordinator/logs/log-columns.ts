@@ -3,6 +3,7 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { nearestName } from '../../shared/names/nearest-name.js';
 import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
+import type { KeptType } from './kept-types.js';
 import type { LogFile } from './log-files.js';
 import { literal } from './sql.js';
 
@@ -10,6 +11,8 @@ export interface LogColumn {
   readonly name: string;
   /** DuckDB's type if the file has one; null for text whose type must be inferred. */
   readonly type: string | null;
+  /** The type in which texts are kept; VARCHAR by default. */
+  readonly keptAs?: KeptType;
 }
 
 const JSON_SAMPLE_LINES = 1000;

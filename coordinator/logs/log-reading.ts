@@ -6,9 +6,11 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { counted } from '../../shared/names/counted.js';
+import { at } from '../../shared/base/arrays.js';
 import { commonColumns, type FileColumns } from './column-types.js';
 import { demandWholeFile } from './compressed-file.js';
 import type { DuckSession } from './duckdb-session.js';
+import { isOfAnotherType, keptRowsSql, keptTypesOf, type ColumnNeed } from './kept-types.js';
 import {
   columnsOf,
   demandHeaderFirst,
@@ -26,6 +28,8 @@ import { identifier, literal } from './sql.js';
 export interface ColumnUse {
   readonly name: string;
   readonly configPath: string;
+  /** Undefined where all of its text may be read. */
+  readonly needs?: ColumnNeed;
 }
 
 export interface RawLogs {
@@ -50,26 +54,18 @@ export async function readRawLogs(
 ): Promise<RawLogs> {
   const [first] = files;
   if (first === undefined) throw new Error('there are no log files to read');
-  await session.run(
-    'CREATE TABLE malformed (file INTEGER, line BIGINT, reason VARCHAR, text VARCHAR)',
-  );
   const sources = await columnsByFile(files, uses, session);
-  const columns = await commonColumns([...sources.values()], session);
-  if (sources.size > 0)
-    await session.run(`CREATE TABLE raw (${columns.map(columnDefinition).join(', ')})`);
-  const rowStarts: number[] = [];
-  let rowCount = 0;
-  for (const [fileIndex, file] of files.entries()) {
-    sink({ kind: 'progress', stage: 'read logs', done: fileIndex, total: files.length });
-    rowStarts.push(rowCount);
-    const source = sources.get(fileIndex);
-    if (source === undefined) continue;
-    await readWhole(file, () => readFile(source, session));
-    const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM raw');
-    rowCount = Number(count);
+  const texts = await commonColumns([...sources.values()], session);
+  let columns = await withKeptTypes(texts, uses, [...sources.values()], session);
+  let rowStarts: number[];
+  try {
+    rowStarts = await readFiles(files, { sources, columns }, session, sink);
+  } catch (cause) {
+    if (!isOfAnotherType(cause)) throw cause;
+    columns = texts;
+    rowStarts = await readFiles(files, { sources, columns }, session, sink);
   }
-  rowStarts.push(rowCount);
-  sink({ kind: 'progress', stage: 'read logs', done: files.length, total: files.length });
+  const rowCount = at(rowStarts, files.length);
   const [malformed] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM malformed');
   if (sources.size === 0 || (rowCount === 0 && Number(malformed) === 0))
     throw new QianmoError({
@@ -85,6 +81,60 @@ export async function readRawLogs(
     });
   const hasEmptyTexts = files.some(({ format }) => format !== 'csv' && format !== 'tsv');
   return { columns, rowStarts, rowCount, hasEmptyTexts };
+}
+
+/** The columns with the types that the first file with rows suggests, if all files are delimited. */
+async function withKeptTypes(
+  columns: readonly LogColumn[],
+  uses: readonly ColumnUse[],
+  sources: readonly LogSource[],
+  session: DuckSession,
+): Promise<readonly LogColumn[]> {
+  const [first] = sources;
+  if (first === undefined || !sources.every(({ file }) => isDelimited(file))) return columns;
+  const rows = await delimitedRows(first, 'ignore_errors = true', session);
+  const needs = uses.map((use) => use.needs);
+  const types = await keptTypesOf(needs, rows, session).catch((cause: unknown) => {
+    throw unreadableLog(first.file, cause);
+  });
+  return columns.map((column, index) => ({ ...column, keptAs: at(types, index) }));
+}
+
+function isDelimited({ format }: LogFile): boolean {
+  return format === 'csv' || format === 'tsv';
+}
+
+interface ReadSources {
+  readonly sources: ReadonlyMap<number, LogSource>;
+  readonly columns: readonly LogColumn[];
+}
+
+/** Makes the tables `raw` and `malformed`. Returns the first row of each file, and the row after the last. */
+async function readFiles(
+  files: readonly LogFile[],
+  { sources, columns }: ReadSources,
+  session: DuckSession,
+  sink: RunEventSink,
+): Promise<number[]> {
+  await session.run(
+    'CREATE OR REPLACE TABLE malformed (file INTEGER, line BIGINT, reason VARCHAR, text VARCHAR)',
+  );
+  if (sources.size > 0)
+    await session.run(`CREATE OR REPLACE TABLE raw (${columns.map(columnDefinition).join(', ')})`);
+  const rowStarts: number[] = [];
+  let rowCount = 0;
+  for (const [fileIndex, file] of files.entries()) {
+    sink({ kind: 'progress', stage: 'read logs', done: fileIndex, total: files.length });
+    rowStarts.push(rowCount);
+    const source = sources.get(fileIndex);
+    if (source === undefined) continue;
+    await readWhole(file, () => readFile(source, columns, session));
+    const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM raw');
+    rowCount = Number(count);
+  }
+  rowStarts.push(rowCount);
+  sink({ kind: 'progress', stage: 'read logs', done: files.length, total: files.length });
+  return rowStarts;
 }
 
 interface LogSource extends FileColumns {
@@ -118,7 +168,7 @@ async function readWhole(file: LogFile, read: () => Promise<void>): Promise<void
   const [reading, wholeness] = await Promise.allSettled([
     read().catch((cause: unknown) => {
       failed.abort(cause);
-      throw unreadableLog(file, cause);
+      throw isOfAnotherType(cause) ? cause : unreadableLog(file, cause);
     }),
     demandWholeFile(file, failed.signal),
   ]);
@@ -127,7 +177,7 @@ async function readWhole(file: LogFile, read: () => Promise<void>): Promise<void
 }
 
 function columnDefinition(column: LogColumn, index: number): string {
-  return `c${index} ${column.type ?? 'VARCHAR'}`;
+  return `c${index} ${column.type ?? column.keptAs ?? 'VARCHAR'}`;
 }
 
 async function usedColumns(
@@ -148,12 +198,16 @@ async function usedColumns(
   return uses.map(({ name, configPath }) => requireColumn(known, name, configPath, file.name));
 }
 
-async function readFile(source: LogSource, session: DuckSession): Promise<void> {
+async function readFile(
+  source: LogSource,
+  columns: readonly LogColumn[],
+  session: DuckSession,
+): Promise<void> {
   const { file, used } = source;
   switch (file.format) {
     case 'csv':
     case 'tsv':
-      return readDelimited(source, session);
+      return readDelimited(source, columns, session);
     case 'jsonl':
       return readJsonLines(source, session);
     case 'parquet':
@@ -164,21 +218,33 @@ async function readFile(source: LogSource, session: DuckSession): Promise<void> 
   }
 }
 
-async function readDelimited(
-  { file, fileIndex, found, used }: LogSource,
+/** SQL of the rows of a delimited file, whose used columns are the texts `t0`, `t1`, ... */
+async function delimitedRows(
+  { file, found, used }: LogSource,
+  settings: string,
   session: DuckSession,
-): Promise<void> {
+): Promise<string> {
   const separator = await separatorIn(file, session);
   const place = (column: LogColumn): number =>
     found.findIndex((candidate) => candidate.name === column.name);
   const columns = found.map((_, index) => `'h${index}': 'VARCHAR'`).join(', ');
-  await session.run(
-    `INSERT INTO raw SELECT ${used.map((column) => `h${place(column)}`).join(', ')}
-      FROM read_csv(${literal(file.path)}, columns = {${columns}}, auto_detect = false,
-        header = true, delim = ${literal(separator)}, quote = '"', escape = '"', nullstr = '',
-        buffer_size = 8388608, store_rejects = true,
-        rejects_table = 'reject_errors', rejects_scan = 'reject_scans')`,
-  );
+  return `SELECT ${used.map((column, index) => `h${place(column)} AS t${index}`).join(', ')}
+    FROM read_csv(${literal(file.path)}, columns = {${columns}}, auto_detect = false,
+      header = true, delim = ${literal(separator)}, quote = '"', escape = '"', nullstr = '',
+      buffer_size = 8388608, ${settings})`;
+}
+
+async function readDelimited(
+  source: LogSource,
+  columns: readonly LogColumn[],
+  session: DuckSession,
+): Promise<void> {
+  const { fileIndex } = source;
+  await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
+  const rejects = `store_rejects = true, rejects_table = 'reject_errors', rejects_scan = 'reject_scans'`;
+  const rows = await delimitedRows(source, rejects, session);
+  const types = columns.map(({ keptAs }) => keptAs ?? 'VARCHAR');
+  await session.run(`INSERT INTO raw ${keptRowsSql(types, rows)}`);
   await session.run(
     `INSERT INTO malformed
       SELECT ${fileIndex}, line, any_value(lower(error_type) || ': ' || error_message),

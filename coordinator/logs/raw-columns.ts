@@ -32,12 +32,22 @@ export class RawColumns {
   }
   /** An empty text counts as missing. */
   text(name: string): string {
+    if (this.isNumber(name)) return `CAST(${this.sql(name)} AS VARCHAR)`;
     if (this.type(name) === null && !this.hasEmptyTexts) return this.sql(name);
     return `nullif(CAST(${this.sql(name)} AS VARCHAR), '')`;
   }
+  /** A text, or the number that is kept in its place: either tells two values apart. */
+  value(name: string): string {
+    return this.isNumber(name) ? this.sql(name) : this.text(name);
+  }
   number(name: string): string {
+    if (this.isNumber(name)) return this.sql(name);
     this.numberIndexes.add(this.index(name));
     return `"qn$${this.index(name)}"`;
+  }
+  private isNumber(name: string): boolean {
+    const column = this.columns[this.index(name)];
+    return column !== undefined && isKeptNumber(column);
   }
   /**
    * SQL of `typed_logs` with the numbers that fields have asked for so far. A text is read as a number once,
@@ -49,6 +59,11 @@ export class RawColumns {
     );
     return `(SELECT *${numbers.join('')} FROM typed_logs)`;
   }
+}
+
+/** Whether the numbers of a column are kept, and not its texts. */
+export function isKeptNumber({ keptAs = 'VARCHAR' }: LogColumn): boolean {
+  return keptAs !== 'VARCHAR';
 }
 
 /** SQL of `the column "x" holds "abc", expected ...`. */

@@ -66,7 +66,7 @@ export async function writeDictionary(
     };
     // Read as bytes, since texts of the client lose a byte order mark at their start.
     const newValues = `${table} WHERE id >= ${firstId}`;
-    const inOrder = `SELECT encode(value) FROM ${newValues} ORDER BY id`;
+    const inOrder = `SELECT encode(CAST(value AS VARCHAR)) FROM ${newValues} ORDER BY id`;
     for await (const chunk of session.chunks(inOrder, await session.count(newValues))) {
       for (const value of chunk.getColumnValues(0)) values.push(textOf(value));
       if (values.length >= VALUES_PER_BATCH) await flush();
@@ -121,7 +121,8 @@ export async function alikeValuesOf(
       continue;
     const [valueCount, first, second] = await session.row(
       `SELECT CAST(sum(alike) OVER () AS DOUBLE), first, second FROM
-        (SELECT count(*) AS alike, min(value) AS first, max(value) AS second FROM ${dictionaryTable}
+        (SELECT count(*) AS alike, min(value) AS first, max(value) AS second
+          FROM (SELECT CAST(value AS VARCHAR) AS value FROM ${dictionaryTable})
           GROUP BY ${plainSpelling('value')} HAVING count(*) > 1) ORDER BY first LIMIT 1`,
     );
     if (valueCount !== undefined)

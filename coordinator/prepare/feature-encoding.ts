@@ -28,7 +28,7 @@ export interface FeatureEncoding {
   readonly feature: EncodedFeature;
   readonly sql: string;
   readonly join: string | null;
-  /** The table of `value` and `id`, if there is a dictionary. */
+  /** The table of `value`, a text or a whole number that stands for it, and `id`, if there is a dictionary. */
   readonly dictionaryTable: string | null;
 }
 
@@ -89,7 +89,7 @@ function valueCountsSql(counted: readonly CountedCategory[]): string {
   const ofFeature = (valueOf: (counted: CountedCategory) => string): string =>
     `CASE ${counted.map((of) => `WHEN grouping(f${of.index}) = 0 THEN ${valueOf(of)}`).join(' ')} END`;
   return `SELECT feature, value, occurrences FROM
-      (SELECT ${ofFeature(({ index }) => String(index))} AS feature, ${ofFeature(({ index }) => `f${index}`)} AS value,
+      (SELECT ${ofFeature(({ index }) => String(index))} AS feature, ${ofFeature(({ index }) => `CAST(f${index} AS VARCHAR)`)} AS value,
         ${ofFeature(({ countMin }) => String(countMin))} AS count_min, count(*) AS occurrences
         FROM encodable WHERE split = 0
         GROUP BY GROUPING SETS (${counted.map(({ index }) => `(f${index})`).join(', ')}))
@@ -100,25 +100,27 @@ interface DictionaryTable {
   readonly name: string;
   /** The id before the first value. */
   readonly idBefore: number;
+  /** Whole numbers may stand for texts. */
+  readonly valueType: string;
 }
 
-/** @param countsSql SQL of distinct values and their occurrences. */
+/** @param countsSql SQL of distinct values, as texts, and their occurrences. */
 async function buildDictionary(
-  { name: table, idBefore }: DictionaryTable,
+  { name: table, idBefore, valueType }: DictionaryTable,
   countsSql: string,
   session: DuckSession,
 ): Promise<number> {
   await session.run(
     `CREATE TABLE ${table} AS
-      SELECT value, CAST(${idBefore} + row_number() OVER (ORDER BY occurrences DESC, value) AS INTEGER) AS id
-      FROM (${countsSql}) ORDER BY id`,
+      SELECT CAST(value AS ${valueType}) AS value,
+        CAST(${idBefore} + row_number() OVER (ORDER BY occurrences DESC, texts.value) AS INTEGER) AS id
+      FROM (${countsSql}) texts ORDER BY id`,
   );
-  const [count] = await session.row(`SELECT CAST(count(*) AS DOUBLE) FROM ${table}`);
-  return Number(count);
+  return session.count(table);
 }
 
 function hashBucket(valueSql: string, buckets: number): string {
-  return `CAST(${FIRST_ID} + md5_number_lower(${valueSql}) % ${buckets - 1} AS INTEGER)`;
+  return `CAST(${FIRST_ID} + md5_number_lower(CAST(${valueSql} AS VARCHAR)) % ${buckets - 1} AS INTEGER)`;
 }
 
 async function categoryEncoding(
@@ -133,8 +135,11 @@ async function categoryEncoding(
       encoding: { by: 'hash', buckets: hashBuckets },
     });
   const idBefore = unseenBuckets ?? 0;
+  const [valueType] = await session.row(
+    `SELECT column_type FROM (DESCRIBE SELECT f${index} FROM encodable)`,
+  );
   const count = await buildDictionary(
-    { name: dictionaryTableOf(index), idBefore },
+    { name: dictionaryTableOf(index), idBefore, valueType: String(valueType) },
     `SELECT value, occurrences FROM value_counts WHERE feature = ${index}`,
     session,
   );
@@ -245,14 +250,13 @@ async function enumeratedCategory(
   feature: Encoded<'category'>,
   session: Pick<DuckSession, 'run'>,
 ): Promise<FeatureEncoding> {
-  const table = dictionaryTableOf(index);
-  const firstId = firstIdOf(feature);
+  const [table, firstId] = [dictionaryTableOf(index), firstIdOf(feature)];
   const isEmpty = feature.rowCount === firstId;
   if (!isEmpty)
     await session.run(
-      `CREATE TYPE values_${index} AS ENUM (SELECT value FROM ${table} ORDER BY id)`,
+      `CREATE TYPE values_${index} AS ENUM (SELECT CAST(value AS VARCHAR) FROM ${table} ORDER BY id)`,
     );
-  const place = `CAST(enum_code(TRY_CAST(e.f${index} AS values_${index})) AS INTEGER)`;
+  const place = `CAST(enum_code(TRY_CAST(CAST(e.f${index} AS VARCHAR) AS values_${index})) AS INTEGER)`;
   return {
     ...{ feature, join: null, dictionaryTable: table },
     sql: knownOrUnseen(isEmpty ? 'NULL::INTEGER' : `${place} + ${firstId}`, index, feature),
@@ -302,7 +306,7 @@ async function bagEncoding(
     });
   const table = dictionaryTableOf(index);
   const count = await buildDictionary(
-    { name: table, idBefore: 0 },
+    { name: table, idBefore: 0, valueType: 'VARCHAR' },
     `SELECT value, count(*) AS occurrences FROM
       (SELECT unnest(${value}) AS value FROM encodable WHERE split = 0) WHERE value IS NOT NULL
       GROUP BY value HAVING count(*) >= ${feature.countMin}`,
@@ -323,9 +327,9 @@ export async function encodeDistinctBags(
   await session.run(
     `CREATE TABLE distinct_bags AS SELECT DISTINCT f${index} AS bag FROM encodable WHERE f${index} IS NOT NULL`,
   );
-  const [count] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM distinct_bags');
+  const bagCount = await session.count('distinct_bags');
   await session.run(`CREATE TABLE bags_${index} (bag VARCHAR[], ids INTEGER[])`);
-  for (let start = 0; start < Number(count); start += BAGS_PER_PASS)
+  for (let start = 0; start < bagCount; start += BAGS_PER_PASS)
     await session.run(
       `INSERT INTO bags_${index}
         SELECT any_value(bag), list(coalesce(id, ${UNKNOWN_ID}) ORDER BY place) FROM

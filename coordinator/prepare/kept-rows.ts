@@ -64,7 +64,7 @@ async function createPlaces(order: string | null, session: DuckSession): Promise
       SELECT p.*, ${IS_CAPPED} AND place = ${FIRST_PLACE} AS is_first, ${IS_CAPPED} AND place = ${LAST_PLACE} AS is_last
       FROM (SELECT *, row_number() OVER in_task - 1 AS place
           ${isGrouped ? ', lag(in_order) OVER in_task AS before' : ''} FROM
-          (SELECT t.task, ${order ?? 'j.time'} AS in_order, j.row FROM accepted j JOIN tasks t ON j.key = t.key
+          (SELECT t.task, ${order ?? 'j.time'} AS in_order, j.row FROM accepted j JOIN tasks t ON j.code = t.code
             WHERE ${isGrouped ? 'true' : IS_CAPPED})
           WINDOW in_task AS (PARTITION BY task ORDER BY ${isGrouped ? 'row' : 'in_order, row'})) p
         JOIN tasks t ON p.task = t.task

@@ -33,7 +33,7 @@ import {
 import { writeColumnTypes } from './column-types-file.js';
 import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
-import { readRawLogs, type RawLogs } from '../logs/log-reading.js';
+import type { RawLogs } from '../logs/log-reading.js';
 import { withWorkFolder } from '../logs/work-folder.js';
 import { findKeptRows } from './kept-rows.js';
 import {
@@ -46,7 +46,7 @@ import {
 } from './rejected-rows.js';
 import { assembleRows, type AssemblyPlan } from './row-assembly.js';
 import { rowFileWriter } from './row-file-writer.js';
-import { columnUsesOf, createJudgedView, taskColumnsOf } from './row-judgement.js';
+import { judgeLogs, taskColumnsOf } from './row-judgement.js';
 import { rowLabelsOf } from './row-labels.js';
 import { readSplitFile } from './split-file.js';
 import { openStoreTarget, type StoreTarget } from './store-target.js';
@@ -125,8 +125,7 @@ async function prepareInto(
     sink({ kind: 'store-kept', address: config.data.store });
     return present;
   }
-  const logs = await readRawLogs(files, await columnUsesOf(config, session), session, sink);
-  await createJudgedView(config, logs, session);
+  const logs = await judgeLogs(config, files, session, sink);
   const rejects = await collectRejects(files, logs, config.data.rejectedRowsMax, session);
   await writeRejects(target.workFolder, rejects, files);
   await writeColumnTypes(target.workFolder, logs.columns, session);

@@ -11,6 +11,7 @@ import type { DuckSession } from '../logs/duckdb-session.js';
 import { linesOf } from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
 import type { RawLogs } from '../logs/log-reading.js';
+import type { JudgedLogs } from './row-judgement.js';
 
 export const REJECTS_FILE = 'rejects.jsonl';
 
@@ -36,16 +37,13 @@ const KIND_OF_REASON = `split_part(reason, ' holds ', 1)`;
  */
 export async function collectRejects(
   files: readonly LogFile[],
-  logs: RawLogs,
+  logs: JudgedLogs,
   rejectedRowsMax: number,
   session: DuckSession,
 ): Promise<Reject[]> {
-  // A condition on the reason would be moved below the fields, which it would then compute once each time that
-  // it names them. Most logs have no such row, and a count finds that in half the time.
-  const [isAnyRefused] = await session.row('SELECT count(reason) > 0 FROM judged WHERE kept');
   await session.run(
     `CREATE TABLE rejected AS SELECT row, reason FROM judged
-      WHERE ${isAnyRefused === true ? 'kept AND reason IS NOT NULL' : 'false'} ORDER BY row`,
+      WHERE ${logs.isAnyRowRefused ? 'kept AND reason IS NOT NULL' : 'false'} ORDER BY row`,
   );
   const [malformedCount, refusedCount] = (
     await session.row(

@@ -2,13 +2,15 @@
  * Creates the view `judged`: the fields that the config derives from each row of the logs, and the reason
  * why a row is refused.
  *
- * Columns: row, kept (passes `where`), key, time, label (where tasks differ in it), clicks and
- * impressions (or a value and its weight), oracle, f0, f1, ... (the features' values before encoding)
+ * Columns: row, kept (passes `where`), key, code (the key, or the number that stands for it), time, label (where tasks differ in it), clicks and
+ * impressions (or a value and its weight), oracle, f0, f1, ... (the features' values before encoding, of
+ * which whole numbers stand for their texts where the logs are kept so)
  * and reason (null for a good row).
  */
 
 import type { DataConfig, FeatureConfig } from '../../shared/config/data-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ColumnTypes } from '../../shared/features/values/column-type.js';
 import { JSON_LIST_START, STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
@@ -22,8 +24,10 @@ import {
   type ConfigExpression,
   type TypedColumn,
 } from '../logs/expressions.js';
-import type { ColumnUse, RawLogs } from '../logs/log-reading.js';
-import { foundIn, RawColumns, type JudgedField } from '../logs/raw-columns.js';
+import type { ColumnNeed } from '../logs/kept-types.js';
+import type { LogFile } from '../logs/log-files.js';
+import { readRawLogs, type ColumnUse, type RawLogs } from '../logs/log-reading.js';
+import { foundIn, isKeptNumber, RawColumns, type JudgedField } from '../logs/raw-columns.js';
 import { labelColumnUsesOf, labelExpressionsOf, labelFields } from './row-labels.js';
 import { identifier, literal } from '../logs/sql.js';
 
@@ -54,30 +58,89 @@ function expressionsOf(data: DataConfig): ConfigExpression[] {
 }
 
 /** Every column that the config names, once, with the place that names it first. */
-export async function columnUsesOf(config: RunConfig, session: DuckSession): Promise<ColumnUse[]> {
+async function columnUsesOf(config: RunConfig, session: DuckSession): Promise<ColumnUse[]> {
   const { data } = config;
   const named = isComputed(data.task) ? [] : taskColumnsOf(data);
-  const uses: ColumnUse[] = named.map((name) => ({ name, configPath: 'data.task' }));
-  const add = (name: string | undefined, configPath: string): void => {
-    if (name !== undefined) uses.push({ name, configPath });
+  const uses: ColumnUse[] = named.map((name) => ({ name, configPath: 'data.task', needs: 'text' }));
+  const add = (name: string | undefined, configPath: string, needs?: ColumnNeed): void => {
+    if (name !== undefined)
+      uses.push({ name, configPath, ...(needs === undefined ? {} : { needs }) });
   };
   uses.push(...labelColumnUsesOf(data));
-  add(data.weight, 'data.weight');
-  if (typeof data.time === 'string') add(data.time, 'data.time');
-  add(config.evaluation.oracleColumn, 'evaluation.oracleColumn');
+  add(data.weight, 'data.weight', 'number');
+  if (typeof data.time === 'string') add(data.time, 'data.time', 'number');
+  add(config.evaluation.oracleColumn, 'evaluation.oracleColumn', 'number');
   for (const [index, feature] of data.features.entries())
     if (feature.kind === 'bag' || feature.expression === undefined)
-      add(feature.column ?? feature.name, `data.features.${index}.column`);
+      add(feature.column ?? feature.name, `data.features.${index}.column`, needOf(feature));
   for (const expression of expressionsOf(data))
     for (const name of await columnsNamedIn(expression, session)) add(name, expression.configPath);
-  return uses.filter((use, index) => uses.findIndex(({ name }) => name === use.name) === index);
+  return uses.flatMap((use, index): ColumnUse[] => {
+    if (uses.findIndex(({ name }) => name === use.name) !== index) return [];
+    const { needs, ...anyUse } = use;
+    const isAlike = uses.every((other) => other.name !== use.name || other.needs === needs);
+    return [isAlike ? use : anyUse];
+  });
+}
+
+function needOf({ kind }: FeatureConfig): ColumnNeed | undefined {
+  if (kind === 'bag') return undefined;
+  return kind === 'number' ? 'number' : 'text';
+}
+
+export interface JudgedLogs extends RawLogs {
+  readonly isAnyRowRefused: boolean;
+}
+
+/** Reads the logs and makes the view `judged`. Texts are kept where a row is refused, since its reason quotes them. */
+export async function judgeLogs(
+  config: RunConfig,
+  files: readonly LogFile[],
+  session: DuckSession,
+  sink: RunEventSink,
+): Promise<JudgedLogs> {
+  const uses = await columnUsesOf(config, session);
+  const logs = await readRawLogs(files, uses, session, sink);
+  await createJudgedView(config, logs, session);
+  const isAnyRefused = await isAnyRowRefused(session);
+  if (!isAnyRefused || !logs.columns.some(isKeptNumber))
+    return { ...logs, isAnyRowRefused: isAnyRefused };
+  return judgeTexts(config, { files }, session, sink);
+}
+
+interface JudgedTexts {
+  readonly files: readonly LogFile[];
+  /** As for `createJudgedView`. */
+  readonly stored?: ColumnTypes | undefined;
+}
+
+export async function judgeTexts(
+  config: RunConfig,
+  { files, stored }: JudgedTexts,
+  session: DuckSession,
+  sink: RunEventSink,
+): Promise<JudgedLogs> {
+  const uses = await columnUsesOf(config, session);
+  const ofTexts = uses.map(({ name, configPath }) => ({ name, configPath }));
+  const logs = await readRawLogs(files, ofTexts, session, sink);
+  await createJudgedView(config, logs, session, stored);
+  return { ...logs, isAnyRowRefused: await isAnyRowRefused(session) };
+}
+
+/**
+ * Most logs have no such row, and a count finds that in half the time that a table of them takes: a condition on the
+ * reason would be moved below the fields, which it would then compute once each time that it names them.
+ */
+async function isAnyRowRefused(session: DuckSession): Promise<boolean> {
+  const [isAny] = await session.row('SELECT count(reason) > 0 FROM judged WHERE kept');
+  return isAny === true;
 }
 
 /**
  * @param stored types of the columns in the logs of a store, which logs that are appended to it keep
  * @throws QianmoError of kind `usage` if an expression does not bind or has a wrong type.
  */
-export async function createJudgedView(
+async function createJudgedView(
   config: RunConfig,
   { columns, hasEmptyTexts }: Pick<RawLogs, 'columns' | 'hasEmptyTexts'>,
   session: DuckSession,
@@ -104,6 +167,7 @@ export async function createJudgedView(
   const raw = new RawColumns(columns, hasEmptyTexts);
   const fields: [string, JudgedField][] = [
     ['key', keyField(data, raw)],
+    ['code', codeField(data, raw)],
     ['time', timeField(data, raw)],
     ...labelFields(data, config.evaluation.oracleColumn, raw),
   ];
@@ -113,7 +177,7 @@ export async function createJudgedView(
     field.refusals.map(([condition, reason]) => `WHEN ${condition} THEN ${reason}`),
   );
   await session.run(
-    `CREATE VIEW judged AS SELECT "qm$row" AS row,
+    `CREATE OR REPLACE VIEW judged AS SELECT "qm$row" AS row,
       ${data.where === undefined ? 'true' : `coalesce(TRY(${data.where}), false)`} AS kept,
       ${fields.map(([name, field]) => `${field.sql} AS ${name}`).join(',\n')},
       CASE ${refusals.join('\n')} ELSE NULL END AS reason FROM ${raw.source()}`,
@@ -138,6 +202,13 @@ function keyField(data: DataConfig, raw: RawColumns): JudgedField {
       literal(`the task column "${name}" is empty`),
     ]),
   };
+}
+
+/** Adgroups are told apart by codes: whole numbers are grouped and looked up faster than texts. */
+function codeField(data: DataConfig, raw: RawColumns): JudgedField {
+  const [only = '', ...others] = isComputed(data.task) ? [] : taskColumnsOf(data);
+  const isCoded = only !== '' && others.length === 0 && raw.value(only) !== raw.text(only);
+  return { sql: isCoded ? raw.value(only) : keyField(data, raw).sql, refusals: [] };
 }
 
 function timeField(data: DataConfig, raw: RawColumns): JudgedField {
@@ -183,7 +254,7 @@ function featureField(feature: FeatureConfig, raw: RawColumns): JudgedField {
       return {
         sql:
           feature.expression === undefined
-            ? raw.text(column)
+            ? raw.value(column)
             : `nullif(CAST(TRY((${feature.expression})) AS VARCHAR), '')`,
         refusals: [],
       };
@@ -214,7 +285,7 @@ function numberField(
 ): JudgedField {
   const column = feature.column ?? feature.name;
   const source =
-    feature.expression === undefined ? raw.text(column) : `TRY((${feature.expression}))`;
+    feature.expression === undefined ? raw.value(column) : `TRY((${feature.expression}))`;
   // A typed number is read by its text, as the row encoder does: 0.1 in single precision is 0.1.
   const number =
     feature.expression === undefined && raw.type(column) === null

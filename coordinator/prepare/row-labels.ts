@@ -72,26 +72,26 @@ export function labelExpressionsOf(data: DataConfig): ConfigExpression[] {
 
 export function labelColumnUsesOf(data: DataConfig): ColumnUse[] {
   const ofLabels = rowLabelsOf(data).flatMap(({ label, weight, configPath }): ColumnUse[] => [
-    ...('column' in label
-      ? [{ name: label.column, configPath: `${configPath}.label.column` }]
-      : []),
+    ...('column' in label ? [numberUse(label.column, `${configPath}.label.column`)] : []),
     ...('clicks' in label
       ? COUNTS.flatMap((counted) => {
           const count = label[counted];
-          return isComputed(count)
-            ? []
-            : [{ name: count, configPath: `${configPath}.label.${counted}` }];
+          return isComputed(count) ? [] : [numberUse(count, `${configPath}.label.${counted}`)];
         })
       : []),
-    ...('value' in label ? [{ name: label.value, configPath: `${configPath}.label.value` }] : []),
+    ...('value' in label ? [numberUse(label.value, `${configPath}.label.value`)] : []),
     ...(weight === undefined || weight === data.weight
       ? []
-      : [{ name: weight, configPath: `${configPath}.weight` }]),
+      : [numberUse(weight, `${configPath}.weight`)]),
   ]);
   const { segments } = data;
   return segments === undefined
     ? ofLabels
     : [{ name: segments.column, configPath: 'data.segments.column' }, ...ofLabels];
+}
+
+function numberUse(name: string, configPath: string): ColumnUse {
+  return { name, configPath, needs: 'number' };
 }
 
 /** `label` if tasks have several, `clicks`, `impressions`, and `oracle` if it is known. */

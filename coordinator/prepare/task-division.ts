@@ -1,6 +1,6 @@
 /**
  * Decides which tasks there are, which are held out, and how many rows of each are support and query.
- * Creates the table `tasks` (task, key, split 0/1/2, rows, first_time, boundary, support, query, and label
+ * Creates the table `tasks` (task, key, code, split 0/1/2, rows, first_time, boundary, support, query, and label
  * if tasks differ in it), the view `task_rows` of the accepted rows of these tasks, and the view `encodable`
  * of these and of the rows that train the trunk (`trunk-rows.ts`).
  *
@@ -104,9 +104,9 @@ export async function divideTasks(
       cure: 'lower validationShare and testShare, or provide logs with more tasks',
     });
   await session.run(
-    `CREATE VIEW task_rows AS SELECT t.task, t.split, j.* EXCLUDE (key)
+    `CREATE VIEW task_rows AS SELECT t.task, t.split, j.* EXCLUDE (key, code)
       ${placedBySplitFile ? ', p.role' : ''}
-      FROM accepted j JOIN tasks t ON j.key = t.key
+      FROM accepted j JOIN tasks t ON j.code = t.code
       ${placedBySplitFile ? 'JOIN placed p ON j.row = p.row WHERE p.role < 2' : ''}`,
   );
   const trunk = await divideTrunkRows(
@@ -187,22 +187,22 @@ async function groupRows(config: RunConfig, labelSql: string, session: DuckSessi
   const boundary = `greatest(least(greatest(floor(rows * ${supportShare}::DOUBLE + 0.5)::BIGINT,
     ${supportRowsMin}), rows - ${queryRowsMin}), 0)`;
   await session.run(
-    `CREATE TABLE task_sizes AS SELECT *, least(boundary, ${supportRowsMax}) AS support,
+    `CREATE TABLE task_sizes AS SELECT CAST(code AS VARCHAR) AS key, *, least(boundary, ${supportRowsMax}) AS support,
         least(rows - boundary, ${queryRowsMax}) AS query
       FROM (SELECT *, ${boundary} AS boundary FROM
-        (SELECT key, count(*) AS rows, min(row) AS first_row, max(row) AS last_row,
-          min(time) AS first_time${labelSql} FROM accepted j GROUP BY key))`,
+        (SELECT code, count(*) AS rows, min(row) AS first_row, max(row) AS last_row,
+          min(time) AS first_time${labelSql} FROM accepted j GROUP BY code))`,
   );
 }
 
 async function groupPlacedRows(labelSql: string, session: DuckSession): Promise<void> {
   await session.run(
-    `CREATE TABLE task_sizes AS SELECT *, support AS boundary FROM
-      (SELECT j.key, count(*) FILTER (p.role < 2) AS rows, count(*) FILTER (p.role = 2) AS trunk_rows,
+    `CREATE TABLE task_sizes AS SELECT CAST(code AS VARCHAR) AS key, *, support AS boundary FROM
+      (SELECT j.code, count(*) FILTER (p.role < 2) AS rows, count(*) FILTER (p.role = 2) AS trunk_rows,
         min(j.row) AS first_row, max(j.row) AS last_row,
         min(j.time) AS first_time, min(p.split) AS placed_split, max(p.split) AS placed_split_max,
         count(*) FILTER (p.role = 0) AS support, count(*) FILTER (p.role = 1) AS query${labelSql}
-        FROM accepted j JOIN placed p ON j.row = p.row GROUP BY j.key)`,
+        FROM accepted j JOIN placed p ON j.row = p.row GROUP BY j.code)`,
   );
   const [key] = await session.row(
     'SELECT key FROM task_sizes WHERE placed_split <> placed_split_max ORDER BY key LIMIT 1',
@@ -230,7 +230,7 @@ export function hashSplitSql({ seed, data: { taskSplit } }: RunConfig): string {
 function splitSql(config: RunConfig, large: string, placedBySplitFile: boolean): string {
   const { taskSplit } = config.data;
   const label = storesLabels(rowLabelsOf(config.data)) ? ', label' : '';
-  const fields = `key, rows, first_row, last_row, first_time, boundary, support, query${label}`;
+  const fields = `key, code, rows, first_row, last_row, first_time, boundary, support, query${label}`;
   if (placedBySplitFile)
     return `SELECT ${fields}, placed_split AS split FROM task_sizes WHERE ${large}`;
   if (taskSplit.by === 'hash')

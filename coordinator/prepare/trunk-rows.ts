@@ -45,15 +45,15 @@ export async function divideTrunkRows(
 ): Promise<TrunkRows | null> {
   const takesSmallTasks = config.data.trunkRows === 'small-tasks';
   await session.run(
-    `CREATE TABLE trunk_keys AS SELECT key, rows FROM task_sizes
+    `CREATE TABLE trunk_keys AS SELECT key, code, rows FROM task_sizes
       WHERE ${takesSmallTasks ? `${isSmall} AND (${splitSql}) = 0` : 'false'}`,
   );
   if (!takesSmallTasks && !placedBySplitFile) return null;
   const hasLabels = storesLabels(rowLabelsOf(config.data));
   const chosen = placedBySplitFile
-    ? `JOIN placed p ON j.row = p.row LEFT JOIN trunk_keys k ON j.key = k.key
-        WHERE p.role = 2 OR k.key IS NOT NULL`
-    : 'JOIN trunk_keys k ON j.key = k.key';
+    ? `JOIN placed p ON j.row = p.row LEFT JOIN trunk_keys k ON j.code = k.code
+        WHERE p.role = 2 OR k.code IS NOT NULL`
+    : 'JOIN trunk_keys k ON j.code = k.code';
   await session.run(
     `CREATE TABLE trunk_places AS SELECT row, fold,
         CAST((SELECT count(*) FROM tasks) + dense_rank() OVER (ORDER BY label, fold, batch) - 1 AS INTEGER) AS task
@@ -63,7 +63,7 @@ export async function divideTrunkRows(
           FROM accepted j ${chosen}))`,
   );
   await session.run(
-    `CREATE VIEW trunk_rows AS SELECT p.task, 0 AS split, j.* EXCLUDE (key)
+    `CREATE VIEW trunk_rows AS SELECT p.task, 0 AS split, j.* EXCLUDE (key, code)
       ${placedBySplitFile ? ', 1 AS role' : ''} FROM accepted j JOIN trunk_places p ON j.row = p.row`,
   );
   const [batchCount = 0, rowCount = 0, smallTaskCount = 0, smallTaskRowCount = 0] = (

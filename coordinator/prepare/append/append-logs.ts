@@ -25,7 +25,6 @@ import {
 import type { TaskPlace, TaskStore } from '../../../shared/tasks/task-store.js';
 import { interrupted, openDuckSession, type DuckSession } from '../../logs/duckdb-session.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../../logs/log-files.js';
-import { readRawLogs } from '../../logs/log-reading.js';
 import { withWorkFolder } from '../../logs/work-folder.js';
 import type { StoreFile } from '../arrow-file.js';
 import { writeDictionary } from '../dictionary-files.js';
@@ -42,7 +41,7 @@ import {
 } from '../rejected-rows.js';
 import { columnKinds } from '../row-assembly.js';
 import { rowFileWriter } from '../row-file-writer.js';
-import { columnUsesOf, createJudgedView } from '../row-judgement.js';
+import { judgeTexts } from '../row-judgement.js';
 import { openStoreTarget, type StoreTarget } from '../store-target.js';
 import { appendedTasksOf, type AppendedTasks } from './appended-tasks.js';
 import { freshRowsOf } from './fresh-rows.js';
@@ -136,8 +135,9 @@ async function appendInto(
     sink({ kind: 'logs-known', fileCount: knownFileCount, address: config.data.store });
     return { append: null, knownFileCount };
   }
-  const raw = await readRawLogs(files, await columnUsesOf(config, session), session, sink);
-  await createJudgedView(config, raw, session, await store.readColumnTypes?.());
+  // Dictionaries of a store hold texts.
+  const stored = await store.readColumnTypes?.();
+  const raw = await judgeTexts(config, { files, stored }, session, sink);
   const rejects = await collectRejects(files, raw, config.data.rejectedRowsMax, session);
   await writeRejects(target.workFolder, rejects, files);
   await createAcceptedView(rejects, session);

@@ -203,7 +203,7 @@ async function createTables(
     }`,
   );
   await session.run(
-    `CREATE VIEW encodable AS SELECT t.task, t.split, j.* EXCLUDE (key)
+    `CREATE VIEW encodable AS SELECT t.task, t.split, j.* EXCLUDE (key, code)
       FROM accepted j JOIN tasks t ON j.key = t.key`,
   );
 }
