@@ -16,17 +16,13 @@ export interface Access {
   readonly posts: RegExp | null;
 }
 
-/** The place of the queue's metrics. */
-export const METRICS_PATH = '/metrics';
-
 const READING: ReadonlySet<string> = new Set(['GET', 'HEAD']);
 
 export function guard(access: Access): MiddlewareHandler {
   return async (context, next) => {
     const { method, path } = context.req;
     const host = context.req.header('host') ?? '';
-    // A scraper names the machine as it likes, and a page of another origin cannot read the answer.
-    if (path !== METRICS_PATH && !isOwnHost(host, access.hostsAllowed))
+    if (!isOwnHost(host, access.hostsAllowed))
       return refused(
         context,
         403,

@@ -1,7 +1,8 @@
 /** Decides by the Host header whether a request was meant for this machine. */
 
+import { isLoopbackHost } from '../../shared/network/loopback-host.js';
+
 const PORT = /:\d{1,5}$/;
-const LOOPBACK_IPV4 = /^127(\.\d{1,3}){3}$/;
 
 /**
  * @param host the header: a name or an address, with or without a port.
@@ -9,10 +10,5 @@ const LOOPBACK_IPV4 = /^127(\.\d{1,3}){3}$/;
  */
 export function isOwnHost(host: string, hostsAllowed: readonly string[]): boolean {
   const name = host.replace(PORT, '').toLowerCase();
-  return (
-    name === 'localhost' ||
-    name === '[::1]' ||
-    LOOPBACK_IPV4.test(name) ||
-    hostsAllowed.some((allowed) => allowed.toLowerCase() === name)
-  );
+  return isLoopbackHost(name) || hostsAllowed.some((allowed) => allowed.toLowerCase() === name);
 }

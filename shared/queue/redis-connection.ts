@@ -6,6 +6,7 @@
 import { Redis, type RedisOptions } from 'ioredis';
 import { QianmoError } from '../base/errors.js';
 import { redactedAddress } from '../base/redacted-address.js';
+import { isLoopbackHost } from '../network/loopback-host.js';
 import type { TlsFiles } from '../storage/tls-files.js';
 import { isForbidden, isOfChangedRole, RIGHTS_CURE } from './redis-errors.js';
 
@@ -155,8 +156,7 @@ async function infoOf(redis: Redis): Promise<string | null> {
 /** Whether others cannot listen to the connection. */
 function isGuarded(url: string): boolean {
   if (url.startsWith('rediss:') || !URL.canParse(url)) return true;
-  const { hostname } = new URL(url);
-  return hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
+  return isLoopbackHost(new URL(url).hostname);
 }
 
 function notEncrypted(url: string): QianmoError {

@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { QianmoError } from '../../../shared/base/errors.js';
+import { isLoopbackHost } from '../../../shared/network/loopback-host.js';
 import type { Environment } from '../../../coordinator/runs/call/run-context.js';
 
 interface TokenSource {
@@ -12,7 +13,6 @@ interface TokenSource {
 }
 
 const TOKEN_LENGTH_MIN = 16;
-const LOOPBACK = /^(127\.|::1$|localhost$)/;
 
 /**
  * Null if there is none.
@@ -43,7 +43,7 @@ export function demandTokenBeyondLoopback(
   token: string | null,
   variable: string,
 ): void {
-  if (token !== null || LOOPBACK.test(host)) return;
+  if (token !== null || isLoopbackHost(host)) return;
   throw new QianmoError({
     kind: 'usage',
     what: 'the server would be open to everybody who reaches this machine',

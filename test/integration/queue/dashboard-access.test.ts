@@ -61,12 +61,22 @@ describe('the queue board', () => {
     },
   );
 
-  it.each(['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example:3000', '10.0.0.5'])(
-    'does not answer as %s',
-    async (name) => {
-      expect(await statusAs(name)).toBe(403);
-    },
-  );
+  it.each([
+    'evil.example',
+    'localhost.evil.example',
+    '127.0.0.1.evil.example:3000',
+    '127.evil.example',
+    '127.0.0.999',
+    '10.0.0.5',
+  ])('does not answer as %s', async (name) => {
+    expect(await statusAs(name)).toBe(403);
+  });
+
+  it('tells its metrics under the names of its pages alone', async () => {
+    const names = ['127.0.0.1', 'board.internal:3000', 'evil.example', '127.evil.example'];
+    const statuses = names.map((name) => statusAs(name, '/metrics'));
+    expect(await Promise.all(statuses)).toEqual([200, 200, 403, 403]);
+  });
 
   it('reports that its port is in use', async () => {
     const port = Number(new URL(board.url).port);
@@ -77,10 +87,11 @@ describe('the queue board', () => {
   });
 });
 
-/** The status of a request for the jobs of the queue with this Host header, which `fetch` does not set. */
-function statusAs(name: string): Promise<number | undefined> {
+/** The status of a request with this Host header, which `fetch` does not set. */
+function statusAs(name: string, path = '/queues/api/queues'): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
-    const asked = request(`${boardUrl()}/api/queues`, { headers: { host: name } }, (response) => {
+    const url = new URL(path, board.url);
+    const asked = request(url, { headers: { host: name } }, (response) => {
       response.resume();
       resolve(response.statusCode);
     });

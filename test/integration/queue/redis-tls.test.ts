@@ -126,6 +126,7 @@ describe.skipIf(!(await canMakeCertificates()))('Redis behind TLS', () => {
     [{ QIANMO_REDIS_KEY_FILE: '' }, 'usage', 'belong together'],
     [{ QIANMO_REDIS_CA_FILE: '/none' }, 'environment', 'cannot be read'],
     [{ QIANMO_REDIS_URL: 'redis://queue.internal:6379' }, 'usage', 'not encrypted'],
+    [{ QIANMO_REDIS_URL: 'redis://127.queue.internal:6379' }, 'usage', 'not encrypted'],
   ])('is not looked for with %j', async (departures, kind, what) => {
     expect(await failureWith(departures)).toMatchObject({
       kind,

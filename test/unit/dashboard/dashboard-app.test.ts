@@ -173,7 +173,7 @@ describe('what is refused', () => {
 
   it('a foreign Host, with 403', async () => {
     const headers = { host: 'evil.example' };
-    for (const path of ['/', '/live', '/assets/style.css'])
+    for (const path of ['/', '/live', '/metrics', '/assets/style.css'])
       expect((await app().request(path, { headers })).status).toBe(403);
   });
 
