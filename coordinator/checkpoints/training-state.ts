@@ -60,7 +60,7 @@ export interface TrainingState {
 
 /** The number of outer steps of the run, complete or to come. */
 export function outerStepsOf(
-  { extendedOuterSteps }: Pick<TrainingState, 'extendedOuterSteps'>,
+  { extendedOuterSteps }: { readonly extendedOuterSteps?: number | undefined },
   { outerSteps }: Pick<TrainingConfig, 'outerSteps'>,
 ): number {
   return extendedOuterSteps ?? outerSteps;

@@ -22,6 +22,14 @@ export function globalArmConfig(config: RunConfig): RunConfig {
   };
 }
 
+/** The number of outer steps of the global arm of a run that has so many, which may be more than its config says. */
+export function globalOuterStepsOf(
+  { globalTraining }: Pick<RunConfig, 'globalTraining'>,
+  runOuterSteps: number,
+): number {
+  return globalTraining.outerSteps ?? runOuterSteps;
+}
+
 /**
  * Removes from `training.trainable` the names that only the run's method has. If nothing else is
  * trainable, the arm is what the run starts from.

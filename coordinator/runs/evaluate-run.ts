@@ -6,13 +6,19 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
+import { latestManifestOf } from '../checkpoints/latest-manifest.js';
+import { outerStepsOf } from '../checkpoints/training-state.js';
 import { demandPredictionsPath } from '../evaluation/predictions.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { planArms } from '../evaluation/arm-plan.js';
 import { demandEvaluable, evaluate } from '../evaluation/evaluate.js';
 import type { Period } from '../evaluation/replay-periods.js';
 import { GLOBAL_ARMS } from '../../shared/config/arms.js';
-import { globalArmConfig, withoutMethodNames } from '../evaluation/global-arm.js';
+import {
+  globalArmConfig,
+  globalOuterStepsOf,
+  withoutMethodNames,
+} from '../evaluation/global-arm.js';
 import { reportHtml } from '../reports/evaluation/evaluation-page.js';
 import { reportJson, fileOfSegment, REPORT_FILE } from '../reports/report-json.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
@@ -25,6 +31,7 @@ import { loggedRun, trackedCallOf } from './logged-run.js';
 import type { EvaluateRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
 import {
+  checkpointAddressOf,
   joinAddress,
   objectStoreOf,
   openPreparedRun,
@@ -32,7 +39,7 @@ import {
   specOf,
   type SavedForStore,
 } from './run-files.js';
-import { trainOn } from './train-run.js';
+import { trainOn, type TrainingStartChoice } from './train-run.js';
 
 /** @returns a report for each segment, or a single report if tasks have no segments */
 export async function evaluateRun(
@@ -96,15 +103,17 @@ async function* writtenReports(
   context: RunContext,
 ): AsyncGenerator<EvaluationReport> {
   const { config, store } = run;
-  const { metaParameters: meta, outerStep } = await trainedMetaParameters(run, context);
+  const { metaParameters: meta, outerStep, outerSteps } = await trainedMetaParameters(run, context);
   // A refusal must come before the global arm is trained in vain.
   const plan = planArms(run, { meta, global: meta });
   const periodsByLabel: (readonly Period[])[] = [];
   for (const labelIndex of labelsOf(store.manifest).keys())
     periodsByLabel.push(await demandEvaluable({ config, store, labelIndex }, plan));
-  const global = isOwnGlobalArm(config)
-    ? meta
-    : await globalMetaParameters(run, dispatch, options.fresh, context);
+  const globalArm = { run, outerSteps: globalOuterStepsOf(config, outerSteps) };
+  const global =
+    isOwnGlobalArm(config) && globalArm.outerSteps === outerSteps
+      ? meta
+      : await globalMetaParameters(globalArm, dispatch, options.fresh, context);
   const evaluation = {
     run,
     dispatcher: dispatch.dispatcher,
@@ -153,23 +162,26 @@ async function trainedMetaParameters(
       where: joinAddress(run.config.output, 'checkpoints'),
       cure: 'train it first: qianmo train run.yaml',
     });
-  if (!state.isChosen && state.outerStep < run.config.training.outerSteps)
-    context.sink({
-      kind: 'unfinished-run-evaluated',
-      outerStep: state.outerStep,
-      outerSteps: run.config.training.outerSteps,
-    });
+  const { isChosen, outerStep, outerSteps } = state;
+  if (!isChosen && outerStep < outerSteps)
+    context.sink({ kind: 'unfinished-run-evaluated', outerStep, outerSteps });
   return state;
 }
 
-/** Whether training the global arm would train this run once more. */
+/** Whether training the global arm, for as many outer steps, would train this run once more. */
 function isOwnGlobalArm(config: RunConfig): boolean {
   return configHash(globalArmConfig(config)) === configHash(config);
 }
 
+interface GlobalArm {
+  readonly run: PreparedRun;
+  /** The number of outer steps of the arm. */
+  readonly outerSteps: number;
+}
+
 /** Trained by the same loop on the same workers; null if no arm needs it. */
 async function globalMetaParameters(
-  run: PreparedRun,
+  { run, outerSteps }: GlobalArm,
   dispatch: RunDispatch,
   fresh: boolean,
   context: RunContext,
@@ -180,6 +192,21 @@ async function globalMetaParameters(
   const spec = specOf(unrestricted, run.store);
   const globalRun = { ...run, config: withoutMethodNames(unrestricted, spec), spec };
   context.sink({ kind: 'global-arm-started' });
-  const outcome = await trainOn(globalRun, dispatch, { resume: !fresh, fresh }, context);
+  const start = await globalStartOf(globalRun.config, outerSteps, fresh);
+  const outcome = await trainOn(globalRun, dispatch, start, context);
   return outcome.metaParameters;
+}
+
+/** Continues an earlier training of the arm, unless that has more outer steps already. */
+async function globalStartOf(
+  config: RunConfig,
+  outerSteps: number,
+  isAnew: boolean,
+): Promise<TrainingStartChoice> {
+  const checkpoints = objectStoreOf(config, checkpointAddressOf(config));
+  const latest = isAnew ? null : await latestManifestOf(checkpoints);
+  const isLonger = latest?.configHash === configHash(config) && latest.outerStep > outerSteps;
+  const fresh = isAnew || isLonger;
+  const length = outerStepsOf(fresh ? {} : (latest ?? {}), config.training);
+  return { resume: !fresh, fresh, ...(length === outerSteps ? {} : { extendTo: outerSteps }) };
 }

@@ -16,6 +16,7 @@ import { probeConditionalWrites } from '../../shared/storage/conditional-writes.
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openCheckpoints, type Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import { latestManifestOf } from '../checkpoints/latest-manifest.js';
+import { outerStepsOf } from '../checkpoints/training-state.js';
 import { readMetaParameters, type SavedMetaParameters } from '../checkpoints/saved-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
@@ -103,6 +104,8 @@ export function newValueRowsOf({ training, seed }: RunConfig): NewValueRows {
 export interface SavedForStore extends SavedMetaParameters {
   /** As they were trained; `metaParameters` have more rows if dictionaries have grown since. */
   readonly trained: MetaParameters;
+  /** The number of outer steps of the run, complete or to come. */
+  readonly outerSteps: number;
 }
 
 /**
@@ -114,7 +117,9 @@ export async function savedMetaParametersOf(
   context: RunContext,
 ): Promise<SavedForStore | null> {
   const source = checkpointSourceOf(run, context);
-  const trainedOn = (await latestManifestOf(source.store))?.storeDigest ?? null;
+  // The best checkpoint may be older than an extension.
+  const latest = await latestManifestOf(source.store);
+  const trainedOn = latest?.storeDigest ?? null;
   const features = trainedOn === null ? null : featuresAt(run.store, trainedOn);
   const earlier =
     trainedOn === null || features === null
@@ -124,7 +129,8 @@ export async function savedMetaParametersOf(
   if (saved === null) return null;
   const trained = saved.metaParameters;
   const metaParameters = grownParameters(trained, run.spec, newValueRowsOf(run.config));
-  return { ...saved, trained, metaParameters };
+  const outerSteps = outerStepsOf(latest ?? {}, run.config.training);
+  return { ...saved, trained, metaParameters, outerSteps };
 }
 
 type CheckpointSource = Parameters<typeof readMetaParameters>[0];

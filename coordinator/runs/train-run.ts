@@ -27,7 +27,7 @@ export interface TrainingResult {
 export interface TrainingStartChoice {
   readonly resume: boolean;
   readonly fresh: boolean;
-  /** The number of outer steps to train to, instead of that of the config. */
+  /** The number of outer steps to train to, instead of that of the checkpoint or the config. */
   readonly extendTo?: number;
   /** The output of a run to repeat. */
   readonly replay?: string | undefined;

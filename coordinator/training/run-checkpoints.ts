@@ -42,8 +42,8 @@ async function startingState(
 ): Promise<TrainingState> {
   const { config, spec } = run;
   const found = start.fresh === true ? null : await checkpoints.latest(served ?? undefined);
-  if (found !== null && start.resume)
-    return start.extendTo === undefined ? found : { ...found, extendedOuterSteps: start.extendTo };
+  const ordered = start.extendTo === undefined ? {} : { extendedOuterSteps: start.extendTo };
+  if (found !== null && start.resume) return { ...found, ...ordered };
   const outerSteps = outerStepsOf(found ?? {}, config.training);
   if (found !== null)
     throw new QianmoError({
@@ -57,7 +57,8 @@ async function startingState(
       cure: 'give --resume to continue from it, --fresh to start again, or name another output',
     });
   const { quarantinedTasks, extendedOuterSteps } = start.replay ?? {};
-  const repeated = {
+  const recorded = {
+    ...ordered,
     ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
     ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
   };
@@ -68,15 +69,15 @@ async function startingState(
       startFrom === undefined
         ? await withBiasStart(await served.fresh(seed), run)
         : await servedStateFrom(startFrom, served, spec, seed);
-    return { ...state, ...repeated };
+    return { ...state, ...recorded };
   }
   const optimizer = metaOptimizerOf(training, spec.variables);
   if (startFrom !== undefined)
-    return { ...stateFrom(startFrom, spec, seed, optimizer), ...repeated };
+    return { ...stateFrom(startFrom, spec, seed, optimizer), ...recorded };
   const metaParameters = initialMetaParameters(spec, seed);
   const initial = optimizer.init(metaParameters);
   const state = { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
-  return { ...(await withBiasStart(state, run)), ...repeated };
+  return { ...(await withBiasStart(state, run)), ...recorded };
 }
 
 /** The checkpoints of one training. They are written beside it, one at a time. */

@@ -36,7 +36,7 @@ export type ValidationLoss = (
 export interface RunStart {
   /** Continue from the latest checkpoint, if there is one. */
   readonly resume: boolean;
-  /** The number of outer steps to train to from that checkpoint, instead of that of the config. */
+  /** The number of outer steps to train to, instead of that of the checkpoint or the config. */
   readonly extendTo?: number;
   /** Start at outer step 0 even if a checkpoint of this run exists. */
   readonly fresh?: boolean;

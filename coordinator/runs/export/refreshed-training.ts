@@ -6,6 +6,7 @@ import { featuresAt } from '../../../shared/tasks/store-versions.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import type { CheckpointManifest } from '../../checkpoints/checkpoint-manifest.js';
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
+import { outerStepsOf } from '../../checkpoints/training-state.js';
 import { scoresSinceBest } from '../../checkpoints/validated-steps.js';
 import { rateShareAt } from '../../training/meta-optimizer/schedule.js';
 import type { RunContext } from '../call/run-context.js';
@@ -67,7 +68,7 @@ export function refreshedLengthOf(
   const { storeDigest, earlierStores = [] } = manifest;
   if (storeDigest === store.digest)
     return earlierStores.length > 0 && !isAtItsEnd(manifest, config)
-      ? lengthOf(manifest, config)
+      ? outerStepsOf(manifest, config.training)
       : null;
   demandTrainable(manifest, { store, config, outerSteps });
   return manifest.outerStep + outerSteps;
@@ -107,7 +108,7 @@ export function demandTrainable(
   if (earlierStores.length === 0 && !isAtItsEnd(manifest, config))
     throw refused(
       'the run has not been trained to its end',
-      `outer step ${outerStep} of ${lengthOf(manifest, config)}`,
+      `outer step ${outerStep} of ${outerStepsOf(manifest, config.training)}`,
       'train it first: qianmo train run.yaml --resume',
     );
   if (rateShareAt(outerStep + outerSteps - 1, schedule, scheduledSteps) > 0) return;
@@ -124,14 +125,10 @@ export function demandTrainable(
   );
 }
 
-function lengthOf({ extendedOuterSteps }: TrainedSoFar, { training }: RunConfig): number {
-  return extendedOuterSteps ?? training.outerSteps;
-}
-
 /** Whether it has all its outer steps, or has stopped early. */
 function isAtItsEnd(manifest: TrainedSoFar, config: RunConfig): boolean {
   const { earlyStopping } = config.training;
   const hasStoppedEarly =
     earlyStopping !== undefined && scoresSinceBest(manifest.validated) >= earlyStopping.patience;
-  return hasStoppedEarly || manifest.outerStep >= lengthOf(manifest, config);
+  return hasStoppedEarly || manifest.outerStep >= outerStepsOf(manifest, config.training);
 }

@@ -1,0 +1,124 @@
+/** Evaluations of runs that were extended: the global arm has as many outer steps as the run. */
+
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { latestManifestOf } from '../../../coordinator/checkpoints/latest-manifest.js';
+import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { evaluatedRun } from '../../../coordinator/runs/evaluate-run.js';
+import { checkpointsOf, objectStoreOf, specOf } from '../../../coordinator/runs/run-files.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
+import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/formula-evaluation.js';
+import { formulaDispatcher } from '../../fixtures/queue/formula-dispatcher.js';
+import { logisticExecutor } from '../../fixtures/queue/logistic-executor.js';
+import { runContext } from '../../fixtures/run-context.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+
+const store = tinyTaskStore({ taskCount: 40 });
+
+let folder: TemporaryFolder;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+});
+afterEach(() => folder.remove());
+
+function configWith(changes: Record<string, unknown> = {}): RunConfig {
+  return formulaConfig({
+    output: folder.path,
+    training: { outerSteps: 2, tasksPerOuterStep: 4, tasksPerJob: 3 },
+    evaluation: {
+      ...{ arms: ['constant', 'global'], innerRates: [0.5], innerSteps: [1] },
+      bootstrapSamples: 100,
+    },
+    ...changes,
+  });
+}
+
+/** Leaves the checkpoint of a run at an outer step; it was extended unless the length is undefined. */
+async function trainedTo(
+  config: RunConfig,
+  outerStep: number,
+  extendedOuterSteps?: number,
+): Promise<void> {
+  const run = { config, store, storeAddress: 'memory', spec: specOf(config, store) };
+  await checkpointsOf(run, runContext()).write({
+    outerStep,
+    metaParameters: parametersWithBias(config, store, -0.2),
+    optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
+    computedOn: [],
+    ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
+  });
+}
+
+/** Trains with one executor, and computes predictions by the formula. */
+function dispatcher(): Dispatcher {
+  const formula = formulaDispatcher(store);
+  const training = createInMemoryDispatcher({
+    ...{ executors: [logisticExecutor(store)], clock: instantClock(), attemptsMax: 1 },
+    sink: () => undefined,
+  });
+  return {
+    ...training,
+    run: (wave, ...rest) =>
+      (wave[0]?.job.work.kind === 'predict' ? formula : training).run(wave, ...rest),
+  };
+}
+
+async function evaluated(config: RunConfig): Promise<RunEvent[]> {
+  const told: RunEvent[] = [];
+  const run = { config, store, storeAddress: 'memory', spec: specOf(config, store) };
+  const context = runContext({ sink: (event) => void told.push(event) });
+  await evaluatedRun(run, { dispatcher: dispatcher(), redisUrl: null }, { fresh: false }, context);
+  return told;
+}
+
+async function globalOuterSteps(config: RunConfig): Promise<number | undefined> {
+  const objects = objectStoreOf(config, `${folder.path}/global/checkpoints`);
+  return (await latestManifestOf(objects))?.outerStep;
+}
+
+it('train the global arm for as many outer steps, also one that was trained before', async () => {
+  const config = configWith();
+  await trainedTo(config, 2);
+  await evaluated(config);
+  expect(await globalOuterSteps(config)).toBe(2);
+  await trainedTo(config, 5, 5);
+  await evaluated(config);
+  expect(await globalOuterSteps(config)).toBe(5);
+});
+
+it('train the global arm anew where it has more outer steps than the run', async () => {
+  const config = configWith();
+  await trainedTo(config, 5, 5);
+  await evaluated(config);
+  await rm(join(folder.path, 'checkpoints'), { recursive: true });
+  await trainedTo(config, 2);
+  await evaluated(config);
+  expect(await globalOuterSteps(config)).toBe(2);
+});
+
+it('leave the global arm as long as globalTraining says', async () => {
+  const config = configWith({ globalTraining: { outerSteps: 3 } });
+  await trainedTo(config, 5, 5);
+  await evaluated(config);
+  expect(await globalOuterSteps(config)).toBe(3);
+});
+
+it('say that the run has outer steps left', async () => {
+  const config = configWith();
+  await trainedTo(config, 3, 5);
+  expect(await evaluated(config)).toContainEqual({
+    ...{ kind: 'unfinished-run-evaluated', outerStep: 3, outerSteps: 5 },
+  });
+});
+
+it('train a global arm of its own length for a run whose method is global', async () => {
+  const config = configWith({ method: { kind: 'global' }, globalTraining: { outerSteps: 2 } });
+  await trainedTo(config, 5, 5);
+  await evaluated(config);
+  expect(await globalOuterSteps(config)).toBe(2);
+});
