@@ -17,8 +17,8 @@ import type { RunContext } from './call/run-context.js';
 import type { ControlRequestSchema, ExtendRequestSchema } from './requests.js';
 
 const POLL_INTERVAL_MS = 200;
-/** A coordinator that lives reads its orders every few seconds. */
-const HEARD_WITHIN_MS = RUN_LEASE_MS;
+/** A coordinator that lives reads its orders every few seconds. The lease of a dead one has ended by then. */
+const HEARD_WITHIN_MS = RUN_LEASE_MS + 1_000;
 /** A coordinator takes the lease, begins to train, and tells of outer steps when it renews the lease. */
 const READY_WITHIN_MS = RUN_LEASE_MS;
 
@@ -71,29 +71,44 @@ interface Order {
   isHeard(progress: RunProgress, orders: RunOrders): boolean;
   /** Whether it came too late to be heeded; never if absent. */
   isTooLate?(progress: RunProgress): boolean;
+  /** The orders without this one, so that no start of the run heeds it. Those that came after it stay. */
+  takenBack(orders: RunOrders, given: GivenOrders): RunOrders;
   /** Whether the end of the run fulfils the order. */
   readonly mayEnd: boolean;
 }
 
+interface GivenOrders extends ControlledRun {
+  /** The orders before this one. */
+  readonly earlier: RunOrders;
+}
+
 const isAlwaysReady = (): boolean => true;
+
+const withEarlierPause: Order['takenBack'] = (orders, given) =>
+  orders.isPaused === given.orders.isPaused
+    ? { ...orders, isPaused: given.earlier.isPaused }
+    : orders;
 
 export const ORDERS: Readonly<Record<ControlOrder, Order>> = {
   pause: {
     isReady: isAlwaysReady,
     change: ({ orders }) => ({ ...orders, isPaused: true }),
     isHeard: ({ state }) => state === 'pausing' || state === 'paused',
+    takenBack: withEarlierPause,
     mayEnd: false,
   },
   resume: {
     isReady: isAlwaysReady,
     change: ({ orders }) => ({ ...orders, isPaused: false }),
     isHeard: ({ state }) => state === 'running',
+    takenBack: withEarlierPause,
     mayEnd: false,
   },
   cancel: {
     isReady: isAlwaysReady,
     change: ({ orders }) => ({ ...orders, isCancelled: true }),
     isHeard: ({ state }) => state === 'stopping',
+    takenBack: (orders) => ({ ...orders, isCancelled: false }),
     mayEnd: true,
   },
 };
@@ -132,20 +147,21 @@ async function ordered(
   const given = await givenOrders(controller, to, context);
   const { clock, signal } = context;
   const { run, where, order } = to;
+  const takenBack = (orders: RunOrders): RunOrders => order.takenBack(orders, given);
   const untilMs = clock.monotonicMs() + HEARD_WITHIN_MS;
   for (;;) {
     const found = await controller.find(run);
     if (found === null) {
-      if (!order.mayEnd) throw endedFirst(to);
       // A dead coordinator has not heeded the order, and the next one must not.
-      if (await controller.withdrawCancel(run)) return resultOf(run, given.holder, 'ended');
-      continue;
+      if (!(await controller.withdraw(run, takenBack))) continue;
+      if (!order.mayEnd) throw endedFirst(to);
+      return resultOf(run, given.holder, 'ended');
     }
     const { progress } = found.holder;
     if (progress !== undefined && order.isHeard(progress, given.orders))
       return resultOf(run, found.holder, progress.state);
     if (progress !== undefined && order.isTooLate?.(progress) === true) {
-      await takeLengthBack(controller, run, given);
+      await takeBack(controller, run, takenBack);
       throw endedFirst(to);
     }
     if (clock.monotonicMs() >= untilMs) throw notHeard(run, where, found);
@@ -154,22 +170,19 @@ async function ordered(
   }
 }
 
-interface GivenOrders extends ControlledRun {
-  /** The orders before this one. */
-  readonly earlier: RunOrders;
-}
-
-/** Takes an order back that was refused, so that no resume heeds it. Orders that came meanwhile stay. */
-async function takeLengthBack(
+/** Changes the orders of a run whether a coordinator still holds its lease or not. */
+async function takeBack(
   controller: RunController,
   run: string,
-  { orders: { outerSteps }, earlier }: GivenOrders,
+  change: (orders: RunOrders) => RunOrders,
 ): Promise<void> {
   for (;;) {
     const found = await controller.find(run);
-    if (found === null || found.orders.outerSteps !== outerSteps) return;
-    const orders = { ...found.orders, outerSteps: earlier.outerSteps };
-    if (await controller.replace(run, found.orders, orders)) return;
+    const isDone =
+      found === null
+        ? await controller.withdraw(run, change)
+        : await controller.replace(run, found.orders, change(found.orders));
+    if (isDone) return;
   }
 }
 
@@ -223,6 +236,10 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
     isHeard: ({ training }, { outerSteps }) =>
       training !== null && outerSteps !== null && training.outerSteps >= outerSteps,
     isTooLate: ({ training }) => training?.lengthFixedBy === FIXED_BY_END,
+    takenBack: (orders, given) =>
+      orders.outerSteps === given.orders.outerSteps
+        ? { ...orders, outerSteps: given.earlier.outerSteps }
+        : orders,
     mayEnd: false,
   };
 }

@@ -1,8 +1,8 @@
 /**
  * What people ask of a run while it is trained, from any machine: to pause, to stop, to take more outer
  * steps. The orders of a run are one record beside its lease on the queue. The coordinator reads it whenever it
- * renews the lease, so that one that was fenced off heeds no orders. They outlive a coordinator that dies, but for an
- * order to cancel whose giver sees that; and they end with one that gives its lease back.
+ * renews the lease, so that one that was fenced off heeds no orders. They outlive a coordinator that dies, but for one
+ * whose giver sees that nobody has heard it; and they end with one that gives its lease back.
  */
 
 import { z } from 'zod';
@@ -46,9 +46,9 @@ export interface RunController {
    */
   replace(runId: string, earlier: RunOrders, orders: RunOrders): Promise<boolean>;
   /**
-   * Takes an order to cancel back that no coordinator can heed any more, and keeps the others. Returns false, with
-   * nothing done, if a coordinator holds the lease.
+   * Changes orders that no coordinator can heed any more. Returns false, with nothing done, if a coordinator holds the
+   * lease.
    */
-  withdrawCancel(runId: string): Promise<boolean>;
+  withdraw(runId: string, change: (orders: RunOrders) => RunOrders): Promise<boolean>;
   close(): Promise<void>;
 }

@@ -122,13 +122,13 @@ async function openController({
 }: BullmqJobQueueOptions): Promise<QueueController> {
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control', tls });
   const call = queueCallsAt(redactedAddress(url));
-  const { find, replace, withdrawCancel } = redisRunController(redis, prefix);
+  const { find, replace, withdraw } = redisRunController(redis, prefix);
   const registry = redisWorkerRegistry(redis, prefix);
   return {
     workers: () => call(() => registry.reportedWorkers()),
     find: (runId) => call(() => find(runId)),
     replace: (runId, earlier, orders) => call(() => replace(runId, earlier, orders)),
-    withdrawCancel: (runId) => call(() => withdrawCancel(runId)),
+    withdraw: (runId, change) => call(() => withdraw(runId, change)),
     close: () => {
       redis.disconnect();
       return Promise.resolve();

@@ -146,7 +146,7 @@ export class MemoryJobQueue implements JobQueue {
         const copied = decodeOrders(encodeOrders(orders));
         return Promise.resolve(this.#leases.replaceOrders(runId, earlier, copied));
       },
-      withdrawCancel: (runId) => Promise.resolve(this.#leases.withdrawCancel(runId)),
+      withdraw: (runId, change) => Promise.resolve(this.#leases.withdrawOrders(runId, change)),
       close: () => Promise.resolve(),
     });
   }

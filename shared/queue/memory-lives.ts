@@ -135,10 +135,10 @@ export class MemoryLeases {
   }
 
   /** Returns whether the run has no holder. */
-  withdrawCancel(runId: string): boolean {
+  withdrawOrders(runId: string, change: (orders: RunOrders) => RunOrders): boolean {
     if (this.find(runId) !== null) return false;
     const orders = this.#ordersByRun.get(runId);
-    if (orders !== undefined) this.#ordersByRun.set(runId, { ...orders, isCancelled: false });
+    if (orders !== undefined) this.#ordersByRun.set(runId, change(orders));
     return true;
   }
 

@@ -201,13 +201,13 @@ export function redisRunController(
       const args = [keys.holder, keys.orders, ...texts, RECORD_LIFETIME_MS];
       return (await redis.eval(REPLACE_ORDERS, 2, ...args)) === 1;
     },
-    withdrawCancel: async (runId) => {
+    withdraw: async (runId, change) => {
       const keys = leaseKeysOf(prefix, runId);
       for (;;) {
         const [holder = null, found = null] = await redis.mget(keys.holder, keys.orders);
         if (holder !== null) return false;
         if (found === null) return true;
-        const orders = encodeOrders({ ...decodeOrders(found), isCancelled: false });
+        const orders = encodeOrders(change(decodeOrders(found)));
         const reply = await redis.eval(WITHDRAW, 2, keys.holder, keys.orders, found, orders);
         if (reply !== 0) return reply === 1;
       }

@@ -66,16 +66,18 @@ export function describeOrders(test: Test): void {
     expect(await second.renewLease(holderOf('second'))).toEqual(PAUSED);
   });
 
-  test('takes an order to cancel back when no coordinator holds the run, and only that', async (scene) => {
+  test('takes an order back when no coordinator holds the run, and only that', async (scene) => {
     const controller = await scene.controller();
+    const withdraw = (): Promise<boolean> =>
+      controller.withdraw('run', (orders) => ({ ...orders, isCancelled: false }));
     const cancelled: RunOrders = { ...EXTENDED, isCancelled: true };
-    expect(await controller.withdrawCancel('run')).toBe(true);
+    expect(await withdraw()).toBe(true);
     await scene.producer.takeLease('run', holderOf('first'), null);
     await controller.replace('run', NO_ORDERS, cancelled);
-    expect(await controller.withdrawCancel('run')).toBe(false);
+    expect(await withdraw()).toBe(false);
     expect((await controller.find('run'))?.orders).toEqual(cancelled);
     await scene.passInSilence(RUN_LEASE_MS + 1_000);
-    expect(await controller.withdrawCancel('run')).toBe(true);
+    expect(await withdraw()).toBe(true);
     const second = await scene.anotherProducer();
     await second.takeLease('run', holderOf('second'), null);
     expect(await second.renewLease(holderOf('second'))).toEqual(EXTENDED);

@@ -1,10 +1,18 @@
-/** An extension that reaches a run whose training ends, over the queue in memory. */
+/** Orders that reach a run too late, over the queue in memory: its training ends, or its coordinator is dead. */
 
 import { expect, it } from 'vitest';
-import { extension } from '../../coordinator/runs/control-run.js';
+import { extension, ORDERS } from '../../coordinator/runs/control-run.js';
 import { NO_ORDERS } from '../../shared/control/run-orders.js';
-import { FIXED_BY_END, type LeaseHolder } from '../../shared/storage/run-lease.js';
+import {
+  FIXED_BY_END,
+  type LeaseHolder,
+  type RunProgress,
+} from '../../shared/storage/run-lease.js';
 import { ControlScene, RUN } from './control-scene.js';
+
+const STOPPING: RunProgress = {
+  ...{ state: 'stopping', training: { outerStep: 2, outerSteps: 12, lengthFixedBy: null } },
+};
 
 function holderOf(lengthFixedBy: string | null): LeaseHolder {
   return {
@@ -15,7 +23,7 @@ function holderOf(lengthFixedBy: string | null): LeaseHolder {
 }
 
 // Seen to fail: a resume trained the steps that had been refused.
-it('is taken back, and orders that came meanwhile stay', async () => {
+it('an extension is taken back, and orders that came meanwhile stay', async () => {
   const scene = new ControlScene();
   await scene.run(async () => {
     const producer = await scene.queue.openProducer();
@@ -30,5 +38,28 @@ it('is taken back, and orders that came meanwhile stay', async () => {
       report: { what: expect.stringMatching(/ended before/) as string },
     });
     expect((await controller.find(RUN))?.orders).toEqual({ ...NO_ORDERS, isPaused: true });
+  });
+});
+
+// Seen to fail: the next start of the run heeded them.
+it.each([
+  ['an extension', extension({ count: 5, isAdded: true }), NO_ORDERS],
+  ['a pause', ORDERS.pause, NO_ORDERS],
+  ['a resume', ORDERS.resume, { ...NO_ORDERS, isPaused: true }],
+])('%s that no coordinator hears is taken back', async (_, order, earlier) => {
+  const scene = new ControlScene();
+  await scene.run(async () => {
+    const producer = await scene.queue.openProducer();
+    await producer.takeLease(RUN, holderOf(null), null);
+    const controller = await scene.queue.openController();
+    await controller.replace(RUN, NO_ORDERS, earlier);
+    // The last renewal.
+    await producer.renewLease({ ...holderOf(null), progress: STOPPING });
+    await expect(scene.order(order)).rejects.toMatchObject({
+      report: { what: expect.stringMatching(/ended before/) as string },
+    });
+    const next = await scene.queue.openProducer();
+    await next.takeLease(RUN, { ...holderOf(null), start: 'next' }, null);
+    expect(await next.renewLease({ ...holderOf(null), start: 'next' })).toEqual(earlier);
   });
 });
