@@ -1,4 +1,4 @@
-/** `npm run docs:site`: builds the documentation as a site in dist/site/html. `--serve` shows it on the loopback address. */
+/** `npm run docs:site`: builds the documentation as a site in dist/site/html. */
 
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { spawn } from 'node:child_process';
@@ -8,6 +8,8 @@ import { parseArgs } from 'node:util';
 import { runCommand } from '#bootstrap/base/commands.mjs';
 import { BootstrapError, failWith, runStep, say } from '#bootstrap/base/progress.mjs';
 import { cacheRoot, digestOf, projectRoot, publishFolder } from '#bootstrap/base/project.mjs';
+import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../shared/base/errors.js';
+import { integerValue } from '../cli/command/verb.js';
 import { byteCountOf, faultsOf, siteFiles } from './built-site.js';
 import { stageSite } from './stage-site.js';
 
@@ -15,20 +17,67 @@ const PACKAGE_FILES = ['package.json', 'package-lock.json'];
 const INSTALL_TIMEOUT_MS = 10 * 60_000;
 const BUILD_TIMEOUT_MS = 10 * 60_000;
 const FAULTS_SHOWN_MAX = 20;
+const PORT_MAX = 65_535;
 
 const site = join(projectRoot, 'dist/site');
 const staged = join(site, 'pages');
 const built = join(site, 'html');
 const vitepress = join(site, 'node_modules/vitepress/bin/vitepress.js');
 
+const USAGE = `npm run docs:site builds the documentation as a site in dist/site/html.
+
+Options:
+  --base VALUE          path of the site on its server [/]
+  --serve               shows it on the loopback address
+  --port VALUE          where --serve listens [4173]
+  --help                prints this
+
+Examples:
+  npm run docs:site
+`;
+
+interface SiteOptions {
+  readonly base: string;
+  readonly serve: boolean;
+  readonly port: number;
+}
+
+/** Ends the process after `--help`, and at a wrong option with the exit code of a usage error. */
+function optionsOf(): SiteOptions {
+  try {
+    const { values } = parseArgs({
+      options: {
+        base: { type: 'string', default: '/' },
+        serve: { type: 'boolean', default: false },
+        port: { type: 'string', default: '4173' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+    if (values.help) {
+      process.stdout.write(USAGE);
+      process.exit(0);
+    }
+    const port = integerValue(1, PORT_MAX).safeParse(values.port);
+    if (port.success) return { ...values, port: port.data };
+    const expected = `a whole number from 1 to ${PORT_MAX}`;
+    endAsUsageError({ what: '--port cannot have this value', expected, found: values.port });
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    endAsUsageError({ what: error.message });
+  }
+}
+
+function endAsUsageError(
+  report: Pick<QianmoError['report'], 'what' | 'expected' | 'found'>,
+): never {
+  const cure = '`npm run docs:site -- --help` lists the options';
+  const failure = new QianmoError({ kind: 'usage', ...report, where: 'docs:site', cure });
+  process.stderr.write(`${formatFailure(failure)}\n`);
+  process.exit(EXIT_CODE_BY_KIND.usage);
+}
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      base: { type: 'string', default: '/' },
-      serve: { type: 'boolean', default: false },
-      port: { type: 'string', default: '4173' },
-    },
-  });
+  const values = optionsOf();
   const base = `/${values.base}/`.replace(/\/+/g, '/');
   await runStep('VitePress', install);
   await runStep('pages', () => {
@@ -97,8 +146,8 @@ function check(base: string): ReturnType<Step> {
   return { state: 'ok', note: 'every link leads somewhere, nothing is fetched from elsewhere' };
 }
 
-async function serve(port: string): Promise<void> {
-  const args = [vitepress, 'preview', staged, '--outDir', built, '--port', port];
+async function serve(port: number): Promise<void> {
+  const args = [vitepress, 'preview', staged, '--outDir', built, '--port', String(port)];
   await once(spawn(process.execPath, args, { stdio: 'inherit' }), 'exit');
 }
 

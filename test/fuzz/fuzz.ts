@@ -13,10 +13,10 @@
  */
 
 import { writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
-import { z } from 'zod';
 import { systemClock } from '../../shared/base/clock.js';
 import { benchHeader, grouped, markdownTable } from '../bench/bench-header.js';
+import { benchOptions } from '../bench/options/bench-options.js';
+import { anySeed, listOf, oneOf, text, wholeNumber } from '../bench/options/option-values.js';
 import { runTarget, type Finding, type FuzzTarget, type TargetOutcome } from './fuzz-target.js';
 import { FUZZ_TARGETS } from './targets.js';
 import { startWatchdog } from './watchdog.js';
@@ -25,28 +25,23 @@ const FINDINGS_MAX = 3;
 const PROGRESS_INTERVAL_MS = 10_000;
 const PULSE_INTERVAL_MS = 1_000;
 
-const { values: options } = parseArgs({
-  options: {
-    inputs: { type: 'string', default: '100000' },
-    seed: { type: 'string', default: '7' },
-    only: { type: 'string' },
-    slices: { type: 'string', default: '1' },
-    record: { type: 'string' },
-  },
+const names = FUZZ_TARGETS.map(({ name }) => name);
+const {
+  inputs: inputCount,
+  seed,
+  only: chosen = names,
+  slices: sliceCount,
+  record,
+} = benchOptions(import.meta.url, {
+  inputs: { value: wholeNumber(), default: '100000', about: 'inputs of all targets together' },
+  seed: { value: anySeed, default: '7', about: 'seed of the first slice' },
+  only: { value: listOf(oneOf(names)), about: 'some targets; all by default' },
+  slices: { value: wholeNumber(), default: '1', about: 'how many seeds, one after another' },
+  record: { value: text, about: 'file for the counts' },
 });
-const inputCount = z.coerce.number().int().positive().parse(options.inputs);
-const seed = z.coerce.number().int().nonnegative().parse(options.seed);
-const chosen = options.only?.split(',') ?? FUZZ_TARGETS.map(({ name }) => name);
 const targets = FUZZ_TARGETS.filter(({ name }) => chosen.includes(name));
-if (targets.length < chosen.length) {
-  const known = FUZZ_TARGETS.map(({ name }) => name).join(', ');
-  process.stderr.write(`no such target; expected some of ${known}\n`);
-  process.exit(2);
-}
 
-const sliceCount = z.coerce.number().int().positive().parse(options.slices);
-
-const header = options.record === undefined ? null : benchHeader();
+const header = record === undefined ? null : benchHeader();
 const shares = targets.reduce((sum, { share }) => sum + share, 0);
 const watchdog = startWatchdog();
 const sums = new Map<FuzzTarget, TargetOutcome>();
@@ -57,7 +52,7 @@ const pulse = setInterval(() => lastBeat(), PULSE_INTERVAL_MS);
 for (let slice = 0; slice < sliceCount; slice += 1) {
   for (const [targetIndex, target] of targets.entries())
     await fuzz(targetIndex, target, seed + slice);
-  if (options.record !== undefined) writeFileSync(options.record, page(slice + 1));
+  if (record !== undefined) writeFileSync(record, page(slice + 1));
 }
 clearInterval(pulse);
 watchdog.close();

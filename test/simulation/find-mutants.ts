@@ -1,10 +1,15 @@
 /**
- * `npm run simulate:mutants` looks for the first seed that finds each mutant, and prints a line of JSON for each; with
- * `--recorded` it begins at the recorded seed. Exits 1 when one is not found.
+ * `npm run simulate:mutants` looks for the first seed that finds each mutant, and prints a line of JSON for each. Exits 1 when
+ * one is not found.
  */
 
+import { benchOptions } from '../bench/options/bench-options.js';
 import { foundMutants } from './planted-mutants.js';
 
-const seeds = process.argv.includes('--recorded') ? 'recorded' : 'all';
-const found = await foundMutants(seeds, (each) => console.log(JSON.stringify(each)));
+const { recorded } = benchOptions(import.meta.url, {
+  recorded: { type: 'boolean', default: false, about: 'begins at the recorded seed' },
+});
+const found = await foundMutants(recorded ? 'recorded' : 'all', (each) =>
+  console.log(JSON.stringify(each)),
+);
 process.exitCode = found.every(({ invariant }) => invariant !== null) ? 0 : 1;

@@ -10,11 +10,12 @@
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { reportOf, shrunk, simulate } from '../../infra/simulation/simulate.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { benchHeader, folderOfCommit, grouped, markdownTable } from '../bench/bench-header.js';
+import { benchOptions } from '../bench/options/bench-options.js';
+import { amount, anySeed, listOf, text } from '../bench/options/option-values.js';
 import { foundMutants } from './planted-mutants.js';
 
 const WORKERS = 3;
@@ -31,18 +32,22 @@ const ChunkSchema = z.strictObject({
 });
 type Chunk = z.infer<typeof ChunkSchema>;
 
-const { values: options } = parseArgs({
-  options: {
-    seeds: { type: 'string', default: '0..9999' },
-    minutes: { type: 'string', default: '600' },
-    folder: { type: 'string' },
-    record: { type: 'string' },
-  },
+const EXPECTED_SEEDS = 'expected the first and the last seed, as in 0..999';
+const seedRange = listOf(anySeed, '..').pipe(
+  z
+    .tuple([z.number(), z.number()], EXPECTED_SEEDS)
+    .refine(([from, to]) => from <= to, EXPECTED_SEEDS),
+);
+const options = benchOptions(import.meta.url, {
+  seeds: { value: seedRange, default: '0..9999', about: 'the first and the last seed' },
+  minutes: { value: amount(), default: '600', about: 'begins no further seeds after this time' },
+  folder: { value: text, about: 'keeps what is done; by default one of this commit' },
+  record: { value: text, about: 'file for the page' },
 });
-const [first = 0, last = 0] = options.seeds.split('..').map(Number);
+const [first, last] = options.seeds;
 const header = benchHeader();
 const folder = options.folder ?? folderOfCommit('simulation', header);
-const endMs = systemClock.monotonicMs() + Number(options.minutes) * MS_PER_MINUTE;
+const endMs = systemClock.monotonicMs() + options.minutes * MS_PER_MINUTE;
 
 mkdirSync(folder, { recursive: true });
 const chunks: Chunk[] = [];

@@ -20,18 +20,27 @@ interface ValueOption {
   readonly about: string;
 }
 
+/** An option that may be written several times, and has no default. */
+interface ManyOption {
+  /** As of an option with one value. */
+  readonly each: z.ZodType<unknown, string>;
+  readonly about: string;
+}
+
 interface FlagOption {
   readonly type: 'boolean';
   readonly default: false;
   readonly about: string;
 }
 
-type BenchOption = ValueOption | FlagOption;
+type BenchOption = ValueOption | ManyOption | FlagOption;
 type BenchOptions = Readonly<Record<string, BenchOption>>;
 
 type ValueOf<Option> = Option extends ValueOption
   ? z.output<Option['value']> | (Option extends { readonly default: string } ? never : undefined)
-  : boolean;
+  : Option extends ManyOption
+    ? readonly z.output<Option['each']>[] | undefined
+    : boolean;
 
 type Values<Options> = { readonly [Name in keyof Options]: ValueOf<Options[Name]> };
 
@@ -82,27 +91,31 @@ function readValues<Options extends BenchOptions>(options: Options): Values<Opti
   const written = parseArgs({
     options: Object.fromEntries(
       Object.entries(options).map(([name, option]) => {
-        const type: 'boolean' | 'string' = 'value' in option ? 'string' : option.type;
+        const type: 'boolean' | 'string' = 'type' in option ? option.type : 'string';
+        const multiple = 'each' in option;
+        const otherwise = 'each' in option ? undefined : option.default;
         return [
           name,
-          { type, ...(option.default === undefined ? {} : { default: option.default }) },
+          { type, multiple, ...(otherwise === undefined ? {} : { default: otherwise }) },
         ];
       }),
     ),
   }).values;
   const read = Object.entries(options).map(([name, option]) => {
     const found = written[name];
+    if ('each' in option && Array.isArray(found))
+      return [name, found.map((each) => valueOf(name, option.each, String(each)))];
     return [
       name,
-      typeof found === 'string' && 'value' in option ? valueOf(name, option, found) : found,
+      typeof found === 'string' && 'value' in option ? valueOf(name, option.value, found) : found,
     ];
   });
   // `Object.fromEntries` forgets which value belongs to which name.
   return Object.fromEntries(read) as Values<Options>;
 }
 
-function valueOf(name: string, { value }: ValueOption, written: string): unknown {
-  const read = value.safeParse(written);
+function valueOf(name: string, schema: z.ZodType<unknown, string>, written: string): unknown {
+  const read = schema.safeParse(written);
   if (read.success) return read.data;
   throw new QianmoError({
     kind: 'usage',
@@ -133,8 +146,8 @@ function scriptOf(modulePath: string): Script {
 function helpOf(script: Script, options: BenchOptions): string {
   const { paragraphs, examples } = headOf(readFileSync(script.source, 'utf8'));
   const lines = Object.entries(options).map(([name, option]) => {
-    const words = `  --${name}${'value' in option ? ' VALUE' : ''}`;
-    const otherwise = option.default;
+    const words = `  --${name}${'value' in option || 'each' in option ? ' VALUE' : ''}`;
+    const otherwise = 'each' in option ? undefined : option.default;
     const told = typeof otherwise === 'string' ? ` [${shown(otherwise)}]` : '';
     const gap = words.length < NAME_COLUMNS ? '' : `\n${' '.repeat(NAME_COLUMNS)}`;
     return `${words.padEnd(NAME_COLUMNS)}${gap}${option.about}${told}`;

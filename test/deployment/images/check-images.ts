@@ -1,18 +1,20 @@
 /**
  * `npm run check:images`: builds the images and runs them as a cluster would. They prepare, train two outer
- * steps, end with 4 when asked to stop, continue to the digest of an undisturbed run, and serve. With --built it
- * takes the images that an earlier call has made; with --image NAME it builds that one and runs nothing, for
- * machines on which all of them take too long at once.
+ * steps, end with 4 when asked to stop, continue to the digest of an undisturbed run, and serve.
+ *
+ *   npm run check:images -- --built
+ *   npm run check:images -- --image coordinator --image server
  */
 
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { startEmbeddedRedis } from '../../../infra/services/embedded-redis.mjs';
 import { systemClock } from '../../../shared/base/clock.js';
 import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
 import { benchHeader } from '../../bench/bench-header.js';
+import { benchOptions } from '../../bench/options/bench-options.js';
+import { oneOf } from '../../bench/options/option-values.js';
 import { openChecks, type Checks } from '../checks.js';
 import { digestIn, endedWith } from '../programs.js';
 import { startContainer, type ContainerOrder } from './container.js';
@@ -23,6 +25,7 @@ const USER = 10001;
 const LONG_OUTER_STEPS = 40;
 const TOKEN = 'a-token-of-this-check-alone';
 const IMAGES = ['coordinator', 'server', 'worker'] as const;
+const GPU_IMAGE = 'worker-gpu';
 
 /** Removes the images' files from the checks' own folder. */
 async function inFolder(work: (folder: string) => Promise<void>): Promise<void> {
@@ -183,21 +186,31 @@ async function demandedRevision(target: string): Promise<string> {
 }
 
 async function main(): Promise<void> {
+  const asked = benchOptions(import.meta.url, {
+    built: {
+      type: 'boolean',
+      default: false,
+      about: 'takes the images that an earlier call has made',
+    },
+    gpu: {
+      type: 'boolean',
+      default: false,
+      about: 'the image for GPUs as well, which downloads 3.3 GB',
+    },
+    image: {
+      each: oneOf([...IMAGES, GPU_IMAGE]),
+      about:
+        'builds this image alone and runs none, as all may take too long at once; may be repeated',
+    },
+  });
   const missing = await whyNoImages();
   if (missing !== '') {
     console.error(`the images cannot be checked: ${missing}`);
     process.exitCode = 3;
     return;
   }
-  const { values: asked } = parseArgs({
-    options: {
-      built: { type: 'boolean', default: false },
-      gpu: { type: 'boolean', default: false },
-      image: { type: 'string', multiple: true },
-    },
-  });
   const checks = openChecks();
-  const targets = asked.image ?? [...IMAGES, ...(asked.gpu ? ['worker-gpu'] : [])];
+  const targets = asked.image ?? [...IMAGES, ...(asked.gpu ? [GPU_IMAGE] : [])];
   if (!asked.built) await buildAll(checks, targets);
   if (asked.image !== undefined) {
     process.exitCode = checks.finish({ title: 'Images', command: 'npm run check:images' });
@@ -207,7 +220,7 @@ async function main(): Promise<void> {
     await checks.check(`sources of ${target}`, () => demandedRevision(target));
   if (!asked.gpu)
     checks.leftOut(
-      'image worker-gpu',
+      `image ${GPU_IMAGE}`,
       '3.3 GB of downloads: npm run check:images -- --gpu builds it',
     );
   checks.leftOut('a worker on a GPU', 'this machine has none');

@@ -9,9 +9,11 @@ import { inLanes } from '../../bench/in-lanes.js';
 
 const PackageSchema = z.looseObject({ scripts: z.record(z.string(), z.string()) });
 const { scripts } = PackageSchema.parse(JSON.parse(readFileSync('package.json', 'utf8')));
+/** Commands that are no benches, and take options as these do. */
+const OTHERS = ['check:images', 'docs:site', 'fuzz', 'simulate:mutants', 'simulate:seeds'];
 const benches = Object.entries(scripts).flatMap(([name, command]) => {
-  const [module] = /dist\/test\/bench\/\S+\.js$/.exec(command) ?? [];
-  return module === undefined ? [] : [{ name, module }];
+  const [module = ''] = /dist\/\S+\.js$/.exec(command) ?? [];
+  return module.startsWith('dist/test/bench/') || OTHERS.includes(name) ? [{ name, module }] : [];
 });
 
 interface Ended {
@@ -48,14 +50,33 @@ test('an option has its default, also where it is a path of the checkout', async
   expect(output).toMatch(/^ {2}--base VALUE +another checkout[^[]*$/m);
 });
 
-test('an unknown option is a usage error', async () => {
-  const { code, diagnostics } = await ended('dist/test/bench/capture-soak.js', '--rows', '9');
-  expect(code).toBe(2);
-  expect(diagnostics).toContain("Unknown option '--rows'");
-  expect(diagnostics).toContain('npm run bench:soak -- --help');
+test.each([
+  ['bench:soak', 'bench/capture-soak.js'],
+  ['check:images', 'deployment/images/check-images.js'],
+  ['docs:site', '../infra/site/build-site.js'],
+  ['fuzz', 'fuzz/fuzz.js'],
+  ['simulate:mutants', 'simulation/find-mutants.js'],
+  ['simulate:seeds', 'simulation/run-seeds.js'],
+])('an unknown option of %s is a usage error', async (name, module) => {
+  const { code, diagnostics } = await ended(`dist/test/${module}`, '--ghost', '9');
+  expect(code, diagnostics).toBe(2);
+  expect(diagnostics).toContain("Unknown option '--ghost'");
+  expect(diagnostics).toContain(`npm run ${name} -- --help`);
 });
 
 test.each([
+  [
+    '../deployment/images/check-images.js',
+    '--image',
+    'ghost',
+    'one of coordinator, server, worker',
+  ],
+  ['../fuzz/fuzz.js', '--inputs', 'abc', 'a whole number from 1 to'],
+  ['../fuzz/fuzz.js', '--only', 'codec,ghost', 'one of codec, '],
+  ['../simulation/run-seeds.js', '--seeds', '5', 'the first and the last seed, as in 0..999'],
+  ['../simulation/run-seeds.js', '--seeds', '5..4', 'the first and the last seed, as in 0..999'],
+  ['../simulation/run-seeds.js', '--minutes', 'x', 'a number above 0'],
+  ['../../infra/site/build-site.js', '--port', 'x', 'a whole number from 1 to 65535'],
   ['plan/plan-bench.js', '--rounds', 'abc', 'a whole number from 1 to 1000000000'],
   ['plan/plan-bench.js', '--rows', '1.5', 'a whole number from 1 to 10000000000, as in 250, 760k'],
   ['scaling/more-workers.js', '--workers', '1,x', 'a whole number from 1 to'],
