@@ -91,7 +91,7 @@ export const ServeRequestSchema = z.strictObject({
   explore: text.optional(),
   /** A folder for what is learned while serving: adapted rows, evidence, and the log of decisions. */
   state: text.optional(),
-  /** Evidence in Redis, which several servers share, in place of the folder. */
+  /** Evidence of exploration in Redis, which several servers share, in place of the folder. Needs `explore`. */
   redis: text.optional(),
   /** The port of the metrics, 0 for any free one; none if absent. */
   metricsPort: z.int().min(0).max(65_535).optional(),
@@ -126,6 +126,7 @@ export async function serveFromBundle(
   { onEvent = () => undefined }: CallOptions,
   member?: ServingMember,
 ): Promise<RankingService> {
+  if (request.redis !== undefined && request.explore === undefined) throw nothingForRedis();
   if (member !== undefined) return serveAlone(request, { clock, environment }, onEvent, member);
   const serve = request.processes > 1 ? serveFromProcesses : serveAlone;
   const service = await serve(request, { clock, environment }, onEvent);
@@ -290,6 +291,16 @@ async function serveFromProcesses(
       await shared?.close();
     },
   };
+}
+
+function nothingForRedis(): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'Redis would hold the evidence of exploration, and nothing explores',
+    where: '--redis',
+    expected: '--explore beside it',
+    cure: 'give --explore POLICY.yaml, or no --redis: rows that adgroups adapt from are kept in --state',
+  });
 }
 
 function evidenceOfOne(): QianmoError {

@@ -68,10 +68,10 @@ export async function openServedState(
   surroundings: StateSurroundings,
   rows: LiveRowsStore | null,
 ): Promise<ServedState> {
-  const { state: folder, explore, redis } = request;
+  const { state: folder, explore } = request;
   if (folder === undefined) {
-    if (explore === undefined && redis === undefined) return NO_STATE;
-    throw stateMissing(explore === undefined ? '--redis' : '--explore');
+    if (explore === undefined) return NO_STATE;
+    throw stateMissing();
   }
   // A policy that cannot be read leaves no folder behind.
   const settings = explore === undefined ? null : await explorationIn(explore);
@@ -193,11 +193,11 @@ async function openedExploration(
   });
 }
 
-function stateMissing(where: string): QianmoError {
+function stateMissing(): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'a server that learns needs a place for its state',
-    where,
+    where: '--explore',
     expected: '--state with a folder of its own',
     cure: 'give --state FOLDER',
   });

@@ -122,7 +122,7 @@ export const serveVerb = verb({
     ),
     redis: valueOption(
       '--redis <url>',
-      'evidence in Redis, which several servers share',
+      'evidence of --explore in Redis, which several servers share',
       textValue.optional(),
     ),
     ...metricsOptions,

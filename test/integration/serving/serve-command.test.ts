@@ -129,6 +129,17 @@ describe('serve', () => {
     await room.refused(short, { exitCode: 2, what: /token/, expected: /16/, cure: /openssl/ });
   });
 
+  test.each(['', '--state learned', '--state learned --processes 2'])(
+    'refuses an address of Redis without exploration, after `serve %s`',
+    async (given) => {
+      const options = given.split(' ').filter((word) => word !== '');
+      const words = ['serve', '--bundle', 'bundles', '--port', '0', ...options];
+      await room.refused([...words, '--redis', 'redis://127.0.0.1:1'], {
+        ...{ exitCode: 2, what: /evidence of exploration/, expected: /--explore/, cure: /--redis/ },
+      });
+    },
+  );
+
   test('refuses a file to warm up with that is none, and a canary of another place', async () => {
     const words = ['serve', '--bundle', 'bundles', '--port', '0'];
     await room.write('wrong.ndjson', '{"candidates": []}\n{"candidats": []}\n');

@@ -157,7 +157,7 @@ function owned(folder: string, owner: ProcessIdentity): QianmoError {
     what: 'another process keeps its state in this folder',
     where: folder,
     found: nameOf(owner),
-    cure: 'give another --state, or --redis to share the evidence',
+    cure: 'give another --state; --redis shares the evidence of --explore',
   });
 }
 
