@@ -189,8 +189,6 @@ const OF_SERVERS: Counting = {
     registry.add('qianmo_bundle_swaps_total', {});
     registry.set('qianmo_last_bundle_swap_timestamp_seconds', {}, epochMs / MS_PER_SECOND);
   },
-  'bundle-refused': (_event, registry) => registry.add('qianmo_bundle_refusals_total', {}),
-  'canary-refused': (_event, registry) => registry.add('qianmo_bundle_refusals_total', {}),
   'exploration-failed': (_event, registry) => registry.set('qianmo_exploration_failed', {}, 1),
   'exploration-restored': (_event, registry) => registry.set('qianmo_exploration_failed', {}, 0),
   'server-process-ended': (_event, registry) =>

@@ -48,7 +48,7 @@ export const OF_SERVERS = {
     kind: 'counter',
     ...server,
     together: 'max',
-    help: 'Bundles that were refused.',
+    help: 'Looks at a bundle that was refused, one at every poll where the reason may pass.',
   },
   qianmo_last_bundle_swap_timestamp_seconds: {
     kind: 'gauge',

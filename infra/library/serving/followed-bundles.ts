@@ -31,6 +31,8 @@ interface FollowedBundles {
   readonly canary: CanaryKeeper | null;
   /** Looks at the labels that have failed: one that cannot be read for long is told once, and counted at every look. */
   readonly labelFailures: () => number;
+  /** Looks at bundles that were refused, likewise. */
+  readonly bundleRefusals: () => number;
   /** Follows the labels until the signal aborts. */
   watch(pollMs: number, signal: AbortSignal): Promise<void>;
   /** Gives the memory back, when no request is answered any more. */
@@ -60,6 +62,7 @@ export async function openFollowedBundles(
   return {
     ...{ keeper, canary },
     labelFailures: () => keeper.labelFailureCount + (canary?.labelFailureCount ?? 0),
+    bundleRefusals: () => keeper.refusalCount + (canary?.refusalCount ?? 0),
     watch: async (pollMs, signal) => {
       await Promise.all([keeper.watch(pollMs, signal), canary?.watch(pollMs, signal)]);
     },

@@ -21,6 +21,7 @@ interface CountedServer {
   readonly keeper: Pick<KeptBundle, 'current'>;
   readonly canary: ServerView['canary'];
   readonly labelFailures: () => number;
+  readonly bundleRefusals: () => number;
   readonly requests: () => RequestReport;
   /** Null without exploration. */
   readonly exploration: () => ExplorationCounts | null;
@@ -74,11 +75,12 @@ export class ServingMetrics {
   #readServer(): void {
     if (this.#server === null) return;
     const registry = this.#registry;
-    const { keeper, canary, labelFailures, requests, exploration } = this.#server;
+    const { keeper, canary, labelFailures, bundleRefusals, requests, exploration } = this.#server;
     const { waiting, abandoned, refused } = requests();
     registry.set('qianmo_requests_waiting', {}, waiting);
     registry.set('qianmo_requests_abandoned_total', {}, abandoned);
     registry.set('qianmo_label_failures_total', {}, labelFailures());
+    registry.set('qianmo_bundle_refusals_total', {}, bundleRefusals());
     for (const [reason, count] of Object.entries(refused))
       registry.set('qianmo_requests_refused_total', { reason }, count);
     registry.forget('qianmo_bundle_info');

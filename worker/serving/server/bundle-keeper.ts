@@ -49,11 +49,46 @@ export interface RefusedBundle {
   readonly reason: string;
 }
 
+/** What is remembered of the bundle that a keeper could not take. */
+export class BundleRefusal {
+  #latest: RefusedBundle | null = null;
+  #isLasting = false;
+  #count = 0;
+
+  get latest(): RefusedBundle | null {
+    return this.#latest;
+  }
+
+  /** Attempts that were refused. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether the bundle would be refused again. What passes by itself is tried again at the next poll. */
+  isLastingOf(digest: string): boolean {
+    return this.#isLasting && digest === this.#latest?.bundle;
+  }
+
+  /** Null if it is known, with this reason: then it has been told. */
+  newsOf(bundle: string, error: unknown): RefusedBundle | null {
+    const before = this.#latest;
+    const reason = refusalText(error);
+    this.#latest = { bundle, reason };
+    this.#isLasting = isLastingRefusal(error);
+    this.#count += 1;
+    return before?.bundle === bundle && before.reason === reason ? null : this.#latest;
+  }
+
+  forget(): void {
+    this.#latest = null;
+  }
+}
+
 export class BundleKeeper {
   readonly name: string;
   readonly #source: KeeperSource;
   #current: ServedBundle;
-  #refused: RefusedBundle | null = null;
+  readonly #refusal = new BundleRefusal();
   #isLabelUnread = false;
   #labelFailureCount = 0;
   #swapCount = 0;
@@ -81,7 +116,12 @@ export class BundleKeeper {
   }
 
   get refused(): RefusedBundle | null {
-    return this.#refused;
+    return this.#refusal.latest;
+  }
+
+  /** Looks at a bundle that was refused: one at every poll while that may pass by itself. */
+  get refusalCount(): number {
+    return this.#refusal.count;
   }
 
   /** Looks at the label that have failed. */
@@ -124,8 +164,8 @@ export class BundleKeeper {
       this.#isLabelUnread = true;
       return;
     }
-    if (digest === this.#current.digest) this.#refused = null;
-    else if (digest !== this.#refused?.bundle) await this.#swapTo(digest);
+    if (digest === this.#current.digest) this.#refusal.forget();
+    else if (!this.#refusal.isLastingOf(digest)) await this.#swapTo(digest);
   }
 
   async #swapTo(digest: string): Promise<void> {
@@ -138,22 +178,19 @@ export class BundleKeeper {
       const earlier = this.#current;
       this.#current = next;
       earlier.retire();
-      this.#refused = null;
+      this.#refusal.forget();
       this.#swapCount += 1;
       const loadMs = clock.monotonicMs() - startMs;
       onEvent({ kind: 'bundle-served', bundle: digest, earlierBundle: earlier.digest, loadMs });
     } catch (error) {
       if (next !== this.#current) next?.retire();
-      const reason = refusalText(error);
-      onEvent({ kind: 'bundle-refused', bundle: digest, reason });
-      // What passes by itself is read again at the next poll.
-      this.#refused = isLastingRefusal(error) ? { bundle: digest, reason } : null;
+      const news = this.#refusal.newsOf(digest, error);
+      if (news !== null) onEvent({ kind: 'bundle-refused', ...news });
     }
   }
 }
 
-/** Whether a bundle that is read again would be refused again. */
-export function isLastingRefusal(error: unknown): boolean {
+function isLastingRefusal(error: unknown): boolean {
   return error instanceof QianmoError && (error.kind === 'data' || error.kind === 'usage');
 }
 

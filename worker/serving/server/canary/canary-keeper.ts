@@ -9,7 +9,7 @@ import { bundleDigestOf } from '../../../../shared/bundle/bundle-store.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import {
-  isLastingRefusal,
+  BundleRefusal,
   refusalText,
   type BundleLoader,
   type RefusedBundle,
@@ -37,7 +37,7 @@ export class CanaryKeeper {
   readonly share: number;
   readonly #source: CanarySource;
   #current: ServedBundle | null = null;
-  #refused: RefusedBundle | null = null;
+  readonly #refusal = new BundleRefusal();
   #isLabelUnread = false;
   #labelFailureCount = 0;
 
@@ -61,7 +61,12 @@ export class CanaryKeeper {
   }
 
   get refused(): RefusedBundle | null {
-    return this.#refused;
+    return this.#refusal.latest;
+  }
+
+  /** Looks at a bundle that was refused: one at every poll while that may pass by itself. */
+  get refusalCount(): number {
+    return this.#refusal.count;
   }
 
   /** Looks at the label that have failed. */
@@ -90,9 +95,11 @@ export class CanaryKeeper {
     const { stable } = this.#source;
     const digest = await this.#named();
     if (digest === undefined) return;
-    if (digest === null || digest === stable()) this.#end();
-    else if (digest === this.#current?.digest) this.#refused = null;
-    else if (digest !== this.#refused?.bundle) await this.#take(digest);
+    if (digest === null || digest === stable()) {
+      this.#refusal.forget();
+      this.#end();
+    } else if (digest === this.#current?.digest) this.#refusal.forget();
+    else if (!this.#refusal.isLastingOf(digest)) await this.#take(digest);
   }
 
   /** Null if the label is not there; undefined if it cannot be read. */
@@ -121,22 +128,20 @@ export class CanaryKeeper {
       await prepare?.(next);
       this.#current?.retire();
       this.#current = next;
-      this.#refused = null;
+      this.#refusal.forget();
       const loadMs = clock.monotonicMs() - startMs;
       onEvent({ kind: 'canary-served', bundle: digest, share, loadMs });
     } catch (error) {
       next?.retire();
-      const reason = refusalText(error);
-      onEvent({ kind: 'canary-refused', bundle: digest, reason });
+      const news = this.#refusal.newsOf(digest, error);
+      if (news !== null) onEvent({ kind: 'canary-refused', ...news });
       // The label does not point at the earlier one any more.
       this.#end();
-      this.#refused = isLastingRefusal(error) ? { bundle: digest, reason } : null;
     }
   }
 
   #end(): void {
     const { onEvent } = this.#source;
-    this.#refused = null;
     if (this.#current === null) return;
     onEvent({ kind: 'canary-ended', bundle: this.#current.digest });
     this.close();
