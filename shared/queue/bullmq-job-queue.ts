@@ -121,8 +121,9 @@ async function openController({
   tls = null,
 }: BullmqJobQueueOptions): Promise<QueueController> {
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control', tls });
-  const call = queueCallsAt(redactedAddress(url));
-  const { find, replace, withdraw } = redisRunController(redis, prefix);
+  const where = redactedAddress(url);
+  const call = queueCallsAt(where);
+  const { find, replace, withdraw } = redisRunController(redis, prefix, where);
   const registry = redisWorkerRegistry(redis, prefix);
   return {
     workers: () => call(() => registry.reportedWorkers()),

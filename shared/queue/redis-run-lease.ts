@@ -5,6 +5,7 @@
  */
 
 import { z } from 'zod';
+import { QianmoError } from '../base/errors.js';
 import {
   decodeOrders,
   encodeOrders,
@@ -14,6 +15,7 @@ import {
   type RunOrders,
 } from '../control/run-orders.js';
 import {
+  foundInRecord,
   LeaseHolderSchema,
   RunFencedError,
   type LeaseAnswer,
@@ -119,8 +121,7 @@ export class RedisRunLease {
     const reply = await this.#redis.eval(TAKE, 2, keys.epoch, keys.holder, ...args);
     const [epoch, found] = TakeReplySchema.parse(reply);
     if (epoch === '') {
-      const other = LeaseHolderSchema.parse(JSON.parse(found));
-      return { kind: 'held', holder: other, mark: found };
+      return { kind: 'held', holder: holderIn(found, this.#placeOf(runId)), mark: found };
     }
     this.#held = { runId, epoch };
     return { kind: 'taken', epoch: Number(epoch) };
@@ -134,7 +135,7 @@ export class RedisRunLease {
     const reply = await this.#redis.eval(RENEW, 3, keys.epoch, keys.holder, keys.orders, ...args);
     const [isRenewed, orders] = RenewReplySchema.parse(reply);
     if (isRenewed !== 1) throw this.#fenced(runId);
-    return ordersIn(orders);
+    return ordersIn(orders, this.#placeOf(runId));
   }
 
   /** Does nothing if the lease is lost, or was never taken. */
@@ -176,6 +177,10 @@ export class RedisRunLease {
     return leaseKeysOf(this.#prefix, runId);
   }
 
+  #placeOf(runId: string): RunPlace {
+    return { prefix: this.#prefix, runId, where: this.#where };
+  }
+
   #fenced(runId: string): RunFencedError {
     return new RunFencedError(`run ${runId} at ${this.#where}`);
   }
@@ -184,16 +189,15 @@ export class RedisRunLease {
 export function redisRunController(
   redis: RedisConnection,
   prefix: string,
+  where: string,
 ): Omit<RunController, 'close'> {
   return {
     find: async (runId): Promise<ControlledRun | null> => {
       const keys = leaseKeysOf(prefix, runId);
       const [holder = null, orders = null] = await redis.mget(keys.holder, keys.orders);
       if (holder === null) return null;
-      return {
-        holder: LeaseHolderSchema.parse(JSON.parse(holder)),
-        orders: ordersIn(orders ?? ''),
-      };
+      const place = { prefix, runId, where };
+      return { holder: holderIn(holder, place), orders: ordersIn(orders ?? '', place) };
     },
     replace: async (runId, earlier, orders) => {
       const keys = leaseKeysOf(prefix, runId);
@@ -207,7 +211,7 @@ export function redisRunController(
         const [holder = null, found = null] = await redis.mget(keys.holder, keys.orders);
         if (holder !== null) return false;
         if (found === null) return true;
-        const orders = encodeOrders(change(decodeOrders(found)));
+        const orders = encodeOrders(change(ordersIn(found, { prefix, runId, where })));
         const reply = await redis.eval(WITHDRAW, 2, keys.holder, keys.orders, found, orders);
         if (reply !== 0) return reply === 1;
       }
@@ -215,6 +219,45 @@ export function redisRunController(
   };
 }
 
-function ordersIn(text: string): RunOrders {
-  return text === '' ? NO_ORDERS : decodeOrders(text);
+interface RunPlace {
+  readonly prefix: string;
+  readonly runId: string;
+  /** The address of the queue. */
+  readonly where: string;
+}
+
+/** @throws QianmoError `environment` if the text is not a holder as this version writes it. */
+function holderIn(text: string, { runId, where }: RunPlace): LeaseHolder {
+  try {
+    return LeaseHolderSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'environment',
+      what: `this version of qianmo cannot read the record of the coordinator that works on run ${runId}`,
+      where,
+      expected: 'a record of this version of qianmo',
+      found: foundInRecord(text, cause),
+      cure: `use the version of qianmo that this coordinator has, or wait until it has ended: its record expires ${RUN_LEASE_MS / 1000} s later`,
+    });
+  }
+}
+
+/**
+ * @param text empty where no orders were given.
+ * @throws QianmoError `environment` if it is not orders as this version writes them.
+ */
+function ordersIn(text: string, { prefix, runId, where }: RunPlace): RunOrders {
+  if (text === '') return NO_ORDERS;
+  try {
+    return decodeOrders(text);
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'environment',
+      what: `this version of qianmo cannot read the orders that were given to run ${runId}`,
+      where,
+      expected: 'a record of this version of qianmo',
+      found: foundInRecord(text, cause),
+      cure: `use the version of qianmo that gave them, or remove them: DEL ${leaseKeysOf(prefix, runId).orders}`,
+    });
+  }
 }

@@ -6,7 +6,12 @@
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import type { ObjectStore, PutCondition, StoredObject } from './object-store.js';
-import { LeaseHolderSchema, type LeaseAnswer, type LeaseHolder } from './run-lease.js';
+import {
+  foundInRecord,
+  LeaseHolderSchema,
+  type LeaseAnswer,
+  type LeaseHolder,
+} from './run-lease.js';
 
 const LEASE_KEY = 'coordinator.json';
 const LEASE_BYTE_COUNT_MAX = 64 * 1024;
@@ -99,15 +104,17 @@ export class ObjectLease {
   }
 
   #recordOf({ bytes }: StoredObject): LeaseRecord {
+    const text = Buffer.from(bytes).toString('utf8');
     try {
-      return LeaseRecordSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8')));
+      return LeaseRecordSchema.parse(JSON.parse(text));
     } catch (cause) {
       throw new QianmoError({
         kind: 'data',
         what: 'the record of the coordinator that works on this run cannot be read',
         where: this.address,
-        cure: 'make sure that no coordinator of this run is running, then delete this object',
-        cause,
+        expected: 'a record of this version of qianmo',
+        found: foundInRecord(text, cause),
+        cure: 'use the version of qianmo that wrote it, or make sure that no coordinator of this run is running and delete this object',
       });
     }
   }

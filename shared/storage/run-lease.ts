@@ -43,6 +43,16 @@ export const LeaseHolderSchema = z.strictObject({
 });
 export type LeaseHolder = z.infer<typeof LeaseHolderSchema>;
 
+const WriterSchema = z.object({ process: z.object({ host: z.string(), pid: z.int() }) });
+
+/** Says for an error why the record of a lease or of its orders cannot be read, and which process wrote it if that is legible. */
+export function foundInRecord(text: string, cause: unknown): string {
+  if (!(cause instanceof z.ZodError)) return 'text that is not JSON';
+  const { process } = WriterSchema.safeParse(JSON.parse(text)).data ?? {};
+  const writer = process === undefined ? '' : ` of process ${process.pid} on ${process.host}`;
+  return `a record${writer}, with\n${z.prettifyError(cause)}`;
+}
+
 export type LeaseAnswer =
   | { readonly kind: 'taken'; readonly epoch: number }
   /** The mark changes whenever the holder says that it lives. */

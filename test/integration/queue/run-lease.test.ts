@@ -1,7 +1,7 @@
 /** The lease of a run on a real Redis: jobs are added under its epoch. */
 
 import { describe, expect, it } from 'vitest';
-import { RedisRunLease } from '../../../shared/queue/redis-run-lease.js';
+import { redisRunController, RedisRunLease } from '../../../shared/queue/redis-run-lease.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../../shared/storage/run-lease.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
@@ -63,5 +63,64 @@ describe('adding under a lease', () => {
     await second.renew(holderOf('second'));
     await expect(first.renew(holderOf('first'))).rejects.toThrow(RunFencedError);
     await second.renew(holderOf('second'));
+  });
+});
+
+describe('a record that another version wrote', () => {
+  const LATER = { ...holderOf('later'), process: { ...thisProcess(), host: 'box-9', pid: 41 } };
+
+  async function withRecord(part: 'holder' | 'orders', text: string) {
+    const { first, second } = await scene();
+    const [key = ''] = await room.redis.client.keys('*:holder');
+    await room.redis.client.set(key.replace(/holder$/, part), text);
+    const controller = redisRunController(room.redis.client, room.prefix, 'redis');
+    return { first, second, controller };
+  }
+
+  it('of the holder is said with what is strange, who wrote it, and the cure', async () => {
+    const text = JSON.stringify({ ...LATER, mood: 'good' });
+    const { second, controller } = await withRecord('holder', text);
+    for (const read of [
+      () => second.take('run', holderOf('second'), null),
+      () => controller.find('run'),
+    ])
+      await expect(read()).rejects.toMatchObject({
+        kind: 'environment',
+        report: {
+          what: 'this version of qianmo cannot read the record of the coordinator that works on run run',
+          where: 'redis',
+          found: expect.stringMatching(
+            /^a record of process 41 on box-9, with\n.*Unrecognized key: "mood"/,
+          ) as string,
+          cure: expect.stringMatching(
+            /^use the version of qianmo .* until it has ended: .* 15 s later$/,
+          ) as string,
+        },
+      });
+  });
+
+  it('of the holder may be no JSON at all', async () => {
+    const { controller } = await withRecord('holder', 'version 2');
+    await expect(controller.find('run')).rejects.toMatchObject({
+      kind: 'environment',
+      report: { found: 'text that is not JSON' },
+    });
+  });
+
+  it('of the orders is said by whoever controls the run, and its lease is kept', async () => {
+    const { first, controller } = await withRecord('orders', '{"isSlow":true}');
+    const expected = {
+      kind: 'environment',
+      report: {
+        what: 'this version of qianmo cannot read the orders that were given to run run',
+        found: expect.stringMatching(/Unrecognized key: "isSlow"/) as string,
+        cure: expect.stringMatching(/DEL \{run-lease-\d+\}:lease:run:orders/) as string,
+      },
+    };
+    await expect(controller.find('run')).rejects.toMatchObject(expected);
+    await expect(first.renew(holderOf('first'))).rejects.toMatchObject(expected);
+    const [key = ''] = await room.redis.client.keys('*:holder');
+    await room.redis.client.del(key);
+    await expect(controller.withdraw('run', (orders) => orders)).rejects.toMatchObject(expected);
   });
 });

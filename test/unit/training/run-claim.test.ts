@@ -146,11 +146,20 @@ describe('a claim', () => {
     });
   });
 
-  it('cannot be taken where the record is damaged', async () => {
-    const room = new Room();
-    await room.store.put('coordinator.json', Buffer.from('{'), { kind: 'always' });
-    await expect(room.claim('first')).rejects.toMatchObject({ kind: 'data' });
-  });
+  it.each([
+    ['{', /^text that is not JSON$/],
+    ['{"formatVersion":2}', /^a record, with\n.*expected 1\n.*formatVersion/],
+  ])(
+    'cannot be taken where the record is damaged or of another version: %s',
+    async (text, found) => {
+      const room = new Room();
+      await room.store.put('coordinator.json', Buffer.from(text), { kind: 'always' });
+      await expect(room.claim('first')).rejects.toMatchObject({
+        kind: 'data',
+        report: { found: expect.stringMatching(found) as string },
+      });
+    },
+  );
 });
 
 describe('checkpoints under a claim', () => {
