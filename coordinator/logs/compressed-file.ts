@@ -1,6 +1,6 @@
 /**
- * Checks that a compressed log is complete. DuckDB reads as much of a truncated file as there is and
- * reports nothing, so that rows would be missing silently.
+ * Checks that a compressed log is complete, and one of gzip that its lines are short enough. DuckDB reads as much of
+ * a truncated file as there is and reports nothing, so that rows would be missing silently.
  */
 
 import { at } from '../../shared/base/arrays.js';
@@ -12,6 +12,7 @@ import { createGunzip } from 'node:zlib';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { LogFile } from './log-files.js';
+import { LineLengths, tooLongLine } from './long-lines.js';
 
 const CHUNK_BYTE_COUNT = 1024 * 1024;
 
@@ -19,16 +20,17 @@ const CHUNK_BYTE_COUNT = 1024 * 1024;
  * Runs while the file is read. A gzip file is decompressed once more on another thread; of a Zstandard file
  * only the block headers are read. Other files pass at once.
  *
- * @throws QianmoError of kind `data` if the end is missing or the checksum of gzip does not match; the
- *   reason of the signal if it aborts.
+ * @throws QianmoError of kind `data` if the end is missing, the checksum of gzip does not match or a line is too
+ *   long; the reason of the signal if it aborts.
  */
 export async function demandWholeFile(
-  file: Pick<LogFile, 'path' | 'name'>,
+  file: Pick<LogFile, 'path' | 'name'> & Partial<Pick<LogFile, 'format'>>,
   signal: AbortSignal = new AbortController().signal,
 ): Promise<void> {
   const { path, name } = file;
+  const lines = new LineLengths();
   try {
-    if (/\.gz$/i.test(name)) await decompress(path, signal);
+    if (/\.gz$/i.test(name)) await decompress(path, lines, signal);
     else if (/\.zstd?$/i.test(name) && !(await endsWithFrame(path, signal))) throw cutShort(name);
   } catch (cause) {
     signal.throwIfAborted();
@@ -37,10 +39,16 @@ export async function demandWholeFile(
     if (code === 'Z_DATA_ERROR') throw damaged(name, cause);
     throw systemFailure(cause, 'reading a log file', name);
   }
+  if (lines.tooLong !== null) throw tooLongLine(file, null, lines.tooLong);
 }
 
-async function decompress(path: string, signal: AbortSignal): Promise<void> {
-  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+async function decompress(path: string, lines: LineLengths, signal: AbortSignal): Promise<void> {
+  const nowhere = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      lines.add(chunk);
+      done();
+    },
+  });
   const source = createReadStream(path, { highWaterMark: CHUNK_BYTE_COUNT });
   await pipeline(source, createGunzip({ chunkSize: CHUNK_BYTE_COUNT }), nowhere, { signal });
 }

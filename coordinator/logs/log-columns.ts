@@ -5,6 +5,7 @@ import { nearestName } from '../../shared/names/nearest-name.js';
 import { shortDuckMessage, type DuckSession } from './duckdb-session.js';
 import type { KeptType } from './kept-types.js';
 import type { LogFile } from './log-files.js';
+import { LINE_BYTE_COUNT_MAX, tooLongLine } from './long-lines.js';
 import { literal } from './sql.js';
 
 export interface LogColumn {
@@ -20,7 +21,7 @@ const JSON_SAMPLE_LINES = 1000;
 /** Reads each physical line as a row, whatever the compression. U+001F occurs in no well-formed log. */
 export function linesOf(file: LogFile, limits = ''): string {
   return `read_csv(${literal(file.path)}, columns = {'line': 'VARCHAR'}, auto_detect = false,
-    header = false, delim = chr(31), quote = '', escape = '', buffer_size = 8388608${limits})`;
+    header = false, delim = chr(31), quote = '', escape = '', buffer_size = ${LINE_BYTE_COUNT_MAX}${limits})`;
 }
 
 /** @throws QianmoError of kind `data` if the file cannot be read or has no header. */
@@ -42,6 +43,8 @@ export async function columnsOf(file: LogFile, session: DuckSession): Promise<Lo
 
 export function unreadableLog(file: LogFile, cause: unknown): unknown {
   if (cause instanceof QianmoError) return cause;
+  const tooLong = tooLongIn(file, cause);
+  if (tooLong !== null) return tooLong;
   // Without the line, which may be long, or noise of a file that is no text.
   const found = shortDuckMessage(cause).replace(/Original Line: .*\n/, '');
   const cure = 'check that the file is whole and that its name or data.format says what it is';
@@ -55,6 +58,17 @@ export function unreadableLog(file: LogFile, cause: unknown): unknown {
       ? `write it in UTF-8: iconv -f UTF-16 -t UTF-8, or -f WINDOWS-1252 where it is not UTF-16, as reports of ad platforms are; or ${cure}`
       : cure,
   });
+}
+
+/** A message about the size of a line names options of DuckDB. */
+function tooLongIn(file: LogFile, cause: unknown): QianmoError | null {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  if (!/Maximum line size|does not support a full read/.test(message)) return null;
+  const numberIn = (pattern: RegExp): number | null => {
+    const [, digits] = pattern.exec(message) ?? [];
+    return digits === undefined ? null : Number(digits);
+  };
+  return tooLongLine(file, numberIn(/on Line: (\d+)/), numberIn(/Actual Size: ?(\d+)/));
 }
 
 async function headerColumns(file: LogFile, session: DuckSession): Promise<LogColumn[]> {

@@ -22,6 +22,7 @@ import {
   type LogColumn,
 } from './log-columns.js';
 import type { LogFile } from './log-files.js';
+import { demandShortLines, LINE_BYTE_COUNT_MAX } from './long-lines.js';
 import { identifier, literal } from './sql.js';
 
 /** A column that the config uses, and the place in the config that names it. */
@@ -151,6 +152,7 @@ async function columnsByFile(
 ): Promise<Map<number, LogSource>> {
   const sources = new Map<number, LogSource>();
   for (const [fileIndex, file] of files.entries()) {
+    await demandShortLines(file);
     const found = file.byteCount === 0 ? [] : await columnsOf(file, session);
     if (found.length === 0) {
       await demandWholeFile(file);
@@ -231,7 +233,7 @@ async function delimitedRows(
   return `SELECT ${used.map((column, index) => `h${place(column)} AS t${index}`).join(', ')}
     FROM read_csv(${literal(file.path)}, columns = {${columns}}, auto_detect = false,
       header = true, delim = ${literal(separator)}, quote = '"', escape = '"', nullstr = '',
-      buffer_size = 8388608, ${settings})`;
+      buffer_size = ${LINE_BYTE_COUNT_MAX}, ${settings})`;
 }
 
 async function readDelimited(
@@ -239,18 +241,28 @@ async function readDelimited(
   columns: readonly LogColumn[],
   session: DuckSession,
 ): Promise<void> {
-  const { fileIndex } = source;
+  const { file, fileIndex } = source;
   await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
   const rejects = `store_rejects = true, rejects_table = 'reject_errors', rejects_scan = 'reject_scans'`;
   const rows = await delimitedRows(source, rejects, session);
   const types = columns.map(({ keptAs }) => keptAs ?? 'VARCHAR');
   await session.run(`INSERT INTO raw ${keptRowsSql(types, rows)}`);
+  await demandNoLongRecord(file, session);
   await session.run(
     `INSERT INTO malformed
       SELECT ${fileIndex}, line, any_value(lower(error_type) || ': ' || error_message),
         any_value(csv_line) FROM reject_errors GROUP BY line ORDER BY line`,
   );
   await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
+}
+
+/** @throws QianmoError of kind `data` for a row that DuckDB refuses for its size: it leaves out others of this size silently. */
+async function demandNoLongRecord(file: LogFile, session: DuckSession): Promise<void> {
+  const [message] = await session.row(
+    `SELECT 'on Line: ' || line || ': ' || error_message FROM reject_errors
+      WHERE CAST(error_type AS VARCHAR) = 'LINE SIZE OVER MAXIMUM' ORDER BY line LIMIT 1`,
+  );
+  if (message !== undefined) throw unreadableLog(file, new Error(String(message)));
 }
 
 /** A JSON pointer, as DuckDB takes it. */
@@ -268,6 +280,7 @@ async function readJsonLines(
     `CREATE OR REPLACE TABLE lines AS SELECT line, TRY(json_type(line)) = 'OBJECT' AS good
       FROM ${linesOf(file, ", store_rejects = true, rejects_table = 'reject_errors', rejects_scan = 'reject_scans'")}`,
   );
+  await demandNoLongRecord(file, session);
   await session.run(
     `INSERT INTO malformed SELECT ${fileIndex}, line, 'not a JSON object', any_value(csv_line)
       FROM reject_errors GROUP BY line ORDER BY line`,

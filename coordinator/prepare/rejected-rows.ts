@@ -8,7 +8,7 @@ import type { RunEvent } from '../../shared/events/run-events.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { counted } from '../../shared/names/counted.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
-import { linesOf } from '../logs/log-columns.js';
+import { linesOf, unreadableLog } from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
 import type { RawLogs } from '../logs/log-reading.js';
 import type { JudgedLogs } from './row-judgement.js';
@@ -255,7 +255,11 @@ async function lineNumbers(
  */
 async function numberLines(file: LogFile, fileIndex: number, session: DuckSession): Promise<void> {
   const isJson = file.format === 'jsonl';
-  await session.run(`CREATE TABLE numbered AS SELECT line AS text FROM ${linesOf(file)}`);
+  await session
+    .run(`CREATE TABLE numbered AS SELECT line AS text FROM ${linesOf(file)}`)
+    .catch((cause: unknown) => {
+      throw unreadableLog(file, cause);
+    });
   const quotes = isJson ? '0' : `length(text) - length(replace(text, '"', ''))`;
   await session.run(
     `CREATE TABLE starts AS

@@ -1,6 +1,7 @@
 // Each error in logs or config gives one clear failure and leaves nothing behind.
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readdir, writeFile, mkdir } from 'node:fs/promises';
+import { gzipSync } from 'node:zlib';
 import { QianmoError, formatFailure } from '../../../shared/base/errors.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
@@ -20,6 +21,15 @@ async function failureOf(work: Promise<unknown>): Promise<QianmoError> {
   );
   if (caught instanceof QianmoError) return caught;
   throw new Error('it did not fail as a QianmoError', { cause: caught });
+}
+
+/** Where DuckDB rejects a line, and where it left it out. */
+const LONG_LINES = [1, 3, 250_000];
+
+/** Objects in JSON, of which one has a long text. */
+function linesWith(n: number, text: string): string {
+  const row = '{"ad":"a","site":"x","clicked":1}\n';
+  return `${row.repeat(n - 1)}{"ad":"a","site":"${text}","clicked":0}\n${row}`;
 }
 
 const cases: [
@@ -126,6 +136,44 @@ const cases: [
     }),
     'data',
     /7, the first of them:\n.*line 2: the column "clicked" holds "no".* \(one of 6 such rows\)\n[^]*line 5: .*\n.*line 8: the task column "ad" is empty\n {2}cure/,
+  ],
+  ...LONG_LINES.map((n): (typeof cases)[number] => [
+    `line ${n} of a log is longer than DuckDB reads`,
+    async () => ({
+      logs: await room.write('long.jsonl', linesWith(n, 'x'.repeat(9 * 2 ** 20))),
+      rejectedRowsMax: 10,
+    }),
+    'data',
+    new RegExp(`too long[^]*long\\.jsonl, line ${n}\n[^]*8 MiB\n[^]*9\\.00 MiB\n[^]*Parquet`),
+  ]),
+  [
+    'a line of a compressed log is longer than three buffers of DuckDB',
+    async () => ({
+      logs: await room.write('long.jsonl.gz', gzipSync(linesWith(9_000, 'x'.repeat(2 ** 25)))),
+    }),
+    'data',
+    /too long[^]*long\.jsonl\.gz\n[^]*32\.00 MiB/,
+  ],
+  [
+    'a quoted text of many lines is longer than DuckDB reads',
+    async () => ({
+      logs: await room.write('long.csv', `${GOOD}a,"${'text\n'.repeat(2 ** 21)}",1,0\n${GOOD}`),
+      rejectedRowsMax: 10,
+    }),
+    'data',
+    /too long[^]*long\.csv, line 6\n[^]*10\.00 MiB/,
+  ],
+  [
+    'text that is not UTF-8, beyond the first lines',
+    async () => ({
+      logs: await room.write(
+        'latin.csv',
+        Buffer.from(`${GOOD}${GOOD.repeat(900)}a,caf\u00e9,1,0\n`, 'latin1'),
+      ),
+      rejectedRowsMax: 1000,
+    }),
+    'data',
+    /latin\.csv[^]*UTF-8: iconv/,
   ],
   [
     'tasks too small',
