@@ -80,8 +80,8 @@ function textOf(cell: TableCell, { marksBest = false }: TableColumn): string {
   return marksBest ? said + (emphasis === 'best' ? BEST_MARK : ' ') : said;
 }
 
-/** @param kind `tight` where many columns share the page */
-export function htmlTable(table: Table, kind?: 'tight'): string {
+/** @param kind `tight` where many columns share the page, `wrapped` where many of them hold texts */
+export function htmlTable(table: Table, kind?: 'tight' | 'wrapped'): string {
   const { columns, rows } = shownOn('page', table);
   const heads = columns.map(headHtml).join('');
   const body = rows.map((row) => `<tr>${row.map(cellHtml).join('')}</tr>`).join('');

@@ -68,6 +68,9 @@ td.better { color: var(--good); } td.worse { color: var(--bad); }
 table.tight th, table.tight td { padding: 6px 5px; }
 table.tight td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 150px; }
 table.tight small { font-size: 11.5px; }
+table.wrapped { font-size: 13.5px; }
+table.wrapped th, table.wrapped td { padding: 6px 5px; white-space: normal; }
+table.wrapped td:first-child { white-space: nowrap; }
 details { margin: 12px 0 0; }
 summary { cursor: pointer; color: var(--ink-2); font-size: 14.5px; }
 details .card { margin-top: 10px; }

@@ -54,7 +54,7 @@ export function sweepHtml(record: SweepRecord): string {
     section(
       'Trials',
       'Best first. Trials that were trained further come before the others.',
-      card(htmlTable(trialsTable(record))),
+      card(htmlTable(trialsTable(record), 'wrapped')),
     ),
     choiceHtml(record),
     bestHtml(record),
