@@ -25,13 +25,13 @@ export function isOfAnotherType(cause: unknown): boolean {
 /**
  * @param needs of each column; undefined where all of its text may be read
  * @param rows SQL of rows of a log whose columns `t0`, `t1`, ... are texts
- * @returns the type of each column
+ * @returns the type of each column; null without any row
  */
 export async function keptTypesOf(
   needs: readonly (ColumnNeed | undefined)[],
   rows: string,
   session: DuckSession,
-): Promise<KeptType[]> {
+): Promise<KeptType[] | null> {
   const candidates = needs.map((need): readonly KeptType[] => {
     if (need === undefined) return [];
     return need === 'number' ? ['DOUBLE'] : ['INTEGER', 'BIGINT'];
@@ -44,7 +44,10 @@ export async function keptTypesOf(
   );
   if (conditions.length === 0) return needs.map(() => 'VARCHAR');
   const sampled = `(SELECT *, ${numbersOf(candidates)} FROM (${rows} LIMIT ${SAMPLE_ROW_COUNT}))`;
-  const answers = await session.row(`SELECT ${conditions.join(', ')} FROM ${sampled}`);
+  const answers = await session.row(
+    `SELECT ${[...conditions, 'count(*) > 0'].join(', ')} FROM ${sampled}`,
+  );
+  if (answers[conditions.length] !== true) return null;
   let place = 0;
   return candidates.map((types) => {
     const fitting = types.filter((_, nth) => answers[place + nth] === true);

@@ -91,14 +91,17 @@ async function withKeptTypes(
   sources: readonly LogSource[],
   session: DuckSession,
 ): Promise<readonly LogColumn[]> {
-  const [first] = sources;
-  if (first === undefined || !sources.every(({ file }) => isDelimited(file))) return columns;
-  const rows = await delimitedRows(first, 'ignore_errors = true', session);
+  if (!sources.every(({ file }) => isDelimited(file))) return columns;
   const needs = uses.map((use) => use.needs);
-  const types = await keptTypesOf(needs, rows, session).catch((cause: unknown) => {
-    throw unreadableLog(first.file, cause);
-  });
-  return columns.map((column, index) => ({ ...column, keptAs: at(types, index) }));
+  for (const source of sources) {
+    const rows = await delimitedRows(source, 'ignore_errors = true', session);
+    const types = await keptTypesOf(needs, rows, session).catch((cause: unknown) => {
+      throw unreadableLog(source.file, cause);
+    });
+    if (types !== null)
+      return columns.map((column, index) => ({ ...column, keptAs: at(types, index) }));
+  }
+  return columns;
 }
 
 function isDelimited({ format }: LogFile): boolean {
