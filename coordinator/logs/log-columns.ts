@@ -18,10 +18,15 @@ export interface LogColumn {
 
 const JSON_SAMPLE_LINES = 1000;
 
-/** Reads each physical line as a row, whatever the compression. U+001F occurs in no well-formed log. */
+/**
+ * Reads each physical line as a row, whatever the compression. U+001F occurs in no well-formed log. In strict mode, lines of a
+ * delimited file that end within quotes would have to end as all others do.
+ */
 export function linesOf(file: LogFile, limits = ''): string {
+  const isStrict = file.format === 'jsonl';
   return `read_csv(${literal(file.path)}, columns = {'line': 'VARCHAR'}, auto_detect = false,
-    header = false, delim = chr(31), quote = '', escape = '', buffer_size = ${LINE_BYTE_COUNT_MAX}${limits})`;
+    header = false, delim = chr(31), quote = '', escape = '', buffer_size = ${LINE_BYTE_COUNT_MAX},
+    strict_mode = ${isStrict}${limits})`;
 }
 
 /** @throws QianmoError of kind `data` if the file cannot be read or has no header. */

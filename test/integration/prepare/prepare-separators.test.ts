@@ -1,5 +1,6 @@
 /** Files with semicolons, tabs or bars between their fields are read like those with commas. */
 
+import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
@@ -48,4 +49,12 @@ describe('a CSV file', () => {
     });
     expect((await room.prepare(config)).features).toMatchObject([{ name: 'odd' }]);
   });
+});
+
+test('a spreadsheet ends rows by CR and LF, and lines within a text by LF alone', async () => {
+  const lines = ['ad,site,clicked', 'a,"x\ny",1', 'a,z,0', 'a,"x\ny",2', 'a,z,1', ''];
+  await room.write('log.csv', lines.join('\r\n'));
+  const manifest = await room.prepare(room.config({ rejectedRowsMax: 1 }));
+  expect(manifest).toMatchObject({ rowCount: 3, rejectedRowCount: 1 });
+  expect(await readFile(room.path('store/rejects.jsonl'), 'utf8')).toContain('"line":5,"row":2');
 });
