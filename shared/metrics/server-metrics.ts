@@ -47,7 +47,6 @@ export const OF_SERVERS = {
   qianmo_bundle_refusals_total: {
     kind: 'counter',
     ...server,
-    together: 'max',
     help: 'Looks at a bundle that was refused, one at every poll where the reason may pass.',
   },
   qianmo_last_bundle_swap_timestamp_seconds: {
