@@ -5,10 +5,10 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { Context, MiddlewareHandler } from 'hono';
-import { isOwnHost } from './own-host.js';
+import { hostName, isOwnHost } from './own-host.js';
 
 export interface Access {
-  /** More names under which it may be asked for, without ports. */
+  /** More names and addresses under which it may be asked for. */
   readonly hostsAllowed: readonly string[];
   /** Demanded of every request; null demands none. */
   readonly token: string | null;
@@ -16,19 +16,22 @@ export interface Access {
   readonly posts: RegExp | null;
 }
 
+/** The place of the queue's metrics. */
+export const METRICS_PATH = '/metrics';
+
 const READING: ReadonlySet<string> = new Set(['GET', 'HEAD']);
 
 export function guard(access: Access): MiddlewareHandler {
   return async (context, next) => {
     const { method, path } = context.req;
     const host = context.req.header('host') ?? '';
-    if (!isOwnHost(host, access.hostsAllowed))
-      return refused(
-        context,
-        403,
-        `this dashboard does not answer as ${JSON.stringify(host)}: open it at 127.0.0.1 or localhost, or start it with --host-allow and this name`,
-      );
-    if (access.token !== null && !hasToken(context.req.header('authorization'), access.token)) {
+    const isTokenGiven =
+      access.token !== null && hasToken(context.req.header('authorization'), access.token);
+    // Scrapers ask by addresses that nobody knows beforehand, and a foreign page has no token.
+    const mayNameAny = path === METRICS_PATH && isTokenGiven;
+    if (!mayNameAny && !isOwnHost(host, access.hostsAllowed))
+      return refused(context, 403, notItsName(host, path, access));
+    if (access.token !== null && !isTokenGiven) {
       context.header('WWW-Authenticate', 'Basic realm="qianmo", charset="UTF-8"');
       return refused(
         context,
@@ -47,6 +50,14 @@ export function guard(access: Access): MiddlewareHandler {
     }
     return next();
   };
+}
+
+function notItsName(host: string, path: string, { token }: Access): string {
+  const byToken =
+    path === METRICS_PATH && token !== null
+      ? '; to a request with its token it answers here under any name'
+      : '';
+  return `this dashboard does not answer as ${JSON.stringify(hostName(host))}: open it at 127.0.0.1 or localhost, or start it with --host-allow and this name${byToken}`;
 }
 
 /** Whether a form was sent by a page of this server itself, as browsers say. */

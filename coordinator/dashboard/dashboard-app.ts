@@ -9,7 +9,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { EXPOSITION_TYPE } from '../../shared/metrics/exposition.js';
 import { escapeHtml } from '../reports/html-text.js';
-import { FILE_HEADERS, guard, PAGE_HEADERS, type Access } from './access.js';
+import { FILE_HEADERS, guard, METRICS_PATH, PAGE_HEADERS, type Access } from './access.js';
 import { BOARD_PATH, boardApp } from './board-app.js';
 import type { RunCatalog } from './catalog/run-catalog.js';
 import { ORDERS_PATH, type ControlDesk } from './control-desk.js';
@@ -45,8 +45,6 @@ interface ShownQueue {
 }
 
 const LIVE_PATH = '/live';
-/** The place of the queue's metrics. */
-const METRICS_PATH = '/metrics';
 /** A stream says something this often, so that whatever lies between keeps it open. */
 const KEEP_ALIVE_MS = 15_000;
 const REPORT_BYTE_COUNT_MAX = 16 * 1024 * 1024;

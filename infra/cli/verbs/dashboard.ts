@@ -44,7 +44,7 @@ export const dashboardVerb = verb({
     }),
     hostAllow: valueOption(
       '--host-allow <names>',
-      'names beside those of the loopback address under which it answers, separated by commas',
+      'names and addresses, without the port, under which it answers beside those of the loopback address, separated by commas',
       textValue.optional(),
     ),
     tokenFile: valueOption(

@@ -78,6 +78,20 @@ describe('the queue board', () => {
     expect(await Promise.all(statuses)).toEqual([200, 200, 403, 403]);
   });
 
+  it('tells its metrics under any name to a request with its token', async () => {
+    const token = 'abcdefghijklmnop';
+    const guarded = await serveDashboard({ ...optionsWith(0), token });
+    try {
+      const asked = (given: string, host: string): Promise<number | undefined> =>
+        statusOf(new URL('/metrics', guarded.url), { host, authorization: `Bearer ${given}` });
+      expect(await asked(token, '10.0.0.5:3000')).toBe(200);
+      expect(await asked('other', '10.0.0.5:3000')).toBe(403);
+      expect(await asked('other', '127.0.0.1')).toBe(401);
+    } finally {
+      await guarded.close();
+    }
+  });
+
   it('reports that its port is in use', async () => {
     const port = Number(new URL(board.url).port);
     await expect(serveDashboard(optionsWith(port))).rejects.toMatchObject({
@@ -87,11 +101,14 @@ describe('the queue board', () => {
   });
 });
 
-/** The status of a request with this Host header, which `fetch` does not set. */
 function statusAs(name: string, path = '/queues/api/queues'): Promise<number | undefined> {
+  return statusOf(new URL(path, board.url), { host: name });
+}
+
+/** The status of a request with these headers, of which `fetch` does not set Host. */
+function statusOf(url: URL, headers: Record<string, string>): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
-    const url = new URL(path, board.url);
-    const asked = request(url, { headers: { host: name } }, (response) => {
+    const asked = request(url, { headers }, (response) => {
       response.resume();
       resolve(response.statusCode);
     });

@@ -67,7 +67,13 @@ afterAll(async () => {
   await folder.remove();
 });
 
-function app(options: { token?: string; control?: boolean } = {}): Hono {
+interface AppOptions {
+  readonly token?: string;
+  readonly control?: boolean;
+  readonly hostsAllowed?: readonly string[];
+}
+
+function app(options: AppOptions = {}): Hono {
   const clock = { ...systemClock, epochMs: () => nowMs };
   const s3 = { region: 'us-east-1', forcePathStyle: true };
   const catalog = new RunCatalog({ roots: [folder.path], s3, clock });
@@ -80,7 +86,7 @@ function app(options: { token?: string; control?: boolean } = {}): Hono {
       : null;
   const routes = new PageRoutes({ catalog, watch: null, serving: null, desk, clock });
   feed = new PageFeed({ pageAt: (path) => routes.pageAt(path), clock });
-  const access = { hostsAllowed: [], token: options.token ?? null };
+  const access = { hostsAllowed: options.hostsAllowed ?? [], token: options.token ?? null };
   const places = new Set(['/', '/runs'] as const);
   return dashboardApp({ access, catalog, routes, feed, places, desk, clock, queue: null });
 }
@@ -175,6 +181,50 @@ describe('what is refused', () => {
     const headers = { host: 'evil.example' };
     for (const path of ['/', '/live', '/metrics', '/assets/style.css'])
       expect((await app().request(path, { headers })).status).toBe(403);
+  });
+
+  it.each([
+    ['10.0.0.5:3000', '10.0.0.5'],
+    ['Board.internal:80', 'board.internal'],
+    ['[fd00::1]:3000', 'fd00::1'],
+    ['fd00::1', 'fd00::1'],
+    ['[fd00::1]', 'fd00::1'],
+  ])(
+    'a request as %s, and takes it once %s is allowed, as the refusal says',
+    async (host, name) => {
+      const before = await app().request('/', { headers: { host } });
+      expect(before.status).toBe(403);
+      const said = await before.text();
+      expect(said).toContain(`does not answer as "${name}":`);
+      expect(said).not.toContain('token');
+      for (const allowed of [name, host]) {
+        const answer = await app({ hostsAllowed: [allowed] }).request('/', { headers: { host } });
+        expect(answer.status, allowed).toBe(200);
+      }
+      const other = await app({ hostsAllowed: [`${name}0`] }).request('/', { headers: { host } });
+      expect(other.status).toBe(403);
+    },
+  );
+
+  it('no name, also where an option names a port alone', async () => {
+    const answer = await app({ hostsAllowed: [':3000'] }).request('/', { headers: { host: '' } });
+    expect(answer.status).toBe(403);
+  });
+
+  it('metrics under any name without the token, and nothing but metrics with it', async () => {
+    const token = 'abcdefghijklmnop';
+    const asked = async (path: string, given: string, method = 'GET'): Promise<Response> => {
+      const headers = { host: '10.0.0.5:3000', authorization: `Bearer ${given}` };
+      return app({ token }).request(path, { method, headers });
+    };
+    // This dashboard has no queue, and so no metrics.
+    expect((await asked('/metrics', token)).status).toBe(404);
+    expect((await asked('/metrics', token, 'POST')).status).toBe(405);
+    const refused = await asked('/metrics', 'other');
+    expect(refused.status).toBe(403);
+    expect(await refused.text()).toContain('to a request with its token it answers here');
+    for (const path of ['/', '/live', '/metrics/more', '/assets/style.css'])
+      expect((await asked(path, token)).status, path).toBe(403);
   });
 
   it('a request without the token, with 401', async () => {
