@@ -5,16 +5,19 @@
 
 import { readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { serveRankings, type RankingService } from '../../../infra/library/index.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import { BundleKeeper } from '../../../worker/serving/server/bundle-keeper.js';
 import { exportTwoBundles } from '../../fixtures/serving/served-export.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 const POLLS = 5;
+/** Every look at the label and its bundle, called once the one before has ended. */
+const looks = vi.spyOn(BundleKeeper.prototype, 'poll');
 
 let room: TemporaryFolder;
 let digests: readonly [string, string];
@@ -38,11 +41,17 @@ async function counted(metric: string): Promise<number> {
   return (await service.metrics()).find(({ name }) => name === metric)?.value ?? NaN;
 }
 
-/** Resolves once the counter stands still. */
+/** Resolves once so many looks more have begun. */
+async function looksBegin(count: number): Promise<void> {
+  const enough = looks.mock.calls.length + count;
+  while (looks.mock.calls.length < enough) await systemClock.sleep(20);
+}
+
 async function expectAtRest(metric: string): Promise<void> {
-  await systemClock.sleep(500);
+  // The look under way may have met the fault.
+  await looksBegin(1);
   const last = await counted(metric);
-  await systemClock.sleep(500);
+  await looksBegin(POLLS);
   expect(await counted(metric)).toBe(last);
 }
 

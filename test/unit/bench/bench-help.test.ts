@@ -32,6 +32,7 @@ function ended(...words: string[]): Promise<Ended> {
 
 test('every bench says what it measures, its options with defaults, and an example', async () => {
   expect(benches.length).toBeGreaterThan(40);
+  expect(benches.map(({ name }) => name)).toEqual(expect.arrayContaining(OTHERS));
   await inLanes(benches, availableParallelism(), async ({ name, module }) => {
     const { code, output, diagnostics } = await ended(module, '--help');
     expect([code, diagnostics], name).toEqual([0, '']);
