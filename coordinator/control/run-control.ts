@@ -5,7 +5,12 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { encodeOrders, NO_ORDERS, type RunOrders } from '../../shared/control/run-orders.js';
+import {
+  encodeOrders,
+  NO_ORDERS,
+  type RunOrders,
+  type UnreadableOrdersError,
+} from '../../shared/control/run-orders.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { RunFencedError, RunProgress } from '../../shared/storage/run-lease.js';
 
@@ -37,6 +42,8 @@ export class OrdersHeard {
   readonly #mayTrain: boolean;
   readonly #cancelled = new AbortController();
   #orders = NO_ORDERS;
+  /** What the orders have that this version cannot read; null if they were read. */
+  #unreadable: string | null = null;
   /** Set when another coordinator has the lease, with which orders come. */
   #fenced: RunFencedError | null = null;
   #training: RunProgress['training'] = null;
@@ -85,6 +92,7 @@ export class OrdersHeard {
 
   /** Returns whether the orders differ from the last ones, so that the progress should be told at once. */
   hear(orders: RunOrders): boolean {
+    this.#unreadable = null;
     if (encodeOrders(orders) === encodeOrders(this.#orders)) return false;
     this.#orders = orders;
     if (orders.isCancelled && !this.#cancelled.signal.aborted) {
@@ -93,6 +101,15 @@ export class OrdersHeard {
     }
     this.#wakeAll();
     return true;
+  }
+
+  /** The orders stay those that were heard last. It is told once, until the record changes. */
+  cannotRead({ report }: UnreadableOrdersError): void {
+    const { found = '' } = report;
+    if (this.#unreadable === found) return;
+    this.#unreadable = found;
+    const reason = [report.what, found, report.cure].join('; ');
+    this.#sink({ kind: 'orders-unreadable', reason });
   }
 
   /** No more orders come, so a pause would never end. */

@@ -9,6 +9,7 @@
 import type { Clock } from '../../shared/base/clock.js';
 import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
+import { UnreadableOrdersError } from '../../shared/control/run-orders.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
@@ -235,11 +236,21 @@ function lifeOf(
     const { progress } = heard;
     return { start, process, sinceMs, beatMs: clock.epochMs(), progress };
   };
+  /** Returns whether there were other orders. */
+  const renew = async (): Promise<boolean> => {
+    try {
+      return heard.hear(await producer.renewLease(holder()));
+    } catch (error) {
+      if (!(error instanceof UnreadableOrdersError)) throw error;
+      heard.cannotRead(error);
+      return false;
+    }
+  };
   return {
     holder,
     beat: async () => {
       // Whoever gave the orders waits for the sign that they were heard.
-      if (heard.hear(await producer.renewLease(holder()))) await producer.renewLease(holder());
+      if (await renew()) await renew();
       await producer.beat(start);
     },
   };
@@ -285,6 +296,12 @@ async function enter(
     await life.beat();
     const ofRun = await producer.removeLeftovers(runId, epoch);
     return ofRun + (await producer.removeJobsOfSilentStarts());
+  }).catch(async (error: unknown) => {
+    // Another start need not wait until the lease ends.
+    await patience
+      .attemptQuietly(() => producer.releaseLease(), clock.monotonicMs() + RELEASE_TIMEOUT_MS)
+      .catch(() => undefined);
+    throw error;
   });
   if (jobCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount });
   return epoch;

@@ -6,6 +6,7 @@
  */
 
 import { z } from 'zod';
+import { QianmoError } from '../base/errors.js';
 import type { LeaseHolder } from '../storage/run-lease.js';
 
 const RunOrdersSchema = z.strictObject({
@@ -29,6 +30,9 @@ export function encodeOrders(orders: RunOrders): string {
 export function decodeOrders(text: string): RunOrders {
   return RunOrdersSchema.parse(JSON.parse(text));
 }
+
+/** The orders are those of another version. Whoever gives orders fails; a coordinator keeps those that it heard last. */
+export class UnreadableOrdersError extends QianmoError {}
 
 /** A run that a coordinator works on. */
 export interface ControlledRun {

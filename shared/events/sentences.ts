@@ -41,6 +41,7 @@ const SENTENCES: Sentences = {
   'run-cancelled': () => notice('cancelled through the queue: stopping'),
   'run-extended': ({ outerSteps, earlierOuterSteps }) =>
     notice(`extended from ${earlierOuterSteps} to ${outerSteps} outer steps`),
+  'orders-unreadable': ({ reason }) => warning(`the run goes on as before: ${reason}`),
   'run-validated': ({ outerStep, loss, isBest }) =>
     notice(
       `outer step ${outerStep}: validation loss ${loss.toFixed(5)}${isBest ? ', the lowest so far' : ''}`,

@@ -125,7 +125,8 @@ export interface JobProducer {
    * Renews the lease that was taken, also when it ran out and nobody has taken it since. Returns the
    * orders that were given to the run.
    *
-   * @throws RunFencedError if another coordinator has taken it.
+   * @throws RunFencedError if another coordinator has taken it; UnreadableOrdersError if the lease is renewed, and
+   *   another version has given orders that this one cannot read.
    */
   renewLease(holder: LeaseHolder): Promise<RunOrders>;
   /** Gives the lease back, if it is still held. The orders of the run end with it. */

@@ -10,6 +10,7 @@ import {
   decodeOrders,
   encodeOrders,
   NO_ORDERS,
+  UnreadableOrdersError,
   type ControlledRun,
   type RunController,
   type RunOrders,
@@ -127,7 +128,10 @@ export class RedisRunLease {
     return { kind: 'taken', epoch: Number(epoch) };
   }
 
-  /** @throws RunFencedError if another coordinator has taken the lease. */
+  /**
+   * @throws RunFencedError if another coordinator has taken the lease; UnreadableOrdersError if the lease is renewed,
+   *   and the orders are not as this version writes them.
+   */
   async renew(holder: LeaseHolder): Promise<RunOrders> {
     const { runId, epoch } = this.#demand();
     const args = [epoch, JSON.stringify(holder), RUN_LEASE_MS, RECORD_LIFETIME_MS];
@@ -244,14 +248,14 @@ function holderIn(text: string, { runId, where }: RunPlace): LeaseHolder {
 
 /**
  * @param text empty where no orders were given.
- * @throws QianmoError `environment` if it is not orders as this version writes them.
+ * @throws UnreadableOrdersError if it is not orders as this version writes them.
  */
 function ordersIn(text: string, { prefix, runId, where }: RunPlace): RunOrders {
   if (text === '') return NO_ORDERS;
   try {
     return decodeOrders(text);
   } catch (cause) {
-    throw new QianmoError({
+    throw new UnreadableOrdersError({
       kind: 'environment',
       what: `this version of qianmo cannot read the orders that were given to run ${runId}`,
       where,

@@ -1,6 +1,7 @@
 /** The lease of a run on a real Redis: jobs are added under its epoch. */
 
 import { describe, expect, it } from 'vitest';
+import { UnreadableOrdersError } from '../../../shared/control/run-orders.js';
 import { redisRunController, RedisRunLease } from '../../../shared/queue/redis-run-lease.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../../shared/storage/run-lease.js';
@@ -8,8 +9,8 @@ import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 
 const room = new QueueRoom('run-lease');
 
-function holderOf(start: string): LeaseHolder {
-  return { start, process: thisProcess(), sinceMs: 0, beatMs: 0 };
+function holderOf(start: string, beatMs = 0): LeaseHolder {
+  return { start, process: thisProcess(), sinceMs: 0, beatMs };
 }
 
 async function scene() {
@@ -118,8 +119,9 @@ describe('a record that another version wrote', () => {
       },
     };
     await expect(controller.find('run')).rejects.toMatchObject(expected);
-    await expect(first.renew(holderOf('first'))).rejects.toMatchObject(expected);
+    await expect(first.renew(holderOf('first', 1))).rejects.toThrow(UnreadableOrdersError);
     const [key = ''] = await room.redis.client.keys('*:holder');
+    expect(await room.redis.client.get(key)).toBe(JSON.stringify(holderOf('first', 1)));
     await room.redis.client.del(key);
     await expect(controller.withdraw('run', (orders) => orders)).rejects.toMatchObject(expected);
   });

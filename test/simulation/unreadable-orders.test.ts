@@ -1,0 +1,94 @@
+/** Orders that a coordinator cannot read, over the queue in memory: its run goes on as it was ordered before. */
+
+import { expect, it } from 'vitest';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { ORDERS } from '../../coordinator/runs/control-run.js';
+import { UnreadableOrdersError } from '../../shared/control/run-orders.js';
+import type { JobProducer } from '../../shared/queue/job-queue.js';
+import { START_SILENCE_MS_MAX } from '../../shared/queue/timing.js';
+import { thisProcess } from '../../shared/storage/process-identity.js';
+import { queueConfig } from '../fixtures/queue/queue-under-test.js';
+import { config, ControlScene, expectEqual, RUN, undisturbed } from './control-scene.js';
+
+class UnreadableScene extends ControlScene {
+  /** What the orders have that no coordinator of the scene can read; null if they can be read. */
+  found: string | null = null;
+  readonly beatsMs: number[] = [];
+
+  constructor() {
+    super();
+    this.changeProducers((inner) => ({
+      renewLease: async (holder) => {
+        const orders = await inner.renewLease(holder);
+        if (this.found === null) return orders;
+        const { found } = this;
+        throw new UnreadableOrdersError({ kind: 'environment', what: 'unreadable', found });
+      },
+      beat: (start) => {
+        this.beatsMs.push(this.clock.monotonicMs());
+        return inner.beat(start);
+      },
+    }));
+  }
+
+  changeProducers(changes: (inner: JobProducer) => Partial<JobProducer>): void {
+    const open = this.queue.openProducer.bind(this.queue);
+    this.queue.openProducer = async () => {
+      const inner = await open();
+      return { ...inner, ...changes(inner) };
+    };
+  }
+
+  get toldCount(): number {
+    return this.kinds().filter((kind) => kind === 'orders-unreadable').length;
+  }
+}
+
+// Seen to fail: the run ended with the error of the orders.
+it('a run under way trains to its end, and tells of them once', async () => {
+  const scene = new UnreadableScene();
+  await scene.run(async () => {
+    const trained = scene.train(config);
+    void scene.sawStep(2).then(() => (scene.found = 'speed'));
+    void scene.sawStep(5).then(() => (scene.found = 'mood'));
+    expectEqual(await trained, await undisturbed());
+  });
+  expect(scene.toldCount).toBe(2);
+});
+
+// Seen to fail: the coordinator counted as silent, so that others removed its jobs.
+it('a paused run stays paused and says that it lives', async () => {
+  const scene = new UnreadableScene();
+  await scene.run(async () => {
+    const trained = scene.train(config);
+    await scene.sawStep(2);
+    await scene.order(ORDERS.pause);
+    await scene.saw('run-paused');
+    scene.found = 'speed';
+    scene.beatsMs.length = 0;
+    await scene.clock.sleep(2 * START_SILENCE_MS_MAX);
+    expect(scene.beatsMs.length).toBeGreaterThan(2);
+    expect(scene.kinds()).not.toContain('run-resumed');
+    scene.found = null;
+    await scene.order(ORDERS.resume);
+    expectEqual(await trained, await undisturbed());
+  });
+  expect(scene.toldCount).toBe(1);
+});
+
+// Seen to fail: the lease was held until it ended by itself.
+it('a start whose first sign of life fails gives the lease back', async () => {
+  const scene = new UnreadableScene();
+  scene.changeProducers(() => ({ beat: () => Promise.reject(new Error('refused')) }));
+  const { clock, queue } = scene;
+  await scene.run(async () => {
+    const starting = createQueueDispatcher({
+      ...{ queue, limits: queueConfig(), runId: RUN, nonce: 'first', clock },
+      sink: () => undefined,
+    });
+    await expect(starting).rejects.toThrow('refused');
+    const next = await queue.openProducer();
+    const holder = { start: 'next', process: thisProcess(), sinceMs: 0, beatMs: 0 };
+    expect(await next.takeLease(RUN, holder, null)).toMatchObject({ kind: 'taken' });
+  });
+});
