@@ -77,6 +77,7 @@ interface Order {
   readonly mayEnd: boolean;
 }
 
+/** With the holder as it was seen last. */
 interface GivenOrders extends ControlledRun {
   /** The orders before this one. */
   readonly earlier: RunOrders;
@@ -144,7 +145,7 @@ async function ordered(
   to: OrderTo,
   context: Pick<RunContext, 'clock' | 'signal'>,
 ): Promise<ControlResult> {
-  const given = await givenOrders(controller, to, context);
+  let given = await givenOrders(controller, to, context);
   const { clock, signal } = context;
   const { run, where, order } = to;
   const takenBack = (orders: RunOrders): RunOrders => order.takenBack(orders, given);
@@ -157,6 +158,7 @@ async function ordered(
       if (!order.mayEnd) throw endedFirst(to);
       return resultOf(run, given.holder, 'ended');
     }
+    given = { ...given, holder: found.holder };
     const { progress } = found.holder;
     if (progress !== undefined && order.isHeard(progress, given.orders))
       return resultOf(run, found.holder, progress.state);
@@ -236,10 +238,12 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
     isHeard: ({ training }, { outerSteps }) =>
       training !== null && outerSteps !== null && training.outerSteps >= outerSteps,
     isTooLate: ({ training }) => training?.lengthFixedBy === FIXED_BY_END,
-    takenBack: (orders, given) =>
-      orders.outerSteps === given.orders.outerSteps
-        ? { ...orders, outerSteps: given.earlier.outerSteps }
-        : orders,
+    takenBack: (orders, { orders: { outerSteps }, earlier, holder: { progress } }) => {
+      if (orders.outerSteps !== outerSteps) return orders;
+      // An earlier extension that nobody has heard is refused, too.
+      const isHeard = (progress?.training?.outerSteps ?? 0) >= (earlier.outerSteps ?? 0);
+      return { ...orders, outerSteps: isHeard ? earlier.outerSteps : null };
+    },
     mayEnd: false,
   };
 }
