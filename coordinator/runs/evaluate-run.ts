@@ -2,10 +2,12 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { z } from 'zod';
+import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { labelsOf } from '../../shared/tasks/task-label.js';
+import type { CheckpointManifest } from '../checkpoints/checkpoint-manifest.js';
 import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
 import { demandPredictionsPath } from '../evaluation/predictions.js';
@@ -39,6 +41,7 @@ import {
   specOf,
   type SavedForStore,
 } from './run-files.js';
+import { lengthFixedByOf } from '../training/run-length.js';
 import { trainOn, type TrainingStartChoice } from './train-run.js';
 
 /** @returns a report for each segment, or a single report if tasks have no segments */
@@ -190,23 +193,47 @@ async function globalMetaParameters(
   if (!GLOBAL_ARMS.some((arm) => arms.includes(arm))) return null;
   const unrestricted = globalArmConfig(run.config);
   const spec = specOf(unrestricted, run.store);
-  const globalRun = { ...run, config: withoutMethodNames(unrestricted, spec), spec };
+  const arm = withoutMethodNames(unrestricted, spec);
   context.sink({ kind: 'global-arm-started' });
-  const start = await globalStartOf(globalRun.config, outerSteps, fresh);
-  const outcome = await trainOn(globalRun, dispatch, start, context);
+  const { config, choice } = await globalStartOf(arm, outerSteps, fresh);
+  const outcome = await trainOn({ ...run, config, spec }, dispatch, choice, context);
   return outcome.metaParameters;
 }
 
-/** Continues an earlier training of the arm, unless that has more outer steps already. */
+interface GlobalStart {
+  readonly config: RunConfig;
+  readonly choice: TrainingStartChoice;
+}
+
+/**
+ * Continues an earlier training of the arm under the config that it was begun with. Where it has more outer steps already, or
+ * other ones with another length, it is trained anew.
+ */
 async function globalStartOf(
   config: RunConfig,
   outerSteps: number,
   isAnew: boolean,
-): Promise<TrainingStartChoice> {
+): Promise<GlobalStart> {
   const checkpoints = objectStoreOf(config, checkpointAddressOf(config));
   const latest = isAnew ? null : await latestManifestOf(checkpoints);
-  const isLonger = latest?.configHash === configHash(config) && latest.outerStep > outerSteps;
-  const fresh = isAnew || isLonger;
-  const length = outerStepsOf(fresh ? {} : (latest ?? {}), config.training);
-  return { resume: !fresh, fresh, ...(length === outerSteps ? {} : { extendTo: outerSteps }) };
+  const begun = latest === null ? null : configBegunWith(latest, config);
+  const isLonger = begun !== null && latest !== null && latest.outerStep > outerSteps;
+  const hasOtherSteps =
+    begun !== null &&
+    begun.training.outerSteps !== config.training.outerSteps &&
+    lengthFixedByOf(config.training) !== null;
+  const fresh = isAnew || isLonger || hasOtherSteps;
+  const trained = fresh || begun === null ? config : begun;
+  const length = outerStepsOf(fresh ? {} : (latest ?? {}), trained.training);
+  const extension = length === outerSteps ? {} : { extendTo: outerSteps };
+  return { config: trained, choice: { resume: !fresh, fresh, ...extension } };
+}
+
+/** The config with the `training.outerSteps` of the checkpoint; null if that differs in anything else. */
+function configBegunWith(latest: CheckpointManifest, config: RunConfig): RunConfig | null {
+  const { training } = latest.decidingConfig;
+  const outerSteps = isRecord(training) ? training['outerSteps'] : undefined;
+  if (typeof outerSteps !== 'number') return null;
+  const begun = { ...config, training: { ...config.training, outerSteps } };
+  return configHash(begun) === latest.configHash ? begun : null;
 }

@@ -76,9 +76,16 @@ async function evaluated(config: RunConfig): Promise<RunEvent[]> {
   return told;
 }
 
+function globalManifest(config: RunConfig): ReturnType<typeof latestManifestOf> {
+  return latestManifestOf(objectStoreOf(config, `${folder.path}/global/checkpoints`));
+}
+
 async function globalOuterSteps(config: RunConfig): Promise<number | undefined> {
-  const objects = objectStoreOf(config, `${folder.path}/global/checkpoints`);
-  return (await latestManifestOf(objects))?.outerStep;
+  return (await globalManifest(config))?.outerStep;
+}
+
+async function globalDigest(config: RunConfig): Promise<string | undefined> {
+  return (await globalManifest(config))?.metaParametersDigest;
 }
 
 it('train the global arm for as many outer steps, also one that was trained before', async () => {
@@ -99,6 +106,40 @@ it('train the global arm anew where it has more outer steps than the run', async
   await trainedTo(config, 2);
   await evaluated(config);
   expect(await globalOuterSteps(config)).toBe(2);
+});
+
+// Seen to fail: the checkpoint of the arm was refused, as made with another config.
+it('extend the global arm of a run whose config has the new length by now', async () => {
+  const configOf = (outerSteps: number): RunConfig =>
+    configWith({ training: { outerSteps, tasksPerOuterStep: 4, tasksPerJob: 3 } });
+  await trainedTo(configOf(2), 2);
+  await evaluated(configOf(2));
+  for (const outerSteps of [5, 7]) {
+    await trainedTo(configOf(2), outerSteps, outerSteps);
+    await evaluated(configOf(outerSteps));
+    expect(await globalOuterSteps(configOf(outerSteps))).toBe(outerSteps);
+  }
+  const extended = await globalDigest(configOf(7));
+  await rm(folder.path, { recursive: true });
+  await trainedTo(configOf(7), 7);
+  await evaluated(configOf(7));
+  expect(await globalDigest(configOf(7))).toBe(extended);
+});
+
+// Seen to fail: the same refusal.
+it.each([
+  ['has fewer outer steps', {}, 5, 3],
+  ['would be another one with more outer steps', { schedule: { decay: 'cosine' } }, 2, 5],
+])('train the global arm anew where the run %s by its config', async (_, changes, from, to) => {
+  const configOf = (outerSteps: number): RunConfig =>
+    configWith({ training: { outerSteps, tasksPerOuterStep: 4, tasksPerJob: 3, ...changes } });
+  await trainedTo(configOf(from), from);
+  await evaluated(configOf(from));
+  await rm(join(folder.path, 'checkpoints'), { recursive: true });
+  await trainedTo(configOf(to), to);
+  await evaluated(configOf(to));
+  const { outerStep, extendedOuterSteps } = (await globalManifest(configOf(to)))!;
+  expect([outerStep, extendedOuterSteps]).toEqual([to, undefined]);
 });
 
 it('leave the global arm as long as globalTraining says', async () => {
