@@ -109,7 +109,7 @@ export class ObjectLease {
       return LeaseRecordSchema.parse(JSON.parse(text));
     } catch (cause) {
       throw new QianmoError({
-        kind: 'data',
+        kind: 'environment',
         what: 'the record of the coordinator that works on this run cannot be read',
         where: this.address,
         expected: 'a record of this version of qianmo',

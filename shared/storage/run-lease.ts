@@ -43,7 +43,12 @@ export const LeaseHolderSchema = z.strictObject({
 });
 export type LeaseHolder = z.infer<typeof LeaseHolderSchema>;
 
-const WriterSchema = z.object({ process: z.object({ host: z.string(), pid: z.int() }) });
+const HolderProcessSchema = z.object({ process: z.object({ host: z.string(), pid: z.int() }) });
+/** The record beside checkpoints has its holder in a field. */
+const WriterSchema = z.union([
+  HolderProcessSchema,
+  z.object({ holder: HolderProcessSchema }).transform(({ holder }) => holder),
+]);
 
 /** Says for an error why the record of a lease or of its orders cannot be read, and which process wrote it if that is legible. */
 export function foundInRecord(text: string, cause: unknown): string {

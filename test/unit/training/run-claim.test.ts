@@ -149,13 +149,17 @@ describe('a claim', () => {
   it.each([
     ['{', /^text that is not JSON$/],
     ['{"formatVersion":2}', /^a record, with\n.*expected 1\n.*formatVersion/],
+    [
+      '{"formatVersion":2,"holder":{"process":{"host":"box-9","pid":41}}}',
+      /^a record of process 41 on box-9, with\n/,
+    ],
   ])(
     'cannot be taken where the record is damaged or of another version: %s',
     async (text, found) => {
       const room = new Room();
       await room.store.put('coordinator.json', Buffer.from(text), { kind: 'always' });
       await expect(room.claim('first')).rejects.toMatchObject({
-        kind: 'data',
+        kind: 'environment',
         report: { found: expect.stringMatching(found) as string },
       });
     },
