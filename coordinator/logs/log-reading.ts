@@ -24,6 +24,7 @@ import {
 import type { LogFile } from './log-files.js';
 import { demandShortLines, LINE_BYTE_COUNT_MAX } from './long-lines.js';
 import { identifier, literal } from './sql.js';
+import { demandClosedQuotes, REJECTING_AGAIN } from './unclosed-quotes.js';
 
 /** A column that the config uses, and the place in the config that names it. */
 export interface ColumnUse {
@@ -225,16 +226,26 @@ async function readFile(
 
 /** SQL of the rows of a delimited file, whose used columns are the texts `t0`, `t1`, ... */
 async function delimitedRows(
-  { file, found, used }: LogSource,
+  source: LogSource,
+  settings: string,
+  session: DuckSession,
+): Promise<string> {
+  const { found, used } = source;
+  const place = (column: LogColumn): number =>
+    found.findIndex((candidate) => candidate.name === column.name);
+  const texts = used.map((column, index) => `h${place(column)} AS t${index}`).join(', ');
+  return `SELECT ${texts} FROM ${await delimitedScan(source, settings, session)}`;
+}
+
+/** SQL of the rows of a delimited file with all of its columns, the texts `h0`, `h1`, ... */
+async function delimitedScan(
+  { file, found }: LogSource,
   settings: string,
   session: DuckSession,
 ): Promise<string> {
   const separator = await separatorIn(file, session);
-  const place = (column: LogColumn): number =>
-    found.findIndex((candidate) => candidate.name === column.name);
   const columns = found.map((_, index) => `'h${index}': 'VARCHAR'`).join(', ');
-  return `SELECT ${used.map((column, index) => `h${place(column)} AS t${index}`).join(', ')}
-    FROM read_csv(${literal(file.path)}, columns = {${columns}}, auto_detect = false,
+  return `read_csv(${literal(file.path)}, columns = {${columns}}, auto_detect = false,
       header = true, delim = ${literal(separator)}, quote = '"', escape = '"', nullstr = '',
       buffer_size = ${LINE_BYTE_COUNT_MAX}, ${settings})`;
 }
@@ -251,6 +262,8 @@ async function readDelimited(
   const types = columns.map(({ keptAs }) => keptAs ?? 'VARCHAR');
   await session.run(`INSERT INTO raw ${keptRowsSql(types, rows)}`);
   await demandNoLongRecord(file, session);
+  const scan = await delimitedScan(source, REJECTING_AGAIN, session);
+  await demandClosedQuotes(file, { scan, columnCount: source.found.length }, session);
   await session.run(
     `INSERT INTO malformed
       SELECT ${fileIndex}, line, any_value(lower(error_type) || ': ' || error_message),
