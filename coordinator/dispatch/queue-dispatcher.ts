@@ -297,9 +297,12 @@ async function enter(
     const ofRun = await producer.removeLeftovers(runId, epoch);
     return ofRun + (await producer.removeJobsOfSilentStarts());
   }).catch(async (error: unknown) => {
-    // Another start need not wait until the lease ends.
+    // Another start need not wait until the lease ends, and is to heed what this one has not.
     await patience
-      .attemptQuietly(() => producer.releaseLease(), clock.monotonicMs() + RELEASE_TIMEOUT_MS)
+      .attemptQuietly(
+        () => producer.releaseLease({ keepsOrders: true }),
+        clock.monotonicMs() + RELEASE_TIMEOUT_MS,
+      )
       .catch(() => undefined);
     throw error;
   });

@@ -88,7 +88,7 @@ export class ServerLink implements JobQueue {
         return answer;
       },
       renewLease: (holder) => kept(() => inner.renewLease(holder)),
-      releaseLease: () => kept(() => inner.releaseLease()),
+      releaseLease: (terms) => kept(() => inner.releaseLease(terms)),
       add: (entries) => {
         const jobs = entries.flatMap((entry) => this.#jobsIn(entry));
         return told([{ name: 'add', jobs }], () => inner.add(entries));

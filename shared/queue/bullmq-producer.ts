@@ -134,7 +134,7 @@ function leaseOperations(
   return {
     takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
     renewLease: (holder) => call(() => lease.renew(holder)),
-    releaseLease: () => call(() => lease.release()),
+    releaseLease: (terms) => call(() => lease.release(terms)),
   };
 }
 

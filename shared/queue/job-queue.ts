@@ -112,6 +112,10 @@ export interface BlobLimits {
   readonly large?: LargeBlobs;
 }
 
+export interface ReleaseTerms {
+  readonly keepsOrders: boolean;
+}
+
 /** The coordinator's end. Calls fail at once, with `QueueUnavailableError`, while the server is away. */
 export interface JobProducer {
   /**
@@ -129,8 +133,8 @@ export interface JobProducer {
    *   another version has given orders that this one cannot read.
    */
   renewLease(holder: LeaseHolder): Promise<RunOrders>;
-  /** Gives the lease back, if it is still held. The orders of the run end with it. */
-  releaseLease(): Promise<void>;
+  /** Gives the lease back, if it is still held. The orders of the run end with it, unless the next start is to heed them. */
+  releaseLease(terms?: ReleaseTerms): Promise<void>;
   /**
    * Adds all jobs or none. A job whose id is on the queue already stays as it is.
    *

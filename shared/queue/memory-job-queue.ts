@@ -169,8 +169,8 @@ export class MemoryJobQueue implements JobQueue {
         if (held === null) throw new Error('the lease was not taken');
         return this.#leases.renew(held.runId, held.epoch, holder);
       },
-      releaseLease: async () => {
-        if (held !== null) this.#leases.release(held.runId, held.epoch);
+      releaseLease: async (terms) => {
+        if (held !== null) this.#leases.release(held.runId, held.epoch, terms);
         held = null;
       },
       add: async (added) => {

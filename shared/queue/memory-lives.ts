@@ -11,7 +11,7 @@ import {
   type RunOrders,
 } from '../control/run-orders.js';
 import { RunFencedError, type LeaseAnswer, type LeaseHolder } from '../storage/run-lease.js';
-import type { ConnectedWorker, ReportedWorker } from './job-queue.js';
+import type { ConnectedWorker, ReleaseTerms, ReportedWorker } from './job-queue.js';
 import { RUN_LEASE_MS, WORKER_SILENCE_MS_MAX } from './timing.js';
 import type { WorkerReport } from './workers/worker-report.js';
 
@@ -114,10 +114,10 @@ export class MemoryLeases {
     return () => restore(this.#byRun, kept);
   }
 
-  release(runId: string, epoch: number): void {
+  release(runId: string, epoch: number, terms?: ReleaseTerms): void {
     if (this.#byRun.get(runId)?.epoch !== epoch) return;
     this.#keep(runId, epoch, null);
-    this.#ordersByRun.delete(runId);
+    if (terms?.keepsOrders !== true) this.#ordersByRun.delete(runId);
   }
 
   find(runId: string): ControlledRun | null {

@@ -22,6 +22,7 @@ import {
   type LeaseAnswer,
   type LeaseHolder,
 } from '../storage/run-lease.js';
+import type { ReleaseTerms } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { RUN_LEASE_MS } from './timing.js';
 
@@ -61,9 +62,9 @@ end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return {1, redis.call('GET', KEYS[3]) or ''}`;
 
-/** KEYS: as above. ARGV: epoch. */
+/** KEYS: epoch, then what ends with the lease. ARGV: epoch. */
 const RELEASE = `
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[2], KEYS[3]) end`;
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', unpack(KEYS, 2)) end`;
 
 /**
  * KEYS: holder, orders. ARGV: the earlier orders, the text of no orders, the orders, their lifetime in ms. Returns 1
@@ -143,12 +144,13 @@ export class RedisRunLease {
   }
 
   /** Does nothing if the lease is lost, or was never taken. */
-  async release(): Promise<void> {
+  async release(terms?: ReleaseTerms): Promise<void> {
     if (this.#held === null) return;
     const { runId, epoch } = this.#held;
     this.#held = null;
-    const keys = this.#keysOf(runId);
-    await this.#redis.eval(RELEASE, 3, keys.epoch, keys.holder, keys.orders, epoch);
+    const { epoch: epochKey, holder, orders } = this.#keysOf(runId);
+    const ending = terms?.keepsOrders === true ? [holder] : [holder, orders];
+    await this.#redis.eval(RELEASE, 1 + ending.length, epochKey, ...ending, epoch);
   }
 
   /**

@@ -92,4 +92,14 @@ export function describeOrders(test: Test): void {
     await scene.producer.takeLease('run', holderOf('second'), null);
     expect(await scene.producer.renewLease(holderOf('second'))).toEqual(NO_ORDERS);
   });
+
+  test('keeps orders for the next start if a lease is given back so', async (scene) => {
+    const controller = await scene.controller();
+    await scene.producer.takeLease('run', holderOf('first'), null);
+    await controller.replace('run', NO_ORDERS, PAUSED);
+    await scene.producer.releaseLease({ keepsOrders: true });
+    expect(await controller.find('run')).toBeNull();
+    await scene.producer.takeLease('run', holderOf('second'), null);
+    expect(await scene.producer.renewLease(holderOf('second'))).toEqual(PAUSED);
+  });
 }

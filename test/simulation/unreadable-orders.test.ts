@@ -3,12 +3,23 @@
 import { expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { ORDERS } from '../../coordinator/runs/control-run.js';
-import { UnreadableOrdersError } from '../../shared/control/run-orders.js';
+import {
+  NO_ORDERS,
+  UnreadableOrdersError,
+  type RunOrders,
+} from '../../shared/control/run-orders.js';
 import type { JobProducer } from '../../shared/queue/job-queue.js';
-import { START_SILENCE_MS_MAX } from '../../shared/queue/timing.js';
+import { RUN_LEASE_MS, START_SILENCE_MS_MAX } from '../../shared/queue/timing.js';
 import { thisProcess } from '../../shared/storage/process-identity.js';
+import type { LeaseHolder } from '../../shared/storage/run-lease.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { config, ControlScene, expectEqual, RUN, undisturbed } from './control-scene.js';
+
+const PAUSED: RunOrders = { ...NO_ORDERS, isPaused: true };
+
+function holderOf(start: string): LeaseHolder {
+  return { start, process: thisProcess(), sinceMs: 0, beatMs: 0 };
+}
 
 class UnreadableScene extends ControlScene {
   /** What the orders have that no coordinator of the scene can read; null if they can be read. */
@@ -76,19 +87,24 @@ it('a paused run stays paused and says that it lives', async () => {
   expect(scene.toldCount).toBe(1);
 });
 
-// Seen to fail: the lease was held until it ended by itself.
-it('a start whose first sign of life fails gives the lease back', async () => {
+// Seen to fail: the lease was held until it ended by itself, or the orders ended with it.
+it('a start whose first sign of life fails gives the lease back, and the next one hears the orders', async () => {
   const scene = new UnreadableScene();
   scene.changeProducers(() => ({ beat: () => Promise.reject(new Error('refused')) }));
   const { clock, queue } = scene;
   await scene.run(async () => {
+    const dead = await queue.openProducer();
+    await dead.takeLease(RUN, holderOf('dead'), null);
+    const controller = await queue.openController();
+    await controller.replace(RUN, NO_ORDERS, PAUSED);
+    await clock.sleep(RUN_LEASE_MS + 1_000);
     const starting = createQueueDispatcher({
       ...{ queue, limits: queueConfig(), runId: RUN, nonce: 'first', clock },
       sink: () => undefined,
     });
     await expect(starting).rejects.toThrow('refused');
     const next = await queue.openProducer();
-    const holder = { start: 'next', process: thisProcess(), sinceMs: 0, beatMs: 0 };
-    expect(await next.takeLease(RUN, holder, null)).toMatchObject({ kind: 'taken' });
+    expect(await next.takeLease(RUN, holderOf('next'), null)).toMatchObject({ kind: 'taken' });
+    expect(await next.renewLease(holderOf('next'))).toEqual(PAUSED);
   });
 });
