@@ -50,6 +50,8 @@ export function unreadableLog(file: LogFile, cause: unknown): unknown {
   if (cause instanceof QianmoError) return cause;
   const tooLong = tooLongIn(file, cause);
   if (tooLong !== null) return tooLong;
+  if (cause instanceof Error && cause.message.includes('reached an invalid state'))
+    return unlikeLineEnds(file);
   // Without the line, which may be long, or noise of a file that is no text.
   const found = shortDuckMessage(cause).replace(/Original Line: .*\n/, '');
   const cure = 'check that the file is whole and that its name or data.format says what it is';
@@ -62,6 +64,18 @@ export function unreadableLog(file: LogFile, cause: unknown): unknown {
     cure: /not utf-8 encoded/i.test(found)
       ? `write it in UTF-8: iconv -f UTF-16 -t UTF-8, or -f WINDOWS-1252 where it is not UTF-16, as reports of ad platforms are; or ${cure}`
       : cure,
+  });
+}
+
+/** A message about it names options of DuckDB. */
+function unlikeLineEnds({ name }: LogFile): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'a log file cannot be read',
+    where: name,
+    expected: 'rows that end alike, by LF or by CR and LF',
+    found: 'rows that end in two ways, or a CR within a text without quotes',
+    cure: "take CR out of the log: tr -d '\\r' < OLD > NEW",
   });
 }
 

@@ -175,6 +175,16 @@ const cases: [
     'data',
     /latin\.csv[^]*UTF-8: iconv/,
   ],
+  ...['log.csv', 'log.jsonl'].map((name): (typeof cases)[number] => [
+    `rows of ${name} that end in two ways`,
+    async () => {
+      const isCsv = name.endsWith('csv');
+      const rows = isCsv ? ['ad,site,clicked,x', 'a,x,1,0'] : ['{"ad":"a","clicked":1}', '{}'];
+      return { logs: await room.write(name, `${rows.join('\r\n')}\n${rows.at(-1) ?? ''}\r\n`) };
+    },
+    'data',
+    /cannot be read[^]*end alike[^]*two ways[^]*tr -d '\\r'/,
+  ]),
   [
     'tasks too small',
     () => ({ rowSplit: { by: 'hash', supportRowsMin: 5 } }),
