@@ -79,8 +79,8 @@ function unlikeLineEnds({ name }: LogFile): QianmoError {
   });
 }
 
-/** A message about the size of a line names options of DuckDB. */
-function tooLongIn(file: LogFile, cause: unknown): QianmoError | null {
+/** The report about a line that is too long, if that is the cause: the message of DuckDB names options of its own. */
+export function tooLongIn(file: LogFile, cause: unknown): QianmoError | null {
   const message = cause instanceof Error ? cause.message : String(cause);
   if (!/Maximum line size|does not support a full read/.test(message)) return null;
   const numberIn = (pattern: RegExp): number | null => {

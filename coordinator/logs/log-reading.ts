@@ -18,6 +18,7 @@ import {
   parquetScan,
   requireColumn,
   separatorIn,
+  tooLongIn,
   unreadableLog,
   type LogColumn,
 } from './log-columns.js';
@@ -256,12 +257,10 @@ async function readDelimited(
   session: DuckSession,
 ): Promise<void> {
   const { file, fileIndex } = source;
-  await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
-  const rejects = `store_rejects = true, rejects_table = 'reject_errors', rejects_scan = 'reject_scans'`;
-  const rows = await delimitedRows(source, rejects, session);
   const types = columns.map(({ keptAs }) => keptAs ?? 'VARCHAR');
-  await session.run(`INSERT INTO raw ${keptRowsSql(types, rows)}`);
-  await demandNoLongRecord(file, session);
+  const reading = async (settings: string): Promise<string> =>
+    `INSERT INTO raw ${keptRowsSql(types, await delimitedRows(source, settings, session))}`;
+  await readWithRejects(file, reading, session);
   const scan = await delimitedScan(source, REJECTING_AGAIN, session);
   await demandClosedQuotes(file, { scan, columnCount: source.found.length }, session);
   await session.run(
@@ -270,6 +269,39 @@ async function readDelimited(
         any_value(csv_line) FROM reject_errors GROUP BY line ORDER BY line`,
   );
   await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
+}
+
+/**
+ * Reads a file, and what is no row of it into the table `reject_errors`. Where DuckDB stores rejects, it leaves out lines
+ * much longer than its buffer without a word. Lines of Zstandard are not measured before, so that they are read without.
+ *
+ * @param reading SQL with settings of the reader
+ * @throws QianmoError of kind `data` for a line that is too long.
+ */
+async function readWithRejects(
+  file: LogFile,
+  reading: (settings: string) => Promise<string> | string,
+  session: DuckSession,
+): Promise<void> {
+  await session.run('DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans');
+  if (/\.zstd?$/i.test(file.name)) {
+    const failed = await session.run(await reading('store_rejects = false')).then(
+      () => false,
+      (cause: unknown) => {
+        if (isOfAnotherType(cause)) throw cause;
+        const tooLong = tooLongIn(file, cause);
+        if (tooLong !== null) throw tooLong;
+        return true;
+      },
+    );
+    if (!failed)
+      return session.run(
+        'CREATE TABLE reject_errors (line BIGINT, error_type VARCHAR, error_message VARCHAR, csv_line VARCHAR)',
+      );
+  }
+  const rejects = `store_rejects = true, rejects_table = 'reject_errors', rejects_scan = 'reject_scans'`;
+  await session.run(await reading(rejects));
+  await demandNoLongRecord(file, session);
 }
 
 /** @throws QianmoError of kind `data` for a row that DuckDB refuses for its size: it leaves out others of this size silently. */
@@ -292,11 +324,10 @@ async function readJsonLines(
 ): Promise<void> {
   const pointers = used.map((column) => literal(pointerOf(column.name))).join(', ');
   const values = used.map((_, index) => `"values"[${index + 1}]`).join(', ');
-  await session.run(
+  const reading = (settings: string): string =>
     `CREATE OR REPLACE TABLE lines AS SELECT line, TRY(json_type(line)) = 'OBJECT' AS good
-      FROM ${linesOf(file, ", store_rejects = true, rejects_table = 'reject_errors', rejects_scan = 'reject_scans'")}`,
-  );
-  await demandNoLongRecord(file, session);
+      FROM ${linesOf(file, `, ${settings}`)}`;
+  await readWithRejects(file, reading, session);
   await session.run(
     `INSERT INTO malformed SELECT ${fileIndex}, line, 'not a JSON object', any_value(csv_line)
       FROM reject_errors GROUP BY line ORDER BY line`,

@@ -37,7 +37,7 @@ export function tooLongLine(
 
 /**
  * Looks for the end of a line after each block of half a buffer, and so reads little of the file. Compressed files pass:
- * their lines are measured where they are decompressed.
+ * lines of gzip are measured where they are decompressed, and those of Zstandard by DuckDB while they are read.
  *
  * @throws QianmoError of kind `data`
  */

@@ -32,6 +32,22 @@ function linesWith(n: number, text: string): string {
   return `${row.repeat(n - 1)}{"ad":"a","site":"${text}","clicked":0}\n${row}`;
 }
 
+const BLOCK_BYTE_COUNT_MAX = 128 * 1024;
+
+/** A frame of Zstandard whose blocks are stored as they are. */
+function zstdStored(text: string): Buffer {
+  const bytes = Buffer.from(text);
+  const parts = [Buffer.from('28b52ffd0038', 'hex')];
+  for (let start = 0; start < bytes.length; start += BLOCK_BYTE_COUNT_MAX) {
+    const block = bytes.subarray(start, start + BLOCK_BYTE_COUNT_MAX);
+    const header = Buffer.alloc(3);
+    const isLast = start + BLOCK_BYTE_COUNT_MAX >= bytes.length;
+    header.writeUIntLE(block.length * 8 + Number(isLast), 0, 3);
+    parts.push(header, block);
+  }
+  return Buffer.concat(parts);
+}
+
 const cases: [
   string,
   () => Record<string, unknown> | Promise<Record<string, unknown>>,
@@ -154,6 +170,17 @@ const cases: [
     'data',
     /too long[^]*long\.jsonl\.gz\n[^]*32\.00 MiB/,
   ],
+  ...['csv', 'jsonl'].map((ending): (typeof cases)[number] => [
+    `a line of ${ending} in Zstandard is longer than two buffers of DuckDB`,
+    async () => {
+      const text = 'x'.repeat(20 * 2 ** 20);
+      const csv = `ad,site,clicked\n${'a,x,1\n'.repeat(2_000_000)}a,${text},0\na,y,1\n`;
+      const content = ending === 'csv' ? csv : linesWith(400_000, text);
+      return { logs: await room.write(`long.${ending}.zst`, zstdStored(content)) };
+    },
+    'data',
+    new RegExp(`too long[^]*long\\.${ending}\\.zst\n[^]*8 MiB`),
+  ]),
   [
     'a quoted text of many lines is longer than DuckDB reads',
     async () => ({
