@@ -60,6 +60,8 @@ export async function demandClosedQuotes(
   });
 }
 
+/** CR and LF end one line, and either alone does as well. */
 function lineEndsIn(text: string): string {
-  return `(length(${text}) - length(replace(${text}, chr(10), '')))`;
+  const ends = `replace(${text}, chr(13) || chr(10), chr(10))`;
+  return `(length(${ends}) - length(translate(${ends}, chr(13) || chr(10), '')))`;
 }

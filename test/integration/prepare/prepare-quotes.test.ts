@@ -58,6 +58,9 @@ const closed = [
   ['beside a text of two lines', ['1,"two\nlines",0', '1,"open"x,0']],
   ['beside a rejected text of two lines', ['1,"two\nlines",0,extra', '1,"open"x,0']],
   ['beside an empty line', ['', '1,"open"x,0']],
+  ['beside texts whose lines end by CR', ['1,"two\rlines",0', '1,"open"x,0']],
+  ['beside a rejected text whose lines end by CR', ['1,"two\rlines",0,extra', '1,"open"x,0']],
+  ['beside a text whose lines end by CR and LF', ['1,"two\r\nlines",0', '1,"open"x,0']],
 ] as const;
 
 test.each(closed)('a stray quote %s rejects its row', async (_, lines) => {
