@@ -95,6 +95,7 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
   const { run, caller } = options;
   const { staleness } = run.config.training;
   const underWay: SentStep[] = [];
+  let completed: SentStep | undefined;
   let recalled = new AbortController();
   const onAbort = (): void => recalled.abort();
   caller.signal.addEventListener('abort', onAbort, { once: true });
@@ -123,12 +124,13 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
       return at(underWay, 0);
     },
     completeOldest() {
-      const completed = underWay.shift();
+      completed = underWay.shift();
       for (const { orders } of underWay) encodeRowPacks(orders);
       return completed?.remainders === undefined ? {} : { remainders: completed.remainders };
     },
     isResumable({ outerStep }) {
-      const [oldest] = underWay;
+      // A failure may come between the results of an outer step and the state after it.
+      const oldest = completed?.plan.outerStep === outerStep ? completed : underWay[0];
       if (oldest === undefined) return true;
       return oldest.plan.outerStep === outerStep && oldest.parametersOf === outerStep;
     },

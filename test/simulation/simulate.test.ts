@@ -9,12 +9,23 @@ import { reportOf, shrunk, simulate } from '../../infra/simulation/simulate.js';
 
 const WORKERS = 3;
 const seeds = Array.from({ length: 50 }, (_, seed) => seed);
+/** Runs among ten thousand that a fault of the runtime broke, with as few faults as that took. */
+const found = [
+  // A checkpoint fails while outer steps overlap and the results of the next one are all there.
+  { seed: 5073, faults: [0, 2, 3] },
+];
 
 describe('a simulated cluster', () => {
   it.each(seeds)('keeps all invariants: seed %i', async (seed) => {
     const result = await simulate({ seed, workers: WORKERS });
     if (result.violation !== null) throw new Error(reportOf(await shrunk(result)));
     expect(result.eventCount).toBeGreaterThan(100);
+  });
+
+  it.each(found)('keeps all invariants: seed $seed, faults $faults', async (request) => {
+    const result = await simulate({ ...request, workers: WORKERS });
+    if (result.violation !== null) throw new Error(reportOf(result));
+    expect(result.faults).toHaveLength(request.faults.length);
   });
 
   it('meets every kind of fault', () => {
