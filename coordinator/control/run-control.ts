@@ -42,7 +42,7 @@ export class OrdersHeard {
   readonly #mayTrain: boolean;
   readonly #cancelled = new AbortController();
   #orders = NO_ORDERS;
-  /** What the orders have that this version cannot read; null if they were read. */
+  /** The reason why this version cannot read the orders; null if they were read. */
   #unreadable: string | null = null;
   /** Set when another coordinator has the lease, with which orders come. */
   #fenced: RunFencedError | null = null;

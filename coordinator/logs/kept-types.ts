@@ -8,7 +8,7 @@
 
 import type { DuckSession } from './duckdb-session.js';
 
-/** What a config reads of a column, whatever its texts are: their spelling, or the number that they are. */
+/** The part of its texts that a config needs of a column: their spelling, or the number that they are. */
 export type ColumnNeed = 'text' | 'number';
 
 /** The types in which texts of logs are kept. */

@@ -22,7 +22,7 @@ function holderOf(start: string): LeaseHolder {
 }
 
 class UnreadableScene extends ControlScene {
-  /** What the orders have that no coordinator of the scene can read; null if they can be read. */
+  /** The part of the orders that no coordinator of the scene can read; null if they can be read. */
   found: string | null = null;
   readonly beatsMs: number[] = [];
 

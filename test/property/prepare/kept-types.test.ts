@@ -22,7 +22,7 @@ const oddRow: fc.Arbitrary<Row> = fc.record({
   clicked: fc.constantFrom('0', '1', '1.0', 'true', 'False', '2', null),
 });
 
-/** Of one or more columns, so that some logs have numbers, and some have one column of another type. */
+/** A row with odd texts in two columns at most, so that some logs have numbers, and some have one column of another type. */
 const rowWithOdd = fc
   .tuple(oddRow, fc.subarray([...NAMES], { minLength: 0, maxLength: 2 }))
   .map(([odd, names]) =>

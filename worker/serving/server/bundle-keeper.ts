@@ -49,7 +49,7 @@ export interface RefusedBundle {
   readonly reason: string;
 }
 
-/** What is remembered of the bundle that a keeper could not take. */
+/** The memory of a bundle that a keeper could not take. */
 export class BundleRefusal {
   #latest: RefusedBundle | null = null;
   #isLasting = false;
