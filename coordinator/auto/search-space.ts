@@ -4,7 +4,6 @@
  */
 
 import { randomStream, type RandomStream } from '../../shared/base/random.js';
-import { DRAWN_ROWS_PER_JOB_MAX } from '../plan/row-draws.js';
 
 /** The facts of the data that the search uses. */
 export interface DataFacts {
@@ -245,7 +244,7 @@ function candidateOf(point: Point, facts: DataFacts): Candidate {
     training: {
       optimizer: { kind: 'adam', rate },
       ...regularised(point, facts),
-      ...(drawn ? { rowsPerOuterStep: DRAWN_ROWS_PER_JOB_MAX } : {}),
+      ...(drawn ? { rowsPerOuterStep: ROWS_DRAWN } : {}),
       ...(model === 'encodings' ? { trainable: trainedBeside(method) } : {}),
     },
   };
@@ -326,9 +325,9 @@ const PASSES = 10;
  */
 const TASKS_PER_OUTER_STEP = { min: 8, usual: 16, max: 64 } as const;
 const PASSES_MIN = 2;
+/** The rows of an outer step where rows are drawn one by one. */
+const ROWS_DRAWN = 768;
 const ROWS_PER_OUTER_STEP_MAX = 32_768;
-/** Smaller jobs cost more than they share out: two trials run at once where there are workers. */
-const TASKS_PER_JOB = 16;
 
 /** The training section that all candidates have in common. */
 export function commonTraining(facts: DataFacts): Record<string, unknown> {
@@ -339,7 +338,6 @@ export function commonTraining(facts: DataFacts): Record<string, unknown> {
   const outerSteps = Math.min(most, Math.max(least, Math.ceil(wanted / multiple) * multiple));
   return {
     ...{ outerSteps, tasksPerOuterStep },
-    tasksPerJob: Math.min(TASKS_PER_JOB, tasksPerOuterStep),
     taskWeight: 'examples',
     schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
     gradientNormMax: 5,

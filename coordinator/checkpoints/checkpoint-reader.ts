@@ -26,7 +26,7 @@ import {
   type LatestPointer,
   type StoredTable,
 } from './checkpoint-manifest.js';
-import { decodeLeftOut, type LeftOut } from './left-out-jobs.js';
+import { decodeLeftOut, type LeftOut } from './left-out-leaves.js';
 import { piecesDigest } from './pieces-digest.js';
 import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';

@@ -30,16 +30,11 @@ export interface TableLoader {
  */
 export type CheckpointPart = 'all' | 'meta' | TableLoader;
 
-/** One tensor each: `meta/NAME`, `optimizer/NAME`, `remainder/NAME`, `scalar/NAME`. */
-export function encodeDenseState({
-  metaParameters,
-  optimizer,
-  remainders,
-}: TrainingState): Uint8Array {
+/** One tensor each: `meta/NAME`, `optimizer/NAME`, `scalar/NAME`. */
+export function encodeDenseState({ metaParameters, optimizer }: TrainingState): Uint8Array {
   const dense = new Map<string, CodedTensor>();
   for (const [name, tensor] of metaParameters.dense) dense.set(`meta/${name}`, tensor);
   for (const [name, tensor] of optimizer.dense) dense.set(`optimizer/${name}`, tensor);
-  for (const [name, tensor] of remainders ?? []) dense.set(`remainder/${name}`, tensor);
   for (const [name, value] of Object.entries(optimizer.scalars))
     dense.set(`scalar/${name}`, { shape: [], values: Float64Array.of(value) });
   return encodeTensors(dense);
@@ -57,11 +52,9 @@ export async function readTensors(
 ): Promise<TrainingState> {
   const metaDense = new Map<string, DenseTensor>();
   const optimizerDense = new Map<string, DenseTensor>();
-  const remainders = new Map<string, DenseTensor>();
   const byRole = new Map([
     ['meta', metaDense],
     ['optimizer', optimizerDense],
-    ['remainder', remainders],
   ]);
   const scalars: Record<string, number> = {};
   const coded = decodeTensors(await blobs.get(manifest.dense), where);
@@ -90,7 +83,6 @@ export async function readTensors(
       scalars: isWhole ? scalars : {},
     },
     computedOn: manifest.computedOn,
-    ...(isWhole && remainders.size > 0 ? { remainders } : {}),
   };
 }
 

@@ -36,7 +36,7 @@ import { findLatestCheckpoint } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { encodeDenseState, type TableLoader } from './checkpoint-tensors.js';
 import { grownState, type NewValueRows } from './grown-parameters.js';
-import { encodeLeftOut } from './left-out-jobs.js';
+import { encodeLeftOut } from './left-out-leaves.js';
 import { bestOf } from './validated-steps.js';
 import { piecesDigest } from './pieces-digest.js';
 import type { RunClaim } from './run-claim.js';

@@ -2,10 +2,10 @@
 
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import type { LeftOut } from './left-out-jobs.js';
+import type { LeftOut } from './left-out-leaves.js';
 import type { ValidatedStep } from './validated-steps.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
-import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
+import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
 
 export interface OptimizerState {
   /** By `STAGE/VARIABLE`, for example `adam.firstMoment/layer0.weight`. */
@@ -43,7 +43,7 @@ export interface TrainingState {
   readonly computedOn: readonly ComputedOn[];
   /** In order of their finding; absent while there is none. */
   readonly quarantinedTasks?: readonly QuarantinedTask[];
-  /** The jobs that outer steps were closed without, in order of outer steps; absent while there are none. */
+  /** The leaves that outer steps were closed without, in order of outer steps; absent while there are none. */
   readonly leftOut?: readonly LeftOut[];
   /** In order of outer steps; absent while the run has had one store. */
   readonly earlierStores?: readonly EarlierStore[];
@@ -51,11 +51,6 @@ export interface TrainingState {
   readonly extendedOuterSteps?: number;
   /** The scores on validation adgroups so far; absent where training does not stop early. */
   readonly validated?: readonly ValidatedStep[];
-  /**
-   * The remainders that rounding took from the dense variables when they were sent last, to be added when they are sent next;
-   * absent where nothing is rounded.
-   */
-  readonly remainders?: NamedTensors;
 }
 
 /** The number of outer steps of the run, complete or to come. */

@@ -279,10 +279,10 @@ export class DispatchStep<Value extends object> {
   }
 
   /** Deletes the output, unless another job or another delivery of this one has it too. */
-  #outputRead({ order, copyId }: JobDelivery, { output }: JobResult): void {
+  #outputRead({ copyId }: JobDelivery, { output }: JobResult): void {
     // An output can equal the input of another job, which is still needed.
     if (this.#context.leases.isLeased(output)) return;
-    if (order.hasTwin === true || copyId !== null) this.#sharedOutputs.push(output);
+    if (copyId !== null) this.#sharedOutputs.push(output);
     else this.#stepBlobs.delete([output]);
   }
 
@@ -295,6 +295,7 @@ export class DispatchStep<Value extends object> {
     this.#copies.end(delivery);
     this.#openByJobId.delete(delivery.jobId);
     this.#stepBlobs.delete(this.#stepBlobs.released(delivery.order));
+    delivery.order.settled?.();
   }
 
   /** The job reached a worker that it is not for. */

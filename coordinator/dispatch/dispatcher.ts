@@ -30,10 +30,8 @@ export interface JobOrder<Of extends Job = Job> {
   readonly rowPack: Uint8Array | null;
   /** The same array object for every job of a run; null where nothing is frozen. */
   readonly frozen: Uint8Array | null;
-  /** The number of rows of its tasks, by which jobs are sent early; absent where nobody has counted. */
-  readonly rowCount?: number;
-  /** Whether another job of the call has the same output, which then has the same name as a blob. */
-  readonly hasTwin?: boolean;
+  /** Called when a result counts, so that the order can drop inputs that it can make again. */
+  settled?(): void;
 }
 
 export type TaskOrder = JobOrder<TaskJob>;

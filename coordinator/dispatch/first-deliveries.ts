@@ -1,31 +1,19 @@
 /**
- * The first deliveries of the jobs of a step: a window of them is on the queue at once, small ones in parcels.
- * A job that is delivered again travels alone, so that a parcel which fails is taken apart.
+ * The first deliveries of the jobs of a step. A window of them is on the queue at once, which bounds the inputs that
+ * are in memory.
  */
 
-import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
-import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
 import type { StepBlobs } from './blobs/step-blobs.js';
 import { jobOf, type JobOrder } from './dispatcher.js';
 import { JobDelivery } from './job-delivery.js';
 import type { Patiently } from './queue-patience.js';
 import type { SecondOpinions } from './second-opinions.js';
-import { inSendingOrder } from './sending-order.js';
 import type { DispatchContext, StepCall } from './step-context.js';
-import { fittingByteCount } from './step-failures.js';
+import { assertFits } from './step-failures.js';
 import type { StepWorkers } from './step-workers.js';
-import { jobsInExchange, parcelSize } from './parcels/parcel-size.js';
-
-/** The number of jobs that are sent before the inputs of others are encoded; it doubles. */
-const FIRST_SENT_COUNT = 4;
-/** Bounds the inputs that a worker holds for the jobs of one parcel. */
-const PARCEL_INPUT_BYTE_COUNT_MAX = 8 * 1024 * 1024;
-/** The bytes that a job takes in a parcel beside its own record: its id and the names of its parts. */
-const PARCEL_PART_BYTE_COUNT = 256;
-const PARCEL_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT - PARCEL_PART_BYTE_COUNT;
 
 interface FirstDeliveriesOptions {
-  readonly call: Pick<StepCall<object>, 'orders' | 'attemptsMax' | 'idSuffix'>;
+  readonly call: Pick<StepCall<object>, 'orders' | 'idSuffix'>;
   readonly workers: StepWorkers;
   readonly stepBlobs: StepBlobs;
   readonly opinions: SecondOpinions;
@@ -33,53 +21,29 @@ interface FirstDeliveriesOptions {
   readonly patiently: Patiently;
 }
 
-/** The times and the workers that decide the size of parcels while a window is filled. */
-interface ParcelTerms {
-  readonly exchangeMs: number;
-  readonly usualMs: number;
-  readonly workerCount: number;
-}
-
-/** Deliveries that travel as one entry of the queue. */
-interface Group {
-  readonly deliveries: JobDelivery[];
-  readonly size: number;
-  byteCount: number;
-  inputByteCount: number;
-}
-
 export class FirstDeliveries {
   readonly #context: DispatchContext;
   readonly #options: FirstDeliveriesOptions;
-  readonly #sendingOrder: readonly JobOrder[];
   #sentCount = 0;
 
   constructor(context: DispatchContext, options: FirstDeliveriesOptions) {
     this.#context = context;
     this.#options = options;
-    this.#sendingOrder = inSendingOrder(options.call.orders);
   }
 
-  /**
-   * Sends jobs until the window is full. The first ones leave early, so that workers compute while the
-   * inputs of the others are encoded.
-   */
+  /** Sends jobs until the window is full. Workers compute the first ones while the inputs of the others are encoded. */
   async fillWindow(): Promise<void> {
-    const { openByJobId, workers, stepBlobs } = this.#options;
-    const unsentCount = this.#sendingOrder.length - this.#sentCount;
+    const { call, openByJobId, workers } = this.#options;
+    const unsentCount = call.orders.length - this.#sentCount;
     if (unsentCount === 0) return;
+    const sendCount = await workers.sendCount({ openCount: openByJobId.size, unsentCount });
     const sending: Promise<unknown>[] = [];
-    const terms = await this.#parcelTerms();
-    const parcelJobCount = this.#parcelSize(terms);
-    const counts = { openCount: openByJobId.size, unsentCount, parcelJobCount };
-    let leftCount = await workers.sendCount(counts);
-    for (let countMax = FIRST_SENT_COUNT; leftCount > 0; countMax *= 2) {
-      const groups = this.#nextGroups(Math.min(countMax, leftCount), terms);
-      const fresh = groups.flatMap(({ deliveries }) => deliveries);
-      leftCount -= fresh.length;
-      for (const delivery of fresh) openByJobId.set(delivery.jobId, delivery);
-      const put = stepBlobs.put(fresh.map(({ order }) => order));
-      const sent = this.#sentBehind(put, groups);
+    for (const order of call.orders.slice(this.#sentCount, this.#sentCount + sendCount)) {
+      this.#sentCount += 1;
+      const delivery = this.#deliveryOf(order);
+      assertFits(delivery);
+      openByJobId.set(delivery.jobId, delivery);
+      const sent = this.#send(delivery);
       // It is thrown where it is awaited, which is later.
       sent.catch(() => undefined);
       sending.push(sent);
@@ -87,46 +51,6 @@ export class FirstDeliveries {
       await new Promise((resolve) => setImmediate(resolve));
     }
     await Promise.all(sending);
-  }
-
-  /** Null where every job travels alone. A job with a single attempt must not share the fate of others. */
-  async #parcelTerms(): Promise<ParcelTerms | null> {
-    const { call, workers } = this.#options;
-    const [order] = call.orders;
-    if (order === undefined || call.attemptsMax === 1) return null;
-    if (call.orders.length < FIRST_SENT_COUNT) return null;
-    const usualMs = this.#context.durations.usualMs(order.job);
-    const { exchangeMs } = this.#context.limits;
-    if (jobsInExchange({ exchangeMs, usualMs }) < 2) return null;
-    return { exchangeMs, usualMs, workerCount: await workers.count() };
-  }
-
-  #parcelSize(terms: ParcelTerms | null): number {
-    if (terms === null) return 1;
-    const orderCount = this.#sendingOrder.length;
-    const { workerCount, ...times } = terms;
-    return parcelSize(times, { orderCount, sentCount: this.#sentCount, workerCount });
-  }
-
-  #nextGroups(count: number, terms: ParcelTerms | null): Group[] {
-    const groups: Group[] = [];
-    const orders = this.#sendingOrder.slice(this.#sentCount, this.#sentCount + count);
-    for (const order of orders) {
-      const delivery = this.#deliveryOf(order);
-      const byteCount = fittingByteCount(delivery) + PARCEL_PART_BYTE_COUNT;
-      const inputByteCount = delivery.job.rowPack?.byteCount ?? 0;
-      const last = groups.at(-1);
-      if (last !== undefined && hasRoomFor(last, byteCount, inputByteCount)) {
-        last.deliveries.push(delivery);
-        last.byteCount += byteCount;
-        last.inputByteCount += inputByteCount;
-      } else {
-        const size = this.#parcelSize(terms);
-        groups.push({ deliveries: [delivery], size, byteCount, inputByteCount });
-      }
-      this.#sentCount += 1;
-    }
-    return groups;
   }
 
   #deliveryOf(order: JobOrder): JobDelivery {
@@ -138,24 +62,13 @@ export class FirstDeliveries {
     return new JobDelivery(order, job, call.idSuffix);
   }
 
-  /** The queue's own server takes inputs before the jobs that are sent behind them. Another store may take its time. */
-  async #sentBehind(put: Promise<void>, groups: readonly Group[]): Promise<void> {
-    if (this.#context.largeBlobs !== undefined) await put;
-    await Promise.all([put, this.#send(groups)]);
+  /** The queue's own server takes inputs before the jobs that follow them. Another store may take longer. */
+  async #send(delivery: JobDelivery): Promise<void> {
+    const { clock, producer, largeBlobs } = this.#context;
+    const { stepBlobs, patiently } = this.#options;
+    const put = stepBlobs.put([delivery.order]);
+    if (largeBlobs !== undefined) await put;
+    await Promise.all([put, patiently(() => producer.add([delivery]))]);
+    delivery.sentMs = clock.monotonicMs();
   }
-
-  async #send(groups: readonly Group[]): Promise<void> {
-    const { clock, producer } = this.#context;
-    const parcels = groups.map(({ deliveries }) => deliveries);
-    await this.#options.patiently(() => producer.addParcels(parcels));
-    for (const delivery of parcels.flat()) delivery.sentMs = clock.monotonicMs();
-  }
-}
-
-function hasRoomFor(group: Group, byteCount: number, inputByteCount: number): boolean {
-  return (
-    group.deliveries.length < group.size &&
-    group.byteCount + byteCount <= PARCEL_BYTE_COUNT_MAX &&
-    group.inputByteCount + inputByteCount <= PARCEL_INPUT_BYTE_COUNT_MAX
-  );
 }

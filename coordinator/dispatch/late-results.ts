@@ -1,7 +1,6 @@
 /**
  * Counts results that are not used, and removes their outputs: those of jobs that their outer step was closed without,
- * and those that came after another worker's. Outputs of jobs with a twin are left to the end of the call and to their
- * lifetime.
+ * and those that came after another worker's.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -25,7 +24,7 @@ export class LateResults {
   readonly #options: LateResultsOptions;
   readonly #awaited = new Map<
     string,
-    { readonly delivery: JobDelivery; readonly closedMs: number }
+    { readonly outerStep: number; readonly jobIndex: number; readonly closedMs: number }
   >();
   readonly #unsubscribe: () => void;
 
@@ -37,7 +36,11 @@ export class LateResults {
   /** @param deliveries those whose results are not waited for any more, by the id of the job on the queue */
   expect(deliveries: Iterable<readonly [jobId: string, delivery: JobDelivery]>): void {
     const closedMs = this.#options.clock.monotonicMs();
-    for (const [jobId, delivery] of deliveries) this.#awaited.set(jobId, { delivery, closedMs });
+    // Their inputs are not kept: many jobs are taken by no worker.
+    for (const [jobId, { job }] of deliveries) {
+      const { outerStep, jobIndex } = job;
+      this.#awaited.set(jobId, { outerStep, jobIndex, closedMs });
+    }
     for (const jobId of this.#awaited.keys()) {
       if (this.#awaited.size <= AWAITED_COUNT_MAX) return;
       this.#awaited.delete(jobId);
@@ -57,12 +60,9 @@ export class LateResults {
     try {
       const record = await producer.read(jobId);
       if (record.state !== 'completed') return;
-      const { job, order } = awaited.delivery;
-      const { outerStep, jobIndex } = job;
+      const { outerStep, jobIndex } = awaited;
       const lateMs = clock.monotonicMs() - awaited.closedMs;
       sink({ kind: 'result-late', outerStep, jobIndex, fromWorker: record.worker, lateMs });
-      // The output of a twin is that of another job too, which may not have been read.
-      if (order.hasTwin === true) return;
       const result = JobResultSchema.safeParse(record.returnValue);
       if (result.success) await blobs.delete(result.data.output);
     } catch {

@@ -163,8 +163,6 @@ export class SecondOpinions {
     const { workers } = opinion.answers;
     const { outerStep, jobIndex } = delivery.job;
     switch (verdict.kind) {
-      case 'incomparable':
-        return this.#dropped(delivery, 'it was computed in smaller micro-batches');
       case 'unlike':
         throw unlikeResults(delivery, workers);
       case 'agreed':

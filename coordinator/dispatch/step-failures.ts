@@ -14,30 +14,20 @@ export interface OpenJobs {
   readonly first: JobDelivery | undefined;
 }
 
-/**
- * The size of a job's record, the terms of its delivery included.
- *
- * @throws QianmoError `usage` when the job without these terms is larger than the queue takes.
- */
-export function fittingByteCount({ job, where }: Pick<JobDelivery, 'job' | 'where'>): number {
-  const queuedByteCount = byteCountOf(job);
-  const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
-  if (queuedByteCount <= byteCountMax) return queuedByteCount;
+/** @throws QianmoError `usage` when the job, without the terms of its delivery, is larger than the queue takes. */
+export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): void {
   const { notBy: _notBy, fingerprint: _fingerprint, ...jobAlone } = job;
-  const byteCount = byteCountOf(jobAlone);
-  if (byteCount <= byteCountMax) return queuedByteCount;
+  const byteCount = Buffer.byteLength(JSON.stringify(jobAlone));
+  const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
+  if (byteCount <= byteCountMax) return;
   throw new QianmoError({
     kind: 'usage',
     what: `a job of ${taskCountOf(job)} tasks is too large for the queue`,
     where,
     expected: `at most ${byteCountMax} bytes`,
     found: `${byteCount} bytes`,
-    cure: 'lower training.tasksPerJob',
+    cure: 'lower training.microBatchRowsMax, or shorten the sections model and method',
   });
-}
-
-function byteCountOf(record: object): number {
-  return Buffer.byteLength(JSON.stringify(record));
 }
 
 /** The time of an outer step is over, and it has fewer results than its closing rule asks for. */

@@ -8,18 +8,11 @@ import { noWorkerHealthy, type OpenJobs } from './step-failures.js';
 import type { WorkerHealth } from './worker-health.js';
 
 const WORKERLESS_NOTICE_MS = 10_000;
-/** The number of jobs on the queue at once. It bounds the memory that row packs take in Redis. */
-const OPEN_JOB_COUNT_MAX = 256;
-/**
- * With more workers, the same by worker: one computes, one is held ahead, one waits so that jobs may be held
- * ahead, and one is on its way.
- */
-const OPEN_JOBS_PER_WORKER = 4;
-/** The share of a full window that is sent at once when jobs have ended: sending costs as much for one job. */
-const REFILL_SHARE = 1 / 8;
+/** The number of jobs on the queue at once. It bounds the memory that row packs take. */
+const OPEN_JOB_COUNT_MIN = 8;
+/** One computes, one waits at its worker, and one is on its way. */
+const OPEN_JOBS_PER_WORKER = 3;
 const WORKER_COUNT_AGE_MS_MAX = 1_500;
-/** Bounds the window where the jobs of a worker are many, because they are small. */
-const SMALL_JOB_COUNT_MAX = 8_192;
 
 /** The number of workers when they were counted last. The steps of a dispatcher share it. */
 export interface WorkerCount {
@@ -57,8 +50,6 @@ export function latestWorkerCount({
 interface JobCounts {
   readonly openCount: number;
   readonly unsentCount: number;
-  /** The number of jobs that go to a worker at once. */
-  readonly parcelJobCount: number;
 }
 
 interface StepWorkersOptions {
@@ -97,14 +88,10 @@ export class StepWorkers {
   }
 
   /** How many jobs to send now. */
-  async sendCount({ openCount, unsentCount, parcelJobCount }: JobCounts): Promise<number> {
-    if (openCount + unsentCount <= OPEN_JOB_COUNT_MAX) return unsentCount;
-    const entryCount = OPEN_JOBS_PER_WORKER * (await this.count());
-    const smallJobCount = Math.min(SMALL_JOB_COUNT_MAX, entryCount * parcelJobCount);
-    const countMax = Math.max(OPEN_JOB_COUNT_MAX, entryCount, smallJobCount);
-    const freeCount = Math.min(unsentCount, countMax - openCount);
-    const isWorthIt = freeCount === unsentCount || freeCount >= REFILL_SHARE * countMax;
-    return isWorthIt ? freeCount : 0;
+  async sendCount({ openCount, unsentCount }: JobCounts): Promise<number> {
+    if (openCount + unsentCount <= OPEN_JOB_COUNT_MIN) return unsentCount;
+    const countMax = Math.max(OPEN_JOB_COUNT_MIN, OPEN_JOBS_PER_WORKER * (await this.count()));
+    return Math.min(unsentCount, Math.max(0, countMax - openCount));
   }
 
   /** Asks the workers that are sick to take no job. */

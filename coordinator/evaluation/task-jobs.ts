@@ -59,6 +59,7 @@ export interface AdaptableModel {
 
 /** Orders handed over together; bounds the row packs held in memory. */
 const JOBS_PER_WAVE = 64;
+const TASKS_PER_JOB = 16;
 
 /** The tasks of one job. */
 export interface TaskChunk {
@@ -69,17 +70,17 @@ export interface TaskChunk {
 }
 
 /** The number of tasks that are handed over together. */
-export function tasksPerWaveOf({ training }: Pick<RunConfig, 'training'>): number {
-  return JOBS_PER_WAVE * training.tasksPerJob;
+export function tasksPerWaveOf(): number {
+  return JOBS_PER_WAVE * TASKS_PER_JOB;
 }
 
 /** The tasks of a list in chunks, as many as are handed over together. */
 export async function* taskWaves(
-  { config, store }: TaskJobContext,
+  { store }: TaskJobContext,
   taskIndices: readonly number[],
 ): AsyncGenerator<readonly TaskChunk[]> {
-  const { tasksPerJob } = config.training;
-  const tasksPerWave = tasksPerWaveOf(config);
+  const tasksPerJob = TASKS_PER_JOB;
+  const tasksPerWave = tasksPerWaveOf();
   for (let first = 0; first < taskIndices.length; first += tasksPerWave) {
     const tasks = await store.readTasks(taskIndices.slice(first, first + tasksPerWave));
     const chunks: TaskChunk[] = [];
@@ -206,7 +207,6 @@ async function orderOf(
           context.spec.tableRowWidth,
         ),
     frozen: frozen.bytes,
-    rowCount: tasks.reduce((sum, { rowCount }) => sum + rowCount, 0),
   };
 }
 

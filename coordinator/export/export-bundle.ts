@@ -113,7 +113,7 @@ export async function exportBundle(
   const { objects, compute, caller } = surroundings;
   const model = { parameters, method: run.config.method };
   const meaning = meaningOf(source, settings);
-  const tasksPerShard = tasksPerWaveOf(run.config);
+  const tasksPerShard = tasksPerWaveOf();
   const shards = exportShardsOf(run.store, { serving, rows: settings.rows, tasksPerShard });
   const context = jobContext(source, surroundings, meaning);
   const adapting = new AdaptedShards(
@@ -145,7 +145,6 @@ export function meaningOf(
   const { method, model, training, compute } = config;
   const meaning = canonicalJson({
     ...{ checkpoint: checkpoint.digest, store: store.digest, method, model, serving, rows },
-    tasksPerJob: training.tasksPerJob,
     microBatchRowsMax: training.microBatchRowsMax,
     fingerprint: compute.fingerprint,
   });

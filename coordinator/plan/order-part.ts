@@ -3,15 +3,22 @@
  * an order serves to find out which task makes the job fail; its sums are those of no outer step.
  */
 
-import { divisionOf, drawnRowsOf, idDropoutOf, type JobWork } from '../../shared/queue/protocol.js';
+import {
+  divisionOf,
+  drawnRowsOf,
+  idDropoutOf,
+  type GradientWork,
+  type JobWork,
+} from '../../shared/queue/protocol.js';
 import { withDrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
 import { withDroppedIds } from '../../shared/tasks/rows/dropped-ids.js';
 import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
-import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { decodeTensors, encodeTensors, floatsOf } from '../../shared/tensors/tensor-codec.js';
 import type { TaskOrder } from '../dispatch/dispatcher.js';
+
+type Leaves = GradientWork['leaves'];
 
 export interface OrderStores {
   /** With its tasks divided as the job divides them. */
@@ -44,14 +51,26 @@ function chosen<Value>(values: readonly Value[], places: readonly number[]): Val
 
 function workPart(work: JobWork, places: readonly number[]): JobWork {
   if (work.kind !== 'gradient') return work;
-  const { microBatches: _, taskWeights, coldTaskWeights, sizeBuckets, drawnRows, ...rest } = work;
+  const { taskWeights, coldTaskWeights, drawnRows, leaves, ...rest } = work;
   return {
     ...rest,
     taskWeights: chosen(taskWeights, places),
     ...(coldTaskWeights === undefined ? {} : { coldTaskWeights: chosen(coldTaskWeights, places) }),
-    ...(sizeBuckets === undefined ? {} : { sizeBuckets: chosen(sizeBuckets, places) }),
     ...(drawnRows === undefined ? {} : { drawnRows: chosen(drawnRows, places) }),
+    leaves: leavesPart(leaves, places),
   };
+}
+
+/** The leaves of the chosen tasks, padded as before, as if they were the outer step. */
+function leavesPart({ shapes }: Leaves, places: readonly number[]): Leaves {
+  let end = 0;
+  const kept = shapes.flatMap(([taskCount, ...extents]): Leaves['shapes'] => {
+    const start = end;
+    end += taskCount;
+    const keptCount = places.filter((place) => place >= start && place < end).length;
+    return keptCount === 0 ? [] : [[keptCount, ...extents]];
+  });
+  return { first: 0, stepLeafCount: kept.length, shapes: kept };
 }
 
 /** As the worker derives it from the same job. */

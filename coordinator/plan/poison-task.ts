@@ -4,7 +4,6 @@
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
-import type { JobResult } from '../../shared/queue/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
 import type { Dispatcher, DeliveredResult, TaskOrder, Rejection } from '../dispatch/dispatcher.js';
@@ -115,7 +114,6 @@ interface SoundOutput {
 }
 
 function readFinite(delivered: DeliveredResult): SoundOutput | Rejection {
-  if (!hasFiniteLosses(delivered.result)) return 'not_finite';
   const read = readDecoded(delivered);
   if (typeof read === 'string') return read;
   const isFinite = ({ values }: CodedTensor): boolean => values.every(Number.isFinite);
@@ -130,10 +128,6 @@ function readDecoded({ output }: DeliveredResult): SoundOutput | Rejection {
     if (error instanceof QianmoError) return 'layout_mismatch';
     throw error;
   }
-}
-
-function hasFiniteLosses({ weightedQueryLoss, weightedSupportLoss }: JobResult): boolean {
-  return Number.isFinite(weightedQueryLoss) && Number.isFinite(weightedSupportLoss);
 }
 
 async function described(taskIndex: number, reason: string, store: TaskStore): Promise<PoisonTask> {

@@ -7,8 +7,8 @@ import { at } from '../../shared/base/arrays.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { epochOrder } from './epoch-order.js';
 
-/** The data of a job that names a row for each of as many tasks stay below what the queue takes. */
-export const DRAWN_ROWS_PER_JOB_MAX = 768;
+/** A task of which more rows are drawn is there several times, so that each part fits into a job. */
+const DRAWN_ROWS_PER_TASK_MAX = 768;
 
 /** A task of an outer step. */
 export interface DrawnTask extends TaskEntry {
@@ -24,7 +24,7 @@ interface RowDraws {
 
 /**
  * Each epoch reads each row once, in an order of its own (`epoch-order.ts`), and epochs follow each other. The tasks of an outer step are
- * in the order of the list, each once, and again where more of its rows were drawn than a job can name.
+ * in the order of the list, each once, and again where more of its rows were drawn than a leaf can name.
  */
 export function rowDrawer(
   seed: number,
@@ -65,9 +65,9 @@ export function rowDrawer(
 }
 
 function partsOf(rows: readonly number[]): (readonly number[])[] {
-  const count = Math.ceil(rows.length / DRAWN_ROWS_PER_JOB_MAX);
+  const count = Math.ceil(rows.length / DRAWN_ROWS_PER_TASK_MAX);
   return Array.from({ length: count }, (_, part) =>
-    rows.slice(part * DRAWN_ROWS_PER_JOB_MAX, (part + 1) * DRAWN_ROWS_PER_JOB_MAX),
+    rows.slice(part * DRAWN_ROWS_PER_TASK_MAX, (part + 1) * DRAWN_ROWS_PER_TASK_MAX),
   );
 }
 

@@ -1,5 +1,5 @@
 /**
- * Decides which tasks an outer step trains on and how they are cut into jobs.
+ * Decides which tasks an outer step trains on.
  * Pure in (seed, outer step, task list, config). The number of workers is not an input.
  */
 
@@ -10,7 +10,7 @@ import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { curriculumOf, type CurriculumStage } from './curriculum.js';
 import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
-import { DRAWN_ROWS_PER_JOB_MAX, rowDrawer, type DrawnTask } from './row-draws.js';
+import { rowDrawer, type DrawnTask } from './row-draws.js';
 import { runningTotals, systematicDraws } from './systematic-draws.js';
 import { trunkBatchDrawer } from './trunk-batches.js';
 
@@ -22,20 +22,13 @@ export type SamplingRule = Pick<
   | 'outerSteps'
   | 'tasksPerOuterStep'
   | 'rowsPerOuterStep'
-  | 'tasksPerJob'
-  | 'rowsPerJobMax'
 > & {
   /** Whether tasks have all their support rows where rows are drawn; they have, if absent. */
   readonly keepsSupport?: boolean;
 };
 
-/** The jobs of an outer step in order of job index. A job is an ordered list of tasks. */
-export type SampledJobs = readonly (readonly DrawnTask[])[];
-
-export type TaskSampler = (outerStep: number) => SampledJobs;
-
-/** Returns the tasks of an outer step, before they are cut into jobs. */
-type TaskDrawer = (outerStep: number) => DrawnTask[];
+/** Returns the tasks of an outer step. */
+export type TaskSampler = (outerStep: number) => DrawnTask[];
 
 /** The tasks that a run draws from, and how. */
 export interface Sampling {
@@ -87,12 +80,6 @@ export function taskSampler(
   rule: SamplingRule,
   trunkBatches: readonly TaskEntry[] = [],
 ): TaskSampler {
-  const draw = taskDrawer({ seed, tasks, rule, trunkBatches });
-  return (outerStep) => cutIntoJobs(draw(outerStep), rule);
-}
-
-/** @throws as `taskSampler` does. */
-export function taskDrawer({ seed, tasks, rule, trunkBatches }: Sampling): TaskDrawer {
   if (tasks.length === 0) throw nothingToTrainOn();
   const { rowsPerOuterStep, keepsSupport = true } = rule;
   if (rowsPerOuterStep !== undefined) {
@@ -105,42 +92,6 @@ export function taskDrawer({ seed, tasks, rule, trunkBatches }: Sampling): TaskD
     ...drawerOf(curriculum.stageAt(outerStep))(outerStep),
     ...drawBatches(outerStep),
   ];
-}
-
-/**
- * The tasks by size, as many in each job as all bounds allow, but at least one: tasks of similar size share a job, so
- * that padding to the longest costs little.
- */
-export function cutIntoJobs(
-  tasks: readonly DrawnTask[],
-  { tasksPerJob, rowsPerOuterStep, rowsPerJobMax = Infinity, keepsSupport = true }: SamplingRule,
-): DrawnTask[][] {
-  const rowCountOf = ({ supportRowCount, queryRowCount, drawnRows }: DrawnTask): number =>
-    drawnRows === undefined
-      ? supportRowCount + queryRowCount
-      : drawnRows.length + (keepsSupport ? supportRowCount : 0);
-  const bySize = [...tasks].sort(
-    (a, b) => rowCountOf(a) - rowCountOf(b) || a.taskIndex - b.taskIndex,
-  );
-  const jobs: DrawnTask[][] = [];
-  let job: DrawnTask[] = [];
-  let [rowCount, drawnCount] = [0, 0];
-  for (const task of bySize) {
-    const ofTask = task.drawnRows?.length ?? 0;
-    rowCount += rowCountOf(task);
-    drawnCount += ofTask;
-    const isFull =
-      (rowsPerOuterStep === undefined && job.length === tasksPerJob) ||
-      rowCount > rowsPerJobMax ||
-      drawnCount > DRAWN_ROWS_PER_JOB_MAX;
-    if (job.length === 0 || isFull) {
-      job = [];
-      jobs.push(job);
-      [rowCount, drawnCount] = [rowCountOf(task), ofTask];
-    }
-    job.push(task);
-  }
-  return jobs;
 }
 
 type Drawer = (outerStep: number) => TaskEntry[];

@@ -1,27 +1,26 @@
 /**
- * Plans an outer step before its meta-parameters are known: jobs, task weights and row packs. Plans do
+ * Plans an outer step before its meta-parameters are known: its leaves, task weights and row packs. Plans do
  * not depend on anything that training changes, so the next one can be read while workers compute.
  */
 
 import { at } from '../../shared/base/arrays.js';
+import { QianmoError } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { gradientCutOf } from '../../shared/methods/inner-loop/gradient-cut.js';
 import { adapts, type MethodPlan } from '../../shared/methods/inner-loop/method.js';
 import { methodPlanOf, type MethodConfig } from '../../shared/methods/methods.js';
-import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
+import { joinedIds } from '../../shared/sums/gradient-node.js';
+import type { LeafRange } from '../../shared/sums/sum-tree.js';
+import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import { withPlannedDrawnRows, type DrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
-import {
-  paddedRowCountOf,
-  ROWS_WORTH_A_CALL,
-  type TaskSize,
-} from '../../shared/tasks/rows/micro-batches.js';
-import { rowPackLayoutOf, type RowPackLayout } from '../../shared/tasks/row-pack.js';
+import { withDroppedIds, type IdDropout } from '../../shared/tasks/rows/dropped-ids.js';
+import { rowExtent, type MicroBatch } from '../../shared/tasks/rows/micro-batches.js';
 import { plannedRowsOf, type PlannedRows, type TaskStore } from '../../shared/tasks/task-store.js';
-import { QianmoError } from '../../shared/base/errors.js';
-import { sizeDivisionOf, type JobSizes, type SizeDivision } from './job-sizes.js';
+import type { CostedLeaf } from './deliveries.js';
 import { jobNeighboursOf, NO_NEIGHBOURS, type JobNeighbours } from './job-neighbours.js';
+import { cutIntoLeaves } from './leaves.js';
 import type { DrawnTask } from './row-draws.js';
-import { taskSampler, type SampledJobs, type Sampling, type TaskSampler } from './sampler.js';
+import { taskSampler, type Sampling, type TaskSampler } from './sampler.js';
+import { sizeDivisionOf, type SizeDivision, type StepSizes } from './step-sizes.js';
 import { coldTaskWeightingOf, taskWeightingOf, taskWeightsOf } from './task-weights.js';
 
 /** A task that plans leave out from this outer step on. */
@@ -30,38 +29,45 @@ interface QuarantinedTask {
   readonly taskIndex: number;
 }
 
-/** A micro-batch of a planned job. */
-export interface PlannedMicroBatch {
-  /** The places of its tasks in the job. */
-  readonly taskPlaces: readonly number[];
-  /** The rows of its tasks. */
-  readonly rowCount: number;
-  /** Its padded rows, and those that a call is worth. */
-  readonly cost: number;
-}
-
-interface PlannedJob {
-  readonly jobIndex: number;
+/** The tasks of an outer step, leaf after leaf. */
+interface PlannedTasks {
   readonly taskIndices: readonly number[];
   /** By task, the rows that were drawn; null where all are read. */
   readonly drawnRows: readonly (readonly number[])[] | null;
   readonly taskWeights: readonly number[];
   /** Null if the method has no cold term. */
   readonly coldTaskWeights: readonly number[] | null;
-  readonly neighbours: JobNeighbours['named'];
-  readonly sizes: JobSizes;
-  /** The rows of all tasks that it reads. */
-  readonly rowCount: number;
-  /** Its micro-batches, in the order of their sum. */
-  readonly cut: readonly PlannedMicroBatch[];
+  /** By task, the tasks that it reads besides; null if the method reads none. */
+  readonly neighbours: readonly (readonly number[])[] | null;
+  readonly sizes: StepSizes;
+}
+
+export interface PlannedLeaf extends CostedLeaf {
+  /** Its tasks among those of the step. */
+  readonly taskStart: number;
+  readonly taskEnd: number;
+  /** Its padded extents. */
+  readonly microBatch: MicroBatch;
   /** Empty if jobs have no row packs. */
   readonly layout: RowPackLayout;
 }
 
 export interface StepPlan {
   readonly outerStep: number;
-  readonly jobs: readonly PlannedJob[];
+  readonly tasks: PlannedTasks;
   readonly taskCount: number;
+  /** Whether query losses before adaptation are measured, which takes another forward pass. */
+  readonly asksQueryLossBefore: boolean;
+  /** In the order of the sum tree; at least one. */
+  readonly leaves: readonly PlannedLeaf[];
+}
+
+/** The row pack of some leaves together. */
+export function layoutOf({ leaves }: Pick<StepPlan, 'leaves'>, { first, end }: LeafRange): RowPackLayout {
+  const layouts = leaves.slice(first, end).map(({ layout }) => layout);
+  const [only] = layouts;
+  if (only !== undefined && layouts.length === 1) return only;
+  return packLayoutOf(joinedIds(layouts.map(({ idsByTable }) => idsByTable)));
 }
 
 export interface StepPlanner {
@@ -161,78 +167,83 @@ async function planOf(
   leftOut: readonly QuarantinedTask[],
 ): Promise<StepPlan> {
   const sampled = withoutTasks(sample(outerStep), leftOut, outerStep);
-  const drawn = sampled.flat();
   const whole = await plannedRowsOf(
     store,
-    drawn.map((task) => task.taskIndex),
+    sampled.map((task) => task.taskIndex),
   );
-  const rows = withPlannedDrawnRows(whole, drawnRowsOf(drawn, config.method));
+  const rows = withPlannedDrawnRows(whole, drawnRowsOf(sampled, config.method));
   const isTrunk = (taskIndex: number): boolean => store.tasks[taskIndex]?.split === 'trunk';
   const weights = taskWeightsOf(rows, taskWeightingOf(config), isTrunk);
   const cold = coldTaskWeightingOf(config);
   const coldWeights = cold === null ? null : taskWeightsOf(rows, cold, isTrunk);
-  let start = 0;
-  const jobs: PlannedJob[] = [];
-  for (const [jobIndex, tasks] of sampled.entries()) {
-    const end = start + tasks.length;
-    const own = rows.slice(start, end);
-    const undrawn = whole.slice(start, end);
-    const read = withDroppedIds(own, store.manifest.features, idDropoutAt(config, outerStep));
-    const neighbours = await neighboursOf(store, config.method, undrawn);
-    jobs.push({
-      jobIndex,
-      taskIndices: tasks.map((task) => task.taskIndex),
-      drawnRows: drawnRowsOf(tasks, config.method)?.byTask ?? null,
-      taskWeights: weights.slice(start, end),
-      coldTaskWeights: coldWeights?.slice(start, end) ?? null,
-      neighbours: neighbours.named,
-      sizes: division.of(
-        undrawn.map(({ supportRowCount, taskIndex }, place) => ({
-          supportRowCount,
-          weight: at(weights, start + place),
-          isTrunk: isTrunk(taskIndex),
-        })),
-      ),
-      rowCount: own.reduce((sum, { impressions }) => sum + impressions.length, 0),
-      cut: plannedCutOf(sizesOf(own), config),
-      layout: rowPackLayoutOf(hasRowPacks ? [...read, ...neighbours.rows] : []),
-    });
-    start = end;
-  }
-  return { outerStep, jobs, taskCount: rows.length };
+  const neighbours = await neighboursOf(store, config.method, whole);
+  const read = withDroppedIds(rows, store.manifest.features, idDropoutAt(config, outerStep));
+  const cut = cutIntoLeaves(
+    rows.map(({ supportRowCount, impressions }, place) => ({
+      supportRowCount,
+      queryRowCount: impressions.length - supportRowCount,
+      drawnRowCount: sampled[place]?.drawnRows?.length ?? 0,
+    })),
+    { config, ...neighbourExtentOf(neighbours) },
+  );
+  const order = cut.flatMap(({ microBatch }) => microBatch.taskPlaces);
+  let taskEnd = 0;
+  const leaves = cut.map(({ microBatch, ...costs }): PlannedLeaf => {
+    const taskStart = taskEnd;
+    taskEnd += microBatch.taskPlaces.length;
+    const places = microBatch.taskPlaces;
+    const own = places.map((place) => at(read, place));
+    const beside = neighbourRowsAt(neighbours, places);
+    const layout = rowPackLayoutOf(hasRowPacks ? [...own, ...beside] : []);
+    return { ...costs, taskStart, taskEnd, microBatch, layout };
+  });
+  const inOrder = <Value>(values: readonly Value[]): Value[] =>
+    order.map((place) => at(values, place));
+  const drawnRows = drawnRowsOf(sampled, config.method)?.byTask ?? null;
+  const { neighbours: named } = neighbours.named;
+  const tasks: PlannedTasks = {
+    taskIndices: inOrder(sampled.map(({ taskIndex }) => taskIndex)),
+    drawnRows: drawnRows && inOrder(drawnRows),
+    taskWeights: inOrder(weights),
+    coldTaskWeights: coldWeights && inOrder(coldWeights),
+    neighbours: named === undefined ? null : inOrder(named),
+    sizes: division.of(
+      order.map((place) => {
+        const { supportRowCount, taskIndex } = at(whole, place);
+        return { supportRowCount, weight: at(weights, place), isTrunk: isTrunk(taskIndex) };
+      }),
+    ),
+  };
+  const asksQueryLossBefore = asksQueryLossBeforeAt(config, outerStep);
+  return { outerStep, tasks, taskCount: order.length, asksQueryLossBefore, leaves };
 }
 
-/** Jobs of more tasks travel whole: the search for the cheapest cut takes the square of their number. */
-export const CUT_TASKS_MAX = 512;
-
-function sizesOf(tasks: readonly PlannedRows[]): TaskSize[] {
-  return tasks.map(({ supportRowCount, impressions }) => ({
-    supportRowCount,
-    queryRowCount: impressions.length - supportRowCount,
-  }));
+function neighbourExtentOf({ named, rows }: JobNeighbours): {
+  readonly rowsBeside: number;
+  readonly neighbourCount: number;
+} {
+  const neighbourCount = (named.neighbours ?? []).reduce(
+    (most, { length }) => Math.max(most, length),
+    0,
+  );
+  const rowCountMax = rows.reduce((most, { rowCount }) => Math.max(most, rowCount), 0);
+  return { rowsBeside: neighbourCount * rowExtent(rowCountMax), neighbourCount };
 }
 
-/** As a worker cuts the job, but for a method that reads neighbours, whose rows are padded with those of tasks. */
-export function plannedCutOf(
-  sizes: readonly TaskSize[],
-  { method, training }: Pick<RunConfig, 'method' | 'training'>,
-): PlannedMicroBatch[] {
-  const rowCountOf = (places: readonly number[]): number =>
-    places.reduce((sum, place) => {
-      const { supportRowCount, queryRowCount } = at(sizes, place);
-      return sum + supportRowCount + queryRowCount;
-    }, 0);
-  if (sizes.length > CUT_TASKS_MAX) {
-    const taskPlaces = [...sizes.keys()];
-    const rowCount = rowCountOf(taskPlaces);
-    return [{ taskPlaces, rowCount, cost: rowCount + ROWS_WORTH_A_CALL }];
-  }
-  const bounds = { rowsMax: training.microBatchRowsMax };
-  return gradientCutOf(methodPlanOf(method), sizes, bounds).map((microBatch) => ({
-    taskPlaces: microBatch.taskPlaces,
-    rowCount: rowCountOf(microBatch.taskPlaces),
-    cost: paddedRowCountOf(microBatch) + ROWS_WORTH_A_CALL,
-  }));
+/** The rows of the neighbours of some tasks, each once. */
+function neighbourRowsAt(
+  { named: { neighbours = [] }, rows }: JobNeighbours,
+  places: readonly number[],
+): PlannedRows[] {
+  const wanted = new Set(places.flatMap((place) => neighbours[place] ?? []));
+  return rows.filter(({ taskIndex }) => wanted.has(taskIndex));
+}
+
+/** In the first outer step and in every n-th. Without adaptation, there is one query loss. */
+function asksQueryLossBeforeAt({ method, training }: RunConfig, outerStep: number): boolean {
+  const every = training.queryLossBeforeEveryOuterSteps;
+  const isMeasured = every > 0 && (outerStep === 0 || (outerStep + 1) % every === 0);
+  return isMeasured && adapts(methodPlanOf(method));
 }
 
 function idDropoutAt({ training, seed }: RunConfig, outerStep: number): IdDropout | null {
@@ -246,17 +257,16 @@ function drawnRowsOf(tasks: readonly DrawnTask[], method: MethodConfig): DrawnRo
   return byTask.length === 0 ? null : { byTask, keepsSupport: adapts(methodPlanOf(method)) };
 }
 
-/** The draws stay those of the sampler; jobs lose tasks, and empty ones go. */
+/** The draws stay those of the sampler. */
 function withoutTasks(
-  sampled: SampledJobs,
+  sampled: readonly DrawnTask[],
   leftOut: readonly QuarantinedTask[],
   outerStep: number,
-): SampledJobs {
+): readonly DrawnTask[] {
   if (leftOut.length === 0) return sampled;
   const isLeftOut = ({ taskIndex }: { readonly taskIndex: number }): boolean =>
     leftOut.some((task) => task.taskIndex === taskIndex && task.outerStep <= outerStep);
-  const jobs = sampled.map((tasks) => tasks.filter((task) => !isLeftOut(task)));
-  const left = jobs.filter((tasks) => tasks.length > 0);
+  const left = sampled.filter((task) => !isLeftOut(task));
   if (left.length > 0) return left;
   throw new QianmoError({
     kind: 'failed',

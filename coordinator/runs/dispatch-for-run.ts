@@ -12,7 +12,6 @@ import type { StreamConfig } from '../../shared/config/stream-config.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
-import { DRAWN_ROWS_PER_JOB_MAX } from '../plan/row-draws.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { superviseWorkers } from '../workers/worker-supervisor.js';
@@ -46,8 +45,6 @@ export interface RunDispatch {
 }
 
 const WORKER_RESTARTS_MAX = 100;
-/** The jobs of an outer step for each worker with which it is busy. With fewer, the waits at both ends of a step are most of its time. */
-const BUSY_JOBS_MIN = 3;
 
 /**
  * Everything started here is stopped when the context closes. Processes are started first: they take
@@ -203,7 +200,7 @@ async function localWorkers(
     ...{ redisUrl, prefix, device, portable, environment },
     stores: placesOf(config),
     blobFolder,
-    ...{ count, areBusy: jobsPerOuterStepOf(config) >= BUSY_JOBS_MIN * count },
+    ...{ count, areBusy: true },
   });
   return {
     start: () => {
@@ -212,15 +209,6 @@ async function localWorkers(
       onClose(() => workers.stop());
     },
   };
-}
-
-/** 1 for a stream, whose jobs follow what is logged. */
-function jobsPerOuterStepOf(config: RunConfig | StreamConfig): number {
-  if (!('training' in config)) return 1;
-  const { tasksPerOuterStep, tasksPerJob, rowsPerOuterStep } = config.training;
-  return rowsPerOuterStep === undefined
-    ? Math.ceil(tasksPerOuterStep / tasksPerJob)
-    : Math.ceil(rowsPerOuterStep / DRAWN_ROWS_PER_JOB_MAX);
 }
 
 /** The rows of a stream travel in its jobs. */

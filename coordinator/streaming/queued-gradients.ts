@@ -10,6 +10,7 @@ import type { WindowPair } from '../../shared/streaming/rule-tape.js';
 import { scriptArithmetic } from '../../shared/streaming/script-arithmetic.js';
 import {
   decodeRuleGradient,
+  type RuleGradient,
   encodeRuleParameters,
   encodeWindowPair,
 } from '../../shared/streaming/window-pair-codec.js';
@@ -88,15 +89,16 @@ class PairOrder implements JobOrder<RuleJob> {
 
 function gradientReader({ shape }: RuleJob['work']): ReadResult<PairGradient> {
   return ({ result, output }) => {
-    const gradient = gradientOrNull(output, shape);
-    if (gradient === null) return 'layout_mismatch';
-    const { weightedQueryLoss: lossSum, queryRowCount: judgedRowCount } = result;
+    const found = gradientOrNull(output, shape);
+    if (found === null) return 'layout_mismatch';
+    const { lossSum, gradient } = found;
+    const { queryRowCount: judgedRowCount } = result;
     if (!Number.isFinite(lossSum) || !gradient.every(Number.isFinite)) return 'not_finite';
     return { lossSum, judgedRowCount, gradient };
   };
 }
 
-function gradientOrNull(output: Uint8Array, shape: RuleJob['work']['shape']): Float64Array | null {
+function gradientOrNull(output: Uint8Array, shape: RuleJob['work']['shape']): RuleGradient | null {
   try {
     return decodeRuleGradient(output, shape, 'gradient');
   } catch (error) {

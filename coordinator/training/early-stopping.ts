@@ -6,7 +6,7 @@ import { bestOf, scoresSinceBest } from '../checkpoints/validated-steps.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
-interface EarlyStopping {
+export interface EarlyStopping {
   /**
    * The state with its score, if it is to be scored; the same state if not, or if it has one.
    *
@@ -19,7 +19,7 @@ interface EarlyStopping {
   /** Whether the run ends here, although it has outer steps left. */
   isOver(state: Pick<TrainingState, 'validated'>): boolean;
   /** Says so where the run ends before its last outer step. */
-  tellEnd(state: TrainingState, outerSteps: number): void;
+  reportEnd(state: TrainingState, outerSteps: number): void;
 }
 
 type Chosen = Pick<TrainingOutcome, 'metaParameters' | 'address' | 'digest'>;
@@ -51,7 +51,7 @@ export function earlyStopping({
       resumed: (state) => Promise.resolve(state),
       isScored: () => false,
       isOver: () => false,
-      tellEnd: () => undefined,
+      reportEnd: () => undefined,
     };
   return stoppingOn(terms, validationLoss, sink);
 }
@@ -84,7 +84,7 @@ function stoppingOn(
       return outerStep === 0 || hasGrown ? state : scored(state);
     },
     isOver: ({ validated }) => scoresSinceBest(validated) >= patience,
-    tellEnd({ outerStep, validated }, outerSteps) {
+    reportEnd({ outerStep, validated }, outerSteps) {
       const best = bestOf(validated);
       if (best === null || outerStep >= outerSteps) return;
       sink({ kind: 'run-stopped-early', outerStep, bestOuterStep: best.outerStep, outerSteps });

@@ -1,10 +1,9 @@
-/** Judges the norms of job gradients during a run. */
+/** Judges the norms of delivered sums during a run. */
 
-import { at } from '../../shared/base/arrays.js';
 import type { TrustConfig } from '../../shared/config/trust-config.js';
 import { FalseResultsError } from '../dispatch/second-opinions.js';
 import { GradientNormBound } from '../trust/gradient-norm-bound.js';
-import type { JudgeNorm } from './gradients/job-gradient.js';
+import type { JudgeNorm } from './step-sum.js';
 
 export class GradientNorms {
   readonly #bound: GradientNormBound;
@@ -13,18 +12,12 @@ export class GradientNorms {
     this.#bound = new GradientNormBound({ quantile, multiple });
   }
 
-  /**
-   * Begins an outer step. Jobs and parts of jobs have unequal numbers of tasks, so a norm is divided by the sum of
-   * their task weights: it is that of a mean over its tasks.
-   *
-   * @param weights of the jobs, by job index
-   */
-  judgeOf(weights: readonly number[]): JudgeNorm {
+  /** Begins an outer step. Nodes have unequal numbers of tasks, so a norm is divided by the sum of their weights. */
+  begin(): JudgeNorm {
     const bound = this.#bound;
     bound.begin();
-    return ({ jobIndex, norm, isConfirmed }) => {
-      const weight = at(weights, jobIndex);
-      const meanNorm = weight > 0 ? norm / weight : 0;
+    return ({ norm, taskWeight, isConfirmed }) => {
+      const meanNorm = taskWeight > 0 ? norm / taskWeight : 0;
       if (!isConfirmed && bound.isDoubtful(meanNorm)) return false;
       bound.admit(meanNorm, isConfirmed);
       return true;
@@ -32,11 +25,11 @@ export class GradientNorms {
   }
 
   /**
-   * To be called when all gradients of the step are there.
+   * To be called when all sums of the step are there.
    *
    * @throws FalseResultsError when one that was admitted before there was a bound is above it.
    */
-  requireSound(): void {
+  assertPlausible(): void {
     if (!this.#bound.isStepDoubtful) return;
     throw new FalseResultsError({
       kind: 'failed',

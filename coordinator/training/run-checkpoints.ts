@@ -81,9 +81,9 @@ async function startingState(
 }
 
 /** The checkpoints of one training. They are written beside it, one at a time. */
-interface CheckpointWriter {
+export interface CheckpointWriter {
   /** @throws the failure of a checkpoint that was begun. */
-  demandSound(): void;
+  assertNoFailure(): void;
   /** Takes a snapshot of the state once the checkpoint before is written, and begins to write it. */
   begin(state: TrainingState): Promise<void>;
   /** Writes the state, unless it was written last. */
@@ -120,7 +120,7 @@ export function checkpointWriter(
   };
   const isDurable = ({ outerStep, extendedOuterSteps }: TrainingState): boolean =>
     durableOuterStep === outerStep && durableExtension === extendedOuterSteps;
-  const demandSound = (): void => {
+  const assertNoFailure = (): void => {
     if (failure === null) return;
     const { error } = failure;
     failure = null;
@@ -128,10 +128,10 @@ export function checkpointWriter(
   };
   return {
     isDurable,
-    demandSound,
+    assertNoFailure,
     async begin(state) {
       await times.during('checkpoint', () => underWay);
-      demandSound();
+      assertNoFailure();
       underWay = store(state).then(
         () => undefined,
         (error: unknown) => {

@@ -13,11 +13,11 @@ export interface RunLength {
    * Returns the state with the length that it has by the orders that were heard; the same state if that has not
    * changed.
    */
-  extended(state: TrainingState): TrainingState;
+  withExtension(state: TrainingState): TrainingState;
   /** The same, after telling how far the run is and, at its end, asking for the latest orders. */
-  heeded(state: TrainingState): Promise<TrainingState>;
+  withLatestCommands(state: TrainingState): Promise<TrainingState>;
   /** Tells that no order changes the length any more. */
-  ended(state: TrainingState): void;
+  markEnded(state: TrainingState): void;
 }
 
 export function runLength({
@@ -36,10 +36,11 @@ export function runLength({
   const isOwn = control?.runId === config.run;
   if (control === undefined || !isOwn)
     return {
-      ...{ endOf, extended: (state) => state, heeded: (state) => Promise.resolve(state) },
-      ended: () => undefined,
+      ...{ endOf, withExtension: (state) => state },
+      withLatestCommands: (state) => Promise.resolve(state),
+      markEnded: () => undefined,
     };
-  const extended = (state: TrainingState): TrainingState => {
+  const withExtension = (state: TrainingState): TrainingState => {
     const earlierOuterSteps = outerStepsOf(state, training);
     const { outerSteps } = control.orders;
     const isLonger = outerSteps !== null && outerSteps > earlierOuterSteps;
@@ -53,13 +54,13 @@ export function runLength({
   };
   return {
     endOf,
-    extended,
-    heeded: async (state) => {
+    withExtension,
+    withLatestCommands: async (state) => {
       tell(state, lengthFixedBy);
       if (state.outerStep >= endOf(state)) await control.refresh();
-      return extended(state);
+      return withExtension(state);
     },
-    ended: (state) => tell(state, FIXED_BY_END),
+    markEnded: (state) => tell(state, FIXED_BY_END),
   };
 }
 

@@ -1,26 +1,29 @@
 /**
- * Which jobs of an outer step count. By the closing rule of the run, the step may end without some of its jobs; a
- * replay leaves out those that another run left out.
+ * Which leaves of an outer step count. By the closing rule of the run, the step may end without some of its
+ * deliveries; a replay leaves out the leaves that another run left out.
  */
 
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { CallTerms, JobOrder } from '../dispatch/dispatcher.js';
+import type { CallTerms } from '../dispatch/dispatcher.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { ALL_RESULTS } from '../../shared/config/closing-config.js';
-import type { GradientAggregate } from './gradient-aggregate.js';
+import { taskWeightOf, type StepSum } from './step-sum.js';
 import type { TrainOptions } from './train-options.js';
 
+interface ClosedStep {
+  /** With a record of the leaves without a result, if there are some. */
+  readonly state: TrainingState;
+  /** The share of the task weights of the leaves with a result, above 0, at most 1. */
+  readonly share: number;
+}
+
 export interface StepClosings {
-  /** The orders of an outer step whose results can count. */
-  ordersOf: (orders: readonly JobOrder[]) => readonly JobOrder[];
+  /** Whether a replay leaves the leaf out. */
+  isLeftOut: (outerStep: number, leaf: number) => boolean;
   readonly terms: CallTerms;
-  /**
-   * Ends the sum of an outer step. Returns the state with a record of the jobs without a result, if there are some.
-   *
-   * @throws QianmoError `data` if the jobs with a result have no weight.
-   */
-  close(sum: GradientAggregate, plan: StepPlan, state: TrainingState): TrainingState;
+  /** @throws QianmoError `data` if the leaves with a result have no weight. */
+  close(sum: StepSum, plan: StepPlan, state: TrainingState): ClosedStep;
 }
 
 export function stepClosings({
@@ -29,29 +32,23 @@ export function stepClosings({
   caller: { sink },
 }: Pick<TrainOptions, 'run' | 'start' | 'caller'>): StepClosings {
   const leftOutAt = new Map(
-    replay?.leftOut.map(({ outerStep, jobs }) => [outerStep, new Set(jobs)] as const),
+    replay?.leftOut.map(({ outerStep, leaves }) => [outerStep, new Set(leaves)] as const),
   );
   return {
-    ordersOf: (orders) => {
-      const leftOut = leftOutAt.get(orders[0]?.job.outerStep ?? -1);
-      return leftOut === undefined
-        ? orders
-        : orders.filter(({ job }) => !leftOut.has(job.jobIndex));
-    },
+    isLeftOut: (outerStep, leaf) => leftOutAt.get(outerStep)?.has(leaf) === true,
     terms: { closing: replay === undefined ? config.training.closing : ALL_RESULTS },
-    close: (sum, { outerStep, jobs: planned }, state) => {
-      const jobs = sum.missingJobs();
-      if (jobs.length === 0) return state;
-      const isMissing = new Set(jobs);
-      const weights = planned.filter(({ jobIndex }) => !isMissing.has(jobIndex));
-      const share = weights
-        .flatMap(({ taskWeights }) => taskWeights)
-        .reduce((total, weight) => total + weight, 0);
+    close: (sum, plan, state) => {
+      const leaves = sum.missingLeaves();
+      if (leaves.length === 0) return { state, share: 1 };
+      const { outerStep, leaves: planned } = plan;
+      const isMissing = new Set(leaves);
+      let share = 0;
+      for (const leaf of planned.keys())
+        if (!isMissing.has(leaf)) share += taskWeightOf(plan, { first: leaf, end: leaf + 1 }, 'warm');
       if (!(share > 0)) throw noWeight(outerStep);
-      sum.closeWithoutMissing(share);
-      const [admittedJobCount, jobCount] = [weights.length, planned.length];
-      sink({ kind: 'jobs-left-out', outerStep, admittedJobCount, jobCount });
-      return { ...state, leftOut: [...(state.leftOut ?? []), { outerStep, jobs }] };
+      const leafCount = planned.length;
+      sink({ kind: 'leaves-left-out', outerStep, admittedLeafCount: leafCount - leaves.length, leafCount });
+      return { state: { ...state, leftOut: [...(state.leftOut ?? []), { outerStep, leaves }] }, share };
     },
   };
 }

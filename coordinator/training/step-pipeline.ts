@@ -5,35 +5,19 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/staleness-config.js';
-import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
+import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, CallTerms, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
-import type { FrozenInput } from '../plan/row-pack-gather.js';
-import { sentDense, sentPacks } from '../plan/orders/sent-parameters.js';
-import {
-  costOf,
-  dividesJobs,
-  overlapOf,
-  partsOf,
-  wholeJobs,
-  type JobPart,
-  type WorkerShares,
-} from '../plan/orders/job-parts.js';
-import { encodeRowPacks, ordersOf, type PackOf } from '../plan/orders/step-orders.js';
-import type { StepPlan, StepPlanner } from '../plan/step-plan.js';
+import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
+import { encodeDense, type FrozenInput } from '../plan/row-pack-gather.js';
+import { encodeRowPacks, ordersOf } from '../plan/orders/step-orders.js';
+import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
 import type { RunTables } from '../tables/run-tables.js';
-import { jobWeightsOf, partWeightsOf } from './gradient-aggregate.js';
 import { planAhead, type PlanAhead } from './plan-ahead.js';
-import { joinedParts } from './gradients/joined-parts.js';
 import type { GradientNorms } from './gradient-norms.js';
-import {
-  gradientShapesOf,
-  type GradientShapes,
-  type JobGradient,
-} from './gradients/job-gradient.js';
-import { partByteCountMax, partReader, type PartGradient } from './gradients/part-gradient.js';
 import type { RunLength } from './run-length.js';
 import type { StepClosings } from './step-closing.js';
+import { deliveryReader, type ReadDelivery } from './step-sum.js';
 import type { StepTimes } from './step-times.js';
 import type { TrainOptions } from './train-options.js';
 import { WorkerPace } from './worker-pace.js';
@@ -42,24 +26,17 @@ import { WorkerPace } from './worker-pace.js';
 interface StepUnderWay {
   readonly plan: StepPlan;
   readonly orders: readonly TaskOrder[];
-  /** By job index. */
-  readonly layouts: readonly RowPackLayout[];
-  /** The sums of the task weights, by job index. */
-  readonly weights: readonly number[];
-  /** Yields gradients as they arrive. When called again, it sends all jobs again with the same inputs. */
-  readonly gradients: (
-    norms: Pick<GradientNorms, 'judgeOf'>,
-  ) => AsyncIterable<Admitted<JobGradient>>;
+  /** Yields sums as they arrive. When called again, it sends all jobs again with the same inputs. */
+  readonly deliveries: (
+    norms: Pick<GradientNorms, 'begin'>,
+  ) => AsyncIterable<Admitted<ReadDelivery>>;
 }
 
-interface StepPipeline {
-  /** Sends the jobs that may leave in this state, and returns the outer step whose gradients come next. */
+export interface StepPipeline {
+  /** Sends the jobs that may leave in this state, and returns the outer step whose sums come next. */
   oldest(state: TrainingState): Promise<StepUnderWay>;
-  /**
-   * Must be called when the oldest outer step has its gradients, before they are applied. Returns what the
-   * state of the next outer step keeps of it.
-   */
-  completeOldest(): Pick<TrainingState, 'remainders'>;
+  /** Must be called when the oldest outer step has its sums, before they are applied. */
+  completeOldest(): void;
   /** Whether a resume from this state would send the jobs of the next outer step with the same inputs. */
   isResumable(state: TrainingState): boolean;
   /** Takes all jobs back. They are sent again with the parameters of the next state. */
@@ -85,8 +62,6 @@ interface PipelineParts {
 interface SentStep extends StepUnderWay {
   /** The outer step of the state whose parameters the jobs have. */
   readonly parametersOf: number;
-  /** What rounding has taken from the dense variables that were sent; absent without rounding. */
-  readonly remainders: TrainingState['remainders'];
   /** Resolves when its jobs are off the queue, after the signal has aborted. */
   ended(): Promise<void>;
 }
@@ -120,13 +95,12 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
       parts.times.begin();
       const end = Math.min(parts.length.endOf(state), sendingEndOf(state, staleness));
       for (let next = state.outerStep + underWay.length; next < end; next += 1)
-        underWay.push(await sent(next, withRemaindersOf(underWay, state), sending(parts)));
+        underWay.push(await send(next, state, sending(parts)));
       return at(underWay, 0);
     },
     completeOldest() {
       completed = underWay.shift();
       for (const { orders } of underWay) encodeRowPacks(orders);
-      return completed?.remainders === undefined ? {} : { remainders: completed.remainders };
     },
     isResumable({ outerStep }) {
       // A failure may come between the results of an outer step and the state after it.
@@ -139,12 +113,6 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
       await recall();
     },
   };
-}
-
-/** The state, with the remainders of the outer step that was sent last. */
-function withRemaindersOf(underWay: readonly SentStep[], state: TrainingState): TrainingState {
-  const remainders = underWay.at(-1)?.remainders;
-  return remainders === undefined ? state : { ...state, remainders };
 }
 
 /**
@@ -171,7 +139,7 @@ interface SendingParts {
   readonly terms: CallTerms;
 }
 
-async function sent(
+async function send(
   outerStep: number,
   state: TrainingState,
   { options, parts, ahead, pace, signal, terms }: SendingParts,
@@ -179,37 +147,30 @@ async function sent(
   const { run, dispatcher } = options;
   const { planner, tables, frozen, closings, times } = parts;
   const plan = await times.during('sample', () => planner.take(outerStep, state.quarantinedTasks));
-  const { training } = run.config;
-  const shapes = gradientShapesOf(plan, run.spec, training.encodings?.gradients);
-  const gathered = await times.during('pack', () => tables.gather(shapes.layouts));
-  const pack = sentPacks(gathered, outerStep, run.config);
-  const packOf: PackOf = (jobIndex) => times.took('pack', () => pack(jobIndex));
-  const names = frozen === null ? undefined : run.spec.learned.variables;
-  const dense = times.took('pack', () =>
-    sentDense(state.metaParameters, training.encodings, state.remainders, names),
+  const cut = cutIntoDeliveries(plan.leaves, sharesOf(pace, dispatcher), (leaf) =>
+    closings.isLeftOut(outerStep, leaf),
   );
-  const fingerprint = parts.fingerprint();
-  const jobParts = sendsParts(options)
-    ? partsOf(plan, sharesOf(pace, options, shapes))
-    : wholeJobs(plan);
-  const context = { run, packOf, frozen, fingerprint, parts: jobParts };
-  const orders = ordersOf(plan, dense.bytes, context);
-  const asksBefore = orders.some(({ job }) => 'queryLossBefore' in job.work);
-  const partShapes = { ...shapes, parts: jobParts, asksBefore };
+  const layouts = times.took('pack', () => cut.map((delivery) => layoutOf(plan, delivery)));
+  const pack = await times.during('pack', () => tables.gather(layouts));
+  const names = frozen === null ? undefined : run.spec.learned.variables;
+  const dense = times.took('pack', () => encodeDense(state.metaParameters, names));
+  const orders = ordersOf(plan, cut, dense, {
+    ...{ run, frozen, fingerprint: parts.fingerprint() },
+    packOf: (place) => times.took('pack', () => pack(place)),
+  });
+  const costs = cut.map((delivery) => costOf(plan, delivery));
 
-  let read: ReadResult<JobGradient | PartGradient> = () => 'not_of_this_step';
-  const send = (): AsyncIterable<Admitted<JobGradient | PartGradient>> =>
-    dispatcher.run(closings.ordersOf(orders), (each) => read(each), signal, terms);
-  let unread: ReturnType<typeof send> | null = send();
+  let read: ReadResult<ReadDelivery> = () => 'not_of_this_step';
+  const dispatch = (): AsyncIterable<Admitted<ReadDelivery>> =>
+    dispatcher.run(orders, (each) => read(each), signal, terms);
+  let unread: ReturnType<typeof dispatch> | null = dispatch();
   return {
-    ...{ plan, orders, weights: jobWeightsOf(plan) },
-    ...{ layouts: shapes.layouts, parametersOf: state.outerStep, remainders: dense.remainders },
-    gradients(norms) {
-      read = partReader(partShapes, norms.judgeOf(partWeightsOf(plan, jobParts)));
-      const results = unread ?? send();
+    ...{ plan, orders, parametersOf: state.outerStep },
+    deliveries(norms) {
+      read = deliveryReader(run.spec, plan, cut, norms.begin());
+      const results = unread ?? dispatch();
       unread = null;
-      const noted = pace.noted(times.waitedFor(results), costsOf(plan, jobParts));
-      return joinedParts(ahead.during(noted, orders.length), plan, partShapes);
+      return ahead.during(pace.noting(times.waitedFor(results), costs), orders.length);
     },
     async ended() {
       const first = unread?.[Symbol.asyncIterator]().next();
@@ -219,29 +180,14 @@ async function sent(
   };
 }
 
-/** A replay may leave out jobs that the record left out, by their indices. */
-function sendsParts({ run: { config }, start }: TrainOptions): boolean {
-  return start.replay === undefined && dividesJobs(config);
-}
-
-function sharesOf(
-  pace: WorkerPace,
-  { run: { config }, dispatcher }: TrainOptions,
-  shapes: GradientShapes,
-): WorkerShares {
+function sharesOf(pace: WorkerPace, dispatcher: TrainOptions['dispatcher']): WorkerShares {
+  const connectedCount = dispatcher.executorCount?.() ?? 0;
   return {
-    workerCount: () => pace.withConnected(dispatcher.executorCount?.() ?? 0),
+    workerCount: connectedCount === 0 ? pace.workerCount : connectedCount,
     msPerCost: pace.msPerCost,
-    stepCount: overlapOf(config),
-    carriesPartsOf: (jobIndex) =>
-      partByteCountMax(shapes, jobIndex) <= config.queue.blobByteCountMax,
   };
 }
 
-/** By order. */
-function costsOf({ jobs }: Pick<StepPlan, 'jobs'>, parts: readonly JobPart[]): number[] {
-  return parts.map(({ jobIndex, microBatches }) => {
-    const { cut } = at(jobs, jobIndex);
-    return costOf(cut.slice(microBatches?.first, microBatches?.end));
-  });
+function costOf({ leaves }: StepPlan, { first, end }: LeafRange): number {
+  return leaves.slice(first, end).reduce((sum, { cost }) => sum + cost, 0);
 }

@@ -3,12 +3,12 @@
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import { GRADIENT_NORM } from './meta-optimizer/clip-by-global-norm.js';
 import { scalarOf } from './meta-optimizer/gradient-transformation.js';
-import { sizeDivisionOf } from '../plan/job-sizes.js';
-import type { StepLosses } from './losses/loss-sums.js';
+import { sizeDivisionOf } from '../plan/step-sizes.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
-import { withSupportOfAdgroups } from './losses/support-loss.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
+import type { StepSum } from './step-sum.js';
 
 const MS_PER_SECOND = 1000;
 
@@ -17,27 +17,21 @@ export function stepReport(
   { config, store }: PreparedRun,
   { clock, sink }: RunCaller,
   start: Pick<TrainingState, 'outerStep' | 'extendedOuterSteps'>,
-): (state: TrainingState, plan: StepPlan, losses: StepLosses) => void {
+): (state: TrainingState, plan: StepPlan, sum: StepSum) => void {
   const { run: runId, training } = config;
   const { outerStep } = start;
   sink({ kind: 'run-started', runId, outerStep, outerSteps: outerStepsOf(start, training) });
   const { trunk } = store.manifest;
   if (trunk !== undefined && !readsTrunkRows(methodPlanOf(config.method)))
     sink({ kind: 'trunk-rows-unread', rowCount: trunk.rowCount, methodKind: config.method.kind });
-  const step = { method: config.method, store };
+  const tasksAdapt = adapts(methodPlanOf(config.method));
   const { names: sizes } = sizeDivisionOf(config.evaluation.sizeBucketEdges);
   let previousMs = clock.monotonicMs();
-  return (state, plan, losses) => {
+  return (state, plan, sum) => {
     const nowMs = clock.monotonicMs();
     const elapsedMs = Math.max(nowMs - previousMs, 1);
     previousMs = nowMs;
-    const closed = state.leftOut?.find((record) => record.outerStep === plan.outerStep);
-    const leftOut = closed?.jobs ?? [];
-    const { bySize, queryLossBefore, ...means } = withSupportOfAdgroups(losses, {
-      ...step,
-      plan,
-      leftOut,
-    });
+    const { bySize, queryLossBefore, ...means } = sum.losses(tasksAdapt);
     sink({
       kind: 'outer-step',
       outerStep: state.outerStep,
@@ -46,7 +40,7 @@ export function stepReport(
       ...(queryLossBefore === null ? {} : { queryLossBefore }),
       gradientNorm: scalarOf(state.optimizer, GRADIENT_NORM),
       tasksPerSecond: (plan.taskCount * MS_PER_SECOND) / elapsedMs,
-      ...(bySize === null ? {} : { bySize: { sizes: [...sizes], ...bySize } }),
+      bySize: { sizes: [...sizes], ...bySize },
     });
   };
 }

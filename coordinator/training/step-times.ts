@@ -67,7 +67,7 @@ export class StepTimes {
   }
 
   /** @param outerStep the number of outer steps that are complete. */
-  tell(outerStep: number): void {
+  report(outerStep: number): void {
     this.#sink({
       ...{ kind: 'outer-step-timed', outerStep, startedMs: this.#startedMs },
       phasesMs: this.#told(),

@@ -1,7 +1,7 @@
 /** The input and the outcome of the outer loop. */
 
 import type { CallTerms, Dispatcher } from '../dispatch/dispatcher.js';
-import type { LeftOut } from '../checkpoints/left-out-jobs.js';
+import type { LeftOut } from '../checkpoints/left-out-leaves.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';

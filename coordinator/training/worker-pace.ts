@@ -7,20 +7,15 @@ type PacedResult = Pick<JobResult, 'worker' | 'jobIndex' | 'computeMs'>;
 export class WorkerPace {
   /** The number in the latest outer step that returned results, as far as it has. */
   workerCount = 0;
+  /** Null before the first results. */
   msPerCost: number | null = null;
 
-  /** Counts workers that are connected and had no job in the step before. Returns how many there are. */
-  withConnected(connectedCount: number): number {
-    this.workerCount = Math.max(this.workerCount, connectedCount);
-    return this.workerCount;
-  }
-
   /**
-   * Hands on the results of an outer step.
+   * Passes the results of an outer step on.
    *
    * @param costs by job index
    */
-  async *noted<Of extends { readonly result: PacedResult }>(
+  async *noting<Of extends { readonly result: PacedResult }>(
     results: AsyncIterable<Of>,
     costs: readonly number[],
   ): AsyncGenerator<Of> {

@@ -6,7 +6,7 @@ import {
   parseManifest,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import { leftOutOf } from '../../coordinator/checkpoints/checkpoint-reader.js';
-import type { LeftOut } from '../../coordinator/checkpoints/left-out-jobs.js';
+import type { LeftOut } from '../../coordinator/checkpoints/left-out-leaves.js';
 import { z } from 'zod';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { blobKeyOf } from '../../shared/storage/object-blob-store.js';

@@ -4,7 +4,7 @@ import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer.js';
 import { claimRun, type RunClaim } from '../../coordinator/checkpoints/run-claim.js';
-import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
+import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import { train } from '../../coordinator/training/outer-loop.js';
@@ -119,17 +119,25 @@ function watched(dispatcher: Dispatcher, process: SimulatedProcess, world: World
   return {
     ...dispatcher,
     run(orders, read, signal, terms) {
-      const admitted = world.invariants.earlyClosings.begin(orders[0]?.job.outerStep ?? -1);
+      const admitted = new Set<number>();
+      const leaves = world.invariants.earlyClosings.begin(orders[0]?.job.outerStep ?? -1);
       const shown = ({ result }: { readonly result: JobResult }): void => {
         const { jobIndex } = result;
         const order = orders.find(({ job }) => job.jobIndex === jobIndex);
         const isSecond = admitted.has(jobIndex);
         world.invariants.onAdmitted(process, order?.job, { result, isSecond });
         admitted.add(jobIndex);
+        for (const leaf of leavesIn(order?.job)) leaves.add(leaf);
       };
       return each(dispatcher.run(orders, read, signal, terms), shown);
     },
   };
+}
+
+function leavesIn(job: JobOrder['job'] | undefined): number[] {
+  if (job?.work.kind !== 'gradient') return [];
+  const { first, shapes } = job.work.leaves;
+  return shapes.map((_, place) => first + place);
 }
 
 async function* each<Element>(

@@ -5,14 +5,14 @@
 
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
-import type { LeftOut } from '../../coordinator/checkpoints/left-out-jobs.js';
+import type { LeftOut } from '../../coordinator/checkpoints/left-out-leaves.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
-import { decidedPartOf, standingClock } from './reference.js';
+import { jobKeyOf, standingClock, type ComputedPart } from './reference.js';
 import {
   EXTENDED_OUTER_STEPS,
-  JOBS_PER_STEP,
+  LEAVES_PER_STEP,
   simulatedExecutor,
   simulatedRunOf,
 } from './simulated-run.js';
@@ -27,28 +27,28 @@ interface RecordedState {
 
 interface Replay {
   readonly digest: string;
-  /** The decided part of each result, by outer step and job index. */
+  /** The digest of each output, by what its job computes. */
   readonly resultByJob: ReadonlyMap<string, string>;
 }
 
 export class EarlyClosings {
-  /** The jobs that each call of a coordinator admitted, by outer step: a step may be taken several times. */
+  /** The leaves that each call of a coordinator admitted, by outer step: a step may be taken several times. */
   readonly #admittedByStep = new Map<number, Set<number>[]>();
-  /** The decided parts of all results that were admitted, by outer step and job index. */
+  /** The digests of all outputs that were admitted, by what their jobs compute. */
   readonly #parts = new Map<string, Set<string>>();
   readonly #recorded = new Map<string, RecordedState>();
 
-  /** Returns where the jobs that a call admits are noted. */
+  /** Returns where the leaves that a call admits are noted. */
   begin(outerStep: number): Set<number> {
-    const jobs = new Set<number>();
-    this.#admittedByStep.set(outerStep, [...(this.#admittedByStep.get(outerStep) ?? []), jobs]);
-    return jobs;
+    const leaves = new Set<number>();
+    this.#admittedByStep.set(outerStep, [...(this.#admittedByStep.get(outerStep) ?? []), leaves]);
+    return leaves;
   }
 
-  admitted({ outerStep, jobIndex, output, ...result }: JobResult): void {
-    const key = `${outerStep}/${jobIndex}`;
+  admitted(job: ComputedPart, { output }: JobResult): void {
+    const key = jobKeyOf(job);
     const parts = this.#parts.get(key) ?? new Set();
-    this.#parts.set(key, parts.add(decidedPartOf(output.sha256, result)));
+    this.#parts.set(key, parts.add(output.sha256));
   }
 
   recorded(state: RecordedState): void {
@@ -66,12 +66,12 @@ export class EarlyClosings {
 
   #unlikeAdmitted({ outerStep: end, leftOut }: RecordedState): string | null {
     for (let outerStep = 0; outerStep < end; outerStep += 1) {
-      const left = leftOut.find((step) => step.outerStep === outerStep)?.jobs ?? [];
+      const left = leftOut.find((step) => step.outerStep === outerStep)?.leaves ?? [];
       const isAsRecorded = (admitted: ReadonlySet<number>): boolean =>
-        admitted.size === JOBS_PER_STEP - left.length && !left.some((job) => admitted.has(job));
+        admitted.size === LEAVES_PER_STEP - left.length && !left.some((leaf) => admitted.has(leaf));
       const calls = this.#admittedByStep.get(outerStep) ?? [];
       if (!calls.some(isAsRecorded))
-        return `nobody left out jobs ${left.join(', ') || 'none'} of outer step ${outerStep}`;
+        return `nobody left out leaves ${left.join(', ') || 'none'} of outer step ${outerStep}`;
     }
     return null;
   }
@@ -83,7 +83,7 @@ export class EarlyClosings {
     const { digest: again, resultByJob } = await replayed(leftOut, outerStep, variant);
     if (again !== digest) return 'a replay has another digest';
     for (const [key, part] of resultByJob)
-      if (this.#parts.get(key)?.has(part) !== true) return `a replay has another result of ${key}`;
+      if (this.#parts.get(key)?.has(part) === false) return `a replay has another result of ${key}`;
     return null;
   }
 }
@@ -104,9 +104,7 @@ async function replayed(
           ...simulatedExecutor,
           execute: async (input) => {
             const computed = await simulatedExecutor.execute(input);
-            const { outerStep, jobIndex } = input.job;
-            const part = decidedPartOf(blobRefOf(computed.output).sha256, computed);
-            resultByJob.set(`${outerStep}/${jobIndex}`, part);
+            resultByJob.set(jobKeyOf(input.job), blobRefOf(computed.output).sha256);
             return computed;
           },
         },

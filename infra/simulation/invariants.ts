@@ -11,7 +11,6 @@ import type { CoordinatorLife } from './coordinator-life.js';
 import { EarlyClosings } from './early-closings.js';
 import { unexplainedEnd } from './explained-ends.js';
 import {
-  decidedPartOf,
   jobKeyOf,
   toldLossesOf,
   type ComputedPart,
@@ -221,13 +220,13 @@ export class Invariants {
     this.#world.note(process.name, `admits ${outerStep}/${jobIndex}`);
     const what = `${process.name}, outer step ${outerStep}, job ${jobIndex}`;
     if (isSecond) this.violate('a job is admitted once', what);
-    this.earlyClosings.admitted(result);
+    if (job !== undefined) this.earlyClosings.admitted(job, result);
     const isDecided = job !== undefined && !this.#closesEarly;
     const expected = isDecided ? this.#reference.resultByJob.get(jobKeyOf(job)) : undefined;
     if (job === undefined || job.outerStep !== outerStep)
       this.violate('an admitted result is that of its job', what);
     // Parts of a job that is searched for a poison task are not in the reference.
-    else if (expected !== undefined && expected !== decidedPartOf(result.output.sha256, result))
+    else if (expected !== undefined && expected !== result.output.sha256)
       this.violate('an admitted result equals that of the undisturbed run', what);
   }
 

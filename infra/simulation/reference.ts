@@ -7,19 +7,12 @@ import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/i
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
-import type { JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import {
-  microBatchesOfWork,
-  type Job,
-  type JobResult,
-  type RuleJob,
-  type TaskJob,
-} from '../../shared/queue/protocol.js';
+import type { RuleJob, TaskJob } from '../../shared/queue/protocol.js';
 import {
   EXTENDED_OUTER_STEPS,
+  LEAVES_PER_STEP,
   simulatedExecutor,
   simulatedRunOf,
-  TASKS_PER_MICRO_BATCH,
 } from './simulated-run.js';
 import type { Variant } from './variants.js';
 
@@ -28,7 +21,7 @@ export interface Reference {
   readonly digestByStep: ReadonlyMap<number, string>;
   /** The losses that are told of outer steps, by the number of steps that were complete. */
   readonly lossesByStep: ReadonlyMap<number, string>;
-  /** The decided part of each result, by `jobKeyOf`. */
+  /** The digest of the output of each delivery that may travel, by `jobKeyOf`. */
   readonly resultByJob: ReadonlyMap<string, string>;
 }
 
@@ -39,17 +32,7 @@ export type ComputedPart =
 /** Names a job by what it computes. */
 export function jobKeyOf(job: ComputedPart): string {
   const tasks = 'taskIndices' in job ? job.taskIndices.join(',') : '';
-  const range = microBatchesOfWork(job.work);
-  return `${job.outerStep}:${tasks}${range === undefined ? '' : `:${range.first}-${range.end}`}`;
-}
-
-/** The part of a result that its job decides. */
-export function decidedPartOf(
-  outputSha256: string,
-  losses: Pick<JobResult, 'weightedQueryLoss' | 'weightedQueryLossBefore' | 'lossesBySize'>,
-): string {
-  const { weightedQueryLoss, weightedQueryLossBefore, lossesBySize } = losses;
-  return `${outputSha256} ${weightedQueryLoss} ${weightedQueryLossBefore} ${JSON.stringify(lossesBySize)}`;
+  return `${job.outerStep}:${tasks}`;
 }
 
 /** All losses of an outer step, in one text. */
@@ -65,7 +48,29 @@ export const standingClock: Clock = {
   sleep: () => Promise.resolve(),
 };
 
+/** Computing times of a leaf, and workers, that cut outer steps into deliveries of every size. */
+const CUTS = [
+  { perLeafMs: 0, workerCount: 1 },
+  { perLeafMs: 150, workerCount: 1 },
+  { perLeafMs: 300, workerCount: 1 },
+  { perLeafMs: 700, workerCount: LEAVES_PER_STEP },
+];
+
+/** @throws Error if two cuts lead to different bits */
 export async function undisturbedRun(variant: Variant): Promise<Reference> {
+  const [first, ...others] = await Promise.all(CUTS.map((cut) => runWith(variant, cut)));
+  if (first === undefined) throw new Error('a reference needs a cut');
+  const digests = JSON.stringify([...first.digestByStep]);
+  if (others.some(({ digestByStep }) => JSON.stringify([...digestByStep]) !== digests))
+    throw new Error('the undisturbed run depends on how outer steps are cut');
+  const resultByJob = new Map([first, ...others].flatMap((run) => [...run.resultByJob]));
+  return { ...first, resultByJob };
+}
+
+async function runWith(
+  variant: Variant,
+  { perLeafMs, workerCount }: (typeof CUTS)[number],
+): Promise<Reference> {
   const digestByStep = new Map<number, string>();
   const lossesByStep = new Map<number, string>();
   const resultByJob = new Map<string, string>();
@@ -76,10 +81,6 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
     },
     signal: new AbortController().signal,
   };
-  const note = (job: Job, computed: JobOutput): void => {
-    const { sha256 } = blobRefOf(computed.output);
-    resultByJob.set(jobKeyOf(job), decidedPartOf(sha256, computed));
-  };
   const run = simulatedRunOf(variant);
   // An extension that is ordered before the first outer step has ended is kept by a checkpoint of none.
   const initial = initialMetaParameters(run.spec, run.config.seed);
@@ -88,24 +89,24 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
     ...run.config.training,
     ...{ outerSteps: EXTENDED_OUTER_STEPS, checkpointEveryOuterSteps: 1 },
   };
+  const dispatcher = createInMemoryDispatcher({
+    executors: [
+      {
+        ...simulatedExecutor,
+        execute: async (input) => {
+          const computed = await simulatedExecutor.execute(input);
+          resultByJob.set(jobKeyOf(input.job), blobRefOf(computed.output).sha256);
+          const { work } = input.job;
+          const leafCount = work.kind === 'gradient' ? work.leaves.shapes.length : 1;
+          return { ...computed, computeMs: perLeafMs * leafCount };
+        },
+      },
+    ],
+    ...{ clock: standingClock, attemptsMax: 1, sink: caller.sink },
+  });
   await train({
     run: { ...run, config: { ...run.config, training } },
-    dispatcher: createInMemoryDispatcher({
-      executors: [
-        {
-          ...simulatedExecutor,
-          execute: async (input) => {
-            const computed = await simulatedExecutor.execute(input);
-            note(input.job, computed);
-            if (variant.hasParts)
-              for (const part of partsOfJob(input))
-                note(part.job, await simulatedExecutor.execute(part));
-            return computed;
-          },
-        },
-      ],
-      ...{ clock: standingClock, attemptsMax: 1, sink: caller.sink },
-    }),
+    dispatcher: { ...dispatcher, executorCount: () => workerCount },
     checkpoints: {
       latest: () => Promise.resolve(null),
       write: (state) => {
@@ -118,21 +119,4 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
     caller,
   });
   return { digestByStep, lossesByStep, resultByJob };
-}
-
-/** All parts that a job may be divided into. */
-function partsOfJob(input: JobInput): JobInput[] {
-  const { job } = input;
-  if (!('taskIndices' in job) || job.work.kind !== 'gradient') return [];
-  const { work } = job;
-  const count = job.taskIndices.length / TASKS_PER_MICRO_BATCH;
-  const leading = Array.from({ length: count - 1 }, (_, index) => ({ first: 0, end: index + 1 }));
-  const others = leading.map(({ end }) => ({ first: end, end: end + 1 }));
-  return [...leading, ...others].map(({ first, end }) => {
-    const taskCount = (end - first) * TASKS_PER_MICRO_BATCH;
-    return {
-      ...input,
-      job: { ...job, work: { ...work, microBatches: { first, end, count, taskCount } } },
-    };
-  });
 }

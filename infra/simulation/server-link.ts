@@ -326,7 +326,7 @@ export class ServerLink implements JobQueue {
 }
 
 function forgedResult(result: JobResult): JobResult {
-  return { ...result, weightedQueryLoss: result.weightedQueryLoss + 1 };
+  return { ...result, queryRowCount: result.queryRowCount + 1 };
 }
 
 /** A signal with as many listeners as a simulation needs: those of killed processes stay on it. */

@@ -5,23 +5,19 @@
 
 import { configHash, decidingPart, RunConfigSchema } from '../../shared/config/run-config.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import { learnedRowsOf, learnedVariables } from '../../shared/models/learned-parameters.js';
+import { learnedVariables } from '../../shared/models/learned-parameters.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { PreparedRun } from '../../coordinator/plan/prepared-run.js';
 import { randomStream } from '../../shared/base/random.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { gradientCutOf } from '../../shared/methods/inner-loop/gradient-cut.js';
-import { methodPlanOf } from '../../shared/methods/methods.js';
-import { summedLossesOf } from '../../shared/queue/blobs/gradient-losses.js';
 import type { GradientWork, TaskJob } from '../../shared/queue/protocol.js';
-import { encodePart, type JobGradient } from '../../worker/compute/job/gradient-part.js';
-import { GradientSums } from '../../worker/compute/job/gradient-sums.js';
-import { encodeGradient } from '../../shared/tensors/encode-gradient.js';
+import { encodeSums } from '../../shared/sums/delivered-sums.js';
+import { joinNodes, learnedIdsOf, type GradientNode } from '../../shared/sums/gradient-node.js';
+import { SumTree } from '../../shared/sums/sum-tree.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
-import { floatsOf } from '../../shared/tensors/rounded-tensors.js';
-import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { decodeTensors, encodeTensors, floatsOf } from '../../shared/tensors/tensor-codec.js';
 import type { Variant } from './variants.js';
 import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-identity.js';
 
@@ -32,19 +28,14 @@ export const RUN_NAME = 'simulated-run';
 export const JOB_ATTEMPTS_MAX = 4;
 export const REFUSAL_WAIT_MS = 120_000;
 export const BLOB_LIFETIME_MS = 600_000;
-export const JOBS_PER_STEP = 4;
-const TASKS_PER_JOB = 2;
-/** Jobs of one task, and an exchange that lasts as long as several of them: each worker has some in a parcel. */
-const PARCELS = { tasksPerOuterStep: 14, tasksPerJob: 1, exchangeMs: 8_000 };
-/** Two jobs of three micro-batches each, which have two tasks. */
-const PARTS = { tasksPerOuterStep: 12, tasksPerJob: 6, microBatchRowsMax: 8 };
-export const TASKS_PER_MICRO_BATCH = 2;
+/** One for each task. */
+export const LEAVES_PER_STEP = 8;
 const TASK_COUNT = 20;
 const TABLE_ROW_COUNT = 12;
 const FINGERPRINT = 'simulated-01234567';
 const OTHER_FINGERPRINT = 'simulated-89abcdef';
 const DRAIN_EVERY_OUTER_STEPS = 2;
-/** Jobs take up to 2 s, and three workers have four of them. */
+/** A leaf takes up to 1 s, and three workers have eight of them. */
 const CLOSING_RULES = {
   all: { kind: 'all' },
   quorum: { kind: 'quorum', share: 0.5, graceMs: 400 },
@@ -66,8 +57,8 @@ const plainConfig = {
   method: { kind: 'fomaml', innerSteps: 1, innerRate: 0.1 },
   training: {
     outerSteps: OUTER_STEPS,
-    tasksPerOuterStep: JOBS_PER_STEP * TASKS_PER_JOB,
-    tasksPerJob: TASKS_PER_JOB,
+    tasksPerOuterStep: LEAVES_PER_STEP,
+    leavesPerOuterStepMin: LEAVES_PER_STEP,
     checkpointEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS,
     optimizer: { kind: 'adam', rate: 0.05 },
   },
@@ -120,23 +111,18 @@ const plain = RunConfigSchema.parse(plainConfig);
 const spec = modelSpecOf(plain.model, FEATURES, plain.method, plain.training.trainable);
 
 export function simulatedRunOf(variant: Variant): PreparedRun {
-  const { tasksPerOuterStep, tasksPerJob, exchangeMs } = PARCELS;
   const staleness = { outerSteps: 1, drainEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS };
   const config = RunConfigSchema.parse({
     ...plainConfig,
     training: {
       ...plainConfig.training,
-      ...(variant.hasParcels ? { tasksPerOuterStep, tasksPerJob } : {}),
-      ...(variant.hasParts ? PARTS : {}),
       ...(variant.overlaps ? { staleness } : {}),
       closing: CLOSING_RULES[variant.closing],
-      ...(variant.isRounded ? { encodings: { parameters: 'float16', gradients: 'int8' } } : {}),
     },
     compute: variant.demandsFingerprint ? { fingerprint: FINGERPRINT } : {},
     queue: {
       ...plainConfig.queue,
       ...(variant.hasCopies ? { backupAfterMultiple: 2 } : {}),
-      exchangeMs: variant.hasParcels ? exchangeMs : 0,
     },
   });
   return { config, store, storeAddress: 'memory://store', spec };
@@ -163,53 +149,51 @@ async function computed(input: JobInput): Promise<JobOutput> {
   if (!('taskIndices' in job) || job.work.kind !== 'gradient' || input.rowPack === null)
     throw new Error('a simulation computes gradient jobs with a row pack');
   const tasks = await store.readTasks(job.taskIndices);
-  const { sums, taskPlaces } = summed({ ...input, job }, job.work, tasks);
-  const losses = pretendedLossesOf(job.taskIndices, taskPlaces);
-  const { queryLossBefore, microBatches } = job.work;
-  const ofTasks = {
-    ...losses,
-    queryLossesBefore: queryLossBefore === undefined ? null : losses.queryLossesBefore,
-  };
+  const nodes = nodesOf({ ...input, job }, job.work, tasks);
+  const losses = pretendedLossesOf(job.taskIndices);
+  const queryBefore = job.work.queryLossBefore === undefined ? null : losses.queryBefore;
   return {
-    output:
-      microBatches === undefined
-        ? encodeGradient(sums.rounded(), job, job.work)
-        : encodePart({ sums, losses: ofTasks, taskPlaces }, microBatches),
-    ...summedLossesOf(job.work, ofTasks),
-    queryRowCount: 2 * taskPlaces.length,
+    output: encodeSums({ nodes, losses: { ...losses, queryBefore } }, spec.tableRowWidth),
+    queryRowCount: 2 * tasks.length,
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
-    microBatchRowsMax: job.microBatchRowsMax,
   };
 }
 
-/** The sums over the micro-batches that the work names, and the places of their tasks. */
-function summed(
+function nodesOf(
   { job, dense, rowPack }: JobInput<TaskJob>,
   work: GradientWork,
   tasks: readonly TaskRows[],
-): Pick<JobGradient, 'sums' | 'taskPlaces'> {
+): GradientNode[] {
   const variables = decoded(dense);
-  const rows = decoded(rowPack ?? new Uint8Array()).get('rows')?.values;
-  const { rowCount } = learnedRowsOf(spec, rowPackLayoutOf(tasks));
-  const learned = learnedVariables(spec);
-  const sums = new GradientSums([
-    ...learned,
-    { name: 'rows', shape: [rowCount, spec.tableRowWidth] },
-  ]);
-  const bounds = { rowsMax: job.microBatchRowsMax };
-  const sizes = tasks.map(({ supportRowCount, rowCount: all }) => {
-    return { supportRowCount, queryRowCount: all - supportRowCount };
-  });
-  const range = work.microBatches;
-  const cut = gradientCutOf(methodPlanOf(work.method), sizes, bounds);
-  const computedCut = cut.slice(range?.first, range?.end);
-  for (const { taskPlaces } of computedCut) {
-    const pulls = pullsOf(job.taskIndices, work.taskWeights, taskPlaces);
-    for (const { name } of learned)
-      sums.add(name, pulled(variables.get(name)?.values ?? [], pulls));
-    sums.add('rows', pulled(rows ?? [], pulls));
+  const rows = decoded(rowPack ?? new Uint8Array()).get('rows')?.values ?? new Float32Array();
+  const [packIds = new Int32Array()] = rowPackLayoutOf(tasks).idsByTable;
+  const width = spec.tableRowWidth;
+  const { first, stepLeafCount, shapes } = work.leaves;
+  const tree = new SumTree<GradientNode>(stepLeafCount, (left, right) =>
+    joinNodes(left, right, width),
+  );
+  let start = 0;
+  for (const [index, [taskCount]] of shapes.entries()) {
+    const end = start + taskCount;
+    const pulls = pullsOf(job.taskIndices.slice(start, end), work.taskWeights.slice(start, end));
+    const layout = rowPackLayoutOf(tasks.slice(start, end));
+    const idsByTable = learnedIdsOf(spec, layout);
+    const ownRows = idsByTable.flatMap((ids) => [...ids]).flatMap((id) => {
+      const place = packIds.indexOf(id) * width;
+      return [...rows.subarray(place, place + width)];
+    });
+    const leaf = {
+      dense: pulled(learnedVariables(spec).flatMap(({ name }) => [...valuesOf(variables, name)]), pulls),
+      ...{ idsByTable, rows: pulled(ownRows, pulls) },
+    };
+    tree.add({ first: first + index, end: first + index + 1 }, leaf);
+    start = end;
   }
-  return { sums, taskPlaces: computedCut.flatMap(({ taskPlaces }) => taskPlaces) };
+  return tree.heldNodes().flatMap(({ sum }) => (sum === null ? [] : [sum]));
+}
+
+function valuesOf(variables: NamedTensors, name: string): Float32Array {
+  return variables.get(name)?.values ?? new Float32Array();
 }
 
 function decoded(bytes: Uint8Array): NamedTensors {
@@ -226,26 +210,19 @@ export function computedElsewhere(computed: JobOutput): JobOutput {
   return { ...computed, output: encodeTensors(tensors), fingerprint: OTHER_FINGERPRINT };
 }
 
-/** Losses of the tasks of a job whose sums show in which order they were added. They have 32 bits, as computed ones. */
-function pretendedLossesOf(taskIndices: readonly number[], taskPlaces: readonly number[]) {
-  const isComputed = new Set(taskPlaces);
+/** Losses of tasks whose sums show in which order they were added. */
+function pretendedLossesOf(taskIndices: readonly number[]) {
   const drawn = (phase: number) =>
-    Float64Array.from(taskIndices, (taskIndex, place) =>
-      isComputed.has(place) ? Math.fround(Math.sin(taskIndex + phase)) : 0,
-    );
-  return { queryLosses: drawn(1), supportLosses: drawn(2), queryLossesBefore: drawn(3) };
+    Float32Array.from(taskIndices, (taskIndex) => Math.sin(taskIndex + phase));
+  return { query: drawn(1), support: drawn(2), queryBefore: drawn(3) };
 }
 
-/** Sums over some tasks of a job: of weights, and of weights times targets. */
-function pullsOf(
-  taskIndices: readonly number[],
-  weights: readonly number[],
-  places: readonly number[],
-) {
+/** Sums over the tasks of a leaf: of weights, and of weights times targets. */
+function pullsOf(taskIndices: readonly number[], weights: readonly number[]) {
   let [weight, target] = [0, 0];
-  for (const place of places) {
+  for (const [place, taskIndex] of taskIndices.entries()) {
     weight += weights[place] ?? 0;
-    target += (weights[place] ?? 0) * Math.sin((taskIndices[place] ?? 0) + 1);
+    target += (weights[place] ?? 0) * Math.sin(taskIndex + 1);
   }
   return { weight, target };
 }

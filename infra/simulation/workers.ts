@@ -2,6 +2,7 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
+import type { Job } from '../../shared/queue/protocol.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker, type WorkerEvent } from '../../worker/carrying/work-loop.js';
 import { patientSignal, ServerLink } from './server-link.js';
@@ -10,8 +11,8 @@ import { computedElsewhere, simulatedExecutor } from './simulated-run.js';
 import { queueOf } from './variants.js';
 import type { JobFault, WorkerPlace, World } from './world.js';
 
-const COMPUTE_MS_MIN = 200;
-const COMPUTE_MS_MAX = 2_000;
+const COMPUTE_MS_MIN = 100;
+const COMPUTE_MS_MAX = 1_000;
 
 /** Successive workers in the same place, until the simulation stops. */
 export async function workAt(place: WorkerPlace, world: World): Promise<void> {
@@ -63,19 +64,23 @@ function faultyExecutor(process: SimulatedProcess, place: WorkerPlace, world: Wo
           process.kill();
         }
       if (fault !== null) world.invariants.disturb();
-      const computeMs = COMPUTE_MS_MIN + stream.below(COMPUTE_MS_MAX - COMPUTE_MS_MIN);
+      const perLeafMs = COMPUTE_MS_MIN + stream.below(COMPUTE_MS_MAX - COMPUTE_MS_MIN);
+      const computeMs = perLeafMs * leafCountOf(job);
       const isEndless = fault === 'hangs' || fault === 'stuck';
       const ownSignal = fault === 'stuck' ? undefined : signal;
       await clock.sleep(isEndless ? 60 * job.timeoutMs : computeMs, ownSignal);
       if (signal?.aborted === true)
         throw new QianmoError({ kind: 'interrupted', what: 'given up' });
       const computed = await simulatedExecutor.execute(input);
-      // The time of a job decides whether the next ones travel in parts.
-      const timed = world.variant.hasParts ? { ...computed, computeMs } : computed;
-      return disturbed(timed, fault);
+      // The time of a delivery decides how the next outer steps are cut.
+      return disturbed({ ...computed, computeMs }, fault);
     },
     close: () => Promise.resolve(),
   };
+}
+
+function leafCountOf({ work }: Job): number {
+  return work.kind === 'gradient' ? work.leaves.shapes.length : 1;
 }
 
 function disturbed(computed: JobOutput, fault: JobFault | null): JobOutput {
@@ -86,7 +91,6 @@ function disturbed(computed: JobOutput, fault: JobFault | null): JobOutput {
   if (fault === 'unlike') return computedElsewhere(computed);
   if (fault !== 'not-finite') return computed;
   const tensors = decodeTensors(computed.output, 'simulation');
-  // An integer cannot be NaN, but its scale can.
-  (tensors.get('bias/scale') ?? tensors.get('bias'))?.values.fill(Number.NaN);
+  tensors.get('0.dense')?.values.fill(Number.NaN);
   return { ...computed, output: encodeTensors(tensors) };
 }

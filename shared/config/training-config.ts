@@ -5,13 +5,12 @@ import { ClosingConfigSchema, type ClosingConfig } from './closing-config.js';
 import { AddressSchema } from './data-config.js';
 import { DROPOUT_FIELDS } from './regularisation/dropout-config.js';
 import { EarlyStoppingConfigSchema, type EarlyStoppingConfig } from './early-stopping-config.js';
-import { EncodingsConfigSchema } from './encodings-config.js';
 import { decayIssues, WEIGHT_DECAY_FIELDS } from './regularisation/weight-decay-config.js';
 import { StalenessConfigSchema, type StalenessConfig } from './staleness-config.js';
 
 const positiveInt = z.int().positive();
 export const OUTER_STEP_COUNT_MAX = 10_000_000;
-export const TASKS_PER_JOB_MAX = 65_536;
+const LEAF_COUNT_MAX = 65_536;
 const outerStepCount = positiveInt.max(OUTER_STEP_COUNT_MAX);
 const rate = z.number().positive().max(100);
 
@@ -97,25 +96,6 @@ const CurriculumConfigSchema = z
   .describe('Tasks enter the training one after another. All may be drawn at each step if absent.');
 export type CurriculumConfig = z.infer<typeof CurriculumConfigSchema>;
 
-const RobustAggregationSchema = z
-  .discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('median') }),
-    z.strictObject({
-      kind: z.literal('trimmed-mean'),
-      share: z
-        .number()
-        .min(0)
-        .lt(0.5)
-        .default(0.2)
-        .describe('The share of jobs whose values are left out at either end of each coordinate.'),
-    }),
-  ])
-  .describe(
-    'The meta-gradient is the median or the trimmed mean of the jobs, coordinate by coordinate, which ' +
-      'few false gradients cannot move far (Yin et al. 2018). Their sum, weighted by tasks, if absent.',
-  );
-export type RobustAggregation = z.infer<typeof RobustAggregationSchema>;
-
 const AVERAGED_RUNS_MAX = 16;
 
 const StartFromSchema = z
@@ -160,25 +140,22 @@ export const TrainingConfigSchema = z
       .optional()
       .describe(
         'Draws rows in place of tasks: each outer step reads this many query rows (with global, of all rows) of all training tasks, ' +
-          'each row once in an epoch. Tasks are not drawn then, and jobs have up to 768 of these rows and no more rows than ' +
-          'rowsPerJobMax. Needs taskWeight: examples. The digest of a run depends on it.',
+          'each row once in an epoch. Tasks are not drawn then. Needs taskWeight: examples. The digest of a run depends on it.',
       ),
-    tasksPerJob: positiveInt
-      .max(TASKS_PER_JOB_MAX)
-      .default(16)
-      .describe('The number of tasks of one job. The digest of a run depends on it.'),
-    rowsPerJobMax: positiveInt
+    leavesPerOuterStepMin: positiveInt
+      .max(LEAF_COUNT_MAX)
       .optional()
       .describe(
-        'A job has fewer tasks where they would have more rows than this, so that jobs of large tasks take no longer ' +
-          'than others; a task with more rows is a job of its own. The digest of a run depends on it.',
+        'The least number of leaves of an outer step, as far as it has tasks: the micro-batches that are computed at once ' +
+          'and whose gradients are summed. As many workers can share an outer step. By default 16, or fewer where an outer step ' +
+          'is so small that a leaf would have less than 512 padded rows. The digest of a run depends on it.',
       ),
     microBatchRowsMax: positiveInt
       .max(16_777_216)
       .default(16_384)
       .describe(
-        'Rows, padding included, that are computed at once. It bounds the memory of a job, and the ' +
-          'digest of a run depends on it. A task with more rows is computed alone.',
+        'Rows, padding included, that are computed at once: the most that a leaf has. It bounds the memory of a device, ' +
+          'and the digest of a run depends on it. A task with more rows is computed alone.',
       ),
     sampling: z
       .enum(['uniform', 'sequential', 'proportional', 'square-root', 'size-buckets', 'rows'])
@@ -232,11 +209,9 @@ export const TrainingConfigSchema = z
       .positive()
       .default(10)
       .describe('The L2 norm above which the meta-gradient is scaled down.'),
-    aggregation: RobustAggregationSchema.optional(),
     ...WEIGHT_DECAY_FIELDS,
     closing: ClosingConfigSchema.prefault({ kind: 'all' }),
     staleness: StalenessConfigSchema.optional(),
-    encodings: EncodingsConfigSchema.optional(),
     poisonTasks: z
       .enum(['stop', 'quarantine'])
       .default('stop')
@@ -284,18 +259,12 @@ export const TrainingConfigSchema = z
     path: ['outerSteps'],
     error: 'a run of 0 outer steps learns nothing: name what it starts from in startFrom',
   })
-  .superRefine(({ sampling, sizeBucketEdges, tasksPerJob, tasksPerOuterStep }, context) => {
+  .superRefine(({ sampling, sizeBucketEdges }, context) => {
     if (sizeBucketEdges !== undefined && sampling !== 'size-buckets')
       context.addIssue({
         code: 'custom',
         path: ['sizeBucketEdges'],
         message: `only sampling: size-buckets reads it, and sampling is ${sampling}`,
-      });
-    if (tasksPerJob > tasksPerOuterStep)
-      context.addIssue({
-        code: 'custom',
-        path: ['tasksPerJob'],
-        message: `must not exceed tasksPerOuterStep: ${tasksPerJob} > ${tasksPerOuterStep}`,
       });
   })
   .superRefine((training, context) => {

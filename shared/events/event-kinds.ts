@@ -125,7 +125,7 @@ const RUN_SHAPES = {
   'in-process-faster': { workerCount: count, waitedMs: durationMs, computeMs: durationMs },
   checkpoint: ofCheckpoint,
   /** The outer step was closed without the results of some jobs. */
-  'jobs-left-out': { outerStep: count, admittedJobCount: count, jobCount: count },
+  'leaves-left-out': { outerStep: count, admittedLeafCount: count, leafCount: count },
   /** The task makes its job fail; the run leaves it out from this outer step on. */
   'task-quarantined': { outerStep: count, taskIndex: count, task: z.string(), reason: z.string() },
   /** No job goes out until somebody resumes the run. */
@@ -251,7 +251,6 @@ const DISPATCH_SHAPES = {
   /** The run continues on another kind of machine, because its config demands it. */
   'fingerprint-changed': { outerStep: count, fingerprint: z.string(), earlier: z.string() },
   /** A worker's device had too little memory for the micro-batches of the run. */
-  'micro-batches-smaller': { fromWorker: z.string(), rowsMax: count, smallerRowsMax: count },
   'queue-board-served': { url: z.string() },
 };
 
@@ -313,7 +312,6 @@ const COMPUTE_SHAPES = {
   /** No native library could be loaded, so jobs run on a slow backend. */
   'backend-portable': { refusals: z.array(z.string()), cure: z.string() },
   /** The device's memory was exhausted; the low bits of results may differ from here on. */
-  'micro-batch-halved': { rowsMax: count, smallerRowsMax: count, reason: z.string() },
   /** High-rate. */
   'job-progress': {
     ...ofJob,

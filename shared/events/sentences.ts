@@ -32,8 +32,8 @@ const SENTENCES: Sentences = {
     notice(`step ${outerStep}/${outerSteps}  loss ${queryLoss.toFixed(4)}`),
   checkpoint: ({ outerStep, address }) =>
     notice(`checkpoint of outer step ${outerStep}: ${address}`),
-  'jobs-left-out': ({ outerStep, admittedJobCount, jobCount }) =>
-    detail(`outer step ${outerStep} was closed with ${admittedJobCount} of ${jobCount} results`),
+  'leaves-left-out': ({ outerStep, admittedLeafCount, leafCount }) =>
+    detail(`outer step ${outerStep} was closed with ${admittedLeafCount} of ${leafCount} leaves`),
   'task-quarantined': ({ outerStep, task, reason }) =>
     warning(`from outer step ${outerStep} on, the run leaves out ${task}: ${reason}`),
   'run-paused': () => notice('paused: no job goes out until `qianmo resume`'),
@@ -166,12 +166,6 @@ const SENTENCES: Sentences = {
       `the run continues on ${fingerprint} after outer step ${outerStep}, as its config demands; ` +
         `it was computed on ${earlier} before, and its digest is that of neither kind alone`,
     ),
-  'micro-batches-smaller': ({ fromWorker, rowsMax, smallerRowsMax }) =>
-    warning(
-      `worker ${fromWorker} computes in micro-batches of ${smallerRowsMax} rows instead of ${rowsMax} ` +
-        'for lack of memory, so another run of this config may differ in its low bits; ' +
-        `to rule it out, set training.microBatchRowsMax to ${smallerRowsMax}`,
-    ),
   'queue-board-served': ({ url }) => notice(`dashboard: ${url}`),
 
   'worker-ready': (event) =>
@@ -232,13 +226,6 @@ const SENTENCES: Sentences = {
     warning(
       `${prefixOf(event)}native TensorFlow did not load, so jobs run on a slow portable backend ` +
         `(${event.refusals.join('; ')}). Cure: ${event.cure}.`,
-    ),
-  'micro-batch-halved': (event) =>
-    warning(
-      `${prefixOf(event)}the device's memory is exhausted: micro-batches of at most ` +
-        `${event.rowsMax} rows become ones of at most ${event.smallerRowsMax}. The order of sums ` +
-        'differs from here on, so the low bits of results, and the digest, may too. To rule it ' +
-        `out, set training.microBatchRowsMax to ${event.smallerRowsMax} in the config (${event.reason})`,
     ),
   'job-progress': (event) => {
     const { jobIndex, phase, microBatch } = event;

@@ -96,8 +96,8 @@ const OF_COORDINATORS: Counting = {
   },
   'checkpoint-not-written': (_event, registry) =>
     registry.add('qianmo_checkpoint_failures_total', {}),
-  'jobs-left-out': ({ admittedJobCount, jobCount }, registry) =>
-    registry.add('qianmo_jobs_total', { outcome: 'left_out' }, jobCount - admittedJobCount),
+  'leaves-left-out': ({ admittedLeafCount, leafCount }, registry) =>
+    registry.add('qianmo_jobs_total', { outcome: 'left_out' }, leafCount - admittedLeafCount),
   'result-late': (_event, registry) => registry.add('qianmo_jobs_total', { outcome: 'late' }),
   'job-retried': ({ cause }, registry) => registry.add('qianmo_job_retries_total', { cause }),
   'result-refused': ({ rejection: reason }, registry) =>
@@ -176,7 +176,6 @@ const OF_WORKERS: Counting = {
   },
   'compute-ended': ({ endedBecause }, registry) =>
     registry.add('qianmo_compute_process_ends_total', { reason: endedBecause ?? 'by-itself' }),
-  'micro-batch-halved': (_event, registry) => registry.add('qianmo_micro_batch_halvings_total', {}),
 };
 
 const OF_SERVERS: Counting = {

@@ -226,11 +226,6 @@ const OF_WORKERS = {
     ...{ kind: 'counter', ...worker, labels: { reason: [...COMPUTE_END_REASONS, 'by-itself'] } },
     help: 'Compute processes that ended, by reason.',
   },
-  qianmo_micro_batch_halvings_total: {
-    kind: 'counter',
-    ...worker,
-    help: 'Times that the memory of the device was exhausted.',
-  },
 } as const satisfies Readonly<Record<string, MetricDefinition>>;
 
 const OF_DASHBOARDS = {

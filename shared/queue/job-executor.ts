@@ -7,7 +7,7 @@
 import type { DeviceReport } from '../events/device-report.js';
 import type { StoredBlob } from '../storage/blob-store.js';
 import type { Span } from '../traces/span.js';
-import type { Job, JobResult, JobSizeLosses } from './protocol.js';
+import type { Job } from './protocol.js';
 
 /** Bytes, or the name of a blob that the reader finds in the folder that both ends share. */
 export type CarriedBytes = Uint8Array | StoredBlob;
@@ -29,37 +29,13 @@ export interface JobInput<Of extends Job = Job, Bytes = Uint8Array> {
 
 export interface JobOutput<Bytes = Uint8Array> {
   readonly output: Bytes;
-  readonly weightedQueryLoss: number;
-  readonly weightedSupportLoss: number;
-  readonly weightedQueryLossBefore?: number | undefined;
-  /** Sums as in the result. */
-  readonly lossesBySize?: JobSizeLosses | undefined;
   readonly queryRowCount: number;
   readonly computeMs: number;
   readonly backend: string;
   /** The kind of machine that computed it. */
   readonly fingerprint: string;
-  /** Below the job's own where the device had too little memory. */
-  readonly microBatchRowsMax: number;
   /** The computation in the trace of the job, told by the process that did it. */
   readonly span?: Span | undefined;
-}
-
-/** The losses of a result, as they were computed. */
-export function lossesOf({
-  weightedQueryLoss,
-  weightedSupportLoss,
-  weightedQueryLossBefore,
-  lossesBySize,
-}: Omit<JobOutput, 'output'>): Pick<
-  JobResult,
-  'weightedQueryLoss' | 'weightedSupportLoss' | 'weightedQueryLossBefore' | 'lossesBySize'
-> {
-  return {
-    ...{ weightedQueryLoss, weightedSupportLoss },
-    ...(weightedQueryLossBefore === undefined ? {} : { weightedQueryLossBefore }),
-    ...(lossesBySize === undefined ? {} : { lossesBySize }),
-  };
 }
 
 export interface JobExecutor<Bytes = Uint8Array> {

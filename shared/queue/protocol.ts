@@ -1,8 +1,8 @@
 /**
  * The contract between coordinator and workers: what a job says and what a result says.
  *
- * Terms: a *job* is one queue entry, the work on a fixed chunk of tasks. A *gradient* job returns the
- * chunk's task gradients, summed in task order. A *predict* job returns logits after given numbers of
+ * Terms: a *job* is one queue entry. A *gradient* job computes consecutive leaves of an outer step and returns one
+ * sum for each node of the sum tree that they make up. A *predict* job returns logits after given numbers of
  * inner steps. An *adapt* job returns the adapted tasks themselves, so that others can score rows of
  * theirs later. A *rule-gradient* job has no tasks of a store: it returns the meta-gradient of a learned
  * update rule on one pair of windows of a stream. Tensors travel as blobs (`storage/blob-store.ts`); this
@@ -14,13 +14,8 @@
  *   frozen    the other dense variables by name and, in a job without row pack, `rows`
  *             `[sum of table rows, tableRowWidth]`: every table whole, in the order of the spec
  * A rule-gradient job has phi as `dense` and its pair as `rowPack`: `streaming/window-pair-codec.ts`.
- * Output blob of a gradient job:
- *   NAME      a gradient per learned variable: sum over the chunk's tasks of taskWeight * gradient
- *   rows      `[learnedRowCount, tableRowWidth]`, the same sum for the rows of learned tables
- * and, of a part of a job, the losses of its tasks: `blobs/gradient-losses.ts`. A part of several micro-batches has its
- * sums in F64, unrounded.
- * Dense variables, row packs and gradients may be rounded: `tensors/rounded-tensors.ts`. Inputs say so
- * themselves; the encoding of the output is part of the work.
+ * Output blob of a gradient job, by `sums/delivered-sums.ts`: for each node `N.dense` and `N.rows`, and the losses of
+ * its tasks.
  * Output blob of a predict job:
  *   logits    `[settingCount, queryRowCount]`, tasks in order of the job, rows in order of the task
  * and, where its work asks for measures,
@@ -30,6 +25,7 @@
  * Output blob of an adapt job: `blobs/adapted-tasks.ts`.
  * Output blob of a rule-gradient job:
  *   gradient  F64 `[length of phi]`: d (logloss summed over the rows of the new window) / d phi
+ *   loss      F64 `[1]`: that logloss
  */
 
 import { isRecord } from '../base/canonical-json.js';
@@ -40,7 +36,6 @@ import { z } from 'zod';
 import { BlobRefSchema } from '../storage/blob-store.js';
 import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/fingerprint.js';
-import { SIZE_BUCKETS_MAX } from '../events/size-losses.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema, type RowDivision } from '../tasks/rows/row-division.js';
 import { DROPOUT_RATE_MAX } from '../config/regularisation/dropout-config.js';
@@ -48,13 +43,11 @@ import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
 import type { IdDropout } from '../tasks/rows/dropped-ids.js';
 import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
-import { MicroBatchRangeSchema, type MicroBatchRange } from '../tasks/rows/micro-batch-range.js';
 import { NEIGHBOURS_MAX } from '../tasks/rows/neighbour-rows.js';
 import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.js';
-import { ROUNDED_ENCODINGS } from '../tensors/rounded-tensors.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 18;
+export const PROTOCOL_VERSION = 19;
 
 /** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
@@ -77,11 +70,33 @@ export const QUEUED_BYTE_COUNT_MAX =
 
 const index = z.int().nonnegative();
 
-/** Stands in place of a bucket: the task is no adgroup but a batch of trunk rows. */
-export const NO_SIZE_BUCKET = -1;
-
 const weights = quickNumberList(z.array(z.number().nonnegative()), isWeight);
 const dropoutRate = z.number().min(0).max(DROPOUT_RATE_MAX);
+
+/** More padded tasks or rows than any device computes at once. */
+const EXTENT_MAX = 2 ** 24;
+const extent = index.max(EXTENT_MAX);
+
+/** One leaf: the number of its tasks, then the extents that they are padded to (`MicroBatch`). */
+const LeafShapeSchema = z.tuple([
+  z.int().positive().describe('tasks'),
+  z.int().positive().max(EXTENT_MAX).describe('padded tasks'),
+  extent.describe('padded support rows of each task'),
+  extent.describe('padded query rows of each task'),
+  extent.describe('padded rows, end to end'),
+]);
+
+const LeavesSchema = z
+  .strictObject({
+    /** The place of the first leaf among those of the outer step. */
+    first: index,
+    /** The number of leaves of the outer step, which fixes the tree. */
+    stepLeafCount: z.int().positive(),
+    shapes: z.array(LeafShapeSchema).min(1),
+  })
+  .refine(({ first, stepLeafCount, shapes }) => first + shapes.length <= stepLeafCount, {
+    error: 'expected leaves of the outer step',
+  });
 
 /** How a task's rows become one gradient. */
 const GradientWorkSchema = z.strictObject({
@@ -111,29 +126,14 @@ const GradientWorkSchema = z.strictObject({
     })
     .optional(),
   /**
-   * By task, the bucket of its size in the losses of the result, or `NO_SIZE_BUCKET`. Absent: the result has no losses
-   * by size.
-   */
-  sizeBuckets: quickNumberList(
-    z.array(
-      z
-        .int()
-        .min(NO_SIZE_BUCKET)
-        .max(SIZE_BUCKETS_MAX - 1),
-    ),
-    (bucket) => Number.isInteger(bucket) && bucket >= NO_SIZE_BUCKET && bucket < SIZE_BUCKETS_MAX,
-  ).optional(),
-  /**
    * By task, the places of the rows that were drawn, ascending; where the method adapts, query rows, and all support rows
    * are read besides. Absent: all rows are read.
    */
   drawnRows: z.array(quickNumberList(z.array(index).min(1), isIndex)).optional(),
   /** Asks for the query loss before adaptation as well, which takes another forward pass. */
   queryLossBefore: z.literal(true).optional(),
-  /** The micro-batches that are computed, for a part of a job; all when absent. The output of a part is not rounded. */
-  microBatches: MicroBatchRangeSchema.optional(),
-  /** How the output is rounded; 32-bit floats when absent. */
-  encoding: z.strictObject({ kind: z.enum(ROUNDED_ENCODINGS), seed: index }).optional(),
+  /** The leaves that the job computes: its tasks, in their order. */
+  leaves: LeavesSchema,
 });
 
 /** One cell of an adaptation grid; `innerSteps` 0 means without adaptation. */
@@ -237,9 +237,7 @@ const TaskJobSchema = z.strictObject({
    * reads none.
    */
   neighbours: z.array(z.array(index).max(NEIGHBOURS_MAX)).optional(),
-  /**
-   * Bounds the padded rows computed at once, which decides the order in which gradients are summed.
-   */
+  /** Bounds the padded rows that a predict or adapt job computes at once. The leaves of a gradient job say theirs. */
   microBatchRowsMax: z.int().positive(),
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema, AdaptWorkSchema]),
 });
@@ -257,36 +255,12 @@ export function jobSchemaFor(data: unknown): z.ZodType<Job> {
   return isRecord(work) && work['kind'] === 'rule-gradient' ? RuleJobSchema : TaskJobSchema;
 }
 
-/** Not finite when the job diverged; the coordinator decides what follows. */
-export const LossSchema = z
-  // JSON writes null for numbers that are not finite.
-  .union([z.number(), z.nan(), z.literal([Infinity, -Infinity]), z.null()])
-  .transform((loss) => loss ?? Number.NaN);
-
-const sumBySize = z.array(z.number()).max(SIZE_BUCKETS_MAX);
-
 export const JobResultSchema = z.strictObject({
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string(),
   outerStep: index,
   jobIndex: index,
   output: BlobRefSchema,
-  /**
-   * Sum over the chunk of taskWeight * query loss; the logloss summed over the new window for a
-   * rule-gradient job; 0 for others.
-   */
-  weightedQueryLoss: LossSchema,
-  /** The same of the support loss before adaptation; 0 but for a gradient job. */
-  weightedSupportLoss: LossSchema,
-  /** The same of the query loss before adaptation. Absent where the job does not ask, and where it is not finite. */
-  weightedQueryLossBefore: z.number().optional(),
-  /**
-   * The parts of these sums that are those of each size bucket, up to the last one that a task of the job is in. Absent
-   * where the job names no buckets, and where a loss is not finite.
-   */
-  lossesBySize: z
-    .strictObject({ query: sumBySize, support: sumBySize, queryBefore: sumBySize.optional() })
-    .optional(),
   taskCount: z.int().positive(),
   queryRowCount: z.int().nonnegative(),
   computeMs: z.number().nonnegative(),
@@ -299,8 +273,6 @@ export const JobResultSchema = z.strictObject({
   backend: z.string(),
   /** The kind of machine that computed it. */
   fingerprint: FingerprintSchema,
-  /** Below the job's own where the device had too little memory. */
-  microBatchRowsMax: z.int().positive(),
 });
 
 /** A job on tasks of a store. */
@@ -311,8 +283,6 @@ export type Job = TaskJob | RuleJob;
 export type JobResult = z.infer<typeof JobResultSchema>;
 /** A task store as a job names it. */
 export type StoreReference = TaskJob['store'];
-/** The losses of a job by size bucket. */
-export type JobSizeLosses = NonNullable<JobResult['lossesBySize']>;
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type AdaptWork = z.infer<typeof AdaptWorkSchema>;
@@ -323,13 +293,7 @@ export type JobWork = TaskJob['work'];
 export function taskCountOf(
   job: Pick<TaskJob, 'taskIndices' | 'work'> | Pick<RuleJob, 'work'>,
 ): number {
-  if (!('taskIndices' in job)) return 1;
-  return microBatchesOfWork(job.work)?.taskCount ?? job.taskIndices.length;
-}
-
-/** The micro-batches of a part of a job; undefined for a whole one. */
-export function microBatchesOfWork(work: Job['work']): MicroBatchRange | undefined {
-  return work.kind === 'gradient' ? work.microBatches : undefined;
+  return 'taskIndices' in job ? job.taskIndices.length : 1;
 }
 
 /** How a job divides the rows of its tasks; undefined where as the store does. */

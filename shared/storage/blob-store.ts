@@ -82,6 +82,6 @@ export function tooLargeBlob(ref: BlobRef, where: string, blobByteCountMax: numb
     where,
     expected: `at most ${blobByteCountMax} bytes`,
     found: `${ref.byteCount} bytes`,
-    cure: 'lower training.tasksPerJob, or raise queue.blobByteCountMax',
+    cure: 'lower training.microBatchRowsMax, or raise queue.blobByteCountMax',
   });
 }

@@ -219,7 +219,7 @@ function redisFailure(cause: unknown, key: string): QianmoError {
       what: 'Redis has no memory left for a blob',
       where: key,
       found: messages.at(-1) ?? '',
-      cure: 'raise its maxmemory, or lower queue.blobLifetimeMs or training.tasksPerJob',
+      cure: 'raise its maxmemory, or lower queue.blobLifetimeMs',
       cause,
     });
   if (messages.some((message) => message.startsWith('WRONGTYPE')))

@@ -110,8 +110,21 @@ export function decodeRuleParameters(
   return decodeVector('parameters', bytes, shape, where);
 }
 
-export function encodeRuleGradient(gradient: Float64Array): Uint8Array {
-  return encodeVector('gradient', gradient);
+/** The result of a rule-gradient job. */
+export interface RuleGradient {
+  /** `[length of phi]` */
+  readonly gradient: Float64Array;
+  /** The logloss summed over the rows of the new window. */
+  readonly lossSum: number;
+}
+
+export function encodeRuleGradient({ gradient, lossSum }: RuleGradient): Uint8Array {
+  return encodeTensors(
+    new Map([
+      ['gradient', { shape: [gradient.length], values: gradient }],
+      ['loss', { shape: [1], values: Float64Array.of(lossSum) }],
+    ]),
+  );
 }
 
 /** @throws QianmoError of kind `data` if the bytes are no gradient of a phi of this shape. */
@@ -119,8 +132,16 @@ export function decodeRuleGradient(
   bytes: Uint8Array,
   shape: LearnedRuleShape,
   where: string,
-): Float64Array {
-  return decodeVector('gradient', bytes, shape, where);
+): RuleGradient {
+  const parts = partsOf(bytes, where);
+  const gradient = parts.take('gradient', Float64Array);
+  const loss = parts.take('loss', Float64Array);
+  parts.requireNoOther();
+  parts.requireLengths([
+    ['gradient', gradient, layoutOf(shape).length],
+    ['loss', loss, 1],
+  ]);
+  return { gradient, lossSum: loss[0] ?? NaN };
 }
 
 function encodeVector(name: string, values: Float64Array): Uint8Array {

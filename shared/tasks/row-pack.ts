@@ -1,6 +1,5 @@
 /**
- * The row pack: the rows of each table that a job touches, and the place of each id of the job in it.
- * Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
+ * The row pack: the rows of each table that leaves touch, and the place of each id in it. Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
  */
 
 import { int32At } from '../base/arrays.js';
@@ -29,6 +28,11 @@ export function rowPackLayoutOf(tasks: readonly PlannedIds[]): RowPackLayout {
       }),
     ),
   );
+  return packLayoutOf(idsByTable);
+}
+
+/** @param idsByTable ascending and unique in each table. */
+export function packLayoutOf(idsByTable: readonly Int32Array[]): RowPackLayout {
   const startByTable: number[] = [];
   let rowCount = 0;
   for (const ids of idsByTable) {

@@ -40,20 +40,20 @@ interface NativeRows {
     directions: Float32Array,
     factors: Float64Array,
   ): void;
+  /** Adds element by element, in float32. */
+  addAll(sums: Float32Array, addends: Float32Array): void;
   /**
-   * Adds rows of `addends` from element `first` on to the sums of the same ids. Both lists of ids ascend, and
-   * `sumIds` has every id.
+   * Writes the rows of two ascending lists of ids to `target`, `[distinct ids, width]`, by id. A row of both lists is
+   * their float32 sum.
    */
-  sum(
-    sums: Float64Array,
+  merge(
+    target: Float32Array,
     width: number,
-    sumIds: Int32Array,
-    ids: Int32Array,
-    addends: Float32Array,
-    first: number,
+    leftIds: Int32Array,
+    leftRows: Float32Array,
+    rightIds: Int32Array,
+    rightRows: Float32Array,
   ): void;
-  /** Adds element by element. */
-  sumAll(sums: Float64Array, addends: Float32Array): void;
   /** Adds whole blocks to the lanes of a sketch (`sketch.ts`). */
   sketch(blocks: Uint8Array, lanes: Uint32Array): void;
 }

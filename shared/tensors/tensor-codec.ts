@@ -5,11 +5,9 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import { elementCountOf } from './named-tensors.js';
+import { elementCountOf, type DenseTensor } from './named-tensors.js';
 
-/** 16-bit floats are their bits, since not every version of Node has an array of them. */
-export type TensorValues =
-  Float32Array | Float64Array | Int32Array | Uint8Array | Uint16Array | Int8Array;
+export type TensorValues = Float32Array | Float64Array | Int32Array | Uint8Array;
 
 export interface CodedTensor {
   readonly shape: readonly number[];
@@ -22,7 +20,7 @@ const METADATA_NAME = '__metadata__';
 const RESERVED_NAMES: ReadonlySet<string> = new Set([METADATA_NAME, '__proto__']);
 
 const HeaderEntrySchema = z.strictObject({
-  dtype: z.enum(['F32', 'F64', 'I32', 'U8', 'F16', 'I8']),
+  dtype: z.enum(['F32', 'F64', 'I32', 'U8']),
   shape: z.array(z.int().nonnegative()),
   data_offsets: z.tuple([z.int().nonnegative(), z.int().nonnegative()]),
 });
@@ -32,8 +30,6 @@ type Dtype = z.infer<typeof HeaderEntrySchema>['dtype'];
 function dtypeOf(values: TensorValues): Dtype {
   if (values instanceof Float32Array) return 'F32';
   if (values instanceof Float64Array) return 'F64';
-  if (values instanceof Uint16Array) return 'F16';
-  if (values instanceof Int8Array) return 'I8';
   return values instanceof Int32Array ? 'I32' : 'U8';
 }
 
@@ -148,6 +144,16 @@ export function viewTensors(bytes: Uint8Array, where: string): Map<string, Coded
   return tensors;
 }
 
+/** The tensors if all of them are 32-bit floats, else null. */
+export function floatsOf(tensors: ReadonlyMap<string, CodedTensor>): Map<string, DenseTensor> | null {
+  const floats = new Map<string, DenseTensor>();
+  for (const [name, { shape, values }] of tensors) {
+    if (!(values instanceof Float32Array)) return null;
+    floats.set(name, { shape, values });
+  }
+  return floats;
+}
+
 type Header = z.infer<typeof HeaderSchema>;
 
 /** The order of encoding; the layout leaves no gap between values. */
@@ -185,10 +191,6 @@ function valuesFrom(dtype: Dtype, bytes: Uint8Array): TensorValues | null {
       return viewOf(Int32Array, bytes);
     case 'U8':
       return viewOf(Uint8Array, bytes);
-    case 'F16':
-      return viewOf(Uint16Array, bytes);
-    case 'I8':
-      return viewOf(Int8Array, bytes);
   }
 }
 

@@ -12,7 +12,7 @@ import {
   microBatchesOf,
   packExtent,
   rowExtent,
-  ROWS_WORTH_A_CALL,
+  CALL_OVERHEAD_ROWS,
   taskExtent,
   type MicroBatch,
   type TaskSize,
@@ -42,7 +42,7 @@ const areAlike = (tasks: readonly TaskSize[]): boolean =>
       task.queryRowCount === tasks[0]!.queryRowCount,
   );
 const costOf = (batches: readonly MicroBatch[]): number =>
-  batches.reduce((sum, batch) => sum + rowsOf(batch) + ROWS_WORTH_A_CALL, 0);
+  batches.reduce((sum, batch) => sum + rowsOf(batch) + CALL_OVERHEAD_ROWS, 0);
 
 test('every task is in one micro-batch, which contains its rows and respects the bound', () => {
   fc.assert(
@@ -89,7 +89,7 @@ function leastCost(tasks: readonly TaskSize[], bound: number): number {
     if (rows.some((count, index) => count > bound && groups[index]!.length > 1)) continue;
     least = Math.min(
       least,
-      rows.reduce((sum, count) => sum + count + ROWS_WORTH_A_CALL, 0),
+      rows.reduce((sum, count) => sum + count + CALL_OVERHEAD_ROWS, 0),
     );
   }
   return least;

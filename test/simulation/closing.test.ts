@@ -6,7 +6,7 @@
 import { describe, expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { drawnJobs } from '../../coordinator/trust/drawn-jobs.js';
-import { decodeLeftOut, encodeLeftOut } from '../../coordinator/checkpoints/left-out-jobs.js';
+import { decodeLeftOut, encodeLeftOut } from '../../coordinator/checkpoints/left-out-leaves.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome, TrainOptions } from '../../coordinator/training/train-options.js';
 import { randomStream } from '../../shared/base/random.js';
@@ -127,7 +127,7 @@ describe('a quorum with a slow worker', () => {
     const outcome = await pool.run([() => 100, () => 100, () => 3_000], () => pool.train(quorum));
     const leftOut = outcome.state.leftOut ?? [];
     expect(leftOut.length).toBeGreaterThan(0);
-    expect(pool.count('jobs-left-out')).toBe(leftOut.length);
+    expect(pool.count('leaves-left-out')).toBe(leftOut.length);
     expect(pool.count('result-late')).toBeGreaterThan(0);
     const again = await replayed(outcome);
     expect(stateDigest(again.state)).toEqual(stateDigest(outcome.state));

@@ -8,7 +8,6 @@ import type { Clock } from '../../shared/base/clock.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
 import {
-  lossesOf,
   type CarriedBytes,
   type JobExecutor,
   type JobInput,
@@ -166,7 +165,6 @@ export async function carryJob(
       outerStep: job.outerStep,
       jobIndex: job.jobIndex,
       output,
-      ...lossesOf(computed),
       taskCount: taskCountOf(job),
       queryRowCount: computed.queryRowCount,
       computeMs: computed.computeMs,
@@ -175,7 +173,6 @@ export async function carryJob(
       worker: carrier.workerName,
       backend: computed.backend,
       fingerprint: computed.fingerprint,
-      microBatchRowsMax: computed.microBatchRowsMax,
     };
   } catch (error) {
     if (error instanceof ExecutorStuckError) throw error;
@@ -275,7 +272,7 @@ async function withinDeadline(
       kind: 'transient',
       what: givenUp.because,
       ...foundBy(error),
-      cure: 'lower training.tasksPerJob, or raise queue.jobTimeoutMs',
+      cure: 'lower training.microBatchRowsMax, or raise queue.jobTimeoutMs',
       cause: error,
     });
   } finally {

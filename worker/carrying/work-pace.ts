@@ -3,7 +3,7 @@
  * The end is estimated by the sizes and times of earlier jobs. Results do not depend on it.
  */
 
-import { microBatchesOfWork, taskCountOf, type Job } from '../../shared/queue/protocol.js';
+import { taskCountOf, type Job } from '../../shared/queue/protocol.js';
 
 /** Bounds the time by which a job is taken from workers that might become idle earlier. */
 const LEAD_MS_MAX = 100;
@@ -15,12 +15,9 @@ const LEAD_PER_FETCH = 2;
 /** An estimate may be wrong by this share. */
 const LEAD_SHARE = 0.1;
 
-/** Most of a job's rows come in its row pack. A part of a job has the whole row pack. */
+/** Most of a job's rows come in its row pack. */
 export function jobSizeOf(job: Job): number {
-  const { first, end, count } = microBatchesOfWork(job.work) ?? { first: 0, end: 1, count: 1 };
-  return job.rowPack === undefined
-    ? taskCountOf(job)
-    : (job.rowPack.byteCount * (end - first)) / count;
+  return job.rowPack?.byteCount ?? taskCountOf(job);
 }
 
 export class WorkPace {

@@ -40,7 +40,6 @@ export type ComputeEvent = RunEventOf<
   | 'compute-ended'
   | 'compute-replaced'
   | 'backend-portable'
-  | 'micro-batch-halved'
   | 'job-progress'
 >;
 

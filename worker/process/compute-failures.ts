@@ -14,11 +14,11 @@ const TRY_AGAIN = 'no action needed: the job is retried in a new process';
 /** The usual cause of each fatal signal in a process that runs native code. */
 const CURE_BY_SIGNAL: Readonly<Record<string, string>> = {
   SIGKILL:
-    'usually the kernel, because memory ran out: lower training.microBatchRowsMax, ' +
-    'training.tasksPerJob or the number of workers on this machine',
+    'usually the kernel, because memory ran out: lower training.microBatchRowsMax ' +
+    'or the number of workers on this machine',
   SIGABRT:
     'native code aborted, usually for lack of memory: see its last lines above, and lower ' +
-    'training.microBatchRowsMax or training.tasksPerJob',
+    'training.microBatchRowsMax',
   SIGSEGV: 'native code crashed: if one job causes it on every machine, report it with the config',
   SIGBUS: 'native code crashed, or a mapped file was truncated: check whether the disk is full',
   SIGILL:
@@ -61,7 +61,7 @@ export function deadlineError(subject: string, timeoutMs: number, lastHeard?: st
     what: `${subject} passed its deadline`,
     expected: `an answer within ${timeoutMs} ms`,
     ...(lastHeard === undefined ? {} : { found: lastHeard }),
-    cure: `${TRY_AGAIN}; if it repeats, raise queue.jobTimeoutMs or lower training.tasksPerJob`,
+    cure: `${TRY_AGAIN}; if it repeats, raise queue.jobTimeoutMs or lower training.microBatchRowsMax`,
   });
 }
 

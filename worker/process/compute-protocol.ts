@@ -15,7 +15,7 @@ import {
 } from '../../shared/base/failure-record.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
-import { JobResultSchema, LossSchema, type Job } from '../../shared/queue/protocol.js';
+import type { Job } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
@@ -90,23 +90,18 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
   /** An event that belongs to no request; sent at any time. */
   z.strictObject({
     kind: z.literal('event'),
-    event: z.union([eventSchemaOf('backend-portable'), eventSchemaOf('micro-batch-halved')]),
+    event: eventSchemaOf('backend-portable'),
   }),
   z.strictObject({
     kind: z.literal('done'),
     requestId,
     output: carriedBytes,
-    weightedQueryLoss: LossSchema,
-    weightedSupportLoss: LossSchema,
-    weightedQueryLossBefore: JobResultSchema.shape.weightedQueryLossBefore,
-    lossesBySize: JobResultSchema.shape.lossesBySize,
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
     /** The job that the thread turns to at once, and that may block it: a message of its own would wake the parent again. */
     next: requestId.optional(),
     backend: z.string(),
     fingerprint: FingerprintSchema,
-    microBatchRowsMax: z.int().positive(),
     span: SpanSchema.optional(),
     /** The resident memory of the process, including native memory. */
     residentByteCount: z.int().positive(),

@@ -1,7 +1,6 @@
 /**
  * Several executors that share the jobs of a run. A job goes to the first one that is free, in the order in which
- * jobs come, and an executor that computes has the inputs of its next job in advance: of the last one that waits where
- * its own job is the largest, since others will be free before.
+ * jobs come, and an executor that computes has the inputs of its next job in advance.
  */
 
 import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
@@ -9,8 +8,6 @@ import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job
 interface LaneJob {
   /** Makes the inputs when an executor takes the job, so that few of them are in memory. */
   readonly makeInput: () => JobInput;
-  /** The number of its rows; jobs without one are all alike. */
-  readonly rowCount?: number | undefined;
   /** Stops the computation. */
   readonly signal: AbortSignal;
   /** Aborts when nobody wants the result any more. A job that no executor has begun is dropped then. */
@@ -31,8 +28,6 @@ interface Lane {
   readonly executor: JobExecutor;
   /** A job that was taken begins when its inputs have been sent, which must not wait for those of the next one. */
   state: 'free' | 'taken' | 'begun';
-  /** The rows of the job that was taken or begun. */
-  rowCount: number;
   /** The job whose inputs the executor has in advance. */
   ahead: TakenJob | null;
 }
@@ -43,7 +38,7 @@ export class ExecutorLanes {
 
   constructor(executors: readonly JobExecutor[]) {
     this.#lanes = executors.map((executor) => {
-      return { executor, state: 'free', rowCount: 0, ahead: null };
+      return { executor, state: 'free', ahead: null };
     });
   }
 
@@ -66,7 +61,6 @@ export class ExecutorLanes {
 
   #begin(lane: Lane, job: TakenJob): void {
     lane.state = 'taken';
-    lane.rowCount = job.rowCount ?? 0;
     const onBegin = (): void => {
       lane.state = 'begun';
       this.#prepareNext(lane);
@@ -83,21 +77,12 @@ export class ExecutorLanes {
 
   #prepareNext(lane: Lane): void {
     if (lane.ahead !== null || lane.executor.prepare === undefined) return;
-    lane.ahead = this.#takeWaiting(this.#endsLast(lane) ? 'last' : 'first');
+    lane.ahead = this.#takeWaiting();
     if (lane.ahead !== null) lane.executor.prepare(lane.ahead.input);
   }
 
-  /** As far as the sizes of jobs tell. */
-  #endsLast(lane: Lane): boolean {
-    const others = this.#lanes.filter((other) => other !== lane);
-    return (
-      others.length > 0 &&
-      others.every(({ state, rowCount }) => state === 'free' || rowCount < lane.rowCount)
-    );
-  }
-
   #nextOf(lane: Lane): TakenJob | null {
-    return takeAhead(lane) ?? this.#takeWaiting('first') ?? this.#takenBack();
+    return takeAhead(lane) ?? this.#takeWaiting() ?? this.#takenBack();
   }
 
   /** The job that a busy executor has in advance. */
@@ -111,9 +96,9 @@ export class ExecutorLanes {
     return null;
   }
 
-  #takeWaiting(which: 'first' | 'last'): TakenJob | null {
+  #takeWaiting(): TakenJob | null {
     for (;;) {
-      const job = which === 'first' ? this.#waiting.shift() : this.#waiting.pop();
+      const job = this.#waiting.shift();
       if (job === undefined) return null;
       if (job.over.aborted) continue;
       try {

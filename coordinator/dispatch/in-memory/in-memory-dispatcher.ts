@@ -7,7 +7,6 @@ import { setMaxListeners } from 'node:events';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import {
-  lossesOf,
   type JobExecutor,
   type JobInput,
   type JobOutput,
@@ -27,7 +26,6 @@ import {
 } from '../dispatcher.js';
 import { ExecutorLanes } from './executor-lanes.js';
 import { attemptsUsedUp } from '../job-delivery.js';
-import { inSendingOrder } from '../sending-order.js';
 
 interface InMemoryDispatcherOptions {
   /** Each computes one job at a time. */
@@ -82,9 +80,9 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
         over: over.signal,
         isRead,
       };
-      const starts = inSendingOrder(orders).map((order) => {
-        const makeInput = once(() => inputOf(order));
-        const job = { order: order.job, rowCount: order.rowCount, makeInput };
+      const starts = orders.map((order) => {
+        const makeInput = (): JobInput => inputOf(order);
+        const job = { order, makeInput };
         return () => admittedResult(job, call);
       });
       return inOrderOfArrival(starts, {
@@ -99,15 +97,8 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   };
 }
 
-/** The inputs of a job are made when it is carried, and kept for its next attempt. */
-function once<Value>(make: () => Value): () => Value {
-  let made: { readonly value: Value } | null = null;
-  return () => (made ??= { value: make() }).value;
-}
-
 interface DirectJob {
-  readonly order: JobOrder['job'];
-  readonly rowCount: number | undefined;
+  readonly order: JobOrder;
   readonly makeInput: () => JobInput;
 }
 
@@ -122,10 +113,10 @@ interface DirectCall<Value extends object> extends Omit<InMemoryDispatcherOption
 }
 
 async function admittedResult<Value extends object>(
-  { order, rowCount, makeInput }: DirectJob,
+  { order, makeInput }: DirectJob,
   { admission, lanes, clock, attemptsMax, sink, signal, isRead, over }: DirectCall<Value>,
 ): Promise<Admitted<Value>> {
-  const { jobIndex, outerStep } = order;
+  const { jobIndex, outerStep } = order.job;
   let lastFailure: { reason: string; rejection?: Rejection; cause?: unknown } = {
     reason: 'no attempt was allowed',
   };
@@ -142,7 +133,7 @@ async function admittedResult<Value extends object>(
       await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), over);
     }
     const output = await outputOrTransientError(
-      lanes.execute({ rowCount, makeInput, signal, over }),
+      lanes.execute({ makeInput, signal, over }),
     );
     await isRead;
     if (over.aborted) throw interrupted();
@@ -151,7 +142,10 @@ async function admittedResult<Value extends object>(
       continue;
     }
     const judged = admission.judge(deliveredOf(makeInput().job, output));
-    if (typeof judged !== 'string') return judged;
+    if (typeof judged !== 'string') {
+      order.settled?.();
+      return judged;
+    }
     lastFailure = { reason: `its result was refused: ${judged}`, rejection: judged };
   }
   const where = `outer step ${outerStep}, job ${jobIndex}`;
@@ -181,12 +175,10 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       output: sketchedRefOf(output),
       taskCount: taskCountOf(job),
       worker: WORKER_NAME,
-      ...lossesOf(measured),
       queryRowCount: measured.queryRowCount,
       computeMs: measured.computeMs,
       backend: measured.backend,
       fingerprint: measured.fingerprint,
-      microBatchRowsMax: measured.microBatchRowsMax,
     },
     output,
     isConfirmed: true,

@@ -90,7 +90,7 @@ export async function exportDelta(
     {
       ...{ shards, meaning, objects, rows: manifest.blocks.rows },
       model: { parameters: source.parameters, method },
-      tasksPerShard: tasksPerWaveOf(source.run.config),
+      tasksPerShard: tasksPerWaveOf(),
     },
     {
       ...jobContext(source, surroundings, meaning),
@@ -167,7 +167,7 @@ function planOf(
 ): DeltaPlan {
   const { store, serving } = source;
   const { rows, encoding } = below.published.manifest.blocks;
-  const tasksPerShard = tasksPerWaveOf(source.run.config);
+  const tasksPerShard = tasksPerWaveOf();
   const changed = adgroupsOf(store).filter(isChanged);
   const choice = { serving, rows, tasksPerShard };
   const shards = exportShardsOf({ tasks: changed }, choice);

@@ -1,19 +1,18 @@
-/** The orders of a planned outer step: its jobs, or parts of them, with their inputs. */
+/** The orders of a planned outer step: its deliveries with their inputs. */
 
 import { at } from '../../../shared/base/arrays.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { adapts } from '../../../shared/methods/inner-loop/method.js';
-import { methodPlanOf, methodWorkAt } from '../../../shared/methods/methods.js';
+import { methodWorkAt } from '../../../shared/methods/methods.js';
 import { learnsAll } from '../../../shared/models/learned-parameters.js';
 import { PROTOCOL_VERSION, type GradientWork } from '../../../shared/queue/protocol.js';
+import type { LeafRange } from '../../../shared/sums/sum-tree.js';
 import type { TaskOrder } from '../../dispatch/dispatcher.js';
-import { twinsOf, wholeJobs, type JobPart } from './job-parts.js';
 import type { PreparedRun } from '../prepared-run.js';
 import type { FrozenInput } from '../row-pack-gather.js';
 import type { StepPlan } from '../step-plan.js';
 
-/** The row pack of a job, to be read before the tables change. */
-export type PackOf = (jobIndex: number) => Uint8Array;
+/** Encodes the row pack of a delivery, by its place. To be called before the tables change. */
+export type PackOf = (delivery: number) => Uint8Array;
 
 interface OrderContext {
   readonly run: PreparedRun;
@@ -21,33 +20,41 @@ interface OrderContext {
   readonly frozen: FrozenInput | null;
   /** The kind of machine that must compute the jobs, once the run has one. */
   readonly fingerprint: string | null;
-  /** By place among the orders; the whole jobs of the plan when absent. */
-  readonly parts?: readonly JobPart[];
 }
 
-/**
- * The parts of the plan's jobs, with the encoded dense variables. The index of an order's job is its place; parts of one
- * job share its row pack.
- */
-export function ordersOf(plan: StepPlan, dense: Uint8Array, context: OrderContext): TaskOrder[] {
-  const { packOf, frozen, parts = wholeJobs(plan) } = context;
+/** @returns an order for each delivery, with the encoded dense variables. Its job index is its place. */
+export function ordersOf(
+  plan: StepPlan,
+  deliveries: readonly LeafRange[],
+  dense: Uint8Array,
+  context: OrderContext,
+): TaskOrder[] {
+  const { packOf, frozen } = context;
   const shared = { dense, frozen: frozen?.bytes ?? null };
-  const packs = plan.jobs.map(({ jobIndex }) => onceRead(() => packOf(jobIndex)));
   const template = jobTemplateOf(plan, context);
-  const twins = twinsOf(plan, parts);
-  return parts.map((part, place): TaskOrder => {
-    const planned = at(plan.jobs, part.jobIndex);
+  return deliveries.map((delivery, place): TaskOrder => {
+    const [start, end] = tasksOf(plan, delivery);
+    const { taskIndices, neighbours } = plan.tasks;
     const job: TaskOrder['job'] = {
       ...template,
       jobIndex: place,
-      taskIndices: [...planned.taskIndices],
-      ...planned.neighbours,
-      work: workOf(plan, part, context),
+      taskIndices: taskIndices.slice(start, end),
+      ...(neighbours === null
+        ? {}
+        : { neighbours: neighbours.slice(start, end).map((named) => [...named]) }),
+      work: workOf(plan, delivery, context),
     };
-    const inputs = { ...shared, rowCount: part.rowCount, hasTwin: twins.has(part) };
-    if (frozen?.holdsTables === true) return { job, ...inputs, rowPack: null };
-    return new PackedOrder(job, inputs, at(packs, part.jobIndex));
+    if (frozen?.holdsTables === true) return { job, ...shared, rowPack: null };
+    return new PackedOrder(job, shared, () => packOf(place));
   });
+}
+
+/** The tasks of some leaves, among those of the step. */
+export function tasksOf(
+  { leaves }: Pick<StepPlan, 'leaves'>,
+  { first, end }: LeafRange,
+): readonly [start: number, end: number] {
+  return [at(leaves, first).taskStart, at(leaves, end - 1).taskEnd];
 }
 
 /** The fields that all jobs of the step have alike. */
@@ -70,68 +77,72 @@ function jobTemplateOf(
 }
 
 function workOf(
-  { outerStep, jobs }: StepPlan,
-  { jobIndex, microBatches }: JobPart,
+  plan: StepPlan,
+  delivery: LeafRange,
   { run: { config, spec } }: OrderContext,
 ): GradientWork {
-  const { taskWeights, coldTaskWeights, sizes, drawnRows } = at(jobs, jobIndex);
+  const { outerStep, leaves } = plan;
+  const { taskWeights, coldTaskWeights, drawnRows } = plan.tasks;
   const { learned } = spec;
-  const encoding = config.training.encodings?.gradients ?? 'float32';
+  const [start, end] = tasksOf(plan, delivery);
   return {
     kind: 'gradient',
     ...methodWorkAt(config.method, outerStep),
-    taskWeights: [...taskWeights],
-    ...(coldTaskWeights === null ? {} : { coldTaskWeights: [...coldTaskWeights] }),
+    taskWeights: taskWeights.slice(start, end),
+    ...(coldTaskWeights === null ? {} : { coldTaskWeights: coldTaskWeights.slice(start, end) }),
     ...(learnsAll(spec)
       ? {}
       : { learned: { variables: [...learned.variables], tables: [...learned.tables] } }),
-    sizeBuckets: [...sizes.bucketByTask],
-    ...(drawnRows === null ? {} : { drawnRows: drawnRows.map((places) => [...places]) }),
-    ...queryLossBeforeAt(config, outerStep),
+    ...(drawnRows === null
+      ? {}
+      : { drawnRows: drawnRows.slice(start, end).map((places) => [...places]) }),
+    ...(plan.asksQueryLossBefore ? { queryLossBefore: true } : {}),
     ...dropoutOf(config),
-    ...(microBatches === null ? {} : { microBatches }),
-    ...(encoding === 'float32' ? {} : { encoding: { kind: encoding, seed: config.seed } }),
+    leaves: {
+      first: delivery.first,
+      stepLeafCount: leaves.length,
+      shapes: leaves.slice(delivery.first, delivery.end).map(({ microBatch }) => {
+        const { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent } = microBatch;
+        return [taskPlaces.length, taskCount, supportExtent, queryExtent, flatExtent];
+      }),
+    },
   };
 }
 
-function onceRead(encode: () => Uint8Array): () => Uint8Array {
-  let encoded: Uint8Array | null = null;
-  return () => (encoded ??= encode());
-}
-
 /**
- * An order that encodes its row pack when it is first read, so that the first jobs of an outer step
- * leave before the last ones are encoded. It must be read before the tables change.
+ * An order that encodes its row pack when it is read, and keeps it until its result counts. The memory of a step is
+ * then that of the jobs under way.
  */
 class PackedOrder implements TaskOrder {
   readonly job: TaskOrder['job'];
   readonly dense: Uint8Array;
   readonly frozen: Uint8Array | null;
-  readonly rowCount: number;
-  readonly hasTwin: boolean;
-  readonly encoded: () => Uint8Array;
+  readonly #encode: () => Uint8Array;
+  #encoded: Uint8Array | null = null;
 
   constructor(
     job: TaskOrder['job'],
-    inputs: Required<Pick<TaskOrder, 'dense' | 'frozen' | 'rowCount' | 'hasTwin'>>,
-    encoded: () => Uint8Array,
+    { dense, frozen }: Pick<TaskOrder, 'dense' | 'frozen'>,
+    encode: () => Uint8Array,
   ) {
     this.job = job;
-    this.dense = inputs.dense;
-    this.frozen = inputs.frozen;
-    this.rowCount = inputs.rowCount;
-    this.hasTwin = inputs.hasTwin;
-    this.encoded = encoded;
+    this.dense = dense;
+    this.frozen = frozen;
+    this.#encode = encode;
   }
 
   get rowPack(): Uint8Array {
-    return this.encoded();
+    return (this.#encoded ??= this.#encode());
+  }
+
+  settled(): void {
+    this.#encoded = null;
   }
 }
 
 /** Encodes the row packs that nobody has read yet. Must be called before the tables change. */
 export function encodeRowPacks(orders: readonly TaskOrder[]): void {
-  for (const order of orders) if (order instanceof PackedOrder) order.encoded();
+  for (const order of orders) void order.rowPack;
 }
 
 function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
@@ -145,14 +156,4 @@ function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'>
       ...(ids === undefined ? {} : { ids }),
     },
   };
-}
-
-/** Measured in the first outer step and in every n-th. Without adaptation, there is one query loss. */
-function queryLossBeforeAt(
-  { method, training }: RunConfig,
-  outerStep: number,
-): Pick<GradientWork, 'queryLossBefore'> {
-  const every = training.queryLossBeforeEveryOuterSteps;
-  const isMeasured = every > 0 && (outerStep === 0 || (outerStep + 1) % every === 0);
-  return isMeasured && adapts(methodPlanOf(method)) ? { queryLossBefore: true } : {};
 }

@@ -42,7 +42,7 @@ const PAGE_FILE = 'market.html';
 /** Two models and every arm. */
 const UNITS_PER_SEED = 2 * MODEL_STAGES + MARKET_ARMS.length;
 /** What happens inside the runs of a market matters only where something is wrong with the machine. */
-const PASSED_ON: ReadonlySet<EventKind> = new Set(['backend-portable', 'micro-batch-halved']);
+const PASSED_ON: ReadonlySet<EventKind> = new Set(['backend-portable']);
 
 export async function marketRun(
   request: z.output<typeof MarketRequestSchema>,

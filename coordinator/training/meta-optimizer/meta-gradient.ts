@@ -1,6 +1,4 @@
-/**
- * The meta-gradient of one outer step, which `meta-gradient-sum.ts` makes and the meta-optimizer applies.
- */
+/** The meta-gradient of one outer step, which `step-sum.ts` makes and the meta-optimizer applies. */
 
 import type { NamedTensors } from '../../../shared/tensors/named-tensors.js';
 

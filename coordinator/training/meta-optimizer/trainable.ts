@@ -34,7 +34,7 @@ export function keepTrainable(
 }
 
 /** @throws QianmoError `usage` when neither the model nor the method has a given name. */
-export function requireTrainable(
+export function assertTrainable(
   { variables, tables }: Pick<ModelSpec, 'variables' | 'tables'>,
   trainable: readonly string[] | undefined,
   methodKind: string,

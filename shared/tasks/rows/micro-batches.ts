@@ -35,7 +35,7 @@ export interface MicroBatch {
  * The fixed cost of a micro-batch in rows: preparing its arrays, the call, some hundred graph nodes.
  * Groups are merged where padding is cheaper than another call.
  */
-export const ROWS_WORTH_A_CALL = 512;
+export const CALL_OVERHEAD_ROWS = 512;
 
 /** Bounds the search for the cheapest cut. */
 const TASKS_MAX = 1024;
@@ -48,7 +48,7 @@ const ALIKE_TASKS_MIN = 4;
 
 /**
  * Cuts the tasks, sorted by size, into consecutive groups at the least cost: a group costs its padded
- * rows plus `ROWS_WORTH_A_CALL`. A group has at most `rowsMax` padded rows, unless it is a single
+ * rows plus `CALL_OVERHEAD_ROWS`. A group has at most `rowsMax` padded rows, unless it is a single
  * task. Between cuts of equal cost, the one with larger last groups is taken. Tasks that are all of
  * one size, as in k-shot training, are not padded, since their shapes are few anyway.
  *
@@ -84,7 +84,7 @@ export function microBatchesOf(
         end - start === 1 ? taskExtent(1, ofTask, rowsMax) : int32At(TASK_EXTENTS, end - start);
       const rowCount = extent * ofTask;
       if (rowCount > rowsMax && end - start > 1) break;
-      const cost = float64At(costs, start) + ROWS_WORTH_A_CALL + rowCount;
+      const cost = float64At(costs, start) + CALL_OVERHEAD_ROWS + rowCount;
       if (cost <= least) {
         least = cost;
         starts[end] = start;

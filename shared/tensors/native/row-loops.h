@@ -68,18 +68,25 @@ void adam(const Rows* rows, float* directions, float* first, float* second, cons
   }
 }
 
-void sum(const Rows* rows, double* sums, const float* addends) {
-  const size_t width = rows->width;
-  for (size_t row = 0; row < rows->count; ++row) {
-    fetch(rows, row, sums, 1);
-    double* to = sums + (size_t)rows->ids[row] * width;
-    const float* from = addends + row * width;
-    for (size_t k = 0; k < width; ++k) to[k] += (double)from[k];
-  }
+void addAll(float* sums, const float* addends, size_t count) {
+  for (size_t k = 0; k < count; ++k) sums[k] += addends[k];
 }
 
-void sumAll(double* sums, const float* addends, size_t count) {
-  for (size_t k = 0; k < count; ++k) sums[k] += (double)addends[k];
+void merge(float* target, const Rows* left, const float* leftRows, const Rows* right, const float* rightRows) {
+  const size_t width = left->width;
+  size_t i = 0, j = 0;
+  for (; i < left->count || j < right->count; target += width) {
+    const int takesLeft = j == right->count || (i < left->count && left->ids[i] <= right->ids[j]);
+    const int takesRight = i == left->count || (j < right->count && right->ids[j] <= left->ids[i]);
+    const float* ofLeft = leftRows + i * width;
+    const float* ofRight = rightRows + j * width;
+    if (takesLeft && takesRight)
+      for (size_t k = 0; k < width; ++k) target[k] = ofLeft[k] + ofRight[k];
+    else
+      memcpy(target, takesLeft ? ofLeft : ofRight, width * sizeof(float));
+    i += takesLeft;
+    j += takesRight;
+  }
 }
 
 // Half of the lanes: compilers keep a vector in registers that is no wider than those.
@@ -107,6 +114,6 @@ void sketch(const uint8_t* blocks, size_t blockCount, uint32_t* lanes) {
     memcpy(lanes + part * SKETCH_LANES / 2, parts[part], sizeof first);
 }
 
-const RowLoops ROW_LOOPS = {gather, add, addScaled, adam, sum, sumAll, sketch};
+const RowLoops ROW_LOOPS = {gather, add, addScaled, adam, addAll, merge, sketch};
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The Node-API addon of the loops in rows.h. Arguments are checked before anything is written.
-#include <vector>
+#include <initializer_list>
 #include "arguments.h"
 #include "processor.h"
 #include "rows.h"
@@ -71,35 +71,42 @@ void adam(const Arguments& arguments) {
   LOOPS->adam(&rows, directions.data, first.data, second.data, &step);
 }
 
-// sum(sums, width, sumIds, ids, addends, first): both lists of ids ascend, and sumIds has every id.
-void sum(const Arguments& arguments) {
-  const auto sums = arguments.doubles(0);
-  const size_t width = arguments.wholeNumber(1);
-  const auto sumIds = arguments.words(2);
-  const auto ids = arguments.words(3);
-  const auto addends = arguments.floats(4);
-  const size_t first = arguments.wholeNumber(5);
-  demand(sumIds.count * width <= sums.count, "sums do not fit");
-  static thread_local std::vector<int32_t> places;
-  places.resize(ids.count);
-  size_t place = 0;
-  for (size_t index = 0; index < ids.count; ++index) {
-    const int32_t id = ids.data[index];
-    while (place < sumIds.count && sumIds.data[place] < id) ++place;
-    demand(place < sumIds.count && sumIds.data[place] == id, "the outer step does not touch a row");
-    places[index] = (int32_t)place;
-  }
-  demand(first <= addends.count, "rows do not fit");
-  const Rows rows = {places.data(), ids.count, width};
-  demandRows(rows, addends.count - first);
-  LOOPS->sum(&rows, sums.data, addends.data + first);
-}
-
-void sumAll(const Arguments& arguments) {
-  const auto sums = arguments.doubles(0);
+void addAll(const Arguments& arguments) {
+  const auto sums = arguments.floats(0);
   const auto addends = arguments.floats(1);
   demand(sums.count == addends.count, "arrays differ in size");
-  LOOPS->sumAll(sums.data, addends.data, sums.count);
+  LOOPS->addAll(sums.data, addends.data, sums.count);
+}
+
+// The number of distinct ids of two lists, both of which must ascend.
+size_t distinctCount(View<int32_t> left, View<int32_t> right) {
+  for (const auto& ids : {left, right})
+    for (size_t place = 1; place < ids.count; ++place)
+      demand(ids.data[place - 1] < ids.data[place], "ids do not ascend");
+  size_t count = left.count + right.count;
+  for (size_t i = 0, j = 0; i < left.count && j < right.count;) {
+    const int32_t ofLeft = left.data[i], ofRight = right.data[j];
+    count -= ofLeft == ofRight;
+    i += ofLeft <= ofRight;
+    j += ofRight <= ofLeft;
+  }
+  return count;
+}
+
+// merge(target, width, leftIds, leftRows, rightIds, rightRows)
+void merge(const Arguments& arguments) {
+  const auto target = arguments.floats(0);
+  const size_t width = arguments.wholeNumber(1);
+  const auto leftIds = arguments.words(2);
+  const auto leftRows = arguments.floats(3);
+  const auto rightIds = arguments.words(4);
+  const auto rightRows = arguments.floats(5);
+  const Rows left = {leftIds.data, leftIds.count, width};
+  const Rows right = {rightIds.data, rightIds.count, width};
+  demandRows(left, leftRows.count);
+  demandRows(right, rightRows.count);
+  demand(distinctCount(leftIds, rightIds) * width == target.count, "rows do not fit");
+  LOOPS->merge(target.data, &left, leftRows.data, &right, rightRows.data);
 }
 
 // sketch(blocks, lanes)
@@ -118,8 +125,8 @@ napi_value init(napi_env env, napi_value exports) {
                    {"add", calledForEffect<add>},
                    {"addScaled", calledForEffect<addScaled>},
                    {"adam", calledForEffect<adam>},
-                   {"sum", calledForEffect<sum>},
-                   {"sumAll", calledForEffect<sumAll>},
+                   {"addAll", calledForEffect<addAll>},
+                   {"merge", calledForEffect<merge>},
                    {"sketch", calledForEffect<sketch>}});
   return exports;
 }

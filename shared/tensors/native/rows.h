@@ -22,9 +22,9 @@ struct RowLoops {
   void (*add)(const Rows*, float* table, const float* addends);
   void (*addScaled)(const Rows*, float* updates, const float* table, double factor);
   void (*adam)(const Rows*, float* directions, float* first, float* second, const AdamFactors*);
-  // Rows of `sums` at places, which `ids` are here.
-  void (*sum)(const Rows*, double* sums, const float* addends);
-  void (*sumAll)(double* sums, const float* addends, size_t count);
+  void (*addAll)(float* sums, const float* addends, size_t count);
+  // Merges rows of two ascending lists of ids; a row of both is their sum.
+  void (*merge)(float* target, const Rows* left, const float* leftRows, const Rows* right, const float* rightRows);
   // Adds blocks of 16 words to the lanes of a sketch: 16 mixtures, then 16 sums of mixtures.
   void (*sketch)(const uint8_t* blocks, size_t blockCount, uint32_t* lanes);
 };

@@ -13,7 +13,7 @@ import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.j
 import { microBatchesOfWork, type TaskJob } from '../../../shared/queue/protocol.js';
 import {
   paddedRowCountOf,
-  ROWS_WORTH_A_CALL,
+  CALL_OVERHEAD_ROWS,
   type MicroBatch,
 } from '../../../shared/tasks/rows/micro-batches.js';
 import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
@@ -65,7 +65,7 @@ function computedBy(
 }
 
 function costOf(microBatches: readonly MicroBatch[]): number {
-  return microBatches.reduce((sum, each) => sum + paddedRowCountOf(each) + ROWS_WORTH_A_CALL, 0);
+  return microBatches.reduce((sum, each) => sum + paddedRowCountOf(each) + CALL_OVERHEAD_ROWS, 0);
 }
 
 function zerosFor(

@@ -160,7 +160,7 @@ describe('the closing of an outer step', () => {
     expect(gradient).toBe(Math.fround(3 / (0.1 + 0.2 + 0.4)));
     expect(leftOut).toEqual([{ outerStep: 5, jobs: [1] }]);
     expect(events).toEqual([
-      { kind: 'jobs-left-out', outerStep: 5, admittedJobCount: 3, jobCount: 4 },
+      { kind: 'leaves-left-out', outerStep: 5, admittedJobCount: 3, jobCount: 4 },
     ]);
   });
 

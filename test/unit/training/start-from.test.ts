@@ -6,7 +6,7 @@ import {
   steppedState,
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import { learnedNamesOf } from '../../../shared/models/learned-names.js';
-import { requireTrainable } from '../../../coordinator/training/meta-optimizer/trainable.js';
+import { assertTrainable } from '../../../coordinator/training/meta-optimizer/trainable.js';
 import { stateFrom } from '../../../coordinator/training/start-from.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -97,20 +97,20 @@ describe('a run that starts from another', () => {
 });
 
 test('parameters to be trained must exist', () => {
-  expect(() => requireTrainable(spec, ['generator', 't', 'x'], 'encoder')).not.toThrow();
-  expect(refusalOf(() => requireTrainable(spec, ['film'], 'encoder'))).toMatchObject({
+  expect(() => assertTrainable(spec, ['generator', 't', 'x'], 'encoder')).not.toThrow();
+  expect(refusalOf(() => assertTrainable(spec, ['film'], 'encoder'))).toMatchObject({
     expected: 'some of x, generator, t, encoder',
     found: 'film',
   });
 });
 
 test('the name of the method stands for all its variables, and for no others', () => {
-  expect(() => requireTrainable(spec, ['encoder'], 'encoder')).not.toThrow();
-  expect(refusalOf(() => requireTrainable(spec, ['shrinkage'], 'encoder'))).toMatchObject({
+  expect(() => assertTrainable(spec, ['encoder'], 'encoder')).not.toThrow();
+  expect(refusalOf(() => assertTrainable(spec, ['shrinkage'], 'encoder'))).toMatchObject({
     found: 'shrinkage',
   });
   const ofModel = { ...spec, variables: spec.variables.slice(0, 1) };
-  expect(refusalOf(() => requireTrainable(ofModel, ['encoder'], 'encoder'))).not.toBeNull();
+  expect(refusalOf(() => assertTrainable(ofModel, ['encoder'], 'encoder'))).not.toBeNull();
   expect(learnedNamesOf(spec, 'all', ['encoder', 't'])).toEqual({
     variables: ['generator.weight'],
     tables: ['t'],

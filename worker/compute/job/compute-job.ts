@@ -1,14 +1,12 @@
 /** Computes a job: from its bytes to the bytes of its output, synchronously and in one scope. */
 
-import { at } from '../../../shared/base/arrays.js';
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
-import { encodeGradient } from '../../../shared/tensors/encode-gradient.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
-import { summedLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
+import { encodeSums } from '../../../shared/sums/delivered-sums.js';
 import type { GradientWork, TaskJob, PredictWork } from '../../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
@@ -18,8 +16,7 @@ import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-
 import type { Computations } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf } from './gradient-job.js';
-import { encodePart } from './gradient-part.js';
-import { deviceJobOf, type DeviceInputs, type DeviceJob } from './device-job.js';
+import { deviceJobOf, type DeviceInputs, type DeviceJob, type SentPack } from './device-job.js';
 import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
 import { adaptedTasksOfJob } from './adapt-job.js';
 import { predictionsOfJob, type RowLogits } from './predict-job.js';
@@ -32,27 +29,17 @@ export interface JobTasks {
   readonly neighbours: readonly (readonly TaskRows[])[];
 }
 
-export type ComputedJob = Pick<
-  JobOutput,
-  | 'output'
-  | 'weightedQueryLoss'
-  | 'weightedSupportLoss'
-  | 'weightedQueryLossBefore'
-  | 'lossesBySize'
-  | 'queryRowCount'
->;
+export type ComputedJob = Pick<JobOutput, 'output' | 'queryRowCount'>;
 
 /**
  * Leaves no tensor behind; captured functions stay with `computations`.
  *
- * @param microBatchRowsMax below the job's own where the device has too little memory.
  * @throws QianmoError of kind `data` when the tensors do not fit the model or the tasks.
  */
 export function computeJob(
   computations: Computations,
   input: JobInput<TaskJob>,
   { features, tasks, neighbours }: JobTasks,
-  microBatchRowsMax = input.job.microBatchRowsMax,
 ): ComputedJob {
   const { job } = input;
   const { engine } = computations;
@@ -61,19 +48,25 @@ export function computeJob(
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
   const inputs = jobInputsOf(computations, input, spec, [...tasks, ...neighbours.flat()]);
   return withoutTensorsLeft(engine, () => {
+    const { work } = job;
+    // Leaves have row packs of their own.
+    const uploaded = work.kind === 'gradient' ? { ...inputs, pack: null } : inputs;
     const onDevice = {
-      ...deviceJobOf(computations, spec, { tasks, neighbours }, inputs),
+      ...deviceJobOf(computations, spec, { tasks, neighbours }, uploaded),
       ...unitDropoutOf(job, spec),
     };
-    switch (job.work.kind) {
+    switch (work.kind) {
       case 'gradient':
-        return gradientJob(computations, onDevice, { job, work: job.work }, microBatchRowsMax);
+        return gradientJob(computations, onDevice, work, inputs.pack);
       case 'predict':
-        return predictJob(computations, onDevice, job.work, microBatchRowsMax);
+        return predictJob(computations, onDevice, work, job.microBatchRowsMax);
       case 'adapt':
-        return withoutLoss(adaptedTasksOfJob(computations, onDevice, job.work, microBatchRowsMax));
+        return {
+          output: adaptedTasksOfJob(computations, onDevice, work, job.microBatchRowsMax),
+          queryRowCount: 0,
+        };
       default:
-        return assertNever(job.work);
+        return assertNever(work);
     }
   });
 }
@@ -92,7 +85,7 @@ function specOf(
   if (unknown.length === 0) return { ...spec, learned };
   throw new QianmoError({
     kind: 'data',
-    what: 'a job wants the gradient of what its method does not learn',
+    what: 'the job requests gradients of parameters that its method does not train',
     where,
     found: unknown.join(', '),
     cure: 'coordinator and worker must run the same version on the same store',
@@ -144,12 +137,12 @@ function jobInputsOf(
   const pack = floatTensors(rowPack, `row pack of ${where}`);
   const expected = new Map([[ROWS, { shape: [layout.rowCount, width] }]]);
   requireLayout(pack, expected, `row pack of ${where}`);
-  const rows = pack.get(ROWS) ?? { shape: [0, 0], values: new Float32Array() };
+  const rows = pack.get(ROWS)?.values ?? new Float32Array(0);
   return { dense: sent, frozen: kept, pack: { layout, rows } };
 }
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
-  const { taskWeights, coldTaskWeights, stepWeights, sizeBuckets, method } = work;
+  const { taskWeights, coldTaskWeights, stepWeights, method } = work;
   const plan = methodPlanOf(method);
   const innerSteps = adapts(plan) ? plan.innerLoop.steps.count : 0;
   if (stepWeights !== undefined && stepWeights.length !== innerSteps)
@@ -162,36 +155,32 @@ function requireWeights(work: GradientWork, taskCount: number, where: string): v
       cure: 'coordinator and worker must run the same version; a method weighs each of its inner steps',
     });
   const coldWeightCount = coldTaskWeights?.length ?? (plan.cold === null ? taskCount : 0);
-  const isSized = (sizeBuckets?.length ?? taskCount) === taskCount;
-  if (taskWeights.length === taskCount && coldWeightCount === taskCount && isSized) return;
+  if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
   throw new QianmoError({
     kind: 'data',
-    what: 'a job needs one weight per task, and one size bucket',
+    what: 'a job needs one weight per task',
     where,
     expected: `${taskCount} weights, and as many of a cold term`,
-    found: `${taskWeights.length}, ${coldWeightCount} and ${sizeBuckets?.length ?? 'no'} size buckets`,
+    found: `${taskWeights.length} and ${coldWeightCount}`,
   });
 }
 
 function gradientJob(
   computations: Computations,
   onDevice: DeviceJob,
-  { job, work }: { readonly job: TaskJob; readonly work: GradientWork },
-  microBatchRowsMax: number,
+  work: GradientWork,
+  sent: SentPack | null,
 ): ComputedJob {
-  const bounds = { rowsMax: microBatchRowsMax, rowsMaxOfJob: job.microBatchRowsMax };
-  const gradient = gradientOf(computations, onDevice, work, bounds);
   const isDivided = adapts(methodPlanOf(work.method));
   return {
-    output:
-      work.microBatches === undefined
-        ? encodeGradient(gradient.sums.rounded(), job, work)
-        : encodePart(gradient, work.microBatches),
-    ...summedLossesOf(work, gradient.losses),
-    queryRowCount: gradient.taskPlaces.reduce((sum, place) => {
-      const { rowCount, supportRowCount } = at(onDevice.tasks, place);
-      return sum + rowCount - (isDivided ? supportRowCount : 0);
-    }, 0),
+    output: encodeSums(
+      gradientOf(computations, onDevice, work, sent),
+      onDevice.spec.tableRowWidth,
+    ),
+    queryRowCount: onDevice.tasks.reduce(
+      (sum, { rowCount, supportRowCount }) => sum + rowCount - (isDivided ? supportRowCount : 0),
+      0,
+    ),
   };
 }
 
@@ -214,9 +203,5 @@ function predictJob(
     tensors.set('support.logits', tensorOf(supportLogits));
     tensors.set('distances', { shape, values: distances });
   }
-  return withoutLoss(encodeTensors(tensors), logits.rowCount);
-}
-
-function withoutLoss(output: Uint8Array, queryRowCount = 0): ComputedJob {
-  return { output, weightedQueryLoss: 0, weightedSupportLoss: 0, queryRowCount };
+  return { output: encodeTensors(tensors), queryRowCount: logits.rowCount };
 }

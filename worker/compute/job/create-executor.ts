@@ -44,7 +44,7 @@ import { measureDevice } from '../device/measure-device.js';
 import { readNeighbours } from './job-neighbours.js';
 import { ruleJobOutput } from './rule-gradient-job.js';
 import { drawnWithSupportInputs, withSupportInputs } from '../batches/support-inputs.js';
-import { createMicroBatchMemory, type MicroBatchTerms } from '../device/out-of-memory.js';
+import { refusingOutOfMemory } from '../device/out-of-memory.js';
 
 export interface ExecutorOptions {
   /** Opens the store that a job names; called once for each store. */
@@ -55,8 +55,8 @@ export interface ExecutorOptions {
   readonly device?: DeviceDemand;
   /** The variables of this process: those that libraries read, for the report, and the place of the cache. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
-  /** Called when only a slow backend loads and when micro-batches are halved; by default, a warning. */
-  readonly onEvent?: (event: RunEventOf<'backend-portable' | 'micro-batch-halved'>) => void;
+  /** Called when only a slow backend loads; by default, a warning. */
+  readonly onEvent?: (event: RunEventOf<'backend-portable'>) => void;
   /** Called with the progress of the job under way. */
   readonly onProgress?: OnProgress;
   readonly clock?: Clock;
@@ -88,9 +88,6 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   const shelves = graphShelves(engine, environment);
   const device = await measureDevice(engine, { clock, environment, shelves });
   requireDevice(options.device ?? 'auto', device, lookForCuda);
-  const memory = createMicroBatchMemory((halved) =>
-    onEvent({ kind: 'micro-batch-halved', ...halved }),
-  );
   const shelvesOfDevice: GraphShelves | null =
     shelves === null ? null : (computation) => shelves([device.numerics, computation]);
   const computations = createComputations(engine, onProgress, shelvesOfDevice);
@@ -117,14 +114,10 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       throw new QianmoError({ kind: 'interrupted', what: 'the job was aborted' });
     const startMs = clock.monotonicMs();
     onProgress({ phase: 'computing' });
-    const terms = memoryTermsOf(job, read.tasks);
-    const { computed, microBatchRowsMax } = memory.run(terms, (rowsMax) => ({
-      computed: computeJob(computations, input, read, rowsMax),
-      microBatchRowsMax: rowsMax,
-    }));
+    const computed = refusingOutOfMemory(() => computeJob(computations, input, read));
     const { backend, fingerprint } = device;
     const computeMs = clock.monotonicMs() - startMs;
-    return { ...computed, computeMs, backend, fingerprint, microBatchRowsMax };
+    return { ...computed, computeMs, backend, fingerprint };
   };
 
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
@@ -225,16 +218,6 @@ function graphShelves(
 
 function lookForCuda(): ReturnType<typeof findCudaLibraries> {
   return findCudaLibraries(cudaFoldersOf('@tensorflow/tfjs-node-gpu'), openWithNode);
-}
-
-function memoryTermsOf(job: TaskJob, tasks: readonly TaskRows[]): MicroBatchTerms {
-  const { model, store, work, microBatchRowsMax } = job;
-  const method = work.kind === 'gradient' ? work.method : null;
-  return {
-    workName: canonicalJson({ model, store: store.digest, kind: work.kind, method }),
-    rowsMax: microBatchRowsMax,
-    rowsMin: tasks.reduce((most, { rowCount }) => Math.max(most, rowCount), 1),
-  };
 }
 
 function warnOnStderr(event: StampedEvent): void {

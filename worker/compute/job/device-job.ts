@@ -12,10 +12,15 @@ import { paddedPack, type DeviceTasks } from '../models/device-tasks.js';
 import type { FrozenTensors } from './frozen-tensors.js';
 
 export interface DeviceJob extends DeviceTasks {
-  /** Null where the job has no row pack. */
-  readonly packLayout: RowPackLayout | null;
   /** Absent where no hidden units are dropped. */
   readonly unitDropout?: UnitDropout;
+}
+
+/** The row pack of a job as it was sent. */
+export interface SentPack {
+  readonly layout: RowPackLayout;
+  /** `[layout.rowCount, tableRowWidth]` */
+  readonly rows: Float32Array;
 }
 
 /** The inputs of a job. Dense and frozen variables together are those of the spec. */
@@ -23,7 +28,7 @@ export interface DeviceInputs {
   readonly dense: ReadonlyMap<string, DenseTensor>;
   readonly frozen: FrozenTensors;
   /** Null where the frozen input has the tables. */
-  readonly pack: { readonly layout: RowPackLayout; readonly rows: DenseTensor } | null;
+  readonly pack: SentPack | null;
 }
 
 /** Memory for one padded row pack at a time. The first use of new memory takes longer than the copy into it. */
@@ -53,16 +58,17 @@ export function deviceJobOf(
     ),
     ...(pack === null
       ? {
-          packLayout: null,
           pack: frozen.rows === null ? {} : { rows: frozen.rows },
           localIds: wholeTables(spec),
         }
       : {
-          packLayout: pack.layout,
           pack: paddedPack(
             engine,
             spec,
-            { rowCount: pack.layout.rowCount, values: pack.rows.values },
+            {
+              rowCount: pack.layout.rowCount,
+              write: (rows: Float32Array) => rows.set(pack.rows),
+            },
             packMemory.of,
           ),
           localIds: localIdsByTable(pack.layout),

@@ -1,12 +1,11 @@
 /**
- * A gradient job: one call of a captured function per micro-batch. Micro-batches are summed in their
- * order, in float64, and rounded once.
+ * A gradient job: one call of a captured function for each leaf, and one sum for each node of its leaves. A leaf has a
+ * row pack of its own, so its gradient has the same bits whatever else the job computes.
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { gradientCutOf } from '../../../shared/methods/inner-loop/gradient-cut.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import {
@@ -14,108 +13,191 @@ import {
   learnedVariables,
   type LearnedRows,
 } from '../../../shared/models/learned-parameters.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
-import type { MicroBatchRange } from '../../../shared/tasks/rows/micro-batch-range.js';
+import type { DeliveredSums, TaskLosses } from '../../../shared/sums/delivered-sums.js';
+import {
+  denseCountOf,
+  joinNodes,
+  learnedIdsOf,
+  type GradientNode,
+} from '../../../shared/sums/gradient-node.js';
+import { SumTree } from '../../../shared/sums/sum-tree.js';
+import { rowPackLayoutOf, type RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
+import { nativeRows } from '../../../shared/tensors/native-rows.js';
+import type { LocalIds } from '../batches/local-ids.js';
+import { localIdsByTable } from '../batches/row-batch.js';
+import { readsSupportTotals, rolesOf } from '../meta-gradients/rows-read.js';
+import { batchesOf, paddedPack } from '../models/device-tasks.js';
 import type { GradientFunction, GradientOutput } from './captured-gradient.js';
 import type { QueryLossFunction } from './captured-query-loss.js';
 import type { Computations } from './computations.js';
-import type { DeviceJob } from './device-job.js';
-import type { JobGradient } from './gradient-part.js';
-import { GradientSums } from './gradient-sums.js';
-import { batchesOf, rowsBesideOf } from '../models/device-tasks.js';
-import { ROWS } from './job-inputs.js';
-import { readsSupportTotals, rolesOf } from '../meta-gradients/rows-read.js';
+import type { DeviceJob, SentPack } from './device-job.js';
 
-interface MicroBatchBounds {
-  /** The padded rows of a micro-batch, at most. */
-  readonly rowsMax: number;
-  /** What the job asks for, which is more where the device has too little memory for it. */
-  readonly rowsMaxOfJob: number;
+/** A leaf of the job, its tasks, and their share of the work. */
+interface Leaf {
+  readonly microBatch: MicroBatch;
+  readonly tasks: readonly TaskRows[];
+  readonly neighbours: readonly (readonly TaskRows[])[];
+  readonly taskWeights: readonly number[];
+  readonly coldTaskWeights: readonly number[] | undefined;
 }
 
-const NO_ROWS: LearnedRows = { rowCount: 0, spans: [] };
-
+/**
+ * @param job without row pack, or with that of the first leaf
+ * @param sent the row pack of the job; null where the tables are frozen
+ * @throws QianmoError of kind `data` when the leaves do not fit the tasks
+ */
 export function gradientOf(
   computations: Computations,
   job: DeviceJob,
   work: GradientWork,
-  bounds: MicroBatchBounds,
-): JobGradient {
-  const { spec, tasks, packLayout } = job;
+  sent: SentPack | null,
+): DeliveredSums {
+  const { spec, tasks } = job;
   const { tf } = job.engine;
   const functions = functionsOf(computations, job, work);
-  const learned = packLayout === null ? NO_ROWS : learnedRowsOf(spec, packLayout);
-  const sums = new GradientSums([
-    ...learnedVariables(spec),
-    { name: ROWS, shape: [learned.rowCount, spec.tableRowWidth] },
-  ]);
-  const microBatches = cutOf(job, work, bounds);
-  const count = microBatches.length;
-  const losses = {
-    queryLosses: new Float64Array(tasks.length),
-    supportLosses: new Float64Array(tasks.length),
-    queryLossesBefore: functions.queryLoss === null ? null : new Float64Array(tasks.length),
+  const { first, stepLeafCount } = work.leaves;
+  const tree = new SumTree<GradientNode>(stepLeafCount, (left, right) =>
+    joinNodes(left, right, spec.tableRowWidth),
+  );
+  const losses: TaskLosses = {
+    query: new Float32Array(tasks.length),
+    support: new Float32Array(tasks.length),
+    queryBefore: functions.queryLoss === null ? null : new Float32Array(tasks.length),
   };
-  for (const [index, microBatch] of microBatches.entries()) {
-    computations.onProgress({ phase: 'computing', microBatch: { number: index + 1, count } });
+  const packs = sent === null ? null : new LeafPacks(computations, spec, sent);
+  let placedCount = 0;
+  const leaves = leavesOf(job, work);
+  for (const [index, leaf] of leaves.entries()) {
+    const progress = { number: index + 1, count: leaves.length };
+    computations.onProgress({ phase: 'computing', microBatch: progress });
+    const layout = packs === null ? null : leafLayoutOf(leaf);
     tf.tidy(() => {
-      const output = runMicroBatch(functions, job, work, microBatch);
+      const onDevice = {
+        ...job,
+        ...(packs === null || layout === null ? {} : packs.upload(layout)),
+        ...{ tasks: leaf.tasks, neighbours: leaf.neighbours },
+      };
+      const output = runLeaf(functions, onDevice, work, leaf);
+      tree.add({ first: first + index, end: first + index + 1 }, nodeOf(output, spec, layout));
       if (output === null) return;
-      for (const [name, gradient] of Object.entries(output.gradients))
-        sums.add(name, gradient.dataSync<'float32'>());
-      if (output.rowGradient !== undefined) {
-        const values = output.rowGradient.dataSync<'float32'>();
-        sums.add(ROWS, learnedRowValues(values, learned, spec.tableRowWidth));
-      }
-      placeLosses(microBatch, output.queryLosses, losses.queryLosses);
-      placeLosses(microBatch, output.supportLosses, losses.supportLosses);
-      if (losses.queryLossesBefore !== null)
-        placeLosses(microBatch, output.queryLossesBefore, losses.queryLossesBefore);
+      placeLosses(output.queryLosses, losses.query, placedCount, leaf);
+      placeLosses(output.supportLosses, losses.support, placedCount, leaf);
+      if (losses.queryBefore !== null)
+        placeLosses(output.queryLossesBefore, losses.queryBefore, placedCount, leaf);
     });
+    placedCount += leaf.tasks.length;
   }
-  return { sums, losses, taskPlaces: microBatches.flatMap(({ taskPlaces }) => taskPlaces) };
+  const nodes = tree.heldNodes().flatMap(({ sum }) => (sum === null ? [] : [sum]));
+  return { nodes, losses };
 }
 
-/**
- * The micro-batches that are computed: all, or those of a part. Where the device has too little memory for the job's
- * own, each is cut further.
- *
- * @throws QianmoError `data` if the coordinator has cut the job into others.
- */
-function cutOf(job: DeviceJob, work: GradientWork, bounds: MicroBatchBounds): MicroBatch[] {
-  const plan = methodPlanOf(work.method);
-  const sizes = job.tasks.map(({ rowCount, supportRowCount }) => ({
-    supportRowCount,
-    queryRowCount: rowCount - supportRowCount,
-  }));
-  const rowsBeside = adapts(plan) ? rowsBesideOf(job) : 0;
-  const { rowsMax, rowsMaxOfJob } = bounds;
-  const range = work.microBatches;
-  if (range === undefined) return gradientCutOf(plan, sizes, { rowsMax, rowsBeside });
-  const whole = gradientCutOf(plan, sizes, { rowsMax: rowsMaxOfJob, rowsBeside });
-  const chosen = whole.slice(range.first, range.end);
-  const taskCount = chosen.reduce((sum, { taskPlaces }) => sum + taskPlaces.length, 0);
-  if (whole.length !== range.count || taskCount !== range.taskCount)
-    throw otherCut(whole.length, taskCount, range);
-  if (rowsMax >= rowsMaxOfJob) return chosen;
-  return chosen.flatMap(({ taskPlaces }) => {
-    const ofPart = taskPlaces.map((place) => at(sizes, place));
-    return gradientCutOf(plan, ofPart, { rowsMax, rowsBeside }).map((smaller) => ({
-      ...smaller,
-      taskPlaces: smaller.taskPlaces.map((index) => at(taskPlaces, index)),
-    }));
+function leavesOf({ tasks, neighbours }: DeviceJob, work: GradientWork): Leaf[] {
+  const { taskWeights, coldTaskWeights, leaves, method } = work;
+  const hasTaskAxis = adapts(methodPlanOf(method));
+  let start = 0;
+  const found = leaves.shapes.map(([ownCount, taskCount, supportExtent, queryExtent, flatExtent]) => {
+    const end = start + ownCount;
+    const leaf: Leaf = {
+      microBatch: {
+        taskPlaces: Array.from({ length: ownCount }, (_, place) => place),
+        ...{ taskCount, supportExtent, queryExtent, flatExtent },
+      },
+      tasks: tasks.slice(start, end),
+      neighbours: neighbours.slice(start, end),
+      taskWeights: taskWeights.slice(start, end),
+      coldTaskWeights: coldTaskWeights?.slice(start, end),
+    };
+    start = end;
+    if (!fits(leaf, hasTaskAxis)) throw misfit(`the tasks of a leaf exceed its padded extents`);
+    return leaf;
   });
+  if (start !== tasks.length) throw misfit(`${start} tasks in leaves, ${tasks.length} in the job`);
+  return found;
 }
 
-function otherCut(count: number, taskCount: number, range: MicroBatchRange): QianmoError {
+/** Rows beyond the extents would be placed among those of other tasks. */
+function fits({ tasks, microBatch }: Leaf, hasTaskAxis: boolean): boolean {
+  const { taskCount, supportExtent, queryExtent, flatExtent } = microBatch;
+  const rowCount = tasks.reduce((sum, task) => sum + task.rowCount, 0);
+  if (!hasTaskAxis) return rowCount <= flatExtent && tasks.length <= taskCount;
+  return (
+    tasks.length <= taskCount &&
+    rowCount <= flatExtent &&
+    tasks.every(
+      (task) =>
+        task.supportRowCount <= supportExtent && task.rowCount - task.supportRowCount <= queryExtent,
+    )
+  );
+}
+
+function misfit(found: string): QianmoError {
   return new QianmoError({
     kind: 'data',
-    what: 'a part of a job does not fit the job',
-    expected: `${range.count} micro-batches, ${range.taskCount} tasks in those of the part`,
-    found: `${count} micro-batches, ${taskCount} tasks`,
+    what: 'the leaves of a job do not fit its tasks',
+    found,
     cure: 'coordinator and worker must run the same version on the same store',
   });
+}
+
+/** As the coordinator derives it from the same tasks. */
+function leafLayoutOf({ tasks, neighbours }: Leaf): RowPackLayout {
+  return rowPackLayoutOf([...tasks, ...neighbours.flat()]);
+}
+
+/** Makes the row packs of leaves from that of their job. */
+class LeafPacks {
+  readonly #computations: Computations;
+  readonly #spec: ModelSpec;
+  readonly #sent: SentPack;
+  /** By table, the rows of the job's pack. */
+  readonly #placesInSent: readonly LocalIds[];
+
+  constructor(computations: Computations, spec: ModelSpec, sent: SentPack) {
+    this.#computations = computations;
+    this.#spec = spec;
+    this.#sent = sent;
+    this.#placesInSent = localIdsByTable(sent.layout);
+  }
+
+  /** The caller's `tf.tidy` owns the tensor. */
+  upload(layout: RowPackLayout): Pick<DeviceJob, 'pack' | 'localIds'> {
+    const { engine, packMemory } = this.#computations;
+    const write = (rows: Float32Array): void => this.#gather(layout, rows);
+    const pack = { rowCount: layout.rowCount, write };
+    return {
+      pack: paddedPack(engine, this.#spec, pack, packMemory.of),
+      localIds: localIdsByTable(layout),
+    };
+  }
+
+  #gather(layout: RowPackLayout, target: Float32Array): void {
+    const { rows, layout: sent } = this.#sent;
+    if (layout.rowCount === sent.rowCount) {
+      target.set(rows);
+      return;
+    }
+    const width = this.#spec.tableRowWidth;
+    const places = new Int32Array(layout.rowCount);
+    let next = 0;
+    for (const [table, ids] of layout.idsByTable.entries()) {
+      const { placeOf } = at(this.#placesInSent, table);
+      for (const id of ids) {
+        places[next] = placeOf(id);
+        next += 1;
+      }
+    }
+    const native = nativeRows();
+    if (native !== null) {
+      native.gather(rows, width, places, target, 0);
+      return;
+    }
+    for (const [row, place] of places.entries())
+      target.set(rows.subarray(place * width, (place + 1) * width), row * width);
+  }
 }
 
 interface GradientFunctions {
@@ -135,22 +217,22 @@ function functionsOf(
   };
 }
 
-type MicroBatchOutput = GradientOutput & { readonly queryLossesBefore?: tfjs.Tensor1D };
+type LeafOutput = GradientOutput & { readonly queryLossesBefore?: tfjs.Tensor1D };
 
 /** Null when there are no rows. */
-function runMicroBatch(
+function runLeaf(
   { gradient, queryLoss }: GradientFunctions,
   job: DeviceJob,
-  { method, taskWeights, coldTaskWeights, stepWeights }: GradientWork,
-  microBatch: MicroBatch,
-): MicroBatchOutput | null {
+  { method, stepWeights }: GradientWork,
+  { microBatch, taskWeights, coldTaskWeights }: Leaf,
+): LeafOutput | null {
   if (microBatch.flatExtent === 0) return null;
   const plan = methodPlanOf(method);
-  const weightsAt = (weights: readonly number[]): tfjs.Tensor1D => {
+  const { tf } = job.engine;
+  const padded = (weights: readonly number[]): tfjs.Tensor1D => {
     const values = new Float32Array(microBatch.taskCount);
-    for (const [index, place] of microBatch.taskPlaces.entries())
-      values[index] = at(weights, place);
-    return job.engine.tf.tensor1d(values);
+    values.set(weights);
+    return tf.tensor1d(values);
   };
   const input = {
     dense: job.dense,
@@ -165,14 +247,41 @@ function runMicroBatch(
   const output = gradient.run({
     ...input,
     weights: {
-      warm: weightsAt(taskWeights),
+      warm: padded(taskWeights),
       ...(coldTaskWeights === undefined || plan.cold === null
         ? {}
-        : { cold: weightsAt(coldTaskWeights) }),
-      ...(stepWeights === undefined ? {} : { steps: job.engine.tf.tensor1d(stepWeights) }),
+        : { cold: padded(coldTaskWeights) }),
+      ...(stepWeights === undefined ? {} : { steps: tf.tensor1d(stepWeights) }),
     },
   });
   return before === null ? output : { ...output, queryLossesBefore: before };
+}
+
+/** Zeros where nothing was computed. */
+function nodeOf(
+  output: LeafOutput | null,
+  spec: ModelSpec,
+  layout: RowPackLayout | null,
+): GradientNode {
+  const width = spec.tableRowWidth;
+  const dense = new Float32Array(denseCountOf(spec));
+  let start = 0;
+  for (const { name, shape } of learnedVariables(spec)) {
+    const values = output?.gradients[name]?.dataSync<'float32'>();
+    if (values !== undefined) dense.set(values, start);
+    start += shape.reduce((product, extent) => product * extent, 1);
+  }
+  if (layout === null) return { dense, idsByTable: [], rows: new Float32Array(0) };
+  const learned = learnedRowsOf(spec, layout);
+  const values = output?.rowGradient?.dataSync<'float32'>();
+  return {
+    dense,
+    idsByTable: learnedIdsOf(spec, layout),
+    rows:
+      values === undefined
+        ? new Float32Array(learned.rowCount * width)
+        : learnedRowValues(values, learned, width),
+  };
 }
 
 /** The rows of learned tables, end to end. Other rows of the pack and its padding are left out. */
@@ -190,11 +299,11 @@ function learnedRowValues(
 }
 
 function placeLosses(
-  { taskPlaces }: MicroBatch,
   losses: tfjs.Tensor1D | undefined,
-  target: Float64Array,
+  target: Float32Array,
+  start: number,
+  { tasks }: Leaf,
 ): void {
   if (losses === undefined) return;
-  const values = losses.dataSync<'float32'>();
-  for (const [index, place] of taskPlaces.entries()) target[place] = at(values, index);
+  target.set(losses.dataSync<'float32'>().subarray(0, tasks.length), start);
 }

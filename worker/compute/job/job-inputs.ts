@@ -7,8 +7,7 @@ import {
   type DenseTensor,
   type TensorLayout,
 } from '../../../shared/tensors/named-tensors.js';
-import { floatsOf } from '../../../shared/tensors/rounded-tensors.js';
-import { viewTensors } from '../../../shared/tensors/tensor-codec.js';
+import { floatsOf, viewTensors } from '../../../shared/tensors/tensor-codec.js';
 
 /** Name of the tensor of table rows in row packs and frozen inputs. */
 export const ROWS = 'rows';
@@ -20,7 +19,7 @@ export function variableLayout({ variables }: Pick<ModelSpec, 'variables'>): Ten
 /**
  * Tensors whose values are views on the bytes where they can be.
  *
- * @throws QianmoError of kind `data` when a tensor is neither of 32-bit floats nor of rounded ones.
+ * @throws QianmoError of kind `data` when a tensor is not of 32-bit floats.
  */
 export function floatTensors(bytes: Uint8Array, where: string): Map<string, DenseTensor> {
   const coded = viewTensors(bytes, where);
@@ -28,7 +27,7 @@ export function floatTensors(bytes: Uint8Array, where: string): Map<string, Dens
   if (tensors !== null) return tensors;
   throw new QianmoError({
     kind: 'data',
-    what: 'an input of a job has tensors that are not floats, or not with their scales',
+    what: 'an input of a job has tensors that are not 32-bit floats',
     where,
     found: [...coded.keys()].join(', '),
     cure: 'coordinator and worker must run the same version',

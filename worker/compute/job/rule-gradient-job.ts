@@ -25,22 +25,19 @@ function ruleGradientOf({ job, dense, rowPack }: JobInput<RuleJob>): ComputedJob
   const pair = decodeWindowPair(rowPack ?? new Uint8Array(0), work.shape, `pair of ${where}`);
   const computed = windowPairGradient(work.shape, parameters, pair, work.settings);
   return {
-    output: encodeRuleGradient(computed.gradient),
-    weightedQueryLoss: computed.lossSum,
-    weightedSupportLoss: 0,
+    output: encodeRuleGradient(computed),
     queryRowCount: computed.judgedRowCount,
   };
 }
 
-/** The output of a job but for the machine. The rows of a batch are all that is computed at once. */
+/** The output of a job but for the machine. */
 export function ruleJobOutput(
   input: JobInput<RuleJob>,
   clock: Clock,
 ): Omit<JobOutput, 'backend' | 'fingerprint'> {
   const startMs = clock.monotonicMs();
   const computed = ruleGradientOf(input);
-  const microBatchRowsMax = input.job.work.settings.batchRows;
-  return { ...computed, computeMs: clock.monotonicMs() - startMs, microBatchRowsMax };
+  return { ...computed, computeMs: clock.monotonicMs() - startMs };
 }
 
 function requireArithmetic(demanded: string, where: string): void {

@@ -53,19 +53,20 @@ export type TaskBatches = {
 /**
  * A row pack, padded by zeros. The caller's `tf.tidy` owns it.
  *
+ * @param write writes the rows `[rowCount, tableRowWidth]`.
  * @param memoryFor gives as many floats, which the tensor reads until it is disposed.
  */
 export function paddedPack(
   { tf }: Engine,
   { tables, tableRowWidth: width }: ModelSpec,
-  { rowCount, values }: { readonly rowCount: number; readonly values: Float32Array },
+  { rowCount, write }: { readonly rowCount: number; readonly write: (rows: Float32Array) => void },
   memoryFor = (length: number): Float32Array => new Float32Array(length),
 ): DeviceTasks['pack'] {
   if (tables.length === 0) return {};
   const extent = packExtent(Math.max(1, rowCount));
   const padded = memoryFor(extent * width);
-  padded.set(values);
-  padded.fill(0, values.length);
+  write(padded.subarray(0, rowCount * width));
+  padded.fill(0, rowCount * width);
   return { rows: tf.tensor2d(padded, [extent, width]) };
 }
 

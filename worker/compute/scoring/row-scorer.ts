@@ -127,15 +127,16 @@ export class RowScorer {
   #onDevice(tasks: readonly TaskRows[]): DeviceTasks {
     const { spec, tables } = this.#model;
     const layout = rowPackLayoutOf(tasks);
-    const values = new Float32Array(layout.rowCount * spec.tableRowWidth);
-    for (const [index, { name }] of spec.tables.entries()) {
-      const table = tables.get(name);
-      if (table === undefined) throw new Error(`the model has no table ${name}`);
-      gatherRows(table, at(layout.idsByTable, index), values, at(layout.startByTable, index));
-    }
+    const write = (rows: Float32Array): void => {
+      for (const [index, { name }] of spec.tables.entries()) {
+        const table = tables.get(name);
+        if (table === undefined) throw new Error(`the model has no table ${name}`);
+        gatherRows(table, at(layout.idsByTable, index), rows, at(layout.startByTable, index));
+      }
+    };
     return {
       ...{ engine: this.#engine, spec, tasks, neighbours: [], dense: this.#dense },
-      pack: paddedPack(this.#engine, spec, { rowCount: layout.rowCount, values }),
+      pack: paddedPack(this.#engine, spec, { rowCount: layout.rowCount, write }),
       localIds: localIdsByTable(layout),
     };
   }

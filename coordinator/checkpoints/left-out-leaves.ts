@@ -1,6 +1,6 @@
 /**
- * The jobs that outer steps were closed without: the one thing about a run that depends on timing. A run that leaves out
- * the same jobs ends with the same bits.
+ * The leaves that outer steps were closed without: the one thing about a run that depends on timing. A run that leaves
+ * out the same leaves ends with the same bits.
  */
 
 import { z } from 'zod';
@@ -10,8 +10,8 @@ const index = z.int().nonnegative();
 
 const LeftOutSchema = z.strictObject({
   outerStep: index,
-  /** Job indices, ascending. */
-  jobs: z.array(index).min(1),
+  /** Ascending. */
+  leaves: z.array(index).min(1),
 });
 export type LeftOut = z.infer<typeof LeftOutSchema>;
 
@@ -32,7 +32,7 @@ export function decodeLeftOut(bytes: Uint8Array, where: string): LeftOut[] {
   } catch (cause) {
     throw new QianmoError({
       kind: 'data',
-      what: 'the record of jobs that were left out cannot be read',
+      what: 'the record of leaves that were left out cannot be read',
       where,
       found: cause instanceof z.ZodError ? z.prettifyError(cause) : 'text that is not JSON',
       cause,

@@ -1,10 +1,12 @@
-/** The tasks of jobs by size: the buckets are those of evaluations. */
+/** The tasks of an outer step by size: the buckets are those of evaluations. */
 
 import { SIZE_BUCKETS_MAX } from '../../shared/events/size-losses.js';
-import { NO_SIZE_BUCKET } from '../../shared/queue/protocol.js';
 import { EVERY_ADGROUP, sizeBucketIndexOf, sizeBuckets } from '../scoring/size-buckets.js';
 
-export interface JobSizes {
+/** Stands in place of a bucket: the task is no adgroup but a batch of trunk rows. */
+export const NO_SIZE_BUCKET = -1;
+
+export interface StepSizes {
   /** The bucket of each task, or `NO_SIZE_BUCKET` for a batch of trunk rows. */
   readonly bucketByTask: readonly number[];
   /** The number of tasks of each bucket and the sum of their weights. */
@@ -22,7 +24,7 @@ interface SizedTask {
 export interface SizeDivision {
   /** `0-10`, `>300` */
   readonly names: readonly string[];
-  of(tasks: readonly SizedTask[]): JobSizes;
+  of(tasks: readonly SizedTask[]): StepSizes;
 }
 
 /** @param upperEdges those of evaluations; too many are cut, and the last bucket takes what lies above. */

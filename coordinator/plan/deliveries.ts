@@ -1,0 +1,162 @@
+/**
+ * Cuts an outer step into deliveries: whole subtrees of its leaves, each of which travels as one job. The cut follows
+ * the workers and their pace, and no bit of the sum depends on it.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
+import { childrenOf, type LeafRange } from '../../shared/sums/sum-tree.js';
+
+/** What the cut needs of a leaf. */
+export interface CostedLeaf {
+  /** Padded rows, and those that a call is worth. */
+  readonly cost: number;
+  /** A bound on the bytes of its tasks in a job. */
+  readonly jobByteCount: number;
+}
+
+/** The workers that compute an outer step, as far as they are known. */
+export interface WorkerShares {
+  readonly workerCount: number;
+  /** The time that a unit of cost takes a worker; null before the first results. */
+  readonly msPerCost: number | null;
+}
+
+/** A delivery computes for about this long, so that a lost one costs little. */
+const DELIVERY_MS_MAX = 1_000;
+/** The time that one more delivery costs a worker: its record, its inputs and its sum. */
+const DELIVERY_OVERHEAD_MS = 4;
+/** A first step, whose pace is unknown, has a few deliveries for each worker. */
+const FIRST_STEP_DELIVERIES_MIN = 4;
+/** More deliveries for each worker even out no more. */
+const DELIVERIES_PER_WORKER_MAX = 4;
+/** The fields of a job besides those of its tasks. */
+const JOB_FIELDS_BYTE_COUNT = 16 * 1024;
+const TASKS_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - JOB_FIELDS_BYTE_COUNT;
+
+/** @returns the deliveries of all leaves but those left out, the most expensive first. */
+export function cutIntoDeliveries(
+  leaves: readonly CostedLeaf[],
+  shares: WorkerShares,
+  isLeftOut: (leaf: number) => boolean = () => false,
+): LeafRange[] {
+  const tree = new CostedTree(leaves, isLeftOut);
+  const within = tree.divide(tree.present(), (node) => !tree.fitsInJob(node));
+  const { msPerCost } = shares;
+  const workerCount = Math.max(1, shares.workerCount);
+  if (msPerCost === null) {
+    const countMin = Math.max(FIRST_STEP_DELIVERIES_MIN, 2 * workerCount);
+    return tree.byCost(tree.divideLargest(within, countMin));
+  }
+  const costMax = DELIVERY_MS_MAX / msPerCost;
+  const short = tree.divide(within, (node) => tree.costOf(node) > costMax);
+  return tree.byCost(
+    tree.bestDivision(short, {
+      countMax: Math.max(short.length, workerCount * DELIVERIES_PER_WORKER_MAX),
+      timeMs: (nodes) => tree.longestShare(nodes, workerCount) * msPerCost + overheadMs(nodes, workerCount),
+    }),
+  );
+}
+
+function overheadMs({ length }: readonly LeafRange[], workerCount: number): number {
+  return DELIVERY_OVERHEAD_MS * Math.ceil(length / workerCount);
+}
+
+class CostedTree {
+  readonly #leaves: readonly CostedLeaf[];
+  readonly #isLeftOut: (leaf: number) => boolean;
+  /** Running totals: entry i is over the leaves before leaf i. */
+  readonly #costs: readonly number[];
+  readonly #byteCounts: readonly number[];
+
+  constructor(leaves: readonly CostedLeaf[], isLeftOut: (leaf: number) => boolean) {
+    this.#leaves = leaves;
+    this.#isLeftOut = isLeftOut;
+    this.#costs = totalsOf(leaves.map(({ cost }) => cost));
+    this.#byteCounts = totalsOf(leaves.map(({ jobByteCount }) => jobByteCount));
+  }
+
+  costOf({ first, end }: LeafRange): number {
+    return at(this.#costs, end) - at(this.#costs, first);
+  }
+
+  fitsInJob({ first, end }: LeafRange): boolean {
+    return at(this.#byteCounts, end) - at(this.#byteCounts, first) <= TASKS_BYTE_COUNT_MAX;
+  }
+
+  /** The largest nodes without a leaf that is left out. */
+  present(node: LeafRange = { first: 0, end: this.#leaves.length }): LeafRange[] {
+    let [leftOutCount, count] = [0, node.end - node.first];
+    for (let leaf = node.first; leaf < node.end; leaf += 1) leftOutCount += Number(this.#isLeftOut(leaf));
+    if (leftOutCount === count) return [];
+    return leftOutCount === 0 ? [node] : childrenOf(node).flatMap((child) => this.present(child));
+  }
+
+  /** Divides nodes of several leaves as long as the condition holds. */
+  divide(nodes: readonly LeafRange[], isTooLarge: (node: LeafRange) => boolean): LeafRange[] {
+    return nodes.flatMap((node) =>
+      node.end - node.first > 1 && isTooLarge(node)
+        ? this.divide(childrenOf(node), isTooLarge)
+        : [node],
+    );
+  }
+
+  /** Divides the most expensive node again and again, until there are so many or none can be divided. */
+  divideLargest(nodes: readonly LeafRange[], countMin: number): LeafRange[] {
+    let divided = this.byCost(nodes);
+    while (divided.length < countMin) {
+      const next = this.#dividedOnce(divided);
+      if (next === null) break;
+      divided = next;
+    }
+    return divided;
+  }
+
+  /** The division that takes the least time, of those that `divideLargest` passes through. */
+  bestDivision(
+    nodes: readonly LeafRange[],
+    { countMax, timeMs }: { readonly countMax: number; readonly timeMs: (nodes: readonly LeafRange[]) => number },
+  ): LeafRange[] {
+    let best = this.byCost(nodes);
+    let leastMs = timeMs(best);
+    for (let tried: LeafRange[] | null = best; tried !== null && tried.length < countMax; ) {
+      tried = this.#dividedOnce(tried);
+      if (tried === null) break;
+      const triedMs = timeMs(tried);
+      if (triedMs < leastMs) [best, leastMs] = [tried, triedMs];
+    }
+    return best;
+  }
+
+  byCost(nodes: readonly LeafRange[]): LeafRange[] {
+    return [...nodes].sort((a, b) => this.costOf(b) - this.costOf(a) || a.first - b.first);
+  }
+
+  /** The cost of the busiest worker if each takes the next node as soon as it is free. */
+  longestShare(descending: readonly LeafRange[], workerCount: number): number {
+    const shares = new Float64Array(workerCount);
+    for (const node of descending) {
+      const free = shares.indexOf(Math.min(...shares));
+      shares[free] = at(shares, free) + this.costOf(node);
+    }
+    return Math.max(...shares);
+  }
+
+  /** @returns null where the most expensive node that can be divided is none. */
+  #dividedOnce(descending: readonly LeafRange[]): LeafRange[] | null {
+    const place = descending.findIndex(({ first, end }) => end - first > 1);
+    const largest = descending[place];
+    if (largest === undefined) return null;
+    return this.byCost([
+      ...descending.slice(0, place),
+      ...childrenOf(largest),
+      ...descending.slice(place + 1),
+    ]);
+  }
+}
+
+function totalsOf(values: readonly number[]): number[] {
+  const totals = [0];
+  for (const value of values) totals.push(at(totals, totals.length - 1) + value);
+  return totals;
+}

@@ -1,0 +1,147 @@
+/**
+ * Cuts the tasks of an outer step into leaves: micro-batches of bounded cost over all of its tasks. The cut depends on
+ * config, data and step alone, since it decides the bits of the step.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { gradientCutOf } from '../../shared/methods/inner-loop/gradient-cut.js';
+import { adapts } from '../../shared/methods/inner-loop/method.js';
+import { methodPlanOf } from '../../shared/methods/methods.js';
+import {
+  CALL_OVERHEAD_ROWS,
+  paddedRowCountOf,
+  type MicroBatch,
+  type TaskSize,
+} from '../../shared/tasks/rows/micro-batches.js';
+
+/** A task of an outer step as its leaf sees it. */
+export interface CutTask extends TaskSize {
+  /** The rows that are drawn one by one; 0 where all are read. */
+  readonly drawnRowCount: number;
+}
+
+export interface LeafCut {
+  readonly microBatch: MicroBatch;
+  /** Its padded rows, and those that a call is worth. */
+  readonly cost: number;
+  /** A bound on the bytes of its tasks in a job. */
+  readonly jobByteCount: number;
+}
+
+/** Leaves are asked for by default as long as each is worth its call: fewer are cut where a step is small. */
+const LEAVES_DEFAULT = 16;
+const LEAF_ROWS_MIN = CALL_OVERHEAD_ROWS;
+
+/** A leaf fits into a job with room to spare. */
+const LEAF_JOB_BYTE_COUNT_MAX = 24 * 1024;
+/** The digits of a task index and of its weight, with their commas. */
+const TASK_BYTE_COUNT = 30;
+const WEIGHT_BYTE_COUNT = 22;
+const PLACE_BYTE_COUNT = 7;
+const NEIGHBOUR_BYTE_COUNT = 9;
+
+export interface LeafTerms {
+  readonly config: Pick<RunConfig, 'method' | 'training'>;
+  /** Padded rows of neighbours that each task reads besides its own. */
+  readonly rowsBeside: number;
+  readonly neighbourCount: number;
+}
+
+/** @returns leaves whose costs are spread evenly, so that halves and quarters of the tree cost about the same. */
+export function cutIntoLeaves(tasks: readonly CutTask[], terms: LeafTerms): LeafCut[] {
+  const cut = cutWith(tasks, terms, terms.config.training.microBatchRowsMax);
+  const leafCountMin = Math.min(leafCountMinOf(cut, terms), tasks.length);
+  let leaves = cut;
+  let rowsMax = 2 ** Math.ceil(Math.log2(largestOf(cut)));
+  while (leaves.length < leafCountMin && rowsMax > 1) {
+    rowsMax /= 2;
+    leaves = cutWith(tasks, terms, rowsMax);
+  }
+  return spreadByCost(leaves, (microBatch) => jobByteCountOf(microBatch, tasks, terms));
+}
+
+function leafCountMinOf(cut: readonly MicroBatch[], { config }: LeafTerms): number {
+  const asked = config.training.leavesPerOuterStepMin;
+  if (asked !== undefined) return asked;
+  const rowCount = cut.reduce((sum, microBatch) => sum + paddedRowCountOf(microBatch), 0);
+  return Math.min(LEAVES_DEFAULT, Math.max(1, Math.floor(rowCount / LEAF_ROWS_MIN)));
+}
+
+function largestOf(cut: readonly MicroBatch[]): number {
+  return cut.reduce((most, microBatch) => Math.max(most, paddedRowCountOf(microBatch)), 1);
+}
+
+function cutWith(tasks: readonly CutTask[], terms: LeafTerms, rowsMax: number): MicroBatch[] {
+  const plan = methodPlanOf(terms.config.method);
+  const rowsBeside = adapts(plan) ? terms.rowsBeside : 0;
+  const cut = (of: readonly CutTask[], bound: number): MicroBatch[] =>
+    gradientCutOf(plan, of, { rowsMax: bound, rowsBeside });
+  return cut(tasks, rowsMax).flatMap((microBatch) => fitting(microBatch, tasks, terms, cut));
+}
+
+/** The micro-batch, or smaller ones where its tasks would not fit into a job. */
+function fitting(
+  microBatch: MicroBatch,
+  tasks: readonly CutTask[],
+  terms: LeafTerms,
+  cut: (of: readonly CutTask[], rowsMax: number) => MicroBatch[],
+): MicroBatch[] {
+  const { taskPlaces } = microBatch;
+  if (taskPlaces.length < 2) return [microBatch];
+  if (jobByteCountOf(microBatch, tasks, terms) <= LEAF_JOB_BYTE_COUNT_MAX) return [microBatch];
+  const middle = taskPlaces.length >> 1;
+  return [taskPlaces.slice(0, middle), taskPlaces.slice(middle)].flatMap((places) => {
+    const own = places.map((place) => at(tasks, place));
+    return cut(own, paddedRowCountOf(microBatch)).flatMap((half) => {
+      const placed = { ...half, taskPlaces: half.taskPlaces.map((index) => at(places, index)) };
+      return fitting(placed, tasks, terms, cut);
+    });
+  });
+}
+
+function jobByteCountOf(
+  { taskPlaces }: MicroBatch,
+  tasks: readonly CutTask[],
+  { config, neighbourCount }: LeafTerms,
+): number {
+  const ofTask =
+    TASK_BYTE_COUNT +
+    (methodPlanOf(config.method).cold === null ? 0 : WEIGHT_BYTE_COUNT) +
+    NEIGHBOUR_BYTE_COUNT * neighbourCount;
+  return taskPlaces.reduce(
+    (sum, place) => sum + ofTask + PLACE_BYTE_COUNT * at(tasks, place).drawnRowCount,
+    0,
+  );
+}
+
+/** The leaves in the order of the sum tree. */
+function spreadByCost(microBatches: readonly MicroBatch[], jobByteCountOf: (of: MicroBatch) => number): LeafCut[] {
+  const leaves = microBatches.map((microBatch) => ({
+    microBatch,
+    cost: paddedRowCountOf(microBatch) + CALL_OVERHEAD_ROWS,
+    jobByteCount: jobByteCountOf(microBatch),
+  }));
+  // The sort is stable, so equal costs keep the order of the cut.
+  return spreadInHalves(leaves.sort((a, b) => b.cost - a.cost));
+}
+
+/**
+ * Places items as competitors are seeded, the best two in opposite halves. Siblings in the sum tree then cost about the
+ * same, and a worker's share is few whole subtrees.
+ *
+ * @param descending by cost
+ */
+export function spreadInHalves<Item>(descending: readonly Item[]): Item[] {
+  if (descending.length < 3) return [...descending];
+  const halves: [Item[], Item[]] = [[], []];
+  for (const [rank, item] of descending.entries()) {
+    const isFirstOfPair = rank % 2 === 0;
+    // The better one of a pair goes left and right by turns. One without a pair goes left, where the tree has more.
+    const isAlone = isFirstOfPair && rank === descending.length - 1;
+    const isLeft = isAlone || isFirstOfPair === ((rank >> 1) % 2 === 0);
+    halves[isLeft ? 0 : 1].push(item);
+  }
+  const [left, right] = halves;
+  return [...spreadInHalves(left), ...spreadInHalves(right)];
+}

@@ -1,0 +1,176 @@
+/**
+ * Reads the deliveries of an outer step and joins their sums up to its meta-gradient. It knows no queue and no clock.
+ * The sum tree fixes every rounding, so the order of arrival changes no bit.
+ */
+
+import { at } from '../../shared/base/arrays.js';
+import { learnedVariables } from '../../shared/models/learned-parameters.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { decodeSums, type DeliveredSums } from '../../shared/sums/delivered-sums.js';
+import {
+  denseCountOf,
+  joinNodes,
+  learnedIdsOf,
+  type GradientNode,
+} from '../../shared/sums/gradient-node.js';
+import { nodesIn, SumTree, type LeafRange } from '../../shared/sums/sum-tree.js';
+import { elementCountOf, type DenseTensor } from '../../shared/tensors/named-tensors.js';
+import type { ReadResult } from '../dispatch/dispatcher.js';
+import { tasksOf } from '../plan/orders/step-orders.js';
+import { layoutOf, type StepPlan } from '../plan/step-plan.js';
+import type { MetaGradient, RowGradient } from './meta-optimizer/meta-gradient.js';
+import { StepLossSums, type StepLosses } from './step-losses.js';
+
+/** A delivery of the step, and what it returned. */
+export interface ReadDelivery {
+  readonly delivery: LeafRange;
+  readonly sums: DeliveredSums;
+  readonly release?: (() => void) | undefined;
+}
+
+/**
+ * Returns whether the sum of a node may count, and notes it if so.
+ *
+ * @param taskWeight that of its tasks together
+ */
+export type JudgeNorm = (node: {
+  readonly norm: number;
+  readonly taskWeight: number;
+  readonly isConfirmed: boolean;
+}) => boolean;
+
+/** A node whose rows may still be views on an output. */
+interface HeldNode extends GradientNode {
+  readonly release?: (() => void) | undefined;
+}
+
+export class StepSum {
+  readonly #spec: ModelSpec;
+  readonly #plan: StepPlan;
+  readonly #tree: SumTree<HeldNode>;
+  readonly #losses: StepLossSums;
+
+  constructor(spec: ModelSpec, plan: StepPlan) {
+    this.#spec = spec;
+    this.#plan = plan;
+    this.#losses = new StepLossSums(plan.tasks);
+    this.#tree = new SumTree(plan.leaves.length, (left, right) => {
+      const joined = joinNodes(left, right, spec.tableRowWidth);
+      left.release?.();
+      right.release?.();
+      return joined;
+    });
+  }
+
+  add({ delivery, sums, release }: ReadDelivery): void {
+    let heldCount = sums.nodes.length;
+    const releaseLast = (): void => {
+      heldCount -= 1;
+      if (heldCount === 0) release?.();
+    };
+    for (const [place, node] of nodesIn(delivery, this.#plan.leaves.length).entries()) {
+      const { dense, ...rows } = at(sums.nodes, place);
+      // Joining writes to the dense values, and the output must stay as it is.
+      this.#tree.add(node, { ...rows, dense: dense.slice(), release: releaseLast });
+    }
+    this.#losses.place(sums.losses, tasksOf(this.#plan, delivery));
+  }
+
+  /** The leaves whose sum has not arrived, ascending. */
+  missingLeaves(): number[] {
+    return this.#tree.missingLeaves();
+  }
+
+  /**
+   * The sum over all leaves. Where some are left out, it is the sum of the others divided by their share of all task
+   * weights, and rows that only missing leaves touch have no gradient. The caller may write to its arrays.
+   *
+   * @param share above 0, at most 1
+   * @throws Error when no leaf has arrived
+   */
+  metaGradient(share = 1): MetaGradient {
+    for (const leaf of this.missingLeaves()) this.#tree.add({ first: leaf, end: leaf + 1 }, null);
+    const root = this.#tree.root();
+    if (root === null) throw new Error('an outer step needs the sum of a leaf');
+    if (share !== 1)
+      for (const values of [root.dense, root.rows]) values.set(values.map((value) => value / share));
+    return metaGradientOf(root, this.#spec);
+  }
+
+  /** @param adapts whether tasks adapt on their support rows. */
+  losses(adapts: boolean): StepLosses {
+    return this.#losses.total(adapts);
+  }
+}
+
+/** The sum of the task weights of some leaves: those of the warm term, or of all terms. */
+export function taskWeightOf(
+  { leaves, tasks }: StepPlan,
+  { first, end }: LeafRange,
+  of: 'warm' | 'all' = 'all',
+): number {
+  const terms = [tasks.taskWeights, ...(of === 'all' ? [tasks.coldTaskWeights ?? []] : [])];
+  let sum = 0;
+  for (const { taskStart, taskEnd } of leaves.slice(first, end))
+    for (const weights of terms)
+      for (const weight of weights.slice(taskStart, taskEnd)) sum += weight;
+  return sum;
+}
+
+/** Reads the output of a delivery. Refuses other shapes, what is not finite, and what is doubted. */
+export function deliveryReader(
+  spec: ModelSpec,
+  plan: StepPlan,
+  deliveries: readonly LeafRange[],
+  judgeNorm: JudgeNorm = () => true,
+): ReadResult<ReadDelivery> {
+  const denseCount = denseCountOf(spec);
+  return ({ result: { jobIndex }, output, isConfirmed, release }) => {
+    const delivery = deliveries[jobIndex];
+    if (delivery === undefined) return 'not_of_this_step';
+    const nodes = nodesIn(delivery, plan.leaves.length);
+    const [start, end] = tasksOf(plan, delivery);
+    const sums = decodeSums(output, {
+      idsByNode: nodes.map((node) => learnedIdsOf(spec, layoutOf(plan, node))),
+      ...{ denseCount, tableRowWidth: spec.tableRowWidth, taskCount: end - start },
+      asksBefore: plan.asksQueryLossBefore,
+    });
+    if (sums === null) return 'layout_mismatch';
+    const { query, support } = sums.losses;
+    if (!query.every(Number.isFinite) || !support.every(Number.isFinite)) return 'not_finite';
+    for (const [place, node] of nodes.entries()) {
+      const norm = normOf(at(sums.nodes, place));
+      if (!Number.isFinite(norm)) return 'not_finite';
+      const taskWeight = taskWeightOf(plan, node);
+      if (!judgeNorm({ norm, taskWeight, isConfirmed })) return 'norm_exceeded';
+    }
+    return { delivery, sums, release };
+  };
+}
+
+function metaGradientOf(root: GradientNode, spec: ModelSpec): MetaGradient {
+  const dense = new Map<string, DenseTensor>();
+  let start = 0;
+  for (const { name, shape } of learnedVariables(spec)) {
+    const end = start + elementCountOf(shape);
+    dense.set(name, { shape, values: root.dense.subarray(start, end) });
+    start = end;
+  }
+  const rows = new Map<string, RowGradient>();
+  start = 0;
+  for (const [place, name] of spec.learned.tables.entries()) {
+    const ids = at(root.idsByTable, place);
+    const end = start + ids.length * spec.tableRowWidth;
+    rows.set(name, { ids, values: root.rows.subarray(start, end) });
+    start = end;
+  }
+  return { dense, rows };
+}
+
+/** The L2 norm. It is finite if and only if all values are: squares of float32 fit into float64. */
+function normOf({ dense, rows }: GradientNode): number {
+  let squares = 0;
+  for (const values of [dense, rows])
+    for (let index = 0; index < values.length; index += 1) squares += (values[index] ?? NaN) ** 2;
+  return Math.sqrt(squares);
+}
