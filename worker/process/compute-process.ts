@@ -6,6 +6,7 @@
  */
 
 import type { BackendChoice } from '../compute/engine/backend-choice.js';
+import { nativeRowsPath } from '../../shared/tensors/native-rows.js';
 import { totalmem } from 'node:os';
 import type { Clock } from '../../shared/base/clock.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
@@ -342,6 +343,7 @@ async function startUp(
       device: options.device ?? 'auto',
       storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
       blobFolder: options.blobFolder ?? null,
+      rowAddon: nativeRowsPath(),
     },
     answer: 'ready',
     timeoutMs: START_TIMEOUT_MS,

@@ -61,6 +61,8 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     device: DeviceDemandSchema,
     storeCacheByteCountMax: z.int().nonnegative(),
     blobFolder: z.string().nullable(),
+    /** The addon of loops over table rows; null where the parent has none. */
+    rowAddon: z.string().nullable(),
   }),
   /** Kept by content in a cache of `SHARED_KEPT_COUNT` for each kind, which the parent mirrors. */
   z.strictObject({

@@ -8,14 +8,14 @@ import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { encodeSums } from '../../../shared/sums/delivered-sums.js';
 import type { GradientWork, TaskJob, PredictWork } from '../../../shared/queue/protocol.js';
-import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import { rowPackLayoutOf, type RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import type { TensorLayout } from '../../../shared/tensors/named-tensors.js';
 import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-codec.js';
 import type { Computations } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
-import { gradientOf } from './gradient-job.js';
+import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
 import { deviceJobOf, type DeviceInputs, type DeviceJob, type SentPack } from './device-job.js';
 import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
 import { adaptedTasksOfJob } from './adapt-job.js';
@@ -46,9 +46,14 @@ export function computeJob(
   const where = whereOf(job);
   const spec = specOf(job, features, where);
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
-  const inputs = jobInputsOf(computations, input, spec, [...tasks, ...neighbours.flat()]);
+  const { work } = job;
+  const leaves = work.kind === 'gradient' ? leavesOf({ tasks, neighbours }, work) : [];
+  const inputs = jobInputsOf(computations, input, spec, () =>
+    work.kind === 'gradient'
+      ? jointLayoutOf(leaves)
+      : rowPackLayoutOf([...tasks, ...neighbours.flat()]),
+  );
   return withoutTensorsLeft(engine, () => {
-    const { work } = job;
     // Leaves have row packs of their own.
     const uploaded = work.kind === 'gradient' ? { ...inputs, pack: null } : inputs;
     const onDevice = {
@@ -57,7 +62,7 @@ export function computeJob(
     };
     switch (work.kind) {
       case 'gradient':
-        return gradientJob(computations, onDevice, work, inputs.pack);
+        return gradientJob(computations, onDevice, work, { leaves, sent: inputs.pack });
       case 'predict':
         return predictJob(computations, onDevice, work, job.microBatchRowsMax);
       case 'adapt':
@@ -110,7 +115,7 @@ function jobInputsOf(
   { frozen: cache }: Computations,
   { job, dense, rowPack, frozen }: JobInput<TaskJob>,
   spec: ModelSpec,
-  read: readonly TaskRows[],
+  layoutOfPack: () => RowPackLayout,
 ): DeviceInputs {
   const where = whereOf(job);
   const kept = cache.get(job.frozen?.sha256, frozen, `frozen of ${where}`);
@@ -133,7 +138,7 @@ function jobInputsOf(
     );
     return { dense: sent, frozen: kept, pack: null };
   }
-  const layout = rowPackLayoutOf(read);
+  const layout = layoutOfPack();
   const pack = floatTensors(rowPack, `row pack of ${where}`);
   const expected = new Map([[ROWS, { shape: [layout.rowCount, width] }]]);
   requireLayout(pack, expected, `row pack of ${where}`);
@@ -169,12 +174,12 @@ function gradientJob(
   computations: Computations,
   onDevice: DeviceJob,
   work: GradientWork,
-  sent: SentPack | null,
+  inputs: { readonly leaves: readonly Leaf[]; readonly sent: SentPack | null },
 ): ComputedJob {
   const isDivided = adapts(methodPlanOf(work.method));
   return {
     output: encodeSums(
-      gradientOf(computations, onDevice, work, sent),
+      gradientOf(computations, onDevice, work, inputs),
       onDevice.spec.tableRowWidth,
     ),
     queryRowCount: onDevice.tasks.reduce(

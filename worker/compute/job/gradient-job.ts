@@ -18,16 +18,16 @@ import type { GradientWork } from '../../../shared/queue/protocol.js';
 import type { DeliveredSums, TaskLosses } from '../../../shared/sums/delivered-sums.js';
 import {
   denseCountOf,
+  joinedIds,
   joinNodes,
   learnedIdsOf,
   type GradientNode,
 } from '../../../shared/sums/gradient-node.js';
 import { SumTree } from '../../../shared/sums/sum-tree.js';
-import { rowPackLayoutOf, type RowPackLayout } from '../../../shared/tasks/row-pack.js';
+import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
-import type { LocalIds } from '../batches/local-ids.js';
 import { localIdsByTable } from '../batches/row-batch.js';
 import { readsSupportTotals, rolesOf } from '../meta-gradients/rows-read.js';
 import { batchesOf, paddedPack } from '../models/device-tasks.js';
@@ -37,24 +37,25 @@ import type { Computations } from './computations.js';
 import type { DeviceJob, SentPack } from './device-job.js';
 
 /** A leaf of the job, its tasks, and their share of the work. */
-interface Leaf {
+export interface Leaf {
   readonly microBatch: MicroBatch;
   readonly tasks: readonly TaskRows[];
   readonly neighbours: readonly (readonly TaskRows[])[];
   readonly taskWeights: readonly number[];
   readonly coldTaskWeights: readonly number[] | undefined;
+  /** The rows that it touches, as the coordinator derives them from the same tasks. */
+  readonly layout: RowPackLayout;
 }
 
 /**
- * @param job without row pack, or with that of the first leaf
+ * @param job without row packs; leaves have their own
  * @param sent the row pack of the job; null where the tables are frozen
- * @throws QianmoError of kind `data` when the leaves do not fit the tasks
  */
 export function gradientOf(
   computations: Computations,
   job: DeviceJob,
   work: GradientWork,
-  sent: SentPack | null,
+  { leaves, sent }: { readonly leaves: readonly Leaf[]; readonly sent: SentPack | null },
 ): DeliveredSums {
   const { spec, tasks } = job;
   const { tf } = job.engine;
@@ -70,11 +71,10 @@ export function gradientOf(
   };
   const packs = sent === null ? null : new LeafPacks(computations, spec, sent);
   let placedCount = 0;
-  const leaves = leavesOf(job, work);
   for (const [index, leaf] of leaves.entries()) {
     const progress = { number: index + 1, count: leaves.length };
     computations.onProgress({ phase: 'computing', microBatch: progress });
-    const layout = packs === null ? null : leafLayoutOf(leaf);
+    const layout = packs === null ? null : leaf.layout;
     tf.tidy(() => {
       const onDevice = {
         ...job,
@@ -95,19 +95,24 @@ export function gradientOf(
   return { nodes, losses };
 }
 
-function leavesOf({ tasks, neighbours }: DeviceJob, work: GradientWork): Leaf[] {
+/** @throws QianmoError of kind `data` when the leaves do not fit the tasks */
+export function leavesOf(
+  { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
+  work: GradientWork,
+): Leaf[] {
   const { taskWeights, coldTaskWeights, leaves, method } = work;
   const hasTaskAxis = adapts(methodPlanOf(method));
   let start = 0;
   const found = leaves.shapes.map(([ownCount, taskCount, supportExtent, queryExtent, flatExtent]) => {
     const end = start + ownCount;
+    const own = { tasks: tasks.slice(start, end), neighbours: neighbours.slice(start, end) };
     const leaf: Leaf = {
       microBatch: {
         taskPlaces: Array.from({ length: ownCount }, (_, place) => place),
         ...{ taskCount, supportExtent, queryExtent, flatExtent },
       },
-      tasks: tasks.slice(start, end),
-      neighbours: neighbours.slice(start, end),
+      ...own,
+      layout: rowPackLayoutOf([...own.tasks, ...own.neighbours.flat()]),
       taskWeights: taskWeights.slice(start, end),
       coldTaskWeights: coldTaskWeights?.slice(start, end),
     };
@@ -143,9 +148,9 @@ function misfit(found: string): QianmoError {
   });
 }
 
-/** As the coordinator derives it from the same tasks. */
-function leafLayoutOf({ tasks, neighbours }: Leaf): RowPackLayout {
-  return rowPackLayoutOf([...tasks, ...neighbours.flat()]);
+/** The row pack of leaves together. */
+export function jointLayoutOf(leaves: readonly Leaf[]): RowPackLayout {
+  return packLayoutOf(joinedIds(leaves.map(({ layout }) => layout.idsByTable)));
 }
 
 /** Makes the row packs of leaves from that of their job. */
@@ -153,14 +158,11 @@ class LeafPacks {
   readonly #computations: Computations;
   readonly #spec: ModelSpec;
   readonly #sent: SentPack;
-  /** By table, the rows of the job's pack. */
-  readonly #placesInSent: readonly LocalIds[];
 
   constructor(computations: Computations, spec: ModelSpec, sent: SentPack) {
     this.#computations = computations;
     this.#spec = spec;
     this.#sent = sent;
-    this.#placesInSent = localIdsByTable(sent.layout);
   }
 
   /** The caller's `tf.tidy` owns the tensor. */
@@ -181,15 +183,7 @@ class LeafPacks {
       return;
     }
     const width = this.#spec.tableRowWidth;
-    const places = new Int32Array(layout.rowCount);
-    let next = 0;
-    for (const [table, ids] of layout.idsByTable.entries()) {
-      const { placeOf } = at(this.#placesInSent, table);
-      for (const id of ids) {
-        places[next] = placeOf(id);
-        next += 1;
-      }
-    }
+    const places = placesIn(sent, layout);
     const native = nativeRows();
     if (native !== null) {
       native.gather(rows, width, places, target, 0);
@@ -198,6 +192,23 @@ class LeafPacks {
     for (const [row, place] of places.entries())
       target.set(rows.subarray(place * width, (place + 1) * width), row * width);
   }
+}
+
+/** The rows of a pack that a smaller one has. In each table both lists of ids ascend, and the pack has every id. */
+function placesIn(pack: RowPackLayout, layout: RowPackLayout): Int32Array {
+  const places = new Int32Array(layout.rowCount);
+  let next = 0;
+  for (const [table, ids] of layout.idsByTable.entries()) {
+    const packIds = at(pack.idsByTable, table);
+    const start = at(pack.startByTable, table);
+    let place = 0;
+    for (let index = 0; index < ids.length; index += 1) {
+      while (place < packIds.length && packIds[place] !== ids[index]) place += 1;
+      places[next] = start + place;
+      next += 1;
+    }
+  }
+  return places;
 }
 
 interface GradientFunctions {

@@ -11,6 +11,7 @@ import type { CarriedBytes } from '../../../shared/queue/job-executor.js';
 import type { Job } from '../../../shared/queue/protocol.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
+import { loadNativeRows } from '../../../shared/tensors/native-rows.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import {
   ComputeRequestSchema,
@@ -145,6 +146,7 @@ class ComputeService {
   }
 
   async #start(request: RequestOf<'start'>): Promise<ComputeReply> {
+    if (request.rowAddon !== null) loadNativeRows(request.rowAddon);
     this.#folder = new FolderBytes(request.blobFolder, this.#clock);
     this.#executor = await createExecutor({
       openStore: this.#openStoreOf(request),
