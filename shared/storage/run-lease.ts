@@ -60,8 +60,14 @@ export function foundInRecord(text: string, cause: unknown): string {
 
 export type LeaseAnswer =
   | { readonly kind: 'taken'; readonly epoch: number }
-  /** The mark changes whenever the holder says that it lives. */
-  | { readonly kind: 'held'; readonly holder: LeaseHolder; readonly mark: string };
+  | {
+      readonly kind: 'held';
+      readonly holder: LeaseHolder;
+      /** Changes whenever the holder says that it lives. */
+      readonly mark: string;
+      /** The run of the holder; the run that asks if absent. */
+      readonly run?: string;
+    };
 
 /** The run is in the hands of another coordinator, which took the lease later. */
 export class RunFencedError extends QianmoError {
