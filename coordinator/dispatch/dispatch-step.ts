@@ -229,7 +229,7 @@ export class DispatchStep<Value extends object> {
         await this.#attemptFailed(delivery, 'rejected', { ...fate, rejection: 'forged' });
         return null;
       case 'worker-lost':
-        await this.#workerLost(delivery, fate.reason);
+        await this.#workerLost(delivery, fate.reason, this.#copies.holderOf(read.jobId));
         return null;
     }
   }
@@ -312,10 +312,16 @@ export class DispatchStep<Value extends object> {
   }
 
   /** Workers cannot keep their locks while Redis is away, so a lost lock then tells nothing. */
-  async #workerLost(delivery: JobDelivery, reason: string): Promise<void> {
+  async #workerLost(delivery: JobDelivery, reason: string, holder: string | null): Promise<void> {
     const wasAway = this.#context.patience.lastAwayMs >= delivery.sentMs;
     if (wasAway) this.#deliverAgain(delivery, 'lost', `${reason}, and Redis was away`);
-    else await this.#attemptFailed(delivery, 'failed', { worker: LOST_WORKER, reason });
+    else {
+      const failure =
+        holder === null
+          ? { worker: LOST_WORKER, reason }
+          : { worker: holder, reason: `${reason}: worker ${holder}` };
+      await this.#attemptFailed(delivery, 'failed', failure);
+    }
   }
 
   async #attemptFailed(

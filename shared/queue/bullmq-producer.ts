@@ -225,7 +225,10 @@ function lifeOperations(
 async function recordOf(queue: bullmq.Queue, jobId: string): Promise<JobRecord> {
   const job = await queue.getJob(jobId);
   if (job === undefined) return { state: 'gone' };
-  if (job.finishedOn === undefined) return { state: 'open', holder: job.processedBy ?? null };
+  // The worker that finds a job without its worker is none that held it.
+  const hasLostWorker = Boolean(job.deferredFailure);
+  if (job.finishedOn === undefined)
+    return { state: 'open', holder: hasLostWorker ? null : (job.processedBy ?? null) };
   const worker = job.processedBy ?? '';
   // The field of a completed job may hold an empty text.
   if (job.failedReason) return { state: 'failed', reason: job.failedReason, worker };

@@ -86,7 +86,10 @@ export interface QueuedJob {
  */
 export type JobRecord =
   | { readonly state: 'gone' }
-  /** It waits, or a worker holds it. `holder` is the worker that took it last; null if none has taken it. */
+  /**
+   * It waits, or a worker holds it. `holder` is the worker that took it last; null if none has taken it, and possibly
+   * if that one is lost.
+   */
   | { readonly state: 'open'; readonly holder: string | null }
   | { readonly state: 'completed'; readonly returnValue: unknown; readonly worker: string }
   | { readonly state: 'failed'; readonly reason: string; readonly worker: string }
