@@ -125,7 +125,11 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       const unused = steps.isFenced ? [] : leases.releaseHeld();
       await patience
         .attemptQuietly(
-          () => Promise.all([...unused.map((ref) => blobs.delete(ref)), producer.releaseLease()]),
+          () =>
+            Promise.all([
+              ...unused.map((ref) => blobs.delete(ref)),
+              producer.releaseLease({ end: heard.end }),
+            ]),
           clock.monotonicMs() + RELEASE_TIMEOUT_MS,
         )
         // Their lifetime removes them otherwise.
@@ -202,15 +206,16 @@ class OpenSteps {
   async *resultsOf<Value extends object>(
     opening: Promise<DispatchStep<Value>>,
   ): AsyncGenerator<Admitted<Value>> {
-    const step = await opening.catch((error: unknown) => {
+    const failed = (error: unknown): never => {
       this.#isFenced ||= error instanceof RunFencedError;
+      this.#origin.heard.callFailed(error);
       throw error;
-    });
+    };
+    const step = await opening.catch(failed);
     try {
       yield* step.results();
     } catch (error) {
-      this.#isFenced ||= error instanceof RunFencedError;
-      throw error;
+      failed(error);
     } finally {
       this.#open.delete(step);
       if (this.#isFenced) step.abandon();

@@ -7,7 +7,7 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import type { LeaseHolder } from '../storage/run-lease.js';
+import type { LeaseHolder, RunEnd } from '../storage/run-lease.js';
 
 const RunOrdersSchema = z.strictObject({
   /** No new jobs go out until it is false again. */
@@ -44,6 +44,8 @@ export interface ControlledRun {
 export interface RunController {
   /** Returns null if no coordinator holds the lease of the run. */
   find(runId: string): Promise<ControlledRun | null>;
+  /** How a coordinator gave back the lease that it had; null if it has it, has died, or ended long ago. */
+  endOf(runId: string, start: string): Promise<RunEnd | null>;
   /**
    * Replaces the orders of a run if they are still the earlier ones, and if a coordinator holds its lease.
    * Returns whether it did.

@@ -19,7 +19,7 @@
 
 import type { RunController, RunOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import type { LeaseAnswer, LeaseHolder } from '../storage/run-lease.js';
+import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
 import type { JobParcel, ParcelResult } from './job-parcel.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
@@ -116,7 +116,10 @@ export interface BlobLimits {
 }
 
 export interface ReleaseTerms {
-  readonly keepsOrders: boolean;
+  /** False by default. */
+  readonly keepsOrders?: boolean;
+  /** How the run has ended; absent if it has not begun. */
+  readonly end?: Omit<RunEnd, 'start'>;
 }
 
 /** The coordinator's end. Calls fail at once, with `QueueUnavailableError`, while the server is away. */

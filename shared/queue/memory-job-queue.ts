@@ -142,6 +142,7 @@ export class MemoryJobQueue implements JobQueue {
     return Promise.resolve({
       workers: () => Promise.resolve(this.#workers.reported()),
       find: (runId) => Promise.resolve(this.#leases.find(runId)),
+      endOf: (runId, start) => Promise.resolve(this.#leases.endOf(runId, start)),
       replace: (runId, earlier, orders) => {
         const copied = decodeOrders(encodeOrders(orders));
         return Promise.resolve(this.#leases.replaceOrders(runId, earlier, copied));

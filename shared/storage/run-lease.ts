@@ -50,6 +50,15 @@ const WriterSchema = z.union([
   z.object({ holder: HolderProcessSchema }).transform(({ holder }) => holder),
 ]);
 
+/** How a coordinator gave its lease back. It is kept for a while, for those who gave it orders. */
+export const RunEndSchema = z.strictObject({
+  start: z.string().min(1),
+  /** `cancelled`: an order stopped the run. `finished`: its training was over. `ended`: it ended otherwise. */
+  kind: z.enum(['cancelled', 'finished', 'ended']),
+  training: RunProgressSchema.shape.training,
+});
+export type RunEnd = z.infer<typeof RunEndSchema>;
+
 /** Says for an error why the record of a lease or of its orders cannot be read, and which process wrote it if that is legible. */
 export function foundInRecord(text: string, cause: unknown): string {
   if (!(cause instanceof z.ZodError)) return 'text that is not JSON';
