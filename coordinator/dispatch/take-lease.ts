@@ -44,7 +44,8 @@ export async function takeLease(
     // The clock of a process that is visible here is that of this machine.
     const saidSoJustNow = clock.epochMs() - holder.beatMs < 2 * beatIntervalMs;
     const hasBeaten = watched !== null && watched.mark !== mark;
-    if (hasBeaten || (liveness === 'runs' && saidSoJustNow)) throw busy({ run, heldRun, where }, holder);
+    if (hasBeaten || (liveness === 'runs' && saidSoJustNow))
+      throw busy({ run, heldRun, where }, holder);
     if (watched === null && liveness !== 'ended')
       sink({
         kind: 'lease-awaited',

@@ -2,7 +2,12 @@
 
 import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { ControlledRun, RunController, RunOrders } from '../../shared/control/run-orders.js';
+import {
+  encodeOrders,
+  type ControlledRun,
+  type RunController,
+  type RunOrders,
+} from '../../shared/control/run-orders.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import {
@@ -165,6 +170,9 @@ async function ordered(
       if (!order.endsRun) throw endedFirst(to);
       return resultOf(run, given.holder, 'ended');
     }
+    // The next coordinator takes no signed order that was addressed to the dead one.
+    if (found.holder.start !== given.holder.start && isStillGiven(found.orders, given.orders))
+      await controller.replace(run, found.orders, given.orders);
     given = { ...given, holder: found.holder };
     const { progress } = found.holder;
     if (progress !== undefined && order.isTooLate?.(progress) === true) {
@@ -178,6 +186,12 @@ async function ordered(
     await clock.sleep(POLL_INTERVAL_MS, signal);
     signal.throwIfAborted();
   }
+}
+
+/** Whether these are the orders that were given, with or without an extension that the next start does not inherit. */
+function isStillGiven(orders: RunOrders, given: RunOrders): boolean {
+  const texts = [given, { ...given, outerSteps: null }].map(encodeOrders);
+  return texts.includes(encodeOrders(orders));
 }
 
 /** @throws QianmoError `failed` unless the order has ended the run. */

@@ -134,7 +134,7 @@ const RUN_SHAPES = {
   /** Somebody cancelled the run through its queue. */
   'run-cancelled': {},
   'run-extended': { outerSteps: count, earlierOuterSteps: count },
-  /** Another version gave orders that the run cannot read. It keeps those that it heard before. */
+  /** Orders are those of another version, or not signed as the run demands. It keeps those that it heard before. */
   'orders-unreadable': { reason: z.string() },
   /** The validation adgroups were scored; `isBest` if no earlier outer step has a lower loss. */
   'run-validated': { outerStep: count, loss: z.number(), isBest: z.boolean() },

@@ -40,6 +40,10 @@ export const LeaseHolderSchema = z.strictObject({
   /** When it last said that it lives, by the same clock. */
   beatMs: z.number(),
   progress: RunProgressSchema.optional(),
+  /** The latest orders that it has heard, signed; absent where it takes orders without a signature. */
+  signedOrders: z
+    .strictObject({ sequence: z.int().nonnegative(), signature: z.string() })
+    .optional(),
 });
 export type LeaseHolder = z.infer<typeof LeaseHolderSchema>;
 
