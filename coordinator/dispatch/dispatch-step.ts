@@ -250,6 +250,7 @@ export class DispatchStep<Value extends object> {
       await this.#declined(delivery);
       return null;
     }
+    await this.#context.machines.make(delivery.job, this.#stop.signal);
     const isOfKind = this.#context.fingerprints.admits(delivery.job, result);
     if (isOfKind && this.#opinions.isSettled(delivery)) {
       this.#continueWhile(await this.#opinions.weigh(delivery, result), delivery);

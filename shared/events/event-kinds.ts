@@ -246,7 +246,7 @@ const DISPATCH_SHAPES = {
   /** A job that was drawn or doubted has no second result. */
   'job-not-recomputed': { outerStep: count, jobIndex: count, reason: z.string() },
   'outer-step-retaken': { outerStep: count, reason: z.string() },
-  /** The run computes on this kind of machine from its first result on. */
+  /** The run computes on the kind of machine that this worker is, which was chosen or gave the first result. */
   'fingerprint-taken': { fingerprint: z.string(), fromWorker: z.string() },
   /** The run continues on another kind of machine, because its config demands it. */
   'fingerprint-changed': { outerStep: count, fingerprint: z.string(), earlier: z.string() },

@@ -212,13 +212,14 @@ function lifeOperations(
   queue: bullmq.Queue,
   commands: RedisConnection,
   { prefix, call }: { readonly prefix: string; readonly call: QueueCall },
-): Pick<JobProducer, 'beat' | 'removeJobsOfSilentStarts' | 'workers'> {
+): Pick<JobProducer, 'beat' | 'removeJobsOfSilentStarts' | 'workers' | 'reportedWorkers'> {
   const starts = redisStartRegistry(commands, prefix);
   const registry = redisWorkerRegistry(commands, prefix);
   return {
     beat: (start) => call(() => starts.beat(start)),
     removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
     workers: () => call(() => registry.workers()),
+    reportedWorkers: () => call(() => registry.reportedWorkers()),
   };
 }
 

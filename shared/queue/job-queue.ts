@@ -168,6 +168,7 @@ export interface JobProducer {
    */
   removeJobsOfSilentStarts(): Promise<number>;
   workers(): Promise<readonly ConnectedWorker[]>;
+  reportedWorkers(): Promise<readonly ReportedWorker[]>;
   /**
    * Asks a worker to take no job for this long, counted by the server. The latest request holds.
    */
