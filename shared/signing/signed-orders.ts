@@ -136,7 +136,9 @@ export function signingController(
 ): QueueController {
   const find = async (runId: string): Promise<ControlledRun | null> => {
     const found = await controller.find(runId);
-    return found === null ? null : { ...found, orders: ordersInEffect(found, runId, key) };
+    if (found === null) return null;
+    const { signedOrders: _signed, ...holder } = found.holder;
+    return { holder, orders: ordersInEffect(found, runId, key) };
   };
   return {
     ...controller,

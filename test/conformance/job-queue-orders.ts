@@ -84,7 +84,7 @@ export function describeOrders(test: Test): void {
     const controller = await scene.controller();
     const withdraw = (): Promise<boolean> =>
       controller.withdraw('run', (orders) => ({ ...orders, isCancelled: false }));
-    const cancelled: RunOrders = { ...EXTENDED, isCancelled: true };
+    const cancelled: RunOrders = { ...PAUSED, isCancelled: true };
     expect(await withdraw()).toBe(true);
     await scene.producer.takeLease('run', holderOf('first'), null);
     await controller.replace('run', NO_ORDERS, cancelled);
@@ -94,7 +94,7 @@ export function describeOrders(test: Test): void {
     expect(await withdraw()).toBe(true);
     const second = await scene.anotherProducer();
     await second.takeLease('run', holderOf('second'), null);
-    expect(await second.renewLease(holderOf('second'))).toEqual(EXTENDED);
+    expect(await second.renewLease(holderOf('second'))).toEqual(PAUSED);
   });
 
   test('ends orders with the lease that is given back', async (scene) => {

@@ -1,19 +1,19 @@
 /** The kind of machine that a run in a pool of several kinds computes on, in virtual time. */
 
 import { describe, expect, it } from 'vitest';
-import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
-import { preferredMachine } from '../../../coordinator/trust/machine-choice.js';
-import type { FoundDevice } from '../../../shared/events/device-report.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
-import type { JobExecutor } from '../../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
-import type { WorkerReport } from '../../../shared/queue/workers/worker-report.js';
-import { runWorker } from '../../../worker/carrying/work-loop.js';
-import { requireFingerprint } from '../../../worker/compute/device/require-fingerprint.js';
-import { admitAll, collected, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
-import { simulatedClock, type SimulatedClock } from '../../fixtures/clocks/simulated-clock.js';
-import { sampleDevice } from '../../fixtures/every-event.js';
-import { queueConfig } from '../../fixtures/queue/queue-under-test.js';
+import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
+import { preferredMachine } from '../../coordinator/trust/machine-choice.js';
+import type { FoundDevice } from '../../shared/events/device-report.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
+import { runWorker } from '../../worker/carrying/work-loop.js';
+import { requireFingerprint } from '../../worker/compute/device/require-fingerprint.js';
+import { admitAll, collected, ordersForTest, outputOf } from '../conformance/dispatcher.js';
+import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
+import { sampleDevice } from '../fixtures/every-event.js';
+import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 
 const [CPU, OTHER_CPU, GPU] = ['cpu-avx512-00000001', 'cpu-avx2-00000002', 'gpu-90-00000003'];
 
