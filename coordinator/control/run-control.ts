@@ -12,7 +12,12 @@ import {
   type UnreadableOrdersError,
 } from '../../shared/control/run-orders.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { RunFencedError, RunProgress } from '../../shared/storage/run-lease.js';
+import {
+  FIXED_BY_END,
+  type RunEnd,
+  type RunFencedError,
+  type RunProgress,
+} from '../../shared/storage/run-lease.js';
 
 /** The orders of a run, as its work sees them. */
 export interface RunControl {
@@ -41,6 +46,8 @@ export class OrdersHeard {
   readonly #sink: RunEventSink;
   readonly #mayTrain: boolean;
   readonly #cancelled = new AbortController();
+  /** Whether a call has ended because the run is cancelled. Until then the run may still finish. */
+  #isStopped = false;
   #orders = NO_ORDERS;
   /** The reason why this version cannot read the orders; null if they were read. */
   #unreadable: string | null = null;
@@ -74,6 +81,13 @@ export class OrdersHeard {
     };
   }
 
+  /** How the run ends, if it ends now. */
+  get end(): Omit<RunEnd, 'start'> {
+    const training = this.#trainingAsOrdered();
+    if (this.#isStopped) return { kind: 'cancelled', training };
+    return { kind: training?.lengthFixedBy === FIXED_BY_END ? 'finished' : 'ended', training };
+  }
+
   #state(): RunProgress['state'] {
     if (this.#cancelled.signal.aborted) return 'stopping';
     if (!this.#orders.isPaused) return 'running';
@@ -95,12 +109,16 @@ export class OrdersHeard {
     this.#unreadable = null;
     if (encodeOrders(orders) === encodeOrders(this.#orders)) return false;
     this.#orders = orders;
-    if (orders.isCancelled && !this.#cancelled.signal.aborted) {
-      this.#sink({ kind: 'run-cancelled' });
-      this.#cancelled.abort(cancelled());
-    }
+    if (orders.isCancelled && !this.#cancelled.signal.aborted) this.#cancelled.abort(cancelled());
     this.#wakeAll();
     return true;
+  }
+
+  /** Called with the error that ends a call. */
+  callFailed(error: unknown): void {
+    if (!this.#cancelled.signal.aborted || error !== this.#cancelled.signal.reason) return;
+    if (!this.#isStopped) this.#sink({ kind: 'run-cancelled' });
+    this.#isStopped = true;
   }
 
   /** The orders stay those that were heard last. It is told once, until the record changes. */
@@ -131,7 +149,7 @@ export class OrdersHeard {
       await this.#pausedUntilAllowed(signal, onHeldBack);
       if (this.#fenced !== null) throw this.#fenced;
     }
-    if (this.#cancelled.signal.aborted) throw cancelled();
+    this.#cancelled.signal.throwIfAborted();
   }
 
   async #pausedUntilAllowed(

@@ -45,14 +45,14 @@ export class Attempts {
     this.#options.health.didJob(worker);
   }
 
-  /** Charges the worker that failed a job which another one has done. One that is lost has no name. */
+  /** Charges the worker that failed a job which another one has done, if its name is known. */
   charge({ worker, reason }: AttemptFailure): void {
     if (worker !== LOST_WORKER) this.#options.health.charge(worker, reason);
   }
 
   /**
    * A job is given up only after two workers have failed it, where there are two. The only worker that
-   * has failed it is quarantined, so that another one takes it.
+   * has failed it is quarantined, longer each time, so that another one takes it.
    */
   async #isLeftToAnother(
     delivery: JobDelivery,
@@ -62,7 +62,7 @@ export class Attempts {
     const suspect = delivery.onlyWorkerOf(counted);
     // One failure tells nothing about a worker.
     if (counted.length < 2) return false;
-    if (suspect === null || delivery.suspect !== null) return false;
+    if (suspect === null) return false;
     if (!health.hasHealthyOther([suspect], await connectedWorkers())) return false;
     delivery.suspect = suspect;
     const reason = counted.at(-1)?.reason ?? '';

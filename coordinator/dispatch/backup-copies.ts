@@ -138,6 +138,11 @@ export class BackupCopies {
     return true;
   }
 
+  /** The worker that was seen to have the delivery last; null if none was seen. */
+  holderOf(jobId: string): string | null {
+    return this.#holdByJobId.get(jobId)?.worker ?? null;
+  }
+
   /** The present delivery has ended, and the job has not. Returns whether the other one takes its place. */
   takesOver(delivery: JobDelivery): boolean {
     return delivery.takeCopy();

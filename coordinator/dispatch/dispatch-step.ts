@@ -229,7 +229,7 @@ export class DispatchStep<Value extends object> {
         await this.#attemptFailed(delivery, 'rejected', { ...fate, rejection: 'forged' });
         return null;
       case 'worker-lost':
-        await this.#workerLost(delivery, fate.reason);
+        await this.#workerLost(delivery, fate.reason, this.#copies.holderOf(read.jobId));
         return null;
     }
   }
@@ -250,6 +250,7 @@ export class DispatchStep<Value extends object> {
       await this.#declined(delivery);
       return null;
     }
+    await this.#context.machines.make(delivery.job, this.#stop.signal);
     const isOfKind = this.#context.fingerprints.admits(delivery.job, result);
     if (isOfKind && this.#opinions.isSettled(delivery)) {
       this.#continueWhile(await this.#opinions.weigh(delivery, result), delivery);
@@ -313,10 +314,16 @@ export class DispatchStep<Value extends object> {
   }
 
   /** Workers cannot keep their locks while Redis is away, so a lost lock then tells nothing. */
-  async #workerLost(delivery: JobDelivery, reason: string): Promise<void> {
+  async #workerLost(delivery: JobDelivery, reason: string, holder: string | null): Promise<void> {
     const wasAway = this.#context.patience.lastAwayMs >= delivery.sentMs;
     if (wasAway) this.#deliverAgain(delivery, 'lost', `${reason}, and Redis was away`);
-    else await this.#attemptFailed(delivery, 'failed', { worker: LOST_WORKER, reason });
+    else {
+      const failure =
+        holder === null
+          ? { worker: LOST_WORKER, reason }
+          : { worker: holder, reason: `${reason}: worker ${holder}` };
+      await this.#attemptFailed(delivery, 'failed', failure);
+    }
   }
 
   async #attemptFailed(

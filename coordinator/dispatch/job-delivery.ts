@@ -13,7 +13,7 @@ import { termFields, type DeliveryTerms, type JobOrder, type Rejection } from '.
 const REDELIVERY_DELAY_MS_MIN = 100;
 const REDELIVERY_DELAY_MS_MAX = 5_000;
 const DECLINED_DELAY_MS_MAX = 200;
-/** In place of the name of a worker that is lost. */
+/** In place of the name of a lost worker that nobody has seen with the job. */
 export const LOST_WORKER = '';
 
 /**
@@ -25,7 +25,7 @@ export const LOST_WORKER = '';
  * - `declined`: the job asked the worker that took it to leave it to others.
  * - `sick`: the machine of the worker failed, not the job. This costs no attempt.
  * - `failed`: the worker failed at it. This costs an attempt.
- * - `worker-lost`: its worker is lost. This costs an attempt, unless Redis was away.
+ * - `worker-lost`: its worker is lost. This is a failure of that worker, unless Redis was away.
  * - `forged`: its result is not signed as it must be. This costs an attempt.
  * - `hopeless`: no worker can ever do it.
  */

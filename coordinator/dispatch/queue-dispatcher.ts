@@ -28,6 +28,7 @@ import { LateResults } from './late-results.js';
 import type { DispatchContext } from './step-context.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
 import { parcellingProducer } from './parcels/parcelling-producer.js';
+import { MachineChoice } from '../trust/machine-choice.js';
 import { latestWorkerCount, nobodyCounted } from './step-workers.js';
 import { takeLease } from './take-lease.js';
 import { WorkerHealth } from './worker-health.js';
@@ -103,6 +104,11 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     largeBlobs,
     fingerprints: record.fingerprints,
+    machines: new MachineChoice({
+      fingerprints: record.fingerprints,
+      workers: (untilMs) => patience.attemptQuietly(() => producer.reportedWorkers(), untilMs),
+      clock,
+    }),
     late: new LateResults({ producer, blobs, clock, sink }),
     ...{ durations: new JobDurations(), counted: nobodyCounted() },
     recomputes: options.recomputes ?? (() => false),
@@ -125,7 +131,11 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       const unused = steps.isFenced ? [] : leases.releaseHeld();
       await patience
         .attemptQuietly(
-          () => Promise.all([...unused.map((ref) => blobs.delete(ref)), producer.releaseLease()]),
+          () =>
+            Promise.all([
+              ...unused.map((ref) => blobs.delete(ref)),
+              producer.releaseLease({ end: heard.end }),
+            ]),
           clock.monotonicMs() + RELEASE_TIMEOUT_MS,
         )
         // Their lifetime removes them otherwise.
@@ -187,6 +197,7 @@ class OpenSteps {
     if (heard.orders.isPaused) wanted.want([]);
     await heard.allowed(signal, terms.onHeldBack);
     wanted.want(orders);
+    if (orders[0] !== undefined) await this.#context.machines.make(orders[0].job, signal);
     this.#openedCount += 1;
     const { attemptsMax = this.#context.limits.jobAttemptsMax, closing = ALL_RESULTS } = terms;
     const step = new DispatchStep(this.#context, {
@@ -202,15 +213,16 @@ class OpenSteps {
   async *resultsOf<Value extends object>(
     opening: Promise<DispatchStep<Value>>,
   ): AsyncGenerator<Admitted<Value>> {
-    const step = await opening.catch((error: unknown) => {
+    const failed = (error: unknown): never => {
       this.#isFenced ||= error instanceof RunFencedError;
+      this.#origin.heard.callFailed(error);
       throw error;
-    });
+    };
+    const step = await opening.catch(failed);
     try {
       yield* step.results();
     } catch (error) {
-      this.#isFenced ||= error instanceof RunFencedError;
-      throw error;
+      failed(error);
     } finally {
       this.#open.delete(step);
       if (this.#isFenced) step.abandon();

@@ -7,6 +7,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { Job, LargeBlobs } from '../../shared/queue/protocol.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { FingerprintDemand } from '../trust/fingerprint-demand.js';
+import type { MachineChoice } from '../trust/machine-choice.js';
 import type { Admission } from './admission.js';
 import type { JobDurations } from './backup-copies.js';
 import type { BlobLeases } from './blobs/blob-leases.js';
@@ -33,6 +34,7 @@ export interface DispatchContext {
   readonly patience: QueuePatience;
   readonly health: WorkerHealth;
   readonly fingerprints: FingerprintDemand;
+  readonly machines: Pick<MachineChoice, 'make'>;
   readonly late: Pick<LateResults, 'expect'>;
   readonly durations: JobDurations;
   readonly counted: WorkerCount;

@@ -39,12 +39,13 @@ export async function takeLease(
   for (;;) {
     const answer = await take(over);
     if (answer.kind === 'taken') return answer.epoch;
-    const { holder, mark } = answer;
+    const { holder, mark, run: heldRun = run } = answer;
     const liveness = livenessOf(holder.process);
     // The clock of a process that is visible here is that of this machine.
     const saidSoJustNow = clock.epochMs() - holder.beatMs < 2 * beatIntervalMs;
     const hasBeaten = watched !== null && watched.mark !== mark;
-    if (hasBeaten || (liveness === 'runs' && saidSoJustNow)) throw busy(run, where, holder);
+    if (hasBeaten || (liveness === 'runs' && saidSoJustNow))
+      throw busy({ run, heldRun, where }, holder);
     if (watched === null && liveness !== 'ended')
       sink({
         kind: 'lease-awaited',
@@ -60,13 +61,22 @@ export async function takeLease(
   }
 }
 
-function busy(run: string, where: string, { process, sinceMs }: LeaseHolder): QianmoError {
+interface Refusal {
+  /** The run that asks. */
+  readonly run: string;
+  /** The run of the holder, which is another one if two runs have one output. */
+  readonly heldRun: string;
+  readonly where: string;
+}
+
+function busy({ run, heldRun, where }: Refusal, { process, sinceMs }: LeaseHolder): QianmoError {
+  const holder = `process ${process.pid} on ${process.host}, since ${new Date(sinceMs).toISOString()}`;
   return new QianmoError({
     kind: 'usage',
-    what: `another coordinator works on run ${run}`,
+    what: `another coordinator works on run ${heldRun}: ${holder}`,
     where,
     expected: 'one coordinator at a time',
-    found: `process ${process.pid} on ${process.host}, since ${new Date(sinceMs).toISOString()}`,
+    ...(heldRun === run ? {} : { found: `run ${run} asks for what run ${heldRun} has` }),
     cure: 'wait until it has finished, stop it, or give this run another name and output',
   });
 }

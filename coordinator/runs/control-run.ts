@@ -1,14 +1,20 @@
-/** Gives orders to a run through its queue, and waits until its coordinator has heard them. */
+/** Gives orders to a run through its queue, and waits until its coordinator has heard them, or has ended by them. */
 
 import type { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { ControlledRun, RunController, RunOrders } from '../../shared/control/run-orders.js';
+import {
+  encodeOrders,
+  type ControlledRun,
+  type RunController,
+  type RunOrders,
+} from '../../shared/control/run-orders.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import {
   FIXED_BY_END,
   FIXED_BY_REPLAY,
   type LeaseHolder,
+  type RunEnd,
   type RunProgress,
 } from '../../shared/storage/run-lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
@@ -73,8 +79,8 @@ interface Order {
   isTooLate?(progress: RunProgress): boolean;
   /** The orders without this one, so that no start of the run heeds it. Those that came after it stay. */
   takenBack(orders: RunOrders, given: GivenOrders): RunOrders;
-  /** Whether the end of the run fulfils the order. */
-  readonly mayEnd: boolean;
+  /** Whether the order asks for the end of the run, which is then awaited. */
+  readonly endsRun: boolean;
 }
 
 /** With the holder as it was seen last. */
@@ -84,6 +90,7 @@ interface GivenOrders extends ControlledRun {
 }
 
 const isAlwaysReady = (): boolean => true;
+const isTooLate = ({ training }: RunProgress): boolean => training?.lengthFixedBy === FIXED_BY_END;
 
 const withEarlierPause: Order['takenBack'] = (orders, given) =>
   orders.isPaused === given.orders.isPaused
@@ -96,21 +103,22 @@ export const ORDERS: Readonly<Record<ControlOrder, Order>> = {
     change: ({ orders }) => ({ ...orders, isPaused: true }),
     isHeard: ({ state }) => state === 'pausing' || state === 'paused',
     takenBack: withEarlierPause,
-    mayEnd: false,
+    endsRun: false,
   },
   resume: {
     isReady: isAlwaysReady,
     change: ({ orders }) => ({ ...orders, isPaused: false }),
     isHeard: ({ state }) => state === 'running',
     takenBack: withEarlierPause,
-    mayEnd: false,
+    endsRun: false,
   },
   cancel: {
     isReady: isAlwaysReady,
     change: ({ orders }) => ({ ...orders, isCancelled: true }),
     isHeard: ({ state }) => state === 'stopping',
+    isTooLate,
     takenBack: (orders) => ({ ...orders, isCancelled: false }),
-    mayEnd: true,
+    endsRun: true,
   },
 };
 
@@ -152,24 +160,46 @@ async function ordered(
   const untilMs = clock.monotonicMs() + HEARD_WITHIN_MS;
   for (;;) {
     const found = await controller.find(run);
+    if (found?.holder.start !== given.holder.start) {
+      const end = await controller.endOf(run, given.holder.start);
+      if (end !== null) return afterEnd(to, given.holder, end);
+    }
     if (found === null) {
       // A dead coordinator has not heeded the order, and the next one must not.
       if (!(await controller.withdraw(run, takenBack))) continue;
-      if (!order.mayEnd) throw endedFirst(to);
+      if (!order.endsRun) throw endedFirst(to);
       return resultOf(run, given.holder, 'ended');
     }
+    // The next coordinator takes no signed order that was addressed to the dead one.
+    if (found.holder.start !== given.holder.start && isStillGiven(found.orders, given.orders))
+      await controller.replace(run, found.orders, given.orders);
     given = { ...given, holder: found.holder };
     const { progress } = found.holder;
-    if (progress !== undefined && order.isHeard(progress, given.orders))
-      return resultOf(run, found.holder, progress.state);
     if (progress !== undefined && order.isTooLate?.(progress) === true) {
       await takeBack(controller, run, takenBack);
-      throw endedFirst(to);
+      throw order.endsRun ? tooLateToCancel(to, 'finished', progress.training) : endedFirst(to);
     }
-    if (clock.monotonicMs() >= untilMs) throw notHeard(run, where, found);
+    const isHeard = progress !== undefined && order.isHeard(progress, given.orders);
+    const isOver = clock.monotonicMs() >= untilMs;
+    if (isHeard && (isOver || !order.endsRun)) return resultOf(run, found.holder, progress.state);
+    if (isOver) throw notHeard(run, where, found);
     await clock.sleep(POLL_INTERVAL_MS, signal);
     signal.throwIfAborted();
   }
+}
+
+/** Whether these are the orders that were given, with or without an extension that the next start does not inherit. */
+function isStillGiven(orders: RunOrders, given: RunOrders): boolean {
+  const texts = [given, { ...given, outerSteps: null }].map(encodeOrders);
+  return texts.includes(encodeOrders(orders));
+}
+
+/** @throws QianmoError `failed` unless the order has ended the run. */
+function afterEnd(to: OrderTo, holder: LeaseHolder, { kind, training }: RunEnd): ControlResult {
+  if (!to.order.endsRun) throw endedFirst(to);
+  if (kind !== 'cancelled') throw tooLateToCancel(to, kind, training);
+  const progress: RunProgress = { state: 'stopping', training };
+  return resultOf(to.run, { ...holder, progress }, 'ended');
 }
 
 /** Changes the orders of a run whether a coordinator still holds its lease or not. */
@@ -237,14 +267,14 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
     },
     isHeard: ({ training }, { outerSteps }) =>
       training !== null && outerSteps !== null && training.outerSteps >= outerSteps,
-    isTooLate: ({ training }) => training?.lengthFixedBy === FIXED_BY_END,
+    isTooLate,
     takenBack: (orders, { orders: { outerSteps }, earlier, holder: { progress } }) => {
       if (orders.outerSteps !== outerSteps) return orders;
       // An earlier extension that nobody has heard is refused, too.
       const isHeard = (progress?.training?.outerSteps ?? 0) >= (earlier.outerSteps ?? 0);
       return { ...orders, outerSteps: isHeard ? earlier.outerSteps : null };
     },
-    mayEnd: false,
+    endsRun: false,
   };
 }
 
@@ -266,6 +296,21 @@ function endedFirst({ run, where }: OrderTo): QianmoError {
     what: `run ${run} ended before its coordinator heard the order`,
     where,
     cure: 'see the output of the run for how it ended',
+  });
+}
+
+function tooLateToCancel(
+  { run, where }: OrderTo,
+  kind: Exclude<RunEnd['kind'], 'cancelled'>,
+  training: RunProgress['training'],
+): QianmoError {
+  const steps = training === null ? null : `${training.outerStep} of ${training.outerSteps}`;
+  return new QianmoError({
+    kind: 'failed',
+    what: `run ${run} ${kind} before the cancel took effect`,
+    where,
+    ...(steps === null ? {} : { found: `outer step ${steps} is complete` }),
+    cure: 'see the output of the run for how it ended; nothing is left to cancel',
   });
 }
 

@@ -1,6 +1,7 @@
 /**
- * The kind of machine that a dispatcher admits results from: the one that a job demands, else the one
- * of the first admitted result. So bits of two kinds of machines never reach one run.
+ * The kind of machine that a dispatcher admits results from: the one that a job demands, else the one that was
+ * chosen among the connected workers, else that of the first admitted result. So bits of two kinds of machines never
+ * reach one run.
  */
 
 import type { RunEventSink } from '../../shared/events/run-events.js';
@@ -26,7 +27,7 @@ export class FingerprintDemand {
     return demanded === null || demanded === fingerprint;
   }
 
-  /** Called with each admitted result. The first one decides where jobs demand nothing. */
+  /** Called with the choice, and with each admitted result. The first call decides where jobs demand nothing. */
   take({ fingerprint, worker }: Pick<JobResult, 'fingerprint' | 'worker'>): void {
     if (this.#taken !== null) return;
     this.#taken = fingerprint;

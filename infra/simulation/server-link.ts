@@ -113,6 +113,7 @@ export class ServerLink implements JobQueue {
       beat: (start) => kept(() => inner.beat(start)),
       removeJobsOfSilentStarts: () => kept(() => inner.removeJobsOfSilentStarts()),
       workers: () => kept(() => inner.workers(), 'reads'),
+      reportedWorkers: () => kept(() => inner.reportedWorkers(), 'reads'),
       quarantine: (worker, durationMs) => kept(() => inner.quarantine(worker, durationMs)),
       subscribe: (listener) => this.#subscribed(inner, listener),
       blobs: (limits) => this.#blobs(limits, 'fails-at-once'),

@@ -26,9 +26,9 @@ export const ComputeConfigSchema = z
           'the same bits. Slower on machines that have AVX-512.',
       ),
     fingerprint: FingerprintSchema.optional().describe(
-      'The kind of machine that computes this run, as qianmo check prints it; by default the kind that ' +
-        'computed the first result. Workers of another kind refuse its jobs. A resumed run keeps its kind ' +
-        'unless another one is named here.',
+      'The kind of machine that computes this run, as qianmo check prints it; by default a GPU ' +
+        'if a worker has one, then the kind of most workers. Workers of another kind refuse its jobs. ' +
+        'A resumed run keeps its kind unless another one is named here.',
     ),
   })
   .refine(({ device, portable }) => !portable || device !== 'gpu', {

@@ -7,7 +7,7 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import type { LeaseHolder } from '../storage/run-lease.js';
+import type { LeaseHolder, RunEnd } from '../storage/run-lease.js';
 
 const RunOrdersSchema = z.strictObject({
   /** No new jobs go out until it is false again. */
@@ -16,6 +16,16 @@ const RunOrdersSchema = z.strictObject({
   isCancelled: z.boolean(),
   /** The number of outer steps that the run is extended to; null as long as it is not. */
   outerSteps: z.int().positive().nullable(),
+  /** The signature of whoever gave the orders, which `shared/signing` writes and checks. */
+  seal: z
+    .strictObject({
+      /** The start of the coordinator that the orders are addressed to. */
+      start: z.string().min(1),
+      /** Grows with the orders of a start, so that earlier ones are not taken twice. */
+      sequence: z.int().positive(),
+      signature: z.string(),
+    })
+    .optional(),
 });
 export type RunOrders = z.infer<typeof RunOrdersSchema>;
 
@@ -31,7 +41,10 @@ export function decodeOrders(text: string): RunOrders {
   return RunOrdersSchema.parse(JSON.parse(text));
 }
 
-/** The orders are those of another version. Whoever gives orders fails; a coordinator keeps those that it heard last. */
+/**
+ * The orders are those of another version, or not signed as the run demands. Whoever gives orders fails; a coordinator
+ * keeps those that it heard last.
+ */
 export class UnreadableOrdersError extends QianmoError {}
 
 /** A run that a coordinator works on. */
@@ -44,6 +57,8 @@ export interface ControlledRun {
 export interface RunController {
   /** Returns null if no coordinator holds the lease of the run. */
   find(runId: string): Promise<ControlledRun | null>;
+  /** How a coordinator gave back the lease that it had; null if it has it, has died, or ended long ago. */
+  endOf(runId: string, start: string): Promise<RunEnd | null>;
   /**
    * Replaces the orders of a run if they are still the earlier ones, and if a coordinator holds its lease.
    * Returns whether it did.

@@ -41,6 +41,12 @@ export const DeviceReportSchema = z.strictObject({
 });
 export type DeviceReport = z.infer<typeof DeviceReportSchema>;
 
+/** The device of a compute process that runs. */
+export interface FoundDevice extends DeviceReport {
+  /** Whether the process computes portable jobs, which have another fingerprint. */
+  readonly isPortable: boolean;
+}
+
 /** One line for the terminal and the log. */
 export function formatDeviceLine(report: DeviceReport): string {
   const { threads, gpu, product, numerics } = report;

@@ -134,7 +134,7 @@ const RUN_SHAPES = {
   /** Somebody cancelled the run through its queue. */
   'run-cancelled': {},
   'run-extended': { outerSteps: count, earlierOuterSteps: count },
-  /** Another version gave orders that the run cannot read. It keeps those that it heard before. */
+  /** Orders are those of another version, or not signed as the run demands. It keeps those that it heard before. */
   'orders-unreadable': { reason: z.string() },
   /** The validation adgroups were scored; `isBest` if no earlier outer step has a lower loss. */
   'run-validated': { outerStep: count, loss: z.number(), isBest: z.boolean() },
@@ -246,7 +246,7 @@ const DISPATCH_SHAPES = {
   /** A job that was drawn or doubted has no second result. */
   'job-not-recomputed': { outerStep: count, jobIndex: count, reason: z.string() },
   'outer-step-retaken': { outerStep: count, reason: z.string() },
-  /** The run computes on this kind of machine from its first result on. */
+  /** The run computes on the kind of machine that this worker is, which was chosen or gave the first result. */
   'fingerprint-taken': { fingerprint: z.string(), fromWorker: z.string() },
   /** The run continues on another kind of machine, because its config demands it. */
   'fingerprint-changed': { outerStep: count, fingerprint: z.string(), earlier: z.string() },

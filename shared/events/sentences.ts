@@ -160,7 +160,7 @@ const SENTENCES: Sentences = {
   'outer-step-retaken': ({ outerStep, reason }) =>
     warning(`the outer step after ${outerStep} is taken again: ${reason}`),
   'fingerprint-taken': ({ fingerprint, fromWorker }) =>
-    detail(`the run computes on ${fingerprint}, as its first result of worker ${fromWorker}`),
+    detail(`the run computes on ${fingerprint}, as worker ${fromWorker} does`),
   'fingerprint-changed': ({ outerStep, fingerprint, earlier }) =>
     warning(
       `the run continues on ${fingerprint} after outer step ${outerStep}, as its config demands; ` +

@@ -123,11 +123,12 @@ async function openController({
   const redis = await connectRedis({ url, role: 'producer', name: 'qianmo-control', tls });
   const where = redactedAddress(url);
   const call = queueCallsAt(where);
-  const { find, replace, withdraw } = redisRunController(redis, prefix, where);
+  const { find, endOf, replace, withdraw } = redisRunController(redis, prefix, where);
   const registry = redisWorkerRegistry(redis, prefix);
   return {
     workers: () => call(() => registry.reportedWorkers()),
     find: (runId) => call(() => find(runId)),
+    endOf: (runId, start) => call(() => endOf(runId, start)),
     replace: (runId, earlier, orders) => call(() => replace(runId, earlier, orders)),
     withdraw: (runId, change) => call(() => withdraw(runId, change)),
     close: () => {

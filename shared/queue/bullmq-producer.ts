@@ -212,20 +212,24 @@ function lifeOperations(
   queue: bullmq.Queue,
   commands: RedisConnection,
   { prefix, call }: { readonly prefix: string; readonly call: QueueCall },
-): Pick<JobProducer, 'beat' | 'removeJobsOfSilentStarts' | 'workers'> {
+): Pick<JobProducer, 'beat' | 'removeJobsOfSilentStarts' | 'workers' | 'reportedWorkers'> {
   const starts = redisStartRegistry(commands, prefix);
   const registry = redisWorkerRegistry(commands, prefix);
   return {
     beat: (start) => call(() => starts.beat(start)),
     removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
     workers: () => call(() => registry.workers()),
+    reportedWorkers: () => call(() => registry.reportedWorkers()),
   };
 }
 
 async function recordOf(queue: bullmq.Queue, jobId: string): Promise<JobRecord> {
   const job = await queue.getJob(jobId);
   if (job === undefined) return { state: 'gone' };
-  if (job.finishedOn === undefined) return { state: 'open', holder: job.processedBy ?? null };
+  // The worker that finds a job without its worker is none that held it.
+  const hasLostWorker = Boolean(job.deferredFailure);
+  if (job.finishedOn === undefined)
+    return { state: 'open', holder: hasLostWorker ? null : (job.processedBy ?? null) };
   const worker = job.processedBy ?? '';
   // The field of a completed job may hold an empty text.
   if (job.failedReason) return { state: 'failed', reason: job.failedReason, worker };

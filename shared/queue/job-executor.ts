@@ -4,7 +4,7 @@
  * tensor library.
  */
 
-import type { DeviceReport } from '../events/device-report.js';
+import type { FoundDevice } from '../events/device-report.js';
 import type { StoredBlob } from '../storage/blob-store.js';
 import type { Span } from '../traces/span.js';
 import type { Job } from './protocol.js';
@@ -63,7 +63,7 @@ export interface JobExecutor<Bytes = Uint8Array> {
   /** Resident memory of the process that computes, after its last job; null before one, absent where nobody measures it. */
   residentByteCount?(): number | null;
   /** The device that computes; null before it is known, absent where nobody asks. */
-  foundDevice?(): DeviceReport | null;
+  foundDevice?(): FoundDevice | null;
   /** Inputs may be the names of stored blobs; bytes only if absent. */
   readonly takesStored?: boolean;
   close(): Promise<void>;

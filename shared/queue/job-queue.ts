@@ -19,7 +19,7 @@
 
 import type { RunController, RunOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import type { LeaseAnswer, LeaseHolder } from '../storage/run-lease.js';
+import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
 import type { JobParcel, ParcelResult } from './job-parcel.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
@@ -86,7 +86,10 @@ export interface QueuedJob {
  */
 export type JobRecord =
   | { readonly state: 'gone' }
-  /** It waits, or a worker holds it. `holder` is the worker that took it last; null if none has taken it. */
+  /**
+   * It waits, or a worker holds it. `holder` is the worker that took it last; null if none has taken it, and possibly
+   * if that one is lost.
+   */
   | { readonly state: 'open'; readonly holder: string | null }
   | { readonly state: 'completed'; readonly returnValue: unknown; readonly worker: string }
   | { readonly state: 'failed'; readonly reason: string; readonly worker: string }
@@ -113,7 +116,10 @@ export interface BlobLimits {
 }
 
 export interface ReleaseTerms {
-  readonly keepsOrders: boolean;
+  /** False by default. */
+  readonly keepsOrders?: boolean;
+  /** How the run has ended; absent if it has not begun. */
+  readonly end?: Omit<RunEnd, 'start'>;
 }
 
 /** The coordinator's end. Calls fail at once, with `QueueUnavailableError`, while the server is away. */
@@ -162,6 +168,7 @@ export interface JobProducer {
    */
   removeJobsOfSilentStarts(): Promise<number>;
   workers(): Promise<readonly ConnectedWorker[]>;
+  reportedWorkers(): Promise<readonly ReportedWorker[]>;
   /**
    * Asks a worker to take no job for this long, counted by the server. The latest request holds.
    */

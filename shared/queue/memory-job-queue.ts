@@ -79,6 +79,7 @@ export class MemoryJobQueue implements JobQueue {
       ...this.#producing(),
       blobs: () => this.#blobs,
       workers: () => Promise.resolve(this.#workers.live()),
+      reportedWorkers: () => Promise.resolve(this.#workers.reported()),
       quarantine: (worker, durationMs) => {
         this.#quarantineEndMs.set(worker, this.#nowMs() + durationMs);
         return Promise.resolve();
@@ -142,6 +143,7 @@ export class MemoryJobQueue implements JobQueue {
     return Promise.resolve({
       workers: () => Promise.resolve(this.#workers.reported()),
       find: (runId) => Promise.resolve(this.#leases.find(runId)),
+      endOf: (runId, start) => Promise.resolve(this.#leases.endOf(runId, start)),
       replace: (runId, earlier, orders) => {
         const copied = decodeOrders(encodeOrders(orders));
         return Promise.resolve(this.#leases.replaceOrders(runId, earlier, copied));
@@ -155,7 +157,10 @@ export class MemoryJobQueue implements JobQueue {
     return this.#clock.monotonicMs();
   }
 
-  #producing(): Omit<JobProducer, 'blobs' | 'workers' | 'quarantine' | 'subscribe' | 'close'> {
+  #producing(): Omit<
+    JobProducer,
+    'blobs' | 'workers' | 'reportedWorkers' | 'quarantine' | 'subscribe' | 'close'
+  > {
     let held: { readonly runId: string; readonly epoch: number } | null = null;
     // Async functions, so that a refusal is a rejection.
     /* eslint-disable @typescript-eslint/require-await */

@@ -10,9 +10,14 @@ import {
   type ControlledRun,
   type RunOrders,
 } from '../control/run-orders.js';
-import { RunFencedError, type LeaseAnswer, type LeaseHolder } from '../storage/run-lease.js';
+import {
+  RunFencedError,
+  type LeaseAnswer,
+  type LeaseHolder,
+  type RunEnd,
+} from '../storage/run-lease.js';
 import type { ConnectedWorker, ReleaseTerms, ReportedWorker } from './job-queue.js';
-import { RUN_LEASE_MS, WORKER_SILENCE_MS_MAX } from './timing.js';
+import { RUN_END_KEPT_MS, RUN_LEASE_MS, WORKER_SILENCE_MS_MAX } from './timing.js';
 import type { WorkerReport } from './workers/worker-report.js';
 
 export class MemoryWorkers {
@@ -83,6 +88,7 @@ export class MemoryLeases {
   readonly #clock: Clock;
   readonly #byRun = new Map<string, StoredLease>();
   readonly #ordersByRun = new Map<string, RunOrders>();
+  readonly #endByRun = new Map<string, RunEnd & { readonly atMs: number }>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -115,9 +121,21 @@ export class MemoryLeases {
   }
 
   release(runId: string, epoch: number, terms?: ReleaseTerms): void {
-    if (this.#byRun.get(runId)?.epoch !== epoch) return;
+    const held = this.#byRun.get(runId);
+    if (held?.epoch !== epoch) return;
+    if (held.holder !== null && terms?.end !== undefined) {
+      const { start } = held.holder;
+      this.#endByRun.set(runId, { start, ...terms.end, atMs: this.#nowMs() });
+    }
     this.#keep(runId, epoch, null);
     if (terms?.keepsOrders !== true) this.#ordersByRun.delete(runId);
+  }
+
+  endOf(runId: string, start: string): RunEnd | null {
+    const found = this.#endByRun.get(runId);
+    if (found?.start !== start) return null;
+    const { atMs, ...end } = found;
+    return this.#nowMs() - atMs <= RUN_END_KEPT_MS ? end : null;
   }
 
   find(runId: string): ControlledRun | null {

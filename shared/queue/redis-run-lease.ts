@@ -18,13 +18,14 @@ import {
 import {
   foundInRecord,
   LeaseHolderSchema,
+  RunEndSchema,
   RunFencedError,
   type LeaseAnswer,
   type LeaseHolder,
 } from '../storage/run-lease.js';
 import type { ReleaseTerms } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
-import { RUN_LEASE_MS } from './timing.js';
+import { RUN_END_KEPT_MS, RUN_LEASE_MS } from './timing.js';
 
 /** Outlives every holder by far. After the loss of the epoch, time makes the next one larger. */
 const RECORD_LIFETIME_MS = 7 * 24 * 3_600_000;
@@ -62,9 +63,13 @@ end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 return {1, redis.call('GET', KEYS[3]) or ''}`;
 
-/** KEYS: epoch, then what ends with the lease. ARGV: epoch. */
+/**
+ * KEYS: epoch, end, then what ends with the lease. ARGV: epoch, the text of the end or none, its lifetime in ms.
+ */
 const RELEASE = `
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', unpack(KEYS, 2)) end`;
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return end
+redis.call('DEL', unpack(KEYS, 3))
+if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end`;
 
 /**
  * KEYS: holder, orders. ARGV: the earlier orders, the text of no orders, the orders, their lifetime in ms. Returns 1
@@ -93,18 +98,19 @@ interface LeaseKeys {
   readonly epoch: string;
   readonly holder: string;
   readonly orders: string;
+  readonly end: string;
 }
 
 function leaseKeysOf(prefix: string, runId: string): LeaseKeys {
   const of = (part: string): string => `${prefix}:lease:${runId}:${part}`;
-  return { epoch: of('epoch'), holder: of('holder'), orders: of('orders') };
+  return { epoch: of('epoch'), holder: of('holder'), orders: of('orders'), end: of('end') };
 }
 
 export class RedisRunLease {
   readonly #redis: RedisConnection;
   readonly #prefix: string;
   readonly #where: string;
-  #held: { readonly runId: string; readonly epoch: string } | null = null;
+  #held: { readonly runId: string; readonly epoch: string; readonly start: string } | null = null;
 
   constructor(redis: RedisConnection, prefix: string, where: string) {
     this.#redis = redis;
@@ -125,7 +131,7 @@ export class RedisRunLease {
     if (epoch === '') {
       return { kind: 'held', holder: holderIn(found, this.#placeOf(runId)), mark: found };
     }
-    this.#held = { runId, epoch };
+    this.#held = { runId, epoch, start };
     return { kind: 'taken', epoch: Number(epoch) };
   }
 
@@ -146,11 +152,13 @@ export class RedisRunLease {
   /** Does nothing if the lease is lost, or was never taken. */
   async release(terms?: ReleaseTerms): Promise<void> {
     if (this.#held === null) return;
-    const { runId, epoch } = this.#held;
+    const { runId, epoch, start } = this.#held;
     this.#held = null;
-    const { epoch: epochKey, holder, orders } = this.#keysOf(runId);
+    const { epoch: epochKey, holder, orders, end: endKey } = this.#keysOf(runId);
     const ending = terms?.keepsOrders === true ? [holder] : [holder, orders];
-    await this.#redis.eval(RELEASE, 1 + ending.length, epochKey, ...ending, epoch);
+    const end = terms?.end === undefined ? '' : JSON.stringify({ start, ...terms.end });
+    const keys = [epochKey, endKey, ...ending];
+    await this.#redis.eval(RELEASE, keys.length, ...keys, epoch, end, RUN_END_KEPT_MS);
   }
 
   /**
@@ -204,6 +212,12 @@ export function redisRunController(
       if (holder === null) return null;
       const place = { prefix, runId, where };
       return { holder: holderIn(holder, place), orders: ordersIn(orders ?? '', place) };
+    },
+    endOf: async (runId, start) => {
+      const text = await redis.get(leaseKeysOf(prefix, runId).end);
+      // One of another version says nothing.
+      const end = text === null ? undefined : RunEndSchema.safeParse(JSON.parse(text)).data;
+      return end?.start === start ? end : null;
     },
     replace: async (runId, earlier, orders) => {
       const keys = leaseKeysOf(prefix, runId);

@@ -27,6 +27,8 @@ export const START_SILENCE_MS_MAX = 60_000;
 
 /** The lease of a coordinator ends when it has not renewed it for this long. It does so with its beats. */
 export const RUN_LEASE_MS = 15_000;
+/** How long the queue says how a run has ended: longer than those who gave it orders wait. */
+export const RUN_END_KEPT_MS = 60_000;
 
 /** The longest wait for a job in one `take`. */
 export const TAKE_WAIT_MS_MAX = 5_000;

@@ -1,18 +1,17 @@
 /**
  * Signatures of the records on the queue: HMAC-SHA256 (RFC 2104) over canonical JSON. A signature covers
- * every field of the record, what the record is, and the id of its delivery. That id belongs to one start of
- * one coordinator, one outer step, one job and one attempt, so a genuine record is refused anywhere else.
+ * every field of the record and its place, so a genuine record is refused anywhere else.
  */
 
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { canonicalJson, isRecord } from '../base/canonical-json.js';
 import type { SigningKey } from './signing-key.js';
 
-/** The place of a record: its meaning, and the id of the delivery that it belongs to. */
-interface RecordPlace {
-  readonly kind: 'job' | 'result';
-  readonly jobId: string;
-}
+/** The meaning of a record, and where it belongs. */
+type RecordPlace =
+  /** A delivery, which is that of one start, one outer step, one job and one attempt. */
+  | { readonly kind: 'job' | 'result'; readonly jobId: string }
+  | { readonly kind: 'orders' | 'lease'; readonly runId: string; readonly start: string };
 
 /** Hexadecimal digits. */
 const SIGNATURE_LENGTH = 64;
@@ -28,12 +27,8 @@ export interface PartedRecord {
   readonly signature: string | null;
 }
 
-export function signatureOf(
-  record: unknown,
-  { kind, jobId }: RecordPlace,
-  key: SigningKey,
-): string {
-  const text = canonicalJson({ kind, jobId, record });
+export function signatureOf(record: unknown, place: RecordPlace, key: SigningKey): string {
+  const text = canonicalJson({ ...place, record });
   return createHmac('sha256', key).update(text).digest('hex');
 }
 

@@ -1,7 +1,7 @@
 /**
- * A job queue whose records are signed. The coordinator's end signs jobs and tells results that are not
- * genuine; the worker's end leaves jobs that are not genuine and signs results. Those who read a job or a
- * result never see a signature.
+ * A job queue whose records are signed. The coordinator's end signs jobs and tells results and orders that are not
+ * genuine; the worker's end leaves jobs that are not genuine and signs results; the controller's end signs orders.
+ * Those who read a record never see a signature.
  */
 
 import type {
@@ -12,6 +12,7 @@ import type {
   TakenJob,
 } from '../queue/job-queue.js';
 import { isGenuine, partedRecord, signatureOf, type PartedRecord } from './record-signature.js';
+import { OrdersReader, signingController } from './signed-orders.js';
 import type { SigningKey } from './signing-key.js';
 
 /** @param key null leaves records unsigned; a worker then refuses jobs that are signed. */
@@ -20,16 +21,27 @@ export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueu
     address: queue.address,
     openProducer: async () => {
       const producer = await queue.openProducer();
-      return key === null ? producer : signingProducer(producer, key);
+      return key === null ? producer : signingProducer(producer, key, queue.address);
     },
     openConsumer: async (options) => signingConsumer(await queue.openConsumer(options), key),
-    openController: () => queue.openController(),
+    openController: async () => signingController(await queue.openController(), key, queue.address),
   };
 }
 
-function signingProducer(producer: JobProducer, key: SigningKey): JobProducer {
+function signingProducer(producer: JobProducer, key: SigningKey, where: string): JobProducer {
+  let reader: OrdersReader | null = null;
   return {
     ...producer,
+    takeLease: (runId, holder, over) => {
+      const { start } = holder;
+      if (reader?.isOf(runId, start) !== true)
+        reader = new OrdersReader({ runId, start, key, where });
+      return producer.takeLease(runId, reader.signed(holder), over);
+    },
+    renewLease: async (holder) => {
+      if (reader === null) return producer.renewLease(holder);
+      return reader.read(await producer.renewLease(reader.signed(holder)));
+    },
     add: (jobs) =>
       producer.add(
         jobs.map(({ jobId, job }) => {

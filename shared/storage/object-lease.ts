@@ -44,7 +44,7 @@ export class ObjectLease {
       const record = found === null ? null : this.#recordOf(found);
       const other = record?.holder ?? null;
       if (found !== null && other !== null && other.start !== holder.start && found.etag !== over)
-        return { kind: 'held', holder: other, mark: found.etag };
+        return { kind: 'held', holder: other, mark: found.etag, run: record?.run ?? this.#run };
       const epoch = (record?.epoch ?? 0) + 1;
       const etag = await this.#put({ epoch, holder }, found?.etag ?? null);
       if (etag === null) continue;

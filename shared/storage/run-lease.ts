@@ -40,6 +40,10 @@ export const LeaseHolderSchema = z.strictObject({
   /** When it last said that it lives, by the same clock. */
   beatMs: z.number(),
   progress: RunProgressSchema.optional(),
+  /** The latest orders that it has heard, signed; absent where it takes orders without a signature. */
+  signedOrders: z
+    .strictObject({ sequence: z.int().nonnegative(), signature: z.string() })
+    .optional(),
 });
 export type LeaseHolder = z.infer<typeof LeaseHolderSchema>;
 
@@ -49,6 +53,15 @@ const WriterSchema = z.union([
   HolderProcessSchema,
   z.object({ holder: HolderProcessSchema }).transform(({ holder }) => holder),
 ]);
+
+/** How a coordinator gave its lease back. It is kept for a while, for those who gave it orders. */
+export const RunEndSchema = z.strictObject({
+  start: z.string().min(1),
+  /** `cancelled`: an order stopped the run. `finished`: its training was over. `ended`: it ended otherwise. */
+  kind: z.enum(['cancelled', 'finished', 'ended']),
+  training: RunProgressSchema.shape.training,
+});
+export type RunEnd = z.infer<typeof RunEndSchema>;
 
 /** Says for an error why the record of a lease or of its orders cannot be read, and which process wrote it if that is legible. */
 export function foundInRecord(text: string, cause: unknown): string {
@@ -60,8 +73,14 @@ export function foundInRecord(text: string, cause: unknown): string {
 
 export type LeaseAnswer =
   | { readonly kind: 'taken'; readonly epoch: number }
-  /** The mark changes whenever the holder says that it lives. */
-  | { readonly kind: 'held'; readonly holder: LeaseHolder; readonly mark: string };
+  | {
+      readonly kind: 'held';
+      readonly holder: LeaseHolder;
+      /** Changes whenever the holder says that it lives. */
+      readonly mark: string;
+      /** The run of the holder; the run that asks if absent. */
+      readonly run?: string;
+    };
 
 /** The run is in the hands of another coordinator, which took the lease later. */
 export class RunFencedError extends QianmoError {

@@ -51,6 +51,20 @@ export function describeOrders(test: Test): void {
     expect(await scene.producer.renewLease(holderOf('first'))).toEqual(both);
   });
 
+  test('says how the coordinator that had the lease ended', async (scene) => {
+    const controller = await scene.controller();
+    await scene.producer.takeLease('run', holderOf('first'), null);
+    expect(await controller.endOf('run', 'first')).toBeNull();
+    const training = { outerStep: 7, outerSteps: 9, lengthFixedBy: null };
+    await scene.producer.releaseLease({ end: { kind: 'cancelled', training } });
+    const end = { start: 'first', kind: 'cancelled', training };
+    expect(await controller.endOf('run', 'first')).toEqual(end);
+    const second = await scene.anotherProducer();
+    await second.takeLease('run', holderOf('second'), null);
+    expect(await controller.endOf('run', 'second')).toBeNull();
+    expect(await controller.endOf('run', 'first')).toEqual(end);
+  });
+
   test('passes orders on from a dead coordinator to the next one, and to no other', async (scene) => {
     const [first, second] = [scene.producer, await scene.anotherProducer()];
     const controller = await scene.controller();
@@ -70,7 +84,7 @@ export function describeOrders(test: Test): void {
     const controller = await scene.controller();
     const withdraw = (): Promise<boolean> =>
       controller.withdraw('run', (orders) => ({ ...orders, isCancelled: false }));
-    const cancelled: RunOrders = { ...EXTENDED, isCancelled: true };
+    const cancelled: RunOrders = { ...PAUSED, isCancelled: true };
     expect(await withdraw()).toBe(true);
     await scene.producer.takeLease('run', holderOf('first'), null);
     await controller.replace('run', NO_ORDERS, cancelled);
@@ -80,7 +94,7 @@ export function describeOrders(test: Test): void {
     expect(await withdraw()).toBe(true);
     const second = await scene.anotherProducer();
     await second.takeLease('run', holderOf('second'), null);
-    expect(await second.renewLease(holderOf('second'))).toEqual(EXTENDED);
+    expect(await second.renewLease(holderOf('second'))).toEqual(PAUSED);
   });
 
   test('ends orders with the lease that is given back', async (scene) => {

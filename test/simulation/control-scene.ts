@@ -11,6 +11,8 @@ import { NO_ORDERS } from '../../shared/control/run-orders.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import type { SigningKey } from '../../shared/signing/signing-key.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
 import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
@@ -45,6 +47,7 @@ type Order = Parameters<typeof orderedRun>[2];
 /** A coordinator and a worker, to which orders are given. */
 export class ControlScene {
   readonly clock: SimulatedClock = simulatedClock();
+  /** The server, as somebody without the key of the pool reaches it. */
   readonly queue = new MemoryJobQueue({ clock: this.clock });
   readonly checkpoints = mapCheckpoints();
   readonly events: { readonly atMs: number; readonly event: RunEvent }[] = [];
@@ -53,12 +56,18 @@ export class ControlScene {
   readonly #stop = new AbortController();
   #startCount = 0;
   readonly #waiting = new Set<() => void>();
+  readonly #key: SigningKey | null;
+
+  /** @param key null for a pool without one */
+  constructor(key: SigningKey | null = null) {
+    this.#key = key;
+  }
 
   run<Outcome>(work: () => Promise<Outcome>): Promise<Outcome> {
     return this.clock.run(async () => {
       const worker = runWorker({
         ...{
-          queue: this.queue,
+          queue: signedJobQueue(this.queue, this.#key),
           name: 'w',
           nonce: 'w',
           clock: this.clock,
@@ -83,10 +92,10 @@ export class ControlScene {
       this.events.push({ atMs: this.clock.monotonicMs(), event });
       for (const look of [...this.#waiting]) look();
     };
-    const { clock, queue, checkpoints } = this;
+    const { clock, checkpoints } = this;
     const dispatcher = await createQueueDispatcher({
       ...{
-        queue,
+        queue: signedJobQueue(this.queue, this.#key),
         limits: queueConfig(),
         runId: RUN,
         nonce: `start-${this.#startCount}`,
@@ -121,9 +130,9 @@ export class ControlScene {
     };
   }
 
-  order(order: Order): ReturnType<typeof orderedRun> {
+  order(order: Order, key = this.#key): ReturnType<typeof orderedRun> {
     const { signal } = new AbortController();
-    return orderedRun(this.queue, RUN, order, { clock: this.clock, signal });
+    return orderedRun(signedJobQueue(this.queue, key), RUN, order, { clock: this.clock, signal });
   }
 
   /** Resolves when an event of the kind has been emitted that passes. */

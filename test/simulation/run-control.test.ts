@@ -131,6 +131,45 @@ describe('cancel', () => {
     expectEqual(outcome, await undisturbed());
   });
 
+  // Seen to fail: the command said that the run had stopped, and the run had finished.
+  it.each([
+    ['is over before the coordinator reads the order', 100],
+    ['writes its last checkpoint when the coordinator reads the order', 10_000],
+  ])('says that it came too late for a run that %s', async (_, writeMs) => {
+    const scene = new ControlScene();
+    const written = { ...scene.checkpoints };
+    scene.checkpoints.write = async (state) => {
+      if (state.outerStep === 12) await scene.clock.sleep(writeMs);
+      return written.write(state);
+    };
+    const outcome = await scene.run(async () => {
+      const trained = scene.train(config);
+      await scene.sawStep(12);
+      await expect(scene.order(ORDERS.cancel)).rejects.toMatchObject({
+        kind: 'failed',
+        report: {
+          what: `run ${RUN} finished before the cancel took effect`,
+          found: 'outer step 12 of 12 is complete',
+        },
+      });
+      return trained;
+    });
+    expectEqual(outcome, await undisturbed());
+    expect(scene.kinds()).not.toContain('run-cancelled');
+  });
+
+  it('waits until the run has stopped', async () => {
+    const scene = new ControlScene();
+    await scene.run(async () => {
+      const trained = scene.train(config).catch((error: unknown) => error);
+      await scene.sawStep(7);
+      const stopped = await scene.order(ORDERS.cancel);
+      expect(stopped).toMatchObject({ state: 'ended', outerSteps: 12 });
+      expect(await trained).toMatchObject({ kind: 'cancelled' });
+      expect(stopped.outerStep).toBe(Math.max(...scene.checkpoints.states.keys()));
+    });
+  });
+
   it('stops a paused run too, and is not heeded by the next start', async () => {
     const scene = new ControlScene();
     const outcome = await scene.run(async () => {

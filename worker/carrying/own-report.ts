@@ -1,6 +1,6 @@
 /** The report of a worker on itself: the device that its compute process found, and the memory of both processes. */
 
-import type { DeviceReport } from '../../shared/events/device-report.js';
+import type { FoundDevice } from '../../shared/events/device-report.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
 
@@ -17,7 +17,14 @@ export function ownReport(
   };
 }
 
-function deviceOf({ device: kind, gpu, processor }: DeviceReport): WorkerReport['device'] {
-  if (kind === 'cpu') return { kind, model: processor.name, memoryMiB: null };
-  return { kind, model: gpu?.name ?? '', memoryMiB: gpu?.memoryMiB ?? null };
+function deviceOf({
+  device: kind,
+  gpu,
+  processor,
+  fingerprint: found,
+  isPortable,
+}: FoundDevice): WorkerReport['device'] {
+  const fingerprint = isPortable ? null : found;
+  if (kind === 'cpu') return { kind, model: processor.name, memoryMiB: null, fingerprint };
+  return { kind, model: gpu?.name ?? '', memoryMiB: gpu?.memoryMiB ?? null, fingerprint };
 }

@@ -29,7 +29,7 @@ import {
 } from './compute-failures.js';
 import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-child.js';
 import { forkedEntry, type ForkedEntry } from './forked-entry.js';
-import type { DeviceReport } from '../../shared/events/device-report.js';
+import type { DeviceReport, FoundDevice } from '../../shared/events/device-report.js';
 import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
 
 export interface ComputeProcessOptions {
@@ -153,7 +153,7 @@ class ComputeProcess {
   #isClosed = false;
   #requestCount = 0;
   /** The device of the process that was started last. */
-  #device: DeviceReport | null = null;
+  #device: FoundDevice | null = null;
   /** Forked by the caller and not in use yet. */
   #forkedAhead: ForkedEntry | null;
 
@@ -204,7 +204,7 @@ class ComputeProcess {
     return byteCount === 0 ? null : byteCount;
   }
 
-  get device(): DeviceReport | null {
+  get device(): FoundDevice | null {
     return this.#device;
   }
 
@@ -266,7 +266,7 @@ class ComputeProcess {
     });
     this.#forked = child;
     try {
-      this.#device = await startUp(child, this.#options, signal);
+      this.#device = { ...(await startUp(child, this.#options, signal)), isPortable };
     } catch (error) {
       // The next job needs a new process.
       child.kill('not-started');

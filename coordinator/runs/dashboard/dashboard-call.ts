@@ -2,11 +2,12 @@
 
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
+import type { JobQueue } from '../../../shared/queue/job-queue.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import { tlsFilesOf } from '../../../shared/storage/tls-files.js';
 import type { GiveOrder } from '../../dashboard/control-desk.js';
-import type { Dashboard, DashboardQueue } from '../../dashboard/serve-dashboard.js';
+import type { Dashboard } from '../../dashboard/serve-dashboard.js';
+import { queueAt } from '../call/queue-at.js';
 import type { Environment } from '../call/run-context.js';
 import { ORDERS, orderedRun } from '../control-run.js';
 
@@ -39,17 +40,17 @@ export async function servedDashboard(
   const tls = redisUrl === null ? null : await tlsFilesOf(environment);
   const queue = redisUrl === null ? null : { redisUrl, prefix, tls };
   const { serveDashboard } = await import('../../dashboard/serve-dashboard.js');
-  const giveOrder = queue === null || !allowControl ? null : ordersThrough(queue, clock);
+  const giveOrder =
+    redisUrl === null || !allowControl
+      ? null
+      : ordersThrough(await queueAt({ redisUrl, prefix }, { clock, environment }), clock);
   return serveDashboard({ ...call, queue, clock, giveOrder });
 }
 
-function ordersThrough(queue: DashboardQueue, clock: Clock): GiveOrder {
+function ordersThrough(queue: JobQueue, clock: Clock): GiveOrder {
   const { signal } = new AbortController();
   return async (order, run) => {
-    const { state } = await orderedRun(bullmqJobQueue({ ...queue, clock }), run, ORDERS[order], {
-      clock,
-      signal,
-    });
+    const { state } = await orderedRun(queue, run, ORDERS[order], { clock, signal });
     return `${run}: ${state}`;
   };
 }

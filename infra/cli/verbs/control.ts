@@ -53,7 +53,8 @@ export const cancelVerb = verb({
   argument,
   options,
   help: `
-The last complete outer step is written, and the coordinator ends with exit code 5, with which no cluster starts it again.
+The last complete outer step is written, and the coordinator ends with exit code 5, so that no cluster starts it again.
+The command waits for that, up to 16 s. It ends with exit code 1 if the run finished before the order took effect.
 Examples:
   qianmo cancel movielens --redis redis://10.0.0.5:6379
   qianmo train movielens.yaml --resume`,

@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { FingerprintSchema } from '../../events/fingerprint.js';
 
 /** Raised when a field changes its meaning. Readers take no other version. */
 const REPORT_VERSION = 1;
@@ -22,6 +23,8 @@ const WorkerReportSchema = z.strictObject({
       model: z.string().max(MODEL_LENGTH_MAX),
       /** Model of the GPU; null without one. */
       memoryMiB: z.int().nonnegative().nullable(),
+      /** The kind of machine that computes its jobs; null while it computes portable ones, absent in earlier versions. */
+      fingerprint: FingerprintSchema.nullable().optional(),
     })
     .nullable(),
   /** Resident memory of the process that talks to the queue, and of the one that computes, after its last job. */

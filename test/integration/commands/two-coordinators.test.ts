@@ -54,10 +54,11 @@ async function undisturbedDigest(outerSteps: number): Promise<unknown> {
 
 const busy = (run: string, where: RegExp): ExpectedFailure => ({
   exitCode: 2,
-  what: new RegExp(`^another coordinator works on run ${run}$`),
+  what: new RegExp(
+    `^another coordinator works on run ${run}: process \\d+ on \\S+, since 20\\d\\d-`,
+  ),
   where,
   expected: /^one coordinator at a time$/,
-  found: /^process \d+ on \S+, since 20\d\d-/,
   cure: /wait until it has finished, stop it, or give this run another name and output/,
 });
 

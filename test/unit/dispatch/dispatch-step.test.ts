@@ -238,6 +238,37 @@ describe('a job that one worker fails', () => {
     ]);
   });
 
+  // Seen to fail: the job was given up, for nobody knew who had held it.
+  it('by stalling is left to another one, and the worker is quarantined', async () => {
+    const answerTo = (n: number): Answer =>
+      n <= 3 ? { state: 'stalled', holder: 'a' } : { state: 'done', worker: 'b' };
+    const { results, quarantined, warnings } = stepScene(answerTo, ['a', 'b'], {
+      jobAttemptsMax: 3,
+    });
+    expect(await results()).toHaveLength(1);
+    expect(quarantined).toEqual([['a', 5_000]]);
+    expect(warnings()).toEqual([
+      'worker a is sick and takes no job for 5.0 s: it failed one job 3 times: gone: worker a',
+    ]);
+  });
+
+  // Seen to fail: a worker that took the job again after its quarantine ended the run.
+  it('is not given up as long as another one is healthy and has not tried it', async () => {
+    const answerTo = (n: number): Answer =>
+      n <= 8 ? { state: 'stalled', holder: 'a' } : { state: 'done', worker: 'b' };
+    const { results } = stepScene(answerTo, ['a', 'b'], { jobAttemptsMax: 3 });
+    expect(await results()).toHaveLength(1);
+  });
+
+  it('by stalling is given up when another one stalls at it too', async () => {
+    const answerTo = (n: number): Answer => ({ state: 'stalled', holder: n <= 3 ? 'a' : 'b' });
+    const { results, addedMs } = stepScene(answerTo, ['a', 'b'], { jobAttemptsMax: 3 });
+    await expect(results()).rejects.toMatchObject({
+      report: { what: 'a job used up its attempts', found: 'gone: worker b' },
+    });
+    expect(addedMs).toHaveLength(4);
+  });
+
   it('is given up when another worker has confirmed the failure', async () => {
     const { results, addedMs } = stepScene((n) => failed(n <= 3 ? 'a' : 'b'), ['a', 'b', 'c'], {
       jobAttemptsMax: 3,
@@ -251,7 +282,7 @@ describe('a job that one worker fails', () => {
   it.each([
     ['no other worker is connected', failed('a'), ['a']],
     [
-      'the worker is lost each time',
+      'the worker is lost each time and nobody has seen which one it was',
       { ...failed('finder'), reason: 'worker-lost: gone' },
       ['a', 'b'],
     ],

@@ -10,13 +10,19 @@ import {
 
 const MIB = 1024 * 1024;
 const report: WorkerReport = {
-  device: { kind: 'cpu', model: 'a processor', memoryMiB: null },
+  device: {
+    ...{ kind: 'cpu', model: 'a processor', memoryMiB: null },
+    fingerprint: 'cpu-avx512-onednn-3f9a1c22',
+  },
   ...{ residentByteCount: 90 * MIB, computeResidentByteCount: 410 * MIB },
 };
 
 describe('a report', () => {
   it('is read as it was written', () => {
     expect(decodeWorkerReport(encodeWorkerReport(report))).toEqual(report);
+    const { fingerprint: _fingerprint, ...earlier } = report.device!;
+    const ofEarlierVersion = { ...report, device: earlier };
+    expect(decodeWorkerReport(encodeWorkerReport(ofEarlierVersion))).toEqual(ofEarlierVersion);
     const unknown = { ...report, device: null, computeResidentByteCount: null };
     expect(decodeWorkerReport(encodeWorkerReport(unknown))).toEqual(unknown);
   });
@@ -29,6 +35,10 @@ describe('a report', () => {
 
   it.each([
     ['nothing', null],
+    [
+      'a fingerprint that is none',
+      encodeWorkerReport(report).replace('cpu-avx512-onednn-3f9a1c22', 'fast'),
+    ],
     ['another version', encodeWorkerReport(report).replace('"version":1', '"version":2')],
     ['an unknown field', encodeWorkerReport(report).replace('{', '{"more":1,')],
     ['a negative number', JSON.stringify({ version: 1, ...report, residentByteCount: -1 })],
