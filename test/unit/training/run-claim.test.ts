@@ -2,6 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { claimRun, type RunClaim } from '../../../coordinator/checkpoints/run-claim.js';
+import { readMetaParameters } from '../../../coordinator/checkpoints/saved-parameters.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
@@ -195,5 +196,38 @@ describe('checkpoints under a claim', () => {
     await successor.write(stateAt(4));
     expect((await checkpointsIn(room.store).latest())?.outerStep).toBe(4);
     await claim.release();
+  });
+
+  it('leave the best one to a successor that takes over during a write', async () => {
+    const room = new Room();
+    const scored = (outerStep: number, ...losses: number[]) => ({
+      ...stateAt(outerStep),
+      validated: losses.map((loss, index) => ({ outerStep: index + 1, loss })),
+    });
+    const { store } = room;
+    const zombie = await room.suspended('zombie', ENDED);
+    const late = checkpointsIn(store, { claim: zombie, kept: 1 });
+    await late.latest();
+    await late.write(scored(1, 5));
+    const put = store.put.bind(store);
+    let claim: RunClaim | null = null;
+    let successor = late;
+    store.put = async (key, ...written) => {
+      // The zombie is suspended before it replaces a pointer.
+      if (claim === null && !key.includes('/')) {
+        store.put = put;
+        claim = await room.claim('successor');
+        successor = checkpointsIn(store, { claim, kept: 1 });
+        await successor.latest();
+        await successor.write(scored(2, 5, 6));
+      }
+      return put(key, ...written);
+    };
+    await expect(late.write(scored(3, 5, 6, 4))).rejects.toThrow(RunFencedError);
+    await successor.write(scored(3, 5, 6, 7));
+    const reader = checkpointsIn(store);
+    expect((await readMetaParameters(reader.options))?.outerStep).toBe(1);
+    expect(reader.warnings).toEqual([]);
+    await claim!.release();
   });
 });
