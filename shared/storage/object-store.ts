@@ -4,7 +4,7 @@
  * (test/conformance) runs on every implementation.
  */
 
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, type FailureReport } from '../base/errors.js';
 
 export interface StoredObject {
   readonly bytes: Uint8Array;
@@ -48,6 +48,13 @@ export interface ObjectStore {
   listWithTimes(prefix: string): Promise<ListedObject[]>;
   /** Deleting an object that does not exist is not an error. */
   delete(key: string): Promise<void>;
+}
+
+/** The store does not answer, or fails. The same call may succeed later. */
+export class StoreUnavailableError extends QianmoError {
+  constructor(report: Omit<FailureReport, 'kind'>) {
+    super({ kind: 'transient', ...report });
+  }
 }
 
 /** @throws QianmoError of kind `data` if an object is larger than its reader expects. */
