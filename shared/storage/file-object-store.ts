@@ -77,6 +77,8 @@ export class FileObjectStore implements ObjectStore {
   async put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null> {
     const path = this.#pathOf(key);
     try {
+      // An output that was deleted must not come back as empty folders.
+      if (condition.kind === 'unchanged' && (await readObjectStat(path)) === null) return null;
       await makeFolderDurably(dirname(path));
       const isWritten = await this.#asHolder(async (workFolder) => {
         const incoming = join(workFolder, 'object');
