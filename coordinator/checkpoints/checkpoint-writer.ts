@@ -1,8 +1,12 @@
 /**
  * Writes the checkpoints of one run to an object store: blobs first, then a manifest that names them, then
- * `latest.json`. The latter is replaced only while it is the version that this coordinator knows, so that
- * of two coordinators of one run, the abandoned one cannot overwrite the other. Under a claim, the claim
- * decides which one that is.
+ * `latest.json`. Each part is durable before the next one is written, so what is named exists after a power
+ * failure too: the bytes of a blob are synced as it is put, the names of all blobs by one flush before the
+ * manifest, and manifest and pointer, bytes and name, as they are put.
+ *
+ * `latest.json` is replaced only while it is the version that this coordinator knows, so that of two
+ * coordinators of one run, the abandoned one cannot overwrite the other. Under a claim, the claim decides which
+ * one that is.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -140,7 +144,7 @@ class RunCheckpointStore implements Checkpoints {
   constructor(options: CheckpointsOptions) {
     this.#options = options;
     this.#coordinator = options.coordinator ?? randomUUID();
-    this.#blobs = new ObjectBlobStore(options.store);
+    this.#blobs = new ObjectBlobStore(options.store, 'at-flush');
   }
 
   async latest(loader?: TableLoader): Promise<TrainingState | null> {
@@ -179,6 +183,7 @@ class RunCheckpointStore implements Checkpoints {
     const hadOrphans = this.#mayHaveOrphans;
     this.#mayHaveOrphans = true;
     const manifest = await this.#storeBlobs(state, snapshot);
+    await this.#options.store.flush?.();
     const { key, sha256, bytes, latestBytes } = encodeManifest(manifest);
     await this.#putManifest(key, bytes);
     await this.#replaceLatest(latestBytes, latestEtag, key);

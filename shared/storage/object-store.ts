@@ -19,6 +19,9 @@ export type PutCondition =
   /** Only while the object is still this version. */
   | { readonly kind: 'unchanged'; readonly etag: string };
 
+/** `at-flush`: the object may be gone after a power failure, until `flush` has resolved. */
+export type Durability = 'now' | 'at-flush';
+
 export interface ListedObject {
   readonly key: string;
   /** Milliseconds since the Unix epoch by the clock of the store. */
@@ -37,7 +40,14 @@ export interface ObjectStore {
    */
   get(key: string, byteCountMax?: number): Promise<StoredObject | null>;
   /** The etag written, or null when the condition did not hold and nothing was written. */
-  put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null>;
+  put(
+    key: string,
+    bytes: Uint8Array,
+    condition: PutCondition,
+    durability?: Durability,
+  ): Promise<string | null>;
+  /** Makes durable what was put `at-flush`. Absent where every put is durable at once. */
+  flush?(): Promise<void>;
   /**
    * Keys that start with `prefix`, ascending.
    *

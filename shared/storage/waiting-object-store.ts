@@ -65,6 +65,7 @@ export class StoreWait {
   }
 }
 
+/** @param store one whose puts are durable at once. */
 export function waitingStore(store: ObjectStore, wait: StoreWait): ObjectStore {
   const { address } = store;
   return {
