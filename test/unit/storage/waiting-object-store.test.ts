@@ -36,7 +36,7 @@ function room() {
   const server: ObjectStore = {
     address: 's3://bucket',
     get: (key) => fragile(() => memory.get(key)),
-    put: (...put) => fragile(() => memory.put(...put)),
+    put: (key, bytes, condition) => fragile(() => memory.put(key, bytes, condition)),
     list: (prefix) => fragile(() => memory.list(prefix)),
     listWithTimes: (prefix) => fragile(() => memory.listWithTimes(prefix)),
     delete: (key) => fragile(() => memory.delete(key)),
