@@ -289,7 +289,6 @@ function evaluationRunId(
     method,
     model,
     ...(labelIndex === undefined ? {} : { labelIndex }),
-    tasksPerJob: training.tasksPerJob,
     microBatchRowsMax: training.microBatchRowsMax,
     passes: PASSES_VERSION,
   });
