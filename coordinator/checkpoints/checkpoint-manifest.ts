@@ -15,11 +15,16 @@ export const CHECKPOINT_FORMAT_VERSION = 2;
 
 export const MANIFEST_KEY_PREFIX = 'manifests/';
 export const LATEST_KEY = 'latest.json';
-/** The pointer to the checkpoint with the lowest loss of the validation adgroups. */
-export const BEST_KEY = 'best.json';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.int().nonnegative();
+
+/** A manifest, by its key and the digest of its bytes. */
+const NamedManifestSchema = z.strictObject({
+  manifest: z.string().startsWith(MANIFEST_KEY_PREFIX),
+  sha256,
+});
+export type NamedManifest = z.infer<typeof NamedManifestSchema>;
 
 export const StoredTableSchema = z.strictObject({
   /** The feature, or `STAGE/FEATURE` for a table of the optimizer. */
@@ -62,6 +67,8 @@ export const CheckpointManifestSchema = z.strictObject({
   extendedOuterSteps: z.int().positive().optional(),
   /** The scores on validation adgroups so far, where training stops early. */
   validated: ValidatedStepsSchema.optional(),
+  /** The checkpoint with the lowest of these scores; absent if it is this one. */
+  best: NamedManifestSchema.optional(),
   /** Safetensors: `meta/NAME`, `optimizer/NAME` and the optimizer's scalars as `scalar/NAME`. */
   dense: BlobRefSchema,
   tables: z.array(StoredTableSchema),
@@ -70,12 +77,9 @@ export const CheckpointManifestSchema = z.strictObject({
 export type CheckpointManifest = z.infer<typeof CheckpointManifestSchema>;
 export type StoredTable = z.infer<typeof StoredTableSchema>;
 
-const LatestSchema = z.strictObject({
+const LatestSchema = NamedManifestSchema.extend({
   formatVersion: z.literal(CHECKPOINT_FORMAT_VERSION),
   outerStep: count,
-  manifest: z.string().startsWith(MANIFEST_KEY_PREFIX),
-  /** The digest of the manifest's bytes. */
-  sha256,
 });
 export type LatestPointer = z.infer<typeof LatestSchema>;
 
@@ -85,6 +89,7 @@ const OUTER_STEP_DIGITS = 9;
 /** Manifest and pointer as bytes; the key names the step and the content. */
 export function encodeManifest(manifest: CheckpointManifest): {
   readonly key: string;
+  readonly sha256: string;
   readonly bytes: Uint8Array;
   readonly latestBytes: Uint8Array;
 } {
@@ -98,7 +103,12 @@ export function encodeManifest(manifest: CheckpointManifest): {
     manifest: key,
     sha256: digest,
   };
-  return { key, bytes, latestBytes: Buffer.from(`${JSON.stringify(latest, null, 2)}\n`) };
+  return {
+    key,
+    sha256: digest,
+    bytes,
+    latestBytes: Buffer.from(`${JSON.stringify(latest, null, 2)}\n`),
+  };
 }
 
 /**
@@ -109,7 +119,7 @@ export function parseManifest(bytes: Uint8Array, where: string): CheckpointManif
   return parsed(CheckpointManifestSchema, bytes, where, 'a checkpoint manifest cannot be read');
 }
 
-/** Reads `latest.json` or `best.json`. */
+/** Reads `latest.json`. */
 export function parseLatest(bytes: Uint8Array, where: string): LatestPointer {
   return parsed(LatestSchema, bytes, where, 'the pointer to a checkpoint cannot be read');
 }
@@ -124,9 +134,9 @@ export function outerStepOfKey(key: string): number | null {
   return step === undefined ? null : Number(step);
 }
 
-/** Returns whether the bytes have the digest whose beginning is in the name after the step. */
-export function isNamedByContent(key: string, bytes: Uint8Array): boolean {
-  return key.endsWith(`-${sha256Of(bytes).slice(0, 8)}.json`);
+/** Returns whether the name after the step is the beginning of the digest. */
+export function isNamedByDigest(key: string, digest: string): boolean {
+  return key.endsWith(`-${digest.slice(0, 8)}.json`);
 }
 
 export function blobsOf(manifest: CheckpointManifest): BlobRef[] {

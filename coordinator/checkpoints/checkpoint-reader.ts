@@ -15,27 +15,28 @@ import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { refusalOf, specOf, type CheckpointIdentity } from './checkpoint-identity.js';
 import {
-  BEST_KEY,
   LATEST_KEY,
   MANIFEST_KEY_PREFIX,
-  isNamedByContent,
+  isNamedByDigest,
   outerStepOfKey,
   parseLatest,
   parseManifest,
   type CheckpointManifest,
   type LatestPointer,
+  type NamedManifest,
   type StoredTable,
 } from './checkpoint-manifest.js';
 import { decodeLeftOut, type LeftOut } from './left-out-leaves.js';
 import { piecesDigest } from './pieces-digest.js';
 import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
-import { bestOf } from './validated-steps.js';
 
 interface FoundCheckpoint {
   readonly state: TrainingState;
   readonly manifest: CheckpointManifest;
   readonly manifestKey: string;
+  /** The digest of the manifest's bytes. */
+  readonly sha256: string;
 }
 
 interface CheckpointSearch {
@@ -88,14 +89,11 @@ export async function findBestCheckpoint(
   sink: RunEventSink,
 ): Promise<FoundCheckpoint | null> {
   const { found: latest } = await findLatestCheckpoint(store, identity, sink, 'meta');
-  const best = bestOf(latest?.manifest.validated);
-  if (best === null || best.outerStep === latest?.manifest.outerStep) return latest;
-  const pointer = await store.get(BEST_KEY);
-  const search = await new Search(store, identity, 'meta').run(pointer);
-  const isBest = search.isLatest && search.found?.manifest.outerStep === best.outerStep;
-  if (isBest && search.failure === null) return search.found;
+  if (latest?.manifest.best === undefined) return latest;
+  const search = new Search(store, identity, 'meta');
+  const found = await search.tryToRead(latest.manifest.best);
   search.warnings.forEach((warning) => sink(warning));
-  return latest;
+  return found !== null && refusalOf(found.manifest, identity, '') === null ? found : latest;
 }
 
 type CheckpointWarning = RunEventOf<'checkpoint-damaged' | 'checkpoint-fallback'>;
@@ -114,7 +112,7 @@ class Search {
   readonly #part: CheckpointPart;
   readonly #damagedKeys: string[] = [];
   readonly #damages: string[] = [];
-  readonly #warnings: CheckpointWarning[] = [];
+  readonly warnings: CheckpointWarning[] = [];
 
   constructor(store: ObjectStore, identity: CheckpointIdentity, part: CheckpointPart) {
     this.#store = store;
@@ -125,7 +123,7 @@ class Search {
   async run(latest: StoredObject | null): Promise<SearchResult> {
     const pointer = latest === null ? null : this.#readPointer(latest);
     if (pointer !== null) {
-      const found = await this.#tryToRead(pointer.manifest, pointer.sha256);
+      const found = await this.tryToRead(pointer);
       if (found !== null)
         return this.#resultOf(
           found,
@@ -136,12 +134,12 @@ class Search {
     const candidates = await this.#candidateKeys(pointer);
     let refusal: QianmoError | null = null;
     for (const key of candidates) {
-      const found = await this.#tryToRead(key, null);
+      const found = await this.tryToRead({ manifest: key, sha256: null });
       if (found === null) continue;
       refusal ??= refusalOf(found.manifest, this.#identity, this.#addressOf(key));
       if (refusalOf(found.manifest, this.#identity, '') !== null) continue;
       if (latest !== null)
-        this.#warnings.push({
+        this.warnings.push({
           kind: 'checkpoint-fallback',
           outerStep: found.manifest.outerStep,
         });
@@ -161,7 +159,7 @@ class Search {
       isLatest,
       failure,
       damagedKeys: this.#damagedKeys,
-      warnings: this.#warnings,
+      warnings: this.warnings,
     };
   }
 
@@ -186,7 +184,12 @@ class Search {
   }
 
   /** Null, with a warning, if the checkpoint is damaged or incomplete. */
-  async #tryToRead(key: string, digest: string | null): Promise<FoundCheckpoint | null> {
+  async tryToRead({
+    manifest: key,
+    sha256: digest,
+  }: Pick<NamedManifest, 'manifest'> & {
+    readonly sha256: string | null;
+  }): Promise<FoundCheckpoint | null> {
     try {
       return await this.#read(key, digest);
     } catch (cause) {
@@ -201,13 +204,13 @@ class Search {
     const damaged = (what: string): QianmoError => new QianmoError({ kind: 'data', what, where });
     const object = await this.#store.get(key);
     if (object === null) throw damaged('the manifest is not there');
-    const isIntact =
-      digest === null ? isNamedByContent(key, object.bytes) : sha256Of(object.bytes) === digest;
+    const sha256 = sha256Of(object.bytes);
+    const isIntact = digest === null ? isNamedByDigest(key, sha256) : sha256 === digest;
     const manifest = parseManifest(object.bytes, where);
     if (!isIntact) throw damaged('the manifest was changed after it was written');
     // A checkpoint of another run is refused, so its tensors need not be read.
     if (refusalOf(manifest, this.#identity, where) !== null)
-      return { state: emptyStateOf(manifest), manifest, manifestKey: key };
+      return { state: emptyStateOf(manifest), manifest, manifestKey: key, sha256 };
     const state = await readTensors(manifest, new ObjectBlobStore(this.#store), where, this.#part);
     const { dense } = state.metaParameters;
     const [misfit] = modelMisfits(dense, manifest.tables, specOf(manifest, this.#identity));
@@ -223,7 +226,7 @@ class Search {
       ...(leftOut === undefined ? {} : { leftOut }),
       ...(earlierStores === undefined ? {} : { earlierStores }),
     };
-    return { state: { ...state, ...departures }, manifest, manifestKey: key };
+    return { state: { ...state, ...departures }, manifest, manifestKey: key, sha256 };
   }
 
   /** Tables that were loaded elsewhere were checked piece by piece, and a digest over values is not made. */
@@ -239,7 +242,7 @@ class Search {
   #warnDamaged(part: 'pointer' | 'checkpoint', key: string, cause: unknown): void {
     const reason = damageOf(cause);
     const address = this.#addressOf(key);
-    this.#warnings.push({ kind: 'checkpoint-damaged', part, address, reason });
+    this.warnings.push({ kind: 'checkpoint-damaged', part, address, reason });
     this.#damages.push(`${part === 'pointer' ? '' : 'checkpoint '}${address}: ${reason}`);
   }
 

@@ -8,12 +8,10 @@ import type { BlobRef } from '../../shared/storage/blob-store.js';
 import { BLOB_KEY_PREFIX, blobKeyOf } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import {
-  BEST_KEY,
   LATEST_KEY,
   MANIFEST_KEY_PREFIX,
   blobsOf,
   outerStepOfKey,
-  parseLatest,
   parseManifest,
 } from './checkpoint-manifest.js';
 
@@ -27,8 +25,8 @@ interface Retention {
    * coordinator that has taken over since and may be about to become the latest.
    */
   readonly knownKeys: ReadonlySet<string>;
-  /** Whether the run is scored, so that `best.json` names a checkpoint of it. */
-  readonly isScored: boolean;
+  /** The checkpoint with the lowest validation loss, if it is not the latest. */
+  readonly bestKey: string | undefined;
   /** Manifests that could not be read. */
   readonly damagedKeys: ReadonlySet<string>;
 }
@@ -41,7 +39,7 @@ interface Retention {
  */
 export async function removeOldCheckpoints(
   store: ObjectStore,
-  { latestKey, kept, knownKeys, isScored, damagedKeys }: Retention,
+  { latestKey, bestKey, kept, knownKeys, damagedKeys }: Retention,
 ): Promise<void> {
   const latestStep = outerStepOfKey(latestKey) ?? 0;
   const keys = await store.list(MANIFEST_KEY_PREFIX);
@@ -49,7 +47,6 @@ export async function removeOldCheckpoints(
   const earlier = known.filter(
     (key) => !damagedKeys.has(key) && (outerStepOfKey(key) ?? 0) < latestStep,
   );
-  const bestKey = isScored ? await bestKeyIn(store) : null;
   const keptKeys = new Set([latestKey, bestKey, ...earlier.reverse().slice(0, kept - 1)]);
   const doomedKeys = known.filter((key) => !keptKeys.has(key));
   if (doomedKeys.length === 0) return;
@@ -64,18 +61,6 @@ export async function removeOldCheckpoints(
     await store.delete(key);
   }
   for (const blob of unwanted.values()) await store.delete(blobKeyOf(blob));
-}
-
-/** Null if none was chosen, or if what names it is damaged. */
-async function bestKeyIn(store: ObjectStore): Promise<string | null> {
-  const pointer = await store.get(BEST_KEY);
-  if (pointer === null) return null;
-  try {
-    return parseLatest(pointer.bytes, `${store.address}/${BEST_KEY}`).manifest;
-  } catch (cause) {
-    if (cause instanceof QianmoError && cause.kind === 'data') return null;
-    throw cause;
-  }
 }
 
 /**

@@ -1,8 +1,12 @@
 /**
  * Writes the checkpoints of one run to an object store: blobs first, then a manifest that names them, then
- * `latest.json`. The latter is replaced only while it is the version that this coordinator knows, so that
- * of two coordinators of one run, the abandoned one cannot overwrite the other. Under a claim, the claim
- * decides which one that is.
+ * `latest.json`. Each part is durable before the next one is written, so what is named exists after a power
+ * failure too: the bytes of a blob are synced as it is put, the names of all blobs by one flush before the
+ * manifest, and manifest and pointer, bytes and name, as they are put.
+ *
+ * `latest.json` is replaced only while it is the version that this coordinator knows, so that of two
+ * coordinators of one run, the abandoned one cannot overwrite the other. Under a claim, the claim decides which
+ * one that is.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -22,7 +26,6 @@ import {
 } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore, PutCondition, StoredObject } from '../../shared/storage/object-store.js';
 import {
-  BEST_KEY,
   CHECKPOINT_FORMAT_VERSION,
   CheckpointManifestSchema,
   LATEST_KEY,
@@ -30,6 +33,7 @@ import {
   blobsOf,
   encodeManifest,
   type CheckpointManifest,
+  type NamedManifest,
 } from './checkpoint-manifest.js';
 import type { CheckpointIdentity } from './checkpoint-identity.js';
 import { findLatestCheckpoint } from './checkpoint-reader.js';
@@ -104,6 +108,7 @@ type CheckpointContent = Pick<
   | 'quarantinedTasks'
   | 'extendedOuterSteps'
   | 'validated'
+  | 'best'
   | 'leftOutJobs'
   | 'earlierStores'
   | 'digestOf'
@@ -127,6 +132,8 @@ class RunCheckpointStore implements Checkpoints {
   #last: WrittenCheckpoint | null = null;
   /** The last checkpoint of the tables `of`, read or written. */
   #earlier: { readonly of: object; readonly checkpoint: EarlierCheckpoint } | null = null;
+  /** The checkpoint with the lowest validation loss, and its outer step. */
+  #best: (NamedManifest & { readonly outerStep: number }) | null = null;
   /** Digests of the last checkpoint's blobs, which were read back or written and verified. */
   #verifiedBlobs = new Set<string>();
   #knownKeys = new Set<string>();
@@ -137,7 +144,7 @@ class RunCheckpointStore implements Checkpoints {
   constructor(options: CheckpointsOptions) {
     this.#options = options;
     this.#coordinator = options.coordinator ?? randomUUID();
-    this.#blobs = new ObjectBlobStore(options.store);
+    this.#blobs = new ObjectBlobStore(options.store, 'at-flush');
   }
 
   async latest(loader?: TableLoader): Promise<TrainingState | null> {
@@ -148,13 +155,14 @@ class RunCheckpointStore implements Checkpoints {
     this.#damagedKeys = search.damagedKeys;
     this.#knownKeys = new Set(await store.list(MANIFEST_KEY_PREFIX));
     if (found === null) return null;
-    const { manifest, manifestKey, state } = found;
+    const { manifest, manifestKey, sha256, state } = found;
     const { storeDigest, spec, newValueRows } = this.#options;
     // Nothing of it can be kept, as most pieces of tables are others.
     if (manifest.storeDigest !== storeDigest)
       return grownState(state, manifest.storeDigest, { spec, rows: newValueRows });
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
     this.#earlier = { of: loader?.of ?? state.metaParameters.tables, checkpoint: manifest };
+    this.#rememberBest(manifest, { manifest: manifestKey, sha256 });
     if (isLatest) this.#remember(manifest, manifestKey);
     return state;
   }
@@ -175,18 +183,17 @@ class RunCheckpointStore implements Checkpoints {
     const hadOrphans = this.#mayHaveOrphans;
     this.#mayHaveOrphans = true;
     const manifest = await this.#storeBlobs(state, snapshot);
-    const { key, bytes, latestBytes } = encodeManifest(manifest);
+    await this.#options.store.flush?.();
+    const { key, sha256, bytes, latestBytes } = encodeManifest(manifest);
     await this.#putManifest(key, bytes);
-    const best = bestOf(state.validated);
-    // Before the latest names this step: a resume from an earlier one scores it again.
-    if (best?.outerStep === state.outerStep) await this.#replaceBest(latestBytes);
     await this.#replaceLatest(latestBytes, latestEtag, key);
 
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
     this.#earlier = { of: snapshot.of, checkpoint: manifest };
+    this.#rememberBest(manifest, { manifest: key, sha256 });
     const written = this.#remember(manifest, key);
     this.#mayHaveOrphans = hadOrphans;
-    await this.#removeOld(key, state.validated !== undefined);
+    await this.#removeOld(key, manifest.best?.manifest);
     return receiptOf(written);
   }
 
@@ -215,12 +222,29 @@ class RunCheckpointStore implements Checkpoints {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
       ...(validated === undefined ? {} : { validated: [...validated] }),
+      ...this.#earlierBestOf(state),
       ...(leftOut === undefined ? {} : { leftOutJobs: await put(encodeLeftOut(leftOut)) }),
       ...(earlierStores === undefined ? {} : { earlierStores: [...earlierStores] }),
     };
     const digest = hash?.digest('hex') ?? piecesDigest(variables, tables.tables);
     const kind = hash === null ? ({ digestOf: 'pieces' } as const) : {};
     return this.#manifestOf(state, digest, { dense, ...tables, ...departures, ...kind });
+  }
+
+  /** Every manifest names the best checkpoint up to it, so one conditional write replaces both pointers. */
+  #earlierBestOf({ outerStep, validated }: TrainingState): Pick<CheckpointManifest, 'best'> {
+    const bestStep = bestOf(validated)?.outerStep;
+    if (this.#best === null || bestStep === outerStep || bestStep !== this.#best.outerStep)
+      return {};
+    const { manifest, sha256 } = this.#best;
+    return { best: { manifest, sha256 } };
+  }
+
+  #rememberBest({ outerStep, validated, best }: CheckpointManifest, itself: NamedManifest): void {
+    const bestStep = bestOf(validated)?.outerStep;
+    const named = bestStep === outerStep ? itself : best;
+    this.#best =
+      bestStep === undefined || named === undefined ? null : { ...named, outerStep: bestStep };
   }
 
   #remember(manifest: CheckpointManifest, key: string): WrittenCheckpoint {
@@ -299,11 +323,6 @@ class RunCheckpointStore implements Checkpoints {
     return etag;
   }
 
-  async #replaceBest(bytes: Uint8Array): Promise<void> {
-    await this.#options.claim?.demand();
-    await this.#options.store.put(BEST_KEY, bytes, { kind: 'always' });
-  }
-
   async #replaceLatest(bytes: Uint8Array, etag: string | null, manifestKey: string): Promise<void> {
     const { store } = this.#options;
     const condition: PutCondition =
@@ -364,14 +383,14 @@ class RunCheckpointStore implements Checkpoints {
   }
 
   /** The checkpoint is durable at this point, so leftovers are a warning and not a failure. */
-  async #removeOld(latestKey: string, isScored: boolean): Promise<void> {
+  async #removeOld(latestKey: string, bestKey: string | undefined): Promise<void> {
     const { store, kept, sink } = this.#options;
     try {
       await removeOldCheckpoints(store, {
         latestKey,
+        bestKey,
         kept,
         knownKeys: this.#knownKeys,
-        isScored,
         damagedKeys: new Set(this.#damagedKeys),
       });
       if (!this.#mayHaveOrphans) return;

@@ -3,17 +3,20 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import {
-  BEST_KEY,
   LATEST_KEY,
   parseLatest,
   parseManifest,
   type CheckpointManifest,
 } from './checkpoint-manifest.js';
-import { bestOf } from './validated-steps.js';
 
-/** Null if there is no checkpoint, or if it is damaged, which its reader tells. */
-export function latestManifestOf(checkpoints: ObjectStore): Promise<CheckpointManifest | null> {
-  return manifestNamedBy(LATEST_KEY, checkpoints);
+/** Null if there is no checkpoint, or if it is damaged, which its reader reports. */
+export async function latestManifestOf(
+  checkpoints: ObjectStore,
+): Promise<CheckpointManifest | null> {
+  const pointer = await checkpoints.get(LATEST_KEY);
+  if (pointer === null) return null;
+  const latest = orNullIfDamaged(() => parseLatest(pointer.bytes, LATEST_KEY));
+  return latest === null ? null : manifestAt(latest.manifest, checkpoints);
 }
 
 /** The manifest of the parameters that the run ended with: those of the lowest validation loss, where it was scored. */
@@ -21,21 +24,20 @@ export async function chosenManifestOf(
   checkpoints: ObjectStore,
 ): Promise<CheckpointManifest | null> {
   const latest = await latestManifestOf(checkpoints);
-  const best = bestOf(latest?.validated);
-  if (best === null || best.outerStep === latest?.outerStep) return latest;
-  return manifestNamedBy(BEST_KEY, checkpoints);
+  return latest?.best === undefined ? latest : manifestAt(latest.best.manifest, checkpoints);
 }
 
-async function manifestNamedBy(
-  pointerKey: string,
+async function manifestAt(
+  key: string,
   checkpoints: ObjectStore,
 ): Promise<CheckpointManifest | null> {
-  const pointer = await checkpoints.get(pointerKey);
-  if (pointer === null) return null;
+  const object = await checkpoints.get(key);
+  return object === null ? null : orNullIfDamaged(() => parseManifest(object.bytes, key));
+}
+
+function orNullIfDamaged<Value>(parse: () => Value): Value | null {
   try {
-    const { manifest: key } = parseLatest(pointer.bytes, pointerKey);
-    const object = await checkpoints.get(key);
-    return object === null ? null : parseManifest(object.bytes, key);
+    return parse();
   } catch (cause) {
     if (cause instanceof QianmoError && cause.kind === 'data') return null;
     throw cause;

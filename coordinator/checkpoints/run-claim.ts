@@ -10,11 +10,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import { ObjectLease } from '../../shared/storage/object-lease.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
-import {
-  RunFencedError,
-  type LeaseAnswer,
-  type LeaseHolder,
-} from '../../shared/storage/run-lease.js';
+import { type LeaseAnswer, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { takeLease } from '../dispatch/take-lease.js';
 
 const BEAT_INTERVAL_MS = 5_000;
@@ -34,9 +30,9 @@ interface ClaimOptions {
 
 export interface RunClaim {
   readonly epoch: number;
-  /** Aborts when another coordinator has taken over the run. */
+  /** Aborts when another coordinator has taken over the run, or its record was deleted. */
   readonly lost: AbortSignal;
-  /** @throws RunFencedError if another coordinator has taken over the run. */
+  /** @throws RunFencedError if another coordinator has taken over the run; QianmoError `environment` if its record was deleted. */
   demand(): Promise<void>;
   /** Gives the claim back, unless it is lost. If the store cannot be written, the claim ends by itself. */
   release(): Promise<void>;
@@ -94,7 +90,7 @@ class KeptClaim implements RunClaim {
 
   async demand(): Promise<void> {
     if (!(await this.#inTurn(() => this.#lease.isHeld()))) this.#lost.abort();
-    if (this.#lost.signal.aborted) throw new RunFencedError(this.#lease.address);
+    if (this.#lost.signal.aborted) throw this.#lease.loss();
   }
 
   async release(): Promise<void> {

@@ -54,8 +54,9 @@ export function fateOf(record: JobRecord, job: Job): Fate {
       const { worker } = record;
       if (parsed.success)
         return { kind: 'failed', reason: 'its result is that of another job', worker };
-      const where = parsed.error.issues[0]?.path.join('.') ?? '';
-      return { kind: 'failed', reason: `its result cannot be read (at ${where})`, worker };
+      const path = parsed.error.issues[0]?.path ?? [];
+      const place = path.length === 0 ? '' : ` (at ${path.join('.')})`;
+      return { kind: 'failed', reason: `its result cannot be read${place}`, worker };
     }
     case 'failed':
       return fateOfFailure(parseJobFailure(record.reason), record.worker);

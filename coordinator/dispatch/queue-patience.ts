@@ -6,11 +6,10 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
+import { Outage, withRetry } from '../../shared/base/retry.js';
+import { StoreUnavailableError } from '../../shared/storage/object-store.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
-
-const PAUSE_MS_MIN = 50;
-const PAUSE_MS_MAX = 1_000;
 
 /** Repeats a call while the server is away, until the step's time is over. */
 export type Patiently = <T>(action: () => Promise<T>) => Promise<T>;
@@ -44,47 +43,45 @@ export function createQueuePatience(options: QueuePatienceOptions): QueuePatienc
     get lastAwayMs() {
       return troubles.lastAwayMs;
     },
-    attempt: async (action, deadlineMs, signal) => {
-      let isTroubled = false;
-      for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)) {
-        if (signal?.aborted === true) throw interruptedBy(signal);
-        try {
-          const value = await action();
+    attempt: (action, deadlineMs, signal) =>
+      withRetry(
+        // Async, so that the interruption is a rejection.
+        async () => {
+          if (signal?.aborted === true) throw interruptedBy(signal);
+          return action();
+        },
+        {
+          assertRetriable: (error, pauseMs) => troubles.noteOrThrow(error, { deadlineMs, pauseMs }),
           // Reads succeed while writes fail, so only a call that failed before says that all is well.
-          if (isTroubled) troubles.over();
-          return value;
-        } catch (error) {
-          isTroubled = true;
-          troubles.noteOrThrow(error, { deadlineMs, pauseMs });
-        }
-        await pause(pauseMs, signal);
-      }
-    },
-    attemptQuietly: async (action, deadlineMs) => {
-      for (;;) {
-        try {
-          return await action();
-        } catch (error) {
-          const isOver = clock.monotonicMs() + PAUSE_MS_MIN >= deadlineMs;
+          onRecovered: () => troubles.end(),
+          pause: (pauseMs) => pause(pauseMs, signal),
+        },
+      ),
+    attemptQuietly: (action, deadlineMs) =>
+      withRetry(action, {
+        assertRetriable: (error, pauseMs) => {
+          const isOver = clock.monotonicMs() + pauseMs >= deadlineMs;
           if (!(error instanceof QueueUnavailableError) || isOver) throw error;
-        }
-        await clock.sleep(PAUSE_MS_MIN);
-      }
-    },
+        },
+        onRecovered: () => undefined,
+        pause: (pauseMs) => clock.sleep(pauseMs),
+      }),
   };
 }
 
 /** The outage and the refusal that last at present. All attempts share them. */
 class Troubles {
   readonly #options: QueuePatienceOptions;
-  #awaySinceMs: number | null = null;
-  #refusedSinceMs: number | null = null;
+  readonly #outage: Outage;
+  readonly #storeOutage: Outage;
+  readonly #refusal: Outage;
   lastAwayMs = Number.NEGATIVE_INFINITY;
-  /** A run that has failed must not be told that its queue is well again. */
-  #isGivenUp = false;
 
   constructor(options: QueuePatienceOptions) {
     this.#options = options;
+    this.#outage = new Outage(options.clock);
+    this.#storeOutage = new Outage(options.clock);
+    this.#refusal = new Outage(options.clock);
   }
 
   /** Returns when the call may be repeated after the pause. */
@@ -92,48 +89,46 @@ class Troubles {
     error: unknown,
     next: { readonly deadlineMs: number; readonly pauseMs: number },
   ): void {
-    const { where, clock, refusalWaitMs } = this.#options;
+    const { where, clock, sink, refusalWaitMs: waitMs } = this.#options;
     const nextMs = clock.monotonicMs() + next.pauseMs;
     if (error instanceof QueueUnavailableError) {
+      this.lastAwayMs = clock.monotonicMs();
       this.#noteOutage(error);
       if (nextMs < next.deadlineMs) return;
-      this.#isGivenUp = true;
+      this.#giveUp();
       throw stayedAway(where, error);
     }
     if (!(error instanceof QueueRefusedError)) throw error;
     if (!error.mayPass) throw refused(where, error);
-    const sinceMs = this.#noteRefusal(error);
-    if (nextMs < Math.min(next.deadlineMs, sinceMs + refusalWaitMs)) return;
-    this.#isGivenUp = true;
+    const { refusal, reason, cure } = error;
+    const sinceMs = this.#refusal.begin(() =>
+      sink({ kind: 'redis-refuses', address: where, refusal, reason, cure, waitMs }),
+    );
+    if (nextMs < Math.min(next.deadlineMs, sinceMs + waitMs)) return;
+    this.#giveUp();
     throw refused(where, error);
   }
 
-  over(): void {
-    const { clock, sink } = this.#options;
-    const nowMs = clock.monotonicMs();
-    if (this.#awaySinceMs !== null && !this.#isGivenUp)
-      sink({ kind: 'redis-back', awayMs: nowMs - this.#awaySinceMs });
-    if (this.#refusedSinceMs !== null && !this.#isGivenUp)
-      sink({ kind: 'redis-accepts', refusedMs: nowMs - this.#refusedSinceMs });
-    this.#awaySinceMs = null;
-    this.#refusedSinceMs = null;
+  #noteOutage({ cause, reason }: QueueUnavailableError): void {
+    const { where, sink } = this.#options;
+    // Large blobs are in an object store of their own.
+    if (cause instanceof StoreUnavailableError) {
+      const { where: address = where } = cause.report;
+      this.#storeOutage.begin(() => sink({ kind: 'object-store-away', address, reason }));
+    } else this.#outage.begin(() => sink({ kind: 'redis-away', address: where, reason }));
   }
 
-  #noteOutage({ reason }: QueueUnavailableError): void {
-    const { where, clock, sink } = this.#options;
-    this.lastAwayMs = clock.monotonicMs();
-    if (this.#awaySinceMs !== null) return;
-    this.#awaySinceMs = clock.monotonicMs();
-    sink({ kind: 'redis-away', address: where, reason });
+  end(): void {
+    const { sink } = this.#options;
+    this.#storeOutage.end((awayMs) => sink({ kind: 'object-store-back', awayMs }));
+    this.#outage.end((awayMs) => sink({ kind: 'redis-back', awayMs }));
+    this.#refusal.end((refusedMs) => sink({ kind: 'redis-accepts', refusedMs }));
   }
 
-  /** Returns when the refusal began. */
-  #noteRefusal({ refusal, reason, cure }: QueueRefusedError): number {
-    if (this.#refusedSinceMs !== null) return this.#refusedSinceMs;
-    const { where, clock, sink, refusalWaitMs: waitMs } = this.#options;
-    this.#refusedSinceMs = clock.monotonicMs();
-    sink({ kind: 'redis-refuses', address: where, refusal, reason, cure, waitMs });
-    return this.#refusedSinceMs;
+  #giveUp(): void {
+    this.#outage.giveUp();
+    this.#storeOutage.giveUp();
+    this.#refusal.giveUp();
   }
 }
 
@@ -167,12 +162,14 @@ export function interrupted(): QianmoError {
 }
 
 function stayedAway(where: string, { reason, cause }: QueueUnavailableError): QianmoError {
+  const isStore = cause instanceof StoreUnavailableError;
+  const server = isStore ? 'the object store of large blobs' : 'Redis';
   return new QianmoError({
     kind: 'transient',
-    what: 'Redis stayed away for longer than one outer step may take',
-    where,
+    what: `${server} stayed away for longer than one outer step may take`,
+    where: isStore ? (cause.report.where ?? where) : where,
     found: reason,
-    cure: 'start Redis and continue with --resume, or raise queue.outerStepTimeoutMs',
+    cure: `start ${isStore ? 'it' : 'Redis'} and continue with --resume, or raise queue.outerStepTimeoutMs`,
     ...(cause === undefined ? {} : { cause }),
   });
 }

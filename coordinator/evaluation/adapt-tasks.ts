@@ -8,11 +8,13 @@ import { areFinite, decodeAdaptedTasks } from '../../shared/queue/blobs/decode-a
 import type { Adaptation, AdaptWork } from '../../shared/queue/protocol.js';
 import type { Rejection } from '../dispatch/dispatcher.js';
 import {
-  chunkResults,
   decodedOr,
   taskWaves,
+  waveValues,
   withEncodedParameters,
   type AdaptableModel,
+  type JobWave,
+  type TaskChunk,
   type TaskJobContext,
 } from './task-jobs.js';
 
@@ -45,22 +47,21 @@ export async function* adaptTasks(
     if (adapted === 'layout_mismatch') return adapted;
     return areFinite(adapted) ? adapted : 'not_finite';
   };
-  for await (const chunks of taskWaves(context, request.taskIndices)) {
-    const arrived = new Map<number, AdaptedWave>();
-    const results = chunkResults(context, model, chunks, {
-      workOf: (division) => ({ kind: 'adapt', method, adaptation, rows, ...division }),
-      read: (output, { tasks }) =>
-        read(
-          output,
-          tasks.map(({ taskIndex }) => taskIndex),
-        ),
-    });
-    for await (const { chunk, value } of results) arrived.set(chunk.jobIndex, value);
-    const inOrder = chunks.flatMap(({ jobIndex }) => arrived.get(jobIndex) ?? []);
-    if (inOrder.length !== chunks.length)
-      throw new Error(`${inOrder.length} of ${chunks.length} adapt jobs came back`);
-    const tasks = inOrder.flatMap((each) => each.tasks);
-    yield { tasks, shiftVariances: inOrder[0]?.shiftVariances ?? null };
+  const waves = async function* (): AsyncGenerator<JobWave<TaskChunk, AdaptedWave>> {
+    for await (const chunks of taskWaves(context, request.taskIndices))
+      yield {
+        chunks,
+        workOf: (division) => ({ kind: 'adapt', method, adaptation, rows, ...division }),
+        read: (output, { tasks }) =>
+          read(
+            output,
+            tasks.map(({ taskIndex }) => taskIndex),
+          ),
+      };
+  };
+  for await (const { values } of waveValues(context, model, waves())) {
+    const tasks = values.flatMap((each) => each.tasks);
+    yield { tasks, shiftVariances: values[0]?.shiftVariances ?? null };
     context.onTasksDone(tasks.length);
   }
 }

@@ -13,11 +13,12 @@ import { inOwnUnit, labelOfAll, roleBounds, type HeldOutRole } from '../scoring/
 import { lossSum } from '../scoring/metrics.js';
 import type { AdaptationMeasures } from '../scoring/task-adaptation.js';
 import {
-  chunkResults,
   decodedOr,
   taskWaves,
+  waveValues,
   withEncodedParameters,
   type AdaptableModel,
+  type JobWave,
   type TaskChunk,
   type TaskJobContext,
 } from './task-jobs.js';
@@ -79,30 +80,49 @@ export async function predictLogits(
     measures: measuredVariables === null ? null : noMeasures(request, measuredVariables),
   };
   const model = withEncodedParameters(context, request);
+  const { store } = context;
+  const waves = predictWaves(context, request, measuredVariables);
+  for await (const { wave, values } of waveValues(context, model, waves)) {
+    const { chunks, cells, taskCountDone } = wave;
+    for (const [index, value] of values.entries())
+      place(value, { chunk: at(chunks, index), cells, starts, request, predictions, store });
+    if (taskCountDone > 0) context.onTasksDone(taskCountDone);
+  }
+  return predictions;
+}
+
+interface PredictWave extends JobWave<PredictedChunk, PredictedChunkValues> {
+  readonly cells: Cells;
+  /** The tasks whose last cells are in this wave. */
+  readonly taskCountDone: number;
+}
+
+async function* predictWaves(
+  context: TaskJobContext,
+  request: PredictionRequest,
+  measuredVariables: number | null,
+): AsyncGenerator<PredictWave> {
+  const { taskIndices, adaptations, role, method } = request;
   for await (const wave of taskWaves(context, taskIndices)) {
     const chunks = wave
       .map((chunk) => ({ ...chunk, rowCount: rowCountOf(chunk, role) }))
       // Jobs without rows have nothing to answer, and would share one output blob.
       .filter(({ rowCount }) => rowCount > 0);
+    const taskCount = wave.reduce((count, { tasks }) => count + tasks.length, 0);
     for (let first = 0; first < adaptations.length; first += ADAPTATIONS_PER_JOB) {
-      const cells = {
-        ...{ first, measuredVariables },
-        adaptations: adaptations.slice(first, first + ADAPTATIONS_PER_JOB),
-      };
-      const results = chunkResults(context, model, chunks, {
+      const end = first + ADAPTATIONS_PER_JOB;
+      const cells = { first, measuredVariables, adaptations: adaptations.slice(first, end) };
+      yield {
+        ...{ chunks, cells, taskCountDone: end >= adaptations.length ? taskCount : 0 },
         workOf: (division) => ({
-          ...{ kind: 'predict', method: request.method, rows: role, ...division },
+          ...{ kind: 'predict', method, rows: role, ...division },
           adaptations: [...cells.adaptations],
           ...(measuredVariables === null ? {} : { measures: true as const }),
         }),
         read: (output, chunk) => readKept(output, cells, chunk, request),
-      });
-      for await (const { chunk, value } of results)
-        place(value, { chunk, cells, starts, request, predictions, store: context.store });
+      };
     }
-    context.onTasksDone(wave.reduce((count, { tasks }) => count + tasks.length, 0));
   }
-  return predictions;
 }
 
 function rowStartsOf(

@@ -1,11 +1,12 @@
 /** Per-row test predictions of every arm as a Parquet file, so that others can check the metrics. */
 
 import { at, spanAt } from '../../shared/base/arrays.js';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { DuckDBInstance, type DuckDBAppender } from '@duckdb/node-api';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
+import { makeFolders } from '../../shared/storage/file-bytes.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import type { FlatRows } from '../scoring/held-out-rows.js';
 import { isOfValues, predictionOf } from '../scoring/metrics.js';
@@ -78,7 +79,7 @@ export async function demandPredictionsPath(path: string): Promise<void> {
   if ((await stat(path).catch(() => null))?.isDirectory() === true)
     throw refused('a file', 'a folder');
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolders(dirname(path));
   } catch (cause) {
     throw systemFailure(cause, 'making the folder of the predictions', path);
   }

@@ -1,7 +1,7 @@
 /**
- * Jobs over any tasks of a store, chunk by chunk and wave by wave: what predictions and adaptations of
- * tasks have in common. Chunks follow from the list of tasks alone, so that jobs of both kinds over one
- * list hold the same tasks.
+ * Jobs over any tasks of a store, chunk by chunk and wave by wave: the common part of predictions and adaptations
+ * of tasks. Chunks follow from the list of tasks and their rows alone, so jobs of both kinds over one list hold the
+ * same tasks.
  */
 
 import { at } from '../../shared/base/arrays.js';
@@ -13,7 +13,7 @@ import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { PROTOCOL_VERSION, type JobWork } from '../../shared/queue/protocol.js';
 import type { RowDivision } from '../../shared/tasks/rows/row-division.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
-import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type {
   CallTerms,
   DeliveredResult,
@@ -57,9 +57,12 @@ export interface AdaptableModel {
   readonly method: MethodConfig;
 }
 
-/** Orders handed over together; bounds the row packs held in memory. */
+/** Orders handed over together. */
 const JOBS_PER_WAVE = 64;
-const TASKS_PER_JOB = 16;
+/** The next wave is sent before the last results of a wave arrive. Bounds the row packs held in memory. */
+const WAVES_OPEN_MAX = 2;
+/** A job ends at every multiple of this in its list, so lists that are cut there hold whole jobs. */
+export const TASKS_PER_JOB_MAX = 512;
 
 /** The tasks of one job. */
 export interface TaskChunk {
@@ -69,29 +72,53 @@ export interface TaskChunk {
   readonly firstTask: number;
 }
 
-/** The number of tasks that are handed over together. */
-export function tasksPerWaveOf(): number {
-  return JOBS_PER_WAVE * TASKS_PER_JOB;
+/**
+ * Cuts a list of tasks into jobs: consecutive tasks with at most `rowsMax` rows, or one larger task, and at most
+ * TASKS_PER_JOB_MAX tasks.
+ *
+ * @param rowCounts of the tasks of the list
+ * @returns the place after the last task of each job
+ */
+export function jobEndsOf(rowCounts: readonly number[], rowsMax: number): number[] {
+  const ends: number[] = [];
+  let rowSum = 0;
+  for (const [task, rowCount] of rowCounts.entries()) {
+    const isFull = rowSum + rowCount > rowsMax || task % TASKS_PER_JOB_MAX === 0;
+    if (isFull && task > (ends.at(-1) ?? 0)) {
+      ends.push(task);
+      rowSum = 0;
+    }
+    rowSum += rowCount;
+  }
+  if (rowCounts.length > 0) ends.push(rowCounts.length);
+  return ends;
 }
 
 /** The tasks of a list in chunks, as many as are handed over together. */
 export async function* taskWaves(
-  { store }: TaskJobContext,
+  { config, store }: TaskJobContext,
   taskIndices: readonly number[],
 ): AsyncGenerator<readonly TaskChunk[]> {
-  const tasksPerJob = TASKS_PER_JOB;
-  const tasksPerWave = tasksPerWaveOf();
-  for (let first = 0; first < taskIndices.length; first += tasksPerWave) {
-    const tasks = await store.readTasks(taskIndices.slice(first, first + tasksPerWave));
-    const chunks: TaskChunk[] = [];
-    for (let start = 0; start < tasks.length; start += tasksPerJob)
-      chunks.push({
-        jobIndex: start / tasksPerJob,
-        tasks: tasks.slice(start, start + tasksPerJob),
-        firstTask: first + start,
-      });
-    yield chunks;
+  const rowCounts = taskIndices.map((taskIndex) => rowCountOf(at(store.tasks, taskIndex)));
+  const ends = jobEndsOf(rowCounts, config.training.microBatchRowsMax);
+  let first = 0;
+  for (let job = 0; job < ends.length; job += JOBS_PER_WAVE) {
+    const waveEnds = ends.slice(job, job + JOBS_PER_WAVE);
+    const start = first;
+    const tasks = await store.readTasks(taskIndices.slice(start, waveEnds.at(-1)));
+    yield waveEnds.map((end, jobIndex) => {
+      const firstTask = first;
+      first = end;
+      return { jobIndex, tasks: tasks.slice(firstTask - start, end - start), firstTask };
+    });
   }
+}
+
+function rowCountOf({
+  supportRowCount,
+  queryRowCount,
+}: Pick<TaskEntry, 'supportRowCount' | 'queryRowCount'>): number {
+  return supportRowCount + queryRowCount;
 }
 
 /** A model whose parameters are encoded once for all of its jobs, which do not change them. */
@@ -107,31 +134,80 @@ export function withEncodedParameters(
   model: AdaptableModel & { readonly taskIndices: readonly number[] },
 ): EncodedModel {
   const { parameters, method, taskIndices } = model;
-  const rowsRead = taskIndices.reduce((sum, taskIndex) => {
-    const { supportRowCount, queryRowCount } = at(store.tasks, taskIndex);
-    return sum + supportRowCount + queryRowCount;
-  }, 0);
+  const rowsRead = taskIndices.reduce(
+    (sum, taskIndex) => sum + rowCountOf(at(store.tasks, taskIndex)),
+    0,
+  );
   const bounds = { tablesByteCountMax: config.queue.frozenTablesByteCountMax, rowsRead };
   const frozen = encodeUnchanging(parameters, spec.tableRowWidth, bounds);
   return { parameters, method, frozen, dense: encodeDense(parameters, []) };
 }
 
-/** The work on a chunk, and how its output is read. */
-interface ChunkJobs<Chunk extends TaskChunk, Value extends object> {
+/** Chunks that are sent as jobs together, the work on each, and how its output is read. */
+export interface JobWave<Chunk extends TaskChunk, Value extends object> {
+  readonly chunks: readonly Chunk[];
   /** @param division as the work of a job states it. */
   readonly workOf: (division: { readonly division?: RowDivision }) => JobWork;
   /** The value of an output, or why the output cannot be used. */
   readonly read: (output: Uint8Array, chunk: Chunk) => Value | Rejection;
 }
 
-/** Sends each chunk as a job and yields the results in order of arrival, one for each chunk. */
-export async function* chunkResults<Chunk extends TaskChunk, Value extends object>(
+/**
+ * Sends waves of jobs and yields their values, one for each chunk, in order of waves and chunks. While results of
+ * a wave are awaited, the next one is already sent.
+ */
+export async function* waveValues<
+  Chunk extends TaskChunk,
+  Value extends object,
+  Wave extends JobWave<Chunk, Value>,
+>(
   context: TaskJobContext,
   model: EncodedModel,
-  chunks: readonly Chunk[],
-  { workOf, read }: ChunkJobs<Chunk, Value>,
-): AsyncGenerator<{ readonly chunk: Chunk; readonly value: Value }> {
-  if (chunks.length === 0) return;
+  waves: AsyncIterable<Wave & JobWave<Chunk, Value>>,
+): AsyncGenerator<{ readonly wave: Wave; readonly values: readonly Value[] }> {
+  const over = new AbortController();
+  const signal = AbortSignal.any([context.signal, over.signal]);
+  const terms = withOneHold(context.terms);
+  const open: { readonly wave: Wave; readonly values: Promise<readonly Value[]> }[] = [];
+  try {
+    for await (const wave of waves) {
+      const values = valuesOf({ ...context, signal, ...terms }, model, wave);
+      // It is rethrown where the wave is awaited.
+      values.catch(() => undefined);
+      open.push({ wave, values });
+      if (open.length < WAVES_OPEN_MAX) continue;
+      const first = at(open, 0);
+      yield { wave: first.wave, values: await first.values };
+      open.shift();
+    }
+    for (const { wave, values } of open) yield { wave, values: await values };
+  } finally {
+    over.abort();
+    await Promise.allSettled(open.map(({ values }) => values));
+  }
+}
+
+/** Waves that a pause holds back at once report it once. */
+function withOneHold(terms: CallTerms | undefined): { readonly terms?: CallTerms } {
+  if (terms === undefined) return {};
+  const { onHeldBack } = terms;
+  if (onHeldBack === undefined) return { terms };
+  let hold: Promise<void> | null = null;
+  return {
+    terms: {
+      ...terms,
+      onHeldBack: () => (hold ??= onHeldBack().finally(() => (hold = null))),
+    },
+  };
+}
+
+/** Sends each chunk of a wave as a job, and returns the values in the order of the chunks. */
+async function valuesOf<Chunk extends TaskChunk, Value extends object>(
+  context: TaskJobContext,
+  model: EncodedModel,
+  { chunks, workOf, read }: JobWave<Chunk, Value>,
+): Promise<readonly Value[]> {
+  if (chunks.length === 0) return [];
   const { dispatcher, signal, terms, division, onBackend } = context;
   const outerStep = context.nextWave();
   const work = workOf(division === undefined ? {} : { division });
@@ -139,20 +215,26 @@ export async function* chunkResults<Chunk extends TaskChunk, Value extends objec
   for (const chunk of chunks)
     orders.push(await orderOf(context, model, chunk, { outerStep, work }));
   const chunkOf = new Map(chunks.map((chunk) => [chunk.jobIndex, chunk]));
-  const readChunk = (delivered: DeliveredResult): { chunk: Chunk; value: Value } | Rejection => {
+  const readChunk = (delivered: DeliveredResult): { value: Value } | Rejection => {
     const chunk = chunkOf.get(delivered.result.jobIndex);
     if (chunk === undefined) return 'not_of_this_step';
     const value = read(delivered.output, chunk);
-    return typeof value === 'string' ? value : { chunk, value };
+    return typeof value === 'string' ? value : { value };
   };
+  const arrived = new Map<number, Value>();
   try {
     for await (const { result, value } of dispatcher.run(orders, readChunk, signal, terms)) {
       onBackend(result.backend);
-      yield value;
+      arrived.set(result.jobIndex, value.value);
     }
   } catch (error) {
     throw await namingPoisonTask(error, orders, context);
   }
+  return chunks.map(({ jobIndex }) => {
+    const value = arrived.get(jobIndex);
+    if (value === undefined) throw new Error(`job ${jobIndex} of a wave did not come back`);
+    return value;
+  });
 }
 
 /** An evaluation without one of its tasks would be another one, so it ends and names the task. */

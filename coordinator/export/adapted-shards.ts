@@ -15,7 +15,7 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { adaptTasks } from '../evaluation/adapt-tasks.js';
 import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
-import type { AdaptedRows, ExportShard } from './export-groups.js';
+import { TASKS_PER_SHARD, type AdaptedRows, type ExportShard } from './export-groups.js';
 
 export const PROGRESS_KEY_PREFIX = 'progress/';
 const DIGEST_BYTE_COUNT = 32;
@@ -25,8 +25,6 @@ interface ShardsSource {
   readonly shards: readonly ExportShard[];
   readonly model: AdaptableModel;
   readonly rows: AdaptedRows;
-  /** The adgroups of a shard unless it is the last of its group: as many as a wave of jobs has. */
-  readonly tasksPerShard: number;
   /** Names what the shards are made of: another export never takes them for its own. */
   readonly meaning: string;
   readonly objects: ObjectStore;
@@ -34,9 +32,9 @@ interface ShardsSource {
 
 export class AdaptedShards {
   readonly #source: ShardsSource;
-  readonly #context: Omit<TaskJobContext, 'nextWave'>;
+  readonly #context: TaskJobContext;
 
-  constructor(source: ShardsSource, context: Omit<TaskJobContext, 'nextWave'>) {
+  constructor(source: ShardsSource, context: TaskJobContext) {
     this.#source = source;
     this.#context = context;
   }
@@ -89,28 +87,32 @@ export class AdaptedShards {
    * @returns the shard after the last of them.
    */
   async #adaptFrom(first: number, found: ReadonlySet<number>): Promise<number> {
-    const { shards, model, rows, objects, tasksPerShard } = this.#source;
+    const { shards, model, rows, objects } = this.#source;
     const { adaptation, labelIndex } = at(shards, first);
     let end = first + 1;
     const goesOn = (shard: ExportShard | undefined): boolean =>
       shard?.adaptation === adaptation && shard.labelIndex === labelIndex && !found.has(end);
-    // A wave ends with a whole shard, so that the next shard begins with a wave.
+    // A job ends with a whole shard, so a shard that is adapted alone has the same jobs.
     const isWhole = (index: number): boolean =>
-      at(shards, index).taskIndices.length === tasksPerShard;
+      at(shards, index).taskIndices.length === TASKS_PER_SHARD;
     while (isWhole(end - 1) && goesOn(shards[end])) end += 1;
     const taskIndices = shards.slice(first, end).flatMap((shard) => shard.taskIndices);
     const request = { ...model, taskIndices, adaptation, rows };
     const layout = adaptedLayoutOf(this.#context.spec, { method: model.method, adaptation });
-    // A job is named by its wave: that of a shard is always the same.
-    let wave = first;
-    const context: TaskJobContext = { ...this.#context, nextWave: () => wave++ };
     let shardIndex = first;
-    for await (const adapted of adaptTasks(context, request)) {
-      const payload = encodeAdaptedTasks(layout, adapted);
-      const digest = Buffer.from(sha256Of(payload), 'hex');
-      const bytes = Buffer.concat([digest, payload]);
-      await objects.put(this.#keyOf(shardIndex), bytes, { kind: 'always' });
-      shardIndex += 1;
+    let adapted: AdaptedTask[] = [];
+    for await (const { tasks, shiftVariances } of adaptTasks(this.#context, request)) {
+      adapted.push(...tasks);
+      for (; shardIndex < end; shardIndex += 1) {
+        const { length } = at(shards, shardIndex).taskIndices;
+        if (adapted.length < length) break;
+        const shard = { tasks: adapted.slice(0, length), shiftVariances };
+        const payload = encodeAdaptedTasks(layout, shard);
+        const digest = Buffer.from(sha256Of(payload), 'hex');
+        const bytes = Buffer.concat([digest, payload]);
+        await objects.put(this.#keyOf(shardIndex), bytes, { kind: 'always' });
+        adapted = adapted.slice(length);
+      }
     }
     return end;
   }

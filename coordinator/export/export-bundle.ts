@@ -30,7 +30,7 @@ import { labelsOf } from '../../shared/tasks/task-label.js';
 import { adgroupsOf, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
-import { tasksPerWaveOf, type TaskJobContext } from '../evaluation/task-jobs.js';
+import type { TaskJobContext } from '../evaluation/task-jobs.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import type { TestLogits } from '../scoring/test-logits.js';
 import { AdaptedShards } from './adapted-shards.js';
@@ -113,11 +113,10 @@ export async function exportBundle(
   const { objects, compute, caller } = surroundings;
   const model = { parameters, method: run.config.method };
   const meaning = meaningOf(source, settings);
-  const tasksPerShard = tasksPerWaveOf();
-  const shards = exportShardsOf(run.store, { serving, rows: settings.rows, tasksPerShard });
+  const shards = exportShardsOf(run.store, { serving, rows: settings.rows });
   const context = jobContext(source, surroundings, meaning);
   const adapting = new AdaptedShards(
-    { shards, model, rows: settings.rows, tasksPerShard, meaning, objects },
+    { shards, model, rows: settings.rows, meaning, objects },
     {
       ...context,
       onTasksDone: progressOf(caller, 'adapting adgroups', adgroupsOf(run.store).length),

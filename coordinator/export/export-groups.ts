@@ -10,12 +10,16 @@ import type { Adaptation } from '../../shared/queue/protocol.js';
 import { ADGROUP_SPLITS } from '../../shared/tasks/task-catalog.js';
 import type { TaskEntry, TaskStore } from '../../shared/tasks/task-store.js';
 import { UNADAPTED } from '../evaluation/selection.js';
+import { TASKS_PER_JOB_MAX } from '../evaluation/task-jobs.js';
 import { servedBlocksOf } from './serving-choice.js';
 
 /** The rows that adgroups adapt on. */
 export type AdaptedRows = BundleManifest['blocks']['rows'];
 
-/** Adgroups that are sent to the workers together. */
+/** The adgroups of a shard, unless it is the last of its group. Jobs of evaluations end there as well. */
+export const TASKS_PER_SHARD = TASKS_PER_JOB_MAX;
+
+/** Adgroups whose adapted blocks are kept together. */
 export interface ExportShard {
   readonly labelIndex: number;
   readonly adaptation: Adaptation;
@@ -28,11 +32,11 @@ export function exportShardsOf(
   {
     serving,
     rows,
-    tasksPerShard,
+    tasksPerShard = TASKS_PER_SHARD,
   }: {
     readonly serving: readonly BundleServing[];
     readonly rows: AdaptedRows;
-    readonly tasksPerShard: number;
+    readonly tasksPerShard?: number;
   },
 ): ExportShard[] {
   const groups = serving.map((ofLabel, labelIndex) =>

@@ -7,6 +7,7 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../shared/base/system-errors.js';
+import { makeFolders } from '../../shared/storage/file-bytes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { checkFileSize, parseManifest } from '../../shared/tasks/store-files.js';
 import { MANIFEST_FILE, type StoreManifest } from '../../shared/tasks/store-manifest.js';
@@ -116,7 +117,7 @@ async function localTarget(folder: string): Promise<StoreTarget> {
 
 async function lockFolder(folder: string): Promise<() => Promise<void>> {
   try {
-    await mkdir(dirname(folder), { recursive: true });
+    await makeFolders(dirname(folder));
   } catch (cause) {
     throw systemFailure(cause, 'writing the task store', dirname(folder));
   }

@@ -123,7 +123,7 @@ async function* writtenReports(
     trained: { meta, global },
     caller: context,
   };
-  const output = objectStoreOf(config, config.output);
+  const output = objectStoreOf(config, config.output, context);
   for (const [labelIndex, { segment }] of labelsOf(store.manifest).entries()) {
     const predictionsPath =
       options.predictions === undefined ? null : fileOfSegment(options.predictions, segment);

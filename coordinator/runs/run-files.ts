@@ -11,20 +11,45 @@ import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import { configHash, decidingPart, type RunConfig } from '../../shared/config/run-config.js';
+import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
 import { openCheckpoints, type Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
 import { readMetaParameters, type SavedMetaParameters } from '../checkpoints/saved-parameters.js';
-import type { PreparedRun } from '../plan/prepared-run.js';
+import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
 import type { RunContext } from './call/run-context.js';
 import { storeAddressOf } from './places.js';
 
-export function objectStoreOf(config: RunConfig, address: string): ObjectStore {
-  return openObjectStore(address, s3OptionsOf(config.storage));
+/** @param caller work that waits for a bucket that is away; without it, calls fail at once. */
+export function objectStoreOf(
+  config: RunConfig,
+  address: string,
+  caller: RunCaller | null = null,
+): ObjectStore {
+  const store = openObjectStore(address, s3OptionsOf(config.storage));
+  return caller === null || store instanceof FileObjectStore
+    ? store
+    : waitingStore(store, storeWaitOf(config, caller));
+}
+
+/** Every store of a call shares the wait, so an outage is reported once. */
+const waitBySignal = new WeakMap<AbortSignal, StoreWait>();
+
+function storeWaitOf({ queue }: RunConfig, { clock, signal, sink }: RunCaller): StoreWait {
+  const known = waitBySignal.get(signal);
+  if (known !== undefined) return known;
+  const wait = new StoreWait({
+    ...{ clock, signal, waitMs: queue.outerStepTimeoutMs, waitField: 'queue.outerStepTimeoutMs' },
+    onAway: (outage) => sink({ kind: 'object-store-away', ...outage }),
+    onBack: (awayMs) => sink({ kind: 'object-store-back', awayMs }),
+  });
+  waitBySignal.set(signal, wait);
+  return wait;
 }
 
 export async function openPreparedRun(
@@ -135,10 +160,11 @@ export async function savedMetaParametersOf(
 
 type CheckpointSource = Parameters<typeof readMetaParameters>[0];
 
-function checkpointSourceOf(run: PreparedRun, { sink }: RunContext): CheckpointSource {
+function checkpointSourceOf(run: PreparedRun, context: RunContext): CheckpointSource {
   const { config, store, spec } = run;
+  const { sink } = context;
   return {
-    store: objectStoreOf(config, checkpointAddressOf(config)),
+    store: objectStoreOf(config, checkpointAddressOf(config), context),
     runName: config.run,
     configHash: configHash(config),
     deciding: decidingPart(config),
@@ -161,9 +187,10 @@ export function checkpointAddressOf({ output }: RunConfig): string {
 export async function claimedPlace(
   config: RunConfig,
   { run, address }: { readonly run: string; readonly address: string },
-  { sink, clock, signal }: RunContext,
+  context: RunContext,
 ): Promise<RunClaim | null> {
-  const store = objectStoreOf(config, address);
+  const { sink, clock, signal } = context;
+  const store = objectStoreOf(config, address, context);
   if (await probeConditionalWrites(store))
     return claimRun({ store, run, start: freshNonce(), clock, sink, signal });
   sink({ kind: 'writes-unconditional', address: store.address });

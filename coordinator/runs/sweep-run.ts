@@ -113,7 +113,7 @@ export async function sweepTrials(
   const validation = await readValidationRows(store, base.data.store, segment, search?.scored);
   const folds = await rowsOfFolds(store, search);
   const plan = planOf(planned, store, { validation, folds });
-  const output = objectStoreOf(base, sweep.output);
+  const output = objectStoreOf(base, sweep.output, context);
   const files = search === undefined ? SWEEP_FILES : AUTO_FILES;
   const journal = await openSweepJournal(output, emptyRecord(plan), { ...request, ...files });
   const runId = runNameOf(sweep.sweep);

@@ -11,6 +11,7 @@ const ACCESS_CURE = 'give this user access to it, or choose another place';
 
 interface Meaning {
   readonly what: string;
+  readonly expected?: string;
   readonly cure: string;
 }
 
@@ -19,7 +20,11 @@ const MEANING_BY_CODE: Readonly<Record<string, Meaning>> = {
   EDQUOT: { what: 'the disk quota is used up', cure: SPACE_CURE },
   EACCES: { what: 'permission denied', cure: ACCESS_CURE },
   EPERM: { what: 'permission denied', cure: ACCESS_CURE },
-  EROFS: { what: 'the disk is read-only', cure: 'choose a folder that can be written' },
+  EROFS: {
+    what: 'the disk is read-only',
+    expected: 'a folder that can be written',
+    cure: 'choose a folder that can be written',
+  },
   EMFILE: { what: 'too many files are open', cure: 'raise the limit of open files (ulimit -n)' },
   ENFILE: { what: 'too many files are open', cure: 'raise the limit of open files (fs.file-max)' },
   ENOMEM: { what: 'the memory is used up', cure: MEMORY_CURE },
@@ -83,6 +88,8 @@ export function systemFailure(cause: unknown, doing: string, where: string): Qia
     kind: 'environment',
     what: `${meaning?.what ?? 'something failed'} while ${doing}`,
     where,
+    ...(meaning?.expected === undefined ? {} : { expected: meaning.expected }),
+    ...(cause instanceof Error ? { found: cause.message } : {}),
     cure: meaning?.cure ?? 'see the reason above; the disk or its file system may be damaged',
     cause,
   });

@@ -208,6 +208,8 @@ const DISPATCH_SHAPES = {
   'leftover-jobs-removed': { jobCount: count },
   'redis-away': { address: z.string(), reason: z.string() },
   'redis-back': { awayMs: durationMs },
+  'object-store-away': { address: z.string(), reason: z.string() },
+  'object-store-back': { awayMs: durationMs },
   /** Redis answers and refuses to write. The run ends when it still does so after `waitMs`. */
   'redis-refuses': {
     address: z.string(),

@@ -3,8 +3,9 @@
  * lines, at the end of the newest segment.
  */
 
-import { mkdir, open, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { open, readdir, rm, type FileHandle } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { makeFolders } from '../storage/file-bytes.js';
 import { cutHalfLine } from './appended-lines.js';
 import {
   LOG_FOLDER,
@@ -31,7 +32,7 @@ export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLo
     return { sequence, file };
   };
   const newestSegment = async (): Promise<OpenSegment> => {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
     return openSegment(sequencesOf(await readdir(folder)).at(-1) ?? 1);
   };
   const nextSegment = async ({ sequence, file }: OpenSegment): Promise<OpenSegment> => {

@@ -3,8 +3,9 @@
  * an earlier `FILE.1`. A file that another program moved away is begun anew.
  */
 
-import { mkdir, open, rename, stat, type FileHandle } from 'node:fs/promises';
+import { open, rename, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { makeFolders } from '../storage/file-bytes.js';
 import { cutHalfLine } from './appended-lines.js';
 import type { EventLogPlace } from './log-segments.js';
 
@@ -16,7 +17,7 @@ export function logFilePlace(file: string, byteCountMax = FILE_BYTE_COUNT_MAX): 
   let opened: FileHandle | null = null;
 
   const openAtEnd = async (): Promise<FileHandle> => {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolders(dirname(path));
     const handle = await open(path, 'a+');
     await cutHalfLine(handle);
     return handle;

@@ -117,6 +117,10 @@ const SENTENCES: Sentences = {
   'redis-away': ({ address, reason }) =>
     warning(`Redis at ${address} does not answer (${reason}); waiting for it`),
   'redis-back': ({ awayMs }) => notice(`Redis is back after ${secondsOf(awayMs)}`),
+  'object-store-away': ({ address, reason }) =>
+    warning(`the object store at ${address} fails (${reason}); waiting for it`),
+  'object-store-back': ({ awayMs }) =>
+    notice(`the object store is back after ${secondsOf(awayMs)}`),
   'redis-refuses': ({ address, reason, cure, waitMs }) =>
     warning(
       `Redis at ${address} refuses to write (${reason}); waiting up to ${secondsOf(waitMs)}. ` +

@@ -107,12 +107,31 @@ export async function readBytes(
   }
 }
 
+/**
+ * Creates a folder and the missing ones above it, and returns the highest that it created. Node gives ENOENT for a
+ * recursive `mkdir` on a read-only disk. Creating one folder alone gives the true reason.
+ */
+export async function makeFolders(path: string): Promise<string | undefined> {
+  try {
+    return await mkdir(path, { recursive: true });
+  } catch (cause) {
+    if (systemCodeOf(cause) !== 'ENOENT') throw cause;
+    const missing =
+      cause instanceof Error && 'path' in cause && typeof cause.path === 'string'
+        ? cause.path
+        : path;
+    await mkdir(missing);
+    await mkdir(path, { recursive: true });
+    return missing;
+  }
+}
+
 /** Creates the folder and the missing ones above it, and syncs the folder that each new one is in. */
 export async function makeFolderDurably(
   path: string,
   sync: (folder: string) => Promise<void> = syncFolder,
 ): Promise<void> {
-  const first = await mkdir(path, { recursive: true });
+  const first = await makeFolders(path);
   if (first === undefined) return;
   const highest = dirname(resolve(first));
   for (let folder = dirname(resolve(path)); ; folder = dirname(folder)) {

@@ -25,6 +25,7 @@ import { z } from 'zod';
 import type { Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
 import { systemCodeOf } from '../base/system-errors.js';
+import { makeFolders } from './file-bytes.js';
 import { livenessOf, ProcessIdentitySchema, thisProcess } from './process-identity.js';
 
 /** Holders keep a lock for one rename, so the holder of an older one is gone or stands still. */
@@ -46,7 +47,7 @@ export class LockBrokenError extends Error {
 /** Makes a work folder of a new holder. All holders of a lock are in one folder. */
 export async function makeHolder(holdersFolder: string): Promise<string> {
   const workFolder = join(holdersFolder, randomUUID());
-  await mkdir(workFolder, { recursive: true });
+  await makeFolders(workFolder);
   return workFolder;
 }
 
@@ -63,7 +64,7 @@ export async function withFileLock<Result>(
   clock: Clock,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  await mkdir(dirname(lockPath), { recursive: true });
+  await makeFolders(dirname(lockPath));
   await mkdir(tokenOf(workFolder));
   try {
     await take(lockPath, workFolder, clock);

@@ -8,7 +8,7 @@ import {
   type BlobRef,
   type BlobStore,
 } from './blob-store.js';
-import type { ObjectStore } from './object-store.js';
+import type { Durability, ObjectStore } from './object-store.js';
 
 export const BLOB_KEY_PREFIX = 'blobs/';
 
@@ -18,15 +18,23 @@ export function blobKeyOf(ref: BlobRef): string {
 
 export class ObjectBlobStore implements BlobStore {
   readonly #objects: ObjectStore;
+  readonly #durability: Durability;
   bytesWritten = 0;
   bytesRead = 0;
 
-  constructor(objects: ObjectStore) {
+  /** @param durability of blobs that are put; with `at-flush`, the caller flushes the objects. */
+  constructor(objects: ObjectStore, durability: Durability = 'now') {
     this.#objects = objects;
+    this.#durability = durability;
   }
 
   async put(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
-    const etag = await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'absent' });
+    const etag = await this.#objects.put(
+      blobKeyOf(ref),
+      bytes,
+      { kind: 'absent' },
+      this.#durability,
+    );
     if (etag !== null) this.bytesWritten += ref.byteCount;
     return ref;
   }
@@ -38,7 +46,7 @@ export class ObjectBlobStore implements BlobStore {
   async putVerified(bytes: Uint8Array, ref = blobRefOf(bytes)): Promise<BlobRef> {
     await this.put(bytes, ref);
     if (await this.#isSound(ref)) return ref;
-    await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'always' });
+    await this.#objects.put(blobKeyOf(ref), bytes, { kind: 'always' }, this.#durability);
     this.bytesWritten += ref.byteCount;
     if (await this.#isSound(ref)) return ref;
     throw new QianmoError({

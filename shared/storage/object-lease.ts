@@ -9,6 +9,7 @@ import type { ObjectStore, PutCondition, StoredObject } from './object-store.js'
 import {
   foundInRecord,
   LeaseHolderSchema,
+  RunFencedError,
   type LeaseAnswer,
   type LeaseHolder,
 } from './run-lease.js';
@@ -29,6 +30,8 @@ export class ObjectLease {
   readonly address: string;
   readonly #store: ObjectStore;
   readonly #run: string;
+  /** Set once the record was found to be gone. */
+  #isDeleted = false;
   #held: { etag: string; epoch: number; start: string } | null = null;
 
   constructor(store: ObjectStore, run: string) {
@@ -63,6 +66,19 @@ export class ObjectLease {
     return this.#held !== null && (await this.#isStillOwn());
   }
 
+  /** The error of a lease that is lost. */
+  loss(): QianmoError {
+    if (!this.#isDeleted) return new RunFencedError(this.address);
+    return new QianmoError({
+      kind: 'environment',
+      what: 'the output of this run was deleted or moved while it ran',
+      where: this.address,
+      expected: 'the claim that this coordinator wrote there',
+      found: 'nothing',
+      cure: 'restore the output and continue with --resume, or start again; leave it alone while a run works on it',
+    });
+  }
+
   /** Does nothing if the lease is lost. */
   async release(): Promise<void> {
     await this.#rewritten(null);
@@ -86,6 +102,7 @@ export class ObjectLease {
   /** A write whose answer was lost has made another version of what this holder wrote. */
   async #isStillOwn(): Promise<boolean> {
     const found = await this.#store.get(LEASE_KEY, LEASE_BYTE_COUNT_MAX);
+    this.#isDeleted = found === null;
     if (found === null || this.#held === null) return false;
     if (found.etag === this.#held.etag) return true;
     const { epoch, holder } = this.#recordOf(found);

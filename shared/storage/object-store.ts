@@ -4,7 +4,7 @@
  * (test/conformance) runs on every implementation.
  */
 
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, type FailureReport } from '../base/errors.js';
 
 export interface StoredObject {
   readonly bytes: Uint8Array;
@@ -18,6 +18,9 @@ export type PutCondition =
   | { readonly kind: 'absent' }
   /** Only while the object is still this version. */
   | { readonly kind: 'unchanged'; readonly etag: string };
+
+/** `at-flush`: the object may be gone after a power failure, until `flush` has resolved. */
+export type Durability = 'now' | 'at-flush';
 
 export interface ListedObject {
   readonly key: string;
@@ -37,7 +40,14 @@ export interface ObjectStore {
    */
   get(key: string, byteCountMax?: number): Promise<StoredObject | null>;
   /** The etag written, or null when the condition did not hold and nothing was written. */
-  put(key: string, bytes: Uint8Array, condition: PutCondition): Promise<string | null>;
+  put(
+    key: string,
+    bytes: Uint8Array,
+    condition: PutCondition,
+    durability?: Durability,
+  ): Promise<string | null>;
+  /** Makes durable what was put `at-flush`. Absent where every put is durable at once. */
+  flush?(): Promise<void>;
   /**
    * Keys that start with `prefix`, ascending.
    *
@@ -48,6 +58,13 @@ export interface ObjectStore {
   listWithTimes(prefix: string): Promise<ListedObject[]>;
   /** Deleting an object that does not exist is not an error. */
   delete(key: string): Promise<void>;
+}
+
+/** The store does not answer, or fails. The same call may succeed later. */
+export class StoreUnavailableError extends QianmoError {
+  constructor(report: Omit<FailureReport, 'kind'>) {
+    super({ kind: 'transient', ...report });
+  }
 }
 
 /** @throws QianmoError of kind `data` if an object is larger than its reader expects. */

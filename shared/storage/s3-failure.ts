@@ -1,6 +1,7 @@
 /** Explains the errors of an S3 store, and what to do about them. */
 
 import { QianmoError, type FailureReport } from '../base/errors.js';
+import { StoreUnavailableError } from './object-store.js';
 
 interface S3Refusal {
   readonly name: string;
@@ -30,6 +31,20 @@ export function s3RefusalOf(cause: unknown): S3Refusal {
 /** The object does not exist, rather than the bucket or the account. */
 export function isNoSuchObject({ name }: S3Refusal): boolean {
   return name === 'NoSuchKey' || name === 'NotFound';
+}
+
+/** Refusals of an upload whose bytes changed on the way. */
+const CORRUPTED: ReadonlySet<string> = new Set([
+  'BadDigest',
+  'InvalidDigest',
+  'XAmzContentSHA256Mismatch',
+  'XAmzContentChecksumMismatch',
+  'IncompleteBody',
+]);
+
+/** Whether another upload of the same bytes may succeed. */
+export function isCorruptedUpload({ name }: S3Refusal): boolean {
+  return CORRUPTED.has(name);
 }
 
 /** Failures before the request was sent, and refusals to begin with it. */
@@ -97,6 +112,12 @@ const EXPLANATION_BY_NAME: Readonly<Record<string, Explanation>> = {
 function explanationOf({ name, status }: S3Refusal): Explanation {
   const known = EXPLANATION_BY_NAME[name];
   if (known !== undefined) return known;
+  if (CORRUPTED.has(name))
+    return {
+      kind: 'transient',
+      what: 'an upload arrived at the object store with other bytes',
+      cure: 'check the memory of this machine and the network, proxies included',
+    };
   if (status === 401 || status === 403)
     return {
       kind: 'environment',
@@ -143,10 +164,9 @@ export function s3Failure(cause: unknown, where: string): QianmoError {
   if (cause instanceof QianmoError) return cause;
   const refusal = s3RefusalOf(cause);
   const status = refusal.status === 0 ? '' : ` (HTTP ${refusal.status})`;
-  return new QianmoError({
-    ...explanationOf(refusal),
-    where,
-    found: `${refusal.name}${status}`,
-    cause,
-  });
+  const { kind, ...explanation } = explanationOf(refusal);
+  const report = { ...explanation, where, found: `${refusal.name}${status}`, cause };
+  return kind === 'transient'
+    ? new StoreUnavailableError(report)
+    : new QianmoError({ kind, ...report });
 }

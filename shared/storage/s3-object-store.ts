@@ -23,6 +23,7 @@ import {
 } from './object-store.js';
 import {
   endlessListing,
+  isCorruptedUpload,
   isNoSuchObject,
   mayHaveBeenDone,
   s3Failure,
@@ -34,7 +35,7 @@ const PART_UPLOADS_MAX = 4;
 const CONNECTION_TIMEOUT_MS = 5_000;
 const REQUEST_TIMEOUT_MS = 60_000;
 const REQUEST_ATTEMPTS_MAX = 4;
-/** Attempts in cases that the SDK does not retry: a conflict, or an interrupted body. */
+/** Attempts in cases that the SDK does not retry: a conflict, a corrupted upload, or an interrupted body. */
 const OPERATION_ATTEMPTS_MAX = 5;
 const CONFLICT_BACKOFF_MS = 50;
 /** A page has up to a thousand objects. */
@@ -103,8 +104,8 @@ export class S3ObjectStore implements ObjectStore {
         isInDoubt ||= refusal.attemptCount > 1 || mayHaveBeenDone(refusal);
         const etag = isInDoubt ? await this.#etagIfOurs(key, bytes).catch(() => null) : null;
         if (etag !== null || isUnmet) return etag;
-        if (refusal.status !== 409 || attempt === OPERATION_ATTEMPTS_MAX)
-          throw s3Failure(cause, where);
+        const mayPass = refusal.status === 409 || isCorruptedUpload(refusal);
+        if (!mayPass || attempt === OPERATION_ATTEMPTS_MAX) throw s3Failure(cause, where);
         await systemClock.sleep(CONFLICT_BACKOFF_MS * attempt);
       }
     }

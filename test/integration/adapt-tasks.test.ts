@@ -2,6 +2,7 @@
 // request for any order of arrival, and in waves of bounded size. Results that do not fit are
 // refused and the jobs repeated.
 
+import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
@@ -32,7 +33,10 @@ const TASK_COUNT = 66;
 const store = tinyTaskStore({ taskCount: TASK_COUNT, supportRowCountMax: 4, queryRowCountMax: 2 });
 const shift = { levelShift: { features: ['category1'] } };
 const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.5, ...shift };
-const config = logisticConfig({ outerSteps: 1, tasksPerOuterStep: 4, tasksPerJob: 1 }, method);
+const config = logisticConfig(
+  { outerSteps: 1, tasksPerOuterStep: 4, tasksPerJob: 1, microBatchRowsMax: 1 },
+  method,
+);
 const spec = modelSpecOf(config.model, store.manifest.features, config.method);
 const request: AdaptRequest = {
   ...{ parameters: initialMetaParameters(spec, 3), method: config.method, rows: 'support' },
@@ -100,21 +104,28 @@ test('results that arrive in reverse order are sorted', async () => {
   expect(found).toEqual(await collected(adaptTasks(contextOf(forwards), request)));
 });
 
-test('a wave is delivered after the previous one has been taken', async () => {
+test('a wave is sent while results of the one before are awaited, and the third one later', async () => {
   const plain = inProcess();
   const handedOver: (readonly JobOrder[])[] = [];
   const counting: Dispatcher = {
     ...plain,
     run: (orders, read, signal) => {
       handedOver.push(orders);
-      return plain.run(orders, read, signal);
+      const results = plain.run(orders, read, signal);
+      return handedOver.length === 1 ? whenSent(results) : results;
     },
   };
-  const waves = adaptTasks(contextOf(counting), request);
-  await waves.next();
-  expect(handedOver).toHaveLength(1);
+  /** The first wave ends only once the second one is sent. */
+  async function* whenSent<Item>(results: AsyncIterable<Item>): AsyncGenerator<Item> {
+    while (handedOver.length < 2) await setImmediate();
+    yield* results;
+  }
+  const taskIndices = [...request.taskIndices, ...request.taskIndices];
+  const waves = adaptTasks(contextOf(counting), { ...request, taskIndices });
   await waves.next();
   expect(handedOver).toHaveLength(2);
+  expect((await collected(waves)).map(({ tasks }) => tasks.length)).toEqual([64, 4]);
+  expect(handedOver).toHaveLength(3);
   const [first, second] = handedOver;
   // The same bytes in every wave, so that workers fetch them once.
   expect(new Set([...first!, ...second!].map(({ frozen }) => frozen)).size).toBe(1);

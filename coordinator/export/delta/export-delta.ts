@@ -21,7 +21,6 @@ import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
 import { ObjectBlobStore } from '../../../shared/storage/object-blob-store.js';
 import { adgroupsOf, type TaskEntry } from '../../../shared/tasks/task-store.js';
-import { tasksPerWaveOf } from '../../evaluation/task-jobs.js';
 import { AdaptedShards } from '../adapted-shards.js';
 import { calibrationIndexOf } from '../calibrate.js';
 import {
@@ -90,7 +89,6 @@ export async function exportDelta(
     {
       ...{ shards, meaning, objects, rows: manifest.blocks.rows },
       model: { parameters: source.parameters, method },
-      tasksPerShard: tasksPerWaveOf(),
     },
     {
       ...jobContext(source, surroundings, meaning),
@@ -167,9 +165,8 @@ function planOf(
 ): DeltaPlan {
   const { store, serving } = source;
   const { rows, encoding } = below.published.manifest.blocks;
-  const tasksPerShard = tasksPerWaveOf();
   const changed = adgroupsOf(store).filter(isChanged);
-  const choice = { serving, rows, tasksPerShard };
+  const choice = { serving, rows };
   const shards = exportShardsOf({ tasks: changed }, choice);
   const tasks = tasksInBlockOrder(shards).map((taskIndex) => at(store.tasks, taskIndex));
   const fullOrder = tasksInBlockOrder(exportShardsOf(store, choice));

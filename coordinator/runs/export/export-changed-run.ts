@@ -131,7 +131,7 @@ async function openedChange(
   context: RunContext,
 ): Promise<OpenedChange> {
   const bundles = request.out ?? bundlesAddressOf(config);
-  const objects = objectStoreOf(config, bundles);
+  const objects = objectStoreOf(config, bundles, context);
   const store = await openStoreAsPrepared(config, context);
   const run = preparedRunOn(store, config);
   const { published, labelled } = await bundleToChange(objects, request.label);

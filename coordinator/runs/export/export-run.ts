@@ -55,7 +55,7 @@ export async function exportRun(
       (starting) =>
         dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
     );
-    const objects = objectStoreOf(config, bundles);
+    const objects = objectStoreOf(config, bundles, logged);
     if (!(await probeConditionalWrites(objects)))
       logged.sink({ kind: 'writes-unconditional', address: objects.address });
     const compute = await logged.machine.openCompute(logged, config.compute);

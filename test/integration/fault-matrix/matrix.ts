@@ -113,6 +113,7 @@ export const CELLS: readonly FaultCell[] = [
       ['when it fetches the store from S3'],
       `${SAME}; the worker refuses its jobs`,
     ],
+    ['S3 answers 500', ['to a manifest, longer than the SDK tries'], SAME],
     ['S3 answers 500', ['to every manifest'], 'exit code 3, the object store does not work'],
   ]),
   ...cellsOf('results.test.ts', [

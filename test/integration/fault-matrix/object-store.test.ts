@@ -28,6 +28,9 @@ const BUCKET = 'runs';
 const MANIFEST = /\/checkpoints\/manifests\//;
 /** The first job after the first checkpoint. */
 const JOB_AFTER_CHECKPOINT = 9;
+const SDK_ATTEMPT_COUNT = 4;
+/** Enough for an outer step. */
+const SHORT_WAIT_MS = 10_000;
 const SMALL_DISK_BYTE_COUNT = 64 * 1024;
 const BLOB = /\/checkpoints\/blobs\//;
 
@@ -85,13 +88,23 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
       }),
     );
 
+  cells.run('S3 answers 500', 'to a manifest, longer than the SDK tries', (name) =>
+    withProxy(name, async (proxy, departures) => {
+      const times = 3 * SDK_ATTEMPT_COUNT;
+      void proxy.fail({ method: 'PUT', path: MANIFEST, times }, { kind: 'refused', status: 500 });
+      const run = await scene.coordinator(name, departures);
+      await run.saw(/the object store at \S+ fails \(\w+ \(HTTP 500\)\); waiting for it/);
+      await run.saw(/the object store is back after/);
+      await scene.expectDigest(run);
+      expect(proxy.struckCount()).toBe(times);
+    }),
+  );
+
   cells.run('S3 answers 500', 'to every manifest', (name) =>
     withProxy(name, async (proxy, departures) => {
-      void proxy.fail(
-        { method: 'PUT', path: MANIFEST, times: 40 },
-        { kind: 'refused', status: 500 },
-      );
-      const run = await scene.coordinator(name, departures);
+      void proxy.fail({ method: 'PUT', path: MANIFEST }, { kind: 'refused', status: 500 });
+      const queue = { outerStepTimeoutMs: SHORT_WAIT_MS };
+      const run = await scene.coordinator(name, { ...departures, queue });
       await expectExclusion(run, { exitCode: 3, message: /the object store/ });
     }),
   );

@@ -53,6 +53,12 @@ describe('fateOf', () => {
     });
   });
 
+  it('names no place in a result that is nothing at all', () => {
+    expect(fateOf({ state: 'completed', returnValue: null, worker: 'w' }, job)).toEqual({
+      ...{ kind: 'failed', reason: 'its result cannot be read', worker: 'w' },
+    });
+  });
+
   it('counts a result that does not parse as a failed attempt', () => {
     expect(fateOf({ state: 'completed', returnValue: { runId: 'r' }, worker: 'w' }, job)).toEqual({
       kind: 'failed',

@@ -7,6 +7,7 @@ import { createQueuePatience } from '../../../coordinator/dispatch/queue-patienc
 import { systemClock } from '../../../shared/base/clock.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
+import { StoreUnavailableError } from '../../../shared/storage/object-store.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
@@ -205,6 +206,28 @@ describe('QueuePatience', () => {
       { kind: 'redis-away', address: 'redis://h:1', reason: 'connection refused' },
       { kind: 'redis-back', awayMs: 750 },
     ]);
+  });
+
+  it('reports an object store of large blobs that is away as what it is', async () => {
+    const { sut, events } = patience();
+    const cause = new StoreUnavailableError({ what: 'unreachable', where: 's3://blobs' });
+    const storeOutage = new QueueUnavailableError({ what: 'away', found: 'ECONNREFUSED', cause });
+    let isAway = true;
+    await sut.attempt(() => {
+      if (!isAway) return Promise.resolve();
+      isAway = false;
+      return Promise.reject(storeOutage);
+    }, 60_000);
+    expect(events).toEqual([
+      { kind: 'object-store-away', address: 's3://blobs', reason: 'ECONNREFUSED' },
+      { kind: 'object-store-back', awayMs: 50 },
+    ]);
+    await expect(sut.attempt(() => Promise.reject(storeOutage), 100)).rejects.toMatchObject({
+      report: {
+        what: 'the object store of large blobs stayed away for longer than one outer step may take',
+        where: 's3://blobs',
+      },
+    });
   });
 
   it('gives up at the deadline, resumable', async () => {

@@ -149,7 +149,9 @@ describe('evaluate', () => {
     const found = await evaluateFormula({ store, dispatcher: shuffled });
     expect(found).toEqual(expected);
     expect(shuffled.rejections.get('layout_mismatch')).toBe(shuffled.orders.length);
-    expect(new Set(straight.orders.map(({ job }) => tasksOfJob(job).length))).toContain(3);
+    expect(new Set(straight.orders.map(({ job }) => tasksOfJob(job).length)).size).toBeGreaterThan(
+      1,
+    );
   });
 
   it('gives every job a unique identity', async () => {

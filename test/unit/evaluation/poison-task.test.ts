@@ -3,9 +3,11 @@
 import { expect, it } from 'vitest';
 import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import {
-  chunkResults,
   taskWaves,
+  waveValues,
   withEncodedParameters,
+  type JobWave,
+  type TaskChunk,
   type TaskJobContext,
 } from '../../../coordinator/evaluation/task-jobs.js';
 import { QianmoError } from '../../../shared/base/errors.js';
@@ -19,7 +21,7 @@ import { logisticConfig } from '../../fixtures/training/training-run.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 it('ends the evaluation and names the task, although logits may be infinite', async () => {
-  const config = logisticConfig({ tasksPerJob: 4 });
+  const config = logisticConfig({ outerSteps: 1 });
   const store = tinyTaskStore();
   const spec = modelSpecOf(config.model, store.manifest.features);
   const executor: JobExecutor = {
@@ -53,14 +55,18 @@ it('ends the evaluation and names the task, although logits may be infinite', as
     ...{ parameters, method: { kind: 'global' }, taskIndices },
   });
   const adaptations = [{ innerRate: 0.1, innerSteps: 1 }];
-  const evaluated = async (): Promise<void> => {
+  const waves = async function* (): AsyncGenerator<JobWave<TaskChunk, object>> {
     for await (const chunks of taskWaves(context, taskIndices))
-      for await (const _ of chunkResults(context, model, chunks, {
+      yield {
+        chunks,
         workOf: () => ({
           ...{ kind: 'predict', method: { kind: 'global' }, adaptations, rows: 'query' },
         }),
         read: (output) => ({ output }),
-      }));
+      };
+  };
+  const evaluated = async (): Promise<void> => {
+    for await (const _ of waveValues(context, model, waves()));
   };
   await expect(evaluated()).rejects.toMatchObject({
     kind: 'failed',

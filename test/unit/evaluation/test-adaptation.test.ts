@@ -96,7 +96,7 @@ it('is refused where measures do not fit the tasks', async () => {
     const tensors = decodeTensors(output, 'the test');
     const distances = tensors.get('distances');
     if (distances === undefined) return null;
-    const shape = [distances.values.length, 1, 1];
+    const shape = [distances.values.length];
     return encodeTensors(new Map([...tensors, ['distances', { ...distances, shape }]]));
   };
   const dispatcher = formulaDispatcher(store, { spoil });

@@ -13,9 +13,12 @@ import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
+import { canMountDisks, smallDisk } from '../../fixtures/faults/small-disk.js';
 import { transpileShared } from '../../fixtures/transpiled-shared.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 import { bitsOf, tinySpec, tinyState } from '../../fixtures/training-states.js';
+
+const DISK_BYTE_COUNT = 64 * 1024;
 
 let folder: TemporaryFolder;
 beforeEach(async () => {
@@ -31,6 +34,27 @@ async function filesUnder(path: string): Promise<string[]> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true });
   return entries.filter((entry) => entry.isFile()).map((entry) => entry.name);
 }
+
+describe.skipIf(!canMountDisks)('a read-only disk', () => {
+  it('is reported as such, also where folders are missing', async () => {
+    const disk = smallDisk(DISK_BYTE_COUNT);
+    disk.seal();
+    const output = join(disk.folder, 'runs/one');
+    const store = new FileObjectStore({ folder: output });
+    const put = store.put('latest.json', Buffer.from('{}'), { kind: 'always' });
+    await expect(put).rejects.toMatchObject({
+      kind: 'environment',
+      report: {
+        what: 'the disk is read-only while writing an object',
+        where: join(output, 'latest.json'),
+        expected: 'a folder that can be written',
+        found: expect.stringContaining('EROFS') as string,
+        cure: 'choose a folder that can be written',
+      },
+    });
+    disk.close();
+  });
+});
 
 describe('a full disk', () => {
   it('reports path and cure and leaves no part of the object', async () => {

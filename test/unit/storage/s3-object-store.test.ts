@@ -78,6 +78,42 @@ it('gives up on a conflict that does not end', async () => {
   expect(seen).toHaveLength(5);
 });
 
+it.each(['BadDigest', 'InvalidDigest', 'XAmzContentSHA256Mismatch', 'IncompleteBody'])(
+  'repeats an upload that arrived with other bytes: %s',
+  async (code) => {
+    const corrupted = { status: 400, code };
+    const { store, seen } = await scripted(corrupted, corrupted, { status: 200, etag: '"new"' });
+    expect(await store.put('k', bytes, { kind: 'absent' })).toBe('"new"');
+    expect(seen).toEqual(['PUT *', 'PUT *', 'PUT *']);
+  },
+);
+
+it('gives up on an upload that always arrives with other bytes', async () => {
+  const { store, seen } = await scripted({ status: 400, code: 'BadDigest' });
+  await expect(store.put('k', bytes, { kind: 'always' })).rejects.toMatchObject({
+    kind: 'transient',
+    report: {
+      what: 'an upload arrived at the object store with other bytes',
+      where: expect.stringContaining('s3://bucket/p/k') as string,
+      found: 'BadDigest (HTTP 400)',
+    },
+  });
+  expect(seen).toHaveLength(5);
+});
+
+it.each([
+  [403, 'AccessDenied', 'access to the object store was denied'],
+  [404, 'NoSuchBucket', 'the bucket does not exist'],
+  [400, 'InvalidArgument', 'the object store refused a request'],
+])('fails at once on %i %s', async (status, code, what) => {
+  const { store, seen } = await scripted({ status, code });
+  await expect(store.put('k', bytes, { kind: 'always' })).rejects.toMatchObject({
+    kind: 'environment',
+    report: { what },
+  });
+  expect(seen).toHaveLength(1);
+});
+
 it.each([
   [412, 'PreconditionFailed'],
   [404, 'NoSuchKey'],

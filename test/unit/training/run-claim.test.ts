@@ -1,19 +1,35 @@
 /** Claims on a run over a store in memory and in virtual time: who gets one, and what a lost one is worth. */
 
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { claimRun, type RunClaim } from '../../../coordinator/checkpoints/run-claim.js';
+import { readMetaParameters } from '../../../coordinator/checkpoints/saved-parameters.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
 import { RunFencedError } from '../../../shared/storage/run-lease.js';
 import { simulatedClock, type SimulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
+import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
 
 const ENDED: ProcessIdentity = { ...thisProcess(), startTicks: 'before' };
 const ELSEWHERE: ProcessIdentity = { ...thisProcess(), host: 'another machine' };
+
+/** Sleeps until the test ends the first one. */
+function firstSleep(): SimulatedClock['sleep'] & { readonly end: () => void } {
+  let end = (): void => undefined;
+  const sleep = (_durationMs: number, signal?: AbortSignal): Promise<void> =>
+    new Promise((resolve) => {
+      end = resolve;
+      signal?.addEventListener('abort', () => resolve());
+    });
+  return Object.assign(sleep, { end: () => end() });
+}
 
 class Room {
   readonly clock: SimulatedClock = simulatedClock();
@@ -140,6 +156,38 @@ describe('a claim', () => {
     await second.release();
   });
 
+  it.each(['before a check', 'before a beat'])(
+    'whose folder is deleted %s is lost to nobody, and says so',
+    async (moment) => {
+      const room = new Room();
+      const folder = await temporaryFolder();
+      const store = new FileObjectStore({ folder: `${folder.path}/checkpoints` });
+      const clock = { ...room.clock, sleep: firstSleep() };
+      const claim = await claimRun({
+        ...{ store, run: 'tiny', start: 'first', clock, sink: () => undefined },
+        signal: new AbortController().signal,
+      });
+      await folder.remove();
+      if (moment === 'before a beat') {
+        clock.sleep.end();
+        await once(claim.lost, 'abort');
+      }
+      await expect(claim.demand()).rejects.toMatchObject({
+        kind: 'environment',
+        report: {
+          what: 'the output of this run was deleted or moved while it ran',
+          where: `file://${folder.path}/checkpoints/coordinator.json`,
+          expected: 'the claim that this coordinator wrote there',
+          found: 'nothing',
+          cure: 'restore the output and continue with --resume, or start again; leave it alone while a run works on it',
+        },
+      });
+      expect(claim.lost.aborted).toBe(true);
+      await claim.release();
+      expect(existsSync(folder.path)).toBe(false);
+    },
+  );
+
   it('outlasts a renewal that is carried out without an answer', async () => {
     const room = new Room();
     let loseAnswers = false;
@@ -213,5 +261,38 @@ describe('checkpoints under a claim', () => {
     await successor.write(stateAt(4));
     expect((await checkpointsIn(room.store).latest())?.outerStep).toBe(4);
     await claim.release();
+  });
+
+  it('leave the best one to a successor that takes over during a write', async () => {
+    const room = new Room();
+    const scored = (outerStep: number, ...losses: number[]) => ({
+      ...stateAt(outerStep),
+      validated: losses.map((loss, index) => ({ outerStep: index + 1, loss })),
+    });
+    const { store } = room;
+    const zombie = await room.suspended('zombie', ENDED);
+    const late = checkpointsIn(store, { claim: zombie, kept: 1 });
+    await late.latest();
+    await late.write(scored(1, 5));
+    const put = store.put.bind(store);
+    let claim: RunClaim | null = null;
+    let successor = late;
+    store.put = async (key, ...written) => {
+      // The zombie is suspended before it replaces a pointer.
+      if (claim === null && !key.includes('/')) {
+        store.put = put;
+        claim = await room.claim('successor');
+        successor = checkpointsIn(store, { claim, kept: 1 });
+        await successor.latest();
+        await successor.write(scored(2, 5, 6));
+      }
+      return put(key, ...written);
+    };
+    await expect(late.write(scored(3, 5, 6, 4))).rejects.toThrow(RunFencedError);
+    await successor.write(scored(3, 5, 6, 7));
+    const reader = checkpointsIn(store);
+    expect((await readMetaParameters(reader.options))?.outerStep).toBe(1);
+    expect(reader.warnings).toEqual([]);
+    await claim!.release();
   });
 });

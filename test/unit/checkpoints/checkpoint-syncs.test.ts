@@ -1,0 +1,62 @@
+/** The syncs of a checkpoint in a folder: what a slow disk waits for, and in which order. */
+
+import { relative } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { writeDurably } from '../../../shared/storage/file-bytes.js';
+import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
+import { checkpointsIn } from '../../fixtures/stores/checkpoint-stores.js';
+import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { tinySpec, tinyState } from '../../fixtures/training-states.js';
+
+let folder: TemporaryFolder;
+beforeEach(async () => {
+  folder = await temporaryFolder();
+});
+afterEach(() => folder.remove());
+
+it('syncs each file once, and each folder once before a name in another one', async () => {
+  /** `file`, or the folder relative to that of the store. */
+  const syncs: string[] = [];
+  const store = new FileObjectStore({
+    folder: folder.path,
+    write: async (path, bytes) => {
+      await writeDurably(path, bytes);
+      syncs.push('file');
+    },
+    sync: (path) => {
+      syncs.push(relative(folder.path, path));
+      return Promise.resolve();
+    },
+  });
+  const checkpoints = checkpointsIn(store);
+  await checkpoints.write(tinyState(tinySpec(), 1));
+  const before = new Set(await store.list('blobs/'));
+  syncs.length = 0;
+  await checkpoints.write(tinyState(tinySpec(), 2));
+  const written = (await store.list('blobs/')).filter((key) => !before.has(key));
+  expect(written.length).toBeGreaterThan(1);
+  expect(syncs).toEqual([
+    ...written.map(() => 'file'),
+    'blobs',
+    ...['file', 'manifests'],
+    ...['file', ''],
+  ]);
+});
+
+it('syncs the names of blobs that a cut-off checkpoint left', async () => {
+  const [first, second] = [0, 1].map(() => {
+    const synced: string[] = [];
+    const sync = (path: string): Promise<void> => {
+      synced.push(relative(folder.path, path));
+      return Promise.resolve();
+    };
+    return { synced, store: new FileObjectStore({ folder: folder.path, sync }) };
+  });
+  const state = tinyState(tinySpec(), 1);
+  const put = first!.store.put.bind(first!.store);
+  first!.store.put = (key, ...rest) =>
+    key.startsWith('blobs/') ? put(key, ...rest) : Promise.reject(new Error('the power failed'));
+  await expect(checkpointsIn(first!.store).write(state)).rejects.toThrow('the power failed');
+  await checkpointsIn(second!.store).write(state);
+  expect(second!.synced).toContain('blobs');
+});
