@@ -148,7 +148,7 @@ describe('the sum over the tree', () => {
         }
         const { dense, rows } = sum.metaGradient(share);
         const expected = expectedSum(leaves, isLeftOut);
-        const divided = (values = new Float32Array()): string =>
+        const divided = (values: Float32Array = new Float32Array()): string =>
           bitsOf(share === 1 ? values : values.map((each) => each / share));
         expect(bitsOf(dense.get('w')!.values)).toBe(divided(expected?.dense));
         const tables = [...rows.values()];
