@@ -11,7 +11,6 @@ import { banditDelayPage } from '../../bench/bandit-delay/bandit-delay-page.js';
 import { tableOf } from '../../bench/dbook/results-table.js';
 import { digestsPage } from '../../bench/digests/digests-page.js';
 import { distributedPeersPage } from '../../bench/distributed-peers/distributed-peers-page.js';
-import { encodingsPage } from '../../bench/encodings/encodings-page.js';
 import { generatorMarkdown } from '../../bench/generator/generator-table.js';
 import { ourMarkdown } from '../../bench/inner-loops/our-results-table.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
@@ -70,7 +69,6 @@ test.each([
   ['bandit-delay', () => banditDelayPage(recorded('bandit-delay'))],
   ['dbook', () => tableOf(recorded('dbook'), recorded('dbook'))],
   ['digests', () => digestsPage(recorded('digests'))],
-  ['encodings', () => encodingsPage(recorded('encodings'))],
   ['generator', () => generatorMarkdown(recorded('generator'))],
   ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
   ['inner-loops-ours', () => ourMarkdown(recorded('inner-loops-ours'))],
