@@ -19,7 +19,7 @@ import { logisticConfig } from '../../fixtures/training/training-run.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 it('ends the evaluation and names the task, although logits may be infinite', async () => {
-  const config = logisticConfig({ tasksPerJob: 4 });
+  const config = logisticConfig({});
   const store = tinyTaskStore();
   const spec = modelSpecOf(config.model, store.manifest.features);
   const executor: JobExecutor = {
