@@ -1,5 +1,5 @@
 /**
- * A run with the leaves of workload W2, which the peers have too: 32 support and 32 query rows with ten
+ * A run with the jobs of workload W2, which the peers have too: 32 support and 32 query rows with ten
  * categories of Zipf-distributed values, an MLP 160-128-64-1 whose last two layers are personal, five inner steps.
  */
 
@@ -11,11 +11,10 @@ export interface W2Size {
   /** A tenth of the rows of the peers' one table. */
   readonly rowsPerTable: number;
   readonly tasksPerOuterStep: number;
-  readonly tasksPerLeaf: number;
 }
 
 export const FULL_W2: W2Size = {
-  ...{ taskCount: 1_024, rowsPerTable: 100_000, tasksPerOuterStep: 256, tasksPerLeaf: 32 },
+  ...{ taskCount: 1_024, rowsPerTable: 100_000, tasksPerOuterStep: 256 },
 };
 
 const ROWS_PER_TASK = 64;
@@ -43,7 +42,7 @@ function zipf(uniform: number, rowsPerTable: number): number {
 }
 
 export function w2Run(log: string, store: string, outerSteps: number, size = FULL_W2) {
-  const { rowsPerTable, tasksPerOuterStep, tasksPerLeaf } = size;
+  const { rowsPerTable, tasksPerOuterStep } = size;
   const features = Array.from({ length: FEATURE_COUNT }, (_, index) => ({
     ...{ name: `c${index}`, kind: 'category', hashBuckets: rowsPerTable },
   }));
@@ -65,7 +64,6 @@ export function w2Run(log: string, store: string, outerSteps: number, size = FUL
     method: { kind: 'fomaml', innerSteps: 5, innerRate: 0.01 },
     training: {
       ...{ outerSteps, tasksPerOuterStep },
-      leavesPerOuterStepMin: tasksPerOuterStep / tasksPerLeaf,
       ...{ optimizer: { kind: 'sgd', rate: 0.01 }, checkpointEveryOuterSteps: outerSteps },
     },
   };
