@@ -39,9 +39,9 @@ export type JudgeNorm = (node: {
   readonly isConfirmed: boolean;
 }) => boolean;
 
-/** A node whose rows may still be views on an output. */
 interface HeldNode extends GradientNode {
-  readonly release?: (() => void) | undefined;
+  /** Present while the rows are views on an output. */
+  readonly release?: () => void;
 }
 
 export class StepSum {
@@ -90,8 +90,9 @@ export class StepSum {
    */
   metaGradient(share = 1): MetaGradient {
     for (const leaf of this.missingLeaves()) this.#tree.add({ first: leaf, end: leaf + 1 }, null);
-    const root = this.#tree.root();
-    if (root === null) throw new Error('an outer step needs the sum of a leaf');
+    const held = this.#tree.root();
+    if (held === null) throw new Error('an outer step needs the sum of a leaf');
+    const root = ownedNode(held);
     if (share !== 1)
       for (const values of [root.dense, root.rows]) values.set(values.map((value) => value / share));
     return metaGradientOf(root, this.#spec);
@@ -101,6 +102,14 @@ export class StepSum {
   losses(adapts: boolean): StepLosses {
     return this.#losses.total(adapts);
   }
+}
+
+/** The node with rows of its own. One that was never joined still has those of its output, which must stay as it is. */
+function ownedNode({ release, rows, ...node }: HeldNode): GradientNode {
+  if (release === undefined) return { ...node, rows };
+  const owned = rows.slice();
+  release();
+  return { ...node, rows: owned };
 }
 
 /** The sum of the task weights of some leaves: those of the warm term, or of all terms. */

@@ -59,7 +59,10 @@ export function ordersForTest(count: number, outerStep = 0): TaskOrder[] {
       microBatchRowsMax: 1024,
       device: 'auto',
       portable: false,
-      work: { kind: 'gradient', method: { kind: 'global' }, taskWeights: [1] },
+      work: {
+        ...{ kind: 'gradient', method: { kind: 'global' }, taskWeights: [1] },
+        leaves: { first: 0, stepLeafCount: 1, shapes: [[1, 1, 0, 0, 1]] },
+      },
       timeoutMs: 30_000,
       blobLifetimeMs: 60_000,
     },
@@ -85,16 +88,13 @@ export function executorForTest(
   };
 }
 
-export function outputOf({ job, rowPack }: Pick<JobInput, 'job' | 'rowPack'>): JobOutput {
+export function outputOf({ rowPack }: Pick<JobInput, 'rowPack'>): JobOutput {
   return {
     output: Uint8Array.from(rowPack ?? []).reverse(),
-    weightedQueryLoss: job.jobIndex,
-    weightedSupportLoss: 0,
     queryRowCount: 1,
     computeMs: 1,
     backend: 'test',
     fingerprint: 'test-01234567',
-    microBatchRowsMax: 1,
   };
 }
 
@@ -235,25 +235,6 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
         expect(executor.calls.filter(({ job }) => job.jobIndex === 1)).toHaveLength(3);
       });
     });
-
-    it.each([Number.NaN, Number.POSITIVE_INFINITY])(
-      'reports a loss of %s as not finite',
-      async (loss) => {
-        const executor = executorForTest((input) => ({
-          ...outputOf(input),
-          weightedQueryLoss: loss,
-          weightedSupportLoss: loss,
-        }));
-        await withDispatcher(executor, async (dispatcher) => {
-          const [delivered] = await collected(
-            dispatcher.run(ordersForTest(1), admitAll, noAbort()),
-          );
-          expect(delivered?.result.weightedQueryLoss).not.toSatisfy(Number.isFinite);
-          expect(delivered?.result.weightedSupportLoss).not.toSatisfy(Number.isFinite);
-          expect(executor.calls).toHaveLength(1);
-        });
-      },
-    );
 
     it('fails when every result of a job is refused', async () => {
       await withDispatcher(executorForTest(), async (dispatcher) => {

@@ -34,7 +34,7 @@ const store = tinyTaskStore({ taskCount: TASK_COUNT, supportRowCountMax: 4, quer
 const shift = { levelShift: { features: ['category1'] } };
 const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.5, ...shift };
 const config = logisticConfig(
-  { outerSteps: 1, tasksPerOuterStep: 4, tasksPerJob: 1, microBatchRowsMax: 1 },
+  { outerSteps: 1, tasksPerOuterStep: 4, microBatchRowsMax: 1 },
   method,
 );
 const spec = modelSpecOf(config.model, store.manifest.features, config.method);

@@ -46,7 +46,6 @@ const ruleOf = (sampling: SamplingRule['sampling'], drawCount: number): Sampling
   outerSteps: 1,
   sizeBucketEdges: EDGES,
   tasksPerOuterStep: drawCount,
-  tasksPerJob: drawCount,
 });
 
 describe.each<RuleName>(['proportional', 'square-root', 'size-buckets'])('%s sampling', (name) => {

@@ -239,10 +239,10 @@ describe('too few results', () => {
   });
 });
 
-describe('the record of left out jobs', () => {
+describe('the record of left out leaves', () => {
   const steps = [
-    { outerStep: 0, jobs: [1, 2] },
-    { outerStep: 7, jobs: [0] },
+    { outerStep: 0, leaves: [1, 2] },
+    { outerStep: 7, leaves: [0] },
   ];
 
   it('is read as it was written', () => {
@@ -254,12 +254,12 @@ describe('the record of left out jobs', () => {
     ['another version', JSON.stringify({ formatVersion: 2, steps })],
     ['an unknown field', JSON.stringify({ formatVersion: 1, steps, more: 1 })],
     [
-      'a step without jobs',
-      JSON.stringify({ formatVersion: 1, steps: [{ outerStep: 0, jobs: [] }] }),
+      'a step without leaves',
+      JSON.stringify({ formatVersion: 1, steps: [{ outerStep: 0, leaves: [] }] }),
     ],
     ['steps that do not ascend', JSON.stringify({ formatVersion: 1, steps: [...steps].reverse() })],
     ['a step twice', JSON.stringify({ formatVersion: 1, steps: [steps[0], steps[0]] })],
-    ['a negative job', JSON.stringify({ formatVersion: 1, steps: [{ outerStep: 0, jobs: [-1] }] })],
+    ['a negative leaf', JSON.stringify({ formatVersion: 1, steps: [{ outerStep: 0, leaves: [-1] }] })],
   ])('is refused with %s', (_, text) => {
     expect(() => decodeLeftOut(Buffer.from(text), 'here')).toThrow(
       expect.objectContaining({ kind: 'data' }) as Error,

@@ -11,7 +11,6 @@ import { banditDelayPage } from '../../bench/bandit-delay/bandit-delay-page.js';
 import { tableOf } from '../../bench/dbook/results-table.js';
 import { digestsPage } from '../../bench/digests/digests-page.js';
 import { distributedPeersPage } from '../../bench/distributed-peers/distributed-peers-page.js';
-import { encodingsPage } from '../../bench/encodings/encodings-page.js';
 import { generatorMarkdown } from '../../bench/generator/generator-table.js';
 import { ourMarkdown } from '../../bench/inner-loops/our-results-table.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
@@ -20,7 +19,6 @@ import { resultsPage } from '../../bench/meta-embedding/results-page.js';
 import { readRecord } from '../../bench/meta-embedding/results-record.js';
 import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
 import { overheadPage } from '../../bench/overhead/overhead-page.js';
-import { planPage } from '../../bench/plan/plan-page.js';
 import { realPage } from '../../bench/real/real-page.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
 import { soakPage } from '../../bench/soak/soak-page.js';
@@ -70,7 +68,6 @@ test.each([
   ['bandit-delay', () => banditDelayPage(recorded('bandit-delay'))],
   ['dbook', () => tableOf(recorded('dbook'), recorded('dbook'))],
   ['digests', () => digestsPage(recorded('digests'))],
-  ['encodings', () => encodingsPage(recorded('encodings'))],
   ['generator', () => generatorMarkdown(recorded('generator'))],
   ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
   ['inner-loops-ours', () => ourMarkdown(recorded('inner-loops-ours'))],
@@ -78,7 +75,6 @@ test.each([
   ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
   ['ope', () => offPolicyPage(recorded('ope'))],
   ['overhead', () => overheadPage(recorded('overhead'))],
-  ['plan', () => planPage(recorded('plan'))],
   ['real', () => realPage(recorded('real'))],
   ['sinusoid', sinusoidPage],
   ['soak', () => soakPage(recorded('soak'))],

@@ -27,7 +27,7 @@ function deliveredOf(
     isConfirmed: false,
     result: {
       ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep: OUTER_STEP, jobIndex },
-      ...{ output: blobRefOf(output), weightedQueryLoss: 0, weightedSupportLoss: 0 },
+      ...{ output: blobRefOf(output) },
       ...{ taskCount: 1, queryRowCount: 1, computeMs: 1, worker: 'w', backend: 'test' },
       ...{ fingerprint: 'test-01234567', microBatchRowsMax: 1 },
       ...departures,

@@ -104,9 +104,8 @@ function completed({ job: { runId, outerStep, jobIndex } }: JobDelivery): JobRec
   const returnValue = {
     ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep, jobIndex },
     output: blobRefOf(Uint8Array.of(9)),
-    ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, taskCount: 1, queryRowCount: 1 },
+    ...{ taskCount: 1, queryRowCount: 1 },
     ...{ computeMs: 1, worker: 'idle', backend: 'test', fingerprint: 'test-01234567' },
-    microBatchRowsMax: 1,
   };
   return { state: 'completed', worker: 'idle', returnValue };
 }

@@ -37,8 +37,8 @@ function scene(executorCount: number) {
   const lanes = new ExecutorLanes(held.map(({ executor }) => executor));
   const over = new AbortController();
   const { signal } = new AbortController();
-  const execute = (jobIndex: number, rowCount?: number): Promise<unknown> =>
-    lanes.execute({ rowCount, makeInput: () => at(INPUTS, jobIndex), signal, over: over.signal });
+  const execute = (jobIndex: number): Promise<unknown> =>
+    lanes.execute({ makeInput: () => at(INPUTS, jobIndex), signal, over: over.signal });
   const end = async (index: number, result: Promise<unknown>): Promise<void> => {
     at(held, index).end();
     await result;
@@ -49,15 +49,6 @@ function scene(executorCount: number) {
 }
 
 describe('executors that share jobs', () => {
-  it('have the last one in advance while they compute the largest', async () => {
-    const { notes, execute, end } = scene(2);
-    const results = [1, 1, 9, 3, 2, 1].map((rowCount, jobIndex) => execute(jobIndex, rowCount));
-    expect(notes).toEqual(['A begins 0', 'B begins 1', 'A has 2', 'B has 3']);
-    await end(0, at(results, 0));
-    await end(1, at(results, 1));
-    expect(notes.slice(4)).toEqual(['A begins 2', 'A has 5', 'B begins 3', 'B has 4']);
-  });
-
   it('take them in turn, and have the inputs of their next ones', async () => {
     const { notes, execute, end } = scene(2);
     const results = [0, 1, 2, 3, 4].map((jobIndex) => execute(jobIndex));

@@ -1,4 +1,4 @@
-/** Results that nobody waits for: each is told, and its output is removed unless another job may need it. */
+/** Results that nobody waits for: each is told, and its output is removed. */
 
 import { describe, expect, it } from 'vitest';
 import { JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
@@ -12,20 +12,19 @@ import { ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 /** A job that another worker has done, whose slower delivery completes now. Resolves when that was looked at. */
-async function lateResult({ hasTwin }: { readonly hasTwin: boolean }) {
+async function lateResult() {
   const [order] = ordersForTest(1);
   if (order === undefined) throw new Error('no order');
   const input = blobRefOf(order.dense);
   const job = { ...order.job, epoch: 1, dense: input, rowPack: input };
-  const delivery = new JobDelivery({ ...order, hasTwin }, job, 'nonce');
+  const delivery = new JobDelivery(order, job, 'nonce');
   const blobs = new MemoryBlobStore();
   const output = await blobs.put(Uint8Array.of(9));
   const { runId, outerStep, jobIndex } = job;
   const returnValue = {
     ...{ protocolVersion: PROTOCOL_VERSION, runId, outerStep, jobIndex, output },
-    ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, taskCount: 1, queryRowCount: 1 },
+    ...{ taskCount: 1, queryRowCount: 1 },
     ...{ computeMs: 1, worker: 'slow', backend: 'test', fingerprint: 'test-01234567' },
-    microBatchRowsMax: 1,
   };
   const events: RunEvent[] = [];
   let wake: WakeUp = () => undefined;
@@ -49,14 +48,8 @@ describe('a result that comes after another one of its job', () => {
   const told = { kind: 'result-late', outerStep: 0, jobIndex: 0, fromWorker: 'slow' };
 
   it('is told, and its output removed', async () => {
-    const { events, hasOutput } = await lateResult({ hasTwin: false });
+    const { events, hasOutput } = await lateResult();
     expect(events).toMatchObject([told]);
     expect(hasOutput).toBe(false);
-  });
-
-  it('keeps its output if the job has a twin, which has the same one and may not have been read', async () => {
-    const { events, hasOutput } = await lateResult({ hasTwin: true });
-    expect(events).toMatchObject([told]);
-    expect(hasOutput).toBe(true);
   });
 });

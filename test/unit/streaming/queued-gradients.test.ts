@@ -99,7 +99,7 @@ describe('gradients over a dispatcher', () => {
       const output = computed(input);
       if (!isFirst) return output;
       isFirst = false;
-      return { ...output, output: encodeRuleGradient(new Float64Array(3)) };
+      return { ...output, output: encodeRuleGradient({ gradient: new Float64Array(3), lossSum: 1 }) };
     });
     const there = await compute(rule.shape, rule.parameters, pairs, settings);
     expect(there).toEqual(await computeInProcess(rule.shape, rule.parameters, pairs, settings));
@@ -110,7 +110,7 @@ describe('gradients over a dispatcher', () => {
   test('that are not finite are asked for again, and end the stream as diverged', async () => {
     const { dispatcher, compute } = scene((input) => {
       const spoilt = new Float64Array(rule.parameters.length).fill(1, 1).fill(Number.NaN, 0, 1);
-      return { ...computed(input), output: encodeRuleGradient(spoilt) };
+      return { ...computed(input), output: encodeRuleGradient({ gradient: spoilt, lossSum: 1 }) };
     });
     const computing = compute(rule.shape, rule.parameters, pairs, settings);
     await expect(computing).rejects.toThrow(DivergenceError);

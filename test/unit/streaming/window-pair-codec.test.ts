@@ -82,8 +82,9 @@ describe('the blob of a pair', () => {
           settings,
         );
         expect(there).toEqual(windowPairGradient(rule.shape, rule.parameters, pair, settings));
-        const sent = encodeRuleGradient(there.gradient);
-        expect(decodeRuleGradient(sent, rule.shape, 'gradient')).toEqual(there.gradient);
+        const { gradient, lossSum } = there;
+        const sent = encodeRuleGradient({ gradient, lossSum });
+        expect(decodeRuleGradient(sent, rule.shape, 'gradient')).toEqual({ gradient, lossSum });
       }),
       { numRuns: 50 },
     );
@@ -145,7 +146,7 @@ describe('bytes that are no pair', () => {
     const bytes = encodeRuleParameters(new Float64Array(40));
     expect(decodeRuleParameters(bytes, shape, 'phi')).toEqual(new Float64Array(40));
     expect(() => decodeRuleGradient(bytes, shape, 'gradient')).toThrow(/rule-gradient/);
-    const short = encodeRuleGradient(new Float64Array(39));
+    const short = encodeRuleGradient({ gradient: new Float64Array(39), lossSum: 1 });
     expect(() => decodeRuleGradient(short, shape, 'gradient')).toThrow(/rule-gradient/);
   });
 });

@@ -53,7 +53,7 @@ describe('the times of an outer step', () => {
     for await (const arrival of times.waitedFor(arrivals()))
       times.took('aggregate', () => clock.pass(arrival.result.worker === 'a' ? 2 : 1));
     times.took('optimise', () => clock.pass(4));
-    times.tell(7);
+    times.report(7);
     // Two workers: fetch (2 + 4) / 2, compute (20 + 24 + 8) / 2, upload (1 + 3) / 2; waited 30 + 10 + 1.
     expect(told).toEqual([
       {
@@ -81,7 +81,7 @@ describe('the times of an outer step', () => {
       yield { result: { worker: 'a', taskCount: 1, computeMs: 50 } };
     };
     for await (const arrival of times.waitedFor(arrivals())) expect(arrival).toBeDefined();
-    times.tell(1);
+    times.report(1);
     expect(told).toMatchObject([{ phasesMs: { pack: 0, queue: 0, compute: 50 } }]);
   });
 });
