@@ -68,7 +68,10 @@ const codec: FuzzTarget = {
   },
 };
 
-const nodeIds = [[Int32Array.of(1, 4), Int32Array.of(2)], [Int32Array.of(3), new Int32Array(0)]];
+const nodeIds = [
+  [Int32Array.of(1, 4), Int32Array.of(2)],
+  [Int32Array.of(3), new Int32Array(0)],
+];
 const sumShapes: SumShapes = {
   ...{ idsByNode: nodeIds, denseCount: 3, tableRowWidth: 2, taskCount: 2, asksBefore: true },
 };

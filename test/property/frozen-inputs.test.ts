@@ -11,7 +11,7 @@ import {
   encodeUnchanging,
 } from '../../coordinator/plan/row-pack-gather.js';
 import type { JobInput } from '../../shared/queue/job-executor.js';
-import { modelSpecOf } from '../../shared/models/model-spec.js';
+import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
 import type { TaskJob } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';

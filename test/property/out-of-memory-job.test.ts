@@ -7,11 +7,7 @@ import {
   type NativeBackend,
   type NativeBinding,
 } from '../../worker/compute/engine/native-backend.js';
-import {
-  type CaseWork,
-  jobCaseOf,
-  runJob,
-} from '../fixtures/compute/compute-inputs.js';
+import { type CaseWork, jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
@@ -60,8 +56,11 @@ test.skipIf(backend === null).each(works)(
     const tensorCount = executor.engine.tf.memory().numTensors;
     exhaustMemoryOnce(backend);
     await expect(run()).rejects.toMatchObject({
-      ...{ kind: 'environment', isOfThisMachine: true },
-      report: { found: expect.stringContaining('OOM when allocating tensor') as string },
+      kind: 'environment',
+      report: {
+        found: expect.stringContaining('OOM when allocating tensor') as string,
+        isOfThisMachine: true,
+      },
     });
     expect(executor.engine.tf.memory().numTensors).toBe(tensorCount);
     expect((await run()).bytes).toEqual(before.bytes);

@@ -4,7 +4,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
-import { type GradientCaseWork,
+import {
+  type GradientCaseWork,
   jobCaseOf,
   relativeDifference,
   runJob,

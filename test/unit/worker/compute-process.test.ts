@@ -18,7 +18,11 @@ import {
   type ComputeProcessOptions,
 } from '../../../worker/process/compute-process.js';
 import { forkedEntry } from '../../../worker/process/forked-entry.js';
-import { type GradientCaseWork, jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
+import {
+  type GradientCaseWork,
+  jobCaseOf,
+  jobInputOf,
+} from '../../fixtures/compute/compute-inputs.js';
 import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
@@ -258,14 +262,15 @@ function frozenInputOf(seed: number): JobInput<TaskJob> {
   const dense = encodeDense(meta, spec.learned.variables);
   const frozen = encodeFrozen(meta, spec, 1e6);
   if (frozen?.holdsTables !== true) throw new Error('the tables are frozen');
-  const { rowPack: _pack, ...job } = input.job;
+  const { rowPack: _pack, work: whole, ...job } = input.job;
+  if (whole.kind !== 'gradient') throw new Error('expected a gradient job');
   const learned = { variables: [...spec.learned.variables], tables: [] };
   return {
     job: {
       ...job,
       dense: blobRefOf(dense),
       frozen: blobRefOf(frozen.bytes),
-      work: { ...work, learned },
+      work: { ...whole, learned },
     },
     ...{ dense, rowPack: null, frozen: frozen.bytes },
   };

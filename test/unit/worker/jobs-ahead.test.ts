@@ -9,7 +9,11 @@ import {
   createComputeProcess,
   type ComputeExecutor,
 } from '../../../worker/process/compute-process.js';
-import { type GradientCaseWork, jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
+import {
+  type GradientCaseWork,
+  jobCaseOf,
+  jobInputOf,
+} from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 

@@ -2,7 +2,10 @@
 
 import { expect, test } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
-import { isOutOfMemory, refusingOutOfMemory } from '../../../worker/compute/device/out-of-memory.js';
+import {
+  isOutOfMemory,
+  refusingOutOfMemory,
+} from '../../../worker/compute/device/out-of-memory.js';
 
 const oom = (): Error =>
   new Error(
@@ -39,7 +42,7 @@ test('too little memory is an error of this machine with a cure, after one attem
   expect(device.attemptCount()).toBe(1);
   if (!(found instanceof QianmoError)) throw new Error('no QianmoError');
   expect(found.kind).toBe('environment');
-  expect(found.isOfThisMachine).toBe(true);
+  expect(found.report.isOfThisMachine).toBe(true);
   expect(found.exitCode).toBe(3);
   expect(found.report.found).toContain('OOM when allocating tensor');
   expect(found.report.cure).toContain('training.microBatchRowsMax');
