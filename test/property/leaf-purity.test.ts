@@ -1,6 +1,7 @@
 /**
- * The sum of a node has the same bits in whatever jobs its leaves travel, beside whatever others. Seen to fail: a leaf
- * computed on the row pack of its job, sums joined from left to right, and losses in the order of the store.
+ * The sum of a node has the same bits in whatever jobs its leaves travel, beside whatever others. Seen to fail: rows
+ * of a leaf at their places in the pack of its job, and leaves of a job summed from left to right. Every leaf on the
+ * pack of its job was not seen to differ on a CPU.
  */
 
 import fc from 'fast-check';
