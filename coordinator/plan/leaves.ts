@@ -42,7 +42,9 @@ const PLACE_BYTE_COUNT = 7;
 const NEIGHBOUR_BYTE_COUNT = 9;
 
 export interface LeafTerms {
-  readonly config: Pick<RunConfig, 'method' | 'training'>;
+  readonly config: Pick<RunConfig, 'method'> & {
+    readonly training: Pick<RunConfig['training'], 'microBatchRowsMax' | 'leavesPerOuterStepMin'>;
+  };
   /** Padded rows of neighbours that each task reads besides its own. */
   readonly rowsBeside: number;
   readonly neighbourCount: number;
@@ -116,7 +118,10 @@ function jobByteCountOf(
 }
 
 /** The leaves in the order of the sum tree. */
-function spreadByCost(microBatches: readonly MicroBatch[], jobByteCountOf: (of: MicroBatch) => number): LeafCut[] {
+function spreadByCost(
+  microBatches: readonly MicroBatch[],
+  jobByteCountOf: (of: MicroBatch) => number,
+): LeafCut[] {
   const leaves = microBatches.map((microBatch) => ({
     microBatch,
     cost: paddedRowCountOf(microBatch) + CALL_OVERHEAD_ROWS,
