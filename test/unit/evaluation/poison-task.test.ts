@@ -19,7 +19,7 @@ import { logisticConfig } from '../../fixtures/training/training-run.js';
 import { tasksOfJob } from '../../fixtures/queue/tasks-of-job.js';
 
 it('ends the evaluation and names the task, although logits may be infinite', async () => {
-  const config = logisticConfig({ tasksPerJob: 4 });
+  const config = logisticConfig({});
   const store = tinyTaskStore();
   const spec = modelSpecOf(config.model, store.manifest.features);
   const executor: JobExecutor = {
@@ -30,8 +30,8 @@ it('ends the evaluation and names the task, although logits may be infinite', as
             output: encodeTensors(
               new Map([['logits', { shape: [1], values: Float32Array.of(Infinity) }]]),
             ),
-            ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, queryRowCount: 1, computeMs: 1 },
-            ...{ backend: 'test', fingerprint: 'test-01234567', microBatchRowsMax: 1 },
+            ...{ queryRowCount: 1, computeMs: 1 },
+            ...{ backend: 'test', fingerprint: 'test-01234567' },
           }),
     close: () => Promise.resolve(),
   };

@@ -183,7 +183,7 @@ describe('the score of a run', () => {
   it('is found for more adgroups than a call takes arguments', async () => {
     const config = formulaConfig({
       method: { kind: 'global' },
-      training: { tasksPerJob: 1024, tasksPerOuterStep: 1024 },
+      training: { tasksPerOuterStep: 1024 },
     });
     const few = await readValidationRows(store, 'store', null);
     const { length } = few.taskIndices;

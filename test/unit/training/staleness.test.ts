@@ -18,7 +18,7 @@ const DRAIN_EVERY = 6;
 const training = {
   outerSteps: 12,
   tasksPerOuterStep: 4,
-  tasksPerJob: 4,
+  leavesPerOuterStepMin: 1,
   checkpointEveryOuterSteps: DRAIN_EVERY,
   gradientNormMax: 1e9,
   optimizer: { kind: 'sgd', rate: RATE },
