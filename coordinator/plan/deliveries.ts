@@ -11,7 +11,7 @@ import { childrenOf, type LeafRange } from '../../shared/sums/sum-tree.js';
 export interface CostedLeaf {
   /** Padded rows, and those that a call is worth. */
   readonly cost: number;
-  /** A bound on the bytes of its tasks in a job. */
+  /** A bound on its bytes in a job. */
   readonly jobByteCount: number;
 }
 
@@ -30,9 +30,9 @@ const DELIVERY_OVERHEAD_MS = 4;
 const FIRST_STEP_DELIVERIES_MIN = 4;
 /** More deliveries for each worker even out no more. */
 const DELIVERIES_PER_WORKER_MAX = 4;
-/** The fields of a job besides those of its tasks. */
+/** The fields of a job besides those of its leaves. */
 const JOB_FIELDS_BYTE_COUNT = 16 * 1024;
-const TASKS_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - JOB_FIELDS_BYTE_COUNT;
+const LEAVES_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - JOB_FIELDS_BYTE_COUNT;
 
 /** @returns the deliveries of all leaves but those left out, the most expensive first. */
 export function cutIntoDeliveries(
@@ -81,7 +81,7 @@ class CostedTree {
   }
 
   fitsInJob({ first, end }: LeafRange): boolean {
-    return at(this.#byteCounts, end) - at(this.#byteCounts, first) <= TASKS_BYTE_COUNT_MAX;
+    return at(this.#byteCounts, end) - at(this.#byteCounts, first) <= LEAVES_BYTE_COUNT_MAX;
   }
 
   /** The largest nodes without a leaf that is left out. */
