@@ -20,7 +20,7 @@ const step = fc.record({
   leftOut: fc.array(fc.nat(70), { maxLength: 8 }),
 });
 
-// Seen to fail: ranges cut by cost at any leaf, and a left out leaf within a node.
+// Seen to fail: nodes divided after their first leaf, and nodes with a leaf that is left out.
 it('deliveries are nodes, apart, and cover all leaves but those left out', () => {
   fc.assert(
     fc.property(step, ({ leaves, leftOut, ...shares }) => {
