@@ -162,7 +162,6 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
             runId: orders[0]?.job.runId,
             outerStep: 0,
             taskCount: 1,
-            weightedQueryLoss: result.jobIndex,
           });
           expect(result.output.byteCount).toBe(3);
         }

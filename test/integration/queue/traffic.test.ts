@@ -4,7 +4,8 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { encodeDense } from '../../../coordinator/plan/row-pack-gather.js';
-import { stepPlanner } from '../../../coordinator/plan/step-plan.js';
+import { cutIntoDeliveries } from '../../../coordinator/plan/deliveries.js';
+import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
@@ -37,7 +38,7 @@ afterAll(async () => {
 });
 
 const OUTER_STEPS = 4;
-const TASKS_PER_JOB = 2;
+const LEAVES_PER_STEP_MIN = 4;
 
 interface Traffic {
   readonly coordinator: { readonly written: number; readonly read: number };
@@ -62,7 +63,7 @@ function configWith(tasksPerOuterStep: number): RunConfig {
   return logisticConfig({
     outerSteps: OUTER_STEPS,
     tasksPerOuterStep,
-    tasksPerJob: TASKS_PER_JOB,
+    leavesPerOuterStepMin: LEAVES_PER_STEP_MIN,
     checkpointEveryOuterSteps: OUTER_STEPS,
   });
 }
@@ -124,14 +125,18 @@ async function expectedByteCount(config: RunConfig): Promise<number> {
   const dense = encodeDense(initialMetaParameters(spec, config.seed)).byteLength;
   const planner = stepPlanner(config, smallStore);
   let byteCount = 0;
+  // The pace of a worker is known after the first outer step. This one computes in no time.
+  let msPerCost: number | null = null;
   for (let outerStep = 0; outerStep < OUTER_STEPS; outerStep += 1) {
-    const { jobs } = await planner.take(outerStep);
-    const packs = jobs.map(({ layout: { rowCount } }) =>
+    const plan = await planner.take(outerStep);
+    const deliveries = cutIntoDeliveries(plan.leaves, { workerCount: 1, msPerCost });
+    msPerCost = 0;
+    const packs = deliveries.map((delivery) => {
+      const { rowCount } = layoutOf(plan, delivery);
       // A row of a logistic table is its linear weight.
-      encodeTensors(
-        new Map([['rows', { shape: [rowCount, 1], values: new Float32Array(rowCount) }]]),
-      ),
-    );
+      const values = new Float32Array(rowCount);
+      return encodeTensors(new Map([['rows', { shape: [rowCount, 1], values }]]));
+    });
     byteCount += dense + packs.reduce((sum, pack) => sum + pack.byteLength, 0);
   }
   return byteCount;
