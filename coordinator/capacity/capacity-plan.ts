@@ -1,161 +1,131 @@
-/** Predicts the throughput of a run on any number of workers, and chooses the size of its jobs. */
+/**
+ * Predicts the throughput of a run on any number of workers, from its real plans. Nothing overlaps in the model:
+ *
+ *   step = serial + the longest share of a worker + coordinator for each delivery + bytes at the rate of the queue server
+ */
 
 import { at } from '../../shared/base/arrays.js';
-import { randomStream } from '../../shared/base/random.js';
-import type { DivisibleJob } from '../plan/orders/job-parts.js';
-import type { Drawn, SampledSteps } from './sampled-steps.js';
-import { simulatedOrders, type SimulatedOrder } from './simulated-orders.js';
-import { costAt, type StepCosts } from './step-costs.js';
-import { simulateStep, type SimulatedStep } from './step-simulation.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { denseCountOf, learnedIdsOf, rowCountOf } from '../../shared/sums/gradient-node.js';
+import type { LeafRange } from '../../shared/sums/sum-tree.js';
+import { cutIntoDeliveries, type CostedLeaf } from '../plan/deliveries.js';
+import { layoutOf, type StepPlan } from '../plan/step-plan.js';
+import type { StepCosts } from './step-costs.js';
 
-/** The part that bounds the throughput: with more workers it would hardly grow, but for `workers`. */
-export type Bound = 'workers' | 'jobs' | 'coordinator' | 'server' | 'cores';
+/** The things that outer steps draw, and a throughput counts. */
+export type Drawn = 'tasks' | 'rows';
+
+/** The part that takes most of a step. With `leaves`, more workers do not help: the largest leaf is all that one computes. */
+export type Bound = 'workers' | 'leaves' | 'coordinator' | 'bytes';
 
 export interface Prediction {
   readonly workerCount: number;
-  /** The tasks of a job, or its rows at most where rows are drawn. */
-  readonly jobSize: number;
   /** Tasks, or drawn rows. */
   readonly perSecond: number;
+  /** By how much faster than with one worker. */
+  readonly speedup: number;
   readonly stepMs: number;
-  /** The number of jobs and parts of jobs that travel in a step; a mean. */
-  readonly orderCount: number;
-  readonly busy: SimulatedStep['busy'];
+  /** The parts of the step; means. */
+  readonly workersMs: number;
+  readonly coordinatorMs: number;
+  readonly bytesMs: number;
+  readonly deliveryCount: number;
+  readonly byteCount: number;
   readonly bound: Bound;
 }
 
-interface PlannedWorkers {
-  readonly workerCount: number;
-  /** With the size of jobs of the config. */
-  readonly asConfigured: Prediction;
-  /** With the size of jobs that gives the highest throughput. */
-  readonly best: Prediction;
+/** An outer step, as far as its time depends on it. */
+export interface PlannedStep {
+  readonly leaves: readonly CostedLeaf[];
+  /** The bytes of a delivery, to a worker and back. */
+  byteCountOf(delivery: LeafRange): number;
 }
 
-export interface CapacityPlan {
+export function plannedStep(plan: Pick<StepPlan, 'leaves'>, spec: ModelSpec): PlannedStep {
+  const width = spec.tableRowWidth;
+  return {
+    leaves: plan.leaves,
+    byteCountOf(delivery) {
+      const layout = layoutOf(plan, delivery);
+      const sumRowCount = rowCountOf(learnedIdsOf(spec, layout));
+      const valueCount = (layout.rowCount + sumRowCount) * width + denseCountOf(spec);
+      return valueCount * Float32Array.BYTES_PER_ELEMENT;
+    },
+  };
+}
+
+interface Terms {
   readonly costs: StepCosts;
-  readonly drawn: Drawn;
-  readonly jobSize: number;
-  /** The cores that all processes share; null where each has its own. */
-  readonly cores: number | null;
-  readonly byWorkers: readonly PlannedWorkers[];
-  /** The first thing but workers that bounds the configured run, and from how many workers on. */
-  readonly saturation: { readonly bound: Bound; readonly workerCount: number } | null;
+  /** Tasks or rows of an outer step. */
+  readonly drawnCount: number;
+  /** The bytes that the queue server sends in a millisecond. */
+  readonly bytesPerMs: number;
 }
 
-type PlannedSteps = Pick<
-  SampledSteps,
-  'drawn' | 'drawnCount' | 'jobSize' | 'jobSizes' | 'division' | 'stepsOf'
->;
-
-/** A part that is busy for a smaller share of the time bounds nothing by itself. */
-const BUSY_SHARE_MIN = 0.5;
-/** Larger jobs are chosen if they lose less than this share: they cost less elsewhere. */
-const LOSS_SHARE_MAX = 0.01;
-
+/** @param steps at least one; predictions are means over them */
 export function capacityPlan(
-  costs: StepCosts,
-  planned: PlannedSteps,
+  steps: readonly PlannedStep[],
   workerCounts: readonly number[],
-  cores: number | null = null,
-): CapacityPlan {
-  const { drawn, jobSize, jobSizes } = planned;
-  const ofSize = (size: number): Prediction[] => {
-    const steps = planned.stepsOf(size);
-    return workerCounts.map((workerCount) =>
-      predicted(costs, planned, { ...{ workerCount, cores, steps }, jobSize: size }),
+  terms: Terms,
+): Prediction[] {
+  const aloneMs = predicted(steps, 1, terms).stepMs;
+  return workerCounts.map((workerCount) => {
+    const { stepMs, ...parts } = predicted(steps, workerCount, terms);
+    const perSecond = (terms.drawnCount * 1000) / stepMs;
+    return { ...parts, stepMs, perSecond, speedup: aloneMs / stepMs };
+  });
+}
+
+function predicted(
+  steps: readonly PlannedStep[],
+  workerCount: number,
+  { costs, bytesPerMs }: Terms,
+): Omit<Prediction, 'perSecond' | 'speedup'> {
+  const parts = steps.map((step) => {
+    const { leaves } = step;
+    // The cut is the same for all workers beyond one for each leaf.
+    const busyCount = Math.min(workerCount, leaves.length);
+    const { msPerCost, denseByteCount } = costs;
+    const deliveries = cutIntoDeliveries(leaves, { workerCount: busyCount, msPerCost });
+    const costsOfDeliveries = deliveries.map(({ first, end }) =>
+      leaves.slice(first, end).reduce((sum, { cost }) => sum + cost, 0),
     );
-  };
-  const configured = ofSize(jobSize);
-  const choices = jobSizes.map((size) => (size === jobSize ? configured : ofSize(size)));
-  const byWorkers = workerCounts.map((workerCount, place) => ({
-    workerCount,
-    asConfigured: at(configured, place),
-    best: bestOf(choices.map((choice) => at(choice, place))),
-  }));
-  const saturated = byWorkers.find(({ asConfigured }) => asConfigured.bound !== 'workers');
+    const longestLeaf = Math.max(...leaves.map(({ cost }) => cost));
+    const ownByteCount = deliveries.reduce((sum, each) => sum + step.byteCountOf(each), 0);
+    return {
+      workersMs: longestShareMs(costsOfDeliveries, busyCount, costs),
+      leafMs: longestLeaf * msPerCost + costs.workerMsPerDelivery,
+      deliveryCount: deliveries.length,
+      byteCount: ownByteCount + denseByteCount * Math.min(busyCount, deliveries.length),
+    };
+  });
+  const mean = (valueOf: (part: (typeof parts)[number]) => number): number =>
+    parts.reduce((sum, part) => sum + valueOf(part), 0) / parts.length;
+  const workersMs = mean((part) => part.workersMs);
+  const deliveryCount = mean((part) => part.deliveryCount);
+  const byteCount = mean((part) => part.byteCount);
+  const coordinatorMs = costs.serialMs + costs.coordinatorMsPerDelivery * deliveryCount;
+  const bytesMs = byteCount / bytesPerMs;
+  const isLeafLong = workersMs <= mean((part) => part.leafMs);
+  const longestMs = Math.max(workersMs, coordinatorMs, bytesMs);
+  const others = longestMs === coordinatorMs ? 'coordinator' : 'bytes';
   return {
-    ...{ costs, drawn, jobSize, cores, byWorkers },
-    saturation:
-      saturated === undefined
-        ? null
-        : { bound: saturated.asConfigured.bound, workerCount: saturated.workerCount },
+    ...{ workerCount, workersMs, coordinatorMs, bytesMs, deliveryCount, byteCount },
+    stepMs: workersMs + coordinatorMs + bytesMs,
+    bound: longestMs !== workersMs ? others : isLeafLong ? 'leaves' : 'workers',
   };
 }
 
-interface Shape {
-  readonly workerCount: number;
-  readonly jobSize: number;
-  readonly cores?: number | null;
-  /** The jobs of outer steps, over which the prediction is a mean. */
-  readonly steps: readonly (readonly DivisibleJob[])[];
-}
-
-export function predicted(
-  costs: StepCosts,
-  { drawnCount, division }: Pick<PlannedSteps, 'drawnCount' | 'division'>,
-  { workerCount, jobSize, cores = null, steps }: Shape,
-): Prediction {
-  const orders = steps.map((jobs) => simulatedOrders(jobs, costs, workerCount, division));
-  const simulated = orders.map((ofStep, step) => ({
-    ...simulateStep(costs, ofStep, workerCount, randomStream(1, 'capacity', step)),
-    orderCount: ofStep.length,
-    sharedMs: cores === null ? 0 : sharedMsOf(costs, ofStep, cores),
-  }));
-  const mean = (of: (step: (typeof simulated)[number]) => number): number =>
-    simulated.reduce((sum, step) => sum + of(step), 0) / simulated.length;
-  const stepMs = mean((step) => Math.max(step.stepMs, step.sharedMs));
-  const busyShare = (of: keyof SimulatedStep['busy']): number =>
-    mean((step) => step.busy[of] * step.stepMs) / stepMs;
-  const busy = {
-    workers: busyShare('workers'),
-    coordinator: busyShare('coordinator'),
-    server: busyShare('server'),
-    serial: busyShare('serial'),
-  };
-  const orderCount = mean((step) => step.orderCount);
-  const longestShare = mean(({ longestMs }) => longestMs) / stepMs;
-  const isShort = mean((step) => step.sharedMs) > mean((step) => step.stepMs);
-  return {
-    ...{ workerCount, jobSize, stepMs, orderCount, busy },
-    perSecond: (drawnCount * 1000) / stepMs,
-    bound: isShort ? 'cores' : boundOf(busy, { workerCount, orderCount, longestShare }),
-  };
-}
-
-/** The time of a step in which all cores are busy but for the serial part, in which one is. */
-function sharedMsOf(costs: StepCosts, orders: readonly SimulatedOrder[], cores: number): number {
-  const processorMs = orders.reduce(
-    (sum, { paddedRowCount, rowCount }) =>
-      sum + costAt(costs.processorMs, paddedRowCount) + costAt(costs.coordinatorMs, rowCount),
-    0,
-  );
-  return costs.serialMs + processorMs / cores;
-}
-
-/**
- * The busiest of workers, coordinator and server. Where none of them is busy half of the time, workers wait for
- * the slowest of them, because jobs are too few or one of them is too long.
- */
-function boundOf(
-  { workers, coordinator, server }: SimulatedStep['busy'],
-  jobs: {
-    readonly workerCount: number;
-    readonly orderCount: number;
-    /** The share of the step in which the longest job computes. */
-    readonly longestShare: number;
-  },
-): Bound {
-  const most = Math.max(workers, coordinator, server);
-  const areFew = jobs.orderCount < 2 * jobs.workerCount;
-  if (most < BUSY_SHARE_MIN && (areFew || jobs.longestShare > BUSY_SHARE_MIN)) return 'jobs';
-  if (most === coordinator) return 'coordinator';
-  return most === server ? 'server' : 'workers';
-}
-
-/** @param choices by size of jobs, ascending */
-function bestOf(choices: readonly Prediction[]): Prediction {
-  const most = Math.max(...choices.map(({ perSecond }) => perSecond));
-  const good = choices.filter(({ perSecond }) => perSecond >= (1 - LOSS_SHARE_MAX) * most);
-  return at(good, good.length - 1);
+/** Each worker takes the next delivery as soon as it is free. */
+function longestShareMs(
+  descending: readonly number[],
+  workerCount: number,
+  { msPerCost, workerMsPerDelivery }: StepCosts,
+): number {
+  const shares = new Float64Array(workerCount);
+  for (const cost of descending) {
+    const free = shares.indexOf(Math.min(...shares));
+    shares[free] = at(shares, free) + cost * msPerCost + workerMsPerDelivery;
+  }
+  return Math.max(...shares);
 }

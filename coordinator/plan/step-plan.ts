@@ -42,7 +42,7 @@ interface PlannedTasks {
   readonly sizes: StepSizes;
 }
 
-export interface PlannedLeaf extends CostedLeaf {
+interface PlannedLeaf extends CostedLeaf {
   /** Its tasks among those of the step. */
   readonly taskStart: number;
   readonly taskEnd: number;
@@ -124,7 +124,7 @@ export function stepPlanner(
  * A method whose tasks do not adapt weights them by rows, so that it reads every task once per epoch.
  * Logs without a time have no age, so a curriculum then goes by size.
  */
-export function samplingOf(
+function samplingOf(
   { seed, method, training, data }: Pick<RunConfig, 'seed' | 'method' | 'training' | 'data'>,
   store: Pick<TaskStore, 'tasks'>,
 ): Sampling {

@@ -23,7 +23,9 @@ import { WORLD_SETTINGS } from '../synthesize/synthesis.js';
 
 export const LOCAL_WORKERS_MAX = 256;
 export const PLANNED_WORKERS_MAX = 100_000;
-export const CORES_MAX = 100_000;
+export const GBIT_PER_S_MAX = 10_000;
+/** A usual network of a data center. */
+export const GBIT_PER_S_DEFAULT = 10;
 /** The queue prefix of a config that names none. */
 export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
 
@@ -209,13 +211,10 @@ export const AutoRequestSchema = z
 
 export const PlanRequestSchema = z.strictObject({
   config: configSource<RunConfigSource>(),
-  /** The number of workers to choose the size of jobs for. */
+  /** The number of workers to predict, in addition to those of the table. */
   workers: z.int().min(1).max(PLANNED_WORKERS_MAX).default(1_000),
-  /** A file with the result of an earlier call as JSON, whose costs are used; measured here if absent. */
-  from: text.optional(),
-  redis: text.optional(),
-  /** The cores that the coordinator, the queue server and all workers share; by default each has its own. */
-  cores: z.int().min(1).max(CORES_MAX).optional(),
+  /** The rate at which the queue server sends inputs and sums. */
+  gbitPerS: z.int().min(1).max(GBIT_PER_S_MAX).default(GBIT_PER_S_DEFAULT),
 });
 
 /** By default, the gradients are computed in this process unless the config names a Redis server. */

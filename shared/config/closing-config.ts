@@ -6,7 +6,7 @@ const durationMs = z.int().max(86_400_000);
 
 export const ClosingConfigSchema = z
   .discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('all') }).describe('Every job has a result.'),
+    z.strictObject({ kind: z.literal('all') }).describe('Every delivery has a result.'),
     z
       .strictObject({
         kind: z.literal('quorum'),
@@ -15,13 +15,13 @@ export const ClosingConfigSchema = z
           .gt(0)
           .max(1)
           .default(0.9)
-          .describe('The share of the jobs that must have a result, rounded up to whole jobs.'),
+          .describe('The share of the deliveries that must have a result, rounded up.'),
         graceMs: durationMs
           .nonnegative()
           .default(1_000)
           .describe('How long the others are waited for once these are there.'),
       })
-      .describe('Enough jobs have a result, and the others had some time more.'),
+      .describe('Enough deliveries have a result, and the others had some time more.'),
     z
       .strictObject({
         kind: z.literal('deadline'),
@@ -35,16 +35,14 @@ export const ClosingConfigSchema = z
           .gt(0)
           .max(1)
           .default(0.5)
-          .describe(
-            'The share of the jobs that must have a result by then, rounded up to whole jobs.',
-          ),
+          .describe('The share of the deliveries that must have a result by then, rounded up.'),
       })
-      .describe('The time is over, and enough jobs have a result.'),
+      .describe('The time is over, and enough deliveries have a result.'),
   ])
   .describe(
-    'When an outer step takes the results that it has. Jobs without one are left out: the others weigh ' +
+    'When an outer step takes the results that it has. Leaves without one are left out: the others weigh ' +
       'more, and checkpoints record which were left out, so that train --replay repeats the run. With too few ' +
-      'results the open jobs are sent once more, then the run stops and can be resumed.',
+      'results the open deliveries are sent once more, then the run stops and can be resumed.',
   );
 export type ClosingConfig = z.infer<typeof ClosingConfigSchema>;
 

@@ -18,7 +18,7 @@ export const exampleJob: Job = {
   dense: blobRefOf(Uint8Array.of(1)),
   work: {
     ...{ kind: 'gradient', method: { kind: 'global' }, taskWeights: [0.5, 0.5] },
-    sizeBuckets: [0, 15],
+    leaves: { first: 1, stepLeafCount: 4, shapes: [[2, 4, 8, 16, 64]] },
   },
   ...{ timeoutMs: 30_000, blobLifetimeMs: 60_000 },
 };
@@ -49,10 +49,8 @@ export const exampleRequests: readonly unknown[] = [
 export const exampleReplies: readonly unknown[] = [
   { kind: 'progress', requestId: 1, progress: { phase: 'reading' } },
   {
-    ...{ kind: 'done', requestId: 1, output: 'BYTES', weightedQueryLoss: 1, queryRowCount: 1 },
-    ...{ weightedSupportLoss: null, computeMs: 1, backend: 'b', residentByteCount: 1 },
-    weightedQueryLossBefore: 1.75,
-    lossesBySize: { query: [1, 0.5], support: [2, 0], queryBefore: [1.5, 0.25] },
+    ...{ kind: 'done', requestId: 1, output: 'BYTES', queryRowCount: 1, computeMs: 1 },
+    ...{ backend: 'b', fingerprint: 'test-01234567', residentByteCount: 1 },
   },
   {
     ...{ kind: 'failed', requestId: null, residentByteCount: 1 },

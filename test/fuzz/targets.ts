@@ -11,11 +11,8 @@ import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js'
 import { parseManifest } from '../../shared/tasks/store-files.js';
 import { decodeWindowPair, encodeWindowPair } from '../../shared/streaming/window-pair-codec.js';
 import { windowPairGradient } from '../../shared/streaming/window-pair-gradient.js';
-import {
-  encodeRounded,
-  floatsOf,
-  ROUNDED_ENCODINGS,
-} from '../../shared/tensors/rounded-tensors.js';
+import { decodeSums, encodeSums, type SumShapes } from '../../shared/sums/delivered-sums.js';
+import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
 import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
 import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
@@ -71,24 +68,37 @@ const codec: FuzzTarget = {
   },
 };
 
-const roundedTensors = new Map([
-  ['a', { shape: [2, 40], values: Float32Array.from({ length: 80 }, (_, index) => index - 9) }],
-  ['rows', { shape: [0, 3], values: new Float32Array(0) }],
-]);
-const roundedBytes = ROUNDED_ENCODINGS.map((kind) =>
-  encodeRounded(roundedTensors, kind, () => 0.3),
+const nodeIds = [
+  [Int32Array.of(1, 4), Int32Array.of(2)],
+  [Int32Array.of(3), new Int32Array(0)],
+];
+const sumShapes: SumShapes = {
+  ...{ idsByNode: nodeIds, denseCount: 3, tableRowWidth: 2, taskCount: 2, asksBefore: true },
+};
+const sumBytes = encodeSums(
+  {
+    nodes: nodeIds.map((idsByTable) => ({
+      ...{ dense: Float32Array.of(1, 2, 3), idsByTable },
+      rows: new Float32Array(2 * rowCountOf(idsByTable)),
+    })),
+    losses: {
+      ...{ query: Float32Array.of(1, 2), support: Float32Array.of(3, 4) },
+      queryBefore: Float32Array.of(5, 6),
+    },
+  },
+  sumShapes.tableRowWidth,
 );
 
-/** What a worker or a coordinator reads of tensors that may be rounded. */
-const rounded: FuzzTarget = {
-  name: 'rounded-tensors',
+/** What a coordinator reads of a gradient. */
+const sums: FuzzTarget = {
+  name: 'delivered-sums',
   share: 1,
-  inputOf: (stream) => mutatedBytes(stream, pick(stream, roundedBytes)),
+  inputOf: (stream) => mutatedBytes(stream, sumBytes),
   parse: (input) => {
-    const found = floatsOf(viewTensors(input, 'the input'));
-    for (const [name, { shape, values }] of found ?? [])
-      if (shape.reduce((product, extent) => product * extent, 1) !== values.length)
-        throw new Error(`${name} has a shape of another size than its values`);
+    const found = decodeSums(input, sumShapes);
+    for (const { dense, idsByTable, rows } of found?.nodes ?? [])
+      if (dense.length !== 3 || rows.length !== 2 * rowCountOf(idsByTable))
+        throw new Error('a sum has another size than its ids');
   },
 };
 
@@ -134,11 +144,9 @@ const jobs: FuzzTarget = {
 
 const result = {
   ...{ protocolVersion: PROTOCOL_VERSION, runId: job.runId, outerStep: 0, jobIndex: 0 },
-  ...{ output: blobRefOf(Uint8Array.of(1)), weightedQueryLoss: 0.5, weightedSupportLoss: null },
+  output: blobRefOf(Uint8Array.of(1)),
   ...{ taskCount: 1, queryRowCount: 3, computeMs: 1.5, worker: 'w', backend: 'b' },
-  ...{ fingerprint: 'test-01234567', microBatchRowsMax: 1 },
-  weightedQueryLossBefore: 0.625,
-  lossesBySize: { query: [0.5, 0.25], support: [0.75, 0], queryBefore: [0.5, 0.125] },
+  fingerprint: 'test-01234567',
 };
 
 const results: FuzzTarget = {
@@ -220,7 +228,7 @@ const streamKind = { name: 'run config', examples: '' };
 
 export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   codec,
-  rounded,
+  sums,
   windowPairs,
   adaptedTarget,
   jobs,

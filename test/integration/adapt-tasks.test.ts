@@ -32,7 +32,10 @@ const TASK_COUNT = 66;
 const store = tinyTaskStore({ taskCount: TASK_COUNT, supportRowCountMax: 4, queryRowCountMax: 2 });
 const shift = { levelShift: { features: ['category1'] } };
 const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.5, ...shift };
-const config = logisticConfig({ outerSteps: 1, tasksPerOuterStep: 4, tasksPerJob: 1 }, method);
+const config = logisticConfig(
+  { outerSteps: 1, tasksPerOuterStep: 4, leavesPerOuterStepMin: 4 },
+  method,
+);
 const spec = modelSpecOf(config.model, store.manifest.features, config.method);
 const request: AdaptRequest = {
   ...{ parameters: initialMetaParameters(spec, 3), method: config.method, rows: 'support' },

@@ -72,7 +72,6 @@ async function heldOutLogloss(settings: object): Promise<number> {
       ...{
         outerSteps: 200,
         tasksPerOuterStep: 50,
-        tasksPerJob: 50,
         checkpointEveryOuterSteps: 200,
       },
       optimizer: { kind: 'adam', rate: 0.05 },

@@ -150,13 +150,13 @@ describe('the same digest, in process and from two workers that serve run after 
       'a global model of rows that are drawn one by one, with dropped ids',
       'drawn-rows',
       { kind: 'global' },
-      { rowsPerOuterStep: 50, taskWeight: 'examples', idDropout: 0.1 },
+      { rowsPerOuterStep: 50, leavesPerOuterStepMin: 3, taskWeight: 'examples', idDropout: 0.1 },
     ],
     [
       'second-order MAML on query rows that are drawn one by one',
       'drawn-query-rows',
       { ...second, coldShare: 0, path: 'kept' },
-      { rowsPerOuterStep: 30, taskWeight: 'examples' },
+      { rowsPerOuterStep: 30, leavesPerOuterStepMin: 2, taskWeight: 'examples' },
     ],
     [
       'gated starts with neighbours by user',

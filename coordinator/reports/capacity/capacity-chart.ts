@@ -1,48 +1,30 @@
 /** The throughput of a plan by workers, as a picture with logarithmic axes. */
 
-import type { CapacityPlan } from '../../capacity/capacity-plan.js';
+import type { Drawn, Prediction } from '../../capacity/capacity-plan.js';
 import { formatCount } from '../text-format.js';
 
-const WIDTH = 640;
+const WIDTH = 560;
 const HEIGHT = 360;
-const FRAME = { left: 70, right: 150, top: 20, bottom: 50 };
-const COLOURS = { configured: '#1f6feb', best: '#bf5700', rule: '#ddd', ink: '#333' };
+const FRAME = { left: 70, right: 20, top: 20, bottom: 50 };
+const COLOURS = { line: '#1f6feb', rule: '#ddd', ink: '#333' };
 
 /** Standalone SVG, with a decade for each rule. */
-export function capacitySvg({
-  byWorkers,
-  drawn,
-}: Pick<CapacityPlan, 'byWorkers' | 'drawn'>): string {
-  const lines = [
-    {
-      name: 'as configured',
-      colour: COLOURS.configured,
-      points: byWorkers.map(({ workerCount, asConfigured }) => ({
-        workers: workerCount,
-        rate: asConfigured.perSecond,
-      })),
-    },
-    {
-      name: 'best size of jobs',
-      colour: COLOURS.best,
-      points: byWorkers.map(({ workerCount, best }) => ({
-        workers: workerCount,
-        rate: best.perSecond,
-      })),
-    },
-  ];
-  const points = lines.flatMap((line) => line.points);
+export function capacitySvg(byWorkers: readonly Prediction[], drawn: Drawn): string {
   const right = WIDTH - FRAME.right;
   const bottom = HEIGHT - FRAME.bottom;
   const across = axis(
-    points.map(({ workers }) => workers),
+    byWorkers.map(({ workerCount }) => workerCount),
     FRAME.left,
     right,
   );
   const up = axis(
-    points.map(({ rate }) => rate),
+    byWorkers.map(({ perSecond }) => perSecond),
     bottom,
     FRAME.top,
+  );
+  const places = byWorkers.map(
+    ({ workerCount, perSecond }) =>
+      `${across.at(workerCount).toFixed(1)},${up.at(perSecond).toFixed(1)}`,
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" fill="${COLOURS.ink}">`,
@@ -57,16 +39,7 @@ export function capacitySvg({
     ]),
     label((FRAME.left + right) / 2, HEIGHT - 12, 'middle', 'workers'),
     label(FRAME.left, FRAME.top - 6, 'start', `${drawn} per second`),
-    ...lines.map(({ colour, points }) => {
-      const places = points.map(
-        ({ workers, rate }) => `${across.at(workers).toFixed(1)},${up.at(rate).toFixed(1)}`,
-      );
-      return `<polyline points="${places.join(' ')}" fill="none" stroke="${colour}" stroke-width="2"/>`;
-    }),
-    ...lines.map(
-      ({ name, colour }, index) =>
-        `<text x="${right + 10}" y="${FRAME.top + 14 + 18 * index}" fill="${colour}">${name}</text>`,
-    ),
+    `<polyline points="${places.join(' ')}" fill="none" stroke="${COLOURS.line}" stroke-width="2"/>`,
     '</svg>',
     '',
   ].join('\n');

@@ -1,78 +1,54 @@
 /** The plan of a run's capacity as lines of a terminal. */
 
-import type { Bound, CapacityPlan, Prediction } from '../../capacity/capacity-plan.js';
-import type { Drawn } from '../../capacity/sampled-steps.js';
-import { DRAWN_ROWS_PER_JOB_MAX } from '../../plan/row-draws.js';
-import { textTable, type Table } from '../table.js';
-import { formatCount, formatShare } from '../text-format.js';
+import type { Bound, Drawn, Prediction } from '../../capacity/capacity-plan.js';
 import { counted } from '../../../shared/names/counted.js';
+import { textTable } from '../table.js';
+import { formatCount } from '../text-format.js';
 
 const BOUND_TEXTS: Readonly<Record<Bound, string>> = {
-  workers: 'the workers',
-  jobs: 'the cut into jobs',
-  coordinator: 'the coordinator',
-  server: 'the queue server',
-  cores: 'the number of cores',
+  workers: 'the workers bound it: with more of them it is faster',
+  leaves: 'the largest leaf bounds it: with more workers it is no faster',
+  coordinator: 'the coordinator bounds it',
+  bytes: 'the bytes that the queue server carries bound it',
 };
 
-interface TablePlan extends CapacityPlan {
+interface TablePlan {
   readonly run: string;
   readonly workers: number;
+  readonly drawn: Drawn;
+  readonly byWorkers: readonly Prediction[];
 }
 
-export function capacityLines(plan: TablePlan, outputColumns: number): string[] {
-  const { run, workers, drawn, jobSize, byWorkers, saturation } = plan;
-  const asked = byWorkers.find(({ workerCount }) => workerCount === workers);
-  return [
-    textTable(tableOf(plan), outputColumns),
-    saturation === null
-      ? `${run}: only the number of workers bounds the throughput.`
-      : `${run}: from ${formatCount(saturation.workerCount)} workers on, ${BOUND_TEXTS[saturation.bound]} bounds the throughput of jobs of ${jobTextOf(drawn, jobSize)}.`,
-    ...(asked === undefined ? [] : [choiceLine(asked.best, drawn)]),
-    ...(drawn === 'tasks' ? [] : [ROWS_LINE]),
-  ];
-}
-
-const SIZE_FIELDS: Readonly<Record<Drawn, string>> = {
-  tasks: 'training.tasksPerJob',
-  rows: 'training.rowsPerJobMax',
-};
-
-const ROWS_LINE = `Rows are drawn here, and not tasks: a job has up to ${DRAWN_ROWS_PER_JOB_MAX} of them, and training.tasksPerJob is not read.`;
-
-function jobTextOf(drawn: Drawn, jobSize: number): string {
-  return drawn === 'tasks' ? `${jobSize} tasks` : `up to ${jobSize} rows`;
-}
-
-function choiceLine({ workerCount, jobSize, perSecond }: Prediction, drawn: Drawn): string {
-  return `With ${counted(workerCount, 'worker', formatCount(workerCount))} choose ${SIZE_FIELDS[drawn]}: ${jobSize} (${formatRate(perSecond)} ${drawn}/s).`;
-}
-
-function tableOf({ byWorkers, drawn }: CapacityPlan): Table {
-  return {
+export function capacityLines(
+  { run, workers, drawn, byWorkers }: TablePlan,
+  outputColumns: number,
+): string[] {
+  const table = {
     columns: [
       { title: 'workers' },
       { title: `${drawn}/s` },
+      { title: 'speedup' },
       { title: 'step', unit: 'ms' },
-      { title: 'workers', unit: 'busy', isOptional: true },
-      { title: 'coordinator', unit: 'busy', isOptional: true },
-      { title: 'server', unit: 'busy', isOptional: true },
-      { title: 'bound by', alignment: 'left' },
-      { title: 'best', unit: `${drawn}/job` },
-      { title: 'with it', unit: `${drawn}/s` },
+      { title: 'workers', unit: 'ms', isOptional: true },
+      { title: 'coordinator', unit: 'ms', isOptional: true },
+      { title: 'bytes', unit: 'ms', isOptional: true },
+      { title: 'deliveries', isOptional: true },
+      { title: 'bound by', alignment: 'left' as const },
     ],
-    rows: byWorkers.map(({ workerCount, asConfigured, best }) => [
-      formatCount(workerCount),
-      formatRate(asConfigured.perSecond),
-      asConfigured.stepMs.toFixed(1),
-      formatShare(asConfigured.busy.workers),
-      formatShare(asConfigured.busy.coordinator),
-      formatShare(asConfigured.busy.server),
-      asConfigured.bound,
-      String(best.jobSize),
-      formatRate(best.perSecond),
+    rows: byWorkers.map((each) => [
+      ...[formatCount(each.workerCount), formatRate(each.perSecond), each.speedup.toFixed(2)],
+      ...[each.stepMs, each.workersMs, each.coordinatorMs, each.bytesMs].map((ms) => ms.toFixed(1)),
+      ...[each.deliveryCount.toFixed(1), each.bound],
     ]),
   };
+  const asked = byWorkers.filter(({ workerCount }) => workerCount === workers);
+  return [
+    textTable(table, outputColumns),
+    ...asked.map(
+      ({ perSecond, speedup, bound }) =>
+        `${run}: ${counted(workers, 'worker', formatCount(workers))} make ${formatRate(perSecond)} ${drawn}/s, ${speedup.toFixed(2)} times one worker; ${BOUND_TEXTS[bound]}.`,
+    ),
+  ];
 }
 
 function formatRate(perSecond: number): string {

@@ -1,44 +1,47 @@
 /**
- * Plans the capacity of a run: measures what its outer steps cost with one worker, and predicts the
- * throughput of many on outer steps as the run has them. Nothing of the run is written.
+ * Plans the capacity of a run: measures what its outer steps cost in one process, and predicts the throughput of many
+ * workers. Nothing of the run is written.
  */
 
-import { readFile } from 'node:fs/promises';
-import { z } from 'zod';
-import { QianmoError } from '../../../shared/base/errors.js';
-import { freshNonce } from '../../../shared/base/nonce.js';
+import type { z } from 'zod';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import { capacityPlan, type CapacityPlan } from '../../capacity/capacity-plan.js';
-import { measuredCosts, stepMsOf, type MeasuredSteps } from '../../capacity/measured-costs.js';
-import { OtherProcesses } from '../../capacity/other-processes.js';
-import { measuredDispatcher } from '../../capacity/measured-dispatcher.js';
-import { sampledSteps, type SampledSteps } from '../../capacity/sampled-steps.js';
-import { StepCostsSchema, type StepCosts } from '../../capacity/step-costs.js';
+import {
+  capacityPlan,
+  type Drawn,
+  plannedStep,
+  type PlannedStep,
+  type Prediction,
+} from '../../capacity/capacity-plan.js';
+import { measuringDispatcher, stepCosts, type StepCosts } from '../../capacity/step-costs.js';
 import type { Checkpoints } from '../../checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../../plan/prepared-run.js';
+import { stepPlanner } from '../../plan/step-plan.js';
 import { train } from '../../training/outer-loop.js';
 import { chosenConfigOf } from '../config-sources.js';
-import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';
+import { dispatchForRun } from '../dispatch-for-run.js';
 import type { PlanRequestSchema } from '../requests.js';
-import { queueAt } from '../call/queue-at.js';
 import type { RunContext } from '../call/run-context.js';
 import { openPreparedRun } from '../run-files.js';
 
-/** The numbers of workers of the table, beside the one that is asked for. */
-const WORKER_COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000, 2_000, 5_000, 10_000];
-/** The first steps of a measurement, in which a worker still meets shapes of jobs for which it has no graphs. */
+/** The numbers of workers of the table, in addition to the one that is asked for. */
+const WORKER_COUNTS = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000];
+/** The first steps of a measurement, in which the compute process still compiles graphs for new shapes. */
 const WARM_UP_STEPS = 16;
-const MEASURED_STEPS = 12;
-const STEPS_PER_SIZE = WARM_UP_STEPS + MEASURED_STEPS;
-const PROBE_BYTE_COUNT = 1024 * 1024;
-const PROBE_COUNT = 8;
+const MEASURED_STEPS = 40;
+const STEP_COUNT = WARM_UP_STEPS + MEASURED_STEPS;
+/** Predictions are means over this many of the measured outer steps. */
+const PREDICTED_STEPS = 8;
+const BYTES_PER_MS_AND_GBIT = 1e9 / 8 / 1000;
 
-export interface PlanResult extends CapacityPlan {
+export interface PlanResult {
   readonly run: string;
   /** The number of workers that was asked for. */
   readonly workers: number;
-  /** With one worker and jobs of the config's size; null if the costs were given. */
-  readonly measuredStepMs: number | null;
+  readonly drawn: Drawn;
+  /** Tasks or rows of an outer step. */
+  readonly drawnCount: number;
+  readonly costs: StepCosts;
+  readonly byWorkers: readonly Prediction[];
 }
 
 export async function planRun(
@@ -46,73 +49,53 @@ export async function planRun(
   context: RunContext,
 ): Promise<PlanResult> {
   const config = await chosenConfigOf(request.config, context.environment);
-  const given = request.from === undefined ? null : await costsIn(request.from);
   const run = await openPreparedRun(measuredRunOf(config), context);
-  const steps = sampledSteps(run.config, run.store);
-  const { costs, measuredStepMs } =
-    given === null
-      ? await costsHere(run, steps, request.redis, context)
-      : { costs: given, measuredStepMs: null };
+  const costs = await measuredCosts(run, context);
+  const steps = await plannedSteps(run, costs);
+  const { training } = config;
+  const drawnCount = training.rowsPerOuterStep ?? training.tasksPerOuterStep;
   const counts = [...new Set([...WORKER_COUNTS, request.workers])].sort((a, b) => a - b);
-  const plan = capacityPlan(costs, steps, counts, request.cores ?? null);
-  return { run: config.run, workers: request.workers, measuredStepMs, ...plan };
-}
-
-/** The run has a name of its own, so that one that is under way keeps its lease and its jobs. */
-function measuredRunOf(config: RunConfig): RunConfig {
-  const outerSteps = Math.max(config.training.outerSteps, STEPS_PER_SIZE);
+  const terms = { costs, drawnCount, bytesPerMs: request.gbitPerS * BYTES_PER_MS_AND_GBIT };
   return {
-    ...config,
-    run: `plan-${config.run}`.slice(0, 63),
-    training: { ...config.training, outerSteps },
+    ...{ run: config.run, workers: request.workers, costs, drawnCount },
+    drawn: training.rowsPerOuterStep === undefined ? 'tasks' : 'rows',
+    byWorkers: capacityPlan(steps, counts, terms),
   };
 }
 
-async function costsHere(
-  run: PreparedRun,
-  steps: SampledSteps,
-  redis: string | undefined,
-  context: RunContext,
-): Promise<{ readonly costs: StepCosts; readonly measuredStepMs: number }> {
-  const { config } = run;
-  const dispatch = await dispatchForRun(
-    config,
-    { runId: config.run, mayTrain: false },
-    { workers: 1, redis },
-    context,
-  );
-  const { jobSize, drawnCount } = steps;
-  const other = jobSize > 1 ? Math.ceil(jobSize / 4) : Math.min(4, drawnCount);
-  const first = await measured(run, dispatch, { steps, jobSize }, context);
-  const second = await measured(run, dispatch, { steps, jobSize: other }, context);
-  const bytesPerMs = await serverBytesPerMs(config, dispatch, context);
-  return { costs: measuredCosts([first, second], bytesPerMs), measuredStepMs: stepMsOf(first) };
+/** The run with outer steps that do not overlap, and that nothing ends or interrupts. */
+function measuredRunOf(config: RunConfig): RunConfig {
+  const { earlyStopping: _stopping, staleness: _staleness, ...training } = config.training;
+  const outerSteps = Math.max(training.outerSteps, STEP_COUNT);
+  return { ...config, training: { ...training, outerSteps, closing: { kind: 'all' } } };
 }
 
-/** Trains for a few outer steps with jobs of this size, and keeps nothing. */
-async function measured(
-  run: PreparedRun,
-  { dispatcher: inner }: RunDispatch,
-  { steps, jobSize }: { readonly steps: SampledSteps; readonly jobSize: number },
-  { clock, signal }: RunContext,
-): Promise<MeasuredSteps> {
-  const others = new OtherProcesses(process.pid);
-  const { dispatcher, steps: noted } = measuredDispatcher(inner, clock, {
-    own: processorMs,
-    others: () => others.processorMs(),
-  });
-  const config = { ...run.config, training: steps.trainingWith(jobSize) };
+/** Trains for a few outer steps, and keeps nothing. */
+async function measuredCosts(run: PreparedRun, context: RunContext): Promise<StepCosts> {
+  const { config } = run;
+  const choice = { inProcess: true, workers: 1 };
+  const work = { runId: config.run, mayTrain: false };
+  const { dispatcher: inner } = await dispatchForRun(config, work, choice, context);
+  const { clock, signal } = context;
+  const { dispatcher, steps } = measuringDispatcher(inner, clock, processorMs);
   await train({
-    run: { ...run, config },
-    dispatcher,
-    checkpoints: NOWHERE,
+    ...{ run, dispatcher, checkpoints: NOWHERE },
     start: { resume: false, fresh: true },
-    stopAtOuterStep: STEPS_PER_SIZE,
+    stopAtOuterStep: STEP_COUNT,
     caller: { clock, signal, sink: () => undefined },
   });
-  return noted
-    .slice(WARM_UP_STEPS)
-    .map((step) => ({ ...step, planned: steps.jobsAt(step.outerStep, jobSize) }));
+  return stepCosts(steps.slice(WARM_UP_STEPS));
+}
+
+async function plannedSteps(
+  { config, store, spec }: PreparedRun,
+  { hasRowPacks }: StepCosts,
+): Promise<PlannedStep[]> {
+  const planner = stepPlanner(config, store, STEP_COUNT, hasRowPacks);
+  const steps: PlannedStep[] = [];
+  for (let step = WARM_UP_STEPS; step < STEP_COUNT; step += MEASURED_STEPS / PREDICTED_STEPS)
+    steps.push(plannedStep(await planner.take(step), spec));
+  return steps;
 }
 
 const NOWHERE: Checkpoints = {
@@ -123,58 +106,4 @@ const NOWHERE: Checkpoints = {
 function processorMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
-}
-
-/** Puts and fetches blobs as large as those of many jobs together. */
-async function serverBytesPerMs(
-  { queue }: RunConfig,
-  { redisUrl }: RunDispatch,
-  context: RunContext,
-): Promise<number> {
-  if (redisUrl === null) throw new Error('workers have a queue');
-  const { clock } = context;
-  const { prefix, blobLifetimeMs: lifetimeMs, blobByteCountMax } = queue;
-  const producer = await (await queueAt({ redisUrl, prefix }, context)).openProducer();
-  try {
-    const blobs = producer.blobs({ lifetimeMs, blobByteCountMax });
-    const start = freshNonce();
-    const startMs = clock.monotonicMs();
-    for (let probe = 0; probe < PROBE_COUNT; probe += 1) {
-      const bytes = new Uint8Array(PROBE_BYTE_COUNT);
-      bytes.set(Buffer.from(`${start}${probe}`));
-      const ref = await blobs.put(bytes);
-      await blobs.get(ref);
-      await blobs.delete(ref);
-    }
-    return (2 * PROBE_COUNT * PROBE_BYTE_COUNT) / (clock.monotonicMs() - startMs);
-  } finally {
-    await producer.close();
-  }
-}
-
-const EarlierPlanSchema = z.object({ costs: StepCostsSchema });
-
-/** @throws QianmoError `usage` if the file is no output of `qianmo plan --format json`. */
-async function costsIn(path: string): Promise<StepCosts> {
-  const refused = (found: string): QianmoError =>
-    new QianmoError({
-      kind: 'usage',
-      what: 'this file has no costs of an outer step',
-      where: path,
-      expected: 'the output of qianmo plan --format json',
-      found,
-      cure: 'give such a file to --from, or leave it out to measure here',
-    });
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw refused(error instanceof Error ? error.message : String(error));
-  });
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw refused('text that is not JSON');
-  }
-  const parsed = EarlierPlanSchema.safeParse(value);
-  if (parsed.success) return parsed.data.costs;
-  throw refused(z.prettifyError(parsed.error));
 }

@@ -55,7 +55,7 @@ export const ATTRIBUTES: Readonly<Record<string, readonly string[]>> = {
 };
 
 const TRAINING = {
-  ...{ outerSteps: 1000, tasksPerOuterStep: 16, tasksPerJob: 16, taskWeight: 'examples' },
+  ...{ outerSteps: 1000, tasksPerOuterStep: 16, taskWeight: 'examples' },
   optimizer: { kind: 'adam', rate: 0.005 },
   schedule: { warmupOuterSteps: 20, decay: 'cosine', finalShare: 0.05 },
   ...{ weightDecay: 0.1, dropout: 0.3, inputDropout: 0.3, idDropout: 0.1 },

@@ -122,7 +122,7 @@ function configOf(
     },
     ...{ model, method },
     training: {
-      ...{ tasksPerOuterStep: 64, tasksPerJob: 64 },
+      tasksPerOuterStep: 64,
       ...training,
       ...{ outerSteps, checkpointEveryOuterSteps: every },
     },

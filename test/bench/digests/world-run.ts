@@ -61,7 +61,7 @@ const MODEL = {
 
 /** Each outer step has two jobs of several micro-batches. */
 const TRAINING = {
-  ...{ outerSteps: 4, tasksPerOuterStep: 16, tasksPerJob: 8, microBatchRowsMax: 128 },
+  ...{ outerSteps: 4, tasksPerOuterStep: 16, leavesPerOuterStepMin: 4, microBatchRowsMax: 128 },
   taskWeight: 'examples',
   optimizer: { kind: 'adam', rate: 0.02 },
   schedule: { warmupOuterSteps: 1, decay: 'cosine', finalShare: 0.1 },

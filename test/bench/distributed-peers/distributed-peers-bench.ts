@@ -86,7 +86,7 @@ function wordOf({ name }: Contestant): string {
 
 /** The small case of which every contestant computes one step. */
 const CHECKED_SIZE: W2Size = {
-  ...{ taskCount: 16, rowsPerTable: 500, tasksPerOuterStep: 16, tasksPerJob: 4 },
+  ...{ taskCount: 16, rowsPerTable: 500, tasksPerOuterStep: 16 },
 };
 /** The peers store a row once for each worker that has touched it, and each time it is rounded. */
 const RELATIVE_ERROR_MAX = 1e-3;

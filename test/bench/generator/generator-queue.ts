@@ -87,7 +87,8 @@ function configOf(
       features: FEATURES.map((feature) => ({ name: feature.name, kind: feature.kind })),
     },
     training: {
-      ...{ outerSteps: Math.max(1, outerSteps), tasksPerOuterStep, tasksPerJob },
+      ...{ outerSteps: Math.max(1, outerSteps), tasksPerOuterStep },
+      leavesPerOuterStepMin: Math.ceil(tasksPerOuterStep / tasksPerJob),
       optimizer: { kind: 'adam', rate: 1e-3 },
       sampling: 'sequential',
       checkpointEveryOuterSteps: 1_000_000,

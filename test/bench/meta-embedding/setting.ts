@@ -70,11 +70,11 @@ export interface Stage {
 export function baseConfig(terms: RunTerms, name: string, { store, taskCount }: Stage): RunConfig {
   return runConfig(terms, name, store, {
     method: { kind: 'global' },
-    training: { outerSteps: taskCount, tasksPerOuterStep: 1, tasksPerJob: 1 },
+    training: { outerSteps: taskCount, tasksPerOuterStep: 1 },
   });
 }
 
-/** Only the generator is trained, on films divided into one job for each of two workers. */
+/** Only the generator is trained, on films. */
 export function generatorConfig(terms: RunTerms, { store, taskCount }: Stage): RunConfig {
   return runConfig(terms, 'generator', store, {
     model: { generated: 'film' },
@@ -87,7 +87,6 @@ export function generatorConfig(terms: RunTerms, { store, taskCount }: Stage): R
     training: {
       outerSteps: Math.max(1, Math.floor(taskCount / FILMS_PER_STEP)),
       tasksPerOuterStep: FILMS_PER_STEP,
-      tasksPerJob: FILMS_PER_STEP,
       startFrom: join(terms.folder, 'base-0'),
     },
   });
@@ -100,7 +99,6 @@ export function warmUpConfig(terms: RunTerms, name: string, stage: Stage): RunCo
     training: {
       outerSteps: stage.taskCount,
       tasksPerOuterStep: 1,
-      tasksPerJob: 1,
       trainable: ['film'],
     },
   });
@@ -110,7 +108,7 @@ export function warmUpConfig(terms: RunTerms, name: string, stage: Stage): RunCo
 export function predictionConfig(terms: RunTerms, { store }: Stage): RunConfig {
   return runConfig(terms, 'prediction', store, {
     method: { kind: 'global' },
-    training: { tasksPerOuterStep: 64, tasksPerJob: 64 },
+    training: { tasksPerOuterStep: 64 },
   });
 }
 

@@ -130,7 +130,7 @@ function config(run: string): string {
   return `run: watched
 ${MOVIELENS_DATA}model: { kind: logistic, hiddenWidths: [] }
 method: { kind: fomaml, innerSteps: 1, innerRate: 0.1 }
-training: { outerSteps: 120, tasksPerOuterStep: 16, tasksPerJob: 4 }
+training: { outerSteps: 120, tasksPerOuterStep: 16, leavesPerOuterStepMin: 4 }
 output: ${run}
 `;
 }

@@ -134,7 +134,7 @@ function config(way: Way): string {
   return `run: recorded
 ${MOVIELENS_DATA}model: { kind: deepfm, embeddingWidth: 8, hiddenWidths: [64, 32] }
 method: { kind: fomaml, innerSteps: 3, innerRate: 0.1 }
-training: { outerSteps: ${OUTER_STEPS}, tasksPerOuterStep: 32, tasksPerJob: 16 }
+training: { outerSteps: ${OUTER_STEPS}, tasksPerOuterStep: 32, leavesPerOuterStepMin: 2 }
 ${tracking}output: ${nameOf(way)}
 `;
 }

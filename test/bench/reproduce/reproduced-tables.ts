@@ -86,7 +86,6 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'dashboard', script: 'bench:dashboard', makes: 'dashboard.md' },
   { name: 'record', script: 'bench:record', makes: 'record.md' },
   { name: 'tutorial', script: 'check:tutorial', words: ['--record'], makes: 'tutorial.md' },
-  { name: 'plan', script: 'bench:plan', makes: 'plan.md' },
   {
     name: 'simulation',
     script: 'simulate:seeds',
@@ -155,7 +154,6 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'log-to-store', script: 'bench:log-to-store', makes: 'log-to-store.md' },
   { name: 'digests', script: 'bench:digests', makes: 'digests.md' },
   { name: 'traffic', script: 'bench:traffic', makes: 'traffic.md' },
-  { name: 'encodings', script: 'bench:encodings', makes: 'encodings.md' },
   { name: 'generator', script: 'bench:generator', makes: 'generator.md' },
   { name: 'inner-loops', script: 'bench:peers', makes: 'inner-loops.md' },
   { name: 'inner-loops-ours', script: 'bench', makes: 'inner-loops-ours.md' },

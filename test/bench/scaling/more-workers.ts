@@ -1,6 +1,6 @@
 /**
  * Outer steps of the heavy config with more workers than this machine has cores: executors sleep for as long as their
- * micro-batches take, and the coordinator is the real one. Whole jobs beside jobs in parts.
+ * leaves take, and the coordinator is the real one.
  *
  *   npm run bench:more-workers -- --workers 1,2,4,8,16
  */
@@ -63,11 +63,7 @@ async function heavyRun(folder: string): Promise<PreparedRun> {
 }
 
 /** The median time of an outer step, in milliseconds. */
-async function stepMsWith(
-  run: PreparedRun,
-  workerCount: number,
-  hasParts: boolean,
-): Promise<number> {
+async function stepMsWith(run: PreparedRun, workerCount: number): Promise<number> {
   const moments: number[] = [];
   const sink = (event: RunEvent): void => {
     if (event.kind === 'outer-step') moments.push(systemClock.monotonicMs());
@@ -78,9 +74,7 @@ async function stepMsWith(
   });
   const { config, store, spec } = run;
   await train({
-    run,
-    // With one worker, jobs are whole.
-    dispatcher: hasParts ? dispatcher : { ...dispatcher, executorCount: () => 1 },
+    ...{ run, dispatcher },
     checkpoints: openCheckpoints({
       ...{ store: new MemoryObjectStore(), runName: config.run, configHash: 'none', spec, kept: 1 },
       ...{ deciding: decidingPart(config), storeDigest: store.digest, clock: systemClock, sink },
@@ -104,15 +98,12 @@ try {
   prepareRoom(room, ['heavy'], { rows: '1M', outerSteps: lengths });
   const run = await heavyRun(room.folder);
   const measured = workerCounts.map((workerCount) => {
-    return { workerCount, wholeMs: [] as number[], partsMs: [] as number[] };
+    return { workerCount, stepMs: [] as number[] };
   });
   for (let round = 1; round <= rounds; round += 1)
-    for (const { workerCount, wholeMs, partsMs } of measured) {
-      wholeMs.push(await stepMsWith(run, workerCount, false));
-      partsMs.push(await stepMsWith(run, workerCount, true));
-      console.log(
-        `round ${round}, ${workerCount}: ${at(wholeMs, round - 1)} ${at(partsMs, round - 1)}`,
-      );
+    for (const { workerCount, stepMs } of measured) {
+      stepMs.push(await stepMsWith(run, workerCount));
+      console.log(`round ${round}, ${workerCount}: ${at(stepMs, round - 1)}`);
     }
   await run.store.close();
   mkdirSync(options.output, { recursive: true });
@@ -127,36 +118,26 @@ try {
 
 function pageOf(
   { commit, date, machine, loadBefore }: ReturnType<typeof benchHeader>,
-  measured: readonly { workerCount: number; wholeMs: number[]; partsMs: number[] }[],
+  measured: readonly { workerCount: number; stepMs: number[] }[],
 ): string {
   const first = at(measured, 0);
-  const alone = median(first.wholeMs);
-  const rows = measured.map(({ workerCount, wholeMs, partsMs }) => {
-    const [whole, parts] = [median(wholeMs), median(partsMs)];
-    const times = (ms: number): string => (alone / ms).toFixed(2);
-    return [workerCount, whole.toFixed(1), times(whole), parts.toFixed(1), times(parts)];
+  const alone = median(first.stepMs);
+  const rows = measured.map(({ workerCount, stepMs }) => {
+    const ms = median(stepMs);
+    return [workerCount, ms.toFixed(1), (alone / ms).toFixed(2)];
   });
   return [
     '# More workers than cores',
     '',
     `\`npm run bench:more-workers\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. The heavy config of`,
     `\`bench:scaling\` for ${counted(outerSteps, 'outer step')}, the median of ${counted(rounds, 'interleaved round')} of the median step in milliseconds. The coordinator`,
-    'is the real one. Workers are executors of its process that sleep for as long as their micro-batches take on one core, so this is',
+    'is the real one. Workers are executors of its process that sleep for as long as their leaves take on one core, so this is',
     'what the division of a step and the coordinator allow, and nothing of queue, network or cores.',
     '',
-    ...markdownTable(
-      [
-        'workers',
-        'whole jobs',
-        `times ${first.workerCount}`,
-        'jobs in parts',
-        `times ${first.workerCount}`,
-      ],
-      rows,
-    ),
+    ...markdownTable(['workers', 'ms', `times ${first.workerCount}`], rows),
     '',
-    'A whole job takes as long as its micro-batches together, and the largest has half of the rows of a step. In parts, a job is',
-    'sent as its leading micro-batches and each of the others (decision 0106), so the largest micro-batch bounds the step from below.',
+    'Leaves are of bounded cost, and workers share them as whole subtrees of the sum tree. So a step cannot be shorter than its',
+    'largest leaf.',
     '',
   ].join('\n');
 }

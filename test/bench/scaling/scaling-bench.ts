@@ -235,7 +235,7 @@ function scalingPage(
     '',
     `Stale runs have \`training.staleness: {outerSteps: 1, drainEveryOuterSteps: ${DRAIN_EVERY_OUTER_STEPS}}\`.`,
     '`heavy` is infra/examples/synthetic.yaml with hiddenWidths [256, 128], personal [bias, adgroupEmbedding,',
-    'layer1, output], innerSteps 5, tasksPerOuterStep 256 and tasksPerJob 32; `demo` is',
+    'layer1, output], innerSteps 5 and tasksPerOuterStep 256; `demo` is',
     'infra/examples/movielens.yaml; `synthetic` is infra/examples/synthetic.yaml; `w2` has the jobs of workload W2. Two independent runs share',
     'nothing, and each has one core for its coordinator and its compute process. Workers take their jobs from Redis; `2 in process` is',
     '`train --in-process --workers 2`, whose coordinator gives jobs to two child processes itself.',

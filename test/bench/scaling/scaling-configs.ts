@@ -117,7 +117,7 @@ function configOf(
     method: { ...method, ...(isHeavy ? { innerSteps: 5 } : {}) },
     training: {
       ...{ ...training, outerSteps, checkpointEveryOuterSteps: outerSteps },
-      ...(isHeavy ? { tasksPerOuterStep: 256, tasksPerJob: 32 } : {}),
+      ...(isHeavy ? { tasksPerOuterStep: 256 } : {}),
     },
   };
   return { run, store };

@@ -11,11 +11,10 @@ export interface W2Size {
   /** A tenth of the rows of the peers' one table. */
   readonly rowsPerTable: number;
   readonly tasksPerOuterStep: number;
-  readonly tasksPerJob: number;
 }
 
 export const FULL_W2: W2Size = {
-  ...{ taskCount: 1_024, rowsPerTable: 100_000, tasksPerOuterStep: 256, tasksPerJob: 32 },
+  ...{ taskCount: 1_024, rowsPerTable: 100_000, tasksPerOuterStep: 256 },
 };
 
 const ROWS_PER_TASK = 64;
@@ -43,7 +42,7 @@ function zipf(uniform: number, rowsPerTable: number): number {
 }
 
 export function w2Run(log: string, store: string, outerSteps: number, size = FULL_W2) {
-  const { rowsPerTable, tasksPerOuterStep, tasksPerJob } = size;
+  const { rowsPerTable, tasksPerOuterStep } = size;
   const features = Array.from({ length: FEATURE_COUNT }, (_, index) => ({
     ...{ name: `c${index}`, kind: 'category', hashBuckets: rowsPerTable },
   }));
@@ -64,7 +63,7 @@ export function w2Run(log: string, store: string, outerSteps: number, size = FUL
     },
     method: { kind: 'fomaml', innerSteps: 5, innerRate: 0.01 },
     training: {
-      ...{ outerSteps, tasksPerOuterStep, tasksPerJob },
+      ...{ outerSteps, tasksPerOuterStep },
       ...{ optimizer: { kind: 'sgd', rate: 0.01 }, checkpointEveryOuterSteps: outerSteps },
     },
   };

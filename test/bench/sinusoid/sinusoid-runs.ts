@@ -186,7 +186,6 @@ function configOf({ arm, seed, outerSteps }: SinusoidRun): RunConfig {
     training: {
       outerSteps,
       tasksPerOuterStep: TASKS_PER_OUTER_STEP,
-      tasksPerJob: TASKS_PER_OUTER_STEP,
       // No task is used twice.
       sampling: 'sequential',
       optimizer: { kind: 'adam', rate: 0.001 },

@@ -60,7 +60,6 @@ function sourceAt(version: 0 | 1 | 2): ExportSource {
       ...{ kind: 'fomaml', innerSteps: 2, innerRate: 0.5 },
       levelShift: { features: ['category1'] },
     },
-    training: { tasksPerJob: 1 },
   });
   const source = exportSource(config, STORES[version], SERVING);
   const first = exportSource(config, STORES[0], SERVING);

@@ -36,7 +36,6 @@ const config = exportableConfig(store, {
     innerRate: 0.5,
     levelShift: { features: ['category1'] },
   },
-  training: { tasksPerJob: 1 },
 });
 const ADAPTATION = { innerRate: 0.5, innerSteps: 2 };
 /** Adgroups of up to 4 support rows are served unadapted blocks. */

@@ -10,7 +10,7 @@ import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 
 const OUTER_STEPS = 60;
 /** On a small machine, two workers of so many jobs share a process. */
-const SHORT = { outerSteps: OUTER_STEPS, tasksPerJob: 2 };
+const SHORT = { outerSteps: OUTER_STEPS, leavesPerOuterStepMin: 6 };
 
 let room: CommandRoom;
 beforeAll(async () => {

@@ -19,7 +19,6 @@ beforeAll(async () => {
   room = await commandRoom();
   await room.config('small', (config) => {
     config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
-    config.training['tasksPerJob'] = 1;
   });
   await room.done(['prepare', 'small.yaml']);
   await room.done(['train', 'small.yaml', '--in-process']);

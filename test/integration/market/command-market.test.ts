@@ -41,7 +41,6 @@ function tinyMarket(output: string): MarketConfig {
     training: {
       ...section('training'),
       outerSteps: 4,
-      tasksPerJob: 16,
       tasksPerOuterStep: 16,
       checkpointEveryOuterSteps: 4,
     },

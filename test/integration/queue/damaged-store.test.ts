@@ -50,7 +50,7 @@ async function executorOn(name: string): Promise<LocalExecutor> {
 }
 
 function predicted(dispatcher: Dispatcher): Promise<Predictions> {
-  const config = room.config({}, { training: { tasksPerJob: 4 } });
+  const config = room.config({});
   const run = preparedRunOn(store, config);
   let wave = 0;
   return predictLogits(

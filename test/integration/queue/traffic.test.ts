@@ -38,7 +38,6 @@ afterAll(async () => {
 });
 
 const OUTER_STEPS = 4;
-const LEAVES_PER_STEP_MIN = 4;
 
 interface Traffic {
   readonly coordinator: { readonly written: number; readonly read: number };
@@ -63,7 +62,7 @@ function configWith(tasksPerOuterStep: number): RunConfig {
   return logisticConfig({
     outerSteps: OUTER_STEPS,
     tasksPerOuterStep,
-    leavesPerOuterStepMin: LEAVES_PER_STEP_MIN,
+    leavesPerOuterStepMin: 4,
     checkpointEveryOuterSteps: OUTER_STEPS,
   });
 }
@@ -125,17 +124,15 @@ async function expectedByteCount(config: RunConfig): Promise<number> {
   const dense = encodeDense(initialMetaParameters(spec, config.seed)).byteLength;
   const planner = stepPlanner(config, smallStore);
   let byteCount = 0;
-  // The pace of a worker is known after the first outer step. This one computes in no time.
-  let msPerCost: number | null = null;
   for (let outerStep = 0; outerStep < OUTER_STEPS; outerStep += 1) {
     const plan = await planner.take(outerStep);
-    const deliveries = cutIntoDeliveries(plan.leaves, { workerCount: 1, msPerCost });
-    msPerCost = 0;
-    const packs = deliveries.map((delivery) => {
+    // The closed form takes no time, so that is the pace after the first outer step.
+    const shares = { workerCount: 1, msPerCost: outerStep === 0 ? null : 0 };
+    const packs = cutIntoDeliveries(plan.leaves, shares).map((delivery) => {
       const { rowCount } = layoutOf(plan, delivery);
       // A row of a logistic table is its linear weight.
-      const values = new Float32Array(rowCount);
-      return encodeTensors(new Map([['rows', { shape: [rowCount, 1], values }]]));
+      const rows = { shape: [rowCount, 1], values: new Float32Array(rowCount) };
+      return encodeTensors(new Map([['rows', rows]]));
     });
     byteCount += dense + packs.reduce((sum, pack) => sum + pack.byteLength, 0);
   }

@@ -26,7 +26,7 @@ beforeAll(async () => {
   await room.config('small', (config) => {
     config.data['rowSplit'] = { by: 'time' };
     config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
-    Object.assign(config.training, { tasksPerJob: 1, checkpointEveryOuterSteps: 1 });
+    Object.assign(config.training, { checkpointEveryOuterSteps: 1 });
   });
   await room.write('later.csv', laterLog());
   for (const verb of ['prepare', 'train', 'evaluate', 'export'])
@@ -50,7 +50,6 @@ test('trains so many outer steps, exports all adgroups, and does nothing the sec
 test('a run that went on after logs were appended is not repeated', async () => {
   const again = await room.config('again', (config) => {
     config.data['rowSplit'] = { by: 'time' };
-    Object.assign(config.training, { tasksPerJob: 1 });
   });
   await room.refused(['train', again, '--in-process', '--replay', 'small'], {
     exitCode: 2,
@@ -67,7 +66,7 @@ test('is refused before logs are appended where the run cannot be trained furthe
   const sharded = await room.config('sharded', (config) => {
     config.data['rowSplit'] = { by: 'time' };
     Object.assign(config, { run: 'small', output: 'small' });
-    Object.assign(config.training, { tasksPerJob: 1, tableShards: 2 });
+    Object.assign(config.training, { tableShards: 2 });
   });
   await room.refused(
     WORDS.map((word) => (word === 'small.yaml' ? sharded : word)),

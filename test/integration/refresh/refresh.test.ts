@@ -30,7 +30,6 @@ beforeAll(async () => {
   await room.config('small', (config) => {
     config.data['rowSplit'] = { by: 'time' };
     config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
-    config.training['tasksPerJob'] = 1;
   });
   await room.write('later.csv', laterLog());
   for (const verb of ['prepare', 'train', 'evaluate', 'export'])

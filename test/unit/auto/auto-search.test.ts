@@ -138,13 +138,13 @@ describe('candidates of a search', () => {
   it('draw every task about ten times in small outer steps, within bounds', () => {
     const trainingOf = (facts: Partial<DataFacts>) => commonTraining({ ...FACTS, ...facts });
     // 10 * 640 / 16
-    const usual = { tasksPerOuterStep: 16, tasksPerJob: 16 };
+    const usual = { tasksPerOuterStep: 16 };
     expect(trainingOf({})).toMatchObject({ ...usual, outerSteps: 400 });
     expect(trainingOf({ segment: 'new' })).toHaveProperty('earlyStopping.segment', 'new');
     // 10 * 1362 / 16 = 851, in multiples of 20.
     expect(trainingOf({ trainTaskCount: 1362 })).toMatchObject({ ...usual, outerSteps: 860 });
     // Two passes in the largest number of outer steps, of at most 64 tasks.
-    const large = { outerSteps: 1000, tasksPerJob: 16 };
+    const large = { outerSteps: 1000 };
     expect(trainingOf({ trainTaskCount: 9990 })).toMatchObject({ ...large, tasksPerOuterStep: 20 });
     expect(trainingOf({ trainTaskCount: 1e6 })).toMatchObject({ ...large, tasksPerOuterStep: 64 });
     // Few tasks are all in every outer step, as far as its rows allow.
@@ -152,7 +152,6 @@ describe('candidates of a search', () => {
     expect(trainingOf({ trainTaskCount: 99 })).toMatchObject(few);
     expect(trainingOf({ trainTaskCount: 5, queryRowsPerTask: 8192 })).toMatchObject({
       tasksPerOuterStep: 5,
-      tasksPerJob: 5,
     });
     expect(trainingOf({ trainTaskCount: 99, queryRowsPerTask: 1024 })).toMatchObject({
       tasksPerOuterStep: 32,

@@ -78,8 +78,6 @@ test.each([
   ['../simulation/run-seeds.js', '--seeds', '5..4', 'the first and the last seed, as in 0..999'],
   ['../simulation/run-seeds.js', '--minutes', 'x', 'a number above 0'],
   ['../../infra/site/build-site.js', '--port', 'x', 'a whole number from 1 to 65535'],
-  ['plan/plan-bench.js', '--rounds', 'abc', 'a whole number from 1 to 1000000000'],
-  ['plan/plan-bench.js', '--rows', '1.5', 'a whole number from 1 to 10000000000, as in 250, 760k'],
   ['scaling/more-workers.js', '--workers', '1,x', 'a whole number from 1 to'],
   ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
   ['overhead/overhead-bench.js', '--cases', 'queue,mist', 'one of '],

@@ -28,7 +28,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-const SIZE = { taskCount: 2, rowsPerTable: 6, tasksPerOuterStep: 2, tasksPerJob: 1 };
+const SIZE = { taskCount: 2, rowsPerTable: 6, tasksPerOuterStep: 2 };
 const TABLE_ROWS = 6;
 const WIDTH = 16;
 

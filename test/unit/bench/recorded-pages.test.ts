@@ -19,7 +19,6 @@ import { resultsPage } from '../../bench/meta-embedding/results-page.js';
 import { readRecord } from '../../bench/meta-embedding/results-record.js';
 import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
 import { overheadPage } from '../../bench/overhead/overhead-page.js';
-import { planPage } from '../../bench/plan/plan-page.js';
 import { realPage } from '../../bench/real/real-page.js';
 import { sinusoidTable } from '../../bench/sinusoid/sinusoid-table.js';
 import { soakPage } from '../../bench/soak/soak-page.js';
@@ -76,7 +75,6 @@ test.each([
   ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
   ['ope', () => offPolicyPage(recorded('ope'))],
   ['overhead', () => overheadPage(recorded('overhead'))],
-  ['plan', () => planPage(recorded('plan'))],
   ['real', () => realPage(recorded('real'))],
   ['sinusoid', sinusoidPage],
   ['soak', () => soakPage(recorded('soak'))],

@@ -29,7 +29,7 @@ afterEach(() => folder.remove());
 function configWith(changes: Record<string, unknown> = {}): RunConfig {
   return formulaConfig({
     output: folder.path,
-    training: { outerSteps: 2, tasksPerOuterStep: 4 },
+    training: { outerSteps: 2, tasksPerOuterStep: 4, leavesPerOuterStepMin: 2 },
     evaluation: {
       ...{ arms: ['constant', 'global'], innerRates: [0.5], innerSteps: [1] },
       bootstrapSamples: 100,
@@ -111,7 +111,7 @@ it('train the global arm anew where it has more outer steps than the run', async
 // Seen to fail: the checkpoint of the arm was refused, as made with another config.
 it('extend the global arm of a run whose config has the new length by now', async () => {
   const configOf = (outerSteps: number): RunConfig =>
-    configWith({ training: { outerSteps, tasksPerOuterStep: 4 } });
+    configWith({ training: { outerSteps, tasksPerOuterStep: 4, leavesPerOuterStepMin: 2 } });
   await trainedTo(configOf(2), 2);
   await evaluated(configOf(2));
   for (const outerSteps of [5, 7]) {
@@ -132,7 +132,9 @@ it.each([
   ['would be another one with more outer steps', { schedule: { decay: 'cosine' } }, 2, 5],
 ])('train the global arm anew where the run %s by its config', async (_, changes, from, to) => {
   const configOf = (outerSteps: number): RunConfig =>
-    configWith({ training: { outerSteps, tasksPerOuterStep: 4, ...changes } });
+    configWith({
+      training: { outerSteps, tasksPerOuterStep: 4, leavesPerOuterStepMin: 2, ...changes },
+    });
   await trainedTo(configOf(from), from);
   await evaluated(configOf(from));
   await rm(join(folder.path, 'checkpoints'), { recursive: true });

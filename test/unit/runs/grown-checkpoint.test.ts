@@ -24,7 +24,7 @@ import { logisticConfig, stateDigest, tinyRun } from '../../fixtures/training/tr
 const config = logisticConfig({
   outerSteps: 4,
   tasksPerOuterStep: 6,
-  tasksPerJob: 2,
+  leavesPerOuterStepMin: 3,
   checkpointEveryOuterSteps: 1,
   optimizer: { kind: 'adam', rate: 0.05 },
 });
