@@ -45,7 +45,9 @@ const LIST_BYTE_COUNT = 3;
 const SHAPE_BYTE_COUNT = 48;
 
 export interface LeafTerms {
-  readonly config: Pick<RunConfig, 'method' | 'training'>;
+  readonly config: Pick<RunConfig, 'method'> & {
+    readonly training: Pick<RunConfig['training'], 'microBatchRowsMax' | 'leavesPerOuterStepMin'>;
+  };
   /** Padded rows of neighbours that each task reads besides its own. */
   readonly rowsBeside: number;
   readonly neighbourCount: number;
@@ -125,7 +127,10 @@ function listByteCountOf(count: number, byteCount: number): number {
 }
 
 /** The leaves in the order of the sum tree. */
-function spreadByCost(microBatches: readonly MicroBatch[], jobByteCountOf: (of: MicroBatch) => number): LeafCut[] {
+function spreadByCost(
+  microBatches: readonly MicroBatch[],
+  jobByteCountOf: (of: MicroBatch) => number,
+): LeafCut[] {
   const leaves = microBatches.map((microBatch) => ({
     microBatch,
     cost: paddedRowCountOf(microBatch) + CALL_OVERHEAD_ROWS,

@@ -11,9 +11,8 @@
  */
 
 import type { JobInput } from '../../shared/queue/job-executor.js';
-import type { JobWork } from '../../shared/queue/protocol.js';
 import { createExecutor } from '../../worker/compute/job/create-executor.js';
-import { jobCaseOf, jobInputOf } from '../fixtures/compute/compute-inputs.js';
+import { type CaseWork, jobCaseOf, jobInputOf } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 
@@ -34,19 +33,19 @@ const storeOf = (supportRowCountMax: number, queryRowCountMax: number) =>
 const stores = { large: storeOf(128, 256), small: storeOf(24, 24) };
 
 const taskWeights = Array.from({ length: TASKS_PER_JOB }, () => 1 / TASKS_PER_JOB);
-const fomaml: JobWork = {
+const fomaml: CaseWork = {
   kind: 'gradient',
   method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
   taskWeights,
 };
-const withColdTerm: JobWork = {
+const withColdTerm: CaseWork = {
   kind: 'gradient',
   method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1, coldShare: 0.5 }),
   taskWeights,
   coldTaskWeights: taskWeights,
 };
-const global: JobWork = { kind: 'gradient', method: { kind: 'global' }, taskWeights };
-const grid: JobWork = {
+const global: CaseWork = { kind: 'gradient', method: { kind: 'global' }, taskWeights };
+const grid: CaseWork = {
   kind: 'predict',
   method: { kind: 'global' },
   adaptations: [0.01, 0.03, 0.1, 0.3, 1].flatMap((innerRate) =>
@@ -56,7 +55,7 @@ const grid: JobWork = {
 };
 const deep = { adgroupEmbedding: true, personal: ['bias', 'layer1', 'output', 'adgroupEmbedding'] };
 const [, , wanted = ''] = process.argv;
-const cells: [string, unknown, JobWork][] = [
+const cells: [string, unknown, CaseWork][] = [
   ['fomaml, bias', { personal: ['bias'] }, fomaml],
   ['fomaml, bias + output', { personal: ['bias', 'output'] }, fomaml],
   ['fomaml, bias + layer1 + output + adgroupEmbedding', deep, fomaml],

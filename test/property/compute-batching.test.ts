@@ -5,11 +5,11 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { jobNeighboursOf } from '../../coordinator/plan/job-neighbours.js';
-import type { JobWork } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
+  type CaseWork,
   jobCaseOf,
   jobInputOf,
   relativeDifference,
@@ -37,7 +37,7 @@ beforeAll(async () => {
 });
 afterAll(() => executor.close());
 
-const gradientWork = (taskWeights: number[], kind: 'fomaml' | 'global' = 'fomaml'): JobWork => ({
+const gradientWork = (taskWeights: number[], kind: 'fomaml' | 'global' = 'fomaml'): CaseWork => ({
   kind: 'gradient',
   method: kind === 'fomaml' ? method : { kind },
   taskWeights,
@@ -53,13 +53,13 @@ const gateCase = jobCaseOf(
   5,
   gate,
 );
-const gateWork = (taskWeights: number[]): JobWork => ({
+const gateWork = (taskWeights: number[]): CaseWork => ({
   ...{ kind: 'gradient', method: gate },
   taskWeights,
 });
 
 /** Gradient by variable and by `table/id`, so that jobs with different packs can be compared. */
-async function gradientOf(indices: number[], work: JobWork): Promise<Map<string, Float32Array>> {
+async function gradientOf(indices: number[], work: CaseWork): Promise<Map<string, Float32Array>> {
   const { tensors } = await runJob(executor, current, indices, work);
   const byName = new Map(tensors);
   byName.delete('rows');
@@ -95,7 +95,7 @@ function expectEqual(found: Map<string, Float32Array>, expected: Map<string, Flo
 
 const taskSets = fc.uniqueArray(fc.nat(11), { minLength: 1, maxLength: 6 });
 
-type WorkOf = (taskWeights: number[]) => JobWork;
+type WorkOf = (taskWeights: number[]) => CaseWork;
 
 describe.each<[string, JobCase, WorkOf]>([
   ['fomaml', jobCase, (weights) => gradientWork(weights)],
@@ -169,7 +169,7 @@ describe('tasks of equal size, which are not padded', () => {
     current = alike;
     const indices = [3, 0, 7, 5, 9];
     const weights = [0.1, 0.3, 0.2, 0.15, 0.25];
-    const workOf = (taskWeights: number[]): JobWork => ({
+    const workOf = (taskWeights: number[]): CaseWork => ({
       ...{ kind: 'gradient', method: methodOf({ innerSteps: 2, innerRate: 0.2, ...own }) },
       taskWeights,
     });
@@ -204,7 +204,7 @@ describe('a job cut into many micro-batches', () => {
     model,
   );
   const taskWeights = [0.2, 0.1, 0.3, 0.05, 0.15, 0.2];
-  const works: [string, JobWork][] = [
+  const works: [string, CaseWork][] = [
     ['fomaml', gradientWork(taskWeights)],
     [
       'fomaml with a cold share',
@@ -251,7 +251,7 @@ describe('a job cut into many micro-batches', () => {
     ],
   ];
 
-  const casesOf = ({ method: { kind } }: JobWork): JobCase[] =>
+  const casesOf = ({ method: { kind } }: CaseWork): JobCase[] =>
     kind === 'paml-gate' ? [gateCase] : [jobCase, emptySets];
 
   test.each(works)('gives what one micro-batch gives: %s', async (_, work) => {
@@ -319,7 +319,7 @@ test('prediction after 0 steps is the same at any rate', async () => {
     { innerRate: 0.1, innerSteps: 0 },
     { innerRate: 0.5, innerSteps: 0 },
   ];
-  const work: JobWork = { kind: 'predict', method, adaptations, rows: 'query' };
+  const work: CaseWork = { kind: 'predict', method, adaptations, rows: 'query' };
   const { tensors, queryRowCount } = await runJob(executor, jobCase, [1, 5, 2], work);
   const logits = tensors.get('logits')!;
   const [moved, initial, same] = [0, 1, 2].map((setting) =>
@@ -332,7 +332,7 @@ test('prediction after 0 steps is the same at any rate', async () => {
 
 test('many jobs leave no tensor behind, including failed ones', async () => {
   const { tf } = executor.engine;
-  const works: JobWork[] = [
+  const works: CaseWork[] = [
     gradientWork([0.5, 0.5]),
     gradientWork([0.5, 0.5], 'global'),
     { kind: 'predict', method, adaptations: [{ innerRate: 0.1, innerSteps: 3 }], rows: 'query' },

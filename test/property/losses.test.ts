@@ -4,11 +4,11 @@
 
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { JobWork } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
+  type CaseWork,
   jobCaseOf,
   relativeDifference,
   runJob,
@@ -45,7 +45,7 @@ async function outcomeOf(
 ): Promise<Map<string, Float32Array>> {
   current = jobCaseOf(store, model, 5, method);
   const weights = indices.map((index) => 0.1 + index / 10);
-  const work: JobWork = {
+  const work: CaseWork = {
     kind: 'gradient',
     method,
     taskWeights: weights,

@@ -3,11 +3,11 @@
 
 import { rich } from './gradient-expectations.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { JobWork } from '../../shared/queue/protocol.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
+  type CaseWork,
   jobCaseOf,
   relativeDifference,
   runJob,
@@ -138,7 +138,7 @@ describe.each(cases)('%s', (_, options, model) => {
     const { tasks, indices, taskWeights } = await setUp();
     const { spec, meta } = current;
     const coldTaskWeights = taskWeights.map((_, place) => 0.1 + 0.05 * place);
-    const work: JobWork = {
+    const work: CaseWork = {
       kind: 'gradient',
       method: methodOf({ kind: 'fomaml', innerSteps, innerRate, coldShare }),
       taskWeights,
@@ -175,7 +175,7 @@ describe.each(cases)('%s', (_, options, model) => {
   test('the global model is plain backpropagation over all rows', async () => {
     const { tasks, indices, taskWeights } = await setUp();
     const { spec, meta } = current;
-    const work: JobWork = { kind: 'gradient', method: { kind: 'global' }, taskWeights };
+    const work: CaseWork = { kind: 'gradient', method: { kind: 'global' }, taskWeights };
     const found = await runJob(executor, current, indices, work);
     const parts = tasks.map((t) => taskLoss(spec, meta, denseValuesOf(meta), t, allOf(t)));
     expect(found.weightedQueryLoss).toBeCloseTo(

@@ -1,16 +1,20 @@
 /** Jobs of test cases on one executor, which lives as long as the tests of the file. */
 
 import { afterAll, beforeAll } from 'vitest';
-import type { JobWork } from '../../shared/queue/protocol.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
-import { runJob, type JobCase, type NamedOutput } from '../fixtures/compute/compute-inputs.js';
+import {
+  type CaseWork,
+  runJob,
+  type JobCase,
+  type NamedOutput,
+} from '../fixtures/compute/compute-inputs.js';
 
 export interface JobRunner {
   /** One job, with all tasks of the case's store by default. */
   readonly run: (
     jobCase: JobCase,
-    work: JobWork,
+    work: CaseWork,
     taskIndices?: readonly number[],
   ) => Promise<NamedOutput>;
 }

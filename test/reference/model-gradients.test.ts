@@ -2,10 +2,10 @@
 // executor against the plain float64 referee.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { GradientWork } from '../../shared/queue/protocol.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import {
+  type GradientCaseWork,
   jobCaseOf,
   relativeDifference,
   runJob,
@@ -155,7 +155,7 @@ describe.each(cases)('%s', (name, model) => {
     return current.store.readTasks(indices);
   };
   const expectJob = async (
-    work: Omit<GradientWork, 'kind'>,
+    work: Omit<GradientCaseWork, 'kind'>,
     gradients: readonly Gradient[],
     weights: readonly number[],
     tasks: readonly TaskRows[],

@@ -7,11 +7,10 @@
  */
 
 import { systemClock } from '../../../shared/base/clock.js';
-import type { JobWork } from '../../../shared/queue/protocol.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import type { Engine } from '../../../worker/compute/engine/load-engine.js';
-import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
+import { type CaseWork, jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { ADGROUP_COUNT, createAdaptation } from './sides/adapt-adgroups.js';
@@ -70,7 +69,7 @@ async function projectJobs(): Promise<void> {
       for (const innerSteps of [1, 5]) {
         const taskWeights = store.tasks.map(() => 1 / TASKS_PER_JOB);
         const method = methodOf({ kind, innerSteps, innerRate: 0.1 });
-        const work: JobWork = { kind: 'gradient', method, taskWeights };
+        const work: CaseWork = { kind: 'gradient', method, taskWeights };
         send(
           await timedJobs(executor, `${name}, ${kind}, ${innerSteps} steps`, store, model, work),
         );
@@ -84,7 +83,7 @@ async function timedJobs(
   name: string,
   store: TaskStore,
   model: unknown,
-  work: JobWork,
+  work: CaseWork,
 ): Promise<WorkResult> {
   const indices = store.tasks.map(({ taskIndex }) => taskIndex);
   const input = await jobInputOf(jobCaseOf(store, model), indices, work);

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { rowAddon } from '../../../infra/bootstrap/tables/row-addon.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
+import { joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
 import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import {
   loadNativeRows,
@@ -13,14 +14,11 @@ import {
   unloadNativeRows,
 } from '../../../shared/tensors/native-rows.js';
 import { sketchOf } from '../../../shared/tensors/sketch.js';
-import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { touchedRows } from '../../../coordinator/training/meta-optimizer/adam-rows.js';
 import { chain } from '../../../coordinator/training/meta-optimizer/chain.js';
 import { addDecoupledWeightDecay } from '../../../coordinator/training/meta-optimizer/decoupled-weight-decay.js';
 import { steppedState } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import { gradientReader } from '../../../coordinator/training/gradients/job-gradient.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
-import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';
 
 beforeAll(async () => {
   await rowAddon.install(() => undefined, { retry: true });
@@ -126,31 +124,23 @@ describe('the native loops', () => {
     );
   });
 
-  test('sum the gradients of jobs', () => {
-    const idsOfJob = fc.uniqueArray(fc.nat(40), { maxLength: 12 });
-    const jobs = fc.array(fc.record({ colour: idsOfJob, shape: idsOfJob }), {
+  test('join the sums of the tree', () => {
+    const idsOfTable = fc.uniqueArray(fc.nat(40), { maxLength: 12 });
+    const leaves = fc.array(fc.record({ colour: idsOfTable, shape: idsOfTable }), {
       minLength: 1,
       maxLength: 6,
     });
     fc.assert(
-      fc.property(jobs, fc.nat(), (drawn, seed) => {
+      fc.property(leaves, fc.integer({ min: 1, max: 40 }), fc.nat(), (drawn, width, seed) => {
         const [first, second] = bothWays(() => {
           const random = randomStream(seed, 'native sums');
-          const layouts = drawn.map(({ colour, shape }) =>
-            layoutOf(ascending(colour), ascending(shape)),
-          );
-          const shapes = shapesFor(layouts);
-          const [read, sum] = [gradientReader(shapes), new MetaGradientSum(shapes.spec)];
-          sum.begin(layouts);
-          for (const [jobIndex, { rowCount }] of layouts.entries()) {
-            const rows = [...valuesOf(random, rowCount)];
-            const gradient = read(deliveredOf(jobIndex, tensorsOf([random.normal(), 1e20], rows)));
-            if (typeof gradient === 'string') throw new Error(gradient);
-            sum.add(gradient);
-          }
-          return structuredClone(sum.metaGradient());
+          return drawn
+            .map(({ colour, shape }) => nodeOf(random, [colour, shape], width))
+            .reduce((left, right) => joinNodes(left, right, width));
         });
-        expect(second).toEqual(first);
+        expect(bitsOf(second.dense)).toEqual(bitsOf(first.dense));
+        expect(second.idsByTable).toEqual(first.idsByTable);
+        expect(bitsOf(second.rows)).toEqual(bitsOf(first.rows));
       }),
     );
   });
@@ -168,13 +158,34 @@ describe('the native loops', () => {
     expect(() => native.gather(table, 2, Int32Array.of(0, 1), target, 1)).toThrow('do not fit');
     expect(() => native.add(table, 2, Int32Array.of(0), new Float32Array(1))).toThrow('do not fit');
     expect(() => native.gather(table, 1.5, Int32Array.of(0), target, 0)).toThrow('no whole number');
-    expect(() => native.sumAll(new Float64Array(2), table)).toThrow('differ in size');
+    expect(() => native.addAll(new Float32Array(2), table)).toThrow('differ in size');
     expect(() => native.sketch(new Uint8Array(63), new Uint32Array(32))).toThrow('cut off');
     expect(() => native.sketch(new Uint8Array(64), new Uint32Array(31))).toThrow('32 words');
-    const sums = new Float64Array(2);
-    const absent = () => native.sum(sums, 2, Int32Array.of(4), Int32Array.of(4, 5), table, 0);
-    expect(absent).toThrow('does not touch a row');
-    expect([...sums, ...target]).toEqual([0, 0, 0, 0, 0, 0]);
+    const merge =
+      (left: number[], right: number[], rows = table) =>
+      (): void =>
+        native.merge(target, 2, Int32Array.from(left), rows, Int32Array.from(right), table);
+    // Both lists are two rows, and the target has place for two rows.
+    for (const [left, right] of [
+      [
+        [0, 0],
+        [0, 1],
+      ],
+      [
+        [1, 0],
+        [0, 1],
+      ],
+      [
+        [0, 1],
+        [1, 1],
+      ],
+    ] as const)
+      expect(merge([...left], [...right])).toThrow('ids do not ascend');
+    expect(merge([0, 1], [0, 2])).toThrow('do not fit');
+    expect(merge([0, 1], [0, 1], table.subarray(1))).toThrow('do not fit');
+    expect([...target]).toEqual([0, 0, 0, 0]);
+    merge([0, 1], [0, 1])();
+    expect([...target]).toEqual([2, 4, 6, 8]);
   });
 
   test('a file that is no addon leaves the loops of TypeScript', () => {
@@ -183,6 +194,24 @@ describe('the native loops', () => {
     expect(nativeRows()).toBeNull();
   });
 });
+
+/** Not all that a gradient may hold is finite, and a sum with -0 or NaN is none with 0. */
+function nodeOf(random: RandomStream, ids: readonly number[][], width: number): GradientNode {
+  const special = [-0, 0, NaN, Infinity, -Infinity, 1e-45, 3e38];
+  const values = (count: number): Float32Array =>
+    valuesOf(random, count).map((value) =>
+      random.below(4) === 0 ? (special[random.below(special.length)] ?? value) : value,
+    );
+  const idsByTable = ids.map((ofTable) => Int32Array.from(ascending(ofTable)));
+  const rowCount = idsByTable.reduce((sum, { length }) => sum + length, 0);
+  return { dense: values(5), idsByTable, rows: values(rowCount * width) };
+}
+
+/** NaN has one pattern here: which of two is kept depends on the processor. */
+function bitsOf(values: Float32Array): number[] {
+  const canonical = values.map((value) => (Number.isNaN(value) ? NaN : value));
+  return [...new Uint32Array(canonical.buffer)];
+}
 
 function ascending(ids: readonly number[]): number[] {
   return [...ids].sort((a, b) => a - b);

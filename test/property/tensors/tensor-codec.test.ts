@@ -14,8 +14,6 @@ const values = fc.oneof(
   fc.float64Array({ maxLength: 12 }),
   fc.int32Array({ maxLength: 12 }),
   fc.uint8Array({ maxLength: 12 }),
-  fc.uint16Array({ maxLength: 12 }),
-  fc.int8Array({ maxLength: 12 }),
 );
 const tensor: fc.Arbitrary<CodedTensor> = values.map((v) => ({ shape: [v.length], values: v }));
 const tensors = fc

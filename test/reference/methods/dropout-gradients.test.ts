@@ -2,12 +2,13 @@
 // masks, and independence of jobs. Seen to fail with masks of one seed, and of the place of a task in its job.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { GradientWork, JobWork } from '../../../shared/queue/protocol.js';
+import type { GradientWork } from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/rows/dropped-ids.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import { unitMasksOf } from '../../../worker/compute/batches/unit-masks.js';
 import {
+  type CaseWork,
   jobCaseOf,
   relativeDifference,
   runJob,
@@ -47,7 +48,7 @@ function workOf(
   settings: { readonly kind: string; readonly [name: string]: unknown },
   dropped: GradientWork['dropout'],
   weights: readonly number[] = [0.1, 0.4, 0.2, 0.3],
-): JobWork {
+): CaseWork {
   return {
     kind: 'gradient',
     method: methodOf(settings),
@@ -150,7 +151,7 @@ test.each([
   expect(dropped.bytes).not.toEqual((await run({ seed: 9, inputs: 0.4 })).bytes);
 });
 
-async function gradientOf(of: number[], work: JobWork): Promise<Map<string, Float32Array>> {
+async function gradientOf(of: number[], work: CaseWork): Promise<Map<string, Float32Array>> {
   const { tensors } = await runJob(executor, jobCase, of, work);
   const byName = new Map(tensors);
   byName.delete('rows');

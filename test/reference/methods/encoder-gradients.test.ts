@@ -5,9 +5,12 @@
 
 import { describe, expect, test } from 'vitest';
 import { methodMisfits } from '../../../shared/methods/methods.js';
-import type { JobWork } from '../../../shared/queue/protocol.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
-import { jobCaseOf, relativeDifference } from '../../fixtures/compute/compute-inputs.js';
+import {
+  type CaseWork,
+  jobCaseOf,
+  relativeDifference,
+} from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { rich } from '../gradient-expectations.js';
@@ -168,7 +171,7 @@ test('the loss of the support rows at the start is also reported without inner s
   const lossAt = async (innerSteps: number): Promise<number> => {
     const method = methodOf({ kind: 'encoder', innerSteps });
     const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
-    const work: JobWork = { kind: 'gradient', method, taskWeights };
+    const work: CaseWork = { kind: 'gradient', method, taskWeights };
     return (await jobs.run(jobCase, work)).weightedSupportLoss;
   };
   expect(await lossAt(0)).toBeCloseTo(await lossAt(1), 6);
@@ -176,7 +179,7 @@ test('the loss of the support rows at the start is also reported without inner s
 
 test('with a level shift the loss falls along the gradient as predicted', async () => {
   const method = methodOf({ kind: 'encoder', innerSteps: 2, order: 'second', levelShift: true });
-  const work: JobWork = { kind: 'gradient', method, taskWeights };
+  const work: CaseWork = { kind: 'gradient', method, taskWeights };
   const jobCase = jobCaseOf(tinyTaskStore(rich), model, 5, method);
   const { meta } = jobCase;
   const { tensors } = await jobs.run(jobCase, work);

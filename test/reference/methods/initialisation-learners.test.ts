@@ -5,10 +5,10 @@
 
 import { describe, expect, test } from 'vitest';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
-import type { JobWork } from '../../../shared/queue/protocol.js';
 import type { LossKind } from '../../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import {
+  type CaseWork,
   jobCaseOf,
   relativeDifference,
   type JobCase,
@@ -181,7 +181,7 @@ describe.each(Object.entries(cases))('%s', (_, each) => {
     const { spec, meta } = current;
     const stepWeights = innerSteps === 1 ? [1] : [0.1, 0.15, 0.3, 0.2, 0.25];
     const steps = each.isMultiStep === true ? { stepWeights } : {};
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights, ...steps };
+    const work: CaseWork = { kind: 'gradient', method, taskWeights: weights, ...steps };
     const found = await jobs.run(current, work, indices);
     const loop: RefereeLoop = { innerSteps, innerRate, order, ...each.rule, ...steps };
     const outcomes = tasks.map((task) => adaptedLoss(spec, meta, task, loop));
@@ -196,7 +196,7 @@ test.each([4, 6])('MAML++ of 5 inner steps with %i weights is refused', async (w
   const variant = { innerSteps: 5, order: 'second', path: 'kept' } as const;
   const { method, indices } = await chosen({ settings: { kind: 'maml++' }, rule: {} }, variant);
   const stepWeights = Array.from({ length: weightCount }, () => 1 / weightCount);
-  const work: JobWork = { kind: 'gradient', method, taskWeights: weights, stepWeights };
+  const work: CaseWork = { kind: 'gradient', method, taskWeights: weights, stepWeights };
   await expect(jobs.run(current, work, indices)).rejects.toMatchObject({
     report: {
       kind: 'data',
@@ -226,7 +226,7 @@ describe.each(Object.entries(predicted))('%s', (_, each) => {
       { innerRate: 0.4, innerSteps: 2 },
       { innerRate: 0.2, innerSteps: 7 },
     ];
-    const work: JobWork = { kind: 'predict', method, adaptations, rows: 'query' };
+    const work: CaseWork = { kind: 'predict', method, adaptations, rows: 'query' };
     const { tensors } = await jobs.run(current, work, indices);
     const expected = adaptations.flatMap((adaptation) =>
       tasks.flatMap((task) => {

@@ -3,9 +3,9 @@
 
 import { describe, expect, test } from 'vitest';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
-import type { JobWork } from '../../../shared/queue/protocol.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import {
+  type CaseWork,
   jobCaseOf,
   relativeDifference,
   type JobCase,
@@ -93,7 +93,7 @@ describe('the learned rule in the inner loop', () => {
         else if (name.startsWith('association/')) values[at] = 20 * value;
     const indices = store.tasks.map(({ taskIndex }) => taskIndex);
     const tasks = await store.readTasks(indices);
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
+    const work: CaseWork = { kind: 'gradient', method, taskWeights: weights };
     const found = await jobs.run(jobCase, work, indices);
     const loop = refereeLoop(rank, innerSteps, order);
     const outcomes = tasks.map((task) => adaptedLoss(spec, meta, task, loop));

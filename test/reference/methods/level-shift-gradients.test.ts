@@ -8,7 +8,6 @@
 
 import { describe, expect, test } from 'vitest';
 import { mapShift } from '../../../coordinator/evaluation/fitted-shift.js';
-import type { JobWork } from '../../../shared/queue/protocol.js';
 import {
   LEVEL_DEVIATION,
   LOG_DEVIATION_SCALE,
@@ -20,6 +19,7 @@ import { CLICK_LABEL, type TaskLabel } from '../../../shared/tasks/task-label.js
 import { dividedTask, type RowDivision } from '../../../shared/tasks/rows/row-division.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import {
+  type CaseWork,
   jobCaseOf,
   relativeDifference,
   type JobCase,
@@ -216,7 +216,7 @@ describe.each(shifts)('%j', (setting) => {
     const method = methodOf({ kind: 'maml', innerSteps, innerRate, path, levelShift: setting });
     select(method);
     const shifted = { setting, innerSteps, tasks: await store.readTasks(indices) };
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
+    const work: CaseWork = { kind: 'gradient', method, taskWeights: weights };
     const found = await jobs.run(current, work);
     expect(found.weightedQueryLoss).toBeCloseTo(outerLoss(denseValuesOf(current.meta), shifted), 5);
     for (const { name } of current.spec.variables)
@@ -230,7 +230,7 @@ describe.each(shifts)('%j', (setting) => {
     const method = methodOf({ kind: 'fomaml', innerSteps: 2, innerRate, levelShift: setting });
     select(method);
     const shifted = { setting, innerSteps: 2, tasks: await store.readTasks(indices) };
-    const work: JobWork = { kind: 'gradient', method, taskWeights: weights };
+    const work: CaseWork = { kind: 'gradient', method, taskWeights: weights };
     const { tensors } = await jobs.run(current, work);
     const names = [...tensors.keys()].filter((name) => name.startsWith('levelShift.'));
     expect(names).toContain(LEVEL_DEVIATION);

@@ -2,10 +2,10 @@
 // central finite differences of the outer loss.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { JobWork } from '../../../shared/queue/protocol.js';
 import type { TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../../worker/compute/job/create-executor.js';
 import {
+  type CaseWork,
   jobCaseOf,
   relativeDifference,
   runJob,
@@ -81,7 +81,7 @@ interface Setting {
   readonly coldShare?: number;
 }
 
-function workOf({ innerSteps, path, coldShare = 0 }: Setting, taskCount: number): JobWork {
+function workOf({ innerSteps, path, coldShare = 0 }: Setting, taskCount: number): CaseWork {
   return {
     kind: 'gradient',
     method: methodOf({ kind: 'maml', innerSteps, innerRate, coldShare, path }),

@@ -7,9 +7,12 @@
 // instead of the task, attributes of a neighbour's last row.
 
 import { describe, expect, test } from 'vitest';
-import type { JobWork } from '../../../shared/queue/protocol.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { jobCaseOf, relativeDifference } from '../../fixtures/compute/compute-inputs.js';
+import {
+  type CaseWork,
+  jobCaseOf,
+  relativeDifference,
+} from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { neighboursByDefinition } from '../../fixtures/neighbours-by-definition.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
@@ -199,7 +202,7 @@ test('without attributes, with unnamed features and gates at 0 it equals MAML', 
   const store = tinyTaskStore(rich);
   const jobCase = jobCaseOf(store, model, 5, method);
   for (const [name, { values }] of jobCase.meta.dense) if (name.startsWith('gate.')) values.fill(0);
-  const work: JobWork = { kind: 'gradient', method, taskWeights };
+  const work: CaseWork = { kind: 'gradient', method, taskWeights };
   const gated = await jobs.run(jobCase, work);
   const maml = methodOf({ kind: 'maml', innerRate, innerSteps: 2 });
   const plain = jobCaseOf(store, model, 5, maml);

@@ -4,20 +4,23 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { JobInput } from '../../../shared/queue/job-executor.js';
-import type { GradientWork } from '../../../shared/queue/protocol.js';
 import type { ComputeEvent } from '../../../worker/process/compute-child.js';
 import {
   createComputeProcess,
   type ComputeExecutor,
 } from '../../../worker/process/compute-process.js';
-import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
+import {
+  type GradientCaseWork,
+  jobCaseOf,
+  jobInputOf,
+} from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
 const entry = fileURLToPath(
   new URL('../../../dist/test/fixtures/compute/compute-entry.js', import.meta.url),
 );
-const work: GradientWork = {
+const work: GradientCaseWork = {
   kind: 'gradient',
   method: methodOf({ kind: 'fomaml', innerSteps: 3, innerRate: 0.1 }),
   taskWeights: [0.5, 0.25, 0.25],

@@ -1,12 +1,10 @@
-// Out of memory: the micro-batch is halved, the job is repeated, and the smaller bound is
-// remembered.
+// A device with too little memory refuses its job, so that another machine computes it.
 
 import { expect, test } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
 import {
-  createMicroBatchMemory,
   isOutOfMemory,
-  type HalvedMicroBatch,
+  refusingOutOfMemory,
 } from '../../../worker/compute/device/out-of-memory.js';
 
 const oom = (): Error =>
@@ -15,90 +13,46 @@ const oom = (): Error =>
       'type float on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc',
   );
 
-/** A device that holds `rowCountHeld` rows, and a record of its requests. */
-function device(rowCountHeld: number): {
-  asked: number[];
-  warnings: HalvedMicroBatch[];
-  compute: (rowsMax: number) => string;
-} {
-  const asked: number[] = [];
-  const compute = (rowsMax: number): string => {
-    asked.push(rowsMax);
-    if (rowsMax > rowCountHeld) throw oom();
-    return `computed by ${rowsMax}`;
+/** Fails with the error, and counts the attempts. */
+function failing(error: Error): { compute: () => never; attemptCount: () => number } {
+  let attemptCount = 0;
+  const compute = (): never => {
+    attemptCount += 1;
+    throw error;
   };
-  return { asked, warnings: [], compute };
+  return { compute, attemptCount: () => attemptCount };
 }
 
-const terms = { workName: 'mlp fomaml', rowsMax: 1000, rowsMin: 50 };
-
-test('without failures the bound of the job is used and nothing is reported', () => {
-  const { asked, warnings, compute } = device(5000);
-  const memory = createMicroBatchMemory((halved) => warnings.push(halved));
-  expect(memory.run(terms, compute)).toBe('computed by 1000');
-  expect(asked).toEqual([1000]);
-  expect(warnings).toEqual([]);
-});
-
-test('halves until it fits, reports each step with old and new size, and remembers the bound', () => {
-  const { asked, warnings, compute } = device(300);
-  const memory = createMicroBatchMemory((halved) => warnings.push(halved));
-  expect(memory.run(terms, compute)).toBe('computed by 250');
-  expect(memory.run(terms, compute)).toBe('computed by 250');
-  expect(asked).toEqual([1000, 500, 250, 250]);
-  expect(warnings).toHaveLength(2);
-  expect(warnings).toMatchObject([
-    { rowsMax: 1000, smallerRowsMax: 500 },
-    {
-      ...{ rowsMax: 500, smallerRowsMax: 250 },
-      reason: expect.stringContaining('OOM when allocating tensor') as string,
-    },
-  ]);
-});
-
-test('work with another name, and a job with a smaller bound, keep their own bound', () => {
-  const { asked, compute } = device(300);
-  const memory = createMicroBatchMemory(() => undefined);
-  memory.run(terms, compute);
-  expect(memory.run({ ...terms, rowsMax: 100 }, compute)).toBe('computed by 100');
-  memory.run({ ...terms, workName: 'mlp predict', rowsMax: 280 }, compute);
-  expect(asked.slice(3)).toEqual([100, 280]);
-});
-
-test('the last try computes every task alone; after that it is an environment error with a cure', () => {
-  const { asked, compute } = device(10);
-  const memory = createMicroBatchMemory(() => undefined);
-  let found: unknown;
+function thrownBy(compute: () => unknown): unknown {
   try {
-    memory.run({ ...terms, rowsMin: 200 }, compute);
+    compute();
   } catch (error) {
-    found = error;
+    return error;
   }
-  expect(asked).toEqual([1000, 500, 250, 200]);
+  throw new Error('expected an error');
+}
+
+test('without a failure the result is returned', () => {
+  expect(refusingOutOfMemory(() => 'computed')).toBe('computed');
+});
+
+test('too little memory is an error of this machine with a cure, after one attempt', () => {
+  const device = failing(oom());
+  const found = thrownBy(() => refusingOutOfMemory(device.compute));
+  expect(device.attemptCount()).toBe(1);
   if (!(found instanceof QianmoError)) throw new Error('no QianmoError');
+  expect(found.kind).toBe('environment');
+  expect(found.report.isOfThisMachine).toBe(true);
   expect(found.exitCode).toBe(3);
   expect(found.report.found).toContain('OOM when allocating tensor');
-  expect(found.report.cure).toContain('supportRowsMax');
+  expect(found.report.cure).toContain('training.microBatchRowsMax');
 });
 
-test('also ends when the smallest bound is unknown', () => {
-  const { asked, compute } = device(0);
-  const memory = createMicroBatchMemory(() => undefined);
-  expect(() => memory.run({ ...terms, rowsMax: 5, rowsMin: 0 }, compute)).toThrow(QianmoError);
-  expect(asked).toEqual([5, 2, 1]);
-});
-
-test('other errors pass unchanged and immediately', () => {
+test('other errors pass unchanged', () => {
   const bug = new Error('Invalid TF_Status: 3\nMessage: Incompatible shapes: [2] vs. [3]');
-  let callCount = 0;
-  const memory = createMicroBatchMemory(() => undefined);
-  expect(() =>
-    memory.run(terms, () => {
-      callCount += 1;
-      throw bug;
-    }),
-  ).toThrow(bug);
-  expect(callCount).toBe(1);
+  const device = failing(bug);
+  expect(thrownBy(() => refusingOutOfMemory(device.compute))).toBe(bug);
+  expect(device.attemptCount()).toBe(1);
 });
 
 test.each([

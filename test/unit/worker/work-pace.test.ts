@@ -73,12 +73,8 @@ it('takes none before the first job has ended', () => {
   expect(pace.waitMs(60_000)).toBeGreaterThan(3_000_000);
 });
 
-it('takes the size of a job from its row pack, and of a part its share of it', () => {
+it('takes the size of a job from its row pack', () => {
   const job = jobOf(at(ordersForTest(1), 0), blobRefOf);
   const rowPack = { sha256: 'a'.repeat(64), byteCount: 1_000 };
-  if (job.work.kind !== 'gradient') throw new Error('expected a gradient job');
-  const microBatches = { first: 0, end: 3, count: 4, taskCount: 1 };
-  const part = { ...job, work: { ...job.work, microBatches } };
-  const sizes = [job, part].map((each) => jobSizeOf({ ...each, rowPack } as typeof job));
-  expect(sizes).toEqual([1_000, 750]);
+  expect(jobSizeOf({ ...job, rowPack })).toBe(1_000);
 });

@@ -1,0 +1,142 @@
+/**
+ * The sum of a node has the same bits in whatever jobs its leaves travel, beside whatever others. Seen to fail: a leaf
+ * computed on the row pack of its job, sums joined from left to right, and losses in the order of the store.
+ */
+
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { childrenOf, nodesIn, SumTree, type LeafRange } from '../../shared/sums/sum-tree.js';
+import { at } from '../../shared/base/arrays.js';
+import type { DeliveredSums, TaskLosses } from '../../shared/sums/delivered-sums.js';
+import { joinNodes, type GradientNode } from '../../shared/sums/gradient-node.js';
+import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
+import {
+  jobCaseOf,
+  jobInputOf,
+  runLeaves,
+  type GradientCaseWork,
+  type JobCase,
+} from '../fixtures/compute/compute-inputs.js';
+import { methodOf } from '../fixtures/compute/methods.js';
+import { tinyTaskStore, type TinyStoreOptions } from '../fixtures/stores/tiny-task-store.js';
+
+const TASK_COUNT = 11;
+const storeOptions: TinyStoreOptions = {
+  ...{ taskCount: TASK_COUNT, supportRowCountMax: 9, queryRowCountMax: 9, counts: true },
+  bags: [{ rowCount: 6, lengthMax: 3 }],
+};
+const model = {
+  ...{ embeddingWidth: 4, hiddenWidths: [6, 5], adgroupEmbedding: true },
+  personal: ['bias', 'layer1', 'output', 'adgroupEmbedding'],
+};
+const weightsOf = (scale: number): number[] =>
+  Array.from({ length: TASK_COUNT }, (_, task) => scale * (1 + task));
+const taskIndices = [...weightsOf(1).keys()].toReversed();
+/** Few rows, so that the tasks make several leaves. */
+const CUT = { microBatchRowsMax: 96, leavesMin: 7 };
+
+const STEPS = { innerSteps: 2, innerRate: 0.2 };
+const taskWeights = weightsOf(0.013);
+const works: readonly (readonly [string, GradientCaseWork])[] = [
+  ['global', { kind: 'gradient', method: { kind: 'global' }, taskWeights }],
+  ['fomaml', { kind: 'gradient', method: methodOf({ kind: 'fomaml', ...STEPS }), taskWeights }],
+  [
+    'maml with a cold share, dropout and losses before adaptation',
+    {
+      ...{ kind: 'gradient', method: methodOf({ kind: 'maml', ...STEPS, coldShare: 0.4 }) },
+      ...{ taskWeights, coldTaskWeights: weightsOf(0.017), queryLossBefore: true },
+      dropout: { seed: 8, units: 0.3, inputs: 0.2, ids: 0.3 },
+    },
+  ],
+  [
+    'paml-gate with neighbours',
+    {
+      kind: 'gradient',
+      method: methodOf({
+        ...{ kind: 'paml-gate', ...STEPS, preferenceWidth: 3, attributes: ['category1'] },
+        neighbours: { feature: 'bag0', count: 3 },
+      }),
+      taskWeights,
+    },
+  ],
+];
+
+let executor: LocalExecutor;
+let store: JobCase['store'];
+beforeAll(async () => {
+  executor = await createExecutor({ openStore: () => Promise.resolve(store) });
+});
+afterAll(() => executor.close());
+
+function hexOf(values: Float32Array): string {
+  return Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('hex');
+}
+
+function bitsOf({ dense, idsByTable, rows }: GradientNode): unknown {
+  return { dense: hexOf(dense), idsByTable, rows: hexOf(rows) };
+}
+
+function lossBitsOf({ query, support, queryBefore }: TaskLosses): string[] {
+  return [query, support, queryBefore ?? new Float32Array(0)].map(hexOf);
+}
+
+/** What one job for each leaf returns, in the order of the leaves. */
+async function leavesOf(jobCase: JobCase, work: GradientCaseWork): Promise<DeliveredSums[]> {
+  const { job } = await jobInputOf(jobCase, taskIndices, work, CUT.microBatchRowsMax, CUT);
+  if (job.work.kind !== 'gradient') throw new Error('expected a gradient job');
+  const leaves: DeliveredSums[] = [];
+  for (let first = 0; first < job.work.leaves.stepLeafCount; first += 1) {
+    const range = { first, end: first + 1 };
+    leaves.push(await runLeaves(executor, jobCase, taskIndices, work, { ...CUT, range }));
+  }
+  return leaves;
+}
+
+function sumOver(leaves: readonly DeliveredSums[], node: LeafRange, width: number): GradientNode {
+  // A join writes to its children.
+  if (node.end - node.first === 1) return structuredClone(at(at(leaves, node.first).nodes, 0));
+  const [left, right] = childrenOf(node);
+  return joinNodes(sumOver(leaves, left, width), sumOver(leaves, right, width), width);
+}
+
+/** Ranges that divide the leaves, in any order. */
+const division = (leafCount: number): fc.Arbitrary<LeafRange[]> =>
+  fc
+    .subarray(Array.from({ length: leafCount - 1 }, (_, place) => place + 1))
+    .map((cuts) => [0, ...cuts].map((first, place) => ({ first, end: cuts[place] ?? leafCount })))
+    .chain((ranges) =>
+      fc.shuffledSubarray(ranges, { minLength: ranges.length, maxLength: ranges.length }),
+    );
+
+describe.each(works)('%s', (name, work) => {
+  test('sums and losses have the same bits however leaves are divided into jobs', async () => {
+    store = { ...tinyTaskStore(storeOptions), digest: name };
+    const jobCase = jobCaseOf(store, model, 5, work.method);
+    const width = jobCase.spec.tableRowWidth;
+    const leaves = await leavesOf(jobCase, work);
+    const leafCount = leaves.length;
+    expect(leafCount).toBeGreaterThanOrEqual(5);
+    const root = bitsOf(sumOver(leaves, { first: 0, end: leafCount }, width));
+    await fc.assert(
+      fc.asyncProperty(division(leafCount), async (ranges) => {
+        const tree = new SumTree<GradientNode>(leafCount, (left, right) =>
+          joinNodes(left, right, width),
+        );
+        for (const range of ranges) {
+          const { first, end } = range;
+          const found = await runLeaves(executor, jobCase, taskIndices, work, { ...CUT, range });
+          const nodes = nodesIn(range, leafCount);
+          const expected = nodes.map((node) => bitsOf(sumOver(leaves, node, width)));
+          expect(found.nodes.map(bitsOf)).toEqual(expected);
+          const losses = leaves.slice(first, end).map((leaf) => lossBitsOf(leaf.losses));
+          const joined = [0, 1, 2].map((kind) => losses.map((bits) => at(bits, kind)).join(''));
+          expect(lossBitsOf(found.losses)).toEqual(joined);
+          for (const [place, node] of nodes.entries()) tree.add(node, at(found.nodes, place));
+        }
+        const sum = tree.root();
+        expect(sum === null ? null : bitsOf(sum)).toEqual(root);
+      }),
+      { numRuns: 8, examples: [[[{ first: 0, end: leafCount }]]] },
+    );
+  });
+});
