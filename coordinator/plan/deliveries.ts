@@ -53,7 +53,8 @@ export function cutIntoDeliveries(
   return tree.byCost(
     tree.bestDivision(short, {
       countMax: Math.max(short.length, workerCount * DELIVERIES_PER_WORKER_MAX),
-      timeMs: (nodes) => tree.longestShare(nodes, workerCount) * msPerCost + overheadMs(nodes, workerCount),
+      timeMs: (nodes) =>
+        tree.longestShare(nodes, workerCount) * msPerCost + overheadMs(nodes, workerCount),
     }),
   );
 }
@@ -87,7 +88,8 @@ class CostedTree {
   /** The largest nodes without a leaf that is left out. */
   present(node: LeafRange = { first: 0, end: this.#leaves.length }): LeafRange[] {
     let [leftOutCount, count] = [0, node.end - node.first];
-    for (let leaf = node.first; leaf < node.end; leaf += 1) leftOutCount += Number(this.#isLeftOut(leaf));
+    for (let leaf = node.first; leaf < node.end; leaf += 1)
+      leftOutCount += Number(this.#isLeftOut(leaf));
     if (leftOutCount === count) return [];
     return leftOutCount === 0 ? [node] : childrenOf(node).flatMap((child) => this.present(child));
   }
@@ -115,11 +117,14 @@ class CostedTree {
   /** The division that takes the least time, of those that `divideLargest` passes through. */
   bestDivision(
     nodes: readonly LeafRange[],
-    { countMax, timeMs }: { readonly countMax: number; readonly timeMs: (nodes: readonly LeafRange[]) => number },
+    {
+      countMax,
+      timeMs,
+    }: { readonly countMax: number; readonly timeMs: (nodes: readonly LeafRange[]) => number },
   ): LeafRange[] {
     let best = this.byCost(nodes);
     let leastMs = timeMs(best);
-    for (let tried: LeafRange[] | null = best; tried !== null && tried.length < countMax; ) {
+    for (let tried: LeafRange[] | null = best; tried !== null && tried.length < countMax;) {
       tried = this.#dividedOnce(tried);
       if (tried === null) break;
       const triedMs = timeMs(tried);

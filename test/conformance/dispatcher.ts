@@ -88,7 +88,7 @@ export function executorForTest(
   };
 }
 
-export function outputOf({ rowPack }: Pick<JobInput, 'rowPack'>): JobOutput {
+export function outputOf({ rowPack }: Pick<JobInput, 'job' | 'rowPack'>): JobOutput {
   return {
     output: Uint8Array.from(rowPack ?? []).reverse(),
     queryRowCount: 1,

@@ -47,7 +47,9 @@ it('deliveries fit into jobs, take about a second, and come in order of cost', (
       for (const delivery of deliveries.filter(({ first, end }) => end - first > 1)) {
         expect(sumOf(delivery, 'jobByteCount')).toBeLessThanOrEqual(LEAVES_BYTE_COUNT_MAX);
         if (shares.msPerCost !== null)
-          expect(sumOf(delivery, 'cost') * shares.msPerCost).toBeLessThanOrEqual(1_000 * (1 + 1e-9));
+          expect(sumOf(delivery, 'cost') * shares.msPerCost).toBeLessThanOrEqual(
+            1_000 * (1 + 1e-9),
+          );
       }
       const costs = deliveries.map((delivery) => sumOf(delivery, 'cost'));
       for (let place = 1; place < costs.length; place += 1)

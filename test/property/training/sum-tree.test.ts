@@ -164,7 +164,10 @@ describe('the sum over the tree', () => {
 const span = fc
   .tuple(fc.integer({ min: 1, max: 700 }), fc.nat(), fc.nat())
   .map(([leafCount, a, b]) => {
-    const [low, high] = [Math.min(a % leafCount, b % leafCount), Math.max(a % leafCount, b % leafCount)];
+    const [low, high] = [
+      Math.min(a % leafCount, b % leafCount),
+      Math.max(a % leafCount, b % leafCount),
+    ];
     return { leafCount, range: { first: low, end: high + 1 } };
   });
 

@@ -149,7 +149,7 @@ describe('evaluate', () => {
     const found = await evaluateFormula({ store, dispatcher: shuffled });
     expect(found).toEqual(expected);
     expect(shuffled.rejections.get('layout_mismatch')).toBe(shuffled.orders.length);
-    expect(new Set(straight.orders.map(({ job }) => tasksOfJob(job).length))).toContain(3);
+    expect(straight.orders.every(({ job }) => tasksOfJob(job).length <= 16)).toBe(true);
   });
 
   it('gives every job a unique identity', async () => {

@@ -36,7 +36,10 @@ function growingBias(seenBias: number[]): JobExecutor {
   const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
   const variables = learnedVariables(modelSpecOf(config.model, store.manifest.features));
   const biasPlace = variables
-    .slice(0, variables.findIndex(({ name }) => name === 'bias'))
+    .slice(
+      0,
+      variables.findIndex(({ name }) => name === 'bias'),
+    )
     .reduce((sum, { shape }) => sum + elementCountOf(shape), 0);
   const executor = logisticExecutor(store);
   return {

@@ -114,7 +114,10 @@ describe('the reader of deliveries', () => {
     const judge: JudgeNorm = (node) => asked.push(node) < 2;
     // Leaves 1 and 2 are no node of a tree over three.
     const read = deliveryReader(twoTableSpec, three, [{ first: 1, end: 3 }], judge);
-    const nodes = [[3, 4], [0, 2]].map((dense) => nodeForTest(layoutOf([], []), dense, []));
+    const nodes = [
+      [3, 4],
+      [0, 2],
+    ].map((dense) => nodeForTest(layoutOf([], []), dense, []));
     const delivered = deliveredOf(0, { nodes, losses: lossesForTest(2) }, { isConfirmed: true });
     expect(read(delivered)).toBe('norm_exceeded');
     expect(asked).toEqual([
@@ -151,10 +154,7 @@ describe('the sum of a step', () => {
     const spec = { ...twoTableSpec, learned: { variables: [], tables: ['shape'] } };
     const packs = [layoutOf([2, 5], [0, 3]), layoutOf([1], [3])];
     const onlyShape = planForTest(packs.map((layout) => ({ layout })));
-    const delivered = [
-      [30, 40],
-      [2],
-    ].map((rows, leaf) => {
+    const delivered = [[30, 40], [2]].map((rows, leaf) => {
       const { idsByTable } = at(packs, leaf);
       const node = { ...nodeForTest(at(packs, leaf), [], rows), idsByTable: idsByTable.slice(1) };
       return deliveredOf(leaf, { nodes: [node], losses: lossesForTest(1) });

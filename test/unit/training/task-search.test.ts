@@ -68,7 +68,9 @@ function leavesOfPlaces(
   { shapes }: GradientWork['leaves'],
   places: readonly number[],
 ): GradientWork['leaves'] {
-  const leafByPlace = shapes.flatMap(([taskCount], leaf) => Array.from({ length: taskCount }, () => leaf));
+  const leafByPlace = shapes.flatMap(([taskCount], leaf) =>
+    Array.from({ length: taskCount }, () => leaf),
+  );
   const chosen = shapes.flatMap(([, ...extents], leaf): GradientWork['leaves']['shapes'] => {
     const count = places.filter((place) => leafByPlace[place] === leaf).length;
     return count === 0 ? [] : [[count, ...extents]];

@@ -129,7 +129,9 @@ describe('a sampler of rows', () => {
     };
     const draws = { ...rule, rowsPerOuterStep: 18, keepsSupport: true };
     const drawn = taskSampler(1, tasks, draws, [batch])(0);
-    expect(new Map(drawn.map(({ taskIndex, drawnRows }) => [taskIndex, drawnRows?.length]))).toEqual(
+    expect(
+      new Map(drawn.map(({ taskIndex, drawnRows }) => [taskIndex, drawnRows?.length])),
+    ).toEqual(
       new Map([
         [100, 6],
         [7, 12],
