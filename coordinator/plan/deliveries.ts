@@ -11,7 +11,7 @@ import { childrenOf, type LeafRange } from '../../shared/sums/sum-tree.js';
 export interface CostedLeaf {
   /** Padded rows, and those that a call is worth. */
   readonly cost: number;
-  /** A bound on the bytes of its tasks in a job. */
+  /** A bound on its bytes in a job. */
   readonly jobByteCount: number;
 }
 
@@ -30,9 +30,9 @@ const DELIVERY_OVERHEAD_MS = 4;
 const FIRST_STEP_DELIVERIES_MIN = 4;
 /** More deliveries for each worker even out no more. */
 const DELIVERIES_PER_WORKER_MAX = 4;
-/** The fields of a job besides those of its tasks. */
+/** The fields of a job besides those of its leaves. */
 const JOB_FIELDS_BYTE_COUNT = 16 * 1024;
-const TASKS_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - JOB_FIELDS_BYTE_COUNT;
+const LEAVES_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - JOB_FIELDS_BYTE_COUNT;
 
 /** @returns the deliveries of all leaves but those left out, the most expensive first. */
 export function cutIntoDeliveries(
@@ -53,7 +53,8 @@ export function cutIntoDeliveries(
   return tree.byCost(
     tree.bestDivision(short, {
       countMax: Math.max(short.length, workerCount * DELIVERIES_PER_WORKER_MAX),
-      timeMs: (nodes) => tree.longestShare(nodes, workerCount) * msPerCost + overheadMs(nodes, workerCount),
+      timeMs: (nodes) =>
+        tree.longestShare(nodes, workerCount) * msPerCost + overheadMs(nodes, workerCount),
     }),
   );
 }
@@ -81,13 +82,14 @@ class CostedTree {
   }
 
   fitsInJob({ first, end }: LeafRange): boolean {
-    return at(this.#byteCounts, end) - at(this.#byteCounts, first) <= TASKS_BYTE_COUNT_MAX;
+    return at(this.#byteCounts, end) - at(this.#byteCounts, first) <= LEAVES_BYTE_COUNT_MAX;
   }
 
   /** The largest nodes without a leaf that is left out. */
   present(node: LeafRange = { first: 0, end: this.#leaves.length }): LeafRange[] {
     let [leftOutCount, count] = [0, node.end - node.first];
-    for (let leaf = node.first; leaf < node.end; leaf += 1) leftOutCount += Number(this.#isLeftOut(leaf));
+    for (let leaf = node.first; leaf < node.end; leaf += 1)
+      leftOutCount += Number(this.#isLeftOut(leaf));
     if (leftOutCount === count) return [];
     return leftOutCount === 0 ? [node] : childrenOf(node).flatMap((child) => this.present(child));
   }
@@ -115,11 +117,14 @@ class CostedTree {
   /** The division that takes the least time, of those that `divideLargest` passes through. */
   bestDivision(
     nodes: readonly LeafRange[],
-    { countMax, timeMs }: { readonly countMax: number; readonly timeMs: (nodes: readonly LeafRange[]) => number },
+    {
+      countMax,
+      timeMs,
+    }: { readonly countMax: number; readonly timeMs: (nodes: readonly LeafRange[]) => number },
   ): LeafRange[] {
     let best = this.byCost(nodes);
     let leastMs = timeMs(best);
-    for (let tried: LeafRange[] | null = best; tried !== null && tried.length < countMax; ) {
+    for (let tried: LeafRange[] | null = best; tried !== null && tried.length < countMax;) {
       tried = this.#dividedOnce(tried);
       if (tried === null) break;
       const triedMs = timeMs(tried);

@@ -25,7 +25,7 @@ export interface LeafCut {
   readonly microBatch: MicroBatch;
   /** Its padded rows, and those that a call is worth. */
   readonly cost: number;
-  /** A bound on the bytes of its tasks in a job. */
+  /** A bound on its bytes in a job. */
   readonly jobByteCount: number;
 }
 
@@ -35,11 +35,14 @@ const LEAF_ROWS_MIN = CALL_OVERHEAD_ROWS;
 
 /** A leaf fits into a job with room to spare. */
 const LEAF_JOB_BYTE_COUNT_MAX = 24 * 1024;
-/** The digits of a task index and of its weight, with their commas. */
-const TASK_BYTE_COUNT = 30;
-const WEIGHT_BYTE_COUNT = 22;
+/** The longest numbers, with their commas. */
+const INDEX_BYTE_COUNT = 9;
+const WEIGHT_BYTE_COUNT = 25;
 const PLACE_BYTE_COUNT = 7;
-const NEIGHBOUR_BYTE_COUNT = 9;
+/** The brackets of a list, with their comma. */
+const LIST_BYTE_COUNT = 3;
+/** The shape of a leaf. */
+const SHAPE_BYTE_COUNT = 48;
 
 export interface LeafTerms {
   readonly config: Pick<RunConfig, 'method'> & {
@@ -107,14 +110,20 @@ function jobByteCountOf(
   tasks: readonly CutTask[],
   { config, neighbourCount }: LeafTerms,
 ): number {
+  const weightCount = methodPlanOf(config.method).cold === null ? 1 : 2;
   const ofTask =
-    TASK_BYTE_COUNT +
-    (methodPlanOf(config.method).cold === null ? 0 : WEIGHT_BYTE_COUNT) +
-    NEIGHBOUR_BYTE_COUNT * neighbourCount;
+    INDEX_BYTE_COUNT +
+    WEIGHT_BYTE_COUNT * weightCount +
+    listByteCountOf(neighbourCount, INDEX_BYTE_COUNT);
   return taskPlaces.reduce(
-    (sum, place) => sum + ofTask + PLACE_BYTE_COUNT * at(tasks, place).drawnRowCount,
-    0,
+    (sum, place) =>
+      sum + ofTask + listByteCountOf(at(tasks, place).drawnRowCount, PLACE_BYTE_COUNT),
+    SHAPE_BYTE_COUNT,
   );
+}
+
+function listByteCountOf(count: number, byteCount: number): number {
+  return count === 0 ? 0 : LIST_BYTE_COUNT + byteCount * count;
 }
 
 /** The leaves in the order of the sum tree. */

@@ -63,7 +63,10 @@ export interface StepPlan {
 }
 
 /** The row pack of some leaves together. */
-export function layoutOf({ leaves }: Pick<StepPlan, 'leaves'>, { first, end }: LeafRange): RowPackLayout {
+export function layoutOf(
+  { leaves }: Pick<StepPlan, 'leaves'>,
+  { first, end }: LeafRange,
+): RowPackLayout {
   const layouts = leaves.slice(first, end).map(({ layout }) => layout);
   const [only] = layouts;
   if (only !== undefined && layouts.length === 1) return only;

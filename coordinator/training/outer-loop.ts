@@ -48,7 +48,10 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
     return await finish(state, options, checkpoints);
   } catch (error) {
     // An extension may have been ordered since the last outer step began.
-    const stopped = { state: length.withExtension(state), isResumable: pipeline.isResumable(state) };
+    const stopped = {
+      state: length.withExtension(state),
+      isResumable: pipeline.isResumable(state),
+    };
     throw await resumableFailure(error, stopped, options, checkpoints);
   } finally {
     await training.close();
@@ -84,7 +87,10 @@ async function takeStep(
   const computedOn = computedOnAfter(state, fingerprint());
   checkpoints.assertNoFailure();
   const metaGradient = times.took('aggregate', () => sum.metaGradient(share));
-  return { ...(await times.during('optimise', () => tables.step(state, metaGradient))), computedOn };
+  return {
+    ...(await times.during('optimise', () => tables.step(state, metaGradient))),
+    computedOn,
+  };
 }
 
 async function finish(

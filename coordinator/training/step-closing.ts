@@ -44,11 +44,20 @@ export function stepClosings({
       const isMissing = new Set(leaves);
       let share = 0;
       for (const leaf of planned.keys())
-        if (!isMissing.has(leaf)) share += taskWeightOf(plan, { first: leaf, end: leaf + 1 }, 'warm');
+        if (!isMissing.has(leaf))
+          share += taskWeightOf(plan, { first: leaf, end: leaf + 1 }, 'warm');
       if (!(share > 0)) throw noWeight(outerStep);
       const leafCount = planned.length;
-      sink({ kind: 'leaves-left-out', outerStep, admittedLeafCount: leafCount - leaves.length, leafCount });
-      return { state: { ...state, leftOut: [...(state.leftOut ?? []), { outerStep, leaves }] }, share };
+      sink({
+        kind: 'leaves-left-out',
+        outerStep,
+        admittedLeafCount: leafCount - leaves.length,
+        leafCount,
+      });
+      return {
+        state: { ...state, leftOut: [...(state.leftOut ?? []), { outerStep, leaves }] },
+        share,
+      };
     },
   };
 }

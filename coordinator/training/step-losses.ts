@@ -39,7 +39,10 @@ export class StepLossSums {
   }
 
   /** @param span of the tasks among those of the step. */
-  place({ query, support, queryBefore }: TaskLosses, [start, end]: readonly [number, number]): void {
+  place(
+    { query, support, queryBefore }: TaskLosses,
+    [start, end]: readonly [number, number],
+  ): void {
     this.#query.set(query, start);
     this.#support.set(support, start);
     if (queryBefore === null) this.#hasBefore = false;

@@ -94,7 +94,8 @@ export class StepSum {
     if (held === null) throw new Error('an outer step needs the sum of a leaf');
     const root = ownedNode(held);
     if (share !== 1)
-      for (const values of [root.dense, root.rows]) values.set(values.map((value) => value / share));
+      for (const values of [root.dense, root.rows])
+        values.set(values.map((value) => value / share));
     return metaGradientOf(root, this.#spec);
   }
 

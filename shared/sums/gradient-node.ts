@@ -36,9 +36,7 @@ export function learnedIdsOf(
 }
 
 /** By table, the ids of several leaves or nodes together. */
-export function joinedIds(
-  idsOfParts: readonly (readonly Int32Array[])[],
-): readonly Int32Array[] {
+export function joinedIds(idsOfParts: readonly (readonly Int32Array[])[]): readonly Int32Array[] {
   const [first = []] = idsOfParts;
   if (idsOfParts.length === 1) return first;
   return first.map((_, table) => uniqueIdsOf(idsOfParts.map((ids) => at(ids, table))));

@@ -62,7 +62,9 @@ export class SumTree<Sum> {
       if (waiting?.end !== sibling.end) break;
       this.#waiting.delete(sibling.first);
       arrived =
-        sibling.first < arrived.first ? this.#joined(waiting, arrived) : this.#joined(arrived, waiting);
+        sibling.first < arrived.first
+          ? this.#joined(waiting, arrived)
+          : this.#joined(arrived, waiting);
     }
     this.#waiting.set(arrived.first, arrived);
   }

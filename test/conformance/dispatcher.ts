@@ -88,7 +88,7 @@ export function executorForTest(
   };
 }
 
-export function outputOf({ rowPack }: Pick<JobInput, 'rowPack'>): JobOutput {
+export function outputOf({ rowPack }: Pick<JobInput, 'job' | 'rowPack'>): JobOutput {
   return {
     output: Uint8Array.from(rowPack ?? []).reverse(),
     queryRowCount: 1,
@@ -162,7 +162,6 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
             runId: orders[0]?.job.runId,
             outerStep: 0,
             taskCount: 1,
-            weightedQueryLoss: result.jobIndex,
           });
           expect(result.output.byteCount).toBe(3);
         }

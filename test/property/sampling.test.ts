@@ -54,7 +54,7 @@ describe.each<RuleName>(['proportional', 'square-root', 'size-buckets'])('%s sam
       fc.property(drawn, fc.nat(5000), (given, outerStep) => {
         const tasks = sizedTasks(given.sizes);
         const sample = taskSampler(given.seed, tasks, ruleOf(name, given.drawCount));
-        const chosen = sample(outerStep).flat();
+        const chosen = sample(outerStep);
         expect(chosen).toHaveLength(given.drawCount);
         for (const task of tasks) {
           const expected = given.drawCount * shareOf(name, tasks, task);
@@ -189,7 +189,7 @@ describe('a curriculum', () => {
           if (eligibleCount !== eligible[outerStep - 1])
             [counts, drawTotal] = [new Map<number, number>(), 0];
           const allowed = new Set(entering.slice(0, eligibleCount).map((task) => task.taskIndex));
-          for (const { taskIndex } of sample(outerStep).flat()) {
+          for (const { taskIndex } of sample(outerStep)) {
             if (!allowed.has(taskIndex)) drawnBeforeTime.push(taskIndex);
             counts.set(taskIndex, (counts.get(taskIndex) ?? 0) + 1);
           }

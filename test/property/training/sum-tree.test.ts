@@ -93,7 +93,7 @@ function isFinite({ dense, rows }: GradientNode): boolean {
   return dense.every(Number.isFinite) && rows.every(Number.isFinite);
 }
 
-// Seen to fail: nodes added in order of arrival, and a delivery summed as a tree of its own.
+// Seen to fail: sums added in order of arrival, and an output that the division by the share wrote to.
 describe('the sum over the tree', () => {
   it('has the same bits for any cut, order of arrival and leaves left out', () => {
     fc.assert(
@@ -164,7 +164,10 @@ describe('the sum over the tree', () => {
 const span = fc
   .tuple(fc.integer({ min: 1, max: 700 }), fc.nat(), fc.nat())
   .map(([leafCount, a, b]) => {
-    const [low, high] = [Math.min(a % leafCount, b % leafCount), Math.max(a % leafCount, b % leafCount)];
+    const [low, high] = [
+      Math.min(a % leafCount, b % leafCount),
+      Math.max(a % leafCount, b % leafCount),
+    ];
     return { leafCount, range: { first: low, end: high + 1 } };
   });
 
@@ -203,7 +206,7 @@ describe('the nodes of a range', () => {
   });
 });
 
-// Seen to fail: without joining above the level of leaves.
+// Seen to fail: nodes joined once when they arrive, and not again above.
 describe('the memory of a sum', () => {
   it.each([0, 1, 299, 300, 599])(
     'is at most ten nodes when all but leaf %i of 600 have arrived, in any order',

@@ -60,12 +60,12 @@ async function stepWith(workerCount: number): Promise<StepWorkers> {
 }
 
 test.each<[string, number, { open: number; unsent: number }, number]>([
-  ['all of a small step at once', 2, { open: 0, unsent: 256 }, 256],
-  ['a bounded number for few workers', 2, { open: 0, unsent: 1_000 }, 256],
-  ['four for each of many workers', 100, { open: 0, unsent: 1_000 }, 400],
-  ['none while only a few have ended', 2, { open: 230, unsent: 100 }, 0],
-  ['many together when many have ended', 2, { open: 224, unsent: 100 }, 32],
-  ['the last ones, however few', 2, { open: 253, unsent: 3 }, 3],
+  ['all of a small step at once', 2, { open: 0, unsent: 8 }, 8],
+  ['a bounded number for few workers', 2, { open: 0, unsent: 1_000 }, 8],
+  ['three for each of many workers', 100, { open: 0, unsent: 1_000 }, 300],
+  ['none while none has ended', 2, { open: 8, unsent: 100 }, 0],
+  ['as many as have ended', 2, { open: 5, unsent: 100 }, 3],
+  ['the last ones, however few', 2, { open: 6, unsent: 2 }, 2],
 ])('sends %s', async (_, workerCount, { open, unsent }, expected) => {
   const step = await stepWith(workerCount);
   expect(await step.sendCount({ openCount: open, unsentCount: unsent })).toBe(expected);

@@ -32,8 +32,8 @@ it('ends the evaluation and names the task, although logits may be infinite', as
             output: encodeTensors(
               new Map([['logits', { shape: [1], values: Float32Array.of(Infinity) }]]),
             ),
-            ...{ weightedQueryLoss: 0, weightedSupportLoss: 0, queryRowCount: 1, computeMs: 1 },
-            ...{ backend: 'test', fingerprint: 'test-01234567', microBatchRowsMax: 1 },
+            ...{ queryRowCount: 1, computeMs: 1 },
+            ...{ backend: 'test', fingerprint: 'test-01234567' },
           }),
     close: () => Promise.resolve(),
   };

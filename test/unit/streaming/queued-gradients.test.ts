@@ -99,7 +99,10 @@ describe('gradients over a dispatcher', () => {
       const output = computed(input);
       if (!isFirst) return output;
       isFirst = false;
-      return { ...output, output: encodeRuleGradient({ gradient: new Float64Array(3), lossSum: 1 }) };
+      return {
+        ...output,
+        output: encodeRuleGradient({ gradient: new Float64Array(3), lossSum: 1 }),
+      };
     });
     const there = await compute(rule.shape, rule.parameters, pairs, settings);
     expect(there).toEqual(await computeInProcess(rule.shape, rule.parameters, pairs, settings));

@@ -20,7 +20,6 @@ import {
 const config = logisticConfig({
   outerSteps: 6,
   tasksPerOuterStep: 6,
-  tasksPerJob: 2,
   checkpointEveryOuterSteps: 2,
   optimizer: { kind: 'adam', rate: 0.05 },
 });

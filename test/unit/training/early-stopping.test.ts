@@ -15,7 +15,7 @@ import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, mapCheckpoints, tinyRun } from '../../fixtures/training/training-run.js';
 
 const training = {
-  ...{ outerSteps: 20, tasksPerOuterStep: 4, tasksPerJob: 2, checkpointEveryOuterSteps: 5 },
+  ...{ outerSteps: 20, tasksPerOuterStep: 4, checkpointEveryOuterSteps: 5 },
   earlyStopping: { everyOuterSteps: 2, patience: 3 },
 };
 

@@ -1,18 +1,13 @@
-// Worked numbers: the losses of two jobs by size, from the worker's sums to the event and the page's means.
+// Worked numbers: the losses of outer steps by size, from the plan's buckets to the page's means.
 
 import { describe, expect, it, test } from 'vitest';
 import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
 import { measuredPart, sizeMeansOf } from '../../../coordinator/record/size-means.js';
 import { growingViewOf, type RunView } from '../../../coordinator/record/run-view.js';
-import { sizeDivisionOf } from '../../../coordinator/plan/job-sizes.js';
-import { gradientReader } from '../../../coordinator/training/gradients/job-gradient.js';
-import { bitsOf } from '../../../coordinator/trust/job-answers.js';
-import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
+import { sizeDivisionOf } from '../../../coordinator/plan/step-sizes.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
 import type { StampedEvent, StampedEventOf } from '../../../shared/events/run-events.js';
 import { SIZE_BUCKETS_MAX, type SizeLosses } from '../../../shared/events/size-losses.js';
-import { sizeLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
-import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';
 
 const viewOf = (events: readonly StampedEvent[]): RunView => growingViewOf(events).view();
 
@@ -36,128 +31,6 @@ describe('the buckets of a run', () => {
     expect(many.names.at(-1)).toBe('>15');
     expect(many.of([adgroup(39, 1)]).bucketByTask).toEqual([SIZE_BUCKETS_MAX - 1]);
     expect(sizeDivisionOf([]).names).toEqual(['all']);
-  });
-});
-
-describe('a worker', () => {
-  const losses = {
-    queryLosses: Float64Array.of(0.5, 9, 0.25, 0.75),
-    supportLosses: Float64Array.of(0.75, 8, 0.5, 1),
-    queryLossesBefore: null,
-  };
-  const work = { taskWeights: [0.125, 0.25, 0.25, 0.375], sizeBuckets: [0, -1, 1, 0] };
-
-  it('adds weight times loss up by bucket', () => {
-    // 0.125 * 0.5 + 0.375 * 0.75, and 0.25 * 0.25
-    expect(sizeLossesOf(work, losses)).toEqual({
-      query: [0.34375, 0.0625],
-      support: [0.46875, 0.125],
-    });
-  });
-
-  it('adds up the query losses before adaptation where it has them, and tells none that is not finite', () => {
-    const before = (...queryLossesBefore: number[]) =>
-      sizeLossesOf(work, { ...losses, queryLossesBefore: Float64Array.from(queryLossesBefore) });
-    // 0.125 * 1 + 0.375 * 2, and 0.25 * 0.5
-    expect(before(1, 7, 0.5, 2)).toEqual({
-      ...{ query: [0.34375, 0.0625], support: [0.46875, 0.125], queryBefore: [0.875, 0.125] },
-    });
-    expect(before(1, 7, NaN, 2)).toEqual(sizeLossesOf(work, losses));
-  });
-
-  it('tells nothing that is not finite or was not asked for', () => {
-    const diverged = { ...losses, supportLosses: Float64Array.of(Infinity, 0, 0, 0) };
-    expect(sizeLossesOf(work, diverged)).toBeUndefined();
-    expect(sizeLossesOf({ taskWeights: work.taskWeights }, losses)).toBeUndefined();
-    expect(sizeLossesOf({ taskWeights: [1], sizeBuckets: [-1] }, losses)).toEqual({
-      ...{ query: [], support: [] },
-    });
-  });
-});
-
-describe('an outer step', () => {
-  const sizes = [
-    division.of([adgroup(10, 0.125), adgroup(11, 0.25)]),
-    division.of([adgroup(31, 0.5), trunk]),
-  ];
-  const shapes = { ...shapesFor([layoutOf([], []), layoutOf([], [])]), sizes };
-  const read = gradientReader(shapes);
-  const gradientOf = (jobIndex: number, query: number[], support = query) =>
-    read(deliveredOf(jobIndex, tensorsOf([1, 1], []), { lossesBySize: { query, support } }));
-  const stepLossesOf = (...gradients: ReturnType<typeof gradientOf>[]) => {
-    const sum = new MetaGradientSum(shapes.spec);
-    sum.begin(shapes.layouts);
-    for (const gradient of gradients) {
-      if (typeof gradient === 'string') throw new Error(`refused: ${gradient}`);
-      sum.add(gradient);
-    }
-    if (gradients.length < 2) sum.closeWithoutMissing(0.375);
-    return sum.losses;
-  };
-  const lossesOf = (...gradients: ReturnType<typeof gradientOf>[]) =>
-    stepLossesOf(...gradients).bySize;
-
-  it('has the sums of its jobs, and the counts and weights of its plan', () => {
-    expect(
-      lossesOf(gradientOf(1, [0, 0, 0.25]), gradientOf(0, [0.0625, 0.125], [0.125, 0.25])),
-    ).toEqual({
-      taskCounts: [1, 1, 1],
-      weights: [0.125, 0.25, 0.5],
-      queryLossSums: [0.0625, 0.125, 0.25],
-      supportLossSums: [0.125, 0.25, 0.25],
-    });
-  });
-
-  it('has the query loss before adaptation where every job has one', () => {
-    const asked = (jobIndex: number, weightedQueryLossBefore: number, queryBefore: number[]) => {
-      const query = queryBefore.map(() => 0.25);
-      return read(
-        deliveredOf(jobIndex, tensorsOf([1, 1], []), {
-          weightedQueryLossBefore,
-          lossesBySize: { query, support: query, queryBefore },
-        }),
-      );
-    };
-    const [first, second] = [asked(0, 0.375, [0.125, 0.25]), asked(1, 0.5, [0, 0, 0.25])];
-    const whole = stepLossesOf(second, first);
-    expect(whole.queryLossBefore).toBe(0.875);
-    expect(whole.bySize?.queryLossBeforeSums).toEqual([0.125, 0.25, 0.25]);
-    // The first job has the weight 0.375.
-    const closed = stepLossesOf(first);
-    expect(closed.queryLossBefore).toBe(1);
-    expect(closed.bySize?.queryLossBeforeSums).toEqual([0.125 / 0.375, 0.25 / 0.375, 0]);
-    const half = stepLossesOf(first, gradientOf(1, [0, 0, 0.25]));
-    expect(half.queryLossBefore).toBeNull();
-    expect(half.bySize?.queryLossBeforeSums).toBeUndefined();
-    expect(half.bySize?.queryLossSums).toEqual([0.25, 0.25, 0.25]);
-    expect(asked(1, 0.5, [0, 0])).toBe('layout_mismatch');
-  });
-
-  it('without a job is as if the others were all', () => {
-    const losses = lossesOf(gradientOf(0, [0.0625, 0.125]));
-    expect(losses?.taskCounts).toEqual([1, 1, 0]);
-    expect(losses?.weights).toEqual([0.125 / 0.375, 0.25 / 0.375, 0]);
-    expect(losses?.queryLossSums).toEqual([0.0625 / 0.375, 0.125 / 0.375, 0]);
-  });
-
-  it('of another worker is contradicted by other losses', () => {
-    const { result } = deliveredOf(0, tensorsOf([1, 1], []), {
-      lossesBySize: { query: [0.5], support: [0.5] },
-    });
-    expect(bitsOf(structuredClone(result))).toBe(bitsOf(result));
-    const other = { query: [0.5], support: [0.25] };
-    expect(bitsOf({ ...result, lossesBySize: other })).not.toBe(bitsOf(result));
-    const before = { ...result, weightedQueryLossBefore: 0.5 };
-    expect(bitsOf(before)).not.toBe(bitsOf(result));
-    expect(bitsOf({ ...before, weightedQueryLossBefore: 0.25 })).not.toBe(bitsOf(before));
-  });
-
-  it('refuses losses of other buckets, and tells none where a result has none', () => {
-    expect(gradientOf(0, [0.0625])).toBe('layout_mismatch');
-    expect(gradientOf(0, [0.0625, 0.125, 0])).toBe('layout_mismatch');
-    expect(gradientOf(0, [0.0625, 0.125], [0])).toBe('layout_mismatch');
-    const silent = read(deliveredOf(0, tensorsOf([1, 1], [])));
-    expect(lossesOf(silent, gradientOf(1, [0, 0, 0.25]))).toBeNull();
   });
 });
 

@@ -4,12 +4,11 @@ import { train } from '../../../coordinator/training/outer-loop.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { logisticConfig, stateDigest, tinyRun } from '../../fixtures/training/training-run.js';
-import { warningsOf } from '../../fixtures/told.js';
 
 const training = {
   outerSteps: 10,
   tasksPerOuterStep: 6,
-  tasksPerJob: 2,
+  leavesPerOuterStepMin: 3,
   checkpointEveryOuterSteps: 5,
   weightDecay: 0.01,
   optimizer: { kind: 'adam', rate: 0.05 },
@@ -39,32 +38,7 @@ function abortingAt(dispatcher: Dispatcher, outerStep: number, abort: AbortContr
   };
 }
 
-/** Every second job of an outer step is computed in smaller micro-batches. */
-function shortOfMemory(dispatcher: Dispatcher): Dispatcher {
-  return {
-    ...dispatcher,
-    async *run(orders, read, signal) {
-      for await (const { result, value } of dispatcher.run(orders, read, signal))
-        yield { value, result: { ...result, microBatchRowsMax: 64 >> (result.jobIndex % 2) } };
-    },
-  };
-}
-
 describe('train', () => {
-  it('reports once that a worker computed in smaller micro-batches', async () => {
-    const config = logisticConfig({ ...training, outerSteps: 3, microBatchRowsMax: 64 });
-    const plain = tinyRun(config);
-    await train(plain.options);
-    expect(warningsOf(plain.events)).toEqual([]);
-    const { options, events } = tinyRun(config, {
-      dispatcher: shortOfMemory(tinyRun(config).options.dispatcher),
-    });
-    await train(options);
-    const warnings = warningsOf(events);
-    expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toMatch(/micro-batches of 32 rows instead of 64/);
-  });
-
   it.each([
     ['fomaml with adam', { kind: 'fomaml', innerSteps: 2, innerRate: 0.5 }, training.optimizer],
     ['fomaml with sgd', { kind: 'fomaml' }, { kind: 'sgd', rate: 0.5, momentum: 0.9 }],

@@ -19,7 +19,7 @@ async function wantedAfter(steps: readonly (readonly string[])[]): Promise<numbe
       }
     };
     const handedOn: string[] = [];
-    const noted = pace.noted(results(), []);
+    const noted = pace.noting(results(), []);
     for await (const { result } of ahead.during(noted, workers.length))
       handedOn.push(result.worker);
     expect(handedOn).toEqual(workers);

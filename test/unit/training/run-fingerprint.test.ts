@@ -32,7 +32,7 @@ function watched(
 }
 
 describe('the fingerprint of a run', () => {
-  const config = logisticConfig({ outerSteps: 4, tasksPerOuterStep: 6, tasksPerJob: 2 });
+  const config = logisticConfig({ outerSteps: 4, tasksPerOuterStep: 6, leavesPerOuterStepMin: 3 });
   const demanding = (fingerprint: string): RunConfig => ({
     ...config,
     compute: { ...config.compute, fingerprint },

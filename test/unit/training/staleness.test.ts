@@ -7,9 +7,14 @@ import { FalseResultsError } from '../../../coordinator/dispatch/second-opinions
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { at } from '../../../shared/base/arrays.js';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';
+import { learnedVariables } from '../../../shared/models/learned-parameters.js';
+import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+import { logisticExecutor } from '../../fixtures/queue/logistic-executor.js';
+import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, tinyRun } from '../../fixtures/training/training-run.js';
 
 const RATE = 0.125;
@@ -18,7 +23,7 @@ const DRAIN_EVERY = 6;
 const training = {
   outerSteps: 12,
   tasksPerOuterStep: 4,
-  tasksPerJob: 4,
+  leavesPerOuterStepMin: 1,
   checkpointEveryOuterSteps: DRAIN_EVERY,
   gradientNormMax: 1e9,
   optimizer: { kind: 'sgd', rate: RATE },
@@ -28,26 +33,26 @@ const config = logisticConfig(training);
 
 /** The gradient of the bias is the bias plus one, and that of everything else is zero. */
 function growingBias(seenBias: number[]): JobExecutor {
+  const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
+  const variables = learnedVariables(modelSpecOf(config.model, store.manifest.features));
+  const biasPlace = variables
+    .slice(
+      0,
+      variables.findIndex(({ name }) => name === 'bias'),
+    )
+    .reduce((sum, { shape }) => sum + elementCountOf(shape), 0);
+  const executor = logisticExecutor(store);
   return {
-    execute({ dense, rowPack }) {
-      const variables = decodeTensors(dense, 'dense');
-      const bias = at(variables.get('bias')?.values ?? [], 0);
+    ...executor,
+    async execute(input) {
+      const bias = at(decodeTensors(input.dense, 'dense').get('bias')?.values ?? [], 0);
       seenBias.push(bias);
-      const rows = rowPack === null ? undefined : decodeTensors(rowPack, 'row pack').get('rows');
-      const output = new Map([
-        ...variables,
-        ...(rows === undefined ? [] : [['rows', rows] as const]),
-      ]);
-      for (const [name, { shape, values }] of output)
-        output.set(name, { shape, values: new Float32Array(values.length) });
-      output.set('bias', { shape: [1], values: Float32Array.of(bias + 1) });
-      return Promise.resolve({
-        ...{ output: encodeTensors(output), weightedQueryLoss: 0, weightedSupportLoss: 0 },
-        ...{ queryRowCount: 1, computeMs: 0, backend: 'formula', fingerprint: 'test-01234567' },
-        microBatchRowsMax: config.training.microBatchRowsMax,
-      });
+      const computed = await executor.execute(input);
+      const sums = decodeTensors(computed.output, 'gradient');
+      for (const { values } of sums.values()) values.fill(0);
+      sums.get('0.dense')?.values.fill(bias + 1, biasPlace, biasPlace + 1);
+      return { ...computed, output: encodeTensors(sums) };
     },
-    close: () => Promise.resolve(),
   };
 }
 

@@ -1,18 +1,17 @@
 import { describe, expect, it } from 'vitest';
+import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
 import { orderPart } from '../../../coordinator/plan/order-part.js';
 import { encodeDense, encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
 import { ordersOf } from '../../../coordinator/plan/orders/step-orders.js';
-import { stepPlanner } from '../../../coordinator/plan/step-plan.js';
+import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { TaskSearch } from '../../../coordinator/plan/task-search.js';
-import { at } from '../../../shared/base/arrays.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import { drawnRowsOf } from '../../../shared/queue/protocol.js';
+import { drawnRowsOf, jobSchemaFor, type GradientWork } from '../../../shared/queue/protocol.js';
+import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { withDrawnRows } from '../../../shared/tasks/rows/drawn-rows.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-import { encodeRounded, floatsOf, NEAREST } from '../../../shared/tensors/rounded-tensors.js';
-import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
 
 type Part = readonly number[];
@@ -64,6 +63,21 @@ describe('TaskSearch', () => {
   });
 });
 
+/** The leaves of the tasks at these places, with their padding, as if they were all. */
+function leavesOfPlaces(
+  { shapes }: GradientWork['leaves'],
+  places: readonly number[],
+): GradientWork['leaves'] {
+  const leafByPlace = shapes.flatMap(([taskCount], leaf) =>
+    Array.from({ length: taskCount }, () => leaf),
+  );
+  const chosen = shapes.flatMap(([, ...extents], leaf): GradientWork['leaves']['shapes'] => {
+    const count = places.filter((place) => leafByPlace[place] === leaf).length;
+    return count === 0 ? [] : [[count, ...extents]];
+  });
+  return { first: 0, stepLeafCount: chosen.length, shapes: chosen };
+}
+
 describe('orderPart', () => {
   it.each([
     ['', {}],
@@ -71,7 +85,7 @@ describe('orderPart', () => {
   ])(
     'has the tasks, weights and rows of the part%s, as if it had been planned',
     async (_, draws) => {
-      const training = { outerSteps: 1, tasksPerOuterStep: 6, tasksPerJob: 6 };
+      const training = { outerSteps: 1, tasksPerOuterStep: 6, leavesPerOuterStepMin: 3 };
       const config = logisticConfig({ ...training, ...draws });
       const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
       const spec = modelSpecOf(config.model, store.manifest.features);
@@ -79,31 +93,30 @@ describe('orderPart', () => {
       for (const { values } of metaParameters.tables.values())
         values.forEach((_, index) => (values[index] = index + 1));
       const plan = await stepPlanner(config, store).take(0);
-      const [order] = ordersOf(plan, encodeDense(metaParameters), {
+      const whole = { first: 0, end: plan.leaves.length };
+      const [order] = ordersOf(plan, [whole], encodeDense(metaParameters), {
         run: { config, store, storeAddress: 'memory://store', spec },
-        packOf: (jobIndex) =>
-          encodeRowPack(metaParameters.tables, at(plan.jobs, jobIndex).layout, spec.tableRowWidth),
+        packOf: () =>
+          encodeRowPack(metaParameters.tables, layoutOf(plan, whole), spec.tableRowWidth),
         ...{ frozen: null, fingerprint: null },
       });
-      if (order === undefined) throw new Error('a plan has a job');
+      if (order?.job.work.kind !== 'gradient') throw new Error('a delivery has an order');
       const places = [1, 4];
+      const { taskWeights, leaves } = order.job.work;
       const part = await orderPart(order, places, { store });
       const chosen = places.map((place) => order.job.taskIndices[place] ?? -1);
       expect(part.job.taskIndices).toEqual(chosen);
       expect(part.job.work).toMatchObject({
-        taskWeights: places.map(
-          (place) => order.job.work.kind === 'gradient' && order.job.work.taskWeights[place],
-        ),
+        taskWeights: places.map((place) => taskWeights[place]),
+        leaves: leavesOfPlaces(leaves, places),
       });
+      const job = jobOf(part, blobRefOf);
+      expect(jobSchemaFor(job).parse(job)).toEqual(job);
       const drawn = drawnRowsOf(part.job.work);
       expect(drawn === null).toBe(!('rowsPerOuterStep' in draws));
       const layout = rowPackLayoutOf(withDrawnRows(await store.readTasks(chosen), drawn));
       const expected = encodeRowPack(metaParameters.tables, layout, spec.tableRowWidth);
       expect(part.rowPack).toEqual(expected);
-      const rows = floatsOf(decodeTensors(order.rowPack ?? new Uint8Array(), 'row pack'));
-      const rounded = { ...order, rowPack: encodeRounded(rows ?? new Map(), 'float16', NEAREST) };
-      // Whole numbers of this size lose nothing.
-      expect((await orderPart(rounded, places, { store })).rowPack).toEqual(expected);
     },
   );
 });

@@ -110,35 +110,15 @@ describe('rowDrawer', () => {
 
 describe('a sampler of rows', () => {
   const rule = {
-    ...({ sampling: 'uniform', outerSteps: 10, tasksPerOuterStep: 2, tasksPerJob: 1 } as const),
+    ...({ sampling: 'uniform', outerSteps: 10, tasksPerOuterStep: 2 } as const),
     rowsPerOuterStep: 2_000,
   };
 
-  it('names at most 768 rows in a job, whatever the tasks of one', () => {
-    const tasks = tasksOfSizes(Array.from({ length: 900 }, () => [3, 5]));
-    const jobs = taskSampler(1, tasks, rule)(0);
-    const counts = jobs.map((job) => namesOf(job).length);
-    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(2_000);
-    expect(Math.max(...counts)).toBeLessThanOrEqual(768);
-    expect(counts).toHaveLength(3);
-  });
-
-  it('names a task again where more of its rows are drawn than a job can name', () => {
-    const jobs = taskSampler(1, tasksOfSizes([[3, 2_000]]), { ...rule, rowsPerOuterStep: 1_600 })(
-      0,
-    );
-    expect(jobs.map((job) => namesOf(job).length).sort()).toEqual([64, 768, 768]);
-    expect(new Set(jobs.flatMap(namesOf)).size).toBe(1_600);
-  });
-
-  it('counts the support rows that a job reads besides', () => {
-    const tasks = tasksOfSizes(Array.from({ length: 900 }, () => [9, 5]));
-    const rowsRead = (job: readonly DrawnTask[]): number => namesOf(job).length + 9 * job.length;
-    for (const job of taskSampler(1, tasks, { ...rule, rowsPerJobMax: 500 })(0))
-      expect(rowsRead(job)).toBeLessThanOrEqual(500);
-    const withoutSupport = { ...rule, rowsPerJobMax: 500, keepsSupport: false };
-    const counts = taskSampler(1, tasks, withoutSupport)(0).map((job) => namesOf(job).length);
-    expect(Math.max(...counts)).toBeGreaterThan(490);
+  it('names a task again where more of its rows are drawn than a leaf can name', () => {
+    const tasks = tasksOfSizes([[3, 2_000]]);
+    const drawn = taskSampler(1, tasks, { ...rule, rowsPerOuterStep: 1_600 })(0);
+    expect(drawn.map((task) => namesOf([task]).length).sort()).toEqual([64, 768, 768]);
+    expect(new Set(namesOf(drawn)).size).toBe(1_600);
   });
 
   it('draws rows of trunk batches as often as others', () => {
@@ -148,8 +128,10 @@ describe('a sampler of rows', () => {
       ...{ supportRowCount: 0, queryRowCount: 12 },
     };
     const draws = { ...rule, rowsPerOuterStep: 18, keepsSupport: true };
-    const [job = []] = taskSampler(1, tasks, draws, [batch])(0);
-    expect(new Map(job.map(({ taskIndex, drawnRows }) => [taskIndex, drawnRows?.length]))).toEqual(
+    const drawn = taskSampler(1, tasks, draws, [batch])(0);
+    expect(
+      new Map(drawn.map(({ taskIndex, drawnRows }) => [taskIndex, drawnRows?.length])),
+    ).toEqual(
       new Map([
         [100, 6],
         [7, 12],

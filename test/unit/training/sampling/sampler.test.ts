@@ -1,23 +1,19 @@
 import { describe, expect, it } from 'vitest';
-import {
-  taskSampler,
-  type SampledJobs,
-  type SamplingRule,
-} from '../../../../coordinator/plan/sampler.js';
+import type { DrawnTask } from '../../../../coordinator/plan/row-draws.js';
+import { taskSampler, type SamplingRule } from '../../../../coordinator/plan/sampler.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import type { TaskEntry } from '../../../../shared/tasks/task-store.js';
 import { drawCounts, tasksOf } from '../../../fixtures/sampled-tasks.js';
 
-/** The jobs of a single outer step, from a new sampler. */
+/** The tasks of a single outer step, from a new sampler. */
 const sampleTasks = (
   seed: number,
   outerStep: number,
   tasks: readonly TaskEntry[],
   rule: SamplingRule,
-): SampledJobs => taskSampler(seed, tasks, rule)(outerStep);
+): DrawnTask[] => taskSampler(seed, tasks, rule)(outerStep);
 
-const indicesOf = (jobs: SampledJobs): number[][] =>
-  jobs.map((job) => job.map((task) => task.taskIndex));
+const indicesOf = (tasks: readonly DrawnTask[]): number[] => tasks.map((task) => task.taskIndex);
 
 /** Without a curriculum, the number of outer steps has no effect. */
 const NO_CURRICULUM = { outerSteps: 1 };
@@ -25,43 +21,9 @@ const rule: SamplingRule = {
   ...NO_CURRICULUM,
   sampling: 'uniform',
   tasksPerOuterStep: 6,
-  tasksPerJob: 4,
 };
 
 describe('sampling', () => {
-  it('cuts an outer step into jobs in order of task size', () => {
-    const tasks = tasksOf([9, 2, 7, 4, 3, 8]);
-    // All six tasks make one epoch, whatever the seed: rows 2 3 4 7 | 8 9
-    expect(indicesOf(sampleTasks(1, 0, tasks, rule))).toEqual([
-      [101, 104, 103, 102],
-      [105, 100],
-    ]);
-  });
-
-  it('orders tasks of one size by index', () => {
-    const jobs = sampleTasks(3, 0, tasksOf([5, 5, 5, 5, 5, 5]), rule);
-    expect(indicesOf(jobs)).toEqual([
-      [100, 101, 102, 103],
-      [104, 105],
-    ]);
-  });
-
-  it('ends a job before its tasks have more rows than allowed', () => {
-    const tasks = tasksOf([9, 2, 7, 4, 3, 8]);
-    const rowsOf = (rowsPerJobMax: number): number[][] =>
-      sampleTasks(1, 0, tasks, { ...rule, rowsPerJobMax }).map((job) =>
-        job.map(({ supportRowCount, queryRowCount }) => supportRowCount + queryRowCount),
-      );
-    expect(rowsOf(9)).toEqual([[2, 3, 4], [7], [8], [9]]);
-    expect(rowsOf(8)).toEqual([[2, 3], [4], [7], [8], [9]]);
-    expect(rowsOf(1)).toEqual([[2], [3], [4], [7], [8], [9]]);
-    // The number of tasks bounds a job as well.
-    expect(rowsOf(1_000)).toEqual([
-      [2, 3, 4, 7],
-      [8, 9],
-    ]);
-  });
-
   it.each(['uniform', 'proportional', 'square-root', 'size-buckets'] as const)(
     'depends only on seed and outer step, not on earlier calls: %s',
     (sampling) => {
@@ -77,14 +39,6 @@ describe('sampling', () => {
       expect(indicesOf(sample(3))).not.toEqual(indicesOf(sampleTasks(10, 3, tasks, drawn)));
     },
   );
-
-  it('draws the same tasks for any division into jobs', () => {
-    const tasks = tasksOf(Array.from({ length: 31 }, (_, place) => 2 + place));
-    const one = sampleTasks(2, 5, tasks, { ...rule, tasksPerJob: 1 });
-    const all = sampleTasks(2, 5, tasks, { ...rule, tasksPerJob: 6 });
-    expect(one.flat()).toEqual(all.flat());
-    expect([one.length, all.length]).toEqual([6, 1]);
-  });
 
   it('refuses to train without tasks', () => {
     expect(() => sampleTasks(1, 0, [], rule)).toThrow(QianmoError);
@@ -106,10 +60,10 @@ describe('uniform sampling', () => {
   });
 
   it('orders each epoch differently', () => {
-    const alone = { ...rule, tasksPerOuterStep: 1, tasksPerJob: 1 };
+    const alone = { ...rule, tasksPerOuterStep: 1 };
     const sample = taskSampler(1, tasks, alone);
     const epochs = [0, 1].map((epoch) =>
-      Array.from({ length: 10 }, (_, draw) => sample(epoch * 10 + draw)[0]?.[0]?.taskIndex),
+      Array.from({ length: 10 }, (_, draw) => sample(epoch * 10 + draw)[0]?.taskIndex),
     );
     expect(epochs[0]).not.toEqual(epochs[1]);
     expect([...(epochs[1] ?? [])].sort()).toEqual(tasks.map((task) => task.taskIndex));
@@ -126,14 +80,12 @@ describe('sequential sampling', () => {
     ...NO_CURRICULUM,
     sampling: 'sequential',
     tasksPerOuterStep: 4,
-    tasksPerJob: 4,
   };
 
   it('reads the catalog in its order, pass after pass, and a step can end one pass and start the next', () => {
     const sample = taskSampler(1, tasksOf([9, 2, 7, 4, 3, 8]), inOrder);
     const places = [0, 1, 2, 3].map((outerStep) =>
       sample(outerStep)
-        .flat()
         .map((task) => task.taskIndex - 100)
         .sort((a, b) => a - b),
     );
@@ -156,7 +108,6 @@ describe('sampling by share', () => {
     ...NO_CURRICULUM,
     sampling: 'proportional',
     tasksPerOuterStep: 4,
-    tasksPerJob: 2,
   };
 
   it('draws the same under its former name, proportional', () => {
@@ -172,7 +123,6 @@ describe('sampling by share', () => {
       ...NO_CURRICULUM,
       sampling: 'square-root',
       tasksPerOuterStep: 6,
-      tasksPerJob: 6,
     };
     expect(drawCounts(tasksOf([1, 4, 9]), square, 100)).toEqual([100, 200, 300]);
   });
@@ -185,7 +135,6 @@ describe('sampling by share', () => {
       sampling: 'size-buckets',
       sizeBucketEdges: [3, 10],
       tasksPerOuterStep: 12,
-      tasksPerJob: 6,
     };
     expect(drawCounts(tasks, buckets, 10)).toEqual([20, 20, 20, 30, 30]);
   });
@@ -206,7 +155,7 @@ describe('sampling by share', () => {
     const tasks = tasksOf([60, 20, 20]);
     const sample = taskSampler(4, tasks, byRows);
     for (let outerStep = 0; outerStep < 200; outerStep += 1) {
-      const drawn = sample(outerStep).flat();
+      const drawn = sample(outerStep);
       // 4 * 0.6 = 2.4 and 4 * 0.2 = 0.8
       expect([2, 3]).toContain(drawn.filter((task) => task.taskIndex === 100).length);
       expect([0, 1]).toContain(drawn.filter((task) => task.taskIndex === 101).length);
@@ -231,10 +180,9 @@ describe('a curriculum', () => {
     sampling: 'uniform',
     // Wherever it starts, a step of 9 contains a whole epoch of up to 5 tasks.
     tasksPerOuterStep: 9,
-    tasksPerJob: 9,
   };
   const drawnAt = (outerStep: number, rule = aged): number[] =>
-    [...new Set(sampleTasks(1, outerStep, tasks, rule).flat())]
+    [...new Set(sampleTasks(1, outerStep, tasks, rule))]
       .map((task) => task.taskIndex)
       .sort((a, b) => a - b);
 
@@ -261,7 +209,7 @@ describe('a curriculum', () => {
           curriculum: { by: 'size', startShare: 0.2, growthShare: 0.29, stageCount: 10 },
           outerSteps: 100,
           tasksPerOuterStep: 19,
-        }).flat(),
+        }),
       ).size;
     expect([15, 26, 27].map(eligibleAt)).toEqual([6, 9, 10]);
   });
@@ -274,6 +222,6 @@ describe('a curriculum', () => {
     const old = tasks.map((task) => ({ ...task, firstSeenTime: null }));
     expect(() => sampleTasks(1, 0, old, aged)).toThrow(/first seen/);
     const bySize = { ...aged, curriculum: { ...curriculum, by: 'size' as const } };
-    expect(sampleTasks(1, 0, old, bySize).flat()).toHaveLength(9);
+    expect(sampleTasks(1, 0, old, bySize)).toHaveLength(9);
   });
 });
