@@ -10,12 +10,7 @@ import { checkedCheckpoint } from './checkpoint-check.js';
 import type { CoordinatorLife } from './coordinator-life.js';
 import { EarlyClosings } from './early-closings.js';
 import { unexplainedEnd } from './explained-ends.js';
-import {
-  jobKeyOf,
-  toldLossesOf,
-  type ComputedPart,
-  type Reference,
-} from './reference.js';
+import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import type { CommandWatch, ServerCommand } from './server-link.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import { EXTENDED_OUTER_STEPS, JOB_ATTEMPTS_MAX, OUTER_STEPS } from './simulated-run.js';

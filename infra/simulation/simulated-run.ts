@@ -178,12 +178,17 @@ function nodesOf(
     const pulls = pullsOf(job.taskIndices.slice(start, end), work.taskWeights.slice(start, end));
     const layout = rowPackLayoutOf(tasks.slice(start, end));
     const idsByTable = learnedIdsOf(spec, layout);
-    const ownRows = idsByTable.flatMap((ids) => [...ids]).flatMap((id) => {
-      const place = packIds.indexOf(id) * width;
-      return [...rows.subarray(place, place + width)];
-    });
+    const ownRows = idsByTable
+      .flatMap((ids) => [...ids])
+      .flatMap((id) => {
+        const place = packIds.indexOf(id) * width;
+        return [...rows.subarray(place, place + width)];
+      });
     const leaf = {
-      dense: pulled(learnedVariables(spec).flatMap(({ name }) => [...valuesOf(variables, name)]), pulls),
+      dense: pulled(
+        learnedVariables(spec).flatMap(({ name }) => [...valuesOf(variables, name)]),
+        pulls,
+      ),
       ...{ idsByTable, rows: pulled(ownRows, pulls) },
     };
     tree.add({ first: first + index, end: first + index + 1 }, leaf);

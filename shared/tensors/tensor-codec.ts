@@ -145,7 +145,9 @@ export function viewTensors(bytes: Uint8Array, where: string): Map<string, Coded
 }
 
 /** The tensors if all of them are 32-bit floats, else null. */
-export function floatsOf(tensors: ReadonlyMap<string, CodedTensor>): Map<string, DenseTensor> | null {
+export function floatsOf(
+  tensors: ReadonlyMap<string, CodedTensor>,
+): Map<string, DenseTensor> | null {
   const floats = new Map<string, DenseTensor>();
   for (const [name, { shape, values }] of tensors) {
     if (!(values instanceof Float32Array)) return null;

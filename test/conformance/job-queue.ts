@@ -56,8 +56,8 @@ function describeCarrying(test: Test): void {
     const job = await taken(consumer);
     expect([job.jobId, job.data]).toEqual(['a', jobOf(0)]);
     expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: consumer.name });
-    await job.complete({ ...resultOf(0), weightedQueryLoss: Number.NaN });
-    const returnValue = { ...resultOf(0), weightedQueryLoss: null };
+    await job.complete({ ...resultOf(0), computeMs: Number.NaN });
+    const returnValue = { ...resultOf(0), computeMs: null };
     expect(await scene.producer.read('a')).toEqual({
       state: 'completed',
       returnValue,

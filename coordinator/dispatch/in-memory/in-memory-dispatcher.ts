@@ -132,9 +132,7 @@ async function admittedResult<Value extends object>(
       const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
       await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), over);
     }
-    const output = await outputOrTransientError(
-      lanes.execute({ makeInput, signal, over }),
-    );
+    const output = await outputOrTransientError(lanes.execute({ makeInput, signal, over }));
     await isRead;
     if (over.aborted) throw interrupted();
     if (output instanceof QianmoError) {

@@ -30,7 +30,7 @@ import {
 import { deviceJobOf, PackMemory } from '../../../worker/compute/job/device-job.js';
 import { batchesOf } from '../../../worker/compute/models/device-tasks.js';
 import { rolesOf } from '../../../worker/compute/meta-gradients/rows-read.js';
-import { microBatchesOf } from '../../../shared/tasks/rows/micro-batches.js';
+import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import {
   baseParameters,
   BATCH_COUNT,
@@ -66,6 +66,7 @@ export async function createGeneratorStep(
   return variant === 'graph' ? graphStep(engine, batches) : jobStep(engine, store, batches);
 }
 
+/** All tasks in one leaf. */
 function gradientWork(taskCount: number): GradientWork {
   const weights = Array.from({ length: taskCount }, () => 1 / taskCount);
   return {
@@ -73,7 +74,21 @@ function gradientWork(taskCount: number): GradientWork {
     method: GENERATOR_METHOD,
     taskWeights: weights,
     coldTaskWeights: weights,
+    leaves: { first: 0, stepLeafCount: 1, shapes: [shapeOf(taskCount)] },
   };
+}
+
+function shapeOf(count: number): GradientWork['leaves']['shapes'][number] {
+  const { taskCount, supportExtent, queryExtent, flatExtent } = onlyMicroBatch(count);
+  return [count, taskCount, supportExtent, queryExtent, flatExtent];
+}
+
+function onlyMicroBatch(count: number): MicroBatch {
+  const size = { supportRowCount: ROWS_PER_SET, queryRowCount: ROWS_PER_SET };
+  const sizes = Array.from({ length: count }, () => size);
+  const [microBatch, ...others] = microBatchesOf(sizes, ROWS_MAX);
+  if (microBatch === undefined || others.length > 0) throw new Error('one micro-batch');
+  return microBatch;
 }
 
 function graphStep(engine: Engine, batches: readonly TaskRows[][]): GeneratorStep {
@@ -120,9 +135,7 @@ function inputOf(
       pack: null,
     },
   );
-  const sizes = tasks.map(() => ({ supportRowCount: ROWS_PER_SET, queryRowCount: ROWS_PER_SET }));
-  const [microBatch, ...others] = microBatchesOf(sizes, ROWS_MAX);
-  if (microBatch === undefined || others.length > 0) throw new Error('one micro-batch');
+  const microBatch = onlyMicroBatch(tasks.length);
   const weights: tfjs.Tensor1D = engine.tf.tensor1d(
     Array.from({ length: microBatch.taskCount }, (_, place) =>
       place < tasks.length ? 1 / tasks.length : 0,

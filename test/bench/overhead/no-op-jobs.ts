@@ -40,7 +40,14 @@ export function noOpOrders(
         ...{ personal: ['bias'], embeddingDeviation: 0.05 },
       },
       ...{ taskIndices, microBatchRowsMax: 1024, device: 'auto', portable: false },
-      work: { kind: 'gradient', method: { kind: 'global' }, taskWeights },
+      work: {
+        ...{ kind: 'gradient', method: { kind: 'global' }, taskWeights },
+        leaves: {
+          first: 0,
+          stepLeafCount: 1,
+          shapes: [[taskIndices.length, taskIndices.length, 0, 0, 64]],
+        },
+      },
       ...{ timeoutMs: 60_000, blobLifetimeMs: 600_000 },
     },
     dense,

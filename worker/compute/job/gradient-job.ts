@@ -24,7 +24,11 @@ import {
   type GradientNode,
 } from '../../../shared/sums/gradient-node.js';
 import { SumTree } from '../../../shared/sums/sum-tree.js';
-import { packLayoutOf, rowPackLayoutOf, type RowPackLayout } from '../../../shared/tasks/row-pack.js';
+import {
+  packLayoutOf,
+  rowPackLayoutOf,
+  type RowPackLayout,
+} from '../../../shared/tasks/row-pack.js';
 import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
@@ -103,23 +107,25 @@ export function leavesOf(
   const { taskWeights, coldTaskWeights, leaves, method } = work;
   const hasTaskAxis = adapts(methodPlanOf(method));
   let start = 0;
-  const found = leaves.shapes.map(([ownCount, taskCount, supportExtent, queryExtent, flatExtent]) => {
-    const end = start + ownCount;
-    const own = { tasks: tasks.slice(start, end), neighbours: neighbours.slice(start, end) };
-    const leaf: Leaf = {
-      microBatch: {
-        taskPlaces: Array.from({ length: ownCount }, (_, place) => place),
-        ...{ taskCount, supportExtent, queryExtent, flatExtent },
-      },
-      ...own,
-      layout: rowPackLayoutOf([...own.tasks, ...own.neighbours.flat()]),
-      taskWeights: taskWeights.slice(start, end),
-      coldTaskWeights: coldTaskWeights?.slice(start, end),
-    };
-    start = end;
-    if (!fits(leaf, hasTaskAxis)) throw misfit(`the tasks of a leaf exceed its padded extents`);
-    return leaf;
-  });
+  const found = leaves.shapes.map(
+    ([ownCount, taskCount, supportExtent, queryExtent, flatExtent]) => {
+      const end = start + ownCount;
+      const own = { tasks: tasks.slice(start, end), neighbours: neighbours.slice(start, end) };
+      const leaf: Leaf = {
+        microBatch: {
+          taskPlaces: Array.from({ length: ownCount }, (_, place) => place),
+          ...{ taskCount, supportExtent, queryExtent, flatExtent },
+        },
+        ...own,
+        layout: rowPackLayoutOf([...own.tasks, ...own.neighbours.flat()]),
+        taskWeights: taskWeights.slice(start, end),
+        coldTaskWeights: coldTaskWeights?.slice(start, end),
+      };
+      start = end;
+      if (!fits(leaf, hasTaskAxis)) throw misfit(`the tasks of a leaf exceed its padded extents`);
+      return leaf;
+    },
+  );
   if (start !== tasks.length) throw misfit(`${start} tasks in leaves, ${tasks.length} in the job`);
   return found;
 }
@@ -134,7 +140,8 @@ function fits({ tasks, microBatch }: Leaf, hasTaskAxis: boolean): boolean {
     rowCount <= flatExtent &&
     tasks.every(
       (task) =>
-        task.supportRowCount <= supportExtent && task.rowCount - task.supportRowCount <= queryExtent,
+        task.supportRowCount <= supportExtent &&
+        task.rowCount - task.supportRowCount <= queryExtent,
     )
   );
 }
