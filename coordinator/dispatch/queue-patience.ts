@@ -6,7 +6,7 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import { Outage, withRetry } from '../../shared/base/retry.js';
+import { Outage, withRetry } from '../../shared/network/retry.js';
 import { StoreUnavailableError } from '../../shared/storage/object-store.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';

@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { counted } from '../../shared/names/counted.js';
 import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js';
-import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
+import { probeConditionalWrites } from '../../shared/storage/object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import { checked, ok, type CheckResult, type Finding } from './check-result.js';

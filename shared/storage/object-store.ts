@@ -4,6 +4,7 @@
  * (test/conformance) runs on every implementation.
  */
 
+import { randomUUID } from 'node:crypto';
 import { QianmoError, type FailureReport } from '../base/errors.js';
 
 export interface StoredObject {
@@ -91,4 +92,39 @@ export function isObjectKey(text: string): boolean {
 /** Keys come from this program and never from a user, so a wrong key is a bug. */
 export function assertObjectKey(key: string): void {
   if (!isObjectKey(key)) throw new Error(`"${key}" is not a key of an object store`);
+}
+
+/**
+ * Tests whether a store honours conditional writes, by writing and deleting one small object. Some S3-compatible
+ * stores accept the conditions and ignore them, and then two coordinators can overwrite each other.
+ *
+ * @throws QianmoError what the store itself throws. The small object is then removed too, if possible.
+ */
+export async function probeConditionalWrites(store: ObjectStore): Promise<boolean> {
+  const key = `probe-${randomUUID()}`;
+  let areHonoured: boolean;
+  try {
+    areHonoured = await areConditionsHonoured(store, key);
+  } catch (cause) {
+    await store.delete(key).catch(() => undefined);
+    if (!(cause instanceof QianmoError)) throw cause;
+    // The name of the small object means nothing to a reader.
+    const where = cause.report.where?.replace(`/${key}`, '') ?? store.address;
+    throw new QianmoError({ ...cause.report, where });
+  }
+  await store.delete(key);
+  return areHonoured;
+}
+
+async function areConditionsHonoured(store: ObjectStore, key: string): Promise<boolean> {
+  const contentOf = (text: string): Uint8Array => Buffer.from(text);
+  const first = await store.put(key, contentOf('first'), { kind: 'absent' });
+  if (first === null) return false;
+  if ((await store.put(key, contentOf('second'), { kind: 'absent' })) !== null) return false;
+  const third = await store.put(key, contentOf('third'), { kind: 'unchanged', etag: first });
+  if (third === null) return false;
+  const stale = { kind: 'unchanged', etag: first } as const;
+  if ((await store.put(key, contentOf('fourth'), stale)) !== null) return false;
+  const found = await store.get(key);
+  return found !== null && Buffer.from(found.bytes).toString() === 'third';
 }

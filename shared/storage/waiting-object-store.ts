@@ -5,7 +5,7 @@
 
 import type { Clock } from '../base/clock.js';
 import { QianmoError } from '../base/errors.js';
-import { Outage, withRetry } from '../base/retry.js';
+import { Outage, withRetry } from '../network/retry.js';
 import { StoreUnavailableError, type ObjectStore } from './object-store.js';
 
 interface StoreWaitOptions {

@@ -6,10 +6,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { probeConditionalWrites } from '../../shared/storage/conditional-writes.js';
 import { FileObjectStore } from '../../shared/storage/file-object-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
-import type { ObjectStore, PutCondition } from '../../shared/storage/object-store.js';
+import {
+  probeConditionalWrites,
+  type ObjectStore,
+  type PutCondition,
+} from '../../shared/storage/object-store.js';
 import { S3ObjectStore } from '../../shared/storage/s3-object-store.js';
 import {
   canStartS3,

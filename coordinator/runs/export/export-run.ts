@@ -6,7 +6,7 @@ import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { metaParametersDigest } from '../../../shared/models/meta-parameters-digest.js';
-import { probeConditionalWrites } from '../../../shared/storage/conditional-writes.js';
+import { probeConditionalWrites } from '../../../shared/storage/object-store.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import {

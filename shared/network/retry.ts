@@ -1,11 +1,11 @@
 /** Repeats calls to a service that may be away, and keeps track of how long it is. */
 
-import type { Clock } from './clock.js';
+import type { Clock } from '../base/clock.js';
 
 const PAUSE_MS_MIN = 50;
 const PAUSE_MS_MAX = 1_000;
 
-export interface RetryPolicy {
+interface RetryPolicy {
   /** Throws if the call must not be repeated after the pause. */
   readonly assertRetriable: (error: unknown, pauseMs: number) => void;
   /** Called when a call that failed before succeeds. */
