@@ -27,15 +27,12 @@ import { dispatcherInTest, queueConfig, workerInTest } from '../fixtures/queue/q
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../fixtures/training/training-run.js';
 
-/** More than one wave of single-task jobs. */
-const TASK_COUNT = 66;
+/** More than one wave. */
+const TASK_COUNT = 1026;
 const store = tinyTaskStore({ taskCount: TASK_COUNT, supportRowCountMax: 4, queryRowCountMax: 2 });
 const shift = { levelShift: { features: ['category1'] } };
 const method = { kind: 'fomaml', innerSteps: 2, innerRate: 0.5, ...shift };
-const config = logisticConfig(
-  { outerSteps: 1, tasksPerOuterStep: 4, leavesPerOuterStepMin: 4 },
-  method,
-);
+const config = logisticConfig({ outerSteps: 1, tasksPerOuterStep: 4 }, method);
 const spec = modelSpecOf(config.model, store.manifest.features, config.method);
 const request: AdaptRequest = {
   ...{ parameters: initialMetaParameters(spec, 3), method: config.method, rows: 'support' },
@@ -75,7 +72,7 @@ async function collected(waves: AsyncIterable<AdaptedWave>): Promise<AdaptedWave
 
 test('every task comes once, in the order of the request, in process and over a queue', async () => {
   const found = await collected(adaptTasks(contextOf(inProcess()), request));
-  expect(found.map(({ tasks }) => tasks.length)).toEqual([64, 2]);
+  expect(found.map(({ tasks }) => tasks.length)).toEqual([1024, 2]);
   const tasks = found.flatMap((wave) => wave.tasks);
   expect(tasks.map(({ taskIndex }) => taskIndex)).toEqual(request.taskIndices);
   expect(tasks.some(({ shift: own }) => own !== null && own.level !== 0)).toBe(true);
