@@ -40,7 +40,13 @@ export function noOpOrders(
         ...{ personal: ['bias'], embeddingDeviation: 0.05 },
       },
       ...{ taskIndices, microBatchRowsMax: 1024, device: 'auto', portable: false },
-      work: { kind: 'gradient', method: { kind: 'global' }, taskWeights },
+      work: {
+        ...{ kind: 'gradient', method: { kind: 'global' }, taskWeights },
+        leaves: {
+          ...{ first: jobIndex, stepLeafCount: load.jobsPerStep },
+          shapes: [[TASKS_PER_JOB, TASKS_PER_JOB, 0, 8, 0]],
+        },
+      },
       ...{ timeoutMs: 60_000, blobLifetimeMs: 600_000 },
     },
     dense,
