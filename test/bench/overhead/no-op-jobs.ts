@@ -43,9 +43,8 @@ export function noOpOrders(
       work: {
         ...{ kind: 'gradient', method: { kind: 'global' }, taskWeights },
         leaves: {
-          first: 0,
-          stepLeafCount: 1,
-          shapes: [[taskIndices.length, taskIndices.length, 0, 0, 64]],
+          ...{ first: jobIndex, stepLeafCount: load.jobsPerStep },
+          shapes: [[TASKS_PER_JOB, TASKS_PER_JOB, 0, 8, 0]],
         },
       },
       ...{ timeoutMs: 60_000, blobLifetimeMs: 600_000 },

@@ -26,7 +26,7 @@ export const MOVED_FIGURES: readonly MovedFigures[] = [
   {
     change: '781ebeb9',
     what: 'names inputs in the folder of local workers by a sketch instead of SHA-256',
-    pages: { 'scaling.md': ['79a0fb7'], 'plan.md': ['01f6174'] },
+    pages: { 'scaling.md': ['79a0fb7'] },
   },
   {
     change: '607e97be',

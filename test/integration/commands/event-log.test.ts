@@ -121,11 +121,9 @@ it('continues in the same log, and records how a run failed', async () => {
     0,
     failed[0]?.outerStep,
   ]);
-  expect(events.slice(-3).map(({ kind }) => kind)).toEqual([
-    'run-finished',
-    'compute-ended',
-    'call-ended',
-  ]);
+  // A slow machine tells between the last events that the call is alive.
+  const kinds = events.map(({ kind }) => kind).filter((kind) => kind !== 'call-alive');
+  expect(kinds.slice(-3)).toEqual(['run-finished', 'compute-ended', 'call-ended']);
 });
 
 it('is printed by a worker on request', async () => {

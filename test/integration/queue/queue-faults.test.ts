@@ -347,7 +347,7 @@ describe('refusals of the queue', () => {
       kind: 'usage',
       report: {
         what: 'a job of 20000 tasks is too large for the queue',
-        cure: 'lower training.tasksPerJob',
+        cure: 'lower training.microBatchRowsMax, or shorten the sections model and method',
       },
     });
   });
