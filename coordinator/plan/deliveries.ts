@@ -87,7 +87,8 @@ class CostedTree {
 
   /** The largest nodes without a leaf that is left out. */
   present(node: LeafRange = { first: 0, end: this.#leaves.length }): LeafRange[] {
-    let [leftOutCount, count] = [0, node.end - node.first];
+    const count = node.end - node.first;
+    let leftOutCount = 0;
     for (let leaf = node.first; leaf < node.end; leaf += 1)
       leftOutCount += Number(this.#isLeftOut(leaf));
     if (leftOutCount === count) return [];

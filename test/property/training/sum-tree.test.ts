@@ -75,7 +75,11 @@ function deliveriesOf(leafCount: number, { cuts, leftOut, order }: Cut): LeafRan
   const ends = new Set([...cuts, ...leftOut, ...leftOut.map((index) => index + 1), leafCount]);
   const ascending = [...ends].filter((end) => end > 0 && end <= leafCount).sort((a, b) => a - b);
   return ascending
-    .map((end, place) => ({ first: ascending[place - 1] ?? 0, end, key: order.next().value ?? 0 }))
+    .map((end, place) => ({
+      first: ascending[place - 1] ?? 0,
+      end,
+      key: Number(order.next().value),
+    }))
     .filter(({ first }) => !leftOut.includes(first))
     .sort((a, b) => a.key - b.key)
     .map(({ first, end }) => ({ first, end }));
