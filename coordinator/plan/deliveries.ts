@@ -125,9 +125,10 @@ class CostedTree {
   ): LeafRange[] {
     let best = this.byCost(nodes);
     let leastMs = timeMs(best);
-    for (let tried: LeafRange[] | null = best; tried !== null && tried.length < countMax;) {
-      tried = this.#dividedOnce(tried);
-      if (tried === null) break;
+    for (let tried = best; tried.length < countMax;) {
+      const next = this.#dividedOnce(tried);
+      if (next === null) break;
+      tried = next;
       const triedMs = timeMs(tried);
       if (triedMs < leastMs) [best, leastMs] = [tried, triedMs];
     }

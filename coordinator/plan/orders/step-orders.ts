@@ -142,7 +142,8 @@ class PackedOrder implements TaskOrder {
 
 /** Encodes the row packs that nobody has read yet. Must be called before the tables change. */
 export function encodeRowPacks(orders: readonly TaskOrder[]): void {
-  for (const order of orders) void order.rowPack;
+  // Reading a row pack encodes it.
+  for (const order of orders) Reflect.get(order, 'rowPack');
 }
 
 function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {
