@@ -14,18 +14,13 @@ export interface OpenJobs {
   readonly first: JobDelivery | undefined;
 }
 
-/**
- * The size of a job's record, the terms of its delivery included.
- *
- * @throws QianmoError `usage` when the job without these terms is larger than the queue takes.
- */
-export function fittingByteCount({ job, where }: Pick<JobDelivery, 'job' | 'where'>): number {
-  const queuedByteCount = byteCountOf(job);
+/** @throws QianmoError `usage` when the job, without the terms of its delivery, is larger than the queue takes. */
+export function requireFitting({ job, where }: Pick<JobDelivery, 'job' | 'where'>): void {
   const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
-  if (queuedByteCount <= byteCountMax) return queuedByteCount;
+  if (byteCountOf(job) <= byteCountMax) return;
   const { notBy: _notBy, fingerprint: _fingerprint, ...jobAlone } = job;
   const byteCount = byteCountOf(jobAlone);
-  if (byteCount <= byteCountMax) return queuedByteCount;
+  if (byteCount <= byteCountMax) return;
   throw new QianmoError({
     kind: 'usage',
     what: `a job of ${taskCountOf(job)} tasks is too large for the queue`,

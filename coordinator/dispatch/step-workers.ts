@@ -18,8 +18,6 @@ const OPEN_JOBS_PER_WORKER = 4;
 /** The share of a full window that is sent at once when jobs have ended: sending costs as much for one job. */
 const REFILL_SHARE = 1 / 8;
 const WORKER_COUNT_AGE_MS_MAX = 1_500;
-/** Bounds the window where the jobs of a worker are many, because they are small. */
-const SMALL_JOB_COUNT_MAX = 8_192;
 
 /** The number of workers when they were counted last. The steps of a dispatcher share it. */
 export interface WorkerCount {
@@ -57,8 +55,6 @@ export function latestWorkerCount({
 interface JobCounts {
   readonly openCount: number;
   readonly unsentCount: number;
-  /** The number of jobs that go to a worker at once. */
-  readonly parcelJobCount: number;
 }
 
 interface StepWorkersOptions {
@@ -97,11 +93,10 @@ export class StepWorkers {
   }
 
   /** How many jobs to send now. */
-  async sendCount({ openCount, unsentCount, parcelJobCount }: JobCounts): Promise<number> {
+  async sendCount({ openCount, unsentCount }: JobCounts): Promise<number> {
     if (openCount + unsentCount <= OPEN_JOB_COUNT_MAX) return unsentCount;
     const entryCount = OPEN_JOBS_PER_WORKER * (await this.count());
-    const smallJobCount = Math.min(SMALL_JOB_COUNT_MAX, entryCount * parcelJobCount);
-    const countMax = Math.max(OPEN_JOB_COUNT_MAX, entryCount, smallJobCount);
+    const countMax = Math.max(OPEN_JOB_COUNT_MAX, entryCount);
     const freeCount = Math.min(unsentCount, countMax - openCount);
     const isWorthIt = freeCount === unsentCount || freeCount >= REFILL_SHARE * countMax;
     return isWorthIt ? freeCount : 0;

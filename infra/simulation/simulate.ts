@@ -42,11 +42,11 @@ export interface SimulationResult {
   readonly lines: readonly string[];
 }
 
-/** Only overlapping outer steps, rounding and another number of jobs change the digest. */
+/** Only overlapping outer steps, rounding and jobs in parts change the digest. */
 const known = new Map<string, Promise<Reference>>();
 
 function referenceOf(variant: Variant): Promise<Reference> {
-  const key = `${variant.overlaps} ${variant.isRounded} ${variant.hasParcels} ${variant.hasParts}`;
+  const key = `${variant.overlaps} ${variant.isRounded} ${variant.hasParts}`;
   const reference = known.get(key) ?? undisturbedRun(variant);
   known.set(key, reference);
   return reference;
@@ -143,7 +143,7 @@ async function completed(world: World): Promise<TrainingOutcome | null> {
 
 /** The next coordinator on the queue cleans up after the others, as it does every minute. */
 async function demandNothingWaits({ server, invariants, time }: World): Promise<void> {
-  const producer = await server.queue.openProducer();
+  const producer = await server.queue.openProducer('');
   invariants.disturb(2 * SETTLING_MS);
   await time.sleep(SETTLING_MS);
   await producer.removeJobsOfSilentStarts();

@@ -34,8 +34,6 @@ export const REFUSAL_WAIT_MS = 120_000;
 export const BLOB_LIFETIME_MS = 600_000;
 export const JOBS_PER_STEP = 4;
 const TASKS_PER_JOB = 2;
-/** Jobs of one task, and an exchange that lasts as long as several of them: each worker has some in a parcel. */
-const PARCELS = { tasksPerOuterStep: 14, tasksPerJob: 1, exchangeMs: 8_000 };
 /** Two jobs of three micro-batches each, which have two tasks. */
 const PARTS = { tasksPerOuterStep: 12, tasksPerJob: 6, microBatchRowsMax: 8 };
 export const TASKS_PER_MICRO_BATCH = 2;
@@ -120,13 +118,11 @@ const plain = RunConfigSchema.parse(plainConfig);
 const spec = modelSpecOf(plain.model, FEATURES, plain.method, plain.training.trainable);
 
 export function simulatedRunOf(variant: Variant): PreparedRun {
-  const { tasksPerOuterStep, tasksPerJob, exchangeMs } = PARCELS;
   const staleness = { outerSteps: 1, drainEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS };
   const config = RunConfigSchema.parse({
     ...plainConfig,
     training: {
       ...plainConfig.training,
-      ...(variant.hasParcels ? { tasksPerOuterStep, tasksPerJob } : {}),
       ...(variant.hasParts ? PARTS : {}),
       ...(variant.overlaps ? { staleness } : {}),
       closing: CLOSING_RULES[variant.closing],
@@ -136,7 +132,6 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
     queue: {
       ...plainConfig.queue,
       ...(variant.hasCopies ? { backupAfterMultiple: 2 } : {}),
-      exchangeMs: variant.hasParcels ? exchangeMs : 0,
     },
   });
   return { config, store, storeAddress: 'memory://store', spec };

@@ -17,8 +17,6 @@ export interface Variant {
   readonly closing: 'all' | 'quorum' | 'deadline';
   /** Parameters travel as float16 and gradients as int8, so that the run has another digest. */
   readonly isRounded: boolean;
-  /** Outer steps have many jobs, which travel in parcels. */
-  readonly hasParcels: boolean;
   /** Outer steps have two jobs of several micro-batches, which travel in parts where three workers compute. */
   readonly hasParts: boolean;
 }
@@ -30,7 +28,6 @@ const EARLY_CLOSINGS = ['quorum', 'deadline'] as const;
 const EARLY_ONE_IN = 6;
 
 const ROUNDED_ONE_IN = 4;
-const PARCELS_ONE_IN = 3;
 const PARTS_ONE_IN = 3;
 
 export function variantOf(seed: number): Variant {
@@ -45,12 +42,9 @@ export function variantOf(seed: number): Variant {
   const drawnClosing = EARLY_CLOSINGS[stream.below(EARLY_ONE_IN)] ?? 'all';
   const closing = drawn.overlaps ? 'all' : drawnClosing;
   const isRounded = stream.below(ROUNDED_ONE_IN) === 0;
-  const isDrawnForParcels = stream.below(PARCELS_ONE_IN) === 0;
-  // Equal jobs of one outer step are told apart by nothing but how they are rounded.
-  const hasParcels = isDrawnForParcels && closing === 'all' && !isRounded;
   const isDrawnForParts = stream.below(PARTS_ONE_IN) === 0;
-  const hasParts = isDrawnForParts && closing === 'all' && !isRounded && !hasParcels;
-  return { ...drawn, closing, isRounded, hasParcels, hasParts };
+  const hasParts = isDrawnForParts && closing === 'all' && !isRounded;
+  return { ...drawn, closing, isRounded, hasParts };
 }
 
 /** The queue as the processes of the variant use it. */
@@ -59,15 +53,14 @@ export function queueOf({ isSigned }: Variant, queue: JobQueue): JobQueue {
 }
 
 export function describedVariant(variant: Variant): string {
-  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing, isRounded } = variant;
-  const { hasParcels, hasParts } = variant;
+  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing, isRounded, hasParts } =
+    variant;
   const parts = [
     ...(overlaps ? ['outer steps overlap'] : []),
     ...(isSigned ? ['records are signed'] : []),
     ...(demandsFingerprint ? ['the fingerprint is demanded'] : []),
     ...(hasCopies ? ['stragglers have copies'] : []),
     ...(closing === 'all' ? [] : [`outer steps close by ${closing}`]),
-    ...(hasParcels ? ['jobs travel in parcels'] : []),
     ...(hasParts ? ['large jobs travel in parts'] : []),
     ...(isRounded ? ['tensors are rounded'] : []),
   ];

@@ -8,6 +8,7 @@ import { QianmoError } from '../base/errors.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import { isLoopbackHost } from '../network/loopback-host.js';
 import type { TlsFiles } from '../storage/tls-files.js';
+import { ANSWER_TIMEOUT_MS } from './timing.js';
 import { isForbidden, isOfChangedRole, RIGHTS_CURE } from './redis-errors.js';
 
 /**
@@ -42,7 +43,6 @@ interface RedisFacts {
 export const UNKNOWN_VERSION = 'redis of unknown version';
 
 const CONNECT_TIMEOUT_MS = 5_000;
-const COMMAND_TIMEOUT_MS = 15_000;
 const RECONNECT_DELAY_MS_MAX = 2_000;
 const RECONNECT_DELAY_MS_STEP = 50;
 const LOADING_POLL_MS = 50;
@@ -66,8 +66,8 @@ function optionsOf({ url, role, name, tls }: ConnectRedisOptions, connectTimeout
     maxRetriesPerRequest: waits ? null : 0,
     enableOfflineQueue: waits,
     autoResendUnfulfilledCommands: waits,
-    // Ends commands on a connection that was cut silently. Blocking commands take longer by design.
-    ...(waits ? {} : { commandTimeout: COMMAND_TIMEOUT_MS }),
+    // Replaces a connection that was cut silently, of every role. BullMQ's copies have the same options.
+    socketTimeout: ANSWER_TIMEOUT_MS,
     retryStrategy: (attempts: number) =>
       Math.min(attempts * RECONNECT_DELAY_MS_STEP, RECONNECT_DELAY_MS_MAX),
     ...(name === undefined ? {} : { connectionName: name }),

@@ -134,7 +134,7 @@ async function serverBytesPerMs(
   if (redisUrl === null) throw new Error('workers have a queue');
   const { clock } = context;
   const { prefix, blobLifetimeMs: lifetimeMs, blobByteCountMax } = queue;
-  const producer = await (await queueAt({ redisUrl, prefix }, context)).openProducer();
+  const producer = await (await queueAt({ redisUrl, prefix }, context)).openProducer('');
   try {
     const blobs = producer.blobs({ lifetimeMs, blobByteCountMax });
     const start = freshNonce();

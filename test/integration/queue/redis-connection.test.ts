@@ -98,7 +98,7 @@ describe('a server that may evict keys', () => {
 
   it('is refused with the command that fixes it', async () => {
     await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
-    const failure = await failureOf(redisQueue(redis.url, '{evicting}').openProducer());
+    const failure = await failureOf(redisQueue(redis.url, '{evicting}').openProducer(''));
     expect(failure.report.found).toBe('maxmemory-policy allkeys-lru');
     expect(failure.report.cure).toContain('CONFIG SET maxmemory-policy noeviction');
   });
@@ -107,7 +107,7 @@ describe('a server that may evict keys', () => {
 describe('a server that goes away', () => {
   it('fails the calls of a producer and of its blobs with an error of the queue', async () => {
     const own = await redisForTest();
-    const producer = await redisQueue(own.url, '{away}').openProducer();
+    const producer = await redisQueue(own.url, '{away}').openProducer('');
     const blobs = producer.blobs({ lifetimeMs: 60_000, blobByteCountMax: 1_000 });
     try {
       expect(await producer.read('j')).toEqual({ state: 'gone' });

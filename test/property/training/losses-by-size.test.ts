@@ -1,5 +1,5 @@
 /**
- * The losses of an outer step by size have the same bits in any order of arrival and in any parcels, and add up to the
+ * The losses of an outer step by size have the same bits in any order of arrival, and add up to the
  * losses of the step however its tasks are cut into jobs. Seen to fail: with sums in order of arrival, and with a
  * bucket that is left out.
  */
@@ -12,7 +12,6 @@ import { gradientReader } from '../../../coordinator/training/gradients/job-grad
 import type { StepLosses } from '../../../coordinator/training/losses/loss-sums.js';
 import { MetaGradientSum } from '../../../coordinator/training/meta-gradient-sum.js';
 import { RobustAggregate } from '../../../coordinator/training/robust-aggregate.js';
-import { outcomesIn } from '../../../shared/queue/job-parcel.js';
 import { JobResultSchema } from '../../../shared/queue/protocol.js';
 import { sizeLossesOf } from '../../../shared/queue/blobs/gradient-losses.js';
 import { deliveredOf, layoutOf, shapesFor, tensorsOf } from '../../fixtures/gradient-results.js';
@@ -115,12 +114,9 @@ function resultPartsOf(
   };
 }
 
-/** The result on its way in a parcel. */
+/** The result on its way as JSON. */
 function travelled(result: ReturnType<typeof deliveredOf>['result']) {
-  const parcel: unknown = JSON.parse(JSON.stringify({ outcomes: [{ jobId: 'j', result }] }));
-  const outcome = outcomesIn(parcel)?.get('j');
-  if (outcome === undefined || !('result' in outcome)) throw new Error('a parcel lost its result');
-  return JobResultSchema.parse(outcome.result);
+  return JobResultSchema.parse(JSON.parse(JSON.stringify(result)));
 }
 
 it.each(aggregates)('%s has the same bits in any order', (_name, aggregateOf) => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
 import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
-import { fittingByteCount } from '../../../coordinator/dispatch/step-failures.js';
+import { requireFitting } from '../../../coordinator/dispatch/step-failures.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/events/event-kinds.js';
 import { formatJobFailure, parseJobFailure } from '../../../shared/queue/job-failure.js';
 import {
@@ -122,8 +122,8 @@ describe('JobDelivery', () => {
       ...termFields({ fingerprint: 'test-01234567', notBy: ['liar', 'é'.repeat(300)] }),
     });
     expect(jobOfSize(largest).notBy).toEqual(['liar']);
-    expect(fittingByteCount({ job: jobOfSize(largest), where })).toBeGreaterThan(largest);
-    expect(() => fittingByteCount({ job: jobOfSize(largest + 1), where })).toThrow('too large');
+    expect(() => requireFitting({ job: jobOfSize(largest), where })).not.toThrow();
+    expect(() => requireFitting({ job: jobOfSize(largest + 1), where })).toThrow('too large');
   });
 
   it('waits 0, 100, 200, 400 ms and never more than 5 s', () => {

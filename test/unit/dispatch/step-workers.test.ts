@@ -15,7 +15,7 @@ test('says each time that the workers are gone, and looks no more often than eve
   let workerCount = 1;
   let lookCount = 0;
   const producer = {
-    ...(await new MemoryJobQueue({ clock }).openProducer()),
+    ...(await new MemoryJobQueue({ clock }).openProducer('')),
     workers: () => {
       lookCount += 1;
       const worker = { name: 'w', instance: 'w', device: 'cpu', sinceMs: 0, jobId: null };
@@ -51,26 +51,23 @@ async function stepWith(workerCount: number): Promise<StepWorkers> {
     await queue.openConsumer({
       ...{ name: `w${place}`, nonce: `n${place}`, device: 'cpu' },
       ...{ onError: sink, onReconnected: sink },
+      process: () => Promise.resolve({ kind: 'handed-back' }),
     });
-  const producer = await queue.openProducer();
+  const producer = await queue.openProducer('');
   const health = new WorkerHealth({ clock, sink });
   return new StepWorkers({ producer, health, clock, sink, counted: nobodyCounted() }, (action) =>
     action(),
   );
 }
 
-test.each<[string, number, { open: number; unsent: number; parcel?: number }, number]>([
+test.each<[string, number, { open: number; unsent: number }, number]>([
   ['all of a small step at once', 2, { open: 0, unsent: 256 }, 256],
   ['a bounded number for few workers', 2, { open: 0, unsent: 1_000 }, 256],
-  ['four parcels for each of few workers', 10, { open: 0, unsent: 1_000, parcel: 16 }, 640],
-  ['a bounded number of small jobs', 1_000, { open: 0, unsent: 100_000, parcel: 32 }, 8_192],
   ['four for each of many workers', 100, { open: 0, unsent: 1_000 }, 400],
   ['none while only a few have ended', 2, { open: 230, unsent: 100 }, 0],
   ['many together when many have ended', 2, { open: 224, unsent: 100 }, 32],
   ['the last ones, however few', 2, { open: 253, unsent: 3 }, 3],
-])('sends %s', async (_, workerCount, { open, unsent, parcel = 1 }, expected) => {
+])('sends %s', async (_, workerCount, { open, unsent }, expected) => {
   const step = await stepWith(workerCount);
-  expect(
-    await step.sendCount({ openCount: open, unsentCount: unsent, parcelJobCount: parcel }),
-  ).toBe(expected);
+  expect(await step.sendCount({ openCount: open, unsentCount: unsent })).toBe(expected);
 });
