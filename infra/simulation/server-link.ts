@@ -95,9 +95,7 @@ export class ServerLink implements JobQueue {
         await kept(() => inner.remove(jobIds)).catch(() => undefined);
       },
       removeLeftovers: (runId, epoch) =>
-        told({ name: 'remove-leftovers', runId, epoch }, () =>
-          inner.removeLeftovers(runId, epoch),
-        ),
+        told({ name: 'remove-leftovers', runId, epoch }, () => inner.removeLeftovers(runId, epoch)),
       beat: (start) => kept(() => inner.beat(start)),
       removeJobsOfSilentStarts: () => kept(() => inner.removeJobsOfSilentStarts()),
       workers: () => kept(() => inner.workers(), 'reads'),

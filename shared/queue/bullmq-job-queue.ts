@@ -105,7 +105,10 @@ async function openConsumer(
     const bullmq = { prefix, skipVersionCheck: facts === null };
     return bullmqConsumer(
       redis,
-      { ...{ self, registry, report, process, onError }, server: facts?.version ?? UNKNOWN_VERSION },
+      {
+        ...{ self, registry, report, process, onError },
+        server: facts?.version ?? UNKNOWN_VERSION,
+      },
       { bullmq, clock, where, call, blobs },
     );
   } catch (error) {

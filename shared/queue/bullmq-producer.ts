@@ -251,5 +251,9 @@ async function recordOf(
   if (!job.failedReason) return { state: 'completed', returnValue: job.returnvalue, worker };
   // The library itself fails a job that has lost its worker, in words of its own.
   const isLost = job.stalledCounter > 0;
-  return { state: 'failed', reason: isLost ? formatJobFailure(WORKER_LOST) : job.failedReason, worker };
+  return {
+    state: 'failed',
+    reason: isLost ? formatJobFailure(WORKER_LOST) : job.failedReason,
+    worker,
+  };
 }

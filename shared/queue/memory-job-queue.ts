@@ -21,11 +21,7 @@ import type {
 import { MemoryJobs } from './memory-jobs.js';
 import { MemoryLeases, MemoryWorkers, restore } from './memory-lives.js';
 import { isOfStart, QUEUED_BYTE_COUNT_MAX, type Job } from './protocol.js';
-import {
-  FINISHED_AGE_MS_MAX,
-  STALLED_INTERVAL_MS,
-  START_SILENCE_MS_MAX,
-} from './timing.js';
+import { FINISHED_AGE_MS_MAX, STALLED_INTERVAL_MS, START_SILENCE_MS_MAX } from './timing.js';
 
 export class MemoryJobQueue implements JobQueue {
   readonly address = 'memory';

@@ -7,11 +7,7 @@ import type { JobLock, LockedJob } from './command-consumer.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { JobRecord } from './job-queue.js';
 import { isLeftover, isOfStart } from './protocol.js';
-import {
-  FINISHED_COUNT_MAX,
-  LOCK_DURATION_MS,
-  STALLED_INTERVAL_MS,
-} from './timing.js';
+import { FINISHED_COUNT_MAX, LOCK_DURATION_MS, STALLED_INTERVAL_MS } from './timing.js';
 
 interface StoredJob {
   /** JSON, as it would be on a server. */

@@ -4,12 +4,7 @@
  * result never see a signature.
  */
 
-import type {
-  JobProcessor,
-  JobProducer,
-  JobQueue,
-  JobRecord,
-} from '../queue/job-queue.js';
+import type { JobProcessor, JobProducer, JobQueue, JobRecord } from '../queue/job-queue.js';
 import { isGenuine, partedRecord, signatureOf, type PartedRecord } from './record-signature.js';
 import type { SigningKey } from './signing-key.js';
 

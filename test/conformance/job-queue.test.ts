@@ -53,8 +53,7 @@ class QueueWithLocksThatEnd extends MemoryJobQueue {
     const inner = super.enter(options);
     return {
       ...inner,
-      extend: (lock) =>
-        this.ended.has(lock.jobId) ? Promise.resolve(false) : inner.extend(lock),
+      extend: (lock) => (this.ended.has(lock.jobId) ? Promise.resolve(false) : inner.extend(lock)),
     };
   }
 }
@@ -76,6 +75,4 @@ const inMemory = (queueOf: (queue: JobQueue) => JobQueue): JobQueueUnderTest => 
 
 describeJobQueue('the queue in memory', () => inMemory((queue) => queue));
 
-describeJobQueue('a signed queue', () =>
-  inMemory((queue) => signedJobQueue(queue, key)),
-);
+describeJobQueue('a signed queue', () => inMemory((queue) => signedJobQueue(queue, key)));

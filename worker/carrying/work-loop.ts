@@ -181,6 +181,8 @@ class WorkBench {
   readonly #heldIds = new Set<string>();
   /** Aborts when the jobs that wait for the executor are to go back. */
   #givingBack = new AbortController();
+  /** Whether the latest beat found a quarantine. */
+  #isQuarantined = true;
   #isResting = false;
   #isComputing = false;
 
@@ -228,7 +230,10 @@ class WorkBench {
   async #takeNext(): Promise<void> {
     if (this.#isResting) return;
     this.#isResting = true;
-    const restMs = Math.max(this.#rest.take(), await this.#quarantinedMs());
+    // An answer of the latest beat is recent enough for a worker that does its jobs.
+    const isDoubtful = this.#rest.isDoubtful || this.#isQuarantined;
+    const quarantinedMs = isDoubtful ? await this.#quarantinedMs() : 0;
+    const restMs = Math.max(this.#rest.take(), quarantinedMs);
     if (restMs >= TOLD_REST_MS_MIN) this.#reports.onEvent({ kind: 'worker-resting', restMs });
     if (restMs > 0) {
       this.#pause();
@@ -275,7 +280,8 @@ class WorkBench {
       const beats = this.#stations.map(({ consumer }) => consumer.beat(jobId));
       for (const beat of await Promise.allSettled(beats))
         if (beat.status === 'rejected') this.#report(beat.reason);
-      if ((await this.#quarantinedMs()) === 0) continue;
+      this.#isQuarantined = (await this.#quarantinedMs()) > 0;
+      if (!this.#isQuarantined) continue;
       this.#pause();
       this.#giveBackWaiting();
       void this.#takeNext();
@@ -312,11 +318,7 @@ class WorkBench {
     }
   }
 
-  #begun(
-    job: TakenJob,
-    station: Station,
-    signals: Pick<HeldJob, 'lost' | 'givenUp'>,
-  ): HeldJob {
+  #begun(job: TakenJob, station: Station, signals: Pick<HeldJob, 'lost' | 'givenUp'>): HeldJob {
     const { clock, onSpan } = this.#options;
     const { jobId, data, refusal, traced } = job;
     const trace = JobTrace.of(traced === undefined ? null : { ...traced, jobId }, clock, onSpan);
@@ -405,7 +407,11 @@ class WorkBench {
     over.abort('over');
     station.waitingCount -= 1;
     if (turn.isGranted && !givenUp.aborted && !givingBack.aborted) return true;
-    if (isAlone) fetching.then((input) => executor.forget?.(input), () => undefined);
+    if (isAlone)
+      fetching.then(
+        (input) => executor.forget?.(input),
+        () => undefined,
+      );
     return false;
   }
 

@@ -34,9 +34,7 @@ const PRODUCER_CALLS: readonly (keyof JobProducer)[] = [
   ...(['takeLease', 'renewLease', 'releaseLease', 'add', 'read', 'remove'] as const),
   ...(['removeLeftovers', 'beat', 'removeJobsOfSilentStarts', 'workers', 'quarantine'] as const),
 ];
-const CONSUMER_CALLS: readonly (keyof JobConsumer)[] = [
-  ...(['beat', 'quarantinedMs'] as const),
-];
+const CONSUMER_CALLS: readonly (keyof JobConsumer)[] = [...(['beat', 'quarantinedMs'] as const)];
 const BLOB_CALLS: readonly (keyof BlobStore)[] = ['put', 'get', 'has', 'delete'];
 
 export function delayedQueue(

@@ -51,6 +51,17 @@ describe('connectRedis', () => {
     expect(text).not.toContain('secret');
   });
 
+  // Seen to fail: the system did not find the host `secret`.
+  it.each(['/', '?', '#'])('shows no part of a password with %s and @', async (mark) => {
+    const url = `redis://me:a@secret${mark}b@nohost.invalid:6379`;
+    const failure: unknown = await connectRedis({ url, role: 'worker' }).catch(
+      (error: unknown) => error,
+    );
+    if (!(failure instanceof QianmoError)) throw new Error('expected a QianmoError');
+    expect(failure.kind).toBe('usage');
+    expect(formatFailure(failure)).not.toContain('secret');
+  });
+
   it('reports that another program than Redis answers', async () => {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
