@@ -20,7 +20,9 @@ import { LOCK_DURATION_MS, LOCK_RENEWAL_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './
 import type { WorkerReport } from './workers/worker-report.js';
 
 // The CommonJS form of the library loads in half the time.
-const { WaitingError, Worker } = createRequire(import.meta.url)('bullmq') as typeof bullmq;
+const { UnrecoverableError, WaitingError, Worker } = createRequire(import.meta.url)(
+  'bullmq',
+) as typeof bullmq;
 
 const METRICS_MINUTES_KEPT = 24 * 60;
 /** Closing waits for replies of a server that may be away; the connection ends regardless. */
@@ -172,7 +174,8 @@ async function processed(
     case 'completed':
       return outcome.result;
     case 'failed':
-      throw new Error(formatJobFailure(outcome.failure));
+      // Nobody but the coordinator decides about another delivery.
+      throw new UnrecoverableError(formatJobFailure(outcome.failure));
     case 'handed-back':
       await queued.moveToWait(token);
       throw new WaitingError();

@@ -79,7 +79,7 @@ export interface ReportedWorker extends ConnectedWorker {
 }
 
 /** A job that is put on the queue. */
-export interface QueuedJob {
+interface QueuedJob {
   readonly jobId: string;
   readonly job: Job;
 }

@@ -5,7 +5,7 @@ import { cyclesOf, files, importedFiles, importsOf, production, sources } from '
 
 const ROOMS = ['shared', 'coordinator', 'worker', 'infra', 'test'] as const;
 const TOP_LEVEL_FILES = new Set(['package.json', 'package-lock.json', 'tsconfig.json']);
-const FILE_LINES_MAX = 400;
+const FILE_LINES_MAX = 700;
 
 interface Rule {
   readonly name: string;

@@ -1,4 +1,4 @@
-/** Connections to Redis that go silent, as behind a firewall that forgets them, while new ones work. */
+/** A Redis that goes on while its connections go silent, as behind a firewall that forgets them, or its scripts vanish. */
 
 import { expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
@@ -13,7 +13,7 @@ import {
 } from '../../fixtures/queue/queue-under-test.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
 
-const room = new QueueRoom('silent');
+const room = new QueueRoom('server-faults');
 const executor = {
   execute: (input: Parameters<typeof raisedOutput>[0]) =>
     Promise.resolve(raisedOutput(input, 'silent')),
@@ -29,7 +29,7 @@ async function silenceable() {
 }
 
 // Seen to fail: the worker was never listed again, and took no job.
-it('of a worker are replaced: it reports them, is listed again, and computes', async () => {
+it('silent connections of a worker are replaced: it reports them, is listed again, and computes', async () => {
   const { proxy, queue } = await silenceable();
   const worker = workerInTest(queue, executor);
   room.cleanups.push(() => worker.stop());
@@ -47,7 +47,7 @@ it('of a worker are replaced: it reports them, is listed again, and computes', a
 });
 
 // Seen to fail: the coordinator waited for an answer on its connections without end.
-it('of a coordinator are replaced: its step goes on', async () => {
+it('silent connections of a coordinator are replaced: its step goes on', async () => {
   const { proxy, queue } = await silenceable();
   const { dispatcher, next } = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
   room.cleanups.push(() => dispatcher.close());
@@ -59,4 +59,25 @@ it('of a coordinator are replaced: its step goes on', async () => {
   const worker = workerInTest(room.queue, executor);
   room.cleanups.push(() => worker.stop());
   expect(await results).toHaveLength(3);
+});
+
+// Seen to fail: adding jobs ended the run with NOSCRIPT.
+it('scripts that somebody removes over and over end no run', async () => {
+  const { client } = room.redis;
+  const over = new AbortController();
+  const flushing = (async () => {
+    while (!over.signal.aborted) await client.script('FLUSH');
+  })();
+  room.cleanups.push(async () => {
+    over.abort();
+    await flushing;
+  });
+  const worker = workerInTest(room.queue, executor);
+  room.cleanups.push(() => worker.stop());
+  await worker.ready;
+  const { dispatcher } = await dispatcherInTest(room.queue, queueConfig({ prefix: room.prefix }));
+  room.cleanups.push(() => dispatcher.close());
+  const { signal } = new AbortController();
+  for (let step = 0; step < 10; step += 1)
+    expect(await collected(dispatcher.run(ordersForTest(16), admitAll, signal))).toHaveLength(16);
 });
