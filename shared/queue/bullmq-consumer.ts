@@ -9,7 +9,13 @@ import type * as bullmq from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { formatJobFailure } from './job-failure.js';
-import type { BlobLimits, ConnectedWorker, JobConsumer, JobProcessor } from './job-queue.js';
+import type {
+  BlobLimits,
+  ConnectedWorker,
+  JobConsumer,
+  JobProcessor,
+  TakeTerms,
+} from './job-queue.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
 import { mayPass } from './queue-errors.js';
 import type { RedisConnection } from './redis-connection.js';
@@ -32,8 +38,6 @@ const RETRY_DELAY_MS = 500;
 
 const WORKER_OPTIONS = {
   autorun: false,
-  // One job is computed while another one fetches its inputs.
-  concurrency: 2,
   drainDelay: TAKE_WAIT_MS_MAX / 1_000,
   lockDuration: LOCK_DURATION_MS,
   lockRenewTime: LOCK_RENEWAL_INTERVAL_MS,
@@ -93,7 +97,7 @@ export function bullmqConsumer(
     server,
     name: self.name,
     blobs,
-    takeOne: ({ waits }) => taking.begin(waits),
+    takeOne: (how) => taking.begin(how),
     pause: () => taking.end(),
     beat: (jobId) => call(() => registry.beat({ ...self, jobId }, report())),
     // A key that is not there has a negative lifetime.
@@ -119,7 +123,7 @@ class Taking {
   readonly #worker: bullmq.Worker<unknown, JobResult>;
   readonly #clock: Clock;
   /** Null while no job is wanted. */
-  #wanted: { readonly waits: boolean } | null = null;
+  #wanted: TakeTerms | null = null;
   #isRetrying = false;
 
   constructor(worker: bullmq.Worker<unknown, JobResult>, clock: Clock) {
@@ -134,9 +138,11 @@ class Taking {
     });
   }
 
-  begin(waits: boolean): void {
+  begin(how: TakeTerms): void {
     if (this.#wanted?.waits === true || this.#worker.closing !== undefined) return;
-    this.#wanted = { waits };
+    this.#wanted = how;
+    // With one slot, the script that finishes a job takes the next one.
+    this.#worker.concurrency = how.heldMax;
     void this.#worker.resume();
   }
 
@@ -154,7 +160,7 @@ class Taking {
     this.#isRetrying = true;
     void this.#clock.sleep(RETRY_DELAY_MS).then(() => {
       this.#isRetrying = false;
-      this.begin(wanted.waits);
+      this.begin(wanted);
     });
   }
 }

@@ -5,7 +5,13 @@
 
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import type { BlobLimits, JobConsumer, JobOutcome, OpenConsumerOptions } from './job-queue.js';
+import type {
+  BlobLimits,
+  JobConsumer,
+  JobOutcome,
+  OpenConsumerOptions,
+  TakeTerms,
+} from './job-queue.js';
 import { LOCK_RENEWAL_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 
 const RETRY_DELAY_MS = 500;
@@ -46,7 +52,7 @@ export class CommandConsumer implements JobConsumer {
   readonly #stopped = new AbortController();
   readonly #closed = new AbortController();
   readonly #underWay = new Set<Promise<void>>();
-  #wanted: { readonly waits: boolean } | null = null;
+  #wanted: TakeTerms | null = null;
   #isTaking = false;
   #takenCount = 0;
   #wait = new AbortController();
@@ -65,9 +71,9 @@ export class CommandConsumer implements JobConsumer {
     return this.#commands.name;
   }
 
-  takeOne({ waits }: { readonly waits: boolean }): void {
+  takeOne(how: TakeTerms): void {
     if (this.#wanted?.waits === true || this.#stopped.signal.aborted) return;
-    this.#wanted = { waits };
+    this.#wanted = how;
     if (!this.#isTaking) void this.#take();
   }
 
@@ -103,7 +109,7 @@ export class CommandConsumer implements JobConsumer {
 
   async #take(): Promise<void> {
     this.#isTaking = true;
-    while (this.#wanted !== null) {
+    while (this.#wanted !== null && this.#underWay.size < this.#wanted.heldMax) {
       const wanted = this.#wanted;
       this.#takenCount += 1;
       const token = `${this.#options.nonce}:${this.#takenCount}`;
@@ -123,7 +129,10 @@ export class CommandConsumer implements JobConsumer {
 
   #begin(taken: LockedJob): void {
     this.#wanted = null;
-    const processing = this.#processed(taken).finally(() => this.#underWay.delete(processing));
+    const processing = this.#processed(taken).finally(() => {
+      this.#underWay.delete(processing);
+      if (!this.#isTaking) void this.#take();
+    });
     this.#underWay.add(processing);
   }
 

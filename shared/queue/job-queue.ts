@@ -175,6 +175,11 @@ export interface JobProducer {
   close(): Promise<void>;
 }
 
+export interface TakeTerms {
+  readonly waits: boolean;
+  readonly heldMax: 1 | 2;
+}
+
 /** The worker's end. Calls wait while the server is away; one that gives up fails with `QueueUnavailableError`. */
 export interface JobConsumer {
   /** The server's name and version: `valkey 9.1.2`. */
@@ -185,9 +190,10 @@ export interface JobConsumer {
    * Takes one more job, the one that has waited longest, and calls the processor with it. A consumer that
    * already waits for one goes on waiting.
    *
-   * @param waits false gives up if no job waits at present
+   * @param how.waits false gives up if no job waits at present
+   * @param how.heldMax the jobs that the consumer may hold, the new one included; before, it takes none
    */
-  takeOne(how: { readonly waits: boolean }): void;
+  takeOne(how: TakeTerms): void;
   /** Gives up a wait for a job. One that is under way already may still arrive. */
   pause(): void;
   /**

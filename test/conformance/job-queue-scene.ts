@@ -106,7 +106,7 @@ export async function handConsumer(
     next: () => {
       const early = arrived.shift();
       if (early !== undefined) return Promise.resolve(early);
-      consumer.takeOne({ waits: true });
+      consumer.takeOne({ waits: true, heldMax: 2 });
       return new Promise((resolve) => waiting.push(resolve));
     },
     takeOne: (how) => consumer.takeOne(how),

@@ -108,8 +108,8 @@ function describeCarrying(test: Test): void {
     const first = await consumer.next();
     await first.complete(resultOf(0));
     expect(await scene.producer.read('b')).toEqual({ state: 'open', holder: null });
-    consumer.takeOne({ waits: false });
-    consumer.takeOne({ waits: false });
+    consumer.takeOne({ waits: false, heldMax: 2 });
+    consumer.takeOne({ waits: false, heldMax: 2 });
     expect((await consumer.next()).jobId).toBe('b');
     expect(await scene.producer.read('c')).toEqual({ state: 'open', holder: null });
   });
@@ -191,7 +191,7 @@ function describeLocks(test: Test): void {
     scene.producer.subscribe((jobId) => woken.push(jobId));
     await scene.add('first', 'second');
     for (let count = 1; count <= 2; count += 1) await dead.next();
-    other.takeOne({ waits: true });
+    other.takeOne({ waits: true, heldMax: 2 });
     for (const jobId of ['first', 'second']) {
       await scene.endLock(jobId);
       await scene.until(async () => (await scene.producer.read(jobId)).state === 'failed');
@@ -237,7 +237,7 @@ function describeConnections(test: Test): void {
     await scene.add('a');
     await closing.next();
     await closing.close();
-    other.takeOne({ waits: true });
+    other.takeOne({ waits: true, heldMax: 2 });
     expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: 'closing' });
     await scene.endLock('a');
     await scene.until(async () => (await scene.producer.read('a')).state === 'failed');
@@ -257,9 +257,9 @@ function describeConnections(test: Test): void {
 
   test('takes nothing after it has stopped, or while it is paused', async (scene) => {
     const [stopped, paused] = [await scene.consumer('stopped'), await scene.consumer('paused')];
-    for (const consumer of [stopped, paused]) consumer.takeOne({ waits: true });
+    for (const consumer of [stopped, paused]) consumer.takeOne({ waits: true, heldMax: 2 });
     await stopped.stop();
-    stopped.takeOne({ waits: true });
+    stopped.takeOne({ waits: true, heldMax: 2 });
     paused.pause();
     const resumed = paused.next();
     await scene.add('a');

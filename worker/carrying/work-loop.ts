@@ -10,7 +10,13 @@ import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { CarriedBytes, JobExecutor } from '../../shared/queue/job-executor.js';
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
-import type { JobConsumer, JobOutcome, JobQueue, TakenJob } from '../../shared/queue/job-queue.js';
+import type {
+  JobConsumer,
+  JobOutcome,
+  JobQueue,
+  TakenJob,
+  TakeTerms,
+} from '../../shared/queue/job-queue.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import { WORKER_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
@@ -240,10 +246,10 @@ class WorkBench {
       await this.#options.clock.sleep(restMs, this.#stop.signal);
     }
     this.#isResting = false;
-    if (!this.#isComputing) this.#take({ waits: true });
+    if (!this.#isComputing) this.#take({ waits: true, heldMax: 1 });
   }
 
-  #take(how: { readonly waits: boolean }): void {
+  #take(how: TakeTerms): void {
     if (this.#stop.signal.aborted) return;
     for (const { consumer, waitingCount } of this.#stations)
       if (waitingCount === 0) consumer.takeOne(how);
@@ -420,7 +426,7 @@ class WorkBench {
     const { clock, takesAhead = true } = this.#options;
     if (!takesAhead) return;
     await clock.sleep(AHEAD_AFTER_MS, computed);
-    if (!computed.aborted && !this.#rest.isDoubtful) this.#take({ waits: false });
+    if (!computed.aborted && !this.#rest.isDoubtful) this.#take({ waits: false, heldMax: 2 });
   }
 
   #handBack({ jobId }: TakenJob, held: Pick<HeldJob, 'carrier'> | null): JobOutcome {
