@@ -152,16 +152,17 @@ export class CommandConsumer implements JobConsumer {
   }
 
   async #renew(lock: JobLock, lost: AbortController, ended: AbortSignal): Promise<void> {
+    const isOver = (): boolean => ended.aborted || this.#closed.signal.aborted;
     for (;;) {
       await this.#clock.sleep(LOCK_RENEWAL_INTERVAL_MS, ended);
-      if (ended.aborted || this.#closed.signal.aborted) return;
+      if (isOver()) return;
       try {
         if (await this.#commands.extend(lock)) continue;
       } catch (error) {
         this.#report(error);
         continue;
       }
-      if (ended.aborted) return;
+      if (isOver()) return;
       this.#report(new Error(`could not renew lock for job ${lock.jobId}`));
       lost.abort();
       return;

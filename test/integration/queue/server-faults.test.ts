@@ -49,11 +49,12 @@ it('silent connections of a worker are replaced: it reports them, is listed agai
 // Seen to fail: the coordinator waited for an answer on its connections without end.
 it('silent connections of a coordinator are replaced: its step goes on', async () => {
   const { proxy, queue } = await silenceable();
-  const { dispatcher, next } = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
+  const coordinator = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
+  const { dispatcher } = coordinator;
   room.cleanups.push(() => dispatcher.close());
   const { signal } = new AbortController();
   const results = collected(dispatcher.run(ordersForTest(3), admitAll, signal));
-  const away = next('redis-away');
+  const away = coordinator.next('redis-away');
   proxy.silence();
   await away;
   const worker = workerInTest(room.queue, executor);
