@@ -75,7 +75,10 @@ export class DispatchStep<Value extends object> {
     const sending = { call, workers, stepBlobs, opinions, openByJobId, patiently };
     this.#first = new FirstDeliveries(context, sending);
     this.#mailbox = new Mailbox(clock);
-    this.#unsubscribe = producer.subscribe((jobId, record) => this.#mailbox.put(jobId, record));
+    this.#unsubscribe = producer.subscribe((jobId, record) => {
+      // A step that is not read yet would pile up those of others.
+      if (jobId === WAKE_ALL || openByJobId.has(jobId)) this.#mailbox.put(jobId, record);
+    });
     if (call.signal.aborted) this.stop();
     else call.signal.addEventListener('abort', this.#interrupt, { once: true });
   }
@@ -212,9 +215,6 @@ export class DispatchStep<Value extends object> {
         return null;
       case 'declined':
         await this.#declined(delivery);
-        return null;
-      case 'handed-back':
-        this.#deliverNext(delivery, 0);
         return null;
       case 'refused':
       case 'sick':

@@ -21,7 +21,6 @@ export const LOST_WORKER = '';
  * - `result`: a worker finished it. Its output must still be fetched and judged.
  * - `lost`: the queue or a blob vanished. This costs no attempt.
  * - `refused`: the worker that took it cannot do it, but another may. This costs no attempt.
- * - `handed-back`: its worker has not begun it and leaves it to others. This costs no attempt.
  * - `declined`: the job asked the worker that took it to leave it to others.
  * - `sick`: the machine of the worker failed, not the job. This costs no attempt.
  * - `failed`: the worker failed at it. This costs an attempt.
@@ -35,7 +34,6 @@ export type Fate =
   | { readonly kind: 'lost'; readonly reason: string }
   | { readonly kind: 'refused'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'declined' }
-  | { readonly kind: 'handed-back' }
   | { readonly kind: 'sick'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'failed'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'worker-lost'; readonly reason: string }
@@ -60,8 +58,6 @@ export function fateOf(record: JobRecord, job: Job): Fate {
     }
     case 'failed':
       return fateOfFailure(parseJobFailure(record.reason), record.worker);
-    case 'handed-back':
-      return { kind: 'handed-back' };
     case 'forged':
       return { kind: 'forged', reason: record.reason, worker: record.worker };
   }

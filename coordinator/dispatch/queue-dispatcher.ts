@@ -27,7 +27,6 @@ import { DispatchStep } from './dispatch-step.js';
 import { LateResults } from './late-results.js';
 import type { DispatchContext } from './step-context.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
-import { parcellingProducer } from './parcels/parcelling-producer.js';
 import { MachineChoice } from '../trust/machine-choice.js';
 import { latestWorkerCount, nobodyCounted } from './step-workers.js';
 import { takeLease } from './take-lease.js';
@@ -77,7 +76,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   const { queue, limits, largeBlobs, nonce, clock, mayTrain } = options;
   const record = admissionRecord(options.sink, clock);
   const { sink } = record;
-  const producer = parcellingProducer(await queue.openProducer());
+  const producer = await queue.openProducer(nonce);
   const { blobLifetimeMs: lifetimeMs, blobByteCountMax } = limits;
   const blobs =
     options.blobs ??

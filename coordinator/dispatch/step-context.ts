@@ -4,6 +4,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { ClosingConfig } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
+import type { JobProducer } from '../../shared/queue/job-queue.js';
 import type { Job, LargeBlobs } from '../../shared/queue/protocol.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { FingerprintDemand } from '../trust/fingerprint-demand.js';
@@ -13,7 +14,6 @@ import type { JobDurations } from './backup-copies.js';
 import type { BlobLeases } from './blobs/blob-leases.js';
 import type { JobOrder } from './dispatcher.js';
 import type { LateResults } from './late-results.js';
-import type { ParcellingProducer } from './parcels/parcelling-producer.js';
 import type { QueuePatience } from './queue-patience.js';
 import type { WorkerCount } from './step-workers.js';
 import type { WorkerHealth } from './worker-health.js';
@@ -28,7 +28,7 @@ export interface DispatchContext {
    * @throws RunFencedError if another coordinator has taken over the run.
    */
   readonly beat: () => Promise<void>;
-  readonly producer: ParcellingProducer;
+  readonly producer: JobProducer;
   readonly blobs: BlobStore;
   readonly leases: BlobLeases;
   readonly patience: QueuePatience;

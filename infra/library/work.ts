@@ -20,7 +20,7 @@ import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { queueWithLargeBlobs } from '../../shared/queue/blobs/large-blobs.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
-import { fairPool, PrefixSharesSchema } from '../../worker/carrying/fair-pool.js';
+import { PrefixSharesSchema } from '../../worker/carrying/prefix-shares.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
@@ -78,7 +78,7 @@ export async function workUntilStopped(
     weight,
   }));
   await runWorker({
-    queue: fairPool(shares, clock),
+    queue: shares,
     nonce: freshNonce(),
     name,
     device: request.device,

@@ -13,11 +13,8 @@ import {
   type JobProducer,
   type JobQueue,
   type OpenConsumerOptions,
-  type QueuedJob,
-  type TakenJob,
   type WakeUp,
 } from '../../shared/queue/job-queue.js';
-import { partedRecord } from '../../shared/signing/record-signature.js';
 import { parseJobFailure } from '../../shared/queue/job-failure.js';
 import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-errors.js';
 import {
@@ -26,8 +23,8 @@ import {
   verifiedBlob,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
-import { unpackedJobs, type ParcelResult } from '../../shared/queue/job-parcel.js';
-import { jobSchemaFor, type Job, type JobResult } from '../../shared/queue/protocol.js';
+import { CommandConsumer, type ConsumerCommands } from '../../shared/queue/command-consumer.js';
+import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { CommandKind, SimulatedServer } from './simulated-server.js';
 
@@ -57,8 +54,6 @@ const RECONNECT_POLL_MS = 200;
 /** How a client treats a command whose reply does not come. */
 type Persistence = 'fails-at-once' | 'sends-again';
 
-type EntryResult = JobResult | ParcelResult;
-
 type Ask<Answer> = () => Promise<Answer>;
 
 export class ServerLink implements JobQueue {
@@ -67,8 +62,6 @@ export class ServerLink implements JobQueue {
   readonly #server: SimulatedServer;
   readonly #watch: CommandWatch;
   readonly #call: QueueCall = queueCallsAt(ADDRESS);
-  /** The jobs of each parcel that was added here, by the id of its entry. */
-  readonly #jobIdsOf = new Map<string, readonly string[]>();
 
   constructor(process: SimulatedProcess, server: SimulatedServer, watch: CommandWatch) {
     this.#process = process;
@@ -76,8 +69,8 @@ export class ServerLink implements JobQueue {
     this.#watch = watch;
   }
 
-  async openProducer(): Promise<JobProducer> {
-    const inner = await this.#opened(() => this.#server.queue.openProducer());
+  async openProducer(start: string): Promise<JobProducer> {
+    const inner = await this.#opened(() => this.#server.queue.openProducer(start));
     this.#process.onEnd(() => void inner.close());
     const { kept, told } = this.#commandsOf('fails-at-once');
     return {
@@ -89,27 +82,20 @@ export class ServerLink implements JobQueue {
       },
       renewLease: (holder) => kept(() => inner.renewLease(holder)),
       releaseLease: (terms) => kept(() => inner.releaseLease(terms)),
-      add: (entries) => {
-        const jobs = entries.flatMap((entry) => this.#jobsIn(entry));
-        return told([{ name: 'add', jobs }], () => inner.add(entries));
-      },
+      add: (jobs) => told({ name: 'add', jobs }, () => inner.add(jobs)),
       read: async (jobId) => {
         const record = await kept(() => inner.read(jobId), 'reads');
         if (record.state === 'failed' && parseJobFailure(record.reason).kind === 'worker-lost')
-          for (const each of this.#jobIdsOf.get(jobId) ?? [jobId])
-            this.#watch({ by: this.#process, name: 'worker-lost', jobId: each });
+          this.#watch({ by: this.#process, name: 'worker-lost', jobId });
         return record;
       },
       remove: async (jobIds) => {
-        const single = jobIds.flatMap((jobId) => this.#jobIdsOf.get(jobId) ?? [jobId]);
-        this.#watch({ by: this.#process, name: 'remove', jobIds: single });
+        this.#watch({ by: this.#process, name: 'remove', jobIds });
         // As on Redis: jobs that could not be removed stay.
         await kept(() => inner.remove(jobIds)).catch(() => undefined);
       },
       removeLeftovers: (runId, epoch) =>
-        told([{ name: 'remove-leftovers', runId, epoch }], () =>
-          inner.removeLeftovers(runId, epoch),
-        ),
+        told({ name: 'remove-leftovers', runId, epoch }, () => inner.removeLeftovers(runId, epoch)),
       beat: (start) => kept(() => inner.beat(start)),
       removeJobsOfSilentStarts: () => kept(() => inner.removeJobsOfSilentStarts()),
       workers: () => kept(() => inner.workers(), 'reads'),
@@ -127,36 +113,17 @@ export class ServerLink implements JobQueue {
   }
 
   async openConsumer(options: OpenConsumerOptions): Promise<JobConsumer> {
-    const inner = await this.#opened(() => this.#server.queue.openConsumer(options));
-    this.#process.onEnd(() => void inner.stopWaiting());
+    const inner = await this.#opened(() => Promise.resolve(this.#server.queue.enter(options)));
     const forgetReconnect = this.#server.onReconnect(options.onReconnected);
-    const { kept } = this.#commandsOf('sends-again');
-    const innerJobs = new WeakMap<TakenJob, TakenJob>();
-    const innerOf = (job: TakenJob): TakenJob => innerJobs.get(job) ?? job;
-    return {
-      server: inner.server,
-      name: inner.name,
-      take: async (how) => {
-        const taken = await kept(() => inner.take(how));
-        if (taken === null) return null;
-        const job = this.#takenJob(taken);
-        innerJobs.set(job, taken);
-        return job;
-      },
-      extendLocks: async (jobs) => {
-        const lost = await kept(() => inner.extendLocks(jobs.map(innerOf)));
-        return jobs.filter((job) => lost.includes(innerOf(job)));
-      },
-      waitingCount: () => kept(() => inner.waitingCount(), 'reads'),
-      beat: (jobId) => kept(() => inner.beat(jobId)),
-      quarantinedMs: () => kept(() => inner.quarantinedMs(), 'reads'),
-      blobs: (limits) => this.#blobs(limits, 'sends-again'),
-      stopWaiting: () => this.#process.lived(() => inner.stopWaiting()),
-      close: async () => {
-        forgetReconnect();
-        await this.#process.lived(() => inner.close());
-      },
-    };
+    const commands = { ...this.#faulty(inner), leave: () => this.#left(inner, forgetReconnect) };
+    const consumer = new CommandConsumer(commands, this.#process.clock(), options);
+    this.#process.onEnd(() => consumer.pause());
+    return consumer;
+  }
+
+  async #left(inner: ConsumerCommands, forgetReconnect: () => void): Promise<void> {
+    forgetReconnect();
+    await this.#process.lived(() => inner.leave());
   }
 
   /** Whoever opens a queue is told at once that its server does not answer, or refuses. */
@@ -175,47 +142,38 @@ export class ServerLink implements JobQueue {
     }
   }
 
-  #takenJob(inner: TakenJob): TakenJob {
-    const { jobId, data } = inner;
-    const { told } = this.#commandsOf('sends-again');
-    const parcel = unpackedJobs(partedRecord(data).record);
-    const of = (name: 'complete' | 'fail' | 'hand-back' | 'taken'): Carried[] =>
-      (parcel ?? [{ jobId }]).map((each) => ({ name, jobId: each.jobId }));
-    for (const command of of('taken')) this.#watch({ by: this.#process, ...command });
+  #faulty(inner: ConsumerCommands): ConsumerCommands {
+    const { kept, told } = this.#commandsOf('sends-again');
     return {
-      jobId,
-      data,
-      complete: (result) => told(of('complete'), () => inner.complete(this.#forged(result))),
-      fail: (failure) => told(of('fail'), () => inner.fail(failure)),
-      handBack: () => told(of('hand-back'), () => inner.handBack()),
+      ...inner,
+      take: async (token, waitMs, signal) => {
+        const taken = await kept(() => inner.take(token, waitMs, signal));
+        if (taken !== null)
+          this.#watch({ by: this.#process, name: 'taken', jobId: taken.lock.jobId });
+        return taken;
+      },
+      extend: (lock) => kept(() => inner.extend(lock)),
+      end: (lock, outcome) => {
+        const { jobId } = lock;
+        if (outcome.kind !== 'completed')
+          return told({ name: outcome.kind === 'failed' ? 'fail' : 'hand-back', jobId }, () =>
+            inner.end(lock, outcome),
+          );
+        const result = this.#forged(outcome.result);
+        return told({ name: 'complete', jobId }, () => inner.end(lock, { ...outcome, result }));
+      },
+      beat: (jobId) => kept(() => inner.beat(jobId)),
+      quarantinedMs: () => kept(() => inner.quarantinedMs(), 'reads'),
+      blobs: (limits) => this.#blobs(limits, 'sends-again'),
     };
   }
 
-  /** Whoever has the password of the server can change what a worker has written. */
-  #forged(result: EntryResult): EntryResult {
+  /** Whoever has the password of the server can change what a worker has written. The signature stays. */
+  #forged(result: JobResult): JobResult {
     const { machine } = this.#process;
     if (machine.resultsToForge === 0) return result;
     machine.resultsToForge -= 1;
-    if (!('outcomes' in result)) return forgedResult(result);
-    // The signature is that of the genuine parcel, and stays.
-    const outcomes = result.outcomes.map((outcome) =>
-      'result' in outcome ? { ...outcome, result: forgedResult(outcome.result) } : outcome,
-    );
-    return { ...result, outcomes };
-  }
-
-  /** The jobs of an entry of the queue: of a parcel all, otherwise the one. */
-  #jobsIn({ jobId, job }: QueuedJob): readonly { readonly jobId: string; readonly job: Job }[] {
-    if (!('parcel' in job)) return [{ jobId, job }];
-    const unpacked = unpackedJobs(partedRecord(job).record) ?? [];
-    this.#jobIdsOf.set(
-      jobId,
-      unpacked.map((each) => each.jobId),
-    );
-    return unpacked.map((each) => ({
-      jobId: each.jobId,
-      job: jobSchemaFor(each.data).parse(each.data),
-    }));
+    return { ...result, queryRowCount: result.queryRowCount + 1 };
   }
 
   #subscribed(inner: JobProducer, listener: WakeUp): () => void {
@@ -261,7 +219,7 @@ export class ServerLink implements JobQueue {
       },
       has: (ref) => kept(async () => server.blob(ref, lifetimeMs) !== null, 'reads'),
       delete: (ref) =>
-        told([{ name: 'delete-blob', sha256: ref.sha256 }], async () => server.deleteBlob(ref)),
+        told({ name: 'delete-blob', sha256: ref.sha256 }, async () => server.deleteBlob(ref)),
     };
     /* eslint-enable @typescript-eslint/require-await */
   }
@@ -273,9 +231,9 @@ export class ServerLink implements JobQueue {
           persistence === 'sends-again' ? this.#sent(ask, kind) : this.#asked(ask, kind),
         ),
       );
-    const told = <Answer>(commands: readonly Carried[], ask: Ask<Answer>): Promise<Answer> =>
+    const told = <Answer>(command: Carried, ask: Ask<Answer>): Promise<Answer> =>
       kept(() => {
-        for (const command of commands) this.#watch({ by: this.#process, ...command });
+        this.#watch({ by: this.#process, ...command });
         return ask();
       });
     return { kept, told };
@@ -324,10 +282,6 @@ export class ServerLink implements JobQueue {
     machine.repliesToLose -= 1;
     return true;
   }
-}
-
-function forgedResult(result: JobResult): JobResult {
-  return { ...result, queryRowCount: result.queryRowCount + 1 };
 }
 
 /** A signal with as many listeners as a simulation needs: those of killed processes stay on it. */

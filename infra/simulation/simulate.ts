@@ -143,7 +143,7 @@ async function completed(world: World): Promise<TrainingOutcome | null> {
 
 /** The next coordinator on the queue cleans up after the others, as it does every minute. */
 async function demandNothingWaits({ server, invariants, time }: World): Promise<void> {
-  const producer = await server.queue.openProducer();
+  const producer = await server.queue.openProducer('');
   invariants.disturb(2 * SETTLING_MS);
   await time.sleep(SETTLING_MS);
   await producer.removeJobsOfSilentStarts();

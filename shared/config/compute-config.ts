@@ -87,16 +87,6 @@ export const QueueConfigSchema = z
           'latest 256 of its kind), and for a second at least, goes to an idle worker as well; the first result ' +
           'is used. It changes no result. By default no job has a copy.',
       ),
-    exchangeMs: z
-      .int()
-      .nonnegative()
-      .max(60_000)
-      .default(30)
-      .describe(
-        'The computing time of the jobs that a worker takes and returns in one exchange with Redis. Smaller jobs travel ' +
-          'several together, at most 32, as long as each worker has two exchanges in an outer step; 0 sends every job alone. ' +
-          'It changes no result.',
-      ),
     blobByteCountMax: positiveInt
       .default(512 * 1024 * 1024)
       .describe('The largest blob of tensors.'),

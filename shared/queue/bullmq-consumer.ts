@@ -1,49 +1,54 @@
 /**
- * The worker's end of the BullMQ queue. It takes jobs one by one rather than by BullMQ's own loop,
- * which cannot take a job ahead only when no other worker would go without. It calls the library's commands
- * without the classes around them, whose code would take most of a worker's time for a job.
+ * The worker's end of the BullMQ queue: a stock `Worker`, which renews locks, detects lost ones and repeats what a
+ * lost connection interrupted. It is paused whenever it has taken the job that was asked for, so that a worker
+ * takes a second job only when it wants one.
  */
 
 import { createRequire } from 'node:module';
 import type * as bullmq from 'bullmq';
-import { isRecord } from '../base/canonical-json.js';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import { finishByOwnScript } from './finishing/finish-script.js';
-import { formatJobFailure, WORKER_LOST } from './job-failure.js';
-import type { BlobLimits, ConnectedWorker, JobConsumer, TakenJob } from './job-queue.js';
-import type { ParcelResult } from './job-parcel.js';
+import { formatJobFailure } from './job-failure.js';
+import type {
+  BlobLimits,
+  ConnectedWorker,
+  JobConsumer,
+  JobProcessor,
+  TakeTerms,
+} from './job-queue.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
+import { mayPass } from './queue-errors.js';
 import type { RedisConnection } from './redis-connection.js';
-import type { QueueCall } from './redis-errors.js';
+import { queueErrorOf, type QueueCall } from './redis-errors.js';
 import { quarantineKeyOf, type WorkerRegistry } from './redis-registry.js';
-import type { ServerTime } from './server-time.js';
+import { startOf, wakeUpChannelOf, wakeUpText } from './wake-up-messages.js';
+import { LOCK_DURATION_MS, LOCK_RENEWAL_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 import type { WorkerReport } from './workers/worker-report.js';
-import { resultHeadOf, wakeUpChannelOf, wakeUpText } from './wake-up-messages.js';
-import { LOCK_DURATION_MS, STALLED_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
-const { Job, Queue, UnrecoverableError, Worker } = createRequire(import.meta.url)(
+const { UnrecoverableError, WaitingError, Worker } = createRequire(import.meta.url)(
   'bullmq',
 ) as typeof bullmq;
 
 const METRICS_MINUTES_KEPT = 24 * 60;
 /** Closing waits for replies of a server that may be away; the connection ends regardless. */
 const CLOSE_TIMEOUT_MS = 500;
+/** The pause before a server that is full or away is asked for a job again. */
+const RETRY_DELAY_MS = 500;
 
 const WORKER_OPTIONS = {
+  autorun: false,
   drainDelay: TAKE_WAIT_MS_MAX / 1_000,
   lockDuration: LOCK_DURATION_MS,
-  stalledInterval: STALLED_INTERVAL_MS,
+  lockRenewTime: LOCK_RENEWAL_INTERVAL_MS,
   // Producers look for stalled jobs. Many workers doing the same would gain nothing.
   skipStalledCheck: true,
+  // A lock would end during the default of 15 s.
+  runRetryDelay: RETRY_DELAY_MS,
   metrics: { maxDataPoints: METRICS_MINUTES_KEPT },
 };
 
-type EntryResult = JobResult | ParcelResult;
-type ConsumingWorker = bullmq.Worker<unknown, EntryResult>;
-type Taken = bullmq.Job<unknown, EntryResult>;
-type TellWakeUp = (message: Parameters<typeof wakeUpText>[0]) => Promise<void>;
+type QueuedJob = bullmq.Job<unknown, JobResult>;
 
 /** @param redis is the consumer's own: it ends the connection when it closes. */
 export function bullmqConsumer(
@@ -53,63 +58,59 @@ export function bullmqConsumer(
     readonly registry: WorkerRegistry;
     readonly report: () => WorkerReport | null;
     readonly server: string;
+    readonly process: JobProcessor;
     readonly onError: (error: Error) => void;
   },
   options: {
     readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
     readonly clock: Clock;
+    /** The address of the server, without its password. */
+    readonly where: string;
     readonly call: QueueCall;
-    readonly serverTime: ServerTime;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): JobConsumer {
-  const { self, registry, report, server, onError } = identity;
-  const { bullmq, clock, call, serverTime, blobs } = options;
-  const worker = workerOn(redis, { ...bullmq, name: self.name });
-  const channel = wakeUpChannelOf(bullmq.prefix);
-  finishByOwnScript(worker, { redis, serverTime, channel, messageHeadOf: resultHeadOf });
-  const queue = new Queue(INNER_LOOP_QUEUE, { connection: redis, ...bullmq });
-  worker.on('error', onError);
-  queue.on('error', onError);
-  const tokens = new WeakMap<TakenJob, string>();
-  const tell = tellOver(redis, channel);
-  let takenCount = 0;
-  const nextEntry = entriesOf(worker);
+  const { self, registry, report, server, process, onError } = identity;
+  const { bullmq, clock, where, call, blobs } = options;
+  const worker = new Worker<unknown, JobResult>(
+    INNER_LOOP_QUEUE,
+    (job, token, signal) => processed(job, token, signal ?? new AbortController().signal, process),
+    { connection: redis, ...bullmq, name: self.name, ...WORKER_OPTIONS },
+  );
+  const taking = new Taking(worker, clock);
+  worker.on('error', (error) => {
+    const known = queueErrorOf(error, where);
+    if (mayPass(known)) taking.retryLater();
+    onError(known instanceof Error ? known : error);
+  });
+  worker.on('lockRenewalFailed', (jobIds) => {
+    for (const jobId of jobIds) worker.cancelJob(jobId, 'its lock is lost');
+  });
+  const tell = (jobId: string, message: { readonly returnValue?: unknown }): void => {
+    const channel = wakeUpChannelOf(bullmq.prefix, startOf(jobId));
+    // A message that is lost costs the coordinator a moment.
+    redis.publish(channel, wakeUpText({ jobId, ...message })).catch(() => undefined);
+  };
+  worker.on('completed', ({ id = '' }, returnValue) => tell(id, { returnValue }));
+  worker.on('failed', (job) => tell(job?.id ?? '', {}));
   return {
     server,
     name: self.name,
     blobs,
-    take: async ({ wait }) => {
-      takenCount += 1;
-      const token = `${self.instance}:${takenCount}`;
-      const queued = await call(() => nextEntry(token, wait));
-      if (queued?.id === undefined) return null;
-      if (queued.deferredFailure) {
-        await call(() => failAsLost(queued, token));
-        await tell({ jobId: queued.id });
-        return null;
-      }
-      const taken = takenJob({ queued, jobId: queued.id, token, worker }, call, tell);
-      tokens.set(taken, token);
-      return taken;
-    },
-    extendLocks: async (jobs) => {
-      const jobIds = jobs.map(({ jobId }) => jobId);
-      const ownTokens = jobs.map((job) => tokens.get(job) ?? '');
-      const lostIds = await call(() => worker.extendJobLocks(jobIds, ownTokens, LOCK_DURATION_MS));
-      return jobs.filter(({ jobId }) => lostIds.includes(jobId));
-    },
-    // The library would count in a script.
-    waitingCount: () => call(() => redis.llen(queue.toKey('wait'))),
+    takeOne: (how) => taking.begin(how),
+    pause: () => taking.end(),
     beat: (jobId) => call(() => registry.beat({ ...self, jobId }, report())),
     // A key that is not there has a negative lifetime.
     quarantinedMs: async () =>
       Math.max(0, await call(() => redis.pttl(quarantineKeyOf(bullmq.prefix, self.name)))),
-    stopWaiting: () => worker.close(true),
+    stop: () => {
+      taking.end();
+      return worker.close();
+    },
     close: async () => {
+      taking.end();
       const inTime = new AbortController();
-      const left = registry.leave(self.instance);
-      const closed = Promise.allSettled([left, worker.close(true), queue.close()]);
+      const closed = Promise.allSettled([registry.leave(self.instance), worker.close(true)]);
       await Promise.race([closed, clock.sleep(CLOSE_TIMEOUT_MS, inTime.signal)]);
       inTime.abort();
       redis.disconnect();
@@ -117,93 +118,74 @@ export function bullmqConsumer(
   };
 }
 
-function workerOn(
-  connection: RedisConnection,
-  bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean; readonly name: string },
-): ConsumingWorker {
-  return new Worker(INNER_LOOP_QUEUE, null, { connection, ...bullmq, ...WORKER_OPTIONS });
-}
+/** Lets the worker of the library take one job at a time. */
+class Taking {
+  readonly #worker: bullmq.Worker<unknown, JobResult>;
+  readonly #clock: Clock;
+  /** Null while no job is wanted. */
+  #wanted: TakeTerms | null = null;
+  #isRetrying = false;
 
-/** Takes entries of the queue one by one; null if none has come, or the worker closes. */
-function entriesOf(
-  worker: ConsumingWorker,
-): (token: string, wait: boolean) => Promise<Taken | null> {
-  let foundNone = false;
-  return async (token, wait) => {
-    if (worker.closing !== undefined) return null;
-    // The queue says when a job has come, and may say so for nothing.
-    if (wait && foundNone) await waited(worker);
-    const entry = await entryFrom(worker, token);
-    foundNone = entry === null;
-    return entry;
-  };
-}
+  constructor(worker: bullmq.Worker<unknown, JobResult>, clock: Clock) {
+    this.#worker = worker;
+    this.#clock = clock;
+    worker.on('active', ({ deferredFailure }) => {
+      // The library fails a job that has lost its worker by itself, and goes on.
+      if (!deferredFailure) this.end();
+    });
+    worker.on('drained', () => {
+      if (this.#wanted?.waits === false) this.end();
+    });
+  }
 
-/** Null if no job waits. */
-async function entryFrom(worker: ConsumingWorker, token: string): Promise<Taken | null> {
-  const found: readonly unknown[] = await worker.backend.moveToActive(token, worker.opts.name);
-  const [json, jobId] = found;
-  if (!isEntry(json) || typeof jobId !== 'string') return null;
-  return Job.fromJSON<unknown, EntryResult>(worker, json, jobId);
-}
+  begin(how: TakeTerms): void {
+    if (this.#wanted?.waits === true || this.#worker.closing !== undefined) return;
+    this.#wanted = how;
+    // With one slot, the script that finishes a job takes the next one.
+    this.#worker.concurrency = how.heldMax;
+    void this.#worker.resume();
+  }
 
-function isEntry(json: unknown): json is bullmq.JobJson {
-  return isRecord(json) && typeof json['data'] === 'string';
-}
+  end(): void {
+    this.#wanted = null;
+    // The library stops at once, and does not wait for jobs under way.
+    void this.#worker.pause(true);
+  }
 
-/** Ends after `TAKE_WAIT_MS_MAX` at the latest, and when the worker closes. */
-async function waited(worker: ConsumingWorker): Promise<void> {
-  try {
-    await worker.backend.waitForJob(TAKE_WAIT_MS_MAX / 1_000);
-  } catch (error) {
-    if (worker.closing === undefined) throw error;
+  /** The library itself would try again at once, and again. */
+  retryLater(): void {
+    const wanted = this.#wanted;
+    if (wanted === null || this.#isRetrying) return;
+    this.end();
+    this.#isRetrying = true;
+    void this.#clock.sleep(RETRY_DELAY_MS).then(() => {
+      this.#isRetrying = false;
+      this.begin(wanted);
+    });
   }
 }
 
-/** BullMQ's own loop does this to a job that has lost its worker. */
-async function failAsLost(queued: Taken, token: string): Promise<void> {
-  const lost = new UnrecoverableError(formatJobFailure(WORKER_LOST));
-  await queued.moveToFailed(lost, token, false);
-}
-
-function tellOver(redis: RedisConnection, channel: string): TellWakeUp {
-  return async (message) => {
-    // A message that is lost costs the coordinator a moment.
-    await redis.publish(channel, wakeUpText(message)).catch(() => undefined);
-  };
-}
-
-interface QueuedToken {
-  readonly queued: Taken;
-  readonly jobId: string;
-  readonly token: string;
-  readonly worker: ConsumingWorker;
-}
-
-function takenJob(
-  { queued, jobId, token, worker: { backend } }: QueuedToken,
-  call: QueueCall,
-  tell: TellWakeUp,
-): TakenJob {
+/** @throws Error that the library turns into the failure of the job, or into nothing. */
+async function processed(
+  queued: QueuedJob,
+  token: string | undefined,
+  lost: AbortSignal,
+  process: JobProcessor,
+): Promise<JobResult> {
   const traceparent = queued.opts.telemetry?.metadata;
-  const addedMs = queued.timestamp;
-  return {
-    jobId,
-    data: queued.data,
-    ...(traceparent === undefined ? {} : { traced: { traceparent, addedMs } }),
-    complete: async (result) => {
-      const { removeOnComplete = false } = queued.opts;
-      await call(() => backend.moveToCompleted(queued, result, removeOnComplete, token, false));
-    },
-    fail: async (failure) => {
-      const text = formatJobFailure(failure);
-      // BullMQ keeps the text alone, and tells errors apart by the exact class.
-      const error = failure.kind === 'permanent' ? new UnrecoverableError(text) : new Error(text);
-      await call(() => queued.moveToFailed(error, token, false));
-      await tell({ jobId });
-    },
-    handBack: async () => {
-      await call(() => backend.moveJobFromActiveToWait(jobId, token));
-    },
-  };
+  const traced = traceparent === undefined ? null : { traceparent, addedMs: queued.timestamp };
+  const { id: jobId = '', data } = queued;
+  const outcome = await process({ jobId, data, ...(traced === null ? {} : { traced }) }, lost);
+  switch (outcome.kind) {
+    case 'completed':
+      return outcome.result;
+    case 'failed':
+      // Nobody but the coordinator decides about another delivery.
+      throw new UnrecoverableError(formatJobFailure(outcome.failure));
+    case 'handed-back':
+      await queued.moveToWait(token);
+      throw new WaitingError();
+    case 'lost':
+      throw new WaitingError();
+  }
 }

@@ -28,7 +28,6 @@ import {
 import { queueCallsAt, type QueueCall } from './redis-errors.js';
 import { redisWorkerRegistry } from './redis-registry.js';
 import { redisRunController, RedisRunLease } from './redis-run-lease.js';
-import { serverTimeOf } from './server-time.js';
 import { wakeUpChannelOf } from './wake-up-messages.js';
 
 interface BullmqJobQueueOptions {
@@ -45,13 +44,13 @@ interface BullmqJobQueueOptions {
 export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
   return {
     address: redactedAddress(options.redisUrl),
-    openProducer: () => openProducer(options),
+    openProducer: (start) => openProducer(options, start),
     openConsumer: (consumer) => openConsumer(options, consumer),
     openController: () => openController(options),
   };
 }
 
-async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer> {
+async function openProducer(options: BullmqJobQueueOptions, start: string): Promise<JobProducer> {
   const { redisUrl: url, prefix, clock, tls = null, traceparentOf = () => null } = options;
   // A lost connection shows where it matters: in the commands that fail.
   const onError = (): void => undefined;
@@ -77,7 +76,7 @@ async function openProducer(options: BullmqJobQueueOptions): Promise<JobProducer
     const blobs = blobsOver(redis, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };
     const lease = new RedisRunLease(redis, prefix, redactedAddress(url));
-    const parts = { bullmq, clock, call, lease, traceparentOf, blobs };
+    const parts = { bullmq, start, clock, call, lease, traceparentOf, blobs };
     return await call(() => bullmqProducer(connections, parts));
   } catch (error) {
     for (const connection of opened) connection.disconnect();
@@ -89,25 +88,28 @@ async function openConsumer(
   { redisUrl: url, prefix, clock, tls = null }: BullmqJobQueueOptions,
   { onReconnected, ...identity }: OpenConsumerOptions,
 ): Promise<JobConsumer> {
-  const { name, nonce: instance, device, onError, report = () => null } = identity;
+  const { name, nonce: instance, device, process, onError, report = () => null } = identity;
   const redis = await connectRedis({
     ...{ url, tls, role: 'worker', name: `qianmo-worker-${name}`, onError },
   });
   redis.on('ready', onReconnected);
   try {
-    const call = queueCallsAt(redactedAddress(url));
+    const where = redactedAddress(url);
+    const call = queueCallsAt(where);
     const facts = await call(() => checkRedis(redis));
     const registry = redisWorkerRegistry(redis, prefix);
     const self = await call(() => registry.enter({ name, instance, device }, report()));
     // A worker that may not send messages would be read late, and nobody would know why.
-    await call(() => redis.publish(wakeUpChannelOf(prefix), ''));
-    const serverTime = await call(() => serverTimeOf(redis, clock));
+    await call(() => redis.publish(wakeUpChannelOf(prefix, ''), ''));
     const blobs = blobsOver(redis, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };
     return bullmqConsumer(
       redis,
-      { ...{ self, registry, report, onError }, server: facts?.version ?? UNKNOWN_VERSION },
-      { bullmq, clock, call, serverTime, blobs },
+      {
+        ...{ self, registry, report, process, onError },
+        server: facts?.version ?? UNKNOWN_VERSION,
+      },
+      { bullmq, clock, where, call, blobs },
     );
   } catch (error) {
     redis.disconnect();

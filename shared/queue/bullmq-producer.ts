@@ -13,19 +13,19 @@ import {
   type BlobLimits,
   type JobProducer,
   type JobRecord,
-  type QueuedJob,
   type TraceparentOf,
   type WakeUp,
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
 import type { QueueCall } from './redis-errors.js';
+import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import { quarantineKeyOf, redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
 import type { RedisRunLease } from './redis-run-lease.js';
 import { wakeUpChannelOf, wakeUpOf } from './wake-up-messages.js';
 import {
+  ANSWER_TIMEOUT_MS,
   EVENT_COUNT_MAX,
-  FINISHED_AGE_MS_MAX,
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
@@ -36,7 +36,7 @@ const { Queue, Worker } = createRequire(import.meta.url)('bullmq') as typeof bul
 
 /** BullMQ never ends its closing when the server went away before. */
 const CLOSE_TIMEOUT_MS = 2_000;
-const FINISHED_KEPT = { age: FINISHED_AGE_MS_MAX / 1_000, count: FINISHED_COUNT_MAX };
+const FINISHED_KEPT = { count: FINISHED_COUNT_MAX };
 
 const JOB_OPTIONS: bullmq.JobsOptions = {
   // One delivery per id: the dispatcher retries under the next id, so that every reason is seen
@@ -61,6 +61,8 @@ export async function bullmqProducer(
   connections: ProducerConnections,
   options: {
     readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
+    /** The nonce in the ids of the jobs whose wake-ups are heard. */
+    readonly start: string;
     readonly clock: Clock;
     readonly call: QueueCall;
     readonly lease: RedisRunLease;
@@ -70,7 +72,7 @@ export async function bullmqProducer(
   },
 ): Promise<JobProducer> {
   const { commands, checks: connection, wakeUps } = connections;
-  const { bullmq, clock, call, lease, traceparentOf, blobs } = options;
+  const { bullmq, start, clock, call, lease, traceparentOf, blobs } = options;
   const queue = queueOn(commands, bullmq);
   const checker = new Worker(INNER_LOOP_QUEUE, null, {
     connection,
@@ -88,14 +90,16 @@ export async function bullmqProducer(
   queue.on('error', onError);
   checker.on('error', onError);
   const [subscribe] = await Promise.all([
-    wakeUpsOver(wakeUps, wakeUpChannelOf(bullmq.prefix), [commands, wakeUps]),
+    wakeUpsOver(wakeUps, wakeUpChannelOf(bullmq.prefix, start), [commands, wakeUps]),
     queue.waitUntilReady(),
     checker.waitUntilReady(),
   ]);
   await checker.startStalledCheckTimer();
+  const closing = new AbortController();
+  void keepAnswering(wakeUps, clock, closing.signal);
   return {
     ...leaseOperations(lease, call),
-    ...jobOperations(queue, call),
+    ...jobOperations(queue, commands, call),
     add: addOperation(queue, lease, call, traceparentOf),
     ...lifeOperations(queue, commands, { prefix: bullmq.prefix, call }),
     quarantine: async (worker, durationMs) => {
@@ -105,6 +109,7 @@ export async function bullmqProducer(
     blobs,
     subscribe,
     close: async () => {
+      closing.abort();
       // Closing waits for replies of a server that may be away; the connections end regardless.
       const inTime = new AbortController();
       const closed = Promise.allSettled([checker.close(true), queue.close()]);
@@ -138,11 +143,6 @@ function leaseOperations(
   };
 }
 
-/** Jobs of one parcel are of one outer step. */
-function outerStepOf(job: QueuedJob['job']): number {
-  return 'work' in job ? job.outerStep : Number(job.alike['outerStep']);
-}
-
 function addOperation(
   queue: bullmq.Queue,
   lease: RedisRunLease,
@@ -151,9 +151,9 @@ function addOperation(
 ): JobProducer['add'] {
   return async (jobs) => {
     const added = jobs.map(({ jobId, job }) => {
-      const metadata = traceparentOf(job.runId, outerStepOf(job));
+      const metadata = traceparentOf(job.runId, job.outerStep);
       return {
-        name: 'work' in job ? job.work.kind : `parcel of ${job.parcel.length}`,
+        name: job.work.kind,
         data: job,
         opts: { jobId, ...(metadata === null ? {} : { telemetry: { metadata } }) },
       };
@@ -166,8 +166,7 @@ function addOperation(
 }
 
 /**
- * Hears the messages of workers that have finished a job. The library's own events would take a command for each few of
- * them, and tell every other change of a job as well.
+ * Hears the messages of workers that have finished a job.
  *
  * @param returning connections after whose return messages may have been missed.
  */
@@ -195,12 +194,25 @@ async function wakeUpsOver(
   };
 }
 
+/** A connection that only listens would never notice that the server is silent. */
+async function keepAnswering(
+  connection: RedisConnection,
+  clock: Clock,
+  closed: AbortSignal,
+): Promise<void> {
+  while (!closed.aborted) {
+    await clock.sleep(ANSWER_TIMEOUT_MS / 2, closed);
+    if (connection.status === 'ready') connection.ping().catch(() => undefined);
+  }
+}
+
 function jobOperations(
   queue: bullmq.Queue,
+  redis: RedisConnection,
   call: QueueCall,
 ): Pick<JobProducer, 'read' | 'remove' | 'removeLeftovers'> {
   return {
-    read: (jobId) => call(() => recordOf(queue, jobId)),
+    read: (jobId) => call(() => recordOf(queue, redis, jobId)),
     remove: async (jobIds) => {
       await Promise.allSettled(jobIds.map((jobId) => queue.remove(jobId)));
     },
@@ -223,16 +235,30 @@ function lifeOperations(
   };
 }
 
-async function recordOf(queue: bullmq.Queue, jobId: string): Promise<JobRecord> {
+/** Reads little of an open job: its data are large, and there may be many. */
+async function recordOf(
+  queue: bullmq.Queue,
+  redis: RedisConnection,
+  jobId: string,
+): Promise<JobRecord> {
+  const fields = ['timestamp', 'finishedOn', 'pb', 'defa'];
+  const [addedMs, finishedMs, holder = null, loss] = await redis.hmget(
+    queue.toKey(jobId),
+    ...fields,
+  );
+  if (addedMs === null) return { state: 'gone' };
+  // The worker that finds a job without its worker is none that held it.
+  if (finishedMs === null) return { state: 'open', holder: loss === null ? holder : null };
   const job = await queue.getJob(jobId);
   if (job === undefined) return { state: 'gone' };
-  // The worker that finds a job without its worker is none that held it.
-  const hasLostWorker = Boolean(job.deferredFailure);
-  if (job.finishedOn === undefined)
-    return { state: 'open', holder: hasLostWorker ? null : (job.processedBy ?? null) };
   const worker = job.processedBy ?? '';
   // The field of a completed job may hold an empty text.
-  if (job.failedReason) return { state: 'failed', reason: job.failedReason, worker };
-  const returnValue: unknown = job.returnvalue;
-  return { state: 'completed', returnValue, worker };
+  if (!job.failedReason) return { state: 'completed', returnValue: job.returnvalue, worker };
+  // The library itself fails a job that has lost its worker, in words of its own.
+  const isLost = job.stalledCounter > 0;
+  return {
+    state: 'failed',
+    reason: isLost ? formatJobFailure(WORKER_LOST) : job.failedReason,
+    worker,
+  };
 }

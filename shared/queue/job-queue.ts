@@ -3,8 +3,8 @@
  * `bullmq-job-queue.ts` on Redis, and `memory-job-queue.ts` in this process on a clock of the
  * caller's choice, so that coordinator and workers can run inside a simulation.
  *
- * A coordinator opens a producer, a worker opens a consumer. A consumer that takes a job holds its
- * lock for `LOCK_DURATION_MS` and extends it while it works. When a worker dies, the lock ends.
+ * A coordinator opens a producer, a worker opens a consumer with a processor. The consumer holds the lock
+ * of a job for `LOCK_DURATION_MS` and extends it while the processor works. When a worker dies, the lock ends.
  * While any producer is open, the queue looks for jobs without a lock every `STALLED_INTERVAL_MS`.
  * A job that it finds twice in a row has lost its worker: it fails as `worker-lost` when it is taken
  * next, so that the coordinator counts every worker that a job costs.
@@ -21,15 +21,17 @@ import type { RunController, RunOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/run-lease.js';
 import type { JobFailure } from './job-failure.js';
-import type { JobParcel, ParcelResult } from './job-parcel.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
 import type { WorkerReport } from './workers/worker-report.js';
 
 export interface JobQueue {
   /** The address without a password, for messages. */
   readonly address: string;
-  /** @throws QianmoError `environment` when the server is down, refuses, or may evict keys. */
-  openProducer(): Promise<JobProducer>;
+  /**
+   * @param start the nonce in the ids of the jobs whose wake-ups the producer hears
+   * @throws QianmoError `environment` when the server is down, refuses, or may evict keys.
+   */
+  openProducer(start: string): Promise<JobProducer>;
   /** @throws QianmoError as `openProducer`. */
   openConsumer(options: OpenConsumerOptions): Promise<JobConsumer>;
   /** @throws QianmoError as `openProducer`. */
@@ -49,8 +51,10 @@ export interface OpenConsumerOptions {
   readonly device: string;
   /** Asked with every beat; null as long as there is nothing to say. */
   readonly report?: () => WorkerReport | null;
-  /** Sets the locks of this consumer apart from those of any other. */
+  /** Identifies this consumer among workers of the same name. */
   readonly nonce: string;
+  /** Called with each job that the consumer takes. It must not throw. */
+  readonly process: JobProcessor;
   /** Called with each error of the connection, which is retried by itself. */
   readonly onError: (error: Error) => void;
   /** Called when a lost connection is back. */
@@ -74,10 +78,10 @@ export interface ReportedWorker extends ConnectedWorker {
   readonly report: WorkerReport | null;
 }
 
-/** A job that is put on the queue, or a parcel of jobs, which the queue carries as one job. */
-export interface QueuedJob {
+/** A job that is put on the queue. */
+interface QueuedJob {
   readonly jobId: string;
-  readonly job: Job | JobParcel;
+  readonly job: Job;
 }
 
 /**
@@ -93,8 +97,6 @@ export type JobRecord =
   | { readonly state: 'open'; readonly holder: string | null }
   | { readonly state: 'completed'; readonly returnValue: unknown; readonly worker: string }
   | { readonly state: 'failed'; readonly reason: string; readonly worker: string }
-  /** Its worker leaves it to others, although it has done other jobs of the same parcel. */
-  | { readonly state: 'handed-back' }
   /** The result does not have the signature of this pool (`shared/signing`). */
   | { readonly state: 'forged'; readonly reason: string; readonly worker: string };
 
@@ -180,6 +182,11 @@ export interface JobProducer {
   close(): Promise<void>;
 }
 
+export interface TakeTerms {
+  readonly waits: boolean;
+  readonly heldMax: 1 | 2;
+}
+
 /** The worker's end. Calls wait while the server is away; one that gives up fails with `QueueUnavailableError`. */
 export interface JobConsumer {
   /** The server's name and version: `valkey 9.1.2`. */
@@ -187,15 +194,15 @@ export interface JobConsumer {
   /** The name that was asked for, with a number behind if another worker has it. */
   readonly name: string;
   /**
-   * Takes the job that has waited longest.
+   * Takes one more job, the one that has waited longest, and calls the processor with it. A consumer that
+   * already waits for one goes on waiting.
    *
-   * @param wait waits for a job for a few seconds; returns null at once when false.
+   * @param how.waits false gives up if no job waits at present
+   * @param how.heldMax the jobs that the consumer may hold, the new one included; before, it takes none
    */
-  take(options: { readonly wait: boolean }): Promise<TakenJob | null>;
-  /** Extends the locks to their full length and returns the jobs whose lock was lost. */
-  extendLocks(jobs: readonly TakenJob[]): Promise<readonly TakenJob[]>;
-  /** The number of jobs that could be taken now. */
-  waitingCount(): Promise<number>;
+  takeOne(how: TakeTerms): void;
+  /** Gives up a wait for a job. One that is under way already may still arrive. */
+  pause(): void;
   /**
    * Says that this worker lives, and which job it holds. Returns the number of workers that live, this
    * one included.
@@ -205,11 +212,27 @@ export interface JobConsumer {
   quarantinedMs(): Promise<number>;
   /** The blobs of jobs, kept beside the queue. */
   blobs(limits: BlobLimits): BlobStore;
-  /** Ends a wait under way, which may still return a job; afterwards nothing is taken. */
-  stopWaiting(): Promise<void>;
+  /** Takes no more jobs. Resolves when those under way have ended on the queue. */
+  stop(): Promise<void>;
   /** Disconnects. Jobs still held stay locked until their locks end. */
   close(): Promise<void>;
 }
+
+/**
+ * Computes a job.
+ *
+ * @param lost aborts when the lock is lost: another worker gets the job, or it is gone.
+ */
+export type JobProcessor = (job: TakenJob, lost: AbortSignal) => Promise<JobOutcome>;
+
+/** How a worker ends a job. */
+export type JobOutcome =
+  | { readonly kind: 'completed'; readonly result: JobResult }
+  | { readonly kind: 'failed'; readonly failure: JobFailure }
+  /** The job goes back in front of those that wait, as if it had not been taken. */
+  | { readonly kind: 'handed-back' }
+  /** The lock is lost, so the job is left as it is. */
+  | { readonly kind: 'lost' };
 
 /** The place of the jobs of an outer step in a trace, as the header `traceparent` has it; null without one. */
 export type TraceparentOf = (runId: string, outerStep: number) => string | null;
@@ -220,11 +243,7 @@ export interface TracedOrigin {
   readonly addedMs: number;
 }
 
-/**
- * A job whose lock this consumer holds. Each of the three endings is possible once.
- *
- * @throws Error when the lock was lost: the job belongs to another worker, or is gone.
- */
+/** A job whose lock this consumer holds. */
 export interface TakenJob {
   readonly jobId: string;
   /** The job as its producer wrote it. The reader must check it. */
@@ -233,10 +252,4 @@ export interface TakenJob {
   readonly refusal?: string;
   /** Absent where nobody traces. */
   readonly traced?: TracedOrigin;
-  /** The end of the job's own queue, where a consumer takes from several. */
-  readonly origin?: Pick<JobConsumer, 'name' | 'blobs'>;
-  complete(result: JobResult | ParcelResult): Promise<void>;
-  fail(failure: JobFailure): Promise<void>;
-  /** Puts the job back in front of those that wait. It counts as if it had not been taken. */
-  handBack(): Promise<void>;
 }

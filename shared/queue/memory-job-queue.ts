@@ -7,6 +7,7 @@ import type { Clock } from '../base/clock.js';
 import { decodeOrders, encodeOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import { MemoryBlobStore } from '../storage/memory-blob-store.js';
+import { CommandConsumer, type ConsumerCommands, type LockedJob } from './command-consumer.js';
 import { formatJobFailure } from './job-failure.js';
 import type {
   JobConsumer,
@@ -15,19 +16,12 @@ import type {
   JobRecord,
   OpenConsumerOptions,
   QueueController,
-  QueuedJob,
-  TakenJob,
   WakeUp,
 } from './job-queue.js';
-import { MemoryJobs, type JobLock } from './memory-jobs.js';
+import { MemoryJobs } from './memory-jobs.js';
 import { MemoryLeases, MemoryWorkers, restore } from './memory-lives.js';
-import { QUEUED_BYTE_COUNT_MAX } from './protocol.js';
-import {
-  FINISHED_AGE_MS_MAX,
-  STALLED_INTERVAL_MS,
-  START_SILENCE_MS_MAX,
-  TAKE_WAIT_MS_MAX,
-} from './timing.js';
+import { isOfStart, QUEUED_BYTE_COUNT_MAX, type Job } from './protocol.js';
+import { FINISHED_AGE_MS_MAX, STALLED_INTERVAL_MS, START_SILENCE_MS_MAX } from './timing.js';
 
 export class MemoryJobQueue implements JobQueue {
   readonly address = 'memory';
@@ -72,7 +66,7 @@ export class MemoryJobQueue implements JobQueue {
     };
   }
 
-  openProducer(): Promise<JobProducer> {
+  openProducer(start: string): Promise<JobProducer> {
     const closed = new AbortController();
     void this.#checkForStalledJobs(closed.signal);
     return Promise.resolve({
@@ -85,8 +79,11 @@ export class MemoryJobQueue implements JobQueue {
         return Promise.resolve();
       },
       subscribe: (listener) => {
-        this.#listeners.add(listener);
-        return () => void this.#listeners.delete(listener);
+        const own: WakeUp = (jobId, record) => {
+          if (start === '' || isOfStart(jobId, start)) listener(jobId, record);
+        };
+        this.#listeners.add(own);
+        return () => void this.#listeners.delete(own);
       },
       close: () => {
         closed.abort();
@@ -96,47 +93,41 @@ export class MemoryJobQueue implements JobQueue {
   }
 
   openConsumer(options: OpenConsumerOptions): Promise<JobConsumer> {
-    const { name, nonce, device, report = () => null } = options;
+    return Promise.resolve(new CommandConsumer(this.enter(options), this.#clock, options));
+  }
+
+  /** Registers a worker, and returns the commands of its consumer. */
+  enter({
+    name,
+    nonce,
+    device,
+    report = () => null,
+  }: Omit<OpenConsumerOptions, 'process' | 'onError' | 'onReconnected'>): ConsumerCommands {
     const self = this.#workers.enter({ name, instance: nonce, device }, report());
-    const stopped = new AbortController();
-    const locks = new WeakMap<TakenJob, JobLock>();
-    let takenCount = 0;
-    return Promise.resolve({
+    // Async functions, so that a refusal is a rejection.
+    /* eslint-disable @typescript-eslint/require-await */
+    return {
       server: this.address,
       name: self.name,
       blobs: () => this.#blobs,
-      take: async ({ wait }) => {
-        takenCount += 1;
-        const holder = { token: `${nonce}:${takenCount}`, worker: self.name };
-        const taken = await this.#take(holder, wait ? TAKE_WAIT_MS_MAX : 0, stopped.signal);
-        if (taken === null) return null;
-        const job = this.#takenJob(taken.lock, taken.data);
-        locks.set(job, taken.lock);
-        return job;
+      take: (token, waitMs, signal) => this.#take({ token, worker: self.name }, waitMs, signal),
+      extend: async (lock) => this.#jobs.extend(lock, this.#nowMs()),
+      end: async (lock, outcome) => {
+        const nowMs = this.#nowMs();
+        if (outcome.kind === 'completed')
+          this.#jobs.complete(lock, JSON.stringify(outcome.result), nowMs);
+        else if (outcome.kind === 'failed')
+          this.#jobs.fail(lock, formatJobFailure(outcome.failure), nowMs);
+        else this.#jobs.handBack(lock, nowMs);
       },
-      extendLocks: (jobs) => {
-        const isHeld = (job: TakenJob): boolean => {
-          const lock = locks.get(job);
-          return lock !== undefined && this.#jobs.extend(lock, this.#nowMs());
-        };
-        return Promise.resolve(jobs.filter((job) => !isHeld(job)));
-      },
-      waitingCount: () => Promise.resolve(this.#jobs.waitingCount()),
-      beat: (jobId) => Promise.resolve(this.#workers.beat({ ...self, jobId }, report())),
-      quarantinedMs: () => {
+      beat: async (jobId) => this.#workers.beat({ ...self, jobId }, report()),
+      quarantinedMs: async () => {
         const endMs = this.#quarantineEndMs.get(self.name) ?? Number.NEGATIVE_INFINITY;
-        return Promise.resolve(Math.max(0, endMs - this.#nowMs()));
+        return Math.max(0, endMs - this.#nowMs());
       },
-      stopWaiting: () => {
-        stopped.abort();
-        return Promise.resolve();
-      },
-      close: () => {
-        stopped.abort();
-        this.#workers.leave(self.instance);
-        return Promise.resolve();
-      },
-    });
+      leave: async () => this.#workers.leave(self.instance),
+    };
+    /* eslint-enable @typescript-eslint/require-await */
   }
 
   openController(): Promise<QueueController> {
@@ -211,11 +202,11 @@ export class MemoryJobQueue implements JobQueue {
   }
 
   async #take(
-    holder: Pick<JobLock, 'token' | 'worker'>,
-    waitMsMax: number,
+    holder: { readonly token: string; readonly worker: string },
+    waitMs: number,
     stopped: AbortSignal,
-  ): Promise<{ lock: JobLock; data: unknown } | null> {
-    const untilMs = this.#nowMs() + waitMsMax;
+  ): Promise<LockedJob | null> {
+    const untilMs = this.#nowMs() + waitMs;
     while (!stopped.aborted) {
       const nowMs = this.#nowMs();
       const taken = this.#jobs.take(holder, nowMs);
@@ -226,7 +217,7 @@ export class MemoryJobQueue implements JobQueue {
     return null;
   }
 
-  /** Resolves when a job may have come, when the time is over, or when the consumer stops. */
+  /** Resolves when a job may have come, when the time is over, or when the signal aborts. */
   async #arrival(waitMs: number, stopped: AbortSignal): Promise<void> {
     const wait = new AbortController();
     const end = (): void => wait.abort();
@@ -237,23 +228,6 @@ export class MemoryJobQueue implements JobQueue {
     stopped.removeEventListener('abort', end);
   }
 
-  #takenJob(lock: JobLock, data: unknown): TakenJob {
-    const ended = (end: () => void): Promise<void> =>
-      new Promise((resolve) => {
-        end();
-        resolve();
-      });
-    return {
-      jobId: lock.jobId,
-      data,
-      complete: (result) =>
-        ended(() => this.#jobs.complete(lock, JSON.stringify(result), this.#nowMs())),
-      fail: (failure) =>
-        ended(() => this.#jobs.fail(lock, formatJobFailure(failure), this.#nowMs())),
-      handBack: () => ended(() => this.#jobs.handBack(lock, this.#nowMs())),
-    };
-  }
-
   async #checkForStalledJobs(closed: AbortSignal): Promise<void> {
     while (!closed.aborted) {
       this.#jobs.checkForStalled(this.#nowMs());
@@ -262,7 +236,7 @@ export class MemoryJobQueue implements JobQueue {
   }
 }
 
-function dataOf(jobId: string, job: QueuedJob['job']): string {
+function dataOf(jobId: string, job: Job): string {
   const data = JSON.stringify(job);
   if (Buffer.byteLength(data) <= QUEUED_BYTE_COUNT_MAX) return data;
   throw new Error(`The size of job ${jobId} exceeds the limit ${QUEUED_BYTE_COUNT_MAX} bytes`);

@@ -3,22 +3,11 @@
  * It is synchronous, and every call is given the time.
  */
 
+import type { JobLock, LockedJob } from './command-consumer.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import type { JobRecord } from './job-queue.js';
 import { isLeftover, isOfStart } from './protocol.js';
-import {
-  FINISHED_AGE_MS_MAX,
-  FINISHED_COUNT_MAX,
-  LOCK_DURATION_MS,
-  STALLED_INTERVAL_MS,
-} from './timing.js';
-
-/** The lock of a job. It holds while the queue has the same token and its time has not passed. */
-export interface JobLock {
-  readonly jobId: string;
-  readonly token: string;
-  readonly worker: string;
-}
+import { FINISHED_COUNT_MAX, LOCK_DURATION_MS, STALLED_INTERVAL_MS } from './timing.js';
 
 interface StoredJob {
   /** JSON, as it would be on a server. */
@@ -33,7 +22,6 @@ interface StoredJob {
   hasLostWorker: boolean;
   /** JSON of the result, or the reason of the failure. */
   outcome: string;
-  finishedMs: number;
 }
 
 interface MemoryJobsListener {
@@ -60,7 +48,7 @@ export class MemoryJobs {
       if (this.#byId.has(jobId)) continue;
       this.#byId.set(jobId, {
         ...{ data, state: 'waiting', lock: null, worker: '' },
-        ...{ isSuspect: false, hasLostWorker: false, outcome: '', finishedMs: 0 },
+        ...{ isSuspect: false, hasLostWorker: false, outcome: '' },
       });
       this.#waiting.push(jobId);
     }
@@ -127,14 +115,7 @@ export class MemoryJobs {
     };
   }
 
-  waitingCount(): number {
-    return this.#waiting.length;
-  }
-
-  take(
-    holder: Pick<JobLock, 'token' | 'worker'>,
-    nowMs: number,
-  ): { lock: JobLock; data: unknown } | null {
+  take(holder: Pick<JobLock, 'token' | 'worker'>, nowMs: number): LockedJob | null {
     for (;;) {
       const jobId = this.#waiting.shift();
       if (jobId === undefined) return null;
@@ -162,7 +143,6 @@ export class MemoryJobs {
     this.#finish(this.#released(lock, nowMs), lock.jobId, {
       state: 'completed',
       outcome: returnValue,
-      nowMs,
     });
   }
 
@@ -170,7 +150,6 @@ export class MemoryJobs {
     this.#finish(this.#released(lock, nowMs), lock.jobId, {
       state: 'failed',
       outcome: reason,
-      nowMs,
     });
   }
 
@@ -226,13 +205,12 @@ export class MemoryJobs {
   #finish(
     job: StoredJob,
     jobId: string,
-    { state, outcome, nowMs }: { state: 'completed' | 'failed'; outcome: string; nowMs: number },
+    { state, outcome }: { state: 'completed' | 'failed'; outcome: string },
   ): void {
-    Object.assign(job, { state, outcome, finishedMs: nowMs, isSuspect: false });
+    Object.assign(job, { state, outcome, isSuspect: false });
     this.#finished.add(jobId);
     for (const oldest of this.#finished) {
-      const isOld = nowMs - this.#job(oldest).finishedMs > FINISHED_AGE_MS_MAX;
-      if (!isOld && this.#finished.size <= FINISHED_COUNT_MAX) break;
+      if (this.#finished.size <= FINISHED_COUNT_MAX) break;
       this.#finished.delete(oldest);
       this.#byId.delete(oldest);
     }

@@ -8,6 +8,7 @@ import { QianmoError } from '../base/errors.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import { isLoopbackHost } from '../network/loopback-host.js';
 import type { TlsFiles } from '../storage/tls-files.js';
+import { ANSWER_TIMEOUT_MS } from './timing.js';
 import { isForbidden, isOfChangedRole, RIGHTS_CURE } from './redis-errors.js';
 
 /**
@@ -42,12 +43,13 @@ interface RedisFacts {
 export const UNKNOWN_VERSION = 'redis of unknown version';
 
 const CONNECT_TIMEOUT_MS = 5_000;
-const COMMAND_TIMEOUT_MS = 15_000;
 const RECONNECT_DELAY_MS_MAX = 2_000;
 const RECONNECT_DELAY_MS_STEP = 50;
 const LOADING_POLL_MS = 50;
 
 const REDIS_ADDRESS = /^rediss?:\/\/[^\s]+$/;
+/** A password with a slash: a part of it would be taken for the host, and shown in errors. */
+const PASSWORD_IN_PATH = /^rediss?:\/\/[^/?#]*[/?#].*@/;
 
 // The type is inferred: ioredis' own option type does not fit its constructor under
 // exactOptionalPropertyTypes.
@@ -66,8 +68,8 @@ function optionsOf({ url, role, name, tls }: ConnectRedisOptions, connectTimeout
     maxRetriesPerRequest: waits ? null : 0,
     enableOfflineQueue: waits,
     autoResendUnfulfilledCommands: waits,
-    // Ends commands on a connection that was cut silently. Blocking commands take longer by design.
-    ...(waits ? {} : { commandTimeout: COMMAND_TIMEOUT_MS }),
+    // Replaces a connection that was cut silently, of every role. BullMQ's copies have the same options.
+    socketTimeout: ANSWER_TIMEOUT_MS,
     retryStrategy: (attempts: number) =>
       Math.min(attempts * RECONNECT_DELAY_MS_STEP, RECONNECT_DELAY_MS_MAX),
     ...(name === undefined ? {} : { connectionName: name }),
@@ -84,6 +86,7 @@ function optionsOf({ url, role, name, tls }: ConnectRedisOptions, connectTimeout
  */
 export async function connectRedis(options: ConnectRedisOptions): Promise<Redis> {
   if (!REDIS_ADDRESS.test(options.url)) throw notAnAddress(options.url);
+  if (PASSWORD_IN_PATH.test(options.url)) throw notEncoded(options.url);
   if (options.tls && !isGuarded(options.url)) throw notEncrypted(options.url);
   const connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
   const redis = clientOf(options, connectTimeoutMs);
@@ -166,6 +169,16 @@ function notEncrypted(url: string): QianmoError {
     where: redactedAddress(url),
     expected: 'rediss://HOST:PORT',
     cure: 'write rediss:// in the address, or unset QIANMO_REDIS_CA_FILE and QIANMO_REDIS_CERTIFICATE_FILE',
+  });
+}
+
+function notEncoded(url: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'the password in the address of Redis has characters that separate its parts',
+    where: redactedAddress(url),
+    expected: 'percent-encoding: %2F for /, %3F for ?, %23 for #, %40 for @',
+    cure: 'encode the password in --redis or queue.redisUrl',
   });
 }
 

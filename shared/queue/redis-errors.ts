@@ -11,7 +11,7 @@ const CHANGED_ROLE = ['READONLY', 'MOVED', 'ASK', 'MASTERDOWN', 'CLUSTERDOWN', '
 /** Replies of a server that will answer later. */
 const ANSWERS_LATER = ['LOADING', 'TRYAGAIN', 'NOREPLICAS', 'BUSY'];
 const LOST_CONNECTION =
-  /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|Connection is closed|isn't writeable|max retries per request|Socket closed|Command timed out|Command aborted/i;
+  /ECONNREFUSED|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_AGAIN|Connection is closed|isn't writeable|max retries per request|Socket closed|Socket timeout|Command aborted/i;
 
 const REFUSAL_BY_CODE: Readonly<Record<string, Refusal>> = {
   MISCONF: 'disk',
@@ -34,15 +34,26 @@ const CAUSE_DEPTH_MAX = 5;
 /** Makes a call whose errors are those of the queue. */
 export type QueueCall = <Answer>(ask: () => Promise<Answer>) => Promise<Answer>;
 
+/** Attempts at a call while somebody removes the scripts of the server, over and over. */
+const SCRIPT_ATTEMPTS_MAX = 10;
+
 /** @param where the address of the server, without its password. */
 export function queueCallsAt(where: string): QueueCall {
   return async (ask) => {
-    try {
-      return await ask();
-    } catch (error) {
-      throw queueErrorOf(error, where);
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await ask();
+      } catch (error) {
+        // The client sends the script itself the next time.
+        if (attempt < SCRIPT_ATTEMPTS_MAX && lacksScript(error)) continue;
+        throw queueErrorOf(error, where);
+      }
     }
   };
+}
+
+function lacksScript(error: unknown): boolean {
+  return causesOf(error).some(({ message }) => codeOf(message) === 'NOSCRIPT');
 }
 
 /**

@@ -5,8 +5,11 @@
 
 /** The lock of a dead worker ends after this time. */
 export const LOCK_DURATION_MS = 8_000;
-/** A lock survives three lost renewals. */
-export const LOCK_RENEWAL_INTERVAL_MS = LOCK_DURATION_MS / 4;
+/** A lock survives a lost renewal. */
+export const LOCK_RENEWAL_INTERVAL_MS = LOCK_DURATION_MS / 2;
+
+/** How often a worker says that it lives. */
+export const WORKER_BEAT_INTERVAL_MS = 2_000;
 
 /**
  * The interval between two checks for jobs without a lock. The coordinator learns that a worker is
@@ -17,7 +20,7 @@ export const STALLED_INTERVAL_MS = 2_000;
 /** The number of events kept in the queue's stream. Events only wake, so old ones have no value. */
 export const EVENT_COUNT_MAX = 10_000;
 
-/** A worker counts as gone when it has said nothing for this long. It says so with its renewals. */
+/** A worker counts as gone when it has said nothing for this long. It says so with its beats. */
 export const WORKER_SILENCE_MS_MAX = LOCK_DURATION_MS;
 
 /** How often a coordinator says that it lives. */
@@ -30,14 +33,15 @@ export const RUN_LEASE_MS = 15_000;
 /** How long the queue says how a run has ended: longer than those who gave it orders wait. */
 export const RUN_END_KEPT_MS = 60_000;
 
-/** The longest wait for a job in one `take`. */
+/** The longest wait for a job in one command. */
 export const TAKE_WAIT_MS_MAX = 5_000;
+/** A connection to Redis on which a command has no answer for this long is replaced. No command waits longer. */
+export const ANSWER_TIMEOUT_MS = 2 * TAKE_WAIT_MS_MAX;
 
-/**
- * Finished jobs are kept this long for the queue board; the coordinator has read them long before.
- */
+/** Finished jobs of a silent start are removed after this time. */
 export const FINISHED_AGE_MS_MAX = 3_600_000;
+/**
+ * The number of finished jobs kept for the queue board. They are not kept by age: BullMQ takes the time of the
+ * worker, and would remove the results of a worker whose clock is behind.
+ */
 export const FINISHED_COUNT_MAX = 5_000;
-
-/** The jobs of a parcel, at most, whoever made it. */
-export const PARCEL_JOB_COUNT_MAX = 64;

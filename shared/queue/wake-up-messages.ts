@@ -1,6 +1,7 @@
 /**
- * What a worker tells all coordinators of its queue when it has finished a job, over a channel of Redis. A message
- * may be lost: the record of the job is the truth.
+ * The message that tells a coordinator that one of its jobs has finished, over a channel of Redis. A message may be
+ * lost: the record of the job is the truth. BullMQ's own events would go to every coordinator of the queue, which
+ * would parse the results of all runs.
  */
 
 import { z } from 'zod';
@@ -12,18 +13,21 @@ const WakeUpSchema = z.strictObject({
 });
 type WakeUpMessage = z.infer<typeof WakeUpSchema>;
 
-/** @param prefix of the queue's keys; a user with few rights may use the channels below it. */
-export function wakeUpChannelOf(prefix: string): string {
-  return `${prefix}:wake-ups`;
+/**
+ * @param prefix of the queue's keys; a user with few rights may use the channels below it.
+ * @param start the nonce of the start that hears the channel
+ */
+export function wakeUpChannelOf(prefix: string, start: string): string {
+  return `${prefix}:wake-ups:${start}`;
+}
+
+/** The nonce of the start that has added a job, which `startSuffixOf` put into its id. Empty without one. */
+export function startOf(jobId: string): string {
+  return /-([^-]+)-\d+$/.exec(jobId)?.[1] ?? '';
 }
 
 export function wakeUpText(message: WakeUpMessage): string {
   return JSON.stringify(message);
-}
-
-/** The message of a finished job up to its result, which follows as JSON, before a last brace. */
-export function resultHeadOf(jobId: string): string {
-  return `${wakeUpText({ jobId }).slice(0, -1)},"returnValue":`;
 }
 
 /** Null for anything else that somebody has sent. */

@@ -4,13 +4,7 @@
  * Those who read a record never see a signature.
  */
 
-import type {
-  JobConsumer,
-  JobProducer,
-  JobQueue,
-  JobRecord,
-  TakenJob,
-} from '../queue/job-queue.js';
+import type { JobProcessor, JobProducer, JobQueue, JobRecord } from '../queue/job-queue.js';
 import { isGenuine, partedRecord, signatureOf, type PartedRecord } from './record-signature.js';
 import { OrdersReader, signingController } from './signed-orders.js';
 import type { SigningKey } from './signing-key.js';
@@ -19,11 +13,12 @@ import type { SigningKey } from './signing-key.js';
 export function signedJobQueue(queue: JobQueue, key: SigningKey | null): JobQueue {
   return {
     address: queue.address,
-    openProducer: async () => {
-      const producer = await queue.openProducer();
+    openProducer: async (start) => {
+      const producer = await queue.openProducer(start);
       return key === null ? producer : signingProducer(producer, key, queue.address);
     },
-    openConsumer: async (options) => signingConsumer(await queue.openConsumer(options), key),
+    openConsumer: (options) =>
+      queue.openConsumer({ ...options, process: signingProcessor(options.process, key) }),
     openController: async () => signingController(await queue.openController(), key, queue.address),
   };
 }
@@ -70,22 +65,20 @@ function judgedRecord(record: JobRecord, jobId: string, key: SigningKey): JobRec
   return { state: 'forged', reason, worker };
 }
 
-function signingConsumer(consumer: JobConsumer, key: SigningKey | null): JobConsumer {
-  const takenBySigning = new WeakMap<TakenJob, TakenJob>();
-  const takenOf = (job: TakenJob): TakenJob => takenBySigning.get(job) ?? job;
-  return {
-    ...consumer,
-    take: async (options) => {
-      const taken = await consumer.take(options);
-      if (taken === null) return null;
-      const signing = signingJob(taken, key);
-      takenBySigning.set(signing, taken);
-      return signing;
-    },
-    extendLocks: async (jobs) => {
-      const lost = await consumer.extendLocks(jobs.map(takenOf));
-      return jobs.filter((job) => lost.includes(takenOf(job)));
-    },
+function signingProcessor(process: JobProcessor, key: SigningKey | null): JobProcessor {
+  return async (job, lost) => {
+    const { jobId, data } = job;
+    const parted = partedRecord(data);
+    const refusal = reasonToRefuse(parted, jobId, key);
+    const outcome = await process(
+      { ...job, data: parted.record, ...(refusal === null ? {} : { refusal }) },
+      lost,
+    );
+    if (key === null || outcome.kind !== 'completed') return outcome;
+    const { result } = outcome;
+    const signature = signatureOf(result, { kind: 'result', jobId }, key);
+    const signed = { ...result, signature };
+    return { kind: 'completed', result: signed };
   };
 }
 
@@ -102,23 +95,4 @@ function reasonToRefuse(
   return parted.signature === null
     ? 'the job is not signed and this worker takes signed jobs only: give the coordinator QIANMO_SIGNING_KEY_FILE'
     : "the job's signature is false: give coordinator and workers the same QIANMO_SIGNING_KEY_FILE";
-}
-
-function signingJob(taken: TakenJob, key: SigningKey | null): TakenJob {
-  const { jobId, data, traced } = taken;
-  const parted = partedRecord(data);
-  const refusal = reasonToRefuse(parted, jobId, key);
-  return {
-    ...{ jobId, data: parted.record },
-    ...(refusal === null ? {} : { refusal }),
-    ...(traced === undefined ? {} : { traced }),
-    complete: (result) => {
-      if (key === null) return taken.complete(result);
-      const signature = signatureOf(result, { kind: 'result', jobId }, key);
-      const signed = { ...result, signature };
-      return taken.complete(signed);
-    },
-    fail: (failure) => taken.fail(failure),
-    handBack: () => taken.handBack(),
-  };
 }

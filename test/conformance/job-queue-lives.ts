@@ -7,7 +7,7 @@ import {
   WORKER_SILENCE_MS_MAX,
 } from '../../shared/queue/timing.js';
 import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
-import { jobOf, resultOf, taken, takenIds, type Test } from './job-queue-scene.js';
+import { jobOf, resultOf, takenIds, type Test } from './job-queue-scene.js';
 
 export function describeStarts(test: Test): void {
   test('removes what silent starts left, and nothing of others', async (scene) => {
@@ -16,7 +16,7 @@ export function describeStarts(test: Test): void {
     for (const start of ['dead', 'live']) {
       await producer.beat(start);
       await scene.add(`finished-${start}-1`);
-      await (await taken(consumer)).complete(resultOf(0));
+      await (await consumer.next()).complete(resultOf(0));
     }
     await scene.add('waiting-dead-1', 'waiting-live-1', 'dead-1-run-of-another-1');
     await producer.add([{ jobId: 'later-dead-2', job: jobOf(0) }]);

@@ -3,11 +3,14 @@
 import type { Clock } from '../../shared/base/clock.js';
 import type {
   JobConsumer,
+  JobOutcome,
   JobProducer,
   JobQueue,
+  OpenConsumerOptions,
   QueueController,
   TakenJob,
 } from '../../shared/queue/job-queue.js';
+import type { JobFailure } from '../../shared/queue/job-failure.js';
 import { PROTOCOL_VERSION, type JobResult, type TaskJob } from '../../shared/queue/protocol.js';
 import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
@@ -46,6 +49,76 @@ export function resultOf(jobIndex: number): JobResult {
   };
 }
 
+/** A job that the test ends by hand. */
+export interface JobInHand extends TakenJob {
+  readonly lost: AbortSignal;
+  readonly end: (outcome: JobOutcome) => void;
+  /** Resolves when the queue has the result. */
+  complete(result: JobResult): Promise<void>;
+  /** Resolves when the queue has the failure. */
+  fail(failure: JobFailure): Promise<void>;
+}
+
+/** A consumer whose jobs are taken and ended by hand. */
+export interface HandConsumer extends JobConsumer {
+  readonly errors: readonly Error[];
+  /** Resolves with a job that the consumer takes. */
+  next(): Promise<JobInHand>;
+}
+
+/** @param options.hasEnded resolves when the queue has the outcome of a job */
+export async function handConsumer(
+  queue: Pick<JobQueue, 'openConsumer'>,
+  {
+    hasEnded,
+    ...options
+  }: Omit<OpenConsumerOptions, 'process' | 'onError' | 'onReconnected'> & {
+    readonly hasEnded: (jobId: string) => Promise<void>;
+  },
+): Promise<HandConsumer> {
+  const errors: Error[] = [];
+  const arrived: JobInHand[] = [];
+  const waiting: ((job: JobInHand) => void)[] = [];
+  const arrive = (job: JobInHand): void => {
+    const waiter = waiting.shift();
+    if (waiter === undefined) arrived.push(job);
+    else waiter(job);
+  };
+  const consumer = await queue.openConsumer({
+    ...options,
+    process: (job, lost) =>
+      new Promise((end) => {
+        const ended = (outcome: JobOutcome): Promise<void> => {
+          end(outcome);
+          return hasEnded(job.jobId);
+        };
+        arrive({
+          ...{ ...job, lost, end },
+          complete: (result) => ended({ kind: 'completed', result }),
+          fail: (failure) => ended({ kind: 'failed', failure }),
+        });
+      }),
+    onError: (error) => void errors.push(error),
+    onReconnected: () => undefined,
+  });
+  return {
+    ...{ errors, server: consumer.server, name: consumer.name },
+    next: () => {
+      const early = arrived.shift();
+      if (early !== undefined) return Promise.resolve(early);
+      consumer.takeOne({ waits: true, heldMax: 2 });
+      return new Promise((resolve) => waiting.push(resolve));
+    },
+    takeOne: (how) => consumer.takeOne(how),
+    pause: () => consumer.pause(),
+    beat: (jobId) => consumer.beat(jobId),
+    quarantinedMs: () => consumer.quarantinedMs(),
+    blobs: (limits) => consumer.blobs(limits),
+    stop: () => consumer.stop(),
+    close: () => consumer.close(),
+  };
+}
+
 /** The queue of one test, with a producer and any number of consumers. */
 export class Scene {
   readonly producer: JobProducer;
@@ -59,20 +132,20 @@ export class Scene {
     this.producer = producer;
   }
 
-  async consumer(name = 'w', report?: () => WorkerReport | null): Promise<JobConsumer> {
-    const made = await this.#underTest.queue.openConsumer({
+  async consumer(name = 'w', report?: () => WorkerReport | null): Promise<HandConsumer> {
+    const made = await handConsumer(this.#underTest.queue, {
       ...{ name, nonce: `nonce-${this.#consumers.length}`, device: 'cpu' },
       ...(report === undefined ? {} : { report }),
-      onError: () => undefined,
-      onReconnected: () => undefined,
+      hasEnded: (jobId) =>
+        this.until(async () => (await this.producer.read(jobId)).state !== 'open'),
     });
     this.#consumers.push(made);
     return made;
   }
 
   /** The end of another coordinator. */
-  async anotherProducer(): Promise<JobProducer> {
-    const made = await this.#underTest.queue.openProducer();
+  async anotherProducer(start = ''): Promise<JobProducer> {
+    const made = await this.#underTest.queue.openProducer(start);
     this.#otherProducers.push(made);
     return made;
   }
@@ -106,26 +179,20 @@ export class Scene {
   }
 
   async close(): Promise<void> {
-    for (const consumer of this.#consumers) {
-      await consumer.stopWaiting();
-      await consumer.close();
-    }
+    for (const consumer of this.#consumers) await consumer.close();
     for (const controller of this.#controllers) await controller.close();
     for (const producer of [...this.#otherProducers, this.producer]) await producer.close();
   }
 }
 
-/** Waits until a job can be taken, retrying each wait that ends without one. */
-export async function taken(consumer: JobConsumer): Promise<TakenJob> {
-  for (;;) {
-    const job = await consumer.take({ wait: true });
-    if (job !== null) return job;
-  }
-}
-
-export async function takenIds(consumer: JobConsumer, count: number): Promise<string[]> {
+/** Takes so many jobs, and completes each of them. */
+export async function takenIds(consumer: HandConsumer, count: number): Promise<string[]> {
   const ids: string[] = [];
-  while (ids.length < count) ids.push((await taken(consumer)).jobId);
+  while (ids.length < count) {
+    const job = await consumer.next();
+    ids.push(job.jobId);
+    await job.complete(resultOf(0));
+  }
   return ids;
 }
 

@@ -10,7 +10,6 @@ import {
   jobOf,
   resultOf,
   Scene,
-  taken,
   takenIds,
   type JobQueueUnderTest,
   type Test,
@@ -23,7 +22,7 @@ export function describeJobQueue(name: string, make: () => JobQueueUnderTest): v
     it(title, async () => {
       const underTest = make();
       await underTest.run(async () => {
-        const scene = new Scene(underTest, await underTest.queue.openProducer());
+        const scene = new Scene(underTest, await underTest.queue.openProducer(''));
         try {
           await body(scene);
         } finally {
@@ -53,7 +52,7 @@ function describeCarrying(test: Test): void {
     expect(await scene.producer.read('a')).toEqual({ state: 'gone' });
     await scene.add('a');
     expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: null });
-    const job = await taken(consumer);
+    const job = await consumer.next();
     expect([job.jobId, job.data]).toEqual(['a', jobOf(0)]);
     expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: consumer.name });
     await job.complete({ ...resultOf(0), computeMs: Number.NaN });
@@ -73,7 +72,7 @@ function describeCarrying(test: Test): void {
     scene.producer.subscribe((jobId) => woken.push(jobId));
     for (const kind of ['transient', 'permanent'] as const) {
       await scene.add(kind);
-      await (await taken(consumer)).fail({ kind, reason: 'because' });
+      await (await consumer.next()).fail({ kind, reason: 'because' });
       expect(await scene.producer.read(kind)).toEqual({
         ...{ state: 'failed', reason: `${kind}: because`, worker: 'worker-7' },
       });
@@ -85,25 +84,39 @@ function describeCarrying(test: Test): void {
   test('gives each job to one consumer, in order of arrival', async (scene) => {
     const [first, second] = [await scene.consumer('first'), await scene.consumer('second')];
     await scene.add('a', 'b', 'c', 'd');
-    expect(await first.waitingCount()).toBe(4);
-    expect(await takenIds(first, 2)).toEqual(['a', 'b']);
-    expect(await takenIds(second, 2)).toEqual(['c', 'd']);
-    expect(await second.waitingCount()).toBe(0);
-    expect(await second.take({ wait: false })).toBeNull();
+    const jobs = [await first.next(), await first.next(), await second.next(), await second.next()];
+    expect(jobs.map(({ jobId }) => jobId)).toEqual(['a', 'b', 'c', 'd']);
+    for (const { jobId } of jobs)
+      expect(await scene.producer.read(jobId)).toMatchObject({ state: 'open' });
   });
 
   test('delivers a returned job before waiting ones', async (scene) => {
-    const consumer = await scene.consumer();
+    const [leaving, other] = [await scene.consumer('leaving'), await scene.consumer('other')];
     await scene.add('a', 'b');
-    const job = await taken(consumer);
-    await job.handBack();
-    expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: consumer.name });
-    expect(await takenIds(consumer, 2)).toEqual(['a', 'b']);
+    const job = await leaving.next();
+    const stopped = leaving.stop();
+    job.end({ kind: 'handed-back' });
+    await stopped;
+    expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: 'leaving' });
+    expect(await takenIds(other, 2)).toEqual(['a', 'b']);
+    expect(leaving.errors).toEqual([]);
+  });
+
+  test('takes one job for each request', async (scene) => {
+    const consumer = await scene.consumer();
+    await scene.add('a', 'b', 'c');
+    const first = await consumer.next();
+    await first.complete(resultOf(0));
+    expect(await scene.producer.read('b')).toEqual({ state: 'open', holder: null });
+    consumer.takeOne({ waits: false, heldMax: 2 });
+    consumer.takeOne({ waits: false, heldMax: 2 });
+    expect((await consumer.next()).jobId).toBe('b');
+    expect(await scene.producer.read('c')).toEqual({ state: 'open', holder: null });
   });
 
   test('wakes a waiting consumer', async (scene) => {
     const consumer = await scene.consumer();
-    const waiting = taken(consumer);
+    const waiting = consumer.next();
     await scene.add('late');
     expect((await waiting).jobId).toBe('late');
   });
@@ -112,12 +125,11 @@ function describeCarrying(test: Test): void {
     const consumer = await scene.consumer();
     await scene.add('a');
     await scene.producer.add([{ jobId: 'a', job: jobOf(9) }]);
-    const job = await taken(consumer);
+    const job = await consumer.next();
     expect(job.data).toEqual(jobOf(0));
     await job.complete(resultOf(0));
     await scene.add('a');
     expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
-    expect(await consumer.take({ wait: false })).toBeNull();
   });
 
   test('takes the largest job again under any terms of its delivery', async (scene) => {
@@ -130,7 +142,7 @@ function describeCarrying(test: Test): void {
     const again = { ...job, ...termFields({ fingerprint: 'cpu-avx512-onednn-3f9a1c22', notBy }) };
     expect(again.notBy).toEqual(notBy);
     await scene.producer.add([{ jobId: 'a', job: again }]);
-    expect((await taken(await scene.consumer())).data).toEqual(again);
+    expect((await (await scene.consumer()).next()).data).toEqual(again);
   });
 
   test('adds no job of a call in which one is too large', async (scene) => {
@@ -143,29 +155,33 @@ function describeCarrying(test: Test): void {
 }
 
 function describeLocks(test: Test): void {
-  test('extends valid locks and names lost ones', async (scene) => {
+  test('keeps the lock of a job that is processed, and tells when it is lost', async (scene) => {
     const consumer = await scene.consumer();
-    await scene.add('kept', 'done', 'lost');
-    const kept = await taken(consumer);
-    const done = await taken(consumer);
-    await done.complete(resultOf(1));
-    expect(await consumer.extendLocks([kept])).toEqual([]);
-    const lost = await taken(consumer);
+    await scene.add('kept', 'lost');
+    const kept = await consumer.next();
+    const lost = await consumer.next();
     await scene.endLock('lost');
-    expect(await consumer.extendLocks([lost, done])).toEqual([lost, done]);
-    await expect(lost.complete(resultOf(2))).rejects.toThrow(/lock/);
-    await expect(lost.fail({ kind: 'transient', reason: 'late' })).rejects.toThrow(/lock/);
-    await expect(lost.handBack()).rejects.toThrow(/lock/);
-    expect(await scene.producer.read('lost')).toEqual({ state: 'open', holder: consumer.name });
+    await scene.until(() => Promise.resolve(lost.lost.aborted));
+    expect(kept.lost.aborted).toBe(false);
+    expect(consumer.errors.map(({ message }) => message)).toEqual([
+      'could not renew lock for job lost',
+    ]);
+    lost.end({ kind: 'completed', result: resultOf(2) });
+    await kept.complete(resultOf(0));
+    await consumer.stop();
+    expect(await scene.producer.read('lost')).toMatchObject({ state: 'open' });
   });
 
-  test('ends a hold only once', async (scene) => {
+  test('leaves a job alone whose lock is lost', async (scene) => {
     const consumer = await scene.consumer();
-    await scene.add('a');
-    const job = await taken(consumer);
-    await job.complete(resultOf(0));
-    await expect(job.fail({ kind: 'transient', reason: 'late' })).rejects.toThrow(/lock/);
-    expect(await scene.producer.read('a')).toMatchObject({ state: 'completed' });
+    await scene.add('lost');
+    const lost = await consumer.next();
+    await scene.endLock('lost');
+    await scene.until(() => Promise.resolve(lost.lost.aborted));
+    const errorCount = consumer.errors.length;
+    lost.end({ kind: 'lost' });
+    await consumer.stop();
+    expect(consumer.errors).toHaveLength(errorCount);
   });
 
   test('fails a delivery that has lost its worker when it is next taken, each time', async (scene) => {
@@ -173,21 +189,21 @@ function describeLocks(test: Test): void {
     const other = await scene.consumer('other');
     const woken: string[] = [];
     scene.producer.subscribe((jobId) => woken.push(jobId));
+    await scene.add('first', 'second');
+    for (let count = 1; count <= 2; count += 1) await dead.next();
+    other.takeOne({ waits: true, heldMax: 2 });
     for (const jobId of ['first', 'second']) {
-      await scene.add(jobId);
-      const lost = await taken(dead);
       await scene.endLock(jobId);
-      await scene.until(async () => (await other.waitingCount()) === 1);
-      expect(await other.take({ wait: false })).toBeNull();
+      await scene.until(async () => (await scene.producer.read(jobId)).state === 'failed');
       expect(await scene.producer.read(jobId)).toEqual({
         ...{ state: 'failed', worker: 'other' },
         reason: 'worker-lost: the worker that held the job is lost',
       });
-      expect(await dead.extendLocks([lost])).toEqual([lost]);
-      await expect(lost.complete(resultOf(0))).rejects.toThrow(/lock/i);
     }
     await scene.until(() => Promise.resolve(woken.length === 2));
     expect(woken).toEqual(['first', 'second']);
+    await scene.add('next');
+    expect((await other.next()).jobId).toBe('next');
   });
 }
 
@@ -195,11 +211,10 @@ function describeRemoving(test: Test): void {
   test('removes waiting jobs and leaves held ones', async (scene) => {
     const consumer = await scene.consumer();
     await scene.add('held', 'waiting');
-    const held = await taken(consumer);
+    const held = await consumer.next();
     await scene.producer.remove(['held', 'waiting', 'never-added']);
     expect(await scene.producer.read('waiting')).toEqual({ state: 'gone' });
     expect(await scene.producer.read('held')).toMatchObject({ state: 'open' });
-    expect(await consumer.take({ wait: false })).toBeNull();
     await held.complete(resultOf(0));
     expect(await scene.producer.read('held')).toMatchObject({ state: 'completed' });
   });
@@ -208,7 +223,7 @@ function describeRemoving(test: Test): void {
     const consumer = await scene.consumer();
     await scene.add('held', 'a', 'b');
     await scene.producer.add([{ jobId: 'other', job: jobOf(0, { runId: 'other' }) }]);
-    await taken(consumer);
+    await consumer.next();
     expect(await scene.producer.removeLeftovers('run', 2)).toBe(2);
     expect(await scene.producer.removeLeftovers('run', 2)).toBe(0);
     expect(await scene.producer.read('held')).toMatchObject({ state: 'open' });
@@ -220,13 +235,13 @@ function describeConnections(test: Test): void {
   test('keeps the job of a consumer that closes until its lock expires', async (scene) => {
     const [closing, other] = [await scene.consumer('closing'), await scene.consumer('other')];
     await scene.add('a');
-    await taken(closing);
+    await closing.next();
     await closing.close();
-    expect(await other.take({ wait: false })).toBeNull();
+    other.takeOne({ waits: true, heldMax: 2 });
+    expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: 'closing' });
     await scene.endLock('a');
-    await scene.until(async () => (await other.waitingCount()) === 1);
-    expect(await other.take({ wait: false })).toBeNull();
-    expect(await scene.producer.read('a')).toMatchObject({ state: 'failed' });
+    await scene.until(async () => (await scene.producer.read('a')).state === 'failed');
+    expect(await scene.producer.read('a')).toMatchObject({ worker: 'other' });
   });
 
   test('keeps a worker in quarantine for as long as it was told last', async (scene) => {
@@ -240,14 +255,29 @@ function describeConnections(test: Test): void {
     await scene.until(async () => (await sick.quarantinedMs()) === 0);
   });
 
-  test('ends a wait on request, and takes nothing afterwards', async (scene) => {
-    const consumer = await scene.consumer();
-    const waiting = consumer.take({ wait: true });
-    await consumer.stopWaiting();
-    expect(await waiting).toBeNull();
+  test('takes nothing after it has stopped, or while it is paused', async (scene) => {
+    const [stopped, paused] = [await scene.consumer('stopped'), await scene.consumer('paused')];
+    for (const consumer of [stopped, paused]) consumer.takeOne({ waits: true, heldMax: 2 });
+    await stopped.stop();
+    stopped.takeOne({ waits: true, heldMax: 2 });
+    paused.pause();
+    const resumed = paused.next();
     await scene.add('a');
-    expect(await consumer.take({ wait: true })).toBeNull();
-    expect(await scene.producer.read('a')).toEqual({ state: 'open', holder: null });
+    expect((await resumed).jobId).toBe('a');
+    await scene.add('b');
+    expect(await scene.producer.read('b')).toEqual({ state: 'open', holder: null });
+  });
+
+  test('wakes the start alone that has added a job', async (scene) => {
+    const consumer = await scene.consumer();
+    const [one, other] = [await scene.anotherProducer('one'), await scene.anotherProducer('other')];
+    const woken: string[] = [];
+    for (const producer of [one, other])
+      producer.subscribe((jobId) => woken.push(`${producer === one ? 'one' : 'other'} ${jobId}`));
+    await scene.add('job-of-other-1', 'job-of-one-1', 'job-of-one-2');
+    await takenIds(consumer, 3);
+    await scene.until(() => Promise.resolve(woken.length === 3));
+    expect(woken.sort()).toEqual(['one job-of-one-1', 'one job-of-one-2', 'other job-of-other-1']);
   });
 
   test('wakes listeners until they stop', async (scene) => {
@@ -257,7 +287,7 @@ function describeConnections(test: Test): void {
     scene.producer.subscribe((jobId) => second!.push(jobId));
     for (const jobId of ['a', 'b']) {
       await scene.add(jobId);
-      await (await taken(consumer)).complete(resultOf(0));
+      await (await consumer.next()).complete(resultOf(0));
       await scene.until(() => Promise.resolve(second!.includes(jobId)));
       unsubscribe();
     }

@@ -49,7 +49,7 @@ class Scene {
   }
 
   async blobs(large: LargeBlobs | null = place): Promise<BlobStore> {
-    const producer = await this.#queue.openProducer();
+    const producer = await this.#queue.openProducer('');
     return producer.blobs(large === null ? limits : { ...limits, large });
   }
 }

@@ -26,7 +26,7 @@ function holderOf(lengthFixedBy: string | null, outerSteps = 12): LeaseHolder {
 it('an extension is taken back, and orders that came meanwhile stay', async () => {
   const scene = new ControlScene();
   await scene.run(async () => {
-    const producer = await scene.queue.openProducer();
+    const producer = await scene.queue.openProducer('');
     await producer.takeLease(RUN, holderOf(null), null);
     const controller = await scene.queue.openController();
     void scene.clock.sleep(300).then(async () => {
@@ -49,7 +49,7 @@ it.each([
 ])('%s that no coordinator hears is taken back', async (_, order, earlier) => {
   const scene = new ControlScene();
   await scene.run(async () => {
-    const producer = await scene.queue.openProducer();
+    const producer = await scene.queue.openProducer('');
     await producer.takeLease(RUN, holderOf(null), null);
     const controller = await scene.queue.openController();
     await controller.replace(RUN, NO_ORDERS, earlier);
@@ -57,7 +57,7 @@ it.each([
     await expect(scene.order(order)).rejects.toMatchObject({
       report: { what: expect.stringMatching(/ended before/) as string },
     });
-    const next = await scene.queue.openProducer();
+    const next = await scene.queue.openProducer('');
     await next.takeLease(RUN, { ...holderOf(null), start: 'next' }, null);
     expect(await next.renewLease({ ...holderOf(null), start: 'next' })).toEqual(earlier);
   });
@@ -70,7 +70,7 @@ it.each([
 ])('an extension before the one that is taken back %s', async (_, isHeard, left) => {
   const scene = new ControlScene();
   await scene.run(async () => {
-    const producer = await scene.queue.openProducer();
+    const producer = await scene.queue.openProducer('');
     await producer.takeLease(RUN, holderOf(null), null);
     const extended = (): Promise<unknown> =>
       scene.order(extension({ count: 5, isAdded: true })).catch((error: unknown) => error);
@@ -82,7 +82,7 @@ it.each([
     if (isHeard) expect(await first).toMatchObject({ outerSteps: 17 });
     else expect(await first).toMatchObject({ kind: 'failed' });
     expect(await second).toMatchObject({ kind: 'failed' });
-    const next = await scene.queue.openProducer();
+    const next = await scene.queue.openProducer('');
     await next.takeLease(RUN, { ...holderOf(null), start: 'next' }, null);
     expect(await next.renewLease({ ...holderOf(null), start: 'next' })).toEqual(left);
   });

@@ -134,7 +134,8 @@ describe('a worker whose gradients are a little wrong', () => {
   });
 
   it('ends the run where no third worker can tell who is right', async () => {
-    const training = trained([honest, slightly], { recomputeShare: 1 });
+    const times = { outerStepTimeoutMs: 60_000 };
+    const training = trained([honest, slightly], { recomputeShare: 1 }, times);
     await expect(training).rejects.toMatchObject({
       report: { cure: 'connect a third worker, then continue with --resume' },
     });

@@ -78,7 +78,7 @@ describe('pause and resume', () => {
   it('outlive a coordinator that is taken over', async () => {
     const scene = new ControlScene();
     await scene.run(async () => {
-      const first = await scene.queue.openProducer();
+      const first = await scene.queue.openProducer('');
       await first.takeLease(RUN, holderOf('dead'), null);
       const controller = await scene.queue.openController();
       const orders = { isPaused: true, isCancelled: false, outerSteps: null };
@@ -99,7 +99,7 @@ describe('pause and resume', () => {
       await scene.sawStep(3);
       await scene.order(ORDERS.pause);
       await scene.saw('run-paused');
-      const other = await scene.queue.openProducer();
+      const other = await scene.queue.openProducer('');
       const held = await other.takeLease(RUN, holderOf('other'), null);
       const mark = held.kind === 'held' ? held.mark : null;
       expect(await other.takeLease(RUN, holderOf('other'), mark)).toMatchObject({ kind: 'taken' });
@@ -187,7 +187,7 @@ describe('cancel', () => {
   it('of a run whose coordinator was killed is not heeded by the next start', async () => {
     const scene = new ControlScene();
     const outcome = await scene.run(async () => {
-      const killed = await scene.queue.openProducer();
+      const killed = await scene.queue.openProducer('');
       await killed.takeLease(RUN, holderOf('killed'), null);
       expect(await scene.order(ORDERS.cancel)).toMatchObject({ state: 'ended' });
       return scene.train(config, true);
@@ -314,7 +314,7 @@ describe('extend', () => {
   it('is refused after a while by a coordinator that does not begin to train', async () => {
     const scene = new ControlScene();
     await scene.run(async () => {
-      const evaluation = await scene.queue.openProducer();
+      const evaluation = await scene.queue.openProducer('');
       await evaluation.takeLease(RUN, holderOf('evaluation'), null);
       void scene.clock.sleep(7_000).then(() => evaluation.renewLease(holderOf('evaluation')));
       await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
@@ -376,7 +376,7 @@ describe('a run that nobody works on', () => {
     await scene.run(async () => {
       await scene.train(config);
       await expect(scene.order(ORDERS.pause)).rejects.toMatchObject({ kind: 'usage' });
-      const silent = await scene.queue.openProducer();
+      const silent = await scene.queue.openProducer('');
       const process = { host: 'box', boot: 'b', pidNamespace: 'n', pid: 7, startTicks: '1' };
       await silent.takeLease(RUN, { start: 's', process, sinceMs: 0, beatMs: 0 }, null);
       void scene.clock.sleep(7_000).then(async () => {

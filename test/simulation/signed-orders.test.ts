@@ -131,7 +131,7 @@ describe('a run of a pool with a key', () => {
     const scene = new ControlScene(KEY);
     const outcome = await scene.run(async () => {
       const signed = signedJobQueue(scene.queue, KEY);
-      const dead = await signed.openProducer();
+      const dead = await signed.openProducer('dead');
       await dead.takeLease(RUN, holderOf('dead'), null);
       await dead.renewLease(holderOf('dead'));
       const controller = await signed.openController();

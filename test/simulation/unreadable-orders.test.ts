@@ -44,8 +44,8 @@ class UnreadableScene extends ControlScene {
 
   changeProducers(changes: (inner: JobProducer) => Partial<JobProducer>): void {
     const open = this.queue.openProducer.bind(this.queue);
-    this.queue.openProducer = async () => {
-      const inner = await open();
+    this.queue.openProducer = async (start) => {
+      const inner = await open(start);
       return { ...inner, ...changes(inner) };
     };
   }
@@ -93,7 +93,7 @@ it('a start whose first sign of life fails gives the lease back, and the next on
   scene.changeProducers(() => ({ beat: () => Promise.reject(new Error('refused')) }));
   const { clock, queue } = scene;
   await scene.run(async () => {
-    const dead = await queue.openProducer();
+    const dead = await queue.openProducer('');
     await dead.takeLease(RUN, holderOf('dead'), null);
     const controller = await queue.openController();
     await controller.replace(RUN, NO_ORDERS, PAUSED);
@@ -103,7 +103,7 @@ it('a start whose first sign of life fails gives the lease back, and the next on
       sink: () => undefined,
     });
     await expect(starting).rejects.toThrow('refused');
-    const next = await queue.openProducer();
+    const next = await queue.openProducer('');
     expect(await next.takeLease(RUN, holderOf('next'), null)).toMatchObject({ kind: 'taken' });
     expect(await next.renewLease(holderOf('next'))).toEqual(PAUSED);
   });

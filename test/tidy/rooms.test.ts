@@ -64,7 +64,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dispatch/arrivals',
     'coordinator/dispatch/demand',
     'coordinator/dispatch/blobs',
-    'coordinator/dispatch/parcels',
     'coordinator/dispatch',
     'coordinator/dispatch/in-memory',
     'coordinator/plan',

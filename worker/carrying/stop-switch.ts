@@ -10,8 +10,8 @@ const STOP_TIMEOUT_MS = 15_000;
 export interface StopSwitch {
   readonly stopped: Promise<void>;
   readonly signal: AbortSignal;
-  failure: QianmoError | undefined;
-  fail(failure: QianmoError): void;
+  failure: Error | undefined;
+  fail(failure: Error): void;
 }
 
 export function stopSwitch(request: AbortSignal): StopSwitch {
@@ -43,7 +43,7 @@ export function stuck(cause: ExecutorStuckError): QianmoError {
 
 /** Handing back waits for the server without a limit; this does not. */
 export async function endedInTime(
-  working: Promise<void>,
+  working: Promise<unknown>,
   clock: Clock,
   stop: StopSwitch,
 ): Promise<void> {

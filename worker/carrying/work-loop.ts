@@ -1,8 +1,8 @@
 /**
- * The loop of a worker. It takes jobs of any run from the queue, has the executor compute them one
- * at a time, and returns the records. While a job is computed, the inputs of the next one are
- * fetched and the output of the previous one is put. The worker holds no state that matters and
- * never imports a tensor library: this process must always be free to renew its locks.
+ * The loop of a worker. Its queues hand it jobs of any run (`JobConsumer`); the executor computes them one at a time.
+ * While a job is computed, the inputs of the next one are fetched and the output of the previous one is put. The
+ * worker holds no state that matters and never imports a tensor library: this process must always be free to renew
+ * its locks.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -10,8 +10,15 @@ import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { CarriedBytes, JobExecutor } from '../../shared/queue/job-executor.js';
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
-import type { JobConsumer, JobQueue } from '../../shared/queue/job-queue.js';
+import type {
+  JobConsumer,
+  JobOutcome,
+  JobQueue,
+  TakenJob,
+  TakeTerms,
+} from '../../shared/queue/job-queue.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
+import { WORKER_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Span } from '../../shared/traces/span.js';
 import {
@@ -23,26 +30,21 @@ import {
   type CarriedInput,
   type JobCarrier,
 } from './carry-job.js';
+import { ExecutorTurns, type ExecutorTurn } from './executor-turns.js';
 import { InputCache } from './input-cache.js';
 import { JobTrace } from './job-trace.js';
 import type { JobLimits } from './job-limits.js';
 import { ownReport } from './own-report.js';
-import { QueueIntake, type HeldJob } from './queue-intake.js';
 import { endedInTime, stopSwitch, stuck, type StopSwitch } from './stop-switch.js';
-import { jobSizeOf, WorkPace } from './work-pace.js';
 import { WorkerRest, type RestCause } from './worker-rest.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
-/**
- * The interval at which a worker checks whether another worker needs the job that it holds ahead.
- */
-const AHEAD_LOOK_INTERVAL_MS = 1_000;
 
-/** The jobs of a parcel that wait for the executor while their inputs are fetched. */
-const FETCHED_AHEAD_MAX = 8;
-/** The results that are delivered while the executor goes on: those of small jobs wait for no round trip. */
-const DELIVERED_AT_ONCE = { ofParcel: 8, alone: 1 };
+/** A worker looks for its next job when it has computed for this long. Idle workers have taken theirs by then. */
+const AHEAD_AFTER_MS = 50;
+/** A job that has waited for the executor this long goes back: another worker may be idle. */
+const AHEAD_HELD_MS_MAX = 1_000;
 
 /** Shorter rests are not told. */
 const TOLD_REST_MS_MIN = 1_000;
@@ -70,8 +72,17 @@ export type WorkerEvent = RunEventOf<
   | 'redis-trouble'
 >;
 
-interface RunWorkerOptions {
-  readonly queue: Pick<JobQueue, 'address' | 'openConsumer'>;
+type QueueEnd = Pick<JobQueue, 'address' | 'openConsumer'>;
+
+/** A queue, and how much of the worker it gets next to the others that have work. */
+interface QueueShare {
+  readonly queue: QueueEnd;
+  readonly weight: number;
+}
+
+export interface RunWorkerOptions {
+  /** One queue, or several that share the executor by their weights. */
+  readonly queue: QueueEnd | readonly QueueShare[];
   /** The name that the queue board and results show, unless another worker has it. */
   readonly name: string;
   /** The device that this worker computes on; `auto` by default. */
@@ -114,285 +125,313 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
   const onReconnected = (): void => {
     lastTrouble = '';
   };
+  const shares = 'openConsumer' in queue ? [{ queue, weight: 1 }] : queue;
   const report = () => ownReport(options.executor);
+  const turns = new ExecutorTurns(
+    shares.map(({ weight }) => weight),
+    options.clock,
+  );
+  const bench = new WorkBench(options, turns, { onEvent, onError });
   const opening = { name, nonce, device, report, onError, onReconnected };
-  const consumer = await queue.openConsumer(opening);
   try {
-    onEvent({
-      kind: 'worker-ready',
-      pid: process.pid,
-      server: consumer.server,
-      redisAddress: queue.address,
-    });
-    if (consumer.name !== name) onEvent({ kind: 'worker-renamed', nameOnQueue: consumer.name });
-    await workUntilStopped(options, consumer, onEvent, onError);
+    for (const share of shares) {
+      const consumer = await bench.open(share.queue, opening);
+      const { server } = consumer;
+      onEvent({
+        ...{ kind: 'worker-ready', pid: process.pid, server },
+        redisAddress: share.queue.address,
+      });
+      if (consumer.name !== name) onEvent({ kind: 'worker-renamed', nameOnQueue: consumer.name });
+    }
+    await bench.workUntilStopped();
     onEvent({ kind: 'worker-stopped' });
   } finally {
-    await consumer.close();
+    await bench.close();
   }
 }
 
-async function workUntilStopped(
-  options: RunWorkerOptions,
-  consumer: JobConsumer,
-  onEvent: (event: WorkerEvent) => void,
-  onError: (error: Error) => void,
-): Promise<void> {
-  const { clock, signal, takesAhead = true } = options;
-  const carrier = carrierOf(options, consumer, onError);
-  const intake = new QueueIntake({ consumer, clock, onError });
-  const [stop, rest] = [stopSwitch(signal), new WorkerRest()];
-  const pace = new WorkPace();
-  const fetches = new WeakMap<HeldJob, Promise<CarriedInput>>();
-  const traces = { byJob: new WeakMap<HeldJob, JobTrace | null>(), onSpan: options.onSpan };
-  const bench = { carrier, intake, stop, rest, pace, fetches, traces, onEvent, takesAhead };
-  const working = workThroughJobs(bench).finally(() => intake.close());
-  // The work ends by itself only when it throws.
-  await Promise.race([bench.stop.stopped, working]);
-  intake.stopTaking();
-  await endedInTime(working, clock, bench.stop);
-  if (bench.stop.failure !== undefined) throw bench.stop.failure;
-}
-
-function carrierOf(
-  options: RunWorkerOptions,
-  consumer: JobConsumer,
-  onTrouble: (error: Error) => void,
-): JobCarrier {
-  const { executor, clock, blobs, limits } = options;
-  return {
-    blobsOf: blobs === undefined ? blobsOn(consumer) : () => blobs,
-    sharedInputs: new InputCache(SHARED_INPUT_BYTE_COUNT_MAX),
-    executor,
-    clock,
-    workerName: consumer.name,
-    onTrouble,
-    ...(limits === undefined ? {} : { limits }),
-  };
-}
-
-/** The parts of a worker that the steps of its loop share. */
-interface WorkBench {
+/** A queue that the worker serves. */
+interface Station {
+  readonly place: number;
+  readonly consumer: JobConsumer;
   readonly carrier: JobCarrier;
-  readonly intake: QueueIntake;
-  readonly stop: StopSwitch;
-  readonly rest: WorkerRest;
-  readonly pace: WorkPace;
-  /** Of held jobs, their inputs. */
-  readonly fetches: WeakMap<HeldJob, Promise<CarriedInput>>;
-  readonly traces: {
-    readonly byJob: WeakMap<HeldJob, JobTrace | null>;
-    readonly onSpan: ((span: Span) => void) | undefined;
-  };
-  readonly onEvent: (event: WorkerEvent) => void;
-  readonly takesAhead: boolean;
+  /** Taken jobs that wait for the executor. */
+  waitingCount: number;
 }
 
-/** A held job whose inputs are being fetched. */
-interface TakenJob {
-  readonly held: HeldJob;
+/** A job that this worker has. */
+interface HeldJob {
+  readonly station: Station;
+  readonly job: TakenJob;
+  readonly carrier: JobCarrier;
   readonly fetching: Promise<CarriedInput>;
+  readonly lost: AbortSignal;
+  /** Aborts when the worker must give the job up: it stops, or the lock is lost. */
+  readonly givenUp: AbortSignal;
 }
 
-/** Ends when the worker is told to stop. Jobs that it still held have been handed back by then. */
-async function workThroughJobs(bench: WorkBench): Promise<void> {
-  const { stop, rest } = bench;
-  let ahead: TakenJob | null = null;
-  const delivering: Promise<void>[] = [];
-  while (!stop.signal.aborted) {
-    const held: HeldJob | null = ahead === null ? await nextAfterRest(bench) : ahead.held;
-    if (held === null) continue;
-    const taken: TakenJob = ahead ?? { held, fetching: fetching(held, bench) };
-    const carrying = carried(taken, bench);
-    const takesAhead = bench.takesAhead && !rest.isDoubtful;
-    ahead = takesAhead ? await takenAhead(carrying.computed, bench) : null;
-    await carrying.computed;
-    const { ofParcel, alone } = DELIVERED_AT_ONCE;
-    delivering.push(carrying.settled);
-    const leftCount = held.isOfParcel ? ofParcel : alone;
-    await Promise.all(delivering.splice(0, delivering.length - leftCount));
+interface Reports {
+  readonly onEvent: (event: WorkerEvent) => void;
+  readonly onError: (error: Error) => void;
+}
+
+/** The parts of a worker that its jobs share. */
+class WorkBench {
+  readonly #options: RunWorkerOptions;
+  readonly #turns: ExecutorTurns;
+  readonly #reports: Reports;
+  readonly #stop: StopSwitch;
+  readonly #rest = new WorkerRest();
+  readonly #sharedInputs = new InputCache(SHARED_INPUT_BYTE_COUNT_MAX);
+  readonly #stations: Station[] = [];
+  readonly #heldIds = new Set<string>();
+  /** Aborts when the jobs that wait for the executor are to go back. */
+  #givingBack = new AbortController();
+  /** Whether the latest beat found a quarantine. */
+  #isQuarantined = true;
+  #isResting = false;
+  #isComputing = false;
+
+  constructor(options: RunWorkerOptions, turns: ExecutorTurns, reports: Reports) {
+    this.#options = options;
+    this.#turns = turns;
+    this.#reports = reports;
+    this.#stop = stopSwitch(options.signal);
   }
-  if (ahead !== null) await handBack(ahead, bench);
-  await Promise.all(delivering);
-}
 
-async function nextAfterRest(bench: WorkBench): Promise<HeldJob | null> {
-  const { carrier, intake, stop, rest, onEvent } = bench;
-  const restMs = Math.max(rest.take(), await intake.quarantinedMs(rest.isDoubtful));
-  if (restMs >= TOLD_REST_MS_MIN) onEvent({ kind: 'worker-resting', restMs });
-  // Others may do better with the jobs that came together with one that failed.
-  if (restMs > 0 || rest.isDoubtful) await intake.handBackWaiting();
-  if (restMs > 0) await carrier.clock.sleep(restMs, stop.signal);
-  return intake.next();
-}
-
-/** The carrier with the job's trace, and name and blobs of its own queue. */
-function carrierFor(held: HeldJob, bench: WorkBench): JobCarrier {
-  const { origin } = held;
-  const trace = traceOf(held, bench);
-  const carrier = trace === null ? bench.carrier : { ...bench.carrier, trace };
-  if (origin === undefined) return carrier;
-  return { ...carrier, blobsOf: blobsOn(origin), workerName: origin.name };
-}
-
-function traceOf(
-  held: HeldJob,
-  { traces: { byJob, onSpan }, carrier }: WorkBench,
-): JobTrace | null {
-  const known = byJob.get(held);
-  if (known !== undefined) return known;
-  const { jobId, traced } = held;
-  const origin = traced === undefined ? null : { ...traced, jobId };
-  const trace = JobTrace.of(origin, carrier.clock, onSpan);
-  byJob.set(held, trace);
-  return trace;
-}
-
-/** Begins to fetch the inputs of a job, and of those that came with it. */
-function fetching(held: HeldJob, bench: WorkBench): Promise<CarriedInput> {
-  const ofJob = fetchingOne(held, bench);
-  for (const next of bench.intake.waiting.slice(0, FETCHED_AHEAD_MAX))
-    void fetchingOne(next, bench);
-  return ofJob;
-}
-
-function fetchingOne(held: HeldJob, bench: WorkBench): Promise<CarriedInput> {
-  const known = bench.fetches.get(held);
-  if (known !== undefined) return known;
-  const { refusal, data, lost } = held;
-  const carrier = carrierFor(held, bench);
-  const input =
-    refusal === undefined
-      ? fetchJob(data, carrier, lost)
-      : Promise.reject(new JobFailedError({ kind: 'refused', reason: refusal }));
-  // The failure is thrown where the job is carried; this prevents an unhandled rejection.
-  input.catch(() => undefined);
-  bench.fetches.set(held, input);
-  return input;
-}
-
-/**
- * Takes a job to compute after the one under way, when the queue has plenty. The job is handed back
- * when the one under way takes so long that others run out of work.
- *
- * @param computed resolves when the executor is free again.
- */
-async function takenAhead(computed: Promise<void>, bench: WorkBench): Promise<TakenJob | null> {
-  const { intake, carrier, pace, stop } = bench;
-  const isFree = new AbortController();
-  // A reason of its own spares the exception that the platform would make.
-  void computed.then(() => isFree.abort('computed'));
-  const held = await heldAhead(isFree.signal, bench);
-  if (held === null) return null;
-  const takenMs = carrier.clock.monotonicMs();
-  const taken = { held, fetching: fetching(held, bench) };
-  void taken.fetching.then(
-    (input) => {
-      pace.fetched(carrier.clock.monotonicMs() - takenMs);
-      carrier.executor.prepare?.(input);
-    },
-    () => undefined,
-  );
-  for (;;) {
-    await carrier.clock.sleep(AHEAD_LOOK_INTERVAL_MS, isFree.signal);
-    if (isFree.signal.aborted || stop.signal.aborted) return taken;
-    if (held.lost.aborted) return null;
-    if (await intake.isQueueEmptyForOthers()) {
-      await handBack(taken, bench);
-      return null;
-    }
-  }
-}
-
-/**
- * Takes a job at once where the queue has plenty. Otherwise it waits until the job under way is about to
- * end: a worker that is idle by then has taken what it wanted, and none waits behind a long job.
- */
-async function heldAhead(isFree: AbortSignal, bench: WorkBench): Promise<HeldJob | null> {
-  const { intake, carrier, pace, stop } = bench;
-  const held = await intake.nextAhead({ onlyOfPlenty: true });
-  if (held !== null) return held;
-  await pace.hasInputs();
-  await carrier.clock.sleep(pace.waitMs(carrier.clock.monotonicMs()), isFree);
-  if (isFree.aborted || stop.signal.aborted) return null;
-  return intake.nextAhead({ onlyOfPlenty: false });
-}
-
-async function handBack({ held, fetching }: TakenJob, bench: WorkBench): Promise<void> {
-  const { carrier, onEvent } = bench;
-  void fetching.then(
-    (input) => carrier.executor.forget?.(input),
-    () => undefined,
-  );
-  await held.handBack();
-  traceOf(held, bench)?.end('handed back', carrier.workerName);
-  onEvent({ kind: 'job-handed-back', jobId: held.jobId });
-}
-
-interface Carrying {
-  /** Resolves when the executor is free again, however the job went. */
-  readonly computed: Promise<void>;
-  /** Resolves when the job is no longer this worker's. */
-  readonly settled: Promise<void>;
-}
-
-function carried(taken: TakenJob, bench: WorkBench): Carrying {
-  let isComputed = (): void => undefined;
-  const computed = new Promise<void>((resolve) => {
-    isComputed = resolve;
-  });
-  const settled = carriedToItsEnd(taken, bench, isComputed).finally(isComputed);
-  // It is thrown where it is awaited, which is later.
-  settled.catch(() => undefined);
-  return { computed, settled };
-}
-
-async function carriedToItsEnd(
-  { held, fetching }: TakenJob,
-  bench: WorkBench,
-  onComputed: () => void,
-): Promise<void> {
-  const { stop, rest, pace, onEvent } = bench;
-  const { jobId } = held;
-  const giveUp = new AbortController();
-  const onGiveUp = (): void => giveUp.abort();
-  for (const source of [stop.signal, held.lost]) {
-    if (source.aborted) onGiveUp();
-    source.addEventListener('abort', onGiveUp, { once: true });
-  }
-  try {
-    const input = await pace.begins(fetching);
-    const { runId, outerStep, jobIndex } = input.job;
-    onEvent({ kind: 'job-started', jobId, runId, outerStep, jobIndex });
-    const size = jobSizeOf(input.job);
-    pace.started(bench.carrier.clock.monotonicMs(), size);
-    const result = await carryJob(input, carrierFor(held, bench), giveUp.signal, onComputed);
-    rest.did();
-    const { computeMs } = result;
-    pace.computed(computeMs, size);
-    const residentByteCount = bench.carrier.executor.residentByteCount?.() ?? null;
-    onEvent({
-      ...{ kind: 'job-finished', jobId, runId, outerStep, jobIndex, computeMs },
-      ...(residentByteCount === null ? {} : { residentByteCount }),
+  async open(
+    queue: QueueEnd,
+    opening: Omit<Parameters<QueueEnd['openConsumer']>[0], 'process'>,
+  ): Promise<JobConsumer> {
+    const place = this.#stations.length;
+    const consumer: JobConsumer = await queue.openConsumer({
+      ...opening,
+      process: (job, lost) => this.#process(job, lost, place),
     });
-    await held.complete(result);
-    traceOf(held, bench)?.end('finished', result.worker);
-  } catch (error) {
-    if (error instanceof ExecutorStuckError) stop.fail(stuck(error));
-    if (stop.signal.aborted) {
-      await held.handBack();
-      onEvent({ kind: 'job-handed-back', jobId });
-      if (error instanceof JobFailedError || error instanceof ExecutorStuckError) return;
+    const { executor, clock, blobs, limits } = this.#options;
+    const carrier = {
+      ...{ executor, clock, sharedInputs: this.#sharedInputs, workerName: consumer.name },
+      blobsOf: blobs === undefined ? blobsOn(consumer) : () => blobs,
+      onTrouble: this.#reports.onError,
+      ...(limits === undefined ? {} : { limits }),
+    };
+    this.#stations.push({ place, consumer, carrier, waitingCount: 0 });
+    return consumer;
+  }
+
+  async workUntilStopped(): Promise<void> {
+    void this.#keepAlive();
+    await this.#takeNext();
+    await this.#stop.stopped;
+    const stopping = Promise.all(this.#stations.map(({ consumer }) => consumer.stop()));
+    await endedInTime(stopping, this.#options.clock, this.#stop);
+    if (this.#stop.failure !== undefined) throw this.#stop.failure;
+  }
+
+  async close(): Promise<void> {
+    for (const { consumer } of this.#stations) await consumer.close();
+  }
+
+  /** Has the queues hand over a job each, unless the worker has to rest first. */
+  async #takeNext(): Promise<void> {
+    if (this.#isResting) return;
+    this.#isResting = true;
+    // An answer of the latest beat is recent enough for a worker that does its jobs.
+    const isDoubtful = this.#rest.isDoubtful || this.#isQuarantined;
+    const quarantinedMs = isDoubtful ? await this.#quarantinedMs() : 0;
+    const restMs = Math.max(this.#rest.take(), quarantinedMs);
+    if (restMs >= TOLD_REST_MS_MIN) this.#reports.onEvent({ kind: 'worker-resting', restMs });
+    if (restMs > 0) {
+      this.#pause();
+      await this.#options.clock.sleep(restMs, this.#stop.signal);
     }
-    if (!(error instanceof JobFailedError)) throw error;
-    const { kind: failure, reason } = error.failure;
-    const cause = REST_CAUSE_BY_FAILURE[failure];
-    if (cause !== null) rest.couldNot(cause);
-    onEvent({ kind: 'job-failed', jobId, failure, reason });
-    traceOf(held, bench)?.end('failed', bench.carrier.workerName);
-    await held.fail(error.failure);
-  } finally {
-    // Listeners would pile up on signals that outlive the job: the worker's own, and that of a parcel.
-    for (const source of [stop.signal, held.lost]) source.removeEventListener('abort', onGiveUp);
+    this.#isResting = false;
+    if (!this.#isComputing) this.#take({ waits: true, heldMax: 1 });
+  }
+
+  #take(how: TakeTerms): void {
+    if (this.#stop.signal.aborted) return;
+    for (const { consumer, waitingCount } of this.#stations)
+      if (waitingCount === 0) consumer.takeOne(how);
+  }
+
+  #pause(): void {
+    for (const { consumer } of this.#stations) consumer.pause();
+  }
+
+  /** Others may do better with the jobs that this worker has not begun. */
+  #giveBackWaiting(): void {
+    this.#givingBack.abort();
+    this.#givingBack = new AbortController();
+  }
+
+  /** How much longer a coordinator wants this worker to take no job. A machine that is sick for one run rests for all. */
+  async #quarantinedMs(): Promise<number> {
+    const asked = this.#stations.map(({ consumer }) =>
+      consumer.quarantinedMs().catch((error: unknown) => {
+        this.#report(error);
+        return 0;
+      }),
+    );
+    return Math.max(0, ...(await Promise.all(asked)));
+  }
+
+  /** Says at intervals that this worker lives, and looks whether it is quarantined. */
+  async #keepAlive(): Promise<void> {
+    const { clock } = this.#options;
+    for (;;) {
+      await clock.sleep(WORKER_BEAT_INTERVAL_MS, this.#stop.signal);
+      if (this.#stop.signal.aborted) return;
+      const [jobId = null] = this.#heldIds;
+      const beats = this.#stations.map(({ consumer }) => consumer.beat(jobId));
+      for (const beat of await Promise.allSettled(beats))
+        if (beat.status === 'rejected') this.#report(beat.reason);
+      this.#isQuarantined = (await this.#quarantinedMs()) > 0;
+      if (!this.#isQuarantined) continue;
+      this.#pause();
+      this.#giveBackWaiting();
+      void this.#takeNext();
+    }
+  }
+
+  #report(error: unknown): void {
+    if (this.#stop.signal.aborted) return;
+    this.#reports.onError(error instanceof Error ? error : new Error(String(error)));
+  }
+
+  async #process(job: TakenJob, lost: AbortSignal, place: number): Promise<JobOutcome> {
+    const station = this.#stations[place];
+    if (station === undefined || this.#isResting || this.#stop.signal.aborted)
+      return this.#handBack(job, null);
+    this.#heldIds.add(job.jobId);
+    const giveUp = new AbortController();
+    const onGiveUp = (): void => giveUp.abort();
+    for (const source of [this.#stop.signal, lost])
+      source.addEventListener('abort', onGiveUp, { once: true });
+    if (lost.aborted) onGiveUp();
+    const turn = this.#turns.request(place);
+    try {
+      const held = this.#begun(job, station, { lost, givenUp: giveUp.signal });
+      return await this.#carried(held, turn);
+    } catch (error) {
+      this.#stop.fail(error instanceof Error ? error : new Error(String(error)));
+      return { kind: 'handed-back' };
+    } finally {
+      this.#heldIds.delete(job.jobId);
+      // Listeners would pile up on the signal of the worker.
+      for (const source of [this.#stop.signal, lost]) source.removeEventListener('abort', onGiveUp);
+      turn.end();
+    }
+  }
+
+  #begun(job: TakenJob, station: Station, signals: Pick<HeldJob, 'lost' | 'givenUp'>): HeldJob {
+    const { clock, onSpan } = this.#options;
+    const { jobId, data, refusal, traced } = job;
+    const trace = JobTrace.of(traced === undefined ? null : { ...traced, jobId }, clock, onSpan);
+    const carrier = { ...station.carrier, trace };
+    const fetching =
+      refusal === undefined
+        ? fetchJob(data, carrier, signals.givenUp)
+        : Promise.reject(new JobFailedError({ kind: 'refused', reason: refusal }));
+    // The failure is thrown where the job is carried; this prevents an unhandled rejection.
+    fetching.catch(() => undefined);
+    return { station, job, carrier, fetching, ...signals };
+  }
+
+  async #carried(held: HeldJob, turn: ExecutorTurn): Promise<JobOutcome> {
+    const { job, carrier, fetching, lost, givenUp } = held;
+    const { onEvent } = this.#reports;
+    if (!(await this.#hasTurn(held, turn))) return this.#handBack(job, held);
+    const computed = new AbortController();
+    const onComputed = (): void => {
+      if (computed.signal.aborted) return;
+      // A reason of its own spares the exception that the platform would make.
+      computed.abort('computed');
+      this.#isComputing = false;
+      if (this.#rest.isDoubtful) this.#giveBackWaiting();
+      turn.end();
+      void this.#takeNext();
+    };
+    this.#isComputing = true;
+    // Queues that go on waiting would take jobs from idle workers.
+    this.#pause();
+    try {
+      const input = await fetching;
+      const { runId, outerStep, jobIndex } = input.job;
+      onEvent({ kind: 'job-started', jobId: job.jobId, runId, outerStep, jobIndex });
+      void this.#lookAhead(computed.signal);
+      const computing = carryJob(input, carrier, givenUp, () => {
+        this.#rest.did();
+        onComputed();
+      });
+      const result = await computing;
+      const { computeMs } = result;
+      const residentByteCount = carrier.executor.residentByteCount?.() ?? null;
+      onEvent({
+        ...{ kind: 'job-finished', jobId: job.jobId, runId, outerStep, jobIndex, computeMs },
+        ...(residentByteCount === null ? {} : { residentByteCount }),
+      });
+      carrier.trace?.end('finished', result.worker);
+      return { kind: 'completed', result };
+    } catch (error) {
+      if (error instanceof ExecutorStuckError) this.#stop.fail(stuck(error));
+      if (this.#stop.signal.aborted) return this.#handBack(job, held);
+      if (lost.aborted) return { kind: 'lost' };
+      if (!(error instanceof JobFailedError)) throw error;
+      const { kind: failure, reason } = error.failure;
+      const cause = REST_CAUSE_BY_FAILURE[failure];
+      if (cause !== null) this.#rest.couldNot(cause);
+      onEvent({ kind: 'job-failed', jobId: job.jobId, failure, reason });
+      carrier.trace?.end('failed', carrier.workerName);
+      return { kind: 'failed', failure: error.failure };
+    } finally {
+      onComputed();
+    }
+  }
+
+  /** Waits for the executor. Returns false if the job has to go back. */
+  async #hasTurn(held: HeldJob, turn: ExecutorTurn): Promise<boolean> {
+    const { station, fetching, givenUp } = held;
+    const { executor, clock } = this.#options;
+    const isAlone = this.#stations.length === 1;
+    const over = new AbortController();
+    const end = (): void => over.abort('over');
+    const givingBack = this.#givingBack.signal;
+    if (givenUp.aborted) end();
+    for (const source of [givenUp, givingBack]) source.addEventListener('abort', end);
+    void turn.granted.then(end);
+    station.waitingCount += 1;
+    if (isAlone && !turn.isGranted)
+      fetching.then(
+        (input) => {
+          if (!turn.isGranted && !over.signal.aborted) executor.prepare?.(input);
+        },
+        () => undefined,
+      );
+    await clock.sleep(AHEAD_HELD_MS_MAX, over.signal);
+    for (const source of [givenUp, givingBack]) source.removeEventListener('abort', end);
+    over.abort('over');
+    station.waitingCount -= 1;
+    if (turn.isGranted && !givenUp.aborted && !givingBack.aborted) return true;
+    if (isAlone)
+      fetching.then(
+        (input) => executor.forget?.(input),
+        () => undefined,
+      );
+    return false;
+  }
+
+  /** Takes a job to fetch its inputs while another one is computed, if one waits that no idle worker wanted. */
+  async #lookAhead(computed: AbortSignal): Promise<void> {
+    const { clock, takesAhead = true } = this.#options;
+    if (!takesAhead) return;
+    await clock.sleep(AHEAD_AFTER_MS, computed);
+    if (!computed.aborted && !this.#rest.isDoubtful) this.#take({ waits: false, heldMax: 2 });
+  }
+
+  #handBack({ jobId }: TakenJob, held: Pick<HeldJob, 'carrier'> | null): JobOutcome {
+    held?.carrier.trace?.end('handed back', held.carrier.workerName);
+    this.#reports.onEvent({ kind: 'job-handed-back', jobId });
+    return { kind: 'handed-back' };
   }
 }

@@ -39,12 +39,10 @@ const MANY_KEPT_FOR_MS = 2_000;
 const JOBS_READ_MAX = 32;
 const RUNS_REMEMBERED_MAX = 256;
 
-const OwnSchema = z.object({ jobIndex: z.int().nonnegative() });
-/** A job or a parcel. Fields of other versions do not matter here. */
+/** Fields of other versions do not matter here. */
 const QueuedSchema = z.object({
   runId: z.string(),
   jobIndex: z.int().nonnegative().optional(),
-  parcel: z.array(z.object({ own: z.unknown() })).optional(),
 });
 
 export class QueueWatch {
@@ -92,9 +90,8 @@ export class QueueWatch {
   #remember(data: unknown): void {
     const parsed = QueuedSchema.safeParse(data);
     if (!parsed.success) return;
-    const { runId, jobIndex, parcel = [] } = parsed.data;
-    const indices = parcel.flatMap(({ own }) => OwnSchema.safeParse(own).data?.jobIndex ?? []);
-    const jobCount = Math.max(jobIndex ?? 0, ...indices) + 1;
+    const { runId, jobIndex = 0 } = parsed.data;
+    const jobCount = jobIndex + 1;
     const known = this.#jobCountByRun.get(runId) ?? 0;
     if (known === 0 && this.#jobCountByRun.size >= RUNS_REMEMBERED_MAX) return;
     this.#jobCountByRun.set(runId, Math.max(known, jobCount));

@@ -33,7 +33,7 @@ export function queueWithBlobFolder(
   };
   return {
     address: queue.address,
-    openProducer: async () => withFolder(await queue.openProducer()),
+    openProducer: async (start) => withFolder(await queue.openProducer(start)),
     openConsumer: async (options) => withFolder(await queue.openConsumer(options)),
     openController: () => queue.openController(),
   };

@@ -46,7 +46,7 @@ export function queueWithLargeBlobs(
   });
   return {
     address: queue.address,
-    openProducer: async () => withLarge(await queue.openProducer()),
+    openProducer: async (start) => withLarge(await queue.openProducer(start)),
     openConsumer: async (options) => withLarge(await queue.openConsumer(options)),
     openController: () => queue.openController(),
   };

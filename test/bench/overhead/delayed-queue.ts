@@ -1,7 +1,7 @@
 /** A queue whose commands travel: each call begins and ends half a latency later. */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import type { JobConsumer, JobProducer, TakenJob } from '../../../shared/queue/job-queue.js';
+import type { JobConsumer, JobProducer } from '../../../shared/queue/job-queue.js';
 import type { BlobStore } from '../../../shared/storage/blob-store.js';
 import type { CheckoutCode } from './checkout-code.js';
 
@@ -34,10 +34,7 @@ const PRODUCER_CALLS: readonly (keyof JobProducer)[] = [
   ...(['takeLease', 'renewLease', 'releaseLease', 'add', 'read', 'remove'] as const),
   ...(['removeLeftovers', 'beat', 'removeJobsOfSilentStarts', 'workers', 'quarantine'] as const),
 ];
-const CONSUMER_CALLS: readonly (keyof JobConsumer)[] = [
-  ...(['extendLocks', 'waitingCount', 'beat', 'quarantinedMs'] as const),
-];
-const JOB_CALLS: readonly (keyof TakenJob)[] = ['complete', 'fail', 'handBack'];
+const CONSUMER_CALLS: readonly (keyof JobConsumer)[] = [...(['beat', 'quarantinedMs'] as const)];
 const BLOB_CALLS: readonly (keyof BlobStore)[] = ['put', 'get', 'has', 'delete'];
 
 export function delayedQueue(
@@ -51,8 +48,8 @@ export function delayedQueue(
   return {
     address: queue.address,
     openController: () => queue.openController(),
-    openProducer: async () => {
-      const inner = await queue.openProducer();
+    openProducer: async (start) => {
+      const inner = await queue.openProducer(start);
       const end = delayedEnd(inner, PRODUCER_CALLS, clock, latencyMs);
       return {
         ...methodsOf(end),
@@ -64,34 +61,23 @@ export function delayedQueue(
       };
     },
     openConsumer: async (options) => {
-      const inner = await queue.openConsumer(options);
-      return {
-        ...methodsOf(delayedEnd(inner, CONSUMER_CALLS, clock, latencyMs)),
-        ...overrides(inner),
-      };
+      const inner = await queue.openConsumer({
+        ...options,
+        process: async (job, lost) => {
+          // Taking a job takes a whole exchange, and so does ending it.
+          await clock.sleep(latencyMs);
+          const outcome = await options.process(job, lost);
+          await clock.sleep(latencyMs);
+          return outcome;
+        },
+      });
+      const delayed = delayedEnd(inner, CONSUMER_CALLS, clock, latencyMs);
+      return new Proxy(delayed, {
+        get: (target, name: string): unknown =>
+          name === 'blobs' ? blobsOf(inner) : Reflect.get(target, name),
+      });
     },
   };
-
-  function overrides(inner: JobConsumer): Pick<JobConsumer, 'take' | 'extendLocks' | 'blobs'> {
-    const innerJobs = new WeakMap<TakenJob, TakenJob>();
-    const innerOf = (job: TakenJob): TakenJob => innerJobs.get(job) ?? job;
-    return {
-      blobs: blobsOf(inner),
-      take: async (how) => {
-        await clock.sleep(latencyMs / 2);
-        const taken = await inner.take(how);
-        await clock.sleep(latencyMs / 2);
-        if (taken === null) return null;
-        const job = delayedEnd(taken, JOB_CALLS, clock, latencyMs);
-        innerJobs.set(job, taken);
-        return job;
-      },
-      extendLocks: async (jobs) => {
-        const lost = await inner.extendLocks(jobs.map(innerOf));
-        return jobs.filter((job) => lost.includes(innerOf(job)));
-      },
-    };
-  }
 }
 
 /** The members of an end by name, so that some can be replaced. */

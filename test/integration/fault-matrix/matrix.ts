@@ -132,7 +132,6 @@ export const CELLS: readonly FaultCell[] = [
       ],
       `${SAME}; the result is refused and the job done again`,
     ],
-    ['result', ['handed in twice'], `${SAME}; the second is refused`],
     [
       'result of a signed run',
       [

@@ -1,8 +1,6 @@
 /** One worker that serves two runs under two prefixes of one real Redis. */
 
 import { expect, it } from 'vitest';
-import { systemClock } from '../../../shared/base/clock.js';
-import { fairPool } from '../../../worker/carrying/fair-pool.js';
 import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 import {
@@ -26,7 +24,7 @@ it('computes the jobs of both, each with the blobs of its own queue', async () =
       Promise.resolve(raisedOutput(input, 'pool')),
     close: () => Promise.resolve(),
   };
-  const worker = workerInTest(fairPool(shares, systemClock), executor, { name: 'shared' });
+  const worker = workerInTest(shares, executor, { name: 'shared' });
   room.cleanups.push(() => worker.stop());
   await worker.ready;
   const runs = await Promise.all(

@@ -118,23 +118,6 @@ describe('a job ahead', () => {
     expect(await results).toHaveLength(3);
   });
 
-  it('does not wait behind a long job where the queue has few for each worker', async () => {
-    const [slow, quick] = [new SteppedExecutor(), new SteppedExecutor()];
-    const holder = await worker(slow, 'slow');
-    await worker(quick, 'quick');
-    const results = running(8);
-    await Promise.all([
-      slow.until(() => slow.started.length === 1),
-      quick.until(() => quick.started.length === 1),
-    ]);
-    quick.end(true);
-    await quick.until(() => quick.started.length === 7);
-    expect(slow.prepared).toEqual([]);
-    expect(holder.events.filter(({ kind }) => kind === 'job-handed-back')).toEqual([]);
-    slow.end(true);
-    expect(await results).toHaveLength(8);
-  });
-
   it('is handed back when its turn does not come and others are idle', async () => {
     const [slow, quick] = [new SteppedExecutor(), new SteppedExecutor()];
     const holder = await worker(slow, 'slow');

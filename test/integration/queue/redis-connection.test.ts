@@ -51,6 +51,17 @@ describe('connectRedis', () => {
     expect(text).not.toContain('secret');
   });
 
+  // Seen to fail: the system did not find the host `secret`.
+  it.each(['/', '?', '#'])('shows no part of a password with %s and @', async (mark) => {
+    const url = `redis://me:a@secret${mark}b@nohost.invalid:6379`;
+    const failure: unknown = await connectRedis({ url, role: 'worker' }).catch(
+      (error: unknown) => error,
+    );
+    if (!(failure instanceof QianmoError)) throw new Error('expected a QianmoError');
+    expect(failure.kind).toBe('usage');
+    expect(formatFailure(failure)).not.toContain('secret');
+  });
+
   it('reports that another program than Redis answers', async () => {
     const server = createServer((socket) => {
       socket.on('error', () => undefined);
@@ -98,7 +109,7 @@ describe('a server that may evict keys', () => {
 
   it('is refused with the command that fixes it', async () => {
     await redis.client.config('SET', 'maxmemory-policy', 'allkeys-lru');
-    const failure = await failureOf(redisQueue(redis.url, '{evicting}').openProducer());
+    const failure = await failureOf(redisQueue(redis.url, '{evicting}').openProducer(''));
     expect(failure.report.found).toBe('maxmemory-policy allkeys-lru');
     expect(failure.report.cure).toContain('CONFIG SET maxmemory-policy noeviction');
   });
@@ -107,7 +118,7 @@ describe('a server that may evict keys', () => {
 describe('a server that goes away', () => {
   it('fails the calls of a producer and of its blobs with an error of the queue', async () => {
     const own = await redisForTest();
-    const producer = await redisQueue(own.url, '{away}').openProducer();
+    const producer = await redisQueue(own.url, '{away}').openProducer('');
     const blobs = producer.blobs({ lifetimeMs: 60_000, blobByteCountMax: 1_000 });
     try {
       expect(await producer.read('j')).toEqual({ state: 'gone' });

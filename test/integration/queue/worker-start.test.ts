@@ -6,6 +6,7 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
 import { INNER_LOOP_QUEUE } from '../../../shared/queue/protocol.js';
 import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { handConsumer } from '../../conformance/job-queue-scene.js';
 import { QueueRoom } from '../../fixtures/queue/queue-room.js';
 
 const room = new QueueRoom('worker-start');
@@ -19,17 +20,13 @@ it('takes jobs when its waiting connection was cut before it was ready', async (
   room.cleanups.push(() => queue.close());
   room.cleanups.push(() => proxy.close());
   const cut = proxy.cutHalfWay(WAITING_CONNECTION_SETUP);
-  const consumer = await bullmqJobQueue({
-    ...{ redisUrl: proxy.url, prefix, clock: systemClock },
-  }).openConsumer({
-    ...{ name: 'w', nonce: 'n', device: 'cpu' },
-    onError: () => undefined,
-    onReconnected: () => undefined,
-  });
+  const consumer = await handConsumer(
+    bullmqJobQueue({ redisUrl: proxy.url, prefix, clock: systemClock }),
+    { ...{ name: 'w', nonce: 'n', device: 'cpu' }, hasEnded: () => Promise.resolve() },
+  );
   room.cleanups.push(() => consumer.close());
   await cut;
-  // The worker waits only once it has seen the queue empty.
-  expect(await consumer.take({ wait: true })).toBeNull();
+  const taken = consumer.next();
   await queue.add('gradient', {}, { jobId: 'a' });
-  expect((await consumer.take({ wait: true }))?.jobId).toBe('a');
+  expect((await taken).jobId).toBe('a');
 });

@@ -26,7 +26,7 @@ it('ends as fenced, and leaves the lease and the jobs to the other one', async (
     const { signal } = new AbortController();
     const paused = collected(dispatcher.run(ordersForTest(1), admitAll, signal));
 
-    const other = await queue.openProducer();
+    const other = await queue.openProducer('');
     const holder = {
       ...{ start: 'second', process: thisProcess(), sinceMs: 0, beatMs: 0 },
       progress: { state: 'running', training: null } as const,

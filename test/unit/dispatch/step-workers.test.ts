@@ -15,7 +15,7 @@ test('says each time that the workers are gone, and looks no more often than eve
   let workerCount = 1;
   let lookCount = 0;
   const producer = {
-    ...(await new MemoryJobQueue({ clock }).openProducer()),
+    ...(await new MemoryJobQueue({ clock }).openProducer('')),
     workers: () => {
       lookCount += 1;
       const worker = { name: 'w', instance: 'w', device: 'cpu', sinceMs: 0, jobId: null };
@@ -51,8 +51,9 @@ async function stepWith(workerCount: number): Promise<StepWorkers> {
     await queue.openConsumer({
       ...{ name: `w${place}`, nonce: `n${place}`, device: 'cpu' },
       ...{ onError: sink, onReconnected: sink },
+      process: () => Promise.resolve({ kind: 'handed-back' }),
     });
-  const producer = await queue.openProducer();
+  const producer = await queue.openProducer('');
   const health = new WorkerHealth({ clock, sink });
   return new StepWorkers({ producer, health, clock, sink, counted: nobodyCounted() }, (action) =>
     action(),

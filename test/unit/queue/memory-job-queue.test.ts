@@ -11,26 +11,25 @@ const holderOf = (start: string) => ({ start, process: thisProcess(), sinceMs: 0
 
 it('brings back the jobs and locks of an earlier time', async () => {
   const queue = new MemoryJobQueue({ clock: steppedClock() });
-  const producer = await queue.openProducer();
-  const consumer = await queue.openConsumer({
-    ...{ name: 'worker', device: 'cpu', nonce: 'w', onError: () => undefined },
-    onReconnected: () => undefined,
-  });
+  const producer = await queue.openProducer('');
+  const worker = queue.enter({ name: 'worker', device: 'cpu', nonce: 'w' });
   await producer.add([{ jobId: 'first', job: jobOf(0) }]);
-  const taken = await consumer.take({ wait: false });
+  const taken = await worker.take('token', 0, new AbortController().signal);
+  if (taken === null) throw new Error('no job was taken');
   const goBack = queue.remember();
-  await taken?.fail({ kind: 'transient', reason: 'so' });
+  const failure = { kind: 'transient', reason: 'so' } as const;
+  await worker.end(taken.lock, { kind: 'failed', failure });
   await producer.add([{ jobId: 'second', job: jobOf(1) }]);
   goBack();
   expect(await producer.read('first')).toEqual({ state: 'open', holder: 'worker' });
   expect(await producer.read('second')).toEqual({ state: 'gone' });
-  await taken?.fail({ kind: 'transient', reason: 'again' });
+  await worker.end(taken.lock, { kind: 'failed', failure });
   expect(await producer.read('first')).toMatchObject({ state: 'failed' });
 });
 
 it('keeps the lease for the later epoch after it went back to an earlier one', async () => {
   const queue = new MemoryJobQueue({ clock: steppedClock() });
-  const [first, second] = [await queue.openProducer(), await queue.openProducer()];
+  const [first, second] = [await queue.openProducer(''), await queue.openProducer('')];
   const taken = await first.takeLease('run', holderOf('first'), null);
   const goBack = queue.remember();
   const mark = JSON.stringify(holderOf('first'));

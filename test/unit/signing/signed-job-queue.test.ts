@@ -2,39 +2,35 @@
 
 import { describe, expect, it } from 'vitest';
 import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
-import type {
-  JobConsumer,
-  JobQueue,
-  JobRecord,
-  TakenJob,
-} from '../../../shared/queue/job-queue.js';
+import type { JobQueue, JobRecord } from '../../../shared/queue/job-queue.js';
 import type { Job, JobResult } from '../../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../../shared/signing/signing-key.js';
-import { jobOf, resultOf } from '../../conformance/job-queue-scene.js';
+import {
+  handConsumer,
+  jobOf,
+  resultOf,
+  type HandConsumer,
+  type JobInHand,
+} from '../../conformance/job-queue-scene.js';
 import { systemClock } from '../../../shared/base/clock.js';
 
 const [key, otherKey] = await Promise.all(
   ['0', '1'].map((digit) => signingKeyOf({ QIANMO_SIGNING_KEY: digit.repeat(32) })),
 );
 
-const consumerOf = (queue: JobQueue, name: string): Promise<JobConsumer> =>
-  queue.openConsumer({
+const consumerOf = (queue: JobQueue, name: string): Promise<HandConsumer> =>
+  handConsumer(queue, {
     ...{ name, nonce: name, device: 'cpu' },
-    onError: () => undefined,
-    onReconnected: () => undefined,
+    hasEnded: () => new Promise((resolve) => setImmediate(resolve)),
   });
 
-async function takenBy(consumer: JobConsumer): Promise<TakenJob> {
-  const job = await consumer.take({ wait: false });
-  if (job === null) throw new Error('no job is waiting');
-  return job;
-}
+const takenBy = (consumer: HandConsumer): Promise<JobInHand> => consumer.next();
 
 /** A queue that a coordinator with the key has put the jobs `a` and `b` on, and one that others reach. */
 async function scene() {
   const open = new MemoryJobQueue({ clock: systemClock });
-  const producer = await signedJobQueue(open, key ?? null).openProducer();
+  const producer = await signedJobQueue(open, key ?? null).openProducer('');
   await producer.add(['a', 'b'].map((jobId, jobIndex) => ({ jobId, job: jobOf(jobIndex) })));
   return { open, producer };
 }
@@ -62,7 +58,7 @@ describe('a result', () => {
     const honest = await consumerOf(signedJobQueue(open, key ?? null), 'honest');
     const first = await takenBy(honest);
     await first.complete(resultOf(0));
-    const genuine = await (await open.openProducer()).read('a');
+    const genuine = await (await open.openProducer('')).read('a');
     const replayed = genuine.state === 'completed' ? genuine.returnValue : null;
     const rogue = await takenBy(await consumerOf(open, 'rogue'));
     // The forger writes what it has read.
@@ -79,7 +75,7 @@ describe('a job', () => {
     ['that is signed, by a worker without a key', key, null, /has no key/],
   ])('%s is refused', async (_, coordinatorKey, workerKey, reason) => {
     const open = new MemoryJobQueue({ clock: systemClock });
-    const producer = await signedJobQueue(open, coordinatorKey ?? null).openProducer();
+    const producer = await signedJobQueue(open, coordinatorKey ?? null).openProducer('');
     await producer.add([{ jobId: 'a', job: jobOf(0) }]);
     const worker = await consumerOf(signedJobQueue(open, workerKey ?? null), 'w');
     expect((await takenBy(worker)).refusal).toMatch(reason);
@@ -90,7 +86,7 @@ describe('a job', () => {
     const stranger = await consumerOf(open, 'stranger');
     const { data } = await takenBy(stranger);
     await takenBy(stranger);
-    const forger = await open.openProducer();
+    const forger = await open.openProducer('');
     // The forger writes what it has read.
     await forger.add([{ jobId: 'c', job: data as Job }]);
     const worker = await consumerOf(signedJobQueue(open, key ?? null), 'w');
@@ -100,7 +96,7 @@ describe('a job', () => {
   it('of a coordinator without a key is done by a worker without one', async () => {
     const open = new MemoryJobQueue({ clock: systemClock });
     const queue = signedJobQueue(open, null);
-    const producer = await queue.openProducer();
+    const producer = await queue.openProducer('');
     await producer.add([{ jobId: 'a', job: jobOf(0) }]);
     const job = await takenBy(await consumerOf(queue, 'w'));
     expect(job).not.toHaveProperty('refusal');

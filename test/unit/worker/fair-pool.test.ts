@@ -2,13 +2,12 @@
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import { formatJobFailure } from '../../../shared/queue/job-failure.js';
 import type { JobProducer } from '../../../shared/queue/job-queue.js';
 import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
-import { fairPool, PrefixSharesSchema } from '../../../worker/carrying/fair-pool.js';
 import { FairTurns } from '../../../worker/carrying/fair-turns.js';
+import { PrefixSharesSchema } from '../../../worker/carrying/prefix-shares.js';
 import { runWorker } from '../../../worker/carrying/work-loop.js';
-import { jobOf, taken } from '../../conformance/job-queue-scene.js';
+import { jobOf } from '../../conformance/job-queue-scene.js';
 import { simulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 import { raisedOutput } from '../../fixtures/queue/remote-control.js';
 
@@ -79,7 +78,7 @@ async function computeMsOf(runs: readonly TestRun[], workerCount: number): Promi
   const shares = queues.map((queue, place) => ({ queue, weight: runs[place]?.weight ?? 1 }));
   const worker = (name: string): Promise<void> =>
     runWorker({
-      ...{ queue: fairPool(shares, clock), name, nonce: name, clock, signal: stop.signal },
+      ...{ queue: shares, name, nonce: name, clock, signal: stop.signal },
       executor: {
         execute: async (input, signal, onBegin) => {
           onBegin?.();
@@ -93,7 +92,7 @@ async function computeMsOf(runs: readonly TestRun[], workerCount: number): Promi
       },
     });
   const coordinator = async (place: number, { jobsPerStep }: TestRun): Promise<void> => {
-    const producer = await queues[place]!.openProducer();
+    const producer = await queues[place]!.openProducer('');
     const blobs = producer.blobs({ lifetimeMs: MINUTE_MS, blobByteCountMax: 1_000 });
     const dense = await blobs.put(Uint8Array.of(1, 2, 3));
     for (let step = 0; !stop.signal.aborted; step += 1) {
@@ -165,46 +164,6 @@ describe('a pool of four workers', () => {
     const busy = { weight: 1, jobsPerStep: 2_000, jobMs: upTo(400) };
     const [ms = 0] = await computeMsOf([busy, { ...busy, weight: 9, jobsPerStep: 0 }], 4);
     expect(ms).toBeGreaterThan(0.95 * 4 * MINUTE_MS);
-  });
-});
-
-describe('a consumer of several queues', () => {
-  it('keeps a job where it belongs, however it ends', async () => {
-    const clock = simulatedClock();
-    const queues = [new MemoryJobQueue({ clock }), new MemoryJobQueue({ clock })];
-    await clock.run(async () => {
-      const producers = await Promise.all(queues.map((queue) => queue.openProducer()));
-      const consumer = await fairPool(
-        queues.map((queue) => ({ queue, weight: 1 })),
-        clock,
-      ).openConsumer({
-        ...{ name: 'w', nonce: 'n', device: 'cpu' },
-        onError: () => undefined,
-        onReconnected: () => undefined,
-      });
-      const waited = taken(consumer);
-      await producers[1]!.add([{ jobId: 'late', job: jobOf(0) }]);
-      const late = await waited;
-      expect(late.jobId).toBe('late');
-      expect(await consumer.extendLocks([late])).toEqual([]);
-      await late.handBack();
-      await producers[0]!.add([{ jobId: 'other', job: jobOf(1) }]);
-      expect(await consumer.waitingCount()).toBe(2);
-      const both = [await taken(consumer), await taken(consumer)];
-      expect(both.map(({ jobId }) => jobId).sort()).toEqual(['late', 'other']);
-      for (const job of both) await job.fail({ kind: 'transient', reason: job.jobId });
-      for (const [place, jobId] of ['other', 'late'].entries()) {
-        const reason = formatJobFailure({ kind: 'transient', reason: jobId });
-        expect(await producers[place]!.read(jobId)).toEqual({
-          state: 'failed',
-          reason,
-          worker: 'w',
-        });
-      }
-      await consumer.stopWaiting();
-      await consumer.close();
-      for (const producer of producers) await producer.close();
-    });
   });
 });
 

@@ -1,0 +1,84 @@
+/** A Redis that goes on while its connections go silent, as behind a firewall that forgets them, or its scripts vanish. */
+
+import { expect, it } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
+import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
+import { admitAll, collected, ordersForTest } from '../../conformance/dispatcher.js';
+import { tcpFaultProxy } from '../../fixtures/faults/tcp-fault-proxy.js';
+import { QueueRoom } from '../../fixtures/queue/queue-room.js';
+import {
+  dispatcherInTest,
+  queueConfig,
+  workerInTest,
+} from '../../fixtures/queue/queue-under-test.js';
+import { raisedOutput } from '../../fixtures/queue/remote-control.js';
+
+const room = new QueueRoom('server-faults');
+const executor = {
+  execute: (input: Parameters<typeof raisedOutput>[0]) =>
+    Promise.resolve(raisedOutput(input, 'silent')),
+  close: () => Promise.resolve(),
+};
+
+async function silenceable() {
+  const proxy = await tcpFaultProxy(Number(new URL(room.redis.url).port));
+  room.cleanups.push(() => proxy.close());
+  const { prefix } = room;
+  const queue = bullmqJobQueue({ redisUrl: proxy.url, prefix, clock: systemClock });
+  return { proxy, queue };
+}
+
+// Seen to fail: the worker was never listed again, and took no job.
+it('silent connections of a worker are replaced: it reports them, is listed again, and computes', async () => {
+  const { proxy, queue } = await silenceable();
+  const worker = workerInTest(queue, executor);
+  room.cleanups.push(() => worker.stop());
+  await worker.ready;
+  proxy.silence();
+  const { dispatcher } = await dispatcherInTest(room.queue, queueConfig({ prefix: room.prefix }));
+  room.cleanups.push(() => dispatcher.close());
+  const { signal } = new AbortController();
+  const results = await collected(dispatcher.run(ordersForTest(3), admitAll, signal));
+  expect(results).toHaveLength(3);
+  expect(worker.events.map(({ kind }) => kind)).toContain('redis-trouble');
+  const controller = await room.queue.openController();
+  room.cleanups.push(() => controller.close());
+  expect((await controller.workers()).map(({ name }) => name)).toEqual(['test-worker']);
+});
+
+// Seen to fail: the coordinator waited for an answer on its connections without end.
+it('silent connections of a coordinator are replaced: its step goes on', async () => {
+  const { proxy, queue } = await silenceable();
+  const coordinator = await dispatcherInTest(queue, queueConfig({ prefix: room.prefix }));
+  const { dispatcher } = coordinator;
+  room.cleanups.push(() => dispatcher.close());
+  const { signal } = new AbortController();
+  const results = collected(dispatcher.run(ordersForTest(3), admitAll, signal));
+  const away = coordinator.next('redis-away');
+  proxy.silence();
+  await away;
+  const worker = workerInTest(room.queue, executor);
+  room.cleanups.push(() => worker.stop());
+  expect(await results).toHaveLength(3);
+});
+
+// Seen to fail: adding jobs ended the run with NOSCRIPT.
+it('scripts that somebody removes over and over end no run', async () => {
+  const { client } = room.redis;
+  const over = new AbortController();
+  const flushing = (async () => {
+    while (!over.signal.aborted) await client.script('FLUSH');
+  })();
+  room.cleanups.push(async () => {
+    over.abort();
+    await flushing;
+  });
+  const worker = workerInTest(room.queue, executor);
+  room.cleanups.push(() => worker.stop());
+  await worker.ready;
+  const { dispatcher } = await dispatcherInTest(room.queue, queueConfig({ prefix: room.prefix }));
+  room.cleanups.push(() => dispatcher.close());
+  const { signal } = new AbortController();
+  for (let step = 0; step < 10; step += 1)
+    expect(await collected(dispatcher.run(ordersForTest(16), admitAll, signal))).toHaveLength(16);
+});
