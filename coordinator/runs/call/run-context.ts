@@ -57,6 +57,13 @@ interface LocalWorkersRequest {
 
 type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;
 
+export interface MoreExecutors {
+  /** Those that compute already. */
+  readonly started: readonly JobExecutor[];
+  /** The number that is wanted in addition. */
+  readonly count: number;
+}
+
 interface StartedRedis {
   readonly url: string;
   /** A file with the address and its password, which only this user can read. */
@@ -83,6 +90,15 @@ export interface Machine {
   startExecutors(
     demand: ComputeDemand,
     count: number,
+    context: RunContext,
+  ): Promise<readonly JobExecutor[]>;
+  /**
+   * Starts more of them, as far as this machine has free cores and memory, or GPUs. One that does not start is left
+   * out.
+   */
+  startMoreExecutors(
+    demand: ComputeDemand,
+    wanted: MoreExecutors,
     context: RunContext,
   ): Promise<readonly JobExecutor[]>;
   /**
