@@ -4,7 +4,7 @@ import { accessSync, constants } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
-import { findRedisServer, startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { openOwnedFolder } from '#services/owned-folder.mjs';
 import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
 import type { Machine, RunContext } from '../../coordinator/runs/call/run-context.js';
@@ -99,8 +99,6 @@ export const localMachine: Machine = {
       env: { ...environment, QIANMO_REDIS_URL: redisUrl },
     };
   },
-
-  findRedis: async () => (await findRedisServer())?.version ?? null,
 
   startRedis: async () => {
     const dataDir = openOwnedFolder('qianmo-redis');

@@ -111,8 +111,6 @@ export interface Machine {
   requireDevice(device: DeviceDemand, context: RunContext): Promise<void>;
   /** How to start one of several local workers. */
   workerCommand(request: LocalWorkersRequest): Promise<WorkerCommand>;
-  /** The version of the Redis server that `startRedis` would start; null if there is none. */
-  findRedis(): Promise<string | null>;
   /** Starts a Redis server with a password, for this user alone. */
   startRedis(): Promise<StartedRedis>;
   /** Opens a folder in the memory of this machine, for this user alone; null where there is none. */
