@@ -19,6 +19,7 @@ import {
   gpuIndexOfWorker,
 } from '../../worker/compute/device/visible-gpus.js';
 import {
+  endComputeAhead,
   firstProcessCount,
   firstWorkerCount,
   takeWorkerAhead,
@@ -56,6 +57,8 @@ export const localMachine: Machine = {
     const settled = await Promise.allSettled(starts);
     return settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   },
+
+  endUnusedExecutors: endComputeAhead,
 
   openCompute: async (context, demand) => {
     const { localCompute } = await import('./local-compute.js');

@@ -80,10 +80,14 @@ export function takeWorkerAhead(
 
 /** Ends what nobody has taken. */
 export function endAhead(): void {
-  for (const each of compute) each.process.kill('SIGKILL');
+  endComputeAhead();
   for (const { pid } of workers) if (pid !== undefined) killGroup(pid);
-  compute = [];
   workers = [];
+}
+
+export function endComputeAhead(): void {
+  for (const each of compute) each.process.kill('SIGKILL');
+  compute = [];
 }
 
 function computeAhead(environment: Environment): ForkedEntry {
