@@ -57,7 +57,7 @@ interface LocalWorkersRequest {
 
 type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;
 
-export interface MoreExecutors {
+interface MoreExecutors {
   /** Those that compute already. */
   readonly started: readonly JobExecutor[];
   /** The number that is wanted in addition. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ComputePace } from '../../../coordinator/dispatch/in-memory/wanted-executors.js';
+import { ComputePace } from '../../../../coordinator/dispatch/in-memory/wanted-executors.js';
 
 const ROWS = 1_000;
 

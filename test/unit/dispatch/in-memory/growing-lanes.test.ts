@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
-import type { StartMore } from '../../../coordinator/dispatch/in-memory/growing-lanes.js';
-import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import type { Dispatcher } from '../../../../coordinator/dispatch/dispatcher.js';
+import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import type { StartMore } from '../../../../coordinator/dispatch/in-memory/growing-lanes.js';
+import type { JobExecutor } from '../../../../shared/queue/job-executor.js';
 import {
   admitAll,
   collected,
   executorForTest,
   ordersForTest,
   outputOf,
-} from '../../conformance/dispatcher.js';
-import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+} from '../../../conformance/dispatcher.js';
+import { instantClock } from '../../../fixtures/clocks/instant-clock.js';
 
 const { signal } = new AbortController();
 const LONG_JOB_MS = 100;
