@@ -30,7 +30,7 @@ export const dispatchOptions = {
   ),
   redis: valueOption(
     '--redis <url>',
-    'send jobs to the workers of a queue on this Redis server, instead of computing here',
+    'send jobs to the workers of a queue on this Redis server, or on one started for it (embedded), instead of computing here',
     textValue.optional(),
     { variable: 'QIANMO_REDIS_URL' },
   ),

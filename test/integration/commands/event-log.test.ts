@@ -115,7 +115,7 @@ it('continues in the same log, and records how a run failed', async () => {
   // A coordinator that was killed would leave a partial line.
   const [segment = ''] = await readdir(room.path(join('stopped', 'events')));
   await appendFile(room.path(join('stopped', 'events', segment)), '{"schemaVersion":1,"epo');
-  await room.done(['train', run, '--resume']);
+  await room.done(['train', run, '--processes', '1', '--resume']);
   const events = await eventsOf('stopped');
   expect(only(events, 'run-started').map(({ outerStep }) => outerStep)).toEqual([
     0,
