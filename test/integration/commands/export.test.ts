@@ -63,7 +63,7 @@ describe('export', () => {
   test('writes another format too', async () => {
     const words = ['export', 'small.yaml', '--out', 'one', '--format', 'onnx'];
     expect(await room.done(words)).toMatch(/where {3}\S+one\/onnx\/[0-9a-f]{12}\n/);
-    await room.refused([...words.slice(0, 4), 's3://models/shop', '--format', 'onnx'], {
+    await room.refused([...words.slice(0, 3), 's3://models/shop', '--format', 'onnx'], {
       ...{ exitCode: 2, what: /written to a folder, not to S3/, cure: /--model-out/ },
     });
   });
