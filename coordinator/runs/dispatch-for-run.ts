@@ -1,6 +1,6 @@
 /**
- * Opens a dispatcher for one run: in process, on local workers of its own, or on a queue that
- * workers elsewhere serve.
+ * Opens a dispatcher for one run: on this machine without a queue, which is the default, or on a queue that
+ * workers serve.
  */
 
 import { resolve } from 'node:path';
@@ -13,18 +13,19 @@ import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
+import type { StartMore } from '../dispatch/in-memory/growing-lanes.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { superviseWorkers } from '../workers/worker-supervisor.js';
 import type { RunContext, StorePlace } from './call/run-context.js';
 import { storeAddressOf } from './places.js';
 
 export interface DispatchChoice {
-  /** Local workers to start and supervise, none when absent; with `inProcess`, child processes, one when absent. */
-  readonly workers?: number | undefined;
-  /** Compute in child processes of the coordinator, without a queue. */
-  readonly inProcess?: boolean | undefined;
-  /** The Redis server, instead of the one in the config. */
+  /** Compute in so many processes of this machine, without a queue; as many as pay off if absent. */
+  readonly processes?: number | undefined;
+  /** The Redis server of a queue, instead of the one in the config. */
   readonly redis?: string | undefined;
+  /** Workers of this machine on a queue; others serve it if absent. */
+  readonly workers?: number | undefined;
 }
 
 interface DispatchedWork {
@@ -40,11 +41,30 @@ export interface RunDispatch {
   readonly dispatcher: Dispatcher;
   /** Null without a queue. */
   readonly redisUrl: string | null;
-  /** Workers that share this machine; absent if others started them, or without a queue. */
-  readonly localWorkerCount?: number | undefined;
 }
 
 const WORKER_RESTARTS_MAX = 100;
+
+/**
+ * Whether the jobs of a run go over a queue: if a Redis server is named, by the option, its environment variable or
+ * the config, or if workers are to be started. `processes` overrules the server.
+ *
+ * @throws QianmoError `usage` if processes and workers are given.
+ */
+export function isOverQueue(
+  { queue }: Pick<RunConfig | StreamConfig, 'queue'>,
+  { processes, redis, workers }: DispatchChoice,
+): boolean {
+  if (processes !== undefined && workers !== undefined)
+    throw new QianmoError({
+      kind: 'usage',
+      what: 'processes and workers cannot be given together',
+      expected: 'processes, which compute without a queue, or workers, which serve one',
+      cure: 'leave out one of them',
+    });
+  if (processes !== undefined) return false;
+  return redis !== undefined || workers !== undefined || queue.redisUrl !== 'embedded';
+}
 
 /**
  * Everything started here is stopped when the context closes. Processes are started first: they take
@@ -56,9 +76,9 @@ export function dispatchForRun(
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<RunDispatch> {
-  return choice.inProcess === true
-    ? inProcessDispatch(config, choice.workers ?? 1, context)
-    : queueDispatch(config, work, choice, context);
+  return isOverQueue(config, choice)
+    ? queueDispatch(config, work, choice, context)
+    : localDispatch(config, choice.processes, context);
 }
 
 /**
@@ -85,21 +105,30 @@ function givenUp(): QianmoError {
   return new QianmoError({ kind: 'interrupted', what: 'the start was given up' });
 }
 
-async function inProcessDispatch(
+/** @param processCount is fixed if given. Otherwise one process begins, and others follow if they pay off. */
+async function localDispatch(
   config: RunConfig | StreamConfig,
-  processCount: number,
+  processCount: number | undefined,
   context: RunContext,
 ): Promise<RunDispatch> {
-  const { clock, sink } = context;
+  const { clock, machine, sink } = context;
+  const { compute, queue } = config;
   const [executors, { createInMemoryDispatcher }] = await Promise.all([
-    context.machine.startExecutors(config.compute, processCount, context),
+    machine.startExecutors(compute, processCount ?? 1, context),
     import('../dispatch/in-memory/in-memory-dispatcher.js'),
   ]);
+  const startMore: StartMore = async (count, closed) => {
+    const signal = AbortSignal.any([context.signal, closed]);
+    return machine.startMoreExecutors(
+      compute,
+      { started: executors, count },
+      { ...context, signal },
+    );
+  };
   const dispatcher = createInMemoryDispatcher({
-    executors,
-    clock,
-    attemptsMax: config.queue.jobAttemptsMax,
-    sink,
+    ...{ executors, clock, sink },
+    startMore: processCount === undefined ? startMore : undefined,
+    attemptsMax: queue.jobAttemptsMax,
   });
   context.onClose(() => dispatcher.close());
   return { dispatcher, redisUrl: null };
@@ -111,6 +140,7 @@ async function queueDispatch(
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<RunDispatch> {
+  context.machine.endUnusedExecutors();
   // A worker without the demanded device would be restarted forever, so the device is checked first.
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
@@ -132,7 +162,7 @@ async function queueDispatch(
     });
   else if (!redis.isOwn) workers.start();
   context.onClose(() => dispatcher.close());
-  return { dispatcher, redisUrl: redis.url, localWorkerCount: choice.workers };
+  return { dispatcher, redisUrl: redis.url };
 }
 
 async function openQueueDispatcher(
@@ -273,7 +303,9 @@ async function redisForRun(
     throw new QianmoError({
       kind: 'environment',
       what: 'no Redis server could be started',
-      cure: 'install redis-server, name one with --redis redis://host:port, or use --in-process',
+      cure:
+        'install redis-server, name one with --redis redis://host:port, or leave out --workers to compute ' +
+        'without a queue',
       cause,
     });
   }

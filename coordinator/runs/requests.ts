@@ -52,14 +52,17 @@ function configSource<Source>(): z.ZodType<Source, Source> {
 
 const text = z.string().min(1, 'expected a value');
 
-/** Selects the processes that compute the jobs. By default, workers that were started elsewhere. */
+/**
+ * Selects what computes the jobs. By default, processes of this machine without a queue, as many as pay off. With
+ * `redis`, or a Redis server in the config, workers that serve a queue there.
+ */
 const dispatchFields = {
-  /** Local workers to start and supervise; with `inProcess`, the child processes that compute. */
-  workers: z.int().min(1).max(LOCAL_WORKERS_MAX).optional(),
-  /** Compute in child processes of the coordinator, without a queue: one, or as many as `workers`. */
-  inProcess: z.boolean().optional(),
-  /** The Redis server, instead of the one in the config. */
+  /** The number of processes of this machine, without a queue, whatever Redis server is named. */
+  processes: z.int().min(1).max(LOCAL_WORKERS_MAX).optional(),
+  /** The Redis server of a queue, instead of the one in the config. */
   redis: text.optional(),
+  /** Workers of this machine on a queue, which is on a Redis server of their own unless one is named. */
+  workers: z.int().min(1).max(LOCAL_WORKERS_MAX).optional(),
 };
 
 const ONE_WAY_TO_START = { error: 'cannot be given with resume', path: ['fresh'] };
@@ -217,18 +220,11 @@ export const PlanRequestSchema = z.strictObject({
   gbitPerS: z.int().min(1).max(GBIT_PER_S_MAX).default(GBIT_PER_S_DEFAULT),
 });
 
-/** By default, the gradients are computed in this process unless the config names a Redis server. */
-export const StreamRequestSchema = z
-  .strictObject({
-    config: configSource<StreamConfigSource>(),
-    ...dispatchFields,
-  })
-  .refine(({ workers, inProcess }) => workers === undefined || inProcess !== true, {
-    error: 'cannot be given with workers: a stream computes either in this process or by workers',
-    path: ['inProcess'],
-  });
+export const StreamRequestSchema = z.strictObject({
+  config: configSource<StreamConfigSource>(),
+  ...dispatchFields,
+});
 
-/** By default, jobs are computed in processes of this machine, without a queue. */
 export const MarketRequestSchema = z.strictObject({
   config: configSource<MarketConfigSource>(),
   ...dispatchFields,

@@ -15,7 +15,7 @@ import { queuedGradients } from '../streaming/queued-gradients.js';
 import { compareRules, type RuleComparison } from '../streaming/rule-comparison.js';
 import { readStreamLog } from '../streaming/stream-log.js';
 import { streamConfigOf } from './config-sources.js';
-import { dispatchForRun, type DispatchChoice } from './dispatch-for-run.js';
+import { dispatchForRun, isOverQueue, type DispatchChoice } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';
 import type { StreamRequestSchema } from './requests.js';
 import type { RunContext } from './call/run-context.js';
@@ -56,9 +56,9 @@ async function streamed(
     temporaryFolder: tmpdir(),
   });
   const settings = comparisonSettingsOf(config, rows);
-  const compute = isOverQueue(config, choice)
-    ? await computerOnQueue(config, choice, context)
-    : computeInProcess;
+  // Gradients of a rule need no TensorFlow, so a process that loads it would be a loss unless it is asked for.
+  const isHere = choice.processes === undefined && !isOverQueue(config, choice);
+  const compute = isHere ? computeInProcess : await dispatchedComputer(config, choice, context);
   const pause = (): Promise<void> => demandGoingOn(signal);
   const comparison = await compareRules(rows, settings, {
     onTuned: sink,
@@ -75,12 +75,7 @@ async function streamed(
   return { comparison, record };
 }
 
-function isOverQueue({ queue }: StreamConfig, choice: DispatchChoice): boolean {
-  if (choice.inProcess === true) return false;
-  return choice.workers !== undefined || (choice.redis ?? queue.redisUrl) !== 'embedded';
-}
-
-async function computerOnQueue(
+async function dispatchedComputer(
   config: StreamConfig,
   choice: DispatchChoice,
   context: RunContext,

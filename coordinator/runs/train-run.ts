@@ -6,7 +6,6 @@ import type { PreparedRun } from '../plan/prepared-run.js';
 import type { RunClaim } from '../checkpoints/run-claim.js';
 import { validationLossOf } from '../evaluation/validation-loss.js';
 import { train } from '../training/outer-loop.js';
-import { OverheadWatch } from '../training/overhead/overhead-watch.js';
 import type { TrainingOutcome } from '../training/train-options.js';
 import type { RunDispatch } from './dispatch-for-run.js';
 import type { RunContext } from './call/run-context.js';
@@ -58,22 +57,11 @@ export async function trainOn(
 ): Promise<TrainingOutcome> {
   const { config } = run;
   // The global arm of an evaluation is a run with its own name.
-  const sink = toldBy({ runId: config.run }, context.sink);
-  const watch = new OverheadWatch(dispatch.localWorkerCount ?? 0);
-  const told: RunContext = {
-    ...context,
-    sink: (event, source) => {
-      if (event.kind === 'outer-step-timed') watch.note(event);
-      sink(event, source);
-    },
-  };
+  const told: RunContext = { ...context, sink: toldBy({ runId: config.run }, context.sink) };
   const place = { run: config.run, address: checkpointAddressOf(config) };
   const claim = await claimedPlace(config, place, told);
   try {
-    const outcome = await trainUnder(claim, { run, dispatch, start }, told);
-    const found = dispatch.localWorkerCount === undefined ? null : watch.found();
-    if (found !== null) sink({ kind: 'in-process-faster', ...found });
-    return outcome;
+    return await trainUnder(claim, { run, dispatch, start }, told);
   } finally {
     await claim?.release();
   }

@@ -69,7 +69,7 @@ export async function buildProgram(
       `
 Example, from logs to an evaluated model:
   qianmo prepare run.yaml
-  qianmo train run.yaml --workers 2
+  qianmo train run.yaml
   qianmo evaluate run.yaml
 
 Exit codes: 0 done, 1 failed, 2 bad usage or config, 3 environment missing, 4 interrupted and resumable,

@@ -179,7 +179,7 @@ export function evaluate(
 }
 
 /**
- * Opens a prepared run and starts its workers, for several calls on the same workers. The caller
+ * Opens a prepared run and starts what computes it, for several calls on the same processes. The caller
  * closes it. `onEvent` receives the events of all its calls.
  */
 export async function openRun(request: OpenRequest, options: CallOptions = {}): Promise<OpenRun> {

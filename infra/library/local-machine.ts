@@ -2,12 +2,15 @@
 
 import { accessSync, constants } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
-import { findRedisServer, startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { openOwnedFolder } from '#services/owned-folder.mjs';
 import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
-import type { Machine } from '../../coordinator/runs/call/run-context.js';
+import type { Machine, RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import { listGpus } from '../../worker/compute/device/list-gpus.js';
 import {
@@ -16,6 +19,7 @@ import {
   gpuIndexOfWorker,
 } from '../../worker/compute/device/visible-gpus.js';
 import {
+  endComputeAhead,
   firstProcessCount,
   firstWorkerCount,
   takeWorkerAhead,
@@ -24,20 +28,37 @@ import {
 } from './ahead/started-ahead.js';
 import { startedComputeProcess } from './started-compute-process.js';
 
+/** Executors keep their stores and graphs, so they grow after they start. */
+const FREE_MEMORY_SHARE_MAX = 0.5;
+const EXECUTOR_BYTE_COUNT_MIN = 512 * 1024 * 1024;
+
 /** A file system in memory, which Linux offers to all programs. */
 const MEMORY_FOLDER = '/dev/shm';
 
 export const localMachine: Machine = {
   startExecutors: async (demand, count, context) => {
     const gpuCount = count === 1 ? 0 : await gpuCountHere(context.environment);
-    const starts = Array.from({ length: count }, (_, index) => {
-      const gpuIndex = gpuIndexOfWorker(index, gpuCount);
-      // More than ten listeners to one signal would be reported as a leak.
-      const signal = AbortSignal.any([context.signal]);
-      return startedComputeProcess({ ...demand, gpuIndex }, { ...context, signal });
-    });
+    const starts = Array.from({ length: count }, (_, index) =>
+      startedExecutor(demand, gpuIndexOfWorker(index, gpuCount), context),
+    );
     return Promise.all(starts);
   },
+
+  startMoreExecutors: async (demand, { started, count }, context) => {
+    const [first] = started;
+    const isOnGpu = first?.foundDevice?.()?.device === 'gpu';
+    const gpuCount = isOnGpu ? await gpuCountHere(context.environment) : 0;
+    const room = isOnGpu
+      ? gpuCount - started.length
+      : freeExecutorCount(first?.residentByteCount?.() ?? 0);
+    const starts = Array.from({ length: Math.max(0, Math.min(count, room)) }, (_, index) =>
+      startedExecutor(demand, gpuIndexOfWorker(started.length + index, gpuCount), context),
+    );
+    const settled = await Promise.allSettled(starts);
+    return settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
+  },
+
+  endUnusedExecutors: endComputeAhead,
 
   openCompute: async (context, demand) => {
     const { localCompute } = await import('./local-compute.js');
@@ -82,8 +103,6 @@ export const localMachine: Machine = {
     };
   },
 
-  findRedis: async () => (await findRedisServer())?.version ?? null,
-
   startRedis: async () => {
     const dataDir = openOwnedFolder('qianmo-redis');
     const remove = (): Promise<void> => rm(dataDir, { recursive: true, force: true });
@@ -110,6 +129,31 @@ export const localMachine: Machine = {
     }
   },
 };
+
+/** Compute processes of this process, whatever call they belong to: calls share the cores. */
+let executorCount = 0;
+
+function startedExecutor(
+  demand: Pick<ComputeConfig, 'device' | 'portable'>,
+  gpuIndex: number | undefined,
+  context: RunContext,
+): Promise<JobExecutor> {
+  executorCount += 1;
+  context.onClose(() => {
+    executorCount -= 1;
+    return Promise.resolve();
+  });
+  // More than ten listeners to one signal would be reported as a leak.
+  const signal = AbortSignal.any([context.signal]);
+  return startedComputeProcess({ ...demand, gpuIndex }, { ...context, signal });
+}
+
+/** @param byteCount the memory that one of them takes, as far as it is known */
+function freeExecutorCount(byteCount: number): number {
+  const inMemory =
+    (freemem() * FREE_MEMORY_SHARE_MAX) / Math.max(byteCount, EXECUTOR_BYTE_COUNT_MIN);
+  return Math.min(availableParallelism() - executorCount, Math.floor(inMemory));
+}
 
 async function gpuCountHere(
   environment: Readonly<Record<string, string | undefined>>,

@@ -45,8 +45,8 @@ export const QueueConfigSchema = z
       .regex(/^(embedded|rediss?:\/\/.+)$/, 'expected embedded or redis://host:port')
       .default('embedded')
       .describe(
-        'The address of Redis, redis://host:port. embedded starts a Redis server for the command and ' +
-          'stops it afterwards.',
+        'The address of Redis, redis://host:port, with which workers compute. embedded names none: the command ' +
+          'computes on its own machine unless it is given one.',
       ),
     prefix: z
       .string()

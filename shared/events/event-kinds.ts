@@ -121,8 +121,6 @@ const RUN_SHAPES = {
     /** The results that were used, the tasks that they are of, and the workers that they came from. */
     ...{ jobCount: count, taskCount: count, workerCount: count },
   },
-  /** At the end of a training whose local workers took longer than one process would compute. */
-  'in-process-faster': { workerCount: count, waitedMs: durationMs, computeMs: durationMs },
   checkpoint: ofCheckpoint,
   /** The outer step was closed without the results of some jobs. */
   'leaves-left-out': { outerStep: count, admittedLeafCount: count, leafCount: count },

@@ -15,15 +15,4 @@ export const OPERATION_SENTENCES = {
   'metrics-served': ({ url }) => notice(`metrics: ${url}/metrics`),
   'traces-failed': ({ address, reason }) =>
     warning(`traces cannot be sent to ${address} (${reason}); the work continues without them`),
-  'in-process-faster': ({ workerCount, waitedMs, computeMs }) =>
-    notice(
-      `outer steps waited ${seconds(waitedMs)} for ${counted(workerCount, 'worker')}, and one process would compute the same jobs in ` +
-        `about ${seconds(computeMs)}: adding --in-process would be faster`,
-    ),
-} satisfies Sentences<'outer-step-timed' | 'in-process-faster' | keyof typeof OPERATION_SHAPES>;
-
-const MS_PER_SECOND = 1000;
-
-function seconds(durationMs: number): string {
-  return `${(durationMs / MS_PER_SECOND).toFixed(1)} s`;
-}
+} satisfies Sentences<'outer-step-timed' | keyof typeof OPERATION_SHAPES>;

@@ -20,8 +20,7 @@ beforeAll(async () => {
     run.training.outerSteps = 40;
     await room.write('log.csv', segmentLog());
     await room.write('run.yaml', JSON.stringify(run));
-    for (const verb of ['prepare', 'train', 'evaluate'])
-      await room.done([verb, 'run.yaml', ...(verb === 'prepare' ? [] : ['--in-process'])]);
+    for (const verb of ['prepare', 'train', 'evaluate']) await room.done([verb, 'run.yaml']);
     await room.done(['status', 'run', '--html', 'run.html']);
   });
   ({ browser, url } = opened);

@@ -41,10 +41,10 @@ beforeAll(async () => {
       run.training['outerSteps'] = 12;
     });
     await room.done([name === 'shop' ? 'prepare' : 'check', config]);
-    await room.done(['train', config, '--in-process']);
+    await room.done(['train', config]);
   }
-  await room.done(['evaluate', 'shop.yaml', '--in-process']);
-  await room.done(['export', 'shop.yaml', '--in-process']);
+  await room.done(['evaluate', 'shop.yaml']);
+  await room.done(['export', 'shop.yaml']);
   const server = started([
     ...['serve', '--bundle', 'shop/bundles', '--port', '0', '--metrics-port', '0'],
     ...['--explore', 'policy.json', '--state', 'shop/state', '--format', 'json'],

@@ -26,9 +26,9 @@ beforeAll(async () => {
     });
     await room.done(['prepare', base]);
     await room.write('sweep.yaml', JSON.stringify(SWEEP));
-    await room.done(['sweep', 'sweep.yaml', '--in-process']);
-    await room.done(['train', base, '--in-process']);
-    await room.done(['evaluate', base, '--in-process']);
+    await room.done(['sweep', 'sweep.yaml']);
+    await room.done(['train', base]);
+    await room.done(['evaluate', base]);
     await room.done(['compare', 'base', 'base:meta-unadapted', 'base:constant', '--out', 'arms']);
   });
   ({ browser, url } = opened);

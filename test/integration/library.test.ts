@@ -60,14 +60,14 @@ describe('the library', () => {
     const config = configOf('quiet');
     const given = structuredClone(config);
     try {
-      const result = await library.train({ config, inProcess: true });
+      const result = await library.train({ config });
       expect(result).toEqual({
         run: 'quiet',
         outerSteps: OUTER_STEPS,
         checkpoint: expect.stringContaining('quiet/checkpoints') as string,
         digest: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
       });
-      const [report, ...others] = await library.evaluate({ config, inProcess: true });
+      const [report, ...others] = await library.evaluate({ config });
       expect(others).toEqual([]);
       expect(report?.run.metaDigest).toBe(result.digest);
       for (const write of written) expect(write.mock.calls).toEqual([]);
@@ -82,7 +82,7 @@ describe('the library', () => {
   test('reports the events of a run in order, and keeps them in its output', async () => {
     const told: StampedEvent[] = [];
     const training = library.train(
-      { config: configOf('events'), inProcess: true },
+      { config: configOf('events') },
       { onEvent: (event) => told.push(event) },
     );
     const iterated: StampedEvent[] = [];
@@ -115,19 +115,19 @@ describe('the library', () => {
     };
     const config = configOf('compared');
     expect(await kindsIn('prepared')).toContain('store-prepared');
-    await library.train({ config, inProcess: true });
-    await library.evaluate({ config, inProcess: true });
+    await library.train({ config });
+    await library.evaluate({ config });
     const runs = ['global', 'meta-adapted'].map((arm) => `${config.output}:${arm}`);
     await library.compare({ runs, out: join(folder.path, 'comparison') });
     expect(await kindsIn('comparison')).toEqual(['call-alive', 'report-written', 'call-ended']);
   });
 
   test('stops when the signal aborts; a resume ends like an undisturbed run', async () => {
-    const undisturbed = await library.train({ config: configOf('undisturbed'), inProcess: true });
+    const undisturbed = await library.train({ config: configOf('undisturbed') });
     const stop = new AbortController();
     const config = configOf('stopped');
     const training = library.train(
-      { config, inProcess: true },
+      { config },
       {
         signal: stop.signal,
         onEvent: (event) => {
@@ -136,14 +136,14 @@ describe('the library', () => {
       },
     );
     await expect(training).rejects.toMatchObject({ name: 'QianmoError', kind: 'interrupted' });
-    const resumed = await library.train({ config, inProcess: true, resume: true });
+    const resumed = await library.train({ config, resume: true });
     expect(resumed.digest).toBe(undisturbed.digest);
   });
 
   test('runs two runs at once in one process', async () => {
-    const alone = await library.train({ config: configOf('alone'), inProcess: true });
+    const alone = await library.train({ config: configOf('alone') });
     const both = await Promise.all(
-      ['first', 'second'].map((name) => library.train({ config: configOf(name), inProcess: true })),
+      ['first', 'second'].map((name) => library.train({ config: configOf(name) })),
     );
     expect(both.map(({ run }) => run)).toEqual(['first', 'second']);
     for (const { digest } of both) expect(digest).toBe(alone.digest);
@@ -177,7 +177,7 @@ describe('the library', () => {
       },
     });
     const config = { ...configOf('refused'), sed: 1 };
-    await expect(library.train({ config, inProcess: true })).rejects.toMatchObject({
+    await expect(library.train({ config })).rejects.toMatchObject({
       kind: 'usage',
       report: { where: 'config', found: expect.stringMatching(/did you mean "seed"/) as string },
     });

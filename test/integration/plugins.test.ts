@@ -44,7 +44,7 @@ beforeAll(async () => {
   await room.write('scaled-pairs.js', MODEL);
   const run = await configFor('in-process');
   await room.done(['prepare', run, '--plugin', 'clipped-steps.js']);
-  inProcess = await trained(run, '--in-process', '--plugin', 'clipped-steps.js');
+  inProcess = await trained(run, '--plugin', 'clipped-steps.js');
 });
 afterAll(async () => {
   await redis.close();
@@ -72,7 +72,7 @@ describe('a method from a plugin', () => {
     const [method = ''] = codeBlocks(pageAt('README.md'), 'js');
     await room.write('clipped.js', method);
     const run = await configFor('from-readme', { method: { kind: 'clipped', innerSteps: 2 } });
-    const digest = await trained(run, '--in-process', '--plugin', 'clipped.js');
+    const digest = await trained(run, '--plugin', 'clipped.js');
     expect(digest).toMatch(/^[0-9a-f]{64}$/);
   });
 
@@ -81,7 +81,7 @@ describe('a method from a plugin', () => {
     const digest = await trained(twoWorkers, '--workers', '2', '--plugin', 'clipped-steps.js');
     expect(digest).toBe(inProcess);
     const unclipped = await configFor('unclipped', { method: { ...METHOD, stepNormMax: 100 } });
-    const other = await trained(unclipped, '--in-process', '--plugin', 'clipped-steps.js');
+    const other = await trained(unclipped, '--plugin', 'clipped-steps.js');
     expect(other).not.toBe(inProcess);
   });
 
@@ -112,19 +112,16 @@ describe('a method from a plugin', () => {
 
   it('does not change within a run', async () => {
     await room.write('changed.js', `${source}// another content\n`);
-    await room.refused(
-      ['train', 'in-process.yaml', '--in-process', '--resume', '--plugin', 'changed.js'],
-      {
-        exitCode: 2,
-        what: /^the checkpoint was made with another config/,
-        found: /method\.plugin: "[0-9a-f]{64}" -> "[0-9a-f]{64}"/,
-        cure: /^give --plugin the file that the run started with/,
-      },
-    );
+    await room.refused(['train', 'in-process.yaml', '--resume', '--plugin', 'changed.js'], {
+      exitCode: 2,
+      what: /^the checkpoint was made with another config/,
+      found: /method\.plugin: "[0-9a-f]{64}" -> "[0-9a-f]{64}"/,
+      cure: /^give --plugin the file that the run started with/,
+    });
   });
 
   it('is unknown to a process that did not load it', async () => {
-    await room.refused(['train', 'in-process.yaml', '--in-process', '--resume'], {
+    await room.refused(['train', 'in-process.yaml', '--resume'], {
       exitCode: 2,
       what: /run config/,
       found: /method\.kind: expected one of cavia, .*global, found "clipped-steps"/,
@@ -148,9 +145,9 @@ describe('a model from a plugin', () => {
     const ours = { method: { kind: 'maml', innerSteps: 2, innerRate: 0.3 } };
     const run = await configFor('scaled', { ...changed, ...ours });
     const plugin = ['--plugin', 'scaled-pairs.js'];
-    const digest = await trained(run, '--in-process', ...plugin);
+    const digest = await trained(run, ...plugin);
     const other = await configFor('scaled-workers', { ...changed, ...ours });
     expect(await trained(other, '--workers', '2', ...plugin)).toBe(digest);
-    await room.done(['evaluate', run, '--in-process', ...plugin]);
+    await room.done(['evaluate', run, ...plugin]);
   });
 });

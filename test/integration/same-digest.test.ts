@@ -52,7 +52,7 @@ beforeAll(async () => {
   await writeFile(join(folder, 'log.csv'), smallLog());
   const prepared = await commandHere(['prepare', await runFile('prepared')]);
   expect(prepared.exitCode, prepared.diagnostics).toBe(0);
-  undisturbed = await digestOf(await runFile('undisturbed'), '--in-process');
+  undisturbed = await digestOf(await runFile('undisturbed'));
 });
 
 afterAll(async () => {
@@ -72,11 +72,11 @@ async function trained(name: string, ...options: string[]): Promise<RunningComma
   return startCommand(['train', await runFile(name), '--format', 'json', ...options], folder);
 }
 
-/** A run that computes in process needs no process for its command. */
+/** A run that computes without a queue needs no process for its command. */
 async function digestOf(file: string, ...options: string[]): Promise<string> {
   const words = ['train', file, '--format', 'json', ...options];
-  const isInProcess = options.includes('--in-process');
-  return digestIn(await (isInProcess ? commandHere(words) : startCommand(words, folder).ended));
+  const isOverQueue = options.includes('--redis') || options.includes('--workers');
+  return digestIn(await (!isOverQueue ? commandHere(words) : startCommand(words, folder).ended));
 }
 
 function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {
@@ -169,7 +169,7 @@ describe('the same digest, in process and from two workers that serve run after 
       const { queue } = workers;
       return digestOf(await runFile(`${prefix}-${name}`, { method, training, queue }), ...options);
     };
-    const inProcess = await digestWith('in-process', '--in-process');
+    const inProcess = await digestWith('in-process');
     expect(inProcess).not.toBe(undisturbed);
     expect(await digestWith('two-workers', ...workers.options)).toBe(inProcess);
   });
@@ -184,9 +184,9 @@ describe('the same digest, in process and from two workers that serve run after 
       const training = { ...smallRun(name, OUTER_STEPS).training, trainable: ['output', 'bias'] };
       return digestOf(await runFile(`frozen-${name}`, { training, queue }), ...options);
     };
-    const inProcess = await digestWith('in-process', 1_000_000, '--in-process');
+    const inProcess = await digestWith('in-process', 1_000_000);
     expect(inProcess).not.toBe(undisturbed);
-    expect(await digestWith('packs', 0, '--in-process')).toBe(inProcess);
+    expect(await digestWith('packs', 0)).toBe(inProcess);
     expect(await digestWith('two-workers', 1_000_000, ...workers.options)).toBe(inProcess);
     expect(await digestWith('two-workers-packs', 0, ...workers.options)).toBe(inProcess);
   });
@@ -214,7 +214,7 @@ describe('the same digest, in process and from two workers that serve run after 
       };
       return runFile(name, { training, queue: workers.queue });
     };
-    const inProcess = await digestOf(await fileOf('stale'), '--in-process');
+    const inProcess = await digestOf(await fileOf('stale'));
     expect(inProcess).not.toBe(undisturbed);
     expect(await digestOf(await fileOf('stale-workers'), ...workers.options)).toBe(inProcess);
     const stopped = await fileOf('stale-stopped');
@@ -228,23 +228,23 @@ describe('the same digest, in process and from two workers that serve run after 
 
 describe('the same digest', () => {
   it('without a queue, in several processes, also with outer steps that overlap', async () => {
-    const inTwo = ['--in-process', '--workers', '2'];
+    const inTwo = ['--processes', '2'];
     expect(await digestOf(await runFile('in-two'), ...inTwo)).toBe(undisturbed);
     const training = {
       ...smallRun('in-three', OUTER_STEPS).training,
       checkpointEveryOuterSteps: 6,
       staleness: { outerSteps: 2, drainEveryOuterSteps: 6 },
     };
-    const alone = await digestOf(await runFile('in-one', { training }), '--in-process');
+    const alone = await digestOf(await runFile('in-one', { training }));
     expect(alone).not.toBe(undisturbed);
-    const inThree = ['--in-process', '--workers', '3'];
+    const inThree = ['--processes', '3'];
     expect(await digestOf(await runFile('in-three', { training }), ...inThree)).toBe(alone);
   });
 
   it.runIf(existsSync('/proc/self/task'))(
     'without a queue, when one of two processes is killed in the middle of a job',
     async () => {
-      const run = await trained('killed-process', '--in-process', '--workers', '2');
+      const run = await trained('killed-process', '--processes', '2');
       await run.saw(UNDER_WAY);
       const children = await readFile(`/proc/${run.pid}/task/${run.pid}/children`, 'utf8');
       process.kill(Number(children.trim().split(' ')[0]), 'SIGKILL');
@@ -312,7 +312,7 @@ describe('the same digest', () => {
     const left = await redis.client.keys('{interrupted}:blob:*');
     expect(left.length).toBeLessThanOrEqual(2 * OUTPUTS_PER_WORKER_MAX);
     for (const key of left) expect(await redis.client.pttl(key)).toBeGreaterThan(0);
-    const resumed = await digestOf(await runFile('interrupted'), '--resume', '--in-process');
+    const resumed = await digestOf(await runFile('interrupted'), '--resume');
     expect(resumed).toBe(undisturbed);
   });
 });

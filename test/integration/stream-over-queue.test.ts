@@ -33,7 +33,7 @@ beforeAll(async () => {
     return `${row},${ad},${draws.below(30)},${draws.uniform() < ad / 20 ? 1 : 0}`;
   });
   await writeFile(join(folder, 'log.csv'), ['at,ad,user,click', ...lines, ''].join('\n'));
-  undisturbed = await reportOf('undisturbed', await streamed('undisturbed', '--in-process'));
+  undisturbed = await reportOf('undisturbed', await streamed('undisturbed'));
 });
 
 afterAll(async () => {

@@ -29,7 +29,7 @@ beforeAll(async () => {
   otherMachine = await withoutNativeTensorFlow();
   await writeFile(join(folder, 'log.csv'), smallLog());
   await succeeded(['prepare', await runFile('prepared')]);
-  undisturbed = digestIn(await trained('undisturbed', ['--in-process']));
+  undisturbed = digestIn(await trained('undisturbed', []));
 });
 
 afterAll(async () => {
@@ -159,14 +159,14 @@ describe('a worker of another kind', () => {
 describe('a resume on another kind of machine', () => {
   it('is refused with both names and the cure, and recorded when the config demands it', async () => {
     const file = await runFile('moved');
-    const run = startCommand(['train', file, '--in-process'], folder);
+    const run = startCommand(['train', file], folder);
     await run.saw(UNDER_WAY);
     run.signal('SIGINT');
     expect((await run.ended).exitCode).toBe(4);
     const first = await latestManifest('moved');
     const before = first.computedOn[0]?.fingerprint ?? 'none';
 
-    const resume = ['train', file, '--resume', '--in-process', '--format', 'json'];
+    const resume = ['train', file, '--resume', '--format', 'json'];
     const refused = await startCommand(resume, folder, otherMachine).ended;
     expect(refused.exitCode, refused.diagnostics).toBe(3);
     expect(refused.diagnostics).toContain(`fingerprint ${before}`);
@@ -186,7 +186,7 @@ describe('a resume on another kind of machine', () => {
 describe('a portable run', () => {
   it('has one digest in process and on workers, which serve other runs between its jobs', async () => {
     const departures = { compute: { portable: true } };
-    const inProcess = digestIn(await trained('portable', ['--in-process'], departures));
+    const inProcess = digestIn(await trained('portable', [], departures));
     const [portable, plain] = await besideWorkers('portable-shared', [{}, {}], async () => {
       const queue = { prefix: '{portable-shared}' };
       const options = ['--redis', redis.url];

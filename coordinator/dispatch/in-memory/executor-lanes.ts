@@ -33,13 +33,22 @@ interface Lane {
 }
 
 export class ExecutorLanes {
-  readonly #lanes: readonly Lane[];
+  readonly #lanes: Lane[] = [];
   readonly #waiting: WaitingJob[] = [];
 
   constructor(executors: readonly JobExecutor[]) {
-    this.#lanes = executors.map((executor) => {
-      return { executor, state: 'free', ahead: null };
-    });
+    this.add(executors);
+  }
+
+  get count(): number {
+    return this.#lanes.length;
+  }
+
+  /** They take jobs that wait at once. */
+  add(executors: readonly JobExecutor[]): void {
+    for (const executor of executors)
+      this.#lanes.push({ executor, state: 'free', ahead: null });
+    this.#beginAll();
   }
 
   /** @throws what the executor throws. The promise of a job that is dropped never settles. */

@@ -1,6 +1,6 @@
 /**
- * Hands jobs to executors of this process directly, without a queue. It admits and retries by the same rules as the
- * queue dispatcher.
+ * Hands jobs to executors of this machine directly, without a queue. It admits and retries by the same rules as the
+ * queue dispatcher, and starts more executors while others compute, where they pay off.
  */
 
 import { setMaxListeners } from 'node:events';
@@ -24,12 +24,14 @@ import {
   type JobOrder,
   type Rejection,
 } from '../dispatcher.js';
-import { ExecutorLanes } from './executor-lanes.js';
+import { GrowingLanes, type StartMore } from './growing-lanes.js';
 import { attemptsUsedUp } from '../job-delivery.js';
 
 interface InMemoryDispatcherOptions {
   /** Each computes one job at a time. */
   readonly executors: readonly JobExecutor[];
+  /** Absent where there are no others. */
+  readonly startMore?: StartMore | undefined;
   readonly clock: Clock;
   /** The number of attempts at one job, including those whose result is refused. */
   readonly attemptsMax: number;
@@ -46,7 +48,8 @@ const UNREAD_JOBS_PER_EXECUTOR_MAX = 8;
 export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
   const { executors, sink } = options;
   const record = admissionRecord(sink, options.clock);
-  const lanes = new ExecutorLanes(executors);
+  const growing = new GrowingLanes(executors, options.startMore);
+  const { lanes } = growing;
   // Orders share arrays: dense bytes within an outer step, frozen bytes within a run. Each is
   // named once, by its sketch, since bytes never leave this machine and nobody verifies them.
   const refs = new WeakMap<Uint8Array, BlobRef>();
@@ -67,7 +70,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   };
   return {
     rejections: record.rejections,
-    executorCount: () => executors.length,
+    executorCount: () => lanes.count,
     run(orders, read, signal, terms = {}) {
       const [stop, over] = [new AbortController(), new AbortController()];
       // Each executor listens to it.
@@ -75,7 +78,7 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
       let onRead = (): void => undefined;
       const isRead = new Promise<void>((resolve) => (onRead = resolve));
       const call = {
-        ...{ ...options, ...terms, lanes, signal: stop.signal },
+        ...{ ...options, ...terms, growing, signal: stop.signal },
         admission: new Admission(orders, read, record),
         over: over.signal,
         isRead,
@@ -85,15 +88,19 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
         const job = { order, makeInput };
         return () => admittedResult(job, call);
       });
+      const endCall = growing.beginCall(orders);
       return inOrderOfArrival(starts, {
-        unreadCountMax: executors.length * UNREAD_JOBS_PER_EXECUTOR_MAX,
+        unreadCountMax: lanes.count * UNREAD_JOBS_PER_EXECUTOR_MAX,
         ...{ signal, interrupted },
         onAbort: () => stop.abort(),
         onRead,
-        onEnd: () => over.abort(),
+        onEnd: () => {
+          endCall();
+          over.abort();
+        },
       });
     },
-    close: () => Promise.resolve(),
+    close: () => growing.close(),
   };
 }
 
@@ -104,7 +111,7 @@ interface DirectJob {
 
 interface DirectCall<Value extends object> extends Omit<InMemoryDispatcherOptions, 'executors'> {
   readonly admission: Admission<Value>;
-  readonly lanes: ExecutorLanes;
+  readonly growing: GrowingLanes;
   readonly signal: AbortSignal;
   /** Resolves when the first result is asked for: whoever judges results is known from then on. */
   readonly isRead: Promise<void>;
@@ -114,7 +121,7 @@ interface DirectCall<Value extends object> extends Omit<InMemoryDispatcherOption
 
 async function admittedResult<Value extends object>(
   { order, makeInput }: DirectJob,
-  { admission, lanes, clock, attemptsMax, sink, signal, isRead, over }: DirectCall<Value>,
+  { admission, growing, clock, attemptsMax, sink, signal, isRead, over }: DirectCall<Value>,
 ): Promise<Admitted<Value>> {
   const { jobIndex, outerStep } = order.job;
   let lastFailure: { reason: string; rejection?: Rejection; cause?: unknown } = {
@@ -132,7 +139,10 @@ async function admittedResult<Value extends object>(
       const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
       await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), over);
     }
-    const output = await outputOrTransientError(lanes.execute({ makeInput, signal, over }));
+    const output = await outputOrTransientError(
+      growing.lanes.execute({ makeInput, signal, over }),
+    );
+    if (!(output instanceof QianmoError)) growing.note(order, output.computeMs);
     await isRead;
     if (over.aborted) throw interrupted();
     if (output instanceof QianmoError) {

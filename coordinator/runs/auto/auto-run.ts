@@ -149,10 +149,9 @@ function searchNameOf(run: string): string {
   return `${run.slice(0, 45).replace(/-auto$/, '')}-auto`;
 }
 
-/** A small trial leaves workers idle between its outer steps. One process computes one job at a time. */
-function concurrentTrialsOf({ inProcess, workers }: AutoOrder): number {
-  const isAlone = workers === 1 || (inProcess === true && workers === undefined);
-  return isAlone ? 1 : 2;
+/** A small trial leaves processes idle between its outer steps. A single one computes one job at a time. */
+function concurrentTrialsOf({ processes, workers }: AutoOrder): number {
+  return (processes ?? workers) === 1 ? 1 : 2;
 }
 
 interface SearchedFacts extends DataFacts {

@@ -57,6 +57,13 @@ interface LocalWorkersRequest {
 
 type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;
 
+interface MoreExecutors {
+  /** Those that compute already. */
+  readonly started: readonly JobExecutor[];
+  /** The number that is wanted in addition. */
+  readonly count: number;
+}
+
 interface StartedRedis {
   readonly url: string;
   /** A file with the address and its password, which only this user can read. */
@@ -86,6 +93,17 @@ export interface Machine {
     context: RunContext,
   ): Promise<readonly JobExecutor[]>;
   /**
+   * Starts more of them, as far as this machine has free cores and memory, or GPUs. One that does not start is left
+   * out.
+   */
+  startMoreExecutors(
+    demand: ComputeDemand,
+    wanted: MoreExecutors,
+    context: RunContext,
+  ): Promise<readonly JobExecutor[]>;
+  /** Ends a process for jobs that was started before the config said that workers compute. */
+  endUnusedExecutors(): void;
+  /**
    * Loads what scores rows in this process. It closes with the context.
    *
    * @param demand if this process may compute jobs under it, as a process of `startExecutors` would.
@@ -95,8 +113,6 @@ export interface Machine {
   requireDevice(device: DeviceDemand, context: RunContext): Promise<void>;
   /** How to start one of several local workers. */
   workerCommand(request: LocalWorkersRequest): Promise<WorkerCommand>;
-  /** The version of the Redis server that `startRedis` would start; null if there is none. */
-  findRedis(): Promise<string | null>;
   /** Starts a Redis server with a password, for this user alone. */
   startRedis(): Promise<StartedRedis>;
   /** Opens a folder in the memory of this machine, for this user alone; null where there is none. */

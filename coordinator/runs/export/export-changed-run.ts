@@ -25,7 +25,12 @@ import {
 import { interruptedAs } from '../call/interruption.js';
 import type { RunContext } from '../call/run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
-import { dispatchForRun, type DispatchChoice, type RunDispatch } from '../dispatch-for-run.js';
+import {
+  dispatchForRun,
+  isOverQueue,
+  type DispatchChoice,
+  type RunDispatch,
+} from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';
 import type { ExportChangedRequestSchema } from '../requests.js';
 import {
@@ -65,7 +70,7 @@ export async function exportChangedRun(
     const opened = await openedChange(config, request, logged);
     const dispatchOf = () =>
       dispatchForRun(config, { runId: config.run, mayTrain: false }, request, logged);
-    return changedExport(opened, { hereMax: hereMaxOf(request), dispatchOf }, logged);
+    return changedExport(opened, { hereMax: hereMaxOf(config, request), dispatchOf }, logged);
   });
 }
 
@@ -78,7 +83,7 @@ export async function refreshedExport(
 ): Promise<RefreshedExport> {
   const opened = await openedChange(config, request, context);
   const { objects, place, source, published, isSameTrunk } = opened;
-  const carried = { hereMax: hereMaxOf(request), dispatchOf };
+  const carried = { hereMax: hereMaxOf(config, request), dispatchOf };
   if (isSameTrunk) return { ...(await changedExport(opened, carried, context)), full: null };
   const { dispatcher } = await dispatchOf();
   const compute = await context.machine.openCompute(context, config.compute);
@@ -97,7 +102,7 @@ export async function refreshedExport(
  * Beyond these numbers another process is worth the time of its start: workers compute side by side, and a single one
  * leaves this process free for what does not compute.
  */
-const ADGROUPS_HERE_MAX = { besideWorkers: 10_000, inProcess: 100_000 };
+const ADGROUPS_HERE_MAX = { besideSeveral: 10_000, besideOne: 100_000 };
 
 /** How the adgroups of a delta may be adapted. */
 interface DeltaDispatch {
@@ -106,9 +111,10 @@ interface DeltaDispatch {
   readonly dispatchOf: () => Promise<RunDispatch>;
 }
 
-function hereMaxOf({ inProcess, workers }: DispatchChoice): number {
-  if (inProcess === true && (workers ?? 1) === 1) return ADGROUPS_HERE_MAX.inProcess;
-  return workers === undefined ? 0 : ADGROUPS_HERE_MAX.besideWorkers;
+function hereMaxOf(config: RunConfig, choice: DispatchChoice): number {
+  if (choice.processes === 1) return ADGROUPS_HERE_MAX.besideOne;
+  const isElsewhere = isOverQueue(config, choice) && choice.workers === undefined;
+  return isElsewhere ? 0 : ADGROUPS_HERE_MAX.besideSeveral;
 }
 
 type ChangedPlace = Pick<ExportChangedRequest, 'out' | 'label'>;

@@ -62,7 +62,7 @@ export async function marketRun(
     (_, place) => config.seeds.first + place,
   );
   const found = request.fresh ? new Map<number, SeedOutcome>() : await kept.read(seeds);
-  const work = { config, where, serving, choice: choiceOf(request) };
+  const work = { config, where, serving, choice: request };
   const outcomes: SeedOutcome[] = [];
   for (const [place, seed] of seeds.entries()) {
     const progress = progressOf(context.sink, { seed, place, seedCount: seeds.length });
@@ -93,15 +93,6 @@ export async function marketRun(
 function digestOf(config: MarketConfig): string {
   const { seeds: _seeds, output: _output, ...deciding } = config;
   return createHash('sha256').update(canonicalJson(deciding)).digest('hex');
-}
-
-/** In processes of its own unless workers or a queue are asked for. */
-function choiceOf({ workers, inProcess, redis }: DispatchChoice): DispatchChoice {
-  const isAlone = workers === undefined && redis === undefined;
-  return {
-    ...(isAlone || inProcess === true ? { inProcess: true } : { redis }),
-    workers,
-  };
 }
 
 function quietly(context: RunContext): RunContext {

@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import { LOCAL_WORKERS_MAX, QUEUE_PREFIX_DEFAULT } from '../../../coordinator/runs/requests.js';
 import { DeviceDemandSchema } from '../../../shared/config/compute-config.js';
-import { choiceOption, flagOption, integerValue, textValue, valueOption } from './verb.js';
+import { choiceOption, integerValue, textValue, valueOption } from './verb.js';
 
 export const runConfigArgument = { name: '<run.yaml>', description: 'the run config' } as const;
 
@@ -21,18 +21,25 @@ export const redisOfConfig = valueOption(
   { variable: 'QIANMO_REDIS_URL' },
 );
 
-/** Selects the processes that compute the jobs of a run. */
+/** Selects what computes the jobs of a run. */
 export const dispatchOptions = {
-  workers: valueOption(
-    '--workers <count>',
-    'start and supervise this many local workers; with --in-process, child processes',
+  processes: valueOption(
+    '--processes <count>',
+    'compute in this many processes here, without a queue; as many as pay off by default',
     integerValue(1, LOCAL_WORKERS_MAX).optional(),
   ),
-  inProcess: flagOption(
-    '--in-process',
-    'compute in child processes, one by default, without a queue',
+  redis: valueOption(
+    '--redis <url>',
+    'send jobs to the workers of a queue on this Redis server, or on one started for it (embedded), instead of computing here',
+    textValue.optional(),
+    { variable: 'QIANMO_REDIS_URL' },
   ),
-  redis: redisOfConfig,
+  workers: valueOption(
+    '--workers <count>',
+    'to try the queue: start this many workers here, on a Redis server of their own unless one is named',
+    integerValue(1, LOCAL_WORKERS_MAX).optional(),
+    { conflictsWith: 'processes' },
+  ),
 };
 
 export const redisOfQueue = valueOption(

@@ -15,7 +15,7 @@ interface VerbOption<Schema extends z.ZodType = z.ZodType> {
   readonly schema: Schema;
 }
 
-/** Keyed by the names that commander gives to the values: `--in-process` is `inProcess`. */
+/** Keyed by the names that commander gives to the values: `--log-format` is `logFormat`. */
 type OptionTable = Readonly<Record<string, VerbOption>>;
 
 type OptionValues<Table extends OptionTable> = {

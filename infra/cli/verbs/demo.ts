@@ -17,14 +17,12 @@ import { callOptionsOf, type CommandContext } from '../command/command-context.j
 import { storeLines } from '../command/store-lines.js';
 import { textValue, valueOption, verb } from '../command/verb.js';
 
-const DEMO_WORKER_COUNT = 2;
 /** Arms that are set beside what the search has chosen. */
 const SHOWN_ARMS: readonly ArmName[] = ['global', 'global-shift', 'finetuned', 'meta-adapted'];
 
 export const demoVerb = verb({
   name: 'demo',
-  description:
-    'prepare, train, evaluate and search on the MovieLens example, with two local workers',
+  description: 'prepare, train, evaluate and search on the MovieLens example',
   options: {
     out: valueOption('--out <folder>', 'folder for everything the demo makes', textValue, {
       defaultText: DEMO_OUT_DEFAULT,
@@ -46,8 +44,8 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
   context.print('1. prepare: MovieLens ratings to tasks (a movie stands in for an adgroup)');
   context.print(storeLines(await prepare({ config }, options)));
 
-  context.print(`\n2. train: ${DEMO_WORKER_COUNT} workers on an embedded Redis`);
-  const run = await openRun({ config, workers: DEMO_WORKER_COUNT }, options);
+  context.print('\n2. train: on this machine, in as many processes as pay off');
+  const run = await openRun({ config }, options);
   const measured: MeasuredModel[] = [];
   try {
     const { checkpoint, digest } = await run.train({ resume: true });
@@ -67,7 +65,7 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
     '\n4. auto: model, method and training chosen from data alone, on the validation movies',
   );
   const { sweepTable } = await import('../../../coordinator/reports/sweep/sweep-table.js');
-  const searched = await searchedModel(config, DEMO_WORKER_COUNT, options);
+  const searched = await searchedModel(config, options);
   context.print(sweepTable(searched.record, context.outputColumns));
   const models = [...measured, searched.measured, ...(await recordedPeers())];
   context.print(`\n${await besideEachOther(models)}`);

@@ -21,7 +21,7 @@ export const evaluateVerb = verb({
     format,
   },
   takesPlugins: true,
-  help: '\nExample:\n  qianmo evaluate run.yaml --workers 2 --predictions p.parquet',
+  help: '\nExample:\n  qianmo evaluate run.yaml --predictions p.parquet',
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const request = { config: firstOf(operands), ...choice };

@@ -69,9 +69,9 @@ The run must be evaluated first, because validation adgroups choose what is serv
 stopped goes on where it ended when it is started again.
 With --only-changed, encoding and rows are those of the bundle that is changed.
 Examples:
-  qianmo export run.yaml --workers 2 --encoding float16
-  qianmo export run.yaml --workers 2 --only-changed
-  qianmo export run.yaml --workers 2 --format onnx --model-out models/shop`,
+  qianmo export run.yaml --encoding float16
+  qianmo export run.yaml --only-changed
+  qianmo export run.yaml --format onnx --model-out models/shop`,
   run: async (operands, { format, modelOut, onlyChanged, encoding, rows, ...place }, context) => {
     const modelFormat = MODEL_FORMATS.find((each) => each === format);
     demandFolder(modelFormat, modelOut, place.out);

@@ -2,7 +2,7 @@
 
 import { stream } from '../../library/index.js';
 import { dispatchOptions, format } from '../command/shared-options.js';
-import { firstOf, flagOption, verb } from '../command/verb.js';
+import { firstOf, verb } from '../command/verb.js';
 import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
 
 export const streamVerb = verb({
@@ -11,17 +11,14 @@ export const streamVerb = verb({
   argument: { name: '<stream.yaml>', description: 'the stream config' },
   options: {
     ...dispatchOptions,
-    inProcess: flagOption('--in-process', 'compute in this process, without queue and workers', {
-      conflictsWith: 'workers',
-    }),
     ...watchingOptions,
     format,
   },
   help: `
 Example:
-  qianmo stream infra/examples/movielens-stream.yaml --workers 2
-Workers compute the meta-gradients of the learned rule, a pair of windows each: learned.pairsPerStep of them at once.
-Without any of --workers, --redis and queue.redisUrl they are computed in this process, with the same result.`,
+  qianmo stream infra/examples/movielens-stream.yaml
+The meta-gradients of the learned rule are computed in the command itself. With --redis or --processes, others compute a pair of
+windows each, learned.pairsPerStep of them at once, with the same result.`,
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const result = await stream({ config: firstOf(operands), ...choice }, options);

@@ -28,13 +28,12 @@ export const trainVerb = verb({
   takesPlugins: true,
   help: `
 Example:
-  qianmo train run.yaml --workers 2
-Without --workers and --in-process the coordinator waits for workers started elsewhere:
-  qianmo worker --redis redis://127.0.0.1:6379
-On one machine, processes without a queue are the fastest:
-  qianmo train run.yaml --in-process --workers 2
+  qianmo train run.yaml
+It computes on this machine, in as many processes as pay off. Workers of a queue, on any machines, compute the same:
+  qianmo worker --redis redis://10.0.0.5:6379
+  qianmo train run.yaml --redis redis://10.0.0.5:6379
 A run whose outer steps close on a quorum or a deadline is repeated bit for bit by its config with another output:
-  qianmo train again.yaml --replay runs/first --workers 2`,
+  qianmo train again.yaml --replay runs/first`,
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const result = await train({ config: firstOf(operands), ...choice }, options);

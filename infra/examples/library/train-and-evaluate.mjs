@@ -41,7 +41,7 @@ try {
   console.log(`${manifest.taskCount} adgroups, ${manifest.rowCount} rows`);
 
   // A call returns a promise of its result; its `events` are an async iterable.
-  const training = train({ config, inProcess: true, fresh: true }, { signal });
+  const training = train({ config, fresh: true }, { signal });
   for await (const event of training.events) {
     if (event.kind === 'outer-step' && event.outerStep % 10 === 0)
       console.log(`outer step ${event.outerStep}: loss ${event.queryLoss.toFixed(4)}`);
@@ -49,7 +49,7 @@ try {
   const { checkpoint, digest } = await training;
   console.log(`checkpoint ${checkpoint}, digest ${digest}`);
 
-  const [report] = await evaluate({ config, inProcess: true }, { signal });
+  const [report] = await evaluate({ config }, { signal });
   const [allAdgroups] = report.slices;
   for (const { arm, metrics } of allAdgroups.arms)
     console.log(`${arm}: logloss ${metrics.logloss.toFixed(4)}`);

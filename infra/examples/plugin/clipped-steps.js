@@ -5,7 +5,7 @@
  *   d     = innerRate * grad L(phi_i ; S_i)
  *   phi_i <- phi_i - d * min(1, stepNormMax / |d|)      block by block
  *
- *   qianmo train run.yaml --workers 2 --plugin clipped-steps.js
+ *   qianmo train run.yaml --plugin clipped-steps.js
  */
 
 import {

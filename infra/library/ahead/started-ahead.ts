@@ -44,11 +44,9 @@ export function startAhead(words: readonly string[], environment: Environment): 
   if (words[0] !== 'train' || words.some((word) => /^(--help|-h|--plugin(=.*)?)$/.test(word)))
     return;
   startedIn = JSON.stringify(environment);
-  const workerCount = workerCountOf(words);
-  if (words.includes('--in-process')) {
-    compute = Array.from({ length: Math.max(1, workerCount) }, () => computeAhead(environment));
-    return;
-  }
+  const workerCount = countOf('--workers', words) ?? 0;
+  const processCount = countOf('--processes', words) ?? (isQueueNamed(words, environment) ? 0 : 1);
+  compute = Array.from({ length: processCount }, () => computeAhead(environment));
   // Whether many workers share processes is not known yet.
   const isEnough = workerCount <= firstWorkerCount();
   const count = isEnough ? workerCount : firstProcessCount();
@@ -82,10 +80,14 @@ export function takeWorkerAhead(
 
 /** Ends what nobody has taken. */
 export function endAhead(): void {
-  for (const each of compute) each.process.kill('SIGKILL');
+  endComputeAhead();
   for (const { pid } of workers) if (pid !== undefined) killGroup(pid);
-  compute = [];
   workers = [];
+}
+
+export function endComputeAhead(): void {
+  for (const each of compute) each.process.kill('SIGKILL');
+  compute = [];
 }
 
 function computeAhead(environment: Environment): ForkedEntry {
@@ -115,8 +117,13 @@ function workerAhead(environment: Environment): ChildProcess {
   return worker;
 }
 
-function workerCountOf(words: readonly string[]): number {
-  const index = words.findIndex((word) => /^--workers(=|$)/.test(word));
+/** Whether workers will compute. A config that names a queue is not read yet. */
+function isQueueNamed(words: readonly string[], { QIANMO_REDIS_URL: redis }: Environment): boolean {
+  return (redis ?? '') !== '' || words.some((word) => /^--(workers|redis)(=|$)/.test(word));
+}
+
+function countOf(option: string, words: readonly string[]): number | null {
+  const index = words.findIndex((word) => word === option || word.startsWith(`${option}=`));
   const text = words[index]?.split('=')[1] ?? words[index + 1];
-  return index >= 0 && text !== undefined && /^\d{1,3}$/.test(text) ? Number(text) : 0;
+  return index >= 0 && text !== undefined && /^\d{1,3}$/.test(text) ? Number(text) : null;
 }

@@ -25,7 +25,6 @@ import {
 import { cutLog, type CutLog } from './cut-log.js';
 import { demoConfig } from './demo-config.js';
 
-const WORKER_COUNT = 2;
 const OUTER_STEPS = 100;
 const CANDIDATE_COUNT = 10;
 const REQUESTS_MAX = 400;
@@ -62,7 +61,7 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
   };
   print(`1. prepare, train, evaluate: the ratings before the last ${log.later.length}`);
   await prepare({ config }, options);
-  const run = await openRun({ config, workers: WORKER_COUNT }, options);
+  const run = await openRun({ config }, options);
   try {
     await run.train({ resume: true });
     await run.evaluate();
@@ -70,7 +69,7 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
     await run.close();
   }
   print('\n2. export: a block for every film');
-  const exported = await exportRun({ config, workers: WORKER_COUNT }, options);
+  const exported = await exportRun({ config }, options);
   const policyPath = join(out, 'policy.yaml');
   await writeFile(policyPath, policyText());
 
@@ -91,7 +90,7 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
       `\n4. refresh: ${log.later.length} ratings are appended, films with new ones adapt again`,
     );
     const refreshed = await refresh(
-      { config, workers: WORKER_COUNT, logs: log.laterPath },
+      { config, logs: log.laterPath },
       // This process serves meanwhile, so that others compute.
       { ...options, ownEnvironment: undefined },
     );

@@ -31,7 +31,6 @@ interface SearchedModel {
  */
 export async function searchedModel(
   { run, seed, data, output }: RunConfig,
-  workers: number,
   options: CallOptions,
 ): Promise<SearchedModel> {
   const path = join(output, 'auto.yaml');
@@ -45,14 +44,14 @@ export async function searchedModel(
   await writeFile(path, stringify({ ...dataAlone, output }));
   // The search keeps its record in this folder; that of the demo's run is not to end with this call.
   await prepare({ config: { ...dataAlone, output: join(output, 'auto') } }, options);
-  const record = await auto({ config: path, workers, resume: true }, options);
+  const record = await auto({ config: path, resume: true }, options);
   if (record.best === null) throw new Error('a finished search has a best trial');
   const config = await loadRunConfig(record.best.config);
   const served = servedArm(config);
   const arms: RunConfig['evaluation']['arms'] =
     served === 'global' ? ['global'] : ['meta-adapted', served];
   const evaluation = { ...config.evaluation, arms };
-  const [report] = await evaluate({ config: { ...config, evaluation }, workers }, options);
+  const [report] = await evaluate({ config: { ...config, evaluation } }, options);
   if (report === undefined) throw new Error('an evaluation has a report');
   return { record, measured: measuredArm(report, served, 'auto') };
 }

@@ -96,7 +96,7 @@ export function adaptationUnit(
       const path = join(output, 'run.yaml');
       writeFileSync(path, text);
       if (!existsSync(join(store, 'manifest.json'))) await qianmo('prepare', path);
-      await qianmo('train', path, '--in-process', '--fresh');
+      await qianmo('train', path, '--processes', '1', '--fresh');
       return evaluatedArms(name, { config: path, tried: 1 }, files);
     },
   };

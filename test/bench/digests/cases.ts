@@ -18,7 +18,7 @@ export interface DigestCase {
 
 const TrainedSchema = z.looseObject({ digest: z.string() });
 
-const IN_PROCESS = ['--in-process'];
+const IN_PROCESS = ['--processes', '1'];
 /** Same values as in test/integration/same-digest. */
 const SMALL_OUTER_STEPS = 30;
 

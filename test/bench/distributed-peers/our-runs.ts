@@ -68,7 +68,7 @@ export async function trainIn(
   rmSync(join(room.folder, 'run'), { recursive: true, force: true });
   const train = ['train', configOf(room), '--fresh'];
   if (workerCount === 0) {
-    await ended(qianmo(room, [...train, '--in-process'], 0), 'train');
+    await ended(qianmo(room, [...train, '--processes', '1'], 0), 'train');
     return;
   }
   if (system === 'ours') {

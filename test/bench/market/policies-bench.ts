@@ -92,7 +92,7 @@ async function armsOf(seed: number, context: BenchContext): Promise<Record<strin
   const runs = marketRunsOf(config, seed, EXAMPLE);
   const path = logBeforeOf(config, seed);
   await writeLogBefore(market, { path, days: config.firstDay }, context.signal);
-  const qianmo = await trainedBundle(runs.qianmo, { inProcess: true }, context, () => undefined);
+  const qianmo = await trainedBundle(runs.qianmo, { processes: 1 }, context, () => undefined);
   const auctions = drawAuctions(market, config);
   const budgets = budgetsOf(
     market,

@@ -50,7 +50,7 @@ export async function openTrainingRoom(
   workers: number,
   context: RunContext,
 ): Promise<TrainingRoom> {
-  const choice = workers === 0 ? { inProcess: true } : { workers };
+  const choice = workers === 0 ? { processes: 1 } : { workers };
   const started = await dispatchForRun(
     config,
     { runId: 'reproduction', mayTrain: true },

@@ -34,7 +34,7 @@ export function runMethod(
   mkdirSync(output, { recursive: true });
   writeFileSync(path, config);
   if (!existsSync(join(folder, 'store', 'manifest.json'))) prepareWorld(cell, options, path);
-  const how = options.workers === '0' ? ['--in-process'] : ['--workers', options.workers];
+  const how = options.workers === '0' ? ['--processes', '1'] : ['--workers', options.workers];
   qianmo('train', path, ...how, '--fresh');
   qianmo('evaluate', path, ...how, '--fresh');
 }

@@ -42,7 +42,7 @@ export async function evaluatedArms(
   const path = join(files.folder, `evaluate-${name}.yaml`);
   writeFileSync(path, stringify({ ...config, evaluation: { ...config.evaluation, arms } }));
   const predictions = join(files.folder, `evaluate-${name}.parquet`);
-  await qianmo('evaluate', path, '--in-process', '--fresh', '--predictions', predictions);
+  await qianmo('evaluate', path, '--processes', '1', '--fresh', '--predictions', predictions);
   const reportPath = join(config.output, 'evaluation.json');
   const report = parseReport(readFileSync(reportPath, 'utf8'), reportPath);
   const { model, method } = config;

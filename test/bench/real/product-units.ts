@@ -90,7 +90,7 @@ export function productUnit(
       const path = join(output, 'run.yaml');
       writeFileSync(path, text);
       await qianmo('prepare', path);
-      await qianmo(searches ? 'auto' : 'train', path, '--in-process', '--fresh');
+      await qianmo(searches ? 'auto' : 'train', path, '--processes', '1', '--fresh');
       const search = join(output, 'auto');
       const model = searches
         ? { config: join(search, 'best.yaml'), tried: triedIn(join(search, 'auto.json')) }

@@ -110,7 +110,7 @@ async function trained(way: Way): Promise<Training> {
   const before = childrenCpuMs();
   const startMs = systemClock.monotonicMs();
   const output = await qianmo(
-    ['train', configIn(way), '--in-process', '--fresh', '--format', 'json'],
+    ['train', configIn(way), '--processes', '1', '--fresh', '--format', 'json'],
     way === 'no record' ? ['--import', hook] : [],
   );
   const wallMs = Math.round(systemClock.monotonicMs() - startMs);
@@ -196,7 +196,7 @@ function report(replayedMs: number): string {
     `Commit ${header.commit}, ${header.date}; ${header.machine}; load ${header.loadBefore} before and ${(loadavg()[0] ?? 0).toFixed(1)} after. ` +
       `\`npm run bench:record\``,
     '',
-    `A DeepFM on the MovieLens example, ${OUTER_STEPS} outer steps of 32 adgroups with \`--in-process\`, ${options.rounds} times each way, in turns. Processor ` +
+    `A DeepFM on the MovieLens example, ${OUTER_STEPS} outer steps of 32 adgroups with \`--processes 1\`, ${options.rounds} times each way, in turns. Processor ` +
       'time is that of the command and its compute process. *More* is a ratio to the training without a record in the same ' +
       'round: the median, and the range over rounds. The product has no switch for its record: a hook of Node put an empty log in its place. The trackers are ' +
       'event files of TensorBoard, and MLflow and a webhook at an address that accepts and never answers.',

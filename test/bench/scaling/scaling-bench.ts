@@ -52,7 +52,7 @@ const RATIOS: readonly (readonly [Way, Way])[] = [
   ['2 in process', '2 independent'],
   ['2 in process, stale', '2 independent'],
 ];
-const TWO_IN_PROCESS = ['--in-process', '--workers', '2'];
+const TWO_IN_PROCESS = ['--processes', '2'];
 
 const TASKS_PER_OUTER_STEP: Readonly<Record<ScalingConfig, number>> = {
   heavy: 256,
@@ -125,7 +125,7 @@ async function measured(room: ScalingRoom, config: ScalingConfig, way: Way): Pro
   rmSync(join(room.folder, 'runs'), { recursive: true, force: true });
   switch (way) {
     case 'in process':
-      await train(room, file, ['--in-process']);
+      await train(room, file, ['--processes', '1']);
       return rateOf(room, config, config);
     case '1 worker':
       await train(room, file, ['--workers', '1']);
@@ -155,7 +155,7 @@ async function measured(room: ScalingRoom, config: ScalingConfig, way: Way): Pro
 /** A run of its own with the same config and store, on one core. */
 async function twin(room: ScalingRoom, config: ScalingConfig, core: number): Promise<number> {
   const name = `${config}-${core}`;
-  await train(room, configFileOf(name), ['--in-process'], core);
+  await train(room, configFileOf(name), ['--processes', '1'], core);
   return rateOf(room, config, name);
 }
 
@@ -238,7 +238,7 @@ function scalingPage(
     'layer1, output], innerSteps 5 and tasksPerOuterStep 256; `demo` is',
     'infra/examples/movielens.yaml; `synthetic` is infra/examples/synthetic.yaml; `w2` has the jobs of workload W2. Two independent runs share',
     'nothing, and each has one core for its coordinator and its compute process. Workers take their jobs from Redis; `2 in process` is',
-    '`train --in-process --workers 2`, whose coordinator gives jobs to two child processes itself.',
+    '`train --processes 2`, whose coordinator gives jobs to two child processes itself.',
     '',
   ].join('\n');
 }

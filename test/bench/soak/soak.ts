@@ -130,7 +130,9 @@ async function soak(): Promise<void> {
 
 async function digestInProcess(name: string, outerSteps: number): Promise<string> {
   const config = await room.writeRun(name, outerSteps);
-  return digestIn(await room.done('train', config, '--in-process', '--fresh', '--format', 'json'));
+  return digestIn(
+    await room.done('train', config, '--processes', '1', '--fresh', '--format', 'json'),
+  );
 }
 
 function digestIn({ output }: { readonly output: string }): string {

@@ -4,7 +4,7 @@ import { median } from '../../../shared/base/arrays.js';
 import { markdownTable, type BenchHeader } from '../bench-header.js';
 import { counted } from '../../../shared/names/counted.js';
 
-export const WAYS = ['--in-process', '--workers 1', '--workers 2'] as const;
+export const WAYS = ['--processes 1', '--workers 1', '--workers 2'] as const;
 
 /** One start, in milliseconds since the command was called. */
 export interface MeasuredStart {
@@ -61,7 +61,7 @@ export function startPage(results: StartResults): string {
     'done no sooner than after this time divided by the number of cores. `qianmo --help` takes',
     `${help} of it.`,
     '',
-    'With `--in-process` the compute process is forked before the command loads its own code, so that both load side by side; with',
+    'With `--processes 1` the compute process is forked before the command loads its own code, so that both load side by side; with',
     'workers, those that have two cores each, and the others follow when one is ready ([0089](../decisions/0089-start-and-first-jobs.md)).',
     '',
   ].join('\n');

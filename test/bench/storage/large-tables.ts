@@ -111,7 +111,7 @@ async function rowsOf(folder: string, given: Case): Promise<Row[]> {
   const config = await runFile(folder, given);
   const output = join(folder, given.name);
   execFileSync(process.execPath, [EXECUTABLE, 'prepare', config], { stdio: 'inherit' });
-  const train = [EXECUTABLE, 'train', config, '--in-process', '--format', 'json'];
+  const train = [EXECUTABLE, 'train', config, '--processes', '1', '--format', 'json'];
   const rows: Row[] = [];
   const add = async (what: string, run: WatchedCommand): Promise<void> => {
     const { digest = '' } = JSON.parse(run.output || '{}') as { digest?: string };

@@ -84,18 +84,18 @@ async function trainedAndEvaluated(url: string): Promise<number> {
   await writeFile(join(folder, 'run.yaml'), JSON.stringify(config));
   const place = { checkout: new URL('.', packageRoot).pathname, folder };
   await qianmoIn(place, 'prepare', 'run.yaml');
-  const training = startCommand(['train', 'run.yaml', '--in-process'], folder);
+  const training = startCommand(['train', 'run.yaml', '--processes', '1'], folder);
   await training.saw(/checkpoint of outer step 20:/);
   // Long enough for a batch of both trackers to have gone out.
   await systemClock.sleep(1_200);
   training.signal('SIGKILL');
   await training.ended;
-  await qianmoIn(place, 'train', 'run.yaml', '--in-process', '--resume');
+  await qianmoIn(place, 'train', 'run.yaml', '--processes', '1', '--resume');
   // The log of the killed process may lack its last checkpoint; the resumed one says where it began.
   const lines = await qianmoIn(place, 'logs', 'run.yaml', '--format', 'json');
   const started = lines.split('\n').filter((line) => line.includes('"kind":"run-started"'));
   const { outerStep } = StartedSchema.parse(JSON.parse(started.at(-1) ?? '{}'));
-  await qianmoIn(place, 'evaluate', 'run.yaml', '--in-process');
+  await qianmoIn(place, 'evaluate', 'run.yaml', '--processes', '1');
   return outerStep;
 }
 

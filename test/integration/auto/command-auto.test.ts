@@ -43,7 +43,7 @@ function withoutTimes({ trials, ...record }: SweepRecord): unknown {
 
 describe('qianmo auto', () => {
   it('is named by the commands that need its choice', () =>
-    room.refused(['train', data, '--in-process'], {
+    room.refused(['train', data], {
       exitCode: 2,
       what: /leaves model, method and training to a search/,
       cure: /qianmo auto run\.yaml.*data\/auto\/best\.yaml/,
@@ -61,7 +61,7 @@ describe('qianmo auto', () => {
         earlyStopping: { everyOuterSteps: 1, patience: 1 },
       });
     });
-    const search = ['auto', file, '--trials-max', '2', '--in-process', '--format', 'json'];
+    const search = ['auto', file, '--trials-max', '2', '--format', 'json'];
     const { trials } = SweepRecordSchema.parse(JSON.parse(await room.done(search)));
     const [told, found]: [number[], number[]] = [[], []];
     for (const { name, scores } of trials.filter((trial) => trial.name.startsWith('t'))) {
@@ -100,7 +100,7 @@ describe('qianmo auto', () => {
     }));
 
   it('ends with one model, which its config makes again and a bundle serves', async () => {
-    const search = ['auto', data, '--trials-max', '3', '--in-process', '--format', 'json'];
+    const search = ['auto', data, '--trials-max', '3', '--format', 'json'];
     const record = SweepRecordSchema.parse(JSON.parse(await room.done(search)));
     const best = record.trials.find(({ name }) => name === record.best?.trial);
     // Few validation adgroups end no trial early, and cannot tell the three apart.
@@ -131,9 +131,9 @@ describe('qianmo auto', () => {
     const config = await loadRunConfig(bestFile);
     const again = { ...config, run: 'again', output: 'again' };
     await room.write('again.yaml', JSON.stringify(again));
-    await room.done(['train', 'again.yaml', '--in-process']);
+    await room.done(['train', 'again.yaml']);
     const logitsOf = async (file: string, arms: readonly ArmName[]): Promise<Float32Array[]> => {
-      await room.done(['evaluate', file, '--in-process']);
+      await room.done(['evaluate', file]);
       const { output } = await loadRunConfig(room.path(file));
       const bytes = await readFile(room.path(`${output}/test-logits.safetensors`));
       const { logits } = decodeTestLogits(bytes, output);
@@ -151,7 +151,7 @@ describe('qianmo auto', () => {
     for (const [row, output] of average.entries())
       expect(output).toBeCloseTo(members.reduce((sum, of) => sum + at(of, row), 0) / 3, 5);
 
-    const exported = ['export', 'again.yaml', '--in-process', '--format', 'json'];
+    const exported = ['export', 'again.yaml', '--format', 'json'];
     const bundle = ExportSchema.parse(JSON.parse(await room.done(exported)));
     expect(bundle.evaluatedDifferenceMax).toBeLessThan(1e-5);
 
@@ -183,7 +183,7 @@ describe('qianmo auto', () => {
       'other.yaml',
       JSON.stringify({ ...config, run: 'other', output: 'other', method, training }),
     );
-    await room.refused(['train', 'other.yaml', '--in-process'], {
+    await room.refused(['train', 'other.yaml'], {
       exitCode: 2,
       what: /these runs have no average/,
       where: /training\.startFrom\.average/,

@@ -20,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => room.remove());
 
 async function logitsOf(file: string, arm: ArmName): Promise<Float32Array> {
-  await room.done(['evaluate', file, '--in-process']);
+  await room.done(['evaluate', file]);
   const { output } = await loadRunConfig(room.path(file));
   const bytes = await readFile(room.path(`${output}/test-logits.safetensors`));
   return decodeTestLogits(bytes, output).logits.get(arm) ?? new Float32Array();
@@ -42,7 +42,7 @@ it('has the mean of their outputs for adapted adgroups, and a bundle serves it',
     await member('generated', { personal, adgroupEmbedding: true }, ENCODER),
   ];
   await room.done(['prepare', at(files, 0)]);
-  for (const file of files) await room.done(['train', file, '--in-process']);
+  for (const file of files) await room.done(['train', file]);
   const [global, generated] = [
     await logitsOf(at(files, 0), 'global'),
     await logitsOf(at(files, 1), 'meta-unadapted'),
@@ -57,7 +57,7 @@ it('has the mean of their outputs for adapted adgroups, and a bundle serves it',
   };
   const average = { ...base, ...form, training, run: 'average', output: 'average' };
   await room.write('average.yaml', JSON.stringify(average));
-  await room.done(['train', 'average.yaml', '--in-process']);
+  await room.done(['train', 'average.yaml']);
   const found = await logitsOf('average.yaml', 'meta-unadapted');
   expect(found.length).toBeGreaterThan(20);
   // Evaluated with the other arms: it is the mean of the starts, without generated blocks.
@@ -66,7 +66,7 @@ it('has the mean of their outputs for adapted adgroups, and a bundle serves it',
     expect(output).toBeCloseTo((at(global, row) + at(generated, row)) / 2, 5);
   expect(found).not.toEqual(global);
 
-  const exported = ['export', 'average.yaml', '--in-process', '--format', 'json'];
+  const exported = ['export', 'average.yaml', '--format', 'json'];
   const bundle = ExportSchema.parse(JSON.parse(await room.done(exported)));
   expect(bundle.evaluatedDifferenceMax).toBeLessThan(1e-5);
 });

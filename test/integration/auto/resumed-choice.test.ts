@@ -49,7 +49,7 @@ function search() {
     auto: {},
     output: at('run'),
   };
-  return { config, trialsMax: 3, inProcess: true };
+  return { config, trialsMax: 3 };
 }
 
 /** Gives trials the checkpoints that they ended with. */

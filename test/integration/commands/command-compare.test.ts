@@ -21,8 +21,8 @@ beforeAll(async () => {
       config['evaluation'] = { ...evaluation, arms };
     });
     if (name === 'first') await room.done(['prepare', run]);
-    await room.done(['train', run, '--in-process']);
-    await room.done(['evaluate', run, '--in-process']);
+    await room.done(['train', run]);
+    await room.done(['evaluate', run]);
   }
   await room.copy('first', 'trained');
   await rm(room.path('trained/evaluation.json'));

@@ -103,7 +103,7 @@ describe.skipIf(!canMountDisks)(`a full disk${suffix}`, () => {
       'train',
       (config) => void (config['output'] = join(disk, 'train')),
     );
-    await room.refused(['train', path, '--in-process'], {
+    await room.refused(['train', path], {
       exitCode: 3,
       what,
       where: new RegExp(`${disk}/train/checkpoints`),
@@ -113,7 +113,7 @@ describe.skipIf(!canMountDisks)(`a full disk${suffix}`, () => {
     expect(left).toEqual([]);
     // Whole blobs of a checkpoint that has no manifest yet. The run overwrites them.
     await small.fill(DISK_BYTE_COUNT / 2);
-    await room.done(['train', path, '--in-process']);
+    await room.done(['train', path]);
     await rm(join(disk, 'train'), { recursive: true });
   });
 
@@ -124,11 +124,11 @@ describe.skipIf(!canMountDisks)(`a full disk${suffix}`, () => {
       config['output'] = join(disk, 'evaluate');
       config['evaluation'] = { arms: ['constant', 'meta-unadapted'] };
     });
-    await room.done(['train', path, '--in-process']);
+    await room.done(['train', path]);
     await small.free();
     const before = await resultFilesIn(disk);
     await small.fill(0);
-    await room.refused(['evaluate', path, '--in-process'], {
+    await room.refused(['evaluate', path], {
       exitCode: 3,
       what,
       where: /test-logits\.safetensors$/,

@@ -137,7 +137,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
   const VERB_BY_PLACE = {
     logs: ['prepare'],
     store: ['prepare'],
-    output: ['train', '--in-process'],
+    output: ['train'],
   } as const;
 
   async function refusedAt(

@@ -20,7 +20,7 @@ beforeAll(async () => {
   room = await commandRoom();
   run = await room.config('run');
   await room.done(['prepare', run]);
-  await room.done(['train', run, '--in-process']);
+  await room.done(['train', run]);
   await room.copy('store', 'whole-store');
   await room.copy('run', 'whole-run');
 });
@@ -113,7 +113,7 @@ describe('a task store', () => {
     ],
   ])('%s', async (_, damage, expected) => {
     await damage(room.path('store'));
-    await room.refused(['train', run, '--in-process', '--resume'], { exitCode: 1, ...expected });
+    await room.refused(['train', run, '--resume'], { exitCode: 1, ...expected });
   });
 
   it('without held-out adgroups is not evaluated, and no global arm is trained in vain', async () => {
@@ -122,8 +122,8 @@ describe('a task store', () => {
       data['taskSplit'] = { by: 'hash', validationShare: 0, testShare: 0 };
     });
     await room.done(['prepare', unheld]);
-    await room.done(['train', unheld, '--in-process']);
-    await room.refused(['evaluate', unheld, '--in-process'], {
+    await room.done(['train', unheld]);
+    await room.refused(['evaluate', unheld], {
       exitCode: 1,
       what: /^the task store has no test adgroup$/,
       where: /^unheld-store$/,
@@ -178,12 +178,12 @@ describe('checkpoints', () => {
       found,
       cure: /restore .* or start again with --fresh/,
     };
-    await room.refused(['train', run, '--in-process', '--resume'], expected);
+    await room.refused(['train', run, '--resume'], expected);
   });
 
   it('without their blobs are not evaluated either', async () => {
     await rm(room.path(checkpoint('blobs')), { recursive: true });
-    await room.refused(['evaluate', run, '--in-process'], {
+    await room.refused(['evaluate', run], {
       exitCode: 1,
       what: /^there are checkpoints, but none is complete$/,
       where: /run\/checkpoints$/,
@@ -193,8 +193,7 @@ describe('checkpoints', () => {
 
   it('whose pointer is damaged: the newest whole one is used, with a warning', async () => {
     await truncate(room.path(checkpoint('latest.json')), 10);
-    const { exitCode, diagnostics } = await room.start(['train', run, '--in-process', '--resume'])
-      .ended;
+    const { exitCode, diagnostics } = await room.start(['train', run, '--resume']).ended;
     expect(exitCode, diagnostics).toBe(0);
     expect(diagnostics).toMatch(/warning: .*latest\.json: .*cannot be read/);
     expect(diagnostics).toMatch(/warning: continuing from the checkpoint of outer step 2/);
@@ -202,7 +201,7 @@ describe('checkpoints', () => {
 
   it('that do not exist', async () => {
     await rm(room.path('run'), { recursive: true });
-    await room.refused(['evaluate', run, '--in-process'], {
+    await room.refused(['evaluate', run], {
       exitCode: 2,
       what: /no checkpoint to evaluate/,
       where: /run\/checkpoints/,
@@ -211,7 +210,7 @@ describe('checkpoints', () => {
   });
 
   it('of a finished run are not overwritten without an explicit option', async () => {
-    await room.refused(['train', run, '--in-process'], {
+    await room.refused(['train', run], {
       exitCode: 2,
       what: /^a finished run is there$/,
       where: /^run$/,
@@ -225,7 +224,7 @@ describe('checkpoints', () => {
       Object.assign(config, { run: 'run', output: 'run', seed: 4 });
       Object.assign(config.training, { gradientNormMax: 3 });
     });
-    await room.refused(['train', other, '--in-process', '--resume'], {
+    await room.refused(['train', other, '--resume'], {
       exitCode: 2,
       what: /another config/,
       where: /run\/checkpoints\/manifests/,
@@ -236,7 +235,7 @@ describe('checkpoints', () => {
 
   it('of another run are refused', async () => {
     const other = await room.config('other', (config) => void (config['output'] = 'run'));
-    await room.refused(['train', other, '--in-process', '--resume'], {
+    await room.refused(['train', other, '--resume'], {
       exitCode: 2,
       what: /checkpoints of another run/,
       expected: /run other$/,
@@ -251,7 +250,7 @@ describe('checkpoints', () => {
       Object.assign(config.data, { store: 'other-store', where: 'second < 18' });
     });
     await room.done(['prepare', other]);
-    await room.refused(['train', other, '--in-process', '--resume'], {
+    await room.refused(['train', other, '--resume'], {
       exitCode: 2,
       what: /another task store/,
       expected: /digest/,

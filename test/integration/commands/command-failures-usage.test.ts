@@ -49,8 +49,8 @@ describe('a command line', () => {
     ['train run.yaml --workers 1.5', value('--workers', /a whole number/, /^1\.5$/)],
     ['train run.yaml --format xml', value('--format', /^one of table, json$/, /^xml$/)],
     [
-      'stream run.yaml --workers 2 --in-process',
-      { what: /'--in-process' cannot be used with option '--workers/, cure: /--help/ },
+      'stream run.yaml --workers 2 --processes 2',
+      { what: /'--workers <count>' cannot be used with option '--processes/, cure: /--help/ },
     ],
     [
       'train run.yaml --resume --fresh',

@@ -28,7 +28,7 @@ it('train keeps complete steps, and a resume ends like an undisturbed run', asyn
     void Object.assign(config.training, { outerSteps: 80, checkpointEveryOuterSteps: 5 });
   const stopped = await room.config('stopped', lengthen);
   const undisturbed = await room.config('undisturbed', lengthen);
-  const training = room.start(['train', stopped, '--in-process']);
+  const training = room.start(['train', stopped]);
   await training.saw(/checkpoint of outer step 5:/);
   training.signal('SIGINT');
   expectFailure(await training.ended, {
@@ -38,7 +38,7 @@ it('train keeps complete steps, and a resume ends like an undisturbed run', asyn
     cure: /qianmo train run\.yaml --resume/,
   });
   const digestOf = async (...args: string[]): Promise<unknown> => {
-    const output = await room.done(['train', ...args, '--in-process', '--format', 'json']);
+    const output = await room.done(['train', ...args, '--format', 'json']);
     return (JSON.parse(output) as { digest: unknown }).digest;
   };
   expect(await digestOf(stopped, '--resume')).toBe(await digestOf(undisturbed));
@@ -65,9 +65,9 @@ it.each(['SIGTERM', 'SIGHUP'] as const)(
 );
 
 it('evaluate writes no report', async () => {
-  await room.done(['train', run, '--in-process']);
+  await room.done(['train', run]);
   const before = await resultFilesIn(room.folder);
-  const evaluation = room.start(['evaluate', run, '--in-process']);
+  const evaluation = room.start(['evaluate', run]);
   await evaluation.saw(/run run-global/);
   // npm forwards the Ctrl-C that the terminal has already sent; both count as one.
   evaluation.signal('SIGINT');
@@ -149,7 +149,7 @@ describe('a terminal that closes', () => {
     terminal.kill('SIGKILL');
   }
   const trainedOnTerminal = (config: string, before = ''): Promise<void> =>
-    ranOnTerminal(['train', config, '--in-process'], /step 1\//, before);
+    ranOnTerminal(['train', config], /step 1\//, before);
   const latestStep = async (name: string): Promise<unknown> => {
     const checkpoints = ['latest', 'coordinator'].map(
       async (part): Promise<Record<string, unknown>> => {

@@ -43,8 +43,8 @@ describe('--format json', () => {
         checkpoint: z.string().startsWith('file://'),
         digest,
       })
-      .parse(await json('train', run, '--in-process'));
-    expect(await json('evaluate', run, '--in-process')).toMatchObject({
+      .parse(await json('train', run));
+    expect(await json('evaluate', run)).toMatchObject({
       run: { run: 'run', metaDigest: trained.digest },
       counts: { trainTasks: expect.any(Number) as number },
     });
@@ -111,7 +111,11 @@ describe('check', () => {
       config['compute'] = { device: 'gpu' };
     });
     await room.done(['prepare', demanding]);
-    for (const way of [['--in-process'], ['--in-process', '--workers', '2'], ['--workers', '2']])
+    for (const way of [
+      ['--processes', '1'],
+      ['--processes', '2'],
+      ['--workers', '2'],
+    ])
       expectFailure(await room.start(['train', demanding, '--fresh', ...way]).ended, refusal);
     const worker = ['worker', '--redis', 'redis://127.0.0.1:1', '--device', 'gpu'];
     expectFailure(await room.start(worker).ended, refusal);

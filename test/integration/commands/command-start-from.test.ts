@@ -39,7 +39,7 @@ beforeAll(async () => {
   room = await commandRoom();
   const base = await room.config('base');
   await room.done(['prepare', base]);
-  baseDigest = digestIn(await room.done(['train', base, '--in-process']));
+  baseDigest = digestIn(await room.done(['train', base]));
 });
 afterAll(() => room.remove());
 
@@ -47,10 +47,10 @@ describe('a run that starts from another', () => {
   it('starts with the parameters of that run, and does not need it after its first checkpoint', async () => {
     await room.copy('base', 'lent');
     const following = await followingRun('following', 'lent');
-    const trained = await room.done(['train', following, '--in-process']);
+    const trained = await room.done(['train', following]);
     expect(digestIn(trained)).toBe(baseDigest);
     await rm(room.path('lent'), { recursive: true });
-    const resumed = await room.done(['train', following, '--in-process', '--resume']);
+    const resumed = await room.done(['train', following, '--resume']);
     expect(digestIn(resumed)).toBe(baseDigest);
   });
 
@@ -58,7 +58,7 @@ describe('a run that starts from another', () => {
     const served = await room.config('served-base', (config) => {
       Object.assign(config.training, { tableShards: 3 });
     });
-    expect(digestIn(await room.done(['train', served, '--in-process']))).toBe(baseDigest);
+    expect(digestIn(await room.done(['train', served]))).toBe(baseDigest);
     for (const startFrom of ['base', 'served-base']) {
       const name = `served-after-${startFrom}`;
       const following = await room.config(name, (config) => {
@@ -66,7 +66,7 @@ describe('a run that starts from another', () => {
           ...{ startFrom, optimizer: STANDING_STILL, tableShards: 2 },
         });
       });
-      expect(digestIn(await room.done(['train', following, '--in-process']))).toBe(baseDigest);
+      expect(digestIn(await room.done(['train', following]))).toBe(baseDigest);
     }
   });
 
@@ -79,7 +79,7 @@ describe('a run that starts from another', () => {
       output: 'sweep',
     };
     await room.write('sweep.yaml', JSON.stringify(sweep));
-    const printed = await room.done(['sweep', 'sweep.yaml', '--in-process', '--format', 'json']);
+    const printed = await room.done(['sweep', 'sweep.yaml', '--format', 'json']);
     const { trials } = SweepRecordSchema.parse(JSON.parse(printed));
     const digests = trials.map(({ scores }) => scores.at(-1)?.metaDigest);
     expect(digests).toEqual([baseDigest, baseDigest]);
@@ -94,8 +94,8 @@ describe('a run that starts from another', () => {
         ...{ innerRates: [0.1], innerSteps: [1], bootstrapSamples: 100 },
       };
     });
-    await room.done(['train', rates, '--in-process']);
-    const printed = await room.done(['evaluate', rates, '--in-process', '--format', 'json']);
+    await room.done(['train', rates]);
+    const printed = await room.done(['evaluate', rates, '--format', 'json']);
     expect(parseReport(printed, 'what was printed').run.globalDigest).toBe(baseDigest);
   });
 });
@@ -128,7 +128,7 @@ describe('it refuses', () => {
     ],
   ])('%s', async (_, startFrom, model, expected) => {
     const run = await followingRun('refused', startFrom, model);
-    await room.refused(['train', run, '--in-process'], { exitCode: 2, ...expected });
+    await room.refused(['train', run], { exitCode: 2, ...expected });
   });
 
   it('a run whose tables have other shapes, with row servers', async () => {
@@ -136,7 +136,7 @@ describe('it refuses', () => {
       Object.assign(config.training, { startFrom: 'base', tableShards: 2 });
       Object.assign(config, { model: { ...(config['model'] as object), embeddingWidth: 3 } });
     });
-    await room.refused(['train', run, '--in-process'], {
+    await room.refused(['train', run], {
       exitCode: 2,
       what: /^the run to start from has another model$/,
       where: /^training\.startFrom: base$/,
@@ -152,7 +152,7 @@ describe('it refuses', () => {
       Object.assign(config.training, { startFrom: 'base' });
     });
     await room.done(['prepare', other]);
-    await room.refused(['train', other, '--in-process'], {
+    await room.refused(['train', other], {
       exitCode: 2,
       what: /^training cannot start from this run$/,
       where: /^training\.startFrom: base$/,

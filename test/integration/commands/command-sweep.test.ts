@@ -49,7 +49,7 @@ afterAll(() => room.remove());
 describe('qianmo sweep', () => {
   it('stops, resumes, and leaves the best trial as a run that can be evaluated', async () => {
     const sweep = await sweepFile();
-    const first = room.start(['sweep', sweep, '--in-process']);
+    const first = room.start(['sweep', sweep]);
     await first.saw(/t01 at outer step 1: validation logloss/);
     first.signal('SIGINT');
     const stopped = await first.ended;
@@ -57,21 +57,14 @@ describe('qianmo sweep', () => {
     expect(stopped.diagnostics).toMatch(
       /its scores and the checkpoints of unfinished trials are kept[^]*--resume/,
     );
-    await room.refused(['sweep', sweep, '--in-process'], {
+    await room.refused(['sweep', sweep], {
       exitCode: 2,
       what: /contains a sweep that was started before/,
       where: /sweep\/sweep\.json$/,
       cure: /--resume .* --fresh/,
     });
 
-    const printed = await room.done([
-      'sweep',
-      sweep,
-      '--in-process',
-      '--resume',
-      '--format',
-      'json',
-    ]);
+    const printed = await room.done(['sweep', sweep, '--resume', '--format', 'json']);
     const record = SweepRecordSchema.parse(JSON.parse(printed));
     expect(record.rungs).toEqual([
       { outerSteps: 1, trialCount: 12 },
@@ -98,13 +91,13 @@ describe('qianmo sweep', () => {
     }
     const best = await loadRunConfig(room.path('sweep/best.yaml'));
     expect(best).toMatchObject({ run: `tiny-${kept[0] ?? ''}`, training: { checkpointsKept: 3 } });
-    const trained = await room.done(['train', 'sweep/best.yaml', '--in-process', '--resume']);
+    const trained = await room.done(['train', 'sweep/best.yaml', '--resume']);
     const digest = record.trials.find(({ name }) => name === kept[0])?.scores[2]?.metaDigest;
     expect(trained).toContain(digest);
 
-    const table = await room.done(['sweep', sweep, '--in-process', '--resume']);
+    const table = await room.done(['sweep', sweep, '--resume']);
     expect(table).toContain('* best; its config: sweep/best.yaml');
-    await room.done(['evaluate', 'sweep/best.yaml', '--in-process']);
+    await room.done(['evaluate', 'sweep/best.yaml']);
   });
 });
 
@@ -113,7 +106,7 @@ async function swept(
   sweep: string,
   option: '--resume' | '--fresh',
 ): Promise<{ record: SweepRecord; diagnostics: string }> {
-  const args = ['sweep', sweep, '--in-process', option, '--format', 'json'];
+  const args = ['sweep', sweep, option, '--format', 'json'];
   const { exitCode, output, diagnostics } = await room.start(args).ended;
   expect(exitCode, diagnostics).toBe(0);
   return { record: SweepRecordSchema.parse(JSON.parse(output)), diagnostics };
@@ -150,11 +143,11 @@ describe('a trial of qianmo sweep', () => {
       ...{ output: 'further', concurrentTrials: 1, halving: { eta: 4, rungs: 2 } },
       grid: { seed: [1, 2, 3, 4] },
     });
-    const first = room.start(['sweep', sweep, '--in-process']);
+    const first = room.start(['sweep', sweep]);
     await first.saw(/t01 at outer step 2: validation logloss/);
     first.signal('SIGINT');
     expect((await first.ended).exitCode).toBe(4);
-    await room.done(['train', 'further/trials/t04/run.yaml', '--in-process', '--resume']);
+    await room.done(['train', 'further/trials/t04/run.yaml', '--resume']);
 
     const { record, diagnostics } = await swept(sweep, '--resume');
     expect(diagnostics).toMatch(
@@ -182,7 +175,7 @@ describe('qianmo sweep refuses', () => {
     ],
   ])('%s', async (_, changes, what, where) => {
     const sweep = await sweepFile({ output: 'other', ...changes });
-    await room.refused(['sweep', sweep, '--in-process'], { exitCode: 2, what, where, cure: /./ });
+    await room.refused(['sweep', sweep], { exitCode: 2, what, where, cure: /./ });
   });
 
   it('a sweep file that does not exist', async () => {

@@ -82,7 +82,7 @@ it('records start, workers, steps, a worker that was killed, checkpoints and the
 
   // Whoever computes, the losses of each size have the same bits.
   const alone = await room.config('alone', ({ training }) => Object.assign(training, SHORT));
-  await room.done(['train', alone, '--in-process']);
+  await room.done(['train', alone]);
   const losses = (told: readonly StampedEvent[]) =>
     only(told, 'outer-step').map(({ queryLoss, queryLossBefore, bySize }) => ({
       ...{ queryLoss, queryLossBefore, bySize },
@@ -106,7 +106,7 @@ it('continues in the same log, and records how a run failed', async () => {
     Object.assign(training, { outerSteps: 400, checkpointEveryOuterSteps: 5 }),
   );
   await room.done(['prepare', run]);
-  const training = room.start(['train', run, '--in-process']);
+  const training = room.start(['train', run]);
   await training.saw(/checkpoint of outer step 5:/);
   training.signal('SIGINT');
   await training.ended;
@@ -115,7 +115,7 @@ it('continues in the same log, and records how a run failed', async () => {
   // A coordinator that was killed would leave a partial line.
   const [segment = ''] = await readdir(room.path(join('stopped', 'events')));
   await appendFile(room.path(join('stopped', 'events', segment)), '{"schemaVersion":1,"epo');
-  await room.done(['train', run, '--in-process', '--resume']);
+  await room.done(['train', run, '--processes', '1', '--resume']);
   const events = await eventsOf('stopped');
   expect(only(events, 'run-started').map(({ outerStep }) => outerStep)).toEqual([
     0,

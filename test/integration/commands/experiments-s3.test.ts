@@ -78,11 +78,11 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
 
   it('a sweep stops, resumes, and leaves in the bucket what it would leave in a folder', async () => {
     const sweep = `s3://${BUCKET}/configs/sweep.yaml`;
-    const first = room.start(['sweep', sweep, '--in-process'], endpointToo);
+    const first = room.start(['sweep', sweep], endpointToo);
     await first.saw(/t01 at outer step 1: validation logloss/);
     first.signal('SIGINT');
     expect((await first.ended).exitCode).toBe(4);
-    const resume = ['sweep', sweep, '--in-process', '--resume', '--format', 'json'];
+    const resume = ['sweep', sweep, '--resume', '--format', 'json'];
     const printed = await done(...resume);
     expect(printed.trim()).toBe((await textOf('sweep/sweep.json')).trim());
 
@@ -97,8 +97,8 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
   });
 
   it('the best trial is a run: it can be continued, evaluated, compared, and started from', async () => {
-    expect(await done('train', BEST, '--in-process', '--resume')).toContain(best.digest);
-    await done('evaluate', BEST, '--in-process');
+    expect(await done('train', BEST, '--resume')).toContain(best.digest);
+    await done('evaluate', BEST);
 
     const out = `s3://${BUCKET}/comparison`;
     const runs = [BEST, `${best.output}:meta-unadapted`];
@@ -117,7 +117,7 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
       const optimizer = { kind: 'sgd', rate: 1e-60 };
       Object.assign(config.training, { startFrom: best.output, optimizer });
     });
-    expect(await done('train', following, '--in-process')).toContain(best.digest);
+    expect(await done('train', following)).toContain(best.digest);
   });
 
   it('a stream is read from the bucket and its report is written there', async () => {
@@ -154,7 +154,7 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
       found,
       cure: /AWS_ENDPOINT_URL_S3/,
     };
-    await room.refused(['train', address, '--in-process'], expected, endpointToo);
+    await room.refused(['train', address], expected, endpointToo);
   });
 
   it.each<[string, readonly string[], ExpectedFailure]>([

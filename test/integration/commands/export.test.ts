@@ -21,7 +21,7 @@ beforeAll(async () => {
     config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
   });
   await room.done(['prepare', 'small.yaml']);
-  await room.done(['train', 'small.yaml', '--in-process']);
+  await room.done(['train', 'small.yaml']);
 });
 afterAll(() => room.remove());
 
@@ -32,7 +32,7 @@ const exported = async (...options: string[]): Promise<PrintedExport> =>
 
 describe('export', () => {
   test('before an evaluation is refused', async () => {
-    await room.refused(['export', 'small.yaml', '--in-process'], {
+    await room.refused(['export', 'small.yaml'], {
       exitCode: 2,
       what: /the run was not evaluated/,
       expected: /an evaluation of this checkpoint/,
@@ -41,18 +41,18 @@ describe('export', () => {
   });
 
   test('gives one digest in process, on two workers, and after a kill', async () => {
-    await room.done(['evaluate', 'small.yaml', '--in-process']);
-    const inProcess = await exported('--in-process', '--out', 'one');
+    await room.done(['evaluate', 'small.yaml']);
+    const inProcess = await exported('--out', 'one');
     expect(inProcess.adgroupCount).toBe(24);
     expect(inProcess.evaluatedDifferenceMax).toBeLessThan(1e-5);
     const onWorkers = await exported('--workers', '2', '--out', 'two');
     expect(onWorkers.digest).toBe(inProcess.digest);
 
-    const killed = room.start(['export', 'small.yaml', '--in-process', '--out', 'three']);
+    const killed = room.start(['export', 'small.yaml', '--out', 'three']);
     await killed.saw(/adapting adgroups/);
     killed.signal('SIGKILL');
     expect((await killed.ended).signal).toBe('SIGKILL');
-    const goneOn = await exported('--in-process', '--out', 'three');
+    const goneOn = await exported('--out', 'three');
     expect(goneOn.digest).toBe(inProcess.digest);
     expect(goneOn.keptAdgroupCount).toBeGreaterThan(0);
     const files = await readdir(room.path('three/blobs'));
@@ -60,9 +60,9 @@ describe('export', () => {
   });
 
   test('writes another format too', async () => {
-    const words = ['export', 'small.yaml', '--in-process', '--out', 'one', '--format', 'onnx'];
+    const words = ['export', 'small.yaml', '--out', 'one', '--format', 'onnx'];
     expect(await room.done(words)).toMatch(/where {3}\S+one\/onnx\/[0-9a-f]{12}\n/);
-    await room.refused([...words.slice(0, 4), 's3://models/shop', '--format', 'onnx'], {
+    await room.refused([...words.slice(0, 3), 's3://models/shop', '--format', 'onnx'], {
       ...{ exitCode: 2, what: /written to a folder, not to S3/, cure: /--model-out/ },
     });
   });
@@ -76,8 +76,8 @@ describe('export', () => {
 
 describe('bundle', () => {
   test('lists, shows, labels and rolls back', async () => {
-    const exact = await exported('--in-process', '--out', 'labelled');
-    const half = await exported('--in-process', '--out', 'labelled', '--encoding', 'float16');
+    const exact = await exported('--out', 'labelled');
+    const half = await exported('--out', 'labelled', '--encoding', 'float16');
     expect(half.digest).not.toBe(exact.digest);
     expect(await room.done(['bundle', 'list', 'labelled'])).toMatch(
       new RegExp(`${half.digest.slice(0, 12)} .* latest\\n`),

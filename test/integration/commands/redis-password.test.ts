@@ -116,7 +116,7 @@ describe('the password of Redis and the signing key', () => {
 
 describe('an embedded Redis', () => {
   it('tells nobody but its user how to reach it', async () => {
-    const training = room.start(['train', run, '--fresh']);
+    const training = room.start(['train', run, '--fresh', '--redis', 'embedded']);
     const [, file = ''] = await training.saw(/QIANMO_REDIS_URL=\$\(cat (\S+)\) qianmo worker/);
     const url = (await readFile(file, 'utf8')).trim();
     const { password } = new URL(url);

@@ -30,8 +30,8 @@ async function digestOf(...args: string[]): Promise<unknown> {
 it('ends with the digest of the first run, without its workers', async () => {
   const first = await digestOf(await configOf('first'), '--workers', '2');
   const again = await configOf('again');
-  expect(await digestOf(again, '--in-process', '--replay', 'first')).toBe(first);
-  await room.refused(['train', await configOf('none'), '--in-process', '--replay', 'nowhere'], {
+  expect(await digestOf(again, '--replay', 'first')).toBe(first);
+  await room.refused(['train', await configOf('none'), '--replay', 'nowhere'], {
     exitCode: 2,
     what: /^this run cannot be repeated$/,
     where: /^--replay nowhere$/,

@@ -53,7 +53,7 @@ async function train(
   ...options: string[]
 ): Promise<RunningCommand> {
   const path = await runFile(name, training);
-  return startCommand(['train', path, '--in-process', '--format', 'json', ...options], folder);
+  return startCommand(['train', path, '--processes', '1', '--format', 'json', ...options], folder);
 }
 
 function digestIn({ exitCode, output, diagnostics }: EndedCommand): string {

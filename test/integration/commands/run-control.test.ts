@@ -46,7 +46,7 @@ function digestIn(output: string): unknown {
 
 async function undisturbedDigest(name: string, outerSteps: number): Promise<unknown> {
   const config = await configOf(name, outerSteps);
-  return digestIn(await room.done(['train', config, '--in-process', '--format', 'json']));
+  return digestIn(await room.done(['train', config, '--format', 'json']));
 }
 
 async function ordered(...args: string[]): Promise<unknown> {

@@ -102,7 +102,7 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
     const local = await runFile('local', false);
     await done(['prepare', local]);
-    const localDigest = digestIn(await done(['train', local, '--in-process']));
+    const localDigest = digestIn(await done(['train', local]));
 
     const remote = await withLargeBlobs(await runFile('remote', true));
     await done(['prepare', remote]);
@@ -149,13 +149,13 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     await bucket.put('log.csv', Buffer.from(smallLog()), { kind: 'always' });
     const flat = await largeRunFile('flat');
     await done(['prepare', flat]);
-    const expected = digestIn(await done(['train', flat, '--in-process']));
+    const expected = digestIn(await done(['train', flat]));
     // Its table is several pieces.
     expect((await bucket.list('flat/checkpoints/blobs/')).length).toBeGreaterThan(3);
 
     const sharded = { tableShards: 3, checkpointEveryOuterSteps: 2 };
     const running = startCommand(
-      ['train', await largeRunFile('sharded', sharded), '--in-process'],
+      ['train', await largeRunFile('sharded', sharded)],
       folder,
       credentials,
     );
@@ -164,13 +164,13 @@ describe.skipIf(!canStartS3)(`a run on S3${S3_SUITE_SUFFIX}`, () => {
     const stopped = await running.ended;
     expect([0, 4], stopped.diagnostics).toContain(stopped.exitCode);
     const resumed = await largeRunFile('sharded', { ...sharded, tableShards: 2 });
-    const ended = await done(['train', resumed, '--in-process', '--resume']);
+    const ended = await done(['train', resumed, '--resume']);
     expect(digestIn(ended)).toBe(expected);
 
     const still = { kind: 'sgd', rate: 1e-60 };
     const startFrom = `s3://${BUCKET}/sharded`;
     const following = { ...sharded, startFrom, optimizer: still };
-    const after = await done(['train', await largeRunFile('after', following), '--in-process']);
+    const after = await done(['train', await largeRunFile('after', following)]);
     expect(digestIn(after)).toBe(expected);
   });
 });

@@ -25,11 +25,10 @@ beforeAll(async () => {
   // JSON is valid YAML.
   await writeFile(join(folder, 'run.yaml'), JSON.stringify(segmentRun()));
   await ended('prepare', 'run.yaml');
-  await ended('train', 'run.yaml', '--in-process');
+  await ended('train', 'run.yaml');
   const output = await ended(
     'evaluate',
     'run.yaml',
-    '--in-process',
     '--format',
     'json',
     '--predictions',

@@ -48,7 +48,7 @@ async function configOf(name: string, outerSteps: number): Promise<string> {
 
 async function undisturbedDigest(outerSteps: number): Promise<unknown> {
   const config = await configOf('undisturbed', outerSteps);
-  const output = await room.done(['train', config, '--in-process', '--fresh', '--format', 'json']);
+  const output = await room.done(['train', config, '--fresh', '--format', 'json']);
   return (JSON.parse(output) as { digest: unknown }).digest;
 }
 
@@ -79,9 +79,9 @@ it('a second one on the same Redis stops at once and harms nothing', async () =>
 
 it('a second one without a queue stops at once', async () => {
   const config = await configOf('in-process', 100_000);
-  const first = started('train', config, '--in-process');
+  const first = started('train', config);
   await first.saw(/checkpoint of outer step/);
-  const resume = ['train', config, '--in-process', '--resume'];
+  const resume = ['train', config, '--resume'];
   expectFailure(await started(...resume).ended, busy('in-process', /coordinator\.json$/));
   first.signal('SIGINT');
   expect((await first.ended).exitCode).toBe(4);

@@ -20,7 +20,7 @@ it('follows a run through its life, a kill, and its resume', async () => {
     Object.assign(training, { outerSteps: 2_000, checkpointEveryOuterSteps: 5 }),
   );
   await room.done(['prepare', run]);
-  const training = room.start(['train', run, '--in-process']);
+  const training = room.start(['train', run]);
   await training.saw(/checkpoint of outer step 5:/);
   expect(await statusOf(run)).toMatchObject({
     ...{ run: 'run', state: 'running', ending: null },
@@ -36,7 +36,7 @@ it('follows a run through its life, a kill, and its resume', async () => {
   await room.refused(['wait', 'run'], {
     ...{ exitCode: 4, what: /run run is lost/, where: /run/, cure: /--resume/ },
   });
-  const resumed = room.start(['train', run, '--in-process', '--resume']);
+  const resumed = room.start(['train', run, '--resume']);
   const waiting = room.start(['wait', 'run']);
   await resumed.saw(/checkpoint of outer step/);
   resumed.signal('SIGINT');

@@ -16,7 +16,7 @@ interface Printed {
 
 const WORDS = [
   ...['refresh', 'small.yaml', '--logs', 'later.csv', '--outer-steps', '4'],
-  ...['--in-process', '--format', 'json'],
+  ...['--format', 'json'],
 ];
 
 let room: CommandRoom;
@@ -30,7 +30,7 @@ beforeAll(async () => {
   });
   await room.write('later.csv', laterLog());
   for (const verb of ['prepare', 'train', 'evaluate', 'export'])
-    await room.done([verb, 'small.yaml', ...(verb === 'prepare' ? [] : ['--in-process'])]);
+    await room.done([verb, 'small.yaml']);
   await room.copy('store', 'first/store');
   await room.copy('small', 'first/small');
   undisturbed = JSON.parse(await room.done(WORDS)) as Printed;
@@ -51,7 +51,7 @@ test('a run that went on after logs were appended is not repeated', async () => 
   const again = await room.config('again', (config) => {
     config.data['rowSplit'] = { by: 'time' };
   });
-  await room.refused(['train', again, '--in-process', '--replay', 'small'], {
+  await room.refused(['train', again, '--replay', 'small'], {
     exitCode: 2,
     what: /^this run cannot be repeated$/,
     where: /^--replay small$/,

@@ -21,7 +21,7 @@ interface Printed {
   readonly knownFileCount: number;
 }
 
-const WORDS = ['refresh', 'small.yaml', '--logs', 'later.csv', '--in-process', '--format', 'json'];
+const WORDS = ['refresh', 'small.yaml', '--logs', 'later.csv', '--format', 'json'];
 
 let room: CommandRoom;
 let undisturbed: Printed;
@@ -33,7 +33,7 @@ beforeAll(async () => {
   });
   await room.write('later.csv', laterLog());
   for (const verb of ['prepare', 'train', 'evaluate', 'export'])
-    await room.done([verb, 'small.yaml', ...(verb === 'prepare' ? [] : ['--in-process'])]);
+    await room.done([verb, 'small.yaml']);
   await room.copy('store', 'first/store');
   await room.copy('small', 'first/small');
   undisturbed = JSON.parse(await room.done(WORDS)) as Printed;

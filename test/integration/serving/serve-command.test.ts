@@ -13,9 +13,9 @@ beforeAll(async () => {
     config['evaluation'] = { innerRates: [0.3], innerSteps: [2], bootstrapSamples: 100 };
   });
   await room.done(['prepare', 'small.yaml']);
-  await room.done(['train', 'small.yaml', '--in-process']);
-  await room.done(['evaluate', 'small.yaml', '--in-process']);
-  await room.done(['export', 'small.yaml', '--in-process', '--out', 'bundles']);
+  await room.done(['train', 'small.yaml']);
+  await room.done(['evaluate', 'small.yaml']);
+  await room.done(['export', 'small.yaml', '--out', 'bundles']);
 });
 afterAll(() => room.remove());
 
@@ -100,15 +100,7 @@ describe('serve', () => {
     expect((await posted(`${url}/v1/rank`, { candidates })).status).toBe(400);
     expect((await posted(`${url}/v1/rank`, { candidates: [] })).status).toBe(200);
     expect((await posted(`${url}/v1/score`, { candidates: [], bundle })).status).toBe(200);
-    const words = [
-      'export',
-      'small.yaml',
-      '--in-process',
-      '--out',
-      'bundles',
-      '--encoding',
-      'int8',
-    ];
+    const words = ['export', 'small.yaml', '--out', 'bundles', '--encoding', 'int8'];
     const { digest } = JSON.parse(await room.done([...words, '--format', 'json'])) as {
       readonly digest: string;
     };

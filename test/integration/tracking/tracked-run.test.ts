@@ -41,7 +41,7 @@ it('gets the same digest and the same steps beside trackers that never answer', 
     const tracking = { tensorboard: {}, mlflow: { url: hanging.url }, webhook: {} };
     Object.assign(config, { tracking: { ...tracking, closingSeconds: 0.5 } });
   });
-  const train = ['--in-process', '--format', 'json'];
+  const train = ['--format', 'json'];
   const alone = await room.done(['train', await room.config('alone'), ...train]);
   const environment = { QIANMO_WEBHOOK_URL: `${hanging.url}/a-secret-path` };
   const beside = await room.start(['train', followed, ...train], environment).ended;
@@ -72,8 +72,8 @@ it('tells each end once, whatever resumes the run', async () => {
     // Nobody takes its jobs.
     expect((await room.start(['train', run], environment).ended).exitCode).toBe(3);
     expect(notices()).toEqual(['failed']);
-    await room.done(['train', run, '--resume', '--in-process'], environment);
-    await room.done(['train', run, '--resume', '--in-process'], environment);
+    await room.done(['train', run, '--resume'], environment);
+    await room.done(['train', run, '--resume'], environment);
     expect(notices()).toEqual(['failed', 'finished']);
     expect(heard.received[0]?.headers['webhook-signature']).toMatch(/^v1,/);
   } finally {
@@ -85,7 +85,7 @@ it('refuses a tracker without an address before anything is written', async () =
   const run = await room.config('nowhere', (config) => {
     Object.assign(config, { tracking: { webhook: {} } });
   });
-  await room.refused(['train', run, '--in-process'], {
+  await room.refused(['train', run], {
     ...{ exitCode: 2, what: /not completely described/, where: /tracking\.webhook\.urlFile/ },
     cure: /QIANMO_WEBHOOK_URL/,
   });

@@ -48,8 +48,8 @@ async function untilMarked(isWanted: (entries: string[]) => boolean): Promise<vo
 }
 
 it.runIf(existsSync('/proc/self/environ')).each([
-  [['--in-process'], /compute\/main\.js$/],
-  [['--in-process', '--workers', '2'], /compute\/main\.js$/],
+  [[], /compute\/main\.js$/],
+  [['--processes', '2'], /compute\/main\.js$/],
   [['--workers', '2'], /worker\/main\.js$/],
 ])('%j: a config that is not there', async (way, entry) => {
   const command = started(way);
@@ -62,7 +62,7 @@ it.runIf(existsSync('/proc/self/environ')).each([
 });
 
 it.runIf(existsSync('/proc/self/environ'))('starts nothing for the help', async () => {
-  const command = started(['--in-process', '--help']);
+  const command = started(['--help']);
   const seen = new Set<string>();
   while (command.exitCode === null) {
     for (const each of markedEntries()) seen.add(each);

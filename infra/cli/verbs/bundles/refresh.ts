@@ -39,7 +39,7 @@ The trunk stays as it was trained, and adgroups with new rows are adapted again 
 trunk is trained further, and a full bundle is made. Log files that were appended before are passed over. A
 refresh that was stopped goes on when it is started again.
 Examples:
-  qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz --workers 2
+  qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz
   qianmo refresh run.yaml --logs 'logs/2026-12-*' --outer-steps 50`,
   run: async (operands, { format, ...choice }, context) => {
     const refreshed = await refresh(

@@ -39,9 +39,9 @@ The config needs run, seed, data and output; a model or method that it names is 
 own below <output>/auto, and is trained already; its config is <output>/auto/best.yaml.
 
 Example:
-  qianmo auto run.yaml --budget-minutes 10 --workers 2
-  qianmo evaluate runs/shop-clicks/auto/best.yaml --workers 2
-  qianmo export runs/shop-clicks/auto/best.yaml --workers 2`,
+  qianmo auto run.yaml --budget-minutes 10
+  qianmo evaluate runs/shop-clicks/auto/best.yaml
+  qianmo export runs/shop-clicks/auto/best.yaml`,
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const record = await auto({ config: firstOf(operands), ...choice }, options);

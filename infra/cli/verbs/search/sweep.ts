@@ -26,7 +26,7 @@ export const sweepVerb = verb({
 Each trial is a run of its own below the sweep's output; the best one's config is written as best.yaml.
 
 Example:
-  qianmo sweep infra/examples/sweep.yaml --workers 2`,
+  qianmo sweep infra/examples/sweep.yaml`,
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const record = await sweep({ config: firstOf(operands), ...choice }, options);

@@ -70,11 +70,11 @@ export async function evaluatedCase(each: WorldCase, folder: string): Promise<Ru
   let { training = {} } = each;
   if (base !== undefined) {
     const config = configOf(`${name}-base`, base, folder);
-    await train({ config, inProcess: true, fresh: true });
+    await train({ config, processes: 1, fresh: true });
     training = { ...training, startFrom: config.output };
   }
   const config = configOf(name, { ...each, training }, folder);
-  await train({ config, inProcess: true, fresh: true });
-  await evaluate({ config, inProcess: true });
+  await train({ config, processes: 1, fresh: true });
+  await evaluate({ config, processes: 1 });
   return config;
 }

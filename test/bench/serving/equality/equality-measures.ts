@@ -110,7 +110,7 @@ interface ExportedBundle {
 }
 
 async function exportedBundle(config: RunConfig, encoding: BlockEncoding): Promise<ExportedBundle> {
-  const { bundles, digest, manifest } = await exportRun({ config, encoding, inProcess: true });
+  const { bundles, digest, manifest } = await exportRun({ config, encoding, processes: 1 });
   const files = filesOf(objectStoreAt(bundles, {}));
   return {
     address: `${bundles}@${digest}`,

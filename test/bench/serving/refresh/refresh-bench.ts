@@ -65,7 +65,7 @@ async function measured(adgroupCount: number): Promise<SizeFigures> {
   await run('synthesize', '--out', 'log.csv', '--setting', 'moderate', ...size);
   const log = await cutSynthesizedLog(folder);
   writeFileSync(join(folder, 'run.yaml'), JSON.stringify(refreshConfig(outerSteps)));
-  const computed = ['run.yaml', '--in-process'];
+  const computed = ['run.yaml', '--processes', '1'];
   const json = ['--format', 'json'];
   const prepared = await run('prepare', 'run.yaml');
   const trained = await run('train', ...computed);

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { ExecutorLanes } from '../../../coordinator/dispatch/in-memory/executor-lanes.js';
-import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
-import { at } from '../../../shared/base/arrays.js';
-import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
-import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { ordersForTest, outputOf } from '../../conformance/dispatcher.js';
+import { ExecutorLanes } from '../../../../coordinator/dispatch/in-memory/executor-lanes.js';
+import { jobOf } from '../../../../coordinator/dispatch/dispatcher.js';
+import { at } from '../../../../shared/base/arrays.js';
+import type { JobExecutor, JobInput } from '../../../../shared/queue/job-executor.js';
+import { blobRefOf } from '../../../../shared/storage/blob-store.js';
+import { ordersForTest, outputOf } from '../../../conformance/dispatcher.js';
 
 const INPUTS: readonly JobInput[] = ordersForTest(6).map((order) => ({
   job: jobOf(order, blobRefOf),

@@ -1,16 +1,16 @@
 import { describe, expect, it } from 'vitest';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
-import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
-import { sketchedRefOf } from '../../../shared/storage/blob-store.js';
+import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { formatFailure, QianmoError } from '../../../../shared/base/errors.js';
+import type { RunEvent } from '../../../../shared/events/run-events.js';
+import { sketchedRefOf } from '../../../../shared/storage/blob-store.js';
 import {
   admitAll,
   collected,
   executorForTest,
   ordersForTest,
   outputOf,
-} from '../../conformance/dispatcher.js';
-import { instantClock } from '../../fixtures/clocks/instant-clock.js';
+} from '../../../conformance/dispatcher.js';
+import { instantClock } from '../../../fixtures/clocks/instant-clock.js';
 
 const signal = new AbortController().signal;
 

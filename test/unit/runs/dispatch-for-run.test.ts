@@ -1,0 +1,73 @@
+// One rule says whether a run computes on this machine or over a queue, for all verbs and functions.
+
+import { describe, expect, it } from 'vitest';
+import type { Machine } from '../../../coordinator/runs/call/run-context.js';
+import {
+  dispatchForRun,
+  isOverQueue,
+  type DispatchChoice,
+} from '../../../coordinator/runs/dispatch-for-run.js';
+import type { StreamConfig } from '../../../shared/config/stream-config.js';
+import { executorForTest } from '../../conformance/dispatcher.js';
+import { noMachine, runContext } from '../../fixtures/run-context.js';
+import { logisticConfig } from '../../fixtures/training/training-run.js';
+
+const local = logisticConfig({});
+const shared = { ...local, queue: { ...local.queue, redisUrl: 'redis://10.0.0.5:6379' } };
+const redis = 'redis://10.0.0.6:6379';
+
+describe('a run computes', () => {
+  it.each<[string, Pick<StreamConfig, 'queue'>, DispatchChoice, boolean]>([
+    ['on this machine if nothing is said', local, {}, false],
+    ['on this machine in a number of processes', local, { processes: 2 }, false],
+    ['over the queue of its config', shared, {}, true],
+    ['over the queue of an option or the environment', local, { redis }, true],
+    ['over a queue of its own if workers are to be started', local, { workers: 2 }, true],
+    ['by its own workers on a queue', local, { redis, workers: 2 }, true],
+    [
+      'on this machine if processes are named beside a queue',
+      shared,
+      { processes: 1, redis },
+      false,
+    ],
+  ])('%s', (_, config, choice, expected) => {
+    expect(isOverQueue(config, choice)).toBe(expected);
+  });
+
+  it('neither way if both are asked for', () => {
+    expect(() => isOverQueue(local, { processes: 2, workers: 2 })).toThrow(
+      /processes and workers cannot be given together/,
+    );
+  });
+
+  it('over a queue without a process that was started ahead for jobs', async () => {
+    let endedCount = 0;
+    const machine = { ...noMachine, endUnusedExecutors: () => (endedCount += 1) };
+    const work = { runId: local.run, mayTrain: true };
+    const dispatched = dispatchForRun(local, work, { workers: 1 }, runContext({ machine }));
+    await expect(dispatched).rejects.toThrow(/no machine/);
+    expect(endedCount).toBe(1);
+  });
+
+  it.each([
+    [undefined, 1],
+    [1, 1],
+    [3, 3],
+  ])('for %s processes in %i at first, without a queue', async (processes, count) => {
+    const started: number[] = [];
+    const machine: Machine = {
+      ...noMachine,
+      startExecutors: (_, count) => {
+        started.push(count);
+        return Promise.resolve(Array.from({ length: count }, () => executorForTest()));
+      },
+    };
+    const work = { runId: local.run, mayTrain: true };
+    const context = runContext({ machine });
+    const { dispatcher, redisUrl } = await dispatchForRun(local, work, { processes }, context);
+    expect(redisUrl).toBeNull();
+    expect(started).toEqual([count]);
+    expect(dispatcher.executorCount?.()).toBe(count);
+    await dispatcher.close();
+  });
+});
