@@ -266,15 +266,6 @@ export function givenUpJobOf(error: unknown): GivenUpJob | null {
 const DIVERGES =
   'training diverges: lower method.innerRate or training.optimizer.rate and train again';
 
-/** The error of a job whose admitted parts are finite and add up to nothing finite. */
-export function partsDiverged(where: string, jobIndex: number): DivergenceError {
-  const what = 'the gradients of the parts of a job add up to no finite one';
-  return new JobDivergedError(
-    { kind: 'failed', what, where, cure: DIVERGES },
-    { jobIndex, reason: what },
-  );
-}
-
 /** The error of a job that is given up, whichever dispatcher carried it. */
 export function attemptsUsedUp(
   { where, jobIndex }: { readonly where: string; readonly jobIndex: number },

@@ -44,7 +44,7 @@ const LIST_BYTE_COUNT = 3;
 /** The shape of a leaf. */
 const SHAPE_BYTE_COUNT = 48;
 
-export interface LeafTerms {
+interface LeafTerms {
   readonly config: Pick<RunConfig, 'method'> & {
     readonly training: Pick<RunConfig['training'], 'microBatchRowsMax' | 'leavesPerOuterStepMin'>;
   };

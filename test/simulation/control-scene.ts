@@ -28,7 +28,7 @@ import {
 export const training = {
   outerSteps: 12,
   tasksPerOuterStep: 6,
-  tasksPerJob: 2,
+  leavesPerOuterStepMin: 3,
   checkpointEveryOuterSteps: 5,
   optimizer: { kind: 'adam', rate: 0.05 },
 };

@@ -35,7 +35,7 @@ import {
 const config = logisticConfig({
   outerSteps: 12,
   tasksPerOuterStep: 12,
-  tasksPerJob: 2,
+  leavesPerOuterStepMin: 6,
   checkpointEveryOuterSteps: 3,
   optimizer: { kind: 'adam', rate: 0.05 },
 });

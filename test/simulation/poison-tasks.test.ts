@@ -31,7 +31,7 @@ const WORKER_COUNT = 3;
 
 const configOf = (poisonTasks: 'stop' | 'quarantine') =>
   logisticConfig({
-    ...{ outerSteps: 6, tasksPerOuterStep: 8, tasksPerJob: 4, checkpointEveryOuterSteps: 1 },
+    ...{ outerSteps: 6, tasksPerOuterStep: 8, leavesPerOuterStepMin: 2, checkpointEveryOuterSteps: 1 },
     poisonTasks,
   });
 

@@ -22,7 +22,7 @@ import { logisticConfig, stateDigest, tinyRun } from '../fixtures/training/train
 const config = logisticConfig({
   outerSteps: 6,
   tasksPerOuterStep: 12,
-  tasksPerJob: 2,
+  leavesPerOuterStepMin: 6,
   checkpointEveryOuterSteps: 6,
   optimizer: { kind: 'adam', rate: 0.05 },
 });

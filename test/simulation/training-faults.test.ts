@@ -33,7 +33,7 @@ import { taskCountOf } from '../../shared/queue/protocol.js';
 const config = logisticConfig({
   outerSteps: 12,
   tasksPerOuterStep: 8,
-  tasksPerJob: 2,
+  leavesPerOuterStepMin: 4,
   checkpointEveryOuterSteps: 4,
   optimizer: { kind: 'adam', rate: 0.05 },
 });

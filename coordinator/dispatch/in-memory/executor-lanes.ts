@@ -46,8 +46,7 @@ export class ExecutorLanes {
 
   /** They take jobs that wait at once. */
   add(executors: readonly JobExecutor[]): void {
-    for (const executor of executors)
-      this.#lanes.push({ executor, state: 'free', ahead: null });
+    for (const executor of executors) this.#lanes.push({ executor, state: 'free', ahead: null });
     this.#beginAll();
   }
 

@@ -139,9 +139,7 @@ async function admittedResult<Value extends object>(
       const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
       await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), over);
     }
-    const output = await outputOrTransientError(
-      growing.lanes.execute({ makeInput, signal, over }),
-    );
+    const output = await outputOrTransientError(growing.lanes.execute({ makeInput, signal, over }));
     if (!(output instanceof QianmoError)) growing.note(order, output.computeMs);
     await isRead;
     if (over.aborted) throw interrupted();

@@ -77,9 +77,7 @@ describe('a job that kills its workers', () => {
       kind: 'failed',
       report: {
         what: 'a job used up its attempts',
-        found: expect.stringMatching(
-          /^the worker that held the job is lost: worker ./,
-        ) as string,
+        found: expect.stringMatching(/^the worker that held the job is lost: worker ./) as string,
       },
     });
     const killed = workerEvents.filter(
