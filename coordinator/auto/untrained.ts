@@ -2,11 +2,11 @@
 
 import type { RunConfig } from '../../shared/config/run-config.js';
 
-/** @param startFrom the outputs of the runs that it is made of, which are read with whole tables. */
+/** @param startFrom the outputs of the runs that it is made of. */
 export function untrained(
   config: RunConfig,
   startFrom: NonNullable<RunConfig['training']['startFrom']>,
 ): RunConfig {
   const { earlyStopping: _stopping, trainable: _all, ...training } = config.training;
-  return { ...config, training: { ...training, tableShards: 1, outerSteps: 0, startFrom } };
+  return { ...config, training: { ...training, outerSteps: 0, startFrom } };
 }

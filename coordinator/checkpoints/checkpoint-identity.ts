@@ -23,8 +23,6 @@ export interface CheckpointIdentity {
 export interface StoreGrowth {
   /** The model on the store when it had this digest; null if it never had. */
   specAt(storeDigest: string): ModelSpec | null;
-  /** Why training cannot go on from a checkpoint of an earlier store; null if it can. */
-  readonly refusal: string | null;
 }
 
 /** The reason why this run must not use a checkpoint; null if it may. */
@@ -64,13 +62,7 @@ export function refusalOf(
       `one with digest ${identity.storeDigest}`,
       'name the store that the run started with, choose another output, or start again with --fresh',
     );
-  if (growth.refusal === null) return null;
-  return refuse(
-    'logs were appended to the task store since the checkpoint, and training cannot go on from it',
-    `the store with digest ${manifest.storeDigest}`,
-    `one with digest ${identity.storeDigest}; ${growth.refusal}`,
-    'start again on the whole store: --fresh',
-  );
+  return null;
 }
 
 /** The model on the store that a checkpoint was made from. */

@@ -26,7 +26,7 @@ const NamedManifestSchema = z.strictObject({
 });
 export type NamedManifest = z.infer<typeof NamedManifestSchema>;
 
-export const StoredTableSchema = z.strictObject({
+const StoredTableSchema = z.strictObject({
   /** The feature, or `STAGE/FEATURE` for a table of the optimizer. */
   name: z.string().min(1),
   rowCount: count,

@@ -215,7 +215,7 @@ class Search {
     const { dense } = state.metaParameters;
     const [misfit] = modelMisfits(dense, manifest.tables, specOf(manifest, this.#identity));
     if (misfit !== undefined) throw damaged(`the tensors do not fit the model: ${misfit}`);
-    if (!this.#hasDigest(manifest, state))
+    if (!hasDigest(manifest, state))
       throw damaged('the meta-parameters are not those whose digest the manifest gives');
     const { quarantinedTasks, extendedOuterSteps, validated, earlierStores } = manifest;
     const leftOut = this.#part === 'meta' ? undefined : await leftOutOf(manifest, this.#store);
@@ -227,15 +227,6 @@ class Search {
       ...(earlierStores === undefined ? {} : { earlierStores }),
     };
     return { state: { ...state, ...departures }, manifest, manifestKey: key, sha256 };
-  }
-
-  /** Tables that were loaded elsewhere were checked piece by piece, and a digest over values is not made. */
-  #hasDigest(
-    { digestOf, tables, metaParametersDigest: digest }: CheckpointManifest,
-    { metaParameters }: TrainingState,
-  ): boolean {
-    if (digestOf === 'pieces') return piecesDigest(metaParameters.dense, tables) === digest;
-    return typeof this.#part === 'object' || metaParametersDigest(metaParameters) === digest;
   }
 
   /** @throws the cause if it is not damage. */
@@ -273,6 +264,17 @@ export async function leftOutOf(
   if (leftOutJobs === undefined) return undefined;
   const where = `${store.address}/${blobKeyOf(leftOutJobs)}`;
   return decodeLeftOut(await new ObjectBlobStore(store).get(leftOutJobs), where);
+}
+
+function hasDigest(
+  { digestOf, tables, metaParametersDigest: digest }: CheckpointManifest,
+  { metaParameters }: TrainingState,
+): boolean {
+  const found =
+    digestOf === 'pieces'
+      ? piecesDigest(metaParameters.dense, tables)
+      : metaParametersDigest(metaParameters);
+  return found === digest;
 }
 
 /** Describes the damage of a checkpoint. Other failures are thrown again. */

@@ -16,19 +16,8 @@ import {
 import type { CheckpointManifest, StoredTable } from './checkpoint-manifest.js';
 import type { TrainingState } from './training-state.js';
 
-/** Loads the tables of a checkpoint to where they are used, which is not this process. */
-export interface TableLoader {
-  /** As the `of` of snapshots of these tables. */
-  readonly of: object;
-  /** @throws QianmoError `data` if a piece is missing or damaged. */
-  load(checkpoint: CheckpointManifest): Promise<void>;
-}
-
-/**
- * The part of a checkpoint to read. `meta` does not read the tables of the optimizer. With a loader, the
- * state has no tables.
- */
-export type CheckpointPart = 'all' | 'meta' | TableLoader;
+/** The part of a checkpoint to read. `meta` does not read the state of the optimizer. */
+export type CheckpointPart = 'all' | 'meta';
 
 /** One tensor each: `meta/NAME`, `optimizer/NAME`, `scalar/NAME`. */
 export function encodeDenseState({ metaParameters, optimizer }: TrainingState): Uint8Array {
@@ -65,21 +54,16 @@ export async function readTensors(
       byRole.get(role)?.set(name, { shape, values });
     else throw misfit(where, `a tensor "${codedName}" that belongs to no part of a checkpoint`);
   }
-  const isWhole = part !== 'meta';
-  if (typeof part === 'object') await part.load(manifest);
-  const tablesOf = (stored: readonly StoredTable[]): Promise<Map<string, EmbeddingTable>> =>
-    typeof part === 'object'
-      ? Promise.resolve(new Map<string, EmbeddingTable>())
-      : readTables(stored, blobs, where);
+  const isWhole = part === 'all';
   return {
     outerStep: manifest.outerStep,
     metaParameters: {
       dense: metaDense,
-      tables: await tablesOf(manifest.tables),
+      tables: await readTables(manifest.tables, blobs, where),
     },
     optimizer: {
       dense: isWhole ? optimizerDense : new Map(),
-      tables: isWhole ? await tablesOf(manifest.optimizerTables) : new Map(),
+      tables: isWhole ? await readTables(manifest.optimizerTables, blobs, where) : new Map(),
       scalars: isWhole ? scalars : {},
     },
     computedOn: manifest.computedOn,

@@ -38,7 +38,7 @@ import {
 import type { CheckpointIdentity } from './checkpoint-identity.js';
 import { findLatestCheckpoint } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
-import { encodeDenseState, type TableLoader } from './checkpoint-tensors.js';
+import { encodeDenseState } from './checkpoint-tensors.js';
 import { grownState, type NewValueRows } from './grown-parameters.js';
 import { encodeLeftOut } from './left-out-leaves.js';
 import { bestOf } from './validated-steps.js';
@@ -87,11 +87,10 @@ export interface Checkpoints {
   /**
    * The newest complete checkpoint; null if none was ever written.
    *
-   * @param loader takes the tables, if they are not to be in this process.
    * @throws QianmoError `usage` if it belongs to another config, run or task store; `data` if there are
    *   checkpoints and none is complete.
    */
-  latest(loader?: TableLoader): Promise<TrainingState | null>;
+  latest(): Promise<TrainingState | null>;
   /** As `readMetaParameters`. Absent where no earlier checkpoint can be read. */
   best?(): Promise<SavedMetaParameters | null>;
 }
@@ -147,9 +146,9 @@ class RunCheckpointStore implements Checkpoints {
     this.#blobs = new ObjectBlobStore(options.store, 'at-flush');
   }
 
-  async latest(loader?: TableLoader): Promise<TrainingState | null> {
+  async latest(): Promise<TrainingState | null> {
     const { store, sink } = this.#options;
-    const search = await findLatestCheckpoint(store, this.#options, sink, loader ?? 'all');
+    const search = await findLatestCheckpoint(store, this.#options, sink, 'all');
     const { found, isLatest } = search;
     this.#latestEtag = search.latestEtag;
     this.#damagedKeys = search.damagedKeys;
@@ -161,7 +160,7 @@ class RunCheckpointStore implements Checkpoints {
     if (manifest.storeDigest !== storeDigest)
       return grownState(state, manifest.storeDigest, { spec, rows: newValueRows });
     this.#verifiedBlobs = new Set(blobsOf(manifest).map((blob) => blob.sha256));
-    this.#earlier = { of: loader?.of ?? state.metaParameters.tables, checkpoint: manifest };
+    this.#earlier = { of: state.metaParameters.tables, checkpoint: manifest };
     this.#rememberBest(manifest, { manifest: manifestKey, sha256 });
     if (isLatest) this.#remember(manifest, manifestKey);
     return state;

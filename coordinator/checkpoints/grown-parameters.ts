@@ -32,7 +32,7 @@ export function grownParameters(
       name,
       grownTable(table, rowCount, () =>
         rows?.start === 'initial'
-          ? initialRows(spec, described, rows.seed, [span])
+          ? initialRows(spec, described, rows.seed, span)
           : copiesOf(table, UNKNOWN_ID, span.rowCount),
       ),
     );

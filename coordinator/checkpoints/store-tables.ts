@@ -9,13 +9,7 @@ import type { BlobRef } from '../../shared/storage/blob-store.js';
 import { addToHash, type ByteSink } from '../../shared/tensors/sha256.js';
 import { tableLine } from '../../shared/models/meta-parameters-digest.js';
 import type { CheckpointManifest, StoredTable } from './checkpoint-manifest.js';
-import type {
-  PieceAnswer,
-  PutBlob,
-  SnapshotTable,
-  TableRole,
-  TableSnapshot,
-} from './table-snapshot.js';
+import type { PutBlob, SnapshotTable, TableRole, TableSnapshot } from './table-snapshot.js';
 
 /** A checkpoint of the same tables whose pieces may be named again. */
 export type EarlierCheckpoint = Pick<CheckpointManifest, 'outerStep' | TableRole>;
@@ -70,22 +64,18 @@ async function storeTable(
   const blobs = blobsInEarlier(earlier?.[role], table).map((blob) =>
     blob !== null && isThere(blob) ? blob : null,
   );
-  const ask = (piece: number): Promise<PieceAnswer> =>
-    snapshot.storePiece(
-      { role, tableIndex, piece },
-      {
-        put,
-        wantsValues: hash !== null,
-        storedAt: at(blobs, piece) === null ? null : (earlier?.outerStep ?? null),
-      },
-    );
   const pieces: StoredTable['pieces'] = [];
-  for await (const { blob, values } of inOrderAhead(spans.length, snapshot.concurrency, ask)) {
-    const piece = pieces.length;
+  for (const [piece, span] of spans.entries()) {
+    const stored = at(blobs, piece);
+    const storedAt = stored === null ? null : (earlier?.outerStep ?? null);
+    const { blob, values } = await snapshot.storePiece(
+      { role, tableIndex, piece },
+      { put, storedAt, wantsValues: hash !== null },
+    );
     if (values !== null && hash !== null) addToHash(hash, values);
-    const named = blob ?? at(blobs, piece);
+    const named = blob ?? stored;
     if (named === null) throw new Error(`piece ${piece} of ${name} is in no checkpoint`);
-    pieces.push({ ...at(spans, piece), blob: named });
+    pieces.push({ ...span, blob: named });
     // Training takes its turn between two pieces.
     await setImmediate();
   }
@@ -103,22 +93,4 @@ function blobsInEarlier(
     const isSame = stored?.firstRow === firstRow && stored.rowCount === rowCount;
     return isSame ? stored.blob : null;
   });
-}
-
-/** Asks for up to `concurrency` pieces at once and yields the answers in order. */
-async function* inOrderAhead(
-  count: number,
-  concurrency: number,
-  ask: (piece: number) => Promise<PieceAnswer>,
-): AsyncGenerator<PieceAnswer> {
-  const asked: Promise<PieceAnswer>[] = [];
-  for (let piece = 0; piece < count; piece += 1) {
-    for (; asked.length < Math.min(count, piece + concurrency);) {
-      const answer = ask(asked.length);
-      // After one has failed, the failures of the others say nothing more.
-      answer.catch(() => undefined);
-      asked.push(answer);
-    }
-    yield await at(asked, piece);
-  }
 }

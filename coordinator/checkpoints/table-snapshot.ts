@@ -1,4 +1,4 @@
-/** The tables of a run at one outer step, as a checkpoint stores them: piece by piece, beside training. */
+/** The tables of a run at one outer step, as a checkpoint stores them: piece by piece, while training goes on. */
 
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { PieceSpan } from './table-pieces.js';
@@ -27,7 +27,7 @@ export interface PieceDemand {
   /** The outer step of a checkpoint that has the piece, which need not be stored if it did not change since; null without one. */
   readonly storedAt: number | null;
   readonly wantsValues: boolean;
-  /** Stores pieces of tables that are in this process. */
+  /** Stores the bytes of a piece. */
   readonly put: PutBlob;
 }
 
@@ -44,8 +44,6 @@ export interface TableSnapshot extends Readonly<Record<TableRole, readonly Snaps
    * other tables say nothing about these.
    */
   readonly of: object;
-  /** Pieces that can be stored at once. */
-  readonly concurrency: number;
   /** Each piece is asked for once. */
   storePiece(place: PiecePlace, demand: PieceDemand): Promise<PieceAnswer>;
 }

@@ -1,6 +1,6 @@
 /**
- * The tables of a training state that are in this process, with the outer step in which each piece last
- * changed. Whoever writes to rows says so before.
+ * The tables of a training state, with the outer step in which each piece last changed. Writers of rows
+ * report them first.
  */
 
 import { at, int32At } from '../../shared/base/arrays.js';
@@ -76,9 +76,9 @@ export class TrackedTables {
 /** A snapshot of tables that may have changed anywhere, and do not change until it is stored. */
 export function wholeSnapshotOf(state: TrainingState, pieceByteCountMax?: number): TableSnapshot {
   const snapshot = new TrackedTables(state, pieceByteCountMax).snapshot();
-  const { tables, optimizerTables, concurrency } = snapshot;
+  const { tables, optimizerTables } = snapshot;
   return {
-    ...{ of: {}, tables, optimizerTables, concurrency },
+    ...{ of: {}, tables, optimizerTables },
     storePiece: (place, demand) => snapshot.storePiece(place, demand),
   };
 }
@@ -119,7 +119,6 @@ interface FrozenPart extends SnapshotTable {
 
 class StateSnapshot implements TableSnapshot {
   readonly of: object;
-  readonly concurrency = 1;
   readonly tables: readonly FrozenPart[];
   readonly optimizerTables: readonly FrozenPart[];
   readonly #byTable = new Map<TrackedTable, FrozenTable>();

@@ -13,8 +13,6 @@ export function globalArmConfig(config: RunConfig): RunConfig {
     method: { kind: 'global' },
     training: {
       ...config.training,
-      // An evaluation reads its parameters in this process.
-      tableShards: 1,
       ...(optimizer === undefined ? {} : { optimizer }),
       ...(outerSteps === undefined ? {} : { outerSteps }),
     },

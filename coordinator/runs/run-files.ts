@@ -113,10 +113,6 @@ function growthOf({ config, store }: PreparedRun): StoreGrowth {
       const features = featuresAt(store, storeDigest);
       return features === null ? null : specOf(config, { manifest: { features } });
     },
-    refusal:
-      config.training.tableShards > 1
-        ? 'its tables are on row servers, which cannot add rows (training.tableShards)'
-        : null,
   };
 }
 

@@ -10,7 +10,7 @@ import {
   parseManifest,
   type CheckpointManifest,
 } from '../checkpoints/checkpoint-manifest.js';
-import { findLatestCheckpoint, leftOutOf } from '../checkpoints/checkpoint-reader.js';
+import { leftOutOf } from '../checkpoints/checkpoint-reader.js';
 import { readMetaParameters } from '../checkpoints/saved-parameters.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
@@ -27,9 +27,6 @@ import { featuresAt } from '../../shared/tasks/store-versions.js';
 import type { RunContext } from './call/run-context.js';
 import { joinAddress, newValueRowsOf, objectStoreOf } from './run-files.js';
 
-/** Row servers read the tables themselves, piece by piece. */
-const READ_ELSEWHERE = { of: {}, load: () => Promise.resolve() };
-
 const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: MethodConfigSchema });
 
 /**
@@ -39,7 +36,7 @@ const ModelAndMethodSchema = z.object({ model: ModelConfigSchema, method: Method
  */
 export async function startFromRun(
   run: PreparedRun,
-  { resume, areTablesServed = false }: StartTerms,
+  { resume }: { readonly resume: boolean },
   context: RunContext,
 ): Promise<StartFrom | null> {
   const { config } = run;
@@ -50,42 +47,23 @@ export async function startFromRun(
     if ((await own.get(LATEST_KEY)) !== null) return null;
   }
   return typeof startFrom === 'string'
-    ? startFromOne(run, startFrom, areTablesServed, context)
-    : startFromAverage(run, startFrom.average, areTablesServed, context);
-}
-
-interface StartTerms {
-  readonly resume: boolean;
-  /** True if row servers hold the tables. */
-  readonly areTablesServed?: boolean;
+    ? startFromOne(run, startFrom, context)
+    : startFromAverage(run, startFrom.average, context);
 }
 
 async function startFromOne(
   { config, store }: PreparedRun,
   output: string,
-  areTablesServed: boolean,
   { sink }: RunContext,
 ): Promise<StartFrom> {
   const found = await startingRun({ config, store }, output);
-  const { address, objects, manifest, identity, refused, where } = found;
-  if (areTablesServed) {
-    if (manifest.storeDigest !== store.digest)
-      throw refused(
-        'a run on the store before logs were appended, whose tables row servers cannot grow',
-      );
-    const latest = await findLatestCheckpoint(objects, identity, sink, READ_ELSEWHERE);
-    if (latest.found === null) throw refused('no checkpoint');
-    const tables = { address, tables: latest.found.manifest.tables };
-    return { metaParameters: latest.found.state.metaParameters, tables, where };
-  }
   const { parameters } = await grownMember({ config, store }, found, sink);
-  return { metaParameters: parameters, where };
+  return { metaParameters: parameters, where: found.where };
 }
 
 async function startFromAverage(
   { config, store, spec }: PreparedRun,
   outputs: readonly string[],
-  areTablesServed: boolean,
   { sink }: RunContext,
 ): Promise<StartFrom> {
   const where = 'training.startFrom.average';
@@ -98,12 +76,6 @@ async function startFromAverage(
       found,
       cure,
     });
-  if (areTablesServed)
-    throw refused(
-      'tables in the coordinator',
-      'training.tableShards',
-      'remove training.tableShards',
-    );
   const starts = await Promise.all(outputs.map((output) => startingRun({ config, store }, output)));
   const members: AveragedMember[] = [];
   for (const start of starts) members.push(await grownMember({ config, store }, start, sink));
@@ -139,10 +111,8 @@ function learnedModel({
 }
 
 interface StartingRun {
-  readonly address: string;
   readonly where: string;
   readonly objects: ObjectStore;
-  readonly manifest: CheckpointManifest;
   readonly model: ModelConfig;
   readonly method: MethodConfig;
   readonly identity: CheckpointIdentity;
@@ -182,7 +152,7 @@ async function startingRun(
   const { run: runName, configHash, decidingConfig: deciding, storeDigest } = manifest;
   const spec = modelSpecOf(parsed.data.model, features, parsed.data.method);
   const identity = { runName, configHash, deciding, storeDigest, spec };
-  return { ...{ address, where, objects, manifest, identity, refused }, ...parsed.data };
+  return { ...{ where, objects, identity, refused }, ...parsed.data };
 }
 
 /** The parameters of a run, with rows for the values that the store has now. */

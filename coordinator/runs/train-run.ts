@@ -10,7 +10,6 @@ import type { TrainingOutcome } from '../training/train-options.js';
 import type { RunDispatch } from './dispatch-for-run.js';
 import type { RunContext } from './call/run-context.js';
 import { checkpointAddressOf, checkpointsOf, claimedPlace } from './run-files.js';
-import { closeRowServers, rowServersForRun } from './row-servers-for-run.js';
 import { replayOfRun, startFromRun } from './start-from-run.js';
 
 /** The end of a training: the last checkpoint and the digest of its meta-parameters. */
@@ -75,16 +74,13 @@ async function trainUnder(
   const { signal } = context;
   const { resume, fresh } = start;
   const replay = start.replay === undefined ? null : await replayOfRun(run, start.replay);
-  const rowServers = await rowServersForRun(run, context);
   try {
-    const areTablesServed = rowServers !== null;
-    const startFrom = await startFromRun(run, { resume, areTablesServed }, context);
+    const startFrom = await startFromRun(run, { resume }, context);
     const validationLoss = validationLossOf({ ...run, dispatcher: dispatch.dispatcher, signal });
     return await train({
       run,
       dispatcher: dispatch.dispatcher,
       ...(validationLoss === undefined ? {} : { validationLoss }),
-      ...(rowServers === null ? {} : { rowServers }),
       checkpoints: checkpointsOf(run, context, claim),
       start: {
         ...{ resume, fresh },
@@ -100,7 +96,5 @@ async function trainUnder(
   } catch (error) {
     if (claim?.lost.aborted === true && isInterruption(error)) await claim.demand();
     throw error;
-  } finally {
-    await closeRowServers(rowServers ?? []);
   }
 }

@@ -3,7 +3,7 @@
 import type { TaskOrder } from '../dispatch/dispatcher.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepPlanner, type StepPlan } from '../plan/step-plan.js';
-import type { RunTables } from '../tables/run-tables.js';
+import type { RunTables } from './run-tables.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import { earlyStopping, type EarlyStopping } from './early-stopping.js';
 import { GradientNorms } from './gradient-norms.js';

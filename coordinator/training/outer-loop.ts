@@ -38,7 +38,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       }
       pipeline.completeOldest();
 
-      state = await takeStep(training, sum, plan, state);
+      state = takeStep(training, sum, plan, state);
       training.report(state, plan, sum);
       state = await training.withScore(state);
       await training.checkpointWhenDue(state);
@@ -77,18 +77,18 @@ async function collect(
   }
 }
 
-async function takeStep(
+function takeStep(
   { closings, checkpoints, times, tables, fingerprint }: OpenTraining,
   sum: StepSum,
   plan: Parameters<OpenTraining['report']>[1],
   before: TrainingState,
-): Promise<TrainingState> {
+): TrainingState {
   const { state, share } = closings.close(sum, plan, before);
   const computedOn = computedOnAfter(state, fingerprint());
   checkpoints.assertNoFailure();
   const metaGradient = times.took('aggregate', () => sum.metaGradient(share));
   return {
-    ...(await times.during('optimise', () => tables.step(state, metaGradient))),
+    ...times.took('optimise', () => tables.step(state, metaGradient)),
     computedOn,
   };
 }

@@ -3,12 +3,11 @@
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
-import { localTables, type RunTables } from '../tables/run-tables.js';
-import { ServedTables } from '../tables/served-tables.js';
 import { withBiasStart } from './bias-start.js';
 import type { StepTimes } from './step-times.js';
 import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
-import { servedStateFrom, stateFrom } from './start-from.js';
+import { runTables, type RunTables } from './run-tables.js';
+import { stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 
@@ -23,25 +22,20 @@ interface StartedTraining {
  * @throws QianmoError `usage` when a checkpoint exists and neither `resume` nor `fresh` is set.
  */
 export async function startedTraining(
-  options: Pick<TrainOptions, 'run' | 'checkpoints' | 'start' | 'rowServers'>,
+  options: Pick<TrainOptions, 'run' | 'checkpoints' | 'start'>,
 ): Promise<StartedTraining> {
-  const { run, rowServers } = options;
-  const { spec, config } = run;
-  if (rowServers === undefined) {
-    const state = await startingState(options, null);
-    return { state, tables: localTables(state, spec, config.training) };
-  }
-  const tables = new ServedTables(rowServers, { spec, training: config.training });
-  return { state: await startingState(options, tables), tables };
+  const state = await startingState(options);
+  const { spec, config } = options.run;
+  return { state, tables: runTables(state, spec, config.training) };
 }
 
-/** @param served where the tables are, if not in the state. */
-async function startingState(
-  { run, checkpoints, start }: Pick<TrainOptions, 'run' | 'checkpoints' | 'start'>,
-  served: ServedTables | null,
-): Promise<TrainingState> {
+async function startingState({
+  run,
+  checkpoints,
+  start,
+}: Pick<TrainOptions, 'run' | 'checkpoints' | 'start'>): Promise<TrainingState> {
   const { config, spec } = run;
-  const found = start.fresh === true ? null : await checkpoints.latest(served ?? undefined);
+  const found = start.fresh === true ? null : await checkpoints.latest();
   const ordered = start.extendTo === undefined ? {} : { extendedOuterSteps: start.extendTo };
   if (found !== null && start.resume) return { ...found, ...ordered };
   const outerSteps = outerStepsOf(found ?? {}, config.training);
@@ -64,13 +58,6 @@ async function startingState(
   };
   const { seed, training } = config;
   const { startFrom } = start;
-  if (served !== null) {
-    const state =
-      startFrom === undefined
-        ? await withBiasStart(await served.fresh(seed), run)
-        : await servedStateFrom(startFrom, served, spec, seed);
-    return { ...state, ...recorded };
-  }
   const optimizer = metaOptimizerOf(training, spec.variables);
   if (startFrom !== undefined)
     return { ...stateFrom(startFrom, spec, seed, optimizer), ...recorded };

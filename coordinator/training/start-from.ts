@@ -8,8 +8,6 @@ import { initialMetaParameters, type MetaParameters } from '../../shared/models/
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import { layoutDifferences, type DenseTensor } from '../../shared/tensors/named-tensors.js';
-import type { StartTables } from '../tables/row-server.js';
-import type { ServedTables } from '../tables/served-tables.js';
 import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
 import type { OptimizerState, TrainingState } from '../checkpoints/training-state.js';
 
@@ -17,8 +15,6 @@ export interface StartFrom {
   readonly metaParameters: MetaParameters;
   /** The optimizer state to continue with; the optimizer starts anew when absent. */
   readonly optimizer?: OptimizerState;
-  /** Where row servers find the tables, which are not in `metaParameters` then. */
-  readonly tables?: StartTables;
   /** The name of that run, for messages. */
   readonly where?: string;
 }
@@ -58,29 +54,6 @@ export function stateFrom(
   };
 }
 
-/**
- * The same where row servers hold the tables.
- *
- * @throws QianmoError `usage` when one name has two shapes.
- */
-export async function servedStateFrom(
-  { metaParameters, tables, where }: StartFrom,
-  served: ServedTables,
-  spec: ModelSpec,
-  seed: number,
-): Promise<TrainingState> {
-  for (const { name, rowCount } of spec.tables) {
-    const found = tables?.tables.find((table) => table.name === name);
-    const expected = { shape: [rowCount, spec.tableRowWidth] };
-    if (found !== undefined)
-      requireSameShape(name, { shape: [found.rowCount, found.width] }, expected, where);
-  }
-  const state = await served.fresh(seed, tables);
-  const { dense } = state.metaParameters;
-  const own = { ...state.metaParameters, dense: takenOver(dense, metaParameters.dense, where) };
-  return { ...state, metaParameters: own };
-}
-
 function takenOver(
   own: ReadonlyMap<string, DenseTensor>,
   other: ReadonlyMap<string, DenseTensor>,
@@ -115,12 +88,10 @@ function tablesTakenOver(
   );
 }
 
-type Shaped = Pick<DenseTensor, 'shape'>;
-
 function requireSameShape(
   name: string,
-  found: Shaped,
-  expected: Shaped,
+  found: DenseTensor,
+  expected: DenseTensor,
   where: string | undefined,
 ): void {
   const differences = layoutDifferences(new Map([[name, found]]), new Map([[name, expected]]));

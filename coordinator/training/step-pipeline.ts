@@ -12,10 +12,10 @@ import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput } from '../plan/row-pack-gather.js';
 import { encodeRowPacks, ordersOf } from '../plan/orders/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
-import type { RunTables } from '../tables/run-tables.js';
 import { planAhead, type PlanAhead } from './plan-ahead.js';
 import type { GradientNorms } from './gradient-norms.js';
 import type { RunLength } from './run-length.js';
+import type { RunTables } from './run-tables.js';
 import type { StepClosings } from './step-closing.js';
 import { deliveryReader, type ReadDelivery } from './step-sum.js';
 import type { StepTimes } from './step-times.js';
@@ -47,7 +47,7 @@ export interface StepPipeline {
 
 interface PipelineParts {
   readonly planner: StepPlanner;
-  readonly tables: Pick<RunTables, 'gather'>;
+  readonly tables: Pick<RunTables, 'encodePack'>;
   readonly frozen: FrozenInput | null;
   readonly closings: StepClosings;
   readonly length: Pick<RunLength, 'endOf'>;
@@ -151,12 +151,11 @@ async function send(
     closings.isLeftOut(outerStep, leaf),
   );
   const layouts = times.took('pack', () => cut.map((delivery) => layoutOf(plan, delivery)));
-  const pack = await times.during('pack', () => tables.gather(layouts));
   const names = frozen === null ? undefined : run.spec.learned.variables;
   const dense = times.took('pack', () => encodeDense(state.metaParameters, names));
   const orders = ordersOf(plan, cut, dense, {
     ...{ run, frozen, fingerprint: parts.fingerprint() },
-    packOf: (place) => times.took('pack', () => pack(place)),
+    packOf: (place) => times.took('pack', () => tables.encodePack(at(layouts, place))),
   });
   const costs = cut.map((delivery) => costOf(plan, delivery));
 

@@ -5,7 +5,6 @@ import type { LeftOut } from '../checkpoints/left-out-leaves.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import type { RowServer } from '../tables/row-server.js';
 import type { StartFrom } from './start-from.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 
@@ -14,8 +13,6 @@ export interface TrainOptions {
   readonly dispatcher: Dispatcher;
   readonly checkpoints: Checkpoints;
   readonly start: RunStart;
-  /** Servers that hold the tables, in order of their plans. Without them, tables are in this process. */
-  readonly rowServers?: readonly RowServer[];
   /**
    * Stop after this outer step, with a checkpoint. Schedules follow the full length of the run, so
    * stopping and continuing changes no bit.

@@ -24,6 +24,10 @@ const REMOVED_FIELDS: ReadonlyMap<string, string> = new Map([
     'training.aggregation',
     'gradients are always summed. Remove it; the section trust guards against wrong gradients',
   ],
+  [
+    'training.tableShards',
+    'embedding tables are always in the coordinator, of up to 2^32 floats each. Remove it',
+  ],
   ['queue.exchangeMs', 'the size of deliveries follows from the pace of the workers. Remove it'],
 ]);
 

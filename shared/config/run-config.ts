@@ -100,13 +100,6 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       path: ['tracking', 'tensorboard', 'folder'],
       message: 'event files grow, and objects cannot: name a folder of this machine',
     });
-  const unseen = data.features.findIndex((each) => each.kind === 'category' && each.unseenBuckets);
-  if (unseen >= 0 && training.tableShards > 1)
-    context.addIssue({
-      code: 'custom',
-      path: ['training', 'tableShards'],
-      message: `the rows of unseen values (data.features.${unseen}.unseenBuckets) are kept alike in the coordinator: remove tableShards`,
-    });
   if (evaluation.progressive !== undefined && data.time === undefined)
     context.addIssue({
       code: 'custom',
@@ -129,8 +122,7 @@ export function decidingPart(config: RunConfig): Record<string, unknown> {
     // Checkpoints record which tasks and jobs were left out.
     poisonTasks: _poison,
     closing: _closing,
-    // Neither decides a bit of the parameters, and checkpoints say what their digest is over.
-    tableShards: _shards,
+    // It decides no bit of the parameters, and checkpoints say what their digest is over.
     tableDigest: _digest,
     ...training
   } = config.training;

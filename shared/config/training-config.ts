@@ -219,13 +219,6 @@ export const TrainingConfigSchema = z
         'What happens when a task makes its job fail again and again: stop, the run ends and names the ' +
           'task; quarantine, the run goes on without it, and checkpoints record that.',
       ),
-    tableShards: positiveInt
-      .max(256)
-      .default(1)
-      .describe(
-        'The number of processes that hold the embedding tables with their optimizer state; 1 keeps them ' +
-          'in the coordinator. No bit depends on it. `evaluate` and `sweep` hold tables in one process.',
-      ),
     tableDigest: z
       .enum(['whole', 'pieces'])
       .default('whole')
@@ -250,10 +243,6 @@ export const TrainingConfigSchema = z
       .max(1000)
       .default(3)
       .describe('The number of latest checkpoints that are kept.'),
-  })
-  .refine(({ earlyStopping, tableShards }) => earlyStopping === undefined || tableShards === 1, {
-    path: ['earlyStopping'],
-    error: 'validation adgroups are scored with tables in the coordinator: remove tableShards',
   })
   .refine(({ outerSteps, startFrom }) => outerSteps > 0 || startFrom !== undefined, {
     path: ['outerSteps'],

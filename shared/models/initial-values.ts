@@ -26,17 +26,14 @@ export function initialMetaParameters(spec: ModelSpec, seed: number): MetaParame
   const width = spec.tableRowWidth;
   for (const table of spec.tables) {
     const { name, rowCount } = table;
-    const values = initialRows(spec, table, seed, [{ firstRow: 0, rowCount }]);
+    const values = initialRows(spec, table, seed, { firstRow: 0, rowCount });
     copyUnknownRow({ width, values }, table.unknownCopyCount ?? 0);
     tables.set(name, { rowCount, width, values });
   }
   return { dense: initialDense(spec, seed), tables };
 }
 
-export function initialDense(
-  spec: Pick<ModelSpec, 'variables'>,
-  seed: number,
-): Map<string, DenseTensor> {
+function initialDense(spec: Pick<ModelSpec, 'variables'>, seed: number): Map<string, DenseTensor> {
   const dense = new Map<string, DenseTensor>();
   for (const { name, shape, initial } of spec.variables) {
     const values = new Float32Array(elementCountOf(shape));
@@ -46,31 +43,17 @@ export function initialDense(
   return dense;
 }
 
-/**
- * The initial values of some rows of a table, end to end. The draws for the rows between them are made as
- * well, so that a row has the same values whoever holds it.
- *
- * @param spans ascending, without overlap
- */
+/** The initial values of some rows of a table. A row has the same values in every range, as the rows before it are drawn too. */
 export function initialRows(
   { tableRowWidth: width, hasLinear }: TableFrame,
   { name, initial }: ModelSpec['tables'][number],
   seed: number,
-  spans: readonly RowSpan[],
+  { firstRow, rowCount }: RowSpan,
 ): Float32Array {
-  const rowCount = spans.reduce((sum, span) => sum + span.rowCount, 0);
   const values = new Float32Array(rowCount * width);
   const draw = drawOf(initial, seed, 'table', name);
-  let nextRow = 0;
-  let start = 0;
-  for (const span of spans) {
-    if (draw !== null)
-      for (let skipped = (span.firstRow - nextRow) * width; skipped > 0; skipped -= 1) draw();
-    const end = start + span.rowCount * width;
-    fill(values.subarray(start, end), initial, draw);
-    nextRow = span.firstRow + span.rowCount;
-    start = end;
-  }
+  if (draw !== null) for (let skipped = firstRow * width; skipped > 0; skipped -= 1) draw();
+  fill(values, initial, draw);
   // Linear weights start at 0.
   if (hasLinear) for (let end = width - 1; end < values.length; end += width) values[end] = 0;
   return values;

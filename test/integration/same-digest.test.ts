@@ -191,20 +191,6 @@ describe('the same digest, in process and from two workers that serve run after 
     expect(await digestWith('two-workers-packs', 0, ...workers.options)).toBe(inProcess);
   });
 
-  it('with row servers, and stopped and resumed', async () => {
-    const fileOf = (name: string): Promise<string> => {
-      const training = { ...smallRun(name, OUTER_STEPS).training, tableShards: 2 };
-      return runFile(name, { training, queue: workers.queue });
-    };
-    expect(await digestOf(await fileOf('served'), ...workers.options)).toBe(undisturbed);
-    const stopped = await fileOf('served-stopped');
-    const run = startCommand(['train', stopped, ...workers.options], folder);
-    await run.saw(UNDER_WAY);
-    run.signal('SIGINT');
-    expect((await run.ended).diagnostics).toMatch(/outer step \d+ of 24 is safe/);
-    expect(await digestOf(stopped, '--resume', ...workers.options)).toBe(undisturbed);
-  });
-
   it('with outer steps that overlap, also stopped and resumed', async () => {
     const fileOf = (name: string): Promise<string> => {
       const training = {

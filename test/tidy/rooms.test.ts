@@ -71,7 +71,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/averages',
     'coordinator/checkpoints',
     'coordinator/training/meta-optimizer',
-    'coordinator/tables',
     'coordinator/training',
     'coordinator/capacity',
     'coordinator/evaluation',

@@ -11,12 +11,10 @@ import type { PreparedRun } from '../prepared-run.js';
 import type { FrozenInput } from '../row-pack-gather.js';
 import type { StepPlan } from '../step-plan.js';
 
-/** Encodes the row pack of a delivery, by its place. To be called before the tables change. */
-export type PackOf = (delivery: number) => Uint8Array;
-
 interface OrderContext {
   readonly run: PreparedRun;
-  readonly packOf: PackOf;
+  /** Encodes the row pack of a delivery, by its place. To be called before the tables change. */
+  readonly packOf: (delivery: number) => Uint8Array;
   readonly frozen: FrozenInput | null;
   /** The kind of machine that must compute the jobs, once the run has one. */
   readonly fingerprint: string | null;

@@ -84,7 +84,7 @@ export function demandTrainable(
   { store, config, outerSteps }: Refreshed,
 ): void {
   const { outerStep, storeDigest, earlierStores = [] } = manifest;
-  const { staleness, tableShards, schedule, outerSteps: scheduledSteps } = config.training;
+  const { staleness, schedule, outerSteps: scheduledSteps } = config.training;
   const refused = (what: string, found: string, cure: string): QianmoError =>
     new QianmoError({ kind: 'usage', what, where: config.output, found, cure });
   if (storeDigest !== store.digest && featuresAt(store, storeDigest) === null)
@@ -98,12 +98,6 @@ export function demandTrainable(
       'a run with staleness is not trained further by a refresh',
       'training.staleness, by which outer steps depend on how many there are',
       'leave out --outer-steps, or training.staleness from the start',
-    );
-  if (tableShards > 1)
-    throw refused(
-      'a run with tables on row servers is not trained further by a refresh',
-      `training.tableShards: ${tableShards}, and row servers cannot add rows`,
-      'set training.tableShards: 1, which changes no bit, or leave out --outer-steps',
     );
   if (earlierStores.length === 0 && !isAtItsEnd(manifest, config))
     throw refused(

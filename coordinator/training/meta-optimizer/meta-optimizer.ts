@@ -22,48 +22,20 @@ export function metaOptimizerOf(
   training: TrainingConfig,
   variables: ModelSpec['variables'],
 ): GradientTransformation {
-  return chain(...gradientStages(training, variables), ...rowStages(training, variables));
-}
-
-/** The stages of `metaOptimizerOf` that need the whole gradient: its norm is a sum over everything. */
-export function gradientStagesOf(
-  training: TrainingConfig,
-  variables: ModelSpec['variables'],
-): GradientTransformation {
-  return chain(...gradientStages(training, variables));
-}
-
-/** The stages after those, which treat each variable and each row by itself. */
-export function rowStagesOf(
-  training: TrainingConfig,
-  variables: ModelSpec['variables'],
-): GradientTransformation {
-  return chain(...rowStages(training, variables));
+  const { optimizer, ridge } = training;
+  return chain(
+    keepTrainable(training.trainable, variables),
+    clipByGlobalNorm(training.gradientNormMax),
+    ...(ridge === undefined ? [] : [addRidge(ridge, variables)]),
+    optimizer.kind === 'adam' ? scaleByAdam(optimizer) : accumulateMomentum(optimizer.momentum),
+    addDecoupledWeightDecay(training.weightDecay, variables, training.tableWeightDecay),
+    scaleBySchedule(optimizer.rate, training.schedule, training.outerSteps),
+  );
 }
 
 /** Whether an outer step writes to rows that no task has touched. */
 export function movesUntouchedRows({ optimizer }: TrainingConfig): boolean {
   return optimizer.kind === 'adam' && !optimizer.lazy;
-}
-
-function gradientStages(
-  training: TrainingConfig,
-  variables: ModelSpec['variables'],
-): GradientTransformation[] {
-  return [keepTrainable(training.trainable, variables), clipByGlobalNorm(training.gradientNormMax)];
-}
-
-function rowStages(
-  training: TrainingConfig,
-  variables: ModelSpec['variables'],
-): GradientTransformation[] {
-  const { optimizer, ridge } = training;
-  return [
-    ...(ridge === undefined ? [] : [addRidge(ridge, variables)]),
-    optimizer.kind === 'adam' ? scaleByAdam(optimizer) : accumulateMomentum(optimizer.momentum),
-    addDecoupledWeightDecay(training.weightDecay, variables, training.tableWeightDecay),
-    scaleBySchedule(optimizer.rate, training.schedule, training.outerSteps),
-  ];
 }
 
 /** Applies one outer step. Table rows are written in place (see `gradient-transformation.ts`). */

@@ -1,4 +1,4 @@
-// The addon of loops over table rows, which coordinators and row servers use.
+// The addon of loops over table rows, which coordinators and workers use.
 import { nativeAddon } from '../packages/native-addon.mjs';
 
 export const rowAddon = nativeAddon({

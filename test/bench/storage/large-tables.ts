@@ -1,11 +1,11 @@
 /**
- * A run with a table of many rows of 9 floats on row servers: it is killed in the middle of its second
- * checkpoint, and a resume ends it. A smaller table gives the digest of one process to compare with. Prints
- * the table of infra/results/large-tables.md and writes it there.
+ * Trains a table of many rows of 9 floats: the run is killed in the middle of its second checkpoint, and a resume
+ * ends it. With a smaller table, an undisturbed run gives the digest to compare with. Prints the table of
+ * infra/results/large-tables.md and writes it there.
  *
- *   npm run bench:large-tables -- --rows 10000000 --servers 2 --smaller-rows 100000
+ *   npm run bench:large-tables -- --rows 10000000 --smaller-rows 100000
  *
- * 100 million rows need 12 GiB of memory and 20 GiB in the temporary folder.
+ * 100 million rows need 13 GiB of memory and 20 GiB in the temporary folder.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -22,7 +22,6 @@ import { wholeNumber } from '../options/option-values.js';
 
 const options = benchOptions(import.meta.url, {
   rows: { value: wholeNumber(), default: '100000000', about: 'rows of the table' },
-  servers: { value: wholeNumber(), default: '3', about: 'row servers' },
   'smaller-rows': { value: wholeNumber(), default: '1000000', about: 'rows of the smaller table' },
 });
 const EXECUTABLE = new URL('infra/bin/qianmo.mjs', packageRoot).pathname;
@@ -35,7 +34,6 @@ const KILLED_AFTER_CHECKPOINTS = 1;
 interface Case {
   readonly name: string;
   readonly rowCount: number;
-  readonly serverCount: number;
   readonly isKilled: boolean;
 }
 
@@ -46,7 +44,7 @@ interface Row {
   readonly digest: string;
 }
 
-async function runFile(folder: string, { name, rowCount, serverCount }: Case): Promise<string> {
+async function runFile(folder: string, { name, rowCount }: Case): Promise<string> {
   const run = smallRun(name, OUTER_STEPS);
   const [site, , age] = run.data.features;
   const user = { name: 'user', kind: 'category', hashBuckets: rowCount };
@@ -62,14 +60,13 @@ async function runFile(folder: string, { name, rowCount, serverCount }: Case): P
     model: {
       ...run.model,
       embeddingWidth: 8,
-      // Every server draws the values of all rows, and normal ones take five times as long.
+      // Normal values take five times as long to draw.
       initialisation: { tables: { user: { kind: 'uniform', bound: 0.05 } } },
     },
     training: {
       ...run.training,
       checkpointEveryOuterSteps: CHECKPOINT_EVERY,
       checkpointsKept: 2,
-      tableShards: serverCount,
       tableDigest: 'pieces',
     },
     output: join(folder, name),
@@ -119,15 +116,13 @@ async function rowsOf(folder: string, given: Case): Promise<Row[]> {
     rows.push({ what: `${grouped(given.rowCount)} rows, ${what}`, run, writtenByteCount, digest });
     console.log(`${what}: ${run.seconds} s, ${run.processMiBMax} MiB in the largest process`);
   };
-  const where =
-    given.serverCount === 1 ? 'in the coordinator' : `on ${given.serverCount} row servers`;
   if (!given.isKilled) {
-    await add(`${where}, undisturbed`, await watched(train));
+    await add('undisturbed', await watched(train));
     return rows;
   }
   const killed = await watched(train, (pid) => killInCheckpoint(output, pid));
-  await add(`${where}, killed in a checkpoint`, killed);
-  await add(`${where}, resumed to the end`, await watched([...train, '--resume']));
+  await add('killed in a checkpoint', killed);
+  await add('resumed to the end', await watched([...train, '--resume']));
   return rows;
 }
 
@@ -149,24 +144,24 @@ const header = benchHeader();
 const folder = await mkdtemp(join(tmpdir(), 'qianmo-large-tables-'));
 try {
   await writeFile(join(folder, 'log.csv'), smallLog());
-  const { servers: serverCount, 'smaller-rows': smaller } = options;
+  const { 'smaller-rows': smaller } = options;
   const rows: Row[] = [];
   for (const given of [
-    { name: 'flat', rowCount: smaller, serverCount: 1, isKilled: false },
-    { name: 'smaller', rowCount: smaller, serverCount, isKilled: true },
-    { name: 'large', rowCount: options.rows, serverCount, isKilled: true },
+    { name: 'flat', rowCount: smaller, isKilled: false },
+    { name: 'smaller', rowCount: smaller, isKilled: true },
+    { name: 'large', rowCount: options.rows, isKilled: true },
   ]) {
     rows.push(...(await rowsOf(folder, given)));
     await rm(join(folder, given.name), { recursive: true, force: true });
   }
   const { commit, date, machine, loadBefore } = header;
   const text = [
-    '# Tables of 100 million rows',
+    `# Tables of ${grouped(options.rows)} rows`,
     '',
     `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. \`npm run bench:large-tables\`.`,
     '',
     `A run of ${OUTER_STEPS} outer steps with Adam on a table of rows of 9 floats, a checkpoint every`,
-    `${CHECKPOINT_EVERY} outer steps beside training. The coordinator is killed with SIGKILL when the second checkpoint has`,
+    `${CHECKPOINT_EVERY} outer steps while training goes on. The coordinator is killed with SIGKILL when the second checkpoint has`,
     'some of its blobs and no manifest. The resume reads the first one. Memory is the high-water mark of resident memory',
     'that the kernel keeps for each process. The digest is over the pieces of tables, as with `training.tableDigest: pieces`.',
     '',

@@ -54,22 +54,6 @@ describe('a run that starts from another', () => {
     expect(digestIn(resumed)).toBe(baseDigest);
   });
 
-  it('the same with its tables on row servers, whatever number the other run had', async () => {
-    const served = await room.config('served-base', (config) => {
-      Object.assign(config.training, { tableShards: 3 });
-    });
-    expect(digestIn(await room.done(['train', served]))).toBe(baseDigest);
-    for (const startFrom of ['base', 'served-base']) {
-      const name = `served-after-${startFrom}`;
-      const following = await room.config(name, (config) => {
-        Object.assign(config.training, {
-          ...{ startFrom, optimizer: STANDING_STILL, tableShards: 2 },
-        });
-      });
-      expect(digestIn(await room.done(['train', following]))).toBe(baseDigest);
-    }
-  });
-
   it('so do the trials of a sweep', async () => {
     const base = await followingRun('swept', 'base');
     const sweep = {
@@ -126,24 +110,21 @@ describe('it refuses', () => {
         cure: /the same model section/,
       },
     ],
+    [
+      'a run whose tables have other shapes',
+      'base',
+      { embeddingWidth: 3 },
+      {
+        what: /^the run to start from has another model$/,
+        where: /^training\.startFrom: base$/,
+        expected: /model of this run/,
+        found: /\w+ is \[\d+, \d+\], not \[\d+, \d+\]/,
+        cure: /the same model section/,
+      },
+    ],
   ])('%s', async (_, startFrom, model, expected) => {
     const run = await followingRun('refused', startFrom, model);
     await room.refused(['train', run], { exitCode: 2, ...expected });
-  });
-
-  it('a run whose tables have other shapes, with row servers', async () => {
-    const run = await room.config('refused-rows', (config) => {
-      Object.assign(config.training, { startFrom: 'base', tableShards: 2 });
-      Object.assign(config, { model: { ...(config['model'] as object), embeddingWidth: 3 } });
-    });
-    await room.refused(['train', run], {
-      exitCode: 2,
-      what: /^the run to start from has another model$/,
-      where: /^training\.startFrom: base$/,
-      expected: /model of this run/,
-      found: /^\w+ is \[\d+, \d+\], not \[\d+, \d+\]$/,
-      cure: /the same model section/,
-    });
   });
 
   it('a run on another task store', async () => {

@@ -99,8 +99,3 @@ test('a feature that is hashed has no unseen values', () => {
   const feature = { name: 'site', kind: 'category', hashBuckets: 10, unseenBuckets: 5 };
   expect(() => room.config({ features: [feature] })).toThrow(/leaves no value unseen/);
 });
-
-test('row servers do not keep copies', () => {
-  const features = [{ name: 'site', kind: 'category', unseenBuckets: 5 }];
-  expect(() => room.config({ features }, { training: { tableShards: 2 } })).toThrow(/tableShards/);
-});

@@ -63,19 +63,19 @@ test('a run that went on after logs were appended is not repeated', async () => 
 test('is refused before logs are appended where the run cannot be trained further', async () => {
   await room.copy('first/store', 'store');
   await room.copy('first/small', 'small');
-  const sharded = await room.config('sharded', (config) => {
+  const stale = await room.config('stale', (config) => {
     config.data['rowSplit'] = { by: 'time' };
     Object.assign(config, { run: 'small', output: 'small' });
-    Object.assign(config.training, { tableShards: 2 });
+    Object.assign(config.training, { staleness: { outerSteps: 1, drainEveryOuterSteps: 2 } });
   });
   await room.refused(
-    WORDS.map((word) => (word === 'small.yaml' ? sharded : word)),
+    WORDS.map((word) => (word === 'small.yaml' ? stale : word)),
     {
       exitCode: 2,
-      what: /^a run with tables on row servers is not trained further by a refresh$/,
+      what: /^a run with staleness is not trained further by a refresh$/,
       where: /^small$/,
-      found: /training\.tableShards: 2/,
-      cure: /set training\.tableShards: 1/,
+      found: /training\.staleness/,
+      cure: /leave out --outer-steps/,
     },
   );
 });

@@ -9,7 +9,7 @@ import {
   type PersonalBlocks,
   type RankingModel,
 } from '../../../shared/bundle/ranking-model.js';
-import { initialDense } from '../../../shared/models/initial-values.js';
+import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { randomStream } from '../../../shared/base/random.js';
@@ -42,7 +42,7 @@ test('a block begins with its scalars; other variables are aligned, and so is th
 test.each(BLOCK_ENCODINGS)('blocks in %s are read as they were written', (encoding) => {
   const layout = blockLayoutOf(spec, { encoding, hasLevel: true });
   const random = randomStream(3, 'block');
-  const initial = initialDense(spec, 7);
+  const initial = initialMetaParameters(spec, 7).dense;
   const variables = new Map(
     layout.parts.map(({ name, shape }) => [
       name,
@@ -98,7 +98,7 @@ test('half precision rounds to the nearest, ties to even', () => {
 
 test('a block becomes the adapted task that it was made of', () => {
   const layout = blockLayoutOf(spec, { encoding: 'float32', hasLevel: true });
-  const dense = initialDense(spec, 7);
+  const { dense } = initialMetaParameters(spec, 7);
   const blocks: PersonalBlocks = {
     ...{ layout, blockCount: 3, blocksPerShard: 2 },
     shards: [2, 1].map((count) => new Uint8Array(count * layout.strideByteCount)),

@@ -75,7 +75,7 @@ describe('a state on a grown store', () => {
     const rows = { start: 'initial', seed: 3 } as const;
     const grown = grownState(stateWith([5, 6, 7]), 'first', { spec, rows });
     const [table] = spec.tables;
-    const drawn = initialRows(spec, table!, 3, [{ firstRow: 3, rowCount: 2 }]);
+    const drawn = initialRows(spec, table!, 3, { firstRow: 3, rowCount: 2 });
     expect([...(grown.metaParameters.tables.get('site')?.values ?? [])]).toEqual([
       5,
       6,
@@ -90,7 +90,6 @@ const specOn = ({ manifest }: typeof FIRST): ModelSpec =>
   modelSpecOf(config.model, manifest.features);
 const GROWTH: StoreGrowth = {
   specAt: (digest) => (digest === FIRST.digest ? specOn(FIRST) : null),
-  refusal: null,
 };
 
 function checkpointsOn(
@@ -150,18 +149,13 @@ describe('training that goes on with a grown store', () => {
     expect(stateDigest(found.state)).toEqual(stateDigest(expected.state));
   });
 
-  it('is refused on another store, and where tables cannot grow', async () => {
+  it('is refused on another store', async () => {
     const objects = new MemoryObjectStore();
     await trainedOn(objects, FIRST, { stopAt: 1 });
-    const refusedWith = (growth: StoreGrowth) =>
-      expect(checkpointsOn(objects, SECOND, growth).latest()).rejects;
-    await refusedWith({ specAt: () => null, refusal: null }).toMatchObject({
+    const checkpoints = checkpointsOn(objects, SECOND, { specAt: () => null });
+    await expect(checkpoints.latest()).rejects.toMatchObject({
       kind: 'usage',
       report: { what: 'the checkpoint was made from another task store' },
-    });
-    await refusedWith({ ...GROWTH, refusal: 'because' }).toMatchObject({
-      kind: 'usage',
-      report: { what: /logs were appended/, found: /; because$/ },
     });
   });
 });
@@ -202,7 +196,6 @@ describe('the length that a refresh trains to', () => {
     expect(lengthOf({ storeDigest: 'new' })).toBeNull();
     expect(() => lengthOf({ outerStep: 3 })).toThrow(/not been trained to its end/);
     expect(() => lengthOf({ storeDigest: 'other' })).toThrow(/another task store/);
-    expect(() => lengthOf({}, { tableShards: 2 })).toThrow(/tables on row servers/);
   });
 
   it('is counted from where a run stopped early, which is its end', () => {

@@ -4,8 +4,8 @@ import {
   unknownCopiesOf,
   withSharedUnknown,
   writtenRowsOf,
-} from '../../../coordinator/tables/unknown-copies.js';
-import { localTables } from '../../../coordinator/tables/run-tables.js';
+} from '../../../coordinator/training/meta-optimizer/unknown-copies.js';
+import { runTables } from '../../../coordinator/training/run-tables.js';
 import { metaOptimizerOf } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/meta-gradient.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
@@ -90,7 +90,7 @@ describe('a table', () => {
     expect(plain[1]).not.toEqual(plain[0]);
   });
 
-  it.each([true, false])('has copies after every outer step (lazy Adam: %s)', async (lazy) => {
+  it.each([true, false])('has copies after every outer step (lazy Adam: %s)', (lazy) => {
     const training = TrainingConfigSchema.parse({
       ...{ optimizer: { kind: 'adam', rate: 0.1, lazy }, weightDecay: 0.1, gradientNormMax: 1000 },
     });
@@ -98,12 +98,12 @@ describe('a table', () => {
     const before = valuesOf(metaParameters);
     const optimizer = metaOptimizerOf(training, spec.variables).init(metaParameters);
     const start = { outerStep: 0, metaParameters, optimizer, computedOn: [] };
-    const tables = localTables(start, spec, training);
-    const first = await tables.step(start, gradientOf({ 2: [3, -1], 5: [1, 1] }));
+    const tables = runTables(start, spec, training);
+    const first = tables.step(start, gradientOf({ 2: [3, -1], 5: [1, 1] }));
     const once = valuesOf(first.metaParameters);
     expect(once[0]).not.toEqual(before[0]);
     for (const row of [1, 2, 3]) expect(once[row]).toEqual(once[0]);
-    await tables.step(first, gradientOf({ 0: [1, 1], 6: [1, 1] }));
+    tables.step(first, gradientOf({ 0: [1, 1], 6: [1, 1] }));
     const twice = valuesOf(first.metaParameters);
     expect(twice[0]).not.toEqual(once[0]);
     for (const row of [1, 2, 3]) expect(twice[row]).toEqual(twice[0]);

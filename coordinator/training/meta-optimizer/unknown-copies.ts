@@ -3,10 +3,10 @@
  * added to what that row learns, and the row is copied to them after each outer step that moves it.
  */
 
-import { copyUnknownRow } from '../../shared/models/initial-values.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
-import type { MetaGradient, RowGradient } from '../training/meta-optimizer/meta-gradient.js';
+import { copyUnknownRow } from '../../../shared/models/initial-values.js';
+import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import type { MetaGradient, RowGradient } from './meta-gradient.js';
 
 type Rows = MetaGradient['rows'];
 

@@ -1,37 +1,36 @@
-/** The embedding tables of a run, wherever their rows are: gathered for jobs, stepped, and stored. */
+/** The embedding tables of a run, in this process: gathered into row packs, stepped, and frozen for checkpoints. */
 
-import type { PackOf } from '../plan/orders/step-orders.js';
-import { encodeRowPack } from '../plan/row-pack-gather.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
 import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TableSnapshot } from '../checkpoints/table-snapshot.js';
 import { TrackedTables } from '../checkpoints/tracked-tables.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { MetaGradient } from '../training/meta-optimizer/meta-gradient.js';
+import { encodeRowPack } from '../plan/row-pack-gather.js';
+import type { MetaGradient } from './meta-optimizer/meta-gradient.js';
+import {
+  metaOptimizerOf,
+  movesUntouchedRows,
+  steppedState,
+} from './meta-optimizer/meta-optimizer.js';
 import {
   copyUnknownRows,
   unknownCopiesOf,
   withSharedUnknown,
   writtenRowsOf,
-} from './unknown-copies.js';
-import {
-  metaOptimizerOf,
-  movesUntouchedRows,
-  steppedState,
-} from '../training/meta-optimizer/meta-optimizer.js';
+} from './meta-optimizer/unknown-copies.js';
 
 export interface RunTables {
-  /** The row packs of an outer step's jobs, to be read before the next step. */
-  gather(layouts: readonly RowPackLayout[]): Promise<PackOf>;
+  /** Encodes the row pack of a job. To be called before the next step. */
+  encodePack(layout: RowPackLayout): Uint8Array;
   /** Applies one outer step to dense variables and rows. It may write to the gradient. */
-  step(state: TrainingState, gradient: MetaGradient): Promise<TrainingState>;
-  /** The tables as they are now. An earlier snapshot is of no use any more. */
+  step(state: TrainingState, gradient: MetaGradient): TrainingState;
+  /** The tables as they are now. It ends the use of an earlier snapshot. */
   snapshot(): TableSnapshot;
 }
 
-/** The tables of the state, in this process. */
-export function localTables(
+/** The tables of the state that a training starts from. Steps write to them in place. */
+export function runTables(
   start: TrainingState,
   spec: ModelSpec,
   training: TrainingConfig,
@@ -41,12 +40,7 @@ export function localTables(
   const optimizer = metaOptimizerOf(training, spec.variables);
   const copies = unknownCopiesOf(spec);
   return {
-    gather: (layouts) =>
-      Promise.resolve((jobIndex) => {
-        const layout = layouts[jobIndex];
-        if (layout === undefined) throw new Error(`there is no job ${jobIndex}`);
-        return encodeRowPack(tables, layout, spec.tableRowWidth);
-      }),
+    encodePack: (layout) => encodeRowPack(tables, layout, spec.tableRowWidth),
     step(state, unshared) {
       const outerStep = state.outerStep + 1;
       const gradient = withSharedUnknown(unshared, copies);
@@ -55,7 +49,7 @@ export function localTables(
       else tracked.willWriteRows(writtenRowsOf(rows, copies), outerStep);
       const stepped = steppedState(optimizer, state, gradient);
       copyUnknownRows(stepped.metaParameters.tables, rows, copies);
-      return Promise.resolve(stepped);
+      return stepped;
     },
     snapshot: () => tracked.snapshot(),
   };
