@@ -50,7 +50,6 @@ function valuesIn(words: readonly string[]) {
       'store-allow': { type: 'string', multiple: true, default: [] },
       'endpoint-allow': { type: 'string', multiple: true, default: [] },
       portable: { type: 'boolean', default: false },
-      'blob-folder': { type: 'string' },
       count: { type: 'string', default: '1' },
       'first-count': { type: 'string', default: '1' },
       plugin: { type: 'string', multiple: true, default: [] },
@@ -110,7 +109,6 @@ async function work(values: Values, ahead?: ForkedEntry | null): Promise<void> {
     ...{ compute: computeOf(values), forked, plugins: values.plugin },
     storesAllowed: values['store-allow'],
     endpointsAllowed: values['endpoint-allow'],
-    blobFolder: values['blob-folder'] ?? null,
     environment: process.env,
   });
 }

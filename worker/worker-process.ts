@@ -21,7 +21,6 @@ import { createTerminalSink } from '../shared/events/terminal-sink.js';
 import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
 import type { JobQueue } from '../shared/queue/job-queue.js';
-import { queueWithBlobFolder } from '../shared/queue/blobs/folder-blobs.js';
 import { queueWithLargeBlobs } from '../shared/queue/blobs/large-blobs.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
@@ -30,7 +29,7 @@ import { openSpanExporter } from '../shared/traces/open-exporter.js';
 import type { Span } from '../shared/traces/span.js';
 import { jobLimitsOf, listedIn, type JobLimits } from './carrying/job-limits.js';
 import { runWorker } from './carrying/work-loop.js';
-import { createFolderComputeProcess } from './process/compute-process.js';
+import { createComputeProcess } from './process/compute-process.js';
 import type { ForkedEntry } from './process/forked-entry.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -53,8 +52,6 @@ interface WorkerTerms {
   readonly plugins: readonly string[];
   readonly storesAllowed: readonly string[];
   readonly endpointsAllowed: readonly string[];
-  /** The folder of the blobs, which the coordinator on this machine shares; null where they lie beside the queue. */
-  readonly blobFolder: string | null;
   readonly environment: Environment;
 }
 
@@ -75,11 +72,9 @@ interface SharedParts {
 
 /** Works until a signal, the loss of the supervisor or the failure of one worker ends all. */
 export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
-  const { redisUrl, prefix, environment, blobFolder } = terms;
+  const { redisUrl, prefix, environment } = terms;
   const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
   const signed = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock: systemClock, tls }), key);
-  // The coordinator is the parent of this process, so its inputs are believed.
-  const folder = blobFolder === null ? null : { path: blobFolder, isVerified: false };
   await loadGivenPlugins(terms.plugins);
   const stop = stopRequest();
   const channel = eventChannel();
@@ -90,7 +85,7 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
   });
   const oneFailed = new AbortController();
   const shared = {
-    queue: queueWithBlobFolder(queueWithLargeBlobs(signed), folder, systemClock),
+    queue: queueWithLargeBlobs(signed),
     limits: jobLimitsOf({
       stores: [...terms.storesAllowed, ...listedIn(environment['QIANMO_STORE_ALLOW'])],
       endpoints: [...terms.endpointsAllowed, ...listedIn(environment['QIANMO_ENDPOINT_ALLOW'])],
@@ -138,7 +133,7 @@ async function allWorkers(
 }
 
 async function oneWorker(
-  { compute, forked, blobFolder, ...terms }: WorkerTerms,
+  { compute, forked, ...terms }: WorkerTerms,
   place: number,
   { queue, limits, onSpan, sink: sinkOfAll, signal }: SharedParts,
   onComputes: () => void,
@@ -147,12 +142,11 @@ async function oneWorker(
   const name = isAlone ? terms.name : `${terms.name}-${place + 1}`;
   // A supervisor counts the workers of its process by these.
   const sink = toldBy({ worker: name, ...(isAlone ? {} : { workerIndex: place }) }, sinkOfAll);
-  const executor = createFolderComputeProcess({
+  const executor = createComputeProcess({
     clock: systemClock,
     ...compute,
     onEvent: sink,
     ...(forked === null || place > 0 ? {} : { forked }),
-    ...(blobFolder === null ? {} : { blobFolder }),
   });
   try {
     await executor.start(signal).catch((error: unknown) => {

@@ -257,8 +257,7 @@ export class DispatchStep<Value extends object> {
       return null;
     }
     const isConfirmed = this.#opinions.isConfirmed(delivery, result);
-    const release = (): void => this.#stepBlobs.takeBack(output);
-    const judged = this.#call.admission.judge({ result, output, isConfirmed, release });
+    const judged = this.#call.admission.judge({ result, output, isConfirmed });
     if (judged === 'other_fingerprint') {
       this.#deliverToOthers(delivery, result);
       return null;

@@ -95,8 +95,6 @@ export interface DeliveredResult {
   readonly output: Uint8Array;
   /** Whether odd numbers are to be believed: another worker gave the same bits, or this process computed them. */
   readonly isConfirmed: boolean;
-  /** To be called when nobody reads the output any more, or a view on it; absent where its memory is not used again. */
-  readonly release?: () => void;
 }
 
 /** The reason why a delivered result cannot be used. It is counted, and the job is tried again. */

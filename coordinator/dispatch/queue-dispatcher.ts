@@ -14,7 +14,7 @@ import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
-import { blobRefOf, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
 import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
@@ -97,8 +97,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
   );
 
   const health = new WorkerHealth({ clock, sink });
-  const nameOf = (bytes: Uint8Array): BlobRef => blobs.refOf?.(bytes) ?? blobRefOf(bytes);
-  const leases = new BlobLeases(nameOf, options.trainingsAtOnce);
+  const leases = new BlobLeases(options.trainingsAtOnce);
   const context = {
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     largeBlobs,

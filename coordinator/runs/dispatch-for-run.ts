@@ -145,13 +145,10 @@ async function queueDispatch(
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);
   const redis = await redisForRun(config, choice, context);
-  const isElsewhere = config.queue.largeBlobs !== undefined;
-  const blobFolder = isElsewhere ? null : blobFolderFor(choice, redis, context);
-  const place = { url: redis.url, blobFolder };
-  const workers = await localWorkers(config, choice, place, context);
+  const workers = await localWorkers(config, choice, redis.url, context);
   // Nobody else can have a claim on a server of this run's own.
   if (redis.isOwn) workers?.start();
-  const dispatcher = await openQueueDispatcher(config, work, place, context);
+  const dispatcher = await openQueueDispatcher(config, work, redis.url, context);
   if (workers === null)
     context.sink({
       kind: 'workers-awaited',
@@ -168,14 +165,13 @@ async function queueDispatch(
 async function openQueueDispatcher(
   config: RunConfig | StreamConfig,
   { runId, mayTrain, trainingsAtOnce }: DispatchedWork,
-  { url: redisUrl, blobFolder }: QueuePlace,
+  redisUrl: string,
   { signal, clock, sink, environment, traceparentOf }: RunContext,
 ): Promise<Dispatcher> {
   const [
     key,
     tls,
     { bullmqJobQueue },
-    { queueWithBlobFolder },
     { ownPlaceOf, queueWithLargeBlobs, removeLargeBlobs },
     { createQueueDispatcher },
     { drawnJobs },
@@ -183,21 +179,18 @@ async function openQueueDispatcher(
     signingKeyOf(environment),
     tlsFilesOf(environment),
     import('../../shared/queue/bullmq-job-queue.js'),
-    import('../../shared/queue/blobs/folder-blobs.js'),
     import('../../shared/queue/blobs/large-blobs.js'),
     import('../dispatch/queue-dispatcher.js'),
     import('../trust/drawn-jobs.js'),
   ]);
   const { prefix } = config.queue;
   const recomputeShare = 'trust' in config ? config.trust.recomputeShare : 0;
-  const isVerified = recomputeShare > 0 || key !== null;
-  const folder = blobFolder === null ? null : { path: blobFolder, isVerified };
   const traced = traceparentOf === undefined ? {} : { traceparentOf };
   const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls, ...traced }), key);
   const shared = sharedBlobsOf(config);
   const largeBlobs = shared === undefined ? undefined : ownPlaceOf(shared, runId);
   const dispatcher = await createQueueDispatcher({
-    queue: queueWithBlobFolder(queueWithLargeBlobs(queue), folder, clock),
+    queue: queueWithLargeBlobs(queue),
     limits: config.queue,
     largeBlobs,
     ...{ runId, mayTrain, trainingsAtOnce },
@@ -220,7 +213,7 @@ async function openQueueDispatcher(
 async function localWorkers(
   config: RunConfig | StreamConfig,
   { workers: count }: DispatchChoice,
-  { url: redisUrl, blobFolder }: QueuePlace,
+  redisUrl: string,
   { machine, clock, sink, environment, onClose }: RunContext,
 ): Promise<{ readonly start: () => void } | null> {
   if (count === undefined) return null;
@@ -229,7 +222,6 @@ async function localWorkers(
   const command = await machine.workerCommand({
     ...{ redisUrl, prefix, device, portable, environment },
     stores: placesOf(config),
-    blobFolder,
     ...{ count, areBusy: true },
   });
   return {
@@ -261,31 +253,12 @@ function sharedBlobsOf({ queue, storage }: RunConfig | StreamConfig): LargeBlobs
   };
 }
 
-/** Where the jobs of a run are, and their blobs. */
-interface QueuePlace {
-  readonly url: string;
-  /** Null where blobs lie beside the queue. */
-  readonly blobFolder: string | null;
-}
-
 interface RunRedis {
   readonly url: string;
   /** A file with the address of an embedded server. */
   readonly addressFile: string | null;
   /** Whether the server was started for this run and ends with it. */
   readonly isOwn: boolean;
-}
-
-/** Only where every worker is a child of this process: others would not find the blobs. */
-function blobFolderFor(
-  { workers }: DispatchChoice,
-  { isOwn }: RunRedis,
-  { machine, onClose }: RunContext,
-): string | null {
-  if (!isOwn || workers === undefined) return null;
-  const folder = machine.openBlobFolder();
-  if (folder !== null) onClose(() => folder.remove());
-  return folder?.path ?? null;
 }
 
 async function redisForRun(

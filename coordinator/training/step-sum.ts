@@ -25,7 +25,6 @@ import { StepLossSums, type StepLosses } from './step-losses.js';
 export interface ReadDelivery {
   readonly delivery: LeafRange;
   readonly sums: DeliveredSums;
-  readonly release?: (() => void) | undefined;
 }
 
 /**
@@ -39,39 +38,28 @@ export type JudgeNorm = (node: {
   readonly isConfirmed: boolean;
 }) => boolean;
 
-interface HeldNode extends GradientNode {
-  /** Present while the rows are views on an output. */
-  readonly release?: () => void;
-}
-
 export class StepSum {
   readonly #spec: ModelSpec;
   readonly #plan: StepPlan;
-  readonly #tree: SumTree<HeldNode>;
+  readonly #tree: SumTree<GradientNode>;
   readonly #losses: StepLossSums;
+  #nodeCount = 0;
 
   constructor(spec: ModelSpec, plan: StepPlan) {
     this.#spec = spec;
     this.#plan = plan;
     this.#losses = new StepLossSums(plan.tasks);
-    this.#tree = new SumTree(plan.leaves.length, (left, right) => {
-      const joined = joinNodes(left, right, spec.tableRowWidth);
-      left.release?.();
-      right.release?.();
-      return joined;
-    });
+    this.#tree = new SumTree(plan.leaves.length, (left, right) =>
+      joinNodes(left, right, spec.tableRowWidth),
+    );
   }
 
-  add({ delivery, sums, release }: ReadDelivery): void {
-    let heldCount = sums.nodes.length;
-    const releaseLast = (): void => {
-      heldCount -= 1;
-      if (heldCount === 0) release?.();
-    };
+  add({ delivery, sums }: ReadDelivery): void {
+    this.#nodeCount += sums.nodes.length;
     for (const [place, node] of nodesIn(delivery, this.#plan.leaves.length).entries()) {
       const { dense, ...rows } = at(sums.nodes, place);
       // Joining writes to the dense values, and the output must stay as it is.
-      this.#tree.add(node, { ...rows, dense: dense.slice(), release: releaseLast });
+      this.#tree.add(node, { ...rows, dense: dense.slice() });
     }
     this.#losses.place(sums.losses, tasksOf(this.#plan, delivery));
   }
@@ -90,9 +78,10 @@ export class StepSum {
    */
   metaGradient(share = 1): MetaGradient {
     for (const leaf of this.missingLeaves()) this.#tree.add({ first: leaf, end: leaf + 1 }, null);
-    const held = this.#tree.root();
-    if (held === null) throw new Error('an outer step needs the sum of a leaf');
-    const root = ownedNode(held);
+    const joined = this.#tree.root();
+    if (joined === null) throw new Error('an outer step needs the sum of a leaf');
+    // A single node was never joined: its rows are a view on its output, which must stay as it is.
+    const root = this.#nodeCount > 1 ? joined : { ...joined, rows: joined.rows.slice() };
     if (share !== 1)
       for (const values of [root.dense, root.rows])
         values.set(values.map((value) => value / share));
@@ -103,14 +92,6 @@ export class StepSum {
   losses(adapts: boolean): StepLosses {
     return this.#losses.total(adapts);
   }
-}
-
-/** The node with rows of its own. One that was never joined still has those of its output, which must stay as it is. */
-function ownedNode({ release, rows, ...node }: HeldNode): GradientNode {
-  if (release === undefined) return { ...node, rows };
-  const owned = rows.slice();
-  release();
-  return { ...node, rows: owned };
 }
 
 /** The sum of the task weights of some leaves: those of the warm term, or of all terms. */
@@ -135,7 +116,7 @@ export function deliveryReader(
   judgeNorm: JudgeNorm = () => true,
 ): ReadResult<ReadDelivery> {
   const denseCount = denseCountOf(spec);
-  return ({ result: { jobIndex }, output, isConfirmed, release }) => {
+  return ({ result: { jobIndex }, output, isConfirmed }) => {
     const delivery = deliveries[jobIndex];
     if (delivery === undefined) return 'not_of_this_step';
     const nodes = nodesIn(delivery, plan.leaves.length);
@@ -154,7 +135,7 @@ export function deliveryReader(
       const taskWeight = taskWeightOf(plan, node);
       if (!judgeNorm({ norm, taskWeight, isConfirmed })) return 'norm_exceeded';
     }
-    return { delivery, sums, release };
+    return { delivery, sums };
   };
 }
 

@@ -1,6 +1,5 @@
 /** The machine of this process: its compute processes, its local workers and its embedded Redis. */
 
-import { accessSync, constants } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
@@ -31,9 +30,6 @@ import { startedComputeProcess } from './started-compute-process.js';
 /** Executors keep their stores and graphs, so they grow after they start. */
 const FREE_MEMORY_SHARE_MAX = 0.5;
 const EXECUTOR_BYTE_COUNT_MIN = 512 * 1024 * 1024;
-
-/** A file system in memory, which Linux offers to all programs. */
-const MEMORY_FOLDER = '/dev/shm';
 
 export const localMachine: Machine = {
   startExecutors: async (demand, count, context) => {
@@ -75,7 +71,7 @@ export const localMachine: Machine = {
   },
 
   workerCommand: async (request) => {
-    const { redisUrl, prefix, device, portable, environment, stores, blobFolder } = request;
+    const { redisUrl, prefix, device, portable, environment, stores } = request;
     const { count: workerCount, areBusy } = request;
     const args = ['--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
@@ -83,7 +79,6 @@ export const localMachine: Machine = {
       args.push('--store-allow', address);
       if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
     }
-    if (blobFolder !== null) args.push('--blob-folder', blobFolder);
     const gpuCount = await gpuCountHere(environment);
     // A process has one GPU, for all that it computes.
     const isShared = gpuCount === 0 && areBusy && workerCount > firstWorkerCount();
@@ -116,16 +111,6 @@ export const localMachine: Machine = {
     } catch (error) {
       await remove();
       throw error;
-    }
-  },
-
-  openBlobFolder: () => {
-    try {
-      accessSync(MEMORY_FOLDER, constants.W_OK);
-      const path = openOwnedFolder('qianmo-blobs', MEMORY_FOLDER);
-      return { path, remove: () => rm(path, { recursive: true, force: true }) };
-    } catch {
-      return null;
     }
   },
 };

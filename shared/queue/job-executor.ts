@@ -5,30 +5,26 @@
  */
 
 import type { FoundDevice } from '../events/device-report.js';
-import type { StoredBlob } from '../storage/blob-store.js';
 import type { Span } from '../traces/span.js';
 import type { Job } from './protocol.js';
 
-/** Bytes, or the name of a blob that the reader finds in the folder that both ends share. */
-export type CarriedBytes = Uint8Array | StoredBlob;
-
-export interface JobInput<Of extends Job = Job, Bytes = Uint8Array> {
+export interface JobInput<Of extends Job = Job> {
   readonly job: Of;
   /** Safetensors bytes, see `protocol.ts`. */
-  readonly dense: Bytes;
+  readonly dense: Uint8Array;
   /** Null when the job has none. */
-  readonly rowPack: Bytes | null;
+  readonly rowPack: Uint8Array | null;
   /**
    * The same for every job of a run, so an executor caches what it makes of it, by digest. Null
    * when the job has none.
    */
-  readonly frozen: Bytes | null;
+  readonly frozen: Uint8Array | null;
   /** The place of the job in a trace; absent where nobody traces. */
   readonly traceparent?: string | undefined;
 }
 
-export interface JobOutput<Bytes = Uint8Array> {
-  readonly output: Bytes;
+export interface JobOutput {
+  readonly output: Uint8Array;
   readonly queryRowCount: number;
   readonly computeMs: number;
   readonly backend: string;
@@ -38,7 +34,7 @@ export interface JobOutput<Bytes = Uint8Array> {
   readonly span?: Span | undefined;
 }
 
-export interface JobExecutor<Bytes = Uint8Array> {
+export interface JobExecutor {
   /**
    * @param onBegin is called when the job begins; its `timeoutMs` counts from there. Preparations
    *   such as starting a process have a bound of their own.
@@ -47,24 +43,18 @@ export interface JobExecutor<Bytes = Uint8Array> {
    *   failed and not the job (its disk is full, its compute process does not start), any kind with
    *   `isOfThisMachine` when another machine may succeed.
    */
-  execute(
-    input: JobInput<Job, Bytes>,
-    signal?: AbortSignal,
-    onBegin?: () => void,
-  ): Promise<JobOutput<Bytes>>;
+  execute(input: JobInput, signal?: AbortSignal, onBegin?: () => void): Promise<JobOutput>;
   /**
    * Announces the input that is executed next, so that its bytes can travel while another job is
    * computed, and the job can begin as soon as that one has ended. It never throws and changes no result.
    * A second call replaces the first.
    */
-  prepare?(input: JobInput<Job, Bytes>): void;
+  prepare?(input: JobInput): void;
   /** Takes an announcement back: another worker computes the job. */
-  forget?(input: JobInput<Job, Bytes>): void;
+  forget?(input: JobInput): void;
   /** Resident memory of the process that computes, after its last job; null before one, absent where nobody measures it. */
   residentByteCount?(): number | null;
   /** The device that computes; null before it is known, absent where nobody asks. */
   foundDevice?(): FoundDevice | null;
-  /** Inputs may be the names of stored blobs; bytes only if absent. */
-  readonly takesStored?: boolean;
   close(): Promise<void>;
 }

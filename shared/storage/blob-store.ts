@@ -6,18 +6,12 @@
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
 import { sha256Of } from '../tensors/sha256.js';
-import { sketchDigestOf } from '../tensors/sketch.js';
 
-/** The digest is that of the bytes, or of their sketch where no other machine writes them (`sketchedRefOf`). */
 export const BlobRefSchema = z.strictObject({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   byteCount: z.int().nonnegative(),
 });
 export type BlobRef = z.infer<typeof BlobRefSchema>;
-
-/** A blob in the folder that coordinator and workers of a machine share. */
-export const StoredBlobSchema = z.strictObject({ stored: BlobRefSchema });
-export type StoredBlob = z.infer<typeof StoredBlobSchema>;
 
 export interface BlobStore {
   /**
@@ -30,12 +24,6 @@ export interface BlobStore {
    */
   get(ref: BlobRef): Promise<Uint8Array>;
   has(ref: BlobRef): Promise<boolean>;
-  /** Gives bytes their name in this store; `blobRefOf` if absent. */
-  refOf?(bytes: Uint8Array): BlobRef;
-  /** Names a blob that others on this machine can read without this process; null if there is none. */
-  stored?(ref: BlobRef): StoredBlob | null;
-  /** Takes back the memory of bytes that `get` has returned. Nobody reads them any more: another `get` writes to them. */
-  takeBack?(bytes: Uint8Array): void;
   /** A blob that is not there is no error: an output is deleted by each result that names it. */
   delete(ref: BlobRef): Promise<void>;
 }
@@ -54,16 +42,10 @@ export function blobRefOf(bytes: Uint8Array): BlobRef {
   return { sha256: sha256Of(bytes), byteCount: bytes.byteLength };
 }
 
-/** For bytes that nobody forges: their owner alone writes them, and no other machine. */
-export function sketchedRefOf(bytes: Uint8Array): BlobRef {
-  return { sha256: sketchDigestOf(bytes), byteCount: bytes.byteLength };
-}
-
 /** Returns the bytes if they match the reference. */
 export function verifiedBlob(bytes: Uint8Array, ref: BlobRef, where: string): Uint8Array {
   const found = blobRefOf(bytes);
   if (found.sha256 === ref.sha256 && found.byteCount === ref.byteCount) return bytes;
-  if (sketchedRefOf(bytes).sha256 === ref.sha256) return bytes;
   throw new QianmoError({
     kind: 'data',
     what: 'a blob does not match its reference',

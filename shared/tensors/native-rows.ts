@@ -54,8 +54,6 @@ interface NativeRows {
     rightIds: Int32Array,
     rightRows: Float32Array,
   ): void;
-  /** Adds whole blocks to the lanes of a sketch (`sketch.ts`). */
-  sketch(blocks: Uint8Array, lanes: Uint32Array): void;
 }
 
 interface LoadedRows {

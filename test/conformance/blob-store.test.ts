@@ -1,11 +1,9 @@
 /**
- * The contract of every blob store, run on each implementation: memory, over objects, a folder, a real Redis.
+ * The contract of every blob store, run on each implementation: memory, over objects, a real Redis.
  */
 
-import { readdir, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { QianmoError } from '../../shared/base/errors.js';
 import { startEmbeddedRedis, type EmbeddedRedis } from '../../infra/services/embedded-redis.mjs';
 import {
@@ -14,7 +12,6 @@ import {
   type BlobRef,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
-import { besideFolder, FolderBlobStore } from '../../shared/storage/folder-blob-store.js';
 import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { ObjectBlobStore, blobKeyOf } from '../../shared/storage/object-blob-store.js';
@@ -22,7 +19,6 @@ import {
   REDIS_BLOB_PIECE_BYTE_COUNT,
   RedisBlobStore,
 } from '../../shared/storage/redis-blob-store.js';
-import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
 
 type CountingBlobStore = BlobStore & { readonly bytesWritten: number; readonly bytesRead: number };
@@ -173,106 +169,6 @@ describe('blob store over objects', () => {
     await expect(
       new ObjectBlobStore(new Forgetful()).putVerified(patternOf(3)),
     ).rejects.toMatchObject({ kind: 'environment' });
-  });
-});
-
-describe('blob store in a folder', () => {
-  let folder: TemporaryFolder;
-  const clock = instantClock();
-  const lifetimeMs = 600_000;
-  beforeEach(async () => {
-    folder = await temporaryFolder();
-  });
-  afterEach(() => folder.remove());
-  const open = (options = {}): FolderBlobStore =>
-    new FolderBlobStore({
-      ...{ folder: folder.path, clock, lifetimeMs, blobByteCountMax: 2 ** 30, isVerified: false },
-      ...options,
-    });
-  const pathOf = (ref: BlobRef): string => join(folder.path, `${ref.sha256}.blob`);
-
-  describe('alone', () => conformanceSuite(() => Promise.resolve(open())));
-
-  describe('beside another store', () => {
-    conformanceSuite(() => {
-      const inFolder = open();
-      return Promise.resolve(
-        Object.defineProperties(besideFolder(inFolder, new MemoryBlobStore(), 0), {
-          bytesWritten: { get: () => inFolder.bytesWritten },
-          bytesRead: { get: () => inFolder.bytesRead },
-        }) as CountingBlobStore,
-      );
-    });
-
-    it('takes the other store where the folder is of no use', async () => {
-      const beside = new MemoryBlobStore();
-      const store = besideFolder(open(), beside, 0);
-      await folder.remove();
-      const bytes = patternOf(64);
-      const ref = await store.put(bytes);
-      expect(await beside.has(ref)).toBe(true);
-      expect(await store.has(ref)).toBe(true);
-      expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
-      await store.delete(ref);
-      expect(await beside.has(ref)).toBe(false);
-    });
-  });
-
-  it('completes what a killed writer left', async () => {
-    const store = open();
-    const bytes = patternOf(64);
-    const ref = blobRefOf(bytes);
-    await writeFile(pathOf(ref), bytes.subarray(0, 10));
-    expect(await store.has(ref)).toBe(false);
-    await store.put(bytes);
-    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
-  });
-
-  it('leaves small blobs to the other store', async () => {
-    const [inFolder, beside] = [open(), new MemoryBlobStore()];
-    const store = besideFolder(inFolder, beside, 64);
-    const small = await store.put(patternOf(63));
-    const large = await store.put(patternOf(64));
-    expect(await inFolder.has(small)).toBe(false);
-    expect(await beside.has(large)).toBe(false);
-    for (const ref of [small, large]) {
-      expect(blobRefOf(await store.get(ref))).toEqual(ref);
-      await store.delete(ref);
-      expect(await store.has(ref)).toBe(false);
-    }
-  });
-
-  it.each([
-    ['shorter', false, patternOf(63)],
-    ['longer', false, patternOf(65)],
-    ['changed', true, patternOf(64, 1)],
-  ])('refuses a %s blob once', async (_, isVerified, spoilt) => {
-    const store = open({ isVerified });
-    const bytes = patternOf(64);
-    const ref = await store.put(bytes);
-    await writeFile(pathOf(ref), spoilt);
-    await expect(store.get(ref)).rejects.toMatchObject({ kind: 'data' });
-    await expect(store.get(ref)).rejects.toBeInstanceOf(BlobMissingError);
-    await store.put(bytes);
-    expect(Buffer.compare(await store.get(ref), bytes)).toBe(0);
-  });
-
-  it('refuses a blob beyond the limit, in both directions', async () => {
-    const store = open({ blobByteCountMax: 63 });
-    const expected = { kind: 'usage', report: { expected: 'at most 63 bytes', found: '64 bytes' } };
-    await expect(store.put(patternOf(64))).rejects.toMatchObject(expected);
-    await expect(store.get(blobRefOf(patternOf(64)))).rejects.toMatchObject(expected);
-  });
-
-  it('removes blobs that nobody used for their lifetime, and no others', async () => {
-    const store = open();
-    const [, used] = [await store.put(patternOf(10)), await store.put(patternOf(11))];
-    for (const path of await readdir(folder.path)) await utimes(join(folder.path, path), 0, 0);
-    clock.advance(lifetimeMs + 1);
-    await store.get(used);
-    const last = await store.put(patternOf(12));
-    const left = [used, last].map(({ sha256 }) => `${sha256}.blob`);
-    expect((await readdir(folder.path)).sort()).toEqual(left.sort());
   });
 });
 

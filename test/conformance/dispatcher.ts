@@ -15,7 +15,7 @@ import type {
 import { QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
-import { blobRefOf, sketchedRefOf } from '../../shared/storage/blob-store.js';
+import { blobRefOf } from '../../shared/storage/blob-store.js';
 
 interface DispatcherUnderTest {
   readonly dispatcher: Dispatcher;
@@ -191,11 +191,8 @@ export function describeDispatcher(name: string, factory: DispatcherFactory): vo
             expect([...output]).toEqual([5, 6, result.jobIndex]);
         }
         expect(executor.calls).toHaveLength(6);
-        const names = executor.calls.map(({ job }) => job.frozen);
         for (const { job, rowPack } of executor.calls) {
-          expect(job.frozen).toEqual(names[0]);
-          // Named by their digest, or by their sketch where they stay on this machine.
-          expect([blobRefOf(frozen), sketchedRefOf(frozen)]).toContainEqual(job.frozen);
+          expect(job.frozen).toEqual(blobRefOf(frozen));
           expect(job.rowPack).toBeUndefined();
           expect(rowPack).toBeNull();
         }

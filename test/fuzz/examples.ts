@@ -40,7 +40,7 @@ export const exampleRuleJob: Job = {
 };
 
 export const exampleRequests: readonly unknown[] = [
-  { kind: 'start', backend: 'native', device: 'auto', storeCacheByteCountMax: 1, blobFolder: null },
+  { kind: 'start', backend: 'native', device: 'auto', storeCacheByteCountMax: 1 },
   { kind: 'shared', of: 'dense', sha256: 'a', bytes: 'BYTES' },
   { kind: 'prepare', requestId: 1, job: exampleJob, rowPack: 'BYTES' },
   { kind: 'execute', requestId: 1 },

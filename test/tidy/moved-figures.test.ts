@@ -13,7 +13,6 @@ const textOf = (name: string): string => readFileSync(join(RESULTS, name), 'utf8
 /** Pages without a commit of their own, and why. */
 const WITHOUT_COMMIT: Readonly<Record<string, string>> = {
   'README.md': 'the list of the pages',
-  'large-tables.md': 'it is of two builds that it describes',
   'movielens-protocols-notes.md': 'it reads movielens-protocols.md',
 };
 

@@ -7,12 +7,7 @@
 import type { Clock } from '../../shared/base/clock.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
-import {
-  type CarriedBytes,
-  type JobExecutor,
-  type JobInput,
-  type JobOutput,
-} from '../../shared/queue/job-executor.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import type { JobFailure, JobFailureKind } from '../../shared/queue/job-failure.js';
 import type { JobConsumer } from '../../shared/queue/job-queue.js';
 import { mayPass } from '../../shared/queue/queue-errors.js';
@@ -25,7 +20,7 @@ import {
   type Job,
   type JobResult,
 } from '../../shared/queue/protocol.js';
-import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
 import type { InputCache } from './input-cache.js';
 import type { JobTrace } from './job-trace.js';
 import { reasonToRefuse, type JobLimits } from './job-limits.js';
@@ -52,7 +47,7 @@ export interface JobCarrier {
   /** Returns the store with the blobs of a job, which live for `blobLifetimeMs` after each use. */
   readonly blobsOf: (job: BlobTerms) => BlobStore;
   readonly sharedInputs: InputCache;
-  readonly executor: JobExecutor<CarriedBytes>;
+  readonly executor: JobExecutor;
   readonly clock: Clock;
   readonly workerName: string;
   /** Called when blobs cannot be fetched or put at present. */
@@ -72,11 +67,10 @@ export function blobsOn(end: Pick<JobConsumer, 'blobs'>): JobCarrier['blobsOf'] 
     });
 }
 
-/** What a job needs to be computed: bytes, or the names of blobs that the executor reads itself. */
-export type CarriedInput = JobInput<Job, CarriedBytes> & {
+export interface CarriedInput extends JobInput {
   /** Time of fetching; absent where nobody fetched. */
   readonly fetchMs?: number;
-};
+}
 
 /** A failure of one job, ready for the queue. */
 export class JobFailedError extends Error {
@@ -112,17 +106,12 @@ export async function fetchJob(
   const reason = limits === undefined ? null : reasonToRefuse(job, limits);
   if (reason !== null) throw new JobFailedError({ kind: 'refused', reason });
   try {
-    const store = carrier.blobsOf(job);
-    const blobs = patientBlobs(store, carrier, signal);
-    const { sharedInputs, executor } = carrier;
-    const stored = (ref: BlobRef): CarriedBytes | null =>
-      (executor.takesStored === true && store.stored?.(ref)) || null;
-    const shared = (ref: BlobRef): CarriedBytes | Promise<Uint8Array> =>
-      stored(ref) ?? sharedInputs.get(ref, blobs);
+    const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
+    const { sharedInputs } = carrier;
     const [dense, frozen, rowPack] = await Promise.all([
-      shared(job.dense),
-      job.frozen === undefined ? null : shared(job.frozen),
-      job.rowPack === undefined ? null : (stored(job.rowPack) ?? blobs.get(job.rowPack)),
+      sharedInputs.get(job.dense, blobs),
+      job.frozen === undefined ? null : sharedInputs.get(job.frozen, blobs),
+      job.rowPack === undefined ? null : blobs.get(job.rowPack),
     ]);
     const fetchMs = carrier.clock.monotonicMs() - startMs;
     carrier.trace?.ended('fetch', fetchMs);
@@ -152,10 +141,7 @@ export async function carryJob(
     onComputed();
     const uploadedFromMs = carrier.clock.monotonicMs();
     const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
-    const output =
-      computed.output instanceof Uint8Array
-        ? await blobs.put(computed.output)
-        : computed.output.stored;
+    const output = await blobs.put(computed.output);
     const uploadMs = carrier.clock.monotonicMs() - uploadedFromMs;
     if (computed.span !== undefined) carrier.trace?.took(computed.span);
     carrier.trace?.ended('upload', uploadMs);
@@ -231,8 +217,8 @@ async function withinDeadline(
   job: Job,
   { clock }: JobCarrier,
   signal: AbortSignal,
-  compute: (signal: AbortSignal, onBegin: () => void) => Promise<JobOutput<CarriedBytes>>,
-): Promise<JobOutput<CarriedBytes>> {
+  compute: (signal: AbortSignal, onBegin: () => void) => Promise<JobOutput>,
+): Promise<JobOutput> {
   const stop = new AbortController();
   const nap = new Nap(clock);
   const progress = { hasBegun: false, isSettled: false };

@@ -8,7 +8,7 @@
 import type { Clock } from '../../shared/base/clock.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
-import type { CarriedBytes, JobExecutor } from '../../shared/queue/job-executor.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type {
   JobConsumer,
@@ -90,7 +90,7 @@ export interface RunWorkerOptions {
   /** Sets this worker's locks apart from those of any other worker. */
   readonly nonce: string;
   /** Belongs to the caller, who closes it. */
-  readonly executor: JobExecutor<CarriedBytes>;
+  readonly executor: JobExecutor;
   readonly clock: Clock;
   /** Ends the worker: the job under way goes back to the queue. */
   readonly signal: AbortSignal;

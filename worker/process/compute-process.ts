@@ -12,12 +12,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
-import type {
-  CarriedBytes,
-  JobExecutor,
-  JobInput,
-  JobOutput,
-} from '../../shared/queue/job-executor.js';
+import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { numericalEnvironment } from '../compute/device/numerical-environment.js';
@@ -53,8 +48,6 @@ export interface ComputeProcessOptions {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Whether the process is started for portable jobs; a job that differs starts another one. */
   readonly portable?: boolean;
-  /** The folder of blobs that the process reads and writes itself; it is sent all bytes if absent. */
-  readonly blobFolder?: string;
   readonly onEvent?: (event: ComputeEvent) => void;
   /** The compiled entry to fork; tests replace it with one that misbehaves. */
   readonly entry?: string;
@@ -81,14 +74,12 @@ interface RunningChild {
   ahead: JobAhead | null;
 }
 
-type CarriedInput = JobInput<Job, CarriedBytes>;
-
 interface JobAhead {
-  readonly input: CarriedInput;
+  readonly input: JobInput;
   readonly requestId: number;
 }
 
-export interface ComputeExecutor<Bytes = Uint8Array> extends Required<JobExecutor<Bytes>> {
+export interface ComputeExecutor extends Required<JobExecutor> {
   /** Starts the process before the first job, so that a problem is reported at once. */
   start(signal?: AbortSignal): Promise<void>;
 }
@@ -101,20 +92,7 @@ export interface ComputeExecutor<Bytes = Uint8Array> extends Required<JobExecuto
  * responding or exceeded `job.timeoutMs`,
  * `interrupted` when the signal aborted, and whatever the child reports.
  */
-export function createComputeProcess(
-  options: Omit<ComputeProcessOptions, 'blobFolder'>,
-): ComputeExecutor {
-  const executor = createFolderComputeProcess(options);
-  return {
-    ...executor,
-    execute: async (...job) => withBytes(await executor.execute(...job)),
-  };
-}
-
-/** The same for inputs and outputs of which some lie in the folder of the options. */
-export function createFolderComputeProcess(
-  options: ComputeProcessOptions,
-): ComputeExecutor<CarriedBytes> {
+export function createComputeProcess(options: ComputeProcessOptions): ComputeExecutor {
   const computing = new ComputeProcess(options);
   let turn: Promise<unknown> = Promise.resolve();
   return {
@@ -131,17 +109,10 @@ export function createFolderComputeProcess(
     },
     residentByteCount: () => computing.residentByteCount,
     foundDevice: () => computing.device,
-    takesStored: options.blobFolder !== undefined,
     prepare: (input) => computing.prepare(input),
     forget: (input) => computing.forget(input),
     close: () => computing.close(),
   };
-}
-
-function withBytes(computed: JobOutput<CarriedBytes>): JobOutput {
-  const { output } = computed;
-  if (output instanceof Uint8Array) return { ...computed, output };
-  throw new Error('the compute process put an output into a folder that was not named');
 }
 
 /** The state behind the executor. Its methods are called one at a time. */
@@ -169,10 +140,10 @@ class ComputeProcess {
   }
 
   async execute(
-    input: CarriedInput,
+    input: JobInput,
     signal?: AbortSignal,
     onBegin: () => void = () => undefined,
-  ): Promise<JobOutput<CarriedBytes>> {
+  ): Promise<JobOutput> {
     if (this.#isClosed) throw closedError();
     if (signal?.aborted === true) throw abortedError();
     const { job } = input;
@@ -208,7 +179,7 @@ class ComputeProcess {
     return this.#device;
   }
 
-  prepare(input: CarriedInput): void {
+  prepare(input: JobInput): void {
     const to = this.#running;
     if (to?.isPortable !== input.job.portable) return;
     if (to.ahead !== null) to.child.forget(to.ahead.requestId);
@@ -217,7 +188,7 @@ class ComputeProcess {
     if (to.child.isComputing) to.child.begin(to.ahead.requestId);
   }
 
-  forget(input: CarriedInput): void {
+  forget(input: JobInput): void {
     const by = this.#running;
     if (by?.ahead?.input !== input) return;
     by.child.forget(by.ahead.requestId);
@@ -291,7 +262,7 @@ class ComputeProcess {
   }
 
   /** Sees to it that the child computes the job, and then the one ahead. */
-  #begin(by: RunningChild, input: CarriedInput): number {
+  #begin(by: RunningChild, input: JobInput): number {
     const { child, ahead } = by;
     const isAhead = ahead?.input === input;
     // A job ahead that the child may have begun already would keep this one waiting.
@@ -306,7 +277,7 @@ class ComputeProcess {
     return requestId;
   }
 
-  #send(to: RunningChild, input: CarriedInput): number {
+  #send(to: RunningChild, input: JobInput): number {
     const { job, dense, rowPack, frozen, traceparent } = input;
     sendShared(to, 'dense', job.dense, dense);
     if (job.frozen !== undefined && frozen !== null) sendShared(to, 'frozen', job.frozen, frozen);
@@ -323,7 +294,7 @@ function sendShared(
   { child, kept }: RunningChild,
   of: SharedKind,
   { sha256 }: BlobRef,
-  bytes: CarriedBytes,
+  bytes: Uint8Array,
 ): void {
   if (kept[of].get(sha256) === true) return;
   child.post({ kind: 'shared', of, sha256, bytes });
@@ -342,7 +313,6 @@ async function startUp(
       backend: options.backend ?? 'auto',
       device: options.device ?? 'auto',
       storeCacheByteCountMax: options.storeCacheByteCountMax ?? STORE_CACHE_BYTE_COUNT_MAX,
-      blobFolder: options.blobFolder ?? null,
       rowAddon: nativeRowsPath(),
     },
     answer: 'ready',

@@ -19,7 +19,6 @@ import type { Job } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
-import { StoredBlobSchema } from '../../shared/storage/blob-store.js';
 import { SpanSchema } from '../../shared/traces/span.js';
 import { BackendChoiceSchema } from '../compute/engine/backend-choice.js';
 
@@ -50,9 +49,6 @@ export type OnProgress = (progress: JobProgress) => void;
 /** The parent, which is of the same build, has parsed it: doing so again would keep the thread from computing. */
 const parsedJob = z.custom<Job>(isRecord, 'expected a job');
 
-/** Bytes, or the name of a blob in the folder of the start request. */
-const carriedBytes = z.union([bytes, StoredBlobSchema]);
-
 /** Messages from parent to child. */
 export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -60,7 +56,6 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     backend: BackendChoiceSchema,
     device: DeviceDemandSchema,
     storeCacheByteCountMax: z.int().nonnegative(),
-    blobFolder: z.string().nullable(),
     /** The addon of loops over table rows; null where the parent has none. */
     rowAddon: z.string().nullable(),
   }),
@@ -69,14 +64,14 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     kind: z.literal('shared'),
     of: SharedKindSchema,
     sha256: z.string(),
-    bytes: carriedBytes,
+    bytes,
   }),
   /** The job names its shared inputs. */
   z.strictObject({
     kind: z.literal('prepare'),
     requestId,
     job: parsedJob,
-    rowPack: carriedBytes.nullable(),
+    rowPack: bytes.nullable(),
     /** Absent where nobody traces. */
     traceparent: z.string().optional(),
   }),
@@ -97,7 +92,7 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('done'),
     requestId,
-    output: carriedBytes,
+    output: bytes,
     queryRowCount: z.int().nonnegative(),
     computeMs: z.number().nonnegative(),
     /** The job that the thread turns to at once, and that may block it: a message of its own would wake the parent again. */

@@ -19,21 +19,16 @@ export class BlobLeases {
   readonly #held: LruCache<Uint8Array, Uint8Array>;
   /** Each array is hashed once, however many jobs use it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
-  readonly #nameOf: (bytes: Uint8Array) => BlobRef;
 
-  /**
-   * @param nameOf how the store of the inputs names bytes.
-   * @param trainingsAtOnce how many trainings share the leases, each with frozen inputs of its own.
-   */
-  constructor(nameOf = blobRefOf, trainingsAtOnce = 1) {
-    this.#nameOf = nameOf;
+  /** @param trainingsAtOnce how many trainings share the leases, each with frozen inputs of its own. */
+  constructor(trainingsAtOnce = 1) {
     this.#held = new LruCache({ countMax: Math.max(HELD_COUNT_MIN, trainingsAtOnce) });
   }
 
   refOf(bytes: Uint8Array): BlobRef {
     const known = this.#refByBytes.get(bytes);
     if (known !== undefined) return known;
-    const ref = this.#nameOf(bytes);
+    const ref = blobRefOf(bytes);
     this.#refByBytes.set(bytes, ref);
     return ref;
   }

@@ -88,11 +88,6 @@ export class StepBlobs {
     }
   }
 
-  /** Takes back the memory of an output that nobody reads any more. */
-  takeBack(output: Uint8Array): void {
-    this.#blobs.takeBack?.(output);
-  }
-
   /** Releases the inputs of a job. Returns those without a user. */
   released(order: JobInputs): BlobRef[] {
     return inputsOf(order).flatMap((bytes) => this.#leases.release(bytes));

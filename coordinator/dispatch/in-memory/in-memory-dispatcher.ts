@@ -13,7 +13,7 @@ import {
 } from '../../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION, taskCountOf, type Job } from '../../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
-import { sketchedRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
+import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';
 import { Admission, admissionRecord } from '../admission.js';
 import { inOrderOfArrival } from '../arrivals/in-order-of-arrival.js';
 import {
@@ -50,16 +50,9 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
   const record = admissionRecord(sink, options.clock);
   const growing = new GrowingLanes(executors, options.startMore);
   const { lanes } = growing;
-  // Orders share arrays: dense bytes within an outer step, frozen bytes within a run. Each is
-  // named once, by its sketch, since bytes never leave this machine and nobody verifies them.
-  const refs = new WeakMap<Uint8Array, BlobRef>();
-  const refOf = (bytes: Uint8Array): BlobRef => {
-    const ref = refs.get(bytes) ?? sketchedRefOf(bytes);
-    refs.set(bytes, ref);
-    return ref;
-  };
   const inputOf = (order: JobOrder): JobInput => {
     const { dense, rowPack, frozen } = order;
+    if (frozen !== null) nameByDigest(frozen);
     const fingerprint = record.fingerprints.of(order.job);
     return {
       job: jobOf(order, refOf, { epoch: 0, fingerprint, notBy: [] }),
@@ -102,6 +95,25 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
     },
     close: () => growing.close(),
   };
+}
+
+/** Names by array. Executors are shared by all dispatchers of this process. */
+const refs = new WeakMap<Uint8Array, BlobRef>();
+let namedCount = 0;
+
+/** Numbers the array, because bytes that do not leave this machine are not verified. Orders of a step share arrays. */
+function refOf(bytes: Uint8Array): BlobRef {
+  const known = refs.get(bytes);
+  if (known !== undefined) return known;
+  namedCount += 1;
+  const ref = { sha256: namedCount.toString(16).padStart(64, '0'), byteCount: bytes.byteLength };
+  refs.set(bytes, ref);
+  return ref;
+}
+
+/** Evaluations encode the same frozen inputs again, and executors keep what they made of them. */
+function nameByDigest(frozen: Uint8Array): void {
+  if (!refs.has(frozen)) refs.set(frozen, blobRefOf(frozen));
 }
 
 interface DirectJob {
@@ -178,7 +190,7 @@ function deliveredOf(job: Job, computed: JobOutput): DeliveredResult {
       runId: job.runId,
       outerStep: job.outerStep,
       jobIndex: job.jobIndex,
-      output: sketchedRefOf(output),
+      output: refOf(output),
       taskCount: taskCountOf(job),
       worker: WORKER_NAME,
       queryRowCount: measured.queryRowCount,

@@ -48,8 +48,6 @@ interface LocalWorkersRequest {
   readonly environment: Environment;
   /** The places that jobs name. Workers open no other. */
   readonly stores: readonly StorePlace[];
-  /** The folder of the blobs, where workers and coordinator share one. */
-  readonly blobFolder: string | null;
   readonly count: number;
   /** True if a worker has several jobs of an outer step, so that processor time counts for more than waits. */
   readonly areBusy: boolean;
@@ -70,11 +68,6 @@ interface StartedRedis {
   readonly addressFile: string;
   /** Ends the server and removes its data. */
   stop(): Promise<void>;
-}
-
-interface OpenedFolder {
-  readonly path: string;
-  remove(): Promise<void>;
 }
 
 /**
@@ -115,6 +108,4 @@ export interface Machine {
   workerCommand(request: LocalWorkersRequest): Promise<WorkerCommand>;
   /** Starts a Redis server with a password, for this user alone. */
   startRedis(): Promise<StartedRedis>;
-  /** Opens a folder in the memory of this machine, for this user alone; null where there is none. */
-  openBlobFolder(): OpenedFolder | null;
 }

@@ -89,31 +89,6 @@ void merge(float* target, const Rows* left, const float* leftRows, const Rows* r
   }
 }
 
-// Half of the lanes: compilers keep a vector in registers that is no wider than those.
-typedef uint32_t Lanes __attribute__((vector_size(SKETCH_LANES / 2 * sizeof(uint32_t))));
-
-inline Lanes mixed(Lanes mixtures, const uint8_t* bytes) {
-  Lanes words;
-  memcpy(&words, bytes, sizeof words);
-  const Lanes product = (mixtures ^ words) * 0x9e3779b1u;
-  return product << 15 | product >> 17;
-}
-
-void sketch(const uint8_t* blocks, size_t blockCount, uint32_t* lanes) {
-  Lanes first, second, firstSum, secondSum;
-  Lanes* const parts[] = {&first, &second, &firstSum, &secondSum};
-  for (size_t part = 0; part < 4; ++part)
-    memcpy(parts[part], lanes + part * SKETCH_LANES / 2, sizeof first);
-  for (size_t block = 0; block < blockCount; ++block, blocks += 2 * sizeof first) {
-    first = mixed(first, blocks);
-    second = mixed(second, blocks + sizeof first);
-    firstSum += first;
-    secondSum += second;
-  }
-  for (size_t part = 0; part < 4; ++part)
-    memcpy(lanes + part * SKETCH_LANES / 2, parts[part], sizeof first);
-}
-
-const RowLoops ROW_LOOPS = {gather, add, addScaled, adam, addAll, merge, sketch};
+const RowLoops ROW_LOOPS = {gather, add, addScaled, adam, addAll, merge};
 
 }  // namespace

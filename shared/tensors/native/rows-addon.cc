@@ -109,16 +109,6 @@ void merge(const Arguments& arguments) {
   LOOPS->merge(target.data, &left, leftRows.data, &right, rightRows.data);
 }
 
-// sketch(blocks, lanes)
-void sketch(const Arguments& arguments) {
-  const auto blocks = arguments.bytes(0);
-  const auto lanes = arguments.unsignedWords(1);
-  constexpr size_t BLOCK = SKETCH_LANES * sizeof(uint32_t);
-  demand(blocks.count % BLOCK == 0, "a block is cut off");
-  demand(lanes.count == 2 * SKETCH_LANES, "a sketch has 32 words");
-  LOOPS->sketch(blocks.data, blocks.count / BLOCK, lanes.data);
-}
-
 napi_value init(napi_env env, napi_value exports) {
   defineFunctions(env, exports,
                   {{"gather", calledForEffect<gather>},
@@ -126,8 +116,7 @@ napi_value init(napi_env env, napi_value exports) {
                    {"addScaled", calledForEffect<addScaled>},
                    {"adam", calledForEffect<adam>},
                    {"addAll", calledForEffect<addAll>},
-                   {"merge", calledForEffect<merge>},
-                   {"sketch", calledForEffect<sketch>}});
+                   {"merge", calledForEffect<merge>}});
   return exports;
 }
 

@@ -25,11 +25,7 @@ struct RowLoops {
   void (*addAll)(float* sums, const float* addends, size_t count);
   // Merges rows of two ascending lists of ids; a row of both is their sum.
   void (*merge)(float* target, const Rows* left, const float* leftRows, const Rows* right, const float* rightRows);
-  // Adds blocks of 16 words to the lanes of a sketch: 16 mixtures, then 16 sums of mixtures.
-  void (*sketch)(const uint8_t* blocks, size_t blockCount, uint32_t* lanes);
 };
-
-enum { SKETCH_LANES = 16 };
 
 extern const RowLoops PORTABLE_ROWS;
 extern const RowLoops HASWELL_ROWS;

@@ -1,7 +1,5 @@
-/** The blobs of the bare exchange: keys of Redis, or files of a folder in memory. */
+/** The blobs of the bare exchange: keys of Redis. */
 
-import { readFileSync, unlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import type { Part } from './overhead-cases.js';
 
@@ -31,41 +29,20 @@ interface BareBytes {
   drop(names: readonly string[]): Promise<void>;
 }
 
-export async function bareBytes({
-  redisUrl,
-  blobFolder,
-}: Pick<Part, 'redisUrl' | 'blobFolder'>): Promise<BareBytes> {
+export async function bareBytes({ redisUrl }: Pick<Part, 'redisUrl'>): Promise<BareBytes> {
   const redis = new Redis(redisUrl, { lazyConnect: true });
   await redis.connect();
-  if (blobFolder === null) {
-    return {
-      redis,
-      put: async (names, bytes) => {
-        const value = Buffer.from(bytes.buffer);
-        await Promise.all(names.map((name) => redis.set(name, value)));
-      },
-      get: async (names) => {
-        await Promise.all(names.map((name) => redis.getBuffer(name)));
-      },
-      drop: async (names) => {
-        await redis.unlink(...names);
-      },
-    };
-  }
-  const pathOf = (name: string): string => join(blobFolder, name);
   return {
     redis,
-    put: (names, bytes) => {
-      for (const name of names) writeFileSync(pathOf(name), bytes);
-      return Promise.resolve();
+    put: async (names, bytes) => {
+      const value = Buffer.from(bytes.buffer);
+      await Promise.all(names.map((name) => redis.set(name, value)));
     },
-    get: (names) => {
-      for (const name of names) readFileSync(pathOf(name));
-      return Promise.resolve();
+    get: async (names) => {
+      await Promise.all(names.map((name) => redis.getBuffer(name)));
     },
-    drop: (names) => {
-      for (const name of names) unlinkSync(pathOf(name));
-      return Promise.resolve();
+    drop: async (names) => {
+      await redis.unlink(...names);
     },
   };
 }

@@ -10,7 +10,6 @@ import type * as QueueDispatcher from '../../../coordinator/dispatch/queue-dispa
 import type * as VirtualTimes from '../../../infra/simulation/virtual-time.js';
 import type * as RunConfigs from '../../../shared/config/run-config.js';
 import type * as BullmqQueues from '../../../shared/queue/bullmq-job-queue.js';
-import type * as FolderBlobs from '../../../shared/queue/blobs/folder-blobs.js';
 import type * as MemoryQueues from '../../../shared/queue/memory-job-queue.js';
 import type * as Protocol from '../../../shared/queue/protocol.js';
 import type * as NativeRows from '../../../shared/tensors/native-rows.js';
@@ -19,7 +18,6 @@ import type * as WorkLoops from '../../../worker/carrying/work-loop.js';
 export type CheckoutCode = typeof QueueDispatcher &
   typeof RunConfigs &
   typeof BullmqQueues &
-  typeof FolderBlobs &
   typeof MemoryQueues &
   typeof Protocol &
   typeof VirtualTimes &
@@ -47,11 +45,9 @@ async function loadNativeLoops(checkout: string): Promise<void> {
 export async function checkoutCode(checkout: string): Promise<CheckoutCode> {
   await loadNativeLoops(checkout);
   const urlOf = (path: string): string => pathToFileURL(join(checkout, 'dist', path)).href;
-  const modules: object[] = await Promise.all([
-    ...MODULES.map(async (path) => (await import(urlOf(path))) as object),
-    // An earlier checkout does not have it, and is not asked for it.
-    import(urlOf('shared/queue/blobs/folder-blobs.js')).catch(() => ({})) as Promise<object>,
-  ]);
+  const modules = await Promise.all(
+    MODULES.map(async (path) => (await import(urlOf(path))) as object),
+  );
   // The other checkout has the same interfaces, or the bench fails at the first call.
   return Object.assign({}, ...modules) as CheckoutCode;
 }

@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
-import { openOwnedFolder } from '#services/owned-folder.mjs';
 import {
   BARE_LOAD,
   LOADS,
@@ -35,26 +34,17 @@ function started(script: string, args: readonly string[]) {
   return { child, firstLine };
 }
 
-/** What is measured: a checkout, and where its blobs lie. */
-export interface MeasuredCode {
-  readonly checkout: string;
-  readonly blobs: 'redis' | 'folder';
-}
-
 async function ended(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill('SIGTERM');
   await once(child, 'close');
 }
 
-export async function measuredLoad(
-  name: CaseName,
-  { checkout, blobs }: MeasuredCode,
-): Promise<MeasuredLoad> {
+/** @param checkout the one that is measured */
+export async function measuredLoad(name: CaseName, checkout: string): Promise<MeasuredLoad> {
   if (name === 'simulated') {
     const part: Part = {
       ...{ checkout, redisUrl: '', load: SIMULATED_LOAD, place: 0, pids: {} },
-      blobFolder: null,
     };
     const { firstLine } = started('thousand-workers', [JSON.stringify(part)]);
     return MeasuredLoadSchema.parse(JSON.parse(await firstLine));
@@ -63,8 +53,6 @@ export async function measuredLoad(
   const scripts = name === 'bare' ? 'bare' : 'overhead';
   const dataDir = mkdtempSync(join(tmpdir(), 'qianmo-overhead-redis-'));
   const redis = await startEmbeddedRedis({ dataDir, password: '' });
-  const blobFolder =
-    blobs === 'folder' ? openOwnedFolder('qianmo-overhead-blobs', '/dev/shm') : null;
   const children: ChildProcess[] = [];
   try {
     let redisUrl = redis.url;
@@ -80,7 +68,7 @@ export async function measuredLoad(
       redisUrl = `redis://127.0.0.1:${await start('proxy', 'latency-proxy', args).firstLine}`;
     }
     const partAt = (place: number): string => {
-      const part: Part = { checkout, redisUrl, load, place, pids, blobFolder };
+      const part: Part = { checkout, redisUrl, load, place, pids };
       return JSON.stringify(part);
     };
     const places = Array.from({ length: load.processCount }, (_, place) => place);
@@ -95,7 +83,6 @@ export async function measuredLoad(
   } finally {
     for (const child of children.reverse()) await ended(child);
     await redis.stop();
-    for (const folder of [dataDir, blobFolder])
-      if (folder !== null) rmSync(folder, { recursive: true, force: true });
+    rmSync(dataDir, { recursive: true, force: true });
   }
 }

@@ -11,12 +11,10 @@ export const QUEUE_PREFIX = '{overhead}';
 
 export function loadQueue(
   code: CheckoutCode,
-  { redisUrl, blobFolder }: Pick<Part, 'redisUrl' | 'blobFolder'>,
+  { redisUrl }: Pick<Part, 'redisUrl'>,
   clock: Clock,
 ): JobQueue {
-  const queue = code.bullmqJobQueue({ redisUrl, prefix: QUEUE_PREFIX, clock });
-  if (blobFolder === null) return queue;
-  return code.queueWithBlobFolder(queue, { path: blobFolder, isVerified: false }, clock);
+  return code.bullmqJobQueue({ redisUrl, prefix: QUEUE_PREFIX, clock });
 }
 
 /** @param watch told when a measured step begins and ends: what makes its jobs is not measured */
@@ -33,16 +31,10 @@ export async function measuredRun(
     if (isMeasured) watch.begins();
     const startMs = clock.monotonicMs();
     let [endMs, longestJobMs, jobsMs] = [startMs, 0, 0];
-    for await (const { result, value } of dispatcher.run(
-      orders,
-      (delivered) => delivered,
-      signal,
-    )) {
+    for await (const { result } of dispatcher.run(orders, (delivered) => delivered, signal)) {
       endMs = clock.monotonicMs();
       longestJobMs = Math.max(longestJobMs, result.computeMs);
       jobsMs += result.computeMs;
-      // A sum of gradients does the same when it has added one.
-      value.release?.();
     }
     if (!isMeasured) continue;
     watch.ends();

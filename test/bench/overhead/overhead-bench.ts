@@ -10,7 +10,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
-import { measuredLoad, type MeasuredCode } from './measured-load.js';
+import { measuredLoad } from './measured-load.js';
 import { CASE_NAMES, type MeasuredLoad } from './overhead-cases.js';
 import { overheadPage, type OverheadRecord } from './overhead-page.js';
 import { benchOptions } from '../options/bench-options.js';
@@ -44,19 +44,15 @@ const checkouts = [
   ...(options.base === undefined ? [] : [resolve(options.base)]),
   packageRoot.pathname,
 ];
-const measuredCodes: MeasuredCode[] = [
-  ...checkouts.map((checkout) => ({ checkout, blobs: 'redis' as const })),
-  { checkout: packageRoot.pathname, blobs: 'folder' },
-];
-const sides = measuredCodes.map((code) => ({
-  code,
-  commit: `${benchHeader(code.checkout).commit}${code.blobs === 'folder' ? ', blobs in a folder' : ''}`,
+const sides = checkouts.map((checkout) => ({
+  checkout,
+  commit: benchHeader(checkout).commit,
   loads: Object.fromEntries(names.map((name): [string, MeasuredLoad[]] => [name, []])),
 }));
 for (let round = 1; round <= rounds; round += 1)
   for (const name of names)
-    for (const { code, commit, loads } of sides) {
-      loads[name]?.push(await measuredLoad(name, code));
+    for (const { checkout, commit, loads } of sides) {
+      loads[name]?.push(await measuredLoad(name, checkout));
       console.log(`${commit} ${name}, round ${round} of ${rounds}`);
     }
 

@@ -75,8 +75,6 @@ const PartSchema = z.strictObject({
   place: z.int().nonnegative(),
   /** The processes whose processor time is counted, by name. */
   pids: z.record(z.string(), z.array(z.int())),
-  /** The folder of the blobs, as local workers of a run share it; null where they lie in Redis. */
-  blobFolder: z.string().nullable(),
 });
 export type Part = z.infer<typeof PartSchema>;
 

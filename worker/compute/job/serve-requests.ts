@@ -7,8 +7,7 @@ import { z } from 'zod';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { assertNever, QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import type { CarriedBytes } from '../../../shared/queue/job-executor.js';
-import type { Job } from '../../../shared/queue/protocol.js';
+import type { JobInput } from '../../../shared/queue/job-executor.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import { loadNativeRows } from '../../../shared/tensors/native-rows.js';
@@ -23,7 +22,6 @@ import {
   type SharedKind,
 } from '../../process/compute-protocol.js';
 import { placeIn, spanBelow, type Span } from '../../../shared/traces/span.js';
-import { FolderBytes, SharedInput } from './folder-bytes.js';
 import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 import { progressReporter, type ProgressReporter } from './progress-reporter.js';
 
@@ -78,33 +76,23 @@ interface Taken {
   readonly answer: (() => Promise<ComputeReply | null>) | null;
 }
 
-/** A job whose inputs are read when it begins. */
-interface PreparedJob {
-  readonly job: Job;
-  readonly dense: SharedInput;
-  readonly rowPack: CarriedBytes | null;
-  readonly frozen: SharedInput | null;
-  readonly traceparent: string | undefined;
-}
-
 class ComputeService {
   readonly #send: Channel['send'];
   readonly #environment: Environment;
   readonly #openStoreOf: (request: RequestOf<'start'>) => OpenStore;
   readonly #reporter: ProgressReporter;
   /** By digest; the parent keeps count of what is held here. */
-  readonly #shared: Readonly<Record<SharedKind, LruCache<string, SharedInput>>> = {
+  readonly #shared: Readonly<Record<SharedKind, LruCache<string, Uint8Array>>> = {
     dense: new LruCache({ countMax: SHARED_KEPT_COUNT }),
     frozen: new LruCache({ countMax: SHARED_KEPT_COUNT }),
   };
   #executor: LocalExecutor | null = null;
   /** Jobs that have not begun, by request. */
-  readonly #prepared = new Map<number, PreparedJob>();
+  readonly #prepared = new Map<number, JobInput>();
   /** Requests to execute that have not begun, in turn. */
   #waiting: number[] = [];
   /** The job that the latest answer named as the next one. */
   #announced: number | null = null;
-  #folder: FolderBytes;
   readonly #clock: Clock;
 
   constructor(
@@ -118,7 +106,6 @@ class ComputeService {
     this.#openStoreOf = openStoreOf;
     this.#reporter = progressReporter(send, clock);
     this.#clock = clock;
-    this.#folder = new FolderBytes(null, clock);
   }
 
   take(request: ComputeRequest): Taken {
@@ -147,7 +134,6 @@ class ComputeService {
 
   async #start(request: RequestOf<'start'>): Promise<ComputeReply> {
     if (request.rowAddon !== null) loadNativeRows(request.rowAddon);
-    this.#folder = new FolderBytes(request.blobFolder, this.#clock);
     this.#executor = await createExecutor({
       openStore: this.#openStoreOf(request),
       backend: request.backend,
@@ -160,10 +146,10 @@ class ComputeService {
   }
 
   #keepShared({ of, sha256, bytes }: RequestOf<'shared'>): void {
-    this.#shared[of].put(sha256, new SharedInput(bytes));
+    this.#shared[of].put(sha256, bytes);
   }
 
-  #sharedOf(of: SharedKind, { sha256 }: BlobRef): SharedInput {
+  #sharedOf(of: SharedKind, { sha256 }: BlobRef): Uint8Array {
     const input = this.#shared[of].get(sha256);
     if (input === undefined) throw new Error(`a job came before its ${of} inputs`);
     return input;
@@ -195,17 +181,10 @@ class ComputeService {
     this.#prepared.delete(requestId);
     const stopReporting = this.#reporter.begin(requestId, requestId === this.#announced);
     try {
-      const { job, rowPack } = input;
       const startMs = this.#clock.epochMs();
-      const computed = await this.#executor.execute({
-        job,
-        dense: input.dense.read(this.#folder, job),
-        rowPack: rowPack === null ? null : this.#folder.read(rowPack, job),
-        frozen: input.frozen?.read(this.#folder, job) ?? null,
-      });
-      const output = this.#folder.written(computed.output, job);
+      const computed = await this.#executor.execute(input);
       return {
-        ...{ kind: 'done', requestId, ...computed, output },
+        ...{ kind: 'done', requestId, ...computed },
         ...spanOf(input.traceparent, { startMs, endMs: this.#clock.epochMs() }),
         ...this.#next(),
         residentByteCount: residentByteCount(),

@@ -32,7 +32,9 @@ function dispatcherOf(executor: JobExecutor, startMore: StartMore): Dispatcher {
 
 async function results(dispatcher: Dispatcher): Promise<unknown[]> {
   const read = await collected(dispatcher.run(ORDERS, admitAll, signal));
-  return read.map(({ result }) => result).sort((a, b) => a.jobIndex - b.jobIndex);
+  return read
+    .map(({ result, output }) => ({ ...result, output }))
+    .sort((a, b) => a.jobIndex - b.jobIndex);
 }
 
 describe('executors that are started while others compute', () => {
