@@ -23,7 +23,7 @@ import {
   verifiedBlob,
   type BlobStore,
 } from '../../shared/storage/blob-store.js';
-import { CommandConsumer, type ConsumerCommands } from '../../shared/queue/command-consumer.js';
+import { CommandConsumer, type ConsumerCommands } from './queue/command-consumer.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { CommandKind, SimulatedServer } from './simulated-server.js';

@@ -4,7 +4,7 @@
  */
 
 import type { BlobRef } from '../../shared/storage/blob-store.js';
-import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { MemoryJobQueue } from './queue/memory-job-queue.js';
 import type { Machine } from './simulated-process.js';
 
 /** Whether a command only reads: a server that refuses to write still answers it. */

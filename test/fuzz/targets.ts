@@ -14,7 +14,7 @@ import { windowPairGradient } from '../../shared/streaming/window-pair-gradient.
 import { decodeSums, encodeSums, type SumShapes } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
-import { MemoryBlobStore } from '../../shared/storage/memory-blob-store.js';
+import { MemoryBlobStore } from '../../infra/simulation/queue/memory-blob-store.js';
 import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
 import { PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
 import { fetchJob, JobFailedError, type JobCarrier } from '../../worker/carrying/carry-job.js';

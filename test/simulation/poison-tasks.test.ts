@@ -13,7 +13,7 @@ import type { TrainingOutcome } from '../../coordinator/training/train-options.j
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
@@ -31,7 +31,12 @@ const WORKER_COUNT = 3;
 
 const configOf = (poisonTasks: 'stop' | 'quarantine') =>
   logisticConfig({
-    ...{ outerSteps: 6, tasksPerOuterStep: 8, leavesPerOuterStepMin: 2, checkpointEveryOuterSteps: 1 },
+    ...{
+      outerSteps: 6,
+      tasksPerOuterStep: 8,
+      leavesPerOuterStepMin: 2,
+      checkpointEveryOuterSteps: 1,
+    },
     poisonTasks,
   });
 

@@ -10,7 +10,7 @@ import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrustConfig } from '../../shared/config/trust-config.js';
 import type { EventKind, RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';

@@ -10,7 +10,7 @@ import type * as QueueDispatcher from '../../../coordinator/dispatch/queue-dispa
 import type * as VirtualTimes from '../../../infra/simulation/virtual-time.js';
 import type * as RunConfigs from '../../../shared/config/run-config.js';
 import type * as BullmqQueues from '../../../shared/queue/bullmq-job-queue.js';
-import type * as MemoryQueues from '../../../shared/queue/memory-job-queue.js';
+import type * as MemoryQueues from '../../../infra/simulation/queue/memory-job-queue.js';
 import type * as Protocol from '../../../shared/queue/protocol.js';
 import type * as NativeRows from '../../../shared/tensors/native-rows.js';
 import type * as WorkLoops from '../../../worker/carrying/work-loop.js';
@@ -28,7 +28,7 @@ const MODULES = [
   'infra/simulation/virtual-time.js',
   'shared/config/run-config.js',
   'shared/queue/bullmq-job-queue.js',
-  'shared/queue/memory-job-queue.js',
+  'infra/simulation/queue/memory-job-queue.js',
   'shared/queue/protocol.js',
   'worker/carrying/work-loop.js',
 ];

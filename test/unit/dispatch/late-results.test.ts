@@ -7,7 +7,7 @@ import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { WakeUp } from '../../../shared/queue/job-queue.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
-import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 

@@ -8,7 +8,7 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { StoreUnavailableError } from '../../../shared/storage/object-store.js';
-import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
 import { WorkerRest, type RestCause } from '../../../worker/carrying/worker-rest.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';

@@ -4,7 +4,7 @@ import { describe, expect, it, test } from 'vitest';
 import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
 import { StepBlobs } from '../../../coordinator/dispatch/blobs/step-blobs.js';
 import { blobRefOf, tooLargeBlob, type BlobRef } from '../../../shared/storage/blob-store.js';
-import { MemoryBlobStore } from '../../../shared/storage/memory-blob-store.js';
+import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
 
 const MIB = 1024 * 1024;
 

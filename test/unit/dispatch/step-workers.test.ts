@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { nobodyCounted, StepWorkers } from '../../../coordinator/dispatch/step-workers.js';
 import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 const sink = (): void => undefined;

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import type { JobProducer } from '../../../shared/queue/job-queue.js';
-import { MemoryJobQueue } from '../../../shared/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
 import { FairTurns } from '../../../worker/carrying/fair-turns.js';
 import { PrefixSharesSchema } from '../../../worker/carrying/prefix-shares.js';
 import { runWorker } from '../../../worker/carrying/work-loop.js';

@@ -3,22 +3,30 @@
  * their leases by those of `redis-run-lease.ts`. Both on the clock that they are given.
  */
 
-import type { Clock } from '../base/clock.js';
+import type { Clock } from '../../../shared/base/clock.js';
 import {
   encodeOrders,
   NO_ORDERS,
   type ControlledRun,
   type RunOrders,
-} from '../control/run-orders.js';
+} from '../../../shared/control/run-orders.js';
 import {
   RunFencedError,
   type LeaseAnswer,
   type LeaseHolder,
   type RunEnd,
-} from '../storage/run-lease.js';
-import type { ConnectedWorker, ReleaseTerms, ReportedWorker } from './job-queue.js';
-import { RUN_END_KEPT_MS, RUN_LEASE_MS, WORKER_SILENCE_MS_MAX } from './timing.js';
-import type { WorkerReport } from './workers/worker-report.js';
+} from '../../../shared/storage/run-lease.js';
+import type {
+  ConnectedWorker,
+  ReleaseTerms,
+  ReportedWorker,
+} from '../../../shared/queue/job-queue.js';
+import {
+  RUN_END_KEPT_MS,
+  RUN_LEASE_MS,
+  WORKER_SILENCE_MS_MAX,
+} from '../../../shared/queue/timing.js';
+import type { WorkerReport } from '../../../shared/queue/workers/worker-report.js';
 
 export class MemoryWorkers {
   readonly #clock: Clock;

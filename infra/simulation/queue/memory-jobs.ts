@@ -4,10 +4,14 @@
  */
 
 import type { JobLock, LockedJob } from './command-consumer.js';
-import { formatJobFailure, WORKER_LOST } from './job-failure.js';
-import type { JobRecord } from './job-queue.js';
-import { isLeftover, isOfStart } from './protocol.js';
-import { FINISHED_COUNT_MAX, LOCK_DURATION_MS, STALLED_INTERVAL_MS } from './timing.js';
+import { formatJobFailure, WORKER_LOST } from '../../../shared/queue/job-failure.js';
+import type { JobRecord } from '../../../shared/queue/job-queue.js';
+import { isLeftover, isOfStart } from '../../../shared/queue/protocol.js';
+import {
+  FINISHED_COUNT_MAX,
+  LOCK_DURATION_MS,
+  STALLED_INTERVAL_MS,
+} from '../../../shared/queue/timing.js';
 
 interface StoredJob {
   /** JSON, as it would be on a server. */

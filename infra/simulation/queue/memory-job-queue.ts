@@ -3,12 +3,12 @@
  * and results pass as JSON, as they would over a network. It never loses an event by itself.
  */
 
-import type { Clock } from '../base/clock.js';
-import { decodeOrders, encodeOrders } from '../control/run-orders.js';
-import type { BlobStore } from '../storage/blob-store.js';
-import { MemoryBlobStore } from '../storage/memory-blob-store.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import { decodeOrders, encodeOrders } from '../../../shared/control/run-orders.js';
+import type { BlobStore } from '../../../shared/storage/blob-store.js';
+import { MemoryBlobStore } from './memory-blob-store.js';
 import { CommandConsumer, type ConsumerCommands, type LockedJob } from './command-consumer.js';
-import { formatJobFailure } from './job-failure.js';
+import { formatJobFailure } from '../../../shared/queue/job-failure.js';
 import type {
   JobConsumer,
   JobProducer,
@@ -17,11 +17,15 @@ import type {
   OpenConsumerOptions,
   QueueController,
   WakeUp,
-} from './job-queue.js';
+} from '../../../shared/queue/job-queue.js';
 import { MemoryJobs } from './memory-jobs.js';
 import { MemoryLeases, MemoryWorkers, restore } from './memory-lives.js';
-import { isOfStart, QUEUED_BYTE_COUNT_MAX, type Job } from './protocol.js';
-import { FINISHED_AGE_MS_MAX, STALLED_INTERVAL_MS, START_SILENCE_MS_MAX } from './timing.js';
+import { isOfStart, QUEUED_BYTE_COUNT_MAX, type Job } from '../../../shared/queue/protocol.js';
+import {
+  FINISHED_AGE_MS_MAX,
+  STALLED_INTERVAL_MS,
+  START_SILENCE_MS_MAX,
+} from '../../../shared/queue/timing.js';
 
 export class MemoryJobQueue implements JobQueue {
   readonly address = 'memory';

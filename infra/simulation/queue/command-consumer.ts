@@ -3,16 +3,16 @@
  * BullMQ does on Redis. The commands may fail or be late, so a simulation can put a network behind them.
  */
 
-import type { Clock } from '../base/clock.js';
-import type { BlobStore } from '../storage/blob-store.js';
+import type { Clock } from '../../../shared/base/clock.js';
+import type { BlobStore } from '../../../shared/storage/blob-store.js';
 import type {
   BlobLimits,
   JobConsumer,
   JobOutcome,
   OpenConsumerOptions,
   TakeTerms,
-} from './job-queue.js';
-import { LOCK_RENEWAL_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
+} from '../../../shared/queue/job-queue.js';
+import { LOCK_RENEWAL_INTERVAL_MS, TAKE_WAIT_MS_MAX } from '../../../shared/queue/timing.js';
 
 const RETRY_DELAY_MS = 500;
 

@@ -6,7 +6,7 @@ import {
   verifiedBlob,
   type BlobRef,
   type BlobStore,
-} from './blob-store.js';
+} from '../../../shared/storage/blob-store.js';
 
 export class MemoryBlobStore implements BlobStore {
   readonly #blobs = new Map<string, Uint8Array>();
