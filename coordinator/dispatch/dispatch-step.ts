@@ -5,7 +5,7 @@
  */
 
 import { WAKE_ALL, type JobRecord } from '../../shared/queue/job-queue.js';
-import type { JobResult } from '../../shared/queue/protocol.js';
+import { leafCountOf, type JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import { Attempts } from './attempts.js';
@@ -58,7 +58,8 @@ export class DispatchStep<Value extends object> {
     this.#context = context;
     this.#call = call;
     const period = { startMs: clock.monotonicMs(), timeoutMs: limits.outerStepTimeoutMs };
-    this.#closing = new StepClosing(call.closing, { jobCount: call.orders.length, ...period });
+    const leafCount = call.orders.reduce((sum, { job }) => sum + leafCountOf(job), 0);
+    this.#closing = new StepClosing(call.closing, { leafCount, ...period });
     this.#workers = new StepWorkers(context, this.#patiently);
     const connectedWorkers = (): Promise<string[]> => this.#workers.names();
     this.#attempts = new Attempts({ health, attemptsMax: call.attemptsMax, connectedWorkers });
@@ -105,11 +106,11 @@ export class DispatchStep<Value extends object> {
     await this.#sendingAhead;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
     for (;;) {
-      const { admittedCount } = this.#call.admission;
+      const { admittedLeafCount } = this.#call.admission;
       const openCount = this.#call.admission.openCount + this.#opinions.openCount;
       const nowMs = clock.monotonicMs();
       const isDisputed = this.#opinions.disputes.size > 0;
-      const closing = this.#closing.look(admittedCount, openCount, nowMs, isDisputed);
+      const closing = this.#closing.look(admittedLeafCount, openCount, nowMs, isDisputed);
       if (closing.kind === 'close') break;
       if (closing.kind === 'too-few') {
         await this.#sendOpenAgain(nowMs);

@@ -22,7 +22,7 @@ import { OrdersHeard, type RunControl } from '../control/run-control.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { JobDurations } from './backup-copies.js';
 import { BlobLeases } from './blobs/blob-leases.js';
-import { WantedWorkers } from './demand/wanted-workers.js';
+import { WantedWorkers } from './wanted-workers.js';
 import { DispatchStep } from './dispatch-step.js';
 import { LateResults } from './late-results.js';
 import type { DispatchContext } from './step-context.js';

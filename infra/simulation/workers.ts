@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
-import type { Job } from '../../shared/queue/protocol.js';
+import { leafCountOf } from '../../shared/queue/protocol.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker, type WorkerEvent } from '../../worker/carrying/work-loop.js';
 import { patientSignal, ServerLink } from './server-link.js';
@@ -77,10 +77,6 @@ function faultyExecutor(process: SimulatedProcess, place: WorkerPlace, world: Wo
     },
     close: () => Promise.resolve(),
   };
-}
-
-function leafCountOf({ work }: Job): number {
-  return work.kind === 'gradient' ? work.leaves.shapes.length : 1;
 }
 
 function disturbed(computed: JobOutput, fault: JobFault | null): JobOutput {
