@@ -220,6 +220,7 @@ export class DispatchStep<Value extends object> {
       case 'refused':
       case 'sick':
         health[fate.kind](fate.worker, fate.reason);
+        this.#context.fingerprints.reconsider();
         this.#deliverNext(delivery);
         return null;
       case 'failed':

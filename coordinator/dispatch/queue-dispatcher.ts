@@ -105,7 +105,10 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     fingerprints: record.fingerprints,
     machines: new MachineChoice({
       fingerprints: record.fingerprints,
-      workers: (untilMs) => patience.attemptQuietly(() => producer.reportedWorkers(), untilMs),
+      workers: async (untilMs) => {
+        const workers = await patience.attemptQuietly(() => producer.reportedWorkers(), untilMs);
+        return workers.filter(({ name }) => health.hasHealthyOther([], [name]));
+      },
       clock,
     }),
     late: new LateResults({ producer, blobs, clock, sink }),

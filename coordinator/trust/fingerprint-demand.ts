@@ -12,6 +12,8 @@ type DemandingJob = Pick<Job, 'fingerprint'>;
 export class FingerprintDemand {
   readonly #sink: RunEventSink;
   #taken: string | null = null;
+  /** Whether a result has been admitted: another kind would then change bits. */
+  #isConfirmed = false;
 
   constructor(sink: RunEventSink) {
     this.#sink = sink;
@@ -27,8 +29,19 @@ export class FingerprintDemand {
     return demanded === null || demanded === fingerprint;
   }
 
-  /** Called with the choice, and with each admitted result. The first call decides where jobs demand nothing. */
-  take({ fingerprint, worker }: Pick<JobResult, 'fingerprint' | 'worker'>): void {
+  /** Called with each admitted result. The first one decides where nothing was chosen. */
+  take(result: Pick<JobResult, 'fingerprint' | 'worker'>): void {
+    this.choose(result);
+    this.#isConfirmed = true;
+  }
+
+  /** Drops a choice that no result has confirmed: its workers may turn out to be of no use. */
+  reconsider(): void {
+    if (!this.#isConfirmed) this.#taken = null;
+  }
+
+  /** Decides, until it is reconsidered, where jobs demand nothing and nothing was chosen. */
+  choose({ fingerprint, worker }: Pick<JobResult, 'fingerprint' | 'worker'>): void {
     if (this.#taken !== null) return;
     this.#taken = fingerprint;
     this.#sink({ kind: 'fingerprint-taken', fingerprint, fromWorker: worker });
