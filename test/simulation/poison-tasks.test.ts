@@ -12,8 +12,9 @@ import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
-import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../shared/queue/memory-job-queue.js';
+import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
@@ -37,6 +38,12 @@ const configOf = (poisonTasks: 'stop' | 'quarantine') =>
 
 type Poison = 'kills' | 'fails' | 'spoils';
 
+function spoilt({ output, ...rest }: JobOutput): JobOutput {
+  const tensors = decodeTensors(output, 'poison');
+  tensors.get('losses.query')!.values[0] = Number.NaN;
+  return { ...rest, output: encodeTensors(tensors) };
+}
+
 /** @param die ends the process that computes. */
 function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecutor {
   const inner = logisticExecutor(store);
@@ -46,7 +53,7 @@ function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecuto
       const output = await inner.execute(input, signal);
       if (!tasksOfJob(input.job).includes(POISON)) return output;
       if (poison === 'kills') return die();
-      if (poison === 'spoils') return { ...output, weightedQueryLoss: Number.NaN };
+      if (poison === 'spoils') return spoilt(output);
       throw new QianmoError({ kind: 'transient', what: 'the compute process ended' });
     },
     close: () => Promise.resolve(),
