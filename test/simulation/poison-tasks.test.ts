@@ -18,7 +18,7 @@ import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
-import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { Life } from '../fixtures/simulation/life.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
@@ -32,7 +32,12 @@ const WORKER_COUNT = 3;
 
 const configOf = (poisonTasks: 'stop' | 'quarantine') =>
   logisticConfig({
-    ...{ outerSteps: 6, tasksPerOuterStep: 8, leavesPerOuterStepMin: 2, checkpointEveryOuterSteps: 1 },
+    ...{
+      outerSteps: 6,
+      tasksPerOuterStep: 8,
+      leavesPerOuterStepMin: 2,
+      checkpointEveryOuterSteps: 1,
+    },
     poisonTasks,
   });
 
@@ -216,27 +221,40 @@ describe('jobs that fail whatever their tasks are', () => {
     });
   });
 
-  it('are tried once more in a whole outer step when the failure has passed', async () => {
-    const clock = instantClock();
-    const inner = logisticExecutor(store);
-    let failureCount = 3;
-    const executor: JobExecutor = {
-      execute: (input) => {
-        failureCount -= 1;
-        if (failureCount < 0) return inner.execute(input);
-        return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
-      },
-      close: () => Promise.resolve(),
-    };
-    const sink = (): void => undefined;
-    const dispatcher = createInMemoryDispatcher({
-      executors: [executor],
-      clock,
-      attemptsMax: 3,
-      sink,
-    });
-    const { options } = tinyRun(configOf('stop'), { dispatcher, clock }, store);
-    const undisturbed = await train(tinyRun(configOf('stop'), {}, store).options);
-    expect((await train(options)).digest).toBe(undisturbed.digest);
-  });
+  it.each([
+    ['one after the other', undefined],
+    ['that overlap', { outerSteps: 1, drainEveryOuterSteps: 4 }],
+  ])(
+    'are tried once more in a whole outer step when the failure has passed: %s',
+    async (_, staleness) => {
+      const clock = instantClock();
+      const inner = logisticExecutor(store, LEAF_IS_A_JOB);
+      const config = logisticConfig({
+        ...{ outerSteps: 4, tasksPerOuterStep: 12, leavesPerOuterStepMin: 3 },
+        ...{ checkpointEveryOuterSteps: 4, staleness },
+      });
+      let failureCount = 3;
+      const executor: JobExecutor = {
+        execute: (input) => {
+          // Other jobs of the outer step have results by then, and the tables have changed since they were sent.
+          const { outerStep, jobIndex } = input.job;
+          if (outerStep !== 1 || jobIndex !== 1 || failureCount === 0) return inner.execute(input);
+          failureCount -= 1;
+          return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
+        },
+        close: () => Promise.resolve(),
+      };
+      const sink = (): void => undefined;
+      const dispatcher = createInMemoryDispatcher({
+        executors: [executor],
+        clock,
+        attemptsMax: 3,
+        sink,
+      });
+      const { options } = tinyRun(config, { dispatcher, clock }, store);
+      const undisturbed = await train(tinyRun(config, {}, store).options);
+      expect((await train(options)).digest).toBe(undisturbed.digest);
+      expect(failureCount).toBe(0);
+    },
+  );
 });
