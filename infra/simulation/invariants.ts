@@ -3,17 +3,25 @@
  */
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { bestOf } from '../../coordinator/checkpoints/validated-steps.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
-import { checkedCheckpoint } from './checkpoint-check.js';
+import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
+import { checkedCheckpoint, type WholeCheckpoint } from './checkpoint-check.js';
 import type { CoordinatorLife } from './coordinator-life.js';
 import { EarlyClosings } from './early-closings.js';
 import { unexplainedEnd } from './explained-ends.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import type { CommandWatch, ServerCommand } from './server-link.js';
+import type { HeldByCall } from './held-memory.js';
 import type { SimulatedProcess } from './simulated-process.js';
-import { EXTENDED_OUTER_STEPS, JOB_ATTEMPTS_MAX, OUTER_STEPS } from './simulated-run.js';
+import {
+  EXTENDED_OUTER_STEPS,
+  JOB_ATTEMPTS_MAX,
+  LARGE_BLOBS,
+  OUTER_STEPS,
+} from './simulated-run.js';
 import type { SimulatedStore, StoreWatch } from './simulated-store.js';
 import type { Variant } from './variants.js';
 import type { VirtualTime } from './virtual-time.js';
@@ -22,6 +30,8 @@ import type { VirtualTime } from './virtual-time.js';
 const PROGRESS_MS = 240_000;
 const FENCED_MS_MAX = 60_000;
 const OPEN_JOB_COUNT_MAX = 256;
+/** The window of jobs under way, where some of the workers that are counted have just died. */
+const HELD_PACK_COUNT_MAX = 18;
 
 export interface Violation {
   readonly invariant: string;
@@ -40,6 +50,7 @@ interface OpenJob {
 interface Observed {
   readonly time: VirtualTime;
   readonly store: SimulatedStore;
+  readonly largeBlobs: SimulatedStore;
   readonly variant: Variant;
   /** Records an event. */
   note(by: string, what: string): void;
@@ -141,18 +152,45 @@ export class Invariants {
   }
 
   /** The run is complete. */
-  onOutcome({ state: { outerStep, leftOut = [] }, digest }: TrainingOutcome): void {
+  onOutcome({ state: { outerStep, leftOut = [], validated }, digest }: TrainingOutcome): void {
+    // The parameters with the lowest validation loss, or the last.
+    const { outerStep: chosenStep } = bestOf(validated) ?? { outerStep };
     if (this.#closesEarly) this.earlyClosings.recorded({ outerStep, digest, leftOut });
-    else if (digest !== this.#reference.digestByStep.get(outerStep))
+    else if (digest !== this.#reference.digestByStep.get(chosenStep))
       this.violate('the run ends with the digest of the undisturbed run', `it has ${digest}`);
     const ordered = this.lives.at(-1)?.extendedTo ?? null;
-    if (outerStep !== OUTER_STEPS && outerStep !== EXTENDED_OUTER_STEPS)
+    const lengths = ordered === null ? [OUTER_STEPS, EXTENDED_OUTER_STEPS] : [ordered];
+    const { validated: longest } = this.#reference;
+    const lengthMax = longest.at(-1)?.outerStep ?? EXTENDED_OUTER_STEPS;
+    if (!lengths.some((length) => outerStep === Math.min(length, lengthMax)))
       this.violate(
         'a run has the length that was ordered',
-        `it ends after ${outerStep} outer steps`,
+        `${outerStep} outer steps instead of ${lengths.join(' or ')}`,
       );
-    if (ordered !== null && outerStep !== ordered)
-      this.violate('a run has the length that was ordered', `${outerStep} instead of ${ordered}`);
+  }
+
+  /** @param held what a call holds before its next result is taken */
+  onHeld(process: SimulatedProcess, { packCount, needlessSumCount }: HeldByCall): void {
+    // Outer steps that overlap keep their row packs, as an outer step may be taken again.
+    if (packCount > HELD_PACK_COUNT_MAX && !this.#world.variant.overlaps)
+      this.violate(
+        'a coordinator holds the inputs of jobs under way alone',
+        `${process.name} holds ${packCount} row packs`,
+      );
+    if (needlessSumCount > 0)
+      this.violate(
+        'a coordinator holds only sums whose sibling is missing',
+        `${process.name} holds ${needlessSumCount} more`,
+      );
+  }
+
+  /** @param count row packs of outer steps that are long over */
+  onPacksLeft(process: SimulatedProcess, count: number): void {
+    if (count > 0)
+      this.violate(
+        'a coordinator lets row packs go',
+        `${process.name} has ${count} of outer steps that are long over`,
+      );
   }
 
   /** Called when everything has ended. */
@@ -234,7 +272,10 @@ export class Invariants {
         return;
       case 'add':
         this.#demandNotPaused(by);
-        for (const { jobId, job } of command.jobs) this.#opened(jobId, job, by);
+        for (const { jobId, job } of command.jobs) {
+          this.#demandInputsStored(jobId, job, by);
+          this.#opened(jobId, job, by);
+        }
         return;
       case 'remove':
         for (const jobId of command.jobIds) this.#closeDeliveries(jobId);
@@ -299,6 +340,16 @@ export class Invariants {
       if (open.by !== by && open.job.epoch < epoch) this.#open.delete(jobId);
   }
 
+  /** The queue's own server gets inputs before jobs, over one connection. An object store has them first. */
+  #demandInputsStored(jobId: string, job: Job, by: SimulatedProcess): void {
+    const newest = Math.max(0, ...this.lives.map(({ epoch }) => epoch));
+    if (job.largeBlobs === undefined || this.#lifeOf(by).epoch !== newest) return;
+    for (const input of [job.dense, job.rowPack, job.frozen])
+      if (input !== undefined && input.byteCount >= LARGE_BLOBS.byteCountMin)
+        if (!this.#world.largeBlobs.keys.has(blobKeyOf(input)))
+          this.violate('large inputs are stored before their job is sent', jobId);
+  }
+
   #demandUnused(by: SimulatedProcess, sha256: string): void {
     for (const [jobId, { job, by: owner }] of this.#open) {
       const inputs = [job.dense, job.rowPack, job.frozen];
@@ -333,6 +384,7 @@ export class Invariants {
       return;
     }
     const { outerStep, digest, leftOut } = found;
+    this.#checkBest(found);
     if (this.#closesEarly) {
       if (leftOut !== null) this.earlyClosings.recorded({ outerStep, digest, leftOut });
     } else if (digest !== this.#reference.digestByStep.get(outerStep))
@@ -346,6 +398,26 @@ export class Invariants {
         `from outer step ${this.#latestStep} to ${outerStep}`,
       );
     this.#latestStep = outerStep;
+  }
+
+  /** The pointer to the latest checkpoint leads to the best one up to it. */
+  #checkBest({ outerStep, validated, best }: WholeCheckpoint): void {
+    const { validated: expected, digestByStep } = this.#reference;
+    if (validated.some(({ loss }, place) => loss !== expected[place]?.loss))
+      this.violate(
+        'validation losses are those of the undisturbed run',
+        `up to outer step ${outerStep}`,
+      );
+    const lowest = bestOf(validated);
+    const own = lowest === null || lowest.outerStep === outerStep ? null : lowest.outerStep;
+    // Where the best one is damaged, no pointer leads to it.
+    if ((best?.outerStep ?? null) !== own && !this.isAnyObjectDamaged)
+      this.violate(
+        'the latest checkpoint names the best one',
+        `${best?.outerStep ?? 'none'} instead of ${own ?? 'none'}, after outer step ${outerStep}`,
+      );
+    if (best !== null && best.digest !== digestByStep.get(best.outerStep))
+      this.violate('the best checkpoint equals that of the undisturbed run', best.digest);
   }
 }
 

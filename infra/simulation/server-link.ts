@@ -178,7 +178,7 @@ export class ServerLink implements JobQueue {
 
   #subscribed(inner: JobProducer, listener: WakeUp): () => void {
     const { machine } = this.#process;
-    const wake = async (jobId: string): Promise<void> => {
+    const wake = async (...[jobId, record]: Parameters<WakeUp>): Promise<void> => {
       if (machine.eventsToLose > 0 && machine.stream.uniform() < LOST_SHARE) {
         machine.eventsToLose -= 1;
         return;
@@ -186,9 +186,9 @@ export class ServerLink implements JobQueue {
       await machine.travelled();
       if (this.#server.isAway || machine.isCutOff()) return;
       await this.#process.alive();
-      listener(jobId);
+      listener(jobId, record);
     };
-    const unsubscribe = inner.subscribe((jobId) => void wake(jobId));
+    const unsubscribe = inner.subscribe((jobId, record) => void wake(jobId, record));
     const forgetReconnect = this.#server.onReconnect(() => void wake(WAKE_ALL));
     return () => {
       unsubscribe();
