@@ -62,6 +62,8 @@ export class ServerLink implements JobQueue {
   readonly #server: SimulatedServer;
   readonly #watch: CommandWatch;
   readonly #call: QueueCall = queueCallsAt(ADDRESS);
+  /** Resolves when the last command of the coordinator has arrived: one connection keeps their order. */
+  #arrived: Promise<unknown> = Promise.resolve();
 
   constructor(process: SimulatedProcess, server: SimulatedServer, watch: CommandWatch) {
     this.#process = process;
@@ -242,7 +244,9 @@ export class ServerLink implements JobQueue {
   /** A command that fails while the server cannot be reached, or when its reply is lost. */
   async #asked<Answer>(ask: Ask<Answer>, kind: CommandKind = 'writes'): Promise<Answer> {
     const { machine } = this.#process;
-    await machine.travelled();
+    const arrived = Promise.all([this.#arrived, machine.travelled()]);
+    this.#arrived = arrived;
+    await arrived;
     if (this.#isUnreachable()) throw new Error('connect ECONNREFUSED');
     this.#server.demand(kind);
     const connection = this.#server.connectionNumber;
