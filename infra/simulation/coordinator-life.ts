@@ -13,6 +13,8 @@ export interface CoordinatorLife {
   /** When the server last failed to answer it or refused. */
   troubledMs: number;
   lastStoreKey: string;
+  /** The epoch of its claim on the checkpoints; 0 before it has one. */
+  claimEpoch: number;
   failureCount: number;
   isCancelled: boolean;
   /** Whether it waits, as it was ordered to, before it sends the jobs of an outer step. */

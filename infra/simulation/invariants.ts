@@ -2,6 +2,7 @@
  * What must hold after every event of a simulation. The first violation ends it.
  */
 
+import { z } from 'zod';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { bestOf } from '../../coordinator/checkpoints/validated-steps.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
@@ -32,6 +33,9 @@ const FENCED_MS_MAX = 60_000;
 const OPEN_JOB_COUNT_MAX = 256;
 /** The window of jobs under way, where some of the workers that are counted have just died. */
 const HELD_PACK_COUNT_MAX = 18;
+
+const CLAIM_KEY = 'coordinator.json';
+const ClaimSchema = z.looseObject({ epoch: z.number() });
 
 export interface Violation {
   readonly invariant: string;
@@ -71,6 +75,8 @@ export class Invariants {
   /** Until when something is disturbed. */
   #disturbedMs = 0;
   #latestStep = 0;
+  /** The claim under which the pointer was replaced last. */
+  #pointerEpoch = 0;
   isAnyObjectDamaged = false;
   readonly earlyClosings = new EarlyClosings();
 
@@ -125,6 +131,7 @@ export class Invariants {
     const life: CoordinatorLife = {
       ...{ process, number: this.lives.length + 1, startMs: this.nowMs, endMs: Infinity },
       ...{ epoch: 0, hasBegun: false, troubledMs: -Infinity, lastStoreKey: '', failureCount: 0 },
+      claimEpoch: 0,
       ...{ isCancelled: false, isPaused: false, extendedTo: null },
     };
     this.lives.push(life);
@@ -358,21 +365,36 @@ export class Invariants {
     }
   }
 
-  readonly onStoreChange: StoreWatch = ({ by, name, key }) => {
+  readonly onStoreChange: StoreWatch = ({ by, name, key, bytes }) => {
     const life = this.#lifeOf(by);
     if (name !== 'read') this.#world.note(by.name, `store ${name} ${key}`);
-    if (name === 'put' && key === 'latest.json') this.#demandClaimChecked(life);
+    if (bytes !== undefined && key === CLAIM_KEY)
+      life.claimEpoch = ClaimSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))).epoch;
+    if (name === 'put' && key === 'latest.json') {
+      this.#demandClaimChecked(life);
+      this.#demandNewestClaim(life);
+    }
     life.lastStoreKey = key;
     if (name !== 'read') void this.#checkCheckpoint();
   };
 
   /** Between the check and the write a coordinator may be suspended, so only the check is demanded. */
   #demandClaimChecked({ process, lastStoreKey }: CoordinatorLife): void {
-    if (lastStoreKey !== 'coordinator.json')
+    if (lastStoreKey !== CLAIM_KEY)
       this.violate(
         'a checkpoint is written under a claim',
         `${process.name} has not looked at its claim before the pointer was replaced`,
       );
+  }
+
+  /** A later coordinator may have replaced the pointer, which names the latest checkpoint and leads to the best. */
+  #demandNewestClaim({ process, claimEpoch }: CoordinatorLife): void {
+    if (claimEpoch < this.#pointerEpoch)
+      this.violate(
+        'a pointer is replaced by the latest coordinator that did',
+        `${process.name} replaces it under claim ${claimEpoch} after claim ${this.#pointerEpoch}`,
+      );
+    this.#pointerEpoch = claimEpoch;
   }
 
   async #checkCheckpoint(): Promise<void> {
