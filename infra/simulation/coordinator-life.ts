@@ -15,7 +15,8 @@ export interface CoordinatorLife {
   lastStoreKey: string;
   /** The epoch of its claim on the checkpoints; 0 before it has one. */
   claimEpoch: number;
-  failureCount: number;
+  /** Failed deliveries of each job, as `outer step/job`. */
+  readonly failureCountByJob: Map<string, number>;
   isCancelled: boolean;
   /** Whether it waits, as it was ordered to, before it sends the jobs of an outer step. */
   isPaused: boolean;

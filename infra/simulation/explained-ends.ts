@@ -18,29 +18,35 @@ interface Circumstances {
   /** Whether an outer step has a deadline that a disturbance may have made it miss. */
   readonly mayHaveTooFew: boolean;
   readonly storeAddress: string;
+  /** Whether calls of the store are repeated while it is away, once it has answered. */
+  readonly waitsForStore: boolean;
 }
 
 /** Null if the end is explained, else its description. */
 export function unexplainedEnd(
   error: unknown,
   life: CoordinatorLife,
-  { lives, nowMs, isAnyObjectDamaged, mayHaveTooFew, storeAddress }: Circumstances,
+  circumstances: Circumstances,
 ): string | null {
   if (!(error instanceof QianmoError))
     return error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const { lives, nowMs, isAnyObjectDamaged, mayHaveTooFew, storeAddress } = circumstances;
   const others = lives.filter((other) => other !== life);
   const isExplained = (): boolean => {
     if (error instanceof RunFencedError)
       return others.some(({ number, endMs }) => number > life.number || endMs > life.startMs);
     const isOfStore = error.message.includes('simulated store');
+    const isOfCheckpoints = error.report.where?.startsWith(storeAddress) === true;
     switch (error.kind) {
       case 'usage':
         return others.some(({ endMs }) => endMs > life.startMs - LATE_BEAT_MS);
       case 'transient':
+        if (isOfStore && isOfCheckpoints && circumstances.waitsForStore)
+          return life.lastStoreKey === '';
         if (isOfStore || (isTimedOut(error) && mayHaveTooFew)) return true;
         return nowMs - life.startMs >= OPEN_TIMEOUT_MS - 1_000 && !isTimedOut(error);
       case 'failed':
-        return life.failureCount >= JOB_ATTEMPTS_MAX - 1;
+        return (life.failureCountByJob.get(jobIn(error)) ?? 0) >= JOB_ATTEMPTS_MAX - 1;
       case 'environment':
         return (
           error.report.what === NOT_OPENED ||
@@ -57,6 +63,12 @@ export function unexplainedEnd(
     }
   };
   return isExplained() ? null : `${error.message}; found ${error.report.found ?? 'nothing'}`;
+}
+
+/** The job that the error names, as `outer step/job`. */
+function jobIn({ report: { where = '' } }: QianmoError): string {
+  const [, outerStep, jobIndex] = /outer step (\d+), \w+ job (\d+)/.exec(where) ?? [];
+  return `${outerStep}/${jobIndex}`;
 }
 
 function isTimedOut({ report }: QianmoError): boolean {

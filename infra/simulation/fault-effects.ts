@@ -90,6 +90,9 @@ const EFFECTS: Readonly<Record<FaultKind, Effect>> = {
   'wake-ups-lost': ({ count }, { coordinators }) => {
     for (const { machine } of coordinators) machine.eventsToLose += count;
   },
+  'connection-silent': (fault, world) => {
+    anyMachine(fault, world).silenceCount += 1;
+  },
   'network-slow': (fault, world) => {
     const machine = anyMachine(fault, world);
     const usualMs = machine.latencyMsMax;

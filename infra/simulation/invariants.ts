@@ -30,6 +30,8 @@ import type { VirtualTime } from './virtual-time.js';
 /** A healthy cluster admits a result within this time: it outlasts locks, leases, rests and quarantines. */
 const PROGRESS_MS = 240_000;
 const FENCED_MS_MAX = 60_000;
+/** A disturbed delivery has failed by then: its lock has ended, or its deadline has passed. */
+const FAILING_MS_MAX = 120_000;
 const OPEN_JOB_COUNT_MAX = 256;
 /** The window of jobs under way, where some of the workers that are counted have just died. */
 const HELD_PACK_COUNT_MAX = 18;
@@ -73,7 +75,7 @@ export class Invariants {
   readonly #copied = new Set<string>();
   #progressMs = 0;
   /** Until when something is disturbed. */
-  #disturbedMs = 0;
+  #disturbedMs = -Infinity;
   #latestStep = 0;
   /** The claim under which the pointer was replaced last. */
   #pointerEpoch = 0;
@@ -101,7 +103,7 @@ export class Invariants {
   /** Called when nothing more can happen at this time. */
   readonly afterEach = (): void => {
     if (this.violation !== null) throw new Error('an invariant is violated');
-    const quietMs = this.nowMs - Math.max(this.#progressMs, this.#disturbedMs);
+    const quietMs = this.nowMs - Math.max(0, this.#progressMs, this.#disturbedMs);
     if (quietMs > PROGRESS_MS)
       this.violate('a healthy cluster makes progress', `no result for ${PROGRESS_MS / 1000} s`);
     if (this.#open.size > OPEN_JOB_COUNT_MAX)
@@ -130,7 +132,13 @@ export class Invariants {
     if (known !== undefined) return known;
     const life: CoordinatorLife = {
       ...{ process, number: this.lives.length + 1, startMs: this.nowMs, endMs: Infinity },
-      ...{ epoch: 0, hasBegun: false, troubledMs: -Infinity, lastStoreKey: '', failureCount: 0 },
+      ...{
+        epoch: 0,
+        hasBegun: false,
+        troubledMs: -Infinity,
+        lastStoreKey: '',
+        failureCountByJob: new Map(),
+      },
       claimEpoch: 0,
       ...{ isCancelled: false, isPaused: false, extendedTo: null },
     };
@@ -153,6 +161,7 @@ export class Invariants {
       mayHaveTooFew:
         this.#world.variant.closing === 'deadline' && this.nowMs - this.#disturbedMs <= PROGRESS_MS,
       storeAddress: this.#world.store.objects.address,
+      waitsForStore: this.#world.variant.waitsForStore,
     });
     if (reason !== null)
       this.violate('a coordinator ends for a reason', `${process.name}: ${reason}`);
@@ -239,8 +248,18 @@ export class Invariants {
     if (event.kind === 'run-resumed') life.isPaused = false;
     if (event.kind === 'redis-away' || event.kind === 'redis-refuses') life.troubledMs = this.nowMs;
     if (event.kind === 'redis-back' || event.kind === 'redis-accepts') life.troubledMs = this.nowMs;
-    if (event.kind === 'job-retried' && event.cause !== 'lost' && event.cause !== 'output-missing')
-      life.failureCount += 1;
+    if (event.kind === 'job-retried' && (event.cause === 'failed' || event.cause === 'rejected'))
+      this.#countFailure(life, event);
+  }
+
+  #countFailure(
+    { failureCountByJob, process }: CoordinatorLife,
+    { outerStep, jobIndex, reason }: RunEventOf<'job-retried'>,
+  ): void {
+    const job = `${outerStep}/${jobIndex}`;
+    failureCountByJob.set(job, (failureCountByJob.get(job) ?? 0) + 1);
+    if (this.nowMs - this.#disturbedMs > FAILING_MS_MAX)
+      this.violate('a delivery fails for a reason', `${process.name}, job ${job}: ${reason}`);
   }
 
   /** Losses by size too, whatever the order in which results came. */

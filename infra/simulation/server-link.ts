@@ -50,6 +50,8 @@ export const NOT_OPENED = 'the simulated server cannot be opened';
 /** The share that is lost of the replies and wake-ups of a machine that loses some. */
 const LOST_SHARE = 0.4;
 const RECONNECT_POLL_MS = 200;
+/** A client replaces a connection on which a command has had no answer for so long. */
+const SOCKET_TIMEOUT_MS = 10_000;
 
 /** How a client treats a command whose reply does not come. */
 type Persistence = 'fails-at-once' | 'sends-again';
@@ -62,13 +64,18 @@ export class ServerLink implements JobQueue {
   readonly #server: SimulatedServer;
   readonly #watch: CommandWatch;
   readonly #call: QueueCall = queueCallsAt(ADDRESS);
+  /** The silences of the machine before its present connection. */
+  #silenceCount: number;
+  #replacement: Promise<void> | null = null;
   /** Resolves when the last command of the coordinator has arrived: one connection keeps their order. */
   #arrived: Promise<unknown> = Promise.resolve();
+  readonly #onReplaced = new Set<() => void>();
 
   constructor(process: SimulatedProcess, server: SimulatedServer, watch: CommandWatch) {
     this.#process = process;
     this.#server = server;
     this.#watch = watch;
+    this.#silenceCount = process.machine.silenceCount;
   }
 
   async openProducer(start: string): Promise<JobProducer> {
@@ -186,15 +193,18 @@ export class ServerLink implements JobQueue {
         return;
       }
       await machine.travelled();
-      if (this.#server.isAway || machine.isCutOff()) return;
+      if (this.#server.isAway || machine.isCutOff() || this.#isSilent) return;
       await this.#process.alive();
       listener(jobId, record);
     };
     const unsubscribe = inner.subscribe((jobId, record) => void wake(jobId, record));
-    const forgetReconnect = this.#server.onReconnect(() => void wake(WAKE_ALL));
+    const wakeAll = (): void => void wake(WAKE_ALL);
+    const forgetReconnect = this.#server.onReconnect(wakeAll);
+    this.#onReplaced.add(wakeAll);
     return () => {
       unsubscribe();
       forgetReconnect();
+      this.#onReplaced.delete(wakeAll);
     };
   }
 
@@ -247,6 +257,10 @@ export class ServerLink implements JobQueue {
     const arrived = Promise.all([this.#arrived, machine.travelled()]);
     this.#arrived = arrived;
     await arrived;
+    if (this.#isSilent) {
+      await this.#replaced();
+      throw new Error('Socket timeout. Expecting data, but did not receive any in 10000ms.');
+    }
     if (this.#isUnreachable()) throw new Error('connect ECONNREFUSED');
     this.#server.demand(kind);
     const connection = this.#server.connectionNumber;
@@ -262,6 +276,7 @@ export class ServerLink implements JobQueue {
     for (;;) {
       await machine.travelled();
       if (this.#process.isOver) return new Promise(() => undefined);
+      if (this.#isSilent) await this.#replaced();
       if (this.#isUnreachable()) {
         await this.#server.up();
         await machine.time.sleep(RECONNECT_POLL_MS);
@@ -273,6 +288,21 @@ export class ServerLink implements JobQueue {
       await machine.travelled();
       if (!this.#isReplyLost(connection)) return answer;
     }
+  }
+
+  get #isSilent(): boolean {
+    return this.#silenceCount < this.#process.machine.silenceCount;
+  }
+
+  /** Resolves when the client has given up the silent connection and has another one. */
+  #replaced(): Promise<void> {
+    const { machine } = this.#process;
+    this.#replacement ??= machine.time.sleep(SOCKET_TIMEOUT_MS).then(() => {
+      this.#silenceCount = machine.silenceCount;
+      this.#replacement = null;
+      for (const listener of this.#onReplaced) listener();
+    });
+    return this.#replacement;
   }
 
   #isUnreachable(): boolean {

@@ -146,7 +146,7 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
 
 /** The validation loss of a run that may stop early. It shows every bit, and hardly falls. */
 export function simulatedLossOf(parameters: MetaParameters): Promise<number> {
-  return Promise.resolve(parseInt(metaParametersDigest(parameters).slice(0, 8), 16));
+  return Promise.resolve(parseInt(metaParametersDigest(parameters).slice(32, 40), 16));
 }
 
 export function checkpointIdentityOf({ config, store }: PreparedRun): CheckpointIdentity {

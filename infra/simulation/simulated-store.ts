@@ -84,7 +84,7 @@ export class StoreLink implements ObjectStore {
       if (this.#isDeath(true)) this.#process.kill();
       if (this.#store.answersToLose > 0) {
         this.#store.answersToLose -= 1;
-        throw storeFailure();
+        throw this.#failure();
       }
       return etag;
     });
@@ -106,6 +106,11 @@ export class StoreLink implements ObjectStore {
     });
   }
 
+  #failure(): StoreUnavailableError {
+    const what = 'the simulated store did not answer';
+    return new StoreUnavailableError({ what, where: this.address });
+  }
+
   #isDeath(isAfter: boolean): boolean {
     const death = this.#store.deathAtPut;
     if (death === null || death.isAfter !== isAfter) return false;
@@ -119,14 +124,10 @@ export class StoreLink implements ObjectStore {
     const { machine } = this.#process;
     return this.#process.lived(async () => {
       await machine.travelled();
-      if (machine.time.nowMs < this.#store.awayUntilMs) throw storeFailure();
+      if (machine.time.nowMs < this.#store.awayUntilMs) throw this.#failure();
       const answer = await ask();
       await machine.travelled();
       return answer;
     });
   }
-}
-
-function storeFailure(): StoreUnavailableError {
-  return new StoreUnavailableError({ what: 'the simulated store did not answer' });
 }
