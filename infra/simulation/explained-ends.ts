@@ -2,14 +2,36 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import { RunFencedError } from '../../shared/storage/run-lease.js';
-import type { CoordinatorLife } from './coordinator-life.js';
 import { NOT_OPENED } from './server-link.js';
+import type { SimulatedProcess } from './simulated-process.js';
 import { JOB_ATTEMPTS_MAX, REFUSAL_WAIT_MS } from './simulated-run.js';
 
 /** The beats of a dead coordinator may arrive this late. */
 const LATE_BEAT_MS = 30_000;
 /** A command gives up after this time at the start of a run. */
 const OPEN_TIMEOUT_MS = 30_000;
+
+/** The course of one coordinator, from the start of its process to the end. */
+export interface CoordinatorLife {
+  readonly process: SimulatedProcess;
+  readonly number: number;
+  readonly startMs: number;
+  endMs: number;
+  epoch: number;
+  hasBegun: boolean;
+  /** When the server last failed to answer it or refused. */
+  troubledMs: number;
+  lastStoreKey: string;
+  /** The epoch of its claim on the checkpoints; 0 before it has one. */
+  claimEpoch: number;
+  /** Failed deliveries of each job, as `outer step/job`. */
+  readonly failureCountByJob: Map<string, number>;
+  isCancelled: boolean;
+  /** Whether it waits, as it was ordered to, before it sends the jobs of an outer step. */
+  isPaused: boolean;
+  /** The number of outer steps that it was ordered to do last; null if it was not. */
+  extendedTo: number | null;
+}
 
 interface Circumstances {
   readonly lives: readonly CoordinatorLife[];
