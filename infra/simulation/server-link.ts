@@ -25,6 +25,7 @@ import {
 } from '../../shared/storage/blob-store.js';
 import { CommandConsumer, type ConsumerCommands } from '../../shared/queue/command-consumer.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
+import { RunFencedError } from '../../shared/storage/run-lease.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { CommandKind, SimulatedServer } from './simulated-server.js';
 
@@ -82,6 +83,11 @@ export class ServerLink implements JobQueue {
     const inner = await this.#opened(() => this.#server.queue.openProducer(start));
     this.#process.onEnd(() => void inner.close());
     const { kept, told } = this.#commandsOf('fails-at-once');
+    const removed = async (jobIds: readonly string[]): Promise<void> => {
+      this.#watch({ by: this.#process, name: 'remove', jobIds });
+      // As on Redis: jobs that could not be removed stay.
+      await kept(() => inner.remove(jobIds)).catch(() => undefined);
+    };
     return {
       takeLease: async (runId, holder, over) => {
         const answer = await kept(() => inner.takeLease(runId, holder, over));
@@ -91,18 +97,22 @@ export class ServerLink implements JobQueue {
       },
       renewLease: (holder) => kept(() => inner.renewLease(holder)),
       releaseLease: (terms) => kept(() => inner.releaseLease(terms)),
-      add: (jobs) => told({ name: 'add', jobs }, () => inner.add(jobs)),
+      add: async (jobs) => {
+        const { queue } = this.#server;
+        // As on Redis: the epoch is compared when the jobs are there, and they are removed again if it has passed.
+        await told({ name: 'add', jobs }, () => Promise.resolve(queue.addUnfenced(jobs)));
+        await kept(() => inner.add([]), 'reads').catch(async (error: unknown) => {
+          if (error instanceof RunFencedError) await removed(jobs.map(({ jobId }) => jobId));
+          throw error;
+        });
+      },
       read: async (jobId) => {
         const record = await kept(() => inner.read(jobId), 'reads');
         if (record.state === 'failed' && parseJobFailure(record.reason).kind === 'worker-lost')
           this.#watch({ by: this.#process, name: 'worker-lost', jobId });
         return record;
       },
-      remove: async (jobIds) => {
-        this.#watch({ by: this.#process, name: 'remove', jobIds });
-        // As on Redis: jobs that could not be removed stay.
-        await kept(() => inner.remove(jobIds)).catch(() => undefined);
-      },
+      remove: removed,
       removeLeftovers: (runId, epoch) =>
         told({ name: 'remove-leftovers', runId, epoch }, () => inner.removeLeftovers(runId, epoch)),
       beat: (start) => kept(() => inner.beat(start)),

@@ -187,12 +187,12 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'row packs are kept until the outer step ends',
-    0,
+    25,
     change(STEP, 'delivery.order.settled?.();', ''),
   ),
   mutant(
     'orders of jobs that were left out are kept',
-    0,
+    39,
     change(
       'coordinator/dispatch/late-results',
       'for (const [jobId, { job }] of deliveries) {',
@@ -206,17 +206,17 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'jobs are sent before their large inputs are stored',
-    0,
+    8,
     change('coordinator/dispatch/first-deliveries', 'if (largeBlobs !== undefined)', 'if (false)'),
   ),
   mutant(
     'jobs are sent before the large inputs that they share are stored',
-    0,
+    23,
     change('coordinator/dispatch/blobs/step-blobs', 'await this.#leases.putOf(bytes);', ''),
   ),
   mutant(
     'a coordinator that has lost its claim moves the pointers back',
-    0,
+    31,
     change(
       WRITER,
       'await this.#options.claim?.demand();',
@@ -226,17 +226,17 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'a resume forgets the best checkpoint',
-    0,
+    17,
     change(WRITER, 'this.#rememberBest(manifest, { manifest: manifestKey, sha256 });', ''),
   ),
   mutant(
     'old checkpoints are removed with the best one',
-    0,
+    2,
     change('coordinator/checkpoints/checkpoint-writer', 'bestKey,', 'bestKey: undefined,'),
   ),
   mutant(
     'an outage of the object store ends a run that waits for it',
-    0,
+    14,
     change(
       'shared/storage/waiting-object-store',
       'if (!(error instanceof StoreUnavailableError))',
