@@ -100,7 +100,10 @@ export class ServerLink implements JobQueue {
       add: async (jobs) => {
         const { queue } = this.#server;
         // As on Redis: the epoch is compared when the jobs are there, and they are removed again if it has passed.
-        await told({ name: 'add', jobs }, () => Promise.resolve(queue.addUnfenced(jobs)));
+        await told({ name: 'add', jobs }, () => {
+          queue.addUnfenced(jobs);
+          return Promise.resolve();
+        });
         await kept(() => inner.add([]), 'reads').catch(async (error: unknown) => {
           if (error instanceof RunFencedError) await removed(jobs.map(({ jobId }) => jobId));
           throw error;
