@@ -20,6 +20,8 @@ export class BlobLeases {
   /** Each array is hashed once, however many jobs use it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
   readonly #nameOf: (bytes: Uint8Array) => BlobRef;
+  /** The puts under way, by digest. */
+  readonly #puts = new Map<string, Promise<void>>();
 
   /**
    * @param nameOf how the store of the inputs names bytes.
@@ -44,6 +46,25 @@ export class BlobLeases {
     const userCount = this.#userCountBySha256.get(sha256) ?? 0;
     this.#userCountBySha256.set(sha256, userCount + 1);
     return userCount === 0;
+  }
+
+  /** Lets later users wait for the put of the first one. */
+  notePut(bytes: Uint8Array, put: Promise<unknown>): void {
+    const { sha256 } = this.refOf(bytes);
+    const noted = put.then(
+      () => void this.#puts.delete(sha256),
+      (error: unknown) => {
+        this.#puts.delete(sha256);
+        throw error;
+      },
+    );
+    noted.catch(() => undefined);
+    this.#puts.set(sha256, noted);
+  }
+
+  /** The put of the bytes that is under way, if there is one. */
+  putOf(bytes: Uint8Array): Promise<void> | undefined {
+    return this.#puts.get(this.refOf(bytes).sha256);
   }
 
   /**
