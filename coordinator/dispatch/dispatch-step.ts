@@ -220,7 +220,7 @@ export class DispatchStep<Value extends object> {
       case 'refused':
       case 'sick':
         health[fate.kind](fate.worker, fate.reason);
-        this.#context.fingerprints.reconsider();
+        this.#context.fingerprints.reconsider({ refusedBy: fate.worker });
         this.#deliverNext(delivery);
         return null;
       case 'failed':
@@ -252,8 +252,8 @@ export class DispatchStep<Value extends object> {
       await this.#declined(delivery);
       return null;
     }
-    await this.#context.machines.make(delivery.job, this.#stop.signal);
-    const isOfKind = this.#context.fingerprints.admits(delivery.job, result);
+    await this.#context.machines.make(delivery.order.job, this.#stop.signal);
+    const isOfKind = this.#context.fingerprints.admits(delivery.order.job, result);
     if (isOfKind && this.#opinions.isSettled(delivery)) {
       this.#continueWhile(await this.#opinions.weigh(delivery, result), delivery);
       return null;
@@ -311,7 +311,7 @@ export class DispatchStep<Value extends object> {
   /** The job was computed before the run had a fingerprint, by a worker that has another one. */
   #deliverToOthers(delivery: JobDelivery, { worker, fingerprint }: JobResult): void {
     const { fingerprints, health } = this.#context;
-    health.refused(worker, otherFingerprintReason(fingerprints.of(delivery.job), fingerprint));
+    health.refused(worker, otherFingerprintReason(fingerprints.of(delivery.order.job), fingerprint));
     this.#deliverNext(delivery);
   }
 
@@ -363,7 +363,7 @@ export class DispatchStep<Value extends object> {
 
   /** The terms of the next delivery of a job. */
   readonly #termsOf = (delivery: JobDelivery): DeliveryTerms => ({
-    fingerprint: this.#context.fingerprints.of(delivery.job),
+    fingerprint: this.#context.fingerprints.of(delivery.order.job),
     notBy: this.#opinions.excludedFrom(delivery),
   });
 

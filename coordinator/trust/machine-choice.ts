@@ -3,8 +3,9 @@
  * workers, then the smallest fingerprint. So it does not depend on which worker is the first to answer.
  *
  * The choice is made before the first jobs are sent, and again before the first result is admitted where no worker was
- * connected then, or one has refused its job since: jobs must be on the queue for pools that grow with it. Workers that are still measuring their device
- * are waited for, but not for long. Where nobody says what computes, the first result decides.
+ * connected then: jobs must be on the queue for pools that grow with it. It is also made again where the worker that
+ * stood for the kind refuses its jobs. Workers that are still measuring their device are waited for, but not for long.
+ * Where nobody says what computes, the first result decides.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
