@@ -21,6 +21,7 @@ import {
   JOB_ATTEMPTS_MAX,
   LARGE_BLOBS,
   OUTER_STEPS,
+  QUERY_ROWS_PER_TASK,
 } from './simulated-run.js';
 import type { SimulatedStore, StoreWatch } from './simulated-store.js';
 import type { Variant } from './variants.js';
@@ -279,6 +280,9 @@ export class Invariants {
     const what = `${process.name}, outer step ${outerStep}, job ${jobIndex}`;
     if (isSecond) this.violate('a job is admitted once', what);
     if (job !== undefined) this.earlyClosings.admitted(job, result);
+    const taskCount = job !== undefined && 'taskIndices' in job ? job.taskIndices.length : 0;
+    if (result.queryRowCount !== QUERY_ROWS_PER_TASK * taskCount)
+      this.violate('an admitted result has the rows of its job', what);
     const isDecided = job !== undefined && !this.#closesEarly;
     const expected = isDecided ? this.#reference.resultByJob.get(jobKeyOf(job)) : undefined;
     if (job === undefined || job.outerStep !== outerStep)

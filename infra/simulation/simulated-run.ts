@@ -33,6 +33,7 @@ export const REFUSAL_WAIT_MS = 120_000;
 export const BLOB_LIFETIME_MS = 600_000;
 /** Of so many tasks, an outer step draws one. */
 const TASKS_PER_DRAWN = 2.5;
+export const QUERY_ROWS_PER_TASK = 2;
 const TABLE_ROW_COUNT = 12;
 const FINGERPRINT = 'simulated-01234567';
 const OTHER_FINGERPRINT = 'simulated-89abcdef';
@@ -109,7 +110,7 @@ function simulatedStore(taskCount: number): TaskStore {
 
 function taskRows(taskIndex: number): TaskRows {
   const stream = randomStream(1, 'simulated task', taskIndex);
-  const rowCount = 4;
+  const rowCount = 2 + QUERY_ROWS_PER_TASK;
   const numbers = (): Float64Array => new Float64Array(rowCount).fill(taskIndex);
   return {
     ...{ taskIndex, rowCount, supportRowCount: 2, bagIds: [], numbers: [], oracle: null },
@@ -175,7 +176,7 @@ async function computed(input: JobInput, store: TaskStore): Promise<JobOutput> {
   const queryBefore = job.work.queryLossBefore === undefined ? null : losses.queryBefore;
   return {
     output: encodeSums({ nodes, losses: { ...losses, queryBefore } }, spec.tableRowWidth),
-    queryRowCount: 2 * tasks.length,
+    queryRowCount: QUERY_ROWS_PER_TASK * tasks.length,
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
   };
 }
