@@ -8,7 +8,12 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
-import { EXCLUDED_WORKERS_MAX, leafCountOf, type Job, type JobResult } from '../../shared/queue/protocol.js';
+import {
+  EXCLUDED_WORKERS_MAX,
+  leafCountOf,
+  type Job,
+  type JobResult,
+} from '../../shared/queue/protocol.js';
 import type { DeliveryTerms } from './dispatcher.js';
 import type { JobDelivery } from './job-delivery.js';
 import type { LateResults } from './late-results.js';

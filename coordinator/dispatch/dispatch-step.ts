@@ -311,7 +311,10 @@ export class DispatchStep<Value extends object> {
   /** The job was computed before the run had a fingerprint, by a worker that has another one. */
   #deliverToOthers(delivery: JobDelivery, { worker, fingerprint }: JobResult): void {
     const { fingerprints, health } = this.#context;
-    health.refused(worker, otherFingerprintReason(fingerprints.of(delivery.order.job), fingerprint));
+    health.refused(
+      worker,
+      otherFingerprintReason(fingerprints.of(delivery.order.job), fingerprint),
+    );
     this.#deliverNext(delivery);
   }
 

@@ -228,8 +228,8 @@ describe('too few results', () => {
         kind: 'transient',
         report: {
           what: expect.stringMatching(/although its jobs were sent twice/) as string,
-          expected: '2 of 3 results, as training.closing asks',
-          found: '0 results',
+          expected: 'results of 2 of 3 leaves, as training.closing asks',
+          found: '0 of 3 jobs',
         },
       });
       jobMs = 1;
