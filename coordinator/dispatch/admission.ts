@@ -5,7 +5,7 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
-import { taskCountOf } from '../../shared/queue/protocol.js';
+import { leafCountOf, taskCountOf } from '../../shared/queue/protocol.js';
 import { FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
@@ -51,6 +51,7 @@ export class Admission<Value extends object> {
   readonly #record: AdmissionRecord;
   readonly #orderByJobIndex: ReadonlyMap<number, JobOrder>;
   readonly #admitted = new Set<number>();
+  #admittedLeafCount = 0;
 
   constructor(orders: readonly JobOrder[], read: ReadResult<Value>, record: AdmissionRecord) {
     this.#read = read;
@@ -58,8 +59,9 @@ export class Admission<Value extends object> {
     this.#orderByJobIndex = new Map(orders.map((order) => [order.job.jobIndex, order]));
   }
 
-  get admittedCount(): number {
-    return this.#admitted.size;
+  /** The leaves of the jobs with an admitted result. */
+  get admittedLeafCount(): number {
+    return this.#admittedLeafCount;
   }
 
   get openCount(): number {
@@ -72,7 +74,10 @@ export class Admission<Value extends object> {
     if (typeof judged === 'string') this.refuse(delivered.result, judged);
     else {
       this.#record.fingerprints.take(judged.result);
-      this.#admitted.add(judged.result.jobIndex);
+      const { jobIndex } = judged.result;
+      this.#admitted.add(jobIndex);
+      const order = this.#orderByJobIndex.get(jobIndex);
+      if (order !== undefined) this.#admittedLeafCount += leafCountOf(order.job);
       this.#record.admitted({
         outerStep: judged.result.outerStep,
         ...{ admittedJobCount: this.#admitted.size, jobCount: this.#orderByJobIndex.size },

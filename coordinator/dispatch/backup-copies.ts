@@ -8,7 +8,12 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
-import { EXCLUDED_WORKERS_MAX, type Job, type JobResult } from '../../shared/queue/protocol.js';
+import {
+  EXCLUDED_WORKERS_MAX,
+  leafCountOf,
+  type Job,
+  type JobResult,
+} from '../../shared/queue/protocol.js';
 import type { DeliveryTerms } from './dispatcher.js';
 import type { JobDelivery } from './job-delivery.js';
 import type { LateResults } from './late-results.js';
@@ -18,7 +23,7 @@ import type { WorkerHealth } from './worker-health.js';
 /** The latest durations of each kind of job, which are remembered. */
 const DURATION_COUNT_MAX = 256;
 /** With fewer, no job counts as a straggler. */
-const DURATION_COUNT_MIN = 8;
+const DURATION_COUNT_MIN = 4;
 const DURATION_QUANTILE = 0.9;
 /** The time that a job may take whatever is usual: fetching inputs is not part of the computing time. */
 const STRAGGLER_AGE_MS_MIN = 1_000;
@@ -27,23 +32,25 @@ const COPY_COUNT_MAX = 3;
 
 type JobKind = Job['work']['kind'];
 
-/** The computing times of jobs that a dispatcher remembers across outer steps. */
+/** The computing times of leaves that a dispatcher remembers across outer steps: deliveries have several, and not alike. */
 export class JobDurations {
   readonly #byKind = new Map<JobKind, { readonly latest: number[]; count: number }>();
 
-  note({ work }: Pick<Job, 'work'>, { computeMs }: Pick<JobResult, 'computeMs'>): void {
+  note(job: Pick<Job, 'work'>, { computeMs }: Pick<JobResult, 'computeMs'>): void {
+    const { work } = job;
     const known = this.#byKind.get(work.kind) ?? { latest: [], count: 0 };
-    known.latest[known.count % DURATION_COUNT_MAX] = computeMs;
+    known.latest[known.count % DURATION_COUNT_MAX] = computeMs / leafCountOf(job);
     known.count += 1;
     this.#byKind.set(work.kind, known);
   }
 
   /** The quantile, or infinity as long as too few durations are known. */
-  usualMs({ work }: Pick<Job, 'work'>): number {
-    const latest = this.#byKind.get(work.kind)?.latest ?? [];
+  usualMs(job: Pick<Job, 'work'>): number {
+    const latest = this.#byKind.get(job.work.kind)?.latest ?? [];
     if (latest.length < DURATION_COUNT_MIN) return Number.POSITIVE_INFINITY;
     const ascending = Float64Array.from(latest).sort();
-    return at(ascending, Math.ceil((ascending.length - 1) * DURATION_QUANTILE));
+    const perLeafMs = at(ascending, Math.ceil((ascending.length - 1) * DURATION_QUANTILE));
+    return perLeafMs * leafCountOf(job);
   }
 }
 

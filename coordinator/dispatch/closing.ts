@@ -27,11 +27,11 @@ type Closing =
   | { readonly kind: 'close' }
   | { readonly kind: 'too-few' };
 
-/** The number of results that an outer step must have. */
-export function enoughCountOf(rule: ClosingConfig, jobCount: number): number {
-  if (rule.kind === 'all') return jobCount;
+/** The number of leaves with a result that an outer step must have. */
+export function enoughCountOf(rule: ClosingConfig, leafCount: number): number {
+  if (rule.kind === 'all') return leafCount;
   const share = rule.kind === 'quorum' ? rule.share : rule.shareMin;
-  return Math.max(1, Math.ceil(share * jobCount));
+  return Math.max(1, Math.ceil(share * leafCount));
 }
 
 export function closingOf(
@@ -57,7 +57,7 @@ export function closingOf(
 
 /** The jobs and times of one outer step. */
 interface StepTerms {
-  readonly jobCount: number;
+  readonly leafCount: number;
   readonly startMs: number;
   readonly timeoutMs: number;
 }
@@ -66,14 +66,16 @@ interface StepTerms {
 export class StepClosing {
   readonly rule: ClosingConfig;
   readonly enoughCount: number;
+  readonly leafCount: number;
   readonly #timeoutMs: number;
   #startMs: number;
   #enoughMs: number | null = null;
   #hasSecondChance = true;
 
-  constructor(rule: ClosingConfig, { jobCount, startMs, timeoutMs }: StepTerms) {
+  constructor(rule: ClosingConfig, { leafCount, startMs, timeoutMs }: StepTerms) {
     this.rule = rule;
-    this.enoughCount = enoughCountOf(rule, jobCount);
+    this.enoughCount = enoughCountOf(rule, leafCount);
+    this.leafCount = leafCount;
     this.#timeoutMs = timeoutMs;
     this.#startMs = startMs;
   }
@@ -89,8 +91,8 @@ export class StepClosing {
   }
 
   /** @param isDisputed whether workers disagree on an admitted result: no rule closes a step that may be false. */
-  look(admittedCount: number, openCount: number, nowMs: number, isDisputed = false): Closing {
-    if (admittedCount >= this.enoughCount) this.#enoughMs ??= nowMs;
+  look(admittedLeafCount: number, openCount: number, nowMs: number, isDisputed = false): Closing {
+    if (admittedLeafCount >= this.enoughCount) this.#enoughMs ??= nowMs;
     const [startMs, timeoutMs, enoughMs] = [this.#startMs, this.#timeoutMs, this.#enoughMs];
     const rule = isDisputed ? ALL_RESULTS : this.rule;
     return closingOf({ openCount, nowMs, startMs, timeoutMs, enoughMs }, rule);

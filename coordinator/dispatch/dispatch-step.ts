@@ -5,7 +5,7 @@
  */
 
 import { WAKE_ALL, type JobRecord } from '../../shared/queue/job-queue.js';
-import type { JobResult } from '../../shared/queue/protocol.js';
+import { leafCountOf, type JobResult } from '../../shared/queue/protocol.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import { Attempts } from './attempts.js';
@@ -58,7 +58,8 @@ export class DispatchStep<Value extends object> {
     this.#context = context;
     this.#call = call;
     const period = { startMs: clock.monotonicMs(), timeoutMs: limits.outerStepTimeoutMs };
-    this.#closing = new StepClosing(call.closing, { jobCount: call.orders.length, ...period });
+    const leafCount = call.orders.reduce((sum, { job }) => sum + leafCountOf(job), 0);
+    this.#closing = new StepClosing(call.closing, { leafCount, ...period });
     this.#workers = new StepWorkers(context, this.#patiently);
     const connectedWorkers = (): Promise<string[]> => this.#workers.names();
     this.#attempts = new Attempts({ health, attemptsMax: call.attemptsMax, connectedWorkers });
@@ -105,11 +106,11 @@ export class DispatchStep<Value extends object> {
     await this.#sendingAhead;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
     for (;;) {
-      const { admittedCount } = this.#call.admission;
+      const { admittedLeafCount } = this.#call.admission;
       const openCount = this.#call.admission.openCount + this.#opinions.openCount;
       const nowMs = clock.monotonicMs();
       const isDisputed = this.#opinions.disputes.size > 0;
-      const closing = this.#closing.look(admittedCount, openCount, nowMs, isDisputed);
+      const closing = this.#closing.look(admittedLeafCount, openCount, nowMs, isDisputed);
       if (closing.kind === 'close') break;
       if (closing.kind === 'too-few') {
         await this.#sendOpenAgain(nowMs);
@@ -219,6 +220,7 @@ export class DispatchStep<Value extends object> {
       case 'refused':
       case 'sick':
         health[fate.kind](fate.worker, fate.reason);
+        this.#context.fingerprints.reconsider({ refusedBy: fate.worker });
         this.#deliverNext(delivery);
         return null;
       case 'failed':
@@ -250,8 +252,8 @@ export class DispatchStep<Value extends object> {
       await this.#declined(delivery);
       return null;
     }
-    await this.#context.machines.make(delivery.job, this.#stop.signal);
-    const isOfKind = this.#context.fingerprints.admits(delivery.job, result);
+    await this.#context.machines.make(delivery.order.job, this.#stop.signal);
+    const isOfKind = this.#context.fingerprints.admits(delivery.order.job, result);
     if (isOfKind && this.#opinions.isSettled(delivery)) {
       this.#continueWhile(await this.#opinions.weigh(delivery, result), delivery);
       return null;
@@ -308,7 +310,10 @@ export class DispatchStep<Value extends object> {
   /** The job was computed before the run had a fingerprint, by a worker that has another one. */
   #deliverToOthers(delivery: JobDelivery, { worker, fingerprint }: JobResult): void {
     const { fingerprints, health } = this.#context;
-    health.refused(worker, otherFingerprintReason(fingerprints.of(delivery.job), fingerprint));
+    health.refused(
+      worker,
+      otherFingerprintReason(fingerprints.of(delivery.order.job), fingerprint),
+    );
     this.#deliverNext(delivery);
   }
 
@@ -360,7 +365,7 @@ export class DispatchStep<Value extends object> {
 
   /** The terms of the next delivery of a job. */
   readonly #termsOf = (delivery: JobDelivery): DeliveryTerms => ({
-    fingerprint: this.#context.fingerprints.of(delivery.job),
+    fingerprint: this.#context.fingerprints.of(delivery.order.job),
     notBy: this.#opinions.excludedFrom(delivery),
   });
 

@@ -66,7 +66,7 @@ export class FirstDeliveries {
   async #send(delivery: JobDelivery): Promise<void> {
     const { clock, producer, largeBlobs } = this.#context;
     const { stepBlobs, patiently } = this.#options;
-    const put = stepBlobs.put([delivery.order]);
+    const put = stepBlobs.put(delivery.order);
     if (largeBlobs !== undefined) await put;
     await Promise.all([put, patiently(() => producer.add([delivery]))]);
     delivery.sentMs = clock.monotonicMs();

@@ -231,8 +231,9 @@ export class JobDelivery {
   }
 
   #jobUnder(terms: DeliveryTerms): Job {
-    const { notBy: _earlier, ...job } = this.#job;
-    return { ...job, ...termFields(terms) };
+    const { notBy: _notBy, fingerprint: _fingerprint, ...job } = this.#job;
+    const fingerprint = terms.fingerprint ?? this.order.job.fingerprint ?? null;
+    return { ...job, ...termFields({ ...terms, fingerprint }) };
   }
 }
 

@@ -22,7 +22,7 @@ import { OrdersHeard, type RunControl } from '../control/run-control.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { JobDurations } from './backup-copies.js';
 import { BlobLeases } from './blobs/blob-leases.js';
-import { WantedWorkers } from './demand/wanted-workers.js';
+import { WantedWorkers } from './wanted-workers.js';
 import { DispatchStep } from './dispatch-step.js';
 import { LateResults } from './late-results.js';
 import type { DispatchContext } from './step-context.js';
@@ -104,7 +104,10 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     fingerprints: record.fingerprints,
     machines: new MachineChoice({
       fingerprints: record.fingerprints,
-      workers: (untilMs) => patience.attemptQuietly(() => producer.reportedWorkers(), untilMs),
+      workers: async (untilMs) => {
+        const workers = await patience.attemptQuietly(() => producer.reportedWorkers(), untilMs);
+        return workers.filter(({ name }) => health.hasHealthyOther([], [name]));
+      },
       clock,
     }),
     late: new LateResults({ producer, blobs, clock, sink }),

@@ -33,7 +33,7 @@ export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): 
 /** The time of an outer step is over, and it has fewer results than its closing rule asks for. */
 export function tooFewResults(
   open: OpenJobs,
-  { rule, enoughCount }: Pick<StepClosing, 'rule' | 'enoughCount'>,
+  { rule, enoughCount, leafCount }: Pick<StepClosing, 'rule' | 'enoughCount' | 'leafCount'>,
   timeoutMs: number,
   health: WorkerHealth,
 ): QianmoError {
@@ -44,8 +44,8 @@ export function tooFewResults(
       kind: 'transient',
       what: 'an outer step did not get enough results in time, although its jobs were sent twice',
       ...whereOf(open),
-      expected: `${enoughCount} of ${open.orderCount} results, as training.closing asks`,
-      found: `${open.orderCount - open.openCount} results${sick}`,
+      expected: `results of ${enoughCount} of ${leafCount} leaves, as training.closing asks`,
+      found: `${open.orderCount - open.openCount} of ${open.orderCount} jobs${sick}`,
       cure: 'check that workers run and reach Redis, or change training.closing; then continue with --resume',
     });
   return new QianmoError({

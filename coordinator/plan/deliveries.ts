@@ -30,11 +30,16 @@ const DELIVERY_OVERHEAD_MS = 4;
 const FIRST_STEP_DELIVERIES_MIN = 4;
 /** More deliveries for each worker even out no more. */
 const DELIVERIES_PER_WORKER_MAX = 4;
+/** The number of nodes of the next division to be looked at, times that of the one before. */
+const TRIED_NEXT_SHARE = 1.1;
 /** The fields of a job besides those of its leaves. */
 const JOB_FIELDS_BYTE_COUNT = 16 * 1024;
 const LEAVES_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - JOB_FIELDS_BYTE_COUNT;
 
-/** @returns the deliveries of all leaves but those left out, the most expensive first. */
+/**
+ * @returns the deliveries of all leaves but those left out, large ones first, and those of one size from left to right:
+ *   sums that arrive in about this order are joined at once.
+ */
 export function cutIntoDeliveries(
   leaves: readonly CostedLeaf[],
   shares: WorkerShares,
@@ -43,14 +48,15 @@ export function cutIntoDeliveries(
   const tree = new CostedTree(leaves, isLeftOut);
   const within = tree.divide(tree.present(), (node) => !tree.fitsInJob(node));
   const { msPerCost } = shares;
-  const workerCount = Math.max(1, shares.workerCount);
+  // More workers than leaves find nothing to do.
+  const workerCount = Math.min(leaves.length, Math.max(1, shares.workerCount));
   if (msPerCost === null) {
     const countMin = Math.max(FIRST_STEP_DELIVERIES_MIN, 2 * workerCount);
-    return tree.byCost(tree.divideLargest(within, countMin));
+    return tree.inSendingOrder(tree.divideLargest(within, countMin));
   }
   const costMax = DELIVERY_MS_MAX / msPerCost;
   const short = tree.divide(within, (node) => tree.costOf(node) > costMax);
-  return tree.byCost(
+  return tree.inSendingOrder(
     tree.bestDivision(short, {
       countMax: Math.max(short.length, workerCount * DELIVERIES_PER_WORKER_MAX),
       timeMs: (nodes) =>
@@ -125,10 +131,14 @@ class CostedTree {
   ): LeafRange[] {
     let best = this.byCost(nodes);
     let leastMs = timeMs(best);
+    let triedCount = 0;
     for (let tried = best; tried.length < countMax;) {
       const next = this.#dividedOnce(tried);
       if (next === null) break;
       tried = next;
+      // With many nodes, one more hardly matters, and looking at each would take as long as a step.
+      if (tried.length < TRIED_NEXT_SHARE * triedCount && tried.length < countMax) continue;
+      triedCount = tried.length;
       const triedMs = timeMs(tried);
       if (triedMs < leastMs) [best, leastMs] = [tried, triedMs];
     }
@@ -139,14 +149,17 @@ class CostedTree {
     return [...nodes].sort((a, b) => this.costOf(b) - this.costOf(a) || a.first - b.first);
   }
 
+  inSendingOrder(nodes: readonly LeafRange[]): LeafRange[] {
+    const levelOf = ({ first, end }: LeafRange): number =>
+      Math.round(Math.log2(this.#leaves.length / (end - first)));
+    return [...nodes].sort((a, b) => levelOf(a) - levelOf(b) || a.first - b.first);
+  }
+
   /** The cost of the busiest worker if each takes the next node as soon as it is free. */
   longestShare(descending: readonly LeafRange[], workerCount: number): number {
-    const shares = new Float64Array(workerCount);
-    for (const node of descending) {
-      const free = shares.indexOf(Math.min(...shares));
-      shares[free] = at(shares, free) + this.costOf(node);
-    }
-    return Math.max(...shares);
+    const shares = new Shares(workerCount);
+    for (const node of descending) shares.addToLeast(this.costOf(node));
+    return shares.most;
   }
 
   /** @returns null where the most expensive node that can be divided is none. */
@@ -154,11 +167,39 @@ class CostedTree {
     const place = descending.findIndex(({ first, end }) => end - first > 1);
     const largest = descending[place];
     if (largest === undefined) return null;
-    return this.byCost([
-      ...descending.slice(0, place),
-      ...childrenOf(largest),
-      ...descending.slice(place + 1),
-    ]);
+    const divided = descending.filter((node) => node !== largest);
+    for (const child of childrenOf(largest)) {
+      const cost = this.costOf(child);
+      let next = place;
+      while (next < divided.length && this.costOf(at(divided, next)) >= cost) next += 1;
+      divided.splice(next, 0, child);
+    }
+    return divided;
+  }
+}
+
+/** A heap of the costs of workers, the least on top. */
+class Shares {
+  readonly #heap: Float64Array;
+  most = 0;
+
+  constructor(workerCount: number) {
+    this.#heap = new Float64Array(workerCount);
+  }
+
+  addToLeast(cost: number): void {
+    const heap = this.#heap;
+    const share = at(heap, 0) + cost;
+    this.most = Math.max(this.most, share);
+    let place = 0;
+    for (;;) {
+      let child = 2 * place + 1;
+      if (child + 1 < heap.length && at(heap, child + 1) < at(heap, child)) child += 1;
+      if (child >= heap.length || at(heap, child) >= share) break;
+      heap[place] = at(heap, child);
+      place = child;
+    }
+    heap[place] = share;
   }
 }
 

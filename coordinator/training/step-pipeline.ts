@@ -10,7 +10,7 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, CallTerms, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
 import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput } from '../plan/row-pack-gather.js';
-import { encodeRowPacks, ordersOf } from '../plan/orders/step-orders.js';
+import { keepRowPacks, ordersOf } from '../plan/orders/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
 import { planAhead, type PlanAhead } from './plan-ahead.js';
 import type { GradientNorms } from './gradient-norms.js';
@@ -100,7 +100,7 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
     },
     completeOldest() {
       completed = underWay.shift();
-      for (const { orders } of underWay) encodeRowPacks(orders);
+      for (const { orders } of underWay) keepRowPacks(orders);
     },
     isResumable({ outerStep }) {
       // A failure may come between the results of an outer step and the state after it.

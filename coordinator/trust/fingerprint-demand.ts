@@ -11,7 +11,9 @@ type DemandingJob = Pick<Job, 'fingerprint'>;
 
 export class FingerprintDemand {
   readonly #sink: RunEventSink;
-  #taken: string | null = null;
+  #taken: Pick<JobResult, 'fingerprint' | 'worker'> | null = null;
+  /** Whether a result has been admitted: another kind would then change bits. */
+  #isConfirmed = false;
 
   constructor(sink: RunEventSink) {
     this.#sink = sink;
@@ -19,7 +21,7 @@ export class FingerprintDemand {
 
   /** Returns the fingerprint that a result of the job must have; null for any. */
   of({ fingerprint }: DemandingJob): string | null {
-    return fingerprint ?? this.#taken;
+    return fingerprint ?? this.#taken?.fingerprint ?? null;
   }
 
   admits(job: DemandingJob, { fingerprint }: Pick<JobResult, 'fingerprint'>): boolean {
@@ -27,10 +29,21 @@ export class FingerprintDemand {
     return demanded === null || demanded === fingerprint;
   }
 
-  /** Called with the choice, and with each admitted result. The first call decides where jobs demand nothing. */
-  take({ fingerprint, worker }: Pick<JobResult, 'fingerprint' | 'worker'>): void {
+  /** Called with each admitted result. The first one decides where nothing was chosen. */
+  take(result: Pick<JobResult, 'fingerprint' | 'worker'>): void {
+    this.choose(result);
+    this.#isConfirmed = true;
+  }
+
+  /** Drops the choice if the worker stood for it and no result has confirmed it: its kind may be of no use. */
+  reconsider({ refusedBy }: { readonly refusedBy: string }): void {
+    if (!this.#isConfirmed && this.#taken?.worker === refusedBy) this.#taken = null;
+  }
+
+  /** Decides, until it is reconsidered, where jobs demand nothing and nothing was chosen. */
+  choose({ fingerprint, worker }: Pick<JobResult, 'fingerprint' | 'worker'>): void {
     if (this.#taken !== null) return;
-    this.#taken = fingerprint;
+    this.#taken = { fingerprint, worker };
     this.#sink({ kind: 'fingerprint-taken', fingerprint, fromWorker: worker });
   }
 }

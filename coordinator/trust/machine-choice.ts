@@ -3,8 +3,9 @@
  * workers, then the smallest fingerprint. So it does not depend on which worker is the first to answer.
  *
  * The choice is made before the first jobs are sent, and again before the first result is admitted where no worker was
- * connected then: jobs must be on the queue for pools that grow with it. Workers that are still measuring their device
- * are waited for, but not for long. Where nobody says what computes, the first result decides.
+ * connected then: jobs must be on the queue for pools that grow with it. It is also made again where the worker that
+ * stood for the kind refuses its jobs. Workers that are still measuring their device are waited for, but not for long.
+ * Where nobody says what computes, the first result decides.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
@@ -48,8 +49,8 @@ export function preferredMachine(
 }
 
 interface MachineChoiceOptions {
-  readonly fingerprints: Pick<FingerprintDemand, 'of' | 'take'>;
-  /** Asks until the time, in milliseconds of the clock. */
+  readonly fingerprints: Pick<FingerprintDemand, 'of' | 'choose'>;
+  /** Asks for the workers that are fit, until the time in milliseconds of the clock. */
   readonly workers: (untilMs: number) => Promise<readonly ReportedWorker[]>;
   readonly clock: Clock;
 }
@@ -78,7 +79,7 @@ export class MachineChoice {
       if (signal.aborted) return;
       if (!isMeasuring || clock.monotonicMs() >= untilMs) {
         const choice = preferredMachine(workers, job);
-        if (choice !== null) fingerprints.take(choice);
+        if (choice !== null) fingerprints.choose(choice);
         return;
       }
       await clock.sleep(LOOK_INTERVAL_MS, signal);

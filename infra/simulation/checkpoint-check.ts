@@ -4,9 +4,11 @@ import {
   blobsOf,
   LATEST_KEY,
   parseManifest,
+  type CheckpointManifest,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
 import { leftOutOf } from '../../coordinator/checkpoints/checkpoint-reader.js';
 import type { LeftOut } from '../../coordinator/checkpoints/left-out-leaves.js';
+import type { ValidatedStep } from '../../coordinator/checkpoints/validated-steps.js';
 import { z } from 'zod';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
@@ -14,14 +16,17 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 
 const PointerSchema = z.looseObject({ manifest: z.string() });
 
-type FoundCheckpoint =
-  | {
-      readonly outerStep: number;
-      readonly digest: string;
-      /** Null where a fault has changed the record. */
-      readonly leftOut: readonly LeftOut[] | null;
-    }
-  | { readonly problem: string };
+export interface WholeCheckpoint {
+  readonly outerStep: number;
+  readonly digest: string;
+  /** Null where a fault has changed the record. */
+  readonly leftOut: readonly LeftOut[] | null;
+  readonly validated: readonly ValidatedStep[];
+  /** The checkpoint that is named as the best one; null if that is this one, or none is named. */
+  readonly best: { readonly outerStep: number; readonly digest: string } | null;
+}
+
+type FoundCheckpoint = WholeCheckpoint | { readonly problem: string };
 
 /**
  * Null before the first checkpoint.
@@ -37,6 +42,23 @@ export async function checkedCheckpoint(
   const { manifest: key } = PointerSchema.parse(
     JSON.parse(Buffer.from(pointer.bytes).toString('utf8')),
   );
+  const manifest = await wholeManifest(store, key, damagedKeys);
+  if ('problem' in manifest) return manifest;
+  const { outerStep, metaParametersDigest: digest, leftOutJobs, validated = [] } = manifest;
+  const isDamaged = leftOutJobs !== undefined && damagedKeys.has(blobKeyOf(leftOutJobs));
+  const leftOut = isDamaged ? null : ((await leftOutOf(manifest, store)) ?? []);
+  const found = { outerStep, digest, leftOut, validated };
+  if (manifest.best === undefined) return { ...found, best: null };
+  const best = await wholeManifest(store, manifest.best.manifest, damagedKeys);
+  if ('problem' in best) return best;
+  return { ...found, best: { outerStep: best.outerStep, digest: best.metaParametersDigest } };
+}
+
+async function wholeManifest(
+  store: ObjectStore,
+  key: string,
+  damagedKeys: ReadonlySet<string>,
+): Promise<CheckpointManifest | { readonly problem: string }> {
   const object = await store.get(key);
   if (object === null) return { problem: `${key} is not there` };
   const manifest = parseManifest(object.bytes, key);
@@ -48,8 +70,5 @@ export async function checkedCheckpoint(
     if (blobRefOf(blob.bytes).sha256 !== ref.sha256)
       return { problem: `${blobKey} of ${key} has other bytes` };
   }
-  const { outerStep, metaParametersDigest: digest, leftOutJobs } = manifest;
-  const isDamaged = leftOutJobs !== undefined && damagedKeys.has(blobKeyOf(leftOutJobs));
-  const leftOut = isDamaged ? null : ((await leftOutOf(manifest, store)) ?? []);
-  return { outerStep, digest, leftOut };
+  return manifest;
 }

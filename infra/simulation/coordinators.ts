@@ -5,13 +5,23 @@ import type { RunEvent } from '../../shared/events/run-events.js';
 import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer.js';
 import { claimRun, type RunClaim } from '../../coordinator/checkpoints/run-claim.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
+import { removeLargeBlobs } from '../../shared/queue/blobs/large-blobs.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
+import type { RunCaller } from '../../coordinator/plan/prepared-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
+import { EncodedPacks, HeldByCall } from './held-memory.js';
 import { patientSignal, ServerLink } from './server-link.js';
 import { SimulatedProcess } from './simulated-process.js';
-import { checkpointIdentityOf, simulatedRunOf } from './simulated-run.js';
+import {
+  checkpointIdentityOf,
+  LARGE_BLOBS,
+  simulatedLossOf,
+  simulatedRunOf,
+} from './simulated-run.js';
 import { queueOf } from './variants.js';
 import { StoreLink } from './simulated-store.js';
 import type { Place, World } from './world.js';
@@ -19,6 +29,7 @@ import type { Place, World } from './world.js';
 /** An operator starts the command again this often. */
 const LIVES_MAX = 60;
 const RESTART_MS_MIN = 2_000;
+const STORE_WAIT_MS = 600_000;
 const STOPPED = new QianmoError({ kind: 'interrupted', what: 'stopped on request' });
 
 /** Successive coordinators in the same place, each resuming the run, until one has completed it. */
@@ -63,13 +74,20 @@ async function coordinated(
   };
   const identity = process.identity();
   const caller = { clock, sink, signal };
+  const largeStore = new StoreLink(process, world.largeBlobs, () => undefined);
+  const largeBlobs = world.variant.hasLargeBlobs ? LARGE_BLOBS : undefined;
+  const link = new ServerLink(process, world.server, invariants.onCommand);
   const dispatcher = await createQueueDispatcher({
-    queue: queueOf(world.variant, new ServerLink(process, world.server, invariants.onCommand)),
+    queue: queueOf(world.variant, link, largeStore),
+    largeBlobs,
     ...{ limits: config.queue, runId: config.run, nonce: process.name, process: identity },
     ...caller,
   });
   try {
-    const store = new StoreLink(process, world.store, invariants.onStoreChange);
+    // Nobody else needs what lies there, since the lease of the run is taken.
+    if (largeBlobs !== undefined) await removeLargeBlobs(largeBlobs, () => largeStore);
+    const link = new StoreLink(process, world.store, invariants.onStoreChange);
+    const store = patientStore(link, world, caller);
     const start = process.name;
     const claim = await claimRun({ store, run: config.run, start, process: identity, ...caller });
     try {
@@ -89,20 +107,34 @@ interface Training {
   readonly process: SimulatedProcess;
   readonly world: World;
   readonly claim: RunClaim;
-  readonly store: StoreLink;
+  readonly store: ObjectStore;
   readonly fresh: boolean;
 }
 
-function trained(
+/** As a run on a bucket has it. */
+function patientStore(store: StoreLink, { variant }: World, caller: RunCaller): ObjectStore {
+  if (!variant.waitsForStore) return store;
+  const { clock, signal, sink } = caller;
+  const wait = new StoreWait({
+    ...{ clock, signal, waitMs: STORE_WAIT_MS, waitField: 'queue.outerStepTimeoutMs' },
+    onAway: (outage) => sink({ kind: 'object-store-away', ...outage }),
+    onBack: (awayMs) => sink({ kind: 'object-store-back', awayMs }),
+  });
+  return waitingStore(store, wait);
+}
+
+async function trained(
   { process, world, claim, store, fresh }: Training,
   dispatcher: Dispatcher,
-  caller: Parameters<typeof train>[0]['caller'],
+  caller: RunCaller,
 ): Promise<TrainingOutcome> {
   const run = simulatedRunOf(world.variant);
   const number = world.invariants.numberOf(process);
-  return train({
+  const packs = new EncodedPacks();
+  const outcome = await train({
     run,
-    dispatcher: watched(dispatcher, process, world),
+    dispatcher: watched(dispatcher, packs, process, world),
+    ...(world.variant.stopsEarly ? { validationLoss: simulatedLossOf } : {}),
     checkpoints: openCheckpoints({
       ...checkpointIdentityOf(run),
       ...{ store, kept: run.config.training.checkpointsKept, claim },
@@ -112,24 +144,34 @@ function trained(
     start: { resume: !fresh, fresh },
     caller: { ...caller, signal: AbortSignal.any([caller.signal, claim.lost]) },
   });
+  world.invariants.onPacksLeft(process, packs.lingeringCount());
+  return outcome;
 }
 
 /** Shows each admitted result to the invariants. */
-function watched(dispatcher: Dispatcher, process: SimulatedProcess, world: World): Dispatcher {
+function watched(
+  dispatcher: Dispatcher,
+  packs: EncodedPacks,
+  process: SimulatedProcess,
+  world: World,
+): Dispatcher {
   return {
     ...dispatcher,
     run(orders, read, signal, terms) {
       const admitted = new Set<number>();
+      const held = new HeldByCall(packs);
       const leaves = world.invariants.earlyClosings.begin(orders[0]?.job.outerStep ?? -1);
       const shown = ({ result }: { readonly result: JobResult }): void => {
         const { jobIndex } = result;
         const order = orders.find(({ job }) => job.jobIndex === jobIndex);
         const isSecond = admitted.has(jobIndex);
+        world.invariants.onHeld(process, held);
         world.invariants.onAdmitted(process, order?.job, { result, isSecond });
         admitted.add(jobIndex);
         for (const leaf of leavesIn(order?.job)) leaves.add(leaf);
       };
-      return each(dispatcher.run(orders, read, signal, terms), shown);
+      const watchedOrders = held.watched(orders);
+      return each(dispatcher.run(watchedOrders, read, signal, terms), shown);
     },
   };
 }

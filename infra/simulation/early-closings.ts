@@ -10,12 +10,7 @@ import { metaParametersDigest } from '../../shared/models/meta-parameters-digest
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 import { jobKeyOf, standingClock, type ComputedPart } from './reference.js';
-import {
-  EXTENDED_OUTER_STEPS,
-  LEAVES_PER_STEP,
-  simulatedExecutor,
-  simulatedRunOf,
-} from './simulated-run.js';
+import { EXTENDED_OUTER_STEPS, simulatedExecutorOf, simulatedRunOf } from './simulated-run.js';
 import type { Variant } from './variants.js';
 
 /** A checkpoint, or the end of the run. */
@@ -58,17 +53,21 @@ export class EarlyClosings {
   /** The first record that does not say what was admitted, or does not lead to the same bits; null if there is none. */
   async misfit(variant: Variant): Promise<string | null> {
     for (const state of this.#recorded.values()) {
-      const found = this.#unlikeAdmitted(state) ?? (await this.#unlikeReplay(state, variant));
+      const found =
+        this.#unlikeAdmitted(state, variant) ?? (await this.#unlikeReplay(state, variant));
       if (found !== null) return `after outer step ${state.outerStep}: ${found}`;
     }
     return null;
   }
 
-  #unlikeAdmitted({ outerStep: end, leftOut }: RecordedState): string | null {
+  #unlikeAdmitted(
+    { outerStep: end, leftOut }: RecordedState,
+    { leavesPerStep }: Variant,
+  ): string | null {
     for (let outerStep = 0; outerStep < end; outerStep += 1) {
       const left = leftOut.find((step) => step.outerStep === outerStep)?.leaves ?? [];
       const isAsRecorded = (admitted: ReadonlySet<number>): boolean =>
-        admitted.size === LEAVES_PER_STEP - left.length && !left.some((leaf) => admitted.has(leaf));
+        admitted.size === leavesPerStep - left.length && !left.some((leaf) => admitted.has(leaf));
       const calls = this.#admittedByStep.get(outerStep) ?? [];
       if (!calls.some(isAsRecorded))
         return `nobody left out leaves ${left.join(', ') || 'none'} of outer step ${outerStep}`;
@@ -95,15 +94,16 @@ async function replayed(
 ): Promise<Replay> {
   const resultByJob = new Map<string, string>();
   const run = simulatedRunOf(variant);
+  const executor = simulatedExecutorOf(variant);
   const sink = (): void => undefined;
   const { state } = await train({
     run,
     dispatcher: createInMemoryDispatcher({
       executors: [
         {
-          ...simulatedExecutor,
+          ...executor,
           execute: async (input) => {
-            const computed = await simulatedExecutor.execute(input);
+            const computed = await executor.execute(input);
             resultByJob.set(jobKeyOf(input.job), blobRefOf(computed.output).sha256);
             return computed;
           },

@@ -3,7 +3,7 @@
 import type { Fault, FaultKind } from './faults.js';
 import type { Machine } from './simulated-process.js';
 import { cancel, extend, pause } from './operator.js';
-import { EXTENDED_OUTER_STEPS, store } from './simulated-run.js';
+import { EXTENDED_OUTER_STEPS, simulatedStoreOf } from './simulated-run.js';
 import type { JobFault, Place, World } from './world.js';
 
 const SLOW_LATENCY_MS = 3_000;
@@ -90,6 +90,9 @@ const EFFECTS: Readonly<Record<FaultKind, Effect>> = {
   'wake-ups-lost': ({ count }, { coordinators }) => {
     for (const { machine } of coordinators) machine.eventsToLose += count;
   },
+  'connection-silent': (fault, world) => {
+    anyMachine(fault, world).silenceCount += 1;
+  },
   'network-slow': (fault, world) => {
     const machine = anyMachine(fault, world);
     const usualMs = machine.latencyMsMax;
@@ -100,8 +103,9 @@ const EFFECTS: Readonly<Record<FaultKind, Effect>> = {
   },
   'blob-evicted': ({ choice }, { server }) => server.evictOne(choice),
   'blob-damaged': ({ choice, target }, { server }) => server.damageOne(choice, target < 0.5),
-  'store-away': ({ atMs, durationMs }, { store }) => {
-    store.awayUntilMs = Math.max(store.awayUntilMs, atMs + durationMs);
+  'store-away': ({ atMs, durationMs, choice }, { store, largeBlobs }) => {
+    const away = choice < 0.5 ? store : largeBlobs;
+    away.awayUntilMs = Math.max(away.awayUntilMs, atMs + durationMs);
   },
   'store-answer-lost': ({ count }, { store }) => {
     store.answersToLose += count;
@@ -125,7 +129,8 @@ const EFFECTS: Readonly<Record<FaultKind, Effect>> = {
   'worker-disk-full': (fault, world) => spoilJobs('disk-full', fault, world),
   'executor-stuck': (fault, world) => spoilJobs('stuck', fault, world),
   'deadly-task': ({ choice, count }, world) => {
-    const taskIndex = Math.floor(choice * store.tasks.length);
+    const { tasks } = simulatedStoreOf(world.variant);
+    const taskIndex = Math.floor(choice * tasks.length);
     world.deadlyTask = { taskIndex, killCount: count };
   },
   // Where the first result decides the kind of machine, every kind is right.

@@ -24,6 +24,7 @@ const KINDS = {
   'server-memory-full': { durationMsMax: 30_000 },
   'replies-lost': { countMax: 12 },
   'wake-ups-lost': { countMax: 20 },
+  'connection-silent': {},
   'network-slow': { durationMsMax: 20_000 },
   'blob-evicted': {},
   'blob-damaged': {},

@@ -2,18 +2,27 @@
  * What must hold after every event of a simulation. The first violation ends it.
  */
 
+import { z } from 'zod';
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { bestOf } from '../../coordinator/checkpoints/validated-steps.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
-import { checkedCheckpoint } from './checkpoint-check.js';
-import type { CoordinatorLife } from './coordinator-life.js';
+import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
+import { checkedCheckpoint, type WholeCheckpoint } from './checkpoint-check.js';
 import { EarlyClosings } from './early-closings.js';
-import { unexplainedEnd } from './explained-ends.js';
+import { unexplainedEnd, type CoordinatorLife } from './explained-ends.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import type { CommandWatch, ServerCommand } from './server-link.js';
+import type { HeldByCall } from './held-memory.js';
 import type { SimulatedProcess } from './simulated-process.js';
-import { EXTENDED_OUTER_STEPS, JOB_ATTEMPTS_MAX, OUTER_STEPS } from './simulated-run.js';
+import {
+  EXTENDED_OUTER_STEPS,
+  JOB_ATTEMPTS_MAX,
+  LARGE_BLOBS,
+  OUTER_STEPS,
+  QUERY_ROWS_PER_TASK,
+} from './simulated-run.js';
 import type { SimulatedStore, StoreWatch } from './simulated-store.js';
 import type { Variant } from './variants.js';
 import type { VirtualTime } from './virtual-time.js';
@@ -21,7 +30,14 @@ import type { VirtualTime } from './virtual-time.js';
 /** A healthy cluster admits a result within this time: it outlasts locks, leases, rests and quarantines. */
 const PROGRESS_MS = 240_000;
 const FENCED_MS_MAX = 60_000;
+/** A disturbed delivery has failed by then: its lock has ended, or its deadline has passed. */
+const FAILING_MS_MAX = 120_000;
 const OPEN_JOB_COUNT_MAX = 256;
+/** The window of jobs under way, where some of the workers that are counted have just died. */
+const HELD_PACK_COUNT_MAX = 18;
+
+const CLAIM_KEY = 'coordinator.json';
+const ClaimSchema = z.looseObject({ epoch: z.number() });
 
 export interface Violation {
   readonly invariant: string;
@@ -40,6 +56,7 @@ interface OpenJob {
 interface Observed {
   readonly time: VirtualTime;
   readonly store: SimulatedStore;
+  readonly largeBlobs: SimulatedStore;
   readonly variant: Variant;
   /** Records an event. */
   note(by: string, what: string): void;
@@ -58,8 +75,10 @@ export class Invariants {
   readonly #copied = new Set<string>();
   #progressMs = 0;
   /** Until when something is disturbed. */
-  #disturbedMs = 0;
+  #disturbedMs = -Infinity;
   #latestStep = 0;
+  /** The claim under which the pointer was replaced last. */
+  #pointerEpoch = 0;
   isAnyObjectDamaged = false;
   readonly earlyClosings = new EarlyClosings();
 
@@ -84,7 +103,7 @@ export class Invariants {
   /** Called when nothing more can happen at this time. */
   readonly afterEach = (): void => {
     if (this.violation !== null) throw new Error('an invariant is violated');
-    const quietMs = this.nowMs - Math.max(this.#progressMs, this.#disturbedMs);
+    const quietMs = this.nowMs - Math.max(0, this.#progressMs, this.#disturbedMs);
     if (quietMs > PROGRESS_MS)
       this.violate('a healthy cluster makes progress', `no result for ${PROGRESS_MS / 1000} s`);
     if (this.#open.size > OPEN_JOB_COUNT_MAX)
@@ -113,7 +132,14 @@ export class Invariants {
     if (known !== undefined) return known;
     const life: CoordinatorLife = {
       ...{ process, number: this.lives.length + 1, startMs: this.nowMs, endMs: Infinity },
-      ...{ epoch: 0, hasBegun: false, troubledMs: -Infinity, lastStoreKey: '', failureCount: 0 },
+      ...{
+        epoch: 0,
+        hasBegun: false,
+        troubledMs: -Infinity,
+        lastStoreKey: '',
+        failureCountByJob: new Map(),
+      },
+      claimEpoch: 0,
       ...{ isCancelled: false, isPaused: false, extendedTo: null },
     };
     this.lives.push(life);
@@ -135,24 +161,47 @@ export class Invariants {
       mayHaveTooFew:
         this.#world.variant.closing === 'deadline' && this.nowMs - this.#disturbedMs <= PROGRESS_MS,
       storeAddress: this.#world.store.objects.address,
+      waitsForStore: this.#world.variant.waitsForStore,
     });
     if (reason !== null)
       this.violate('a coordinator ends for a reason', `${process.name}: ${reason}`);
   }
 
   /** The run is complete. */
-  onOutcome({ state: { outerStep, leftOut = [] }, digest }: TrainingOutcome): void {
+  onOutcome({ state: { outerStep, leftOut = [], validated }, digest }: TrainingOutcome): void {
+    // The parameters with the lowest validation loss, or the last.
+    const { outerStep: chosenStep } = bestOf(validated) ?? { outerStep };
     if (this.#closesEarly) this.earlyClosings.recorded({ outerStep, digest, leftOut });
-    else if (digest !== this.#reference.digestByStep.get(outerStep))
+    else if (digest !== this.#reference.digestByStep.get(chosenStep))
       this.violate('the run ends with the digest of the undisturbed run', `it has ${digest}`);
     const ordered = this.lives.at(-1)?.extendedTo ?? null;
-    if (outerStep !== OUTER_STEPS && outerStep !== EXTENDED_OUTER_STEPS)
+    const lengths = ordered === null ? [OUTER_STEPS, EXTENDED_OUTER_STEPS] : [ordered];
+    const { validated: longest } = this.#reference;
+    const lengthMax = longest.at(-1)?.outerStep ?? EXTENDED_OUTER_STEPS;
+    if (!lengths.some((length) => outerStep === Math.min(length, lengthMax)))
       this.violate(
         'a run has the length that was ordered',
-        `it ends after ${outerStep} outer steps`,
+        `${outerStep} outer steps instead of ${lengths.join(' or ')}`,
       );
-    if (ordered !== null && outerStep !== ordered)
-      this.violate('a run has the length that was ordered', `${outerStep} instead of ${ordered}`);
+  }
+
+  /** @param held what a call holds before its next result is taken */
+  onHeld(process: SimulatedProcess, { packCount }: HeldByCall): void {
+    // Outer steps that overlap keep their row packs, as an outer step may be taken again.
+    if (packCount > HELD_PACK_COUNT_MAX && !this.#world.variant.overlaps)
+      this.violate(
+        'a coordinator holds the inputs of jobs under way alone',
+        `${process.name} holds ${packCount} row packs`,
+      );
+  }
+
+  /** @param count row packs of outer steps that are long over */
+  onPacksLeft(process: SimulatedProcess, count: number): void {
+    if (count > 0)
+      this.violate(
+        'a coordinator lets row packs go',
+        `${process.name} has ${count} of outer steps that are long over`,
+      );
   }
 
   /** Called when everything has ended. */
@@ -194,8 +243,18 @@ export class Invariants {
     if (event.kind === 'run-resumed') life.isPaused = false;
     if (event.kind === 'redis-away' || event.kind === 'redis-refuses') life.troubledMs = this.nowMs;
     if (event.kind === 'redis-back' || event.kind === 'redis-accepts') life.troubledMs = this.nowMs;
-    if (event.kind === 'job-retried' && event.cause !== 'lost' && event.cause !== 'output-missing')
-      life.failureCount += 1;
+    if (event.kind === 'job-retried' && (event.cause === 'failed' || event.cause === 'rejected'))
+      this.#countFailure(life, event);
+  }
+
+  #countFailure(
+    { failureCountByJob, process }: CoordinatorLife,
+    { outerStep, jobIndex, reason }: RunEventOf<'job-retried'>,
+  ): void {
+    const job = `${outerStep}/${jobIndex}`;
+    failureCountByJob.set(job, (failureCountByJob.get(job) ?? 0) + 1);
+    if (this.nowMs - this.#disturbedMs > FAILING_MS_MAX)
+      this.violate('a delivery fails for a reason', `${process.name}, job ${job}: ${reason}`);
   }
 
   /** Losses by size too, whatever the order in which results came. */
@@ -216,6 +275,9 @@ export class Invariants {
     const what = `${process.name}, outer step ${outerStep}, job ${jobIndex}`;
     if (isSecond) this.violate('a job is admitted once', what);
     if (job !== undefined) this.earlyClosings.admitted(job, result);
+    const taskCount = job !== undefined && 'taskIndices' in job ? job.taskIndices.length : 0;
+    if (result.queryRowCount !== QUERY_ROWS_PER_TASK * taskCount)
+      this.violate('an admitted result has the rows of its job', what);
     const isDecided = job !== undefined && !this.#closesEarly;
     const expected = isDecided ? this.#reference.resultByJob.get(jobKeyOf(job)) : undefined;
     if (job === undefined || job.outerStep !== outerStep)
@@ -234,7 +296,10 @@ export class Invariants {
         return;
       case 'add':
         this.#demandNotPaused(by);
-        for (const { jobId, job } of command.jobs) this.#opened(jobId, job, by);
+        for (const { jobId, job } of command.jobs) {
+          this.#demandInputsStored(jobId, job, by);
+          this.#opened(jobId, job, by);
+        }
         return;
       case 'remove':
         for (const jobId of command.jobIds) this.#closeDeliveries(jobId);
@@ -299,6 +364,16 @@ export class Invariants {
       if (open.by !== by && open.job.epoch < epoch) this.#open.delete(jobId);
   }
 
+  /** The queue's own server gets inputs before jobs, over one connection. An object store has them first. */
+  #demandInputsStored(jobId: string, job: Job, by: SimulatedProcess): void {
+    const newest = Math.max(0, ...this.lives.map(({ epoch }) => epoch));
+    if (job.largeBlobs === undefined || this.#lifeOf(by).epoch !== newest) return;
+    for (const input of [job.dense, job.rowPack, job.frozen])
+      if (input !== undefined && input.byteCount >= LARGE_BLOBS.byteCountMin)
+        if (!this.#world.largeBlobs.keys.has(blobKeyOf(input)))
+          this.violate('large inputs are stored before their job is sent', jobId);
+  }
+
   #demandUnused(by: SimulatedProcess, sha256: string): void {
     for (const [jobId, { job, by: owner }] of this.#open) {
       const inputs = [job.dense, job.rowPack, job.frozen];
@@ -307,21 +382,36 @@ export class Invariants {
     }
   }
 
-  readonly onStoreChange: StoreWatch = ({ by, name, key }) => {
+  readonly onStoreChange: StoreWatch = ({ by, name, key, bytes }) => {
     const life = this.#lifeOf(by);
     if (name !== 'read') this.#world.note(by.name, `store ${name} ${key}`);
-    if (name === 'put' && key === 'latest.json') this.#demandClaimChecked(life);
+    if (bytes !== undefined && key === CLAIM_KEY)
+      life.claimEpoch = ClaimSchema.parse(JSON.parse(Buffer.from(bytes).toString('utf8'))).epoch;
+    if (name === 'put' && key === 'latest.json') {
+      this.#demandClaimChecked(life);
+      this.#demandNewestClaim(life);
+    }
     life.lastStoreKey = key;
     if (name !== 'read') void this.#checkCheckpoint();
   };
 
   /** Between the check and the write a coordinator may be suspended, so only the check is demanded. */
   #demandClaimChecked({ process, lastStoreKey }: CoordinatorLife): void {
-    if (lastStoreKey !== 'coordinator.json')
+    if (lastStoreKey !== CLAIM_KEY)
       this.violate(
         'a checkpoint is written under a claim',
         `${process.name} has not looked at its claim before the pointer was replaced`,
       );
+  }
+
+  /** A later coordinator may have replaced the pointer, which names the latest checkpoint and leads to the best. */
+  #demandNewestClaim({ process, claimEpoch }: CoordinatorLife): void {
+    if (claimEpoch < this.#pointerEpoch)
+      this.violate(
+        'a pointer is replaced by the latest coordinator that did',
+        `${process.name} replaces it under claim ${claimEpoch} after claim ${this.#pointerEpoch}`,
+      );
+    this.#pointerEpoch = claimEpoch;
   }
 
   async #checkCheckpoint(): Promise<void> {
@@ -333,6 +423,7 @@ export class Invariants {
       return;
     }
     const { outerStep, digest, leftOut } = found;
+    this.#checkBest(found);
     if (this.#closesEarly) {
       if (leftOut !== null) this.earlyClosings.recorded({ outerStep, digest, leftOut });
     } else if (digest !== this.#reference.digestByStep.get(outerStep))
@@ -346,6 +437,26 @@ export class Invariants {
         `from outer step ${this.#latestStep} to ${outerStep}`,
       );
     this.#latestStep = outerStep;
+  }
+
+  /** The pointer to the latest checkpoint leads to the best one up to it. */
+  #checkBest({ outerStep, validated, best }: WholeCheckpoint): void {
+    const { validated: expected, digestByStep } = this.#reference;
+    if (validated.some(({ loss }, place) => loss !== expected[place]?.loss))
+      this.violate(
+        'validation losses are those of the undisturbed run',
+        `up to outer step ${outerStep}`,
+      );
+    const lowest = bestOf(validated);
+    const own = lowest === null || lowest.outerStep === outerStep ? null : lowest.outerStep;
+    // Where the best one is damaged, no pointer leads to it.
+    if ((best?.outerStep ?? null) !== own && !this.isAnyObjectDamaged)
+      this.violate(
+        'the latest checkpoint names the best one',
+        `${best?.outerStep ?? 'none'} instead of ${own ?? 'none'}, after outer step ${outerStep}`,
+      );
+    if (best !== null && best.digest !== digestByStep.get(best.outerStep))
+      this.violate('the best checkpoint equals that of the undisturbed run', best.digest);
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { NO_ORDERS, type RunOrders } from '../../shared/control/run-orders.js';
 import { RUN_NAME } from './simulated-run.js';
-import { queueOf } from './variants.js';
+import { signedQueueOf } from './variants.js';
 import type { World } from './world.js';
 
 /** An order that finds no coordinator, or no server, is given again. */
@@ -10,7 +10,7 @@ const AGAIN_MS = 2_000;
 
 /** Resolves when the run has the orders, or when the simulation has stopped. */
 async function order(change: Partial<RunOrders>, world: World): Promise<void> {
-  const controller = await queueOf(world.variant, world.server.queue).openController();
+  const controller = await signedQueueOf(world.variant, world.server.queue).openController();
   while (!world.stopped.aborted) {
     const run = world.server.isAway ? null : await controller.find(RUN_NAME);
     const earlier = run?.orders ?? NO_ORDERS;

@@ -5,13 +5,14 @@ import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
+import type { ValidatedStep } from '../../coordinator/checkpoints/validated-steps.js';
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { RuleJob, TaskJob } from '../../shared/queue/protocol.js';
 import {
   EXTENDED_OUTER_STEPS,
-  LEAVES_PER_STEP,
-  simulatedExecutor,
+  simulatedExecutorOf,
+  simulatedLossOf,
   simulatedRunOf,
 } from './simulated-run.js';
 import type { Variant } from './variants.js';
@@ -19,6 +20,8 @@ import type { Variant } from './variants.js';
 export interface Reference {
   /** The digests of meta-parameters, by completed outer steps, up to the longest run that an order may ask for. */
   readonly digestByStep: ReadonlyMap<number, string>;
+  /** The validation losses up to the end of the longest run; none where training does not stop early. */
+  readonly validated: readonly ValidatedStep[];
   /** The losses that are told of outer steps, by the number of steps that were complete. */
   readonly lossesByStep: ReadonlyMap<number, string>;
   /** The digest of the output of each delivery that may travel, by `jobKeyOf`. */
@@ -48,17 +51,14 @@ export const standingClock: Clock = {
   sleep: () => Promise.resolve(),
 };
 
-/** Computing times of a leaf, and workers, that cut outer steps into deliveries of every size. */
-const CUTS = [
-  { perLeafMs: 0, workerCount: 1 },
-  { perLeafMs: 150, workerCount: 1 },
-  { perLeafMs: 300, workerCount: 1 },
-  { perLeafMs: 700, workerCount: LEAVES_PER_STEP },
-];
+/** Computing times of a leaf that cut outer steps into deliveries of every size. */
+const LEAF_TIMES_MS = [0, 60, 120, 200, 400, 700];
 
 /** @throws Error if two cuts lead to different bits */
 export async function undisturbedRun(variant: Variant): Promise<Reference> {
-  const [first, ...others] = await Promise.all(CUTS.map((cut) => runWith(variant, cut)));
+  const [first, ...others] = await Promise.all(
+    LEAF_TIMES_MS.map((perLeafMs) => runWith(variant, perLeafMs)),
+  );
   if (first === undefined) throw new Error('a reference needs a cut');
   const digests = JSON.stringify([...first.digestByStep]);
   if (others.some(({ digestByStep }) => JSON.stringify([...digestByStep]) !== digests))
@@ -67,10 +67,7 @@ export async function undisturbedRun(variant: Variant): Promise<Reference> {
   return { ...first, resultByJob };
 }
 
-async function runWith(
-  variant: Variant,
-  { perLeafMs, workerCount }: (typeof CUTS)[number],
-): Promise<Reference> {
+async function runWith(variant: Variant, perLeafMs: number): Promise<Reference> {
   const digestByStep = new Map<number, string>();
   const lossesByStep = new Map<number, string>();
   const resultByJob = new Map<string, string>();
@@ -82,6 +79,7 @@ async function runWith(
     signal: new AbortController().signal,
   };
   const run = simulatedRunOf(variant);
+  const executor = simulatedExecutorOf(variant);
   // An extension that is ordered before the first outer step has ended is kept by a checkpoint of none.
   const initial = initialMetaParameters(run.spec, run.config.seed);
   digestByStep.set(0, metaParametersDigest(initial));
@@ -92,9 +90,9 @@ async function runWith(
   const dispatcher = createInMemoryDispatcher({
     executors: [
       {
-        ...simulatedExecutor,
+        ...executor,
         execute: async (input) => {
-          const computed = await simulatedExecutor.execute(input);
+          const computed = await executor.execute(input);
           resultByJob.set(jobKeyOf(input.job), blobRefOf(computed.output).sha256);
           const { work } = input.job;
           const leafCount = work.kind === 'gradient' ? work.leaves.shapes.length : 1;
@@ -104,9 +102,9 @@ async function runWith(
     ],
     ...{ clock: standingClock, attemptsMax: 1, sink: caller.sink },
   });
-  await train({
+  const { state } = await train({
     run: { ...run, config: { ...run.config, training } },
-    dispatcher: { ...dispatcher, executorCount: () => workerCount },
+    dispatcher,
     checkpoints: {
       latest: () => Promise.resolve(null),
       write: (state) => {
@@ -116,7 +114,8 @@ async function runWith(
       },
     },
     start: { resume: false },
+    ...(variant.stopsEarly ? { validationLoss: simulatedLossOf } : {}),
     caller,
   });
-  return { digestByStep, lossesByStep, resultByJob };
+  return { digestByStep, validated: state.validated ?? [], lossesByStep, resultByJob };
 }

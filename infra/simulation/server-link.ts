@@ -25,6 +25,7 @@ import {
 } from '../../shared/storage/blob-store.js';
 import { CommandConsumer, type ConsumerCommands } from './queue/command-consumer.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
+import { RunFencedError } from '../../shared/storage/run-lease.js';
 import type { SimulatedProcess } from './simulated-process.js';
 import type { CommandKind, SimulatedServer } from './simulated-server.js';
 
@@ -50,6 +51,8 @@ export const NOT_OPENED = 'the simulated server cannot be opened';
 /** The share that is lost of the replies and wake-ups of a machine that loses some. */
 const LOST_SHARE = 0.4;
 const RECONNECT_POLL_MS = 200;
+/** A client replaces a connection on which a command has had no answer for so long. */
+const SOCKET_TIMEOUT_MS = 10_000;
 
 /** How a client treats a command whose reply does not come. */
 type Persistence = 'fails-at-once' | 'sends-again';
@@ -62,17 +65,29 @@ export class ServerLink implements JobQueue {
   readonly #server: SimulatedServer;
   readonly #watch: CommandWatch;
   readonly #call: QueueCall = queueCallsAt(ADDRESS);
+  /** The silences of the machine before its present connection. */
+  #silenceCount: number;
+  #replacement: Promise<void> | null = null;
+  /** Resolves when the last command of the coordinator has arrived: one connection keeps their order. */
+  #arrived: Promise<unknown> = Promise.resolve();
+  readonly #onReplaced = new Set<() => void>();
 
   constructor(process: SimulatedProcess, server: SimulatedServer, watch: CommandWatch) {
     this.#process = process;
     this.#server = server;
     this.#watch = watch;
+    this.#silenceCount = process.machine.silenceCount;
   }
 
   async openProducer(start: string): Promise<JobProducer> {
     const inner = await this.#opened(() => this.#server.queue.openProducer(start));
     this.#process.onEnd(() => void inner.close());
     const { kept, told } = this.#commandsOf('fails-at-once');
+    const removed = async (jobIds: readonly string[]): Promise<void> => {
+      this.#watch({ by: this.#process, name: 'remove', jobIds });
+      // As on Redis: jobs that could not be removed stay.
+      await kept(() => inner.remove(jobIds)).catch(() => undefined);
+    };
     return {
       takeLease: async (runId, holder, over) => {
         const answer = await kept(() => inner.takeLease(runId, holder, over));
@@ -82,18 +97,25 @@ export class ServerLink implements JobQueue {
       },
       renewLease: (holder) => kept(() => inner.renewLease(holder)),
       releaseLease: (terms) => kept(() => inner.releaseLease(terms)),
-      add: (jobs) => told({ name: 'add', jobs }, () => inner.add(jobs)),
+      add: async (jobs) => {
+        const { queue } = this.#server;
+        // As on Redis: the epoch is compared when the jobs are there, and they are removed again if it has passed.
+        await told({ name: 'add', jobs }, () => {
+          queue.addUnfenced(jobs);
+          return Promise.resolve();
+        });
+        await kept(() => inner.add([]), 'reads').catch(async (error: unknown) => {
+          if (error instanceof RunFencedError) await removed(jobs.map(({ jobId }) => jobId));
+          throw error;
+        });
+      },
       read: async (jobId) => {
         const record = await kept(() => inner.read(jobId), 'reads');
         if (record.state === 'failed' && parseJobFailure(record.reason).kind === 'worker-lost')
           this.#watch({ by: this.#process, name: 'worker-lost', jobId });
         return record;
       },
-      remove: async (jobIds) => {
-        this.#watch({ by: this.#process, name: 'remove', jobIds });
-        // As on Redis: jobs that could not be removed stay.
-        await kept(() => inner.remove(jobIds)).catch(() => undefined);
-      },
+      remove: removed,
       removeLeftovers: (runId, epoch) =>
         told({ name: 'remove-leftovers', runId, epoch }, () => inner.removeLeftovers(runId, epoch)),
       beat: (start) => kept(() => inner.beat(start)),
@@ -178,21 +200,24 @@ export class ServerLink implements JobQueue {
 
   #subscribed(inner: JobProducer, listener: WakeUp): () => void {
     const { machine } = this.#process;
-    const wake = async (jobId: string): Promise<void> => {
+    const wake = async (...[jobId, record]: Parameters<WakeUp>): Promise<void> => {
       if (machine.eventsToLose > 0 && machine.stream.uniform() < LOST_SHARE) {
         machine.eventsToLose -= 1;
         return;
       }
       await machine.travelled();
-      if (this.#server.isAway || machine.isCutOff()) return;
+      if (this.#server.isAway || machine.isCutOff() || this.#isSilent) return;
       await this.#process.alive();
-      listener(jobId);
+      listener(jobId, record);
     };
-    const unsubscribe = inner.subscribe((jobId) => void wake(jobId));
-    const forgetReconnect = this.#server.onReconnect(() => void wake(WAKE_ALL));
+    const unsubscribe = inner.subscribe((jobId, record) => void wake(jobId, record));
+    const wakeAll = (): void => void wake(WAKE_ALL);
+    const forgetReconnect = this.#server.onReconnect(wakeAll);
+    this.#onReplaced.add(wakeAll);
     return () => {
       unsubscribe();
       forgetReconnect();
+      this.#onReplaced.delete(wakeAll);
     };
   }
 
@@ -242,7 +267,13 @@ export class ServerLink implements JobQueue {
   /** A command that fails while the server cannot be reached, or when its reply is lost. */
   async #asked<Answer>(ask: Ask<Answer>, kind: CommandKind = 'writes'): Promise<Answer> {
     const { machine } = this.#process;
-    await machine.travelled();
+    const arrived = Promise.all([this.#arrived, machine.travelled()]);
+    this.#arrived = arrived;
+    await arrived;
+    if (this.#isSilent) {
+      await this.#replaced();
+      throw new Error('Socket timeout. Expecting data, but did not receive any in 10000ms.');
+    }
     if (this.#isUnreachable()) throw new Error('connect ECONNREFUSED');
     this.#server.demand(kind);
     const connection = this.#server.connectionNumber;
@@ -258,6 +289,7 @@ export class ServerLink implements JobQueue {
     for (;;) {
       await machine.travelled();
       if (this.#process.isOver) return new Promise(() => undefined);
+      if (this.#isSilent) await this.#replaced();
       if (this.#isUnreachable()) {
         await this.#server.up();
         await machine.time.sleep(RECONNECT_POLL_MS);
@@ -269,6 +301,21 @@ export class ServerLink implements JobQueue {
       await machine.travelled();
       if (!this.#isReplyLost(connection)) return answer;
     }
+  }
+
+  get #isSilent(): boolean {
+    return this.#silenceCount < this.#process.machine.silenceCount;
+  }
+
+  /** Resolves when the client has given up the silent connection and has another one. */
+  #replaced(): Promise<void> {
+    const { machine } = this.#process;
+    this.#replacement ??= machine.time.sleep(SOCKET_TIMEOUT_MS).then(() => {
+      this.#silenceCount = machine.silenceCount;
+      this.#replacement = null;
+      for (const listener of this.#onReplaced) listener();
+    });
+    return this.#replacement;
   }
 
   #isUnreachable(): boolean {

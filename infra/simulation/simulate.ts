@@ -24,6 +24,8 @@ export interface SimulationRequest {
   /** Which of the seed's faults happen, by index; all if absent. */
   readonly faults?: readonly number[] | undefined;
   readonly keepsLines?: boolean;
+  /** Departures from how the seed's run is. */
+  readonly variant?: Partial<Variant>;
 }
 
 export interface SimulationResult {
@@ -42,11 +44,12 @@ export interface SimulationResult {
   readonly lines: readonly string[];
 }
 
-/** Only overlapping outer steps change the digest. */
+/** Other differences change no digest. */
 const known = new Map<string, Promise<Reference>>();
 
 function referenceOf(variant: Variant): Promise<Reference> {
-  const key = String(variant.overlaps);
+  const { overlaps, leavesPerStep, stopsEarly } = variant;
+  const key = JSON.stringify({ overlaps, leavesPerStep, stopsEarly });
   const reference = known.get(key) ?? undisturbedRun(variant);
   known.set(key, reference);
   return reference;
@@ -54,7 +57,7 @@ function referenceOf(variant: Variant): Promise<Reference> {
 
 export async function simulate(request: SimulationRequest): Promise<SimulationResult> {
   const { seed, workers, keepsLines = false } = request;
-  const variant = variantOf(seed);
+  const variant = { ...variantOf(seed), ...request.variant };
   const reference = await referenceOf(variant);
   const faults = faultsOf(seed).filter(
     ({ index }) => request.faults === undefined || request.faults.includes(index),

@@ -33,6 +33,8 @@ export class Machine {
   repliesToLose = 0;
   /** The number of its results that somebody will change on the server. */
   resultsToForge = 0;
+  /** How often its connections to the server have gone silent. Later ones work. */
+  silenceCount = 0;
   /** The number of wake-ups that will be lost. */
   eventsToLose = 0;
 

@@ -5,6 +5,8 @@
 
 import { configHash, decidingPart, RunConfigSchema } from '../../shared/config/run-config.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
+import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { learnedVariables } from '../../shared/models/learned-parameters.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { PreparedRun } from '../../coordinator/plan/prepared-run.js';
@@ -12,12 +14,13 @@ import { randomStream } from '../../shared/base/random.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type { GradientWork, TaskJob } from '../../shared/queue/protocol.js';
+import type { GradientWork, LargeBlobs, TaskJob } from '../../shared/queue/protocol.js';
 import { encodeSums } from '../../shared/sums/delivered-sums.js';
 import { joinNodes, learnedIdsOf, type GradientNode } from '../../shared/sums/gradient-node.js';
 import { SumTree } from '../../shared/sums/sum-tree.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { decodeTensors, encodeTensors, floatsOf } from '../../shared/tensors/tensor-codec.js';
+import { StorageConfigSchema } from '../../shared/storage/open-object-store.js';
 import type { Variant } from './variants.js';
 import type { CheckpointIdentity } from '../../coordinator/checkpoints/checkpoint-identity.js';
 
@@ -28,14 +31,19 @@ export const RUN_NAME = 'simulated-run';
 export const JOB_ATTEMPTS_MAX = 4;
 export const REFUSAL_WAIT_MS = 120_000;
 export const BLOB_LIFETIME_MS = 600_000;
-/** One for each task. */
-export const LEAVES_PER_STEP = 8;
-const TASK_COUNT = 20;
+/** Of so many tasks, an outer step draws one. */
+const TASKS_PER_DRAWN = 2.5;
+export const QUERY_ROWS_PER_TASK = 2;
 const TABLE_ROW_COUNT = 12;
 const FINGERPRINT = 'simulated-01234567';
 const OTHER_FINGERPRINT = 'simulated-89abcdef';
 const DRAIN_EVERY_OUTER_STEPS = 2;
-/** A leaf takes up to 1 s, and three workers have eight of them. */
+/** A few are with the queue's server. */
+export const LARGE_BLOBS: LargeBlobs = {
+  ...{ address: 'large-blobs', byteCountMin: 100 },
+  storage: StorageConfigSchema.parse({}),
+};
+/** An outer step takes three workers about 2 s. */
 const CLOSING_RULES = {
   all: { kind: 'all' },
   quorum: { kind: 'quorum', share: 0.5, graceMs: 400 },
@@ -57,8 +65,6 @@ const plainConfig = {
   method: { kind: 'fomaml', innerSteps: 1, innerRate: 0.1 },
   training: {
     outerSteps: OUTER_STEPS,
-    tasksPerOuterStep: LEAVES_PER_STEP,
-    leavesPerOuterStepMin: LEAVES_PER_STEP,
     checkpointEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS,
     optimizer: { kind: 'adam', rate: 0.05 },
   },
@@ -72,8 +78,18 @@ const plainConfig = {
   output: 'none',
 };
 
-function simulatedStore(): TaskStore {
-  const rows = Array.from({ length: TASK_COUNT }, (_, taskIndex) => taskRows(taskIndex));
+const storeByTaskCount = new Map<number, TaskStore>();
+
+/** The tasks of runs with so many leaves in an outer step, one for each of its tasks. */
+export function simulatedStoreOf({ leavesPerStep }: Pick<Variant, 'leavesPerStep'>): TaskStore {
+  const taskCount = leavesPerStep * TASKS_PER_DRAWN;
+  const store = storeByTaskCount.get(taskCount) ?? simulatedStore(taskCount);
+  storeByTaskCount.set(taskCount, store);
+  return store;
+}
+
+function simulatedStore(taskCount: number): TaskStore {
+  const rows = Array.from({ length: taskCount }, (_, taskIndex) => taskRows(taskIndex));
   const tasks = rows.map(({ taskIndex, rowCount, supportRowCount }): TaskEntry => ({
     ...{ taskIndex, key: `task${taskIndex}`, split: 'train', supportRowCount },
     ...{ queryRowCount: rowCount - supportRowCount, firstSeenTime: 0 },
@@ -81,11 +97,11 @@ function simulatedStore(): TaskStore {
   return {
     manifest: {
       ...{ formatVersion: 1, sourceDigest: 'simulated', features: FEATURES, taskColumns: ['task'] },
-      ...{ hasOracle: false, taskCount: TASK_COUNT, files: [], rejectedRowCount: 0 },
-      taskCountBySplit: { train: TASK_COUNT, validation: 0, test: 0 },
+      ...{ hasOracle: false, taskCount, files: [], rejectedRowCount: 0 },
+      taskCountBySplit: { train: taskCount, validation: 0, test: 0 },
       rowCount: rows.reduce((sum, { rowCount }) => sum + rowCount, 0),
     },
-    digest: 'simulated',
+    digest: `simulated ${taskCount}`,
     tasks,
     readTasks: (indices) => Promise.resolve(indices.flatMap((index) => rows[index] ?? [])),
     close: () => Promise.resolve(),
@@ -94,7 +110,7 @@ function simulatedStore(): TaskStore {
 
 function taskRows(taskIndex: number): TaskRows {
   const stream = randomStream(1, 'simulated task', taskIndex);
-  const rowCount = 4;
+  const rowCount = 2 + QUERY_ROWS_PER_TASK;
   const numbers = (): Float64Array => new Float64Array(rowCount).fill(taskIndex);
   return {
     ...{ taskIndex, rowCount, supportRowCount: 2, bagIds: [], numbers: [], oracle: null },
@@ -105,17 +121,18 @@ function taskRows(taskIndex: number): TaskRows {
   };
 }
 
-export const store = simulatedStore();
-
 const plain = RunConfigSchema.parse(plainConfig);
 const spec = modelSpecOf(plain.model, FEATURES, plain.method, plain.training.trainable);
 
 export function simulatedRunOf(variant: Variant): PreparedRun {
+  const { leavesPerStep } = variant;
   const staleness = { outerSteps: 1, drainEveryOuterSteps: DRAIN_EVERY_OUTER_STEPS };
   const config = RunConfigSchema.parse({
     ...plainConfig,
     training: {
       ...plainConfig.training,
+      ...{ tasksPerOuterStep: leavesPerStep, leavesPerOuterStepMin: leavesPerStep },
+      ...(variant.stopsEarly ? { earlyStopping: { everyOuterSteps: 1, patience: 3 } } : {}),
       ...(variant.overlaps ? { staleness } : {}),
       closing: CLOSING_RULES[variant.closing],
     },
@@ -125,10 +142,15 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
       ...(variant.hasCopies ? { backupAfterMultiple: 2 } : {}),
     },
   });
-  return { config, store, storeAddress: 'memory://store', spec };
+  return { config, store: simulatedStoreOf(variant), storeAddress: 'memory://store', spec };
 }
 
-export function checkpointIdentityOf({ config }: PreparedRun): CheckpointIdentity {
+/** The validation loss of a run that may stop early. It shows every bit, and hardly falls. */
+export function simulatedLossOf(parameters: MetaParameters): Promise<number> {
+  return Promise.resolve(parseInt(metaParametersDigest(parameters).slice(32, 40), 16));
+}
+
+export function checkpointIdentityOf({ config, store }: PreparedRun): CheckpointIdentity {
   return {
     runName: config.run,
     configHash: configHash(config),
@@ -139,12 +161,12 @@ export function checkpointIdentityOf({ config }: PreparedRun): CheckpointIdentit
 }
 
 /** Gradients that pull each parameter to a target of each task. */
-export const simulatedExecutor: JobExecutor = {
-  execute: computed,
-  close: () => Promise.resolve(),
-};
+export function simulatedExecutorOf(variant: Pick<Variant, 'leavesPerStep'>): JobExecutor {
+  const store = simulatedStoreOf(variant);
+  return { execute: (input) => computed(input, store), close: () => Promise.resolve() };
+}
 
-async function computed(input: JobInput): Promise<JobOutput> {
+async function computed(input: JobInput, store: TaskStore): Promise<JobOutput> {
   const { job } = input;
   if (!('taskIndices' in job) || job.work.kind !== 'gradient' || input.rowPack === null)
     throw new Error('a simulation computes gradient jobs with a row pack');
@@ -154,7 +176,7 @@ async function computed(input: JobInput): Promise<JobOutput> {
   const queryBefore = job.work.queryLossBefore === undefined ? null : losses.queryBefore;
   return {
     output: encodeSums({ nodes, losses: { ...losses, queryBefore } }, spec.tableRowWidth),
-    queryRowCount: 2 * tasks.length,
+    queryRowCount: QUERY_ROWS_PER_TASK * tasks.length,
     ...{ computeMs: 0, backend: 'simulated', fingerprint: FINGERPRINT },
   };
 }

@@ -3,9 +3,13 @@
  * carried out without an answer; objects are cut off or changed; a coordinator dies between two requests.
  */
 
-import { QianmoError } from '../../shared/base/errors.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
-import type { ListedObject, ObjectStore, PutCondition } from '../../shared/storage/object-store.js';
+import {
+  StoreUnavailableError,
+  type ListedObject,
+  type ObjectStore,
+  type PutCondition,
+} from '../../shared/storage/object-store.js';
 import type { Machine, SimulatedProcess } from './simulated-process.js';
 import { damaged } from './simulated-server.js';
 
@@ -14,6 +18,8 @@ export type StoreWatch = (change: {
   readonly by: SimulatedProcess;
   readonly name: 'put' | 'delete' | 'read';
   readonly key: string;
+  /** Of a put. */
+  readonly bytes?: Uint8Array;
 }) => void;
 
 export class SimulatedStore {
@@ -24,6 +30,8 @@ export class SimulatedStore {
   answersToLose = 0;
   /** The process that does the n-th put from now dies before it, or right after it. */
   deathAtPut: { count: number; readonly isAfter: boolean } | null = null;
+  /** The keys of all objects. */
+  readonly keys = new Set<string>();
   /** The keys of objects that a fault has changed. */
   readonly damagedKeys = new Set<string>();
 
@@ -71,11 +79,12 @@ export class StoreLink implements ObjectStore {
       if (this.#process.isOver) return null;
       const etag = await this.#store.objects.put(key, bytes, condition);
       if (etag !== null) this.#store.damagedKeys.delete(key);
-      if (etag !== null) this.#watch({ by: this.#process, name: 'put', key });
+      this.#store.keys.add(key);
+      if (etag !== null) this.#watch({ by: this.#process, name: 'put', key, bytes });
       if (this.#isDeath(true)) this.#process.kill();
       if (this.#store.answersToLose > 0) {
         this.#store.answersToLose -= 1;
-        throw storeFailure();
+        throw this.#failure();
       }
       return etag;
     });
@@ -92,8 +101,14 @@ export class StoreLink implements ObjectStore {
   delete(key: string): Promise<void> {
     return this.#asked(async () => {
       await this.#store.objects.delete(key);
+      this.#store.keys.delete(key);
       this.#watch({ by: this.#process, name: 'delete', key });
     });
+  }
+
+  #failure(): StoreUnavailableError {
+    const what = 'the simulated store did not answer';
+    return new StoreUnavailableError({ what, where: this.address });
   }
 
   #isDeath(isAfter: boolean): boolean {
@@ -109,14 +124,10 @@ export class StoreLink implements ObjectStore {
     const { machine } = this.#process;
     return this.#process.lived(async () => {
       await machine.travelled();
-      if (machine.time.nowMs < this.#store.awayUntilMs) throw storeFailure();
+      if (machine.time.nowMs < this.#store.awayUntilMs) throw this.#failure();
       const answer = await ask();
       await machine.travelled();
       return answer;
     });
   }
-}
-
-function storeFailure(): QianmoError {
-  return new QianmoError({ kind: 'transient', what: 'the simulated store did not answer' });
 }

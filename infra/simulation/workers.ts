@@ -2,17 +2,21 @@
 
 import { QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
-import type { Job } from '../../shared/queue/protocol.js';
+import { leafCountOf } from '../../shared/queue/protocol.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker, type WorkerEvent } from '../../worker/carrying/work-loop.js';
 import { patientSignal, ServerLink } from './server-link.js';
 import { SimulatedProcess } from './simulated-process.js';
-import { computedElsewhere, simulatedExecutor } from './simulated-run.js';
+import { computedElsewhere, simulatedExecutorOf } from './simulated-run.js';
+import { StoreLink } from './simulated-store.js';
 import { queueOf } from './variants.js';
 import type { JobFault, WorkerPlace, World } from './world.js';
 
 const COMPUTE_MS_MIN = 100;
 const COMPUTE_MS_MAX = 1_000;
+/** The jobs of an outer step take a worker about as long as so many leaves, however many they are. */
+const LEAVES_WORTH_OF_TIME = 8;
+const STRAGGLER_MS = 4_000;
 
 /** Successive workers in the same place, until the simulation stops. */
 export async function workAt(place: WorkerPlace, world: World): Promise<void> {
@@ -29,6 +33,7 @@ export async function workAt(place: WorkerPlace, world: World): Promise<void> {
       queue: queueOf(
         world.variant,
         new ServerLink(process, world.server, world.invariants.onCommand),
+        new StoreLink(process, world.largeBlobs, () => undefined),
       ),
       ...{ name, nonce: name, signal },
       executor: faultyExecutor(process, place, world),
@@ -50,6 +55,9 @@ function withoutProcessId(event: WorkerEvent): object {
 
 function faultyExecutor(process: SimulatedProcess, place: WorkerPlace, world: World): JobExecutor {
   const { stream } = place.machine;
+  const { leavesPerStep, hasStraggler } = world.variant;
+  const simulated = simulatedExecutorOf(world.variant);
+  const slowMs = hasStraggler && place === world.workers[0] ? STRAGGLER_MS : 0;
   const clock = process.clock();
   return {
     execute: async (input, signal, onBegin) => {
@@ -68,19 +76,16 @@ function faultyExecutor(process: SimulatedProcess, place: WorkerPlace, world: Wo
       const computeMs = perLeafMs * leafCountOf(job);
       const isEndless = fault === 'hangs' || fault === 'stuck';
       const ownSignal = fault === 'stuck' ? undefined : signal;
-      await clock.sleep(isEndless ? 60 * job.timeoutMs : computeMs, ownSignal);
+      const takenMs = slowMs + (computeMs * LEAVES_WORTH_OF_TIME) / leavesPerStep;
+      await clock.sleep(isEndless ? 60 * job.timeoutMs : takenMs, ownSignal);
       if (signal?.aborted === true)
         throw new QianmoError({ kind: 'interrupted', what: 'given up' });
-      const computed = await simulatedExecutor.execute(input);
+      const computed = await simulated.execute(input);
       // The time of a delivery decides how the next outer steps are cut.
       return disturbed({ ...computed, computeMs }, fault);
     },
     close: () => Promise.resolve(),
   };
-}
-
-function leafCountOf({ work }: Job): number {
-  return work.kind === 'gradient' ? work.leaves.shapes.length : 1;
 }
 
 function disturbed(computed: JobOutput, fault: JobFault | null): JobOutput {

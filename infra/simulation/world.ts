@@ -52,6 +52,8 @@ export class World {
   readonly variant: Variant;
   readonly server: SimulatedServer;
   readonly store: SimulatedStore;
+  /** The object store of large blobs, where the run has one. */
+  readonly largeBlobs: SimulatedStore;
   readonly workers: WorkerPlace[];
   readonly coordinators: Place[];
   readonly invariants: Invariants;
@@ -74,6 +76,7 @@ export class World {
     this.lines = keepsLines ? [] : null;
     this.server = new SimulatedServer(this.#machine('server'));
     this.store = new SimulatedStore(this.#machine('store'));
+    this.largeBlobs = new SimulatedStore(this.#machine('large blobs'));
     this.workers = Array.from({ length: workerCount }, (_, index) => ({
       machine: this.#machine(`worker${index}`),
       ...{ process: null, jobFaults: [], stop: () => undefined, emptyMs: 1_000 },

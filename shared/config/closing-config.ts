@@ -15,13 +15,13 @@ export const ClosingConfigSchema = z
           .gt(0)
           .max(1)
           .default(0.9)
-          .describe('The share of the deliveries that must have a result, rounded up.'),
+          .describe('The share of the leaves that must have a result, rounded up.'),
         graceMs: durationMs
           .nonnegative()
           .default(1_000)
           .describe('How long the others are waited for once these are there.'),
       })
-      .describe('Enough deliveries have a result, and the others had some time more.'),
+      .describe('Enough leaves have a result, and the others had some time more.'),
     z
       .strictObject({
         kind: z.literal('deadline'),
@@ -35,9 +35,9 @@ export const ClosingConfigSchema = z
           .gt(0)
           .max(1)
           .default(0.5)
-          .describe('The share of the deliveries that must have a result by then, rounded up.'),
+          .describe('The share of the leaves that must have a result by then, rounded up.'),
       })
-      .describe('The time is over, and enough deliveries have a result.'),
+      .describe('The time is over, and enough leaves have a result.'),
   ])
   .describe(
     'When an outer step takes the results that it has. Leaves without one are left out: the others weigh ' +

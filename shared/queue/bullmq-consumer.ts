@@ -31,7 +31,8 @@ const { UnrecoverableError, WaitingError, Worker } = createRequire(import.meta.u
 ) as typeof bullmq;
 
 const METRICS_MINUTES_KEPT = 24 * 60;
-/** Closing waits for replies of a server that may be away; the connection ends regardless. */
+/** What a worker waits for a server that may be away; the connection ends regardless. */
+const FINISH_TIMEOUT_MS = 3_000;
 const CLOSE_TIMEOUT_MS = 500;
 /** The pause before a server that is full or away is asked for a job again. */
 const RETRY_DELAY_MS = 500;
@@ -72,9 +73,13 @@ export function bullmqConsumer(
 ): JobConsumer {
   const { self, registry, report, server, process, onError } = identity;
   const { bullmq, clock, where, call, blobs } = options;
+  const underWay = new JobsUnderWay(clock);
   const worker = new Worker<unknown, JobResult>(
     INNER_LOOP_QUEUE,
-    (job, token, signal) => processed(job, token, signal ?? new AbortController().signal, process),
+    (job, token, signal) =>
+      underWay.watch(job.id ?? '', () =>
+        processed(job, token, signal ?? new AbortController().signal, process),
+      ),
     { connection: redis, ...bullmq, name: self.name, ...WORKER_OPTIONS },
   );
   const taking = new Taking(worker, clock);
@@ -91,8 +96,14 @@ export function bullmqConsumer(
     // A message that is lost costs the coordinator a moment.
     redis.publish(channel, wakeUpText({ jobId, ...message })).catch(() => undefined);
   };
-  worker.on('completed', ({ id = '' }, returnValue) => tell(id, { returnValue }));
-  worker.on('failed', (job) => tell(job?.id ?? '', {}));
+  worker.on('completed', ({ id = '' }, returnValue) => {
+    underWay.end(id);
+    tell(id, { returnValue });
+  });
+  worker.on('failed', (job) => {
+    underWay.end(job?.id ?? '');
+    tell(job?.id ?? '', {});
+  });
   return {
     server,
     name: self.name,
@@ -103,12 +114,12 @@ export function bullmqConsumer(
     // A key that is not there has a negative lifetime.
     quarantinedMs: async () =>
       Math.max(0, await call(() => redis.pttl(quarantineKeyOf(bullmq.prefix, self.name)))),
-    stop: () => {
-      taking.end();
-      return worker.close();
+    stop: async () => {
+      taking.stop();
+      await underWay.ended();
     },
     close: async () => {
-      taking.end();
+      taking.stop();
       const inTime = new AbortController();
       const closed = Promise.allSettled([registry.leave(self.instance), worker.close(true)]);
       await Promise.race([closed, clock.sleep(CLOSE_TIMEOUT_MS, inTime.signal)]);
@@ -118,6 +129,48 @@ export function bullmqConsumer(
   };
 }
 
+/** The jobs of a worker, until the server has their result or their failure. */
+class JobsUnderWay {
+  readonly #clock: Clock;
+  readonly #processing = new Set<Promise<JobResult>>();
+  /** Jobs that have been processed, and whose end is on its way to the server. */
+  readonly #ending = new Set<string>();
+  #noneLeft = new AbortController();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  async watch(jobId: string, process: () => Promise<JobResult>): Promise<JobResult> {
+    const processing = process();
+    this.#processing.add(processing);
+    try {
+      const result = await processing;
+      this.#ending.add(jobId);
+      return result;
+    } catch (error) {
+      // A job that was handed back has no end.
+      if (!(error instanceof WaitingError)) this.#ending.add(jobId);
+      throw error;
+    } finally {
+      this.#processing.delete(processing);
+    }
+  }
+
+  end(jobId: string): void {
+    this.#ending.delete(jobId);
+    if (this.#ending.size === 0) this.#noneLeft.abort();
+  }
+
+  /** Waits for what is processed, and then a moment for the server, which may be away. */
+  async ended(): Promise<void> {
+    await Promise.allSettled(this.#processing);
+    if (this.#ending.size === 0) return;
+    this.#noneLeft = new AbortController();
+    await this.#clock.sleep(FINISH_TIMEOUT_MS, this.#noneLeft.signal);
+  }
+}
+
 /** Lets the worker of the library take one job at a time. */
 class Taking {
   readonly #worker: bullmq.Worker<unknown, JobResult>;
@@ -125,6 +178,7 @@ class Taking {
   /** Null while no job is wanted. */
   #wanted: TakeTerms | null = null;
   #isRetrying = false;
+  #isStopped = false;
 
   constructor(worker: bullmq.Worker<unknown, JobResult>, clock: Clock) {
     this.#worker = worker;
@@ -139,7 +193,7 @@ class Taking {
   }
 
   begin(how: TakeTerms): void {
-    if (this.#wanted?.waits === true || this.#worker.closing !== undefined) return;
+    if (this.#wanted?.waits === true || this.#isStopped) return;
     this.#wanted = how;
     // With one slot, the script that finishes a job takes the next one.
     this.#worker.concurrency = how.heldMax;
@@ -150,6 +204,12 @@ class Taking {
     this.#wanted = null;
     // The library stops at once, and does not wait for jobs under way.
     void this.#worker.pause(true);
+  }
+
+  /** Takes nothing any more. */
+  stop(): void {
+    this.#isStopped = true;
+    this.end();
   }
 
   /** The library itself would try again at once, and again. */

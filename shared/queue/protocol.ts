@@ -296,6 +296,11 @@ export function taskCountOf(
   return 'taskIndices' in job ? job.taskIndices.length : 1;
 }
 
+/** The leaves of its outer step that a job computes; one for any other job. */
+export function leafCountOf({ work }: Pick<Job, 'work'>): number {
+  return work.kind === 'gradient' ? work.leaves.shapes.length : 1;
+}
+
 /** How a job divides the rows of its tasks; undefined where as the store does. */
 export function divisionOf(work: JobWork): RowDivision | undefined {
   return work.kind === 'gradient' ? undefined : work.division;

@@ -16,7 +16,7 @@ import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
-import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import {
@@ -98,15 +98,12 @@ class Pool {
   }
 
   #executor(duration: JobDuration): JobExecutor {
-    const inner = logisticExecutor(store);
+    const inner = logisticExecutor(store, LEAF_IS_A_JOB);
     return {
       execute: async (input, signal, onBegin) => {
         onBegin?.();
         await this.clock.sleep(duration(), signal);
-        const { work } = input.job;
-        const leafCount = work.kind === 'gradient' ? work.leaves.shapes.length : 1;
-        // With leaves as slow as that, each is a job.
-        return { ...(await inner.execute(input)), computeMs: 1_000 * leafCount };
+        return inner.execute(input);
       },
       close: () => Promise.resolve(),
     };
@@ -127,7 +124,7 @@ const undisturbed = (): Promise<TrainingOutcome> =>
 describe('a quorum with a slow worker', () => {
   it('leaves jobs out, counts their late results, and is repeated bit for bit', async () => {
     const pool = new Pool();
-    const outcome = await pool.run([() => 100, () => 100, () => 3_000], () => pool.train(quorum));
+    const outcome = await pool.run([() => 100, () => 100, () => 1_500], () => pool.train(quorum));
     const leftOut = outcome.state.leftOut ?? [];
     expect(leftOut.length).toBeGreaterThan(0);
     expect(pool.count('leaves-left-out')).toBe(leftOut.length);
@@ -231,8 +228,8 @@ describe('too few results', () => {
         kind: 'transient',
         report: {
           what: expect.stringMatching(/although its jobs were sent twice/) as string,
-          expected: '2 of 3 results, as training.closing asks',
-          found: '0 results',
+          expected: 'results of 2 of 3 leaves, as training.closing asks',
+          found: '0 of 3 jobs',
         },
       });
       jobMs = 1;

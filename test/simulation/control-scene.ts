@@ -15,7 +15,7 @@ import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import type { SigningKey } from '../../shared/signing/signing-key.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
-import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import {
@@ -152,12 +152,20 @@ export class ControlScene {
     return this.saw('outer-step', (event) => 'outerStep' in event && event.outerStep >= outerStep);
   }
 
+  /** The jobs of complete outer steps. */
+  countedJobs(): number {
+    return this.events.reduce(
+      (sum, { event }) => sum + (event.kind === 'outer-step-timed' ? event.jobCount : 0),
+      0,
+    );
+  }
+
   kinds(): string[] {
     return this.events.map(({ event }) => event.kind);
   }
 
   #slowExecutor(): JobExecutor {
-    const inner = logisticExecutor(store);
+    const inner = logisticExecutor(store, LEAF_IS_A_JOB);
     return {
       execute: async (input, signal, onBegin) => {
         onBegin?.();

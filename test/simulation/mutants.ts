@@ -96,29 +96,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'numbers that are not finite are admitted',
     2,
-    change(
-      'coordinator/training/gradients/job-gradient',
-      'if (!Number.isFinite(norm))',
-      'if (false)',
-    ),
-  ),
-  mutant(
-    'parts of a job are added as they arrive',
-    2,
-    change(
-      'coordinator/training/gradients/joined-parts',
-      'parts.sort((a, b) => firstOf(a.gradient) - firstOf(b.gradient));',
-      '',
-    ),
-  ),
-  mutant(
-    'a job is whole before its last part has arrived',
-    2,
-    change(
-      'coordinator/training/gradients/joined-parts',
-      'if (arrivedCount < (',
-      'if (arrivedCount + 1 < (',
-    ),
+    change('coordinator/training/step-sum', 'if (!Number.isFinite(norm))', 'if (false)'),
   ),
   mutant(
     'the pointer is replaced before the manifest is there',
@@ -176,12 +154,12 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   ),
   mutant(
-    'the jobs that an outer step was closed without are not recorded',
+    'the leaves that an outer step was closed without are not recorded',
     9,
     change(
       'coordinator/training/step-closing',
-      'return { ...state, leftOut: [...(state.leftOut ?? []), { outerStep, jobs }] };',
-      'return state;',
+      'state: { ...state, leftOut: [...(state.leftOut ?? []), { outerStep, leaves }] },',
+      'state,',
     ),
   ),
   mutant(
@@ -194,12 +172,70 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   ),
   mutant(
-    'a resume forgets what rounding took from the dense variables',
+    'sums are added in order of arrival',
     0,
     change(
-      'coordinator/checkpoints/checkpoint-tensors',
-      '...(isWhole && remainders.size > 0 ? { remainders } : {}),',
-      '',
+      'shared/sums/sum-tree',
+      'let arrived = { ...node, sum };',
+      'const all = this.#waiting.get(0); const end = (all?.end ?? 0) + node.end - node.first; this.#waiting.set(0, { first: 0, end, sum: all === undefined ? sum : this.#join(all.sum, sum) }); return; let arrived;',
+    ),
+  ),
+  mutant(
+    'row packs are kept until the outer step ends',
+    25,
+    change(STEP, 'delivery.order.settled?.();', ''),
+  ),
+  mutant(
+    'orders of jobs that were left out are kept',
+    39,
+    change(
+      'coordinator/dispatch/late-results',
+      'for (const [jobId, { job }] of deliveries) {',
+      'for (const [jobId, { job, order }] of deliveries) { job.kept = order;',
+    ),
+    change(
+      'coordinator/dispatch/late-results',
+      'this.#awaited.set(jobId, { outerStep, jobIndex, closedMs });',
+      'this.#awaited.set(jobId, { outerStep, jobIndex, closedMs, job });',
+    ),
+  ),
+  mutant(
+    'jobs are sent before their large inputs are stored',
+    8,
+    change('coordinator/dispatch/first-deliveries', 'if (largeBlobs !== undefined)', 'if (false)'),
+  ),
+  mutant(
+    'jobs are sent before the large inputs that they share are stored',
+    23,
+    change('coordinator/dispatch/blobs/step-blobs', 'await this.#leases.putOf(bytes);', ''),
+  ),
+  mutant(
+    'a coordinator that has lost its claim moves the pointers back',
+    31,
+    change(
+      WRITER,
+      'await this.#options.claim?.demand();',
+      'await this.#options.claim?.demand().catch(() => undefined);',
+    ),
+    change(WRITER, 'await this.#demandRightToReplace(found);', ''),
+  ),
+  mutant(
+    'a resume forgets the best checkpoint',
+    17,
+    change(WRITER, 'this.#rememberBest(manifest, { manifest: manifestKey, sha256 });', ''),
+  ),
+  mutant(
+    'old checkpoints are removed with the best one',
+    2,
+    change('coordinator/checkpoints/checkpoint-writer', 'bestKey,', 'bestKey: undefined,'),
+  ),
+  mutant(
+    'an outage of the object store ends a run that waits for it',
+    14,
+    change(
+      'shared/storage/waiting-object-store',
+      'if (!(error instanceof StoreUnavailableError))',
+      'if (error)',
     ),
   ),
 ];

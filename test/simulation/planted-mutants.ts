@@ -56,13 +56,18 @@ async function foundBySeeds(mutant: Mutant, first: number, last: number): Promis
     // The copy has the types of the original.
     const { simulate } = (await import(entry.href)) as typeof Simulation;
     for (let seed = first; seed <= last; seed += 1) {
-      const { violation } = await simulate({ seed, workers: WORKERS });
+      const { violation } = await simulate({ seed, workers: WORKERS }).catch(withoutReference);
       if (violation !== null) return { name: mutant.name, seed, invariant: violation.invariant };
     }
     return { name: mutant.name, seed: last, invariant: null };
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Most mutants spoil runs under faults. One that spoils the undisturbed run too has no run to compare with. */
+function withoutReference(error: unknown): { readonly violation: { readonly invariant: string } } {
+  return { violation: { invariant: error instanceof Error ? error.message : String(error) } };
 }
 
 /** @throws Error when the code has changed and the text of the mutant is not there. */

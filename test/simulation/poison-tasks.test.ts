@@ -12,12 +12,13 @@ import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
-import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import type { JobExecutor, JobOutput } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
+import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
-import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { Life } from '../fixtures/simulation/life.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
@@ -42,6 +43,12 @@ const configOf = (poisonTasks: 'stop' | 'quarantine') =>
 
 type Poison = 'kills' | 'fails' | 'spoils';
 
+function spoilt({ output, ...rest }: JobOutput): JobOutput {
+  const tensors = decodeTensors(output, 'poison');
+  tensors.get('losses.query')!.values[0] = Number.NaN;
+  return { ...rest, output: encodeTensors(tensors) };
+}
+
 /** @param die ends the process that computes. */
 function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecutor {
   const inner = logisticExecutor(store);
@@ -51,7 +58,7 @@ function poisonedExecutor(poison: Poison, die: () => Promise<never>): JobExecuto
       const output = await inner.execute(input, signal);
       if (!tasksOfJob(input.job).includes(POISON)) return output;
       if (poison === 'kills') return die();
-      if (poison === 'spoils') return { ...output, weightedQueryLoss: Number.NaN };
+      if (poison === 'spoils') return spoilt(output);
       throw new QianmoError({ kind: 'transient', what: 'the compute process ended' });
     },
     close: () => Promise.resolve(),
@@ -214,27 +221,40 @@ describe('jobs that fail whatever their tasks are', () => {
     });
   });
 
-  it('are tried once more in a whole outer step when the failure has passed', async () => {
-    const clock = instantClock();
-    const inner = logisticExecutor(store);
-    let failureCount = 3;
-    const executor: JobExecutor = {
-      execute: (input) => {
-        failureCount -= 1;
-        if (failureCount < 0) return inner.execute(input);
-        return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
-      },
-      close: () => Promise.resolve(),
-    };
-    const sink = (): void => undefined;
-    const dispatcher = createInMemoryDispatcher({
-      executors: [executor],
-      clock,
-      attemptsMax: 3,
-      sink,
-    });
-    const { options } = tinyRun(configOf('stop'), { dispatcher, clock }, store);
-    const undisturbed = await train(tinyRun(configOf('stop'), {}, store).options);
-    expect((await train(options)).digest).toBe(undisturbed.digest);
-  });
+  it.each([
+    ['one after the other', undefined],
+    ['that overlap', { outerSteps: 1, drainEveryOuterSteps: 4 }],
+  ])(
+    'are tried once more in a whole outer step when the failure has passed: %s',
+    async (_, staleness) => {
+      const clock = instantClock();
+      const inner = logisticExecutor(store, LEAF_IS_A_JOB);
+      const config = logisticConfig({
+        ...{ outerSteps: 4, tasksPerOuterStep: 12, leavesPerOuterStepMin: 3 },
+        ...{ checkpointEveryOuterSteps: 4, staleness },
+      });
+      let failureCount = 3;
+      const executor: JobExecutor = {
+        execute: (input) => {
+          // Other jobs of the outer step have results by then, and the tables have changed since they were sent.
+          const { outerStep, jobIndex } = input.job;
+          if (outerStep !== 1 || jobIndex !== 1 || failureCount === 0) return inner.execute(input);
+          failureCount -= 1;
+          return Promise.reject(new QianmoError({ kind: 'transient', what: 'it passes' }));
+        },
+        close: () => Promise.resolve(),
+      };
+      const sink = (): void => undefined;
+      const dispatcher = createInMemoryDispatcher({
+        executors: [executor],
+        clock,
+        attemptsMax: 3,
+        sink,
+      });
+      const { options } = tinyRun(config, { dispatcher, clock }, store);
+      const undisturbed = await train(tinyRun(config, {}, store).options);
+      expect((await train(options)).digest).toBe(undisturbed.digest);
+      expect(failureCount).toBe(0);
+    },
+  );
 });

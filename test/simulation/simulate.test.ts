@@ -5,6 +5,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { FAULT_KINDS, faultsOf } from '../../infra/simulation/faults.js';
+import { describedVariant, variantOf } from '../../infra/simulation/variants.js';
 import { reportOf, shrunk, simulate } from '../../infra/simulation/simulate.js';
 
 const WORKERS = 3;
@@ -26,6 +27,35 @@ describe('a simulated cluster', () => {
     const result = await simulate({ ...request, workers: WORKERS });
     if (result.violation !== null) throw new Error(reportOf(result));
     expect(result.faults).toHaveLength(request.faults.length);
+  });
+
+  it('holds little of an outer step of 600 leaves, one worker of which is slow', async () => {
+    const variant = {
+      leavesPerStep: 600,
+      hasStraggler: true,
+      closing: 'all',
+      overlaps: false,
+    } as const;
+    const result = await simulate({ seed: 1, workers: WORKERS, faults: [], variant });
+    expect(result.violation).toBeNull();
+    expect(result.eventCount).toBeGreaterThan(8 * 600);
+  });
+
+  it('meets every kind of difference between runs', () => {
+    const words = seeds.flatMap((seed) => describedVariant(variantOf(seed)).split(', '));
+    expect([...new Set(words)].filter((each) => each !== 'plain').sort()).toEqual([
+      'a worker is slow',
+      'an outer step has 64 leaves',
+      'coordinators wait for the store',
+      'large blobs are elsewhere',
+      'outer steps close by deadline',
+      'outer steps close by quorum',
+      'outer steps overlap',
+      'records are signed',
+      'stragglers have copies',
+      'the fingerprint is demanded',
+      'training may stop early',
+    ]);
   });
 
   it('meets every kind of fault', () => {

@@ -21,7 +21,7 @@ import { randomStream, type RandomStream } from '../../shared/base/random.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
-import { logisticExecutor } from '../fixtures/queue/logistic-executor.js';
+import { LEAF_IS_A_JOB, logisticExecutor } from '../fixtures/queue/logistic-executor.js';
 import {
   logisticConfig,
   mapCheckpoints,
@@ -102,7 +102,7 @@ function disturbed(
   if (draw < 0.2) return { ...good, output: good.output.map(() => 255) };
   if (draw < 0.3) {
     const tensors = decodeTensors(good.output, 'simulation');
-    tensors.get('bias')!.values[0] = Number.NaN;
+    tensors.get('0.dense')!.values[0] = Number.NaN;
     return { ...good, output: encodeTensors(tensors) };
   }
   if (draw < 0.5 && late.length > 0) return late[stream.below(late.length)] ?? good;
@@ -118,7 +118,7 @@ describe('training under faults', () => {
     const safeSteps: number[] = [0];
     for (;;) {
       const run = tinyRun(config, { checkpoints, resume: true });
-      const executor = logisticExecutor(run.options.run.store);
+      const executor = logisticExecutor(run.options.run.store, LEAF_IS_A_JOB);
       const dispatcher = faultyDispatcher(executor, stream);
       const outcome = await train({ ...run.options, dispatcher }).catch((error: unknown) => {
         if (error instanceof QianmoError && error.kind === 'transient') return null;

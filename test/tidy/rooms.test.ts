@@ -62,7 +62,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/control',
     'coordinator/trust',
     'coordinator/dispatch/arrivals',
-    'coordinator/dispatch/demand',
     'coordinator/dispatch/blobs',
     'coordinator/dispatch',
     'coordinator/dispatch/in-memory',

@@ -19,6 +19,8 @@ export class BlobLeases {
   readonly #held: LruCache<Uint8Array, Uint8Array>;
   /** Each array is hashed once, however many jobs use it. */
   readonly #refByBytes = new WeakMap<Uint8Array, BlobRef>();
+  /** The puts under way, by digest. */
+  readonly #puts = new Map<string, Promise<void>>();
 
   /** @param trainingsAtOnce how many trainings share the leases, each with frozen inputs of its own. */
   constructor(trainingsAtOnce = 1) {
@@ -39,6 +41,25 @@ export class BlobLeases {
     const userCount = this.#userCountBySha256.get(sha256) ?? 0;
     this.#userCountBySha256.set(sha256, userCount + 1);
     return userCount === 0;
+  }
+
+  /** Lets later users wait for the put of the first one. */
+  notePut(bytes: Uint8Array, put: Promise<unknown>): void {
+    const { sha256 } = this.refOf(bytes);
+    const noted = put.then(
+      () => void this.#puts.delete(sha256),
+      (error: unknown) => {
+        this.#puts.delete(sha256);
+        throw error;
+      },
+    );
+    noted.catch(() => undefined);
+    this.#puts.set(sha256, noted);
+  }
+
+  /** The put of the bytes that is under way, if there is one. */
+  putOf(bytes: Uint8Array): Promise<void> | undefined {
+    return this.#puts.get(this.refOf(bytes).sha256);
   }
 
   /**

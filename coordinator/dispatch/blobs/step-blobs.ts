@@ -40,16 +40,29 @@ export class StepBlobs {
     this.#patiently = patiently;
   }
 
-  /** Registers the orders as users of their inputs, and puts those that are not there yet. */
-  async put(orders: readonly JobInputs[]): Promise<void> {
-    const unsent: Uint8Array[] = [];
-    for (const order of orders) {
-      unsent.push(...inputsOf(order).filter((bytes) => this.#leases.lease(bytes)));
-      if (order.frozen !== null) this.delete(this.#leases.hold(order.frozen));
+  /** Registers the order as a user of its inputs. Resolves when all of them are stored. */
+  async put(order: JobInputs): Promise<void> {
+    const stored = inputsOf(order).map((bytes) =>
+      this.#leases.lease(bytes) ? this.#put(bytes) : this.#putByOther(bytes),
+    );
+    if (order.frozen !== null) this.delete(this.#leases.hold(order.frozen));
+    await Promise.all(stored);
+  }
+
+  #put(bytes: Uint8Array): Promise<unknown> {
+    const ref = this.#leases.refOf(bytes);
+    const put = this.#patiently(() => this.#blobs.put(bytes, ref));
+    this.#leases.notePut(bytes, put);
+    return put;
+  }
+
+  /** Another job puts the bytes, or has put them. Its call may end before they are stored. */
+  async #putByOther(bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#leases.putOf(bytes);
+    } catch {
+      await this.#put(bytes);
     }
-    const put = (bytes: Uint8Array): Promise<BlobRef> =>
-      this.#blobs.put(bytes, this.#leases.refOf(bytes));
-    await Promise.all(unsent.map((bytes) => this.#patiently(() => put(bytes))));
   }
 
   /** Puts inputs again that were lost. Their users stay registered. */

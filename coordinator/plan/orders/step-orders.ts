@@ -117,6 +117,7 @@ class PackedOrder implements TaskOrder {
   readonly frozen: Uint8Array | null;
   readonly #encode: () => Uint8Array;
   #encoded: Uint8Array | null = null;
+  #isKept = false;
 
   constructor(
     job: TaskOrder['job'],
@@ -133,15 +134,20 @@ class PackedOrder implements TaskOrder {
     return (this.#encoded ??= this.#encode());
   }
 
+  /** Encodes the row pack now and keeps it for good. */
+  keep(): void {
+    this.#encoded ??= this.#encode();
+    this.#isKept = true;
+  }
+
   settled(): void {
-    this.#encoded = null;
+    if (!this.#isKept) this.#encoded = null;
   }
 }
 
-/** Encodes the row packs that nobody has read yet. Must be called before the tables change. */
-export function encodeRowPacks(orders: readonly TaskOrder[]): void {
-  // Reading a row pack encodes it.
-  for (const order of orders) Reflect.get(order, 'rowPack');
+/** Must be called before the tables change. All jobs of the step may have to be sent again with the same inputs. */
+export function keepRowPacks(orders: readonly TaskOrder[]): void {
+  for (const order of orders) if (order instanceof PackedOrder) order.keep();
 }
 
 function dropoutOf({ training, seed }: RunConfig): Pick<GradientWork, 'dropout'> {

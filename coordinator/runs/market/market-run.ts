@@ -62,7 +62,8 @@ export async function marketRun(
     (_, place) => config.seeds.first + place,
   );
   const found = request.fresh ? new Map<number, SeedOutcome>() : await kept.read(seeds);
-  const work = { config, where, serving, choice: request };
+  const { workers, processes, redis } = request;
+  const work = { config, where, serving, choice: { workers, processes, redis } };
   const outcomes: SeedOutcome[] = [];
   for (const [place, seed] of seeds.entries()) {
     const progress = progressOf(context.sink, { seed, place, seedCount: seeds.length });

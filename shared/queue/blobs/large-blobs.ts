@@ -35,15 +35,17 @@ export function queueWithLargeBlobs(
     storeByPlace.put(name, opened);
     return opened;
   };
-  const withLarge = <End extends { blobs(limits: BlobLimits): BlobStore }>(end: End): End => ({
-    ...end,
-    blobs: (limits: BlobLimits): BlobStore => {
+  const withLarge = <End extends { blobs(limits: BlobLimits): BlobStore }>(end: End): End => {
+    const besideQueue = end.blobs.bind(end);
+    const blobs = (limits: BlobLimits): BlobStore => {
       const { large, ...small } = limits;
-      if (large === undefined) return end.blobs(limits);
+      if (large === undefined) return besideQueue(limits);
       const objects = new LargeBlobStore(objectsOf(large), limits.blobByteCountMax);
-      return bySize(objects, end.blobs(small), large.byteCountMin);
-    },
-  });
+      return bySize(objects, besideQueue(small), large.byteCountMin);
+    };
+    // A copy would lack the methods of a class.
+    return Object.assign(end, { blobs });
+  };
   return {
     address: queue.address,
     openProducer: async (start) => withLarge(await queue.openProducer(start)),

@@ -22,8 +22,8 @@ afterAll(() => scene.close());
 const cells = new CellsOfFile('coordinators.test.ts');
 
 const AN_HOUR_MS = 3_600_000;
-/** The second job of the third outer step. */
-const JOB_UNDER_WAY = 10;
+/** The outer step whose first job is held, counted from 0. */
+const STEP_UNDER_WAY = 2;
 
 /** A coordinator in a phase of its run, and what lets it go on once it does. */
 interface CaughtCoordinator {
@@ -51,7 +51,7 @@ function atCommand(commandOf: (prefix: string) => RegExp) {
 }
 
 async function whileWorkersCompute(name: string): Promise<CaughtCoordinator> {
-  const { executor, held, release } = heldJob(scene.executor, JOB_UNDER_WAY);
+  const { executor, held, release } = heldJob(scene.executor, 1, STEP_UNDER_WAY);
   const worker = await scene.workerHere(name, { executor });
   const run = await scene.coordinator(name);
   await held;

@@ -26,8 +26,8 @@ import { CellsOfFile } from './cells.js';
 
 const BUCKET = 'runs';
 const MANIFEST = /\/checkpoints\/manifests\//;
-/** The first job after the first checkpoint. */
-const JOB_AFTER_CHECKPOINT = 9;
+/** The first checkpoint is written before it. */
+const STEP_AFTER_CHECKPOINT = 2;
 const SDK_ATTEMPT_COUNT = 4;
 /** Enough for an outer step. */
 const SHORT_WAIT_MS = 10_000;
@@ -117,7 +117,7 @@ describe.skipIf(!canStartS3)(`an object store${S3_SUITE_SUFFIX}`, () => {
     cells.run(fault, 'on a resume', async (name) => {
       const proxy = await s3FaultProxy(buckets.options.endpoint);
       const departures = departuresOf(name, proxy);
-      const { executor, held, release } = heldJob(scene.executor, JOB_AFTER_CHECKPOINT);
+      const { executor, held, release } = heldJob(scene.executor, 1, STEP_AFTER_CHECKPOINT);
       const worker = await scene.workerHere(name, { executor });
       const run = await scene.coordinator(name, departures);
       await held;

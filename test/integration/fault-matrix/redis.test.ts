@@ -18,8 +18,8 @@ afterAll(() => scene.close());
 
 const cells = new CellsOfFile('redis.test.ts');
 
-/** The second job of the third outer step. */
-const JOB_UNDER_WAY = 10;
+/** The outer step whose first job is held, counted from 0. */
+const STEP_UNDER_WAY = 2;
 const AWAY = /does not answer/;
 const LATENCY_MS = 3;
 
@@ -29,7 +29,7 @@ async function withJobInFlight(
   redis: { readonly url: string; close(): Promise<void> },
   strike: (saw: (pattern: RegExp) => Promise<unknown>, release: () => void) => Promise<void>,
 ): Promise<void> {
-  const { executor, held, release } = heldJob(scene.executor, JOB_UNDER_WAY);
+  const { executor, held, release } = heldJob(scene.executor, 1, STEP_UNDER_WAY);
   const worker = await scene.workerHere(name, { queue: scene.queue(name, redis.url), executor });
   const run = await scene.coordinator(name, { redisUrl: redis.url });
   await held;

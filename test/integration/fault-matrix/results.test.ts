@@ -99,6 +99,13 @@ function countdown(count: number) {
   };
 }
 
+/** The first value of a tensor becomes a NaN. */
+function withNaN(output: JobOutput, name: string): JobOutput {
+  const tensors = decodeTensors(output.output, 'test');
+  tensors.get(name)?.values.fill(NaN, 0, 1);
+  return { ...output, output: encodeTensors(tensors) };
+}
+
 const CHANGES: readonly (readonly [string, (output: JobOutput) => JobOutput])[] = [
   [
     'whose bytes are no tensors',
@@ -108,16 +115,8 @@ const CHANGES: readonly (readonly [string, (output: JobOutput) => JobOutput])[] 
     'cut short',
     (output) => ({ ...output, output: output.output.subarray(0, output.output.length >> 1) }),
   ],
-  ['with a loss of NaN', (output) => ({ ...output, weightedQueryLoss: NaN })],
-  [
-    'with gradients of NaN',
-    (output) => {
-      const bytes = output.output.slice();
-      // The last value of the last tensor becomes a NaN.
-      bytes.fill(0xff, bytes.length - 4);
-      return { ...output, output: bytes };
-    },
-  ],
+  ['with a loss of NaN', (output) => withNaN(output, 'losses.query')],
+  ['with gradients of NaN', (output) => withNaN(output, '0.dense')],
   [
     'with twice as many values',
     (output) => changedValues(output, (values) => Float32Array.from([...values, ...values])),

@@ -72,8 +72,8 @@ it('tells each end once, whatever resumes the run', async () => {
     // Nobody takes its jobs.
     expect((await room.start(['train', run], environment).ended).exitCode).toBe(3);
     expect(notices()).toEqual(['failed']);
-    await room.done(['train', run, '--resume'], environment);
-    await room.done(['train', run, '--resume'], environment);
+    await room.done(['train', run, '--resume', '--processes', '1'], environment);
+    await room.done(['train', run, '--resume', '--processes', '1'], environment);
     expect(notices()).toEqual(['failed', 'finished']);
     expect(heard.received[0]?.headers['webhook-signature']).toMatch(/^v1,/);
   } finally {

@@ -166,7 +166,7 @@ describe('a copy of a straggler', () => {
   });
 
   it.each<[string, (made: Scene) => void, Parameters<typeof scene>[1]?]>([
-    ['too few durations are known', () => undefined, { knownCount: 7 }],
+    ['too few durations are known', () => undefined, { knownCount: 3 }],
     ['no worker is idle', ({ pool }) => pool.set('idle', 'a job of another run')],
     ['no other worker is there', ({ pool }) => pool.delete('idle')],
     ['the idle worker is sick', ({ health }) => health.sick('idle', 'x')],
@@ -295,7 +295,7 @@ describe('JobDurations', () => {
 
   it('gives the 0.9 quantile of the latest 256 of a kind', () => {
     const sut = new JobDurations();
-    for (let count = 0; count < 7; count += 1) sut.note(job, { computeMs: 10_000 });
+    for (let count = 0; count < 3; count += 1) sut.note(job, { computeMs: 10_000 });
     expect(sut.usualMs(job)).toBe(Number.POSITIVE_INFINITY);
     sut.note(job, { computeMs: 10_000 });
     expect(sut.usualMs(job)).toBe(10_000);

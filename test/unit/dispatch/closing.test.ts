@@ -14,7 +14,7 @@ describe.each(rules)('any rule: $kind', (rule) => {
   });
 
   it('closes immediately when no job was ordered', () => {
-    expect(new StepClosing(rule, { ...step, jobCount: 0 }).look(0, 0, 0).kind).toBe('close');
+    expect(new StepClosing(rule, { ...step, leafCount: 0 }).look(0, 0, 0).kind).toBe('close');
   });
 
   it('has too few results when the time is over and not enough are there', () => {
@@ -33,7 +33,7 @@ describe('all', () => {
 
 describe('a quorum', () => {
   it('is rounded up, and at least one job', () => {
-    expect([8, 9, 1].map((jobCount) => enoughCountOf(quorum, jobCount))).toEqual([6, 7, 1]);
+    expect([8, 9, 1].map((leafCount) => enoughCountOf(quorum, leafCount))).toEqual([6, 7, 1]);
     expect(enoughCountOf({ ...quorum, share: 0.01 }, 8)).toBe(1);
   });
 
@@ -46,7 +46,7 @@ describe('a quorum', () => {
   });
 
   it('counts the grace from the result that made it, not from later ones', () => {
-    const closing = new StepClosing(quorum, { jobCount: 4, startMs: 0, timeoutMs: 1_000 });
+    const closing = new StepClosing(quorum, { leafCount: 4, startMs: 0, timeoutMs: 1_000 });
     expect(closing.look(2, 2, 50)).toEqual({ kind: 'wait', untilMs: 1_000 });
     expect(closing.look(3, 1, 60)).toEqual({ kind: 'wait', untilMs: 160 });
     expect(closing.look(3, 1, 159)).toEqual({ kind: 'wait', untilMs: 160 });
@@ -71,7 +71,7 @@ describe('a deadline', () => {
 
 describe('the second chance', () => {
   it('is one more period of the same length', () => {
-    const closing = new StepClosing(deadline, { jobCount: 4, startMs: 0, timeoutMs: 1_000 });
+    const closing = new StepClosing(deadline, { leafCount: 4, startMs: 0, timeoutMs: 1_000 });
     expect(closing.look(1, 3, 400).kind).toBe('too-few');
     expect(closing.takeSecondChance(400)).toBe(true);
     expect(closing.look(1, 3, 400)).toEqual({ kind: 'wait', untilMs: 800 });
@@ -81,7 +81,7 @@ describe('the second chance', () => {
   });
 
   it('is not given to a step that needs all results', () => {
-    const closing = new StepClosing(ALL_RESULTS, { jobCount: 4, startMs: 0, timeoutMs: 1_000 });
+    const closing = new StepClosing(ALL_RESULTS, { leafCount: 4, startMs: 0, timeoutMs: 1_000 });
     expect(closing.takeSecondChance(1_000)).toBe(false);
   });
 });

@@ -37,6 +37,42 @@ test('takes an output that the queue may not carry for no bytes: no worker has p
   expect(await step.output({ sha256: '0'.repeat(64), byteCount: 2 * MIB })).toHaveLength(0);
 });
 
+describe('an input that jobs share', () => {
+  class SlowBlobStore extends MemoryBlobStore {
+    readonly begun: { end: (ref: BlobRef) => void; fail: (error: Error) => void }[] = [];
+    override put(): Promise<BlobRef> {
+      return new Promise((end, fail) => void this.begun.push({ end, fail }));
+    }
+  }
+  const shared = { dense: Uint8Array.of(1), rowPack: null, frozen: null };
+
+  // Seen to fail: all jobs but the first left before their dense variables were in the object store.
+  it('is stored once, and before any of them counts as stored', async () => {
+    const blobs = new SlowBlobStore();
+    const step = new StepBlobs({ blobs, leases: new BlobLeases() }, (action) => action());
+    const stored: string[] = [];
+    const first = step.put(shared).then(() => stored.push('first'));
+    const second = step.put(shared).then(() => stored.push('second'));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(stored).toEqual([]);
+    blobs.begun[0]?.end(blobRefOf(shared.dense));
+    await Promise.all([first, second]);
+    expect(blobs.begun).toHaveLength(1);
+  });
+
+  it('is put by the next one when the first one gives up', async () => {
+    const blobs = new SlowBlobStore();
+    const step = new StepBlobs({ blobs, leases: new BlobLeases() }, (action) => action());
+    const first = step.put(shared);
+    const second = step.put(shared);
+    blobs.begun[0]?.fail(new Error('stopped'));
+    await expect(first).rejects.toThrow('stopped');
+    await new Promise((resolve) => setImmediate(resolve));
+    blobs.begun[1]?.end(blobRefOf(shared.dense));
+    await second;
+  });
+});
+
 describe('a frozen input', () => {
   const order = (value: number) => ({
     ...{ dense: Uint8Array.of(0), rowPack: null, frozen: Uint8Array.of(1, value) },
@@ -47,7 +83,7 @@ describe('a frozen input', () => {
     const blobs = new MemoryBlobStore();
     const step = new StepBlobs({ blobs, leases: new BlobLeases() }, (action) => action());
     const orders = [1, 2, 3].map(order);
-    for (const each of orders) await step.put([each]);
+    for (const each of orders) await step.put(each);
     await step.settled();
     const there = (): Promise<boolean[]> =>
       Promise.all(orders.map(({ frozen }) => blobs.has(blobRefOf(frozen))));

@@ -1,11 +1,12 @@
 /** The number of workers that the jobs of a dispatcher could use, told when it changes. */
 
-import type { DeviceDemand } from '../../../shared/config/compute-config.js';
-import { DEVICE_POOLS, type DevicePool } from '../../../shared/events/kinds/operation-kinds.js';
-import type { RunEventSink } from '../../../shared/events/run-events.js';
+import type { DeviceDemand } from '../../shared/config/compute-config.js';
+import { leafCountOf, type Job } from '../../shared/queue/protocol.js';
+import { DEVICE_POOLS, type DevicePool } from '../../shared/events/kinds/operation-kinds.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 
 interface WantedBy {
-  readonly job: { readonly device: DeviceDemand };
+  readonly job: Pick<Job, 'device' | 'work'>;
 }
 
 export class WantedWorkers {
@@ -16,10 +17,15 @@ export class WantedWorkers {
     this.#sink = sink;
   }
 
-  /** One worker for each job. More would find nothing to do, and fewer take longer. */
+  /** One worker for each leaf: deliveries are cut for the workers that there are. More would find nothing to do. */
   want(orders: readonly WantedBy[]): void {
     for (const device of DEVICE_POOLS)
-      this.#tell(device, orders.filter(({ job }) => poolOf(job.device) === device).length);
+      this.#tell(
+        device,
+        orders
+          .filter(({ job }) => poolOf(job.device) === device)
+          .reduce((sum, { job }) => sum + leafCountOf(job), 0),
+      );
   }
 
   #tell(device: DevicePool, workerCount: number): void {
