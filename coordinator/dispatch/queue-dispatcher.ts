@@ -11,7 +11,7 @@ import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { UnreadableOrdersError } from '../../shared/control/run-orders.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
+import type { JobProducer, JobQueue, ReportedWorker } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
@@ -104,10 +104,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     fingerprints: record.fingerprints,
     machines: new MachineChoice({
       fingerprints: record.fingerprints,
-      workers: async (untilMs) => {
-        const workers = await patience.attemptQuietly(() => producer.reportedWorkers(), untilMs);
-        return workers.filter(({ name }) => health.hasHealthyOther([], [name]));
-      },
+      workers: (untilMs) => patience.attemptQuietly(() => fitWorkers(producer, health), untilMs),
       clock,
     }),
     late: new LateResults({ producer, blobs, clock, sink }),
@@ -144,6 +141,14 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       await producer.close();
     },
   };
+}
+
+async function fitWorkers(
+  producer: JobProducer,
+  health: WorkerHealth,
+): Promise<readonly ReportedWorker[]> {
+  const workers = await producer.reportedWorkers();
+  return workers.filter(({ name }) => health.hasHealthyOther([], [name]));
 }
 
 interface StepDemand<Value extends object> {

@@ -91,19 +91,7 @@ export function bullmqConsumer(
   worker.on('lockRenewalFailed', (jobIds) => {
     for (const jobId of jobIds) worker.cancelJob(jobId, 'its lock is lost');
   });
-  const tell = (jobId: string, message: { readonly returnValue?: unknown }): void => {
-    const channel = wakeUpChannelOf(bullmq.prefix, startOf(jobId));
-    // A message that is lost costs the coordinator a moment.
-    redis.publish(channel, wakeUpText({ jobId, ...message })).catch(() => undefined);
-  };
-  worker.on('completed', ({ id = '' }, returnValue) => {
-    underWay.end(id);
-    tell(id, { returnValue });
-  });
-  worker.on('failed', (job) => {
-    underWay.end(job?.id ?? '');
-    tell(job?.id ?? '', {});
-  });
+  tellEnds(worker, { redis, prefix: bullmq.prefix, underWay });
   return {
     server,
     name: self.name,
@@ -248,4 +236,23 @@ async function processed(
     case 'lost':
       throw new WaitingError();
   }
+}
+
+/** Tells the coordinator that is concerned of each job that ends, with its result. */
+function tellEnds(
+  worker: bullmq.Worker<unknown, JobResult>,
+  {
+    redis,
+    prefix,
+    underWay,
+  }: { readonly redis: RedisConnection; readonly prefix: string; readonly underWay: JobsUnderWay },
+): void {
+  const end = (jobId: string, message: { readonly returnValue?: unknown }): void => {
+    underWay.end(jobId);
+    const channel = wakeUpChannelOf(prefix, startOf(jobId));
+    // A message that is lost costs the coordinator a moment.
+    redis.publish(channel, wakeUpText({ jobId, ...message })).catch(() => undefined);
+  };
+  worker.on('completed', ({ id = '' }, returnValue) => end(id, { returnValue }));
+  worker.on('failed', (job) => end(job?.id ?? '', {}));
 }
