@@ -132,12 +132,14 @@ class CostedTree {
     let best = this.byCost(nodes);
     let leastMs = timeMs(best);
     let triedCount = 0;
-    for (let tried = best; tried.length < countMax;) {
+    const leafCount = nodes.reduce((sum, { first, end }) => sum + end - first, 0);
+    const lastCount = Math.min(countMax, leafCount);
+    for (let tried = best; tried.length < lastCount;) {
       const next = this.#dividedOnce(tried);
       if (next === null) break;
       tried = next;
       // With many nodes, one more hardly matters, and looking at each would take as long as a step.
-      if (tried.length < TRIED_NEXT_SHARE * triedCount && tried.length < countMax) continue;
+      if (tried.length < TRIED_NEXT_SHARE * triedCount && tried.length < lastCount) continue;
       triedCount = tried.length;
       const triedMs = timeMs(tried);
       if (triedMs < leastMs) [best, leastMs] = [tried, triedMs];

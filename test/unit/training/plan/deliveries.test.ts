@@ -48,9 +48,9 @@ describe('the deliveries of a short step', () => {
     expect(cut(alike(16), { workers: 3, leafMs: 0.1 })).toEqual(['0-8', '8-16']);
   });
 
-  it('have the most expensive first', () => {
+  it('come from left to right, so that sums are joined at once', () => {
     const leaves = leavesOf([10, 10, 40, 40]);
-    expect(cut(leaves, { workers: 2, leafMs: 10 })).toEqual(['2-3', '3-4', '0-1', '1-2']);
+    expect(cut(leaves, { workers: 2, leafMs: 10 })).toEqual(['0-1', '1-2', '2-3', '3-4']);
   });
 });
 
