@@ -18,7 +18,7 @@ import {
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
-import type { QueueCall } from './redis-errors.js';
+import { isOfChangedRole, type QueueCall } from './redis-errors.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
 import { quarantineKeyOf, redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
 import type { RedisRunLease } from './redis-run-lease.js';
@@ -256,9 +256,11 @@ async function recordOf(
   if (!job.failedReason) return { state: 'completed', returnValue: job.returnvalue, worker };
   // The library itself fails a job that has lost its worker, in words of its own.
   const isLost = job.stalledCounter > 0;
-  return {
-    state: 'failed',
-    reason: isLost ? formatJobFailure(WORKER_LOST) : job.failedReason,
-    worker,
-  };
+  if (isLost) return { state: 'failed', reason: formatJobFailure(WORKER_LOST), worker };
+  // It also fails a job whose result a server refused that had become a replica. The job itself did not fail.
+  const isRefused = isOfChangedRole(new Error(job.failedReason));
+  const reason = isRefused
+    ? formatJobFailure({ kind: 'worker-lost', reason: `no result arrived: ${job.failedReason}` })
+    : job.failedReason;
+  return { state: 'failed', reason, worker };
 }
