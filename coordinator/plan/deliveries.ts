@@ -7,7 +7,7 @@ import { at } from '../../shared/base/arrays.js';
 import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import { childrenOf, type LeafRange } from '../../shared/sums/sum-tree.js';
 
-/** What the cut needs of a leaf. */
+/** A leaf with its cost, for the cut. */
 export interface CostedLeaf {
   /** Padded rows, and those that a call is worth. */
   readonly cost: number;

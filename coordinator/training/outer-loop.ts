@@ -66,7 +66,7 @@ async function collect(
 ): Promise<{ readonly error: unknown } | null> {
   try {
     for await (const { result, value } of deliveries(training.norms)) {
-      // The same for all: the dispatcher admits results of one kind of machine.
+      // All results have the same one: the dispatcher admits results of one kind of machine.
       training.noteFingerprint(result.fingerprint);
       training.times.took('aggregate', () => sum.add(value));
     }

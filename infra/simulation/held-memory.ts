@@ -27,7 +27,7 @@ export class EncodedPacks {
   }
 }
 
-/** What one call of a dispatcher holds. */
+/** The row packs that one call of a dispatcher holds. */
 export class HeldByCall {
   readonly #all: EncodedPacks;
   readonly #packs = new Set<JobOrder>();

@@ -50,7 +50,7 @@ export class GrowingLanes {
 
   async #add(count: number, startMore: StartMore): Promise<void> {
     const { signal } = this.#closing;
-    // Those at work go on without executors that cannot be started.
+    // Executors at work go on without those that cannot be started.
     const started = await startMore(count, signal).catch(() => []);
     this.#starting = null;
     this.#isFull = started.length < count;

@@ -17,7 +17,7 @@ interface ComputedJob {
 export class ComputePace {
   #jobCount = 0;
   #computedMs = 0;
-  /** Of the latest jobs. The fastest one tells most: others captured graphs, or waited for a core. */
+  /** Durations of the latest jobs. The fastest one tells most: others captured graphs, or waited for a core. */
   readonly #msPerTask: number[] = [];
 
   note({ taskCount, computeMs }: ComputedJob): void {

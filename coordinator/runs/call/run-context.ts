@@ -56,7 +56,7 @@ interface LocalWorkersRequest {
 type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;
 
 interface MoreExecutors {
-  /** Those that compute already. */
+  /** The executors that compute already. */
   readonly started: readonly JobExecutor[];
   /** The number that is wanted in addition. */
   readonly count: number;
