@@ -50,7 +50,7 @@ export const TABLES: readonly ReproducedTable[] = [
     makes: 'market-policies.md',
   },
   { name: 'scaling', script: 'bench:scaling', makes: 'scaling.md' },
-  { name: 'more-workers', script: 'bench:more-workers', makes: 'more-workers.md' },
+  { name: 'queue-scaling', script: 'bench:queue-scaling', makes: 'queue-scaling.md' },
   {
     name: 'distributed-peers',
     script: 'bench:distributed-peers',

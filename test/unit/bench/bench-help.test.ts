@@ -78,7 +78,7 @@ test.each([
   ['../simulation/run-seeds.js', '--seeds', '5..4', 'the first and the last seed, as in 0..999'],
   ['../simulation/run-seeds.js', '--minutes', 'x', 'a number above 0'],
   ['../../infra/site/build-site.js', '--port', 'x', 'a whole number from 1 to 65535'],
-  ['scaling/more-workers.js', '--workers', '1,x', 'a whole number from 1 to'],
+  ['scaling/queue-scaling.js', '--workers', '1,x', 'a whole number from 1 to'],
   ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
   ['overhead/overhead-bench.js', '--cases', 'queue,mist', 'one of '],
   ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],
