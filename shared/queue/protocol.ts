@@ -8,7 +8,7 @@
  * update rule on one pair of windows of a stream. Tensors travel as blobs (`storage/blob-store.ts`); this
  * file holds only the small records, each parsed strictly where it arrives.
  *
- * Input blobs of a job, all in safetensors layout (decision 0018):
+ * Input blobs of a job, all in safetensors layout (decision 0014):
  *   dense     dense variables by name: those that outer steps change
  *   rowPack   one tensor `rows` `[packRowCount, tableRowWidth]`, laid out by `tasks/row-pack.ts`
  *   frozen    the other dense variables by name and, in a job without row pack, `rows`
@@ -157,7 +157,7 @@ const PredictWorkSchema = z.strictObject({
 
 /**
  * Adapts tasks as a predict job with the same tasks and division adapts them, so that the bits are the
- * same: both cut their tasks into the same micro-batches (decision 0026).
+ * same: both cut their tasks into the same micro-batches (decision 0022).
  */
 const AdaptWorkSchema = z.strictObject({
   kind: z.literal('adapt'),

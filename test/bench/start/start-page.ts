@@ -62,7 +62,7 @@ export function startPage(results: StartResults): string {
     `${help} of it.`,
     '',
     'With `--processes 1` the compute process is forked before the command loads its own code, so that both load side by side; with',
-    'workers, those that have two cores each, and the others follow when one is ready ([0089](../decisions/0089-start-and-first-jobs.md)).',
+    'workers, those that have two cores each, and the others follow when one is ready ([0016](../decisions/0016-worker-processes.md)).',
     '',
   ].join('\n');
 }
