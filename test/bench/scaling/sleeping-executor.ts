@@ -6,7 +6,7 @@
 import type { PreparedRun } from '../../../coordinator/plan/prepared-run.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
-import type { GradientWork, TaskJob } from '../../../shared/queue/protocol.js';
+import type { GradientWork } from '../../../shared/queue/protocol.js';
 import { encodeSums } from '../../../shared/sums/delivered-sums.js';
 import { denseCountOf } from '../../../shared/sums/gradient-node.js';
 import { CALL_OVERHEAD_ROWS, paddedRowCountOf } from '../../../shared/tasks/rows/micro-batches.js';
@@ -21,8 +21,7 @@ export function sleepingExecutor({ spec }: PreparedRun): JobExecutor {
   return {
     execute: async (input, signal, onBegin) => {
       const { job } = input;
-      if (job.work.kind !== 'gradient' || !('store' in job))
-        throw new Error('a training has gradient jobs on tasks');
+      if (job.work.kind !== 'gradient') throw new Error('a training has gradient jobs on tasks');
       onBegin?.();
       const startMs = systemClock.monotonicMs();
       await systemClock.sleep(MS_PER_ROW * costOf(job.work.leaves), signal);
@@ -47,7 +46,7 @@ function costOf({ shapes }: GradientWork['leaves']): number {
 
 /** A delivery is one node of the sum tree, which has the rows of its row pack. */
 function zerosFor(
-  { job, rowPack }: JobInput<TaskJob>,
+  { job, rowPack }: JobInput,
   { queryLossBefore }: GradientWork,
   spec: PreparedRun['spec'],
 ): Uint8Array {
