@@ -84,7 +84,7 @@ export async function labelsThatNeverDiffer(
     // Ends at the first row of this kind, which is near the start of most logs.
     const isAnyRow = async (condition: string): Promise<boolean> =>
       (await session.row(`SELECT true ${rows} AND ${condition} LIMIT 1`)).length > 0;
-    const constant = { kind: 'label-never-differs', rows: 'training', segment } as const;
+    const constant = { kind: 'label-never-differs', segment } as const;
     if (loss === 'binary') {
       if (!(await isAnyRow('clicks <> 0')))
         constants.push({ ...constant, labelKind: 'label', value: 0 });

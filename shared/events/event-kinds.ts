@@ -161,7 +161,6 @@ const RUN_SHAPES = {
   'trial-diverged': { trial: z.string(), reason: z.string() },
   /** Somebody trained the trial further than the rung that scores it. */
   'trial-retrained': { trial: z.string(), outerStep: count, scoredOuterStep: count },
-  'rule-tuned': { rule: z.string(), priorLogloss: measured },
   /** Events were lost here because a reader or a disk was too slow. */
   'events-dropped': { eventCount: z.int().positive() },
   'event-log-failed': { address: z.string(), reason: z.string() },

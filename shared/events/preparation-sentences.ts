@@ -67,10 +67,9 @@ export const PREPARATION_SENTENCES = {
     return warning(`${counted(rowCount, 'row')} rejected${why}; see ${file} in the store`);
   },
   'split-empty': ({ split }) => warning(`no task is held out for ${split}`),
-  'label-never-differs': ({ rows, segment, labelKind, value }) =>
+  'label-never-differs': ({ segment, labelKind, value }) =>
     warning(
-      `every ${rows === 'stream' ? 'row of the stream' : 'training row'}` +
-        `${segment === null ? '' : ` of segment ${segment}`} has ` +
+      `every training row${segment === null ? '' : ` of segment ${segment}`} has ` +
         `${labelKind === 'value' ? 'the value' : 'label'} ${value}: nothing can be learned from ` +
         'it; check that the config names the right column',
     ),

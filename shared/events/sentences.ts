@@ -76,8 +76,6 @@ const SENTENCES: Sentences = {
       `${trial} was trained to outer step ${outerStep} outside the sweep, which scores it at ` +
         `${scoredOuterStep}: it is trained again`,
     ),
-  'rule-tuned': ({ rule, priorLogloss }) =>
-    notice(`${rule}: prior logloss ${priorLogloss.toFixed(5)}`),
   'events-dropped': ({ eventCount }) =>
     detail(`${counted(eventCount, 'event')} missing here: the reader or the disk was too slow`),
   'event-log-failed': ({ address, reason }) =>

@@ -56,7 +56,6 @@ export const PREPARATION_SHAPES = {
   },
   'split-empty': { split: z.enum(['validation', 'test']) },
   'label-never-differs': {
-    rows: z.enum(['training', 'stream']),
     segment: z.string().nullable(),
     labelKind: z.enum(['label', 'value']),
     value: z.number(),

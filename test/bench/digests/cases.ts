@@ -32,7 +32,6 @@ export const DIGEST_CASES: readonly DigestCase[] = [
   { name: 'segments', run: runSegments },
   { name: 'sweep', run: runSweep },
   { name: 'compare', run: runCompare },
-  { name: 'stream', run: runStream },
 ];
 
 /** The logs and task stores that the cases read. */
@@ -179,27 +178,6 @@ async function runCompare(place: CommandPlace): Promise<CaseValues> {
     ...['--out', 'comparison', '--format', 'json'],
   );
   return jsonValues(printed);
-}
-
-/** The learned update rule and all baselines on the world's log. */
-async function runStream(place: CommandPlace): Promise<CaseValues> {
-  writeConfig(place.folder, 'stream', {
-    run: 'stream',
-    seed: 3,
-    data: { logs: 'world.csv', label: { column: 'click' }, time: 'time' },
-    slots: [
-      { name: 'user' },
-      { name: 'adgroup' },
-      { name: 'advertiser' },
-      { name: 'hour', expression: 'hour % 6' },
-      { name: 'user x advertiser', cross: ['user', 'advertiser'] },
-    ],
-    candidates: 4,
-    segments: 10,
-    learned: { rank: 2, sweeps: 2, windows: 4, epochs: 2 },
-    output: 'stream',
-  });
-  return jsonValues(await qianmoIn(place, 'stream', configOf('stream'), '--format', 'json'));
 }
 
 /** JSON is valid YAML. */

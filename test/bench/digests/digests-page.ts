@@ -21,7 +21,7 @@ Another processor or TensorFlow build may round differently; record the older ch
 | training   | digest of the trained meta-parameters |
 | logits     | SHA-256 of \`test-logits.safetensors\`, of all segments together |
 | evaluation | SHA-256 of \`evaluation.json\` with sorted keys, without times, addresses, device name and config hash |
-| outcome    | SHA-256 of a case's other output: logs and store tables, per-row predictions, the JSON of a sweep, comparison or stream, the demo's printed table |
+| outcome    | SHA-256 of a case's other output: logs and store tables, per-row predictions, the JSON of a sweep or comparison, the demo's printed table |
 | config     | hash of the parsed config, the only value that a new setting with a default changes |
 
 ${digestTable(cases).join('\n')}

@@ -45,7 +45,8 @@ export const TABLES: readonly ReproducedTable[] = [
   { name: 'market', script: 'bench:market', keepsRuns: true, makes: 'market.md' },
   {
     name: 'market-policies',
-    script: 'bench:market-policies',
+    script: 'bench:market',
+    words: ['--policies'],
     keepsRuns: true,
     makes: 'market-policies.md',
   },
@@ -101,7 +102,6 @@ export const TABLES: readonly ReproducedTable[] = [
   },
   { name: 'soak', script: 'soak', words: ['--record', 'infra/results/soak'], makes: 'soak.md' },
   { name: 'sinusoid', script: 'bench:sinusoid', keepsRuns: true, makes: 'sinusoid.md' },
-  { name: 'learned-rule', script: 'bench:learned-rule', keepsRuns: true, makes: 'learned-rule.md' },
   {
     name: 'meta-embedding',
     script: 'reproduce:meta-embedding',

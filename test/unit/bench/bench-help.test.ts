@@ -83,7 +83,6 @@ test.each([
   ['overhead/overhead-bench.js', '--cases', 'queue,mist', 'one of '],
   ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],
   ['digests/digests.js', '--only', 'no-such-case', 'one of '],
-  ['learned-rule/learned-rule.js', '--only', 'no-such-case', 'words of '],
   ['meta-embedding/reproduce.js', '--workers', 'none', 'a whole number from 0 to'],
 ])('%s refuses %s "%s" as a usage error', async (module, option, value, expected) => {
   const { code, output, diagnostics } = await ended(`dist/test/bench/${module}`, option, value);

@@ -14,7 +14,7 @@ import { distributedPeersPage } from '../../bench/distributed-peers/distributed-
 import { generatorMarkdown } from '../../bench/generator/generator-table.js';
 import { ourMarkdown } from '../../bench/inner-loops/our-results-table.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
-import { resultsTable } from '../../bench/learned-rule/results-table.js';
+import { marketPage, policiesPage } from '../../bench/market/market-page.js';
 import { resultsPage } from '../../bench/meta-embedding/results-page.js';
 import { readRecord } from '../../bench/meta-embedding/results-record.js';
 import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
@@ -71,7 +71,8 @@ test.each([
   ['generator', () => generatorMarkdown(recorded('generator'))],
   ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
   ['inner-loops-ours', () => ourMarkdown(recorded('inner-loops-ours'))],
-  ['learned-rule', () => resultsTable(recorded('learned-rule'))],
+  ['market', () => marketPage(recorded('market'))],
+  ['market-policies', () => policiesPage(recorded('market-policies'))],
   ['meta-embedding', () => resultsPage(readRecord('infra/results/meta-embedding.json'))],
   ['ope', () => offPolicyPage(recorded('ope'))],
   ['overhead', () => overheadPage(recorded('overhead'))],

@@ -12,6 +12,7 @@ const manifest = z
 /** Prose with figures from several commits or from other programs. Each file names its sources. */
 const WRITTEN = [
   'README.md',
+  'learned-rule.md',
   'main-job.md',
   'inner-loops-notes.md',
   'dbook-notes.md',

@@ -42,13 +42,20 @@ describe('the vocabulary', () => {
 });
 
 describe('a line', () => {
-  const finished: StampedEvent = { epochMs: 5, kind: 'rule-tuned', rule: 'x', priorLogloss: 1 };
+  const scored = {
+    epochMs: 5,
+    kind: 'trial-scored',
+    trial: 'x',
+    outerStep: 1,
+    loss: 'logloss',
+    validationLoss: 1,
+  } as const;
 
   it('preserves numbers that are not finite', () => {
-    for (const priorLogloss of [Number.NaN, Infinity, -Infinity])
-      expect(parseEventLine(encodeEvent({ ...finished, priorLogloss }))).toEqual({
-        ...finished,
-        priorLogloss,
+    for (const validationLoss of [Number.NaN, Infinity, -Infinity])
+      expect(parseEventLine(encodeEvent({ ...scored, validationLoss }))).toEqual({
+        ...scored,
+        validationLoss,
       });
   });
 
@@ -61,14 +68,14 @@ describe('a line', () => {
     ['cut short', '{"schemaVersion":1,"ep', /^\{"schemaVersion":1,"ep$/],
     ['of no kind', '{"schemaVersion":1}', /no field "kind"/],
     ['of an unknown kind', '{"kind":"nonsense"}', /the kind "nonsense"/],
-    ['of another version', encodeEvent(finished).replace(':1,', ':2,'), /schemaVersion/],
-    ['without a time', encodeEvent(finished).replace('"epochMs":5,', ''), /epochMs/],
-    ['with a wrong field', encodeEvent(finished).replace('"x"', '7'), /rule/],
+    ['of another version', encodeEvent(scored).replace(':1,', ':2,'), /schemaVersion/],
+    ['without a time', encodeEvent(scored).replace('"epochMs":5,', ''), /epochMs/],
+    ['with a wrong field', encodeEvent(scored).replace('"x"', '7'), /trial/],
   ])('that is %s is refused', (_, line, found) => {
     expect(refusalOf(line)).toMatch(found);
   });
 
   it('starts with its version', () => {
-    expect(encodeEvent(finished)).toMatch(`{"schemaVersion":${EVENT_SCHEMA_VERSION},`);
+    expect(encodeEvent(scored)).toMatch(`{"schemaVersion":${EVENT_SCHEMA_VERSION},`);
   });
 });
