@@ -9,11 +9,7 @@ import {
   hourSlotLogit,
   solveIntercept,
 } from '../../../coordinator/synthesize/click-model.js';
-import {
-  adgroupTexts,
-  CSV_COLUMNS,
-  CsvRowWriter,
-} from '../../../coordinator/synthesize/csv-rows.js';
+import { CSV_COLUMNS, CsvRowWriter } from '../../../coordinator/synthesize/csv-rows.js';
 import {
   buildWorld,
   type SyntheticWorld,
@@ -109,7 +105,7 @@ export async function writeLogBefore(
   { world, intercept }: Pick<MarketWorld, 'world' | 'intercept'>,
   { path, days }: { readonly path: string; readonly days: number },
 ): Promise<void> {
-  const writer = new CsvRowWriter({ world, intercept, texts: adgroupTexts(world.adgroups) });
+  const writer = new CsvRowWriter({ world, intercept });
   const file = await open(path, 'w');
   try {
     await file.write(`${CSV_COLUMNS.join(',')}\n`);
