@@ -55,7 +55,7 @@ export function comparisonSettingsOf(config: StreamConfig, rows: StreamRows): Co
 }
 
 /** First rows of `count` segments of about equal size. */
-export function evenStarts(from: number, to: number, count: number): number[] {
+function evenStarts(from: number, to: number, count: number): number[] {
   return Array.from(
     { length: count },
     (_, segment) => from + Math.round((segment * (to - from)) / count),

@@ -1,4 +1,4 @@
-// `bench:digests` covers every method and model, and names each difference from the record.
+// `npm run bench -- digests` covers every method and model, and names each difference from the record.
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';

@@ -1,4 +1,4 @@
-/** All cases of `bench:digests`, and how each is run by the command alone. */
+/** All cases of `npm run bench -- digests`, and how each is run by the command alone. */
 
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

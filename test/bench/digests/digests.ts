@@ -1,13 +1,13 @@
 /**
- * `npm run bench:digests` records the digests of the demo, of small runs of every method and model,
+ * `npm run bench -- digests` records the digests of the demo, of small runs of every method and model,
  * and of the other verbs that compute. A refactoring is checked against the record. The `qianmo`
  * command does all the work, so the same script can run the command of another checkout.
  *
- *   npm run bench:digests                                     writes infra/results/digests.json and .md
- *   npm run bench:digests -- --compare infra/results/digests.json   exits 1 where a value differs
- *   npm run bench:digests -- --only maml,pnn --compare infra/results/digests.json
- *   npm run bench:digests -- --add fwfm    records new cases and leaves the others as they are
- *   npm run bench:digests -- --checkout ../older              runs the command of that checkout
+ *   npm run bench -- digests                                     writes infra/results/digests.json and .md
+ *   npm run bench -- digests --compare infra/results/digests.json   exits 1 where a value differs
+ *   npm run bench -- digests --only maml,pnn --compare infra/results/digests.json
+ *   npm run bench -- digests --add fwfm    records new cases and leaves the others as they are
+ *   npm run bench -- digests --checkout ../older              runs the command of that checkout
  *
  * It takes 350 s of processor time, less on a quiet machine. Two cases run at once; `--at-once 1` runs
  * one at a time.

@@ -1,9 +1,9 @@
 /**
  * Our inner loops against JAX and PyTorch in one interleaved run, on one thread and on two cores.
- * Writes `infra/results/inner-loops.json`, `.md` and `.svg`. Cells that are not measured are kept
+ * Writes `infra/results/inner-loops.json` and `.md`. Cells that are not measured are kept
  * from the file if the same kind of machine measured them.
  *
- *   npm run bench:peers -- --rounds 5 --run-ms 1500 --cells W1.first.1,W2.second.5
+ *   npm run bench -- inner-loops --rounds 5 --run-ms 1500 --cells W1.first.1,W2.second.5
  */
 
 import { execFileSync } from 'node:child_process';
@@ -21,7 +21,6 @@ import { measureCell } from './measure-cell.js';
 import { measuredCellOf } from './measured-cell.js';
 import { measureProducts } from './measure-products.js';
 import { withPeers } from './sides/peers-environment.js';
-import { comparisonSvg } from './results-plot.js';
 import { comparisonMarkdown, type PeerComparison } from './results-table.js';
 import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides/sides.js';
 import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
@@ -117,13 +116,10 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
 }
 
 function writeResults(comparison: PeerComparison): void {
-  const { machine, cells } = comparison;
   mkdirSync(options.output, { recursive: true });
   const at = (name: string): string => join(options.output, name);
   writeFileSync(at('inner-loops.json'), `${JSON.stringify(comparison, null, 1)}\n`);
   writeFileSync(at('inner-loops.md'), comparisonMarkdown(comparison));
-  const title = `Inner loops, commit ${machine.commit}, ${machine.date}, ${machine.cpuModel}`;
-  writeFileSync(at('inner-loops.svg'), comparisonSvg(cells, title));
 }
 
 await withPeers(options.python, (room) => compare({ ...room, environment: process.env }));

@@ -2,8 +2,8 @@
  * The market of infra/examples/market.yaml over its seeds, as a user runs it. Seeds that are done are kept in the folder, so
  * that a bench that was stopped goes on. Writes `infra/results/market.md`, `.json` and `.html`.
  *
- *   npm run bench:market
- *   npm run bench:market -- --seeds 4 --name market-trial
+ *   npm run bench -- market
+ *   npm run bench -- market --seeds 4 --name market-trial
  */
 
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -67,7 +67,7 @@ function pageOf(found: MarketReport): string {
   const load = `load ${loadBefore} before and ${(loadavg()[0] ?? 0).toFixed(1)} after`;
   return `${[
     '# Market',
-    `\`npm run bench:market\`, commit ${commit}, ${date}, ${machine}, ${load}.`,
+    `\`npm run bench -- market\`, commit ${commit}, ${date}, ${machine}, ${load}.`,
     `${headline(found)}. The config is infra/examples/market.yaml, scored by ${found.scorer}.`,
     ...found.bar.map((item) => `- ${barSentence(item)}`),
     '## Means over seeds',

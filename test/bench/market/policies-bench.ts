@@ -3,8 +3,8 @@
  * an arm for each policy beside one without exploration. Seeds that are done are kept, so that a bench that was stopped goes on.
  * Writes `infra/results/market-policies.md` and `.json`.
  *
- *   npm run bench:market-policies
- *   npm run bench:market-policies -- --seeds 2 --auctions 2000 --name market-policies-trial
+ *   npm run bench -- market policies
+ *   npm run bench -- market policies --seeds 2 --auctions 2000 --name market-policies-trial
  */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -63,7 +63,7 @@ export function policiesPage({ config, seeds, ...header }: PoliciesRecord): stri
   const processor = seeds.reduce((sum, { processorSeconds }) => sum + processorSeconds, 0);
   return [
     ...['# Policies of exploration in a market', ''],
-    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. Made by \`npm run bench:market-policies\`; ${grouped(processor)} s of the processor for ${seeds.length} seeds.`,
+    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. Made by \`npm run bench -- market policies\`; ${grouped(processor)} s of the processor for ${seeds.length} seeds.`,
     '',
     `The market is that of [infra/examples/market.yaml](../examples/market.yaml), with ${grouped(traffic.auctionsPerDay)} auctions a day over ${days} days. Each seed is a world with one trained model; every`,
     'policy has the same auctions, the same share of them (15 % among adgroups of small advertisers, 5 % among others), the weight 1, and the same model, whose blocks adapt as rows settle.',

@@ -1,11 +1,10 @@
 /**
- * The record of a cell: a small file of figures, without rows. The page can therefore be made from
- * cells of any date and machine, and a later run can add missing cells. A figure is valid as long
- * as the settings that produced it are the current ones.
+ * The record of the cells: figures without rows. The page can therefore be made from cells of any
+ * date and machine, and a later run can add missing cells. A figure is valid as long as the
+ * settings that produced it are the current ones.
  */
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import type { BenchHeader } from '../bench-header.js';
@@ -41,22 +40,25 @@ export type KeptArm = z.infer<typeof KeptArmSchema>;
 export type KeptCell = z.infer<typeof KeptCellSchema>;
 export type KeptInterval = z.infer<typeof IntervalSchema>;
 
-const FOLDER = new URL('infra/results/methods-world/', packageRoot).pathname;
+const RECORD = new URL('infra/results/methods-world.json', packageRoot).pathname;
 /** Significant digits of a figure. */
 const DIGITS = 6;
 
 /** Null when there is no record of the cell. */
-export function keptCell(cell: Cell, folder = FOLDER): KeptCell | null {
-  const path = join(folder, fileOf(cell));
-  return existsSync(path) ? KeptCellSchema.parse(JSON.parse(readFileSync(path, 'utf8'))) : null;
+export function keptCell(cell: Cell, path = RECORD): KeptCell | null {
+  return keptCells(path).find((kept) => isSame(kept, cell)) ?? null;
 }
 
-export function keptCells(folder = FOLDER): KeptCell[] {
-  if (!existsSync(folder)) return [];
-  const files = readdirSync(folder).filter((name) => name.endsWith('.json'));
-  return files
-    .map((name) => KeptCellSchema.parse(JSON.parse(readFileSync(join(folder, name), 'utf8'))))
-    .sort((a, b) => a.seed - b.seed);
+/** The cells in the order of their seeds. */
+export function keptCells(path = RECORD): KeptCell[] {
+  if (!existsSync(path)) return [];
+  return z.array(KeptCellSchema).parse(JSON.parse(readFileSync(path, 'utf8')));
+}
+
+function isSame(one: Cell, other: Cell): boolean {
+  return (
+    one.setting === other.setting && one.clickRate === other.clickRate && one.seed === other.seed
+  );
 }
 
 /**
@@ -69,10 +71,10 @@ export function keepCell(
   slices: readonly PairedSlice[],
   digestOf: (arm: string) => string,
   { commit, date, machine }: Omit<BenchHeader, 'loadBefore'>,
-  folder = FOLDER,
+  path = RECORD,
 ): void {
   const names = [...(slices[0]?.loglosses.keys() ?? [])];
-  const others = [...(slices[0]?.differences.keys() ?? [])];
+  const references = [...(slices[0]?.differences.keys() ?? [])];
   const kept: KeptCell = {
     setting: cell.setting,
     clickRate: cell.clickRate,
@@ -83,7 +85,7 @@ export function keepCell(
       impressions,
     })),
     arms: {
-      ...keptCell(cell, folder)?.arms,
+      ...keptCell(cell, path)?.arms,
       ...Object.fromEntries(
         names.map((name): [string, KeptArm] => [
           name,
@@ -91,7 +93,7 @@ export function keepCell(
             ...{ digest: digestOf(name), commit, date, machine },
             logloss: slices.map(({ loglosses }) => rounded(loglosses.get(name) ?? NaN)),
             differences: Object.fromEntries(
-              others.map((other) => [
+              references.map((other) => [
                 other,
                 slices.map(({ differences }) => {
                   const { value, low, high } = differences.get(other)?.get(name) ?? NONE;
@@ -104,16 +106,14 @@ export function keepCell(
       ),
     },
   };
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, fileOf(cell)), `${JSON.stringify(KeptCellSchema.parse(kept))}\n`);
+  const others = keptCells(path).filter((other) => !isSame(other, cell));
+  const cells = [...others, KeptCellSchema.parse(kept)].sort((a, b) => a.seed - b.seed);
+  const lines = cells.map((each) => JSON.stringify(each));
+  writeFileSync(path, `[\n${lines.join(',\n')}\n]\n`);
 }
 
 const NONE: KeptInterval = { value: NaN, low: NaN, high: NaN };
 
 function rounded(value: number): number {
   return Number(value.toPrecision(DIGITS));
-}
-
-function fileOf({ setting, clickRate, seed }: Cell): string {
-  return `${setting}-${clickRate}-${seed}.json`;
 }

@@ -1,11 +1,11 @@
 /**
  * All methods side by side on the synthetic world. Each cell is the whole job for each method, run
  * by the `qianmo` command as a user would, on one task store. Results in
- * `infra/results/methods-world` with the current settings are not run again, unless `--fresh`
+ * `infra/results/methods-world.json` with the current settings are not run again, unless `--fresh`
  * requests it for those of another commit. The page `infra/results/methods-world.md` is made from
  * all recorded cells.
  *
- *   npm run bench:methods-world -- --seeds 1,2,3,4,5 --settings strong --rates 0.1 --minutes 60
+ *   npm run bench -- methods-world --seeds 1,2,3,4,5 --settings strong --rates 0.1 --minutes 60
  */
 
 import { writeFileSync } from 'node:fs';
@@ -201,7 +201,7 @@ function writePage(): void {
     '(logloss of global - logloss of the arm) / (logloss of global - logloss of the oracle), averaged over seeds.',
     'Differences are per impression, as means over seeds, with 95 % intervals from the paired bootstrap of each seed over',
     'adgroups; below 0 is better. Every arm chose its settings from a grid of the same size on validation adgroups. The',
-    'page is made by `npm run bench:methods-world`, which stores the figures of each cell in `methods-world/` and computes',
+    'page is made by `npm run bench -- methods-world`, which stores the figures of each cell in `methods-world.json` and computes',
     'the missing ones.',
     '',
     'Computed at:',

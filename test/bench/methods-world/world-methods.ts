@@ -61,7 +61,7 @@ export class WorldMethods {
   static ofProject(): WorldMethods {
     const read = (path: string): string =>
       readFileSync(new URL(`test/bench/${path}`, packageRoot), 'utf8');
-    return new WorldMethods(read('synthetic-world.yaml'), read('methods-world/methods.yaml'));
+    return new WorldMethods(read('methods-world/world.yaml'), read('methods-world/methods.yaml'));
   }
 
   get names(): string[] {

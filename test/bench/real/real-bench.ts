@@ -1,11 +1,11 @@
 /**
  * The product beside independent peers on real sets: logistic regression and LightGBM over target encodings, and a
- * DeepFM in PyTorch with fine-tuning, all on the same rows. Writes `infra/results/real.json`, `.md` and `.svg` after
+ * DeepFM in PyTorch with fine-tuning, all on the same rows. Writes `infra/results/real.json` and `.md` after
  * each cell; a stopped bench resumes from its folder. What peers have found is kept for other commits, as long as they
  * read the same. Sets whose data is missing are left out.
  *
- *   npm run bench:real -- --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2 --at-once 2
- *   npm run bench:real -- --sets dbook --supports 10 --trials-max 2 --units logistic,lightgbm,auto
+ *   npm run bench -- real --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2 --at-once 2
+ *   npm run bench -- real --sets dbook --supports 10 --trials-max 2 --units logistic,lightgbm,auto
  */
 
 import { existsSync, writeFileSync } from 'node:fs';
@@ -15,14 +15,13 @@ import { at } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.js';
 import { inLanes } from '../in-lanes.js';
-import { installedPython } from '../python/python-environment.js';
+import { installedPython } from '../python-environment.js';
 import type { Unit } from './arm-units.js';
 import { cellKey, peerFiles, writeCell, type CellFiles, type RealCell } from './cell-files.js';
 import { demoSeed, writeDemoCell } from './demo-cell.js';
 import { PEER_NAMES, PEERS_FOLDER, peerUnit } from './peer-units.js';
 import { PRODUCT_SIDES, productUnit } from './product-units.js';
 import { realPage } from './real-page.js';
-import { realSvg } from './real-plot.js';
 import { readRecord, writeRecord, type RecordedCell } from './real-record.js';
 import { REAL_SETS, supportName } from './real-sets.js';
 import { recordedCell } from './recorded-cell.js';
@@ -91,7 +90,7 @@ async function bench(): Promise<void> {
     options.python ??
     installedPython(
       {
-        ...{ name: 'real', script: 'bench:real' },
+        ...{ name: 'real', script: 'bench -- real' },
         requirements: join(PEERS_FOLDER, 'requirements.txt'),
       },
       (text) => process.stderr.write(`${text}\n`),
@@ -154,10 +153,8 @@ function wantedCells(): RealCell[] {
 
 function keep(key: string, cell: RecordedCell): void {
   writeRecord({ cells: { ...readRecord().cells, [key]: cell } });
-  // As it was rounded.
-  const kept = readRecord();
-  writeFileSync(join(RESULTS, 'real.md'), realPage(kept));
-  writeFileSync(join(RESULTS, 'real.svg'), realSvg(kept));
+  // Read again, because writing rounds.
+  writeFileSync(join(RESULTS, 'real.md'), realPage(readRecord()));
 }
 
 try {

@@ -2,7 +2,7 @@
  * Outer steps of the heavy config with more workers than this machine has cores: executors sleep for as long as their
  * leaves take, and the coordinator is the real one.
  *
- *   npm run bench:more-workers -- --workers 1,2,4,8,16
+ *   npm run bench -- scaling more-workers --workers 1,2,4,8,16
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -129,8 +129,8 @@ function pageOf(
   return [
     '# More workers than cores',
     '',
-    `\`npm run bench:more-workers\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. The heavy config of`,
-    `\`bench:scaling\` for ${counted(outerSteps, 'outer step')}, the median of ${counted(rounds, 'interleaved round')} of the median step in milliseconds. The coordinator`,
+    `\`npm run bench -- scaling more-workers\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. The heavy config of`,
+    `\`bench -- scaling\` for ${counted(outerSteps, 'outer step')}, the median of ${counted(rounds, 'interleaved round')} of the median step in milliseconds. The coordinator`,
     'is the real one. Workers are executors of its process that sleep for as long as their leaves take on one core, so this is',
     'what the division of a step and the coordinator allow, and nothing of queue, network or cores.',
     '',

@@ -2,8 +2,8 @@
  * The scoring kernel beside other ways to give each candidate its adgroup's weights, in interleaved
  * rounds. Writes `infra/results/serving-kernel.json` and `.md`.
  *
- *   npm run bench:kernel -- --rounds 12 --adgroups 1000000
- *   npm run bench:kernel -- --python PATH     a Python with PyTorch; without it, one is installed
+ *   npm run bench -- serving kernel --rounds 12 --adgroups 1000000
+ *   npm run bench -- serving kernel --python PATH     a Python with PyTorch; without it, one is installed
  */
 
 import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -78,8 +78,6 @@ export function soakPage(record: SoakRecord): string {
       record.measures.map((measure) => growthRow(measure, record.blobLifetimeMinutes)),
     ),
     '',
-    '![Every measure over time](soak.svg)',
-    '',
     ...(end === null ? [] : endLines(end)),
     ...(record.findings.length === 0
       ? []

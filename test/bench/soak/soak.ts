@@ -1,9 +1,9 @@
 /**
- * `npm run soak` trains for an hour under random kills, suspensions, failovers and full disks, and shows
+ * `npm run bench -- soak` trains for an hour under random kills, suspensions, failovers and full disks, and shows
  * whether memory, files, keys and blobs stay flat.
  *
- *   npm run soak -- --minutes 5 --seed 3
- *   npm run soak -- --record infra/results/soak     writes soak.json, soak.md and soak.svg
+ *   npm run bench -- soak --minutes 5 --seed 3
+ *   npm run bench -- soak --record infra/results/soak     writes soak.json and soak.md
  *
  * A record is also written every ten minutes, so that a soak that is cut off leaves what it has seen.
  */
@@ -18,7 +18,6 @@ import { benchHeader } from '../bench-header.js';
 import { thinned } from './flatness.js';
 import { strikeUntil, type FaultCounts } from './soak-faults.js';
 import { soakPage, verdictOf, type SoakEnd, type SoakRecord } from './soak-page.js';
-import { soakSvg } from './soak-plot.js';
 import {
   describeEnd,
   isOutage,
@@ -182,5 +181,4 @@ function tell(record: SoakRecord): void {
   if (options.record === undefined) return;
   writeFileSync(`${options.record}.json`, `${JSON.stringify(record)}\n`);
   writeFileSync(`${options.record}.md`, soakPage(record));
-  writeFileSync(`${options.record}.svg`, soakSvg(record.measures));
 }

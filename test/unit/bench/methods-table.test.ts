@@ -158,7 +158,11 @@ test('loglosses are per impression of a slice, and differences are paired', () =
 });
 
 let folder: string;
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'qianmo-kept-'))));
+let record: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'qianmo-kept-'));
+  record = join(folder, 'cells.json');
+});
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 test('a cell is kept by arm: new figures replace only those of the same arm', () => {
@@ -167,17 +171,17 @@ test('a cell is kept by arm: new figures replace only those of the same arm', ()
     const arms = new Map([[arm, new Float32Array(6).fill(logits)]]);
     const slices = pairedSlices(judged, arms, [arm], settings);
     const header = { commit, date: '2026-01-01', machine: 'm' };
-    keepCell(cell, slices, (name) => `digest of ${name}`, header, folder);
+    keepCell(cell, slices, (name) => `digest of ${name}`, header, record);
   };
-  expect(keptCell(cell, folder)).toBeNull();
+  expect(keptCell(cell, record)).toBeNull();
   keep('one', 0, 'first');
   keep('other', 0, 'first');
   keep('one', 1, 'second');
-  const { arms } = keptCell(cell, folder)!;
+  const { arms } = keptCell(cell, record)!;
   expect(arms['one']).toMatchObject({ commit: 'second', digest: 'digest of one' });
   expect(arms['one']!.logloss[0]).toBeCloseTo(Math.log1p(Math.E) - 0.5, 4);
   expect(arms['other']!.commit).toBe('first');
-  expect(keptCells(folder).map(({ seed }) => seed)).toEqual([3]);
+  expect(keptCells(record).map(({ seed }) => seed)).toEqual([3]);
 });
 
 test('figures are valid only for the world, size and settings that produced them', () => {

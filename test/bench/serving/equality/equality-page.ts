@@ -18,7 +18,7 @@ export function equalityPage({ cases, ...header }: EqualityRecord): string {
   const rowCounts = cases.map(({ rowCount }) => rowCount);
   return [
     ...['# Served scores are evaluated scores', ''],
-    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. Made by \`npm run bench:served-equality\`.`,
+    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. Made by \`npm run bench -- serving equality\`.`,
     '',
     `Each run is trained for a few outer steps on the same synthetic log, evaluated and exported at every encoding. All ${grouped(Math.min(...rowCounts))}`,
     'query rows of its held-out adgroups are then scored in four ways: by the evaluation, by the captured graph on the blocks of the bundle, by plain',

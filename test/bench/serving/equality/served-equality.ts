@@ -2,8 +2,8 @@
  * Served scores beside evaluated ones, for every method and model and every encoding of blocks, on more than
  * 10,000 rows each. Writes `infra/results/served-equality.json` and `.md`; exits with 1 where a score differs.
  *
- *   npm run bench:served-equality
- *   npm run bench:served-equality -- --only maml,pnn    prints some cases and records nothing
+ *   npm run bench -- serving equality
+ *   npm run bench -- serving equality --only maml,pnn    prints some cases and records nothing
  *
  * It takes about eight minutes on an idle machine; a stopped bench goes on where it ended, at the same commit. It needs the scoring kernel (`npm run setup`).
  */

@@ -2,7 +2,7 @@
  * The ranking server in one process beside its bare kernel and a bare server of HTTP: saturation, then an open loop
  * at half of it, in interleaved rounds; and how long servers of the bundle take to be ready, and their memory. Writes `infra/results/serving-server.json` and `.md`.
  *
- *   npm run bench:server -- --rounds 3 --adgroups 1000000 --seconds 10
+ *   npm run bench -- serving server --rounds 3 --adgroups 1000000 --seconds 10
  */
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

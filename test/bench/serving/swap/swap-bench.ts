@@ -3,7 +3,7 @@
  * loop, in rounds of some seconds without a swap and some swaps, so that a slow minute of the machine is on both sides: between two
  * full bundles, then between two deltas. Each answer is held against the bundle that it names. Writes `infra/results/serving-swap.{md,json}`.
  *
- *   npm run bench:swap -- --adgroups 1000000 --swaps 100
+ *   npm run bench -- serving swap --adgroups 1000000 --swaps 100
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

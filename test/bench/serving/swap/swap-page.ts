@@ -58,7 +58,7 @@ export function swapPage(record: SwapRecord): string {
     '',
     `Commit ${record.commit}, ${record.date}; ${record.machine}; load before ${record.loadBefore}.`,
     '',
-    '    npm run bench:swap',
+    '    npm run bench -- serving swap',
     '',
   ].join('\n');
 }
