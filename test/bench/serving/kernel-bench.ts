@@ -12,15 +12,11 @@ import { join } from 'node:path';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { at } from '../../../shared/base/arrays.js';
-import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
-import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
-import { RowScorer } from '../../../worker/compute/scoring/row-scorer.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
 import { benchHeader } from '../bench-header.js';
 import { withPeers } from '../inner-loops/sides/peers-environment.js';
-import { capturedGraph, graphModels, joinedTables, type Score } from './graph-sides.js';
 import { kernelPage, type KernelRecord } from './kernel-page.js';
 import {
   CANDIDATE_COUNT,
@@ -30,15 +26,12 @@ import {
   specOf,
   tablesOf,
 } from './kernel-setting.js';
-import { encodingErrors, timedCalls, type SideTimes } from './kernel-measures.js';
+import { timedCalls, type SideTimes } from './kernel-measures.js';
 import { startTorch } from './torch-peer.js';
 import { benchOptions } from '../options/bench-options.js';
 import { text, wholeNumber } from '../options/option-values.js';
 
 const HEAD = [128, 64];
-const MID = [128, 64, 32];
-const MODEL_COUNT = 8;
-const MODELS_RUN = 40;
 
 const options = benchOptions(import.meta.url, {
   rounds: {
@@ -66,38 +59,27 @@ const { rounds, adgroups: adgroupCount } = options;
 const header = benchHeader(packageRoot.pathname);
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const addon = loadScoringAddon(scoringAddon.path());
-const engine = await loadEngine('tensorflow', () => undefined);
 const tables = tablesOf(3);
 const requests = requestsOf(200, adgroupCount, 5);
 const logits = new Float32Array(CANDIDATE_COUNT);
 const head = rankingModelOf(specOf('head', HEAD), tables, { encoding: 'float32', adgroupCount });
-const joined = joinedTables(head);
+
+type Score = (request: RankingRequest, logits: Float32Array) => void;
 
 interface Side {
   readonly name: string;
   /** Calls of a turn. */
   readonly callCount: number;
   readonly score: Score;
-  /** Candidates that a call scores; their time is scaled to those of a request. */
-  readonly candidateCount?: number;
 }
 
-const sides = [...kernelSides(), ...otherSides(engine)];
+const sides = allSides();
 const times: Record<string, SideTimes[]> = Object.fromEntries(
   [...sides.map(({ name }) => name), 'torch'].map((name) => [name, []]),
 );
-const errors = encodingErrors(
-  BLOCK_ENCODINGS.flatMap((encoding) =>
-    (['head', 'mid'] as const)
-      .filter((personal) => personal === 'head' || encoding !== 'float32')
-      .map((personal) => ({ personal, encoding })),
-  ),
-  { addon, tables, requests: requestsOf(20, 1000, 6) },
-);
-
 await withPeers(options.python, async ({ python }) => {
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-kernel-'));
-  const torch = await startTorch(python, folder, { model: head, joined, requests });
+  const torch = await startTorch(python, folder, { model: head, requests });
   try {
     const checks = join(folder, 'check');
     mkdirSync(checks);
@@ -124,7 +106,6 @@ await withPeers(options.python, async ({ python }) => {
       adgroupCount,
       kernels,
       times,
-      errors,
       differences,
     };
     mkdirSync(options.output, { recursive: true });
@@ -138,16 +119,14 @@ await withPeers(options.python, async ({ python }) => {
   }
 });
 
-function kernelSides(): Side[] {
+function allSides(): Side[] {
+  const reference = new ReferenceScorer(head, CONTEXT_FEATURES);
   const kernelOf = (model: typeof head, kernel?: string): Score => {
     const scorer = new KernelScorer(addon, model, CONTEXT_FEATURES, kernel);
     return (request, found) => scorer.score(request, found);
   };
-  const other = (
-    personal: 'embedding' | 'head' | 'mid',
-    hidden: number[],
-    encoding: 'float32' | 'float16' | 'int8',
-  ) => kernelOf(rankingModelOf(specOf(personal, hidden), tables, { encoding, adgroupCount }));
+  const other = (personal: 'embedding' | 'head', encoding: 'float32' | 'float16' | 'int8') =>
+    kernelOf(rankingModelOf(specOf(personal, HEAD), tables, { encoding, adgroupCount }));
   return [
     { name: 'kernel', callCount: 40, score: kernelOf(head) },
     ...addon
@@ -156,75 +135,30 @@ function kernelSides(): Side[] {
       .map((kernel) => ({
         ...{ name: `kernel ${kernel}`, callCount: 20, score: kernelOf(head, kernel) },
       })),
-    { name: 'kernel float16', callCount: 40, score: other('head', HEAD, 'float16') },
-    { name: 'kernel int8', callCount: 40, score: other('head', HEAD, 'int8') },
-    { name: 'shared head', callCount: 40, score: other('embedding', HEAD, 'float32') },
-    { name: 'kernel mid int8', callCount: 40, score: other('mid', MID, 'int8') },
-    { name: 'shared mid', callCount: 40, score: other('embedding', MID, 'float32') },
-  ];
-}
-
-function otherSides(loaded: Engine): Side[] {
-  const reference = new ReferenceScorer(head, CONTEXT_FEATURES);
-  const models = graphModels(loaded, head, joined, MODEL_COUNT);
-  const { spec, shift, dense } = head;
-  const rowScorer = new RowScorer(loaded, { spec, shift, dense, tables });
-  return [
-    { name: 'captured graph', callCount: 20, score: capturedGraph(loaded, head, joined) },
-    {
-      ...{ name: 'row scorer', callCount: 1 },
-      score: (request, found) => {
-        const scored = Array.from(request.blocks, (block, candidate) => ({
-          adapted: adaptedTaskOf(head, block),
-          rows: {
-            ...{ rowCount: 1, bagIds: [], numbers: [] },
-            categoryIds: [
-              ...Array.from(request.contextIds, (id) => Int32Array.of(id)),
-              ...Array.from(request.candidateIds.subarray(4 * candidate, 4 * candidate + 4), (id) =>
-                Int32Array.of(id),
-              ),
-            ],
-          },
-        }));
-        found.set(rowScorer.score(scored).map((own) => at(own, 0)));
-      },
-    },
+    { name: 'kernel float16', callCount: 40, score: other('head', 'float16') },
+    { name: 'kernel int8', callCount: 40, score: other('head', 'int8') },
+    { name: 'shared head', callCount: 40, score: other('embedding', 'float32') },
     {
       name: 'typescript',
       callCount: 2,
       score: (request, found) => reference.score(request, found),
     },
-    {
-      ...{ name: 'models', callCount: 1, candidateCount: MODELS_RUN },
-      score: (request, found) => models.score(request, MODELS_RUN, found),
-    },
   ];
 }
 
-function timedTurn(
-  { callCount, score, candidateCount = CANDIDATE_COUNT }: Side,
-  round: number,
-): SideTimes {
-  const scale = CANDIDATE_COUNT / candidateCount;
-  return timedCalls(callCount, scale, (call) =>
+function timedTurn({ callCount, score }: Side, round: number): SideTimes {
+  return timedCalls(callCount, (call) =>
     score(at(requests, (round * callCount + call) % requests.length), logits),
   );
 }
 
-/** Largest differences of the logits from those of plain TypeScript; each of the models has another block. */
+/** Largest differences of the logits from those of plain TypeScript. */
 function checkedSides(ofTorch: Float32Array): Record<string, number> {
   const expected = new Float32Array(CANDIDATE_COUNT);
   const request = at(requests, 0);
   new ReferenceScorer(head, CONTEXT_FEATURES).score(request, expected);
   const largest = (found: Float32Array): number =>
     expected.reduce((most, value, index) => Math.max(most, Math.abs(value - at(found, index))), 0);
-  const isOfHead = ({ name }: Side): boolean =>
-    ['kernel', 'captured graph', 'row scorer'].includes(name);
-  return Object.fromEntries([
-    ...sides.filter(isOfHead).map(({ name, score }): [string, number] => {
-      score(request, logits);
-      return [name, largest(logits)];
-    }),
-    ['torch', largest(ofTorch)],
-  ]);
+  new KernelScorer(addon, head, CONTEXT_FEATURES).score(request, logits);
+  return { kernel: largest(logits), torch: largest(ofTorch) };
 }

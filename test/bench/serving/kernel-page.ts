@@ -2,7 +2,7 @@
 
 import { median } from '../../../shared/base/arrays.js';
 import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
-import type { EncodingError, SideTimes } from './kernel-measures.js';
+import type { SideTimes } from './kernel-measures.js';
 import { counted } from '../../../shared/names/counted.js';
 
 export interface KernelRecord extends BenchHeader {
@@ -11,7 +11,6 @@ export interface KernelRecord extends BenchHeader {
   /** Instruction sets of the kernel on this machine, the one that runs first. */
   readonly kernels: readonly string[];
   readonly times: Readonly<Record<string, readonly SideTimes[]>>;
-  readonly errors: readonly EncodingError[];
   /** Largest difference of a logit from plain TypeScript. */
   readonly differences: Readonly<Record<string, number>>;
 }
@@ -23,13 +22,8 @@ const SAID: Readonly<Record<string, string>> = {
   'kernel float16': 'kernel, head blocks in float16',
   'kernel int8': 'kernel, head blocks in int8',
   'shared head': 'kernel, one shared head and an ID embedding',
-  'kernel mid int8': 'kernel, tower 176-128-64-32-1, last hidden layer too, int8',
-  'shared mid': 'kernel, that tower shared, and an ID embedding',
-  'captured graph': 'captured TensorFlow graph, gathers inside, context once',
   torch: 'PyTorch, gathered weights, context once',
   typescript: 'plain TypeScript (the reference scorer)',
-  'row scorer': 'RowScorer, a task for each candidate',
-  models: 'one GraphModel per adgroup (8 of them, 40 candidates, times 12.5)',
 };
 
 interface Bar {
@@ -41,22 +35,14 @@ interface Bar {
 
 /** Time of `over` by time of `under`. */
 const BARS: readonly Bar[] = [
-  { name: 'captured graph / kernel', over: 'captured graph', under: 'kernel', least: 2 },
   { name: 'PyTorch / kernel', over: 'torch', under: 'kernel', least: 2.5 },
   { name: 'plain TypeScript / kernel', over: 'typescript', under: 'kernel', least: 15 },
-  { name: 'one GraphModel per adgroup / kernel', over: 'models', under: 'kernel', least: 1000 },
   { name: 'shared head / personal head', over: 'shared head', under: 'kernel', least: 0.9 },
   {
     name: 'shared head / personal head, int8',
     over: 'shared head',
     under: 'kernel int8',
     least: 0.9,
-  },
-  {
-    name: 'shared / personal last hidden layer',
-    over: 'shared mid',
-    under: 'kernel mid int8',
-    least: 0.5,
   },
 ];
 
@@ -106,20 +92,6 @@ export function kernelPage(record: KernelRecord): string {
     '',
     'The reference scorer sums in double precision and is written to be read. TypeScript in single precision that was',
     'tuned for this model alone took 19 times its kernel, in the proof of the design on another machine.',
-    ...['', '## Encodings', ''],
-    'Change of the logit against float32, of 10,000 candidates whose blocks were moved from block 0 by 0.05 (standard deviation) in every value.',
-    '',
-    ...markdownTable(
-      ['block', 'encoding', 'bytes', 'largest', 'root mean square', 'deviation of logits'],
-      record.errors.map((error) => [
-        error.personal === 'head' ? 'head' : 'last hidden layer too',
-        error.encoding,
-        grouped(error.strideByteCount),
-        error.largest.toExponential(1),
-        error.rootMeanSquare.toExponential(1),
-        rounded(error.deviation),
-      ]),
-    ),
     '',
     `Largest difference of a logit from plain TypeScript in the same float32 blocks: ${Object.entries(
       record.differences,

@@ -16,7 +16,8 @@ import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { benchHeader } from '../../bench-header.js';
 import { BenchSides, keepClientApart, saturated } from './bench-sides.js';
-import { loadOptions } from './load-options.js';
+import { benchOptions } from '../../options/bench-options.js';
+import { amount, text, wholeNumber } from '../../options/option-values.js';
 import { openLoop, wireRequest } from './load.js';
 import { serverPage, type FormRound, type MeasuredRow, type ServerRecord } from './server-page.js';
 import type { SideTimes } from '../kernel-measures.js';
@@ -28,7 +29,29 @@ const CONNECTIONS = 16;
 /** Of an open loop; more requests than that are late anyway. */
 const OPEN_CONNECTIONS = 64;
 
-const { rounds, seconds, adgroupCount, output } = loadOptions(import.meta.url, 10);
+const options = benchOptions(import.meta.url, {
+  rounds: {
+    value: wholeNumber(1, 100),
+    default: '3',
+    about: 'how often everything is measured, in turns',
+  },
+  adgroups: {
+    value: wholeNumber(1000, 4_000_000),
+    default: '1000000',
+    about: 'adgroups of the bundle',
+  },
+  seconds: {
+    value: amount(600),
+    default: '10',
+    about: 'seconds of each load',
+  },
+  output: {
+    value: text,
+    default: new URL('infra/results/', packageRoot).pathname,
+    about: 'folder of the record and its page',
+  },
+});
+const { rounds, seconds, adgroups: adgroupCount, output } = options;
 
 const ReadySchema = z.strictObject({
   url: z.url(),

@@ -78,7 +78,7 @@ try {
   const store = new FileObjectStore({ folder });
   const digests = [
     await writeServedBundle(store, adgroupCount),
-    await writeServedBundle(store, adgroupCount, { scale: 1.25 }),
+    await writeServedBundle(store, adgroupCount, 1.25),
   ];
   const base = at(digests, 0);
   const changedCount = Math.round(CHANGED_SHARE * adgroupCount);
