@@ -112,7 +112,6 @@ export const BENCHES: readonly Bench[] = [
     file: 'bench/methods-world/methods-world',
     about: 'all methods and arms on the synthetic world, by adgroup size',
     page: 'methods-world.md',
-    words: ['--fresh'],
     keepsRuns: true,
   },
   {

@@ -9,6 +9,7 @@ import { expect, test } from 'vitest';
 import { digestsPage } from '../../bench/digests/digests-page.js';
 import { distributedPeersPage } from '../../bench/distributed-peers/distributed-peers-page.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
+import { methodsPage } from '../../bench/methods-world/methods-page.js';
 import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
 import { overheadPage } from '../../bench/overhead/overhead-page.js';
 import { realPage } from '../../bench/real/real-page.js';
@@ -22,6 +23,7 @@ function recorded(name: string): never {
 test.each([
   ['digests', () => digestsPage(recorded('digests'))],
   ['inner-loops', () => comparisonMarkdown(recorded('inner-loops'))],
+  ['methods-world', () => methodsPage(recorded('methods-world'))],
   ['ope', () => offPolicyPage(recorded('ope'))],
   ['overhead', () => overheadPage(recorded('overhead'))],
   ['real', () => realPage(recorded('real'))],
