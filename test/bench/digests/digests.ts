@@ -20,7 +20,6 @@ import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader } from '../bench-header.js';
 import { qianmoIn, type CommandPlace } from '../qianmo-command.js';
 import { DIGEST_CASES, prepareStores, type DigestCase } from './cases.js';
-import { DEMO, runDemo } from './demo-case.js';
 import { digestsPage } from './digests-page.js';
 import {
   differencesFrom,
@@ -32,6 +31,34 @@ import {
 } from './recorded-digests.js';
 import { benchOptions } from '../options/bench-options.js';
 import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
+import { evaluatedValues, sha256 } from './outcomes.js';
+
+const DEMO = 'demo';
+
+interface DemoOutcome {
+  readonly values: CaseValues;
+  /** The printed evaluation, without the run time and the paths. */
+  readonly table: string[];
+}
+
+async function runDemo(place: CommandPlace): Promise<DemoOutcome> {
+  const lines = (await qianmoIn(place, 'demo', '--out', DEMO)).trimEnd().split('\n');
+  const digests = lines.flatMap((line) => /^digest ([0-9a-f]{64})$/.exec(line)?.[1] ?? []);
+  const first = lines.findIndex((line) => line.startsWith('Evaluation of '));
+  const end = lines.findIndex((line) => line.startsWith('4. auto'));
+  const [training] = digests;
+  if (training === undefined || first < 0 || end < first)
+    throw new Error(`the demo printed no digest and table:\n${lines.join('\n')}`);
+  const table = lines.slice(first, end);
+  return {
+    values: {
+      training,
+      ...evaluatedValues(join(place.folder, DEMO)),
+      outcome: sha256(table.join('\n')),
+    },
+    table,
+  };
+}
 
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
 

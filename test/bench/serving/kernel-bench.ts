@@ -11,13 +11,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { at } from '../../../shared/base/arrays.js';
+import { at, median } from '../../../shared/base/arrays.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
-import { benchHeader } from '../bench-header.js';
+import { benchHeader, grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 import { withPeers } from '../inner-loops/sides/peers-environment.js';
-import { kernelPage, type KernelRecord } from './kernel-page.js';
 import {
   CANDIDATE_COUNT,
   CONTEXT_FEATURES,
@@ -27,9 +26,228 @@ import {
   tablesOf,
 } from './kernel-setting.js';
 import { timedCalls, type SideTimes } from './kernel-measures.js';
-import { startTorch } from './torch-peer.js';
 import { benchOptions } from '../options/bench-options.js';
 import { text, wholeNumber } from '../options/option-values.js';
+import { counted } from '../../../shared/names/counted.js';
+import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { startSide, type SideProcess } from '../inner-loops/sides/side-process.js';
+import { peerScript } from '../inner-loops/sides/sides.js';
+
+const ROW_WIDTH = 17;
+const CANDIDATE_FIELDS = 4;
+const DENSE = ['layer0.weight', 'layer0.bias', 'layer1.weight', 'layer1.bias'];
+
+interface TorchCase {
+  readonly model: RankingModel;
+  readonly requests: readonly RankingRequest[];
+}
+
+async function startTorch(
+  python: string,
+  folder: string,
+  { model, requests }: TorchCase,
+): Promise<SideProcess> {
+  mkdirSync(folder, { recursive: true });
+  const joined = joinedTables(model);
+  const shapes: Record<string, readonly number[]> = {};
+  const write = (
+    name: string,
+    shape: readonly number[],
+    values: Float32Array | Int32Array,
+  ): void => {
+    shapes[name] = shape;
+    writeFileSync(join(folder, `${name}.bin`), values);
+  };
+  write('tables', [joined.values.length / ROW_WIDTH, ROW_WIDTH], joined.values);
+  const blocks = joinedBlocks(model);
+  write('blocks', [model.blocks.blockCount, blocks.length / model.blocks.blockCount], blocks);
+  for (const name of DENSE) {
+    const tensor = model.dense.get(name);
+    if (tensor !== undefined) write(name, tensor.shape, tensor.values);
+  }
+  const ids = requests.map((request) => joinedIds(joined.firstRows, request));
+  const joinedOf = (parts: readonly Int32Array[]): Int32Array =>
+    Int32Array.from(parts.flatMap((part) => [...part]));
+  write('contexts', [requests.length, -1], joinedOf(ids.map(({ context }) => context)));
+  write('rows', [requests.length, -1], joinedOf(ids.map(({ rows }) => rows)));
+  write('adgroups', [requests.length, -1], joinedOf(requests.map((request) => request.blocks)));
+  const about = {
+    shapes,
+    embeddingAt: floatOffset(model, 'adgroupEmbedding'),
+    outputAt: floatOffset(model, 'output.weight'),
+    biasAt: floatOffset(model, 'bias'),
+  };
+  writeFileSync(join(folder, 'serving.json'), JSON.stringify(about));
+  return startSide({
+    command: python,
+    args: [peerScript('serving_side.py'), JSON.stringify({ folder, threadCount: 1 })],
+    environment: { ...process.env, OMP_NUM_THREADS: '1' },
+    core: null,
+  });
+}
+
+/** All tables below each other, and the first row of each. */
+function joinedTables({ tables }: Pick<RankingModel, 'tables'>): {
+  readonly values: Float32Array;
+  readonly firstRows: readonly number[];
+} {
+  const all = [...tables.values()];
+  const values = new Float32Array(all.reduce((sum, table) => sum + table.values.length, 0));
+  let end = 0;
+  const firstRows = all.map((table) => {
+    values.set(table.values, end * ROW_WIDTH);
+    end += table.rowCount;
+    return end - table.rowCount;
+  });
+  return { values, firstRows };
+}
+
+/** Ids as rows of the joined tables. */
+function joinedIds(
+  firstRows: readonly number[],
+  request: RankingRequest,
+): {
+  readonly context: Int32Array;
+  readonly rows: Int32Array;
+} {
+  const contextCount = CONTEXT_FEATURES.length;
+  return {
+    context: request.contextIds.map((id, field) => id + at(firstRows, field)),
+    rows: request.candidateIds.map(
+      (id, place) => id + at(firstRows, contextCount + (place % CANDIDATE_FIELDS)),
+    ),
+  };
+}
+
+/** Blocks in float32, `[blockCount, stride in floats]`. */
+function joinedBlocks({ blocks }: RankingModel): Float32Array {
+  const floats = new Float32Array((blocks.blockCount * blocks.layout.strideByteCount) / 4);
+  let end = 0;
+  for (const { buffer, byteOffset, byteLength } of blocks.shards) {
+    floats.set(new Float32Array(buffer, byteOffset, byteLength / 4), end);
+    end += byteLength / 4;
+  }
+  return floats;
+}
+
+/** Where a part begins in a block, in floats. */
+function floatOffset({ blocks }: RankingModel, name: string): number {
+  const part = blocks.layout.parts.find((each) => each.name === name);
+  if (part?.encoding !== 'float32') throw new Error(`no part ${name} in float32`);
+  return part.byteOffset / 4;
+}
+
+interface KernelRecord extends BenchHeader {
+  readonly rounds: number;
+  readonly adgroupCount: number;
+  /** Instruction sets of the kernel on this machine, the one that runs first. */
+  readonly kernels: readonly string[];
+  readonly times: Readonly<Record<string, readonly SideTimes[]>>;
+  /** Largest difference of a logit from plain TypeScript. */
+  readonly differences: Readonly<Record<string, number>>;
+}
+
+const SAID: Readonly<Record<string, string>> = {
+  kernel: 'kernel, head blocks in float32',
+  'kernel avx2': 'the same on AVX2',
+  'kernel portable': 'the same on portable code',
+  'kernel float16': 'kernel, head blocks in float16',
+  'kernel int8': 'kernel, head blocks in int8',
+  'shared head': 'kernel, one shared head and an ID embedding',
+  torch: 'PyTorch, gathered weights, context once',
+  typescript: 'plain TypeScript (the reference scorer)',
+};
+
+interface Bar {
+  readonly name: string;
+  readonly over: string;
+  readonly under: string;
+  readonly least: number;
+}
+
+/** Time of `over` by time of `under`. */
+const BARS: readonly Bar[] = [
+  { name: 'PyTorch / kernel', over: 'torch', under: 'kernel', least: 2.5 },
+  { name: 'plain TypeScript / kernel', over: 'typescript', under: 'kernel', least: 15 },
+  { name: 'shared head / personal head', over: 'shared head', under: 'kernel', least: 0.9 },
+  {
+    name: 'shared head / personal head, int8',
+    over: 'shared head',
+    under: 'kernel int8',
+    least: 0.9,
+  },
+];
+
+const MEASURES = ['cpuUs', 'medianUs', 'leastUs'] as const;
+
+function kernelPage(record: KernelRecord): string {
+  const { times } = record;
+  const named = Object.keys(SAID).filter((name) => (times[name]?.length ?? 0) > 0);
+  return [
+    ...['# The scoring kernel', ''],
+    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. ${counted(record.rounds, 'round')}; in each, every way has a turn.`,
+    `A request is one context (6 fields) and 500 candidates (4 fields and the adgroup's embedding) of 500 of ${grouped(record.adgroupCount)} adgroups:`,
+    'DeepFM, width 16, tower 176-128-64-1, tables of up to a million rows. A head block is bias, embedding and output layer.',
+    `Fastest instruction set here: ${record.kernels[0] ?? 'portable'}. Other programs ran on the machine, so that wall times are longer than on an idle one;`,
+    'processor time counts all threads of the process and leaves other programs out. Microseconds a request, medians over the rounds; the least wall time is that of all calls.',
+    '',
+    ...markdownTable(
+      ['way', 'processor time', 'wall, median', 'wall, least'],
+      named.map((name) => [
+        SAID[name] ?? name,
+        ...MEASURES.map((measure) => grouped(Math.round(overRounds(times[name] ?? [], measure)))),
+      ]),
+    ),
+    ...[
+      '',
+      '## Bars',
+      '',
+      'Ratios of processor times, round by round, and their median; beside it that of the least wall times.',
+      '',
+    ],
+    ...markdownTable(
+      ['ratio', 'bar', 'processor time', 'least wall time', 'held'],
+      BARS.map((bar) => {
+        const ratio = ratioOf(record, bar);
+        const least =
+          overRounds(times[bar.over] ?? [], 'leastUs') /
+          overRounds(times[bar.under] ?? [], 'leastUs');
+        return [
+          bar.name,
+          bar.least,
+          rounded(ratio),
+          rounded(least),
+          ratio >= bar.least ? 'yes' : 'no',
+        ];
+      }),
+    ),
+    '',
+    'The reference scorer sums in double precision and is written to be read. TypeScript in single precision that was',
+    'tuned for this model alone took 19 times its kernel, in the proof of the design on another machine.',
+    '',
+    `Largest difference of a logit from plain TypeScript in the same float32 blocks: ${Object.entries(
+      record.differences,
+    )
+      .map(([name, difference]) => `${name} ${difference.toExponential(1)}`)
+      .join(', ')}.`,
+    '',
+  ].join('\n');
+}
+
+function overRounds(turns: readonly SideTimes[], measure: (typeof MEASURES)[number]): number {
+  const values = turns.map((turn) => turn[measure]);
+  return measure === 'leastUs' ? Math.min(...values) : median(values);
+}
+
+function ratioOf({ times }: KernelRecord, { over, under }: Bar): number {
+  const below = times[under] ?? [];
+  const above = times[over] ?? [];
+  return median(above.map(({ cpuUs }, round) => cpuUs / (below[round]?.cpuUs ?? NaN)));
+}
+
+function rounded(value: number): string {
+  return value >= 100 ? grouped(Math.round(value)) : value.toFixed(2);
+}
 
 const HEAD = [128, 64];
 

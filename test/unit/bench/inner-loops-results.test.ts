@@ -158,7 +158,6 @@ describe('tables', () => {
   };
   const comparison = {
     ...{ machine, versions: { jax: '1' }, roundCount: 3, runMs: 100, cells: [cell] },
-    products: [],
   };
 
   test('the comparison lists ratios, marks inaccurate peers and says what was left out', () => {
