@@ -1,4 +1,7 @@
-/** The benches and checks: what each measures, its file, and the page of `infra/results/` that it writes. */
+/**
+ * The benches, which measure, and the checks, which pass or fail: what each is about, its file, and the page of
+ * `infra/results/` that it writes.
+ */
 
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -81,12 +84,6 @@ export const BENCHES: readonly Bench[] = [
     page: 'serving-adapt.md',
   },
   {
-    name: 'serving equality',
-    file: 'bench/serving/equality/served-equality',
-    about: 'served scores against evaluated scores, for every method and model',
-    page: 'served-equality.md',
-  },
-  {
     name: 'prepare',
     file: 'bench/storage/prepare-bench',
     about: 'time and memory of `synthesize` and `prepare`, against DuckDB alone',
@@ -135,19 +132,6 @@ export const BENCHES: readonly Bench[] = [
     page: 'market-policies.md',
     keepsRuns: true,
   },
-  {
-    name: 'soak',
-    file: 'bench/soak/soak',
-    about: 'memory of every process, Redis and files during an hour of kills and failovers',
-    page: 'soak.md',
-    words: ['--record', 'infra/results/soak'],
-  },
-  {
-    name: 'digests',
-    file: 'bench/digests/digests',
-    about: 'digests of small runs of every method, model and verb, against the record',
-    page: 'digests.md',
-  },
 ];
 
 export const CHECKS: readonly Bench[] = [
@@ -172,6 +156,25 @@ export const CHECKS: readonly Bench[] = [
     name: 'tutorial',
     file: 'deployment/check-tutorial',
     about: 'every command of the tutorial in order, in an empty home',
+  },
+  {
+    name: 'soak',
+    file: 'soak/soak',
+    about: 'memory of every process, Redis and files during an hour of kills and failovers',
+    page: 'soak.md',
+    words: ['--record', 'infra/results/soak'],
+  },
+  {
+    name: 'digests',
+    file: 'digests/digests',
+    about: 'digests of small runs of every method, model and verb, against the record',
+    page: 'digests.md',
+  },
+  {
+    name: 'served-equality',
+    file: 'digests/served-equality',
+    about: 'served scores against evaluated scores, for every method and model',
+    page: 'served-equality.md',
   },
   {
     name: 'mutants',

@@ -6,12 +6,11 @@ import { expect, test } from 'vitest';
 import { BENCHES, CHECKS, commandOf, moduleOf, RECORDED_SCRIPTS } from '../../bench/benches.js';
 import { inLanes } from '../../bench/in-lanes.js';
 
-/** The other checks take no options. */
-const CHECKS_WITH_OPTIONS = ['images', 'operation', 'tutorial', 'mutants'];
+const CHECKS_WITHOUT_OPTIONS = ['deployment'];
 const commands = [
   ...[
     ...BENCHES,
-    ...CHECKS.filter(({ name }) => CHECKS_WITH_OPTIONS.includes(name)),
+    ...CHECKS.filter(({ name }) => !CHECKS_WITHOUT_OPTIONS.includes(name)),
     ...RECORDED_SCRIPTS,
   ].map((bench) => ({ name: commandOf(bench), module: moduleOf(bench) })),
   { name: 'docs:site', module: 'dist/infra/site/build-site.js' },
@@ -81,7 +80,7 @@ test.each([
   ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
   ['overhead/overhead-bench.js', '--cases', 'queue,mist', 'one of '],
   ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],
-  ['digests/digests.js', '--only', 'no-such-case', 'one of '],
+  ['../digests/digests.js', '--only', 'no-such-case', 'one of '],
   ['reproduce/reproduce.js', '--only', 'no-such-page', 'one of '],
 ])('%s refuses %s "%s" as a usage error', async (module, option, value, expected) => {
   const { code, output, diagnostics } = await ended(`dist/test/bench/${module}`, option, value);

@@ -6,14 +6,14 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { digestsPage } from '../../bench/digests/digests-page.js';
+import { digestsPage } from '../../digests/digests-page.js';
 import { distributedPeersPage } from '../../bench/distributed-peers/distributed-peers-page.js';
 import { comparisonMarkdown } from '../../bench/inner-loops/results-table.js';
 import { methodsPage } from '../../bench/methods-world/methods-page.js';
 import { offPolicyPage } from '../../bench/off-policy/off-policy-page.js';
 import { overheadPage } from '../../bench/overhead/overhead-page.js';
 import { realPage } from '../../bench/real/real-page.js';
-import { soakPage } from '../../bench/soak/soak-page.js';
+import { soakPage } from '../../soak/soak-page.js';
 
 /** The result has the type that the page function takes, because its bench wrote the file from it. */
 function recorded(name: string): never {

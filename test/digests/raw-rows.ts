@@ -1,7 +1,7 @@
 /** Rows of the log as a client sends them: the texts of its columns. */
 
 import { readFileSync } from 'node:fs';
-import { at } from '../../../../shared/base/arrays.js';
+import { at } from '../../shared/base/arrays.js';
 
 export class RawRows {
   readonly #names: readonly string[];

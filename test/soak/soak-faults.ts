@@ -1,12 +1,12 @@
 /** The faults of a soak. One strikes after another, in an order and at times that the seed decides. */
 
-import { systemClock } from '../../../shared/base/clock.js';
-import type { RandomStream } from '../../../shared/base/random.js';
-import { signalIfThere, stopped } from '../../fixtures/faults/processes.js';
-import type { SmallDisk } from '../../fixtures/faults/small-disk.js';
-import type { RedisOnSmallDisk } from '../../fixtures/queue/full-disk.js';
-import type { ReplicatedRedis } from '../../fixtures/queue/replicated-redis.js';
-import { familyOf } from '../resident-memory.js';
+import { systemClock } from '../../shared/base/clock.js';
+import type { RandomStream } from '../../shared/base/random.js';
+import { signalIfThere, stopped } from '../fixtures/faults/processes.js';
+import type { SmallDisk } from '../fixtures/faults/small-disk.js';
+import type { RedisOnSmallDisk } from '../fixtures/queue/full-disk.js';
+import type { ReplicatedRedis } from '../fixtures/queue/replicated-redis.js';
+import { familyOf } from '../bench/resident-memory.js';
 import type { Victim } from './soak-processes.js';
 
 /** All that faults may strike. Beside it work a coordinator and a worker that only Redis disturbs. */

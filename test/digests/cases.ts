@@ -1,11 +1,11 @@
-/** All cases of `npm run bench -- digests`, and how each is run by the command alone. */
+/** All cases of `npm run check -- digests`, and how each is run by the command alone. */
 
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { segmentLog, segmentRun } from '../../fixtures/commands/segment-log.js';
-import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
-import { qianmoIn, type CommandPlace } from '../qianmo-command.js';
+import { segmentLog, segmentRun } from '../fixtures/commands/segment-log.js';
+import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
+import { qianmoIn, type CommandPlace } from '../bench/qianmo-command.js';
 import { evaluatedValues, jsonValues, sha256 } from './outcomes.js';
 import type { CaseValues } from './recorded-digests.js';
 import { METHOD_CASES, MODEL_CASES, OTHER_CASES, type WorldCase } from './world-cases.js';

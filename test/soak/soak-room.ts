@@ -10,11 +10,11 @@ import {
   startCommand,
   type EndedCommand,
   type RunningCommand,
-} from '../../fixtures/commands/command.js';
-import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
-import { canMountDisks, smallDisk, type SmallDisk } from '../../fixtures/faults/small-disk.js';
-import { redisOnSmallDisk, type RedisOnSmallDisk } from '../../fixtures/queue/full-disk.js';
-import { replicatedRedis, type ReplicatedRedis } from '../../fixtures/queue/replicated-redis.js';
+} from '../fixtures/commands/command.js';
+import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
+import { canMountDisks, smallDisk, type SmallDisk } from '../fixtures/faults/small-disk.js';
+import { redisOnSmallDisk, type RedisOnSmallDisk } from '../fixtures/queue/full-disk.js';
+import { replicatedRedis, type ReplicatedRedis } from '../fixtures/queue/replicated-redis.js';
 
 export const QUEUE_PREFIX = '{soak}';
 /** Short, so that the number of blobs levels off within a soak. */

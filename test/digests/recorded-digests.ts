@@ -1,4 +1,4 @@
-/** The record of `npm run bench -- digests`: its schema, the comparison with it, and its table. */
+/** The record of `npm run check -- digests`: its schema, the comparison with it, and its table. */
 
 import { z } from 'zod';
 

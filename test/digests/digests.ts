@@ -1,13 +1,13 @@
 /**
- * `npm run bench -- digests` records the digests of the demo, of small runs of every method and model,
+ * `npm run check -- digests` records the digests of the demo, of small runs of every method and model,
  * and of the other verbs that compute. A refactoring is checked against the record. The `qianmo`
  * command does all the work, so the same script can run the command of another checkout.
  *
- *   npm run bench -- digests                                     writes infra/results/digests.json and .md
- *   npm run bench -- digests --compare infra/results/digests.json   exits 1 where a value differs
- *   npm run bench -- digests --only maml,pnn --compare infra/results/digests.json
- *   npm run bench -- digests --add fwfm    records new cases and leaves the others as they are
- *   npm run bench -- digests --checkout ../older              runs the command of that checkout
+ *   npm run check -- digests                                     writes infra/results/digests.json and .md
+ *   npm run check -- digests --compare infra/results/digests.json   exits 1 where a value differs
+ *   npm run check -- digests --only maml,pnn --compare infra/results/digests.json
+ *   npm run check -- digests --add fwfm    records new cases and leaves the others as they are
+ *   npm run check -- digests --checkout ../older              runs the command of that checkout
  *
  * It takes 350 s of processor time, less on a quiet machine. Two cases run at once; `--at-once 1` runs
  * one at a time.
@@ -16,9 +16,9 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { packageRoot } from '../../../infra/library/package-root.js';
-import { benchHeader } from '../bench-header.js';
-import { qianmoIn, type CommandPlace } from '../qianmo-command.js';
+import { packageRoot } from '../../infra/library/package-root.js';
+import { benchHeader } from '../bench/bench-header.js';
+import { qianmoIn, type CommandPlace } from '../bench/qianmo-command.js';
 import { DIGEST_CASES, prepareStores, type DigestCase } from './cases.js';
 import { digestsPage } from './digests-page.js';
 import {
@@ -29,8 +29,8 @@ import {
   type CaseValues,
   type RecordedDigests,
 } from './recorded-digests.js';
-import { benchOptions } from '../options/bench-options.js';
-import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
+import { benchOptions } from '../bench/options/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../bench/options/option-values.js';
 import { evaluatedValues, sha256 } from './outcomes.js';
 
 const DEMO = 'demo';

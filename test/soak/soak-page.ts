@@ -1,6 +1,6 @@
 /** The page of a soak: what struck, what grew, what was left. */
 
-import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
+import { grouped, markdownTable, type BenchHeader } from '../bench/bench-header.js';
 import { flatnessOf } from './flatness.js';
 import type { FaultCounts } from './soak-faults.js';
 import { ruleOf, type Measured } from './soak-samples.js';

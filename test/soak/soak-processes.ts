@@ -3,8 +3,8 @@
  * coordinator, whose run is resumed until it ends with the digest of an undisturbed run.
  */
 
-import { systemClock } from '../../../shared/base/clock.js';
-import type { EndedCommand, RunningCommand } from '../../fixtures/commands/command.js';
+import { systemClock } from '../../shared/base/clock.js';
+import type { EndedCommand, RunningCommand } from '../fixtures/commands/command.js';
 
 /** Ends that no fault explains. */
 export type Findings = string[];

@@ -2,25 +2,25 @@
  * Served scores beside evaluated ones, for every method and model and every encoding of blocks, on more than
  * 10,000 rows each. Writes `infra/results/served-equality.json` and `.md`; exits with 1 where a score differs.
  *
- *   npm run bench -- serving equality
- *   npm run bench -- serving equality --only maml,pnn    prints some cases and records nothing
+ *   npm run check -- served-equality
+ *   npm run check -- served-equality --only maml,pnn    prints some cases and records nothing
  *
  * It takes about eight minutes on an idle machine; a stopped bench goes on where it ended, at the same commit. It needs the scoring kernel (`npm run setup`).
  */
 
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { openStoreAsPrepared } from '../../../../coordinator/runs/run-files.js';
-import { packageRoot } from '../../../../infra/library/package-root.js';
-import { openBenchContext, type BenchContext } from '../../bench-context.js';
+import { openStoreAsPrepared } from '../../coordinator/runs/run-files.js';
+import { packageRoot } from '../../infra/library/package-root.js';
+import { openBenchContext, type BenchContext } from '../bench/bench-context.js';
 import {
   benchHeader,
   folderOfCommit,
   grouped,
   markdownTable,
   type BenchHeader,
-} from '../../bench-header.js';
-import { type WorldCase, METHOD_CASES, MODEL_CASES } from '../../digests/world-cases.js';
+} from '../bench/bench-header.js';
+import { type WorldCase, METHOD_CASES, MODEL_CASES } from './world-cases.js';
 import {
   CaseEqualitySchema,
   measuredCase,
@@ -28,12 +28,12 @@ import {
   type HeldOutRows,
 } from './equality-measures.js';
 import { RawRows } from './raw-rows.js';
-import { benchOptions } from '../../options/bench-options.js';
-import { listOf, oneOf } from '../../options/option-values.js';
-import { evaluate, prepare, synthesize, train } from '../../../../infra/library/index.js';
-import { RunConfigSchema, type RunConfig } from '../../../../shared/config/run-config.js';
-import { worldRun, type RunDepartures } from '../../digests/world-run.js';
-import { BLOCK_ENCODINGS } from '../../../../shared/bundle/ranking-model.js';
+import { benchOptions } from '../bench/options/bench-options.js';
+import { listOf, oneOf } from '../bench/options/option-values.js';
+import { evaluate, prepare, synthesize, train } from '../../infra/library/index.js';
+import { RunConfigSchema, type RunConfig } from '../../shared/config/run-config.js';
+import { worldRun, type RunDepartures } from './world-run.js';
+import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
 
 interface EqualityRecord extends BenchHeader {
   readonly cases: readonly CaseEquality[];
@@ -49,7 +49,7 @@ function equalityPage({ cases, ...header }: EqualityRecord): string {
   const rowCounts = cases.map(({ rowCount }) => rowCount);
   return [
     ...['# Served scores are evaluated scores', ''],
-    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. Made by \`npm run bench -- serving equality\`.`,
+    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. Made by \`npm run check -- served-equality\`.`,
     '',
     `Each run is trained for a few outer steps on the same synthetic log, evaluated and exported at every encoding. All ${grouped(Math.min(...rowCounts))}`,
     'query rows of its held-out adgroups are then scored in four ways: by the evaluation, by the captured graph on the blocks of the bundle, by plain',

@@ -1,9 +1,9 @@
 /**
- * `npm run bench -- soak` trains for an hour under random kills, suspensions, failovers and full disks, and shows
+ * `npm run check -- soak` trains for an hour under random kills, suspensions, failovers and full disks, and shows
  * whether memory, files, keys and blobs stay flat.
  *
- *   npm run bench -- soak --minutes 5 --seed 3
- *   npm run bench -- soak --record infra/results/soak     writes soak.json and soak.md
+ *   npm run check -- soak --minutes 5 --seed 3
+ *   npm run check -- soak --record infra/results/soak     writes soak.json and soak.md
  *
  * A record is also written every ten minutes, so that a soak that is cut off leaves what it has seen.
  */
@@ -12,9 +12,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { systemClock } from '../../../shared/base/clock.js';
-import { randomStream } from '../../../shared/base/random.js';
-import { benchHeader } from '../bench-header.js';
+import { systemClock } from '../../shared/base/clock.js';
+import { randomStream } from '../../shared/base/random.js';
+import { benchHeader } from '../bench/bench-header.js';
 import { thinned } from './flatness.js';
 import { strikeUntil, type FaultCounts } from './soak-faults.js';
 import { soakPage, verdictOf, type SoakEnd, type SoakRecord } from './soak-page.js';
@@ -28,8 +28,8 @@ import {
 } from './soak-processes.js';
 import { BLOB_LIFETIME_MINUTES, openSoakRoom, QUEUE_PREFIX, type SoakRoom } from './soak-room.js';
 import { contentOf, processCount, Sampler } from './soak-samples.js';
-import { benchOptions } from '../options/bench-options.js';
-import { amount, anySeed, text } from '../options/option-values.js';
+import { benchOptions } from '../bench/options/bench-options.js';
+import { amount, anySeed, text } from '../bench/options/option-values.js';
 
 const TRIAL_OUTER_STEPS = 200;
 const STEADY_OUTER_STEPS_MAX = 10_000_000;

@@ -2,8 +2,8 @@
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemClock } from '../../../shared/base/clock.js';
-import { familyOf, usageOf } from '../resident-memory.js';
+import { systemClock } from '../../shared/base/clock.js';
+import { familyOf, usageOf } from '../bench/resident-memory.js';
 import type { GrowthRule, Point } from './flatness.js';
 import type { Victim } from './soak-processes.js';
 import { QUEUE_PREFIX, type SoakRoom } from './soak-room.js';

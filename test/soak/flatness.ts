@@ -1,6 +1,6 @@
 /** Whether a measure grows over time: its slope against a bound. */
 
-import { at, median } from '../../../shared/base/arrays.js';
+import { at, median } from '../../shared/base/arrays.js';
 
 export interface Point {
   readonly minute: number;

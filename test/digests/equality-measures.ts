@@ -3,30 +3,30 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import type { LocalCompute } from '../../../../coordinator/export/local-scorer.js';
-import { objectStoreAt } from '../../../../coordinator/runs/places.js';
-import { servedBlocksOf } from '../../../../coordinator/export/serving-choice.js';
-import { lossSum } from '../../../../coordinator/scoring/metrics.js';
+import type { LocalCompute } from '../../coordinator/export/local-scorer.js';
+import { objectStoreAt } from '../../coordinator/runs/places.js';
+import { servedBlocksOf } from '../../coordinator/export/serving-choice.js';
+import { lossSum } from '../../coordinator/scoring/metrics.js';
 import {
   decodeTestLogits,
   TEST_LOGITS_KEY,
   type TestLogits,
-} from '../../../../coordinator/scoring/test-logits.js';
-import { exportRun, serveRankings, type RankingService } from '../../../../infra/library/index.js';
-import { at, spanAt } from '../../../../shared/base/arrays.js';
-import { QianmoError } from '../../../../shared/base/errors.js';
-import { adaptedTaskOf } from '../../../../shared/bundle/adapted-block.js';
-import { filesOf } from '../../../../shared/bundle/array-files.js';
-import type { BundleServing } from '../../../../shared/bundle/bundle-manifest.js';
-import { blockOfKey } from '../../../../shared/bundle/key-index.js';
-import { BLOCK_ENCODINGS, type BlockEncoding } from '../../../../shared/bundle/ranking-model.js';
-import { readBundle, type LoadedBundle } from '../../../../shared/bundle/read-bundle.js';
-import type { RunConfig } from '../../../../shared/config/run-config.js';
-import type { EncodedRows } from '../../../../shared/features/encoded-rows.js';
-import type { TaskRows, TaskStore } from '../../../../shared/tasks/task-store.js';
-import { kernelCoverage } from '../../../../worker/serving/kernel-scorer.js';
-import { ReferenceScorer } from '../../../../worker/serving/reference-scorer.js';
-import { requestOfRows } from '../../../../worker/serving/request-of-rows.js';
+} from '../../coordinator/scoring/test-logits.js';
+import { exportRun, serveRankings, type RankingService } from '../../infra/library/index.js';
+import { at, spanAt } from '../../shared/base/arrays.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { adaptedTaskOf } from '../../shared/bundle/adapted-block.js';
+import { filesOf } from '../../shared/bundle/array-files.js';
+import type { BundleServing } from '../../shared/bundle/bundle-manifest.js';
+import { blockOfKey } from '../../shared/bundle/key-index.js';
+import { BLOCK_ENCODINGS, type BlockEncoding } from '../../shared/bundle/ranking-model.js';
+import { readBundle, type LoadedBundle } from '../../shared/bundle/read-bundle.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { EncodedRows } from '../../shared/features/encoded-rows.js';
+import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
+import { kernelCoverage } from '../../worker/serving/kernel-scorer.js';
+import { ReferenceScorer } from '../../worker/serving/reference-scorer.js';
+import { requestOfRows } from '../../worker/serving/request-of-rows.js';
 import type { RawRows } from './raw-rows.js';
 
 /** Rows of one request. */
