@@ -3,8 +3,8 @@
 import { execFile } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { expect, test } from 'vitest';
-import { BENCHES, CHECKS, commandOf, moduleOf, RECORDED_SCRIPTS } from '../../bench/benches.js';
-import { inLanes } from '../../bench/in-lanes.js';
+import { BENCHES, CHECKS, commandOf, moduleOf, RECORDED_SCRIPTS } from '../bench/benches.js';
+import { inLanes } from '../bench/in-lanes.js';
 
 const CHECKS_WITHOUT_OPTIONS = ['deployment'];
 const commands = [
