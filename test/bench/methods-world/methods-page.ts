@@ -62,7 +62,7 @@ export function methodsPage({ rows, adgroups, cells }: WorldRecord): string {
     '',
     ...markdownTable(
       ['world', 'gap closed by finetuned', `gap closed by ${OFFERED}`, 'difference', 'verdict'],
-      [...groups].map(([title, group]) => {
+      [...groups].filter(isOffered).map(([title, group]) => {
         const difference = meanDifference(group, OFFERED);
         const gaps = [FINETUNED, OFFERED].map((name) => percent(meanGap(group, name, 0)));
         return [title, ...gaps, differenceText(difference), verdictOf(difference)];
@@ -71,6 +71,10 @@ export function methodsPage({ rows, adgroups, cells }: WorldRecord): string {
     ...[...groups].flatMap(([title, group]) => ['', `## ${title}`, '', ...groupLines(group)]),
     '',
   ].join('\n');
+}
+
+function isOffered([, cells]: readonly [string, readonly WorldCell[]]): boolean {
+  return cells.every(({ arms }) => arms[OFFERED] !== undefined);
 }
 
 function groupLines(cells: readonly WorldCell[]): string[] {

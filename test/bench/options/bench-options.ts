@@ -79,7 +79,7 @@ export function benchOptions<const Options extends BenchOptions>(
 }
 
 /** Ends the process for a value that only the bench itself can tell to be wrong. */
-export function endAsUsageError(url: string, report: WrongOption): never {
+function endAsUsageError(url: string, report: WrongOption): never {
   const { command } = scriptOf(fileURLToPath(url));
   const help = ['npm', 'run', ...withOptions(command, ['--help'])].join(' ');
   const cure = `\`${help}\` lists the options`;
