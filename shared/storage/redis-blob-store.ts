@@ -26,7 +26,7 @@ import {
  */
 export const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
 
-export interface RedisBlobStoreOptions {
+interface RedisBlobStoreOptions {
   /** The caller owns the connection, listens to its errors and closes it. It has no `keyPrefix`. */
   readonly redis: Redis;
   /** The prefix of keys, in braces: `{qianmo}`. */

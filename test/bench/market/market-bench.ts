@@ -3,9 +3,9 @@
  * With `--policies`, the arms are the policies of exploration. Each seed is a world with a log, trained models and a market.
  * Completed seeds are kept, so an interrupted bench continues. Writes `infra/results/market.md` or `market-policies.md`, and `.json`.
  *
- *   npm run bench:market
- *   npm run bench:market -- --policies
- *   npm run bench:market -- --seeds 2 --auctions 1000 --days 3 --rows 30000 --steps 20 --name market-trial
+ *   npm run bench -- market
+ *   npm run bench -- market --policies
+ *   npm run bench -- market --seeds 2 --auctions 1000 --days 3 --rows 30000 --steps 20 --name market-trial
  */
 
 import { createHash } from 'node:crypto';

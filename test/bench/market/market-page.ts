@@ -61,7 +61,7 @@ export function marketPage(record: MarketRecord): string {
   const others = arms.filter((arm) => arm !== 'global');
   return page([
     '# Market',
-    circumstances(record, 'npm run bench:market'),
+    circumstances(record, 'npm run bench -- market'),
     `${record.seeds.length} seeds of ${record.days} days with ${grouped(record.auctionsPerDay)} auctions each; on average ${Math.round(record.advertisers)} advertisers, ${Math.round(record.newAdgroups)} new adgroups, ${Math.round(record.goodAdgroups)} of them good. The settings are those of test/bench/market/market-settings.ts.`,
     CLAIMS.map(([claim, id, holds]) => {
       const measure = measureOf(id);
@@ -93,7 +93,7 @@ export function policiesPage(record: MarketRecord): string {
   const policies = Object.keys(record.seeds[0]?.arms ?? {}).filter((arm) => arm !== 'qianmo');
   return page([
     '# Policies of exploration in a market',
-    circumstances(record, 'npm run bench:market -- --policies'),
+    circumstances(record, 'npm run bench -- market --policies'),
     `The market is that of [market.md](market.md), with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Each seed is a world with one trained model. Every policy has the same auctions, the same share of them (15 % among adgroups of small advertisers, 5 % among others), the weight 1, and the same model, whose blocks adapt as rows settle. Contextual policies learn 32 weights: of an intercept and the adgroup, and of the column that is named.`,
     'Differences from the same model without exploration (`qianmo`), paired by seed, with 95 % intervals over seeds (Student).',
     table(

@@ -4,7 +4,7 @@
  * stays the same. In weak scaling a W2 step has 128 tasks for each worker. Writes
  * `infra/results/queue-scaling.json` and `.md`.
  *
- *   npm run bench:queue-scaling -- --cases strong,weak-1s --workers 1,16
+ *   npm run bench -- scaling queue --cases strong,weak-1s --workers 1,16
  */
 
 import { spawn, type ChildProcess } from 'node:child_process';
@@ -173,7 +173,7 @@ function pageOf(
   return [
     '# Scaling over the queue',
     '',
-    `\`npm run bench:queue-scaling\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before, median of`,
+    `\`npm run bench -- scaling queue\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before, median of`,
     `${counted(options.rounds, 'round')}. Coordinator, Redis, work loops and bytes are the real ones. Workers sleep in place of computing`,
     'and share the cores of this machine with everything else.',
     '',

@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EXIT_CODE_BY_KIND } from '../../../shared/base/errors.js';
+import { BENCHES, CHECKS, commandOf } from '../../bench/benches.js';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import {
   parseOnly,
@@ -107,6 +108,14 @@ describe.each([readme, ...docs])('$path', (page) => {
     };
     const named = [...page.text.matchAll(/npm run ([\w:-]+)/g)].map((match) => match[1] ?? '');
     expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+    const entries = [...page.text.matchAll(/npm run (bench|check) -- ([a-z-]+(?: [a-z-]+)?)/g)];
+    const known = new Set([...BENCHES, ...CHECKS].map(commandOf));
+    const unknown = entries.filter(
+      ([, table = '', words = '']) =>
+        !known.has(`${table} -- ${words}`) &&
+        !known.has(`${table} -- ${words.split(' ')[0] ?? ''}`),
+    );
+    expect(unknown.map(([text]) => text)).toEqual([]);
   });
 });
 
