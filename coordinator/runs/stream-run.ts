@@ -22,7 +22,7 @@ import type { RunContext } from './call/run-context.js';
 import { joinAddress } from './run-files.js';
 
 /** Reading the logs may end in a refusal, which leaves no log of events. */
-const BEGINNINGS: ReadonlySet<EventKind> = new Set(['rule-tuned']);
+const BEGINNINGS: ReadonlySet<EventKind> = new Set(['notice']);
 /** The cures that failures of a dispatcher advise. */
 const RESUMING = 'continue with --resume';
 

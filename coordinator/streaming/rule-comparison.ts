@@ -6,7 +6,7 @@
 
 import { at, float64At, uint8At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
-import type { RunEventOf } from '../../shared/events/run-events.js';
+import { type RunEvent, noticeEvent } from '../../shared/events/run-events.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { baselineLearner, type BaselineSettings } from './baseline-rules.js';
 import {
@@ -49,7 +49,7 @@ export interface ComparisonSettings {
 
 interface ComparisonOptions extends WorkingTerms {
   /** Called with each rule once its settings are chosen. */
-  readonly onTuned?: (tuned: RunEventOf<'rule-tuned'>) => void;
+  readonly onTuned?: (tuned: RunEvent) => void;
 }
 
 type RuleName = BaselineKind | 'learned';
@@ -93,12 +93,12 @@ export async function compareRules(
   const tuned = new Map<BaselineKind, TunedRule>();
   for (const kind of BASELINE_KINDS) {
     const best = await tuneBaseline(kind, rows, tuning, pause);
-    onTuned({ kind: 'rule-tuned', rule: kind, priorLogloss: best.logloss });
+    onTuned(ruleTuned(kind, best.logloss));
     tuned.set(kind, best);
   }
   const learned = await learnRule(rows, settings, tuned.get('adagrad')?.settings, options);
   const priorLogloss = Math.min(...learned.epochLoglosses);
-  onTuned({ kind: 'rule-tuned', rule: 'learned', priorLogloss });
+  onTuned(ruleTuned('learned', priorLogloss));
 
   const runs: RuleRun[] = [];
   for (const [rule, { settings: chosen, logloss }] of tuned) {
@@ -188,4 +188,8 @@ function judged(
 
 function sum(values: Float64Array): number {
   return values.reduce((total, value) => total + value, 0);
+}
+
+function ruleTuned(rule: RuleName, priorLogloss: number): RunEvent {
+  return noticeEvent('rule-tuned', `${rule}: prior logloss ${priorLogloss.toFixed(5)}`);
 }

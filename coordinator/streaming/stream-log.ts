@@ -22,6 +22,7 @@ import { clickedSql, type ClickOrNoneLabel } from '../prepare/row-labels.js';
 import { identifier } from '../logs/sql.js';
 import { withWorkFolder } from '../logs/work-folder.js';
 import { StreamBuilder } from './stream-builder.js';
+import { labelNeverDiffers } from '../../coordinator/prepare/prepare-messages.js';
 
 interface StreamLogOptions {
   readonly sink: RunEventSink;
@@ -166,13 +167,8 @@ async function demandGoodRows(config: StreamConfig, session: DuckSession): Promi
 function warnOfOneClass({ clicks }: StreamRows, sink: RunEventSink): void {
   const [first] = clicks;
   if (first === undefined || clicks.some((click) => click !== first)) return;
-  sink({
-    kind: 'label-never-differs',
-    rows: 'stream',
-    segment: null,
-    labelKind: 'label',
-    value: first,
-  });
+  const constant = { rows: 'row of the stream', segment: null, label: 'label', value: first };
+  sink(labelNeverDiffers(constant));
 }
 
 async function orderedRows(

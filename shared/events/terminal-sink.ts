@@ -2,8 +2,12 @@
 
 import type { Clock } from '../base/clock.js';
 import { printableText } from '../base/printable-text.js';
-import type { EventStamp, StampedEventOf, StampedEventSink } from './run-events.js';
-import { sentenceOf } from './sentences.js';
+import {
+  sentenceOf,
+  type EventStamp,
+  type StampedEventOf,
+  type StampedEventSink,
+} from './run-events.js';
 
 interface TerminalSinkOptions {
   readonly stream: { write(text: string): unknown; readonly columns?: number };

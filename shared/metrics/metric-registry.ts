@@ -6,6 +6,7 @@ import {
   METRIC_NAMES,
   type LabelsOf,
   type MetricName,
+  type MetricUpdate,
 } from './metric-definitions.js';
 import type { MetricSource } from './metric-definition.js';
 
@@ -60,6 +61,13 @@ export class MetricRegistry {
     const at = place < 0 ? buckets.length : place;
     series.value += value;
     if (series.counts !== undefined) series.counts[at] = (series.counts[at] ?? 0) + 1;
+  }
+
+  apply({ how, name, labels, value }: MetricUpdate): void {
+    if (how === 'forget') return this.forget(name);
+    // The functions that make updates give each metric its labels.
+    const given = labels as LabelsOf<MetricName>;
+    this[how](name, given, value);
   }
 
   /** The value of a gauge or counter; 0 if nobody has set it. */

@@ -1,6 +1,6 @@
 /** The answer to an autoscaler: how many workers a run wants, by pool. */
 
-import { DEVICE_POOLS } from '../events/kinds/operation-kinds.js';
+import { DEVICE_POOLS } from '../names/event-terms.js';
 import type { MetricRegistry } from './metric-registry.js';
 
 /** 0 for all pools in a pause, and once the run has ended. */

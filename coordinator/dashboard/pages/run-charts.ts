@@ -1,6 +1,6 @@
 /** The drawings of a run: losses, speed, and where the time of outer steps goes. */
 
-import { STEP_PHASES } from '../../../shared/events/event-kinds.js';
+import { STEP_PHASES } from '../../../shared/names/event-terms.js';
 import { courseChart, layersChart, type DrawnLine } from '../../reports/page/course-charts.js';
 import { legendHtml } from '../../reports/page/page-frame.js';
 import { durationText } from '../../reports/record/duration-text.js';

@@ -7,7 +7,7 @@ import type { RunHistory } from '../../record/history/run-history.js';
 import { isUnderWay } from '../../record/run-state.js';
 import type { RunStatus } from '../../record/run-status.js';
 import type { TrainingView } from '../../record/run-view.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import {
   facts,
   nothing,

@@ -1,7 +1,7 @@
 /** The course of a run from the first event of its record on, in bounded memory. */
 
 import type { EventKind, StampedEvent } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import { SIZE_BUCKETS_MAX } from '../../../shared/events/size-losses.js';
 import { OwnRun } from '../own-run.js';
 import { GrowingRunView, type RunView } from '../run-view.js';

@@ -5,7 +5,7 @@ import { freshNonce } from '../../../shared/base/nonce.js';
 import { runEventSink, sinksTogether } from '../../../shared/events/run-events.js';
 import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
-import { openSpanExporter } from '../../../shared/traces/open-exporter.js';
+import { openSpanExporter, tracesFailed } from '../../../shared/traces/open-exporter.js';
 import { StepTraces, traceparentOf } from '../../../shared/traces/span.js';
 import { traceSettingsOf } from '../../../shared/traces/trace-settings.js';
 import type { RunContext } from './run-context.js';
@@ -49,7 +49,7 @@ async function countedCall(
   const [{ MetricRegistry }, { metricsSink }, { processMetrics }, { serveMetrics }, wantedBy] =
     await Promise.all([
       import('../../../shared/metrics/metric-registry.js'),
-      import('../../../shared/metrics/event-metrics.js'),
+      import('../../../shared/events/event-metrics.js'),
       import('../../../shared/metrics/process-metrics.js'),
       import('../../../shared/metrics/metrics-server.js'),
       import('../../../shared/metrics/workers-wanted.js'),
@@ -81,7 +81,7 @@ async function tracedCall(
 ): Promise<RunContext> {
   const opened = await openSpanExporter(context.environment, {
     ...{ service: `qianmo-${source}`, version: version(), clock },
-    onFailure: (failure) => context.sink({ kind: 'traces-failed', ...failure }),
+    onFailure: (failure) => context.sink(tracesFailed(failure)),
   });
   if (opened === null) return context;
   const { exporter, keptShare } = opened;

@@ -4,7 +4,7 @@
  */
 
 import { isInterruptionKind } from '../../../shared/base/errors.js';
-import type { NoticeKind } from '../../../shared/events/kinds/tracking-kinds.js';
+import type { NoticeKind } from '../../../shared/names/event-terms.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { runStateOf } from '../../record/run-state.js';
 import { GrowingRunView, type RunView } from '../../record/run-view.js';

@@ -8,7 +8,7 @@ import { createHmac, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
-import type { RunEventOf } from '../../../shared/events/run-events.js';
+import { noticeEvent, type RunEvent } from '../../../shared/events/run-events.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
 import { exchanged } from '../../../shared/base/http-exchange.js';
 import { TrackerRefusal, type TrackedRun, type Tracker } from '../feed/tracker.js';
@@ -31,7 +31,7 @@ interface WebhookOptions {
   readonly memory: TrackingMemory<ToldNotices> | null;
   /** The call begins the run anew: what was told before does not matter. */
   readonly isFresh: boolean;
-  readonly onSent: (event: RunEventOf<'notice-sent'>) => void;
+  readonly onSent: (event: RunEvent) => void;
   readonly clock: Clock;
 }
 
@@ -73,7 +73,7 @@ export class WebhookTracker implements Tracker<Notice> {
     await this.#send(id, notice, signal);
     told[notice.notice] = { ...fact, isTold: true };
     await memory?.keep(told);
-    onSent({ kind: 'notice-sent', notice: notice.notice, address: this.address });
+    onSent(noticeEvent('notice-sent', `told ${this.address}: ${notice.notice}`));
   }
 
   async #send(id: string, notice: Notice, signal: AbortSignal): Promise<void> {

@@ -1,7 +1,7 @@
 /** The metrics of several processes on one port, as their parent tells them. */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { metricsSink } from '../../../shared/metrics/event-metrics.js';
+import { metricsSink } from '../../../shared/events/event-metrics.js';
 import {
   countsIn,
   mergedSnapshots,

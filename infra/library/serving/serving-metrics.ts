@@ -1,7 +1,7 @@
 /** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { metricsSink } from '../../../shared/metrics/event-metrics.js';
+import { metricsSink } from '../../../shared/events/event-metrics.js';
 import { MetricRegistry, type MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
 import { processMetrics } from '../../../shared/metrics/process-metrics.js';
 import type { StampedEventSink } from '../../../shared/events/run-events.js';

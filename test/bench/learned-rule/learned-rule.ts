@@ -57,8 +57,8 @@ function hasWord(benchCase: BenchCase, word: string): boolean {
 async function runCase(benchCase: BenchCase): Promise<CaseResult> {
   const { rows, settings, segmentsPerColumn, truth } = await benchCase.open();
   const comparison = await compareRules(rows, settings, {
-    onTuned: ({ rule, priorLogloss }) => {
-      process.stderr.write(`   ${rule}: prior logloss ${priorLogloss.toFixed(5)}\n`);
+    onTuned: (tuned) => {
+      if (tuned.kind === 'notice') process.stderr.write(`   ${tuned.text}\n`);
     },
   });
   const judged = rows.clicks.subarray(settings.priorRowCount);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { everyEvent } from '../../fixtures/every-event.js';
-import { metricsSink } from '../../../shared/metrics/event-metrics.js';
+import { metricsSink } from '../../../shared/events/event-metrics.js';
 import { expositionOf } from '../../../shared/metrics/exposition.js';
 import { METRICS, METRIC_NAMES } from '../../../shared/metrics/metric-definitions.js';
 import { METRIC_SOURCES } from '../../../shared/metrics/metric-definition.js';

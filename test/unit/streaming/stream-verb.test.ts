@@ -10,6 +10,7 @@ import { streamVerb } from '../../../infra/cli/verbs/stream.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { codeOf } from '../../../test/fixtures/told.js';
 
 let folder: TemporaryFolder;
 let config: string;
@@ -71,7 +72,7 @@ describe('qianmo stream', () => {
     const { rules } = ReportSchema.parse(JSON.parse(written));
     expect(rules.map(({ rule }) => rule)).toEqual(['sgd', 'adagrad', 'ftrl', 'adam', 'learned']);
     const log = join(folder.path, 'out', 'events', 'events-000001.ndjson');
-    expect(await readFile(log, 'utf8')).toContain('"kind":"rule-tuned"');
+    expect(await readFile(log, 'utf8')).toContain('"code":"rule-tuned"');
     for (const { rule, logloss } of rules)
       expect(table.join()).toMatch(new RegExp(`${rule} +${logloss.toFixed(5)}`));
   });
@@ -97,7 +98,7 @@ describe('qianmo stream', () => {
     const printed: string[] = [];
     const stopping: CommandContext = {
       ...contextOf(printed, abort.signal),
-      onEvent: ({ kind }) => kind === 'rule-tuned' && abort.abort(),
+      onEvent: (event) => codeOf(event) === 'rule-tuned' && abort.abort(),
     };
     await expect(
       streamVerb.parse([config], { ...PLACE, format: 'table' })(stopping),
