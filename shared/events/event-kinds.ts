@@ -11,7 +11,20 @@ import { add, forget, observe, set } from '../metrics/metric-definitions.js';
 import { counted } from '../names/counted.js';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema, formatDeviceLine } from './device-report.js';
-import { detail, notice, warning, type EventStamp } from './event-kind.js';
+import { detail, notice, warning } from './event-kind.js';
+import {
+  COMPUTE_ENDS,
+  endOf,
+  outerStepGauges,
+  prefixOf,
+  RUN_METRICS,
+  seconds,
+  secondsText,
+  shortDigest,
+  sizeGauges,
+  sourceOf,
+  workerOf,
+} from './event-parts.js';
 import {
   COMPUTE_END_REASONS,
   DEVICE_POOLS,
@@ -65,6 +78,17 @@ export const EVENT_KINDS = {
       outerStep === 0
         ? `run ${runId}: ${counted(outerSteps, 'outer step')}`
         : `run ${runId}: continuing after outer step ${outerStep} of ${outerSteps}`,
+    {
+      metrics: ({ runId, outerStep, outerSteps, epochMs }) => [
+        ...RUN_METRICS.map((name) => forget(name)),
+        set('qianmo_run_info', { run: runId }, 1),
+        ...outerStepGauges({ outerStep, outerSteps, epochMs }),
+        set('qianmo_last_progress_timestamp_seconds', {}, seconds(epochMs)),
+        set('qianmo_workers_awaited', {}, 0),
+        set('qianmo_run_paused', {}, 0),
+        set('qianmo_redis_away', {}, 0),
+      ],
+    },
   ),
   'outer-step': notice(
     {
@@ -77,7 +101,19 @@ export const EVENT_KINDS = {
     },
     ({ outerStep, outerSteps, queryLoss }) =>
       `step ${outerStep}/${outerSteps}  loss ${queryLoss.toFixed(4)}`,
-    { isProgress: true },
+    {
+      isProgress: true,
+      metrics: (event) => [
+        ...outerStepGauges(event),
+        set('qianmo_query_loss', {}, event.queryLoss),
+        set('qianmo_support_loss', {}, event.supportLoss),
+        ...(event.queryLossBefore === undefined
+          ? []
+          : [set('qianmo_query_loss_before_adaptation', {}, event.queryLossBefore)]),
+        set('qianmo_gradient_norm', {}, event.gradientNorm),
+        ...(event.bySize === undefined ? [] : sizeGauges(event.bySize)),
+      ],
+    },
   ),
   /**
    * The time of an outer step by phase, from `startedMs` (epoch) on. Those of the coordinator are what its loop waited:
@@ -149,10 +185,18 @@ export const EVENT_KINDS = {
     { metrics: () => [add('qianmo_tasks_quarantined_total', {})] },
   ),
   /** No job goes out until somebody resumes the run. */
-  'run-paused': notice({}, () => 'paused: no job goes out until `qianmo resume`'),
+  'run-paused': notice({}, () => 'paused: no job goes out until `qianmo resume`', {
+    metrics: () => [set('qianmo_run_paused', {}, 1)],
+  }),
   'run-resumed': notice(
     { pausedMs: durationMs },
     ({ pausedMs }) => `resumed after ${secondsText(pausedMs)}`,
+    {
+      metrics: ({ epochMs }) => [
+        set('qianmo_run_paused', {}, 0),
+        set('qianmo_last_progress_timestamp_seconds', {}, seconds(epochMs)),
+      ],
+    },
   ),
   /** Somebody cancelled the run through its queue. */
   'run-cancelled': notice({}, () => 'cancelled through the queue: stopping'),
@@ -160,13 +204,17 @@ export const EVENT_KINDS = {
     { outerSteps: count, earlierOuterSteps: count },
     ({ outerSteps, earlierOuterSteps }) =>
       `extended from ${earlierOuterSteps} to ${outerSteps} outer steps`,
+    { metrics: ({ outerSteps }) => [set('qianmo_outer_steps_planned', {}, outerSteps)] },
   ),
   /** The validation adgroups were scored; `isBest` if no earlier outer step has a lower loss. */
   'run-validated': notice(
     { outerStep: count, loss: z.number(), isBest: z.boolean() },
     ({ outerStep, loss, isBest }) =>
       `outer step ${outerStep}: validation loss ${loss.toFixed(5)}${isBest ? ', the lowest so far' : ''}`,
-    { isProgress: true },
+    {
+      isProgress: true,
+      metrics: ({ loss }) => [set('qianmo_validation_loss', {}, loss)],
+    },
   ),
   'run-finished': notice(
     ofCheckpoint,
@@ -178,7 +226,13 @@ export const EVENT_KINDS = {
   'run-failed': detail(
     { failure: z.string(), reason: z.string() },
     ({ reason }) => `the run ended: ${reason}`,
-    { metrics: () => [add('qianmo_runs_total', { outcome: 'failed' })] },
+    {
+      metrics: () => [
+        add('qianmo_runs_total', { outcome: 'failed' }),
+        set('qianmo_workers_awaited', {}, 0),
+        ...DEVICE_POOLS.map((device) => set('qianmo_workers_wanted', { device }, 0)),
+      ],
+    },
   ),
   /** High-rate. `total` is null when it is not known. */
   progress: notice(
@@ -283,11 +337,12 @@ export const EVENT_KINDS = {
   'redis-away': warning(
     { address: z.string(), reason: z.string() },
     ({ address, reason }) => `Redis at ${address} does not answer (${reason}); waiting for it`,
-    { metrics: () => [add('qianmo_redis_outages_total', {})] },
+    { metrics: () => [add('qianmo_redis_outages_total', {}), set('qianmo_redis_away', {}, 1)] },
   ),
   'redis-back': notice(
     { awayMs: durationMs },
     ({ awayMs }) => `Redis is back after ${secondsText(awayMs)}`,
+    { metrics: () => [set('qianmo_redis_away', {}, 0)] },
   ),
   /** Redis answers and refuses to write. The run ends when it still does so after `waitMs`. */
   'redis-refuses': warning(
@@ -301,11 +356,12 @@ export const EVENT_KINDS = {
     ({ address, reason, cure, waitMs }) =>
       `Redis at ${address} refuses to write (${reason}); waiting up to ${secondsText(waitMs)}. ` +
       `Cure: ${cure}.`,
-    { metrics: () => [add('qianmo_redis_outages_total', {})] },
+    { metrics: () => [add('qianmo_redis_outages_total', {}), set('qianmo_redis_away', {}, 1)] },
   ),
   'redis-accepts': notice(
     { refusedMs: durationMs },
     ({ refusedMs }) => `Redis accepts writes again after ${secondsText(refusedMs)}`,
+    { metrics: () => [set('qianmo_redis_away', {}, 0)] },
   ),
   /** How to start a worker that serves this coordinator. */
   'workers-awaited': notice(
@@ -329,7 +385,12 @@ export const EVENT_KINDS = {
     { openJobCount: count },
     ({ openJobCount }) =>
       `${counted(openJobCount, 'job')} waiting and no worker is connected: start one with qianmo worker`,
-    { metrics: () => [add('qianmo_workers_missing_total', {})] },
+    {
+      metrics: () => [
+        add('qianmo_workers_missing_total', {}),
+        set('qianmo_workers_awaited', {}, 1),
+      ],
+    },
   ),
   /**
    * How many workers of the pool could take part: one for each job of an outer step or of an evaluation. Told when it
@@ -339,6 +400,9 @@ export const EVENT_KINDS = {
     { device: z.enum(DEVICE_POOLS), workerCount: count },
     ({ device, workerCount }) =>
       `${counted(workerCount, 'worker')} on ${device.toUpperCase()} could take part`,
+    {
+      metrics: ({ device, workerCount }) => [set('qianmo_workers_wanted', { device }, workerCount)],
+    },
   ),
   'worker-refused': warning(
     { refusingWorker: z.string(), reason: z.string() },
@@ -602,48 +666,3 @@ export const EVENT_KINDS = {
     { metrics: () => [add('qianmo_request_bugs_total', {})] },
   ),
 } as const;
-
-const COMPUTE_ENDS: Readonly<Record<(typeof COMPUTE_END_REASONS)[number], string>> = {
-  deadline: 'its job passed the deadline',
-  silent: 'it stopped responding',
-  aborted: 'its job was aborted',
-  'bad-message': 'it sent an invalid message',
-  'lost-channel': 'the channel to it broke',
-  'not-started': 'it did not start',
-  replaced: 'another one replaces it',
-  'other-instructions': 'the next job needs another instruction set',
-  closed: 'it was closed',
-};
-
-/** Null for an event of the coordinator. */
-function sourceOf({ worker, workerIndex }: EventStamp): string | null {
-  if (workerIndex !== undefined) return `worker ${workerIndex + 1}`;
-  return worker === undefined ? null : `worker ${worker}`;
-}
-
-function workerOf(stamp: EventStamp): string {
-  return sourceOf(stamp) ?? 'the worker';
-}
-
-function prefixOf(stamp: EventStamp): string {
-  const source = sourceOf(stamp);
-  return source === null ? '' : `${source}: `;
-}
-
-function endOf(end: { readonly exitCode: number | null; readonly signal: string | null }): string {
-  return end.signal === null ? `exit code ${end.exitCode ?? 'unknown'}` : `signal ${end.signal}`;
-}
-
-function seconds(durationMs: number): number {
-  return durationMs / 1000;
-}
-
-/** For sentences of events; `1.5 s`. */
-export function secondsText(durationMs: number): string {
-  return `${seconds(durationMs).toFixed(1)} s`;
-}
-
-/** Enough of a bundle's digest for people. */
-export function shortDigest(digest: string): string {
-  return digest.slice(0, 12);
-}

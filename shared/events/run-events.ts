@@ -4,9 +4,10 @@
  */
 
 import type { Clock } from '../base/clock.js';
-import type { MetricUpdate } from '../metrics/metric-definitions.js';
+import { set, type MetricUpdate } from '../metrics/metric-definitions.js';
 import type { EventLevel, EventSource, EventStamp, FieldsOf } from './event-kind.js';
-import { EVENT_KINDS, secondsText } from './event-kinds.js';
+import { EVENT_KINDS } from './event-kinds.js';
+import { secondsText } from './event-parts.js';
 
 export type { EventSource, EventStamp } from './event-kind.js';
 
@@ -100,7 +101,13 @@ export function sentenceOf(event: StampedEvent): Sentence {
 
 /** Returns the changes of counters and gauges that follow the event. */
 export function metricUpdatesOf(event: StampedEvent): readonly MetricUpdate[] {
-  return entryOf(event).metrics?.(event) ?? [];
+  const updates = entryOf(event).metrics?.(event) ?? [];
+  if (!isProgress(event)) return updates;
+  return [
+    ...updates,
+    set('qianmo_last_progress_timestamp_seconds', {}, event.epochMs / 1000),
+    set('qianmo_workers_awaited', {}, 0),
+  ];
 }
 
 /**

@@ -5,7 +5,7 @@ import { courseChart, layersChart, type DrawnLine } from '../../reports/page/cou
 import { legendHtml } from '../../reports/page/page-frame.js';
 import { durationText } from '../../reports/record/duration-text.js';
 import type { RunHistory } from '../../record/history/run-history.js';
-import type { Point } from '../../record/history/point-series.js';
+import type { Point } from '../../record/history/step-series.js';
 import { figure, thinned } from './elements.js';
 import { sizeFigure } from './size-figure.js';
 

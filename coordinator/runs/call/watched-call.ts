@@ -2,7 +2,7 @@
 
 import type { Clock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
-import { runEventSink, sinksTogether } from '../../../shared/events/run-events.js';
+import { metricUpdatesOf, runEventSink, sinksTogether } from '../../../shared/events/run-events.js';
 import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
 import { openSpanExporter, tracesFailed } from '../../../shared/traces/open-exporter.js';
@@ -46,14 +46,12 @@ async function countedCall(
   place: MetricsPlace,
 ): Promise<RunContext> {
   // Loaded where it is asked for, so that others start sooner.
-  const [{ MetricRegistry }, { metricsSink }, { processMetrics }, { serveMetrics }, wantedBy] =
-    await Promise.all([
-      import('../../../shared/metrics/metric-registry.js'),
-      import('../../../shared/events/event-metrics.js'),
-      import('../../../shared/metrics/process-metrics.js'),
-      import('../../../shared/metrics/metrics-server.js'),
-      import('../../../shared/metrics/workers-wanted.js'),
-    ]);
+  const [{ MetricRegistry }, { processMetrics }, { serveMetrics }, wantedBy] = await Promise.all([
+    import('../../../shared/metrics/metric-registry.js'),
+    import('../../../shared/metrics/process-metrics.js'),
+    import('../../../shared/metrics/metrics-server.js'),
+    import('../../../shared/metrics/workers-wanted.js'),
+  ]);
   const registry = new MetricRegistry(source);
   const setProcess = processMetrics(registry, { clock, version: version() });
   const snapshot = (): ReturnType<typeof registry.snapshot> => {
@@ -70,7 +68,10 @@ async function countedCall(
     place,
   );
   context.onClose(() => server.close());
-  const sink = sinksTogether(context.sink, runEventSink({ clock }, metricsSink(source, registry)));
+  const sink = sinksTogether(
+    context.sink,
+    runEventSink({ clock }, (event) => registry.apply(metricUpdatesOf(event))),
+  );
   sink({ kind: 'metrics-served', url: server.url });
   return { ...context, sink };
 }

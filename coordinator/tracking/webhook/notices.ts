@@ -7,7 +7,7 @@ import { isInterruptionKind } from '../../../shared/base/errors.js';
 import type { NoticeKind } from '../../../shared/names/event-terms.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { runStateOf } from '../../record/run-state.js';
-import { GrowingRunView, type RunView } from '../../record/run-view.js';
+import { RunReducer, type RunView } from '../../../shared/events/run-reducer.js';
 import type { CallEnding } from '../feed/tracker.js';
 
 export interface Notice {
@@ -26,7 +26,7 @@ export interface Notice {
 
 /** Pure: time comes with the questions. A stalled run is noticed once, and again if it moves and stalls later. */
 export class NoticeWatch {
-  readonly #view = new GrowingRunView();
+  readonly #view = new RunReducer();
   #report: string | null = null;
   #failedOuterStep: number | null = null;
   #stalledOuterStep: number | null = null;

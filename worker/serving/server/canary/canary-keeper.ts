@@ -15,7 +15,7 @@ import {
   type RefusedBundle,
 } from '../bundle-keeper.js';
 import type { ServedBundle } from '../served-bundle.js';
-import { secondsText, shortDigest } from '../../../../shared/events/event-kinds.js';
+import { secondsText, shortDigest } from '../../../../shared/events/event-parts.js';
 
 interface CanarySource {
   readonly store: ObjectStore;
