@@ -2,7 +2,7 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { scalarsOf } from '../../../coordinator/tracking/feed/scalars.js';
+import { scalarsOf } from '../../../coordinator/tracking/scalars.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 
 /** `{ train: { 'loss/query': [[outerStep, value], ...] } }`, each outer step as it was told last. */

@@ -1,8 +1,8 @@
 /** The way to one tracker: bounded, in order, patient while the call lasts and brief at its end. */
 
 import { expect, test } from 'vitest';
-import { TrackerFeed } from '../../../coordinator/tracking/feed/tracker-feed.js';
-import { TrackerRefusal, type Tracker } from '../../../coordinator/tracking/feed/tracker.js';
+import { TrackerFeed } from '../../../coordinator/tracking/tracker-feed.js';
+import { TrackerRefusal, type Tracker } from '../../../coordinator/tracking/tracker.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { simulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 

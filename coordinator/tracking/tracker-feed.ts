@@ -3,10 +3,10 @@
  * and counted when the tracker is slow. One loop empties it, and rests longer after each failure.
  */
 
-import type { Clock } from '../../../shared/base/clock.js';
-import { warningEvent, type RunEvent } from '../../../shared/events/run-events.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { TrackerRefusal, type CallEnding, type Tracker } from './tracker.js';
-import { counted } from '../../../shared/names/counted.js';
+import { counted } from '../../shared/names/counted.js';
 
 interface FeedOptions {
   readonly clock: Clock;
