@@ -46,12 +46,12 @@ async function countedCall(
   place: MetricsPlace,
 ): Promise<RunContext> {
   // Loaded where it is asked for, so that others start sooner.
-  const [{ MetricRegistry }, { processMetrics }, { serveMetrics }, wantedBy] = await Promise.all([
-    import('../../../shared/metrics/metric-registry.js'),
-    import('../../../shared/metrics/process-metrics.js'),
-    import('../../../shared/metrics/metrics-server.js'),
-    import('../../../shared/metrics/workers-wanted.js'),
-  ]);
+  const [{ MetricRegistry }, { processMetrics }, { serveMetrics, workersWantedIn }] =
+    await Promise.all([
+      import('../../../shared/metrics/metric-registry.js'),
+      import('../../../shared/metrics/process-metrics.js'),
+      import('../../../shared/metrics/metrics-server.js'),
+    ]);
   const registry = new MetricRegistry(source);
   const setProcess = processMetrics(registry, { clock, version: version() });
   const snapshot = (): ReturnType<typeof registry.snapshot> => {
@@ -61,9 +61,7 @@ async function countedCall(
   const server = await serveMetrics(
     {
       snapshot,
-      ...(source === 'coordinator'
-        ? { workersWanted: () => wantedBy.workersWantedIn(registry) }
-        : {}),
+      ...(source === 'coordinator' ? { workersWanted: () => workersWantedIn(registry) } : {}),
     },
     place,
   );

@@ -10,7 +10,7 @@ import {
   MetricRegistry,
   MetricsSnapshotSchema,
 } from '../../../shared/metrics/metric-registry.js';
-import { workersWantedIn } from '../../../shared/metrics/workers-wanted.js';
+import { workersWantedIn } from '../../../shared/metrics/metrics-server.js';
 
 function linesOf(registry: MetricRegistry, name: string): string[] {
   return expositionOf(registry.snapshot())
