@@ -1,6 +1,6 @@
 /**
  * Decides whose fault a failed attempt is, the job's or a worker's, and when a job is given up
- * (decision 0028).
+ * (decision 0015).
  */
 
 import {

@@ -12,18 +12,15 @@ import {
   type Job,
   type JobResult,
   type LargeBlobs,
-  type TaskJob,
 } from '../../shared/queue/protocol.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 
 /** A job without what its dispatcher fills in. */
-type OrderedJob<Of extends Job> = Of extends Job
-  ? Omit<Of, 'epoch' | 'dense' | 'rowPack' | 'frozen' | 'largeBlobs'>
-  : never;
+type OrderedJob = Omit<Job, 'epoch' | 'dense' | 'rowPack' | 'frozen' | 'largeBlobs'>;
 
 /** A job with its input bytes. The dispatcher fills in the blob references. */
-export interface JobOrder<Of extends Job = Job> {
-  readonly job: OrderedJob<Of>;
+export interface JobOrder {
+  readonly job: OrderedJob;
   /** Safetensors bytes; the same array object for every job of an outer step. */
   readonly dense: Uint8Array;
   /** Null where the frozen blob holds the tables. */
@@ -34,7 +31,7 @@ export interface JobOrder<Of extends Job = Job> {
   settled?(): void;
 }
 
-export type TaskOrder = JobOrder<TaskJob>;
+export type TaskOrder = JobOrder;
 
 /** Which workers may compute a job. It may change from one delivery to the next. */
 export interface DeliveryTerms {
@@ -59,19 +56,12 @@ export function jobOf(
   { epoch, largeBlobs, ...terms }: JobStamp = { epoch: 0, fingerprint: null, notBy: [] },
 ): Job {
   const { job, dense, rowPack, frozen } = order;
-  const stamped = {
+  return {
+    ...job,
     epoch,
     ...termFields(terms),
     ...(largeBlobs === undefined ? {} : { largeBlobs }),
     dense: refOf(dense),
-  };
-  if (!('store' in job)) {
-    if (rowPack === null) throw new Error('a job on a pair of windows brings the pair');
-    return { ...job, ...stamped, rowPack: refOf(rowPack) };
-  }
-  return {
-    ...job,
-    ...stamped,
     ...(rowPack === null ? {} : { rowPack: refOf(rowPack) }),
     ...(frozen === null ? {} : { frozen: refOf(frozen) }),
   };

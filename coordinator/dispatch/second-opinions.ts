@@ -1,6 +1,6 @@
 /**
  * Has jobs of one step computed again by other workers: those whose result is doubted, and a share that is drawn.
- * A worker whose bits two others contradict is distrusted, and nothing of it is used any more (decision 0035).
+ * A worker whose bits two others contradict is distrusted, and nothing of it is used any more (decision 0018).
  */
 
 import { QianmoError } from '../../shared/base/errors.js';

@@ -62,7 +62,7 @@ function collectColumns(node: unknown, names: Set<string>): void {
   Object.values(node).forEach((child) => collectColumns(child, names));
 }
 
-export function badExpression(expression: ConfigExpression, found: string): QianmoError {
+function badExpression(expression: ConfigExpression, found: string): QianmoError {
   return new QianmoError({
     kind: 'usage',
     what: 'an SQL expression of the config is not valid',
@@ -164,7 +164,7 @@ export function storedColumnSql(
  * The type of an expression over the view `typed_logs`.
  * @throws QianmoError of kind `usage` with the message of DuckDB if it does not bind.
  */
-export async function typeOfExpression(
+async function typeOfExpression(
   expression: ConfigExpression,
   session: DuckSession,
 ): Promise<string> {
@@ -235,7 +235,7 @@ async function boundOf(
  * The view `typed_logs`: the row's number, raw values as `qm$0`, ..., and typed columns by name.
  * @throws QianmoError of kind `usage` if SQL cannot tell two of the names apart.
  */
-export async function createTypedLogs(
+async function createTypedLogs(
   columns: readonly LogColumn[],
   typedByIndex: ReadonlyMap<number, string>,
   session: DuckSession,

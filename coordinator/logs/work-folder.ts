@@ -20,7 +20,7 @@ const OWNER_FILE = 'owner.json';
 const DAY_SECONDS = 24 * 60 * 60;
 
 /** The work that a folder is for, which is part of its name. */
-type WorkKind = 'prepare' | 'append' | 'stream' | 'ope';
+type WorkKind = 'prepare' | 'append' | 'ope';
 
 const WORK_NAME = /^qianmo-(prepare|append|stream|ope)-/;
 

@@ -163,13 +163,10 @@ export function splitEmpty(split: 'validation' | 'test'): RunEvent {
 }
 
 export function labelNeverDiffers({
-  rows,
   segment,
   label,
   value,
 }: {
-  /** `training row` */
-  readonly rows: string;
   readonly segment: string | null;
   /** `label` or `the value` */
   readonly label: string;
@@ -177,7 +174,7 @@ export function labelNeverDiffers({
 }): RunEvent {
   return warningEvent(
     'label-never-differs',
-    `every ${rows}${segment === null ? '' : ` of segment ${segment}`} has ${label} ${value}: ` +
+    `every training row${segment === null ? '' : ` of segment ${segment}`} has ${label} ${value}: ` +
       'nothing can be learned from it; check that the config names the right column',
   );
 }

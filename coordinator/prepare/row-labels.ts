@@ -241,13 +241,13 @@ function valueOf(
 }
 
 /** A click or no click, by a column or a condition. */
-export type ClickOrNoneLabel = Extract<
+type ClickOrNoneLabel = Extract<
   LabelConfig,
   { readonly column: string } | { readonly expression: string }
 >;
 
 /** SQL for whether a row of `typed_logs` was clicked; null if its label is neither 0 nor 1. */
-export function clickedSql(label: ClickOrNoneLabel, raw: RawColumns): string {
+function clickedSql(label: ClickOrNoneLabel, raw: RawColumns): string {
   if ('expression' in label) return `TRY((${label.expression}))`;
   const number = raw.number(label.column);
   const text = `lower(${raw.text(label.column)})`;

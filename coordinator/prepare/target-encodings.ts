@@ -4,7 +4,7 @@
  *
  * Training tasks, and the small ones whose rows train the trunk, are divided into K folds by a seeded hash of their key. A row of fold f reads sums over the tasks
  * of the other folds, so that it knows no label of its task, and hardly what is missing: with all tasks but its own
- * in the sums, a model that has learned a value's total could subtract (`infra/decisions/0057`). A value that a
+ * in the sums, a model that has learned a value's total could subtract (`infra/decisions/0005`). A value that a
  * single training task has says nothing to rows of that task. To others it says what it had there, if weights of the
  * encoding are trained on values that several tasks have: if these have at least half of the impressions.
  *

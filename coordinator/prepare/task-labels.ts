@@ -85,17 +85,16 @@ export async function labelsThatNeverDiffer(
     // Ends at the first row of this kind, which is near the start of most logs.
     const isAnyRow = async (condition: string): Promise<boolean> =>
       (await session.row(`SELECT true ${rows} AND ${condition} LIMIT 1`)).length > 0;
-    const constant = { rows: 'training row', segment };
     if (loss === 'binary') {
       if (!(await isAnyRow('clicks <> 0')))
-        constants.push(labelNeverDiffers({ ...constant, label: 'label', value: 0 }));
+        constants.push(labelNeverDiffers({ segment, label: 'label', value: 0 }));
       else if (!(await isAnyRow('clicks < impressions')))
-        constants.push(labelNeverDiffers({ ...constant, label: 'label', value: 1 }));
+        constants.push(labelNeverDiffers({ segment, label: 'label', value: 1 }));
       continue;
     }
     const [value] = await session.row(`SELECT CAST(clicks AS DOUBLE) ${rows} LIMIT 1`);
     if (value !== undefined && !(await isAnyRow(`clicks <> ${Number(value)}::DOUBLE`)))
-      constants.push(labelNeverDiffers({ ...constant, label: 'the value', value: Number(value) }));
+      constants.push(labelNeverDiffers({ segment, label: 'the value', value: Number(value) }));
   }
   return constants;
 }

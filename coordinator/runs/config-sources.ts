@@ -1,34 +1,17 @@
 /** Configs as the library is given them: read from a path or address, or handed in as an object. */
 
 import { loadTargetPolicy, targetPolicyIn } from '../../shared/config/load-exploration.js';
-import {
-  checkedRunConfig,
-  checkedStreamConfig,
-  loadRunConfig,
-  loadStreamConfig,
-} from '../../shared/config/load-run-config.js';
-import {
-  checkedMarketConfig,
-  loadMarketConfig,
-  type MarketConfig,
-} from '../../shared/config/market-config.js';
+import { checkedRunConfig, loadRunConfig } from '../../shared/config/load-run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { StreamConfig } from '../../shared/config/stream-config.js';
 import {
   checkedSweepConfig,
   loadSweepConfig,
   type SweepConfig,
 } from '../../shared/config/sweep-config.js';
 import { configReaderOf, searchOutputOf } from './places.js';
-import type {
-  MarketConfigSource,
-  PolicySource,
-  RunConfigSource,
-  StreamConfigSource,
-  SweepConfigSource,
-} from './requests.js';
+import type { PolicySource, RunConfigSource, SweepConfigSource } from './requests.js';
 import type { Environment } from './call/run-context.js';
 
 /** The place of a config object in messages. */
@@ -75,15 +58,6 @@ export async function targetPolicyOf(
     : targetPolicyIn(source, OBJECT_PLACE);
 }
 
-export async function streamConfigOf(
-  source: StreamConfigSource,
-  environment: Environment,
-): Promise<StreamConfig> {
-  return typeof source === 'string'
-    ? await loadStreamConfig(source, configReaderOf(environment))
-    : checkedStreamConfig(source, OBJECT_PLACE);
-}
-
 export async function sweepConfigOf(
   source: SweepConfigSource,
   environment: Environment,
@@ -91,15 +65,6 @@ export async function sweepConfigOf(
   return typeof source === 'string'
     ? await loadSweepConfig(source, configReaderOf(environment))
     : checkedSweepConfig(source, OBJECT_PLACE);
-}
-
-export async function marketConfigOf(
-  source: MarketConfigSource,
-  environment: Environment,
-): Promise<MarketConfig> {
-  return typeof source === 'string'
-    ? await loadMarketConfig(source, configReaderOf(environment))
-    : checkedMarketConfig(source, OBJECT_PLACE);
 }
 
 /** The place of a sweep in messages: its file, when it has one. */

@@ -8,7 +8,6 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { redactedAddress } from '../../shared/base/redacted-address.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { StreamConfig } from '../../shared/config/stream-config.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
@@ -52,7 +51,7 @@ const WORKER_RESTARTS_MAX = 100;
  * @throws QianmoError `usage` if processes and workers are given.
  */
 export function isOverQueue(
-  { queue }: Pick<RunConfig | StreamConfig, 'queue'>,
+  { queue }: Pick<RunConfig, 'queue'>,
   { processes, redis, workers }: DispatchChoice,
 ): boolean {
   if (processes !== undefined && workers !== undefined)
@@ -71,7 +70,7 @@ export function isOverQueue(
  * longest, and what this process needs beside them is loaded meanwhile.
  */
 export function dispatchForRun(
-  config: RunConfig | StreamConfig,
+  config: RunConfig,
   work: DispatchedWork,
   choice: DispatchChoice,
   context: RunContext,
@@ -107,7 +106,7 @@ function givenUp(): QianmoError {
 
 /** @param processCount is fixed if given. Otherwise one process begins, and others follow if they pay off. */
 async function localDispatch(
-  config: RunConfig | StreamConfig,
+  config: RunConfig,
   processCount: number | undefined,
   context: RunContext,
 ): Promise<RunDispatch> {
@@ -135,7 +134,7 @@ async function localDispatch(
 }
 
 async function queueDispatch(
-  config: RunConfig | StreamConfig,
+  config: RunConfig,
   work: DispatchedWork,
   choice: DispatchChoice,
   context: RunContext,
@@ -163,7 +162,7 @@ async function queueDispatch(
 }
 
 async function openQueueDispatcher(
-  config: RunConfig | StreamConfig,
+  config: RunConfig,
   { runId, mayTrain, trainingsAtOnce }: DispatchedWork,
   redisUrl: string,
   { signal, clock, sink, environment, traceparentOf }: RunContext,
@@ -211,7 +210,7 @@ async function openQueueDispatcher(
 
 /** Null if workers are started elsewhere. */
 async function localWorkers(
-  config: RunConfig | StreamConfig,
+  config: RunConfig,
   { workers: count }: DispatchChoice,
   redisUrl: string,
   { machine, clock, sink, environment, onClose }: RunContext,
@@ -234,7 +233,7 @@ async function localWorkers(
 }
 
 /** The rows of a stream travel in its jobs. */
-function placesOf(config: RunConfig | StreamConfig): StorePlace[] {
+function placesOf(config: RunConfig): StorePlace[] {
   const largeBlobs = sharedBlobsOf(config);
   return [
     ...('model' in config ? [storeAddressOf(config)] : []),
@@ -243,7 +242,7 @@ function placesOf(config: RunConfig | StreamConfig): StorePlace[] {
 }
 
 /** The place of large blobs, which runs of the same config share. */
-function sharedBlobsOf({ queue, storage }: RunConfig | StreamConfig): LargeBlobs | undefined {
+function sharedBlobsOf({ queue, storage }: RunConfig): LargeBlobs | undefined {
   const { largeBlobs } = queue;
   if (largeBlobs === undefined) return undefined;
   const { address, byteCountMin } = largeBlobs;

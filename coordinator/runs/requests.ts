@@ -13,8 +13,6 @@ import { describeIssues } from '../../shared/config/config-issues.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import type { ExplorationConfigSchema } from '../../shared/config/exploration-config.js';
 import type { RunConfigSchema } from '../../shared/config/run-config.js';
-import type { MarketConfigSchema } from '../../shared/config/market-config.js';
-import type { StreamConfigSchema } from '../../shared/config/stream-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
@@ -34,12 +32,10 @@ export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
  * an object. Relative paths in it are seen from the current folder of the process.
  */
 export type RunConfigSource = string | z.input<typeof RunConfigSchema>;
-export type StreamConfigSource = string | z.input<typeof StreamConfigSchema>;
 export type SweepConfigSource = string | z.input<typeof SweepConfigSchema>;
 /** A run config, or its section `exploration` alone. */
 export type PolicySource =
   RunConfigSource | { readonly exploration: z.input<typeof ExplorationConfigSchema> };
-export type MarketConfigSource = string | z.input<typeof MarketConfigSchema>;
 
 function configSource<Source>(): z.ZodType<Source, Source> {
   return z.custom<Source>(
@@ -220,18 +216,6 @@ export const PlanRequestSchema = z.strictObject({
   gbitPerS: z.int().min(1).max(GBIT_PER_S_MAX).default(GBIT_PER_S_DEFAULT),
 });
 
-export const StreamRequestSchema = z.strictObject({
-  config: configSource<StreamConfigSource>(),
-  ...dispatchFields,
-});
-
-export const MarketRequestSchema = z.strictObject({
-  config: configSource<MarketConfigSource>(),
-  ...dispatchFields,
-  /** Simulate again the seeds that are done. */
-  fresh: z.boolean().default(false),
-});
-
 const rowCount = z.int().min(1).max(ROW_COUNT_MAX);
 
 export const SynthesizeRequestSchema = z.strictObject({
@@ -334,8 +318,6 @@ export type CompareRequest = z.input<typeof CompareRequestSchema>;
 export type AutoRequest = z.input<typeof AutoRequestSchema>;
 export type SweepRequest = z.input<typeof SweepRequestSchema>;
 export type PlanRequest = z.input<typeof PlanRequestSchema>;
-export type MarketRequest = z.input<typeof MarketRequestSchema>;
-export type StreamRequest = z.input<typeof StreamRequestSchema>;
 export type SynthesizeRequest = z.input<typeof SynthesizeRequestSchema>;
 export type CheckRequest = z.input<typeof CheckRequestSchema>;
 export type OpeRequest = z.input<typeof OpeRequestSchema>;

@@ -9,7 +9,7 @@ import { DRAWS, impressionBits, impressionDraw, UINT32_RANGE } from './impressio
 import type { WorldAdgroups } from './synthetic-world.js';
 
 /** Only the first `count` entries of each array are valid, and only until the next search. */
-export interface Arrivals {
+interface Arrivals {
   readonly count: number;
   /** The place of each arrival in the other arrays, in order of time; equal times are by adgroup. */
   readonly order: Uint32Array;
@@ -64,7 +64,6 @@ export class ArrivalFinder {
   private trafficTimes = new Float64Array(0);
   private adgroupOf = new Uint32Array(0);
   private impressions = new Int32Array(0);
-  private readonly sorter = new TimeSorter();
 
   constructor(private readonly adgroups: WorldAdgroups) {}
 
@@ -73,7 +72,7 @@ export class ArrivalFinder {
     const count = this.collect(from, until);
     return {
       count,
-      order: this.sorter.order(this.trafficTimes, count, from, Math.min(1, until)),
+      order: timeOrder(this.trafficTimes, count, from, Math.min(1, until)),
       trafficTimes: this.trafficTimes,
       adgroups: this.adgroupOf,
       impressions: this.impressions,
@@ -124,64 +123,29 @@ export class ArrivalFinder {
   }
 }
 
-const DIGIT_BITS = 11;
-const DIGIT_COUNT = 1 << DIGIT_BITS;
+const PLACE_RANGE = 2 ** 26;
+const KEY_MAX = 2 ** 26 - 1;
 
-/** Stable order by time: two radix passes over 22 bits, then insertion by the exact time. */
-class TimeSorter {
-  private keys = new Uint32Array(0);
-  private order0 = new Uint32Array(0);
-  private order1 = new Uint32Array(0);
-  private readonly starts = new Uint32Array(DIGIT_COUNT);
-
-  order(times: Float64Array, count: number, from: number, until: number): Uint32Array {
-    if (this.keys.length < count) {
-      this.keys = new Uint32Array(times.length);
-      this.order0 = new Uint32Array(times.length);
-      this.order1 = new Uint32Array(times.length);
-    }
-    const { keys, order0, order1 } = this;
-    const keyMax = DIGIT_COUNT * DIGIT_COUNT - 1;
-    const scale = until > from ? keyMax / (until - from) : 0;
-    for (let at = 0; at < count; at += 1) {
-      const key = Math.floor((float64At(times, at) - from) * scale);
-      keys[at] = key < 0 ? 0 : key > keyMax ? keyMax : key;
-      order0[at] = at;
-    }
-    this.pass(order0, order1, count, 0);
-    this.pass(order1, order0, count, DIGIT_BITS);
-    for (let at = 1; at < count; at += 1) {
-      const moved = uint32At(order0, at);
-      const time = float64At(times, moved);
-      let to = at;
-      while (to > 0 && float64At(times, uint32At(order0, to - 1)) > time) {
-        order0[to] = uint32At(order0, to - 1);
-        to -= 1;
-      }
-      order0[to] = moved;
-    }
-    return order0;
+/** The places of times in ascending order. Equal times keep their order. */
+function timeOrder(times: Float64Array, count: number, from: number, until: number): Uint32Array {
+  const scale = until > from ? KEY_MAX / (until - from) : 0;
+  // A rounded time and its place in one number: the native sort needs no comparison function.
+  const packed = new Float64Array(count);
+  for (let place = 0; place < count; place += 1) {
+    const key = Math.floor((float64At(times, place) - from) * scale);
+    packed[place] = Math.max(0, Math.min(KEY_MAX, key)) * PLACE_RANGE + place;
   }
-
-  private pass(source: Uint32Array, target: Uint32Array, count: number, shift: number): void {
-    const { keys, starts } = this;
-    starts.fill(0);
-    for (let at = 0; at < count; at += 1) {
-      const digit = (uint32At(keys, at) >>> shift) & (DIGIT_COUNT - 1);
-      starts[digit] = uint32At(starts, digit) + 1;
+  const order = Uint32Array.from(packed.sort(), (each) => each % PLACE_RANGE);
+  // Sorts by exact times those with equal rounded ones.
+  for (let at = 1; at < count; at += 1) {
+    const moved = uint32At(order, at);
+    const time = float64At(times, moved);
+    let to = at;
+    while (to > 0 && float64At(times, uint32At(order, to - 1)) > time) {
+      order[to] = uint32At(order, to - 1);
+      to -= 1;
     }
-    let sum = 0;
-    for (let digit = 0; digit < DIGIT_COUNT; digit += 1) {
-      const size = uint32At(starts, digit);
-      starts[digit] = sum;
-      sum += size;
-    }
-    for (let at = 0; at < count; at += 1) {
-      const item = uint32At(source, at);
-      const digit = (uint32At(keys, item) >>> shift) & (DIGIT_COUNT - 1);
-      const to = uint32At(starts, digit);
-      target[to] = item;
-      starts[digit] = to + 1;
-    }
+    order[to] = moved;
   }
+  return order;
 }

@@ -7,7 +7,7 @@ import { chunkBoundaries } from './arrivals.js';
 import { gzipMember, ROWS_PER_CHUNK } from './chunk-generator.js';
 import { generateChunks } from './chunk-pool.js';
 import { solveIntercept } from './click-model.js';
-import { adgroupTexts, CSV_COLUMNS, type ChunkSums, type RowSource } from './csv-rows.js';
+import { CSV_COLUMNS, type ChunkSums, type RowSource } from './csv-rows.js';
 import { placeWhole, writeAll, writeWhole } from './log-file.js';
 import { convertToParquet } from './parquet-log.js';
 import { buildWorld, worldSize } from './synthetic-world.js';
@@ -26,8 +26,9 @@ const STAGE = 'synthesize';
 export async function synthesize(options: SynthesisOptions): Promise<SynthesisReport> {
   checkWorldOptions(options);
   const startedMs = options.clock.monotonicMs();
-  const { world, intercept, texts } = buildSource(options);
-  const source: RowSource = { world, intercept, texts };
+  const world = buildWorld(options);
+  const intercept = solveIntercept(world, options.meanClickRate);
+  const source: RowSource = { world, intercept };
   const sums =
     options.format === 'parquet'
       ? await writeParquet(options, source)
@@ -59,12 +60,6 @@ export async function synthesize(options: SynthesisOptions): Promise<SynthesisRe
     throw cause;
   }
   return report;
-}
-
-function buildSource(options: SynthesisOptions): RowSource {
-  const world = buildWorld(options);
-  const intercept = solveIntercept(world, options.meanClickRate);
-  return { world, intercept, texts: adgroupTexts(world.adgroups) };
 }
 
 async function writeText(

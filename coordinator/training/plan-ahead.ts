@@ -1,13 +1,10 @@
 /**
- * When the plan of the next outer step is read: as soon as a worker has nothing left to do in this one. Earlier, reading
- * takes processor time from computing where both share a machine; later, all workers wait for it.
+ * When the plan of the next outer step is read: as soon as every worker has its last job of this one. Earlier, reading
+ * takes processor time from sending; later, all workers wait for it.
  */
 
 import type { StepPlanner } from '../plan/step-plan.js';
 import type { WorkerPace } from './worker-pace.js';
-
-/** A worker computes its last job while the results of the others arrive. */
-const OPEN_JOBS_MIN = 1;
 
 export interface PlanAhead {
   /** Hands on the results of an outer step with so many jobs, the first of which have left. */
@@ -21,7 +18,7 @@ export function planAhead(
 ): PlanAhead {
   return {
     async *during(results, jobCount) {
-      const openCountMax = Math.max(OPEN_JOBS_MIN, pace.workerCount - 1);
+      const openCountMax = Math.max(1, pace.workerCount);
       let openCount = jobCount;
       if (openCount <= openCountMax) planner.readAhead();
       for await (const each of results) {

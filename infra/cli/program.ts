@@ -17,7 +17,6 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['refresh', async () => (await import('./verbs/bundles/refresh.js')).refreshVerb],
   ['bundle', async () => (await import('./verbs/bundles/bundle.js')).bundleVerb],
   ['serve', async () => (await import('./verbs/serve.js')).serveVerb],
-  ['stream', async () => (await import('./verbs/stream.js')).streamVerb],
   ['demo', async () => (await import('./verbs/demo.js')).demoVerb],
   ['demo-serve', async () => (await import('./verbs/demo-serve.js')).demoServeVerb],
   ['compare', async () => (await import('./verbs/compare.js')).compareVerb],
@@ -25,10 +24,6 @@ const VERBS: readonly (readonly [name: string, load: () => Promise<Verb>])[] = [
   ['auto', async () => (await import('./verbs/search/auto.js')).autoVerb],
   ['plan', async () => (await import('./verbs/plan.js')).planVerb],
   ['ope', async () => (await import('./verbs/ope.js')).opeVerb],
-  [
-    'simulate-market',
-    async () => (await import('./verbs/market/simulate-market.js')).simulateMarketVerb,
-  ],
   ['setup', async () => (await import('./verbs/setup.js')).setupVerb],
   ['worker', async () => (await import('./verbs/worker.js')).workerVerb],
   ['runs', async () => (await import('./verbs/record/runs.js')).runsVerb],

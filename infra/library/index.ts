@@ -12,13 +12,11 @@ import {
   ControlRequestSchema,
   EvaluateRequestSchema,
   ExtendRequestSchema,
-  MarketRequestSchema,
   OpenRequestSchema,
   OpeRequestSchema,
   PrepareRequestSchema,
   PlanRequestSchema,
   ReplayRequestSchema,
-  StreamRequestSchema,
   SweepRequestSchema,
   SynthesizeRequestSchema,
   TrainRequestSchema,
@@ -28,13 +26,11 @@ import {
   type ControlRequest,
   type EvaluateRequest,
   type ExtendRequest,
-  type MarketRequest,
   type OpenRequest,
   type OpeRequest,
   type PlanRequest,
   type PrepareRequest,
   type ReplayRequest,
-  type StreamRequest,
   type SweepRequest,
   type SynthesizeRequest,
   type TrainRequest,
@@ -51,7 +47,6 @@ import type { ChangedExport } from '../../coordinator/runs/export/export-changed
 import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
 import type { RefreshResult } from '../../coordinator/runs/export/refresh-run.js';
 import type { CompactedPlace } from '../../coordinator/runs/export/manage-bundles.js';
-import type { MarketReport } from '../../coordinator/market/market-report.js';
 import type { RunStatus } from '../../coordinator/record/run-status.js';
 import type { ListedRuns } from '../../coordinator/runs/record/record-calls.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
@@ -59,7 +54,6 @@ import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
 import type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-handle.js';
 import type { PlanResult } from '../../coordinator/runs/capacity/plan-run.js';
 import type { OpeResult } from '../../coordinator/runs/off-policy/ope-run.js';
-import type { StreamResult } from '../../coordinator/runs/stream-run.js';
 import type { TrainingResult } from '../../coordinator/runs/train-run.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
@@ -115,7 +109,6 @@ export type {
   ListedBundle,
   ListedRuns,
   MachineCheckResult as CheckResult,
-  MarketReport,
   OpenRun,
   OpeResult,
   PlanResult,
@@ -128,7 +121,6 @@ export type {
   RunHandle,
   RunStatus,
   ServeRequest,
-  StreamResult,
   SweepRecord,
   SynthesisReport,
   TrainingResult,
@@ -223,14 +215,6 @@ export function plan(request: PlanRequest, options: CallOptions = {}): RunHandle
   });
 }
 
-/** Compares a learned update rule with tuned baselines on logs in order of time. */
-export function stream(request: StreamRequest, options: CallOptions = {}): RunHandle<StreamResult> {
-  return start(options, async (context) => {
-    const { streamRun } = await import('../../coordinator/runs/stream-run.js');
-    return streamRun(checkedRequest(StreamRequestSchema, request, 'stream'), context);
-  });
-}
-
 /**
  * Pauses a run that a coordinator works on, on whatever machine: the outer step under way ends, and no other jobs
  * go out until somebody resumes it. Resolves when the coordinator has heard of it.
@@ -299,22 +283,6 @@ export function replayDecisions(
   return start(options, async (context) => {
     const { replayLog } = await import('./explored-log.js');
     return replayLog(checkedRequest(ReplayRequestSchema, request, 'replayDecisions'), context);
-  });
-}
-
-/**
- * Lets one global model, qianmo with and without exploration, and an oracle serve the same synthetic market, seed by
- * seed. Seeds that are done are kept.
- */
-export function simulateMarket(
-  request: MarketRequest,
-  options: CallOptions = {},
-): RunHandle<MarketReport> {
-  return start(options, async (context) => {
-    const { marketRun } = await import('../../coordinator/runs/market/market-run.js');
-    const { marketServing } = await import('./market/market-serving.js');
-    const checked = checkedRequest(MarketRequestSchema, request, 'simulateMarket');
-    return marketRun(checked, marketServing(), context);
   });
 }
 

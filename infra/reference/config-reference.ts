@@ -4,9 +4,7 @@
  */
 
 import type { z } from 'zod';
-import { MarketConfigSchema } from '../../shared/config/market-config.js';
 import { RunConfigSchema } from '../../shared/config/run-config.js';
-import { StreamConfigSchema } from '../../shared/config/stream-config.js';
 import { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { fieldTables, schemaNodeOf, type SchemaNode } from './schema-table.js';
 
@@ -28,26 +26,14 @@ export function configReference(): string {
     '## The sweep config',
     'The config of `qianmo sweep`.',
     ...fieldTables(schemaNodeOf(SweepConfigSchema)),
-    '## The market config',
-    'The config of `qianmo simulate-market`. Its section `exploration` is that of the run config.',
-    ...sectionsOf(MarketConfigSchema, ['exploration']),
-    '## The stream config',
-    'The config of `qianmo stream`.',
-    ...fieldTables(schemaNodeOf(StreamConfigSchema)),
   ];
   return `${parts.join('\n\n')}\n`;
 }
 
-/**
- * The plain fields in one table, then a heading and tables for every section.
- *
- * @param described sections that the page has already
- */
-function sectionsOf(schema: z.ZodType, described: readonly string[] = []): string[] {
+/** The plain fields in one table, then a heading and tables for every section. */
+function sectionsOf(schema: z.ZodType): string[] {
   const root = schemaNodeOf(schema);
-  const fields = Object.entries(root.properties ?? {}).filter(
-    ([name]) => !described.includes(name),
-  );
+  const fields = Object.entries(root.properties ?? {});
   const plain = fields.filter(([, field]) => !isSection(field));
   return [
     ...fieldTables({ ...root, properties: Object.fromEntries(plain) }),

@@ -8,7 +8,7 @@ import { train } from '../../coordinator/training/outer-loop.js';
 import type { ValidatedStep } from '../../coordinator/checkpoints/validated-steps.js';
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
-import type { RuleJob, TaskJob } from '../../shared/queue/protocol.js';
+import type { Job } from '../../shared/queue/protocol.js';
 import {
   EXTENDED_OUTER_STEPS,
   simulatedExecutorOf,
@@ -28,14 +28,12 @@ export interface Reference {
   readonly resultByJob: ReadonlyMap<string, string>;
 }
 
-/** The part of a job that says what it computes. A simulated run has jobs on tasks alone. */
-export type ComputedPart =
-  Pick<TaskJob, 'outerStep' | 'taskIndices' | 'work'> | Pick<RuleJob, 'outerStep' | 'work'>;
+/** The part of a job that says what it computes. */
+export type ComputedPart = Pick<Job, 'outerStep' | 'taskIndices' | 'work'>;
 
 /** Names a job by what it computes. */
 export function jobKeyOf(job: ComputedPart): string {
-  const tasks = 'taskIndices' in job ? job.taskIndices.join(',') : '';
-  return `${job.outerStep}:${tasks}`;
+  return `${job.outerStep}:${job.taskIndices.join(',')}`;
 }
 
 /** All losses of an outer step, in one text. */

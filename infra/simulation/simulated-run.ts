@@ -14,7 +14,7 @@ import { randomStream } from '../../shared/base/random.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import type { GradientWork, LargeBlobs, TaskJob } from '../../shared/queue/protocol.js';
+import type { GradientWork, LargeBlobs } from '../../shared/queue/protocol.js';
 import { encodeSums } from '../../shared/sums/delivered-sums.js';
 import { joinNodes, learnedIdsOf, type GradientNode } from '../../shared/sums/gradient-node.js';
 import { SumTree } from '../../shared/sums/sum-tree.js';
@@ -182,7 +182,7 @@ async function computed(input: JobInput, store: TaskStore): Promise<JobOutput> {
 }
 
 function nodesOf(
-  { job, dense, rowPack }: JobInput<TaskJob>,
+  { job, dense, rowPack }: JobInput,
   work: GradientWork,
   tasks: readonly TaskRows[],
 ): GradientNode[] {

@@ -12,7 +12,7 @@ const FILES = 'files/';
 /** The folder whose list the site makes: it has no README. */
 const DECISIONS = 'infra/decisions';
 
-/** A page that is copied, or null: `decisions/0001-house-and-contracts.md` for the decision. */
+/** A page that is copied, or null: `decisions/0001-rooms-and-contracts.md` for the decision. */
 export function placeOf(path: string): string | null {
   if (path === 'README.md') return 'readme.md';
   if (!path.endsWith('.md')) return null;

@@ -84,3 +84,13 @@ export function spreadOver<Value>(values: readonly Value[], countMax: number): V
     at(values, Math.floor((index * values.length) / countMax)),
   );
 }
+
+/** Memory that holds anything: the caller writes every byte. Filling it with zeros first takes longer than most writes. */
+export function unfilledBytes(byteCount: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Buffer.allocUnsafeSlow(byteCount).buffer);
+}
+
+/** As `unfilledBytes`: the caller writes every value. */
+export function unfilledFloats(count: number): Float32Array<ArrayBuffer> {
+  return new Float32Array(unfilledBytes(count * Float32Array.BYTES_PER_ELEMENT).buffer);
+}

@@ -18,13 +18,13 @@ export const AddressSchema = z
 /** SQL over the log's columns, evaluated by DuckDB: `rating >= 4`. */
 const expression = z.string().min(1);
 
-export const LogsSchema = z
+const LogsSchema = z
   .union([z.string().min(1), z.array(z.string().min(1)).min(1)], {
     error: 'expected a path or a list of paths',
   })
   .describe('Log files: paths, globs or s3:// addresses.');
 
-export const LogFormatSchema = z
+const LogFormatSchema = z
   .enum(['auto', 'csv', 'tsv', 'jsonl', 'parquet'])
   .default('auto')
   .describe(
@@ -53,10 +53,6 @@ const clickLabels = [
     ),
   }),
 ] as const;
-
-export const ClickLabelSchema = z.union(clickLabels, {
-  error: 'expected { column }, { expression } or { clicks, impressions }',
-});
 
 const LabelSchema = z.union(
   [

@@ -1,10 +1,9 @@
-/** Reads a YAML file and parses it into the frozen config of a run or a stream. Writes run configs. */
+/** Reads a YAML file and parses it into the frozen config of a run. Writes run configs. */
 
 import { stringify } from 'yaml';
 import { addressWithoutSecret, hasSecret } from '../base/redacted-address.js';
 import { withAutoSection } from './search/auto-config.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
-import { StreamConfigSchema, type StreamConfig } from './stream-config.js';
 import {
   checkedConfig,
   parseYaml,
@@ -24,16 +23,6 @@ const RUN_CONFIG: FileKind = {
  */
 export async function loadRunConfig(path: string, read = readTextFile): Promise<RunConfig> {
   return parseRunConfig(await readConfigFile(path, RUN_CONFIG, read), path);
-}
-
-/** Like `loadRunConfig`, for `qianmo stream`. */
-export async function loadStreamConfig(path: string, read = readTextFile): Promise<StreamConfig> {
-  const value = parseYaml(await readConfigFile(path, RUN_CONFIG, read), path, RUN_CONFIG);
-  return checkedStreamConfig(value, path);
-}
-
-export function checkedStreamConfig(value: unknown, where: string): StreamConfig {
-  return checkedConfig(StreamConfigSchema, value, where, RUN_CONFIG);
 }
 
 export function parseRunConfig(yaml: string, where: string): RunConfig {

@@ -1,7 +1,7 @@
 /**
  * The numerical fingerprint of a compute process: a short name for everything that decides the bits of
  * its results. Two processes with one fingerprint compute the same bits; a run admits results of one
- * fingerprint only (decision 0027).
+ * fingerprint only (decision 0011).
  */
 
 import { z } from 'zod';

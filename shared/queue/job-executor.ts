@@ -8,8 +8,8 @@ import type { FoundDevice } from '../events/device-report.js';
 import type { Span } from '../traces/span.js';
 import type { Job } from './protocol.js';
 
-export interface JobInput<Of extends Job = Job> {
-  readonly job: Of;
+export interface JobInput {
+  readonly job: Job;
   /** Safetensors bytes, see `protocol.ts`. */
   readonly dense: Uint8Array;
   /** Null when the job has none. */

@@ -4,16 +4,14 @@
  * Terms: a *job* is one queue entry. A *gradient* job computes consecutive leaves of an outer step and returns one
  * sum for each node of the sum tree that they make up. A *predict* job returns logits after given numbers of
  * inner steps. An *adapt* job returns the adapted tasks themselves, so that others can score rows of
- * theirs later. A *rule-gradient* job has no tasks of a store: it returns the meta-gradient of a learned
- * update rule on one pair of windows of a stream. Tensors travel as blobs (`storage/blob-store.ts`); this
- * file holds only the small records, each parsed strictly where it arrives.
+ * theirs later. Tensors travel as blobs (`storage/blob-store.ts`); this file holds only the small
+ * records, each parsed strictly where it arrives.
  *
- * Input blobs of a job, all in safetensors layout (decision 0018):
+ * Input blobs of a job, all in safetensors layout (decision 0014):
  *   dense     dense variables by name: those that outer steps change
  *   rowPack   one tensor `rows` `[packRowCount, tableRowWidth]`, laid out by `tasks/row-pack.ts`
  *   frozen    the other dense variables by name and, in a job without row pack, `rows`
  *             `[sum of table rows, tableRowWidth]`: every table whole, in the order of the spec
- * A rule-gradient job has phi as `dense` and its pair as `rowPack`: `streaming/window-pair-codec.ts`.
  * Output blob of a gradient job, by `sums/delivered-sums.ts`: for each node `N.dense` and `N.rows`, and the losses of
  * its tasks.
  * Output blob of a predict job:
@@ -23,12 +21,8 @@
  *   distances       F64 `[settingCount, taskCount, variableCount]`: L2 norms of what adaptation added to each
  *                   personal variable, in the order of the spec
  * Output blob of an adapt job: `blobs/adapted-tasks.ts`.
- * Output blob of a rule-gradient job:
- *   gradient  F64 `[length of phi]`: d (logloss summed over the rows of the new window) / d phi
- *   loss      F64 `[1]`: that logloss
  */
 
-import { isRecord } from '../base/canonical-json.js';
 import { isIndex, isWeight, quickNumberList } from '../base/number-lists.js';
 import { remembered } from '../formats/remembered-schema.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
@@ -44,7 +38,6 @@ import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
 import type { IdDropout } from '../tasks/rows/dropped-ids.js';
 import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
 import { NEIGHBOURS_MAX } from '../tasks/rows/neighbour-rows.js';
-import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 19;
@@ -157,7 +150,7 @@ const PredictWorkSchema = z.strictObject({
 
 /**
  * Adapts tasks as a predict job with the same tasks and division adapts them, so that the bits are the
- * same: both cut their tasks into the same micro-batches (decision 0026).
+ * same: both cut their tasks into the same micro-batches (decision 0022).
  */
 const AdaptWorkSchema = z.strictObject({
   kind: z.literal('adapt'),
@@ -167,19 +160,6 @@ const AdaptWorkSchema = z.strictObject({
   rows: z.enum(['support', 'all']),
   /** Absent: support and query rows are those of the store. */
   division: RowDivisionSchema.optional(),
-});
-
-/** The meta-gradient of an update rule on one pair of windows. */
-const RuleGradientWorkSchema = z.strictObject({
-  kind: z.literal('rule-gradient'),
-  shape: RuleShapeSchema,
-  settings: PairSettingsSchema,
-  /**
-   * What computes numbers in the coordinator (`scriptArithmetic`). A worker with another one leaves the
-   * job to others: the functions of JavaScript round as its engine does, and the coordinator runs the
-   * rule itself.
-   */
-  arithmetic: z.string().min(1).max(128),
 });
 
 const LargeBlobsSchema = z.strictObject({
@@ -192,7 +172,7 @@ const LargeBlobsSchema = z.strictObject({
 /** The object store of the blobs from a size on. */
 export type LargeBlobs = z.infer<typeof LargeBlobsSchema>;
 
-const anyJobFields = {
+export const JobSchema = z.strictObject({
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string().min(1).max(128),
   /** The epoch of the lease under which the coordinator works; 0 without a queue. */
@@ -219,10 +199,6 @@ const anyJobFields = {
   blobLifetimeMs: z.int().positive(),
   /** Absent where all blobs lie beside the queue. */
   largeBlobs: remembered(LargeBlobsSchema).optional(),
-};
-
-const TaskJobSchema = z.strictObject({
-  ...anyJobFields,
   store: z.strictObject({
     address: z.string().min(1),
     /** Digest of the manifest; a worker refuses a store whose digest differs. */
@@ -241,19 +217,6 @@ const TaskJobSchema = z.strictObject({
   microBatchRowsMax: z.int().positive(),
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema, AdaptWorkSchema]),
 });
-
-const RuleJobSchema = z.strictObject({
-  ...anyJobFields,
-  rowPack: BlobRefSchema,
-  frozen: z.never().optional(),
-  work: RuleGradientWorkSchema,
-});
-
-/** The schema of the kind of job that the data claim to be. Its issues name where the data are wrong. */
-export function jobSchemaFor(data: unknown): z.ZodType<Job> {
-  const work = isRecord(data) ? data['work'] : undefined;
-  return isRecord(work) && work['kind'] === 'rule-gradient' ? RuleJobSchema : TaskJobSchema;
-}
 
 export const JobResultSchema = z.strictObject({
   protocolVersion: z.literal(PROTOCOL_VERSION),
@@ -275,25 +238,20 @@ export const JobResultSchema = z.strictObject({
   fingerprint: FingerprintSchema,
 });
 
-/** A job on tasks of a store. */
-export type TaskJob = z.infer<typeof TaskJobSchema>;
-/** A job on a pair of windows of a stream. */
-export type RuleJob = z.infer<typeof RuleJobSchema>;
-export type Job = TaskJob | RuleJob;
+export type Job = z.infer<typeof JobSchema>;
+export type TaskJob = Job;
 export type JobResult = z.infer<typeof JobResultSchema>;
 /** A task store as a job names it. */
-export type StoreReference = TaskJob['store'];
+export type StoreReference = Job['store'];
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;
 export type AdaptWork = z.infer<typeof AdaptWorkSchema>;
 export type Adaptation = z.infer<typeof AdaptationSchema>;
-export type JobWork = TaskJob['work'];
+export type JobWork = Job['work'];
 
-/** The number of tasks whose results a job returns: a pair of windows is one. */
-export function taskCountOf(
-  job: Pick<TaskJob, 'taskIndices' | 'work'> | Pick<RuleJob, 'work'>,
-): number {
-  return 'taskIndices' in job ? job.taskIndices.length : 1;
+/** The number of tasks whose results a job returns. */
+export function taskCountOf({ taskIndices }: Pick<Job, 'taskIndices'>): number {
+  return taskIndices.length;
 }
 
 /** The leaves of its outer step that a job computes; one for any other job. */
@@ -316,7 +274,7 @@ export function drawnRowsOf(work: JobWork): DrawnRows | null {
 export function idDropoutOf({
   work,
   outerStep,
-}: Pick<TaskJob, 'work' | 'outerStep'>): IdDropout | null {
+}: Pick<Job, 'work' | 'outerStep'>): IdDropout | null {
   const { seed, ids: rates } = (work.kind === 'gradient' ? work.dropout : undefined) ?? {};
   return seed === undefined || rates === undefined ? null : { rates, seed, outerStep };
 }

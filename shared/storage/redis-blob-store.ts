@@ -3,7 +3,7 @@
  * other clients for long, with one lifetime that every use renews. The only file that puts blobs there.
  *
  * A blob of one piece takes one command each way. Pipelines and transactions of the client cost as much as
- * carrying 64 KiB: each one copies every script of the connection (decision 0041).
+ * carrying 64 KiB: each one copies every script of the connection (decision 0014).
  */
 
 import type { Redis } from 'ioredis';
@@ -26,7 +26,7 @@ import {
  */
 export const REDIS_BLOB_PIECE_BYTE_COUNT = 4 * 1024 * 1024;
 
-export interface RedisBlobStoreOptions {
+interface RedisBlobStoreOptions {
   /** The caller owns the connection, listens to its errors and closes it. It has no `keyPrefix`. */
   readonly redis: Redis;
   /** The prefix of keys, in braces: `{qianmo}`. */

@@ -4,7 +4,7 @@
  * rows travel with it.
  */
 
-import { at, demandSameLength } from '../base/arrays.js';
+import { at, demandSameLength, unfilledFloats } from '../base/arrays.js';
 import { nativeRows } from '../tensors/native-rows.js';
 import { uniqueIdsOf, type RowPackLayout } from '../tasks/row-pack.js';
 import { learnedVariables } from '../models/learned-parameters.js';
@@ -50,7 +50,7 @@ export function rowCountOf(idsByTable: readonly Int32Array[]): number {
 export function joinNodes(left: GradientNode, right: GradientNode, width: number): GradientNode {
   addTo(left.dense, right.dense);
   const idsByTable = joinedIds([left.idsByTable, right.idsByTable]);
-  const rows = new Float32Array(rowCountOf(idsByTable) * width);
+  const rows = unfilledFloats(rowCountOf(idsByTable) * width);
   let [start, leftStart, rightStart] = [0, 0, 0];
   for (const [table, ids] of idsByTable.entries()) {
     const [leftIds, rightIds] = [at(left.idsByTable, table), at(right.idsByTable, table)];

@@ -2,7 +2,7 @@
  * The row pack: the rows of each table that leaves touch, and the place of each id in it. Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
  */
 
-import { int32At } from '../base/arrays.js';
+import { nativeRows } from '../tensors/native-rows.js';
 import type { PlannedRows } from './task-store.js';
 
 type PlannedIds = Pick<PlannedRows, 'categoryIds' | 'bagIds'>;
@@ -42,68 +42,11 @@ export function packLayoutOf(idsByTable: readonly Int32Array[]): RowPackLayout {
   return { idsByTable, startByTable, rowCount };
 }
 
-/** Beyond this many bits for each id, sorting is cheaper than scanning a set of bits. */
-const BITS_PER_ID_MAX = 512;
-
 /** The distinct ids from 0 on, ascending. Negative ids mark empty places. */
 export function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
-  let idCount = 0;
-  let idMax = -1;
-  for (const ids of columns) {
-    idCount += ids.length;
-    for (let place = 0; place < ids.length; place += 1) {
-      const id = int32At(ids, place);
-      if (id > idMax) idMax = id;
-    }
-  }
-  return idMax < BITS_PER_ID_MAX * idCount
-    ? uniqueByBits(columns, idMax)
-    : uniqueBySorting(columns, idCount);
-}
-
-/** Bounds the memory that is kept for the next call. */
-const KEPT_WORD_COUNT_MAX = 2 ** 18;
-/** All zeros. A call takes it and gives it back, so that none that fails leaves bits to the next one. */
-let keptWords: Int32Array | null = null;
-
-function takenWords(wordCount: number): Int32Array {
-  const kept = keptWords;
-  keptWords = null;
-  return kept !== null && kept.length >= wordCount ? kept : new Int32Array(wordCount);
-}
-
-function uniqueByBits(columns: readonly Int32Array[], idMax: number): Int32Array {
-  const wordCount = (idMax >> 5) + 1;
-  const words = takenWords(wordCount);
-  let uniqueCount = 0;
-  for (const ids of columns)
-    for (let place = 0; place < ids.length; place += 1) {
-      const id = int32At(ids, place);
-      if (id < 0) continue;
-      const word = int32At(words, id >> 5);
-      const bit = 1 << (id & 31);
-      if ((word & bit) !== 0) continue;
-      words[id >> 5] = word | bit;
-      uniqueCount += 1;
-    }
-  const unique = new Int32Array(uniqueCount);
-  let next = 0;
-  for (let index = 0; index < wordCount; index += 1) {
-    let rest = int32At(words, index);
-    if (rest === 0) continue;
-    words[index] = 0;
-    while (rest !== 0) {
-      const lowest = rest & -rest;
-      unique[next] = (index << 5) + 31 - Math.clz32(lowest);
-      next += 1;
-      rest ^= lowest;
-    }
-  }
-  if (words.length <= KEPT_WORD_COUNT_MAX) keptWords = words;
-  return unique;
-}
-
-function uniqueBySorting(columns: readonly Int32Array[], idCount: number): Int32Array {
+  const native = nativeRows();
+  if (native !== null) return native.distinct(columns);
+  const idCount = columns.reduce((sum, { length }) => sum + length, 0);
   const sorted = new Int32Array(idCount);
   let start = 0;
   for (const ids of columns) {

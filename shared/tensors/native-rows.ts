@@ -54,6 +54,8 @@ interface NativeRows {
     rightIds: Int32Array,
     rightRows: Float32Array,
   ): void;
+  /** The distinct ids from 0 on of all lists, ascending. */
+  distinct(lists: readonly Int32Array[]): Int32Array;
 }
 
 interface LoadedRows {

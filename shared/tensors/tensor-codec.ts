@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { unfilledBytes } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { elementCountOf, type DenseTensor } from './named-tensors.js';
 
@@ -49,8 +50,8 @@ export function encodeTensors(tensors: ReadonlyMap<string, CodedTensor>): Uint8A
 }
 
 /**
- * The encoding of one float32 tensor of zeros, and a view of its values. Whoever writes the values
- * there saves the copy that `encodeTensors` makes.
+ * The encoding of one float32 tensor, and a view of its values, all of which the caller writes. That saves the copy
+ * that `encodeTensors` makes.
  */
 export function encodableTensor(
   name: string,
@@ -85,7 +86,7 @@ function headed(lines: readonly HeaderLine[]): { bytes: Uint8Array; valuesStart:
   // Values start on an 8-byte boundary so that a reader can view them in place.
   const headerByteCount = Math.ceil(json.length / 8) * 8;
   const valuesStart = 8 + headerByteCount;
-  const bytes = new Uint8Array(valuesStart + valueByteCount);
+  const bytes = unfilledBytes(valuesStart + valueByteCount);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(headerByteCount), true);
   bytes.fill(0x20, 8, valuesStart);
   bytes.set(json, 8);

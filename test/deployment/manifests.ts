@@ -6,7 +6,7 @@ import { parseAllDocuments, type ScalarTag } from 'yaml';
 import { z } from 'zod';
 
 export const DEPLOY = 'infra/deploy';
-/** Manifests that Helm makes of the example values; `npm run check:deployment` compares them with what Helm makes now. */
+/** Manifests that Helm makes of the example values; `npm run check -- deployment` compares them with what Helm makes now. */
 export const RENDERED = 'test/deployment/rendered';
 
 /** The functions of CloudFormation stand for texts that are known when a stack is made. */

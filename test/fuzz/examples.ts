@@ -23,22 +23,6 @@ export const exampleJob: Job = {
   ...{ timeoutMs: 30_000, blobLifetimeMs: 60_000 },
 };
 
-/** A job on a pair of windows. */
-export const exampleRuleJob: Job = {
-  ...{ protocolVersion: PROTOCOL_VERSION, epoch: 1, runId: 'fuzz', outerStep: 0, jobIndex: 0 },
-  device: 'auto',
-  portable: false,
-  dense: blobRefOf(Uint8Array.of(1)),
-  rowPack: blobRefOf(Uint8Array.of(2)),
-  work: {
-    kind: 'rule-gradient',
-    shape: { slotCount: 2, rank: 1, timeScaleDays: 3 },
-    settings: { batchRows: 1, query: 'progressive' },
-    arithmetic: 'V8 1.0 on x64',
-  },
-  ...{ timeoutMs: 30_000, blobLifetimeMs: 60_000 },
-};
-
 export const exampleRequests: readonly unknown[] = [
   { kind: 'start', backend: 'native', device: 'auto', storeCacheByteCountMax: 1 },
   { kind: 'shared', of: 'dense', sha256: 'a', bytes: 'BYTES' },

@@ -3,14 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { fateOf } from '../../coordinator/dispatch/job-delivery.js';
 import { packageRoot } from '../../infra/library/package-root.js';
-import { checkedStreamConfig, parseRunConfig } from '../../shared/config/load-run-config.js';
-import { parseMarketConfig } from '../../shared/config/market-config.js';
+import { parseRunConfig } from '../../shared/config/load-run-config.js';
 import { parseSweepConfig } from '../../shared/config/sweep-config.js';
 import { parseYaml } from '../../shared/config/yaml-file.js';
 import { encodeEvent, parseEventLine } from '../../shared/events/event-lines.js';
 import { parseManifest } from '../../shared/tasks/store-files.js';
-import { decodeWindowPair, encodeWindowPair } from '../../shared/streaming/window-pair-codec.js';
-import { windowPairGradient } from '../../shared/streaming/window-pair-gradient.js';
 import { decodeSums, encodeSums, type SumShapes } from '../../shared/sums/delivered-sums.js';
 import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
@@ -23,10 +20,9 @@ import { jobLimitsOf } from '../../worker/carrying/job-limits.js';
 import { ComputeReplySchema, ComputeRequestSchema } from '../../worker/process/compute-protocol.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { everyEvent } from '../fixtures/every-event.js';
-import { smallPair, smallRule, smallStream } from '../fixtures/small-stream.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';
 import { ARROW_TARGETS } from './arrow-targets.js';
-import { exampleJob, exampleReplies, exampleRequests, exampleRuleJob } from './examples.js';
+import { exampleJob, exampleReplies, exampleRequests } from './examples.js';
 import type { FuzzTarget } from './fuzz-target.js';
 import { HTTP_TARGETS } from './http-targets.js';
 import { mutatedBytes, mutatedJson, mutatedText, pick } from './mutations.js';
@@ -102,25 +98,9 @@ const sums: FuzzTarget = {
   },
 };
 
-const streamRows = smallStream({ seed: 3, rowCount: 6 });
-const rule = smallRule(3, streamRows, 1);
-const pairBytes = encodeWindowPair(smallPair(3, streamRows, rule));
-
-/** A blob that is taken for a pair can also be computed with. */
-const windowPairs: FuzzTarget = {
-  name: 'window-pair',
-  share: 1,
-  inputOf: (stream) => mutatedBytes(stream, pairBytes),
-  parse: (input) => {
-    const pair = decodeWindowPair(input, rule.shape, 'the input');
-    windowPairGradient(rule.shape, rule.parameters, pair, { batchRows: 2, query: 'progressive' });
-  },
-};
-
 const blobs = new MemoryBlobStore();
 const dense = await blobs.put(Uint8Array.of(1));
 const job: Job = { ...exampleJob, dense };
-const ruleJob: Job = { ...exampleRuleJob, dense };
 const carrier: JobCarrier = {
   blobsOf: () => blobs,
   sharedInputs: new InputCache(1_000),
@@ -137,7 +117,7 @@ const carrier: JobCarrier = {
 const jobs: FuzzTarget = {
   name: 'job',
   share: 1,
-  inputOf: (stream) => Buffer.from(mutatedJson(stream, pick(stream, [job, ruleJob]))),
+  inputOf: (stream) => Buffer.from(mutatedJson(stream, job)),
   parse: (input) => fetchJob(valueOf(input), carrier, new AbortController().signal),
   isRefusal: (error) => error instanceof JobFailedError || error instanceof BlobMissingError,
 };
@@ -224,12 +204,9 @@ function configTarget(
   };
 }
 
-const streamKind = { name: 'run config', examples: '' };
-
 export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   codec,
   sums,
-  windowPairs,
   adaptedTarget,
   jobs,
   results,
@@ -244,9 +221,5 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
   configTarget('run-config', ['movielens.yaml', 'segments.yaml', 'synthetic.yaml'], (yaml) =>
     parseRunConfig(yaml, 'the input'),
   ),
-  configTarget('stream-config', ['movielens-stream.yaml'], (yaml) =>
-    checkedStreamConfig(parseYaml(yaml, 'the input', streamKind), 'the input'),
-  ),
-  configTarget('market-config', ['market.yaml'], (yaml) => parseMarketConfig(yaml, 'the input')),
   configTarget('sweep-config', ['sweep.yaml'], (yaml) => parseSweepConfig(yaml, 'the input')),
 ];

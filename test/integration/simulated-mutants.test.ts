@@ -1,4 +1,4 @@
-/** Planted faults of the runtime: the recorded seed of each still finds it. `npm run simulate:mutants` looks for new seeds. */
+/** Planted faults of the runtime: the recorded seed of each still finds it. `npm run check -- mutants` looks for new seeds. */
 
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';

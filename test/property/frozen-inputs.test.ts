@@ -12,7 +12,6 @@ import {
 } from '../../coordinator/plan/row-pack-gather.js';
 import type { JobInput } from '../../shared/queue/job-executor.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
-import type { TaskJob } from '../../shared/queue/protocol.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
@@ -100,11 +99,11 @@ afterAll(() => executor.close());
 
 /** The same job with the frozen part separate. */
 function withFrozen(
-  input: JobInput<TaskJob>,
+  input: JobInput,
   jobCase: JobCase,
   { method, trainable }: FrozenCase,
   holdsTables: boolean,
-): JobInput<TaskJob> {
+): JobInput {
   const spec = modelSpecOf(jobCase.model, store.manifest.features, method, trainable);
   const frozen = encodeFrozen(jobCase.meta, spec, holdsTables ? 1e9 : 0);
   if (frozen === null) throw new Error('something is frozen');
@@ -250,7 +249,7 @@ it('tables with more rows than the jobs read are sent as row packs', () => {
 
 describe('cached frozen inputs', () => {
   const frozenCase = cases['a generator on a frozen base']!;
-  const inputOf = async (seed: number): Promise<JobInput<TaskJob>> => {
+  const inputOf = async (seed: number): Promise<JobInput> => {
     const jobCase = jobCaseOf(store, frozenCase.model, seed, frozenCase.method);
     const input = await jobInputOf(jobCase, taskIndices, workOf(frozenCase));
     return withFrozen(input, jobCase, frozenCase, true);

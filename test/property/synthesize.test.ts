@@ -3,12 +3,7 @@ import { expect, it } from 'vitest';
 import { zipfSizes } from '../../coordinator/synthesize/adgroup-sizes.js';
 import { ArrivalFinder, chunkBoundaries } from '../../coordinator/synthesize/arrivals.js';
 import { solveIntercept } from '../../coordinator/synthesize/click-model.js';
-import {
-  adgroupTexts,
-  CsvRowWriter,
-  type RowSource,
-} from '../../coordinator/synthesize/csv-rows.js';
-import { writeEight, writeTwo, writeUnsigned } from '../../coordinator/synthesize/digits.js';
+import { CsvRowWriter, type RowSource } from '../../coordinator/synthesize/csv-rows.js';
 import { buildWorld } from '../../coordinator/synthesize/synthetic-world.js';
 
 const ROWS = 4000;
@@ -25,7 +20,7 @@ function smallSource(): RowSource {
     userCount: 200,
   });
   const intercept = solveIntercept(world, 0.1);
-  return { world, intercept, texts: adgroupTexts(world.adgroups) };
+  return { world, intercept };
 }
 
 function text(from: RowSource, boundaries: readonly number[]): string {
@@ -95,36 +90,5 @@ it('sizes sum to the rows, fall with the rank and respect their bounds', () => {
         if (rank > 0) expect(sizes[rank]).toBeLessThanOrEqual(sizes[rank - 1]!);
       }
     }),
-  );
-});
-
-it('digits are written as by String and padStart', () => {
-  const bytes = Buffer.alloc(16);
-  fc.assert(
-    fc.property(
-      fc.integer({ min: 0, max: 99_999_999 }),
-      fc.integer({ min: 0, max: 4 }),
-      (n, at) => {
-        const end = writeUnsigned(bytes, at, n);
-        expect(bytes.toString('latin1', at, end)).toBe(String(n));
-        writeEight(bytes, at, n);
-        expect(bytes.toString('latin1', at, at + 8)).toBe(String(n).padStart(8, '0'));
-        writeTwo(bytes, at, n % 100);
-        expect(bytes.toString('latin1', at, at + 2)).toBe(String(n % 100).padStart(2, '0'));
-      },
-    ),
-    {
-      numRuns: 500,
-      examples: [
-        [10, 0],
-        [100, 0],
-        [1000, 0],
-        [0, 0],
-        [9999, 0],
-        [10_000, 0],
-        [10_001, 1],
-        [99_999_999, 2],
-      ],
-    },
   );
 });

@@ -1,5 +1,5 @@
 /**
- * `npm run simulate:mutants` looks for the first seed that finds each mutant, and prints a line of JSON for each. Exits 1 when
+ * `npm run check -- mutants` looks for the first seed that finds each mutant, and prints a line of JSON for each. Exits 1 when
  * one is not found.
  */
 

@@ -105,7 +105,7 @@ async function page(): Promise<string> {
     '',
     `${grouped(sum((c) => c.seedCount))} seeds from ${first} on, ${grouped(sum((c) => c.undisturbedCount))} of them without a fault: ` +
       `${grouped(sum((c) => c.eventCount))} events in ${grouped(Math.round(sum((c) => c.virtualMs) / 3_600_000))} hours of virtual time. ` +
-      `**${violations.length} violations** of an invariant of decision 0034.`,
+      `**${violations.length} violations** of an invariant of decision 0029.`,
     '',
     ...markdownTable(
       ['fault', 'times'],

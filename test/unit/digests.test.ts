@@ -1,18 +1,18 @@
-// `bench:digests` covers every method and model, and names each difference from the record.
+// `npm run check -- digests` covers every method and model, and names each difference from the record.
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, it, test } from 'vitest';
 import { METHODS } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
-import { DIGEST_CASES } from '../bench/digests/cases.js';
-import { jsonValues } from '../bench/digests/outcomes.js';
+import { DIGEST_CASES } from '../digests/cases.js';
+import { jsonValues } from '../digests/outcomes.js';
 import {
   differencesFrom,
   digestTable,
   RecordedDigestsSchema,
   withCases,
-} from '../bench/digests/recorded-digests.js';
-import { METHOD_CASES, MODEL_CASES } from '../bench/digests/world-cases.js';
+} from '../digests/recorded-digests.js';
+import { METHOD_CASES, MODEL_CASES } from '../digests/world-cases.js';
 
 const kindsOf = (sections: readonly (object | undefined)[]): string[] =>
   sections.flatMap((section) =>

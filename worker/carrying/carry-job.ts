@@ -14,7 +14,7 @@ import { mayPass } from '../../shared/queue/queue-errors.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
-  jobSchemaFor,
+  JobSchema,
   PROTOCOL_VERSION,
   taskCountOf,
   type Job,
@@ -204,7 +204,7 @@ function parsedJob(data: unknown): Job {
   }
   const missing = missingPluginOf(data);
   if (missing !== null) throw new JobFailedError({ kind: 'refused', reason: missing });
-  const parsed = jobSchemaFor(data).safeParse(data);
+  const parsed = JobSchema.safeParse(data);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new JobFailedError({

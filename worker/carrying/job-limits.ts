@@ -58,7 +58,7 @@ export function listedIn(text: string | undefined): string[] {
 export function reasonToRefuse(job: Job, limits: JobLimits): string | null {
   const places = [
     ...(job.largeBlobs === undefined ? [] : [{ ...job.largeBlobs, folderOf: objectFolderOf }]),
-    ...('store' in job ? [{ ...job.store, folderOf: storeFolderOf }] : []),
+    { ...job.store, folderOf: storeFolderOf },
   ];
   for (const place of places) {
     const reason = reasonToRefusePlace(place, limits);

@@ -46,7 +46,7 @@ export const PROTOCOL_WORDING: Readonly<Record<ProtocolResult['kind'], Wording>>
   },
 };
 
-export const PROTOCOL_DIGITS = 4;
+const PROTOCOL_DIGITS = 4;
 
 /** The points are rows. */
 export function protocolsText(report: EvaluationReport): string[] {

@@ -1,4 +1,4 @@
-/** The figures of independent programs on the division of the demo, as `npm run bench:real` recorded them. */
+/** The figures of independent programs on the division of the demo, as `npm run bench -- real` recorded them. */
 
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';

@@ -31,11 +31,12 @@ class Arguments {
     return values_[index];
   }
 
-  View<uint8_t> bytes(size_t index) const { return array<uint8_t>(index, napi_uint8_array); }
-  View<uint32_t> unsignedWords(size_t index) const { return array<uint32_t>(index, napi_uint32_array); }
-  View<int32_t> words(size_t index) const { return array<int32_t>(index, napi_int32_array); }
-  View<float> floats(size_t index) const { return array<float>(index, napi_float32_array); }
-  View<double> doubles(size_t index) const { return array<double>(index, napi_float64_array); }
+  View<uint8_t> bytes(size_t index) const { return array<uint8_t>(value(index), napi_uint8_array); }
+  View<uint32_t> unsignedWords(size_t index) const { return array<uint32_t>(value(index), napi_uint32_array); }
+  View<int32_t> words(size_t index) const { return wordsOf(value(index)); }
+  View<int32_t> wordsOf(napi_value value) const { return array<int32_t>(value, napi_int32_array); }
+  View<float> floats(size_t index) const { return array<float>(value(index), napi_float32_array); }
+  View<double> doubles(size_t index) const { return array<double>(value(index), napi_float64_array); }
 
   // An array of any type.
   View<void> elements(napi_value value, napi_typedarray_type* type) const {
@@ -82,9 +83,9 @@ class Arguments {
     return found;
   }
   template <class Element>
-  View<Element> array(size_t index, napi_typedarray_type wanted) const {
+  View<Element> array(napi_value value, napi_typedarray_type wanted) const {
     napi_typedarray_type type;
-    const View<void> found = elements(value(index), &type);
+    const View<void> found = elements(value, &type);
     demand(type == wanted, "an array is of another type");
     return {static_cast<Element*>(found.data), found.count};
   }

@@ -1,5 +1,8 @@
 // The Node-API addon of the loops in rows.h. Arguments are checked before anything is written.
+#include <string.h>
+#include <algorithm>
 #include <initializer_list>
+#include <iterator>
 #include "arguments.h"
 #include "processor.h"
 #include "rows.h"
@@ -109,6 +112,52 @@ void merge(const Arguments& arguments) {
   LOOPS->merge(target.data, &left, leftRows.data, &right, rightRows.data);
 }
 
+// The distinct ids from 0 on, ascending. Scanning a set of bits is cheaper than sorting, unless ids are far apart.
+std::vector<int32_t> distinctIds(const std::vector<View<int32_t>>& lists) {
+  constexpr size_t BITS_PER_ID_MAX = 512;
+  size_t idCount = 0;
+  int32_t largest = -1;
+  for (const auto& ids : lists) {
+    idCount += ids.count;
+    for (size_t place = 0; place < ids.count; ++place) largest = std::max(largest, ids.data[place]);
+  }
+  std::vector<int32_t> found;
+  if (largest < 0) return found;
+  if ((size_t)largest >= BITS_PER_ID_MAX * idCount) {
+    found.reserve(idCount);
+    for (const auto& ids : lists)
+      std::copy_if(ids.data, ids.data + ids.count, std::back_inserter(found), [](int32_t id) { return id >= 0; });
+    std::sort(found.begin(), found.end());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
+    return found;
+  }
+  std::vector<uint64_t> bits((size_t)largest / 64 + 1);
+  for (const auto& ids : lists)
+    for (size_t place = 0; place < ids.count; ++place) {
+      const int32_t id = ids.data[place];
+      if (id >= 0) bits[(size_t)id / 64] |= (uint64_t)1 << (id % 64);
+    }
+  found.reserve(std::min(idCount, (size_t)largest + 1));
+  for (size_t word = 0; word < bits.size(); ++word)
+    for (uint64_t rest = bits[word]; rest != 0; rest &= rest - 1)
+      found.push_back((int32_t)(word * 64 + (size_t)__builtin_ctzll(rest)));
+  return found;
+}
+
+// distinct(lists)
+napi_value distinct(const Arguments& arguments) {
+  std::vector<View<int32_t>> lists;
+  for (napi_value list : arguments.list(0)) lists.push_back(arguments.wordsOf(list));
+  const std::vector<int32_t> found = distinctIds(lists);
+  napi_env env = arguments.env();
+  void* data = nullptr;
+  napi_value buffer, ids;
+  demand(napi_create_arraybuffer(env, found.size() * sizeof(int32_t), &data, &buffer) == napi_ok, "no memory for ids");
+  if (!found.empty()) memcpy(data, found.data(), found.size() * sizeof(int32_t));
+  demand(napi_create_typedarray(env, napi_int32_array, found.size(), buffer, 0, &ids) == napi_ok, "no ids");
+  return ids;
+}
+
 napi_value init(napi_env env, napi_value exports) {
   defineFunctions(env, exports,
                   {{"gather", calledForEffect<gather>},
@@ -116,7 +165,8 @@ napi_value init(napi_env env, napi_value exports) {
                    {"addScaled", calledForEffect<addScaled>},
                    {"adam", calledForEffect<adam>},
                    {"addAll", calledForEffect<addAll>},
-                   {"merge", calledForEffect<merge>}});
+                   {"merge", calledForEffect<merge>},
+                   {"distinct", calledForValue<distinct>}});
   return exports;
 }
 

@@ -3,8 +3,8 @@
  * Every round runs all of them, one after the other, and the page is written after each: `infra/results/distributed-peers.json`
  * and `.md`. Three rounds are meant to take about a quarter of an hour on an idle machine; none begins after `--minutes`.
  *
- *   npm run bench:distributed-peers -- --rounds 3 --seconds 8
- *   npm run bench:distributed-peers -- --only 'gloo 2,ours 2' --python PATH
+ *   npm run bench -- distributed-peers --rounds 3 --seconds 8
+ *   npm run bench -- distributed-peers --only 'gloo 2,ours 2' --python PATH
  */
 
 import { execFileSync } from 'node:child_process';
@@ -20,7 +20,7 @@ import { benchHeader } from '../bench-header.js';
 import { accuracyOf } from '../inner-loops/sides/accuracy.js';
 import { startSide } from '../inner-loops/sides/side-process.js';
 import { peerScript } from '../inner-loops/sides/sides.js';
-import { installedPython } from '../python/python-environment.js';
+import { installedPython } from '../python-environment.js';
 import { FULL_W2, type W2Size } from '../scaling/w2-run.js';
 import { CONTESTANTS, isOurs, type Contestant } from './contestants.js';
 import {
@@ -211,7 +211,7 @@ const context = openBenchContext();
 try {
   const environment = {
     ...{ name: 'distributed', requirements: peerScript('distributed-requirements.txt') },
-    ...{ script: 'bench:distributed-peers', size: '6 GB, for PyTorch and Ray' },
+    ...{ script: 'bench -- distributed-peers', size: '6 GB, for PyTorch and Ray' },
   };
   const python = options.python ?? installedPython(environment, (text) => console.log(text));
   await bench({ python, variant, scratch, environment: process.env }, context);

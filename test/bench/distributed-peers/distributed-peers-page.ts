@@ -76,7 +76,7 @@ export function distributedPeersPage(record: DistributedPeersRecord): string {
   return [
     '# W2 over several processes, beside gloo and Ray',
     '',
-    `\`npm run bench:distributed-peers\`, commit ${commit}, ${date}, ${machine}, ${versions.join(', ')},`,
+    `\`npm run bench -- distributed-peers\`, commit ${commit}, ${date}, ${machine}, ${versions.join(', ')},`,
     `load ${loadBefore} before and ${loadAfter} after. Workload W2, first order, five inner steps, ${record.tasksPerStep} tasks a step. Tasks per second in`,
     `the steady state, the median of ${roundsText} interleaved rounds. Of our runs, which have ${record.outerSteps} outer steps, the second half counts.`,
     '',

@@ -8,6 +8,7 @@
  * They say that a task takes MS_PER_TASK, by which the coordinator cuts outer steps. With `sleeps`, it does.
  */
 
+import { collectGarbageRarely } from '../../../shared/base/garbage-collection.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
@@ -17,6 +18,7 @@ import { encodeSums } from '../../../shared/sums/delivered-sums.js';
 import { viewTensors } from '../../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../../worker/carrying/work-loop.js';
 
+collectGarbageRarely();
 const [redisUrl = '', name = '', workers = '1', msPerTask = '0.25', sleeps = ''] =
   process.argv.slice(2);
 /** Whole numbers up to 2^24 times this differ as 32-bit floats. */

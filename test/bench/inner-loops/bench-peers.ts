@@ -1,9 +1,9 @@
 /**
  * Our inner loops against JAX and PyTorch in one interleaved run, on one thread and on two cores.
- * Writes `infra/results/inner-loops.json`, `.md` and `.svg`. Cells that are not measured are kept
+ * Writes `infra/results/inner-loops.json` and `.md`. Cells that are not measured are kept
  * from the file if the same kind of machine measured them.
  *
- *   npm run bench:peers -- --rounds 5 --run-ms 1500 --cells W1.first.1,W2.second.5
+ *   npm run bench -- inner-loops --rounds 5 --run-ms 1500 --cells W1.first.1,W2.second.5
  */
 
 import { execFileSync } from 'node:child_process';
@@ -12,21 +12,31 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { accuracyOf } from './sides/accuracy.js';
-import { cell } from './cell-option.js';
-import { cellName, CELLS } from './sides/cells.js';
+import { cellName, CELLS, CELL_NAME, cellOfName, nominalFlops, type Cell } from './sides/cells.js';
 import { versionsOf, type CellResult } from './cell-results.js';
 import { broughtUpToDate, earlierCells } from './kept-cells.js';
 import { machineDescription } from './machine-description.js';
-import { measureCell } from './measure-cell.js';
-import { measuredCellOf } from './measured-cell.js';
-import { measureProducts } from './measure-products.js';
+import { measureCell, type MeasuredCell } from './measure-cell.js';
 import { withPeers } from './sides/peers-environment.js';
-import { comparisonSvg } from './results-plot.js';
 import { comparisonMarkdown, type PeerComparison } from './results-table.js';
 import { launchOf, peerScript, SIDE_NAMES, variantsOf, type LaunchRoom } from './sides/sides.js';
-import { readWorkloads, writeWorkloads } from './sides/workload-data.js';
+import { readWorkloads, writeWorkloads, type WorkloadShape } from './sides/workload-data.js';
 import { benchOptions } from '../options/bench-options.js';
 import { listOf, oneOf, text, wholeNumber } from '../options/option-values.js';
+
+/** @param commit of the tree that is measured. */
+function measuredCellOf(cell: Cell, shape: WorkloadShape, commit: string): MeasuredCell {
+  return {
+    ...{ cell: cellName(cell), commit },
+    taskCount: shape.taskCount,
+    nominalGflop: nominalFlops(shape, cell) / 1e9,
+  };
+}
+
+/** A cell as an option of a bench names it: `W1.first.5`. */
+const cell = text
+  .regex(CELL_NAME, 'expected a workload, an order and inner steps, as in W1.first.5')
+  .transform(cellOfName);
 
 const options = benchOptions(import.meta.url, {
   rounds: {
@@ -77,7 +87,6 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
       timeout: REFERENCE_TIMEOUT_MS,
     });
     const machine = machineDescription();
-    const products = measureProducts(room);
     const arrays = readWorkloads(folder);
     const { workloads } = arrays.description;
     const earlier = earlierCells(join(options.output, 'inner-loops.json'), machine);
@@ -105,7 +114,7 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
       );
       // Written after every cell, so that an interrupted run keeps its results.
       writeResults({
-        ...{ machine, products, cells: broughtUpToDate(earlier, results) },
+        ...{ machine, cells: broughtUpToDate(earlier, results) },
         versions: versionsOf(results),
         roundCount: options.rounds,
         runMs: options['run-ms'],
@@ -117,13 +126,10 @@ async function compare(room: LaunchRoom & { readonly python: string }): Promise<
 }
 
 function writeResults(comparison: PeerComparison): void {
-  const { machine, cells } = comparison;
   mkdirSync(options.output, { recursive: true });
   const at = (name: string): string => join(options.output, name);
   writeFileSync(at('inner-loops.json'), `${JSON.stringify(comparison, null, 1)}\n`);
   writeFileSync(at('inner-loops.md'), comparisonMarkdown(comparison));
-  const title = `Inner loops, commit ${machine.commit}, ${machine.date}, ${machine.cpuModel}`;
-  writeFileSync(at('inner-loops.svg'), comparisonSvg(cells, title));
 }
 
 await withPeers(options.python, (room) => compare({ ...room, environment: process.env }));

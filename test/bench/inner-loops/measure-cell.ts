@@ -5,7 +5,7 @@
  * is measured.
  */
 
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Accuracy } from './sides/accuracy.js';
 import {
@@ -16,10 +16,60 @@ import {
   type RoundResult,
   type VariantResult,
 } from './cell-results.js';
-import { othersLoadDuring, waitForQuiet } from './machine-load.js';
 import { startSide, type Launch, type SideProcess } from './sides/side-process.js';
 import type { SideArguments, Timed } from './sides/side-protocol.js';
 import type { SideName } from './sides/sides.js';
+import { systemClock } from '../../../shared/base/clock.js';
+
+const TICKS_PER_SECOND = 100;
+
+/** Seconds of processor time since boot: of all processes, and stolen by the host. */
+function busySeconds(): number {
+  const [line = ''] = readFileSync('/proc/stat', 'utf8').split('\n');
+  const [user = 0, nice = 0, system = 0, , , irq = 0, softIrq = 0, steal = 0] = line
+    .trim()
+    .split(/\s+/)
+    .slice(1)
+    .map(Number);
+  return (user + nice + system + irq + softIrq + steal) / TICKS_PER_SECOND;
+}
+
+function processSeconds(pid: number): number {
+  try {
+    // Fields 14 and 15, user and system time, counted after the name in brackets.
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const [user, system] = /.*\) \S (?:\S+ ){10}(\d+) (\d+)/s.exec(text)?.slice(1) ?? [];
+    return (Number(user ?? 0) + Number(system ?? 0)) / TICKS_PER_SECOND;
+  } catch {
+    return 0;
+  }
+}
+
+/** How many cores, on average, were used by other processes than this one and `pids`. */
+async function othersLoadDuring<Result>(
+  pids: readonly number[],
+  work: () => Promise<Result>,
+): Promise<{ readonly result: Result; readonly otherCores: number }> {
+  const own = (): number =>
+    [...pids, process.pid].reduce((sum, pid) => sum + processSeconds(pid), 0);
+  const before = busySeconds() - own();
+  const startMs = systemClock.monotonicMs();
+  const result = await work();
+  const seconds = (systemClock.monotonicMs() - startMs) / 1000;
+  const others = busySeconds() - own() - before;
+  return { result, otherCores: Math.max(0, others) / seconds };
+}
+
+const LOOK_MS = 250;
+
+/** Waits until other processes leave the machine idle, or until `waitMsMax` has passed. */
+async function waitForQuiet(otherCoresMax: number, waitMsMax: number): Promise<void> {
+  const endMs = systemClock.monotonicMs() + waitMsMax;
+  for (;;) {
+    const { otherCores } = await othersLoadDuring([], () => systemClock.sleep(LOOK_MS));
+    if (otherCores <= otherCoresMax || systemClock.monotonicMs() > endMs) return;
+  }
+}
 
 export type MeasuredCell = Pick<CellResult, 'cell' | 'commit' | 'taskCount' | 'nominalGflop'>;
 
@@ -32,8 +82,6 @@ interface MeasureOptions {
   readonly sides: readonly SideName[];
   readonly variantsOf: (side: SideName) => readonly string[];
   readonly launchOf: (side: SideName, parameters: SideArguments, core: number | null) => Launch;
-  /** True if a variant takes part in the rounds regardless of its look. */
-  readonly stays?: (side: SideName, variant: string) => boolean;
   readonly roundCount: number;
   readonly runMs: number;
   readonly say: (text: string) => void;
@@ -66,17 +114,7 @@ export async function measureCell(
           (skippedBecause ?? `${lookMs?.toFixed(1) ?? '?'} ms, error ${text(relativeError)}`),
       );
     }
-  const chosen = options.sides.flatMap((side) => {
-    const near = contestantsOf(variants, side);
-    const kept = variants.filter(
-      (result) =>
-        result.side === side &&
-        result.lookMs !== null &&
-        options.stays?.(side, result.variant) === true &&
-        !near.includes(result),
-    );
-    return [...near, ...kept];
-  });
+  const chosen = options.sides.flatMap((side) => contestantsOf(variants, side));
   const contestants = await inRounds(cell, chosen, options);
   return { ...cell, variants, contestants };
 }

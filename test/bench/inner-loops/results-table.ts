@@ -11,7 +11,6 @@ import {
   type Standing,
 } from './cell-results.js';
 import { machineLines, type MachineDescription } from './machine-description.js';
-import type { ProductResult } from './measure-products.js';
 import { SIDE_NAMES } from './sides/sides.js';
 
 export interface PeerComparison {
@@ -19,7 +18,6 @@ export interface PeerComparison {
   readonly versions: Readonly<Record<string, string>>;
   readonly roundCount: number;
   readonly runMs: number;
-  readonly products: readonly ProductResult[];
   readonly cells: readonly CellResult[];
 }
 
@@ -41,8 +39,6 @@ export function comparisonMarkdown(comparison: PeerComparison): string {
     ...SETTING_NAMES.flatMap((setting) => ['', ...settingLines(setting, cells)]),
     '',
     ...variantLines(cells),
-    '',
-    ...productLines(comparison.products),
     '',
   ].join('\n');
 }
@@ -145,25 +141,5 @@ function variantLines(cells: readonly CellResult[]): string[] {
       ],
       rows,
     ),
-  ];
-}
-
-export function productLines(products: readonly ProductResult[]): string[] {
-  const [first] = products;
-  if (first === undefined) return [];
-  const rows = products.map(({ side, threadCount, rates }) => [
-    side,
-    threadCount,
-    ...rates.map(({ gflops }) => Math.round(gflops)),
-  ]);
-  const names = first.rates.map(({ product: [batchCount, rowCount, inner, columns] }) =>
-    [...(batchCount === 1 ? [] : [`${batchCount} of`]), `${rowCount}x${inner}x${columns}`].join(
-      ' ',
-    ),
-  );
-  return [
-    '## Matrix products alone, in GFLOPS',
-    '',
-    ...markdownTable(['side', 'threads', ...names], rows),
   ];
 }

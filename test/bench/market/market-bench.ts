@@ -1,91 +1,118 @@
 /**
- * The market of infra/examples/market.yaml over its seeds, as a user runs it. Seeds that are done are kept in the folder, so
- * that a bench that was stopped goes on. Writes `infra/results/market.md`, `.json` and `.html`.
+ * A synthetic market of advertisers, served by one global model, by qianmo with and without exploration, and by an oracle.
+ * With `--policies`, the arms are the policies of exploration. Each seed is a world with a log, trained models and a market.
+ * Completed seeds are kept, so an interrupted bench continues. Writes `infra/results/market.md` or `market-policies.md`, and `.json`.
  *
- *   npm run bench:market
- *   npm run bench:market -- --seeds 4 --name market-trial
+ *   npm run bench -- market
+ *   npm run bench -- market --policies
+ *   npm run bench -- market --seeds 2 --auctions 1000 --days 3 --rows 30000 --steps 20 --name market-trial
  */
 
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { loadavg } from 'node:os';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  MarketReportSchema,
-  type MarketReport,
-} from '../../../coordinator/market/market-report.js';
-import { smallAdvertisers } from '../../../coordinator/market/market-bar.js';
-import { classesTable, CLASSES_LEGEND } from '../../../coordinator/reports/market/classes-table.js';
-import {
-  barSentence,
-  differencesTable,
-  headline,
-  meansTable,
-} from '../../../coordinator/reports/market/market-table.js';
-import type { Table } from '../../../coordinator/reports/table.js';
+import { z } from 'zod';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { loadMarketConfig } from '../../../shared/config/market-config.js';
-import { benchHeader, folderOfCommit, markdownTable } from '../bench-header.js';
-import { qianmo } from '../qianmo-command.js';
+import { openBenchContext } from '../bench-context.js';
+import { benchHeader, folderOfCommit } from '../bench-header.js';
 import { benchOptions } from '../options/bench-options.js';
 import { text, wholeNumber } from '../options/option-values.js';
+import { ArmOutcomeSchema } from './arm-outcome.js';
+import { marketPage, policiesPage, type MarketRecord } from './market-page.js';
+import { MARKET, type MarketSettings } from './market-settings.js';
+import { goodAdgroupsOf, measuredArmsOf, type SeedOutcome } from './seed-measures.js';
+import { MARKET_ARMS, POLICY_ARMS, seedOutcomeOf } from './seed-outcome.js';
 
-const EXAMPLE = new URL('infra/examples/market.yaml', packageRoot).pathname;
 const RESULTS = new URL('infra/results/', packageRoot).pathname;
+
+process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
 
 const header = benchHeader();
 const options = benchOptions(import.meta.url, {
-  seeds: { value: wholeNumber(), about: 'number of seeds; those of the example if absent' },
+  policies: { type: 'boolean', default: false, about: 'compares the policies of exploration' },
+  seeds: { value: wholeNumber(2), default: '10', about: 'number of seeds' },
+  auctions: {
+    value: wholeNumber(24),
+    default: String(MARKET.auctionsPerDay),
+    about: 'auctions of a day',
+  },
+  days: { value: wholeNumber(), default: String(MARKET.days), about: 'days of the market' },
+  rows: {
+    value: wholeNumber(1000),
+    default: String(MARKET.world.rows),
+    about: 'rows of the log of a world, which has an adgroup for each 150 and a user for each 30',
+  },
+  steps: {
+    value: wholeNumber(),
+    default: String(MARKET.run.training.outerSteps),
+    about: 'outer steps that train each model',
+  },
   folder: {
     value: text,
     default: folderOfCommit('market', header),
-    about: 'folder of what the bench makes meanwhile',
+    about: 'folder of worlds, runs and completed seeds',
   },
-  name: { value: text, default: 'market', about: 'name of the record and its page' },
+  name: { value: text, about: 'name of the record and its page' },
 });
-
-const example = await loadMarketConfig(EXAMPLE);
-const { first, count } = example.seeds;
-const config = {
-  ...example,
-  seeds: { first, count: options.seeds ?? count },
-  output: options.folder,
+const { rows, days, auctions: auctionsPerDay, steps: outerSteps } = options;
+const training = { ...MARKET.run.training, outerSteps, checkpointEveryOuterSteps: outerSteps };
+const settings: MarketSettings = {
+  ...MARKET,
+  world: {
+    ...MARKET.world,
+    rows,
+    adgroupCount: Math.ceil(rows * (1200 / 200_000)),
+    userCount: Math.ceil(rows * (8000 / 200_000)),
+  },
+  ...{ days, auctionsPerDay },
+  run: { ...MARKET.run, training },
 };
-mkdirSync(options.folder, { recursive: true });
-const configPath = join(options.folder, 'market.yaml');
-// JSON is valid YAML.
-writeFileSync(configPath, JSON.stringify(config));
-qianmo('simulate-market', configPath);
+const arms = options.policies ? POLICY_ARMS : MARKET_ARMS;
+const digest = createHash('sha256').update(canonicalJson({ settings, arms })).digest('hex');
+const folder = join(options.folder, digest.slice(0, 12));
 
-const json = readFileSync(join(options.folder, 'market.json'), 'utf8');
-const report = MarketReportSchema.parse(JSON.parse(json));
-writeFileSync(join(RESULTS, `${options.name}.json`), json);
-copyFileSync(join(options.folder, 'market.html'), join(RESULTS, `${options.name}.html`));
-writeFileSync(join(RESULTS, `${options.name}.md`), pageOf(report));
-
-function pageOf(found: MarketReport): string {
-  const { commit, date, machine, loadBefore } = header;
-  const load = `load ${loadBefore} before and ${(loadavg()[0] ?? 0).toFixed(1)} after`;
-  return `${[
-    '# Market',
-    `\`npm run bench:market\`, commit ${commit}, ${date}, ${machine}, ${load}.`,
-    `${headline(found)}. The config is infra/examples/market.yaml, scored by ${found.scorer}.`,
-    ...found.bar.map((item) => `- ${barSentence(item)}`),
-    '## Means over seeds',
-    markdownOf(meansTable(found)),
-    '## Difference from global',
-    'Paired by seed, with 95 % intervals over seeds (Student). Counts as a part of those of global, shares in points.',
-    markdownOf(differencesTable(found)),
-    '## Who wins what',
-    CLASSES_LEGEND,
-    markdownOf(classesTable(found)),
-    Object.values(smallAdvertisers(found.classes))
-      .map((sentence) => `- ${sentence}`)
-      .join('\n'),
-  ].join('\n\n')}\n`;
+const KeptSchema = z.strictObject({
+  seed: z.int(),
+  arms: z.record(z.string(), ArmOutcomeSchema),
+});
+const seeds: SeedOutcome[] = [];
+for (let seed = 1; seed <= options.seeds; seed += 1) {
+  const own = join(folder, `seed-${seed}`);
+  const kept = join(own, 'outcome.json');
+  if (!existsSync(kept)) {
+    process.stderr.write(`== seed ${seed}\n`);
+    mkdirSync(own, { recursive: true });
+    const context = openBenchContext();
+    try {
+      const outcome = await seedOutcomeOf({ settings, arms, seed, folder: own }, context);
+      writeFileSync(kept, JSON.stringify(outcome));
+    } finally {
+      await context.close();
+    }
+  }
+  seeds.push(KeptSchema.parse(JSON.parse(readFileSync(kept, 'utf8'))));
 }
 
-function markdownOf({ columns, rows }: Table): string {
-  const titles = columns.map(({ title }) => title);
-  const lines = rows.map((row) => row.map((cell) => (typeof cell === 'string' ? cell : cell.text)));
-  return markdownTable(titles, lines).join('\n');
-}
+const meanOver = (countOf: (seed: SeedOutcome) => number): number =>
+  seeds.reduce((sum, seed) => sum + countOf(seed), 0) / seeds.length;
+const record: MarketRecord = {
+  ...header,
+  ...{ days, auctionsPerDay },
+  advertisers: meanOver(
+    ({ arms: { oracle } }) =>
+      oracle?.classes.reduce((sum, each) => sum + each.advertiserCount, 0) ?? NaN,
+  ),
+  newAdgroups: meanOver(({ arms: { oracle } }) => oracle?.newAdgroups.length ?? NaN),
+  goodAdgroups: meanOver((seed) => goodAdgroupsOf(seed, settings).size),
+  seeds: seeds.map((seed) => ({
+    seed: seed.seed,
+    arms: measuredArmsOf(seed, settings),
+  })),
+};
+const name = options.name ?? (options.policies ? 'market-policies' : 'market');
+writeFileSync(join(RESULTS, `${name}.json`), `${JSON.stringify(record, null, 1)}\n`);
+writeFileSync(
+  join(RESULTS, `${name}.md`),
+  options.policies ? policiesPage(record) : marketPage(record),
+);

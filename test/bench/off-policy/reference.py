@@ -1,4 +1,4 @@
-"""Estimates of sb-obp for the choices of a JSON file: the reference of `npm run bench:ope`.
+"""Estimates of sb-obp for the choices of a JSON file: the reference of `npm run bench -- ope`.
 
 python reference.py policy CAMPAIGN            the choice probabilities of Bernoulli Thompson sampling, [item][position]
 python reference.py estimate CHOICES.json      the estimates for logged choices

@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { wrap } from '../../../coordinator/reports/text-format.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
+import { benchOfModule, commandOf, withOptions } from '../benches.js';
 
 /** An option with a value, which may be left out if it has no default. */
 interface ValueOption {
@@ -78,10 +79,11 @@ export function benchOptions<const Options extends BenchOptions>(
 }
 
 /** Ends the process for a value that only the bench itself can tell to be wrong. */
-export function endAsUsageError(url: string, report: WrongOption): never {
-  const { name } = scriptOf(fileURLToPath(url));
-  const cure = `\`npm run ${name} -- --help\` lists the options`;
-  const failure = new QianmoError({ kind: 'usage', ...report, where: name, cure });
+function endAsUsageError(url: string, report: WrongOption): never {
+  const { command } = scriptOf(fileURLToPath(url));
+  const help = ['npm', 'run', ...withOptions(command, ['--help'])].join(' ');
+  const cure = `\`${help}\` lists the options`;
+  const failure = new QianmoError({ kind: 'usage', ...report, where: command, cure });
   process.stderr.write(`${formatFailure(failure)}\n`);
   process.exit(EXIT_CODE_BY_KIND.usage);
 }
@@ -126,21 +128,25 @@ function valueOf(name: string, schema: z.ZodType<unknown, string>, written: stri
 }
 
 interface Script {
-  /** As `npm run` takes it. */
-  readonly name: string;
+  /** The words after `npm run`. */
+  readonly command: string;
   /** The source of the module. */
   readonly source: string;
 }
 
+/** @throws Error if neither a table of benches nor `package.json` names the module */
 function scriptOf(modulePath: string): Script {
   const root = fileURLToPath(packageRoot);
   const compiled = relative(root, modulePath);
+  const source = `${root}/${compiled.replace(/^dist\//, '').replace(/\.js$/, '.ts')}`;
+  const bench = benchOfModule(modulePath);
+  if (bench !== undefined) return { command: commandOf(bench), source };
   const { scripts } = PackageSchema.parse(
     JSON.parse(readFileSync(new URL('package.json', packageRoot), 'utf8')),
   );
-  const found = Object.entries(scripts).find(([, command]) => command.endsWith(` ${compiled}`));
-  const source = compiled.replace(/^dist\//, '').replace(/\.js$/, '.ts');
-  return { name: found?.[0] ?? compiled, source: `${root}/${source}` };
+  const found = Object.entries(scripts).find(([, script]) => script.endsWith(` ${compiled}`));
+  if (found === undefined) throw new Error(`no command runs ${compiled}`);
+  return { command: found[0], source };
 }
 
 function helpOf(script: Script, options: BenchOptions): string {
@@ -155,7 +161,9 @@ function helpOf(script: Script, options: BenchOptions): string {
   return [
     ...paragraphs.map((text) => wrap(text, COLUMNS).replace(/\n {2}/g, '\n')),
     ['Options:', ...lines, `${'  --help'.padEnd(NAME_COLUMNS)}prints this`].join('\n'),
-    ['Examples:', ...(examples.length === 0 ? [`npm run ${script.name}`] : examples)].join('\n  '),
+    ['Examples:', ...(examples.length === 0 ? [`npm run ${script.command}`] : examples)].join(
+      '\n  ',
+    ),
     '',
   ].join('\n\n');
 }

@@ -47,11 +47,3 @@ export function listOf<Value>(
     .transform((written) => written.split(separator).map((each) => each.trim()))
     .pipe(z.array(element));
 }
-
-/** A text that the schema takes, which is passed on as it is written. */
-export function asWritten(schema: z.ZodType<unknown, string>): z.ZodType<string, string> {
-  return text.superRefine((written, context) => {
-    for (const { message } of schema.safeParse(written).error?.issues ?? [])
-      context.addIssue({ code: 'custom', message });
-  });
-}

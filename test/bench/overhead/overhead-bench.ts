@@ -2,8 +2,8 @@
  * The cost of coordinator, queue and work loops where jobs compute nothing. Writes `infra/results/overhead.json`
  * and `.md`.
  *
- *   npm run bench:overhead -- --rounds 3 --cases step,waiting
- *   npm run bench:overhead -- --base ../other-checkout     compiled there; both in every round
+ *   npm run bench -- overhead --rounds 3 --cases step,waiting
+ *   npm run bench -- overhead --base ../other-checkout     compiled there; both in every round
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs';

@@ -113,7 +113,7 @@ export function overheadPage(record: OverheadRecord): string {
   return [
     '# Overhead',
     '',
-    `\`npm run bench:overhead\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. ${rounds === 1 ? 'One round' : `Medians of ${rounds} rounds`}; in a round the`,
+    `\`npm run bench -- overhead\`, commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. ${rounds === 1 ? 'One round' : `Medians of ${rounds} rounds`}; in a round the`,
     'commits follow each other. The production dispatcher and work loops on a real Redis; executors compute nothing or sleep for the time of a',
     'job. Coordinator, Redis, the workers (two processes) and the proxy that adds the latency share the cores of one machine.',
     '',

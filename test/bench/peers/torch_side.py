@@ -1,9 +1,9 @@
 """PyTorch on the workloads: tasks by torch.func.vmap.
 
 Variants of the gradient: `vmap`, or `compile` (the same through torch.compile). Variants of the
-table's update: `scatter` adds every occurrence, `unique` sums by unique id
-from torch.unique, `stamp` finds the unique ids by marking a tensor of the table's length, `dense`
-lets autograd compute the gradient of the whole table.
+table's update: `scatter` adds every occurrence, `unique` sums by unique id from torch.unique, `stamp`
+finds the unique ids by marking a tensor of the table's length. A dense gradient of the table was
+slower in every cell.
 """
 
 import time
@@ -171,12 +171,6 @@ class TableSide:
             sums.index_add_(0, places[start : start + len(part)], rows)
             start += len(part)
         self.own_table.index_add_(0, ids, sums, alpha=-self.rate)
-
-    def _update_dense(self, parts):
-        table = self.own_table.detach().requires_grad_()
-        gathered = [table[ids] for ids, _ in parts]
-        (gradient,) = torch.autograd.grad(gathered, table, [rows for _, rows in parts])
-        self.own_table.add_(gradient, alpha=-self.rate)
 
     def layers(self):
         return [x.numpy() for x in self.own]

@@ -3,7 +3,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import { at, numberAt } from '../../../shared/base/arrays.js';
 import { splitCsvOf, rolesOf, type RoledRow, type SupportRule } from './row-roles.js';
 import { supportName, type RealSet } from './real-sets.js';
@@ -40,8 +39,6 @@ export interface WrittenCell {
   readonly taskCounts: Readonly<Record<'train' | 'validation' | 'test', number>>;
   /** Rows of tasks too small to be divided, which only teach what all tasks share. */
   readonly trunkRowCount: number;
-  /** The clicks per impression of the rows of training tasks. */
-  readonly trainClickRate: number;
 }
 
 const QUERY_ROWS_MIN = 5;
@@ -119,15 +116,7 @@ export function writtenCell(
       test: tasksOf('test'),
     },
     trunkRowCount: roled.filter(({ role }) => role === 'train').length,
-    trainClickRate: trainClickRateOf(log, roled),
   };
-}
-
-function trainClickRateOf({ clicks, impressions }: SetLog, roled: readonly RoledRow[]): number {
-  const train = roled.filter(({ role }) => role.startsWith('train-'));
-  const sum = (values: readonly number[]): number =>
-    sumOf(train.map(({ row }) => numberAt(values, row)));
-  return sum(clicks) / sum(impressions);
 }
 
 function testRowsOf(log: SetLog, roled: readonly RoledRow[]): TestRows {

@@ -1,33 +1,156 @@
 /**
  * The product beside independent peers on real sets: logistic regression and LightGBM over target encodings, and a
- * DeepFM in PyTorch with fine-tuning, all on the same rows. Writes `infra/results/real.json`, `.md` and `.svg` after
+ * DeepFM in PyTorch with fine-tuning, all on the same rows. Writes `infra/results/real.json` and `.md` after
  * each cell; a stopped bench resumes from its folder. What peers have found is kept for other commits, as long as they
  * read the same. Sets whose data is missing are left out.
  *
- *   npm run bench:real -- --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2 --at-once 2
- *   npm run bench:real -- --sets dbook --supports 10 --trials-max 2 --units logistic,lightgbm,auto
+ *   npm run bench -- real --sets movielens-small,tabmo --seeds 1,2 --budget-minutes 2 --at-once 2
+ *   npm run bench -- real --sets dbook --supports 10 --trials-max 2 --units logistic,lightgbm,auto
  */
 
-import { existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, writeFileSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { promisify } from 'node:util';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
 import { formatFailure, QianmoError } from '../../../shared/base/errors.js';
-import { at } from '../../../shared/base/arrays.js';
+import { at, numberAt } from '../../../shared/base/arrays.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit, type BenchHeader } from '../bench-header.js';
 import { inLanes } from '../in-lanes.js';
-import { installedPython } from '../python/python-environment.js';
+import { installedPython } from '../python-environment.js';
 import type { Unit } from './arm-units.js';
-import { cellKey, peerFiles, writeCell, type CellFiles, type RealCell } from './cell-files.js';
-import { demoSeed, writeDemoCell } from './demo-cell.js';
-import { PEER_NAMES, PEERS_FOLDER, peerUnit } from './peer-units.js';
+import {
+  cellKey,
+  peerFiles,
+  writeCell,
+  type CellFiles,
+  type RealCell,
+  writtenCell,
+  writeCellFiles,
+  type WrittenCell,
+} from './cell-files.js';
 import { PRODUCT_SIDES, productUnit } from './product-units.js';
 import { realPage } from './real-page.js';
-import { realSvg } from './real-plot.js';
 import { readRecord, writeRecord, type RecordedCell } from './real-record.js';
-import { REAL_SETS, supportName } from './real-sets.js';
+import { REAL_SETS, supportName, type RealSet } from './real-sets.js';
 import { recordedCell } from './recorded-cell.js';
 import { benchOptions } from '../options/bench-options.js';
 import { amount, listOf, oneOf, anySeed, text, wholeNumber } from '../options/option-values.js';
+import type { TaskStore } from '../../../shared/tasks/task-store.js';
+import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
+import { qianmo } from '../qianmo-command.js';
+import type { RoledRow } from './row-roles.js';
+import { movielensSmallLog } from './set-logs.js';
+
+const PEERS_FOLDER = new URL('test/bench/real/peers/', packageRoot).pathname;
+const PEER_NAMES = ['logistic', 'lightgbm', 'deepfm', 'deepfm-support'] as const;
+type PeerName = (typeof PEER_NAMES)[number];
+
+const OUTPUT_BYTE_COUNT_MAX = 16 * 1024 * 1024;
+const PEER_TIMEOUT_MS = 60 * 60_000;
+
+/** Their libraries would each take all cores. */
+const ONE_THREAD = { ...process.env, OMP_NUM_THREADS: '1', OPENBLAS_NUM_THREADS: '1' };
+
+const SummariesSchema = z.strictObject({
+  summaries: z.array(
+    z.strictObject({
+      arm: z.string(),
+      validationLogloss: z.number(),
+      logloss: z.number(),
+      auc: z.number().nullable(),
+      settings: z.record(z.string(), z.unknown()),
+    }),
+  ),
+});
+
+interface PeerRoom {
+  readonly python: string;
+  /** The time for the search of each peer. */
+  readonly secondsMax: number;
+}
+
+function peerUnit(
+  name: PeerName,
+  { folder }: Pick<CellFiles, 'folder'>,
+  seed: number,
+  { python, secondsMax }: PeerRoom,
+): Unit {
+  return {
+    ...{ name, side: 'peer', folder },
+    wanted: JSON.stringify({ seed, secondsMax, sources: sourcesDigest() }),
+    run: async () => {
+      const words = [join(PEERS_FOLDER, 'peer.py'), folder, name, String(seed)];
+      const { stdout } = await promisify(execFile)(
+        python,
+        ['-B', '-W', 'ignore', ...words, String(secondsMax)],
+        { maxBuffer: OUTPUT_BYTE_COUNT_MAX, timeout: PEER_TIMEOUT_MS, env: ONE_THREAD },
+      );
+      const { summaries } = SummariesSchema.parse(JSON.parse(stdout));
+      return summaries.map(({ arm, validationLogloss, logloss, auc, settings }) => ({
+        ...{ name: arm, validationLogloss, settings },
+        claimed: { logloss, auc },
+      }));
+    },
+  };
+}
+
+function sourcesDigest(): string {
+  const hash = createHash('sha256');
+  for (const file of readdirSync(PEERS_FOLDER).sort())
+    if (/\.(py|txt)$/.test(file)) hash.update(readFileSync(join(PEERS_FOLDER, file)));
+  return hash.digest('hex').slice(0, 16);
+}
+
+const EXAMPLE = new URL('infra/examples/movielens.yaml', packageRoot);
+const LOGS = new URL('infra/examples/movielens/movielens.csv.gz', packageRoot);
+const ExampleSchema = z.looseObject({ seed: z.int(), data: z.looseObject({}) });
+
+/** The seed of the example's config, which its division follows from. */
+function demoSeed(): number {
+  return ExampleSchema.parse(parse(readFileSync(EXAMPLE, 'utf8'))).seed;
+}
+
+async function writeDemoCell(set: RealSet, folder: string): Promise<WrittenCell> {
+  const ofCell = resolve(folder, 'movielens-demo');
+  mkdirSync(ofCell, { recursive: true });
+  const example = ExampleSchema.parse(parse(readFileSync(EXAMPLE, 'utf8')));
+  const store = join(ofCell, 'example-store');
+  const config = join(ofCell, 'example.yaml');
+  const data = { ...example.data, logs: LOGS.pathname, store };
+  writeFileSync(config, stringify({ ...example, data, output: join(ofCell, 'example') }));
+  qianmo('prepare', config);
+  const opened = await openTaskStore(store, {});
+  try {
+    const log = movielensSmallLog();
+    const files = {
+      folder: ofCell,
+      log: join(ofCell, 'rows.csv'),
+      split: join(ofCell, 'split.csv'),
+    };
+    const roled = await rolesOfStore(opened);
+    writeCellFiles(files, set, log, roled);
+    return writtenCell(files, log, roled);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Ascending by row. */
+async function rolesOfStore(store: TaskStore): Promise<RoledRow[]> {
+  const tasks = await store.readTasks(store.tasks.map(({ taskIndex }) => taskIndex));
+  const roled = tasks.flatMap(({ taskIndex, supportRowCount, logRows }) => {
+    const { key, split } = at(store.tasks, taskIndex);
+    return Array.from(logRows, (_, place): RoledRow => {
+      const part = place < supportRowCount ? 'support' : 'query';
+      return { row: numberAt(logRows, place), task: key, role: `${split}-${part}` };
+    });
+  });
+  return roled.sort((one, other) => one.row - other.row);
+}
 
 /** The key of the demo's cell in the record, and its name among the sets. */
 const DEMO = 'movielens-demo';
@@ -91,7 +214,7 @@ async function bench(): Promise<void> {
     options.python ??
     installedPython(
       {
-        ...{ name: 'real', script: 'bench:real' },
+        ...{ name: 'real', script: 'bench -- real' },
         requirements: join(PEERS_FOLDER, 'requirements.txt'),
       },
       (text) => process.stderr.write(`${text}\n`),
@@ -154,10 +277,8 @@ function wantedCells(): RealCell[] {
 
 function keep(key: string, cell: RecordedCell): void {
   writeRecord({ cells: { ...readRecord().cells, [key]: cell } });
-  // As it was rounded.
-  const kept = readRecord();
-  writeFileSync(join(RESULTS, 'real.md'), realPage(kept));
-  writeFileSync(join(RESULTS, 'real.svg'), realSvg(kept));
+  // Read again, because writing rounds.
+  writeFileSync(join(RESULTS, 'real.md'), realPage(readRecord()));
 }
 
 try {

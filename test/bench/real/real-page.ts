@@ -3,7 +3,6 @@
 import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import { counted } from '../../../shared/names/counted.js';
 import { grouped, markdownTable } from '../bench-header.js';
-import { marksOf } from '../results/moved-figures.js';
 import { differenceText, loglossText, verdictOf } from './difference-text.js';
 import { MEANS_HEADINGS, meansRows } from './real-means.js';
 import { armNamed, isCompared } from './recorded-cell.js';
@@ -11,24 +10,13 @@ import type { RealRecord, RecordedCell } from './real-record.js';
 
 const NO_WORSE = 0.002;
 
-export function realPage(record: RealRecord): string {
-  const page = unmarkedPage(record);
-  const [title = '', ...rest] = page.split('\n');
-  const marks = marksOf('real.md', page);
-  return [
-    title,
-    ...(marks.length === 0 ? [] : ['', ...marks.flatMap((mark) => [mark, ''])].slice(0, -1)),
-    ...rest,
-  ].join('\n');
-}
-
-function unmarkedPage({ cells }: RealRecord): string {
+export function realPage({ cells }: RealRecord): string {
   const all = Object.values(cells);
   const compared = all.filter(isCompared);
   return [
     '# Beside independent peers on real sets',
     '',
-    'Made by `npm run bench:real`. Every side reads the same file of rows and roles, fits on training tasks, chooses on the query rows of',
+    'Made by `npm run bench -- real`. Every side reads the same file of rows and roles, fits on training tasks, chooses on the query rows of',
     'validation tasks, and is scored by the same code on the same query rows of test tasks. Differences are logloss of the product',
     'minus that of the peer, with 95 % intervals over 2,000 bootstrap draws of test tasks; below 0, the product is better.',
     'Peers are in Python (`test/bench/real/peers`): logistic regression and LightGBM over target encodings out of fold by task with',
@@ -39,7 +27,6 @@ function unmarkedPage({ cells }: RealRecord): string {
     'trials of `auto`: those were made on a machine that other work kept busy, where minutes say little. Peers that a cell does not list were not run.',
     'A peer runs once for the rows that it reads, so the commit of a cell is that of the product.',
     'The cell `movielens-demo` has the division of the demo (`infra/examples/movielens.yaml`); its key in `real.json` is `movielens-demo`.',
-    '`real-notes.md` says where the product is behind, and why.',
     '',
     '## Chosen on validation',
     '',

@@ -3,9 +3,9 @@
  * may be of several commits and machines; each names its own.
  */
 
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { readCells, writeCells, type CellRecord } from '../cell-record.js';
 
 const IntervalSchema = z.strictObject({ value: z.number(), low: z.number(), high: z.number() });
 
@@ -61,16 +61,27 @@ const RecordedCellSchema = z.strictObject({
 export type RecordedCell = z.infer<typeof RecordedCellSchema>;
 export type RecordedDifference = z.infer<typeof DifferenceSchema>;
 
-export type RealRecord = CellRecord<RecordedCell>;
+const RealRecordSchema = z.strictObject({ cells: z.record(z.string(), RecordedCellSchema) });
+export type RealRecord = z.infer<typeof RealRecordSchema>;
 
 const PATH = new URL('infra/results/real.json', packageRoot);
 
+/** Without cells if there is no record. */
 export function readRecord(): RealRecord {
-  return readCells(PATH, RecordedCellSchema);
+  if (!existsSync(PATH)) return { cells: {} };
+  return RealRecordSchema.parse(JSON.parse(readFileSync(PATH, 'utf8')));
 }
 
-export function writeRecord(record: RealRecord): void {
-  writeCells(PATH, RecordedCellSchema, record);
+/** Cells are in the order of their keys, and figures have six digits. */
+export function writeRecord({ cells }: RealRecord): void {
+  const sorted = Object.entries(cells).sort(([one], [other]) => (one < other ? -1 : 1));
+  const text = JSON.stringify(
+    RealRecordSchema.parse({ cells: Object.fromEntries(sorted) }),
+    (_, value: unknown) =>
+      typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value,
+    1,
+  );
+  writeFileSync(PATH, `${text}\n`);
 }
 
 /** The first of the items with the lowest value. */

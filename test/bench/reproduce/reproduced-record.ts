@@ -1,4 +1,4 @@
-/** What `npm run reproduce` has made at one commit, and how long each table took, so that a stopped one goes on. */
+/** The pages that `npm run reproduce` made at one commit, with their time, so a stopped command can continue. */
 
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,18 +32,18 @@ export class ReproducedRecord {
     writeFileSync(this.#file, `${JSON.stringify(this.#made, null, 1)}\n`);
   }
 
-  /** The page about the tables, in the given order. */
+  /** Lists the pages in the given order. */
   page(names: readonly string[], { commit, machine }: BenchHeader): string {
     const rows = names.map((name) => [name, minutesOf(this.#made[name]?.seconds)]);
     const all = Object.values(this.#made).reduce((sum, { seconds }) => sum + seconds, 0);
     const madeCount = names.filter((name) => this.has(name)).length;
     return [
-      '# Tables of one commit',
+      '# Pages of one commit',
       '',
-      `\`npm run reproduce\`, commit ${commit}, ${machine}: ${madeCount} of ${names.length} tables, in ${minutesOf(all)} minutes.`,
-      'A table without minutes is of another commit, which it names.',
+      `\`npm run reproduce\`, commit ${commit}, ${machine}: ${madeCount} of ${names.length} pages, in ${minutesOf(all)} minutes.`,
+      'A page without minutes is of another commit, which it names.',
       '',
-      ...markdownTable(['table', 'minutes'], rows),
+      ...markdownTable(['page', 'minutes'], rows),
       '',
     ].join('\n');
   }

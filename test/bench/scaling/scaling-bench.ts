@@ -3,9 +3,9 @@
  * and of two independent runs that share nothing, each pinned to one core. Every round runs all of them, one
  * after the other, in each checkout. Writes `infra/results/scaling.json` and `.md`.
  *
- *   npm run bench:scaling -- --rounds 3 --configs heavy,demo
- *   npm run bench:scaling -- --length 4 --ways '2 workers;2 workers, stale;2 independent'
- *   npm run bench:scaling -- --base ../other-checkout
+ *   npm run bench -- scaling --rounds 3 --configs heavy,demo
+ *   npm run bench -- scaling --length 4 --ways '2 workers;2 workers, stale;2 independent'
+ *   npm run bench -- scaling --base ../other-checkout
  */
 
 import { spawn } from 'node:child_process';
@@ -227,7 +227,7 @@ function scalingPage(
   return [
     '# Scaling on one machine',
     '',
-    `\`npm run bench:scaling\`, commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before.`,
+    `\`npm run bench -- scaling\`, commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before.`,
     `Tasks per second in the steady state, the median of ${counted(rounds, 'interleaved round')}. A run has so many outer steps: ${lengths}.`,
     `Rates are those of its steps after the first ${WARM_UP_SHARE * 100} %.`,
     '',

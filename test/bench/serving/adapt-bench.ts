@@ -3,7 +3,7 @@
  * rows to the answer, which comes when the rows are on disk and the block is served. Writes
  * `infra/results/serving-adapt.{md,json}`.
  *
- *   npm run bench:adapt -- --requests 1000 --adgroups 100000
+ *   npm run bench -- serving adapt --requests 1000 --adgroups 100000
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -2,8 +2,8 @@
  * The scoring kernel beside other ways to give each candidate its adgroup's weights, in interleaved
  * rounds. Writes `infra/results/serving-kernel.json` and `.md`.
  *
- *   npm run bench:kernel -- --rounds 12 --adgroups 1000000
- *   npm run bench:kernel -- --python PATH     a Python with PyTorch; without it, one is installed
+ *   npm run bench -- serving kernel --rounds 12 --adgroups 1000000
+ *   npm run bench -- serving kernel --python PATH     a Python with PyTorch; without it, one is installed
  */
 
 import { mkdtempSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -11,17 +11,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { packageRoot } from '../../../infra/library/package-root.js';
-import { at } from '../../../shared/base/arrays.js';
-import { adaptedTaskOf } from '../../../shared/bundle/adapted-block.js';
-import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
-import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
-import { RowScorer } from '../../../worker/compute/scoring/row-scorer.js';
+import { at, median } from '../../../shared/base/arrays.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
-import { benchHeader } from '../bench-header.js';
+import { benchHeader, grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 import { withPeers } from '../inner-loops/sides/peers-environment.js';
-import { capturedGraph, graphModels, joinedTables, type Score } from './graph-sides.js';
-import { kernelPage, type KernelRecord } from './kernel-page.js';
 import {
   CANDIDATE_COUNT,
   CONTEXT_FEATURES,
@@ -30,15 +25,231 @@ import {
   specOf,
   tablesOf,
 } from './kernel-setting.js';
-import { encodingErrors, timedCalls, type SideTimes } from './kernel-measures.js';
-import { startTorch } from './torch-peer.js';
+import { timedCalls, type SideTimes } from './kernel-measures.js';
 import { benchOptions } from '../options/bench-options.js';
 import { text, wholeNumber } from '../options/option-values.js';
+import { counted } from '../../../shared/names/counted.js';
+import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
+import { startSide, type SideProcess } from '../inner-loops/sides/side-process.js';
+import { peerScript } from '../inner-loops/sides/sides.js';
+
+const ROW_WIDTH = 17;
+const CANDIDATE_FIELDS = 4;
+const DENSE = ['layer0.weight', 'layer0.bias', 'layer1.weight', 'layer1.bias'];
+
+interface TorchCase {
+  readonly model: RankingModel;
+  readonly requests: readonly RankingRequest[];
+}
+
+async function startTorch(
+  python: string,
+  folder: string,
+  { model, requests }: TorchCase,
+): Promise<SideProcess> {
+  mkdirSync(folder, { recursive: true });
+  const joined = joinedTables(model);
+  const shapes: Record<string, readonly number[]> = {};
+  const write = (
+    name: string,
+    shape: readonly number[],
+    values: Float32Array | Int32Array,
+  ): void => {
+    shapes[name] = shape;
+    writeFileSync(join(folder, `${name}.bin`), values);
+  };
+  write('tables', [joined.values.length / ROW_WIDTH, ROW_WIDTH], joined.values);
+  const blocks = joinedBlocks(model);
+  write('blocks', [model.blocks.blockCount, blocks.length / model.blocks.blockCount], blocks);
+  for (const name of DENSE) {
+    const tensor = model.dense.get(name);
+    if (tensor !== undefined) write(name, tensor.shape, tensor.values);
+  }
+  const ids = requests.map((request) => joinedIds(joined.firstRows, request));
+  const joinedOf = (parts: readonly Int32Array[]): Int32Array =>
+    Int32Array.from(parts.flatMap((part) => [...part]));
+  write('contexts', [requests.length, -1], joinedOf(ids.map(({ context }) => context)));
+  write('rows', [requests.length, -1], joinedOf(ids.map(({ rows }) => rows)));
+  write('adgroups', [requests.length, -1], joinedOf(requests.map((request) => request.blocks)));
+  const about = {
+    shapes,
+    embeddingAt: floatOffset(model, 'adgroupEmbedding'),
+    outputAt: floatOffset(model, 'output.weight'),
+    biasAt: floatOffset(model, 'bias'),
+  };
+  writeFileSync(join(folder, 'serving.json'), JSON.stringify(about));
+  return startSide({
+    command: python,
+    args: [peerScript('serving_side.py'), JSON.stringify({ folder, threadCount: 1 })],
+    environment: { ...process.env, OMP_NUM_THREADS: '1' },
+    core: null,
+  });
+}
+
+/** All tables below each other, and the first row of each. */
+function joinedTables({ tables }: Pick<RankingModel, 'tables'>): {
+  readonly values: Float32Array;
+  readonly firstRows: readonly number[];
+} {
+  const all = [...tables.values()];
+  const values = new Float32Array(all.reduce((sum, table) => sum + table.values.length, 0));
+  let end = 0;
+  const firstRows = all.map((table) => {
+    values.set(table.values, end * ROW_WIDTH);
+    end += table.rowCount;
+    return end - table.rowCount;
+  });
+  return { values, firstRows };
+}
+
+/** Ids as rows of the joined tables. */
+function joinedIds(
+  firstRows: readonly number[],
+  request: RankingRequest,
+): {
+  readonly context: Int32Array;
+  readonly rows: Int32Array;
+} {
+  const contextCount = CONTEXT_FEATURES.length;
+  return {
+    context: request.contextIds.map((id, field) => id + at(firstRows, field)),
+    rows: request.candidateIds.map(
+      (id, place) => id + at(firstRows, contextCount + (place % CANDIDATE_FIELDS)),
+    ),
+  };
+}
+
+/** Blocks in float32, `[blockCount, stride in floats]`. */
+function joinedBlocks({ blocks }: RankingModel): Float32Array {
+  const floats = new Float32Array((blocks.blockCount * blocks.layout.strideByteCount) / 4);
+  let end = 0;
+  for (const { buffer, byteOffset, byteLength } of blocks.shards) {
+    floats.set(new Float32Array(buffer, byteOffset, byteLength / 4), end);
+    end += byteLength / 4;
+  }
+  return floats;
+}
+
+/** Where a part begins in a block, in floats. */
+function floatOffset({ blocks }: RankingModel, name: string): number {
+  const part = blocks.layout.parts.find((each) => each.name === name);
+  if (part?.encoding !== 'float32') throw new Error(`no part ${name} in float32`);
+  return part.byteOffset / 4;
+}
+
+interface KernelRecord extends BenchHeader {
+  readonly rounds: number;
+  readonly adgroupCount: number;
+  /** Instruction sets of the kernel on this machine, the one that runs first. */
+  readonly kernels: readonly string[];
+  readonly times: Readonly<Record<string, readonly SideTimes[]>>;
+  /** Largest difference of a logit from plain TypeScript. */
+  readonly differences: Readonly<Record<string, number>>;
+}
+
+const SAID: Readonly<Record<string, string>> = {
+  kernel: 'kernel, head blocks in float32',
+  'kernel avx2': 'the same on AVX2',
+  'kernel portable': 'the same on portable code',
+  'kernel float16': 'kernel, head blocks in float16',
+  'kernel int8': 'kernel, head blocks in int8',
+  'shared head': 'kernel, one shared head and an ID embedding',
+  torch: 'PyTorch, gathered weights, context once',
+  typescript: 'plain TypeScript (the reference scorer)',
+};
+
+interface Bar {
+  readonly name: string;
+  readonly over: string;
+  readonly under: string;
+  readonly least: number;
+}
+
+/** Time of `over` by time of `under`. */
+const BARS: readonly Bar[] = [
+  { name: 'PyTorch / kernel', over: 'torch', under: 'kernel', least: 2.5 },
+  { name: 'plain TypeScript / kernel', over: 'typescript', under: 'kernel', least: 15 },
+  { name: 'shared head / personal head', over: 'shared head', under: 'kernel', least: 0.9 },
+  {
+    name: 'shared head / personal head, int8',
+    over: 'shared head',
+    under: 'kernel int8',
+    least: 0.9,
+  },
+];
+
+const MEASURES = ['cpuUs', 'medianUs', 'leastUs'] as const;
+
+function kernelPage(record: KernelRecord): string {
+  const { times } = record;
+  const named = Object.keys(SAID).filter((name) => (times[name]?.length ?? 0) > 0);
+  return [
+    ...['# The scoring kernel', ''],
+    `Commit ${record.commit}, ${record.date}, ${record.machine}, load ${record.loadBefore} before. ${counted(record.rounds, 'round')}; in each, every way has a turn.`,
+    `A request is one context (6 fields) and 500 candidates (4 fields and the adgroup's embedding) of 500 of ${grouped(record.adgroupCount)} adgroups:`,
+    'DeepFM, width 16, tower 176-128-64-1, tables of up to a million rows. A head block is bias, embedding and output layer.',
+    `Fastest instruction set here: ${record.kernels[0] ?? 'portable'}. Other programs ran on the machine, so that wall times are longer than on an idle one;`,
+    'processor time counts all threads of the process and leaves other programs out. Microseconds a request, medians over the rounds; the least wall time is that of all calls.',
+    '',
+    ...markdownTable(
+      ['way', 'processor time', 'wall, median', 'wall, least'],
+      named.map((name) => [
+        SAID[name] ?? name,
+        ...MEASURES.map((measure) => grouped(Math.round(overRounds(times[name] ?? [], measure)))),
+      ]),
+    ),
+    ...[
+      '',
+      '## Bars',
+      '',
+      'Ratios of processor times, round by round, and their median; beside it that of the least wall times.',
+      '',
+    ],
+    ...markdownTable(
+      ['ratio', 'bar', 'processor time', 'least wall time', 'held'],
+      BARS.map((bar) => {
+        const ratio = ratioOf(record, bar);
+        const least =
+          overRounds(times[bar.over] ?? [], 'leastUs') /
+          overRounds(times[bar.under] ?? [], 'leastUs');
+        return [
+          bar.name,
+          bar.least,
+          rounded(ratio),
+          rounded(least),
+          ratio >= bar.least ? 'yes' : 'no',
+        ];
+      }),
+    ),
+    '',
+    'The reference scorer sums in double precision and is written to be read. TypeScript in single precision that was',
+    'tuned for this model alone took 19 times its kernel, in the proof of the design on another machine.',
+    '',
+    `Largest difference of a logit from plain TypeScript in the same float32 blocks: ${Object.entries(
+      record.differences,
+    )
+      .map(([name, difference]) => `${name} ${difference.toExponential(1)}`)
+      .join(', ')}.`,
+    '',
+  ].join('\n');
+}
+
+function overRounds(turns: readonly SideTimes[], measure: (typeof MEASURES)[number]): number {
+  const values = turns.map((turn) => turn[measure]);
+  return measure === 'leastUs' ? Math.min(...values) : median(values);
+}
+
+function ratioOf({ times }: KernelRecord, { over, under }: Bar): number {
+  const below = times[under] ?? [];
+  const above = times[over] ?? [];
+  return median(above.map(({ cpuUs }, round) => cpuUs / (below[round]?.cpuUs ?? NaN)));
+}
+
+function rounded(value: number): string {
+  return value >= 100 ? grouped(Math.round(value)) : value.toFixed(2);
+}
 
 const HEAD = [128, 64];
-const MID = [128, 64, 32];
-const MODEL_COUNT = 8;
-const MODELS_RUN = 40;
 
 const options = benchOptions(import.meta.url, {
   rounds: {
@@ -66,38 +277,27 @@ const { rounds, adgroups: adgroupCount } = options;
 const header = benchHeader(packageRoot.pathname);
 await scoringAddon.install((text) => console.log(text), { retry: true });
 const addon = loadScoringAddon(scoringAddon.path());
-const engine = await loadEngine('tensorflow', () => undefined);
 const tables = tablesOf(3);
 const requests = requestsOf(200, adgroupCount, 5);
 const logits = new Float32Array(CANDIDATE_COUNT);
 const head = rankingModelOf(specOf('head', HEAD), tables, { encoding: 'float32', adgroupCount });
-const joined = joinedTables(head);
+
+type Score = (request: RankingRequest, logits: Float32Array) => void;
 
 interface Side {
   readonly name: string;
   /** Calls of a turn. */
   readonly callCount: number;
   readonly score: Score;
-  /** Candidates that a call scores; their time is scaled to those of a request. */
-  readonly candidateCount?: number;
 }
 
-const sides = [...kernelSides(), ...otherSides(engine)];
+const sides = allSides();
 const times: Record<string, SideTimes[]> = Object.fromEntries(
   [...sides.map(({ name }) => name), 'torch'].map((name) => [name, []]),
 );
-const errors = encodingErrors(
-  BLOCK_ENCODINGS.flatMap((encoding) =>
-    (['head', 'mid'] as const)
-      .filter((personal) => personal === 'head' || encoding !== 'float32')
-      .map((personal) => ({ personal, encoding })),
-  ),
-  { addon, tables, requests: requestsOf(20, 1000, 6) },
-);
-
 await withPeers(options.python, async ({ python }) => {
   const folder = mkdtempSync(join(tmpdir(), 'qianmo-kernel-'));
-  const torch = await startTorch(python, folder, { model: head, joined, requests });
+  const torch = await startTorch(python, folder, { model: head, requests });
   try {
     const checks = join(folder, 'check');
     mkdirSync(checks);
@@ -124,7 +324,6 @@ await withPeers(options.python, async ({ python }) => {
       adgroupCount,
       kernels,
       times,
-      errors,
       differences,
     };
     mkdirSync(options.output, { recursive: true });
@@ -138,16 +337,14 @@ await withPeers(options.python, async ({ python }) => {
   }
 });
 
-function kernelSides(): Side[] {
+function allSides(): Side[] {
+  const reference = new ReferenceScorer(head, CONTEXT_FEATURES);
   const kernelOf = (model: typeof head, kernel?: string): Score => {
     const scorer = new KernelScorer(addon, model, CONTEXT_FEATURES, kernel);
     return (request, found) => scorer.score(request, found);
   };
-  const other = (
-    personal: 'embedding' | 'head' | 'mid',
-    hidden: number[],
-    encoding: 'float32' | 'float16' | 'int8',
-  ) => kernelOf(rankingModelOf(specOf(personal, hidden), tables, { encoding, adgroupCount }));
+  const other = (personal: 'embedding' | 'head', encoding: 'float32' | 'float16' | 'int8') =>
+    kernelOf(rankingModelOf(specOf(personal, HEAD), tables, { encoding, adgroupCount }));
   return [
     { name: 'kernel', callCount: 40, score: kernelOf(head) },
     ...addon
@@ -156,75 +353,30 @@ function kernelSides(): Side[] {
       .map((kernel) => ({
         ...{ name: `kernel ${kernel}`, callCount: 20, score: kernelOf(head, kernel) },
       })),
-    { name: 'kernel float16', callCount: 40, score: other('head', HEAD, 'float16') },
-    { name: 'kernel int8', callCount: 40, score: other('head', HEAD, 'int8') },
-    { name: 'shared head', callCount: 40, score: other('embedding', HEAD, 'float32') },
-    { name: 'kernel mid int8', callCount: 40, score: other('mid', MID, 'int8') },
-    { name: 'shared mid', callCount: 40, score: other('embedding', MID, 'float32') },
-  ];
-}
-
-function otherSides(loaded: Engine): Side[] {
-  const reference = new ReferenceScorer(head, CONTEXT_FEATURES);
-  const models = graphModels(loaded, head, joined, MODEL_COUNT);
-  const { spec, shift, dense } = head;
-  const rowScorer = new RowScorer(loaded, { spec, shift, dense, tables });
-  return [
-    { name: 'captured graph', callCount: 20, score: capturedGraph(loaded, head, joined) },
-    {
-      ...{ name: 'row scorer', callCount: 1 },
-      score: (request, found) => {
-        const scored = Array.from(request.blocks, (block, candidate) => ({
-          adapted: adaptedTaskOf(head, block),
-          rows: {
-            ...{ rowCount: 1, bagIds: [], numbers: [] },
-            categoryIds: [
-              ...Array.from(request.contextIds, (id) => Int32Array.of(id)),
-              ...Array.from(request.candidateIds.subarray(4 * candidate, 4 * candidate + 4), (id) =>
-                Int32Array.of(id),
-              ),
-            ],
-          },
-        }));
-        found.set(rowScorer.score(scored).map((own) => at(own, 0)));
-      },
-    },
+    { name: 'kernel float16', callCount: 40, score: other('head', 'float16') },
+    { name: 'kernel int8', callCount: 40, score: other('head', 'int8') },
+    { name: 'shared head', callCount: 40, score: other('embedding', 'float32') },
     {
       name: 'typescript',
       callCount: 2,
       score: (request, found) => reference.score(request, found),
     },
-    {
-      ...{ name: 'models', callCount: 1, candidateCount: MODELS_RUN },
-      score: (request, found) => models.score(request, MODELS_RUN, found),
-    },
   ];
 }
 
-function timedTurn(
-  { callCount, score, candidateCount = CANDIDATE_COUNT }: Side,
-  round: number,
-): SideTimes {
-  const scale = CANDIDATE_COUNT / candidateCount;
-  return timedCalls(callCount, scale, (call) =>
+function timedTurn({ callCount, score }: Side, round: number): SideTimes {
+  return timedCalls(callCount, (call) =>
     score(at(requests, (round * callCount + call) % requests.length), logits),
   );
 }
 
-/** Largest differences of the logits from those of plain TypeScript; each of the models has another block. */
+/** Largest differences of the logits from those of plain TypeScript. */
 function checkedSides(ofTorch: Float32Array): Record<string, number> {
   const expected = new Float32Array(CANDIDATE_COUNT);
   const request = at(requests, 0);
   new ReferenceScorer(head, CONTEXT_FEATURES).score(request, expected);
   const largest = (found: Float32Array): number =>
     expected.reduce((most, value, index) => Math.max(most, Math.abs(value - at(found, index))), 0);
-  const isOfHead = ({ name }: Side): boolean =>
-    ['kernel', 'captured graph', 'row scorer'].includes(name);
-  return Object.fromEntries([
-    ...sides.filter(isOfHead).map(({ name, score }): [string, number] => {
-      score(request, logits);
-      return [name, largest(logits)];
-    }),
-    ['torch', largest(ofTorch)],
-  ]);
+  new KernelScorer(addon, head, CONTEXT_FEATURES).score(request, logits);
+  return { kernel: largest(logits), torch: largest(ofTorch) };
 }

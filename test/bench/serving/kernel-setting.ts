@@ -36,7 +36,6 @@ const SHARD_BLOCKS = 2 ** 17;
 export const PERSONAL = {
   embedding: ['adgroupEmbedding'],
   head: ['bias', 'adgroupEmbedding', 'output'],
-  mid: ['bias', 'adgroupEmbedding', 'layer2', 'output'],
 } as const;
 
 export function specOf(

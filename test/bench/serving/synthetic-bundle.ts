@@ -32,8 +32,6 @@ interface SyntheticTerms {
   readonly adgroupCount: number;
   /** Bundles of different scales have different scores. */
   readonly scale: number;
-  /** The part that an adgroup has of its own: its head, if absent. */
-  readonly personal?: 'head' | 'embedding';
   /** Keys and values as texts; the values are hashed if absent. */
   readonly texts?: {
     readonly keyOf: (adgroup: number) => string;
@@ -49,10 +47,10 @@ export function syntheticKey(adgroup: number): string {
 /** Publishes the bundle and returns its digest. */
 export async function writeSyntheticBundle(
   store: ObjectStore,
-  { adgroupCount, scale, personal = 'head', texts }: SyntheticTerms,
+  { adgroupCount, scale, texts }: SyntheticTerms,
 ): Promise<string> {
   const blockCount = adgroupCount + 1;
-  const model = rankingModelOf(specOf(personal, HIDDEN_WIDTHS), tablesOf(3), {
+  const model = rankingModelOf(specOf('head', HIDDEN_WIDTHS), tablesOf(3), {
     ...{ encoding: 'float32', adgroupCount: blockCount },
   });
   // Files of equal bytes would be one file, and one place in memory.
@@ -89,7 +87,7 @@ export async function writeSyntheticBundle(
   for (const shard of shards) files.push(await blobs.put(shard));
   arrays.push({ name: 'blocks', type: 'U8', shape: [blockCount, layout.strideByteCount], files });
   const areHashed = texts === undefined;
-  const manifest = manifestOf(model, arrays, { seed, areHashed, personal });
+  const manifest = manifestOf(model, arrays, { seed, areHashed });
   return (await publishBundle(store, manifest)).digest;
 }
 
@@ -149,13 +147,12 @@ function selfCheckArrays(model: RankingModel): NamedArray[] {
 interface ManifestTerms {
   readonly seed: number;
   readonly areHashed: boolean;
-  readonly personal: 'head' | 'embedding';
 }
 
 function manifestOf(
   { spec, blocks }: RankingModel,
   arrays: readonly BundleArray[],
-  { seed, areHashed, personal }: ManifestTerms,
+  { seed, areHashed }: ManifestTerms,
 ): FullManifest {
   const all = { supportRowCountMin: 0, supportRowCountMax: null };
   const rowCounts = [...CONTEXT_ROWS, ...CANDIDATE_ROWS];
@@ -170,7 +167,7 @@ function manifestOf(
     },
     model: ModelConfigSchema.parse({
       ...{ kind: 'deepfm', embeddingWidth: 16, hiddenWidths: HIDDEN_WIDTHS },
-      ...{ adgroupEmbedding: true, personal: PERSONAL[personal] },
+      ...{ adgroupEmbedding: true, personal: PERSONAL.head },
     }),
     method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
     features: features.map(({ name, buckets }) => ({

@@ -3,7 +3,7 @@
  * ends it. With a smaller table, an undisturbed run gives the digest to compare with. Prints the table of
  * infra/results/large-tables.md and writes it there.
  *
- *   npm run bench:large-tables -- --rows 10000000 --smaller-rows 100000
+ *   npm run bench -- large-tables --rows 10000000 --smaller-rows 100000
  *
  * 100 million rows need 13 GiB of memory and 20 GiB in the temporary folder.
  */
@@ -158,7 +158,7 @@ try {
   const text = [
     `# Tables of ${grouped(options.rows)} rows`,
     '',
-    `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. \`npm run bench:large-tables\`.`,
+    `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. \`npm run bench -- large-tables\`.`,
     '',
     `A run of ${OUTER_STEPS} outer steps with Adam on a table of rows of 9 floats, a checkpoint every`,
     `${CHECKPOINT_EVERY} outer steps while training goes on. The coordinator is killed with SIGKILL when the second checkpoint has`,

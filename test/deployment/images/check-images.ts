@@ -1,9 +1,9 @@
 /**
- * `npm run check:images`: builds the images and runs them as a cluster would. They prepare, train two outer
+ * `npm run check -- images`: builds the images and runs them as a cluster would. They prepare, train two outer
  * steps, end with 4 when asked to stop, continue to the digest of an undisturbed run, and serve.
  *
- *   npm run check:images -- --built
- *   npm run check:images -- --image coordinator --image server
+ *   npm run check -- images --built
+ *   npm run check -- images --image coordinator --image server
  */
 
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -213,7 +213,7 @@ async function main(): Promise<void> {
   const targets = asked.image ?? [...IMAGES, ...(asked.gpu ? [GPU_IMAGE] : [])];
   if (!asked.built) await buildAll(checks, targets);
   if (asked.image !== undefined) {
-    process.exitCode = checks.finish({ title: 'Images', command: 'npm run check:images' });
+    process.exitCode = checks.finish({ title: 'Images', command: 'npm run check -- images' });
     return;
   }
   for (const target of targets)
@@ -221,7 +221,7 @@ async function main(): Promise<void> {
   if (!asked.gpu)
     checks.leftOut(
       `image ${GPU_IMAGE}`,
-      '3.3 GB of downloads: npm run check:images -- --gpu builds it',
+      '3.3 GB of downloads: npm run check -- images --gpu builds it',
     );
   checks.leftOut('a worker on a GPU', 'this machine has none');
   await inFolder(async (folder) => {
@@ -251,7 +251,7 @@ async function main(): Promise<void> {
   const failures = checks.finish({
     path: 'infra/results/deployment-images.md',
     title: 'Images',
-    command: 'npm run check:images',
+    command: 'npm run check -- images',
   });
   process.exitCode = failures === 0 ? 0 : 1;
 }

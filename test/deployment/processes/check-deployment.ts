@@ -1,5 +1,5 @@
 /**
- * `npm run check:deployment`: the files of `infra/deploy` with the linters and schemas of others, and every
+ * `npm run check -- deployment`: the files of `infra/deploy` with the linters and schemas of others, and every
  * command line in them as a process.
  */
 
@@ -35,6 +35,6 @@ checks.leftOut(
 const failures = checks.finish({
   path: 'infra/results/deployment.md',
   title: 'Deployment',
-  command: 'npm run check:deployment',
+  command: 'npm run check -- deployment',
 });
 process.exitCode = failures === 0 ? 0 : 1;

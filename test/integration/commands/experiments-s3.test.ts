@@ -1,5 +1,5 @@
 /**
- * `qianmo sweep`, `qianmo compare` and `qianmo stream` with their configs and all output in a
+ * `qianmo sweep` and `qianmo compare` with their configs and all output in a
  * bucket of a real S3 server, and a run that starts from one there. Seen to fail: eliminated trials
  * that stay, a sweep that does not access its output as the base config says, a verb that looks for
  * its config only in the folder.
@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ComparisonReportSchema } from '../../../coordinator/comparison/comparison-report.js';
 import { SweepRecordSchema } from '../../../coordinator/sweep/sweep-record.js';
 import { S3ObjectStore } from '../../../shared/storage/s3-object-store.js';
-import { smallLog, smallRun } from '../../fixtures/commands/small-run.js';
+import { smallRun } from '../../fixtures/commands/small-run.js';
 import {
   commandRoom,
   type CommandRoom,
@@ -118,26 +118,6 @@ describe.skipIf(!canStartS3)(`experiments on S3${S3_SUITE_SUFFIX}`, () => {
       Object.assign(config.training, { startFrom: best.output, optimizer });
     });
     expect(await done('train', following)).toContain(best.digest);
-  });
-
-  it('a stream is read from the bucket and its report is written there', async () => {
-    await bucket.put('stream/log.csv', Buffer.from(smallLog()), { kind: 'always' });
-    const config = await put('stream/stream.yaml', {
-      run: 'streamed',
-      data: {
-        logs: `s3://${BUCKET}/stream/log.csv`,
-        label: { column: 'clicked' },
-        time: 'second',
-      },
-      slots: [{ name: 'adgroup' }],
-      candidates: 2,
-      segments: 5,
-      learned: { rank: 0, windows: 2, epochs: 1 },
-      output: `s3://${BUCKET}/stream/out`,
-      storage: { s3Endpoint: buckets.options.endpoint },
-    });
-    const printed = await done('stream', config, '--format', 'json');
-    expect(JSON.parse(await textOf('stream/out/stream.json'))).toEqual(JSON.parse(printed));
   });
 
   it.each([

@@ -45,7 +45,7 @@ test('the page is up to date (vitest -u writes it)', async () => {
     ),
     '',
     'In tests of the results, the loop of the worker is in the process of the test, which changes what it hands in; coordinator,',
-    'Redis and compute process are processes of their own. `qianmo simulate` covers more faults and their combinations, with simulated processes (decision 0034).',
+    'Redis and compute process are processes of their own. `qianmo simulate` covers more faults and their combinations, with simulated processes (decision 0029).',
     '',
     '## Not covered',
     '',

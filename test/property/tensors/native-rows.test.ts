@@ -7,6 +7,7 @@ import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { rowAddon } from '../../../infra/bootstrap/tables/row-addon.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
+import { uniqueIdsOf } from '../../../shared/tasks/row-pack.js';
 import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import {
   loadNativeRows,
@@ -131,6 +132,24 @@ describe('the native loops', () => {
         expect(bitsOf(second.dense)).toEqual(bitsOf(first.dense));
         expect(second.idsByTable).toEqual(first.idsByTable);
         expect(bitsOf(second.rows)).toEqual(bitsOf(first.rows));
+      }),
+    );
+  });
+
+  test('list distinct ids', () => {
+    const ID_MAX = 2 ** 31 - 1;
+    // Near ids are marked in a set of bits, and others are sorted.
+    const ids = fc.oneof(
+      fc.array(fc.integer({ min: -1, max: 200 })),
+      fc.array(fc.integer({ min: -5, max: ID_MAX }), { maxLength: 10 }),
+      fc.array(fc.constantFrom(-1, 0, 63, 64, ID_MAX), { maxLength: 10 }),
+    );
+    fc.assert(
+      fc.property(fc.array(ids, { maxLength: 4 }), (lists) => {
+        const [first, second] = bothWays(() =>
+          uniqueIdsOf(lists.map((list) => Int32Array.of(...list))),
+        );
+        expect(second).toEqual(first);
       }),
     );
   });

@@ -18,6 +18,6 @@ it('keeps what was made, and says what it took', () => {
   expect(again.has('scaling')).toBe(false);
   again.note('ope', 30);
   const page = new ReproducedRecord(path).page(['real', 'scaling', 'ope'], header);
-  expect(page).toContain('commit abcdef12, a machine: 2 of 3 tables, in 90.5 minutes');
+  expect(page).toContain('commit abcdef12, a machine: 2 of 3 pages, in 90.5 minutes');
   expect(page).toContain('| real | 90.0 |\n| scaling |  |\n| ope | 0.5 |');
 });

@@ -1,7 +1,7 @@
 /** The verdict of a soak on growth. Seen to fail: means instead of medians, a slope by minute, medians of memory. */
 
 import { expect, test } from 'vitest';
-import { flatnessOf, thinned, type Point } from '../../bench/soak/flatness.js';
+import { flatnessOf, thinned, type Point } from '../../soak/flatness.js';
 
 const bound = {
   ...{ sharePerHour: 0.1, amountPerHour: 16, settledMinute: 0 },

@@ -3,9 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { CSV_COLUMNS } from '../../../coordinator/synthesize/csv-rows.js';
-import { loadRunConfig, loadStreamConfig } from '../../../shared/config/load-run-config.js';
-import { marketRunsOf } from '../../../coordinator/runs/market/market-models.js';
-import { loadMarketConfig } from '../../../shared/config/market-config.js';
+import { loadRunConfig } from '../../../shared/config/load-run-config.js';
 import { loadSweepConfig } from '../../../shared/config/sweep-config.js';
 
 const examples = new URL('../../../infra/examples/', import.meta.url);
@@ -17,10 +15,7 @@ describe('the example configs', () => {
     expect(names).toContain('movielens.yaml');
     expect(names).toContain('synthetic.yaml');
     for (const name of names) {
-      if (name.endsWith('stream.yaml')) await loadStreamConfig(pathOf(name));
-      else if (name.endsWith('sweep.yaml')) await loadSweepConfig(pathOf(name));
-      else if (name.endsWith('market.yaml'))
-        marketRunsOf(await loadMarketConfig(pathOf(name)), 1, name);
+      if (name.endsWith('sweep.yaml')) await loadSweepConfig(pathOf(name));
       else await loadRunConfig(pathOf(name));
     }
   });

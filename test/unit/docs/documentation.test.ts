@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EXIT_CODE_BY_KIND } from '../../../shared/base/errors.js';
+import { BENCHES, CHECKS, commandOf } from '../../bench/benches.js';
 import { parseRunConfig } from '../../../shared/config/load-run-config.js';
 import {
   parseOnly,
@@ -27,6 +28,7 @@ import {
   englishPages,
   englishPath,
 } from '../../fixtures/documentation/page-list.js';
+import { sources } from '../../tidy/sources.js';
 
 const README_LINES_MAX = 140;
 
@@ -37,6 +39,23 @@ const decisions = readdirSync('infra/decisions').map((name) =>
   pageAt(join('infra/decisions', name)),
 );
 const pages = [readme, ...docs, ...decisions, pageAt('infra/results/README.md')];
+
+/** The folders that the fenced tree of a page draws, on lines of their own or named on the line of a parent. */
+function foldersDrawn({ text }: Page): string[] {
+  const tree = /^```\n(shared\/[\s\S]*?)^```/m.exec(text)?.[1] ?? '';
+  const drawn: string[] = [];
+  let path: string[] = [];
+  for (const line of tree.split('\n')) {
+    const [, indent = '', name, rest = ''] = /^( {0,4})([\w-]+)\/(.*)$/.exec(line) ?? [];
+    if (name !== undefined) {
+      path = [...path.slice(0, indent.length / 2), name];
+      drawn.push(path.join('/'));
+    }
+    const named = (name === undefined ? line : rest).matchAll(/([\w-]+(?:\/[\w-]+)*)\//g);
+    for (const [, child = ''] of named) drawn.push([...path, child].join('/'));
+  }
+  return drawn;
+}
 
 function isThere(page: Page, link: string): boolean {
   const [path = '', anchor] = link.split('#');
@@ -89,10 +108,27 @@ describe.each([readme, ...docs])('$path', (page) => {
     };
     const named = [...page.text.matchAll(/npm run ([\w:-]+)/g)].map((match) => match[1] ?? '');
     expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+    const entries = [...page.text.matchAll(/npm run (bench|check) -- ([a-z-]+(?: [a-z-]+)?)/g)];
+    const known = new Set([...BENCHES, ...CHECKS].map(commandOf));
+    const unknown = entries.filter(
+      ([, table = '', words = '']) =>
+        !known.has(`${table} -- ${words}`) &&
+        !known.has(`${table} -- ${words.split(' ')[0] ?? ''}`),
+    );
+    expect(unknown.map(([text]) => text)).toEqual([]);
   });
 });
 
 describe('documentation', () => {
+  test('the architecture page draws every folder with sources, and no other', () => {
+    const drawn = foldersDrawn(pageAt(englishPath('architecture.md')));
+    const folders = new Set(
+      sources.map(({ path }) => dirname(path)).filter((folder) => !/^(test|\.)/.test(folder)),
+    );
+    expect([...folders].filter((folder) => !drawn.includes(folder))).toEqual([]);
+    expect(drawn.filter((folder) => !existsSync(folder))).toEqual([]);
+  });
+
   test('decisions have unique numbers', () => {
     const numbers = decisions.map(({ path }) => /\d{4}/.exec(path)?.[0]);
     expect(new Set(numbers).size).toBe(numbers.length);

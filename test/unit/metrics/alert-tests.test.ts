@@ -1,5 +1,5 @@
 /**
- * The alerts and rules of Prometheus have tests: `npm run check:operation` has promtool carry them out, and here none
+ * The alerts and rules of Prometheus have tests: `npm run check -- operation` has promtool carry them out, and here none
  * is missing.
  */
 

@@ -7,7 +7,7 @@ import {
   isOverQueue,
   type DispatchChoice,
 } from '../../../coordinator/runs/dispatch-for-run.js';
-import type { StreamConfig } from '../../../shared/config/stream-config.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
 import { executorForTest } from '../../conformance/dispatcher.js';
 import { noMachine, runContext } from '../../fixtures/run-context.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
@@ -17,7 +17,7 @@ const shared = { ...local, queue: { ...local.queue, redisUrl: 'redis://10.0.0.5:
 const redis = 'redis://10.0.0.6:6379';
 
 describe('a run computes', () => {
-  it.each<[string, Pick<StreamConfig, 'queue'>, DispatchChoice, boolean]>([
+  it.each<[string, Pick<RunConfig, 'queue'>, DispatchChoice, boolean]>([
     ['on this machine if nothing is said', local, {}, false],
     ['on this machine in a number of processes', local, { processes: 2 }, false],
     ['over the queue of its config', shared, {}, true],

@@ -29,13 +29,15 @@ async function wantedAfter(steps: readonly (readonly string[])[]): Promise<numbe
 }
 
 describe('the plan of the next outer step', () => {
-  it('is read when a worker has nothing left to do, as far as the step before tells', async () => {
+  it('is read when every worker has its last job, as far as the step before tells', async () => {
     const step = ['a', 'b', 'a', 'b', 'c', 'a', 'b', 'c'];
-    // One job is open after 7 results, and two after 6, which three workers share.
-    expect(await wantedAfter([step, step])).toEqual([7, 6]);
+    // One job is open after 7 results, and three after 5, which three workers share.
+    expect(await wantedAfter([step, step])).toEqual([7, 5]);
   });
 
-  it('is read at once where there are fewer jobs than workers', async () => {
-    expect(await wantedAfter([['a', 'b', 'c', 'd'], ['a', 'b', 'c'], ['a']])).toEqual([3, 0, 0]);
+  it('is read at once where there are no more jobs than workers', async () => {
+    expect(await wantedAfter([['a', 'b', 'c', 'd'], ['a', 'b', 'c', 'd'], ['a']])).toEqual([
+      3, 0, 0,
+    ]);
   });
 });

@@ -6,7 +6,7 @@ import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { at } from '../../../shared/base/arrays.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import { jobSchemaFor } from '../../../shared/queue/protocol.js';
+import { JobSchema } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { neighbourRowsOf } from '../../../shared/tasks/rows/neighbour-rows.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
@@ -168,7 +168,7 @@ describe('the orders of a step', () => {
     for (const [jobIndex, order] of orders.entries()) {
       const expected = { runId: 'tiny-run', jobIndex, outerStep: 0, timeoutMs: 120_000 };
       const job = jobOf(order, blobRefOf);
-      expect(jobSchemaFor(job).parse(job)).toMatchObject(expected);
+      expect(JobSchema.parse(job)).toMatchObject(expected);
       const rows = decodeTensors(order.rowPack ?? new Uint8Array(), 'test').get('rows');
       expect(rows?.shape).toEqual([layoutOf(plan, at(deliveries, jobIndex)).rowCount, 1]);
       const { first, end } = at(deliveries, jobIndex);

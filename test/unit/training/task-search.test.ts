@@ -7,7 +7,7 @@ import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { TaskSearch } from '../../../coordinator/plan/task-search.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import { drawnRowsOf, jobSchemaFor, type GradientWork } from '../../../shared/queue/protocol.js';
+import { drawnRowsOf, JobSchema, type GradientWork } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { withDrawnRows } from '../../../shared/tasks/rows/drawn-rows.js';
@@ -111,7 +111,7 @@ describe('orderPart', () => {
         leaves: leavesOfPlaces(leaves, places),
       });
       const job = jobOf(part, blobRefOf);
-      expect(jobSchemaFor(job).parse(job)).toEqual(job);
+      expect(JobSchema.parse(job)).toEqual(job);
       const drawn = drawnRowsOf(part.job.work);
       expect(drawn === null).toBe(!('rowsPerOuterStep' in draws));
       const layout = rowPackLayoutOf(withDrawnRows(await store.readTasks(chosen), drawn));

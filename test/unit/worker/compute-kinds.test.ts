@@ -9,13 +9,12 @@ import { createComputeProcess } from '../../../worker/process/compute-process.js
 import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
-import type { TaskJob } from '../../../shared/queue/protocol.js';
 
 const entry = fileURLToPath(
   new URL('../../../dist/test/fixtures/compute/compute-entry.js', import.meta.url),
 );
 
-let input: JobInput<TaskJob>;
+let input: JobInput;
 let endings: (string | null)[] = [];
 const opened: JobExecutor[] = [];
 
@@ -61,7 +60,7 @@ test('a job with another instruction set gets a process of its own, and so does 
 test('a job of another fingerprint is refused as a fault of this machine', async () => {
   const executor = open();
   const { fingerprint } = await executor.execute(input);
-  const ofKind = (demanded: string): JobInput<TaskJob> => ({
+  const ofKind = (demanded: string): JobInput => ({
     ...input,
     job: { ...input.job, fingerprint: demanded },
   });

@@ -8,7 +8,6 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { JobExecutor, JobInput } from '../../../shared/queue/job-executor.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import type { TaskJob } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ComputeChild, type ComputeEvent } from '../../../worker/process/compute-child.js';
 import {
@@ -72,8 +71,8 @@ const endings = (): (string | null)[] =>
     event.kind === 'compute-ended' ? [event.endedBecause ?? event.signal] : [],
   );
 
-let input: JobInput<TaskJob>;
-const inputOf = (runId: string, timeoutMs = 60_000): JobInput<TaskJob> => ({
+let input: JobInput;
+const inputOf = (runId: string, timeoutMs = 60_000): JobInput => ({
   ...input,
   job: { ...input.job, runId, timeoutMs },
 });
@@ -257,7 +256,7 @@ test('frozen inputs are sent again after eviction, and to a fresh process', asyn
 });
 
 /** Only the output layer learns. */
-function frozenInputOf(seed: number): JobInput<TaskJob> {
+function frozenInputOf(seed: number): JobInput {
   const { meta, model, store } = jobCaseOf(tinyTaskStore(), jobCase.model, seed);
   const spec = modelSpecOf(model, store.manifest.features, work.method, ['output']);
   const dense = encodeDense(meta, spec.learned.variables);

@@ -26,7 +26,7 @@ import {
   type TaskWeights,
 } from '../meta-gradients/passes.js';
 
-export type GradientInput = BatchInput & {
+type GradientInput = BatchInput & {
   /** `[taskCount]`, 0 for padding. */
   readonly weights: {
     readonly warm: tfjs.Tensor1D;

@@ -29,7 +29,7 @@ export interface JobTasks {
   readonly neighbours: readonly (readonly TaskRows[])[];
 }
 
-export type ComputedJob = Pick<JobOutput, 'output' | 'queryRowCount'>;
+type ComputedJob = Pick<JobOutput, 'output' | 'queryRowCount'>;
 
 /**
  * Leaves no tensor behind; captured functions stay with `computations`.
@@ -38,7 +38,7 @@ export type ComputedJob = Pick<JobOutput, 'output' | 'queryRowCount'>;
  */
 export function computeJob(
   computations: Computations,
-  input: JobInput<TaskJob>,
+  input: JobInput,
   { features, tasks, neighbours }: JobTasks,
 ): ComputedJob {
   const { job } = input;
@@ -113,7 +113,7 @@ function whereOf({ jobIndex, outerStep, runId }: TaskJob): string {
 
 function jobInputsOf(
   { frozen: cache }: Computations,
-  { job, dense, rowPack, frozen }: JobInput<TaskJob>,
+  { job, dense, rowPack, frozen }: JobInput,
   spec: ModelSpec,
   layoutOfPack: () => RowPackLayout,
 ): DeviceInputs {

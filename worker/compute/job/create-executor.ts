@@ -42,7 +42,6 @@ import {
 import { sentenceOf } from '../../../shared/events/run-events.js';
 import { measureDevice } from '../device/measure-device.js';
 import { readNeighbours } from './job-neighbours.js';
-import { ruleJobOutput } from './rule-gradient-job.js';
 import { drawnWithSupportInputs, withSupportInputs } from '../batches/support-inputs.js';
 import { refusingOutOfMemory } from '../device/out-of-memory.js';
 
@@ -98,14 +97,13 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
   /** The rows of jobs that have not begun. */
   const ahead = new Map<TaskJob, Promise<JobTasks>>();
   const prepare = ({ job }: Pick<JobInput, 'job'>): void => {
-    if ('store' in job) readAhead(ahead, job, tasksOf(job));
+    readAhead(ahead, job, tasksOf(job));
   };
 
-  const onTasks = async (
-    input: JobInput<TaskJob>,
-    signal: AbortSignal | undefined,
-  ): Promise<JobOutput> => {
+  const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
     const { job } = input;
+    requireDevice(job.device, device, lookForCuda);
+    requireFingerprint(job.fingerprint, device);
     onProgress({ phase: 'reading' });
     const reading = ahead.get(job) ?? tasksOf(job);
     ahead.delete(job);
@@ -120,16 +118,6 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     return { ...computed, computeMs, backend, fingerprint };
   };
 
-  const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
-    const { job } = input;
-    requireDevice(job.device, device, lookForCuda);
-    requireFingerprint(job.fingerprint, device);
-    if ('store' in job) return onTasks({ ...input, job }, signal);
-    onProgress({ phase: 'computing' });
-    const { backend, fingerprint } = device;
-    return { ...ruleJobOutput({ ...input, job }, clock), backend, fingerprint };
-  };
-
   return {
     backend: engine.description,
     device,
@@ -138,7 +126,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     execute,
     prepare,
     forget: ({ job }) => {
-      if ('store' in job) ahead.delete(job);
+      ahead.delete(job);
     },
     close: async () => {
       computations.dispose();

@@ -6,30 +6,219 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { captureByShape } from '../../../../worker/compute/engine/capture/capture-by-shape.js';
-import {
-  capture,
-  type CaptureStatistics,
-} from '../../../../worker/compute/engine/capture/capture.js';
-import type { Graph } from '../../../../worker/compute/engine/graph/graph.js';
-import {
-  leavesOf,
-  type TensorStructure,
-} from '../../../../worker/compute/engine/capture/tensor-structure.js';
+import type { TensorStructure } from '../../../../worker/compute/engine/capture/tensor-structure.js';
 import type { Engine } from '../../../../worker/compute/engine/load-engine.js';
 import type { Cell } from './cells.js';
-import {
-  denseMetaStep,
-  stepped,
-  tableMetaStep,
-  type DenseInput,
-  type Layers,
-  type StepTerms,
-  type TableInput,
-} from './meta-step-graphs.js';
 import { createGrouping, createRowTable, type Occurrences } from './row-table.js';
-import type { WorkloadArrays } from './workload-data.js';
+import type { WorkloadArrays, WorkloadShape } from './workload-data.js';
+import { taskLosses } from '../../../../worker/compute/models/lean-operations.js';
 
-export const OUR_VARIANTS = ['eager', 'captured', 'rewritten'] as const;
+type Tensor = tfjs.Tensor;
+
+/** Alternating weights and biases, from the first layer up: `[in, out]`, `[1, out]`, ... */
+type Layers = readonly Tensor[];
+
+interface StepTerms {
+  readonly engine: Engine;
+  readonly shape: WorkloadShape;
+  readonly cell: Cell;
+  readonly innerRate: number;
+  /** Already divided by the number of tasks. */
+  readonly metaRate: number;
+}
+
+// Types instead of interfaces, because only types are accepted as records of tensors.
+type DenseInput = {
+  /** `[taskCount, rowsPerTask, width]` */
+  readonly supportInputs: Tensor;
+  /** `[taskCount, rowsPerTask]` */
+  readonly supportLabels: Tensor;
+  readonly queryInputs: Tensor;
+  readonly queryLabels: Tensor;
+  readonly layers: Layers;
+};
+
+type TableInput = {
+  /** A table row for each row of the task and field, `[.., tableWidth]`. */
+  readonly supportRows: Tensor;
+  readonly queryRows: Tensor;
+  /** `[taskCount, rowsPerTask]` */
+  readonly supportLabels: Tensor;
+  readonly queryLabels: Tensor;
+  readonly layers: Layers;
+  /** Changes of the layers, summed over the earlier micro-batches. */
+  readonly layerChanges: Layers;
+};
+
+type TableChanges = {
+  /** The amounts to subtract from the query rows and, in second order, from the support rows. */
+  readonly rows: readonly Tensor[];
+  /** The amounts to subtract from the layers, including this micro-batch. */
+  readonly layers: Layers;
+};
+
+/** W1: everything is adapted. Returns the layers after the step. */
+function denseMetaStep(terms: StepTerms): (input: DenseInput) => Layers {
+  return ({ supportInputs, supportLabels, queryInputs, queryLabels, layers }) => {
+    const moved = metaGradient(terms, layers, {
+      supportLabels,
+      queryLabels,
+      supportFeatures: () => supportInputs,
+      queryFeatures: () => queryInputs,
+      shared: [],
+    });
+    return stepped(terms.engine, layers, moved);
+  };
+}
+
+/** W2: rows and first layers are trunk. */
+function tableMetaStep(terms: StepTerms): (input: TableInput) => TableChanges {
+  const { tf } = terms.engine;
+  const { shape, cell } = terms;
+  const trunkSize = 2 * shape.trunkLayerCount;
+  return ({ supportRows, queryRows, supportLabels, queryLabels, layers, layerChanges }) => {
+    // Rows that only feed support features have no gradient in first order.
+    const tableRows = cell.order === 'first' ? [queryRows] : [queryRows, supportRows];
+    const moved = metaGradient(terms, layers.slice(trunkSize), {
+      supportLabels,
+      queryLabels,
+      supportFeatures: (shared) =>
+        trunkFeatures(
+          terms,
+          cell.order === 'first' ? supportRows : (shared[1] as Tensor),
+          shared.slice(tableRows.length),
+        ),
+      queryFeatures: (shared) =>
+        trunkFeatures(terms, shared[0] as Tensor, shared.slice(tableRows.length)),
+      shared: [...tableRows, ...layers.slice(0, trunkSize)],
+    });
+    return {
+      rows: moved.slice(0, tableRows.length),
+      layers: moved
+        .slice(tableRows.length)
+        .map((change, index) => tf.add(layerChanges[index] as Tensor, change)),
+    };
+  };
+}
+
+interface Problem {
+  readonly supportLabels: Tensor;
+  readonly queryLabels: Tensor;
+  /**
+   * The inputs of the adapted layers, `[taskCount, rowsPerTask, width]`, from the shared tensors.
+   */
+  readonly supportFeatures: (shared: readonly Tensor[]) => Tensor;
+  readonly queryFeatures: (shared: readonly Tensor[]) => Tensor;
+  readonly shared: readonly Tensor[];
+}
+
+/**
+ * metaRate times the meta-gradient with respect to the shared tensors and then the adapted layers.
+ */
+function metaGradient(terms: StepTerms, personal: Layers, problem: Problem): Tensor[] {
+  const { engine, shape, cell, metaRate } = terms;
+  const { tf } = engine;
+  const { shared } = problem;
+  const rates = tf.fill<tfjs.Rank.R1>([shape.taskCount], metaRate);
+  const query = lossesOn(terms, problem.queryLabels);
+  const adapt = adaptationOn(terms, problem.supportLabels);
+  const repeated = (blocks: Layers): Tensor[] =>
+    blocks.map((block) => repeatByTask(engine, block, shape.taskCount));
+  if (cell.order === 'first') {
+    const phi = adapt(problem.supportFeatures(shared), repeated(personal));
+    const { grads } = tf.valueAndGrads((...tensors: Tensor[]) =>
+      query(problem.queryFeatures(tensors.slice(0, shared.length)), tensors.slice(shared.length)),
+    )([...shared, ...phi], rates);
+    return grads.map((gradient, index) => (index < shared.length ? gradient : tf.sum(gradient, 0)));
+  }
+  const { grads } = tf.valueAndGrads((...tensors: Tensor[]) => {
+    const own = tensors.slice(0, shared.length);
+    const start = repeated(tensors.slice(shared.length));
+    return query(problem.queryFeatures(own), adapt(problem.supportFeatures(own), start));
+  })([...shared, ...personal], rates);
+  return grads;
+}
+
+/** The inner loop on given labels, starting from blocks of `[taskCount, in, out]`. */
+function adaptationOn(
+  terms: StepTerms,
+  supportLabels: Tensor,
+): (features: Tensor, start: Layers) => Layers {
+  const { engine, shape, cell, innerRate } = terms;
+  const { tf } = engine;
+  const rates = tf.fill<tfjs.Rank.R1>([shape.taskCount], innerRate);
+  const losses = lossesOn(terms, supportLabels);
+  return (features, start) => {
+    let phi = start;
+    for (let step = 0; step < cell.innerSteps; step += 1) {
+      const { grads } = tf.valueAndGrads((...blocks: Tensor[]) => losses(features, blocks))(
+        [...phi],
+        rates,
+      );
+      phi = stepped(engine, phi, grads);
+    }
+    return phi;
+  };
+}
+
+/** Mean cross entropy of each task, `[taskCount]`, on labels `[taskCount, rowsPerTask]`. */
+function lossesOn(
+  { engine, shape }: StepTerms,
+  labels: Tensor,
+): (features: Tensor, blocks: Layers) => tfjs.Tensor1D {
+  const { tf } = engine;
+  const { taskCount, rowsPerTask } = shape;
+  // Created here, not in the function below: a tape disposes of tensors created while it runs.
+  const shares = tf.fill<tfjs.Rank.R2>([taskCount, rowsPerTask], 1 / rowsPerTask);
+  const clickShares = tf.mul<tfjs.Tensor2D>(labels, 1 / rowsPerTask);
+  return (features, blocks) => {
+    const outputs = denseLayers(engine, features, blocks, false);
+    const logits = tf.reshape<tfjs.Rank.R2>(outputs, [taskCount, rowsPerTask]);
+    return taskLosses(engine, logits, { impressionShares: shares, clickShares });
+  };
+}
+
+/** Table rows after the first layers: `[taskCount, rowsPerTask, width]`. */
+function trunkFeatures({ engine, shape }: StepTerms, rows: Tensor, weights: Layers): Tensor {
+  const { tf } = engine;
+  const { taskCount, rowsPerTask, widths, trunkLayerCount } = shape;
+  const inputs = tf.reshape(rows, [taskCount * rowsPerTask, widths[0] ?? 0]);
+  const hidden = denseLayers(engine, inputs, weights, true);
+  return tf.reshape(hidden, [taskCount, rowsPerTask, widths[trunkLayerCount] ?? 0]);
+}
+
+function denseLayers(
+  { tf, kernels }: Engine,
+  inputs: Tensor,
+  layers: Layers,
+  endsInRelu: boolean,
+): Tensor {
+  let x = inputs;
+  for (let index = 0; index < layers.length; index += 2) {
+    // Weights and biases come in pairs.
+    x = tf.add(tf.matMul(x, layers[index] as Tensor), layers[index + 1] as Tensor);
+    if (endsInRelu || index + 2 < layers.length) x = kernels.relu(x);
+  }
+  return x;
+}
+
+/** A shared block repeated per task, `[taskCount, in, out]`; its gradient is one sum over tasks. */
+function repeatByTask({ tf }: Engine, block: Tensor, taskCount: number): Tensor {
+  return tf.customGrad((input) => ({
+    value: tf.tile(tf.expandDims(input as Tensor, 0), [taskCount, 1, 1]),
+    gradFunc: (dy) => tf.sum(dy, 0),
+  }))(block);
+}
+
+function stepped({ tf }: Engine, layers: Layers, changes: readonly Tensor[]): Tensor[] {
+  return layers.map((layer, index) => {
+    const change = changes[index];
+    if (change === undefined) throw new Error('a layer has no gradient');
+    return tf.sub(layer, change);
+  });
+}
+
+export const OUR_VARIANTS = ['eager', 'rewritten'] as const;
 type OurVariant = (typeof OUR_VARIANTS)[number];
 
 export interface OurMetaStep {
@@ -39,15 +228,7 @@ export interface OurMetaStep {
   readonly layers: () => Float32Array[];
   /** The current table; null without one. */
   readonly table: (() => Float32Array) | null;
-  /** The step's graph for a batch and its input tensors; null for an eager step. */
-  readonly graphFor: (batchIndex: number) => StepGraph | null;
   readonly dispose: () => void;
-}
-
-interface StepGraph {
-  readonly graph: Graph;
-  readonly feeds: readonly tfjs.Tensor[];
-  readonly statistics: CaptureStatistics;
 }
 
 /** 64 tasks of W2: the activations of a layer take a megabyte. */
@@ -92,7 +273,6 @@ function denseStep(terms: StepTerms, arrays: WorkloadArrays, variant: OurVariant
     },
     layers: () => layers.map((layer) => layer.dataSync<'float32'>()),
     table: null,
-    graphFor: (batchIndex) => stepGraph(terms, variant, compute, inputOf(batchIndex)),
     dispose: () => step.dispose(),
   };
 }
@@ -173,10 +353,6 @@ function tableStep(
     },
     layers: () => layers.map((layer) => layer.dataSync<'float32'>()),
     table: table.values,
-    graphFor: (batchIndex) => {
-      const input = at(prepared(batchIndex).inputs, 0);
-      return stepGraph(terms, variant, compute, { ...input, layerChanges: noChanges });
-    },
     dispose: () => {
       step.dispose();
       table.dispose();
@@ -199,23 +375,6 @@ function microBatchTasks(taskCount: number): number {
   return count;
 }
 
-function stepGraph<In extends TensorStructure>(
-  { engine }: StepTerms,
-  variant: OurVariant,
-  compute: (input: In) => TensorStructure,
-  input: In,
-): StepGraph | null {
-  if (variant === 'eager') return null;
-  const captured = capture(engine, compute, input, {
-    name: 'profile',
-    rewrites: variant.startsWith('rewritten'),
-  });
-  captured.dispose();
-  const { graph, statistics } = captured;
-  const feeds = leavesOf(input).map(({ tensor }) => tensor);
-  return graph === null ? null : { graph, feeds, statistics };
-}
-
 /** A function of tensors as the variant runs it. */
 function runnerOf<In extends TensorStructure, Out extends TensorStructure>(
   engine: Engine,
@@ -231,7 +390,6 @@ function runnerOf<In extends TensorStructure, Out extends TensorStructure>(
     };
   return captureByShape(engine, compute, {
     name: `${workload}-${order}-${innerSteps}`,
-    rewrites: variant.startsWith('rewritten'),
     shapeCountMax: SHAPE_COUNT_MAX,
   });
 }

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { formatFailure, QianmoError } from '../../../../shared/base/errors.js';
-import { installedPython } from '../../python/python-environment.js';
+import { installedPython } from '../../python-environment.js';
 import { peerScript } from './sides.js';
 
 interface PeersRoom {
@@ -27,7 +27,7 @@ export async function withPeers(
   const environment = {
     name: 'peers',
     requirements: peerScript('requirements.txt'),
-    script: 'bench:peers',
+    script: 'bench -- inner-loops',
   };
   try {
     const python = given ?? installedPython(environment, (text) => console.log(text));

@@ -17,14 +17,11 @@ export function variantsOf(side: SideName, workload: WorkloadName): readonly str
     case 'ours':
       return OUR_VARIANTS.filter((name) => name !== 'eager');
     case 'jax':
-      return workload === 'W1' ? ['jit'] : ['scatter', 'dense', 'unique', 'unique-host'];
+      return workload === 'W1' ? ['jit'] : ['scatter', 'unique-host'];
     case 'torch':
       return workload === 'W1'
         ? ['vmap', 'compile']
-        : [
-            ...['vmap-scatter', 'vmap-unique', 'vmap-stamp', 'vmap-dense'],
-            ...['compile-scatter', 'compile-unique', 'compile-stamp'],
-          ];
+        : ['compile-scatter', 'compile-unique', 'compile-stamp'];
   }
 }
 

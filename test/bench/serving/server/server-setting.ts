@@ -10,13 +10,10 @@ import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-layout.js';
 import { binaryRequest } from '../../../fixtures/serving/binary-request.js';
 import { CANDIDATE_COUNT, CONTEXT_FEATURES, encodedFeaturesOf } from '../kernel-setting.js';
-import { peerBody } from './peer-body.js';
 import { writeSyntheticBundle } from '../synthetic-bundle.js';
 
 export const FORMS = ['binary', 'binary texts', 'columns', 'objects'] as const;
 export type Form = (typeof FORMS)[number];
-/** `numbers` is what other servers than ours get (`peer-body.ts`). */
-export type RequestForm = Form | 'numbers';
 
 export interface BenchRequest {
   readonly mediaType: string;
@@ -37,18 +34,15 @@ function idIn(text: string): number {
   return Number(text.split('-')[1]);
 }
 
-interface ServedTerms {
-  /** The part that an adgroup has of its own: its head, if absent. */
-  readonly personal?: 'head' | 'embedding';
-  /** Bundles of different scales have different scores. */
-  readonly scale?: number;
-}
-
-/** Publishes the bundle with keys and values as texts, and returns its digest. */
+/**
+ * Publishes the bundle with keys and values as texts, and returns its digest.
+ *
+ * @param scale a factor: bundles of different scales have different scores
+ */
 export function writeServedBundle(
   store: ObjectStore,
   adgroupCount: number,
-  { personal = 'head', scale = 1 }: ServedTerms = {},
+  scale = 1,
 ): Promise<string> {
   const dictionaries = new Map(
     encodedFeaturesOf().map(({ name, rowCount }) => [
@@ -59,7 +53,7 @@ export function writeServedBundle(
     ]),
   );
   const texts = { keyOf, dictionaries };
-  return writeSyntheticBundle(store, { adgroupCount, scale, personal, texts });
+  return writeSyntheticBundle(store, { adgroupCount, scale, texts });
 }
 
 interface RequestTerms {
@@ -69,7 +63,7 @@ interface RequestTerms {
 }
 
 /** Requests that differ in everything, in one form. */
-export function requestsIn(form: RequestForm, count: number, terms: RequestTerms): BenchRequest[] {
+export function requestsIn(form: Form, count: number, terms: RequestTerms): BenchRequest[] {
   const random = randomStream(17, 'requests of the server');
   return Array.from({ length: count }, () => requestIn(form, random, terms));
 }
@@ -78,7 +72,7 @@ export function requestsIn(form: RequestForm, count: number, terms: RequestTerms
 const FIELDS = ['order', 'values'];
 
 function requestIn(
-  form: RequestForm,
+  form: Form,
   random: RandomStream,
   { adgroupCount, digest }: RequestTerms,
 ): BenchRequest {
@@ -96,15 +90,6 @@ function requestIn(
   const columns = all
     .filter((feature) => !isOfContext(feature))
     .map((feature) => [feature.name, keys.map(() => drawn(feature))] as const);
-  if (form === 'numbers') {
-    const body = peerBody({
-      contextIds: Object.values(context).map(idIn),
-      // Block 0 is that of unknown adgroups.
-      adgroups: Array.from(adgroups, (adgroup) => 1 + adgroup),
-      ...{ candidateIds: columns.map(([, values]) => values.map(idIn)), bids },
-    });
-    return { mediaType: 'application/octet-stream', body };
-  }
   if (form === 'binary' || form === 'binary texts') {
     const features = columns.map(([name, values]) =>
       form === 'binary'

@@ -54,7 +54,7 @@ function kernelTimes(): ReturnType<typeof timedCalls> {
   const kernel = new KernelScorer(loadScoringAddon(scoringAddon.path()), model, CONTEXT_FEATURES);
   const requests = requestsOf(200, model.blocks.blockCount, 5);
   const logits = new Float32Array(CANDIDATE_COUNT);
-  const times = timedCalls(KERNEL_CALLS, 1, (call) => {
+  const times = timedCalls(KERNEL_CALLS, (call) => {
     const request = requests[call % requests.length];
     if (request !== undefined) kernel.score(request, logits);
   });

@@ -3,7 +3,7 @@
  * loop, in rounds of some seconds without a swap and some swaps, so that a slow minute of the machine is on both sides: between two
  * full bundles, then between two deltas. Each answer is held against the bundle that it names. Writes `infra/results/serving-swap.{md,json}`.
  *
- *   npm run bench:swap -- --adgroups 1000000 --swaps 100
+ *   npm run bench -- serving swap --adgroups 1000000 --swaps 100
  */
 
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,20 +17,234 @@ import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../../fixtures/commands/command.js';
-import { benchHeader } from '../../bench-header.js';
-import { saturation, wireRequest } from '../server/load.js';
+import { benchHeader, grouped, markdownTable, type BenchHeader } from '../../bench-header.js';
+import { saturation, wireRequest, Connection } from '../server/load.js';
 import { keyOf, requestsIn, writeServedBundle } from '../server/server-setting.js';
 import { writeSyntheticDelta } from '../synthetic-delta.js';
-import { CheckedLoad } from './checked-load.js';
-import {
-  swapPage,
-  type Quantiles,
-  type ResidentMiB,
-  type SwapFigures,
-  type SwapRecord,
-} from './swap-page.js';
 import { benchOptions } from '../../options/bench-options.js';
 import { text, wholeNumber } from '../../options/option-values.js';
+import { randomStream } from '../../../../shared/base/random.js';
+
+interface Quantiles {
+  readonly count: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly p999: number;
+}
+
+/** Resident pages of files are the system's to take back; others are the process's own. */
+interface ResidentMiB {
+  readonly own: number;
+  readonly files: number;
+}
+
+/** Swaps between two bundles, in milliseconds. */
+interface SwapFigures {
+  readonly before: Quantiles;
+  readonly during: Quantiles;
+  readonly swap: Quantiles;
+  /** The 99th percentile while swapping, divided by that before, of each round. */
+  readonly roundRatios: readonly number[];
+  /** After each swap. */
+  readonly memory: readonly ResidentMiB[];
+  readonly wrongCount: number;
+  readonly failedCount: number;
+}
+
+interface SwapRecord extends BenchHeader {
+  readonly adgroupCount: number;
+  readonly changedCount: number;
+  readonly swapCount: number;
+  readonly roundCount: number;
+  /** Without a swap, in each round. */
+  readonly seconds: number;
+  readonly saturatedRate: number;
+  readonly rate: number;
+  readonly readyMs: number;
+  readonly full: SwapFigures;
+  readonly delta: SwapFigures;
+}
+
+function swapPage(record: SwapRecord): string {
+  return [
+    '# Swaps of a bundle under load',
+    '',
+    `${record.swapCount} swaps between two bundles of ${grouped(record.adgroupCount)} adgroups, then as many between two deltas over the first of them, each of which changes`,
+    `${grouped(record.changedCount)} adgroups. Requests are those of [the server](serving-server.md) in JSON columns, ${record.rate} a second of ${Math.round(record.saturatedRate)} that saturate it,`,
+    `in an open loop, with latencies from when a request was due, in milliseconds: ${record.roundCount} rounds of ${record.seconds} seconds without a swap ("before") and ${record.swapCount / record.roundCount} swaps each,`,
+    'so that a slow minute of the machine is on both sides. The client runs on the same machine.',
+    '',
+    ...['## Full bundles', '', ...figureLines(record.full), ''],
+    ...['## Deltas', '', ...figureLines(record.delta), ''],
+    `The server was ready ${Math.round(record.readyMs)} ms after its start.`,
+    '',
+    `Commit ${record.commit}, ${record.date}; ${record.machine}; load before ${record.loadBefore}.`,
+    '',
+    '    npm run bench -- serving swap',
+    '',
+  ].join('\n');
+}
+
+function figureLines({
+  before,
+  during,
+  swap,
+  memory,
+  roundRatios,
+  ...counts
+}: SwapFigures): string[] {
+  const rowOf = (name: string, { count, p50, p90, p99, p999 }: Quantiles) =>
+    [name, grouped(count), p50, p90, p99, p999] as const;
+  return [
+    ...markdownTable(
+      ['', 'requests', 'p50', 'p90', 'p99', 'p99.9'],
+      [rowOf('before', before), rowOf('while swapping', during)],
+    ),
+    '',
+    `p99 while swapping is ${(during.p99 / before.p99).toFixed(2)} times that before (bar: 1.5), in the rounds ${ratiosOf(roundRatios)}.`,
+    `${counts.failedCount} requests failed, and ${counts.wrongCount} answers were not those of the bundle that they name. From a label's move until its bundle is served: ${(swap.p50 / 1000).toFixed(1)} s`,
+    `(median; at most ${(swap.p999 / 1000).toFixed(1)} s). Resident memory after a swap: ${spanOf(memory.map(({ own }) => own))} of its own,`,
+    `and ${spanOf(memory.map(({ files }) => files))} of mapped files.`,
+  ];
+}
+
+function ratiosOf(ratios: readonly number[]): string {
+  const sorted = [...ratios]
+    .sort((first, second) => first - second)
+    .map((ratio) => ratio.toFixed(2));
+  return `${sorted.at(0)} to ${sorted.at(-1)} times, with a median of ${sorted.at(Math.floor(sorted.length / 2))}`;
+}
+
+function spanOf(sizesMiB: readonly number[]): string {
+  return `${Math.min(...sizesMiB)} to ${Math.max(...sizesMiB)} MiB (${sizesMiB.at(-1)} after the last)`;
+}
+
+const CONNECTIONS = 64;
+const SUCCESS = 'HTTP/1.1 200';
+const HEAD_END = '\r\n\r\n';
+const BUNDLE = /"bundle":"([0-9a-f]{64})"/;
+
+interface DueRequest {
+  readonly dueMs: number;
+  readonly latenciesMs: number[];
+}
+
+class CheckedLoad {
+  readonly #url: URL;
+  readonly #requests: readonly Buffer[];
+  readonly #ratePerSecond: number;
+  readonly #arrivals = randomStream(29, 'arrivals');
+  #idle: Connection[] = [];
+  #latenciesMs: number[] = [];
+  /** The answers of each bundle, in the order of the requests. */
+  readonly #expected = new Map<string, readonly Buffer[]>();
+  #sent = 0;
+  #wrong = 0;
+  #failed = 0;
+
+  constructor(url: URL, requests: readonly Buffer[], ratePerSecond: number) {
+    this.#url = url;
+    this.#requests = requests;
+    this.#ratePerSecond = ratePerSecond;
+  }
+
+  get wrongCount(): number {
+    return this.#wrong;
+  }
+
+  /** Requests that were refused. */
+  get failedCount(): number {
+    return this.#failed;
+  }
+
+  /** Remembers what the bundle that is served answers to each request. */
+  async learn(): Promise<void> {
+    const connection = await this.#opened();
+    const answers: Buffer[] = [];
+    for (const request of this.#requests) {
+      const answer = await answerTo(connection, request);
+      if (!isSuccess(answer)) throw new Error(`the server answered ${answer.toString()}`);
+      answers.push(Buffer.from(contentOf(answer)));
+    }
+    this.#expected.set(bundleOf(at(answers, 0)), answers);
+    connection.close();
+  }
+
+  /** Requests that are due from now on leave their milliseconds, from then until they were answered, in this list. */
+  recordIn(latenciesMs: number[]): void {
+    this.#latenciesMs = latenciesMs;
+  }
+
+  /** Asks while the work goes on. */
+  async during(work: () => Promise<void>): Promise<void> {
+    const connections = Array.from({ length: CONNECTIONS }, () => this.#opened());
+    this.#idle = await Promise.all(connections);
+    const due: DueRequest[] = [];
+    const open = new Set<Promise<void>>();
+    const over = new AbortController();
+    const worked = work().finally(() => over.abort());
+    const startMs = systemClock.monotonicMs();
+    let nextMs = startMs + this.#gapMs();
+    while (!over.signal.aborted || due.length > 0) {
+      const nowMs = systemClock.monotonicMs();
+      for (; !over.signal.aborted && nextMs <= nowMs; nextMs += this.#gapMs())
+        due.push({ dueMs: nextMs, latenciesMs: this.#latenciesMs });
+      while (this.#idle.length > 0) {
+        const request = due.shift();
+        if (request === undefined) break;
+        const asking = this.#ask(request).finally(() => open.delete(asking));
+        open.add(asking);
+      }
+      await systemClock.sleep(Math.max(1, Math.min(nextMs - systemClock.monotonicMs(), 5)));
+    }
+    await worked;
+    await Promise.all(open);
+    for (const connection of this.#idle) connection.close();
+  }
+
+  #opened(): Promise<Connection> {
+    return Connection.open(this.#url, true);
+  }
+
+  async #ask({ dueMs, latenciesMs }: DueRequest): Promise<void> {
+    const connection = this.#idle.shift();
+    if (connection === undefined) throw new Error('no connection is idle');
+    const place = this.#sent % this.#requests.length;
+    this.#sent += 1;
+    const answer = await answerTo(connection, at(this.#requests, place));
+    latenciesMs.push(systemClock.monotonicMs() - dueMs);
+    this.#idle.push(connection);
+    if (!isSuccess(answer)) {
+      this.#failed += 1;
+      return;
+    }
+    const content = contentOf(answer);
+    const wanted = this.#expected.get(bundleOf(content))?.[place];
+    if (wanted?.equals(content) !== true) this.#wrong += 1;
+  }
+
+  /** The next gap: exponential, as of many callers. */
+  #gapMs(): number {
+    return (-1_000 * Math.log(1 - this.#arrivals.uniform())) / this.#ratePerSecond;
+  }
+}
+
+function answerTo(connection: Connection, request: Buffer): Promise<Buffer> {
+  return new Promise((resolve) => connection.send(request, resolve));
+}
+
+function isSuccess(answer: Buffer): boolean {
+  return answer.toString('latin1', 0, SUCCESS.length) === SUCCESS;
+}
+
+function contentOf(answer: Buffer): Buffer {
+  return answer.subarray(answer.indexOf(HEAD_END) + HEAD_END.length);
+}
+
+function bundleOf(content: Buffer): string {
+  return BUNDLE.exec(content.toString('latin1', 0, 200))?.[1] ?? '';
+}
 
 const options = benchOptions(import.meta.url, {
   adgroups: {
@@ -78,7 +292,7 @@ try {
   const store = new FileObjectStore({ folder });
   const digests = [
     await writeServedBundle(store, adgroupCount),
-    await writeServedBundle(store, adgroupCount, { scale: 1.25 }),
+    await writeServedBundle(store, adgroupCount, 1.25),
   ];
   const base = at(digests, 0);
   const changedCount = Math.round(CHANGED_SHARE * adgroupCount);

@@ -1,0 +1,171 @@
+/** The pages of the market: means, differences between arms, and what each size of advertiser wins. */
+
+import { at } from '../../../shared/base/arrays.js';
+import type { Interval } from '../../../coordinator/scoring/evaluation-report.js';
+import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
+import { MEASURES, type Measure, type MeasuredValues } from './seed-measures.js';
+
+export interface MarketRecord extends BenchHeader {
+  readonly days: number;
+  readonly auctionsPerDay: number;
+  /** Means over seeds. */
+  readonly advertisers: number;
+  readonly newAdgroups: number;
+  readonly goodAdgroups: number;
+  readonly seeds: readonly {
+    readonly seed: number;
+    readonly arms: Readonly<Record<string, MeasuredValues>>;
+  }[];
+}
+
+const NOTHING = '-';
+/** The 97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom. */
+const QUANTILES = [
+  12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.16, 2.145,
+  2.131, 2.12, 2.11, 2.101, 2.093, 2.086, 2.08, 2.074, 2.069, 2.064, 2.06, 2.056, 2.052, 2.048,
+  2.045, 2.042,
+];
+
+/** The mean over seeds with its 95 % interval; null for fewer than two values. */
+export function intervalOver(values: readonly number[]): Interval | null {
+  const count = values.length;
+  if (count < 2) return null;
+  const mean = values.reduce((sum, value) => sum + value, 0) / count;
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  // Beyond the table, its last quantile is a little too wide.
+  const quantile = at(QUANTILES, Math.min(count - 1, QUANTILES.length) - 1);
+  const half = quantile * Math.sqrt(squares / (count - 1) / count);
+  return { value: mean, low: mean - half, high: mean + half };
+}
+
+/** The claims about exploring qianmo against global. Clicks may be lower by a hundredth at 95 %. */
+const CLAIMS = [
+  ['total clicks are not lower', 'clicks', ({ low }) => low > -0.01],
+  ['small advertisers spend more', 'smallSpent', ({ low }) => low > 0],
+  ['small advertisers have more clicks', 'smallClicks', ({ low }) => low > 0],
+  ['good new adgroups are found faster', 'hoursUntilFound', ({ high }) => high < 0],
+] as const satisfies readonly (readonly [string, string, (found: Interval) => boolean])[];
+
+/** The measures that policies of exploration are compared by. */
+const POLICY_MEASURES = [
+  'clicks',
+  'smallClicks',
+  'smallSpent',
+  'goodFound',
+  'hoursUntilFound',
+  'exploredRegret',
+].map(measureOf);
+
+export function marketPage(record: MarketRecord): string {
+  const arms = Object.keys(record.seeds[0]?.arms ?? {});
+  const others = arms.filter((arm) => arm !== 'global');
+  return page([
+    '# Market',
+    circumstances(record, 'npm run bench -- market'),
+    `${record.seeds.length} seeds of ${record.days} days with ${grouped(record.auctionsPerDay)} auctions each; on average ${Math.round(record.advertisers)} advertisers, ${Math.round(record.newAdgroups)} new adgroups, ${Math.round(record.goodAdgroups)} of them good. The settings are those of test/bench/market/market-settings.ts.`,
+    CLAIMS.map(([claim, id, holds]) => {
+      const measure = measureOf(id);
+      const found = differenceOf(record, measure, 'qianmo-exploring', 'global');
+      const verdict = found !== null && holds(found) ? 'Holds' : 'Does not hold';
+      return `- ${verdict}: qianmo with exploration against global, ${claim}: ${measure.title} ${intervalText(measure, found)}.`;
+    }).join('\n'),
+    '## Means over seeds',
+    table(
+      ['mean over seeds', '', ...arms],
+      MEASURES.map((measure) => [
+        ...[measure.title, measure.unit],
+        ...arms.map((arm) => meanText(record, measure, arm)),
+      ]),
+    ),
+    '## Difference from global',
+    'Paired by seed, with 95 % intervals over seeds (Student). Counts as a part of those of global, shares in points.',
+    table(
+      ['measure', ...others],
+      MEASURES.map((measure) => [
+        measure.title,
+        ...others.map((arm) => intervalText(measure, differenceOf(record, measure, arm, 'global'))),
+      ]),
+    ),
+  ]);
+}
+
+export function policiesPage(record: MarketRecord): string {
+  const policies = Object.keys(record.seeds[0]?.arms ?? {}).filter((arm) => arm !== 'qianmo');
+  return page([
+    '# Policies of exploration in a market',
+    circumstances(record, 'npm run bench -- market --policies'),
+    `The market is that of [market.md](market.md), with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Each seed is a world with one trained model. Every policy has the same auctions, the same share of them (15 % among adgroups of small advertisers, 5 % among others), the weight 1, and the same model, whose blocks adapt as rows settle. Contextual policies learn 32 weights: of an intercept and the adgroup, and of the column that is named.`,
+    'Differences from the same model without exploration (`qianmo`), paired by seed, with 95 % intervals over seeds (Student).',
+    table(
+      ['policy', 'explored', ...POLICY_MEASURES.map(({ title }) => title)],
+      policies.map((arm) => [
+        ...[arm, meanText(record, measureOf('explored'), arm)],
+        ...POLICY_MEASURES.map((measure) =>
+          intervalText(measure, differenceOf(record, measure, arm, 'qianmo')),
+        ),
+      ]),
+    ),
+  ]);
+}
+
+function circumstances(record: BenchHeader, command: string): string {
+  const { commit, date, machine, loadBefore } = record;
+  return `Commit ${commit}, ${date}, ${machine}, load ${loadBefore} before. Made by \`${command}\`.`;
+}
+
+function page(paragraphs: readonly string[]): string {
+  return `${paragraphs.join('\n\n')}\n`;
+}
+
+function table(titles: readonly string[], rows: readonly (readonly string[])[]): string {
+  return markdownTable(titles, rows).join('\n');
+}
+
+function measureOf(id: string): Measure {
+  const found = MEASURES.find((each) => each.id === id);
+  if (found === undefined) throw new Error(`there is no measure ${id}`);
+  return found;
+}
+
+/** Null where a seed does not define it. */
+function valuesOf({ seeds }: MarketRecord, { id }: Measure, arm: string): (number | null)[] {
+  return seeds.map(({ arms }) => arms[arm]?.[id] ?? null);
+}
+
+function meanText(record: MarketRecord, measure: Measure, arm: string): string {
+  const values = valuesOf(record, measure, arm).flatMap((value) => value ?? []);
+  if (values.length === 0) return NOTHING;
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  if (measure.style === 'count') return grouped(Math.round(mean));
+  return measure.style === 'share' ? `${(100 * mean).toFixed(1)} %` : mean.toFixed(2);
+}
+
+/** An arm minus the reference, paired by seed; counts as a part of those of the reference. */
+function differenceOf(
+  record: MarketRecord,
+  measure: Measure,
+  arm: string,
+  reference: string,
+): Interval | null {
+  const others = valuesOf(record, measure, reference);
+  const differences = valuesOf(record, measure, arm).flatMap((value, place) => {
+    const other = others[place] ?? null;
+    if (value === null || other === null) return [];
+    if (measure.style !== 'count') return [value - other];
+    return other === 0 ? [] : [(value - other) / Math.abs(other)];
+  });
+  return intervalOver(differences);
+}
+
+function intervalText({ style }: Measure, interval: Interval | null): string {
+  if (interval === null) return NOTHING;
+  const [value, low, high] = [interval.value, interval.low, interval.high].map((each) => {
+    if (style === 'count') return signed(`${(100 * each).toFixed(1)} %`);
+    return signed(style === 'share' ? `${(100 * each).toFixed(2)} pt` : each.toFixed(2));
+  });
+  return `${value} [${low}, ${high}]`;
+}
+
+function signed(text: string): string {
+  return /^-|^0(\.0*)?( |$)/.test(text) ? text : `+${text}`;
+}

@@ -1,0 +1,162 @@
+/** The arms of a market: their estimates, their exploration and their adaptation. */
+
+import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
+import { float32At, uint32At } from '../../../shared/base/arrays.js';
+import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
+import type { RunConfig } from '../../../shared/config/run-config.js';
+import type { DecisionInput } from '../../../shared/exploration/decision-record.js';
+import type { Lesson } from '../../../shared/exploration/lesson.js';
+import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
+import { contextBy } from '../../../worker/serving/decisions/learned-context.js';
+import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';
+import { learningOf, lessonOf } from '../../../worker/serving/evidence/learned-weights.js';
+import { decide } from '../../../worker/serving/exploration/chooser.js';
+import { chosenScorer, demandCovered } from '../../../worker/serving/server/scorer-choice.js';
+import type { MarketScene } from './auction.js';
+import type { AuctionStream } from './auction-stream.js';
+import { EncodedAhead, encodedMarketOf, type EncodedMarket } from './encoded-market.js';
+import { LiveAdaptation, LiveBundle, type ShownAdgroup } from './live-adaptation.js';
+
+/** Counts impressions and rewards, each once, when they have settled. */
+export type Evidence = Pick<EvidenceLedger, 'take' | 'evidenceOf'>;
+
+/** Exploration as a ranking server has it. */
+interface MarketExploration {
+  readonly evidence: Evidence;
+  /** Null for policies that learn no weights. */
+  readonly learned: {
+    /** The lesson of a candidate, if it is shown. */
+    lessonOf(candidate: Parameters<typeof lessonOf>[1] & { readonly probability: number }): Lesson;
+    /** The knowledge of candidates by their lessons, from what has settled so far. */
+    contextOf(lessons: readonly Lesson[]): DecisionInput['context'];
+  } | null;
+  readonly decide: typeof decide;
+}
+
+export interface Explorer extends MarketExploration {
+  readonly settings: ExplorationConfig;
+  /** Impressions of the log that the block of an adgroup rests on. */
+  readonly loggedImpressionsOf: (adgroup: number) => number;
+}
+
+export interface ServedArm {
+  /** Digest of the bundle; `truth` for the oracle. */
+  readonly bundle: string;
+  /** Writes the probability of a click of each candidate of an auction. */
+  estimate(auction: number, probabilities: Float64Array): void;
+  /** Null for an arm that only exploits. */
+  readonly explorer: Explorer | null;
+  /** Learns from rows of the market, and returns the adgroups that have; null for an arm that does not learn. */
+  readonly refresh: ((adgroups: readonly ShownAdgroup[]) => Promise<readonly number[]>) | null;
+}
+
+export interface TrainedModel {
+  readonly config: RunConfig;
+  readonly digest: string;
+  readonly loaded: LoadedBundle;
+}
+
+const scorerChoice = chosenScorer(scoringAddon.path());
+
+export function oracleOf({ candidateCounts, candidatesMax, truth }: AuctionStream): ServedArm {
+  return {
+    ...{ bundle: 'truth', explorer: null, refresh: null },
+    estimate: (auction, probabilities) => {
+      const first = auction * candidatesMax;
+      const count = uint32At(candidateCounts, auction);
+      probabilities.set(truth.subarray(first, first + count));
+    },
+  };
+}
+
+/** An arm that serves one model, whose blocks neither adapt nor explore. */
+export function globalOf(scene: MarketScene, { digest, loaded }: TrainedModel): ServedArm {
+  const bundle = new LiveBundle(digest, loaded, scene.market.adgroupCount);
+  const encoded = encodedMarketOf(scene.market, scene.auctions, loaded);
+  const estimate = estimatesOf(scene.auctions, bundle, encoded);
+  return { bundle: digest, estimate, explorer: null, refresh: null };
+}
+
+/** An arm whose blocks adapt, and which explores by the settings unless they are null. */
+export async function adaptingArmOf(
+  { market, auctions, settings: { refresh } }: MarketScene,
+  { config, digest, loaded }: TrainedModel,
+  exploration: ExplorationConfig | null,
+  context: RunContext,
+): Promise<ServedArm> {
+  const bundle = new LiveBundle(digest, loaded, market.adgroupCount);
+  const encoded = encodedMarketOf(market, auctions, loaded);
+  const run = await openPreparedRun(config, context);
+  const saved = await savedMetaParametersOf(run, context);
+  if (saved === null) throw new Error('the run of a market has a checkpoint');
+  const adaptation = await LiveAdaptation.open({
+    ...{ run, parameters: saved.metaParameters, caller: context, encoded },
+    compute: await context.machine.openCompute(context),
+    rowsMax: refresh.rowsMax,
+  });
+  return {
+    bundle: digest,
+    estimate: estimatesOf(auctions, bundle, encoded),
+    refresh: (adgroups) => adaptation.refresh(bundle, adgroups),
+    explorer: exploration && {
+      settings: exploration,
+      ...openExploration(exploration),
+      loggedImpressionsOf: (adgroup) => bundle.loggedImpressionsOf(adgroup),
+    },
+  };
+}
+
+function estimatesOf(
+  { candidates, candidateCounts, candidatesMax }: AuctionStream,
+  bundle: LiveBundle,
+  encoded: EncodedMarket,
+): ServedArm['estimate'] {
+  const score = scorerOf(bundle, encoded, candidatesMax);
+  const logits = new Float32Array(candidatesMax);
+  return (auction, probabilities) => {
+    const first = auction * candidatesMax;
+    const adgroups = candidates.subarray(first, first + uint32At(candidateCounts, auction));
+    score(auction, adgroups, logits);
+    for (let place = 0; place < adgroups.length; place += 1)
+      probabilities[place] = bundle.probabilityOf(
+        uint32At(adgroups, place),
+        float32At(logits, place),
+      );
+  };
+}
+
+/** Writes the logit of each adgroup in the context of an auction. */
+export function scorerOf(
+  { model, digest }: LiveBundle,
+  encoded: EncodedMarket,
+  candidatesMax: number,
+): (auction: number, adgroups: Uint32Array, logits: Float32Array) => void {
+  demandCovered(scorerChoice, model, digest);
+  const ahead = new EncodedAhead(model.spec, encoded, candidatesMax);
+  const scorer = scorerChoice.scorerOf(model, encoded.contextFeatures);
+  return (auction, adgroups, logits) => scorer.score(ahead.request(auction, adgroups), logits);
+}
+
+export function openExploration(settings: ExplorationConfig): MarketExploration {
+  const learning = learningOf(settings);
+  const ledger = new EvidenceLedger(settings.feedback, learning);
+  if (learning === null) return { evidence: ledger, learned: null, decide };
+  // Weights are read again when feedback has arrived.
+  let known: ReturnType<typeof contextBy> | null = null;
+  return {
+    decide,
+    evidence: {
+      take: (events, nowMs) => {
+        known = null;
+        return ledger.take(events, nowMs);
+      },
+      evidenceOf: (adgroup) => ledger.evidenceOf(adgroup),
+    },
+    learned: {
+      lessonOf: (candidate) => lessonOf(learning, candidate, candidate.probability),
+      contextOf: (lessons) => (known ??= contextBy(learning, ledger.learned()))(lessons),
+    },
+  };
+}

@@ -1,0 +1,228 @@
+/**
+ * The market under one arm: auctions in order of time, in rounds of an hour. At the start of a round,
+ * feedback arrives, bids are paced, and sometimes blocks adapt.
+ */
+
+import { at, float64At, uint32At } from '../../../shared/base/arrays.js';
+import type { RankedCandidate } from '../../../shared/exploration/decision-record.js';
+import type { Lesson } from '../../../shared/exploration/lesson.js';
+import { trafficTimeOfDay } from '../../../coordinator/synthesize/traffic.js';
+import {
+  HOURS_PER_DAY,
+  LOG_START_SECONDS,
+} from '../../../coordinator/synthesize/world-parameters.js';
+import { MarketMeasures, type ArmOutcome } from './arm-outcome.js';
+import { bestPlace, Budgets, clickPrice, mayBid, valueOf, type MarketScene } from './auction.js';
+import { namedValuesOf, type NamedValuesOf } from './encoded-market.js';
+import { MarketFeedback } from './market-feedback.js';
+import { arrivalSecondsOf } from './market-world.js';
+import type { Explorer, ServedArm } from './served-arms.js';
+
+export async function simulateArm(
+  scene: MarketScene,
+  served: ServedArm,
+  signal: AbortSignal,
+): Promise<ArmOutcome> {
+  const { auctions } = scene;
+  const running = new RunningMarket(scene, served);
+  let hour = -1;
+  for (let auction = 0; auction < auctions.count; auction += 1) {
+    const found = uint32At(auctions.hours, auction);
+    if (found !== hour) {
+      signal.throwIfAborted();
+      await running.beginRound(found, hour);
+      hour = found;
+    }
+    running.hold(auction);
+  }
+  return running.measures.outcome();
+}
+
+/** The place of the winner of an auction, and whether it won by exploration. */
+interface Winner {
+  readonly place: number;
+  readonly isExploration: boolean;
+}
+
+class RunningMarket {
+  readonly #scene: MarketScene;
+  readonly #served: ServedArm;
+  readonly #budgets: Budgets;
+  readonly measures: MarketMeasures;
+  readonly #feedback: MarketFeedback;
+  readonly #bidding: { count: number; bids: Float64Array; probabilities: Float64Array };
+  readonly #arrivals: Float64Array;
+  readonly #namedValuesOf: NamedValuesOf;
+  #shownCount = 0;
+
+  constructor(scene: MarketScene, served: ServedArm) {
+    const { settings, market, auctions, budgets } = scene;
+    this.#scene = scene;
+    this.#served = served;
+    this.#budgets = new Budgets(budgets, settings.pacing);
+    this.measures = new MarketMeasures(scene);
+    this.#feedback = new MarketFeedback(auctions, {
+      clickDelaySeconds: settings.clickDelaySeconds,
+      windowSeconds: settings.exploration.feedback.windowSeconds,
+      evidence: served.explorer?.evidence ?? null,
+    });
+    const width = auctions.candidatesMax;
+    this.#bidding = {
+      count: 0,
+      bids: new Float64Array(width),
+      probabilities: new Float64Array(width),
+    };
+    this.#arrivals = Float64Array.from({ length: market.adgroupCount }, (_, adgroup) =>
+      arrivalSecondsOf(market, adgroup),
+    );
+    const { columns } = settings.exploration.weights;
+    this.#namedValuesOf = namedValuesOf(market, auctions, columns);
+  }
+
+  /** @param earlier the hour of the round before; -1 if there was none */
+  async beginRound(hour: number, earlier: number): Promise<void> {
+    const { settings } = this.#scene;
+    this.#feedback.arrive(hour * 3600);
+    const day = Math.floor(hour / HOURS_PER_DAY);
+    if (earlier >= 0) {
+      if (Math.floor(earlier / HOURS_PER_DAY) !== day) this.#budgets.beginDay();
+      else this.#budgets.pace(trafficShareOf(hour));
+    }
+    const { everyHours } = settings.refresh;
+    const { refresh } = this.#served;
+    if (refresh === null || everyHours === 0 || earlier < 0) return;
+    const begun = (of: number): number =>
+      Math.floor((of - settings.firstDay * HOURS_PER_DAY) / everyHours);
+    if (begun(hour) === begun(earlier)) return;
+    this.#feedback.learned(await refresh(this.#feedback.rowsToLearn()));
+  }
+
+  hold(auction: number): void {
+    const { auctions, market, settings } = this.#scene;
+    const first = auction * auctions.candidatesMax;
+    const bidding = this.#bidding;
+    bidding.count = uint32At(auctions.candidateCounts, auction);
+    let [best, bestValue] = [-1, 0];
+    for (let place = 0; place < bidding.count; place += 1) {
+      const adgroup = uint32At(auctions.candidates, first + place);
+      const advertiser = uint32At(market.advertiserOf, adgroup);
+      const bid = this.#budgets.bidOf(advertiser, float64At(market.bids, adgroup));
+      bidding.bids[place] = bid;
+      const value = bid * float64At(auctions.truth, first + place);
+      if (value > bestValue) [best, bestValue] = [place, value];
+    }
+    this.#served.estimate(auction, bidding.probabilities);
+    if (best < 0) return;
+    const winner = this.#winner(auction);
+    if (winner === null) this.measures.unsold(bestValue);
+    else
+      this.#sell(auction, winner, {
+        bestValue,
+        price: clickPrice(bidding, winner.place, settings),
+      });
+  }
+
+  #sell(
+    auction: number,
+    { place, isExploration }: Winner,
+    { bestValue, price }: { readonly bestValue: number; readonly price: number },
+  ): void {
+    const { auctions, market } = this.#scene;
+    const first = auction * auctions.candidatesMax;
+    const adgroup = uint32At(auctions.candidates, first + place);
+    const advertiser = uint32At(market.advertiserOf, adgroup);
+    const truth = float64At(auctions.truth, first + place);
+    const isClick = float64At(auctions.clickDraws, auction) < truth;
+    if (isClick) this.#budgets.charge(advertiser, price);
+    this.#shownCount += 1;
+    this.#feedback.shown(auction, adgroup, isClick, this.#lesson(auction, place));
+    this.measures.sold({
+      ...{ adgroup, isClick, truth, isExploration, bestValue },
+      seconds: float64At(auctions.seconds, auction),
+      price: isClick ? price : 0,
+      probability: float64At(this.#bidding.probabilities, place),
+      value: float64At(this.#bidding.bids, place) * truth,
+    });
+  }
+
+  #winner(auction: number): Winner | null {
+    const { auctions, settings } = this.#scene;
+    const tie = float64At(auctions.tieDraws, auction);
+    const best = bestPlace(this.#bidding, settings, tie);
+    if (best < 0) return null;
+    const chosen = this.#explored(auction, best);
+    return { place: chosen, isExploration: chosen !== best };
+  }
+
+  /**
+   * The place that the chooser fills, which sees the best candidate and those that are young enough to be explored.
+   * Others cannot be shown, so that they do not matter to the decision.
+   */
+  #explored(auction: number, best: number): number {
+    const { explorer, bundle } = this.#served;
+    if (explorer === null) return best;
+    const { auctions, settings, market } = this.#scene;
+    const { ageSeconds: ageMax = Infinity } = explorer.settings.cutOff;
+    const seconds = float64At(auctions.seconds, auction);
+    const places: number[] = [];
+    for (let place = 0; place < this.#bidding.count; place += 1) {
+      if (!mayBid(this.#bidding, place, settings)) continue;
+      const age = this.#ageOf(auction, place);
+      if (place === best || age < ageMax) places.push(place);
+    }
+    if (places.length === 1) return best;
+    const candidates = places.map((place) => this.#candidate(auction, place, explorer));
+    const lessons = places.flatMap((place) => this.#lesson(auction, place) ?? []);
+    const context = explorer.learned?.contextOf(lessons) ?? null;
+    const [slot] = explorer.decide({
+      ...{ id: `auction-${auction}`, seed: market.seed, bundle, slots: 1, context },
+      ...{ rounds: this.#shownCount, candidates, settings: explorer.settings },
+      epochMs: (LOG_START_SECONDS + seconds) * 1000,
+    }).decided;
+    const chosen = candidates.findIndex(({ adgroup }) => adgroup === slot?.adgroup);
+    // Of equal values, the chooser would draw another best one.
+    if (valueOf(this.#bidding, at(places, chosen)) === valueOf(this.#bidding, best)) return best;
+    return at(places, chosen);
+  }
+
+  #candidate(auction: number, place: number, explorer: Explorer): RankedCandidate {
+    const { auctions, market, classes } = this.#scene;
+    const adgroup = uint32At(auctions.candidates, auction * auctions.candidatesMax + place);
+    return {
+      adgroup: String(adgroup),
+      value: float64At(this.#bidding.bids, place),
+      probability: float64At(this.#bidding.probabilities, place),
+      ...this.#feedback.evidenceOf(adgroup),
+      learnedImpressions:
+        explorer.loggedImpressionsOf(adgroup) + this.#feedback.learnedImpressionsOf(adgroup),
+      ageSeconds: this.#ageOf(auction, place),
+      advertiserClass: at(classes, uint32At(market.advertiserOf, adgroup)),
+    };
+  }
+
+  /** The lesson of a place if it is shown; null where no policy learns from it. */
+  #lesson(auction: number, place: number): Lesson | null {
+    const learned = this.#served.explorer?.learned ?? null;
+    if (learned === null) return null;
+    const { auctions } = this.#scene;
+    const adgroup = uint32At(auctions.candidates, auction * auctions.candidatesMax + place);
+    return learned.lessonOf({
+      adgroup: String(adgroup),
+      probability: float64At(this.#bidding.probabilities, place),
+      values: this.#namedValuesOf(auction, adgroup),
+    });
+  }
+
+  #ageOf(auction: number, place: number): number {
+    const { auctions } = this.#scene;
+    const adgroup = uint32At(auctions.candidates, auction * auctions.candidatesMax + place);
+    return Math.max(0, float64At(auctions.seconds, auction) - float64At(this.#arrivals, adgroup));
+  }
+}
+
+/** The share of a day's traffic that has passed when an hour begins. */
+function trafficShareOf(hour: number): number {
+  const day = Math.floor(hour / HOURS_PER_DAY);
+  const [start, end] = [trafficTimeOfDay(day), trafficTimeOfDay(day + 1)];
+  return (trafficTimeOfDay(hour / HOURS_PER_DAY) - start) / (end - start);
+}

@@ -1,0 +1,163 @@
+/**
+ * `npm run check -- digests` records the digests of the demo, of small runs of every method and model,
+ * and of the other verbs that compute. A refactoring is checked against the record. The `qianmo`
+ * command does all the work, so the same script can run the command of another checkout.
+ *
+ *   npm run check -- digests                                     writes infra/results/digests.json and .md
+ *   npm run check -- digests --compare infra/results/digests.json   exits 1 where a value differs
+ *   npm run check -- digests --only maml,pnn --compare infra/results/digests.json
+ *   npm run check -- digests --add fwfm    records new cases and leaves the others as they are
+ *   npm run check -- digests --checkout ../older              runs the command of that checkout
+ *
+ * It takes 350 s of processor time, less on a quiet machine. Two cases run at once; `--at-once 1` runs
+ * one at a time.
+ */
+
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { packageRoot } from '../../infra/library/package-root.js';
+import { benchHeader } from '../bench/bench-header.js';
+import { qianmoIn, type CommandPlace } from '../bench/qianmo-command.js';
+import { DIGEST_CASES, prepareStores, type DigestCase } from './cases.js';
+import { digestsPage } from './digests-page.js';
+import {
+  differencesFrom,
+  digestTable,
+  RecordedDigestsSchema,
+  withCases,
+  type CaseValues,
+  type RecordedDigests,
+} from './recorded-digests.js';
+import { benchOptions } from '../bench/options/bench-options.js';
+import { listOf, oneOf, text, wholeNumber } from '../bench/options/option-values.js';
+import { evaluatedValues, sha256 } from './outcomes.js';
+
+const DEMO = 'demo';
+
+interface DemoOutcome {
+  readonly values: CaseValues;
+  /** The printed evaluation, without the run time and the paths. */
+  readonly table: string[];
+}
+
+async function runDemo(place: CommandPlace): Promise<DemoOutcome> {
+  const lines = (await qianmoIn(place, 'demo', '--out', DEMO)).trimEnd().split('\n');
+  const digests = lines.flatMap((line) => /^digest ([0-9a-f]{64})$/.exec(line)?.[1] ?? []);
+  const first = lines.findIndex((line) => line.startsWith('Evaluation of '));
+  const end = lines.findIndex((line) => line.startsWith('4. auto'));
+  const [training] = digests;
+  if (training === undefined || first < 0 || end < first)
+    throw new Error(`the demo printed no digest and table:\n${lines.join('\n')}`);
+  const table = lines.slice(first, end);
+  return {
+    values: {
+      training,
+      ...evaluatedValues(join(place.folder, DEMO)),
+      outcome: sha256(table.join('\n')),
+    },
+    table,
+  };
+}
+
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
+
+const known = [DEMO, ...DIGEST_CASES.map(({ name }) => name)];
+
+const options = benchOptions(import.meta.url, {
+  checkout: {
+    value: text,
+    default: packageRoot.pathname,
+    about: 'checkout whose command is run',
+  },
+  compare: { value: text, about: 'record to compare with; ends with 1 where a value differs' },
+  only: { value: listOf(oneOf(known)), about: 'runs these cases alone, with commas between them' },
+  add: { value: listOf(oneOf(known)), about: 'records these new cases, and leaves the others' },
+  'at-once': { value: wholeNumber(), default: '2', about: 'cases that run at once' },
+});
+
+const chosen = options.add ?? options.only ?? known;
+
+/** The name of each failed case, and its error. */
+const failures: string[] = [];
+const folder = mkdtempSync(join(tmpdir(), 'qianmo-digests-'));
+const found = await foundIn({ checkout: resolve(options.checkout), folder });
+rmSync(folder, { recursive: true });
+process.stdout.write(`${digestTable(found.cases).join('\n')}\n`);
+if (failures.length > 0) {
+  process.stdout.write(`failed:\n${failures.join('\n')}\n`);
+  process.exitCode = 1;
+} else if (options.compare !== undefined) compareWith(options.compare);
+else if (options.add !== undefined) addCases();
+else if (options.only === undefined) record();
+
+async function foundIn(place: CommandPlace): Promise<{
+  cases: Record<string, CaseValues>;
+  demoTable: string[];
+}> {
+  // Builds a stale checkout once, before several commands run side by side.
+  await qianmoIn(place, 'version');
+  await prepareStores(place);
+  const values = new Map<string, CaseValues>();
+  let demoTable: string[] = [];
+  const all: readonly DigestCase[] = [
+    {
+      name: DEMO,
+      run: async () => {
+        const demo = await runDemo(place);
+        demoTable = demo.table;
+        return demo.values;
+      },
+    },
+    ...DIGEST_CASES,
+  ];
+  const waiting = all.filter(({ name }) => chosen.includes(name));
+  const runWaiting = async (): Promise<void> => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      process.stderr.write(`== ${next.name}\n`);
+      try {
+        values.set(next.name, await next.run(place));
+      } catch (error) {
+        failures.push(`${next.name}: ${error instanceof Error ? error.message : String(error)}`);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: options['at-once'] }, runWaiting));
+  // In list order: cases may end in any order.
+  const cases = known.flatMap((name) => {
+    const ofCase = values.get(name);
+    return ofCase === undefined ? [] : [[name, ofCase] as const];
+  });
+  return { cases: Object.fromEntries(cases), demoTable };
+}
+
+function compareWith(path: string): void {
+  const recorded = RecordedDigestsSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  const differences = differencesFrom(recorded, found);
+  const unrecorded = Object.keys(found.cases).filter((name) => !(name in recorded.cases));
+  if (unrecorded.length > 0) process.stdout.write(`not recorded: ${unrecorded.join(', ')}\n`);
+  const against = `${path} (commit ${recorded.commit}, ${recorded.machine})`;
+  process.stdout.write(
+    differences.length === 0
+      ? `identical to ${against}\n`
+      : `differs from ${against}:\n${differences.join('\n')}\n`,
+  );
+  process.exitCode = differences.length === 0 ? 0 : 1;
+}
+
+function record(): void {
+  const { commit, date, machine } = benchHeader(options.checkout);
+  writeRecord(RecordedDigestsSchema.parse({ commit, date, machine, ...found }));
+}
+
+function addCases(): void {
+  const path = join(RESULTS, 'digests.json');
+  const recorded = RecordedDigestsSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  const { commit, machine } = benchHeader(options.checkout);
+  writeRecord(withCases(recorded, { commit, machine, cases: found.cases }, known));
+}
+
+function writeRecord(recorded: RecordedDigests): void {
+  writeFileSync(join(RESULTS, 'digests.json'), `${JSON.stringify(recorded, null, 1)}\n`);
+  writeFileSync(join(RESULTS, 'digests.md'), digestsPage(recorded));
+}

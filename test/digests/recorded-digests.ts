@@ -1,0 +1,105 @@
+/** The record of `npm run check -- digests`: its schema, the comparison with it, and its table. */
+
+import { z } from 'zod';
+
+/** In the order of the table's columns. */
+const VALUE_NAMES = ['training', 'logits', 'evaluation', 'outcome', 'config'] as const;
+type ValueName = (typeof VALUE_NAMES)[number];
+
+/** Hexadecimal digests; a case has those that it can have. */
+export type CaseValues = Readonly<Partial<Record<ValueName, string>>>;
+
+const CaseValuesSchema = z.partialRecord(z.enum(VALUE_NAMES), z.string().regex(/^[0-9a-f]+$/));
+
+export const RecordedDigestsSchema = z.strictObject({
+  commit: z.string(),
+  date: z.string(),
+  machine: z.string(),
+  cases: z.record(z.string(), CaseValuesSchema),
+  /** The commits of cases that were recorded later than the others, by case. */
+  addedAt: z.record(z.string(), z.string()).default({}),
+  /** The lines of the table that the demo prints; empty if the demo was not run. */
+  demoTable: z.array(z.string()),
+});
+export type RecordedDigests = z.infer<typeof RecordedDigestsSchema>;
+
+/** How many hexadecimal digits of a digest the table shows. */
+const SHOWN_DIGITS = 12;
+
+/**
+ * Adds cases to a record, whose other values stay as they are.
+ *
+ * @param order all names, in the order of the record.
+ */
+export function withCases(
+  recorded: RecordedDigests,
+  { commit, machine, cases }: Pick<RecordedDigests, 'commit' | 'machine' | 'cases'>,
+  order: readonly string[],
+): RecordedDigests {
+  const twice = Object.keys(cases).filter((name) => name in recorded.cases);
+  if (twice.length > 0) throw new Error(`already recorded: ${twice.join(', ')}`);
+  if (machine !== recorded.machine)
+    throw new Error(`the record is of ${recorded.machine}, and this machine is ${machine}`);
+  const all = { ...recorded.cases, ...cases };
+  const added = Object.fromEntries(Object.keys(cases).map((name) => [name, commit]));
+  return {
+    ...recorded,
+    cases: Object.fromEntries(
+      order.flatMap((name) => {
+        const values = all[name];
+        return values === undefined ? [] : [[name, values] as const];
+      }),
+    ),
+    addedAt: { ...recorded.addedAt, ...added },
+  };
+}
+
+/** Lists each value of `found` that differs from the record, for the cases that are in both. */
+export function differencesFrom(
+  recorded: RecordedDigests,
+  found: Pick<RecordedDigests, 'cases' | 'demoTable'>,
+): string[] {
+  const lines = Object.entries(found.cases).flatMap(([name, values]) => {
+    const before = recorded.cases[name];
+    if (before === undefined) return [];
+    return VALUE_NAMES.filter((value) => before[value] !== values[value]).map(
+      (value) => `${name}: ${value} ${named(before[value])} -> ${named(values[value])}`,
+    );
+  });
+  return [...lines, ...demoDifferences(recorded.demoTable, found.demoTable)];
+}
+
+function demoDifferences(before: readonly string[], after: readonly string[]): string[] {
+  if (before.length === 0 || after.length === 0) return [];
+  const lineCount = Math.max(before.length, after.length);
+  const place = Array.from({ length: lineCount }, (_, line) => line).find(
+    (line) => before[line] !== after[line],
+  );
+  if (place === undefined) return [];
+  return [
+    `demo: line ${place + 1} of the printed table\n  - ${before[place] ?? '(none)'}\n  + ${after[place] ?? '(none)'}`,
+  ];
+}
+
+/** A Markdown table whose columns also line up as plain text. */
+export function digestTable(cases: RecordedDigests['cases']): string[] {
+  const rows = Object.entries(cases).map(([name, values]) => [
+    name,
+    ...VALUE_NAMES.map((value) => shown(values[value])),
+  ]);
+  const header = ['case', ...VALUE_NAMES];
+  const widths = header.map((title, column) =>
+    Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
+  );
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(' | ')} |`;
+  return [line(header), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)];
+}
+
+function named(digest: string | undefined): string {
+  return digest === undefined ? '(none)' : shown(digest);
+}
+
+function shown(digest: string | undefined): string {
+  return digest === undefined ? '' : digest.slice(0, SHOWN_DIGITS);
+}

@@ -1,0 +1,258 @@
+/**
+ * Served scores beside evaluated ones, for every method and model and every encoding of blocks, on more than
+ * 10,000 rows each. Writes `infra/results/served-equality.json` and `.md`; exits with 1 where a score differs.
+ *
+ *   npm run check -- served-equality
+ *   npm run check -- served-equality --only maml,pnn    prints some cases and records nothing
+ *
+ * It takes about eight minutes on an idle machine; a stopped bench goes on where it ended, at the same commit. It needs the scoring kernel (`npm run setup`).
+ */
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openStoreAsPrepared } from '../../coordinator/runs/run-files.js';
+import { packageRoot } from '../../infra/library/package-root.js';
+import { openBenchContext, type BenchContext } from '../bench/bench-context.js';
+import {
+  benchHeader,
+  folderOfCommit,
+  grouped,
+  markdownTable,
+  type BenchHeader,
+} from '../bench/bench-header.js';
+import { type WorldCase, METHOD_CASES, MODEL_CASES } from './world-cases.js';
+import {
+  CaseEqualitySchema,
+  measuredCase,
+  type CaseEquality,
+  type HeldOutRows,
+} from './equality-measures.js';
+import { RawRows } from './raw-rows.js';
+import { benchOptions } from '../bench/options/bench-options.js';
+import { listOf, oneOf } from '../bench/options/option-values.js';
+import { evaluate, prepare, synthesize, train } from '../../infra/library/index.js';
+import { RunConfigSchema, type RunConfig } from '../../shared/config/run-config.js';
+import { worldRun, type RunDepartures } from './world-run.js';
+import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
+
+interface EqualityRecord extends BenchHeader {
+  readonly cases: readonly CaseEquality[];
+}
+
+/** The bar of a difference. */
+const DIFFERENCE_MAX = 1e-5;
+
+function equalityPage({ cases, ...header }: EqualityRecord): string {
+  const wrong = cases.filter((each) =>
+    differencesOf(each).some((found) => !(found <= DIFFERENCE_MAX)),
+  );
+  const rowCounts = cases.map(({ rowCount }) => rowCount);
+  return [
+    ...['# Served scores are evaluated scores', ''],
+    `Commit ${header.commit}, ${header.date}, ${header.machine}, load ${header.loadBefore} before. Made by \`npm run check -- served-equality\`.`,
+    '',
+    `Each run is trained for a few outer steps on the same synthetic log, evaluated and exported at every encoding. All ${grouped(Math.min(...rowCounts))}`,
+    'query rows of its held-out adgroups are then scored in four ways: by the evaluation, by the captured graph on the blocks of the bundle, by plain',
+    'TypeScript, and by a server over HTTP from the texts of the log. Figures are the largest difference of a logit over all rows.',
+    '',
+    '| column | compares |',
+    '|---|---|',
+    '| evaluated | the served score with what the evaluation predicted, blocks in float32; of models that the server refuses, the captured graph on the blocks of the bundle |',
+    '| server, TypeScript | the score with the captured graph, which evaluates, on the same blocks |',
+    '| loss | mean logloss of the rows in float32, and its change at the other encodings |',
+    '',
+    wrong.length === 0
+      ? `All differences are at most ${DIFFERENCE_MAX}.`
+      : `Beyond ${DIFFERENCE_MAX}: ${wrong.map(({ name }) => name).join(', ')}.`,
+    '',
+    ...markdownTable(
+      [
+        ...['run', 'method', 'model', 'rows', 'evaluated'],
+        ...BLOCK_ENCODINGS.flatMap((name) => [`server ${name}`, `TypeScript ${name}`]),
+        ...['loss', 'float16', 'int8'],
+      ],
+      cases.map(rowOf),
+    ),
+    '',
+    ...refusalsOf(cases),
+    '',
+  ].join('\n');
+}
+
+function refusalsOf(cases: readonly CaseEquality[]): string[] {
+  const refused = cases.filter(({ refusal }) => refusal !== null);
+  if (refused.length === 0) return [];
+  return [
+    'The server refuses these, and the captured graph scores them from the bundle:',
+    '',
+    ...refused.map(({ name, refusal }) => `- ${name}: ${refusal}`),
+  ];
+}
+
+/** All differences that the bar is held to. */
+function differencesOf({ servedFromEvaluated, encodings }: CaseEquality): number[] {
+  const exact = encodings['float32']?.fromEvaluated;
+  const scored = Object.values(encodings).flatMap(({ served, reference }) => [served, reference]);
+  return [exact, servedFromEvaluated, ...scored].flatMap((found) =>
+    found === undefined || found === null ? [] : [found],
+  );
+}
+
+function rowOf(each: CaseEquality): string[] {
+  const { name, method, model, rowCount, servedFromEvaluated, encodings } = each;
+  const exact = encodings['float32'];
+  const changeOf = (encoding: string): string => {
+    const change = (encodings[encoding]?.loss ?? NaN) - (exact?.loss ?? NaN);
+    return `${change < 0 ? '' : '+'}${change.toExponential(1)}`;
+  };
+  return [
+    ...[name, method, model, grouped(rowCount)],
+    written(servedFromEvaluated ?? exact?.fromEvaluated ?? null),
+    ...BLOCK_ENCODINGS.flatMap((encoding) => [
+      written(encodings[encoding]?.served ?? null),
+      written(encodings[encoding]?.reference ?? null),
+    ]),
+    ...[(exact?.loss ?? NaN).toFixed(5), changeOf('float16'), changeOf('int8')],
+  ];
+}
+
+function written(difference: number | null): string {
+  return difference === null ? '' : difference.toExponential(1);
+}
+
+const ROW_COUNT = 60_000;
+
+/** Held-out adgroups of all sizes with more than 10,000 query rows. */
+const DATA = {
+  rowSplit: {
+    ...{ by: 'time', supportShare: 0.5, supportRowsMin: 2, queryRowsMin: 2, supportRowsMax: 32 },
+  },
+  taskSplit: { by: 'hash', validationShare: 0.1, testShare: 0.45 },
+};
+/** One cell, so that nothing has to be chosen but the blocks of each size. */
+const EVALUATION = { innerRates: [0.3], innerSteps: [2] };
+
+/** It pairs as many support as query rows, which concerns training alone. */
+const NOT_COMPARED = ['meta-embedding-released'];
+
+const SHARED_CROSS_LAYERS: readonly WorldCase[] = [
+  { name: 'dcn-v2-shared', model: { kind: 'dcn-v2', crossLayers: 2 } },
+  {
+    name: 'dcn-v2-shared-stacked',
+    model: { kind: 'dcn-v2', crossLayers: 2, crossRank: 2, crossTower: 'stacked' },
+  },
+];
+
+const EQUALITY_CASES: readonly WorldCase[] = [
+  ...METHOD_CASES.filter(({ name }) => !NOT_COMPARED.includes(name)),
+  ...MODEL_CASES,
+  ...SHARED_CROSS_LAYERS,
+];
+
+/** The run of a case in a folder that holds all of them. */
+function configOf(name: string, departures: RunDepartures, folder: string): RunConfig {
+  const places = { logs: join(folder, 'world.csv'), store: join(folder, 'store') };
+  const run = worldRun(name, {
+    ...departures,
+    data: { ...departures.data, ...DATA, ...places },
+    evaluation: { ...departures.evaluation, ...EVALUATION, ...armsOf(departures) },
+  });
+  return RunConfigSchema.parse({ ...run, output: join(folder, name) });
+}
+
+/** What does not adapt has no arms that do. */
+function armsOf({ method }: RunDepartures): object {
+  const isGlobal = method !== undefined && 'kind' in method && method.kind === 'global';
+  return isGlobal ? { arms: ['global'] } : {};
+}
+
+/** The log and the task store that all cases read. */
+async function prepareWorld(folder: string): Promise<void> {
+  await synthesize({
+    ...{ out: join(folder, 'world.csv'), rows: ROW_COUNT, adgroups: 200, users: 300 },
+    ...{ clickRate: 0.2, seed: 7 },
+  });
+  await prepare({ config: configOf('world', {}, folder) });
+}
+
+/** Trains and evaluates the run of a case, and returns its config. */
+async function evaluatedCase(each: WorldCase, folder: string): Promise<RunConfig> {
+  const { name, base } = each;
+  let { training = {} } = each;
+  if (base !== undefined) {
+    const config = configOf(`${name}-base`, base, folder);
+    await train({ config, processes: 1, fresh: true });
+    training = { ...training, startFrom: config.output };
+  }
+  const config = configOf(name, { ...each, training }, folder);
+  await train({ config, processes: 1, fresh: true });
+  await evaluate({ config, processes: 1 });
+  return config;
+}
+
+const RESULTS = new URL('infra/results/', packageRoot).pathname;
+
+// As the command does: a line for each captured graph would hide the rest.
+process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+
+const options = benchOptions(import.meta.url, {
+  only: {
+    value: listOf(oneOf(EQUALITY_CASES.map(({ name }) => name))),
+    about: 'measures these alone, with commas between them',
+  },
+});
+const chosen = EQUALITY_CASES.filter(({ name }) => options.only?.includes(name) ?? true);
+const header = benchHeader();
+const folder = folderOfCommit('served-equality', header);
+mkdirSync(folder, { recursive: true });
+if (!existsSync(join(folder, 'store', 'manifest.json'))) await prepareWorld(folder);
+
+const cases: CaseEquality[] = [];
+for (const each of chosen) cases.push(keptCase(each.name) ?? (await newCase(each)));
+if (options.only === undefined) {
+  writeFileSync(
+    `${RESULTS}served-equality.json`,
+    `${JSON.stringify({ ...header, cases }, null, 1)}\n`,
+  );
+  writeFileSync(`${RESULTS}served-equality.md`, equalityPage({ ...header, cases }));
+} else process.stdout.write(equalityPage({ ...header, cases }));
+if (cases.flatMap(differencesOf).some((found) => !(found <= DIFFERENCE_MAX))) process.exitCode = 1;
+
+function resultOf(name: string): string {
+  return join(folder, `${name}.json`);
+}
+
+function keptCase(name: string): CaseEquality | null {
+  const path = resultOf(name);
+  if (!existsSync(path)) return null;
+  return CaseEqualitySchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+}
+
+async function newCase(each: WorldCase): Promise<CaseEquality> {
+  const { name } = each;
+  process.stderr.write(`== ${name}\n`);
+  // A context of its own, so that tensors of one case are gone before the next.
+  const context = openBenchContext();
+  try {
+    const { clock } = context;
+    const startMs = clock.monotonicMs();
+    const config = await evaluatedCase(each, folder);
+    const compute = await context.machine.openCompute(context);
+    const measured = await measuredCase(config, await heldOutRows(context), compute);
+    const seconds = Math.round((clock.monotonicMs() - startMs) / 100) / 10;
+    const found = { name, ...measured, seconds };
+    writeFileSync(resultOf(name), JSON.stringify(found));
+    for (const run of [name, `${name}-base`])
+      rmSync(join(folder, run), { recursive: true, force: true });
+    return found;
+  } finally {
+    await context.close();
+  }
+}
+
+async function heldOutRows(context: BenchContext): Promise<HeldOutRows> {
+  const store = await openStoreAsPrepared(configOf('world', {}, folder), context);
+  const places = store.tasks.filter(({ split }) => split === 'test');
+  const tasks = await store.readTasks(places.map(({ taskIndex }) => taskIndex));
+  return { store, tasks, raw: new RawRows(join(folder, 'world.csv')) };
+}

@@ -1,0 +1,94 @@
+/** The help of the bench commands: every one has it, and says what it measures. */
+
+import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { expect, test } from 'vitest';
+import { BENCHES, CHECKS, commandOf, moduleOf, RECORDED_SCRIPTS } from '../bench/benches.js';
+import { inLanes } from '../bench/in-lanes.js';
+
+const CHECKS_WITHOUT_OPTIONS = ['deployment'];
+const commands = [
+  ...[
+    ...BENCHES,
+    ...CHECKS.filter(({ name }) => !CHECKS_WITHOUT_OPTIONS.includes(name)),
+    ...RECORDED_SCRIPTS,
+  ].map((bench) => ({ name: commandOf(bench), module: moduleOf(bench) })),
+  { name: 'docs:site', module: 'dist/infra/site/build-site.js' },
+  { name: 'reproduce', module: 'dist/test/bench/reproduce/reproduce.js' },
+];
+
+interface Ended {
+  readonly code: number | string;
+  readonly output: string;
+  readonly diagnostics: string;
+}
+
+function ended(...words: string[]): Promise<Ended> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, words, (error, output, diagnostics) => {
+      resolve({ code: error?.code ?? 0, output, diagnostics });
+    });
+  });
+}
+
+test('every bench says what it measures, its options with defaults, and an example', async () => {
+  await inLanes(commands, availableParallelism(), async ({ name, module }) => {
+    const { code, output, diagnostics } = await ended(module, '--help');
+    expect([code, diagnostics], name).toEqual([0, '']);
+    const [first = '', ...others] = output.split('\n\n');
+    expect(first.length, name).toBeGreaterThan(40);
+    const rest = others.join('\n\n');
+    expect(rest, name).toMatch(/^Options:\n(.*\n)* {2}--help +prints this\n/m);
+    expect(rest, name).toMatch(new RegExp(`^Examples:\n {2}npm run ${name}( --)?( |\n)`, 'm'));
+  });
+}, 120_000);
+
+test('an option has its default, also where it is a path of the checkout', async () => {
+  const { output } = await ended('dist/test/bench/overhead/overhead-bench.js', '--help');
+  expect(output).toMatch(/^ {2}--rounds VALUE +how often everything is measured, in turns \[3\]$/m);
+  expect(output).toMatch(/^ {2}--output VALUE +folder .* \[infra\/results\/\]$/m);
+  expect(output).toMatch(/^ {2}--base VALUE +another checkout[^[]*$/m);
+});
+
+test.each([
+  ['check -- images', 'deployment/images/check-images.js'],
+  ['docs:site --', '../infra/site/build-site.js'],
+  ['fuzz --', 'fuzz/fuzz.js'],
+  ['check -- mutants', 'simulation/find-mutants.js'],
+  ['simulate:seeds --', 'simulation/run-seeds.js'],
+])('an unknown option of %s is a usage error', async (name, module) => {
+  const { code, diagnostics } = await ended(`dist/test/${module}`, '--ghost', '9');
+  expect(code, diagnostics).toBe(2);
+  expect(diagnostics).toContain("Unknown option '--ghost'");
+  expect(diagnostics).toContain(`npm run ${name} --help`);
+});
+
+test.each([
+  [
+    '../deployment/images/check-images.js',
+    '--image',
+    'ghost',
+    'one of coordinator, server, worker',
+  ],
+  ['../fuzz/fuzz.js', '--inputs', 'abc', 'a whole number from 1 to'],
+  ['../fuzz/fuzz.js', '--only', 'codec,ghost', 'one of codec, '],
+  ['../simulation/run-seeds.js', '--seeds', '5', 'the first and the last seed, as in 0..999'],
+  ['../simulation/run-seeds.js', '--seeds', '5..4', 'the first and the last seed, as in 0..999'],
+  ['../simulation/run-seeds.js', '--minutes', 'x', 'a number above 0'],
+  ['../../infra/site/build-site.js', '--port', 'x', 'a whole number from 1 to 65535'],
+  ['scaling/queue-scaling.js', '--workers', '1,x', 'a whole number from 1 to'],
+  ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
+  ['overhead/overhead-bench.js', '--cases', 'queue,mist', 'one of '],
+  ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],
+  ['../digests/digests.js', '--only', 'no-such-case', 'one of '],
+  ['reproduce/reproduce.js', '--only', 'no-such-page', 'one of '],
+])('%s refuses %s "%s" as a usage error', async (module, option, value, expected) => {
+  const { code, output, diagnostics } = await ended(`dist/test/bench/${module}`, option, value);
+  expect([code, output], diagnostics).toEqual([2, '']);
+  const lines = diagnostics.split('\n');
+  expect(lines[0]).toBe(`error: ${option} cannot have this value`);
+  expect(diagnostics).toContain(`expected: ${expected}`);
+  expect(lines).toContain(`  found:    ${value === '' ? 'nothing' : value}`);
+  expect(diagnostics).toMatch(/-- .*--help` lists the options/);
+  expect(lines).toHaveLength(6);
+});

@@ -1,0 +1,353 @@
+/** The market of the benches: its rules on numbers worked out by hand, what holds in every market, and policies. */
+
+import fc from 'fast-check';
+import { describe, expect, it, vi } from 'vitest';
+import type { ExplorationPolicy } from '../../../shared/config/exploration-config.js';
+import { giniOf, type ArmOutcome } from '../../bench/market/arm-outcome.js';
+import {
+  bestPlace,
+  Budgets,
+  clickPrice,
+  mayBid,
+  sceneOf,
+  sizeClassesOf,
+  type Bidding,
+  type MarketScene,
+} from '../../bench/market/auction.js';
+import { namedValuesOf } from '../../bench/market/encoded-market.js';
+import { MarketFeedback } from '../../bench/market/market-feedback.js';
+import { intervalOver } from '../../bench/market/market-page.js';
+import { MARKET, type MarketSettings } from '../../bench/market/market-settings.js';
+import { marketWorldOf } from '../../bench/market/market-world.js';
+import { openExploration, type ServedArm } from '../../bench/market/served-arms.js';
+import { simulateArm } from '../../bench/market/simulate-arm.js';
+
+const FREE = { reserve: 0 };
+
+function biddingOf(...pairs: readonly (readonly [bid: number, probability: number])[]): Bidding {
+  return {
+    count: pairs.length,
+    bids: Float64Array.from(pairs, ([bid]) => bid),
+    probabilities: Float64Array.from(pairs, ([, probability]) => probability),
+  };
+}
+
+describe('a second-price auction', () => {
+  // Values: 0.08, 0.1, 0.06.
+  const bidding = biddingOf([0.8, 0.1], [0.5, 0.2], [2, 0.03]);
+
+  it('is won by value, and a click costs the least bid that would have won', () => {
+    expect(bestPlace(bidding, FREE, 0)).toBe(1);
+    expect(clickPrice(bidding, 1, FREE)).toBeCloseTo(0.08 / 0.2, 12);
+  });
+
+  it('charges a winner by exploration what would have kept its place', () => {
+    expect(clickPrice(bidding, 0, FREE)).toBeCloseTo(0.06 / 0.1, 12);
+  });
+
+  it('charges the last one nothing but the reserve', () => {
+    expect(clickPrice(bidding, 2, FREE)).toBe(0);
+    expect(clickPrice(bidding, 2, { reserve: 0.03 })).toBeCloseTo(1, 12);
+  });
+
+  it('charges the reserve where nobody else reaches it, and sells nothing below it', () => {
+    const terms = { reserve: 0.09 };
+    expect([0, 1, 2].map((place) => mayBid(bidding, place, terms))).toEqual([false, true, false]);
+    expect(clickPrice(bidding, 1, terms)).toBeCloseTo(0.09 / 0.2, 12);
+    expect(bestPlace(bidding, { reserve: 0.11 }, 0)).toBe(-1);
+  });
+
+  it('never charges more than the bid, of equal values the bid itself', () => {
+    const equal = biddingOf([1, 0.1], [0.5, 0.2], [0.25, 0.1]);
+    expect(clickPrice(equal, 0, FREE)).toBeCloseTo(1, 12);
+    expect(clickPrice(equal, 1, FREE)).toBeCloseTo(0.5, 12);
+  });
+
+  it('draws among equal values, whatever their place', () => {
+    const equal = biddingOf([1, 0.1], [0.2, 0.1], [0.5, 0.2], [0.25, 0.4]);
+    expect([0, 0.33, 0.34, 0.66, 0.67, 0.999].map((tie) => bestPlace(equal, FREE, tie))).toEqual([
+      0, 0, 2, 2, 3, 3,
+    ]);
+  });
+
+  it('leaves out who has no budget left', () => {
+    expect(bestPlace(biddingOf([0, 0.9], [0.1, 0.1]), FREE, 0)).toBe(1);
+    expect(bestPlace(biddingOf([0, 0.9]), FREE, 0)).toBe(-1);
+  });
+});
+
+describe('budgets', () => {
+  it('bound bids by what is left of the day, and begin anew', () => {
+    const budgets = new Budgets(Float64Array.of(1, 5), { gain: 0, multiplierMin: 0.1 });
+    budgets.charge(0, 0.75);
+    expect([budgets.bidOf(0, 2), budgets.bidOf(1, 2)]).toEqual([0.25, 2]);
+    budgets.charge(0, 0.25);
+    expect(budgets.bidOf(0, 2)).toBe(0);
+    expect(() => budgets.charge(0, 0.01)).toThrow(/more than is left/);
+    budgets.beginDay();
+    expect(budgets.bidOf(0, 2)).toBe(1);
+  });
+
+  it('are paced: who is ahead of an even day bids less, and who is behind more, up to its bid', () => {
+    const budgets = new Budgets(Float64Array.of(24, 24), { gain: 0.5, multiplierMin: 0.1 });
+    budgets.charge(0, 3);
+    budgets.charge(1, 1.5);
+    // An hour of 24 has passed: one is ahead by two hours of spending, which counts as one, the other by half of one.
+    budgets.pace(1 / 24);
+    expect(budgets.bidOf(0, 1)).toBeCloseTo(Math.exp(-0.5), 12);
+    expect(budgets.bidOf(1, 1)).toBeCloseTo(Math.exp(-0.25), 12);
+    // Half of the day has passed: both are far behind.
+    budgets.pace(0.5);
+    expect([budgets.bidOf(0, 1), budgets.bidOf(1, 1)]).toEqual([1, 1]);
+    for (let hour = 0; hour < 20; hour += 1) budgets.pace(0);
+    expect(budgets.bidOf(0, 1)).toBeCloseTo(0.1, 12);
+  });
+
+  it('divide advertisers into small, medium and large', () => {
+    const classes = sizeClassesOf(Float64Array.of(5, 1, 9, 2, 2), {
+      smallShare: 0.4,
+      largeShare: 0.2,
+    });
+    expect(classes).toEqual(['medium', 'small', 'large', 'small', 'medium']);
+  });
+});
+
+it('the Gini coefficient is 0 of equal counts, and 1 - 1/n where one has all', () => {
+  expect(giniOf([3, 3, 3])).toBe(0);
+  expect(giniOf([0, 0, 8, 0])).toBeCloseTo(0.75, 12);
+  // sum |x_i - x_j| / (2 n^2 mean) = (2 + 6 + 4) * 2 / (2 * 9 * 11/3)
+  expect(giniOf([7, 1, 3])).toBeCloseTo(24 / 66, 12);
+  expect(giniOf([0, 0])).toBe(0);
+});
+
+it('intervals are those of Student', () => {
+  // Mean 2, deviation 1, three values: 4.303 / sqrt(3).
+  const { value, low, high } = intervalOver([1, 2, 3]) ?? { value: NaN, low: NaN, high: NaN };
+  expect(value).toBe(2);
+  expect(high - value).toBeCloseTo(4.303 / Math.sqrt(3), 12);
+  expect(value - low).toBeCloseTo(high - value, 12);
+  expect(intervalOver([1])).toBeNull();
+});
+
+/** A small market without models. */
+function smallScene(changes: Partial<MarketSettings>, seed: number): MarketScene {
+  const settings: MarketSettings = {
+    ...MARKET,
+    world: { ...MARKET.world, rows: 4_000, adgroupCount: 60, userCount: 200 },
+    ...{ days: 2, auctionsPerDay: 300, candidates: 6 },
+    ...changes,
+  };
+  return sceneOf(settings, marketWorldOf(settings, seed));
+}
+
+/** Estimates the truth to a power: 1 is the oracle, 0 knows nothing, and below 0 is wrong. */
+function armWith(
+  { auctions, settings: { exploration } }: MarketScene,
+  power: number,
+  isExploring: boolean,
+): ServedArm {
+  return {
+    bundle: `truth^${power}`,
+    estimate: (auction, probabilities) => {
+      const first = auction * auctions.candidatesMax;
+      for (let place = 0; place < auctions.candidatesMax; place += 1)
+        probabilities[place] = Math.min(
+          1,
+          0.1 * (10 * (auctions.truth[first + place] ?? 0)) ** power,
+        );
+    },
+    explorer: isExploring
+      ? {
+          settings: exploration,
+          ...openExploration(exploration),
+          loggedImpressionsOf: () => 0,
+        }
+      : null,
+    refresh: null,
+  };
+}
+
+const signal = new AbortController().signal;
+
+const drawn = fc.record({
+  seed: fc.integer({ min: 0, max: 1000 }),
+  reserve: fc.constantFrom(0, 0.01, 0.08),
+  pressure: fc.constantFrom(0.05, 0.5, 3),
+  gain: fc.constantFrom(0, 0.3),
+  power: fc.constantFrom(-1, 0, 0.5, 1),
+  isExploring: fc.boolean(),
+});
+
+interface Settings {
+  readonly seed: number;
+  readonly reserve: number;
+  readonly pressure: number;
+  readonly gain: number;
+  readonly power: number;
+  readonly isExploring: boolean;
+}
+
+async function outcomeOf({ seed, reserve, pressure, gain, ...arm }: Settings) {
+  const exploration = { ...MARKET.exploration, share: { kind: 'fixed', share: 0.3 } as const };
+  const budgets = { ...MARKET.budgets, pressure };
+  const pacing = { ...MARKET.pacing, gain };
+  const scene = smallScene({ reserve, budgets, pacing, exploration }, seed);
+  const served = armWith(scene, arm.power, arm.isExploring);
+  return { scene, outcome: await simulateArm(scene, served, signal) };
+}
+
+function sumOf<Item>(items: readonly Item[], of: (item: Item) => number): number {
+  return items.reduce((sum, item) => sum + of(item), 0);
+}
+
+function expectConserved({ classes, ...outcome }: ArmOutcome, auctionCount: number): void {
+  expect(sumOf(classes, ({ spent }) => spent)).toBeCloseTo(outcome.revenue, 8);
+  expect(sumOf(classes, ({ clicks }) => clicks)).toBe(outcome.clicks);
+  for (const { spent, budget } of classes) expect(spent).toBeLessThanOrEqual(budget * (1 + 1e-12));
+  expect(outcome.clicks).toBeLessThanOrEqual(outcome.impressions);
+  expect(outcome.impressions).toBeLessThanOrEqual(auctionCount);
+  expect(outcome.regret).toBeGreaterThanOrEqual(0);
+  expect(outcome.exploredRegret).toBeLessThanOrEqual(outcome.regret + 1e-12);
+}
+
+describe('a market', () => {
+  it('conserves money and clicks, and keeps within budgets', async () => {
+    await fc.assert(
+      fc.asyncProperty(drawn, async (settings) => {
+        const { outcome, scene } = await outcomeOf(settings);
+        expectConserved(outcome, scene.auctions.count);
+        if (!settings.isExploring) expect(outcome.explored).toBe(0);
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  it('charges every advertiser no more than its budgets, and in all what it earns', async () => {
+    const charge = vi.spyOn(Budgets.prototype, 'charge');
+    try {
+      const settings = { seed: 3, reserve: 0.01, pressure: 0.3, gain: 0 } as const;
+      const { scene, outcome } = await outcomeOf({ ...settings, power: 1, isExploring: true });
+      const charged = charge.mock.calls.map(([advertiser, price]) => ({ advertiser, price }));
+      expect(sumOf(charged, ({ price }) => price)).toBeCloseTo(outcome.revenue, 8);
+      expect(charged).toHaveLength(outcome.clicks);
+      for (const [advertiser, budget] of scene.budgets.entries()) {
+        const own = charged.filter((each) => each.advertiser === advertiser);
+        expect(sumOf(own, ({ price }) => price)).toBeLessThanOrEqual(
+          budget * scene.settings.days * (1 + 1e-12),
+        );
+      }
+    } finally {
+      charge.mockRestore();
+    }
+  });
+
+  it('is the same again, from its seed', async () => {
+    const settings = { seed: 5, reserve: 0, pressure: 0.5, gain: 0.3 } as const;
+    const arm = { power: 0.5, isExploring: true };
+    const [first, second] = [
+      await outcomeOf({ ...settings, ...arm }),
+      await outcomeOf({ ...settings, ...arm }),
+    ];
+    expect(second.outcome).toEqual(first.outcome);
+    expect((await outcomeOf({ ...settings, ...arm, seed: 6 })).outcome).not.toEqual(first.outcome);
+  });
+
+  it('has no regret under the truth, and some under anything else that does not order alike', async () => {
+    await fc.assert(
+      fc.asyncProperty(drawn, async (settings) => {
+        const free = { ...settings, reserve: 0, isExploring: false };
+        const oracle = await outcomeOf({ ...free, power: 1 });
+        expect(oracle.outcome.regret).toBe(0);
+        const wrong = await outcomeOf({ ...free, power: -1 });
+        expect(wrong.outcome.regret).toBeGreaterThan(0);
+      }),
+      { numRuns: 5 },
+    );
+  });
+
+  it('gives the truth at least the value of any arm where budgets do not end', async () => {
+    const settings = { seed: 8, reserve: 0, pressure: 100, gain: 0 } as const;
+    const valueOf = async (power: number): Promise<number> =>
+      (await outcomeOf({ ...settings, power, isExploring: false })).outcome.value;
+    const values = [await valueOf(1), await valueOf(0.5), await valueOf(0), await valueOf(-1)];
+    expect(values).toEqual([...values].sort((a, b) => b - a));
+    expect(new Set(values).size).toBe(4);
+  });
+});
+
+const CONTEXTUAL = ['lin-ucb', 'logistic-thompson'] as const;
+
+/** Every impression is the policy's to choose, so that what it learns decides the market. */
+function marketLedBy(policy: ExplorationPolicy, columns: string[], seed: number) {
+  const changes = {
+    ...{ bidDeviation: 0.01, reserve: 0, auctionsPerDay: 500 },
+    budgets: { ...MARKET.budgets, pressure: 100 },
+    pacing: { ...MARKET.pacing, gain: 0 },
+    exploration: {
+      ...MARKET.exploration,
+      ...{ policy, weight: 0.3, share: { kind: 'fixed', share: 1 } as const, classes: [] },
+      cutOff: { impressions: 1_000_000 },
+      weights: { columns, dimension: 32, precision: 1 },
+    },
+  };
+  return smallScene(changes, seed);
+}
+
+describe('the weights of lin-ucb in a market', () => {
+  const { settings, auctions } = marketLedBy('lin-ucb', [], 1);
+  const { clickDelaySeconds, exploration } = settings;
+  const { windowSeconds } = exploration.feedback;
+
+  it('learn from an impression once its click is heard of or its window has ended', () => {
+    const { evidence, learned } = openExploration(exploration);
+    const feedback = new MarketFeedback(auctions, { clickDelaySeconds, windowSeconds, evidence });
+    const lesson = learned?.lessonOf({ adgroup: '7', probability: 0.1, values: [] }) ?? null;
+    expect(lesson?.places).toHaveLength(2);
+    // With n impressions of residual r in all, A = I + n x x', so the mean is p + r / (1 + n) and the variance 1 / (1 + n).
+    const expectKnown = (mean: number, variance: number): void => {
+      const context = learned?.contextOf(lesson === null ? [] : [lesson]);
+      if (context?.kind !== 'linear') throw new Error('lin-ucb has a linear context');
+      expect(context.means[0]).toBeCloseTo(mean, 12);
+      expect(context.deviations[0]).toBeCloseTo(Math.sqrt(variance), 12);
+    };
+    const [first = NaN, second = NaN] = auctions.seconds;
+    expectKnown(0.1, 1);
+    feedback.shown(0, 7, true, lesson);
+    feedback.shown(1, 7, false, lesson);
+    feedback.arrive(second);
+    expectKnown(0.1, 1);
+    feedback.arrive(Math.max(second, first + clickDelaySeconds));
+    expectKnown(0.1 + 0.9 / 2, 1 / 2);
+    feedback.arrive(second + windowSeconds);
+    expectKnown(0.1 + 0.9 / 2, 1 / 2);
+    feedback.arrive(second + windowSeconds + 3_600);
+    expectKnown(0.1 + (0.9 - 0.1) / 3, 1 / 3);
+  });
+});
+
+it('columns are those of the log, with their names, as a server spells them', () => {
+  const { market, auctions } = marketLedBy('lin-ucb', [], 1);
+  const valuesOf = namedValuesOf(market, auctions, ['slot', 'category', 'price']);
+  const { categories, priceCents } = market.world.adgroups;
+  expect(valuesOf(3, 5)).toEqual([
+    `slot=${auctions.slots[3]}`,
+    `category=${categories[5]}`,
+    `price=${(priceCents[5] ?? NaN) / 100}`,
+  ]);
+  expect(() => namedValuesOf(market, auctions, ['slot', 'colour'])).toThrow(/no column "colour"/);
+});
+
+describe.each(CONTEXTUAL)('a market led by %s', (policy) => {
+  const clicksOf = async (leader: ExplorationPolicy, columns: string[]) => {
+    const scene = marketLedBy(leader, columns, 4);
+    // The estimate is 0.1 for everybody, and bids are nearly equal.
+    return simulateArm(scene, armWith(scene, 0, true), signal);
+  };
+
+  it('is clicked more often than one led by equal chances, and the same again', async () => {
+    const led = await clicksOf(policy, ['category']);
+    const equal = await clicksOf('epsilon-greedy', []);
+    expect(led.expectedClicks).toBeGreaterThan(1.2 * equal.expectedClicks);
+    expect(await clicksOf(policy, ['category'])).toEqual(led);
+  });
+});
