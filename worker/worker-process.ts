@@ -25,7 +25,7 @@ import { queueWithLargeBlobs } from '../shared/queue/blobs/large-blobs.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';
-import { openSpanExporter } from '../shared/traces/open-exporter.js';
+import { openSpanExporter, tracesFailed } from '../shared/traces/open-exporter.js';
 import type { Span } from '../shared/traces/span.js';
 import { jobLimitsOf, listedIn, type JobLimits } from './carrying/job-limits.js';
 import { runWorker } from './carrying/work-loop.js';
@@ -81,7 +81,7 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
   const sink = runEventSink({ clock: systemClock }, channel.sink);
   const traced = await openSpanExporter(environment, {
     ...{ service: 'qianmo-worker', clock: systemClock },
-    onFailure: (failure) => sink({ kind: 'traces-failed', ...failure }, { worker: terms.name }),
+    onFailure: (failure) => sink(tracesFailed(failure), { worker: terms.name }),
   });
   const oneFailed = new AbortController();
   const shared = {

@@ -7,7 +7,11 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
+import {
+  type RunEventOf,
+  type RunEventSink,
+  warningEvent,
+} from '../../shared/events/run-events.js';
 import { BlobMissingError } from '../../shared/storage/blob-store.js';
 import { blobKeyOf, ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore, StoredObject } from '../../shared/storage/object-store.js';
@@ -96,7 +100,7 @@ export async function findBestCheckpoint(
   return found !== null && refusalOf(found.manifest, identity, '') === null ? found : latest;
 }
 
-type CheckpointWarning = RunEventOf<'checkpoint-damaged' | 'checkpoint-fallback'>;
+type CheckpointWarning = RunEventOf<'warning'>;
 
 interface SearchResult {
   readonly found: FoundCheckpoint | null;
@@ -139,10 +143,12 @@ class Search {
       refusal ??= refusalOf(found.manifest, this.#identity, this.#addressOf(key));
       if (refusalOf(found.manifest, this.#identity, '') !== null) continue;
       if (latest !== null)
-        this.warnings.push({
-          kind: 'checkpoint-fallback',
-          outerStep: found.manifest.outerStep,
-        });
+        this.warnings.push(
+          warningEvent(
+            'checkpoint-fallback',
+            `continuing from the checkpoint of outer step ${found.manifest.outerStep}, the newest that is whole`,
+          ),
+        );
       return this.#resultOf(found, false, null);
     }
     const isEmpty = latest === null && candidates.length === 0;
@@ -233,8 +239,9 @@ class Search {
   #warnDamaged(part: 'pointer' | 'checkpoint', key: string, cause: unknown): void {
     const reason = damageOf(cause);
     const address = this.#addressOf(key);
-    this.warnings.push({ kind: 'checkpoint-damaged', part, address, reason });
-    this.#damages.push(`${part === 'pointer' ? '' : 'checkpoint '}${address}: ${reason}`);
+    const damage = `${part === 'pointer' ? '' : 'checkpoint '}${address}: ${reason}`;
+    this.warnings.push(warningEvent('checkpoint-damaged', damage));
+    this.#damages.push(damage);
   }
 
   #addressOf(key: string): string {

@@ -17,7 +17,7 @@ import {
   hashAfterDense,
   metaParametersDigest,
 } from '../../shared/models/meta-parameters-digest.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import { blobRefOf, type BlobRef } from '../../shared/storage/blob-store.js';
 import {
   BLOB_KEY_PREFIX,
@@ -397,7 +397,9 @@ class RunCheckpointStore implements Checkpoints {
       this.#mayHaveOrphans = (await removeOrphans(store, latest)) > 0;
     } catch (cause) {
       if (!(cause instanceof QianmoError)) throw cause;
-      sink({ kind: 'old-checkpoints-kept', reason: cause.message });
+      sink(
+        warningEvent('old-checkpoints-kept', `old checkpoints were not removed: ${cause.message}`),
+      );
     }
   }
 }

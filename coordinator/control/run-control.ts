@@ -11,7 +11,7 @@ import {
   type RunOrders,
   type UnreadableOrdersError,
 } from '../../shared/control/run-orders.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import {
   FIXED_BY_END,
   type RunEnd,
@@ -127,7 +127,7 @@ export class OrdersHeard {
     if (this.#unreadable === found) return;
     this.#unreadable = found;
     const reason = [report.what, found, report.cure].join('; ');
-    this.#sink({ kind: 'orders-unreadable', reason });
+    this.#sink(warningEvent('orders-unreadable', `the run goes on as before: ${reason}`));
   }
 
   /** No more orders come, so a pause would never end. */

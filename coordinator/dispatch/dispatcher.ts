@@ -4,7 +4,7 @@
  * and `dispatch/in-memory/in-memory-dispatcher.ts` (executors in reach).
  */
 
-import type { REJECTIONS } from '../../shared/events/event-kinds.js';
+import type { REJECTIONS } from '../../shared/names/event-terms.js';
 import type { RunControl } from '../control/run-control.js';
 import type { ClosingConfig } from '../../shared/config/closing-config.js';
 import {

@@ -10,7 +10,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { UnreadableOrdersError } from '../../shared/control/run-orders.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { type RunEventSink, noticeEvent, type RunEvent } from '../../shared/events/run-events.js';
 import type { JobProducer, JobQueue, ReportedWorker } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
@@ -31,6 +31,7 @@ import { MachineChoice } from '../trust/machine-choice.js';
 import { latestWorkerCount, nobodyCounted } from './step-workers.js';
 import { takeLease } from './take-lease.js';
 import { WorkerHealth } from './worker-health.js';
+import { counted } from '../../shared/names/counted.js';
 
 interface QueueDispatcherOptions {
   readonly queue: JobQueue;
@@ -324,7 +325,7 @@ async function enter(
       .catch(() => undefined);
     throw error;
   });
-  if (jobCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount });
+  if (jobCount > 0) sink(leftoverJobsRemoved(jobCount));
   return epoch;
 }
 
@@ -354,10 +355,15 @@ async function keepAlive(
       await beat();
       if (beatCount % BEATS_PER_CLEANING !== 0) continue;
       const jobCount = await producer.removeJobsOfSilentStarts();
-      if (jobCount > 0) sink({ kind: 'leftover-jobs-removed', jobCount });
+      if (jobCount > 0) sink(leftoverJobsRemoved(jobCount));
     } catch (error) {
       // The next beat tries again.
       if (error instanceof RunFencedError) heard.fence(error);
     }
   }
+}
+
+function leftoverJobsRemoved(jobCount: number): RunEvent {
+  const text = `removed ${counted(jobCount, 'waiting job')} of an earlier start`;
+  return noticeEvent('leftover-jobs-removed', text);
 }

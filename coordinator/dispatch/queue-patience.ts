@@ -8,7 +8,11 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { Outage, withRetry } from '../../shared/network/retry.js';
 import { StoreUnavailableError } from '../../shared/storage/object-store.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import {
+  type RunEventSink,
+  objectStoreAway,
+  objectStoreBack,
+} from '../../shared/events/run-events.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 
 /** Repeats a call while the server is away, until the step's time is over. */
@@ -114,13 +118,13 @@ class Troubles {
     // Large blobs are in an object store of their own.
     if (cause instanceof StoreUnavailableError) {
       const { where: address = where } = cause.report;
-      this.#storeOutage.begin(() => sink({ kind: 'object-store-away', address, reason }));
+      this.#storeOutage.begin(() => sink(objectStoreAway({ address, reason })));
     } else this.#outage.begin(() => sink({ kind: 'redis-away', address: where, reason }));
   }
 
   end(): void {
     const { sink } = this.#options;
-    this.#storeOutage.end((awayMs) => sink({ kind: 'object-store-back', awayMs }));
+    this.#storeOutage.end((awayMs) => sink(objectStoreBack(awayMs)));
     this.#outage.end((awayMs) => sink({ kind: 'redis-back', awayMs }));
     this.#refusal.end((refusedMs) => sink({ kind: 'redis-accepts', refusedMs }));
   }

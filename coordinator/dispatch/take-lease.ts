@@ -5,10 +5,11 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { livenessOf } from '../../shared/storage/process-identity.js';
 import type { LeaseAnswer, LeaseHolder } from '../../shared/storage/run-lease.js';
 import { interrupted } from './queue-patience.js';
+import { secondsText } from '../../shared/events/event-parts.js';
 
 const POLL_INTERVAL_MS = 250;
 
@@ -47,12 +48,12 @@ export async function takeLease(
     if (hasBeaten || (liveness === 'runs' && saidSoJustNow))
       throw busy({ run, heldRun, where }, holder);
     if (watched === null && liveness !== 'ended')
-      sink({
-        kind: 'lease-awaited',
-        address: where,
-        host: holder.process.host,
-        waitMs: silenceMsMax,
-      });
+      sink(
+        noticeEvent(
+          'lease-awaited',
+          `an earlier coordinator on ${holder.process.host} has not given the run back (${where}); waiting up to ${secondsText(silenceMsMax)} for a sign of life`,
+        ),
+      );
     watched ??= { mark, untilMs: clock.monotonicMs() + silenceMsMax };
     const isDead = liveness === 'ended' || clock.monotonicMs() >= watched.untilMs;
     if (isDead) over = mark;

@@ -2,7 +2,7 @@
 
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import { leafCountOf, type Job } from '../../shared/queue/protocol.js';
-import { DEVICE_POOLS, type DevicePool } from '../../shared/events/kinds/operation-kinds.js';
+import { DEVICE_POOLS, type DevicePool } from '../../shared/names/event-terms.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 
 interface WantedBy {

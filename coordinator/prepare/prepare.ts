@@ -13,7 +13,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { COLUMNS_FILE } from '../../shared/tasks/column-types.js';
+import { COLUMNS_FILE, ColumnTypesSchema } from '../../shared/tasks/column-types.js';
 import { sha256OfFile } from '../../shared/tasks/store-files.js';
 import {
   CATALOG_FILE,
@@ -30,9 +30,9 @@ import {
   shortDuckMessage,
   type DuckSession,
 } from '../logs/duckdb-session.js';
-import { writeColumnTypes } from './column-types-file.js';
 import { learnEncodings } from './feature-encoding.js';
 import { findLogFiles, fingerprintOf, type LogFile } from '../logs/log-files.js';
+import type { LogColumn } from '../logs/log-columns.js';
 import type { RawLogs } from '../logs/log-reading.js';
 import { withWorkFolder } from '../logs/work-folder.js';
 import { findKeptRows } from './kept-rows.js';
@@ -53,6 +53,14 @@ import { openStoreTarget, type StoreTarget } from './store-target.js';
 import { labelsThatNeverDiffer, learnTaskLabels } from './task-labels.js';
 import { divideTasks, smallTasksLeftOut, type TaskDivision } from './task-division.js';
 import { learnTargetEncodings, writeTargetEncodings } from './target-encodings.js';
+import {
+  rowsDividedAtRandom,
+  splitEmpty,
+  storeKept,
+  tasksAlike,
+  trunkRows,
+  valuesAlike,
+} from '../../coordinator/prepare/prepare-messages.js';
 
 export interface PrepareOptions {
   readonly clock: Clock;
@@ -122,7 +130,7 @@ async function prepareInto(
   const sourceDigest = await sourceDigestOf(config, files, options.signal);
   const present = options.force === true ? null : await target.present();
   if (present?.sourceDigest === sourceDigest) {
-    sink({ kind: 'store-kept', address: config.data.store });
+    sink(storeKept(config.data.store));
     return present;
   }
   const logs = await judgeLogs(config, files, session, sink);
@@ -326,16 +334,16 @@ function report(
     kind: 'store-prepared',
     ...{ taskCount, taskCountBySplit, rowCount, logRowCount: logs.rowCount, durationMs },
   });
-  if (trunk !== null) sink({ kind: 'trunk-rows', ...trunk });
+  if (trunk !== null) sink(trunkRows(trunk));
   if (tooSmall.taskCount > 0) sink(smallTasksLeftOut(tooSmall, config));
   const { time, rowSplit, splitFile } = config.data;
   if (time !== undefined && rowSplit.by === 'hash' && splitFile === undefined)
-    sink({ kind: 'rows-divided-at-random' });
-  if (alike !== null) sink({ kind: 'tasks-alike', ...alike });
-  for (const values of alikeValues) sink({ kind: 'values-alike', ...values });
+    sink(rowsDividedAtRandom());
+  if (alike !== null) sink(tasksAlike(alike));
+  for (const values of alikeValues) sink(valuesAlike(values));
   for (const event of rejectedRowsEvents(rejects, REJECTS_FILE)) sink(event);
   for (const part of ['validation', 'test'] as const)
-    if (taskCountBySplit[part] === 0) sink({ kind: 'split-empty', split: part });
+    if (taskCountBySplit[part] === 0) sink(splitEmpty(part));
 }
 
 export function prepareFailure(cause: unknown): unknown {
@@ -348,5 +356,34 @@ export function prepareFailure(cause: unknown): unknown {
     found: shortDuckMessage(cause),
     cure: 'check that the logs contain what the config says',
     cause,
+  });
+}
+
+/**
+ * Writes the types of the columns that the config names, as the logs gave or prepare inferred them.
+ *
+ * @param session in which the view `typed_logs` is. It holds the columns that expressions name.
+ */
+async function writeColumnTypes(
+  folder: string,
+  columns: readonly LogColumn[],
+  session: DuckSession,
+): Promise<void> {
+  const described = await session.rows(
+    'SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM typed_logs)',
+  );
+  const typeByName = new Map(described.map(([name, type]) => [String(name), String(type)]));
+  const types = ColumnTypesSchema.parse(
+    Object.fromEntries(
+      columns.map(({ name, type }) => {
+        if (type !== null) return [name, { log: 'typed', type }];
+        const inferred = typeByName.get(name);
+        return [name, { log: 'text', ...(inferred === undefined ? {} : { inferred }) }];
+      }),
+    ),
+  );
+  const path = join(folder, COLUMNS_FILE);
+  await writeFile(path, `${JSON.stringify(types, null, 2)}\n`).catch((cause: unknown) => {
+    throw systemFailure(cause, 'writing the task store', path);
   });
 }

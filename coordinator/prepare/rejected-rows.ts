@@ -12,6 +12,7 @@ import { linesOf, unreadableLog } from '../logs/log-columns.js';
 import type { LogFile } from '../logs/log-files.js';
 import type { RawLogs } from '../logs/log-reading.js';
 import type { JudgedLogs } from './row-judgement.js';
+import { rowsRejected } from '../../coordinator/prepare/prepare-messages.js';
 
 export const REJECTS_FILE = 'rejects.jsonl';
 
@@ -117,7 +118,7 @@ export function rejectedRowsEvents(
 ): RunEvent[] {
   const commonest = commonestReject(rejects);
   if (commonest === null) return [];
-  return [{ kind: 'rows-rejected', rowCount: rejects.length, file, commonest }];
+  return [rowsRejected(rejects.length, file, commonest)];
 }
 
 /**

@@ -17,6 +17,7 @@ import { rowLabelsOf, storesLabels } from './row-labels.js';
 import { demandOneLabelPerTask } from './task-labels.js';
 import { plainSpelling, seededHash } from '../logs/sql.js';
 import { divideTrunkRows, type TrunkRows } from './trunk-rows.js';
+import { smallTasksNotice } from '../../coordinator/prepare/prepare-messages.js';
 
 export interface TaskDivision {
   readonly taskCount: number;
@@ -131,14 +132,13 @@ export function smallTasksLeftOut(
   { data: { rowSplit, splitFile, trunkRows } }: RunConfig,
 ): RunEvent {
   const { supportRowsMin, queryRowsMin } = rowSplit;
-  return {
-    kind: 'small-tasks-left-out',
+  return smallTasksNotice({
     ...{ taskCount, rowCount, supportRowsMin, queryRowsMin },
     ...(splitFile === undefined || fewSupportTaskCount === undefined
       ? {}
       : { fewSupportTaskCount }),
     areHeldOut: trunkRows === 'small-tasks',
-  };
+  });
 }
 
 async function alikeTasks(session: DuckSession): Promise<AlikeTasks | null> {

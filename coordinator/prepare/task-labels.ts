@@ -5,11 +5,12 @@
  */
 
 import { QianmoError } from '../../shared/base/errors.js';
-import type { RunEventOf } from '../../shared/events/run-events.js';
+import type { RunEvent } from '../../shared/events/run-events.js';
 import type { TaskLabel } from '../../shared/tasks/task-label.js';
 import type { DuckSession } from '../logs/duckdb-session.js';
 import { storesLabels, type RowLabel } from './row-labels.js';
 import { STORED_SIZE_MAX } from '../../shared/features/encoding-rules.js';
+import { labelNeverDiffers } from '../../coordinator/prepare/prepare-messages.js';
 
 /** @throws QianmoError of kind `data` if a task has rows of two segments. */
 export async function demandOneLabelPerTask(
@@ -77,24 +78,23 @@ export async function learnTaskLabels(
 export async function labelsThatNeverDiffer(
   labels: readonly RowLabel[],
   session: DuckSession,
-): Promise<RunEventOf<'label-never-differs'>[]> {
-  const constants: RunEventOf<'label-never-differs'>[] = [];
+): Promise<RunEvent[]> {
+  const constants: RunEvent[] = [];
   for (const [index, { loss, segment }] of labels.entries()) {
     const rows = `FROM encodable WHERE split = 0 ${storesLabels(labels) ? `AND label = ${index}` : ''}`;
     // Ends at the first row of this kind, which is near the start of most logs.
     const isAnyRow = async (condition: string): Promise<boolean> =>
       (await session.row(`SELECT true ${rows} AND ${condition} LIMIT 1`)).length > 0;
-    const constant = { kind: 'label-never-differs', segment } as const;
     if (loss === 'binary') {
       if (!(await isAnyRow('clicks <> 0')))
-        constants.push({ ...constant, labelKind: 'label', value: 0 });
+        constants.push(labelNeverDiffers({ segment, label: 'label', value: 0 }));
       else if (!(await isAnyRow('clicks < impressions')))
-        constants.push({ ...constant, labelKind: 'label', value: 1 });
+        constants.push(labelNeverDiffers({ segment, label: 'label', value: 1 }));
       continue;
     }
     const [value] = await session.row(`SELECT CAST(clicks AS DOUBLE) ${rows} LIMIT 1`);
     if (value !== undefined && !(await isAnyRow(`clicks <> ${Number(value)}::DOUBLE`)))
-      constants.push({ ...constant, labelKind: 'value', value: Number(value) });
+      constants.push(labelNeverDiffers({ segment, label: 'the value', value: Number(value) }));
   }
   return constants;
 }

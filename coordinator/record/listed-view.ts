@@ -5,13 +5,13 @@
 
 import { readLastEvents, RecordFollower } from './read-record.js';
 import type { RecordPlace } from './record-place.js';
-import { growingViewOf, type GrowingRunView, type RunView } from './run-view.js';
+import { reducedRun, type RunReducer, type RunView } from '../../shared/events/run-reducer.js';
 
 /** The first end of a log tells the state and the training of most runs; the last one is as long as most logs. */
 const READ_BYTE_COUNTS: readonly number[] = [8 * 1024, 512 * 1024, 16 * 1024 * 1024];
 
 interface ListedParts {
-  readonly growing: GrowingRunView;
+  readonly growing: RunReducer;
   readonly follower: RecordFollower;
   readonly unknownCount: number;
   readonly isEmpty: boolean;
@@ -64,7 +64,7 @@ async function readParts(place: RecordPlace, byteCounts: readonly number[]): Pro
   for (let reading = 0; ; reading += 1) {
     const byteCount = byteCounts[reading] ?? 0;
     const { events, unknownCount, isWhole, end } = await readLastEvents(place, byteCount);
-    const growing = growingViewOf(events);
+    const growing = reducedRun(events);
     const isEnough = isWhole || tellsEnough(growing.view());
     if (!isEnough && reading + 1 < byteCounts.length) continue;
     const isEmpty = events.length === 0 && unknownCount === 0;

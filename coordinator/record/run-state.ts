@@ -2,7 +2,7 @@
 
 import { isInterruptionKind } from '../../shared/base/errors.js';
 import { livenessOf, type ProcessIdentity } from '../../shared/storage/process-identity.js';
-import type { RunView } from './run-view.js';
+import type { RunView } from '../../shared/events/run-reducer.js';
 
 export type RunState =
   | 'running'

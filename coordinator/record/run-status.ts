@@ -3,7 +3,7 @@
 import { isUnderWay, runStateOf, type Observer, type RunState } from './run-state.js';
 import { ListedRun } from './listed-view.js';
 import type { RecordPlace } from './record-place.js';
-import type { RunView, TrainingView } from './run-view.js';
+import { leftMsOf, type RunView } from '../../shared/events/run-reducer.js';
 
 export interface RunStatus extends Omit<RunView, 'isPaused' | 'isAwaitingWorkers'> {
   /** The folder or prefix that holds the record. */
@@ -43,15 +43,4 @@ export function runStatusOf(
     leftMs: isUnderWay(state) && state !== 'stalled' ? leftMsOf(view) : null,
     unknownEventCount,
   };
-}
-
-function leftMsOf({
-  training,
-  outerStepMs,
-}: {
-  readonly training: TrainingView | null;
-  readonly outerStepMs: number | null;
-}): number | null {
-  if (training === null || outerStepMs === null) return null;
-  return (training.outerSteps - training.outerStep) * outerStepMs;
 }

@@ -43,6 +43,7 @@ import {
 } from './run-files.js';
 import { lengthFixedByOf } from '../training/run-length.js';
 import { trainOn, type TrainingStartChoice } from './train-run.js';
+import { noticeEvent, warningEvent } from '../../shared/events/run-events.js';
 
 /** @returns a report for each segment, or a single report if tasks have no segments */
 export async function evaluateRun(
@@ -167,7 +168,12 @@ async function trainedMetaParameters(
     });
   const { isChosen, outerStep, outerSteps } = state;
   if (!isChosen && outerStep < outerSteps)
-    context.sink({ kind: 'unfinished-run-evaluated', outerStep, outerSteps });
+    context.sink(
+      warningEvent(
+        'unfinished-run-evaluated',
+        `the run stopped at outer step ${outerStep} of ${outerSteps}; its last checkpoint is evaluated`,
+      ),
+    );
   return state;
 }
 
@@ -194,7 +200,9 @@ async function globalMetaParameters(
   const unrestricted = globalArmConfig(run.config);
   const spec = specOf(unrestricted, run.store);
   const arm = withoutMethodNames(unrestricted, spec);
-  context.sink({ kind: 'global-arm-started' });
+  context.sink(
+    noticeEvent('global-arm-started', 'global arm: one model on all rows, the same system'),
+  );
   const { config, choice } = await globalStartOf(arm, outerSteps, fresh);
   const outcome = await trainOn({ ...run, config, spec }, dispatch, choice, context);
   return outcome.metaParameters;

@@ -55,7 +55,6 @@ export function trackedCallOf(call: string, config: RunConfig, isFresh = false):
 /** Events that show that the call was not refused. */
 const BEGINNINGS: ReadonlySet<EventKind> = new Set([
   'run-started',
-  'global-arm-started',
   'progress',
   'trial-scored',
   'report-written',

@@ -23,6 +23,12 @@ import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
 import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
 import type { RunContext } from './call/run-context.js';
 import { storeAddressOf } from './places.js';
+import {
+  objectStoreAway,
+  objectStoreBack,
+  warningEvent,
+  type RunEvent,
+} from '../../shared/events/run-events.js';
 
 /** @param caller work that waits for a bucket that is away; without it, calls fail at once. */
 export function objectStoreOf(
@@ -44,8 +50,8 @@ function storeWaitOf({ queue }: RunConfig, { clock, signal, sink }: RunCaller): 
   if (known !== undefined) return known;
   const wait = new StoreWait({
     ...{ clock, signal, waitMs: queue.outerStepTimeoutMs, waitField: 'queue.outerStepTimeoutMs' },
-    onAway: (outage) => sink({ kind: 'object-store-away', ...outage }),
-    onBack: (awayMs) => sink({ kind: 'object-store-back', awayMs }),
+    onAway: (outage) => sink(objectStoreAway(outage)),
+    onBack: (awayMs) => sink(objectStoreBack(awayMs)),
   });
   waitBySignal.set(signal, wait);
   return wait;
@@ -188,8 +194,13 @@ export async function claimedPlace(
   const store = objectStoreOf(config, address, context);
   if (await probeConditionalWrites(store))
     return claimRun({ store, run, start: freshNonce(), clock, sink, signal });
-  sink({ kind: 'writes-unconditional', address: store.address });
+  sink(writesUnconditional(store.address));
   return null;
+}
+
+export function writesUnconditional(address: string): RunEvent {
+  const text = `${address} ignores conditional writes: start only one coordinator of this run`;
+  return warningEvent('writes-unconditional', text);
 }
 
 export function joinAddress(address: string, child: string): string {

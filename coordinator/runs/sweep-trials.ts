@@ -17,7 +17,12 @@ import type { Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
-import type { EventKind, RunEventSink } from '../../shared/events/run-events.js';
+import {
+  type EventKind,
+  type RunEventSink,
+  warningEvent,
+  type RunEventOf,
+} from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
 import { crossFittedLosses } from '../auto/cross-fitted-losses.js';
@@ -89,7 +94,7 @@ export function trialWork(
       let state = await trained(run, stopAtOuterStep, signal);
       if (state.outerStep > stopAtOuterStep) {
         const { outerStep } = state;
-        sink({ kind: 'trial-retrained', trial: name, outerStep, scoredOuterStep: stopAtOuterStep });
+        sink(trialRetrained(name, outerStep, stopAtOuterStep));
         await discardCheckpoints(run);
         state = await trained(run, stopAtOuterStep, signal);
       }
@@ -250,4 +255,16 @@ function sweepSink(
     }
     if (!TRIAL_COURSE.has(event.kind)) sink(event, source);
   };
+}
+
+function trialRetrained(
+  trial: string,
+  outerStep: number,
+  scoredOuterStep: number,
+): RunEventOf<'warning'> {
+  return warningEvent(
+    'trial-retrained',
+    `${trial} was trained to outer step ${outerStep} outside the sweep, which scores it at ` +
+      `${scoredOuterStep}: it is trained again`,
+  );
 }

@@ -5,7 +5,7 @@
  */
 
 import { DivergenceError, isInterruption, QianmoError } from '../../shared/base/errors.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { type RunEventSink, warningEvent } from '../../shared/events/run-events.js';
 import { comparableTrials, indistinctTrials, pairOfKinds, trialsOnRung } from './safe-trials.js';
 import {
   rankedOnRung,
@@ -153,7 +153,7 @@ async function scoreOf(
     return { rungIndex, outerSteps, ...(await runTrial(name, outerSteps, signal)) };
   } catch (error) {
     if (!(error instanceof DivergenceError)) throw error;
-    sink({ kind: 'trial-diverged', trial: name, reason: error.message });
+    sink(warningEvent('trial-diverged', `${name} diverges and is given up: ${error.message}`));
     return { rungIndex, outerSteps, validationLogloss: null, cell: null, metaDigest: null };
   }
 }

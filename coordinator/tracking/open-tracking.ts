@@ -16,15 +16,13 @@ import type {
   StampedEventSink,
 } from '../../shared/events/run-events.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
-import { MlflowFactSchema, MlflowTracker } from './mlflow/mlflow-tracker.js';
-import { TensorBoardTracker } from './tensorboard/tensorboard-tracker.js';
-import type { CallEnding, EventTracker, TrackedRun } from './feed/tracker.js';
-import { TrackerFeed } from './feed/tracker-feed.js';
+import { MlflowFactSchema, MlflowTracker } from './mlflow-tracker.js';
+import { TensorBoardTracker } from './tensorboard-tracker.js';
+import { type CallEnding, type EventTracker, type TrackedRun, TrackingMemory } from './tracker.js';
+import { TrackerFeed } from './tracker-feed.js';
 import { freshNonce } from '../../shared/base/nonce.js';
-import { TrackingMemory } from './feed/tracking-memory.js';
 import { mlflowServerOf, webhookSecretsOf } from './tracking-secrets.js';
-import { NoticeWatch, type Notice } from './webhook/notices.js';
-import { ToldNoticesSchema, WebhookTracker } from './webhook/webhook-tracker.js';
+import { NoticeWatch, type Notice, ToldNoticesSchema, WebhookTracker } from './webhook-tracker.js';
 
 export interface TrackingOrder {
   readonly call: string;

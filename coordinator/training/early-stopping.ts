@@ -1,7 +1,7 @@
 /** The scores of a run on its validation adgroups while it is trained, and its end when training has stopped helping. */
 
 import type { EarlyStoppingConfig } from '../../shared/config/early-stopping-config.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { bestOf, scoresSinceBest } from '../checkpoints/validated-steps.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
@@ -87,7 +87,12 @@ function stoppingOn(
     reportEnd({ outerStep, validated }, outerSteps) {
       const best = bestOf(validated);
       if (best === null || outerStep >= outerSteps) return;
-      sink({ kind: 'run-stopped-early', outerStep, bestOuterStep: best.outerStep, outerSteps });
+      sink(
+        noticeEvent(
+          'run-stopped-early',
+          `stopped at outer step ${outerStep} of ${outerSteps}: the validation loss has not fallen since ${best.outerStep}`,
+        ),
+      );
     },
   };
 }

@@ -10,6 +10,7 @@ import { FalseResultsError } from '../dispatch/second-opinions.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import type { QuarantinedTask, TrainingState } from '../checkpoints/training-state.js';
 import type { TrainOptions } from './train-options.js';
+import { warningEvent } from '../../shared/events/run-events.js';
 
 const CURE =
   'correct its rows and prepare again, or set training.poisonTasks: quarantine and continue with --resume';
@@ -39,7 +40,12 @@ export function poisonTasks({
     settle: async (error, orders, state) => {
       if (!(error instanceof QianmoError) || signal.aborted) throw error;
       if (error instanceof FalseResultsError) {
-        sink({ kind: 'outer-step-retaken', outerStep: state.outerStep, reason: error.message });
+        sink(
+          warningEvent(
+            'outer-step-retaken',
+            `the outer step after ${state.outerStep} is taken again: ${error.message}`,
+          ),
+        );
         return state;
       }
       const found = await poisonTaskOf(error, orders, { dispatcher, store, signal });

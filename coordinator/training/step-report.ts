@@ -9,6 +9,8 @@ import { readsTrunkRows, type StepPlan } from '../plan/step-plan.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import { adapts } from '../../shared/methods/inner-loop/method.js';
 import type { StepSum } from './step-sum.js';
+import { warningEvent } from '../../shared/events/run-events.js';
+import { counted } from '../../shared/names/counted.js';
 
 const MS_PER_SECOND = 1000;
 
@@ -23,7 +25,13 @@ export function stepReport(
   sink({ kind: 'run-started', runId, outerStep, outerSteps: outerStepsOf(start, training) });
   const { trunk } = store.manifest;
   if (trunk !== undefined && !readsTrunkRows(methodPlanOf(config.method)))
-    sink({ kind: 'trunk-rows-unread', rowCount: trunk.rowCount, methodKind: config.method.kind });
+    sink(
+      warningEvent(
+        'trunk-rows-unread',
+        `${counted(trunk.rowCount, 'row')} of the store train the trunk only, and ${config.method.kind} does not read them: ` +
+          'it makes the start of an adgroup of its attributes, and these rows are of many adgroups',
+      ),
+    );
   const tasksAdapt = adapts(methodPlanOf(config.method));
   const { names: sizes } = sizeDivisionOf(config.evaluation.sizeBucketEdges);
   let previousMs = clock.monotonicMs();

@@ -1,7 +1,7 @@
 /** The clock of an outer step: how long each of its phases took, told when it is complete. */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { STEP_PHASES, type StepPhase } from '../../shared/events/event-kinds.js';
+import { STEP_PHASES, type StepPhase } from '../../shared/names/event-terms.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
 

@@ -14,6 +14,8 @@ import {
   type RunEventOf,
   type RunEventSink,
   type StampedEvent,
+  noticeEvent,
+  warningEvent,
 } from '../../shared/events/run-events.js';
 
 /** The workers of one process. */
@@ -174,12 +176,14 @@ async function keepAlive(
     failuresInRow = clock.monotonicMs() - bornMs > HEALTHY_MS ? 1 : failuresInRow + 1;
     for (const [place, sink] of sinks.entries()) sink(end.event, end.sourceOf(place));
     if (!restarts.take()) {
-      tellAll({ kind: 'worker-given-up', restartCount: restartsMax });
+      tellAll(
+        warningEvent('worker-given-up', `not started again: ${restartsMax} restarts are used up`),
+      );
       return;
     }
     const delayMs = Math.min(RESTART_DELAY_MS_MIN * 2 ** (failuresInRow - 1), RESTART_DELAY_MS_MAX);
     await clock.sleep(delayMs, stopping);
-    if (!isStopping()) tellAll({ kind: 'worker-restarted' });
+    if (!isStopping()) tellAll(noticeEvent('worker-restarted', 'started again'));
   }
 }
 
@@ -251,7 +255,8 @@ function eventsFromChannel(
         if (isMisunderstood) return;
         isMisunderstood = true;
         const reason = error.report.found ?? error.message;
-        sinks[0]?.({ kind: 'worker-misunderstood', reason });
+        const text = `sent a message that is not an event: ${reason}`;
+        sinks[0]?.(warningEvent('worker-misunderstood', text));
       }
     },
     sourceOf: (place) => ({ worker: names.get(place) }),

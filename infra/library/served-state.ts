@@ -8,7 +8,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
-import type { RunEventSink } from '../../shared/events/run-events.js';
+import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
@@ -24,6 +24,7 @@ import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
 import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
+import { secondsText } from '../../shared/events/event-parts.js';
 
 interface StateRequest {
   readonly bundle: string;
@@ -145,7 +146,13 @@ export async function openSharedLog(
 function ownedFolder(folder: string, { clock, onEvent }: OwningSurroundings): Promise<OwnedFolder> {
   return ownFolder(folder, {
     clock,
-    onWatched: (owner, silenceMs) => onEvent({ kind: 'state-owner-watched', owner, silenceMs }),
+    onWatched: (owner, silenceMs) =>
+      onEvent(
+        noticeEvent(
+          'state-owner-watched',
+          `the folder of the state is of ${owner}: waiting ${secondsText(silenceMs)} for its signs`,
+        ),
+      ),
   });
 }
 

@@ -1,7 +1,7 @@
 /** The coordinators of a simulation: the production outer loop on the production dispatcher, lease and checkpoints. */
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import type { RunEvent } from '../../shared/events/run-events.js';
+import { type RunEvent, objectStoreAway, objectStoreBack } from '../../shared/events/run-events.js';
 import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer.js';
 import { claimRun, type RunClaim } from '../../coordinator/checkpoints/run-claim.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
@@ -117,8 +117,8 @@ function patientStore(store: StoreLink, { variant }: World, caller: RunCaller): 
   const { clock, signal, sink } = caller;
   const wait = new StoreWait({
     ...{ clock, signal, waitMs: STORE_WAIT_MS, waitField: 'queue.outerStepTimeoutMs' },
-    onAway: (outage) => sink({ kind: 'object-store-away', ...outage }),
-    onBack: (awayMs) => sink({ kind: 'object-store-back', awayMs }),
+    onAway: (outage) => sink(objectStoreAway(outage)),
+    onBack: (awayMs) => sink(objectStoreBack(awayMs)),
   });
   return waitingStore(store, wait);
 }

@@ -5,7 +5,7 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import { EVENT_SHAPES } from './event-kinds.js';
+import { EVENT_KINDS } from './event-kinds.js';
 import type { EventKind, RunEventOf, StampedEvent } from './run-events.js';
 
 /** Grows when a kind or a field changes its meaning. New kinds and optional fields do not change it. */
@@ -25,20 +25,18 @@ const STAMP_SHAPE = {
 
 const KindSchema = z.looseObject({ kind: z.string() });
 const SCHEMA_BY_KIND = new Map<string, z.ZodObject>(
-  Object.entries(EVENT_SHAPES).map(([kind, shape]) => [
+  Object.entries(EVENT_KINDS).map(([kind, { shape }]) => [
     kind,
     z.strictObject({ ...STAMP_SHAPE, kind: z.literal(kind), ...shape }),
   ]),
 );
-
-export const EVENT_KINDS: readonly EventKind[] = Object.keys(EVENT_SHAPES) as EventKind[];
 
 /** The schema of an event before it is stamped, for other channels than lines. */
 export function eventSchemaOf<Kind extends EventKind>(kind: Kind): z.ZodType<RunEventOf<Kind>> {
   // The shape of this kind infers to its event, which an index by a type parameter does not show.
   return z.strictObject({
     kind: z.literal(kind),
-    ...EVENT_SHAPES[kind],
+    ...EVENT_KINDS[kind].shape,
   }) as unknown as z.ZodType<RunEventOf<Kind>>;
 }
 

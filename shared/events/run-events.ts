@@ -3,41 +3,23 @@
  * stamps the event once, and every sink (terminal, log, library) reads the stamped event.
  */
 
-import type { z } from 'zod';
 import type { Clock } from '../base/clock.js';
-import type { EVENT_SHAPES } from './event-kinds.js';
+import { set, type MetricUpdate } from '../metrics/metric-definitions.js';
+import type { EventLevel, EventSource, EventStamp, FieldsOf } from './event-kind.js';
+import { EVENT_KINDS } from './event-kinds.js';
+import { secondsText } from './event-parts.js';
 
-type Shapes = typeof EVENT_SHAPES;
-export type EventKind = keyof Shapes;
+export type { EventSource, EventStamp } from './event-kind.js';
+
+export type EventKind = keyof typeof EVENT_KINDS;
 
 /** An event of one kind, as it is emitted. */
 export type RunEventOf<Kind extends EventKind> = {
-  // zod gives an empty shape the type of a record without keys, which would forbid `kind`.
-  [Each in Kind]: { readonly kind: Each } & (keyof Shapes[Each] extends never
-    ? unknown
-    : Readonly<z.output<z.ZodObject<Shapes[Each]>>>);
+  [Each in Kind]: { readonly kind: Each } & FieldsOf<(typeof EVENT_KINDS)[Each]['shape']>;
 }[Kind];
 export type RunEvent = RunEventOf<EventKind>;
 
-/** The origin of an event: a worker, or the coordinator where no worker is named. */
-export interface EventSource {
-  /** Absent before a run is known, and for a worker that serves none yet. */
-  readonly runId?: string | undefined;
-  /** The name of the worker, as results carry it. */
-  readonly worker?: string | undefined;
-  /** The place of the worker among the local workers of a supervisor, from 0. */
-  readonly workerIndex?: number | undefined;
-  /** The time of the event in milliseconds since the Unix epoch; the present when absent. */
-  readonly epochMs?: number | undefined;
-}
-
 export type RunEventSink = (event: RunEvent, source?: EventSource) => void;
-
-export interface EventStamp extends EventSource {
-  readonly epochMs: number;
-  /** Outer steps that were complete; absent outside training. */
-  readonly outerStep?: number | undefined;
-}
 
 export type StampedEventOf<Kind extends EventKind> = RunEventOf<Kind> & EventStamp;
 export type StampedEvent = { [Kind in EventKind]: StampedEventOf<Kind> }[EventKind];
@@ -83,21 +65,68 @@ export function toldBy(source: EventSource, sink: RunEventSink): RunEventSink {
   return (event, given) => sink(event, { ...source, ...given });
 }
 
-const PROGRESS_KINDS: ReadonlySet<EventKind> = new Set([
-  'outer-step',
-  'progress',
-  'job-finished',
-  'results-admitted',
-  'run-validated',
-  'trial-scored',
-  'report-written',
-  'run-finished',
-]);
+/** An event that only people read, at the level of a notice. */
+export function noticeEvent(code: string, text: string): RunEventOf<'notice'> {
+  return { kind: 'notice', code, text };
+}
+
+/** The same at the level of a warning. */
+export function warningEvent(code: string, text: string): RunEventOf<'warning'> {
+  return { kind: 'warning', code, text };
+}
+
+export function objectStoreAway(outage: {
+  readonly address: string;
+  readonly reason: string;
+}): RunEvent {
+  const text = `the object store at ${outage.address} fails (${outage.reason}); waiting for it`;
+  return warningEvent('object-store-away', text);
+}
+
+export function objectStoreBack(awayMs: number): RunEvent {
+  const text = `the object store is back after ${secondsText(awayMs)}`;
+  return noticeEvent('object-store-back', text);
+}
+
+export interface Sentence {
+  readonly level: EventLevel;
+  readonly text: string;
+}
+
+/** Returns the event in words. */
+export function sentenceOf(event: StampedEvent): Sentence {
+  const { level, text } = entryOf(event);
+  return { level: level(event), text: text(event) };
+}
+
+/** Returns the changes of counters and gauges that follow the event. */
+export function metricUpdatesOf(event: StampedEvent): readonly MetricUpdate[] {
+  const updates = entryOf(event).metrics?.(event) ?? [];
+  if (!isProgress(event)) return updates;
+  return [
+    ...updates,
+    set('qianmo_last_progress_timestamp_seconds', {}, event.epochMs / 1000),
+    set('qianmo_workers_awaited', {}, 0),
+  ];
+}
 
 /**
- * Whether an event shows that its run gets on: that it neither stalls nor waits for workers. A checkpoint does not,
- * since it is written beside the outer steps that follow.
+ * Whether an event shows that its run moves: that it neither stalls nor waits for workers. A checkpoint does not,
+ * since it is written while the outer steps that follow are computed.
  */
-export function isProgress({ kind }: Pick<StampedEvent, 'kind'>): boolean {
-  return PROGRESS_KINDS.has(kind);
+export function isProgress(event: StampedEvent): boolean {
+  return entryOf(event).isProgress === true;
+}
+
+/** The functions of an entry as functions of any event. */
+interface UntypedEntry {
+  readonly level: (event: StampedEvent) => Sentence['level'];
+  readonly text: (event: StampedEvent) => string;
+  readonly metrics?: (event: StampedEvent) => readonly MetricUpdate[];
+  readonly isProgress?: true;
+}
+
+function entryOf({ kind }: StampedEvent): UntypedEntry {
+  // The entry of an event's kind takes that event, which an index by a union does not show.
+  return EVENT_KINDS[kind] as unknown as UntypedEntry;
 }

@@ -2,8 +2,13 @@
 
 import type { Clock } from '../base/clock.js';
 import { printableText } from '../base/printable-text.js';
-import type { EventStamp, StampedEventOf, StampedEventSink } from './run-events.js';
-import { sentenceOf } from './sentences.js';
+import {
+  sentenceOf,
+  type EventStamp,
+  type StampedEventOf,
+  type StampedEventSink,
+} from './run-events.js';
+import { leftMsOf, RunReducer, type RunView } from './run-reducer.js';
 
 interface TerminalSinkOptions {
   readonly stream: { write(text: string): unknown; readonly columns?: number };
@@ -21,8 +26,6 @@ const REDRAW_INTERVAL_MS = 100;
 const PLAIN_LINE_INTERVAL_MS = 5_000;
 const BAR_WIDTH = 20;
 const COLUMNS_DEFAULT = 80;
-/** The weight of the newest outer step in the displayed speed. */
-const SPEED_SMOOTHING = 0.1;
 const CLEAR_LINE = '\r\u001b[K';
 
 type OuterStepEvent = StampedEventOf<'outer-step'>;
@@ -33,29 +36,26 @@ type ProgressEvent = StampedEventOf<'progress'>;
  * Every other event is a line of its own, unless it is a detail.
  */
 export function createTerminalSink(options: TerminalSinkOptions): TerminalSink {
-  const { isTTY, clock } = options;
-  const pace = pacing(clock);
+  const { isTTY } = options;
+  const run = new RunReducer();
   const lines = updatingLine(options);
 
   const show: StampedEventSink = (event) => {
+    run.admit(event);
     switch (event.kind) {
       case 'outer-step':
-        pace.observe(event);
         lines.update(
-          outerStepLine(event, pace, isTTY),
+          () => outerStepLine(event, run, isTTY),
           'training',
           event.outerStep >= event.outerSteps,
         );
         return;
       case 'progress':
-        lines.update(progressLine(event, isTTY), event.stage, event.done === event.total);
+        lines.update(() => progressLine(event, isTTY), event.stage, event.done === event.total);
         return;
       case 'job-finished':
-        if (isUnsupervised(event)) lines.update(sentenceOf(event).text, 'jobs', false);
+        if (isUnsupervised(event)) lines.update(() => sentenceOf(event).text, 'jobs', false);
         return;
-      case 'run-started':
-        pace.start(event.outerStep);
-        break;
       case 'run-finished':
         lines.end();
         break;
@@ -76,7 +76,8 @@ function isUnsupervised({ worker, workerIndex }: EventStamp): boolean {
 interface UpdatingLine {
   /** Writes a separate line above the updating one. */
   write(line: string): void;
-  update(line: string, stage: string, isLast: boolean): void;
+  /** @param text is called where the line is drawn. */
+  update(text: () => string, stage: string, isLast: boolean): void;
   end(): void;
 }
 
@@ -91,10 +92,10 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
       if (drawnLine !== null) stream.write(drawnLine);
     },
     update: (text, stage, isLast) => {
-      const line = printableText(text);
       const nowMs = clock.monotonicMs();
       const intervalMs = isTTY ? REDRAW_INTERVAL_MS : PLAIN_LINE_INTERVAL_MS;
       if (!isLast && stage === shownStage && nowMs - shownMs < intervalMs) return;
+      const line = printableText(text());
       shownMs = nowMs;
       shownStage = isLast ? null : stage;
       if (!isTTY) {
@@ -113,65 +114,27 @@ function updatingLine({ stream, isTTY, clock }: TerminalSinkOptions): UpdatingLi
   };
 }
 
-interface Pacing {
-  start(outerStep: number): void;
-  observe(event: OuterStepEvent): void;
-  readonly tasksPerSecond: number;
-  /** The query loss before adaptation, as it was measured last; null before it was. */
-  readonly lossBefore: number | null;
-  /** Null before the first outer step of this process. */
-  remainingMs(event: OuterStepEvent): number | null;
-}
-
-function pacing(clock: Clock): Pacing {
-  let startMs = clock.monotonicMs();
-  let startOuterStep = 0;
-  let smoothed: number | null = null;
-  let lossBefore: number | null = null;
-  return {
-    start(outerStep) {
-      startMs = clock.monotonicMs();
-      startOuterStep = outerStep;
-      smoothed = null;
-      lossBefore = null;
-    },
-    observe({ tasksPerSecond, queryLossBefore }) {
-      lossBefore = queryLossBefore ?? lossBefore;
-      smoothed =
-        smoothed === null
-          ? tasksPerSecond
-          : (1 - SPEED_SMOOTHING) * smoothed + SPEED_SMOOTHING * tasksPerSecond;
-    },
-    get lossBefore() {
-      return lossBefore;
-    },
-    get tasksPerSecond() {
-      return smoothed ?? 0;
-    },
-    remainingMs({ outerStep, outerSteps }) {
-      const doneSteps = outerStep - startOuterStep;
-      if (doneSteps <= 0) return null;
-      return ((clock.monotonicMs() - startMs) / doneSteps) * (outerSteps - outerStep);
-    },
-  };
-}
-
-function outerStepLine(event: OuterStepEvent, pace: Pacing, withBar: boolean): string {
-  const { outerStep, outerSteps, queryLoss, gradientNorm } = event;
-  const remainingMs = pace.remainingMs(event);
+function outerStepLine(event: OuterStepEvent, run: RunReducer, withBar: boolean): string {
+  const { outerStep, outerSteps, queryLoss, supportLoss, gradientNorm } = event;
+  const view = run.view();
+  const leftMs = leftMsOf(view);
   return [
     ...(withBar ? [barOf(outerStep / outerSteps)] : []),
     `step ${outerStep}/${outerSteps}`,
-    `loss ${queryLoss.toFixed(4)}${lossNote(event, pace)}`,
-    `${speedOf(pace.tasksPerSecond)} tasks/s`,
-    ...(remainingMs === null || outerStep >= outerSteps ? [] : [`${durationOf(remainingMs)} left`]),
+    `loss ${queryLoss.toFixed(4)}${lossNote(view, { queryLoss, supportLoss })}`,
+    `${speedOf(run.meanTasksPerSecond ?? 0)} tasks/s`,
+    ...(leftMs === null || outerStep >= outerSteps ? [] : [`${durationOf(leftMs)} left`]),
     `norm ${gradientNorm.toPrecision(3)}`,
   ].join('  ');
 }
 
 /** The query loss before adaptation or, where it is not measured, the support loss, which is of other rows. */
-function lossNote({ queryLoss, supportLoss }: OuterStepEvent, { lossBefore }: Pacing): string {
-  if (lossBefore !== null) return ` (${lossBefore.toFixed(4)} before adaptation)`;
+function lossNote(
+  { training }: RunView,
+  { queryLoss, supportLoss }: Pick<OuterStepEvent, 'queryLoss' | 'supportLoss'>,
+): string {
+  const lossBefore = training?.adaptation?.queryLossBefore;
+  if (lossBefore !== undefined) return ` (${lossBefore.toFixed(4)} before adaptation)`;
   // The global method does not adapt, so the two losses are equal.
   return supportLoss === queryLoss ? '' : ` (support ${supportLoss.toFixed(4)})`;
 }

@@ -8,11 +8,11 @@
 
 import {
   COMPUTE_END_REASONS,
+  DEVICE_POOLS,
   JOB_FAILURE_KINDS,
   REJECTIONS,
   STEP_PHASES,
-} from '../events/event-kinds.js';
-import { DEVICE_POOLS } from '../events/kinds/operation-kinds.js';
+} from '../names/event-terms.js';
 import { METRIC_SOURCES, type MetricDefinition } from './metric-definition.js';
 import { OF_SERVERS } from './server-metrics.js';
 
@@ -294,3 +294,39 @@ export function definitionOf(name: MetricName): MetricDefinition {
 }
 
 export const METRIC_NAMES = Object.keys(METRICS) as readonly MetricName[];
+
+/** A change of a metric. The functions below make one, so that its labels are those of the metric. */
+export interface MetricUpdate {
+  readonly how: 'add' | 'set' | 'observe' | 'forget';
+  readonly name: MetricName;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+type Update = <Name extends MetricName>(
+  name: Name,
+  labels: LabelsOf<Name>,
+  value: number,
+) => MetricUpdate;
+
+function updateBy(how: MetricUpdate['how']): Update {
+  return (name, labels, value) => ({ how, name, labels, value });
+}
+
+/** Sets a gauge, or a counter that is counted elsewhere. */
+export const set = updateBy('set');
+/** Adds an observation to a histogram. */
+export const observe = updateBy('observe');
+
+export function add<Name extends MetricName>(
+  name: Name,
+  labels: LabelsOf<Name>,
+  value = 1,
+): MetricUpdate {
+  return { how: 'add', name, labels, value };
+}
+
+/** Removes all values of a metric, as those of a bundle that is no longer served. */
+export function forget(name: MetricName): MetricUpdate {
+  return { how: 'forget', name, labels: {}, value: 0 };
+}

@@ -6,6 +6,7 @@ import {
   METRIC_NAMES,
   type LabelsOf,
   type MetricName,
+  type MetricUpdate,
 } from './metric-definitions.js';
 import type { MetricSource } from './metric-definition.js';
 
@@ -33,10 +34,12 @@ export const MetricsSnapshotSchema = z.array(
 export type MetricsSnapshot = z.infer<typeof MetricsSnapshotSchema>;
 
 export class MetricRegistry {
+  readonly #source: MetricSource;
   readonly #series = new Map<MetricName, Map<string, Series>>();
 
   /** Counters and histograms of the source whose labels are known begin at 0, so that rates are right from the first event on. */
   constructor(source: MetricSource) {
+    this.#source = source;
     for (const name of METRIC_NAMES) {
       const { kind, from, labels = {} } = definitionOf(name);
       if (!from.includes(source) || kind === 'gauge') continue;
@@ -60,6 +63,16 @@ export class MetricRegistry {
     const at = place < 0 ? buckets.length : place;
     series.value += value;
     if (series.counts !== undefined) series.counts[at] = (series.counts[at] ?? 0) + 1;
+  }
+
+  /** Applies the updates of metrics that this process exports. A coordinator hears of its local workers, who count for themselves. */
+  apply(updates: readonly MetricUpdate[]): void {
+    for (const { how, name, labels, value } of updates) {
+      if (!definitionOf(name).from.includes(this.#source)) continue;
+      // The functions that make updates give each metric its labels.
+      if (how === 'forget') this.forget(name);
+      else this[how](name, labels as LabelsOf<MetricName>, value);
+    }
   }
 
   /** The value of a gauge or counter; 0 if nobody has set it. */

@@ -5,9 +5,10 @@
  */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { DEVICE_POOLS } from '../names/event-terms.js';
 import { listening } from '../network/listening.js';
 import { EXPOSITION_TYPE, expositionOf } from './exposition.js';
-import type { MetricsSnapshot } from './metric-registry.js';
+import type { MetricRegistry, MetricsSnapshot } from './metric-registry.js';
 
 /** The place at which a process offers its metrics. */
 export interface MetricsPlace {
@@ -75,4 +76,11 @@ async function answer(
   } catch (error) {
     send(503, 'text/plain', `${error instanceof Error ? error.message : String(error)}\n`);
   }
+}
+
+/** Answers an autoscaler: how many workers a run wants, by pool. 0 for all pools in a pause, and once the run has ended. */
+export function workersWantedIn(registry: MetricRegistry): Readonly<Record<string, number>> {
+  return Object.fromEntries(
+    DEVICE_POOLS.map((device) => [device, registry.valueOf('qianmo_workers_wanted', { device })]),
+  );
 }

@@ -3,7 +3,7 @@
  * worker writes it; the dispatcher and people at the queue board read it.
  */
 
-import { JOB_FAILURE_KINDS } from '../events/event-kinds.js';
+import { JOB_FAILURE_KINDS } from '../names/event-terms.js';
 
 /**
  * - `blob-missing`: an input is gone; the coordinator can put it again.

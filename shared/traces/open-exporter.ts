@@ -1,5 +1,6 @@
 /** The exporter that the environment asks for. Its code is loaded where there is one. */
 
+import { warningEvent, type RunEvent } from '../events/run-events.js';
 import type { SpanExporter, SpanExporterOptions } from './span-exporter.js';
 import { traceSettingsOf } from './trace-settings.js';
 
@@ -23,4 +24,13 @@ export async function openSpanExporter(
   const { SpanExporter } = await import('./span-exporter.js');
   const { keptShare, ...place } = settings;
   return { exporter: new SpanExporter({ ...options, ...place }), keptShare };
+}
+
+/** Told once. Spans are dropped until the receiver takes them again. */
+export function tracesFailed({
+  address,
+  reason,
+}: Parameters<SpanExporterOptions['onFailure']>[0]): RunEvent {
+  const text = `traces cannot be sent to ${address} (${reason}); the work continues without them`;
+  return warningEvent('traces-failed', text);
 }

@@ -1,6 +1,6 @@
 /** The spans of a coordinator, made of the event that tells the times of an outer step. */
 
-import type { StepPhase } from '../events/event-kinds.js';
+import type { StepPhase } from '../names/event-terms.js';
 import type { StampedEventOf, StampedEventSink } from '../events/run-events.js';
 import { spanBelow, type Span, type StepTraces } from './span.js';
 

@@ -212,7 +212,7 @@ describe('a distributed run in virtual time', () => {
     expect(stateDigest(outcome.state)).toEqual(stateDigest(expected.state));
     expect(outcome.digest).toBe(expected.digest);
     for (const fault of faults.keys()) faultsMet.add(fault);
-    for (const [, kind] of log.join('\n').matchAll(/"kind":"([a-z-]+)"/g))
+    for (const [, kind] of log.join('\n').matchAll(/"(?:kind|code)":"([a-z-]+)"/g))
       faultsMet.add(kind ?? '');
     if (log.some((line) => line.includes('is lost"'))) faultsMet.add('lost lock');
   });

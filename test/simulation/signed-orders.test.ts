@@ -9,6 +9,7 @@ import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { thisProcess } from '../../shared/storage/process-identity.js';
 import type { LeaseHolder } from '../../shared/storage/run-lease.js';
 import { config, ControlScene, expectEqual, RUN, undisturbed } from './control-scene.js';
+import { codeOf } from '../../test/fixtures/told.js';
 
 const KEY = createSecretKey('the key of the pool', 'utf8');
 const OTHER_KEY = createSecretKey('the key of another pool', 'utf8');
@@ -34,7 +35,7 @@ async function recordIn(scene: ControlScene): Promise<RunOrders> {
 
 function refusalsIn(scene: ControlScene): string[] {
   return scene.events.flatMap(({ event }) =>
-    event.kind === 'orders-unreadable' ? [event.reason] : [],
+    event.kind === 'warning' && event.code === 'orders-unreadable' ? [event.text] : [],
   );
 }
 
@@ -139,7 +140,7 @@ describe('a run of a pool with a key', () => {
       await scene.clock.sleep(RUN_LEASE_MS + 1_000);
       const trained = scene.train(config);
       await scene.saw('run-paused');
-      await scene.saw('orders-unreadable');
+      await scene.saw('warning', (event) => codeOf(event) === 'orders-unreadable');
       await scene.order(ORDERS.resume);
       return trained;
     });

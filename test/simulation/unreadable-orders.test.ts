@@ -14,6 +14,7 @@ import { thisProcess } from '../../shared/storage/process-identity.js';
 import type { LeaseHolder } from '../../shared/storage/run-lease.js';
 import { queueConfig } from '../fixtures/queue/queue-under-test.js';
 import { config, ControlScene, expectEqual, RUN, undisturbed } from './control-scene.js';
+import { codeOf } from '../fixtures/told.js';
 
 const PAUSED: RunOrders = { ...NO_ORDERS, isPaused: true };
 
@@ -51,7 +52,7 @@ class UnreadableScene extends ControlScene {
   }
 
   get toldCount(): number {
-    return this.kinds().filter((kind) => kind === 'orders-unreadable').length;
+    return this.events.filter(({ event }) => codeOf(event) === 'orders-unreadable').length;
   }
 }
 

@@ -7,7 +7,7 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
-import type { RunEventOf } from '../../shared/events/run-events.js';
+import { type RunEventOf, warningEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { JobFailureKind } from '../../shared/queue/job-failure.js';
 import type {
@@ -62,7 +62,7 @@ const REST_CAUSE_BY_FAILURE: Readonly<Record<JobFailureKind, RestCause | null>> 
 
 export type WorkerEvent = RunEventOf<
   | 'worker-ready'
-  | 'worker-renamed'
+  | 'warning'
   | 'worker-stopped'
   | 'worker-resting'
   | 'job-started'
@@ -141,7 +141,7 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
         ...{ kind: 'worker-ready', pid: process.pid, server },
         redisAddress: share.queue.address,
       });
-      if (consumer.name !== name) onEvent({ kind: 'worker-renamed', nameOnQueue: consumer.name });
+      if (consumer.name !== name) onEvent(workerRenamed(consumer.name));
     }
     await bench.workUntilStopped();
     onEvent({ kind: 'worker-stopped' });
@@ -434,4 +434,9 @@ class WorkBench {
     this.#reports.onEvent({ kind: 'job-handed-back', jobId });
     return { kind: 'handed-back' };
   }
+}
+
+function workerRenamed(nameOnQueue: string): RunEventOf<'warning'> {
+  const text = `shares its name with another worker, so the queue calls it ${nameOnQueue}`;
+  return warningEvent('worker-renamed', text);
 }

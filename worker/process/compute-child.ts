@@ -7,7 +7,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../../shared/base/clock.js';
 import type { QianmoError } from '../../shared/base/errors.js';
 import { errorFromRecord } from '../../shared/base/failure-record.js';
-import type { COMPUTE_END_REASONS } from '../../shared/events/event-kinds.js';
+import type { COMPUTE_END_REASONS } from '../../shared/names/event-terms.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import {
@@ -38,7 +38,7 @@ export type ComputeEvent = RunEventOf<
   | 'compute-wrote'
   | 'compute-ready'
   | 'compute-ended'
-  | 'compute-replaced'
+  | 'warning'
   | 'backend-portable'
   | 'job-progress'
 >;

@@ -26,6 +26,8 @@ import { ComputeChild, type ChildOptions, type ComputeEvent } from './compute-ch
 import { forkedEntry, type ForkedEntry } from './forked-entry.js';
 import type { DeviceReport, FoundDevice } from '../../shared/events/device-report.js';
 import { SHARED_KEPT_COUNT, type SharedKind } from './compute-protocol.js';
+import { warningEvent } from '../../shared/events/run-events.js';
+import { counted } from '../../shared/names/counted.js';
 
 export interface ComputeProcessOptions {
   readonly clock: Clock;
@@ -201,12 +203,13 @@ class ComputeProcess {
     const { jobCount, residentByteCount } = child;
     if (residentByteCount <= this.#residentByteCountMax) return;
     if (jobCount < JOB_COUNT_MIN_BEFORE_REPLACING) return;
-    this.#options.onEvent?.({
-      kind: 'compute-replaced',
-      pid: child.pid,
-      ...{ jobCount, residentByteCount },
-      residentByteCountMax: this.#residentByteCountMax,
-    });
+    this.#options.onEvent?.(
+      warningEvent(
+        'compute-replaced',
+        `the compute process is replaced after ${counted(jobCount, 'job')}: ` +
+          `it holds ${mebibytes(residentByteCount)}, more than ${mebibytes(this.#residentByteCountMax)}`,
+      ),
+    );
     this.#running = null;
     await child.endGracefully('replaced');
     // A failure to start is reported by the next job, which starts the process again.
@@ -353,4 +356,8 @@ function childOptionsOf(
 function machineMemoryByteCount(): number {
   const constrained = process.constrainedMemory();
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
+}
+
+function mebibytes(byteCount: number): string {
+  return `${Math.round(byteCount / 2 ** 20)} MiB`;
 }

@@ -14,7 +14,7 @@ import { RecordFollower } from '../../record/read-record.js';
 import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
 import { observerAt } from '../../record/run-state.js';
 import { runStatusOf, type RunStatus } from '../../record/run-status.js';
-import type { RunView } from '../../record/run-view.js';
+import type { RunView } from '../../../shared/events/run-reducer.js';
 import { Shared } from './shared-value.js';
 import { findRuns, RUN_COUNT_MAX, type FoundRun, type FoundRuns } from './record-roots.js';
 

@@ -1,7 +1,7 @@
 /** The page of a run as a file that needs no server. */
 
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { readRunHistory } from '../../record/history/read-history.js';
+import { readRunHistory } from '../../record/history/run-history.js';
 import type { RecordPlace } from '../../record/record-place.js';
 import type { RunStatus } from '../../record/run-status.js';
 import { settingsOf } from '../catalog/run-settings.js';

@@ -1,11 +1,11 @@
 /** The drawings of a run: losses, speed, and where the time of outer steps goes. */
 
-import { STEP_PHASES } from '../../../shared/events/event-kinds.js';
+import { STEP_PHASES } from '../../../shared/names/event-terms.js';
 import { courseChart, layersChart, type DrawnLine } from '../../reports/page/course-charts.js';
 import { legendHtml } from '../../reports/page/page-frame.js';
 import { durationText } from '../../reports/record/duration-text.js';
 import type { RunHistory } from '../../record/history/run-history.js';
-import type { Point } from '../../record/history/point-series.js';
+import type { Point } from '../../record/history/step-series.js';
 import { figure, thinned } from './elements.js';
 import { sizeFigure } from './size-figure.js';
 

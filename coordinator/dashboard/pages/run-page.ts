@@ -6,8 +6,8 @@ import { formatCount } from '../../reports/text-format.js';
 import type { RunHistory } from '../../record/history/run-history.js';
 import { isUnderWay } from '../../record/run-state.js';
 import type { RunStatus } from '../../record/run-status.js';
-import type { TrainingView } from '../../record/run-view.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import type { TrainingView } from '../../../shared/events/run-reducer.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import {
   facts,
   nothing,

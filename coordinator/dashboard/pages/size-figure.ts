@@ -2,8 +2,8 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import type { RunHistory } from '../../record/history/run-history.js';
-import type { SizedSteps } from '../../record/history/sized-steps.js';
-import type { SizeMean } from '../../record/size-means.js';
+import type { SizedSteps } from '../../record/history/step-series.js';
+import type { SizeMean } from '../../../shared/events/size-losses.js';
 import { escapeHtml } from '../../reports/html-text.js';
 import { smallChart, type DrawnLine } from '../../reports/page/course-charts.js';
 import { legendHtml } from '../../reports/page/page-frame.js';

@@ -47,6 +47,7 @@ import { appendedTasksOf, type AppendedTasks } from './appended-tasks.js';
 import { freshRowsOf } from './fresh-rows.js';
 import { grownEncodings } from './grown-dictionaries.js';
 import { redivideTasks } from './redivided-tasks.js';
+import { logsAppended, logsKnown } from '../../../coordinator/prepare/prepare-messages.js';
 
 export interface AppendedLogs {
   /** Null if all logs were in the store already. */
@@ -132,7 +133,7 @@ async function appendInto(
   });
   const { files, logDigests, knownFileCount } = await newFilesOf(found, store.manifest, signal);
   if (files.length === 0) {
-    sink({ kind: 'logs-known', fileCount: knownFileCount, address: config.data.store });
+    sink(logsKnown(knownFileCount, config.data.store));
     return { append: null, knownFileCount };
   }
   // Dictionaries of a store hold texts.
@@ -167,7 +168,7 @@ async function appendInto(
   await target.publishAppended(newFiles, supersededFiles(store.manifest));
   const { changedTaskCount, newTaskCount, logRowCount } = append;
   const durationMs = clock.monotonicMs() - startedMs;
-  sink({ kind: 'logs-appended', changedTaskCount, newTaskCount, logRowCount, durationMs });
+  sink(logsAppended({ changedTaskCount, newTaskCount, logRowCount, durationMs }));
   const rejectsFile = rejectsFileOf(manifest.appends?.length ?? 0);
   for (const event of rejectedRowsEvents(rejects, rejectsFile)) sink(event);
   const { tooSmallTaskCount: taskCount, tooSmallRowCount: rowCount } = tasks;

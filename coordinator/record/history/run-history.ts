@@ -1,14 +1,15 @@
 /** The course of a run from the first event of its record on, in bounded memory. */
 
 import type { EventKind, StampedEvent } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import { SIZE_BUCKETS_MAX } from '../../../shared/events/size-losses.js';
-import { OwnRun } from '../own-run.js';
-import { GrowingRunView, type RunView } from '../run-view.js';
-import { SizedLosses, type SizedSteps } from './sized-steps.js';
-import { PointSeries, POINTS_MAX, type Point } from './point-series.js';
-import { StepTimes, TIMED_SPANS_MAX, type TimedSteps } from './timed-steps.js';
+import { RunReducer, type RunView } from '../../../shared/events/run-reducer.js';
+import { SizedLosses, type SizedSteps } from './step-series.js';
+import { PointSeries, POINTS_MAX, type Point } from './step-series.js';
+import { StepTimes, TIMED_SPANS_MAX, type TimedSteps } from './step-series.js';
 import { WorkerCourses, type WorkerCourse } from './worker-courses.js';
+import { RecordFollower } from '../read-record.js';
+import type { RecordPlace } from '../record-place.js';
 
 export interface RunHistory {
   readonly view: RunView;
@@ -70,8 +71,7 @@ const BYTES_A_WORKER = 512;
 const BYTES_AN_EVENT = 4_096;
 
 export class GrowingRunHistory {
-  readonly #own = new OwnRun();
-  readonly #view = new GrowingRunView();
+  readonly #run = new RunReducer();
   readonly #series: Readonly<Record<SeriesName, PointSeries>> = {
     queryLoss: new PointSeries(),
     queryLossBefore: new PointSeries(),
@@ -92,10 +92,10 @@ export class GrowingRunHistory {
   #unknownEventCount = 0;
 
   admit(event: StampedEvent): void {
-    this.#view.admit(event);
+    const isOwn = this.#run.admit(event);
     this.#workers.admit(event);
     // An arm has its steps and checkpoints in an output of its own.
-    if (!this.#own.isTrainingOfArm(event)) {
+    if (isOwn) {
       this.#admitStep(event);
       this.#admitOutcome(event);
     }
@@ -115,7 +115,7 @@ export class GrowingRunHistory {
     const workers = this.#workers.courses();
     const sizedSteps = this.#sizes.spans();
     return {
-      view: this.#view.view(),
+      view: this.#run.view(),
       series,
       timedSteps: this.#times.spans(),
       sizedSteps,
@@ -190,6 +190,16 @@ export class GrowingRunHistory {
         return;
     }
   }
+}
+
+/** Reads the history of a run once, segment by segment. */
+export async function readRunHistory(place: RecordPlace): Promise<RunHistory> {
+  const growing = new GrowingRunHistory();
+  for await (const { events, unknownCount } of new RecordFollower(place).nextParts()) {
+    for (const event of events) growing.admit(event);
+    growing.addUnknown(unknownCount);
+  }
+  return growing.history;
 }
 
 function keepLast<Item>(items: Item[], item: Item, countMax: number): void {

@@ -3,7 +3,7 @@
 import { printableText } from '../../../shared/base/printable-text.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import type { RunStatus } from '../../record/run-status.js';
 import { textTable, type TableCell } from '../table.js';
 import { durationText } from './duration-text.js';

@@ -12,6 +12,7 @@ import {
   type RunEventSink,
   type StampedEvent,
   type StampedEventSink,
+  warningEvent,
 } from '../../../shared/events/run-events.js';
 import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
@@ -123,7 +124,12 @@ async function carriedOut<Result>(
   } catch (error) {
     // The failure of the work takes precedence over a failure to close.
     await close().catch((failure: unknown) =>
-      sink({ kind: 'stop-failed', reason: String(failure) }),
+      sink(
+        warningEvent(
+          'stop-failed',
+          `something that was started could not be stopped: ${String(failure)}`,
+        ),
+      ),
     );
     throw failureOfSystemError(error) ?? error;
   }

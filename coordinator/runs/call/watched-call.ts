@@ -2,10 +2,10 @@
 
 import type { Clock } from '../../../shared/base/clock.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
-import { runEventSink, sinksTogether } from '../../../shared/events/run-events.js';
+import { metricUpdatesOf, runEventSink, sinksTogether } from '../../../shared/events/run-events.js';
 import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
-import { openSpanExporter } from '../../../shared/traces/open-exporter.js';
+import { openSpanExporter, tracesFailed } from '../../../shared/traces/open-exporter.js';
 import { StepTraces, traceparentOf } from '../../../shared/traces/span.js';
 import { traceSettingsOf } from '../../../shared/traces/trace-settings.js';
 import type { RunContext } from './run-context.js';
@@ -46,13 +46,11 @@ async function countedCall(
   place: MetricsPlace,
 ): Promise<RunContext> {
   // Loaded where it is asked for, so that others start sooner.
-  const [{ MetricRegistry }, { metricsSink }, { processMetrics }, { serveMetrics }, wantedBy] =
+  const [{ MetricRegistry }, { processMetrics }, { serveMetrics, workersWantedIn }] =
     await Promise.all([
       import('../../../shared/metrics/metric-registry.js'),
-      import('../../../shared/metrics/event-metrics.js'),
       import('../../../shared/metrics/process-metrics.js'),
       import('../../../shared/metrics/metrics-server.js'),
-      import('../../../shared/metrics/workers-wanted.js'),
     ]);
   const registry = new MetricRegistry(source);
   const setProcess = processMetrics(registry, { clock, version: version() });
@@ -63,14 +61,15 @@ async function countedCall(
   const server = await serveMetrics(
     {
       snapshot,
-      ...(source === 'coordinator'
-        ? { workersWanted: () => wantedBy.workersWantedIn(registry) }
-        : {}),
+      ...(source === 'coordinator' ? { workersWanted: () => workersWantedIn(registry) } : {}),
     },
     place,
   );
   context.onClose(() => server.close());
-  const sink = sinksTogether(context.sink, runEventSink({ clock }, metricsSink(source, registry)));
+  const sink = sinksTogether(
+    context.sink,
+    runEventSink({ clock }, (event) => registry.apply(metricUpdatesOf(event))),
+  );
   sink({ kind: 'metrics-served', url: server.url });
   return { ...context, sink };
 }
@@ -81,7 +80,7 @@ async function tracedCall(
 ): Promise<RunContext> {
   const opened = await openSpanExporter(context.environment, {
     ...{ service: `qianmo-${source}`, version: version(), clock },
-    onFailure: (failure) => context.sink({ kind: 'traces-failed', ...failure }),
+    onFailure: (failure) => context.sink(tracesFailed(failure)),
   });
   if (opened === null) return context;
   const { exporter, keptShare } = opened;

@@ -32,6 +32,7 @@ import {
   preparedRunOn,
   savedMetaParametersOf,
 } from '../run-files.js';
+import { writesUnconditional } from '../../../coordinator/runs/run-files.js';
 
 export interface ExportResult extends ExportedBundle {
   /** Where the bundles are. */
@@ -56,8 +57,7 @@ export async function exportRun(
         dispatchForRun(config, { runId: config.run, mayTrain: false }, request, starting),
     );
     const objects = objectStoreOf(config, bundles, logged);
-    if (!(await probeConditionalWrites(objects)))
-      logged.sink({ kind: 'writes-unconditional', address: objects.address });
+    if (!(await probeConditionalWrites(objects))) logged.sink(writesUnconditional(objects.address));
     const compute = await logged.machine.openCompute(logged, config.compute);
     const surroundings = { objects, dispatcher, compute, caller: logged };
     return whileWriting(objects, async () => {

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { isInterruptionKind, QianmoError, type FailureKind } from '../../../shared/base/errors.js';
 import type { StampedEvent } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import { findRecords, findRecordsInBucket } from '../../record/find-records.js';

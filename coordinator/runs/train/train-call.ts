@@ -12,6 +12,7 @@ import { dispatchForRun, openedBesideStart, type RunDispatch } from '../dispatch
 import { loggedRun, trackedCallOf } from '../logged-run.js';
 import type { TrainRequestSchema } from '../requests.js';
 import type { TrainingResult } from '../train-run.js';
+import { noticeEvent } from '../../../shared/events/run-events.js';
 
 export async function trainRun(
   request: z.output<typeof TrainRequestSchema>,
@@ -51,5 +52,5 @@ async function serveDashboard(
     context,
   );
   context.onClose(() => dashboard.close());
-  context.sink({ kind: 'queue-board-served', url: dashboard.url });
+  context.sink(noticeEvent('queue-board-served', `dashboard: ${dashboard.url}`));
 }

@@ -7,7 +7,7 @@ import { printableText } from '../../../shared/base/printable-text.js';
 import type { CallOptions } from '../../library/index.js';
 import { boundedRate } from '../../../shared/events/bounded-rate.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';
-import type { StampedEventSink } from '../../../shared/events/run-events.js';
+import { type StampedEventSink, noticeEvent } from '../../../shared/events/run-events.js';
 import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
 
 export interface CommandContext {
@@ -68,7 +68,10 @@ export function openCommandContext(
     if (firstSignalMs !== null && nowMs - firstSignalMs <= SAME_SIGNAL_MS_MAX) return;
     if (firstSignalMs !== null) process.exit(EXIT_CODE_KILLED_TWICE);
     firstSignalMs = nowMs;
-    show({ kind: 'stop-requested', epochMs: systemClock.epochMs() });
+    show({
+      ...noticeEvent('stop-requested', 'stopping; once more to stop at once'),
+      epochMs: systemClock.epochMs(),
+    });
     abort.abort(
       new QianmoError({ kind: 'interrupted', what: 'stopped before the work was complete' }),
     );

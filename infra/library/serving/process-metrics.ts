@@ -1,7 +1,6 @@
 /** The metrics of several processes on one port, as their parent tells them. */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { metricsSink } from '../../../shared/metrics/event-metrics.js';
 import {
   countsIn,
   mergedSnapshots,
@@ -9,7 +8,7 @@ import {
   type MetricsSnapshot,
 } from '../../../shared/metrics/metric-registry.js';
 import { processMetrics } from '../../../shared/metrics/process-metrics.js';
-import type { StampedEvent } from '../../../shared/events/run-events.js';
+import { metricUpdatesOf, type StampedEvent } from '../../../shared/events/run-events.js';
 import type { ServingProcesses } from '../../../worker/serving/processes/serving-processes.js';
 
 export class ProcessesMetrics {
@@ -26,7 +25,7 @@ export class ProcessesMetrics {
 
   /** Takes events of the parent; processes count their own. */
   readonly sink = (event: StampedEvent): void => {
-    if (event.kind === 'server-process-ended') metricsSink('server', this.#registry)(event);
+    if (event.kind === 'server-process-ended') this.#registry.apply(metricUpdatesOf(event));
   };
 
   async snapshot(

@@ -1,10 +1,9 @@
 /** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { metricsSink } from '../../../shared/metrics/event-metrics.js';
 import { MetricRegistry, type MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
 import { processMetrics } from '../../../shared/metrics/process-metrics.js';
-import type { StampedEventSink } from '../../../shared/events/run-events.js';
+import { metricUpdatesOf, type StampedEventSink } from '../../../shared/events/run-events.js';
 import {
   segmentLabel,
   type CalibrationSums,
@@ -47,7 +46,7 @@ export class ServingMetrics {
     this.#setProcess = processMetrics(this.#registry, surroundings);
   }
 
-  readonly sink: StampedEventSink = metricsSink('server', this.#registry);
+  readonly sink: StampedEventSink = (event) => this.#registry.apply(metricUpdatesOf(event));
 
   readonly onRequest = ({ route, status, durationMs }: EndedRequest): void => {
     const registry = this.#registry;

@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import { NOTICES } from '../../events/kinds/tracking-kinds.js';
+import { NOTICES } from '../../names/event-terms.js';
 
 const filePath = z.string().min(1).max(4_096);
 

@@ -284,7 +284,7 @@ test('a store of the same logs is kept, a store of others is replaced', async ()
   room.events.length = 0;
   expect(await room.prepare(room.config({}))).toEqual(first);
   expect(room.events).toMatchObject([
-    { kind: 'store-kept', address: expect.stringContaining('store') as string },
+    { kind: 'notice', code: 'store-kept', text: expect.stringContaining('kept') as string },
   ]);
   await room.write('log.csv', GOOD.replace('a,x,1,1', 'a,z,1,1'));
   expect((await room.prepare(room.config({}))).sourceDigest).not.toBe(first.sourceDigest);

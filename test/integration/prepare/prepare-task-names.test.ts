@@ -6,6 +6,8 @@ import { z } from 'zod';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { warningsOf } from '../../fixtures/told.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { codeOf } from '../../../test/fixtures/told.js';
+import { tasksAlike, valuesAlike } from '../../../coordinator/prepare/prepare-messages.js';
 
 let room: PrepareRoom;
 beforeEach(async () => {
@@ -21,21 +23,21 @@ const LOG = `ad,site,clicked\n${SPELLINGS.flatMap((ad) =>
 
 const Cure = z.strictObject({ expression: z.string() });
 
-const alike = (): unknown[] => room.events.filter(({ kind }) => kind === 'tasks-alike');
+const alike = (): unknown[] => room.events.filter((event) => codeOf(event) === 'tasks-alike');
 
 test('names that differ only in case or spaces are other tasks, and that is said', async () => {
   await room.write('log.csv', LOG);
   const manifest = await room.prepare(room.config({}));
   expect(manifest).toMatchObject({ taskCount: 5, taskColumns: ['ad'] });
-  expect(alike()).toEqual([{ kind: 'tasks-alike', taskCount: 3, names: ['A', 'a '] }]);
+  expect(alike()).toEqual([tasksAlike({ taskCount: 3, names: ['A', 'a '] })]);
 });
 
 test('names that differ only in the number or the kind of their spaces are said, with an expression that makes one of them', async () => {
   const log = LOG.replaceAll('b,s', 'new shoes,s').replaceAll('c,s', 'New  shoes\u00a0,s');
   await room.write('log.csv', log.replaceAll(/^[aA] ?,.*\n/gm, ''));
   await room.prepare(room.config({}));
-  const names = ['New  shoes\u00a0', 'new shoes'];
-  expect(alike()).toEqual([{ kind: 'tasks-alike', taskCount: 2, names }]);
+  const names = ['New  shoes\u00a0', 'new shoes'] as const;
+  expect(alike()).toEqual([tasksAlike({ taskCount: 2, names })]);
   const said = warningsOf(room.events).find((text) => text.includes('data.task')) ?? '';
   const cure = Cure.parse(parse(/\{ expression.*\}$/.exec(said)?.[0] ?? ''));
   const task = { expression: cure.expression.replace('name', 'ad') };
@@ -55,9 +57,9 @@ test('values of features that differ only in case or spaces are said, each featu
     { name: 'hashed', column: 'os', kind: 'category', hashBuckets: 10 },
   ];
   await room.prepare(room.config({ features }));
-  expect(room.events.filter(({ kind }) => kind === 'values-alike')).toEqual([
-    { kind: 'values-alike', feature: 'device', valueCount: 3, values: ['IOS', 'ios '] },
-    { kind: 'values-alike', feature: 'topics', valueCount: 2, values: [' film', 'film'] },
+  expect(room.events.filter((event) => codeOf(event) === 'values-alike')).toEqual([
+    valuesAlike({ feature: 'device', valueCount: 3, values: ['IOS', 'ios '] }),
+    valuesAlike({ feature: 'topics', valueCount: 2, values: [' film', 'film'] }),
   ]);
 });
 

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { codeOf } from '../../../test/fixtures/told.js';
 
 let room: PrepareRoom;
 beforeEach(async () => {
@@ -102,7 +103,7 @@ test('rows with a time that are divided at random are said to be', async () => {
   const saidOf = async (data: Record<string, unknown>): Promise<number> => {
     room.events.length = 0;
     await room.prepare(room.config(data), { force: true });
-    return room.events.filter(({ kind }) => kind === 'rows-divided-at-random').length;
+    return room.events.filter((event) => codeOf(event) === 'rows-divided-at-random').length;
   };
   expect(await saidOf({ time: 'shown' })).toBe(1);
   expect(await saidOf({ time: 'shown', rowSplit: { by: 'time' } })).toBe(0);

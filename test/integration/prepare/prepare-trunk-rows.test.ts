@@ -6,6 +6,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
+import { trunkRows, smallTasksNotice } from '../../../coordinator/prepare/prepare-messages.js';
 
 let room: PrepareRoom;
 beforeEach(async () => {
@@ -82,12 +83,13 @@ describe('rows of small tasks', () => {
       expect(supportRowCount).toBe(0);
       expect(logRows).toEqual([...logRows].sort((a, b) => a - b));
     }
-    expect(room.events).toContainEqual({ kind: 'trunk-rows', ...manifest.trunk });
-    expect(room.events).toContainEqual({
-      kind: 'small-tasks-left-out',
-      ...{ taskCount: 300 - rows.length, rowCount: 300 - rows.length },
-      ...{ supportRowsMin: 1, queryRowsMin: 1, areHeldOut: true },
-    });
+    expect(room.events).toContainEqual(trunkRows(manifest.trunk!));
+    expect(room.events).toContainEqual(
+      smallTasksNotice({
+        ...{ taskCount: 300 - rows.length, rowCount: 300 - rows.length },
+        ...{ supportRowsMin: 1, queryRowsMin: 1, areHeldOut: true },
+      }),
+    );
   });
 
   test('teach dictionaries and moments; without the option they do neither', async () => {
@@ -212,7 +214,10 @@ describe('a split file', () => {
     expect(manifest.trunk).toMatchObject({ rowCount: 2, smallTaskCount: 0 });
     expect(manifest.leftOut).toMatchObject({ tooSmallTaskCount: 2, unplacedRowCount: 0 });
     expect(room.events).toContainEqual(
-      expect.objectContaining({ kind: 'small-tasks-left-out', fewSupportTaskCount: 2 }),
+      expect.objectContaining({
+        code: 'small-tasks-left-out',
+        text: expect.stringMatching(/left out: 2 with fewer than \d+ support rows/) as string,
+      }),
     );
     await room.prepare(config({ trunkRows: 'small-tasks' }));
     expect(trunkRowsOf(await storedTasks())).toEqual([2, 3, 6]);

@@ -11,8 +11,9 @@ import {
   type RunEvent,
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
+import { codeOf } from '../../../test/fixtures/told.js';
 
 const SUPERVISOR_ENTRY = fileURLToPath(
   new URL('../../../dist/test/fixtures/queue/supervising.js', import.meta.url),
@@ -66,11 +67,11 @@ describe('superviseWorkers', () => {
       ...Array<string[]>(2)
         .fill([
           'worker 1 ended: exit code 3; its last words: error: no such thing',
-          'worker 1 is started again',
+          'worker 1: started again',
         ])
         .flat(),
       'worker 1 ended: exit code 3; its last words: error: no such thing',
-      'worker 1 is not started again: 2 restarts are used up',
+      'worker 1: not started again: 2 restarts are used up',
     ]);
   });
 
@@ -88,7 +89,7 @@ describe('superviseWorkers', () => {
     const { workers, events, saw } = supervised('', { restartsMax: 2, clock });
     await saw(/worker-given-up/);
     await workers.stop();
-    expect(events.filter(({ kind }) => kind === 'worker-restarted')).toHaveLength(12);
+    expect(events.filter((event) => codeOf(event) === 'worker-restarted')).toHaveLength(12);
   });
 
   it('waits longer after each consecutive failure', async () => {
@@ -151,7 +152,7 @@ describe('superviseWorkers', () => {
       clock: systemClock,
       sink: runEventSink({ clock: systemClock }, (event) => {
         events.push(event);
-        if (events.filter(({ kind }) => kind === 'worker-given-up').length === 3) tellOver();
+        if (events.filter((event) => codeOf(event) === 'worker-given-up').length === 3) tellOver();
       }),
       restartsMax: 0,
     });
@@ -184,7 +185,10 @@ describe('superviseWorkers', () => {
     await saw(/worker-given-up/);
     await workers.stop();
     expect(events.slice(0, 2)).toMatchObject([
-      { kind: 'worker-misunderstood', reason: 'the kind "nonsense"', workerIndex: 0 },
+      {
+        ...{ code: 'worker-misunderstood', workerIndex: 0 },
+        text: 'sent a message that is not an event: the kind "nonsense"',
+      },
       { kind: 'worker-ready' },
     ]);
   });
@@ -253,7 +257,7 @@ describe('superviseWorkers', () => {
       clock: { ...systemClock, sleep: (_, signal) => systemClock.sleep(0, signal) },
       sink: (event) => {
         if (event.kind === 'worker-exited') pids.push(event.pid);
-        if (event.kind === 'worker-given-up') tellGivenUp();
+        if (codeOf(event) === 'worker-given-up') tellGivenUp();
       },
       restartsMax: 1,
     });

@@ -16,6 +16,7 @@ import {
   type TestServer,
   type TwoBundles,
 } from '../../fixtures/serving/served-export.js';
+import { codeOf } from '../../../test/fixtures/told.js';
 
 /** Of the self-check rows. */
 const ROWS = 20;
@@ -137,7 +138,7 @@ describe('a canary', () => {
     const { url, canary: keeper, events } = await served(1);
     expect(await askedWith(url, {})).toBe(stable);
     await keeper!.poll();
-    expect(events.filter(({ kind }) => kind === 'canary-refused')).toHaveLength(1);
+    expect(events.filter(({ kind }) => kind === 'bundle-refused')).toHaveLength(1);
     expect(keeper!.refused?.reason).toMatch(file.sha256);
     await bundles.objects.put(key, whole, { kind: 'always' });
     await moveLabel(bundles.objects, 'canary', stable);
@@ -158,8 +159,8 @@ describe('a canary', () => {
     await moveLabel(bundles.objects, 'canary', canary);
     await keeper!.poll();
     expect(await askedWith(url, {})).toBe(canary);
-    expect(events.map(({ kind }) => kind).filter((kind) => kind.startsWith('canary'))).toEqual([
-      ...['canary-served', 'canary-refused', 'canary-ended', 'canary-served'],
+    expect(events.map(codeOf).filter((code) => /^canary|refused$/.test(code))).toEqual([
+      ...['canary-served', 'bundle-refused', 'canary-ended', 'canary-served'],
     ]);
   });
 
@@ -178,7 +179,7 @@ describe('a canary', () => {
     expect([body['bundle'], body['canary']]).toEqual([canary, undefined]);
     await keeper!.poll();
     expect(keeper!.current).toBeNull();
-    expect(events.map(({ kind }) => kind).filter((kind) => kind.startsWith('canary'))).toEqual([
+    expect(events.map(codeOf).filter((code) => /^canary|refused$/.test(code))).toEqual([
       ...['canary-served', 'canary-ended', 'canary-served', 'canary-ended'],
     ]);
     await moveLabel(bundles.objects, 'latest', stable);

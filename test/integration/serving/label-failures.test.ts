@@ -14,6 +14,7 @@ import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { BundleKeeper } from '../../../worker/serving/server/bundle-keeper.js';
 import { exportTwoBundles } from '../../fixtures/serving/served-export.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
+import { codeOf } from '../../../test/fixtures/told.js';
 
 const POLLS = 5;
 /** Every look at the label and its bundle, called once the one before has ended. */
@@ -62,7 +63,7 @@ test('every look at a label that fails is counted, and told once', async () => {
   const whole = await readFile(label);
   await writeFile(label, 'half of a');
   while (!((await counted(metric)) >= POLLS)) await systemClock.sleep(20);
-  expect(told.filter(({ kind }) => kind === 'label-unread')).toHaveLength(1);
+  expect(told.filter((event) => codeOf(event) === 'label-unread')).toHaveLength(1);
   await writeFile(label, whole);
   await expectAtRest(metric);
 });

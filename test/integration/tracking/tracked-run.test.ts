@@ -8,6 +8,7 @@ import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { redisForTest } from '../../fixtures/queue/redis-for-test.js';
 import { httpReceiver, type HttpReceiver } from '../../fixtures/tracking/http-receiver.js';
+import { codeOf } from '../../../test/fixtures/told.js';
 
 let room: CommandRoom;
 let receiver: HttpReceiver | null = null;
@@ -49,7 +50,7 @@ it('gets the same digest and the same steps beside trackers that never answer', 
   expect(digestOf(beside.output)).toEqual(digestOf(alone));
   const events = await loggedEvents('followed');
   expect(stepsOf(events)).toEqual(stepsOf(await loggedEvents('alone')));
-  const missed = events.filter(({ kind }) => kind === 'tracker-missed');
+  const missed = events.filter((event) => codeOf(event) === 'tracker-missed');
   expect(missed).toHaveLength(2);
   expect(events.at(-1)).toMatchObject({ kind: 'call-ended' });
   expect(hanging.received.length).toBeGreaterThan(0);

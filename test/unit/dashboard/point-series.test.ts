@@ -2,8 +2,12 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { PointSeries, POINTS_MAX } from '../../../coordinator/record/history/point-series.js';
-import { StepTimes, TIMED_SPANS_MAX } from '../../../coordinator/record/history/timed-steps.js';
+import {
+  PointSeries,
+  POINTS_MAX,
+  StepTimes,
+  TIMED_SPANS_MAX,
+} from '../../../coordinator/record/history/step-series.js';
 
 function seriesOf(values: readonly number[]): PointSeries {
   const series = new PointSeries();

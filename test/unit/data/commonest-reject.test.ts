@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { commonestReject } from '../../../coordinator/prepare/rejected-rows.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
+import { rowsRejected } from '../../../coordinator/prepare/prepare-messages.js';
 
 const reasons = [
   'the task column "ad" is empty',
@@ -13,10 +14,7 @@ it('the commonest reason is told with its first value and the number of rows ali
   if (commonest === null) throw new Error('expected a reason');
   expect(commonest).toEqual({ reason: reasons[1]?.reason, rowCount: 2 });
   const told = (rowCount: number, found = commonest): string =>
-    sentenceOf({
-      ...{ kind: 'rows-rejected', rowCount, file: 'rejects.jsonl', epochMs: 0 },
-      commonest: found,
-    }).text;
+    sentenceOf({ ...rowsRejected(rowCount, 'rejects.jsonl', found), epochMs: 0 }).text;
   expect(told(3)).toBe(
     '3 rows rejected, 2 of them alike: the column "Impr." holds "1,304", expected a count above 0; see rejects.jsonl in the store',
   );

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
 import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
 import { assertFits } from '../../../coordinator/dispatch/step-failures.js';
-import { JOB_FAILURE_KINDS } from '../../../shared/events/event-kinds.js';
+import { JOB_FAILURE_KINDS } from '../../../shared/names/event-terms.js';
 import { formatJobFailure, parseJobFailure } from '../../../shared/queue/job-failure.js';
 import {
   JOB_BYTE_COUNT_MAX,

@@ -6,7 +6,11 @@ import { Mailbox } from '../../../coordinator/dispatch/arrivals/mailbox.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
-import type { RunEvent } from '../../../shared/events/run-events.js';
+import {
+  type RunEvent,
+  objectStoreAway,
+  objectStoreBack,
+} from '../../../shared/events/run-events.js';
 import { StoreUnavailableError } from '../../../shared/storage/object-store.js';
 import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
 import { InputCache } from '../../../worker/carrying/input-cache.js';
@@ -218,8 +222,8 @@ describe('QueuePatience', () => {
       return Promise.reject(storeOutage);
     }, 60_000);
     expect(events).toEqual([
-      { kind: 'object-store-away', address: 's3://blobs', reason: 'ECONNREFUSED' },
-      { kind: 'object-store-back', awayMs: 50 },
+      objectStoreAway({ address: 's3://blobs', reason: 'ECONNREFUSED' }),
+      objectStoreBack(50),
     ]);
     await expect(sut.attempt(() => Promise.reject(storeOutage), 100)).rejects.toMatchObject({
       report: {

@@ -15,6 +15,7 @@ import { formulaConfig, parametersWithBias } from '../../fixtures/evaluation/for
 import { runContext } from '../../fixtures/run-context.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
+import { codeOf } from '../../../test/fixtures/told.js';
 
 const store = tinyTaskStore({ taskCount: 40, losses: ['binary', 'binary', 'binary'] });
 
@@ -115,9 +116,9 @@ describe('an evaluation of a run whose method is global', () => {
       optimizer: { dense: new Map(), tables: new Map(), scalars: {} },
       computedOn: [],
     });
-    const told: RunEvent['kind'][] = [];
-    const [report] = (await evaluated(({ kind }) => {
-      told.push(kind);
+    const told: string[] = [];
+    const [report] = (await evaluated((event) => {
+      told.push(codeOf(event));
       return false;
     })) as EvaluationReport[];
     expect(told).not.toContain('global-arm-started');

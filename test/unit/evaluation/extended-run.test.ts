@@ -155,7 +155,8 @@ it('say that the run has outer steps left', async () => {
   const config = configWith();
   await trainedTo(config, 3, 5);
   expect(await evaluated(config)).toContainEqual({
-    ...{ kind: 'unfinished-run-evaluated', outerStep: 3, outerSteps: 5 },
+    ...{ kind: 'warning', code: 'unfinished-run-evaluated' },
+    text: 'the run stopped at outer step 3 of 5; its last checkpoint is evaluated',
   });
 });
 

@@ -24,13 +24,13 @@ describe('runEventSink', () => {
     const { events, sink } = collecting();
     const clock = instantClock();
     const emit = runEventSink({ runId: 'r', clock }, sink);
-    emit({ kind: 'leftover-jobs-removed', jobCount: 1 });
+    emit({ kind: 'workers-missing', openJobCount: 1 });
     clock.advance(7);
     emit({ kind: 'run-started', runId: 'r', outerStep: 3, outerSteps: 9 });
     emit({ kind: 'redis-back', awayMs: 1 });
     emit(step(4));
     emit({ kind: 'redis-back', awayMs: 2 });
-    emit({ kind: 'checkpoint-fallback', outerStep: 1 });
+    emit({ kind: 'checkpoint-not-written', outerStep: 1, reason: 'no space' });
     emit({ kind: 'run-finished', outerStep: 4, address: 'a', digest: 'd' });
     emit({ kind: 'report-written', address: 'a' });
     expect(events.map(({ epochMs, runId, outerStep }) => [epochMs, runId, outerStep])).toEqual([
@@ -60,9 +60,9 @@ describe('runEventSink', () => {
       { worker: 'w' },
       runEventSink({ clock }, sinksTogether(first.sink, second.sink)),
     );
-    emit({ kind: 'worker-restarted' }, { workerIndex: 2, runId: 'r' });
+    emit({ kind: 'worker-stopped' }, { workerIndex: 2, runId: 'r' });
     expect(first.events).toEqual([
-      { kind: 'worker-restarted', epochMs: 0, runId: 'r', worker: 'w', workerIndex: 2 },
+      { kind: 'worker-stopped', epochMs: 0, runId: 'r', worker: 'w', workerIndex: 2 },
     ]);
     expect(second.events).toEqual(first.events);
   });

@@ -56,7 +56,7 @@ const otherEvents: RunEvent[] = [
     ...{ outerStep: 4, jobIndex: 3, cause: 'failed', reason: 'the compute process died' },
   },
   { kind: 'redis-back', awayMs: 750 },
-  { kind: 'split-empty', split: 'test' },
+  { kind: 'warning', code: 'split-empty', text: 'no task is held out for test' },
 ];
 
 describe('without a terminal', () => {
@@ -96,7 +96,7 @@ describe('without a terminal', () => {
       'checkpoint of outer step 5: file:///c/5',
       'job 3 is tried again: the compute process died',
       'Redis is back after 0.8 s',
-      'warning: no task is held out for test',
+      'warning: worker 2: no task is held out for test',
     ]);
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { everyEvent } from '../../fixtures/every-event.js';
-import { metricsSink } from '../../../shared/metrics/event-metrics.js';
+import { metricUpdatesOf, type StampedEventSink } from '../../../shared/events/run-events.js';
 import { expositionOf } from '../../../shared/metrics/exposition.js';
 import { METRICS, METRIC_NAMES } from '../../../shared/metrics/metric-definitions.js';
 import { METRIC_SOURCES } from '../../../shared/metrics/metric-definition.js';
@@ -10,7 +10,7 @@ import {
   MetricRegistry,
   MetricsSnapshotSchema,
 } from '../../../shared/metrics/metric-registry.js';
-import { workersWantedIn } from '../../../shared/metrics/workers-wanted.js';
+import { workersWantedIn } from '../../../shared/metrics/metrics-server.js';
 
 function linesOf(registry: MetricRegistry, name: string): string[] {
   return expositionOf(registry.snapshot())
@@ -90,7 +90,7 @@ describe('metrics', () => {
 
   it('follow the events of a run', () => {
     const registry = new MetricRegistry('coordinator');
-    const tell = metricsSink('coordinator', registry);
+    const tell: StampedEventSink = (event) => registry.apply(metricUpdatesOf(event));
     for (const event of everyEvent) tell({ epochMs: 2_500, ...event });
     const text = expositionOf(registry.snapshot());
     // The sample: outer step 1 began at 1,000 ms, used 4 jobs of 64 tasks, and computed for 40 ms.
@@ -109,7 +109,7 @@ describe('metrics', () => {
 
   it('say that workers are awaited until the run gets on, and when it got on last', () => {
     const registry = new MetricRegistry('coordinator');
-    const tell = metricsSink('coordinator', registry);
+    const tell: StampedEventSink = (event) => registry.apply(metricUpdatesOf(event));
     const gauges = (): string[] =>
       ['qianmo_last_progress_timestamp_seconds ', 'qianmo_workers_awaited '].flatMap((name) =>
         linesOf(registry, name).map((line) => line.slice(name.length)),
@@ -136,7 +136,7 @@ describe('metrics', () => {
 
   it('say how many workers a run wants, and none once it has failed', () => {
     const registry = new MetricRegistry('coordinator');
-    const tell = metricsSink('coordinator', registry);
+    const tell: StampedEventSink = (event) => registry.apply(metricUpdatesOf(event));
     expect(workersWantedIn(registry)).toEqual({ cpu: 0, gpu: 0 });
     tell({ kind: 'workers-wanted', device: 'gpu', workerCount: 8, epochMs: 0 });
     expect(workersWantedIn(registry)).toEqual({ cpu: 0, gpu: 8 });

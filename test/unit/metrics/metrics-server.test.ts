@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { MetricRegistry } from '../../../shared/metrics/metric-registry.js';
-import { serveMetrics, type MetricsServer } from '../../../shared/metrics/metrics-server.js';
-import { workersWantedIn } from '../../../shared/metrics/workers-wanted.js';
+import {
+  serveMetrics,
+  workersWantedIn,
+  type MetricsServer,
+} from '../../../shared/metrics/metrics-server.js';
 
 const registry = new MetricRegistry('coordinator');
 let server: MetricsServer;

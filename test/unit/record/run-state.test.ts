@@ -7,10 +7,10 @@ import {
   runStateOf,
   type Observer,
 } from '../../../coordinator/record/run-state.js';
-import { growingViewOf, type RunView } from '../../../coordinator/record/run-view.js';
+import { reducedRun, type RunView } from '../../../shared/events/run-reducer.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
 
-const viewOf = (events: readonly StampedEvent[]): RunView => growingViewOf(events).view();
+const viewOf = (events: readonly StampedEvent[]): RunView => reducedRun(events).view();
 
 const process = { host: 'h', pid: 42, boot: 'b', pidNamespace: 'n', startTicks: '7' };
 const alive: RunEvent = { kind: 'call-alive', call: 'train', process, sinceMs: 1_000 };

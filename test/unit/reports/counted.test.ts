@@ -2,9 +2,10 @@
 
 import { expect, test } from 'vitest';
 import { storeLines } from '../../../infra/cli/command/store-lines.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import { counted } from '../../../shared/names/counted.js';
 import { STORE_FORMAT_VERSION, type StoreManifest } from '../../../shared/tasks/store-manifest.js';
+import { logsAppended } from '../../../coordinator/prepare/prepare-messages.js';
 
 test('a noun is plural but for one', () => {
   expect([0, 1, 2].map((count) => counted(count, 'row'))).toEqual(['0 rows', '1 row', '2 rows']);
@@ -29,6 +30,6 @@ test('the lines of a prepared store name one row and one task as such', () => {
 
 test('the sentence of appended logs does, too', () => {
   const appended = { logRowCount: 1, changedTaskCount: 1, newTaskCount: 2, durationMs: 40 };
-  const { text } = sentenceOf({ kind: 'logs-appended', epochMs: 0, ...appended });
+  const { text } = sentenceOf({ ...logsAppended(appended), epochMs: 0 });
   expect(text).toBe('appended 1 row: 1 task with new rows, 2 new tasks, in 0.0 s');
 });

@@ -7,8 +7,8 @@ import {
   openingRecords,
   recordOf,
   scalarRecord,
-} from '../../../coordinator/tracking/tensorboard/event-file.js';
-import { TensorBoardTracker } from '../../../coordinator/tracking/tensorboard/tensorboard-tracker.js';
+  TensorBoardTracker,
+} from '../../../coordinator/tracking/tensorboard-tracker.js';
 import { crc32c, maskedCrc } from '../../../shared/formats/crc32c.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { outerStep } from '../../fixtures/tracking/told-events.js';

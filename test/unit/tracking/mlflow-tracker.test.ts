@@ -1,11 +1,8 @@
 /** A run in a server that refuses what MLflow refuses. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import {
-  MlflowFactSchema,
-  MlflowTracker,
-} from '../../../coordinator/tracking/mlflow/mlflow-tracker.js';
-import { TrackingMemory } from '../../../coordinator/tracking/feed/tracking-memory.js';
+import { MlflowFactSchema, MlflowTracker } from '../../../coordinator/tracking/mlflow-tracker.js';
+import { TrackingMemory } from '../../../coordinator/tracking/tracker.js';
 import { mlflowServerOf } from '../../../coordinator/tracking/tracking-secrets.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';

@@ -1,8 +1,9 @@
 /** The way to one tracker: bounded, in order, patient while the call lasts and brief at its end. */
 
 import { expect, test } from 'vitest';
-import { TrackerFeed } from '../../../coordinator/tracking/feed/tracker-feed.js';
-import { TrackerRefusal, type Tracker } from '../../../coordinator/tracking/feed/tracker.js';
+import { TrackerFeed } from '../../../coordinator/tracking/tracker-feed.js';
+import { TrackerRefusal, type Tracker } from '../../../coordinator/tracking/tracker.js';
+import type { RunEvent } from '../../../shared/events/run-events.js';
 import { simulatedClock } from '../../fixtures/clocks/simulated-clock.js';
 
 type Take = (items: readonly number[], callIndex: number) => Promise<void>;
@@ -63,7 +64,10 @@ test('gives the same items again after longer and longer rests, and tells the fi
   expect(calls).toEqual([[7], [7], [7], [7]]);
   expect(times).toEqual([1_000, 3_000, 7_000, 15_000]);
   expect(troubles).toEqual([
-    { kind: 'tracker-failed', tracker: 'T', address: 'place', reason: 'away' },
+    {
+      ...{ kind: 'warning', code: 'tracker-failed' },
+      text: 'T at place fails: away; the run goes on, and it is tried again',
+    },
   ]);
 });
 
@@ -79,7 +83,7 @@ test('drops the oldest of more than 10,000 items that wait, and counts them', as
     await feed.close('finished', 10_000);
   });
   expect(calls.slice(1).flat()).toEqual(numbers(10_300).slice(300));
-  expect(troubles[1]).toEqual({ kind: 'tracker-missed', tracker: 'T', eventCount: 300 });
+  expect(troubles[1]).toEqual(missed(300));
 });
 
 test('loses what is refused, or fails too often, and goes on', async () => {
@@ -100,7 +104,7 @@ test('loses what is refused, or fails too often, and goes on', async () => {
     await feed.close('failed', 10_000);
   });
   expect(calls).toEqual([[0], [1], [1], [2]]);
-  expect(troubles[1]).toEqual({ kind: 'tracker-missed', tracker: 'T', eventCount: 2 });
+  expect(troubles[1]).toEqual(missed(2));
 });
 
 test('waits for a tracker that hangs no longer than the bound', async () => {
@@ -113,7 +117,7 @@ test('waits for a tracker that hangs no longer than the bound', async () => {
     expect(clock.monotonicMs()).toBe(13_000);
   });
   expect(ends).toEqual([]);
-  expect(troubles).toEqual([{ kind: 'tracker-missed', tracker: 'T', eventCount: 5 }]);
+  expect(troubles).toEqual([missed(5)]);
 });
 
 test('waits for three failures at the end, and not for the bound', async () => {
@@ -126,3 +130,8 @@ test('waits for three failures at the end, and not for the bound', async () => {
   expect(calls).toHaveLength(3);
   expect(ends).toEqual([]);
 });
+
+function missed(eventCount: number): RunEvent {
+  const code = 'tracker-missed';
+  return { kind: 'warning', code, text: `T misses ${eventCount} events` };
+}

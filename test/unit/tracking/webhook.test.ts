@@ -1,14 +1,15 @@
 /** Notices of a run: when, what, signed, and each once. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { TrackingMemory } from '../../../coordinator/tracking/feed/tracking-memory.js';
+import { TrackingMemory } from '../../../coordinator/tracking/tracker.js';
 import { webhookKeyOf } from '../../../coordinator/tracking/tracking-secrets.js';
-import { NoticeWatch, type Notice } from '../../../coordinator/tracking/webhook/notices.js';
 import {
+  NoticeWatch,
   signatureOf,
   ToldNoticesSchema,
   WebhookTracker,
-} from '../../../coordinator/tracking/webhook/webhook-tracker.js';
+  type Notice,
+} from '../../../coordinator/tracking/webhook-tracker.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { httpReceiver, type HttpReceiver } from '../../fixtures/tracking/http-receiver.js';

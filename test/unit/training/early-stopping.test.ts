@@ -13,6 +13,7 @@ import { checkpointsIn, overwrite } from '../../fixtures/stores/checkpoint-store
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig, mapCheckpoints, tinyRun } from '../../fixtures/training/training-run.js';
+import { codeOf } from '../../../test/fixtures/told.js';
 
 const training = {
   ...{ outerSteps: 20, tasksPerOuterStep: 4, checkpointEveryOuterSteps: 5 },
@@ -77,8 +78,10 @@ describe('training that stops early', () => {
       { outerStep: 8, loss: 4.5 },
       { outerStep: 10, loss: 6 },
     ]);
-    expect(events.filter(({ kind }) => kind === 'run-stopped-early')).toEqual([
-      expect.objectContaining({ outerStep: 10, bestOuterStep: 4, outerSteps: 20 }),
+    expect(events.filter((event) => codeOf(event) === 'run-stopped-early')).toMatchObject([
+      {
+        text: 'stopped at outer step 10 of 20: the validation loss has not fallen since 4',
+      },
     ]);
     expect(events.flatMap((e) => (e.kind === 'run-validated' ? [e.isBest] : []))).toEqual([
       ...[true, true, false, false, false],
@@ -89,7 +92,7 @@ describe('training that stops early', () => {
     const { options, events } = tinyRun(logisticConfig(training));
     const falling = losses(10, 9, 8, 7, 6, 5, 4, 3, 2, 1);
     expect((await train({ ...options, validationLoss: falling })).outerSteps).toBe(20);
-    expect(events.map(({ kind }) => kind)).not.toContain('run-stopped-early');
+    expect(events.map(codeOf)).not.toContain('run-stopped-early');
   });
 
   it('is not scored without the section', async () => {

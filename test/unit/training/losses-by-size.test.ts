@@ -2,14 +2,14 @@
 
 import { describe, expect, it, test } from 'vitest';
 import { GrowingRunHistory } from '../../../coordinator/record/history/run-history.js';
-import { measuredPart, sizeMeansOf } from '../../../coordinator/record/size-means.js';
-import { growingViewOf, type RunView } from '../../../coordinator/record/run-view.js';
+import { measuredPart, sizeMeansOf } from '../../../shared/events/size-losses.js';
+import { reducedRun, type RunView } from '../../../shared/events/run-reducer.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/step-sizes.js';
 import { encodeEvent, parseEventLine } from '../../../shared/events/event-lines.js';
 import type { StampedEvent, StampedEventOf } from '../../../shared/events/run-events.js';
 import { SIZE_BUCKETS_MAX, type SizeLosses } from '../../../shared/events/size-losses.js';
 
-const viewOf = (events: readonly StampedEvent[]): RunView => growingViewOf(events).view();
+const viewOf = (events: readonly StampedEvent[]): RunView => reducedRun(events).view();
 
 const division = sizeDivisionOf([30, 10, 30]);
 const adgroup = (supportRowCount: number, weight: number) => ({

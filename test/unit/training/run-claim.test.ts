@@ -118,8 +118,10 @@ describe('a claim', () => {
     expect(room.clock.monotonicMs()).toBe(20_000);
     expect(room.events).toEqual([
       {
-        ...{ kind: 'lease-awaited', address: 'memory://store/coordinator.json' },
-        ...{ host: 'another machine', waitMs: 20_000 },
+        ...{ kind: 'notice', code: 'lease-awaited' },
+        text:
+          'an earlier coordinator on another machine has not given the run back ' +
+          '(memory://store/coordinator.json); waiting up to 20.0 s for a sign of life',
       },
     ]);
     await expect(first.demand()).rejects.toThrow(RunFencedError);

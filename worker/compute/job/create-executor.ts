@@ -39,7 +39,7 @@ import {
   type RunEventOf,
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/sentences.js';
+import { sentenceOf } from '../../../shared/events/run-events.js';
 import { measureDevice } from '../device/measure-device.js';
 import { readNeighbours } from './job-neighbours.js';
 import { drawnWithSupportInputs, withSupportInputs } from '../batches/support-inputs.js';

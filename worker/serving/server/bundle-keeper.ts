@@ -8,7 +8,11 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import { bundleDigestOf } from '../../../shared/bundle/bundle-store.js';
-import type { RunEventSink } from '../../../shared/events/run-events.js';
+import {
+  type RunEventSink,
+  warningEvent,
+  type RunEventOf,
+} from '../../../shared/events/run-events.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { ServedBundle } from './served-bundle.js';
 import type { ScorerChoice } from './scorer-choice.js';
@@ -159,8 +163,7 @@ export class BundleKeeper {
       this.#isLabelUnread = false;
     } catch (error) {
       this.#labelFailureCount += 1;
-      if (!this.#isLabelUnread)
-        onEvent({ kind: 'label-unread', label: name, reason: refusalText(error) });
+      if (!this.#isLabelUnread) onEvent(labelUnread(name, error));
       this.#isLabelUnread = true;
       return;
     }
@@ -185,7 +188,7 @@ export class BundleKeeper {
     } catch (error) {
       if (next !== this.#current) next?.retire();
       const news = this.#refusal.newsOf(digest, error);
-      if (news !== null) onEvent({ kind: 'bundle-refused', ...news });
+      if (news !== null) onEvent({ kind: 'bundle-refused', role: 'stable', ...news });
     }
   }
 }
@@ -194,9 +197,15 @@ function isLastingRefusal(error: unknown): boolean {
   return error instanceof QianmoError && (error.kind === 'data' || error.kind === 'usage');
 }
 
-export function refusalText(error: unknown): string {
+function refusalText(error: unknown): string {
   if (!(error instanceof QianmoError))
     return error instanceof Error ? error.message : String(error);
   const { found } = error.report;
   return found === undefined ? error.message : `${error.message}: ${found}`;
+}
+
+/** The label could not be read; it is tried again. */
+export function labelUnread(label: string, error: unknown): RunEventOf<'warning'> {
+  const text = `the label ${label} cannot be read, and is tried again: ${refusalText(error)}`;
+  return warningEvent('label-unread', text);
 }

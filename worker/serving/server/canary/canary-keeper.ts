@@ -6,15 +6,16 @@
 import type { Clock } from '../../../../shared/base/clock.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
 import { bundleDigestOf } from '../../../../shared/bundle/bundle-store.js';
-import type { RunEventSink } from '../../../../shared/events/run-events.js';
+import { type RunEventSink, noticeEvent } from '../../../../shared/events/run-events.js';
 import type { ObjectStore } from '../../../../shared/storage/object-store.js';
 import {
   BundleRefusal,
-  refusalText,
+  labelUnread,
   type BundleLoader,
   type RefusedBundle,
 } from '../bundle-keeper.js';
 import type { ServedBundle } from '../served-bundle.js';
+import { secondsText, shortDigest } from '../../../../shared/events/event-parts.js';
 
 interface CanarySource {
   readonly store: ObjectStore;
@@ -112,8 +113,7 @@ export class CanaryKeeper {
     } catch (error) {
       if (error instanceof QianmoError && error.kind === 'usage') return null;
       this.#labelFailureCount += 1;
-      if (!this.#isLabelUnread)
-        onEvent({ kind: 'label-unread', label: name, reason: refusalText(error) });
+      if (!this.#isLabelUnread) onEvent(labelUnread(name, error));
       this.#isLabelUnread = true;
       return undefined;
     }
@@ -130,11 +130,16 @@ export class CanaryKeeper {
       this.#current = next;
       this.#refusal.forget();
       const loadMs = clock.monotonicMs() - startMs;
-      onEvent({ kind: 'canary-served', bundle: digest, share, loadMs });
+      onEvent(
+        noticeEvent(
+          'canary-served',
+          `canary ${shortDigest(digest)} answers ${100 * share} % of requests, read in ${secondsText(loadMs)}`,
+        ),
+      );
     } catch (error) {
       next?.retire();
       const news = this.#refusal.newsOf(digest, error);
-      if (news !== null) onEvent({ kind: 'canary-refused', ...news });
+      if (news !== null) onEvent({ kind: 'bundle-refused', role: 'canary', ...news });
       // The label does not point at the earlier one any more.
       this.#end();
     }
@@ -143,7 +148,9 @@ export class CanaryKeeper {
   #end(): void {
     const { onEvent } = this.#source;
     if (this.#current === null) return;
-    onEvent({ kind: 'canary-ended', bundle: this.#current.digest });
+    onEvent(
+      noticeEvent('canary-ended', `canary ${shortDigest(this.#current.digest)} answers no more`),
+    );
     this.close();
   }
 }

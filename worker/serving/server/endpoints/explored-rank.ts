@@ -63,12 +63,12 @@ export function exploredRankEndpoint(
         slotCount: body.slots ?? Math.max(1, ...settings.slots),
         candidates: candidatesOf(body, ranked, places, settings),
       });
-      if (isFailing) onEvent({ kind: 'exploration-restored' });
+      if (isFailing) onEvent({ kind: 'exploration-state', failure: null });
       isFailing = false;
       return slate;
     } catch (error) {
       if (!(error instanceof QianmoError)) throw error;
-      if (!isFailing) onEvent({ kind: 'exploration-failed', reason: error.message });
+      if (!isFailing) onEvent({ kind: 'exploration-state', failure: error.message });
       isFailing = true;
       return null;
     }

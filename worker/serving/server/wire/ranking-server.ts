@@ -6,7 +6,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../../../shared/base/clock.js';
-import type { RunEventSink } from '../../../../shared/events/run-events.js';
+import { type RunEventSink, noticeEvent } from '../../../../shared/events/run-events.js';
 import { listening } from '../../../../shared/network/listening.js';
 import { BundleChoice } from '../../bundle-choice.js';
 import type { RecordedRequests } from '../../recorded-requests.js';
@@ -47,6 +47,7 @@ import {
   REQUEST_TIMEOUT_MS,
 } from '../server-limits.js';
 import { WorkQueue, type Priority } from '../work-queue.js';
+import { counted } from '../../../../shared/names/counted.js';
 
 interface AnswerSettings {
   /** Demanded of every request but those of health; null demands none. */
@@ -215,7 +216,12 @@ export class RankingServer {
   async drain(): Promise<void> {
     this.#isDraining = true;
     const { clock, onEvent } = this.#parts;
-    onEvent({ kind: 'server-draining', requestCount: this.#underWayCount });
+    onEvent(
+      noticeEvent(
+        'server-draining',
+        `stopping after ${counted(this.#underWayCount, 'request')} under way`,
+      ),
+    );
     const accepted = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const closed = Promise.all([accepted, this.#handed.closed()]);
     this.#server.closeIdleConnections();

@@ -3,16 +3,15 @@
  * and counted when the tracker is slow. One loop empties it, and rests longer after each failure.
  */
 
-import type { Clock } from '../../../shared/base/clock.js';
-import type { RunEventOf } from '../../../shared/events/run-events.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 import { TrackerRefusal, type CallEnding, type Tracker } from './tracker.js';
-
-type Trouble = RunEventOf<'tracker-failed'> | RunEventOf<'tracker-missed'>;
+import { counted } from '../../shared/names/counted.js';
 
 interface FeedOptions {
   readonly clock: Clock;
   /** Hears of the first failure, and at the end of what was lost. */
-  readonly onTrouble: (event: Trouble) => void;
+  readonly onTrouble: (event: RunEvent) => void;
   /** After as many failures in a row the items are lost. */
   readonly attemptsMax: number;
 }
@@ -72,9 +71,12 @@ export class TrackerFeed<Item> {
     this.#givenUp.abort();
     const eventCount = this.#lostCount + this.#queued.length + this.#takenCount;
     if (eventCount > 0)
-      this.#options.onTrouble({
-        ...{ kind: 'tracker-missed', tracker: this.#tracker.name, eventCount },
-      });
+      this.#options.onTrouble(
+        warningEvent(
+          'tracker-missed',
+          `${this.#tracker.name} misses ${counted(eventCount, 'event')}`,
+        ),
+      );
   }
 
   async #empty(): Promise<void> {
@@ -135,6 +137,7 @@ export class TrackerFeed<Item> {
     this.#hasToldFailure = true;
     const { name, address } = this.#tracker;
     const reason = error instanceof Error ? error.message : String(error);
-    this.#options.onTrouble({ kind: 'tracker-failed', tracker: name, address, reason });
+    const text = `${name} at ${address} fails: ${reason}; the run goes on, and it is tried again`;
+    this.#options.onTrouble(warningEvent('tracker-failed', text));
   }
 }

@@ -1,9 +1,13 @@
-/** A run as its events describe it, in one value. */
+/** Reduces the events of a run to its state, event by event: status, lists, pages, notices and the terminal read it. */
 
-import { isProgress, type StampedEvent } from '../../shared/events/run-events.js';
-import type { ProcessIdentity } from '../../shared/storage/process-identity.js';
-import { OwnRun } from './own-run.js';
-import { measuredPart, sizeMeansOf, type SizeMean } from './size-means.js';
+import type { ProcessIdentity } from '../storage/process-identity.js';
+import {
+  isProgress,
+  type EventKind,
+  type StampedEvent,
+  type StampedEventOf,
+} from './run-events.js';
+import { measuredPart, sizeMeansOf, type SizeMean } from './size-losses.js';
 
 export interface RunView {
   readonly run: string | null;
@@ -19,7 +23,7 @@ export interface RunView {
   readonly stage: StageView | null;
   readonly checkpoint: { readonly outerStep: number; readonly digest: string } | null;
   readonly validation: { readonly bestOuterStep: number; readonly bestLoss: number } | null;
-  /** Milliseconds between outer steps, the median of the last ones; null before the second. */
+  /** Milliseconds of an outer step, the median of the last ones; null before the first. */
   readonly outerStepMs: number | null;
   /** Epoch milliseconds of the last event, and of the last one that shows progress or ends a pause. */
   readonly lastEventMs: number | null;
@@ -68,25 +72,36 @@ interface StageView {
 
 /** The number of outer steps whose durations are looked at. */
 const DURATION_COUNT_MAX = 50;
+/** The weight of the newest outer step in the mean speed. */
+const NEWEST_WEIGHT = 0.1;
 
 type Draft = { -readonly [Field in keyof RunView]: RunView[Field] } & {
+  /** Start and end of the last outer steps. */
   stepEndsMs: number[];
+  /** Of the last outer steps, the newest with most weight. */
+  meanTasksPerSecond: number | null;
   failure: Extract<RunEnding, { kind: 'failed' }> | null;
   refusedResultCounts: Record<string, number>;
 };
 
-/** The view of a log that goes on. @param events of it, in its order; they may begin anywhere. */
-export function growingViewOf(events: readonly StampedEvent[]): GrowingRunView {
+/** The state of a log that goes on. @param events of it, in its order; they may begin anywhere. */
+export function reducedRun(events: readonly StampedEvent[]): RunReducer {
   // A log that begins within a call: most calls on an output are for the same run.
   const named = events.find(({ kind }) => kind === 'call-alive')?.runId ?? null;
-  const growing = new GrowingRunView(named);
-  for (const event of events) growing.admit(event);
-  return growing;
+  const run = new RunReducer(named);
+  for (const event of events) run.admit(event);
+  return run;
 }
 
-/** The view of a run whose events are still coming. */
-export class GrowingRunView {
-  readonly #own: OwnRun;
+/** Events whose numbers are those of one training. */
+const OF_TRAINING: ReadonlySet<EventKind> = new Set([
+  ...['run-started', 'outer-step', 'outer-step-timed', 'checkpoint', 'run-finished'],
+  ...['run-validated'],
+] as const);
+
+export class RunReducer {
+  /** The run of the call; null if nobody knows. */
+  #ownRun: string | null;
   readonly #draft: Draft = {
     ...{
       run: null,
@@ -98,26 +113,48 @@ export class GrowingRunView {
     },
     ...{ training: null, stage: null, checkpoint: null, validation: null, outerStepMs: null },
     ...{ lastEventMs: null, lastProgressMs: null, refusedResultCounts: {} },
-    ...{ stepEndsMs: [], failure: null },
+    ...{ stepEndsMs: [], meanTasksPerSecond: null, failure: null },
   };
 
   /** @param run of the call that had begun before the first event; null if nobody knows. */
   constructor(run: string | null = null) {
-    this.#own = new OwnRun(run);
+    this.#ownRun = run;
   }
 
-  admit(event: StampedEvent): void {
+  /** @returns false for the training of an arm, as the global arm of an evaluation is: the log of a call has both. */
+  admit(event: StampedEvent): boolean {
     this.#draft.lastEventMs = event.epochMs;
     admitCourse(this.#draft, event);
-    if (this.#own.isTrainingOfArm(event)) return admitArm(this.#draft, event);
+    if (event.kind === 'call-alive') this.#ownRun = event.runId ?? null;
+    if (this.#isTrainingOfArm(event)) {
+      admitArm(this.#draft, event);
+      return false;
+    }
     // Later calls on the output may bear other names; the run is the one that was trained.
     if (this.#draft.training === null || event.kind === 'run-started')
       this.#draft.run = event.runId ?? this.#draft.run;
     admitWork(this.#draft, event);
+    return true;
+  }
+
+  /** Tasks per second of the last outer steps; null before the first. */
+  get meanTasksPerSecond(): number | null {
+    return this.#draft.meanTasksPerSecond;
+  }
+
+  #isTrainingOfArm({ kind, runId }: StampedEvent): boolean {
+    if (this.#ownRun === null || runId === undefined) return false;
+    return runId !== this.#ownRun && OF_TRAINING.has(kind);
   }
 
   view(): RunView {
-    const { stepEndsMs, failure, refusedResultCounts, ...view } = this.#draft;
+    const {
+      meanTasksPerSecond: _mean,
+      stepEndsMs,
+      failure,
+      refusedResultCounts,
+      ...view
+    } = this.#draft;
     return {
       ...view,
       refusedResultCounts: { ...refusedResultCounts },
@@ -174,19 +211,20 @@ function beginCall(draft: Draft): void {
 }
 
 function admitArm(draft: Draft, event: StampedEvent): void {
+  if (event.kind === 'run-started') beginTraining(draft, event.epochMs);
   if (event.kind !== 'outer-step') return;
   draft.stage = {
     stage: `outer steps of ${event.runId ?? 'an arm'}`,
     done: event.outerStep,
     total: event.outerSteps,
   };
-  admitStepEnd(draft, event.epochMs);
+  admitStepEnd(draft, event);
   draft.lastProgressMs = event.epochMs;
   draft.isAwaitingWorkers = false;
 }
 
 function trainingAfter(
-  event: StampedEvent & { readonly kind: 'outer-step' },
+  event: StampedEventOf<'outer-step'>,
   adaptation: AdaptationView | null,
 ): TrainingView {
   const { outerStep, outerSteps, queryLoss, queryLossBefore, supportLoss, tasksPerSecond } = event;
@@ -201,22 +239,33 @@ function trainingAfter(
   };
 }
 
-function admitStepEnd(draft: Draft, epochMs: number): void {
+function beginTraining(draft: Draft, epochMs: number): void {
+  draft.stepEndsMs = [epochMs];
+  draft.meanTasksPerSecond = null;
+}
+
+function admitStepEnd(
+  draft: Draft,
+  { epochMs, tasksPerSecond }: StampedEventOf<'outer-step'>,
+): void {
   draft.stepEndsMs.push(epochMs);
   if (draft.stepEndsMs.length > DURATION_COUNT_MAX + 1) draft.stepEndsMs.shift();
+  const mean = draft.meanTasksPerSecond ?? tasksPerSecond;
+  draft.meanTasksPerSecond = mean + NEWEST_WEIGHT * (tasksPerSecond - mean);
 }
 
 function admitWork(draft: Draft, event: StampedEvent): void {
   switch (event.kind) {
     case 'run-started': {
       const { outerStep, outerSteps } = event;
+      beginTraining(draft, event.epochMs);
       const losses = { queryLoss: null, supportLoss: null, tasksPerSecond: null };
       draft.training = { outerStep, outerSteps, ...losses, bySize: null, adaptation: null };
       return;
     }
     case 'outer-step': {
       draft.training = trainingAfter(event, draft.training?.adaptation ?? null);
-      admitStepEnd(draft, event.epochMs);
+      admitStepEnd(draft, event);
       break;
     }
     case 'progress':
@@ -245,4 +294,10 @@ function admitWork(draft: Draft, event: StampedEvent): void {
 function medianGapOf(timesMs: readonly number[]): number | null {
   const gaps = timesMs.slice(1).map((timeMs, index) => timeMs - (timesMs[index] ?? timeMs));
   return gaps.sort((a, b) => a - b)[Math.floor(gaps.length / 2)] ?? null;
+}
+
+/** Milliseconds until the last outer step at the pace of the last ones; null where unknown. */
+export function leftMsOf({ training, outerStepMs }: RunView): number | null {
+  if (training === null || outerStepMs === null) return null;
+  return (training.outerSteps - training.outerStep) * outerStepMs;
 }

@@ -1,7 +1,7 @@
 /** The numbers of a run that trackers draw as curves, from its events. */
 
-import type { RunEventOf, StampedEvent } from '../../../shared/events/run-events.js';
-import { measuredPart, sizeMeansOf } from '../../record/size-means.js';
+import type { RunEventOf, StampedEvent } from '../../shared/events/run-events.js';
+import { measuredPart, sizeMeansOf } from '../../shared/events/size-losses.js';
 
 export interface Scalar {
   /** `loss/query`: trackers group by what stands before the first slash. */

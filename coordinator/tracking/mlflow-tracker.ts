@@ -4,24 +4,25 @@
  */
 
 import { z } from 'zod';
-import type { Clock } from '../../../shared/base/clock.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
-import type { StampedEvent } from '../../../shared/events/run-events.js';
-import { scalarsOf, type Scalar } from '../feed/scalars.js';
+import type { Clock } from '../../shared/base/clock.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import type { StampedEvent } from '../../shared/events/run-events.js';
+import { scalarsOf, type Scalar } from './scalars.js';
 import {
   TrackerRefusal,
   type CallEnding,
   type EventTracker,
   type TrackedRun,
-} from '../feed/tracker.js';
-import type { TrackingMemory } from '../feed/tracking-memory.js';
+  type TrackingMemory,
+} from './tracker.js';
 import {
   MlflowClient,
   type KeyedValue,
   type MlflowMetric,
   type MlflowServer,
 } from './mlflow-client.js';
-import { paramBatchesOf } from './mlflow-params.js';
+import { isRecord } from '../../shared/base/canonical-json.js';
+import { addressWithoutSecret } from '../../shared/base/redacted-address.js';
 
 export const MlflowFactSchema = z.strictObject({
   url: z.string(),
@@ -216,4 +217,30 @@ function numberOrName(value: number): MlflowMetric['value'] {
   if (Number.isFinite(value)) return value;
   if (Number.isNaN(value)) return 'NaN';
   return value > 0 ? 'Infinity' : '-Infinity';
+}
+
+/** MLflow refuses longer ones, and more of them in one request. */
+const KEY_LENGTH_MAX = 250;
+const VALUE_LENGTH_MAX = 6_000;
+const PARAM_COUNT_MAX = 100;
+
+/** In the order of the config; a list is one param, as JSON. The trackers themselves are left out. */
+function paramBatchesOf({ tracking: _tracking, ...config }: RunConfig): KeyedValue[][] {
+  const redisUrl = addressWithoutSecret(config.queue.redisUrl);
+  const params = paramsOf({ ...config, queue: { ...config.queue, redisUrl } }, '');
+  const batches: KeyedValue[][] = [];
+  for (let first = 0; first < params.length; first += PARAM_COUNT_MAX)
+    batches.push(params.slice(first, first + PARAM_COUNT_MAX));
+  return batches;
+}
+
+function paramsOf(value: unknown, path: string): KeyedValue[] {
+  if (value === undefined) return [];
+  if (isRecord(value))
+    return Object.entries(value).flatMap(([name, field]) =>
+      paramsOf(field, path === '' ? name : `${path}.${name}`),
+    );
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  const key = path.replace(/[^\w. :/-]/g, '_').slice(0, KEY_LENGTH_MAX);
+  return [{ key, value: text.slice(0, VALUE_LENGTH_MAX) }];
 }

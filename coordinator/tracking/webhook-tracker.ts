@@ -6,14 +6,22 @@
 
 import { createHmac, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
-import type { Clock } from '../../../shared/base/clock.js';
-import { freshNonce } from '../../../shared/base/nonce.js';
-import type { RunEventOf } from '../../../shared/events/run-events.js';
-import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { exchanged } from '../../../shared/base/http-exchange.js';
-import { TrackerRefusal, type TrackedRun, type Tracker } from '../feed/tracker.js';
-import type { TrackingMemory } from '../feed/tracking-memory.js';
-import type { Notice } from './notices.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { freshNonce } from '../../shared/base/nonce.js';
+import { noticeEvent, type RunEvent, type StampedEvent } from '../../shared/events/run-events.js';
+import { thisProcess } from '../../shared/storage/process-identity.js';
+import { exchanged } from '../../shared/base/http-exchange.js';
+import {
+  TrackerRefusal,
+  type TrackedRun,
+  type Tracker,
+  type TrackingMemory,
+  type CallEnding,
+} from './tracker.js';
+import { isInterruptionKind } from '../../shared/base/errors.js';
+import type { NoticeKind } from '../../shared/names/event-terms.js';
+import { runStateOf } from '../record/run-state.js';
+import { RunReducer, type RunView } from '../../shared/events/run-reducer.js';
 
 /** The latest notice of each kind: that of a later outer step takes its place. */
 export const ToldNoticesSchema = z.record(
@@ -31,7 +39,7 @@ interface WebhookOptions {
   readonly memory: TrackingMemory<ToldNotices> | null;
   /** The call begins the run anew: what was told before does not matter. */
   readonly isFresh: boolean;
-  readonly onSent: (event: RunEventOf<'notice-sent'>) => void;
+  readonly onSent: (event: RunEvent) => void;
   readonly clock: Clock;
 }
 
@@ -73,7 +81,7 @@ export class WebhookTracker implements Tracker<Notice> {
     await this.#send(id, notice, signal);
     told[notice.notice] = { ...fact, isTold: true };
     await memory?.keep(told);
-    onSent({ kind: 'notice-sent', notice: notice.notice, address: this.address });
+    onSent(noticeEvent('notice-sent', `told ${this.address}: ${notice.notice}`));
   }
 
   async #send(id: string, notice: Notice, signal: AbortSignal): Promise<void> {
@@ -110,4 +118,65 @@ function textOf({ notice, outerStep, outerSteps, reason, report }: Notice, run: 
   const step = outerSteps === null ? '' : ` at outer step ${outerStep} of ${outerSteps}`;
   const details = [reason, report].filter((each) => each !== null);
   return [`qianmo: run ${run} has ${notice}${step}`, ...details].join(': ');
+}
+
+/**
+ * A moment at which somebody wants to be told: the run has finished, failed or stalled. An interruption is none,
+ * since whoever stops a run knows it, and one that a machine preempted goes on.
+ */
+export interface Notice {
+  readonly notice: NoticeKind;
+  readonly epochMs: number;
+  readonly outerStep: number;
+  /** Null where the call has not trained. */
+  readonly outerSteps: number | null;
+  readonly queryLoss: number | null;
+  /** The reason of a failure; null otherwise. */
+  readonly reason: string | null;
+  /** The digest of the last checkpoint. */
+  readonly digest: string | null;
+  readonly report: string | null;
+}
+
+/** Pure: time comes with the questions. A stalled run is noticed once, and again if it moves and stalls later. */
+export class NoticeWatch {
+  readonly #view = new RunReducer();
+  #report: string | null = null;
+  #failedOuterStep: number | null = null;
+  #stalledOuterStep: number | null = null;
+
+  /** The notice that the event is reason for; null if it is none. */
+  admit(event: StampedEvent): Notice | null {
+    this.#view.admit(event);
+    if (event.kind === 'report-written') this.#report = event.address;
+    if (event.kind !== 'run-failed' || isInterruptionKind(event.failure)) return null;
+    const notice = this.#noticeOf('failed', event.epochMs, event.reason);
+    if (this.#failedOuterStep === notice.outerStep) return null;
+    this.#failedOuterStep = notice.outerStep;
+    return notice;
+  }
+
+  stalledAt(nowMs: number): Notice | null {
+    const state = runStateOf(this.#view.view(), { nowMs, livenessOf: () => 'runs' });
+    if (state !== 'stalled') return null;
+    const notice = this.#noticeOf('stalled', nowMs, null);
+    if (this.#stalledOuterStep === notice.outerStep) return null;
+    this.#stalledOuterStep = notice.outerStep;
+    return notice;
+  }
+
+  endedAt(nowMs: number, ending: CallEnding): Notice | null {
+    return ending === 'finished' ? this.#noticeOf('finished', nowMs, null) : null;
+  }
+
+  #noticeOf(notice: NoticeKind, epochMs: number, reason: string | null): Notice {
+    const { training, checkpoint }: RunView = this.#view.view();
+    return {
+      ...{ notice, epochMs, reason, report: this.#report },
+      outerStep: training?.outerStep ?? checkpoint?.outerStep ?? 0,
+      outerSteps: training?.outerSteps ?? null,
+      queryLoss: training?.queryLoss ?? null,
+      digest: checkpoint?.digest ?? null,
+    };
+  }
 }

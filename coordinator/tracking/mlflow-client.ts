@@ -1,9 +1,9 @@
 /** The part of MLflow's REST interface that a run needs (mlflow.org, REST API 2.0). */
 
 import { z } from 'zod';
-import type { Clock } from '../../../shared/base/clock.js';
-import { exchanged, type HttpAnswer } from '../../../shared/base/http-exchange.js';
-import { TrackerRefusal } from '../feed/tracker.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { exchanged, type HttpAnswer } from '../../shared/base/http-exchange.js';
+import { TrackerRefusal } from './tracker.js';
 
 export interface MlflowServer {
   /** Without a slash at its end. */
