@@ -3,6 +3,8 @@
  */
 
 import { int32At } from '../base/arrays.js';
+import { gatherRows, type EmbeddingTable } from '../tensors/embedding-table.js';
+import { encodableTensor } from '../tensors/tensor-codec.js';
 import type { PlannedRows } from './task-store.js';
 
 type PlannedIds = Pick<PlannedRows, 'categoryIds' | 'bagIds'>;
@@ -120,4 +122,26 @@ function uniqueBySorting(columns: readonly Int32Array[], idCount: number): Int32
     last = id;
   }
   return sorted.slice(0, uniqueCount);
+}
+
+/**
+ * The rows of the layout as the tensor `rows` `[packRowCount, tableRowWidth]`. The cost is a copy per
+ * touched row, whatever the size of the tables. `tables` and the layout are in the order of the spec.
+ */
+export function encodeRowPack(
+  tables: ReadonlyMap<string, EmbeddingTable>,
+  layout: RowPackLayout,
+  tableRowWidth: number,
+): Uint8Array {
+  const { bytes, values } = encodableTensor('rows', [layout.rowCount, tableRowWidth]);
+  let tableIndex = 0;
+  for (const table of tables.values()) {
+    const ids = layout.idsByTable[tableIndex];
+    const start = layout.startByTable[tableIndex];
+    if (ids === undefined || start === undefined)
+      throw new Error(`the row pack has ${layout.idsByTable.length} tables, not ${tables.size}`);
+    gatherRows(table, ids, values, start);
+    tableIndex += 1;
+  }
+  return bytes;
 }
