@@ -158,8 +158,12 @@ async function ownEngine(
 ): Promise<AdaptEngine> {
   const { createComputeProcess } = await import('../../worker/process/compute-process.js');
   const engine = createComputeProcess({
-    ...{ clock, device: 'cpu', onEvent },
+    ...{ clock, device: 'cpu' },
     environment: computeEnvironment(environment, 'cpu', undefined),
+    onEvent: (event) => {
+      // Jobs of requests are over in milliseconds.
+      if (event.kind !== 'job-progress') onEvent(event);
+    },
   });
   closing.push(() => engine.close());
   return engine;

@@ -80,7 +80,10 @@ export class LiveAdapter {
     this.#storedMeanwhile.add(stored);
     try {
       const keys = await this.#store.keys();
-      if (keys.length === 0) return await starting.catch(() => undefined);
+      if (keys.length === 0) {
+        await starting.catch(() => undefined);
+        return;
+      }
       await starting;
       for await (const group of this.#storedIn(bundle, keys, beside))
         await besideRequests(beside, ADAPTING_SHARE, () =>
