@@ -6,7 +6,6 @@
 import { at } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
-import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { adaptedLayoutOf, type AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
 import { decodeAdaptedTasks } from '../../../shared/queue/blobs/decode-adapted-tasks.js';
@@ -45,6 +44,8 @@ export interface LabelledRows {
 
 /** Padded rows that are computed at once; a larger adgroup is computed alone. */
 const MICRO_BATCH_ROWS_MAX = 4_096;
+/** Keeps one adgroup from being padded to the shape of several, which takes twice as long. */
+const LONE_ROWS_MAX = 1;
 /** Far longer than any job takes; a process that is stuck is replaced. */
 const JOB_TIMEOUT_MS = 60_000;
 
@@ -54,7 +55,7 @@ export function adaptationCoverage({
   manifest,
 }: Pick<LoadedBundle, 'model' | 'manifest'>): Coverage {
   const { kind } = manifest.method;
-  if (predictionLoopOf(methodPlanOf(manifest.method)).reads.neighbours !== undefined)
+  if (methodPlanOf(manifest.method).innerLoop.reads.neighbours !== undefined)
     return {
       isCovered: false,
       reason: `the method ${kind} reads neighbours, which a bundle lacks`,
@@ -97,7 +98,7 @@ export class AdaptJobs {
           storage: { s3Region: 'none', s3ForcePathStyle: true },
         },
         ...{ model: config, taskIndices: [...tasks.keys()] },
-        microBatchRowsMax: MICRO_BATCH_ROWS_MAX,
+        microBatchRowsMax: tasks.length === 1 ? LONE_ROWS_MAX : MICRO_BATCH_ROWS_MAX,
         work: { kind: 'adapt', method, adaptation, rows: 'all' },
       },
       ...{ dense: dense.bytes, frozen: frozen.bytes, given: { features, tasks } },

@@ -141,7 +141,10 @@ export class LiveAdapter {
 
   async #serveIn(bundle: ServedBundle, rows: LiveRows, adapted: AdaptedRows | null): Promise<void> {
     if (bundle.isRetired || (rows.rows.length > 0 && !isCovered(bundle))) return;
-    if (rows.rows.length === 0) return bundle.live.remove(hashOf(rows.key));
+    if (rows.rows.length === 0) {
+      bundle.live.remove(hashOf(rows.key));
+      return;
+    }
     const release = bundle.hold();
     try {
       const read = readRows(bundle.loaded, rows);
