@@ -12,7 +12,7 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
 import { PROTOCOL_VERSION, type JobWork } from '../../shared/queue/protocol.js';
 import type { RowDivision } from '../../shared/tasks/rows/row-division.js';
-import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
+import { encodeRowPack, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import type {
   CallTerms,
@@ -23,12 +23,7 @@ import type {
 } from '../dispatch/dispatcher.js';
 import { jobNeighboursOf } from '../plan/job-neighbours.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
-import {
-  encodeDense,
-  encodeRowPack,
-  encodeUnchanging,
-  type FrozenInput,
-} from '../plan/row-pack-gather.js';
+import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/row-pack-gather.js';
 
 export interface TaskJobContext {
   readonly config: RunConfig;

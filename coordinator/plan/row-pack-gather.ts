@@ -3,10 +3,8 @@
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import { frozenVariables } from '../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
-import { gatherRows, type EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
-import { encodableTensor, encodeTensors } from '../../shared/tensors/tensor-codec.js';
+import { encodeTensors } from '../../shared/tensors/tensor-codec.js';
 
 /** All dense variables, or the named ones; one encoding serves every job of an outer step. */
 export function encodeDense(
@@ -92,26 +90,4 @@ function tensorOf(dense: NamedTensors, name: string): DenseTensor {
   const tensor = dense.get(name);
   if (tensor === undefined) throw new Error(`the meta-parameters have no ${name}`);
   return tensor;
-}
-
-/**
- * The rows of the layout as the tensor `rows` `[packRowCount, tableRowWidth]`. The cost is a copy per
- * touched row, whatever the size of the tables. `tables` and the layout are in the order of the spec.
- */
-export function encodeRowPack(
-  tables: ReadonlyMap<string, EmbeddingTable>,
-  layout: RowPackLayout,
-  tableRowWidth: number,
-): Uint8Array {
-  const { bytes, values } = encodableTensor('rows', [layout.rowCount, tableRowWidth]);
-  let tableIndex = 0;
-  for (const table of tables.values()) {
-    const ids = layout.idsByTable[tableIndex];
-    const start = layout.startByTable[tableIndex];
-    if (ids === undefined || start === undefined)
-      throw new Error(`the row pack has ${layout.idsByTable.length} tables, not ${tables.size}`);
-    gatherRows(table, ids, values, start);
-    tableIndex += 1;
-  }
-  return bytes;
 }

@@ -2,11 +2,10 @@
 
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { RowPackLayout } from '../../shared/tasks/row-pack.js';
+import { encodeRowPack, type RowPackLayout } from '../../shared/tasks/row-pack.js';
 import type { TableSnapshot } from '../checkpoints/table-snapshot.js';
 import { TrackedTables } from '../checkpoints/tracked-tables.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import { encodeRowPack } from '../plan/row-pack-gather.js';
 import type { MetaGradient } from './meta-optimizer/meta-gradient.js';
 import {
   metaOptimizerOf,

@@ -82,7 +82,7 @@ async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }
     const onOpen = (taking: typeof take): void => {
       take = taking;
     };
-    const member = { placeOf: () => ({ place, ...counts }), rows, onOpen };
+    const member = { placeOf: () => ({ place, ...counts }), shared: rows, onOpen };
     service = serveRankings(asked, { onEvent: told }, member);
     await service;
   } catch (error) {

@@ -1,4 +1,4 @@
-/** Serves rankings from a bundle in this process, without TensorFlow. */
+/** Serves rankings from a bundle in this process, which loads no TensorFlow unless it is asked to. */
 
 import { join } from 'node:path';
 import type { Socket } from 'node:net';
@@ -21,7 +21,6 @@ import { serveMetrics } from '../../shared/metrics/metrics-server.js';
 import { readingLoader } from '../../worker/serving/server/bundle-keeper.js';
 import { RecordedRequests } from '../../worker/serving/recorded-requests.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
-import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
 import { SharedRows } from '../../worker/serving/processes/shared-rows.js';
 import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
@@ -50,7 +49,7 @@ import { ProcessesMetrics } from './serving/process-metrics.js';
 import { ServingMetrics } from './serving/serving-metrics.js';
 import { warmUpRequestsIn } from './serving/warm-up-file.js';
 import { canaryName, openFollowedBundles } from './serving/followed-bundles.js';
-import { openServedState, openSharedLog } from './served-state.js';
+import { openServedState, openSharedState, type SharedState } from './served-state.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
 
@@ -114,8 +113,8 @@ export interface RankingService {
 /** The parts that a process among several shares with the others. */
 export interface ServingMember {
   readonly placeOf: () => ServingPlace;
-  /** Rows of adgroups that adapt, of all processes. */
-  readonly rows: LiveRowsStore;
+  /** Rows of adgroups that adapt, of all processes, and what adapts them. */
+  readonly shared: SharedState;
   /** Called once requests can be answered, with what takes a connection that another process has accepted. */
   readonly onOpen: (take: (socket: Socket) => void) => void;
 }
@@ -173,7 +172,7 @@ async function serveAlone(
       ? readingLoader(store, await graphChoiceOf(sink))
       : bundleLoaderOf(address, request, { clock, environment });
   const given = { clock, environment, onEvent: sink };
-  const state = await openServedState(request, given, member?.rows ?? null);
+  const state = await openServedState(request, given, member?.shared ?? null);
   const prepare = async (next: ServedBundle): Promise<void> => {
     const beside = bundles === null ? null : clock;
     await state.prepare(next, beside);
@@ -259,13 +258,13 @@ async function serveFromProcesses(
   const version = packageVersion();
   const metrics = new ProcessesMetrics({ clock, version });
   const sink = runEventSink({ clock }, sinksTogether(onEvent, metrics.sink));
-  const shared = await openSharedLog(request, { clock, onEvent: sink });
+  const shared = await openSharedState(request, { clock, environment, onEvent: sink });
   let processes: ServingProcesses;
   try {
     processes = await ServingProcesses.start({
       ...{ count: request.processes, entry: PROCESS_ENTRY, environment },
       ...{ clock, sink, onEvent },
-      rows: shared === null ? null : new SharedRows(shared.log, clock),
+      rows: shared === null ? null : new SharedRows(shared.log, shared.engine, clock),
       listenAt: { host: request.host, port: request.port },
       requestOf: (place) => ({
         ...request,

@@ -12,6 +12,8 @@ import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.j
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
+import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import type { AdaptEngine } from '../../worker/serving/adaptation/adapt-jobs.js';
 import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
 import {
   liveRowsIn,
@@ -51,7 +53,8 @@ interface ServedState {
   close(): Promise<void>;
 }
 
-type OwningSurroundings = Pick<StateSurroundings, 'clock' | 'onEvent'>;
+/** What the parent of several processes does for each of them. */
+export type SharedState = LiveRowsStore & AdaptEngine;
 
 const NO_STATE: ServedState = {
   endpointsWith: (endpoints) => endpoints,
@@ -61,13 +64,13 @@ const NO_STATE: ServedState = {
 };
 
 /**
- * @param rows of the parent of this process, which owns the log; null for a process that is alone.
+ * @param shared by the parent of this process, which owns the log; null for a process that is alone.
  * @throws QianmoError if another process has the folder, or what is there cannot be read.
  */
 export async function openServedState(
   request: StateRequest,
   surroundings: StateSurroundings,
-  rows: LiveRowsStore | null,
+  shared: SharedState | null,
 ): Promise<ServedState> {
   const { state: folder, explore } = request;
   if (folder === undefined) {
@@ -82,12 +85,18 @@ export async function openServedState(
     for (const each of [...closing].reverse()) await each();
   };
   try {
-    const isWriter = rows === null || settings !== null;
+    const isWriter = shared === null || settings !== null;
     const owned = isWriter ? await ownedFolder(folder, surroundings) : null;
     if (owned !== null) closing.push(() => owned.giveBack());
     const place = { folder, assertOwned: async () => owned?.assertOwned() };
-    const own = rows ?? (await ownRows(place, closing));
-    const adapter = new LiveAdapter(own);
+    const parts =
+      shared === null
+        ? {
+            store: await ownRows(place, closing),
+            engine: await ownEngine(surroundings, closing),
+          }
+        : { store: shared, engine: shared };
+    const adapter = new LiveAdapter({ ...parts, clock: surroundings.clock });
     const endpoints: Endpoint[] = [adaptEndpoint(adapter)];
     let explorationCounts: ServedState['explorationCounts'] = () => null;
     if (settings !== null) {
@@ -117,33 +126,54 @@ async function explorationIn(path: string): Promise<ExplorationConfig> {
   return loadExploration(path);
 }
 
-/** The log of several processes, which their parent opens, and the folder that it owns for it. */
-export async function openSharedLog(
+/** What several processes share, which their parent opens: the log in a folder that it owns, and the engine. */
+export async function openSharedState(
   { state: folder, explore }: Pick<StateRequest, 'state' | 'explore'>,
-  surroundings: OwningSurroundings,
+  surroundings: StateSurroundings,
 ): Promise<{
   readonly log: LiveRowsLog;
+  readonly engine: AdaptEngine;
   close(): Promise<void>;
 } | null> {
   if (folder === undefined) return null;
   if (explore !== undefined) await explorationIn(explore);
   const owned = await ownedFolder(folder, surroundings);
+  const closing = [() => owned.giveBack()];
+  const close = async (): Promise<void> => {
+    for (const each of [...closing].reverse()) await each();
+  };
   try {
     const log = await openLiveRows(rowsPathIn(folder), () => owned.assertOwned());
-    return {
-      log,
-      close: async () => {
-        await log.close();
-        await owned.giveBack();
-      },
-    };
+    closing.push(() => log.close());
+    return { log, engine: await ownEngine(surroundings, closing), close };
   } catch (error) {
-    await owned.giveBack();
+    await close();
     throw error;
   }
 }
 
-function ownedFolder(folder: string, { clock, onEvent }: OwningSurroundings): Promise<OwnedFolder> {
+/** A compute process, which begins with the first bundle that adapts. It leaves GPUs to others. */
+async function ownEngine(
+  { clock, environment, onEvent }: StateSurroundings,
+  closing: (() => Promise<void>)[],
+): Promise<AdaptEngine> {
+  const { createComputeProcess } = await import('../../worker/process/compute-process.js');
+  const engine = createComputeProcess({
+    ...{ clock, device: 'cpu' },
+    environment: computeEnvironment(environment, 'cpu', undefined),
+    onEvent: (event) => {
+      // Jobs of requests are over in milliseconds.
+      if (event.kind !== 'job-progress') onEvent(event);
+    },
+  });
+  closing.push(() => engine.close());
+  return engine;
+}
+
+function ownedFolder(
+  folder: string,
+  { clock, onEvent }: Pick<StateSurroundings, 'clock' | 'onEvent'>,
+): Promise<OwnedFolder> {
   return ownFolder(folder, {
     clock,
     onWatched: (owner, silenceMs) =>

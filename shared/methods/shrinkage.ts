@@ -37,7 +37,7 @@ import { SMOOTHING } from './inner-loop/support-features.js';
 const PRECISION = 'shrinkage.precision/';
 const CURVATURE = 'shrinkage.curvature/';
 /** Logarithm of a precision or curvature over its variable: a step of Adam moves it by a few percent. */
-export const LOG_SCALE = 10;
+const LOG_SCALE = 10;
 
 const scale = z.number().positive().max(1e6);
 const scaleByBlock = z.union([scale, z.record(z.string(), scale)]);

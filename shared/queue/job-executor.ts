@@ -5,8 +5,17 @@
  */
 
 import type { FoundDevice } from '../events/device-report.js';
+import type { EncodedFeature } from '../tasks/store-manifest.js';
+import type { TaskRows } from '../tasks/task-store.js';
 import type { Span } from '../traces/span.js';
 import type { Job } from './protocol.js';
+
+/** The rows of a job's tasks, where no task store has them. */
+export interface GivenTasks {
+  readonly features: readonly EncodedFeature[];
+  /** By task index, as the model reads them (`trained-padding.ts`), without support inputs. */
+  readonly tasks: readonly TaskRows[];
+}
 
 export interface JobInput {
   readonly job: Job;
@@ -19,6 +28,8 @@ export interface JobInput {
    * when the job has none.
    */
   readonly frozen: Uint8Array | null;
+  /** Read in place of the store that the job names, which is not opened. */
+  readonly given?: GivenTasks | undefined;
   /** The place of the job in a trace; absent where nobody traces. */
   readonly traceparent?: string | undefined;
 }

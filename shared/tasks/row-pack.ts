@@ -2,7 +2,9 @@
  * The row pack: the rows of each table that leaves touch, and the place of each id in it. Coordinator and worker derive the same pack from the same tasks, so ids are never sent.
  */
 
+import { gatherRows, type EmbeddingTable } from '../tensors/embedding-table.js';
 import { nativeRows } from '../tensors/native-rows.js';
+import { encodableTensor } from '../tensors/tensor-codec.js';
 import type { PlannedRows } from './task-store.js';
 
 type PlannedIds = Pick<PlannedRows, 'categoryIds' | 'bagIds'>;
@@ -63,4 +65,26 @@ export function uniqueIdsOf(columns: readonly Int32Array[]): Int32Array {
     last = id;
   }
   return sorted.slice(0, uniqueCount);
+}
+
+/**
+ * The rows of the layout as the tensor `rows` `[packRowCount, tableRowWidth]`. The cost is a copy per
+ * touched row, whatever the size of the tables. `tables` and the layout are in the order of the spec.
+ */
+export function encodeRowPack(
+  tables: ReadonlyMap<string, EmbeddingTable>,
+  layout: RowPackLayout,
+  tableRowWidth: number,
+): Uint8Array {
+  const { bytes, values } = encodableTensor('rows', [layout.rowCount, tableRowWidth]);
+  let tableIndex = 0;
+  for (const table of tables.values()) {
+    const ids = layout.idsByTable[tableIndex];
+    const start = layout.startByTable[tableIndex];
+    if (ids === undefined || start === undefined)
+      throw new Error(`the row pack has ${layout.idsByTable.length} tables, not ${tables.size}`);
+    gatherRows(table, ids, values, start);
+    tableIndex += 1;
+  }
+  return bytes;
 }

@@ -13,9 +13,11 @@ import { MethodConfigSchema } from '../../shared/methods/methods.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import { ModelConfigSchema } from '../../shared/models/model-config.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
+import { adaptedLayoutOf, encodeAdaptedTasks } from '../../shared/queue/blobs/adapted-tasks.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
-import type { LiveRows, LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
+import type { AdaptEngine } from '../../worker/serving/adaptation/adapt-jobs.js';
+import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
 import { decisionIds, EventIds } from '../../worker/serving/decisions/event-ids.js';
 import { Explorer } from '../../worker/serving/decisions/explorer.js';
 import { FeedbackTaker } from '../../worker/serving/decisions/feedback.js';
@@ -62,6 +64,7 @@ function smallBundle(addonPath: string): ServedBundle {
   // Only what a server reads of a manifest.
   const manifest = {
     ...{ taskColumns: ['adgroup'], labels: [CLICK_LABEL], columns: {}, features, encodedFeatures },
+    model: config,
     method: MethodConfigSchema.parse({ kind: 'fomaml', innerSteps: 2, innerRate: 0.2 }),
     serving: [
       {
@@ -92,19 +95,34 @@ const bundle = smallBundle('/nowhere');
 
 /** Rows that are stored nowhere. */
 function forgottenRows(): LiveRowsStore {
-  let listen = (_rows: LiveRows): void => undefined;
+  let listen: Parameters<LiveRowsStore['follow']>[0] = () => Promise.resolve();
   return {
     follow: (listener) => {
       listen = listener;
     },
     keys: () => Promise.resolve([]),
     rowsOf: () => Promise.resolve(null),
-    put: (rows) => {
-      listen(rows);
-      return Promise.resolve('stored');
+    put: async (rows, adapted) => {
+      await listen(rows, adapted);
+      return 'stored';
     },
   };
 }
+
+/** Answers with the start of all tasks: bodies are what is looked at here. */
+const idleEngine: AdaptEngine = {
+  start: () => Promise.resolve(),
+  execute: ({ job, given }) => {
+    const { spec, sharedStart: blocks } = bundle.loaded.model;
+    const support = { clicks: 0, impressions: 0, byValue: [] };
+    const tasks = (given?.tasks ?? []).map(({ taskIndex }) => ({
+      ...({ taskIndex, loss: 'binary', isAlone: false, blocks, shift: null, support } as const),
+    }));
+    if (job.work.kind !== 'adapt') throw new Error(`a job to ${job.work.kind}`);
+    const layout = adaptedLayoutOf(spec, job.work);
+    return Promise.resolve({ output: encodeAdaptedTasks(layout, { tasks, shiftVariances: null }) });
+  },
+};
 
 const settings = ExplorationConfigSchema.parse({
   ...{ mode: 'active', policy: 'lin-ucb', slots: [1, 2], share: { kind: 'fixed', share: 0.5 } },
@@ -126,6 +144,8 @@ const nextDecision = decisionIds('0123456789abcdef');
 const log = { append: () => Promise.resolve() };
 const clock = systemClock;
 
+const DEADLINE_MS = 60_000;
+
 function targetOf(name: string, endpoint: Endpoint, examples: readonly object[]): FuzzTarget {
   return {
     name,
@@ -134,7 +154,9 @@ function targetOf(name: string, endpoint: Endpoint, examples: readonly object[])
     parse: async (input) => {
       // The endpoints read nothing else of their requests.
       const server = { explainedMax: 10, recorded: null };
-      const request = { bundle, bundleFor: () => bundle, body: Buffer.from(input), server };
+      const deadlineAtMs = systemClock.monotonicMs() + DEADLINE_MS;
+      const asked = { bundle, bundleFor: () => bundle, body: Buffer.from(input), server };
+      const request = { ...asked, deadlineAtMs };
       const { content } = await endpoint.answer(request as unknown as ReceivedRequest);
       JSON.parse(String(content));
     },
@@ -302,7 +324,7 @@ export const SERVING_TARGETS: readonly FuzzTarget[] = [
 ];
 
 function adapterOf(): LiveAdapter {
-  const adapter = new LiveAdapter(forgottenRows());
+  const adapter = new LiveAdapter({ store: forgottenRows(), engine: idleEngine, clock });
   void adapter.prepare(bundle, null);
   return adapter;
 }

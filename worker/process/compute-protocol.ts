@@ -15,6 +15,7 @@ import {
 } from '../../shared/base/failure-record.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
+import type { GivenTasks } from '../../shared/queue/job-executor.js';
 import type { Job } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
@@ -49,6 +50,8 @@ export type OnProgress = (progress: JobProgress) => void;
 /** The parent, which is of the same build, has parsed it: doing so again would keep the thread from computing. */
 const parsedJob = z.custom<Job>(isRecord, 'expected a job');
 
+const givenTasks = z.custom<GivenTasks>(isRecord, 'expected rows of tasks');
+
 /** Messages from parent to child. */
 export const ComputeRequestSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -72,6 +75,8 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     requestId,
     job: parsedJob,
     rowPack: bytes.nullable(),
+    /** Absent where a store has the rows. */
+    given: givenTasks.optional(),
     /** Absent where nobody traces. */
     traceparent: z.string().optional(),
   }),

@@ -6,7 +6,6 @@
 import { createRequire } from 'node:module';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
-import type { ProductsAddon } from './dense-product.js';
 import type { ColumnsAddon } from './columns/native-columns.js';
 import { kernelDescriptionOf } from './kernel-description.js';
 import type { MappingAddon } from './mapping-addon.js';
@@ -20,7 +19,7 @@ interface NativeModel {
 }
 
 /** As `native/addon.cc` exports it. */
-interface ScoringAddon extends MappingAddon, ColumnsAddon, ProductsAddon {
+interface ScoringAddon extends MappingAddon, ColumnsAddon {
   /** The kernels that this machine runs, the fastest first. */
   kernels(): string[];
   /** Reads the arrays where they lie, so that the caller must keep them. */

@@ -50,7 +50,9 @@ const { processes: processCounts } = options;
 
 const WARMING_REQUESTS = 200;
 const BODY_COUNT = 100;
-const MEDIAN_MS_MAX = 3;
+const MEDIAN_MS_MAX = 5;
+/** A busy machine measures slowly and refuses nothing. */
+const DEADLINE_MS = 60_000;
 
 interface Quantiles {
   readonly p50: number;
@@ -62,6 +64,8 @@ interface Measured extends Quantiles {
   readonly processCount: number;
   /** Processor time of the server a request, all its processes together. */
   readonly processorMs: number;
+  /** Resident, of all processes of the server together; files that several have mapped count for each. */
+  readonly memoryMib: number;
   /** A write of as many bytes and a sync, the median of those before and after. */
   readonly syncMs: number;
 }
@@ -89,7 +93,10 @@ async function measuredWith(processCount: number): Promise<Measured> {
   const words = ['serve', '--bundle', join(folder, 'bundles'), '--port', '0', '--format', 'json'];
   const state = join(folder, `state-${processCount}`);
   const command = startCommand(
-    [...words, '--state', state, '--processes', String(processCount)],
+    [
+      ...[...words, '--state', state, '--processes', String(processCount)],
+      ...['--deadline-ms', String(DEADLINE_MS)],
+    ],
     folder,
   );
   const [line] = await command.printed(/^\{.*\}$/m);
@@ -104,21 +111,35 @@ async function measuredWith(processCount: number): Promise<Measured> {
     if (turn >= WARMING_REQUESTS) latencies.push(latencyMs);
   }
   const processorMs = (processorMsOf(command.pid) - startedMs) / requestCount;
+  const memoryMib = memoryMibOf(command.pid);
   const after = await syncMsOf(at(bodies, 0).length);
   command.signal('SIGTERM');
   await command.ended;
   const syncMs = (before + after) / 2;
-  return { processCount, processorMs, syncMs, ...quantilesOf(latencies) };
+  return { processCount, processorMs, memoryMib, syncMs, ...quantilesOf(latencies) };
 }
 
 /** Of a process and its children since they began. The kernel of Linux counts in hundredths of a second. */
 function processorMsOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+  return familyOf(pid).reduce((sum, each) => {
+    const fields = readFileSync(`/proc/${each}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
+    return sum + 10 * (Number(fields[11]) + Number(fields[12]));
+  }, 0);
+}
+
+function memoryMibOf(pid: number): number {
+  return familyOf(pid).reduce((sum, each) => {
+    const kib = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${each}/status`, 'utf8'))?.[1];
+    return sum + Number(kib) / 1_024;
+  }, 0);
+}
+
+function familyOf(pid: number): number[] {
   const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ');
-  const own = 10 * (Number(fields[11]) + Number(fields[12]));
-  return children
-    .filter((child) => child.trim() !== '')
-    .reduce((sum, child) => sum + processorMsOf(Number(child)), own);
+  return [
+    pid,
+    ...children.filter((child) => child.trim() !== '').flatMap((child) => familyOf(Number(child))),
+  ];
 }
 
 /** Half of the adgroups are known to the bundle. */
@@ -192,10 +213,11 @@ function pageOf(measured: readonly Measured[]): string {
     ...markdownTable(
       [
         ...['processes', 'p50, ms', 'p90, ms', 'p99, ms', 'processor time, ms'],
-        ...['a synced write, ms', 'median below 3 ms'],
+        ...['memory, MiB', 'a synced write, ms', 'median below 5 ms'],
       ],
-      measured.map(({ processCount, processorMs, syncMs, p50, p90, p99 }) => [
-        ...[processCount, ...[p50, p90, p99, processorMs, syncMs].map((ms) => ms.toFixed(2))],
+      measured.map(({ processCount, processorMs, memoryMib, syncMs, p50, p90, p99 }) => [
+        ...[processCount, ...[p50, p90, p99, processorMs].map((ms) => ms.toFixed(2))],
+        ...[memoryMib.toFixed(0), syncMs.toFixed(2)],
         p50 < MEDIAN_MS_MAX ? 'yes' : 'no',
       ]),
     ),

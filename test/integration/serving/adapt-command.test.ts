@@ -3,6 +3,7 @@
  * export, it is served at once, and it is there after a kill and after a swap.
  */
 
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
@@ -16,6 +17,7 @@ import {
 } from '../../fixtures/serving/adapt-requests.js';
 import { exportTwoBundles, posted } from '../../fixtures/serving/served-export.js';
 
+const DEADLINE = 'qianmo-deadline-ms';
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
 const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2, levelShift: true };
 
@@ -34,9 +36,10 @@ interface Served {
   readonly url: string;
 }
 
-async function served(): Promise<Served> {
+async function served(state = 'state'): Promise<Served> {
   const words = ['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'];
-  const command = room.start([...words, '--state', 'state', '--poll-seconds', '0.05']);
+  const deadline = ['--deadline-ms', '60000'];
+  const command = room.start([...words, ...deadline, '--state', state, '--poll-seconds', '0.05']);
   const [line] = await command.printed(/^\{.*\}$/m);
   return { command, url: (JSON.parse(line) as { readonly url: string }).url };
 }
@@ -92,7 +95,35 @@ describe('adapt', () => {
     again.command.signal('SIGTERM');
     expect((await again.command.ended).exitCode).toBe(0);
   });
+
+  // Seen to fail: one attempt for each job.
+  test('outlives its compute process, and refuses what it cannot adapt in time', async () => {
+    const { command, url } = await served('other');
+    const asked = { segment: 'segment0', rows: await labelledRowsOf(0) };
+    process.kill(await computeProcessOf(command), 'SIGKILL');
+    expect((await adapted(url, { ...asked, adgroup: 'one' })).status).toBe(200);
+
+    const stopped = await computeProcessOf(command);
+    process.kill(stopped, 'SIGSTOP');
+    const waiting = adapted(url, { ...asked, adgroup: 'two' });
+    const adapt = `${url}/v1/adapt`;
+    const late = await posted(adapt, { ...asked, adgroup: 'three' }, { [DEADLINE]: '500' });
+    expect(late).toMatchObject({ status: 503, body: { reason: 'not-adapted' } });
+    process.kill(stopped, 'SIGKILL');
+    expect((await waiting).status).toBe(200);
+    const { live, scores } = await scoresOf(url, ['task0', 'one', 'two', 'three']);
+    expect(live).toEqual([1, 2]);
+    for (const place of live!) expect(Math.abs(scores[place]! - scores[0]!)).toBeLessThan(1e-5);
+    command.signal('SIGTERM');
+    expect((await command.ended).exitCode).toBe(0);
+  });
 });
+
+/** A server of one process has no other child. */
+async function computeProcessOf({ pid }: RunningCommand): Promise<number> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return Number(children.trim());
+}
 
 async function refusesWrongRows(url: string, rows: readonly LabelledRow[]): Promise<void> {
   const [row] = rows;

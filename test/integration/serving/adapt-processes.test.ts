@@ -30,7 +30,8 @@ interface Served {
 
 async function served(): Promise<Served> {
   const words = ['serve', '--bundle', 'bundles', '--port', '0', '--format', 'json'];
-  const command = room.start([...words, '--state', 'state', '--processes', '2']);
+  const deadline = ['--deadline-ms', '60000'];
+  const command = room.start([...words, ...deadline, '--state', 'state', '--processes', '2']);
   const [line] = await command.printed(/^\{.*\}$/m);
   return { command, url: (JSON.parse(line) as { readonly url: string }).url };
 }

@@ -5,6 +5,7 @@
 
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { systemClock } from '../../../shared/base/clock.js';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
@@ -14,6 +15,7 @@ import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table
 import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
 import { exportableConfig, exportRoom, exportSource } from '../../fixtures/bundle/tiny-export.js';
 import { labelledRowsOf, scoresOf } from '../../fixtures/serving/adapt-requests.js';
+import { localEngine } from '../../fixtures/serving/local-engine.js';
 import { plainScorer, posted, STORE, testServer } from '../../fixtures/serving/served-export.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
@@ -52,7 +54,8 @@ test.each([
   [{ kind: 'fomaml' }, false],
 ])('without steps: %j', async (method, isOnRows) => {
   const log = await openLiveRows(join(room.path, method.kind));
-  const adapter = new LiveAdapter(liveRowsIn(log));
+  const engine = localEngine();
+  const adapter = new LiveAdapter({ store: liveRowsIn(log), engine, clock: systemClock });
   const endpoints = [...rankingEndpoints, adaptEndpoint(adapter)];
   const served = await testServer(await exported(method), plainScorer, { endpoints });
   await adapter.prepare(served.keeper.current, null);
@@ -70,4 +73,5 @@ test.each([
   expect(Math.abs(newcomer! - unknown!) > 1e-3).toBe(isOnRows);
   await served.server.drain();
   await log.close();
+  await engine.close();
 });

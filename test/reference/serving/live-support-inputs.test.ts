@@ -11,11 +11,10 @@ import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { blockOfKey } from '../../../shared/bundle/key-index.js';
 import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
+import type { AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { adaptedValues } from '../../../worker/serving/adaptation/live-adaptation.js';
+import { AdaptJobs } from '../../../worker/serving/adaptation/adapt-jobs.js';
 import { LiveBlocks } from '../../../worker/serving/adaptation/live-blocks.js';
-import { supportSumsIn } from '../../../worker/serving/adaptation/support-evidence.js';
-import { plainProduct } from '../../../worker/serving/dense-product.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
 import { requestOfRows } from '../../../worker/serving/request-of-rows.js';
 import {
@@ -62,15 +61,15 @@ const hashOf = (key: string): Hash => {
 const keyOf = (task: TaskRows): string => at(STORE.tasks, task.taskIndex).key;
 const readTasks = () => STORE.readTasks(STORE.tasks.map((_task, place) => place));
 
-function putIn(live: LiveBlocks, task: TaskRows, hash: Hash): void {
-  const { model, manifest, index, labels } = bundle;
-  const { adaptation } = at(manifest.serving, at(labels, blockOfKey(index, keyOf(task))));
-  const support = supportRowsOf(model, task);
-  const adapting = { model, method: manifest.method, adaptation, addProduct: plainProduct };
-  const values = {
-    ...adaptedValues(adapting, support),
-    ...{ loss: support.loss, support: supportSumsIn(model.spec, support) },
-  };
+async function adaptedOf(task: TaskRows): Promise<AdaptedTask> {
+  const { adaptation } = at(bundle.manifest.serving, 0);
+  const jobs = new AdaptJobs('a'.repeat(64), bundle);
+  const { output } = await room.executor.execute(jobs.inputOf([supportRowsOf(task)], adaptation));
+  return at(jobs.adaptedIn(output, adaptation, 1), 0);
+}
+
+function putIn(live: LiveBlocks, { blocks, shift, loss, support }: AdaptedTask, hash: Hash): void {
+  const values = { variables: blocks, level: shift?.level ?? 0, loss, support };
   const notes = { label: 0, calibration: 0, supportRows: 1, clicks: 0, impressions: 0 };
   live.put(hash, values, notes);
 }
@@ -88,9 +87,10 @@ function exportedScores(task: TaskRows) {
 test('scores every row as the exported block does, also when more blocks than a shard live', async () => {
   const live = new LiveBlocks(bundle.model, (model, names) => new ReferenceScorer(model, names));
   const tasks = await readTasks();
-  for (const task of tasks) putIn(live, task, hashOf(keyOf(task)));
+  const adapted = await Promise.all(tasks.map(adaptedOf));
+  for (const [place, task] of tasks.entries()) putIn(live, at(adapted, place), hashOf(keyOf(task)));
   for (let other = 0; other < OTHER_COUNT; other += 1)
-    putIn(live, at(tasks, other % 2), hashOf(`other ${other}`));
+    putIn(live, at(adapted, other % 2), hashOf(`other ${other}`));
   for (const task of tasks) {
     const { exported, request } = exportedScores(task);
     const [low, high] = hashOf(keyOf(task));
@@ -112,7 +112,7 @@ test('keeps scorers of a few kinds of requests, and releases the others', async 
     return { score: () => undefined, release: () => (openCount -= 1) };
   });
   const task = at(await readTasks(), 0);
-  putIn(live, task, hashOf('adgroup'));
+  putIn(live, await adaptedOf(task), hashOf('adgroup'));
   const request = { ...exportedScores(task).request, candidateCount: 1 };
   const asked = { hashes: Uint32Array.from(hashOf('adgroup')), scores: new Float32Array(1) };
   for (let kind = 0; kind < 50; kind += 1) live.score(request, [`feature ${kind}`], asked);

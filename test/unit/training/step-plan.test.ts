@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
-import { encodeDense, encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
+import { encodeDense } from '../../../coordinator/plan/row-pack-gather.js';
 import { keepRowPacks, ordersOf } from '../../../coordinator/plan/orders/step-orders.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { at } from '../../../shared/base/arrays.js';
@@ -9,7 +9,7 @@ import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { JobSchema } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { neighbourRowsOf } from '../../../shared/tasks/rows/neighbour-rows.js';
-import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
+import { encodeRowPack, rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { decodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { layoutOf as packLayout } from '../../fixtures/gradient-results.js';

@@ -4,13 +4,19 @@
  */
 
 import type { BackendChoice } from '../engine/backend-choice.js';
+import { at } from '../../../shared/base/arrays.js';
 import { printableText } from '../../../shared/base/printable-text.js';
 import { cacheFolder } from '../../../shared/base/cache-folder.js';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
 import { ofThisMachine, QianmoError } from '../../../shared/base/errors.js';
-import type { JobExecutor, JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
+import type {
+  GivenTasks,
+  JobExecutor,
+  JobInput,
+  JobOutput,
+} from '../../../shared/queue/job-executor.js';
 import { loadedPlugins } from '../../../shared/plugins/load-plugins.js';
 import {
   divisionOf,
@@ -64,7 +70,7 @@ export interface ExecutorOptions {
 /** An executor that states its backend, such as `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU`. */
 export type LocalExecutor = Pick<JobExecutor, 'execute' | 'close'> & {
   /** Begins to read the rows of a job that is executed later. */
-  prepare(of: Pick<JobInput, 'job'>): void;
+  prepare(of: Pick<JobInput, 'job' | 'given'>): void;
   forget(of: Pick<JobInput, 'job'>): void;
   readonly backend: string;
   readonly device: DeviceReport;
@@ -91,13 +97,15 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     shelves === null ? null : (computation) => shelves([device.numerics, computation]);
   const computations = createComputations(engine, onProgress, shelvesOfDevice);
   const stores = openStores(openStore);
-  const tasksOf = async (job: TaskJob): Promise<JobTasks> =>
-    readJob(storeForModel(job.model, await stores.of(job.store)), job);
+  const tasksOf = async ({ job, given }: Pick<JobInput, 'job' | 'given'>) =>
+    given === undefined
+      ? readJob(storeForModel(job.model, await stores.of(job.store)), job)
+      : readJob(rowsGiven(given), job);
 
   /** The rows of jobs that have not begun. */
   const ahead = new Map<TaskJob, Promise<JobTasks>>();
-  const prepare = ({ job }: Pick<JobInput, 'job'>): void => {
-    readAhead(ahead, job, tasksOf(job));
+  const prepare = ({ job, given }: Pick<JobInput, 'job' | 'given'>): void => {
+    readAhead(ahead, job, tasksOf({ job, given }));
   };
 
   const execute = async (input: JobInput, signal?: AbortSignal): Promise<JobOutput> => {
@@ -105,7 +113,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
     requireDevice(job.device, device, lookForCuda);
     requireFingerprint(job.fingerprint, device);
     onProgress({ phase: 'reading' });
-    const reading = ahead.get(job) ?? tasksOf(job);
+    const reading = ahead.get(job) ?? tasksOf(input);
     ahead.delete(job);
     const read = await reading;
     if (signal?.aborted === true)
@@ -173,7 +181,18 @@ function readAhead(
   if (ahead.size > HELD_JOB_COUNT_MAX && oldest !== undefined) ahead.delete(oldest);
 }
 
-async function readJob(store: TaskStore, job: TaskJob): Promise<JobTasks> {
+type RowSource = Parameters<typeof readNeighbours>[0] & {
+  readonly manifest: Pick<GivenTasks, 'features'>;
+};
+
+function rowsGiven({ features, tasks }: GivenTasks): RowSource {
+  return {
+    manifest: { features },
+    readTasks: (taskIndices) => Promise.resolve(taskIndices.map((index) => at(tasks, index))),
+  };
+}
+
+async function readJob(store: RowSource, job: TaskJob): Promise<JobTasks> {
   const { taskIndices, work, model } = job;
   const division = divisionOf(work);
   const { features } = store.manifest;

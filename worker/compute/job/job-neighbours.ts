@@ -14,7 +14,7 @@ import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/task
  * @param prepared applied to the rows of neighbours, as to those of the job's tasks.
  */
 export async function readNeighbours(
-  store: TaskStore,
+  store: Pick<TaskStore, 'readTasks' | 'viewTasks'>,
   { work, neighbours: named, ...job }: TaskJob,
   tasks: readonly TaskRows[],
   prepared: (tasks: readonly TaskRows[]) => readonly TaskRows[],

@@ -155,12 +155,12 @@ class ComputeService {
     return input;
   }
 
-  #prepare({ requestId, job, rowPack, traceparent }: RequestOf<'prepare'>): void {
+  #prepare({ requestId, job, rowPack, given, traceparent }: RequestOf<'prepare'>): void {
     const dense = this.#sharedOf('dense', job.dense);
     const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
     if (this.#prepared.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
-    this.#prepared.set(requestId, { job, dense, rowPack, frozen, traceparent });
-    this.#executor?.prepare({ job });
+    this.#prepared.set(requestId, { job, dense, rowPack, frozen, given, traceparent });
+    this.#executor?.prepare({ job, given });
   }
 
   #forget(requestId: number): void {

@@ -176,7 +176,7 @@ export class LiveRowsLog {
 
 /** The rows of a log that belongs to this process alone. */
 export function liveRowsIn(log: LiveRowsLog): LiveRowsStore {
-  let listen: Parameters<LiveRowsStore['follow']>[0] = () => undefined;
+  let listen: Parameters<LiveRowsStore['follow']>[0] = () => Promise.resolve();
   return {
     follow: (listener) => {
       listen = listener;
@@ -186,6 +186,13 @@ export function liveRowsIn(log: LiveRowsLog): LiveRowsStore {
       const text = log.textOf(key);
       return Promise.resolve(text === null ? null : parsedRows(text, key));
     },
-    put: (rows) => log.put(storedRowsOf(rows), () => listen(rows)),
+    put: async (rows, adapted) => {
+      let served = Promise.resolve();
+      const outcome = await log.put(storedRowsOf(rows), () => {
+        served = listen(rows, adapted);
+      });
+      await served;
+      return outcome;
+    },
   };
 }

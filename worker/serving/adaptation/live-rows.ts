@@ -31,19 +31,31 @@ export interface StoredRows {
 /** `full`: there is no room for the rows, and they are not stored. */
 export type PutOutcome = 'stored' | 'full';
 
+/** What rows became under one bundle, before they were stored. */
+export interface AdaptedRows {
+  /** Its digest. */
+  readonly bundle: string;
+  /** The output of their adapt job. */
+  readonly output: Uint8Array;
+}
+
+/** Serves rows that are stored. It rejects if a bundle could not adapt them now. */
+type ServeStored = (rows: LiveRows, adapted: AdaptedRows | null) => Promise<void>;
+
 export interface LiveRowsStore {
   /** Calls the listener with all rows that are stored from now on, in one order in all processes. */
-  follow(listener: (rows: LiveRows) => void): void;
+  follow(listener: ServeStored): void;
   /** Adgroups that have rows. */
   keys(): Promise<readonly string[]>;
   /** Null if the adgroup has none any more. */
   rowsOf(key: string): Promise<LiveRows | null>;
   /**
-   * Resolves when the rows are on disk and the listeners of all processes have been called.
+   * Resolves when the rows are on disk and the listeners of all processes have served them.
    *
+   * @param adapted null for rows that remove what the adgroup had.
    * @throws QianmoError if that is not known.
    */
-  put(rows: LiveRows): Promise<PutOutcome>;
+  put(rows: LiveRows, adapted: AdaptedRows | null): Promise<PutOutcome>;
 }
 
 export function storedRowsOf(rows: LiveRows): StoredRows {

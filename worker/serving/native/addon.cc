@@ -1,5 +1,5 @@
-// The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, `addProduct(...)`, and
-// mapped files (mapping.h), columns of requests (columns/columns.h) and the order of candidates (ranking.h).
+// The Node-API addon: `create(kernel, words, arrays)`, `score(model, ...)` and `release(model)`, mapped files (mapping.h),
+// columns of requests (columns/columns.h) and the order of candidates (ranking.h).
 #include "../../../shared/tensors/native/arguments.h"
 #include "build-model.h"
 #include "columns/columns.h"
@@ -74,37 +74,6 @@ napi_value score(const Arguments& arguments) {
   return status;
 }
 
-double* matrix(const Arguments& arguments, size_t index, size_t count) {
-  const View<double> values = arguments.doubles(index);
-  demand(values.count >= count, "a matrix is too short");
-  return values.data;
-}
-
-int32_t extent(const Arguments& arguments, size_t index) {
-  const size_t found = arguments.wholeNumber(index);
-  demand(found <= 1 << 24, "an extent is too large");
-  return int32_t(found);
-}
-
-// addProduct(first, second, target, rows, inner, columns, transposed, kernel): target += first x second. `transposed`: 1
-// if the first is, plus 2 if the second is. `kernel`: its place among `kernels()`.
-void addProduct(const Arguments& arguments) {
-  const size_t rows = extent(arguments, 3), inner = extent(arguments, 4), columns = extent(arguments, 5);
-  const size_t transposed = arguments.wholeNumber(6), kernel = arguments.wholeNumber(7);
-  demand(kernel < runningKernels().size(), "there is no such kernel");
-  const bool isFirst = transposed & 1;
-  DenseProduct product{matrix(arguments, 0, rows * inner), isFirst ? 1 : inner, isFirst ? rows : 1,
-                       matrix(arguments, 1, inner * columns), matrix(arguments, 2, rows * columns),
-                       int32_t(rows), int32_t(inner), int32_t(columns)};
-  std::vector<double> turned(transposed & 2 ? inner * columns : 0);
-  if (transposed & 2) {
-    for (size_t column = 0; column < columns; ++column)
-      for (size_t k = 0; k < inner; ++k) turned[k * columns + column] = product.second[column * inner + k];
-    product.second = turned.data();
-  }
-  runningKernels()[kernel]->addProduct(&product);
-}
-
 // The names of the kernels that run here, the fastest first.
 napi_value kernels(const Arguments& arguments) {
   const napi_env env = arguments.env();
@@ -124,7 +93,6 @@ napi_value init(napi_env env, napi_value exports) {
                   {{"create", calledForValue<create>},
                    {"score", calledForValue<score>},
                    {"release", calledForEffect<release>},
-                   {"addProduct", calledForEffect<addProduct>},
                    {"kernels", calledForValue<kernels>}});
   defineMapping(env, exports);
   defineColumns(env, exports);

@@ -1,7 +1,6 @@
 // The kernel on vectors of 4 floats.
 #define VW 4
 #include "buckets.h"
-#include "products.h"
 #include "score.h"
 
-const Kernel PORTABLE_KERNEL = {"portable", VW, PANEL, scoreRequest, addDenseProduct, bucketsOfTexts};
+const Kernel PORTABLE_KERNEL = {"portable", VW, PANEL, scoreRequest, bucketsOfTexts};

@@ -84,17 +84,6 @@ struct Request {
 
 typedef int (*ScoreFunction)(const Model*, const Request*, float* logits);
 
-// target [rows, columns] += first x second. A stride is what lies between two values of `first`, which may be transposed.
-struct DenseProduct {
-  const double* first;
-  size_t rowStride, innerStride;
-  const double* second;  // [inner, columns]
-  double* target;
-  int32_t rows, inner, columns;
-};
-
-typedef void (*ProductFunction)(const DenseProduct*);
-
 struct HashedText {
   const uint8_t* data;
   size_t length;
@@ -108,7 +97,6 @@ struct Kernel {
   const char* name;
   int32_t vectorFloats, panelFloats;
   ScoreFunction score;
-  ProductFunction addProduct;
   BucketFunction bucketsOf;
 };
 

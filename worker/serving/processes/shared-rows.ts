@@ -1,11 +1,13 @@
 /**
- * The live rows of several processes, in their parent: it has the log, and tells every process of all rows in the order
- * of the log. Who has put rows is answered when they are on disk and every process serves them.
+ * The live rows of several processes, in their parent: it has the log and the compute process that adapts, and tells every
+ * process of all rows in the order of the log. A put is answered when its rows are on disk and every process serves them.
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { failureRecordOf } from '../../../shared/base/failure-record.js';
+import { LruCache } from '../../../shared/base/lru-cache.js';
+import type { AdaptEngine, AdaptInput } from '../adaptation/adapt-jobs.js';
 import type { LiveRowsLog } from '../adaptation/live-rows-log.js';
 import type { RowsOrder, RowsReply } from './rows-messages.js';
 
@@ -14,11 +16,16 @@ type Put = Extract<RowsReply, { kind: 'put' }>;
 
 /** A process may be busy with a large bundle. */
 const SERVED_MS_MAX = 5_000;
+/** The bundle in use, a canary, and the next one of each. */
+const FROZEN_KEPT_COUNT = 4;
 const BUG = { what: 'the parent of the processes hit a bug', cure: 'report it' };
 
 export class SharedRows {
   readonly #log: LiveRowsLog;
+  readonly #engine: AdaptEngine;
   readonly #clock: Clock;
+  /** Frozen inputs of jobs by sha256, which every process has. */
+  readonly #frozen = new LruCache<string, Uint8Array>({ countMax: FROZEN_KEPT_COUNT });
   readonly #processes = new Map<number, Tell>();
   /** Processes that do not serve an order yet, and who waits for them. */
   readonly #unserved = new Map<
@@ -27,8 +34,9 @@ export class SharedRows {
   >();
   #orderCount = 0;
 
-  constructor(log: LiveRowsLog, clock: Clock) {
+  constructor(log: LiveRowsLog, engine: AdaptEngine, clock: Clock) {
     this.#log = log;
+    this.#engine = engine;
     this.#clock = clock;
   }
 
@@ -64,6 +72,11 @@ export class SharedRows {
     const { request } = reply;
     if (reply.kind === 'keys') return { kind: 'keys', request, keys: [...this.#log.keys()] };
     if (reply.kind === 'read') return { kind: 'read', request, text: this.#log.textOf(reply.key) };
+    if (reply.kind === 'start') {
+      await this.#engine.start();
+      return { kind: 'started', request };
+    }
+    if (reply.kind === 'adapt') return this.#adapted(request, reply.input);
     let served = Promise.resolve();
     const outcome = await this.#log.put(reply.rows, () => {
       served = this.#tellAll(asking, reply);
@@ -72,8 +85,20 @@ export class SharedRows {
     return { kind: 'put', request, outcome };
   }
 
+  async #adapted(request: number, input: AdaptInput): Promise<RowsOrder> {
+    const { sha256 = '' } = input.job.frozen ?? {};
+    const frozen = input.frozen ?? this.#frozen.get(sha256);
+    if (frozen === undefined) return { kind: 'frozen-wanted', request };
+    this.#frozen.put(sha256, frozen);
+    const { output } = await this.#engine.execute({ ...input, frozen });
+    return { kind: 'adapted', request, output };
+  }
+
   /** Resolves when all processes that run now serve the rows. */
-  async #tellAll(asking: Tell | undefined, { request, rows: { text } }: Put): Promise<void> {
+  async #tellAll(
+    asking: Tell | undefined,
+    { request, rows: { text }, adapted }: Put,
+  ): Promise<void> {
     const order = this.#orderCount++;
     const places = new Set(this.#processes.keys());
     const late = new AbortController();
@@ -85,8 +110,8 @@ export class SharedRows {
     for (const tell of this.#processes.values())
       tell(
         tell === asking
-          ? { kind: 'stored', order, request, text: '' }
-          : { kind: 'stored', order, request: null, text },
+          ? { kind: 'stored', order, request, text: '', adapted: null }
+          : { kind: 'stored', order, request: null, text, adapted },
       );
     const isLate = this.#clock.sleep(SERVED_MS_MAX, late.signal).then(() => !late.signal.aborted);
     const hasFailed = await Promise.race([served.then(() => false), isLate]);

@@ -8,14 +8,14 @@ import type { Clock } from '../../../shared/base/clock.js';
  * @param beside the clock; null where nothing is served yet: the thread then has a turn for other events alone.
  * @param share of the thread's time, above 0 and at most 1.
  */
-export async function besideRequests(
+export async function besideRequests<Result>(
   beside: Clock | null,
   share: number,
-  work: () => void,
-): Promise<void> {
+  work: () => Result | Promise<Result>,
+): Promise<Result> {
   const startMs = beside?.monotonicMs() ?? 0;
-  work();
-  if (beside === null) return new Promise((resolve) => setImmediate(resolve));
-  const tookMs = beside.monotonicMs() - startMs;
-  await beside.sleep(tookMs * (1 / share - 1));
+  const result = await work();
+  if (beside === null) await new Promise((resolve) => setImmediate(resolve));
+  else await beside.sleep((beside.monotonicMs() - startMs) * (1 / share - 1));
+  return result;
 }

@@ -49,6 +49,8 @@ export interface ReceivedRequest {
   /** That of the body, one of the endpoint's; empty for an endpoint that is read. */
   readonly mediaType: string;
   readonly headers: IncomingHttpHeaders;
+  /** By the clock of the server, when the client gives up; infinite for an endpoint that is read. */
+  readonly deadlineAtMs: number;
   /** What the path has in place of the names in braces. */
   readonly parameters: Readonly<Record<string, string>>;
   readonly server: ServerView;

@@ -1,61 +1,95 @@
-/** Adapts adgroups of served bundles from labelled rows, which every bundle encodes and adapts anew. */
+/**
+ * Adapts adgroups of served bundles from labelled rows, which every bundle encodes and adapts again. A compute process adapts
+ * them, and the thread that answers requests goes on meanwhile.
+ */
 
 import { at } from '../../../shared/base/arrays.js';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import { adaptationCoverage, adaptedValues } from '../adaptation/live-adaptation.js';
+import type { AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
+import type { Adaptation } from '../../../shared/queue/protocol.js';
+import {
+  AdaptJobs,
+  adaptationCoverage,
+  type AdaptEngine,
+  type LabelledRows,
+} from '../adaptation/adapt-jobs.js';
 import type { LiveNotes } from '../adaptation/live-blocks.js';
-import type { LiveRows, LiveRowsStore } from '../adaptation/live-rows.js';
-import { supportSumsIn, type LabelledRows } from '../adaptation/support-evidence.js';
-import { requestOfRows } from '../request-of-rows.js';
+import type { AdaptedRows, LiveRows, LiveRowsStore } from '../adaptation/live-rows.js';
 import { besideRequests } from './beside-requests.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
 
-/** The part of the thread's time that adapting to the next bundle takes: there may be tens of thousands of adgroups. */
+/** The part of the time that adapting to the next bundle takes: there may be tens of thousands of adgroups. */
 const ADAPTING_SHARE = 1 / 8;
+/** Bounds of a job of stored rows. */
+const JOB_ADGROUPS_MAX = 64;
+const JOB_ROWS_MAX = 16_384;
+/** Each number of rows up to one of these, and above the one before, has a graph. */
+const WARMED_ROW_COUNTS = [8, 64];
+/** A job is sent again if its process has died. */
+const ATTEMPTS_MAX = 3;
+
+interface LiveAdapterParts {
+  readonly store: LiveRowsStore;
+  readonly engine: AdaptEngine;
+  readonly clock: Clock;
+}
 
 export class LiveAdapter {
   readonly #store: LiveRowsStore;
+  readonly #engine: AdaptEngine;
+  readonly #clock: Clock;
+  readonly #jobs = new WeakMap<ServedBundle, AdaptJobs>();
   /** Bundles that live rows are put into: the one in use, and one that is about to be. */
   #bundles: readonly ServedBundle[] = [];
   /** Adgroups of which rows were stored while a bundle was prepared, one set for each such bundle. */
   readonly #storedMeanwhile = new Set<Set<string>>();
-  /** What rows of a request have become before they are stored. */
-  readonly #ready = new WeakMap<
-    LiveRows,
-    { readonly bundle: ServedBundle; readonly ready: Ready }
-  >();
+  /** By key, the rows that are about to be served; those of one adgroup are served in the order of the store. */
+  readonly #serving = new Map<string, Promise<void>>();
 
-  constructor(store: LiveRowsStore) {
+  constructor({ store, engine, clock }: LiveAdapterParts) {
     this.#store = store;
-    store.follow((rows) => this.#serve(rows));
+    this.#engine = engine;
+    this.#clock = clock;
+    store.follow((rows, adapted) => this.#serve(rows, adapted));
   }
 
   /**
    * Adapts all live rows to a bundle that is not served yet.
    *
-   * @param beside as for `besideRequests`.
+   * @param beside the clock where another bundle is served meanwhile.
+   * @throws QianmoError if there are rows that could not be adapted now.
    */
   async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
     if (!isCovered(bundle)) return;
+    const starting = this.#warmUp(bundle);
+    // Without stored rows, a failure is that of the first request that adapts.
+    starting.catch(() => undefined);
     const stored = new Set<string>();
     this.#storedMeanwhile.add(stored);
     try {
-      for (const key of await this.#store.keys()) {
-        const rows = await this.#store.rowsOf(key);
-        // Later rows are served already.
-        if (rows === null || stored.has(key)) continue;
-        await besideRequests(beside, ADAPTING_SHARE, () => serveIn(bundle, rows));
+      const keys = await this.#store.keys();
+      if (keys.length === 0) {
+        await starting.catch(() => undefined);
+        return;
       }
+      await starting;
+      for await (const group of this.#storedIn(bundle, keys, beside))
+        await besideRequests(beside, ADAPTING_SHARE, () =>
+          this.#adaptStored(bundle, group, stored),
+        );
+      await Promise.all(this.#serving.values());
     } finally {
       this.#storedMeanwhile.delete(stored);
     }
@@ -64,87 +98,250 @@ export class LiveAdapter {
   /**
    * Adapts an adgroup and serves its block in every process. Without rows, the bundle's own block is served again.
    *
-   * @throws RefusedRequest if the bundle cannot adapt, or not from these rows; QianmoError if they are not known to be
-   *   on disk and served.
+   * @param deadlineAtMs by the clock; rows that have not adapted by then are not stored.
+   * @throws RefusedRequest if the bundle cannot adapt, not from these rows, or not in time; QianmoError if they are not
+   *   known to be on disk and served.
    */
-  async adapt(bundle: ServedBundle, rows: LiveRows): Promise<LiveNotes | null> {
+  async adapt(
+    bundle: ServedBundle,
+    rows: LiveRows,
+    deadlineAtMs: number,
+  ): Promise<LiveNotes | null> {
     demandCoverage(bundle);
-    // Refuses what cannot be read before it is stored.
-    const ready = rows.rows.length === 0 ? null : readied(bundle, rows);
-    if (ready !== null) this.#ready.set(rows, { bundle, ready });
-    if ((await this.#store.put(rows)) === 'full') throw full();
-    return ready?.notes ?? null;
+    let notes: LiveNotes | null = null;
+    let adapted: AdaptedRows | null = null;
+    if (rows.rows.length > 0) {
+      // Whatever cannot be read or adapted is refused before it is stored.
+      const read = readRows(bundle.loaded, rows);
+      const output = await this.#inTime(deadlineAtMs, this.#adapted(bundle, [read]));
+      notes = read.notesOf(this.#finiteTask(bundle, read, output));
+      adapted = { bundle: bundle.digest, output };
+    }
+    if ((await this.#store.put(rows, adapted)) === 'full') throw full();
+    return notes;
   }
 
   /** Serves rows that are stored, in every bundle. */
-  #serve(rows: LiveRows): void {
+  #serve(rows: LiveRows, adapted: AdaptedRows | null): Promise<void> {
     for (const stored of this.#storedMeanwhile) stored.add(rows.key);
-    const known = this.#ready.get(rows);
-    // The arrays of one that was retired meanwhile may be gone.
-    this.#bundles = this.#bundles.filter(({ isRetired }) => !isRetired);
-    for (const bundle of this.#bundles)
-      if (rows.rows.length === 0) bundle.live.remove(hashOf(rows.key));
-      else if (known?.bundle === bundle)
-        bundle.live.put(hashOf(rows.key), known.ready.values, known.ready.notes);
-      else if (isCovered(bundle)) serveIn(bundle, rows);
+    const before = this.#serving.get(rows.key) ?? Promise.resolve();
+    const served = before
+      .catch(() => undefined)
+      .then(async () => {
+        // The arrays of one that was retired meanwhile may be gone.
+        this.#bundles = this.#bundles.filter(({ isRetired }) => !isRetired);
+        for (const bundle of this.#bundles) await this.#serveIn(bundle, rows, adapted);
+      })
+      .finally(() => {
+        if (this.#serving.get(rows.key) === served) this.#serving.delete(rows.key);
+      });
+    this.#serving.set(rows.key, served);
+    return served;
+  }
+
+  async #serveIn(bundle: ServedBundle, rows: LiveRows, adapted: AdaptedRows | null): Promise<void> {
+    if (bundle.isRetired || (rows.rows.length > 0 && !isCovered(bundle))) return;
+    if (rows.rows.length === 0) {
+      bundle.live.remove(hashOf(rows.key));
+      return;
+    }
+    const release = bundle.hold();
+    try {
+      const read = readRows(bundle.loaded, rows);
+      const output =
+        adapted?.bundle === bundle.digest ? adapted.output : await this.#adapted(bundle, [read]);
+      putIn(bundle, read, this.#finiteTask(bundle, read, output));
+    } catch (error) {
+      // Rows that this bundle cannot read stay for others; until then its own block is served.
+      if (!(error instanceof RefusedRequest)) throw error;
+      bundle.live.remove(hashOf(rows.key));
+    } finally {
+      release();
+    }
+  }
+
+  /** Has the engine ready with graphs for requests of usual sizes, for which no request waits then. */
+  async #warmUp(bundle: ServedBundle): Promise<void> {
+    await this.#engine.start();
+    const { manifest, selfCheck } = bundle.loaded;
+    if (selfCheck.rows.rowCount === 0) return;
+    for (const [label, { adaptation }] of manifest.serving.entries())
+      for (const rowCount of WARMED_ROW_COUNTS) {
+        const rows = selfCheckRows(selfCheck.rows, rowCount);
+        const { loss } = at(manifest.labels, label);
+        const ones = new Float32Array(rows.rowCount).fill(1);
+        const labelled = { rows, loss, clicks: new Float32Array(rows.rowCount), impressions: ones };
+        await this.#engine.execute(this.#jobsOf(bundle).inputOf([labelled], adaptation));
+      }
+  }
+
+  /** The rows of the adgroups that the bundle can read, in groups that a job adapts alike. */
+  async *#storedIn(
+    bundle: ServedBundle,
+    keys: readonly string[],
+    beside: Clock | null,
+  ): AsyncGenerator<readonly ReadRows[]> {
+    const groups = new Map<string, ReadRows[]>();
+    for (const key of keys) {
+      const rows = await this.#store.rowsOf(key);
+      if (rows === null) continue;
+      const read = await besideRequests(beside, ADAPTING_SHARE, () => readableRows(bundle, rows));
+      if (read === null) continue;
+      const name = canonicalJson(read.adaptation);
+      const group = groups.get(name) ?? [];
+      groups.set(name, [...group, read]);
+      const rowCount = group.reduce((sum, each) => sum + each.rowCount, read.rowCount);
+      if (group.length + 1 < JOB_ADGROUPS_MAX && rowCount < JOB_ROWS_MAX) continue;
+      groups.delete(name);
+      yield [...group, read];
+    }
+    yield* groups.values();
+  }
+
+  async #adaptStored(
+    bundle: ServedBundle,
+    group: readonly ReadRows[],
+    stored: ReadonlySet<string>,
+  ): Promise<void> {
+    const output = await this.#adapted(bundle, group);
+    const { adaptation } = at(group, 0);
+    const tasks = this.#jobsOf(bundle).adaptedIn(output, adaptation, group.length);
+    for (const [place, read] of group.entries())
+      // Later rows are served already.
+      if (!stored.has(read.key) && divergedPart(at(tasks, place)) === null)
+        putIn(bundle, read, at(tasks, place));
+  }
+
+  /** The output of the job of some adgroups that adapt alike. */
+  async #adapted(bundle: ServedBundle, group: readonly ReadRows[]): Promise<Uint8Array> {
+    const labelled = group.map(({ encoded }) => encoded());
+    const input = this.#jobsOf(bundle).inputOf(labelled, at(group, 0).adaptation);
+    for (let attempt = 1; ; attempt += 1)
+      try {
+        return (await this.#engine.execute(input)).output;
+      } catch (error) {
+        const isPassing = error instanceof QianmoError && error.kind === 'transient';
+        if (!isPassing || attempt === ATTEMPTS_MAX) throw error;
+      }
+  }
+
+  /** @throws RefusedRequest if the deadline comes first, or the engine fails. */
+  async #inTime(deadlineAtMs: number, adapting: Promise<Uint8Array>): Promise<Uint8Array> {
+    const done = new AbortController();
+    const leftMs = deadlineAtMs - this.#clock.monotonicMs();
+    const late = this.#clock.sleep(Math.max(0, leftMs), done.signal).then((): never => {
+      throw notAdapted('it would pass its deadline', 'send the rows again in a moment');
+    });
+    try {
+      return await Promise.race([adapting, late]);
+    } catch (error) {
+      if (!(error instanceof QianmoError)) throw error;
+      const { what, cure = 'send the rows again' } = error.report;
+      throw notAdapted(what, cure);
+    } finally {
+      done.abort();
+      // Aborted with the answer known, it is nobody's failure.
+      late.catch(() => undefined);
+    }
+  }
+
+  #finiteTask(bundle: ServedBundle, { adaptation }: ReadRows, output: Uint8Array): AdaptedTask {
+    const task = at(this.#jobsOf(bundle).adaptedIn(output, adaptation, 1), 0);
+    demandFinite(task);
+    return task;
+  }
+
+  #jobsOf(bundle: ServedBundle): AdaptJobs {
+    const known = this.#jobs.get(bundle) ?? new AdaptJobs(bundle.digest, bundle.loaded);
+    this.#jobs.set(bundle, known);
+    return known;
   }
 }
 
-type Ready = ReturnType<typeof readied>;
-
-function isCovered({ loaded: { model, manifest } }: ServedBundle): boolean {
-  return adaptationCoverage(model, manifest.method).isCovered;
+/** The first rows, or all that there are. */
+function selfCheckRows(all: EncodedRows, countMax: number): EncodedRows {
+  const rowCount = Math.min(all.rowCount, countMax);
+  const first = <Values extends { length: number; subarray(start: number, end: number): Values }>(
+    values: Values,
+  ): Values => values.subarray(0, (values.length / all.rowCount) * rowCount);
+  return {
+    rowCount,
+    categoryIds: all.categoryIds.map(first),
+    bagIds: all.bagIds.map(first),
+    numbers: all.numbers.map(first),
+  };
 }
 
-function serveIn(bundle: ServedBundle, rows: LiveRows): void {
-  try {
-    const { values, notes } = readied(bundle, rows);
-    bundle.live.put(hashOf(rows.key), values, notes);
-  } catch (error) {
-    // Rows that this bundle cannot read stay for others; until then its own block is served.
-    if (!(error instanceof RefusedRequest)) throw error;
-    bundle.live.remove(hashOf(rows.key));
-  }
+function isCovered({ loaded }: ServedBundle): boolean {
+  return adaptationCoverage(loaded).isCovered;
 }
 
-function readied({ loaded, choice }: ServedBundle, live: LiveRows) {
-  const { manifest, model } = loaded;
+function putIn(bundle: ServedBundle, read: ReadRows, task: AdaptedTask): void {
+  const { blocks: variables, shift, loss, support } = task;
+  const values = { variables, level: shift?.level ?? 0, loss, support };
+  bundle.live.put(hashOf(read.key), values, read.notesOf(task));
+}
+
+/** Rows of an adgroup that a bundle can adapt. */
+interface ReadRows {
+  readonly key: string;
+  readonly rowCount: number;
+  readonly adaptation: Adaptation;
+  /** @throws RefusedRequest if a value does not fit the bundle. */
+  readonly encoded: () => LabelledRows;
+  notesOf(task: AdaptedTask): LiveNotes;
+}
+
+/** @throws RefusedRequest if it is not known which label the rows have. */
+function readRows(loaded: LoadedBundle, live: LiveRows): ReadRows {
+  const { manifest } = loaded;
   const labelIndex = labelIndexOf(loaded, live);
   const rowCount = live.rows.length;
   const { adaptation, served } = at(manifest.serving, labelIndex);
   const isAdapted = at(served, placeOfSize(served, rowCount)).blocks === 'adapted';
-  const support = labelledRows(loaded, live, labelIndex);
-  const { addProduct } = choice;
-  const { method } = manifest;
-  const loop = predictionLoopOf(methodPlanOf(method));
-  const values = adaptedValues(
-    { model, method, adaptation: isAdapted ? adaptation : null, addProduct },
-    support,
-  );
-  demandFinite(values);
-  const sums = supportSumsIn(model.spec, support);
+  const innerSteps = isAdapted ? adaptation.innerSteps : 0;
   const ofLabel = manifest.calibrations.map((each) =>
     each.of === 'known' && each.label === labelIndex ? each : null,
   );
-  const notes: LiveNotes = {
-    label: labelIndex,
-    calibration: placeOfSize(ofLabel, rowCount),
-    supportRows: restsOnSupport(loop, isAdapted ? adaptation.innerSteps : 0) ? rowCount : 0,
-    clicks: sums.clicks,
-    impressions: sums.impressions,
+  const loop = predictionLoopOf(methodPlanOf(manifest.method));
+  return {
+    ...{ key: live.key, rowCount, adaptation: { ...adaptation, innerSteps } },
+    encoded: () => encodedRows(loaded, live, labelIndex),
+    notesOf: ({ support: { clicks, impressions } }) => ({
+      label: labelIndex,
+      calibration: placeOfSize(ofLabel, rowCount),
+      supportRows: restsOnSupport(loop, innerSteps) ? rowCount : 0,
+      ...{ clicks, impressions },
+    }),
   };
-  return { values: { ...values, loss: support.loss, support: sums }, notes };
 }
 
-/** The gradient of values far outside of those that the model was trained on may grow without end. */
-function demandFinite({ variables, level }: ReturnType<typeof adaptedValues>): void {
-  const wrong = [...variables].find(([, { values }]) => !values.every(Number.isFinite))?.[0];
-  if (wrong === undefined && Number.isFinite(level)) return;
+/** The rows, encoded; null if the bundle cannot read them. */
+function readableRows({ loaded }: ServedBundle, live: LiveRows): ReadRows | null {
+  try {
+    const read = readRows(loaded, live);
+    const rows = read.encoded();
+    return { ...read, encoded: () => rows };
+  } catch (error) {
+    if (!(error instanceof RefusedRequest)) throw error;
+    return null;
+  }
+}
+
+/** The name of a part that is not finite, as where steps on values far outside of the training data diverge; null if there is none. */
+function divergedPart({ blocks, shift }: AdaptedTask): string | null {
+  const wrong = [...blocks].find(([, { values }]) => !values.every(Number.isFinite))?.[0];
+  return wrong ?? (Number.isFinite(shift?.level ?? 0) ? null : 'the level');
+}
+
+function demandFinite(task: AdaptedTask): void {
+  const wrong = divergedPart(task);
+  if (wrong === null) return;
   throw new RefusedRequest({
     reason: 'wrong-value',
     what: 'the block that adapts to these rows is not finite, so the block before stays',
     where: 'rows',
-    found: wrong === undefined ? 'a level that is not finite' : `${wrong} is not finite`,
+    found: `${wrong} is not finite`,
     cure: 'look for numbers, labels or impressions far outside of those that the bundle was trained on',
   });
 }
@@ -170,12 +367,12 @@ function labelIndexOf(
   });
 }
 
-function labelledRows(
+function encodedRows(
   loaded: LoadedBundle,
   { key, rows }: LiveRows,
   labelIndex: number,
 ): LabelledRows {
-  const { manifest, encoder, model } = loaded;
+  const { manifest, encoder } = loaded;
   const { taskColumns } = manifest;
   const parts = taskColumns.length === 1 ? [key] : key.split(KEY_SEPARATOR);
   const ofKey = Object.fromEntries(taskColumns.map((name, place) => [name, parts[place]]));
@@ -185,8 +382,8 @@ function labelledRows(
   );
   const label = at(manifest.labels, labelIndex);
   const encoded = encoder.allocate(rows.length);
-  const impressions = Float64Array.from(rows, (row) => row.impressions);
-  const clicks = new Float64Array(rows.length);
+  const impressions = Float32Array.from(rows, (row) => row.impressions);
+  const clicks = new Float32Array(rows.length);
   for (const [place, row] of rows.entries()) {
     const isClick = label.loss === 'binary';
     if (isClick && (row.label < 0 || row.label > 1)) throw notAClick(place, row.label);
@@ -200,13 +397,7 @@ function labelledRows(
       throw refusedValue(error, `rows.${place}`);
     }
   }
-  const blocks = new Int32Array(rows.length);
-  return {
-    rows: requestOfRows(model.spec, encoded, blocks),
-    loss: label.loss,
-    clicks,
-    impressions,
-  };
+  return { rows: encoded, loss: label.loss, clicks, impressions };
 }
 
 interface Size {
@@ -231,14 +422,22 @@ function hashOf(key: string): readonly [number, number] {
   return [low, high];
 }
 
-function demandCoverage({ loaded: { model, manifest } }: ServedBundle): void {
-  const coverage = adaptationCoverage(model, manifest.method);
+function demandCoverage({ loaded }: ServedBundle): void {
+  const coverage = adaptationCoverage(loaded);
   if (coverage.isCovered) return;
   throw new RefusedRequest({
     reason: 'wrong-value',
     what: 'adgroups of this bundle do not adapt in the server',
     found: coverage.reason,
     cure: 'export the run again with the new rows',
+  });
+}
+
+function notAdapted(found: string, cure: string): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'not-adapted',
+    what: 'the rows did not adapt, and are not stored',
+    ...{ found, cure },
   });
 }
 

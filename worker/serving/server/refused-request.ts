@@ -24,6 +24,7 @@ const STATUS_BY_REASON = {
   bug: 500,
   'too-many-bodies': 503,
   deadline: 503,
+  'not-adapted': 503,
   draining: 503,
   'not-durable': 503,
 } as const;

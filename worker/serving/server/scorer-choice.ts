@@ -2,7 +2,6 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
-import { nativeProduct, plainProduct, type AddProduct } from '../dense-product.js';
 import { nativeLookups, type ColumnsAddon } from '../columns/native-columns.js';
 import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
 import type { MappingAddon } from '../mapping-addon.js';
@@ -27,8 +26,6 @@ export interface ScorerChoice {
   /** @param contextFeatures the features that a request has once. */
   scorerOf(model: RankingModel, contextFeatures: readonly string[]): Scorer;
   readonly lookups: TextLookups;
-  /** Products of the matrices that adaptation in the server computes. */
-  readonly addProduct: AddProduct;
   /** What takes bodies apart, orders candidates and writes answers; null where it is not compiled. */
   readonly addon: RequestAddon | null;
 }
@@ -52,7 +49,6 @@ export function chosenScorer(addonPath: string): ScorerChoice {
       coverageOf: kernelCoverage,
       scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
       lookups: plainLookups,
-      addProduct: plainProduct,
       addon: null,
     };
   }
@@ -62,7 +58,6 @@ export function chosenScorer(addonPath: string): ScorerChoice {
     coverageOf: kernelCoverage,
     scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
     lookups: nativeLookups(addon),
-    addProduct: nativeProduct(addon),
     addon,
   };
 }

@@ -16,6 +16,7 @@ import { LiveAdapter } from '../../../../worker/serving/server/live-adapter.js';
 import { settingsOf } from '../../../fixtures/decision-input.js';
 import { labelledRowsOf } from '../../../fixtures/serving/adapt-requests.js';
 import { binaryAnswer, binaryRequest } from '../../../fixtures/serving/binary-request.js';
+import { localEngine } from '../../../fixtures/serving/local-engine.js';
 import {
   exportTwoBundles,
   plainScorer,
@@ -73,7 +74,8 @@ function explainedIn({ scores, explanation }: Answer): ReadonlyMap<number, Expla
 
 async function adaptingServer(objects: MemoryObjectStore, name: string) {
   const rows = await openLiveRows(join(room.path, name));
-  const adapter = new LiveAdapter(liveRowsIn(rows));
+  const engine = localEngine();
+  const adapter = new LiveAdapter({ store: liveRowsIn(rows), engine, clock: systemClock });
   const served = await testServer(objects, plainScorer, {
     endpoints: [...rankingEndpoints, adaptEndpoint(adapter)],
   });
@@ -81,6 +83,7 @@ async function adaptingServer(objects: MemoryObjectStore, name: string) {
   const close = async (): Promise<void> => {
     await served.server.drain();
     await rows.close();
+    await engine.close();
   };
   return { url: served.url, close };
 }

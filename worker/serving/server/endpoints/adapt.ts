@@ -45,10 +45,10 @@ export function adaptEndpoint(adapter: LiveAdapter): Endpoint {
         return { adgroup, rows };
       },
     },
-    answer: async ({ bundle, body }) => {
+    answer: async ({ bundle, body, deadlineAtMs }) => {
       const { adgroup: key, segment, rows } = parsedBy(AdaptBodySchema, jsonOf(body));
       try {
-        const notes = await adapter.adapt(bundle, { key, segment, rows });
+        const notes = await adapter.adapt(bundle, { key, segment, rows }, deadlineAtMs);
         if (notes === null) return jsonAnswer({ bundle: bundle.digest, live: false });
         const { supportRows, clicks, impressions } = notes;
         const evidence = { supportRows, clicks, impressions };

@@ -33,7 +33,7 @@ function scannerOf(addon: Pick<ColumnsAddon, 'scanBody'>): BodyScanner {
 }
 
 /** What the server says of itself in such an answer is how many candidates are explained. */
-export interface ScoringRequest extends Omit<ReceivedRequest, 'server'> {
+export interface ScoringRequest extends Omit<ReceivedRequest, 'server' | 'deadlineAtMs'> {
   readonly server: Pick<ReceivedRequest['server'], 'explainedMax'>;
 }
 

@@ -326,7 +326,7 @@ export class RankingServer {
     { body, arrivalMs, release }: ReceivedBody,
   ): void {
     const carryOut = (): void => {
-      const answering = this.#answer(exchange, routed, body);
+      const answering = this.#answer(exchange, routed, body, arrivalMs + deadlineMs);
       if (answering === null) release();
       else void answering.then(release);
     };
@@ -347,6 +347,7 @@ export class RankingServer {
     exchange: Exchange,
     { endpoint, headers, parameters, mediaType }: RoutedRequest,
     body: Buffer,
+    deadlineAtMs = Infinity,
   ): Promise<void> | null {
     if (exchange.isOver) return null;
     const { keeper, canary = null } = this.#parts;
@@ -355,7 +356,7 @@ export class RankingServer {
     const [bundle, server] = [choice.stable, this.#view];
     // prettier-ignore
     const request: ReceivedRequest = {
-      headers, parameters, mediaType, body, bundle, bundleFor, server,
+      headers, parameters, mediaType, body, deadlineAtMs, bundle, bundleFor, server,
     };
     const send = (answer: Answer): void => {
       if (endpoint.method === 'POST') {
