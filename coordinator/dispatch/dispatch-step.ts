@@ -4,26 +4,38 @@
  * holds redeliveries back by its own clock, so that no other clock matters.
  */
 
-import { WAKE_ALL, type JobRecord } from '../../shared/queue/job-queue.js';
-import { leafCountOf, type JobResult } from '../../shared/queue/protocol.js';
-import type { RunEventOf } from '../../shared/events/run-events.js';
-import type { BlobRef } from '../../shared/storage/blob-store.js';
-import { Attempts } from './attempts.js';
-import { BackupCopies } from './backup-copies.js';
-import { StepClosing } from './closing.js';
-import type { Admitted, DeliveryTerms } from './dispatcher.js';
-import { otherFingerprintReason } from '../trust/fingerprint-demand.js';
-import { LOST_WORKER, type AttemptFailure, type JobDelivery } from './job-delivery.js';
-import { StepBlobs } from './blobs/step-blobs.js';
-import { Mailbox } from './arrivals/mailbox.js';
-import { FirstDeliveries } from './first-deliveries.js';
-import { interruptedBy, type Patiently } from './queue-patience.js';
-import { readInTurn } from './arrivals/read-in-turn.js';
+import { type JobProducer, type JobRecord, WAKE_ALL } from '../../shared/queue/job-queue.js';
+import {
+  type Job,
+  type JobResult,
+  type LargeBlobs,
+  leafCountOf,
+} from '../../shared/queue/protocol.js';
+import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
+import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
+import { Attempts, type WorkerHealth } from './worker-health.js';
+import { BackupCopies, type JobDurations } from './backup-copies.js';
+import {
+  assertFits,
+  type OpenJobs,
+  StepClosing,
+  tooFewResults,
+  undecidedDispute,
+} from './closing.js';
+import { type Admitted, type DeliveryTerms, jobOf, type JobOrder } from './dispatcher.js';
+import { type FingerprintDemand, otherFingerprintReason } from '../trust/fingerprint-demand.js';
+import { type AttemptFailure, JobDelivery, LOST_WORKER } from './job-delivery.js';
+import { type BlobLeases, StepBlobs } from './step-blobs.js';
+import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
 import { heldAmong, readJob, type ReadJob } from './read-job.js';
 import { SecondOpinions } from './second-opinions.js';
-import { StepWorkers } from './step-workers.js';
-import { tooFewResults, undecidedDispute, type OpenJobs } from './step-failures.js';
-import type { DispatchContext, StepCall } from './step-context.js';
+import { StepWorkers, type WorkerCount } from './step-workers.js';
+import type { Clock } from '../../shared/base/clock.js';
+import type { ClosingConfig } from '../../shared/config/closing-config.js';
+import type { QueueConfig } from '../../shared/config/compute-config.js';
+import type { MachineChoice } from '../trust/machine-choice.js';
+import type { Admission } from './admission.js';
+import type { LateResults } from './late-results.js';
 
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
@@ -406,4 +418,168 @@ export class DispatchStep<Value extends object> {
       first: this.#openByJobId.values().next().value,
     };
   }
+}
+
+interface FirstDeliveriesOptions {
+  readonly call: Pick<StepCall<object>, 'orders' | 'idSuffix'>;
+  readonly workers: StepWorkers;
+  readonly stepBlobs: StepBlobs;
+  readonly opinions: SecondOpinions;
+  readonly openByJobId: Map<string, JobDelivery>;
+  readonly patiently: Patiently;
+}
+
+class FirstDeliveries {
+  readonly #context: DispatchContext;
+  readonly #options: FirstDeliveriesOptions;
+  #sentCount = 0;
+
+  constructor(context: DispatchContext, options: FirstDeliveriesOptions) {
+    this.#context = context;
+    this.#options = options;
+  }
+
+  /** Sends jobs until the window is full. Workers compute the first ones while the inputs of the others are encoded. */
+  async fillWindow(): Promise<void> {
+    const { call, openByJobId, workers } = this.#options;
+    const unsentCount = call.orders.length - this.#sentCount;
+    if (unsentCount === 0) return;
+    const sendCount = await workers.sendCount({ openCount: openByJobId.size, unsentCount });
+    const sending: Promise<unknown>[] = [];
+    for (const order of call.orders.slice(this.#sentCount, this.#sentCount + sendCount)) {
+      this.#sentCount += 1;
+      const delivery = this.#deliveryOf(order);
+      assertFits(delivery);
+      openByJobId.set(delivery.jobId, delivery);
+      const sent = this.#send(delivery);
+      // It is thrown where it is awaited, which is later.
+      sent.catch(() => undefined);
+      sending.push(sent);
+      // The commands leave before the next inputs are encoded.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await Promise.all(sending);
+  }
+
+  #deliveryOf(order: JobOrder): JobDelivery {
+    const { epoch, leases, fingerprints, largeBlobs } = this.#context;
+    const { opinions, call } = this.#options;
+    const notBy = opinions.excludedFrom(null);
+    const stamp = { epoch, largeBlobs, fingerprint: fingerprints.of(order.job), notBy };
+    const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
+    return new JobDelivery(order, job, call.idSuffix);
+  }
+
+  /** The queue's own server takes inputs before the jobs that follow them. Another store may take longer. */
+  async #send(delivery: JobDelivery): Promise<void> {
+    const { clock, producer, largeBlobs } = this.#context;
+    const { stepBlobs, patiently } = this.#options;
+    const put = stepBlobs.put(delivery.order);
+    if (largeBlobs !== undefined) await put;
+    await Promise.all([put, patiently(() => producer.add([delivery]))]);
+    delivery.sentMs = clock.monotonicMs();
+  }
+}
+
+/** The parts of a dispatcher that all its steps share. */
+export interface DispatchContext {
+  /** The epoch of the run's lease. */
+  readonly epoch: number;
+  /**
+   * Says that this coordinator lives. It writes, so a full server refuses it.
+   *
+   * @throws RunFencedError if another coordinator has taken over the run.
+   */
+  readonly beat: () => Promise<void>;
+  readonly producer: JobProducer;
+  readonly blobs: BlobStore;
+  readonly leases: BlobLeases;
+  readonly patience: QueuePatience;
+  readonly health: WorkerHealth;
+  readonly fingerprints: FingerprintDemand;
+  readonly machines: Pick<MachineChoice, 'make'>;
+  readonly late: Pick<LateResults, 'expect'>;
+  readonly durations: JobDurations;
+  readonly counted: WorkerCount;
+  /** Whether a job is computed by a second worker although nobody doubts its result. */
+  readonly recomputes: (job: Job) => boolean;
+  /** Absent where all blobs lie beside the queue. */
+  readonly largeBlobs?: LargeBlobs | undefined;
+  readonly limits: QueueConfig;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+}
+
+/** The input of one step. */
+interface StepCall<Value extends object> {
+  readonly orders: readonly JobOrder[];
+  readonly admission: Admission<Value>;
+  readonly signal: AbortSignal;
+  readonly attemptsMax: number;
+  readonly closing: ClosingConfig;
+  /** Sets the ids of this call apart from those of any other call or start. */
+  readonly idSuffix: string;
+}
+
+export class Mailbox<News> {
+  readonly #clock: Clock;
+  #waking = new Map<string, News>();
+  #arrived: () => void = () => undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  put(item: string, news: News): void {
+    this.#waking.set(item, news);
+    this.#arrived();
+  }
+
+  /**
+   * Returns the arrived items. Waits for the first one, at most `timeoutMs` or until the signal
+   * aborts.
+   */
+  async take(timeoutMs: number, signal: AbortSignal): Promise<ReadonlyMap<string, News>> {
+    if (this.#waking.size === 0 && timeoutMs > 0 && !signal.aborted) {
+      // AbortSignal.any would pile up listeners on a signal that lives as long as the run.
+      const enough = new AbortController();
+      // A reason of its own spares the exception that the platform would make.
+      const wake = (): void => enough.abort('woken');
+      this.#arrived = wake;
+      signal.addEventListener('abort', wake, { once: true });
+      await this.#clock.sleep(timeoutMs, enough.signal);
+      signal.removeEventListener('abort', wake);
+      this.#arrived = () => undefined;
+    }
+    const taken = this.#waking;
+    this.#waking = new Map();
+    return taken;
+  }
+}
+
+/**
+ * Keeps up to `aheadCount` reads under way and yields their values in the order of `items`.
+ *
+ * @throws what `read` throws, when it is the item's turn. The reads behind it end unheard.
+ */
+export async function* readInTurn<Item, Value>(
+  items: readonly Item[],
+  read: (item: Item) => Promise<Value>,
+  aheadCount: number,
+): AsyncGenerator<Value> {
+  const underWay: Promise<Value>[] = [];
+  for (const item of items) {
+    if (underWay.length === aheadCount) yield await takenFrom(underWay);
+    const reading = read(item);
+    // It is thrown where it is awaited, which is later.
+    reading.catch(() => undefined);
+    underWay.push(reading);
+  }
+  while (underWay.length > 0) yield await takenFrom(underWay);
+}
+
+function takenFrom<Value>(underWay: Promise<Value>[]): Promise<Value> {
+  const first = underWay.shift();
+  if (first === undefined) throw new Error('no read is under way');
+  return first;
 }

@@ -1,7 +1,7 @@
 /**
  * The interface between deciding and carrying. The outer loop and the evaluation hand over jobs and
  * receive results; they know no queue. Two implementations: `dispatch/queue-dispatcher.ts` (BullMQ)
- * and `dispatch/in-memory/in-memory-dispatcher.ts` (executors in reach).
+ * and `dispatch/in-memory-dispatcher.ts` (executors in reach).
  */
 
 import type { REJECTIONS } from '../../shared/events/event-kinds.js';

@@ -1,8 +1,8 @@
 /** Reads the state of a job that is on the queue, and its output where it has one. */
 
 import type { JobProducer, JobRecord } from '../../shared/queue/job-queue.js';
-import type { StepBlobs } from './blobs/step-blobs.js';
-import { fateOf, type Fate, type JobDelivery } from './job-delivery.js';
+import type { StepBlobs } from './step-blobs.js';
+import { type Fate, fateOf, type JobDelivery } from './job-delivery.js';
 import type { Patiently } from './queue-patience.js';
 
 /** A delivery of a job as it was read from the queue. */

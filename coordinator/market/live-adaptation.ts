@@ -8,7 +8,7 @@ import type { BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { AdaptedTask } from '../../shared/queue/blobs/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { createInMemoryDispatcher } from '../dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../dispatch/in-memory-dispatcher.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
 import { adaptTasks } from '../evaluation/adapt-tasks.js';
 import type { LocalCompute } from '../export/local-scorer.js';

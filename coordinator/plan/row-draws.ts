@@ -5,7 +5,8 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
-import { epochOrder } from './epoch-order.js';
+import { randomStream, type RandomStream } from '../../shared/base/random.js';
+import { wordAt } from '../../shared/base/addressed-bits.js';
 
 /** A task of which more rows are drawn is there several times, so that each part fits into a job. */
 const DRAWN_ROWS_PER_TASK_MAX = 768;
@@ -23,7 +24,7 @@ interface RowDraws {
 }
 
 /**
- * Each epoch reads each row once, in an order of its own (`epoch-order.ts`), and epochs follow each other. The tasks of an outer step are
+ * Each epoch reads each row once, in an order of its own (`epochOrder`), and epochs follow each other. The tasks of an outer step are
  * in the order of the list, each once, and again where more of its rows were drawn than a leaf can name.
  */
 export function rowDrawer(
@@ -80,4 +81,82 @@ function placeOf(ends: Float64Array, row: number): number {
     else low = middle + 1;
   }
   return low;
+}
+
+/**
+ * The order in which an epoch reads rows: a random order of all of them where they are few. Many rows are read window by
+ * window, each of randomly drawn runs of adjacent rows, and in a random order within a window, so that the outer steps
+ * of a window read again what the cache of record batches holds. Pure in (seed, epoch, count).
+ */
+
+interface Windows {
+  /** The rows of one run: about a record batch of the task store. */
+  readonly runRows: number;
+  /** The rows of a window, up to those of one run more. */
+  readonly windowRows: number;
+}
+
+/** A window of rows of 200 bytes is 100 MB, of a cache of 256 MiB. */
+const WINDOWS: Windows = { runRows: 4_096, windowRows: 524_288 };
+
+/** Returns the row, from 0 to `count` - 1, at each place of an epoch. Neighbouring places are the fastest. */
+export function epochOrder(
+  { seed, epoch, count }: { readonly seed: number; readonly epoch: number; readonly count: number },
+  { runRows, windowRows }: Windows = WINDOWS,
+): (place: number) => number {
+  if (count <= windowRows) return randomOrder(count, randomStream(seed, 'row order', epoch));
+  const runCount = Math.floor(count / runRows);
+  const windowCount = Math.ceil(count / windowRows);
+  const runs = randomOrder(runCount, randomStream(seed, 'row windows', epoch));
+  const firstRunOf = (window: number): number => Math.floor((window * runCount) / windowCount);
+  const openWindow = (window: number): RowWindow => {
+    const [first, end] = [firstRunOf(window), firstRunOf(window + 1)];
+    // Rows after the last whole run are in the last window.
+    const rest = window === windowCount - 1 ? count - runCount * runRows : 0;
+    const rowCount = (end - first) * runRows + rest;
+    const starts = Array.from({ length: end - first }, (_, run) => runs(first + run) * runRows);
+    return {
+      window,
+      first: first * runRows,
+      starts: [...starts, runCount * runRows],
+      order: randomOrder(rowCount, randomStream(seed, 'row order', epoch, window)),
+    };
+  };
+  let open: RowWindow | null = null;
+  return (place) => {
+    const run = Math.min(Math.floor(place / runRows), runCount - 1);
+    const window = Math.floor(((run + 1) * windowCount - 1) / runCount);
+    if (open?.window !== window) open = openWindow(window);
+    const row = open.order(place - open.first);
+    return at(open.starts, Math.floor(row / runRows)) + (row % runRows);
+  };
+}
+
+interface RowWindow {
+  readonly window: number;
+  /** The place of its first row in the epoch. */
+  readonly first: number;
+  /** The first row of each of its runs, then the row after all whole runs. */
+  readonly starts: readonly number[];
+  readonly order: (place: number) => number;
+}
+
+const ROUNDS = 4;
+
+/** Returns the number at each place of a permutation of 0 to `count` - 1, for a count of at most 2^52. */
+export function randomOrder(count: number, random: RandomStream): (place: number) => number {
+  let half = 1;
+  while (half * half < count) half *= 2;
+  const keys = Array.from({ length: ROUNDS }, () => random.uint32());
+  const permuted = (number: number): number => {
+    let [left, right] = [Math.floor(number / half), number % half];
+    for (let round = 0; round < ROUNDS; round += 1)
+      [left, right] = [right, (left + (wordAt(at(keys, round), right) % half)) % half];
+    return left * half + right;
+  };
+  return (place) => {
+    let number = permuted(place);
+    while (number >= count) number = permuted(number);
+    return number;
+  };
 }

@@ -9,10 +9,9 @@ import { LruCache } from '../../shared/base/lru-cache.js';
 import { randomStream } from '../../shared/base/random.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { curriculumOf, type CurriculumStage } from './curriculum.js';
-import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
-import { rowDrawer, type DrawnTask } from './row-draws.js';
-import { runningTotals, systematicDraws } from './systematic-draws.js';
-import { trunkBatchDrawer } from './trunk-batches.js';
+import { type DrawnTask, rowDrawer } from './row-draws.js';
+import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
+import { at } from '../../shared/base/arrays.js';
 
 export type SamplingRule = Pick<
   TrainingConfig,
@@ -68,7 +67,7 @@ const KEPT_COUNT_MAX = 2;
  * of draws of a task in one outer step is its expected number rounded down or up, so a large task may be
  * drawn more than once.
  *
- * Batches of trunk rows are drawn beside the tasks (`trunk-batches.ts`). With `rowsPerOuterStep`, rows are drawn
+ * Batches of trunk rows are drawn beside the tasks (`trunkBatchDrawer`). With `rowsPerOuterStep`, rows are drawn
  * instead, of tasks and batches alike (`row-draws.ts`).
  *
  * @throws QianmoError of kind `data` if there is no task to train on, or if a curriculum goes by age and
@@ -179,4 +178,141 @@ function nothingToTrainOn(): QianmoError {
     expected: 'at least one task of the split `train`',
     cure: 'lower the minimum rows in data.rowSplit or the shares in data.taskSplit, then prepare again',
   });
+}
+
+type SamplingName = TrainingConfig['sampling'];
+type DrawnByShare = Exclude<SamplingName, 'uniform' | 'sequential'>;
+
+/** The edges in support rows that `evaluate` uses by default. */
+const SIZE_BUCKET_EDGES = [10, 30, 100, 300];
+
+function isDrawnByShare(sampling: SamplingName): sampling is DrawnByShare {
+  return sampling !== 'uniform' && sampling !== 'sequential';
+}
+
+/** One positive number per task, `[taskCount]`. Only their ratios matter. */
+function drawSharesOf(
+  tasks: readonly TaskEntry[],
+  sampling: DrawnByShare,
+  sizeBucketEdges: readonly number[] = SIZE_BUCKET_EDGES,
+): Float64Array {
+  switch (sampling) {
+    case 'proportional':
+    case 'rows':
+      return Float64Array.from(tasks, rowCountOf);
+    case 'square-root':
+      return Float64Array.from(tasks, (task) => Math.sqrt(rowCountOf(task)));
+    case 'size-buckets':
+      return equalBuckets(tasks, sizeBucketEdges);
+  }
+}
+
+/** The share of a bucket without tasks goes to the other buckets in equal parts. */
+function equalBuckets(tasks: readonly TaskEntry[], edges: readonly number[]): Float64Array {
+  const bucketOf = (task: TaskEntry): number => sizeBucketIndexOf(edges, task.supportRowCount);
+  const taskCounts = new Map<number, number>();
+  for (const task of tasks) {
+    const bucket = bucketOf(task);
+    taskCounts.set(bucket, (taskCounts.get(bucket) ?? 0) + 1);
+  }
+  return Float64Array.from(tasks, (task) => 1 / (taskCounts.get(bucketOf(task)) ?? 1));
+}
+
+function rowCountOf(task: TaskEntry): number {
+  return task.supportRowCount + task.queryRowCount;
+}
+
+/** The running total of `shares` in the order given by `order`, summed in float64. */
+export function runningTotals(order: Int32Array, shares: Float64Array): Float64Array {
+  let total = 0;
+  return Float64Array.from(order, (place) => {
+    total += at(shares, place);
+    return total;
+  });
+}
+
+/**
+ * The places, ascending, on which `drawCount` points fall. For an offset that is uniform in
+ * [0, 1), the expected number of draws of a place is `drawCount * its share / the total`. For any single
+ * offset it is that number rounded down or up.
+ */
+export function systematicDraws(totals: Float64Array, drawCount: number, offset: number): number[] {
+  const total = at(totals, totals.length - 1);
+  return Array.from({ length: drawCount }, (_, draw) =>
+    firstAbove(totals, ((offset + draw) / drawCount) * total),
+  );
+}
+
+/**
+ * The place of the first total above `point`; the last place if rounding put the point at the end.
+ */
+function firstAbove(totals: Float64Array, point: number): number {
+  let low = 0;
+  let high = totals.length - 1;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (at(totals, middle) > point) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+type DrawingRule = Pick<TrainingConfig, 'sampling' | 'sizeBucketEdges' | 'tasksPerOuterStep'>;
+
+interface DrawnTasks {
+  readonly tasks: readonly TaskEntry[];
+  readonly trunkBatches: readonly TaskEntry[];
+}
+
+/**
+ * With B batches and an expected share s of all query rows that the tasks of an outer step read, B s batches are
+ * drawn in an outer step on average: those from floor(t B s) to floor((t + 1) B s) at outer step t, one
+ * permutation of the batches after the other. With N tasks, s is tasksPerOuterStep / N where all tasks are drawn
+ * alike. With sampling: sequential, the order is that of the catalog.
+ */
+function trunkBatchDrawer(
+  seed: number,
+  { tasks, trunkBatches }: DrawnTasks,
+  rule: DrawingRule,
+): (outerStep: number) => TaskEntry[] {
+  const count = trunkBatches.length;
+  if (count === 0) return () => [];
+  const perOuterStep = count * queryShareOf(tasks, rule);
+  let latest: { readonly epoch: number; readonly order: Int32Array } | null = null;
+  const orderAt = (epoch: number): Int32Array => {
+    if (latest?.epoch === epoch) return latest.order;
+    const inOrder = Int32Array.from({ length: count }, (_, place) => place);
+    const order =
+      rule.sampling === 'sequential'
+        ? inOrder
+        : randomStream(seed, 'trunk batch order', epoch).shuffle(inOrder);
+    latest = { epoch, order };
+    return order;
+  };
+  return (outerStep) => {
+    const first = Math.floor(outerStep * perOuterStep);
+    const end = Math.floor((outerStep + 1) * perOuterStep);
+    return Array.from({ length: end - first }, (_, draw) => {
+      const order = orderAt(Math.floor((first + draw) / count));
+      return at(trunkBatches, at(order, (first + draw) % count));
+    });
+  };
+}
+
+/** The share of all query rows that the tasks of an outer step read on average; above 1 where they read rows twice. */
+function queryShareOf(
+  tasks: readonly TaskEntry[],
+  { sampling, sizeBucketEdges, tasksPerOuterStep }: DrawingRule,
+): number {
+  if (!isDrawnByShare(sampling)) return tasksPerOuterStep / tasks.length;
+  const shares = drawSharesOf(tasks, sampling, sizeBucketEdges);
+  let [drawn, all, shareTotal] = [0, 0, 0];
+  for (const [place, { queryRowCount }] of tasks.entries()) {
+    drawn += at(shares, place) * queryRowCount;
+    all += queryRowCount;
+    shareTotal += at(shares, place);
+  }
+  return all === 0
+    ? tasksPerOuterStep / tasks.length
+    : (tasksPerOuterStep * drawn) / (shareTotal * all);
 }

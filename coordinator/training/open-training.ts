@@ -2,22 +2,21 @@
 
 import type { TaskOrder } from '../dispatch/dispatcher.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
-import { stepPlanner, type StepPlan } from '../plan/step-plan.js';
+import { type StepPlan, stepPlanner } from '../plan/step-plan.js';
 import type { RunTables } from './run-tables.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import { earlyStopping, type EarlyStopping } from './early-stopping.js';
-import { GradientNorms } from './gradient-norms.js';
-import { assertTrainable } from './meta-optimizer/trainable.js';
+import { GradientNorms, stepClosings, type StepClosings } from './step-closing.js';
+import { assertTrainable } from './meta-optimizer/stages.js';
 import { poisonTasks } from './poison-tasks.js';
-import { checkpointWriter, startedTraining, type CheckpointWriter } from './run-checkpoints.js';
-import { demandedFingerprint } from './run-fingerprint.js';
+import { checkpointWriter, type CheckpointWriter, startedTraining } from './run-checkpoints.js';
 import { runLength, type RunLength } from './run-length.js';
-import { stepClosings, type StepClosings } from './step-closing.js';
 import { stepPipeline, type StepPipeline } from './step-pipeline.js';
-import { stepReport } from './step-report.js';
+import { stepReport, StepTimes } from './step-report.js';
 import type { StepSum } from './step-sum.js';
-import { StepTimes } from './step-times.js';
 import type { TrainOptions } from './train-options.js';
+import type { ComputeConfig } from '../../shared/config/compute-config.js';
+import type { RunEventSink } from '../../shared/events/run-events.js';
 
 export interface OpenTraining {
   /** The state that the training starts from. */
@@ -117,4 +116,21 @@ export async function openTraining(options: TrainOptions): Promise<OpenTraining>
       await planner.settled();
     },
   };
+}
+
+/**
+ * Returns the fingerprint that the config demands, else the one that computed the checkpoint; null
+ * for a new run, which takes that of its first result. A demand that differs from the checkpoint is
+ * a change on purpose: it is reported, and the next checkpoint records it.
+ */
+function demandedFingerprint(
+  { fingerprint }: Pick<ComputeConfig, 'fingerprint'>,
+  { outerStep, computedOn }: Pick<TrainingState, 'outerStep' | 'computedOn'>,
+  sink: RunEventSink,
+): string | null {
+  const earlier = computedOn.at(-1)?.fingerprint ?? null;
+  const demanded = fingerprint ?? earlier;
+  if (earlier !== null && demanded !== null && demanded !== earlier)
+    sink({ kind: 'fingerprint-changed', outerStep, fingerprint: demanded, earlier });
+  return demanded;
 }

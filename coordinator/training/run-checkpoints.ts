@@ -3,11 +3,10 @@
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
-import { withBiasStart } from './bias-start.js';
-import type { StepTimes } from './step-times.js';
+import { stateFrom, withBiasStart } from './start-from.js';
+import type { StepTimes } from './step-report.js';
 import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
 import { runTables, type RunTables } from './run-tables.js';
-import { stateFrom } from './start-from.js';
 import type { TrainOptions } from './train-options.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 

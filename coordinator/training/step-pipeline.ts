@@ -10,17 +10,15 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, CallTerms, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
 import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput } from '../plan/row-pack-gather.js';
-import { keepRowPacks, ordersOf } from '../plan/orders/step-orders.js';
+import { keepRowPacks, ordersOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
-import { planAhead, type PlanAhead } from './plan-ahead.js';
-import type { GradientNorms } from './gradient-norms.js';
+import { planAhead, type PlanAhead, WorkerPace } from './worker-pace.js';
+import type { GradientNorms, StepClosings } from './step-closing.js';
 import type { RunLength } from './run-length.js';
 import type { RunTables } from './run-tables.js';
-import type { StepClosings } from './step-closing.js';
 import { deliveryReader, type ReadDelivery } from './step-sum.js';
-import type { StepTimes } from './step-times.js';
+import type { StepTimes } from './step-report.js';
 import type { TrainOptions } from './train-options.js';
-import { WorkerPace } from './worker-pace.js';
 
 /** An outer step whose jobs have left. */
 interface StepUnderWay {

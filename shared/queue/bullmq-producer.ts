@@ -7,28 +7,34 @@ import { createRequire } from 'node:module';
 import type * as bullmq from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import { removeJobsOfSilentStarts, removeWaitingOfRun } from './bullmq-leftovers.js';
 import {
-  WAKE_ALL,
   type BlobLimits,
   type JobProducer,
   type JobRecord,
   type TraceparentOf,
+  WAKE_ALL,
   type WakeUp,
 } from './job-queue.js';
-import { INNER_LOOP_QUEUE, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
+import { INNER_LOOP_QUEUE, isLeftover, isOfStart, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
 import { isOfChangedRole, type QueueCall } from './redis-errors.js';
 import { formatJobFailure, WORKER_LOST } from './job-failure.js';
-import { quarantineKeyOf, redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
+import {
+  quarantineKeyOf,
+  redisStartRegistry,
+  redisWorkerRegistry,
+  type StartRegistry,
+} from './redis-registry.js';
 import type { RedisRunLease } from './redis-run-lease.js';
 import { wakeUpChannelOf, wakeUpOf } from './wake-up-messages.js';
 import {
   ANSWER_TIMEOUT_MS,
   EVENT_COUNT_MAX,
+  FINISHED_AGE_MS_MAX,
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
+  START_SILENCE_MS_MAX,
 } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
@@ -263,4 +269,64 @@ async function recordOf(
     ? formatJobFailure({ kind: 'worker-lost', reason: `no result arrived: ${job.failedReason}` })
     : job.failedReason;
   return { state: 'failed', reason, worker };
+}
+
+const PAGE_COUNT = 1_000;
+const WAITING: bullmq.JobType[] = ['wait', 'delayed', 'prioritized'];
+const FINISHED: bullmq.JobType[] = ['completed', 'failed'];
+
+/** Removes the waiting jobs of a run that have an earlier epoch, or none, and returns their number. */
+async function removeWaitingOfRun(
+  queue: bullmq.Queue,
+  runId: string,
+  epoch: number,
+): Promise<number> {
+  const ids: string[] = [];
+  for (let start = 0; ; start += PAGE_COUNT) {
+    const page = await queue.getJobs(WAITING, start, start + PAGE_COUNT - 1);
+    for (const job of page)
+      if (isLeftover(job.data, runId, epoch) && job.id !== undefined) ids.push(job.id);
+    if (page.length === 0) break;
+  }
+  return removed(queue, ids);
+}
+
+/**
+ * Removes the waiting jobs of silent starts, and later their finished jobs. A coordinator that was only
+ * paused finds its jobs gone and delivers them again.
+ *
+ * @returns the number of waiting jobs
+ */
+async function removeJobsOfSilentStarts(
+  queue: bullmq.Queue,
+  registry: StartRegistry,
+): Promise<number> {
+  const silent = await registry.silent(START_SILENCE_MS_MAX);
+  if (silent.length === 0) return 0;
+  const waitingCount = await removed(queue, await idsOf(queue, WAITING, silent));
+  const dead = await registry.silent(FINISHED_AGE_MS_MAX);
+  if (dead.length > 0) {
+    await removed(queue, await idsOf(queue, FINISHED, dead));
+    for (const start of dead) await registry.forget(start);
+  }
+  return waitingCount;
+}
+
+async function idsOf(
+  queue: bullmq.Queue,
+  types: bullmq.JobType[],
+  starts: readonly string[],
+): Promise<string[]> {
+  const ids: string[] = [];
+  for (let first = 0; ; first += PAGE_COUNT) {
+    const page = await queue.getRanges(types, first, first + PAGE_COUNT - 1);
+    ids.push(...page.filter((jobId) => starts.some((start) => isOfStart(jobId, start))));
+    if (page.length === 0) return ids;
+  }
+}
+
+/** A job that a worker holds is not removed. */
+async function removed(queue: bullmq.Queue, ids: readonly string[]): Promise<number> {
+  await Promise.allSettled(ids.map((id) => queue.remove(id)));
+  return ids.length;
 }

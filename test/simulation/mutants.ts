@@ -77,7 +77,11 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'attempts have no bound',
     6,
-    change('coordinator/dispatch/attempts', 'if (counted.length < attemptsMax)', 'if (counted)'),
+    change(
+      'coordinator/dispatch/worker-health',
+      'if (counted.length < attemptsMax)',
+      'if (counted)',
+    ),
   ),
   mutant(
     'jobs are read only when an event wakes',
@@ -202,12 +206,12 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'jobs are sent before their large inputs are stored',
     8,
-    change('coordinator/dispatch/first-deliveries', 'if (largeBlobs !== undefined)', 'if (false)'),
+    change(STEP, 'if (largeBlobs !== undefined)', 'if (false)'),
   ),
   mutant(
     'jobs are sent before the large inputs that they share are stored',
     23,
-    change('coordinator/dispatch/blobs/step-blobs', 'await this.#leases.putOf(bytes);', ''),
+    change('coordinator/dispatch/step-blobs', 'await this.#leases.putOf(bytes);', ''),
   ),
   mutant(
     'a coordinator that has lost its claim moves the pointers back',

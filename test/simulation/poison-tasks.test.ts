@@ -6,7 +6,7 @@
 
 import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';

@@ -1,11 +1,11 @@
 /**
  * The executor of a worker, which runs one job at a time. Jobs that wait for it get it in turn, by the weights of their
- * queues (`fair-turns.ts`).
+ * queues (`FairTurns`).
  */
 
 import { at } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
-import { FairTurns } from './fair-turns.js';
+import { z } from 'zod';
 
 /** How long the executor waits for a job of a queue whose turn it may be. */
 const ARRIVAL_WAIT_MS = 20;
@@ -113,3 +113,79 @@ export class ExecutorTurns {
     this.#grantNext();
   }
 }
+
+/**
+ * Work that a queue may catch up on after it was empty, per unit of weight. It makes up for the pauses between outer
+ * steps; a queue that was empty for longer has lost its turns.
+ */
+const CATCH_UP_MS = 5_000;
+
+interface Turn {
+  readonly weight: number;
+  passMs: number;
+  isEmpty: boolean;
+  /** How long its last job took: what the next one is expected to take. */
+  expectedMs: number;
+}
+
+export class FairTurns {
+  readonly #turns: readonly Turn[];
+
+  /** @param weights above 0 */
+  constructor(weights: readonly number[]) {
+    this.#turns = weights.map((weight) => ({ weight, passMs: 0, isEmpty: false, expectedMs: 0 }));
+  }
+
+  /** The places of the queues, the one whose turn it is first. */
+  order(): number[] {
+    return this.#turns
+      .map(({ passMs }, place) => ({ passMs, place }))
+      .sort((a, b) => a.passMs - b.passMs || a.place - b.place)
+      .map(({ place }) => place);
+  }
+
+  /** Notes that a queue had no job when it was asked. */
+  foundEmpty(place: number): void {
+    at(this.#turns, place).isEmpty = true;
+  }
+
+  /** Notes that a job of this queue begins. Returns the time that is charged for it beforehand. */
+  begin(place: number): number {
+    const turn = at(this.#turns, place);
+    if (turn.isEmpty) {
+      const others = this.#turns.filter(({ isEmpty }) => !isEmpty).map(({ passMs }) => passMs);
+      if (others.length > 0)
+        turn.passMs = Math.max(turn.passMs, Math.min(...others) - CATCH_UP_MS / turn.weight);
+      turn.isEmpty = false;
+    }
+    turn.passMs += turn.expectedMs / turn.weight;
+    return turn.expectedMs;
+  }
+
+  /** Notes how long a job has taken; nothing if it was handed back. */
+  end(place: number, chargedMs: number, tookMs: number): void {
+    const turn = at(this.#turns, place);
+    turn.passMs += (tookMs - chargedMs) / turn.weight;
+    if (tookMs > 0) turn.expectedMs = tookMs;
+  }
+}
+
+const WEIGHT_MAX = 1_000_000;
+
+/** Prefixes of queues with their weights, as `{a}=3,{b}=1`. A prefix without a weight has 1. */
+export const PrefixSharesSchema = z.string().transform((text, context) => {
+  const shares = text.split(',').map((share) => {
+    const [prefix = '', weight = '1', ...more] = share.trim().split('=');
+    return { prefix, weight: more.length > 0 || weight === '' ? Number.NaN : Number(weight) };
+  });
+  const isDistinct = new Set(shares.map(({ prefix }) => prefix)).size === shares.length;
+  const isValid = shares.every(
+    ({ prefix, weight }) => prefix !== '' && weight > 0 && weight <= WEIGHT_MAX,
+  );
+  if (isDistinct && isValid) return shares;
+  context.addIssue({
+    code: 'custom',
+    message: `expected a prefix, or several different ones with weights above 0 and at most ${WEIGHT_MAX}, as {a}=3,{b}=1`,
+  });
+  return z.NEVER;
+});

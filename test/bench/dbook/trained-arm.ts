@@ -3,10 +3,10 @@
  */
 
 import { predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
+import { type RunConfig, RunConfigSchema } from '../../../shared/config/run-config.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';

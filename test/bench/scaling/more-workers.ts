@@ -9,7 +9,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { openCheckpoints } from '../../../coordinator/checkpoints/checkpoint-writer.js';
 import type { PreparedRun } from '../../../coordinator/plan/prepared-run.js';
 import { train } from '../../../coordinator/training/outer-loop.js';

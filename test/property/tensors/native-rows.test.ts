@@ -6,15 +6,15 @@ import fc from 'fast-check';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { rowAddon } from '../../../infra/bootstrap/tables/row-addon.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
-import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import { type GradientNode, joinNodes } from '../../../shared/sums/gradient-node.js';
+import { type EmbeddingTable, gatherRows } from '../../../shared/tensors/embedding-table.js';
 import {
   loadNativeRows,
   nativeRows,
   unloadNativeRows,
 } from '../../../shared/tensors/native-rows.js';
 import { touchedRows } from '../../../coordinator/training/meta-optimizer/adam-rows.js';
-import { chain } from '../../../coordinator/training/meta-optimizer/chain.js';
+import { chain } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
 import { addDecoupledWeightDecay } from '../../../coordinator/training/meta-optimizer/decoupled-weight-decay.js';
 import { steppedState } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';

@@ -1,11 +1,11 @@
 /** Meta-gradients as jobs: the same phi as in one process, and no trust in what comes back. */
 
 import { describe, expect, test } from 'vitest';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import {
   computeInProcess,
-  metaTrainRule,
   type GradientComputer,
+  metaTrainRule,
 } from '../../../coordinator/streaming/meta-training.js';
 import { DivergenceError } from '../../../shared/base/errors.js';
 import { windowPairGradient } from '../../../shared/streaming/window-pair-gradient.js';

@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { planAhead } from '../../../coordinator/training/plan-ahead.js';
-import { WorkerPace } from '../../../coordinator/training/worker-pace.js';
+import { planAhead, WorkerPace } from '../../../coordinator/training/worker-pace.js';
 
 /** The numbers of results, by outer step, after which the next plan was wanted first. */
 async function wantedAfter(steps: readonly (readonly string[])[]): Promise<number[]> {

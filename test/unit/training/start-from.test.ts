@@ -6,7 +6,7 @@ import {
   steppedState,
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import { learnedNamesOf } from '../../../shared/models/learned-names.js';
-import { assertTrainable } from '../../../coordinator/training/meta-optimizer/trainable.js';
+import { assertTrainable } from '../../../coordinator/training/meta-optimizer/stages.js';
 import { stateFrom } from '../../../coordinator/training/start-from.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { jobOf } from '../../../coordinator/dispatch/dispatcher.js';
-import { orderPart } from '../../../coordinator/plan/order-part.js';
+import { orderPart } from '../../../coordinator/plan/poison-task.js';
 import { encodeDense, encodeRowPack } from '../../../coordinator/plan/row-pack-gather.js';
-import { ordersOf } from '../../../coordinator/plan/orders/step-orders.js';
+import { ordersOf } from '../../../coordinator/plan/step-orders.js';
 import { layoutOf, stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import { TaskSearch } from '../../../coordinator/plan/task-search.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import { drawnRowsOf, jobSchemaFor, type GradientWork } from '../../../shared/queue/protocol.js';
+import { drawnRowsOf, type GradientWork, jobSchemaFor } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import { withDrawnRows } from '../../../shared/tasks/rows/drawn-rows.js';
