@@ -16,7 +16,6 @@ interface StepProgress {
   readonly nowMs: number;
   /** When the outer step began, or its second chance. On the same scale as `nowMs`. */
   readonly startMs: number;
-  /** The longest wait for results from `startMs` on. */
   readonly timeoutMs: number;
   /** When the rule's number of results was admitted; null as long as it is not. */
   readonly enoughMs: number | null;
@@ -32,7 +31,6 @@ type Closing =
   | { readonly kind: 'close' }
   | { readonly kind: 'too-few' };
 
-/** The number of leaves with a result that an outer step must have. */
 export function enoughCountOf(rule: ClosingConfig, leafCount: number): number {
   if (rule.kind === 'all') return leafCount;
   const share = rule.kind === 'quorum' ? rule.share : rule.shareMin;
@@ -60,7 +58,6 @@ export function closingOf(
   }
 }
 
-/** The jobs and times of one outer step. */
 interface StepTerms {
   readonly leafCount: number;
   readonly startMs: number;
@@ -85,7 +82,6 @@ export class StepClosing {
     this.#startMs = startMs;
   }
 
-  /** The time of the outer step runs from now on. */
   begin(nowMs: number): void {
     this.#startMs = nowMs;
   }
@@ -138,7 +134,6 @@ export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): 
   });
 }
 
-/** The time of an outer step is over, and it has fewer results than its closing rule asks for. */
 export function tooFewResults(
   open: OpenJobs,
   { rule, enoughCount, leafCount }: Pick<StepClosing, 'rule' | 'enoughCount' | 'leafCount'>,

@@ -1,6 +1,7 @@
 /**
  * Several executors that share the jobs of a run. A job goes to the first one that is free, in the order in which
- * jobs come, and an executor that computes has the inputs of its next job in advance.
+ * jobs come, and an executor that computes has the inputs of its next job in advance. They become more while jobs are
+ * computed, if the jobs take long enough.
  */
 
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
@@ -10,13 +11,11 @@ import type { JobOrder } from './dispatcher.js';
 interface LaneJob {
   /** Makes the inputs when an executor takes the job, so that few of them are in memory. */
   readonly makeInput: () => JobInput;
-  /** Stops the computation. */
   readonly signal: AbortSignal;
   /** Aborts when nobody wants the result any more. A job that no executor has begun is dropped then. */
   readonly over: AbortSignal;
 }
 
-/** A job that no executor has begun. */
 interface WaitingJob extends LaneJob {
   readonly resolve: (output: JobOutput) => void;
   readonly reject: (error: unknown) => void;
@@ -64,7 +63,7 @@ export class ExecutorLanes {
   #beginAll(): void {
     for (const lane of this.#lanes) {
       if (lane.state !== 'free') continue;
-      const next = this.#nextOf(lane);
+      const next = takeAhead(lane) ?? this.#takeWaiting() ?? this.#takeFromBusy();
       if (next !== null) this.#begin(lane, next);
     }
   }
@@ -91,12 +90,7 @@ export class ExecutorLanes {
     if (lane.ahead !== null) lane.executor.prepare(lane.ahead.input);
   }
 
-  #nextOf(lane: Lane): TakenJob | null {
-    return takeAhead(lane) ?? this.#takeWaiting() ?? this.#takenBack();
-  }
-
-  /** The job that a busy executor has in advance. */
-  #takenBack(): TakenJob | null {
+  #takeFromBusy(): TakenJob | null {
     for (const lane of this.#lanes) {
       const job = takeAhead(lane);
       if (job === null) continue;
@@ -132,11 +126,10 @@ function takeAhead(lane: Lane): TakenJob | null {
 /** Starts executors in addition: as many as the machine has room for, up to `count`. */
 export type StartMore = (count: number, signal: AbortSignal) => Promise<readonly JobExecutor[]>;
 
-/** Lanes that become more while there is work for them. */
 export class GrowingLanes {
   readonly lanes: ExecutorLanes;
   readonly #pace = new ComputePace();
-  readonly #calls = new Set<{ readonly taskCount: number }>();
+  #taskCount = 0;
   readonly #startMore: StartMore | undefined;
   readonly #closing = new AbortController();
   /** Resolves when the executors that are being started compute; null in between. */
@@ -151,9 +144,9 @@ export class GrowingLanes {
 
   /** Returns what is to be called at the end of the call. */
   beginCall(orders: readonly Pick<JobOrder, 'job'>[]): () => void {
-    const call = { taskCount: sum(orders.map(({ job }) => taskCountOf(job))) };
-    this.#calls.add(call);
-    return () => this.#calls.delete(call);
+    const taskCount = orders.reduce((sum, { job }) => sum + taskCountOf(job), 0);
+    this.#taskCount += taskCount;
+    return () => void (this.#taskCount -= taskCount);
   }
 
   /** Adds executors if the jobs computed so far say that they pay off. */
@@ -161,8 +154,7 @@ export class GrowingLanes {
     this.#pace.note({ taskCount: taskCountOf(job), computeMs });
     if (this.#startMore === undefined || this.#isFull || this.#starting !== null) return;
     if (this.#closing.signal.aborted) return;
-    const taskCount = sum([...this.#calls].map((call) => call.taskCount));
-    const moreCount = this.#pace.wantedCount(taskCount) - this.lanes.count;
+    const moreCount = this.#pace.wantedCount(this.#taskCount) - this.lanes.count;
     if (moreCount > 0) this.#starting = this.#add(moreCount, this.#startMore);
   }
 
@@ -181,10 +173,6 @@ export class GrowingLanes {
   }
 }
 
-function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
-}
-
 /** Time that each executor costs a call: inputs travel to another process, and results come back. */
 const HAND_OVER_MS = 8;
 /** Starting a process takes about a second of a core, which work that soon ends does not earn. */
@@ -194,19 +182,13 @@ const JOBS_MIN = 8;
 /** Jobs of seconds tell enough, however few they are. */
 const COMPUTED_MS_ENOUGH = 2_000;
 
-interface ComputedJob {
-  readonly taskCount: number;
-  readonly computeMs: number;
-}
-
+/** How many executors are worth their cost, as far as the jobs that were computed tell. */
 export class ComputePace {
-  #jobCount = 0;
   #computedMs = 0;
-  /** Durations of the latest jobs. The fastest one tells most: others captured graphs, or waited for a core. */
+  /** Of the latest jobs. The fastest one tells most: others captured graphs, or waited for a core. */
   readonly #msPerTask: number[] = [];
 
-  note({ taskCount, computeMs }: ComputedJob): void {
-    this.#jobCount += 1;
+  note({ taskCount, computeMs }: Readonly<Record<'taskCount' | 'computeMs', number>>): void {
     this.#computedMs += computeMs;
     this.#msPerTask.push(computeMs / Math.max(1, taskCount));
     if (this.#msPerTask.length > JOBS_MIN) this.#msPerTask.shift();
@@ -218,7 +200,7 @@ export class ComputePace {
    */
   wantedCount(taskCount: number): number {
     const isKnown =
-      (this.#jobCount >= JOBS_MIN && this.#computedMs >= COMPUTED_MS_MIN) ||
+      (this.#msPerTask.length >= JOBS_MIN && this.#computedMs >= COMPUTED_MS_MIN) ||
       this.#computedMs >= COMPUTED_MS_ENOUGH;
     if (!isKnown) return 1;
     const computeMs = Math.min(...this.#msPerTask) * taskCount;

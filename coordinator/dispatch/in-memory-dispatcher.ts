@@ -10,17 +10,16 @@ import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-ex
 import { type Job, PROTOCOL_VERSION, taskCountOf } from '../../shared/queue/protocol.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import { type BlobRef, blobRefOf } from '../../shared/storage/blob-store.js';
-import { Admission, admissionRecord } from './admission.js';
+import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
 import {
   type Admitted,
   type DeliveredResult,
   type Dispatcher,
   jobOf,
   type JobOrder,
-  type Rejection,
 } from './dispatcher.js';
 import { GrowingLanes, type StartMore } from './executor-lanes.js';
-import { attemptsUsedUp } from './job-delivery.js';
+import { attemptsUsedUp, redeliveryDelayMs } from './job-delivery.js';
 
 interface InMemoryDispatcherOptions {
   /** Each computes one job at a time. */
@@ -28,37 +27,21 @@ interface InMemoryDispatcherOptions {
   /** Absent where there are no others. */
   readonly startMore?: StartMore | undefined;
   readonly clock: Clock;
-  /** The number of attempts at one job, including those whose result is refused. */
   readonly attemptsMax: number;
   readonly sink: RunEventSink;
 }
 
 const WORKER_NAME = 'in-process';
-const RETRY_DELAY_MS = 100;
-const RETRY_DELAY_MS_MAX = 5_000;
 /** Bounds the results in memory that nobody has read. */
 const UNREAD_JOBS_PER_EXECUTOR_MAX = 8;
 
 /** `close` leaves the executors open: their owner closes them. */
 export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Dispatcher {
-  const { executors, sink } = options;
-  const record = admissionRecord(sink, options.clock);
-  const growing = new GrowingLanes(executors, options.startMore);
-  const { lanes } = growing;
-  const inputOf = (order: JobOrder): JobInput => {
-    const { dense, rowPack, frozen } = order;
-    if (frozen !== null) nameByDigest(frozen);
-    const fingerprint = record.fingerprints.of(order.job);
-    return {
-      job: jobOf(order, refOf, { epoch: 0, fingerprint, notBy: [] }),
-      dense,
-      rowPack,
-      frozen,
-    };
-  };
+  const record = admissionRecord(options.sink, options.clock);
+  const growing = new GrowingLanes(options.executors, options.startMore);
   return {
     rejections: record.rejections,
-    executorCount: () => lanes.count,
+    executorCount: () => growing.lanes.count,
     run(orders, read, signal, terms = {}) {
       const [stop, over] = [new AbortController(), new AbortController()];
       // Each executor listens to it.
@@ -66,30 +49,42 @@ export function createInMemoryDispatcher(options: InMemoryDispatcherOptions): Di
       let onRead = (): void => undefined;
       const isRead = new Promise<void>((resolve) => (onRead = resolve));
       const call = {
-        ...{ ...options, ...terms, growing, signal: stop.signal },
-        admission: new Admission(orders, read, record),
-        over: over.signal,
-        isRead,
-      };
-      const starts = orders.map((order) => {
-        const makeInput = (): JobInput => inputOf(order);
-        const job = { order, makeInput };
-        return () => admittedResult(job, call);
-      });
-      const endCall = growing.beginCall(orders);
-      return inOrderOfArrival(starts, {
-        unreadCountMax: lanes.count * UNREAD_JOBS_PER_EXECUTOR_MAX,
-        ...{ signal, interrupted },
-        onAbort: () => stop.abort(),
-        onRead,
-        onEnd: () => {
-          endCall();
-          over.abort();
+        ...{
+          ...options,
+          ...terms,
+          growing,
+          record,
+          signal: stop.signal,
+          over: over.signal,
+          isRead,
         },
-      });
+        admission: new Admission(orders, read, record),
+      };
+      const endCall = growing.beginCall(orders);
+      return inOrderOfArrival(
+        orders.map((order) => () => admittedResult(order, call)),
+        {
+          unreadCountMax: growing.lanes.count * UNREAD_JOBS_PER_EXECUTOR_MAX,
+          ...{ signal, interrupted, onRead },
+          onAbort: () => stop.abort(),
+          onEnd: () => {
+            endCall();
+            over.abort();
+          },
+        },
+      );
     },
     close: () => growing.close(),
   };
+}
+
+function inputOf(order: JobOrder, { fingerprints }: AdmissionRecord): JobInput {
+  const { dense, rowPack, frozen } = order;
+  // Evaluations encode the same frozen inputs again, and executors keep what they made of them.
+  if (frozen !== null && !refs.has(frozen)) refs.set(frozen, blobRefOf(frozen));
+  const fingerprint = fingerprints.of(order.job);
+  const job = jobOf(order, refOf, { epoch: 0, fingerprint, notBy: [] });
+  return { job, dense, rowPack, frozen };
 }
 
 /** Names by array. Executors are shared by all dispatchers of this process. */
@@ -106,18 +101,9 @@ function refOf(bytes: Uint8Array): BlobRef {
   return ref;
 }
 
-/** Evaluations encode the same frozen inputs again, and executors keep what they made of them. */
-function nameByDigest(frozen: Uint8Array): void {
-  if (!refs.has(frozen)) refs.set(frozen, blobRefOf(frozen));
-}
-
-interface DirectJob {
-  readonly order: JobOrder;
-  readonly makeInput: () => JobInput;
-}
-
 interface DirectCall<Value extends object> extends Omit<InMemoryDispatcherOptions, 'executors'> {
   readonly admission: Admission<Value>;
+  readonly record: AdmissionRecord;
   readonly growing: GrowingLanes;
   readonly signal: AbortSignal;
   /** Resolves when the first result is asked for: whoever judges results is known from then on. */
@@ -127,42 +113,37 @@ interface DirectCall<Value extends object> extends Omit<InMemoryDispatcherOption
 }
 
 async function admittedResult<Value extends object>(
-  { order, makeInput }: DirectJob,
-  { admission, growing, clock, attemptsMax, sink, signal, isRead, over }: DirectCall<Value>,
+  order: JobOrder,
+  call: DirectCall<Value>,
 ): Promise<Admitted<Value>> {
+  const { admission, growing, clock, attemptsMax, sink, signal, over } = call;
   const { jobIndex, outerStep } = order.job;
-  let lastFailure: { reason: string; rejection?: Rejection; cause?: unknown } = {
-    reason: 'no attempt was allowed',
-  };
-  for (let attempt = 1; attempt <= attemptsMax; attempt += 1) {
-    if (attempt > 1) {
-      sink({
-        kind: 'job-retried',
-        outerStep,
-        jobIndex,
-        cause: lastFailure.rejection === undefined ? 'failed' : 'rejected',
-        reason: lastFailure.reason,
-      });
-      const delayMs = RETRY_DELAY_MS * 2 ** (attempt - 2);
-      await clock.sleep(Math.min(delayMs, RETRY_DELAY_MS_MAX), over);
-    }
+  const makeInput = (): JobInput => inputOf(order, call.record);
+  for (let attempt = 1; ; attempt += 1) {
     const output = await outputOrTransientError(growing.lanes.execute({ makeInput, signal, over }));
     if (!(output instanceof QianmoError)) growing.note(order, output.computeMs);
-    await isRead;
+    await call.isRead;
     if (over.aborted) throw interrupted();
-    if (output instanceof QianmoError) {
-      lastFailure = { reason: output.message, cause: output };
-      continue;
-    }
-    const judged = admission.judge(deliveredOf(makeInput().job, output));
-    if (typeof judged !== 'string') {
+    const judged =
+      output instanceof QianmoError
+        ? { reason: output.message, cause: output }
+        : admission.judge(deliveredOf(makeInput().job, output));
+    if (typeof judged !== 'string' && 'result' in judged) {
       order.settled?.();
       return judged;
     }
-    lastFailure = { reason: `its result was refused: ${judged}`, rejection: judged };
+    const failure =
+      typeof judged === 'string'
+        ? { reason: `its result was refused: ${judged}`, rejection: judged }
+        : judged;
+    if (attempt >= attemptsMax) {
+      const where = `outer step ${outerStep}, job ${jobIndex}`;
+      throw attemptsUsedUp({ where, jobIndex }, attemptsMax, failure);
+    }
+    const cause = 'rejection' in failure ? 'rejected' : 'failed';
+    sink({ kind: 'job-retried', outerStep, jobIndex, cause, reason: failure.reason });
+    await clock.sleep(redeliveryDelayMs(attempt), over);
   }
-  const where = `outer step ${outerStep}, job ${jobIndex}`;
-  throw attemptsUsedUp({ where, jobIndex }, attemptsMax, lastFailure);
 }
 
 /** @throws errors that another attempt cannot cure. */
@@ -210,7 +191,6 @@ interface ArrivalTerms {
   /** The number of things that are started and not read, at most. */
   readonly unreadCountMax: number;
   readonly signal: AbortSignal;
-  /** Makes what is thrown when the signal aborts. */
   readonly interrupted: () => Error;
   /** Called when the signal aborts before the end. */
   readonly onAbort: () => void;

@@ -1,6 +1,7 @@
 /** The blobs of one step's jobs: inputs are put, restored, released and deleted, outputs are fetched. */
 
 import { QianmoError } from '../../shared/base/errors.js';
+import type { Patiently } from './queue-patience.js';
 import {
   BlobMissingError,
   type BlobRef,
@@ -9,15 +10,11 @@ import {
 } from '../../shared/storage/blob-store.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 
-/** The input bytes of a job, as its order has them. */
 interface JobInputs {
   readonly dense: Uint8Array;
   readonly rowPack: Uint8Array | null;
   readonly frozen: Uint8Array | null;
 }
-
-/** Tries again while the store is away. */
-type Patiently = <Answer>(action: () => Promise<Answer>) => Promise<Answer>;
 
 /** The memory that outputs take which are fetched at once. */
 const FETCHED_BYTE_COUNT_MAX = 64 * 1024 * 1024;
@@ -119,7 +116,6 @@ export class StepBlobs {
     }
   }
 
-  /** Resolves when no deletion is under way. */
   async settled(): Promise<void> {
     await Promise.all(this.#deleting);
   }
@@ -135,6 +131,12 @@ function inputsOf({ dense, rowPack, frozen }: JobInputs): Uint8Array[] {
  */
 const HELD_COUNT_MIN = 2;
 
+/**
+ * Tracks which input blobs are in use, and says which of them to delete. It does not wait for a store,
+ * so that a call that is repeated after an outage counts no user twice. Jobs may share a blob (the dense variables of an outer step,
+ * equal row packs), so a blob is deleted when its last user releases it. Frozen inputs, which all
+ * jobs of a run share, are held between outer steps.
+ */
 export class BlobLeases {
   readonly #userCountBySha256 = new Map<string, number>();
   readonly #held: LruCache<Uint8Array, Uint8Array>;

@@ -50,11 +50,6 @@ export function latestWorkerCount({
   };
 }
 
-interface JobCounts {
-  readonly openCount: number;
-  readonly unsentCount: number;
-}
-
 interface StepWorkersOptions {
   readonly producer: JobProducer;
   readonly health: WorkerHealth;
@@ -90,14 +85,15 @@ export class StepWorkers {
     return counted.workerCount;
   }
 
-  /** How many jobs to send now. */
-  async sendCount({ openCount, unsentCount }: JobCounts): Promise<number> {
+  async sendCount({
+    openCount,
+    unsentCount,
+  }: Readonly<Record<'openCount' | 'unsentCount', number>>): Promise<number> {
     if (openCount + unsentCount <= OPEN_JOB_COUNT_MIN) return unsentCount;
     const countMax = Math.max(OPEN_JOB_COUNT_MIN, OPEN_JOBS_PER_WORKER * (await this.count()));
     return Math.min(unsentCount, Math.max(0, countMax - openCount));
   }
 
-  /** Asks the workers that are sick to take no job. */
   async quarantine(): Promise<void> {
     const { health, producer } = this.#options;
     for (const [worker, durationMs] of health.takeQuarantines())

@@ -7,12 +7,6 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
-import {
-  type AttemptFailure,
-  attemptsUsedUp,
-  type JobDelivery,
-  LOST_WORKER,
-} from './job-delivery.js';
 
 /** Long enough to restart a capable worker after a crash, or to free a disk. */
 export const NONE_HEALTHY_MS_MAX = 60_000;
@@ -30,7 +24,6 @@ type Distrust = RunEventOf<'worker-distrusted'>;
 
 interface Sickness {
   reason: string;
-  /** Quarantines since the worker was last healthy. */
   quarantineCount: number;
   endMs: number;
 }
@@ -57,7 +50,6 @@ export class WorkerHealth {
     this.#sink = sink;
   }
 
-  /** Whether no worker is known to refuse or to be sick. */
   get isUnclouded(): boolean {
     const known = [this.#refusalByWorker, this.#sicknessByWorker, this.#distrustByWorker];
     return known.every((byWorker) => byWorker.size === 0);
@@ -88,7 +80,6 @@ export class WorkerHealth {
     this.#sink({ kind: 'worker-quarantined', quarantinedWorker: worker, reason, quarantineMs });
   }
 
-  /** Notes that a job failed on one worker and then succeeded on another. */
   charge(worker: string, reason: string): void {
     const charges = (this.#chargesByWorker.get(worker) ?? 0) + 1;
     this.#chargesByWorker.set(worker, Math.min(charges, CHARGES_MAX));
@@ -96,7 +87,6 @@ export class WorkerHealth {
       this.sick(worker, `jobs that failed here then succeeded elsewhere; the last one: ${reason}`);
   }
 
-  /** Notes that a worker has done a job of this run. */
   didJob(worker: string): void {
     this.#noneHealthySinceMs = null;
     this.#refusalByWorker.delete(worker);
@@ -105,7 +95,6 @@ export class WorkerHealth {
     else this.absolve(worker);
   }
 
-  /** Forgets that a worker was sick. */
   absolve(worker: string): void {
     this.#chargesByWorker.delete(worker);
     this.#sicknessByWorker.delete(worker);
@@ -134,7 +123,6 @@ export class WorkerHealth {
     this.#dueQuarantines.set(worker, DISTRUST_QUARANTINE_MS);
   }
 
-  /** The workers of which nothing is used. */
   get distrusted(): readonly string[] {
     return [...this.#distrustByWorker.keys()];
   }
@@ -178,70 +166,5 @@ export class WorkerHealth {
     for (const byWorker of known)
       for (const worker of byWorker.keys())
         if (!connected.includes(worker)) byWorker.delete(worker);
-  }
-}
-
-/**
- * Decides whose fault a failed attempt is, the job's or a worker's, and when a job is given up
- * (decision 0028).
- */
-
-interface AttemptsOptions {
-  readonly health: WorkerHealth;
-  readonly attemptsMax: number;
-  readonly connectedWorkers: () => Promise<readonly string[]>;
-}
-
-export class Attempts {
-  readonly #options: AttemptsOptions;
-
-  constructor(options: AttemptsOptions) {
-    this.#options = options;
-  }
-
-  /**
-   * Notes the failure. Failures on sick workers do not count.
-   *
-   * @throws QianmoError `failed` when the attempts are used up and no other worker is left to try.
-   */
-  async failed(delivery: JobDelivery, failure: AttemptFailure): Promise<void> {
-    const { health, attemptsMax } = this.#options;
-    delivery.noteFailure(failure);
-    const counted = delivery.countedFailures((worker) => health.isSick(worker));
-    if (counted.length < attemptsMax) return;
-    if (await this.#isLeftToAnother(delivery, counted)) return;
-    const { where, job } = delivery;
-    throw attemptsUsedUp({ where, jobIndex: job.jobIndex }, attemptsMax, failure);
-  }
-
-  /** Charges the workers that failed a job which has now succeeded elsewhere. */
-  succeeded(delivery: JobDelivery, worker: string): void {
-    for (const failure of delivery.failures) if (failure.worker !== worker) this.charge(failure);
-    this.#options.health.didJob(worker);
-  }
-
-  /** Charges the worker that failed a job which another one has done, if its name is known. */
-  charge({ worker, reason }: AttemptFailure): void {
-    if (worker !== LOST_WORKER) this.#options.health.charge(worker, reason);
-  }
-
-  /**
-   * A job is given up only after two workers have failed it, where there are two. The only worker that
-   * has failed it is quarantined, longer each time, so that another one takes it.
-   */
-  async #isLeftToAnother(
-    delivery: JobDelivery,
-    counted: readonly AttemptFailure[],
-  ): Promise<boolean> {
-    const { health, connectedWorkers } = this.#options;
-    const suspect = delivery.onlyWorkerOf(counted);
-    // One failure tells nothing about a worker.
-    if (counted.length < 2) return false;
-    if (suspect === null) return false;
-    if (!health.hasHealthyOther([suspect], await connectedWorkers())) return false;
-    delivery.suspect = suspect;
-    const reason = counted.at(-1)?.reason ?? '';
-    health.sick(suspect, `it failed one job ${counted.length} times: ${reason}`);
-    return true;
   }
 }

@@ -18,7 +18,6 @@ export interface JobNeighbours {
    * none.
    */
   readonly named: { readonly neighbours?: number[][] };
-  /** The rows of each neighbour once. */
   readonly rows: readonly TaskRows[];
 }
 
@@ -82,10 +81,21 @@ interface NeighbourIndex {
   neighboursOf(task: TaskRows, count: number): number[];
 }
 
-/** The distinct known ids of some rows. */
 type IdsOf = (task: TaskRows) => ReadonlySet<number>;
 
-/** @param candidates the training tasks with their support rows only, as neighbours are read. */
+/**
+ * Finds the neighbours of a task: the training tasks with the largest Jaccard similarity
+ *
+ *   |ids(i) and ids(j)| / |ids(i) or ids(j)|
+ *
+ * of the ids that their support rows have in one feature, with ties broken by task index. Unknown values
+ * do not count. Ids that more than `ID_TASKS_MAX` training tasks have do not count either: they
+ * distinguish tasks least and would cost most. A task that shares a row with the given task is not its
+ * neighbour, since it would reveal the labels that the task is judged by. This excludes the task itself
+ * and tasks made of the same rows of the logs.
+ *
+ * @param candidates the training tasks with their support rows only, as neighbours are read.
+ */
 export async function neighbourIndexOf(
   candidates: AsyncIterable<TaskRows> | Iterable<TaskRows>,
   idsOf: IdsOf,

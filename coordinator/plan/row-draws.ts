@@ -11,7 +11,6 @@ import { wordAt } from '../../shared/base/addressed-bits.js';
 /** A task of which more rows are drawn is there several times, so that each part fits into a job. */
 const DRAWN_ROWS_PER_TASK_MAX = 768;
 
-/** A task of an outer step. */
 export interface DrawnTask extends TaskEntry {
   /** The places of its rows that were drawn, ascending; absent where all of its rows are read. */
   readonly drawnRows?: readonly number[];
@@ -50,7 +49,7 @@ export function rowDrawer(
         order = epochOrder({ seed, epoch, count: rowCount });
       }
       const row = order(draw % rowCount);
-      const task = placeOf(ends, row);
+      const task = firstAbove(ends, row);
       const start = task === 0 ? 0 : at(ends, task - 1);
       const kept = keepsSupport ? at(tasks, task).supportRowCount : 0;
       const rows = drawn.get(task);
@@ -72,12 +71,12 @@ function partsOf(rows: readonly number[]): (readonly number[])[] {
   );
 }
 
-/** The first place whose end is above the row. */
-function placeOf(ends: Float64Array, row: number): number {
-  let [low, high] = [0, ends.length - 1];
+/** The place of the first total above the point; the last place if rounding put the point at the end. */
+export function firstAbove(totals: Float64Array, point: number): number {
+  let [low, high] = [0, totals.length - 1];
   while (low < high) {
-    const middle = (low + high) >> 1;
-    if (at(ends, middle) > row) high = middle;
+    const middle = (low + high) >>> 1;
+    if (at(totals, middle) > point) high = middle;
     else low = middle + 1;
   }
   return low;
@@ -143,7 +142,13 @@ interface RowWindow {
 
 const ROUNDS = 4;
 
-/** Returns the number at each place of a permutation of 0 to `count` - 1, for a count of at most 2^52. */
+/**
+ * A random order of very many numbers in constant memory: a Feistel network over the smallest power of 4 that holds
+ * them is a permutation, and numbers that fall outside go through it again (Black and Rogaway, 2002, "Ciphers with arbitrary finite
+ * domains").
+ *
+ * @returns the number at each place of a permutation of 0 to `count` - 1, for a count of at most 2^52.
+ */
 export function randomOrder(count: number, random: RandomStream): (place: number) => number {
   let half = 1;
   while (half * half < count) half *= 2;

@@ -55,7 +55,6 @@ export function tasksOf(
   return [at(leaves, first).taskStart, at(leaves, end - 1).taskEnd];
 }
 
-/** The fields that all jobs of the step have alike. */
 function jobTemplateOf(
   { outerStep }: StepPlan,
   { run: { config, store, storeAddress }, fingerprint }: OrderContext,

@@ -51,6 +51,11 @@ export function runTables(
   };
 }
 
+/**
+ * Keeps the rows of unseen values equal to the row of unknown values while tables are trained: what they learn is
+ * added to what that row learns, and the row is copied to them after each outer step that moves it.
+ */
+
 type Rows = MetaGradient['rows'];
 
 /** By table, the last of the rows that are copies of row 0. */
@@ -106,7 +111,6 @@ export function writtenRowsOf(rows: Rows, copies: UnknownCopies): Map<string, { 
   );
 }
 
-/** Copies the row of unknown values in every table that an outer step has written to. */
 function copyUnknownRows(
   tables: ReadonlyMap<string, EmbeddingTable>,
   rows: Rows,

@@ -22,7 +22,6 @@ interface ClosedStep {
 }
 
 export interface StepClosings {
-  /** Whether a replay leaves the leaf out. */
   isLeftOut: (outerStep: number, leaf: number) => boolean;
   readonly terms: CallTerms;
   /** @throws QianmoError `data` if the leaves with a result have no weight. */

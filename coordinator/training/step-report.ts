@@ -80,7 +80,6 @@ export class StepTimes {
     this.#workers.clear();
   }
 
-  /** Does a piece of work of the phase that ends at once. */
   took<Value>(phase: StepPhase, work: () => Value): Value {
     const startMs = this.#clock.monotonicMs();
     const value = work();
@@ -88,7 +87,6 @@ export class StepTimes {
     return value;
   }
 
-  /** Does a piece of work of the phase. */
   async during<Value>(phase: StepPhase, work: () => Promise<Value>): Promise<Value> {
     const startMs = this.#clock.monotonicMs();
     const value = await work();

@@ -26,7 +26,6 @@ import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transf
 import type { SizeLosses } from '../../shared/events/size-losses.js';
 import { NO_SIZE_BUCKET } from '../plan/step-sizes.js';
 
-/** A delivery of the step, and what it returned. */
 export interface ReadDelivery {
   readonly delivery: LeafRange;
   readonly sums: DeliveredSums;
@@ -178,7 +177,6 @@ interface StepLosses {
   readonly queryLossBefore: number | null;
   /** Support loss before adaptation, over adgroups alone where tasks adapt: a batch of trunk rows has none. */
   readonly supportLoss: number;
-  /** Sums by bucket. */
   readonly bySize: Omit<SizeLosses, 'sizes'>;
 }
 

@@ -18,15 +18,16 @@ import {
 import { INNER_LOOP_QUEUE, isLeftover, isOfStart, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
 import { isOfChangedRole, type QueueCall } from './redis-errors.js';
-import { formatJobFailure, WORKER_LOST } from './job-failure.js';
+import { formatJobFailure, WORKER_LOST } from './queue-errors.js';
 import {
   quarantineKeyOf,
   redisStartRegistry,
   redisWorkerRegistry,
   type StartRegistry,
+  wakeUpChannelOf,
+  wakeUpOf,
 } from './redis-registry.js';
 import type { RedisRunLease } from './redis-run-lease.js';
-import { wakeUpChannelOf, wakeUpOf } from './wake-up-messages.js';
 import {
   ANSWER_TIMEOUT_MS,
   EVENT_COUNT_MAX,
@@ -54,7 +55,16 @@ const JOB_OPTIONS: bullmq.JobsOptions = {
   stackTraceLimit: 5,
 };
 
-/** Both are the producer's own: it ends them when it closes. */
+const CHECKER_OPTIONS = {
+  name: 'stalled-checker',
+  autorun: false,
+  lockDuration: LOCK_DURATION_MS,
+  stalledInterval: STALLED_INTERVAL_MS,
+  // The first loss of its worker fails a delivery.
+  maxStalledCount: 0,
+};
+
+/** They are the producer's own: it ends them when it closes. */
 interface ProducerConnections {
   readonly commands: RedisConnection;
   /** Waits for a server that is away, for the stalled check. */
@@ -64,7 +74,7 @@ interface ProducerConnections {
 }
 
 export async function bullmqProducer(
-  connections: ProducerConnections,
+  { commands, checks: connection, wakeUps }: ProducerConnections,
   options: {
     readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
     /** The nonce in the ids of the jobs whose wake-ups are heard. */
@@ -72,48 +82,48 @@ export async function bullmqProducer(
     readonly clock: Clock;
     readonly call: QueueCall;
     readonly lease: RedisRunLease;
-    /** The place of a job in a trace; null if it has none. */
     readonly traceparentOf: TraceparentOf;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): Promise<JobProducer> {
-  const { commands, checks: connection, wakeUps } = connections;
-  const { bullmq, start, clock, call, lease, traceparentOf, blobs } = options;
-  const queue = queueOn(commands, bullmq);
-  const checker = new Worker(INNER_LOOP_QUEUE, null, {
-    connection,
-    ...bullmq,
-    name: 'stalled-checker',
-    autorun: false,
-    lockDuration: LOCK_DURATION_MS,
-    stalledInterval: STALLED_INTERVAL_MS,
-    // The first loss of its worker fails a delivery.
-    maxStalledCount: 0,
+  const { bullmq, start, clock, call, lease, blobs } = options;
+  const { prefix } = bullmq;
+  const queue = new Queue(INNER_LOOP_QUEUE, {
+    ...{ connection: commands, ...bullmq, defaultJobOptions: JOB_OPTIONS },
+    streams: { events: { maxLen: EVENT_COUNT_MAX } },
   });
+  const checker = new Worker(INNER_LOOP_QUEUE, null, { connection, ...bullmq, ...CHECKER_OPTIONS });
   // Connection errors show in the commands that fail; without a listener they would end the
   // process.
-  const onError = (): void => undefined;
-  queue.on('error', onError);
-  checker.on('error', onError);
+  queue.on('error', () => undefined);
+  checker.on('error', () => undefined);
   const [subscribe] = await Promise.all([
-    wakeUpsOver(wakeUps, wakeUpChannelOf(bullmq.prefix, start), [commands, wakeUps]),
+    wakeUpsOver(wakeUps, wakeUpChannelOf(prefix, start), [commands, wakeUps]),
     queue.waitUntilReady(),
     checker.waitUntilReady(),
   ]);
   await checker.startStalledCheckTimer();
   const closing = new AbortController();
   void keepAnswering(wakeUps, clock, closing.signal);
+  const starts = redisStartRegistry(commands, prefix);
+  const registry = redisWorkerRegistry(commands, prefix);
   return {
-    ...leaseOperations(lease, call),
-    ...jobOperations(queue, commands, call),
-    add: addOperation(queue, lease, call, traceparentOf),
-    ...lifeOperations(queue, commands, { prefix: bullmq.prefix, call }),
+    takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
+    renewLease: (holder) => call(() => lease.renew(holder)),
+    releaseLease: (terms) => call(() => lease.release(terms)),
+    add: addOperation(queue, options),
+    read: (jobId) => call(() => recordOf(queue, commands, jobId)),
+    remove: async (jobIds) => void (await removed(queue, jobIds)),
+    removeLeftovers: (runId, epoch) => call(() => removeWaitingOfRun(queue, runId, epoch)),
+    beat: (name) => call(() => starts.beat(name)),
+    removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
+    workers: () => call(() => registry.workers()),
+    reportedWorkers: () => call(() => registry.reportedWorkers()),
     quarantine: async (worker, durationMs) => {
-      const key = quarantineKeyOf(bullmq.prefix, worker);
+      const key = quarantineKeyOf(prefix, worker);
       await call(() => commands.set(key, '', 'PX', Math.max(1, durationMs)));
     },
-    blobs,
-    subscribe,
+    ...{ blobs, subscribe },
     close: async () => {
       closing.abort();
       // Closing waits for replies of a server that may be away; the connections end regardless.
@@ -126,47 +136,28 @@ export async function bullmqProducer(
   };
 }
 
-function queueOn(
-  connection: RedisConnection,
-  bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean },
-): bullmq.Queue {
-  return new Queue(INNER_LOOP_QUEUE, {
-    connection,
-    ...bullmq,
-    defaultJobOptions: JOB_OPTIONS,
-    streams: { events: { maxLen: EVENT_COUNT_MAX } },
-  });
-}
-
-function leaseOperations(
-  lease: RedisRunLease,
-  call: QueueCall,
-): Pick<JobProducer, 'takeLease' | 'renewLease' | 'releaseLease'> {
-  return {
-    takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
-    renewLease: (holder) => call(() => lease.renew(holder)),
-    releaseLease: (terms) => call(() => lease.release(terms)),
-  };
-}
-
 function addOperation(
   queue: bullmq.Queue,
-  lease: RedisRunLease,
-  call: QueueCall,
-  traceparentOf: TraceparentOf,
+  {
+    lease,
+    call,
+    traceparentOf,
+  }: Pick<Parameters<typeof bullmqProducer>[1], 'lease' | 'call' | 'traceparentOf'>,
 ): JobProducer['add'] {
   return async (jobs) => {
     const added = jobs.map(({ jobId, job }) => {
       const metadata = traceparentOf(job.runId, job.outerStep);
       return {
-        name: job.work.kind,
-        data: job,
+        ...{ name: job.work.kind, data: job },
         opts: { jobId, ...(metadata === null ? {} : { telemetry: { metadata } }) },
       };
     });
     const add = (): Promise<unknown> => queue.addBulk(added);
     const undo = (): Promise<unknown> =>
-      Promise.allSettled(jobs.map(({ jobId }) => queue.remove(jobId)));
+      removed(
+        queue,
+        jobs.map(({ jobId }) => jobId),
+      );
     await call(() => (lease.isHeld ? lease.addUnder(add, undo) : add()));
   };
 }
@@ -210,35 +201,6 @@ async function keepAnswering(
     await clock.sleep(ANSWER_TIMEOUT_MS / 2, closed);
     if (connection.status === 'ready') connection.ping().catch(() => undefined);
   }
-}
-
-function jobOperations(
-  queue: bullmq.Queue,
-  redis: RedisConnection,
-  call: QueueCall,
-): Pick<JobProducer, 'read' | 'remove' | 'removeLeftovers'> {
-  return {
-    read: (jobId) => call(() => recordOf(queue, redis, jobId)),
-    remove: async (jobIds) => {
-      await Promise.allSettled(jobIds.map((jobId) => queue.remove(jobId)));
-    },
-    removeLeftovers: (runId, epoch) => call(() => removeWaitingOfRun(queue, runId, epoch)),
-  };
-}
-
-function lifeOperations(
-  queue: bullmq.Queue,
-  commands: RedisConnection,
-  { prefix, call }: { readonly prefix: string; readonly call: QueueCall },
-): Pick<JobProducer, 'beat' | 'removeJobsOfSilentStarts' | 'workers' | 'reportedWorkers'> {
-  const starts = redisStartRegistry(commands, prefix);
-  const registry = redisWorkerRegistry(commands, prefix);
-  return {
-    beat: (start) => call(() => starts.beat(start)),
-    removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
-    workers: () => call(() => registry.workers()),
-    reportedWorkers: () => call(() => registry.reportedWorkers()),
-  };
 }
 
 /** Reads little of an open job: its data are large, and there may be many. */

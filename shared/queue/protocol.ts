@@ -49,13 +49,11 @@ import { PairSettingsSchema, RuleShapeSchema } from '../streaming/rule-settings.
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 19;
 
-/** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
 /** The largest job with its signature. The terms of its delivery do not count: they change from one to the next. */
 export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 
-/** The names of workers that a job may exclude. */
 export const EXCLUDED_WORKERS_MAX = 16;
 const WORKER_NAME_LENGTH_MAX = 512;
 /** The quotes and the comma of a name in a list. */
@@ -98,7 +96,6 @@ const LeavesSchema = z
     error: 'expected leaves of the outer step',
   });
 
-/** How a task's rows become one gradient. */
 const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
   method: remembered(MethodConfigSchema),
@@ -165,7 +162,6 @@ const AdaptWorkSchema = z.strictObject({
   adaptation: AdaptationSchema,
   /** The rows that tasks adapt on: the support rows, or all rows that the division leaves. */
   rows: z.enum(['support', 'all']),
-  /** Absent: support and query rows are those of the store. */
   division: RowDivisionSchema.optional(),
 });
 
@@ -195,7 +191,6 @@ export type LargeBlobs = z.infer<typeof LargeBlobsSchema>;
 const anyJobFields = {
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string().min(1).max(128),
-  /** The epoch of the lease under which the coordinator works; 0 without a queue. */
   epoch: index,
   outerStep: index,
   jobIndex: index,
@@ -271,17 +266,13 @@ export const JobResultSchema = z.strictObject({
   worker: z.string(),
   /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
   backend: z.string(),
-  /** The kind of machine that computed it. */
   fingerprint: FingerprintSchema,
 });
 
-/** A job on tasks of a store. */
 export type TaskJob = z.infer<typeof TaskJobSchema>;
-/** A job on a pair of windows of a stream. */
 export type RuleJob = z.infer<typeof RuleJobSchema>;
 export type Job = TaskJob | RuleJob;
 export type JobResult = z.infer<typeof JobResultSchema>;
-/** A task store as a job names it. */
 export type StoreReference = TaskJob['store'];
 export type GradientWork = z.infer<typeof GradientWorkSchema>;
 export type PredictWork = z.infer<typeof PredictWorkSchema>;

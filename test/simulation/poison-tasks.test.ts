@@ -157,7 +157,7 @@ describe.each<Poison>(['kills', 'fails', 'spoils'])('a task that %s its job', (p
           cure: expect.stringContaining('training.poisonTasks: quarantine') as string,
         },
       });
-      // Three attempts at the job, then the half, the task, and the task once more.
+      // Three attempts at the job, then one at the task among the others, and two at the task alone.
       expect(deathCount).toBeLessThanOrEqual(6);
     }
   });

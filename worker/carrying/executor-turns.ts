@@ -42,37 +42,31 @@ export class ExecutorTurns {
 
   /** @param place that of the queue of the job */
   request(place: number): ExecutorTurn {
-    const progress = { isGranted: false, isOver: false, startMs: 0, chargedMs: 0 };
+    let [isGranted, isOver, startMs, chargedMs] = [false, false, 0, 0];
     let resolve = (): void => undefined;
-    const granted = new Promise<void>((resolveIt) => {
-      resolve = resolveIt;
-    });
-    const waiting: WaitingTurn = {
-      place,
-      grant: () => {
-        const chargedMs = this.#turns.begin(place);
-        const startMs = this.#clock.monotonicMs();
-        Object.assign(progress, { isGranted: true, startMs, chargedMs });
-        resolve();
-      },
+    const granted = new Promise<void>((resolveIt) => (resolve = resolveIt));
+    const grant = (): void => {
+      [isGranted, startMs] = [true, this.#clock.monotonicMs()];
+      chargedMs = this.#turns.begin(place);
+      resolve();
     };
+    const waiting: WaitingTurn = { place, grant };
     this.#waiting.push(waiting);
     this.#isEmpty[place] = false;
     this.#grantNext();
     return {
       granted,
       get isGranted() {
-        return progress.isGranted;
+        return isGranted;
       },
       end: () => {
-        if (progress.isOver) return;
-        progress.isOver = true;
-        if (!progress.isGranted) {
+        if (isOver) return;
+        isOver = true;
+        if (!isGranted) {
           this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
           return;
         }
-        const tookMs = this.#clock.monotonicMs() - progress.startMs;
-        this.#turns.end(place, progress.chargedMs, tookMs);
+        this.#turns.end(place, chargedMs, this.#clock.monotonicMs() - startMs);
         this.#isBusy = false;
         this.#grantNext();
       },
@@ -88,8 +82,9 @@ export class ExecutorTurns {
     for (const [place, isEmpty] of this.#isEmpty.entries())
       if (isEmpty) this.#turns.foundEmpty(place);
     const order = this.#turns.order();
-    const rankOf = ({ place }: WaitingTurn): number => order.indexOf(place);
-    const [next] = [...this.#waiting].sort((a, b) => rankOf(a) - rankOf(b));
+    const [next] = [...this.#waiting].sort(
+      (a, b) => order.indexOf(a.place) - order.indexOf(b.place),
+    );
     if (next === undefined) return;
     this.#waiting.splice(this.#waiting.indexOf(next), 1);
     this.#isBusy = true;
@@ -98,10 +93,9 @@ export class ExecutorTurns {
 
   /** Queues whose next job is about to arrive, or which are empty. */
   #expected(): number[] {
-    const places = this.#isEmpty.map((_, place) => place);
-    return places.filter(
-      (place) =>
-        !at(this.#isEmpty, place) && this.#waiting.every((waiting) => waiting.place !== place),
+    const isWaiting = new Set(this.#waiting.map(({ place }) => place));
+    return [...this.#isEmpty.keys()].filter(
+      (place) => !at(this.#isEmpty, place) && !isWaiting.has(place),
     );
   }
 
@@ -128,6 +122,11 @@ interface Turn {
   expectedMs: number;
 }
 
+/**
+ * Whose turn it is among several queues, by weights and by the time that their jobs take. Stride scheduling
+ * (Waldspurger, 1995): each queue has a pass, which its work moves forward by time / weight, and the queue whose
+ * pass is behind comes first.
+ */
 export class FairTurns {
   readonly #turns: readonly Turn[];
 

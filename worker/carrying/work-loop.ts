@@ -9,7 +9,11 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import type { RunEventOf } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import type { JobFailureKind } from '../../shared/queue/job-failure.js';
+import {
+  type JobFailureKind,
+  QueueRefusedError,
+  QueueUnavailableError,
+} from '../../shared/queue/queue-errors.js';
 import type {
   JobConsumer,
   JobOutcome,
@@ -17,7 +21,6 @@ import type {
   TakenJob,
   TakeTerms,
 } from '../../shared/queue/job-queue.js';
-import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import { WORKER_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Span } from '../../shared/traces/span.js';
@@ -27,12 +30,12 @@ import {
   carryJob,
   ExecutorStuckError,
   fetchJob,
+  InputCache,
   type JobCarrier,
   JobFailedError,
+  JobTrace,
 } from './carry-job.js';
 import { type ExecutorTurn, ExecutorTurns } from './executor-turns.js';
-import { InputCache } from './input-cache.js';
-import { JobTrace } from './job-trace.js';
 import type { JobLimits } from './job-limits.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { FoundDevice } from '../../shared/events/device-report.js';
@@ -449,6 +452,10 @@ const RESTS = {
 
 export type RestCause = keyof typeof RESTS;
 
+/**
+ * Keeps a worker away from the queue for a while after jobs that it could not do. It is idle and
+ * quick, so it would take every job from the workers that can do them.
+ */
 export class WorkerRest {
   /** Jobs that the worker could not do since it last did one. */
   #undoneCount = 0;

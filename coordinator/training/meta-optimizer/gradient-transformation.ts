@@ -115,7 +115,6 @@ export interface RowGradient {
 }
 
 export interface MetaGradient {
-  /** The variables that learn, by name in the order of the spec. */
   readonly dense: NamedTensors;
   /** Every table that learns, with or without rows, by feature in the order of the spec. */
   readonly rows: ReadonlyMap<string, RowGradient>;

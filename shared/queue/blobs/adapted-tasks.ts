@@ -26,7 +26,6 @@ import type { LossKind } from '../../tasks/task-label.js';
 import {
   type DenseTensor,
   elementCountOf,
-  layoutDifferences,
   type NamedTensors,
   type TensorLayout,
 } from '../../tensors/named-tensors.js';
@@ -65,21 +64,18 @@ export interface AdaptedTask {
    * of several, so that its rows are scored in a batch of one task, and those of others never are.
    */
   readonly isAlone: boolean;
-  /** Personal variables by name. */
   readonly blocks: NamedTensors;
   /** Null where no shift follows the inner steps. */
   readonly shift: TaskShift | null;
   readonly support: SupportSums;
 }
 
-/** The adapted tasks of a job. */
 export interface AdaptedTasks {
   readonly tasks: readonly AdaptedTask[];
   /** Prior variances of the level and of each feature's values; null without a shift. */
   readonly shiftVariances: Float32Array | null;
 }
 
-/** The parts that adapted tasks of a model and method have. */
 export interface AdaptedLayout {
   readonly blocks: TensorLayout;
   /** Features whose values have sums. */
@@ -222,21 +218,27 @@ export function decodeAdaptedTasks(
   const tensors = new CheckedTensors(decodeTensors(bytes, where), where);
   const taskCount = taskIndices.length;
   const { encodedFeatures, shiftedFeatures } = layout;
-  tensors.requireLayout(tensorLayoutOf(layout, taskCount, tensors));
-  const indices = tensors.get('task.indices', Int32Array);
+  const vector = <Values extends TensorValues>(name: string, Type: TypedArrayOf<Values>): Values =>
+    tensors.get(name, Type, [taskCount]);
+  const indices = vector('task.indices', Int32Array);
   if (taskIndices.some((taskIndex, place) => indices[place] !== taskIndex))
     throw tensors.malformed('other tasks than those of the job');
-  const ofValues = tensors.get('task.ofValues', Uint8Array);
-  const alone = tensors.get('task.isAlone', Uint8Array);
-  const clicks = tensors.get('support.clicks', Float64Array);
-  const impressions = tensors.get('support.impressions', Float64Array);
+  const ofValues = vector('task.ofValues', Uint8Array);
+  const alone = vector('task.isAlone', Uint8Array);
+  const clicks = vector('support.clicks', Float64Array);
+  const impressions = vector('support.impressions', Float64Array);
   const byValue = sumsByValue(tensors, taskCount, encodedFeatures.length);
   const shifts =
     shiftedFeatures === null ? null : shiftsOf(tensors, taskCount, shiftedFeatures.length);
+  const shiftVariances =
+    shiftedFeatures === null
+      ? null
+      : tensors.get('shift.variances', Float32Array, [1 + shiftedFeatures.length]);
   const blocks = [...layout.blocks].map(([name, { shape }]) => ({
     ...{ name, shape, size: elementCountOf(shape) },
-    values: tensors.get(name, Float32Array),
+    values: tensors.get(name, Float32Array, [taskCount, ...shape]),
   }));
+  tensors.assertAllRead();
   return {
     tasks: taskIndices.map((taskIndex, place): AdaptedTask => ({
       taskIndex,
@@ -255,7 +257,7 @@ export function decodeAdaptedTasks(
         byValue: at(byValue, place),
       },
     })),
-    shiftVariances: shifts === null ? null : tensors.get('shift.variances', Float32Array),
+    shiftVariances,
   };
 }
 
@@ -278,31 +280,63 @@ export function areFinite({ tasks, shiftVariances }: AdaptedTasks): boolean {
 
 type TypedArrayOf<Values extends TensorValues> = new (length: number) => Values;
 
-/** Tensors whose types are checked as they are read. */
+/** Tensors whose types and shapes are checked as they are read. */
 class CheckedTensors {
   readonly #tensors: ReadonlyMap<string, CodedTensor>;
   readonly #where: string;
+  readonly #read = new Set<string>();
 
   constructor(tensors: ReadonlyMap<string, CodedTensor>, where: string) {
     this.#tensors = tensors;
     this.#where = where;
   }
 
-  requireLayout(expected: TensorLayout): void {
-    const differences = layoutDifferences(this.#tensors, expected);
-    if (differences.length > 0) throw this.malformed(differences.join('; '));
+  get<Values extends TensorValues>(
+    name: string,
+    Type: TypedArrayOf<Values>,
+    shape: readonly number[],
+  ): Values {
+    const tensor = this.#tensors.get(name);
+    const expected = `[${shape.join(', ')}]`;
+    if (tensor === undefined) throw this.malformed(`no ${name}`);
+    if (!(tensor.values instanceof Type) || `[${tensor.shape.join(', ')}]` !== expected)
+      throw this.malformed(`${name} that is no ${Type.name} ${expected}`);
+    this.#read.add(name);
+    return tensor.values;
   }
 
-  /** 0 where there is no such tensor: the layout is checked afterwards. */
-  lengthOf(name: string): number {
-    return this.#tensors.get(name)?.values.length ?? 0;
+  /** Maps by id, `[taskCount][featureCount]`, with what makes the value at an index of the ids. */
+  maps<Value>(
+    group: string,
+    [taskCount, featureCount]: readonly [number, number],
+    valuesOf: (valueCount: number) => (index: number) => Value,
+  ): Map<number, Value>[][] {
+    const offsets = this.get(`${group}.offsets`, Int32Array, [taskCount * featureCount + 1]);
+    const valueCount = at(offsets, offsets.length - 1);
+    const isAscending = offsets.every(
+      (offset, index) => index === 0 || offset >= at(offsets, index - 1),
+    );
+    if (at(offsets, 0) !== 0 || !isAscending)
+      throw this.malformed(`${group}.offsets that do not ascend from 0`);
+    const ids = this.get(`${group}.ids`, Int32Array, [valueCount]);
+    const valueOf = valuesOf(valueCount);
+    const mapOf = (place: number): Map<number, Value> => {
+      const map = new Map<number, Value>();
+      for (let index = at(offsets, place); index < at(offsets, place + 1); index += 1) {
+        const id = at(ids, index);
+        if (id < 0 || map.has(id)) throw this.malformed(`${group}.ids with ${id} twice or below 0`);
+        map.set(id, valueOf(index));
+      }
+      return map;
+    };
+    return Array.from({ length: taskCount }, (_, task) =>
+      Array.from({ length: featureCount }, (_, feature) => mapOf(task * featureCount + feature)),
+    );
   }
 
-  get<Values extends TensorValues>(name: string, Type: TypedArrayOf<Values>): Values {
-    const values = this.#tensors.get(name)?.values;
-    if (!(values instanceof Type))
-      throw this.malformed(`${name} of another type than ${Type.name}`);
-    return values;
+  assertAllRead(): void {
+    const others = [...this.#tensors.keys()].filter((name) => !this.#read.has(name));
+    if (others.length > 0) throw this.malformed(`also ${others.join(', ')}`);
   }
 
   malformed(found: string): QianmoError {
@@ -316,93 +350,25 @@ class CheckedTensors {
   }
 }
 
-const TASK_VECTORS = [
-  ...['task.indices', 'task.ofValues', 'task.isAlone'],
-  ...['support.clicks', 'support.impressions'],
-];
-
-function tensorLayoutOf(
-  { blocks, encodedFeatures, shiftedFeatures }: AdaptedLayout,
-  taskCount: number,
-  tensors: CheckedTensors,
-): TensorLayout {
-  const vector = (name: string, length: number) => [name, { shape: [length] }] as const;
-  const byValue = (group: string, featureCount: number, values: readonly string[]) => {
-    const valueCount = tensors.lengthOf(`${group}.ids`);
-    return [
-      vector(`${group}.offsets`, taskCount * featureCount + 1),
-      ...['ids', ...values].map((name) => vector(`${group}.${name}`, valueCount)),
-    ];
-  };
-  return new Map<string, { readonly shape: readonly number[] }>([
-    ...[...blocks].map(([name, { shape }]) => [name, { shape: [taskCount, ...shape] }] as const),
-    ...TASK_VECTORS.map((name) => vector(name, taskCount)),
-    ...(encodedFeatures.length === 0
-      ? []
-      : byValue('support', encodedFeatures.length, ['idClicks', 'idImpressions'])),
-    ...(shiftedFeatures === null
-      ? []
-      : [
-          vector('shift.level', taskCount),
-          vector('shift.variances', 1 + shiftedFeatures.length),
-          ...(shiftedFeatures.length === 0
-            ? []
-            : byValue('shift', shiftedFeatures.length, ['effects'])),
-        ]),
-  ]);
-}
-
 function sumsByValue(
   tensors: CheckedTensors,
   taskCount: number,
   featureCount: number,
 ): Map<number, LabelSums>[][] {
   if (featureCount === 0) return Array.from({ length: taskCount }, () => []);
-  const clicks = tensors.get('support.idClicks', Float64Array);
-  const impressions = tensors.get('support.idImpressions', Float64Array);
-  return mapsOf(tensors, 'support', featureCount, (index) => ({
-    clicks: at(clicks, index),
-    impressions: at(impressions, index),
-  }));
+  return tensors.maps('support', [taskCount, featureCount], (valueCount) => {
+    const clicks = tensors.get('support.idClicks', Float64Array, [valueCount]);
+    const impressions = tensors.get('support.idImpressions', Float64Array, [valueCount]);
+    return (index) => ({ clicks: at(clicks, index), impressions: at(impressions, index) });
+  });
 }
 
 function shiftsOf(tensors: CheckedTensors, taskCount: number, featureCount: number): TaskShift[] {
-  const levels = tensors.get('shift.level', Float32Array);
-  if (featureCount === 0)
-    return Array.from({ length: taskCount }, (_, place) => ({
-      ...{ level: at(levels, place), effects: [] },
-    }));
-  const values = tensors.get('shift.effects', Float32Array);
-  const effects = mapsOf(tensors, 'shift', featureCount, (index) => at(values, index));
+  const levels = tensors.get('shift.level', Float32Array, [taskCount]);
+  if (featureCount === 0) return Array.from(levels, (level) => ({ level, effects: [] }));
+  const effects = tensors.maps('shift', [taskCount, featureCount], (valueCount) => {
+    const values = tensors.get('shift.effects', Float32Array, [valueCount]);
+    return (index) => at(values, index);
+  });
   return effects.map((ofTask, place) => ({ level: at(levels, place), effects: ofTask }));
-}
-
-/** Maps by id, `[taskCount][featureCount]`. */
-function mapsOf<Value>(
-  tensors: CheckedTensors,
-  group: string,
-  featureCount: number,
-  valueOf: (index: number) => Value,
-): Map<number, Value>[][] {
-  const offsets = tensors.get(`${group}.offsets`, Int32Array);
-  const ids = tensors.get(`${group}.ids`, Int32Array);
-  const isAscending = offsets.every(
-    (offset, index) => index === 0 || offset >= at(offsets, index - 1),
-  );
-  if (at(offsets, 0) !== 0 || at(offsets, offsets.length - 1) !== ids.length || !isAscending)
-    throw tensors.malformed(`${group}.offsets that do not ascend from 0 to ${ids.length}`);
-  const maps: Map<number, Value>[] = [];
-  for (let place = 0; place + 1 < offsets.length; place += 1) {
-    const map = new Map<number, Value>();
-    for (let index = at(offsets, place); index < at(offsets, place + 1); index += 1) {
-      const id = at(ids, index);
-      if (id < 0 || map.has(id))
-        throw tensors.malformed(`${group}.ids with ${id} twice or below 0`);
-      map.set(id, valueOf(index));
-    }
-    maps.push(map);
-  }
-  return Array.from({ length: maps.length / featureCount }, (_, task) =>
-    maps.slice(task * featureCount, (task + 1) * featureCount),
-  );
 }

@@ -4,7 +4,7 @@
  */
 
 import { join } from 'node:path';
-import type { StartFrom } from '../../../coordinator/training/start-from.js';
+import type { StartFrom } from '../../../coordinator/training/train-options.js';
 import {
   baseTasks,
   filmTasks,
@@ -15,9 +15,9 @@ import {
 import { withGeneratedRows } from './generated-rows.js';
 import type { Movielens, PublishedRow } from './movielens-files.js';
 import {
+  type FilmRows,
   inPublishedOrder,
   NEW_BLOCK_COUNT,
-  type FilmRows,
   type PublishedSplit,
 } from './published-split.js';
 import type { MeasuredRun } from './results-record.js';
@@ -26,9 +26,9 @@ import {
   baseConfig,
   generatorConfig,
   predictionConfig,
-  warmUpConfig,
   type RunTerms,
   type Stage,
+  warmUpConfig,
 } from './setting.js';
 import { keptTaskStore, type StoredTask } from './task-stores.js';
 import type { RowMetrics, TrainedRun, TrainingRoom } from './training-room.js';

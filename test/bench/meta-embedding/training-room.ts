@@ -12,7 +12,7 @@ import { train } from '../../../coordinator/training/outer-loop.js';
 import { freshNonce } from '../../../shared/base/nonce.js';
 import { bullmqJobQueue } from '../../../shared/queue/bullmq-job-queue.js';
 import { createQueueDispatcher } from '../../../coordinator/dispatch/queue-dispatcher.js';
-import type { StartFrom } from '../../../coordinator/training/start-from.js';
+import type { StartFrom } from '../../../coordinator/training/train-options.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
 import { dispatchForRun } from '../../../coordinator/runs/dispatch-for-run.js';

@@ -3,7 +3,7 @@ import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
 import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
 import { assertFits } from '../../../coordinator/dispatch/closing.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/events/event-kinds.js';
-import { formatJobFailure, parseJobFailure } from '../../../shared/queue/job-failure.js';
+import { formatJobFailure, parseJobFailure } from '../../../shared/queue/queue-errors.js';
 import {
   JOB_BYTE_COUNT_MAX,
   type JobResult,
