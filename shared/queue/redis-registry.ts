@@ -77,7 +77,6 @@ const texts = z.array(z.string());
 const RepliesSchema = z.tuple([texts, texts]);
 const ReportedSchema = z.tuple([texts, texts, z.record(z.string(), z.string())]);
 
-/** The replies of a transaction. @throws the first error among them. */
 function repliesIn(found: readonly (readonly [error: Error | null, reply: unknown])[] | null) {
   return found?.map(([error, reply]) => {
     if (error !== null) throw error;
@@ -146,7 +145,6 @@ function liveOf(silent: readonly string[], texts: readonly string[]): ConnectedW
 
 export interface StartRegistry {
   beat(start: string): Promise<void>;
-  /** The starts that have been silent for longer than this. */
   silent(silenceMs: number): Promise<string[]>;
   forget(start: string): Promise<void>;
 }

@@ -237,7 +237,6 @@ export function redisRunController(
 interface RunPlace {
   readonly prefix: string;
   readonly runId: string;
-  /** The address of the queue. */
   readonly where: string;
 }
 

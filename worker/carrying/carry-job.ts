@@ -78,7 +78,6 @@ export interface CarriedInput extends JobInput {
   readonly fetchMs?: number;
 }
 
-/** A failure of one job, ready for the queue. */
 export class JobFailedError extends Error {
   readonly failure: JobFailure;
   constructor(failure: JobFailure, cause?: unknown) {
@@ -425,7 +424,6 @@ export class JobTrace {
     this.#phase(name, endMs - tookMs, endMs);
   }
 
-  /** The span that another process has made. */
   took(span: Span): void {
     this.#take(span);
   }

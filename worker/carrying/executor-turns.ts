@@ -10,7 +10,6 @@ import { z } from 'zod';
 /** How long the executor waits for a job of a queue whose turn it may be. */
 const ARRIVAL_WAIT_MS = 20;
 
-/** A job that waits for the executor, or has it. */
 export interface ExecutorTurn {
   /** Resolves when the job has the executor. */
   readonly granted: Promise<void>;

@@ -77,7 +77,6 @@ export type WorkerEvent = RunEventOf<
 
 type QueueEnd = Pick<JobQueue, 'address' | 'openConsumer'>;
 
-/** A queue, and how much of the worker it gets next to the others that have work. */
 interface QueueShare {
   readonly queue: QueueEnd;
   readonly weight: number;
@@ -98,13 +97,11 @@ export interface RunWorkerOptions {
   /** Ends the worker: the job under way goes back to the queue. */
   readonly signal: AbortSignal;
   readonly onEvent?: (event: WorkerEvent) => void;
-  /** The blobs beside the queue by default. */
   readonly blobs?: BlobStore;
   /** The limits on what jobs may ask of this machine; none if absent. */
   readonly limits?: JobLimits;
   /** Allows the worker to hold a second job while one is computed; true by default. */
   readonly takesAhead?: boolean;
-  /** Takes the spans of jobs that are traced; absent where nobody traces. */
   readonly onSpan?: ((span: Span) => void) | undefined;
 }
 
@@ -153,7 +150,6 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
   }
 }
 
-/** A queue that the worker serves. */
 interface Station {
   readonly place: number;
   readonly consumer: JobConsumer;
@@ -162,7 +158,6 @@ interface Station {
   waitingCount: number;
 }
 
-/** A job that this worker has. */
 interface HeldJob {
   readonly station: Station;
   readonly job: TakenJob;
@@ -178,7 +173,6 @@ interface Reports {
   readonly onError: (error: Error) => void;
 }
 
-/** The parts of a worker that its jobs share. */
 class WorkBench {
   readonly #options: RunWorkerOptions;
   readonly #turns: ExecutorTurns;
