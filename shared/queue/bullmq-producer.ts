@@ -113,7 +113,9 @@ export async function bullmqProducer(
     releaseLease: (terms) => call(() => lease.release(terms)),
     add: addOperation(queue, options),
     read: (jobId) => call(() => recordOf(queue, commands, jobId)),
-    remove: async (jobIds) => void (await removed(queue, jobIds)),
+    remove: async (jobIds) => {
+      await removed(queue, jobIds);
+    },
     removeLeftovers: (runId, epoch) => call(() => removeWaitingOfRun(queue, runId, epoch)),
     beat: (name) => call(() => starts.beat(name)),
     removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
