@@ -9,14 +9,11 @@ import { leafCountOf, taskCountOf } from '../../shared/queue/protocol.js';
 import { FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
-/** The memory of a dispatcher across outer steps. */
 export interface AdmissionRecord {
-  /** Counts refused results by reason. */
   readonly rejections: Map<Rejection, number>;
   readonly fingerprints: FingerprintDemand;
   /** Events of the dispatcher go through it, since a result is told at once after `workers-missing`. */
   readonly sink: RunEventSink;
-  /** Tells that results are admitted, at intervals. */
   readonly admitted: (counts: Omit<RunEventOf<'results-admitted'>, 'kind'>) => void;
 }
 
@@ -39,7 +36,6 @@ export function admissionRecord(told: RunEventSink, clock: Clock): AdmissionReco
   };
 }
 
-/** Where a result came from. */
 interface ResultOrigin {
   readonly outerStep: number;
   readonly jobIndex: number;
@@ -59,7 +55,6 @@ export class Admission<Value extends object> {
     this.#orderByJobIndex = new Map(orders.map((order) => [order.job.jobIndex, order]));
   }
 
-  /** The leaves of the jobs with an admitted result. */
   get admittedLeafCount(): number {
     return this.#admittedLeafCount;
   }
@@ -86,7 +81,6 @@ export class Admission<Value extends object> {
     return judged;
   }
 
-  /** Counts a result that is refused, and tells whose it was. */
   refuse({ outerStep, jobIndex, worker }: ResultOrigin, rejection: Rejection): void {
     const { rejections, sink } = this.#record;
     rejections.set(rejection, (rejections.get(rejection) ?? 0) + 1);

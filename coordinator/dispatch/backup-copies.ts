@@ -7,20 +7,19 @@ import { at } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
+import type { ConnectedWorker, JobProducer } from '../../shared/queue/job-queue.js';
 import {
   EXCLUDED_WORKERS_MAX,
-  leafCountOf,
   type Job,
   type JobResult,
+  JobResultSchema,
+  leafCountOf,
 } from '../../shared/queue/protocol.js';
 import type { DeliveryTerms } from './dispatcher.js';
-import type { JobDelivery } from './job-delivery.js';
-import type { LateResults } from './late-results.js';
-import type { ReadJob } from './read-job.js';
+import type { JobDelivery, ReadJob } from './job-delivery.js';
 import type { WorkerHealth } from './worker-health.js';
+import type { BlobStore } from '../../shared/storage/blob-store.js';
 
-/** The latest durations of each kind of job, which are remembered. */
 const DURATION_COUNT_MAX = 256;
 /** With fewer, no job counts as a straggler. */
 const DURATION_COUNT_MIN = 4;
@@ -65,23 +64,19 @@ interface BackupCopiesOptions {
 
 interface CopyTerms {
   readonly workers: () => Promise<readonly ConnectedWorker[]>;
-  /** The terms of the next delivery of the job. */
   readonly termsOf: (delivery: JobDelivery) => DeliveryTerms;
   /** Whether the job is not on the queue, because its next delivery is not due. */
   readonly isHeldBack: (delivery: JobDelivery) => boolean;
 }
 
-/** The worker that has a delivery. */
 interface Hold {
   readonly worker: string;
   /** When the worker was first seen to have it. */
   readonly sinceMs: number;
 }
 
-/** The copies of the jobs of one step. */
 export class BackupCopies {
   readonly #options: BackupCopiesOptions;
-  /** The open jobs of the step, by the ids of deliveries and copies. */
   readonly #openByJobId: Map<string, JobDelivery>;
   readonly #holdByJobId = new Map<string, Hold>();
   readonly #copyCounts = new Map<JobDelivery, number>();
@@ -138,7 +133,10 @@ export class BackupCopies {
     // Another delivery of the job was judged since this one was read.
     if (this.#openByJobId.get(jobId) !== delivery) return false;
     if (fate.kind === 'open') {
-      this.#held(jobId, fate.holder);
+      const { holder: worker } = fate;
+      this.#isNews = true;
+      if (worker !== null && this.holderOf(jobId) !== worker)
+        this.#holdByJobId.set(jobId, { worker, sinceMs: this.#options.clock.monotonicMs() });
       return false;
     }
     if (jobId !== delivery.jobId) delivery.swapCopy();
@@ -150,16 +148,13 @@ export class BackupCopies {
     return this.#holdByJobId.get(jobId)?.worker ?? null;
   }
 
-  /** The present delivery has ended, and the job has not. Returns whether the other one takes its place. */
-  takesOver(delivery: JobDelivery): boolean {
-    return delivery.takeCopy();
-  }
-
   /** The job has ended, so its other delivery is superfluous. */
   end(delivery: JobDelivery): void {
     const { copyId } = delivery;
     if (copyId === null) return;
-    this.#supersede(copyId, delivery);
+    this.#openByJobId.delete(copyId);
+    this.#superfluousIds.push(copyId);
+    this.#options.late.expect([[copyId, delivery]]);
     delivery.dropCopy();
   }
 
@@ -172,19 +167,6 @@ export class BackupCopies {
     this.#openByJobId.set(copy.jobId, delivery);
     this.#copyCounts.set(delivery, (this.#copyCounts.get(delivery) ?? 0) + 1);
     return copy;
-  }
-
-  /** Notes which worker took a delivery last. */
-  #held(jobId: string, worker: string | null): void {
-    this.#isNews = true;
-    if (worker === null || this.#holdByJobId.get(jobId)?.worker === worker) return;
-    this.#holdByJobId.set(jobId, { worker, sinceMs: this.#options.clock.monotonicMs() });
-  }
-
-  #supersede(jobId: string, delivery: JobDelivery): void {
-    this.#openByJobId.delete(jobId);
-    this.#superfluousIds.push(jobId);
-    this.#options.late.expect([[jobId, delivery]]);
   }
 
   /** The jobs that their worker has had for longest come first. */
@@ -211,5 +193,71 @@ export class BackupCopies {
       ({ name, jobId }) =>
         jobId === null && !holders.has(name) && this.#options.health.hasHealthyOther([], [name]),
     ).length;
+  }
+}
+
+/**
+ * Counts results that are not used, and removes their outputs: those of jobs that their outer step was closed without,
+ * and those that came after another worker's.
+ */
+
+/** More jobs than workers hold at once. Older ones are forgotten, and the lifetime of blobs removes their outputs. */
+const AWAITED_COUNT_MAX = 4_096;
+
+interface LateResultsOptions {
+  readonly producer: Pick<JobProducer, 'read' | 'subscribe'>;
+  readonly blobs: BlobStore;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+}
+
+export class LateResults {
+  readonly #options: LateResultsOptions;
+  readonly #awaited = new Map<
+    string,
+    { readonly outerStep: number; readonly jobIndex: number; readonly closedMs: number }
+  >();
+  readonly #unsubscribe: () => void;
+
+  constructor(options: LateResultsOptions) {
+    this.#options = options;
+    this.#unsubscribe = options.producer.subscribe((jobId) => void this.#look(jobId));
+  }
+
+  /** @param deliveries those whose results are not waited for any more, by the id of the job on the queue */
+  expect(deliveries: Iterable<readonly [jobId: string, delivery: JobDelivery]>): void {
+    const closedMs = this.#options.clock.monotonicMs();
+    // Their inputs are not kept: many jobs are taken by no worker.
+    for (const [jobId, { job }] of deliveries) {
+      const { outerStep, jobIndex } = job;
+      this.#awaited.set(jobId, { outerStep, jobIndex, closedMs });
+    }
+    for (const jobId of this.#awaited.keys()) {
+      if (this.#awaited.size <= AWAITED_COUNT_MAX) return;
+      this.#awaited.delete(jobId);
+    }
+  }
+
+  close(): void {
+    this.#unsubscribe();
+    this.#awaited.clear();
+  }
+
+  async #look(jobId: string): Promise<void> {
+    const awaited = this.#awaited.get(jobId);
+    if (awaited === undefined) return;
+    this.#awaited.delete(jobId);
+    const { producer, blobs, clock, sink } = this.#options;
+    try {
+      const record = await producer.read(jobId);
+      if (record.state !== 'completed') return;
+      const { outerStep, jobIndex } = awaited;
+      const lateMs = clock.monotonicMs() - awaited.closedMs;
+      sink({ kind: 'result-late', outerStep, jobIndex, fromWorker: record.worker, lateMs });
+      const result = JobResultSchema.safeParse(record.returnValue);
+      if (result.success) await blobs.delete(result.data.output);
+    } catch {
+      // The server is away. The result would not be used, and its output has a lifetime.
+    }
   }
 }

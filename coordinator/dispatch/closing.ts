@@ -4,6 +4,11 @@
  */
 
 import { ALL_RESULTS, type ClosingConfig } from '../../shared/config/closing-config.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { JOB_BYTE_COUNT_MAX, taskCountOf } from '../../shared/queue/protocol.js';
+import { SIGNATURE_BYTE_COUNT } from '../../shared/signing/record-signature.js';
+import type { JobDelivery } from './job-delivery.js';
+import { NONE_HEALTHY_MS_MAX, type WorkerHealth } from './worker-health.js';
 
 interface StepProgress {
   /** Jobs without an admitted result, whether or not they have been sent. */
@@ -11,7 +16,6 @@ interface StepProgress {
   readonly nowMs: number;
   /** When the outer step began, or its second chance. On the same scale as `nowMs`. */
   readonly startMs: number;
-  /** The longest wait for results from `startMs` on. */
   readonly timeoutMs: number;
   /** When the rule's number of results was admitted; null as long as it is not. */
   readonly enoughMs: number | null;
@@ -27,7 +31,6 @@ type Closing =
   | { readonly kind: 'close' }
   | { readonly kind: 'too-few' };
 
-/** The number of leaves with a result that an outer step must have. */
 export function enoughCountOf(rule: ClosingConfig, leafCount: number): number {
   if (rule.kind === 'all') return leafCount;
   const share = rule.kind === 'quorum' ? rule.share : rule.shareMin;
@@ -55,7 +58,6 @@ export function closingOf(
   }
 }
 
-/** The jobs and times of one outer step. */
 interface StepTerms {
   readonly leafCount: number;
   readonly startMs: number;
@@ -80,7 +82,6 @@ export class StepClosing {
     this.#startMs = startMs;
   }
 
-  /** The time of the outer step runs from now on. */
   begin(nowMs: number): void {
     this.#startMs = nowMs;
   }
@@ -108,4 +109,90 @@ export class StepClosing {
     this.#startMs = nowMs;
     return true;
   }
+}
+
+/** The jobs that are still open when a step fails. */
+export interface OpenJobs {
+  readonly orderCount: number;
+  readonly openCount: number;
+  readonly first: JobDelivery | undefined;
+}
+
+/** @throws QianmoError `usage` when the job, without the terms of its delivery, is larger than the queue takes. */
+export function assertFits({ job, where }: Pick<JobDelivery, 'job' | 'where'>): void {
+  const { notBy: _notBy, fingerprint: _fingerprint, ...jobAlone } = job;
+  const byteCount = Buffer.byteLength(JSON.stringify(jobAlone));
+  const byteCountMax = JOB_BYTE_COUNT_MAX - SIGNATURE_BYTE_COUNT;
+  if (byteCount <= byteCountMax) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: `a job of ${taskCountOf(job)} tasks is too large for the queue`,
+    where,
+    expected: `at most ${byteCountMax} bytes`,
+    found: `${byteCount} bytes`,
+    cure: 'lower training.microBatchRowsMax, or shorten the sections model and method',
+  });
+}
+
+export function tooFewResults(
+  open: OpenJobs,
+  { rule, enoughCount, leafCount }: Pick<StepClosing, 'rule' | 'enoughCount' | 'leafCount'>,
+  timeoutMs: number,
+  health: WorkerHealth,
+): QianmoError {
+  const clouded = health.describe();
+  const sick = clouded === null ? '' : `; ${clouded}`;
+  if (rule.kind !== 'all')
+    return new QianmoError({
+      kind: 'transient',
+      what: 'an outer step did not get enough results in time, although its jobs were sent twice',
+      ...whereOf(open),
+      expected: `results of ${enoughCount} of ${leafCount} leaves, as training.closing asks`,
+      found: `${open.orderCount - open.openCount} of ${open.orderCount} jobs${sick}`,
+      cure: 'check that workers run and reach Redis, or change training.closing; then continue with --resume',
+    });
+  return new QianmoError({
+    kind: 'transient',
+    what: 'an outer step did not get all its results in time',
+    ...whereOf(open),
+    expected: `${open.orderCount} results within ${timeoutMs} ms`,
+    found: `${open.openCount} jobs still open${sick}`,
+    cure: 'check that workers run and reach Redis, then continue with --resume',
+  });
+}
+
+/** The time of an outer step is over, and two workers disagree on a result of it. Null if none do. */
+export function undecidedDispute(
+  disputes: ReadonlyMap<JobDelivery, readonly string[]>,
+  health: WorkerHealth,
+): QianmoError | null {
+  const [dispute] = disputes;
+  if (dispute === undefined) return null;
+  const [{ where, job }, workers] = dispute;
+  const clouded = health.describe();
+  return new QianmoError({
+    kind: 'transient',
+    what: `two workers disagree on job ${job.jobIndex}: ${workers.join(', ')}`,
+    where,
+    expected: 'a third worker that decides in time',
+    found: clouded === null ? 'none' : `none; ${clouded}`,
+    cure: 'connect a third worker, then continue with --resume',
+  });
+}
+
+export function noWorkerHealthy(open: OpenJobs, health: WorkerHealth): QianmoError {
+  return new QianmoError({
+    kind: health.isAnySick ? 'environment' : 'failed',
+    what: health.isAnySick
+      ? 'no connected worker is healthy'
+      : 'every connected worker refuses the jobs of this run',
+    ...whereOf(open),
+    expected: `a worker that does jobs within ${NONE_HEALTHY_MS_MAX} ms`,
+    found: health.describe() ?? '',
+    cure: 'correct what the workers found, or start a worker that can do the jobs; then continue with --resume',
+  });
+}
+
+function whereOf({ first }: OpenJobs): { readonly where?: string } {
+  return first === undefined ? {} : { where: first.where };
 }

@@ -1,33 +1,89 @@
 /**
- * Carries the jobs of one call of `Dispatcher.run`. It keeps a bounded window of jobs on the queue,
- * reads their records when woken and at intervals, and delivers a job again until it has a result. It
+ * Carries the jobs of one call of `Dispatcher.run`. It keeps a bounded window of jobs on the queue, which bounds the
+ * inputs in memory, reads their records when woken and at intervals, and delivers a job again until it has a result. It
  * holds redeliveries back by its own clock, so that no other clock matters.
  */
 
-import { WAKE_ALL, type JobRecord } from '../../shared/queue/job-queue.js';
-import { leafCountOf, type JobResult } from '../../shared/queue/protocol.js';
-import type { RunEventOf } from '../../shared/events/run-events.js';
-import type { BlobRef } from '../../shared/storage/blob-store.js';
-import { Attempts } from './attempts.js';
-import { BackupCopies } from './backup-copies.js';
-import { StepClosing } from './closing.js';
-import type { Admitted, DeliveryTerms } from './dispatcher.js';
-import { otherFingerprintReason } from '../trust/fingerprint-demand.js';
-import { LOST_WORKER, type AttemptFailure, type JobDelivery } from './job-delivery.js';
-import { StepBlobs } from './blobs/step-blobs.js';
-import { Mailbox } from './arrivals/mailbox.js';
-import { FirstDeliveries } from './first-deliveries.js';
-import { interruptedBy, type Patiently } from './queue-patience.js';
-import { readInTurn } from './arrivals/read-in-turn.js';
-import { heldAmong, readJob, type ReadJob } from './read-job.js';
+import type { Clock } from '../../shared/base/clock.js';
+import type { ClosingConfig } from '../../shared/config/closing-config.js';
+import type { QueueConfig } from '../../shared/config/compute-config.js';
+import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
+import { WAKE_ALL, type JobProducer, type JobRecord } from '../../shared/queue/job-queue.js';
+import {
+  leafCountOf,
+  type Job,
+  type JobResult,
+  type LargeBlobs,
+} from '../../shared/queue/protocol.js';
+import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
+import { otherFingerprintReason, type FingerprintDemand } from '../trust/fingerprint-demand.js';
+import type { MachineChoice } from '../trust/machine-choice.js';
+import type { Admission } from './admission.js';
+import { BackupCopies, type JobDurations, type LateResults } from './backup-copies.js';
+import {
+  assertFits,
+  StepClosing,
+  tooFewResults,
+  undecidedDispute,
+  type OpenJobs,
+} from './closing.js';
+import { jobOf, type Admitted, type DeliveryTerms, type JobOrder } from './dispatcher.js';
+import {
+  attemptsUsedUp,
+  fateOf,
+  JobDelivery,
+  LOST_WORKER,
+  type AttemptFailure,
+  type ReadJob,
+} from './job-delivery.js';
+import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
 import { SecondOpinions } from './second-opinions.js';
-import { StepWorkers } from './step-workers.js';
-import { tooFewResults, undecidedDispute, type OpenJobs } from './step-failures.js';
-import type { DispatchContext, StepCall } from './step-context.js';
+import { StepBlobs, type BlobLeases } from './step-blobs.js';
+import { StepWorkers, type WorkerCount } from './step-workers.js';
+import type { WorkerHealth } from './worker-health.js';
 
 const RECONCILE_INTERVAL_MS = 1_500;
 /** Lifetimes clean up too, so cleaning up does not wait for a Redis that is away. */
 const CLOSE_TIMEOUT_MS = 500;
+
+type RetryCause = RunEventOf<'job-retried'>['cause'];
+
+export interface DispatchContext {
+  readonly epoch: number;
+  /**
+   * Says that this coordinator lives. It writes, so a full server refuses it.
+   *
+   * @throws RunFencedError if another coordinator has taken over the run.
+   */
+  readonly beat: () => Promise<void>;
+  readonly producer: JobProducer;
+  readonly blobs: BlobStore;
+  readonly leases: BlobLeases;
+  readonly patience: QueuePatience;
+  readonly health: WorkerHealth;
+  readonly fingerprints: FingerprintDemand;
+  readonly machines: Pick<MachineChoice, 'make'>;
+  readonly late: Pick<LateResults, 'expect'>;
+  readonly durations: JobDurations;
+  readonly counted: WorkerCount;
+  /** Whether a job is computed by a second worker although nobody doubts its result. */
+  readonly recomputes: (job: Job) => boolean;
+  /** Absent where all blobs lie beside the queue. */
+  readonly largeBlobs?: LargeBlobs | undefined;
+  readonly limits: QueueConfig;
+  readonly clock: Clock;
+  readonly sink: RunEventSink;
+}
+
+interface StepCall<Value extends object> {
+  readonly orders: readonly JobOrder[];
+  readonly admission: Admission<Value>;
+  readonly signal: AbortSignal;
+  readonly attemptsMax: number;
+  readonly closing: ClosingConfig;
+  /** Sets the ids of this call apart from those of any other call or start. */
+  readonly idSuffix: string;
+}
 
 export class DispatchStep<Value extends object> {
   readonly #context: DispatchContext;
@@ -36,13 +92,10 @@ export class DispatchStep<Value extends object> {
   readonly #openByJobId = new Map<string, JobDelivery>();
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
   readonly #heldBack = new Map<JobDelivery, number>();
-  readonly #attempts: Attempts;
   readonly #stepBlobs: StepBlobs;
-  readonly #reading: Parameters<typeof readJob>[0];
   readonly #opinions: SecondOpinions;
   readonly #copies: BackupCopies;
   readonly #workers: StepWorkers;
-  readonly #first: FirstDeliveries;
   /** Wake-ups by job, with the record where the wake-up has it. */
   readonly #mailbox: Mailbox<JobRecord | undefined>;
   readonly #unsubscribe: () => void;
@@ -50,11 +103,12 @@ export class DispatchStep<Value extends object> {
   readonly #stop = new AbortController();
   /** Outputs that were read, and that another delivery may still name. They are deleted when the call ends. */
   readonly #sharedOutputs: BlobRef[] = [];
+  #sentCount = 0;
   #sendingAhead = Promise.resolve();
   #reconcileAtMs = 0;
 
   constructor(context: DispatchContext, call: StepCall<Value>) {
-    const { clock, producer, limits, health } = context;
+    const { clock, producer, limits } = context;
     this.#context = context;
     this.#call = call;
     const period = { startMs: clock.monotonicMs(), timeoutMs: limits.outerStepTimeoutMs };
@@ -62,23 +116,13 @@ export class DispatchStep<Value extends object> {
     this.#closing = new StepClosing(call.closing, { leafCount, ...period });
     this.#workers = new StepWorkers(context, this.#patiently);
     const connectedWorkers = (): Promise<string[]> => this.#workers.names();
-    this.#attempts = new Attempts({ health, attemptsMax: call.attemptsMax, connectedWorkers });
     this.#opinions = new SecondOpinions({ ...context, connectedWorkers });
     this.#copies = new BackupCopies(context, this.#openByJobId);
     this.#stepBlobs = new StepBlobs(context, this.#patiently);
-    const [openByJobId, stepBlobs, patiently] = [
-      this.#openByJobId,
-      this.#stepBlobs,
-      this.#patiently,
-    ];
-    this.#reading = { producer, stepBlobs, patiently, openByJobId };
-    const { workers, opinions } = { workers: this.#workers, opinions: this.#opinions };
-    const sending = { call, workers, stepBlobs, opinions, openByJobId, patiently };
-    this.#first = new FirstDeliveries(context, sending);
     this.#mailbox = new Mailbox(clock);
     this.#unsubscribe = producer.subscribe((jobId, record) => {
       // A step that is not read yet would pile up those of others.
-      if (jobId === WAKE_ALL || openByJobId.has(jobId)) this.#mailbox.put(jobId, record);
+      if (jobId === WAKE_ALL || this.#openByJobId.has(jobId)) this.#mailbox.put(jobId, record);
     });
     if (call.signal.aborted) this.stop();
     else call.signal.addEventListener('abort', this.#interrupt, { once: true });
@@ -96,7 +140,7 @@ export class DispatchStep<Value extends object> {
 
   /** Begins to send jobs before anyone reads results. A failure is thrown by `results`. */
   sendAhead(): void {
-    this.#sendingAhead = this.#first.fillWindow();
+    this.#sendingAhead = this.#fillWindow();
     this.#sendingAhead.catch(() => undefined);
   }
 
@@ -116,7 +160,7 @@ export class DispatchStep<Value extends object> {
         await this.#sendOpenAgain(nowMs);
         continue;
       }
-      await this.#first.fillWindow();
+      await this.#fillWindow();
       await this.#workers.quarantine();
       await this.#sendCopies();
       const dueMs = await this.#deliverDue();
@@ -124,8 +168,7 @@ export class DispatchStep<Value extends object> {
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
       if (this.#stop.signal.aborted) throw interruptedBy(this.#stop.signal);
       const jobIds = await this.#jobsToLookAt(woken);
-      const read = (jobId: string): Promise<ReadJob | null> =>
-        readJob(this.#reading, jobId, woken.get(jobId));
+      const read = (jobId: string): Promise<ReadJob | null> => this.#read(jobId, woken.get(jobId));
       for await (const job of readInTurn(jobIds, read, this.#stepBlobs.outputsAtOnce)) {
         const admitted = job === null ? null : await this.#judge(job);
         if (admitted !== null) yield admitted;
@@ -135,38 +178,12 @@ export class DispatchStep<Value extends object> {
     late.expect(this.#openByJobId);
   }
 
-  /**
-   * The time is over, and there is one more period. What a worker has is sent once more beside it, and the first
-   * result counts, unless it has a copy already. What waits goes on waiting: a second delivery would wait behind it.
-   */
-  async #sendOpenAgain(nowMs: number): Promise<void> {
-    const { limits, health, producer, sink } = this.#context;
-    const { disputes } = this.#opinions;
-    if (!this.#closing.takeSecondChance(nowMs))
-      throw (
-        undecidedDispute(disputes, health) ??
-        tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health)
-      );
-    const single = this.#openDeliveries().filter(
-      (one) => !this.#heldBack.has(one) && one.copyId === null,
-    );
-    const held = await heldAmong(single, this.#reading);
-    for (const delivery of held) {
-      const { outerStep, jobIndex } = delivery.job;
-      const reason = disputes.has(delivery) ? 'workers disagree' : 'too few results in time';
-      sink({ kind: 'job-retried', outerStep, jobIndex, cause: 'late', reason });
-    }
-    const copies = this.#copies.beside(held, this.#termsOf);
-    await this.#patiently(() => producer.add(copies));
-  }
-
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
   abandon(): void {
     this.#unsubscribe();
     this.#call.signal.removeEventListener('abort', this.#interrupt);
   }
 
-  /** Ends the call, whether or not every job has a result. */
   async close(): Promise<void> {
     const { clock, producer, patience, blobs } = this.#context;
     this.abandon();
@@ -178,11 +195,75 @@ export class DispatchStep<Value extends object> {
       await producer.remove(jobIds);
       await Promise.all([...unused.map((ref) => blobs.delete(ref)), this.#stepBlobs.settled()]);
     };
-    try {
-      await patience.attemptQuietly(tidy, clock.monotonicMs() + CLOSE_TIMEOUT_MS);
-    } catch {
-      // Blobs left behind have a lifetime, and the next start of the run removes the jobs.
+    // Blobs left behind have a lifetime, and the next start of the run removes the jobs.
+    const untilMs = clock.monotonicMs() + CLOSE_TIMEOUT_MS;
+    await patience.attemptQuietly(tidy, untilMs).catch(() => undefined);
+  }
+
+  /** Sends jobs until the window is full. Workers compute the first ones while the inputs of the others are encoded. */
+  async #fillWindow(): Promise<void> {
+    const { orders, idSuffix } = this.#call;
+    const { epoch, leases, largeBlobs } = this.#context;
+    const unsentCount = orders.length - this.#sentCount;
+    if (unsentCount === 0) return;
+    const openCount = this.#openByJobId.size;
+    const sendCount = await this.#workers.sendCount({ openCount, unsentCount });
+    const sending: Promise<unknown>[] = [];
+    for (const order of orders.slice(this.#sentCount, this.#sentCount + sendCount)) {
+      this.#sentCount += 1;
+      const stamp = { epoch, largeBlobs, ...this.#termsOf(order, null) };
+      const job = jobOf(order, (bytes) => leases.refOf(bytes), stamp);
+      const delivery = new JobDelivery(order, job, idSuffix);
+      assertFits(delivery);
+      this.#openByJobId.set(delivery.jobId, delivery);
+      const sent = this.#sendFirst(delivery);
+      // It is thrown where it is awaited, which is later.
+      sent.catch(() => undefined);
+      sending.push(sent);
+      // The commands leave before the next inputs are encoded.
+      await new Promise((resolve) => setImmediate(resolve));
     }
+    await Promise.all(sending);
+  }
+
+  /** The queue's own server takes inputs before the jobs that follow them. Another store may take longer. */
+  async #sendFirst(delivery: JobDelivery): Promise<void> {
+    const { largeBlobs } = this.#context;
+    const put = this.#stepBlobs.put(delivery.order);
+    if (largeBlobs !== undefined) await put;
+    await Promise.all([put, this.#send([delivery])]);
+  }
+
+  /**
+   * The time is over, and there is one more period. What a worker has is sent once more beside it, and the first
+   * result counts, unless it has a copy already. What waits goes on waiting: a second delivery would wait behind it.
+   */
+  async #sendOpenAgain(nowMs: number): Promise<void> {
+    const { limits, health, producer } = this.#context;
+    const { disputes } = this.#opinions;
+    if (!this.#closing.takeSecondChance(nowMs))
+      throw (
+        undecidedDispute(disputes, health) ??
+        tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health)
+      );
+    const single = this.#openDeliveries().filter(
+      (one) => !this.#heldBack.has(one) && one.copyId === null,
+    );
+    const records = await this.#patiently(() =>
+      Promise.all(single.map(({ jobId }) => producer.read(jobId))),
+    );
+    const held = single.filter((_, place) => {
+      const record = records[place];
+      return record?.state === 'open' && record.holder !== null;
+    });
+    for (const delivery of held)
+      this.#tellRetry(
+        delivery,
+        'late',
+        disputes.has(delivery) ? 'workers disagree' : 'too few results in time',
+      );
+    const copies = this.#copies.beside(held, (one) => this.#termsOf(one.order, one));
+    await this.#patiently(() => producer.add(copies));
   }
 
   async #jobsToLookAt(woken: ReadonlyMap<string, unknown>): Promise<string[]> {
@@ -194,18 +275,36 @@ export class DispatchStep<Value extends object> {
     await this.#patiently(beat);
     await this.#workers.sayWhenThereAreNone(() => this.#openJobs());
     await this.#workers.requireHealthy(() => this.#openJobs());
-    const isSent = ([, delivery]: [string, JobDelivery]): boolean => !this.#heldBack.has(delivery);
-    return [...this.#openByJobId].filter(isSent).map(([jobId]) => jobId);
+    return [...this.#openByJobId].flatMap(([jobId, delivery]) =>
+      this.#heldBack.has(delivery) ? [] : [jobId],
+    );
   }
 
-  /** Returns the job's result when it now has one that is admitted. */
+  /**
+   * Reads the state of a job that is on the queue, and its output where it has one.
+   *
+   * @param told the record that came with the wake-up. If it has a result, the queue is not asked.
+   * @returns null if the job is not open.
+   */
+  async #read(jobId: string, told: JobRecord | undefined): Promise<ReadJob | null> {
+    const delivery = this.#openByJobId.get(jobId);
+    if (delivery === undefined) return null;
+    const { job } = delivery;
+    const { producer } = this.#context;
+    let fate = told === undefined ? null : fateOf(told, job);
+    if (fate?.kind !== 'result')
+      fate = fateOf(await this.#patiently(() => producer.read(jobId)), job);
+    const output = fate.kind === 'result' ? await this.#stepBlobs.output(fate.result.output) : null;
+    return { jobId, delivery, fate, output };
+  }
+
   async #judge(read: ReadJob): Promise<Admitted<Value> | null> {
     const { delivery, fate, output } = read;
     if (!this.#copies.decides(read)) return null;
     const { health } = this.#context;
     switch (fate.kind) {
       case 'open':
-        return null;
+        break;
       case 'result':
         return this.#judgeResult(delivery, fate.result, output);
       case 'hopeless':
@@ -213,27 +312,28 @@ export class DispatchStep<Value extends object> {
       case 'lost':
         await this.#stepBlobs.restore(delivery.order);
         this.#deliverAgain(delivery, 'lost', fate.reason);
-        return null;
+        break;
       case 'declined':
         await this.#declined(delivery);
-        return null;
+        break;
       case 'refused':
       case 'sick':
         health[fate.kind](fate.worker, fate.reason);
         this.#context.fingerprints.reconsider({ refusedBy: fate.worker });
         this.#deliverNext(delivery);
-        return null;
+        break;
       case 'failed':
         await this.#attemptFailed(delivery, 'failed', fate);
-        return null;
+        break;
       case 'forged':
         this.#call.admission.refuse({ ...delivery.job, worker: fate.worker }, 'forged');
         await this.#attemptFailed(delivery, 'rejected', { ...fate, rejection: 'forged' });
-        return null;
+        break;
       case 'worker-lost':
         await this.#workerLost(delivery, fate.reason, this.#copies.holderOf(read.jobId));
-        return null;
+        break;
     }
+    return null;
   }
 
   async #judgeResult(
@@ -247,35 +347,36 @@ export class DispatchStep<Value extends object> {
     }
     this.#outputRead(delivery, result);
     const { worker } = result;
+    const { fingerprints, health, durations, machines } = this.#context;
+    const { job } = delivery.order;
     if (!this.#opinions.isAsked(worker, delivery)) {
       this.#call.admission.refuse(result, 'not_asked');
       await this.#declined(delivery);
       return null;
     }
-    await this.#context.machines.make(delivery.order.job, this.#stop.signal);
-    const isOfKind = this.#context.fingerprints.admits(delivery.order.job, result);
-    if (isOfKind && this.#opinions.isSettled(delivery)) {
+    await machines.make(job, this.#stop.signal);
+    if (fingerprints.admits(job, result) && this.#opinions.isSettled(delivery)) {
       this.#continueWhile(await this.#opinions.weigh(delivery, result), delivery);
       return null;
     }
     const isConfirmed = this.#opinions.isConfirmed(delivery, result);
     const judged = this.#call.admission.judge({ result, output, isConfirmed });
     if (judged === 'other_fingerprint') {
-      this.#deliverToOthers(delivery, result);
+      // The job was computed before the run had a fingerprint.
+      health.refused(worker, otherFingerprintReason(fingerprints.of(job), result.fingerprint));
+      this.#deliverNext(delivery);
       return null;
     }
     if (typeof judged === 'string') {
       const reason = `its result was refused: ${judged}`;
-      if (judged === 'norm_exceeded' && (await this.#opinions.doubt(delivery, result))) {
+      if (judged === 'norm_exceeded' && (await this.#opinions.doubt(delivery, result)))
         this.#deliverAgain(delivery, 'rejected', reason);
-        return null;
-      }
-      const failure = { worker, reason, rejection: judged };
-      await this.#attemptFailed(delivery, 'rejected', failure);
+      else await this.#attemptFailed(delivery, 'rejected', { worker, reason, rejection: judged });
       return null;
     }
-    this.#attempts.succeeded(delivery, worker);
-    this.#context.durations.note(delivery.job, result);
+    for (const failure of delivery.failures) if (failure.worker !== worker) this.#charge(failure);
+    health.didJob(worker);
+    durations.note(delivery.job, result);
     this.#continueWhile(await this.#opinions.admitted(delivery, result), delivery);
     return judged;
   }
@@ -307,73 +408,95 @@ export class DispatchStep<Value extends object> {
     else this.#continueWhile(isOpen, delivery);
   }
 
-  /** The job was computed before the run had a fingerprint, by a worker that has another one. */
-  #deliverToOthers(delivery: JobDelivery, { worker, fingerprint }: JobResult): void {
-    const { fingerprints, health } = this.#context;
-    health.refused(
-      worker,
-      otherFingerprintReason(fingerprints.of(delivery.order.job), fingerprint),
-    );
-    this.#deliverNext(delivery);
-  }
-
   /** Workers cannot keep their locks while Redis is away, so a lost lock then tells nothing. */
   async #workerLost(delivery: JobDelivery, reason: string, holder: string | null): Promise<void> {
     const wasAway = this.#context.patience.lastAwayMs >= delivery.sentMs;
-    if (wasAway) this.#deliverAgain(delivery, 'lost', `${reason}, and Redis was away`);
-    else {
-      const failure =
-        holder === null
-          ? { worker: LOST_WORKER, reason }
-          : { worker: holder, reason: `${reason}: worker ${holder}` };
-      await this.#attemptFailed(delivery, 'failed', failure);
+    if (wasAway) {
+      this.#deliverAgain(delivery, 'lost', `${reason}, and Redis was away`);
+      return;
     }
+    const named = holder === null ? reason : `${reason}: worker ${holder}`;
+    await this.#attemptFailed(delivery, 'failed', { worker: holder ?? LOST_WORKER, reason: named });
   }
 
+  /**
+   * Decides whose fault a failed attempt is, the job's or a worker's (decision 0028). Failures on sick workers do not count.
+   *
+   * @throws QianmoError `failed` when the attempts are used up and no other worker is left to try.
+   */
   async #attemptFailed(
     delivery: JobDelivery,
-    cause: RunEventOf<'job-retried'>['cause'],
+    cause: RetryCause,
     failure: AttemptFailure,
   ): Promise<void> {
     if (this.#opinions.isSettled(delivery)) {
-      this.#attempts.charge(failure);
+      this.#charge(failure);
       this.#continueWhile(this.#opinions.failed(delivery, failure.reason), delivery);
       return;
     }
-    await this.#attempts.failed(delivery, failure);
+    const { attemptsMax } = this.#call;
+    delivery.noteFailure(failure);
+    const counted = delivery.countedFailures((worker) => this.#context.health.isSick(worker));
+    if (counted.length >= attemptsMax && !(await this.#isLeftToAnother(delivery, counted))) {
+      const { where, job } = delivery;
+      throw attemptsUsedUp({ where, jobIndex: job.jobIndex }, attemptsMax, failure);
+    }
     this.#deliverAgain(delivery, cause, failure.reason);
   }
 
-  #deliverAgain(
+  /**
+   * A job is given up only after two workers have failed it, where there are two. The only worker that
+   * has failed it is quarantined, longer each time, so that another one takes it.
+   */
+  async #isLeftToAnother(
     delivery: JobDelivery,
-    cause: RunEventOf<'job-retried'>['cause'],
-    reason: string,
-  ): void {
-    const { outerStep, jobIndex } = delivery.job;
-    this.#context.sink({ kind: 'job-retried', outerStep, jobIndex, cause, reason });
+    counted: readonly AttemptFailure[],
+  ): Promise<boolean> {
+    const { health } = this.#context;
+    const suspect = delivery.onlyWorkerOf(counted);
+    // One failure tells nothing about a worker.
+    if (counted.length < 2 || suspect === null) return false;
+    if (!health.hasHealthyOther([suspect], await this.#workers.names())) return false;
+    delivery.suspect = suspect;
+    const reason = counted.at(-1)?.reason ?? '';
+    health.sick(suspect, `it failed one job ${counted.length} times: ${reason}`);
+    return true;
+  }
+
+  /** Charges the worker that failed a job which another one has done, if its name is known. */
+  #charge({ worker, reason }: AttemptFailure): void {
+    if (worker !== LOST_WORKER) this.#context.health.charge(worker, reason);
+  }
+
+  #deliverAgain(delivery: JobDelivery, cause: RetryCause, reason: string): void {
+    this.#tellRetry(delivery, cause, reason);
     this.#deliverNext(delivery);
+  }
+
+  #tellRetry({ job: { outerStep, jobIndex } }: JobDelivery, cause: RetryCause, reason: string) {
+    this.#context.sink({ kind: 'job-retried', outerStep, jobIndex, cause, reason });
   }
 
   #deliverNext(delivery: JobDelivery, delayMs?: number): void {
     const { clock } = this.#context;
     this.#openByJobId.delete(delivery.jobId);
-    if (this.#copies.takesOver(delivery)) return;
-    delivery.deliverAgain(this.#termsOf(delivery));
+    if (delivery.takeCopy()) return;
+    delivery.deliverAgain(this.#termsOf(delivery.order, delivery));
     this.#openByJobId.set(delivery.jobId, delivery);
     this.#heldBack.set(delivery, clock.monotonicMs() + (delayMs ?? delivery.delayMs));
   }
 
-  /** The terms of the next delivery of a job. */
-  readonly #termsOf = (delivery: JobDelivery): DeliveryTerms => ({
-    fingerprint: this.#context.fingerprints.of(delivery.order.job),
-    notBy: this.#opinions.excludedFrom(delivery),
-  });
+  /** The terms of the next delivery of a job, null if it is the first. */
+  #termsOf({ job }: JobOrder, delivery: JobDelivery | null): DeliveryTerms {
+    const { fingerprints } = this.#context;
+    return { fingerprint: fingerprints.of(job), notBy: this.#opinions.excludedFrom(delivery) };
+  }
 
   async #sendCopies(): Promise<void> {
     const { producer } = this.#context;
     const copies = await this.#copies.begin({
       workers: () => this.#patiently(() => producer.workers()),
-      termsOf: this.#termsOf,
+      termsOf: (delivery) => this.#termsOf(delivery.order, delivery),
       isHeldBack: (delivery) => this.#heldBack.has(delivery),
     });
     if (copies.length > 0) await this.#patiently(() => producer.add(copies));
@@ -384,8 +507,7 @@ export class DispatchStep<Value extends object> {
     const nowMs = this.#context.clock.monotonicMs();
     const due = [...this.#heldBack].filter(([, dueMs]) => dueMs <= nowMs);
     for (const [delivery] of due) this.#heldBack.delete(delivery);
-    const deliveries = due.map(([delivery]) => delivery);
-    if (deliveries.length > 0) await this.#send(deliveries);
+    if (due.length > 0) await this.#send(due.map(([delivery]) => delivery));
     return Math.min(Number.POSITIVE_INFINITY, ...this.#heldBack.values());
   }
 
@@ -405,5 +527,65 @@ export class DispatchStep<Value extends object> {
       openCount: this.#openDeliveries().length,
       first: this.#openByJobId.values().next().value,
     };
+  }
+}
+
+/** Collects wake-ups until they are taken together. Equal wake-ups count once: the latest. */
+export class Mailbox<News> {
+  readonly #clock: Clock;
+  #waking = new Map<string, News>();
+  #arrived: () => void = () => undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  put(item: string, news: News): void {
+    this.#waking.set(item, news);
+    this.#arrived();
+  }
+
+  /** Returns the arrived items. Waits for the first one, at most `timeoutMs` or until the signal aborts. */
+  async take(timeoutMs: number, signal: AbortSignal): Promise<ReadonlyMap<string, News>> {
+    if (this.#waking.size === 0 && timeoutMs > 0 && !signal.aborted) {
+      // AbortSignal.any would pile up listeners on a signal that lives as long as the run.
+      const enough = new AbortController();
+      // A reason of its own spares the exception that the platform would make.
+      const wake = (): void => enough.abort('woken');
+      this.#arrived = wake;
+      signal.addEventListener('abort', wake, { once: true });
+      await this.#clock.sleep(timeoutMs, enough.signal);
+      signal.removeEventListener('abort', wake);
+      this.#arrived = () => undefined;
+    }
+    const taken = this.#waking;
+    this.#waking = new Map();
+    return taken;
+  }
+}
+
+/**
+ * Keeps up to `aheadCount` reads under way and yields their values in the order of `items`.
+ *
+ * @throws what `read` throws, when it is the item's turn. The reads behind it end unheard.
+ */
+export async function* readInTurn<Item, Value>(
+  items: readonly Item[],
+  read: (item: Item) => Promise<Value>,
+  aheadCount: number,
+): AsyncGenerator<Value> {
+  const underWay: Promise<Value>[] = [];
+  let startedCount = 0;
+  for (;;) {
+    for (const item of items.slice(startedCount, startedCount + aheadCount - underWay.length)) {
+      const reading = read(item);
+      // It is thrown where it is awaited, which is later.
+      reading.catch(() => undefined);
+      underWay.push(reading);
+      startedCount += 1;
+    }
+    const next = underWay.shift();
+    if (next === undefined) return;
+    yield await next;
   }
 }

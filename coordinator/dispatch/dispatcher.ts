@@ -1,7 +1,7 @@
 /**
  * The interface between deciding and carrying. The outer loop and the evaluation hand over jobs and
  * receive results; they know no queue. Two implementations: `dispatch/queue-dispatcher.ts` (BullMQ)
- * and `dispatch/in-memory/in-memory-dispatcher.ts` (executors in reach).
+ * and `dispatch/in-memory-dispatcher.ts` (executors in reach).
  */
 
 import type { REJECTIONS } from '../../shared/names/event-terms.js';
@@ -35,7 +35,6 @@ export type TaskOrder = JobOrder;
 
 /** Which workers may compute a job. It may change from one delivery to the next. */
 export interface DeliveryTerms {
-  /** The kind of machine that must compute the job, once the run has one. */
   readonly fingerprint: string | null;
   /** The workers that must not compute it. */
   readonly notBy: readonly string[];
@@ -43,13 +42,10 @@ export interface DeliveryTerms {
 
 /** The part of a job that its dispatcher knows. */
 interface JobStamp extends DeliveryTerms {
-  /** The epoch of the run's lease; 0 without a queue. */
   readonly epoch: number;
-  /** Absent where all blobs lie beside the queue. */
   readonly largeBlobs?: LargeBlobs | undefined;
 }
 
-/** Returns the job as it travels, with the references of its inputs. */
 export function jobOf(
   order: JobOrder,
   refOf: (bytes: Uint8Array) => BlobRef,
@@ -96,13 +92,11 @@ export type Rejection = (typeof REJECTIONS)[number];
  */
 export type ReadResult<Value extends object> = (delivered: DeliveredResult) => Value | Rejection;
 
-/** A result that counts, with what was read from its output. */
 export interface Admitted<Value extends object> {
   readonly result: JobResult;
   readonly value: Value;
 }
 
-/** Departures from the dispatcher's limits for one call. */
 export interface CallTerms {
   /** When the call has enough results; with all of them by default. */
   readonly closing?: ClosingConfig;
@@ -128,7 +122,6 @@ export interface Dispatcher {
     signal: AbortSignal,
     terms?: CallTerms,
   ): AsyncIterable<Admitted<Value>>;
-  /** Counts of refused results by reason, since the dispatcher was made. */
   readonly rejections: ReadonlyMap<Rejection, number>;
   /**
    * The number of jobs that can be computed at once, as far as it is known. With a queue, whose workers come and go, it

@@ -3,16 +3,24 @@
  * means for it. Pure, apart from counting.
  */
 
-import { DivergenceError, QianmoError, type FailureReport } from '../../shared/base/errors.js';
+import { DivergenceError, type FailureReport, QianmoError } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
-import { parseJobFailure, type JobFailure } from '../../shared/queue/job-failure.js';
+import { type JobFailure, parseJobFailure } from '../../shared/queue/queue-errors.js';
 import type { JobRecord } from '../../shared/queue/job-queue.js';
-import { jobIdOf, JobResultSchema, type Job, type JobResult } from '../../shared/queue/protocol.js';
-import { termFields, type DeliveryTerms, type JobOrder, type Rejection } from './dispatcher.js';
+import { type Job, jobIdOf, type JobResult, JobResultSchema } from '../../shared/queue/protocol.js';
+import { type DeliveryTerms, type JobOrder, type Rejection, termFields } from './dispatcher.js';
 
 const REDELIVERY_DELAY_MS_MIN = 100;
 const REDELIVERY_DELAY_MS_MAX = 5_000;
 const DECLINED_DELAY_MS_MAX = 200;
+
+/** The pause before a job is tried again, whichever dispatcher carries it: 0 before the first attempt, then doubling. */
+export function redeliveryDelayMs(failedCount: number): number {
+  if (failedCount === 0) return 0;
+  const delayMs = REDELIVERY_DELAY_MS_MIN * 2 ** Math.min(failedCount - 1, 16);
+  return Math.min(delayMs, REDELIVERY_DELAY_MS_MAX);
+}
+
 /** In place of the name of a lost worker that nobody has seen with the job. */
 export const LOST_WORKER = '';
 
@@ -28,17 +36,25 @@ export const LOST_WORKER = '';
  * - `forged`: its result is not signed as it must be. This costs an attempt.
  * - `hopeless`: no worker can ever do it.
  */
-export type Fate =
+type Fate =
   | { readonly kind: 'open'; readonly holder: string | null }
   | { readonly kind: 'result'; readonly result: JobResult }
-  | { readonly kind: 'lost'; readonly reason: string }
-  | { readonly kind: 'refused'; readonly reason: string; readonly worker: string }
   | { readonly kind: 'declined' }
-  | { readonly kind: 'sick'; readonly reason: string; readonly worker: string }
-  | { readonly kind: 'failed'; readonly reason: string; readonly worker: string }
-  | { readonly kind: 'worker-lost'; readonly reason: string }
-  | { readonly kind: 'forged'; readonly reason: string; readonly worker: string }
-  | { readonly kind: 'hopeless'; readonly reason: string };
+  | { readonly kind: 'lost' | 'worker-lost' | 'hopeless'; readonly reason: string }
+  | {
+      readonly kind: 'refused' | 'sick' | 'failed' | 'forged';
+      readonly reason: string;
+      readonly worker: string;
+    };
+
+export interface ReadJob {
+  /** The id of the present delivery, or of its copy. */
+  readonly jobId: string;
+  readonly delivery: JobDelivery;
+  readonly fate: Fate;
+  /** Null where the fate is no result, or the result's output is gone. */
+  readonly output: Uint8Array | null;
+}
 
 export function fateOf(record: JobRecord, job: Job): Fate {
   switch (record.state) {
@@ -89,7 +105,6 @@ function isOf(result: JobResult, { runId, outerStep, jobIndex }: Job): boolean {
   return result.runId === runId && result.outerStep === outerStep && result.jobIndex === jobIndex;
 }
 
-/** The failure of one attempt at a job. */
 export interface AttemptFailure {
   /** The worker that failed, or `LOST_WORKER`. */
   readonly worker: string;
@@ -100,52 +115,54 @@ export interface AttemptFailure {
 
 const ANY_WORKER: DeliveryTerms = { fingerprint: null, notBy: [] };
 
-/** A second delivery beside the present one. */
-interface Copy {
-  readonly number: number;
+interface SentJob {
+  readonly jobId: string;
   readonly job: Job;
-  readonly sentMs: number;
+  /** When it was put on the queue, on the coordinator's monotonic clock. */
+  sentMs: number;
 }
 
 /** Counts deliveries, each with an id of its own, and remembers failed attempts. */
 export class JobDelivery {
   readonly order: JobOrder;
-  #job: Job;
   readonly #idSuffix: string;
   #deliveryCount = 1;
-  /** The number of the present delivery. */
-  #number = 1;
-  #copy: Copy | null = null;
-  /** When the present delivery was put on the queue, on the coordinator's monotonic clock. */
-  sentMs = 0;
+  #present: SentJob;
+  /** A second delivery beside the present one. */
+  #copy: SentJob | null = null;
   readonly #failures: AttemptFailure[] = [];
   /** The worker that this job alone has made suspect, so that another one confirms its failures. */
   suspect: string | null = null;
 
   constructor(order: JobOrder, job: Job, idSuffix: string) {
     this.order = order;
-    this.#job = job;
     this.#idSuffix = idSuffix;
+    this.#present = { jobId: `${jobIdOf(job, 1)}-${idSuffix}`, job, sentMs: 0 };
   }
 
   get job(): Job {
-    return this.#job;
+    return this.#present.job;
   }
 
   get jobId(): string {
-    return this.#idOf(this.#number);
+    return this.#present.jobId;
+  }
+
+  get sentMs(): number {
+    return this.#present.sentMs;
+  }
+
+  set sentMs(sentMs: number) {
+    this.#present.sentMs = sentMs;
   }
 
   /** Null when the present delivery is the only one. */
   get copyId(): string | null {
-    return this.#copy === null ? null : this.#idOf(this.#copy.number);
+    return this.#copy?.jobId ?? null;
   }
 
-  /** The delay of the present delivery: 0 for the first, then doubling. */
   get delayMs(): number {
-    if (this.#deliveryCount === 1) return 0;
-    const delayMs = REDELIVERY_DELAY_MS_MIN * 2 ** Math.min(this.#deliveryCount - 2, 16);
-    return Math.min(delayMs, REDELIVERY_DELAY_MS_MAX);
+    return redeliveryDelayMs(this.#deliveryCount - 1);
   }
 
   /**
@@ -158,31 +175,25 @@ export class JobDelivery {
 
   /** Begins the next delivery under another id. Results of the present one are ignored. */
   deliverAgain(terms: DeliveryTerms = ANY_WORKER): void {
-    this.#deliveryCount += 1;
-    this.#number = this.#deliveryCount;
-    this.#job = this.#jobUnder(terms);
+    this.#present = this.#next(terms, 0);
   }
 
-  /** Begins a second delivery beside the present one. */
-  beginCopy(terms: DeliveryTerms, sentMs: number): { readonly jobId: string; readonly job: Job } {
-    this.#deliveryCount += 1;
-    this.#copy = { number: this.#deliveryCount, job: this.#jobUnder(terms), sentMs };
-    return { jobId: this.#idOf(this.#copy.number), job: this.#copy.job };
+  beginCopy(terms: DeliveryTerms, sentMs: number): Omit<SentJob, 'sentMs'> {
+    this.#copy = this.#next(terms, sentMs);
+    return { jobId: this.#copy.jobId, job: this.#copy.job };
   }
 
   /** Makes the copy the present delivery, and the present one its copy. Returns false when there is no copy. */
   swapCopy(): boolean {
     if (this.#copy === null) return false;
-    const { number, job, sentMs } = this.#copy;
-    this.#copy = { number: this.#number, job: this.#job, sentMs: this.sentMs };
-    [this.#number, this.#job, this.sentMs] = [number, job, sentMs];
+    [this.#present, this.#copy] = [this.#copy, this.#present];
     return true;
   }
 
   /** Makes the copy the present delivery, which has ended. Returns false when there is no copy. */
   takeCopy(): boolean {
     const isThere = this.swapCopy();
-    this.dropCopy();
+    this.#copy = null;
     return isThere;
   }
 
@@ -194,7 +205,6 @@ export class JobDelivery {
     this.#failures.push(failure);
   }
 
-  /** All failed attempts, in order. */
   get failures(): readonly AttemptFailure[] {
     return this.#failures;
   }
@@ -226,42 +236,25 @@ export class JobDelivery {
     return `run ${runId}, outer step ${outerStep}, ${work.kind} job ${jobIndex}`;
   }
 
-  #idOf(deliveryNumber: number): string {
-    return `${jobIdOf(this.job, deliveryNumber)}-${this.#idSuffix}`;
-  }
-
-  #jobUnder(terms: DeliveryTerms): Job {
-    const { notBy: _notBy, fingerprint: _fingerprint, ...job } = this.#job;
+  #next(terms: DeliveryTerms, sentMs: number): SentJob {
+    this.#deliveryCount += 1;
+    const { notBy: _notBy, fingerprint: _fingerprint, ...rest } = this.job;
     const fingerprint = terms.fingerprint ?? this.order.job.fingerprint ?? null;
-    return { ...job, ...termFields({ ...terms, fingerprint }) };
+    const job: Job = { ...rest, ...termFields({ ...terms, fingerprint }) };
+    return { jobId: `${jobIdOf(job, this.#deliveryCount)}-${this.#idSuffix}`, job, sentMs };
   }
 }
 
-/** A job that is given up: its index and its last failure. */
 interface GivenUpJob {
   readonly jobIndex: number;
   readonly reason: string;
 }
 
-class JobGivenUpError extends QianmoError {
-  readonly job: GivenUpJob;
-  constructor(report: FailureReport, job: GivenUpJob) {
-    super(report);
-    this.job = job;
-  }
-}
-
-class JobDivergedError extends DivergenceError {
-  readonly job: GivenUpJob;
-  constructor(report: FailureReport, job: GivenUpJob) {
-    super(report);
-    this.job = job;
-  }
-}
+const givenUpJobs = new WeakMap<object, GivenUpJob>();
 
 /** Null when the error is not that of a given-up job. */
 export function givenUpJobOf(error: unknown): GivenUpJob | null {
-  return error instanceof JobGivenUpError || error instanceof JobDivergedError ? error.job : null;
+  return error instanceof QianmoError ? (givenUpJobs.get(error) ?? null) : null;
 }
 
 const DIVERGES =
@@ -273,7 +266,6 @@ export function attemptsUsedUp(
   attemptsMax: number,
   { reason, rejection, cause }: Omit<AttemptFailure, 'worker'>,
 ): QianmoError {
-  const Failure = rejection === 'not_finite' ? JobDivergedError : JobGivenUpError;
   const report: FailureReport = {
     kind: 'failed',
     what: 'a job used up its attempts',
@@ -286,5 +278,7 @@ export function attemptsUsedUp(
         : 'see the reason above; raise queue.jobTimeoutMs after a missed deadline, queue.jobAttemptsMax for passing faults',
     ...(cause === undefined ? {} : { cause }),
   };
-  return new Failure(report, { jobIndex, reason });
+  const error = rejection === 'not_finite' ? new DivergenceError(report) : new QianmoError(report);
+  givenUpJobs.set(error, { jobIndex, reason });
+  return error;
 }

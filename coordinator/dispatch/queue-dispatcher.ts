@@ -11,24 +11,21 @@ import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { UnreadableOrdersError } from '../../shared/control/run-orders.js';
 import { type RunEventSink, noticeEvent, type RunEvent } from '../../shared/events/run-events.js';
-import type { JobProducer, JobQueue, ReportedWorker } from '../../shared/queue/job-queue.js';
+import type { JobProducer, JobQueue } from '../../shared/queue/job-queue.js';
 import { startSuffixOf, type Job, type LargeBlobs } from '../../shared/queue/protocol.js';
 import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
-import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
-import { OrdersHeard, type RunControl } from '../control/run-control.js';
-import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
-import { JobDurations } from './backup-copies.js';
-import { BlobLeases } from './blobs/blob-leases.js';
-import { WantedWorkers } from './wanted-workers.js';
-import { DispatchStep } from './dispatch-step.js';
-import { LateResults } from './late-results.js';
-import type { DispatchContext } from './step-context.js';
-import { createQueuePatience, type QueuePatience } from './queue-patience.js';
+import { OrdersHeard } from '../control/run-control.js';
 import { MachineChoice } from '../trust/machine-choice.js';
-import { latestWorkerCount, nobodyCounted } from './step-workers.js';
+import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
+import { JobDurations, LateResults } from './backup-copies.js';
+import { DispatchStep, type DispatchContext } from './dispatch-step.js';
+import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
+import { createQueuePatience, type QueuePatience } from './queue-patience.js';
+import { BlobLeases } from './step-blobs.js';
+import { latestWorkerCount, nobodyCounted, WantedWorkers } from './step-workers.js';
 import { takeLease } from './take-lease.js';
 import { WorkerHealth } from './worker-health.js';
 import { counted } from '../../shared/names/counted.js';
@@ -74,82 +71,72 @@ const BEATS_PER_CLEANING = 30;
  *   another coordinator works on the run.
  */
 export async function createQueueDispatcher(options: QueueDispatcherOptions): Promise<Dispatcher> {
-  const { queue, limits, largeBlobs, nonce, clock, mayTrain } = options;
+  const { queue, limits, largeBlobs: large, nonce, clock, mayTrain, runId } = options;
   const record = admissionRecord(options.sink, clock);
-  const { sink } = record;
+  const { sink, fingerprints } = record;
   const producer = await queue.openProducer(nonce);
-  const { blobLifetimeMs: lifetimeMs, blobByteCountMax } = limits;
-  const blobs =
-    options.blobs ??
-    producer.blobs({
-      ...{ lifetimeMs, blobByteCountMax },
-      ...(largeBlobs === undefined ? {} : { large: largeBlobs }),
-    });
-  const { refusalWaitMs } = limits;
+  const { blobLifetimeMs: lifetimeMs, blobByteCountMax, refusalWaitMs } = limits;
+  const blobTerms = { lifetimeMs, blobByteCountMax, ...(large === undefined ? {} : { large }) };
+  const blobs = options.blobs ?? producer.blobs(blobTerms);
   const patience = createQueuePatience({ where: queue.address, clock, sink, refusalWaitMs });
+  const quietly = async (ask: () => Promise<unknown>, timeoutMs: number): Promise<void> => {
+    await patience.attemptQuietly(ask, clock.monotonicMs() + timeoutMs).catch(() => undefined);
+  };
   const heard = new OrdersHeard({ clock, sink, mayTrain });
   const life = lifeOf(options, producer, heard);
   const epoch = await enter(producer, patience, { ...options, life }).catch(
     async (error: unknown) => {
+      // Another start need not wait until the lease ends, and is to heed what this one has not.
+      await quietly(() => producer.releaseLease({ keepsOrders: true }), RELEASE_TIMEOUT_MS);
       // Nobody else has the producer, so it must not be left open.
       await producer.close();
       throw error;
     },
   );
-
   const health = new WorkerHealth({ clock, sink });
   const leases = new BlobLeases(options.trainingsAtOnce);
-  const context = {
+  const workers = (untilMs: number) =>
+    patience.attemptQuietly(async () => {
+      const reported = await producer.reportedWorkers();
+      return reported.filter(({ name }) => health.hasHealthyOther([], [name]));
+    }, untilMs);
+  const late = new LateResults({ producer, blobs, clock, sink });
+  const context: DispatchContext = {
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
-    largeBlobs,
-    fingerprints: record.fingerprints,
-    machines: new MachineChoice({
-      fingerprints: record.fingerprints,
-      workers: (untilMs) => patience.attemptQuietly(() => fitWorkers(producer, health), untilMs),
-      clock,
-    }),
-    late: new LateResults({ producer, blobs, clock, sink }),
-    ...{ durations: new JobDurations(), counted: nobodyCounted() },
+    ...{ largeBlobs: large, fingerprints },
+    machines: new MachineChoice({ fingerprints, workers, clock }),
+    ...{ late, durations: new JobDurations(), counted: nobodyCounted() },
     recomputes: options.recomputes ?? (() => false),
   };
   const closed = new AbortController();
-  void keepAlive(producer, { beat: life.beat, heard, clock, sink, closed: closed.signal });
-  const wanted = new WantedWorkers(sink);
-  const steps = new OpenSteps(context, { record, heard, nonce, wanted });
+  void keepAlive(context, heard, closed.signal);
+  const steps = new OpenSteps(context, { record, heard, nonce });
   return {
     rejections: record.rejections,
     executorCount: latestWorkerCount(context),
-    control: controlOf(options, heard, life, patience),
-    run: (orders, read, signal, terms = {}) =>
-      steps.resultsOf(steps.open({ orders, read, signal, terms })),
+    control: {
+      runId,
+      get orders() {
+        return heard.orders;
+      },
+      tell: (training) => heard.tell(training),
+      // What a lost lease means shows where the run writes.
+      refresh: () => quietly(life.beat, REFRESH_TIMEOUT_MS),
+    },
+    run: (orders, read, signal, terms = {}) => steps.run({ orders, read, signal, terms }),
     close: async () => {
       closed.abort();
-      wanted.want([]);
-      context.late.close();
-      steps.stop();
+      late.close();
+      steps.close();
       const unused = steps.isFenced ? [] : leases.releaseHeld();
-      await patience
-        .attemptQuietly(
-          () =>
-            Promise.all([
-              ...unused.map((ref) => blobs.delete(ref)),
-              producer.releaseLease({ end: heard.end }),
-            ]),
-          clock.monotonicMs() + RELEASE_TIMEOUT_MS,
-        )
-        // Their lifetime removes them otherwise.
-        .catch(() => undefined);
+      // Their lifetime removes them otherwise.
+      await quietly(async () => {
+        const released = producer.releaseLease({ end: heard.end });
+        await Promise.all([...unused.map((ref) => blobs.delete(ref)), released]);
+      }, RELEASE_TIMEOUT_MS);
       await producer.close();
     },
   };
-}
-
-async function fitWorkers(
-  producer: JobProducer,
-  health: WorkerHealth,
-): Promise<readonly ReportedWorker[]> {
-  const workers = await producer.reportedWorkers();
-  return workers.filter(({ name }) => health.hasHealthyOther([], [name]));
 }
 
 interface StepDemand<Value extends object> {
@@ -163,47 +150,47 @@ interface StepOrigin {
   readonly record: AdmissionRecord;
   readonly heard: OrdersHeard;
   readonly nonce: string;
-  readonly wanted: WantedWorkers;
 }
 
-/** The calls of a dispatcher that have not ended. */
 class OpenSteps {
   readonly #context: DispatchContext;
   readonly #origin: StepOrigin;
+  readonly #wanted: WantedWorkers;
   readonly #open = new Set<Pick<DispatchStep<object>, 'stop'>>();
   #openedCount = 0;
-  #isFenced = false;
+  isFenced = false;
 
   constructor(context: DispatchContext, origin: StepOrigin) {
     this.#context = context;
     this.#origin = origin;
+    this.#wanted = new WantedWorkers(context.sink);
     const { cancelled } = origin.heard;
-    cancelled.addEventListener('abort', () => this.stop(cancelled.reason));
+    cancelled.addEventListener('abort', () => this.#stop(cancelled.reason));
   }
 
-  /** Whether another coordinator has taken over the run. */
-  get isFenced(): boolean {
-    return this.#isFenced;
+  close(): void {
+    this.#wanted.want([]);
+    this.#stop();
+  }
+
+  /** Sends the first jobs at once. A failure is thrown where the results are read. */
+  run<Value extends object>(demand: StepDemand<Value>): AsyncIterable<Admitted<Value>> {
+    const opening = this.#opened(demand);
+    opening.catch(() => undefined);
+    return this.#resultsOf(opening);
   }
 
   /** Makes all calls end with the reason if it is a cancellation, otherwise with `interrupted`. */
-  stop(reason?: unknown): void {
+  #stop(reason?: unknown): void {
     for (const step of this.#open) step.stop(reason);
-  }
-
-  /** Sends the first jobs. A failure is thrown where the results are read. */
-  open<Value extends object>(demand: StepDemand<Value>): Promise<DispatchStep<Value>> {
-    const opening = this.#opened(demand);
-    opening.catch(() => undefined);
-    return opening;
   }
 
   async #opened<Value extends object>(demand: StepDemand<Value>): Promise<DispatchStep<Value>> {
     const { orders, read, signal, terms } = demand;
-    const { record, heard, nonce, wanted } = this.#origin;
-    if (heard.orders.isPaused) wanted.want([]);
+    const { record, heard, nonce } = this.#origin;
+    if (heard.orders.isPaused) this.#wanted.want([]);
     await heard.allowed(signal, terms.onHeldBack);
-    wanted.want(orders);
+    this.#wanted.want(orders);
     if (orders[0] !== undefined) await this.#context.machines.make(orders[0].job, signal);
     this.#openedCount += 1;
     const { attemptsMax = this.#context.limits.jobAttemptsMax, closing = ALL_RESULTS } = terms;
@@ -217,11 +204,11 @@ class OpenSteps {
     return step;
   }
 
-  async *resultsOf<Value extends object>(
+  async *#resultsOf<Value extends object>(
     opening: Promise<DispatchStep<Value>>,
   ): AsyncGenerator<Admitted<Value>> {
     const failed = (error: unknown): never => {
-      this.#isFenced ||= error instanceof RunFencedError;
+      this.isFenced ||= error instanceof RunFencedError;
       this.#origin.heard.callFailed(error);
       throw error;
     };
@@ -232,13 +219,12 @@ class OpenSteps {
       failed(error);
     } finally {
       this.#open.delete(step);
-      if (this.#isFenced) step.abandon();
+      if (this.isFenced) step.abandon();
       else await step.close();
     }
   }
 }
 
-/** How this coordinator says that it lives. */
 interface Life {
   readonly holder: () => LeaseHolder;
   /** @throws RunFencedError if another coordinator has taken over the run. */
@@ -275,26 +261,6 @@ function lifeOf(
   };
 }
 
-function controlOf(
-  { runId, clock }: QueueDispatcherOptions,
-  heard: OrdersHeard,
-  { beat }: Life,
-  patience: QueuePatience,
-): RunControl {
-  return {
-    runId,
-    get orders() {
-      return heard.orders;
-    },
-    tell: (training) => heard.tell(training),
-    // What a lost lease means shows where the run writes.
-    refresh: () =>
-      patience
-        .attemptQuietly(beat, clock.monotonicMs() + REFRESH_TIMEOUT_MS)
-        .catch(() => undefined),
-  };
-}
-
 /** Takes the lease, registers the start, removes the jobs of earlier ones, and returns the epoch. */
 async function enter(
   producer: JobProducer,
@@ -315,15 +281,6 @@ async function enter(
     await life.beat();
     const ofRun = await producer.removeLeftovers(runId, epoch);
     return ofRun + (await producer.removeJobsOfSilentStarts());
-  }).catch(async (error: unknown) => {
-    // Another start need not wait until the lease ends, and is to heed what this one has not.
-    await patience
-      .attemptQuietly(
-        () => producer.releaseLease({ keepsOrders: true }),
-        clock.monotonicMs() + RELEASE_TIMEOUT_MS,
-      )
-      .catch(() => undefined);
-    throw error;
   });
   if (jobCount > 0) sink(leftoverJobsRemoved(jobCount));
   return epoch;
@@ -334,19 +291,9 @@ async function enter(
  * failure shows in the commands of a step; in a pause there are none, so that a lost lease is told.
  */
 async function keepAlive(
-  producer: JobProducer,
-  {
-    beat,
-    heard,
-    clock,
-    sink,
-    closed,
-  }: Pick<Life, 'beat'> & {
-    readonly heard: OrdersHeard;
-    readonly clock: Clock;
-    readonly sink: RunEventSink;
-    readonly closed: AbortSignal;
-  },
+  { producer, beat, clock, sink }: DispatchContext,
+  heard: OrdersHeard,
+  closed: AbortSignal,
 ): Promise<void> {
   for (let beatCount = 1; ; beatCount += 1) {
     await clock.sleep(START_BEAT_INTERVAL_MS, closed);

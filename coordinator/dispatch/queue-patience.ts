@@ -35,7 +35,6 @@ interface QueuePatienceOptions {
   readonly where: string;
   readonly clock: Clock;
   readonly sink: RunEventSink;
-  /** How long a server may refuse because it is full. */
   readonly refusalWaitMs: number;
 }
 
@@ -76,16 +75,14 @@ export function createQueuePatience(options: QueuePatienceOptions): QueuePatienc
 /** The outage and the refusal that last at present. All attempts share them. */
 class Troubles {
   readonly #options: QueuePatienceOptions;
-  readonly #outage: Outage;
-  readonly #storeOutage: Outage;
-  readonly #refusal: Outage;
+  readonly #troubles: Readonly<Record<'redis' | 'store' | 'refusal', Outage>>;
   lastAwayMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: QueuePatienceOptions) {
     this.#options = options;
-    this.#outage = new Outage(options.clock);
-    this.#storeOutage = new Outage(options.clock);
-    this.#refusal = new Outage(options.clock);
+    const { clock } = options;
+    const [redis, store, refusal] = [new Outage(clock), new Outage(clock), new Outage(clock)];
+    this.#troubles = { redis, store, refusal };
   }
 
   /** Returns when the call may be repeated after the pause. */
@@ -105,7 +102,7 @@ class Troubles {
     if (!(error instanceof QueueRefusedError)) throw error;
     if (!error.mayPass) throw refused(where, error);
     const { refusal, reason, cure } = error;
-    const sinceMs = this.#refusal.begin(() =>
+    const sinceMs = this.#troubles.refusal.begin(() =>
       sink({ kind: 'redis-refuses', address: where, refusal, reason, cure, waitMs }),
     );
     if (nextMs < Math.min(next.deadlineMs, sinceMs + waitMs)) return;
@@ -118,21 +115,20 @@ class Troubles {
     // Large blobs are in an object store of their own.
     if (cause instanceof StoreUnavailableError) {
       const { where: address = where } = cause.report;
-      this.#storeOutage.begin(() => sink(objectStoreAway({ address, reason })));
-    } else this.#outage.begin(() => sink({ kind: 'redis-away', address: where, reason }));
+      this.#troubles.store.begin(() => sink(objectStoreAway({ address, reason })));
+    } else this.#troubles.redis.begin(() => sink({ kind: 'redis-away', address: where, reason }));
   }
 
   end(): void {
     const { sink } = this.#options;
-    this.#storeOutage.end((awayMs) => sink(objectStoreBack(awayMs)));
-    this.#outage.end((awayMs) => sink({ kind: 'redis-back', awayMs }));
-    this.#refusal.end((refusedMs) => sink({ kind: 'redis-accepts', refusedMs }));
+    const { redis, store, refusal } = this.#troubles;
+    store.end((awayMs) => sink(objectStoreBack(awayMs)));
+    redis.end((awayMs) => sink({ kind: 'redis-back', awayMs }));
+    refusal.end((refusedMs) => sink({ kind: 'redis-accepts', refusedMs }));
   }
 
   #giveUp(): void {
-    this.#outage.giveUp();
-    this.#storeOutage.giveUp();
-    this.#refusal.giveUp();
+    for (const trouble of Object.values(this.#troubles)) trouble.giveUp();
   }
 }
 

@@ -22,7 +22,6 @@ interface Opinion {
   readonly answers: JobAnswers;
   /** The bits of the result that was admitted; null as long as none was. */
   admittedBits: string | null;
-  /** The workers that the job must not go to. */
   excluded: readonly string[];
   /** Whether its first result was doubted, rather than drawn. */
   isDoubted: boolean;
@@ -38,7 +37,6 @@ export class FalseResultsError extends QianmoError {}
 export class SecondOpinions {
   readonly #options: SecondOpinionsOptions;
   readonly #opinions = new Map<JobDelivery, Opinion>();
-  /** Workers with an admitted result of this step. */
   readonly #admittedWorkers = new Set<string>();
 
   constructor(options: SecondOpinionsOptions) {
@@ -52,17 +50,9 @@ export class SecondOpinions {
 
   /** The jobs on whose admitted result workers disagree, with these workers. */
   get disputes(): ReadonlyMap<JobDelivery, readonly string[]> {
-    return new Map(
-      [...this.#opinions].flatMap(
-        ([
-          delivery,
-          {
-            admittedBits,
-            answers: { workers },
-          },
-        ]) => (admittedBits !== null && workers.length > 1 ? [[delivery, workers]] : []),
-      ),
-    );
+    const settled = [...this.#opinions].filter(([, { admittedBits }]) => admittedBits !== null);
+    const answers = settled.map(([delivery, of]) => [delivery, of.answers.workers] as const);
+    return new Map(answers.filter(([, workers]) => workers.length > 1));
   }
 
   /** The step ends without the opinions that are still open. */
@@ -88,7 +78,6 @@ export class SecondOpinions {
     return !excluded.includes(worker) && !this.#options.health.distrusted.includes(worker);
   }
 
-  /** Whether the job has an admitted result already. */
   isSettled(delivery: JobDelivery): boolean {
     return (this.#opinions.get(delivery)?.admittedBits ?? null) !== null;
   }
@@ -168,7 +157,10 @@ export class SecondOpinions {
       case 'agreed':
         this.#opinions.delete(delivery);
         this.#distrust(delivery, verdict.liars);
-        if (verdict.bits !== opinion.admittedBits || this.#haveAdmitted(verdict.liars))
+        if (
+          verdict.bits !== opinion.admittedBits ||
+          verdict.liars.some((liar) => this.#admittedWorkers.has(liar))
+        )
           throw falseResults(delivery, verdict.liars);
         return false;
       case 'open':
@@ -182,15 +174,12 @@ export class SecondOpinions {
     }
   }
 
-  #haveAdmitted(workers: readonly string[]): boolean {
-    return workers.some((worker) => this.#admittedWorkers.has(worker));
-  }
-
   #distrust({ job: { outerStep, jobIndex } }: JobDelivery, liars: readonly string[]): void {
     const reason = 'two other workers agree on another result of a job';
-    const { health } = this.#options;
     for (const worker of liars)
-      health.distrust(worker, { kind: 'worker-distrusted', outerStep, jobIndex, reason });
+      this.#options.health.distrust(worker, {
+        ...{ kind: 'worker-distrusted', outerStep, jobIndex, reason },
+      });
   }
 
   /** Nobody else can say who is right, but the result of the first worker was odd. */
@@ -210,9 +199,7 @@ export class SecondOpinions {
   }
 
   #opinionOn(delivery: JobDelivery): Opinion {
-    const known = this.#opinions.get(delivery);
-    if (known !== undefined) return known;
-    const opinion: Opinion = { answers: new JobAnswers(), ...NO_OPINION };
+    const opinion = this.#opinions.get(delivery) ?? { answers: new JobAnswers(), ...NO_OPINION };
     this.#opinions.set(delivery, opinion);
     return opinion;
   }

@@ -4,8 +4,11 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer } from '../../shared/queue/job-queue.js';
 import type { Patiently } from './queue-patience.js';
-import { noWorkerHealthy, type OpenJobs } from './step-failures.js';
+import { noWorkerHealthy, type OpenJobs } from './closing.js';
 import type { WorkerHealth } from './worker-health.js';
+import type { DeviceDemand } from '../../shared/config/compute-config.js';
+import { type Job, leafCountOf } from '../../shared/queue/protocol.js';
+import { DEVICE_POOLS, type DevicePool } from '../../shared/names/event-terms.js';
 
 const WORKERLESS_NOTICE_MS = 10_000;
 /** The number of jobs on the queue at once. It bounds the memory that row packs take. */
@@ -47,11 +50,6 @@ export function latestWorkerCount({
   };
 }
 
-interface JobCounts {
-  readonly openCount: number;
-  readonly unsentCount: number;
-}
-
 interface StepWorkersOptions {
   readonly producer: JobProducer;
   readonly health: WorkerHealth;
@@ -87,14 +85,15 @@ export class StepWorkers {
     return counted.workerCount;
   }
 
-  /** How many jobs to send now. */
-  async sendCount({ openCount, unsentCount }: JobCounts): Promise<number> {
+  async sendCount({
+    openCount,
+    unsentCount,
+  }: Readonly<Record<'openCount' | 'unsentCount', number>>): Promise<number> {
     if (openCount + unsentCount <= OPEN_JOB_COUNT_MIN) return unsentCount;
     const countMax = Math.max(OPEN_JOB_COUNT_MIN, OPEN_JOBS_PER_WORKER * (await this.count()));
     return Math.min(unsentCount, Math.max(0, countMax - openCount));
   }
 
-  /** Asks the workers that are sick to take no job. */
   async quarantine(): Promise<void> {
     const { health, producer } = this.#options;
     for (const [worker, durationMs] of health.takeQuarantines())
@@ -119,4 +118,38 @@ export class StepWorkers {
     this.#saidWorkerless = isWorkerless;
     if (isNews) sink({ kind: 'workers-missing', openJobCount: open().openCount });
   }
+}
+
+interface WantedBy {
+  readonly job: Pick<Job, 'device' | 'work'>;
+}
+
+export class WantedWorkers {
+  readonly #sink: RunEventSink;
+  readonly #told = new Map<DevicePool, number>();
+
+  constructor(sink: RunEventSink) {
+    this.#sink = sink;
+  }
+
+  /** One worker for each leaf: deliveries are cut for the workers that there are. More would find nothing to do. */
+  want(orders: readonly WantedBy[]): void {
+    for (const device of DEVICE_POOLS)
+      this.#tell(
+        device,
+        orders
+          .filter(({ job }) => poolOf(job.device) === device)
+          .reduce((sum, { job }) => sum + leafCountOf(job), 0),
+      );
+  }
+
+  #tell(device: DevicePool, workerCount: number): void {
+    if ((this.#told.get(device) ?? 0) === workerCount) return;
+    this.#told.set(device, workerCount);
+    this.#sink({ kind: 'workers-wanted', device, workerCount });
+  }
+}
+
+function poolOf(demand: DeviceDemand): DevicePool {
+  return demand === 'gpu' ? 'gpu' : 'cpu';
 }

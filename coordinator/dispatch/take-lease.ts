@@ -63,7 +63,6 @@ export async function takeLease(
 }
 
 interface Refusal {
-  /** The run that asks. */
   readonly run: string;
   /** The run of the holder, which is another one if two runs have one output. */
   readonly heldRun: string;

@@ -24,7 +24,6 @@ type Distrust = RunEventOf<'worker-distrusted'>;
 
 interface Sickness {
   reason: string;
-  /** Quarantines since the worker was last healthy. */
   quarantineCount: number;
   endMs: number;
 }
@@ -51,7 +50,6 @@ export class WorkerHealth {
     this.#sink = sink;
   }
 
-  /** Whether no worker is known to refuse or to be sick. */
   get isUnclouded(): boolean {
     const known = [this.#refusalByWorker, this.#sicknessByWorker, this.#distrustByWorker];
     return known.every((byWorker) => byWorker.size === 0);
@@ -82,7 +80,6 @@ export class WorkerHealth {
     this.#sink({ kind: 'worker-quarantined', quarantinedWorker: worker, reason, quarantineMs });
   }
 
-  /** Notes that a job failed on one worker and then succeeded on another. */
   charge(worker: string, reason: string): void {
     const charges = (this.#chargesByWorker.get(worker) ?? 0) + 1;
     this.#chargesByWorker.set(worker, Math.min(charges, CHARGES_MAX));
@@ -90,7 +87,6 @@ export class WorkerHealth {
       this.sick(worker, `jobs that failed here then succeeded elsewhere; the last one: ${reason}`);
   }
 
-  /** Notes that a worker has done a job of this run. */
   didJob(worker: string): void {
     this.#noneHealthySinceMs = null;
     this.#refusalByWorker.delete(worker);
@@ -99,7 +95,6 @@ export class WorkerHealth {
     else this.absolve(worker);
   }
 
-  /** Forgets that a worker was sick. */
   absolve(worker: string): void {
     this.#chargesByWorker.delete(worker);
     this.#sicknessByWorker.delete(worker);
@@ -128,7 +123,6 @@ export class WorkerHealth {
     this.#dueQuarantines.set(worker, DISTRUST_QUARANTINE_MS);
   }
 
-  /** The workers of which nothing is used. */
   get distrusted(): readonly string[] {
     return [...this.#distrustByWorker.keys()];
   }

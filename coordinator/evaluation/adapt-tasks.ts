@@ -3,19 +3,23 @@
  * them wave by wave, so that any number of tasks streams through bounded memory.
  */
 
-import { adaptedLayoutOf, type AdaptedTask } from '../../shared/queue/blobs/adapted-tasks.js';
-import { areFinite, decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
+import {
+  adaptedLayoutOf,
+  type AdaptedTask,
+  areFinite,
+  decodeAdaptedTasks,
+} from '../../shared/queue/blobs/adapted-tasks.js';
 import type { Adaptation, AdaptWork } from '../../shared/queue/protocol.js';
 import type { Rejection } from '../dispatch/dispatcher.js';
 import {
-  decodedOr,
-  taskWaves,
-  waveValues,
-  withEncodedParameters,
   type AdaptableModel,
+  decodedOr,
   type JobWave,
   type TaskChunk,
   type TaskJobContext,
+  taskWaves,
+  waveValues,
+  withEncodedParameters,
 } from './task-jobs.js';
 
 export interface AdaptRequest extends AdaptableModel {

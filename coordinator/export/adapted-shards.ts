@@ -7,15 +7,15 @@ import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
   adaptedLayoutOf,
-  encodeAdaptedTasks,
   type AdaptedTask,
+  decodeAdaptedTasks,
+  encodeAdaptedTasks,
 } from '../../shared/queue/blobs/adapted-tasks.js';
-import { decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { adaptTasks } from '../evaluation/adapt-tasks.js';
 import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js';
-import { TASKS_PER_SHARD, type AdaptedRows, type ExportShard } from './export-groups.js';
+import { type AdaptedRows, type ExportShard, TASKS_PER_SHARD } from './export-groups.js';
 
 export const PROGRESS_KEY_PREFIX = 'progress/';
 const DIGEST_BYTE_COUNT = 32;

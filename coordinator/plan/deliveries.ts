@@ -7,7 +7,6 @@ import { at } from '../../shared/base/arrays.js';
 import { JOB_BYTE_COUNT_MAX } from '../../shared/queue/protocol.js';
 import { childrenOf, type LeafRange } from '../../shared/sums/sum-tree.js';
 
-/** A leaf with its cost, for the cut. */
 export interface CostedLeaf {
   /** Padded rows, and those that a call is worth. */
   readonly cost: number;
@@ -15,7 +14,6 @@ export interface CostedLeaf {
   readonly jobByteCount: number;
 }
 
-/** The workers that compute an outer step, as far as they are known. */
 export interface WorkerShares {
   readonly workerCount: number;
   /** The time that a unit of cost takes a worker; null before the first results. */
@@ -110,18 +108,22 @@ class CostedTree {
     );
   }
 
-  /** Divides the most expensive node again and again, until there are so many or none can be divided. */
-  divideLargest(nodes: readonly LeafRange[], countMin: number): LeafRange[] {
-    let divided = this.byCost(nodes);
-    while (divided.length < countMin) {
-      const next = this.#dividedOnce(divided);
-      if (next === null) break;
-      divided = next;
+  /** Yields the nodes, then with the most expensive one divided, again and again. */
+  *divisions(nodes: readonly LeafRange[]): Generator<LeafRange[]> {
+    for (let divided: LeafRange[] | null = this.byCost(nodes); divided !== null;) {
+      yield divided;
+      divided = this.#dividedOnce(divided);
     }
-    return divided;
   }
 
-  /** The division that takes the least time, of those that `divideLargest` passes through. */
+  /** The first division into so many nodes, or the last one. */
+  divideLargest(nodes: readonly LeafRange[], countMin: number): LeafRange[] {
+    let last: LeafRange[] = [];
+    for (last of this.divisions(nodes)) if (last.length >= countMin) break;
+    return last;
+  }
+
+  /** The division that takes the least time. */
   bestDivision(
     nodes: readonly LeafRange[],
     {
@@ -129,20 +131,18 @@ class CostedTree {
       timeMs,
     }: { readonly countMax: number; readonly timeMs: (nodes: readonly LeafRange[]) => number },
   ): LeafRange[] {
-    let best = this.byCost(nodes);
-    let leastMs = timeMs(best);
-    let triedCount = 0;
+    let best: LeafRange[] = [];
+    let [leastMs, triedCount] = [Infinity, 0];
     const leafCount = nodes.reduce((sum, { first, end }) => sum + end - first, 0);
     const lastCount = Math.min(countMax, leafCount);
-    for (let tried = best; tried.length < lastCount;) {
-      const next = this.#dividedOnce(tried);
-      if (next === null) break;
-      tried = next;
+    for (const tried of this.divisions(nodes)) {
+      const isLast = tried.length >= lastCount;
       // With many nodes, one more hardly matters, and looking at each would take as long as a step.
-      if (tried.length < TRIED_NEXT_SHARE * triedCount && tried.length < lastCount) continue;
-      triedCount = tried.length;
+      if (tried.length < TRIED_NEXT_SHARE * triedCount && !isLast) continue;
+      if (best.length > 0) triedCount = tried.length;
       const triedMs = timeMs(tried);
       if (triedMs < leastMs) [best, leastMs] = [tried, triedMs];
+      if (isLast) break;
     }
     return best;
   }

@@ -15,7 +15,6 @@ import {
   type TaskSize,
 } from '../../shared/tasks/rows/micro-batches.js';
 
-/** A task of an outer step as its leaf sees it. */
 export interface CutTask extends TaskSize {
   /** The rows that are drawn one by one; 0 where all are read. */
   readonly drawnRowCount: number;
@@ -25,7 +24,6 @@ export interface LeafCut {
   readonly microBatch: MicroBatch;
   /** Its padded rows, and those that a call is worth. */
   readonly cost: number;
-  /** A bound on its bytes in a job. */
   readonly jobByteCount: number;
 }
 
@@ -39,9 +37,7 @@ const LEAF_JOB_BYTE_COUNT_MAX = 24 * 1024;
 const INDEX_BYTE_COUNT = 9;
 const WEIGHT_BYTE_COUNT = 25;
 const PLACE_BYTE_COUNT = 7;
-/** The brackets of a list, with their comma. */
 const LIST_BYTE_COUNT = 3;
-/** The shape of a leaf. */
 const SHAPE_BYTE_COUNT = 48;
 
 interface LeafTerms {

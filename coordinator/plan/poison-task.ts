@@ -1,27 +1,37 @@
 /**
- * Finds the poison task of a job that was given up, by computing parts of the job, and describes it with
+ * Finds the poison task of a job that was given up, by computing its tasks one by one, and describes it with
  * its key and its rows.
  */
 
+import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { TaskStore } from '../../shared/tasks/task-store.js';
-import { decodeTensors, type CodedTensor } from '../../shared/tensors/tensor-codec.js';
-import type { Dispatcher, DeliveredResult, TaskOrder, Rejection } from '../dispatch/dispatcher.js';
+import {
+  type CodedTensor,
+  decodeTensors,
+  encodeTensors,
+  floatsOf,
+} from '../../shared/tensors/tensor-codec.js';
+import type { DeliveredResult, Dispatcher, Rejection, TaskOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
-import { orderPart, type OrderStores } from './order-part.js';
-import { TaskSearch } from './task-search.js';
+import {
+  divisionOf,
+  drawnRowsOf,
+  type GradientWork,
+  idDropoutOf,
+} from '../../shared/queue/protocol.js';
+import { withDrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
+import { withDroppedIds } from '../../shared/tasks/rows/dropped-ids.js';
+import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
+import { type RowPackLayout, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 
-/** A task whose job fails with it and succeeds without it. */
 interface PoisonTask {
   readonly taskIndex: number;
   readonly key: string;
-  /** The task and its rows in words. */
   readonly description: string;
-  /** The last failure of a job with this task. */
   readonly reason: string;
 }
 
-/** The error of a job whose poison task is known. */
 export function poisonTaskError(
   { description, reason }: PoisonTask,
   cause: QianmoError,
@@ -43,16 +53,18 @@ interface SearchTerms extends OrderStores {
   readonly signal: AbortSignal;
 }
 
-/** A part of several tasks may fail by chance once; the search then finds nothing. */
-const PART_ATTEMPTS_MAX = 1;
-/** A single task is judged by two failures, on two workers where there are two. */
+/** A task is judged by two failures, on two workers where there are two. */
 const TASK_ATTEMPTS_MAX = 2;
+/** Where so many other tasks fail too, none is at fault. */
+const OTHERS_TRIED_MAX = 3;
 const LOG_ROWS_NAMED_MAX = 5;
 
 /**
- * Returns null when the error is not that of a given-up job, and when no single task is at fault.
+ * Computes each task of the job alone. A task is at fault only where others are sound, because a job that fails whatever
+ * its tasks are (its model is too large, the numbers diverge) has no task at fault.
  *
  * @param orders the orders among which a job was given up.
+ * @returns null when the error is not that of a given-up job, and when no single task is at fault.
  * @throws errors of the dispatcher that are no failure of a job.
  */
 export async function poisonTaskOf(
@@ -64,48 +76,48 @@ export async function poisonTaskOf(
   const order = orders.find(({ job }) => job.jobIndex === givenUp?.jobIndex);
   if (givenUp === null || order === undefined) return null;
   const { taskIndices } = order.job;
-  if (taskIndices.length === 1) return loneTask(order, orders, givenUp.reason, terms);
-  const search = new TaskSearch(taskIndices.length);
-  let { reason } = givenUp;
+  if (taskIndices.length === 1)
+    return found(order, { ...givenUp, orders: orders.filter((one) => one !== order) }, terms);
+  let suspects: TaskOrder[] = [];
+  for (const place of taskIndices.keys()) suspects.push(await orderOfTask(order, place, terms));
   for (;;) {
-    const places = search.part;
-    if (places === null) break;
-    const failure = await failureOf(await orderPart(order, places, terms), terms);
-    if (failure !== null && places.length === 1) reason = failure;
-    search.note(failure === null ? 'sound' : 'failed');
+    const failure = await failureAmong(suspects, terms, 1);
+    const suspect = suspects.find(({ job }) => job.jobIndex === failure?.jobIndex);
+    if (suspect === undefined) return null;
+    suspects = suspects.filter((one) => one !== suspect);
+    // The failure may be a passing one, and a worker that another task has killed may have held this one too.
+    const alone = await failureAmong([suspect], terms);
+    if (alone !== null) return found(suspect, { ...alone, orders: suspects }, terms);
   }
-  const taskIndex = taskIndices[search.guilty ?? -1];
-  return taskIndex === undefined ? null : described(taskIndex, reason, terms.store);
 }
 
-/** The only task of its job is at fault if another job of the call is sound. */
-async function loneTask(
+/** The task of the order, unless no other order is sound. */
+async function found(
   { job }: TaskOrder,
-  orders: readonly TaskOrder[],
-  reason: string,
+  { reason, orders }: { readonly reason: string; readonly orders: readonly TaskOrder[] },
   terms: SearchTerms,
 ): Promise<PoisonTask | null> {
-  const [taskIndex = -1] = job.taskIndices;
-  const other = orders.find(({ job: { taskIndices } }) => !taskIndices.includes(taskIndex));
-  if (other === undefined || (await failureOf(other, terms)) !== null) return null;
-  return described(taskIndex, reason, terms.store);
+  for (const other of orders.slice(0, OTHERS_TRIED_MAX))
+    if ((await failureAmong([other], terms)) === null)
+      return described(job.taskIndices[0] ?? -1, reason, terms.store);
+  return null;
 }
 
-/** Computes the order alone. Returns why its job was given up, or null when it is sound. */
-async function failureOf(
-  order: TaskOrder,
+/** Computes the orders. Returns which job was given up first and why, or null when all are sound. */
+async function failureAmong(
+  orders: readonly TaskOrder[],
   { dispatcher, signal }: SearchTerms,
-): Promise<string | null> {
-  const attemptsMax = order.job.taskIndices.length === 1 ? TASK_ATTEMPTS_MAX : PART_ATTEMPTS_MAX;
-  const read = order.job.work.kind === 'gradient' ? readFinite : readDecoded;
-  const results = dispatcher.run([order], read, signal, { attemptsMax });
+  attemptsMax = TASK_ATTEMPTS_MAX,
+): Promise<ReturnType<typeof givenUpJobOf>> {
+  const read = orders[0]?.job.work.kind === 'gradient' ? readFinite : readDecoded;
   try {
+    const results = dispatcher.run(orders, read, signal, { attemptsMax });
     for await (const _ of results);
     return null;
   } catch (error) {
     const givenUp = givenUpJobOf(error);
     if (givenUp === null) throw error;
-    return givenUp.reason;
+    return givenUp;
   }
 }
 
@@ -145,4 +157,82 @@ async function described(taskIndex: number, reason: string, store: TaskStore): P
       `task ${key} (number ${taskIndex}, ${supportRowCount} support rows, ${queryRowCount} query ` +
       `rows; log rows ${named}${rest})`,
   };
+}
+
+interface OrderStores {
+  /** With its tasks divided as the job divides them. */
+  readonly store: TaskStore;
+  /** As it is on disk; the same where absent. Neighbours are read from it. */
+  readonly undividedStore?: TaskStore;
+}
+
+/**
+ * The order of one task of a job, with its weights and its rows of the row pack. Its sums are those of no outer step.
+ *
+ * @param place that of the task in the job, which becomes the index of its job
+ */
+export async function orderOfTask(
+  order: TaskOrder,
+  place: number,
+  stores: OrderStores,
+): Promise<TaskOrder> {
+  const { job, dense, frozen, rowPack } = order;
+  const { taskIndices, neighbours } = job;
+  const own: TaskOrder['job'] = {
+    ...{ ...job, jobIndex: place, taskIndices: [at(taskIndices, place)] },
+    ...(neighbours === undefined ? {} : { neighbours: [at(neighbours, place)] }),
+    work: job.work.kind === 'gradient' ? gradientOfTask(job.work, place) : job.work,
+  };
+  if (rowPack === null) return { job: own, dense, frozen, rowPack };
+  const [whole, part] = [await layoutOf(job, stores), await layoutOf(own, stores)];
+  return { job: own, dense, frozen, rowPack: rowPackPart(rowPack, whole, part) };
+}
+
+/** The task is padded as before, as if its leaf were the outer step. */
+function gradientOfTask(work: GradientWork, place: number): GradientWork {
+  const { taskWeights, coldTaskWeights, drawnRows, leaves } = work;
+  let end = 0;
+  const leaf = leaves.shapes.findIndex(([taskCount]) => place < (end += taskCount));
+  const [, ...extents] = at(leaves.shapes, leaf);
+  return {
+    ...{ ...work, taskWeights: [at(taskWeights, place)] },
+    ...(coldTaskWeights === undefined ? {} : { coldTaskWeights: [at(coldTaskWeights, place)] }),
+    ...(drawnRows === undefined ? {} : { drawnRows: [at(drawnRows, place)] }),
+    leaves: { first: 0, stepLeafCount: 1, shapes: [[1, ...extents]] },
+  };
+}
+
+/** As the worker derives it from the same job. */
+async function layoutOf(
+  { taskIndices, neighbours = [], work, outerStep }: TaskOrder['job'],
+  { store, undividedStore = store }: OrderStores,
+): Promise<RowPackLayout> {
+  const division = divisionOf(work);
+  const own = withDroppedIds(
+    withDrawnRows(await store.readTasks(taskIndices), drawnRowsOf(work)),
+    store.manifest.features,
+    idDropoutOf({ work, outerStep }),
+  );
+  const named = await undividedStore.readTasks([...new Set(neighbours.flat())]);
+  return rowPackLayoutOf([...own, ...named.map((task) => neighbourRowsOf(task, division))]);
+}
+
+function rowPackPart(bytes: Uint8Array, whole: RowPackLayout, part: RowPackLayout): Uint8Array {
+  const rows = floatsOf(decodeTensors(bytes, 'row pack'))?.get('rows');
+  const [, width = 0] = rows?.shape ?? [];
+  const values = new Float32Array(part.rowCount * width);
+  let end = 0;
+  for (const [table, ids] of part.idsByTable.entries()) {
+    const wholeIds = whole.idsByTable[table] ?? new Int32Array(0);
+    const start = whole.startByTable[table] ?? 0;
+    let place = 0;
+    // Both lists ascend, and the whole has every id of the part.
+    for (const id of ids) {
+      while (wholeIds[place] !== id) place += 1;
+      const from = (start + place) * width;
+      values.set(rows?.values.subarray(from, from + width) ?? [], end);
+      end += width;
+    }
+  }
+  return encodeTensors(new Map([['rows', { shape: [part.rowCount, width], values }]]));
 }

@@ -3,16 +3,17 @@
  * Pure in (seed, outer step, task list, config). The number of workers is not an input.
  */
 
-import type { TrainingConfig } from '../../shared/config/training-config.js';
+import { at } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
 import { randomStream } from '../../shared/base/random.js';
+import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
-import { curriculumOf, type CurriculumStage } from './curriculum.js';
-import { drawSharesOf, isDrawnByShare } from './draw-shares.js';
-import { rowDrawer, type DrawnTask } from './row-draws.js';
-import { runningTotals, systematicDraws } from './systematic-draws.js';
-import { trunkBatchDrawer } from './trunk-batches.js';
+import { sizeBucketIndexOf } from '../scoring/size-buckets.js';
+import { firstAbove, rowDrawer, type DrawnTask } from './row-draws.js';
+
+type SamplingName = TrainingConfig['sampling'];
+type DrawnByShare = Exclude<SamplingName, 'uniform' | 'sequential'>;
 
 export type SamplingRule = Pick<
   TrainingConfig,
@@ -27,22 +28,13 @@ export type SamplingRule = Pick<
   readonly keepsSupport?: boolean;
 };
 
-/** Returns the tasks of an outer step. */
 export type TaskSampler = (outerStep: number) => DrawnTask[];
 
-/** The tasks that a run draws from, and how. */
 export interface Sampling {
   readonly seed: number;
-  /** In catalog order. */
   readonly tasks: readonly TaskEntry[];
   readonly rule: SamplingRule;
   readonly trunkBatches: readonly TaskEntry[];
-}
-
-/** One epoch's order of the tasks, and the running total of their shares in that order. */
-interface Epoch {
-  readonly order: Int32Array;
-  readonly shareTotals: Float64Array;
 }
 
 /** Epochs and stages kept at once: an outer step may end one epoch and begin the next. */
@@ -68,7 +60,7 @@ const KEPT_COUNT_MAX = 2;
  * of draws of a task in one outer step is its expected number rounded down or up, so a large task may be
  * drawn more than once.
  *
- * Batches of trunk rows are drawn beside the tasks (`trunk-batches.ts`). With `rowsPerOuterStep`, rows are drawn
+ * Batches of trunk rows are drawn beside the tasks (`trunkBatchDrawer`). With `rowsPerOuterStep`, rows are drawn
  * instead, of tasks and batches alike (`row-draws.ts`).
  *
  * @throws QianmoError of kind `data` if there is no task to train on, or if a curriculum goes by age and
@@ -82,61 +74,104 @@ export function taskSampler(
 ): TaskSampler {
   if (tasks.length === 0) throw nothingToTrainOn();
   const { rowsPerOuterStep, keepsSupport = true } = rule;
-  if (rowsPerOuterStep !== undefined) {
+  if (rowsPerOuterStep !== undefined)
     return rowDrawer(seed, [...tasks, ...trunkBatches], { rowsPerOuterStep, keepsSupport });
-  }
   const drawBatches = trunkBatchDrawer(seed, { tasks, trunkBatches }, rule);
-  const curriculum = curriculumOf(tasks, rule);
-  const drawerOf = latestKept((index) => stageDrawer(seed, curriculum.stage(index), rule));
-  return (outerStep) => [
-    ...drawerOf(curriculum.stageAt(outerStep))(outerStep),
-    ...drawBatches(outerStep),
-  ];
+  const stages = stagesOf(tasks, rule);
+  const drawerOf = latestKept((index) => stageDrawer(seed, at(stages, index), rule));
+  return (outerStep) => {
+    const stage = stages.findLastIndex(({ firstOuterStep }) => firstOuterStep <= outerStep);
+    return [...drawerOf(stage)(outerStep), ...drawBatches(outerStep)];
+  };
+}
+
+/** The outer steps from `firstOuterStep` to the next stage draw from these tasks. */
+interface Stage {
+  readonly firstOuterStep: number;
+  readonly tasks: () => readonly TaskEntry[];
+}
+
+/** The amount by which a product of decimal shares may exceed the whole number that is meant. */
+const ROUNDING = 1e-9;
+
+/**
+ * The first stage begins at outer step 0 and the last one has all tasks; without a curriculum there is
+ * one stage. Let S = `stageCount` and let growth take G = floor(growthShare * outerSteps) outer steps.
+ * Stage s of 0 .. S begins at outer step ceil(s G / S), and the first
+ * ceil(N (startShare + (1 - startShare) s / S)) of N tasks are eligible in it. If stages begin together,
+ * the last one counts. A stage that adds no task is left out.
+ */
+function stagesOf(
+  tasks: readonly TaskEntry[],
+  { curriculum, outerSteps }: Pick<SamplingRule, 'curriculum' | 'outerSteps'>,
+): readonly Stage[] {
+  if (curriculum === undefined) return [{ firstOuterStep: 0, tasks: () => tasks }];
+  const { by, startShare, growthShare, stageCount } = curriculum;
+  const rankOf = by === 'age' ? firstSeenTimeOf : (task: TaskEntry): number => -rowCountOf(task);
+  const entering = [...tasks].sort((a, b) => rankOf(a) - rankOf(b) || a.taskIndex - b.taskIndex);
+  const growthOuterSteps = Math.floor(growthShare * outerSteps + ROUNDING);
+  const countByStart = new Map<number, number>();
+  for (let stage = 0; stage <= stageCount; stage += 1) {
+    const share = startShare + ((1 - startShare) * stage) / stageCount;
+    const firstOuterStep = Math.ceil((stage * growthOuterSteps) / stageCount);
+    countByStart.set(firstOuterStep, Math.max(1, Math.ceil(share * tasks.length - ROUNDING)));
+  }
+  let eligibleCount = 0;
+  return [...countByStart].flatMap(([firstOuterStep, count]) => {
+    if (count === eligibleCount) return [];
+    eligibleCount = count;
+    const eligibleTasks = (): TaskEntry[] => {
+      const eligible = new Set(entering.slice(0, count));
+      return tasks.filter((task) => eligible.has(task));
+    };
+    return { firstOuterStep, tasks: eligibleTasks };
+  });
+}
+
+function firstSeenTimeOf({ firstSeenTime, taskIndex }: TaskEntry): number {
+  if (firstSeenTime !== null) return firstSeenTime;
+  throw new QianmoError({
+    kind: 'data',
+    what: 'the task store does not say when its tasks were first seen, which a curriculum by age needs',
+    where: `tasks.arrow, task ${taskIndex}`,
+    expected: 'a column firstSeen',
+    found: 'a store that an earlier version prepared',
+    cure: 'prepare it again with `qianmo prepare --force`, or set training.curriculum.by: size',
+  });
 }
 
 type Drawer = (outerStep: number) => TaskEntry[];
 
-function stageDrawer(seed: number, stage: CurriculumStage, rule: SamplingRule): Drawer {
-  const shuffle = (epoch: number): Int32Array => shuffledOrder(seed, epoch, stage);
-  if (!isDrawnByShare(rule.sampling)) return drawerInEpochs(stage, rule, shuffle);
-  const shares = drawSharesOf(stage.tasks, rule.sampling, rule.sizeBucketEdges);
-  return drawerByShare(seed, stage, rule, (epoch) => {
-    const order = shuffle(epoch);
-    return { order, shareTotals: runningTotals(order, shares) };
+function stageDrawer(seed: number, stage: Stage, rule: SamplingRule): Drawer {
+  const { firstOuterStep } = stage;
+  const tasks = stage.tasks();
+  const { sampling, sizeBucketEdges, tasksPerOuterStep } = rule;
+  const inOrder = Int32Array.from(tasks.keys());
+  // Every stage counts its epochs from 0, so the first outer step of a later stage is part of the name.
+  const ofStage = firstOuterStep === 0 ? [] : [firstOuterStep];
+  const shuffled = (epoch: number): Int32Array =>
+    randomStream(seed, 'task order', epoch, ...ofStage).shuffle(inOrder.slice());
+  if (!isDrawnByShare(sampling)) {
+    const orderAt = latestKept(sampling === 'sequential' ? () => inOrder : shuffled);
+    return (outerStep) =>
+      Array.from({ length: tasksPerOuterStep }, (_, draw) => {
+        const position = (outerStep - firstOuterStep) * tasksPerOuterStep + draw;
+        const order = orderAt(Math.floor(position / tasks.length));
+        return at(tasks, at(order, position % tasks.length));
+      });
+  }
+  const shares = drawSharesOf(tasks, sampling, sizeBucketEdges);
+  // A new order of the tasks each epoch, so that neighbours on the running total change.
+  const epochAt = latestKept((epoch) => {
+    const order = shuffled(epoch);
+    return { order, totals: runningTotals(order, shares) };
   });
-}
-
-function drawerInEpochs(
-  { tasks, firstOuterStep }: CurriculumStage,
-  { sampling, tasksPerOuterStep }: SamplingRule,
-  shuffle: (epoch: number) => Int32Array,
-): Drawer {
-  const orderAt = latestKept(
-    sampling === 'sequential' ? () => catalogOrder(tasks.length) : shuffle,
-  );
-  return (outerStep) =>
-    Array.from({ length: tasksPerOuterStep }, (_, draw) => {
-      const position = (outerStep - firstOuterStep) * tasksPerOuterStep + draw;
-      const order = orderAt(Math.floor(position / tasks.length));
-      return taskAt(tasks, order[position % tasks.length]);
-    });
-}
-
-/** A new order of the tasks each epoch, so that neighbours on the running total change. */
-function drawerByShare(
-  seed: number,
-  { tasks, firstOuterStep }: CurriculumStage,
-  { tasksPerOuterStep }: SamplingRule,
-  epochOf: (epoch: number) => Epoch,
-): Drawer {
-  const epochAt = latestKept(epochOf);
   return (outerStep) => {
-    const { order, shareTotals } = epochAt(
-      Math.floor(((outerStep - firstOuterStep) * tasksPerOuterStep) / tasks.length),
-    );
+    const drawnCount = (outerStep - firstOuterStep) * tasksPerOuterStep;
+    const { order, totals } = epochAt(Math.floor(drawnCount / tasks.length));
     const offset = randomStream(seed, 'row sampling', outerStep).uniform();
-    return systematicDraws(shareTotals, tasksPerOuterStep, offset).map((place) =>
-      taskAt(tasks, order[place]),
+    return systematicDraws(totals, tasksPerOuterStep, offset).map((place) =>
+      at(tasks, at(order, place)),
     );
   };
 }
@@ -152,24 +187,99 @@ function latestKept<Value>(make: (number: number) => Value): (number: number) =>
   };
 }
 
-function catalogOrder(taskCount: number): Int32Array {
-  return Int32Array.from({ length: taskCount }, (_, place) => place);
+/** The edges in support rows that `evaluate` uses by default. */
+const SIZE_BUCKET_EDGES = [10, 30, 100, 300];
+
+function isDrawnByShare(sampling: SamplingName): sampling is DrawnByShare {
+  return sampling !== 'uniform' && sampling !== 'sequential';
+}
+
+/** How often tasks are drawn relative to each other: one positive number per task, `[taskCount]`. */
+function drawSharesOf(
+  tasks: readonly TaskEntry[],
+  sampling: DrawnByShare,
+  sizeBucketEdges: readonly number[] = SIZE_BUCKET_EDGES,
+): Float64Array {
+  if (sampling === 'square-root')
+    return Float64Array.from(tasks, (task) => Math.sqrt(rowCountOf(task)));
+  if (sampling !== 'size-buckets') return Float64Array.from(tasks, rowCountOf);
+  const bucketOf = (task: TaskEntry): number =>
+    sizeBucketIndexOf(sizeBucketEdges, task.supportRowCount);
+  const taskCounts = new Map<number, number>();
+  for (const task of tasks)
+    taskCounts.set(bucketOf(task), (taskCounts.get(bucketOf(task)) ?? 0) + 1);
+  return Float64Array.from(tasks, (task) => 1 / (taskCounts.get(bucketOf(task)) ?? 1));
+}
+
+function rowCountOf(task: TaskEntry): number {
+  return task.supportRowCount + task.queryRowCount;
+}
+
+/** The running total of `shares` in the order given by `order`, summed in float64. */
+export function runningTotals(order: Int32Array, shares: Float64Array): Float64Array {
+  let total = 0;
+  return Float64Array.from(order, (place) => (total += at(shares, place)));
 }
 
 /**
- * Every stage counts its epochs from 0, so the first outer step of a later stage is part of the
- * name.
+ * Systematic sampling with unequal shares (Madow, 1949, "On the theory of systematic sampling, II"): the places,
+ * ascending, on which `drawCount` equally spaced points with one common offset fall. For an offset that is uniform in
+ * [0, 1), the expected number of draws of a place is `drawCount * its share / the total`. For any single
+ * offset it is that number rounded down or up.
  */
-function shuffledOrder(seed: number, epoch: number, stage: CurriculumStage): Int32Array {
-  const { firstOuterStep, tasks } = stage;
-  const ofStage = firstOuterStep === 0 ? [] : [firstOuterStep];
-  return randomStream(seed, 'task order', epoch, ...ofStage).shuffle(catalogOrder(tasks.length));
+export function systematicDraws(totals: Float64Array, drawCount: number, offset: number): number[] {
+  const total = at(totals, totals.length - 1);
+  return Array.from({ length: drawCount }, (_, draw) =>
+    firstAbove(totals, ((offset + draw) / drawCount) * total),
+  );
 }
 
-function taskAt(tasks: readonly TaskEntry[], place: number | undefined): TaskEntry {
-  const task = tasks[place ?? -1];
-  if (task === undefined) throw new Error(`no task at place ${place} of ${tasks.length}`);
-  return task;
+/**
+ * Draws batches of trunk rows so often that their rows are read as often as the query rows of tasks are on average.
+ * With B batches and an expected share s of all query rows that the tasks of an outer step read, B s batches are
+ * drawn in an outer step on average: those from floor(t B s) to floor((t + 1) B s) at outer step t, one
+ * permutation of the batches after the other. With N tasks, s is tasksPerOuterStep / N where all tasks are drawn
+ * alike. With sampling: sequential, the order is that of the catalog.
+ */
+function trunkBatchDrawer(
+  seed: number,
+  { tasks, trunkBatches }: Pick<Sampling, 'tasks' | 'trunkBatches'>,
+  rule: SamplingRule,
+): Drawer {
+  const count = trunkBatches.length;
+  if (count === 0) return () => [];
+  const perOuterStep = count * queryShareOf(tasks, rule);
+  const inOrder = Int32Array.from(trunkBatches.keys());
+  const orderAt = latestKept((epoch) =>
+    rule.sampling === 'sequential'
+      ? inOrder
+      : randomStream(seed, 'trunk batch order', epoch).shuffle(inOrder.slice()),
+  );
+  return (outerStep) => {
+    const first = Math.floor(outerStep * perOuterStep);
+    const end = Math.floor((outerStep + 1) * perOuterStep);
+    return Array.from({ length: end - first }, (_, draw) => {
+      const order = orderAt(Math.floor((first + draw) / count));
+      return at(trunkBatches, at(order, (first + draw) % count));
+    });
+  };
+}
+
+/** The share of all query rows that the tasks of an outer step read on average; above 1 where they read rows twice. */
+function queryShareOf(
+  tasks: readonly TaskEntry[],
+  { sampling, sizeBucketEdges, tasksPerOuterStep }: SamplingRule,
+): number {
+  const alike = tasksPerOuterStep / tasks.length;
+  if (!isDrawnByShare(sampling)) return alike;
+  const shares = drawSharesOf(tasks, sampling, sizeBucketEdges);
+  let [drawn, all, shareTotal] = [0, 0, 0];
+  for (const [place, { queryRowCount }] of tasks.entries()) {
+    drawn += at(shares, place) * queryRowCount;
+    all += queryRowCount;
+    shareTotal += at(shares, place);
+  }
+  return all === 0 ? alike : (tasksPerOuterStep * drawn) / (shareTotal * all);
 }
 
 function nothingToTrainOn(): QianmoError {

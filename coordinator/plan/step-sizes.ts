@@ -9,7 +9,6 @@ export const NO_SIZE_BUCKET = -1;
 export interface StepSizes {
   /** The bucket of each task, or `NO_SIZE_BUCKET` for a batch of trunk rows. */
   readonly bucketByTask: readonly number[];
-  /** The number of tasks of each bucket and the sum of their weights. */
   readonly taskCounts: readonly number[];
   readonly weights: readonly number[];
 }
@@ -20,7 +19,6 @@ interface SizedTask {
   readonly isTrunk: boolean;
 }
 
-/** The buckets of one run. */
 export interface SizeDivision {
   /** `0-10`, `>300` */
   readonly names: readonly string[];

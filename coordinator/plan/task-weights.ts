@@ -10,20 +10,26 @@ import type { PlannedRows } from '../../shared/tasks/task-store.js';
  * - `uniform`: every task counts the same.
  * - `examples`, `sqrt`: in proportion to the impressions of the query rows, or to their square root, so
  *   that aggregated logs weigh as much as the expanded rows would.
- * - `rows`: in proportion to the impressions of all rows. The weighted sum of the tasks' losses is then
+ * - `rows`, `sqrt-rows`: the same for all rows. With `rows`, the weighted sum of the tasks' losses is
  *   the mean loss per impression, which the global method minimises.
- * - `sqrt-rows`: in proportion to the square root of these impressions.
  * - `support`, `sqrt-support`: the same for the support rows.
  */
-type TaskWeightRule =
-  'uniform' | 'examples' | 'sqrt' | 'rows' | 'sqrt-rows' | 'support' | 'sqrt-support';
+const MEASURES = {
+  uniform: { rows: null, isRoot: false },
+  examples: { rows: 'query', isRoot: false },
+  sqrt: { rows: 'query', isRoot: true },
+  rows: { rows: 'all', isRoot: false },
+  'sqrt-rows': { rows: 'all', isRoot: true },
+  support: { rows: 'support', isRoot: false },
+  'sqrt-support': { rows: 'support', isRoot: true },
+} as const;
+type TaskWeightRule = keyof typeof MEASURES;
 
 const COLD_RULES = {
   all: { uniform: 'uniform', examples: 'rows', sqrt: 'sqrt-rows' },
   support: { uniform: 'uniform', examples: 'support', sqrt: 'sqrt-support' },
 } as const;
 
-/** The weights of the tasks of an outer step in one term of the outer loss. */
 export interface TaskWeighting {
   readonly rule: TaskWeightRule;
   /** The rows that the term is over. */
@@ -82,41 +88,16 @@ export function taskWeightsOf(
 }
 
 function measureOf(task: PlannedRows, rule: TaskWeightRule): number {
-  switch (rule) {
-    case 'uniform':
-      return 1;
-    case 'examples':
-      return impressionsFrom(task, task.supportRowCount);
-    case 'sqrt':
-      return Math.sqrt(impressionsFrom(task, task.supportRowCount));
-    case 'rows':
-      return impressionsFrom(task, 0);
-    case 'sqrt-rows':
-      return Math.sqrt(impressionsFrom(task, 0));
-    case 'support':
-      return supportImpressions(task);
-    case 'sqrt-support':
-      return Math.sqrt(supportImpressions(task));
-  }
+  const { rows, isRoot } = MEASURES[rule];
+  if (rows === null) return 1;
+  const impressions = impressionsOf(task, rows);
+  return isRoot ? Math.sqrt(impressions) : impressions;
 }
 
 function impressionsOf(task: PlannedRows, rows: TaskWeighting['rows']): number {
-  switch (rows) {
-    case 'query':
-      return impressionsFrom(task, task.supportRowCount);
-    case 'support':
-      return supportImpressions(task);
-    case 'all':
-      return impressionsFrom(task, 0);
-  }
-}
-
-function supportImpressions(task: PlannedRows): number {
-  return impressionsFrom(task, 0) - impressionsFrom(task, task.supportRowCount);
-}
-
-function impressionsFrom(task: PlannedRows, rowIndex: number): number {
+  if (rows === 'support') return impressionsOf(task, 'all') - impressionsOf(task, 'query');
   let sum = 0;
-  for (const count of task.impressions.subarray(rowIndex)) sum += count;
+  const first = rows === 'query' ? task.supportRowCount : 0;
+  for (const count of task.impressions.subarray(first)) sum += count;
   return sum;
 }

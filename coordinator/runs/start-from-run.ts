@@ -2,25 +2,24 @@
 
 import { z } from 'zod';
 import { averagedForm } from '../averages/averaged-model.js';
-import { averagedParameters, type AveragedMember } from '../averages/averaged-parameters.js';
+import { type AveragedMember, averagedParameters } from '../averages/averaged-parameters.js';
 import type { CheckpointIdentity } from '../checkpoints/checkpoint-identity.js';
 import {
+  type CheckpointManifest,
   LATEST_KEY,
   parseLatest,
   parseManifest,
-  type CheckpointManifest,
 } from '../checkpoints/checkpoint-manifest.js';
 import { leftOutOf } from '../checkpoints/checkpoint-reader.js';
 import { readMetaParameters } from '../checkpoints/saved-parameters.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
-import type { StartFrom } from '../training/start-from.js';
-import { ModelConfigSchema, type ModelConfig } from '../../shared/models/model-config.js';
-import type { ReplayRecord } from '../training/train-options.js';
+import type { ReplayRecord, StartFrom } from '../training/train-options.js';
+import { type ModelConfig, ModelConfigSchema } from '../../shared/models/model-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { configDifferences, decidingPart } from '../../shared/config/run-config.js';
-import { MethodConfigSchema, type MethodConfig } from '../../shared/methods/methods.js';
+import { type MethodConfig, MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { featuresAt } from '../../shared/tasks/store-versions.js';

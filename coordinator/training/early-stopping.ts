@@ -1,12 +1,11 @@
 /** The scores of a run on its validation adgroups while it is trained, and its end when training has stopped helping. */
 
-import type { EarlyStoppingConfig } from '../../shared/config/early-stopping-config.js';
-import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
+import { noticeEvent } from '../../shared/events/run-events.js';
 import { bestOf, scoresSinceBest } from '../checkpoints/validated-steps.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
-export interface EarlyStopping {
+interface EarlyStopping {
   /**
    * The state with its score, if it is to be scored; the same state if not, or if it has one.
    *
@@ -44,28 +43,14 @@ export function earlyStopping({
   validationLoss,
   caller: { sink },
 }: Pick<TrainOptions, 'run' | 'validationLoss' | 'caller'>): EarlyStopping {
-  const { earlyStopping: terms } = config.training;
-  if (terms === undefined || validationLoss === undefined)
-    return {
-      scored: (state) => Promise.resolve(state),
-      resumed: (state) => Promise.resolve(state),
-      isScored: () => false,
-      isOver: () => false,
-      reportEnd: () => undefined,
-    };
-  return stoppingOn(terms, validationLoss, sink);
-}
-
-function stoppingOn(
-  { everyOuterSteps, patience }: EarlyStoppingConfig,
-  validationLoss: NonNullable<TrainOptions['validationLoss']>,
-  sink: RunEventSink,
-): EarlyStopping {
+  const terms = validationLoss === undefined ? undefined : config.training.earlyStopping;
+  const { everyOuterSteps = Infinity, patience = Infinity } = terms ?? {};
   const isScored: EarlyStopping['isScored'] = ({ outerStep, validated }) =>
-    validated?.at(-1)?.outerStep === outerStep;
+    terms !== undefined && validated?.at(-1)?.outerStep === outerStep;
   const scored: EarlyStopping['scored'] = async (state, onHeldBack) => {
     const { outerStep, metaParameters, validated: earlier = [] } = state;
-    if (outerStep % everyOuterSteps !== 0 || isScored(state)) return state;
+    const isDue = outerStep % everyOuterSteps === 0 && !isScored(state);
+    if (!isDue || validationLoss === undefined) return state;
     const loss = await validationLoss(
       metaParameters,
       onHeldBack === undefined ? {} : { onHeldBack },
@@ -85,7 +70,7 @@ function stoppingOn(
     },
     isOver: ({ validated }) => scoresSinceBest(validated) >= patience,
     reportEnd({ outerStep, validated }, outerSteps) {
-      const best = bestOf(validated);
+      const best = terms === undefined ? null : bestOf(validated);
       if (best === null || outerStep >= outerSteps) return;
       sink(
         noticeEvent(

@@ -1,15 +1,21 @@
 /** The start of a run, its checkpoints, and its state when it stops early. */
 
 import { isInterruption, QianmoError } from '../../shared/base/errors.js';
-import { initialMetaParameters } from '../../shared/models/initial-values.js';
+import { initialMetaParameters, type MetaParameters } from '../../shared/models/initial-values.js';
 import type { CheckpointReceipt } from '../checkpoints/saved-parameters.js';
-import { withBiasStart } from './bias-start.js';
-import type { StepTimes } from './step-times.js';
+import type { StepTimes } from './step-report.js';
 import { metaOptimizerOf } from './meta-optimizer/meta-optimizer.js';
 import { runTables, type RunTables } from './run-tables.js';
-import { stateFrom } from './start-from.js';
-import type { TrainOptions } from './train-options.js';
+import type { StartFrom, TrainOptions } from './train-options.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
+import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import { type DenseTensor, layoutDifferences } from '../../shared/tensors/named-tensors.js';
+import type { GradientTransformation } from './meta-optimizer/gradient-transformation.js';
+import { spreadOver } from '../../shared/base/arrays.js';
+import { labelsOf } from '../../shared/tasks/task-label.js';
+import type { PreparedRun } from '../plan/prepared-run.js';
+import { clickRateOf } from '../scoring/held-out-rows.js';
 
 interface StartedTraining {
   readonly state: TrainingState;
@@ -68,22 +74,19 @@ async function startingState({
 }
 
 /** The checkpoints of one training. They are written beside it, one at a time. */
-export interface CheckpointWriter {
+interface CheckpointWriter {
   /** @throws the failure of a checkpoint that was begun. */
   assertNoFailure(): void;
   /** Takes a snapshot of the state once the checkpoint before is written, and begins to write it. */
   begin(state: TrainingState): Promise<void>;
   /** Writes the state, unless it was written last. */
   write(state: TrainingState): Promise<CheckpointReceipt>;
-  /** Resolves when nothing is being written. */
   settled(): Promise<void>;
-  /** Whether a resume would continue from this state. */
   isDurable(state: TrainingState): boolean;
   /** The outer step from which a resume would continue. */
   readonly durableOuterStep: number;
 }
 
-/** @param tables those of the states that are written. */
 export function checkpointWriter(
   { checkpoints, caller }: Pick<TrainOptions, 'checkpoints' | 'caller'>,
   start: Pick<TrainingState, 'outerStep' | 'extendedOuterSteps'>,
@@ -188,4 +191,105 @@ function isSameFailure(first: unknown, second: unknown): boolean {
     second instanceof QianmoError &&
     first.report.what === second.report.what
   );
+}
+
+/**
+ * Copies the arrays, because a run writes its tables in place.
+ *
+ * @throws QianmoError `usage` when one name has two shapes.
+ */
+export function stateFrom(
+  start: StartFrom,
+  spec: ModelSpec,
+  seed: number,
+  optimizer: GradientTransformation,
+): TrainingState {
+  const initial = initialMetaParameters(spec, seed);
+  const metaParameters: MetaParameters = {
+    dense: takenOver(initial.dense, start.metaParameters.dense, start.where),
+    tables: takenOver(initial.tables, start.metaParameters.tables, start.where),
+  };
+  const fresh = optimizer.init(metaParameters);
+  if (start.optimizer === undefined)
+    return { outerStep: 0, metaParameters, optimizer: fresh, computedOn: [] };
+  const scalars = Object.entries(fresh.scalars).map(([name, value]) => [
+    name,
+    start.optimizer?.scalars[name] ?? value,
+  ]);
+  return {
+    outerStep: 0,
+    metaParameters,
+    optimizer: {
+      dense: takenOver(fresh.dense, start.optimizer.dense, start.where),
+      tables: takenOver(fresh.tables, start.optimizer.tables, start.where),
+      scalars: Object.fromEntries(scalars) as Record<string, number>,
+    },
+    computedOn: [],
+  };
+}
+
+/** The own names, with a copy of the values that the other run has for them. */
+function takenOver<Tensor extends DenseTensor | EmbeddingTable>(
+  own: ReadonlyMap<string, Tensor>,
+  other: ReadonlyMap<string, Tensor>,
+  where: string | undefined,
+): Map<string, Tensor> {
+  return new Map(
+    [...own].map(([name, tensor]) => {
+      const found = other.get(name);
+      if (found === undefined) return [name, tensor];
+      requireSameShape(name, asTensor(found), asTensor(tensor), where);
+      return [name, { ...tensor, values: new Float32Array(found.values) }];
+    }),
+  );
+}
+
+function asTensor(tensor: DenseTensor | EmbeddingTable): DenseTensor {
+  return 'shape' in tensor
+    ? tensor
+    : { shape: [tensor.rowCount, tensor.width], values: tensor.values };
+}
+
+function requireSameShape(
+  name: string,
+  found: DenseTensor,
+  expected: DenseTensor,
+  where: string | undefined,
+): void {
+  const differences = layoutDifferences(new Map([[name, found]]), new Map([[name, expected]]));
+  if (differences.length === 0) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the run to start from has another model',
+    ...(where === undefined ? {} : { where }),
+    expected: 'the shapes of the model of this run',
+    found: differences.join('; '),
+    cure: 'give both runs the same model section and the same features',
+  });
+}
+
+/** Enough for a rate to be known well within what training moves the bias by. */
+const TASKS_READ_MAX = 2_000;
+
+/**
+ * The state at outer step 0 with the bias at the logit of the click rate: that of the first segment with clicks, where
+ * there are several. Where all labels are values, it stays at 0, the mean of standardised values.
+ */
+async function withBiasStart(
+  state: TrainingState,
+  { config, store }: Pick<PreparedRun, 'config' | 'store'>,
+): Promise<TrainingState> {
+  if (config.training.biasStart !== 'click-rate') return state;
+  const ofClicks = labelsOf(store.manifest).findIndex(({ loss }) => loss === 'binary');
+  const tasks = store.tasks
+    .filter(
+      ({ split, labelIndex = 0 }) =>
+        (split === 'train' || split === 'trunk') && labelIndex === ofClicks,
+    )
+    .map(({ taskIndex }) => taskIndex);
+  if (tasks.length === 0) return state;
+  const rate = await clickRateOf(store, spreadOver(tasks, TASKS_READ_MAX));
+  const dense = new Map(state.metaParameters.dense);
+  dense.set('bias', { shape: [1], values: Float32Array.of(Math.log(rate / (1 - rate))) });
+  return { ...state, metaParameters: { ...state.metaParameters, dense } };
 }

@@ -33,31 +33,23 @@ export function runLength({
   const endOf = (state: TrainingState): number =>
     Math.min(outerStepsOf(state, training), stopAtOuterStep, replay?.outerSteps ?? Infinity);
   // The trials of a sweep and the global arm of an evaluation are trained under the lease of another run.
-  const isOwn = control?.runId === config.run;
-  if (control === undefined || !isOwn)
-    return {
-      ...{ endOf, withExtension: (state) => state },
-      withLatestCommands: (state) => Promise.resolve(state),
-      markEnded: () => undefined,
-    };
+  const own = control?.runId === config.run ? control : undefined;
   const withExtension = (state: TrainingState): TrainingState => {
     const earlierOuterSteps = outerStepsOf(state, training);
-    const { outerSteps } = control.orders;
-    const isLonger = outerSteps !== null && outerSteps > earlierOuterSteps;
-    if (!isLonger || lengthFixedBy !== null) return state;
+    const outerSteps = own?.orders.outerSteps ?? 0;
+    if (outerSteps <= earlierOuterSteps || lengthFixedBy !== null) return state;
     sink({ kind: 'run-extended', outerSteps, earlierOuterSteps });
     return { ...state, extendedOuterSteps: outerSteps };
   };
   const tell = (state: TrainingState, fixedBy: string | null): void => {
     const { outerStep } = state;
-    control.tell({ outerStep, outerSteps: outerStepsOf(state, training), lengthFixedBy: fixedBy });
+    own?.tell({ outerStep, outerSteps: outerStepsOf(state, training), lengthFixedBy: fixedBy });
   };
   return {
-    endOf,
-    withExtension,
+    ...{ endOf, withExtension },
     withLatestCommands: async (state) => {
       tell(state, lengthFixedBy);
-      if (state.outerStep >= endOf(state)) await control.refresh();
+      if (state.outerStep >= endOf(state)) await own?.refresh();
       return withExtension(state);
     },
     markEnded: (state) => tell(state, FIXED_BY_END),

@@ -6,18 +6,14 @@ import { encodeRowPack, type RowPackLayout } from '../../shared/tasks/row-pack.j
 import type { TableSnapshot } from '../checkpoints/table-snapshot.js';
 import { TrackedTables } from '../checkpoints/tracked-tables.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { MetaGradient } from './meta-optimizer/meta-gradient.js';
+import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
 import {
   metaOptimizerOf,
   movesUntouchedRows,
   steppedState,
 } from './meta-optimizer/meta-optimizer.js';
-import {
-  copyUnknownRows,
-  unknownCopiesOf,
-  withSharedUnknown,
-  writtenRowsOf,
-} from './meta-optimizer/unknown-copies.js';
+import { copyUnknownRow } from '../../shared/models/initial-values.js';
+import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 
 export interface RunTables {
   /** Encodes the row pack of a job. To be called before the next step. */
@@ -52,4 +48,75 @@ export function runTables(
     },
     snapshot: () => tracked.snapshot(),
   };
+}
+
+/**
+ * Keeps the rows of unseen values equal to the row of unknown values while tables are trained: what they learn is
+ * added to what that row learns, and the row is copied to them after each outer step that moves it.
+ */
+
+type Rows = MetaGradient['rows'];
+
+/** By table, the last of the rows that are copies of row 0. */
+type UnknownCopies = ReadonlyMap<string, number>;
+
+export function unknownCopiesOf({ tables }: Pick<ModelSpec, 'tables'>): UnknownCopies {
+  return new Map(
+    tables.flatMap(({ name, unknownCopyCount }) =>
+      unknownCopyCount === undefined ? [] : [[name, unknownCopyCount] as const],
+    ),
+  );
+}
+
+/** The gradient with that of the copies added to that of row 0. */
+export function withSharedUnknown(gradient: MetaGradient, copies: UnknownCopies): MetaGradient {
+  if (copies.size === 0) return gradient;
+  const rows = new Map(
+    [...gradient.rows].map(([name, of]): [string, RowGradient] => [
+      name,
+      sharedUnknown(of, copies.get(name) ?? 0),
+    ]),
+  );
+  return { ...gradient, rows };
+}
+
+function sharedUnknown(gradient: RowGradient, lastCopy: number): RowGradient {
+  const { ids, values } = gradient;
+  const first = ids.findIndex((id) => id > lastCopy);
+  const sharedCount = first < 0 ? ids.length : first;
+  if (sharedCount === 0 || (sharedCount === 1 && ids[0] === 0)) return gradient;
+  const width = values.length / ids.length;
+  const rest = ids.subarray(sharedCount);
+  const sums = new Float64Array(width);
+  for (let place = 0; place < sharedCount * width; place += 1)
+    sums[place % width] = (sums[place % width] ?? NaN) + (values[place] ?? NaN);
+  const shared = new Float32Array((1 + rest.length) * width);
+  shared.set(sums);
+  shared.set(values.subarray(sharedCount * width), width);
+  return { ids: Int32Array.of(0, ...rest), values: shared };
+}
+
+/** The rows that an outer step writes to: those of its gradient, and the copies of each row 0 among them. */
+export function writtenRowsOf(rows: Rows, copies: UnknownCopies): Map<string, { ids: Int32Array }> {
+  return new Map(
+    [...rows].map(([name, { ids }]) => {
+      const count = copies.get(name) ?? 0;
+      if (count === 0 || ids[0] !== 0) return [name, { ids }];
+      const written = new Int32Array(ids.length + count);
+      for (let row = 0; row <= count; row += 1) written[row] = row;
+      written.set(ids.subarray(1), count + 1);
+      return [name, { ids: written }];
+    }),
+  );
+}
+
+function copyUnknownRows(
+  tables: ReadonlyMap<string, EmbeddingTable>,
+  rows: Rows,
+  copies: UnknownCopies,
+): void {
+  for (const [name, count] of copies) {
+    const table = tables.get(name);
+    if (table !== undefined && rows.has(name)) copyUnknownRow(table, count);
+  }
 }

@@ -8,8 +8,11 @@ import type { CallTerms } from '../dispatch/dispatcher.js';
 import type { StepPlan } from '../plan/step-plan.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { ALL_RESULTS } from '../../shared/config/closing-config.js';
-import { taskWeightOf, type StepSum } from './step-sum.js';
+import { type JudgeNorm, type StepSum, taskWeightOf } from './step-sum.js';
 import type { TrainOptions } from './train-options.js';
+import type { TrustConfig } from '../../shared/config/trust-config.js';
+import { FalseResultsError } from '../dispatch/second-opinions.js';
+import { GradientNormBound } from '../trust/gradient-norm-bound.js';
 
 interface ClosedStep {
   /** With a record of the leaves without a result, if there are some. */
@@ -19,7 +22,6 @@ interface ClosedStep {
 }
 
 export interface StepClosings {
-  /** Whether a replay leaves the leaf out. */
   isLeftOut: (outerStep: number, leaf: number) => boolean;
   readonly terms: CallTerms;
   /** @throws QianmoError `data` if the leaves with a result have no weight. */
@@ -69,4 +71,38 @@ function noWeight(outerStep: number): QianmoError {
     where: `outer step ${outerStep}`,
     cure: 'raise the share in training.closing, or set training.taskWeight: uniform; then continue with --resume',
   });
+}
+
+export class GradientNorms {
+  readonly #bound: GradientNormBound;
+
+  constructor({ gradientNormQuantile: quantile, gradientNormMultipleMax: multiple }: TrustConfig) {
+    this.#bound = new GradientNormBound({ quantile, multiple });
+  }
+
+  /** Begins an outer step. Nodes have unequal numbers of tasks, so a norm is divided by the sum of their weights. */
+  begin(): JudgeNorm {
+    const bound = this.#bound;
+    bound.begin();
+    return ({ norm, taskWeight, isConfirmed }) => {
+      const meanNorm = taskWeight > 0 ? norm / taskWeight : 0;
+      if (!isConfirmed && bound.isDoubtful(meanNorm)) return false;
+      bound.admit(meanNorm, isConfirmed);
+      return true;
+    };
+  }
+
+  /**
+   * To be called when all sums of the step are there.
+   *
+   * @throws FalseResultsError when one that was admitted before there was a bound is above it.
+   */
+  assertPlausible(): void {
+    if (!this.#bound.isStepDoubtful) return;
+    throw new FalseResultsError({
+      kind: 'failed',
+      what: 'the norm of a gradient is far above those of the others',
+      cure: 'raise trust.gradientNormMultipleMax if these norms are usual',
+    });
+  }
 }

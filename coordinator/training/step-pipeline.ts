@@ -10,19 +10,16 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 import type { Admitted, CallTerms, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
 import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput } from '../plan/row-pack-gather.js';
-import { keepRowPacks, ordersOf } from '../plan/orders/step-orders.js';
+import { keepRowPacks, ordersOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
-import { planAhead, type PlanAhead } from './plan-ahead.js';
-import type { GradientNorms } from './gradient-norms.js';
+import type { GradientNorms, StepClosings } from './step-closing.js';
 import type { RunLength } from './run-length.js';
 import type { RunTables } from './run-tables.js';
-import type { StepClosings } from './step-closing.js';
 import { deliveryReader, type ReadDelivery } from './step-sum.js';
-import type { StepTimes } from './step-times.js';
+import type { StepTimes } from './step-report.js';
 import type { TrainOptions } from './train-options.js';
-import { WorkerPace } from './worker-pace.js';
+import type { JobResult } from '../../shared/queue/protocol.js';
 
-/** An outer step whose jobs have left. */
 interface StepUnderWay {
   readonly plan: StepPlan;
   readonly orders: readonly TaskOrder[];
@@ -51,7 +48,6 @@ interface PipelineParts {
   readonly frozen: FrozenInput | null;
   readonly closings: StepClosings;
   readonly length: Pick<RunLength, 'endOf'>;
-  /** The kind of machine that must compute the jobs, once the run has one. */
   readonly fingerprint: () => string | null;
   /** Begun with each outer step. */
   readonly times: StepTimes;
@@ -83,9 +79,8 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
   };
   if (caller.signal.aborted) onAbort();
   const pace = new WorkerPace();
-  const ahead = planAhead(parts.planner, pace);
   const sending = ({ closings, onHeldBack }: PipelineParts): SendingParts => ({
-    ...{ options, parts, ahead, pace, signal: recalled.signal },
+    ...{ options, parts, pace, signal: recalled.signal },
     // Later outer steps may be held back while the oldest one is under way.
     terms: underWay.length === 0 ? { ...closings.terms, onHeldBack } : closings.terms,
   });
@@ -133,7 +128,6 @@ function sendingEndOf(
 interface SendingParts {
   readonly options: TrainOptions;
   readonly parts: PipelineParts;
-  readonly ahead: PlanAhead;
   readonly pace: WorkerPace;
   readonly signal: AbortSignal;
   readonly terms: CallTerms;
@@ -142,7 +136,7 @@ interface SendingParts {
 async function send(
   outerStep: number,
   state: TrainingState,
-  { options, parts, ahead, pace, signal, terms }: SendingParts,
+  { options, parts, pace, signal, terms }: SendingParts,
 ): Promise<SentStep> {
   const { run, dispatcher } = options;
   const { planner, tables, frozen, closings, times } = parts;
@@ -169,7 +163,7 @@ async function send(
       read = deliveryReader(run.spec, plan, cut, norms.begin());
       const results = unread ?? dispatch();
       unread = null;
-      return ahead.during(pace.noting(times.waitedFor(results), costs), orders.length);
+      return pace.noting(times.waitedFor(results), costs, () => planner.readAhead());
     },
     async ended() {
       const first = unread?.[Symbol.asyncIterator]().next();
@@ -189,4 +183,46 @@ function sharesOf(pace: WorkerPace, dispatcher: TrainOptions['dispatcher']): Wor
 
 function costOf({ leaves }: StepPlan, { first, end }: LeafRange): number {
   return leaves.slice(first, end).reduce((sum, { cost }) => sum + cost, 0);
+}
+
+type PacedResult = Pick<JobResult, 'worker' | 'jobIndex' | 'computeMs'>;
+
+/** A worker computes its last job while the results of the others arrive. */
+const OPEN_JOBS_MIN = 1;
+
+/** The workers of a run, as its results tell: how many there are, and how long a unit of cost takes them. */
+export class WorkerPace {
+  /** The number in the latest outer step that returned results, as far as it has. */
+  workerCount = 0;
+  /** Null before the first results. */
+  msPerCost: number | null = null;
+
+  /**
+   * Passes the results of an outer step on.
+   *
+   * @param costs by job index
+   * @param readAhead reads the plan of the next outer step. It is called as soon as a worker has nothing left to do in
+   *   this one: earlier, reading takes processor time from computing where both share a machine; later, all workers
+   *   wait for it. Further calls have no effect.
+   */
+  async *noting<Of extends { readonly result: PacedResult }>(
+    results: AsyncIterable<Of>,
+    costs: readonly number[],
+    readAhead: () => void = () => undefined,
+  ): AsyncGenerator<Of> {
+    const workers = new Set<string>();
+    const openCountMax = Math.max(OPEN_JOBS_MIN, this.workerCount - 1);
+    let [computeMs, cost, openCount] = [0, 0, costs.length];
+    if (openCount <= openCountMax) readAhead();
+    for await (const each of results) {
+      workers.add(each.result.worker);
+      this.workerCount = workers.size;
+      computeMs += each.result.computeMs;
+      cost += costs[each.result.jobIndex] ?? 0;
+      openCount -= 1;
+      if (openCount <= openCountMax) readAhead();
+      yield each;
+    }
+    if (cost > 0) this.msPerCost = computeMs / cost;
+  }
 }

@@ -3,25 +3,29 @@
  * The sum tree fixes every rounding, so the order of arrival changes no bit.
  */
 
-import { at } from '../../shared/base/arrays.js';
+import { at, float32At } from '../../shared/base/arrays.js';
 import { learnedVariables } from '../../shared/models/learned-parameters.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import { decodeSums, type DeliveredSums } from '../../shared/sums/delivered-sums.js';
+import {
+  decodeSums,
+  type DeliveredSums,
+  type TaskLosses,
+} from '../../shared/sums/delivered-sums.js';
 import {
   denseCountOf,
+  type GradientNode,
   joinNodes,
   learnedIdsOf,
-  type GradientNode,
 } from '../../shared/sums/gradient-node.js';
-import { nodesIn, SumTree, type LeafRange } from '../../shared/sums/sum-tree.js';
-import { elementCountOf, type DenseTensor } from '../../shared/tensors/named-tensors.js';
+import { type LeafRange, nodesIn, SumTree } from '../../shared/sums/sum-tree.js';
+import { type DenseTensor, elementCountOf } from '../../shared/tensors/named-tensors.js';
 import type { ReadResult } from '../dispatch/dispatcher.js';
-import { tasksOf } from '../plan/orders/step-orders.js';
+import { tasksOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan } from '../plan/step-plan.js';
-import type { MetaGradient, RowGradient } from './meta-optimizer/meta-gradient.js';
-import { StepLossSums, type StepLosses } from './step-losses.js';
+import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
+import type { SizeLosses } from '../../shared/events/size-losses.js';
+import { NO_SIZE_BUCKET } from '../plan/step-sizes.js';
 
-/** A delivery of the step, and what it returned. */
 export interface ReadDelivery {
   readonly delivery: LeafRange;
   readonly sums: DeliveredSums;
@@ -164,4 +168,101 @@ function normOf({ dense, rows }: GradientNode): number {
   for (const values of [dense, rows])
     for (let index = 0; index < values.length; index += 1) squares += (values[index] ?? NaN) ** 2;
   return Math.sqrt(squares);
+}
+
+/** Weighted as task gradients are. */
+interface StepLosses {
+  readonly queryLoss: number;
+  /** Query loss before adaptation; null where it was not measured, and where it is not finite. */
+  readonly queryLossBefore: number | null;
+  /** Support loss before adaptation, over adgroups alone where tasks adapt: a batch of trunk rows has none. */
+  readonly supportLoss: number;
+  readonly bySize: Omit<SizeLosses, 'sizes'>;
+}
+
+type PlannedTasks = StepPlan['tasks'];
+type LossOf = (task: number) => number;
+
+export class StepLossSums {
+  readonly #tasks: PlannedTasks;
+  readonly #query: Float32Array;
+  readonly #support: Float32Array;
+  readonly #queryBefore: Float32Array;
+  /** 1 for tasks whose losses have arrived. */
+  readonly #hasArrived: Uint8Array;
+  #hasBefore = true;
+
+  constructor(tasks: PlannedTasks) {
+    const { length } = tasks.taskIndices;
+    this.#tasks = tasks;
+    this.#query = new Float32Array(length);
+    this.#support = new Float32Array(length);
+    this.#queryBefore = new Float32Array(length);
+    this.#hasArrived = new Uint8Array(length);
+  }
+
+  /** @param span of the tasks among those of the step. */
+  place(
+    { query, support, queryBefore }: TaskLosses,
+    [start, end]: readonly [number, number],
+  ): void {
+    this.#query.set(query, start);
+    this.#support.set(support, start);
+    if (queryBefore === null) this.#hasBefore = false;
+    else this.#queryBefore.set(queryBefore, start);
+    this.#hasArrived.fill(1, start, end);
+  }
+
+  /**
+   * The losses of the tasks that have arrived, as if they were all.
+   *
+   * @param adapts whether tasks adapt on their support rows
+   */
+  total(adapts: boolean): StepLosses {
+    const { bucketByTask, taskCounts } = this.#tasks.sizes;
+    const share = this.#sum(() => 1);
+    const isAdgroup = (task: number): number => Number(bucketByTask[task] !== NO_SIZE_BUCKET);
+    // Without adgroups among them there is no support loss to divide.
+    const supportShare = (adapts ? this.#sum(isAdgroup) : share) || share;
+    const lossesIn =
+      (losses: Float32Array): LossOf =>
+      (task) =>
+        float32At(losses, task);
+    const [query, support] = [lossesIn(this.#query), lossesIn(this.#support)];
+    const before = lossesIn(this.#queryBefore);
+    const queryLossBefore = this.#sum(before) / share;
+    const hasBefore = this.#hasBefore && Number.isFinite(queryLossBefore);
+    const byBucket = (valueOf: LossOf): number[] =>
+      taskCounts.map(
+        (_, bucket) =>
+          this.#sum((task) => (bucketByTask[task] === bucket ? valueOf(task) : 0)) / share,
+      );
+    return {
+      queryLoss: this.#sum(query) / share,
+      queryLossBefore: hasBefore ? queryLossBefore : null,
+      supportLoss: this.#sum(support) / supportShare,
+      bySize: {
+        taskCounts: taskCounts.map((_, bucket) => this.#countIn(bucket)),
+        weights: byBucket(() => 1),
+        queryLossSums: byBucket(query),
+        supportLossSums: byBucket(support),
+        ...(hasBefore ? { queryLossBeforeSums: byBucket(before) } : {}),
+      },
+    };
+  }
+
+  #countIn(bucket: number): number {
+    let count = 0;
+    for (const [task, own] of this.#tasks.sizes.bucketByTask.entries())
+      if (own === bucket && this.#hasArrived[task] === 1) count += 1;
+    return count;
+  }
+
+  /** Weighted, over the tasks that have arrived. */
+  #sum(valueOf: (task: number) => number): number {
+    let sum = 0;
+    for (const [task, weight] of this.#tasks.taskWeights.entries())
+      if (this.#hasArrived[task] === 1) sum += weight * valueOf(task);
+    return sum;
+  }
 }

@@ -5,8 +5,7 @@ import type { LeftOut } from '../checkpoints/left-out-leaves.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import type { StartFrom } from './start-from.js';
-import type { TrainingState } from '../checkpoints/training-state.js';
+import type { OptimizerState, TrainingState } from '../checkpoints/training-state.js';
 
 export interface TrainOptions {
   readonly run: PreparedRun;
@@ -29,15 +28,22 @@ export type ValidationLoss = (
   terms?: Pick<CallTerms, 'onHeldBack'>,
 ) => Promise<number>;
 
+/** What another run has learned, to begin with. */
+export interface StartFrom {
+  readonly metaParameters: MetaParameters;
+  /** The optimizer state to continue with; the optimizer starts anew when absent. */
+  readonly optimizer?: OptimizerState;
+  /** The name of that run, for messages. */
+  readonly where?: string;
+}
+
 /** Where a training begins: at a checkpoint of the run, at the parameters of another, or afresh. */
 export interface RunStart {
-  /** Continue from the latest checkpoint, if there is one. */
   readonly resume: boolean;
   /** The number of outer steps to train to, instead of that of the checkpoint or the config. */
   readonly extendTo?: number;
   /** Start at outer step 0 even if a checkpoint of this run exists. */
   readonly fresh?: boolean;
-  /** Begin outer step 0 with the parameters that another run has learned. */
   readonly startFrom?: StartFrom;
   /** Repeat what another run did. The training ends where its record does. */
   readonly replay?: ReplayRecord;
@@ -45,7 +51,6 @@ export interface RunStart {
 
 /** The decisions of a run that depended on timing or on its machines, for another run to repeat. */
 export interface ReplayRecord {
-  /** The outer steps that are recorded. */
   readonly outerSteps: number;
   readonly leftOut: readonly LeftOut[];
   readonly quarantinedTasks?: TrainingState['quarantinedTasks'];
@@ -57,10 +62,7 @@ export interface TrainingOutcome {
   readonly state: TrainingState;
   /** Those of the last outer step, or of the best one where training stops early. */
   readonly metaParameters: MetaParameters;
-  /** The address of their checkpoint. */
   readonly address: string;
-  /** The digest of the meta-parameters. */
   readonly digest: string;
-  /** The number of completed outer steps, including those before a resume. */
   readonly outerSteps: number;
 }

@@ -12,15 +12,15 @@ import { createEventLog } from '../../shared/events/event-log.js';
 import { logFilePlace } from '../../shared/events/log-file.js';
 import {
   runEventSink,
+  type RunEventSink,
   sinksTogether,
   toldBy,
-  type RunEventSink,
 } from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { queueWithLargeBlobs } from '../../shared/queue/blobs/large-blobs.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
-import { PrefixSharesSchema } from '../../worker/carrying/prefix-shares.js';
+import { PrefixSharesSchema } from '../../worker/carrying/executor-turns.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';

@@ -3,13 +3,13 @@
  * Nothing else says what such a run must come to, because its results depend on timing.
  */
 
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { LeftOut } from '../../coordinator/checkpoints/left-out-leaves.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import type { JobResult } from '../../shared/queue/protocol.js';
-import { jobKeyOf, standingClock, type ComputedPart } from './reference.js';
+import { type ComputedPart, jobKeyOf, standingClock } from './reference.js';
 import { EXTENDED_OUTER_STEPS, simulatedExecutorOf, simulatedRunOf } from './simulated-run.js';
 import type { Variant } from './variants.js';
 

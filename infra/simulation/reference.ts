@@ -3,7 +3,7 @@
 import { blobRefOf } from '../../shared/storage/blob-store.js';
 import { initialMetaParameters } from '../../shared/models/initial-values.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { ValidatedStep } from '../../coordinator/checkpoints/validated-steps.js';
 import type { Clock } from '../../shared/base/clock.js';

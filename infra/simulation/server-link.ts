@@ -7,21 +7,21 @@
 import { setMaxListeners } from 'node:events';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
-  WAKE_ALL,
   type BlobLimits,
   type JobConsumer,
   type JobProducer,
   type JobQueue,
   type OpenConsumerOptions,
+  WAKE_ALL,
   type WakeUp,
 } from '../../shared/queue/job-queue.js';
-import { parseJobFailure } from '../../shared/queue/job-failure.js';
-import { queueCallsAt, type QueueCall } from '../../shared/queue/redis-errors.js';
+import { parseJobFailure } from '../../shared/queue/queue-errors.js';
+import { type QueueCall, queueCallsAt } from '../../shared/queue/redis-errors.js';
 import {
   BlobMissingError,
   blobRefOf,
-  verifiedBlob,
   type BlobStore,
+  verifiedBlob,
 } from '../../shared/storage/blob-store.js';
 import { CommandConsumer, type ConsumerCommands } from './queue/command-consumer.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';

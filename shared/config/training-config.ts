@@ -94,7 +94,7 @@ const CurriculumConfigSchema = z
       .describe('The number of equal rises, equally spaced, in which the share grows to 1.'),
   })
   .describe('Tasks enter the training one after another. All may be drawn at each step if absent.');
-export type CurriculumConfig = z.infer<typeof CurriculumConfigSchema>;
+type CurriculumConfig = z.infer<typeof CurriculumConfigSchema>;
 
 const AVERAGED_RUNS_MAX = 16;
 

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module';
 import type * as bullmq from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import { formatJobFailure } from './job-failure.js';
+import { formatJobFailure, mayPass } from './queue-errors.js';
 import type {
   BlobLimits,
   ConnectedWorker,
@@ -17,11 +17,15 @@ import type {
   TakeTerms,
 } from './job-queue.js';
 import { INNER_LOOP_QUEUE, type JobResult } from './protocol.js';
-import { mayPass } from './queue-errors.js';
 import type { RedisConnection } from './redis-connection.js';
-import { queueErrorOf, type QueueCall } from './redis-errors.js';
-import { quarantineKeyOf, type WorkerRegistry } from './redis-registry.js';
-import { startOf, wakeUpChannelOf, wakeUpText } from './wake-up-messages.js';
+import { type QueueCall, queueErrorOf } from './redis-errors.js';
+import {
+  quarantineKeyOf,
+  startOf,
+  wakeUpChannelOf,
+  wakeUpText,
+  type WorkerRegistry,
+} from './redis-registry.js';
 import { LOCK_DURATION_MS, LOCK_RENEWAL_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
 import type { WorkerReport } from './workers/worker-report.js';
 
@@ -65,7 +69,6 @@ export function bullmqConsumer(
   options: {
     readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
     readonly clock: Clock;
-    /** The address of the server, without its password. */
     readonly where: string;
     readonly call: QueueCall;
     readonly blobs: (limits: BlobLimits) => BlobStore;
@@ -194,7 +197,6 @@ class Taking {
     void this.#worker.pause(true);
   }
 
-  /** Takes nothing any more. */
   stop(): void {
     this.#isStopped = true;
     this.end();

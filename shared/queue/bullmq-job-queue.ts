@@ -22,22 +22,20 @@ import type {
 import {
   checkRedis,
   connectRedis,
-  UNKNOWN_VERSION,
   type RedisConnection,
+  type RedisRole,
+  UNKNOWN_VERSION,
 } from './redis-connection.js';
-import { queueCallsAt, type QueueCall } from './redis-errors.js';
-import { redisWorkerRegistry } from './redis-registry.js';
+import { type QueueCall, queueCallsAt } from './redis-errors.js';
+import { redisWorkerRegistry, wakeUpChannelOf } from './redis-registry.js';
 import { redisRunController, RedisRunLease } from './redis-run-lease.js';
-import { wakeUpChannelOf } from './wake-up-messages.js';
 
 interface BullmqJobQueueOptions {
   readonly redisUrl: string;
   /** In braces, so that all keys are in one slot of a cluster: `{qianmo}`. */
   readonly prefix: string;
   readonly clock: Clock;
-  /** The certificates of an encrypted connection. */
   readonly tls?: TlsFiles | null;
-  /** The place of jobs in a trace; they have none if absent. */
   readonly traceparentOf?: TraceparentOf;
 }
 
@@ -54,30 +52,26 @@ async function openProducer(options: BullmqJobQueueOptions, start: string): Prom
   const { redisUrl: url, prefix, clock, tls = null, traceparentOf = () => null } = options;
   // A lost connection shows where it matters: in the commands that fail.
   const onError = (): void => undefined;
-  const connection = { url, tls, onError };
-  const redis = await connectRedis({
-    ...{ ...connection, role: 'producer', name: 'qianmo-coordinator' },
-  });
-  const opened: RedisConnection[] = [redis];
+  const where = redactedAddress(url);
+  const call = queueCallsAt(where);
+  const opened: RedisConnection[] = [];
+  const connect = async (role: RedisRole, name: string): Promise<RedisConnection> => {
+    const redis = await connectRedis({ url, tls, onError, role, name });
+    opened.push(redis);
+    return redis;
+  };
   try {
-    const call = queueCallsAt(redactedAddress(url));
-    const facts = await call(() => checkRedis(redis));
-    const checks = await connectRedis({
-      ...{ ...connection, role: 'checks', name: 'qianmo-checks' },
-    });
-    opened.push(checks);
+    const commands = await connect('producer', 'qianmo-coordinator');
+    const facts = await call(() => checkRedis(commands));
+    const checks = await connect('checks', 'qianmo-checks');
     // BullMQ checks nothing, and says nothing, when it may not do this.
     await call(() => checks.client('SETNAME', 'qianmo-checks'));
-    const wakeUps = await connectRedis({
-      ...{ ...connection, role: 'wake-ups', name: 'qianmo-wake-ups' },
-    });
-    opened.push(wakeUps);
-    const connections = { commands: redis, checks, wakeUps };
-    const blobs = blobsOver(redis, prefix, call);
+    const wakeUps = await connect('wake-ups', 'qianmo-wake-ups');
+    const blobs = blobsOver(commands, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };
-    const lease = new RedisRunLease(redis, prefix, redactedAddress(url));
+    const lease = new RedisRunLease(commands, prefix, where);
     const parts = { bullmq, start, clock, call, lease, traceparentOf, blobs };
-    return await call(() => bullmqProducer(connections, parts));
+    return await call(() => bullmqProducer({ commands, checks, wakeUps }, parts));
   } catch (error) {
     for (const connection of opened) connection.disconnect();
     throw error;

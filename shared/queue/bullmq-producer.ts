@@ -7,28 +7,35 @@ import { createRequire } from 'node:module';
 import type * as bullmq from 'bullmq';
 import type { Clock } from '../base/clock.js';
 import type { BlobStore } from '../storage/blob-store.js';
-import { removeJobsOfSilentStarts, removeWaitingOfRun } from './bullmq-leftovers.js';
 import {
-  WAKE_ALL,
   type BlobLimits,
   type JobProducer,
   type JobRecord,
   type TraceparentOf,
+  WAKE_ALL,
   type WakeUp,
 } from './job-queue.js';
-import { INNER_LOOP_QUEUE, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
+import { INNER_LOOP_QUEUE, isLeftover, isOfStart, QUEUED_BYTE_COUNT_MAX } from './protocol.js';
 import type { RedisConnection } from './redis-connection.js';
 import { isOfChangedRole, type QueueCall } from './redis-errors.js';
-import { formatJobFailure, WORKER_LOST } from './job-failure.js';
-import { quarantineKeyOf, redisStartRegistry, redisWorkerRegistry } from './redis-registry.js';
+import { formatJobFailure, WORKER_LOST } from './queue-errors.js';
+import {
+  quarantineKeyOf,
+  redisStartRegistry,
+  redisWorkerRegistry,
+  type StartRegistry,
+  wakeUpChannelOf,
+  wakeUpOf,
+} from './redis-registry.js';
 import type { RedisRunLease } from './redis-run-lease.js';
-import { wakeUpChannelOf, wakeUpOf } from './wake-up-messages.js';
 import {
   ANSWER_TIMEOUT_MS,
   EVENT_COUNT_MAX,
+  FINISHED_AGE_MS_MAX,
   FINISHED_COUNT_MAX,
   LOCK_DURATION_MS,
   STALLED_INTERVAL_MS,
+  START_SILENCE_MS_MAX,
 } from './timing.js';
 
 // The CommonJS form of the library loads in half the time.
@@ -48,7 +55,16 @@ const JOB_OPTIONS: bullmq.JobsOptions = {
   stackTraceLimit: 5,
 };
 
-/** Both are the producer's own: it ends them when it closes. */
+const CHECKER_OPTIONS = {
+  name: 'stalled-checker',
+  autorun: false,
+  lockDuration: LOCK_DURATION_MS,
+  stalledInterval: STALLED_INTERVAL_MS,
+  // The first loss of its worker fails a delivery.
+  maxStalledCount: 0,
+};
+
+/** They are the producer's own: it ends them when it closes. */
 interface ProducerConnections {
   readonly commands: RedisConnection;
   /** Waits for a server that is away, for the stalled check. */
@@ -58,7 +74,7 @@ interface ProducerConnections {
 }
 
 export async function bullmqProducer(
-  connections: ProducerConnections,
+  { commands, checks: connection, wakeUps }: ProducerConnections,
   options: {
     readonly bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean };
     /** The nonce in the ids of the jobs whose wake-ups are heard. */
@@ -66,48 +82,50 @@ export async function bullmqProducer(
     readonly clock: Clock;
     readonly call: QueueCall;
     readonly lease: RedisRunLease;
-    /** The place of a job in a trace; null if it has none. */
     readonly traceparentOf: TraceparentOf;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): Promise<JobProducer> {
-  const { commands, checks: connection, wakeUps } = connections;
-  const { bullmq, start, clock, call, lease, traceparentOf, blobs } = options;
-  const queue = queueOn(commands, bullmq);
-  const checker = new Worker(INNER_LOOP_QUEUE, null, {
-    connection,
-    ...bullmq,
-    name: 'stalled-checker',
-    autorun: false,
-    lockDuration: LOCK_DURATION_MS,
-    stalledInterval: STALLED_INTERVAL_MS,
-    // The first loss of its worker fails a delivery.
-    maxStalledCount: 0,
+  const { bullmq, start, clock, call, lease, blobs } = options;
+  const { prefix } = bullmq;
+  const queue = new Queue(INNER_LOOP_QUEUE, {
+    ...{ connection: commands, ...bullmq, defaultJobOptions: JOB_OPTIONS },
+    streams: { events: { maxLen: EVENT_COUNT_MAX } },
   });
+  const checker = new Worker(INNER_LOOP_QUEUE, null, { connection, ...bullmq, ...CHECKER_OPTIONS });
   // Connection errors show in the commands that fail; without a listener they would end the
   // process.
-  const onError = (): void => undefined;
-  queue.on('error', onError);
-  checker.on('error', onError);
+  queue.on('error', () => undefined);
+  checker.on('error', () => undefined);
   const [subscribe] = await Promise.all([
-    wakeUpsOver(wakeUps, wakeUpChannelOf(bullmq.prefix, start), [commands, wakeUps]),
+    wakeUpsOver(wakeUps, wakeUpChannelOf(prefix, start), [commands, wakeUps]),
     queue.waitUntilReady(),
     checker.waitUntilReady(),
   ]);
   await checker.startStalledCheckTimer();
   const closing = new AbortController();
   void keepAnswering(wakeUps, clock, closing.signal);
+  const starts = redisStartRegistry(commands, prefix);
+  const registry = redisWorkerRegistry(commands, prefix);
   return {
-    ...leaseOperations(lease, call),
-    ...jobOperations(queue, commands, call),
-    add: addOperation(queue, lease, call, traceparentOf),
-    ...lifeOperations(queue, commands, { prefix: bullmq.prefix, call }),
+    takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
+    renewLease: (holder) => call(() => lease.renew(holder)),
+    releaseLease: (terms) => call(() => lease.release(terms)),
+    add: addOperation(queue, options),
+    read: (jobId) => call(() => recordOf(queue, commands, jobId)),
+    remove: async (jobIds) => {
+      await removed(queue, jobIds);
+    },
+    removeLeftovers: (runId, epoch) => call(() => removeWaitingOfRun(queue, runId, epoch)),
+    beat: (name) => call(() => starts.beat(name)),
+    removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
+    workers: () => call(() => registry.workers()),
+    reportedWorkers: () => call(() => registry.reportedWorkers()),
     quarantine: async (worker, durationMs) => {
-      const key = quarantineKeyOf(bullmq.prefix, worker);
+      const key = quarantineKeyOf(prefix, worker);
       await call(() => commands.set(key, '', 'PX', Math.max(1, durationMs)));
     },
-    blobs,
-    subscribe,
+    ...{ blobs, subscribe },
     close: async () => {
       closing.abort();
       // Closing waits for replies of a server that may be away; the connections end regardless.
@@ -120,47 +138,28 @@ export async function bullmqProducer(
   };
 }
 
-function queueOn(
-  connection: RedisConnection,
-  bullmq: { readonly prefix: string; readonly skipVersionCheck: boolean },
-): bullmq.Queue {
-  return new Queue(INNER_LOOP_QUEUE, {
-    connection,
-    ...bullmq,
-    defaultJobOptions: JOB_OPTIONS,
-    streams: { events: { maxLen: EVENT_COUNT_MAX } },
-  });
-}
-
-function leaseOperations(
-  lease: RedisRunLease,
-  call: QueueCall,
-): Pick<JobProducer, 'takeLease' | 'renewLease' | 'releaseLease'> {
-  return {
-    takeLease: (runId, holder, over) => call(() => lease.take(runId, holder, over)),
-    renewLease: (holder) => call(() => lease.renew(holder)),
-    releaseLease: (terms) => call(() => lease.release(terms)),
-  };
-}
-
 function addOperation(
   queue: bullmq.Queue,
-  lease: RedisRunLease,
-  call: QueueCall,
-  traceparentOf: TraceparentOf,
+  {
+    lease,
+    call,
+    traceparentOf,
+  }: Pick<Parameters<typeof bullmqProducer>[1], 'lease' | 'call' | 'traceparentOf'>,
 ): JobProducer['add'] {
   return async (jobs) => {
     const added = jobs.map(({ jobId, job }) => {
       const metadata = traceparentOf(job.runId, job.outerStep);
       return {
-        name: job.work.kind,
-        data: job,
+        ...{ name: job.work.kind, data: job },
         opts: { jobId, ...(metadata === null ? {} : { telemetry: { metadata } }) },
       };
     });
     const add = (): Promise<unknown> => queue.addBulk(added);
     const undo = (): Promise<unknown> =>
-      Promise.allSettled(jobs.map(({ jobId }) => queue.remove(jobId)));
+      removed(
+        queue,
+        jobs.map(({ jobId }) => jobId),
+      );
     await call(() => (lease.isHeld ? lease.addUnder(add, undo) : add()));
   };
 }
@@ -206,35 +205,6 @@ async function keepAnswering(
   }
 }
 
-function jobOperations(
-  queue: bullmq.Queue,
-  redis: RedisConnection,
-  call: QueueCall,
-): Pick<JobProducer, 'read' | 'remove' | 'removeLeftovers'> {
-  return {
-    read: (jobId) => call(() => recordOf(queue, redis, jobId)),
-    remove: async (jobIds) => {
-      await Promise.allSettled(jobIds.map((jobId) => queue.remove(jobId)));
-    },
-    removeLeftovers: (runId, epoch) => call(() => removeWaitingOfRun(queue, runId, epoch)),
-  };
-}
-
-function lifeOperations(
-  queue: bullmq.Queue,
-  commands: RedisConnection,
-  { prefix, call }: { readonly prefix: string; readonly call: QueueCall },
-): Pick<JobProducer, 'beat' | 'removeJobsOfSilentStarts' | 'workers' | 'reportedWorkers'> {
-  const starts = redisStartRegistry(commands, prefix);
-  const registry = redisWorkerRegistry(commands, prefix);
-  return {
-    beat: (start) => call(() => starts.beat(start)),
-    removeJobsOfSilentStarts: () => call(() => removeJobsOfSilentStarts(queue, starts)),
-    workers: () => call(() => registry.workers()),
-    reportedWorkers: () => call(() => registry.reportedWorkers()),
-  };
-}
-
 /** Reads little of an open job: its data are large, and there may be many. */
 async function recordOf(
   queue: bullmq.Queue,
@@ -263,4 +233,64 @@ async function recordOf(
     ? formatJobFailure({ kind: 'worker-lost', reason: `no result arrived: ${job.failedReason}` })
     : job.failedReason;
   return { state: 'failed', reason, worker };
+}
+
+const PAGE_COUNT = 1_000;
+const WAITING: bullmq.JobType[] = ['wait', 'delayed', 'prioritized'];
+const FINISHED: bullmq.JobType[] = ['completed', 'failed'];
+
+/** Removes the waiting jobs of a run that have an earlier epoch, or none, and returns their number. */
+async function removeWaitingOfRun(
+  queue: bullmq.Queue,
+  runId: string,
+  epoch: number,
+): Promise<number> {
+  const ids: string[] = [];
+  for (let start = 0; ; start += PAGE_COUNT) {
+    const page = await queue.getJobs(WAITING, start, start + PAGE_COUNT - 1);
+    for (const job of page)
+      if (isLeftover(job.data, runId, epoch) && job.id !== undefined) ids.push(job.id);
+    if (page.length === 0) break;
+  }
+  return removed(queue, ids);
+}
+
+/**
+ * Removes the waiting jobs of silent starts, and later their finished jobs. A coordinator that was only
+ * paused finds its jobs gone and delivers them again.
+ *
+ * @returns the number of waiting jobs
+ */
+async function removeJobsOfSilentStarts(
+  queue: bullmq.Queue,
+  registry: StartRegistry,
+): Promise<number> {
+  const silent = await registry.silent(START_SILENCE_MS_MAX);
+  if (silent.length === 0) return 0;
+  const waitingCount = await removed(queue, await idsOf(queue, WAITING, silent));
+  const dead = await registry.silent(FINISHED_AGE_MS_MAX);
+  if (dead.length > 0) {
+    await removed(queue, await idsOf(queue, FINISHED, dead));
+    for (const start of dead) await registry.forget(start);
+  }
+  return waitingCount;
+}
+
+async function idsOf(
+  queue: bullmq.Queue,
+  types: bullmq.JobType[],
+  starts: readonly string[],
+): Promise<string[]> {
+  const ids: string[] = [];
+  for (let first = 0; ; first += PAGE_COUNT) {
+    const page = await queue.getRanges(types, first, first + PAGE_COUNT - 1);
+    ids.push(...page.filter((jobId) => starts.some((start) => isOfStart(jobId, start))));
+    if (page.length === 0) return ids;
+  }
+}
+
+/** A job that a worker holds is not removed. */
+async function removed(queue: bullmq.Queue, ids: readonly string[]): Promise<number> {
+  await Promise.allSettled(ids.map((id) => queue.remove(id)));
+  return ids.length;
 }

@@ -21,7 +21,6 @@ export interface JobInput {
   readonly job: Job;
   /** Safetensors bytes, see `protocol.ts`. */
   readonly dense: Uint8Array;
-  /** Null when the job has none. */
   readonly rowPack: Uint8Array | null;
   /**
    * The same for every job of a run, so an executor caches what it makes of it, by digest. Null
@@ -39,7 +38,6 @@ export interface JobOutput {
   readonly queryRowCount: number;
   readonly computeMs: number;
   readonly backend: string;
-  /** The kind of machine that computed it. */
   readonly fingerprint: string;
   /** The computation in the trace of the job, told by the process that did it. */
   readonly span?: Span | undefined;

@@ -19,7 +19,7 @@
 import type { RunController, RunOrders } from '../control/run-orders.js';
 import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/run-lease.js';
-import type { JobFailure } from './job-failure.js';
+import type { JobFailure } from './queue-errors.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
 import type { WorkerReport } from './workers/worker-report.js';
 
@@ -31,9 +31,7 @@ export interface JobQueue {
    * @throws QianmoError `environment` when the server is down, refuses, or may evict keys.
    */
   openProducer(start: string): Promise<JobProducer>;
-  /** @throws QianmoError as `openProducer`. */
   openConsumer(options: OpenConsumerOptions): Promise<JobConsumer>;
-  /** @throws QianmoError as `openProducer`. */
   openController(): Promise<QueueController>;
 }
 
@@ -46,7 +44,6 @@ export interface QueueController extends RunController {
 export interface OpenConsumerOptions {
   /** The worker's name, as coordinators and the queue board see it, unless another worker has it. */
   readonly name: string;
-  /** The device that the worker computes on, as far as it is known. */
   readonly device: string;
   /** Asked with every beat; null as long as there is nothing to say. */
   readonly report?: () => WorkerReport | null;
@@ -56,7 +53,6 @@ export interface OpenConsumerOptions {
   readonly process: JobProcessor;
   /** Called with each error of the connection, which is retried by itself. */
   readonly onError: (error: Error) => void;
-  /** Called when a lost connection is back. */
   readonly onReconnected: () => void;
 }
 
@@ -77,7 +73,6 @@ export interface ReportedWorker extends ConnectedWorker {
   readonly report: WorkerReport | null;
 }
 
-/** A job that is put on the queue. */
 interface QueuedJob {
   readonly jobId: string;
   readonly job: Job;
@@ -110,14 +105,12 @@ export const WAKE_ALL = 'all';
 export interface BlobLimits {
   /** How long a blob outlives its last use, where the store removes blobs by itself. */
   readonly lifetimeMs: number;
-  /** Larger blobs are refused. */
   readonly blobByteCountMax: number;
   /** The place of large blobs; beside the queue if absent. Only `queueWithLargeBlobs` knows places. */
   readonly large?: LargeBlobs;
 }
 
 export interface ReleaseTerms {
-  /** False by default. */
   readonly keepsOrders?: boolean;
   /** How the run has ended; absent if it has not begun. */
   readonly end?: Omit<RunEnd, 'start'>;
@@ -176,7 +169,6 @@ export interface JobProducer {
   quarantine(worker: string, durationMs: number): Promise<void>;
   /** Returns the function that ends the subscription. */
   subscribe(listener: WakeUp): () => void;
-  /** The blobs of jobs, kept beside the queue. */
   blobs(limits: BlobLimits): BlobStore;
   close(): Promise<void>;
 }
@@ -209,7 +201,6 @@ export interface JobConsumer {
   beat(jobId: string | null): Promise<number>;
   /** How much longer a coordinator wants this worker to take no job; 0 if none does. */
   quarantinedMs(): Promise<number>;
-  /** The blobs of jobs, kept beside the queue. */
   blobs(limits: BlobLimits): BlobStore;
   /** Takes no more jobs. Resolves when those under way have ended on the queue. */
   stop(): Promise<void>;
@@ -224,7 +215,6 @@ export interface JobConsumer {
  */
 export type JobProcessor = (job: TakenJob, lost: AbortSignal) => Promise<JobOutcome>;
 
-/** How a worker ends a job. */
 export type JobOutcome =
   | { readonly kind: 'completed'; readonly result: JobResult }
   | { readonly kind: 'failed'; readonly failure: JobFailure }
@@ -242,7 +232,6 @@ export interface TracedOrigin {
   readonly addedMs: number;
 }
 
-/** A job whose lock this consumer holds. */
 export interface TakenJob {
   readonly jobId: string;
   /** The job as its producer wrote it. The reader must check it. */

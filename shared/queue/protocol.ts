@@ -42,13 +42,11 @@ import { NEIGHBOURS_MAX } from '../tasks/rows/neighbour-rows.js';
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 19;
 
-/** The queue's name within its prefix. */
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
 /** The largest job with its signature. The terms of its delivery do not count: they change from one to the next. */
 export const JOB_BYTE_COUNT_MAX = 64 * 1024;
 
-/** The names of workers that a job may exclude. */
 export const EXCLUDED_WORKERS_MAX = 16;
 const WORKER_NAME_LENGTH_MAX = 512;
 /** The quotes and the comma of a name in a list. */
@@ -91,7 +89,6 @@ const LeavesSchema = z
     error: 'expected leaves of the outer step',
   });
 
-/** How a task's rows become one gradient. */
 const GradientWorkSchema = z.strictObject({
   kind: z.literal('gradient'),
   method: remembered(MethodConfigSchema),
@@ -158,7 +155,6 @@ const AdaptWorkSchema = z.strictObject({
   adaptation: AdaptationSchema,
   /** The rows that tasks adapt on: the support rows, or all rows that the division leaves. */
   rows: z.enum(['support', 'all']),
-  /** Absent: support and query rows are those of the store. */
   division: RowDivisionSchema.optional(),
 });
 
@@ -175,7 +171,6 @@ export type LargeBlobs = z.infer<typeof LargeBlobsSchema>;
 export const JobSchema = z.strictObject({
   protocolVersion: z.literal(PROTOCOL_VERSION),
   runId: z.string().min(1).max(128),
-  /** The epoch of the lease under which the coordinator works; 0 without a queue. */
   epoch: index,
   outerStep: index,
   jobIndex: index,
@@ -234,7 +229,6 @@ export const JobResultSchema = z.strictObject({
   worker: z.string(),
   /** `tfjs-node-gpu 4.22.0, TensorFlow 2.21.0, CPU` */
   backend: z.string(),
-  /** The kind of machine that computed it. */
   fingerprint: FingerprintSchema,
 });
 

@@ -4,7 +4,7 @@
  */
 
 import { Redis, type RedisOptions } from 'ioredis';
-import { QianmoError } from '../base/errors.js';
+import { QianmoError, type FailureReport } from '../base/errors.js';
 import { redactedAddress } from '../base/redacted-address.js';
 import { isLoopbackHost } from '../network/loopback-host.js';
 import type { TlsFiles } from '../storage/tls-files.js';
@@ -15,7 +15,7 @@ import { isForbidden, isOfChangedRole, RIGHTS_CURE } from './redis-errors.js';
  * - `producer` fails at once while Redis is away; the caller decides how long to retry.
  * - the others wait for Redis to come back, however long.
  */
-type RedisRole = 'producer' | 'worker' | 'checks' | 'wake-ups';
+export type RedisRole = 'producer' | 'worker' | 'checks' | 'wake-ups';
 
 /** The type for code that passes a connection on without using the client library. */
 export type RedisConnection = Redis;
@@ -23,7 +23,6 @@ export type RedisConnection = Redis;
 interface ConnectRedisOptions {
   readonly url: string;
   readonly role: RedisRole;
-  /** Shown by `CLIENT LIST`. */
   readonly name?: string;
   readonly connectTimeoutMs?: number;
   /** For addresses at `rediss://`; the system's authorities and no certificate of one's own if absent. */
@@ -39,7 +38,6 @@ interface RedisFacts {
   readonly aof: boolean;
 }
 
-/** The version of a server whose user may not ask for it. */
 export const UNKNOWN_VERSION = 'redis of unknown version';
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -85,9 +83,7 @@ function optionsOf({ url, role, name, tls }: ConnectRedisOptions, connectTimeout
  *   server is down, refuses the password or is not Redis.
  */
 export async function connectRedis(options: ConnectRedisOptions): Promise<Redis> {
-  if (!REDIS_ADDRESS.test(options.url)) throw notAnAddress(options.url);
-  if (PASSWORD_IN_PATH.test(options.url)) throw notEncoded(options.url);
-  if (options.tls && !isGuarded(options.url)) throw notEncrypted(options.url);
+  assertAddress(options);
   const connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
   const redis = clientOf(options, connectTimeoutMs);
   let firstError: Error | undefined;
@@ -133,7 +129,6 @@ function answerWithin(redis: Redis, timeoutMs: number): Promise<void> {
   });
 }
 
-/** Resolves when the server has loaded its data. */
 async function loaded(redis: Redis): Promise<void> {
   for (;;) {
     try {
@@ -162,97 +157,74 @@ function isGuarded(url: string): boolean {
   return isLoopbackHost(new URL(url).hostname);
 }
 
-function notEncrypted(url: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'certificates are given for a connection that is not encrypted',
-    where: redactedAddress(url),
-    expected: 'rediss://HOST:PORT',
-    cure: 'write rediss:// in the address, or unset QIANMO_REDIS_CA_FILE and QIANMO_REDIS_CERTIFICATE_FILE',
-  });
-}
-
-function notEncoded(url: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'the password in the address of Redis has characters that separate its parts',
-    where: redactedAddress(url),
-    expected: 'percent-encoding: %2F for /, %3F for ?, %23 for #, %40 for @',
-    cure: 'encode the password in --redis or queue.redisUrl',
-  });
+/** @throws QianmoError `usage` for an address that cannot be used. */
+function assertAddress({ url, tls }: Pick<ConnectRedisOptions, 'url' | 'tls'>): void {
+  if (!REDIS_ADDRESS.test(url)) throw notAnAddress(url);
+  if (PASSWORD_IN_PATH.test(url))
+    throw unusable(url, {
+      what: 'the password in the address of Redis has characters that separate its parts',
+      expected: 'percent-encoding: %2F for /, %3F for ?, %23 for #, %40 for @',
+      cure: 'encode the password in --redis or queue.redisUrl',
+    });
+  if (tls && !isGuarded(url))
+    throw unusable(url, {
+      what: 'certificates are given for a connection that is not encrypted',
+      expected: 'rediss://HOST:PORT',
+      cure: 'write rediss:// in the address, or unset QIANMO_REDIS_CA_FILE and QIANMO_REDIS_CERTIFICATE_FILE',
+    });
 }
 
 function notAnAddress(url: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
+  return unusable(url, {
     what: 'this is not the address of a Redis server',
-    where: redactedAddress(url),
     expected: 'redis://HOST:PORT, or rediss://HOST:PORT for TLS',
     cure: 'correct --redis or queue.redisUrl',
   });
 }
 
+function unusable(
+  url: string,
+  report: Pick<FailureReport, 'what' | 'expected' | 'cure'>,
+): QianmoError {
+  return new QianmoError({ kind: 'usage', where: redactedAddress(url), ...report });
+}
+
+/** The failures of a first connection that their words tell, most certain first. */
+const CONNECT_FAILURES: readonly (readonly [words: RegExp, what: string, cure: string])[] = [
+  [/^NOPERM/, 'Redis does not allow its user a command', RIGHTS_CURE],
+  [
+    /WRONGPASS|NOAUTH|invalid (username-)?password|without any password/i,
+    'Redis refuses the user or password',
+    'put the correct user and password into the address: redis://USER:PASSWORD@HOST:PORT',
+  ],
+  [
+    /self.signed certificate|unable to (get|verify)|certificate has expired|altnames/i,
+    'the certificate of Redis is not one to be trusted',
+    'name the certificate of its authority in QIANMO_REDIS_CA_FILE, and the host that it is made out to in the address',
+  ],
+  [
+    /alert certificate required|alert bad certificate|alert unknown ca|alert decrypt error|alert number (42|48|51|116)/i,
+    'Redis does not trust the certificate of this machine, or misses it',
+    'name a certificate that its authority has signed in QIANMO_REDIS_CERTIFICATE_FILE, and its key in QIANMO_REDIS_KEY_FILE',
+  ],
+  [
+    /RESP type|protocol error/i,
+    'the server at this address is not Redis',
+    'give the address of a Redis server: redis://HOST:PORT (rediss:// for TLS)',
+  ],
+  [
+    /^/,
+    'Redis does not answer',
+    'start the server (redis-server --appendonly yes), or correct --redis or queue.redisUrl',
+  ],
+];
+
 function connectFailure(url: string, cause: unknown): QianmoError {
   const found = cause instanceof Error ? cause.message : String(cause);
-  const where = redactedAddress(url);
-  if (found.startsWith('NOPERM'))
-    return new QianmoError({
-      kind: 'environment',
-      what: 'Redis does not allow its user a command',
-      where,
-      found,
-      cure: RIGHTS_CURE,
-      cause,
-    });
-  if (/WRONGPASS|NOAUTH|invalid (username-)?password|without any password/i.test(found))
-    return new QianmoError({
-      kind: 'environment',
-      what: 'Redis refuses the user or password',
-      where,
-      found,
-      cure: 'put the correct user and password into the address: redis://USER:PASSWORD@HOST:PORT',
-      cause,
-    });
-  if (
-    /self.signed certificate|unable to (get|verify)|certificate has expired|altnames/i.test(found)
-  )
-    return new QianmoError({
-      kind: 'environment',
-      what: 'the certificate of Redis is not one to be trusted',
-      where,
-      found,
-      cure: 'name the certificate of its authority in QIANMO_REDIS_CA_FILE, and the host that it is made out to in the address',
-      cause,
-    });
-  if (
-    /alert certificate required|alert bad certificate|alert unknown ca|alert decrypt error|alert number (42|48|51|116)/i.test(
-      found,
-    )
-  )
-    return new QianmoError({
-      kind: 'environment',
-      what: 'Redis does not trust the certificate of this machine, or misses it',
-      where,
-      found,
-      cure: 'name a certificate that its authority has signed in QIANMO_REDIS_CERTIFICATE_FILE, and its key in QIANMO_REDIS_KEY_FILE',
-      cause,
-    });
-  if (/RESP type|protocol error/i.test(found))
-    return new QianmoError({
-      kind: 'environment',
-      what: 'the server at this address is not Redis',
-      where,
-      expected: 'an answer in the Redis protocol',
-      cure: 'give the address of a Redis server: redis://HOST:PORT (rediss:// for TLS)',
-      cause,
-    });
+  const [, what = '', cure = ''] = CONNECT_FAILURES.find(([words]) => words.test(found)) ?? [];
   return new QianmoError({
     kind: 'environment',
-    what: 'Redis does not answer',
-    where,
-    found,
-    cure: 'start the server (redis-server --appendonly yes), or correct --redis or queue.redisUrl',
-    cause,
+    ...{ what, where: redactedAddress(url), found, cure, cause },
   });
 }
 

@@ -77,7 +77,6 @@ const texts = z.array(z.string());
 const RepliesSchema = z.tuple([texts, texts]);
 const ReportedSchema = z.tuple([texts, texts, z.record(z.string(), z.string())]);
 
-/** The replies of a transaction. @throws the first error among them. */
 function repliesIn(found: readonly (readonly [error: Error | null, reply: unknown])[] | null) {
   return found?.map(([error, reply]) => {
     if (error !== null) throw error;
@@ -146,7 +145,6 @@ function liveOf(silent: readonly string[], texts: readonly string[]): ConnectedW
 
 export interface StartRegistry {
   beat(start: string): Promise<void>;
-  /** The starts that have been silent for longer than this. */
   silent(silenceMs: number): Promise<string[]>;
   forget(start: string): Promise<void>;
 }
@@ -168,4 +166,43 @@ export function redisStartRegistry(redis: RedisConnection, prefix: string): Star
 /** The key that is there as long as a worker is quarantined. */
 export function quarantineKeyOf(prefix: string, worker: string): string {
   return `${prefix}:quarantine:${worker}`;
+}
+
+/**
+ * The message that tells a coordinator that one of its jobs has finished, over a channel of Redis. A message may be
+ * lost: the record of the job is the truth. BullMQ's own events would go to every coordinator of the queue, which
+ * would parse the results of all runs.
+ */
+
+const WakeUpSchema = z.strictObject({
+  jobId: z.string(),
+  /** The result, as the queue keeps it; absent when the job failed. */
+  returnValue: z.unknown().optional(),
+});
+type WakeUpMessage = z.infer<typeof WakeUpSchema>;
+
+/**
+ * @param prefix of the queue's keys; a user with few rights may use the channels below it.
+ * @param start the nonce of the start that hears the channel
+ */
+export function wakeUpChannelOf(prefix: string, start: string): string {
+  return `${prefix}:wake-ups:${start}`;
+}
+
+/** The nonce of the start that has added a job, which `startSuffixOf` put into its id. Empty without one. */
+export function startOf(jobId: string): string {
+  return /-([^-]+)-\d+$/.exec(jobId)?.[1] ?? '';
+}
+
+export function wakeUpText(message: WakeUpMessage): string {
+  return JSON.stringify(message);
+}
+
+/** Null for anything else that somebody has sent. */
+export function wakeUpOf(text: string): WakeUpMessage | null {
+  try {
+    return WakeUpSchema.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null;
+  }
 }

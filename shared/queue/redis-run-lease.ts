@@ -168,18 +168,13 @@ export class RedisRunLease {
    * @throws RunFencedError if another coordinator has taken the lease. Nothing stays added then.
    */
   async addUnder(add: () => Promise<unknown>, undo: () => Promise<unknown>): Promise<void> {
-    const { runId } = this.#demand();
+    const { runId, epoch } = this.#demand();
     await add();
-    if (await this.#isOwn()) return;
+    const found = await this.#redis.get(this.#keysOf(runId).epoch);
+    // A server that has lost its memory is told the epoch again at the next renewal.
+    if (found === null || Number(found) <= Number(epoch)) return;
     await undo();
     throw this.#fenced(runId);
-  }
-
-  /** A server that has lost its memory is told the epoch again at the next renewal. */
-  async #isOwn(): Promise<boolean> {
-    const { runId, epoch } = this.#demand();
-    const found = await this.#redis.get(this.#keysOf(runId).epoch);
-    return found === null || Number(found) <= Number(epoch);
   }
 
   #demand(): { readonly runId: string; readonly epoch: string } {
@@ -242,7 +237,6 @@ export function redisRunController(
 interface RunPlace {
   readonly prefix: string;
   readonly runId: string;
-  /** The address of the queue. */
   readonly where: string;
 }
 

@@ -8,7 +8,6 @@ export const LOCK_DURATION_MS = 8_000;
 /** A lock survives a lost renewal. */
 export const LOCK_RENEWAL_INTERVAL_MS = LOCK_DURATION_MS / 2;
 
-/** How often a worker says that it lives. */
 export const WORKER_BEAT_INTERVAL_MS = 2_000;
 
 /**
@@ -23,7 +22,6 @@ export const EVENT_COUNT_MAX = 10_000;
 /** A worker counts as gone when it has said nothing for this long. It says so with its beats. */
 export const WORKER_SILENCE_MS_MAX = LOCK_DURATION_MS;
 
-/** How often a coordinator says that it lives. */
 export const START_BEAT_INTERVAL_MS = 2_000;
 /** The waiting jobs of a start of a coordinator are removed when it has been silent for this long. */
 export const START_SILENCE_MS_MAX = 60_000;

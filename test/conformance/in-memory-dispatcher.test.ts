@@ -1,5 +1,5 @@
 import { describe } from 'vitest';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { describeDispatcher } from './dispatcher.js';
 

@@ -4,8 +4,11 @@ import {
   CHECKPOINT_FORMAT_VERSION,
   LATEST_KEY,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
-import { encodeAdaptedTasks, type AdaptedLayout } from '../../shared/queue/blobs/adapted-tasks.js';
-import { decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
+import {
+  type AdaptedLayout,
+  decodeAdaptedTasks,
+  encodeAdaptedTasks,
+} from '../../shared/queue/blobs/adapted-tasks.js';
 import { MemoryObjectStore } from '../../shared/storage/memory-object-store.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { checkpointsIn } from '../fixtures/stores/checkpoint-stores.js';

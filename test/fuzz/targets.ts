@@ -13,9 +13,13 @@ import { rowCountOf } from '../../shared/sums/gradient-node.js';
 import { decodeTensors, encodeTensors, viewTensors } from '../../shared/tensors/tensor-codec.js';
 import { MemoryBlobStore } from '../../infra/simulation/queue/memory-blob-store.js';
 import { BlobMissingError, blobRefOf } from '../../shared/storage/blob-store.js';
-import { PROTOCOL_VERSION, type Job } from '../../shared/queue/protocol.js';
-import { fetchJob, JobFailedError, type JobCarrier } from '../../worker/carrying/carry-job.js';
-import { InputCache } from '../../worker/carrying/input-cache.js';
+import { type Job, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
+import {
+  fetchJob,
+  InputCache,
+  type JobCarrier,
+  JobFailedError,
+} from '../../worker/carrying/carry-job.js';
 import { jobLimitsOf } from '../../worker/carrying/job-limits.js';
 import { ComputeReplySchema, ComputeRequestSchema } from '../../worker/process/compute-protocol.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';

@@ -4,12 +4,12 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
 import {
-  adaptTasks,
   type AdaptedWave,
   type AdaptRequest,
+  adaptTasks,
 } from '../../coordinator/evaluation/adapt-tasks.js';
 import type { TaskJobContext } from '../../coordinator/evaluation/task-jobs.js';
 import { systemClock } from '../../shared/base/clock.js';
@@ -18,9 +18,9 @@ import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
 import {
+  type CodedTensor,
   decodeTensors,
   encodeTensors,
-  type CodedTensor,
 } from '../../shared/tensors/tensor-codec.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';

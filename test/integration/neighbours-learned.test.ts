@@ -4,7 +4,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { predictLogits } from '../../coordinator/evaluation/predict-logits.js';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { randomStream } from '../../shared/base/random.js';

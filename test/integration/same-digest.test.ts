@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { systemClock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -17,9 +17,9 @@ import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { instantClock } from '../fixtures/clocks/instant-clock.js';
 import { commandHere } from '../fixtures/commands/command-here.js';
 import {
-  startCommand,
   type EndedCommand,
   type RunningCommand,
+  startCommand,
 } from '../fixtures/commands/command.js';
 import { smallLog, smallRun } from '../fixtures/commands/small-run.js';
 import { jobUnderWay } from '../fixtures/queue/job-under-way.js';

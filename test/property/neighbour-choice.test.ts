@@ -6,8 +6,12 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { jobNeighboursOf, KEPT_INDICES_MAX } from '../../coordinator/plan/job-neighbours.js';
-import { knownIdsOf, neighbourIndexOf } from '../../coordinator/plan/neighbour-index.js';
+import {
+  jobNeighboursOf,
+  KEPT_INDICES_MAX,
+  knownIdsOf,
+  neighbourIndexOf,
+} from '../../coordinator/plan/job-neighbours.js';
 import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
 import { dividedTask } from '../../shared/tasks/rows/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';

@@ -2,8 +2,12 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { taskSampler, type SamplingRule } from '../../coordinator/plan/sampler.js';
-import { runningTotals, systematicDraws } from '../../coordinator/plan/systematic-draws.js';
+import {
+  runningTotals,
+  type SamplingRule,
+  systematicDraws,
+  taskSampler,
+} from '../../coordinator/plan/sampler.js';
 import type { TaskEntry } from '../../shared/tasks/task-store.js';
 import { drawCounts, tasksOf } from '../fixtures/sampled-tasks.js';
 

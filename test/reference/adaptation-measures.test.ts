@@ -5,12 +5,11 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MODELS } from '../../shared/models/kinds/models.js';
-import { adaptedLayoutOf } from '../../shared/queue/blobs/adapted-tasks.js';
-import { decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
-import type { AdaptWork, Adaptation, PredictWork } from '../../shared/queue/protocol.js';
+import { adaptedLayoutOf, decodeAdaptedTasks } from '../../shared/queue/blobs/adapted-tasks.js';
+import type { Adaptation, AdaptWork, PredictWork } from '../../shared/queue/protocol.js';
 import { decodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
-import { jobCaseOf, runJob, type JobCase } from '../fixtures/compute/compute-inputs.js';
+import { type JobCase, jobCaseOf, runJob } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { modelFor } from '../fixtures/training/model-for-method.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';

@@ -6,25 +6,25 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
-import { methodPlanOf, METHODS, type MethodConfig } from '../../shared/methods/methods.js';
+import { type MethodConfig, methodPlanOf, METHODS } from '../../shared/methods/methods.js';
 import { MODELS } from '../../shared/models/kinds/models.js';
 import { goesWith, modelFor, supportInputs } from '../fixtures/training/model-for-method.js';
 import {
   adaptedLayoutOf,
   type AdaptedTask,
   type AdaptedTasks,
+  decodeAdaptedTasks,
 } from '../../shared/queue/blobs/adapted-tasks.js';
-import { decodeAdaptedTasks } from '../../shared/queue/blobs/decode-adapted-tasks.js';
-import type { AdaptWork, Adaptation, PredictWork } from '../../shared/queue/protocol.js';
+import type { Adaptation, AdaptWork, PredictWork } from '../../shared/queue/protocol.js';
 import { dividedTask, type RowDivision } from '../../shared/tasks/rows/row-division.js';
 import type { TaskRows } from '../../shared/tasks/task-store.js';
 import { createExecutor, type LocalExecutor } from '../../worker/compute/job/create-executor.js';
-import { RowScorer, type FeatureRows } from '../../worker/compute/scoring/row-scorer.js';
+import { type FeatureRows, RowScorer } from '../../worker/compute/scoring/row-scorer.js';
 import {
+  type JobCase,
   jobCaseOf,
   relativeDifference,
   runJob,
-  type JobCase,
 } from '../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { someOfRow } from '../fixtures/compute/whole-products.js';

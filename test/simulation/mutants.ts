@@ -62,7 +62,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'a job stays open after its result, and a second one is admitted',
     0,
-    change(STEP, 'this.#attempts.succeeded(delivery, worker);', 'if (judged) return judged;'),
+    change(STEP, 'health.didJob(worker);', 'if (judged) return judged;'),
     change(
       'coordinator/dispatch/admission',
       'if (this.#admitted.has(result.jobIndex))',
@@ -77,7 +77,7 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'attempts have no bound',
     6,
-    change('coordinator/dispatch/attempts', 'if (counted.length < attemptsMax)', 'if (counted)'),
+    change(STEP, 'if (counted.length >= attemptsMax &&', 'if (false &&'),
   ),
   mutant(
     'jobs are read only when an event wakes',
@@ -189,12 +189,12 @@ export const MUTANTS: readonly Mutant[] = [
     'orders of jobs that were left out are kept',
     39,
     change(
-      'coordinator/dispatch/late-results',
+      'coordinator/dispatch/backup-copies',
       'for (const [jobId, { job }] of deliveries) {',
       'for (const [jobId, { job, order }] of deliveries) { job.kept = order;',
     ),
     change(
-      'coordinator/dispatch/late-results',
+      'coordinator/dispatch/backup-copies',
       'this.#awaited.set(jobId, { outerStep, jobIndex, closedMs });',
       'this.#awaited.set(jobId, { outerStep, jobIndex, closedMs, job });',
     ),
@@ -202,12 +202,12 @@ export const MUTANTS: readonly Mutant[] = [
   mutant(
     'jobs are sent before their large inputs are stored',
     8,
-    change('coordinator/dispatch/first-deliveries', 'if (largeBlobs !== undefined)', 'if (false)'),
+    change(STEP, 'if (largeBlobs !== undefined)', 'if (false)'),
   ),
   mutant(
     'jobs are sent before the large inputs that they share are stored',
     23,
-    change('coordinator/dispatch/blobs/step-blobs', 'await this.#leases.putOf(bytes);', ''),
+    change('coordinator/dispatch/step-blobs', 'await this.#leases.putOf(bytes);', ''),
   ),
   mutant(
     'a coordinator that has lost its claim moves the pointers back',

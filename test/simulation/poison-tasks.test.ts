@@ -6,7 +6,7 @@
 
 import { setMaxListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../coordinator/dispatch/in-memory-dispatcher.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
@@ -157,7 +157,7 @@ describe.each<Poison>(['kills', 'fails', 'spoils'])('a task that %s its job', (p
           cure: expect.stringContaining('training.poisonTasks: quarantine') as string,
         },
       });
-      // Three attempts at the job, then the half, the task, and the task once more.
+      // Three attempts at the job, then one at the task among the others, and two at the task alone.
       expect(deathCount).toBeLessThanOrEqual(6);
     }
   });

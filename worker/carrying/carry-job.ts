@@ -6,24 +6,30 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
-import { QianmoError, type FailureKind } from '../../shared/base/errors.js';
+import { type FailureKind, QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import type { JobFailure, JobFailureKind } from '../../shared/queue/job-failure.js';
-import type { JobConsumer } from '../../shared/queue/job-queue.js';
-import { mayPass } from '../../shared/queue/queue-errors.js';
+import { type JobFailure, type JobFailureKind, mayPass } from '../../shared/queue/queue-errors.js';
+import type { JobConsumer, TracedOrigin } from '../../shared/queue/job-queue.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
+  type Job,
+  type JobResult,
   JobSchema,
   PROTOCOL_VERSION,
   taskCountOf,
-  type Job,
-  type JobResult,
 } from '../../shared/queue/protocol.js';
-import { BlobMissingError, type BlobStore } from '../../shared/storage/blob-store.js';
-import type { InputCache } from './input-cache.js';
-import type { JobTrace } from './job-trace.js';
-import { reasonToRefuse, type JobLimits } from './job-limits.js';
+import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import { type JobLimits, reasonToRefuse } from './job-limits.js';
+import { LruCache } from '../../shared/base/lru-cache.js';
+import {
+  placeIn,
+  type Span,
+  spanBelow,
+  spanIdOf,
+  type SpanPlace,
+  traceparentOf,
+} from '../../shared/traces/span.js';
 
 /** Bounds the time before a job begins, in which the executor may restart its process twice. */
 const BEGIN_TIMEOUT_MS = 300_000;
@@ -72,7 +78,6 @@ export interface CarriedInput extends JobInput {
   readonly fetchMs?: number;
 }
 
-/** A failure of one job, ready for the queue. */
 export class JobFailedError extends Error {
   readonly failure: JobFailure;
   constructor(failure: JobFailure, cause?: unknown) {
@@ -329,4 +334,116 @@ function failureOf(error: unknown, job: Job): JobFailure {
 function failureKindOf(error: QianmoError): JobFailureKind {
   if (isOfTheMachine(error)) return 'sick';
   return error.report.isOfThisMachine === true ? 'refused' : FAILURE_BY_KIND[error.kind];
+}
+
+/**
+ * Room for four runs that take turns: the dense inputs of two outer steps and the frozen inputs of
+ * each. Past inputs are never asked for again. Without this bound, small ones would pile up to the
+ * bound on bytes.
+ */
+const BLOB_COUNT_MAX = 12;
+
+export class InputCache {
+  readonly #bytesBySha256: LruCache<string, Uint8Array>;
+  readonly #fetchBySha256 = new Map<string, Promise<Uint8Array>>();
+
+  constructor(byteCountMax: number) {
+    this.#bytesBySha256 = new LruCache({ byteCountMax, countMax: BLOB_COUNT_MAX });
+  }
+
+  get byteCount(): number {
+    return this.#bytesBySha256.byteCount;
+  }
+
+  /** @throws what `BlobStore.get` throws. */
+  async get(ref: BlobRef, blobs: Pick<BlobStore, 'get'>): Promise<Uint8Array> {
+    const known = this.#bytesBySha256.get(ref.sha256);
+    if (known !== undefined) return known;
+    const bytes = await this.#fetchedOnce(ref, blobs);
+    this.#bytesBySha256.put(ref.sha256, bytes, bytes.byteLength);
+    return bytes;
+  }
+
+  /** The job under way and the one held ahead may ask for the same bytes at once. */
+  async #fetchedOnce(ref: BlobRef, blobs: Pick<BlobStore, 'get'>): Promise<Uint8Array> {
+    const underWay = this.#fetchBySha256.get(ref.sha256);
+    if (underWay !== undefined) return underWay;
+    const fetched = blobs.get(ref);
+    this.#fetchBySha256.set(ref.sha256, fetched);
+    try {
+      return await fetched;
+    } finally {
+      this.#fetchBySha256.delete(ref.sha256);
+    }
+  }
+}
+
+/**
+ * The spans of one delivery of a job, below its outer step: how long it waited on the queue, its inputs were fetched, it
+ * was computed, and its output was put. The compute process makes the span of its work itself.
+ */
+
+type TakeSpan = (span: Span) => void;
+
+export class JobTrace {
+  readonly #above: SpanPlace;
+  readonly #place: SpanPlace;
+  readonly #jobId: string;
+  readonly #startMs: number;
+  readonly #clock: Clock;
+  readonly #take: TakeSpan;
+
+  private constructor(above: SpanPlace, origin: TracedJob, clock: Clock, take: TakeSpan) {
+    const { traceId } = above;
+    this.#above = above;
+    this.#place = { traceId, spanId: spanIdOf(traceId, above.spanId, origin.jobId) };
+    this.#jobId = origin.jobId;
+    const takenMs = clock.epochMs();
+    // The clock of the coordinator may be ahead.
+    this.#startMs = Math.min(origin.addedMs, takenMs);
+    this.#clock = clock;
+    this.#take = take;
+    this.#phase('queue', this.#startMs, takenMs);
+  }
+
+  /** Null for a job whose trace nobody keeps. */
+  static of(job: TracedJob | null, clock: Clock, take: TakeSpan | undefined): JobTrace | null {
+    const above = placeIn(job?.traceparent);
+    if (job === null || above === null || take === undefined) return null;
+    return new JobTrace(above, job, clock, take);
+  }
+
+  /** For work in other processes. */
+  get traceparent(): string {
+    return traceparentOf(this.#place);
+  }
+
+  /** Work that took until now. */
+  ended(name: 'fetch' | 'upload', tookMs: number): void {
+    const endMs = this.#clock.epochMs();
+    this.#phase(name, endMs - tookMs, endMs);
+  }
+
+  took(span: Span): void {
+    this.#take(span);
+  }
+
+  end(outcome: 'finished' | 'failed' | 'handed back', workerName: string): void {
+    this.#take({
+      ...{ ...this.#place, parentSpanId: this.#above.spanId, name: 'job' },
+      ...{ startMs: this.#startMs, endMs: this.#clock.epochMs() },
+      attributes: {
+        ...{ 'qianmo.job': this.#jobId, 'qianmo.outcome': outcome },
+        'qianmo.worker': workerName,
+      },
+    });
+  }
+
+  #phase(name: string, startMs: number, endMs: number): void {
+    this.#take(spanBelow(this.#place, name, { startMs, endMs }));
+  }
+}
+
+interface TracedJob extends TracedOrigin {
+  readonly jobId: string;
 }

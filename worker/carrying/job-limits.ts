@@ -15,7 +15,6 @@ export interface JobLimits {
   readonly endpoints: readonly string[];
   readonly jobTimeoutMsMax: number;
   readonly blobLifetimeMsMax: number;
-  /** Bounds the inputs of one job together. */
   readonly inputByteCountMax: number;
 }
 
@@ -111,7 +110,6 @@ function isWithin(address: string, allowed: string, folderOf: NamedPlace['folder
   return way !== '..' && !way.startsWith(`..${sep}`);
 }
 
-/** Bucket and parts of the prefix. */
 function partsOf(address: string): string[] {
   return address
     .slice('s3://'.length)

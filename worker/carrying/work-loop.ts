@@ -9,7 +9,11 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import { type RunEventOf, warningEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import type { JobFailureKind } from '../../shared/queue/job-failure.js';
+import {
+  type JobFailureKind,
+  QueueRefusedError,
+  QueueUnavailableError,
+} from '../../shared/queue/queue-errors.js';
 import type {
   JobConsumer,
   JobOutcome,
@@ -17,26 +21,25 @@ import type {
   TakenJob,
   TakeTerms,
 } from '../../shared/queue/job-queue.js';
-import { QueueRefusedError, QueueUnavailableError } from '../../shared/queue/queue-errors.js';
 import { WORKER_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import type { Span } from '../../shared/traces/span.js';
 import {
   blobsOn,
+  type CarriedInput,
   carryJob,
   ExecutorStuckError,
   fetchJob,
-  JobFailedError,
-  type CarriedInput,
+  InputCache,
   type JobCarrier,
+  JobFailedError,
+  JobTrace,
 } from './carry-job.js';
-import { ExecutorTurns, type ExecutorTurn } from './executor-turns.js';
-import { InputCache } from './input-cache.js';
-import { JobTrace } from './job-trace.js';
+import { type ExecutorTurn, ExecutorTurns } from './executor-turns.js';
 import type { JobLimits } from './job-limits.js';
-import { ownReport } from './own-report.js';
-import { endedInTime, stopSwitch, stuck, type StopSwitch } from './stop-switch.js';
-import { WorkerRest, type RestCause } from './worker-rest.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { FoundDevice } from '../../shared/events/device-report.js';
+import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;
@@ -74,7 +77,6 @@ export type WorkerEvent = RunEventOf<
 
 type QueueEnd = Pick<JobQueue, 'address' | 'openConsumer'>;
 
-/** A queue, and how much of the worker it gets next to the others that have work. */
 interface QueueShare {
   readonly queue: QueueEnd;
   readonly weight: number;
@@ -95,13 +97,11 @@ export interface RunWorkerOptions {
   /** Ends the worker: the job under way goes back to the queue. */
   readonly signal: AbortSignal;
   readonly onEvent?: (event: WorkerEvent) => void;
-  /** The blobs beside the queue by default. */
   readonly blobs?: BlobStore;
   /** The limits on what jobs may ask of this machine; none if absent. */
   readonly limits?: JobLimits;
   /** Allows the worker to hold a second job while one is computed; true by default. */
   readonly takesAhead?: boolean;
-  /** Takes the spans of jobs that are traced; absent where nobody traces. */
   readonly onSpan?: ((span: Span) => void) | undefined;
 }
 
@@ -150,7 +150,6 @@ export async function runWorker(options: RunWorkerOptions): Promise<void> {
   }
 }
 
-/** A queue that the worker serves. */
 interface Station {
   readonly place: number;
   readonly consumer: JobConsumer;
@@ -159,7 +158,6 @@ interface Station {
   waitingCount: number;
 }
 
-/** A job that this worker has. */
 interface HeldJob {
   readonly station: Station;
   readonly job: TakenJob;
@@ -175,7 +173,6 @@ interface Reports {
   readonly onError: (error: Error) => void;
 }
 
-/** The parts of a worker that its jobs share. */
 class WorkBench {
   readonly #options: RunWorkerOptions;
   readonly #turns: ExecutorTurns;
@@ -434,6 +431,133 @@ class WorkBench {
     this.#reports.onEvent({ kind: 'job-handed-back', jobId });
     return { kind: 'handed-back' };
   }
+}
+
+/** The first and the longest rest of each kind, in milliseconds. Rests double with every job. */
+const RESTS = {
+  /** Bounds the time that another run, whose jobs the worker could do, waits for it. */
+  refused: { firstMs: 1_000, longestMs: 10_000 },
+  /** Shorter than most delays of the job that was left to others, so that both do not keep step. */
+  declined: { firstMs: 50, longestMs: 50 },
+  sick: { firstMs: 1_000, longestMs: 60_000 },
+  /** Short, because the failure may be the job's. */
+  failed: { firstMs: 50, longestMs: 10_000 },
+} as const;
+
+export type RestCause = keyof typeof RESTS;
+
+/**
+ * Keeps a worker away from the queue for a while after jobs that it could not do. It is idle and
+ * quick, so it would take every job from the workers that can do them.
+ */
+export class WorkerRest {
+  /** Jobs that the worker could not do since it last did one. */
+  #undoneCount = 0;
+  #dueMs = 0;
+
+  /** True when the worker could not do its latest job. It then holds no job ahead. */
+  get isDoubtful(): boolean {
+    return this.#undoneCount > 0;
+  }
+
+  couldNot(cause: RestCause): void {
+    const { firstMs, longestMs } = RESTS[cause];
+    this.#dueMs = Math.min(firstMs * 2 ** this.#undoneCount, longestMs);
+    this.#undoneCount += 1;
+  }
+
+  did(): void {
+    this.#undoneCount = 0;
+    this.#dueMs = 0;
+  }
+
+  /** Returns the rest that is due, in milliseconds. It is due once. */
+  take(): number {
+    const dueMs = this.#dueMs;
+    this.#dueMs = 0;
+    return dueMs;
+  }
+}
+
+/** A worker that cannot hand its job back within this time exits anyway: the lock will end. */
+const STOP_TIMEOUT_MS = 15_000;
+
+interface StopSwitch {
+  readonly stopped: Promise<void>;
+  readonly signal: AbortSignal;
+  failure: Error | undefined;
+  fail(failure: Error): void;
+}
+
+function stopSwitch(request: AbortSignal): StopSwitch {
+  const controller = new AbortController();
+  const stopped = new Promise<void>((resolve) => {
+    controller.signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  if (request.aborted) controller.abort();
+  request.addEventListener('abort', () => controller.abort(), { once: true });
+  const stop: StopSwitch = {
+    stopped,
+    signal: controller.signal,
+    failure: undefined,
+    fail: (failure) => {
+      stop.failure = failure;
+      controller.abort();
+    },
+  };
+  return stop;
+}
+
+export function stuck(cause: ExecutorStuckError): QianmoError {
+  return new QianmoError({
+    kind: 'failed',
+    what: 'the executor did not stop when told to, so this worker ends',
+    cause,
+  });
+}
+
+/** Handing back waits for the server without a limit; this does not. */
+async function endedInTime(
+  working: Promise<unknown>,
+  clock: Clock,
+  stop: StopSwitch,
+): Promise<void> {
+  const inTime = new AbortController();
+  const late = clock.sleep(STOP_TIMEOUT_MS, inTime.signal).then(() => 'late' as const);
+  const outcome = await Promise.race([working.then(() => 'ended' as const), late]);
+  inTime.abort();
+  if (outcome === 'ended') return;
+  working.catch(() => undefined);
+  stop.failure ??= new QianmoError({
+    kind: 'failed',
+    what: `this worker could not hand its job back within ${STOP_TIMEOUT_MS} ms`,
+    cure: 'no action needed: the job is delivered again when its lock has ended',
+  });
+}
+
+/** Null for an executor that tells no device. */
+function ownReport(
+  executor: Pick<JobExecutor, 'foundDevice' | 'residentByteCount'>,
+): WorkerReport | null {
+  if (executor.foundDevice === undefined) return null;
+  const found = executor.foundDevice();
+  return {
+    device: found && deviceOf(found),
+    residentByteCount: process.memoryUsage.rss(),
+    computeResidentByteCount: executor.residentByteCount?.() ?? null,
+  };
+}
+
+function deviceOf({
+  device: kind,
+  gpu,
+  processor,
+  fingerprint: found,
+  isPortable,
+}: FoundDevice): WorkerReport['device'] {
+  const fingerprint = isPortable ? null : found;
+  if (kind === 'cpu') return { kind, model: processor.name, memoryMiB: null, fingerprint };
+  return { kind, model: gpu?.name ?? '', memoryMiB: gpu?.memoryMiB ?? null, fingerprint };
 }
 
 function workerRenamed(nameOnQueue: string): RunEventOf<'warning'> {

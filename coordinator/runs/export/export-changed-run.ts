@@ -6,7 +6,7 @@
 import type { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { LATEST_LABEL, moveLabelFrom, readLabel } from '../../../shared/bundle/bundle-labels.js';
-import { readBundleManifest, type PublishedBundle } from '../../../shared/bundle/bundle-store.js';
+import { type PublishedBundle, readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
 import { demandRoomForDelta } from '../../../shared/bundle/delta/bundle-chain.js';
 import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
@@ -15,7 +15,7 @@ import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { changedSince } from '../../../shared/tasks/store-versions.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
-import { createInMemoryDispatcher } from '../../dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
 import { exportDelta, type ExportedDelta } from '../../export/delta/export-delta.js';
 import {
   exportBundle,
@@ -26,9 +26,9 @@ import { interruptedAs } from '../call/interruption.js';
 import type { RunContext } from '../call/run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
 import {
+  type DispatchChoice,
   dispatchForRun,
   isOverQueue,
-  type DispatchChoice,
   type RunDispatch,
 } from '../dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from '../logged-run.js';

@@ -8,7 +8,7 @@ import type { CheckpointManifest } from '../../checkpoints/checkpoint-manifest.j
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
 import { outerStepsOf } from '../../checkpoints/training-state.js';
 import { scoresSinceBest } from '../../checkpoints/validated-steps.js';
-import { rateShareAt } from '../../training/meta-optimizer/schedule.js';
+import { rateShareAt } from '../../training/meta-optimizer/stages.js';
 import type { RunContext } from '../call/run-context.js';
 import type { RunDispatch } from '../dispatch-for-run.js';
 import { checkpointAddressOf, objectStoreOf, openPreparedRun } from '../run-files.js';

@@ -5,7 +5,7 @@
 
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
-import type { RowGradient } from './meta-gradient.js';
+import type { RowGradient } from './gradient-transformation.js';
 
 /**
  * The factors of one outer step: direction = m / firstCorrection / (sqrt(v / secondCorrection) +

@@ -3,11 +3,11 @@
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import {
   emptyOptimizerState,
+  type GradientTransformation,
   mapDense,
   mapRows,
-  type GradientTransformation,
+  type RowGradient,
 } from './gradient-transformation.js';
-import type { RowGradient } from './meta-gradient.js';
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 

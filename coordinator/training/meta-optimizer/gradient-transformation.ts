@@ -18,7 +18,6 @@
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import type { DenseTensor, NamedTensors } from '../../../shared/tensors/named-tensors.js';
-import type { MetaGradient, RowGradient } from './meta-gradient.js';
 import type { OptimizerState } from '../../checkpoints/training-state.js';
 
 export interface GradientTransformation {
@@ -105,4 +104,41 @@ export function mapRows(
       { ids: gradient.ids, values: values(gradient, name) },
     ]),
   );
+}
+
+/** The gradient, or update, of some rows of one table. Every other row is untouched. */
+export interface RowGradient {
+  /** Ascending and unique. */
+  readonly ids: Int32Array;
+  /** Row-major `[ids.length, table width]`. */
+  readonly values: Float32Array;
+}
+
+export interface MetaGradient {
+  readonly dense: NamedTensors;
+  /** Every table that learns, with or without rows, by feature in the order of the spec. */
+  readonly rows: ReadonlyMap<string, RowGradient>;
+}
+
+export function chain(...stages: readonly GradientTransformation[]): GradientTransformation {
+  const names = stages.map(({ stage }) => stage);
+  if (new Set(names).size !== names.length)
+    throw new Error(`stages share state when they share a name: ${names.join(', ')}`);
+  return {
+    stage: 'chain',
+    init: (params) =>
+      stages.reduce((state, stage) => {
+        const { dense, tables, scalars } = stage.init(params);
+        return {
+          dense: new Map([...state.dense, ...dense]),
+          tables: new Map([...state.tables, ...tables]),
+          scalars: { ...state.scalars, ...scalars },
+        };
+      }, emptyOptimizerState),
+    update: (updates, state, params) =>
+      stages.reduce<ReturnType<GradientTransformation['update']>>(
+        ([passed, kept], stage) => stage.update(passed, kept, params),
+        [updates, state],
+      ),
+  };
 }

@@ -5,17 +5,22 @@ import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
-import type { MetaGradient, RowGradient } from './meta-gradient.js';
+import {
+  chain,
+  type GradientTransformation,
+  type MetaGradient,
+  type RowGradient,
+} from './gradient-transformation.js';
 import type { TrainingState } from '../../checkpoints/training-state.js';
 import { scaleByAdam } from './adam.js';
-import { chain } from './chain.js';
-import { clipByGlobalNorm } from './clip-by-global-norm.js';
+import {
+  accumulateMomentum,
+  addRidge,
+  clipByGlobalNorm,
+  keepTrainable,
+  scaleBySchedule,
+} from './stages.js';
 import { addDecoupledWeightDecay } from './decoupled-weight-decay.js';
-import type { GradientTransformation } from './gradient-transformation.js';
-import { accumulateMomentum } from './momentum.js';
-import { addRidge } from './ridge.js';
-import { scaleBySchedule } from './schedule.js';
-import { keepTrainable } from './trainable.js';
 
 /** Builds the stages in the order of AdamW: trainable, clipping, ridge, direction, weight decay, rate. */
 export function metaOptimizerOf(

@@ -8,7 +8,7 @@ import { decodeOrders, encodeOrders } from '../../../shared/control/run-orders.j
 import type { BlobStore } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from './memory-blob-store.js';
 import { CommandConsumer, type ConsumerCommands, type LockedJob } from './command-consumer.js';
-import { formatJobFailure } from '../../../shared/queue/job-failure.js';
+import { formatJobFailure } from '../../../shared/queue/queue-errors.js';
 import type {
   JobConsumer,
   JobProducer,
@@ -20,7 +20,7 @@ import type {
 } from '../../../shared/queue/job-queue.js';
 import { MemoryJobs } from './memory-jobs.js';
 import { MemoryLeases, MemoryWorkers, restore } from './memory-lives.js';
-import { isOfStart, QUEUED_BYTE_COUNT_MAX, type Job } from '../../../shared/queue/protocol.js';
+import { isOfStart, type Job, QUEUED_BYTE_COUNT_MAX } from '../../../shared/queue/protocol.js';
 import {
   FINISHED_AGE_MS_MAX,
   STALLED_INTERVAL_MS,

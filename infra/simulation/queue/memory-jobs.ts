@@ -4,7 +4,7 @@
  */
 
 import type { JobLock, LockedJob } from './command-consumer.js';
-import { formatJobFailure, WORKER_LOST } from '../../../shared/queue/job-failure.js';
+import { formatJobFailure, WORKER_LOST } from '../../../shared/queue/queue-errors.js';
 import type { JobRecord } from '../../../shared/queue/job-queue.js';
 import { isLeftover, isOfStart } from '../../../shared/queue/protocol.js';
 import {

@@ -13,7 +13,7 @@ import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { MetaParameters } from '../../../shared/models/initial-values.js';
 import type { AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
 import type { TaskEntry, TaskRows, TaskStore } from '../../../shared/tasks/task-store.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import { adaptTasks } from '../../../coordinator/evaluation/adapt-tasks.js';
 import { calibrationIndexOf } from '../../../coordinator/export/calibrate.js';

@@ -3,9 +3,9 @@
 import { cp, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { predictLogits, type Predictions } from '../../../coordinator/evaluation/predict-logits.js';
+import { type Predictions, predictLogits } from '../../../coordinator/evaluation/predict-logits.js';
 import { preparedRunOn } from '../../../coordinator/runs/run-files.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';

@@ -15,7 +15,7 @@ import {
   unloadNativeRows,
 } from '../../../shared/tensors/native-rows.js';
 import { touchedRows } from '../../../coordinator/training/meta-optimizer/adam-rows.js';
-import { chain } from '../../../coordinator/training/meta-optimizer/chain.js';
+import { chain } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
 import { addDecoupledWeightDecay } from '../../../coordinator/training/meta-optimizer/decoupled-weight-decay.js';
 import { steppedState } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import { tinySpec, tinyState } from '../../fixtures/training-states.js';

@@ -3,8 +3,8 @@
 import { expect, test } from 'vitest';
 import { measuringDispatcher, stepCosts } from '../../../coordinator/capacity/step-costs.js';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
-import { ordersOf } from '../../../coordinator/plan/orders/step-orders.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
+import { ordersOf } from '../../../coordinator/plan/step-orders.js';
 import { stepPlanner } from '../../../coordinator/plan/step-plan.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';

@@ -2,16 +2,15 @@
 
 import { describe, expect, it } from 'vitest';
 import { BackupCopies, JobDurations } from '../../../coordinator/dispatch/backup-copies.js';
-import { fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
-import type { ReadJob } from '../../../coordinator/dispatch/read-job.js';
+import { fateOf, JobDelivery, type ReadJob } from '../../../coordinator/dispatch/job-delivery.js';
 import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { JobRecord } from '../../../shared/queue/job-queue.js';
-import { PROTOCOL_VERSION, type Job } from '../../../shared/queue/protocol.js';
+import { type Job, PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { stepScene, type Answer } from './step-scene.js';
+import { type Answer, stepScene } from './step-scene.js';
 
 const USUAL_MS = 1_000;
 const MULTIPLE = 3;
@@ -260,10 +259,10 @@ describe('of two deliveries of a job', () => {
       delivery.sentMs = 7;
       expect(made.read(delivery, failed, ids[fails])).toBe(true);
       expect(delivery.jobId).toBe(ids[fails]);
-      expect(made.sut.takesOver(delivery)).toBe(true);
+      expect(delivery.takeCopy()).toBe(true);
       expect([delivery.jobId, delivery.copyId]).toEqual([ids[stays], null]);
       expect(delivery.sentMs).toBe(stays === 0 ? 7 : STRAGGLER_MS);
-      expect(made.sut.takesOver(delivery)).toBe(false);
+      expect(delivery.takeCopy()).toBe(false);
     },
   );
 
@@ -275,7 +274,7 @@ describe('of two deliveries of a job', () => {
       if (copyId !== null) {
         made.read(delivery, { state: 'gone' }, copyId);
         made.open.delete(copyId);
-        made.sut.takesOver(delivery);
+        delivery.takeCopy();
       }
       made.pool.set(`fresh${look}`, null);
       made.hold();

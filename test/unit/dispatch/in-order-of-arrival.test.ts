@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { inOrderOfArrival } from '../../../coordinator/dispatch/arrivals/in-order-of-arrival.js';
+import { inOrderOfArrival } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 
 interface Started {
   readonly name: string;

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { termFields } from '../../../coordinator/dispatch/dispatcher.js';
 import { attemptsUsedUp, fateOf, JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
-import { assertFits } from '../../../coordinator/dispatch/step-failures.js';
+import { assertFits } from '../../../coordinator/dispatch/closing.js';
 import { JOB_FAILURE_KINDS } from '../../../shared/names/event-terms.js';
-import { formatJobFailure, parseJobFailure } from '../../../shared/queue/job-failure.js';
+import { formatJobFailure, parseJobFailure } from '../../../shared/queue/queue-errors.js';
 import {
   JOB_BYTE_COUNT_MAX,
-  PROTOCOL_VERSION,
   type JobResult,
+  PROTOCOL_VERSION,
 } from '../../../shared/queue/protocol.js';
 import { SIGNATURE_BYTE_COUNT } from '../../../shared/signing/record-signature.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';

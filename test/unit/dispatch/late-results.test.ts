@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { JobDelivery } from '../../../coordinator/dispatch/job-delivery.js';
-import { LateResults } from '../../../coordinator/dispatch/late-results.js';
+import { LateResults } from '../../../coordinator/dispatch/backup-copies.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import type { WakeUp } from '../../../shared/queue/job-queue.js';
 import { PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';

@@ -1,8 +1,8 @@
 /** The small parts at both ends of the queue: leases, cache, mailbox, patience. */
 
 import { describe, expect, it } from 'vitest';
-import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
-import { Mailbox } from '../../../coordinator/dispatch/arrivals/mailbox.js';
+import { BlobLeases } from '../../../coordinator/dispatch/step-blobs.js';
+import { Mailbox } from '../../../coordinator/dispatch/dispatch-step.js';
 import { createQueuePatience } from '../../../coordinator/dispatch/queue-patience.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QueueRefusedError, QueueUnavailableError } from '../../../shared/queue/queue-errors.js';
@@ -13,8 +13,8 @@ import {
 } from '../../../shared/events/run-events.js';
 import { StoreUnavailableError } from '../../../shared/storage/object-store.js';
 import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
-import { InputCache } from '../../../worker/carrying/input-cache.js';
-import { WorkerRest, type RestCause } from '../../../worker/carrying/worker-rest.js';
+import { InputCache } from '../../../worker/carrying/carry-job.js';
+import { type RestCause, WorkerRest } from '../../../worker/carrying/work-loop.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
 describe('BlobLeases', () => {

@@ -1,7 +1,7 @@
 /** Reads under way at once, and their order. */
 
 import { describe, expect, it } from 'vitest';
-import { readInTurn } from '../../../coordinator/dispatch/arrivals/read-in-turn.js';
+import { readInTurn } from '../../../coordinator/dispatch/dispatch-step.js';
 
 describe('readInTurn', () => {
   it('keeps a bounded number of reads under way and yields in order', async () => {

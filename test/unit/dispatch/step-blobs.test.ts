@@ -1,9 +1,8 @@
 /** The outputs of a step: how many are fetched at once, and which cannot be. */
 
 import { describe, expect, it, test } from 'vitest';
-import { BlobLeases } from '../../../coordinator/dispatch/blobs/blob-leases.js';
-import { StepBlobs } from '../../../coordinator/dispatch/blobs/step-blobs.js';
-import { blobRefOf, tooLargeBlob, type BlobRef } from '../../../shared/storage/blob-store.js';
+import { BlobLeases, StepBlobs } from '../../../coordinator/dispatch/step-blobs.js';
+import { type BlobRef, blobRefOf, tooLargeBlob } from '../../../shared/storage/blob-store.js';
 import { MemoryBlobStore } from '../../../infra/simulation/queue/memory-blob-store.js';
 
 const MIB = 1024 * 1024;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { latestManifestOf } from '../../../coordinator/checkpoints/latest-manifest.js';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { evaluatedRun } from '../../../coordinator/runs/evaluate-run.js';
 import { checkpointsOf, objectStoreOf, specOf } from '../../../coordinator/runs/run-files.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';

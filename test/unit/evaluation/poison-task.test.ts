@@ -1,14 +1,14 @@
 /** A task that makes a job of an evaluation fail. */
 
 import { expect, it } from 'vitest';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import {
-  taskWaves,
-  waveValues,
-  withEncodedParameters,
   type JobWave,
   type TaskChunk,
   type TaskJobContext,
+  taskWaves,
+  waveValues,
+  withEncodedParameters,
 } from '../../../coordinator/evaluation/task-jobs.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';

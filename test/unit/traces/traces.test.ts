@@ -5,14 +5,14 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { SpanExporter } from '../../../shared/traces/span-exporter.js';
 import {
   placeIn,
+  type Span,
   spanBelow,
   StepTraces,
   traceparentOf,
-  type Span,
 } from '../../../shared/traces/span.js';
 import { stepSpanSink } from '../../../shared/traces/step-spans.js';
 import { traceSettingsOf } from '../../../shared/traces/trace-settings.js';
-import { JobTrace } from '../../../worker/carrying/job-trace.js';
+import { JobTrace } from '../../../worker/carrying/carry-job.js';
 
 const clockAt = (nowMs: { value: number }) => ({ ...systemClock, epochMs: () => nowMs.value });
 

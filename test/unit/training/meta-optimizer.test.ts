@@ -1,25 +1,23 @@
 import { describe, expect, it } from 'vitest';
 import { scaleByAdam } from '../../../coordinator/training/meta-optimizer/adam.js';
-import { chain } from '../../../coordinator/training/meta-optimizer/chain.js';
 import {
-  clipByGlobalNorm,
-  GRADIENT_NORM,
-} from '../../../coordinator/training/meta-optimizer/clip-by-global-norm.js';
-import { addDecoupledWeightDecay } from '../../../coordinator/training/meta-optimizer/decoupled-weight-decay.js';
-import {
+  chain,
   emptyOptimizerState,
   scalarOf,
 } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
 import {
+  accumulateMomentum,
+  addRidge,
+  clipByGlobalNorm,
+  GRADIENT_NORM,
+  rateShareAt,
+  scaleBySchedule,
+} from '../../../coordinator/training/meta-optimizer/stages.js';
+import { addDecoupledWeightDecay } from '../../../coordinator/training/meta-optimizer/decoupled-weight-decay.js';
+import {
   metaOptimizerOf,
   steppedState,
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import { accumulateMomentum } from '../../../coordinator/training/meta-optimizer/momentum.js';
-import { addRidge } from '../../../coordinator/training/meta-optimizer/ridge.js';
-import {
-  rateShareAt,
-  scaleBySchedule,
-} from '../../../coordinator/training/meta-optimizer/schedule.js';
 import type { TrainingState } from '../../../coordinator/checkpoints/training-state.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import type { Variable } from '../../../shared/tensors/variable.js';

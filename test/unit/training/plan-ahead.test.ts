@@ -1,13 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { planAhead } from '../../../coordinator/training/plan-ahead.js';
-import { WorkerPace } from '../../../coordinator/training/worker-pace.js';
+import { WorkerPace } from '../../../coordinator/training/step-pipeline.js';
 
 /** The numbers of results, by outer step, after which the next plan was wanted first. */
 async function wantedAfter(steps: readonly (readonly string[])[]): Promise<number[]> {
   const moments: number[] = [];
   let arrivedCount = 0;
   const pace = new WorkerPace();
-  const ahead = planAhead({ readAhead: () => moments.push(arrivedCount) }, pace);
   const wanted: number[] = [];
   for (const workers of steps) {
     moments.length = 0;
@@ -19,8 +17,9 @@ async function wantedAfter(steps: readonly (readonly string[])[]): Promise<numbe
       }
     };
     const handedOn: string[] = [];
-    const noted = pace.noting(results(), []);
-    for await (const { result } of ahead.during(noted, workers.length))
+    const costs = workers.map(() => 1);
+    const readAhead = (): void => void moments.push(arrivedCount);
+    for await (const { result } of pace.noting(results(), costs, readAhead))
       handedOn.push(result.worker);
     expect(handedOn).toEqual(workers);
     wanted.push(moments[0] ?? -1);

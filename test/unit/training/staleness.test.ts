@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { FalseResultsError } from '../../../coordinator/dispatch/second-opinions.js';
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { at } from '../../../shared/base/arrays.js';

@@ -6,8 +6,8 @@ import {
   steppedState,
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
 import { learnedNamesOf } from '../../../shared/models/learned-names.js';
-import { assertTrainable } from '../../../coordinator/training/meta-optimizer/trainable.js';
-import { stateFrom } from '../../../coordinator/training/start-from.js';
+import { assertTrainable } from '../../../coordinator/training/meta-optimizer/stages.js';
+import { stateFrom } from '../../../coordinator/training/run-checkpoints.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { twoTableSpec } from '../../fixtures/gradient-results.js';

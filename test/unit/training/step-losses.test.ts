@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { StepPlan } from '../../../coordinator/plan/step-plan.js';
 import { sizeDivisionOf } from '../../../coordinator/plan/step-sizes.js';
-import { StepLossSums } from '../../../coordinator/training/step-losses.js';
+import { StepLossSums } from '../../../coordinator/training/step-sum.js';
 import { planForTest } from '../../fixtures/gradient-results.js';
 
 interface Task {

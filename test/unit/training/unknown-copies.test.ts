@@ -1,13 +1,13 @@
 // Rows of unseen values stay equal to the row of unknown values: at the start, and after each outer step.
 import { describe, expect, it } from 'vitest';
 import {
+  runTables,
   unknownCopiesOf,
   withSharedUnknown,
   writtenRowsOf,
-} from '../../../coordinator/training/meta-optimizer/unknown-copies.js';
-import { runTables } from '../../../coordinator/training/run-tables.js';
+} from '../../../coordinator/training/run-tables.js';
 import { metaOptimizerOf } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/meta-gradient.js';
+import type { MetaGradient } from '../../../coordinator/training/meta-optimizer/gradient-transformation.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';
 import { initialMetaParameters } from '../../../shared/models/initial-values.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';

@@ -7,10 +7,10 @@ import {
   carryJob,
   ExecutorStuckError,
   fetchJob,
+  InputCache,
   type JobCarrier,
 } from '../../../worker/carrying/carry-job.js';
 import { jobLimitsOf } from '../../../worker/carrying/job-limits.js';
-import { InputCache } from '../../../worker/carrying/input-cache.js';
 import { executorForTest, ordersForTest, outputOf } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';

@@ -7,8 +7,11 @@ import { at } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import { adaptedLayoutOf, type AdaptedTask } from '../../../shared/queue/blobs/adapted-tasks.js';
-import { decodeAdaptedTasks } from '../../../shared/queue/blobs/decode-adapted-tasks.js';
+import {
+  adaptedLayoutOf,
+  decodeAdaptedTasks,
+  type AdaptedTask,
+} from '../../../shared/queue/blobs/adapted-tasks.js';
 import type { JobInput, JobOutput } from '../../../shared/queue/job-executor.js';
 import { PROTOCOL_VERSION, type Adaptation } from '../../../shared/queue/protocol.js';
 import { blobRefOf, type BlobRef } from '../../../shared/storage/blob-store.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ExecutorLanes } from '../../../../coordinator/dispatch/in-memory/executor-lanes.js';
+import { ExecutorLanes } from '../../../../coordinator/dispatch/executor-lanes.js';
 import { jobOf } from '../../../../coordinator/dispatch/dispatcher.js';
 import { at } from '../../../../shared/base/arrays.js';
 import type { JobExecutor, JobInput } from '../../../../shared/queue/job-executor.js';

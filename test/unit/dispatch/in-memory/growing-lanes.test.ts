@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../../coordinator/dispatch/dispatcher.js';
-import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
-import type { StartMore } from '../../../../coordinator/dispatch/in-memory/growing-lanes.js';
+import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
+import type { StartMore } from '../../../../coordinator/dispatch/executor-lanes.js';
 import type { JobExecutor } from '../../../../shared/queue/job-executor.js';
 import {
   admitAll,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory/in-memory-dispatcher.js';
+import { createInMemoryDispatcher } from '../../../../coordinator/dispatch/in-memory-dispatcher.js';
 import { formatFailure, QianmoError } from '../../../../shared/base/errors.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
 import {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ComputePace } from '../../../../coordinator/dispatch/in-memory/wanted-executors.js';
+import { ComputePace } from '../../../../coordinator/dispatch/executor-lanes.js';
 
 const TASKS = 1_000;
 

@@ -2,8 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { epochOrder } from '../../../../coordinator/plan/epoch-order.js';
-import { randomOrder } from '../../../../coordinator/plan/row-order.js';
+import { epochOrder, randomOrder } from '../../../../coordinator/plan/row-draws.js';
 import { randomStream } from '../../../../shared/base/random.js';
 
 const terms = fc.record({

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { StepTimes } from '../../../../coordinator/training/step-times.js';
+import { StepTimes } from '../../../../coordinator/training/step-report.js';
 import type { Clock } from '../../../../shared/base/clock.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
 

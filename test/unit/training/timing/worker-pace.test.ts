@@ -1,7 +1,7 @@
 /** The pace of workers, as results tell it. */
 
 import { expect, it } from 'vitest';
-import { WorkerPace } from '../../../../coordinator/training/worker-pace.js';
+import { WorkerPace } from '../../../../coordinator/training/step-pipeline.js';
 
 async function afterStep(pace: WorkerPace, workers: readonly string[]): Promise<WorkerPace> {
   const results = async function* () {

@@ -1,15 +1,15 @@
 /** The orders of a planned outer step: its deliveries with their inputs. */
 
-import { at } from '../../../shared/base/arrays.js';
-import type { RunConfig } from '../../../shared/config/run-config.js';
-import { methodWorkAt } from '../../../shared/methods/methods.js';
-import { learnsAll } from '../../../shared/models/learned-parameters.js';
-import { PROTOCOL_VERSION, type GradientWork } from '../../../shared/queue/protocol.js';
-import type { LeafRange } from '../../../shared/sums/sum-tree.js';
-import type { TaskOrder } from '../../dispatch/dispatcher.js';
-import type { PreparedRun } from '../prepared-run.js';
-import type { FrozenInput } from '../row-pack-gather.js';
-import type { StepPlan } from '../step-plan.js';
+import { at } from '../../shared/base/arrays.js';
+import type { RunConfig } from '../../shared/config/run-config.js';
+import { methodWorkAt } from '../../shared/methods/methods.js';
+import { learnsAll } from '../../shared/models/learned-parameters.js';
+import { type GradientWork, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
+import type { LeafRange } from '../../shared/sums/sum-tree.js';
+import type { TaskOrder } from '../dispatch/dispatcher.js';
+import type { PreparedRun } from './prepared-run.js';
+import type { FrozenInput } from './row-pack-gather.js';
+import type { StepPlan } from './step-plan.js';
 
 interface OrderContext {
   readonly run: PreparedRun;
@@ -55,7 +55,6 @@ export function tasksOf(
   return [at(leaves, first).taskStart, at(leaves, end - 1).taskEnd];
 }
 
-/** The fields that all jobs of the step have alike. */
 function jobTemplateOf(
   { outerStep }: StepPlan,
   { run: { config, store, storeAddress }, fingerprint }: OrderContext,
