@@ -8,7 +8,7 @@ import type { EventKind } from '../../shared/events/run-events.js';
 import type { StreamConfig } from '../../shared/config/stream-config.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
-import { comparisonRecord } from '../reports/streaming/rule-comparison-table.js';
+import { comparisonRecord } from '../reports/rule-comparison-document.js';
 import { comparisonSettingsOf } from '../streaming/comparison-settings.js';
 import { computeInProcess, type GradientComputer } from '../streaming/meta-training.js';
 import { queuedGradients } from '../streaming/queued-gradients.js';

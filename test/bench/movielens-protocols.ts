@@ -14,16 +14,9 @@ import type {
   EvaluationReport,
   ProtocolResult,
 } from '../../coordinator/scoring/evaluation-report.js';
-import {
-  armsOf,
-  PROTOCOL_DIGITS,
-  PROTOCOL_WORDING,
-  resultOf,
-  rowsOf,
-} from '../../coordinator/reports/evaluation/protocols-text.js';
-import { parseReport } from '../../coordinator/reports/report-json.js';
-import { formatCount, formatNumber } from '../../coordinator/reports/text-format.js';
-import { bestArmOf } from '../../coordinator/reports/verdicts.js';
+import { cellText, columnsOn } from '../../coordinator/reports/document/as-text.js';
+import { pointsTable, PROTOCOL_WORDING } from '../../coordinator/reports/evaluation-document.js';
+import { parseReport } from '../../coordinator/scoring/report-json.js';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, markdownTable, type BenchHeader } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';
@@ -86,15 +79,13 @@ function pageOf(report: EvaluationReport, { commit, date, machine }: BenchHeader
 
 function sectionOf(protocol: ProtocolResult): string[] {
   const { title, axis, note } = PROTOCOL_WORDING[protocol.kind];
-  const arms = armsOf(protocol);
-  const rows = rowsOf(protocol).map(({ name, slice }) => [
-    name,
-    formatCount(slice.adgroupCount),
-    ...arms.map((arm) => {
-      const found = resultOf(slice, arm)?.metrics.logloss ?? null;
-      const text = formatNumber(found, PROTOCOL_DIGITS);
-      return bestArmOf(slice) === arm ? `**${text}**` : text;
+  const { columns, rows } = columnsOn('terminal', pointsTable(protocol));
+  const titles = [axis, 'films', ...columns.slice(2).map((column) => column.title)];
+  const lines = rows.map((row) =>
+    row.map((cell) => {
+      const isBest = typeof cell === 'object' && 'emphasis' in cell;
+      return isBest ? `**${cellText(cell)}**` : cellText(cell);
     }),
-  ]);
-  return [`## ${title}`, '', note, '', ...markdownTable([axis, 'films', ...arms], rows)];
+  );
+  return [`## ${title}`, '', note, '', ...markdownTable(titles, lines)];
 }

@@ -11,7 +11,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { parseReport } from '../../coordinator/reports/report-json.js';
+import { parseReport } from '../../coordinator/scoring/report-json.js';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, folderOfCommit } from './bench-header.js';
 import { qianmo } from './qianmo-command.js';

@@ -15,7 +15,7 @@ import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
 import { observerAt } from '../../record/run-state.js';
 import { runStatusOf, type RunStatus } from '../../record/run-status.js';
 import type { RunView } from '../../record/run-view.js';
-import { Shared } from './shared-value.js';
+import { KeptValues } from './kept-values.js';
 import { findRuns, RUN_COUNT_MAX, type FoundRun, type FoundRuns } from './record-roots.js';
 
 interface CatalogOptions {
@@ -62,28 +62,28 @@ const HISTORY_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 export class RunCatalog {
   readonly #options: CatalogOptions;
-  readonly #found: Shared<FoundRuns>;
-  readonly #listed: Shared<CatalogedRuns>;
+  readonly #found: KeptValues<FoundRuns>;
+  readonly #listed: KeptValues<CatalogedRuns>;
   readonly #views = new LruCache<string, ListedVersion>({ countMax: RUN_COUNT_MAX });
   readonly #histories = new LruCache<string, KeptHistory>({ byteCountMax: HISTORY_BYTE_COUNT_MAX });
   readonly #reading = new Map<string, Promise<RunHistory | null>>();
 
   constructor(options: CatalogOptions) {
-    const { roots, s3, clock } = options;
+    const { roots, clock } = options;
     this.#options = options;
     const isBucket = roots.some((root) => root.startsWith('s3://'));
     const foundForMs = isBucket ? BUCKETS_FOUND_FOR_MS : FOLDERS_FOUND_FOR_MS;
-    this.#found = new Shared(clock, foundForMs, () => findRuns(roots, s3));
-    this.#listed = new Shared(clock, LIST_KEPT_FOR_MS, () => this.#list());
+    this.#found = new KeptValues(clock, foundForMs);
+    this.#listed = new KeptValues(clock, LIST_KEPT_FOR_MS);
   }
 
   runs(): Promise<CatalogedRuns> {
-    return this.#listed.value();
+    return this.#listed.value('', () => this.#list());
   }
 
   /** Null if there is no such run. */
   async open(key: string): Promise<OpenedRun | null> {
-    const found = (await this.#found.value()).runs.find((run) => run.key === key);
+    const found = await this.#foundRun(key);
     if (found === undefined) return null;
     const history = await this.#historyOf(found.output);
     if (history === null) return null;
@@ -93,14 +93,24 @@ export class RunCatalog {
 
   /** The objects in a run's output, or in a folder of it; null if there is no such run. */
   async storeOf(key: string, folder = ''): Promise<ObjectStore | null> {
-    const found = (await this.#found.value()).runs.find((run) => run.key === key);
+    const found = await this.#foundRun(key);
     if (found === undefined) return null;
     const address = folder === '' ? found.output : `${found.output}/${folder}`;
     return openObjectStore(address, this.#options.s3);
   }
 
+  #findRuns(): Promise<FoundRuns> {
+    const { roots, s3 } = this.#options;
+    return this.#found.value('', () => findRuns(roots, s3));
+  }
+
+  async #foundRun(key: string): Promise<FoundRun | undefined> {
+    const { runs } = await this.#findRuns();
+    return runs.find((run) => run.key === key);
+  }
+
   async #list(): Promise<CatalogedRuns> {
-    const { runs: found, isCut } = await this.#found.value();
+    const { runs: found, isCut } = await this.#findRuns();
     const runs: CatalogedRun[] = [];
     for (let first = 0; first < found.length; first += READS_AT_ONCE) {
       const some = found.slice(first, first + READS_AT_ONCE);

@@ -17,7 +17,8 @@ import { demandMarketColumns } from '../../market/world/market-rows.js';
 import { budgetsOf, marketWorldOf, type MarketWorld } from '../../market/world/market-world.js';
 import type { SeedOutcome } from '../../market/seed-measures.js';
 import { simulateArm, type MarketScene } from '../../market/simulate-arm.js';
-import { marketHtml } from '../../reports/market/market-page.js';
+import { asPage } from '../../reports/document/as-page.js';
+import { marketDocument } from '../../reports/market-document.js';
 import { interruptedAs } from '../call/interruption.js';
 import type { RunContext } from '../call/run-context.js';
 import { marketConfigOf } from '../config-sources.js';
@@ -85,7 +86,7 @@ export async function marketRun(
   const put = (key: string, text: string): Promise<unknown> =>
     output.put(key, Buffer.from(text), { kind: 'always' });
   await put(REPORT_FILE, `${JSON.stringify(report, null, 2)}\n`);
-  await put(PAGE_FILE, marketHtml(report));
+  await put(PAGE_FILE, asPage(marketDocument(report)));
   context.sink({ kind: 'report-written', address: joinAddress(config.output, PAGE_FILE) });
   return report;
 }

@@ -4,6 +4,7 @@ import { evaluate } from '../../library/index.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
 import { firstOf, flagOption, textValue, valueOption, verb } from '../command/verb.js';
 import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
+import { printDocument } from '../command/print-document.js';
 
 export const evaluateVerb = verb({
   name: 'evaluate',
@@ -26,13 +27,10 @@ export const evaluateVerb = verb({
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const request = { config: firstOf(operands), ...choice };
     const reports = await evaluate(request, options);
-    const { reportTable } =
-      await import('../../../coordinator/reports/evaluation/evaluation-table.js');
-    const { reportsJson } = await import('../../../coordinator/reports/report-json.js');
-    context.print(
-      format === 'json'
-        ? reportsJson(reports)
-        : reports.map((report) => reportTable(report, context.outputColumns)).join('\n\n\n'),
-    );
+    const { evaluationDocument } =
+      await import('../../../coordinator/reports/evaluation-document.js');
+    const { reportsJson } = await import('../../../coordinator/scoring/report-json.js');
+    if (format === 'json') context.print(reportsJson(reports));
+    else for (const report of reports) printDocument(evaluationDocument(report), format, context);
   },
 });

@@ -4,6 +4,7 @@ import { stream } from '../../library/index.js';
 import { dispatchOptions, format } from '../command/shared-options.js';
 import { firstOf, verb } from '../command/verb.js';
 import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
+import { printDocument } from '../command/print-document.js';
 
 export const streamVerb = verb({
   name: 'stream',
@@ -22,12 +23,8 @@ windows each, learned.pairsPerStep of them at once, with the same result.`,
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const result = await stream({ config: firstOf(operands), ...choice }, options);
-    const { comparisonLines } =
-      await import('../../../coordinator/reports/streaming/rule-comparison-table.js');
-    context.print(
-      format === 'json'
-        ? JSON.stringify(result.record)
-        : comparisonLines(result.comparison).join('\n'),
-    );
+    const { rulesDocument } =
+      await import('../../../coordinator/reports/rule-comparison-document.js');
+    printDocument({ ...rulesDocument(result.comparison), data: result.record }, format, context);
   },
 });

@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { comparisonRecord } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
+import { comparisonRecord } from '../../../coordinator/reports/rule-comparison-document.js';
 import { compareRules } from '../../../coordinator/streaming/rule-comparison.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { rowCountOf } from '../../../shared/streaming/stream-rows.js';

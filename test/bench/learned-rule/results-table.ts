@@ -3,7 +3,8 @@
  * time.
  */
 
-import { signed, verdictOf } from '../../../coordinator/reports/streaming/rule-comparison-table.js';
+import { formatSigned } from '../../../coordinator/reports/document/format.js';
+import { verdictOf } from '../../../coordinator/reports/rule-comparison-document.js';
 import type { RuleComparison } from '../../../coordinator/streaming/rule-comparison.js';
 import { grouped, markdownTable, type BenchHeader } from '../bench-header.js';
 
@@ -57,7 +58,7 @@ export function resultsTable(results: readonly CaseResult[]): string {
           learned?.logloss.toFixed(5) ?? '',
           judged === null
             ? ''
-            : `${signed(judged.difference)} [${signed(judged.low)}, ${signed(judged.high)}]`,
+            : `${formatSigned(judged.difference, 5)} [${formatSigned(judged.low, 5)}, ${formatSigned(judged.high, 5)}]`,
           judged?.verdict ?? 'not finite',
         ];
       }),

@@ -14,14 +14,16 @@ import {
   type MarketReport,
 } from '../../../coordinator/market/market-report.js';
 import { smallAdvertisers } from '../../../coordinator/market/market-bar.js';
-import { classesTable, CLASSES_LEGEND } from '../../../coordinator/reports/market/classes-table.js';
+import { cellText, plainText } from '../../../coordinator/reports/document/as-text.js';
+import type { Table } from '../../../coordinator/reports/document/document.js';
 import {
   barSentence,
+  classesTable,
+  CLASSES_LEGEND,
   differencesTable,
-  headline,
+  marketDocument,
   meansTable,
-} from '../../../coordinator/reports/market/market-table.js';
-import type { Table } from '../../../coordinator/reports/table.js';
+} from '../../../coordinator/reports/market-document.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { loadMarketConfig } from '../../../shared/config/market-config.js';
 import { benchHeader, folderOfCommit, markdownTable } from '../bench-header.js';
@@ -64,11 +66,12 @@ writeFileSync(join(RESULTS, `${options.name}.md`), pageOf(report));
 
 function pageOf(found: MarketReport): string {
   const { commit, date, machine, loadBefore } = header;
+  const { title = '', subtitle = '' } = marketDocument(found);
   const load = `load ${loadBefore} before and ${(loadavg()[0] ?? 0).toFixed(1)} after`;
   return `${[
     '# Market',
     `\`npm run bench:market\`, commit ${commit}, ${date}, ${machine}, ${load}.`,
-    `${headline(found)}. The config is infra/examples/market.yaml, scored by ${found.scorer}.`,
+    `${title}: ${plainText(subtitle)}. The config is infra/examples/market.yaml, scored by ${found.scorer}.`,
     ...found.bar.map((item) => `- ${barSentence(item)}`),
     '## Means over seeds',
     markdownOf(meansTable(found)),
@@ -86,6 +89,6 @@ function pageOf(found: MarketReport): string {
 
 function markdownOf({ columns, rows }: Table): string {
   const titles = columns.map(({ title }) => title);
-  const lines = rows.map((row) => row.map((cell) => (typeof cell === 'string' ? cell : cell.text)));
+  const lines = rows.map((row) => row.map((cell) => cellText(cell)));
   return markdownTable(titles, lines).join('\n');
 }

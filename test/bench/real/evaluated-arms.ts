@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
-import { parseReport } from '../../../coordinator/reports/report-json.js';
+import { parseReport } from '../../../coordinator/scoring/report-json.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { GLOBAL_ARMS, META_ARMS, type ArmName } from '../../../shared/config/arms.js';

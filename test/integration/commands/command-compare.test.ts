@@ -3,7 +3,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ComparisonReportSchema } from '../../../coordinator/comparison/comparison-report.js';
-import { parseReport } from '../../../coordinator/reports/report-json.js';
+import { parseReport } from '../../../coordinator/scoring/report-json.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
 let room: CommandRoom;

@@ -1,10 +1,8 @@
 /** The comparison of rules: repeatable, judged on later rows only, and its verdict. */
 
 import { describe, expect, test } from 'vitest';
-import {
-  comparisonLines,
-  verdictOf,
-} from '../../../coordinator/reports/streaming/rule-comparison-table.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { rulesDocument, verdictOf } from '../../../coordinator/reports/rule-comparison-document.js';
 import {
   compareRules,
   type ComparisonSettings,
@@ -13,6 +11,9 @@ import {
 } from '../../../coordinator/streaming/rule-comparison.js';
 import type { StreamRows } from '../../../shared/streaming/stream-rows.js';
 import { smallStream } from '../../fixtures/small-stream.js';
+
+const linesOf = (comparison: RuleComparison): string[] =>
+  asText(rulesDocument(comparison), 200).split('\n');
 
 const SETTINGS: ComparisonSettings = {
   seed: 1,
@@ -129,9 +130,7 @@ describe('the verdict', () => {
     const found = verdictOf(comparisonOf(low, high));
     expect(found).toMatchObject({ low: -high, high: -low, verdict });
     expect(found?.best.rule).toBe('ftrl');
-    expect(comparisonLines(comparisonOf(low, high)).at(-1)).toContain(
-      `learned rule is ${verdict}.`,
-    );
+    expect(linesOf(comparisonOf(low, high)).at(-1)).toContain(`learned rule is ${verdict}.`);
   });
 
   test('a rule without a finite logloss is named, and is not the reference of the verdict', () => {
@@ -146,13 +145,13 @@ describe('the verdict', () => {
     });
     const withoutFtrl = withRules(sgd, diverged('ftrl'), learned);
     expect(verdictOf(withoutFtrl)?.best.rule).toBe('sgd');
-    const lines = comparisonLines(withoutFtrl).join('\n');
+    const lines = linesOf(withoutFtrl).join('\n');
     expect(lines).toContain('The logloss of ftrl is not finite');
     expect(lines).toContain('learned rule is better.');
 
     const withoutLearned = withRules(diverged('sgd'), diverged('ftrl'), diverged('learned'));
     expect(verdictOf(withoutLearned)).toBeNull();
-    expect(comparisonLines(withoutLearned).at(-1)).toBe(
+    expect(linesOf(withoutLearned).at(-1)).toBe(
       'The logloss of sgd, ftrl, learned is not finite: there is nothing to judge.',
     );
   });

@@ -4,6 +4,7 @@ import { simulateMarket } from '../../../library/index.js';
 import { callOptionsOf } from '../../command/command-context.js';
 import { dispatchOptions, format } from '../../command/shared-options.js';
 import { firstOf, flagOption, verb } from '../../command/verb.js';
+import { printDocument } from '../../command/print-document.js';
 
 export const simulateMarketVerb = verb({
   name: 'simulate-market',
@@ -26,9 +27,7 @@ Example:
   run: async (operands, { format, ...choice }, context) => {
     const call = callOptionsOf(context);
     const report = await simulateMarket({ config: firstOf(operands), ...choice }, call);
-    const { marketTable } = await import('../../../../coordinator/reports/market/market-table.js');
-    context.print(
-      format === 'json' ? JSON.stringify(report) : marketTable(report, context.outputColumns),
-    );
+    const { marketDocument } = await import('../../../../coordinator/reports/market-document.js');
+    printDocument(marketDocument(report), format, context);
   },
 });
