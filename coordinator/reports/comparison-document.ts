@@ -186,7 +186,7 @@ function differencesTable(
             return [
               place === 0 ? at(cells, run) : '',
               `${info.title}, ${info.isBetterWhen} is better`,
-              interval === null ? '-' : intervalCell(interval),
+              intervalCell(interval),
               verdictCell(verdictOn(info, interval)),
             ];
           }),
@@ -246,18 +246,17 @@ function bucketsSection(
   });
   const minus = `${words.loss} minus ${at(runs, 0).label}`;
   const table: Table = {
-    columns: [
-      leftColumn('run'),
-      ...buckets.flatMap(({ name }) => [{ title: name }, { title: '' }]),
-    ],
+    columns: [leftColumn('run'), ...buckets.map(({ name }) => ({ title: name }))],
     rows: [...runs.keys()].slice(1).map((run) => [
       at(cells, run),
-      ...buckets.flatMap((bucket): Cell[] => {
+      ...buckets.map((bucket): Cell => {
         const interval = lossDifference(bucket, run);
-        return [
-          interval === null ? '-' : intervalCell(interval),
-          verdictCell(lossVerdict(bucket, run)),
-        ];
+        const emphasis = lossVerdict(bucket, run);
+        if (interval === null || emphasis === 'undecided') return intervalCell(interval);
+        return {
+          cell: [...intervalCell(interval), { text: ` ${emphasis}`, on: 'terminal' }],
+          emphasis,
+        };
       }),
     ]),
   };

@@ -199,8 +199,8 @@ function resultOf({ arms }: Slice, arm: ArmName): ArmResult | undefined {
   return arms.find((each) => each.arm === arm);
 }
 
-function armsOf(slices: readonly Slice[]): ArmName[] {
-  return slices[0]?.arms.map(({ arm }) => arm) ?? [];
+function armsOf([first]: readonly NamedSlice[]): ArmName[] {
+  return first?.slice.arms.map(({ arm }) => arm) ?? [];
 }
 
 function lossInterval({ metrics }: ArmResult): Interval {
@@ -221,77 +221,73 @@ export function intervalPoints(intervals: readonly (Interval | null | undefined)
   });
 }
 
-/** Loss, and difference from the arm global, in each of several slices. */
-function sliceFigures(
-  named: readonly { readonly name: string; readonly slice: Slice }[],
-  x: string,
-  look: 'intervals' | 'bands',
+interface NamedSlice {
+  readonly name: string;
+  readonly slice: Slice;
+  readonly adaptedOnRowCount?: number;
+}
+
+interface SlicesSection {
+  readonly title: string;
+  /** Names the slices. */
+  readonly axis: string;
+  readonly look: 'intervals' | 'bands';
+  /** Only pages show it. */
+  readonly note: string;
+  readonly slices: readonly NamedSlice[];
+  /** All slices together, in the table alone. */
+  readonly together?: Slice | undefined;
+}
+
+/** The loss of every arm in each of several slices, and its difference from the arm global. */
+function slicesSection(
+  { title, axis, look, note, slices, together }: SlicesSection,
+  { confidence }: EvaluationReport,
   words: LabelWords,
-): Block[] {
-  const slices = named.map(({ slice }) => slice);
+): Section {
+  const arms = armsOf(slices);
   const seriesOf = (intervalOf: (result: ArmResult) => Interval | null): Series[] =>
-    armsOf(slices).flatMap((arm) => {
-      const results = slices.map((slice) => resultOf(slice, arm));
+    arms.flatMap((arm) => {
+      const results = slices.map(({ slice }) => resultOf(slice, arm));
       const points = intervalPoints(results.map((each) => each && intervalOf(each)));
       const shape = arm === 'meta-chosen' ? { look: 'dashed' as const } : {};
       return points.length === 0 ? [] : [{ name: arm, color: armColor(arm), points, ...shape }];
     });
-  const axis = { title: x, categories: named.map(({ name }) => name) };
-  const differences = seriesOf(fromGlobal);
+  const x = { title: axis, categories: slices.map(({ name }) => name) };
+  const [losses, differences] = [seriesOf(lossInterval), seriesOf(fromGlobal)];
   const y = { title: `${words.loss}, ${words.unit} ${words.perRow}` };
   const minus = { title: `${words.loss} minus global, ${words.unit}`, hasZeroLine: true };
-  return [
-    figure(words.lossTitle, '', { look, x: axis, y, series: seriesOf(lossInterval) }),
-    ...(differences.length === 0
-      ? []
-      : [figure('Difference from global', '', { look, x: axis, y: minus, series: differences })]),
-  ];
-}
-
-function bucketsSection(
-  { confidence }: EvaluationReport,
-  buckets: readonly Slice[],
-  words: LabelWords,
-): Section {
-  const named = buckets.map((slice) => ({
-    name: `${slice.name}\n${counted(slice.adgroupCount, 'adgroup', formatCount(slice.adgroupCount))}`,
-    slice,
-  }));
-  const title = 'By size of the adgroup';
   return section(
     title,
     [
-      `${words.loss} by support rows, ${words.unit} ${words.perRow}`,
-      onPage(`, with ${formatShare(confidence)} intervals`),
+      `${words.loss}, ${words.unit} ${words.perRow}`,
+      onPage(
+        `, with ${words.second} in small print and ${formatShare(confidence)} intervals. ${note}`,
+      ),
     ],
     [
-      ...sliceFigures(named, 'support rows of the adgroup', 'intervals', words),
-      tableBlock(title, bucketTable(buckets)),
+      figure(words.lossTitle, '', { look, x, y, series: losses }),
+      ...(differences.length === 0
+        ? []
+        : [figure('Difference from global', '', { look, x, y: minus, series: differences })]),
+      tableBlock(title, slicesTable({ axis, slices, together })),
     ],
   );
 }
 
-function bucketTable(buckets: readonly Slice[]): Table {
-  return {
-    columns: [
-      leftColumn('arm', 'adgroups'),
-      ...buckets.map(({ name, adgroupCount }) => ({
-        ...{ title: name, unit: formatCount(adgroupCount), marksBest: true },
-      })),
-    ],
-    rows: armsOf(buckets).map((arm) => [
-      armCell(arm),
-      ...buckets.map((slice): Cell => {
-        const text = formatNumber(resultOf(slice, arm)?.metrics.logloss, 4);
-        return bestArmOf(slice) === arm ? { cell: text, emphasis: 'best' } : text;
-      }),
-    ]),
-  };
+function bucketsSection(
+  report: EvaluationReport,
+  buckets: readonly Slice[],
+  words: LabelWords,
+): Section {
+  const slices = buckets.map((slice) => ({ name: slice.name, slice }));
+  const [title, axis] = ['By size of the adgroup', 'support rows'];
+  return slicesSection({ title, axis, look: 'intervals', note: '', slices }, report, words);
 }
 
+/** Heads the column of the points and stands below the charts. */
 interface Wording {
   readonly title: string;
-  /** Heads the column of the points and stands below the charts. */
   readonly axis: string;
   readonly note: string;
 }
@@ -321,57 +317,53 @@ export const PROTOCOL_WORDING: Readonly<Record<ProtocolResult['kind'], Wording>>
   },
 };
 
-const PROTOCOL_DIGITS = 4;
-
 function protocolSection(
   protocol: ProtocolResult,
-  { confidence }: EvaluationReport,
+  report: EvaluationReport,
   words: LabelWords,
 ): Section {
-  const { title, axis, note } = PROTOCOL_WORDING[protocol.kind];
-  return section(
-    title,
-    [
-      `${words.loss}, ${words.unit} ${words.perRow}`,
-      onPage(
-        `, with ${words.second} in small print. ${note} Shaded: ${formatShare(confidence)} intervals.`,
-      ),
-    ],
-    [
-      ...sliceFigures(protocol.points, axis, 'bands', words),
-      tableBlock(title, pointsTable(protocol)),
-    ],
+  const { points: slices, together } = protocol;
+  return slicesSection(
+    {
+      ...PROTOCOL_WORDING[protocol.kind],
+      ...{ look: 'bands', slices },
+      together,
+    },
+    report,
+    words,
   );
 }
 
-/** The loss of every arm at each point; a page has a second metric in small print. */
-export function pointsTable({ kind, points, together }: ProtocolResult): Table {
-  const names = armsOf(points.map(({ slice }) => slice));
-  const rows = points.map(({ name, adaptedOnRowCount, slice }) => ({
-    ...{ name, slice, adaptedOn: formatCount(adaptedOnRowCount) },
-  }));
-  if (together !== undefined) rows.push({ name: 'together', adaptedOn: '', slice: together });
+/** The loss of every arm in each slice; a page has a second metric in small print. */
+export function slicesTable({
+  axis,
+  slices,
+  together,
+}: Pick<SlicesSection, 'axis' | 'slices' | 'together'>): Table {
+  const arms = armsOf(slices);
+  const rows = [
+    ...slices,
+    ...(together === undefined ? [] : [{ name: 'together', slice: together }]),
+  ];
   return {
     columns: [
-      leftColumn(PROTOCOL_WORDING[kind].axis),
+      leftColumn(axis),
       { title: 'adgroups' },
       { title: 'rows adapted on', on: 'page' },
-      ...names.map((arm) => ({ title: arm, marksBest: true })),
+      ...arms.map((arm) => ({ title: arm, marksBest: true })),
     ],
-    rows: rows.map(({ name, adaptedOn, slice }) => [
-      ...[name, formatCount(slice.adgroupCount), adaptedOn],
-      ...names.map((arm) => lossCell(slice, arm)),
+    rows: rows.map(({ name, slice, adaptedOnRowCount }: NamedSlice) => [
+      ...[name, formatCount(slice.adgroupCount)],
+      adaptedOnRowCount === undefined ? '' : formatCount(adaptedOnRowCount),
+      ...arms.map((arm) => lossCell(slice, arm)),
     ]),
   };
 }
 
 function lossCell(slice: Slice, arm: ArmName): Cell {
   const metrics = resultOf(slice, arm)?.metrics;
-  const second = formatNumber(metrics?.values?.mae ?? metrics?.auc, PROTOCOL_DIGITS);
-  const cell = [
-    formatNumber(metrics?.logloss, PROTOCOL_DIGITS),
-    { ...small(` ${second}`), on: 'page' as const },
-  ];
+  const second = formatNumber(metrics?.values?.mae ?? metrics?.auc, 4);
+  const cell = [formatNumber(metrics?.logloss, 4), { ...small(` ${second}`), on: 'page' as const }];
   return bestArmOf(slice) === arm ? { cell, emphasis: 'best' } : cell;
 }
 

@@ -55,7 +55,9 @@ export function sweepDocument(
           ? [formatCount(outerStepTotal(rungs)), 'outer steps in all']
           : [minutes.toFixed(1), 'minutes of trials'],
         [formatCount(cellsPerTrial), 'adaptation settings tried for each trial'],
-        [best?.validationLogloss.toFixed(4) ?? '-', `best validation ${loss}`],
+        ...(best === null
+          ? []
+          : [[best.validationLogloss.toFixed(4), `best validation ${loss}`] as const]),
       ),
       ...(best === null
         ? [textBlock('It is not finished. These are the results so far.', 'note')]

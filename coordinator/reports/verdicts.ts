@@ -9,7 +9,7 @@ import type {
 } from '../scoring/evaluation-report.js';
 import { EVALUATED_ARMS, type ArmName } from '../../shared/config/arms.js';
 import { counted } from '../../shared/names/counted.js';
-import { small, type Text } from './document/document.js';
+import { small, type Piece } from './document/document.js';
 import { formatShare, formatSigned } from './document/format.js';
 
 export interface LabelWords {
@@ -142,7 +142,9 @@ export function signedInterval({ value, low, high }: Interval): string {
 }
 
 /** On a page the bounds are in small print. */
-export function intervalCell({ value, low, high }: Interval): Text {
+export function intervalCell(interval: Interval | null): readonly (string | Piece)[] {
+  if (interval === null) return ['-'];
+  const { value, low, high } = interval;
   return [`${formatSigned(value)} `, small(`[${formatSigned(low)}, ${formatSigned(high)}]`)];
 }
 

@@ -15,7 +15,7 @@ import type {
   ProtocolResult,
 } from '../../coordinator/scoring/evaluation-report.js';
 import { cellText, columnsOn } from '../../coordinator/reports/document/as-text.js';
-import { pointsTable, PROTOCOL_WORDING } from '../../coordinator/reports/evaluation-document.js';
+import { PROTOCOL_WORDING, slicesTable } from '../../coordinator/reports/evaluation-document.js';
 import { parseReport } from '../../coordinator/scoring/report-json.js';
 import { packageRoot } from '../../infra/library/package-root.js';
 import { benchHeader, markdownTable, type BenchHeader } from './bench-header.js';
@@ -79,7 +79,8 @@ function pageOf(report: EvaluationReport, { commit, date, machine }: BenchHeader
 
 function sectionOf(protocol: ProtocolResult): string[] {
   const { title, axis, note } = PROTOCOL_WORDING[protocol.kind];
-  const { columns, rows } = columnsOn('terminal', pointsTable(protocol));
+  const { points: slices, together } = protocol;
+  const { columns, rows } = columnsOn('terminal', slicesTable({ axis, slices, together }));
   const titles = [axis, 'films', ...columns.slice(2).map((column) => column.title)];
   const lines = rows.map((row) =>
     row.map((cell) => {

@@ -55,7 +55,8 @@ function blockText(block: Block, outputColumns: number): string {
       const { title, note, blocks } = block;
       const content = blocksText(blocks, outputColumns);
       const head = [title, plainText(note)].filter((text) => text !== '').join(': ');
-      return content.length === 0 ? '' : [wrap(head, outputColumns), ...content].join('\n');
+      if (content.length === 0) return '';
+      return [...(head === '' ? [] : [wrap(head, outputColumns)]), ...content].join('\n');
     }
     default:
       return '';
@@ -90,11 +91,30 @@ export function wrap(sentence: string, columnCount: number): string {
   return [...lines, line].join('\n');
 }
 
+/** A table that is too wide loses its optional columns, then continues below with its first column repeated. */
 export function textTable(table: Table, outputColumns = Infinity): string {
   const shown = columnsOn('terminal', table);
+  const fits = (lines: readonly string[]): boolean =>
+    lines.every((line) => line.length <= outputColumns);
   const whole = linesOf(shown);
-  if (whole.every((line) => line.length <= outputColumns)) return whole.join('\n');
-  return linesOf(withColumns(shown, ({ isOptional = false }) => !isOptional)).join('\n');
+  if (fits(whole)) return whole.join('\n');
+  const kept = withColumns(shown, ({ isOptional = false }) => !isOptional);
+  const [first, ...others] = kept.columns;
+  const folds: string[][] = [];
+  let taken: TableColumn[] = [];
+  for (const column of others) {
+    const wider = [...taken, column];
+    const lines = linesOf(withColumns(kept, (each) => each === first || wider.includes(each)));
+    if (taken.length > 0 && !fits(lines)) taken = [column];
+    else {
+      taken = wider;
+      folds.pop();
+    }
+    folds.push(linesOf(withColumns(kept, (each) => each === first || taken.includes(each))));
+  }
+  return (folds.length === 0 ? [linesOf(kept)] : folds)
+    .map((lines) => lines.join('\n'))
+    .join('\n\n');
 }
 
 function linesOf({ columns, rows }: Table): string[] {

@@ -51,6 +51,8 @@ h2 { font-size: 20px; margin: 40px 0 4px; letter-spacing: -0.005em; }
 h3 { font-size: 15px; margin: 20px 0 6px; }
 p { margin: 12px 0; overflow-wrap: anywhere; }
 .note { color: var(--ink-2); margin: 0 0 14px; max-width: 78ch; font-size: 14.5px; }
+.note::first-letter { text-transform: uppercase; }
+.facts + p { margin-top: 12px; }
 .none { color: var(--ink-2); }
 .crumbs { font-size: 14px; color: var(--ink-2); margin: 0 0 4px; }
 .part:empty { display: none; }
@@ -94,7 +96,7 @@ th small { display: block; font-weight: 400; font-size: 12px; }
 tbody th { font-weight: 500; }
 th:first-child { text-align: left; padding-left: 0; }
 tbody tr + tr > * { border-top: 1px solid var(--rule); }
-td.wrap { white-space: normal; overflow-wrap: anywhere; min-width: 180px; }
+.wrap { white-space: normal; overflow-wrap: anywhere; min-width: 110px; }
 td small { color: var(--ink-2); font-size: 12.5px; }
 td.best { font-weight: 700; color: var(--accent); }
 td.chosen { outline: 2px solid var(--accent); outline-offset: -2px; font-weight: 700; }
@@ -142,7 +144,7 @@ form.filter label { display: grid; gap: 3px; font-size: 13.5px; color: var(--ink
 @media (max-width: 520px) {
   .card { padding: 8px 12px; } .facts b { font-size: 19px; }
   .top nav { order: 1; width: 100%; }
-  td.wrap { min-width: 300px; }
+  .wrap { min-width: 240px; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 8px; }
 }
 @media print { main { padding: 0; } .card, .facts div { break-inside: avoid; } }
