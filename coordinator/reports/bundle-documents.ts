@@ -255,7 +255,8 @@ function fullDocument(
 ): Document {
   const { digest, bundles, label, base } = place;
   const [adgroupCount, byteCount] = [manifest.blocks.count - 1, byteCountOf(manifest)];
-  return fieldsDocument({ ...place, adgroupCount, keptAdgroupCount, byteCount }, [
+  const data = { digest, bundles, label, base, adgroupCount, keptAdgroupCount, byteCount };
+  return fieldsDocument(data, [
     ['bundle', digest],
     ['where', `${bundles}@${label}`],
     ['instead of', base],

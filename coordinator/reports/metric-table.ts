@@ -1,7 +1,7 @@
 /** The metrics in the order in which reports show them, with unit and sense of "better". */
 
 import type { Metrics } from '../scoring/evaluation-report.js';
-import type { Table } from './document/document.js';
+import type { Cell, Table } from './document/document.js';
 import { formatNumber } from './document/format.js';
 
 interface NamedMetrics {
@@ -9,101 +9,76 @@ interface NamedMetrics {
   readonly metrics: Metrics;
 }
 
-interface ColumnHead {
+interface MetricColumn {
   readonly title: string;
   readonly unit: string;
   readonly digits: number;
+  readonly value: (metrics: Metrics) => number | null;
+  /** How far a value is from the best possible one; smaller is better. */
+  readonly badness: (value: number) => number;
 }
 
-interface MetricColumn extends ColumnHead {
-  value(metrics: Metrics): number | null;
-  /** The best value as it is shown, except the oracle's. Values that look equal are marked alike. */
-  bestOf(arms: readonly NamedMetrics[]): string | null;
+const SMALLER = (value: number): number => value;
+const LARGER = (value: number): number => -value;
+const NEARER_TO_1 = (value: number): number => (value > 0 ? Math.abs(Math.log(value)) : Infinity);
+
+const CLICK_COLUMNS: readonly MetricColumn[] = [
+  column(['logloss', 'nats'], 4, SMALLER, (m) => m.logloss),
+  column(['by adgroup', 'nats'], 4, SMALLER, (m) => m.loglossPerAdgroup.value),
+  column(['NE', 'ratio'], 3, SMALLER, (m) => m.normalisedEntropy),
+  column(['AUC', ''], 4, LARGER, (m) => m.auc),
+  column(['GAUC', ''], 4, LARGER, (m) => m.gauc),
+  column(['pred/act', 'clicks'], 3, NEARER_TO_1, (m) => m.calibration),
+  column(['ECE', ''], 4, SMALLER, (m) => m.ece),
+];
+
+function valueColumns(ndcgAt: number): readonly MetricColumn[] {
+  return [
+    column(['MSE', 'squares'], 4, SMALLER, (m) => m.logloss),
+    column(['by adgroup', 'squares'], 4, SMALLER, (m) => m.loglossPerAdgroup.value),
+    column(['RMSE', ''], 4, SMALLER, (m) => m.values?.rmse ?? null),
+    column(['MAE', ''], 4, SMALLER, (m) => m.values?.mae ?? null),
+    column(['R2', ''], 4, LARGER, (m) => m.values?.rSquared ?? null),
+    column(['pred/act', 'sums'], 3, NEARER_TO_1, (m) => m.calibration),
+    column([`nDCG@${ndcgAt}`, 'by adgroup'], 4, LARGER, (m) => m.values?.ndcg ?? null),
+  ];
 }
 
-/** How far a value is from the best possible one; smaller is better. */
-type Badness = (value: number) => number;
+function column(
+  [title, unit]: readonly [title: string, unit: string],
+  digits: number,
+  badness: MetricColumn['badness'],
+  value: MetricColumn['value'],
+): MetricColumn {
+  return { title, unit, digits, badness, value };
+}
 
-const SMALLER_IS_BETTER: Badness = (value) => value;
-const LARGER_IS_BETTER: Badness = (value) => -value;
-const NEARER_TO_1_IS_BETTER: Badness = (value) =>
-  value > 0 ? Math.abs(Math.log(value)) : Infinity;
-
-const METRIC_COLUMNS: readonly MetricColumn[] = [
-  column({ title: 'logloss', unit: 'nats', digits: 4 }, (m) => m.logloss),
-  column({ title: 'by adgroup', unit: 'nats', digits: 4 }, (m) => m.loglossPerAdgroup.value),
-  column({ title: 'NE', unit: 'ratio', digits: 3 }, (m) => m.normalisedEntropy),
-  column({ title: 'AUC', unit: '', digits: 4 }, (m) => m.auc, LARGER_IS_BETTER),
-  column({ title: 'GAUC', unit: '', digits: 4 }, (m) => m.gauc, LARGER_IS_BETTER),
-  column(
-    { title: 'pred/act', unit: 'clicks', digits: 3 },
-    (m) => m.calibration,
-    NEARER_TO_1_IS_BETTER,
-  ),
-  column({ title: 'ECE', unit: '', digits: 4 }, (m) => m.ece),
-];
-
-const VALUE_COLUMNS: readonly MetricColumn[] = [
-  column({ title: 'MSE', unit: 'squares', digits: 4 }, (m) => m.logloss),
-  column({ title: 'by adgroup', unit: 'squares', digits: 4 }, (m) => m.loglossPerAdgroup.value),
-  column({ title: 'RMSE', unit: '', digits: 4 }, (m) => m.values?.rmse ?? null),
-  column({ title: 'MAE', unit: '', digits: 4 }, (m) => m.values?.mae ?? null),
-  column({ title: 'R2', unit: '', digits: 4 }, (m) => m.values?.rSquared ?? null, LARGER_IS_BETTER),
-  column(
-    { title: 'pred/act', unit: 'sums', digits: 3 },
-    (m) => m.calibration,
-    NEARER_TO_1_IS_BETTER,
-  ),
-];
-
-/**
- * The metrics as columns, with a row for each arm and the best values marked. The metrics are those of
- * clicks or of values, whichever the arms have.
- */
+/** A row for each arm, with the best values marked. The metrics are those of clicks or of values, as the arms have them. */
 export function metricTable(arms: readonly NamedMetrics[]): Table {
-  const columns = columnsOf(arms);
-  const bests = columns.map((each) => each.bestOf(arms));
+  const values = arms[0]?.metrics.values;
+  const columns = values === undefined ? CLICK_COLUMNS : valueColumns(values.ndcgAt);
+  const bests = columns.map((each) => bestText(each, arms));
   return {
     columns: columns.map(({ title, unit }) => ({ title, unit, marksBest: true })),
     rows: arms.map(({ arm, metrics }) =>
-      columns.map((each, index) => {
-        const text = formatNumber(each.value(metrics), each.digits);
-        const isBest = arm !== 'oracle' && text === bests[index];
-        return isBest ? { cell: text, emphasis: 'best' } : text;
+      columns.map(({ value, digits }, index): Cell => {
+        const cell = formatNumber(value(metrics), digits);
+        const isBest = arm !== 'oracle' && cell === bests[index];
+        return isBest ? { cell, emphasis: 'best' } : cell;
       }),
     ),
   };
 }
 
-function columnsOf(arms: readonly NamedMetrics[]): readonly MetricColumn[] {
-  const values = arms[0]?.metrics.values;
-  if (values === undefined) return METRIC_COLUMNS;
-  const ndcg = column(
-    { title: `nDCG@${values.ndcgAt}`, unit: 'by adgroup', digits: 4 },
-    (m) => m.values?.ndcg ?? null,
-    LARGER_IS_BETTER,
-  );
-  return [...VALUE_COLUMNS, ndcg];
-}
-
-function column(
-  head: ColumnHead,
-  value: (metrics: Metrics) => number | null,
-  badnessOf: Badness = SMALLER_IS_BETTER,
-): MetricColumn {
-  return {
-    ...head,
-    value,
-    bestOf(arms) {
-      let best: { text: string; badness: number } | null = null;
-      for (const { arm, metrics } of arms) {
-        const found = value(metrics);
-        if (arm === 'oracle' || found === null) continue;
-        const text = found.toFixed(head.digits);
-        const badness = badnessOf(Number(text));
-        if (best === null || badness < best.badness) best = { text, badness };
-      }
-      return best?.text ?? null;
-    },
-  };
+/** The best value as it is shown, without the oracle's: values that look equal are marked alike. */
+function bestText(
+  { value, digits, badness }: MetricColumn,
+  arms: readonly NamedMetrics[],
+): string | undefined {
+  const texts = arms.flatMap(({ arm, metrics }) => {
+    const found = value(metrics);
+    return arm === 'oracle' || found === null ? [] : [found.toFixed(digits)];
+  });
+  const ranks = texts.map((text) => badness(Number(text)));
+  return texts[ranks.indexOf(Math.min(...ranks))];
 }

@@ -92,6 +92,9 @@ function textHtml(text: Text): string {
   return piecesOf(text).map(pieceHtml).join('');
 }
 
+/** A table with more columns has smaller print. */
+const PLAIN_COLUMNS_MAX = 9;
+
 const TAGS = { code: 'code', small: 'small', strong: 'b', time: 'time' } as const;
 
 function pieceHtml({ text, on, style, href, isCurrent, dot, badge }: Piece): string {
@@ -138,7 +141,8 @@ function tableHtml(table: Table): string {
   });
   const hasHeads = columns.some(({ title }) => title !== '');
   const head = hasHeads ? `<thead><tr>${heads.join('')}</tr></thead>` : '';
-  return `<table>${head}<tbody>${body.join('')}</tbody></table>`;
+  const dense = columns.length > PLAIN_COLUMNS_MAX ? ' class="dense"' : '';
+  return `<table${dense}>${head}<tbody>${body.join('')}</tbody></table>`;
 }
 
 function cellHtml(cell: Cell, columnClass: string, index: number): string {

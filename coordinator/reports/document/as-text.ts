@@ -67,7 +67,7 @@ function fieldsText(fields: readonly (readonly [Text, Text])[]): string {
   const names = fields.map(([name]) => plainText(name));
   const width = Math.max(0, ...names.map((name) => name.length));
   return fields
-    .map(([, value], index) => `${at(names, index).padEnd(width)}  ${plainText(value)}`.trimEnd())
+    .map(([, value], index) => `${at(names, index).padEnd(width)} ${plainText(value)}`.trimEnd())
     .join('\n');
 }
 

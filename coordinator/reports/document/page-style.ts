@@ -96,7 +96,10 @@ th small { display: block; font-weight: 400; font-size: 12px; }
 tbody th { font-weight: 500; }
 th:first-child { text-align: left; padding-left: 0; }
 tbody tr + tr > * { border-top: 1px solid var(--rule); }
-.wrap { white-space: normal; overflow-wrap: anywhere; min-width: 110px; }
+.wrap { white-space: normal; overflow-wrap: anywhere; min-width: 90px; }
+table.dense { font-size: 13.5px; }
+.dense th, .dense td { padding: 6px 5px; }
+.dense .wrap { min-width: 60px; }
 td small { color: var(--ink-2); font-size: 12.5px; }
 td.best { font-weight: 700; color: var(--accent); }
 td.chosen { outline: 2px solid var(--accent); outline-offset: -2px; font-weight: 700; }

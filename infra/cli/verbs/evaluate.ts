@@ -1,10 +1,10 @@
 /** `qianmo evaluate`: compares the arms of a trained run, and writes the reports. */
 
+import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { evaluate } from '../../library/index.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
 import { firstOf, flagOption, textValue, valueOption, verb } from '../command/verb.js';
 import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
-import { printDocument } from '../command/print-document.js';
 
 export const evaluateVerb = verb({
   name: 'evaluate',
@@ -30,7 +30,9 @@ export const evaluateVerb = verb({
     const { evaluationDocument } =
       await import('../../../coordinator/reports/evaluation-document.js');
     const { reportsJson } = await import('../../../coordinator/scoring/report-json.js');
-    if (format === 'json') context.print(reportsJson(reports));
-    else for (const report of reports) printDocument(evaluationDocument(report), format, context);
+    const { asText } = await import('../../../coordinator/reports/document/as-text.js');
+    const textOf = (report: EvaluationReport): string =>
+      asText(evaluationDocument(report), context.outputColumns);
+    context.print(format === 'json' ? reportsJson(reports) : reports.map(textOf).join('\n\n\n'));
   },
 });
