@@ -17,7 +17,7 @@ import { PAGE_STYLE } from '../reports/document/page-style.js';
 import { FILE_HEADERS, guard, METRICS_PATH, PAGE_HEADERS, type Access } from './access.js';
 import type { RunCatalog } from './catalog/run-catalog.js';
 import { ORDERS_PATH, type ControlDesk } from './control-desk.js';
-import type { PageFeed } from './live/page-feed.js';
+import type { PageFeed } from './page-feed.js';
 import { SHOWN_FILE, type PageRoutes } from './page-routes.js';
 import {
   headPart,

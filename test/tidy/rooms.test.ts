@@ -101,7 +101,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dashboard/catalog',
     'coordinator/dashboard/serving',
     'coordinator/dashboard/pages',
-    'coordinator/dashboard/live',
     'coordinator/dashboard',
     'coordinator/runs/call',
     'coordinator/runs',

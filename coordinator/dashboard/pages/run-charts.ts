@@ -9,7 +9,6 @@ import type { SizedSteps } from '../../record/history/sized-steps.js';
 import type { SizeMean } from '../../record/size-means.js';
 import {
   columnsOf,
-  thinned,
   type Chart,
   type Figure,
   type Series,
@@ -281,4 +280,10 @@ function sizeTable(steps: readonly SizedSteps[], all: readonly SizeMean[]): Tabl
       ]),
     ]),
   };
+}
+
+/** Every n-th of the items, and the last one, so that at most `countMax` are left. */
+function thinned<Item>(items: readonly Item[], countMax: number): readonly Item[] {
+  const every = Math.ceil(items.length / countMax);
+  return items.filter((_, index) => index % every === 0 || index === items.length - 1);
 }

@@ -248,9 +248,3 @@ export function columnsOf(...titles: readonly string[]): TableColumn[] {
     return title.startsWith('~') ? { title: title.slice(1), align: 'wrap' } : { title };
   });
 }
-
-/** Every n-th of the items, and the last one, so that at most `countMax` are left. */
-export function thinned<Item>(items: readonly Item[], countMax: number): readonly Item[] {
-  const every = Math.ceil(items.length / countMax);
-  return items.filter((_, index) => index % every === 0 || index === items.length - 1);
-}

@@ -4,8 +4,8 @@
  * it gets the latest parts next.
  */
 
-import type { Clock } from '../../../shared/base/clock.js';
-import { digestOf, type Page } from '../pages/page.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { digestOf, type Page } from './pages/page.js';
 
 interface ChangedPage {
   readonly title: string;
