@@ -2,7 +2,11 @@
 
 import { at } from '../../shared/base/arrays.js';
 import { counted } from '../../shared/names/counted.js';
-import type { ComparedSlice, ComparisonReport } from '../comparison/comparison-report.js';
+import {
+  ComparisonReportSchema,
+  type ComparedSlice,
+  type ComparisonReport,
+} from '../comparison/comparison-report.js';
 import { MEASURES, type MeasureInfo } from '../comparison/run-measures.js';
 import type { Interval } from '../scoring/evaluation-report.js';
 import {
@@ -62,7 +66,7 @@ export function comparisonDocument(
   return {
     title: `Comparison of ${runs.length} runs`,
     subtitle: runs.map(({ label }) => label).join(', '),
-    data: report,
+    data: ComparisonReportSchema.parse(report),
     blocks: [
       factsBlock(...rowFacts(all, words)),
       section('In short', '', comparisonConclusions(report), 'page'),

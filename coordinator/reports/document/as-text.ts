@@ -91,7 +91,7 @@ export function wrap(sentence: string, columnCount: number): string {
   return [...lines, line].join('\n');
 }
 
-/** A table that is too wide loses its optional columns, then continues below with its first column repeated. */
+/** A table that is too wide loses its optional columns, then continues below with its left columns repeated. */
 export function textTable(table: Table, outputColumns = Infinity): string {
   const shown = columnsOn('terminal', table);
   const fits = (lines: readonly string[]): boolean =>
@@ -99,22 +99,20 @@ export function textTable(table: Table, outputColumns = Infinity): string {
   const whole = linesOf(shown);
   if (fits(whole)) return whole.join('\n');
   const kept = withColumns(shown, ({ isOptional = false }) => !isOptional);
-  const [first, ...others] = kept.columns;
-  const folds: string[][] = [];
-  let taken: TableColumn[] = [];
-  for (const column of others) {
-    const wider = [...taken, column];
-    const lines = linesOf(withColumns(kept, (each) => each === first || wider.includes(each)));
-    if (taken.length > 0 && !fits(lines)) taken = [column];
-    else {
-      taken = wider;
-      folds.pop();
-    }
-    folds.push(linesOf(withColumns(kept, (each) => each === first || taken.includes(each))));
+  const leftCount = Math.max(
+    1,
+    kept.columns.findIndex(({ align }) => align === undefined),
+  );
+  const left = kept.columns.slice(0, leftCount);
+  const linesWith = (columns: readonly TableColumn[]): string[] =>
+    linesOf(withColumns(kept, (each) => left.includes(each) || columns.includes(each)));
+  const folds: TableColumn[][] = [[]];
+  for (const column of kept.columns.slice(leftCount)) {
+    const last = folds.at(-1) ?? [];
+    if (last.length > 0 && !fits(linesWith([...last, column]))) folds.push([column]);
+    else last.push(column);
   }
-  return (folds.length === 0 ? [linesOf(kept)] : folds)
-    .map((lines) => lines.join('\n'))
-    .join('\n\n');
+  return folds.map((columns) => linesWith(columns).join('\n')).join('\n\n');
 }
 
 function linesOf({ columns, rows }: Table): string[] {

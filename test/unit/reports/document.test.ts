@@ -89,6 +89,19 @@ describe('a terminal', () => {
     expect(textTable(table, 31)).toContain('verdict');
   });
 
+  test('continues a table that is still too wide below, with its left columns repeated', () => {
+    const columns = columnsOf('<run', '<arm', 'first loss', 'second loss');
+    expect(textTable({ columns, rows: [['a', 'x', '1', '2']] }, 21)).toBe(
+      [
+        'run  arm  first loss',
+        'a    x             1',
+        '',
+        'run  arm  second loss',
+        'a    x              2',
+      ].join('\n'),
+    );
+  });
+
   test('shows no head for columns without titles, and refuses a row that is too short', () => {
     const rows = [
       ['a', 'bbb'],
