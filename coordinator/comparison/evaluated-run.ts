@@ -5,7 +5,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import { verifiedBlob } from '../../shared/storage/blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
-import { parseReport, fileOfSegment, REPORT_FILE } from '../reports/report-json.js';
+import { parseReport, fileOfSegment, REPORT_FILE } from '../scoring/report-json.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../scoring/test-logits.js';
 
 export interface EvaluatedRun {

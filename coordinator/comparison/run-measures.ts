@@ -4,7 +4,7 @@
  * so differences are paired.
  */
 
-import { at, float64At, numberAt, spanAt } from '../../shared/base/arrays.js';
+import { at, float64At, numberAt, spanAt, float32At, int32At } from '../../shared/base/arrays.js';
 import type { RandomStream } from '../../shared/base/random.js';
 import { bootstrapCounts, percentileInterval } from '../scoring/bootstrap.js';
 import type { Interval } from '../scoring/evaluation-report.js';
@@ -12,7 +12,6 @@ import type { TaskCounts } from '../scoring/held-out-rows.js';
 import { entropyOf, isOfValues, predictionOf } from '../scoring/metrics.js';
 import { adgroupImpressions, type AdgroupScores } from '../scoring/score-arms.js';
 import type { Measure } from './comparison-report.js';
-import { weightedAuc, type WeightedAuc } from './paired-auc.js';
 
 export interface MeasureInfo {
   readonly measure: Measure;
@@ -170,5 +169,49 @@ export function bootstrapMeasures(
         );
       }),
     ),
+  };
+}
+
+/** Takes how often each adgroup counts and returns the AUC of all rows; NaN with one class only. */
+type WeightedAuc = (adgroupWeights: ArrayLike<number>) => number;
+
+/** @param logits `[rowCount]` of `rows`; rows of equal logit are ties and count half */
+function weightedAuc(logits: Float32Array, rows: TaskCounts): WeightedAuc {
+  const adgroupOfRow = new Int32Array(logits.length);
+  for (let adgroup = 0; adgroup + 1 < rows.starts.length; adgroup += 1)
+    adgroupOfRow.fill(adgroup, ...spanAt(rows.starts, adgroup));
+  const order = Int32Array.from({ length: logits.length }, (_, row) => row).sort(
+    (a, b) => float32At(logits, a) - float32At(logits, b),
+  );
+  // Ascending by logit and adjacent in memory, so that one pass reads each value once.
+  const adgroups = order.map((row) => at(adgroupOfRow, row));
+  const clicks = Float64Array.from(order, (row) => at(rows.clicks, row));
+  const others = Float64Array.from(
+    order,
+    (row) => at(rows.impressions, row) - at(rows.clicks, row),
+  );
+  const opensTie = Uint8Array.from(order, (row, place) =>
+    place > 0 && logits[row] === logits[int32At(order, place - 1)] ? 0 : 1,
+  );
+  return (adgroupWeights) => {
+    let clicksBelow = 0;
+    let othersBelow = 0;
+    let tiedClicks = 0;
+    let tiedOthers = 0;
+    let wins = 0;
+    for (let place = 0; place < adgroups.length; place += 1) {
+      if (opensTie[place] === 1) {
+        wins += tiedClicks * (othersBelow + tiedOthers / 2);
+        clicksBelow += tiedClicks;
+        othersBelow += tiedOthers;
+        tiedClicks = 0;
+        tiedOthers = 0;
+      }
+      const weight = adgroupWeights[adgroups[place] ?? NaN] ?? NaN;
+      tiedClicks += weight * (clicks[place] ?? NaN);
+      tiedOthers += weight * (others[place] ?? NaN);
+    }
+    wins += tiedClicks * (othersBelow + tiedOthers / 2);
+    return wins / ((clicksBelow + tiedClicks) * (othersBelow + tiedOthers));
   };
 }

@@ -4,8 +4,9 @@
  */
 
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import type { Context, MiddlewareHandler } from 'hono';
-import { hostName, isOwnHost } from './own-host.js';
+import { isLoopbackHost } from '../../shared/network/loopback-host.js';
 
 export interface Access {
   /** More names and addresses under which it may be asked for. */
@@ -50,6 +51,26 @@ export function guard(access: Access): MiddlewareHandler {
     }
     return next();
   };
+}
+
+const PORT = /:\d{1,5}$/;
+
+/**
+ * The name or address without the port, in lower case, and IPv6 without brackets.
+ *
+ * @param host a Host header, or a name that an option allows.
+ */
+function hostName(host: string): string {
+  const name = (isIPv6(host) ? host : host.replace(PORT, '')).toLowerCase();
+  const inBrackets = /^\[(.*)\]$/.exec(name)?.[1] ?? '';
+  return isIPv6(inBrackets) ? inBrackets : name;
+}
+
+/** @param hostsAllowed further names or addresses. */
+function isOwnHost(host: string, hostsAllowed: readonly string[]): boolean {
+  const name = hostName(host);
+  if (name === '') return false;
+  return isLoopbackHost(name) || hostsAllowed.some((allowed) => hostName(allowed) === name);
 }
 
 function notItsName(host: string, path: string, { token }: Access): string {

@@ -1,7 +1,7 @@
 /** The forms that control runs, and the orders that they post. Each form has a token that other pages cannot know. */
 
 import { z } from 'zod';
-import { escapeHtml } from '../reports/html-text.js';
+import type { Form } from '../reports/document/document.js';
 import type { ControlledRun } from './pages/cluster-page.js';
 import { areEqual, isOwnOrigin } from './access.js';
 
@@ -47,21 +47,18 @@ export class ControlDesk {
     this.#csrf = csrf;
   }
 
-  /** Has the orders that make sense in the state of the run. @param back the path of the page that shows the form */
-  formHtml({ run, isPaused }: ControlledRun, back: string): string {
-    const hidden = (name: string, value: string): string =>
-      `<input type="hidden" name="${name}" value="${escapeHtml(value)}">`;
+  /** The orders that make sense in the state of the run. @param back the path of the page that shows the form */
+  formOf({ run, isPaused }: ControlledRun, back: string): Form {
     const useless = isPaused ? 'pause' : 'resume';
     const offered = LABELS.filter(([order]) => order !== useless);
-    const buttons = offered.map(
-      ([order, label]) =>
-        `<button name="order" value="${order}"${order === 'cancel' ? ' class="danger"' : ''} ` +
-        `aria-label="${label} run ${escapeHtml(run)}">${label}</button>`,
-    );
-    return (
-      `<form class="orders" method="post" action="${ORDERS_PATH}">` +
-      `${hidden('csrf', this.#csrf)}${hidden('run', run)}${hidden('back', back)}${buttons.join('')}</form>`
-    );
+    return {
+      ...{ kind: 'form', method: 'post', action: ORDERS_PATH },
+      hidden: { csrf: this.#csrf, run, back },
+      buttons: offered.map(([value, text]) => ({
+        ...{ text, name: 'order', value, label: `${text} run ${run}` },
+        isDanger: value === 'cancel',
+      })),
+    };
   }
 
   /** @throws what the order throws if the run cannot be ordered so. */

@@ -1,6 +1,10 @@
 /** The dashboard as an application: its pages, their stream of changes, its two assets, and the queue board. */
 
 import { readFile } from 'node:fs/promises';
+import { createBullBoard } from '@bull-board/api';
+import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
+import { HonoAdapter } from '@bull-board/hono';
+import { serveStatic } from '@hono/node-server/serve-static';
 import type { Queue } from 'bullmq';
 import { Hono, type Context } from 'hono';
 import { streamSSE } from 'hono/streaming';
@@ -8,18 +12,18 @@ import { trimTrailingSlash } from 'hono/trailing-slash';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { EXPOSITION_TYPE } from '../../shared/metrics/exposition.js';
-import { escapeHtml } from '../reports/html-text.js';
+import { textBlock } from '../reports/document/document.js';
+import { PAGE_STYLE } from '../reports/document/page-style.js';
 import { FILE_HEADERS, guard, METRICS_PATH, PAGE_HEADERS, type Access } from './access.js';
-import { BOARD_PATH, boardApp } from './board-app.js';
 import type { RunCatalog } from './catalog/run-catalog.js';
 import { ORDERS_PATH, type ControlDesk } from './control-desk.js';
-import type { PageFeed } from './live/page-feed.js';
+import type { PageFeed } from './page-feed.js';
 import { SHOWN_FILE, type PageRoutes } from './page-routes.js';
-import { runPath } from './pages/elements.js';
 import {
+  headPart,
+  runPath,
   SCRIPT_PATH,
   servedPage,
-  STYLE,
   STYLE_PATH,
   type NavigationPath,
   type Page,
@@ -45,6 +49,7 @@ interface ShownQueue {
 }
 
 const LIVE_PATH = '/live';
+const BOARD_PATH = '/queues';
 /** A stream says something this often, so that whatever lies between keeps it open. */
 const KEEP_ALIVE_MS = 15_000;
 const REPORT_BYTE_COUNT_MAX = 16 * 1024 * 1024;
@@ -55,7 +60,7 @@ export function dashboardApp(parts: DashboardParts): Hono {
   const posts = parts.desk === null ? null : new RegExp(`^${ORDERS_PATH}$`);
   app.use(guard({ ...parts.access, posts }));
   app.use(trimTrailingSlash());
-  app.get(STYLE_PATH, (context) => asset(context, STYLE, 'text/css; charset=utf-8'));
+  app.get(STYLE_PATH, (context) => asset(context, PAGE_STYLE, 'text/css; charset=utf-8'));
   app.get(SCRIPT_PATH, async (context) =>
     asset(context, await script(), 'text/javascript; charset=utf-8'),
   );
@@ -81,6 +86,18 @@ export function dashboardApp(parts: DashboardParts): Hono {
     return answered(context, failure(error), parts, { status });
   });
   return app;
+}
+
+/** The queue board: bull-board over the job queue, read-only. */
+function boardApp(queue: Queue): Hono {
+  const adapter = new HonoAdapter(serveStatic);
+  adapter.setBasePath(BOARD_PATH);
+  createBullBoard({
+    queues: [new BullMQAdapter(queue, { readOnlyMode: true })],
+    serverAdapter: adapter,
+    options: { uiConfig: { boardTitle: 'qianmo' } },
+  });
+  return adapter.registerPlugin();
 }
 
 interface Answered {
@@ -200,9 +217,5 @@ function failure(error: Error): Page {
 }
 
 function plainPage(title: string, text: string): Page {
-  return {
-    title,
-    place: null,
-    parts: [{ id: 'head', html: `<h1>${escapeHtml(title)}</h1><p>${escapeHtml(text)}</p>` }],
-  };
+  return { title, place: null, parts: [headPart(title, '', textBlock(text))] };
 }

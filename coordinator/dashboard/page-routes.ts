@@ -1,6 +1,6 @@
 /** The pages by their paths. The first request, the stream of changes and the tests ask here. */
 
-import { escapeHtml } from '../reports/html-text.js';
+import { link, type Text } from '../reports/document/document.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { isUnderWay } from '../record/run-state.js';
 import type { QueueWatch } from './catalog/queue-watch.js';
@@ -10,15 +10,12 @@ import { EvaluationCatalog } from './catalog/evaluated-adgroup.js';
 import { SweepCatalog } from './catalog/sweep-catalog.js';
 import { settingsOf, type RunSettings } from './catalog/run-settings.js';
 import { adgroupPage } from './pages/adgroup-page.js';
-import { clusterPage } from './pages/cluster-page.js';
-import { link, runPath, type Html } from './pages/elements.js';
-import type { Page } from './pages/page.js';
+import { clusterPage, type ControlledRun } from './pages/cluster-page.js';
+import { runPath, type Page } from './pages/page.js';
 import { filterOf, runListPage } from './pages/run-list-page.js';
 import { runPage } from './pages/run-page.js';
 import { servingPage } from './pages/serving-page.js';
-import { sweepListPage } from './pages/sweep-list-page.js';
-import { sweepPage } from './pages/sweep-page.js';
-import { settingsHtml } from './pages/run-settings-part.js';
+import { sweepListPage, sweepPage } from './pages/sweep-pages.js';
 import type { ServedAdgroups } from './serving/served-adgroups.js';
 import type { ServingWatch } from './serving/serving-watch.js';
 
@@ -80,7 +77,8 @@ export class PageRoutes {
             failure: error instanceof Error ? error.message : String(error),
           })),
     ]);
-    return clusterPage({ runs, queue }, clock.epochMs(), (run) => desk?.formHtml(run, '/') ?? '');
+    const formOf = desk === null ? null : (run: ControlledRun) => desk.formOf(run, '/');
+    return clusterPage({ runs, queue }, clock.epochMs(), formOf);
   }
 
   #sweeps(catalog: RunCatalog): SweepCatalog {
@@ -115,17 +113,15 @@ export class PageRoutes {
     const { run: name, state } = run.status;
     const { desk } = this.#options;
     return runPage(run, {
-      controlHtml:
+      key,
+      control:
         desk === null || name === null || !isUnderWay(state)
-          ? ''
-          : desk.formHtml({ run: name, isPaused: state === 'paused' }, runPath(key)),
-      configHtml: settingsHtml({
-        path: runPath(key),
-        settings: await settingsIn(catalog, key),
-        compared:
-          chosen === null ? null : { key: chosen, settings: await settingsIn(catalog, chosen) },
-        others: await othersThan(catalog, key),
-      }),
+          ? null
+          : desk.formOf({ run: name, isPaused: state === 'paused' }, runPath(key)),
+      settings: await settingsIn(catalog, key),
+      compared:
+        chosen === null ? null : { key: chosen, settings: await settingsIn(catalog, chosen) },
+      others: await othersThan(catalog, key),
       links: [...reportLinks(run), link(`${runPath(key)}/adgroup`, 'single adgroups')],
     });
   }
@@ -153,12 +149,12 @@ function decoded(part: string): string {
 }
 
 /** Reports that lie in the output are linked, others named. Calls name them as seen from their own folder. */
-function reportLinks({ key, status, history }: OpenedRun): Html[] {
+function reportLinks({ key, status, history }: OpenedRun): Text[] {
   const folder = status.output.split('/').at(-1) ?? '';
   return history.reports.map((address) => {
     const [name = '', parent = ''] = address.split('/').reverse();
     return parent === folder && SHOWN_FILE.test(name)
       ? link(`${runPath(key)}/files/${name}`, name)
-      : { html: escapeHtml(address) };
+      : address;
   });
 }

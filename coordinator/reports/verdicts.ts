@@ -1,4 +1,4 @@
-/** Sentences that say what the intervals allow, and no more. Table and page use them. */
+/** Words for losses and rates, and sentences that say what the intervals allow, and no more. */
 
 import type {
   Difference,
@@ -9,12 +9,48 @@ import type {
 } from '../scoring/evaluation-report.js';
 import { EVALUATED_ARMS, type ArmName } from '../../shared/config/arms.js';
 import { counted } from '../../shared/names/counted.js';
-import { wordsOf, type LabelWords } from './label-words.js';
-import type { EmphasisedCell } from './table.js';
+import { small, type Piece } from './document/document.js';
+import { formatShare, formatSigned } from './document/format.js';
+
+export interface LabelWords {
+  readonly loss: string;
+  readonly lossTitle: string;
+  readonly unit: string;
+  /** The unit that a loss is averaged over. */
+  readonly perRow: string;
+  readonly rate: string;
+  /** The metric shown next to the loss where there is room for one more. */
+  readonly second: string;
+  describeRate(rate: number): string;
+}
+
+const OF_CLICKS: LabelWords = {
+  loss: 'logloss',
+  lossTitle: 'Logloss',
+  unit: 'nats',
+  perRow: 'per impression',
+  rate: 'click rate',
+  second: 'AUC',
+  describeRate: formatShare,
+};
+
+const OF_VALUES: LabelWords = {
+  loss: 'squared error',
+  lossTitle: 'Squared error',
+  unit: 'squares',
+  perRow: 'per row',
+  rate: 'mean value',
+  second: 'MAE',
+  describeRate: (rate) => String(Number(rate.toPrecision(4))),
+};
+
+export function wordsOf({ label }: Pick<EvaluationReport, 'label'>): LabelWords {
+  return label?.loss === 'squared' ? OF_VALUES : OF_CLICKS;
+}
 
 export type Verdict = 'better' | 'worse' | 'undecided';
 
-export interface ComparedPair {
+interface ComparedPair {
   readonly arm: ArmName;
   readonly difference: Difference;
   /** The verdict on the difference per impression: better if the whole interval is below 0. */
@@ -61,7 +97,7 @@ function isBefore(reference: ArmName, arm: ArmName): boolean {
  * Pairs of the arm that the run was made for: meta-adapted if it is there, else the last claiming
  * arm.
  */
-export function mainPairs(report: EvaluationReport): ComparedPair[] {
+function mainPairs(report: EvaluationReport): ComparedPair[] {
   const [all] = report.slices;
   if (all === undefined) return [];
   const pairs = comparedPairs(all);
@@ -71,12 +107,16 @@ export function mainPairs(report: EvaluationReport): ComparedPair[] {
   return pairs.filter((pair) => pair.arm === arm);
 }
 
-export function verdictSentences(report: EvaluationReport): string[] {
+/** The conclusions about the main arm, with their verdicts. */
+export function verdictSentences(report: EvaluationReport): { text: string; verdict: Verdict }[] {
   const words = wordsOf(report);
-  return mainPairs(report).map((pair) => sentenceOf(pair, words));
+  return mainPairs(report).map((pair) => ({
+    text: sentenceOf(pair, words),
+    verdict: pair.verdict,
+  }));
 }
 
-export function sentenceOf(
+function sentenceOf(
   { arm, difference, verdict }: ComparedPair,
   { loss, perRow }: LabelWords,
 ): string {
@@ -98,22 +138,14 @@ function wordOf(verdict: Verdict): string {
 }
 
 export function signedInterval({ value, low, high }: Interval): string {
-  return `${signed(value)} [${signed(low)}, ${signed(high)}]`;
+  return `${formatSigned(value)} [${formatSigned(low)}, ${formatSigned(high)}]`;
 }
 
-/** On a page the bounds are in small print, below the value where columns are narrow. */
-export function intervalCell(interval: Interval, separator: ' ' | '<br>' = ' '): EmphasisedCell {
+/** On a page the bounds are in small print. */
+export function intervalCell(interval: Interval | null): readonly (string | Piece)[] {
+  if (interval === null) return ['-'];
   const { value, low, high } = interval;
-  return {
-    text: signedInterval(interval),
-    page: `${signed(value)}${separator}<small>[${signed(low)}, ${signed(high)}]</small>`,
-  };
-}
-
-function signed(value: number): string {
-  const text = value.toFixed(4);
-  if (Number(text) === 0) return '0.0000';
-  return value > 0 ? `+${text}` : text;
+  return [`${formatSigned(value)} `, small(`[${formatSigned(low)}, ${formatSigned(high)}]`)];
 }
 
 /** `inner rate 0.1, 5 inner steps`, `a shift of the level, prior variance times 0.3` or `shift ~ N(0, 0.45^2)`. */
@@ -127,13 +159,8 @@ export function describeCell({ cell }: Pick<Selection, 'cell'>): string {
 }
 
 /** The best arm by its mean loss, apart from the oracle. */
-export function bestArmOf(slice: Slice): ArmName | null {
-  let best: Slice['arms'][number] | null = null;
-  for (const candidate of slice.arms)
-    if (
-      candidate.arm !== 'oracle' &&
-      (best === null || candidate.metrics.logloss < best.metrics.logloss)
-    )
-      best = candidate;
-  return best?.arm ?? null;
+export function bestArmOf({ arms }: Slice): ArmName | null {
+  const candidates = arms.filter(({ arm }) => arm !== 'oracle');
+  const losses = candidates.map(({ metrics }) => metrics.logloss);
+  return candidates[losses.indexOf(Math.min(...losses))]?.arm ?? null;
 }

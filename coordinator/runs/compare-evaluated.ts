@@ -5,7 +5,8 @@ import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { compareRuns, type ChosenRun } from '../comparison/compare-runs.js';
 import { comparisonJson, type ComparisonReport } from '../comparison/comparison-report.js';
 import { parseRunArgument, readEvaluatedRun } from '../comparison/evaluated-run.js';
-import { comparisonHtml } from '../reports/comparison/comparison-page.js';
+import { comparisonDocument } from '../reports/comparison-document.js';
+import { asPage } from '../reports/document/as-page.js';
 import { runConfigOf } from './config-sources.js';
 import { loggedRun } from './logged-run.js';
 import { objectStoreAt, s3OptionsIn } from './places.js';
@@ -43,7 +44,9 @@ async function compared(
   const folder = objectStoreAt(out, environment);
   const json = Buffer.from(`${comparisonJson(report)}\n`);
   await folder.put('comparison.json', json, { kind: 'always' });
-  await folder.put('comparison.html', Buffer.from(comparisonHtml(report)), { kind: 'always' });
+  await folder.put('comparison.html', Buffer.from(asPage(comparisonDocument(report))), {
+    kind: 'always',
+  });
   sink({ kind: 'report-written', address: joinAddress(out, 'comparison.html') });
   return report;
 }

@@ -21,8 +21,9 @@ import {
   globalOuterStepsOf,
   withoutMethodNames,
 } from '../evaluation/global-arm.js';
-import { reportHtml } from '../reports/evaluation/evaluation-page.js';
-import { reportJson, fileOfSegment, REPORT_FILE } from '../reports/report-json.js';
+import { asPage } from '../reports/document/as-page.js';
+import { evaluationDocument } from '../reports/evaluation-document.js';
+import { reportJson, fileOfSegment, REPORT_FILE } from '../scoring/report-json.js';
 import type { EvaluationReport } from '../scoring/evaluation-report.js';
 import { TASK_ADAPTATION_KEY } from '../scoring/task-adaptation.js';
 import { TEST_LOGITS_KEY } from '../scoring/test-logits.js';
@@ -142,7 +143,7 @@ async function* writtenReports(
         kind: 'always',
       });
     await output.put(json, Buffer.from(reportJson(report)), { kind: 'always' });
-    await output.put(page, Buffer.from(reportHtml(report)), { kind: 'always' });
+    await output.put(page, Buffer.from(asPage(evaluationDocument(report))), { kind: 'always' });
     for (const { arm, metrics } of at(report.slices, 0).arms)
       context.sink({
         ...{ kind: 'arm-evaluated', arm, segment, outerStep, loss: metrics.logloss },

@@ -18,8 +18,9 @@ import {
   validationCriterionOf,
 } from '../evaluation/validation-score.js';
 import type { ChosenTrial } from '../auto/choose-trial.js';
-import { wordsOf } from '../reports/label-words.js';
-import { sweepHtml } from '../reports/sweep/sweep-page.js';
+import { asPage } from '../reports/document/as-page.js';
+import { sweepDocument } from '../reports/sweep-document.js';
+import { wordsOf } from '../reports/verdicts.js';
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { adgroupImpressions } from '../scoring/score-arms.js';
 import { isCrossFitted } from '../sweep/safe-trials.js';
@@ -131,7 +132,7 @@ export async function sweepTrials(
   await journal.save(journal.record);
   const save = async (record: SweepRecord): Promise<void> => {
     await journal.save(record);
-    await output.put(files.page, Buffer.from(sweepHtml(record)), { kind: 'always' });
+    await output.put(files.page, Buffer.from(asPage(sweepDocument(record))), { kind: 'always' });
   };
   const finished = await runSweep({
     ...work,

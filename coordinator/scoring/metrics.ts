@@ -16,7 +16,7 @@ export interface CountedRows {
   readonly impressions: ArrayLike<number>;
 }
 
-export interface CalibrationBin {
+interface CalibrationBin {
   readonly impressions: number;
   readonly meanPrediction: number;
   readonly clickRate: number;

@@ -187,9 +187,6 @@ function costOf({ leaves }: StepPlan, { first, end }: LeafRange): number {
 
 type PacedResult = Pick<JobResult, 'worker' | 'jobIndex' | 'computeMs'>;
 
-/** A worker computes its last job while the results of the others arrive. */
-const OPEN_JOBS_MIN = 1;
-
 /** The workers of a run, as its results tell: how many there are, and how long a unit of cost takes them. */
 export class WorkerPace {
   /** The number in the latest outer step that returned results, as far as it has. */
@@ -201,9 +198,9 @@ export class WorkerPace {
    * Passes the results of an outer step on.
    *
    * @param costs by job index
-   * @param readAhead reads the plan of the next outer step. It is called as soon as a worker has nothing left to do in
-   *   this one: earlier, reading takes processor time from computing where both share a machine; later, all workers
-   *   wait for it. Further calls have no effect.
+   * @param readAhead reads the plan of the next outer step. It is called as soon as every worker has its last job
+   *   of this one: earlier, reading takes processor time from sending; later, all workers wait for it. Further calls
+   *   have no effect.
    */
   async *noting<Of extends { readonly result: PacedResult }>(
     results: AsyncIterable<Of>,
@@ -211,7 +208,7 @@ export class WorkerPace {
     readAhead: () => void = () => undefined,
   ): AsyncGenerator<Of> {
     const workers = new Set<string>();
-    const openCountMax = Math.max(OPEN_JOBS_MIN, this.workerCount - 1);
+    const openCountMax = Math.max(1, this.workerCount);
     let [computeMs, cost, openCount] = [0, 0, costs.length];
     if (openCount <= openCountMax) readAhead();
     for await (const each of results) {

@@ -91,7 +91,8 @@ describe('a run under way', () => {
     await run.waitForSelector('#workers tbody tr:nth-child(2)');
     await cluster.waitForSelector('#workers tbody tr:nth-child(2)');
     const name = (await run.textContent('#workers tbody th')) ?? '';
-    process.kill(Number(/\d+$/.exec(name)?.[0]), 'SIGKILL');
+    // Two workers of one process have names that end in -1 and -2.
+    process.kill(Number(/-(\d+)(?:-[12])?$/.exec(name)?.[1]), 'SIGKILL');
     const row = `#workers tr:has(th:text-is("${name}"))`;
     await Promise.all([
       run.waitForSelector(`${row} .state:text-is("exited, SIGKILL")`, { timeout: 10_000 }),

@@ -1,8 +1,9 @@
 /** The page that a search writes: all columns of its trials are in sight in a window of 1,300 pixels. */
 
+import { asPage } from '../../coordinator/reports/document/as-page.js';
+import { sweepDocument } from '../../coordinator/reports/sweep-document.js';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { sweepHtml } from '../../coordinator/reports/sweep/sweep-page.js';
 import { recordOf } from '../fixtures/evaluation/recorded-search.js';
 import { overhangOf, PHONE_WIDTH } from './browser-room.js';
 import { openChromium } from './chromium.js';
@@ -36,7 +37,7 @@ function pageOfSearch(): string {
     },
     scores: trial.scores.map((score) => ({ ...score, cell: CELL })),
   }));
-  return sweepHtml({ ...record, trials });
+  return asPage(sweepDocument({ ...record, trials }));
 }
 
 it.each([WINDOW_WIDTH, PHONE_WIDTH])('fits a window of %i pixels', async (width) => {

@@ -9,7 +9,7 @@ import { serve } from '@hono/node-server';
 import { Queue } from 'bullmq';
 import type { Hono } from 'hono';
 import { dashboardApp } from '../../coordinator/dashboard/dashboard-app.js';
-import { PageFeed } from '../../coordinator/dashboard/live/page-feed.js';
+import { PageFeed } from '../../coordinator/dashboard/page-feed.js';
 import { PageRoutes } from '../../coordinator/dashboard/page-routes.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { RandomStream } from '../../shared/base/random.js';

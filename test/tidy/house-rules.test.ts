@@ -78,7 +78,7 @@ const VENDORS: readonly { vendor: RegExp; allowed: RegExp }[] = [
   },
   { vendor: /^apache-arrow/, allowed: /^shared\/formats\/arrow\.ts$/ },
   { vendor: /^(hono|@hono\/|@bull-board\/)/, allowed: /^coordinator\/dashboard\// },
-  { vendor: /^echarts/, allowed: /^coordinator\/reports\/page\/[a-z-]*chart/ },
+  { vendor: /^echarts/, allowed: /^coordinator\/reports\/document\/[a-z-]*chart/ },
   { vendor: /^yaml$/, allowed: /^shared\/config\// },
   { vendor: /^commander$/, allowed: NOWHERE },
 ];

@@ -5,7 +5,7 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { readEvaluatedRun, type EvaluatedRun } from '../../comparison/evaluated-run.js';
-import { fileOfSegment, REPORT_FILE, segmentOfKey } from '../../reports/report-json.js';
+import { fileOfSegment, REPORT_FILE, segmentOfKey } from '../../scoring/report-json.js';
 import { isOfValues, lossSum, sumOf } from '../../scoring/metrics.js';
 import {
   decodeTaskAdaptation,
@@ -13,7 +13,7 @@ import {
   totalDistance,
   type TaskAdaptation,
 } from '../../scoring/task-adaptation.js';
-import { Shared } from './shared-value.js';
+import { KeptValues } from './kept-values.js';
 
 export interface EvaluatedAdgroup {
   readonly supportRowCount: number;
@@ -100,12 +100,13 @@ interface ListedReport {
  * a page that is open costs a listing.
  */
 export class EvaluationCatalog {
-  readonly #clock: Clock;
-  readonly #listings = new LruCache<string, Shared<readonly ListedReport[]>>({ countMax: 64 });
+  readonly #folders: KeptValues<readonly ListedReport[]>;
+  readonly #buckets: KeptValues<readonly ListedReport[]>;
   readonly #read = new LruCache<string, KeptEvaluation>({ byteCountMax: KEPT_BYTE_COUNT_MAX });
 
   constructor(clock: Clock) {
-    this.#clock = clock;
+    this.#folders = new KeptValues(clock, FOLDERS_LISTED_FOR_MS);
+    this.#buckets = new KeptValues(clock, BUCKETS_LISTED_FOR_MS);
   }
 
   /** Null before an evaluation. */
@@ -137,11 +138,8 @@ export class EvaluationCatalog {
 
   #reportsOf(output: ObjectStore): Promise<readonly ListedReport[]> {
     const { address } = output;
-    const keptForMs = address.startsWith('s3://') ? BUCKETS_LISTED_FOR_MS : FOLDERS_LISTED_FOR_MS;
-    const known = this.#listings.get(address);
-    const listing = known ?? new Shared(this.#clock, keptForMs, () => listedReports(output));
-    if (known === undefined) this.#listings.put(address, listing);
-    return listing.value();
+    const listings = address.startsWith('s3://') ? this.#buckets : this.#folders;
+    return listings.value(address, () => listedReports(output));
   }
 
   async #evaluationOf(

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import type { Clock } from '../../../shared/base/clock.js';
 import type { QueueController, ReportedWorker } from '../../../shared/queue/job-queue.js';
 import type { LeaseHolder } from '../../../shared/storage/run-lease.js';
-import { Shared } from './shared-value.js';
+import { KeptValues } from './kept-values.js';
 
 export interface QueueState {
   readonly counts: { readonly waiting: number; readonly active: number };
@@ -49,7 +49,7 @@ export class QueueWatch {
   readonly #queue: Queue;
   readonly #controller: QueueController;
   readonly #clock: Clock;
-  readonly #state: Shared<QueueState>;
+  readonly #state: KeptValues<QueueState>;
   readonly #jobCountByRun = new Map<string, number>();
   #jobSinceMs = new Map<string, number>();
 
@@ -59,11 +59,11 @@ export class QueueWatch {
     this.#clock = clock;
     const keptForMs = ({ workers }: QueueState): number =>
       workers.length < MANY_WORKERS ? KEPT_FOR_MS : MANY_KEPT_FOR_MS;
-    this.#state = new Shared(clock, keptForMs, () => this.#read());
+    this.#state = new KeptValues(clock, keptForMs);
   }
 
   state(): Promise<QueueState> {
-    return this.#state.value();
+    return this.#state.value('', () => this.#read());
   }
 
   async #read(): Promise<QueueState> {

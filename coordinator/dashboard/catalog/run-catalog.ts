@@ -3,11 +3,13 @@
  * under way share it.
  */
 
+import { basename, relative, resolve, sep } from 'node:path';
 import type { Clock } from '../../../shared/base/clock.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
+import { findRecords, findRecordsInBucket } from '../../record/find-records.js';
 import { GrowingRunHistory, type RunHistory } from '../../record/history/run-history.js';
 import { ListedRun } from '../../record/listed-view.js';
 import { RecordFollower } from '../../record/read-record.js';
@@ -15,8 +17,7 @@ import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
 import { observerAt } from '../../record/run-state.js';
 import { runStatusOf, type RunStatus } from '../../record/run-status.js';
 import type { RunView } from '../../../shared/events/run-reducer.js';
-import { Shared } from './shared-value.js';
-import { findRuns, RUN_COUNT_MAX, type FoundRun, type FoundRuns } from './record-roots.js';
+import { KeptValues } from './kept-values.js';
 
 interface CatalogOptions {
   /** Folders and `s3://` prefixes. */
@@ -62,28 +63,28 @@ const HISTORY_BYTE_COUNT_MAX = 64 * 1024 * 1024;
 
 export class RunCatalog {
   readonly #options: CatalogOptions;
-  readonly #found: Shared<FoundRuns>;
-  readonly #listed: Shared<CatalogedRuns>;
+  readonly #found: KeptValues<FoundRuns>;
+  readonly #listed: KeptValues<CatalogedRuns>;
   readonly #views = new LruCache<string, ListedVersion>({ countMax: RUN_COUNT_MAX });
   readonly #histories = new LruCache<string, KeptHistory>({ byteCountMax: HISTORY_BYTE_COUNT_MAX });
   readonly #reading = new Map<string, Promise<RunHistory | null>>();
 
   constructor(options: CatalogOptions) {
-    const { roots, s3, clock } = options;
+    const { roots, clock } = options;
     this.#options = options;
     const isBucket = roots.some((root) => root.startsWith('s3://'));
     const foundForMs = isBucket ? BUCKETS_FOUND_FOR_MS : FOLDERS_FOUND_FOR_MS;
-    this.#found = new Shared(clock, foundForMs, () => findRuns(roots, s3));
-    this.#listed = new Shared(clock, LIST_KEPT_FOR_MS, () => this.#list());
+    this.#found = new KeptValues(clock, foundForMs);
+    this.#listed = new KeptValues(clock, LIST_KEPT_FOR_MS);
   }
 
   runs(): Promise<CatalogedRuns> {
-    return this.#listed.value();
+    return this.#listed.value('', () => this.#list());
   }
 
   /** Null if there is no such run. */
   async open(key: string): Promise<OpenedRun | null> {
-    const found = (await this.#found.value()).runs.find((run) => run.key === key);
+    const found = await this.#foundRun(key);
     if (found === undefined) return null;
     const history = await this.#historyOf(found.output);
     if (history === null) return null;
@@ -93,14 +94,24 @@ export class RunCatalog {
 
   /** The objects in a run's output, or in a folder of it; null if there is no such run. */
   async storeOf(key: string, folder = ''): Promise<ObjectStore | null> {
-    const found = (await this.#found.value()).runs.find((run) => run.key === key);
+    const found = await this.#foundRun(key);
     if (found === undefined) return null;
     const address = folder === '' ? found.output : `${found.output}/${folder}`;
     return openObjectStore(address, this.#options.s3);
   }
 
+  #findRuns(): Promise<FoundRuns> {
+    const { roots, s3 } = this.#options;
+    return this.#found.value('', () => findRuns(roots, s3));
+  }
+
+  async #foundRun(key: string): Promise<FoundRun | undefined> {
+    const { runs } = await this.#findRuns();
+    return runs.find((run) => run.key === key);
+  }
+
   async #list(): Promise<CatalogedRuns> {
-    const { runs: found, isCut } = await this.#found.value();
+    const { runs: found, isCut } = await this.#findRuns();
     const runs: CatalogedRun[] = [];
     for (let first = 0; first < found.length; first += READS_AT_ONCE) {
       const some = found.slice(first, first + READS_AT_ONCE);
@@ -160,4 +171,74 @@ export class RunCatalog {
 function begunHistory(place: RecordPlace): KeptHistory {
   const growing = new GrowingRunHistory();
   return { follower: new RecordFollower(place), growing, version: '', history: growing.history };
+}
+
+interface FoundRun {
+  /** Its path below the root, with `:` for `/`. Unique among those that were found together. */
+  readonly key: string;
+  /** A folder or an `s3://` prefix. */
+  readonly output: string;
+}
+
+interface FoundRuns {
+  readonly runs: readonly FoundRun[];
+  /** There are more than were looked for. */
+  readonly isCut: boolean;
+}
+
+const RUN_COUNT_MAX = 10_000;
+
+/** Each output once, also where one root lies below another. */
+async function findRuns(roots: readonly string[], s3: S3Options): Promise<FoundRuns> {
+  const outputByKey = new Map<string, string>();
+  const outputs = new Set<string>();
+  let isCut = false;
+  for (const root of roots) {
+    const found = root.startsWith('s3://') ? await inBucket(root, s3) : await inFolder(root);
+    isCut ||= found.isCut;
+    for (const { key, output } of found.runs) {
+      if (outputs.has(output)) continue;
+      if (outputByKey.size >= RUN_COUNT_MAX) return { runs: runsOf(outputByKey), isCut: true };
+      outputs.add(output);
+      outputByKey.set(freeKey(key, outputByKey), output);
+    }
+  }
+  return { runs: runsOf(outputByKey), isCut };
+}
+
+async function inFolder(root: string): Promise<FoundRuns> {
+  const folder = resolve(root.replace(/^file:\/\//, ''));
+  const { outputs, isCut } = await findRecords(folder);
+  const runs = outputs.map((output) => ({
+    key: keyOf(relative(folder, output).split(sep), basename(folder)),
+    output,
+  }));
+  return { runs, isCut };
+}
+
+async function inBucket(root: string, s3: S3Options): Promise<FoundRuns> {
+  const prefix = root.replace(/\/+$/, '');
+  const { outputs, isCut } = await findRecordsInBucket(openObjectStore(prefix, s3));
+  const runs = outputs.map((folder) => ({
+    key: keyOf(folder.split('/'), basename(prefix)),
+    output: folder === '' ? prefix : `${prefix}/${folder}`,
+  }));
+  return { runs, isCut };
+}
+
+function keyOf(parts: readonly string[], rootName: string): string {
+  const named = parts.filter((part) => part !== '');
+  return named.length === 0 ? rootName : named.join(':');
+}
+
+/** Two roots may have folders of the same name. */
+function freeKey(key: string, taken: ReadonlyMap<string, string>): string {
+  for (let number = 1; ; number += 1) {
+    const candidate = number === 1 ? key : `${key}~${number}`;
+    if (!taken.has(candidate)) return candidate;
+  }
+}
+
+function runsOf(outputByKey: ReadonlyMap<string, string>): FoundRun[] {
+  return [...outputByKey].map(([key, output]) => ({ key, output }));
 }

@@ -8,7 +8,7 @@ import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { parseComparison, type ComparisonReport } from '../../comparison/comparison-report.js';
 import { parseSweepRecord, type SweepRecord } from '../../sweep/sweep-record.js';
 import type { CatalogedRun, RunCatalog } from './run-catalog.js';
-import { Shared } from './shared-value.js';
+import { KeptValues } from './kept-values.js';
 
 type Findings =
   | { readonly kind: 'sweep' | 'search'; readonly record: SweepRecord; readonly page: string }
@@ -33,15 +33,15 @@ const LIST_KEPT_FOR_MS = 5_000;
 
 export class SweepCatalog {
   readonly #runs: RunCatalog;
-  readonly #listed: Shared<CatalogedSweeps>;
+  readonly #listed: KeptValues<CatalogedSweeps>;
 
   constructor(runs: RunCatalog, clock: Clock) {
     this.#runs = runs;
-    this.#listed = new Shared(clock, LIST_KEPT_FOR_MS, () => this.#list());
+    this.#listed = new KeptValues(clock, LIST_KEPT_FOR_MS);
   }
 
   sweeps(): Promise<CatalogedSweeps> {
-    return this.#listed.value();
+    return this.#listed.value('', () => this.#list());
   }
 
   /** Null if no sweep or comparison has the key. */

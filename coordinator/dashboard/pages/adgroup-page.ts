@@ -1,190 +1,195 @@
-/** The page of one adgroup of a run: what an evaluation says about it, and what ranking servers say. */
+/** The page of one adgroup of a run: its evaluation, and the statistics of ranking servers. */
 
-import { escapeHtml } from '../../reports/html-text.js';
-import { formatCount, formatShare } from '../../reports/text-format.js';
+import {
+  absence,
+  columnsOf,
+  factsBlock,
+  link,
+  section,
+  tableBlock,
+  type Block,
+  type Cell,
+  type Fact,
+  type Form,
+} from '../../reports/document/document.js';
+import { formatCount, formatNumber, formatPart, timeText } from '../../reports/document/format.js';
 import type {
   EvaluatedAdgroup,
   EvaluatedAdgroups,
   NamedAdgroup,
 } from '../catalog/evaluated-adgroup.js';
 import type { AskedServer } from '../serving/served-adgroups.js';
-import {
-  facts,
-  link,
-  nothing,
-  regionTable,
-  runPath,
-  sectionHtml,
-  timeText,
-  type Cell,
-} from './elements.js';
-import type { Page } from './page.js';
-
-/** Values of several task columns stand side by side. */
-const SEPARATOR = '\u001f';
+import { headPart, part, runPath, type Page } from './page.js';
 
 interface ShownAdgroup {
   /** The key and the name of the run. */
   readonly key: string;
   readonly run: string;
-  /** Null: none was asked for. */
+  /** Null for the list of adgroups. */
   readonly name: string | null;
   /** Null before an evaluation. */
   readonly adgroups: EvaluatedAdgroups | null;
-  /** Answers of ranking servers about it; null if the dashboard was told of none, or none was asked for. */
+  /** Answers of ranking servers; null if the dashboard has no servers, or no adgroup is shown. */
   readonly asked: readonly AskedServer[] | null;
 }
 
 export function adgroupPage({ key, run, name, adgroups, asked }: ShownAdgroup): Page {
-  const title = name === null ? 'Adgroups' : `Adgroup ${name.replaceAll(SEPARATOR, ', ')}`;
-  const back = link(runPath(key), run).html;
+  const title = name === null ? 'Adgroups' : `Adgroup ${shownName(name)}`;
+  const path = `${runPath(key)}/adgroup`;
   return {
     title: `${title}, ${run}`,
     place: '/runs',
     parts: [
-      { id: 'head', html: `<p class="crumbs">${back}</p><h1>${escapeHtml(title)}</h1>` },
-      { id: 'segments', html: adgroups === null ? '' : segmentsHtml(key, adgroups) },
-      { id: 'search', html: adgroups === null ? '' : formHtml(key, name, adgroups) },
-      { id: 'adgroup', html: contentHtml(key, name, adgroups) },
-      { id: 'served', html: name === null ? '' : servedHtml(asked) },
+      headPart(title, link(runPath(key), run)),
+      part('segments', ...(adgroups === null ? [] : segmentLinks(path, adgroups))),
+      part('search', ...(adgroups === null ? [] : [searchForm(path, name, adgroups)])),
+      part('adgroup', ...content(path, name, adgroups)),
+      part('served', ...(name === null ? [] : [servedSection(asked)])),
     ],
   };
 }
 
-/** Each segment has an evaluation of its own. Empty for a run without segments. */
-function segmentsHtml(key: string, { segments, segment }: EvaluatedAdgroups): string {
-  if (segments.length === 0) return '';
-  const links = segments.map((each) => {
-    const query = new URLSearchParams({ segment: each }).toString();
-    const { html } = link(`${runPath(key)}/adgroup?${query}`, each);
-    return each === segment ? html.replace('<a ', '<a aria-current="true" ') : html;
-  });
-  return `<nav class="choices" aria-label="Segments">Segment: ${links.join(' ')}</nav>`;
+/** Values of several task columns are separated by U+001F. */
+function shownName(name: string): string {
+  return name.replaceAll('\u001f', ', ');
 }
 
-function formHtml(key: string, name: string | null, adgroups: EvaluatedAdgroups): string {
-  const { names, count, segment } = adgroups;
-  const within = segment === null ? '' : ` of segment ${escapeHtml(segment)}`;
-  const hidden =
-    segment === null ? '' : `<input type="hidden" name="segment" value="${escapeHtml(segment)}">`;
-  const options = names.map(
-    (each) => `<option value="${escapeHtml(each.replaceAll(SEPARATOR, ', '))}"></option>`,
-  );
-  return (
-    `<form class="filter" method="get" action="${escapeHtml(runPath(key))}/adgroup" role="search">` +
-    `${hidden}<label>One of ${formatCount(count)} test adgroups${within}<input name="name" list="names" value="${escapeHtml((name ?? '').replaceAll(SEPARATOR, ', '))}"></label>` +
-    `<datalist id="names">${options.join('')}</datalist><button>Show</button></form>`
-  );
+/** Each segment has an evaluation of its own. */
+function segmentLinks(path: string, { segments, segment }: EvaluatedAdgroups): Block[] {
+  if (segments.length === 0) return [];
+  const links = segments.map((each) => ({
+    ...link(`${path}?${new URLSearchParams({ segment: each }).toString()}`, each),
+    isCurrent: each === segment,
+  }));
+  return [{ kind: 'links', label: 'Segments', links: ['Segment: ', ...links] }];
 }
 
-function contentHtml(key: string, name: string | null, adgroups: EvaluatedAdgroups | null): string {
+function searchForm(
+  action: string,
+  name: string | null,
+  { names, count, segment }: EvaluatedAdgroups,
+): Form {
+  const within = segment === null ? '' : ` of segment ${segment}`;
+  return {
+    ...{ kind: 'form', method: 'get', action, buttons: [{ text: 'Show' }] },
+    hidden: segment === null ? {} : { segment },
+    fields: [
+      {
+        label: `One of ${formatCount(count)} test adgroups${within}`,
+        ...{ name: 'name', value: shownName(name ?? ''), isText: true },
+        options: names.map(shownName),
+      },
+    ],
+  };
+}
+
+function content(path: string, name: string | null, adgroups: EvaluatedAdgroups | null): Block[] {
   if (adgroups === null)
-    return nothing(
-      'Single adgroups are in the output of an evaluation: run `qianmo evaluate`, which judges the adgroups of the test split.',
-    );
-  if (name === null) return largestHtml(key, adgroups);
-  if (adgroups.found === null)
-    return nothing(
-      adgroups.segments.length === 0
-        ? 'The evaluation has no test adgroup of this name. Those of other splits are not in it.'
-        : 'No segment has a test adgroup of this name. Those of other splits were not evaluated.',
-    );
-  return foundHtml(adgroups.found);
+    return [
+      absence(
+        'Single adgroups are in the output of an evaluation. Run `qianmo evaluate`, which evaluates the adgroups of the test split.',
+      ),
+    ];
+  if (name === null) return [largestSection(path, adgroups)];
+  if (adgroups.found !== null) return foundBlocks(adgroups.found);
+  const where = adgroups.segments.length === 0 ? 'The evaluation' : 'No segment';
+  return [
+    absence(
+      `${where} has ${where === 'No segment' ? 'a' : 'no'} test adgroup of this name. Adgroups of other splits were not evaluated.`,
+    ),
+  ];
 }
 
-function largestHtml(key: string, { largest, count, segment }: EvaluatedAdgroups): string {
+function largestSection(path: string, { largest, count, segment }: EvaluatedAdgroups): Block {
   const [first] = largest;
-  if (first === undefined) return nothing('The evaluation has no test adgroup.');
-  return sectionHtml(
-    'Largest adgroups',
-    regionTable({
-      label: 'Largest adgroups',
-      columns: [
-        ['adgroup', 'text'],
-        ['support rows'],
-        ['impressions'],
-        [first.loss === 'logloss' ? 'clicks' : 'sum of values'],
-        [`query ${first.loss} before`],
-        ['after adaptation'],
-        ['distance'],
-      ],
-      rows: largest.map((adgroup) => largestRow(key, segment, adgroup)),
-    }),
+  if (first === undefined) return absence('The evaluation has no test adgroup.');
+  const some =
     largest.length < count
-      ? `${formatCount(largest.length)} of ${formatCount(count)} test adgroups, by the impressions of their query rows.`
-      : 'By the impressions of their query rows.',
-  );
+      ? `${formatCount(largest.length)} of ${formatCount(count)} test adgroups, by`
+      : 'By';
+  return section('Largest adgroups', `${some} the impressions of their query rows.`, [
+    tableBlock('Largest adgroups', {
+      columns: columnsOf(
+        ...['<adgroup', 'support rows', 'impressions', outcomeName(first)],
+        ...[`query ${first.loss} before`, 'after adaptation', 'distance'],
+      ),
+      rows: largest.map((adgroup) => largestRow(path, segment, adgroup)),
+    }),
+  ]);
 }
 
-function largestRow(key: string, segment: string | null, adgroup: NamedAdgroup): Cell[] {
-  const { name, supportRowCount, impressions, clicks } = adgroup;
+function outcomeName({ loss }: EvaluatedAdgroup): string {
+  return loss === 'logloss' ? 'clicks' : 'sum of values';
+}
+
+function largestRow(path: string, segment: string | null, adgroup: NamedAdgroup): Cell[] {
+  const { name, supportRowCount, impressions, clicks, adaptation } = adgroup;
   const query = new URLSearchParams({ ...(segment === null ? {} : { segment }), name }).toString();
   return [
-    link(`${runPath(key)}/adgroup?${query}`, name.replaceAll(SEPARATOR, ', ')),
+    link(`${path}?${query}`, shownName(name)),
     ...[supportRowCount, impressions, clicks].map(formatCount),
-    ...['meta-unadapted', 'meta-adapted'].map((arm) => lossOf(adgroup, arm)?.toFixed(4) ?? '-'),
-    adgroup.adaptation === null ? '-' : distanceText(adgroup.adaptation.distance),
+    ...['meta-unadapted', 'meta-adapted'].map((arm) => formatNumber(lossOf(adgroup, arm), 4)),
+    adaptation === null ? '-' : distanceText(adaptation.distance),
   ];
 }
 
-function lossOf({ arms }: EvaluatedAdgroup, wanted: string): number | null {
-  return arms.find(({ arm }) => arm === wanted)?.queryLoss ?? null;
+function lossOf({ arms }: EvaluatedAdgroup, wanted: string): number | undefined {
+  return arms.find(({ arm }) => arm === wanted)?.queryLoss;
 }
 
-function foundHtml(found: EvaluatedAdgroup): string {
+function foundBlocks(found: EvaluatedAdgroup): Block[] {
   const { supportRowCount, queryRowCount, impressions, clicks, loss, arms } = found;
-  const [before, after] = [lossOf(found, 'meta-unadapted'), lossOf(found, 'meta-adapted')];
-  const shown: [string, string, string?][] = [
-    [formatCount(supportRowCount), 'support rows'],
-    [formatCount(queryRowCount), 'query rows'],
-    [formatCount(impressions), 'impressions', 'of the query rows'],
-    [formatCount(clicks), loss === 'logloss' ? 'clicks' : 'sum of values'],
-  ];
-  if (before !== null) shown.push([before.toFixed(4), `query ${loss}`, 'before adaptation']);
-  if (after !== null) shown.push([after.toFixed(4), `query ${loss}`, 'after adaptation']);
+  const losses = (['before', 'after'] as const).flatMap((when): Fact[] => {
+    const own = lossOf(found, when === 'before' ? 'meta-unadapted' : 'meta-adapted');
+    return own === undefined ? [] : [[own.toFixed(4), `query ${loss}`, `${when} adaptation`]];
+  });
   const best = Math.min(...arms.map(({ queryLoss }) => queryLoss));
-  return (
-    facts(shown) +
-    sectionHtml(
+  return [
+    factsBlock(
+      [formatCount(supportRowCount), 'support rows'],
+      [formatCount(queryRowCount), 'query rows'],
+      [formatCount(impressions), 'impressions', 'of the query rows'],
+      [formatCount(clicks), outcomeName(found)],
+      ...losses,
+    ),
+    section(
       'Arms',
-      regionTable({
-        label: `Query ${loss} of each arm`,
-        columns: [['arm', 'text'], [`query ${loss}`], ['above the best']],
-        rows: arms.map(({ arm, queryLoss }) => [
-          arm,
-          queryLoss.toFixed(4),
-          queryLoss === best ? 'best' : (queryLoss - best).toFixed(4),
-        ]),
-      }),
-      'Means over the query rows. One adgroup is few rows: a difference here is mostly chance.',
-    ) +
-    adaptationHtml(found)
-  );
+      'Means over the query rows. One adgroup has few rows: a difference here is mostly chance.',
+      [
+        tableBlock(`Query ${loss} of each arm`, {
+          columns: columnsOf('<arm', `query ${loss}`, 'above the best'),
+          rows: arms.map(({ arm, queryLoss }) => [
+            arm,
+            queryLoss.toFixed(4),
+            queryLoss === best ? 'best' : (queryLoss - best).toFixed(4),
+          ]),
+        }),
+      ],
+    ),
+    adaptationSection(found),
+  ];
 }
 
-function adaptationHtml({ adaptation, loss }: EvaluatedAdgroup): string {
+function adaptationSection({ adaptation, loss }: EvaluatedAdgroup): Block {
   if (adaptation === null)
-    return sectionHtml(
-      'Adaptation',
-      nothing(
-        'Not recorded: the evaluation has no arm meta-adapted, or an earlier version wrote it. `qianmo evaluate` records it.',
-      ),
-    );
+    return section('Adaptation', '', [
+      absence('Not recorded: the evaluation has no arm meta-adapted.'),
+    ]);
   const { supportLossBefore: before, supportLossAfter: after, distance, blocks } = adaptation;
-  const lossText = (value: number | null): string => value?.toFixed(4) ?? '-';
-  return sectionHtml(
+  return section(
     'Adaptation',
-    facts([
-      [lossText(before), `support ${loss}`, 'before adaptation'],
-      [lossText(after), `support ${loss}`, 'after adaptation'],
-      [distanceText(distance), 'distance', 'of its personal blocks from their start'],
-    ]) +
-      regionTable({
-        label: 'Distances of personal blocks from their start',
-        columns: [['personal block', 'text'], ['distance']],
+    'With the settings of the arm meta-adapted. Losses are means over the support rows; distances are L2 norms of what adaptation adds.',
+    [
+      factsBlock(
+        [formatNumber(before, 4), `support ${loss}`, 'before adaptation'],
+        [formatNumber(after, 4), `support ${loss}`, 'after adaptation'],
+        [distanceText(distance), 'distance', 'of its personal blocks from their start'],
+      ),
+      tableBlock('Distances of personal blocks from their start', {
+        columns: columnsOf('<personal block', 'distance'),
         rows: blocks.map((block) => [block.variable, distanceText(block.distance)]),
       }),
-    'As the arm meta-adapted adapts it. Losses are means over the rows that it adapts on; distances are L2 norms of what adaptation adds.',
+    ],
   );
 }
 
@@ -192,45 +197,36 @@ function distanceText(distance: number): string {
   return distance === 0 ? '0' : distance.toPrecision(3);
 }
 
-function servedHtml(asked: readonly AskedServer[] | null): string {
+function servedSection(asked: readonly AskedServer[] | null): Block {
+  const title = 'On ranking servers';
   if (asked === null)
-    return sectionHtml(
-      'On ranking servers',
-      nothing(
-        'Not known: this dashboard was told of no ranking server. Give `--rankings` with the addresses of servers that explore.',
+    return section(title, '', [
+      absence(
+        'This dashboard knows no ranking server. Give `--rankings` with the addresses of servers that explore.',
       ),
-    );
-  const table = regionTable({
-    label: 'On ranking servers',
-    columns: [
-      ['server', 'text'],
-      ['impressions'],
-      ['share of all'],
-      ['explored'],
-      ['mean propensity'],
-      ['outcomes per impression'],
-      ['settled'],
-      ['first, UTC', 'text'],
-    ],
+    ]);
+  const table = tableBlock(title, {
+    columns: columnsOf(
+      ...['<server', 'impressions', 'share of all', 'explored', 'mean propensity'],
+      ...['outcomes per impression', 'settled', '<first, UTC'],
+    ),
     rows: asked.map(servedRow),
   });
-  return sectionHtml(
-    'On ranking servers',
-    table,
-    'Impressions that feedback reported to servers that explore. Servers that share their evidence say the same. An outcome counts when its impression has settled.',
+  return section(
+    title,
+    'Impressions that feedback reported to servers that explore. Servers that share their evidence report the same. An outcome counts when its impression has settled.',
+    [table],
   );
 }
 
 function servedRow({ address, served, failure }: AskedServer): Cell[] {
   if (served === null) return [address, `unknown: ${failure}`, '-', '-', '-', '-', '-', '-'];
   const { impressions, rewards, firstMs, served: own, all } = served;
-  const shareOf = (part: number, whole: number): string =>
-    whole === 0 ? '-' : formatShare(part / whole);
   return [
     address,
     formatCount(own.impressions),
-    shareOf(own.impressions, all.impressions),
-    shareOf(own.explored, own.impressions),
+    formatPart(own.impressions, all.impressions),
+    formatPart(own.explored, own.impressions),
     own.impressions === 0 ? '-' : (own.propensities / own.impressions).toFixed(3),
     impressions === 0 ? '-' : (rewards / impressions).toFixed(4),
     formatCount(impressions),

@@ -1,25 +1,24 @@
 /** The cluster at a glance: runs by state, and where there is a queue, its workers and its backlog. */
 
-import type { LeaseHolder } from '../../../shared/storage/run-lease.js';
 import { counted } from '../../../shared/names/counted.js';
-import { durationText } from '../../reports/record/duration-text.js';
-import { deviceKind, deviceText, memoryText } from '../../reports/record/worker-words.js';
-import { formatCount } from '../../reports/text-format.js';
 import { isUnderWay } from '../../record/run-state.js';
-import type { CatalogedRuns } from '../catalog/run-catalog.js';
-import type { QueueState } from '../catalog/queue-watch.js';
 import {
-  facts,
+  absence,
+  columnsOf,
+  factsBlock,
   link,
-  nothing,
-  regionTable,
-  sectionHtml,
-  stateBadge,
-  timeText,
-  type Html,
-} from './elements.js';
-import type { Page } from './page.js';
-import { runsTable, STATES } from './run-list-page.js';
+  section,
+  tableBlock,
+  textBlock,
+  type Block,
+  type Form,
+} from '../../reports/document/document.js';
+import { durationText, formatCount, timeText } from '../../reports/document/format.js';
+import { deviceKind, RUN_STATES, stateBadge, workersTable } from '../../reports/run-documents.js';
+import type { QueueState } from '../catalog/queue-watch.js';
+import type { CatalogedRuns } from '../catalog/run-catalog.js';
+import { announcedPart, headPart, part, type Page } from './page.js';
+import { linkedRuns } from './run-list-page.js';
 
 /** The sources of the cluster page; each is null where the dashboard was given no such source. */
 interface ClusterView {
@@ -37,168 +36,125 @@ export interface ControlledRun {
 const WORKERS_SHOWN_MAX = 200;
 const RUNS_SHOWN_MAX = 10;
 
+/** @param formOf the form that controls a run; null where runs may not be controlled */
 export function clusterPage(
   { runs, queue }: ClusterView,
   nowMs: number,
-  controlOf: (run: ControlledRun) => string,
+  formOf: ((run: ControlledRun) => Form) | null,
 ): Page {
   const state = queue !== null && 'counts' in queue ? queue : null;
+  const failure = queue !== null && 'failure' in queue ? queue.failure : null;
+  const trouble = failure === null ? [] : [absence(`The queue cannot be read: ${failure}`)];
   return {
     title: 'Cluster',
     place: '/',
     parts: [
-      { id: 'head', html: '<h1>Cluster</h1>' },
-      { id: 'states', html: runs === null ? '' : statesHtml(runs), isAnnounced: true },
-      {
-        id: 'queue-trouble',
-        html:
-          queue !== null && 'failure' in queue
-            ? nothing(`The queue cannot be read: ${queue.failure}`)
-            : '',
-        isAnnounced: true,
-      },
-      { id: 'backlog', html: state === null ? '' : backlogHtml(state, nowMs) },
-      { id: 'latest', html: runs === null ? '' : latestHtml(runs) },
-      { id: 'queued-runs', html: state === null ? '' : queuedRunsHtml(state, controlOf) },
-      { id: 'workers', html: state === null ? '' : workersHtml(state, nowMs) },
+      headPart('Cluster'),
+      announcedPart('states', ...(runs === null ? [] : runStates(runs))),
+      announcedPart('queue-trouble', ...trouble),
+      part('backlog', ...(state === null ? [] : [backlog(state, nowMs)])),
+      part('latest', ...(runs === null ? [] : latestRuns(runs))),
+      part('queued-runs', ...(state === null ? [] : queuedRuns(state, formOf))),
+      part('workers', ...(state === null ? [] : [workersSection(state, nowMs)])),
     ],
   };
 }
 
-function statesHtml({ runs, isCut }: CatalogedRuns): string {
-  const rows = STATES.flatMap((state): string[] => {
+function runStates({ runs, isCut }: CatalogedRuns): Block[] {
+  const links = RUN_STATES.flatMap((state) => {
     const count = runs.filter(({ status }) => status.state === state).length;
     if (count === 0) return [];
-    const query = new URLSearchParams({ state });
-    const linked = link(`/runs?${query.toString()}`, counted(count, 'run', formatCount(count)));
-    return [`<li>${stateBadge(state).html} ${linked.html}</li>`];
+    const query = new URLSearchParams({ state }).toString();
+    const text = counted(count, 'run', formatCount(count));
+    return [stateBadge(state), ' ', link(`/runs?${query}`, text)];
   });
-  if (rows.length === 0)
-    return nothing('No runs yet. They show here as soon as their work begins.');
-  return `<ul class="states">${rows.join('')}</ul>${isCut ? nothing('There are more runs, which were not looked into.') : ''}`;
+  if (links.length === 0)
+    return [absence('No runs yet. They show here as soon as their work begins.')];
+  const cut = isCut ? [absence('There are more runs, which were not read.')] : [];
+  return [{ kind: 'links', label: 'Runs by state', links }, ...cut];
 }
 
-function backlogHtml({ counts, workers, oldestJobMs, runs }: QueueState, nowMs: number): string {
+function backlog({ counts, workers, oldestJobMs, runs }: QueueState, nowMs: number): Block {
   const working = runs.filter(({ holder }) => holder.progress?.state !== 'paused');
   const wanted = working.reduce((sum, { jobsPerOuterStep }) => sum + (jobsPerOuterStep ?? 0), 0);
-  const shown: [string, string, string?][] = [
-    [
-      formatCount(workers.length),
-      workers.length === 1 ? 'worker' : 'workers',
-      devicesText(workers),
-    ],
-    [formatCount(wanted), 'workers wanted', 'the jobs of one outer step of each run'],
-    [formatCount(counts.waiting), 'jobs wait'],
-    [formatCount(counts.active), 'jobs under way'],
-    [
-      oldestJobMs === null ? 'none' : durationText(Math.max(0, nowMs - oldestJobMs)),
-      'age of the oldest job',
-    ],
-  ];
-  return sectionHtml('Queue', facts(shown));
+  const oldest = oldestJobMs === null ? 'none' : durationText(Math.max(0, nowMs - oldestJobMs));
+  return section('Queue', '', [
+    factsBlock(
+      [
+        formatCount(workers.length),
+        workers.length === 1 ? 'worker' : 'workers',
+        devicesText(workers),
+      ],
+      [formatCount(wanted), 'workers wanted', 'the jobs of one outer step of each run'],
+      [formatCount(counts.waiting), 'jobs wait'],
+      [formatCount(counts.active), 'jobs under way'],
+      [oldest, 'age of the oldest job'],
+    ),
+  ]);
 }
 
 function devicesText(workers: QueueState['workers']): string {
-  const counts = new Map<string, number>();
-  for (const worker of workers) {
-    const kind = deviceKind(worker);
-    counts.set(kind, (counts.get(kind) ?? 0) + 1);
-  }
-  return (
-    [...counts].map(([device, count]) => `${device}: ${formatCount(count)}`).join(', ') ||
-    'none lives'
+  const kinds = workers.map(deviceKind);
+  const counts = [...new Set(kinds)].map(
+    (kind) => `${kind}: ${formatCount(kinds.filter((each) => each === kind).length)}`,
   );
+  return counts.join(', ') || 'none connected';
 }
 
-function latestHtml({ runs }: CatalogedRuns): string {
+function latestRuns({ runs }: CatalogedRuns): Block[] {
   const underWay = runs.filter(({ status }) => isUnderWay(status.state));
   const chosen = underWay.length > 0 ? underWay : runs;
-  if (chosen.length === 0) return '';
-  return sectionHtml(
-    underWay.length > 0 ? 'Runs under way' : 'Latest runs',
-    runsTable(chosen.slice(0, RUNS_SHOWN_MAX)) +
-      `<p class="note">${link('/runs', `All ${counted(runs.length, 'run', formatCount(runs.length))}`).html}</p>`,
-  );
+  if (chosen.length === 0) return [];
+  const all = `All ${counted(runs.length, 'run', formatCount(runs.length))}`;
+  return [
+    section(underWay.length > 0 ? 'Runs under way' : 'Latest runs', '', [
+      linkedRuns(chosen.slice(0, RUNS_SHOWN_MAX)),
+      textBlock(link('/runs', all), 'note'),
+    ]),
+  ];
 }
 
-function queuedRunsHtml({ runs }: QueueState, controlOf: (run: ControlledRun) => string): string {
-  if (runs.length === 0) return '';
-  const forms = runs.map(({ run, holder: { progress } }) =>
-    controlOf({ run, isPaused: progress?.state === 'paused' }),
-  );
-  const control = forms.some((form) => form !== '');
-  return sectionHtml(
-    'Runs on the queue',
-    regionTable({
-      label: 'Runs on the queue',
-      columns: [
-        ['run', 'text'],
-        ['state', 'text'],
-        ['outer step'],
-        ['jobs a step'],
-        ['coordinator', 'text'],
-        ['since, UTC', 'text'],
-        ...(control ? [['orders', 'text'] as const] : []),
-      ],
-      rows: runs.map(({ run, jobsPerOuterStep, holder: { process, progress, sinceMs } }, index) => [
+function queuedRuns({ runs }: QueueState, formOf: ((run: ControlledRun) => Form) | null): Block[] {
+  if (runs.length === 0) return [];
+  const orders = formOf === null ? [] : columnsOf('<orders');
+  const table = tableBlock('Runs on the queue', {
+    columns: [
+      ...columnsOf('<run', '<state', 'outer step', 'jobs a step', '<coordinator', '<since, UTC'),
+      ...orders,
+    ],
+    rows: runs.map(({ run, jobsPerOuterStep, holder: { process, progress, sinceMs } }) => {
+      const training = progress?.training ?? null;
+      return [
         run,
         progress?.state ?? '-',
-        stepText(progress),
+        training === null
+          ? '-'
+          : `${formatCount(training.outerStep)} of ${formatCount(training.outerSteps)}`,
         jobsPerOuterStep === null ? '-' : formatCount(jobsPerOuterStep),
         `process ${process.pid} on ${process.host}`,
         timeText(sinceMs),
-        ...(control ? [{ html: forms[index] ?? '' }] : []),
-      ]),
+        ...(formOf === null ? [] : [formOf({ run, isPaused: progress?.state === 'paused' })]),
+      ];
     }),
-    'What their coordinators said last. A run shows once it has jobs.',
-  );
+  });
+  const note = 'The last report of their coordinators. A run shows once it has jobs.';
+  return [section('Runs on the queue', note, [table])];
 }
 
-function stepText(progress: LeaseHolder['progress']): string {
-  const training = progress?.training ?? null;
-  return training === null
-    ? '-'
-    : `${formatCount(training.outerStep)} of ${formatCount(training.outerSteps)}`;
-}
-
-function workersHtml({ workers }: QueueState, nowMs: number): string {
+function workersSection({ workers }: QueueState, nowMs: number): Block {
   if (workers.length === 0)
-    return sectionHtml('Workers', nothing('No worker lives. Start one with `qianmo worker`.'));
-  const longest = [...workers].sort((a, b) => heldMs(b, nowMs) - heldMs(a, nowMs));
-  const shown = longest.slice(0, WORKERS_SHOWN_MAX);
-  const more =
-    workers.length > shown.length
-      ? nothing(`${formatCount(workers.length - shown.length)} more workers are not listed.`)
-      : '';
-  return sectionHtml(
+    return section('Workers', '', [
+      absence('No worker is connected. Start one with `qianmo worker`.'),
+    ]);
+  const sinceMs = ({ jobSinceMs }: QueueState['workers'][number]): number => jobSinceMs ?? nowMs;
+  const longest = [...workers].sort((a, b) => sinceMs(a) - sinceMs(b));
+  const hidden = workers.length - WORKERS_SHOWN_MAX;
+  return section(
     'Workers',
-    regionTable({
-      label: 'Workers',
-      columns: [
-        ['worker', 'text'],
-        ['device', 'text'],
-        ['memory'],
-        ['connected for'],
-        ['job held for'],
-        ['current job', 'wrap'],
-      ],
-      rows: shown.map((worker) => [
-        worker.name,
-        deviceText(worker),
-        memoryText(worker),
-        durationText(Math.max(0, nowMs - worker.sinceMs)),
-        worker.jobSinceMs === null ? '-' : durationText(heldMs(worker, nowMs)),
-        jobCell(worker.jobId),
-      ]),
-    }) + more,
-    'Those that have said within eight seconds that they live; who has held a job for longest stands first. Memory is that of the worker and its compute process.',
+    'Workers with a heartbeat in the last eight seconds; the longest-held job first. Memory is that of the worker and its compute process.',
+    [
+      workersTable(longest.slice(0, WORKERS_SHOWN_MAX), nowMs),
+      ...(hidden > 0 ? [absence(`${formatCount(hidden)} more workers are not listed.`)] : []),
+    ],
   );
-}
-
-function heldMs({ jobSinceMs }: QueueState['workers'][number], nowMs: number): number {
-  return jobSinceMs === null ? 0 : Math.max(0, nowMs - jobSinceMs);
-}
-
-function jobCell(jobId: string | null): string | Html {
-  return jobId ?? { html: '<span class="none">waits</span>' };
 }

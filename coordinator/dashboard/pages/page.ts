@@ -4,9 +4,9 @@
  */
 
 import { createHash } from 'node:crypto';
-import { escapeHtml } from '../../reports/html-text.js';
-import { REPORT_STYLE } from '../../reports/page/page-style.js';
-import { DASHBOARD_STYLE } from './dashboard-style.js';
+import { blocksHtml, escapeHtml, htmlDocument } from '../../reports/document/as-page.js';
+import { textBlock, type Block, type Text } from '../../reports/document/document.js';
+import { PAGE_STYLE } from '../../reports/document/page-style.js';
 
 export interface Page {
   readonly title: string;
@@ -17,7 +17,7 @@ export interface Page {
 
 export interface PagePart {
   readonly id: string;
-  /** Empty if there is nothing to say at present. */
+  /** Empty if there is nothing to show at present. */
   readonly html: string;
   /** True for what a screen reader says when it changes. */
   readonly isAnnounced?: boolean;
@@ -33,7 +33,6 @@ const PLACES: readonly (readonly [NavigationPath, string])[] = [
   ['/queues', 'Queue board'],
 ];
 
-export const STYLE = REPORT_STYLE + DASHBOARD_STYLE;
 export const STYLE_PATH = '/assets/style.css';
 export const SCRIPT_PATH = '/assets/live.js';
 
@@ -41,6 +40,20 @@ export const SCRIPT_PATH = '/assets/live.js';
 const ICON =
   '<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns=%22http://www.w3.org/2000/svg%22 viewBox=%220 0 16 16%22%3E' +
   '%3Cpath fill=%22%235a3fd0%22 d=%22M1 9h4v6H1zM6 5h4v10H6zM11 1h4v14h-4z%22/%3E%3C/svg%3E">';
+
+export function part(id: string, ...blocks: readonly Block[]): PagePart {
+  return { id, html: blocksHtml(blocks) };
+}
+
+export function announcedPart(id: string, ...blocks: readonly Block[]): PagePart {
+  return { ...part(id, ...blocks), isAnnounced: true };
+}
+
+/** @param crumbs the place that the page belongs to */
+export function headPart(title: string, crumbs: Text = '', ...blocks: readonly Block[]): PagePart {
+  const above = crumbs === '' ? '' : blocksHtml([textBlock(crumbs, 'crumbs')]);
+  return { id: 'head', html: `${above}<h1>${escapeHtml(title)}</h1>${blocksHtml(blocks)}` };
+}
 
 interface ServedFrame {
   /** The path and query of the page's stream of changes; null for a page that does not change. */
@@ -55,9 +68,9 @@ export function servedPage(page: Page, { livePath, places }: ServedFrame): strin
     const current = path === page.place ? ' aria-current="page"' : '';
     return `<a href="${path}"${current}>${name}</a>`;
   });
-  return document(
+  return htmlDocument(
     page.title,
-    `<link rel="stylesheet" href="${STYLE_PATH}">\n<script type="module" src="${SCRIPT_PATH}"></script>`,
+    `${ICON}\n<link rel="stylesheet" href="${STYLE_PATH}">\n<script type="module" src="${SCRIPT_PATH}"></script>`,
     '<a class="skip" href="#main">Skip to the content</a>\n' +
       `<header class="top"><a class="name" href="/">qianmo</a><nav aria-label="Dashboard">${links.join('')}</nav>` +
       '<span id="connection" role="status"></span></header>\n' +
@@ -67,19 +80,8 @@ export function servedPage(page: Page, { livePath, places }: ServedFrame): strin
 
 /** One file with everything inside, for people without the server. */
 export function filedPage(page: Page): string {
-  return document(
-    page.title,
-    `<style>${STYLE}</style>`,
-    `<main id="main">\n${partsHtml(page)}\n</main>`,
-  );
-}
-
-function document(title: string, head: string, body: string): string {
-  return (
-    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n' +
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n' +
-    `<title>${escapeHtml(title)} · qianmo</title>\n${ICON}\n${head}\n</head>\n<body class="dashboard">\n${body}\n</body>\n</html>\n`
-  );
+  const head = `${ICON}\n<style>${PAGE_STYLE}</style>`;
+  return htmlDocument(page.title, head, `<main id="main">\n${partsHtml(page)}\n</main>`);
 }
 
 function partsHtml({ parts }: Page): string {
@@ -91,7 +93,21 @@ function partsHtml({ parts }: Page): string {
     .join('\n');
 }
 
-/** Tells versions of a part apart; nobody gains anything from two that collide. */
+/** Tells versions of a part apart. */
 export function digestOf(html: string): string {
   return createHash('sha256').update(html).digest('hex').slice(0, 12);
+}
+
+/** The path of a run's page. */
+export function runPath(key: string): string {
+  return `/runs/${inPath(key)}`;
+}
+
+/** The path of the page of a sweep, a search or a comparison. */
+export function sweepPath(key: string): string {
+  return `/sweeps/${inPath(key)}`;
+}
+
+function inPath(key: string): string {
+  return encodeURIComponent(key).replaceAll('%3A', ':');
 }

@@ -1,12 +1,21 @@
-/** The ranking servers: what they answer, how fast, from which bundle, how much of it explores, and what comes true. */
+/** The ranking servers: requests, latency, bundles, exploration, and calibration. */
 
-import { durationText } from '../../reports/record/duration-text.js';
-import { formatCount, formatShare } from '../../reports/text-format.js';
+import {
+  absence,
+  columnsOf,
+  factsBlock,
+  section,
+  tableBlock,
+  textBlock,
+  type Block,
+  type Fact,
+  type Piece,
+} from '../../reports/document/document.js';
+import { durationText, formatCount, formatPart, timeText } from '../../reports/document/format.js';
+import { calibrationsIn } from '../serving/calibration.js';
 import type { MetricWindow } from '../serving/metric-window.js';
 import type { WatchedServer } from '../serving/serving-watch.js';
-import { calibrationHtml } from './calibration-part.js';
-import { facts, nothing, regionTable, sectionHtml, timeText } from './elements.js';
-import type { Page, PagePart } from './page.js';
+import { announcedPart, headPart, part, type Page, type PagePart } from './page.js';
 
 const DIGEST_LENGTH = 12;
 
@@ -14,116 +23,137 @@ export function servingPage(servers: readonly WatchedServer[]): Page {
   return {
     title: 'Serving',
     place: '/serving',
-    parts: [
-      { id: 'head', html: '<h1>Serving</h1>' },
-      ...servers.flatMap((server, index) => partsOf(server, index)),
-    ],
+    parts: [headPart('Serving'), ...servers.flatMap(serverParts)],
   };
 }
 
-function partsOf({ address, window, long, failure }: WatchedServer, index: number): PagePart[] {
-  const trouble = failure === null ? '' : nothing(`It cannot be read: ${failure}.`);
-  const figures = window === null ? '' : figuresHtml(window);
+function serverParts({ address, window, long, failure }: WatchedServer, index: number): PagePart[] {
+  const trouble = failure === null ? [] : [absence(`It cannot be read: ${failure}.`)];
+  const blocks = window === null ? trouble : [...serverFacts(window), ...bundles(window)];
   return [
-    { id: `server-${index}`, html: sectionHtml(address, figures === '' ? trouble : figures) },
-    {
-      id: `trouble-${index}`,
-      html: figures === '' ? '' : trouble + explorationTroubleHtml(window),
-      isAnnounced: true,
-    },
-    { id: `calibration-${index}`, html: long === null ? '' : calibrationHtml(long, address) },
-    { id: `routes-${index}`, html: window === null ? '' : routesHtml(window, address) },
-    { id: `refusals-${index}`, html: window === null ? '' : refusalsHtml(window, address) },
+    part(`server-${index}`, section(address, '', blocks)),
+    announcedPart(
+      `trouble-${index}`,
+      ...(window === null ? [] : [...trouble, ...explorationTrouble(window)]),
+    ),
+    part(`calibration-${index}`, ...(long === null ? [] : calibration(long, address))),
+    part(`routes-${index}`, ...(window === null ? [] : [routes(window, address)])),
+    part(`refusals-${index}`, ...(window === null ? [] : refusals(window, address))),
   ];
 }
 
-function figuresHtml(window: MetricWindow): string {
+function serverFacts(window: MetricWindow): Block[] {
   const ready = window.present('qianmo_server_processes', { state: 'ready' });
   const wanted = window.present('qianmo_server_processes', { state: 'wanted' });
   const decided = window.counted('qianmo_decided_slots_total');
   const scored = window.counted('qianmo_scored_candidates_total');
   const explored = window.counted('qianmo_explored_slots_total');
   const unknown = window.counted('qianmo_unknown_adgroups_total');
-  return (
-    facts([
-      ...(wanted === 0 ? [] : [[`${ready} of ${wanted}`, 'processes ready'] as const]),
+  const processes: Fact[] = wanted === 0 ? [] : [[`${ready} of ${wanted}`, 'processes ready']];
+  return [
+    factsBlock(
+      ...processes,
       [rateText(window, window.counted('qianmo_requests_total')), 'requests', spanText(window)],
       [formatCount(window.present('qianmo_requests_waiting')), 'requests wait'],
-      [shareText(explored, decided), 'of decided places explored'],
-      [shareText(unknown, scored), 'of candidates unknown'],
+      [formatPart(explored, decided), 'of decided places explored'],
+      [formatPart(unknown, scored), 'of candidates unknown'],
       [formatCount(window.present('qianmo_bundle_swaps_total')), 'bundles swapped'],
-    ]) + bundlesHtml(window)
-  );
+    ),
+  ];
 }
 
-function bundlesHtml(window: MetricWindow): string {
-  const bundles = window.labelsOf('qianmo_bundle_info').map(({ role = '', bundle = '' }) => {
-    return `<b>${role === 'canary' ? 'canary' : 'stable'}</b> ${digestHtml(bundle)}`;
-  });
+function bundles(window: MetricWindow): Block[] {
+  const named = window.labelsOf('qianmo_bundle_info').flatMap(({ role, bundle = '' }): Piece[] => [
+    { text: role === 'canary' ? ' canary ' : ' stable ', style: 'strong' },
+    { text: bundle.slice(0, DIGEST_LENGTH) || 'unnamed', style: 'code' },
+  ]);
   const swappedSeconds = window.present('qianmo_last_bundle_swap_timestamp_seconds');
   const since = swappedSeconds === 0 ? '' : `, since ${timeText(swappedSeconds * 1_000)} UTC`;
-  return bundles.length === 0 ? '' : `<p>Bundle: ${bundles.join(', ')}${since}</p>`;
+  return named.length === 0 ? [] : [textBlock(['Bundle:', ...named, since])];
 }
 
-/** A digest has no letter that HTML would read, and another text is not shown. */
-function digestHtml(digest: string): string {
-  return /^[0-9a-f]+$/.test(digest) ? `<code>${digest.slice(0, DIGEST_LENGTH)}</code>` : 'unnamed';
+function explorationTrouble(window: MetricWindow): Block[] {
+  return window.present('qianmo_exploration_failed') > 0
+    ? [absence('Requests are ranked without exploration, because its state fails.')]
+    : [];
 }
 
-function explorationTroubleHtml(window: MetricWindow | null): string {
-  return window !== null && window.present('qianmo_exploration_failed') > 0
-    ? nothing('Requests are ranked without exploration, because its state fails.')
-    : '';
-}
-
-function routesHtml(window: MetricWindow, address: string): string {
+function routes(window: MetricWindow, address: string): Block {
   const rows = window.valuesOf('qianmo_requests_total', 'route').flatMap((route) => {
     const count = window.counted('qianmo_requests_total', { route });
     if (count === 0) return [];
-    const failed = ['4xx', '5xx'].map((status) =>
-      shareText(window.counted('qianmo_requests_total', { route, status }), count),
+    const quantiles = [0.5, 0.99].map((share) =>
+      secondsText(window.quantile('qianmo_request_seconds', { route }, share)),
     );
-    return [
-      [
-        route,
-        formatCount(count),
-        window.durationMs === null ? '-' : rateText(window, count),
-        ...[0.5, 0.99].map((share) =>
-          secondsText(window.quantile('qianmo_request_seconds', { route }, share)),
-        ),
-        ...failed,
-      ],
-    ];
+    const failed = ['4xx', '5xx'].map((status) =>
+      formatPart(window.counted('qianmo_requests_total', { route, status }), count),
+    );
+    const rate = window.durationMs === null ? '-' : rateText(window, count);
+    return [[route, formatCount(count), rate, ...quantiles, ...failed]];
   });
-  if (rows.length === 0) return nothing(`No requests ${spanText(window)}.`);
-  const table = regionTable({
-    label: `Requests by route, ${address}`,
-    columns: [
-      ['route', 'text'],
-      ['requests'],
-      ['rate'],
-      ['median'],
-      ['99th percentile'],
-      ['status 4xx'],
-      ['status 5xx'],
-    ],
-    rows,
-  });
-  return sectionHtml('Requests by route', table, `Counted ${spanText(window)}.`);
+  if (rows.length === 0) return absence(`No requests ${spanText(window)}.`);
+  const columns = columnsOf(
+    ...['<route', 'requests', 'rate', 'median', '99th percentile', 'status 4xx', 'status 5xx'],
+  );
+  return section('Requests by route', `Counted ${spanText(window)}.`, [
+    tableBlock(`Requests by route, ${address}`, { columns, rows }),
+  ]);
 }
 
-function refusalsHtml(window: MetricWindow, address: string): string {
+function refusals(window: MetricWindow, address: string): Block[] {
   const rows = window.valuesOf('qianmo_requests_refused_total', 'reason').flatMap((reason) => {
     const count = window.counted('qianmo_requests_refused_total', { reason });
     return count === 0 ? [] : [[reason, formatCount(count)]];
   });
-  if (rows.length === 0) return '';
-  const table = regionTable({
-    label: `Refused requests, ${address}`,
-    columns: [['reason', 'text'], ['requests']],
-    rows,
-  });
-  return sectionHtml('Refused requests', table, `Counted ${spanText(window)}.`);
+  if (rows.length === 0) return [];
+  const table = { columns: columnsOf('<reason', 'requests'), rows };
+  return [
+    section('Refused requests', `Counted ${spanText(window)}.`, [
+      tableBlock(`Refused requests, ${address}`, table),
+    ]),
+  ];
+}
+
+/** Whether probabilities come true, since the start of the server and since an earlier reading. */
+function calibration(
+  { sinceStart, lately }: NonNullable<WatchedServer['long']>,
+  address: string,
+): Block[] {
+  if (sinceStart.labelsOf('qianmo_predicted_outcomes_total').length === 0) return [];
+  const lateMs = lately?.durationMs ?? null;
+  const rows = [
+    ...(lately === null || lateMs === null
+      ? []
+      : calibrationRows(lately, `last ${durationText(lateMs)}`)),
+    ...calibrationRows(sinceStart, 'since the start'),
+  ];
+  if (rows.length === 0)
+    return [section('Calibration', '', [absence('No feedback has reported an impression yet.')])];
+  const columns = columnsOf(
+    ...['<bundle', '<segment', '<counted', 'impressions', 'predicted', 'observed'],
+    ...['observed / predicted', '95 % interval'],
+  );
+  return [
+    section(
+      'Calibration',
+      'Outcomes that feedback reported, over the sum of the probabilities of the reported impressions. 1 is calibrated; the ratio is low while outcomes are late.',
+      [tableBlock(`Calibration, ${address}`, { columns, rows })],
+    ),
+  ];
+}
+
+function calibrationRows(window: MetricWindow, span: string): string[][] {
+  return calibrationsIn(window).map(
+    ({ bundle, segment, impressions, predicted, observed, ratio }) => [
+      ...[bundle, segment, span, formatCount(impressions), sumText(predicted), sumText(observed)],
+      ratio === null ? '-' : ratio.value.toFixed(3),
+      ratio === null ? '-' : `${ratio.low.toFixed(3)} to ${ratio.high.toFixed(3)}`,
+    ],
+  );
+}
+
+function sumText(sum: number): string {
+  return sum < 100 ? String(Number(sum.toPrecision(3))) : formatCount(sum);
 }
 
 function spanText({ durationMs }: MetricWindow): string {
@@ -138,11 +168,7 @@ function rateText({ durationMs }: MetricWindow, count: number): string {
   return `${perSecond < 10 ? perSecond.toFixed(1) : formatCount(perSecond)}/s`;
 }
 
-function shareText(part: number, whole: number): string {
-  return whole === 0 ? '-' : formatShare(part / whole);
-}
-
-/** Histograms know no time better than to their buckets. */
+/** Histograms are as exact as their buckets. */
 function secondsText(seconds: number | null): string {
   return seconds === null ? '-' : `${Number((seconds * 1_000).toPrecision(2))} ms`;
 }

@@ -6,7 +6,7 @@
 import type { MetricName } from '../../../shared/metrics/metric-definitions.js';
 import type { MetricWindow } from './metric-window.js';
 
-export interface Calibration {
+interface Calibration {
   /** The first digits of its digest. */
   readonly bundle: string;
   readonly segment: string;

@@ -5,9 +5,8 @@
 
 import type { Clock } from '../../../shared/base/clock.js';
 import { exchanged } from '../../../shared/base/http-exchange.js';
-import { LruCache } from '../../../shared/base/lru-cache.js';
 import { redactedAddress } from '../../../shared/base/redacted-address.js';
-import { Shared } from '../catalog/shared-value.js';
+import { KeptValues } from '../catalog/kept-values.js';
 import {
   ServedAdgroupSchema,
   type ServedAdgroup,
@@ -30,27 +29,22 @@ export type AskedServer = { readonly address: string } & (
 
 const TIMEOUT_MS = 2_000;
 const KEPT_FOR_MS = 10_000;
-const ADGROUPS_KEPT_MAX = 64;
 
 export class ServedAdgroups {
   readonly #servers: RankingServers;
-  readonly #kept = new LruCache<string, Shared<AskedServer[]>>({ countMax: ADGROUPS_KEPT_MAX });
+  readonly #answers: KeptValues<AskedServer[]>;
 
   constructor(servers: RankingServers) {
     this.#servers = servers;
+    this.#answers = new KeptValues(servers.clock, KEPT_FOR_MS);
   }
 
   /** Answers in the order of the servers' addresses. @param adgroup the values of the task columns, joined with U+001F */
   of(adgroup: string): Promise<AskedServer[]> {
-    const { addresses, clock } = this.#servers;
-    let asked = this.#kept.get(adgroup);
-    if (asked === undefined) {
-      asked = new Shared(clock, KEPT_FOR_MS, () =>
-        Promise.all(addresses.map((address) => this.#ask(address, adgroup))),
-      );
-      this.#kept.put(adgroup, asked);
-    }
-    return asked.value();
+    const { addresses } = this.#servers;
+    return this.#answers.value(adgroup, () =>
+      Promise.all(addresses.map((address) => this.#ask(address, adgroup))),
+    );
   }
 
   async #ask(server: string, adgroup: string): Promise<AskedServer> {

@@ -8,7 +8,7 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { exchanged } from '../../../shared/base/http-exchange.js';
 import { redactedAddress } from '../../../shared/base/redacted-address.js';
 import { samplesOf } from '../../../shared/metrics/exposition-reader.js';
-import { Shared } from '../catalog/shared-value.js';
+import { KeptValues } from '../catalog/kept-values.js';
 import { MetricWindow, type MetricReading } from './metric-window.js';
 
 export interface WatchedServer {
@@ -31,19 +31,17 @@ const LONG_WINDOW_MS = 3_600_000;
 
 export class ServingWatch {
   readonly #servers: readonly FollowedServer[];
-  readonly #state: Shared<readonly WatchedServer[]>;
+  readonly #state: KeptValues<readonly WatchedServer[]>;
 
   /** @param addresses of metrics, over HTTP. */
   constructor(addresses: readonly string[], clock: Clock) {
     this.#servers = addresses.map((address) => new FollowedServer(address, clock));
-    this.#state = new Shared<readonly WatchedServer[]>(clock, KEPT_FOR_MS, () =>
-      Promise.all(this.#servers.map((server) => server.read())),
-    );
+    this.#state = new KeptValues(clock, KEPT_FOR_MS);
   }
 
   /** In the order of their addresses' first mention. */
   state(): Promise<readonly WatchedServer[]> {
-    return this.#state.value();
+    return this.#state.value('', () => Promise.all(this.#servers.map((server) => server.read())));
   }
 }
 

@@ -16,7 +16,7 @@ import {
 } from '../../export/export-bundle.js';
 import { servingOf } from '../../export/serving-choice.js';
 import type { PreparedRun } from '../../plan/prepared-run.js';
-import { fileOfSegment, parseReport, REPORT_FILE } from '../../reports/report-json.js';
+import { fileOfSegment, parseReport, REPORT_FILE } from '../../scoring/report-json.js';
 import type { EvaluationReport } from '../../scoring/evaluation-report.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
 import { interruptedAs } from '../call/interruption.js';

@@ -13,7 +13,7 @@ import {
   type OffPolicyReport,
 } from '../../off-policy/estimates.js';
 import { targetPolicyOf } from '../config-sources.js';
-import { logSentence } from '../../reports/off-policy/off-policy-table.js';
+import { logSentence } from '../../reports/off-policy-document.js';
 import { objectStoreAt } from '../places.js';
 import type { OpeRequestSchema } from '../requests.js';
 import type { RunContext } from '../call/run-context.js';

@@ -3,10 +3,10 @@
 import { stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { isInterruptionKind, QianmoError, type FailureKind } from '../../../shared/base/errors.js';
-import type { StampedEvent } from '../../../shared/events/run-events.js';
-import { sentenceOf } from '../../../shared/events/run-events.js';
+import { sentenceOf, type StampedEvent } from '../../../shared/events/run-events.js';
 import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
+import { readRunHistory } from '../../record/history/run-history.js';
 import { findRecords, findRecordsInBucket } from '../../record/find-records.js';
 import { ListedRun } from '../../record/listed-view.js';
 import { RecordFollower } from '../../record/read-record.js';
@@ -96,8 +96,14 @@ export async function runAsHtml(
 ): Promise<string> {
   const { place, s3 } = await placeOfRun(run, context);
   const status = await statusAt(place, context, STATUS_BYTE_COUNTS);
-  const { filedRunPage } = await import('../../dashboard/pages/filed-run-page.js');
-  return filedRunPage(status, place, openObjectStore(`${place.address}/checkpoints`, s3));
+  const { filedPage } = await import('../../dashboard/pages/page.js');
+  const { runPage } = await import('../../dashboard/pages/run-page.js');
+  const checkpoints = openObjectStore(`${place.address}/checkpoints`, s3);
+  const { settingsOf } = await import('../../dashboard/catalog/run-settings.js');
+  const settings = await settingsOf(checkpoints);
+  return filedPage(
+    runPage({ status, history: await readRunHistory(place) }, { key: '', settings }),
+  );
 }
 
 /**

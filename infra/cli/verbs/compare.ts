@@ -4,6 +4,7 @@ import { compare } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { format } from '../command/shared-options.js';
 import { textValue, valueOption, verb } from '../command/verb.js';
+import { printDocument } from '../command/print-document.js';
 
 const BucketEdgesSchema = textValue
   .transform((text) => text.split(',').map(Number))
@@ -49,11 +50,8 @@ Example:
   run: async (runs, { out, buckets, segment, format }, context) => {
     const request = { runs: [...runs], out, sizeBucketEdges: buckets, segment };
     const report = await compare(request, callOptionsOf(context));
-    const { comparisonJson } = await import('../../../coordinator/comparison/comparison-report.js');
-    const { comparisonTable } =
-      await import('../../../coordinator/reports/comparison/comparison-table.js');
-    context.print(
-      format === 'json' ? comparisonJson(report) : comparisonTable(report, context.outputColumns),
-    );
+    const { comparisonDocument } =
+      await import('../../../coordinator/reports/comparison-document.js');
+    printDocument(comparisonDocument(report), format, context);
   },
 });

@@ -16,6 +16,7 @@ import { packageRoot } from '../../library/package-root.js';
 import { callOptionsOf, type CommandContext } from '../command/command-context.js';
 import { storeLines } from '../command/store-lines.js';
 import { textValue, valueOption, verb } from '../command/verb.js';
+import { printDocument } from '../command/print-document.js';
 
 /** Arms that are set beside what the search has chosen. */
 const SHOWN_ARMS: readonly ArmName[] = ['global', 'global-shift', 'finetuned', 'meta-adapted'];
@@ -52,10 +53,10 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
     context.print(`checkpoint ${checkpoint}\ndigest ${digest}`);
 
     context.print('\n3. evaluate: held-out movies, every arm tuned on the validation movies');
-    const { reportTable } =
-      await import('../../../coordinator/reports/evaluation/evaluation-table.js');
+    const { evaluationDocument } =
+      await import('../../../coordinator/reports/evaluation-document.js');
     for (const report of await run.evaluate()) {
-      context.print(reportTable(report, context.outputColumns));
+      printDocument(evaluationDocument(report), 'table', context);
       measured.push(...SHOWN_ARMS.map((arm) => measuredArm(report, arm)));
     }
   } finally {
@@ -64,9 +65,9 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
   context.print(
     '\n4. auto: model, method and training chosen from data alone, on the validation movies',
   );
-  const { sweepTable } = await import('../../../coordinator/reports/sweep/sweep-table.js');
+  const { sweepDocument } = await import('../../../coordinator/reports/sweep-document.js');
   const searched = await searchedModel(config, options);
-  context.print(sweepTable(searched.record, context.outputColumns));
+  printDocument(sweepDocument(searched.record), 'table', context);
   const models = [...measured, searched.measured, ...(await recordedPeers())];
   context.print(`\n${await besideEachOther(models)}`);
   context.print(
@@ -78,18 +79,12 @@ async function runDemo(out: string, context: CommandContext): Promise<void> {
 
 /** On the same held-out movies, the best last. */
 async function besideEachOther(models: readonly MeasuredModel[]): Promise<string> {
-  const { textTable } = await import('../../../coordinator/reports/table.js');
+  const { textTable } = await import('../../../coordinator/reports/document/as-text.js');
+  const { columnsOf } = await import('../../../coordinator/reports/document/document.js');
   const rows = [...models]
     .sort((a, b) => b.logloss - a.logloss)
     .map(({ name, logloss, auc }) => [name, logloss.toFixed(4), auc?.toFixed(4) ?? '-']);
-  return textTable({
-    columns: [
-      { title: 'held-out movies', alignment: 'left' },
-      { title: 'logloss' },
-      { title: 'AUC' },
-    ],
-    rows,
-  });
+  return textTable({ columns: columnsOf('<held-out movies', 'logloss', 'AUC'), rows });
 }
 
 function whereToLookNext(out: string, seconds: number): string {

@@ -1,5 +1,6 @@
 /** `qianmo evaluate`: compares the arms of a trained run, and writes the reports. */
 
+import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { evaluate } from '../../library/index.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
 import { firstOf, flagOption, textValue, valueOption, verb } from '../command/verb.js';
@@ -26,13 +27,12 @@ export const evaluateVerb = verb({
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const request = { config: firstOf(operands), ...choice };
     const reports = await evaluate(request, options);
-    const { reportTable } =
-      await import('../../../coordinator/reports/evaluation/evaluation-table.js');
-    const { reportsJson } = await import('../../../coordinator/reports/report-json.js');
-    context.print(
-      format === 'json'
-        ? reportsJson(reports)
-        : reports.map((report) => reportTable(report, context.outputColumns)).join('\n\n\n'),
-    );
+    const { evaluationDocument } =
+      await import('../../../coordinator/reports/evaluation-document.js');
+    const { reportsJson } = await import('../../../coordinator/scoring/report-json.js');
+    const { asText } = await import('../../../coordinator/reports/document/as-text.js');
+    const textOf = (report: EvaluationReport): string =>
+      asText(evaluationDocument(report), context.outputColumns);
+    context.print(format === 'json' ? reportsJson(reports) : reports.map(textOf).join('\n\n\n'));
   },
 });

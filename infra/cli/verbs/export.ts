@@ -20,6 +20,7 @@ import {
   valueOption,
   verb,
 } from '../command/verb.js';
+import { printDocument } from '../command/print-document.js';
 
 export const exportVerb = verb({
   name: 'export',
@@ -79,18 +80,14 @@ Examples:
     const source = { config: firstOf(operands), ...place };
     if (onlyChanged) {
       const changed = await exportChanged(source, options);
-      const { changedJson, changedText } =
-        await import('../../../coordinator/reports/delta-tables.js');
-      context.print(format === 'json' ? changedJson(changed) : changedText(changed));
+      const { changesDocument } = await import('../../../coordinator/reports/bundle-documents.js');
+      printDocument(changesDocument(changed), format, context);
       await convertTo(modelFormat, modelOut, changed, context);
       return;
     }
     const exported = await exportRun({ ...source, encoding, rows }, options);
-    const { exportJson, exportText } =
-      await import('../../../coordinator/reports/bundle-tables.js');
-    context.print(
-      format === 'json' ? exportJson(exported) : exportText(exported, context.outputColumns),
-    );
+    const { exportDocument } = await import('../../../coordinator/reports/bundle-documents.js');
+    printDocument(exportDocument(exported), format, context);
     await convertTo(modelFormat, modelOut, exported, context);
   },
 });
@@ -106,8 +103,8 @@ async function convertTo(
   const out = modelOut ?? join(bundles, format, digest.slice(0, 12));
   const request = { bundles: `${bundles}@${digest}`, format, out };
   const written = await convertBundle(request, callOptionsOf(context));
-  const { convertedText } = await import('../../../coordinator/reports/bundle-tables.js');
-  context.print(convertedText(written));
+  const { convertedDocument } = await import('../../../coordinator/reports/bundle-documents.js');
+  printDocument(convertedDocument(written), 'table', context);
 }
 
 /** Before anything is adapted, where the words alone say it. */

@@ -4,6 +4,7 @@ import { ope, QianmoError, replayDecisions } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { format } from '../command/shared-options.js';
 import { flagOption, integerValue, textValue, valueOption, verb } from '../command/verb.js';
+import { printDocument } from '../command/print-document.js';
 
 const SEED_MAX = 2 ** 31;
 const POSITIVE = 'expected a number above 0';
@@ -94,11 +95,9 @@ Example, the exploration of a config on what a server has logged:
     }
     const request = { logs: [...logs], policy, columns, samples, seed, switchWeight };
     const result = await ope(request, call);
-    const { offPolicyTable } =
-      await import('../../../coordinator/reports/off-policy/off-policy-table.js');
-    context.print(
-      format === 'json' ? JSON.stringify(result) : offPolicyTable(result, context.outputColumns),
-    );
+    const { offPolicyDocument } =
+      await import('../../../coordinator/reports/off-policy-document.js');
+    printDocument(offPolicyDocument(result), format, context);
   },
 });
 

@@ -10,6 +10,7 @@ import { plan } from '../../library/index.js';
 import { callOptionsOf } from '../command/command-context.js';
 import { format, runConfigArgument } from '../command/shared-options.js';
 import { firstOf, integerValue, textValue, valueOption, verb } from '../command/verb.js';
+import { printDocument } from '../command/print-document.js';
 
 export const planVerb = verb({
   name: 'plan',
@@ -42,17 +43,9 @@ Example:
 Trains for 56 outer steps in one process, writes nothing of the run, and predicts the throughput of 1 to 1,000 workers from its real plans.`,
   run: async (operands, { format, chart, ...choice }, context) => {
     const planned = await plan({ config: firstOf(operands), ...choice }, callOptionsOf(context));
-    if (chart !== undefined) {
-      const { capacitySvg } =
-        await import('../../../coordinator/reports/capacity/capacity-chart.js');
-      await writeFile(chart, capacitySvg(planned.byWorkers, planned.drawn));
-    }
-    const { capacityLines } =
-      await import('../../../coordinator/reports/capacity/capacity-table.js');
-    context.print(
-      format === 'json'
-        ? JSON.stringify(planned)
-        : capacityLines(planned, context.outputColumns).join('\n'),
-    );
+    const { capacityDocument, capacitySvg } =
+      await import('../../../coordinator/reports/capacity-document.js');
+    if (chart !== undefined) await writeFile(chart, await capacitySvg(planned));
+    printDocument(capacityDocument(planned), format, context);
   },
 });

@@ -94,8 +94,9 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
       // This process serves meanwhile, so that others compute.
       { ...options, ownEnvironment: undefined },
     );
-    const { refreshText } = await import('../../../coordinator/reports/delta-tables.js');
-    print(refreshText(refreshed));
+    const { refreshDocument } = await import('../../../coordinator/reports/bundle-documents.js');
+    const { asText } = await import('../../../coordinator/reports/document/as-text.js');
+    print(asText(refreshDocument(refreshed)));
     await swapped(service, refreshed.digest, clock);
     print(comparison(film, before, await scoreOf(service, film)));
   } finally {

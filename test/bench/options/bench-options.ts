@@ -8,7 +8,7 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { wrap } from '../../../coordinator/reports/text-format.js';
+import { wrap } from '../../../coordinator/reports/document/as-text.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../../shared/base/errors.js';
 import { benchOfModule, commandOf, withOptions } from '../benches.js';

@@ -3,7 +3,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ComparisonReportSchema } from '../../../coordinator/comparison/comparison-report.js';
-import { parseReport } from '../../../coordinator/reports/report-json.js';
+import { parseReport } from '../../../coordinator/scoring/report-json.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 
 let room: CommandRoom;
@@ -32,7 +32,7 @@ afterAll(() => room.remove());
 describe('qianmo compare', () => {
   it('accepts a config and a folder, prints a table and writes a page', async () => {
     const table = await room.done(['compare', 'first.yaml', 'second', 'second:meta-unadapted']);
-    expect(table).toMatch(/Minus first:meta-adapted/);
+    expect(table).toMatch(/Differences from first:meta-adapted/);
     expect(table).toMatch(/second:meta-unadapted/);
     const page = await readFile(room.path('runs/comparison/comparison.html'), 'utf8');
     expect(page).toContain('second:meta-unadapted');

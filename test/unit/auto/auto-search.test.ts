@@ -8,7 +8,7 @@ import {
   type DataFacts,
 } from '../../../coordinator/auto/search-space.js';
 import { mayBeginTrial, timeShares } from '../../../coordinator/auto/time-budget.js';
-import { choiceSentence } from '../../../coordinator/reports/sweep/choice-text.js';
+import { choiceSentence } from '../../../coordinator/reports/sweep-document.js';
 import { standardErrorsAllowed, trialsOnRung } from '../../../coordinator/sweep/safe-trials.js';
 import { searchBudgetOf } from '../../../shared/config/search/auto-config.js';
 import { checkedRunConfig, parseRunConfig } from '../../../shared/config/load-run-config.js';

@@ -8,7 +8,7 @@ import {
   storeWithoutFold,
   trainingFolds,
 } from '../../../coordinator/auto/cross-fitting.js';
-import { choiceSentence } from '../../../coordinator/reports/sweep/choice-text.js';
+import { choiceSentence } from '../../../coordinator/reports/sweep-document.js';
 import { crossFittedLosses } from '../../../coordinator/auto/cross-fitted-losses.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import { readFlatRows } from '../../../coordinator/scoring/held-out-rows.js';

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { chooseTrial } from '../../../coordinator/auto/choose-trial.js';
 import { shiftedTrials } from '../../../coordinator/auto/shifted-trial.js';
-import { choiceSentence } from '../../../coordinator/reports/sweep/choice-text.js';
+import { choiceSentence } from '../../../coordinator/reports/sweep-document.js';
 import { trialsOnRung } from '../../../coordinator/sweep/safe-trials.js';
 import { beforeEnd } from '../../../coordinator/sweep/sweep-record.js';
 import { checkedRunConfig } from '../../../shared/config/load-run-config.js';

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { capacityPlan, plannedStep } from '../../../coordinator/capacity/capacity-plan.js';
 import type { StepCosts } from '../../../coordinator/capacity/step-costs.js';
 import { stepPlanner } from '../../../coordinator/plan/step-plan.js';
-import { capacitySvg } from '../../../coordinator/reports/capacity/capacity-chart.js';
-import { capacityLines } from '../../../coordinator/reports/capacity/capacity-table.js';
+import { capacityDocument, capacitySvg } from '../../../coordinator/reports/capacity-document.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 import { logisticConfig } from '../../fixtures/training/training-run.js';
@@ -85,18 +85,18 @@ describe('a capacity plan', () => {
 
 it('prints a row for each number of workers and a line for the one that was asked for', () => {
   const plan = { run: 'demo', workers: 16, drawn: 'tasks', byWorkers: planOf({}) } as const;
-  const [table = '', ...lines] = capacityLines(plan, 200);
+  const [table = '', ...lines] = asText(capacityDocument(plan), 200).split('\n\n');
   for (const text of ['tasks/s', 'speedup', 'bound by', 'leaves']) expect(table).toContain(text);
   expect(lines).toEqual([
     'demo: 16 workers make 640 tasks/s, 16.00 times one worker; the largest leaf bounds it: with more workers it is no faster.',
   ]);
 });
 
-it.each([[[1]], [[1, 10, 100]], [[1, 3, 10_000]]])('draws %j workers', (workerCounts) => {
+it.each([[[1]], [[1, 10, 100]], [[1, 3, 10_000]]])('draws %j workers', async (workerCounts) => {
   const terms = { costs: FREE, drawnCount: 64, bytesPerMs: 1 };
-  const svg = capacitySvg(capacityPlan([sixteen], workerCounts, terms), 'tasks');
-  const [, points = ''] = /<polyline points="([^"]*)"/.exec(svg) ?? [];
-  expect(points.split(' ')).toHaveLength(workerCounts.length);
+  const byWorkers = capacityPlan([sixteen], workerCounts, terms);
+  const svg = await capacitySvg({ run: 'demo', workers: 1, drawn: 'tasks', byWorkers });
+  expect(svg.match(/<path d="M1 0A1 /g)).toHaveLength(workerCounts.length);
   expect(svg).toContain('tasks per second');
-  expect(svg).not.toContain('NaN');
+  expect(svg).not.toMatch(/NaN|var\(/);
 });

@@ -3,11 +3,12 @@
  * uses.
  */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { comparisonDocument } from '../../../coordinator/reports/comparison-document.js';
 import { describe, expect, it } from 'vitest';
 import { compareRuns } from '../../../coordinator/comparison/compare-runs.js';
-import { comparisonHtml } from '../../../coordinator/reports/comparison/comparison-page.js';
-import { comparisonTable } from '../../../coordinator/reports/comparison/comparison-table.js';
-import { comparisonNotes } from '../../../coordinator/reports/comparison/comparison-words.js';
+import { comparisonNotes } from '../../../coordinator/reports/comparison-document.js';
 import type { EvaluatedRun } from '../../../coordinator/comparison/evaluated-run.js';
 import { evaluatedRun } from '../../fixtures/evaluation/evaluated-runs.js';
 import { formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
@@ -30,7 +31,7 @@ describe('runs that adapt to other support sets', () => {
     );
     const note = `3 of ${near.logits.taskKeys.length} adgroups have other support rows in other:meta-adapted than in near:meta-adapted, whose numbers of rows decide the size buckets.`;
     expect(comparisonNotes(found)).toEqual([note]);
-    expect(comparisonHtml(found)).toContain(note);
+    expect(asPage(comparisonDocument(found))).toContain(note);
     const sameCounts = structuredClone(near);
     const hashes = sameCounts.logits.supportHashes as number[];
     hashes[4] = (hashes[4] ?? 0) + 1;
@@ -63,7 +64,7 @@ describe('nDCG of a comparison', () => {
       expect(found.slices[0]?.runs[run]?.metrics.values).toEqual(metrics?.values);
     }
     expect(comparisonNotes(found)).toEqual([]);
-    expect(comparisonTable(found)).toContain('nDCG@2');
+    expect(asText(comparisonDocument(found))).toContain('nDCG@2');
   });
 
   it('uses the nDCG cutoff of the first run for every run, and says so', async () => {
@@ -75,6 +76,6 @@ describe('nDCG of a comparison', () => {
     expect(found.slices[0]?.runs.map(({ metrics }) => metrics.values?.ndcgAt)).toEqual([2, 2]);
     const note = 'b:meta-adapted was evaluated with nDCG@7; here it has nDCG@2, as a:meta-adapted.';
     expect(comparisonNotes(found)).toEqual([note]);
-    expect(comparisonHtml(found)).toContain(note);
+    expect(asPage(comparisonDocument(found))).toContain(note);
   });
 });

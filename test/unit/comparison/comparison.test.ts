@@ -1,15 +1,16 @@
 /** Runs side by side: the numbers of their evaluations, paired differences, and refusals. */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { comparisonDocument } from '../../../coordinator/reports/comparison-document.js';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { compareRuns } from '../../../coordinator/comparison/compare-runs.js';
-import { comparisonHtml } from '../../../coordinator/reports/comparison/comparison-page.js';
 import {
   comparisonJson,
   ComparisonReportSchema,
   type ComparisonReport,
 } from '../../../coordinator/comparison/comparison-report.js';
-import { comparisonTable } from '../../../coordinator/reports/comparison/comparison-table.js';
-import { comparisonSentences } from '../../../coordinator/reports/comparison/comparison-words.js';
+import { comparisonConclusions } from '../../../coordinator/reports/comparison-document.js';
 import {
   armOf,
   parseRunArgument,
@@ -115,10 +116,10 @@ describe('a comparison', () => {
   });
 
   it('says which run is worse when the interval allows it', () => {
-    const sentences = comparisonSentences(report);
-    expect(sentences[0]?.verdict).toBe('worse');
-    expect(sentences[0]?.text).toContain('far:meta-unadapted is worse than near:meta-unadapted');
-    expect(sentences[2]?.text).toContain('neither better nor worse');
+    const sentences = comparisonConclusions(report);
+    const [first, , third] = sentences.map((sentence) => JSON.stringify(sentence));
+    expect(first).toMatch(/far:meta-unadapted is worse than near:meta-unadapted.*"look":"worse"/);
+    expect(third).toContain('neither better nor worse');
   });
 
   it('accepts its own size buckets', () => {
@@ -165,8 +166,8 @@ describe('a comparison', () => {
       { evaluated: near, arm: null },
       { evaluated, arm: null },
     ]);
-    expect(comparisonTable(found)).toContain('different task stores');
-    expect(comparisonTable(report)).not.toContain('different task stores');
+    expect(asText(comparisonDocument(found))).toContain('different task stores');
+    expect(asText(comparisonDocument(report))).not.toContain('different task stores');
   });
 });
 
@@ -196,10 +197,10 @@ describe('runs with value labels', () => {
         (found.slices[0]?.runs[0]?.metrics.logloss ?? NaN),
       10,
     );
-    const table = comparisonTable(found, 100);
+    const table = asText(comparisonDocument(found), 100);
     expect(table).toContain('difference in squared error');
     expect(table).not.toMatch(/AUC|nats/);
-    const html = comparisonHtml(found);
+    const html = asPage(comparisonDocument(found));
     expect(/NaN|undefined|Infinity/.exec(table + html)).toBeNull();
     expect(html).toContain('validation squared error');
     expect(html).not.toContain('validation logloss');
@@ -216,8 +217,8 @@ describe('runs with value labels', () => {
 
 describe('its table and page', () => {
   it('contain every run, every bucket and every logloss', () => {
-    const table = comparisonTable(report, 100);
-    const html = comparisonHtml(report);
+    const table = asText(comparisonDocument(report), 100);
+    const html = asPage(comparisonDocument(report));
     for (const { label } of report.runs) {
       expect(table).toContain(label);
       expect(html).toContain(label);
@@ -237,7 +238,7 @@ describe('its table and page', () => {
       ...report,
       runs: [{ ...first!, label: '<b>"x"', address: '<i>' }, ...others],
     };
-    const html = comparisonHtml(hostile);
+    const html = asPage(comparisonDocument(hostile));
     expect(/https?:|url\((?!#)|@import|<script|<link|<b>"x"|<i>/i.exec(html)).toBeNull();
     expect(html).toContain('&lt;b&gt;&quot;x&quot;');
     const best = Math.min(...(report.slices[0]?.runs.map((run) => run.metrics.logloss) ?? []));

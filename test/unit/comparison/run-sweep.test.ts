@@ -1,9 +1,11 @@
 /** The sweep loop on trials with known scores: promotion, retention, resume. */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { sweepDocument } from '../../../coordinator/reports/sweep-document.js';
 import { describe, expect, it } from 'vitest';
 import { rungsOf } from '../../../coordinator/sweep/rungs.js';
 import { runSweep, type SweepOptions } from '../../../coordinator/sweep/run-sweep.js';
-import { sweepHtml } from '../../../coordinator/reports/sweep/sweep-page.js';
 import { openSweepJournal } from '../../../coordinator/sweep/sweep-journal.js';
 import {
   emptyRecord,
@@ -13,7 +15,6 @@ import {
   type SweepPlan,
   type SweepRecord,
 } from '../../../coordinator/sweep/sweep-record.js';
-import { sweepTable } from '../../../coordinator/reports/sweep/sweep-table.js';
 import { planTrials } from '../../../coordinator/sweep/trials.js';
 import { SweepConfigSchema } from '../../../shared/config/sweep-config.js';
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
@@ -251,9 +252,11 @@ describe('a trial that was better earlier', () => {
     };
     const best = { trial: 't03', validationLogloss: 0, cell: null!, config: 'best.yaml' };
     const noted = { ...(await runSweep(worsening)), best };
-    expect(sweepTable(noted)).toContain('t03 had scored better at outer step 6');
-    expect(sweepHtml(noted)).toContain('t03 had scored better at outer step 6');
-    expect(sweepTable({ ...(await runSweep(options)), best })).not.toContain('had scored better');
+    expect(asText(sweepDocument(noted))).toContain('t03 had scored better at outer step 6');
+    expect(asPage(sweepDocument(noted))).toContain('t03 had scored better at outer step 6');
+    expect(asText(sweepDocument({ ...(await runSweep(options)), best }))).not.toContain(
+      'had scored better',
+    );
   });
 });
 
@@ -279,9 +282,9 @@ describe('a trial that diverges', () => {
     ]);
     expect(found.warnings).toHaveLength(2);
     expect(found.discarded).toContain('t04');
-    const table = sweepTable({ ...record, best: null }, 100);
+    const table = asText(sweepDocument({ ...record, best: null }), 100);
     expect(table).toMatch(/t04 .*diverged/);
-    expect(/NaN|undefined|Infinity/.exec(table + sweepHtml(record))).toBeNull();
+    expect(/NaN|undefined|Infinity/.exec(table + asPage(sweepDocument(record)))).toBeNull();
   });
 
   it('fails the sweep when no other trial is left', async () => {

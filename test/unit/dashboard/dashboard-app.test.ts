@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/catalog/run-catalog.js';
 import { ControlDesk } from '../../../coordinator/dashboard/control-desk.js';
 import { dashboardApp } from '../../../coordinator/dashboard/dashboard-app.js';
-import { PageFeed } from '../../../coordinator/dashboard/live/page-feed.js';
+import { PageFeed } from '../../../coordinator/dashboard/page-feed.js';
 import { PageRoutes } from '../../../coordinator/dashboard/page-routes.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';

@@ -7,7 +7,7 @@ import {
   fileOfSegment,
   REPORT_FILE,
   segmentOfKey,
-} from '../../../coordinator/reports/report-json.js';
+} from '../../../coordinator/scoring/report-json.js';
 import { TASK_ADAPTATION_KEY } from '../../../coordinator/scoring/task-adaptation.js';
 import { TEST_LOGITS_KEY } from '../../../coordinator/scoring/test-logits.js';
 import type { Clock } from '../../../shared/base/clock.js';

@@ -1,5 +1,8 @@
 /** The choice of an arm on validation adgroups: worked by hand, and inside an evaluation. */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { describe, expect, it } from 'vitest';
 import { lossSum, sumOf } from '../../../coordinator/scoring/metrics.js';
 import { chooseArm } from '../../../coordinator/scoring/arm-choice.js';
@@ -9,9 +12,7 @@ import {
   servedShift,
   type ValidatedEntries,
 } from '../../../coordinator/scoring/validated-losses.js';
-import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
-import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
-import { choiceSentence } from '../../../coordinator/reports/evaluation/validated-arms.js';
+import { choiceSentence } from '../../../coordinator/reports/evaluation-document.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
 import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
 import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
@@ -164,8 +165,8 @@ describe('the validation losses of an evaluation', () => {
     const chosen = lossOf(report.validation?.chosen ?? '');
     expect(Math.min(...arms.map(({ arm }) => lossOf(arm)))).toBe(chosen);
     expect(report.validation?.adgroupCount).toBe(report.counts.validationTasks);
-    expect(reportTable(report)).toContain('Validation alone would choose');
-    expect(reportHtml(report)).toContain('Chosen on validation alone');
+    expect(asText(evaluationDocument(report))).toContain('Validation alone would choose');
+    expect(asPage(evaluationDocument(report))).toContain('Chosen on validation alone');
   });
 
   it('are the test losses where the same rows are validated and tested', async () => {

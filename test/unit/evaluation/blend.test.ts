@@ -3,6 +3,8 @@
  * below 0 and for a prior of equal weights.
  */
 
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fitBlend } from '../../../coordinator/scoring/blend-fit.js';
@@ -11,8 +13,7 @@ import { adgroupLosses } from '../../../coordinator/scoring/score-arms.js';
 import { sumOf } from '../../../coordinator/scoring/metrics.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
-import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
-import { parseReport, reportJson } from '../../../coordinator/reports/report-json.js';
+import { parseReport, reportJson } from '../../../coordinator/scoring/report-json.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
@@ -155,7 +156,7 @@ describe('the arm blend', () => {
       report.validation?.arms.find(({ arm }) => arm === name)?.logloss ?? NaN;
     const others = arms.slice(0, -1).map(lossOf);
     expect(lossOf('blend')).toBeLessThanOrEqual(Math.min(...others) + 1e-9);
-    expect(reportTable(report)).toContain('cannot serve a blend');
+    expect(asText(evaluationDocument(report))).toContain('cannot serve a blend');
     expect(parseReport(reportJson(report), 'here')).toEqual(report);
   });
 

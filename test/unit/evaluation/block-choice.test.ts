@@ -2,6 +2,9 @@
  * Which blocks serve each bucket: worked by hand, and inside an evaluation of the formula model.
  */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -11,8 +14,6 @@ import {
 } from '../../../coordinator/evaluation/block-choice.js';
 import type { BlockChoice } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
-import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
 import { evaluateFormula, formulaConfig } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
 
@@ -154,8 +155,10 @@ describe('the arm meta-chosen', () => {
       const slice = report.slices.find((each) => each.name === name);
       expect(loglossIn(slice, 'meta-chosen')).toBe(loglossIn(slice, `meta-${serves}`));
     }
-    expect(reportTable(report)).toMatch(/Blocks of meta-chosen:[^]*0-3 +(un)?adapted/);
-    expect(reportHtml(report)).toContain('Blocks that meta-chosen serves');
+    expect(asText(evaluationDocument(report))).toMatch(
+      /Blocks that meta-chosen serves:[^]*0-3 +(un)?adapted/,
+    );
+    expect(asPage(evaluationDocument(report))).toContain('Blocks that meta-chosen serves');
   });
 
   it('goes by the rows that an adgroup has at each point of a k-shot curve', async () => {

@@ -1,11 +1,12 @@
 /** Evaluation of value labels, against the expected results of the formula model. */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { describe, expect, it } from 'vitest';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
-import { parseReport, reportJson, reportsJson } from '../../../coordinator/reports/report-json.js';
-import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
+import { parseReport, reportJson, reportsJson } from '../../../coordinator/scoring/report-json.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { TaskRows, TaskSplit } from '../../../shared/tasks/task-store.js';
 import { formulaLogits } from '../../fixtures/queue/formula-dispatcher.js';
@@ -110,7 +111,10 @@ describe('evaluate with values', () => {
     const report = await evaluateFormula({ store, config });
     expect(report.label).toEqual({ loss: 'squared', segment: null, mean: 3, deviation: 1.5 });
     expect(parseReport(reportJson(report), 'here')).toEqual(report);
-    for (const text of [reportTable(report, 200), reportHtml(report)]) {
+    for (const text of [
+      asText(evaluationDocument(report), 200),
+      asPage(evaluationDocument(report)),
+    ]) {
       expect(text).toContain('squared error');
       expect(text).toContain('nDCG@3');
       expect(text).not.toMatch(/logloss|click rate|\bnats\b/i);

@@ -1,5 +1,7 @@
 /** Every arm of an evaluation, against the expected results of the formula model. */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,8 +12,7 @@ import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
-import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
-import { parseReport, reportJson } from '../../../coordinator/reports/report-json.js';
+import { parseReport, reportJson } from '../../../coordinator/scoring/report-json.js';
 import type { JobOrder } from '../../../coordinator/dispatch/dispatcher.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
@@ -202,7 +203,7 @@ describe('evaluate', () => {
       expect(cell).not.toEqual(last);
     }
     expect(parseReport(reportJson(report), 'here')).toEqual(report);
-    expect(reportHtml(report)).toContain('<td>diverged</td>');
+    expect(asPage(evaluationDocument(report))).toContain('<td>diverged</td>');
   });
 
   it('fails clearly when every setting diverges', async () => {

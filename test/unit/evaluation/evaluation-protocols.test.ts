@@ -1,5 +1,8 @@
 /** K-shot curves and progressive validation, against the expected results of the formula model. */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { describe, expect, it } from 'vitest';
 import type { Dispatcher } from '../../../coordinator/dispatch/dispatcher.js';
 import type {
@@ -8,9 +11,7 @@ import type {
 } from '../../../coordinator/scoring/evaluation-report.js';
 import type { ArmName } from '../../../shared/config/arms.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
-import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
-import { parseReport, reportJson } from '../../../coordinator/reports/report-json.js';
-import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
+import { parseReport, reportJson } from '../../../coordinator/scoring/report-json.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
@@ -349,7 +350,7 @@ describe('a report with protocols', () => {
   });
 
   it('shows them as a table with a row for each point, and as plots', () => {
-    const lines = reportTable(report).split('\n');
+    const lines = asText(evaluationDocument(report)).split('\n');
     const start = lines.findIndex((line) => line.startsWith('By number of support rows'));
     expect(lines.slice(start + 2, start + 6).map((line) => line.split(' ')[0])).toEqual([
       '0',
@@ -360,7 +361,7 @@ describe('a report with protocols', () => {
     expect(
       new Set(lines.slice(start + 1, start + 6).map((line) => line.trimEnd().length)).size,
     ).toBeLessThan(3);
-    const html = reportHtml(report);
+    const html = asPage(evaluationDocument(report));
     for (const title of [
       'By number of support rows',
       'Phase by phase',

@@ -3,10 +3,11 @@
  * self-contained.
  */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { evaluationDocument } from '../../../coordinator/reports/evaluation-document.js';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { EvaluationReport, Interval } from '../../../coordinator/scoring/evaluation-report.js';
-import { reportHtml } from '../../../coordinator/reports/evaluation/evaluation-page.js';
-import { reportTable } from '../../../coordinator/reports/evaluation/evaluation-table.js';
 import { verdictOf, verdictSentences } from '../../../coordinator/reports/verdicts.js';
 import { evaluateFormula } from '../../fixtures/evaluation/formula-evaluation.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';
@@ -34,9 +35,13 @@ function withDifference(perImpression: Interval, perAdgroup = perImpression): Ev
   };
 }
 
+function sentencesOf(of: EvaluationReport): string[] {
+  return verdictSentences(of).map(({ text }) => text);
+}
+
 describe('the table', () => {
   it('aligns the decimal points of each column', () => {
-    const lines = reportTable(report, 120).split('\n');
+    const lines = asText(evaluationDocument(report), 120).split('\n');
     const start = lines.findIndex((line) => line.startsWith('arm '));
     const rows = lines.slice(start + 2, start + 2 + report.arms.length);
     expect(rows.map((row) => row.split(' ')[0])).toEqual(report.arms);
@@ -46,14 +51,14 @@ describe('the table', () => {
   });
 
   it('marks the best of each column, including every arm of a tie', () => {
-    const text = reportTable(report, 120);
+    const text = asText(evaluationDocument(report), 120);
     const [all] = report.slices;
     const best = Math.min(...(all?.arms.map((arm) => arm.metrics.logloss) ?? []));
     expect(text).toContain(`${best.toFixed(4)}*`);
   });
 
   it('fits a terminal of 80 columns, except for long user-given names', () => {
-    const lines = reportTable(report, 80).split('\n');
+    const lines = asText(evaluationDocument(report), 80).split('\n');
     const tables = lines.filter((line) => /^(arm|constant|global|finetuned|meta)/.test(line));
     for (const line of tables) expect(line.length).toBeLessThanOrEqual(80);
   });
@@ -69,19 +74,19 @@ describe('verdicts', () => {
   });
 
   it('say so when an arm does not win', () => {
-    const sentences = verdictSentences(withDifference(interval(-0.0003, -0.001, 0.0004)));
+    const sentences = sentencesOf(withDifference(interval(-0.0003, -0.001, 0.0004)));
     expect(sentences).toContain(
       'meta-adapted is not better than global-shift: difference in logloss ' +
         '-0.0003 [-0.0010, +0.0004] per impression (the interval holds 0); ' +
         'per adgroup -0.0003 [-0.0010, +0.0004].',
     );
-    const worse = verdictSentences(withDifference(interval(0.02, 0.01, 0.03)));
+    const worse = sentencesOf(withDifference(interval(0.02, 0.01, 0.03)));
     expect(worse.join('\n')).toContain('meta-adapted is worse than global-shift');
   });
 
   it('on draws that are all alike, as those of a single adgroup, are undecided', () => {
     expect(verdictOf(interval(-0.1, -0.1, -0.1))).toBe('undecided');
-    expect(verdictSentences(withDifference(interval(-0.1, -0.1, -0.1)))).toContain(
+    expect(sentencesOf(withDifference(interval(-0.1, -0.1, -0.1)))).toContain(
       'meta-adapted is not better than global-shift: difference in logloss ' +
         '-0.1000 [-0.1000, -0.1000] per impression (the interval has no width); ' +
         'per adgroup -0.1000 [-0.1000, -0.1000].',
@@ -90,7 +95,7 @@ describe('verdicts', () => {
 
   it('say when adgroups and impressions disagree', () => {
     const mixed = withDifference(interval(-0.02, -0.03, -0.01), interval(0.02, 0.01, 0.03));
-    expect(verdictSentences(mixed).join('\n')).toContain(
+    expect(sentencesOf(mixed).join('\n')).toContain(
       'meta-adapted is better than global-shift: difference in logloss ' +
         '-0.0200 [-0.0300, -0.0100] per impression; per adgroup it is worse: +0.0200',
     );
@@ -99,7 +104,7 @@ describe('verdicts', () => {
 
 describe('the page', () => {
   it('references nothing external and runs no script', () => {
-    const html = reportHtml(report);
+    const html = asPage(evaluationDocument(report));
     const tags = (html.match(/<[^>]*>/g) ?? []).join('\n');
     expect(/\b(?:src|href|action|data)\s*=/i.exec(tags)).toBeNull();
     expect(/https?:|url\((?!#)|@import|<script|<link|<iframe/i.exec(html)).toBeNull();
@@ -107,7 +112,7 @@ describe('the page', () => {
   });
 
   it('holds every number of the main table', () => {
-    const html = reportHtml(report);
+    const html = asPage(evaluationDocument(report));
     for (const { arm, metrics } of report.slices[0]?.arms ?? []) {
       expect(html.includes(arm)).toBe(true);
       expect(html.includes(metrics.logloss.toFixed(4))).toBe(true);
@@ -118,7 +123,7 @@ describe('the page', () => {
 
   it('escapes external text', () => {
     const hostile = { ...report, run: { ...report.run, storeAddress: '<img onerror="x">' } };
-    const html = reportHtml(hostile);
+    const html = asPage(evaluationDocument(hostile));
     expect(html.includes('<img')).toBe(false);
     expect(html.includes('&lt;img onerror=&quot;x&quot;&gt;')).toBe(true);
   });

@@ -1,7 +1,8 @@
 // Reports of workers about themselves: what is kept of it, and what counts as nothing.
 
 import { describe, expect, it } from 'vitest';
-import { workersText } from '../../../coordinator/reports/record/worker-table.js';
+import { asText } from '../../../coordinator/reports/document/as-text.js';
+import { workersDocument } from '../../../coordinator/reports/run-documents.js';
 import {
   decodeWorkerReport,
   encodeWorkerReport,
@@ -52,21 +53,18 @@ describe('a report', () => {
 it('is a column of the table of workers, which says what was not reported', () => {
   const worker = { instance: 'i', sinceMs: 0, jobId: null };
   const gpu = { kind: 'gpu', model: 'NVIDIA H100', memoryMiB: 81_559 } as const;
-  const text = workersText(
-    [
-      { ...worker, name: 'a', device: 'auto', report },
-      {
-        ...worker,
-        name: 'b',
-        device: 'gpu',
-        report: { ...report, device: gpu, computeResidentByteCount: null },
-      },
-      { ...worker, name: 'c', device: 'auto', report: null },
-      { ...worker, name: 'd', device: 'cpu', report: null },
-    ],
-    1_000,
-    200,
-  );
+  const workers = [
+    { ...worker, name: 'a', device: 'auto', report },
+    {
+      ...worker,
+      name: 'b',
+      device: 'gpu',
+      report: { ...report, device: gpu, computeResidentByteCount: null },
+    },
+    { ...worker, name: 'c', device: 'auto', report: null },
+    { ...worker, name: 'd', device: 'cpu', report: null },
+  ] as const;
+  const text = asText(workersDocument(workers, 1_000), 200);
   expect(text.split('\n').map((line) => line.replaceAll(/ +/g, ' ').trim())).toEqual(
     expect.arrayContaining([
       expect.stringContaining('a CPU (a processor) 90 + 410 MiB'),

@@ -1,7 +1,8 @@
 /** The page of a search. */
 
+import { asPage } from '../../../coordinator/reports/document/as-page.js';
+import { sweepDocument } from '../../../coordinator/reports/sweep-document.js';
 import { expect, test } from 'vitest';
-import { sweepHtml } from '../../../coordinator/reports/sweep/sweep-page.js';
 import type { TrialRecord } from '../../../coordinator/sweep/sweep-record.js';
 import { recordOf } from '../../fixtures/evaluation/recorded-search.js';
 
@@ -25,13 +26,15 @@ test('draws averages and the shifted trial where training ends, apart from the d
   }));
   const placesOf = (mark: RegExp, html: string): number[] =>
     [...html.matchAll(mark)].map(([, x]) => Number(x));
-  const html = sweepHtml({ ...record, trials });
+  const html = asPage(sweepDocument({ ...record, trials }));
   const dots = placesOf(CIRCLE, html);
   expect(dots).toHaveLength(6);
   const end = Math.max(...dots);
   expect(placesOf(DIAMOND, html)).toEqual([end, end]);
   expect(html).toContain('A diamond is a trial that was made of others at the end.');
-  const plain = sweepHtml({ ...record, trials: trials.filter((trial) => !isMade(trial)) });
+  const plain = asPage(
+    sweepDocument({ ...record, trials: trials.filter((trial) => !isMade(trial)) }),
+  );
   expect(placesOf(DIAMOND, plain)).toEqual([]);
   expect(plain).not.toContain('A diamond');
 });

@@ -18,6 +18,9 @@ import {
 import { callOptionsOf, type CommandContext } from '../../command/command-context.js';
 import { format } from '../../command/shared-options.js';
 import { flagOption, integerValue, valueOption, verb } from '../../command/verb.js';
+import { printDocument } from '../../command/print-document.js';
+
+import type { Document } from '../../../../coordinator/reports/document/document.js';
 
 interface Choice {
   readonly format: 'table' | 'json';
@@ -30,31 +33,27 @@ type Action = (
   operands: readonly string[],
   choice: Choice,
   context: CommandContext,
-) => Promise<string>;
+) => Promise<Document>;
 
 const EARLIER_KEPT_MAX = 100;
 const GRACE_HOURS_MAX = 8_760;
 
-const tables = () => import('../../../../coordinator/reports/bundle-tables.js');
-const upkeepTables = () => import('../../../../coordinator/reports/delta-tables.js');
-const jsonOf = (value: unknown): string => JSON.stringify(value, null, 2);
+const documents = () => import('../../../../coordinator/reports/bundle-documents.js');
 
-const list: Action = async ([bundles = ''], { format }, context) => {
+const list: Action = async ([bundles = ''], _choice, context) => {
   const found = await listBundles({ bundles }, callOptionsOf(context));
-  const { bundleListJson, bundleListText } = await tables();
-  return format === 'json' ? bundleListJson(found) : bundleListText(found, context.outputColumns);
+  return (await documents()).bundleListDocument(found);
 };
 
-const show: Action = async ([bundles = ''], { format }, context) => {
+const show: Action = async ([bundles = ''], _choice, context) => {
   const found = await checkBundle({ bundles }, callOptionsOf(context));
-  const { bundleText } = await tables();
-  return format === 'json' ? jsonOf(found) : bundleText(found, context.outputColumns);
+  return (await documents()).bundleDocument(found);
 };
 
-const convert: Action = async ([bundles = '', wanted = '', out = ''], { format }, context) => {
+const convert: Action = async ([bundles = '', wanted = '', out = ''], _choice, context) => {
   const request = { bundles, format: modelFormatOf(wanted), out };
   const written = await convertBundle(request, callOptionsOf(context));
-  return format === 'json' ? jsonOf(written) : (await tables()).convertedText(written);
+  return (await documents()).convertedDocument(written);
 };
 
 function modelFormatOf(word: string): ModelFormat {
@@ -69,26 +68,24 @@ function modelFormatOf(word: string): ModelFormat {
   });
 }
 
-const label: Action = async ([bundles = '', label = '', bundle = ''], { format }, context) => {
+const label: Action = async ([bundles = '', label = '', bundle = ''], _choice, context) => {
   const moved = await labelBundle({ bundles, label, bundle }, callOptionsOf(context));
-  return format === 'json' ? jsonOf(moved) : (await tables()).labelText(moved);
+  return (await documents()).labelDocument(moved);
 };
 
-const rollback: Action = async ([bundles = '', label = ''], { format }, context) => {
+const rollback: Action = async ([bundles = '', label = ''], _choice, context) => {
   const moved = await rollBackBundle({ bundles, label }, callOptionsOf(context));
-  return format === 'json' ? jsonOf(moved) : (await tables()).labelText(moved);
+  return (await documents()).labelDocument(moved);
 };
 
-const compact: Action = async ([bundles = ''], { format }, context) => {
+const compact: Action = async ([bundles = ''], _choice, context) => {
   const compacted = await compactBundle({ bundles }, callOptionsOf(context));
-  if (format === 'table') return (await upkeepTables()).compactedText(compacted);
-  const { manifest: _manifest, ...facts } = compacted;
-  return jsonOf(facts);
+  return (await documents()).compactedDocument(compacted);
 };
 
-const prune: Action = async ([bundles = ''], { format, ...choice }, context) => {
+const prune: Action = async ([bundles = ''], { format: _format, ...choice }, context) => {
   const pruned = await pruneBundles({ bundles, ...choice }, callOptionsOf(context));
-  return format === 'json' ? jsonOf(pruned) : (await upkeepTables()).prunedText(pruned);
+  return (await documents()).prunedDocument(pruned);
 };
 
 const ACTIONS = new Map<string, { readonly words: string; readonly act: Action }>([
@@ -150,6 +147,6 @@ Examples:
         expected: [...ACTIONS].map(([each, { words }]) => `${each} ${words}`).join(', or '),
         cure: 'see qianmo bundle --help',
       });
-    context.print(await action.act(operands, choice, context));
+    printDocument(await action.act(operands, choice, context), choice.format, context);
   },
 });

@@ -5,6 +5,7 @@ import { refresh } from '../../../library/index.js';
 import { callOptionsOf } from '../../command/command-context.js';
 import { dispatchOptions, format, runConfigArgument } from '../../command/shared-options.js';
 import { firstOf, integerValue, textValue, valueOption, verb } from '../../command/verb.js';
+import { printDocument } from '../../command/print-document.js';
 
 export const refreshVerb = verb({
   name: 'refresh',
@@ -46,8 +47,7 @@ Examples:
       { config: firstOf(operands), ...choice },
       callOptionsOf(context),
     );
-    const { refreshJson, refreshText } =
-      await import('../../../../coordinator/reports/delta-tables.js');
-    context.print(format === 'json' ? refreshJson(refreshed) : refreshText(refreshed));
+    const { refreshDocument } = await import('../../../../coordinator/reports/bundle-documents.js');
+    printDocument(refreshDocument(refreshed), format, context);
   },
 });

@@ -27,7 +27,7 @@ Events of workers on other machines are in their own logs (qianmo worker --log).
 Example:
   qianmo logs runs/movielens --last 20 --follow`,
   run: async (operands, { format, ...request }, context) => {
-    const { logLine } = await import('../../../../coordinator/reports/record/run-tables.js');
+    const { logLine } = await import('../../../../coordinator/reports/run-documents.js');
     await readRunLog(
       { run: firstOf(operands), ...request },
       (event) => context.print(logLine(event, format)),

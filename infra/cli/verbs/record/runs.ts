@@ -4,6 +4,7 @@ import { listRuns } from '../../../library/index.js';
 import { callOptionsOf } from '../../command/command-context.js';
 import { format } from '../../command/shared-options.js';
 import { verb } from '../../command/verb.js';
+import { printDocument } from '../../command/print-document.js';
 
 const FOLDER_DEFAULT = 'runs';
 
@@ -19,12 +20,7 @@ Example:
   run: async (folders, { format }, context) => {
     const request = { folders: folders.length === 0 ? [FOLDER_DEFAULT] : [...folders] };
     const { runs, isCut } = await listRuns(request, callOptionsOf(context));
-    const { runsText } = await import('../../../../coordinator/reports/record/run-tables.js');
-    const more = isCut ? '\nthere are more: name a folder further down' : '';
-    context.print(
-      format === 'json'
-        ? JSON.stringify({ runs, isCut }, null, 2)
-        : `${runsText(runs, context.outputColumns)}${more}`,
-    );
+    const { runsDocument } = await import('../../../../coordinator/reports/run-documents.js');
+    printDocument(runsDocument(runs, isCut), format, context);
   },
 });

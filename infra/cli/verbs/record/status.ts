@@ -6,6 +6,7 @@ import { runPageHtml, runStatus, waitForRun } from '../../../library/index.js';
 import { callOptionsOf, type CommandContext } from '../../command/command-context.js';
 import { format } from '../../command/shared-options.js';
 import { firstOf, textValue, valueOption, verb } from '../../command/verb.js';
+import { printDocument } from '../../command/print-document.js';
 import { systemFailure } from '../../../../shared/base/system-errors.js';
 import type { RunStatus } from '../../../../coordinator/record/run-status.js';
 
@@ -87,8 +88,8 @@ function secondsValue(): z.ZodType<number> {
 async function printStatus(
   status: RunStatus,
   format: 'table' | 'json',
-  { print }: CommandContext,
+  context: CommandContext,
 ): Promise<void> {
-  const { statusText } = await import('../../../../coordinator/reports/record/run-tables.js');
-  print(format === 'json' ? JSON.stringify(status, null, 2) : statusText(status));
+  const { statusDocument } = await import('../../../../coordinator/reports/run-documents.js');
+  printDocument(statusDocument(status), format, context);
 }

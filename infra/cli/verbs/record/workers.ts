@@ -4,6 +4,7 @@ import { queueWorkers } from '../../../library/index.js';
 import { callOptionsOf } from '../../command/command-context.js';
 import { format, prefix, redisOfQueue } from '../../command/shared-options.js';
 import { verb } from '../../command/verb.js';
+import { printDocument } from '../../command/print-document.js';
 
 export const workersVerb = verb({
   name: 'workers',
@@ -12,12 +13,7 @@ export const workersVerb = verb({
   help: '\nExample:\n  qianmo workers --redis redis://10.0.0.5:6379',
   run: async (_operands, { format, ...queue }, context) => {
     const workers = await queueWorkers(queue, callOptionsOf(context));
-    const { workersText } = await import('../../../../coordinator/reports/record/worker-table.js');
-    const { clock, outputColumns } = context;
-    context.print(
-      format === 'json'
-        ? JSON.stringify({ workers }, null, 2)
-        : workersText(workers, clock.epochMs(), outputColumns),
-    );
+    const { workersDocument } = await import('../../../../coordinator/reports/run-documents.js');
+    printDocument(workersDocument(workers, context.clock.epochMs()), format, context);
   },
 });

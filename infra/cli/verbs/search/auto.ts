@@ -9,6 +9,7 @@ import { auto } from '../../../library/index.js';
 import { dispatchOptions, format, runConfigArgument } from '../../command/shared-options.js';
 import { firstOf, flagOption, valueOption, verb } from '../../command/verb.js';
 import { watchedOptionsOf, watchingOptions } from '../../command/watching-options.js';
+import { printDocument } from '../../command/print-document.js';
 
 export const autoVerb = verb({
   name: 'auto',
@@ -45,10 +46,7 @@ Example:
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const record = await auto({ config: firstOf(operands), ...choice }, options);
-    const { sweepTable } = await import('../../../../coordinator/reports/sweep/sweep-table.js');
-    const { sweepJson } = await import('../../../../coordinator/sweep/sweep-record.js');
-    context.print(
-      format === 'json' ? sweepJson(record) : sweepTable(record, context.outputColumns),
-    );
+    const { sweepDocument } = await import('../../../../coordinator/reports/sweep-document.js');
+    printDocument(sweepDocument(record), format, context);
   },
 });

@@ -4,6 +4,7 @@ import { sweep } from '../../../library/index.js';
 import { dispatchOptions, format } from '../../command/shared-options.js';
 import { firstOf, flagOption, verb } from '../../command/verb.js';
 import { watchedOptionsOf, watchingOptions } from '../../command/watching-options.js';
+import { printDocument } from '../../command/print-document.js';
 
 export const sweepVerb = verb({
   name: 'sweep',
@@ -30,10 +31,7 @@ Example:
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const record = await sweep({ config: firstOf(operands), ...choice }, options);
-    const { sweepTable } = await import('../../../../coordinator/reports/sweep/sweep-table.js');
-    const { sweepJson } = await import('../../../../coordinator/sweep/sweep-record.js');
-    context.print(
-      format === 'json' ? sweepJson(record) : sweepTable(record, context.outputColumns),
-    );
+    const { sweepDocument } = await import('../../../../coordinator/reports/sweep-document.js');
+    printDocument(sweepDocument(record), format, context);
   },
 });

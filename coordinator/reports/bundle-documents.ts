@@ -1,0 +1,318 @@
+/** Exports, refreshes and bundles as documents. */
+
+import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
+import type { BundleCalibration } from '../../shared/bundle/bundle-manifest.js';
+import {
+  byteCountOf,
+  type ListedBundle,
+  type PublishedBundle,
+} from '../../shared/bundle/bundle-store.js';
+import { counted } from '../../shared/names/counted.js';
+import type { ExportedDelta } from '../export/delta/export-delta.js';
+import type { EncodingLoss } from '../export/encoding-losses.js';
+import type { ExportedBundle } from '../export/export-bundle.js';
+import type { CompactedBundle } from '../export/upkeep/compact-bundle.js';
+import type { PrunedBundles } from '../export/upkeep/prune-bundles.js';
+import {
+  columnsOf,
+  fieldsBlock,
+  leftColumn,
+  tableBlock,
+  textBlock,
+  type Block,
+  type Document,
+} from './document/document.js';
+import { bytesText, formatNumber } from './document/format.js';
+
+type Fields = Parameters<typeof fieldsBlock>[0];
+
+function fieldsDocument(data: unknown, fields: Fields, ...blocks: readonly Block[]): Document {
+  return { data, blocks: [fieldsBlock(fields), ...blocks] };
+}
+
+/** An export with the address of its bundles and the label that points at it. */
+export interface PlacedExport extends ExportedBundle {
+  readonly bundles: string;
+  readonly label: string;
+}
+
+export function exportDocument(exported: PlacedExport): Document {
+  const { manifest, digest, bundles, label, encodings, evaluatedDifferenceMax } = exported;
+  const { blocks, calibrations, serving, unknown } = manifest;
+  const { manifest: _manifest, ...facts } = exported;
+  const [adgroupCount, byteCount] = [blocks.count - 1, byteCountOf(manifest)];
+  return fieldsDocument(
+    { ...facts, adgroupCount, byteCount, blocks, serving, unknown, calibrations },
+    [
+      ['bundle', digest],
+      ['where', `${bundles}@${label}`],
+      ['adgroups', `${adgroupCount}${earlierText(exported.keptAdgroupCount)}`],
+      [
+        'size',
+        `${bytesText(byteCount)}, blocks ${blocks.encoding} of ${blocks.strideByteCount} bytes`,
+      ],
+      [
+        'unknown',
+        unknown.block === 'initial'
+          ? 'the initial blocks'
+          : 'the blocks that the method starts from without support rows',
+      ],
+      ['self-check', counted(exported.selfCheckRowCount, 'row')],
+      [
+        'evaluated',
+        evaluatedDifferenceMax === null
+          ? null
+          : `outputs differ by ${evaluatedDifferenceMax.toExponential(1)} at most`,
+      ],
+    ],
+    encodingsTable(encodings, exported.measuredRowCount),
+    calibrationsTable(calibrations),
+  );
+}
+
+function earlierText(adgroupCount: number): string {
+  return adgroupCount === 0 ? '' : `, ${adgroupCount} of them adapted by an earlier export`;
+}
+
+function encodingsTable(encodings: readonly EncodingLoss[], rowCount: number): Block {
+  const exact = encodings.find(({ encoding }) => encoding === 'float32')?.loss ?? null;
+  return tableBlock('Encodings', {
+    columns: [
+      leftColumn('encoding'),
+      { title: 'bytes', unit: 'a block' },
+      { title: 'loss', unit: counted(rowCount, 'row') },
+      { title: 'difference' },
+      { title: 'output change', unit: 'at most' },
+    ],
+    rows: encodings.map(({ encoding, blockByteCount, loss, outputChangeMax }) => [
+      encoding,
+      String(blockByteCount),
+      formatNumber(loss, 6),
+      loss === null || exact === null ? '-' : (loss - exact).toExponential(1),
+      outputChangeMax?.toExponential(1) ?? '-',
+    ]),
+  });
+}
+
+function calibrationsTable(calibrations: readonly BundleCalibration[]): Block {
+  const sizeOf = (each: BundleCalibration): string => {
+    if (each.of === 'unknown') return 'unknown';
+    const { supportRowCountMin: least, supportRowCountMax: most } = each;
+    return most === null ? `>= ${least}` : `${least}-${most}`;
+  };
+  return tableBlock('Calibrations', {
+    columns: [
+      leftColumn('calibration', 'support rows'),
+      ...columnsOf('label', 'slope', 'offset'),
+      { title: 'adgroups', unit: 'validation' },
+      { title: 'impressions' },
+    ],
+    rows: calibrations.map((each) => [
+      ...[sizeOf(each), String(each.label), each.slope.toFixed(3), each.offset.toFixed(3)],
+      ...[String(each.adgroupCount), String(Math.round(each.impressions))],
+    ]),
+  });
+}
+
+export function bundleListDocument(bundles: readonly ListedBundle[]): Document {
+  const data = bundles.map(({ digest, manifest, ...facts }) => ({
+    ...{ digest, ...facts, adgroupCount: manifest.blocks.count - 1 },
+    provenance: manifest.provenance,
+  }));
+  if (bundles.length === 0) return { data, blocks: [textBlock('no bundles')] };
+  const table = {
+    columns: [
+      ...columnsOf('<bundle', '<run', 'outer step', 'adgroups', 'size'),
+      { title: 'published', isOptional: true },
+      leftColumn('labels'),
+    ],
+    rows: bundles.map(({ digest, manifest, byteCount, publishedMs, labels }) => [
+      digest.slice(0, 12),
+      manifest.provenance.run,
+      String(manifest.provenance.checkpoint.outerStep),
+      String(manifest.blocks.count - 1),
+      bytesText(byteCount),
+      new Date(publishedMs).toISOString().slice(0, 19),
+      labels.join(', '),
+    ]),
+  };
+  return { data, blocks: [tableBlock('Bundles', table)] };
+}
+
+/** A bundle whose files were all read and checked. */
+export function bundleDocument(bundle: PublishedBundle): Document {
+  const { digest, manifest } = bundle;
+  const { provenance, blocks, arrays, calibrations } = manifest;
+  const delta = 'delta' in manifest ? manifest.delta : null;
+  return fieldsDocument(
+    bundle,
+    [
+      ['bundle', digest],
+      ['run', `${provenance.run}, outer step ${provenance.checkpoint.outerStep}`],
+      ['parameters', provenance.checkpoint.digest],
+      ['task store', provenance.storeDigest],
+      ['model', `${manifest.model.kind}, adapted by ${manifest.method.kind}`],
+      [
+        'delta',
+        delta &&
+          `${delta.changedAdgroupCount} changed and ${delta.newAdgroupCount} new adgroups over ${delta.base.slice(0, 12)}, depth ${delta.depth}`,
+      ],
+      [
+        'adgroups',
+        `${blocks.count - 1}, blocks ${blocks.encoding} of ${blocks.strideByteCount} bytes`,
+      ],
+      ['size', `${bytesText(byteCountOf(manifest))} in ${arrays.length} arrays`],
+      ['checked', 'every file has the digest that the manifest states'],
+    ],
+    calibrationsTable(calibrations),
+  );
+}
+
+/** An export of changed adgroups, with the label that points at it. */
+interface PlacedDelta {
+  readonly digest: string;
+  readonly bundles: string;
+  readonly label: string;
+  readonly base: string;
+  /** Null if nothing had changed. */
+  readonly delta: ExportedDelta | null;
+}
+
+export function changesDocument(changed: PlacedDelta): Document {
+  const { delta, ...place } = changed;
+  const { digest, bundles, label, base } = place;
+  if (delta === null)
+    return {
+      data: { ...place, changedAdgroupCount: 0, newAdgroupCount: 0 },
+      blocks: [textBlock(`nothing has changed since bundle ${digest}, which ${label} points at`)],
+    };
+  const { manifest, ...facts } = delta;
+  const { changedAdgroupCount, newAdgroupCount, keptAdgroupCount, grownTables } = facts;
+  return fieldsDocument(
+    { ...place, ...facts, depth: 'delta' in manifest ? manifest.delta.depth : 0 },
+    [
+      ['bundle', digest],
+      ['where', `${bundles}@${label}`],
+      ['changes', base],
+      [
+        'adgroups',
+        `${changedAdgroupCount} changed and ${newAdgroupCount} new of ${manifest.blocks.count - 1}${earlierText(keptAdgroupCount)}`,
+      ],
+      [
+        'size',
+        `${bytesText(facts.newByteCount)} written, ${bytesText(byteCountOf(manifest))} with the files in common`,
+      ],
+      ['trunk', 'as before'],
+      ['tables', grownTables.length === 0 ? 'as before' : `new rows in ${grownTables.join(', ')}`],
+      ['self-check', counted(facts.selfCheckRowCount, 'row')],
+    ],
+  );
+}
+
+/** A refresh: logs appended, the trunk trained further or not, then stale adgroups exported. */
+interface Refreshed extends PlacedDelta {
+  /** Null unless the trunk has changed. */
+  readonly full: ExportedBundle | null;
+  readonly trained: { readonly fromOuterStep: number; readonly toOuterStep: number } | null;
+  readonly trainMs: number;
+  /** Null if all logs were in the store already. */
+  readonly append: {
+    readonly logRowCount: number;
+    readonly changedTaskCount: number;
+    readonly newTaskCount: number;
+  } | null;
+  readonly knownFileCount: number;
+  readonly appendMs: number;
+  readonly exportMs: number;
+}
+
+export function refreshDocument(refreshed: Refreshed): Document {
+  const { append, knownFileCount, trained, full, delta, ...rest } = refreshed;
+  const { appendMs, trainMs, exportMs, ...place } = rest;
+  const exported = full === null ? changesDocument({ ...place, delta }) : fullDocument(place, full);
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+  const known =
+    knownFileCount === 0
+      ? ''
+      : `, ${counted(knownFileCount, 'file')} ${knownFileCount === 1 ? 'was' : 'were'} there already`;
+  const training = trained === null ? '' : `${seconds(trainMs)} to train, `;
+  const times = { append, knownFileCount, trained, appendMs, trainMs, exportMs };
+  const done = trained && `outer steps ${trained.fromOuterStep + 1} to ${trained.toOuterStep}`;
+  return fieldsDocument(
+    { ...times, ...(exported.data as object) },
+    [
+      ['logs', `${append?.logRowCount ?? 0} new rows${known}`],
+      ['trained', done],
+      ['time', `${seconds(appendMs)} to append, ${training}${seconds(exportMs)} to export`],
+    ],
+    ...exported.blocks,
+  );
+}
+
+function fullDocument(
+  place: Omit<PlacedDelta, 'delta'>,
+  { manifest, keptAdgroupCount, selfCheckRowCount }: ExportedBundle,
+): Document {
+  const { digest, bundles, label, base } = place;
+  const [adgroupCount, byteCount] = [manifest.blocks.count - 1, byteCountOf(manifest)];
+  const data = { digest, bundles, label, base, adgroupCount, keptAdgroupCount, byteCount };
+  return fieldsDocument(data, [
+    ['bundle', digest],
+    ['where', `${bundles}@${label}`],
+    ['instead of', base],
+    [
+      'adgroups',
+      `all ${adgroupCount}, since the trunk has changed${earlierText(keptAdgroupCount)}`,
+    ],
+    ['size', bytesText(byteCount)],
+    ['self-check', counted(selfCheckRowCount, 'row')],
+  ]);
+}
+
+/** A model that was written for other servers. */
+export function convertedDocument(written: {
+  readonly format: string;
+  readonly folder: string;
+  readonly bundle: string;
+}): Document {
+  const { format, folder, bundle } = written;
+  return fieldsDocument(written, [
+    ['bundle', bundle],
+    ['format', format],
+    ['where', folder],
+  ]);
+}
+
+export function labelDocument(moved: BundleLabel): Document {
+  const { name, bundle, earlier } = moved;
+  const before = earlier[0] === undefined ? '' : ` (before: ${earlier[0].slice(0, 12)})`;
+  return { data: moved, blocks: [textBlock(`${name} -> ${bundle}${before}`)] };
+}
+
+export function compactedDocument(
+  compacted: CompactedBundle & { readonly movedLabels: readonly string[] },
+): Document {
+  const { manifest: _manifest, ...data } = compacted;
+  const { digest, deltaCount, movedLabels } = data;
+  const moved = movedLabels.length === 0 ? '' : `, with the labels ${movedLabels.join(', ')}`;
+  const text =
+    deltaCount === 0
+      ? `bundle ${digest} has no deltas`
+      : `bundle ${digest} is made of ${counted(deltaCount, 'delta')} and their full bundle${moved}`;
+  return { data, blocks: [textBlock(text)] };
+}
+
+export function prunedDocument(pruned: PrunedBundles): Document {
+  const { isDryRun, removedBundles, removedFileCount, removedByteCount } = pruned;
+  const { keptBundleCount, keptFileCount } = pruned;
+  return {
+    data: pruned,
+    blocks: [
+      { kind: 'list', items: removedBundles.map((digest) => `bundle ${digest}`) },
+      textBlock(
+        `${isDryRun ? 'would remove' : 'removed'} ${counted(removedBundles.length, 'bundle')} and ${counted(removedFileCount, 'file')} ` +
+          `(${bytesText(removedByteCount)}); kept ${counted(keptBundleCount, 'bundle')} and ${counted(keptFileCount, 'file')}`,
+      ),
+    ],
+  };
+}
