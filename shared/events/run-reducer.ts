@@ -44,7 +44,7 @@ type RunEnding =
   /** `failure` is the kind of a `QianmoError`, or `bug`. */
   | { readonly kind: 'failed'; readonly failure: string; readonly reason: string };
 
-export interface TrainingView {
+interface TrainingView {
   readonly outerStep: number;
   readonly outerSteps: number;
   readonly queryLoss: number | null;
