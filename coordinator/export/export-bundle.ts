@@ -4,7 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { at } from '../../shared/base/arrays.js';
+import { at, spanAt } from '../../shared/base/arrays.js';
 import { canonicalJson } from '../../shared/base/canonical-json.js';
 import { writeArray, type PutFile } from '../../shared/bundle/array-files.js';
 import { blockLayoutOf } from '../../shared/bundle/block-layout.js';
@@ -26,7 +26,7 @@ import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { AdaptedTask } from '../../shared/queue/blobs/adapted-tasks.js';
 import { ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { labelsOf } from '../../shared/tasks/task-label.js';
+import { labelsOf, labelOf } from '../../shared/tasks/task-label.js';
 import { adgroupsOf, type TaskStore } from '../../shared/tasks/task-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import type { Dispatcher } from '../dispatch/dispatcher.js';
@@ -36,7 +36,6 @@ import type { TestLogits } from '../scoring/test-logits.js';
 import { AdaptedShards } from './adapted-shards.js';
 import { calibrationIndexOf, calibrationsOf } from './calibrate.js';
 import { encodingLossesOf, outputsWith, type EncodingLoss } from './encoding-losses.js';
-import { evaluatedDifference } from './evaluated-difference.js';
 import {
   exportShardsOf,
   firstBlocksOf,
@@ -62,6 +61,7 @@ import {
   targetEncodingArrays,
 } from './shared-arrays.js';
 import { unknownBlockOf } from './unknown-block.js';
+import { servedBlocksOf } from './serving-choice.js';
 
 export interface ExportSource {
   readonly run: PreparedRun;
@@ -360,4 +360,47 @@ function manifestOf(
     index: { seed: index.seed },
     arrays: [...arrays].sort((first, second) => (first.name < second.name ? -1 : 1)),
   };
+}
+
+interface Compared {
+  readonly store: TaskStore;
+  readonly serving: readonly BundleServing[];
+  /** By label; null where there was no evaluation. */
+  readonly testLogits: readonly (TestLogits | null)[];
+}
+
+/**
+ * The largest difference over measured test adgroups; null if none of them was evaluated.
+ *
+ * @param outputs of all query rows of each adgroup, with blocks as they adapted on support rows.
+ */
+function evaluatedDifference(
+  { store, serving, testLogits }: Compared,
+  adgroups: readonly MeasuredAdgroup[],
+  outputs: readonly Float32Array[],
+): number | null {
+  const placesByLabel = testLogits.map(
+    (found) => new Map((found?.taskKeys ?? []).map((key, place) => [key, place])),
+  );
+  let difference: number | null = null;
+  for (const [index, { task }] of adgroups.entries()) {
+    const { key, supportRowCount, labelIndex = 0 } = at(store.tasks, task.taskIndex);
+    const place = at(placesByLabel, labelIndex).get(key);
+    const found = at(testLogits, labelIndex);
+    if (place === undefined || found === null) continue;
+    const arms =
+      servedBlocksOf(at(serving, labelIndex), supportRowCount) === 'adapted'
+        ? ['meta-adapted']
+        : ['meta-unadapted', 'global'];
+    const logits = arms.map((arm) => found.logits.get(arm)).find((each) => each !== undefined);
+    if (logits === undefined) continue;
+    const label = labelOf(store.manifest, { labelIndex });
+    const inOwnUnit = (output: number): number =>
+      label.loss === 'squared' ? label.mean + label.deviation * output : output;
+    const [start, end] = spanAt(found.rows.starts, place);
+    const evaluated = logits.subarray(start, end);
+    for (const [row, output] of at(outputs, index).entries())
+      difference = Math.max(difference ?? 0, Math.abs(inOwnUnit(output) - at(evaluated, row)));
+  }
+  return difference;
 }

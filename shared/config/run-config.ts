@@ -14,7 +14,6 @@ import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
 import { idDropoutMisfits } from './regularisation/dropout-config.js';
 import { TrackingConfigSchema } from './operation/tracking-config.js';
-import { RunNameSchema } from './run-name.js';
 import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
 import { TrustConfigSchema } from './trust-config.js';
 import { decayIssues } from './regularisation/weight-decay-config.js';
@@ -25,6 +24,11 @@ import {
   tableNamesOf,
 } from '../models/model-config.js';
 import { StorageConfigSchema } from '../storage/open-object-store.js';
+
+const RunNameSchema = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected lower-case letters, digits and -')
+  .describe('The name of the run, on the queue and in its output.');
 
 const RunFieldsSchema = z.strictObject({
   run: RunNameSchema,

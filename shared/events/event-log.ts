@@ -10,10 +10,95 @@ import { openObjectStore } from '../storage/open-object-store.js';
 import type { S3Options } from '../storage/s3-object-store.js';
 import { boundedRate } from './bounded-rate.js';
 import { encodeEvent } from './event-lines.js';
-import { folderLogPlace } from './folder-log-place.js';
-import type { EventLogPlace, SegmentBounds } from './log-segments.js';
-import { objectLogPlace } from './object-log-place.js';
+import {
+  type EventLogPlace,
+  type SegmentBounds,
+  LOG_FOLDER,
+  outdatedOf,
+  SEGMENT_BOUNDS,
+  segmentNameOf,
+  sequencesOf,
+  wholeLinesByteCount,
+} from './log-segments.js';
 import type { EventKind, RunEventOf, StampedEvent, StampedEventSink } from './run-events.js';
+import { open, readdir, rm, type FileHandle } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { makeFolders } from '../storage/file-bytes.js';
+import { cutHalfLine } from './appended-lines.js';
+import type { ObjectStore } from '../storage/object-store.js';
+
+/** Another process may put the same segment at the same time. A second attempt keeps the lines of both. */
+const SAVE_ATTEMPTS_MAX = 3;
+
+interface SavedSegment {
+  readonly sequence: number;
+  /** Null when there is no such object yet. */
+  readonly etag: string | null;
+  readonly bytes: Uint8Array;
+}
+
+/** @param output holds the segments under `events/`. */
+export function objectLogPlace(output: ObjectStore, bounds = SEGMENT_BOUNDS): EventLogPlace {
+  let saved: SavedSegment | null = null;
+  let unsaved: Uint8Array = new Uint8Array();
+
+  const sequences = async (): Promise<number[]> =>
+    sequencesOf(
+      (await output.list(`${LOG_FOLDER}/`)).map((key) => key.slice(LOG_FOLDER.length + 1)),
+    );
+  const newestSegment = async (): Promise<SavedSegment> => {
+    const sequence = (await sequences()).at(-1) ?? 1;
+    const object = await output.get(keyOf(sequence));
+    const bytes = object?.bytes ?? new Uint8Array();
+    return {
+      sequence,
+      etag: object?.etag ?? null,
+      bytes: bytes.subarray(0, wholeLinesByteCount(bytes)),
+    };
+  };
+  /** The segment with the unsaved lines at its end, or a new one where it would grow too large. */
+  const extended = ({ sequence, etag, bytes }: SavedSegment): SavedSegment => {
+    const isFull =
+      bytes.byteLength > 0 && bytes.byteLength + unsaved.byteLength > bounds.segmentByteCountMax;
+    return isFull
+      ? { sequence: sequence + 1, etag: null, bytes: unsaved }
+      : { sequence, etag, bytes: Buffer.concat([bytes, unsaved]) };
+  };
+  const save = async (): Promise<void> => {
+    for (let attempt = 1; unsaved.byteLength > 0; attempt += 1) {
+      const before = saved ?? (await newestSegment());
+      const { sequence, etag, bytes } = extended(before);
+      const written = await output.put(
+        keyOf(sequence),
+        bytes,
+        etag === null ? { kind: 'absent' } : { kind: 'unchanged', etag },
+      );
+      saved = written === null ? null : { sequence, etag: written, bytes };
+      if (written !== null) {
+        unsaved = new Uint8Array();
+        if (sequence > before.sequence)
+          for (const old of outdatedOf(await sequences(), sequence, bounds))
+            await output.delete(keyOf(old));
+      } else if (attempt === SAVE_ATTEMPTS_MAX)
+        throw new Error('another process writes this log at the same time');
+    }
+  };
+
+  return {
+    address: `${output.address}/${LOG_FOLDER}`,
+    append: async (lines) => {
+      const bytes = Buffer.from(lines);
+      if (unsaved.byteLength + bytes.byteLength > bounds.segmentByteCountMax) await save();
+      unsaved = Buffer.concat([unsaved, bytes]);
+    },
+    save,
+    close: () => Promise.resolve(),
+  };
+}
+
+function keyOf(sequence: number): string {
+  return `${LOG_FOLDER}/${segmentNameOf(sequence)}`;
+}
 
 export interface EventLog {
   readonly sink: StampedEventSink;
@@ -171,4 +256,56 @@ class LogWriter {
       reason: code === null || reason.includes(code) ? reason : `${code}: ${reason}`,
     });
   }
+}
+
+interface OpenSegment {
+  readonly sequence: number;
+  readonly file: FileHandle;
+}
+
+/** @param output the folder of the run; the segments lie in `events` within it. */
+export function folderLogPlace(output: string, bounds = SEGMENT_BOUNDS): EventLogPlace {
+  const folder = join(resolve(output), LOG_FOLDER);
+  let segment: OpenSegment | null = null;
+
+  const openSegment = async (sequence: number): Promise<OpenSegment> => {
+    const file = await open(join(folder, segmentNameOf(sequence)), 'a+');
+    await cutHalfLine(file);
+    return { sequence, file };
+  };
+  const newestSegment = async (): Promise<OpenSegment> => {
+    await makeFolders(folder);
+    return openSegment(sequencesOf(await readdir(folder)).at(-1) ?? 1);
+  };
+  const nextSegment = async ({ sequence, file }: OpenSegment): Promise<OpenSegment> => {
+    await file.close();
+    const next = await openSegment(sequence + 1);
+    for (const old of outdatedOf(sequencesOf(await readdir(folder)), next.sequence, bounds))
+      await rm(join(folder, segmentNameOf(old)), { force: true });
+    return next;
+  };
+
+  return {
+    address: folder,
+    append: async (lines) => {
+      const bytes = Buffer.from(lines);
+      try {
+        segment ??= await newestSegment();
+        const { size } = await segment.file.stat();
+        if (size > 0 && size + bytes.byteLength > bounds.segmentByteCountMax)
+          segment = await nextSegment(segment);
+        await segment.file.appendFile(bytes);
+      } catch (error) {
+        // The next write opens the log anew, and cuts off what was written of this one.
+        await segment?.file.close().catch(() => undefined);
+        segment = null;
+        throw error;
+      }
+    },
+    save: () => Promise.resolve(),
+    close: async () => {
+      await segment?.file.close();
+      segment = null;
+    },
+  };
 }

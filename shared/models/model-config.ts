@@ -5,8 +5,31 @@ import { pluginDiffers } from '../names/kind-registry.js';
 import type { OptionMisfit } from './kinds/model-definition.js';
 import { MODEL_OPTIONS, PERSONAL_TEXT } from './kinds/model-options.js';
 import { MODELS, ownOptions } from './kinds/models.js';
-import { PersonalPresetSchema, presetBlocks } from './personal-presets.js';
 import { supportInputNames } from './kinds/support-inputs.js';
+
+const PersonalPresetSchema = z.enum(['anil', 'boil', 'all']);
+type PersonalPreset = z.infer<typeof PersonalPresetSchema>;
+
+/**
+ * @param blocks the model's blocks besides bias and embeddings.
+ * @returns the blocks of the preset, or null if the model has no such block.
+ */
+function presetBlocks(
+  preset: PersonalPreset,
+  blocks: readonly string[],
+  hasAdgroupEmbedding: boolean,
+): string[] | null {
+  const embedding = hasAdgroupEmbedding ? ['adgroupEmbedding'] : [];
+  const body = blocks.filter((block) => block !== 'output');
+  switch (preset) {
+    case 'anil':
+      return blocks.includes('output') ? ['bias', 'output'] : null;
+    case 'boil':
+      return body.length > 0 ? [...embedding, ...body] : null;
+    case 'all':
+      return ['bias', ...embedding, ...blocks];
+  }
+}
 
 const PersonalSchema = z.union([z.array(z.string()), PersonalPresetSchema], {
   error: 'expected a list of blocks, or one of anil, boil, all',

@@ -9,7 +9,13 @@
  * and another machine may have a sound copy.
  */
 
-import type { RecordBatch } from '../formats/arrow.js';
+import {
+  type RecordBatch,
+  tableFromIPC,
+  type Data,
+  RecordBatchReader,
+  type AsyncRecordBatchFileReader,
+} from '../formats/arrow.js';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ofThisMachine, QianmoError } from '../base/errors.js';
@@ -17,9 +23,7 @@ import { systemFailure } from '../base/system-errors.js';
 import { readBytes } from '../storage/file-bytes.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { COLUMNS_FILE, parseColumnTypes } from './column-types.js';
-import { decodeDictionary } from './dictionary-values.js';
 import { decodeTargetEncoding, targetEncodingFileOf } from './target-encoding.js';
-import { recordBatchCache, type RecordBatchCache } from './record-batch-cache.js';
 import { RESTORE_CURE } from './store-files.js';
 import {
   copiedStoreFolder,
@@ -36,6 +40,46 @@ import {
 } from './task-catalog.js';
 import { plannedRowsOf, taskRowsOf, taskViewOf } from './task-rows-decoder.js';
 import type { TaskEntry, TaskPlace, TaskStore } from './task-store.js';
+import {
+  checkArrowBytes,
+  checkArrowBlock,
+  checkedArrowBlocks,
+  type ArrowBlock,
+} from './arrow-check.js';
+import { open, type FileHandle } from 'node:fs/promises';
+import { LruCache } from '../base/lru-cache.js';
+
+/** @throws QianmoError of kind `data` if the bytes are not a dictionary. */
+export function decodeDictionary(bytes: Uint8Array, fileName: string): (string | null)[] {
+  try {
+    checkArrowBytes(bytes);
+    const values = tableFromIPC(bytes).getChild('value');
+    if (values === null) throw new Error('there is no column "value"');
+    return values.data.flatMap(textsOf);
+  } catch (cause) {
+    throw new QianmoError({
+      kind: 'data',
+      what: 'a dictionary of the task store cannot be read',
+      where: fileName,
+      cure: RESTORE_CURE,
+      cause,
+    });
+  }
+}
+
+/** Arrow's own reading of a text drops a byte order mark at its start, which is part of the value. */
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+
+function textsOf(data: Data): (string | null)[] {
+  const { valueOffsets, values } = data as { valueOffsets: unknown; values: unknown };
+  if (!(valueOffsets instanceof Int32Array) || !(values instanceof Uint8Array))
+    throw new Error('the column "value" does not hold texts');
+  return Array.from({ length: data.length }, (_, index) =>
+    data.getValid(index)
+      ? decoder.decode(values.subarray(valueOffsets[index], valueOffsets[index + 1]))
+      : null,
+  );
+}
 
 interface OpenTaskStoreOptions {
   /** The digest that the store must have. A job names the store that it was made from. */
@@ -228,4 +272,99 @@ function unreadable(path: string, cause: unknown): QianmoError {
 
 export function localPathOf(address: string): string {
   return address.startsWith('file://') ? fileURLToPath(address) : address;
+}
+
+interface RecordBatchCache {
+  batch(fileIndex: number, batchIndex: number): Promise<RecordBatch>;
+  /** Opens the file again for the next batch. Batches that were read stay. */
+  forget(fileIndex: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface OpenFile {
+  readonly handle: FileHandle;
+  readonly reader: AsyncRecordBatchFileReader;
+  readonly blocks: readonly ArrowBlock[];
+  /** Reads share one position in the file, so they follow each other. */
+  last: Promise<unknown>;
+}
+
+function recordBatchCache(
+  pathOf: (fileIndex: number) => Promise<string>,
+  byteCountMax: number,
+): RecordBatchCache {
+  const files = new Map<number, Promise<OpenFile>>();
+  const batches = new LruCache<string, Promise<RecordBatch>>({ byteCountMax });
+
+  const fileAt = (fileIndex: number): Promise<OpenFile> => {
+    const known = files.get(fileIndex);
+    if (known !== undefined) return known;
+    const opened = pathOf(fileIndex).then(openFile);
+    files.set(fileIndex, opened);
+    opened.catch(() => files.delete(fileIndex));
+    return opened;
+  };
+
+  const read = async (fileIndex: number, batchIndex: number): Promise<RecordBatch> => {
+    const file = await fileAt(fileIndex);
+    const block = file.blocks[batchIndex];
+    if (block === undefined) throw new Error(`there is no record batch ${batchIndex}`);
+    const reading = file.last.then(async () => {
+      await checkArrowBlock(file.handle, block);
+      return file.reader.readRecordBatch(batchIndex);
+    });
+    file.last = reading.catch(() => null);
+    const batch = await reading;
+    if (batch === null) throw new Error(`record batch ${batchIndex} cannot be read`);
+    return batch;
+  };
+
+  return {
+    async batch(fileIndex, batchIndex) {
+      const key = `${fileIndex}/${batchIndex}`;
+      const known = batches.get(key);
+      if (known !== undefined) return known;
+      // How large it is shows once it is read.
+      const reading = read(fileIndex, batchIndex);
+      void batches.put(key, reading);
+      try {
+        const batch = await reading;
+        if (batches.get(key) === reading) void batches.put(key, reading, batch.data.byteLength);
+        return batch;
+      } catch (error) {
+        batches.delete(key);
+        throw error;
+      }
+    },
+    async forget(fileIndex) {
+      const opened = files.get(fileIndex);
+      files.delete(fileIndex);
+      await closed(await opened?.catch(() => undefined));
+    },
+    async close() {
+      const opened = await Promise.allSettled(files.values());
+      files.clear();
+      void batches.clear();
+      for (const file of opened) if (file.status === 'fulfilled') await closed(file.value);
+    },
+  };
+}
+
+async function closed(file: OpenFile | undefined): Promise<void> {
+  await file?.last;
+  await file?.handle.close();
+}
+
+async function openFile(path: string): Promise<OpenFile> {
+  const handle = await open(path, 'r');
+  try {
+    const blocks = await checkedArrowBlocks(handle);
+    const reader = await RecordBatchReader.from(handle);
+    await reader.open();
+    if (!reader.isFile()) throw new Error('it is not an Arrow IPC file');
+    return { handle, reader, blocks, last: Promise.resolve() };
+  } catch (error) {
+    await handle.close().catch(() => undefined);
+    throw error;
+  }
 }

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { recordPlaceOf } from '../../coordinator/record/record-place.js';
-import { objectLogPlace } from '../../shared/events/object-log-place.js';
+import { objectLogPlace } from '../../shared/events/event-log.js';
 import { openObjectStore } from '../../shared/storage/open-object-store.js';
 import {
   canStartS3,

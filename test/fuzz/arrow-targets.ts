@@ -22,7 +22,7 @@ import {
   type Data,
 } from 'apache-arrow';
 import { checkArrowBytes } from '../../shared/tasks/arrow-check.js';
-import { decodeDictionary } from '../../shared/tasks/dictionary-values.js';
+import { decodeDictionary } from '../../shared/tasks/task-store-reader.js';
 import { decodeTaskCatalog, encodeTaskCatalog } from '../../shared/tasks/task-catalog.js';
 import { taskRowsOf } from '../../shared/tasks/task-rows-decoder.js';
 import { tinyTaskStore } from '../fixtures/stores/tiny-task-store.js';

@@ -22,13 +22,65 @@ import {
 } from './compute-failures.js';
 import { ComputeLines } from './compute-lines.js';
 import type { ForkedEntry } from './forked-entry.js';
-import { JobsAhead, type JobReply } from './jobs-ahead.js';
 import {
   ComputeReplySchema,
   type ComputeReply,
   type ComputeRequest,
   type JobProgress,
 } from './compute-protocol.js';
+
+/** A reply that belongs to a job. */
+type JobReply = Extract<ComputeReply, { kind: 'done' | 'failed' | 'progress' }>;
+
+interface JobAhead {
+  heartbeat: Heartbeat | null;
+  answer: Exclude<JobReply, { kind: 'progress' }> | null;
+}
+
+class JobsAhead {
+  readonly #byRequest = new Map<number, JobAhead>();
+  /** Requests that were taken back, and may be answered all the same. */
+  readonly #forgotten = new Set<number>();
+
+  has(requestId: number): boolean {
+    return this.#byRequest.has(requestId);
+  }
+
+  add(requestId: number): void {
+    this.#byRequest.set(requestId, { heartbeat: null, answer: null });
+  }
+
+  /** Returns what was said about a job that is waited for from now on. */
+  take(requestId: number): JobAhead | null {
+    const job = this.#byRequest.get(requestId) ?? null;
+    this.#byRequest.delete(requestId);
+    return job;
+  }
+
+  forget(requestId: number): void {
+    if (this.#byRequest.delete(requestId)) this.#forgotten.add(requestId);
+  }
+
+  /** Jobs are answered in turn, so an earlier one that was taken back was dropped in time. */
+  answered(requestId: number): void {
+    for (const earlier of this.#forgotten) if (earlier < requestId) this.#forgotten.delete(earlier);
+  }
+
+  /** Returns false for a reply that belongs to no job ahead. */
+  keep(reply: JobReply, nowMs: number): boolean {
+    const { requestId } = reply;
+    if (requestId === null) return false;
+    if (this.#forgotten.has(requestId)) {
+      if (reply.kind !== 'progress') this.#forgotten.delete(requestId);
+      return true;
+    }
+    const job = this.#byRequest.get(requestId);
+    if (job === undefined || job.answer !== null) return false;
+    if (reply.kind === 'progress') job.heartbeat = { progress: reply.progress, atMs: nowMs };
+    else job.answer = reply;
+    return true;
+  }
+}
 
 /** Why the parent ended the process. */
 type EndReason = (typeof COMPUTE_END_REASONS)[number];

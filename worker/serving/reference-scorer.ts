@@ -4,9 +4,8 @@
  */
 
 import { at, float32At, float64At, int32At } from '../../shared/base/arrays.js';
-import type { RankingModel } from '../../shared/bundle/ranking-model.js';
+import type { RankingModel, PersonalBlocks } from '../../shared/bundle/ranking-model.js';
 import { supportInputAdder } from './candidate-support.js';
-import { PaddedTables } from './padded-tables.js';
 import { levelReader, PartReader } from './part-reader.js';
 import type { RankingRequest, Side } from './ranking-request.js';
 import {
@@ -16,8 +15,49 @@ import {
   type Products,
   type ScoredField,
   type ScoringPlan,
+  tablesOf,
 } from './scoring-plan.js';
-import { valueShift } from './value-shifts.js';
+import { placeOfId } from '../../shared/bundle/value-lists.js';
+
+type IdField = Extract<ScoredField, { source: 'ids' }>;
+
+class PaddedTables {
+  readonly #tables: ReturnType<typeof tablesOf>;
+  readonly #isPadded: boolean;
+  readonly #hasLinear: boolean;
+
+  constructor(model: Pick<RankingModel, 'spec' | 'tables'>) {
+    this.#tables = tablesOf(model);
+    this.#isPadded = model.spec.options.padding === 'trained';
+    this.#hasLinear = model.spec.hasLinear;
+  }
+
+  /**
+   * The mean of the rows, an empty place of a bag counting as the last row of its table if that is
+   * trained, and not at all otherwise. Writes the vector and returns the linear term.
+   */
+  meanOf({ table: index, isBag }: IdField, ids: Int32Array, vector: Float64Array): number {
+    const { values, width: rowWidth, rowCount } = at(this.#tables, index);
+    vector.fill(0);
+    let linear = 0;
+    let count = 0;
+    for (let place = 0; place < ids.length; place += 1) {
+      const id = int32At(ids, place);
+      const row = id < 0 && isBag && this.#isPadded ? rowCount - 1 : id;
+      if (row < 0 && isBag) continue;
+      if (row < 0 || row >= rowCount)
+        throw new RangeError(`there is no row ${row} among ${rowCount}`);
+      count += 1;
+      const first = row * rowWidth;
+      for (let k = 0; k < vector.length; k += 1)
+        vector[k] = (vector[k] ?? NaN) + (values[first + k] ?? NaN);
+      if (this.#hasLinear) linear += float32At(values, first + rowWidth - 1);
+    }
+    if (count < 2) return linear;
+    for (let k = 0; k < vector.length; k += 1) vector[k] = (vector[k] ?? NaN) / count;
+    return linear / count;
+  }
+}
 
 /** What the candidates of a request share. */
 interface ContextPart {
@@ -285,4 +325,23 @@ function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0;
   for (let k = 0; k < a.length; k += 1) sum += (a[k] ?? NaN) * (b[k] ?? NaN);
   return sum;
+}
+
+function valueShift(
+  { effects }: Pick<PersonalBlocks, 'effects'>,
+  { shifted, request: layout }: Pick<ScoringPlan, 'shifted' | 'request'>,
+  { contextIds, candidateIds }: RankingRequest,
+  { block, candidate }: { readonly block: number; readonly candidate: number },
+): number {
+  if (effects === null) return 0;
+  let shift = 0;
+  for (const [feature, { side, firstPlace }] of shifted.entries()) {
+    const id =
+      side === 'context'
+        ? at(contextIds, firstPlace)
+        : at(candidateIds, candidate * layout.idCounts.candidate + firstPlace);
+    const entry = placeOfId(effects, { block, feature, id });
+    if (entry >= 0) shift += at(effects.effects, entry);
+  }
+  return shift;
 }

@@ -9,7 +9,7 @@ import type { DecisionInput } from '../../../shared/exploration/decision-record.
 import type { Lesson } from '../../../shared/exploration/lesson.js';
 import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
-import { contextBy } from '../../../worker/serving/decisions/learned-context.js';
+import { contextBy } from '../../../worker/serving/decisions/explorer.js';
 import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';
 import { learningOf, lessonOf } from '../../../worker/serving/evidence/learned-weights.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';

@@ -1,12 +1,11 @@
 // How each config field transforms a value, checked against MD5 and arithmetic in this file.
-import { decodeDictionary } from '../../../shared/tasks/dictionary-values.js';
+import { decodeDictionary, openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { tableFromIPC } from 'apache-arrow';
 import type { StoreManifest } from '../../../shared/tasks/store-manifest.js';
 import type { TaskEntry, TaskRows } from '../../../shared/tasks/task-store.js';
-import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import { prepareRoom, type PrepareRoom } from '../../fixtures/stores/prepared-store.js';
 
 let room: PrepareRoom;

@@ -8,7 +8,7 @@ import { randomStream } from '../../../shared/base/random.js';
 import { capture } from '../../../worker/compute/engine/capture/capture.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { nativeBackendOf } from '../../../worker/compute/engine/native-backend.js';
-import { nativeRowSums, type RowSums } from '../../../worker/compute/engine/row-sums.js';
+import { nativeRowSums, type RowSums } from '../../../worker/compute/engine/kernels.js';
 
 /** The prebuilt addon of the package, which does not have our operation. */
 const OWN_VERSION = '2.9.1';

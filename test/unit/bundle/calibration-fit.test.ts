@@ -7,7 +7,7 @@ import {
   IDENTITY,
   type Calibration,
   type CalibrationRows,
-} from '../../../coordinator/export/calibration-fit.js';
+} from '../../../coordinator/export/calibrate.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { configReference } from '../../../infra/reference/config-reference.js';
+import { configReference } from '../../../infra/reference/write-reference.js';
 import { fieldTables, schemaNodeOf } from '../../../infra/reference/schema-table.js';
 
 const HEADER = '| field | expected | default | meaning |\n|---|---|---|---|\n';

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { faultsOf } from '../../../infra/site/built-site.js';
-import { navigationOf } from '../../../infra/site/site-pages.js';
+import { navigationOf } from '../../../infra/site/stage-site.js';
 import { placeOf, stagedPage } from '../../../infra/site/staged-page.js';
 import { pageAt } from '../../fixtures/documentation/markdown-page.js';
 import { englishPages, englishPath } from '../../fixtures/documentation/page-list.js';

@@ -12,7 +12,7 @@ import {
   lossSum,
   normalisedEntropy,
 } from '../../../coordinator/scoring/metrics.js';
-import { ndcgOf, valueMetricsOf } from '../../../coordinator/scoring/value-metrics.js';
+import { ndcgOf, valueMetricsOf } from '../../../coordinator/scoring/score-arms.js';
 import type { TaskLabel } from '../../../shared/tasks/task-label.js';
 
 const label: TaskLabel = { loss: 'squared', segment: null, mean: 3, deviation: 1.5 };

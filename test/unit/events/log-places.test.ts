@@ -2,10 +2,8 @@ import { appendFile, mkdir, readdir, readFile, rename, symlink, writeFile } from
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
-import { openEventLog } from '../../../shared/events/event-log.js';
-import { folderLogPlace } from '../../../shared/events/folder-log-place.js';
+import { openEventLog, folderLogPlace, objectLogPlace } from '../../../shared/events/event-log.js';
 import { logFilePlace } from '../../../shared/events/log-file.js';
-import { objectLogPlace } from '../../../shared/events/object-log-place.js';
 import type { EventLogPlace, SegmentBounds } from '../../../shared/events/log-segments.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
 import type { Lesson } from '../../../shared/exploration/lesson.js';
-import { contextBy } from '../../../worker/serving/decisions/learned-context.js';
+import { contextBy } from '../../../worker/serving/decisions/explorer.js';
 import {
   learn,
   lessonOf,

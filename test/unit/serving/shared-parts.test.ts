@@ -1,7 +1,7 @@
 // Arrays that bundles have one after the other in memory that threads share.
 
 import { expect, test } from 'vitest';
-import { sharedCopyOf, SharedParts } from '../../../worker/serving/loading/shared-parts.js';
+import { sharedCopyOf, SharedParts } from '../../../worker/serving/loading/loader-thread.js';
 
 const partsOf = (scale: number) => ({
   order: Int32Array.of(scale, 2 * scale),

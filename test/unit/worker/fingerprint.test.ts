@@ -4,8 +4,11 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { FingerprintSchema, type Numerics } from '../../../shared/events/fingerprint.js';
-import { fingerprintOf, instructionsOf } from '../../../worker/compute/device/fingerprint.js';
-import { libraryBuilds } from '../../../worker/compute/device/library-builds.js';
+import {
+  fingerprintOf,
+  instructionsOf,
+  libraryBuilds,
+} from '../../../worker/compute/device/fingerprint.js';
 import {
   numericalEnvironment,
   settleOwnEnvironment,

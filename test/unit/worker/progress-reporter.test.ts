@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ComputeReply } from '../../../worker/process/compute-protocol.js';
 import { createExecutor } from '../../../worker/compute/job/create-executor.js';
-import { progressReporter } from '../../../worker/compute/job/progress-reporter.js';
+import { progressReporter } from '../../../worker/compute/job/serve-requests.js';
 import { jobCaseOf, jobInputOf } from '../../fixtures/compute/compute-inputs.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { methodOf } from '../../fixtures/compute/methods.js';

@@ -2,15 +2,28 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { assertNever } from '../../../shared/base/errors.js';
-import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
+import type {
+  MethodPlan,
+  OuterGradient,
+  ColdTerm,
+} from '../../../shared/methods/inner-loop/method.js';
 import type { AdaptationStages } from './adaptation-stages.js';
-import { withColdTerm } from './cold-term.js';
-import { displacementGradient } from './displacement-path.js';
 import { implicitGradient } from './implicit-path.js';
 import { keptGradient, type DerivedPlan } from './kept-path.js';
-import type { BatchInput, JobTensors, MetaGradientResult, TaskWeights } from './passes.js';
+import {
+  type BatchInput,
+  type JobTensors,
+  type MetaGradientResult,
+  type TaskWeights,
+  passOf,
+} from './passes.js';
 import { recomputedGradient, unadaptedStage } from './recomputed-path.js';
 import { unadaptedGradient } from './unadapted.js';
+import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
+import { adaptingTasksOf } from './adapting-tasks.js';
+import { byTask, descended, startState, type LoopState } from './inner-loop.js';
+import { named } from './tensors-by-name.js';
+import { queryGradientAt } from './query-gradient.js';
 
 export function metaGradient(
   plan: MethodPlan,
@@ -99,4 +112,79 @@ export function runsInStages({ innerLoop, outer }: MethodPlan): boolean {
     outer.path === 'recomputed' &&
     innerLoop.steps.count > 0
   );
+}
+
+type Displacement = Extract<OuterGradient, { kind: 'displacement' }>;
+
+function displacementGradient(
+  job: JobTensors,
+  loop: InnerLoop,
+  { continuesOnQuery }: Displacement,
+  weights: tfjs.Tensor1D,
+): MetaGradientResult {
+  const { tf } = job.engine;
+  const { personal } = adaptingTasksOf(job);
+  const support = passOf(job, 'support', true);
+  const query = passOf(job, 'query', true);
+  const start = startState(loop, adaptingTasksOf(job));
+  const adapted = support === null ? null : descended(loop, support, start);
+  let end: LoopState = adapted?.state ?? start;
+  if (continuesOnQuery && query !== null) end = descended(loop, query, end).state;
+  const moved = personal.map((name): [string, tfjs.Tensor] => {
+    const displacement = tf.sub(named(start, name), named(end, name));
+    return [name, tf.sum(tf.mul(displacement, byTask(tf, weights, displacement.rank)), 0)];
+  });
+  const rest =
+    query === null ? null : queryGradientAt(job, loop, { support, query, state: end }, weights);
+  return {
+    gradients: new Map([...Object.entries(rest?.dense ?? {}), ...moved]),
+    rowGradient: rest?.rows ?? null,
+    queryLosses: rest?.losses ?? null,
+    supportLosses: adapted?.losses ?? null,
+  };
+}
+
+/** Gradients for given weights of the tasks. */
+interface GradientTerms {
+  /** After adaptation, for the weights `(1 - c) w_i`. */
+  readonly warm: (weights: tfjs.Tensor1D) => MetaGradientResult;
+  /** Before adaptation, for the weights `c v_i`. */
+  readonly unadapted: (weights: tfjs.Tensor1D) => MetaGradientResult;
+}
+
+function withColdTerm(
+  tf: typeof tfjs,
+  taskWeights: TaskWeights,
+  term: ColdTerm | null,
+  { warm, unadapted }: GradientTerms,
+): MetaGradientResult {
+  if (term === null) return warm(taskWeights.warm);
+  const adapted = warm(tf.mul<tfjs.Tensor1D>(taskWeights.warm, 1 - term.share));
+  const cold = unadapted(tf.mul<tfjs.Tensor1D>(taskWeights.cold, term.share));
+  return {
+    ...adapted,
+    gradients: sumOf(tf, adapted.gradients, cold.gradients),
+    rowGradient: addOrKeep(tf, adapted.rowGradient, cold.rowGradient),
+  };
+}
+
+function sumOf(
+  tf: typeof tfjs,
+  warm: ReadonlyMap<string, tfjs.Tensor>,
+  cold: ReadonlyMap<string, tfjs.Tensor>,
+): ReadonlyMap<string, tfjs.Tensor> {
+  const sum = new Map(warm);
+  for (const [name, gradient] of cold) {
+    const other = warm.get(name);
+    sum.set(name, other === undefined ? gradient : tf.add(other, gradient));
+  }
+  return sum;
+}
+
+function addOrKeep(
+  tf: typeof tfjs,
+  warm: tfjs.Tensor2D | null,
+  cold: tfjs.Tensor2D | null,
+): tfjs.Tensor2D | null {
+  return warm === null || cold === null ? (warm ?? cold) : tf.add<tfjs.Tensor2D>(warm, cold);
 }

@@ -11,7 +11,7 @@ import {
   type NativeAttribute,
   type NativeBackend,
 } from '../../../../worker/compute/engine/native-backend.js';
-import { nativeRowSums } from '../../../../worker/compute/engine/row-sums.js';
+import { nativeRowSums } from '../../../../worker/compute/engine/kernels.js';
 
 interface RowTable {
   /** The rows of `ids`: `[ids.length, width]`. */

@@ -4,7 +4,7 @@ import {
   taskWeightingOf,
   taskWeightsOf,
   type TaskWeighting,
-} from '../../../../coordinator/plan/task-weights.js';
+} from '../../../../coordinator/plan/step-plan.js';
 import type { TaskRows } from '../../../../shared/tasks/task-store.js';
 import { logisticConfig } from '../../../fixtures/training/training-run.js';
 

@@ -37,7 +37,6 @@ import type { PlainRequest } from './plain-connection.js';
 import { PlainConnections } from './plain-connections.js';
 import type { PlainHead } from './plain-head.js';
 import { ReusedBuffers } from './reused-buffers.js';
-import { serverViewOf } from './server-view.js';
 import {
   CONNECTIONS_MAX,
   DRAIN_MS_MAX,
@@ -403,3 +402,28 @@ const BUG: Refusal = {
   reason: 'bug',
   what: 'the request ran into a bug of the server, which has reported it',
 };
+
+interface ChangingParts extends Pick<ServerView, 'requestReport'> {
+  readonly isDraining: () => boolean;
+  readonly placeOf: () => ServingPlace | null;
+}
+
+function serverViewOf(
+  {
+    keeper,
+    canary,
+    explainedMax,
+    endpoints,
+  }: Omit<ServerView, 'isDraining' | 'processes' | 'requestReport'>,
+  { isDraining, placeOf, requestReport }: ChangingParts,
+): ServerView {
+  return {
+    ...{ keeper, canary, explainedMax, endpoints, requestReport },
+    get isDraining() {
+      return isDraining();
+    },
+    get processes() {
+      return placeOf();
+    },
+  };
+}
