@@ -21,7 +21,7 @@ import { createTerminalSink } from '../shared/events/terminal-sink.js';
 import { loadGivenPlugins } from '../shared/plugins/load-plugins.js';
 import { bullmqJobQueue } from '../shared/queue/bullmq-job-queue.js';
 import type { JobQueue } from '../shared/queue/job-queue.js';
-import { queueWithLargeBlobs } from '../shared/queue/blobs/large-blobs.js';
+import { queueWithLargeBlobs } from '../shared/queue/large-blobs.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';

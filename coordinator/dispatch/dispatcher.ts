@@ -5,7 +5,7 @@
  */
 
 import type { REJECTIONS } from '../../shared/names/event-terms.js';
-import type { RunControl } from '../control/run-control.js';
+import type { RunControl } from './run-control.js';
 import type { ClosingConfig } from '../../shared/config/closing-config.js';
 import {
   isExcludableName,

@@ -17,7 +17,7 @@ import { RUN_LEASE_MS, START_BEAT_INTERVAL_MS } from '../../shared/queue/timing.
 import type { BlobStore } from '../../shared/storage/blob-store.js';
 import { thisProcess, type ProcessIdentity } from '../../shared/storage/process-identity.js';
 import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
-import { OrdersHeard } from '../control/run-control.js';
+import { OrdersHeard } from './run-control.js';
 import { MachineChoice } from '../trust/machine-choice.js';
 import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
 import { JobDurations, LateResults } from './backup-copies.js';

@@ -23,7 +23,7 @@ import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
 import { restsOnSupport, type LevelShift } from '../../shared/methods/inner-loop/inner-loop.js';
 import { methodPlanOf } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import type { AdaptedTask } from '../../shared/queue/blobs/adapted-tasks.js';
+import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
 import { ObjectBlobStore } from '../../shared/storage/object-blob-store.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { labelsOf, labelOf } from '../../shared/tasks/task-label.js';

@@ -10,7 +10,7 @@ import {
 import { writeBlock } from '../../shared/bundle/block-codec.js';
 import type { BundleArray } from '../../shared/bundle/bundle-manifest.js';
 import type { BlockLayout } from '../../shared/bundle/ranking-model.js';
-import type { AdaptedTask } from '../../shared/queue/blobs/adapted-tasks.js';
+import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 

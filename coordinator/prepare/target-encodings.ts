@@ -36,7 +36,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import {
   encodedCategories,
   targetEncodingInputs,
-} from '../../shared/config/data/target-encodings-config.js';
+} from '../../shared/config/target-encodings-config.js';
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
 import { unseenBucketsOf } from '../../shared/tasks/store-manifest.js';
 import { ALL_PARTS, targetEncodingFileOf } from '../../shared/tasks/target-encoding.js';

@@ -8,7 +8,7 @@ import {
   type PublishedBundle,
 } from '../../shared/bundle/bundle-store.js';
 import { counted } from '../../shared/names/counted.js';
-import type { ExportedDelta } from '../export/delta/export-delta.js';
+import type { ExportedDelta } from '../export/export-delta.js';
 import type { EncodingLoss } from '../export/encoding-losses.js';
 import type { ExportedBundle } from '../export/export-bundle.js';
 import type { CompactedBundle } from '../export/upkeep/compact-bundle.js';

@@ -178,7 +178,7 @@ async function openQueueDispatcher(
     signingKeyOf(environment),
     tlsFilesOf(environment),
     import('../../shared/queue/bullmq-job-queue.js'),
-    import('../../shared/queue/blobs/large-blobs.js'),
+    import('../../shared/queue/large-blobs.js'),
     import('../dispatch/queue-dispatcher.js'),
     import('../trust/drawn-jobs.js'),
   ]);

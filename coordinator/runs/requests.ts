@@ -5,10 +5,7 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../../shared/base/errors.js';
-import {
-  AutoTrialsMaxSchema,
-  BudgetMinutesSchema,
-} from '../../shared/config/search/auto-config.js';
+import { AutoTrialsMaxSchema, BudgetMinutesSchema } from '../../shared/config/auto-config.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
 import { DeviceDemandSchema } from '../../shared/config/compute-config.js';
 import type { ExplorationConfigSchema } from '../../shared/config/exploration-config.js';

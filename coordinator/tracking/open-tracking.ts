@@ -8,7 +8,7 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/base/clock.js';
 import { isInterruptionKind } from '../../shared/base/errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import type { TrackingConfig } from '../../shared/config/operation/tracking-config.js';
+import type { TrackingConfig } from '../../shared/config/tracking-config.js';
 import type {
   EventKind,
   RunEvent,

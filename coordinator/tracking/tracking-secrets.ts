@@ -3,7 +3,7 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { QianmoError } from '../../shared/base/errors.js';
 import { textOfNamedFile } from '../../shared/base/named-file.js';
-import type { MlflowConfig, WebhookConfig } from '../../shared/config/operation/tracking-config.js';
+import type { MlflowConfig, WebhookConfig } from '../../shared/config/tracking-config.js';
 import type { MlflowServer } from './mlflow-client.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;

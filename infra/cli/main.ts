@@ -2,7 +2,7 @@
 
 import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
-import { endAhead, startAhead } from '../library/ahead/started-ahead.js';
+import { endAhead, startAhead } from '../library/started-ahead.js';
 import { hasNoReader, isClosedPipe, terminalsAtExit } from './closed-terminal.js';
 import { optimizeAsUsual, optimizeLate } from '../../shared/base/late-optimization.js';
 

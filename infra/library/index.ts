@@ -35,10 +35,7 @@ import {
   type SynthesizeRequest,
   type TrainRequest,
 } from '../../coordinator/runs/requests.js';
-import {
-  BoardRequestSchema,
-  type BoardRequest,
-} from '../../coordinator/runs/dashboard/dashboard-request.js';
+import { BoardRequestSchema, type BoardRequest } from '../../coordinator/runs/dashboard-request.js';
 import type { ComparisonReport } from '../../coordinator/comparison/comparison-report.js';
 import type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
 import type { ControlResult } from '../../coordinator/runs/control-run.js';
@@ -52,8 +49,8 @@ import type { ListedRuns } from '../../coordinator/runs/record/record-calls.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
 import type { PreparedStore } from '../../coordinator/runs/prepare-run.js';
 import type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-handle.js';
-import type { PlanResult } from '../../coordinator/runs/capacity/plan-run.js';
-import type { OpeResult } from '../../coordinator/runs/off-policy/ope-run.js';
+import type { PlanResult } from '../../coordinator/runs/plan-run.js';
+import type { OpeResult } from '../../coordinator/runs/ope-run.js';
 import type { TrainingResult } from '../../coordinator/runs/train-run.js';
 import type { EvaluationReport } from '../../coordinator/scoring/evaluation-report.js';
 import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
@@ -150,7 +147,7 @@ export function prepare(
 /** Meta-trains on the training tasks of a prepared store. */
 export function train(request: TrainRequest, options: CallOptions = {}): RunHandle<TrainingResult> {
   return start(options, async (context) => {
-    const { trainRun } = await import('../../coordinator/runs/train/train-call.js');
+    const { trainRun } = await import('../../coordinator/runs/train-call.js');
     return trainRun(checkedRequest(TrainRequestSchema, request, 'train'), context);
   });
 }
@@ -202,7 +199,7 @@ export function sweep(request: SweepRequest, options: CallOptions = {}): RunHand
 /** Chooses model, method and training of a run on the validation tasks, within a budget of time or trials. */
 export function auto(request: AutoRequest, options: CallOptions = {}): RunHandle<SweepRecord> {
   return start(options, async (context) => {
-    const { autoRun } = await import('../../coordinator/runs/auto/auto-run.js');
+    const { autoRun } = await import('../../coordinator/runs/auto-run.js');
     return autoRun(checkedRequest(AutoRequestSchema, request, 'auto'), context);
   });
 }
@@ -210,7 +207,7 @@ export function auto(request: AutoRequest, options: CallOptions = {}): RunHandle
 /** Predicts the throughput of a run on many workers from what an outer step costs with one. */
 export function plan(request: PlanRequest, options: CallOptions = {}): RunHandle<PlanResult> {
   return start(options, async (context) => {
-    const { planRun } = await import('../../coordinator/runs/capacity/plan-run.js');
+    const { planRun } = await import('../../coordinator/runs/plan-run.js');
     return planRun(checkedRequest(PlanRequestSchema, request, 'plan'), context);
   });
 }

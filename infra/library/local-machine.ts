@@ -24,7 +24,7 @@ import {
   takeWorkerAhead,
   WORKER_ENTRY,
   WORKERS_PER_PROCESS,
-} from './ahead/started-ahead.js';
+} from './started-ahead.js';
 import { startedComputeProcess } from './started-compute-process.js';
 
 /** Executors keep their stores and graphs, so they grow after they start. */

@@ -29,7 +29,7 @@ export type {
   TrainingStart,
   TrainRequest,
 } from '../../coordinator/runs/requests.js';
-export type { BoardRequest } from '../../coordinator/runs/dashboard/dashboard-request.js';
+export type { BoardRequest } from '../../coordinator/runs/dashboard-request.js';
 export type {
   LogRequest,
   RunsRequest,

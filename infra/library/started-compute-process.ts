@@ -6,7 +6,7 @@ import {
   createComputeProcess,
   type ComputeExecutor,
 } from '../../worker/process/compute-process.js';
-import { takeComputeAhead } from './ahead/started-ahead.js';
+import { takeComputeAhead } from './started-ahead.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 

@@ -17,7 +17,7 @@ import {
   toldBy,
 } from '../../shared/events/run-events.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
-import { queueWithLargeBlobs } from '../../shared/queue/blobs/large-blobs.js';
+import { queueWithLargeBlobs } from '../../shared/queue/large-blobs.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
 import { PrefixSharesSchema } from '../../worker/carrying/executor-turns.js';

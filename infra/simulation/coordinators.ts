@@ -5,7 +5,7 @@ import { type RunEvent, objectStoreAway, objectStoreBack } from '../../shared/ev
 import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer.js';
 import { claimRun, type RunClaim } from '../../coordinator/checkpoints/run-claim.js';
 import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
-import { removeLargeBlobs } from '../../shared/queue/blobs/large-blobs.js';
+import { removeLargeBlobs } from '../../shared/queue/large-blobs.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';

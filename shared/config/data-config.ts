@@ -5,7 +5,7 @@ import {
   targetEncodingInputs,
   targetEncodingMisfits,
   TargetEncodingsSchema,
-} from './data/target-encodings-config.js';
+} from './target-encodings-config.js';
 
 const name = z.string().min(1);
 const positiveInt = z.int().positive();

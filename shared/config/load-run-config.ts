@@ -2,7 +2,7 @@
 
 import { stringify } from 'yaml';
 import { addressWithoutSecret, hasSecret } from '../base/redacted-address.js';
-import { withAutoSection } from './search/auto-config.js';
+import { withAutoSection } from './auto-config.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
 import {
   checkedConfig,

@@ -7,16 +7,16 @@ import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { canonicalJson, isRecord } from '../base/canonical-json.js';
 import { MethodConfigSchema, methodMisfits, methodPlanOf } from '../methods/methods.js';
-import { AutoConfigSchema } from './search/auto-config.js';
+import { AutoConfigSchema } from './auto-config.js';
 import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
-import { idDropoutMisfits } from './regularisation/dropout-config.js';
-import { TrackingConfigSchema } from './operation/tracking-config.js';
+import { idDropoutMisfits } from './dropout-config.js';
+import { TrackingConfigSchema } from './tracking-config.js';
 import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
 import { TrustConfigSchema } from './trust-config.js';
-import { decayIssues } from './regularisation/weight-decay-config.js';
+import { decayIssues } from './weight-decay-config.js';
 import {
   featureMisfits,
   hasHiddenLayers,

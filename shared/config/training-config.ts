@@ -3,9 +3,9 @@
 import { z } from 'zod';
 import { ClosingConfigSchema, type ClosingConfig } from './closing-config.js';
 import { AddressSchema } from './data-config.js';
-import { DROPOUT_FIELDS } from './regularisation/dropout-config.js';
+import { DROPOUT_FIELDS } from './dropout-config.js';
 import { EarlyStoppingConfigSchema, type EarlyStoppingConfig } from './early-stopping-config.js';
-import { decayIssues, WEIGHT_DECAY_FIELDS } from './regularisation/weight-decay-config.js';
+import { decayIssues, WEIGHT_DECAY_FIELDS } from './weight-decay-config.js';
 import { StalenessConfigSchema, type StalenessConfig } from './staleness-config.js';
 
 const positiveInt = z.int().positive();

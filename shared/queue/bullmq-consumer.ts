@@ -27,7 +27,7 @@ import {
   type WorkerRegistry,
 } from './redis-registry.js';
 import { LOCK_DURATION_MS, LOCK_RENEWAL_INTERVAL_MS, TAKE_WAIT_MS_MAX } from './timing.js';
-import type { WorkerReport } from './workers/worker-report.js';
+import type { WorkerReport } from './worker-report.js';
 
 // The CommonJS form of the library loads in half the time.
 const { UnrecoverableError, WaitingError, Worker } = createRequire(import.meta.url)(

@@ -21,7 +21,7 @@ import type { BlobStore } from '../storage/blob-store.js';
 import type { LeaseAnswer, LeaseHolder, RunEnd } from '../storage/run-lease.js';
 import type { JobFailure } from './queue-errors.js';
 import type { Job, JobResult, LargeBlobs } from './protocol.js';
-import type { WorkerReport } from './workers/worker-report.js';
+import type { WorkerReport } from './worker-report.js';
 
 export interface JobQueue {
   /** The address without a password, for messages. */

@@ -9,11 +9,7 @@ import { z } from 'zod';
 import type { ConnectedWorker, ReportedWorker } from './job-queue.js';
 import type { RedisConnection } from './redis-connection.js';
 import { WORKER_SILENCE_MS_MAX } from './timing.js';
-import {
-  decodeWorkerReport,
-  encodeWorkerReport,
-  type WorkerReport,
-} from './workers/worker-report.js';
+import { decodeWorkerReport, encodeWorkerReport, type WorkerReport } from './worker-report.js';
 
 /**
  * The first lines of every script. After a failover to a server whose clock is behind, beats lie in the

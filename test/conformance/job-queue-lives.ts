@@ -6,7 +6,7 @@ import {
   START_SILENCE_MS_MAX,
   WORKER_SILENCE_MS_MAX,
 } from '../../shared/queue/timing.js';
-import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
+import type { WorkerReport } from '../../shared/queue/worker-report.js';
 import { jobOf, resultOf, takenIds, type Test } from './job-queue-scene.js';
 
 export function describeStarts(test: Test): void {

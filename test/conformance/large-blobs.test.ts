@@ -7,7 +7,7 @@ import {
   ownPlaceOf,
   queueWithLargeBlobs,
   removeLargeBlobs,
-} from '../../shared/queue/blobs/large-blobs.js';
+} from '../../shared/queue/large-blobs.js';
 import type { BlobLimits, JobQueue } from '../../shared/queue/job-queue.js';
 import type { LargeBlobs } from '../../shared/queue/protocol.js';
 import { QueueUnavailableError } from '../../shared/queue/queue-errors.js';

@@ -2,7 +2,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { PlanResult } from '../../coordinator/runs/capacity/plan-run.js';
+import type { PlanResult } from '../../coordinator/runs/plan-run.js';
 import { commandRoom, filesIn, type CommandRoom } from '../fixtures/commands/command-room.js';
 
 let room: CommandRoom;

@@ -39,7 +39,7 @@ import { type ExecutorTurn, ExecutorTurns } from './executor-turns.js';
 import type { JobLimits } from './job-limits.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { FoundDevice } from '../../shared/events/device-report.js';
-import type { WorkerReport } from '../../shared/queue/workers/worker-report.js';
+import type { WorkerReport } from '../../shared/queue/worker-report.js';
 
 /** Bounds the shared inputs in memory: two outer steps of a large trunk, or frozen tables. */
 const SHARED_INPUT_BYTE_COUNT_MAX = 512 * 1024 * 1024;

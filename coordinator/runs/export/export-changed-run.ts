@@ -16,7 +16,7 @@ import { changedSince } from '../../../shared/tasks/store-versions.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
 import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
-import { exportDelta, type ExportedDelta } from '../../export/delta/export-delta.js';
+import { exportDelta, type ExportedDelta } from '../../export/export-delta.js';
 import {
   exportBundle,
   type ExportedBundle,

@@ -26,7 +26,7 @@ import {
   RUN_LEASE_MS,
   WORKER_SILENCE_MS_MAX,
 } from '../../../shared/queue/timing.js';
-import type { WorkerReport } from '../../../shared/queue/workers/worker-report.js';
+import type { WorkerReport } from '../../../shared/queue/worker-report.js';
 
 export class MemoryWorkers {
   readonly #clock: Clock;

@@ -18,7 +18,7 @@ import {
   PrepareRequestSchema,
   TrainRequestSchema,
 } from '../../../coordinator/runs/requests.js';
-import { trainRun } from '../../../coordinator/runs/train/train-call.js';
+import { trainRun } from '../../../coordinator/runs/train-call.js';
 import type { ArmOutcome } from './arm-outcome.js';
 import { sceneOf, type MarketScene } from './auction.js';
 import {

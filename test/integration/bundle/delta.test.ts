@@ -7,7 +7,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { exportDelta, type ExportedDelta } from '../../../coordinator/export/delta/export-delta.js';
+import { exportDelta, type ExportedDelta } from '../../../coordinator/export/export-delta.js';
 import type { ExportSource } from '../../../coordinator/export/export-bundle.js';
 import { compactBundle } from '../../../coordinator/export/upkeep/compact-bundle.js';
 import { BundleArrays, filesOf } from '../../../shared/bundle/array-files.js';

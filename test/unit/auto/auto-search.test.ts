@@ -10,7 +10,7 @@ import {
 import { mayBeginTrial, timeShares } from '../../../coordinator/auto/time-budget.js';
 import { choiceSentence } from '../../../coordinator/reports/sweep-document.js';
 import { standardErrorsAllowed, trialsOnRung } from '../../../coordinator/sweep/safe-trials.js';
-import { searchBudgetOf } from '../../../shared/config/search/auto-config.js';
+import { searchBudgetOf } from '../../../shared/config/auto-config.js';
 import { checkedRunConfig, parseRunConfig } from '../../../shared/config/load-run-config.js';
 import { configHash, type RunConfig } from '../../../shared/config/run-config.js';
 import { recordOf } from '../../fixtures/evaluation/recorded-search.js';

@@ -7,7 +7,7 @@ import {
   decodeWorkerReport,
   encodeWorkerReport,
   type WorkerReport,
-} from '../../../shared/queue/workers/worker-report.js';
+} from '../../../shared/queue/worker-report.js';
 
 const MIB = 1024 * 1024;
 const report: WorkerReport = {

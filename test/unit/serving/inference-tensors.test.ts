@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import {
   readInference,
   rowsOf,
-} from '../../../worker/serving/server/endpoints/inference/tensors.js';
+} from '../../../worker/serving/server/endpoints/tensors.js';
 
 test.each([
   ['INT64', BigInt64Array.of(7n, -(2n ** 53n) - 1n, 2n ** 62n + 1n)],

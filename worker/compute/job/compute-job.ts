@@ -35,7 +35,7 @@ import {
   adaptedLayoutOf,
   encodeAdaptedTasks,
   type AdaptedTask,
-} from '../../../shared/queue/blobs/adapted-tasks.js';
+} from '../../../shared/queue/adapted-tasks.js';
 import { adaptCells } from '../adaptation/adapt-cells.js';
 import type { AdaptedBatch } from '../adaptation/adapted-batch.js';
 import {

@@ -5,7 +5,7 @@ import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
 import { BundleKeeper, readingLoader } from '../../../../worker/serving/server/bundle-keeper.js';
-import { CanaryKeeper } from '../../../../worker/serving/server/canary/canary-keeper.js';
+import { CanaryKeeper } from '../../../../worker/serving/server/canary-keeper.js';
 import {
   plainScorer,
   twoBundles,

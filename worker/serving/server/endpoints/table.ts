@@ -4,7 +4,7 @@ import type { Endpoint } from '../endpoint.js';
 import { bundleEndpoint } from './bundle.js';
 import { dictionaryEndpoint } from './dictionary.js';
 import { liveEndpoint, readyEndpoint } from './health.js';
-import { inferenceEndpoints } from './inference/inference-endpoints.js';
+import { inferenceEndpoints } from './inference-endpoints.js';
 import { openapiEndpoint } from './openapi.js';
 import { rankEndpoint } from './rank.js';
 import { scoreEndpoint } from './score.js';

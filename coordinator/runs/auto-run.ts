@@ -1,0 +1,243 @@
+/** Searches for the config of a run: its own trials on the machinery of a sweep, within a budget. */
+
+import type { z } from 'zod';
+import { spreadOver } from '../../shared/base/arrays.js';
+import { isRecord } from '../../shared/base/canonical-json.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { declaredFeatures } from '../../shared/config/data-config.js';
+import { AutoConfigSchema, searchBudgetOf } from '../../shared/config/auto-config.js';
+import { checkedRunConfig, loadUncheckedRunConfig } from '../../shared/config/load-run-config.js';
+import { configHash, type RunConfig } from '../../shared/config/run-config.js';
+import { labelOf } from '../../shared/tasks/task-label.js';
+import type { TaskStore } from '../../shared/tasks/task-store.js';
+import { averageTrials, towerOf } from '../auto/average-trials.js';
+import { chooseTrial, partsOf } from '../auto/choose-trial.js';
+import {
+  candidatesOf,
+  commonTraining,
+  DRAWING_FIELDS,
+  type Candidate,
+  type DataFacts,
+} from '../auto/search-space.js';
+import { crossFittedTrials, trainingFolds } from '../auto/cross-fitting.js';
+import { shiftedTrials } from '../auto/shifted-trial.js';
+import { mayBeginTrial } from '../auto/time-budget.js';
+import { validationTasksOf } from '../evaluation/validation-score.js';
+import { clicksOf, smoothedRate } from '../scoring/held-out-rows.js';
+import { rungsOf } from '../sweep/rungs.js';
+import type { SweepRecord } from '../sweep/sweep-record.js';
+import { asTrial, type Trial } from '../sweep/trials.js';
+import type { RunContext } from './call/run-context.js';
+import { interruptedAs } from './call/interruption.js';
+import { OBJECT_PLACE } from './config-sources.js';
+import { loggedCallOf, loggedRun } from './logged-run.js';
+import { configReaderOf, searchOutputOf } from './places.js';
+import type { AutoRequestSchema } from './requests.js';
+import { openStoreAsPrepared } from './run-files.js';
+import { sweepTrials, type PlannedSweep } from './sweep-run.js';
+
+type AutoOrder = z.output<typeof AutoRequestSchema>;
+
+/** Successive halving keeps half of the trials twice, so that the last rung still has some to choose from. */
+const HALVING = { eta: 2, rungs: 3 } as const;
+/** Validation adgroups that score each trial, spread over all of them. */
+const SCORED_ADGROUPS_MAX = 2_000;
+/**
+ * Fewer validation adgroups are divided several times, so that a choice hangs less on the rows that they adapt to, and
+ * do not end trials early: the better half would be chosen by noise. Training adgroups judge beside them.
+ */
+const FEW_ADGROUPS = 30;
+const DRAWS_OF_FEW = 3;
+/** The grid of inner steps of configs that name none: each cell is computed for every trial that adapts. */
+const GRID = { innerRates: [0.03, 0.1, 0.3, 1], innerSteps: [1, 3, 10] };
+
+export async function autoRun(request: AutoOrder, context: RunContext): Promise<SweepRecord> {
+  const { config: source } = request;
+  const place = typeof source === 'string' ? source : OBJECT_PLACE;
+  const given =
+    typeof source === 'string'
+      ? await loadUncheckedRunConfig(source, configReaderOf(context.environment))
+      : source;
+  const own = checkedRunConfig(given, place);
+  const fields: Fields = isRecord(given) ? given : {};
+  const output = searchOutputOf(own.output);
+  const logged = loggedCallOf('auto', { ...own, output });
+  const searching = loggedRun(logged, context, async (inner) => {
+    const store = await openStoreAsPrepared(own, inner);
+    const planned = await plannedSearch({ own, fields, place, output }, request, store);
+    return sweepTrials(planned, store, request, inner);
+  });
+  return interruptedAs(searching, () => ({
+    what: 'the search was stopped; its scores and the checkpoints of unfinished trials are kept',
+    where: output,
+    cure: 'continue with `qianmo auto run.yaml --resume`',
+  }));
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+interface Searched {
+  /** The run config with its defaults, of which the search takes data, seed and surroundings. */
+  readonly own: RunConfig;
+  /** The fields that the config has by itself. */
+  readonly fields: Fields;
+  readonly place: string;
+  readonly output: string;
+}
+
+async function plannedSearch(
+  searched: Searched,
+  request: AutoOrder,
+  store: TaskStore,
+): Promise<PlannedSweep> {
+  const { own, place, output } = searched;
+  demandFeatures(own, store);
+  const auto = own.auto ?? AutoConfigSchema.parse({});
+  const budget = searchBudgetOf(auto, request);
+  const sweep = searchNameOf(own.run);
+  const facts = await factsOf(own, store, auto.segment ?? null);
+  const trials = trialsOf(searched, { sweep, facts, trialsMax: budget.trialsMax });
+  const outerSteps = trials[0]?.config.training.outerSteps ?? 0;
+  const halving = areFew(facts) ? undefined : HALVING;
+  const rungs = rungsOf(trials.length, outerSteps, halving, place);
+  return {
+    sweep: {
+      ...{ sweep, base: place, output, concurrentTrials: concurrentTrialsOf(request) },
+      trialsKept: rungs.at(-1)?.trialCount ?? 1,
+      ...(auto.segment === undefined ? {} : { segment: auto.segment }),
+    },
+    ...{ base: own, trials, rungs },
+    search: {
+      budgetMinutes: budget.minutes,
+      scored: (adgroups) => spreadOver(adgroups, SCORED_ADGROUPS_MAX),
+      mayBegin: mayBeginTrial,
+      folds: areFew(facts) ? trainingFolds(facts.judgingTasks, own.seed) : [],
+      crossFitted: (record) => (areFew(facts) ? crossFittedTrials(record) : []),
+      derived: [averageTrials, shiftedTrials].map(
+        (derivedOf) => (record: SweepRecord, kept: readonly Trial[]) =>
+          derivedOf(record, kept, { sweep, output }),
+      ),
+      choose: chooseTrial,
+    },
+  };
+}
+
+function areFew({ validationTaskCount }: Pick<DataFacts, 'validationTaskCount'>): boolean {
+  return validationTaskCount < FEW_ADGROUPS;
+}
+
+/** The section `auto` adds target encodings to the data: a store that was prepared without it lacks them. */
+function demandFeatures({ data }: RunConfig, { manifest }: TaskStore): void {
+  const found = new Set(manifest.features.map(({ name }) => name));
+  const missing = declaredFeatures(data).filter(({ name }) => !found.has(name));
+  if (missing.length === 0) return;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'the task store lacks features of the config',
+    where: data.store,
+    expected: missing.map(({ name }) => name).join(', '),
+    found: 'a store that was prepared from another config, such as one without the section auto',
+    cure: 'prepare it again: qianmo prepare run.yaml',
+  });
+}
+
+/** With room for the names of trials. A run that is named for the search already is not named for it twice. */
+function searchNameOf(run: string): string {
+  return `${run.slice(0, 45).replace(/-auto$/, '')}-auto`;
+}
+
+/** A small trial leaves processes idle between its outer steps. A single one computes one job at a time. */
+function concurrentTrialsOf({ processes, workers }: AutoOrder): number {
+  return (processes ?? workers) === 1 ? 1 : 2;
+}
+
+interface SearchedFacts extends DataFacts {
+  /** Training tasks with the label of those that validate. */
+  readonly judgingTasks: readonly number[];
+}
+
+async function factsOf(
+  own: RunConfig,
+  store: TaskStore,
+  segment: string | null,
+): Promise<SearchedFacts> {
+  const validation = validationTasksOf(store, own.data.store, segment);
+  const [first = 0] = validation;
+  const { labelIndex = 0 } = store.tasks[first] ?? {};
+  const train = store.tasks.filter((task) => task.split === 'train');
+  const scored = train.filter((task) => (task.labelIndex ?? 0) === labelIndex);
+  const isOfClicks = labelOf(store.manifest, { labelIndex }).loss !== 'squared';
+  const queryRows = train.reduce((sum, { queryRowCount }) => sum + queryRowCount, 0);
+  const judgingTasks = scored.map(({ taskIndex }) => taskIndex);
+  const counted = await clicksOf(store, judgingTasks);
+  return {
+    categories: store.manifest.features.flatMap((feature) =>
+      feature.kind === 'category' ? [{ name: feature.name, rowCount: feature.rowCount }] : [],
+    ),
+    segment,
+    judgingTasks,
+    trainTaskCount: train.length,
+    validationTaskCount: validation.length,
+    queryRowsPerTask: queryRows / Math.max(1, train.length),
+    impressions: counted.impressions,
+    clickRate: isOfClicks ? smoothedRate(counted) : null,
+  };
+}
+
+interface TrialChoice {
+  readonly sweep: string;
+  readonly facts: DataFacts;
+  readonly trialsMax: number;
+}
+
+/** Each is a run of its own. What the config says of training holds for all of them, but for what they try. */
+function trialsOf(
+  { own, fields, place, output }: Searched,
+  { sweep, facts, trialsMax }: TrialChoice,
+): Trial[] {
+  const ownTraining = sectionOf(fields, 'training');
+  const common = { ...commonTraining(facts), ...ownTraining };
+  const areDrawsGiven = DRAWING_FIELDS.some((field) => field in ownTraining);
+  const draws = areFew(facts) ? { validationDraws: DRAWS_OF_FEW } : {};
+  const evaluation = { ...GRID, ...draws, ...sectionOf(fields, 'evaluation') };
+  const { auto: _searched, method: _method, model: _model, ...others } = fields;
+  const rest = { ...others, data: own.data };
+  const candidates: (Candidate | null)[] = [
+    ...(hasOwnModel(fields) ? [null] : []),
+    ...candidatesOf({ ...facts, areDrawsGiven }, trialsMax, own.seed),
+  ];
+  const seen = new Set<string>();
+  return candidates.slice(0, trialsMax).flatMap((candidate, index): Trial[] => {
+    const name = `t${String(index + 1).padStart(2, '0')}`;
+    const sections =
+      candidate === null
+        ? { model: own.model, method: own.method, training: common }
+        : { ...candidate, training: { ...common, ...candidate.training } };
+    const { model, method, training } = sections;
+    const value = { ...rest, evaluation, model, method, training };
+    const config = checkedRunConfig(value, `${place}, trial ${name} of the search`);
+    const hash = configHash(config);
+    if (seen.has(hash)) return [];
+    seen.add(hash);
+    const settings = candidate?.words ?? { model: 'as the config says' };
+    const parts = partsOf(config);
+    const tower = towerOf(config);
+    return [
+      {
+        ...{ name, settings, parts, config: asTrial(config, { sweep, output }, name) },
+        ...(tower === null ? {} : { tower }),
+      },
+    ];
+  });
+}
+
+function sectionOf(fields: Fields, name: string): Fields {
+  const section = fields[name];
+  return isRecord(section) ? section : {};
+}
+
+/** Whether the config names a model or a method of its own, which is then tried first. */
+function hasOwnModel({ model, method }: Fields): boolean {
+  const isChosen = isRecord(method) && method['kind'] !== 'auto';
+  return isChosen || model !== undefined;
+}

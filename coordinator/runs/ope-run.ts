@@ -1,0 +1,101 @@
+/** Off-policy evaluation of logged choices: a table with named columns, or the log of a ranking server. */
+
+import { tmpdir } from 'node:os';
+import type { z } from 'zod';
+import { QianmoError } from '../../shared/base/errors.js';
+import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
+import type { Decision, JudgedSlot } from '../../shared/exploration/decision-record.js';
+import { readChoiceTable } from '../off-policy/choice-table.js';
+import { explorationLines, joinedRows, type LogCounts } from '../off-policy/decision-log.js';
+import { offPolicyReport, type LoggedRows, type OffPolicyReport } from '../off-policy/estimates.js';
+import { targetPolicyOf } from './config-sources.js';
+import { logSentence } from '../reports/off-policy-document.js';
+import { objectStoreAt } from './places.js';
+import type { OpeRequestSchema } from './requests.js';
+import type { RunContext } from './call/run-context.js';
+
+export interface OpeResult extends OffPolicyReport {
+  /** What a decision log held; null for a table. */
+  readonly log: LogCounts | null;
+}
+
+/** The slots of a decision under the settings of another policy; null for those of the record. */
+type JudgeDecision = (
+  decision: Decision,
+  settings: ExplorationConfig | null,
+) => readonly JudgedSlot[];
+
+type OpeOrder = z.output<typeof OpeRequestSchema>;
+
+const DECISION_LOG = /\.(ndjson|jsonl)$/;
+
+export async function opeRun(
+  request: OpeOrder,
+  judge: JudgeDecision,
+  context: RunContext,
+): Promise<OpeResult> {
+  const { rows, log } = await rowsOf(request, judge, context);
+  if (rows.rewards.length === 0) throw nothingJudged(request.logs, log);
+  return { ...offPolicyReport(rows, request), log };
+}
+
+function nothingJudged(logs: readonly string[], log: LogCounts | null): QianmoError {
+  return new QianmoError({
+    kind: 'data',
+    what: 'the log holds no choice that can be judged',
+    where: logs.join(', '),
+    expected: 'at least one shown slot whose reward window has ended',
+    found: log === null ? 'no row' : logSentence(log),
+    cure: cureOf(log),
+  });
+}
+
+function cureOf(log: LogCounts | null): string {
+  if (log !== null && log.decisionCount > 0 && log.apprenticeCount === log.decisionCount)
+    return 'an apprentice shows the best ones alone, so that its log is repeated with --replay; what mode: active has logged is judged';
+  return log !== null && log.immatureCount > 0
+    ? 'judge later, when the log has records from after the windows (exploration.feedback.windowSeconds)'
+    : 'give more of the log';
+}
+
+async function rowsOf(
+  { logs, policy, columns }: OpeOrder,
+  judge: JudgeDecision,
+  { environment, signal, sink }: RunContext,
+): Promise<{ readonly rows: LoggedRows; readonly log: LogCounts | null }> {
+  const areDecisions = logs.map((path) => DECISION_LOG.test(path));
+  if (new Set(areDecisions).size > 1) throw mixed(logs);
+  if (areDecisions.includes(true)) {
+    const settings = policy === undefined ? null : await targetPolicyOf(policy, environment);
+    return joinedRows(explorationLines(logs, signal), (decision) => judge(decision, settings));
+  }
+  if (policy !== undefined) throw policyOfTable(logs);
+  const rows = await readChoiceTable(logs, columns, {
+    sink,
+    signal,
+    objectStoreOf: (address) => objectStoreAt(address, environment),
+    temporaryFolder: tmpdir(),
+  });
+  return { rows, log: null };
+}
+
+function mixed(logs: readonly string[]): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'decision logs and tables are judged apart',
+    where: logs.join(', '),
+    expected: 'only .ndjson and .jsonl files, or only .csv, .tsv and .parquet files',
+    cure: 'give the files of one kind',
+  });
+}
+
+function policyOfTable(logs: readonly string[]): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'a table of choices is judged under no policy of a file',
+    where: logs.join(', '),
+    expected:
+      'a decision log beside --policy; a column of a table has the chances of the target policy',
+    cure: 'leave --policy out and name the column by --target',
+  });
+}
