@@ -31,8 +31,6 @@ export interface JobOrder {
   settled?(): void;
 }
 
-export type TaskOrder = JobOrder;
-
 /** Which workers may compute a job. It may change from one delivery to the next. */
 export interface DeliveryTerms {
   readonly fingerprint: string | null;

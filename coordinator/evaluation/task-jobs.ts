@@ -19,7 +19,7 @@ import type {
   DeliveredResult,
   Dispatcher,
   Rejection,
-  TaskOrder,
+  JobOrder,
 } from '../dispatch/dispatcher.js';
 import { jobNeighboursOf } from '../plan/job-neighbours.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
@@ -206,7 +206,7 @@ async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   const { dispatcher, signal, terms, division, onBackend } = context;
   const outerStep = context.nextWave();
   const work = workOf(division === undefined ? {} : { division });
-  const orders: TaskOrder[] = [];
+  const orders: JobOrder[] = [];
   for (const chunk of chunks)
     orders.push(await orderOf(context, model, chunk, { outerStep, work }));
   const chunkOf = new Map(chunks.map((chunk) => [chunk.jobIndex, chunk]));
@@ -235,7 +235,7 @@ async function valuesOf<Chunk extends TaskChunk, Value extends object>(
 /** An evaluation without one of its tasks would be another one, so it ends and names the task. */
 async function namingPoisonTask(
   error: unknown,
-  orders: readonly TaskOrder[],
+  orders: readonly JobOrder[],
   context: TaskJobContext,
 ): Promise<unknown> {
   if (!(error instanceof QianmoError) || context.signal.aborted) return error;
@@ -250,7 +250,7 @@ async function orderOf(
   { parameters, method, dense, frozen }: EncodedModel,
   { jobIndex, tasks }: TaskChunk,
   { outerStep, work }: { readonly outerStep: number; readonly work: JobWork },
-): Promise<TaskOrder> {
+): Promise<JobOrder> {
   const { config, store, undividedStore = store, division } = context;
   const { fingerprint } = config.compute;
   const neighbours = await jobNeighboursOf(undividedStore, method, tasks, division);

@@ -12,7 +12,7 @@ import {
   encodeTensors,
   floatsOf,
 } from '../../shared/tensors/tensor-codec.js';
-import type { DeliveredResult, Dispatcher, Rejection, TaskOrder } from '../dispatch/dispatcher.js';
+import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import {
   divisionOf,
@@ -69,7 +69,7 @@ const LOG_ROWS_NAMED_MAX = 5;
  */
 export async function poisonTaskOf(
   error: unknown,
-  orders: readonly TaskOrder[],
+  orders: readonly JobOrder[],
   terms: SearchTerms,
 ): Promise<PoisonTask | null> {
   const givenUp = givenUpJobOf(error);
@@ -78,7 +78,7 @@ export async function poisonTaskOf(
   const { taskIndices } = order.job;
   if (taskIndices.length === 1)
     return found(order, { ...givenUp, orders: orders.filter((one) => one !== order) }, terms);
-  let suspects: TaskOrder[] = [];
+  let suspects: JobOrder[] = [];
   for (const place of taskIndices.keys()) suspects.push(await orderOfTask(order, place, terms));
   for (;;) {
     const failure = await failureAmong(suspects, terms, 1);
@@ -93,8 +93,8 @@ export async function poisonTaskOf(
 
 /** The task of the order, unless no other order is sound. */
 async function found(
-  { job }: TaskOrder,
-  { reason, orders }: { readonly reason: string; readonly orders: readonly TaskOrder[] },
+  { job }: JobOrder,
+  { reason, orders }: { readonly reason: string; readonly orders: readonly JobOrder[] },
   terms: SearchTerms,
 ): Promise<PoisonTask | null> {
   for (const other of orders.slice(0, OTHERS_TRIED_MAX))
@@ -105,7 +105,7 @@ async function found(
 
 /** Computes the orders. Returns which job was given up first and why, or null when all are sound. */
 async function failureAmong(
-  orders: readonly TaskOrder[],
+  orders: readonly JobOrder[],
   { dispatcher, signal }: SearchTerms,
   attemptsMax = TASK_ATTEMPTS_MAX,
 ): Promise<ReturnType<typeof givenUpJobOf>> {
@@ -172,13 +172,13 @@ interface OrderStores {
  * @param place that of the task in the job, which becomes the index of its job
  */
 export async function orderOfTask(
-  order: TaskOrder,
+  order: JobOrder,
   place: number,
   stores: OrderStores,
-): Promise<TaskOrder> {
+): Promise<JobOrder> {
   const { job, dense, frozen, rowPack } = order;
   const { taskIndices, neighbours } = job;
-  const own: TaskOrder['job'] = {
+  const own: JobOrder['job'] = {
     ...{ ...job, jobIndex: place, taskIndices: [at(taskIndices, place)] },
     ...(neighbours === undefined ? {} : { neighbours: [at(neighbours, place)] }),
     work: job.work.kind === 'gradient' ? gradientOfTask(job.work, place) : job.work,
@@ -204,7 +204,7 @@ function gradientOfTask(work: GradientWork, place: number): GradientWork {
 
 /** As the worker derives it from the same job. */
 async function layoutOf(
-  { taskIndices, neighbours = [], work, outerStep }: TaskOrder['job'],
+  { taskIndices, neighbours = [], work, outerStep }: JobOrder['job'],
   { store, undividedStore = store }: OrderStores,
 ): Promise<RowPackLayout> {
   const division = divisionOf(work);

@@ -6,7 +6,7 @@ import { methodWorkAt } from '../../shared/methods/methods.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { type GradientWork, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
-import type { TaskOrder } from '../dispatch/dispatcher.js';
+import type { JobOrder } from '../dispatch/dispatcher.js';
 import type { PreparedRun } from './prepared-run.js';
 import type { FrozenInput } from './row-pack-gather.js';
 import type { StepPlan } from './step-plan.js';
@@ -26,14 +26,14 @@ export function ordersOf(
   deliveries: readonly LeafRange[],
   dense: Uint8Array,
   context: OrderContext,
-): TaskOrder[] {
+): JobOrder[] {
   const { packOf, frozen } = context;
   const shared = { dense, frozen: frozen?.bytes ?? null };
   const template = jobTemplateOf(plan, context);
-  return deliveries.map((delivery, place): TaskOrder => {
+  return deliveries.map((delivery, place): JobOrder => {
     const [start, end] = tasksOf(plan, delivery);
     const { taskIndices, neighbours } = plan.tasks;
-    const job: TaskOrder['job'] = {
+    const job: JobOrder['job'] = {
       ...template,
       jobIndex: place,
       taskIndices: taskIndices.slice(start, end),
@@ -58,7 +58,7 @@ export function tasksOf(
 function jobTemplateOf(
   { outerStep }: StepPlan,
   { run: { config, store, storeAddress }, fingerprint }: OrderContext,
-): Omit<TaskOrder['job'], 'jobIndex' | 'taskIndices' | 'neighbours' | 'work'> {
+): Omit<JobOrder['job'], 'jobIndex' | 'taskIndices' | 'neighbours' | 'work'> {
   return {
     protocolVersion: PROTOCOL_VERSION,
     ...{ runId: config.run, outerStep },
@@ -110,8 +110,8 @@ function workOf(
  * An order that encodes its row pack when it is read, and keeps it until its result counts. The memory of a step is
  * then that of the jobs under way.
  */
-class PackedOrder implements TaskOrder {
-  readonly job: TaskOrder['job'];
+class PackedOrder implements JobOrder {
+  readonly job: JobOrder['job'];
   readonly dense: Uint8Array;
   readonly frozen: Uint8Array | null;
   readonly #encode: () => Uint8Array;
@@ -119,8 +119,8 @@ class PackedOrder implements TaskOrder {
   #isKept = false;
 
   constructor(
-    job: TaskOrder['job'],
-    { dense, frozen }: Pick<TaskOrder, 'dense' | 'frozen'>,
+    job: JobOrder['job'],
+    { dense, frozen }: Pick<JobOrder, 'dense' | 'frozen'>,
     encode: () => Uint8Array,
   ) {
     this.job = job;
@@ -145,7 +145,7 @@ class PackedOrder implements TaskOrder {
 }
 
 /** Must be called before the tables change. All jobs of the step may have to be sent again with the same inputs. */
-export function keepRowPacks(orders: readonly TaskOrder[]): void {
+export function keepRowPacks(orders: readonly JobOrder[]): void {
   for (const order of orders) if (order instanceof PackedOrder) order.keep();
 }
 

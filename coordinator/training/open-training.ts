@@ -1,6 +1,6 @@
 /** The parts of a training under way, opened together and closed together. */
 
-import type { TaskOrder } from '../dispatch/dispatcher.js';
+import type { JobOrder } from '../dispatch/dispatcher.js';
 import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepPlanner } from '../plan/step-plan.js';
 import type { QuarantinedTask, TrainingState } from '../checkpoints/training-state.js';
@@ -71,7 +71,7 @@ export async function openTraining(options: TrainOptions) {
      *
      * @throws the failure if the step cannot be taken again
      */
-    async settleFailure(error: unknown, orders: readonly TaskOrder[], before: TrainingState) {
+    async settleFailure(error: unknown, orders: readonly JobOrder[], before: TrainingState) {
       const settled = await poison.settle(error, orders, before);
       if (settled !== before) await pipeline.recall();
       return settled;
@@ -129,11 +129,7 @@ interface PoisonTasks {
    * @throws the error when it is not that of a job, or when nothing explains it twice; QianmoError
    *   `failed` that names the task when the run stops at poison tasks.
    */
-  settle(
-    error: unknown,
-    orders: readonly TaskOrder[],
-    state: TrainingState,
-  ): Promise<TrainingState>;
+  settle(error: unknown, orders: readonly JobOrder[], state: TrainingState): Promise<TrainingState>;
 }
 
 function poisonTasks({

@@ -7,7 +7,7 @@ import { at } from '../../shared/base/arrays.js';
 import type { StalenessConfig } from '../../shared/config/staleness-config.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
-import type { Admitted, CallTerms, ReadResult, TaskOrder } from '../dispatch/dispatcher.js';
+import type { Admitted, CallTerms, ReadResult, JobOrder } from '../dispatch/dispatcher.js';
 import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput } from '../plan/row-pack-gather.js';
 import { keepRowPacks, ordersOf } from '../plan/step-orders.js';
@@ -22,7 +22,7 @@ import type { JobResult } from '../../shared/queue/protocol.js';
 
 interface StepUnderWay {
   readonly plan: StepPlan;
-  readonly orders: readonly TaskOrder[];
+  readonly orders: readonly JobOrder[];
   /** Yields sums as they arrive. When called again, it sends all jobs again with the same inputs. */
   readonly deliveries: (
     norms: Pick<GradientNorms, 'begin'>,

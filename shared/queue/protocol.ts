@@ -233,7 +233,6 @@ export const JobResultSchema = z.strictObject({
 });
 
 export type Job = z.infer<typeof JobSchema>;
-export type TaskJob = Job;
 export type JobResult = z.infer<typeof JobResultSchema>;
 /** A task store as a job names it. */
 export type StoreReference = Job['store'];

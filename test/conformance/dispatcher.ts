@@ -9,7 +9,7 @@ import type {
   Admitted,
   DeliveredResult,
   Dispatcher,
-  TaskOrder,
+  JobOrder,
   Rejection,
 } from '../../coordinator/dispatch/dispatcher.js';
 import { QianmoError } from '../../shared/base/errors.js';
@@ -32,11 +32,11 @@ const ATTEMPTS_MAX = 3;
 let runCount = 0;
 
 /** Orders of a new run, with distinct row packs and one dense array. */
-export function ordersForTest(count: number, outerStep = 0): TaskOrder[] {
+export function ordersForTest(count: number, outerStep = 0): JobOrder[] {
   runCount += 1;
   const runId = `conformance-${process.pid}-${runCount}`;
   const dense = Uint8Array.of(7, 7, outerStep);
-  return Array.from({ length: count }, (_, jobIndex): TaskOrder => ({
+  return Array.from({ length: count }, (_, jobIndex): JobOrder => ({
     job: {
       protocolVersion: PROTOCOL_VERSION,
       runId,

@@ -1,6 +1,6 @@
 /** Jobs of any size, and an executor that sleeps for the time of a job and copies nothing but its output. */
 
-import type { TaskOrder } from '../../../coordinator/dispatch/dispatcher.js';
+import type { JobOrder } from '../../../coordinator/dispatch/dispatcher.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
@@ -23,12 +23,12 @@ export function noOpOrders(
   load: Load,
   outerStep: number,
   { PROTOCOL_VERSION }: Pick<CheckoutCode, 'PROTOCOL_VERSION'>,
-): TaskOrder[] {
+): JobOrder[] {
   const rows = new Uint8Array(load.byteCount).fill(7);
   const dense = distinctBytes(new Uint8Array(DENSE_BYTE_COUNT), outerStep);
   const taskIndices = Array.from({ length: TASKS_PER_JOB }, (_, task) => 1_000 * task);
   const taskWeights = taskIndices.map(() => 1 / (TASKS_PER_JOB * load.jobsPerStep));
-  return Array.from({ length: load.jobsPerStep }, (_, jobIndex): TaskOrder => ({
+  return Array.from({ length: load.jobsPerStep }, (_, jobIndex): JobOrder => ({
     job: {
       ...{ protocolVersion: PROTOCOL_VERSION, runId: 'overhead', outerStep, jobIndex },
       store: {

@@ -7,18 +7,18 @@ import {
   s3OptionsOf,
   StorageConfigSchema,
 } from '../../../shared/storage/open-object-store.js';
-import type { TaskJob } from '../../../shared/queue/protocol.js';
+import type { Job } from '../../../shared/queue/protocol.js';
 import { jobLimitsOf, listedIn, reasonToRefuse } from '../../../worker/carrying/job-limits.js';
 
 const ref = { sha256: 'a'.repeat(64), byteCount: 10 };
 
-function jobWith(changes: Partial<TaskJob>): TaskJob {
-  const job: Partial<TaskJob> = { timeoutMs: 1000, blobLifetimeMs: 1000, dense: ref, ...changes };
+function jobWith(changes: Partial<Job>): Job {
+  const job: Partial<Job> = { timeoutMs: 1000, blobLifetimeMs: 1000, dense: ref, ...changes };
   // Only these parts of a job are looked at.
-  return job as TaskJob;
+  return job as Job;
 }
 
-function jobOn(address: string, s3Endpoint?: string): TaskJob {
+function jobOn(address: string, s3Endpoint?: string): Job {
   const endpoint = s3Endpoint === undefined ? {} : { s3Endpoint };
   const storage = StorageConfigSchema.parse(endpoint);
   return jobWith({ store: { address, digest: 'd', storage } });

@@ -7,12 +7,7 @@ import { methodPlanOf } from '../../../shared/methods/methods.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { modelSpecOf, type ModelSpec } from '../../../shared/models/model-spec.js';
 import { encodeSums } from '../../../shared/sums/delivered-sums.js';
-import type {
-  GradientWork,
-  TaskJob,
-  PredictWork,
-  AdaptWork,
-} from '../../../shared/queue/protocol.js';
+import type { GradientWork, Job, PredictWork, AdaptWork } from '../../../shared/queue/protocol.js';
 import { rowPackLayoutOf, type RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
@@ -105,7 +100,7 @@ export function computeJob(
 
 /** The spec of the job's model and method. A gradient job may say that less of it learns. */
 function specOf(
-  { model, work }: TaskJob,
+  { model, work }: Job,
   features: readonly EncodedFeature[],
   where: string,
 ): ModelSpec {
@@ -125,7 +120,7 @@ function specOf(
 }
 
 function unitDropoutOf(
-  { work, outerStep }: TaskJob,
+  { work, outerStep }: Job,
   { kind }: ModelSpec,
 ): Pick<DeviceJob, 'unitDropout'> {
   if (work.kind !== 'gradient' || !MODELS.get(kind).hasHiddenLayers) return {};
@@ -134,7 +129,7 @@ function unitDropoutOf(
   return { unitDropout: { units, inputs, seed, outerStep } };
 }
 
-function whereOf({ jobIndex, outerStep, runId }: TaskJob): string {
+function whereOf({ jobIndex, outerStep, runId }: Job): string {
   return `job ${jobIndex} of outer step ${outerStep} of run ${runId}`;
 }
 

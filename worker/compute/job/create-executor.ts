@@ -23,7 +23,7 @@ import {
   drawnRowsOf,
   idDropoutOf,
   type StoreReference,
-  type TaskJob,
+  type Job,
 } from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/rows/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
@@ -103,7 +103,7 @@ export async function createExecutor(options: ExecutorOptions): Promise<LocalExe
       : readJob(rowsGiven(given), job);
 
   /** The rows of jobs that have not begun. */
-  const ahead = new Map<TaskJob, Promise<JobTasks>>();
+  const ahead = new Map<Job, Promise<JobTasks>>();
   const prepare = ({ job, given }: Pick<JobInput, 'job' | 'given'>): void => {
     readAhead(ahead, job, tasksOf({ job, given }));
   };
@@ -169,11 +169,7 @@ function openStores(openStore: ExecutorOptions['openStore']): OpenStores {
   };
 }
 
-function readAhead(
-  ahead: Map<TaskJob, Promise<JobTasks>>,
-  job: TaskJob,
-  reading: Promise<JobTasks>,
-): void {
+function readAhead(ahead: Map<Job, Promise<JobTasks>>, job: Job, reading: Promise<JobTasks>): void {
   // A failed read is thrown by the `execute` that wants it, not as an unhandled rejection.
   reading.catch(() => undefined);
   ahead.set(job, reading);
@@ -192,7 +188,7 @@ function rowsGiven({ features, tasks }: GivenTasks): RowSource {
   };
 }
 
-async function readJob(store: RowSource, job: TaskJob): Promise<JobTasks> {
+async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
   const { taskIndices, work, model } = job;
   const division = divisionOf(work);
   const { features } = store.manifest;

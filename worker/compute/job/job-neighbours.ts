@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import { divisionOf, type TaskJob } from '../../../shared/queue/protocol.js';
+import { divisionOf, type Job } from '../../../shared/queue/protocol.js';
 import { neighbourRowsOf } from '../../../shared/tasks/rows/neighbour-rows.js';
 import { supportAlone } from '../../../shared/tasks/rows/row-division.js';
 import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
@@ -15,7 +15,7 @@ import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/task
  */
 export async function readNeighbours(
   store: Pick<TaskStore, 'readTasks' | 'viewTasks'>,
-  { work, neighbours: named, ...job }: TaskJob,
+  { work, neighbours: named, ...job }: Job,
   tasks: readonly TaskRows[],
   prepared: (tasks: readonly TaskRows[]) => readonly TaskRows[],
 ): Promise<readonly (readonly TaskRows[])[]> {
