@@ -7,6 +7,7 @@ import {
   rankedOnRung,
   rankedTrials,
   scoreAt,
+  SweepRecordSchema,
   type ComparedTrial,
   type SweepRecord,
   type TrialRecord,
@@ -47,7 +48,7 @@ export function sweepDocument(
   return {
     title: `${search === undefined ? 'Sweep' : 'Search'} ${sweep}`,
     subtitle: [`trained ${rungsText(record)}; base: `, code(base)],
-    data: record,
+    data: SweepRecordSchema.parse(record),
     blocks: [
       factsBlock(
         [formatCount(begunTrialCount(record)), 'trials'],

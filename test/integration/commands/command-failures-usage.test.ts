@@ -49,7 +49,7 @@ describe('a command line', () => {
     ['train run.yaml --workers 1.5', value('--workers', /a whole number/, /^1\.5$/)],
     ['train run.yaml --format xml', value('--format', /^one of table, json$/, /^xml$/)],
     [
-      'stream run.yaml --workers 2 --processes 2',
+      'train run.yaml --workers 2 --processes 2',
       { what: /'--workers <count>' cannot be used with option '--processes/, cure: /--help/ },
     ],
     [
