@@ -5,7 +5,7 @@ import { bestOf, scoresSinceBest } from '../checkpoints/validated-steps.js';
 import type { TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingOutcome, TrainOptions } from './train-options.js';
 
-interface EarlyStopping {
+export interface EarlyStopping {
   /**
    * The state with its score, if it is to be scored; the same state if not, or if it has one.
    *

@@ -74,7 +74,7 @@ async function startingState({
 }
 
 /** The checkpoints of one training. They are written beside it, one at a time. */
-interface CheckpointWriter {
+export interface CheckpointWriter {
   /** @throws the failure of a checkpoint that was begun. */
   assertNoFailure(): void;
   /** Takes a snapshot of the state once the checkpoint before is written, and begins to write it. */

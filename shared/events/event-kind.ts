@@ -37,18 +37,18 @@ interface Traits<Event> {
   readonly isProgress?: true;
 }
 
-interface EventKindEntry<Shape extends z.ZodRawShape> extends Traits<Stamped<Shape>> {
-  readonly shape: Shape;
-  readonly level: (event: Stamped<Shape>) => EventLevel;
+/** What follows from an event of one kind. */
+export interface EventWords<Event> extends Traits<Event> {
+  readonly level: (event: Event) => EventLevel;
   /** The event in words. */
-  readonly text: (event: Stamped<Shape>) => string;
+  readonly text: (event: Event) => string;
 }
 
 type Define = <Shape extends z.ZodRawShape>(
   shape: Shape,
   text: (event: Stamped<Shape>) => string,
   traits?: Traits<Stamped<Shape>>,
-) => EventKindEntry<Shape>;
+) => EventWords<Stamped<Shape>> & { readonly shape: Shape };
 
 function atLevel(level: EventLevel): Define {
   return (shape, text, traits = {}) => ({ shape, level: () => level, text, ...traits });

@@ -5,7 +5,7 @@
 
 import type { Clock } from '../base/clock.js';
 import { set, type MetricUpdate } from '../metrics/metric-definitions.js';
-import type { EventLevel, EventSource, EventStamp, FieldsOf } from './event-kind.js';
+import type { EventLevel, EventSource, EventStamp, EventWords, FieldsOf } from './event-kind.js';
 import { EVENT_KINDS } from './event-kinds.js';
 import { secondsText } from './event-parts.js';
 
@@ -118,15 +118,7 @@ export function isProgress(event: StampedEvent): boolean {
   return entryOf(event).isProgress === true;
 }
 
-/** The functions of an entry as functions of any event. */
-interface UntypedEntry {
-  readonly level: (event: StampedEvent) => Sentence['level'];
-  readonly text: (event: StampedEvent) => string;
-  readonly metrics?: (event: StampedEvent) => readonly MetricUpdate[];
-  readonly isProgress?: true;
-}
-
-function entryOf({ kind }: StampedEvent): UntypedEntry {
+function entryOf({ kind }: StampedEvent): EventWords<StampedEvent> {
   // The entry of an event's kind takes that event, which an index by a union does not show.
-  return EVENT_KINDS[kind] as unknown as UntypedEntry;
+  return EVENT_KINDS[kind] as unknown as EventWords<StampedEvent>;
 }
