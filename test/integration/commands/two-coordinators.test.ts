@@ -72,7 +72,9 @@ it('a second one on the same Redis stops at once and harms nothing', async () =>
   while (!(await isAdded())) await systemClock.sleep(20);
   const jobs = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
   expectFailure(await started(...train).ended, busy('queued', /^redis:/));
-  expect(await redis.client.lrange('{queued}:inner-loops:wait', 0, -1)).toEqual(jobs);
+  // The first one may have been adding the others of its step.
+  const kept = await redis.client.lrange('{queued}:inner-loops:wait', 0, -1);
+  expect(kept).toEqual(expect.arrayContaining(jobs));
   started('worker', '--redis', redis.url, '--prefix', '{queued}');
   expect(digestOf(await first.ended)).toBe(await undisturbedDigest(40));
 });
