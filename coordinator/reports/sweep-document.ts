@@ -7,7 +7,6 @@ import {
   rankedOnRung,
   rankedTrials,
   scoreAt,
-  SweepRecordSchema,
   type ComparedTrial,
   type SweepRecord,
   type TrialRecord,
@@ -48,7 +47,7 @@ export function sweepDocument(
   return {
     title: `${search === undefined ? 'Sweep' : 'Search'} ${sweep}`,
     subtitle: [`trained ${rungsText(record)}; base: `, code(base)],
-    data: SweepRecordSchema.parse(record),
+    data: record,
     blocks: [
       factsBlock(
         [formatCount(begunTrialCount(record)), 'trials'],

@@ -31,6 +31,7 @@ import {
   beforeEnd,
   emptyRecord,
   rankedTrials,
+  SweepRecordSchema,
   withLatestScore,
   withScore,
   withTrainingLosses,
@@ -159,7 +160,9 @@ export async function sweepTrials(
   await output.put('best.yaml', Buffer.from(yaml), { kind: 'always' });
   const config = joinAddress(sweep.output, 'best.yaml');
   const compared = 'compared' in chosen ? { compared: [...chosen.compared] } : {};
-  const record = { ...ended, best: { trial, ...score, config, ...compared } };
+  const best = { trial, ...score, config, ...compared };
+  // In the order of fields that its file has.
+  const record = SweepRecordSchema.parse({ ...ended, best });
   await save(record);
   // Kept until the choice was made. A derived trial is made again from others.
   const kept = trialsBehind(chosen.trial, ended);
