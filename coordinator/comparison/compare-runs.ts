@@ -57,7 +57,7 @@ export function compareRuns(
       cure: 'name the runs one after the other: qianmo compare runs/a runs/b runs/b:finetuned',
     });
   const { report, logits } = first.evaluated;
-  for (const { evaluated } of chosen.slice(1)) demandSameRows(first.evaluated, evaluated);
+  for (const { evaluated } of chosen.slice(1)) assertSameRows(first.evaluated, evaluated);
   const arms = chosen.map(({ evaluated, arm }) => armOf(evaluated, arm));
   const labels = labelsOf(
     chosen.map(({ evaluated }, i) => `${evaluated.report.run.run}:${at(arms, i)}`),
@@ -252,7 +252,7 @@ function describeRun(
 }
 
 /** @throws QianmoError of kind `usage` that names the first task or row that differs. */
-function demandSameRows(first: EvaluatedRun, other: EvaluatedRun): void {
+function assertSameRows(first: EvaluatedRun, other: EvaluatedRun): void {
   const difference = labelDifference(first, other) ?? rowDifference(first.logits, other.logits);
   if (difference === null) return;
   const digestOf = ({ report }: EvaluatedRun): string => report.run.storeDigest.slice(0, 12);

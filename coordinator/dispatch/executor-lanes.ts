@@ -185,7 +185,7 @@ const COMPUTED_MS_ENOUGH = 2_000;
 /** How many executors are worth their cost, as far as the jobs that were computed tell. */
 export class ComputePace {
   #computedMs = 0;
-  /** Of the latest jobs. The fastest one tells most: others captured graphs, or waited for a core. */
+  /** Durations of the latest jobs. The fastest is the best estimate: others captured graphs or waited for a core. */
   readonly #msPerTask: number[] = [];
 
   note({ taskCount, computeMs }: Readonly<Record<'taskCount' | 'computeMs', number>>): void {

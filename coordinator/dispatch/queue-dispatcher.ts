@@ -120,7 +120,7 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
         return heard.orders;
       },
       tell: (training) => heard.tell(training),
-      // What a lost lease means shows where the run writes.
+      // A lost lease is reported by the next write.
       refresh: () => quietly(life.beat, REFRESH_TIMEOUT_MS),
     },
     run: (orders, read, signal, terms = {}) => steps.run({ orders, read, signal, terms }),

@@ -41,7 +41,7 @@ interface DelimitedScan {
  *
  * @throws QianmoError of kind `data` if there are such lines
  */
-async function demandClosedQuotes(
+async function assertClosedQuotes(
   file: LogFile,
   { scan, columnCount }: DelimitedScan,
   session: DuckSession,
@@ -318,7 +318,7 @@ async function readDelimited(
     `INSERT INTO raw ${keptRowsSql(types, await delimitedRows(source, settings, session))}`;
   await readWithRejects(file, reading, session);
   const scan = await delimitedScan(source, REJECTING_AGAIN, session);
-  await demandClosedQuotes(file, { scan, columnCount: source.found.length }, session);
+  await assertClosedQuotes(file, { scan, columnCount: source.found.length }, session);
   await session.run(
     `INSERT INTO malformed
       SELECT ${fileIndex}, line, any_value(lower(error_type) || ': ' || error_message),

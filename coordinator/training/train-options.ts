@@ -28,7 +28,7 @@ export type ValidationLoss = (
   terms?: Pick<CallTerms, 'onHeldBack'>,
 ) => Promise<number>;
 
-/** What another run has learned, to begin with. */
+/** Parameters of another run, from which this one starts. */
 export interface StartFrom {
   readonly metaParameters: MetaParameters;
   /** The optimizer state to continue with; the optimizer starts anew when absent. */

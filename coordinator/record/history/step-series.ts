@@ -161,7 +161,7 @@ export class PointSeries {
   }
 }
 
-/** Of equal values, the earlier one is kept. */
+/** Keeps the earlier of two equal values. */
 function unitedPoints(earlier: PointSpan, later: PointSpan): PointSpan {
   return {
     pointCount: earlier.pointCount + later.pointCount,
@@ -227,7 +227,7 @@ const SIZED_SPANS_MAX = 60;
 /** Sums over a span of outer steps. */
 interface SpanLosses {
   readonly all: SizeLosses;
-  /** The same of the outer steps that measure the query loss before adaptation; null where none does. */
+  /** Sums over the outer steps that measure the query loss before adaptation; null if none does. */
   readonly measured: SizeLosses | null;
 }
 

@@ -187,7 +187,7 @@ function interruptionOf(reason: unknown): QianmoError {
 
 interface WatchedProcess {
   readonly clock: Clock;
-  /** What this process does: it decides if absent. */
+  /** The role of this process; a coordinator if absent. */
   readonly source?: MetricSource | undefined;
   readonly version?: (() => string) | undefined;
 }
