@@ -67,7 +67,7 @@ export function checkBundle(
   });
 }
 
-/** Writes the model of a bundle for other servers, as ONNX or as a SavedModel. */
+/** Writes the model of a bundle for other servers, as ONNX. */
 export function convertBundle(
   request: ConvertRequest,
   options: CallOptions = {},

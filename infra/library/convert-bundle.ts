@@ -1,7 +1,7 @@
-/** Writes the model of a bundle for other servers: as ONNX or as a SavedModel. */
+/** Writes the model of a bundle for other servers, as ONNX. */
 
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
@@ -16,22 +16,21 @@ import { bundleDigestOf } from '../../shared/bundle/bundle-store.js';
 import { readAnyBundle } from '../../shared/bundle/delta/read-any-bundle.js';
 import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
 import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
-import { writeOnnxModel, writeSavedModel } from '../../worker/serving/interchange/written-model.js';
-import { MODEL_FORMATS, type ModelFormat } from '../../worker/serving/interchange/model-formats.js';
+import { writeOnnxModel } from '../../worker/serving/interchange/written-model.js';
 
 const text = z.string().min(1, 'expected a value');
 
 export const ConvertRequestSchema = z.strictObject({
   /** `ADDRESS` of bundles, or `ADDRESS@LABEL`. */
   bundles: text,
-  format: z.enum(MODEL_FORMATS),
+  format: z.literal('onnx'),
   /** The folder of the model, which must not be there or be empty. */
   out: text,
 });
 export type ConvertRequest = z.input<typeof ConvertRequestSchema>;
 
 export interface ConvertedModel {
-  readonly format: ModelFormat;
+  readonly format: 'onnx';
   readonly folder: string;
   /** The digest of the bundle. */
   readonly bundle: string;
@@ -57,11 +56,8 @@ export async function convertedBundle(
   const partial = `${folder}.${freshNonce()}.partial`;
   await mkdir(partial, { recursive: true });
   try {
-    const guide = format === 'onnx' ? partial : join(partial, 'assets.extra');
-    if (format === 'onnx') await writeOnnxModel(graph, partial, { bundle: digest });
-    else await writeSavedModel(graph, partial);
-    await mkdir(guide, { recursive: true });
-    await writeInputGuide(guide, {
+    await writeOnnxModel(graph, partial, { bundle: digest });
+    await writeInputGuide(partial, {
       ...{ digest, manifest, index: loaded.index, dictionaries },
       targetEncodings: await targetEncodingsOf(manifest.encodedFeatures, arrays),
     });

@@ -4,10 +4,6 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { convertBundle, exportChanged, exportRun } from '../../library/index.js';
-import {
-  MODEL_FORMATS,
-  type ModelFormat,
-} from '../../../worker/serving/interchange/model-formats.js';
 import { BLOCK_ENCODINGS } from '../../../shared/bundle/ranking-model.js';
 import { LATEST_LABEL } from '../../../shared/bundle/bundle-labels.js';
 import { callOptionsOf, type CommandContext } from '../command/command-context.js';
@@ -54,13 +50,13 @@ export const exportVerb = verb({
     ),
     format: choiceOption(
       '--format <format>',
-      'how the result is printed: table or json; or another format that the bundle is also written in',
-      z.enum(['table', 'json', ...MODEL_FORMATS]),
+      'how the result is printed: table or json; or onnx, in which the bundle is also written',
+      z.enum(['table', 'json', 'onnx']),
       'table',
     ),
     modelOut: valueOption(
       '--model-out <folder>',
-      'folder of the model in another format; by default named by format and digest beside the bundles',
+      'folder of the ONNX model; by default named by format and digest beside the bundles',
       textValue.optional(),
     ),
   },
@@ -74,7 +70,7 @@ Examples:
   qianmo export run.yaml --only-changed
   qianmo export run.yaml --format onnx --model-out models/shop`,
   run: async (operands, { format, modelOut, onlyChanged, encoding, rows, ...place }, context) => {
-    const modelFormat = MODEL_FORMATS.find((each) => each === format);
+    const modelFormat = format === 'onnx' ? format : undefined;
     demandFolder(modelFormat, modelOut, place.out);
     const options = callOptionsOf(context);
     const source = { config: firstOf(operands), ...place };
@@ -93,7 +89,7 @@ Examples:
 });
 
 async function convertTo(
-  format: ModelFormat | undefined,
+  format: 'onnx' | undefined,
   modelOut: string | undefined,
   { bundles, digest }: { readonly bundles: string; readonly digest: string },
   context: CommandContext,
@@ -109,15 +105,15 @@ async function convertTo(
 
 /** Before anything is adapted, where the words alone say it. */
 function demandFolder(
-  format: ModelFormat | undefined,
+  format: 'onnx' | undefined,
   modelOut: string | undefined,
   out: string | undefined,
 ): void {
   if (format === undefined && modelOut !== undefined)
     throw new QianmoError({
       kind: 'usage',
-      what: '--model-out is given without another format',
-      expected: `--format ${MODEL_FORMATS.join(' or ')}`,
+      what: '--model-out is given without --format onnx',
+      expected: '--format onnx',
       cure: 'give both, or neither',
     });
   if (format !== undefined && modelOut === undefined && out !== undefined) demandLocal(out);
@@ -127,7 +123,7 @@ function demandLocal(bundles: string): void {
   if (!bundles.startsWith('s3://')) return;
   throw new QianmoError({
     kind: 'usage',
-    what: 'a model in another format is written to a folder, not to S3',
+    what: 'an ONNX model is written to a folder, not to S3',
     where: bundles,
     cure: 'give --model-out FOLDER; a bundle that is there is converted by qianmo bundle convert',
   });

@@ -97,10 +97,9 @@ describe('bundle', () => {
     expect((await readdir(room.path('models/onnx'))).sort()).toEqual([
       ...['inputs.json', 'model.onnx', 'vocabulary'],
     ]);
-    await room.done([...convert, 'savedmodel', 'models/saved']);
-    expect((await readdir(room.path('models/saved'))).sort()).toEqual([
-      ...['assets.extra', 'saved_model.pb', 'variables'],
-    ]);
+    await room.refused([...convert, 'pmml', 'models/pmml'], {
+      ...{ exitCode: 2, what: /not converted to this format/, cure: /--help/ },
+    });
     const adgroups = await readFile(room.path('models/onnx/vocabulary/adgroups.jsonl'), 'utf8');
     const [unknown, ...keys] = adgroups.trimEnd().split('\n');
     expect(unknown).toBe('null');
@@ -108,7 +107,7 @@ describe('bundle', () => {
     await room.refused([...convert, 'onnx', 'models/onnx'], {
       ...{ exitCode: 2, what: /the folder of the model has files/, cure: /name another folder/ },
     });
-    expect(await readdir(room.path('models'))).toHaveLength(2);
+    expect(await readdir(room.path('models'))).toHaveLength(1);
   });
 
   test('names a damaged file', async () => {

@@ -1,14 +1,9 @@
 /** The files of a model for other servers. Arrays are written piece by piece. */
 
-import { mkdir, open, writeFile, type FileHandle } from 'node:fs/promises';
+import { open, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32c } from '../../../shared/formats/crc32c.js';
 import { onnxModelOf } from './onnx-model.js';
-import { savedModelOf } from './saved-model.js';
 import type { GraphArray, ScoringGraph } from './scoring-graph.js';
-import { tensorBundleIndex, type BundledTensor } from './tensor-bundle.js';
-import { nodeNameOf } from './tensorflow-nodes.js';
-import { TENSORFLOW_TYPE } from './tensorflow-messages.js';
 
 const ONNX_FILE = 'model.onnx';
 const ONNX_DATA_FILE = 'model.data';
@@ -27,25 +22,6 @@ export async function writeOnnxModel(
   await writeFile(join(folder, ONNX_FILE), bytes, { flush: true });
 }
 
-/** `saved_model.pb` and `variables/`. */
-export async function writeSavedModel(graph: ScoringGraph, folder: string): Promise<void> {
-  const variables = join(folder, 'variables');
-  await mkdir(variables);
-  const tensors: BundledTensor[] = [];
-  await writtenFile(join(variables, 'variables.data-00000-of-00001'), async (file) => {
-    let byteOffset = 0;
-    for (const [place, array] of graph.arrays.entries()) {
-      const { byteCount, crc } = await writePieces(file, array, byteOffset);
-      const { shape } = array;
-      const key = nodeNameOf(graph.arrays, place);
-      tensors.push({ key, type: TENSORFLOW_TYPE[array.type], shape, byteOffset, byteCount, crc });
-      byteOffset += byteCount;
-    }
-  });
-  await writeFile(join(variables, 'variables.index'), tensorBundleIndex(tensors), { flush: true });
-  await writeFile(join(folder, 'saved_model.pb'), savedModelOf(graph), { flush: true });
-}
-
 async function writtenFile(
   path: string,
   write: (file: FileHandle) => Promise<void>,
@@ -59,18 +35,12 @@ async function writtenFile(
   }
 }
 
-async function writePieces(
-  file: FileHandle,
-  array: GraphArray,
-  byteOffset: number,
-): Promise<{ readonly byteCount: number; readonly crc: number }> {
-  let [byteCount, crc] = [0, 0];
+async function writePieces(file: FileHandle, array: GraphArray, byteOffset: number): Promise<void> {
+  let position = byteOffset;
   for (const piece of array.pieces()) {
-    await writeWhole(file, piece, byteOffset + byteCount);
-    crc = crc32c(piece, crc);
-    byteCount += piece.byteLength;
+    await writeWhole(file, piece, position);
+    position += piece.byteLength;
   }
-  return { byteCount, crc };
 }
 
 /** One call may write a part only. */
