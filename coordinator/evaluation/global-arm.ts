@@ -1,8 +1,7 @@
 /** The config that trains the global arm: one model on all rows, by the same system. */
 
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { isNamed } from '../../shared/models/learned-names.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { isNamed, type ModelSpec } from '../../shared/models/model-spec.js';
 
 /** Same data, model, seed and budget, except where `globalTraining` says otherwise. */
 export function globalArmConfig(config: RunConfig): RunConfig {

@@ -1,8 +1,7 @@
 /** Gathers the meta-parameters that a job needs into the bytes that are sent. */
 
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { frozenVariables } from '../../shared/models/learned-parameters.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { frozenVariables, type ModelSpec } from '../../shared/models/model-spec.js';
 import type { DenseTensor, NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { encodeTensors } from '../../shared/tensors/tensor-codec.js';
 

@@ -3,7 +3,7 @@
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { methodWorkAt } from '../../shared/methods/methods.js';
-import { learnsAll } from '../../shared/models/learned-parameters.js';
+import { learnsAll } from '../../shared/models/model-spec.js';
 import { type GradientWork, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
 import type { JobOrder } from '../dispatch/dispatcher.js';

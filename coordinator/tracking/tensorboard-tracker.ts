@@ -12,7 +12,7 @@ import { thisProcess } from '../../shared/storage/process-identity.js';
 import { scalarsOf, type Scalar } from './scalars.js';
 import type { EventTracker, TrackedRun } from './tracker.js';
 import { crc32c, maskedCrc } from '../../shared/formats/crc32c.js';
-import { ProtoWriter } from '../../shared/formats/protobuf.js';
+import { messageOf, type ProtoWriter } from '../../shared/formats/protobuf.js';
 
 interface OpenFile {
   readonly handle: FileHandle;
@@ -142,11 +142,9 @@ export function recordOf(data: Uint8Array): Uint8Array {
  */
 export function openingRecords(epochMs: number, outerStep: number): Uint8Array {
   return Buffer.concat([
-    recordOf(eventAt(epochMs, 0).text(FILE_VERSION, 'brain.Event:2').finish()),
-    recordOf(
-      eventAt(epochMs, outerStep)
-        .message(SESSION_LOG, (log) => log.int(STATUS, START))
-        .finish(),
+    eventRecord(epochMs, 0, (event) => event.writeString(FILE_VERSION, 'brain.Event:2')),
+    eventRecord(epochMs, outerStep, (event) =>
+      event.writeMessage(SESSION_LOG, START, (status, log) => log.writeInt64(STATUS, status)),
     ),
   ]);
 }
@@ -154,13 +152,27 @@ export function openingRecords(epochMs: number, outerStep: number): Uint8Array {
 /** @param scalars of one outer step and time. */
 export function scalarRecord(scalars: readonly [Scalar, ...Scalar[]]): Uint8Array {
   const [{ epochMs, outerStep }] = scalars;
-  const event = eventAt(epochMs, outerStep).message(SUMMARY, (summary) => {
-    for (const { name, value } of scalars)
-      summary.message(VALUE, (field) => field.text(TAG, name).float(SIMPLE_VALUE, value));
-  });
-  return recordOf(event.finish());
+  const writeScalar = ({ name, value }: Scalar, field: ProtoWriter): void => {
+    field.writeString(TAG, name);
+    field.writeFloat(SIMPLE_VALUE, value);
+  };
+  return eventRecord(epochMs, outerStep, (event) =>
+    event.writeMessage(SUMMARY, scalars, (each, summary) => {
+      for (const scalar of each) summary.writeMessage(VALUE, scalar, writeScalar);
+    }),
+  );
 }
 
-function eventAt(epochMs: number, outerStep: number): ProtoWriter {
-  return new ProtoWriter().double(WALL_TIME, epochMs / 1_000).int(STEP, outerStep);
+function eventRecord(
+  epochMs: number,
+  outerStep: number,
+  write: (event: ProtoWriter) => void,
+): Uint8Array {
+  return recordOf(
+    messageOf((event) => {
+      event.writeDouble(WALL_TIME, epochMs / 1_000);
+      event.writeInt64(STEP, outerStep);
+      write(event);
+    }),
+  );
 }

@@ -4,8 +4,7 @@
  */
 
 import { at, float32At } from '../../shared/base/arrays.js';
-import { learnedVariables } from '../../shared/models/learned-parameters.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
+import { learnedVariables, type ModelSpec } from '../../shared/models/model-spec.js';
 import {
   decodeSums,
   type DeliveredSums,

@@ -16,7 +16,7 @@ import { bundleDigestOf } from '../../shared/bundle/bundle-store.js';
 import { readAnyBundle } from '../../shared/bundle/delta/read-any-bundle.js';
 import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
 import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
-import { writeOnnxModel } from '../../worker/serving/interchange/written-model.js';
+import { writeOnnxModel } from '../../worker/serving/interchange/onnx-graph.js';
 
 const text = z.string().min(1, 'expected a value');
 

@@ -7,8 +7,7 @@ import { configHash, decidingPart, RunConfigSchema } from '../../shared/config/r
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { metaParametersDigest } from '../../shared/models/meta-parameters-digest.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { learnedVariables } from '../../shared/models/learned-parameters.js';
-import { modelSpecOf } from '../../shared/models/model-spec.js';
+import { learnedVariables, modelSpecOf } from '../../shared/models/model-spec.js';
 import type { PreparedRun } from '../../coordinator/plan/prepared-run.js';
 import { randomStream } from '../../shared/base/random.js';
 import { rowPackLayoutOf } from '../../shared/tasks/row-pack.js';

@@ -110,25 +110,19 @@ function writeDifferences(
 
 function readPart(view: DataView, part: BlockPart, initial: Float32Array): Float32Array {
   const { encoding, byteOffset, scaleByteOffset, scaleCount } = part;
-  const count = elementCountOf(part.shape);
-  switch (encoding) {
-    case 'float32':
-      return Float32Array.from({ length: count }, (_, index) =>
-        view.getFloat32(byteOffset + 4 * index, true),
-      );
-    case 'float16':
-      return Float32Array.from({ length: count }, (_, index) =>
-        valueOfHalf(view.getUint16(byteOffset + 2 * index, true)),
-      );
-    case 'int8': {
-      const scaledCount = count / scaleCount;
-      return Float32Array.from({ length: count }, (_, index) => {
-        const row = Math.floor(index / scaledCount);
-        const scale = view.getFloat32(scaleByteOffset + 4 * row, true);
-        return at(initial, index) + scale * view.getInt8(byteOffset + index);
-      });
+  const values = new Float32Array(elementCountOf(part.shape));
+  const scaledCount = values.length / scaleCount;
+  for (let index = 0; index < values.length; index += 1) {
+    if (encoding === 'float32') values[index] = view.getFloat32(byteOffset + 4 * index, true);
+    else if (encoding === 'float16')
+      values[index] = valueOfHalf(view.getUint16(byteOffset + 2 * index, true));
+    else {
+      const row = Math.floor(index / scaledCount);
+      const scale = view.getFloat32(scaleByteOffset + 4 * row, true);
+      values[index] = at(initial, index) + scale * view.getInt8(byteOffset + index);
     }
   }
+  return values;
 }
 
 function valuesOf(tensors: NamedTensors, { name, shape }: BlockPart): Float32Array {

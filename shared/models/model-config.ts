@@ -217,8 +217,8 @@ export function featureMisfits(
       path: ['personal', numbersPlace],
       message: 'there are no number features to adapt the weights of',
     });
-  const ownNeed = MODELS.get(model.kind).factorisedFieldsMin?.(model) ?? 0;
-  const needed = Math.max(ownNeed, model.factorisedFields === undefined ? 0 : 1);
+  const weighsPairs = MODELS.get(model.kind).weighsPairs?.(model) === true;
+  const needed = weighsPairs ? 2 : model.factorisedFields === undefined ? 0 : 1;
   const count = model.factorisedFields?.length ?? fields.length;
   if (count < needed)
     misfits.push({

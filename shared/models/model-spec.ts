@@ -5,17 +5,19 @@
  * All models share a frame: a logit that is a sum of terms, among them a bias and, where the model
  * has them, linear weights, over fields, in order: category features, bag features (mean of their
  * members), number features (value times a factor vector), adgroup embedding. What a model adds to
- * the frame is in `kinds/`.
+ * the frame is in `kinds/models.ts`.
  */
 
 import type { ModelConfig } from './model-config.js';
-import { methodPlanOf, methodVariablesOf, type MethodConfig } from '../methods/methods.js';
+import { METHODS, methodPlanOf, methodVariablesOf, type MethodConfig } from '../methods/methods.js';
+import { at } from '../base/arrays.js';
+import type { RowPackLayout } from '../tasks/row-pack.js';
 import { unseenBucketsOf, type EncodedFeature } from '../tasks/store-manifest.js';
 import { GENERATED_BLOCK } from '../methods/inner-loop/generated-block.js';
-import { learnedNamesOf, type LearnedNames } from './learned-names.js';
 import type { FieldFrame } from './kinds/forward-frame.js';
-import type { ModelDefinition, WeightInitialisation } from './kinds/model-definition.js';
+import type { ModelDefinition } from './kinds/model-definition.js';
 import type { ModelOptions } from './kinds/model-options.js';
+import type { WeightInitialisation } from './kinds/model-terms.js';
 import { MODELS } from './kinds/models.js';
 import { supportInputNames } from './kinds/support-inputs.js';
 import type { Initialisation, Variable } from '../tensors/variable.js';
@@ -152,6 +154,23 @@ function fieldFrameOf(
   };
 }
 
+/**
+ * Every two factorised fields in the order of their weights: by the kind of the second (feature with a
+ * table, number, adgroup embedding), then of the first, then by place.
+ */
+export function factorisedPairs(
+  spec: Pick<ModelSpec, 'factorisedPlaces' | 'categoryFeatures' | 'bagFeatures' | 'numberFeatures'>,
+): (readonly [first: number, second: number])[] {
+  const places = spec.factorisedPlaces;
+  const tableCount = spec.categoryFeatures.length + spec.bagFeatures.length;
+  const kindOf = (place: number): number =>
+    Number(place >= tableCount) + Number(place >= tableCount + spec.numberFeatures.length);
+  const order = ([f, g]: readonly [number, number]): number => 3 * kindOf(g) + kindOf(f);
+  return places
+    .flatMap((f) => places.filter((g) => f < g).map((g) => [f, g] as const))
+    .sort((a, b) => order(a) - order(b));
+}
+
 function tableInitialisation(
   { hasFactors }: ModelDefinition,
   { embeddingDeviation, embeddingWidth, initialisation }: ModelOptions,
@@ -215,4 +234,92 @@ function layerInitialisation(
   return initialisation?.layers === 'glorot-uniform'
     ? glorotUniform(...initial.extents)
     : { kind: 'normal', deviation: initial.deviation };
+}
+
+/**
+ * A method may keep the model and learn its own variables alone, and `training.trainable` may restrict what
+ * learns. The rest is frozen.
+ */
+interface LearnedNames {
+  readonly variables: readonly string[];
+  readonly tables: readonly string[];
+}
+
+/** @param learns with `method`, only the variables of block `method` learn. */
+export function learnedNamesOf(
+  {
+    variables,
+    tables,
+  }: {
+    readonly variables: readonly Variable[];
+    readonly tables: readonly { readonly name: string }[];
+  },
+  learns: 'all' | 'method',
+  trainable?: readonly string[],
+): LearnedNames {
+  const isTrainable = (learned: { readonly name: string; readonly block?: string }): boolean =>
+    trainable?.some((named) => isCovered(learned, named)) ?? true;
+  const nameOf = ({ name }: { readonly name: string }): string => name;
+  return {
+    variables: variables
+      .filter(({ block }) => learns === 'all' || block === 'method')
+      .filter(isTrainable)
+      .map(nameOf),
+    tables: learns === 'all' ? tables.filter(isTrainable).map(nameOf) : [],
+  };
+}
+
+/** Returns whether a name of `trainable` stands for a variable or table: its own, its block's, or for variables of the method that of a method. */
+export function isCovered(
+  { name, block }: { readonly name: string; readonly block?: string },
+  named: string,
+): boolean {
+  return isNamed(name, named) || (block === 'method' && METHODS.kinds().includes(named));
+}
+
+/** Returns whether a name of `trainable` is that of the variable or table, or of the block it belongs to. */
+export function isNamed(name: string, named: string): boolean {
+  return name === named || name.startsWith(`${named}.`);
+}
+
+export function learnedVariables({ learned, variables }: ModelSpec): readonly Variable[] {
+  const names = new Set(learned.variables);
+  return variables.filter(({ name }) => names.has(name));
+}
+
+export function frozenVariables({ learned, variables }: ModelSpec): readonly Variable[] {
+  const names = new Set(learned.variables);
+  return variables.filter(({ name }) => !names.has(name));
+}
+
+export function learnsAll({ learned, variables, tables }: ModelSpec): boolean {
+  return learned.variables.length === variables.length && learned.tables.length === tables.length;
+}
+
+/** The rows of a row pack that have a gradient: those of tables that learn, in their order. */
+export interface LearnedRows {
+  readonly rowCount: number;
+  /** For each learned table, where its rows begin in the pack and among the learned rows. */
+  readonly spans: readonly LearnedSpan[];
+}
+
+interface LearnedSpan {
+  /** Index of the table in the spec. */
+  readonly tableIndex: number;
+  readonly packStart: number;
+  readonly start: number;
+  readonly rowCount: number;
+}
+
+export function learnedRowsOf({ learned, tables }: ModelSpec, layout: RowPackLayout): LearnedRows {
+  const names = new Set(learned.tables);
+  const spans: LearnedSpan[] = [];
+  let start = 0;
+  for (const [tableIndex, { name }] of tables.entries()) {
+    if (!names.has(name)) continue;
+    const rowCount = at(layout.idsByTable, tableIndex).length;
+    spans.push({ tableIndex, packStart: at(layout.startByTable, tableIndex), start, rowCount });
+    start += rowCount;
+  }
+  return { rowCount: start, spans };
 }

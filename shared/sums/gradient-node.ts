@@ -7,8 +7,7 @@
 import { at, demandSameLength, unfilledFloats } from '../base/arrays.js';
 import { nativeRows } from '../tensors/native-rows.js';
 import { uniqueIdsOf, type RowPackLayout } from '../tasks/row-pack.js';
-import { learnedVariables } from '../models/learned-parameters.js';
-import type { ModelSpec } from '../models/model-spec.js';
+import { learnedVariables, type ModelSpec } from '../models/model-spec.js';
 import { elementCountOf } from '../tensors/named-tensors.js';
 
 export interface GradientNode {

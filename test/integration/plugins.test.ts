@@ -20,7 +20,7 @@ export default defineModel({
   linear: 'by-default',
   hasFactors: true,
   hasHiddenLayers: false,
-  factorisedFieldsMin: () => 2,
+  weighsPairs: () => true,
   blocks: () => ['output'],
   variables: (_, { factorisedPlaces: { length } }) => [outputLayer((length * (length - 1)) / 2)],
   forward: (frame) => {

@@ -7,11 +7,11 @@ import { at, float64At, int32At } from '../../shared/base/arrays.js';
 import { placeOfId } from '../../shared/bundle/value-lists.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import {
-  supportFormulasOf,
+  NO_LABELS,
   type SupportFormulas,
+  supportFormulasOf,
   type SupportInputs,
 } from '../../shared/models/kinds/support-inputs.js';
-import { NO_LABELS } from '../../shared/models/support-columns.js';
 import {
   layoutWithSupportInputs,
   requestLayoutOf,

@@ -7,6 +7,7 @@
 
 import { float32At } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
+import { hasOutput } from '../../shared/models/kinds/model-terms.js';
 import { requestLayoutOf, type FeaturePlace, type RankingRequest } from './ranking-request.js';
 import { scoringPlanOf, coverageOf } from './scoring-plan.js';
 
@@ -50,9 +51,9 @@ interface SidedPlace {
  */
 export function hasExactShares(model: Pick<RankingModel, 'spec' | 'blocks'>): boolean {
   if (!coverageOf(model).isCovered) return false;
-  const { tower, cross, output, hasPairTerm, fields } = scoringPlanOf(model, []);
-  if (tower !== null || cross !== null) return false;
-  if (!hasPairTerm && output === null) return true;
+  const { terms, fields } = scoringPlanOf(model, []);
+  if (terms.tower !== undefined || terms.cross !== undefined) return false;
+  if (terms.hasPairSum !== true && !hasOutput(terms)) return true;
   const { variables, options } = model.spec;
   const isPersonal = variables.some(
     ({ name, block }) => name === 'output.weight' && block === 'personal',

@@ -4,15 +4,17 @@
  */
 
 import { at, float32At, float64At, int32At } from '../../shared/base/arrays.js';
-import type { RankingModel, PersonalBlocks } from '../../shared/bundle/ranking-model.js';
+import { blockBytes, readBlock } from '../../shared/bundle/block-codec.js';
+import type { PersonalBlocks, RankingModel } from '../../shared/bundle/ranking-model.js';
+import { hasOutput, outputReadsCrossed } from '../../shared/models/kinds/model-terms.js';
+import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
 import { supportInputAdder } from './candidate-support.js';
-import { levelReader, PartReader } from './part-reader.js';
 import type { RankingRequest, Side } from './ranking-request.js';
 import {
   denseOf,
   isOfContext,
   scoringPlanOf,
-  type Products,
+  type ResolvedProducts,
   type ScoredField,
   type ScoringPlan,
   tablesOf,
@@ -67,8 +69,6 @@ interface ContextPart {
   readonly start: Float64Array | null;
 }
 
-type TowerInput = NonNullable<NonNullable<ScoringPlan['tower']>['input']>;
-
 const NOTHING = new Float64Array(0);
 const EVERY = (): boolean => true;
 
@@ -77,8 +77,8 @@ export class ReferenceScorer {
   readonly #plan: ScoringPlan;
   readonly #withInputs: (request: RankingRequest) => RankingRequest;
   readonly #tables: PaddedTables;
-  readonly #own: ReadonlyMap<string, PartReader>;
-  readonly #levelOf: (block: number) => number;
+  /** The variables of the candidate's block. */
+  #own: NamedTensors = new Map();
   /** `[fieldCount, embeddingWidth]` */
   readonly #vectors: Float64Array;
   /** The outputs of the hidden layers. */
@@ -92,12 +92,12 @@ export class ReferenceScorer {
     this.#plan = scoringPlanOf(model, contextFeatures);
     this.#withInputs = supportInputAdder(model, contextFeatures);
     this.#tables = new PaddedTables(model);
-    const { parts } = model.blocks.layout;
-    this.#own = new Map(parts.map((part) => [part.name, new PartReader(model, part)]));
-    this.#levelOf = levelReader(model.blocks);
     const { fields, embeddingWidth } = this.#plan;
     this.#vectors = new Float64Array(fields.length * embeddingWidth);
-    this.#hidden = (this.#plan.tower?.hiddenWidths ?? []).map((width) => new Float64Array(width));
+    const { terms, hiddenWidths } = this.#plan;
+    this.#hidden = (terms.tower === undefined ? [] : hiddenWidths).map(
+      (width) => new Float64Array(width),
+    );
     const places = [...fields.keys()];
     this.#contextFields = places.filter((field) => isOfContext(this.#plan, field));
     this.#isOfCandidate = (field) => !isOfContext(this.#plan, field);
@@ -112,33 +112,39 @@ export class ReferenceScorer {
   }
 
   #contextPart(request: RankingRequest): ContextPart {
-    const linear = this.#fill(this.#contextFields, request, 0, 0);
-    const { tower } = this.#plan;
-    const input = tower?.input ?? null;
-    const [width] = tower?.hiddenWidths ?? [];
-    if (input === null || width === undefined || this.#own.has('layer0.weight'))
+    const linear = this.#fill(this.#contextFields, request, 0);
+    const isOverFields = this.#plan.terms.tower?.over === 'fields';
+    if (
+      !isOverFields ||
+      this.#hidden.length === 0 ||
+      this.#model.blocks.layout.parts.some(({ name }) => name === 'layer0.weight')
+    )
       return { linear, start: null };
     const start = Float64Array.from(denseOf(this.#model, 'layer0.bias'));
     const weights = denseOf(this.#model, 'layer0.weight');
-    this.#addFields(start, weights, input.fields, (field) => isOfContext(this.#plan, field));
+    this.#addFields(start, weights, (field) => isOfContext(this.#plan, field));
     return { linear, start };
   }
 
   #logitOf(request: RankingRequest, candidate: number, context: ContextPart): number {
     const block = int32At(request.blocks, candidate);
     const plan = this.#plan;
-    let logit = float32At(this.#variable('bias', block), 0) + this.#levelOf(block);
-    logit += valueShift(this.#model.blocks, plan, request, { block, candidate });
-    logit += context.linear + this.#fill(this.#candidateFields, request, candidate, block);
-    if (plan.hasPairTerm) logit += this.#pairTerm();
-    if (plan.output === null) return logit;
+    const { blocks, dense } = this.#model;
+    const own = { layout: blocks.layout, initial: dense };
+    const { variables, level } = readBlock(own, blockBytes(blocks, block));
+    this.#own = variables;
+    let logit = float32At(this.#variable('bias'), 0) + level;
+    logit += valueShift(blocks, plan, request, { block, candidate });
+    logit += context.linear + this.#fill(this.#candidateFields, request, candidate);
+    if (plan.terms.hasPairSum === true) logit += this.#pairTerm();
+    if (!hasOutput(plan.terms)) return logit;
     const crossed = this.#crossed();
     const pieces = [
-      ...(plan.output.hasCrossed ? [crossed] : []),
-      ...(plan.output.hasTower ? [this.#tower(block, context, crossed)] : []),
-      this.#products(plan.output.products),
+      ...(outputReadsCrossed(plan.terms) ? [crossed] : []),
+      this.#tower(context, crossed),
+      this.#products(plan.weighedProducts),
     ];
-    const weights = this.#variable('output.weight', block);
+    const weights = this.#variable('output.weight');
     let row = 0;
     for (const piece of pieces) {
       for (let index = 0; index < piece.length; index += 1)
@@ -148,33 +154,24 @@ export class ReferenceScorer {
     return logit;
   }
 
-  #variable(name: string, block: number): Float32Array {
-    return this.#own.get(name)?.read(block) ?? denseOf(this.#model, name);
+  /** A variable of the candidate's block, or one that all share. */
+  #variable(name: string): Float32Array {
+    return this.#own.get(name)?.values ?? denseOf(this.#model, name);
   }
 
   /** Writes the vectors of some fields and returns the sum of their linear terms. */
-  #fill(
-    places: readonly number[],
-    request: RankingRequest,
-    candidate: number,
-    block: number,
-  ): number {
+  #fill(places: readonly number[], request: RankingRequest, candidate: number): number {
     let linear = 0;
-    for (const place of places)
-      linear += this.#fillField(at(this.#plan.fields, place), place, request, [candidate, block]);
+    for (const place of places) linear += this.#fillField(place, request, candidate);
     return linear;
   }
 
-  #fillField(
-    field: ScoredField,
-    place: number,
-    request: RankingRequest,
-    [candidate, block]: readonly [number, number],
-  ): number {
+  #fillField(place: number, request: RankingRequest, candidate: number): number {
+    const field = at(this.#plan.fields, place);
     const { embeddingWidth: width, hasLinear, request: layout } = this.#plan;
     const vector = this.#vectors.subarray(place * width, (place + 1) * width);
     if (field.source === 'block') {
-      const values = this.#variable(field.name, block);
+      const values = this.#variable(field.name);
       for (let k = 0; k < width; k += 1) vector[k] = values[k] ?? NaN;
       return field.hasLinear ? at(values, width) : 0;
     }
@@ -188,10 +185,10 @@ export class ReferenceScorer {
     }
     const numbers = side === 'context' ? request.contextNumbers : request.candidateNumbers;
     const value = at(numbers, rowOf(layout.numberCounts));
-    const factors = width === 0 ? [] : this.#variable('numbers.factors', block);
+    const factors = width === 0 ? [] : this.#variable('numbers.factors');
     for (let k = 0; k < width; k += 1)
       vector[k] = value * (factors[field.number * width + k] ?? NaN);
-    return hasLinear ? value * at(this.#variable('numbers.linear', block), field.number) : 0;
+    return hasLinear ? value * at(this.#variable('numbers.linear'), field.number) : 0;
   }
 
   #pairTerm(): number {
@@ -211,21 +208,18 @@ export class ReferenceScorer {
 
   /** Cross layers' output; empty without them. */
   #crossed(): Float64Array {
-    const { cross } = this.#plan;
-    if (cross === null) return NOTHING;
+    const { cross } = this.#plan.terms;
+    if (cross === undefined) return NOTHING;
+    const { rank } = cross;
     const input = this.#vectors;
     let crossed = Float64Array.from(input);
     for (let layer = 0; layer < cross.layerCount; layer += 1) {
       const name = `cross${layer}`;
       const compressed =
-        cross.rank === null
+        rank === undefined
           ? crossed
-          : product(
-              crossed,
-              denseOf(this.#model, `${name}.compress`),
-              new Float64Array(cross.rank),
-            );
-      const weights = denseOf(this.#model, `${name}.${cross.rank === null ? 'weight' : 'expand'}`);
+          : product(crossed, denseOf(this.#model, `${name}.compress`), new Float64Array(rank));
+      const weights = denseOf(this.#model, `${name}.${rank === undefined ? 'weight' : 'expand'}`);
       const factors = product(
         compressed,
         weights,
@@ -239,54 +233,50 @@ export class ReferenceScorer {
   }
 
   /** The last hidden layer; the tower's input if it has none. */
-  #tower(block: number, { start }: ContextPart, crossed: Float64Array): Float64Array {
-    const { tower } = this.#plan;
-    if (tower === null) return NOTHING;
+  #tower({ start }: ContextPart, crossed: Float64Array): Float64Array {
+    const { terms, towerFields, towerProducts, embeddingWidth: width } = this.#plan;
+    if (terms.tower === undefined) return NOTHING;
+    const isOverFields = terms.tower.over === 'fields';
     let hidden = crossed;
     for (const [layer, sums] of this.#hidden.entries()) {
-      const weights = this.#variable(`layer${layer}.weight`, block);
+      const weights = this.#variable(`layer${layer}.weight`);
       const isStarted = layer === 0 && start !== null;
-      sums.set(isStarted ? start : this.#variable(`layer${layer}.bias`, block));
-      if (layer > 0 || tower.input === null) product(hidden, weights, sums);
-      else this.#addInput(sums, weights, tower.input, isStarted ? this.#isOfCandidate : EVERY);
+      sums.set(isStarted ? start : this.#variable(`layer${layer}.bias`));
+      if (layer > 0 || !isOverFields) product(hidden, weights, sums);
+      else this.#addInput(sums, weights, isStarted ? this.#isOfCandidate : EVERY);
       for (let j = 0; j < sums.length; j += 1) sums[j] = Math.max(0, sums[j] ?? NaN);
       hidden = sums;
     }
-    if (tower.hiddenWidths.length > 0 || tower.input === null) return hidden;
-    const { fields, products } = tower.input;
-    const width = this.#plan.embeddingWidth;
-    const vectors = fields.flatMap((f) => [...this.#vectors.subarray(f * width, (f + 1) * width)]);
-    return Float64Array.from([...vectors, ...this.#products(products)]);
+    if (this.#hidden.length > 0 || !isOverFields) return hidden;
+    const vectors = towerFields.flatMap((f) => [
+      ...this.#vectors.subarray(f * width, (f + 1) * width),
+    ]);
+    return Float64Array.from([...vectors, ...this.#products(towerProducts)]);
   }
 
   /** Adds the products of the tower's input with the first layer's weights. */
-  #addInput(
-    sums: Float64Array,
-    weights: Float32Array,
-    { fields, products }: TowerInput,
-    isWanted: (field: number) => boolean,
-  ): void {
-    this.#addFields(sums, weights, fields, isWanted);
-    const firstRow = fields.length * this.#plan.embeddingWidth;
-    product(this.#products(products), weights.subarray(firstRow * sums.length), sums);
+  #addInput(sums: Float64Array, weights: Float32Array, isWanted: (field: number) => boolean): void {
+    this.#addFields(sums, weights, isWanted);
+    const { towerFields, towerProducts, embeddingWidth } = this.#plan;
+    const firstRow = towerFields.length * embeddingWidth;
+    product(this.#products(towerProducts), weights.subarray(firstRow * sums.length), sums);
   }
 
   /** Adds the products of some fields of the tower's input with their weights. */
   #addFields(
     sums: Float64Array,
     weights: Float32Array,
-    fields: readonly number[],
     isWanted: (field: number) => boolean,
   ): void {
     const width = this.#plan.embeddingWidth;
-    for (const [place, field] of fields.entries()) {
+    for (const [place, field] of this.#plan.towerFields.entries()) {
       if (!isWanted(field)) continue;
       const vector = this.#vectors.subarray(field * width, (field + 1) * width);
       product(vector, weights.subarray(place * width * sums.length), sums);
     }
   }
 
-  #products({ pairs, byField, hasOuter }: Products): Float64Array {
+  #products({ pairs, byField, hasOuter }: ResolvedProducts): Float64Array {
     if (pairs.length + byField.length === 0 && !hasOuter) return NOTHING;
     const { embeddingWidth: width, fields, factorised } = this.#plan;
     const vectorOf = (field: number): Float64Array =>

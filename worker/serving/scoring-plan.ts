@@ -1,14 +1,16 @@
 /**
- * A model's logit as data, for scorers that run without a graph: which fields it has, and which terms
- * are made of them. It follows the formulas in `shared/models/kinds`.
+ * The terms of a model (`shared/models/kinds/model-terms.ts`) resolved for one spec and layout of requests.
+ * The reference scorer, the kernel and the ONNX writer interpret this plan.
  *
- *   logit = bias + level + effects + linear(x) + pairs + <output, [crossed ; tower ; products]>
+ *   logit = bias + level + effects + linear(x) + pair sum + <output, [crossed ; tower ; products]>
  */
 
 import { at } from '../../shared/base/arrays.js';
 import type { RankingModel } from '../../shared/bundle/ranking-model.js';
 import { GENERATED_BLOCK } from '../../shared/methods/inner-loop/generated-block.js';
-import type { ModelSpec } from '../../shared/models/model-spec.js';
+import type { ModelTerms, Products } from '../../shared/models/kinds/model-terms.js';
+import { MODELS } from '../../shared/models/kinds/models.js';
+import { factorisedPairs, type ModelSpec } from '../../shared/models/model-spec.js';
 import {
   layoutWithSupportInputs,
   type FeaturePlace,
@@ -32,7 +34,7 @@ export type ScoredField =
   | { readonly source: 'block'; readonly name: string; readonly hasLinear: boolean };
 
 /** Products of field vectors, in the order of the weights that read them. */
-export interface Products {
+export interface ResolvedProducts {
   /** <e_f, e_g> */
   readonly pairs: readonly (readonly [f: number, g: number])[];
   /** <e_f, S - e_f> with S the sum over all fields. */
@@ -48,27 +50,16 @@ export interface ScoringPlan {
   readonly embeddingWidth: number;
   readonly hasLinear: boolean;
   readonly factorised: readonly number[];
-  /** The term sum_{f < g} <e_f, e_g> over the factorised fields. */
-  readonly hasPairTerm: boolean;
-  readonly cross: { readonly layerCount: number; readonly rank: number | null } | null;
-  readonly tower: {
-    /** Fields side by side, then products; null: the cross layers' output. */
-    readonly input: { readonly fields: readonly number[]; readonly products: Products } | null;
-    readonly hiddenWidths: readonly number[];
-  } | null;
-  readonly output: {
-    readonly hasCrossed: boolean;
-    readonly hasTower: boolean;
-    readonly products: Products;
-  } | null;
+  readonly terms: ModelTerms;
+  readonly hiddenWidths: readonly number[];
+  /** A tower over fields reads these side by side, then the products. */
+  readonly towerFields: readonly number[];
+  readonly towerProducts: ResolvedProducts;
+  /** Products that the output layer reads last. */
+  readonly weighedProducts: ResolvedProducts;
   /** Ids of the shifted features. */
   readonly shifted: readonly FeaturePlace[];
 }
-
-type Terms = Pick<ScoringPlan, 'hasPairTerm' | 'cross' | 'tower' | 'output'>;
-
-const NO_PRODUCTS: Products = { pairs: [], byField: [], hasOuter: false };
-const NO_TERMS: Terms = { hasPairTerm: false, cross: null, tower: null, output: null };
 
 /** Models and methods that a plan can say, or the reason why not. */
 export type Coverage =
@@ -84,7 +75,7 @@ export function scoringPlanOf(
   contextFeatures: readonly string[],
 ): ScoringPlan {
   const reason = reasonAgainst(spec);
-  const terms = TERMS[spec.kind];
+  const terms = MODELS.get(spec.kind).terms?.(spec.options);
   if (reason !== null || terms === undefined) throw new Error(reason ?? 'no terms');
   const request = layoutWithSupportInputs(spec, contextFeatures);
   const tableCount = spec.categoryFeatures.length;
@@ -92,7 +83,12 @@ export function scoringPlanOf(
     fields: fieldsOf(spec, request),
     ...{ request, embeddingWidth: spec.embeddingWidth, hasLinear: spec.hasLinear },
     factorised: spec.factorisedPlaces,
-    ...terms(spec),
+    ...{ terms, hiddenWidths: spec.options.hiddenWidths },
+    towerFields: Array.from({ length: spec.fieldCount }, (_, place) => place).filter(
+      (place) => !spec.widePlaces.includes(place),
+    ),
+    towerProducts: productsOf(spec, terms.tower?.products),
+    weighedProducts: productsOf(spec, terms.weighed),
     shifted: (blocks.effects?.features ?? []).map((feature) => {
       const place = request.ids.slice(0, tableCount).find(({ name }) => name === feature);
       if (place === undefined) throw new Error(`the model has no category ${feature}`);
@@ -102,7 +98,8 @@ export function scoringPlanOf(
 }
 
 function reasonAgainst(spec: ModelSpec): string | null {
-  if (TERMS[spec.kind] === undefined) return `the model ${spec.kind} is not built in`;
+  if (MODELS.get(spec.kind).terms === undefined)
+    return `the model ${spec.kind} has a forward pass of its own`;
   if (isPersonal(spec, 'cross'))
     return 'personal cross layers are read by the captured graph alone';
   return null;
@@ -132,89 +129,12 @@ function fieldsOf(spec: ModelSpec, { ids, numbers }: RequestLayout): ScoredField
   ];
 }
 
-const TERMS: Readonly<Record<string, ((spec: ModelSpec) => Terms) | undefined>> = {
-  logistic: () => NO_TERMS,
-  fm: (spec) =>
-    isByField(spec)
-      ? { ...NO_TERMS, output: outputOf({ products: byField(spec) }) }
-      : { ...NO_TERMS, hasPairTerm: true },
-  fwfm: (spec) => ({ ...NO_TERMS, output: outputOf({ products: innerPairs(spec) }) }),
-  deepfm: (spec) => ({
-    ...NO_TERMS,
-    hasPairTerm: !isByField(spec),
-    tower: towerOf(spec),
-    output: outputOf({
-      hasTower: true,
-      products: isByField(spec) ? byField(spec) : NO_PRODUCTS,
-    }),
-  }),
-  mlp: towerAlone,
-  'wide-deep': towerAlone,
-  ipnn: (spec) => towerAlone(spec, isByField(spec) ? byField(spec) : innerPairs(spec)),
-  opnn: (spec) => towerAlone(spec, { ...NO_PRODUCTS, hasOuter: true }),
-  pnn: (spec) =>
-    towerAlone(spec, {
-      ...(isByField(spec) ? byField(spec) : innerPairs(spec)),
-      hasOuter: true,
-    }),
-  'dcn-v2': (spec) => {
-    const { hiddenWidths, crossLayers = 3, crossRank, crossTower } = spec.options;
-    const cross = { layerCount: crossLayers, rank: crossRank ?? null };
-    if (hiddenWidths.length === 0)
-      return { ...NO_TERMS, cross, output: outputOf({ hasCrossed: true }) };
-    if (crossTower === 'stacked')
-      return {
-        ...{ ...NO_TERMS, cross, tower: { input: null, hiddenWidths } },
-        output: outputOf({ hasTower: true }),
-      };
-    return {
-      ...{ ...NO_TERMS, cross, tower: towerOf(spec) },
-      output: outputOf({ hasCrossed: true, hasTower: true }),
-    };
-  },
-};
-
-function towerAlone(spec: ModelSpec, products = NO_PRODUCTS): Terms {
-  return { ...NO_TERMS, tower: towerOf(spec, products), output: outputOf({ hasTower: true }) };
-}
-
-function towerOf(
-  { fieldCount, widePlaces, options }: ModelSpec,
-  products = NO_PRODUCTS,
-): ScoringPlan['tower'] {
-  const fields = placesBelow(fieldCount).filter((place) => !widePlaces.includes(place));
-  return { input: { fields, products }, hiddenWidths: options.hiddenWidths };
-}
-
-function outputOf(
-  parts: Partial<NonNullable<ScoringPlan['output']>>,
-): NonNullable<ScoringPlan['output']> {
-  return { hasCrossed: false, hasTower: false, products: NO_PRODUCTS, ...parts };
-}
-
-function isByField({ options }: ModelSpec): boolean {
-  return options.interactions === 'by-field';
-}
-
-function byField({ factorisedPlaces }: ModelSpec): Products {
-  return { ...NO_PRODUCTS, byField: factorisedPlaces };
-}
-
-/** Ordered by the kind of g (feature with a table, number, adgroup embedding), then of f, then by place. */
-function innerPairs(spec: ModelSpec): Products {
-  const tableCount = spec.categoryFeatures.length + spec.bagFeatures.length;
-  const kindOf = (place: number): number =>
-    place < tableCount ? 0 : place < tableCount + spec.numberFeatures.length ? 1 : 2;
-  const places = spec.factorisedPlaces;
-  const pairs = places.flatMap((f) =>
-    places.filter((g) => f < g).map((g): [number, number] => [f, g]),
-  );
-  const order = ([f, g]: readonly [number, number]): number => 3 * kindOf(g) + kindOf(f);
-  return { ...NO_PRODUCTS, pairs: pairs.sort((a, b) => order(a) - order(b)) };
-}
-
-function placesBelow(count: number): number[] {
-  return Array.from({ length: count }, (_, place) => place);
+function productsOf(spec: ModelSpec, { inner, outer = false }: Products = {}): ResolvedProducts {
+  return {
+    pairs: inner === 'pairs' ? factorisedPairs(spec) : [],
+    byField: inner === 'by-field' ? spec.factorisedPlaces : [],
+    hasOuter: outer,
+  };
 }
 
 /** The values of a dense variable. */

@@ -1,8 +1,7 @@
 /** Restricts learning to the named variables and tables; the others are frozen. */
 
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
-import { isCovered, isNamed } from '../../../shared/models/learned-names.js';
-import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import { isCovered, isNamed, type ModelSpec } from '../../../shared/models/model-spec.js';
 import {
   emptyOptimizerState,
   type GradientTransformation,

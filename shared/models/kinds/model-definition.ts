@@ -1,26 +1,19 @@
 /**
- * A model: one file of this folder, which states its formula, the options it takes, its personal
- * blocks, its variables and its forward pass. Bias, embedding tables, linear weights, number factors
- * and the adgroup embedding are the same for all models and belong to `model-spec.ts`.
+ * The definition of a model: its options and the terms of its logit. Bias, embedding tables, linear
+ * weights, number factors and the adgroup embedding are common to all models and belong to `model-spec.ts`.
  */
 
 import type { z } from 'zod';
 import type { FieldFrame, ForwardFrame, Staged } from './forward-frame.js';
 import type { ModelOptions } from './model-options.js';
-
-/** The initial spread of a weight matrix, unless the config chooses Glorot's. */
-export type WeightInitialisation =
-  | { readonly kind: 'zeros' }
-  | { readonly kind: 'weights'; readonly deviation: number; readonly extents: [number, number] };
-
-/** A variable that is the model's own. */
-export interface BlockVariable {
-  /** The name under which the variable may be personal. */
-  readonly block: string;
-  readonly name: string;
-  readonly shape: readonly number[];
-  readonly initial: WeightInitialisation;
-}
+import {
+  blocksOf,
+  forwardOf,
+  variablesOf,
+  weighsPairs,
+  type BlockVariable,
+  type ModelTerms,
+} from './model-terms.js';
 
 /** A value of an option that does not go with the others. */
 export interface OptionMisfit {
@@ -30,10 +23,10 @@ export interface OptionMisfit {
 }
 
 /** The options of all models and those of one model. */
-export type OptionsOf<Own extends z.ZodRawShape> = ModelOptions & z.infer<z.ZodObject<Own>>;
+type OptionsOf<Own extends z.ZodRawShape> = ModelOptions & z.infer<z.ZodObject<Own>>;
 
 /** Members that take options are methods, so that models of different options fit one list. */
-export interface ModelDefinition<Own extends z.ZodRawShape = z.ZodRawShape> {
+interface ModelFrame<Own extends z.ZodRawShape> {
   /** The value of `model.kind`. */
   readonly kind: string;
   /**
@@ -48,25 +41,42 @@ export interface ModelDefinition<Own extends z.ZodRawShape = z.ZodRawShape> {
   /** Fields have embeddings. */
   readonly hasFactors: boolean;
   readonly hasHiddenLayers: boolean;
-  /** The least number of factorised fields; 0 if absent. */
-  factorisedFieldsMin?(options: OptionsOf<Own>): number;
   misfitsOf?(options: OptionsOf<Own>): readonly OptionMisfit[];
+}
+
+/** A model as data, which everything that computes models interprets. */
+interface ModelOfTerms<Own extends z.ZodRawShape> extends ModelFrame<Own> {
+  terms(options: OptionsOf<Own>): ModelTerms;
+}
+
+/** A model, made of terms or with a forward pass of its own. Only the captured graph scores the latter. */
+export interface ModelDefinition<
+  Own extends z.ZodRawShape = z.ZodRawShape,
+> extends ModelFrame<Own> {
+  terms?(options: OptionsOf<Own>): ModelTerms;
   /**
-   * Returns whether weights belong to pairs of fields (never if absent). A generated embedding would put the
-   * pairs in another order, which such weights do not survive.
+   * Returns whether weights belong to pairs of fields (never if absent). They need two fields, and no
+   * generated embedding, which would put the pairs in another order.
    */
   weighsPairs?(options: OptionsOf<Own>): boolean;
-  /** Personal blocks beside `bias`, `numbers` and `adgroupEmbedding`. */
+  /** Personal blocks in addition to `bias`, `numbers` and `adgroupEmbedding`. */
   blocks(options: OptionsOf<Own>): readonly string[];
   /** In an order that never changes: checkpoints hold variables in the order of the spec. */
   variables(options: OptionsOf<Own>, fields: FieldFrame): readonly BlockVariable[];
-  /** The terms of the logit beside its bias. */
+  /** The terms of the logit in addition to its bias. */
   forward(frame: ForwardFrame<OptionsOf<Own>>): readonly Staged[];
 }
 
-/** Checks the types and returns its argument. */
+/** Defines a model by its terms, or by blocks, variables and forward pass. */
 export function defineModel<Own extends z.ZodRawShape>(
-  model: ModelDefinition<Own>,
+  model: ModelOfTerms<Own> | ModelDefinition<Own>,
 ): ModelDefinition<Own> {
-  return model;
+  if ('forward' in model) return model;
+  return {
+    ...model,
+    weighsPairs: (options) => weighsPairs(model.terms(options)),
+    blocks: (options) => blocksOf(model.terms(options), options),
+    variables: (options, fields) => variablesOf(model.terms(options), options, fields),
+    forward: (frame) => forwardOf(frame, model.terms(frame.options)),
+  };
 }

@@ -1,7 +1,6 @@
 /**
  * Support-derived inputs: number features that say what a task's support rows have shown, so that
- * every model and method may use them. The worker computes them from the rows of a job
- * (`worker/compute/batches/support-inputs.ts`); this file holds their settings and names.
+ * every model and method may use them. Workers and servers compute them here, so that both have the same bits.
  *
  * For a row, n and c are impressions and clicks of the task's other support rows, n_v and c_v those of
  * the rows that share its value of a category. With p the prior rate, s the smoothing
@@ -16,6 +15,8 @@
  */
 
 import { z } from 'zod';
+import { at } from '../../base/arrays.js';
+import type { LossKind } from '../../tasks/task-label.js';
 
 interface NamedInputs {
   readonly clickRate: boolean;
@@ -58,7 +59,7 @@ export function supportInputNames(inputs: NamedInputs | undefined): string[] {
   ];
 }
 
-/** Sums over support rows. */
+/** Sums over support rows. For values, clicks are the weighted standardised values. */
 interface LabelSums {
   readonly clicks: number;
   readonly impressions: number;
@@ -91,4 +92,108 @@ export function supportFormulasOf(
     count: (impressions) => Math.log1p(impressions) / 4,
     targetEncoding: (ofValue, mean) => levelOf(smoothed(ofValue, mean)) - levelOf(mean),
   };
+}
+
+export const NO_LABELS: LabelSums = { clicks: 0, impressions: 0 };
+
+/** Labels of rows, of which the first are support rows. */
+interface RowLabels {
+  readonly rowCount: number;
+  readonly supportRowCount: number;
+  readonly clicks: NumberArray;
+  readonly impressions: NumberArray;
+}
+
+type NumberArray = Float32Array | Float64Array;
+
+/** Sums over the support rows of each group; all rows are group 0 where `groups` is null. */
+export function sumsByGroup(
+  { supportRowCount, clicks, impressions }: RowLabels,
+  groups: Int32Array | null,
+): Map<number, LabelSums> {
+  const sums = new Map<number, LabelSums>();
+  for (let row = 0; row < supportRowCount; row += 1) {
+    const group = groups === null ? 0 : at(groups, row);
+    const before = sums.get(group) ?? NO_LABELS;
+    sums.set(group, {
+      clicks: before.clicks + at(clicks, row),
+      impressions: before.impressions + at(impressions, row),
+    });
+  }
+  return sums;
+}
+
+/** Sums over support rows as each of some rows reads them. */
+interface Evidence {
+  readonly rowCount: number;
+  readonly all: Sums;
+  /** By feature with a target encoding, over the support rows of the row's value. */
+  readonly byValue: readonly Sums[];
+}
+
+/**
+ * One column for each of `supportInputNames`, for many rows. A support row's input is made of the other support rows,
+ * any other row's of all of them.
+ */
+export function supportInputColumns(
+  inputs: SupportInputs,
+  loss: LossKind | undefined,
+  { rowCount, all, byValue }: Evidence,
+): Float32Array[] {
+  const formulas = supportFormulasOf(inputs, loss === 'squared');
+  const sumsAt = ({ clicks, impressions }: Sums, row: number): LabelSums => ({
+    clicks: at(clicks, row),
+    impressions: at(impressions, row),
+  });
+  const means = new Float64Array(rowCount);
+  for (let row = 0; row < rowCount; row += 1) means[row] = formulas.meanOf(sumsAt(all, row));
+  const columns: Float32Array[] = [];
+  const add = (ofRow: (row: number) => number): void => {
+    const column = new Float32Array(rowCount);
+    for (let row = 0; row < rowCount; row += 1) column[row] = ofRow(row);
+    columns.push(column);
+  };
+  if (inputs.clickRate) add((row) => formulas.clickRate(at(means, row)));
+  if (inputs.count) add((row) => formulas.count(at(all.impressions, row)));
+  for (const ofValue of byValue)
+    add((row) => formulas.targetEncoding(sumsAt(ofValue, row), at(means, row)));
+  return columns;
+}
+
+interface Sums {
+  readonly clicks: Float64Array;
+  readonly impressions: Float64Array;
+}
+
+/** For every row, sums over the other support rows of its group; null: all rows are one group. */
+export function sumsOfOtherRows(task: RowLabels, groups: Int32Array | null): Sums {
+  return {
+    clicks: sumsOfOthers(task, task.clicks, groups),
+    impressions: sumsOfOthers(task, task.impressions, groups),
+  };
+}
+
+/** Adds the rows before to the rows after: total minus own would keep a rounding error of the own. */
+function sumsOfOthers(
+  { rowCount, supportRowCount }: RowLabels,
+  values: NumberArray,
+  groups: Int32Array | null,
+): Float64Array {
+  const sums = new Float64Array(rowCount);
+  const walk = (rows: Iterable<number>): Map<number, number> => {
+    const totals = new Map<number, number>();
+    for (const row of rows) {
+      const group = groups === null ? 0 : at(groups, row);
+      const total = totals.get(group) ?? 0;
+      sums[row] = at(sums, row) + total;
+      totals.set(group, total + at(values, row));
+    }
+    return totals;
+  };
+  const support = Array.from({ length: supportRowCount }, (_, row) => row);
+  const totals = walk(support);
+  walk(support.reverse());
+  for (let row = supportRowCount; row < rowCount; row += 1)
+    sums[row] = totals.get(groups === null ? 0 : at(groups, row)) ?? 0;
+  return sums;
 }

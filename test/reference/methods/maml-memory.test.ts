@@ -20,7 +20,7 @@ import {
   metaGradientInStages,
 } from '../../../worker/compute/meta-gradients/meta-gradient.js';
 import { jobTensorsOf, type BatchInput } from '../../../worker/compute/meta-gradients/passes.js';
-import type { BatchTensors } from '../../../worker/compute/models/batch-tensors.js';
+import type { BatchTensors } from '../../../worker/compute/models/device-tasks.js';
 import { relativeDifference } from '../../fixtures/compute/compute-inputs.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
 import { tinyTaskStore } from '../../fixtures/stores/tiny-task-store.js';

@@ -1,60 +1,22 @@
-/** The formats of converted models, byte by byte, and the models that are refused. */
+/** The files of converted models, and the models that are refused. */
 
 import { describe, expect, test } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import { ModelConfigSchema } from '../../../shared/models/model-config.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';
 import { modelSpecOf } from '../../../shared/models/model-spec.js';
-import { crc32c, maskedCrc } from '../../../shared/formats/crc32c.js';
 import { modelGraphOf } from '../../../worker/serving/interchange/model-graph.js';
-import { onnxModelOf } from '../../../worker/serving/interchange/onnx-model.js';
-import { ProtoWriter, varint } from '../../../shared/formats/protobuf.js';
-import { ScoringGraphBuilder } from '../../../worker/serving/interchange/scoring-graph.js';
+import { arrayOf, OnnxGraph } from '../../../worker/serving/interchange/onnx-graph.js';
 import { bundleAround } from '../../fixtures/serving/converted-case.js';
 import { readOnnxModel } from '../../fixtures/serving/onnx-model.js';
 import { randomRankingCase } from '../../fixtures/serving/random-ranking-model.js';
 
-test('varints are those of the specification, of negative numbers too', () => {
-  expect([...varint(0)]).toEqual([0]);
-  expect([...varint(150)]).toEqual([0x96, 0x01]);
-  expect([...varint(2 ** 35)]).toEqual([0x80, 0x80, 0x80, 0x80, 0x80, 0x01]);
-  expect([...varint(-1)]).toEqual([...Array.from({ length: 9 }, () => 0xff), 0x01]);
-});
-
-test('messages nest', () => {
-  // The example of the specification: field 3, a message whose field 1 is 150.
-  const bytes = new ProtoWriter().message(3, (inner) => inner.int(1, 150)).finish();
-  expect([...bytes]).toEqual([0x1a, 0x03, 0x08, 0x96, 0x01]);
-});
-
-describe('CRC-32C', () => {
-  // The check value, and vectors of RFC 3720, B.4.
-  test.each([
-    ['123456789', Buffer.from('123456789'), 0xe3069283],
-    ['zeros', new Uint8Array(32), 0x8a9136aa],
-    ['ones', new Uint8Array(32).fill(0xff), 0x62a8ab43],
-    ['ascending', Uint8Array.from({ length: 32 }, (_, byte) => byte), 0x46dd794e],
-  ])('of %s', (_, bytes, crc) => {
-    expect(crc32c(bytes)).toBe(crc);
-    for (const cut of [0, 1, 3, 6])
-      expect(crc32c(bytes.subarray(cut), crc32c(bytes.subarray(0, cut)))).toBe(crc);
-  });
-
-  test('masked, rotates by 15 bits and adds a constant', () => {
-    expect(maskedCrc(0)).toBe(0xa282ead8);
-    expect(maskedCrc(0x8000)).toBe(0xa282ead9);
-  });
-});
-
 test('large arrays are external data, each at a multiple of 64 KiB; small ones are in the model', () => {
-  const builder = new ScoringGraphBuilder();
-  const ids = builder.input('ids', 'int32', [null]);
+  const graph = new OnnxGraph();
+  const ids = graph.input('ids', 'int32', [null]);
   const table = (name: string, rowCount: number, value: number) =>
-    builder.rows(
-      builder.array({
-        ...{ name, type: 'float32', shape: [rowCount, 1] },
-        pieces: () => [new Uint8Array(new Float32Array(rowCount).fill(value).buffer)],
-      }),
+    graph.rows(
+      graph.array(arrayOf(name, [rowCount, 1], new Float32Array(rowCount).fill(value))),
       ids,
     );
   const sum = (
@@ -65,9 +27,9 @@ test('large arrays are external data, each at a multiple of 64 KiB; small ones a
     ] as const
   )
     .map(([name, rowCount], place) => table(name, rowCount, place + 1))
-    .reduce((total, term) => builder.binary('add', total, term));
-  const graph = builder.graphOf([{ name: 'score', value: sum }]);
-  const { bytes, external } = onnxModelOf(graph, 'model.data', { bundle: 'digest' });
+    .reduce((total, term) => graph.add(total, term));
+  graph.output('score', sum);
+  const { bytes, external } = graph.model({ bundle: 'digest' });
   expect(
     external.map(({ array, byteOffset, byteCount }) => [array.name, byteOffset, byteCount]),
   ).toEqual([

@@ -1,8 +1,10 @@
 // Requests that name what is not there are refused before anything is read.
 
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { randomStream } from '../../../shared/base/random.js';
+import { defineModel } from '../../../shared/models/kinds/model-definition.js';
+import { MODELS } from '../../../shared/models/kinds/models.js';
 import {
   kernelCoverage,
   KernelScorer,
@@ -48,10 +50,21 @@ test('blocks, ids and arrays that are not there', () => {
     expect(scored({ candidateCount: -1 })).toThrow('no whole number');
   }
   expect(() => new KernelScorer(addon, model, [], 'sse9')).toThrow('does not run the kernel');
-  const { spec } = model;
-  const unknown = { ...model, spec: { ...spec, kind: 'own' } };
-  expect(kernelCoverage(unknown)).toEqual({
+});
+
+test('a model with a forward pass of its own', () => {
+  const { model } = caseWithTables();
+  const definition = defineModel({
+    ...{ kind: 'own', options: {}, linear: 'always', hasFactors: false, hasHiddenLayers: false },
+    blocks: () => [],
+    variables: () => [],
+    forward: (frame) => frame.linear(),
+  });
+  const get = vi.spyOn(MODELS, 'get').mockReturnValue(definition);
+  const coverage = kernelCoverage({ ...model, spec: { ...model.spec, kind: 'own' } });
+  get.mockRestore();
+  expect(coverage).toEqual({
     isCovered: false,
-    reason: 'the model own is not built in',
+    reason: 'the model own has a forward pass of its own',
   });
 });

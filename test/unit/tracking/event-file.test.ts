@@ -48,7 +48,7 @@ test('scalars of one outer step are one event', () => {
     { name: 'bc', value: Number.NaN, ...at },
   ]);
   // wall_time 2.0, step 300 (ac02), summary { value { tag: "a", simple_value: 0.5 }, ... }
-  const values = '0a080a0161150000003f' + '0a090a026263150000c07f';
+  const values = '0a080a0161150000003f' + '0a090a02626315ffffff7f';
   expect(hex(record.subarray(12, -4))).toBe(`09000000000000004010ac022a15${values}`);
 });
 

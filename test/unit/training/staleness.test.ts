@@ -7,8 +7,7 @@ import { FalseResultsError } from '../../../coordinator/dispatch/second-opinions
 import { train } from '../../../coordinator/training/outer-loop.js';
 import { at } from '../../../shared/base/arrays.js';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';
-import { learnedVariables } from '../../../shared/models/learned-parameters.js';
-import { modelSpecOf } from '../../../shared/models/model-spec.js';
+import { learnedVariables, modelSpecOf } from '../../../shared/models/model-spec.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import { elementCountOf } from '../../../shared/tensors/named-tensors.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';

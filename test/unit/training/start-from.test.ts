@@ -5,7 +5,7 @@ import {
   metaOptimizerOf,
   steppedState,
 } from '../../../coordinator/training/meta-optimizer/meta-optimizer.js';
-import { learnedNamesOf } from '../../../shared/models/learned-names.js';
+import { learnedNamesOf } from '../../../shared/models/model-spec.js';
 import { assertTrainable } from '../../../coordinator/training/meta-optimizer/stages.js';
 import { stateFrom } from '../../../coordinator/training/run-checkpoints.js';
 import { TrainingConfigSchema } from '../../../shared/config/training-config.js';

@@ -11,8 +11,12 @@ import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { BatchInput } from '../meta-gradients/passes.js';
 import { rowMultiplesOf } from '../../../shared/methods/inner-loop/gradient-cut.js';
 import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/rows-read.js';
-import type { BatchTensors } from '../models/batch-tensors.js';
-import { batchesOf, rowsBesideOf, type DeviceTasks } from '../models/device-tasks.js';
+import {
+  batchesOf,
+  type BatchTensors,
+  type DeviceTasks,
+  rowsBesideOf,
+} from '../models/device-tasks.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 import type { ScoringFunctions } from '../scoring/captured-scoring.js';
 import type { AdaptationFunctions } from './captured-adaptation.js';

@@ -27,8 +27,8 @@ import { jobTensorsOf, logitsOf, type BatchInput, type Pass } from '../meta-grad
 import { shiftsFrom } from '../meta-gradients/shift-by-level.js';
 import { stepPlaceOf } from '../meta-gradients/support-batches.js';
 import type { TensorsByName } from '../meta-gradients/tensors-by-name.js';
-import type { BatchTensors } from '../models/batch-tensors.js';
-import { modelPlanOf } from '../models/model-plan.js';
+import type { BatchTensors } from '../models/device-tasks.js';
+import { modelPlanOf } from '../models/fields.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 
 type StartInput = BatchInput & {

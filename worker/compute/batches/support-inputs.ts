@@ -7,13 +7,13 @@
  */
 
 import { at } from '../../../shared/base/arrays.js';
-import type { SupportInputs } from '../../../shared/models/kinds/support-inputs.js';
 import {
   NO_LABELS,
   sumsByGroup,
   sumsOfOtherRows,
   supportInputColumns,
-} from '../../../shared/models/support-columns.js';
+  type SupportInputs,
+} from '../../../shared/models/kinds/support-inputs.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { SupportSums } from '../../../shared/queue/adapted-tasks.js';
 import type { EncodedFeature } from '../../../shared/tasks/store-manifest.js';

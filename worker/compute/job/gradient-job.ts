@@ -9,11 +9,11 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { adapts } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import {
+  type LearnedRows,
   learnedRowsOf,
   learnedVariables,
-  type LearnedRows,
-} from '../../../shared/models/learned-parameters.js';
-import type { ModelSpec } from '../../../shared/models/model-spec.js';
+  type ModelSpec,
+} from '../../../shared/models/model-spec.js';
 import type { GradientWork } from '../../../shared/queue/protocol.js';
 import type { DeliveredSums, TaskLosses } from '../../../shared/sums/delivered-sums.js';
 import {

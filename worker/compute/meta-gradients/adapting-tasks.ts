@@ -7,10 +7,9 @@ import type {
   SupportFields,
 } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { featureNamesOf } from '../../../shared/methods/inner-loop/support-features.js';
-import { placeCountsOf, type BatchTensors, type PlaceCounts } from '../models/batch-tensors.js';
-import { sharedFields } from '../models/fields.js';
-import { variableOf } from '../models/variables.js';
-import { modelPlanOf } from '../models/model-plan.js';
+import { placeCountsOf, type BatchTensors, type PlaceCounts } from '../models/device-tasks.js';
+import { modelPlanOf, sharedFields } from '../models/fields.js';
+import { variableOf } from '../models/staged-pass.js';
 import { tableRowsOf, type JobTensors } from './passes.js';
 
 export function adaptingTasksOf(job: JobTensors): AdaptingTasks {

@@ -8,7 +8,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { AdaptingTasks, InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
-import type { Variables } from '../models/variables.js';
+import type { Variables } from '../models/staged-pass.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { named, type TensorsByName } from './tensors-by-name.js';
 import { logitsOf, lossesOf, withTrunk, type Pass, type RowsWithTrunk } from './passes.js';

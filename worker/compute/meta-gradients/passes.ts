@@ -1,17 +1,18 @@
 /** A micro-batch of tasks as tensors, and the forward pass over the rows of one role. */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import { learnedVariables } from '../../../shared/models/learned-parameters.js';
-import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import { learnedVariables, type ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
-import { placeCountsOf, type BagTensors, type BatchTensors } from '../models/batch-tensors.js';
-import { bagRows, type TableRows } from '../models/fields.js';
-import { variableOf, type Variables } from '../models/variables.js';
+import {
+  type BagTensors,
+  type BatchTensors,
+  placeCountsOf,
+  type TaskBatches,
+} from '../models/device-tasks.js';
+import { bagRows, type ModelPlan, modelPlanOf, type TableRows } from '../models/fields.js';
 import { personalPass, trunkPass } from '../models/forward.js';
-import type { TrunkPass } from '../models/staged-pass.js';
+import { variableOf, type TrunkPass, type Variables } from '../models/staged-pass.js';
 import { flatTaskLosses, taskLosses } from '../models/lean-operations.js';
-import { modelPlanOf, type ModelPlan } from '../models/model-plan.js';
-import type { TaskBatches } from '../models/device-tasks.js';
 import type { RowRole } from '../batches/row-batch.js';
 import { packGroup, type TensorsByName } from './tensors-by-name.js';
 

@@ -19,7 +19,7 @@ import {
   VALUE_DEVIATIONS,
 } from '../../../shared/methods/inner-loop/level-shift-settings.js';
 import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
-import { variableOf } from '../models/variables.js';
+import { variableOf } from '../models/staged-pass.js';
 import { rowMeans, rowVariances } from '../models/lean-operations.js';
 import type { Pass } from './passes.js';
 import { backfitted, effectsOn, type LevelFit, type SupportEvidence } from './shifts-by-value.js';

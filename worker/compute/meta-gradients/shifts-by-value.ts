@@ -14,7 +14,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
-import { placeCountsOf } from '../models/batch-tensors.js';
+import { placeCountsOf } from '../models/device-tasks.js';
 import type { Pass } from './passes.js';
 
 /** Rounds of backfitting: effects of features whose values are spread over rows alike hardly interact. */

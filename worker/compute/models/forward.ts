@@ -5,16 +5,34 @@
  */
 
 import type * as tfjs from '@tensorflow/tfjs';
-import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
+import type { ForwardFrame, Staged } from '../../../shared/models/kinds/forward-frame.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import type { Engine } from '../engine/load-engine.js';
-import { placeCountsOf } from './batch-tensors.js';
-import type { FieldSource } from './fields.js';
-import { forwardFrameOf } from './forward-frame.js';
-import { modelFrameOf } from './model-frame.js';
-import type { ModelPlan } from './model-plan.js';
-import type { Variables } from './variables.js';
-import { personalStage, trunkStage, type StagedPass, type TrunkPass } from './staged-pass.js';
+import { placeCountsOf } from './device-tasks.js';
+import type { FieldSource, ModelPlan } from './fields.js';
+import {
+  innerProducts,
+  interactionsByField,
+  linearAndFactorised,
+  outerProduct,
+  weightedInteractions,
+} from './interactions.js';
+import {
+  fieldPieces,
+  fieldVectors,
+  hiddenLayers,
+  outputTerm,
+  productWith,
+  withBias,
+} from './layers.js';
+import { modelFrameOf, type ModelFrame } from './model-frame.js';
+import {
+  personalStage,
+  trunkStage,
+  type StagedPass,
+  type TrunkPass,
+  type Variables,
+} from './staged-pass.js';
 
 const TRUNK_LOGITS = 'logits';
 
@@ -69,6 +87,29 @@ function termsOf(
 ): readonly Staged[] {
   const frame = modelFrameOf(engine, plan, pass, source);
   return MODELS.get(plan.spec.kind).forward(forwardFrameOf(frame));
+}
+
+function forwardFrameOf(frame: ModelFrame): ForwardFrame {
+  const { engine, spec, pass } = frame;
+  return {
+    tf: engine.tf,
+    options: spec.options,
+    fields: spec,
+    linear: () => linearAndFactorised(frame, { isFactorised: false }),
+    linearAndPairs: () => linearAndFactorised(frame, { isFactorised: true }),
+    weightedInteractions: (firstRow) => weightedInteractions(frame, firstRow),
+    outputTerm: (input) => outputTerm(frame, input),
+    fieldPieces: () => fieldPieces(frame),
+    fieldVectors: () => fieldVectors(frame),
+    interactionsByField: () => interactionsByField(frame),
+    innerProducts: () => innerProducts(frame),
+    outerProduct: () => outerProduct(frame),
+    hiddenLayers: (input) => hiddenLayers(frame, input),
+    product: (input, weights) => productWith(frame, input, weights),
+    withBias: (x, bias) => withBias(frame, x, bias),
+    variable: pass.variable,
+    apply: pass.apply,
+  };
 }
 
 function isShared({ stage }: Staged): boolean {

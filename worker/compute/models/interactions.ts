@@ -1,12 +1,14 @@
-/** Linear terms and factorisation machines over fields. */
+/** Linear terms, factorisation machines and products over fields. */
 
 import type * as tfjs from '@tensorflow/tfjs';
+import { at } from '../../../shared/base/arrays.js';
 import type { Piece, Staged } from '../../../shared/models/kinds/forward-frame.js';
+import { factorisedPairs } from '../../../shared/models/model-spec.js';
+import type { Engine } from '../engine/load-engine.js';
 import type { FieldGroup } from './fields.js';
 import { rowsOf } from './layers.js';
 import { fieldSums } from './lean-operations.js';
 import { besideEachOther, byField, flatLead, vectorsOf, type ModelFrame } from './model-frame.js';
-import { selectColumns, spreadColumns } from './select-columns.js';
 
 /**
  * The term linear(x) + 0.5 sum_k ((sum_f e_fk)^2 - sum_f e_fk^2), f over the factorised fields. No term
@@ -49,7 +51,7 @@ function maskedFields(frame: ModelFrame, group: FieldGroup, fields: tfjs.Tensor)
 }
 
 /** For each field of the group, whether it is factorised. */
-export function factorisedIn({ spec }: ModelFrame, group: FieldGroup): boolean[] {
+function factorisedIn({ spec }: ModelFrame, group: FieldGroup): boolean[] {
   return Array.from({ length: group.fieldCount }, (_, index) =>
     spec.factorisedPlaces.includes(group.firstPlace + index),
   );
@@ -191,4 +193,110 @@ function weightsOfFactors(
   const byFactor = tf.mul(tf.expandDims(ofFields, -1), tf.tensor1d(isFactor));
   const byTask = lead.length === 0 ? [] : [...lead, 1];
   return tf.reshape(byFactor, [...byTask, fieldCount * tableRowWidth]);
+}
+
+/**
+ * <e_f, e_g> of every two factorised fields, in the order of `factorisedPairs`. Each pair of groups is a
+ * piece, computed as one batched product. Products of shared fields have the first rows of the weights,
+ * whatever is personal.
+ */
+export function innerProducts(frame: ModelFrame): Piece[] {
+  return frame.groups.flatMap((later, index) =>
+    frame.groups.slice(0, index + 1).flatMap((earlier): Piece[] => {
+      const columns = pairColumns(frame, earlier, later);
+      if (columns.length === 0) return [];
+      const values = frame.pass.apply(
+        `inner.${earlier.name}.${later.name}`,
+        earlier === later ? [later.values] : [earlier.values, later.values],
+        (a, b = a) => pairProducts(frame, a, b, columns),
+      );
+      return [{ values, rowCount: columns.length }];
+    }),
+  );
+}
+
+/** Indices of the factorised pairs in a table `[earlier field, later field]`, flattened by row. */
+function pairColumns({ spec }: ModelFrame, earlier: FieldGroup, later: FieldGroup): number[] {
+  return factorisedPairs(spec).flatMap(([f, g]) => {
+    const [row, column] = [f - earlier.firstPlace, g - later.firstPlace];
+    const isWithin =
+      row >= 0 && row < earlier.fieldCount && column >= 0 && column < later.fieldCount;
+    return isWithin ? [row * later.fieldCount + column] : [];
+  });
+}
+
+/** `[.., columns.length]` of fields `[.., m * width]` and `[.., n * width]`. */
+function pairProducts(
+  frame: ModelFrame,
+  earlier: tfjs.Tensor,
+  later: tfjs.Tensor,
+  columns: readonly number[],
+): tfjs.Tensor {
+  const { tf } = frame.engine;
+  const a = vectorsOf(frame, earlier);
+  const b = vectorsOf(frame, later);
+  const [fieldCount = 0] = a.shape.slice(-2);
+  const lead = a.shape.slice(0, -2);
+  const isOncePerTask = a.rank === 4 && b.rank === 4 && a.shape[1] !== b.shape[1];
+  // A field that a task has once is multiplied with all rows of the task at once.
+  const rows = isOncePerTask
+    ? tf.reshape<tfjs.Rank.R3>(a, [a.shape[0], -1, frame.spec.embeddingWidth])
+    : flatLead(frame, a);
+  const table = tf.matMul(rows, flatLead(frame, b), false, true);
+  const laterCount = at(b.shape, b.rank - 2);
+  const flat = tf.reshape(table, [...lead, fieldCount * laterCount]);
+  return selectColumns(frame.engine, flat, columns);
+}
+
+/** (sum_f e_f)(sum_f e_f)' over the factorised fields, row by row: one piece of width^2. */
+export function outerProduct(frame: ModelFrame): Piece[] {
+  const { engine, pass, spec, groups } = frame;
+  const { tf } = engine;
+  const sums = groups.flatMap((group) => {
+    const isFactorised = factorisedIn(frame, group);
+    if (!isFactorised.includes(true)) return [];
+    return [
+      pass.apply(`outer.sum.${group.name}`, [group.values], (x) => {
+        const vectors = vectorsOf(frame, x);
+        const mask = tf.tensor2d(isFactorised.map(Number), [group.fieldCount, 1]);
+        return tf.sum(isFactorised.includes(false) ? tf.mul(vectors, mask) : vectors, -2);
+      }),
+    ];
+  });
+  const values = pass.apply('outer', sums, (...all) => {
+    const sum = all.reduce((total, other) => tf.add(total, other));
+    const product = tf.mul(tf.expandDims(sum, -1), tf.expandDims(sum, -2));
+    return tf.reshape(product, [...sum.shape.slice(0, -1), spec.embeddingWidth ** 2]);
+  });
+  return [{ values, rowCount: spec.embeddingWidth ** 2 }];
+}
+
+/** Columns `columns` of `x` `[.., width]`, in that order, each at most once: `[.., columns.length]`. */
+function selectColumns(
+  { tf, kernels }: Engine,
+  x: tfjs.Tensor,
+  columns: readonly number[],
+): tfjs.Tensor {
+  const lead = x.shape.slice(0, -1);
+  const width = at(x.shape, x.rank - 1);
+  const first = at(columns, 0);
+  if (columns.every((column, index) => column === first + index))
+    return columns.length === width
+      ? x
+      : tf.slice(x, [...lead.map(() => 0), first], [...lead, columns.length]);
+  const flat = tf.reshape<tfjs.Rank.R2>(x, [x.size / width, width]);
+  return tf.reshape(kernels.selectColumns(flat, columns), [...lead, columns.length]);
+}
+
+/** The inverse: column i of `x` `[.., columns.length]` at `columns[i]` of `[.., width]`, zeros elsewhere. */
+function spreadColumns(
+  { tf, kernels }: Engine,
+  x: tfjs.Tensor,
+  columns: readonly number[],
+  width: number,
+): tfjs.Tensor {
+  if (columns.length === width) return x;
+  const flat = tf.reshape<tfjs.Rank.R2>(x, [x.size / columns.length, columns.length]);
+  const wide = kernels.spreadColumns(flat, columns, width);
+  return tf.reshape(wide, [...x.shape.slice(0, -1), width]);
 }

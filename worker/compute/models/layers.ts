@@ -7,7 +7,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Piece, Staged } from '../../../shared/models/kinds/forward-frame.js';
 import type { Engine } from '../engine/load-engine.js';
-import { INPUT_MASK } from './batch-tensors.js';
+import { INPUT_MASK } from './device-tasks.js';
 import { besideEachOther, lastExtentOf, vectorsOf, type ModelFrame } from './model-frame.js';
 
 /** All fields as the pieces of a tower's input. */

@@ -4,9 +4,8 @@ import type * as tfjs from '@tensorflow/tfjs';
 import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { Engine } from '../engine/load-engine.js';
-import type { BatchTensors } from './batch-tensors.js';
-import { fieldGroups, type FieldGroup, type FieldSource } from './fields.js';
-import type { ModelPlan } from './model-plan.js';
+import type { BatchTensors } from './device-tasks.js';
+import { type FieldGroup, fieldGroups, type FieldSource, type ModelPlan } from './fields.js';
 import type { StagedPass } from './staged-pass.js';
 
 export interface ModelFrame {

@@ -17,7 +17,15 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { Staged } from '../../../shared/models/kinds/forward-frame.js';
-import { variableOf, type Variables } from './variables.js';
+
+/** Variables of a model, by name. */
+export type Variables = ReadonlyMap<string, tfjs.Tensor>;
+
+export function variableOf(variables: Variables, name: string): tfjs.Tensor {
+  const variable = variables.get(name);
+  if (variable === undefined) throw new Error(`the forward pass has no variable ${name}`);
+  return variable;
+}
 
 /** The values that a trunk pass hands over, by name. Names of values without parameters begin with `data.`. */
 export type TrunkPass = { readonly [name: string]: tfjs.Tensor };

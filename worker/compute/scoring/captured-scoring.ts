@@ -21,8 +21,8 @@ import { adaptingTasksOf } from '../meta-gradients/adapting-tasks.js';
 import { blocksOf } from '../meta-gradients/inner-loop.js';
 import { jobTensorsOf, logitsOf, trunkOf, type BatchInput } from '../meta-gradients/passes.js';
 import type { TensorsByName } from '../meta-gradients/tensors-by-name.js';
-import type { BatchTensors } from '../models/batch-tensors.js';
-import { modelPlanOf } from '../models/model-plan.js';
+import type { BatchTensors } from '../models/device-tasks.js';
+import { modelPlanOf } from '../models/fields.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 
 /** Rows of one role. */

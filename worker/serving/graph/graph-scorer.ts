@@ -1,6 +1,6 @@
 /**
- * The logit of every candidate on the captured graph, for models that the kernel does not cover: those of
- * plugins, personal numbers and personal cross layers. It needs TensorFlow, and is slower.
+ * The logit of every candidate on the captured graph, for models that the kernel does not cover: those with a
+ * forward pass of their own or personal cross layers. It needs TensorFlow, and is slower.
  */
 
 import { at, int32At } from '../../../shared/base/arrays.js';

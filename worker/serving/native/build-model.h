@@ -1,4 +1,4 @@
-// A model built from its description: words, as `kernel-description.ts` writes them, and the arrays
+// A model built from its description: words, as `kernel-scorer.ts` writes them, and the arrays
 // that they refer to by index. Everything is checked here, so that a request reads within bounds.
 #pragma once
 #include <memory>

@@ -74,7 +74,7 @@ export function demandCovered(
     kind: 'usage',
     what: 'the kernel does not score models of this kind',
     where,
-    expected: 'a built-in model without personal cross layers',
+    expected: 'a model made of terms, without personal cross layers',
     found: coverage.reason,
     cure: 'serve it with --scorer graph, which loads TensorFlow and is slower, or train a model without it',
   });
