@@ -24,7 +24,7 @@ import { readBundle, type LoadedBundle } from '../../shared/bundle/read-bundle.j
 import type { RunConfig } from '../../shared/config/run-config.js';
 import type { EncodedRows } from '../../shared/features/encoded-rows.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
-import { kernelCoverage } from '../../worker/serving/kernel-scorer.js';
+import { coverageOf } from '../../worker/serving/scoring-plan.js';
 import { ReferenceScorer } from '../../worker/serving/reference-scorer.js';
 import { requestOfRows } from '../../worker/serving/request-of-rows.js';
 import type { RawRows } from './raw-rows.js';
@@ -82,7 +82,7 @@ export async function measuredCase(
     const bundle = await exportedBundle(config, encoding);
     const evaluated = evaluatedLogits(testLogits, heldOut, at(bundle.loaded.manifest.serving, 0));
     const graph = await graphLogits(bundle.loaded, heldOut, compute);
-    const isCovered = kernelCoverage(bundle.loaded.model).isCovered;
+    const isCovered = coverageOf(bundle.loaded.model).isCovered;
     const plain = isCovered ? referenceLogits(bundle.loaded, heldOut) : null;
     const answers = await servedLogits(bundle.address, heldOut);
     const served = 'logits' in answers ? answers.logits : null;

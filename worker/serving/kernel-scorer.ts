@@ -14,11 +14,9 @@ import type { MappingAddon } from './mapping-addon.js';
 import { supportInputAdder } from './candidate-support.js';
 import type { RankingRequest } from './ranking-request.js';
 import {
-  coverageOf,
   denseOf,
   scoringPlanOf,
   tablesOf,
-  type Coverage,
   type ResolvedProducts,
   type ScoredField,
   type ScoringPlan,
@@ -66,11 +64,6 @@ export function loadScoringAddon(path: string): ScoringAddon {
       cure: 'qianmo setup compiles it; the captured graph ranks without it, more slowly',
     });
   }
-}
-
-/** Whether the kernel scores a model; if not, why the captured graph must. */
-export function kernelCoverage(model: Pick<RankingModel, 'spec'>): Coverage {
-  return coverageOf(model);
 }
 
 export class KernelScorer {

@@ -8,7 +8,7 @@ import { randomStream } from '../../../shared/base/random.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { explanationsOf, hasExactShares } from '../../../worker/serving/explanation.js';
-import { kernelCoverage } from '../../../worker/serving/kernel-scorer.js';
+import { coverageOf } from '../../../worker/serving/scoring-plan.js';
 import { requestLayoutOf, type RankingRequest } from '../../../worker/serving/ranking-request.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
 import {
@@ -23,7 +23,7 @@ function* casesOf(kind: string): Generator<RankingCase> {
   let found = 0;
   for (let seed = 0; found < CASES_PER_KIND; seed += 1) {
     const drawn = randomRankingCase(randomStream(seed, kind, 'explained'), kind, 'float32');
-    if (drawn === null || !kernelCoverage(drawn.model).isCovered) continue;
+    if (drawn === null || !coverageOf(drawn.model).isCovered) continue;
     found += 1;
     yield drawn;
   }

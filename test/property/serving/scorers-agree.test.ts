@@ -13,11 +13,8 @@ import { MODELS } from '../../../shared/models/kinds/models.js';
 import { loadEngine, type Engine } from '../../../worker/compute/engine/load-engine.js';
 import { GraphScorer } from '../../../worker/serving/graph/graph-scorer.js';
 import { modelGraphOf } from '../../../worker/serving/interchange/model-graph.js';
-import {
-  KernelScorer,
-  kernelCoverage,
-  loadScoringAddon,
-} from '../../../worker/serving/kernel-scorer.js';
+import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { coverageOf } from '../../../worker/serving/scoring-plan.js';
 import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
 import { bundleAround, expectedOf, modelInputs } from '../../fixtures/serving/converted-case.js';
@@ -47,7 +44,7 @@ function* casesOf(kind: string, wanted: number): Generator<RankingCase> {
   for (let seed = 0; found < wanted; seed += 1) {
     const encoding = at(BLOCK_ENCODINGS, seed % BLOCK_ENCODINGS.length);
     const drawn = randomRankingCase(randomStream(seed, kind), kind, encoding);
-    if (drawn === null || !kernelCoverage(drawn.model).isCovered) continue;
+    if (drawn === null || !coverageOf(drawn.model).isCovered) continue;
     found += 1;
     yield drawn;
   }

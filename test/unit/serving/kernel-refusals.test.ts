@@ -5,11 +5,8 @@ import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs
 import { randomStream } from '../../../shared/base/random.js';
 import { defineModel } from '../../../shared/models/kinds/model-definition.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
-import {
-  kernelCoverage,
-  KernelScorer,
-  loadScoringAddon,
-} from '../../../worker/serving/kernel-scorer.js';
+import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { coverageOf } from '../../../worker/serving/scoring-plan.js';
 import type { RankingRequest } from '../../../worker/serving/ranking-request.js';
 import {
   randomRankingCase,
@@ -61,7 +58,7 @@ test('a model with a forward pass of its own', () => {
     forward: (frame) => frame.linear(),
   });
   const get = vi.spyOn(MODELS, 'get').mockReturnValue(definition);
-  const coverage = kernelCoverage({ ...model, spec: { ...model.spec, kind: 'own' } });
+  const coverage = coverageOf({ ...model, spec: { ...model.spec, kind: 'own' } });
   get.mockRestore();
   expect(coverage).toEqual({
     isCovered: false,

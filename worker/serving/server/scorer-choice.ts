@@ -5,10 +5,10 @@ import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { nativeLookups, type ColumnsAddon } from '../columns/native-columns.js';
 import { plainLookups, type TextLookups } from '../columns/text-lookup.js';
 import type { MappingAddon } from '../mapping-addon.js';
-import type { Coverage } from '../scoring-plan.js';
-import { kernelCoverage, KernelScorer, loadScoringAddon } from '../kernel-scorer.js';
+import { KernelScorer, loadScoringAddon } from '../kernel-scorer.js';
 import type { RankingRequest } from '../ranking-request.js';
 import { ReferenceScorer } from '../reference-scorer.js';
+import { coverageOf, type Coverage } from '../scoring-plan.js';
 
 export interface Scorer {
   /** Writes the logit of each candidate; a standardised value where a block predicts values. */
@@ -46,7 +46,7 @@ export function chosenScorer(addonPath: string): ScorerChoice {
     return {
       name: 'typescript',
       reason: `${error.report.what}: run \`qianmo setup\` to compile it`,
-      coverageOf: kernelCoverage,
+      coverageOf,
       scorerOf: (model, contextFeatures) => new ReferenceScorer(model, contextFeatures),
       lookups: plainLookups,
       addon: null,
@@ -55,7 +55,7 @@ export function chosenScorer(addonPath: string): ScorerChoice {
   return {
     name: `kernel ${addon.kernels()[0] ?? 'portable'}`,
     reason: null,
-    coverageOf: kernelCoverage,
+    coverageOf,
     scorerOf: (model, contextFeatures) => new KernelScorer(addon, model, contextFeatures),
     lookups: nativeLookups(addon),
     addon,
@@ -64,11 +64,11 @@ export function chosenScorer(addonPath: string): ScorerChoice {
 
 /** @throws QianmoError of kind `usage` if the scorer does not cover the model. */
 export function demandCovered(
-  { coverageOf }: Pick<ScorerChoice, 'coverageOf'>,
+  choice: Pick<ScorerChoice, 'coverageOf'>,
   model: RankingModel,
   where: string,
 ): void {
-  const coverage = coverageOf(model);
+  const coverage = choice.coverageOf(model);
   if (coverage.isCovered) return;
   throw new QianmoError({
     kind: 'usage',
