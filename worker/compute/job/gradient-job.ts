@@ -95,7 +95,7 @@ export function gradientOf(
     });
     placedCount += leaf.tasks.length;
   }
-  const nodes = tree.heldNodes().flatMap(({ sum }) => (sum === null ? [] : [sum]));
+  const nodes = tree.heldNodes().map(({ sum }) => sum);
   return { nodes, losses };
 }
 
