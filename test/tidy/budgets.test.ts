@@ -46,7 +46,7 @@ test.each([
   ['lines of shared', () => linesBelow('shared'), 28_800],
   ['lines of worker', () => linesBelow('worker'), 34_200],
   ['lines of infra', () => linesBelow('infra'), 14_430],
-  ['lines of test', () => linesBelow('test'), 96_200],
+  ['lines of test', () => linesBelow('test'), 96_450],
   ['source files', () => production.length, 987],
   ['source folders', () => new Set(production.map(dirname)).size, 122],
   ['exported names', exportedCount, 3_496],
