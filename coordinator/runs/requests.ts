@@ -88,8 +88,6 @@ export const TrainRequestSchema = z
     config: configSource<RunConfigSource>(),
     ...dispatchFields,
     ...trainingFields,
-    /** The output of a run of the same config that is repeated: its outer steps leave out the same jobs. */
-    replay: text.optional(),
     /** Serve the queue board while training; an event has its address. */
     dashboard: z.boolean().default(false),
   })

@@ -1,10 +1,7 @@
 /** Raw tensors of the Open Inference Protocol: whole numbers of 64 bits keep their digits. */
 
 import { expect, test } from 'vitest';
-import {
-  readInference,
-  rowsOf,
-} from '../../../worker/serving/server/endpoints/tensors.js';
+import { readInference, rowsOf } from '../../../worker/serving/server/endpoints/tensors.js';
 
 test.each([
   ['INT64', BigInt64Array.of(7n, -(2n ** 53n) - 1n, 2n ** 62n + 1n)],
