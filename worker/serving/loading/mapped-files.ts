@@ -10,7 +10,7 @@ import { at } from '../../../shared/base/arrays.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemCodeOf } from '../../../shared/base/system-errors.js';
-import { damagedFile, type ReadFile } from '../../../shared/bundle/array-files.js';
+import { damagedFile, type ReadFiles } from '../../../shared/bundle/array-files.js';
 import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import type { MappingAddon } from '../mapping-addon.js';
@@ -27,8 +27,6 @@ export interface MappedRegion {
 const PIECE_BYTE_COUNT = 2 ** 20;
 /** Between two pieces that are unmapped. */
 const UNMAPPING_PAUSE_MS = 1;
-/** Where the pages of all machines end. */
-const ALIGNMENT = 65_536;
 
 interface OwnedRegion extends MappedRegion {
   holderCount: number;
@@ -207,18 +205,10 @@ export class MappedFiles {
   }
 }
 
-/**
- * Files that are mapped together: those of one array if each fills its pages, so that it is read as one.
- * A file that several arrays have is mapped once.
- */
-function groupsOf(arrays: readonly (readonly BlobRef[])[]): BlobRef[][] {
-  const groups = new Map<string, BlobRef[]>();
-  for (const files of arrays) {
-    const isTogether = files.slice(0, -1).every(({ byteCount }) => byteCount % ALIGNMENT === 0);
-    for (const group of isTogether && files.length > 1 ? [[...files]] : files.map((file) => [file]))
-      groups.set(nameOf(group), group);
-  }
-  return [...groups.values()];
+/** Files that lie one after the other: those of one array. A list of files that several arrays have is mapped once. */
+function groupsOf(arrays: readonly (readonly BlobRef[])[]): (readonly BlobRef[])[] {
+  const groups = new Map(arrays.map((files) => [nameOf(files), files]));
+  return [...groups.values()].filter((files) => files.length > 0);
 }
 
 function sizeOf(path: string): number | null {
@@ -249,20 +239,19 @@ function unmappable(error: unknown, where: string): QianmoError {
 export function regionReader(
   regions: readonly MappedRegion[],
   bufferOf: (region: MappedRegion) => ArrayBuffer,
-): ReadFile {
-  const bytes = new Map<string, Uint8Array>();
-  // Files that are mapped together come last, so that they are found where they lie together.
-  for (const region of [...regions].sort((a, b) => a.files.length - b.files.length)) {
+): ReadFiles {
+  const byName = new Map(regions.map((region) => [nameOf(region.files), region]));
+  return (files) => {
+    if (files.length === 0) return Promise.resolve([]);
+    const region = byName.get(nameOf(files));
+    if (region === undefined) throw new Error('files are read that are not mapped');
     const buffer = bufferOf(region);
     let start = 0;
-    for (const { sha256, byteCount } of region.files) {
-      bytes.set(sha256, new Uint8Array(buffer, start, byteCount));
-      start += byteCount;
-    }
-  }
-  return ({ sha256 }) => {
-    const found = bytes.get(sha256);
-    if (found === undefined) throw new Error('a file is read that is not mapped');
-    return Promise.resolve(found);
+    return Promise.resolve(
+      files.map(({ byteCount }) => {
+        start += byteCount;
+        return new Uint8Array(buffer, start - byteCount, byteCount);
+      }),
+    );
   };
 }
