@@ -103,12 +103,12 @@ export async function exportChanged(
   const keptAdgroupCount = await adapting.complete();
   const blobs = new ObjectBlobStore(objects);
   const put: PutFile = (bytes) => blobs.putVerified(bytes);
-  const checked = checkedAdgroups(plan);
-  const packed = await packChanged(plan, adapting, { checked, put });
+  const terms = { put, checked: checkedAdgroups(plan) };
+  const packed = await packChanged(plan, adapting, terms);
   const arrays = [
     ...packed.arrays,
     ...(await otherArrays(plan, put)),
-    ...(await selfCheckOfChanged(plan, checked, packed.tasks, surroundings, put)),
+    ...(await selfCheckOfChanged(plan, packed.tasks, surroundings, terms)),
   ];
   const published = await publishBundle(objects, manifestOf(plan, arrays));
   await adapting.remove();
@@ -118,7 +118,7 @@ export async function exportChanged(
   return {
     ...{ ...published, keptAdgroupCount, changedAdgroupCount, newAdgroupCount, isRewritten },
     newByteCount: files.reduce((sum, { byteCount }) => sum + byteCount, 0),
-    selfCheckRowCount: checked.reduce((sum, { places }) => sum + places.length, 0),
+    selfCheckRowCount: terms.checked.reduce((sum, { places }) => sum + places.length, 0),
     grownTables: source.run.spec.tables
       .map(({ name }) => name)
       .filter(
@@ -351,10 +351,9 @@ export async function writeGrown(
 /** The self-check rows with their outputs under the blocks of both exports. */
 async function selfCheckOfChanged(
   { source, before: { loaded } }: ChangePlan,
-  checked: readonly ChosenAdgroup[],
   changed: ReadonlyMap<number, AdaptedTask>,
   { compute }: ExportSurroundings,
-  put: PutFile,
+  { checked, put }: PackingTerms,
 ): Promise<BundleArray[]> {
   const { run, store, parameters } = source;
   const { spec, config } = run;

@@ -163,7 +163,7 @@ export function bundleDocument(bundle: PublishedBundle): Document {
 
 /** Blocks that changed adgroups had before, and that are still in the files. */
 function deadText({ deadCount = 0 }: PublishedBundle['manifest']['blocks']): string {
-  return deadCount === 0 ? '' : `, ${deadCount} of earlier exports beside them`;
+  return deadCount === 0 ? '' : `, and ${counted(deadCount, 'dead block')} of earlier exports`;
 }
 
 /** An export of changed adgroups, with the label that points at it. */
