@@ -100,7 +100,7 @@ async function exportsOf(encoding: BlockEncoding): Promise<Exports> {
 }
 
 describe.each(BLOCK_ENCODINGS)('two exports of changes in %s', (encoding) => {
-  // Seen to fail: values of later blocks whose offsets begin at 0 again.
+  // Seen to fail: self-check rows under blocks of the bundle before; offsets of values that begin at 0 again.
   test('pass the self-check of a server, and give every adgroup the block of a full export', async () => {
     const { objects, last } = await exportsOf(encoding);
     await ServedBundle.read(objects, last, plainScorer);

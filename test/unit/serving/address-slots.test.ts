@@ -98,7 +98,7 @@ test('a range with room for a large page begins where such a page does', () => {
   for (const { address, byteCount } of ranges) addon.unmap(address, byteCount);
 });
 
-// Seen to fail: a page of the first file that is mapped behind its end.
+// Seen to fail: what follows the mapped pages of a file, read from its beginning.
 test('files lie one after the other, wherever their pages end', async () => {
   const addon = loadScoringAddon(scoringAddon.path());
   const room = await temporaryFolder();

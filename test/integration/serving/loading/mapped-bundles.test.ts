@@ -75,7 +75,7 @@ describe('mapped bundles', () => {
     await close();
   });
 
-  // Seen to fail: a copy of the joined files, and a file behind another that is read from its second page on.
+  // Seen to fail: a copy of the joined files.
   test('with files of two exports are read as one array, where the files lie', async () => {
     const changed = await exportChangeOf(store, bundles.digests[0]);
     const { keeper, url, close } = await mappedServer(store, {
