@@ -29,6 +29,8 @@ const PIECE_BYTE_COUNT = 2 ** 20;
 const UNMAPPING_PAUSE_MS = 1;
 
 interface OwnedRegion extends MappedRegion {
+  /** The files on disk that are mapped, by `diskFileOf`. */
+  readonly diskFiles: readonly (string | null)[];
   holderCount: number;
 }
 
@@ -165,18 +167,28 @@ export class MappedFiles {
       const size = sizeOf(at(paths, Math.max(0, place)));
       return damaged(Math.max(0, place), size === null ? 'no such object' : `${size} bytes`);
     }
+    const diskFiles = paths.map(diskFileOf);
     const buffer = this.#buffers.of(slot);
     let start = 0;
     for (const [place, file] of files.entries()) {
       const bytes = new Uint8Array(buffer, start, file.byteCount);
-      const found = await this.#digestOf(address + start, bytes);
+      const known = this.#isMapped(file, at(diskFiles, place)) ? file.sha256 : null;
+      const found = await this.#digestOf(address + start, bytes, known);
       start += file.byteCount;
       if (found === file.sha256) continue;
       addon.vacate(address, capacity);
       this.#slots.giveBack(slot);
       return damaged(place, `${file.byteCount} bytes with sha256 ${found}`);
     }
-    return { region: { files, slot, holderCount: 0 } };
+    return { region: { files, slot, diskFiles, holderCount: 0 } };
+  }
+
+  /** Whether another array has the same file on disk, which was compared with its digest then. */
+  #isMapped({ sha256 }: BlobRef, diskFile: string | null): boolean {
+    if (diskFile === null) return false;
+    return [...this.#regions.values()].some(({ files, diskFiles }) =>
+      files.some((file, place) => file.sha256 === sha256 && diskFiles[place] === diskFile),
+    );
   }
 
   #slotFor(sizes: readonly number[], where: string): AddressSlot {
@@ -187,8 +199,12 @@ export class MappedFiles {
     }
   }
 
-  /** A file that was truncated meanwhile is found by `populate`; reading it would end the process. */
-  async #digestOf(address: number, bytes: Uint8Array): Promise<string> {
+  /**
+   * A file that was truncated meanwhile is found by `populate`; reading it would end the process.
+   *
+   * @param known the digest of bytes that need not be hashed.
+   */
+  async #digestOf(address: number, bytes: Uint8Array, known: string | null): Promise<string> {
     const { addon, betweenPieces } = this.#parts;
     const hash = createHash('sha256');
     for (let start = 0; start < bytes.length; start += PIECE_BYTE_COUNT) {
@@ -198,10 +214,10 @@ export class MappedFiles {
       } catch (error) {
         return `that cannot be read: ${error instanceof Error ? error.message : String(error)}`;
       }
-      hash.update(piece);
+      if (known === null) hash.update(piece);
       await betweenPieces();
     }
-    return hash.digest('hex');
+    return known ?? hash.digest('hex');
   }
 }
 
@@ -213,6 +229,12 @@ function groupsOf(arrays: readonly (readonly BlobRef[])[]): (readonly BlobRef[])
 
 function sizeOf(path: string): number | null {
   return statSync(path, { throwIfNoEntry: false })?.size ?? null;
+}
+
+/** The device and the number of a file; null if it is gone. */
+function diskFileOf(path: string): string | null {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found === undefined ? null : `${found.dev}:${found.ino}`;
 }
 
 function nameOf(files: readonly BlobRef[]): string {
