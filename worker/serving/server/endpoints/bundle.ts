@@ -1,5 +1,6 @@
 /** `GET /v1/bundle`: which bundle is served, what it reads, and what became of requests. */
 
+import { adgroupCountOf } from '../../../../shared/bundle/bundle-manifest.js';
 import { BundleReportSchema } from '../answer-schemas.js';
 import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
 
@@ -34,7 +35,7 @@ function bundleReport(server: ServerView): object {
     run: manifest.provenance.run,
     model: manifest.model.kind,
     method: manifest.method.kind,
-    adgroups: manifest.blocks.count - 1,
+    adgroups: adgroupCountOf(manifest),
     encoding: manifest.blocks.encoding,
     taskColumns: manifest.taskColumns,
     features: manifest.features.map((feature) => ({
