@@ -4,7 +4,6 @@ import type { Endpoint } from '../endpoint.js';
 import { bundleEndpoint } from './bundle.js';
 import { dictionaryEndpoint } from './dictionary.js';
 import { liveEndpoint, readyEndpoint } from './health.js';
-import { inferenceEndpoints } from './inference-endpoints.js';
 import { openapiEndpoint } from './openapi.js';
 import { rankEndpoint } from './rank.js';
 import { scoreEndpoint } from './score.js';
@@ -17,5 +16,4 @@ export const rankingEndpoints: readonly Endpoint[] = [
   liveEndpoint,
   readyEndpoint,
   openapiEndpoint,
-  ...inferenceEndpoints,
 ];

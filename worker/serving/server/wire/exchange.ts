@@ -6,7 +6,7 @@ import { keptAnswer, type Answer } from '../endpoint.js';
 export interface Exchange {
   /** Whether the client has an answer, or has left. */
   readonly isOver: boolean;
-  /** Nothing is sent where it is over. Headers beside the type and the length of the content, and those of the answer. */
+  /** Sends nothing where it is over. Headers are those beside the type and the length of the content. */
   send(status: number, answer: Answer, headers?: Readonly<Record<string, string>>): void;
 }
 
@@ -26,9 +26,8 @@ export class NodeExchange implements Exchange {
 
   send(status: number, answer: Answer, others: Readonly<Record<string, string>> = {}): void {
     if (this.isOver) return;
-    const { mediaType, content, headers } = keptAnswer(answer);
+    const { mediaType, content } = keptAnswer(answer);
     this.#response.writeHead(status, {
-      ...headers,
       ...others,
       ...(this.#isDraining() ? { Connection: 'close' } : {}),
       'Content-Type': mediaType,

@@ -100,7 +100,7 @@ export class PlainConnection<Accepted> implements Exchange {
 
   send(
     status: number,
-    { mediaType, content, headers }: Answer,
+    { mediaType, content }: Answer,
     others: Readonly<Record<string, string>> = {},
   ): void {
     if (this.isOver) return;
@@ -109,8 +109,7 @@ export class PlainConnection<Accepted> implements Exchange {
     this.#isSent = true;
     const byteCount = Buffer.byteLength(content);
     let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
-    for (const named of [headers, others])
-      for (const name in named) head += `${name}: ${named[name] ?? ''}\r\n`;
+    for (const name in others) head += `${name}: ${others[name] ?? ''}\r\n`;
     head += `Content-Type: ${mediaType}\r\nContent-Length: ${byteCount}\r\nDate: ${this.#parts.date()}\r\n`;
     head += isLast
       ? 'Connection: close\r\n\r\n'
