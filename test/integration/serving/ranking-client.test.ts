@@ -14,7 +14,7 @@ import {
   plainScorer,
   posted,
   RANKED,
-  selfCheckColumns,
+  selfCheckCandidates,
   testServer,
   twoBundles,
   type TestServer,
@@ -227,21 +227,20 @@ describe('the description', () => {
     expect(described.openapi).toBe('3.1.0');
     const { body: ranked } = await posted(`${url}/v1/rank`, RANKED);
     const { body: scored } = await posted(`${url}/v1/score`, RANKED);
-    const { body: problem } = await posted(`${url}/v1/score`, { columns: {} });
+    const { body: problem } = await posted(`${url}/v1/score`, { candidates: {} });
     expect(fits(described, 'RankAnswer', ranked)).toBe(true);
     expect(fits(described, 'Problem', problem)).toBe(true);
     expect(fits(described, 'RankingRequest', RANKED)).toBe(true);
-    expect(fits(described, 'RankingRequest', { columns: {} })).toBe(false);
+    expect(fits(described, 'RankingRequest', { candidates: {} })).toBe(false);
     expect(fits(described, 'RankAnswer', scored)).toBe(false);
     expect(fits(described, 'ScoreAnswer', { ...scored, scores: 'none' })).toBe(false);
   });
 
   test('the self-check rows score over the client as the export scored them', async () => {
-    const { adgroup, features } = selfCheckColumns(bundles.loaded[0]);
     const client = new RankingClient({ url, timeoutMs: 30_000 });
-    // Columns as JSON holds them.
-    const columns = { adgroup, features: features as Record<string, (string | null)[]> };
-    const { scores } = await client.score({ columns });
+    const { scores } = await client.score({
+      candidates: selfCheckCandidates(bundles.loaded[0]),
+    });
     const { logits } = bundles.loaded[0].selfCheck;
     const differences = scores.map((score, row) => Math.abs((score ?? NaN) - logits[row]!));
     expect(Math.max(...differences)).toBeLessThan(1e-5);

@@ -61,14 +61,15 @@ export interface ColumnsAddon {
     stride: number,
   ): number;
   /**
-   * Members of a body in JSON, eight words each (`native/columns/scan.h`); -1 for a body that is left to a parser.
+   * Takes candidates in JSON apart (`native/columns/scan.h`). Returns the number of columns; -1 for a body that is left to a parser.
    *
-   * @param written takes texts that had escapes, and lists of values.
+   * @param words takes the number of candidates, the start and end of their list, and seven words for each column.
+   * @param written takes lists of values.
    * @param textByteCountMax of a text in a column.
    */
   scanBody(
     body: Uint8Array,
-    members: Int32Array,
+    words: Int32Array,
     spans: Uint32Array,
     numbers: Float64Array,
     written: Uint8Array,

@@ -1,11 +1,11 @@
-/** Answers as JSON and in binary (`binary-layout.ts`), written straight to bytes. */
+/** Answers as JSON and in binary (`binary-body.ts`), written straight to bytes. */
 
 import type { ColumnsAddon } from '../../columns/native-columns.js';
 import { JSON_TYPE, type Answer } from '../endpoint.js';
 import type { ServedBundle } from '../served-bundle.js';
 import type { AnswerExplanation } from './answer-explanation.js';
 import type { AnswerList, ListValues } from './answer-lists.js';
-import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT } from './binary-layout.js';
+import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT } from './binary-body.js';
 
 interface AnswerContent {
   readonly bundle: ServedBundle;

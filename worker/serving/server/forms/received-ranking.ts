@@ -7,8 +7,7 @@ import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { explanationOf } from './answer-explanation.js';
 import { binaryAnswerOf, jsonAnswerOf } from './answer-forms.js';
 import { answerListsOf } from './answer-lists.js';
-import { parseBinaryBody } from './binary-body.js';
-import { BINARY_TYPE } from './binary-layout.js';
+import { BINARY_TYPE, parseBinaryBody } from './binary-body.js';
 import { BodyScanner } from './scanned-body.js';
 
 export const RANKING_TYPES: readonly string[] = [JSON_TYPE, BINARY_TYPE];
