@@ -52,14 +52,6 @@ export interface ColumnsAddon {
     indexBlocks: Int32Array,
     blocks: Int32Array,
   ): void;
-  /** Looks up like `TextLookups`. */
-  copyIds(
-    ids: Int32Array,
-    valueCount: number,
-    target: Int32Array,
-    first: number,
-    stride: number,
-  ): number;
   /**
    * Takes candidates in JSON apart (`native/columns/scan.h`). Returns the number of columns; -1 for a body that is left to a parser.
    *
@@ -100,20 +92,15 @@ export interface ColumnsAddon {
     labels: Int32Array,
     calibrated: Float64Array,
   ): void;
-  /** Writes the number of each candidate's block. */
-  gather(ofBlocks: Float64Array | Uint32Array, blocks: Int32Array, found: Float64Array): void;
-  /** The result of `OrderByValue`; -1 less the number where some values are equal. */
+  /**
+   * Writes the places of the values that are not below the reserve, from the largest value to the smallest, equal ones as they
+   * were. Returns how many there are; -1 less that number where some values are equal.
+   */
   order(values: Float64Array, reserve: number, order: Int32Array): number;
-  /** Writes the product of each bid and what is expected, or 0 where that is less. */
-  weigh(expected: Float64Array, bids: Float64Array, values: Float64Array): void;
-  /** @param hashes low and high word of each. */
-  areDifferent(hashes: Uint32Array): boolean;
 }
 
-export function nativeLookups(addon: ColumnsAddon): TextLookups {
+export function nativeLookups(addon: ColumnsAddon) {
   return {
-    copyIds: (ids, valueCount, { target, first, stride }) =>
-      addon.copyIds(ids, valueCount, target, first, stride),
     ofKeys: ({ hashes: indexHashes, blocks: indexBlocks, keyBytes, keyOffsets, seed }) => ({
       ofTexts: ({ bytes, spans }, blocks, hashes) =>
         addon.lookUpKeys(
@@ -133,5 +120,5 @@ export function nativeLookups(addon: ColumnsAddon): TextLookups {
           addon.lookUpBuckets(bytes, spans, buckets, count, dictionary !== null, ...places, 0);
       };
     },
-  };
+  } satisfies TextLookups;
 }

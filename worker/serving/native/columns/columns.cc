@@ -14,8 +14,6 @@
 
 namespace {
 
-const double WHOLE_MAX = 1e9;
-
 // An array whose memory was given back has no elements.
 bool isPowerOfTwo(size_t count) { return count > 0 && (count & (count - 1)) == 0; }
 
@@ -158,23 +156,6 @@ void lookUpHashes(const Arguments& arguments) {
   }
 }
 
-// copyIds(ids, valueCount, target, first, stride): -1, or the first candidate whose id is not below the count.
-napi_value copyIds(const Arguments& arguments) {
-  const View<int32_t> ids = arguments.words(0);
-  const size_t valueCount = arguments.wholeNumber(1), first = arguments.wholeNumber(3), stride = arguments.wholeNumber(4);
-  const View<int32_t> target = arguments.words(2);
-  demandPlaces(target, ids.count, first, stride);
-  int32_t wrong = -1;
-  for (size_t index = ids.count; index-- > 0;) {
-    const int32_t id = ids.data[index];
-    if (id < 0 || size_t(id) >= valueCount) wrong = int32_t(index);
-    target.data[first + index * stride] = id;
-  }
-  napi_value found;
-  napi_create_int32(arguments.env(), wrong, &found);
-  return found;
-}
-
 // scanBody(body, words, spans, numbers, room to write, length of a text, candidates): the number of columns, -1 for any other body.
 // The words are the number of candidates, where their list begins and ends, and the columns.
 napi_value scan(const Arguments& arguments) {
@@ -205,6 +186,7 @@ napi_value scan(const Arguments& arguments) {
 }
 
 const int NUMBER_BYTES_MAX = 32;
+const double WHOLE_MAX = 1e9;
 
 char* writeDouble(char* at, double value) {
 #ifdef __cpp_lib_to_chars
@@ -252,7 +234,6 @@ void defineColumns(napi_env env, napi_value exports) {
                    {"lookUpBuckets", calledForEffect<lookUpBuckets>},
                    {"lookUpKeys", calledForEffect<lookUpKeys>},
                    {"lookUpHashes", calledForEffect<lookUpHashes>},
-                   {"copyIds", calledForValue<copyIds>},
                    {"scanBody", calledForValue<scan>},
                    {"writeNumbers", calledForValue<writeNumbers>}});
 }

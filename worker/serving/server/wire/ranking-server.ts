@@ -3,20 +3,27 @@
  * has them answered by its endpoints. Nothing that a request says names a file or an address.
  */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../../../shared/base/clock.js';
 import { type RunEventSink, noticeEvent } from '../../../../shared/events/run-events.js';
 import { listening } from '../../../../shared/network/listening.js';
 import { BundleChoice } from '../../bundle-choice.js';
 import type { RecordedRequests } from '../../recorded-requests.js';
-import type {
-  Answer,
-  Endpoint,
-  KeptBundle,
-  ReceivedRequest,
-  ServerView,
-  ServingPlace,
+import {
+  keptAnswer,
+  type Answer,
+  type Endpoint,
+  type KeptBundle,
+  type ReceivedRequest,
+  type ServerView,
+  type ServingPlace,
 } from '../endpoint.js';
 import { freeMemory } from '../../freed-memory.js';
 import { BodyReceiver } from '../received-body.js';
@@ -26,17 +33,14 @@ import {
   RefusedRequest,
   statusOf,
   type Refusal,
+  type RefusalReason,
 } from '../refused-request.js';
 import { deadlineOf, demandMediaType, demandToken, priorityOf } from '../request-checks.js';
 import { RequestCounts, type RequestReport } from '../request-counts.js';
 import { RouteTable } from '../route-table.js';
-import { answerUnread } from './answer-unread.js';
-import { NodeExchange, type Exchange } from './exchange.js';
 import { HandedConnections } from './handed-connections.js';
-import type { PlainRequest } from './plain-connection.js';
-import { PlainConnections } from './plain-connections.js';
+import { PlainConnections, type Exchange, type PlainRequest } from './plain-connection.js';
 import type { PlainHead } from './plain-head.js';
-import { ReusedBuffers } from './reused-buffers.js';
 import {
   CONNECTIONS_MAX,
   DRAIN_MS_MAX,
@@ -158,7 +162,7 @@ export class RankingServer {
     this.#server.removeAllListeners('connection');
     this.#server.on('connection', (socket: Socket) => this.#plain.take(socket));
     return new PlainConnections({
-      ...{ clock: this.#parts.clock, bodies: this.#bodies, buffers: new ReusedBuffers() },
+      ...{ clock: this.#parts.clock, bodies: this.#bodies },
       addon: () => this.#parts.keeper.current.choice.addon,
       accept: (head) => this.#acceptedPlain(head),
       carryOut: (request) => this.#takePlain(request),
@@ -426,4 +430,65 @@ function serverViewOf(
       return placeOf();
     },
   };
+}
+
+/** An exchange that node:http has read. */
+class NodeExchange implements Exchange {
+  readonly #response: ServerResponse;
+  readonly #isDraining: () => boolean;
+
+  constructor(response: ServerResponse, isDraining: () => boolean) {
+    this.#response = response;
+    this.#isDraining = isDraining;
+  }
+
+  get isOver(): boolean {
+    return this.#response.destroyed || this.#response.headersSent;
+  }
+
+  send(status: number, answer: Answer, others: Readonly<Record<string, string>> = {}): void {
+    if (this.isOver) return;
+    const { mediaType, content } = keptAnswer(answer);
+    this.#response.writeHead(status, {
+      ...others,
+      ...(this.#isDraining() ? { Connection: 'close' } : {}),
+      'Content-Type': mediaType,
+      'Content-Length': Buffer.byteLength(content),
+    });
+    this.#response.end(content);
+  }
+}
+
+/**
+ * Answers a request that node:http could not read: slow, too large a head, or no HTTP. Closes the connection, and returns what
+ * is counted.
+ */
+function answerUnread(error: NodeJS.ErrnoException, socket: Socket): RefusalReason {
+  const refusal = unreadOf(error.code ?? '');
+  if (!socket.writable || socket.destroyed) {
+    socket.destroy();
+    return refusal.reason;
+  }
+  const text = problemOf(refusal);
+  const status = statusOf(refusal);
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(text)}`,
+    'Connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${text}`, () => socket.destroy());
+  return refusal.reason;
+}
+
+function unreadOf(code: string): Refusal {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    return {
+      reason: 'too-slow',
+      what: 'the request did not arrive in time',
+      expected: `headers and body within ${REQUEST_TIMEOUT_MS} ms`,
+    };
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return { reason: 'headers-too-large', what: 'the headers of the request are too large' };
+  return { reason: 'malformed', what: 'this is not a request of HTTP/1.1', found: code };
 }
