@@ -136,6 +136,11 @@ export const adgroupKeySchema = z.union(
 const bid = z.number().nonnegative().max(BID_MAX);
 const pacing = z.number().nonnegative().max(BID_MAX);
 
+/** A field that may be left out, and is null then. */
+function orNull<Value>(schema: z.ZodType<Value>): z.ZodType<Value | null> {
+  return schema.optional().transform((value) => value ?? null);
+}
+
 /** Fields that every form has. */
 export const commonFields = {
   context: valuesByColumn.default({}),
@@ -144,12 +149,12 @@ export const commonFields = {
   /** Candidates of less value are not ranked. */
   reserve: z.number().nonnegative().max(BID_MAX).default(0),
   /** Breaks ties. */
-  seed: z.int().min(0).max(SEED_MAX).optional(),
-  fields: z.array(z.enum(ANSWER_FIELDS)).max(ANSWER_FIELDS.length).optional(),
-  slots: z.int().min(1).max(SLOTS_MAX).optional(),
-  bundle: BundleDigestSchema.optional(),
+  seed: orNull(z.int().min(0).max(SEED_MAX)),
+  fields: orNull(z.array(z.enum(ANSWER_FIELDS)).max(ANSWER_FIELDS.length)),
+  slots: orNull(z.int().min(1).max(SLOTS_MAX)),
+  bundle: orNull(BundleDigestSchema),
   /** Requests of one key are answered by one bundle while there is a canary. */
-  requestKey: z.string().min(1).max(TEXT_LENGTH_MAX).optional(),
+  requestKey: orNull(z.string().min(1).max(TEXT_LENGTH_MAX)),
   explain: z.boolean().default(false),
 };
 
@@ -184,47 +189,12 @@ export function parseRankingBody(bytes: Uint8Array): RankingBody {
       column[candidate] = value;
     }
   return {
-    ...commonOf(common),
+    ...common,
     ...textKeys(candidates.map((each) => each.adgroup)),
     candidateCount: candidates.length,
     features: new Map([...columns].map(([name, values]) => [name, { form: 'values', values }])),
     bids: candidates.map((each) => each.bid),
     pacings: candidates.map((each) => each.pacing),
-  };
-}
-
-interface CommonFields extends Pick<RankingBody, 'context' | 'squash' | 'reserve' | 'explain'> {
-  readonly seed?: number | undefined;
-  readonly fields?: readonly AnswerField[] | undefined;
-  readonly slots?: number | undefined;
-  readonly bundle?: string | undefined;
-  readonly requestKey?: string | undefined;
-}
-
-/** Fields that a body has beside its candidates. */
-export type CommonOfBody = Pick<RankingBody, keyof CommonFields>;
-
-/** Those fields as a body has them. */
-export function commonOf(fields: CommonFields): CommonOfBody {
-  const { context, squash, reserve, explain } = fields;
-  const { seed = null, bundle = null, slots = null, requestKey = null } = fields;
-  return {
-    ...{ context, squash, reserve, explain, seed, bundle, slots, requestKey },
-    fields: fields.fields ?? null,
-  };
-}
-
-/** A body of common fields that are shared, with a context and a seed of its own. Field by field, which is faster. */
-export function bodyOf(
-  { squash, reserve, explain, bundle, slots, requestKey, fields }: CommonOfBody,
-  { context, seed }: Pick<RankingBody, 'context' | 'seed'>,
-  candidates: Omit<RankingBody, keyof CommonFields>,
-): RankingBody {
-  const { candidateCount, adgroups, keyTexts, features, bids, pacings } = candidates;
-  // prettier-ignore
-  return {
-    context, seed, squash, reserve, explain, bundle, slots, requestKey, fields,
-    candidateCount, adgroups, keyTexts, features, bids, pacings,
   };
 }
 
@@ -238,39 +208,27 @@ const REMEMBERED_LENGTH_MAX = 2_048;
 /** Longer texts are not looked up: they may be nested too deeply to be written as a key. */
 const READ_BYTE_COUNT_MAX = 4_096;
 
-interface ReadFields<Kept> extends Pick<RankingBody, 'context' | 'seed'> {
-  /** Made of the other fields and shared by all requests that have them, so it must not be changed. */
-  readonly kept: Kept;
-}
-
 /**
  * Returns a function that reads the fields of a body, and throws a RefusedRequest where the schema does. Requests of a client
  * differ in their context and seed alone. All other fields are checked once and remembered by their JSON, because
  * a schema takes longer for them than for all else that a request needs beside its scores.
- *
- * @param keptOf returns what is remembered; it must not depend on the context or the seed.
  */
-export function fieldsReader<
-  Fields extends { readonly context: RawRow; readonly seed?: number | undefined },
-  Kept,
->(
+export function fieldsReader<Fields extends Pick<RankingBody, 'context' | 'seed'>>(
   schema: z.ZodType<Fields>,
-  keptOf: (fields: Fields) => Kept,
-): (bytes: Uint8Array) => ReadFields<Kept> {
-  const remembered = new LruCache<string, Kept>({ countMax: REMEMBERED_MAX });
+): (bytes: Uint8Array) => Fields {
+  const remembered = new LruCache<string, Fields>({ countMax: REMEMBERED_MAX });
   return (bytes) => {
     const content = jsonOf(bytes);
     let key = '';
     if (isObject(content) && bytes.length <= READ_BYTE_COUNT_MAX) {
       const { context = {}, seed = 0, ...others } = content;
       key = JSON.stringify(others);
-      const kept = remembered.get(key);
-      if (kept !== undefined && isContext(context) && isSeed(seed))
-        return { context, seed: content['seed'] === undefined ? null : seed, kept };
+      const known = remembered.get(key);
+      if (known !== undefined && isContext(context) && isSeed(seed))
+        return { ...known, context, seed: content['seed'] === undefined ? null : seed };
     }
     const fields = parsedBy(schema, content);
-    const kept = keptOf(fields);
-    if (key !== '' && key.length <= REMEMBERED_LENGTH_MAX) remembered.put(key, kept);
-    return { context: fields.context, seed: fields.seed ?? null, kept };
+    if (key !== '' && key.length <= REMEMBERED_LENGTH_MAX) remembered.put(key, fields);
+    return fields;
   };
 }

@@ -13,7 +13,7 @@ import { RefusedRequest } from '../refused-request.js';
 import type { ServedBundle } from '../served-bundle.js';
 import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT } from './binary-body.js';
 
-export type ListValues = Float64Array | Float32Array | Int32Array;
+type ListValues = Float64Array | Float32Array | Int32Array;
 
 export interface AnswerList {
   /** A field, or one of its parts: `evidence.clicks`. */

@@ -23,15 +23,7 @@ import {
   type HashesColumn,
   type TextsColumn,
 } from '../../columns/candidate-column.js';
-import {
-  BID_MAX,
-  bodyOf,
-  commonFields,
-  commonOf,
-  fieldsReader,
-  isList,
-  type RankingBody,
-} from '../ranking-body.js';
+import { BID_MAX, commonFields, fieldsReader, isList, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
 
@@ -69,9 +61,7 @@ const HeaderSchema = z.strictObject({
   }),
 });
 
-const readHeader = fieldsReader(HeaderSchema, ({ count, columns, ...common }) => ({
-  ...{ count, columns, common: commonOf(common) },
-}));
+const readHeader = fieldsReader(HeaderSchema);
 
 const ARRAYS = { float64: Float64Array, float32: Float32Array, int32: Int32Array } as const;
 
@@ -83,8 +73,7 @@ export function parseBinaryBody(received: Buffer): RankingBody {
     body.length < LENGTH_BYTE_COUNT ? Infinity : LENGTH_BYTE_COUNT + body.readUInt32LE(0);
   if (headerEnd > body.length)
     throw malformed('the header ends behind the body', 'a length of the header, then the header');
-  const header = readHeader(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
-  const { count, columns, common } = header.kept;
+  const { count, columns, ...common } = readHeader(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
   if (common.bundle === null && columns.features.some(([, type]) => type === 'id'))
     throw malformed('ids, and no bundle', 'the bundle whose dictionaries they are of');
   const arrays = new BinaryArrays(body, headerEnd, count);
@@ -101,8 +90,7 @@ export function parseBinaryBody(received: Buffer): RankingBody {
   const keyTexts = (): readonly string[] | null =>
     // Texts that may be empty, but not null, are strings.
     adgroups.form === 'hashes' ? null : (valuesOf(adgroups) as readonly string[]);
-  const candidateCount = count;
-  return bodyOf(common, header, { candidateCount, adgroups, keyTexts, bids, pacings, features });
+  return { ...common, candidateCount: count, adgroups, keyTexts, bids, pacings, features };
 }
 
 class BinaryArrays {

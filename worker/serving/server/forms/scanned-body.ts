@@ -11,9 +11,7 @@ import { MISSING_START, valuesOf, type CandidateColumn } from '../../columns/can
 import type { ColumnsAddon } from '../../columns/native-columns.js';
 import {
   BID_MAX,
-  bodyOf,
   commonFields,
-  commonOf,
   fieldsReader,
   isList,
   textKeys,
@@ -31,8 +29,7 @@ const HEAD_WORDS = 3;
 /** The numbers that `native/columns/scan.h` has. */
 const FORM = { texts: 1, numbers: 2 } as const;
 
-const schema = z.strictObject({ ...commonFields, candidates: z.tuple([]) });
-const readFields = fieldsReader(schema, ({ candidates: _, ...common }) => commonOf(common));
+const readFields = fieldsReader(z.strictObject({ ...commonFields, candidates: z.tuple([]) }));
 
 const NO_CANDIDATES = Buffer.from('[]');
 
@@ -69,7 +66,7 @@ export class BodyScanner {
   #bodyOf(body: Buffer, columnCount: number): RankingBody | null {
     const words = this.#words;
     const [candidateCount, start, end] = [int32At(words, 0), int32At(words, 1), int32At(words, 2)];
-    const fields = readFields(
+    const { candidates: _, ...common } = readFields(
       Buffer.concat([body.subarray(0, start), NO_CANDIDATES, body.subarray(end)]),
     );
     const own = new Map<string, CandidateColumn>();
@@ -85,7 +82,7 @@ export class BodyScanner {
     const bids = amountsOf(own.get('bid'));
     const pacings = amountsOf(own.get('pacing'));
     if (keys === null || bids === undefined || pacings === undefined) return null;
-    return bodyOf(fields.kept, fields, { candidateCount, ...keys, features, bids, pacings });
+    return { ...common, candidateCount, ...keys, features, bids, pacings };
   }
 
   /** @param place the word of the column's form; the next ones say where its elements are. */

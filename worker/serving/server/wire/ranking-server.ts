@@ -3,12 +3,14 @@
  * has them answered by its endpoints. Nothing that a request says names a file or an address.
  */
 
+import { createHash, timingSafeEqual } from 'node:crypto';
 import {
   createServer,
   STATUS_CODES,
   type IncomingMessage,
   type Server,
   type ServerResponse,
+  type IncomingHttpHeaders,
 } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../../../shared/base/clock.js';
@@ -35,7 +37,6 @@ import {
   type Refusal,
   type RefusalReason,
 } from '../refused-request.js';
-import { deadlineOf, demandMediaType, demandToken, priorityOf } from '../request-checks.js';
 import { RequestCounts, type RequestReport } from '../request-counts.js';
 import { RouteTable } from '../route-table.js';
 import { HandedConnections } from './handed-connections.js';
@@ -43,13 +44,14 @@ import { PlainConnections, type Exchange, type PlainRequest } from './plain-conn
 import type { PlainHead } from './plain-head.js';
 import {
   CONNECTIONS_MAX,
+  DEADLINE_MS_MAX,
   DRAIN_MS_MAX,
   EXPLAINED_DEFAULT,
   HEADERS_TIMEOUT_MS,
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
 } from '../server-limits.js';
-import { WorkQueue, type Priority } from '../work-queue.js';
+import { PRIORITIES, WorkQueue, type Priority } from '../work-queue.js';
 import { counted } from '../../../../shared/names/counted.js';
 
 interface AnswerSettings {
@@ -491,4 +493,74 @@ function unreadOf(code: string): Refusal {
   if (code === 'HPE_HEADER_OVERFLOW')
     return { reason: 'headers-too-large', what: 'the headers of the request are too large' };
   return { reason: 'malformed', what: 'this is not a request of HTTP/1.1', found: code };
+}
+
+const PRIORITY_HEADER = 'qianmo-priority';
+const DEADLINE_HEADER = 'qianmo-deadline-ms';
+
+/** Digests have one length, whatever was sent. */
+function digestOf(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+/** @param token null where none is demanded. */
+function demandToken(headers: IncomingHttpHeaders, token: string | null): void {
+  if (token === null) return;
+  const found = headers.authorization ?? '';
+  if (timingSafeEqual(digestOf(found), digestOf(`Bearer ${token}`))) return;
+  throw new RefusedRequest({
+    reason: 'unauthorised',
+    what: 'the request has no token, or another one',
+    where: 'header Authorization',
+    expected: 'Bearer and the token that the server was started with',
+    cure: 'ask whoever runs the server for the token',
+  });
+}
+
+/**
+ * The type of the body, without its parameters. A page of another site can send a form or plain text
+ * without asking, so that no endpoint should take those.
+ */
+function demandMediaType(headers: IncomingHttpHeaders, mediaTypes: readonly string[]): string {
+  const type = headers['content-type'] ?? '';
+  const encoding = headers['content-encoding'] ?? 'identity';
+  const mediaType = (type.split(';', 1)[0] ?? '').trim().toLowerCase();
+  if (mediaTypes.includes(mediaType) && encoding === 'identity') return mediaType;
+  throw new RefusedRequest({
+    reason: 'wrong-content-type',
+    what: 'the body is of another type, or compressed',
+    where: encoding === 'identity' ? 'header Content-Type' : 'header Content-Encoding',
+    expected: `Content-Type ${mediaTypes.join(' or ')}, not compressed`,
+    found: encoding === 'identity' ? type : encoding,
+  });
+}
+
+/** That of the header; one in the middle if it has none. */
+function priorityOf(headers: IncomingHttpHeaders): Priority {
+  const text = headers[PRIORITY_HEADER];
+  if (text === undefined) return 'normal';
+  const found = PRIORITIES.find((priority) => priority === text);
+  if (found !== undefined) return found;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'there is no such priority',
+    where: `header ${PRIORITY_HEADER}`,
+    expected: PRIORITIES.join(', '),
+    found: String(text),
+  });
+}
+
+/** How long the request may wait: what it asks for, but no longer than the server says. */
+function deadlineOf(headers: IncomingHttpHeaders, ofServerMs: number): number {
+  const text = headers[DEADLINE_HEADER];
+  if (text === undefined) return ofServerMs;
+  const askedMs = typeof text === 'string' && /^\d{1,5}$/.test(text) ? Number(text) : NaN;
+  if (askedMs >= 1 && askedMs <= DEADLINE_MS_MAX) return Math.min(askedMs, ofServerMs);
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'the deadline is not a number of milliseconds',
+    where: `header ${DEADLINE_HEADER}`,
+    expected: `a whole number from 1 to ${DEADLINE_MS_MAX}`,
+    found: String(text),
+  });
 }
