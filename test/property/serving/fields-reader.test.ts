@@ -13,9 +13,10 @@ const schema = z.strictObject(commonFields);
 
 function freshReader() {
   const read = fieldsReader(schema);
-  return (text: string): ReturnType<typeof read> | null => {
+  return (text: string): z.output<typeof schema> | null => {
     try {
-      return read(Buffer.from(text));
+      const { shared, context, seed } = read(Buffer.from(text));
+      return { ...shared, context, seed };
     } catch (error) {
       if (error instanceof RefusedRequest) return null;
       throw error;

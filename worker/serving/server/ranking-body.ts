@@ -208,6 +208,28 @@ const REMEMBERED_LENGTH_MAX = 2_048;
 /** Longer texts are not looked up: they may be nested too deeply to be written as a key. */
 const READ_BYTE_COUNT_MAX = 4_096;
 
+/** Fields that every form has, as a body has them. */
+type CommonOfBody = z.output<z.ZodObject<typeof commonFields>>;
+
+interface ReadFields<Fields> extends Pick<RankingBody, 'context' | 'seed'> {
+  /** All requests that have these fields share them, so they must not be changed. Their context and seed are those of one. */
+  readonly shared: Fields;
+}
+
+/** Takes field by field: objects that are made by spreads take a tenth of a request more. */
+export function bodyOf(
+  { context, seed, shared }: ReadFields<CommonOfBody>,
+  candidates: Omit<RankingBody, keyof CommonOfBody>,
+): RankingBody {
+  const { squash, reserve, explain, bundle, slots, requestKey, fields } = shared;
+  const { candidateCount, adgroups, keyTexts, features, bids, pacings } = candidates;
+  // prettier-ignore
+  return {
+    context, seed, squash, reserve, explain, bundle, slots, requestKey, fields,
+    candidateCount, adgroups, keyTexts, features, bids, pacings,
+  };
+}
+
 /**
  * Returns a function that reads the fields of a body, and throws a RefusedRequest where the schema does. Requests of a client
  * differ in their context and seed alone. All other fields are checked once and remembered by their JSON, because
@@ -215,7 +237,7 @@ const READ_BYTE_COUNT_MAX = 4_096;
  */
 export function fieldsReader<Fields extends Pick<RankingBody, 'context' | 'seed'>>(
   schema: z.ZodType<Fields>,
-): (bytes: Uint8Array) => Fields {
+): (bytes: Uint8Array) => ReadFields<Fields> {
   const remembered = new LruCache<string, Fields>({ countMax: REMEMBERED_MAX });
   return (bytes) => {
     const content = jsonOf(bytes);
@@ -223,12 +245,13 @@ export function fieldsReader<Fields extends Pick<RankingBody, 'context' | 'seed'
     if (isObject(content) && bytes.length <= READ_BYTE_COUNT_MAX) {
       const { context = {}, seed = 0, ...others } = content;
       key = JSON.stringify(others);
-      const known = remembered.get(key);
-      if (known !== undefined && isContext(context) && isSeed(seed))
-        return { ...known, context, seed: content['seed'] === undefined ? null : seed };
+      const shared = remembered.get(key);
+      if (shared !== undefined && isContext(context) && isSeed(seed))
+        return { context, seed: content['seed'] === undefined ? null : seed, shared };
     }
-    const fields = parsedBy(schema, content);
-    if (key !== '' && key.length <= REMEMBERED_LENGTH_MAX) remembered.put(key, fields);
-    return fields;
+    const shared = parsedBy(schema, content);
+    if (key !== '' && key.length <= REMEMBERED_LENGTH_MAX) remembered.put(key, shared);
+    const { context, seed } = shared;
+    return { context, seed, shared };
   };
 }

@@ -23,7 +23,14 @@ import {
   type HashesColumn,
   type TextsColumn,
 } from '../../columns/candidate-column.js';
-import { BID_MAX, commonFields, fieldsReader, isList, type RankingBody } from '../ranking-body.js';
+import {
+  BID_MAX,
+  bodyOf,
+  commonFields,
+  fieldsReader,
+  isList,
+  type RankingBody,
+} from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
 
@@ -73,8 +80,9 @@ export function parseBinaryBody(received: Buffer): RankingBody {
     body.length < LENGTH_BYTE_COUNT ? Infinity : LENGTH_BYTE_COUNT + body.readUInt32LE(0);
   if (headerEnd > body.length)
     throw malformed('the header ends behind the body', 'a length of the header, then the header');
-  const { count, columns, ...common } = readHeader(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
-  if (common.bundle === null && columns.features.some(([, type]) => type === 'id'))
+  const header = readHeader(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
+  const { count, columns, bundle } = header.shared;
+  if (bundle === null && columns.features.some(([, type]) => type === 'id'))
     throw malformed('ids, and no bundle', 'the bundle whose dictionaries they are of');
   const arrays = new BinaryArrays(body, headerEnd, count);
   const adgroups =
@@ -90,7 +98,8 @@ export function parseBinaryBody(received: Buffer): RankingBody {
   const keyTexts = (): readonly string[] | null =>
     // Texts that may be empty, but not null, are strings.
     adgroups.form === 'hashes' ? null : (valuesOf(adgroups) as readonly string[]);
-  return { ...common, candidateCount: count, adgroups, keyTexts, bids, pacings, features };
+  const candidateCount = count;
+  return bodyOf(header, { candidateCount, adgroups, keyTexts, bids, pacings, features });
 }
 
 class BinaryArrays {

@@ -11,6 +11,7 @@ import { MISSING_START, valuesOf, type CandidateColumn } from '../../columns/can
 import type { ColumnsAddon } from '../../columns/native-columns.js';
 import {
   BID_MAX,
+  bodyOf,
   commonFields,
   fieldsReader,
   isList,
@@ -66,7 +67,7 @@ export class BodyScanner {
   #bodyOf(body: Buffer, columnCount: number): RankingBody | null {
     const words = this.#words;
     const [candidateCount, start, end] = [int32At(words, 0), int32At(words, 1), int32At(words, 2)];
-    const { candidates: _, ...common } = readFields(
+    const fields = readFields(
       Buffer.concat([body.subarray(0, start), NO_CANDIDATES, body.subarray(end)]),
     );
     const own = new Map<string, CandidateColumn>();
@@ -82,7 +83,8 @@ export class BodyScanner {
     const bids = amountsOf(own.get('bid'));
     const pacings = amountsOf(own.get('pacing'));
     if (keys === null || bids === undefined || pacings === undefined) return null;
-    return { ...common, candidateCount, ...keys, features, bids, pacings };
+    const { adgroups, keyTexts } = keys;
+    return bodyOf(fields, { candidateCount, adgroups, keyTexts, features, bids, pacings });
   }
 
   /** @param place the word of the column's form; the next ones say where its elements are. */
