@@ -61,8 +61,6 @@ export const CheckpointManifestSchema = z.strictObject({
   quarantinedTasks: z
     .array(z.strictObject({ outerStep: count, taskIndex: count, key: z.string() }))
     .optional(),
-  /** A record of the jobs that outer steps were closed without. The digest stands for them too. */
-  leftOutJobs: BlobRefSchema.optional(),
   /** The number of outer steps that the run was extended to while it ran. */
   extendedOuterSteps: z.int().positive().optional(),
   /** The scores on validation adgroups so far, where training stops early. */
@@ -141,9 +139,7 @@ export function isNamedByDigest(key: string, digest: string): boolean {
 
 export function blobsOf(manifest: CheckpointManifest): BlobRef[] {
   const pieces = [...manifest.tables, ...manifest.optimizerTables].flatMap((t) => t.pieces);
-  const { dense, leftOutJobs } = manifest;
-  const records = leftOutJobs === undefined ? [] : [leftOutJobs];
-  return [dense, ...records, ...pieces.map((piece) => piece.blob)];
+  return [manifest.dense, ...pieces.map((piece) => piece.blob)];
 }
 
 function parsed<Value>(

@@ -30,7 +30,6 @@ import {
   type NamedManifest,
   type StoredTable,
 } from './checkpoint-manifest.js';
-import { decodeLeftOut, type LeftOut } from './left-out-leaves.js';
 import { piecesDigest } from './pieces-digest.js';
 import { readTensors, type CheckpointPart } from './checkpoint-tensors.js';
 import type { TrainingState } from './training-state.js';
@@ -224,12 +223,10 @@ class Search {
     if (!hasDigest(manifest, state))
       throw damaged('the meta-parameters are not those whose digest the manifest gives');
     const { quarantinedTasks, extendedOuterSteps, validated, earlierStores } = manifest;
-    const leftOut = this.#part === 'meta' ? undefined : await leftOutOf(manifest, this.#store);
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
       ...(validated === undefined ? {} : { validated }),
-      ...(leftOut === undefined ? {} : { leftOut }),
       ...(earlierStores === undefined ? {} : { earlierStores }),
     };
     return { state: { ...state, ...departures }, manifest, manifestKey: key, sha256 };
@@ -257,20 +254,6 @@ class Search {
       cure: 'restore the objects named above from a backup, or start again with --fresh',
     });
   }
-}
-
-/**
- * The jobs that the outer steps of a checkpoint were closed without; undefined if there are none.
- *
- * @throws QianmoError `data` if the record is damaged; BlobMissingError if it is gone.
- */
-export async function leftOutOf(
-  { leftOutJobs }: Pick<CheckpointManifest, 'leftOutJobs'>,
-  store: ObjectStore,
-): Promise<LeftOut[] | undefined> {
-  if (leftOutJobs === undefined) return undefined;
-  const where = `${store.address}/${blobKeyOf(leftOutJobs)}`;
-  return decodeLeftOut(await new ObjectBlobStore(store).get(leftOutJobs), where);
 }
 
 function hasDigest(

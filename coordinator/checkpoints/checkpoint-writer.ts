@@ -40,7 +40,6 @@ import { findLatestCheckpoint } from './checkpoint-reader.js';
 import { removeOldCheckpoints, removeOrphans } from './checkpoint-retention.js';
 import { encodeDenseState } from './checkpoint-tensors.js';
 import { grownState, type NewValueRows } from './grown-parameters.js';
-import { encodeLeftOut } from './left-out-leaves.js';
 import { bestOf } from './validated-steps.js';
 import { piecesDigest } from './pieces-digest.js';
 import type { RunClaim } from './run-claim.js';
@@ -108,7 +107,6 @@ type CheckpointContent = Pick<
   | 'extendedOuterSteps'
   | 'validated'
   | 'best'
-  | 'leftOutJobs'
   | 'earlierStores'
   | 'digestOf'
 >;
@@ -216,13 +214,12 @@ class RunCheckpointStore implements Checkpoints {
     const earlier = this.#earlier?.of === snapshot.of ? this.#earlier.checkpoint : null;
     const dense = await put(encodeDenseState(state));
     const tables = await storeTables(snapshot, { earlier, put, isThere, hash });
-    const { quarantinedTasks, extendedOuterSteps, validated, leftOut, earlierStores } = state;
+    const { quarantinedTasks, extendedOuterSteps, validated, earlierStores } = state;
     const departures = {
       ...(quarantinedTasks === undefined ? {} : { quarantinedTasks: [...quarantinedTasks] }),
       ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
       ...(validated === undefined ? {} : { validated: [...validated] }),
       ...this.#earlierBestOf(state),
-      ...(leftOut === undefined ? {} : { leftOutJobs: await put(encodeLeftOut(leftOut)) }),
       ...(earlierStores === undefined ? {} : { earlierStores: [...earlierStores] }),
     };
     const digest = hash?.digest('hex') ?? piecesDigest(variables, tables.tables);

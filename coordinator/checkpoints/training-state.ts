@@ -2,7 +2,6 @@
 
 import type { TrainingConfig } from '../../shared/config/training-config.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import type { LeftOut } from './left-out-leaves.js';
 import type { ValidatedStep } from './validated-steps.js';
 import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
 import type { DenseTensor } from '../../shared/tensors/named-tensors.js';
@@ -43,8 +42,6 @@ export interface TrainingState {
   readonly computedOn: readonly ComputedOn[];
   /** In order of their finding; absent while there is none. */
   readonly quarantinedTasks?: readonly QuarantinedTask[];
-  /** The leaves that outer steps were closed without, in order of outer steps; absent while there are none. */
-  readonly leftOut?: readonly LeftOut[];
   /** In order of outer steps; absent while the run has had one store. */
   readonly earlierStores?: readonly EarlierStore[];
   /** The number of outer steps that the run was extended to; absent while it is that of the config. */

@@ -5,7 +5,7 @@
 
 import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
-import { leafCountOf, taskCountOf } from '../../shared/queue/protocol.js';
+import { taskCountOf } from '../../shared/queue/protocol.js';
 import { FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { Admitted, DeliveredResult, JobOrder, ReadResult, Rejection } from './dispatcher.js';
 
@@ -47,16 +47,11 @@ export class Admission<Value extends object> {
   readonly #record: AdmissionRecord;
   readonly #orderByJobIndex: ReadonlyMap<number, JobOrder>;
   readonly #admitted = new Set<number>();
-  #admittedLeafCount = 0;
 
   constructor(orders: readonly JobOrder[], read: ReadResult<Value>, record: AdmissionRecord) {
     this.#read = read;
     this.#record = record;
     this.#orderByJobIndex = new Map(orders.map((order) => [order.job.jobIndex, order]));
-  }
-
-  get admittedLeafCount(): number {
-    return this.#admittedLeafCount;
   }
 
   get openCount(): number {
@@ -71,8 +66,6 @@ export class Admission<Value extends object> {
       this.#record.fingerprints.take(judged.result);
       const { jobIndex } = judged.result;
       this.#admitted.add(jobIndex);
-      const order = this.#orderByJobIndex.get(jobIndex);
-      if (order !== undefined) this.#admittedLeafCount += leafCountOf(order.job);
       this.#record.admitted({
         outerStep: judged.result.outerStep,
         ...{ admittedJobCount: this.#admitted.size, jobCount: this.#orderByJobIndex.size },

@@ -7,18 +7,16 @@ import { at } from '../../shared/base/arrays.js';
 import type { Clock } from '../../shared/base/clock.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
-import type { ConnectedWorker, JobProducer } from '../../shared/queue/job-queue.js';
+import type { ConnectedWorker } from '../../shared/queue/job-queue.js';
 import {
   EXCLUDED_WORKERS_MAX,
   type Job,
   type JobResult,
-  JobResultSchema,
   leafCountOf,
 } from '../../shared/queue/protocol.js';
 import type { DeliveryTerms } from './dispatcher.js';
 import type { JobDelivery, ReadJob } from './job-delivery.js';
 import type { WorkerHealth } from './worker-health.js';
-import type { BlobStore } from '../../shared/storage/blob-store.js';
 
 const DURATION_COUNT_MAX = 256;
 /** With fewer, no job counts as a straggler. */
@@ -57,7 +55,6 @@ interface BackupCopiesOptions {
   readonly limits: Pick<QueueConfig, 'backupAfterMultiple'>;
   readonly durations: JobDurations;
   readonly health: WorkerHealth;
-  readonly late: Pick<LateResults, 'expect'>;
   readonly clock: Clock;
   readonly sink: RunEventSink;
 }
@@ -154,7 +151,6 @@ export class BackupCopies {
     if (copyId === null) return;
     this.#openByJobId.delete(copyId);
     this.#superfluousIds.push(copyId);
-    this.#options.late.expect([[copyId, delivery]]);
     delivery.dropCopy();
   }
 
@@ -193,71 +189,5 @@ export class BackupCopies {
       ({ name, jobId }) =>
         jobId === null && !holders.has(name) && this.#options.health.hasHealthyOther([], [name]),
     ).length;
-  }
-}
-
-/**
- * Counts results that are not used, and removes their outputs: those of jobs that their outer step was closed without,
- * and those that came after another worker's.
- */
-
-/** More jobs than workers hold at once. Older ones are forgotten, and the lifetime of blobs removes their outputs. */
-const AWAITED_COUNT_MAX = 4_096;
-
-interface LateResultsOptions {
-  readonly producer: Pick<JobProducer, 'read' | 'subscribe'>;
-  readonly blobs: BlobStore;
-  readonly clock: Clock;
-  readonly sink: RunEventSink;
-}
-
-export class LateResults {
-  readonly #options: LateResultsOptions;
-  readonly #awaited = new Map<
-    string,
-    { readonly outerStep: number; readonly jobIndex: number; readonly closedMs: number }
-  >();
-  readonly #unsubscribe: () => void;
-
-  constructor(options: LateResultsOptions) {
-    this.#options = options;
-    this.#unsubscribe = options.producer.subscribe((jobId) => void this.#look(jobId));
-  }
-
-  /** @param deliveries those whose results are not waited for any more, by the id of the job on the queue */
-  expect(deliveries: Iterable<readonly [jobId: string, delivery: JobDelivery]>): void {
-    const closedMs = this.#options.clock.monotonicMs();
-    // Their inputs are not kept: many jobs are taken by no worker.
-    for (const [jobId, { job }] of deliveries) {
-      const { outerStep, jobIndex } = job;
-      this.#awaited.set(jobId, { outerStep, jobIndex, closedMs });
-    }
-    for (const jobId of this.#awaited.keys()) {
-      if (this.#awaited.size <= AWAITED_COUNT_MAX) return;
-      this.#awaited.delete(jobId);
-    }
-  }
-
-  close(): void {
-    this.#unsubscribe();
-    this.#awaited.clear();
-  }
-
-  async #look(jobId: string): Promise<void> {
-    const awaited = this.#awaited.get(jobId);
-    if (awaited === undefined) return;
-    this.#awaited.delete(jobId);
-    const { producer, blobs, clock, sink } = this.#options;
-    try {
-      const record = await producer.read(jobId);
-      if (record.state !== 'completed') return;
-      const { outerStep, jobIndex } = awaited;
-      const lateMs = clock.monotonicMs() - awaited.closedMs;
-      sink({ kind: 'result-late', outerStep, jobIndex, fromWorker: record.worker, lateMs });
-      const result = JobResultSchema.safeParse(record.returnValue);
-      if (result.success) await blobs.delete(result.data.output);
-    } catch {
-      // The server is away. The result would not be used, and its output has a lifetime.
-    }
   }
 }

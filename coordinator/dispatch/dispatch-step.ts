@@ -5,28 +5,16 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import type { ClosingConfig } from '../../shared/config/closing-config.js';
+import type { QianmoError } from '../../shared/base/errors.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import type { RunEventOf, RunEventSink } from '../../shared/events/run-events.js';
 import { WAKE_ALL, type JobProducer, type JobRecord } from '../../shared/queue/job-queue.js';
-import {
-  leafCountOf,
-  type Job,
-  type JobResult,
-  type LargeBlobs,
-} from '../../shared/queue/protocol.js';
+import type { Job, JobResult, LargeBlobs } from '../../shared/queue/protocol.js';
 import type { BlobRef, BlobStore } from '../../shared/storage/blob-store.js';
 import { otherFingerprintReason, type FingerprintDemand } from '../trust/fingerprint-demand.js';
 import type { MachineChoice } from '../trust/machine-choice.js';
 import type { Admission } from './admission.js';
-import { BackupCopies, type JobDurations, type LateResults } from './backup-copies.js';
-import {
-  assertFits,
-  StepClosing,
-  tooFewResults,
-  undecidedDispute,
-  type OpenJobs,
-} from './closing.js';
+import { BackupCopies, type JobDurations } from './backup-copies.js';
 import { jobOf, type Admitted, type DeliveryTerms, type JobOrder } from './dispatcher.js';
 import {
   attemptsUsedUp,
@@ -39,6 +27,7 @@ import {
 import { interruptedBy, type Patiently, type QueuePatience } from './queue-patience.js';
 import { SecondOpinions } from './second-opinions.js';
 import { StepBlobs, type BlobLeases } from './step-blobs.js';
+import { assertFits, tooFewResults, undecidedDispute, type OpenJobs } from './step-failures.js';
 import { StepWorkers, type WorkerCount } from './step-workers.js';
 import type { WorkerHealth } from './worker-health.js';
 
@@ -63,7 +52,6 @@ export interface DispatchContext {
   readonly health: WorkerHealth;
   readonly fingerprints: FingerprintDemand;
   readonly machines: Pick<MachineChoice, 'make'>;
-  readonly late: Pick<LateResults, 'expect'>;
   readonly durations: JobDurations;
   readonly counted: WorkerCount;
   /** Whether a job is computed by a second worker although nobody doubts its result. */
@@ -80,7 +68,6 @@ interface StepCall<Value extends object> {
   readonly admission: Admission<Value>;
   readonly signal: AbortSignal;
   readonly attemptsMax: number;
-  readonly closing: ClosingConfig;
   /** Sets the ids of this call apart from those of any other call or start. */
   readonly idSuffix: string;
 }
@@ -88,7 +75,6 @@ interface StepCall<Value extends object> {
 export class DispatchStep<Value extends object> {
   readonly #context: DispatchContext;
   readonly #call: StepCall<Value>;
-  readonly #closing: StepClosing;
   readonly #openByJobId = new Map<string, JobDelivery>();
   /** Open deliveries that are not on the queue yet, with the time when they are due. */
   readonly #heldBack = new Map<JobDelivery, number>();
@@ -103,6 +89,8 @@ export class DispatchStep<Value extends object> {
   readonly #stop = new AbortController();
   /** Outputs that were read, and that another delivery may still name. They are deleted when the call ends. */
   readonly #sharedOutputs: BlobRef[] = [];
+  /** Calls to the queue are given up at this time. */
+  #deadlineMs: number;
   #sentCount = 0;
   #sendingAhead = Promise.resolve();
   #reconcileAtMs = 0;
@@ -111,9 +99,7 @@ export class DispatchStep<Value extends object> {
     const { clock, producer, limits } = context;
     this.#context = context;
     this.#call = call;
-    const period = { startMs: clock.monotonicMs(), timeoutMs: limits.outerStepTimeoutMs };
-    const leafCount = call.orders.reduce((sum, { job }) => sum + leafCountOf(job), 0);
-    this.#closing = new StepClosing(call.closing, { leafCount, ...period });
+    this.#deadlineMs = clock.monotonicMs() + limits.outerStepTimeoutMs;
     this.#workers = new StepWorkers(context, this.#patiently);
     const connectedWorkers = (): Promise<string[]> => this.#workers.names();
     this.#opinions = new SecondOpinions({ ...context, connectedWorkers });
@@ -129,7 +115,7 @@ export class DispatchStep<Value extends object> {
   }
 
   readonly #patiently: Patiently = (action) =>
-    this.#context.patience.attempt(action, this.#closing.deadlineMs, this.#stop.signal);
+    this.#context.patience.attempt(action, this.#deadlineMs, this.#stop.signal);
 
   /** Makes `results` throw the reason if it is a cancellation, otherwise `interrupted`. */
   stop(reason?: unknown): void {
@@ -145,26 +131,17 @@ export class DispatchStep<Value extends object> {
   }
 
   async *results(): AsyncGenerator<Admitted<Value>> {
-    const { clock, late } = this.#context;
-    this.#closing.begin(clock.monotonicMs());
+    const { clock, limits } = this.#context;
+    this.#deadlineMs = clock.monotonicMs() + limits.outerStepTimeoutMs;
     await this.#sendingAhead;
     this.#reconcileAtMs = clock.monotonicMs() + RECONCILE_INTERVAL_MS;
-    for (;;) {
-      const { admittedLeafCount } = this.#call.admission;
-      const openCount = this.#call.admission.openCount + this.#opinions.openCount;
-      const nowMs = clock.monotonicMs();
-      const isDisputed = this.#opinions.disputes.size > 0;
-      const closing = this.#closing.look(admittedLeafCount, openCount, nowMs, isDisputed);
-      if (closing.kind === 'close') break;
-      if (closing.kind === 'too-few') {
-        await this.#sendOpenAgain(nowMs);
-        continue;
-      }
+    while (this.#call.admission.openCount + this.#opinions.openCount > 0) {
+      if (clock.monotonicMs() >= this.#deadlineMs) throw this.#unfinished();
       await this.#fillWindow();
       await this.#workers.quarantine();
       await this.#sendCopies();
       const dueMs = await this.#deliverDue();
-      const waitMs = Math.min(this.#reconcileAtMs, closing.untilMs, dueMs) - clock.monotonicMs();
+      const waitMs = Math.min(this.#reconcileAtMs, this.#deadlineMs, dueMs) - clock.monotonicMs();
       const woken = await this.#mailbox.take(Math.max(0, waitMs), this.#stop.signal);
       if (this.#stop.signal.aborted) throw interruptedBy(this.#stop.signal);
       const jobIds = await this.#jobsToLookAt(woken);
@@ -174,8 +151,6 @@ export class DispatchStep<Value extends object> {
         if (admitted !== null) yield admitted;
       }
     }
-    this.#opinions.close();
-    late.expect(this.#openByJobId);
   }
 
   /** Leaves jobs and blobs as they are: another coordinator, which has equal inputs, may use the blobs. */
@@ -234,36 +209,12 @@ export class DispatchStep<Value extends object> {
     await Promise.all([put, this.#send([delivery])]);
   }
 
-  /**
-   * The time is over, and there is one more period. What a worker has is sent once more beside it, and the first
-   * result counts, unless it has a copy already. What waits goes on waiting: a second delivery would wait behind it.
-   */
-  async #sendOpenAgain(nowMs: number): Promise<void> {
-    const { limits, health, producer } = this.#context;
-    const { disputes } = this.#opinions;
-    if (!this.#closing.takeSecondChance(nowMs))
-      throw (
-        undecidedDispute(disputes, health) ??
-        tooFewResults(this.#openJobs(), this.#closing, limits.outerStepTimeoutMs, health)
-      );
-    const single = this.#openDeliveries().filter(
-      (one) => !this.#heldBack.has(one) && one.copyId === null,
+  #unfinished(): QianmoError {
+    const { limits, health } = this.#context;
+    return (
+      undecidedDispute(this.#opinions.disputes, health) ??
+      tooFewResults(this.#openJobs(), limits.outerStepTimeoutMs, health)
     );
-    const records = await this.#patiently(() =>
-      Promise.all(single.map(({ jobId }) => producer.read(jobId))),
-    );
-    const held = single.filter((_, place) => {
-      const record = records[place];
-      return record?.state === 'open' && record.holder !== null;
-    });
-    for (const delivery of held)
-      this.#tellRetry(
-        delivery,
-        'late',
-        disputes.has(delivery) ? 'workers disagree' : 'too few results in time',
-      );
-    const copies = this.#copies.beside(held, (one) => this.#termsOf(one.order, one));
-    await this.#patiently(() => producer.add(copies));
   }
 
   async #jobsToLookAt(woken: ReadonlyMap<string, unknown>): Promise<string[]> {

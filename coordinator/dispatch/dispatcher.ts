@@ -6,7 +6,6 @@
 
 import type { REJECTIONS } from '../../shared/names/event-terms.js';
 import type { RunControl } from './run-control.js';
-import type { ClosingConfig } from '../../shared/config/closing-config.js';
 import {
   isExcludableName,
   type Job,
@@ -96,8 +95,6 @@ export interface Admitted<Value extends object> {
 }
 
 export interface CallTerms {
-  /** When the call has enough results; with all of them by default. */
-  readonly closing?: ClosingConfig;
   /** Instead of `queue.jobAttemptsMax`. */
   readonly attemptsMax?: number;
   /** Called when a pause holds the call back. No job leaves before it resolves, and the call ends with its failure. */
@@ -106,7 +103,7 @@ export interface CallTerms {
 
 export interface Dispatcher {
   /**
-   * Sends jobs, and yields admitted results in order of arrival, one for each order unless the terms ask for fewer. Retries,
+   * Sends jobs, and yields admitted results in order of arrival, one for each order. Retries,
    * lost jobs and lost blobs are the dispatcher's own business. While the run is paused, it waits before it sends the
    * first job. Jobs may leave before the results are read, so whoever calls this must read them, or abort the
    * signal and read the failure: then the jobs are taken back.

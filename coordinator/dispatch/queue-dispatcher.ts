@@ -7,7 +7,6 @@
  */
 
 import type { Clock } from '../../shared/base/clock.js';
-import { ALL_RESULTS } from '../../shared/config/closing-config.js';
 import type { QueueConfig } from '../../shared/config/compute-config.js';
 import { UnreadableOrdersError } from '../../shared/control/run-orders.js';
 import { type RunEventSink, noticeEvent, type RunEvent } from '../../shared/events/run-events.js';
@@ -20,7 +19,7 @@ import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease
 import { OrdersHeard } from './run-control.js';
 import { MachineChoice } from '../trust/machine-choice.js';
 import { Admission, admissionRecord, type AdmissionRecord } from './admission.js';
-import { JobDurations, LateResults } from './backup-copies.js';
+import { JobDurations } from './backup-copies.js';
 import { DispatchStep, type DispatchContext } from './dispatch-step.js';
 import type { Admitted, CallTerms, Dispatcher, JobOrder, ReadResult } from './dispatcher.js';
 import { createQueuePatience, type QueuePatience } from './queue-patience.js';
@@ -100,12 +99,11 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
       const reported = await producer.reportedWorkers();
       return reported.filter(({ name }) => health.hasHealthyOther([], [name]));
     }, untilMs);
-  const late = new LateResults({ producer, blobs, clock, sink });
   const context: DispatchContext = {
     ...{ epoch, beat: life.beat, producer, blobs, leases, patience, health, limits, clock, sink },
     ...{ largeBlobs: large, fingerprints },
     machines: new MachineChoice({ fingerprints, workers, clock }),
-    ...{ late, durations: new JobDurations(), counted: nobodyCounted() },
+    ...{ durations: new JobDurations(), counted: nobodyCounted() },
     recomputes: options.recomputes ?? (() => false),
   };
   const closed = new AbortController();
@@ -126,7 +124,6 @@ export async function createQueueDispatcher(options: QueueDispatcherOptions): Pr
     run: (orders, read, signal, terms = {}) => steps.run({ orders, read, signal, terms }),
     close: async () => {
       closed.abort();
-      late.close();
       steps.close();
       const unused = steps.isFenced ? [] : leases.releaseHeld();
       // Their lifetime removes them otherwise.
@@ -193,9 +190,9 @@ class OpenSteps {
     this.#wanted.want(orders);
     if (orders[0] !== undefined) await this.#context.machines.make(orders[0].job, signal);
     this.#openedCount += 1;
-    const { attemptsMax = this.#context.limits.jobAttemptsMax, closing = ALL_RESULTS } = terms;
+    const { attemptsMax = this.#context.limits.jobAttemptsMax } = terms;
     const step = new DispatchStep(this.#context, {
-      ...{ orders, signal, attemptsMax, closing },
+      ...{ orders, signal, attemptsMax },
       admission: new Admission(orders, read, record),
       idSuffix: startSuffixOf(nonce, this.#openedCount),
     });

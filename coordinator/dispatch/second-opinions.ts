@@ -55,12 +55,6 @@ export class SecondOpinions {
     return new Map(answers.filter(([, workers]) => workers.length > 1));
   }
 
-  /** The step ends without the opinions that are still open. */
-  close(): void {
-    for (const [delivery, { admittedBits }] of [...this.#opinions])
-      if (admittedBits !== null) this.#dropped(delivery, 'its outer step closed before');
-  }
-
   /**
    * The workers that the next delivery of a job must not go to, as far as a job can name them.
    *

@@ -4,7 +4,7 @@ import type { Clock } from '../../shared/base/clock.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { JobProducer } from '../../shared/queue/job-queue.js';
 import type { Patiently } from './queue-patience.js';
-import { noWorkerHealthy, type OpenJobs } from './closing.js';
+import { noWorkerHealthy, type OpenJobs } from './step-failures.js';
 import type { WorkerHealth } from './worker-health.js';
 import type { DeviceDemand } from '../../shared/config/compute-config.js';
 import { type Job, leafCountOf } from '../../shared/queue/protocol.js';

@@ -16,7 +16,11 @@ import {
   type BundleServing,
 } from '../../shared/bundle/bundle-manifest.js';
 import { publishBundle, type PublishedBundle } from '../../shared/bundle/bundle-store.js';
-import { buildKeyIndex, type KeyIndexArrays } from '../../shared/bundle/key-index.js';
+import {
+  buildKeyIndex,
+  UNKNOWN_BLOCK,
+  type KeyIndexArrays,
+} from '../../shared/bundle/key-index.js';
 import type { BlockEncoding, BlockLayout } from '../../shared/bundle/ranking-model.js';
 import { configHash, type RunConfig } from '../../shared/config/run-config.js';
 import { predictionLoopOf } from '../../shared/methods/inner-loop/method.js';
@@ -38,7 +42,6 @@ import { calibrationIndexOf, calibrationsOf } from './calibrate.js';
 import { encodingLossesOf, outputsWith, type EncodingLoss } from './encoding-losses.js';
 import {
   exportShardsOf,
-  firstBlocksOf,
   rowCountOf,
   tasksInBlockOrder,
   type AdaptedRows,
@@ -205,8 +208,7 @@ async function packAdgroups(
 ): Promise<PackedAdgroups> {
   const { source, settings, shards, unknown, calibrations } = plan;
   const { spec, config } = source.run;
-  const loop = predictionLoopOf(methodPlanOf(config.method));
-  const { shift } = loop;
+  const shift = shiftOf(config);
   const layout = blockLayoutOf(spec, { encoding: settings.encoding, hasLevel: shift !== null });
   const tasksInOrder = tasksInBlockOrder(shards);
   const chosen = chosenAdgroups(source.store, tasksInOrder, config);
@@ -222,29 +224,57 @@ async function packAdgroups(
   });
   const unknownNotes = { supportRowCount: 0, labelIndex: 0, calibrationIndex: 0 };
   await packing.add(unknown.block, unknownNotes);
-  const wanted = new Set(measured.map(({ block }) => block));
-  const tasks = new Map([[0, unknown.block]]);
-  const done = progressOf(caller, 'packing adgroups', tasksInOrder.length);
-  for (const [index, firstBlock] of firstBlocksOf(shards).entries()) {
-    const shard = at(shards, index);
+  const tasks = await packShards(
+    { source, shards, calibrations, rows: settings.rows, firstBlock: 1 },
+    { adapting, packing, done: progressOf(caller, 'packing adgroups', tasksInOrder.length) },
+    new Set(measured.map(({ block }) => block)),
+  );
+  tasks.set(UNKNOWN_BLOCK, unknown.block);
+  const arrays = await packing.finish();
+  return { layout, blocksPerFile, blockCount, arrays, measured, tasks, put };
+}
+
+interface PackedShards {
+  readonly source: ExportSource;
+  readonly shards: readonly ExportShard[];
+  readonly calibrations: readonly BundleCalibration[];
+  readonly rows: AdaptedRows;
+  /** The block of the first adgroup of the shards. */
+  readonly firstBlock: number;
+}
+
+interface ShardPacking {
+  readonly adapting: AdaptedShards;
+  readonly packing: PackedBlocks;
+  readonly done: (adgroupCount: number) => void;
+}
+
+/** Packs adapted adgroups, and returns the tasks of the wanted blocks. */
+export async function packShards(
+  { source: { run, store }, shards, calibrations, rows, firstBlock }: PackedShards,
+  { adapting, packing, done }: ShardPacking,
+  wanted: ReadonlySet<number>,
+): Promise<Map<number, AdaptedTask>> {
+  const loop = predictionLoopOf(methodPlanOf(run.config.method));
+  const tasks = new Map<number, AdaptedTask>();
+  let block = firstBlock;
+  for (const [index, { labelIndex, adaptation }] of shards.entries()) {
     const adapted = await adapting.read(index);
-    const isOnRows = restsOnSupport(loop, shard.adaptation.innerSteps);
-    for (const [place, task] of adapted.entries()) {
-      const entry = at(source.store.tasks, task.taskIndex);
-      const { labelIndex } = shard;
-      const supportRowCount = rowCountOf(entry, settings.rows);
-      await packing.add(completed(task, shift), {
+    const isOnRows = restsOnSupport(loop, adaptation.innerSteps);
+    for (const task of adapted) {
+      const supportRowCount = rowCountOf(at(store.tasks, task.taskIndex), rows);
+      const stored = completed(task, loop.shift);
+      await packing.add(stored, {
         supportRowCount: isOnRows ? supportRowCount : 0,
         labelIndex,
         calibrationIndex: calibrationIndexOf(calibrations, { labelIndex, supportRowCount }),
       });
-      if (wanted.has(firstBlock + place))
-        tasks.set(firstBlock + place, ownCopy(completed(task, shift)));
+      if (wanted.has(block)) tasks.set(block, ownCopy(stored));
+      block += 1;
     }
     done(adapted.length);
   }
-  const arrays = await packing.finish();
-  return { layout, blocksPerFile, blockCount, arrays, measured, tasks, put };
+  return tasks;
 }
 
 export function shiftOf({ method }: RunConfig): LevelShift | null {
@@ -252,13 +282,13 @@ export function shiftOf({ method }: RunConfig): LevelShift | null {
 }
 
 /** An unadapted task has no shift: a level of 0 says the same, and is scored by the same graph. */
-export function completed(task: AdaptedTask, shift: LevelShift | null): AdaptedTask {
+function completed(task: AdaptedTask, shift: LevelShift | null): AdaptedTask {
   if (task.shift !== null || shift === null) return task;
   return { ...task, shift: { level: 0, effects: shift.features.map(() => new Map()) } };
 }
 
 /** Blocks of a shard are views of one array, which a copy does not keep in memory. */
-export function ownCopy(task: AdaptedTask): AdaptedTask {
+function ownCopy(task: AdaptedTask): AdaptedTask {
   const blocks = [...task.blocks].map(
     ([name, { shape, values }]) => [name, { shape, values: values.slice() }] as const,
   );

@@ -4,7 +4,6 @@
  * are adapted in the same jobs as by an evaluation, and get the same bits.
  */
 
-import { at } from '../../shared/base/arrays.js';
 import type { BundleManifest, BundleServing } from '../../shared/bundle/bundle-manifest.js';
 import type { Adaptation } from '../../shared/queue/protocol.js';
 import { ADGROUP_SPLITS } from '../../shared/tasks/task-catalog.js';
@@ -72,12 +71,4 @@ export function rowCountOf(
 /** The task of each block from block 1 on. */
 export function tasksInBlockOrder(shards: readonly ExportShard[]): number[] {
   return shards.flatMap(({ taskIndices }) => taskIndices);
-}
-
-/** The first block of each shard. */
-export function firstBlocksOf(shards: readonly ExportShard[]): number[] {
-  const first = [1];
-  for (const { taskIndices } of shards)
-    first.push(at(first, first.length - 1) + taskIndices.length);
-  return first.slice(0, shards.length);
 }

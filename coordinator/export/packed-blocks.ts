@@ -1,15 +1,16 @@
 /** Packs adapted adgroups into the arrays of a bundle, block by block, with one file in memory at a time. */
 
-import { at } from '../../shared/base/arrays.js';
+import { at, spanAt } from '../../shared/base/arrays.js';
 import {
   ARRAY_FILE_BYTE_COUNT,
-  writeArray,
+  writeRowsBehind,
   type NamedArray,
   type PutFile,
 } from '../../shared/bundle/array-files.js';
-import { writeBlock } from '../../shared/bundle/block-codec.js';
+import { blockBytes, writeBlock } from '../../shared/bundle/block-codec.js';
 import type { BundleArray } from '../../shared/bundle/bundle-manifest.js';
-import type { BlockLayout } from '../../shared/bundle/ranking-model.js';
+import type { BlockLayout, ValueLists } from '../../shared/bundle/ranking-model.js';
+import type { LoadedBundle } from '../../shared/bundle/read-bundle.js';
 import type { AdaptedTask } from '../../shared/queue/adapted-tasks.js';
 import type { BlobRef } from '../../shared/storage/blob-store.js';
 import type { NamedTensors } from '../../shared/tensors/named-tensors.js';
@@ -18,12 +19,15 @@ interface BlockTarget {
   readonly layout: BlockLayout;
   /** Personal variables of block 0. */
   readonly initial: NamedTensors;
+  /** Blocks that are added. */
   readonly blockCount: number;
   readonly blocksPerFile: number;
   /** Features whose values have effects, and those whose values have sums. */
   readonly shiftedFeatures: readonly string[];
   readonly encodedFeatures: readonly string[];
   readonly put: PutFile;
+  /** The arrays of a bundle, behind whose blocks the added ones follow; none by default. */
+  readonly before?: readonly BundleArray[];
 }
 
 /** The facts of a block that a bundle has beside the adapted task. */
@@ -45,7 +49,8 @@ export function blocksPerFileOf(
 /** Takes blocks in their order. */
 export class PackedBlocks {
   readonly #target: BlockTarget;
-  readonly #files: BlobRef[] = [];
+  readonly #before: ReadonlyMap<string, BundleArray>;
+  readonly #files: BlobRef[];
   #file: Uint8Array;
   #block = 0;
   readonly #supportRowCounts: Uint32Array;
@@ -55,12 +60,16 @@ export class PackedBlocks {
   readonly #isAlone: Uint8Array;
   readonly #labels: Int32Array;
   readonly #calibrations: Int32Array;
-  readonly #effects = new ValueColumns(['effects']);
-  readonly #sums = new ValueColumns(['clicks', 'impressions']);
+  readonly #effects: ValueColumns;
+  readonly #sums: ValueColumns;
 
   constructor(target: BlockTarget) {
     this.#target = target;
-    const { blockCount } = target;
+    const { blockCount, before = [] } = target;
+    this.#before = new Map(before.map((array) => [array.name, array]));
+    this.#files = [...(this.#before.get('blocks')?.files ?? [])];
+    this.#effects = new ValueColumns(['effects'], this.#before.get('effects.ids'));
+    this.#sums = new ValueColumns(['clicks', 'impressions'], this.#before.get('sums.ids'));
     this.#file = this.#nextFile();
     this.#supportRowCounts = new Uint32Array(blockCount);
     this.#clicks = new Float64Array(blockCount);
@@ -72,12 +81,9 @@ export class PackedBlocks {
   }
 
   async add(task: AdaptedTask, notes: BlockNotes): Promise<void> {
-    const { layout, blockCount, blocksPerFile } = this.#target;
+    const content = { variables: task.blocks, level: task.shift?.level ?? 0 };
+    writeBlock(this.#target, content, this.#nextBytes());
     const block = this.#block;
-    if (block >= blockCount) throw new Error(`a block too many: there are ${blockCount}`);
-    const first = (block % blocksPerFile) * layout.strideByteCount;
-    const bytes = this.#file.subarray(first, first + layout.strideByteCount);
-    writeBlock(this.#target, { variables: task.blocks, level: task.shift?.level ?? 0 }, bytes);
     this.#supportRowCounts[block] = notes.supportRowCount;
     this.#clicks[block] = task.support.clicks;
     this.#impressions[block] = task.support.impressions;
@@ -89,8 +95,28 @@ export class PackedBlocks {
       this.#effects.add(task.shift?.effects[feature], (effect) => [effect]);
     for (const feature of this.#target.encodedFeatures.keys())
       this.#sums.add(task.support.byValue[feature], (sum) => [sum.clicks, sum.impressions]);
-    this.#block += 1;
-    if (this.#block % blocksPerFile === 0 || this.#block === blockCount) await this.#putFile();
+    await this.#endBlock();
+  }
+
+  /** Adds a block as another bundle has it. */
+  async copy(
+    { model: { blocks }, labels, calibrations }: LoadedBundle,
+    from: number,
+  ): Promise<void> {
+    const { evidence, effects, isOfValues, isAlone } = blocks;
+    const { supportRowCounts, clicks, impressions, byValue } = evidence;
+    this.#nextBytes().set(blockBytes(blocks, from));
+    const block = this.#block;
+    this.#supportRowCounts[block] = at(supportRowCounts, from);
+    this.#clicks[block] = at(clicks, from);
+    this.#impressions[block] = at(impressions, from);
+    this.#isOfValues[block] = at(isOfValues, from);
+    this.#isAlone[block] = at(isAlone, from);
+    this.#labels[block] = at(labels, from);
+    this.#calibrations[block] = at(calibrations, from);
+    if (effects !== null) this.#effects.copy(effects, from, [effects.effects]);
+    if (byValue !== null) this.#sums.copy(byValue, from, [byValue.clicks, byValue.impressions]);
+    await this.#endBlock();
   }
 
   /** The arrays, once every block was added. */
@@ -112,19 +138,32 @@ export class PackedBlocks {
       ...(shiftedFeatures.length === 0 ? [] : this.#effects.arrays('effects', Float32Array)),
       ...(encodedFeatures.length === 0 ? [] : this.#sums.arrays('sums', Float64Array)),
     ];
+    const countBefore = this.#before.get('blocks')?.shape[0] ?? 0;
     const written: BundleArray[] = [
       {
         ...{ name: 'blocks', type: 'U8', files: this.#files },
-        shape: [blockCount, layout.strideByteCount],
+        shape: [countBefore + blockCount, layout.strideByteCount],
       },
     ];
-    for (const array of arrays) written.push(await writeArray(array, put));
+    for (const array of arrays)
+      written.push(await writeRowsBehind(this.#before.get(array.name), array, put));
     return written;
   }
 
-  async #putFile(): Promise<void> {
-    this.#files.push(await this.#target.put(this.#file));
-    if (this.#block < this.#target.blockCount) this.#file = this.#nextFile();
+  /** Where the next block is written. */
+  #nextBytes(): Uint8Array {
+    const { layout, blockCount, blocksPerFile } = this.#target;
+    if (this.#block >= blockCount) throw new Error(`a block too many: there are ${blockCount}`);
+    const first = (this.#block % blocksPerFile) * layout.strideByteCount;
+    return this.#file.subarray(first, first + layout.strideByteCount);
+  }
+
+  async #endBlock(): Promise<void> {
+    const { blockCount, blocksPerFile, put } = this.#target;
+    this.#block += 1;
+    if (this.#block % blocksPerFile !== 0 && this.#block !== blockCount) return;
+    this.#files.push(await put(this.#file));
+    if (this.#block < blockCount) this.#file = this.#nextFile();
   }
 
   #nextFile(): Uint8Array {
@@ -137,12 +176,17 @@ export class PackedBlocks {
 /** Lists of values of every block and feature, one after the other, with numbers beside the ids. */
 class ValueColumns {
   readonly #names: readonly string[];
-  readonly #offsets: number[] = [0];
+  /** Values of the blocks before. */
+  readonly #countBefore: number;
+  readonly #offsets: number[];
   readonly #ids: number[] = [];
   readonly #columns: number[][];
 
-  constructor(names: readonly string[]) {
+  /** @param before the ids of blocks behind which others follow. */
+  constructor(names: readonly string[], before: BundleArray | undefined) {
     this.#names = names;
+    this.#countBefore = before?.shape[0] ?? 0;
+    this.#offsets = before === undefined ? [0] : [];
     this.#columns = names.map(() => []);
   }
 
@@ -157,7 +201,24 @@ class ValueColumns {
       for (const [column, number] of numbersOf(value).entries())
         at(this.#columns, column).push(number);
     }
-    this.#offsets.push(this.#ids.length);
+    this.#offsets.push(this.#countBefore + this.#ids.length);
+  }
+
+  /** Adds the lists of a block of another bundle, by feature. */
+  copy(
+    { features, offsets, ids }: ValueLists,
+    block: number,
+    columns: readonly (Float32Array | Float64Array)[],
+  ): void {
+    for (const feature of features.keys()) {
+      const [start, end] = spanAt(offsets, block * features.length + feature);
+      for (let entry = start; entry < end; entry += 1) {
+        this.#ids.push(at(ids, entry));
+        for (const [column, values] of columns.entries())
+          at(this.#columns, column).push(at(values, entry));
+      }
+      this.#offsets.push(this.#countBefore + this.#ids.length);
+    }
   }
 
   arrays(

@@ -35,16 +35,15 @@ const JOB_FIELDS_BYTE_COUNT = 16 * 1024;
 const LEAVES_BYTE_COUNT_MAX = JOB_BYTE_COUNT_MAX - JOB_FIELDS_BYTE_COUNT;
 
 /**
- * @returns the deliveries of all leaves but those left out, large ones first, and those of one size from left to right:
+ * @returns the deliveries of all leaves, large ones first, and those of one size from left to right:
  *   sums that arrive in about this order are joined at once.
  */
 export function cutIntoDeliveries(
   leaves: readonly CostedLeaf[],
   shares: WorkerShares,
-  isLeftOut: (leaf: number) => boolean = () => false,
 ): LeafRange[] {
-  const tree = new CostedTree(leaves, isLeftOut);
-  const within = tree.divide(tree.present(), (node) => !tree.fitsInJob(node));
+  const tree = new CostedTree(leaves);
+  const within = tree.divide([{ first: 0, end: leaves.length }], (node) => !tree.fitsInJob(node));
   const { msPerCost } = shares;
   // More workers than leaves find nothing to do.
   const workerCount = Math.min(leaves.length, Math.max(1, shares.workerCount));
@@ -69,14 +68,12 @@ function overheadMs({ length }: readonly LeafRange[], workerCount: number): numb
 
 class CostedTree {
   readonly #leaves: readonly CostedLeaf[];
-  readonly #isLeftOut: (leaf: number) => boolean;
   /** Running totals: entry i is over the leaves before leaf i. */
   readonly #costs: readonly number[];
   readonly #byteCounts: readonly number[];
 
-  constructor(leaves: readonly CostedLeaf[], isLeftOut: (leaf: number) => boolean) {
+  constructor(leaves: readonly CostedLeaf[]) {
     this.#leaves = leaves;
-    this.#isLeftOut = isLeftOut;
     this.#costs = totalsOf(leaves.map(({ cost }) => cost));
     this.#byteCounts = totalsOf(leaves.map(({ jobByteCount }) => jobByteCount));
   }
@@ -87,16 +84,6 @@ class CostedTree {
 
   fitsInJob({ first, end }: LeafRange): boolean {
     return at(this.#byteCounts, end) - at(this.#byteCounts, first) <= LEAVES_BYTE_COUNT_MAX;
-  }
-
-  /** The largest nodes without a leaf that is left out. */
-  present(node: LeafRange = { first: 0, end: this.#leaves.length }): LeafRange[] {
-    const count = node.end - node.first;
-    let leftOutCount = 0;
-    for (let leaf = node.first; leaf < node.end; leaf += 1)
-      leftOutCount += Number(this.#isLeftOut(leaf));
-    if (leftOutCount === count) return [];
-    return leftOutCount === 0 ? [node] : childrenOf(node).flatMap((child) => this.present(child));
   }
 
   /** Divides nodes of several leaves as long as the condition holds. */

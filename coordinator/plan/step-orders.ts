@@ -2,7 +2,6 @@
 
 import { at } from '../../shared/base/arrays.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
-import { methodWorkAt } from '../../shared/methods/methods.js';
 import { learnsAll } from '../../shared/models/learned-parameters.js';
 import { type GradientWork, PROTOCOL_VERSION } from '../../shared/queue/protocol.js';
 import type { LeafRange } from '../../shared/sums/sum-tree.js';
@@ -78,13 +77,13 @@ function workOf(
   delivery: LeafRange,
   { run: { config, spec } }: OrderContext,
 ): GradientWork {
-  const { outerStep, leaves } = plan;
+  const { leaves } = plan;
   const { taskWeights, coldTaskWeights, drawnRows } = plan.tasks;
   const { learned } = spec;
   const [start, end] = tasksOf(plan, delivery);
   return {
     kind: 'gradient',
-    ...methodWorkAt(config.method, outerStep),
+    method: config.method,
     taskWeights: taskWeights.slice(start, end),
     ...(coldTaskWeights === null ? {} : { coldTaskWeights: coldTaskWeights.slice(start, end) }),
     ...(learnsAll(spec)

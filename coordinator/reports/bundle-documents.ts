@@ -1,18 +1,17 @@
 /** Exports, refreshes and bundles as documents. */
 
 import type { BundleLabel } from '../../shared/bundle/bundle-labels.js';
-import type { BundleCalibration } from '../../shared/bundle/bundle-manifest.js';
+import { adgroupCountOf, type BundleCalibration } from '../../shared/bundle/bundle-manifest.js';
 import {
   byteCountOf,
   type ListedBundle,
   type PublishedBundle,
 } from '../../shared/bundle/bundle-store.js';
 import { counted } from '../../shared/names/counted.js';
-import type { ExportedDelta } from '../export/export-delta.js';
+import type { ExportedChanges } from '../export/export-changed.js';
 import type { EncodingLoss } from '../export/encoding-losses.js';
 import type { ExportedBundle } from '../export/export-bundle.js';
-import type { CompactedBundle } from '../export/upkeep/compact-bundle.js';
-import type { PrunedBundles } from '../export/upkeep/prune-bundles.js';
+import type { PrunedBundles } from '../export/prune-bundles.js';
 import {
   columnsOf,
   fieldsBlock,
@@ -40,7 +39,7 @@ export function exportDocument(exported: PlacedExport): Document {
   const { manifest, digest, bundles, label, encodings, evaluatedDifferenceMax } = exported;
   const { blocks, calibrations, serving, unknown } = manifest;
   const { manifest: _manifest, ...facts } = exported;
-  const [adgroupCount, byteCount] = [blocks.count - 1, byteCountOf(manifest)];
+  const [adgroupCount, byteCount] = [adgroupCountOf(manifest), byteCountOf(manifest)];
   return fieldsDocument(
     { ...facts, adgroupCount, byteCount, blocks, serving, unknown, calibrations },
     [
@@ -116,7 +115,7 @@ function calibrationsTable(calibrations: readonly BundleCalibration[]): Block {
 
 export function bundleListDocument(bundles: readonly ListedBundle[]): Document {
   const data = bundles.map(({ digest, manifest, ...facts }) => ({
-    ...{ digest, ...facts, adgroupCount: manifest.blocks.count - 1 },
+    ...{ digest, ...facts, adgroupCount: adgroupCountOf(manifest) },
     provenance: manifest.provenance,
   }));
   if (bundles.length === 0) return { data, blocks: [textBlock('no bundles')] };
@@ -130,7 +129,7 @@ export function bundleListDocument(bundles: readonly ListedBundle[]): Document {
       digest.slice(0, 12),
       manifest.provenance.run,
       String(manifest.provenance.checkpoint.outerStep),
-      String(manifest.blocks.count - 1),
+      String(adgroupCountOf(manifest)),
       bytesText(byteCount),
       new Date(publishedMs).toISOString().slice(0, 19),
       labels.join(', '),
@@ -143,7 +142,6 @@ export function bundleListDocument(bundles: readonly ListedBundle[]): Document {
 export function bundleDocument(bundle: PublishedBundle): Document {
   const { digest, manifest } = bundle;
   const { provenance, blocks, arrays, calibrations } = manifest;
-  const delta = 'delta' in manifest ? manifest.delta : null;
   return fieldsDocument(
     bundle,
     [
@@ -153,13 +151,8 @@ export function bundleDocument(bundle: PublishedBundle): Document {
       ['task store', provenance.storeDigest],
       ['model', `${manifest.model.kind}, adapted by ${manifest.method.kind}`],
       [
-        'delta',
-        delta &&
-          `${delta.changedAdgroupCount} changed and ${delta.newAdgroupCount} new adgroups over ${delta.base.slice(0, 12)}, depth ${delta.depth}`,
-      ],
-      [
         'adgroups',
-        `${blocks.count - 1}, blocks ${blocks.encoding} of ${blocks.strideByteCount} bytes`,
+        `${adgroupCountOf(manifest)}, blocks ${blocks.encoding} of ${blocks.strideByteCount} bytes${deadText(blocks)}`,
       ],
       ['size', `${bytesText(byteCountOf(manifest))} in ${arrays.length} arrays`],
       ['checked', 'every file has the digest that the manifest states'],
@@ -168,49 +161,52 @@ export function bundleDocument(bundle: PublishedBundle): Document {
   );
 }
 
+/** Blocks that changed adgroups had before, and that are still in the files. */
+function deadText({ deadCount = 0 }: PublishedBundle['manifest']['blocks']): string {
+  return deadCount === 0 ? '' : `, and ${counted(deadCount, 'dead block')} of earlier exports`;
+}
+
 /** An export of changed adgroups, with the label that points at it. */
-interface PlacedDelta {
+interface PlacedChanges {
   readonly digest: string;
   readonly bundles: string;
   readonly label: string;
   readonly base: string;
   /** Null if nothing had changed. */
-  readonly delta: ExportedDelta | null;
+  readonly changes: ExportedChanges | null;
 }
 
-export function changesDocument(changed: PlacedDelta): Document {
-  const { delta, ...place } = changed;
+export function changesDocument(changed: PlacedChanges): Document {
+  const { changes, ...place } = changed;
   const { digest, bundles, label, base } = place;
-  if (delta === null)
+  if (changes === null)
     return {
       data: { ...place, changedAdgroupCount: 0, newAdgroupCount: 0 },
       blocks: [textBlock(`nothing has changed since bundle ${digest}, which ${label} points at`)],
     };
-  const { manifest, ...facts } = delta;
+  const { manifest, ...facts } = changes;
   const { changedAdgroupCount, newAdgroupCount, keptAdgroupCount, grownTables } = facts;
-  return fieldsDocument(
-    { ...place, ...facts, depth: 'delta' in manifest ? manifest.delta.depth : 0 },
+  return fieldsDocument({ ...place, ...facts }, [
+    ['bundle', digest],
+    ['where', `${bundles}@${label}`],
+    ['changes', base],
     [
-      ['bundle', digest],
-      ['where', `${bundles}@${label}`],
-      ['changes', base],
-      [
-        'adgroups',
-        `${changedAdgroupCount} changed and ${newAdgroupCount} new of ${manifest.blocks.count - 1}${earlierText(keptAdgroupCount)}`,
-      ],
-      [
-        'size',
-        `${bytesText(facts.newByteCount)} written, ${bytesText(byteCountOf(manifest))} with the files in common`,
-      ],
-      ['trunk', 'as before'],
-      ['tables', grownTables.length === 0 ? 'as before' : `new rows in ${grownTables.join(', ')}`],
-      ['self-check', counted(facts.selfCheckRowCount, 'row')],
+      'adgroups',
+      `${changedAdgroupCount} changed and ${newAdgroupCount} new of ${adgroupCountOf(manifest)}${earlierText(keptAdgroupCount)}`,
     ],
-  );
+    [
+      'size',
+      `${bytesText(facts.newByteCount)} written, ${bytesText(byteCountOf(manifest))} with the files in common`,
+    ],
+    ['blocks', facts.isRewritten ? 'all written again, without those of earlier exports' : null],
+    ['trunk', 'as before'],
+    ['tables', grownTables.length === 0 ? 'as before' : `new rows in ${grownTables.join(', ')}`],
+    ['self-check', counted(facts.selfCheckRowCount, 'row')],
+  ]);
 }
 
 /** A refresh: logs appended, the trunk trained further or not, then stale adgroups exported. */
-interface Refreshed extends PlacedDelta {
+interface Refreshed extends PlacedChanges {
   /** Null unless the trunk has changed. */
   readonly full: ExportedBundle | null;
   readonly trained: { readonly fromOuterStep: number; readonly toOuterStep: number } | null;
@@ -227,9 +223,10 @@ interface Refreshed extends PlacedDelta {
 }
 
 export function refreshDocument(refreshed: Refreshed): Document {
-  const { append, knownFileCount, trained, full, delta, ...rest } = refreshed;
+  const { append, knownFileCount, trained, full, changes, ...rest } = refreshed;
   const { appendMs, trainMs, exportMs, ...place } = rest;
-  const exported = full === null ? changesDocument({ ...place, delta }) : fullDocument(place, full);
+  const exported =
+    full === null ? changesDocument({ ...place, changes }) : fullDocument(place, full);
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
   const known =
     knownFileCount === 0
@@ -250,11 +247,11 @@ export function refreshDocument(refreshed: Refreshed): Document {
 }
 
 function fullDocument(
-  place: Omit<PlacedDelta, 'delta'>,
+  place: Omit<PlacedChanges, 'changes'>,
   { manifest, keptAdgroupCount, selfCheckRowCount }: ExportedBundle,
 ): Document {
   const { digest, bundles, label, base } = place;
-  const [adgroupCount, byteCount] = [manifest.blocks.count - 1, byteCountOf(manifest)];
+  const [adgroupCount, byteCount] = [adgroupCountOf(manifest), byteCountOf(manifest)];
   const data = { digest, bundles, label, base, adgroupCount, keptAdgroupCount, byteCount };
   return fieldsDocument(data, [
     ['bundle', digest],
@@ -287,19 +284,6 @@ export function labelDocument(moved: BundleLabel): Document {
   const { name, bundle, earlier } = moved;
   const before = earlier[0] === undefined ? '' : ` (before: ${earlier[0].slice(0, 12)})`;
   return { data: moved, blocks: [textBlock(`${name} -> ${bundle}${before}`)] };
-}
-
-export function compactedDocument(
-  compacted: CompactedBundle & { readonly movedLabels: readonly string[] },
-): Document {
-  const { manifest: _manifest, ...data } = compacted;
-  const { digest, deltaCount, movedLabels } = data;
-  const moved = movedLabels.length === 0 ? '' : `, with the labels ${movedLabels.join(', ')}`;
-  const text =
-    deltaCount === 0
-      ? `bundle ${digest} has no deltas`
-      : `bundle ${digest} is made of ${counted(deltaCount, 'delta')} and their full bundle${moved}`;
-  return { data, blocks: [textBlock(text)] };
 }
 
 export function prunedDocument(pruned: PrunedBundles): Document {

@@ -12,7 +12,6 @@ import type { JobQueue } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import {
   FIXED_BY_END,
-  FIXED_BY_REPLAY,
   type LeaseHolder,
   type RunEnd,
   type RunProgress,
@@ -256,7 +255,6 @@ export function extension({ count, isAdded }: ExtendRequest['outerSteps']): Orde
       const training = progress?.training ?? null;
       if (progress?.hasOuterSteps === false) throw neverTrains(where);
       if (training === null) throw hasNotBegun(where);
-      if (training.lengthFixedBy === FIXED_BY_REPLAY) throw endsWithItsRecord(where);
       if (training.lengthFixedBy === FIXED_BY_END) throw isOver(where);
       if (training.lengthFixedBy !== null) throw lengthIsFixed(where, training.lengthFixedBy);
       const total = Math.max(training.outerSteps, orders.outerSteps ?? 0);
@@ -344,17 +342,6 @@ function hasNotBegun(where: string): QianmoError {
     where,
     expected: 'a run that `qianmo train` has begun to train',
     cure: 'give the order again when it trains',
-  });
-}
-
-function endsWithItsRecord(where: string): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'this run cannot be extended: it repeats another run and ends where the record of that one does',
-    where,
-    expected: 'a run without --replay',
-    found: FIXED_BY_REPLAY,
-    cure: 'when it has ended, train a run with its output in training.startFrom',
   });
 }
 

@@ -67,7 +67,7 @@ export async function planRun(
 function measuredRunOf(config: RunConfig): RunConfig {
   const { earlyStopping: _stopping, staleness: _staleness, ...training } = config.training;
   const outerSteps = Math.max(training.outerSteps, STEP_COUNT);
-  return { ...config, training: { ...training, outerSteps, closing: { kind: 'all' } } };
+  return { ...config, training: { ...training, outerSteps } };
 }
 
 /** Trains for a few outer steps, and keeps nothing. */

@@ -88,8 +88,6 @@ export const TrainRequestSchema = z
     config: configSource<RunConfigSource>(),
     ...dispatchFields,
     ...trainingFields,
-    /** The output of a run of the same config that is repeated: its outer steps leave out the same jobs. */
-    replay: text.optional(),
     /** Serve the queue board while training; an event has its address. */
     dashboard: z.boolean().default(false),
   })
@@ -128,7 +126,7 @@ export const ExportChangedRequestSchema = z.strictObject({
   ...dispatchFields,
   /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
   out: text.optional(),
-  /** The label whose bundle is changed, and that is moved to the delta. */
+  /** The label whose bundle has changed, and that is moved to the new one. */
   label: text.default(LATEST_LABEL),
 });
 
@@ -138,11 +136,6 @@ export const RefreshRequestSchema = z.strictObject({
   logs: z.union([text, z.array(text).min(1)]),
   /** Outer steps of meta-training on the grown store; the trunk stays as it is if absent. */
   outerSteps: z.int().min(1).max(1_000_000).optional(),
-});
-
-export const CompactRequestSchema = z.strictObject({
-  /** The address of the bundles; `@` and a label or digest behind it unless `latest` is meant. */
-  bundles: text,
 });
 
 const HOURS_MAX = 24 * 365;
@@ -304,7 +297,6 @@ export type EvaluateRequest = z.input<typeof EvaluateRequestSchema>;
 export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
 export type ExportRequest = z.input<typeof ExportRequestSchema>;
 export type ExportChangedRequest = z.input<typeof ExportChangedRequestSchema>;
-export type CompactRequest = z.input<typeof CompactRequestSchema>;
 export type RefreshRequest = z.input<typeof RefreshRequestSchema>;
 export type PruneRequest = z.input<typeof PruneRequestSchema>;
 export type BundlesRequest = z.input<typeof BundlesRequestSchema>;

@@ -1,4 +1,4 @@
-/** Reads what a training takes from other runs: meta-parameters (`training.startFrom`), and the record of a run to repeat. */
+/** Reads the meta-parameters that a training takes from other runs (`training.startFrom`). */
 
 import { z } from 'zod';
 import { averagedForm } from '../averages/averaged-model.js';
@@ -10,15 +10,14 @@ import {
   parseLatest,
   parseManifest,
 } from '../checkpoints/checkpoint-manifest.js';
-import { leftOutOf } from '../checkpoints/checkpoint-reader.js';
 import { readMetaParameters } from '../checkpoints/saved-parameters.js';
 import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
-import type { ReplayRecord, StartFrom } from '../training/train-options.js';
+import type { StartFrom } from '../training/train-options.js';
 import { type ModelConfig, ModelConfigSchema } from '../../shared/models/model-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { describeIssues } from '../../shared/config/config-issues.js';
-import { configDifferences, decidingPart } from '../../shared/config/run-config.js';
+import { configDifferences } from '../../shared/config/run-config.js';
 import { type MethodConfig, MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
@@ -165,47 +164,6 @@ async function grownMember(
   const spec = modelSpecOf(model, store.manifest.features, method);
   const parameters = grownParameters(saved.metaParameters, spec, newValueRowsOf(config));
   return { spec, parameters };
-}
-
-/**
- * @throws QianmoError `usage` if there is no checkpoint, that of another config or task store, or one of a run that went on
- *   after logs were appended; `data` if the record is damaged.
- */
-export async function replayOfRun(
-  { config, store }: PreparedRun,
-  output: string,
-): Promise<ReplayRecord> {
-  const objects = objectStoreOf(config, joinAddress(output, 'checkpoints'));
-  const refused = (
-    found: string,
-    cure = 'name the output of a run that differs in run, output, queue and closing only',
-  ): QianmoError =>
-    new QianmoError({
-      kind: 'usage',
-      what: 'this run cannot be repeated',
-      where: `--replay ${output}`,
-      expected: 'the output of a run with this config, on this task store',
-      found,
-      cure,
-    });
-  const manifest = await latestManifest(objects, refused);
-  if (manifest.storeDigest !== store.digest) throw refused('a run on another task store');
-  const differences = configDifferences(manifest.decidingConfig, decidingPart(config));
-  if (differences.length > 0)
-    throw refused(`\n${differences.map((difference) => `    ${difference}`).join('\n')}`);
-  const appended = manifest.earlierStores?.at(-1);
-  if (appended !== undefined)
-    throw refused(
-      `a run whose outer steps up to ${appended.outerStep} were trained before logs were appended to the store`,
-      'train the run anew on the store as it is, without --replay',
-    );
-  const { outerStep, quarantinedTasks, extendedOuterSteps } = manifest;
-  return {
-    outerSteps: outerStep,
-    leftOut: (await leftOutOf(manifest, objects)) ?? [],
-    ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
-    ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
-  };
 }
 
 /** The manifest of the latest checkpoint. */

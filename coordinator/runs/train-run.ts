@@ -10,7 +10,7 @@ import type { TrainingOutcome } from '../training/train-options.js';
 import type { RunDispatch } from './dispatch-for-run.js';
 import type { RunContext } from './call/run-context.js';
 import { checkpointAddressOf, checkpointsOf, claimedPlace } from './run-files.js';
-import { replayOfRun, startFromRun } from './start-from-run.js';
+import { startFromRun } from './start-from-run.js';
 
 /** The end of a training: the last checkpoint and the digest of its meta-parameters. */
 export interface TrainingResult {
@@ -27,8 +27,6 @@ export interface TrainingStartChoice {
   readonly fresh: boolean;
   /** The number of outer steps to train to, instead of that of the checkpoint or the config. */
   readonly extendTo?: number;
-  /** The output of a run to repeat. */
-  readonly replay?: string | undefined;
 }
 
 /** Trains an open run on its dispatcher. */
@@ -73,7 +71,6 @@ async function trainUnder(
 ): Promise<TrainingOutcome> {
   const { signal } = context;
   const { resume, fresh } = start;
-  const replay = start.replay === undefined ? null : await replayOfRun(run, start.replay);
   try {
     const startFrom = await startFromRun(run, { resume }, context);
     const validationLoss = validationLossOf({ ...run, dispatcher: dispatch.dispatcher, signal });
@@ -85,7 +82,6 @@ async function trainUnder(
       start: {
         ...{ resume, fresh },
         ...(startFrom === null ? {} : { startFrom }),
-        ...(replay === null ? {} : { replay }),
         ...(start.extendTo === undefined ? {} : { extendTo: start.extendTo }),
       },
       caller: {

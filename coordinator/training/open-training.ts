@@ -5,7 +5,7 @@ import { encodeFrozen } from '../plan/row-pack-gather.js';
 import { stepPlanner } from '../plan/step-plan.js';
 import type { QuarantinedTask, TrainingState } from '../checkpoints/training-state.js';
 import { earlyStopping, type EarlyStopping } from './early-stopping.js';
-import { GradientNorms, stepClosings } from './step-closing.js';
+import { GradientNorms } from './gradient-norms.js';
 import { assertTrainable } from './meta-optimizer/stages.js';
 import { checkpointWriter, startedTraining, type CheckpointWriter } from './run-checkpoints.js';
 import { runLength } from './run-length.js';
@@ -34,12 +34,11 @@ export async function openTraining(options: TrainOptions) {
   const planner = stepPlanner(config, store, length.endOf(found), frozen?.holdsTables !== true);
   const report = stepReport(run, caller, found);
   const poison = poisonTasks(options);
-  const closings = stepClosings(options);
   const stopping: EarlyStopping = earlyStopping(options);
   let fingerprint = demandedFingerprint(config.compute, found, caller.sink);
   let latest = found;
   const pipeline: StepPipeline = stepPipeline(options, {
-    ...{ planner, tables, frozen, closings, length, times },
+    ...{ planner, tables, frozen, length, times },
     fingerprint: () => fingerprint,
     onHeldBack: () => writeInPause(),
   });
@@ -52,7 +51,7 @@ export async function openTraining(options: TrainOptions) {
   if (state !== found) await checkpoints.begin(state);
   return {
     state,
-    ...{ pipeline, tables, checkpoints, length, closings, stopping, times, report },
+    ...{ pipeline, tables, checkpoints, length, stopping, times, report },
     norms: new GradientNorms(config.trust),
     /** The kind of machine that computes the run; null before the first result of a new one. */
     fingerprint: () => fingerprint,

@@ -38,7 +38,7 @@ export async function train(options: TrainOptions): Promise<TrainingOutcome> {
       }
       pipeline.completeOldest();
 
-      state = takeStep(training, sum, plan, state);
+      state = takeStep(training, sum, state);
       training.report(state, plan, sum);
       state = await training.withScore(state);
       await training.checkpointWhenDue(state);
@@ -78,15 +78,13 @@ async function collect(
 }
 
 function takeStep(
-  { closings, checkpoints, times, tables, fingerprint }: OpenTraining,
+  { checkpoints, times, tables, fingerprint }: OpenTraining,
   sum: StepSum,
-  plan: Parameters<OpenTraining['report']>[1],
-  before: TrainingState,
+  state: TrainingState,
 ): TrainingState {
-  const { state, share } = closings.close(sum, plan, before);
   const computedOn = computedOnAfter(state, fingerprint());
   checkpoints.assertNoFailure();
-  const metaGradient = times.took('aggregate', () => sum.metaGradient(share));
+  const metaGradient = times.took('aggregate', () => sum.metaGradient());
   return {
     ...times.took('optimise', () => tables.step(state, metaGradient)),
     computedOn,

@@ -56,21 +56,15 @@ async function startingState({
       found: `a checkpoint of outer step ${found.outerStep} of ${outerSteps}`,
       cure: 'give --resume to continue from it, --fresh to start again, or name another output',
     });
-  const { quarantinedTasks, extendedOuterSteps } = start.replay ?? {};
-  const recorded = {
-    ...ordered,
-    ...(quarantinedTasks === undefined ? {} : { quarantinedTasks }),
-    ...(extendedOuterSteps === undefined ? {} : { extendedOuterSteps }),
-  };
   const { seed, training } = config;
   const { startFrom } = start;
   const optimizer = metaOptimizerOf(training, spec.variables);
   if (startFrom !== undefined)
-    return { ...stateFrom(startFrom, spec, seed, optimizer), ...recorded };
+    return { ...stateFrom(startFrom, spec, seed, optimizer), ...ordered };
   const metaParameters = initialMetaParameters(spec, seed);
   const initial = optimizer.init(metaParameters);
   const state = { outerStep: 0, metaParameters, optimizer: initial, computedOn: [] };
-  return { ...(await withBiasStart(state, run)), ...recorded };
+  return { ...(await withBiasStart(state, run)), ...ordered };
 }
 
 /** The checkpoints of one training. They are written beside it, one at a time. */

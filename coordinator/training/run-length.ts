@@ -3,7 +3,7 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';
-import { FIXED_BY_END, FIXED_BY_REPLAY } from '../../shared/storage/run-lease.js';
+import { FIXED_BY_END } from '../../shared/storage/run-lease.js';
 import type { TrainOptions } from './train-options.js';
 
 export interface RunLength {
@@ -24,14 +24,13 @@ export function runLength({
   run: { config },
   dispatcher: { control },
   stopAtOuterStep = Infinity,
-  start: { replay },
   caller: { sink },
-}: Pick<TrainOptions, 'run' | 'dispatcher' | 'stopAtOuterStep' | 'start' | 'caller'>): RunLength {
+}: Pick<TrainOptions, 'run' | 'dispatcher' | 'stopAtOuterStep' | 'caller'>): RunLength {
   const { training } = config;
   requireDrainedEnd(stopAtOuterStep, training);
-  const lengthFixedBy = replay === undefined ? lengthFixedByOf(training) : FIXED_BY_REPLAY;
+  const lengthFixedBy = lengthFixedByOf(training);
   const endOf = (state: TrainingState): number =>
-    Math.min(outerStepsOf(state, training), stopAtOuterStep, replay?.outerSteps ?? Infinity);
+    Math.min(outerStepsOf(state, training), stopAtOuterStep);
   // The trials of a sweep and the global arm of an evaluation are trained under the lease of another run.
   const own = control?.runId === config.run ? control : undefined;
   const withExtension = (state: TrainingState): TrainingState => {

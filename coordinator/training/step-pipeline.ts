@@ -12,7 +12,7 @@ import { cutIntoDeliveries, type WorkerShares } from '../plan/deliveries.js';
 import { encodeDense, type FrozenInput } from '../plan/row-pack-gather.js';
 import { keepRowPacks, ordersOf } from '../plan/step-orders.js';
 import { layoutOf, type StepPlan, type StepPlanner } from '../plan/step-plan.js';
-import type { GradientNorms, StepClosings } from './step-closing.js';
+import type { GradientNorms } from './gradient-norms.js';
 import type { RunLength } from './run-length.js';
 import type { RunTables } from './run-tables.js';
 import { deliveryReader, type ReadDelivery } from './step-sum.js';
@@ -46,7 +46,6 @@ interface PipelineParts {
   readonly planner: StepPlanner;
   readonly tables: Pick<RunTables, 'encodePack'>;
   readonly frozen: FrozenInput | null;
-  readonly closings: StepClosings;
   readonly length: Pick<RunLength, 'endOf'>;
   readonly fingerprint: () => string | null;
   /** Begun with each outer step. */
@@ -79,10 +78,10 @@ export function stepPipeline(options: TrainOptions, parts: PipelineParts): StepP
   };
   if (caller.signal.aborted) onAbort();
   const pace = new WorkerPace();
-  const sending = ({ closings, onHeldBack }: PipelineParts): SendingParts => ({
+  const sending = ({ onHeldBack }: PipelineParts): SendingParts => ({
     ...{ options, parts, pace, signal: recalled.signal },
     // Later outer steps may be held back while the oldest one is under way.
-    terms: underWay.length === 0 ? { ...closings.terms, onHeldBack } : closings.terms,
+    terms: underWay.length === 0 ? { onHeldBack } : {},
   });
   return {
     recall,
@@ -139,11 +138,9 @@ async function send(
   { options, parts, pace, signal, terms }: SendingParts,
 ): Promise<SentStep> {
   const { run, dispatcher } = options;
-  const { planner, tables, frozen, closings, times } = parts;
+  const { planner, tables, frozen, times } = parts;
   const plan = await times.during('sample', () => planner.take(outerStep, state.quarantinedTasks));
-  const cut = cutIntoDeliveries(plan.leaves, sharesOf(pace, dispatcher), (leaf) =>
-    closings.isLeftOut(outerStep, leaf),
-  );
+  const cut = cutIntoDeliveries(plan.leaves, sharesOf(pace, dispatcher));
   const layouts = times.took('pack', () => cut.map((delivery) => layoutOf(plan, delivery)));
   const names = frozen === null ? undefined : run.spec.learned.variables;
   const dense = times.took('pack', () => encodeDense(state.metaParameters, names));

@@ -65,30 +65,18 @@ export class StepSum {
       // Joining writes to the dense values, and the output must stay as it is.
       this.#tree.add(node, { ...rows, dense: dense.slice() });
     }
-    this.#losses.place(sums.losses, tasksOf(this.#plan, delivery));
-  }
-
-  /** The leaves whose sum has not arrived, ascending. */
-  missingLeaves(): number[] {
-    return this.#tree.missingLeaves();
+    this.#losses.place(sums.losses, tasksOf(this.#plan, delivery)[0]);
   }
 
   /**
-   * The sum over all leaves. Where some are left out, it is the sum of the others divided by their share of all task
-   * weights, and rows that only missing leaves touch have no gradient. The caller may write to its arrays.
+   * The sum over all leaves. The caller may write to its arrays.
    *
-   * @param share above 0, at most 1
-   * @throws Error when no leaf has arrived
+   * @throws Error while a leaf is missing
    */
-  metaGradient(share = 1): MetaGradient {
-    for (const leaf of this.missingLeaves()) this.#tree.add({ first: leaf, end: leaf + 1 }, null);
+  metaGradient(): MetaGradient {
     const joined = this.#tree.root();
-    if (joined === null) throw new Error('an outer step needs the sum of a leaf');
     // A single node was never joined: its rows are a view on its output, which must stay as it is.
     const root = this.#nodeCount > 1 ? joined : { ...joined, rows: joined.rows.slice() };
-    if (share !== 1)
-      for (const values of [root.dense, root.rows])
-        values.set(values.map((value) => value / share));
     return metaGradientOf(root, this.#spec);
   }
 
@@ -98,13 +86,9 @@ export class StepSum {
   }
 }
 
-/** The sum of the task weights of some leaves: those of the warm term, or of all terms. */
-export function taskWeightOf(
-  { leaves, tasks }: StepPlan,
-  { first, end }: LeafRange,
-  of: 'warm' | 'all' = 'all',
-): number {
-  const terms = [tasks.taskWeights, ...(of === 'all' ? [tasks.coldTaskWeights ?? []] : [])];
+/** The sum of the task weights of some leaves, in all terms. */
+function taskWeightOf({ leaves, tasks }: StepPlan, { first, end }: LeafRange): number {
+  const terms = [tasks.taskWeights, tasks.coldTaskWeights ?? []];
   let sum = 0;
   for (const { taskStart, taskEnd } of leaves.slice(first, end))
     for (const weights of terms)
@@ -188,8 +172,6 @@ export class StepLossSums {
   readonly #query: Float32Array;
   readonly #support: Float32Array;
   readonly #queryBefore: Float32Array;
-  /** 1 for tasks whose losses have arrived. */
-  readonly #hasArrived: Uint8Array;
   #hasBefore = true;
 
   constructor(tasks: PlannedTasks) {
@@ -198,23 +180,18 @@ export class StepLossSums {
     this.#query = new Float32Array(length);
     this.#support = new Float32Array(length);
     this.#queryBefore = new Float32Array(length);
-    this.#hasArrived = new Uint8Array(length);
   }
 
-  /** @param span of the tasks among those of the step. */
-  place(
-    { query, support, queryBefore }: TaskLosses,
-    [start, end]: readonly [number, number],
-  ): void {
+  /** @param start the place of the first of these tasks among those of the step */
+  place({ query, support, queryBefore }: TaskLosses, start: number): void {
     this.#query.set(query, start);
     this.#support.set(support, start);
     if (queryBefore === null) this.#hasBefore = false;
     else this.#queryBefore.set(queryBefore, start);
-    this.#hasArrived.fill(1, start, end);
   }
 
   /**
-   * The losses of the tasks that have arrived, as if they were all.
+   * The losses of the step, to be called when those of all tasks are there.
    *
    * @param adapts whether tasks adapt on their support rows
    */
@@ -242,7 +219,7 @@ export class StepLossSums {
       queryLossBefore: hasBefore ? queryLossBefore : null,
       supportLoss: this.#sum(support) / supportShare,
       bySize: {
-        taskCounts: taskCounts.map((_, bucket) => this.#countIn(bucket)),
+        taskCounts: [...taskCounts],
         weights: byBucket(() => 1),
         queryLossSums: byBucket(query),
         supportLossSums: byBucket(support),
@@ -251,18 +228,10 @@ export class StepLossSums {
     };
   }
 
-  #countIn(bucket: number): number {
-    let count = 0;
-    for (const [task, own] of this.#tasks.sizes.bucketByTask.entries())
-      if (own === bucket && this.#hasArrived[task] === 1) count += 1;
-    return count;
-  }
-
-  /** Weighted, over the tasks that have arrived. */
+  /** Weighted. */
   #sum(valueOf: (task: number) => number): number {
     let sum = 0;
-    for (const [task, weight] of this.#tasks.taskWeights.entries())
-      if (this.#hasArrived[task] === 1) sum += weight * valueOf(task);
+    for (const [task, weight] of this.#tasks.taskWeights.entries()) sum += weight * valueOf(task);
     return sum;
   }
 }

@@ -1,7 +1,6 @@
 /** The input and the outcome of the outer loop. */
 
 import type { CallTerms, Dispatcher } from '../dispatch/dispatcher.js';
-import type { LeftOut } from '../checkpoints/left-out-leaves.js';
 import type { Checkpoints } from '../checkpoints/checkpoint-writer.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
@@ -45,16 +44,6 @@ export interface RunStart {
   /** Start at outer step 0 even if a checkpoint of this run exists. */
   readonly fresh?: boolean;
   readonly startFrom?: StartFrom;
-  /** Repeat what another run did. The training ends where its record does. */
-  readonly replay?: ReplayRecord;
-}
-
-/** The decisions of a run that depended on timing or on its machines, for another run to repeat. */
-export interface ReplayRecord {
-  readonly outerSteps: number;
-  readonly leftOut: readonly LeftOut[];
-  readonly quarantinedTasks?: TrainingState['quarantinedTasks'];
-  readonly extendedOuterSteps?: number | undefined;
 }
 
 export interface TrainingOutcome {

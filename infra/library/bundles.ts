@@ -1,17 +1,15 @@
 /** Exports of runs as bundles, and the upkeep of bundles, as functions of the library. */
 
-import type { PrunedBundles } from '../../coordinator/export/upkeep/prune-bundles.js';
+import type { PrunedBundles } from '../../coordinator/export/prune-bundles.js';
 import type { CallOptions, RunHandle } from '../../coordinator/runs/call/run-handle.js';
 import type { ChangedExport } from '../../coordinator/runs/export/export-changed-run.js';
 import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
-import type { CompactedPlace } from '../../coordinator/runs/export/manage-bundles.js';
 import type { RefreshResult } from '../../coordinator/runs/export/refresh-run.js';
 import {
   BundleLabelRequestSchema,
   BundleRollbackRequestSchema,
   BundlesRequestSchema,
   checkedRequest,
-  CompactRequestSchema,
   ExportChangedRequestSchema,
   ExportRequestSchema,
   PruneRequestSchema,
@@ -19,7 +17,6 @@ import {
   type BundleLabelRequest,
   type BundleRollbackRequest,
   type BundlesRequest,
-  type CompactRequest,
   type ExportChangedRequest,
   type ExportRequest,
   type PruneRequest,
@@ -103,8 +100,8 @@ export function rollBackBundle(
 }
 
 /**
- * Adapts the adgroups whose rows have changed since the bundle of a label, and moves the label to a delta
- * of that bundle.
+ * Adapts the adgroups whose rows have changed since the bundle of a label, and moves the label to a bundle
+ * that has the other blocks of that one.
  */
 export function exportChanged(
   request: ExportChangedRequest,
@@ -119,7 +116,7 @@ export function exportChanged(
 
 /**
  * Appends new logs to the task store of a run, adapts the adgroups that have new rows, and moves the label
- * to a delta of its bundle. Logs that are there already are passed over.
+ * to a new bundle. Logs that are there already are passed over.
  */
 export function refresh(
   request: RefreshRequest,
@@ -128,18 +125,6 @@ export function refresh(
   return start(options, async (context) => {
     const { refreshRun } = await import('../../coordinator/runs/export/refresh-run.js');
     return refreshRun(checkedRequest(RefreshRequestSchema, request, 'refresh'), context);
-  });
-}
-
-/** Makes one bundle of a bundle and its deltas. Labels that pointed at the last delta point at it then. */
-export function compactBundle(
-  request: CompactRequest,
-  options: CallOptions = {},
-): RunHandle<CompactedPlace> {
-  return start(options, async (context) => {
-    const managing = await import('../../coordinator/runs/export/manage-bundles.js');
-    const checked = checkedRequest(CompactRequestSchema, request, 'compactBundle');
-    return managing.compactBundleAt(checked, context);
   });
 }
 

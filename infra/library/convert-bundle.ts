@@ -13,7 +13,7 @@ import { targetEncodingsOf } from '../../shared/bundle/target-encoding-arrays.js
 import { BundleArrays, filesOf } from '../../shared/bundle/array-files.js';
 import type { BundleManifest } from '../../shared/bundle/bundle-manifest.js';
 import { bundleDigestOf } from '../../shared/bundle/bundle-store.js';
-import { readAnyBundle } from '../../shared/bundle/delta/read-any-bundle.js';
+import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
 import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
 import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
 import { writeOnnxModel, writeSavedModel } from '../../worker/serving/interchange/written-model.js';
@@ -47,7 +47,7 @@ export async function convertedBundle(
   const { address, name } = parsedBundleAddress(bundles);
   const store = objectStoreAt(address, environment);
   const digest = await bundleDigestOf(store, name);
-  const loaded = await readAnyBundle(store, digest);
+  const loaded = await readPublishedBundle(store, digest);
   const graph = modelGraphOf(loaded);
   const { manifest } = loaded;
   const where = `${store.address}@${digest}`;

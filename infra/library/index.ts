@@ -39,11 +39,10 @@ import { BoardRequestSchema, type BoardRequest } from '../../coordinator/runs/da
 import type { ComparisonReport } from '../../coordinator/comparison/comparison-report.js';
 import type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
 import type { ControlResult } from '../../coordinator/runs/control-run.js';
-import type { PrunedBundles } from '../../coordinator/export/upkeep/prune-bundles.js';
+import type { PrunedBundles } from '../../coordinator/export/prune-bundles.js';
 import type { ChangedExport } from '../../coordinator/runs/export/export-changed-run.js';
 import type { ExportResult } from '../../coordinator/runs/export/export-run.js';
 import type { RefreshResult } from '../../coordinator/runs/export/refresh-run.js';
-import type { CompactedPlace } from '../../coordinator/runs/export/manage-bundles.js';
 import type { RunStatus } from '../../coordinator/record/run-status.js';
 import type { ListedRuns } from '../../coordinator/runs/record/record-calls.js';
 import type { OpenRun } from '../../coordinator/runs/open-run.js';
@@ -71,7 +70,6 @@ export type { EventKind, StampedEvent, StampedEventSink } from '../../shared/eve
 export type * from './request-types.js';
 export {
   checkBundle,
-  compactBundle,
   convertBundle,
   exportChanged,
   exportRun,
@@ -94,7 +92,6 @@ export type {
   BundleLabel,
   CallOptions,
   ChangedExport,
-  CompactedPlace,
   ComparisonReport,
   ReportedWorker,
   ControlResult,

@@ -6,7 +6,6 @@ export type {
   BundleRollbackRequest,
   BundlesRequest,
   CheckRequest,
-  CompactRequest,
   CompareRequest,
   ControlRequest,
   EvaluateRequest,

@@ -6,8 +6,6 @@ import {
   parseManifest,
   type CheckpointManifest,
 } from '../../coordinator/checkpoints/checkpoint-manifest.js';
-import { leftOutOf } from '../../coordinator/checkpoints/checkpoint-reader.js';
-import type { LeftOut } from '../../coordinator/checkpoints/left-out-leaves.js';
 import type { ValidatedStep } from '../../coordinator/checkpoints/validated-steps.js';
 import { z } from 'zod';
 import { blobRefOf } from '../../shared/storage/blob-store.js';
@@ -19,8 +17,6 @@ const PointerSchema = z.looseObject({ manifest: z.string() });
 export interface WholeCheckpoint {
   readonly outerStep: number;
   readonly digest: string;
-  /** Null where a fault has changed the record. */
-  readonly leftOut: readonly LeftOut[] | null;
   readonly validated: readonly ValidatedStep[];
   /** The checkpoint that is named as the best one; null if that is this one, or none is named. */
   readonly best: { readonly outerStep: number; readonly digest: string } | null;
@@ -44,10 +40,8 @@ export async function checkedCheckpoint(
   );
   const manifest = await wholeManifest(store, key, damagedKeys);
   if ('problem' in manifest) return manifest;
-  const { outerStep, metaParametersDigest: digest, leftOutJobs, validated = [] } = manifest;
-  const isDamaged = leftOutJobs !== undefined && damagedKeys.has(blobKeyOf(leftOutJobs));
-  const leftOut = isDamaged ? null : ((await leftOutOf(manifest, store)) ?? []);
-  const found = { outerStep, digest, leftOut, validated };
+  const { outerStep, metaParametersDigest: digest, validated = [] } = manifest;
+  const found = { outerStep, digest, validated };
   if (manifest.best === undefined) return { ...found, best: null };
   const best = await wholeManifest(store, manifest.best.manifest, damagedKeys);
   if ('problem' in best) return best;

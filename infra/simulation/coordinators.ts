@@ -4,7 +4,7 @@ import { isInterruption, QianmoError } from '../../shared/base/errors.js';
 import { type RunEvent, objectStoreAway, objectStoreBack } from '../../shared/events/run-events.js';
 import { openCheckpoints } from '../../coordinator/checkpoints/checkpoint-writer.js';
 import { claimRun, type RunClaim } from '../../coordinator/checkpoints/run-claim.js';
-import type { Dispatcher, JobOrder } from '../../coordinator/dispatch/dispatcher.js';
+import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
 import { removeLargeBlobs } from '../../shared/queue/large-blobs.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { StoreWait, waitingStore } from '../../shared/storage/waiting-object-store.js';
@@ -160,7 +160,6 @@ function watched(
     run(orders, read, signal, terms) {
       const admitted = new Set<number>();
       const held = new HeldByCall(packs);
-      const leaves = world.invariants.earlyClosings.begin(orders[0]?.job.outerStep ?? -1);
       const shown = ({ result }: { readonly result: JobResult }): void => {
         const { jobIndex } = result;
         const order = orders.find(({ job }) => job.jobIndex === jobIndex);
@@ -168,18 +167,11 @@ function watched(
         world.invariants.onHeld(process, held);
         world.invariants.onAdmitted(process, order?.job, { result, isSecond });
         admitted.add(jobIndex);
-        for (const leaf of leavesIn(order?.job)) leaves.add(leaf);
       };
       const watchedOrders = held.watched(orders);
       return each(dispatcher.run(watchedOrders, read, signal, terms), shown);
     },
   };
-}
-
-function leavesIn(job: JobOrder['job'] | undefined): number[] {
-  if (job?.work.kind !== 'gradient') return [];
-  const { first, shapes } = job.work.leaves;
-  return shapes.map((_, place) => first + place);
 }
 
 async function* each<Element>(

@@ -37,8 +37,6 @@ interface Circumstances {
   readonly lives: readonly CoordinatorLife[];
   readonly nowMs: number;
   readonly isAnyObjectDamaged: boolean;
-  /** Whether an outer step has a deadline that a disturbance may have made it miss. */
-  readonly mayHaveTooFew: boolean;
   readonly storeAddress: string;
   /** Whether calls of the store are repeated while it is away, once it has answered. */
   readonly waitsForStore: boolean;
@@ -52,7 +50,7 @@ export function unexplainedEnd(
 ): string | null {
   if (!(error instanceof QianmoError))
     return error instanceof Error ? (error.stack ?? error.message) : String(error);
-  const { lives, nowMs, isAnyObjectDamaged, mayHaveTooFew, storeAddress } = circumstances;
+  const { lives, nowMs, isAnyObjectDamaged, storeAddress } = circumstances;
   const others = lives.filter((other) => other !== life);
   const isExplained = (): boolean => {
     if (error instanceof RunFencedError)
@@ -65,7 +63,7 @@ export function unexplainedEnd(
       case 'transient':
         if (isOfStore && isOfCheckpoints && circumstances.waitsForStore)
           return life.lastStoreKey === '';
-        if (isOfStore || (isTimedOut(error) && mayHaveTooFew)) return true;
+        if (isOfStore) return true;
         return nowMs - life.startMs >= OPEN_TIMEOUT_MS - 1_000 && !isTimedOut(error);
       case 'failed':
         return (life.failureCountByJob.get(jobIn(error)) ?? 0) >= JOB_ATTEMPTS_MAX - 1;

@@ -10,7 +10,6 @@ import type { RunEvent, RunEventOf } from '../../shared/events/run-events.js';
 import type { Job, JobResult } from '../../shared/queue/protocol.js';
 import { blobKeyOf } from '../../shared/storage/object-blob-store.js';
 import { checkedCheckpoint, type WholeCheckpoint } from './checkpoint-check.js';
-import { EarlyClosings } from './early-closings.js';
 import { unexplainedEnd, type CoordinatorLife } from './explained-ends.js';
 import { jobKeyOf, toldLossesOf, type ComputedPart, type Reference } from './reference.js';
 import type { CommandWatch, ServerCommand } from './server-link.js';
@@ -80,7 +79,6 @@ export class Invariants {
   /** The claim under which the pointer was replaced last. */
   #pointerEpoch = 0;
   isAnyObjectDamaged = false;
-  readonly earlyClosings = new EarlyClosings();
 
   constructor(world: Observed, reference: Reference) {
     this.#world = world;
@@ -158,8 +156,6 @@ export class Invariants {
       lives: this.lives,
       nowMs: this.nowMs,
       isAnyObjectDamaged: this.isAnyObjectDamaged,
-      mayHaveTooFew:
-        this.#world.variant.closing === 'deadline' && this.nowMs - this.#disturbedMs <= PROGRESS_MS,
       storeAddress: this.#world.store.objects.address,
       waitsForStore: this.#world.variant.waitsForStore,
     });
@@ -168,11 +164,10 @@ export class Invariants {
   }
 
   /** The run is complete. */
-  onOutcome({ state: { outerStep, leftOut = [], validated }, digest }: TrainingOutcome): void {
+  onOutcome({ state: { outerStep, validated }, digest }: TrainingOutcome): void {
     // The parameters with the lowest validation loss, or the last.
     const { outerStep: chosenStep } = bestOf(validated) ?? { outerStep };
-    if (this.#closesEarly) this.earlyClosings.recorded({ outerStep, digest, leftOut });
-    else if (digest !== this.#reference.digestByStep.get(chosenStep))
+    if (digest !== this.#reference.digestByStep.get(chosenStep))
       this.violate('the run ends with the digest of the undisturbed run', `it has ${digest}`);
     const ordered = this.lives.at(-1)?.extendedTo ?? null;
     const lengths = ordered === null ? [OUTER_STEPS, EXTENDED_OUTER_STEPS] : [ordered];
@@ -204,17 +199,6 @@ export class Invariants {
       );
   }
 
-  /** Called when everything has ended. */
-  async checkRecords(): Promise<void> {
-    const { variant } = this.#world;
-    const misfit = this.#closesEarly ? await this.earlyClosings.misfit(variant) : null;
-    if (misfit !== null) this.violate('a replay of the record is the run', misfit);
-  }
-
-  get #closesEarly(): boolean {
-    return this.#world.variant.closing !== 'all';
-  }
-
   /** Overlapping outer steps: one may be held back while jobs of another are sent again. */
   #demandNotPaused(by: SimulatedProcess): void {
     if (this.#lifeOf(by).isPaused && !this.#world.variant.overlaps)
@@ -234,8 +218,7 @@ export class Invariants {
     const life = this.#lifeOf(process);
     if (event.kind === 'run-started') life.hasBegun = true;
     if (event.kind === 'outer-step') this.#checkLosses(event);
-    // Late jobs that a worker has are copied.
-    if (event.kind === 'job-copied' || (event.kind === 'job-retried' && event.cause === 'late'))
+    if (event.kind === 'job-copied')
       this.#copied.add(`${process.name} ${event.outerStep} ${event.jobIndex}`);
     if (event.kind === 'run-cancelled') life.isCancelled = true;
     if (event.kind === 'run-extended') life.extendedTo = event.outerSteps;
@@ -260,7 +243,7 @@ export class Invariants {
   /** Losses by size too, whatever the order in which results came. */
   #checkLosses(event: RunEventOf<'outer-step'>): void {
     const expected = this.#reference.lossesByStep.get(event.outerStep);
-    if (this.#closesEarly || toldLossesOf(event) === expected) return;
+    if (toldLossesOf(event) === expected) return;
     this.violate('losses equal those of the undisturbed run', `outer step ${event.outerStep}`);
   }
 
@@ -274,12 +257,10 @@ export class Invariants {
     this.#world.note(process.name, `admits ${outerStep}/${jobIndex}`);
     const what = `${process.name}, outer step ${outerStep}, job ${jobIndex}`;
     if (isSecond) this.violate('a job is admitted once', what);
-    if (job !== undefined) this.earlyClosings.admitted(job, result);
     const taskCount = job !== undefined && 'taskIndices' in job ? job.taskIndices.length : 0;
     if (result.queryRowCount !== QUERY_ROWS_PER_TASK * taskCount)
       this.violate('an admitted result has the rows of its job', what);
-    const isDecided = job !== undefined && !this.#closesEarly;
-    const expected = isDecided ? this.#reference.resultByJob.get(jobKeyOf(job)) : undefined;
+    const expected = job && this.#reference.resultByJob.get(jobKeyOf(job));
     if (job === undefined || job.outerStep !== outerStep)
       this.violate('an admitted result is that of its job', what);
     // Parts of a job that is searched for a poison task are not in the reference.
@@ -422,11 +403,9 @@ export class Invariants {
       this.violate('the latest checkpoint is whole', found.problem);
       return;
     }
-    const { outerStep, digest, leftOut } = found;
+    const { outerStep, digest } = found;
     this.#checkBest(found);
-    if (this.#closesEarly) {
-      if (leftOut !== null) this.earlyClosings.recorded({ outerStep, digest, leftOut });
-    } else if (digest !== this.#reference.digestByStep.get(outerStep))
+    if (digest !== this.#reference.digestByStep.get(outerStep))
       this.violate(
         'a checkpoint equals that of the undisturbed run',
         `outer step ${outerStep} has digest ${digest.slice(0, 12)}`,

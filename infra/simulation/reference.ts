@@ -43,7 +43,7 @@ export function toldLossesOf(event: RunEventOf<'outer-step'>): string {
 }
 
 /** Time stands still. */
-export const standingClock: Clock = {
+const standingClock: Clock = {
   epochMs: () => 0,
   monotonicMs: () => 0,
   sleep: () => Promise.resolve(),

@@ -43,12 +43,6 @@ export const LARGE_BLOBS: LargeBlobs = {
   ...{ address: 'large-blobs', byteCountMin: 100 },
   storage: StorageConfigSchema.parse({}),
 };
-/** An outer step takes three workers about 2 s. */
-const CLOSING_RULES = {
-  all: { kind: 'all' },
-  quorum: { kind: 'quorum', share: 0.5, graceMs: 400 },
-  deadline: { kind: 'deadline', afterMs: 3_000, shareMin: 0.5 },
-} as const;
 
 const FEATURES: EncodedFeature[] = [
   { name: 'place', kind: 'category', rowCount: TABLE_ROW_COUNT, encoding: { by: 'dictionary' } },
@@ -134,7 +128,6 @@ export function simulatedRunOf(variant: Variant): PreparedRun {
       ...{ tasksPerOuterStep: leavesPerStep, leavesPerOuterStepMin: leavesPerStep },
       ...(variant.stopsEarly ? { earlyStopping: { everyOuterSteps: 1, patience: 3 } } : {}),
       ...(variant.overlaps ? { staleness } : {}),
-      closing: CLOSING_RULES[variant.closing],
     },
     compute: variant.demandsFingerprint ? { fingerprint: FINGERPRINT } : {},
     queue: {
@@ -216,7 +209,7 @@ function nodesOf(
     tree.add({ first: first + index, end: first + index + 1 }, leaf);
     start = end;
   }
-  return tree.heldNodes().flatMap(({ sum }) => (sum === null ? [] : [sum]));
+  return tree.heldNodes().map(({ sum }) => sum);
 }
 
 function valuesOf(variables: NamedTensors, name: string): Float32Array {

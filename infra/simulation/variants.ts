@@ -15,8 +15,6 @@ export interface Variant {
   readonly demandsFingerprint: boolean;
   /** Stragglers have copies. */
   readonly hasCopies: boolean;
-  /** The rule by which outer steps close. With another than `all`, the digest depends on timing. */
-  readonly closing: 'all' | 'quorum' | 'deadline';
   /** The number of leaves, and of tasks, of an outer step. */
   readonly leavesPerStep: number;
   /** The first worker takes seconds for each job. */
@@ -39,10 +37,6 @@ const LARGE_BLOBS_ONE_IN = 4;
 
 const KEY = createSecretKey('the key of a simulated pool of workers', 'utf8');
 
-const EARLY_CLOSINGS = ['quorum', 'deadline'] as const;
-/** Of so many runs whose outer steps do not overlap, one has the one rule and one the other. */
-const EARLY_ONE_IN = 6;
-
 export function variantOf(seed: number): Variant {
   const stream = randomStream(seed, 'simulated variant');
   const isDrawn = (): boolean => stream.below(2) === 1;
@@ -52,14 +46,12 @@ export function variantOf(seed: number): Variant {
     demandsFingerprint: isDrawn(),
     hasCopies: isDrawn(),
   };
-  const drawnClosing = EARLY_CLOSINGS[stream.below(EARLY_ONE_IN)] ?? 'all';
-  const closing = drawn.overlaps ? 'all' : drawnClosing;
   const isOneIn = (count: number): boolean => stream.below(count) === 0;
   const isLarge = isOneIn(MANY_LEAVES_ONE_IN);
   const [hasStraggler, hasLargeBlobs] = [isOneIn(STRAGGLER_ONE_IN), isOneIn(LARGE_BLOBS_ONE_IN)];
-  const stopsEarly = isDrawn() && closing === 'all' && !drawn.overlaps;
+  const stopsEarly = isDrawn() && !drawn.overlaps;
   return {
-    ...{ ...drawn, closing, leavesPerStep: isLarge ? MANY_LEAVES : FEW_LEAVES },
+    ...{ ...drawn, leavesPerStep: isLarge ? MANY_LEAVES : FEW_LEAVES },
     ...{ hasStraggler, hasLargeBlobs, stopsEarly, waitsForStore: isDrawn() },
   };
 }
@@ -75,13 +67,12 @@ export function queueOf(variant: Variant, queue: JobQueue, largeBlobs: ObjectSto
 }
 
 export function describedVariant(variant: Variant): string {
-  const { overlaps, isSigned, demandsFingerprint, hasCopies, closing, leavesPerStep } = variant;
+  const { overlaps, isSigned, demandsFingerprint, hasCopies, leavesPerStep } = variant;
   const parts = [
     ...(overlaps ? ['outer steps overlap'] : []),
     ...(isSigned ? ['records are signed'] : []),
     ...(demandsFingerprint ? ['the fingerprint is demanded'] : []),
     ...(hasCopies ? ['stragglers have copies'] : []),
-    ...(closing === 'all' ? [] : [`outer steps close by ${closing}`]),
     ...(leavesPerStep === FEW_LEAVES ? [] : [`an outer step has ${leavesPerStep} leaves`]),
     ...(variant.hasStraggler ? ['a worker is slow'] : []),
     ...(variant.hasLargeBlobs ? ['large blobs are elsewhere'] : []),

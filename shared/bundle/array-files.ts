@@ -3,6 +3,7 @@
  * with every file checked against its digest before its first byte is used.
  */
 
+import { at } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { blobRefOf, type BlobRef } from '../storage/blob-store.js';
 import { blobKeyOf } from '../storage/object-blob-store.js';
@@ -16,8 +17,8 @@ type ArrayType = BundleArray['type'];
 /** Bytes of a file of an array, at most, unless one row has more. */
 export const ARRAY_FILE_BYTE_COUNT = 2 ** 29;
 /**
- * All files of an array but the last have a multiple of it where a row allows, so that they can be mapped
- * one after the other and read as one array: the largest page in use.
+ * The files that are written of an array have a multiple of it where a row allows, all but the last: the
+ * largest page in use. They can be mapped one after the other and read as one array.
  */
 const MAPPED_ALIGNMENT = 65_536;
 /** One array in memory; larger ones are read file by file. */
@@ -29,8 +30,8 @@ const BYTES_PER_ELEMENT: Readonly<Record<ArrayType, number>> = {
 
 /** Stores a file and returns its reference. */
 export type PutFile = (bytes: Uint8Array) => Promise<BlobRef>;
-/** The bytes of a file, in memory or mapped. */
-export type ReadFile = (file: BlobRef) => Promise<Uint8Array>;
+/** The bytes of the files of an array, in memory or mapped. */
+export type ReadFiles = (files: readonly BlobRef[]) => Promise<readonly Uint8Array[]>;
 
 export interface NamedArray {
   readonly name: string;
@@ -57,6 +58,18 @@ export async function writeArray(
   return { name, type: typeOf(values), shape: [...shape], files };
 }
 
+/** Writes further rows of an array in files behind those that it has. */
+export async function writeRowsBehind(
+  before: BundleArray | undefined,
+  rows: NamedArray,
+  put: PutFile,
+): Promise<BundleArray> {
+  const written = await writeArray(rows, put);
+  if (before === undefined) return written;
+  const shape = [at(before.shape, 0) + at(rows.shape, 0), ...rows.shape.slice(1)];
+  return { ...written, shape, files: [...before.files, ...written.files] };
+}
+
 function rowsPerFileOf(rowByteCount: number, fileByteCountMax: number): number {
   const rowCount = Math.max(1, Math.floor(fileByteCountMax / rowByteCount));
   // The rows that end where a page does: a power of two.
@@ -72,17 +85,24 @@ function typeOf(values: ArrayValues): ArrayType {
   return values instanceof Uint32Array ? 'U32' : 'U8';
 }
 
-/** Reads the files of a bundle's object store. */
-export function filesOf(store: ObjectStore): ReadFile {
-  return async (file) => {
-    const key = blobKeyOf(file);
-    const where = `${store.address}/${key}`;
-    const object = await store.get(key, file.byteCount);
-    if (object === null) throw damagedFile(where, file, 'no such object');
-    const found = blobRefOf(object.bytes);
-    if (found.sha256 === file.sha256 && found.byteCount === file.byteCount) return object.bytes;
-    throw damagedFile(where, file, `${found.byteCount} bytes with sha256 ${found.sha256}`);
+/** Reads files of a bundle's object store. */
+export function filesOf(store: ObjectStore): ReadFiles {
+  return async (files) => {
+    const read: Uint8Array[] = [];
+    for (const file of files) read.push(await readFileOf(store, file));
+    return read;
   };
+}
+
+/** @throws QianmoError of kind `data` if the file is missing, truncated or changed. */
+export async function readFileOf(store: ObjectStore, file: BlobRef): Promise<Uint8Array> {
+  const key = blobKeyOf(file);
+  const where = `${store.address}/${key}`;
+  const object = await store.get(key, file.byteCount);
+  if (object === null) throw damagedFile(where, file, 'no such object');
+  const found = blobRefOf(object.bytes);
+  if (found.sha256 === file.sha256 && found.byteCount === file.byteCount) return object.bytes;
+  throw damagedFile(where, file, `${found.byteCount} bytes with sha256 ${found.sha256}`);
 }
 
 export function damagedFile(where: string, file: BlobRef, found: string): QianmoError {
@@ -99,25 +119,18 @@ export function damagedFile(where: string, file: BlobRef, found: string): Qianmo
 /** The arrays of a manifest by name, read as they are asked for. */
 export class BundleArrays {
   readonly #arrays: ReadonlyMap<string, BundleArray>;
-  readonly #read: ReadFile;
+  readonly #read: ReadFiles;
   readonly #where: string;
 
-  constructor(arrays: readonly BundleArray[], read: ReadFile, where: string) {
+  constructor(arrays: readonly BundleArray[], read: ReadFiles, where: string) {
     this.#arrays = new Map(arrays.map((array) => [array.name, array]));
     this.#read = read;
     this.#where = where;
   }
 
   /** The files of an array in order, each of whole rows. */
-  async files(name: string, type: ArrayType, shape: readonly number[]): Promise<Uint8Array[]> {
-    const array = this.#demand(name, type, shape);
-    const files: Uint8Array[] = [];
-    for (const file of array.files) files.push(await this.#read(file));
-    return files;
-  }
-
-  has(name: string): boolean {
-    return this.#arrays.has(name);
+  files(name: string, type: ArrayType, shape: readonly number[]): Promise<readonly Uint8Array[]> {
+    return this.#read(this.#demand(name, type, shape).files);
   }
 
   /** The extents of an array whose length only the manifest knows. */
@@ -153,7 +166,7 @@ export class BundleArrays {
     shape: readonly number[],
     of: new (buffer: ArrayBufferLike, byteOffset: number, length: number) => Values,
   ): Promise<Values> {
-    const bytes = joined(await this.files(name, type, shape), name);
+    const bytes = joinedFiles(await this.files(name, type, shape), name);
     const size = BYTES_PER_ELEMENT[type];
     // A view must start at a multiple of its element's size.
     const { buffer, byteOffset } = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
@@ -184,7 +197,8 @@ export class BundleArrays {
   }
 }
 
-function joined(files: readonly Uint8Array[], name: string): Uint8Array {
+/** One array over files that lie one after the other in memory, and else a copy. */
+export function joinedFiles(files: readonly Uint8Array[], name: string): Uint8Array {
   const [only] = files;
   if (only !== undefined && files.length === 1) return only;
   const byteCount = files.reduce((sum, { byteLength }) => sum + byteLength, 0);

@@ -14,7 +14,7 @@
  *   dense/NAME               F32  a variable; personal ones as all tasks start from them
  *   unknown/NAME             F32  a personal variable of block 0, to which int8 adds differences
  *   tables/FEATURE           F32  [rowCount, width]
- *   blocks                   U8   [B, strideByteCount], with `blocks.blocksPerFile` blocks in every file
+ *   blocks                   U8   [B, strideByteCount]
  *   blocks.supportRowCounts  U32  [B], `blocks.clicks` and `blocks.impressions` F64: its evidence
  *   blocks.isOfValues        U8   [B], and `blocks.isAlone`
  *   blocks.labels            I32  [B]: the place of its label in `labels`
@@ -24,22 +24,16 @@
  *   index.hashes             U32  [slotCount, 2], `index.blocks` I32 [slotCount] (`key-index.ts`)
  *   keys.bytes               U8   UTF-8, `keys.offsets` U32 [B + 1]
  *   dictionaries/FEATURE.bytes U8 UTF-8 of the values of all ids, `.offsets` U32 [valueCount + 1], and
- *                            `.index` U32 [slotCount] (`packed-dictionary.ts`), absent in early bundles
+ *                            `.index` U32 [slotCount] (`packed-dictionary.ts`)
  *   encodings/NAME.ids0      I32  [valueCount], `.ids1` of pairs, `.rates` and `.counts` F32: what values say in
  *                            a target encoding (`target-encoding.ts`)
  *   selfCheck.blocks         I32  [n], `selfCheck.logits` F32 [n], and the encoded features
  *   selfCheck.categories     I32  [features, n], `selfCheck.bag.NAME` I32 [n, lengthMax],
  *   selfCheck.numbers        F32  [features, n]
  *
- * A delta is a bundle that names another one and what changes of it. Its arrays of blocks have the D
- * changed and new adgroups only, without block 0 and without an index; all other arrays are whole, and
- * their files are mostly those of the bundle that it changes.
- *
- *   blocks.places            U32  [D]: the block that a full export of the same store gives the adgroup
- *   keys.offsets             U32  [D + 1]
- *   selfCheck.blocks         I32  [n]: blocks of that full export. The rows are the delta's own ones, and
- *   selfCheck.runs           I32  [runs, 2] says where they and rows of the bundle below follow each other
- *                            (`delta/kept-rows.ts`); absent in format 2, where the rows are all
+ * Files never change, and an array may have files of several exports. An export of changed adgroups writes
+ * their blocks and what belongs to them as rows behind the others, and a new index: `index.hashes`, `index.blocks`.
+ * The earlier blocks of changed adgroups stay where they are, and nothing leads there.
  */
 
 import { z } from 'zod';
@@ -57,12 +51,6 @@ import { BLOCK_ENCODINGS } from './ranking-model.js';
 
 /** Raised when a field or an array changes its meaning. */
 export const BUNDLE_FORMAT_VERSION = 1;
-/** Of deltas, which an earlier version would take for full bundles. */
-export const DELTA_FORMAT_VERSION = 3;
-/** The format of deltas that have all self-check rows, which are read as well. */
-const WHOLE_SELF_CHECK_VERSION = 2;
-/** Deltas between a bundle and the full bundle below it, at most. */
-export const DELTA_DEPTH_MAX = 16;
 
 /** A larger manifest is not read. */
 export const MANIFEST_BYTE_COUNT_MAX = 64 * 1024 * 1024;
@@ -120,16 +108,8 @@ const CalibrationSchema = z.strictObject({
   impressions: z.number().nonnegative(),
 });
 
-const DeltaSchema = z.strictObject({
-  /** The digest of the bundle that it changes. */
-  base: sha256,
-  /** 1 over a full bundle, 2 over a delta of it, and so on. */
-  depth: z.int().positive().max(DELTA_DEPTH_MAX),
-  changedAdgroupCount: count,
-  newAdgroupCount: count,
-});
-
-const manifestFields = {
+const BundleManifestSchema = z.strictObject({
+  formatVersion: z.literal(BUNDLE_FORMAT_VERSION),
   provenance: z.strictObject({
     run: z.string(),
     seed: count,
@@ -162,9 +142,11 @@ const manifestFields = {
   calibrations: z.array(CalibrationSchema).min(1),
   blocks: z.strictObject({
     count: z.int().positive(),
+    /** Blocks of adgroups that have changed since and have another one; absent without any. */
+    deadCount: z.int().positive().optional(),
     encoding: z.enum(BLOCK_ENCODINGS),
     strideByteCount: z.int().positive(),
-    /** A power of two. */
+    /** Of the files that an export writes, the last has fewer: a power of two. */
     blocksPerFile: z.int().positive(),
     /** The rows that adgroups have adapted on. */
     rows: z.enum(['support', 'all']),
@@ -180,22 +162,15 @@ const manifestFields = {
   }),
   index: z.strictObject({ seed: z.int().min(0).max(0xffffffff) }),
   arrays: z.array(ArraySchema),
-};
-
-const BundleManifestSchema = z.discriminatedUnion('formatVersion', [
-  z.strictObject({ formatVersion: z.literal(BUNDLE_FORMAT_VERSION), ...manifestFields }),
-  z.strictObject({
-    formatVersion: z.literal([WHOLE_SELF_CHECK_VERSION, DELTA_FORMAT_VERSION]),
-    delta: DeltaSchema,
-    ...manifestFields,
-  }),
-]);
-/** Of a full bundle or of a delta. */
+});
 export type BundleManifest = z.infer<typeof BundleManifestSchema>;
-export type FullManifest = Extract<BundleManifest, { formatVersion: 1 }>;
-export type DeltaManifest = Exclude<BundleManifest, FullManifest>;
 export type BundleCalibration = z.infer<typeof CalibrationSchema>;
 export type BundleServing = z.infer<typeof ServingSchema>;
+
+/** The adgroups that have a block. */
+export function adgroupCountOf({ blocks }: Pick<BundleManifest, 'blocks'>): number {
+  return blocks.count - 1 - (blocks.deadCount ?? 0);
+}
 
 export const MANIFEST_KEY_PREFIX = 'manifests/';
 
@@ -246,12 +221,12 @@ export function parseBundleManifest(
 
 function refuseOtherVersion(content: unknown, where: string): void {
   const version = z.object({ formatVersion: z.int().positive() }).safeParse(content);
-  if (!version.success || version.data.formatVersion <= DELTA_FORMAT_VERSION) return;
+  if (!version.success || version.data.formatVersion === BUNDLE_FORMAT_VERSION) return;
   throw new QianmoError({
     kind: 'environment',
     what: 'another version of qianmo wrote this bundle',
     where,
-    expected: `format ${BUNDLE_FORMAT_VERSION} to ${DELTA_FORMAT_VERSION}`,
+    expected: `format ${BUNDLE_FORMAT_VERSION}`,
     found: `format ${version.data.formatVersion}`,
     cure: 'read it with the version that wrote it, or export the run again',
   });

@@ -12,7 +12,6 @@
 import { int32At, uint32At, uint8At } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { keyHashOf, type KeyHash } from './key-hash.js';
-import { newArray, type MakeArray } from './made-arrays.js';
 
 export interface KeyIndexArrays {
   /** Low and high word of the hash by slot, `[slotCount, 2]`. */
@@ -21,7 +20,10 @@ export interface KeyIndexArrays {
   readonly blocks: Int32Array;
   /** UTF-8 texts of all keys in the order of their blocks. */
   readonly keyBytes: Uint8Array;
-  /** Where the key of each block begins, and the end: `[blockCount + 1]`. That of block 0 is empty. */
+  /**
+   * Where the key of each block begins, and the end: `[blockCount + 1]`. That of block 0 is empty. An adgroup that has changed
+   * has several blocks, the last of which is its own.
+   */
   readonly keyOffsets: Uint32Array;
   readonly seed: number;
 }
@@ -35,15 +37,23 @@ const KEY_BYTE_COUNT_MAX = 2 ** 30;
 const SEED_COUNT_MAX = 16;
 const SLOT_COUNT_MIN = 16;
 
+/** UTF-8 texts of keys in the order of their blocks, from block 0 on. */
+type KeyTexts = Pick<KeyIndexArrays, 'keyBytes' | 'keyOffsets'>;
+
 /**
- * @param keys in the order of their blocks, from block 1 on.
- * @throws QianmoError of kind `data` if a key is there twice, or if there are too many bytes of keys.
+ * @param keys of blocks that follow each other, from block 1 on.
+ * @param before the keys of earlier blocks, behind which the keys follow. A key that is among them leads to its new block.
+ * @throws QianmoError of kind `data` if one of the keys is there twice, or if there are too many bytes of keys.
  */
-export function buildKeyIndex(keys: readonly string[]): KeyIndexArrays {
-  const { keyBytes, keyOffsets } = joinedKeys(keys);
+export function buildKeyIndex(
+  keys: readonly string[],
+  before: KeyTexts = { keyBytes: new Uint8Array(), keyOffsets: new Uint32Array(2) },
+): KeyIndexArrays {
+  const texts = joinedKeys(keys, before);
+  const firstNew = before.keyOffsets.length - 1;
   for (let seed = 0; seed < SEED_COUNT_MAX; seed += 1) {
-    const filled = filledSlots({ keyBytes, keyOffsets, seed });
-    if (filled !== null) return { ...filled, keyBytes, keyOffsets, seed };
+    const filled = filledSlots({ ...texts, seed }, firstNew);
+    if (filled !== null) return { ...filled, ...texts, seed };
   }
   throw new QianmoError({
     kind: 'data',
@@ -53,16 +63,20 @@ export function buildKeyIndex(keys: readonly string[]): KeyIndexArrays {
   });
 }
 
-function joinedKeys(keys: readonly string[]): Pick<KeyIndexArrays, 'keyBytes' | 'keyOffsets'> {
-  const keyOffsets = new Uint32Array(keys.length + 2);
-  let byteCount = 0;
+function joinedKeys(keys: readonly string[], before: KeyTexts): KeyTexts {
+  const first = before.keyOffsets.length - 1;
+  const keyOffsets = new Uint32Array(first + keys.length + 1);
+  keyOffsets.set(before.keyOffsets);
+  let byteCount = before.keyBytes.length;
   for (const [place, key] of keys.entries()) {
     byteCount += Buffer.byteLength(key);
-    if (byteCount > KEY_BYTE_COUNT_MAX) throw tooManyBytes(keys.length);
-    keyOffsets[place + 2] = byteCount;
+    if (byteCount > KEY_BYTE_COUNT_MAX) throw tooManyBytes(keyOffsets.length - 2);
+    keyOffsets[first + place + 1] = byteCount;
   }
   const keyBytes = Buffer.alloc(byteCount);
-  for (const [place, key] of keys.entries()) keyBytes.write(key, uint32At(keyOffsets, place + 1));
+  keyBytes.set(before.keyBytes);
+  for (const [place, key] of keys.entries())
+    keyBytes.write(key, uint32At(keyOffsets, first + place));
   return { keyBytes, keyOffsets };
 }
 
@@ -76,11 +90,12 @@ function tooManyBytes(keyCount: number): QianmoError {
   });
 }
 
-/** Null if two keys have the same hash under this seed. */
+/** Null if two keys have the same hash under this seed, or if a new key is there twice. */
 function filledSlots(
-  source: Pick<KeyIndexArrays, 'keyBytes' | 'keyOffsets' | 'seed'>,
+  texts: KeyTexts & { readonly seed: number },
+  firstNew: number,
 ): Pick<KeyIndexArrays, 'hashes' | 'blocks'> | null {
-  const { keyBytes, keyOffsets, seed } = source;
+  const { keyBytes, keyOffsets, seed } = texts;
   const blockCount = keyOffsets.length - 1;
   const slotCount = slotCountOf(blockCount);
   const hashes = new Uint32Array(2 * slotCount);
@@ -90,7 +105,11 @@ function filledSlots(
     const hash = keyHashOf(key, seed);
     let slot = firstSlotOf(hash, slotCount);
     for (; int32At(blocks, slot) !== UNKNOWN_BLOCK; slot = (slot + 1) & (slotCount - 1))
-      if (isAt(hashes, slot, hash)) return null;
+      if (isAt(hashes, slot, hash)) {
+        const earlier = int32At(blocks, slot);
+        if (earlier >= firstNew || !isKeyOf(texts, earlier, key)) return null;
+        break;
+      }
     blocks[slot] = block;
     hashes[2 * slot] = hash.low;
     hashes[2 * slot + 1] = hash.high;
@@ -113,84 +132,9 @@ function isAt(hashes: Uint32Array, slot: number, { low, high }: KeyHash): boolea
   return uint32At(hashes, 2 * slot) === low && uint32At(hashes, 2 * slot + 1) === high;
 }
 
-interface AddedKeys {
-  readonly keys: readonly string[];
-  readonly firstNew: number;
-  readonly where: string;
-  readonly make?: MakeArray;
-}
-
-/**
- * The index with keys that lead to new blocks, `firstNew` and the following; a key that was there before
- * leads to its old block no more. The old keys keep their places among the texts.
- *
- * @throws QianmoError of kind `data` if a new key has the hash of another one.
- */
-export function withKeys(
-  index: KeyIndexArrays,
-  { keys, firstNew, where, make = newArray }: AddedKeys,
-): KeyIndexArrays {
-  const added = joinedKeys(keys);
-  const slots = roomFor(index, keys.length, make);
-  const slotCount = slots.blocks.length;
-  for (const [place, key] of keys.entries()) {
-    const bytes = Buffer.from(key);
-    const hash = keyHashOf(bytes, index.seed);
-    let slot = firstSlotOf(hash, slotCount);
-    while (int32At(slots.blocks, slot) !== UNKNOWN_BLOCK && !isAt(slots.hashes, slot, hash))
-      slot = (slot + 1) & (slotCount - 1);
-    const before = int32At(slots.blocks, slot);
-    if (before >= firstNew || (before !== UNKNOWN_BLOCK && !isKeyOf(index, before, bytes)))
-      throw sameHash(where, key);
-    slots.blocks[slot] = firstNew + place;
-    slots.hashes[2 * slot] = hash.low;
-    slots.hashes[2 * slot + 1] = hash.high;
-  }
-  const start = index.keyBytes.length;
-  const keyBytes = make(Uint8Array, start + added.keyBytes.length);
-  keyBytes.set(index.keyBytes);
-  keyBytes.set(added.keyBytes, start);
-  const keyOffsets = make(Uint32Array, firstNew + keys.length + 1).fill(start);
-  keyOffsets.set(index.keyOffsets);
-  for (let place = 0; place <= keys.length; place += 1)
-    keyOffsets[firstNew + place] = start + uint32At(added.keyOffsets, place + 1);
-  return { ...slots, keyBytes, keyOffsets, seed: index.seed };
-}
-
-/** A copy of the slots, at most half of which are taken when so many more keys are there. */
-function roomFor(
-  { hashes, blocks, keyOffsets }: KeyIndexArrays,
-  keyCount: number,
-  make: MakeArray,
-): Pick<KeyIndexArrays, 'hashes' | 'blocks'> {
-  const slotCount = Math.max(blocks.length, slotCountOf(keyOffsets.length - 1 + keyCount));
-  const larger = { hashes: make(Uint32Array, 2 * slotCount), blocks: make(Int32Array, slotCount) };
-  if (slotCount === blocks.length) {
-    larger.hashes.set(hashes);
-    larger.blocks.set(blocks);
-    return larger;
-  }
-  for (let from = 0; from < blocks.length; from += 1) {
-    const block = int32At(blocks, from);
-    if (block === UNKNOWN_BLOCK) continue;
-    const [low, high] = [uint32At(hashes, 2 * from), uint32At(hashes, 2 * from + 1)];
-    let slot = firstSlotOf({ low, high }, slotCount);
-    while (int32At(larger.blocks, slot) !== UNKNOWN_BLOCK) slot = (slot + 1) & (slotCount - 1);
-    larger.blocks[slot] = block;
-    larger.hashes[2 * slot] = low;
-    larger.hashes[2 * slot + 1] = high;
-  }
-  return larger;
-}
-
-function sameHash(where: string, key: string): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'the key of a new adgroup has the hash of another one, under the seed of the bundle',
-    where,
-    found: key.replaceAll('\u001f', ', '),
-    cure: 'export the run in full with `qianmo export`, which finds another seed',
-  });
+/** The blocks that the index leads to, ascending. Others are those of adgroups that have changed since. */
+export function liveBlocks({ blocks }: Pick<KeyIndexArrays, 'blocks'>): Int32Array {
+  return blocks.filter((block) => block !== UNKNOWN_BLOCK).sort();
 }
 
 /** The block of an adgroup by its key, 0 if the bundle does not know it. */
@@ -213,7 +157,7 @@ export function blockOfHash({ hashes, blocks }: KeyIndexArrays, hash: KeyHash): 
 }
 
 export function isKeyOf(
-  { keyBytes, keyOffsets }: KeyIndexArrays,
+  { keyBytes, keyOffsets }: KeyTexts,
   block: number,
   key: Uint8Array,
 ): boolean {

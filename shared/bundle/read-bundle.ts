@@ -3,20 +3,18 @@
 import { at, uint32At } from '../base/arrays.js';
 import { QianmoError } from '../base/errors.js';
 import { allocateEncodedRows, type EncodedRows } from '../features/encoded-rows.js';
-import {
-  dictionarySlotCountOf,
-  dictionarySlotsOf,
-  type PackedDictionary,
-} from '../features/packed-dictionary.js';
+import { dictionarySlotCountOf, type PackedDictionary } from '../features/packed-dictionary.js';
 import { rowEncoderOf, type RowEncoder } from '../features/row-encoder.js';
 import { predictionLoopOf } from '../methods/inner-loop/method.js';
 import { methodPlanOf } from '../methods/methods.js';
 import { modelSpecOf, type ModelSpec } from '../models/model-spec.js';
 import type { EmbeddingTable } from '../tensors/embedding-table.js';
 import type { DenseTensor } from '../tensors/named-tensors.js';
-import { BundleArrays, type ReadFile } from './array-files.js';
+import type { ObjectStore } from '../storage/object-store.js';
+import { BundleArrays, filesOf, joinedFiles, type ReadFiles } from './array-files.js';
 import { blockLayoutOf } from './block-layout.js';
 import type { BundleManifest } from './bundle-manifest.js';
+import { readBundleManifest } from './bundle-store.js';
 import { slotCountOf, type KeyIndexArrays } from './key-index.js';
 import { targetEncodingsOf } from './target-encoding-arrays.js';
 import type { PersonalBlocks, RankingModel, ValueLists } from './ranking-model.js';
@@ -42,17 +40,27 @@ export interface LoadedBundle {
 }
 
 /**
- * Reads a full bundle; `delta/read-any-bundle.ts` reads deltas too.
+ * Reads a published bundle into memory.
  *
+ * @throws QianmoError of kind `usage` if there is no such bundle; `data` if it is damaged.
+ */
+export async function readPublishedBundle(
+  store: ObjectStore,
+  digest: string,
+): Promise<LoadedBundle> {
+  const { manifest } = await readBundleManifest(store, digest);
+  return readBundle(manifest, filesOf(store), `${store.address}@${digest}`);
+}
+
+/**
  * @param where names the bundle in messages.
  * @throws QianmoError of kind `data` if a file is missing or damaged, or does not fit the manifest.
  */
 export async function readBundle(
   manifest: BundleManifest,
-  read: ReadFile,
+  read: ReadFiles,
   where: string,
 ): Promise<LoadedBundle> {
-  if ('delta' in manifest) throw new Error(`${where} is a delta`);
   const source = { manifest, arrays: new BundleArrays(manifest.arrays, read, where), where };
   const { arrays } = source;
   const blockCount = manifest.blocks.count;
@@ -101,28 +109,20 @@ async function modelOf(source: BundleSource): Promise<RankingModel> {
     const values = await arrays.float32(`tables/${name}`, [rowCount, width]);
     tables.set(name, { rowCount, width, values });
   }
-  const blocks = await blocksOf(source, { spec, shift }, manifest.blocks.count);
+  const blocks = await blocksOf(source, { spec, shift });
   return { spec, shift, dense, sharedStart, tables, blocks };
 }
 
-/** @param blockCount the number of blocks in the arrays: a delta has those of its own adgroups only. */
-export async function blocksOf(
+async function blocksOf(
   { manifest, arrays, where }: BundleSource,
   { spec, shift }: Pick<RankingModel, 'spec' | 'shift'>,
-  blockCount: number,
 ): Promise<PersonalBlocks> {
-  const { encoding, strideByteCount, blocksPerFile } = manifest.blocks;
+  const { count: blockCount, encoding, strideByteCount, blocksPerFile } = manifest.blocks;
   const layout = blockLayoutOf(spec, { encoding, hasLevel: shift !== null });
   if (layout.strideByteCount !== strideByteCount)
     throw unfit(where, 'bytes of a block', `${layout.strideByteCount}`, `${strideByteCount}`);
-  const shards = await arrays.files('blocks', 'U8', [blockCount, strideByteCount]);
-  const shardByteCounts = shards.map(({ byteLength }) => byteLength).join(', ');
-  const expected = shards.map((_, shard) => {
-    const left = blockCount - shard * blocksPerFile;
-    return Math.max(0, Math.min(blocksPerFile, left)) * strideByteCount;
-  });
-  if (shardByteCounts !== expected.join(', '))
-    throw unfit(where, 'files of blocks', expected.join(', '), shardByteCounts);
+  const files = await arrays.files('blocks', 'U8', [blockCount, strideByteCount]);
+  const shards = shardsOf(files, blocksPerFile * strideByteCount);
   const shifted = shift?.features ?? [];
   const encoded = spec.options.supportInputs?.targetEncodings ?? [];
   const effects = await listsOf(arrays, 'effects', { features: shifted, blockCount });
@@ -149,6 +149,28 @@ export async function blocksOf(
     isOfValues: await arrays.uint8('blocks.isOfValues', [blockCount]),
     isAlone: await arrays.uint8('blocks.isAlone', [blockCount]),
   };
+}
+
+/** Shards of so many bytes, which files of several exports do not have; the last one may be shorter. */
+function shardsOf(files: readonly Uint8Array[], shardByteCount: number): Uint8Array[] {
+  const shards: Uint8Array[] = [];
+  let parts: Uint8Array[] = [];
+  let byteCount = 0;
+  const endShard = (): void => {
+    shards.push(joinedFiles(parts, 'blocks'));
+    parts = [];
+    byteCount = 0;
+  };
+  for (const file of files)
+    for (let start = 0; start < file.length;) {
+      const part = file.subarray(start, start + shardByteCount - byteCount);
+      parts.push(part);
+      byteCount += part.length;
+      start += part.length;
+      if (byteCount === shardByteCount) endShard();
+    }
+  if (parts.length > 0) endShard();
+  return shards;
 }
 
 /** Null without features. */
@@ -195,21 +217,14 @@ async function dictionaryOf(
 ): Promise<PackedDictionary> {
   const offsets = await arrays.uint32(`dictionaries/${name}.offsets`, [rowCount + 1]);
   const bytes = await arrays.uint8(`dictionaries/${name}.bytes`, [uint32At(offsets, rowCount)]);
-  const index = `dictionaries/${name}.index`;
+  const slotCount = dictionarySlotCountOf(rowCount);
   return {
     ...{ bytes, offsets },
-    // Bundles of earlier versions have no index of their values, or one with ids alone.
-    slots: arrays.has(index)
-      ? await arrays.uint32(index, [dictionarySlotCountOf(rowCount)])
-      : dictionarySlotsOf({ bytes, offsets }),
+    slots: await arrays.uint32(`dictionaries/${name}.index`, [slotCount]),
   };
 }
 
-/** As the manifest has it: of a delta, its own rows. */
-export async function selfCheckOf({
-  manifest,
-  arrays,
-}: Pick<BundleSource, 'manifest' | 'arrays'>): Promise<SelfCheck> {
+async function selfCheckOf({ manifest, arrays }: BundleSource): Promise<SelfCheck> {
   const [rowCount = 0] = arrays.shapeOf('selfCheck.blocks');
   const { encodedFeatures } = manifest;
   const rows = allocateEncodedRows(encodedFeatures, rowCount);

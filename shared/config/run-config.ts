@@ -123,9 +123,8 @@ export function decidingPart(config: RunConfig): Record<string, unknown> {
     checkpointEveryOuterSteps: _every,
     queryLossBeforeEveryOuterSteps: _queryLossBefore,
     checkpointsKept: _kept,
-    // Checkpoints record which tasks and jobs were left out.
+    // Checkpoints record which tasks were left out.
     poisonTasks: _poison,
-    closing: _closing,
     // It decides no bit of the parameters, and checkpoints say what their digest is over.
     tableDigest: _digest,
     ...training

@@ -1,7 +1,6 @@
 /** The sections `training` and `globalTraining` of a run config: how outer steps are taken. */
 
 import { z } from 'zod';
-import { ClosingConfigSchema, type ClosingConfig } from './closing-config.js';
 import { AddressSchema } from './data-config.js';
 import { DROPOUT_FIELDS } from './dropout-config.js';
 import { EarlyStoppingConfigSchema, type EarlyStoppingConfig } from './early-stopping-config.js';
@@ -210,7 +209,6 @@ export const TrainingConfigSchema = z
       .default(10)
       .describe('The L2 norm above which the meta-gradient is scaled down.'),
     ...WEIGHT_DECAY_FIELDS,
-    closing: ClosingConfigSchema.prefault({ kind: 'all' }),
     staleness: StalenessConfigSchema.optional(),
     poisonTasks: z
       .enum(['stop', 'quarantine'])
@@ -292,13 +290,11 @@ function rowDrawIssues({
 /** The fields that contradict outer steps that overlap. */
 function stalenessIssues({
   staleness,
-  closing,
   outerSteps,
   checkpointEveryOuterSteps,
   earlyStopping,
 }: {
   readonly staleness?: StalenessConfig | undefined;
-  readonly closing: ClosingConfig;
   readonly outerSteps: number;
   readonly checkpointEveryOuterSteps: number;
   readonly earlyStopping?: EarlyStoppingConfig | undefined;
@@ -312,15 +308,12 @@ function stalenessIssues({
       ? {}
       : { 'earlyStopping.everyOuterSteps': earlyStopping.everyOuterSteps }),
   };
-  const found = Object.entries(counts)
+  return Object.entries(counts)
     .filter(([, count]) => count % drainEveryOuterSteps !== 0)
     .map(([path, count]) => ({
       path,
       message: `must be a multiple of staleness.drainEveryOuterSteps: ${count} is none of ${drainEveryOuterSteps}`,
     }));
-  const isAll = closing.kind === 'all';
-  const ofClosing = `staleness needs the results of every job: use kind: all, not ${closing.kind}`;
-  return isAll ? found : [...found, { path: 'closing', message: ofClosing }];
 }
 
 export const GlobalTrainingConfigSchema = z

@@ -144,7 +144,7 @@ export const EVENT_KINDS = {
         ...STEP_PHASES.map((phase) =>
           add('qianmo_outer_step_phase_seconds_total', { phase }, seconds(phasesMs[phase])),
         ),
-        add('qianmo_jobs_total', { outcome: 'admitted' }, jobCount),
+        add('qianmo_jobs_total', {}, jobCount),
         add('qianmo_tasks_total', {}, taskCount),
         set('qianmo_workers_contributing', {}, workerCount),
       ],
@@ -165,17 +165,6 @@ export const EVENT_KINDS = {
     ({ outerStep, reason }) =>
       `the checkpoint of outer step ${outerStep} could not be written: ${reason}`,
     { metrics: () => [add('qianmo_checkpoint_failures_total', {})] },
-  ),
-  /** The outer step was closed without the results of some jobs. */
-  'leaves-left-out': detail(
-    { outerStep: count, admittedLeafCount: count, leafCount: count },
-    ({ outerStep, admittedLeafCount, leafCount }) =>
-      `outer step ${outerStep} was closed with ${admittedLeafCount} of ${leafCount} leaves`,
-    {
-      metrics: ({ admittedLeafCount, leafCount }) => [
-        add('qianmo_jobs_total', { outcome: 'left_out' }, leafCount - admittedLeafCount),
-      ],
-    },
   ),
   /** The task makes its job fail; the run leaves it out from this outer step on. */
   'task-quarantined': warning(
@@ -299,7 +288,7 @@ export const EVENT_KINDS = {
     {
       outerStep: count,
       jobIndex: count,
-      cause: z.enum(['failed', 'lost', 'output-missing', 'rejected', 'late']),
+      cause: z.enum(['failed', 'lost', 'output-missing', 'rejected']),
       reason: z.string(),
     },
     ({ jobIndex, reason }) => `job ${jobIndex} is tried again: ${reason}`,
@@ -326,13 +315,6 @@ export const EVENT_KINDS = {
     ({ outerStep, jobIndex, slowWorker, heldMs }) =>
       `job ${jobIndex} of outer step ${outerStep} has been with ${slowWorker} for ${secondsText(heldMs)}: an idle worker gets a copy`,
     { metrics: () => [add('qianmo_job_copies_total', {})] },
-  ),
-  /** The result of a job came after its outer step had been closed without it, or after another worker's. */
-  'result-late': detail(
-    { outerStep: count, jobIndex: count, fromWorker: z.string(), lateMs: durationMs },
-    ({ outerStep, jobIndex, fromWorker, lateMs }) =>
-      `job ${jobIndex} of outer step ${outerStep} came from ${fromWorker} ${secondsText(lateMs)} too late`,
-    { metrics: () => [add('qianmo_jobs_total', { outcome: 'late' })] },
   ),
   'redis-away': warning(
     { address: z.string(), reason: z.string() },

@@ -39,7 +39,7 @@ export function packedDictionaryOf(values: readonly (string | null)[]): PackedDi
 }
 
 /** The index of values that are packed. */
-export function dictionarySlotsOf({
+function dictionarySlotsOf({
   bytes,
   offsets,
 }: Pick<PackedDictionary, 'bytes' | 'offsets'>): Uint32Array {

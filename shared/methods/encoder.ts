@@ -17,7 +17,7 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { z } from 'zod';
 import type { Variable } from '../tensors/variable.js';
-import { learnedRates } from './inner-loop/inner-rates.js';
+import { LEARNED_RATES } from './inner-loop/inner-rates.js';
 import {
   adaptationBy,
   derivativeBy,
@@ -68,24 +68,16 @@ const settings = z.strictObject({
 
 type Settings = z.infer<typeof settings>;
 
-/** One factor of the inner rate by personal block. */
-const { variables: rateVariables, ...ratedStep } = learnedRates({
-  rates: 'block',
-  rateFactors: {},
-  clampsRates: false,
-  stepCount: null,
-});
-
 export const encoder = defineMethod({
   settings,
   planOf: (own) => ({
     ...adaptationBy(own, {
       reads: { supportTotals: true, supportFields: true },
       start: (tasks) => shifted(tasks, taskEmbeddings(tasks, own)),
-      ...ratedStep,
+      step: LEARNED_RATES.step,
     }),
     outer: derivativeBy(own),
-    variables: (model) => [...encoderVariables(model, own), ...rateVariables(model)],
+    variables: (model) => [...encoderVariables(model, own), ...LEARNED_RATES.variables(model)],
   }),
   misfitsOf: ({ innerSteps, levelShift }) =>
     innerSteps === 0 && levelShift !== false

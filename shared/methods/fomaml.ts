@@ -7,18 +7,15 @@
 
 import { z } from 'zod';
 import { adaptationBy, FIRST_ORDER, innerLoopSettings } from './inner-loop/inner-loop-settings.js';
-import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-loop/inner-rates.js';
 import { defineMethod } from './inner-loop/method.js';
 
 export const fomaml = defineMethod({
   settings: z.strictObject({
     kind: z.literal('fomaml'),
     ...innerLoopSettings,
-    ...fixedRateSettings,
   }),
   planOf: (settings) => ({
-    ...adaptationBy(settings, fixedRates(settings.rateFactors)),
+    ...adaptationBy(settings),
     outer: FIRST_ORDER,
   }),
-  misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

@@ -11,7 +11,7 @@ import { defineMethod } from './inner-loop/method.js';
 
 /** Predictions may finetune tasks by plain gradient descent, at their own rates and numbers of steps. */
 const PLAIN_DESCENT: InnerLoop = {
-  steps: { count: 1, rate: 1, momentum: 0, supportBatches: 1 },
+  steps: { count: 1, rate: 1 },
   reads: {},
   shift: null,
 };

@@ -14,7 +14,6 @@ import {
   innerLoopSettings,
   secondOrderSettings,
 } from './inner-loop/inner-loop-settings.js';
-import { fixedRates, fixedRateSettings, rateFactorMisfits } from './inner-loop/inner-rates.js';
 import { defineMethod } from './inner-loop/method.js';
 
 export const maml = defineMethod({
@@ -22,11 +21,9 @@ export const maml = defineMethod({
     kind: z.literal('maml'),
     ...innerLoopSettings,
     ...secondOrderSettings,
-    ...fixedRateSettings,
   }),
   planOf: (settings) => ({
-    ...adaptationBy(settings, fixedRates(settings.rateFactors)),
+    ...adaptationBy(settings),
     outer: { kind: 'derivative', order: 'second', path: settings.path },
   }),
-  misfitsOf: (settings, { personal }) => rateFactorMisfits(settings, personal),
 });

@@ -71,7 +71,7 @@ export const metaEmbedding = defineMethod({
     }),
   planOf: ({ attributes, innerSteps, innerRate, coldShare, form, rowsPerStep = 1 }) => {
     const paper: InnerLoop = {
-      steps: { count: innerSteps, rate: innerRate, momentum: 0, supportBatches: 1 },
+      steps: { count: innerSteps, rate: innerRate },
       reads: { attributes: true },
       shift: null,
       start: (tasks) => {
@@ -117,16 +117,13 @@ function releasedForm(paper: InnerLoop, rowsPerStep: number): InnerLoop {
       };
     },
     // Rescales the mean over a task's rows to the mean over all rows of the outer step.
-    step: {
-      blocksAfter: (tasks, step) => {
-        const { tf, taskCount } = tasks;
-        const share = tf.div(tasks.supportTotals().impressions, rowsPerStep);
-        return moved(tasks, step, (_, gradient) => {
-          const shape = [taskCount, ...gradient.shape.slice(1).map(() => 1)];
-          return tf.mul(gradient, tf.reshape(share, shape));
-        });
-      },
-      differsByStep: false,
+    step: (tasks, step) => {
+      const { tf, taskCount } = tasks;
+      const share = tf.div(tasks.supportTotals().impressions, rowsPerStep);
+      return moved(tasks, step, (_, gradient) => {
+        const shape = [taskCount, ...gradient.shape.slice(1).map(() => 1)];
+        return tf.mul(gradient, tf.reshape(share, shape));
+      });
     },
   };
 }

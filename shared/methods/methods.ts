@@ -2,20 +2,13 @@
 
 import { z } from 'zod';
 import { KindRegistry, pluginDigestSchema } from '../names/kind-registry.js';
-import { cavia } from './cavia.js';
 import { encoder } from './encoder.js';
 import { fomaml } from './fomaml.js';
 import { globalMethod } from './global.js';
-import { imaml } from './imaml.js';
-import { learnedRule } from './learned-rule.js';
 import { levelShiftVariables } from './inner-loop/level-shift-settings.js';
-import { mamlPlusPlus } from './maml-plus-plus.js';
 import { maml } from './maml.js';
 import { metaEmbedding } from './meta-embedding.js';
-import { metaSgd } from './meta-sgd.js';
 import { pamlGate } from './paml-gate.js';
-import { pamlRate } from './paml-rate.js';
-import { reptile } from './reptile.js';
 import { shrinkage } from './shrinkage.js';
 import type { Variable } from '../tensors/variable.js';
 import {
@@ -29,18 +22,11 @@ import {
 
 // prettier-ignore
 const BUILT_IN = [
-  cavia,
   encoder,
   fomaml,
-  imaml,
-  learnedRule,
   maml,
-  mamlPlusPlus,
   metaEmbedding,
-  metaSgd,
   pamlGate,
-  pamlRate,
-  reptile,
   shrinkage,
   globalMethod,
 ] as const;
@@ -127,20 +113,6 @@ export function shiftsAlone({
 }): boolean {
   const plan = methodPlanOf(method);
   return adapts(plan) && model.personal.length === 0 && plan.innerLoop.shift !== null;
-}
-
-/** The method's part of the jobs of an outer step: a pure function of config and step. */
-export function methodWorkAt(
-  config: MethodConfig,
-  outerStep: number,
-): { readonly method: MethodConfig; readonly stepWeights?: number[] } {
-  const { settingsAt, stepWeightsAt } = methodOf(config);
-  const stepWeights = stepWeightsAt?.(config, outerStep) ?? null;
-  return {
-    // Settings of the same schema.
-    method: (settingsAt?.(config, outerStep) ?? config) as MethodConfig,
-    ...(stepWeights === null ? {} : { stepWeights: [...stepWeights] }),
-  };
 }
 
 function methodOf({ kind }: MethodConfig): Method<z.ZodObject> {

@@ -67,7 +67,7 @@ export const shrinkage = defineMethod({
   planOf: (settings) => ({
     ...adaptationBy(settings, {
       reads: { supportTotals: true },
-      step: { blocksAfter, differsByStep: false },
+      step: blocksAfter,
     }),
     outer: derivativeBy(settings),
     variables: ({ variables }) =>

@@ -90,13 +90,13 @@ const OF_COORDINATORS = {
   },
   qianmo_tasks_total: { kind: 'counter', ...coordinator, help: 'Tasks whose gradients were used.' },
   qianmo_jobs_total: {
-    ...{ kind: 'counter', ...coordinator, labels: { outcome: ['admitted', 'left_out', 'late'] } },
-    help: 'Jobs of outer steps by what became of their results.',
+    ...{ kind: 'counter', ...coordinator },
+    help: 'Jobs of outer steps whose results were used.',
   },
   qianmo_job_retries_total: {
     kind: 'counter',
     ...coordinator,
-    labels: { cause: ['failed', 'lost', 'output-missing', 'rejected', 'late'] },
+    labels: { cause: ['failed', 'lost', 'output-missing', 'rejected'] },
     help: 'Jobs that were sent again, by cause.',
   },
   qianmo_results_refused_total: {

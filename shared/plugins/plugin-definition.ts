@@ -28,8 +28,6 @@ const MethodShape = z.looseObject({
   settings,
   planOf: aFunction,
   misfitsOf: aFunction.optional(),
-  settingsAt: aFunction.optional(),
-  stepWeightsAt: aFunction.optional(),
 });
 
 const ModelShape = z.looseObject({

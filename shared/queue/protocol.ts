@@ -96,8 +96,6 @@ const GradientWorkSchema = z.strictObject({
   taskWeights: weights,
   /** The same for the cold term of the outer loss; absent when the method has none. */
   coldTaskWeights: weights.optional(),
-  /** Weights of the query losses after each inner step; when absent, only the last loss counts. */
-  stepWeights: weights.optional(),
   /** The variables and tables whose gradient is wanted; all that the method learns when absent. */
   learned: z
     .strictObject({ variables: z.array(z.string()), tables: z.array(z.string()) })

@@ -9,7 +9,6 @@ import { QianmoError } from '../base/errors.js';
 import { ProcessIdentitySchema } from './process-identity.js';
 
 /** The command whose runs are as long as the record that they repeat. */
-export const FIXED_BY_REPLAY = 'train --replay';
 /** In its place once training is over, while the last checkpoint is written. */
 export const FIXED_BY_END = 'the end of the training';
 
@@ -24,7 +23,7 @@ const RunProgressSchema = z.strictObject({
     .strictObject({
       outerStep: z.int().nonnegative(),
       outerSteps: z.int().nonnegative(),
-      /** FIXED_BY_REPLAY, FIXED_BY_END, or the field of the config that makes outer steps depend on their total number; null if none does. */
+      /** FIXED_BY_END, or the field of the config that makes outer steps depend on their total number; null if none does. */
       lengthFixedBy: z.string().nullable(),
     })
     .nullable(),

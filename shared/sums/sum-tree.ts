@@ -30,9 +30,9 @@ export function nodesIn(range: LeafRange, leafCount: number): LeafRange[] {
   return within({ first: 0, end: leafCount });
 }
 
-/** A node that has arrived: its sum, or null where all of its leaves were left out. */
+/** A node that has arrived. */
 interface Arrived<Sum> extends LeafRange {
-  readonly sum: Sum | null;
+  readonly sum: Sum;
 }
 
 /** Joins nodes as they arrive. It holds only nodes whose sibling is missing, at most one for each level and gap. */
@@ -51,11 +51,8 @@ export class SumTree<Sum> {
     this.#join = join;
   }
 
-  /**
-   * @param node one of `nodesIn`, none of whose leaves has been added before
-   * @param sum null where its leaves are left out
-   */
-  add(node: LeafRange, sum: Sum | null): void {
+  /** @param node one of `nodesIn`, none of whose leaves has been added before */
+  add(node: LeafRange, sum: Sum): void {
     let arrived: Arrived<Sum> = { ...node, sum };
     for (const { sibling } of this.#pathTo(node)) {
       const waiting = this.#waiting.get(sibling.first);
@@ -70,27 +67,16 @@ export class SumTree<Sum> {
   }
 
   /** The nodes without their sibling, from left to right: after leaves in a row, those of `nodesIn`. */
-  heldNodes(): (LeafRange & { readonly sum: Sum | null })[] {
+  heldNodes(): Arrived<Sum>[] {
     return [...this.#waiting.values()].sort((a, b) => a.first - b.first);
   }
 
-  /** The leaves that have not been added, ascending. */
-  missingLeaves(): number[] {
-    const missing: number[] = [];
-    let next = 0;
-    for (const { first, end } of [...this.heldNodes(), { first: this.#leafCount, end: 0 }]) {
-      for (; next < first; next += 1) missing.push(next);
-      next = end;
-    }
-    return missing;
-  }
-
   /**
-   * The sum over all leaves; null where all were left out.
+   * The sum over all leaves.
    *
    * @throws Error while a leaf is missing
    */
-  root(): Sum | null {
+  root(): Sum {
     const root = this.#waiting.get(0);
     if (root?.end !== this.#leafCount)
       throw new Error(`expected the sums of all ${this.#leafCount} leaves`);
@@ -98,11 +84,7 @@ export class SumTree<Sum> {
   }
 
   #joined(left: Arrived<Sum>, right: Arrived<Sum>): Arrived<Sum> {
-    const sum =
-      left.sum === null || right.sum === null
-        ? (left.sum ?? right.sum)
-        : this.#join(left.sum, right.sum);
-    return { first: left.first, end: right.end, sum };
+    return { first: left.first, end: right.end, sum: this.#join(left.sum, right.sum) };
   }
 
   /** The siblings of the node and of those above it, from below. */

@@ -154,7 +154,7 @@ async function runSweep(place: CommandPlace): Promise<CaseValues> {
     base: configOf('sweep-base'),
     grid: [
       { 'method.innerRate': [0.03, 0.1, 0.3], 'training.optimizer.rate': [0.01] },
-      { method: [{ kind: 'meta-sgd' }], 'training.optimizer.rate': [0.003, 0.01, 0.03] },
+      { method: [{ kind: 'maml' }], 'training.optimizer.rate': [0.003, 0.01, 0.03] },
     ],
     halving: { eta: 2, rungs: 2 },
     concurrentTrials: 2,

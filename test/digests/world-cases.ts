@@ -21,53 +21,14 @@ const GENERATED = { adgroupEmbedding: false, generated: 'adgroup', personal: [] 
 
 export const METHOD_CASES: readonly WorldCase[] = [
   { name: 'fomaml', method: { kind: 'fomaml', ...STEPS } },
-  {
-    name: 'fomaml-momentum-batches',
-    method: {
-      ...{ kind: 'fomaml', ...STEPS, momentum: 0.5, supportBatches: 2, coldShare: 0.3 },
-      rateFactors: { output: 0.1 },
-    },
-  },
+  { name: 'fomaml-cold', method: { kind: 'fomaml', ...STEPS, coldShare: 0.3 } },
   { name: 'maml', method: { ...MAML, path: 'kept' } },
   { name: 'maml-recomputed', method: { ...MAML, path: 'recomputed', coldShare: 0.3 } },
-  { name: 'meta-sgd', method: { kind: 'meta-sgd', ...SECOND } },
-  { name: 'meta-sgd-first', method: { kind: 'meta-sgd', ...FIRST, clampsRates: true } },
-  {
-    name: 'maml-plus-plus',
-    method: { kind: 'maml++', ...SECOND, multiStepOuterSteps: 3, firstOrderOuterSteps: 2 },
-  },
-  {
-    name: 'maml-plus-plus-first',
-    method: { kind: 'maml++', ...FIRST, rates: 'global', ratesDifferByStep: false },
-  },
-  { name: 'reptile', method: { kind: 'reptile', ...STEPS } },
-  {
-    name: 'reptile-query',
-    method: { kind: 'reptile', ...STEPS, continuesOnQuery: true },
-  },
-  {
-    name: 'cavia',
-    model: { personal: ['adgroupEmbedding'] },
-    method: { kind: 'cavia', ...SECOND },
-  },
-  {
-    name: 'cavia-first',
-    model: { personal: ['adgroupEmbedding'] },
-    method: { kind: 'cavia', ...FIRST },
-  },
-  { name: 'imaml', method: { kind: 'imaml', ...STEPS, iterationCount: 3 } },
-  { name: 'paml-rate', method: { kind: 'paml-rate', ...FIRST } },
-  {
-    name: 'paml-rate-second',
-    method: { kind: 'paml-rate', ...SECOND, attributes: ['advertiser', 'price'] },
-  },
   { name: 'paml-gate', method: { kind: 'paml-gate', ...FIRST, attributes: ['category'] } },
   {
     name: 'paml-gate-neighbours',
     method: { kind: 'paml-gate', ...SECOND, neighbours: { feature: 'user' } },
   },
-  { name: 'learned-rule', method: { kind: 'learned-rule', ...SECOND } },
-  { name: 'learned-rule-first', method: { kind: 'learned-rule', ...FIRST, rank: 0 } },
   { name: 'encoder', method: { kind: 'encoder', ...FIRST } },
   { name: 'encoder-second', method: { kind: 'encoder', ...SECOND, features: ['user', 'hour'] } },
   { name: 'encoder-alone', method: { kind: 'encoder', innerSteps: 0 } },

@@ -124,7 +124,7 @@ describe('a method from a plugin', () => {
     await room.refused(['train', 'in-process.yaml', '--resume'], {
       exitCode: 2,
       what: /run config/,
-      found: /method\.kind: expected one of cavia, .*global, found "clipped-steps"/,
+      found: /method\.kind: expected one of encoder, .*global, found "clipped-steps"/,
       cure: /./,
     });
     const failed = await room.start(['check', 'in-process.yaml', '--plugin', 'none.js']).ended;

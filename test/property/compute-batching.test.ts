@@ -161,8 +161,6 @@ describe('tasks of equal size, which are not padded', () => {
   );
   const settingsOf: [string, { readonly kind: string } & Record<string, unknown>][] = [
     ['one minibatch', { kind: 'maml' }],
-    // Six support rows become eight.
-    ['four minibatches', { kind: 'maml', supportBatches: 4, innerSteps: 4 }],
   ];
 
   test.each(settingsOf)('are the sum of jobs of one task each, which are: %s', async (_, own) => {

@@ -26,8 +26,6 @@ const rowCount = fc.oneof(
 const size = fc.record({ supportRowCount: rowCount, queryRowCount: rowCount });
 const rowsMax = fc.oneof(fc.constantFrom(1, 64, 500, 16_384), fc.integer({ min: 1, max: 5000 }));
 
-const rowMultiple = fc.constantFrom(1, 2, 4, 8);
-
 /** The neighbours of each task. */
 const rowsBeside = fc.constantFrom(0, 0, 40, 320);
 
@@ -47,7 +45,7 @@ const costOf = (batches: readonly MicroBatch[]): number =>
 test('every task is in one micro-batch, which contains its rows and respects the bound', () => {
   fc.assert(
     fc.property(fc.array(size, { maxLength: 60 }), rowsMax, rowsBeside, (tasks, bound, beside) => {
-      const batches = microBatchesOf(tasks, bound, undefined, beside);
+      const batches = microBatchesOf(tasks, bound, beside);
       const places = batches.flatMap(({ taskPlaces }) => taskPlaces);
       expect([...places].sort((a, b) => a - b)).toEqual([...tasks.keys()]);
       for (const batch of batches) {
@@ -168,13 +166,11 @@ test('tasks of equal size are not padded, and are divided evenly', () => {
       fc.integer({ min: 4, max: 60 }),
       fc.integer({ min: 0, max: 30 }),
       fc.integer({ min: 1, max: 30 }),
-      fc.record({ support: rowMultiple, query: rowMultiple }),
       rowsMax,
-      (taskCount, supportRowCount, queryRowCount, multiples, bound) => {
+      (taskCount, supportRowCount, queryRowCount, bound) => {
         const tasks = Array.from({ length: taskCount }, () => ({ supportRowCount, queryRowCount }));
-        const batches = microBatchesOf(tasks, bound, multiples);
-        const supportExtent = multiples.support * Math.ceil(supportRowCount / multiples.support);
-        const queryExtent = multiples.query * Math.ceil(queryRowCount / multiples.query);
+        const batches = microBatchesOf(tasks, bound);
+        const [supportExtent, queryExtent] = [supportRowCount, queryRowCount];
         const sizes = batches.map((batch) => batch.taskPlaces.length);
         expect(Math.max(...sizes) - Math.min(...sizes)).toBeLessThanOrEqual(1);
         for (const batch of batches) {

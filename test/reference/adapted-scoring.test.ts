@@ -46,14 +46,7 @@ const ATTRIBUTES = { attributes: ['category2'] };
 
 const CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS, ...SHIFT },
-  { kind: 'maml', ...STEPS, ...SHIFT, momentum: 0.5, supportBatches: 2 },
-  { kind: 'meta-sgd', ...STEPS, levelShift: true },
-  { kind: 'maml++', ...STEPS, ...SHIFT },
-  { kind: 'reptile', ...STEPS, ...SHIFT, continuesOnQuery: true },
-  { kind: 'cavia', ...STEPS, ...SHIFT },
-  { kind: 'imaml', ...STEPS, ...SHIFT },
-  { kind: 'paml-rate', ...STEPS, ...SHIFT, ...ATTRIBUTES },
-  { kind: 'learned-rule', ...STEPS, ...SHIFT },
+  { kind: 'maml', ...STEPS, ...SHIFT },
   { kind: 'shrinkage', ...STEPS, ...SHIFT },
   {
     ...{ kind: 'paml-gate', ...STEPS, ...SHIFT, ...ATTRIBUTES, preferenceWidth: 3 },

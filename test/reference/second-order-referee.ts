@@ -30,9 +30,8 @@ export interface RefereeTask {
 export interface RefereeStep {
   readonly name: string;
   readonly block: readonly number[];
-  /** Rate times gradient; with momentum the velocity. */
+  /** Rate times gradient. */
   readonly scaled: readonly number[];
-  readonly stepIndex: number;
 }
 
 /** The settings of an inner loop, with the method's own start and step if it has them. */
@@ -40,15 +39,6 @@ export interface RefereeLoop {
   readonly innerSteps: number;
   readonly innerRate: number;
   readonly order?: 'first' | 'second';
-  readonly momentum?: number;
-  /** Step s sees the support rows r with r mod this = s mod this. */
-  readonly supportBatches?: number;
-  /**
-   * Weights of the query losses after each step, which sum to 1; only the last counts when absent.
-   */
-  readonly stepWeights?: readonly number[];
-  /** Pull towards the start: (weight / 2) |phi - start|^2 added to the support loss. */
-  readonly proximalWeight?: number;
   readonly start?: (tasks: RefereeTask, name: string) => number[];
   readonly step?: (tasks: RefereeTask, step: RefereeStep) => number[];
 }
@@ -62,7 +52,7 @@ export function adaptedLoss(
   task: TaskRows,
   loop: RefereeLoop,
   dense: Values = denseValuesOf(meta),
-): { loss: number; lastLoss: number; gradient: Gradient } {
+): { loss: number; gradient: Gradient } {
   const tape = new ScalarTape();
   const initial = new Leaves(tape, dense, meta);
   for (const { name } of spec.variables) initial.variable(name);
@@ -70,14 +60,10 @@ export function adaptedLoss(
   lossNode(spec, initial, task, { start: 0, end: task.rowCount });
   const seen = refereeTaskOf(tape, task, initial);
   const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
-  const steps = loop.innerSteps === 0 ? [start] : walk(spec, loop, seen, start);
-  const losses = steps.map((leaves) => lossNode(spec, leaves, task, queryOf(task)));
-  const weights = loop.stepWeights ?? losses.map((_, at) => (at === losses.length - 1 ? 1 : 0));
-  const loss = tape.add(...losses.map((node, at) => tape.scale(node, weights[at]!)));
+  const loss = lossNode(spec, walk(spec, loop, seen, start), task, queryOf(task));
   const slopes = tape.gradient(loss);
   return {
     loss: tape.valueOf(loss),
-    lastLoss: tape.valueOf(losses.at(-1)!),
     gradient: new Map(
       [...initial.nodes].map(([key, nodes]) => [key, Float64Array.from(nodes, (n) => slopes[n]!)]),
     ),
@@ -106,7 +92,7 @@ export function valuesAfter(
   const initial = new Leaves(tape, dense, meta);
   const seen = refereeTaskOf(tape, task, initial);
   const start = new Leaves(tape, dense, meta, startOf(spec, loop, seen, initial));
-  const end = walk(spec, loop, seen, start, rowsOf(task)).at(-1)!;
+  const end = walk(spec, loop, seen, start, rowsOf(task));
   const adapted = personalOf(spec).map((name): [string, Float64Array] => [
     name,
     Float64Array.from(end.variable(name), (node) => tape.valueOf(node)),
@@ -130,50 +116,38 @@ function startOf(
   return start;
 }
 
-/** All nodes after each step. */
+/** All nodes after the steps. */
 function walk(
   spec: ModelSpec,
   loop: RefereeLoop,
   seen: RefereeTask,
   start: Leaves,
   rows: RowSpan = supportOf(seen.task),
-): Leaves[] {
+): Leaves {
   const { tape, task } = seen;
-  const { innerSteps, innerRate, supportBatches = 1, momentum = 0, proximalWeight = 0 } = loop;
+  const { innerSteps, innerRate } = loop;
   const names = personalOf(spec);
-  const velocities = new Map<string, number[]>();
-  const steps: Leaves[] = [];
   let current = start;
   for (let stepIndex = 0; stepIndex < innerSteps; stepIndex += 1) {
-    const first = rows.start + (stepIndex % supportBatches);
-    const span = { start: first, end: rows.end, stride: supportBatches };
-    const loss = lossNode(spec, current, task, span);
+    const loss = lossNode(spec, current, task, rows);
     const before = names.flatMap((name) => current.variable(name));
     const slopes = tape.gradientNodes(loss, before);
     const nodes = new Map(current.nodes);
     let place = 0;
     for (const name of names) {
       const block = current.variable(name);
-      const scaled = block.map((node, index) => {
-        const away = tape.add(node, tape.scale(start.variable(name)[index]!, -1));
-        const pull = tape.scale(away, proximalWeight);
-        const velocity = velocities.get(name)?.[index];
-        let gradient = tape.scale(tape.add(slopes[place + index]!, pull), innerRate);
-        if (loop.order === 'first') gradient = tape.constant(tape.valueOf(gradient));
-        return velocity === undefined
-          ? gradient
-          : tape.add(gradient, tape.scale(velocity, momentum));
+      const scaled = block.map((_, index) => {
+        const gradient = tape.scale(slopes[place + index]!, innerRate);
+        return loop.order === 'first' ? tape.constant(tape.valueOf(gradient)) : gradient;
       });
-      velocities.set(name, scaled);
       nodes.set(
         name,
-        loop.step?.(seen, { name, block, scaled, stepIndex }) ??
+        loop.step?.(seen, { name, block, scaled }) ??
           block.map((node, index) => tape.add(node, tape.scale(scaled[index]!, -1))),
       );
       place += block.length;
     }
     current = new Leaves(tape, current.dense, current.meta, nodes);
-    steps.push(current);
   }
-  return steps;
+  return current;
 }

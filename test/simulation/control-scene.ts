@@ -5,7 +5,7 @@ import type { Dispatcher } from '../../coordinator/dispatch/dispatcher.js';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
 import { orderedRun } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
-import type { RunStart, TrainingOutcome } from '../../coordinator/training/train-options.js';
+import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { NO_ORDERS } from '../../shared/control/run-orders.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
@@ -37,7 +37,6 @@ export const store = tinyTaskStore({ bags: [{ rowCount: 9, lengthMax: 3 }] });
 const JOB_MS = 4_000;
 
 interface TrainingTerms {
-  readonly replay?: RunStart['replay'];
   /** The outer step before whose first job a pause is heard, when the loop has begun with it. */
   readonly pausedBefore?: number;
 }
@@ -85,7 +84,7 @@ export class ControlScene {
   async train(
     config: RunConfig,
     resume = false,
-    { replay, pausedBefore }: TrainingTerms = {},
+    { pausedBefore }: TrainingTerms = {},
   ): Promise<TrainingOutcome> {
     this.#startCount += 1;
     const sink = (event: RunEvent): void => {
@@ -108,8 +107,7 @@ export class ControlScene {
       if (pausedBefore !== undefined)
         departures.dispatcher = this.#pausing(dispatcher, pausedBefore);
       const { options } = tinyRun(config, departures, store);
-      const start = { ...options.start, ...(replay === undefined ? {} : { replay }) };
-      return await train({ ...options, start });
+      return await train(options);
     } finally {
       await dispatcher.close();
     }

@@ -154,24 +154,6 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   ),
   mutant(
-    'the leaves that an outer step was closed without are not recorded',
-    9,
-    change(
-      'coordinator/training/step-closing',
-      'state: { ...state, leftOut: [...(state.leftOut ?? []), { outerStep, leaves }] },',
-      'state,',
-    ),
-  ),
-  mutant(
-    'a resume forgets which jobs were left out before',
-    24,
-    change(
-      'coordinator/checkpoints/checkpoint-reader',
-      '...(leftOut === undefined ? {} : { leftOut }),',
-      '',
-    ),
-  ),
-  mutant(
     'sums are added in order of arrival',
     0,
     change(
@@ -184,20 +166,6 @@ export const MUTANTS: readonly Mutant[] = [
     'row packs are kept until the outer step ends',
     25,
     change(STEP, 'delivery.order.settled?.();', ''),
-  ),
-  mutant(
-    'orders of jobs that were left out are kept',
-    39,
-    change(
-      'coordinator/dispatch/backup-copies',
-      'for (const [jobId, { job }] of deliveries) {',
-      'for (const [jobId, { job, order }] of deliveries) { job.kept = order;',
-    ),
-    change(
-      'coordinator/dispatch/backup-copies',
-      'this.#awaited.set(jobId, { outerStep, jobIndex, closedMs });',
-      'this.#awaited.set(jobId, { outerStep, jobIndex, closedMs, job });',
-    ),
   ),
   mutant(
     'jobs are sent before their large inputs are stored',

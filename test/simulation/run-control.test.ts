@@ -294,23 +294,6 @@ describe('extend', () => {
     expectEqual(outcome, await undisturbed(12));
   });
 
-  it('is refused by a run that repeats the record of another', async () => {
-    const scene = new ControlScene();
-    const outcome = await scene.run(async () => {
-      const trained = scene.train(config, false, { replay: { outerSteps: 12, leftOut: [] } });
-      await scene.sawStep(1);
-      await expect(scene.order(extension({ count: 5, isAdded: true }))).rejects.toMatchObject({
-        kind: 'usage',
-        report: {
-          what: expect.stringMatching(/repeats another run/) as string,
-          found: 'train --replay',
-        },
-      });
-      return trained;
-    });
-    expectEqual(outcome, await undisturbed());
-  });
-
   it('is refused after a while by a coordinator that does not begin to train', async () => {
     const scene = new ControlScene();
     await scene.run(async () => {

@@ -33,7 +33,6 @@ describe('a simulated cluster', () => {
     const variant = {
       leavesPerStep: 600,
       hasStraggler: true,
-      closing: 'all',
       overlaps: false,
     } as const;
     const result = await simulate({ seed: 1, workers: WORKERS, faults: [], variant });
@@ -48,8 +47,6 @@ describe('a simulated cluster', () => {
       'an outer step has 64 leaves',
       'coordinators wait for the store',
       'large blobs are elsewhere',
-      'outer steps close by deadline',
-      'outer steps close by quorum',
       'outer steps overlap',
       'records are signed',
       'stragglers have copies',

@@ -43,7 +43,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/features',
     'shared/queue',
     'shared/bundle',
-    'shared/bundle/delta',
     'shared/signing',
   ],
   coordinator: [
@@ -58,7 +57,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/capacity',
     'coordinator/evaluation',
     'coordinator/export',
-    'coordinator/export/upkeep',
     'coordinator/sweep',
     'coordinator/auto',
     'coordinator/logs',

@@ -8,8 +8,8 @@ export interface MappingAddon {
   /** The address of a range that cannot be read until files are mapped into it. */
   reserve(byteCount: number): number;
   /**
-   * Maps files one after the other into a reserved range, read-only. All but the last must fill their
-   * pages. Errors have a `code`: `ESIZE` if a file is not as long as it should be.
+   * Maps files one after the other into a reserved range, read-only. Those that do not begin where a page does
+   * are read into it. Errors have a `code`: `ESIZE` if a file is not as long as it should be.
    */
   map(
     address: number,

@@ -1,6 +1,6 @@
 /**
- * Exports what has changed of a run since a bundle: a delta that the label of the bundle is moved to, or for a refresh
- * a full bundle where the trunk was trained since.
+ * Exports what has changed of a run since a bundle, and moves the label of the bundle; for a refresh, exports all adgroups
+ * where the trunk was trained since.
  */
 
 import type { z } from 'zod';
@@ -8,15 +8,14 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { LATEST_LABEL, moveLabelFrom, readLabel } from '../../../shared/bundle/bundle-labels.js';
 import { type PublishedBundle, readBundleManifest } from '../../../shared/bundle/bundle-store.js';
 import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
-import { demandRoomForDelta } from '../../../shared/bundle/delta/bundle-chain.js';
-import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
+import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { changedSince } from '../../../shared/tasks/store-versions.js';
 import { adgroupsOf, type TaskEntry, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { latestManifestOf } from '../../checkpoints/latest-manifest.js';
 import { createInMemoryDispatcher } from '../../dispatch/in-memory-dispatcher.js';
-import { exportDelta, type ExportedDelta } from '../../export/export-delta.js';
+import { exportChanged, type ExportedChanges } from '../../export/export-changed.js';
 import {
   exportBundle,
   type ExportedBundle,
@@ -53,7 +52,7 @@ export interface ChangedExport {
   /** The digest of the bundle that was changed. */
   readonly base: string;
   /** Null if nothing has changed since that bundle, which is then kept. */
-  readonly delta: ExportedDelta | null;
+  readonly changes: ExportedChanges | null;
 }
 
 export interface RefreshedExport extends ChangedExport {
@@ -94,7 +93,7 @@ export async function refreshedExport(
       stoppedExport(place.bundles),
     );
     await moveLabelFrom(objects, place.label, { from: opened.labelled, to: full.digest });
-    return { ...place, digest: full.digest, delta: null, full };
+    return { ...place, digest: full.digest, changes: null, full };
   });
 }
 
@@ -104,8 +103,8 @@ export async function refreshedExport(
  */
 const ADGROUPS_HERE_MAX = { besideSeveral: 10_000, besideOne: 100_000 };
 
-/** How the adgroups of a delta may be adapted. */
-interface DeltaDispatch {
+/** How changed adgroups may be adapted. */
+interface ChangeDispatch {
   /** So many are adapted in this process; none where other machines compute. */
   readonly hereMax: number;
   readonly dispatchOf: () => Promise<RunDispatch>;
@@ -154,16 +153,16 @@ async function openedChange(
 
 async function changedExport(
   { objects, place, published, labelled, source, isChanged, isSameTrunk }: OpenedChange,
-  carried: DeltaDispatch,
+  carried: ChangeDispatch,
   context: RunContext,
 ): Promise<ChangedExport> {
   const { bundles, label } = place;
   const changedCount = adgroupsOf(source.store).filter(isChanged).length;
   if (isSameTrunk && changedCount === 0) {
     await moveLabelFrom(objects, label, { from: labelled, to: published.digest });
-    return { ...place, digest: published.digest, delta: null };
+    return { ...place, digest: published.digest, changes: null };
   }
-  const loaded = await readAnyBundle(objects, published.digest);
+  const loaded = await readPublishedBundle(objects, published.digest);
   const { machine, clock, sink } = context;
   const compute = await machine.openCompute(context, source.run.config.compute);
   const isHere = compute.isExact && changedCount <= carried.hereMax;
@@ -175,18 +174,18 @@ async function changedExport(
     : (await carried.dispatchOf()).dispatcher;
   const surroundings = { objects, dispatcher, compute, caller: context };
   return whileWriting(objects, async () => {
-    const delta = await interruptedAs(
-      exportDelta(source, { published, loaded }, isChanged, surroundings),
+    const changes = await interruptedAs(
+      exportChanged(source, { published, loaded }, isChanged, surroundings),
       () => stoppedExport(bundles),
     );
-    const digest = delta?.digest ?? published.digest;
+    const digest = changes?.digest ?? published.digest;
     await moveLabelFrom(objects, label, { from: labelled, to: digest });
-    return { ...place, digest, delta };
+    return { ...place, digest, changes };
   });
 }
 
 /**
- * Demands what a refresh needs before it appends rows: a bundle, and room for a delta if there will be one.
+ * Demands what a refresh needs before it appends rows: a bundle.
  *
  * @returns throws unless the bundle was made of this store as it is or once was, and the run can be trained further if it
  *   is to be.
@@ -198,11 +197,7 @@ export async function refreshableOf(
 ): Promise<(store: TaskStore) => void> {
   const objects = objectStoreOf(config, out ?? bundlesAddressOf(config));
   const { published } = await bundleToChange(objects, label);
-  const { outerStep } = published.manifest.provenance.checkpoint;
   const trained = await latestManifestOf(objectStoreOf(config, checkpointAddressOf(config)));
-  // A trunk that was trained since, or is to be, makes a full bundle.
-  if (outerSteps === undefined && trained?.outerStep === outerStep)
-    demandRoomForDelta(published, objects.address);
   return (store) => {
     changedSinceBundle(store, published, objects);
     if (outerSteps !== undefined && trained !== null)

@@ -15,18 +15,14 @@ import {
   type ListedBundle,
   type PublishedBundle,
 } from '../../../shared/bundle/bundle-store.js';
-import { whileWriting } from '../../../shared/bundle/bundle-writers.js';
-import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
-import { compactBundle, type CompactedBundle } from '../../export/upkeep/compact-bundle.js';
-import { moveLabelsFrom } from '../../export/upkeep/move-labels.js';
-import { pruneBundles, type PrunedBundles } from '../../export/upkeep/prune-bundles.js';
+import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
+import { pruneBundles, type PrunedBundles } from '../../export/prune-bundles.js';
 import type { RunContext } from '../call/run-context.js';
 import { objectStoreAt } from '../places.js';
 import type {
   BundleLabelRequestSchema,
   BundleRollbackRequestSchema,
   BundlesRequestSchema,
-  CompactRequestSchema,
   PruneRequestSchema,
 } from '../requests.js';
 
@@ -49,7 +45,7 @@ export async function checkedBundle(
   const { address, name } = parsedBundleAddress(bundles);
   const store = objectStoreAt(address, environment);
   const published = await readBundleManifest(store, await bundleDigestOf(store, name));
-  await readAnyBundle(store, published.digest);
+  await readPublishedBundle(store, published.digest);
   return published;
 }
 
@@ -71,31 +67,6 @@ export async function rollBackBundle(
   const before = (await readLabel(store, label))?.earlier[0];
   if (before !== undefined) await readBundleManifest(store, before);
   return rollBackLabel(store, label);
-}
-
-export interface CompactedPlace extends CompactedBundle {
-  /** The labels that pointed at the deltas and point at the one bundle now. */
-  readonly movedLabels: readonly string[];
-}
-
-/**
- * Makes one bundle of a full one and its deltas, and moves the labels that pointed at them.
- *
- * @throws QianmoError of kind `failed` if somebody has moved one of them meanwhile; the others are moved before.
- */
-export function compactBundleAt(
-  { bundles }: z.output<typeof CompactRequestSchema>,
-  { environment }: RunContext,
-): Promise<CompactedPlace> {
-  const { address, name } = parsedBundleAddress(bundles);
-  const store = objectStoreAt(address, environment);
-  return whileWriting(store, async () => {
-    const digest = await bundleDigestOf(store, name);
-    const compacted = await compactBundle(store, digest);
-    const movedLabels =
-      compacted.digest === digest ? [] : await moveLabelsFrom(store, digest, compacted.digest);
-    return { ...compacted, movedLabels };
-  });
 }
 
 const MS_PER_HOUR = 3_600_000;

@@ -8,7 +8,6 @@ import {
 import { QianmoError } from '../../../shared/base/errors.js';
 import {
   checkBundle,
-  compactBundle,
   convertBundle,
   labelBundle,
   listBundles,
@@ -78,11 +77,6 @@ const rollback: Action = async ([bundles = '', label = ''], _choice, context) =>
   return (await documents()).labelDocument(moved);
 };
 
-const compact: Action = async ([bundles = ''], _choice, context) => {
-  const compacted = await compactBundle({ bundles }, callOptionsOf(context));
-  return (await documents()).compactedDocument(compacted);
-};
-
 const prune: Action = async ([bundles = ''], { format: _format, ...choice }, context) => {
   const pruned = await pruneBundles({ bundles, ...choice }, callOptionsOf(context));
   return (await documents()).prunedDocument(pruned);
@@ -94,13 +88,12 @@ const ACTIONS = new Map<string, { readonly words: string; readonly act: Action }
   ['convert', { words: 'ADDRESS[@LABEL] FORMAT FOLDER', act: convert }],
   ['label', { words: 'ADDRESS LABEL BUNDLE', act: label }],
   ['rollback', { words: 'ADDRESS LABEL', act: rollback }],
-  ['compact', { words: 'ADDRESS[@LABEL]', act: compact }],
   ['prune', { words: 'ADDRESS', act: prune }],
 ]);
 
 export const bundleVerb = verb({
   name: 'bundle',
-  description: 'list, check and convert bundles, move their labels, compact and remove them',
+  description: 'list, check and convert bundles, move their labels and remove them',
   argument: {
     name: '<action...>',
     description: [...ACTIONS].map(([name, { words }]) => `${name} ${words}`).join(', or '),
@@ -127,7 +120,6 @@ show      one bundle, after a check of all its files; latest unless a label or d
 convert   writes the model of a bundle as onnx or savedmodel, for other servers
 label     points a label at a bundle, which is given by another label or its digest
 rollback  points a label at the bundle before
-compact   makes one bundle of a bundle and its deltas; labels that pointed at the last delta follow
 prune     removes bundles that no label names or has lately named, and files that no bundle has
 Examples:
   qianmo bundle list runs/shop/bundles

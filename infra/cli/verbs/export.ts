@@ -50,7 +50,7 @@ export const exportVerb = verb({
     }),
     onlyChanged: flagOption(
       '--only-changed',
-      "adapt only adgroups that have changed since the label's bundle, and write a delta of it",
+      "adapt only adgroups that have changed since the label's bundle, and keep its other blocks",
     ),
     format: choiceOption(
       '--format <format>',

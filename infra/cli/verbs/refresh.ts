@@ -29,15 +29,15 @@ export const refreshVerb = verb({
       "folder or s3:// prefix of the bundles; by default bundles in the run's output",
       textValue.optional(),
     ),
-    label: valueOption('--label <name>', 'the label that is moved to the delta', textValue, {
+    label: valueOption('--label <name>', 'the label that is moved to the new bundle', textValue, {
       defaultText: LATEST_LABEL,
     }),
     format,
   },
   takesPlugins: true,
   help: `
-The trunk stays as it was trained, and adgroups with new rows are adapted again to a delta. With --outer-steps the
-trunk is trained further, and a full bundle is made. Log files that were appended before are passed over. A
+The trunk stays as it was trained, and only adgroups with new rows are adapted again. With --outer-steps the
+trunk is trained further, and all adgroups are adapted. Log files that were appended before are passed over. A
 refresh that was stopped goes on when it is started again.
 Examples:
   qianmo refresh run.yaml --logs logs/2026-12-01.csv.gz

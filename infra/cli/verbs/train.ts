@@ -3,7 +3,7 @@
 import { train } from '../../library/index.js';
 import { counted } from '../../../shared/names/counted.js';
 import { dispatchOptions, format, runConfigArgument } from '../command/shared-options.js';
-import { firstOf, flagOption, textValue, valueOption, verb } from '../command/verb.js';
+import { firstOf, flagOption, verb } from '../command/verb.js';
 import { watchedOptionsOf, watchingOptions } from '../command/watching-options.js';
 
 export const trainVerb = verb({
@@ -16,11 +16,6 @@ export const trainVerb = verb({
     fresh: flagOption('--fresh', 'start again although checkpoints of this run exist', {
       conflictsWith: 'resume',
     }),
-    replay: valueOption(
-      '--replay <output>',
-      'repeat the run with this output: outer steps leave out the jobs that it left out',
-      textValue.optional(),
-    ),
     dashboard: flagOption('--dashboard', 'serve the queue board while training'),
     ...watchingOptions,
     format,
@@ -31,9 +26,7 @@ Example:
   qianmo train run.yaml
 It computes on this machine, in as many processes as pay off. Workers of a queue, on any machines, compute the same:
   qianmo worker --redis redis://10.0.0.5:6379
-  qianmo train run.yaml --redis redis://10.0.0.5:6379
-A run whose outer steps close on a quorum or a deadline is repeated bit for bit by its config with another output:
-  qianmo train again.yaml --replay runs/first`,
+  qianmo train run.yaml --redis redis://10.0.0.5:6379`,
   run: async (operands, { format, metricsPort, metricsHost, logFormat, ...choice }, context) => {
     const options = watchedOptionsOf(context, { metricsPort, metricsHost, logFormat });
     const result = await train({ config: firstOf(operands), ...choice }, options);

@@ -30,16 +30,13 @@ export default defineMethod({
   }),
   planOf: (settings) => ({
     ...adaptationBy(settings, {
-      step: {
-        differsByStep: false,
-        blocksAfter: ({ tf }, { blocks, scaledGradients }) =>
-          Object.fromEntries(
-            Object.entries(blocks).map(([name, block]) => [
-              name,
-              tf.sub(block, clipped(tf, scaledGradients[name], settings.stepNormMax)),
-            ]),
-          ),
-      },
+      step: ({ tf }, { blocks, scaledGradients }) =>
+        Object.fromEntries(
+          Object.entries(blocks).map(([name, block]) => [
+            name,
+            tf.sub(block, clipped(tf, scaledGradients[name], settings.stepNormMax)),
+          ]),
+        ),
     }),
     outer: derivativeBy(settings),
   }),

@@ -4,10 +4,9 @@ import {
   flatMicroBatchesOf,
   microBatchesOf,
   type MicroBatch,
-  type RowMultiples,
   type TaskSize,
 } from '../../tasks/rows/micro-batches.js';
-import { adapts, predictionLoopOf, type MethodPlan } from './method.js';
+import { adapts, type MethodPlan } from './method.js';
 
 interface CutBounds {
   /** The padded rows of a micro-batch, at most. */
@@ -26,20 +25,8 @@ export function gradientCutOf(
   return microBatchesOf(
     sizes.map((size) => sizeWithPairs(plan, size)),
     rowsMax,
-    rowMultiplesOf(plan),
     rowsBeside,
   );
-}
-
-/** Rows that are seen in minibatches are padded to a multiple of the number of minibatches. */
-export function rowMultiplesOf(plan: MethodPlan): RowMultiples {
-  const { outer, innerLoop } = plan;
-  const { supportBatches } = innerLoop.steps;
-  const continuesOnQuery = outer.kind === 'displacement' && outer.continuesOnQuery;
-  return {
-    support: Math.max(supportBatches, predictionLoopOf(plan).steps.supportBatches),
-    query: continuesOnQuery ? supportBatches : 1,
-  };
 }
 
 /** The rows of a task that a micro-batch needs places for: as many of each set where they are pairs. */

@@ -1,7 +1,7 @@
 /** The settings that methods with an inner loop have in common, and the plan that follows from them. */
 
 import { z } from 'zod';
-import type { InnerLoop, InnerSteps } from './inner-loop.js';
+import type { InnerLoop } from './inner-loop.js';
 import { levelShiftOf, LevelShiftSchema } from './level-shift-settings.js';
 import type { MethodPlan, OuterGradient } from './method.js';
 
@@ -20,13 +20,6 @@ export const innerLoopSettings = {
     .default(0)
     .describe(
       'Share of the outer loss that is the loss before adaptation, over support and query rows: the cold-start term of the unified loss of Pan et al. (SIGIR 2019). 0 is the method alone.',
-    ),
-  momentum: z.number().min(0).lt(1).default(0).describe('Momentum of the inner steps; 0 is none.'),
-  supportBatches: z
-    .literal([1, 2, 4, 8])
-    .default(1)
-    .describe(
-      'Number of minibatches into which the support rows are divided. With M minibatches, step s uses every M-th row from row (s mod M) on. A task with too few rows does not move in a step without rows.',
     ),
   levelShift: LevelShiftSchema.default(false).describe(
     'Adds one shift of the logits per task after its inner steps: the mode under a normal prior whose deviation is learned in the outer loop (an empirical-Bayes level). `{ features }` adds one more shift for each value of these category features. Where no block is personal, the evaluated inner rate divided by `innerRate` is a factor of the prior variances.',
@@ -62,12 +55,12 @@ type InnerLoopSettings = z.infer<z.ZodObject<typeof innerLoopSettings>>;
  */
 export function adaptationBy(
   settings: InnerLoopSettings,
-  own: Partial<Omit<InnerLoop, 'steps'>> & { readonly steps?: Partial<InnerSteps> } = {},
+  own: Partial<Omit<InnerLoop, 'steps'>> = {},
 ): Pick<MethodPlan, 'innerLoop' | 'cold'> {
-  const { innerSteps, innerRate, momentum, supportBatches, levelShift, coldShare } = settings;
-  const steps = { count: innerSteps, rate: innerRate, momentum, supportBatches, ...own.steps };
+  const { innerSteps, innerRate, levelShift, coldShare } = settings;
+  const steps = { count: innerSteps, rate: innerRate };
   return {
-    innerLoop: { reads: {}, shift: levelShiftOf(levelShift), ...own, steps },
+    innerLoop: { steps, reads: {}, shift: levelShiftOf(levelShift), ...own },
     cold: coldShare === 0 ? null : { share: coldShare, rows: 'all' },
   };
 }

@@ -91,14 +91,11 @@ export function labelVariances(
 export interface InnerStep {
   readonly blocks: Blocks;
   /**
-   * Inner rate times the gradient of each task's mean support loss at `blocks`; with inner momentum
-   * the velocity. A learned rate multiplies it.
+   * Inner rate times the gradient of each task's mean support loss at `blocks`. A learned rate multiplies it.
    */
   readonly scaledGradients: Blocks;
   /** The inner rate of each task, `[taskCount]`. */
   readonly rates: tfjs.Tensor1D;
-  /** From 0. */
-  readonly stepIndex: number;
 }
 
 /** A shift of logits by level, and by value of features. */
@@ -127,24 +124,11 @@ interface Reads {
   readonly rowPairs?: true;
 }
 
-/** How many inner steps there are, on which rows and at which pace. */
-export interface InnerSteps {
+/** How many inner steps there are, and at which pace. */
+interface InnerSteps {
   /** With 0 the start is the whole adaptation, and no shift follows. */
   readonly count: number;
   readonly rate: number;
-  /** Factor of the velocity (Polyak, 1964); 0 turns it off. */
-  readonly momentum: number;
-  /** Step s sees the support rows r with r mod this = s mod this: 1, 2, 4 or 8. */
-  readonly supportBatches: number;
-  /** Adds (weight / 2) |phi - start|^2 to a task's loss; absent: the loss alone. */
-  readonly proximalWeight?: number;
-}
-
-/** A method's own inner step, in place of blocks minus scaled gradients. */
-interface StepRule {
-  readonly blocksAfter: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
-  /** True if the rule reads `stepIndex`. Steps beyond the last repeat it. */
-  readonly differsByStep: boolean;
 }
 
 /** How a task adapts: its start, then the inner steps, then a shift of its logits. */
@@ -153,8 +137,8 @@ export interface InnerLoop {
   readonly reads: Reads;
   /** Initial blocks; when absent, each task starts from the shared personal variables. */
   readonly start?: (tasks: AdaptingTasks) => Blocks;
-  /** When absent, blocks minus scaled gradients. */
-  readonly step?: StepRule;
+  /** The blocks after an inner step; when absent, blocks minus scaled gradients. */
+  readonly step?: (tasks: AdaptingTasks, step: InnerStep) => Blocks;
   /** A shift of the task's logits, shrunk by evidence, after its inner steps; null: none. */
   readonly shift: LevelShift | null;
 }

@@ -23,11 +23,7 @@ export type OuterGradient =
        * only the blocks between them and computes the rest again (`recomputed`).
        */
       readonly path: 'kept' | 'recomputed';
-    }
-  /** Personal blocks: start minus end, after steps on the support rows and, if so, the query rows. */
-  | { readonly kind: 'displacement'; readonly continuesOnQuery: boolean }
-  /** That of a minimum with `proximalWeight`, solved for by so many conjugate-gradient steps. */
-  | { readonly kind: 'implicit'; readonly iterationCount: number };
+    };
 
 /** The part of the outer loss that judges the start before any adaptation. */
 export interface ColdTerm {
@@ -93,16 +89,6 @@ export interface Method<Settings extends z.ZodObject> {
     settings: z.infer<Settings>,
     model: ModelSettings,
   ) => readonly SettingMisfit[];
-  /** The settings at an outer step, where they change in the course of training. */
-  readonly settingsAt?: (settings: z.infer<Settings>, outerStep: number) => z.infer<Settings>;
-  /**
-   * Weights of the query losses after each inner step, which sum to 1; null where the loss after the
-   * last one is the only one that counts.
-   */
-  readonly stepWeightsAt?: (
-    settings: z.infer<Settings>,
-    outerStep: number,
-  ) => readonly number[] | null;
 }
 
 /** Checks the types and returns its argument. */

@@ -12,12 +12,6 @@ export interface TaskSize {
   readonly queryRowCount: number;
 }
 
-/** Padded numbers of a task's rows are multiples of these: 1, 2, 4 or 8. */
-export interface RowMultiples {
-  readonly support: number;
-  readonly query: number;
-}
-
 /** A micro-batch and its padded extents. Rows lie by task, `[taskCount, extent]`, or flat. */
 export interface MicroBatch {
   /** The tasks' places in the job, smallest task first. */
@@ -57,10 +51,9 @@ const ALIKE_TASKS_MIN = 4;
 export function microBatchesOf(
   tasks: readonly TaskSize[],
   rowsMax: number,
-  rowMultiples: RowMultiples = { support: 1, query: 1 },
   rowsBeside = 0,
 ): MicroBatch[] {
-  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax, rowMultiples, rowsBeside);
+  if (areAlike(tasks)) return alikeMicroBatchesOf(tasks, rowsMax, rowsBeside);
   const sorted = tasks
     .map(({ supportRowCount, queryRowCount }, place) => ({
       place,
@@ -125,12 +118,9 @@ function areAlike(tasks: readonly TaskSize[]): boolean {
 function alikeMicroBatchesOf(
   tasks: readonly TaskSize[],
   rowsMax: number,
-  rowMultiples: RowMultiples,
   rowsBeside: number,
 ): MicroBatch[] {
-  const { supportRowCount = 0, queryRowCount = 0 } = tasks[0] ?? {};
-  const supportExtent = rowMultiples.support * Math.ceil(supportRowCount / rowMultiples.support);
-  const queryExtent = rowMultiples.query * Math.ceil(queryRowCount / rowMultiples.query);
+  const { supportRowCount: supportExtent = 0, queryRowCount: queryExtent = 0 } = tasks[0] ?? {};
   const rowExtent = supportExtent + queryExtent;
   const taskCountMax = Math.min(
     TASKS_MAX,

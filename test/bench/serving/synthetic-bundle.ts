@@ -2,7 +2,7 @@
 
 import { at } from '../../../shared/base/arrays.js';
 import { writeArray, type NamedArray } from '../../../shared/bundle/array-files.js';
-import type { BundleArray, FullManifest } from '../../../shared/bundle/bundle-manifest.js';
+import type { BundleArray, BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import { publishBundle } from '../../../shared/bundle/bundle-store.js';
 import { buildKeyIndex } from '../../../shared/bundle/key-index.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
@@ -153,7 +153,7 @@ function manifestOf(
   { spec, blocks }: RankingModel,
   arrays: readonly BundleArray[],
   { seed, areHashed }: ManifestTerms,
-): FullManifest {
+): BundleManifest {
   const all = { supportRowCountMin: 0, supportRowCountMax: null };
   const rowCounts = [...CONTEXT_ROWS, ...CANDIDATE_ROWS];
   const features = spec.categoryFeatures.map((name, place) => ({

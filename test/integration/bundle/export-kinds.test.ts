@@ -35,13 +35,6 @@ const ATTRIBUTES = { attributes: ['category2'] };
 const METHOD_CASES: readonly { readonly kind: string; readonly [setting: string]: unknown }[] = [
   { kind: 'fomaml', ...STEPS, ...SHIFT },
   { kind: 'maml', ...STEPS, levelShift: true },
-  { kind: 'meta-sgd', ...STEPS },
-  { kind: 'maml++', ...STEPS, ...SHIFT },
-  { kind: 'reptile', ...STEPS },
-  { kind: 'cavia', ...STEPS, ...SHIFT },
-  { kind: 'imaml', ...STEPS },
-  { kind: 'paml-rate', ...STEPS, ...ATTRIBUTES },
-  { kind: 'learned-rule', ...STEPS },
   { kind: 'shrinkage', ...STEPS, ...SHIFT },
   {
     ...{ kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, preferenceWidth: 3 },

@@ -71,8 +71,8 @@ describe('a run that starts from another', () => {
 
   it('so does its global arm, without the parameters that only the method trains', async () => {
     const rates = await room.config('rates', (config) => {
-      Object.assign(config.training, { startFrom: 'base', trainable: ['tree', 'rates/bias'] });
-      Object.assign(config, { method: { kind: 'paml-rate', innerSteps: 1 } });
+      Object.assign(config.training, { startFrom: 'base', trainable: ['rates/bias'] });
+      Object.assign(config, { method: { kind: 'encoder', innerSteps: 1 } });
       config['evaluation'] = {
         arms: ['global', 'meta-adapted'],
         ...{ innerRates: [0.1], innerSteps: [1], bootstrapSamples: 100 },

@@ -47,19 +47,6 @@ test('trains so many outer steps, exports all adgroups, and does nothing the sec
   expect(shown).toMatch(new RegExp(`^bundle +${undisturbed.digest}`));
 });
 
-test('a run that went on after logs were appended is not repeated', async () => {
-  const again = await room.config('again', (config) => {
-    config.data['rowSplit'] = { by: 'time' };
-  });
-  await room.refused(['train', again, '--replay', 'small'], {
-    exitCode: 2,
-    what: /^this run cannot be repeated$/,
-    where: /^--replay small$/,
-    found: /outer steps up to 2 were trained before logs were appended/,
-    cure: /train the run anew on the store as it is, without --replay/,
-  });
-});
-
 test('is refused before logs are appended where the run cannot be trained further', async () => {
   await room.copy('first/store', 'store');
   await room.copy('first/small', 'small');

@@ -7,6 +7,7 @@ import {
   blockOfHash,
   blockOfKey,
   buildKeyIndex,
+  liveBlocks,
   slotCountOf,
   UNKNOWN_BLOCK,
 } from '../../../shared/bundle/key-index.js';
@@ -82,6 +83,23 @@ describe('the index', () => {
 
   test('two adgroups of one key are refused', () => {
     expect(() => buildKeyIndex(['a', 'b', 'a'])).toThrow(/have the same key/);
+  });
+
+  // Seen to fail: an earlier block that stays in its slot.
+  test('leads to the newest block of each key, and to no earlier one', () => {
+    const keys = fc.uniqueArray(fc.nat(40).map(String), { maxLength: 30 });
+    fc.assert(
+      fc.property(keys, keys, keys, (first, second, third) => {
+        const blocks = new Map<string, number>();
+        for (const [place, key] of [...first, ...second, ...third].entries())
+          blocks.set(key, place + 1);
+        const index = buildKeyIndex(third, buildKeyIndex(second, buildKeyIndex(first)));
+        for (let key = 0; key <= 41; key += 1)
+          expect(blockOfKey(index, String(key))).toBe(blocks.get(String(key)) ?? UNKNOWN_BLOCK);
+        expect([...liveBlocks(index)]).toEqual([...blocks.values()].sort((a, b) => a - b));
+      }),
+    );
+    expect(() => buildKeyIndex(['b', 'b'], buildKeyIndex(['a']))).toThrow(/have the same key/);
   });
 
   test('keys that share a first slot lie behind one another', () => {

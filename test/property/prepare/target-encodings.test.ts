@@ -7,7 +7,7 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { targetEncodingArrays } from '../../../coordinator/export/shared-arrays.js';
-import { BundleArrays, writeArray } from '../../../shared/bundle/array-files.js';
+import { BundleArrays, writeArray, type ReadFiles } from '../../../shared/bundle/array-files.js';
 import { targetEncodingsOf } from '../../../shared/bundle/target-encoding-arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
@@ -224,7 +224,9 @@ test('new rows are encoded as rows of held-out tasks are, also from a bundle', a
         return Promise.resolve({ sha256, byteCount: bytes.length });
       }),
     );
-  const read = new BundleArrays(arrays, ({ sha256 }) => Promise.resolve(files.get(sha256)!), 'it');
+  const filesOf: ReadFiles = (refs) =>
+    Promise.resolve(refs.map(({ sha256 }) => files.get(sha256)!));
+  const read = new BundleArrays(arrays, filesOf, 'it');
   const encodings = await targetEncodingsOf(manifest.features, read);
   expect([...encodings.keys()]).toEqual([
     'encodings/near',

@@ -62,7 +62,6 @@ const methods = [
   { kind: 'fomaml', innerSteps: 2, innerRate: 0.3 },
   { kind: 'maml', innerSteps: 2, innerRate: 0.3, path: 'kept' },
   { kind: 'maml', innerSteps: 2, innerRate: 0.3, path: 'recomputed' },
-  { kind: 'imaml', innerSteps: 2, innerRate: 0.3 },
 ];
 
 test('a row whose hidden units are dropped has the loss of an output layer that is masked alike', async () => {

@@ -85,7 +85,7 @@ interface Outcome {
 }
 
 /** Uncaptured: every operation runs separately, and the memory is read before each. */
-function outcomeOf(path: Path | 'implicit', innerSteps: number): Outcome {
+function outcomeOf(path: Path, innerSteps: number): Outcome {
   const { tf } = engine;
   const backend = nativeBackendOf(tf);
   if (backend === null) throw new Error('needs the native backend');
@@ -107,8 +107,7 @@ function outcomeOf(path: Path | 'implicit', innerSteps: number): Outcome {
     }) as typeof binding;
     try {
       const loop = { innerSteps, innerRate: 0.3 };
-      const settings = path === 'implicit' ? { kind: 'imaml' } : { kind: 'maml', path };
-      const plan = methodPlanOf(methodOf({ ...loop, ...settings }));
+      const plan = methodPlanOf(methodOf({ ...loop, kind: 'maml', path }));
       const both = { warm: weights, cold: weights };
       const { gradients } =
         path !== 'recomputed'
@@ -142,12 +141,11 @@ describe('second-order MAML over 10 inner steps', () => {
     expect(recomputed.peakByteCount).toBeLessThan(kept.peakByteCount / 3);
   });
 
-  test('needs little more than its personal blocks per recomputed or implicit step', () => {
-    const perStep = (path: Path | 'implicit'): number =>
+  test('needs little more than its personal blocks per recomputed step', () => {
+    const perStep = (path: Path): number =>
       (outcomeOf(path, 10).peakByteCount - outcomeOf(path, 2).peakByteCount) / 8;
     const blockByteCount = 4 * TASK_COUNT * (24 * 24 + 24 + 24 + 1);
     expect(perStep('recomputed')).toBeLessThan(1.5 * blockByteCount);
-    expect(perStep('implicit')).toBeLessThan(1.5 * blockByteCount);
     expect(perStep('kept')).toBeGreaterThan(5 * blockByteCount);
   });
 

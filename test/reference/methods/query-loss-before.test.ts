@@ -17,8 +17,6 @@ const ATTRIBUTES = { attributes: ['category1'] };
 const CASES: readonly [settings: Parameters<typeof methodOf>[0], departures?: object][] = [
   [{ kind: 'fomaml', ...STEPS, levelShift: true }],
   [{ kind: 'maml', ...STEPS, path: 'recomputed' }],
-  [{ kind: 'reptile', ...STEPS }],
-  [{ kind: 'cavia', ...STEPS }, { personal: ['adgroupEmbedding'] }],
   [{ kind: 'paml-gate', ...STEPS, ...ATTRIBUTES, neighbours: { feature: 'bag0', count: 2 } }],
   [{ kind: 'encoder', ...STEPS, rowWidth: 4, taskWidth: 3 }],
   [

@@ -35,7 +35,7 @@ const head = ['bias', 'adgroupEmbedding', 'output'];
 const all = [...head, 'layer0', 'layer1'];
 const deepfm = { kind: 'deepfm', ...tower, personal: head };
 const steps = { innerSteps: 3, innerRate: 0.1 };
-const shifted = { ...steps, momentum: 0.5, supportBatches: 2, levelShift: true };
+const shifted = { ...steps, levelShift: true };
 
 interface Sections {
   readonly model: object;
@@ -43,9 +43,9 @@ interface Sections {
 }
 
 const CASES: Readonly<Record<string, Sections>> = {
-  'cavia, dcn-v2': {
+  'maml, dcn-v2': {
     model: { kind: 'dcn-v2', ...tower, crossLayers: 2, personal: ['adgroupEmbedding'] },
-    method: { kind: 'cavia', ...shifted },
+    method: { kind: 'maml', ...shifted },
   },
   'encoder alone, trained padding': {
     model: { ...deepfm, padding: 'trained' },
@@ -71,35 +71,29 @@ const CASES: Readonly<Record<string, Sections>> = {
     method: { kind: 'fomaml', ...shifted },
   },
   global: { model: deepfm, method: { kind: 'global' } },
-  'imaml, wide-deep': {
+  'maml, wide-deep': {
     model: { kind: 'wide-deep', ...tower, hiddenWidths: [], personal: head },
-    method: { kind: 'imaml', ...steps, proximalWeight: 2 },
+    method: { kind: 'maml', ...steps },
   },
-  'learned-rule': { model: deepfm, method: { kind: 'learned-rule', ...steps } },
   'maml, a level alone': {
     model: { kind: 'deepfm', ...tower, adgroupEmbedding: false, personal: [] },
     method: { kind: 'maml', innerSteps: 1, innerRate: 0.7, levelShift: true },
   },
-  'maml++': { model: deepfm, method: { kind: 'maml++', ...shifted, rates: 'parameter' } },
   'meta-embedding': {
     model: { ...deepfm, adgroupEmbedding: false, generated: 'category0', personal: [] },
     method: { kind: 'meta-embedding', attributes: ['category1', 'number0'] },
   },
-  'meta-sgd, pnn': {
+  'shrinkage, pnn': {
     model: { kind: 'pnn', ...tower, personal: all },
-    method: { kind: 'meta-sgd', ...steps, rates: 'block', rateFactors: { bias: 2 } },
+    method: { kind: 'shrinkage', ...steps },
   },
   'paml-gate': {
     model: deepfm,
     method: { kind: 'paml-gate', ...shifted, attributes: ['number0', 'category1'] },
   },
-  'paml-rate': {
-    model: deepfm,
-    method: { kind: 'paml-rate', ...shifted, attributes: ['bag0', 'number1'] },
-  },
-  'reptile, mlp': {
+  'fomaml, mlp': {
     model: { kind: 'mlp', ...tower, adgroupEmbedding: false, personal: ['bias', 'layer1'] },
-    method: { kind: 'reptile', ...steps },
+    method: { kind: 'fomaml', ...steps },
   },
   shrinkage: {
     model: deepfm,

@@ -47,10 +47,13 @@ describe('an array', () => {
     let start = 0;
     const mapped = new BundleArrays(
       [array],
-      ({ byteCount }) => {
-        start += byteCount;
-        return Promise.resolve(new Uint8Array(values.buffer, start - byteCount, byteCount));
-      },
+      (files) =>
+        Promise.resolve(
+          files.map(({ byteCount }) => {
+            start += byteCount;
+            return new Uint8Array(values.buffer, start - byteCount, byteCount);
+          }),
+        ),
       'the test',
     );
     const found = await mapped.float32('table', [40_000, 3]);

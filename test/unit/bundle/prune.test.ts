@@ -1,13 +1,13 @@
 /** What `prune` removes and keeps, on a clock that the test sets, and that it never meets a writer. */
 
 import { beforeEach, describe, expect, test } from 'vitest';
-import { pruneBundles } from '../../../coordinator/export/upkeep/prune-bundles.js';
+import { pruneBundles } from '../../../coordinator/export/prune-bundles.js';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import { whileRemoving, whileWriting } from '../../../shared/bundle/bundle-writers.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { ListedObject } from '../../../shared/storage/object-store.js';
 import { thisProcess } from '../../../shared/storage/process-identity.js';
-import { publishedChain } from '../../fixtures/bundle/published-chain.js';
+import { publishedBundles } from '../../fixtures/bundle/published-bundles.js';
 
 const HOUR_MS = 3_600_000;
 
@@ -41,32 +41,32 @@ const digestsIn = async (): Promise<string[]> =>
   (await store.list('manifests/')).map((key) => key.slice('manifests/'.length, -'.json'.length));
 
 describe('prune', () => {
-  test('keeps what labels name and lately named, and the bundles below deltas', async () => {
-    const [oldest, , last] = await publishedChain(store, ['a', 'b', 'c'], { asDeltas: false });
-    const [base, delta] = await publishedChain(store, ['d', 'e'], { asDeltas: true });
-    const [gone] = await publishedChain(store, ['f'], { asDeltas: false });
+  test('keeps what labels name and lately named', async () => {
+    const [oldest, , last] = await publishedBundles(store, ['a', 'b', 'c']);
+    const [newest] = await publishedBundles(store, ['d']);
+    const [gone] = await publishedBundles(store, ['f']);
     await moveLabel(store, 'stable', gone!);
     await moveLabel(store, 'stable', oldest!);
     await moveLabel(store, 'stable', last!);
-    await moveLabel(store, 'latest', delta!);
+    await moveLabel(store, 'latest', newest!);
     await store.put('blobs/leftover', new Uint8Array(3), { kind: 'always' });
     await store.age(25);
     const dry = await pruneBundles(store, { ...CHOICE, dryRun: true });
-    expect((await digestsIn()).length).toBe(6);
+    expect((await digestsIn()).length).toBe(5);
     const pruned = await pruneBundles(store, CHOICE);
     expect({ ...pruned, isDryRun: true }).toEqual(dry);
     // Bundle b was never named, and f is two back.
-    expect(await digestsIn()).toEqual([oldest!, last!, base!, delta!].sort());
+    expect(await digestsIn()).toEqual([oldest!, last!, newest!].sort());
     // A file of each, one that all have in common, and the leftover is gone.
-    expect((await store.list('blobs/')).length).toBe(5);
-    expect(pruned).toMatchObject({ removedFileCount: 3, keptBundleCount: 4, keptFileCount: 5 });
+    expect((await store.list('blobs/')).length).toBe(4);
+    expect(pruned).toMatchObject({ removedFileCount: 3, keptBundleCount: 3, keptFileCount: 4 });
     expect(await store.list('removing.json')).toEqual([]);
   });
 
   test('keeps what is young, whatever names it', async () => {
-    const [old] = await publishedChain(store, ['a'], { asDeltas: false });
+    const [old] = await publishedBundles(store, ['a']);
     await store.age(25);
-    const [young] = await publishedChain(store, ['b'], { asDeltas: false });
+    const [young] = await publishedBundles(store, ['b']);
     await store.put('blobs/underway', new Uint8Array(3), { kind: 'always' });
     const { removedBundles } = await pruneBundles(store, CHOICE);
     expect(removedBundles).toEqual([old]);
@@ -75,7 +75,7 @@ describe('prune', () => {
   });
 
   test('does not begin while a bundle is being written, and no writing begins meanwhile', async () => {
-    await publishedChain(store, ['a'], { asDeltas: false });
+    await publishedBundles(store, ['a']);
     await store.age(25);
     await whileWriting(store, async () => {
       await expect(pruneBundles(store, CHOICE)).rejects.toThrow(/a bundle is being written/);

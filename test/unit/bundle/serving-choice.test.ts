@@ -1,11 +1,7 @@
 /** What adgroups are served follows the evaluation of the exported checkpoint, and of no other. */
 
 import { describe, expect, test } from 'vitest';
-import {
-  exportShardsOf,
-  firstBlocksOf,
-  tasksInBlockOrder,
-} from '../../../coordinator/export/export-groups.js';
+import { exportShardsOf, tasksInBlockOrder } from '../../../coordinator/export/export-groups.js';
 import { servedBlocksOf, servingOf } from '../../../coordinator/export/serving-choice.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { methodOf } from '../../fixtures/compute/methods.js';
@@ -101,14 +97,10 @@ describe('shards', () => {
         supportRowCount > (labelIndex === 0 ? 4 : 8);
       expect(own.every((task) => isAdapted(task) === adaptation.innerSteps > 0)).toBe(true);
     }
-    const firstBlocks = firstBlocksOf(shards);
-    for (const [index, { taskIndices }] of shards.entries())
-      expect(tasks.indexOf(taskIndices[0]!) + 1).toBe(firstBlocks[index]);
   });
 
   test('of an empty store are none', () => {
     const none = { serving: [serving(4)], rows: 'all', tasksPerShard: 3 } as const;
     expect(exportShardsOf({ tasks: [] }, none)).toEqual([]);
-    expect(firstBlocksOf([])).toEqual([]);
   });
 });

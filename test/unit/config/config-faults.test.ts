@@ -82,18 +82,6 @@ describe('a run config with errors', () => {
       ],
     ],
     [
-      'more than a context vector for cavia',
-      set({ method: { kind: 'cavia' } }),
-      [
-        'method.kind: cavia adapts a context vector alone: set model.adgroupEmbedding: true and model.personal: [adgroupEmbedding]',
-      ],
-    ],
-    [
-      'a rate for a block that is not personal',
-      set({ method: { kind: 'meta-sgd', rateFactors: { output: 0.1 } } }),
-      ['method.rateFactors.output: there is no such personal block; they are bias'],
-    ],
-    [
       'a prior deviation of a variable, and a curvature of nothing',
       set({
         method: {
@@ -105,16 +93,6 @@ describe('a run config with errors', () => {
       [
         'method.priorDeviation.bias.weight: there is no such personal block; they are bias',
         'method.curvature.nonsense: there is no such personal block; they are bias',
-      ],
-    ],
-    [
-      'learned rates that are not learned',
-      set({
-        method: { kind: 'maml++', learnsRates: false, rates: 'parameter', clampsRates: true },
-      }),
-      [
-        'method.rates: only learnsRates: true reads it, and learnsRates is false',
-        'method.clampsRates: only learnsRates: true reads it, and learnsRates is false',
       ],
     ],
     [

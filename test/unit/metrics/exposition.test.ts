@@ -96,8 +96,7 @@ describe('metrics', () => {
     // The sample: outer step 1 began at 1,000 ms, used 4 jobs of 64 tasks, and computed for 40 ms.
     expect(text).toContain('qianmo_outer_step_seconds_sum 1.5\n');
     expect(text).toContain('qianmo_outer_step_phase_seconds_total{phase="compute"} 0.04\n');
-    expect(text).toContain('qianmo_jobs_total{outcome="admitted"} 4\n');
-    expect(text).toContain('qianmo_jobs_total{outcome="left_out"} 1\n');
+    expect(text).toContain('qianmo_jobs_total 4\n');
     expect(text).toContain('qianmo_tasks_total 64\n');
     expect(text).toContain('qianmo_last_outer_step_timestamp_seconds 2.5\n');
     expect(text).toContain('qianmo_results_refused_total{reason="forged"} 1\n');

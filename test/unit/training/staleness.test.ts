@@ -182,7 +182,6 @@ describe('the section staleness', () => {
   it.each([
     [{ outerSteps: 10 }, 'outerSteps', '10 is none of 6'],
     [{ checkpointEveryOuterSteps: 4 }, 'checkpointEveryOuterSteps', '4 is none of 6'],
-    [{ closing: { kind: 'quorum' } }, 'closing', 'kind: all, not quorum'],
   ])('contradicts %j', (part, path, message) => {
     const { success, error } = RunConfigSchema.safeParse({
       ...config,

@@ -26,9 +26,9 @@ export function adaptCells(
       unadapted.map(({ place }) => place),
       { state: initial, shift: null },
     );
-  const { stepAt } = functions;
-  if (stepAt === null || support === null) adaptWithoutSteps(batch, adapted, onAdapted);
+  const { step } = functions;
+  if (step === null || support === null) adaptWithoutSteps(batch, adapted, onAdapted);
   else if (division?.by === 'phases')
-    adaptByPhases({ ...batch, stepAt, division }, adapted, onAdapted);
-  else adaptByRate({ ...batch, stepAt, support }, adapted, onAdapted);
+    adaptByPhases({ ...batch, step, division }, adapted, onAdapted);
+  else adaptByRate({ ...batch, step, support }, adapted, onAdapted);
 }

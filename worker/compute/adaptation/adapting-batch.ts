@@ -2,14 +2,12 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
-import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { RowDivision } from '../../../shared/tasks/rows/row-division.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { RowRole } from '../batches/row-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { BatchInput } from '../meta-gradients/passes.js';
-import { rowMultiplesOf } from '../../../shared/methods/inner-loop/gradient-cut.js';
 import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/rows-read.js';
 import type { BatchTensors } from '../models/batch-tensors.js';
 import { batchesOf, rowsBesideOf, type DeviceTasks } from '../models/device-tasks.js';
@@ -51,7 +49,6 @@ export interface AdaptingBatch extends Adapting {
  * @param rows whether support rows are read at all, and whether there are query rows.
  */
 export function adaptingMicroBatches(
-  plan: MethodPlan,
   job: DeviceTasks,
   rows: { readonly isAdapting: boolean; readonly hasQuery: boolean },
   microBatchRowsMax: number,
@@ -60,7 +57,7 @@ export function adaptingMicroBatches(
     supportRowCount: rows.isAdapting ? supportRowCount : 0,
     queryRowCount: rows.hasQuery ? rowCount - supportRowCount : 0,
   }));
-  return microBatchesOf(sizes, microBatchRowsMax, rowMultiplesOf(plan), rowsBesideOf(job));
+  return microBatchesOf(sizes, microBatchRowsMax, rowsBesideOf(job));
 }
 
 /** The caller's `tf.tidy` owns all tensors. */

@@ -8,10 +8,10 @@ import { rowExtent } from '../../../shared/tasks/rows/micro-batches.js';
 import type { RowRole } from '../batches/row-batch.js';
 import { shiftsAfter, type OnAdapted, type PlacedCell } from './adapted-batch.js';
 import { inputOf, supportOf, type AdaptingBatch, type StepSupport } from './adapting-batch.js';
-import { SteppingTasks, type StepAt } from './inner-steps.js';
+import { SteppingTasks, type CapturedStep } from './inner-steps.js';
 
 interface PhasedBatch extends AdaptingBatch {
-  readonly stepAt: StepAt;
+  readonly step: CapturedStep;
   readonly division: Extract<RowDivision, { readonly by: 'phases' }>;
 }
 
@@ -22,14 +22,13 @@ export function adaptByPhases(
   onAdapted: OnAdapted,
 ): void {
   if (cells.length === 0) return;
-  const { stepAt, initial, microBatch, job } = batch;
+  const { step, initial, microBatch, job } = batch;
   const supports = phaseSupports(batch);
   for (const { place, innerRate, innerSteps } of cells) {
     const rates = job.engine.tf.fill<tfjs.Rank.R1>([microBatch.taskCount], innerRate);
-    const tasks = new SteppingTasks(stepAt, initial);
+    const tasks = new SteppingTasks(step, initial);
     for (const support of supports)
-      for (let stepIndex = 0; stepIndex < innerSteps; stepIndex += 1)
-        tasks.step(stepIndex, support, rates);
+      for (let stepIndex = 0; stepIndex < innerSteps; stepIndex += 1) tasks.step(support, rates);
     const { state } = tasks;
     onAdapted([place], { state, shift: shiftsAfter(batch, state) });
     tasks.dispose();

@@ -3,21 +3,21 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import { shiftsAfter, type OnAdapted, type PlacedCell } from './adapted-batch.js';
 import type { AdaptingBatch, StepSupport } from './adapting-batch.js';
-import { SteppingTasks, type StepAt } from './inner-steps.js';
+import { SteppingTasks, type CapturedStep } from './inner-steps.js';
 
 export function adaptByRate(
-  batch: AdaptingBatch & { readonly stepAt: StepAt; readonly support: StepSupport },
+  batch: AdaptingBatch & { readonly step: CapturedStep; readonly support: StepSupport },
   cells: readonly PlacedCell[],
   onAdapted: OnAdapted,
 ): void {
-  const { stepAt, support, initial, microBatch, job } = batch;
+  const { step, support, initial, microBatch, job } = batch;
   for (const rate of new Set(cells.map(({ innerRate }) => innerRate))) {
     const ofRate = cells.filter(({ innerRate }) => innerRate === rate);
     const stepCount = Math.max(...ofRate.map(({ innerSteps }) => innerSteps));
     const rates = job.engine.tf.fill<tfjs.Rank.R1>([microBatch.taskCount], rate);
-    const tasks = new SteppingTasks(stepAt, initial);
+    const tasks = new SteppingTasks(step, initial);
     for (let done = 1; done <= stepCount; done += 1) {
-      tasks.step(done - 1, support, rates);
+      tasks.step(support, rates);
       const ending = ofRate.filter(({ innerSteps }) => innerSteps === done);
       if (ending.length === 0) continue;
       const { state } = tasks;

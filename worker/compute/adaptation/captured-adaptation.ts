@@ -25,7 +25,6 @@ import {
 } from '../meta-gradients/inner-loop.js';
 import { jobTensorsOf, logitsOf, type BatchInput, type Pass } from '../meta-gradients/passes.js';
 import { shiftsFrom } from '../meta-gradients/shift-by-level.js';
-import { stepPlaceOf } from '../meta-gradients/support-batches.js';
 import type { TensorsByName } from '../meta-gradients/tensors-by-name.js';
 import type { BatchTensors } from '../models/batch-tensors.js';
 import { modelPlanOf } from '../models/model-plan.js';
@@ -63,8 +62,8 @@ type ShiftsOutput = {
 
 export interface AdaptationFunctions {
   readonly start: ShapedCapture<StartInput, LoopState>;
-  /** Inner step `stepIndex` of every task; null when no variable is personal, so that none moves. */
-  readonly stepAt: ((stepIndex: number) => ShapedCapture<StepInput, LoopState>) | null;
+  /** An inner step of every task; null when no variable is personal, so that none moves. */
+  readonly step: ShapedCapture<StepInput, LoopState> | null;
   /** Null when the inner loop has no shift. */
   readonly shifts: ShapedCapture<ShiftsInput, ShiftsOutput> | null;
   dispose(): void;
@@ -85,16 +84,13 @@ export function captureAdaptation(
   });
   const start = ({ tasks, ...input }: StartInput): LoopState =>
     startState(loop, adaptingTasksOf(jobTensorsOf(engine, spec, input, tasks.shape[0])));
-  const step =
-    (stepIndex: number) =>
-    ({ trunk, state, rates, ...input }: StepInput): LoopState => {
-      const { support } = input.batches;
-      if (support === undefined) throw new Error('an inner step has support rows');
-      const pass = passOn(input, support);
-      const at = { loop, stepIndex, rates };
-      const { scaledGradients } = stepGradient(at, { pass, trunk }, state);
-      return steppedState(at, adaptingTasksOf(pass.job), state, scaledGradients);
-    };
+  const step = ({ trunk, state, rates, ...input }: StepInput): LoopState => {
+    const { support } = input.batches;
+    if (support === undefined) throw new Error('an inner step has support rows');
+    const pass = passOn(input, support);
+    const { scaledGradients } = stepGradient({ pass, trunk }, state, rates);
+    return steppedState(loop, adaptingTasksOf(pass.job), state, { scaledGradients, rates });
+  };
   const { shift } = loop;
   const shifts = (input: ShiftsInput): ShiftsOutput => {
     const { dense, batch, trunk, state, priorScale } = input;
@@ -108,29 +104,19 @@ export function captureAdaptation(
   const captured = <In extends TensorStructure, Out extends TensorStructure>(
     name: string,
     compute: (input: In) => Out,
-    functionName = name,
   ): ShapedCapture<In, Out> =>
     captureByShape(engine, compute, {
-      ...{ name, shapeCountMax: SHAPE_COUNT_MAX, shelf: shelfOf(functionName) },
+      ...{ name, shapeCountMax: SHAPE_COUNT_MAX, shelf: shelfOf(name) },
     });
-  // Steps that compute alike are one function.
-  const steps = new Map<number, ShapedCapture<StepInput, LoopState>>();
-  const stepAt = (stepIndex: number): ShapedCapture<StepInput, LoopState> => {
-    const place = stepPlaceOf(loop, stepIndex);
-    const known = steps.get(place) ?? captured('an inner step', step(place), `inner step ${place}`);
-    steps.set(place, known);
-    return known;
-  };
   const functions = {
     start: captured('the start of tasks', start),
+    step: plan.personal.size === 0 ? null : captured('an inner step', step),
     shifts: shift === null ? null : captured('the shifts of tasks', shifts),
   };
   return {
     ...functions,
-    stepAt: plan.personal.size === 0 ? null : stepAt,
     dispose: () => {
-      for (const each of [...steps.values(), functions.start]) each.dispose();
-      functions.shifts?.dispose();
+      for (const each of Object.values(functions)) each?.dispose();
     },
   };
 }

@@ -5,16 +5,16 @@ import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { StepSupport } from './adapting-batch.js';
 import type { AdaptationFunctions } from './captured-adaptation.js';
 
-export type StepAt = NonNullable<AdaptationFunctions['stepAt']>;
+export type CapturedStep = NonNullable<AdaptationFunctions['step']>;
 
 /** Tasks between steps. A state is freed as soon as a step has replaced it, except for the first. */
 export class SteppingTasks {
-  readonly #stepAt: StepAt;
+  readonly #step: CapturedStep;
   readonly #initial: LoopState;
   #state: LoopState;
 
-  constructor(stepAt: StepAt, initial: LoopState) {
-    this.#stepAt = stepAt;
+  constructor(step: CapturedStep, initial: LoopState) {
+    this.#step = step;
     this.#initial = initial;
     this.#state = initial;
   }
@@ -24,8 +24,8 @@ export class SteppingTasks {
   }
 
   /** @param rates of the tasks, `[taskCount]`. */
-  step(stepIndex: number, { input, trunk }: StepSupport, rates: tfjs.Tensor1D): void {
-    const moved = this.#stepAt(stepIndex).run({ ...input, trunk, state: this.#state, rates });
+  step({ input, trunk }: StepSupport, rates: tfjs.Tensor1D): void {
+    const moved = this.#step.run({ ...input, trunk, state: this.#state, rates });
     this.dispose();
     this.#state = moved;
   }

@@ -169,18 +169,8 @@ function jobInputsOf(
 }
 
 function requireWeights(work: GradientWork, taskCount: number, where: string): void {
-  const { taskWeights, coldTaskWeights, stepWeights, method } = work;
+  const { taskWeights, coldTaskWeights, method } = work;
   const plan = methodPlanOf(method);
-  const innerSteps = adapts(plan) ? plan.innerLoop.steps.count : 0;
-  if (stepWeights !== undefined && stepWeights.length !== innerSteps)
-    throw new QianmoError({
-      kind: 'data',
-      what: 'a job needs one weight per inner step',
-      where: `stepWeights of ${where}`,
-      expected: `${innerSteps} weights, one for each of method.innerSteps`,
-      found: String(stepWeights.length),
-      cure: 'coordinator and worker must run the same version; a method weighs each of its inner steps',
-    });
   const coldWeightCount = coldTaskWeights?.length ?? (plan.cold === null ? taskCount : 0);
   if (taskWeights.length === taskCount && coldWeightCount === taskCount) return;
   throw new QianmoError({
@@ -246,7 +236,7 @@ function adaptedTasksOfJob(
   const isAdapting = restsOnSupport(loop, work.adaptation.innerSteps);
   // Query rows are not read, but decide the cut, so that it is that of a predict job.
   const rows = { isAdapting, hasQuery: true };
-  const microBatches = adaptingMicroBatches(plan, job, rows, microBatchRowsMax);
+  const microBatches = adaptingMicroBatches(job, rows, microBatchRowsMax);
   const tasks = new Array<AdaptedTask>(job.tasks.length);
   const count = microBatches.length;
   for (const [index, microBatch] of microBatches.entries()) {
@@ -310,7 +300,7 @@ function shiftVariancesOf({ job, loop, functions }: Adapting, innerRate: number)
     const tensor = job.dense[name];
     return tensor === undefined ? [] : [...tensor.dataSync<'float32'>()];
   });
-  const scale = functions.stepAt === null ? innerRate / loop.steps.rate : 1;
+  const scale = functions.step === null ? innerRate / loop.steps.rate : 1;
   return Float32Array.from(
     logDeviations,
     (deviation) => scale * Math.exp(2 * LOG_DEVIATION_SCALE * deviation),

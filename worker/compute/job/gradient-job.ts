@@ -95,7 +95,7 @@ export function gradientOf(
     });
     placedCount += leaf.tasks.length;
   }
-  const nodes = tree.heldNodes().flatMap(({ sum }) => (sum === null ? [] : [sum]));
+  const nodes = tree.heldNodes().map(({ sum }) => sum);
   return { nodes, losses };
 }
 
@@ -241,7 +241,7 @@ type LeafOutput = GradientOutput & { readonly queryLossesBefore?: tfjs.Tensor1D 
 function runLeaf(
   { gradient, queryLoss }: GradientFunctions,
   job: DeviceJob,
-  { method, stepWeights }: GradientWork,
+  { method }: GradientWork,
   { microBatch, taskWeights, coldTaskWeights }: Leaf,
 ): LeafOutput | null {
   if (microBatch.flatExtent === 0) return null;
@@ -269,7 +269,6 @@ function runLeaf(
       ...(coldTaskWeights === undefined || plan.cold === null
         ? {}
         : { cold: padded(coldTaskWeights) }),
-      ...(stepWeights === undefined ? {} : { steps: tf.tensor1d(stepWeights) }),
     },
   });
   return before === null ? output : { ...output, queryLossesBefore: before };

@@ -72,12 +72,7 @@ function cutOf(
   const isAdapting =
     rows === 'support' ||
     adaptations.some(({ innerSteps }) => restsOnSupport(predictionLoopOf(plan), innerSteps));
-  return adaptingMicroBatches(
-    plan,
-    job,
-    { isAdapting, hasQuery: rows === 'query' },
-    microBatchRowsMax,
-  );
+  return adaptingMicroBatches(job, { isAdapting, hasQuery: rows === 'query' }, microBatchRowsMax);
 }
 
 function extentOf({ queryExtent, supportExtent }: MicroBatch, role: Role): number {

@@ -40,7 +40,6 @@ import {
   type BatchInput,
   type Pass,
 } from './passes.js';
-import { stepPlaceOf } from './support-batches.js';
 import { unadaptedGradient } from './unadapted.js';
 
 /** The trunk pass is that of the support rows, computed once for all inner steps. */
@@ -49,7 +48,7 @@ type StepOutput = { readonly state: LoopState; readonly losses: tfjs.Tensor1D };
 type QueryInput = StepInput & { readonly weights: tfjs.Tensor1D };
 /** Gradients of shared variables; absent where the loss does not depend on them. */
 export type SharedGradient = { readonly dense: TensorsByName; readonly rows: TensorsByName };
-export type QueryGradient = StepGradient & { readonly losses: tfjs.Tensor1D };
+type QueryGradient = StepGradient & { readonly losses: tfjs.Tensor1D };
 type StepGradient = {
   readonly dense: TensorsByName;
   readonly rows: TensorsByName;
@@ -62,11 +61,11 @@ type WithAdjoint<Input> = Input & { readonly adjoint: TensorsByName };
 export interface AdaptationStages {
   readonly start: (input: BatchInput) => LoopState;
   readonly supportTrunk: (input: BatchInput) => TrunkPass;
-  /** Step `stepIndex`. */
-  readonly step: (stepIndex: number) => (input: StepInput) => StepOutput;
+  /** One inner step: all are alike. */
+  readonly step: (input: StepInput) => StepOutput;
   /** The query loss and its gradient; the gradient of personal blocks is by task. */
   readonly query: (input: QueryInput) => QueryGradient;
-  readonly stepAdjoint: (stepIndex: number) => (input: WithAdjoint<StepInput>) => StepGradient;
+  readonly stepAdjoint: (input: WithAdjoint<StepInput>) => StepGradient;
   readonly supportTrunkAdjoint: (input: WithAdjoint<BatchInput>) => SharedGradient;
   readonly startAdjoint: (input: WithAdjoint<BatchInput>) => SharedGradient;
   /** The gradient before any adaptation. */
@@ -87,29 +86,14 @@ export function adaptationStages(
 ): AdaptationStages {
   const loop = plan.innerLoop;
   const terms: StageTerms = { engine, spec, loop };
-  // Steps that compute alike are one function, captured once.
-  const byStep = <In extends TensorStructure, Out extends TensorStructure>(
-    name: string,
-    compute: (input: In, stepIndex: number) => Out,
-  ): ((stepIndex: number) => (input: In) => Out) => {
-    const stages = new Map<number, (input: In) => Out>();
-    return (stepIndex) => {
-      const place = stepPlaceOf(loop, stepIndex);
-      const known = stages.get(place) ?? stage(name, (input: In) => compute(input, place));
-      stages.set(place, known);
-      return known;
-    };
-  };
   return {
     start: stage('the start of the inner loop', (input) =>
       startState(loop, adaptingTasksOf(jobTensorsOf(engine, spec, input))),
     ),
     supportTrunk: stage('the trunk pass', (input) => trunkOf(supportOf(terms, input))),
-    step: byStep('an inner step', (input, index) => stepped(terms, input, index)),
+    step: stage('an inner step', (input) => stepped(terms, input)),
     query: stage('the query gradient', (input) => queryGradient(terms, input)),
-    stepAdjoint: byStep('the adjoint of an inner step', (input, index) =>
-      stepAdjoint(terms, input, index),
-    ),
+    stepAdjoint: stage('the adjoint of an inner step', (input) => stepAdjoint(terms, input)),
     supportTrunkAdjoint: stage('the adjoint of a trunk pass', (input) =>
       adjointOf(terms, input, () => parametricParts(trunkOf(supportOf(terms, input)))),
     ),
@@ -138,14 +122,14 @@ function supportOf({ engine, spec }: StageTerms, input: BatchInput): Pass {
   return pass;
 }
 
-function stepped(terms: StageTerms, input: StepInput, stepIndex: number): StepOutput {
+function stepped(terms: StageTerms, input: StepInput): StepOutput {
   const { loop } = terms;
   const pass = supportOf(terms, input);
   const tasks = adaptingTasksOf(pass.job);
   const { trunk, state } = input;
-  const step = { loop, stepIndex, rates: ratesOf(loop, tasks) };
-  const { scaledGradients, losses } = stepGradient(step, { pass, trunk }, state);
-  return { state: steppedState(step, tasks, state, scaledGradients), losses };
+  const rates = ratesOf(loop, tasks);
+  const { scaledGradients, losses } = stepGradient({ pass, trunk }, state, rates);
+  return { state: steppedState(loop, tasks, state, { scaledGradients, rates }), losses };
 }
 
 function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {
@@ -167,15 +151,11 @@ function queryGradient(terms: StageTerms, input: QueryInput): QueryGradient {
   return { ...gradients, losses: results[0] as tfjs.Tensor1D };
 }
 
-function stepAdjoint(
-  terms: StageTerms,
-  input: WithAdjoint<StepInput>,
-  stepIndex: number,
-): StepGradient {
+function stepAdjoint(terms: StageTerms, input: WithAdjoint<StepInput>): StepGradient {
   const { trunk, state, adjoint } = input;
   const names = Object.keys(adjoint);
   const compute = (): tfjs.Tensor[] => {
-    const moved = stepped(terms, input, stepIndex);
+    const moved = stepped(terms, input);
     return names.map((name) => named(moved.state, name));
   };
   const inputs = { ...sharedInputs(terms.spec, input), state, trunk: parametricParts(trunk) };

@@ -50,8 +50,6 @@ export interface TaskWeights {
   /** `[taskCount]`, as `cold` */
   readonly warm: tfjs.Tensor1D;
   readonly cold: tfjs.Tensor1D;
-  /** `[innerSteps]`: weights of the losses after each step; when absent, the last one alone counts. */
-  readonly steps?: tfjs.Tensor1D;
 }
 
 /** Sums over a micro-batch's tasks of taskWeight times gradient, and losses, `[taskCount]`. */

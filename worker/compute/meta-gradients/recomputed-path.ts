@@ -3,9 +3,8 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import type { TrunkPass } from '../models/staged-pass.js';
-import type { AdaptationStages, QueryGradient, SharedGradient } from './adaptation-stages.js';
+import type { AdaptationStages, SharedGradient } from './adaptation-stages.js';
 import type { LoopState } from './inner-loop.js';
-import { weightsAfter } from './kept-path.js';
 import { packIn, type TensorsByName } from './tensors-by-name.js';
 import type { BatchInput, MetaGradientResult } from './passes.js';
 import { unadaptedRoleOf } from './unadapted.js';
@@ -14,28 +13,19 @@ import { unadaptedRoleOf } from './unadapted.js';
 interface RecomputedInput {
   readonly batch: BatchInput;
   readonly weights: tfjs.Tensor1D;
-  readonly stepWeights?: tfjs.Tensor1D | undefined;
 }
 
 export function recomputedGradient(
   tf: typeof tfjs,
   stages: AdaptationStages,
   stepCount: number,
-  { batch, weights, stepWeights }: RecomputedInput,
+  { batch, weights }: RecomputedInput,
 ): MetaGradientResult {
   const trunk = stages.supportTrunk(batch);
   const support = { ...batch, trunk };
   const { path, losses } = walked(stages, stepCount, support);
-  // Without personal blocks all steps end where they began.
-  const bySteps = path.length > 1 ? stepWeights : undefined;
-  const queryAt = (state: LoopState, stepIndex: number): QueryGradient =>
-    stages.query({
-      ...support,
-      state,
-      weights: bySteps === undefined ? weights : weightsAfter(tf, weights, bySteps, stepIndex),
-    });
   const end = path.pop() ?? {};
-  const query = queryAt(end, stepCount - 1);
+  const query = stages.query({ ...support, state: end, weights });
   tf.dispose({ ...end });
   let total: SharedGradient = { dense: query.dense, rows: query.rows };
   const add = (part: SharedGradient): void => {
@@ -45,19 +35,11 @@ export function recomputedGradient(
   let trunkAdjoint = query.trunk;
   // From the last step to the first. States and adjoints are freed as soon as they have been used.
   for (let before = path.pop(); before !== undefined; before = path.pop()) {
-    const stepIndex = path.length;
-    const step = stages.stepAdjoint(stepIndex)({ ...support, state: before, adjoint });
+    const step = stages.stepAdjoint({ ...support, state: before, adjoint });
     tf.dispose({ ...adjoint });
     adjoint = step.state;
     add(step);
     trunkAdjoint = sumOf(tf, trunkAdjoint, step.trunk);
-    if (bySteps !== undefined && stepIndex > 0) {
-      const between = queryAt(before, stepIndex - 1);
-      between.losses.dispose();
-      add(between);
-      adjoint = sumOf(tf, adjoint, between.state);
-      trunkAdjoint = sumOf(tf, trunkAdjoint, between.trunk);
-    }
     tf.dispose({ ...before });
   }
   tf.dispose({ ...trunk });
@@ -97,7 +79,7 @@ function walked(
   let losses: tfjs.Tensor1D | null = null;
   const path = [state];
   for (let index = 0; index < stepCount; index += 1) {
-    const moved = stages.step(index)({ ...support, state });
+    const moved = stages.step({ ...support, state });
     if (losses === null) losses = moved.losses;
     else moved.losses.dispose();
     // Without personal blocks nothing moves, and there is no step to go back.

@@ -41,7 +41,7 @@ export async function writeInputGuide(
   await mkdir(join(folder, FOLDER));
   const adgroups = `${FOLDER}/adgroups.jsonl`;
   const keys = { bytes: index.keyBytes, offsets: index.keyOffsets };
-  // The key of an adgroup that a delta changes also has the place of its old block.
+  // An adgroup that has changed also has a place for each of its earlier blocks.
   const isNewest = (key: string, block: number): boolean => blockOfKey(index, key) === block;
   await writeTexts(join(folder, adgroups), keys, isNewest);
   const files = new Map<string, string>();

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemCodeOf, systemFailure } from '../../../shared/base/system-errors.js';
-import { filesOf } from '../../../shared/bundle/array-files.js';
+import { readFileOf } from '../../../shared/bundle/array-files.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import {
   makeFolderDurably,
@@ -107,7 +107,7 @@ class CachedFiles implements BundleFiles {
 
   /** The file appears whole or not at all, under a name that others may be mapping. */
   async #fetch(file: BlobRef, path: string): Promise<string> {
-    const bytes = await filesOf(this.#store)(file);
+    const bytes = await readFileOf(this.#store, file);
     const { write = writeReadOnly } = this.#terms;
     await this.#onDisk('caching a file of a bundle', path, async () => {
       await this.#makeRoom(file.byteCount);

@@ -1,8 +1,7 @@
 /** What the thread that answers requests and the one that loads bundles tell each other. */
 
 import type { FailureRecord } from '../../../shared/base/failure-record.js';
-import type { BundleChain } from '../../../shared/bundle/delta/bundle-chain.js';
-import type { MergedParts } from '../../../shared/bundle/delta/merged-bundle.js';
+import type { BundleManifest } from '../../../shared/bundle/bundle-manifest.js';
 import type { S3Options } from '../../../shared/storage/s3-object-store.js';
 import type { AddressSlot } from './address-slots.js';
 import type { MappedRegion } from './mapped-files.js';
@@ -35,12 +34,10 @@ export type LoaderRequest =
 export interface LoadedReply {
   readonly kind: 'loaded';
   readonly loadId: number;
-  readonly chain: BundleChain;
+  readonly manifest: BundleManifest;
   readonly regions: readonly MappedRegion[];
   /** Slots that the next bundle will have, so that their buffers are made before requests come; the first bundle alone has some. */
   readonly reserved: readonly AddressSlot[];
-  /** What the deltas of the chain make of the full bundle; null without deltas. Its arrays are handed over, not copied. */
-  readonly parts: MergedParts | null;
 }
 
 export type LoaderReply =

@@ -6,85 +6,16 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../../../shared/base/clock.js';
 import { failureRecordOf } from '../../../shared/base/failure-record.js';
-import { readBundleChain } from '../../../shared/bundle/delta/bundle-chain.js';
-import { arraysOf, readMergedParts } from '../../../shared/bundle/delta/read-any-bundle.js';
-import type { MergedParts } from '../../../shared/bundle/delta/merged-bundle.js';
+import { readBundleManifest } from '../../../shared/bundle/bundle-store.js';
+import { readBundle } from '../../../shared/bundle/read-bundle.js';
 import { openObjectStore } from '../../../shared/storage/open-object-store.js';
 import { loadScoringAddon } from '../kernel-scorer.js';
 import { chosenScorer } from '../server/scorer-choice.js';
 import { ServedBundle } from '../server/served-bundle.js';
-import { type AddressSlot, slotCapacityOf } from './address-slots.js';
+import type { AddressSlot } from './address-slots.js';
 import { bundleFilesOf } from './bundle-files.js';
 import type { LoadedReply, LoaderReply, LoaderRequest, LoaderSettings } from './loader-messages.js';
 import { MappedFiles, regionReader, type MappedRegion } from './mapped-files.js';
-import type { MakeArray, NumberArrayType } from '../../../shared/bundle/made-arrays.js';
-
-/** Loads after which a buffer that none of them needed is left to the collector. */
-const IDLE_LOADS_MAX = 4;
-
-interface FreeBuffer {
-  readonly buffer: SharedArrayBuffer;
-  readonly freeSinceLoad: number;
-}
-
-type NumberArray = Uint8Array | Int32Array | Uint32Array | Float32Array | Float64Array;
-
-function isNumbers(value: unknown): value is NumberArray {
-  return ArrayBuffer.isView(value) && !(value instanceof DataView);
-}
-
-export class SharedParts {
-  readonly #taken = new Map<number, SharedArrayBuffer[]>();
-  #free: FreeBuffer[] = [];
-  #loadCount = 0;
-
-  /** Makes arrays for a load that begins, valid until it is given back. */
-  makerFor(loadId: number): MakeArray {
-    this.#loadCount += 1;
-    this.#free = this.#free.filter(
-      ({ freeSinceLoad }) => freeSinceLoad >= this.#loadCount - IDLE_LOADS_MAX,
-    );
-    const taken: SharedArrayBuffer[] = [];
-    this.#taken.set(loadId, taken);
-    return (Type, length) => {
-      const byteCount = length * Type.BYTES_PER_ELEMENT;
-      const buffer = this.#take(byteCount);
-      taken.push(buffer);
-      new Uint8Array(buffer, 0, byteCount).fill(0);
-      return new Type(buffer, 0, length);
-    };
-  }
-
-  giveBack(loadId: number): void {
-    for (const buffer of this.#taken.get(loadId) ?? [])
-      this.#free.push({ buffer, freeSinceLoad: this.#loadCount });
-    this.#taken.delete(loadId);
-  }
-
-  #take(byteCount: number): SharedArrayBuffer {
-    const capacity = slotCapacityOf(byteCount);
-    const place = this.#free.findIndex(({ buffer }) => buffer.byteLength === capacity);
-    const [found] = place < 0 ? [] : this.#free.splice(place, 1);
-    return found?.buffer ?? new SharedArrayBuffer(capacity);
-  }
-}
-
-/** The parts, with copies by `make` of the arrays that threads do not share yet. */
-export function sharedCopyOf<Parts>(parts: Parts, make: MakeArray): Parts {
-  const copyOf = (value: unknown): unknown => {
-    if (isNumbers(value)) {
-      if (value.buffer instanceof SharedArrayBuffer) return value;
-      const copy = make(value.constructor as unknown as NumberArrayType<NumberArray>, value.length);
-      copy.set(value);
-      return copy;
-    }
-    if (Array.isArray(value)) return value.map(copyOf);
-    if (typeof value !== 'object' || value === null) return value;
-    return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, copyOf(part)]));
-  };
-  // Copies have the shape of the parts.
-  return copyOf(parts) as Parts;
-}
 
 /** Between two pieces of work where the thread is paced; a piece takes about half of it. */
 const PAUSE_MS = 1;
@@ -102,7 +33,6 @@ class BundleThread {
   readonly #addon;
   readonly #mapped: MappedFiles;
   readonly #regions = new Map<number, readonly MappedRegion[]>();
-  readonly #shared = new SharedParts();
   #isPaced = false;
   #hasLoaded = false;
 
@@ -127,34 +57,28 @@ class BundleThread {
   async load(loadId: number, digest: string, isPaced: boolean): Promise<LoadedReply> {
     this.#isPaced = isPaced;
     const where = `${this.#store.address}@${digest}`;
-    const chain = await readBundleChain(this.#store, digest);
-    const regions = await this.#mapped.map(arraysOf(chain));
-    const make = this.#shared.makerFor(loadId);
-    let parts: MergedParts | null;
+    const { manifest } = await readBundleManifest(this.#store, digest);
+    const regions = await this.#mapped.map(manifest.arrays);
     try {
       const read = regionReader(regions, (region) => this.#mapped.bufferOf(region));
-      const merged = await readMergedParts(chain, read, where, make);
-      parts = merged.parts;
+      const loaded = await readBundle(manifest, read, where);
       const choice = chosenScorer(this.#settings.addonPath);
-      const bundle = new ServedBundle({ digest, loaded: merged.bundle, choice });
+      const bundle = new ServedBundle({ digest, loaded, choice });
       bundle.selfCheck(where);
       bundle.retire();
     } catch (error) {
-      this.#shared.giveBack(loadId);
       await this.#mapped.free(regions);
       throw error;
     }
     this.#regions.set(loadId, regions);
     const reserved = this.#hasLoaded ? [] : this.#mapped.reserveFor(regions);
     this.#hasLoaded = true;
-    const shared = parts === null ? null : sharedCopyOf(parts, make);
-    return { kind: 'loaded', loadId, chain, regions, reserved, parts: shared };
+    return { kind: 'loaded', loadId, manifest, regions, reserved };
   }
 
   async free(loadId: number): Promise<void> {
     const regions = this.#regions.get(loadId) ?? [];
     this.#regions.delete(loadId);
-    this.#shared.giveBack(loadId);
     await this.#mapped.free(regions);
   }
 

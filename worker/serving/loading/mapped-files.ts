@@ -10,7 +10,7 @@ import { at } from '../../../shared/base/arrays.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { systemCodeOf } from '../../../shared/base/system-errors.js';
-import { damagedFile, type ReadFile } from '../../../shared/bundle/array-files.js';
+import { damagedFile, type ReadFiles } from '../../../shared/bundle/array-files.js';
 import type { BundleArray } from '../../../shared/bundle/bundle-manifest.js';
 import type { BlobRef } from '../../../shared/storage/blob-store.js';
 import type { MappingAddon } from '../mapping-addon.js';
@@ -27,10 +27,10 @@ export interface MappedRegion {
 const PIECE_BYTE_COUNT = 2 ** 20;
 /** Between two pieces that are unmapped. */
 const UNMAPPING_PAUSE_MS = 1;
-/** Where the pages of all machines end. */
-const ALIGNMENT = 65_536;
 
 interface OwnedRegion extends MappedRegion {
+  /** The files on disk that are mapped, by `diskFileOf`. */
+  readonly diskFiles: readonly (string | null)[];
   holderCount: number;
 }
 
@@ -167,18 +167,28 @@ export class MappedFiles {
       const size = sizeOf(at(paths, Math.max(0, place)));
       return damaged(Math.max(0, place), size === null ? 'no such object' : `${size} bytes`);
     }
+    const diskFiles = paths.map(diskFileOf);
     const buffer = this.#buffers.of(slot);
     let start = 0;
     for (const [place, file] of files.entries()) {
       const bytes = new Uint8Array(buffer, start, file.byteCount);
-      const found = await this.#digestOf(address + start, bytes);
+      const known = this.#isMapped(file, at(diskFiles, place)) ? file.sha256 : null;
+      const found = await this.#digestOf(address + start, bytes, known);
       start += file.byteCount;
       if (found === file.sha256) continue;
       addon.vacate(address, capacity);
       this.#slots.giveBack(slot);
       return damaged(place, `${file.byteCount} bytes with sha256 ${found}`);
     }
-    return { region: { files, slot, holderCount: 0 } };
+    return { region: { files, slot, diskFiles, holderCount: 0 } };
+  }
+
+  /** Whether another array has the same file on disk, which was compared with its digest then. */
+  #isMapped({ sha256 }: BlobRef, diskFile: string | null): boolean {
+    if (diskFile === null) return false;
+    return [...this.#regions.values()].some(({ files, diskFiles }) =>
+      files.some((file, place) => file.sha256 === sha256 && diskFiles[place] === diskFile),
+    );
   }
 
   #slotFor(sizes: readonly number[], where: string): AddressSlot {
@@ -189,8 +199,12 @@ export class MappedFiles {
     }
   }
 
-  /** A file that was truncated meanwhile is found by `populate`; reading it would end the process. */
-  async #digestOf(address: number, bytes: Uint8Array): Promise<string> {
+  /**
+   * A file that was truncated meanwhile is found by `populate`; reading it would end the process.
+   *
+   * @param known the digest of bytes that need not be hashed.
+   */
+  async #digestOf(address: number, bytes: Uint8Array, known: string | null): Promise<string> {
     const { addon, betweenPieces } = this.#parts;
     const hash = createHash('sha256');
     for (let start = 0; start < bytes.length; start += PIECE_BYTE_COUNT) {
@@ -200,29 +214,27 @@ export class MappedFiles {
       } catch (error) {
         return `that cannot be read: ${error instanceof Error ? error.message : String(error)}`;
       }
-      hash.update(piece);
+      if (known === null) hash.update(piece);
       await betweenPieces();
     }
-    return hash.digest('hex');
+    return known ?? hash.digest('hex');
   }
 }
 
-/**
- * Files that are mapped together: those of one array if each fills its pages, so that it is read as one.
- * A file that several arrays have is mapped once.
- */
-function groupsOf(arrays: readonly (readonly BlobRef[])[]): BlobRef[][] {
-  const groups = new Map<string, BlobRef[]>();
-  for (const files of arrays) {
-    const isTogether = files.slice(0, -1).every(({ byteCount }) => byteCount % ALIGNMENT === 0);
-    for (const group of isTogether && files.length > 1 ? [[...files]] : files.map((file) => [file]))
-      groups.set(nameOf(group), group);
-  }
-  return [...groups.values()];
+/** Files that lie one after the other: those of one array. A list of files that several arrays have is mapped once. */
+function groupsOf(arrays: readonly (readonly BlobRef[])[]): (readonly BlobRef[])[] {
+  const groups = new Map(arrays.map((files) => [nameOf(files), files]));
+  return [...groups.values()].filter((files) => files.length > 0);
 }
 
 function sizeOf(path: string): number | null {
   return statSync(path, { throwIfNoEntry: false })?.size ?? null;
+}
+
+/** The device and the number of a file; null if it is gone. */
+function diskFileOf(path: string): string | null {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found === undefined ? null : `${found.dev}:${found.ino}`;
 }
 
 function nameOf(files: readonly BlobRef[]): string {
@@ -249,20 +261,19 @@ function unmappable(error: unknown, where: string): QianmoError {
 export function regionReader(
   regions: readonly MappedRegion[],
   bufferOf: (region: MappedRegion) => ArrayBuffer,
-): ReadFile {
-  const bytes = new Map<string, Uint8Array>();
-  // Files that are mapped together come last, so that they are found where they lie together.
-  for (const region of [...regions].sort((a, b) => a.files.length - b.files.length)) {
+): ReadFiles {
+  const byName = new Map(regions.map((region) => [nameOf(region.files), region]));
+  return (files) => {
+    if (files.length === 0) return Promise.resolve([]);
+    const region = byName.get(nameOf(files));
+    if (region === undefined) throw new Error('files are read that are not mapped');
     const buffer = bufferOf(region);
     let start = 0;
-    for (const { sha256, byteCount } of region.files) {
-      bytes.set(sha256, new Uint8Array(buffer, start, byteCount));
-      start += byteCount;
-    }
-  }
-  return ({ sha256 }) => {
-    const found = bytes.get(sha256);
-    if (found === undefined) throw new Error('a file is read that is not mapped');
-    return Promise.resolve(found);
+    return Promise.resolve(
+      files.map(({ byteCount }) => {
+        start += byteCount;
+        return new Uint8Array(buffer, start - byteCount, byteCount);
+      }),
+    );
   };
 }

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { errorFromRecord } from '../../../shared/base/failure-record.js';
-import { readWithParts } from '../../../shared/bundle/delta/read-any-bundle.js';
+import { readBundle } from '../../../shared/bundle/read-bundle.js';
 import { loadScoringAddon } from '../kernel-scorer.js';
 import type { MappingAddon } from '../mapping-addon.js';
 import type { BundleLoader } from '../server/bundle-keeper.js';
@@ -48,7 +48,7 @@ export class MappingLoader implements BundleLoader {
   async load(digest: string): Promise<ServedBundle> {
     const loadId = this.#loadCount;
     this.#loadCount += 1;
-    const { chain, regions, reserved, parts } = await this.#resting(
+    const { manifest, regions, reserved } = await this.#resting(
       (isPaced) =>
         new Promise<LoadedReply>((resolve, reject) => {
           this.#waiting.set(loadId, { resolve, reject });
@@ -64,7 +64,7 @@ export class MappingLoader implements BundleLoader {
     try {
       await this.#makeBuffers([...regions.map(({ slot }) => slot), ...reserved]);
       const read = regionReader(regions, ({ slot }) => this.#buffers.of(slot));
-      const loaded = await readWithParts(chain, parts, read, where);
+      const loaded = await readBundle(manifest, read, where);
       return new ServedBundle({ digest, loaded, choice: this.#choice, free });
     } catch (error) {
       free();

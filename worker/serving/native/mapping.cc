@@ -46,22 +46,37 @@ size_t pageByteCount() {
 
 class OpenFile {
  public:
-  explicit OpenFile(const std::string& path) : descriptor(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (descriptor < 0) throw systemFailure("the file cannot be opened");
+  OpenFile(const std::string& path, size_t byteCount) : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) throw systemFailure("the file cannot be opened");
+    struct stat status;
+    const bool isSeen = fstat(descriptor_, &status) == 0;
+    if (isSeen && S_ISREG(status.st_mode) && static_cast<size_t>(status.st_size) == byteCount) return;
+    close(descriptor_);
+    throw Failure("ESIZE", isSeen ? std::to_string(status.st_size) + " bytes" : "the file cannot be looked at");
   }
-  ~OpenFile() { close(descriptor); }
-  const int descriptor;
-};
+  ~OpenFile() { close(descriptor_); }
 
-void mapAt(char* start, const std::string& path, size_t byteCount) {
-  const OpenFile file(path);
-  struct stat status;
-  if (fstat(file.descriptor, &status) != 0) throw systemFailure("the file cannot be looked at");
-  if (!S_ISREG(status.st_mode) || static_cast<size_t>(status.st_size) != byteCount)
-    throw Failure("ESIZE", std::to_string(status.st_size) + " bytes");
-  if (mmap(start, byteCount, PROT_READ, MAP_SHARED | MAP_FIXED, file.descriptor, 0) == MAP_FAILED)
-    throw systemFailure("the file cannot be mapped");
-}
+  void map(char* start, size_t byteCount) const {
+    if (byteCount == 0) return;
+    if (mmap(start, byteCount, PROT_READ, MAP_SHARED | MAP_FIXED, descriptor_, 0) == MAP_FAILED)
+      throw systemFailure("the file cannot be mapped");
+  }
+
+  void read(char* target, size_t offset, size_t byteCount) const {
+    while (byteCount > 0) {
+      const ssize_t count = pread(descriptor_, target, byteCount, static_cast<off_t>(offset));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) throw systemFailure("the file cannot be read");
+      if (count == 0) throw Failure("ESIZE", "the file has become shorter");
+      target += count;
+      offset += count;
+      byteCount -= count;
+    }
+  }
+
+ private:
+  const int descriptor_;
+};
 
 // A failure that a caller tells from others has a code.
 template <typename Work>
@@ -106,8 +121,9 @@ napi_value reserve(napi_env env, napi_callback_info info) {
   });
 }
 
-// map(address, capacity, paths, byteCounts): into a reserved range, which is as before where this fails. The files
-// lie one after the other, so that all but the last must fill their pages.
+// map(address, capacity, paths, byteCounts): into a reserved range, which is as before where this fails. The files lie one
+// after the other. From the first one on that ends within a page, they are read into memory of this process: those behind the
+// first files of an array are small.
 napi_value map(napi_env env, napi_callback_info info) {
   return coded(env, info, [](const Arguments& arguments) -> napi_value {
     char* const start = addressOf(arguments, 0);
@@ -116,18 +132,28 @@ napi_value map(napi_env env, napi_callback_info info) {
     const std::vector<napi_value> sizes = arguments.list(3);
     if (paths.empty() || paths.size() != sizes.size()) throw Failure("EINVAL", "every file has a path and a size");
     size_t total = 0;
-    for (napi_value size : sizes) {
-      if (total % pageByteCount() != 0) throw Failure("EINVAL", "a file begins within a page");
-      total += arguments.wholeNumberOf(size);
-    }
+    for (napi_value size : sizes) total += arguments.wholeNumberOf(size);
     if (total > capacity) throw Failure("EINVAL", "the files are larger than their range");
     try {
       char* next = start;
+      char* readFrom = nullptr;
       for (size_t place = 0; place < paths.size(); ++place) {
         const size_t byteCount = arguments.wholeNumberOf(sizes[place]);
-        mapAt(next, arguments.textOf(paths[place]), byteCount);
+        const OpenFile file(arguments.textOf(paths[place]), byteCount);
+        const bool isLast = place + 1 == paths.size();
+        const size_t mapped = readFrom != nullptr ? 0 : isLast ? byteCount : byteCount - byteCount % pageByteCount();
+        file.map(next, mapped);
+        if (readFrom == nullptr && mapped < byteCount) {
+          readFrom = next + mapped;
+          const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+          if (mmap(readFrom, start + total - readFrom, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
+            throw systemFailure("there is no room for the files");
+        }
+        file.read(next + mapped, mapped, byteCount - mapped);
         next += byteCount;
       }
+      if (readFrom != nullptr && mprotect(readFrom, start + total - readFrom, PROT_READ) != 0)
+        throw systemFailure("the files cannot be protected");
 #ifdef MADV_HUGEPAGE
       madvise(start, total, MADV_HUGEPAGE);
 #endif

@@ -3,9 +3,8 @@
 import { at, float32At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import { readAnyBundle } from '../../../shared/bundle/delta/read-any-bundle.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
-import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
+import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { LiveBlocks } from '../adaptation/live-blocks.js';
 import type { KeyLookup, TextLookups, ValueLookup } from '../columns/text-lookup.js';
@@ -74,7 +73,7 @@ export class ServedBundle {
     choice: ScorerChoice,
   ): Promise<ServedBundle> {
     const where = `${store.address}@${digest}`;
-    const loaded = await readAnyBundle(store, digest);
+    const loaded = await readPublishedBundle(store, digest);
     const bundle = new ServedBundle({ digest, loaded, choice });
     bundle.selfCheck(where);
     return bundle;

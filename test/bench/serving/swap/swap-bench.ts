@@ -1,7 +1,7 @@
 /**
  * Swaps of a bundle under load: first the rate at which the server is saturated, then half of it in an open
  * loop, in rounds of some seconds without a swap and some swaps, so that a slow minute of the machine is on both sides: between two
- * full bundles, then between two deltas. Each answer is held against the bundle that it names. Writes `infra/results/serving-swap.{md,json}`.
+ * full bundles, then between two that share most of their files. Each answer is held against the bundle that it names. Writes `infra/results/serving-swap.{md,json}`.
  *
  *   npm run bench -- serving swap --adgroups 1000000 --swaps 100
  */
@@ -20,7 +20,7 @@ import { startCommand } from '../../../fixtures/commands/command.js';
 import { benchHeader, grouped, markdownTable, type BenchHeader } from '../../bench-header.js';
 import { saturation, wireRequest, Connection } from '../server/load.js';
 import { keyOf, requestsIn, writeServedBundle } from '../server/server-setting.js';
-import { writeSyntheticDelta } from '../synthetic-delta.js';
+import { writeSyntheticChange } from '../synthetic-change.js';
 import { benchOptions } from '../../options/bench-options.js';
 import { text, wholeNumber } from '../../options/option-values.js';
 import { randomStream } from '../../../../shared/base/random.js';
@@ -63,20 +63,20 @@ interface SwapRecord extends BenchHeader {
   readonly rate: number;
   readonly readyMs: number;
   readonly full: SwapFigures;
-  readonly delta: SwapFigures;
+  readonly changed: SwapFigures;
 }
 
 function swapPage(record: SwapRecord): string {
   return [
     '# Swaps of a bundle under load',
     '',
-    `${record.swapCount} swaps between two bundles of ${grouped(record.adgroupCount)} adgroups, then as many between two deltas over the first of them, each of which changes`,
+    `${record.swapCount} swaps between two bundles of ${grouped(record.adgroupCount)} adgroups, then as many between two exports of changes of the first of them, each of which changes`,
     `${grouped(record.changedCount)} adgroups. Requests are those of [the server](serving-server.md) in JSON, ${record.rate} a second of ${Math.round(record.saturatedRate)} that saturate it,`,
     `in an open loop, with latencies from when a request was due, in milliseconds: ${record.roundCount} rounds of ${record.seconds} seconds without a swap ("before") and ${record.swapCount / record.roundCount} swaps each,`,
     'so that a slow minute of the machine is on both sides. The client runs on the same machine.',
     '',
     ...['## Full bundles', '', ...figureLines(record.full), ''],
-    ...['## Deltas', '', ...figureLines(record.delta), ''],
+    ...['## Exports of changes', '', ...figureLines(record.changed), ''],
     `The server was ready ${Math.round(record.readyMs)} ms after its start.`,
     '',
     `Commit ${record.commit}, ${record.date}; ${record.machine}; load before ${record.loadBefore}.`,
@@ -297,9 +297,9 @@ try {
   const base = at(digests, 0);
   const changedCount = Math.round(CHANGED_SHARE * adgroupCount);
   const terms = { base, changedCount, keyOf };
-  const deltas = [
-    await writeSyntheticDelta(store, { ...terms, scale: 1.5 }),
-    await writeSyntheticDelta(store, { ...terms, scale: 1.75 }),
+  const changes = [
+    await writeSyntheticChange(store, { ...terms, scale: 1.5 }),
+    await writeSyntheticChange(store, { ...terms, scale: 1.75 }),
   ];
   await moveLabel(store, 'latest', at(digests, 0));
   const words = ['serve', '--bundle', folder, '--port', '0', '--poll-seconds', '0.1'];
@@ -314,7 +314,7 @@ try {
     ...{ ...header, adgroupCount, changedCount, swapCount, roundCount, seconds },
     ...{ saturatedRate, rate, readyMs },
     full: await measured(served, digests),
-    delta: await measured(served, deltas),
+    changed: await measured(served, changes),
   };
   command.signal('SIGTERM');
   await command.ended;

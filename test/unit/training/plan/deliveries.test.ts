@@ -10,12 +10,9 @@ const alike = (count: number): CostedLeaf[] => leavesOf(Array<number>(count).fil
 function cut(
   leaves: readonly CostedLeaf[],
   { workers, leafMs }: { readonly workers: number; readonly leafMs: number | null },
-  leftOut: readonly number[] = [],
 ): string[] {
   const shares = { workerCount: workers, msPerCost: leafMs === null ? null : leafMs / 10 };
-  return cutIntoDeliveries(leaves, shares, (leaf) => leftOut.includes(leaf)).map(
-    ({ first, end }) => `${first}-${end}`,
-  );
+  return cutIntoDeliveries(leaves, shares).map(({ first, end }) => `${first}-${end}`);
 }
 
 const sizesOf = (deliveries: readonly string[]): number[] =>
@@ -74,14 +71,6 @@ describe('the deliveries of a first step, whose pace is unknown,', () => {
     expect(sizesOf(cut(alike(16), { workers: 3, ...unknown }))).toEqual([4, 4, 2, 2, 2, 2]);
     expect(sizesOf(cut(alike(16), { workers: 64, ...unknown }))).toEqual(Array(16).fill(1));
     expect(cut(alike(3), { workers: 1, ...unknown })).toEqual(['0-1', '1-2', '2-3']);
-  });
-});
-
-describe('leaves that are left out', () => {
-  it('are in no delivery', () => {
-    expect(cut(alike(8), { workers: 1, leafMs: 10 }, [2, 5])).toEqual(['0-2', '6-8', '3-4', '4-5']);
-    expect(cut(alike(8), { workers: 1, leafMs: 10 }, [4, 5, 6, 7])).toEqual(['0-4']);
-    expect(cut(alike(2), { workers: 1, leafMs: 10 }, [0, 1])).toEqual([]);
   });
 });
 

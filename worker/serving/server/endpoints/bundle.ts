@@ -1,6 +1,7 @@
 /** Reports of the bundle in use: `GET /v1/bundle` and `GET /v1/dictionaries/{feature}`. */
 
 import { uint32At } from '../../../../shared/base/arrays.js';
+import { adgroupCountOf } from '../../../../shared/bundle/bundle-manifest.js';
 import { BundleReportSchema, DictionarySchema } from '../answer-schemas.js';
 import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
 import { RefusedRequest } from '../refused-request.js';
@@ -36,7 +37,7 @@ function bundleReport(server: ServerView): object {
     run: manifest.provenance.run,
     model: manifest.model.kind,
     method: manifest.method.kind,
-    adgroups: manifest.blocks.count - 1,
+    adgroups: adgroupCountOf(manifest),
     encoding: manifest.blocks.encoding,
     taskColumns: manifest.taskColumns,
     features: manifest.features.map((feature) => ({

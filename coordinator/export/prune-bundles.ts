@@ -1,15 +1,15 @@
 /**
  * Removes what no label names: bundles, and files that no bundle has. A bundle that a label points at or
- * has lately pointed at is kept, with the bundles that it is a delta of; so is whatever is young.
+ * has lately pointed at is kept, and so is whatever is young.
  */
 
-import { listLabels } from '../../../shared/bundle/bundle-labels.js';
-import { MANIFEST_KEY_PREFIX, manifestKeyOf } from '../../../shared/bundle/bundle-manifest.js';
-import { bundleDigests, readBundleManifest } from '../../../shared/bundle/bundle-store.js';
-import { whileRemoving } from '../../../shared/bundle/bundle-writers.js';
-import { BLOB_KEY_PREFIX, blobKeyOf } from '../../../shared/storage/object-blob-store.js';
-import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { PROGRESS_KEY_PREFIX } from '../adapted-shards.js';
+import { listLabels } from '../../shared/bundle/bundle-labels.js';
+import { MANIFEST_KEY_PREFIX, manifestKeyOf } from '../../shared/bundle/bundle-manifest.js';
+import { bundleDigests, readBundleManifest } from '../../shared/bundle/bundle-store.js';
+import { whileRemoving } from '../../shared/bundle/bundle-writers.js';
+import { BLOB_KEY_PREFIX, blobKeyOf } from '../../shared/storage/object-blob-store.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { PROGRESS_KEY_PREFIX } from './adapted-shards.js';
 
 interface PruneChoice {
   /** Earlier bundles that are kept of each label's history. */
@@ -53,7 +53,7 @@ async function pruned(
     ...earlier.slice(0, keptEarlierCount),
   ]);
   const young = [...manifests.keys()].filter((digest) => !oldManifests.has(manifestKeyOf(digest)));
-  const kept = withBundlesBelow([...named, ...young], manifests);
+  const kept = new Set([...named, ...young]);
   const removedBundles = [...manifests.keys()].filter((digest) => !kept.has(digest));
   const keptFiles = filesOf(kept, manifests);
   const byteCounts = filesOf(removedBundles, manifests);
@@ -72,47 +72,19 @@ async function pruned(
   };
 }
 
-interface BundleParts {
-  /** The bundle that this one is a delta of. */
-  readonly base: string | null;
-  /** Bytes by key. */
-  readonly files: ReadonlyMap<string, number>;
-}
+/** The bytes of the files of each bundle, by key. */
+type FilesByBundle = ReadonlyMap<string, ReadonlyMap<string, number>>;
 
-async function manifestsOf(store: ObjectStore): Promise<Map<string, BundleParts>> {
-  const found = new Map<string, BundleParts>();
+async function manifestsOf(store: ObjectStore): Promise<FilesByBundle> {
+  const found = new Map<string, ReadonlyMap<string, number>>();
   for (const digest of await bundleDigests(store)) {
     const { manifest } = await readBundleManifest(store, digest);
-    found.set(digest, {
-      base: 'delta' in manifest ? manifest.delta.base : null,
-      files: new Map(
-        manifest.arrays.flatMap(({ files }) =>
-          files.map((file) => [blobKeyOf(file), file.byteCount] as const),
-        ),
-      ),
-    });
+    const files = manifest.arrays.flatMap((array) => array.files);
+    found.set(digest, new Map(files.map((file) => [blobKeyOf(file), file.byteCount])));
   }
   return found;
 }
 
-function withBundlesBelow(
-  digests: readonly string[],
-  manifests: ReadonlyMap<string, BundleParts>,
-): Set<string> {
-  const kept = new Set<string>();
-  for (const digest of digests)
-    for (
-      let below: string | null = digest;
-      below !== null && manifests.has(below) && !kept.has(below);
-      below = manifests.get(below)?.base ?? null
-    )
-      kept.add(below);
-  return kept;
-}
-
-function filesOf(
-  digests: Iterable<string>,
-  manifests: ReadonlyMap<string, BundleParts>,
-): Map<string, number> {
-  return new Map([...digests].flatMap((digest) => [...(manifests.get(digest)?.files ?? [])]));
+function filesOf(digests: Iterable<string>, bundles: FilesByBundle): Map<string, number> {
+  return new Map([...digests].flatMap((digest) => [...(bundles.get(digest) ?? [])]));
 }

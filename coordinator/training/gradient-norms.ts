@@ -5,6 +5,9 @@
  */
 
 import { at } from '../../shared/base/arrays.js';
+import type { TrustConfig } from '../../shared/config/trust-config.js';
+import { FalseResultsError } from '../dispatch/second-opinions.js';
+import type { JudgeNorm } from './step-sum.js';
 
 /** The latest norms, which are remembered. */
 const NORM_COUNT_MAX = 256;
@@ -17,7 +20,7 @@ interface NormBoundConfig {
   readonly multiple: number;
 }
 
-export class GradientNormBound {
+class GradientNormBound {
   readonly #config: NormBoundConfig;
   /** In order of admission; the oldest is overwritten. */
   readonly #norms: number[] = [];
@@ -60,5 +63,40 @@ export class GradientNormBound {
   /** Whether a gradient that was admitted in this outer step without a bound is above it now. */
   get isStepDoubtful(): boolean {
     return this.#unjudged.some((norm) => this.isDoubtful(norm));
+  }
+}
+
+/** Judges the norms of the sums of a run, outer step by outer step. */
+export class GradientNorms {
+  readonly #bound: GradientNormBound;
+
+  constructor({ gradientNormQuantile: quantile, gradientNormMultipleMax: multiple }: TrustConfig) {
+    this.#bound = new GradientNormBound({ quantile, multiple });
+  }
+
+  /** Begins an outer step. Nodes have unequal numbers of tasks, so a norm is divided by the sum of their weights. */
+  begin(): JudgeNorm {
+    const bound = this.#bound;
+    bound.begin();
+    return ({ norm, taskWeight, isConfirmed }) => {
+      const meanNorm = taskWeight > 0 ? norm / taskWeight : 0;
+      if (!isConfirmed && bound.isDoubtful(meanNorm)) return false;
+      bound.admit(meanNorm, isConfirmed);
+      return true;
+    };
+  }
+
+  /**
+   * To be called when all sums of the step are there.
+   *
+   * @throws FalseResultsError when one that was admitted before there was a bound is above it.
+   */
+  assertPlausible(): void {
+    if (!this.#bound.isStepDoubtful) return;
+    throw new FalseResultsError({
+      kind: 'failed',
+      what: 'the norm of a gradient is far above those of the others',
+      cure: 'raise trust.gradientNormMultipleMax if these norms are usual',
+    });
   }
 }
