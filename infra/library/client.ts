@@ -52,15 +52,8 @@ export interface Candidate {
   readonly pacing?: number;
 }
 
-/** Lists with an element for each candidate. */
-export interface CandidateColumns {
-  readonly adgroup: readonly AdgroupKey[];
-  readonly features?: Readonly<Record<string, readonly ColumnValue[]>>;
-  readonly bid?: readonly number[];
-  readonly pacing?: readonly number[];
-}
-
-interface RequestFields<Field> {
+interface CandidatesRequest<Field> {
+  readonly candidates: readonly Candidate[];
   readonly context?: Readonly<Record<string, ColumnValue>>;
   readonly squash?: number;
   readonly reserve?: number;
@@ -74,10 +67,6 @@ interface RequestFields<Field> {
   readonly fields?: readonly Field[];
 }
 
-type InOneForm =
-  | { readonly candidates: readonly Candidate[]; readonly columns?: never }
-  | { readonly columns: CandidateColumns; readonly candidates?: never };
-
 export type RankAnswer = z.output<typeof RankAnswerSchema>;
 export type ScoreAnswer = z.output<typeof ScoreAnswerSchema>;
 /** The fields that answers have beside lists. */
@@ -85,8 +74,8 @@ type ScoreMark = 'bundle' | 'canary' | 'explanation';
 type RankMark = ScoreMark | 'seed' | 'exploration';
 export type RankField = Exclude<keyof RankAnswer, RankMark>;
 export type ScoreField = Exclude<keyof ScoreAnswer, ScoreMark>;
-export type RankRequest<Field extends RankField = RankField> = RequestFields<Field> & InOneForm;
-export type ScoreRequest<Field extends ScoreField = ScoreField> = RequestFields<Field> & InOneForm;
+export type RankRequest<Field extends RankField = RankField> = CandidatesRequest<Field>;
+export type ScoreRequest<Field extends ScoreField = ScoreField> = CandidatesRequest<Field>;
 
 /** An impression that was shown, or its outcome, by the id that the answer of `rank` gave it. */
 export type FeedbackEvent =

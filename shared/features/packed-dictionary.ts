@@ -89,7 +89,7 @@ export function idOfText(dictionary: PackedDictionary, text: string): number {
 }
 
 /** That of a text in UTF-8. */
-export function idOfBytes(dictionary: PackedDictionary, bytes: Uint8Array): number {
+function idOfBytes(dictionary: PackedDictionary, bytes: Uint8Array): number {
   let hash = BASIS;
   for (let place = 0; place < bytes.length; place += 1)
     hash = Math.imul(hash ^ uint8At(bytes, place), PRIME);

@@ -9,7 +9,6 @@ const HEADERS = [
   'ahead.h',
   'layers.h',
   'score.h',
-  'products.h',
   'build-model.h',
   'mapping.h',
   '../../../shared/tensors/native/arguments.h',
@@ -19,11 +18,7 @@ const HEADERS = [
   'columns/columns.h',
   'columns/dictionary.h',
   'columns/json-reader.h',
-  'columns/objects.h',
   'columns/scan.h',
-  'columns/texts.h',
-  'columns/written-numbers.h',
-  'columns/written-texts.h',
   'ranking.h',
 ];
 const SOURCES = [

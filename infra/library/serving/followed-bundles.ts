@@ -6,8 +6,11 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { LATEST_LABEL } from '../../../shared/bundle/bundle-labels.js';
 import type { RunEventSink } from '../../../shared/events/run-events.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { BundleKeeper, type BundleLoader } from '../../../worker/serving/server/bundle-keeper.js';
-import { CanaryKeeper } from '../../../worker/serving/server/canary-keeper.js';
+import {
+  BundleKeeper,
+  CanaryKeeper,
+  type BundleLoader,
+} from '../../../worker/serving/server/bundle-keeper.js';
 import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
 
 interface FollowedRequest {

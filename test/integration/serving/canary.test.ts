@@ -10,7 +10,7 @@ import {
   plainScorer,
   posted,
   RANKED,
-  selfCheckColumns,
+  selfCheckCandidates,
   testServer,
   twoBundles,
   type TestServer,
@@ -40,15 +40,8 @@ async function served(canaryShare: number): Promise<TestServer> {
 
 /** The bundle that answered; the scores are those of that bundle and the mark is right. */
 async function askedWith(url: string, fields: object): Promise<string> {
-  const { adgroup, features } = selfCheckColumns(bundles.loaded[0]);
-  const some = (values: readonly unknown[]): readonly unknown[] => values.slice(0, ROWS);
-  const columns = {
-    adgroup: some(adgroup),
-    features: Object.fromEntries(
-      Object.entries(features).map(([name, values]) => [name, some(values)]),
-    ),
-  };
-  const { status, body } = await posted(`${url}/v1/score`, { columns, ...fields });
+  const candidates = selfCheckCandidates(bundles.loaded[0]).slice(0, ROWS);
+  const { status, body } = await posted(`${url}/v1/score`, { candidates, ...fields });
   expect(status, JSON.stringify(body)).toBe(200);
   const bundle = body['bundle'] as string;
   const { logits } = bundles.loaded[bundles.digests.indexOf(bundle)]!.selfCheck;

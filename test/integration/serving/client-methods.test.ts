@@ -37,7 +37,7 @@ describe('the client of a server that explores and adapts', () => {
     const sent = [{ kind: 'impression', event }, outcome] as const;
     expect(await client.feedback(sent)).toEqual(['counted', 'counted']);
     expect(await client.feedback([outcome])).toEqual(['duplicate']);
-    for (const adgroup of RANKED.columns.adgroup)
+    for (const { adgroup } of RANKED.candidates)
       expect(await client.exploredAdgroup(adgroup)).toEqual(
         await got(`/v1/exploration/${adgroup}`),
       );

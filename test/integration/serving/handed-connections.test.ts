@@ -6,7 +6,7 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import type { Endpoint } from '../../../worker/serving/server/endpoint.js';
-import { rankEndpoint } from '../../../worker/serving/server/endpoints/rank.js';
+import { rankEndpoint } from '../../../worker/serving/server/endpoints/table.js';
 import { HandedConnections } from '../../../worker/serving/server/wire/handed-connections.js';
 import { RankingServer } from '../../../worker/serving/server/wire/ranking-server.js';
 import {

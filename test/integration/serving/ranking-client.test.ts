@@ -1,4 +1,4 @@
-/** The client, the example in Python, the Open Inference Protocol and the description, against a real server. */
+/** The client, the example in Python and the description, against a real server. */
 
 import { execFile, spawnSync } from 'node:child_process';
 import { createServer, type RequestListener, type Server } from 'node:http';
@@ -14,7 +14,7 @@ import {
   plainScorer,
   posted,
   RANKED,
-  selfCheckColumns,
+  selfCheckCandidates,
   testServer,
   twoBundles,
   type TestServer,
@@ -159,139 +159,6 @@ test.skipIf(python !== '')(`the example in Python ranks${python}`, async () => {
   expect(places).toEqual(body['order']);
 });
 
-describe('the Open Inference Protocol', () => {
-  const infer = '/v2/models/ranking/infer';
-
-  test.each([
-    ['/v2/health/live', { live: true }],
-    ['/v2/health/ready', { ready: true }],
-    ['/v2/models/ranking/ready', { ready: true }],
-    ['/v2', { name: 'qianmo', version: '1', extensions: ['binary_tensor_data'] }],
-  ])('answers %s', async (path, expected) => {
-    expect(await (await fetch(url + path)).json()).toEqual(expected);
-  });
-
-  test('describes the model', async () => {
-    const found: unknown = await (await fetch(`${url}/v2/models/ranking`)).json();
-    expect(found).toMatchObject({ name: 'ranking', versions: [bundles.digests[0]] });
-    expect(found).toMatchObject({
-      inputs: [
-        { name: 'adgroup', datatype: 'BYTES', shape: [-1] },
-        { name: 'category0', datatype: 'BYTES', shape: [-1] },
-        { name: 'category1', datatype: 'BYTES', shape: [-1] },
-        { name: 'bag0', datatype: 'BYTES', shape: [-1, -1] },
-        { name: 'number0', datatype: 'FP64', shape: [-1] },
-      ],
-    });
-    expect((await fetch(`${url}/v2/models/other`)).status).toBe(404);
-  });
-
-  const rows = {
-    adgroup: ['task1', 'nobody'],
-    category0: ['category0-3', 'category0-1'],
-    category1: ['category1-1', 'never seen'],
-    bag0: [
-      ['bag0-1', ''],
-      ['bag0-2', 'bag0-3'],
-    ],
-    number0: [0.5, -1],
-  };
-  const texts = (name: string, data: readonly string[], shape: readonly number[]) => ({
-    ...{ name, shape, datatype: 'BYTES', data },
-  });
-  const inputs = [
-    texts('adgroup', rows.adgroup, [2]),
-    texts('category0', rows.category0, [2]),
-    texts('category1', rows.category1, [2]),
-    texts('bag0', rows.bag0.flat(), [2, 2]),
-    { name: 'number0', shape: [2], datatype: 'FP64', data: rows.number0 },
-  ];
-  const scored = async (): Promise<readonly number[]> => {
-    const { adgroup, ...features } = rows;
-    const known = {
-      ...features,
-      bag0: rows.bag0.map((list) => list.filter((value) => value !== '')),
-    };
-    const { body } = await posted(`${url}/v1/score`, { columns: { adgroup, features: known } });
-    return body['scores'] as readonly number[];
-  };
-
-  test('infers from tensors in JSON', async () => {
-    const { status, body } = await posted(url + infer, { id: 'one', inputs });
-    expect(status).toBe(200);
-    expect(body).toMatchObject({
-      id: 'one',
-      model_name: 'ranking',
-      model_version: bundles.digests[0],
-    });
-    expect(body['outputs']).toMatchObject([
-      { name: 'score', datatype: 'FP32', shape: [2], data: await scored() },
-      { name: 'expected', datatype: 'FP64', shape: [2] },
-    ]);
-  });
-
-  test('infers from raw tensors, and answers with them', async () => {
-    const raw = inputs.map(({ data, datatype, ...head }) => {
-      const bytes =
-        datatype === 'FP64'
-          ? Buffer.from(Float64Array.from(data as number[]).buffer)
-          : Buffer.concat(
-              (data as string[]).map((text) => {
-                const length = Buffer.alloc(4);
-                length.writeUInt32LE(Buffer.byteLength(text));
-                return Buffer.concat([length, Buffer.from(text)]);
-              }),
-            );
-      return { bytes, head: { ...head, datatype, parameters: { binary_data_size: bytes.length } } };
-    });
-    const outputs = [{ name: 'score', parameters: { binary_data: true } }];
-    const json = Buffer.from(JSON.stringify({ inputs: raw.map(({ head }) => head), outputs }));
-    const answer = await fetch(url + infer, {
-      method: 'POST',
-      headers: {
-        'content-type': 'application/octet-stream',
-        'inference-header-content-length': String(json.length),
-      },
-      body: Buffer.concat([json, ...raw.map(({ bytes }) => bytes)]),
-    });
-    expect(answer.status).toBe(200);
-    const bytes = await answer.arrayBuffer();
-    const headerLength = Number(answer.headers.get('inference-header-content-length'));
-    expect(JSON.parse(Buffer.from(bytes, 0, headerLength).toString())).toMatchObject({
-      outputs: [{ name: 'score', shape: [2], parameters: { binary_data_size: 8 } }],
-    });
-    expect([...new Float32Array(bytes.slice(headerLength))]).toEqual(
-      [...(await scored())].map(Math.fround),
-    );
-  });
-
-  test.each([
-    ['no adgroups', { inputs: inputs.slice(1) }, /no tensor of adgroups/],
-    [
-      'an uneven tensor',
-      { inputs: [...inputs, texts('x', ['a'], [1])] },
-      /different numbers of rows/,
-    ],
-    ['a wrong shape', { inputs: [texts('adgroup', ['a'], [2])] }, /has 1 elements/],
-    [
-      'a key that a number does not hold',
-      { inputs: [{ name: 'adgroup', shape: [1], datatype: 'INT64', data: [2 ** 53 + 2] }] },
-      /loses digits/,
-    ],
-    ['an unknown output', { inputs, outputs: [{ name: 'logit' }] }, /no such output/],
-    ['one input twice', { inputs: [...inputs, inputs[1]] }, /comes twice/],
-    [
-      'raw data that is not there',
-      { inputs: [{ ...inputs[4], data: undefined, parameters: { binary_data_size: 16 } }] },
-      /cut off/,
-    ],
-  ])('refuses %s', async (_, body, what) => {
-    const refused = await posted(url + infer, body);
-    expect(refused.status).toBe(400);
-    expect(refused.body['what']).toMatch(what);
-  });
-});
-
 describe('the description', () => {
   interface Operation {
     readonly parameters?: readonly {
@@ -326,7 +193,7 @@ describe('the description', () => {
     const { url: at, endpoints, close } = await wholeServer(room.path);
     const described = await describedAt(at);
     const routes = endpoints.map(({ method, path }) => `${method} ${path}`).sort();
-    expect(routes).toHaveLength(17);
+    expect(routes).toHaveLength(11);
     const found = Object.entries(described.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     );
@@ -360,21 +227,20 @@ describe('the description', () => {
     expect(described.openapi).toBe('3.1.0');
     const { body: ranked } = await posted(`${url}/v1/rank`, RANKED);
     const { body: scored } = await posted(`${url}/v1/score`, RANKED);
-    const { body: problem } = await posted(`${url}/v1/score`, { columns: {} });
+    const { body: problem } = await posted(`${url}/v1/score`, { candidates: {} });
     expect(fits(described, 'RankAnswer', ranked)).toBe(true);
     expect(fits(described, 'Problem', problem)).toBe(true);
     expect(fits(described, 'RankingRequest', RANKED)).toBe(true);
-    expect(fits(described, 'RankingRequest', { columns: {} })).toBe(false);
+    expect(fits(described, 'RankingRequest', { candidates: {} })).toBe(false);
     expect(fits(described, 'RankAnswer', scored)).toBe(false);
     expect(fits(described, 'ScoreAnswer', { ...scored, scores: 'none' })).toBe(false);
   });
 
   test('the self-check rows score over the client as the export scored them', async () => {
-    const { adgroup, features } = selfCheckColumns(bundles.loaded[0]);
     const client = new RankingClient({ url, timeoutMs: 30_000 });
-    // Columns as JSON holds them.
-    const columns = { adgroup, features: features as Record<string, (string | null)[]> };
-    const { scores } = await client.score({ columns });
+    const { scores } = await client.score({
+      candidates: selfCheckCandidates(bundles.loaded[0]),
+    });
     const { logits } = bundles.loaded[0].selfCheck;
     const differences = scores.map((score, row) => Math.abs((score ?? NaN) - logits[row]!));
     expect(Math.max(...differences)).toBeLessThan(1e-5);

@@ -17,9 +17,6 @@ import { plainScorer, twoBundles } from '../../fixtures/serving/served-export.js
 
 const CASES = 4_000;
 const FEATURES = { category0: 'category0-1', category1: null, bag0: ['bag0-1'], number0: 1 };
-const LISTS = Object.fromEntries(
-  Object.entries(FEATURES).map(([name, value]) => [name, [value, value]]),
-);
 const BODIES = [
   {
     context: FEATURES,
@@ -29,7 +26,7 @@ const BODIES = [
     ],
   },
   { candidates: [{ adgroup: 'task1', features: FEATURES }], seed: 1, squash: 0.5, reserve: 0.1 },
-  { columns: { adgroup: ['task1', 7], bid: [1, 2], features: LISTS } },
+  { candidates: ['task1', 7].map((adgroup) => ({ adgroup, features: FEATURES })) },
 ];
 let bundle: ServedBundle;
 let nativeBundle: ServedBundle;

@@ -6,11 +6,8 @@ import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import {
-  plainOrder,
-  type OrderByValue,
-} from '../../../worker/serving/columns/ordered-candidates.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
+import { plainOrder } from '../../../worker/serving/server/answers.js';
 import { Estimator, type Estimates } from '../../../worker/serving/server/estimates.js';
 
 const CASES = 500;
@@ -45,16 +42,13 @@ test('candidates are in the order of their values, equal ones as they were', () 
       .filter((place) => values[place]! >= reserve)
       .sort((a, b) => (values[a] === values[b] ? a - b : values[b]! - values[a]!));
     const hasEqual = new Set(expected.map((place) => values[place])).size < expected.length;
-    const nativeOrder: OrderByValue = (...given) => {
-      const found = addon.order(...given);
-      expect(found < 0, `seed ${seed}`).toBe(hasEqual);
-      return found < 0 ? -1 - found : found;
-    };
-    for (const order of [plainOrder, nativeOrder]) {
-      const places = new Int32Array(values.length);
-      const count = order(values, reserve, places);
-      expect(Array.from(places.subarray(0, count)), `seed ${seed}`).toEqual(expected);
-    }
+    const native = new Int32Array(values.length);
+    const count = hasEqual ? -1 - expected.length : expected.length;
+    expect(addon.order(values, reserve, native), `seed ${seed}`).toBe(count);
+    const plain = new Int32Array(values.length);
+    expect(plainOrder(values, reserve, plain)).toBe(-1 - expected.length);
+    for (const places of [native, plain])
+      expect(Array.from(places.subarray(0, expected.length)), `seed ${seed}`).toEqual(expected);
   }
 });
 
@@ -132,37 +126,6 @@ test('probabilities are those of TypeScript', () => {
     const native = completed(new Estimator(bundle, addon), blocks, scores, label);
     expect(native.expected, `seed ${seed}`).toEqual(plain.expected);
     expect(native.labels, `seed ${seed}`).toEqual(plain.labels);
-  }
-});
-
-test('values are bids times what is expected, and nothing below 0 is worth anything', () => {
-  for (let seed = 0; seed < CASES; seed += 1) {
-    const random = randomStream(seed, 'weighed values');
-    const count = random.below(COUNT_MAX);
-    const drawn = (): number => [0, -0, NaN, random.uniform(), -random.uniform()][random.below(5)]!;
-    const expected = Float64Array.from({ length: count }, drawn);
-    const bids = Float64Array.from({ length: count }, () => 10 * random.uniform());
-    const values = new Float64Array(count);
-    addon.weigh(expected, bids, values);
-    const wanted = expected.map((each, place) => bids[place]! * Math.max(0, each));
-    expect(Array.from(values), `seed ${seed}`).toEqual(Array.from(wanted));
-  }
-  expect(() => addon.weigh(new Float64Array(2), new Float64Array(1), new Float64Array(2))).toThrow(
-    'too short',
-  );
-});
-
-test('hashes that come twice are found, whatever they are', () => {
-  expect(addon.areDifferent(new Uint32Array(0))).toBe(true);
-  for (let seed = 0; seed < CASES; seed += 1) {
-    const random = randomStream(seed, 'repeated hashes');
-    const hashes = Uint32Array.from({ length: 2 * random.below(COUNT_MAX) }, () =>
-      random.below(seed % 2 === 0 ? 16 : 2 ** 32),
-    );
-    const pairs = Array.from({ length: hashes.length / 2 }, (_, place) =>
-      hashes.subarray(2 * place, 2 * place + 2).join(' '),
-    );
-    expect(addon.areDifferent(hashes), `seed ${seed}`).toBe(new Set(pairs).size === pairs.length);
   }
 });
 

@@ -22,11 +22,11 @@ import {
 } from '../../../worker/serving/columns/candidate-column.js';
 import { nativeLookups } from '../../../worker/serving/columns/native-columns.js';
 import { plainLookups, type TextLookups } from '../../../worker/serving/columns/text-lookup.js';
-import { valueLookupsOf } from '../../../worker/serving/columns/value-lookups.js';
 import { withDerived } from '../../../worker/serving/derived-numbers.js';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { requestLayoutOf } from '../../../worker/serving/ranking-request.js';
 import { RequestEncoder } from '../../../worker/serving/server/encoded-request.js';
+import { valueLookupsOf } from '../../../worker/serving/server/served-bundle.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 
 const CASES = 1_000;
@@ -211,7 +211,7 @@ function foundOf(
   const { idCounts, numberCounts } = requestLayoutOf(spec, contextFeatures);
   try {
     const count = body.candidateCount;
-    const request = new RequestEncoder(bundle, contextFeatures, lookups, byFeature).encode(
+    const request = new RequestEncoder(bundle, contextFeatures, byFeature).encode(
       body,
       new Int32Array(count),
     );

@@ -1,7 +1,6 @@
 // What the addon takes apart means what `JSON.parse` says it means, to the bit of every number, and a body
 // that is refused is never taken apart. Seen to fail: mantissas beyond 2^53 taken for exact, an absent feature of an earlier
-// candidate taken for null, the first of two members with one name, half of a pair of surrogates taken for a character,
-// quotes behind an escape in the same block taken for those of texts.
+// candidate taken for null, the first of two members with one name, half of a pair of surrogates taken for a character.
 
 import { beforeAll, expect, test } from 'vitest';
 import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
@@ -15,32 +14,15 @@ import { mutatedText } from '../../fixtures/serving/mutated-text.js';
 
 const CASES = 3_000;
 const BODIES = [
-  {
-    context: { city: 'Oslo', tags: ['a', 'b'], n: -0.5 },
-    columns: {
-      adgroup: ['task1', 'größe'],
-      bid: [1.25, 0],
-      pacing: [1, 2],
-      features: {
-        brand: ['x', null],
-        price: [1e3, -0.001],
-        tags: [['a', null], []],
-        odd: [null, null],
-      },
-    },
-    ...{ seed: 3, squash: 0.5, reserve: 0.1, fields: ['order'] },
-  },
-  { columns: { adgroup: [], features: { brand: [] } } },
-  { columns: { adgroup: ['a'], bid: [3] }, context: { __proto__x: 1 } },
   { candidates: [{ adgroup: 'a' }] },
   {
-    context: { city: 'Oslo' },
+    context: { city: 'Oslo', tags: ['a', 'b'], n: -0.5 },
     candidates: [
       { adgroup: 'task1', features: { brand: 'x', price: 1e3, tags: ['a', null], odd: null } },
       { adgroup: 'größe/2', bid: 0.5, features: { brand: null, price: -0.001, tags: [], odd: 1 } },
       { adgroup: '\u2028"', pacing: 2, bid: 1, features: { price: 7, brand: 'y\n', late: true } },
     ],
-    ...{ fields: ['order'], reserve: 0.1 },
+    ...{ fields: ['order'], reserve: 0.1, seed: 3, squash: 0.5 },
   },
   {
     candidates: ['a', 'b', 'c'].map((adgroup) => ({
@@ -104,24 +86,23 @@ function escaped(random: RandomStream, text: string): string {
 }
 
 test('a scanned body is the parsed one', () => {
-  const scannedCounts = { columns: 0, candidates: 0 };
+  let scannedCount = 0;
   for (let seed = 0; seed < CASES; seed += 1) {
     const random = randomStream(seed, 'scanned body');
-    const drawn = BODIES[random.below(BODIES.length)]!;
-    const text = escaped(random, JSON.stringify(drawn));
+    const text = escaped(random, JSON.stringify(BODIES[random.below(BODIES.length)]));
     const body = Buffer.from(
       spaced(random, random.below(4) === 0 ? text : mutatedText(random, text)),
     );
     const scanned = scanner.scanned(body);
     if (scanned === null) continue;
     expect(plain(scanned), body.toString()).toEqual(parsedOf(body));
-    scannedCounts['columns' in drawn ? 'columns' : 'candidates'] += 1;
+    scannedCount += 1;
   }
-  for (const count of Object.values(scannedCounts)) expect(count).toBeGreaterThan(CASES / 10);
+  expect(scannedCount).toBeGreaterThan(CASES / 5);
 });
 
 /** Texts of most lengths near those of the blocks that are scanned at once, with commas and brackets, and quotes as escapes. */
-function longColumn(random: RandomStream, count: number): (string | null)[] {
+function longTexts(random: RandomStream, count: number): (string | null)[] {
   const isOdd = random.below(3) === 0;
   return Array.from({ length: count }, () => {
     if (isOdd && random.below(30) === 0) return [null, '"', 'a\n', 'größe', ''][random.below(5)]!;
@@ -130,14 +111,16 @@ function longColumn(random: RandomStream, count: number): (string | null)[] {
   });
 }
 
-test('long columns of texts are the parsed ones', () => {
+test('long texts are the parsed ones', () => {
   let scannedCount = 0;
   for (let seed = 0; seed < CASES / 3; seed += 1) {
-    const random = randomStream(seed, 'long columns');
+    const random = randomStream(seed, 'long texts');
     const count = random.below(60);
-    const features = { brand: longColumn(random, count), city: longColumn(random, count) };
-    const adgroup = Array.from({ length: count }, (_, place) => `adgroup-${place}`);
-    const text = JSON.stringify({ columns: { adgroup, features } });
+    const [brands, cities] = [longTexts(random, count), longTexts(random, count)];
+    const candidates = brands.map((brand, place) => ({
+      ...{ adgroup: `adgroup-${place}`, features: { brand, city: cities[place] } },
+    }));
+    const text = JSON.stringify({ candidates });
     const body = Buffer.from(random.below(2) === 0 ? text : mutatedText(random, text));
     const scanned = scanner.scanned(body);
     if (scanned === null) continue;
@@ -191,10 +174,10 @@ function objectsText(random: RandomStream): string {
   return `{"seed":1,"candidates":[${candidates.join(',')}]${odd() ? ',"columns":{}' : ''}}`;
 }
 
-test('candidates that are objects are the parsed ones', () => {
+test('candidates whose members differ are the parsed ones', () => {
   let scannedCount = 0;
   for (let seed = 0; seed < CASES; seed += 1) {
-    const body = Buffer.from(objectsText(randomStream(seed, 'objects')));
+    const body = Buffer.from(objectsText(randomStream(seed, 'members')));
     const scanned = scanner.scanned(body);
     if (scanned === null) continue;
     expect(plain(scanned), body.toString()).toEqual(parsedOf(body));
@@ -222,7 +205,7 @@ test('numbers are the doubles that JSON has', () => {
   let scannedCount = 0;
   for (let seed = 0; seed < CASES; seed += 1) {
     const text = numberText(randomStream(seed, 'number'));
-    const body = Buffer.from(`{"columns":{"adgroup":["a"],"features":{"n":[${text}]}}}`);
+    const body = Buffer.from(`{"candidates":[{"adgroup":"a","features":{"n":${text}}}]}`);
     const scanned = scanner.scanned(body);
     const expected = parsedOf(body);
     if (expected === null) expect(scanned, text).toBeNull();
@@ -234,9 +217,9 @@ test('numbers are the doubles that JSON has', () => {
 });
 
 test('bytes that are no text, and a mark of their order, are left to the parser', () => {
-  const text = '{"columns":{"adgroup":["a"]}}';
+  const text = '{"candidates":[{"adgroup":"a"}]}';
   expect(scanner.scanned(Buffer.from(text))).not.toBeNull();
   expect(scanner.scanned(Buffer.from(`\ufeff${text}`))).toBeNull();
-  expect(scanner.scanned(Buffer.from(text.replace('a"]', '\u0080"]'), 'latin1'))).toBeNull();
+  expect(scanner.scanned(Buffer.from(text.replace('a"}', '\u0080"}'), 'latin1'))).toBeNull();
   expect(scanner.scanned(Buffer.alloc(0))).toBeNull();
 });

@@ -12,10 +12,10 @@ const schema = { name: 'Any', schema: z.unknown() };
 const description = { summary: 'a test', request: schema, answer: schema, example: () => ({}) };
 
 const RANK: Endpoint = { method: 'POST', path: '/v1/rank', mediaTypes, answer, description };
-const MODEL: Endpoint = { method: 'GET', path: '/v2/models/{model}', answer, description };
+const MODEL: Endpoint = { method: 'GET', path: '/v1/models/{model}', answer, description };
 const INFER: Endpoint = {
   method: 'POST',
-  path: '/v2/models/{model}/infer',
+  path: '/v1/models/{model}/infer',
   mediaTypes,
   answer,
   description,
@@ -43,10 +43,10 @@ function reasonOf(method: string, url: string): string {
 describe('a path', () => {
   test.each([
     ['POST', '/v1/rank', RANK, {}],
-    ['POST', '/v1/rank?x=/v2/models/y', RANK, {}],
-    ['GET', '/v2/models/shop', MODEL, { model: 'shop' }],
-    ['HEAD', '/v2/models/shop', MODEL, { model: 'shop' }],
-    ['POST', '/v2/models/a%20b%2Fc/infer', INFER, { model: 'a b/c' }],
+    ['POST', '/v1/rank?x=/v1/models/y', RANK, {}],
+    ['GET', '/v1/models/shop', MODEL, { model: 'shop' }],
+    ['HEAD', '/v1/models/shop', MODEL, { model: 'shop' }],
+    ['POST', '/v1/models/a%20b%2Fc/infer', INFER, { model: 'a b/c' }],
     ['GET', '/v1/blocks/__proto__', BLOCK, { adgroup: '__proto__' }],
     ['POST', '/v1/blocks/a', ADAPT, { adgroup: 'a' }],
   ])('of %s %s leads to its endpoint', (method, url, endpoint, parameters) => {
@@ -56,12 +56,12 @@ describe('a path', () => {
   test.each([
     ['GET', '/v1/rank', 'wrong-method'],
     ['HEAD', '/v1/rank', 'wrong-method'],
-    ['DELETE', '/v2/models/shop', 'wrong-method'],
+    ['DELETE', '/v1/models/shop', 'wrong-method'],
     ['POST', '/v1/rank/', 'no-such-path'],
     ['POST', '/v1/RANK', 'no-such-path'],
-    ['GET', '/v2/models/', 'no-such-path'],
-    ['GET', '/v2/models/%zz', 'no-such-path'],
-    ['POST', '/v2/models/a/b/infer', 'no-such-path'],
+    ['GET', '/v1/models/', 'no-such-path'],
+    ['GET', '/v1/models/%zz', 'no-such-path'],
+    ['POST', '/v1/models/a/b/infer', 'no-such-path'],
     ['GET', '/../../etc/passwd', 'no-such-path'],
     ['GET', '', 'no-such-path'],
   ])('of %s %s has a defined answer', (method, url, reason) => {

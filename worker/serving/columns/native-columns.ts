@@ -52,23 +52,16 @@ export interface ColumnsAddon {
     indexBlocks: Int32Array,
     blocks: Int32Array,
   ): void;
-  /** Looks up like `TextLookups`. */
-  copyIds(
-    ids: Int32Array,
-    valueCount: number,
-    target: Int32Array,
-    first: number,
-    stride: number,
-  ): number;
   /**
-   * Members of a body in JSON, eight words each (`native/columns/scan.h`); -1 for a body that is left to a parser.
+   * Takes candidates in JSON apart (`native/columns/scan.h`). Returns the number of columns; -1 for a body that is left to a parser.
    *
-   * @param written takes texts that had escapes, and lists of values.
+   * @param words takes the number of candidates, the start and end of their list, and seven words for each column.
+   * @param written takes lists of values.
    * @param textByteCountMax of a text in a column.
    */
   scanBody(
     body: Uint8Array,
-    members: Int32Array,
+    words: Int32Array,
     spans: Uint32Array,
     numbers: Float64Array,
     written: Uint8Array,
@@ -99,20 +92,15 @@ export interface ColumnsAddon {
     labels: Int32Array,
     calibrated: Float64Array,
   ): void;
-  /** Writes the number of each candidate's block. */
-  gather(ofBlocks: Float64Array | Uint32Array, blocks: Int32Array, found: Float64Array): void;
-  /** The result of `OrderByValue`; -1 less the number where some values are equal. */
+  /**
+   * Writes the places of the values that are not below the reserve, from the largest value to the smallest, equal ones as they
+   * were. Returns how many there are; -1 less that number where some values are equal.
+   */
   order(values: Float64Array, reserve: number, order: Int32Array): number;
-  /** Writes the product of each bid and what is expected, or 0 where that is less. */
-  weigh(expected: Float64Array, bids: Float64Array, values: Float64Array): void;
-  /** @param hashes low and high word of each. */
-  areDifferent(hashes: Uint32Array): boolean;
 }
 
-export function nativeLookups(addon: ColumnsAddon): TextLookups {
+export function nativeLookups(addon: ColumnsAddon) {
   return {
-    copyIds: (ids, valueCount, { target, first, stride }) =>
-      addon.copyIds(ids, valueCount, target, first, stride),
     ofKeys: ({ hashes: indexHashes, blocks: indexBlocks, keyBytes, keyOffsets, seed }) => ({
       ofTexts: ({ bytes, spans }, blocks, hashes) =>
         addon.lookUpKeys(
@@ -132,5 +120,5 @@ export function nativeLookups(addon: ColumnsAddon): TextLookups {
           addon.lookUpBuckets(bytes, spans, buckets, count, dictionary !== null, ...places, 0);
       };
     },
-  };
+  } satisfies TextLookups;
 }

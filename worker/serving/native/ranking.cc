@@ -85,34 +85,6 @@ void calibrate(const Arguments& arguments) {
   }
 }
 
-// The number of each candidate's block.
-template <class Number>
-void gatherNumbers(View<void> numbers, View<int32_t> blocks, View<double> found) {
-  const Number* const ofBlocks = static_cast<Number*>(numbers.data);
-  for (size_t begin = 0; begin < blocks.count; begin += BATCH) {
-    const size_t end = std::min(begin + BATCH, blocks.count);
-    for (size_t candidate = begin; candidate < end; ++candidate) {
-      const uint32_t block = uint32_t(blocks.data[candidate]);
-      demand(block < numbers.count, "there is no block of this number");
-      __builtin_prefetch(ofBlocks + block);
-    }
-    for (size_t candidate = begin; candidate < end; ++candidate)
-      found.data[candidate] = double(ofBlocks[blocks.data[candidate]]);
-  }
-}
-
-// gather(numbers by block, blocks, found)
-void gather(const Arguments& arguments) {
-  napi_typedarray_type type;
-  const View<void> numbers = arguments.elements(arguments.value(0), &type);
-  const View<int32_t> blocks = arguments.words(1);
-  const View<double> found = arguments.doubles(2);
-  demand(found.count >= blocks.count, "an array is too short");
-  if (type == napi_float64_array) gatherNumbers<double>(numbers, blocks, found);
-  else if (type == napi_uint32_array) gatherNumbers<uint32_t>(numbers, blocks, found);
-  else demand(false, "numbers of this type are not gathered");
-}
-
 // A candidate, and the upper half of its value such that the largest value has the smallest key.
 struct Keyed {
   uint32_t key;
@@ -178,47 +150,9 @@ napi_value order(const Arguments& arguments) {
   return found;
 }
 
-// weigh(expected, bids, values): each value is a bid times what is expected, or times 0 where that is less.
-void weigh(const Arguments& arguments) {
-  const View<double> expected = arguments.doubles(0), bids = arguments.doubles(1), values = arguments.doubles(2);
-  demand(bids.count >= expected.count && values.count >= expected.count, "an array is too short");
-  for (size_t candidate = 0; candidate < expected.count; ++candidate) {
-    const double found = expected.data[candidate];
-    values.data[candidate] = bids.data[candidate] * (found <= 0 ? 0.0 : found);
-  }
-}
-
-// areDifferent(hashes): whether no hash of two words comes twice.
-napi_value areDifferent(const Arguments& arguments) {
-  const View<uint32_t> words = arguments.unsignedWords(0);
-  const size_t count = words.count / 2;
-  demand(count <= INT32_MAX, "there are too many hashes");
-  size_t slotCount = 64;
-  while (slotCount < 4 * count) slotCount *= 2;
-  // Places from 1 on; 0 is an empty slot.
-  static thread_local std::vector<int32_t> slots;
-  slots.assign(slotCount, 0);
-  bool isFound = false;
-  for (size_t place = 0; place < count && !isFound; ++place) {
-    const uint32_t low = words.data[2 * place], high = words.data[2 * place + 1];
-    size_t slot = (low ^ (high >> 7)) & (slotCount - 1);
-    for (; slots[slot] != 0; slot = (slot + 1) & (slotCount - 1)) {
-      const size_t earlier = slots[slot] - 1;
-      isFound = isFound || (words.data[2 * earlier] == low && words.data[2 * earlier + 1] == high);
-    }
-    slots[slot] = int32_t(place + 1);
-  }
-  napi_value areAll;
-  napi_get_boolean(arguments.env(), !isFound, &areAll);
-  return areAll;
-}
-
 }  // namespace
 
 void defineRanking(napi_env env, napi_value exports) {
   defineFunctions(env, exports, {{"calibrate", calledForEffect<calibrate>},
-                   {"gather", calledForEffect<gather>},
-                   {"order", calledForValue<order>},
-                   {"weigh", calledForEffect<weigh>},
-                   {"areDifferent", calledForValue<areDifferent>}});
+                   {"order", calledForValue<order>}});
 }

@@ -1,10 +1,10 @@
 /** Candidates in the order of their values. */
 
-import { float64At, int32At, numberAt, uint32At } from '../../../shared/base/arrays.js';
+import { float64At, int32At, uint32At } from '../../../shared/base/arrays.js';
 import { randomStream } from '../../../shared/base/random.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { isSameText } from '../columns/candidate-column.js';
-import { plainOrder } from '../columns/ordered-candidates.js';
+import type { ColumnsAddon } from '../columns/native-columns.js';
 import type { Estimates } from './estimates.js';
 import type { RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
@@ -58,25 +58,28 @@ export interface Ranking {
 export function rankingOf(bundle: ServedBundle, body: RankingBody): Ranking {
   const estimates = bundle.estimates(body);
   const { addon } = bundle.choice;
-  if (addon?.areDifferent(estimates.hashes) !== true) demandDifferent(estimates, body);
-  const { candidateCount, bids } = body;
+  demandDifferent(estimates, body);
+  const { candidateCount } = body;
   const values = grown('values', candidateCount).subarray(0, candidateCount);
-  if (addon !== null && bids instanceof Float64Array && isBidAlone(body))
-    addon.weigh(estimates.expected, bids, values);
-  else writeValues(estimates, body, values);
+  writeValues(estimates, body, values);
   const places = grown('order', candidateCount);
-  const found =
-    addon === null
-      ? -1 - plainOrder(values, body.reserve, places)
-      : addon.order(values, body.reserve, places);
+  const orderByValue = addon === null ? plainOrder : (...given: Ordered) => addon.order(...given);
+  const found = orderByValue(values, body.reserve, places);
   const order = places.subarray(0, found < 0 ? -1 - found : found);
   const seed = found < 0 ? breakTies(order, values, body, estimates.hashes) : null;
   return { estimates, order, values, seed };
 }
 
-/** True if a value is a bid times what is expected. */
-function isBidAlone({ pacings, squash }: RankingBody): boolean {
-  return pacings === null && squash === 1;
+type Ordered = Parameters<ColumnsAddon['order']>;
+
+/** The order of candidates without the addon. Some values may be equal. */
+export function plainOrder(...[values, reserve, order]: Ordered): number {
+  const places = Array.from(values.keys()).filter((place) => float64At(values, place) >= reserve);
+  const valueAt = (place: number): number => float64At(values, place);
+  // Equal ones stay as they were. The difference of two infinities is no number.
+  places.sort((a, b) => (valueAt(a) === valueAt(b) ? 0 : valueAt(b) - valueAt(a)));
+  order.set(places);
+  return -1 - places.length;
 }
 
 const room = {
@@ -100,8 +103,8 @@ function writeValues(
   for (let candidate = 0; candidate < candidateCount; candidate += 1) {
     // A value that was predicted below 0 is worth nothing, and has no power.
     const positive = Math.max(0, float64At(expected, candidate));
-    const bid = bids === null ? 1 : numberAt(bids, candidate);
-    const pacing = pacings === null ? 1 : numberAt(pacings, candidate);
+    const bid = bids === null ? 1 : (bids[candidate] ?? NaN);
+    const pacing = pacings === null ? 1 : (pacings[candidate] ?? NaN);
     values[candidate] = pacing * bid * (squash === 1 ? positive : positive ** squash);
   }
 }

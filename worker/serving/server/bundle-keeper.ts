@@ -1,14 +1,16 @@
 /**
- * The bundle that requests are answered from, and its successor: a label is polled, the bundle that it
- * points at is read and self-checked beside the one in use, and takes its place in one assignment.
- * Whoever holds the earlier one keeps it until the answer is written; then its memory is given back.
+ * The bundle that requests are answered from and its successor, and a canary beside them. A label is polled, the bundle that it
+ * points at is read and self-checked, and takes the place of the earlier one in one assignment. Requests that hold the earlier one
+ * keep it until their answers are written; then its memory is given back.
  */
 
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import { bundleDigestOf } from '../../../shared/bundle/bundle-store.js';
+import { secondsText, shortDigest } from '../../../shared/events/event-parts.js';
 import {
+  noticeEvent,
   type RunEventSink,
   warningEvent,
   type RunEventOf,
@@ -44,17 +46,17 @@ interface KeeperSource {
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   /** Makes a bundle ready, before it is served. */
-  readonly prepare?: (bundle: ServedBundle) => Promise<void>;
+  readonly prepare?: ((bundle: ServedBundle) => Promise<void>) | undefined;
 }
 
 /** A bundle that the label pointed at and that is not served. */
-export interface RefusedBundle {
+interface RefusedBundle {
   readonly bundle: string;
   readonly reason: string;
 }
 
 /** The memory of a bundle that a keeper could not take. */
-export class BundleRefusal {
+class BundleRefusal {
   #latest: RefusedBundle | null = null;
   #isLasting = false;
   #count = 0;
@@ -88,18 +90,98 @@ export class BundleRefusal {
   }
 }
 
-export class BundleKeeper {
+interface CanarySource extends KeeperSource {
+  /** Of requests, from 0 to 1. */
+  readonly share: number;
+  /** The digest of the bundle in use. */
+  readonly stable: () => string;
+}
+
+/** Follows a label and loads the bundles that it points at. */
+abstract class LabelFollower<Source extends KeeperSource> {
   readonly name: string;
-  readonly #source: KeeperSource;
-  #current: ServedBundle;
-  readonly #refusal = new BundleRefusal();
+  protected readonly source: Source;
+  protected readonly refusal = new BundleRefusal();
   #isLabelUnread = false;
   #labelFailureCount = 0;
+
+  protected constructor(source: Source) {
+    this.name = source.name;
+    this.source = source;
+  }
+
+  get refused(): RefusedBundle | null {
+    return this.refusal.latest;
+  }
+
+  /** Looks at a bundle that was refused: one at every poll while that may pass by itself. */
+  get refusalCount(): number {
+    return this.refusal.count;
+  }
+
+  /** Looks at the label that have failed. */
+  get labelFailureCount(): number {
+    return this.#labelFailureCount;
+  }
+
+  /** Follows the label until the signal aborts. */
+  async watch(pollMs: number, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      await this.source.clock.sleep(pollMs, signal);
+      if (signal.aborted) return;
+      await this.poll();
+    }
+  }
+
+  /** Reads the label once, and the bundle if it is another one. */
+  abstract poll(): Promise<void>;
+
+  /** The bundle that the label points at; null if `isGone` says that there is no label, undefined if it cannot be read. */
+  protected async digest(isGone: (error: unknown) => boolean): Promise<string | null | undefined> {
+    const { store, name, onEvent } = this.source;
+    try {
+      const digest = await bundleDigestOf(store, name);
+      this.#isLabelUnread = false;
+      return digest;
+    } catch (error) {
+      if (isGone(error)) return null;
+      this.#labelFailureCount += 1;
+      if (!this.#isLabelUnread) onEvent(labelUnread(name, error));
+      this.#isLabelUnread = true;
+      return undefined;
+    }
+  }
+
+  /** Makes a bundle ready and calls `serve` with it. Returns false if it is refused, which is told once. */
+  protected async load(
+    digest: string,
+    role: 'stable' | 'canary',
+    serve: (bundle: ServedBundle, loadMs: number) => void,
+  ): Promise<boolean> {
+    const { loader, clock, onEvent, prepare } = this.source;
+    const startMs = clock.monotonicMs();
+    let next: ServedBundle | null = null;
+    try {
+      next = await loader.load(digest);
+      await prepare?.(next);
+    } catch (error) {
+      next?.retire();
+      const news = this.refusal.newsOf(digest, error);
+      if (news !== null) onEvent({ kind: 'bundle-refused', role, ...news });
+      return false;
+    }
+    this.refusal.forget();
+    serve(next, clock.monotonicMs() - startMs);
+    return true;
+  }
+}
+
+export class BundleKeeper extends LabelFollower<KeeperSource> {
+  #current: ServedBundle;
   #swapCount = 0;
 
   private constructor(source: KeeperSource, first: ServedBundle) {
-    this.name = source.name;
-    this.#source = source;
+    super(source);
     this.#current = first;
   }
 
@@ -116,21 +198,7 @@ export class BundleKeeper {
   }
 
   get arrays(): BundleLoader['arrays'] {
-    return this.#source.loader.arrays;
-  }
-
-  get refused(): RefusedBundle | null {
-    return this.#refusal.latest;
-  }
-
-  /** Looks at a bundle that was refused: one at every poll while that may pass by itself. */
-  get refusalCount(): number {
-    return this.#refusal.count;
-  }
-
-  /** Looks at the label that have failed. */
-  get labelFailureCount(): number {
-    return this.#labelFailureCount;
+    return this.source.loader.arrays;
   }
 
   get swapCount(): number {
@@ -140,56 +208,92 @@ export class BundleKeeper {
   /** Gives the memory of the bundle back, when no request is answered any more. */
   async close(): Promise<void> {
     this.#current.retire();
-    await this.#source.loader.close();
+    await this.source.loader.close();
   }
 
-  /** Follows the label until the signal aborts. */
-  async watch(pollMs: number, signal: AbortSignal): Promise<void> {
-    const { clock } = this.#source;
-    if (BundleDigestSchema.safeParse(this.name).success) return;
-    for (;;) {
-      await clock.sleep(pollMs, signal);
-      if (signal.aborted) return;
-      await this.poll();
-    }
+  override async watch(pollMs: number, signal: AbortSignal): Promise<void> {
+    // A digest always names the same bundle.
+    if (!BundleDigestSchema.safeParse(this.name).success) await super.watch(pollMs, signal);
   }
 
-  /** Reads the label once, and the bundle if it is another one. */
   async poll(): Promise<void> {
-    const { store, name, onEvent } = this.#source;
-    let digest: string;
-    try {
-      digest = await bundleDigestOf(store, name);
-      this.#isLabelUnread = false;
-    } catch (error) {
-      this.#labelFailureCount += 1;
-      if (!this.#isLabelUnread) onEvent(labelUnread(name, error));
-      this.#isLabelUnread = true;
-      return;
-    }
-    if (digest === this.#current.digest) this.#refusal.forget();
-    else if (!this.#refusal.isLastingOf(digest)) await this.#swapTo(digest);
+    const digest = await this.digest(() => false);
+    if (typeof digest !== 'string') return;
+    if (digest === this.#current.digest) this.refusal.forget();
+    else if (!this.refusal.isLastingOf(digest))
+      await this.load(digest, 'stable', (next, loadMs) => {
+        const earlier = this.#current;
+        this.#current = next;
+        earlier.retire();
+        this.#swapCount += 1;
+        const ofSwap = { bundle: digest, earlierBundle: earlier.digest, loadMs };
+        this.source.onEvent({ kind: 'bundle-served', ...ofSwap });
+      });
+  }
+}
+
+/**
+ * The bundle that answers a share of the requests beside the one in use. Whatever is wrong with it, the one in use answers all
+ * requests.
+ */
+export class CanaryKeeper extends LabelFollower<CanarySource> {
+  #current: ServedBundle | null = null;
+
+  private constructor(source: CanarySource) {
+    super(source);
   }
 
-  async #swapTo(digest: string): Promise<void> {
-    const { loader, clock, onEvent, prepare } = this.#source;
-    const startMs = clock.monotonicMs();
-    let next: ServedBundle | null = null;
-    try {
-      next = await loader.load(digest);
-      await prepare?.(next);
-      const earlier = this.#current;
+  /** A canary that cannot be served is told of, and looked for again at every poll. */
+  static async open(source: CanarySource): Promise<CanaryKeeper> {
+    const keeper = new CanaryKeeper(source);
+    await keeper.poll();
+    return keeper;
+  }
+
+  get share(): number {
+    return this.source.share;
+  }
+
+  /** Null while there is none: the label is not there, points at the bundle in use, or at a refused one. */
+  get current(): ServedBundle | null {
+    return this.#current?.digest === this.source.stable() ? null : this.#current;
+  }
+
+  /** Gives the memory of the bundle back. To be called before the loader is closed. */
+  close(): void {
+    this.#current?.retire();
+    this.#current = null;
+  }
+
+  async poll(): Promise<void> {
+    const isUsage = (error: unknown): boolean =>
+      error instanceof QianmoError && error.kind === 'usage';
+    const digest = await this.digest(isUsage);
+    if (digest === undefined) return;
+    if (digest === null || digest === this.source.stable()) {
+      this.refusal.forget();
+      this.#end();
+    } else if (digest === this.#current?.digest) this.refusal.forget();
+    else if (!this.refusal.isLastingOf(digest)) await this.#take(digest);
+  }
+
+  async #take(digest: string): Promise<void> {
+    const { onEvent, share } = this.source;
+    const isServed = await this.load(digest, 'canary', (next, loadMs) => {
+      this.#current?.retire();
       this.#current = next;
-      earlier.retire();
-      this.#refusal.forget();
-      this.#swapCount += 1;
-      const loadMs = clock.monotonicMs() - startMs;
-      onEvent({ kind: 'bundle-served', bundle: digest, earlierBundle: earlier.digest, loadMs });
-    } catch (error) {
-      if (next !== this.#current) next?.retire();
-      const news = this.#refusal.newsOf(digest, error);
-      if (news !== null) onEvent({ kind: 'bundle-refused', role: 'stable', ...news });
-    }
+      const text = `canary ${shortDigest(digest)} answers ${100 * share} % of requests, read in ${secondsText(loadMs)}`;
+      onEvent(noticeEvent('canary-served', text));
+    });
+    // The label does not point at the earlier one any more.
+    if (!isServed) this.#end();
+  }
+
+  #end(): void {
+    if (this.#current === null) return;
+    const text = `canary ${shortDigest(this.#current.digest)} answers no more`;
+    this.source.onEvent(noticeEvent('canary-ended', text));
+    this.close();
   }
 }
 
@@ -205,7 +309,7 @@ function refusalText(error: unknown): string {
 }
 
 /** The label could not be read; it is tried again. */
-export function labelUnread(label: string, error: unknown): RunEventOf<'warning'> {
+function labelUnread(label: string, error: unknown): RunEventOf<'warning'> {
   const text = `the label ${label} cannot be read, and is tried again: ${refusalText(error)}`;
   return warningEvent('label-unread', text);
 }

@@ -6,11 +6,10 @@
 import { at, int32At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { PackedDictionary } from '../../../shared/features/packed-dictionary.js';
 import type { FeatureEncoder } from '../../../shared/features/row-encoder.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
 import { valuesOf, type CandidateColumn } from '../columns/candidate-column.js';
-import type { Places, TextLookups, ValueLookup } from '../columns/text-lookup.js';
+import type { Places, ValueLookup } from '../columns/text-lookup.js';
 import { DerivedNumbers } from '../derived-numbers.js';
 import { requestLayoutOf, type RankingRequest } from '../ranking-request.js';
 import { KEY_SEPARATOR, type RankingBody } from './ranking-body.js';
@@ -32,7 +31,6 @@ const ROOM_MIN = 512;
 export class RequestEncoder {
   readonly #bundle: EncodingBundle;
   readonly #lookups: ReadonlyMap<string, ValueLookup>;
-  readonly #copy: TextLookups['copyIds'];
   readonly #ofContext: readonly PlacedFeature[];
   readonly #ofCandidates: readonly PlacedFeature[];
   readonly #layout: ReturnType<typeof requestLayoutOf>;
@@ -40,16 +38,14 @@ export class RequestEncoder {
   #arrays: Arrays;
   #room = ROOM_MIN;
 
-  /** @param byFeature of features whose texts are looked up as they are. */
+  /** @param lookups by feature, of texts that are looked up as they are. */
   constructor(
     bundle: EncodingBundle,
     contextFeatures: readonly string[],
-    lookups: Pick<TextLookups, 'copyIds'>,
-    byFeature: ReadonlyMap<string, ValueLookup>,
+    lookups: ReadonlyMap<string, ValueLookup>,
   ) {
     this.#bundle = bundle;
-    this.#lookups = byFeature;
-    this.#copy = (ids, valueCount, places) => lookups.copyIds(ids, valueCount, places);
+    this.#lookups = lookups;
     this.#layout = requestLayoutOf(bundle.model.spec, contextFeatures);
     const places = new Map(
       [...this.#layout.ids, ...this.#layout.numbers].map((place) => [place.name, place]),
@@ -157,9 +153,8 @@ export class RequestEncoder {
       lookup(column, count, places);
       return;
     }
-    const { dictionary } = encoder;
-    if (lookup !== undefined && dictionary !== null && column.form === 'ids' && isOfIds(places)) {
-      this.#copyIds(encoder, dictionary, column.ids, places);
+    if (column.form === 'ids' && isOfIds(places)) {
+      copyIds(encoder, column.ids, places);
       return;
     }
     const values = valuesOf(column);
@@ -176,24 +171,6 @@ export class RequestEncoder {
     } catch (error) {
       throw refusedAt(`candidate ${candidate}`, error);
     }
-  }
-
-  #copyIds(
-    { name }: FeatureEncoder,
-    dictionary: PackedDictionary,
-    ids: Int32Array,
-    places: Places,
-  ): void {
-    const valueCount = dictionary.offsets.length - 1;
-    const wrong = this.#copy(ids, valueCount, places);
-    if (wrong < 0) return;
-    throw new RefusedRequest({
-      reason: 'wrong-value',
-      what: `the dictionary of the feature "${name}" has no such id`,
-      where: `candidate ${wrong}`,
-      expected: `0 for an unknown value, or less than ${valueCount}`,
-      found: String(int32At(ids, wrong)),
-    });
   }
 
   /** A feature that an expression computes, or whose column no candidate has. */
@@ -237,6 +214,28 @@ export class RequestEncoder {
 
 function isOfIds(places: Places<Int32Array | Float32Array>): places is Places {
   return places.target instanceof Int32Array;
+}
+
+function copyIds(
+  encoder: FeatureEncoder,
+  ids: Int32Array,
+  { target, first, stride }: Places,
+): void {
+  const { name, kind, textIds, dictionary } = encoder;
+  if (kind !== 'category' || textIds === null || dictionary === null) throw needsValues(encoder);
+  const valueCount = dictionary.offsets.length - 1;
+  for (let candidate = 0; candidate < ids.length; candidate += 1) {
+    const id = int32At(ids, candidate);
+    if (id < 0 || id >= valueCount)
+      throw new RefusedRequest({
+        reason: 'wrong-value',
+        what: `the dictionary of the feature "${name}" has no such id`,
+        where: `candidate ${candidate}`,
+        expected: `0 for an unknown value, or less than ${valueCount}`,
+        found: String(id),
+      });
+    target[first + candidate * stride] = id;
+  }
 }
 
 function refusedAt(where: string, error: unknown): unknown {

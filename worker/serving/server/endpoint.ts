@@ -62,8 +62,6 @@ export interface Answer {
   readonly content: string | Uint8Array;
   /** True if the content is valid until the next answer is made, so that whoever needs it longer takes a copy. */
   readonly isPassing?: boolean;
-  /** Besides the type and the length of the content. */
-  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** A schema of JSON that the description of the server names. */
@@ -89,7 +87,7 @@ interface PostDescription extends EndpointDescription {
 }
 
 interface AnsweringEndpoint {
-  /** Segments in braces, such as `/v2/models/{model}/infer`, match any one segment. */
+  /** Segments in braces, such as `/v1/dictionaries/{feature}`, match any one segment. */
   readonly path: string;
   /**
    * The answer, or a promise of it where something must be durable first; others are scored meanwhile.

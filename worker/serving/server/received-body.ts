@@ -108,7 +108,7 @@ function tooLarge(found: string): RefusedRequest {
     what: 'the body is too large',
     expected: `at most ${BODY_BYTE_COUNT_MAX} bytes`,
     found,
-    cure: 'send fewer candidates, and columns in place of objects',
+    cure: 'send fewer candidates, or send them in binary',
   });
 }
 

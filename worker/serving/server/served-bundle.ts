@@ -7,8 +7,7 @@ import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { LiveBlocks } from '../adaptation/live-blocks.js';
-import type { KeyLookup, ValueLookup } from '../columns/text-lookup.js';
-import { valueLookupsOf } from '../columns/value-lookups.js';
+import type { KeyLookup, TextLookups, ValueLookup } from '../columns/text-lookup.js';
 import { withDerived } from '../derived-numbers.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
 import { requestOfRows } from '../request-of-rows.js';
@@ -221,13 +220,27 @@ export class ServedBundle {
       this.loaded.encoder,
     );
     const side = {
-      encoder: new RequestEncoder(this.loaded, names, this.choice.lookups, this.#values),
+      encoder: new RequestEncoder(this.loaded, names, this.#values),
       scorer: this.#scorerOf(names),
       contextFeatures: names,
     };
     for (const evicted of this.#sides.put(key, side)) evicted.scorer.release?.();
     return side;
   }
+}
+
+/** Lookups by feature, of category features that read their texts as they are. */
+export function valueLookupsOf(
+  { features }: Pick<LoadedBundle['encoder'], 'features'>,
+  { ofValues }: TextLookups,
+): ReadonlyMap<string, ValueLookup> {
+  return new Map(
+    features.flatMap(({ name, kind, textIds }): [string, ValueLookup][] =>
+      ofValues !== null && kind === 'category' && textIds !== null
+        ? [[name, ofValues(textIds)]]
+        : [],
+    ),
+  );
 }
 
 interface EncodedSide {

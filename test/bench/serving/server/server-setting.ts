@@ -7,12 +7,12 @@ import { at } from '../../../../shared/base/arrays.js';
 import { randomStream, type RandomStream } from '../../../../shared/base/random.js';
 import { packedDictionaryOf } from '../../../../shared/features/packed-dictionary.js';
 import type { ObjectStore } from '../../../../shared/storage/object-store.js';
-import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-layout.js';
+import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-body.js';
 import { binaryRequest } from '../../../fixtures/serving/binary-request.js';
 import { CANDIDATE_COUNT, CONTEXT_FEATURES, encodedFeaturesOf } from '../kernel-setting.js';
 import { writeSyntheticBundle } from '../synthetic-bundle.js';
 
-export const FORMS = ['binary', 'binary texts', 'columns', 'objects'] as const;
+export const FORMS = ['binary', 'binary texts', 'objects'] as const;
 export type Form = (typeof FORMS)[number];
 
 export interface BenchRequest {
@@ -100,15 +100,10 @@ function requestIn(
     const body = binaryRequest(common, { adgroups: keys, areHashed: true, bids, features });
     return { mediaType: BINARY_TYPE, body };
   }
-  const content =
-    form === 'columns'
-      ? { columns: { adgroup: keys, bid: bids, features: Object.fromEntries(columns) } }
-      : {
-          candidates: keys.map((adgroup, place) => ({
-            ...{ adgroup, bid: at(bids, place) },
-            features: Object.fromEntries(columns.map(([name, list]) => [name, at(list, place)])),
-          })),
-        };
-  const body = Buffer.from(JSON.stringify({ context, fields: FIELDS, ...content }));
+  const candidates = keys.map((adgroup, place) => ({
+    ...{ adgroup, bid: at(bids, place) },
+    features: Object.fromEntries(columns.map(([name, list]) => [name, at(list, place)])),
+  }));
+  const body = Buffer.from(JSON.stringify({ context, fields: FIELDS, candidates }));
   return { mediaType: 'application/json', body };
 }

@@ -71,7 +71,7 @@ function swapPage(record: SwapRecord): string {
     '# Swaps of a bundle under load',
     '',
     `${record.swapCount} swaps between two bundles of ${grouped(record.adgroupCount)} adgroups, then as many between two exports of changes of the first of them, each of which changes`,
-    `${grouped(record.changedCount)} adgroups. Requests are those of [the server](serving-server.md) in JSON columns, ${record.rate} a second of ${Math.round(record.saturatedRate)} that saturate it,`,
+    `${grouped(record.changedCount)} adgroups. Requests are those of [the server](serving-server.md) in JSON, ${record.rate} a second of ${Math.round(record.saturatedRate)} that saturate it,`,
     `in an open loop, with latencies from when a request was due, in milliseconds: ${record.roundCount} rounds of ${record.seconds} seconds without a swap ("before") and ${record.swapCount / record.roundCount} swaps each,`,
     'so that a slow minute of the machine is on both sides. The client runs on the same machine.',
     '',
@@ -344,7 +344,7 @@ async function loaded(
   { url, pid }: Served,
 ): Promise<LoadedServer> {
   const { host } = new URL(url);
-  const requests = requestsIn('columns', REQUEST_COUNT, { adgroupCount, digest }).map((request) =>
+  const requests = requestsIn('objects', REQUEST_COUNT, { adgroupCount, digest }).map((request) =>
     wireRequest(request, host),
   );
   const saturatedRate = await saturation({

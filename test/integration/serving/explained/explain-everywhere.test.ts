@@ -11,7 +11,7 @@ import { liveRowsIn, openLiveRows } from '../../../../worker/serving/adaptation/
 import { adaptEndpoint } from '../../../../worker/serving/server/endpoints/adapt.js';
 import { openExploration } from '../../../../worker/serving/server/endpoints/served-exploration.js';
 import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
-import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-layout.js';
+import { BINARY_TYPE } from '../../../../worker/serving/server/forms/binary-body.js';
 import { LiveAdapter } from '../../../../worker/serving/server/live-adapter.js';
 import { settingsOf } from '../../../fixtures/decision-input.js';
 import { labelledRowsOf } from '../../../fixtures/serving/adapt-requests.js';
@@ -44,7 +44,7 @@ interface Answer {
 }
 
 const ADGROUPS = ['task0', 'newcomer', 'nobody'];
-const ASKED = { ...RANKED, columns: { ...RANKED.columns, adgroup: ADGROUPS }, explain: true };
+const ASKED = { ...askedFor(ADGROUPS), explain: true };
 const METHOD = { kind: 'fomaml', innerSteps: 2, innerRate: 0.2 };
 
 let room: Awaited<ReturnType<typeof temporaryFolder>>;
@@ -109,8 +109,9 @@ describe('blocks that adapted while serving', () => {
     // Both begin with nothing, under block 0.
     expect(after.get(1)!.base).toBe(before.get(1)!.base);
     // Its rows are those that the first adgroup was exported with, so that its block is worth the same.
-    const asTask0 = { ...ASKED.columns, features: sameFeatures() };
-    const [known, live] = [...explainedIn(await ranked(served.url, { ...ASKED, columns: asTask0 }))]
+    const { features } = ASKED.candidates[0]!;
+    const candidates = ASKED.candidates.map((each) => ({ ...each, features }));
+    const [known, live] = [...explainedIn(await ranked(served.url, { ...ASKED, candidates }))]
       .sort(([a], [b]) => a - b)
       .map(([, each]) => each);
     expect(live!.score).toBeCloseTo(known!.score, 4);
@@ -135,12 +136,12 @@ describe('blocks that adapted while serving', () => {
   });
 });
 
-/** Values of the first candidate, for each. */
-function sameFeatures(): Readonly<Record<string, readonly unknown[]>> {
-  const { features } = ASKED.columns;
-  return Object.fromEntries(
-    Object.entries(features).map(([name, values]) => [name, ADGROUPS.map(() => values[0])]),
-  );
+function askedFor(adgroups: readonly string[]): typeof RANKED {
+  const candidates = RANKED.candidates.map((each, place) => ({
+    ...each,
+    adgroup: adgroups[place]!,
+  }));
+  return { ...RANKED, candidates };
 }
 
 test('a server that explores explains the candidates that it shows first', async () => {
@@ -158,7 +159,7 @@ test('a server that explores explains the candidates that it shows first', async
   const served = await testServer(objects, plainScorer, { endpoints, explainedMax: 1 });
   const plain = await testServer(objects, plainScorer);
   // Clicks alone are explored, so that all three are candidates of the slot.
-  const asked = { ...ASKED, columns: { ...ASKED.columns, adgroup: ['task0', 'task2', 'nobody'] } };
+  const asked = { ...askedFor(['task0', 'task2', 'nobody']), explain: true };
   const expected = explainedIn(await ranked(plain.url, asked));
   const shown = new Set<number>();
   for (let seed = 0; shown.size < 2 || seed < 20; seed += 1) {
@@ -180,14 +181,16 @@ describe('the binary form', () => {
   afterAll(() => served.server.drain());
 
   test('asks for explanations and has them in the header of the answer, as JSON has them', async () => {
-    const { bid, features } = ASKED.columns;
+    const { candidates } = ASKED;
+    const names = ['category1', 'bag0', 'number0'] as const;
     const body = binaryRequest(
       { context: ASKED.context, explain: true },
       {
-        ...{ adgroups: ADGROUPS, areHashed: false, bids: bid },
-        features: Object.entries(features).map(
-          ([name, values]) => [name, { type: 'inline', values }] as const,
-        ),
+        ...{ adgroups: ADGROUPS, areHashed: false, bids: candidates.map(({ bid }) => bid) },
+        features: names.map((name) => {
+          const values = candidates.map(({ features }) => features[name]);
+          return [name, { type: 'inline', values }] as const;
+        }),
       },
     );
     const answer = await fetch(`${served.url}/v1/rank`, {

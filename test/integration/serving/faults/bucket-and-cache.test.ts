@@ -13,7 +13,7 @@ import { s3FaultProxy, type S3FaultProxy } from '../../../fixtures/faults/s3-fau
 import { canMountDisks, smallDisk, type SmallDisk } from '../../../fixtures/faults/small-disk.js';
 import {
   posted,
-  selfCheckColumns,
+  selfCheckCandidates,
   twoBundles,
   type TwoBundles,
 } from '../../../fixtures/serving/served-export.js';
@@ -54,8 +54,8 @@ describe.skipIf(!isPossible)(`bundles in S3${suffix}`, () => {
   });
 
   async function expectScoresOf(url: string, digest: string): Promise<void> {
-    const columns = selfCheckColumns(bundles.loaded[0]);
-    const { status, body } = await posted(`${url}/v1/score`, { columns });
+    const candidates = selfCheckCandidates(bundles.loaded[0]);
+    const { status, body } = await posted(`${url}/v1/score`, { candidates });
     expect([status, body['bundle']]).toEqual([200, digest]);
     const { logits } = bundles.loaded[bundles.digests.indexOf(digest)]!.selfCheck;
     for (const [row, score] of (body['scores'] as readonly number[]).entries())

@@ -4,8 +4,11 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import type { RunEvent } from '../../../../shared/events/run-events.js';
-import { BundleKeeper, readingLoader } from '../../../../worker/serving/server/bundle-keeper.js';
-import { CanaryKeeper } from '../../../../worker/serving/server/canary-keeper.js';
+import {
+  BundleKeeper,
+  CanaryKeeper,
+  readingLoader,
+} from '../../../../worker/serving/server/bundle-keeper.js';
 import {
   plainScorer,
   twoBundles,

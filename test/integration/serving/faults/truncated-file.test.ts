@@ -11,7 +11,7 @@ import { FileObjectStore } from '../../../../shared/storage/file-object-store.js
 import { startCommand } from '../../../fixtures/commands/command.js';
 import {
   posted,
-  selfCheckColumns,
+  selfCheckCandidates,
   twoBundles,
   type TwoBundles,
 } from '../../../fixtures/serving/served-export.js';
@@ -31,8 +31,8 @@ afterAll(() => room.remove());
 
 /** Whether the request was answered, with the scores of the bundle; a connection that breaks is no answer. */
 async function isAnswered(url: string): Promise<boolean> {
-  const columns = selfCheckColumns(bundles.loaded[0]);
-  const answer = await posted(`${url}/v1/score`, { columns }, { connection: 'close' }).catch(
+  const candidates = selfCheckCandidates(bundles.loaded[0]);
+  const answer = await posted(`${url}/v1/score`, { candidates }, { connection: 'close' }).catch(
     () => null,
   );
   if (answer === null) return false;

@@ -10,7 +10,11 @@ import { moveLabel } from '../../../../shared/bundle/bundle-labels.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
 import { startCommand } from '../../../fixtures/commands/command.js';
 import { stopped } from '../../../fixtures/faults/processes.js';
-import { posted, selfCheckColumns, twoBundles } from '../../../fixtures/serving/served-export.js';
+import {
+  posted,
+  selfCheckCandidates,
+  twoBundles,
+} from '../../../fixtures/serving/served-export.js';
 import { temporaryFolder } from '../../../fixtures/temporary-folder.js';
 
 let bundles: Awaited<ReturnType<typeof twoBundles>>;
@@ -41,7 +45,7 @@ async function healthOf(url: string): Promise<Health['processes']> {
 }
 
 async function scored(url: string): Promise<string> {
-  const body = { columns: selfCheckColumns(bundles.loaded[0]) };
+  const body = { candidates: selfCheckCandidates(bundles.loaded[0]) };
   const answer = await posted(`${url}/v1/score`, body, { connection: 'close' });
   expect(answer.status).toBe(200);
   const named = bundles.digests.indexOf(answer.body['bundle'] as string);

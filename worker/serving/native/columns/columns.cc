@@ -2,6 +2,7 @@
 #include "columns.h"
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <algorithm>
 #include <charconv>
@@ -10,12 +11,8 @@
 #include "../kernels.h"
 #include "dictionary.h"
 #include "scan.h"
-#include "texts.h"
-#include "written-numbers.h"
 
 namespace {
-
-const double WHOLE_MAX = 1e9;
 
 // An array whose memory was given back has no elements.
 bool isPowerOfTwo(size_t count) { return count > 0 && (count & (count - 1)) == 0; }
@@ -159,45 +156,44 @@ void lookUpHashes(const Arguments& arguments) {
   }
 }
 
-// copyIds(ids, valueCount, target, first, stride): -1, or the first candidate whose id is not below the count.
-napi_value copyIds(const Arguments& arguments) {
-  const View<int32_t> ids = arguments.words(0);
-  const size_t valueCount = arguments.wholeNumber(1), first = arguments.wholeNumber(3), stride = arguments.wholeNumber(4);
-  const View<int32_t> target = arguments.words(2);
-  demandPlaces(target, ids.count, first, stride);
-  int32_t wrong = -1;
-  for (size_t index = ids.count; index-- > 0;) {
-    const int32_t id = ids.data[index];
-    if (id < 0 || size_t(id) >= valueCount) wrong = int32_t(index);
-    target.data[first + index * stride] = id;
-  }
-  napi_value found;
-  napi_create_int32(arguments.env(), wrong, &found);
-  return found;
-}
-
-// scanBody(body, members, spans, numbers, room to write, length of a text, candidates): the number of members, -1 for any other body.
+// scanBody(body, words, spans, numbers, room to write, length of a text, candidates): the number of columns, -1 for any other body.
+// The words are the number of candidates, where their list begins and ends, and the columns.
 napi_value scan(const Arguments& arguments) {
   const View<uint8_t> body = arguments.bytes(0);
-  const View<int32_t> members = arguments.words(1);
+  const View<int32_t> words = arguments.words(1);
   const View<uint32_t> spans = arguments.unsignedWords(2);
   const View<double> numbers = arguments.doubles(3);
   const View<uint8_t> written = arguments.bytes(4);
+  const size_t HEAD = 3, candidates = arguments.wholeNumber(6);
+  demand(words.count > HEAD && candidates > 0 && candidates <= INT32_MAX, "there is no room for candidates");
   Scanned scanned{};
-  scanned.members = reinterpret_cast<ScannedMember*>(members.data);
-  scanned.memberCountMax = members.count * sizeof(int32_t) / sizeof(ScannedMember);
+  scanned.columns = reinterpret_cast<ScannedColumn*>(words.data + HEAD);
+  scanned.columnCountMax = std::min({(words.count - HEAD) * sizeof(int32_t) / sizeof(ScannedColumn),
+                                     spans.count / (2 * candidates), numbers.count / candidates});
   scanned.spans = spans.data;
-  scanned.spanCountMax = spans.count;
   scanned.numbers = numbers.data;
-  scanned.numberCountMax = numbers.count;
   scanned.written = written.data;
   scanned.writtenCountMax = std::min(written.count, size_t(INT32_MAX));
   scanned.textLengthMax = arguments.wholeNumber(5);
-  scanned.candidateCountMax = arguments.wholeNumber(6);
+  scanned.candidateCountMax = candidates;
   const bool isScanned = body.count < INT32_MAX && scanBody(body.data, body.count, &scanned);
+  words.data[0] = int32_t(scanned.candidateCount);
+  words.data[1] = scanned.candidatesStart;
+  words.data[2] = scanned.candidatesEnd;
   napi_value count;
-  napi_create_int32(arguments.env(), isScanned ? int32_t(scanned.memberCount) : -1, &count);
+  napi_create_int32(arguments.env(), isScanned ? int32_t(scanned.columnCount) : -1, &count);
   return count;
+}
+
+const int NUMBER_BYTES_MAX = 32;
+const double WHOLE_MAX = 1e9;
+
+char* writeDouble(char* at, double value) {
+#ifdef __cpp_lib_to_chars
+  return std::to_chars(at, at + NUMBER_BYTES_MAX, value).ptr;
+#else
+  return at + snprintf(at, NUMBER_BYTES_MAX, "%.17g", value);
+#endif
 }
 
 char* writeNumber(char* at, double value) {
@@ -206,7 +202,7 @@ char* writeNumber(char* at, double value) {
   if (value == 0) return *at = '0', at + 1;
   // Digits of a whole number take a fraction of the time.
   if (fabs(value) < WHOLE_MAX && value == int32_t(value)) return std::to_chars(at, at + NUMBER_BYTES_MAX, int32_t(value)).ptr;
-  return WrittenDouble::write(at, value);
+  return writeDouble(at, value);
 }
 
 // writeNumbers(values, out, at): where the list ends in `out`; its numbers are parted by commas.
@@ -238,7 +234,6 @@ void defineColumns(napi_env env, napi_value exports) {
                    {"lookUpBuckets", calledForEffect<lookUpBuckets>},
                    {"lookUpKeys", calledForEffect<lookUpKeys>},
                    {"lookUpHashes", calledForEffect<lookUpHashes>},
-                   {"copyIds", calledForValue<copyIds>},
                    {"scanBody", calledForValue<scan>},
                    {"writeNumbers", calledForValue<writeNumbers>}});
 }

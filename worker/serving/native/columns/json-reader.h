@@ -21,7 +21,6 @@ class JsonReader {
 
   const uint8_t* body() const { return body_; }
   int32_t place() const { return int32_t(at_ - body_); }
-  void goTo(int32_t place) { at_ = body_ + place; }
   bool isAtEnd() const { return at_ == end_; }
   bool isAt(uint8_t character) const { return at_ < end_ && *at_ == character; }
   bool isAtNumber() const { return isAt('-') || isDigit(); }
@@ -55,32 +54,6 @@ class JsonReader {
     }
     text->end = place();
     return takes('"');
-  }
-
-  // The spans of texts without escapes that are parted by commas alone, as most programs write them: at most so many, none longer
-  // than that. Ends at the quote of a text that is not followed by another one, or lies near the end of the body.
-  size_t plainTexts(uint32_t* spans, size_t countMax, size_t lengthMax) {
-    size_t count = 0;
-    if (!isAt('"')) return count;
-    // The next bytes to look at, behind the quote that opens a text.
-    for (const uint8_t* block = at_ + 1; end_ - block >= BLOCK_BYTES + 2;) {
-      bool isPlain = true;
-      for (uint64_t quotes = quotesOf(block, &isPlain); quotes != 0;) {
-        const uint8_t* const close = block + __builtin_ctzll(quotes);
-        const bool isFollowed = close[1] == ',' && close[2] == '"';
-        if (!isFollowed || size_t(close - at_ - 1) > lengthMax || count == countMax) return count;
-        spans[2 * count] = uint32_t(at_ + 1 - body_);
-        spans[2 * count + 1] = uint32_t(close - body_);
-        ++count;
-        at_ = close + 2;
-        // The quote that closes a text, and the next one unless it lies behind the block.
-        quotes &= quotes - 1;
-        quotes &= quotes - 1;
-      }
-      if (!isPlain) break;
-      block = at_ + 1 > block + BLOCK_BYTES ? at_ + 1 : block + BLOCK_BYTES;
-    }
-    return count;
   }
 
   bool null() {
@@ -151,7 +124,6 @@ class JsonReader {
  private:
   static constexpr uint64_t EXACT_INTEGER_MAX = uint64_t(1) << 53;
   static constexpr int NUMBER_LENGTH_MAX = 64;
-  static constexpr int BLOCK_BYTES = 64;
   const uint8_t* const body_;
   const uint8_t* at_;
   const uint8_t* const end_;
@@ -165,29 +137,6 @@ class JsonReader {
   bool isDigit() const { return at_ < end_ && *at_ >= '0' && *at_ <= '9'; }
 
   void skipPlain() { at_ = plainEnd(at_); }
-
-  // A bit for each quote of a block before the first escape or control character in it; `isPlain` becomes false if there is such a one.
-  static uint64_t quotesOf(const uint8_t* block, bool* isPlain) {
-    uint64_t quotes = 0, others = 0;
-#ifdef __SSE2__
-    const __m128i quote = _mm_set1_epi8('"'), escape = _mm_set1_epi8('\\'), control = _mm_set1_epi8(0x1f);
-    for (int at = 0; at < BLOCK_BYTES; at += 16) {
-      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block + at));
-      const __m128i isEscape = _mm_cmpeq_epi8(bytes, escape);
-      const __m128i isControl = _mm_cmpeq_epi8(_mm_min_epu8(bytes, control), bytes);
-      quotes |= uint64_t(uint16_t(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)))) << at;
-      others |= uint64_t(uint16_t(_mm_movemask_epi8(_mm_or_si128(isEscape, isControl)))) << at;
-    }
-#else
-    for (int at = 0; at < BLOCK_BYTES; ++at) {
-      quotes |= uint64_t(block[at] == '"') << at;
-      others |= uint64_t(block[at] == '\\' || block[at] < 0x20) << at;
-    }
-#endif
-    if (others == 0) return quotes;
-    *isPlain = false;
-    return quotes & ((others & -others) - 1);
-  }
 
   // Where the next quote, escape or control character is, or the end.
   const uint8_t* plainEnd(const uint8_t* at) const {

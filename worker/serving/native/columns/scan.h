@@ -3,30 +3,29 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// A member of the body, of `columns`, or of `columns.features`: eight words. Candidates that are objects have the members of
-// the columns that they come to.
-struct ScannedMember {
-  int32_t level;  // 0: of the body; 1: of `columns`; 2: of `columns.features`.
+// A column that members of the candidates come to: seven words.
+struct ScannedColumn {
+  int32_t isFeature;  // 0: a member of the candidates themselves.
   int32_t nameStart, nameEnd;
-  int32_t form;  // Bits of the forms below.
-  int32_t start, end;  // The value as it lies in the body; that of LISTED in `written`.
-  int32_t first, count;  // Elements among the spans or the numbers.
+  int32_t form;
+  int32_t first;  // Its elements among the spans or the numbers.
+  int32_t start, end;  // A LISTED column in `written`.
 };
 
-// LISTED: values of candidates as a list of JSON, where the spans tell which candidates have none.
-enum ScannedForm : int32_t { OTHER = 0, TEXTS = 1, NUMBERS = 2, HAS_NULL = 4, WRITTEN = 8, LISTED = 16 };
+// LISTED: values as a list of JSON, where the spans tell which candidates have none.
+enum ScannedForm : int32_t { TEXTS = 1, NUMBERS = 2, LISTED = 3 };
 
 struct Scanned {
-  ScannedMember* members;
-  size_t memberCount, memberCountMax;
+  ScannedColumn* columns;
+  size_t columnCount, columnCountMax;
   uint32_t* spans;  // Two for each text: its first byte and the byte behind it; or one of the starts below.
-  size_t spanCount, spanCountMax;
   double* numbers;  // NaN for null.
-  size_t numberCount, numberCountMax;
-  uint8_t* written;  // Texts of columns that had escapes, and lists.
+  uint8_t* written;  // Lists.
   size_t writtenCount, writtenCountMax;
-  size_t textLengthMax;  // In bytes, of a text in a list.
+  size_t textLengthMax;  // In bytes.
   size_t candidateCountMax;
+  size_t candidateCount;
+  int32_t candidatesStart, candidatesEnd;  // The list of candidates in the body.
 };
 
 const uint32_t NULL_START = 0xffffffff;

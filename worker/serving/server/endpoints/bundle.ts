@@ -1,8 +1,10 @@
-/** `GET /v1/bundle`: which bundle is served, what it reads, and what became of requests. */
+/** Reports of the bundle in use: `GET /v1/bundle` and `GET /v1/dictionaries/{feature}`. */
 
+import { uint32At } from '../../../../shared/base/arrays.js';
 import { adgroupCountOf } from '../../../../shared/bundle/bundle-manifest.js';
-import { BundleReportSchema } from '../answer-schemas.js';
+import { BundleReportSchema, DictionarySchema } from '../answer-schemas.js';
 import { jsonAnswer, type Endpoint, type ServerView } from '../endpoint.js';
+import { RefusedRequest } from '../refused-request.js';
 
 export const bundleEndpoint: Endpoint = {
   method: 'GET',
@@ -54,3 +56,39 @@ function bundleReport(server: ServerView): object {
     requests: server.requestReport(),
   };
 }
+
+/** The values of a dictionary, whose places are the ids of binary requests. */
+export const dictionaryEndpoint: Endpoint = {
+  method: 'GET',
+  path: '/v1/dictionaries/{feature}',
+  description: {
+    summary: 'the values of a dictionary, in the order of their ids',
+    answer: {
+      name: 'Dictionary',
+      schema: DictionarySchema,
+    },
+    parameters: {
+      feature: ({ loaded }) =>
+        loaded.encoder.features.find(
+          ({ kind, dictionary }) => kind === 'category' && dictionary !== null,
+        )?.name ?? 'none',
+    },
+  },
+  answer: ({ bundle, parameters }) => {
+    const { features } = bundle.loaded.encoder;
+    const feature = features.find(({ name }) => name === parameters['feature']);
+    if (feature?.kind !== 'category' || feature.dictionary === null)
+      throw new RefusedRequest({
+        reason: 'no-such-path',
+        what: 'the bundle has no feature of this name that looks its texts up in a dictionary',
+        where: '/v1/dictionaries',
+        found: parameters['feature'],
+      });
+    const { bytes, offsets } = feature.dictionary;
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const values = Array.from({ length: offsets.length - 1 }, (_, id) =>
+      id === 0 ? null : text.toString('utf8', uint32At(offsets, id), uint32At(offsets, id + 1)),
+    );
+    return jsonAnswer({ bundle: bundle.digest, values });
+  },
+};

@@ -11,16 +11,16 @@ import type { ExploredSlate, Explorer, RankedPlace } from '../../decisions/explo
 import { valuesOf } from '../../columns/candidate-column.js';
 import { rankingOf } from '../answers.js';
 import { JSON_TYPE, keptAnswer, type Endpoint } from '../endpoint.js';
-import { explanationOf } from '../forms/answer-explanation.js';
-import { jsonAnswerOf } from '../forms/answer-forms.js';
 import {
   answerListsOf,
   evidenceOf,
+  explanationOf,
+  jsonAnswerOf,
   probabilitiesOf,
   type AnswerList,
-} from '../forms/answer-lists.js';
+} from '../forms/answer-forms.js';
 import { RANK_PATH } from '../forms/warm-up.js';
-import { rankEndpoint } from './rank.js';
+import { rankEndpoint } from './table.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import type { ServedBundle } from '../served-bundle.js';

@@ -1,9 +1,13 @@
 /** Exploration as a server has it: its state in a folder or in Redis, and the endpoints that use it. */
 
 import { join } from 'node:path';
+import { at } from '../../../../shared/base/arrays.js';
 import type { Clock } from '../../../../shared/base/clock.js';
+import { QianmoError } from '../../../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
+import { NAME_LENGTH_MAX } from '../../../../shared/exploration/decision-record.js';
+import { ServedAdgroupSchema } from '../../../../shared/exploration/served-adgroup.js';
 import type { TlsFiles } from '../../../../shared/storage/tls-files.js';
 import type { CalibrationSums } from '../../decisions/calibration-counts.js';
 import { openDecisionLog } from '../../decisions/decision-writer.js';
@@ -16,9 +20,11 @@ import type { EvidenceStore } from '../../evidence/evidence-store.js';
 import { openRedisEvidence } from '../../evidence/redis-evidence.js';
 import { ExplorationReportSchema } from '../answer-schemas.js';
 import { jsonAnswer, type Endpoint } from '../endpoint.js';
+import { exampleKeys } from '../forms/example-requests.js';
+import { KEY_SEPARATOR } from '../ranking-body.js';
+import { RefusedRequest } from '../refused-request.js';
 import { exploredRankEndpoint } from './explored-rank.js';
 import { feedbackEndpoint } from './feedback.js';
-import { servedAdgroupEndpoint } from './served-adgroup.js';
 
 interface ExplorationSource {
   readonly settings: ExplorationConfig;
@@ -106,4 +112,45 @@ function evidenceOf({
         ...{ path: join(folder, 'evidence.ndjson'), clock, feedback, learning, assertOwned },
       })
     : openRedisEvidence({ ...redis, clock, feedback, learning });
+}
+
+/** The evidence of the server about one adgroup. */
+function servedAdgroupEndpoint(evidence: Pick<EvidenceStore, 'evidenceOf' | 'servedOf'>): Endpoint {
+  return {
+    method: 'GET',
+    path: '/v1/exploration/{adgroup}',
+    description: {
+      summary: 'the evidence of one adgroup, and its share of what was served and explored',
+      answer: { name: 'ServedAdgroup', schema: ServedAdgroupSchema },
+      parameters: { adgroup: (bundle) => [exampleKeys(bundle)[0]].flat().join(KEY_SEPARATOR) },
+    },
+    answer: async ({ parameters }) => {
+      const { adgroup = '' } = parameters;
+      if (adgroup.length > NAME_LENGTH_MAX) throw tooLong(adgroup);
+      try {
+        const found = await evidence.evidenceOf([adgroup]);
+        const { impressions, rewards, open, firstMs } = at(found, 0);
+        const { own, all } = await evidence.servedOf(adgroup);
+        return jsonAnswer({ adgroup, impressions, rewards, open, firstMs, served: own, all });
+      } catch (error) {
+        if (!(error instanceof QianmoError)) throw error;
+        throw new RefusedRequest({
+          reason: 'not-durable',
+          what: 'the evidence cannot be read',
+          found: error.report.what,
+          cure: 'ask again later',
+        });
+      }
+    },
+  };
+}
+
+function tooLong(adgroup: string): RefusedRequest {
+  return new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'no adgroup with evidence has so long a key',
+    where: 'the path',
+    expected: `at most ${NAME_LENGTH_MAX} characters`,
+    found: `${adgroup.length} characters`,
+  });
 }

@@ -1,12 +1,19 @@
 /**
- * Requests in binary (`binary-layout.ts`). The header has the fields that every form has, and names the
- * arrays: "adgroup", "bid", "pacing", then the features in the order of their list.
+ * Requests in binary. Requests and answers have one layout, little-endian:
+ *
+ *   bytes 0-3    the length of the header (unsigned)
+ *   from 4 on    the header: JSON in UTF-8
+ *   then         arrays in the order of the header, each from the next multiple of 8 on
+ *
+ * A column of texts is `[count + 1]` offsets (unsigned, 32 bits) into the bytes that follow them. The header of a request has
+ * the fields that bodies in JSON have, and names the arrays: "adgroup", "bid", "pacing", then the features in the order of their
+ * list.
  *
  *   {"context": {...}, "count": 2, "columns":
  *     {"adgroup": "hash", "bid": "float64", "features": [["brand", "text"], ["price", "float32"]]}}
  */
 
-import { isAscii, isUtf8 } from 'node:buffer';
+import { isUtf8 } from 'node:buffer';
 import { z } from 'zod';
 import { numberAt, uint32At, uint8At } from '../../../../shared/base/arrays.js';
 import {
@@ -16,20 +23,25 @@ import {
   type HashesColumn,
   type TextsColumn,
 } from '../../columns/candidate-column.js';
-import { jsonOf, parsedBy } from '../json-body.js';
 import {
   BID_MAX,
   bodyOf,
   commonFields,
-  commonOf,
+  fieldsReader,
   isList,
-  type CommonOfBody,
   type RankingBody,
 } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
-import { rememberingParser, type RememberedRequest } from './remembered-fields.js';
 import { CANDIDATES_MAX, COLUMNS_MAX, TEXT_LENGTH_MAX } from '../server-limits.js';
-import { aligned, LENGTH_BYTE_COUNT } from './binary-layout.js';
+
+export const BINARY_TYPE = 'application/vnd.qianmo.ranking';
+
+export const LENGTH_BYTE_COUNT = 4;
+const ALIGNMENT = 8;
+
+export function aligned(place: number): number {
+  return Math.ceil(place / ALIGNMENT) * ALIGNMENT;
+}
 
 const amounts = z.enum(['float64', 'float32']);
 const HeaderSchema = z.strictObject({
@@ -56,18 +68,7 @@ const HeaderSchema = z.strictObject({
   }),
 });
 
-const KNOWN_BYTE_COUNT_MAX = 4_096;
-
-type Header = z.output<typeof HeaderSchema>;
-
-interface KnownHeader extends Pick<Header, 'count' | 'columns'> {
-  readonly common: CommonOfBody;
-}
-
-const keptOf = ({ count, columns, ...common }: Header): KnownHeader => ({
-  ...{ count, columns, common: commonOf(common) },
-});
-const knownHeader = rememberingParser(HeaderSchema, keptOf);
+const readHeader = fieldsReader(HeaderSchema);
 
 const ARRAYS = { float64: Float64Array, float32: Float32Array, int32: Int32Array } as const;
 
@@ -79,9 +80,9 @@ export function parseBinaryBody(received: Buffer): RankingBody {
     body.length < LENGTH_BYTE_COUNT ? Infinity : LENGTH_BYTE_COUNT + body.readUInt32LE(0);
   if (headerEnd > body.length)
     throw malformed('the header ends behind the body', 'a length of the header, then the header');
-  const header = headerOf(body, headerEnd);
-  const { count, columns, common } = header.kept;
-  if (common.bundle === null && columns.features.some(([, type]) => type === 'id'))
+  const header = readHeader(body.subarray(LENGTH_BYTE_COUNT, headerEnd));
+  const { count, columns, bundle } = header.shared;
+  if (bundle === null && columns.features.some(([, type]) => type === 'id'))
     throw malformed('ids, and no bundle', 'the bundle whose dictionaries they are of');
   const arrays = new BinaryArrays(body, headerEnd, count);
   const adgroups =
@@ -98,18 +99,7 @@ export function parseBinaryBody(received: Buffer): RankingBody {
     // Texts that may be empty, but not null, are strings.
     adgroups.form === 'hashes' ? null : (valuesOf(adgroups) as readonly string[]);
   const candidateCount = count;
-  return bodyOf(common, header, { candidateCount, adgroups, keyTexts, bids, pacings, features });
-}
-
-function headerOf(body: Buffer, end: number): RememberedRequest<KnownHeader> {
-  const bytes = body.subarray(LENGTH_BYTE_COUNT, end);
-  // A longer one has columns in it, which differ from request to request.
-  if (bytes.length <= KNOWN_BYTE_COUNT_MAX && isAscii(bytes)) {
-    const known = knownHeader(body.toString('latin1', LENGTH_BYTE_COUNT, end));
-    if (known !== null) return known;
-  }
-  const header = parsedBy(HeaderSchema, jsonOf(bytes));
-  return { context: header.context, seed: header.seed ?? null, kept: keptOf(header) };
+  return bodyOf(header, { candidateCount, adgroups, keyTexts, bids, pacings, features });
 }
 
 class BinaryArrays {

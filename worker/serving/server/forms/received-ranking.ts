@@ -1,35 +1,24 @@
 /** Requests for scores in whatever form they come, and their answers in the form that was asked for. */
 
-import type { ColumnsAddon } from '../../columns/native-columns.js';
 import { rankingOf } from '../answers.js';
 import { JSON_TYPE, type Answer, type ReceivedRequest } from '../endpoint.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
-import { explanationOf } from './answer-explanation.js';
-import { binaryAnswerOf, jsonAnswerOf } from './answer-forms.js';
-import { answerListsOf } from './answer-lists.js';
-import { parseBinaryBody } from './binary-body.js';
-import { BINARY_TYPE } from './binary-layout.js';
+import { answerListsOf, binaryAnswerOf, explanationOf, jsonAnswerOf } from './answer-forms.js';
+import { BINARY_TYPE, parseBinaryBody } from './binary-body.js';
 import { BodyScanner } from './scanned-body.js';
 
 export const RANKING_TYPES: readonly string[] = [JSON_TYPE, BINARY_TYPE];
 
-const scanners = new WeakMap<object, BodyScanner>();
+/** For the addon, which a process loads once. */
+let scanner: BodyScanner | null = null;
 
 /** The body, valid until the next is read. @throws RefusedRequest if it has none of the forms. */
 function rankingBodyOf({ body, mediaType, bundle }: ScoringRequest): RankingBody {
   if (mediaType === BINARY_TYPE) return parseBinaryBody(body);
   const { addon } = bundle.choice;
-  const scanned = addon === null ? null : scannerOf(addon).scanned(body);
-  return scanned ?? parseRankingBody(body);
-}
-
-function scannerOf(addon: Pick<ColumnsAddon, 'scanBody'>): BodyScanner {
-  let scanner = scanners.get(addon);
-  if (scanner === undefined) {
-    scanner = new BodyScanner(addon);
-    scanners.set(addon, scanner);
-  }
-  return scanner;
+  if (addon === null) return parseRankingBody(body);
+  scanner ??= new BodyScanner(addon);
+  return scanner.scanned(body) ?? parseRankingBody(body);
 }
 
 /** What the server says of itself in such an answer is how many candidates are explained. */

@@ -9,9 +9,15 @@ import type { Clock } from '../../../../shared/base/clock.js';
 import type { Answer } from '../endpoint.js';
 import { freeMemory } from '../../freed-memory.js';
 import type { BodyReceiver } from '../received-body.js';
-import type { Exchange } from './exchange.js';
 import { plainHeadOf, type PlainHead } from './plain-head.js';
-import type { ReusedBuffers } from './reused-buffers.js';
+
+/** A request that waits for its answer, whoever has read it from its connection. */
+export interface Exchange {
+  /** Whether the client has an answer, or has left. */
+  readonly isOver: boolean;
+  /** Sends nothing where it is over. Headers are those beside the type and the length of the content. */
+  send(status: number, answer: Answer, headers?: Readonly<Record<string, string>>): void;
+}
 
 /** Larger bodies come in many pieces, and are node:http's. */
 const PLAIN_BODY_BYTE_COUNT_MAX = 256 * 1024;
@@ -27,7 +33,7 @@ export interface PlainRequest<Accepted> {
   readonly release: () => void;
 }
 
-export interface PlainConnectionParts<Accepted> {
+interface PlainConnectionParts<Accepted> {
   readonly clock: Clock;
   readonly bodies: BodyReceiver;
   readonly buffers: ReusedBuffers;
@@ -46,7 +52,7 @@ export interface PlainConnectionParts<Accepted> {
 
 type State = 'new' | 'kept' | 'receiving' | 'answering' | 'over';
 
-export class PlainConnection<Accepted> implements Exchange {
+class PlainConnection<Accepted> implements Exchange {
   readonly #socket: Socket;
   readonly #parts: PlainConnectionParts<Accepted>;
   readonly #gone: (connection: PlainConnection<Accepted>) => void;
@@ -100,7 +106,7 @@ export class PlainConnection<Accepted> implements Exchange {
 
   send(
     status: number,
-    { mediaType, content, headers }: Answer,
+    { mediaType, content }: Answer,
     others: Readonly<Record<string, string>> = {},
   ): void {
     if (this.isOver) return;
@@ -109,8 +115,7 @@ export class PlainConnection<Accepted> implements Exchange {
     this.#isSent = true;
     const byteCount = Buffer.byteLength(content);
     let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n`;
-    for (const named of [headers, others])
-      for (const name in named) head += `${name}: ${named[name] ?? ''}\r\n`;
+    for (const name in others) head += `${name}: ${others[name] ?? ''}\r\n`;
     head += `Content-Type: ${mediaType}\r\nContent-Length: ${byteCount}\r\nDate: ${this.#parts.date()}\r\n`;
     head += isLast
       ? 'Connection: close\r\n\r\n'
@@ -260,4 +265,80 @@ export class PlainConnection<Accepted> implements Exchange {
   readonly #failed = (): void => {
     this.#socket.destroy();
   };
+}
+
+const BYTE_COUNT_STEP = 32_768;
+/** Larger ones are left to the garbage collector, as are those beyond the count. */
+const KEPT_BYTE_COUNT_MAX = 2 ** 20;
+const KEPT_COUNT_MAX = 64;
+
+/**
+ * Buffers of bodies and answers that are used again. New ones for each request would count as growth of the old
+ * generation, however soon they are given back.
+ */
+class ReusedBuffers {
+  readonly #kept: Buffer[] = [];
+
+  /** At least so many bytes, with whatever they had. Nobody else has them until they are given back. */
+  take(byteCount: number): Buffer {
+    const kept = this.#kept.pop();
+    if (kept !== undefined && kept.length >= byteCount) return kept;
+    const steps = Math.max(1, Math.ceil(byteCount / BYTE_COUNT_STEP));
+    return Buffer.allocUnsafeSlow(steps * BYTE_COUNT_STEP);
+  }
+
+  giveBack(buffer: Buffer): void {
+    if (buffer.length <= KEPT_BYTE_COUNT_MAX && this.#kept.length < KEPT_COUNT_MAX)
+      this.#kept.push(buffer);
+  }
+}
+
+/** Between two looks at the connections; what has begun and not come as a whole by then is node:http's. */
+const CHECKING_MS = 500;
+
+/** The connections of a server whose requests are plain, and what becomes of them with time. */
+export class PlainConnections<Accepted> {
+  readonly #parts: PlainConnectionParts<Accepted>;
+  readonly #open = new Set<PlainConnection<Accepted>>();
+  readonly #closing = new AbortController();
+  #date = { ofSecond: -1, text: '' };
+
+  constructor(parts: Omit<PlainConnectionParts<Accepted>, 'buffers' | 'date'>) {
+    this.#parts = { ...parts, buffers: new ReusedBuffers(), date: () => this.#dateNow() };
+  }
+
+  take(socket: Socket): void {
+    this.#open.add(
+      new PlainConnection(socket, this.#parts, (connection) => this.#open.delete(connection)),
+    );
+  }
+
+  /** Looks at the connections until all are closed. */
+  async watch(): Promise<void> {
+    const { clock } = this.#parts;
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      await clock.sleep(CHECKING_MS, signal);
+      const nowMs = clock.monotonicMs();
+      for (const connection of this.#open) connection.check(nowMs, CHECKING_MS);
+    }
+  }
+
+  /** Closes connections without a request under way. */
+  drain(): void {
+    for (const connection of this.#open) connection.drain();
+  }
+
+  close(): void {
+    this.#closing.abort();
+    for (const connection of this.#open) connection.destroy();
+  }
+
+  #dateNow(): string {
+    const epochMs = this.#parts.clock.epochMs();
+    const second = Math.floor(epochMs / 1_000);
+    if (second !== this.#date.ofSecond)
+      this.#date = { ofSecond: second, text: new Date(epochMs).toUTCString() };
+    return this.#date.text;
+  }
 }

@@ -3,20 +3,29 @@
  * has them answered by its endpoints. Nothing that a request says names a file or an address.
  */
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createHash, timingSafeEqual } from 'node:crypto';
+import {
+  createServer,
+  STATUS_CODES,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  type IncomingHttpHeaders,
+} from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../../../shared/base/clock.js';
 import { type RunEventSink, noticeEvent } from '../../../../shared/events/run-events.js';
 import { listening } from '../../../../shared/network/listening.js';
 import { BundleChoice } from '../../bundle-choice.js';
 import type { RecordedRequests } from '../../recorded-requests.js';
-import type {
-  Answer,
-  Endpoint,
-  KeptBundle,
-  ReceivedRequest,
-  ServerView,
-  ServingPlace,
+import {
+  keptAnswer,
+  type Answer,
+  type Endpoint,
+  type KeptBundle,
+  type ReceivedRequest,
+  type ServerView,
+  type ServingPlace,
 } from '../endpoint.js';
 import { freeMemory } from '../../freed-memory.js';
 import { BodyReceiver } from '../received-body.js';
@@ -26,26 +35,23 @@ import {
   RefusedRequest,
   statusOf,
   type Refusal,
+  type RefusalReason,
 } from '../refused-request.js';
-import { deadlineOf, demandMediaType, demandToken, priorityOf } from '../request-checks.js';
 import { RequestCounts, type RequestReport } from '../request-counts.js';
 import { RouteTable } from '../route-table.js';
-import { answerUnread } from './answer-unread.js';
-import { NodeExchange, type Exchange } from './exchange.js';
 import { HandedConnections } from './handed-connections.js';
-import type { PlainRequest } from './plain-connection.js';
-import { PlainConnections } from './plain-connections.js';
+import { PlainConnections, type Exchange, type PlainRequest } from './plain-connection.js';
 import type { PlainHead } from './plain-head.js';
-import { ReusedBuffers } from './reused-buffers.js';
 import {
   CONNECTIONS_MAX,
+  DEADLINE_MS_MAX,
   DRAIN_MS_MAX,
   EXPLAINED_DEFAULT,
   HEADERS_TIMEOUT_MS,
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
 } from '../server-limits.js';
-import { WorkQueue, type Priority } from '../work-queue.js';
+import { PRIORITIES, WorkQueue, type Priority } from '../work-queue.js';
 import { counted } from '../../../../shared/names/counted.js';
 
 interface AnswerSettings {
@@ -158,7 +164,7 @@ export class RankingServer {
     this.#server.removeAllListeners('connection');
     this.#server.on('connection', (socket: Socket) => this.#plain.take(socket));
     return new PlainConnections({
-      ...{ clock: this.#parts.clock, bodies: this.#bodies, buffers: new ReusedBuffers() },
+      ...{ clock: this.#parts.clock, bodies: this.#bodies },
       addon: () => this.#parts.keeper.current.choice.addon,
       accept: (head) => this.#acceptedPlain(head),
       carryOut: (request) => this.#takePlain(request),
@@ -426,4 +432,135 @@ function serverViewOf(
       return placeOf();
     },
   };
+}
+
+/** An exchange that node:http has read. */
+class NodeExchange implements Exchange {
+  readonly #response: ServerResponse;
+  readonly #isDraining: () => boolean;
+
+  constructor(response: ServerResponse, isDraining: () => boolean) {
+    this.#response = response;
+    this.#isDraining = isDraining;
+  }
+
+  get isOver(): boolean {
+    return this.#response.destroyed || this.#response.headersSent;
+  }
+
+  send(status: number, answer: Answer, others: Readonly<Record<string, string>> = {}): void {
+    if (this.isOver) return;
+    const { mediaType, content } = keptAnswer(answer);
+    this.#response.writeHead(status, {
+      ...others,
+      ...(this.#isDraining() ? { Connection: 'close' } : {}),
+      'Content-Type': mediaType,
+      'Content-Length': Buffer.byteLength(content),
+    });
+    this.#response.end(content);
+  }
+}
+
+/**
+ * Answers a request that node:http could not read: slow, too large a head, or no HTTP. Closes the connection, and returns what
+ * is counted.
+ */
+function answerUnread(error: NodeJS.ErrnoException, socket: Socket): RefusalReason {
+  const refusal = unreadOf(error.code ?? '');
+  if (!socket.writable || socket.destroyed) {
+    socket.destroy();
+    return refusal.reason;
+  }
+  const text = problemOf(refusal);
+  const status = statusOf(refusal);
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(text)}`,
+    'Connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${text}`, () => socket.destroy());
+  return refusal.reason;
+}
+
+function unreadOf(code: string): Refusal {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT')
+    return {
+      reason: 'too-slow',
+      what: 'the request did not arrive in time',
+      expected: `headers and body within ${REQUEST_TIMEOUT_MS} ms`,
+    };
+  if (code === 'HPE_HEADER_OVERFLOW')
+    return { reason: 'headers-too-large', what: 'the headers of the request are too large' };
+  return { reason: 'malformed', what: 'this is not a request of HTTP/1.1', found: code };
+}
+
+const PRIORITY_HEADER = 'qianmo-priority';
+const DEADLINE_HEADER = 'qianmo-deadline-ms';
+
+/** Digests have one length, whatever was sent. */
+function digestOf(text: string): Buffer {
+  return createHash('sha256').update(text).digest();
+}
+
+/** @param token null where none is demanded. */
+function demandToken(headers: IncomingHttpHeaders, token: string | null): void {
+  if (token === null) return;
+  const found = headers.authorization ?? '';
+  if (timingSafeEqual(digestOf(found), digestOf(`Bearer ${token}`))) return;
+  throw new RefusedRequest({
+    reason: 'unauthorised',
+    what: 'the request has no token, or another one',
+    where: 'header Authorization',
+    expected: 'Bearer and the token that the server was started with',
+    cure: 'ask whoever runs the server for the token',
+  });
+}
+
+/**
+ * The type of the body, without its parameters. A page of another site can send a form or plain text
+ * without asking, so that no endpoint should take those.
+ */
+function demandMediaType(headers: IncomingHttpHeaders, mediaTypes: readonly string[]): string {
+  const type = headers['content-type'] ?? '';
+  const encoding = headers['content-encoding'] ?? 'identity';
+  const mediaType = (type.split(';', 1)[0] ?? '').trim().toLowerCase();
+  if (mediaTypes.includes(mediaType) && encoding === 'identity') return mediaType;
+  throw new RefusedRequest({
+    reason: 'wrong-content-type',
+    what: 'the body is of another type, or compressed',
+    where: encoding === 'identity' ? 'header Content-Type' : 'header Content-Encoding',
+    expected: `Content-Type ${mediaTypes.join(' or ')}, not compressed`,
+    found: encoding === 'identity' ? type : encoding,
+  });
+}
+
+/** That of the header; one in the middle if it has none. */
+function priorityOf(headers: IncomingHttpHeaders): Priority {
+  const text = headers[PRIORITY_HEADER];
+  if (text === undefined) return 'normal';
+  const found = PRIORITIES.find((priority) => priority === text);
+  if (found !== undefined) return found;
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'there is no such priority',
+    where: `header ${PRIORITY_HEADER}`,
+    expected: PRIORITIES.join(', '),
+    found: String(text),
+  });
+}
+
+/** How long the request may wait: what it asks for, but no longer than the server says. */
+function deadlineOf(headers: IncomingHttpHeaders, ofServerMs: number): number {
+  const text = headers[DEADLINE_HEADER];
+  if (text === undefined) return ofServerMs;
+  const askedMs = typeof text === 'string' && /^\d{1,5}$/.test(text) ? Number(text) : NaN;
+  if (askedMs >= 1 && askedMs <= DEADLINE_MS_MAX) return Math.min(askedMs, ofServerMs);
+  throw new RefusedRequest({
+    reason: 'wrong-value',
+    what: 'the deadline is not a number of milliseconds',
+    where: `header ${DEADLINE_HEADER}`,
+    expected: `a whole number from 1 to ${DEADLINE_MS_MAX}`,
+    found: String(text),
+  });
 }
