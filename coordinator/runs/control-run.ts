@@ -8,7 +8,7 @@ import {
   type RunController,
   type RunOrders,
 } from '../../shared/control/run-orders.js';
-import type { JobQueue } from '../../shared/queue/job-queue.js';
+import type { JobQueue, ReportedWorker } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import {
   FIXED_BY_END,
@@ -20,7 +20,11 @@ import {
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
 import { queueAt } from './call/queue-at.js';
 import type { RunContext } from './call/run-context.js';
-import type { ControlRequestSchema, ExtendRequestSchema } from './requests.js';
+import type {
+  ControlRequestSchema,
+  ExtendRequestSchema,
+  WorkersRequestSchema,
+} from './requests.js';
 
 const POLL_INTERVAL_MS = 200;
 /** A coordinator that lives reads its orders every few seconds. The lease of a dead one has ended by then. */
@@ -44,20 +48,30 @@ type ControlRequest = z.output<typeof ControlRequestSchema>;
 type ExtendRequest = z.output<typeof ExtendRequestSchema>;
 export type ControlOrder = 'pause' | 'resume' | 'cancel';
 
-export function controlRun(
-  order: ControlOrder,
-  request: ControlRequest,
-  context: RunContext,
-): Promise<ControlResult> {
-  return onQueueOf(request, context, (queue) =>
-    orderedRun(queue, request.run, ORDERS[order], context),
-  );
+export function controlRun(order: ControlOrder) {
+  return (request: ControlRequest, context: RunContext): Promise<ControlResult> =>
+    onQueueOf(request, context, (queue) => orderedRun(queue, request.run, ORDERS[order], context));
 }
 
 export function extendRun(request: ExtendRequest, context: RunContext): Promise<ControlResult> {
   return onQueueOf(request, context, (queue) =>
     orderedRun(queue, request.run, extension(request.outerSteps), context),
   );
+}
+
+/** The workers that serve a queue, in the order of their names. */
+export async function workersOfQueue(
+  { redis: redisUrl, prefix }: z.output<typeof WorkersRequestSchema>,
+  context: RunContext,
+): Promise<readonly ReportedWorker[]> {
+  const queue = await queueAt({ redisUrl, prefix }, context);
+  const controller = await queue.openController();
+  try {
+    const workers = await controller.workers();
+    return [...workers].sort((a, b) => (a.name < b.name ? -1 : 1));
+  } finally {
+    await controller.close();
+  }
 }
 
 async function onQueueOf(

@@ -2,10 +2,9 @@
 
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { z } from 'zod';
-import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
+import type { z } from 'zod';
+import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
-import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { uint32At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
@@ -17,18 +16,8 @@ import { readAnyBundle } from '../../shared/bundle/delta/read-any-bundle.js';
 import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
 import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
 import { writeOnnxModel, writeSavedModel } from '../../worker/serving/interchange/written-model.js';
-import { MODEL_FORMATS, type ModelFormat } from '../../worker/serving/interchange/model-formats.js';
-
-const text = z.string().min(1, 'expected a value');
-
-export const ConvertRequestSchema = z.strictObject({
-  /** `ADDRESS` of bundles, or `ADDRESS@LABEL`. */
-  bundles: text,
-  format: z.enum(MODEL_FORMATS),
-  /** The folder of the model, which must not be there or be empty. */
-  out: text,
-});
-export type ConvertRequest = z.input<typeof ConvertRequestSchema>;
+import type { ModelFormat } from '../../worker/serving/interchange/model-formats.js';
+import type { ConvertRequestSchema } from './requests.js';
 
 export interface ConvertedModel {
   readonly format: ModelFormat;

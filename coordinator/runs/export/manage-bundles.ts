@@ -1,6 +1,6 @@
 /** Lists bundles, shows one, and moves their labels. */
 
-import { parsedBundleAddress } from './bundle-address.js';
+import { parsedBundleAddress, objectStoreAt } from '../places.js';
 import type { z } from 'zod';
 import {
   moveLabel,
@@ -21,12 +21,11 @@ import { compactBundle, type CompactedBundle } from '../../export/upkeep/compact
 import { moveLabelsFrom } from '../../export/upkeep/move-labels.js';
 import { pruneBundles, type PrunedBundles } from '../../export/upkeep/prune-bundles.js';
 import type { RunContext } from '../call/run-context.js';
-import { objectStoreAt } from '../places.js';
 import type {
   BundleLabelRequestSchema,
   BundleRollbackRequestSchema,
   BundlesRequestSchema,
-  CompactRequestSchema,
+  BundleRequestSchema,
   PruneRequestSchema,
 } from '../requests.js';
 
@@ -43,7 +42,7 @@ export function listBundlesAt(
  * @param bundles the address, with `@` and a label or digest behind it unless `latest` is meant.
  */
 export async function checkedBundle(
-  { bundles }: z.output<typeof BundlesRequestSchema>,
+  { bundles }: z.output<typeof BundleRequestSchema>,
   { environment }: RunContext,
 ): Promise<PublishedBundle> {
   const { address, name } = parsedBundleAddress(bundles);
@@ -84,7 +83,7 @@ export interface CompactedPlace extends CompactedBundle {
  * @throws QianmoError of kind `failed` if somebody has moved one of them meanwhile; the others are moved before.
  */
 export function compactBundleAt(
-  { bundles }: z.output<typeof CompactRequestSchema>,
+  { bundles }: z.output<typeof BundleRequestSchema>,
   { environment }: RunContext,
 ): Promise<CompactedPlace> {
   const { address, name } = parsedBundleAddress(bundles);
