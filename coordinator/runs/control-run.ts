@@ -18,13 +18,16 @@ import {
   type RunProgress,
 } from '../../shared/storage/run-lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
-import { queueAt } from './call/queue-at.js';
 import type { RunContext } from './call/run-context.js';
 import type {
   ControlRequestSchema,
   ExtendRequestSchema,
   WorkersRequestSchema,
 } from './requests.js';
+import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
+import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 
 const POLL_INTERVAL_MS = 200;
 /** A coordinator that lives reads its orders every few seconds. The lease of a dead one has ended by then. */
@@ -403,4 +406,18 @@ function cannotHave(where: string, outerSteps: number, total: number): QianmoErr
     found: `${outerSteps}`,
     cure: 'give a larger number, or +N to add N to what it has; `qianmo cancel` ends a run early',
   });
+}
+
+interface QueueAddress {
+  readonly redisUrl: string;
+  readonly prefix: string;
+}
+
+/** Connections have the certificates that the environment names, and orders the signature of its key. */
+export async function queueAt(
+  { redisUrl, prefix }: QueueAddress,
+  { clock, environment }: Pick<RunContext, 'clock' | 'environment'>,
+): Promise<JobQueue> {
+  const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
+  return signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
 }

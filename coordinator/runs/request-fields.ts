@@ -6,7 +6,7 @@
 import { z } from 'zod';
 
 /** How the command line offers a field, where its name and its schema do not say it. */
-interface FieldSettings {
+export interface FieldSettings {
   /** The name of the option, if it is not that of the field. */
   readonly option?: string;
   /** The environment variable that is read if the option is not given. */
@@ -15,7 +15,7 @@ interface FieldSettings {
   readonly conflicts?: string;
 }
 
-const settingsOfFields = z.registry<FieldSettings>();
+export const fieldSettings = z.registry<FieldSettings>();
 
 export function described<Schema extends z.ZodType>(
   schema: Schema,
@@ -23,7 +23,7 @@ export function described<Schema extends z.ZodType>(
   settings: FieldSettings = {},
 ): Schema {
   const field = schema.describe(description);
-  settingsOfFields.add(field, settings);
+  fieldSettings.add(field, settings);
   return field;
 }
 
@@ -79,50 +79,4 @@ export function decimal(bounds: Bounds, description: string): z.ZodNumber {
   const expected = `expected a number ${[lower, ...upper].join('')}`;
   const field = z.number(expected).gte(from, expected).gt(above, expected);
   return described(field.lte(upTo, expected).lt(below, expected), description);
-}
-
-/** A field as the command line and the reference show it. */
-export interface ShownField extends FieldSettings {
-  readonly kind: 'flag' | 'number' | 'numbers' | 'text' | 'texts' | 'section';
-  /** Stands for the value, without brackets. */
-  readonly word: string;
-  readonly description: string;
-  readonly words: readonly string[];
-  readonly isRequired: boolean;
-  /** Absent without a default. */
-  readonly default?: unknown;
-  /** The fields of a section. */
-  readonly fields: z.core.$ZodLooseShape;
-}
-
-export function shownField(schema: z.ZodType): ShownField {
-  let [inner, fallback, isRequired] = [schema, undefined as unknown, true];
-  while (
-    inner instanceof z.ZodOptional ||
-    inner instanceof z.ZodDefault ||
-    inner instanceof z.ZodPrefault
-  ) {
-    isRequired = false;
-    if (!(inner instanceof z.ZodOptional)) fallback = inner.def.defaultValue;
-    const next: unknown = inner.unwrap();
-    if (!(next instanceof z.ZodType)) break;
-    inner = next;
-  }
-  const [, word = 'value', description = ''] =
-    /^(?:<([^>]+)> )?([^]*)$/.exec(inner.description ?? '') ?? [];
-  return {
-    ...settingsOfFields.get(inner),
-    ...{ kind: kindOf(inner), word, description, isRequired },
-    ...(fallback === undefined ? {} : { default: fallback }),
-    words: inner instanceof z.ZodEnum ? inner.options.map(String) : [],
-    fields: inner instanceof z.ZodObject ? inner.shape : {},
-  };
-}
-
-function kindOf(schema: z.ZodType): ShownField['kind'] {
-  if (schema instanceof z.ZodBoolean) return 'flag';
-  if (schema instanceof z.ZodNumber) return 'number';
-  if (schema instanceof z.ZodArray)
-    return schema.element instanceof z.ZodNumber ? 'numbers' : 'texts';
-  return schema instanceof z.ZodObject ? 'section' : 'text';
 }

@@ -17,11 +17,10 @@ import { parseRowCount } from '../synthesize/row-count.js';
 import { WORLD_SETTINGS } from '../synthesize/synthesis.js';
 import { decimal, described, flag, integer, oneOf, text, texts } from './request-fields.js';
 
-const LOCAL_WORKERS_MAX = 256;
+const WORKERS_MAX = 256;
 /** The queue prefix of a config that names none. */
 export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
 const OUTER_STEPS_MAX = 1_000_000;
-const TIMEOUT_SECONDS_MAX = 31 * 86_400;
 const GRACE_HOURS_MAX = 24 * 365;
 const SERVERS_MAX = 64;
 
@@ -47,7 +46,7 @@ function configSource<Source>(description: string): z.ZodType<Source, Source> {
 
 const config = configSource<RunConfigSource>('<run.yaml> the run config');
 
-const REDIS_VARIABLE = { variable: 'QIANMO_REDIS_URL' };
+const REDIS = { variable: 'QIANMO_REDIS_URL' };
 
 /**
  * Selects what computes the jobs. By default, processes of this machine without a queue, as many as pay off. With
@@ -56,16 +55,16 @@ const REDIS_VARIABLE = { variable: 'QIANMO_REDIS_URL' };
 const dispatchFields = {
   processes: integer(
     1,
-    LOCAL_WORKERS_MAX,
+    WORKERS_MAX,
     '<count> compute in this many processes here, without a queue; as many as pay off by default',
   ).optional(),
   redis: text(
     '<url> send jobs to the workers of a queue on this Redis server, or on one started for it (embedded), instead of computing here',
-    REDIS_VARIABLE,
+    REDIS,
   ).optional(),
   workers: integer(
     1,
-    LOCAL_WORKERS_MAX,
+    WORKERS_MAX,
     '<count> to try the queue: start this many workers here, on a Redis server of their own unless one is named',
     { conflicts: 'processes' },
   ).optional(),
@@ -92,6 +91,7 @@ const trainingFields = {
 export const TrainingStartSchema = z
   .strictObject(trainingFields)
   .refine(startsOneWay, ONE_WAY_TO_START);
+export type TrainingStart = z.input<typeof TrainingStartSchema>;
 
 export const TrainRequestSchema = z
   .strictObject({
@@ -111,6 +111,7 @@ const evaluationFields = {
 };
 
 export const EvaluationChoiceSchema = z.strictObject(evaluationFields);
+export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
 
 export const EvaluateRequestSchema = z.strictObject({
   config,
@@ -121,22 +122,14 @@ export const EvaluateRequestSchema = z.strictObject({
 const changedFields = {
   config,
   ...dispatchFields,
-  out: text(
-    "<address> folder or s3:// prefix of the bundles; by default bundles in the run's output",
-  ).optional(),
+  out: text('<address> folder or s3:// prefix of bundles; default: in the output').optional(),
   label: text('<name> the label that is moved to the bundle').default(LATEST_LABEL),
 };
 
 export const ExportRequestSchema = z.strictObject({
   ...changedFields,
-  encoding: oneOf(
-    BLOCK_ENCODINGS,
-    '<encoding> how the values of personal blocks are stored',
-  ).default('float32'),
-  rows: oneOf(
-    ['support', 'all'],
-    '<rows> the rows that adgroups adapt on: support rows, as evaluated, or all rows of the store',
-  ).default('support'),
+  encoding: oneOf(BLOCK_ENCODINGS, '<encoding> how personal blocks are stored').default('float32'),
+  rows: oneOf(['support', 'all'], '<rows> adapt on these rows').default('support'),
 });
 
 /** The label names the bundle that is changed, and is moved to the delta. */
@@ -166,10 +159,7 @@ export const BundleRequestSchema = z.strictObject({ bundles: bundle });
 export const PruneRequestSchema = z.strictObject({
   bundles,
   keep: integer(0, 100, '<count> earlier bundles of each label that are kept').default(3),
-  graceHours: decimal(
-    { from: 0, upTo: GRACE_HOURS_MAX },
-    '<hours> keep everything that was written later than this many hours ago',
-  ).default(24),
+  graceHours: decimal({ from: 0, upTo: GRACE_HOURS_MAX }, '<hours> keep what is newer').default(24),
   dryRun: flag('say what would be removed, and remove nothing'),
 });
 
@@ -231,11 +221,7 @@ export const AutoRequestSchema = z
 
 export const PlanRequestSchema = z.strictObject({
   config,
-  workers: integer(
-    1,
-    100_000,
-    '<count> the number of workers to predict, in addition to those of the table',
-  ).default(1_000),
+  workers: integer(1, 100_000, '<count> workers to predict, beside the table').default(1_000),
   /** The default is a usual network of a data center. */
   gbitPerS: integer(1, 10_000, '<rate> the network rate of the queue server, in Gbit/s').default(
     10,
@@ -260,10 +246,9 @@ function rowCount(description: string): z.ZodType<number, number | string> {
 export const SynthesizeRequestSchema = z.strictObject({
   out: text('<file> file to write; its name ends in .csv, .csv.gz or .parquet'),
   rows: rowCount('<count> impressions, as 760000, 760k or 10M').prefault('1M'),
-  setting: oneOf(
-    WORLD_SETTINGS,
-    '<name> how far adgroups deviate from what their attributes explain',
-  ).default('strong'),
+  setting: oneOf(WORLD_SETTINGS, '<name> how far adgroups deviate from their attributes').default(
+    'strong',
+  ),
   clickRate: decimal({ above: 0, below: 1 }, '<rate> mean click rate, between 0 and 1').default(
     0.03,
   ),
@@ -281,10 +266,7 @@ export const CheckRequestSchema = z.strictObject({
   config: configSource<RunConfigSource>(
     '<run.yaml> the run config, to check its config, store, queue and output too',
   ).optional(),
-  redis: text(
-    '<url> the Redis server, instead of the one in the config',
-    REDIS_VARIABLE,
-  ).optional(),
+  redis: text('<url> the Redis server, instead of the one in the config', REDIS).optional(),
   device: DEVICE.default('auto'),
 });
 
@@ -320,22 +302,18 @@ export const OpeRequestSchema = z.strictObject({
       },
     )
     .prefault({}),
-  switchWeight: decimal(
-    { above: 0 },
-    '<weight> switch-DR trusts the model alone where the weight is larger',
-  ).default(10),
+  switchWeight: decimal({ above: 0 }, '<weight> largest weight that switch-DR uses').default(10),
   samples: integer(100, 100_000, '<count> bootstrap samples').default(2_000),
-  confidence: decimal(
-    { above: 0.5, below: 1 },
-    '<share> confidence of the intervals, between 0.5 and 1',
-  ).default(0.95),
+  confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence of the intervals').default(
+    0.95,
+  ),
   seed: integer(0, Infinity, '<seed> decides the bootstrap').default(0),
 });
 
 export const ReplayRequestSchema = z.strictObject({ logs: texts('<log> decision logs') });
 
 const queueFields = {
-  redis: text('<url> the Redis server of the queue', REDIS_VARIABLE),
+  redis: text('<url> the Redis server of the queue', REDIS),
   prefix: text('<prefix> the queue prefix of the config').default(QUEUE_PREFIX_DEFAULT),
 };
 
@@ -366,10 +344,7 @@ export const StatusRequestSchema = z.strictObject({ run: recordedRun });
 
 export const WaitRequestSchema = z.strictObject({
   run: recordedRun,
-  timeoutSeconds: decimal(
-    { above: 0, upTo: TIMEOUT_SECONDS_MAX },
-    '<seconds> give up after this time',
-  ).optional(),
+  timeoutSeconds: decimal({ above: 0, upTo: 31 * 86_400 }, '<seconds> time limit').optional(),
 });
 
 export const RunsRequestSchema = z.strictObject({
@@ -378,11 +353,7 @@ export const RunsRequestSchema = z.strictObject({
 
 export const LogRequestSchema = z.strictObject({
   run: recordedRun,
-  last: integer(
-    1,
-    1_000_000,
-    '<count> begin with this many of the last events; all by default',
-  ).optional(),
+  last: integer(1, 1_000_000, '<count> begin with this many of the last events').optional(),
   follow: flag('go on until the run ends'),
   details: flag('print details as well, such as each job'),
 });
@@ -412,7 +383,7 @@ export const BoardRequestSchema = z.strictObject({
     z.array(z.string().min(1, 'expected a value')),
     '<places> folders and s3:// prefixes below which runs have their outputs, separated by commas',
   ).default([]),
-  redis: text('<url> the Redis server of the queue', REDIS_VARIABLE).optional(),
+  redis: text('<url> the Redis server of the queue', REDIS).optional(),
   prefix: queueFields.prefix,
   servers: described(
     z.array(metricsAddress).max(SERVERS_MAX),
@@ -422,50 +393,13 @@ export const BoardRequestSchema = z.strictObject({
     z.array(rankingAddress).max(SERVERS_MAX),
     '<addresses> ranking servers that explore (qianmo serve), to ask about single adgroups, separated by commas',
   ).default([]),
-  rankingsTokenFile: text(
-    '<file> file with the token that those servers demand; also the variable QIANMO_SERVE_TOKEN',
-  ).optional(),
+  rankingsTokenFile: text('<file> token of --rankings; also QIANMO_SERVE_TOKEN').optional(),
   host: HOST,
   port: PORT.default(3_000),
-  hostAllow: text(
-    '<names> names and addresses, without the port, under which it answers beside those of the loopback address, separated by commas',
-  ).optional(),
-  tokenFile: text(
-    '<file> file with the token that requests must bear; also the variable QIANMO_DASHBOARD_TOKEN',
-  ).optional(),
+  hostAllow: text('<names> more host names that it answers under, separated by commas').optional(),
+  tokenFile: text('<file> token of requests; also the variable QIANMO_DASHBOARD_TOKEN').optional(),
   allowControl: flag('let pages pause, resume and cancel runs'),
 });
-
-export type ControlRequest = z.input<typeof ControlRequestSchema>;
-export type ExtendRequest = z.input<typeof ExtendRequestSchema>;
-export type PrepareRequest = z.input<typeof PrepareRequestSchema>;
-export type TrainRequest = z.input<typeof TrainRequestSchema>;
-export type TrainingStart = z.input<typeof TrainingStartSchema>;
-export type EvaluateRequest = z.input<typeof EvaluateRequestSchema>;
-export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
-export type ExportRequest = z.input<typeof ExportRequestSchema>;
-export type ExportChangedRequest = z.input<typeof ExportChangedRequestSchema>;
-export type BundleRequest = z.input<typeof BundleRequestSchema>;
-export type RefreshRequest = z.input<typeof RefreshRequestSchema>;
-export type PruneRequest = z.input<typeof PruneRequestSchema>;
-export type BundlesRequest = z.input<typeof BundlesRequestSchema>;
-export type BundleLabelRequest = z.input<typeof BundleLabelRequestSchema>;
-export type BundleRollbackRequest = z.input<typeof BundleRollbackRequestSchema>;
-export type OpenRequest = z.input<typeof OpenRequestSchema>;
-export type CompareRequest = z.input<typeof CompareRequestSchema>;
-export type AutoRequest = z.input<typeof AutoRequestSchema>;
-export type SweepRequest = z.input<typeof SweepRequestSchema>;
-export type PlanRequest = z.input<typeof PlanRequestSchema>;
-export type SynthesizeRequest = z.input<typeof SynthesizeRequestSchema>;
-export type CheckRequest = z.input<typeof CheckRequestSchema>;
-export type OpeRequest = z.input<typeof OpeRequestSchema>;
-export type ReplayRequest = z.input<typeof ReplayRequestSchema>;
-export type StatusRequest = z.input<typeof StatusRequestSchema>;
-export type WaitRequest = z.input<typeof WaitRequestSchema>;
-export type RunsRequest = z.input<typeof RunsRequestSchema>;
-export type LogRequest = z.input<typeof LogRequestSchema>;
-export type WorkersRequest = z.input<typeof WorkersRequestSchema>;
-export type BoardRequest = z.input<typeof BoardRequestSchema>;
 
 /**
  * @param name the function that was called, for messages

@@ -2,11 +2,11 @@
 
 import { z } from 'zod';
 import {
+  fieldSettings,
   FORMAT,
   oneOf,
-  shownField,
   texts,
-  type ShownField,
+  type FieldSettings,
 } from '../../coordinator/runs/request-fields.js';
 import { METRICS_FIELDS } from '../library/requests.js';
 import { declaredVerbs, type Verb } from '../library/verb.js';
@@ -94,4 +94,50 @@ export function flagOf({ name, option = name }: CommandField): string {
 export function operandOf({ kind, word, isRequired }: CommandField): string {
   const name = kind === 'texts' ? `${word}...` : word;
   return isRequired ? `<${name}>` : `[${name}]`;
+}
+
+/** A field as the command line and the reference show it. */
+interface ShownField extends FieldSettings {
+  readonly kind: 'flag' | 'number' | 'numbers' | 'text' | 'texts' | 'section';
+  /** Stands for the value, without brackets. */
+  readonly word: string;
+  readonly description: string;
+  readonly words: readonly string[];
+  readonly isRequired: boolean;
+  /** Absent without a default. */
+  readonly default?: unknown;
+  /** The fields of a section. */
+  readonly fields: z.core.$ZodLooseShape;
+}
+
+function shownField(schema: z.ZodType): ShownField {
+  let [inner, fallback, isRequired] = [schema, undefined as unknown, true];
+  while (
+    inner instanceof z.ZodOptional ||
+    inner instanceof z.ZodDefault ||
+    inner instanceof z.ZodPrefault
+  ) {
+    isRequired = false;
+    if (!(inner instanceof z.ZodOptional)) fallback = inner.def.defaultValue;
+    const next: unknown = inner.unwrap();
+    if (!(next instanceof z.ZodType)) break;
+    inner = next;
+  }
+  const [, word = 'value', description = ''] =
+    /^(?:<([^>]+)> )?([^]*)$/.exec(inner.description ?? '') ?? [];
+  return {
+    ...fieldSettings.get(inner),
+    ...{ kind: kindOf(inner), word, description, isRequired },
+    ...(fallback === undefined ? {} : { default: fallback }),
+    words: inner instanceof z.ZodEnum ? inner.options.map(String) : [],
+    fields: inner instanceof z.ZodObject ? inner.shape : {},
+  };
+}
+
+function kindOf(schema: z.ZodType): ShownField['kind'] {
+  if (schema instanceof z.ZodBoolean) return 'flag';
+  if (schema instanceof z.ZodNumber) return 'number';
+  if (schema instanceof z.ZodArray)
+    return schema.element instanceof z.ZodNumber ? 'numbers' : 'texts';
+  return schema instanceof z.ZodObject ? 'section' : 'text';
 }

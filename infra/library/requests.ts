@@ -33,7 +33,6 @@ export const ConvertRequestSchema = z.strictObject({
   format: oneOf(MODEL_FORMATS, `<format> ${MODEL_FORMATS.join(' or ')}`),
   out: text('<folder> the folder of the model, which must not be there or be empty'),
 });
-export type ConvertRequest = z.input<typeof ConvertRequestSchema>;
 
 /** The place of the metrics of a process. */
 export const METRICS_FIELDS = {
@@ -46,27 +45,18 @@ export const METRICS_FIELDS = {
   ).default('127.0.0.1'),
 };
 
+const SHARE = { from: 0, upTo: 1 };
+
 export const ServeRequestSchema = z.strictObject({
-  bundle: text(
-    '<address> ADDRESS of bundles or ADDRESS@LABEL; latest unless a label or digest is given',
+  bundle: text('<address> ADDRESS or ADDRESS@LABEL of a bundle; latest by default'),
+  canary: text('<address> ADDRESS@LABEL of a bundle for a share of the requests').optional(),
+  canaryShare: decimal(SHARE, '<share> fraction of requests for the canary').default(
+    CANARY_SHARE_DEFAULT,
   ),
-  canary: text(
-    '<address> ADDRESS@LABEL of a bundle that answers a share of the requests',
-  ).optional(),
-  canaryShare: decimal(
-    { from: 0, upTo: 1 },
-    '<share> fraction of requests for the canary, 0 to 1',
-  ).default(CANARY_SHARE_DEFAULT),
   host: HOST,
   port: PORT.default(8_080),
-  tokenFile: text(
-    '<file> file with the token that requests must bear; also the variable QIANMO_SERVE_TOKEN',
-  ).optional(),
-  processes: integer(
-    1,
-    PROCESSES_MAX,
-    '<count> processes that answer on the port; one for each core that is free',
-  ).default(1),
+  tokenFile: text('<file> token of requests; also the variable QIANMO_SERVE_TOKEN').optional(),
+  processes: integer(1, PROCESSES_MAX, '<count> processes that answer on the port').default(1),
   scorer: oneOf(
     ['auto', 'graph'],
     '<name> auto, or graph: the captured graph, for models that the kernel does not cover',
@@ -75,15 +65,11 @@ export const ServeRequestSchema = z.strictObject({
     { above: 0, upTo: POLL_SECONDS_MAX },
     '<seconds> seconds between two looks at the label',
   ).default(POLL_SECONDS_DEFAULT),
-  cache: text(
-    '<folder> where the files of bundles from S3 are kept; below the cache of the user if absent',
-  ).optional(),
+  cache: text('<folder> cache of files from S3; default: in the cache of the user').optional(),
   cacheGib: decimal({ above: 0, upTo: CACHE_GIB_MAX }, '<size> cache size limit in GiB').default(
     CACHE_GIB_DEFAULT,
   ),
-  warmUp: text(
-    '<file> requests of /v1/rank in JSON, one on each line, that a bundle answers before it is served',
-  ).optional(),
+  warmUp: text('<file> JSON requests of /v1/rank, one per line, to warm up with').optional(),
   queue: integer(
     1,
     QUEUED_REQUESTS_MAX,
@@ -97,16 +83,13 @@ export const ServeRequestSchema = z.strictObject({
     EXPLAINED_MAX,
     '<candidates> candidates of a request whose scores are explained, if it asks for it',
   ).default(EXPLAINED_DEFAULT),
-  explore: text(
-    '<policy.yaml> explore: a file with a section exploration, as run configs have it; needs --state',
-  ).optional(),
+  explore: text('<policy.yaml> file with a section exploration; needs --state').optional(),
   state: text(
     '<folder> folder of this server alone: takes /v1/adapt, and keeps evidence and the log of decisions',
   ).optional(),
   redis: text('<url> evidence of --explore in Redis, which several servers share').optional(),
   ...METRICS_FIELDS,
 });
-export type ServeRequest = z.input<typeof ServeRequestSchema>;
 
 export const WorkRequestSchema = z.strictObject({
   redis: WorkersRequestSchema.shape.redis,
@@ -119,7 +102,7 @@ export const WorkRequestSchema = z.strictObject({
   gpuIndex: integer(
     0,
     GPU_INDEX_MAX,
-    '<index> the one GPU to use, counted from 0 as nvidia-smi does',
+    '<index> the one GPU to use, as nvidia-smi counts',
   ).optional(),
   storeAllow: text(
     '<addresses> folders and s3://BUCKET/PREFIX in which stores of jobs may lie, separated by commas; the working folder by default',
@@ -129,8 +112,5 @@ export const WorkRequestSchema = z.strictObject({
     '<urls> S3 endpoints that jobs may name, separated by commas, beside those of the AWS variables',
     { variable: 'QIANMO_ENDPOINT_ALLOW' },
   ).optional(),
-  log: text(
-    '<file> file that keeps the events, one JSON object per line; one file for each worker',
-  ).optional(),
+  log: text('<file> file for the events of this worker, one JSON object per line').optional(),
 });
-export type WorkRequest = z.input<typeof WorkRequestSchema>;

@@ -92,6 +92,13 @@ const table: Verb[] = [];
 /** In the order of their declarations. */
 export const declaredVerbs: readonly Verb[] = table;
 
+/** The request of a function of the library: `RequestOf<typeof train>`. */
+export type RequestOf<Call extends (...given: never[]) => unknown> = NonNullable<
+  Parameters<Call>[0]
+>;
+/** The result of a function of the library: `ResultOf<typeof train>`. */
+export type ResultOf<Call extends (...given: never[]) => unknown> = Awaited<ReturnType<Call>>;
+
 /** The request may be left out if no field of it is required. */
 export type CallArguments<Request> =
   Partial<Request> extends Request
