@@ -223,9 +223,7 @@ export const PlanRequestSchema = z.strictObject({
   config,
   workers: integer(1, 100_000, '<count> workers to predict, beside the table').default(1_000),
   /** The default is a usual network of a data center. */
-  gbitPerS: integer(1, 10_000, '<rate> the network rate of the queue server, in Gbit/s').default(
-    10,
-  ),
+  gbitPerS: integer(1, 10_000, '<rate> network rate of the queue server in Gbit/s').default(10),
 });
 
 /** A number, or text such as `760k` or `10M`. */
@@ -246,12 +244,8 @@ function rowCount(description: string): z.ZodType<number, number | string> {
 export const SynthesizeRequestSchema = z.strictObject({
   out: text('<file> file to write; its name ends in .csv, .csv.gz or .parquet'),
   rows: rowCount('<count> impressions, as 760000, 760k or 10M').prefault('1M'),
-  setting: oneOf(WORLD_SETTINGS, '<name> how far adgroups deviate from their attributes').default(
-    'strong',
-  ),
-  clickRate: decimal({ above: 0, below: 1 }, '<rate> mean click rate, between 0 and 1').default(
-    0.03,
-  ),
+  setting: oneOf(WORLD_SETTINGS, '<name> how far adgroups deviate').default('strong'),
+  clickRate: decimal({ above: 0, below: 1 }, '<rate> mean click rate').default(0.03),
   seed: integer(0, Infinity, '<seed> the same seed gives the same bytes').default(1),
   adgroups: rowCount('<count> number of adgroups; by default in proportion to the rows').optional(),
   users: rowCount('<count> number of users; by default in proportion to the rows').optional(),
@@ -304,9 +298,7 @@ export const OpeRequestSchema = z.strictObject({
     .prefault({}),
   switchWeight: decimal({ above: 0 }, '<weight> largest weight that switch-DR uses').default(10),
   samples: integer(100, 100_000, '<count> bootstrap samples').default(2_000),
-  confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence of the intervals').default(
-    0.95,
-  ),
+  confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
   seed: integer(0, Infinity, '<seed> decides the bootstrap').default(0),
 });
 

@@ -22,7 +22,7 @@ import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import type { WorkRequestSchema } from './requests.js';
-import { startedComputeProcess } from './started-compute-process.js';
+import { startedComputeProcess } from './local-machine.js';
 
 /** Runs until the signal aborts, then resolves. */
 export async function workUntilStopped(
