@@ -20,9 +20,6 @@ import { decimal, described, flag, integer, oneOf, text, texts } from './request
 const WORKERS_MAX = 256;
 /** The queue prefix of a config that names none. */
 export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
-const OUTER_STEPS_MAX = 1_000_000;
-const GRACE_HOURS_MAX = 24 * 365;
-const SERVERS_MAX = 64;
 
 /**
  * A config: the path of a YAML file (also `file://PATH` or `s3://BUCKET/KEY`), or the same fields as
@@ -129,7 +126,7 @@ const changedFields = {
 export const ExportRequestSchema = z.strictObject({
   ...changedFields,
   encoding: oneOf(BLOCK_ENCODINGS, '<encoding> how personal blocks are stored').default('float32'),
-  rows: oneOf(['support', 'all'], '<rows> adapt on these rows').default('support'),
+  rows: oneOf(['support', 'all'], '<rows> rows that adgroups adapt on').default('support'),
 });
 
 /** The label names the bundle that is changed, and is moved to the delta. */
@@ -140,11 +137,7 @@ const logs = '<path> the new logs: a file, a folder, a glob or an s3:// address'
 export const RefreshRequestSchema = z.strictObject({
   ...changedFields,
   logs: described(z.union([text(logs), texts(logs)]), logs),
-  outerSteps: integer(
-    1,
-    OUTER_STEPS_MAX,
-    '<count> outer steps of meta-training on the new rows, too; all adgroups are then adapted again',
-  ).optional(),
+  outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
 });
 
 const bundles = text('<address> the address of bundles: a folder or s3:// prefix');
@@ -159,7 +152,7 @@ export const BundleRequestSchema = z.strictObject({ bundles: bundle });
 export const PruneRequestSchema = z.strictObject({
   bundles,
   keep: integer(0, 100, '<count> earlier bundles of each label that are kept').default(3),
-  graceHours: decimal({ from: 0, upTo: GRACE_HOURS_MAX }, '<hours> keep what is newer').default(24),
+  graceHours: decimal({ from: 0, upTo: 24 * 365 }, '<hours> keep what is newer').default(24),
   dryRun: flag('say what would be removed, and remove nothing'),
 });
 
@@ -378,11 +371,11 @@ export const BoardRequestSchema = z.strictObject({
   redis: text('<url> the Redis server of the queue', REDIS).optional(),
   prefix: queueFields.prefix,
   servers: described(
-    z.array(metricsAddress).max(SERVERS_MAX),
+    z.array(metricsAddress).max(64),
     '<addresses> where ranking servers offer their metrics (qianmo serve --metrics-port), separated by commas',
   ).default([]),
   rankings: described(
-    z.array(rankingAddress).max(SERVERS_MAX),
+    z.array(rankingAddress).max(64),
     '<addresses> ranking servers that explore (qianmo serve), to ask about single adgroups, separated by commas',
   ).default([]),
   rankingsTokenFile: text('<file> token of --rankings; also QIANMO_SERVE_TOKEN').optional(),

@@ -97,11 +97,9 @@ function optionOf(field: CommandField, options: readonly CommandField[]): Option
   if (variable !== undefined) option.env(variable);
   const other = options.find(({ name }) => name === field.conflicts);
   if (other !== undefined) option.conflicts(other.option ?? other.name);
-  return field.name === 'plugin' ? option.argParser(addedTo) : option;
-}
-
-function addedTo(path: string, earlier: readonly string[] | undefined): readonly string[] {
-  return [...(earlier ?? []), path];
+  if (field.name === 'plugin')
+    option.argParser((path: string, earlier?: readonly string[]) => [...(earlier ?? []), path]);
+  return option;
 }
 
 /** Options of the command alone that all entries treat alike. */

@@ -45,12 +45,10 @@ export const METRICS_FIELDS = {
   ).default('127.0.0.1'),
 };
 
-const SHARE = { from: 0, upTo: 1 };
-
 export const ServeRequestSchema = z.strictObject({
   bundle: text('<address> ADDRESS or ADDRESS@LABEL of a bundle; latest by default'),
   canary: text('<address> ADDRESS@LABEL of a bundle for a share of the requests').optional(),
-  canaryShare: decimal(SHARE, '<share> fraction of requests for the canary').default(
+  canaryShare: decimal({ from: 0, upTo: 1 }, '<share> fraction of requests for the canary').default(
     CANARY_SHARE_DEFAULT,
   ),
   host: HOST,
