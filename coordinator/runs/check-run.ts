@@ -8,9 +8,10 @@ import { checkRedis, connectRedis } from '../../shared/queue/redis-connection.js
 import { probeConditionalWrites } from '../../shared/storage/object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
-import { checked, ok, type CheckResult, type Finding } from './check-result.js';
 import type { RunContext } from './call/run-context.js';
 import { objectStoreOf } from './run-files.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
 
 const DISK_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 
@@ -92,5 +93,33 @@ async function existingParentOf(folder: string): Promise<string> {
     return folder;
   } catch {
     return existingParentOf(resolve(folder, '..'));
+  }
+}
+
+export interface CheckResult {
+  readonly requirement: string;
+  /** A warning only makes the run slower; a problem prevents it. */
+  readonly state: 'ok' | 'warning' | 'problem';
+  readonly detail: string;
+  readonly cure: string | null;
+}
+
+export type Finding = Omit<CheckResult, 'requirement'>;
+
+export const ok = (detail: string): Finding => ({ state: 'ok', detail, cure: null });
+
+/** A failure that the check meets is its result. Only a bug is thrown. */
+export async function checked<Found extends Finding>(
+  requirement: string,
+  find: () => Promise<Found>,
+): Promise<(Found | Finding) & { readonly requirement: string }> {
+  try {
+    return { requirement, ...(await find()) };
+  } catch (error) {
+    const failure = error instanceof QianmoError ? error : failureOfSystemError(error);
+    if (failure === null) throw error;
+    const { what, where, found, cure } = failure.report;
+    const detail = [what, where, found].filter((part) => part !== undefined).join('; ');
+    return { requirement, state: 'problem', detail, cure: cure ?? null };
   }
 }

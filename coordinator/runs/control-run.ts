@@ -8,7 +8,7 @@ import {
   type RunController,
   type RunOrders,
 } from '../../shared/control/run-orders.js';
-import type { JobQueue } from '../../shared/queue/job-queue.js';
+import type { JobQueue, ReportedWorker } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import {
   FIXED_BY_END,
@@ -17,9 +17,16 @@ import {
   type RunProgress,
 } from '../../shared/storage/run-lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
-import { queueAt } from './call/queue-at.js';
 import type { RunContext } from './call/run-context.js';
-import type { ControlRequestSchema, ExtendRequestSchema } from './requests.js';
+import type {
+  ControlRequestSchema,
+  ExtendRequestSchema,
+  WorkersRequestSchema,
+} from './requests.js';
+import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
+import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 
 const POLL_INTERVAL_MS = 200;
 /** A coordinator that lives reads its orders every few seconds. The lease of a dead one has ended by then. */
@@ -43,20 +50,30 @@ type ControlRequest = z.output<typeof ControlRequestSchema>;
 type ExtendRequest = z.output<typeof ExtendRequestSchema>;
 export type ControlOrder = 'pause' | 'resume' | 'cancel';
 
-export function controlRun(
-  order: ControlOrder,
-  request: ControlRequest,
-  context: RunContext,
-): Promise<ControlResult> {
-  return onQueueOf(request, context, (queue) =>
-    orderedRun(queue, request.run, ORDERS[order], context),
-  );
+export function controlRun(order: ControlOrder) {
+  return (request: ControlRequest, context: RunContext): Promise<ControlResult> =>
+    onQueueOf(request, context, (queue) => orderedRun(queue, request.run, ORDERS[order], context));
 }
 
 export function extendRun(request: ExtendRequest, context: RunContext): Promise<ControlResult> {
   return onQueueOf(request, context, (queue) =>
     orderedRun(queue, request.run, extension(request.outerSteps), context),
   );
+}
+
+/** The workers that serve a queue, in the order of their names. */
+export async function workersOfQueue(
+  { redis: redisUrl, prefix }: z.output<typeof WorkersRequestSchema>,
+  context: RunContext,
+): Promise<readonly ReportedWorker[]> {
+  const queue = await queueAt({ redisUrl, prefix }, context);
+  const controller = await queue.openController();
+  try {
+    const workers = await controller.workers();
+    return [...workers].sort((a, b) => (a.name < b.name ? -1 : 1));
+  } finally {
+    await controller.close();
+  }
 }
 
 async function onQueueOf(
@@ -376,4 +393,18 @@ function cannotHave(where: string, outerSteps: number, total: number): QianmoErr
     found: `${outerSteps}`,
     cure: 'give a larger number, or +N to add N to what it has; `qianmo cancel` ends a run early',
   });
+}
+
+interface QueueAddress {
+  readonly redisUrl: string;
+  readonly prefix: string;
+}
+
+/** Connections have the certificates that the environment names, and orders the signature of its key. */
+export async function queueAt(
+  { redisUrl, prefix }: QueueAddress,
+  { clock, environment }: Pick<RunContext, 'clock' | 'environment'>,
+): Promise<JobQueue> {
+  const [key, tls] = await Promise.all([signingKeyOf(environment), tlsFilesOf(environment)]);
+  return signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
 }

@@ -7,7 +7,7 @@ import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import type { GiveOrder } from '../dashboard/control-desk.js';
 import type { Dashboard } from '../dashboard/serve-dashboard.js';
-import { queueAt } from './call/queue-at.js';
+import { queueAt } from './control-run.js';
 import type { Environment } from './call/run-context.js';
 import { ORDERS, orderedRun } from './control-run.js';
 

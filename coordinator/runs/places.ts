@@ -63,3 +63,12 @@ export function storeAddressOf(config: RunConfig): string {
   const { store } = config.data;
   return store.startsWith('s3://') ? store : resolve(store.replace(/^file:\/\//, ''));
 }
+
+/** `ADDRESS@NAME`; an address may hold an `@` before its last slash. */
+export function parsedBundleAddress(text: string): {
+  readonly address: string;
+  readonly name?: string;
+} {
+  const [, address, name] = /^(.+)@([^/@]+)$/.exec(text) ?? [];
+  return address === undefined || name === undefined ? { address: text } : { address, name };
+}

@@ -1,6 +1,6 @@
 /**
- * The options of every function of the library, checked once where they enter. A misspelt option is
- * an error. The command line takes its bounds from here.
+ * The requests of all calls that a coordinator carries out, checked once where they enter. A misspelt field is an error.
+ * The options of the command line and the reference are made from them.
  */
 
 import { z } from 'zod';
@@ -13,14 +13,11 @@ import type { RunConfigSchema } from '../../shared/config/run-config.js';
 import type { SweepConfigSchema } from '../../shared/config/sweep-config.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { BLOCK_ENCODINGS } from '../../shared/bundle/ranking-model.js';
-import { ROW_COUNT_MAX } from '../synthesize/row-count.js';
+import { parseRowCount } from '../synthesize/row-count.js';
 import { WORLD_SETTINGS } from '../synthesize/synthesis.js';
+import { decimal, described, flag, integer, oneOf, text, texts } from './request-fields.js';
 
-export const LOCAL_WORKERS_MAX = 256;
-export const PLANNED_WORKERS_MAX = 100_000;
-export const GBIT_PER_S_MAX = 10_000;
-/** A usual network of a data center. */
-export const GBIT_PER_S_DEFAULT = 10;
+const WORKERS_MAX = 256;
 /** The queue prefix of a config that names none. */
 export const QUEUE_PREFIX_DEFAULT = '{qianmo}';
 
@@ -34,28 +31,40 @@ export type SweepConfigSource = string | z.input<typeof SweepConfigSchema>;
 export type PolicySource =
   RunConfigSource | { readonly exploration: z.input<typeof ExplorationConfigSchema> };
 
-function configSource<Source>(): z.ZodType<Source, Source> {
-  return z.custom<Source>(
+function configSource<Source>(description: string): z.ZodType<Source, Source> {
+  const source = z.custom<Source>(
     (value) =>
       (typeof value === 'string' && value !== '') ||
       (typeof value === 'object' && value !== null && !Array.isArray(value)),
     'expected the path of a YAML file, or an object',
   );
+  return described(source, description);
 }
 
-const text = z.string().min(1, 'expected a value');
+const config = configSource<RunConfigSource>('<run.yaml> the run config');
+
+const REDIS = { variable: 'QIANMO_REDIS_URL' };
 
 /**
  * Selects what computes the jobs. By default, processes of this machine without a queue, as many as pay off. With
  * `redis`, or a Redis server in the config, workers that serve a queue there.
  */
 const dispatchFields = {
-  /** The number of processes of this machine, without a queue, whatever Redis server is named. */
-  processes: z.int().min(1).max(LOCAL_WORKERS_MAX).optional(),
-  /** The Redis server of a queue, instead of the one in the config. */
-  redis: text.optional(),
-  /** Workers of this machine on a queue, which is on a Redis server of their own unless one is named. */
-  workers: z.int().min(1).max(LOCAL_WORKERS_MAX).optional(),
+  processes: integer(
+    1,
+    WORKERS_MAX,
+    '<count> compute in this many processes here, without a queue; as many as pay off by default',
+  ).optional(),
+  redis: text(
+    '<url> send jobs to the workers of a queue on this Redis server, or on one started for it (embedded), instead of computing here',
+    REDIS,
+  ).optional(),
+  workers: integer(
+    1,
+    WORKERS_MAX,
+    '<count> to try the queue: start this many workers here, on a Redis server of their own unless one is named',
+    { conflicts: 'processes' },
+  ).optional(),
 };
 
 const ONE_WAY_TO_START = { error: 'cannot be given with resume', path: ['fresh'] };
@@ -67,185 +76,207 @@ interface Starting {
 const startsOneWay = ({ resume, fresh }: Starting): boolean => !resume || !fresh;
 
 export const PrepareRequestSchema = z.strictObject({
-  config: configSource<RunConfigSource>(),
-  /** Prepare again even if the store was made from the same logs and config. */
-  force: z.boolean().default(false),
+  config,
+  force: flag('prepare again even if the store was made from the same logs and config'),
 });
 
 const trainingFields = {
-  /** Continue from the latest checkpoint. */
-  resume: z.boolean().default(false),
-  /** Start again although checkpoints of this run exist. */
-  fresh: z.boolean().default(false),
+  resume: flag('continue from the latest checkpoint'),
+  fresh: flag('start again although checkpoints of this run exist', { conflicts: 'resume' }),
 };
 
 export const TrainingStartSchema = z
   .strictObject(trainingFields)
   .refine(startsOneWay, ONE_WAY_TO_START);
+export type TrainingStart = z.input<typeof TrainingStartSchema>;
 
 export const TrainRequestSchema = z
   .strictObject({
-    config: configSource<RunConfigSource>(),
+    config,
     ...dispatchFields,
     ...trainingFields,
-    /** Serve the queue board while training; an event has its address. */
-    dashboard: z.boolean().default(false),
+    dashboard: flag('serve the queue board while training'),
   })
   .refine(startsOneWay, ONE_WAY_TO_START);
 
 const evaluationFields = {
-  /** The Parquet file that takes the predictions of every arm, row by row. */
-  predictions: text.optional(),
-  /** Train the global arm again. */
-  fresh: z.boolean().default(false),
+  predictions: text('<file> write per-row predictions of every arm as Parquet').optional(),
+  fresh: flag('train the global arm again'),
 };
 
 export const EvaluationChoiceSchema = z.strictObject(evaluationFields);
+export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
 
 export const EvaluateRequestSchema = z.strictObject({
-  config: configSource<RunConfigSource>(),
+  config,
   ...dispatchFields,
   ...evaluationFields,
 });
 
-export const ExportRequestSchema = z.strictObject({
-  config: configSource<RunConfigSource>(),
+const changedFields = {
+  config,
   ...dispatchFields,
-  /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
-  out: text.optional(),
-  /** How the values of personal blocks are stored. */
-  encoding: z.enum(BLOCK_ENCODINGS).default('float32'),
-  /** The rows that adgroups adapt on: as evaluated, or all that the task store has. */
-  rows: z.enum(['support', 'all']).default('support'),
-  /** The label that is moved to the bundle. */
-  label: text.default(LATEST_LABEL),
+  out: text('<address> folder or s3:// prefix of bundles; default: in the output').optional(),
+  label: text('<name> the label that is moved to the bundle').default(LATEST_LABEL),
+};
+
+export const ExportRequestSchema = z.strictObject({
+  ...changedFields,
+  encoding: oneOf(BLOCK_ENCODINGS, '<encoding> how personal blocks are stored').default('float32'),
+  rows: oneOf(['support', 'all'], '<rows> rows that adgroups adapt on').default('support'),
 });
 
-export const ExportChangedRequestSchema = z.strictObject({
-  config: configSource<RunConfigSource>(),
-  ...dispatchFields,
-  /** Folder or `s3://` prefix of the bundles; `bundles` in the output of the run if absent. */
-  out: text.optional(),
-  /** The label whose bundle has changed, and that is moved to the new one. */
-  label: text.default(LATEST_LABEL),
-});
+/** The label names the bundle that is changed, and is moved to the new one. */
+export const ExportChangedRequestSchema = z.strictObject(changedFields);
+
+const logs = '<path> the new logs: a file, a folder, a glob or an s3:// address';
 
 export const RefreshRequestSchema = z.strictObject({
-  ...ExportChangedRequestSchema.shape,
-  /** Paths, folders, globs or `s3://` addresses of the new logs. */
-  logs: z.union([text, z.array(text).min(1)]),
-  /** Outer steps of meta-training on the grown store; the trunk stays as it is if absent. */
-  outerSteps: z.int().min(1).max(1_000_000).optional(),
+  ...changedFields,
+  logs: described(z.union([text(logs), texts(logs)]), logs),
+  outerSteps: integer(1, 1_000_000, '<count> outer steps to train on the new rows').optional(),
 });
 
-const HOURS_MAX = 24 * 365;
-
-export const PruneRequestSchema = z.strictObject({
-  bundles: text,
-  /** Earlier bundles of each label that are kept. */
-  keep: z.int().min(0).max(100).default(3),
-  /** Hours for which everything is kept after it was written. */
-  graceHours: z.number().min(0).max(HOURS_MAX).default(24),
-  dryRun: z.boolean().default(false),
-});
+const bundles = text('<address> the address of bundles: a folder or s3:// prefix');
+const bundle = text('<address> ADDRESS of bundles or ADDRESS@LABEL; latest unless one is given');
 
 /** Bundles under one address. */
-export const BundlesRequestSchema = z.strictObject({ bundles: text });
+export const BundlesRequestSchema = z.strictObject({ bundles });
 
-const labelFields = { bundles: text, label: text };
+/** One bundle: `@` and a label or digest follow the address unless `latest` is meant. */
+export const BundleRequestSchema = z.strictObject({ bundles: bundle });
+
+export const PruneRequestSchema = z.strictObject({
+  bundles,
+  keep: integer(0, 100, '<count> earlier bundles of each label that are kept').default(3),
+  graceHours: decimal({ from: 0, upTo: 24 * 365 }, '<hours> keep what is newer').default(24),
+  dryRun: flag('say what would be removed, and remove nothing'),
+});
+
+const labelFields = { bundles, label: text('<label> the label that is moved') };
 
 export const BundleLabelRequestSchema = z.strictObject({
   ...labelFields,
-  /** A label, or the digest of a bundle or its beginning. */
-  bundle: text,
+  bundle: text('<bundle> another label, or the digest of a bundle or its beginning'),
 });
 
 export const BundleRollbackRequestSchema = z.strictObject(labelFields);
 
-export const OpenRequestSchema = z.strictObject({
-  config: configSource<RunConfigSource>(),
-  ...dispatchFields,
-});
+export const OpenRequestSchema = z.strictObject({ config, ...dispatchFields });
 
 export const CompareRequestSchema = z.strictObject({
-  /** Output folders, `s3://` prefixes or config files of evaluated runs; `RUN:ARM` names an arm. */
-  runs: z.array(text),
-  /** Folder or `s3://` prefix for comparison.html and comparison.json; they are not written if absent. */
-  out: text.optional(),
-  /** Upper edges of the size buckets in support rows; those of the first run if absent. */
-  sizeBucketEdges: z.array(z.int().positive()).optional(),
-  /** The segment to compare, of runs whose tasks have segments. */
-  segment: text.optional(),
+  runs: described(
+    z.array(z.string().min(1, 'expected a value')),
+    "<run> two or more: a run's output folder or s3:// prefix, or its run.yaml; RUN:ARM names an arm",
+  ),
+  out: text('<folder> folder or s3:// prefix for comparison.html and comparison.json').optional(),
+  sizeBucketEdges: described(
+    z.array(integer(1, Infinity)),
+    '<edges> upper edges of the size buckets in support rows, as 10,100; by default those of the first run',
+    { option: 'buckets' },
+  ).optional(),
+  segment: text('<name> the segment to compare, of runs whose tasks have segments').optional(),
 });
+
+const searchFields = {
+  resume: flag('continue the search that exists, in what is left of its time'),
+  fresh: flag('start again although a search exists', { conflicts: 'resume' }),
+};
 
 export const SweepRequestSchema = z
   .strictObject({
-    config: configSource<SweepConfigSource>(),
+    config: configSource<SweepConfigSource>(
+      '<sweep.yaml> the sweep config, which names the run config that the trials vary',
+    ),
     ...dispatchFields,
-    ...trainingFields,
+    ...searchFields,
   })
   .refine(startsOneWay, ONE_WAY_TO_START);
 
 export const AutoRequestSchema = z
   .strictObject({
-    config: configSource<RunConfigSource>(),
+    config,
     ...dispatchFields,
-    ...trainingFields,
-    /** The time of the search, instead of what the config says. */
-    budgetMinutes: BudgetMinutesSchema.optional(),
-    /** The number of trials at most, instead of what the config says. */
-    trialsMax: AutoTrialsMaxSchema.optional(),
+    ...searchFields,
+    budgetMinutes: described(
+      BudgetMinutesSchema,
+      '<minutes> how long to search, in place of auto.budgetMinutes (10 by default)',
+    ).optional(),
+    trialsMax: described(
+      AutoTrialsMaxSchema,
+      '<count> how many trials to begin at most; without a time, all of them',
+    ).optional(),
   })
   .refine(startsOneWay, ONE_WAY_TO_START);
 
 export const PlanRequestSchema = z.strictObject({
-  config: configSource<RunConfigSource>(),
-  /** The number of workers to predict, in addition to those of the table. */
-  workers: z.int().min(1).max(PLANNED_WORKERS_MAX).default(1_000),
-  /** The rate at which the queue server sends inputs and sums. */
-  gbitPerS: z.int().min(1).max(GBIT_PER_S_MAX).default(GBIT_PER_S_DEFAULT),
+  config,
+  workers: integer(1, 100_000, '<count> workers to predict, beside the table').default(1_000),
+  /** The default is a usual network of a data center. */
+  gbitPerS: integer(1, 10_000, '<rate> network rate of the queue server in Gbit/s').default(10),
 });
 
-const rowCount = z.int().min(1).max(ROW_COUNT_MAX);
+/** A number, or text such as `760k` or `10M`. */
+function rowCount(description: string): z.ZodType<number, number | string> {
+  const field = z.union([z.number(), z.string()]).transform((value, context) => {
+    try {
+      return parseRowCount(String(value));
+    } catch (error) {
+      if (!(error instanceof QianmoError)) throw error;
+      const { expected = error.message } = error.report;
+      context.addIssue({ code: 'custom', message: `expected ${expected}` });
+      return z.NEVER;
+    }
+  });
+  return described(field, description);
+}
 
 export const SynthesizeRequestSchema = z.strictObject({
-  /** The file to write; its name ends in .csv, .csv.gz or .parquet. */
-  out: text,
-  /** Impressions. */
-  rows: rowCount.default(1_000_000),
-  /** How far adgroups deviate from what their attributes explain. */
-  setting: z.enum(WORLD_SETTINGS).default('strong'),
-  /** Mean click rate. */
-  clickRate: z.number().gt(0).lt(1).default(0.03),
-  /** The same seed gives the same bytes. */
-  seed: z.int().nonnegative().default(1),
-  /** Number of adgroups; in proportion to the rows if absent. */
-  adgroups: rowCount.optional(),
-  /** Number of users; in proportion to the rows if absent. */
-  users: rowCount.optional(),
+  out: text('<file> file to write; its name ends in .csv, .csv.gz or .parquet'),
+  rows: rowCount('<count> impressions, as 760000, 760k or 10M').prefault('1M'),
+  setting: oneOf(WORLD_SETTINGS, '<name> how far adgroups deviate').default('strong'),
+  clickRate: decimal({ above: 0, below: 1 }, '<rate> mean click rate').default(0.03),
+  seed: integer(0, Infinity, '<seed> the same seed gives the same bytes').default(1),
+  adgroups: rowCount('<count> number of adgroups; by default in proportion to the rows').optional(),
+  users: rowCount('<count> number of users; by default in proportion to the rows').optional(),
 });
+
+export const DEVICE = described(
+  DeviceDemandSchema,
+  '<device> device to compute on: gpu or cpu; auto takes a GPU if there is one',
+);
 
 export const CheckRequestSchema = z.strictObject({
-  /** Checks the store, queue and output of this run too. */
-  config: configSource<RunConfigSource>().optional(),
-  redis: text.optional(),
-  device: DeviceDemandSchema.default('auto'),
+  config: configSource<RunConfigSource>(
+    '<run.yaml> the run config, to check its config, store, queue and output too',
+  ).optional(),
+  redis: text('<url> the Redis server, instead of the one in the config', REDIS).optional(),
+  device: DEVICE.default('auto'),
 });
 
+const column = (meaning: string): z.ZodString => text(`<column> column of ${meaning}`);
+
 export const OpeRequestSchema = z.strictObject({
-  /** Logs of decisions and outcomes (.ndjson, .jsonl), or tables of choices (.csv, .tsv, .parquet). */
-  logs: z.array(text).min(1),
-  /** A config whose section `exploration`, alone or of a run, is the target policy of a decision log; by default that of the log. */
-  policy: configSource<PolicySource>().optional(),
-  /** Columns of a table. */
+  logs: texts('<log> decision logs (.ndjson, .jsonl), or tables of choices (.csv, .tsv, .parquet)'),
+  policy: configSource<PolicySource>(
+    '<policy.yaml> a run config, or a file of serve --explore: its section exploration is the target policy of a decision log; by default the policy that logged',
+  ).optional(),
   columns: z
     .strictObject({
-      reward: text.default('reward'),
-      propensity: text.default('propensity'),
-      target: text.default('target'),
-      estimate: text.optional(),
-      targetEstimate: text.optional(),
-      decision: text.optional(),
+      reward: column('the reward').default('reward'),
+      propensity: column('the probability of the choice under the policy that logged').default(
+        'propensity',
+      ),
+      target: column('the probability of the choice under the target policy').default('target'),
+      estimate: column(
+        'the reward that a model expects of the choice, for the doubly robust estimators',
+      ).optional(),
+      targetEstimate: column(
+        "the reward that the model expects of the target policy's choice",
+      ).optional(),
+      decision: column(
+        'the name of the decision: its rows are drawn together; by default each row is one',
+      ).optional(),
     })
     .refine(
       ({ estimate, targetEstimate }) => (estimate === undefined) === (targetEstimate === undefined),
@@ -255,62 +286,102 @@ export const OpeRequestSchema = z.strictObject({
       },
     )
     .prefault({}),
-  /** Switch-DR trusts the model alone where the weight is larger. */
-  switchWeight: z.number().positive().default(10),
-  /** Bootstrap samples behind each interval. */
-  samples: z.int().min(100).max(100_000).default(2000),
-  confidence: z.number().gt(0.5).lt(1).default(0.95),
-  seed: z.int().nonnegative().default(0),
+  switchWeight: decimal({ above: 0 }, '<weight> largest weight that switch-DR uses').default(10),
+  samples: integer(100, 100_000, '<count> bootstrap samples').default(2_000),
+  confidence: decimal({ above: 0.5, below: 1 }, '<share> confidence level').default(0.95),
+  seed: integer(0, Infinity, '<seed> decides the bootstrap').default(0),
 });
 
-export const ReplayRequestSchema = z.strictObject({
-  /** Logs of decisions and outcomes. */
-  logs: z.array(text).min(1),
-});
+export const ReplayRequestSchema = z.strictObject({ logs: texts('<log> decision logs') });
 
-const controlFields = {
-  /** The name of a run that is being computed over this queue. */
-  run: text,
-  redis: text,
-  prefix: text.default(QUEUE_PREFIX_DEFAULT),
+const queueFields = {
+  redis: text('<url> the Redis server of the queue', REDIS),
+  prefix: text('<prefix> the queue prefix of the config').default(QUEUE_PREFIX_DEFAULT),
 };
 
-export const ControlRequestSchema = z.strictObject(controlFields);
+export const WorkersRequestSchema = z.strictObject(queueFields);
+
+export const ControlRequestSchema = z.strictObject({
+  run: text('<run> the name of a run that is being computed: `run` in its config'),
+  ...queueFields,
+});
 
 /** `600`: 600 outer steps altogether; `+100`: 100 more than it has. */
-const OuterStepsSchema = z
+const outerSteps = z
   .string()
   .regex(/^\+?[1-9]\d{0,7}$/, 'expected a number of outer steps, as 600 or +100')
   .transform((steps) => ({ count: Number(steps), isAdded: steps.startsWith('+') }));
 
 export const ExtendRequestSchema = z.strictObject({
-  ...controlFields,
-  outerSteps: OuterStepsSchema,
+  ...ControlRequestSchema.shape,
+  outerSteps: described(
+    outerSteps,
+    '<number> the number of outer steps altogether, or +N for N more than the run has',
+  ),
 });
 
-export type ControlRequest = z.input<typeof ControlRequestSchema>;
-export type ExtendRequest = z.input<typeof ExtendRequestSchema>;
-export type PrepareRequest = z.input<typeof PrepareRequestSchema>;
-export type TrainRequest = z.input<typeof TrainRequestSchema>;
-export type TrainingStart = z.input<typeof TrainingStartSchema>;
-export type EvaluateRequest = z.input<typeof EvaluateRequestSchema>;
-export type EvaluationChoice = z.input<typeof EvaluationChoiceSchema>;
-export type ExportRequest = z.input<typeof ExportRequestSchema>;
-export type ExportChangedRequest = z.input<typeof ExportChangedRequestSchema>;
-export type RefreshRequest = z.input<typeof RefreshRequestSchema>;
-export type PruneRequest = z.input<typeof PruneRequestSchema>;
-export type BundlesRequest = z.input<typeof BundlesRequestSchema>;
-export type BundleLabelRequest = z.input<typeof BundleLabelRequestSchema>;
-export type BundleRollbackRequest = z.input<typeof BundleRollbackRequestSchema>;
-export type OpenRequest = z.input<typeof OpenRequestSchema>;
-export type CompareRequest = z.input<typeof CompareRequestSchema>;
-export type AutoRequest = z.input<typeof AutoRequestSchema>;
-export type SweepRequest = z.input<typeof SweepRequestSchema>;
-export type PlanRequest = z.input<typeof PlanRequestSchema>;
-export type SynthesizeRequest = z.input<typeof SynthesizeRequestSchema>;
-export type CheckRequest = z.input<typeof CheckRequestSchema>;
-export type OpeRequest = z.input<typeof OpeRequestSchema>;
-export type ReplayRequest = z.input<typeof ReplayRequestSchema>;
+const recordedRun = text("<run> a run's output folder or s3:// prefix, or its run.yaml");
+
+export const StatusRequestSchema = z.strictObject({ run: recordedRun });
+
+export const WaitRequestSchema = z.strictObject({
+  run: recordedRun,
+  timeoutSeconds: decimal({ above: 0, upTo: 31 * 86_400 }, '<seconds> time limit').optional(),
+});
+
+export const RunsRequestSchema = z.strictObject({
+  folders: texts('<folder> where outputs of runs lie; by default `runs`').default(['runs']),
+});
+
+export const LogRequestSchema = z.strictObject({
+  run: recordedRun,
+  last: integer(1, 1_000_000, '<count> begin with this many of the last events').optional(),
+  follow: flag('go on until the run ends'),
+  details: flag('print details as well, such as each job'),
+});
+
+/** `/metrics` is added to an address without a path. */
+const metricsAddress = z
+  .url({ protocol: /^https?$/, error: 'expected an address such as http://127.0.0.1:9464' })
+  .transform((address) => {
+    const url = new URL(address);
+    if (url.pathname === '/') url.pathname = '/metrics';
+    return url.href;
+  });
+
+const rankingAddress = z.url({
+  protocol: /^https?$/,
+  error: 'expected an address such as http://127.0.0.1:8080',
+});
+
+/** The address to listen on. */
+export const HOST = text(
+  '<host> the address to listen on; one beyond this machine demands a token',
+).default('127.0.0.1');
+export const PORT = integer(0, 65_535, '<port> port, 0 for any free one');
+
+export const BoardRequestSchema = z.strictObject({
+  runs: described(
+    z.array(z.string().min(1, 'expected a value')),
+    '<places> folders and s3:// prefixes below which runs have their outputs, separated by commas',
+  ).default([]),
+  redis: text('<url> the Redis server of the queue', REDIS).optional(),
+  prefix: queueFields.prefix,
+  servers: described(
+    z.array(metricsAddress).max(64),
+    '<addresses> where ranking servers offer their metrics (qianmo serve --metrics-port), separated by commas',
+  ).default([]),
+  rankings: described(
+    z.array(rankingAddress).max(64),
+    '<addresses> ranking servers that explore (qianmo serve), to ask about single adgroups, separated by commas',
+  ).default([]),
+  rankingsTokenFile: text('<file> token of --rankings; also QIANMO_SERVE_TOKEN').optional(),
+  host: HOST,
+  port: PORT.default(3_000),
+  hostAllow: text('<names> more host names that it answers under, separated by commas').optional(),
+  tokenFile: text('<file> token of requests; also the variable QIANMO_DASHBOARD_TOKEN').optional(),
+  allowControl: flag('let pages pause, resume and cancel runs'),
+});
 
 /**
  * @param name the function that was called, for messages

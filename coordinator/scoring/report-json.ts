@@ -39,12 +39,10 @@ export function reportJson(report: EvaluationReport): string {
   return `${JSON.stringify(EvaluationReportSchema.parse(report), null, 2)}\n`;
 }
 
-/** The one report, or those of all segments. */
-export function reportsJson(reports: readonly EvaluationReport[]): string {
-  const [only] = reports;
-  if (only !== undefined && reports.length === 1) return reportJson(only);
+/** The record of the one report, or of those of all segments. */
+export function reportsData(reports: readonly EvaluationReport[]): unknown {
   const segments = reports.map((report) => EvaluationReportSchema.parse(report));
-  return `${JSON.stringify({ formatVersion: REPORT_FORMAT_VERSION, segments }, null, 2)}\n`;
+  return segments.length === 1 ? segments[0] : { formatVersion: REPORT_FORMAT_VERSION, segments };
 }
 
 /** @throws QianmoError of kind `data` if the text is not a report of this version. */

@@ -1,9 +1,10 @@
 /** The process of the `qianmo` command: its settings, its streams and its exit code. */
 
+import { closeSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { endAhead, startAhead } from '../library/started-ahead.js';
-import { hasNoReader, isClosedPipe, terminalsAtExit } from './closed-terminal.js';
 import { optimizeAsUsual, optimizeLate } from '../../shared/base/late-optimization.js';
 
 optimizeLate();
@@ -36,3 +37,32 @@ process.exitCode = await runCommand(words, {
   diagnostics: process.stderr,
 });
 endAhead();
+
+/** True if a write failed because a pipe has no reader any more. */
+function isClosedPipe({ code }: NodeJS.ErrnoException): boolean {
+  return code === 'EPIPE';
+}
+
+/** True if a write failed because a pipe has no reader any more, or a terminal is gone. */
+function hasNoReader(error: NodeJS.ErrnoException): boolean {
+  return isClosedPipe(error) || error.code === 'EIO';
+}
+
+/**
+ * Returns a function that closes, just before the exit, those streams that are terminals now and are gone by then: Node
+ * aborts at its exit where it cannot restore the settings of a terminal.
+ */
+function terminalsAtExit(): () => void {
+  const terminals = [0, 1, 2].filter((stream) => isatty(stream));
+  return () => {
+    for (const stream of terminals) if (!isatty(stream)) closeQuietly(stream);
+  };
+}
+
+function closeQuietly(stream: number): void {
+  try {
+    closeSync(stream);
+  } catch {
+    // It was closed before.
+  }
+}

@@ -7,7 +7,7 @@ import { CommanderError } from 'commander';
 import { formatFailure, QianmoError } from '../../shared/base/errors.js';
 import { printableText } from '../../shared/base/printable-text.js';
 import { failureOfSystemError } from '../../shared/base/system-errors.js';
-import { openCommandContext, type CommandStream } from './command/command-context.js';
+import { openCommandContext, type CommandStream } from './command-context.js';
 import { buildProgram } from './program.js';
 
 const EXIT_CODE_USAGE = 2;
@@ -28,9 +28,11 @@ export async function runCommand(
   const { environment, output, diagnostics } = surroundings;
   const context = openCommandContext(environment, output, diagnostics);
   try {
-    const program = await buildProgram(words, (parsed) => parsed(context));
-    for (const command of [program, ...program.commands])
-      command.configureOutput({ writeOut: (text) => void output.write(text) });
+    const program = buildProgram(
+      words,
+      (parsed) => parsed(context),
+      (text) => void output.write(text),
+    );
     await program.parseAsync(words, { from: 'user' });
     return 0;
   } catch (error) {

@@ -16,14 +16,16 @@ import {
   type ServingReply,
 } from '../../worker/serving/processes/process-messages.js';
 import { RowsOfParent } from '../../worker/serving/processes/rows-of-parent.js';
-import { serveRankings, type ServeRequest } from '../library/index.js';
+import { ServeRequestSchema } from '../library/requests.js';
+import { serveFromBundle, type RankingService } from '../library/serve.js';
+import { surroundingsOf } from '../library/verb.js';
 
 collectGarbageRarely();
 letEngineGiveWay();
 
 const BUG = { what: 'a process of the server hit a bug', cure: 'report it' };
 
-let service: ReturnType<typeof serveRankings> | null = null;
+let service: Promise<RankingService> | null = null;
 let counts = { wanted: 1, ready: 0 };
 /** Null before requests can be answered. */
 let take: ((socket: Socket) => void) | null = null;
@@ -77,13 +79,12 @@ async function drain(): Promise<void> {
 
 async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }>): Promise<void> {
   try {
-    // The parent has parsed it; it is parsed again where it is used.
-    const asked = request as ServeRequest;
+    const asked = ServeRequestSchema.parse(request);
     const onOpen = (taking: typeof take): void => {
       take = taking;
     };
     const member = { placeOf: () => ({ place, ...counts }), shared: rows, onOpen };
-    service = serveRankings(asked, { onEvent: told }, member);
+    service = serveFromBundle(asked, surroundingsOf({}), { onEvent: told }, member);
     await service;
   } catch (error) {
     const failure = failureRecordOf(error, BUG);

@@ -1,19 +1,23 @@
 /** Checks the requirements of any run on this machine: Node, native TensorFlow and free memory. */
 
 import { availableParallelism, freemem } from 'node:os';
+import type { z } from 'zod';
 import {
   checked,
   ok,
   type CheckResult,
   type Finding,
-} from '../../coordinator/runs/check-result.js';
-import type { Environment } from '../../coordinator/runs/call/run-context.js';
+  checkRun,
+} from '../../coordinator/runs/check-run.js';
+import type { Environment, RunContext } from '../../coordinator/runs/call/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/node-version.mjs';
+import { runConfigOf } from '../../coordinator/runs/config-sources.js';
+import type { CheckRequestSchema } from '../../coordinator/runs/requests.js';
 
 export interface MachineCheckResult extends CheckResult {
   /** The whole report, in the result of the check that starts a compute process. */
@@ -25,7 +29,7 @@ type MachineDemand = Pick<ComputeConfig, 'device' | 'portable' | 'fingerprint'>;
 
 const MEMORY_FREE_BYTE_COUNT_MIN = 2 * 2 ** 30;
 
-export async function checkMachine(
+async function checkMachine(
   demand: MachineDemand,
   environment: Environment,
 ): Promise<MachineCheckResult[]> {
@@ -88,4 +92,18 @@ function checkMemory(): Promise<Finding> {
     detail: `${freeGiB.toFixed(1)} GiB free`,
     cure: 'stop other programs, or lower data.memoryMiBMax and the number of workers',
   });
+}
+
+export async function checkRequirements(
+  request: z.output<typeof CheckRequestSchema>,
+  context: RunContext,
+): Promise<readonly MachineCheckResult[]> {
+  const { environment } = context;
+  const config =
+    request.config === undefined ? null : await runConfigOf(request.config, environment);
+  const compute = config?.compute ?? { device: 'auto', portable: false };
+  const device = request.device === 'auto' ? compute.device : request.device;
+  const results = await checkMachine({ ...compute, device }, environment);
+  if (config === null) return results;
+  return [...results, ...(await checkRun(config, request.redis ?? config.queue.redisUrl, context))];
 }

@@ -2,10 +2,9 @@
 
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { z } from 'zod';
-import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
+import type { z } from 'zod';
+import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
-import { objectStoreAt } from '../../coordinator/runs/places.js';
 import { uint32At } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
@@ -17,17 +16,7 @@ import { readPublishedBundle } from '../../shared/bundle/read-bundle.js';
 import { writeInputGuide, type PackedTexts } from '../../worker/serving/interchange/input-guide.js';
 import { modelGraphOf } from '../../worker/serving/interchange/model-graph.js';
 import { writeOnnxModel } from '../../worker/serving/interchange/onnx-graph.js';
-
-const text = z.string().min(1, 'expected a value');
-
-export const ConvertRequestSchema = z.strictObject({
-  /** `ADDRESS` of bundles, or `ADDRESS@LABEL`. */
-  bundles: text,
-  format: z.literal('onnx'),
-  /** The folder of the model, which must not be there or be empty. */
-  out: text,
-});
-export type ConvertRequest = z.input<typeof ConvertRequestSchema>;
+import type { ConvertRequestSchema } from './requests.js';
 
 export interface ConvertedModel {
   readonly format: 'onnx';

@@ -5,7 +5,7 @@ import type { Dashboard } from '../../coordinator/dashboard/serve-dashboard.js';
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
 import { servedDashboard } from '../../coordinator/runs/dashboard-call.js';
 import { s3OptionsIn } from '../../coordinator/runs/places.js';
-import type { BoardRequestSchema } from '../../coordinator/runs/dashboard-request.js';
+import type { BoardRequestSchema } from '../../coordinator/runs/requests.js';
 import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
 
 const TOKEN_VARIABLE = 'QIANMO_DASHBOARD_TOKEN';

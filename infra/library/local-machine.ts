@@ -7,10 +7,14 @@ import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { openOwnedFolder } from '#services/owned-folder.mjs';
 import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
 import type { Machine, RunContext } from '../../coordinator/runs/call/run-context.js';
-import type { ComputeConfig } from '../../shared/config/compute-config.js';
+import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { describeDevice } from '../../worker/process/compute-process.js';
+import {
+  describeDevice,
+  createComputeProcess,
+  type ComputeExecutor,
+} from '../../worker/process/compute-process.js';
 import { listGpus } from '../../worker/compute/device/list-gpus.js';
 import {
   computeEnvironment,
@@ -24,8 +28,9 @@ import {
   takeWorkerAhead,
   WORKER_ENTRY,
   WORKERS_PER_PROCESS,
+  takeComputeAhead,
 } from './started-ahead.js';
-import { startedComputeProcess } from './started-compute-process.js';
+import { isInterruption } from '../../shared/base/errors.js';
 
 /** Executors keep their stores and graphs, so they grow after they start. */
 const FREE_MEMORY_SHARE_MAX = 0.5;
@@ -144,4 +149,34 @@ async function gpuCountHere(
   environment: Readonly<Record<string, string | undefined>>,
 ): Promise<number> {
   return countUsableGpus(await listGpus(), environment['CUDA_VISIBLE_DEVICES']);
+}
+
+interface StartDemand {
+  readonly device: DeviceDemand;
+  /** Whether the first jobs are portable; each job says so itself. */
+  readonly portable?: boolean;
+  readonly gpuIndex?: number | undefined;
+}
+
+/** @throws QianmoError `environment` if the demanded device is not available. */
+export async function startedComputeProcess(
+  { device, portable = false, gpuIndex }: StartDemand,
+  { clock, sink, environment, signal, onClose }: RunContext,
+): Promise<ComputeExecutor> {
+  const isDefault = device === 'auto' && !portable && gpuIndex === undefined;
+  const forked = takeComputeAhead(isDefault, environment);
+  const executor = createComputeProcess({
+    ...(forked === null ? {} : { forked }),
+    clock,
+    device,
+    portable,
+    environment: computeEnvironment(environment, device, gpuIndex),
+    onEvent: sink,
+  });
+  onClose(() => executor.close());
+  await executor.start(signal).catch((error: unknown) => {
+    // The reason of the signal says who stopped the work.
+    throw signal.aborted && isInterruption(error) ? signal.reason : error;
+  });
+  return executor;
 }

@@ -3,11 +3,12 @@
 import { join } from 'node:path';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { z } from 'zod';
+import type { z } from 'zod';
+import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
 import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
-import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
+import { parsedBundleAddress } from '../../coordinator/runs/places.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
-import { objectStoreAt } from '../../coordinator/runs/places.js';
+import { objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import {
@@ -18,86 +19,36 @@ import {
 } from '../../shared/events/run-events.js';
 import type { MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
 import { serveMetrics } from '../../shared/metrics/metrics-server.js';
-import { readingLoader } from '../../worker/serving/server/bundle-keeper.js';
-import { RecordedRequests } from '../../worker/serving/recorded-requests.js';
+import {
+  readingLoader,
+  BundleKeeper,
+  CanaryKeeper,
+  type BundleLoader,
+} from '../../worker/serving/server/bundle-keeper.js';
+import { RecordedRequests, type RecordedRequest } from '../../worker/serving/recorded-requests.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
+import { letEngineGiveWay } from '../../worker/serving/processes/engine-threads.js';
 import { SharedRows } from '../../worker/serving/processes/shared-rows.js';
 import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
-import { warmUp } from '../../worker/serving/server/forms/warm-up.js';
+import { warmUp, requestOfLine } from '../../worker/serving/server/forms/warm-up.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
-import type { ScorerChoice } from '../../worker/serving/server/scorer-choice.js';
+import { type ScorerChoice, chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import type { RequestReport } from '../../worker/serving/server/request-counts.js';
 import { RankingServer } from '../../worker/serving/server/wire/ranking-server.js';
-import {
-  CACHE_GIB_DEFAULT,
-  CACHE_GIB_MAX,
-  CANARY_SHARE_DEFAULT,
-  DEADLINE_MS_DEFAULT,
-  DEADLINE_MS_MAX,
-  EXPLAINED_DEFAULT,
-  EXPLAINED_MAX,
-  POLL_SECONDS_DEFAULT,
-  POLL_SECONDS_MAX,
-  PROCESSES_MAX,
-  QUEUED_REQUESTS_DEFAULT,
-  QUEUED_REQUESTS_MAX,
-} from '../../worker/serving/server/server-limits.js';
+import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
-import { bundleLoaderOf } from './serving/bundle-loader.js';
-import { ProcessesMetrics } from './serving/process-metrics.js';
+import { ProcessesMetrics } from './serving/serving-metrics.js';
 import { ServingMetrics } from './serving/serving-metrics.js';
-import { warmUpRequestsIn } from './serving/warm-up-file.js';
-import { canaryName, openFollowedBundles } from './serving/followed-bundles.js';
 import { openServedState, openSharedState, type SharedState } from './served-state.js';
+import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
+import type { ObjectStore } from '../../shared/storage/object-store.js';
+import { cacheFolder } from '../../shared/base/cache-folder.js';
+import { MappingLoader } from '../../worker/serving/loading/mapping-loader.js';
+import { textOfNamedFile } from '../../shared/base/named-file.js';
+import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 
 const TOKEN_VARIABLE = 'QIANMO_SERVE_TOKEN';
-
-const text = z.string().min(1, 'expected a value');
-
-export const ServeRequestSchema = z.strictObject({
-  /** `ADDRESS` of bundles, or `ADDRESS@LABEL`; a label is followed, a digest is served for good. */
-  bundle: text,
-  /** `ADDRESS@LABEL` of a bundle that answers a share of requests; the address is that of `bundle`. */
-  canary: text.optional(),
-  /** The share of requests that a canary answers, by a hash of their keys. */
-  canaryShare: z.number().min(0).max(1).default(CANARY_SHARE_DEFAULT),
-  /** The address to listen on. One beyond this machine demands a token. */
-  host: text.default('127.0.0.1'),
-  /** 0 selects a free port. */
-  port: z.int().min(0).max(65_535).default(8_080),
-  /** A file with the token that requests must bear; also the variable QIANMO_SERVE_TOKEN. */
-  tokenFile: text.optional(),
-  /** Processes that answer on the port, each on a core of its own if there is one. */
-  /** `graph` loads TensorFlow and scores on the captured graph, for models that the kernel does not cover. */
-  scorer: z.enum(['auto', 'graph']).default('auto'),
-  processes: z.int().min(1).max(PROCESSES_MAX).default(1),
-  /** Seconds between two looks at the label. */
-  pollSeconds: z.number().positive().max(POLL_SECONDS_MAX).default(POLL_SECONDS_DEFAULT),
-  /** A file of requests, one JSON body of /v1/rank on each line, that a bundle answers before it is served. */
-  warmUp: text.optional(),
-  /** Requests that wait for the scorer; more are refused with status 429. */
-  queue: z.int().min(1).max(QUEUED_REQUESTS_MAX).default(QUEUED_REQUESTS_DEFAULT),
-  /** Where files of bundles that are not in a folder are kept; below the user's cache if absent. */
-  cache: text.optional(),
-  /** The most that they may take together, in GiB. */
-  cacheGib: z.number().positive().max(CACHE_GIB_MAX).default(CACHE_GIB_DEFAULT),
-  /** A request that has waited longer is refused with status 503. */
-  deadlineMs: z.int().min(1).max(DEADLINE_MS_MAX).default(DEADLINE_MS_DEFAULT),
-  /** Candidates of a request whose scores are explained, where it asks for it. */
-  explainMax: z.int().min(0).max(EXPLAINED_MAX).default(EXPLAINED_DEFAULT),
-  /** A YAML file with a section `exploration`: how the first places explore. Needs `state`. */
-  explore: text.optional(),
-  /** A folder for what is learned while serving: adapted rows, evidence, and the log of decisions. */
-  state: text.optional(),
-  /** Evidence of exploration in Redis, which several servers share, in place of the folder. Needs `explore`. */
-  redis: text.optional(),
-  /** The port of the metrics, 0 for any free one; none if absent. */
-  metricsPort: z.int().min(0).max(65_535).optional(),
-  /** The address that they are served on. */
-  metricsHost: text.default('127.0.0.1'),
-});
-export type ServeRequest = z.input<typeof ServeRequestSchema>;
 
 export interface RankingService {
   /** Empty in a process that another one hands connections. */
@@ -121,10 +72,11 @@ export interface ServingMember {
 
 export async function serveFromBundle(
   request: z.output<typeof ServeRequestSchema>,
-  { clock, environment }: Surroundings,
+  { clock, environment, ownEnvironment }: Surroundings,
   { onEvent = () => undefined }: CallOptions,
   member?: ServingMember,
 ): Promise<RankingService> {
+  if (ownEnvironment !== undefined) letEngineGiveWay();
   if (request.redis !== undefined && request.explore === undefined) throw nothingForRedis();
   if (member !== undefined) return serveAlone(request, { clock, environment }, onEvent, member);
   const serve = request.processes > 1 ? serveFromProcesses : serveAlone;
@@ -319,4 +271,142 @@ async function tokenFor(
   const token = await accessToken({ file, variable: TOKEN_VARIABLE, environment });
   demandTokenBeyondLoopback(host, token, TOKEN_VARIABLE);
   return token;
+}
+
+interface FollowedRequest {
+  readonly bundle: string;
+  readonly canary?: string | undefined;
+  readonly canaryShare: number;
+}
+
+interface FollowedSource {
+  readonly store: ObjectStore;
+  /** Closed with the bundles, or if they cannot be opened. */
+  readonly loader: BundleLoader;
+  readonly clock: Clock;
+  readonly onEvent: RunEventSink;
+  /** Makes a bundle ready, before it is served. */
+  readonly prepare: (bundle: ServedBundle) => Promise<void>;
+}
+
+interface FollowedBundles {
+  readonly keeper: BundleKeeper;
+  readonly canary: CanaryKeeper | null;
+  /** Looks at the labels that have failed: one that cannot be read for long is told once, and counted at every look. */
+  readonly labelFailures: () => number;
+  /** Looks at bundles that were refused, likewise. */
+  readonly bundleRefusals: () => number;
+  /** Follows the labels until the signal aborts. */
+  watch(pollMs: number, signal: AbortSignal): Promise<void>;
+  /** Gives the memory back, when no request is answered any more. */
+  close(): Promise<void>;
+}
+
+/** @throws QianmoError if there is no bundle to be served; a canary that is wrong is told of. */
+async function openFollowedBundles(
+  request: FollowedRequest,
+  source: FollowedSource,
+): Promise<FollowedBundles> {
+  const { name = LATEST_LABEL } = parsedBundleAddress(request.bundle);
+  let keeper: BundleKeeper;
+  try {
+    keeper = await BundleKeeper.open({ ...source, name });
+  } catch (error) {
+    await source.loader.close();
+    throw error;
+  }
+  const canary =
+    request.canary === undefined
+      ? null
+      : await CanaryKeeper.open({
+          ...{ ...source, name: canaryName(request.bundle, request.canary) },
+          ...{ share: request.canaryShare, stable: () => keeper.current.digest },
+        });
+  return {
+    ...{ keeper, canary },
+    labelFailures: () => keeper.labelFailureCount + (canary?.labelFailureCount ?? 0),
+    bundleRefusals: () => keeper.refusalCount + (canary?.refusalCount ?? 0),
+    watch: async (pollMs, signal) => {
+      await Promise.all([keeper.watch(pollMs, signal), canary?.watch(pollMs, signal)]);
+    },
+    close: () => {
+      canary?.close();
+      return keeper.close();
+    },
+  };
+}
+
+/** @throws QianmoError of kind `usage` if it has another address, or no label. */
+function canaryName(bundle: string, canary: string): string {
+  const { address } = parsedBundleAddress(bundle);
+  const parsed = parsedBundleAddress(canary);
+  if (parsed.address === address && parsed.name !== undefined) return parsed.name;
+  throw new QianmoError({
+    kind: 'usage',
+    what: 'a canary is a bundle at the address of the others, under a label',
+    where: '--canary',
+    expected: `${address}@canary, for example`,
+    found: canary,
+    cure: 'export it there, and move a label to it with `qianmo bundle label`',
+  });
+}
+
+/** Below the folder where processes of this user keep what can be made again. */
+const CACHE_NAME = 'bundle-files';
+
+interface CacheRequest {
+  readonly cache?: string | undefined;
+  readonly cacheGib: number;
+}
+
+/** @param address of the bundles. */
+function bundleLoaderOf(
+  address: string,
+  { cache, cacheGib }: CacheRequest,
+  { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
+): BundleLoader {
+  const addonPath = scoringAddon.path();
+  const choice = chosenScorer(addonPath);
+  const folder = cache ?? cacheFolder(environment, CACHE_NAME);
+  // A folder's own files are mapped, and need no cache.
+  if (choice.reason !== null || (folder === null && address.startsWith('s3://')))
+    return readingLoader(objectStoreAt(address, environment), choice);
+  const settings = {
+    ...{ address, s3: s3OptionsIn(environment), addonPath },
+    cacheFolder: folder ?? '',
+    cacheByteCountMax: cacheGib * 2 ** 30,
+  };
+  return new MappingLoader(settings, clock);
+}
+
+const BYTE_COUNT_MAX = 16 * 2 ** 20;
+const REQUESTS_MAX = 1_000;
+
+/** @throws QianmoError of kind `usage` for a line that is no request, `environment` for a file that cannot be read. */
+async function warmUpRequestsIn(file: string | undefined): Promise<RecordedRequest[]> {
+  if (file === undefined) return [];
+  const named = { file, variable: '--warm-up', what: 'the file of requests to warm up with' };
+  const text = await textOfNamedFile({ ...named, byteCountMax: BYTE_COUNT_MAX });
+  const lines = text.split('\n').map((line, index) => ({ line, number: index + 1 }));
+  const requests = lines.filter(({ line }) => line.trim() !== '');
+  if (requests.length > REQUESTS_MAX)
+    throw wrongFile(file, `at most ${REQUESTS_MAX} requests`, `${requests.length} lines`);
+  return requests.map(({ line, number }) => {
+    try {
+      return requestOfLine(line);
+    } catch (error) {
+      if (!(error instanceof RefusedRequest)) throw error;
+      const { what, found } = error.refusal;
+      throw wrongFile(file, 'a body of /v1/rank in JSON', `line ${number}: ${found ?? what}`);
+    }
+  });
+}
+
+function wrongFile(where: string, expected: string, found: string): QianmoError {
+  return new QianmoError({
+    kind: 'usage',
+    what: 'the file of --warm-up is not one of requests, one on each line',
+    ...{ where, expected, found },
+    cure: 'write a body of /v1/rank in JSON on each line',
+  });
 }

@@ -1,9 +1,8 @@
 /** What a ranking server learns while it serves: adapted adgroups, and exploration where it is asked for. */
 
 import { join } from 'node:path';
-import { parsedBundleAddress } from '../../coordinator/runs/export/bundle-address.js';
+import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
 import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
-import { objectStoreAt } from '../../coordinator/runs/places.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';

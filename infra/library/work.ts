@@ -2,12 +2,10 @@
 
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
-import { z } from 'zod';
-import { QUEUE_PREFIX_DEFAULT } from '../../coordinator/runs/requests.js';
+import type { z } from 'zod';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
-import { DeviceDemandSchema, GPU_INDEX_MAX } from '../../shared/config/compute-config.js';
 import { createEventLog } from '../../shared/events/event-log.js';
 import { logFilePlace } from '../../shared/events/log-file.js';
 import {
@@ -20,36 +18,11 @@ import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
 import { queueWithLargeBlobs } from '../../shared/queue/large-blobs.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../../shared/signing/signing-key.js';
-import { PrefixSharesSchema } from '../../worker/carrying/executor-turns.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { jobLimitsOf, listedIn } from '../../worker/carrying/job-limits.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
-import { startedComputeProcess } from './started-compute-process.js';
-
-const text = z.string().min(1, 'expected a value');
-
-export const WorkRequestSchema = z.strictObject({
-  /** The Redis server of the queue. */
-  redis: text,
-  /** The queue prefix of the config, or several with their weights: `{a}=3,{b}=1`. */
-  prefix: PrefixSharesSchema.prefault(QUEUE_PREFIX_DEFAULT),
-  /** The name that results carry; host and process by default. */
-  name: text.optional(),
-  /** The device that must compute; `auto` takes what is there. */
-  device: DeviceDemandSchema.default('auto'),
-  /** The one GPU to use, counted from 0 as nvidia-smi does. */
-  gpuIndex: z.int().min(0).max(GPU_INDEX_MAX).optional(),
-  /**
-   * Folders and `s3://BUCKET/PREFIX` in which stores of jobs may lie, separated by commas; the working
-   * folder by default.
-   */
-  storeAllow: text.optional(),
-  /** S3 endpoints that jobs may name, separated by commas. */
-  endpointAllow: text.optional(),
-  /** The file that keeps the events, one JSON object per line. A full file becomes `FILE.1`. */
-  log: text.optional(),
-});
-export type WorkRequest = z.input<typeof WorkRequestSchema>;
+import type { WorkRequestSchema } from './requests.js';
+import { startedComputeProcess } from './local-machine.js';
 
 /** Runs until the signal aborts, then resolves. */
 export async function workUntilStopped(

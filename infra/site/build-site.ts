@@ -9,7 +9,7 @@ import { runCommand } from '#bootstrap/base/commands.mjs';
 import { BootstrapError, failWith, runStep, say } from '#bootstrap/base/progress.mjs';
 import { cacheRoot, digestOf, projectRoot, publishFolder } from '#bootstrap/base/project.mjs';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../shared/base/errors.js';
-import { integerValue } from '../cli/command/verb.js';
+import { integer } from '../../coordinator/runs/request-fields.js';
 import { byteCountOf, faultsOf, siteFiles } from './built-site.js';
 import { stageSite } from './stage-site.js';
 
@@ -57,7 +57,7 @@ function optionsOf(): SiteOptions {
       process.stdout.write(USAGE);
       process.exit(0);
     }
-    const port = integerValue(1, PORT_MAX).safeParse(values.port);
+    const port = integer(1, PORT_MAX).safeParse(Number(values.port));
     if (port.success) return { ...values, port: port.data };
     const expected = `a whole number from 1 to ${PORT_MAX}`;
     endAsUsageError({ what: '--port cannot have this value', expected, found: values.port });

@@ -56,6 +56,7 @@ const SECTIONS: readonly Section[] = [
     title: { en: 'Reference', zh: '参考' },
     pages: [
       'command-line.md',
+      'options.md',
       'configuration.md',
       'expressions.md',
       'methods.md',

@@ -4,7 +4,7 @@
 
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';
 import { openRunContext } from '../../coordinator/runs/call/run-handle.js';
-import { openCommandContext } from '../../infra/cli/command/command-context.js';
+import { openCommandContext } from '../../infra/cli/command-context.js';
 import { localMachine } from '../../infra/library/local-machine.js';
 import { runEventSink } from '../../shared/events/run-events.js';
 

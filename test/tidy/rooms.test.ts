@@ -79,7 +79,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/runs/call',
     'coordinator/runs',
     'coordinator/runs/export',
-    'coordinator/runs/record',
   ],
   worker: [
     'worker/serving/evidence',

@@ -1,6 +1,6 @@
 /** Lists bundles, shows one, and moves their labels. */
 
-import { parsedBundleAddress } from './bundle-address.js';
+import { parsedBundleAddress, objectStoreAt } from '../places.js';
 import type { z } from 'zod';
 import {
   moveLabel,
@@ -18,9 +18,9 @@ import {
 import { readPublishedBundle } from '../../../shared/bundle/read-bundle.js';
 import { pruneBundles, type PrunedBundles } from '../../export/prune-bundles.js';
 import type { RunContext } from '../call/run-context.js';
-import { objectStoreAt } from '../places.js';
 import type {
   BundleLabelRequestSchema,
+  BundleRequestSchema,
   BundleRollbackRequestSchema,
   BundlesRequestSchema,
   PruneRequestSchema,
@@ -39,7 +39,7 @@ export function listBundlesAt(
  * @param bundles the address, with `@` and a label or digest behind it unless `latest` is meant.
  */
 export async function checkedBundle(
-  { bundles }: z.output<typeof BundlesRequestSchema>,
+  { bundles }: z.output<typeof BundleRequestSchema>,
   { environment }: RunContext,
 ): Promise<PublishedBundle> {
   const { address, name } = parsedBundleAddress(bundles);

@@ -124,7 +124,7 @@ export async function runClosedLoop({ out, print, options, clock }: ClosedLoop):
       ...{ bundle: exported.bundles, port: 0, pollSeconds: POLL_SECONDS },
       ...{ explore: policyPath, state: join(out, 'state') },
     },
-    options,
+    { ...options, ownEnvironment: undefined },
   );
   try {
     const film = mostRatedOf(log.later);

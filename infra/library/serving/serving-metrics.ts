@@ -1,9 +1,18 @@
 /** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
 
 import type { Clock } from '../../../shared/base/clock.js';
-import { MetricRegistry, type MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
+import {
+  MetricRegistry,
+  type MetricsSnapshot,
+  countsIn,
+  mergedSnapshots,
+} from '../../../shared/metrics/metric-registry.js';
 import { processMetrics } from '../../../shared/metrics/process-metrics.js';
-import { metricUpdatesOf, type StampedEventSink } from '../../../shared/events/run-events.js';
+import {
+  metricUpdatesOf,
+  type StampedEventSink,
+  type StampedEvent,
+} from '../../../shared/events/run-events.js';
 import {
   segmentLabel,
   type CalibrationSums,
@@ -14,6 +23,7 @@ import type { KeptBundle, ServerView } from '../../../worker/serving/server/endp
 import type { EndedRequest } from '../../../worker/serving/server/wire/ranking-server.js';
 import type { RequestReport } from '../../../worker/serving/server/request-counts.js';
 import type { ServedBundle } from '../../../worker/serving/server/served-bundle.js';
+import type { ServingProcesses } from '../../../worker/serving/processes/serving-processes.js';
 
 /** Parts of a server whose numbers are read. */
 interface CountedServer {
@@ -122,5 +132,37 @@ export class ServingMetrics {
     registry.add('qianmo_scored_candidates_total', {}, candidates - before.candidates);
     registry.add('qianmo_unknown_adgroups_total', {}, unknown - before.unknown);
     this.#counted.set(bundle, { candidates, unknown });
+  }
+}
+
+export class ProcessesMetrics {
+  readonly #registry = new MetricRegistry('server');
+  readonly #setProcess: () => void;
+  /** By process id, what each said last. */
+  readonly #latest = new Map<number, MetricsSnapshot>();
+  /** The counts of processes that have ended, so that totals do not fall. */
+  #ended: MetricsSnapshot = [];
+
+  constructor(surroundings: { readonly clock: Clock; readonly version: string }) {
+    this.#setProcess = processMetrics(this.#registry, surroundings);
+  }
+
+  /** Takes events of the parent; processes count their own. */
+  readonly sink = (event: StampedEvent): void => {
+    if (event.kind === 'server-process-ended') this.#registry.apply(metricUpdatesOf(event));
+  };
+
+  async snapshot(
+    processes: Pick<ServingProcesses, 'metrics' | 'counts' | 'pids'>,
+  ): Promise<MetricsSnapshot> {
+    this.#setProcess();
+    const { wanted, ready } = processes.counts;
+    this.#registry.set('qianmo_server_processes', { state: 'wanted' }, wanted);
+    this.#registry.set('qianmo_server_processes', { state: 'ready' }, ready);
+    for (const [pid, values] of await processes.metrics()) this.#latest.set(pid, values);
+    const gone = [...this.#latest].filter(([pid]) => !processes.pids.includes(pid));
+    for (const [pid] of gone) this.#latest.delete(pid);
+    this.#ended = mergedSnapshots([this.#ended, ...gone.map(([, values]) => countsIn(values))]);
+    return mergedSnapshots([this.#registry.snapshot(), ...this.#latest.values(), this.#ended]);
   }
 }

@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { parseRowCount, ROW_COUNT_MAX } from '../../../coordinator/synthesize/row-count.js';
-import { integerValue } from '../../../infra/cli/command/verb.js';
+import { integer } from '../../../coordinator/runs/request-fields.js';
 
 const LARGEST_OTHERWISE = 1_000_000_000;
 const SEED_MAX = 2 ** 32 - 1;
@@ -11,7 +11,9 @@ const SEED_MAX = 2 ** 32 - 1;
 export const text = z.string();
 
 export function wholeNumber(smallest = 1, largest = LARGEST_OTHERWISE): z.ZodType<number, string> {
-  return integerValue(smallest, largest);
+  return text
+    .transform((written) => (written === '' ? NaN : Number(written)))
+    .pipe(integer(smallest, largest));
 }
 
 export const anySeed = wholeNumber(0, SEED_MAX);

@@ -123,12 +123,12 @@ describe('bundle', () => {
   });
 
   test.each([
-    [['bundle', 'list'], /the words do not fit the action/],
-    [['bundle', 'lst', 'labelled'], /there is no such action/],
+    [['bundle', 'list'], /missing required argument 'address'/],
+    [['bundle', 'lst', 'labelled'], /unknown command 'lst'/],
     [['bundle', 'label', 'labelled', 'Stable', 'latest'], /not a name for a label/],
     [['bundle', 'label', 'labelled', 'stable', 'canary'], /there is no such bundle/],
     [['bundle', 'rollback', 'labelled', 'canary'], /there is no such label/],
-    [['bundle', 'convert', 'labelled', 'pmml', 'm'], /not converted to this format/],
+    [['bundle', 'convert', 'labelled', 'pmml', 'm'], /<format> cannot have this value/],
   ])('refuses %j', async (words, what) => {
     await room.refused(words, { exitCode: 2, what, cure: /qianmo bundle|name it/ });
   });

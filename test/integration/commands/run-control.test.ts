@@ -120,9 +120,10 @@ it('one error says that nobody works on the run, or that a value is wrong', asyn
   });
   await room.refused(['extend', 'any', '--outer-steps', '+0', ...queue], {
     exitCode: 2,
-    what: /options are wrong/,
-    where: /^extend\(\)$/,
-    found: /outerSteps: expected a number of outer steps, as 600 or \+100/,
-    cure: /correct/,
+    what: /^--outer-steps cannot have this value$/,
+    where: /^qianmo extend$/,
+    expected: /^a number of outer steps, as 600 or \+100$/,
+    found: /^\+0$/,
+    cure: /--help/,
   });
 });

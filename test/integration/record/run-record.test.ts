@@ -76,13 +76,17 @@ it('completes verbs, options and words in bash', async () => {
     complete_words qianmo sta
     complete_words qianmo train --format j
     complete_words qianmo train --wor
-    complete_words qianmo train run`;
+    complete_words qianmo train run
+    complete_words qianmo bundle pr
+    complete_words qianmo bundle prune runs --ke`;
   const { stdout } = await promisify(execFile)('bash', ['-c', script], { cwd: room.folder });
   expect(stdout.split('\n')).toEqual([
     'qianmo sta: status',
     'qianmo train --format j: json',
     'qianmo train --wor: --workers',
     'qianmo train run: ',
+    'qianmo bundle pr: prune',
+    'qianmo bundle prune runs --ke: --keep',
     '',
   ]);
 });

@@ -35,10 +35,10 @@ describe('command lines', () => {
     expect([...kinds].sort()).toEqual(['dashboard', 'serve', 'train', 'worker']);
   });
 
-  test.each(commands)('$place: $words', async ({ words }) => {
+  test.each(commands)('$place: $words', ({ words }) => {
     // A required address comes from the environment there.
     const redis = words[0] === 'serve' || words[0] === 'train' ? [] : ['--redis', 'redis://queue'];
-    await parseOnly([...words, ...redis]);
+    parseOnly([...words, ...redis]);
   });
 
   test('a coordinator can be started again', () => {

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
-import { configReference } from '../../../infra/reference/write-reference.js';
+import { configReference, optionsReference } from '../../../infra/reference/write-reference.js';
 import { fieldTables, schemaNodeOf } from '../../../infra/reference/schema-table.js';
 
 const HEADER = '| field | expected | default | meaning |\n|---|---|---|---|\n';
@@ -11,6 +11,12 @@ const HEADER = '| field | expected | default | meaning |\n|---|---|---|---|\n';
 describe('configuration reference', () => {
   test('the page is up to date (npm run docs:reference writes it)', () => {
     expect(readFileSync('infra/docs/configuration.md', 'utf8')).toBe(configReference());
+  });
+
+  test('so is that of options, which all have a meaning', () => {
+    const page = optionsReference();
+    expect(readFileSync('infra/docs/options.md', 'utf8')).toBe(page);
+    expect(page.split('\n').filter((line) => /\|\s*\|$/.test(line))).toEqual([]);
   });
 
   test('every field has a meaning', () => {

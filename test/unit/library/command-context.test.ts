@@ -1,10 +1,7 @@
 /** The signals that a command stops at: the first one, and the second one, which ends its process. */
 
 import { afterEach, expect, it, vi } from 'vitest';
-import {
-  openCommandContext,
-  type CommandContext,
-} from '../../../infra/cli/command/command-context.js';
+import { openCommandContext, type CommandContext } from '../../../infra/cli/command-context.js';
 import { systemClock } from '../../../shared/base/clock.js';
 
 const SILENT = { write: () => true };

@@ -2,7 +2,7 @@
 
 import { beforeAll, expect, test } from 'vitest';
 import { rowAddon } from '../../../infra/bootstrap/tables/row-addon.mjs';
-import { surroundingsOf } from '../../../infra/library/started-call.js';
+import { surroundingsOf } from '../../../infra/library/verb.js';
 import { nativeRows, nativeRowsPath } from '../../../shared/tensors/native-rows.js';
 
 beforeAll(async () => {

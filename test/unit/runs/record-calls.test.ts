@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { statusOfRun } from '../../../coordinator/runs/record/record-calls.js';
+import { statusOfRun } from '../../../coordinator/runs/record-calls.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 import { runContext } from '../../fixtures/run-context.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';

@@ -2,26 +2,27 @@
 
 import { stat } from 'node:fs/promises';
 import type { z } from 'zod';
-import { isInterruptionKind, QianmoError, type FailureKind } from '../../../shared/base/errors.js';
-import { sentenceOf, type StampedEvent } from '../../../shared/events/run-events.js';
-import { openObjectStore, s3OptionsOf } from '../../../shared/storage/open-object-store.js';
-import type { S3Options } from '../../../shared/storage/s3-object-store.js';
-import { readRunHistory } from '../../record/history/run-history.js';
-import { findRecords, findRecordsInBucket } from '../../record/find-records.js';
-import { ListedRun } from '../../record/listed-view.js';
-import { RecordFollower } from '../../record/read-record.js';
-import { recordPlaceOf, type RecordPlace } from '../../record/record-place.js';
-import { isUnderWay, observerAt } from '../../record/run-state.js';
-import { readRunStatus, runStatusOf, type RunStatus } from '../../record/run-status.js';
-import type { RunContext } from '../call/run-context.js';
-import { runConfigOf } from '../config-sources.js';
-import { s3OptionsIn, searchOutputOf } from '../places.js';
+import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/base/errors.js';
+import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
+import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
+import type { S3Options } from '../../shared/storage/s3-object-store.js';
+import { readRunHistory } from '../record/history/run-history.js';
+import { findRecords, findRecordsInBucket } from '../record/find-records.js';
+import { ListedRun } from '../record/listed-view.js';
+import { RecordFollower } from '../record/read-record.js';
+import { recordPlaceOf, type RecordPlace } from '../record/record-place.js';
+import { isUnderWay, observerAt } from '../record/run-state.js';
+import { readRunStatus, runStatusOf, type RunStatus } from '../record/run-status.js';
+import type { RunContext } from './call/run-context.js';
+import type { CallOptions } from './call/run-handle.js';
+import { runConfigOf } from './config-sources.js';
+import { s3OptionsIn, searchOutputOf } from './places.js';
 import type {
   LogRequestSchema,
   RunsRequestSchema,
   StatusRequestSchema,
   WaitRequestSchema,
-} from './record-requests.js';
+} from './requests.js';
 
 /** The end of a log that tells whether a call is under way. */
 const END_BYTE_COUNT = 256 * 1024;
@@ -96,10 +97,10 @@ export async function runAsHtml(
 ): Promise<string> {
   const { place, s3 } = await placeOfRun(run, context);
   const status = await statusAt(place, context, STATUS_BYTE_COUNTS);
-  const { filedPage } = await import('../../dashboard/pages/page.js');
-  const { runPage } = await import('../../dashboard/pages/run-page.js');
+  const { filedPage } = await import('../dashboard/pages/page.js');
+  const { runPage } = await import('../dashboard/pages/run-page.js');
   const checkpoints = openObjectStore(`${place.address}/checkpoints`, s3);
-  const { settingsOf } = await import('../../dashboard/catalog/run-settings.js');
+  const { settingsOf } = await import('../dashboard/catalog/run-settings.js');
   const settings = await settingsOf(checkpoints);
   return filedPage(
     runPage({ status, history: await readRunHistory(place) }, { key: '', settings }),
@@ -113,8 +114,8 @@ export async function runAsHtml(
  */
 export async function tellLog(
   { run, follow, last, details }: z.output<typeof LogRequestSchema>,
-  tell: (event: StampedEvent) => void,
   context: Reading,
+  { onEvent: tell = () => undefined }: Pick<CallOptions, 'onEvent'>,
 ): Promise<RunStatus> {
   const { place } = await placeOfRun(run, context);
   const follower = new RecordFollower(place);

@@ -1,14 +1,13 @@
 /** The surroundings of a verb: where it prints, where events go, and when it must stop. */
 
-import type { Clock } from '../../../shared/base/clock.js';
-import { systemClock } from '../../../shared/base/clock.js';
-import { QianmoError } from '../../../shared/base/errors.js';
-import { printableText } from '../../../shared/base/printable-text.js';
-import type { CallOptions } from '../../library/index.js';
-import { boundedRate } from '../../../shared/events/bounded-rate.js';
-import { encodeEvent } from '../../../shared/events/event-lines.js';
-import { type StampedEventSink, noticeEvent } from '../../../shared/events/run-events.js';
-import { createTerminalSink } from '../../../shared/events/terminal-sink.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { systemClock } from '../../shared/base/clock.js';
+import { QianmoError } from '../../shared/base/errors.js';
+import { printableText } from '../../shared/base/printable-text.js';
+import { boundedRate } from '../../shared/events/bounded-rate.js';
+import { encodeEvent } from '../../shared/events/event-lines.js';
+import { type StampedEventSink, noticeEvent } from '../../shared/events/run-events.js';
+import { createTerminalSink } from '../../shared/events/terminal-sink.js';
 
 export interface CommandContext {
   readonly clock: Clock;
@@ -27,11 +26,6 @@ export interface CommandContext {
   endProgress(): void;
   /** Ends the progress line and removes the signal handlers. */
   close(): void;
-}
-
-/** The options that the command gives to every function of the library. */
-export function callOptionsOf({ signal, onEvent, environment }: CommandContext): CallOptions {
-  return { signal, onEvent, environment, ownEnvironment: environment };
 }
 
 /** The part of a stream of the process that a command uses. */

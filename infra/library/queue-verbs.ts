@@ -1,0 +1,226 @@
+/** Verbs of runs under way: workers, records, control and pages. */
+
+import { writeFile } from 'node:fs/promises';
+import { FORMAT, oneOf, text } from '../../coordinator/runs/request-fields.js';
+import {
+  BoardRequestSchema,
+  ControlRequestSchema,
+  ExtendRequestSchema,
+  LogRequestSchema,
+  RunsRequestSchema,
+  StatusRequestSchema,
+  WaitRequestSchema,
+  WorkersRequestSchema,
+} from '../../coordinator/runs/requests.js';
+import { systemFailure } from '../../shared/base/system-errors.js';
+import { boundedRate } from '../../shared/events/bounded-rate.js';
+import { encodeEvent } from '../../shared/events/event-lines.js';
+import { WorkRequestSchema } from './requests.js';
+import { call, service } from './verb.js';
+import { controlTexts } from './result-texts.js';
+
+const records = () => import('../../coordinator/runs/record-calls.js');
+const controlling = () => import('../../coordinator/runs/control-run.js');
+const documents = () => import('../../coordinator/reports/run-documents.js');
+
+/** Runs a worker, which takes jobs of any run from the queue. Resolves when `options.signal` aborts. */
+export const work = call('work', {
+  request: WorkRequestSchema,
+  about: 'compute jobs of any run from the queue until stopped',
+  command: 'worker',
+  extra: {
+    format: oneOf(
+      ['text', 'json'],
+      '<format> text: events as sentences on standard error; json: one event per line on standard output',
+    ).default('text'),
+  },
+  plugins: true,
+  watched: 'metrics',
+  help: `
+Examples:
+  qianmo worker --redis redis://10.0.0.5:6379 --log worker.ndjson
+  qianmo worker --redis redis://10.0.0.5:6379 --prefix '{nightly}=1,{urgent}=3'
+  qianmo worker --redis redis://10.0.0.5:6379 --store-allow s3://clicks/stores,/data/stores`,
+  untilStopped: true,
+  run: async () => (await import('./work.js')).workUntilStopped,
+  onEvent: ({ format }, { clock, print }) =>
+    Promise.resolve(
+      format === 'json' ? boundedRate(clock, (event) => print(encodeEvent(event))) : null,
+    ),
+});
+
+/** The runs whose outputs lie below folders. */
+export const listRuns = call('listRuns', {
+  request: RunsRequestSchema,
+  about: 'list the runs below folders, the latest first',
+  command: 'runs',
+  operands: ['folders'],
+  help: `
+A run in a bucket is named by its whole s3:// prefix.
+Example:
+  qianmo runs runs s3://models/movielens`,
+  run: async () => (await records()).listRuns,
+  show: async ({ runs, isCut }) => (await documents()).runsDocument(runs, isCut),
+});
+
+/** The state and the progress of a run, from its output alone. No process of the run has to live. */
+export const runStatus = call('runStatus', {
+  request: StatusRequestSchema,
+  about: 'say how far a run is, from its output alone',
+  command: 'status',
+  operands: ['run'],
+  help: `
+States: running, waiting for workers, paused, stalled, finished, failed, interrupted, lost. The exit code is 0
+whatever the state is; \`qianmo wait\` ends as the run does.
+Examples:
+  qianmo status runs/movielens
+  qianmo status runs/movielens --html movielens.html`,
+  run: async () => (await records()).statusOfRun,
+  show: async (status) => (await documents()).statusDocument(status),
+});
+
+/** The page of a run, as the dashboard shows it, as one HTML file that needs no server. */
+export const runPageHtml = call('runPageHtml', {
+  request: StatusRequestSchema,
+  about: 'make the page of a run, with everything inside',
+  command: 'status',
+  operands: ['run'],
+  extra: {
+    html: text(
+      '<file> write the page of the run to this file instead, with everything inside',
+    ).optional(),
+  },
+  when: 'html',
+  run: async () => (await records()).runAsHtml,
+  show: async (page, { html = '' }) => {
+    try {
+      await writeFile(html, page);
+    } catch (cause) {
+      throw systemFailure(cause, 'writing the page of a run', html);
+    }
+    return { text: `wrote ${html}`, json: { html } };
+  },
+});
+
+/** Passes the events that the record of a run holds to `onEvent`; with `follow` also later ones, until it ends. */
+export const readRunLog = call('readRunLog', {
+  request: LogRequestSchema,
+  about: 'print the events of a run',
+  command: 'logs',
+  operands: ['run'],
+  extra: { format: FORMAT },
+  help: `
+Events of workers on other machines are in their own logs (qianmo worker --log).
+Example:
+  qianmo logs runs/movielens --last 20 --follow`,
+  run: async () => (await records()).tellLog,
+  onEvent: async ({ format }, { print }) => {
+    const { logLine } = await documents();
+    return (event) => print(logLine(event, format));
+  },
+});
+
+/** Resolves when a run has finished, and throws as it failed. */
+export const waitForRun = call('waitForRun', {
+  request: WaitRequestSchema,
+  about: 'wait until a run has ended',
+  command: 'wait',
+  operands: ['run'],
+  help: `
+Exit codes: 0 finished, 1 failed, 3 still under way after the time limit or ended for want of something outside,
+4 interrupted or lost, 5 cancelled; both are resumable.
+Example:
+  qianmo wait runs/movielens --timeout-seconds 3600`,
+  run: async () => (await records()).waitForRun,
+  show: async (status) => (await documents()).statusDocument(status),
+});
+
+/** The workers that serve a queue, whatever run they work for. */
+export const queueWorkers = call('queueWorkers', {
+  request: WorkersRequestSchema,
+  about: 'list the workers that serve a queue, and the job that each of them holds',
+  command: 'workers',
+  help: '\nExample:\n  qianmo workers --redis redis://10.0.0.5:6379',
+  run: async () => (await controlling()).workersOfQueue,
+  show: async (workers, _extra, { clock }) =>
+    (await documents()).workersDocument(workers, clock.epochMs()),
+});
+
+/**
+ * Pauses a run that a coordinator works on, on whatever machine: the outer step under way ends, and no other jobs
+ * go out until somebody resumes it. Resolves when the coordinator has heard of it.
+ */
+export const pause = call('pause', {
+  request: ControlRequestSchema,
+  about: 'let the outer step of a run end, and send no more jobs until it is resumed',
+  operands: ['run'],
+  help: `
+The coordinator stays and keeps the run. Workers serve other runs of the queue meanwhile.
+Example:
+  qianmo pause movielens --redis redis://10.0.0.5:6379`,
+  run: async () => (await controlling()).controlRun('pause'),
+  show: controlTexts,
+});
+
+/** Ends the pause of a run. */
+export const resume = call('resume', {
+  request: ControlRequestSchema,
+  about: 'let a paused run go on',
+  operands: ['run'],
+  help: `
+A run whose coordinator has ended is continued with \`train --resume\` instead.
+Example:
+  qianmo resume movielens --redis redis://10.0.0.5:6379`,
+  run: async () => (await controlling()).controlRun('resume'),
+  show: controlTexts,
+});
+
+/**
+ * Stops a run, which loses the outer step under way and can be resumed by training it again. The call that trains it
+ * rejects with a QianmoError of kind `cancelled`.
+ */
+export const cancel = call('cancel', {
+  request: ControlRequestSchema,
+  about: 'stop a run so that it can be continued later',
+  operands: ['run'],
+  help: `
+The last complete outer step is written, and the coordinator ends with exit code 5, so that no cluster starts it again.
+The command waits for that, up to 16 s. It ends with exit code 1 if the run finished before the order took effect.
+Examples:
+  qianmo cancel movielens --redis redis://10.0.0.5:6379
+  qianmo train movielens.yaml --resume`,
+  run: async () => (await controlling()).controlRun('cancel'),
+  show: controlTexts,
+});
+
+/** Gives a run that is being trained more outer steps than its config says. */
+export const extend = call('extend', {
+  request: ExtendRequestSchema,
+  about: 'give a run that is being trained more outer steps',
+  operands: ['run'],
+  help: `
+The run ends as one whose config had this number from the start. Checkpoints record it, so that \`train --resume\` with
+the old config knows. A run with a curriculum or a decaying rate cannot be extended.
+Examples:
+  qianmo extend movielens --outer-steps +200 --redis redis://10.0.0.5:6379
+  qianmo extend movielens --outer-steps 1000 --format json --redis redis://10.0.0.5:6379`,
+  run: async () => (await controlling()).extendRun,
+  show: controlTexts,
+});
+
+/** Serves pages about runs, from their records, their queue or both. The caller closes it. */
+export const serveDashboard = service('serveDashboard', {
+  request: BoardRequestSchema,
+  about: 'serve pages about runs, their workers and their queue',
+  command: 'dashboard',
+  help: `
+Pages are made from the records of runs (--runs), their queue (--redis), ranking servers (--servers), or several of them.
+They change nothing unless --allow-control is given.
+Examples:
+  qianmo dashboard --runs runs
+  qianmo dashboard --runs runs,s3://models/runs --redis redis://127.0.0.1:6379 --port 3000
+  qianmo dashboard --servers http://127.0.0.1:9464
+  qianmo dashboard --runs runs --rankings http://127.0.0.1:8080`,
+  open: async () => (await import('./dashboard.js')).openDashboard,
+  show: ({ url }) => ({ text: `dashboard: ${url} (Ctrl-C stops it)`, json: { url } }),
+});

@@ -1,0 +1,113 @@
+/** The requests of calls that workers and ranking servers of this process carry out. */
+
+import { z } from 'zod';
+import { decimal, described, integer, oneOf, text } from '../../coordinator/runs/request-fields.js';
+import {
+  BundleRequestSchema,
+  DEVICE,
+  HOST,
+  PORT,
+  QUEUE_PREFIX_DEFAULT,
+  WorkersRequestSchema,
+} from '../../coordinator/runs/requests.js';
+import { GPU_INDEX_MAX } from '../../shared/config/compute-config.js';
+import { PrefixSharesSchema } from '../../worker/carrying/executor-turns.js';
+import {
+  CACHE_GIB_DEFAULT,
+  CACHE_GIB_MAX,
+  CANARY_SHARE_DEFAULT,
+  DEADLINE_MS_DEFAULT,
+  DEADLINE_MS_MAX,
+  EXPLAINED_DEFAULT,
+  EXPLAINED_MAX,
+  POLL_SECONDS_DEFAULT,
+  POLL_SECONDS_MAX,
+  PROCESSES_MAX,
+  QUEUED_REQUESTS_DEFAULT,
+  QUEUED_REQUESTS_MAX,
+} from '../../worker/serving/server/server-limits.js';
+
+export const ConvertRequestSchema = z.strictObject({
+  ...BundleRequestSchema.shape,
+  format: oneOf(['onnx'], '<format> onnx'),
+  out: text('<folder> the folder of the model, which must not be there or be empty'),
+});
+
+/** The place of the metrics of a process. */
+export const METRICS_FIELDS = {
+  metricsPort: described(
+    PORT,
+    '<port> serve metrics for Prometheus on this port, 0 for any free one',
+  ).optional(),
+  metricsHost: text(
+    '<host> address of the metrics; no authentication, use on trusted networks only',
+  ).default('127.0.0.1'),
+};
+
+export const ServeRequestSchema = z.strictObject({
+  bundle: text('<address> ADDRESS or ADDRESS@LABEL of a bundle; latest by default'),
+  canary: text('<address> ADDRESS@LABEL of a bundle for a share of the requests').optional(),
+  canaryShare: decimal({ from: 0, upTo: 1 }, '<share> fraction of requests for the canary').default(
+    CANARY_SHARE_DEFAULT,
+  ),
+  host: HOST,
+  port: PORT.default(8_080),
+  tokenFile: text('<file> token of requests; also the variable QIANMO_SERVE_TOKEN').optional(),
+  processes: integer(1, PROCESSES_MAX, '<count> processes that answer on the port').default(1),
+  scorer: oneOf(
+    ['auto', 'graph'],
+    '<name> auto, or graph: the captured graph, for models that the kernel does not cover',
+  ).default('auto'),
+  pollSeconds: decimal(
+    { above: 0, upTo: POLL_SECONDS_MAX },
+    '<seconds> seconds between two looks at the label',
+  ).default(POLL_SECONDS_DEFAULT),
+  cache: text('<folder> cache of files from S3; default: in the cache of the user').optional(),
+  cacheGib: decimal({ above: 0, upTo: CACHE_GIB_MAX }, '<size> cache size limit in GiB').default(
+    CACHE_GIB_DEFAULT,
+  ),
+  warmUp: text('<file> JSON requests of /v1/rank, one per line, to warm up with').optional(),
+  queue: integer(
+    1,
+    QUEUED_REQUESTS_MAX,
+    '<requests> requests that may wait for the scorer',
+  ).default(QUEUED_REQUESTS_DEFAULT),
+  deadlineMs: integer(1, DEADLINE_MS_MAX, '<ms> the longest that a request may wait').default(
+    DEADLINE_MS_DEFAULT,
+  ),
+  explainMax: integer(
+    0,
+    EXPLAINED_MAX,
+    '<candidates> candidates of a request whose scores are explained, if it asks for it',
+  ).default(EXPLAINED_DEFAULT),
+  explore: text('<policy.yaml> file with a section exploration; needs --state').optional(),
+  state: text(
+    '<folder> folder of this server alone: takes /v1/adapt, and keeps evidence and the log of decisions',
+  ).optional(),
+  redis: text('<url> evidence of --explore in Redis, which several servers share').optional(),
+  ...METRICS_FIELDS,
+});
+
+export const WorkRequestSchema = z.strictObject({
+  redis: WorkersRequestSchema.shape.redis,
+  prefix: described(
+    PrefixSharesSchema,
+    '<prefixes> the queue prefix of the config; several share the worker by weights: {a}=3,{b}=1',
+  ).prefault(QUEUE_PREFIX_DEFAULT),
+  name: text('<name> the name that results carry; host and process by default').optional(),
+  device: DEVICE.default('auto'),
+  gpuIndex: integer(
+    0,
+    GPU_INDEX_MAX,
+    '<index> the one GPU to use, as nvidia-smi counts',
+  ).optional(),
+  storeAllow: text(
+    '<addresses> folders and s3://BUCKET/PREFIX in which stores of jobs may lie, separated by commas; the working folder by default',
+    { variable: 'QIANMO_STORE_ALLOW' },
+  ).optional(),
+  endpointAllow: text(
+    '<urls> S3 endpoints that jobs may name, separated by commas, beside those of the AWS variables',
+    { variable: 'QIANMO_ENDPOINT_ALLOW' },
+  ).optional(),
+  log: text('<file> file for the events of this worker, one JSON object per line').optional(),
+});

@@ -1,0 +1,218 @@
+/** Verbs that make a run: from logs to a trained, evaluated and chosen model. */
+
+import { writeFile } from 'node:fs/promises';
+import type { Document } from '../../coordinator/reports/document/document.js';
+import { flag, text } from '../../coordinator/runs/request-fields.js';
+import {
+  AutoRequestSchema,
+  CheckRequestSchema,
+  CompareRequestSchema,
+  EvaluateRequestSchema,
+  OpenRequestSchema,
+  OpeRequestSchema,
+  PlanRequestSchema,
+  PrepareRequestSchema,
+  ReplayRequestSchema,
+  SweepRequestSchema,
+  SynthesizeRequestSchema,
+  TrainRequestSchema,
+} from '../../coordinator/runs/requests.js';
+import type { SweepRecord } from '../../coordinator/sweep/sweep-record.js';
+import { counted } from '../../shared/names/counted.js';
+import { call, service } from './verb.js';
+import { checkTexts, replayTexts, storeLines, synthesisLines } from './result-texts.js';
+
+const searchDocument = async (record: SweepRecord): Promise<Document> =>
+  (await import('../../coordinator/reports/sweep-document.js')).sweepDocument(record);
+
+/** Writes an advertising log whose true click probabilities are known. */
+export const synthesize = call('synthesize', {
+  request: SynthesizeRequestSchema,
+  about: 'write an advertising log whose true click probabilities are known',
+  help: '\nExample:\n  qianmo synthesize --rows 10M --out runs/log.csv',
+  run: async () => (await import('../../coordinator/runs/synthesize-log.js')).synthesizeLog,
+  show: (report) => ({ text: synthesisLines(report), json: report }),
+});
+
+/** Turns logs into a task store. A store that was made from the same logs and config is kept. */
+export const prepare = call('prepare', {
+  request: PrepareRequestSchema,
+  about: 'turn logs into a task store',
+  operands: ['config'],
+  plugins: true,
+  help: '\nExample:\n  qianmo prepare infra/examples/movielens.yaml',
+  run: async () => (await import('../../coordinator/runs/prepare-run.js')).prepareRun,
+  show: (prepared) => {
+    const { store, manifest } = prepared;
+    return { text: storeLines(prepared), json: { store, ...manifest, files: undefined } };
+  },
+});
+
+/** Meta-trains on the training tasks of a prepared store. */
+export const train = call('train', {
+  request: TrainRequestSchema,
+  about: 'meta-train on the training tasks of a prepared store',
+  operands: ['config'],
+  plugins: true,
+  watched: 'all',
+  help: `
+Example:
+  qianmo train run.yaml
+It computes on this machine, in as many processes as pay off. Workers of a queue, on any machines, compute the same:
+  qianmo worker --redis redis://10.0.0.5:6379
+  qianmo train run.yaml --redis redis://10.0.0.5:6379`,
+  run: async () => (await import('../../coordinator/runs/train-call.js')).trainRun,
+  show: (result) => {
+    const { run, outerSteps, checkpoint, digest } = result;
+    const steps = counted(outerSteps, 'outer step');
+    const words = `trained ${run}: ${steps}, checkpoint ${checkpoint}, digest ${digest}`;
+    return { text: words, json: result };
+  },
+});
+
+/**
+ * Compares the arms of a trained run on held-out tasks, and writes the reports to its output.
+ *
+ * @returns a report for each segment, or a single report if tasks have no segments
+ */
+export const evaluate = call('evaluate', {
+  request: EvaluateRequestSchema,
+  about: 'compare the arms of a trained run on held-out adgroups',
+  operands: ['config'],
+  plugins: true,
+  watched: 'all',
+  help: '\nExample:\n  qianmo evaluate run.yaml --predictions p.parquet',
+  run: async () => (await import('../../coordinator/runs/evaluate-run.js')).evaluateRun,
+  show: async (reports) => {
+    const { evaluationDocument } = await import('../../coordinator/reports/evaluation-document.js');
+    const { reportsData } = await import('../../coordinator/scoring/report-json.js');
+    return { text: reports.map(evaluationDocument), json: reportsData(reports) };
+  },
+});
+
+/**
+ * Opens a prepared run and starts what computes it, for several calls on the same processes. The caller
+ * closes it. `onEvent` receives the events of all its calls.
+ */
+export const openRun = service('openRun', {
+  request: OpenRequestSchema,
+  about: 'keep a run and its processes open for several calls',
+  command: null,
+  open: async () => (await import('../../coordinator/runs/open-run.js')).openRun,
+});
+
+/** Compares evaluated runs on the same test rows. The first run is the reference. */
+export const compare = call('compare', {
+  request: CompareRequestSchema,
+  about: 'compare evaluated runs on the same test rows',
+  operands: ['runs'],
+  extra: {
+    out: text('<folder> folder for comparison.html and comparison.json').default('runs/comparison'),
+  },
+  plugins: true,
+  help: `
+The first run is the reference. The default arm is meta-adapted if the run has it.
+
+Example:
+  qianmo compare runs/movielens:global runs/movielens runs/maml`,
+  run: async () => (await import('../../coordinator/runs/compare-evaluated.js')).compareEvaluated,
+  show: async (report) =>
+    (await import('../../coordinator/reports/comparison-document.js')).comparisonDocument(report),
+});
+
+/** Tries methods and settings, and keeps those that do best on the validation tasks. */
+export const sweep = call('sweep', {
+  request: SweepRequestSchema,
+  about: 'try methods and settings, narrowed down on the validation adgroups',
+  operands: ['config'],
+  plugins: true,
+  watched: 'all',
+  help: `
+Each trial is a run of its own below the sweep's output; the best one's config is written as best.yaml.
+
+Example:
+  qianmo sweep infra/examples/sweep.yaml`,
+  run: async () => (await import('../../coordinator/runs/sweep-run.js')).sweepRuns,
+  show: searchDocument,
+});
+
+/** Chooses model, method and training of a run on the validation tasks, within a budget of time or trials. */
+export const auto = call('auto', {
+  request: AutoRequestSchema,
+  about: 'choose model, method and training on the validation adgroups, within a budget',
+  operands: ['config'],
+  plugins: true,
+  watched: 'all',
+  help: `
+The config needs run, seed, data and output; a model or method that it names is tried first. The choice is a run of its
+own below <output>/auto, and is trained already; its config is <output>/auto/best.yaml.
+
+Example:
+  qianmo auto run.yaml --budget-minutes 10
+  qianmo evaluate runs/shop-clicks/auto/best.yaml
+  qianmo export runs/shop-clicks/auto/best.yaml`,
+  run: async () => (await import('../../coordinator/runs/auto-run.js')).autoRun,
+  show: searchDocument,
+});
+
+/** Predicts the throughput of a run on many workers from what an outer step costs with one. */
+export const plan = call('plan', {
+  request: PlanRequestSchema,
+  about: 'predict the throughput of a run on many workers, and what bounds it',
+  operands: ['config'],
+  extra: { chart: text('<file.svg> file for a picture of the throughput by workers').optional() },
+  plugins: true,
+  help: `
+Example:
+  qianmo plan run.yaml --workers 1000
+Trains for 56 outer steps in one process, writes nothing of the run, and predicts the throughput of 1 to 1,000 workers from its real plans.`,
+  run: async () => (await import('../../coordinator/runs/plan-run.js')).planRun,
+  show: async (planned, { chart }) => {
+    const { capacityDocument, capacitySvg } =
+      await import('../../coordinator/reports/capacity-document.js');
+    if (chart !== undefined) await writeFile(chart, await capacitySvg(planned));
+    return capacityDocument(planned);
+  },
+});
+
+/** Estimates from logged choices what another policy would have earned. */
+export const ope = call('ope', {
+  request: OpeRequestSchema,
+  about: 'estimate from logged choices what another policy would have earned',
+  operands: ['logs'],
+  plugins: true,
+  help: `
+Example, a table that names the probability of each choice under both policies:
+  qianmo ope choices.csv --propensity p_logged --target p_new --format json
+Example, the exploration of a config on what a server has logged:
+  qianmo ope runs/shop/state/decisions/*.ndjson --policy policy.yaml
+  qianmo ope decisions.ndjson --replay`,
+  run: async () => (await import('./explored-log.js')).judgeLoggedChoices,
+  show: async (result) =>
+    (await import('../../coordinator/reports/off-policy-document.js')).offPolicyDocument(result),
+});
+
+/** Repeats logged decisions from their records, bit for bit. A decision that differs is a result, not a failure. */
+export const replayDecisions = call('replayDecisions', {
+  request: ReplayRequestSchema,
+  about: 'repeat logged decisions from their records, bit for bit',
+  command: 'ope',
+  operands: ['logs'],
+  extra: {
+    replay: flag('repeat the decisions from their records, bit for bit', { conflicts: 'policy' }),
+  },
+  when: 'replay',
+  run: async () => (await import('./explored-log.js')).replayLog,
+  show: replayTexts,
+});
+
+/** Checks the requirements of this machine, and of a run if one is given. A problem is a result, not a failure. */
+export const check = call('check', {
+  request: CheckRequestSchema,
+  about: 'check what a run needs and say how to get what is missing',
+  operands: ['config'],
+  plugins: true,
+  help: '\nExample:\n  qianmo check run.yaml',
+  run: async () => (await import('./check-machine.js')).checkRequirements,
+  show: checkTexts,
+});

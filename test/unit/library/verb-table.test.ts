@@ -1,0 +1,107 @@
+/** One entry of the table of verbs is a function of the library and a command with options, help and exit codes. */
+
+import { expect, test } from 'vitest';
+import { z } from 'zod';
+import {
+  decimal,
+  flag,
+  integer,
+  oneOf,
+  text,
+  texts,
+} from '../../../coordinator/runs/request-fields.js';
+import { runCommand } from '../../../infra/cli/run-command.js';
+import { call } from '../../../infra/library/verb.js';
+import { QianmoError } from '../../../shared/base/errors.js';
+
+const entry = {
+  request: z.strictObject({
+    runs: texts('<run> names'),
+    edges: z.array(integer(1, 9)).describe('<edges> several numbers').optional(),
+    server: text('<url> an address', { variable: 'QIANMO_TEST_SERVER' }).optional(),
+    kind: oneOf(['plain', 'deep'], '<kind> one word').default('plain'),
+    dryRun: flag('change nothing'),
+    columns: z.strictObject({ reward: text('<column> the reward').default('reward') }).prefault({}),
+  }),
+  about: 'try an entry',
+  operands: ['runs'] as const,
+  extra: { share: decimal({ from: 0, upTo: 1 }, '<share> a share').optional() },
+  help: '\nExample:\n  qianmo try-entry a',
+};
+
+const tryEntry = call('tryEntry', {
+  ...entry,
+  command: 'try entry',
+  run: () => Promise.resolve((request: z.output<typeof entry.request>) => Promise.resolve(request)),
+  show: (result, extra) => ({ text: `tried ${result.runs.length}`, json: { ...result, ...extra } }),
+});
+
+call('tryDeeply', {
+  ...entry,
+  command: 'try entry',
+  extra: { deeply: flag('fail after the result') },
+  when: 'deeply',
+  run: () => Promise.resolve(() => Promise.resolve('deep')),
+  show: (result) => ({
+    text: result,
+    json: result,
+    failure: new QianmoError({ kind: 'failed', what: 'it is too deep' }),
+  }),
+});
+
+async function ended(line: string) {
+  let [output, diagnostics] = ['', ''];
+  const exitCode = await runCommand(['try', 'entry', ...line.split(' ')], {
+    environment: {},
+    output: { write: (part) => void (output += part) },
+    diagnostics: { write: (part) => void (diagnostics += part) },
+  });
+  return { exitCode, output, diagnostics };
+}
+
+test('the function takes the request', async () => {
+  expect(await tryEntry({ runs: ['a'] })).toMatchObject({ kind: 'plain', dryRun: false });
+  await expect(tryEntry({ runs: [] })).rejects.toMatchObject({
+    kind: 'usage',
+    report: { where: 'tryEntry()' },
+  });
+});
+
+test('the command reads operands, lists, sections, flags and options of its own', async () => {
+  const line = 'a b --edges 2,3 --dry-run --reward gain --share 0.5 --format json';
+  const { exitCode, output } = await ended(line);
+  expect(exitCode).toBe(0);
+  expect(JSON.parse(output)).toEqual({
+    ...{ runs: ['a', 'b'], edges: [2, 3], kind: 'plain', dryRun: true },
+    ...{ columns: { reward: 'gain' }, share: 0.5, format: 'json' },
+  });
+});
+
+test.each([
+  ['a --edges 2,x', '--edges', 'a whole number from 1 to 9', '2,x'],
+  ['a --kind odd', '--kind', 'one of plain, deep', 'odd'],
+  ['a --share 2', '--share', 'a number from 0 to 1', '2'],
+])('%s is refused', async (line, option, expected, found) => {
+  const { exitCode, diagnostics } = await ended(line);
+  expect(exitCode).toBe(2);
+  expect(diagnostics).toContain(`error: ${option} cannot have this value`);
+  expect(diagnostics).toContain(`expected: ${expected}`);
+  expect(diagnostics).toContain(`found:    ${found}`);
+  expect(diagnostics).toContain('`qianmo try entry --help`');
+});
+
+test('an option selects another entry, whose failure follows its result', async () => {
+  const { exitCode, output, diagnostics } = await ended('a --deeply');
+  expect([exitCode, output]).toEqual([1, 'deep\n']);
+  expect(diagnostics).toContain('it is too deep');
+});
+
+test('the help lists the options with their variables and choices', async () => {
+  const { exitCode, output } = await ended('--help');
+  expect(exitCode).toBe(0);
+  expect(output).toMatch(/Usage: qianmo try entry \[options\] <run\.\.\.>/);
+  expect(output).toMatch(/--server <url> +an address \(env: QIANMO_TEST_SERVER\)/);
+  expect(output).toMatch(
+    /--kind <kind> +one word \(choices: "plain", "deep",\s+default: "plain"\)/,
+  );
+});
