@@ -97,9 +97,6 @@ describe('bundle', () => {
     expect((await readdir(room.path('models/onnx'))).sort()).toEqual([
       ...['inputs.json', 'model.onnx', 'vocabulary'],
     ]);
-    await room.refused([...convert, 'pmml', 'models/pmml'], {
-      ...{ exitCode: 2, what: /not converted to this format/, cure: /--help/ },
-    });
     const adgroups = await readFile(room.path('models/onnx/vocabulary/adgroups.jsonl'), 'utf8');
     const [unknown, ...keys] = adgroups.trimEnd().split('\n');
     expect(unknown).toBe('null');
