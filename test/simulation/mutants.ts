@@ -179,7 +179,7 @@ export const MUTANTS: readonly Mutant[] = [
   ),
   mutant(
     'a coordinator that has lost its claim moves the pointers back',
-    31,
+    161,
     change(
       WRITER,
       'await this.#options.claim?.demand();',
