@@ -86,7 +86,7 @@ export async function exportChanged(
 ): Promise<ExportedChanges | null> {
   const { objects, caller } = surroundings;
   const { manifest } = before.published;
-  demandSameTrunk(source, before, objects.address);
+  requireSameTrunk(source, before, objects.address);
   const plan = planOf({ ...source, serving: manifest.serving }, before, isChanged);
   if (plan.tasks.length === 0) return null;
   const { shards, meaning } = plan;
@@ -129,7 +129,7 @@ export async function exportChanged(
   };
 }
 
-function demandSameTrunk(
+function requireSameTrunk(
   { checkpoint }: ExportSource,
   { published: { digest, manifest } }: BundleBefore,
   where: string,

@@ -146,7 +146,7 @@ const BundleManifestSchema = z.strictObject({
     deadCount: z.int().positive().optional(),
     encoding: z.enum(BLOCK_ENCODINGS),
     strideByteCount: z.int().positive(),
-    /** Of the files that an export writes, the last has fewer: a power of two. */
+    /** A power of two. The last file of an export has fewer. */
     blocksPerFile: z.int().positive(),
     /** The rows that adgroups have adapted on. */
     rows: z.enum(['support', 'all']),

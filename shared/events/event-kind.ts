@@ -37,7 +37,7 @@ interface Traits<Event> {
   readonly isProgress?: true;
 }
 
-/** What follows from an event of one kind. */
+/** The words, level and metrics of an event of one kind. */
 export interface EventWords<Event> extends Traits<Event> {
   readonly level: (event: Event) => EventLevel;
   /** The event in words. */

@@ -205,7 +205,7 @@ export async function refreshableOf(
   return (store) => {
     changedSinceBundle(store, published, objects);
     if (outerSteps !== undefined && trained !== null)
-      demandTrainable(trained, { store, config, outerSteps });
+      requireTrainable(trained, { store, config, outerSteps });
   };
 }
 
@@ -270,7 +270,7 @@ export async function trainedFurther(
 ): Promise<TrainedFurther | null> {
   const run = await openPreparedRun(config, context);
   const manifest = await latestManifestOf(objectStoreOf(config, checkpointAddressOf(config)));
-  // Whoever reads the checkpoint next says what is wrong with it.
+  // The next reader of the checkpoint says what is wrong with it.
   if (manifest === null) return null;
   const extendTo = refreshedLengthOf(manifest, { store: run.store, config, outerSteps });
   if (extendTo === null) return null;
@@ -308,7 +308,7 @@ export function refreshedLengthOf(
     return earlierStores.length > 0 && !isAtItsEnd(manifest, config)
       ? outerStepsOf(manifest, config.training)
       : null;
-  demandTrainable(manifest, { store, config, outerSteps });
+  requireTrainable(manifest, { store, config, outerSteps });
   return manifest.outerStep + outerSteps;
 }
 
@@ -317,7 +317,7 @@ export function refreshedLengthOf(
  *
  * @throws QianmoError of kind `usage` if it may not.
  */
-function demandTrainable(manifest: TrainedSoFar, { store, config, outerSteps }: Refreshed): void {
+function requireTrainable(manifest: TrainedSoFar, { store, config, outerSteps }: Refreshed): void {
   const { outerStep, storeDigest, earlierStores = [] } = manifest;
   const { staleness, schedule, outerSteps: scheduledSteps } = config.training;
   const refused = (what: string, found: string, cure: string): QianmoError =>

@@ -107,7 +107,7 @@ function productCount(
 
 interface HiddenLayers {
   readonly variables: readonly BlockVariable[];
-  /** Of the last layer's output. */
+  /** The width of the last layer's output. */
   readonly width: number;
 }
 

@@ -91,7 +91,7 @@ export function adaptationStages(
       startState(loop, adaptingTasksOf(jobTensorsOf(engine, spec, input))),
     ),
     supportTrunk: stage('the trunk pass', (input) => trunkOf(supportOf(terms, input))),
-    step: stage('an inner step', (input) => stepped(terms, input)),
+    step: stage('an inner step', (input) => takeStep(terms, input)),
     query: stage('the query gradient', (input) => queryGradient(terms, input)),
     stepAdjoint: stage('the adjoint of an inner step', (input) => stepAdjoint(terms, input)),
     supportTrunkAdjoint: stage('the adjoint of a trunk pass', (input) =>
@@ -122,7 +122,7 @@ function supportOf({ engine, spec }: StageTerms, input: BatchInput): Pass {
   return pass;
 }
 
-function stepped(terms: StageTerms, input: StepInput): StepOutput {
+function takeStep(terms: StageTerms, input: StepInput): StepOutput {
   const { loop } = terms;
   const pass = supportOf(terms, input);
   const tasks = adaptingTasksOf(pass.job);
@@ -155,7 +155,7 @@ function stepAdjoint(terms: StageTerms, input: WithAdjoint<StepInput>): StepGrad
   const { trunk, state, adjoint } = input;
   const names = Object.keys(adjoint);
   const compute = (): tfjs.Tensor[] => {
-    const moved = stepped(terms, input);
+    const moved = takeStep(terms, input);
     return names.map((name) => named(moved.state, name));
   };
   const inputs = { ...sharedInputs(terms.spec, input), state, trunk: parametricParts(trunk) };

@@ -1,5 +1,5 @@
 /**
- * What a graph of a model reads: features of the rows, shared variables, and variables of each row's block. The
+ * The inputs of a model's graph: features of the rows, shared variables, and variables of each row's block. The
  * blocks are arrays of the graph: one for each personal variable, `[blockCount, ...]`.
  */
 
@@ -246,7 +246,7 @@ function fieldOf(
   return { name, type, shape: [blockCount, count], pieces };
 }
 
-/** What a value of a category adds to a row, by block: lists of one length. */
+/** The shifts that values of a category add to a row, by block: lists of one length. */
 interface ListArrays {
   readonly feature: string;
   /** `[blockCount, lengthMax]`, -1 in empty places. */

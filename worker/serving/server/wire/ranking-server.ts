@@ -269,7 +269,7 @@ export class RankingServer {
     const { endpoint, parameters } = this.#routes.routeOf(request.method ?? '', request.url ?? '');
     arrival.route = endpoint.path;
     const isOpen = endpoint.method === 'GET' && endpoint.isOpen === true;
-    if (!isOpen) demandToken(headers, this.#settings.token);
+    if (!isOpen) requireToken(headers, this.#settings.token);
     if (endpoint.method === 'GET') {
       await this.#answer(exchange, { endpoint, headers, parameters, mediaType: '' }, NO_BODY);
       return;
@@ -298,7 +298,7 @@ export class RankingServer {
     try {
       const { endpoint, parameters } = this.#routes.routeOf('POST', url);
       if (endpoint.method !== 'POST') return null;
-      demandToken(headers, this.#settings.token);
+      requireToken(headers, this.#settings.token);
       return this.#accepted(endpoint, headers, parameters);
     } catch (error) {
       if (error instanceof RefusedRequest) return null;
@@ -504,7 +504,7 @@ function digestOf(text: string): Buffer {
 }
 
 /** @param token null where none is demanded. */
-function demandToken(headers: IncomingHttpHeaders, token: string | null): void {
+function requireToken(headers: IncomingHttpHeaders, token: string | null): void {
   if (token === null) return;
   const found = headers.authorization ?? '';
   if (timingSafeEqual(digestOf(found), digestOf(`Bearer ${token}`))) return;
