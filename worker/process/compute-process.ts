@@ -5,7 +5,7 @@
  * queue must never be blocked by one.
  */
 
-import type { BackendChoice } from '../compute/engine/backend-choice.js';
+import type { BackendChoice } from '../compute/engine/native-backend.js';
 import { nativeRowsPath } from '../../shared/tensors/native-rows.js';
 import { totalmem } from 'node:os';
 import type { Clock } from '../../shared/base/clock.js';

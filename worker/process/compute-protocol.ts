@@ -21,7 +21,7 @@ import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
 import { SpanSchema } from '../../shared/traces/span.js';
-import { BackendChoiceSchema } from '../compute/engine/backend-choice.js';
+import { BackendChoiceSchema } from '../compute/engine/native-backend.js';
 
 const requestId = z.int().nonnegative();
 // The default type argument of `Uint8Array` excludes views on shared memory, which are fine here.

@@ -1,7 +1,7 @@
 /** Turns sums of products that share a factor into one product of a sum. */
 
-import type { GraphValue } from '../../graph/graph.js';
-import type { GraphBuilder, Rule } from '../../graph/graph-builder.js';
+import type { GraphValue } from '../graph/graph.js';
+import type { GraphBuilder, Rule } from '../graph/graph-builder.js';
 import {
   binary,
   isSameValue,
@@ -11,7 +11,7 @@ import {
   sameShape,
   shapeOf,
   type Product,
-} from '../../graph/expressions.js';
+} from '../graph/expressions.js';
 
 /**
  * G x + G y is G (x + y), and x H + y H is (x + y) H. Products and sums that have other readers are

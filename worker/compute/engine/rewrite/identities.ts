@@ -1,7 +1,7 @@
 /** Removes operations that only rename or repeat values: casts to the same type, reshapes, tiles. */
 
-import { typeOf } from '../../graph/graph.js';
-import { uniformConstant, uniformValueOf, type Rule } from '../../graph/graph-builder.js';
+import { typeOf } from '../graph/graph.js';
+import { uniformConstant, uniformValueOf, type Rule } from '../graph/graph-builder.js';
 import {
   broadcastTo,
   constantIntsOf,
@@ -9,7 +9,7 @@ import {
   operandsOf,
   reshape,
   sameShape,
-} from '../../graph/expressions.js';
+} from '../graph/expressions.js';
 
 /** Removes identities and casts to the same type. */
 export const sameValue: Rule = (_, { op, inputs: [x], type }) => {

@@ -1,8 +1,8 @@
 /** Rules for matrix products: flatten shared factors, and order chains by cost. */
 
-import { at } from '../../../../../shared/base/arrays.js';
-import type { GraphValue } from '../../graph/graph.js';
-import type { GraphBuilder, Rule } from '../../graph/graph-builder.js';
+import { at } from '../../../../shared/base/arrays.js';
+import type { GraphValue } from '../graph/graph.js';
+import type { GraphBuilder, Rule } from '../graph/graph-builder.js';
 import {
   binary,
   broadcastTo,
@@ -14,7 +14,7 @@ import {
   sameShape,
   shapeOf,
   type Product,
-} from '../../graph/expressions.js';
+} from '../graph/expressions.js';
 
 /** A reordered product must be this much cheaper, since estimates are rough. */
 const GAIN_MIN = 1.05;

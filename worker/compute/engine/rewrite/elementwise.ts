@@ -1,12 +1,12 @@
 /** Simplifies element-wise arithmetic: neutral elements, constants, broadcasts, signs. */
 
-import { sizeOf, typeOf, type GraphValue } from '../../graph/graph.js';
+import { sizeOf, typeOf, type GraphValue } from '../graph/graph.js';
 import {
   uniformConstant,
   uniformValueOf,
   type GraphBuilder,
   type Rule,
-} from '../../graph/graph-builder.js';
+} from '../graph/graph-builder.js';
 import {
   binary,
   broadcastShape,
@@ -20,7 +20,7 @@ import {
   sameShape,
   shapeOf,
   unary,
-} from '../../graph/expressions.js';
+} from '../graph/expressions.js';
 
 const BINARY = new Set(['Add', 'AddV2', 'Sub', 'Mul', 'RealDiv', 'Maximum', 'Minimum']);
 const UNARY = new Set(['Neg', 'Relu', 'Sigmoid', 'Softplus', 'Exp', 'Log', 'Square', 'Tanh']);

@@ -1,7 +1,8 @@
-/** Which GPUs of a machine one compute process may see. It imports nothing, so a worker starts its compute process with it. */
+/** The GPUs of this machine, as the driver lists them, and which of them one compute process may see. */
 
 import type { DeviceDemand } from '../../../shared/config/compute-config.js';
-import type { Gpu } from '../../../shared/events/device-report.js';
+import { GpuSchema, type Gpu } from '../../../shared/events/device-report.js';
+import { execFile } from 'node:child_process';
 
 /** The value that means "no device" to CUDA. */
 const NO_GPU = '-1';
@@ -62,4 +63,36 @@ export function computeEnvironment(
 /** Workers on one machine are assigned to its GPUs round-robin. */
 export function gpuIndexOfWorker(workerIndex: number, gpuCount: number): number | undefined {
   return gpuCount === 0 ? undefined : workerIndex % gpuCount;
+}
+
+const QUERY = [
+  '--query-gpu=index,name,memory.total,driver_version,compute_cap',
+  '--format=csv,noheader,nounits',
+];
+const QUERY_TIMEOUT_MS = 10_000;
+
+/** Empty if there is no GPU, no driver, or a driver that does not answer. */
+export function listGpus(command = 'nvidia-smi'): Promise<Gpu[]> {
+  return new Promise((resolve) => {
+    execFile(command, QUERY, { timeout: QUERY_TIMEOUT_MS }, (error, output) => {
+      resolve(error === null ? parseGpuList(output) : []);
+    });
+  });
+}
+
+/** Skips lines that describe no GPU; memory may be `[N/A]` if it is shared. */
+export function parseGpuList(csv: string): Gpu[] {
+  return csv.split('\n').flatMap((line) => {
+    const [index, name, memory, driverVersion, computeCapability] = line
+      .split(',')
+      .map((part) => part.trim());
+    const parsed = GpuSchema.safeParse({
+      index: index === undefined || index === '' ? null : Number(index),
+      name,
+      memoryMiB: Number.parseInt(memory ?? '', 10) || 0,
+      driverVersion,
+      computeCapability,
+    });
+    return parsed.success ? [parsed.data] : [];
+  });
 }

@@ -1,12 +1,12 @@
 /** Rules for sums over axes: join them, move them through linear operations, flatten sums over tasks. */
 
-import { typeOf, type GraphValue } from '../../graph/graph.js';
+import { typeOf, type GraphValue } from '../graph/graph.js';
 import {
   uniformConstant,
   type GraphBuilder,
   type Operation,
   type Rule,
-} from '../../graph/graph-builder.js';
+} from '../graph/graph-builder.js';
 import {
   binary,
   broadcastTo,
@@ -21,7 +21,7 @@ import {
   shapeOf,
   sum,
   withoutOnes,
-} from '../../graph/expressions.js';
+} from '../graph/expressions.js';
 
 interface AxisSum {
   readonly x: GraphValue;

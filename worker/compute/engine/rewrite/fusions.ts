@@ -1,7 +1,7 @@
 /** Forms that TensorFlow runs with fewer or faster kernels. Tried last, since other rules do not match them. */
 
-import type { Attributes, GraphValue } from '../../graph/graph.js';
-import { uniformConstant, type GraphBuilder, type Rule } from '../../graph/graph-builder.js';
+import type { Attributes, GraphValue } from '../graph/graph.js';
+import { uniformConstant, type GraphBuilder, type Rule } from '../graph/graph-builder.js';
 import {
   binary,
   constantIntsOf,
@@ -13,7 +13,7 @@ import {
   reshape,
   sameShape,
   shapeOf,
-} from '../../graph/expressions.js';
+} from '../graph/expressions.js';
 
 /**
  * A bias shared by all rows of a product: TensorFlow's own optimizer runs product, bias and ReLU as
