@@ -21,6 +21,8 @@ export interface RunContext extends RunCaller {
   /** The variables of this process, where the call may set what libraries read; absent where it may not. */
   readonly ownEnvironment?: OwnEnvironment | undefined;
   readonly machine: Machine;
+  /** The version of the package; absent where nobody asks. */
+  readonly version?: () => string;
   /** Files of task stores that this call has checked; absent where it opens one store once. */
   readonly checkedFiles?: CheckedFiles;
   /** Registers a closer. Closers run in reverse order when the call ends, however it ends. */
