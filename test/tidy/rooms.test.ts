@@ -27,7 +27,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/control',
     'shared/metrics',
     'shared/events',
-    'shared/traces',
     'shared/tasks',
     'shared/tasks/rows',
     'shared/methods/inner-loop',
