@@ -104,7 +104,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/compute/models',
     'worker/compute/meta-gradients',
     'worker/compute/scoring',
-    'worker/serving/graph',
     'worker/compute/adaptation',
     'worker/process',
     'worker/compute/job',

@@ -32,7 +32,6 @@ afterEach(async () => {
 const log = new EventEmitter();
 const later: Endpoint = {
   ...{ method: 'POST', path: '/later', mediaTypes: ['application/json'] },
-  description: rankEndpoint.description,
   answer: async () => {
     const goOn = once(log, 'go on');
     log.emit('entered');

@@ -37,7 +37,9 @@ const request = fc.oneof(
   { weight: 4, arbitrary: jsonBody.map((body) => post('/v1/rank', 'application/json', body)) },
   jsonBody.map((body) => post('/v1/score', 'application/json; charset=utf-8', body)),
   jsonBody.map((body) => post('/v1/rank', 'application/json', body, 'TE: trailers\r\n')),
-  jsonBody.map((body) => post('/v1/rank', 'application/json', body, 'qianmo-priority: none\r\n')),
+  jsonBody.map((body) =>
+    post('/v1/rank', 'application/json', body, 'qianmo-deadline-ms: none\r\n'),
+  ),
   jsonBody.map((body) => post('/v1/rank', 'text/plain', body)),
   jsonBody.map((body) => post('/v1/nowhere', 'application/json', body)),
   jsonBody.map((body) => {

@@ -5,7 +5,6 @@
  */
 
 import type { IncomingHttpHeaders } from 'node:http';
-import type { z } from 'zod';
 import type { BundleWish, KeptCanary } from '../bundle-choice.js';
 import type { BundleKeeper } from './bundle-keeper.js';
 import type { RequestReport } from './request-counts.js';
@@ -31,8 +30,6 @@ export interface ServerView {
   readonly isDraining: boolean;
   /** The place of this process among those on the port, and how many of them answer; null if it is alone. */
   readonly processes: ServingPlace | null;
-  /** All that the server has. */
-  readonly endpoints: readonly Endpoint[];
   /** Candidates of a request whose scores are explained, at most. */
   readonly explainedMax: number;
   /** Counts of requests by what became of them. */
@@ -64,28 +61,6 @@ export interface Answer {
   readonly isPassing?: boolean;
 }
 
-/** A schema of JSON that the description of the server names. */
-export interface NamedSchema {
-  readonly name: string;
-  readonly schema: z.ZodType;
-}
-
-/** What the description of the server says of an endpoint. */
-interface EndpointDescription {
-  readonly summary: string;
-  /** In JSON. */
-  readonly answer: NamedSchema;
-  /** Examples of what the path has in place of the names in braces. */
-  readonly parameters?: Readonly<Record<string, (bundle: ServedBundle) => string>>;
-}
-
-interface PostDescription extends EndpointDescription {
-  /** In JSON. */
-  readonly request: NamedSchema;
-  /** A request that is answered while the bundle is in use. */
-  readonly example: (bundle: ServedBundle) => object;
-}
-
 interface AnsweringEndpoint {
   /** Segments in braces, such as `/v1/dictionaries/{feature}`, match any one segment. */
   readonly path: string;
@@ -99,7 +74,6 @@ interface AnsweringEndpoint {
 /** GET and HEAD, answered at once. */
 interface ReadEndpoint extends AnsweringEndpoint {
   readonly method: 'GET';
-  readonly description: EndpointDescription;
   /** Answered without the token, which a probe of health does not have. */
   readonly isOpen?: boolean;
 }
@@ -107,11 +81,8 @@ interface ReadEndpoint extends AnsweringEndpoint {
 /** POST, answered when its turn comes. */
 interface PostEndpoint extends AnsweringEndpoint {
   readonly method: 'POST';
-  readonly description: PostDescription;
   /** In small letters and without parameters. */
   readonly mediaTypes: readonly string[];
-  /** Whether the next bundle is warmed with requests of this endpoint. */
-  readonly isRecorded?: boolean;
 }
 
 export type Endpoint = ReadEndpoint | PostEndpoint;

@@ -17,7 +17,6 @@ import type { Clock } from '../../../../shared/base/clock.js';
 import { type RunEventSink, noticeEvent } from '../../../../shared/events/run-events.js';
 import { listening } from '../../../../shared/network/listening.js';
 import { BundleChoice } from '../../bundle-choice.js';
-import type { RecordedRequests } from '../../recorded-requests.js';
 import {
   keptAnswer,
   type Answer,
@@ -51,7 +50,7 @@ import {
   KEEP_ALIVE_MS,
   REQUEST_TIMEOUT_MS,
 } from '../server-limits.js';
-import { PRIORITIES, WorkQueue, type Priority } from '../work-queue.js';
+import { WorkQueue } from '../work-queue.js';
 import { counted } from '../../../../shared/names/counted.js';
 
 interface AnswerSettings {
@@ -75,8 +74,6 @@ export interface ServerSettings extends AnswerSettings {
 interface ServerParts {
   readonly keeper: KeptBundle;
   readonly canary?: ServerView['canary'];
-  /** Keeps requests for the next bundle. */
-  readonly recorded?: RecordedRequests;
   readonly clock: Clock;
   readonly onEvent: RunEventSink;
   readonly endpoints: readonly Endpoint[];
@@ -103,7 +100,6 @@ interface RoutedRequest extends Pick<ReceivedRequest, 'headers' | 'parameters'> 
 /** One whose body is received and waits for its turn. */
 interface AcceptedRequest {
   readonly routed: RoutedRequest;
-  readonly priority: Priority;
   readonly deadlineMs: number;
 }
 
@@ -151,7 +147,18 @@ export class RankingServer {
     );
     this.#handed = new HandedConnections(this.#server);
     this.#plain = this.#plainConnections();
-    this.#view = this.#viewOf();
+    const { keeper, canary = null, placeOf = () => null } = parts;
+    const isDraining = (): boolean => this.#isDraining;
+    this.#view = {
+      ...{ keeper, canary, explainedMax: settings.explainedMax ?? EXPLAINED_DEFAULT },
+      requestReport: () => this.requestReport(),
+      get isDraining() {
+        return isDraining();
+      },
+      get processes() {
+        return placeOf();
+      },
+    };
     this.#server.maxConnections = CONNECTIONS_MAX;
     this.#server.on('clientError', (error: Error, socket: Socket) => {
       this.#counts.refuse(answerUnread(error, socket));
@@ -196,15 +203,6 @@ export class RankingServer {
   /** Takes a connection that another process has accepted, unless it takes no more. */
   take(socket: Socket): void {
     this.#handed.take(socket);
-  }
-
-  #viewOf(): ServerView {
-    const { keeper, canary = null, endpoints, placeOf = () => null } = this.#parts;
-    const { explainedMax = EXPLAINED_DEFAULT } = this.#settings;
-    return serverViewOf(
-      { keeper, canary, explainedMax, endpoints },
-      { placeOf, isDraining: () => this.#isDraining, requestReport: () => this.requestReport() },
-    );
   }
 
   /** Outcomes of requests. */
@@ -290,7 +288,7 @@ export class RankingServer {
     const mediaType = demandMediaType(headers, endpoint.mediaTypes);
     const deadlineMs = deadlineOf(headers, this.#settings.deadlineMs);
     const routed = { endpoint, headers, parameters, mediaType };
-    return { routed, deadlineMs, priority: priorityOf(headers) };
+    return { routed, deadlineMs };
   }
 
   /** Null for what is refused before its body is received. */
@@ -327,7 +325,7 @@ export class RankingServer {
   /** @throws RefusedRequest where the queue does not take it; the body is given back. */
   #enqueue(
     exchange: Exchange,
-    { routed, priority, deadlineMs }: AcceptedRequest,
+    { routed, deadlineMs }: AcceptedRequest,
     { body, arrivalMs, release }: ReceivedBody,
   ): void {
     const carryOut = (): void => {
@@ -340,7 +338,7 @@ export class RankingServer {
       this.#refuse(exchange, refused);
     };
     try {
-      this.#queue.add({ priority, arrivalMs, deadlineMs, refuse, carryOut });
+      this.#queue.add({ arrivalMs, deadlineMs, refuse, carryOut });
     } catch (error) {
       release();
       throw error;
@@ -364,11 +362,7 @@ export class RankingServer {
       headers, parameters, mediaType, body, deadlineAtMs, bundle, bundleFor, server,
     };
     const send = (answer: Answer): void => {
-      if (endpoint.method === 'POST') {
-        const { path, isRecorded = false } = endpoint;
-        if (isRecorded) this.#parts.recorded?.take({ path, mediaType, body });
-        this.#counts.answer(choice.chosen.digest);
-      }
+      if (endpoint.method === 'POST') this.#counts.answer(choice.chosen.digest);
       exchange.send(200, answer);
     };
     const refuse = (error: unknown): void => {
@@ -408,31 +402,6 @@ const BUG: Refusal = {
   reason: 'bug',
   what: 'the request ran into a bug of the server, which has reported it',
 };
-
-interface ChangingParts extends Pick<ServerView, 'requestReport'> {
-  readonly isDraining: () => boolean;
-  readonly placeOf: () => ServingPlace | null;
-}
-
-function serverViewOf(
-  {
-    keeper,
-    canary,
-    explainedMax,
-    endpoints,
-  }: Omit<ServerView, 'isDraining' | 'processes' | 'requestReport'>,
-  { isDraining, placeOf, requestReport }: ChangingParts,
-): ServerView {
-  return {
-    ...{ keeper, canary, explainedMax, endpoints, requestReport },
-    get isDraining() {
-      return isDraining();
-    },
-    get processes() {
-      return placeOf();
-    },
-  };
-}
 
 /** An exchange that node:http has read. */
 class NodeExchange implements Exchange {
@@ -495,7 +464,6 @@ function unreadOf(code: string): Refusal {
   return { reason: 'malformed', what: 'this is not a request of HTTP/1.1', found: code };
 }
 
-const PRIORITY_HEADER = 'qianmo-priority';
 const DEADLINE_HEADER = 'qianmo-deadline-ms';
 
 /** Digests have one length, whatever was sent. */
@@ -532,21 +500,6 @@ function demandMediaType(headers: IncomingHttpHeaders, mediaTypes: readonly stri
     where: encoding === 'identity' ? 'header Content-Type' : 'header Content-Encoding',
     expected: `Content-Type ${mediaTypes.join(' or ')}, not compressed`,
     found: encoding === 'identity' ? type : encoding,
-  });
-}
-
-/** That of the header; one in the middle if it has none. */
-function priorityOf(headers: IncomingHttpHeaders): Priority {
-  const text = headers[PRIORITY_HEADER];
-  if (text === undefined) return 'normal';
-  const found = PRIORITIES.find((priority) => priority === text);
-  if (found !== undefined) return found;
-  throw new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'there is no such priority',
-    where: `header ${PRIORITY_HEADER}`,
-    expected: PRIORITIES.join(', '),
-    found: String(text),
   });
 }
 
