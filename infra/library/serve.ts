@@ -32,8 +32,8 @@ import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
-import type { RequestReport } from '../../worker/serving/server/request-counts.js';
-import { RankingServer } from '../../worker/serving/server/wire/ranking-server.js';
+import type { RequestReport } from '../../worker/serving/server/endpoint.js';
+import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
 import { ProcessesMetrics } from './serving/serving-metrics.js';
@@ -114,7 +114,7 @@ async function serveAlone(
   if (request.canary !== undefined) canaryName(request.bundle, request.canary);
   const { address } = parsedBundleAddress(request.bundle);
   const store = objectStoreAt(address, environment);
-  const loader = bundleLoaderOf(address, request, { clock, environment });
+  const loader = bundleLoaderOf(address, request, environment);
   const given = { clock, environment, onEvent: sink };
   const state = await openServedState(request, given, member?.shared ?? null);
   const prepare = async (next: ServedBundle): Promise<void> => {
@@ -347,7 +347,7 @@ interface CacheRequest {
 function bundleLoaderOf(
   address: string,
   { cache, cacheGib }: CacheRequest,
-  { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
+  environment: Surroundings['environment'],
 ): BundleLoader {
   const addonPath = scoringAddon.path();
   const choice = chosenScorer(addonPath);
@@ -360,5 +360,5 @@ function bundleLoaderOf(
     cacheFolder: folder ?? '',
     cacheByteCountMax: cacheGib * 2 ** 30,
   };
-  return new MappingLoader(settings, clock);
+  return new MappingLoader(settings);
 }

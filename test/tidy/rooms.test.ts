@@ -93,7 +93,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'worker/serving/server/forms',
     'worker/serving/processes',
     'worker/serving/server/endpoints',
-    'worker/serving/server/wire',
     'worker/compute/engine',
     'worker/compute/engine/graph',
     'worker/compute/engine/rewrite/rules',

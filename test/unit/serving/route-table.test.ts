@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { jsonAnswer, type Endpoint } from '../../../worker/serving/server/endpoint.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
-import { RouteTable } from '../../../worker/serving/server/route-table.js';
+import { RouteTable } from '../../../worker/serving/server/endpoint.js';
 
 const answer: Endpoint['answer'] = () => jsonAnswer({});
 const mediaTypes = ['application/json'];
