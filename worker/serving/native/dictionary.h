@@ -3,9 +3,11 @@
 #include <stdint.h>
 #include <string.h>
 #include <algorithm>
-#include "../fetch.h"
-#include "../../../../shared/tensors/native/arguments.h"
-#include "scan.h"
+#include "../../../shared/tensors/native/arguments.h"
+#include "model.h"
+
+const uint32_t NULL_START = 0xffffffff;
+const uint32_t MISSING_START = 0xfffffffe;
 
 struct Text {
   const uint8_t* data;
