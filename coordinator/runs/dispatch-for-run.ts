@@ -139,7 +139,6 @@ async function queueDispatch(
   choice: DispatchChoice,
   context: RunContext,
 ): Promise<RunDispatch> {
-  context.machine.endUnusedExecutors();
   // A worker without the demanded device would be restarted forever, so the device is checked first.
   if (choice.workers !== undefined)
     await context.machine.requireDevice(config.compute.device, context);

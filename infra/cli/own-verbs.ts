@@ -55,7 +55,7 @@ Example:
   qianmo setup --gpu`,
   act: async ({ gpu }, { print }) => {
     const { setUp } = await import('../bootstrap/setup.mjs');
-    const { BootstrapError } = await import('../bootstrap/base/progress.mjs');
+    const { BootstrapError } = await import('../bootstrap/base.mjs');
     try {
       await setUp({ retry: true, gpu });
     } catch (error) {

@@ -15,7 +15,7 @@ import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
 import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
-import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/node-version.mjs';
+import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/base.mjs';
 import { runConfigOf } from '../../coordinator/runs/config-sources.js';
 import type { CheckRequestSchema } from '../../coordinator/runs/requests.js';
 

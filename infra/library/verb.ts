@@ -4,7 +4,7 @@
  */
 
 import { once } from 'node:events';
-import { rowAddon } from '#bootstrap/tables/row-addon.mjs';
+import { rowAddon } from '#bootstrap/native-addons.mjs';
 import type { z } from 'zod';
 import type { Document } from '../../coordinator/reports/document/document.js';
 import type { RunContext } from '../../coordinator/runs/call/run-context.js';

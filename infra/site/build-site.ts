@@ -5,9 +5,17 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { runCommand } from '#bootstrap/base/commands.mjs';
-import { BootstrapError, failWith, runStep, say } from '#bootstrap/base/progress.mjs';
-import { cacheRoot, digestOf, projectRoot, publishFolder } from '#bootstrap/base/project.mjs';
+import {
+  BootstrapError,
+  cacheRoot,
+  digestOf,
+  failWith,
+  projectRoot,
+  publishFolder,
+  runCommand,
+  runStep,
+  say,
+} from '#bootstrap/base.mjs';
 import { EXIT_CODE_BY_KIND, formatFailure, QianmoError } from '../../shared/base/errors.js';
 import { integer } from '../../coordinator/runs/request-fields.js';
 import { byteCountOf, faultsOf, siteFiles } from './built-site.js';

@@ -94,8 +94,6 @@ export interface Machine {
     wanted: MoreExecutors,
     context: RunContext,
   ): Promise<readonly JobExecutor[]>;
-  /** Ends a process for jobs that was started before the config said that workers compute. */
-  endUnusedExecutors(): void;
   /**
    * Loads what scores rows in this process. It closes with the context.
    *

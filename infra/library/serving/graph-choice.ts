@@ -1,6 +1,6 @@
 /** The captured graph as what scores bundles, for models that the kernel does not cover. It loads TensorFlow. */
 
-import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { loadEngine } from '../../../worker/compute/engine/load-engine.js';
 import { GraphScorer } from '../../../worker/serving/graph/graph-scorer.js';
 import { chosenScorer, type ScorerChoice } from '../../../worker/serving/server/scorer-choice.js';

@@ -1,6 +1,6 @@
 /** The arms of a market: their estimates, their exploration and their adaptation. */
 
-import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { float32At, uint32At } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';

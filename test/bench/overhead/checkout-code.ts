@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type * as RowAddons from '../../../infra/bootstrap/tables/row-addon.mjs';
+import type * as RowAddons from '../../../infra/bootstrap/native-addons.mjs';
 import type * as QueueDispatcher from '../../../coordinator/dispatch/queue-dispatcher.js';
 import type * as VirtualTimes from '../../../infra/simulation/virtual-time.js';
 import type * as RunConfigs from '../../../shared/config/run-config.js';
@@ -35,7 +35,7 @@ const MODULES = [
 
 /** Loads the native loops that a coordinator of the checkout has, if that is compiled. */
 async function loadNativeLoops(checkout: string): Promise<void> {
-  const addonUrl = pathToFileURL(join(checkout, 'infra/bootstrap/tables/row-addon.mjs')).href;
+  const addonUrl = pathToFileURL(join(checkout, 'infra/bootstrap/native-addons.mjs')).href;
   const loaderUrl = pathToFileURL(join(checkout, 'dist/shared/tensors/native-rows.js')).href;
   const { rowAddon } = (await import(addonUrl)) as typeof RowAddons;
   const { loadNativeRows } = (await import(loaderUrl)) as typeof NativeRows;

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
+import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import {
   BARE_LOAD,
   LOADS,

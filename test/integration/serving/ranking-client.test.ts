@@ -9,7 +9,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { RankingClient } from '../../../infra/library/client.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
-import { projectRoot } from '../../../infra/bootstrap/base/project.mjs';
+import { projectRoot } from '../../../infra/bootstrap/base.mjs';
 import {
   plainScorer,
   posted,

@@ -40,15 +40,6 @@ describe('a run computes', () => {
     );
   });
 
-  it('over a queue without a process that was started ahead for jobs', async () => {
-    let endedCount = 0;
-    const machine = { ...noMachine, endUnusedExecutors: () => (endedCount += 1) };
-    const work = { runId: local.run, mayTrain: true };
-    const dispatched = dispatchForRun(local, work, { workers: 1 }, runContext({ machine }));
-    await expect(dispatched).rejects.toThrow(/no machine/);
-    expect(endedCount).toBe(1);
-  });
-
   it.each([
     [undefined, 1],
     [1, 1],

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { scoringAddon } from '../../../infra/bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '../../../infra/bootstrap/native-addons.mjs';
 import { loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 import { AddressSlots, slotCapacityOf } from '../../../worker/serving/loading/address-slots.js';
