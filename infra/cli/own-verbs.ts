@@ -2,7 +2,7 @@
 
 import { z } from 'zod';
 import { described, flag, integer, oneOf, text } from '../../coordinator/runs/request-fields.js';
-import { interruptedAs } from '../../coordinator/runs/call/interruption.js';
+import { interruptedAs } from '../../coordinator/runs/run-handle.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { packageVersion } from '../library/package-root.js';
 import { command } from '../library/verb.js';

@@ -9,7 +9,7 @@ import {
   type Finding,
   checkRun,
 } from '../../coordinator/runs/check-run.js';
-import type { Environment, RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { Environment, RunContext } from '../../coordinator/runs/run-context.js';
 import { systemClock } from '../../shared/base/clock.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import { describeDevice } from '../../worker/process/compute-process.js';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
-import type { Machine, RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { Machine, RunContext } from '../../coordinator/runs/run-context.js';
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';

@@ -7,7 +7,7 @@ import type { z } from 'zod';
 import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { accessToken, demandTokenBeyondLoopback } from './serving/access-token.js';
 import { parsedBundleAddress } from '../../coordinator/runs/places.js';
-import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import type { CallOptions, Surroundings } from '../../coordinator/runs/run-handle.js';
 import { objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';

@@ -7,13 +7,13 @@ import { once } from 'node:events';
 import { rowAddon } from '#bootstrap/native-addons.mjs';
 import type { z } from 'zod';
 import type { Document } from '../../coordinator/reports/document/document.js';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
 import {
   startRun,
   type CallOptions,
   type RunHandle,
   type Surroundings,
-} from '../../coordinator/runs/call/run-handle.js';
+} from '../../coordinator/runs/run-handle.js';
 import { checkedRequest } from '../../coordinator/runs/requests.js';
 import { systemClock, type Clock } from '../../shared/base/clock.js';
 import type { QianmoError } from '../../shared/base/errors.js';

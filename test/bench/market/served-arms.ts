@@ -7,7 +7,7 @@ import type { ExplorationConfig } from '../../../shared/config/exploration-confi
 import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { DecisionInput } from '../../../shared/exploration/decision-record.js';
 import type { Lesson } from '../../../shared/exploration/lesson.js';
-import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
 import { contextBy } from '../../../worker/serving/decisions/explorer.js';
 import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';

@@ -1,7 +1,7 @@
 // One rule says whether a run computes on this machine or over a queue, for all verbs and functions.
 
 import { describe, expect, it } from 'vitest';
-import type { Machine } from '../../../coordinator/runs/call/run-context.js';
+import type { Machine } from '../../../coordinator/runs/run-context.js';
 import {
   dispatchForRun,
   isOverQueue,

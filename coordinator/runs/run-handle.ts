@@ -3,10 +3,10 @@
  * started, and settles; it prints nothing and leaves no handler behind.
  */
 
-import type { Clock } from '../../../shared/base/clock.js';
-import { isInterruption, QianmoError } from '../../../shared/base/errors.js';
-import { failureOfSystemError } from '../../../shared/base/system-errors.js';
-import { eventStream } from '../../../shared/events/event-stream.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
+import { eventStream } from '../../shared/events/event-stream.js';
 import {
   runEventSink,
   type RunEventSink,
@@ -15,14 +15,14 @@ import {
   warningEvent,
   metricUpdatesOf,
   sinksTogether,
-} from '../../../shared/events/run-events.js';
-import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
-import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
+} from '../../shared/events/run-events.js';
+import type { MetricSource } from '../../shared/metrics/metric-definition.js';
+import type { MetricsPlace } from '../../shared/metrics/metrics-server.js';
 import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
-import { freshNonce } from '../../../shared/base/nonce.js';
-import { openSpanExporter, tracesFailed } from '../../../shared/traces/open-exporter.js';
-import { StepTraces, traceparentOf } from '../../../shared/traces/span.js';
-import { traceSettingsOf } from '../../../shared/traces/trace-settings.js';
+import { freshNonce } from '../../shared/base/nonce.js';
+import { openSpanExporter, tracesFailed } from '../../shared/traces/open-exporter.js';
+import { StepTraces, traceparentOf } from '../../shared/traces/span.js';
+import { traceSettingsOf } from '../../shared/traces/trace-settings.js';
 
 /** Options that every function of the library takes. */
 export interface CallOptions {
@@ -68,12 +68,10 @@ export interface Surroundings {
 
 type Work<Result> = (context: RunContext) => Promise<Result>;
 
-/** @param onSettled called just before the handle settles, however the work ended. */
 export function startRun<Result>(
   surroundings: Surroundings,
   { signal, onEvent, metrics }: CallOptions,
   work: Work<Result>,
-  onSettled: () => void = () => undefined,
 ): RunHandle<Result> {
   const events = eventStream();
   const sink = runEventSink({ clock: surroundings.clock }, (event) => {
@@ -88,8 +86,6 @@ export function startRun<Result>(
     } catch (error) {
       events.end({ error });
       throw error;
-    } finally {
-      onSettled();
     }
   })();
   const readers: AsyncIterable<StampedEvent> = {
@@ -105,14 +101,7 @@ export function startRun<Result>(
 
 async function carriedOut<Result>(
   surroundings: Surroundings,
-  {
-    signal,
-    sink,
-    metrics,
-  }: Pick<CallOptions, 'metrics'> & {
-    readonly signal: AbortSignal | undefined;
-    readonly sink: RunEventSink;
-  },
+  { signal, sink, metrics }: Omit<CallOptions, 'onEvent'> & { readonly sink: RunEventSink },
   work: Work<Result>,
 ): Promise<Result> {
   const { context, close } = openRunContext(surroundings, signal, sink);
@@ -185,13 +174,6 @@ function interruptionOf(reason: unknown): QianmoError {
   });
 }
 
-interface WatchedProcess {
-  readonly clock: Clock;
-  /** The role of this process; a coordinator if absent. */
-  readonly source?: MetricSource | undefined;
-  readonly version?: (() => string) | undefined;
-}
-
 /** @throws QianmoError of kind `usage` if the environment asks for traces in a way that has no sense. */
 function isWatched(
   { environment }: Pick<RunContext, 'environment'>,
@@ -203,70 +185,31 @@ function isWatched(
 /**
  * The context whose events are counted and traced, where somebody wants it. Servers and exporters end with it.
  *
- * @throws QianmoError `environment` if the port is taken, `usage` if the environment asks for traces in a way that has
- *   no sense.
+ * @throws QianmoError `environment` if the port is taken.
  */
 async function watchedCall(
   context: RunContext,
-  watched: WatchedProcess,
+  { source = 'coordinator', version = () => 'unknown' }: Surroundings,
   metrics: MetricsPlace | undefined,
 ): Promise<RunContext> {
-  const counted = metrics === undefined ? context : await countedCall(context, watched, metrics);
-  return tracedCall(counted, watched);
-}
-
-async function countedCall(
-  context: RunContext,
-  { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
-  place: MetricsPlace,
-): Promise<RunContext> {
-  // Loaded where it is asked for, so that others start sooner.
-  const [{ MetricRegistry }, { processMetrics }, { serveMetrics, workersWantedIn }] =
-    await Promise.all([
-      import('../../../shared/metrics/metric-registry.js'),
-      import('../../../shared/metrics/process-metrics.js'),
-      import('../../../shared/metrics/metrics-server.js'),
-    ]);
-  const registry = new MetricRegistry(source);
-  const setProcess = processMetrics(registry, { clock, version: version() });
-  const snapshot = (): ReturnType<typeof registry.snapshot> => {
-    setProcess();
-    return registry.snapshot();
-  };
-  const server = await serveMetrics(
-    {
-      snapshot,
-      ...(source === 'coordinator' ? { workersWanted: () => workersWantedIn(registry) } : {}),
-    },
-    place,
-  );
-  context.onClose(() => server.close());
-  const sink = sinksTogether(
-    context.sink,
-    runEventSink({ clock }, (event) => registry.apply(metricUpdatesOf(event))),
-  );
-  sink({ kind: 'metrics-served', url: server.url });
-  return { ...context, sink };
-}
-
-async function tracedCall(
-  context: RunContext,
-  { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
-): Promise<RunContext> {
-  const opened = await openSpanExporter(context.environment, {
-    ...{ service: `qianmo-${source}`, version: version(), clock },
-    onFailure: (failure) => context.sink(tracesFailed(failure)),
+  const process = { source, version: version() };
+  const sinks = [context.sink];
+  if (metrics !== undefined) sinks.push(await metricsSink(context, process, metrics));
+  const { clock, environment, onClose, sink } = context;
+  const opened = await openSpanExporter(environment, {
+    ...{ service: `qianmo-${source}`, version: process.version, clock },
+    onFailure: (failure) => sink(tracesFailed(failure)),
   });
-  if (opened === null) return context;
-  const { exporter, keptShare } = opened;
-  context.onClose(() => exporter.close());
-  const onSpan = exporter.export;
-  if (source === 'worker') return { ...context, onSpan };
-  const { stepSpanSink } = await import('../../../shared/traces/step-spans.js');
-  const traces = new StepTraces(freshNonce(), keptShare);
+  if (opened === null) return { ...context, sink: sinksTogether(...sinks) };
+  onClose(() => opened.exporter.close());
+  const onSpan = opened.exporter.export;
+  if (source === 'worker') return { ...context, sink: sinksTogether(...sinks), onSpan };
+  const { stepSpanSink } = await import('../../shared/traces/step-spans.js');
+  const traces = new StepTraces(freshNonce(), opened.keptShare);
+  sinks.push(runEventSink({ clock }, stepSpanSink(traces, onSpan)));
   return {
     ...context,
-    sink: sinksTogether(context.sink, runEventSink({ clock }, stepSpanSink(traces, onSpan))),
+    sink: sinksTogether(...sinks),
     traceparentOf: (runId, outerStep) => {
       const place = traces.placeOf(runId, outerStep);
       return place === null ? null : traceparentOf(place);
@@ -274,6 +217,52 @@ async function tracedCall(
   };
 }
 
-function unknownVersion(): string {
-  return 'unknown';
+/** Serves what it counts until the context closes. */
+async function metricsSink(
+  { clock, sink, onClose }: RunContext,
+  { source, version }: { readonly source: MetricSource; readonly version: string },
+  place: MetricsPlace,
+): Promise<RunEventSink> {
+  // Loaded where it is asked for, so that others start sooner.
+  const [{ MetricRegistry }, { processMetrics }, { serveMetrics, workersWantedIn }] =
+    await Promise.all([
+      import('../../shared/metrics/metric-registry.js'),
+      import('../../shared/metrics/process-metrics.js'),
+      import('../../shared/metrics/metrics-server.js'),
+    ]);
+  const registry = new MetricRegistry(source);
+  const setProcess = processMetrics(registry, { clock, version });
+  const snapshot = (): ReturnType<typeof registry.snapshot> => {
+    setProcess();
+    return registry.snapshot();
+  };
+  const workersWanted = (): ReturnType<typeof workersWantedIn> => workersWantedIn(registry);
+  const parts = { snapshot, ...(source === 'coordinator' ? { workersWanted } : {}) };
+  const server = await serveMetrics(parts, place);
+  onClose(() => server.close());
+  sink({ kind: 'metrics-served', url: server.url });
+  return runEventSink({ clock }, (event) => registry.apply(metricUpdatesOf(event)));
+}
+
+interface WholeInterrupted {
+  readonly what: string;
+  readonly where: string;
+  readonly cure: string;
+}
+
+/**
+ * Waits for the work. If a part of it was interrupted, throws an interruption of the whole.
+ *
+ * @param whole called after the interruption, when it is known what was completed.
+ */
+export async function interruptedAs<Value>(
+  work: Promise<Value>,
+  whole: () => WholeInterrupted,
+): Promise<Value> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!isInterruption(error)) throw error;
+    throw new QianmoError({ kind: error.kind, ...whole() });
+  }
 }

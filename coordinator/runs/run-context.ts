@@ -3,14 +3,14 @@
  * machine that computes. Whatever is started in a context is stopped when the context closes.
  */
 
-import type { ComputeConfig, DeviceDemand } from '../../../shared/config/compute-config.js';
-import type { JobExecutor } from '../../../shared/queue/job-executor.js';
-import type { TraceparentOf } from '../../../shared/queue/job-queue.js';
-import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
-import type { Span } from '../../../shared/traces/span.js';
-import type { LocalCompute } from '../../export/local-scorer.js';
-import type { RunCaller } from '../../plan/prepared-run.js';
-import type { WorkerCommand } from '../../workers/worker-supervisor.js';
+import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import type { TraceparentOf } from '../../shared/queue/job-queue.js';
+import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
+import type { Span } from '../../shared/traces/span.js';
+import type { LocalCompute } from '../export/local-scorer.js';
+import type { RunCaller } from '../plan/prepared-run.js';
+import type { WorkerCommand } from '../workers/worker-supervisor.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
