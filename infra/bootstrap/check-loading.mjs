@@ -1,8 +1,8 @@
 // Runs in a separate process: loads native TensorFlow, multiplies two matrices, prints one JSON
 // line.
 import { createRequire } from 'node:module';
-import '../../../worker/compute/engine/removed-node-functions.mjs';
-import { tfjsPackageFolder } from './tfjs-package.mjs';
+import '../../worker/compute/engine/removed-node-functions.mjs';
+import { tfjsPackageFolder } from './tensorflow.mjs';
 
 const tf = createRequire(import.meta.url)(tfjsPackageFolder);
 

@@ -3,10 +3,10 @@
  * started, and settles; it prints nothing and leaves no handler behind.
  */
 
-import type { Clock } from '../../../shared/base/clock.js';
-import { isInterruption, QianmoError } from '../../../shared/base/errors.js';
-import { failureOfSystemError } from '../../../shared/base/system-errors.js';
-import { eventStream } from '../../../shared/events/event-stream.js';
+import type { Clock } from '../../shared/base/clock.js';
+import { isInterruption, QianmoError } from '../../shared/base/errors.js';
+import { failureOfSystemError } from '../../shared/base/system-errors.js';
+import { eventStream } from '../../shared/events/event-stream.js';
 import {
   runEventSink,
   type RunEventSink,
@@ -15,9 +15,9 @@ import {
   warningEvent,
   metricUpdatesOf,
   sinksTogether,
-} from '../../../shared/events/run-events.js';
-import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
-import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
+} from '../../shared/events/run-events.js';
+import type { MetricSource } from '../../shared/metrics/metric-definition.js';
+import type { MetricsPlace } from '../../shared/metrics/metrics-server.js';
 import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
 
 /** Options that every function of the library takes. */
@@ -64,12 +64,10 @@ export interface Surroundings {
 
 type Work<Result> = (context: RunContext) => Promise<Result>;
 
-/** @param onSettled called just before the handle settles, however the work ended. */
 export function startRun<Result>(
   surroundings: Surroundings,
   { signal, onEvent, metrics }: CallOptions,
   work: Work<Result>,
-  onSettled: () => void = () => undefined,
 ): RunHandle<Result> {
   const events = eventStream();
   const sink = runEventSink({ clock: surroundings.clock }, (event) => {
@@ -84,8 +82,6 @@ export function startRun<Result>(
     } catch (error) {
       events.end({ error });
       throw error;
-    } finally {
-      onSettled();
     }
   })();
   const readers: AsyncIterable<StampedEvent> = {
@@ -101,14 +97,7 @@ export function startRun<Result>(
 
 async function carriedOut<Result>(
   surroundings: Surroundings,
-  {
-    signal,
-    sink,
-    metrics,
-  }: Pick<CallOptions, 'metrics'> & {
-    readonly signal: AbortSignal | undefined;
-    readonly sink: RunEventSink;
-  },
+  { signal, sink, metrics }: Omit<CallOptions, 'onEvent'> & { readonly sink: RunEventSink },
   work: Work<Result>,
 ): Promise<Result> {
   const { context, close } = openRunContext(surroundings, signal, sink);
@@ -196,9 +185,9 @@ async function countedCall(
   // Loaded where it is asked for, so that others start sooner.
   const [{ MetricRegistry }, { processMetrics }, { serveMetrics, workersWantedIn }] =
     await Promise.all([
-      import('../../../shared/metrics/metric-registry.js'),
-      import('../../../shared/metrics/process-metrics.js'),
-      import('../../../shared/metrics/metrics-server.js'),
+      import('../../shared/metrics/metric-registry.js'),
+      import('../../shared/metrics/process-metrics.js'),
+      import('../../shared/metrics/metrics-server.js'),
     ]);
   const registry = new MetricRegistry(source);
   const setProcess = processMetrics(registry, { clock, version: version() });
@@ -224,4 +213,27 @@ async function countedCall(
 
 function unknownVersion(): string {
   return 'unknown';
+}
+
+interface WholeInterrupted {
+  readonly what: string;
+  readonly where: string;
+  readonly cure: string;
+}
+
+/**
+ * Waits for the work. If a part of it was interrupted, throws an interruption of the whole.
+ *
+ * @param whole called after the interruption, when it is known what was completed.
+ */
+export async function interruptedAs<Value>(
+  work: Promise<Value>,
+  whole: () => WholeInterrupted,
+): Promise<Value> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!isInterruption(error)) throw error;
+    throw new QianmoError({ kind: error.kind, ...whole() });
+  }
 }

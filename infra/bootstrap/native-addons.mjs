@@ -2,11 +2,11 @@
 // and kept in the cache. A failure never stops the setup: other code does the same, more slowly.
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from '../base/project.mjs';
-import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from './compiler.mjs';
+import { cacheRoot, digestOf, projectRoot, publishFolder, readIfThere } from './base.mjs';
+import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from './packages.mjs';
 
-/** @typedef {import('../base/progress.mjs').Announce} Announce */
-/** @typedef {import('../base/progress.mjs').StepOutcome} StepOutcome */
+/** @typedef {import('./base.mjs').Announce} Announce */
+/** @typedef {import('./base.mjs').StepOutcome} StepOutcome */
 
 /**
  * @typedef {object} AddonSource
@@ -38,7 +38,7 @@ import { NODE_API_VERSION, obtainCompiler, obtainNodeHeaders } from './compiler.
  * @param {AddonRecipe} recipe
  * @returns {NativeAddon}
  */
-export function nativeAddon(recipe) {
+function nativeAddon(recipe) {
   const sources = sourcesHere(recipe);
   const target = () => targetFolder(recipe, sources);
   const problemPath = () => join(target(), 'problem.txt');
@@ -116,3 +116,62 @@ async function compile(target, recipe, announce) {
   if (!linked.ok) throw new Error(`the addon ${recipe.name} does not link: ${linked.problem}`);
   for (const object of objects) rmSync(object);
 }
+
+/** Loops over table rows, which coordinators and workers use. */
+export const rowAddon = nativeAddon({
+  name: 'rows',
+  folder: 'shared/tensors/native',
+  headers: ['arguments.h', 'rows.h', 'row-loops.h', 'processor.h'],
+  sources: [
+    { name: 'rows-portable.cc', processor: 'x86-64' },
+    { name: 'rows-addon.cc', processor: 'x86-64' },
+    { name: 'rows-haswell.cc', processor: 'haswell' },
+  ],
+  // Results are those of TypeScript, bit for bit: products and sums are rounded apart.
+  flags: ['-ffp-contract=off', '-fno-math-errno'],
+  seconds: 5,
+  withoutIt: 'rows of tables are gathered and updated in TypeScript, several times slower',
+});
+
+const SCORING_HEADERS = [
+  'addon.h',
+  'model.h',
+  'vectors.h',
+  'ahead.h',
+  'layers.h',
+  'score.h',
+  'buckets.h',
+  'dictionary.h',
+  'json-reader.h',
+  '../../../shared/tensors/native/arguments.h',
+  '../../../shared/tensors/native/processor.h',
+];
+const SCORING_SOURCES = [
+  { name: 'kernel-portable.cc', processor: 'x86-64' },
+  { name: 'mapping.cc', processor: 'x86-64' },
+  { name: 'columns.cc', processor: 'x86-64' },
+  {
+    name: 'ranking.cc',
+    processor: 'x86-64',
+    flags: ['-ffp-contract=off', '-fno-associative-math', '-fsigned-zeros', '-ftrapping-math'],
+  },
+  { name: 'addon.cc', processor: 'x86-64' },
+  { name: 'kernel-avx2.cc', processor: 'haswell' },
+  { name: 'kernel-avx512.cc', processor: 'skylake-avx512', flags: ['-mprefer-vector-width=512'] },
+];
+// Sums may associate in any order; what is not a number stays so.
+const SCORING_FLAGS = [
+  ...['-ffp-contract=fast', '-fno-math-errno', '-fno-trapping-math'],
+  ...['-fno-signed-zeros', '-fassociative-math', '-Wno-psabi'],
+];
+
+/** The scoring kernel, compiled once for each instruction set. */
+export const scoringAddon = nativeAddon({
+  name: 'scoring',
+  folder: 'worker/serving/native',
+  headers: SCORING_HEADERS,
+  sources: SCORING_SOURCES,
+  flags: SCORING_FLAGS,
+  seconds: 15,
+  withoutIt: 'requests are scored in TypeScript, some twenty times slower',
+});
