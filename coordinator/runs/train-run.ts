@@ -3,7 +3,7 @@
 import { isInterruption } from '../../shared/base/errors.js';
 import { toldBy } from '../../shared/events/run-events.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
-import type { RunClaim } from '../checkpoints/run-claim.js';
+import type { HeldLease } from '../../shared/storage/lease.js';
 import { validationLossOf } from '../evaluation/validation-loss.js';
 import { train } from '../training/outer-loop.js';
 import type { TrainingOutcome } from '../training/train-options.js';
@@ -65,7 +65,7 @@ export async function trainOn(
 }
 
 async function trainUnder(
-  claim: RunClaim | null,
+  claim: HeldLease | null,
   { run, dispatch, start }: TrainingOf,
   context: RunContext,
 ): Promise<TrainingOutcome> {

@@ -4,7 +4,7 @@ import { closeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { keepCompiledCode } from '../../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
-import { endAhead, startAhead } from '../library/started-ahead.js';
+import { endComputeAhead, startAhead } from '../library/started-ahead.js';
 import { optimizeAsUsual, optimizeLate } from '../../shared/base/late-optimization.js';
 
 optimizeLate();
@@ -25,7 +25,7 @@ process.stderr.on('error', (error: NodeJS.ErrnoException) => {
 
 const words = process.argv.slice(2);
 startAhead(words, process.env);
-process.on('exit', endAhead);
+process.on('exit', endComputeAhead);
 process.on('exit', terminalsAtExit());
 const { runCommand } = await import('./run-command.js');
 // Commands that follow new rows are over before optimized code has earned its compilation.
@@ -36,7 +36,7 @@ process.exitCode = await runCommand(words, {
   output: process.stdout,
   diagnostics: process.stderr,
 });
-endAhead();
+endComputeAhead();
 
 /** True if a write failed because a pipe has no reader any more. */
 function isClosedPipe({ code }: NodeJS.ErrnoException): boolean {

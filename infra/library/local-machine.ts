@@ -3,9 +3,9 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { openOwnedFolder } from '#services/owned-folder.mjs';
-import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
 import type { Machine, RunContext } from '../../coordinator/runs/call/run-context.js';
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
@@ -21,17 +21,10 @@ import {
   countUsableGpus,
   gpuIndexOfWorker,
 } from '../../worker/compute/device/visible-gpus.js';
-import {
-  endComputeAhead,
-  firstProcessCount,
-  firstWorkerCount,
-  takeWorkerAhead,
-  WORKER_ENTRY,
-  WORKERS_PER_PROCESS,
-  takeComputeAhead,
-} from './started-ahead.js';
+import { endComputeAhead, takeComputeAhead } from './started-ahead.js';
 import { isInterruption } from '../../shared/base/errors.js';
 
+const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
 /** Executors keep their stores and graphs, so they grow after they start. */
 const FREE_MEMORY_SHARE_MAX = 0.5;
 const EXECUTOR_BYTE_COUNT_MIN = 512 * 1024 * 1024;
@@ -77,7 +70,6 @@ export const localMachine: Machine = {
 
   workerCommand: async (request) => {
     const { redisUrl, prefix, device, portable, environment, stores } = request;
-    const { count: workerCount, areBusy } = request;
     const args = ['--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
     for (const { address, endpoint } of stores) {
@@ -85,19 +77,13 @@ export const localMachine: Machine = {
       if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
     }
     const gpuCount = await gpuCountHere(environment);
-    // A process has one GPU, for all that it computes.
-    const isShared = gpuCount === 0 && areBusy && workerCount > firstWorkerCount();
-    const argsOf = ({ firstIndex, count }: WorkerCrew): readonly string[] => {
-      const gpuIndex = gpuIndexOfWorker(firstIndex, gpuCount);
-      if (gpuIndex !== undefined) return [...args, '--gpu-index', String(gpuIndex)];
-      return [...args, '--count', String(count), '--first-count', String(firstWorkerCount())];
-    };
     return {
       path: process.execPath,
-      workersPerProcess: isShared ? WORKERS_PER_PROCESS : 1,
-      argsOf: (crew) => [WORKER_ENTRY, ...argsOf(crew)],
-      startedAhead: (crew) => takeWorkerAhead(argsOf(crew), redisUrl, environment),
-      firstCount: isShared ? firstProcessCount() : firstWorkerCount(),
+      argsOf: (index) => {
+        const gpuIndex = gpuIndexOfWorker(index, gpuCount);
+        const ofGpu = gpuIndex === undefined ? [] : ['--gpu-index', String(gpuIndex)];
+        return [WORKER_ENTRY, ...args, ...ofGpu];
+      },
       // Arguments are visible to every user of the machine, and the address may hold a password.
       env: { ...environment, QIANMO_REDIS_URL: redisUrl },
     };

@@ -24,7 +24,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/network',
     'shared/tensors',
     'shared/storage',
-    'shared/control',
     'shared/metrics',
     'shared/events',
     'shared/traces',
@@ -43,7 +42,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/features',
     'shared/queue',
     'shared/bundle',
-    'shared/signing',
   ],
   coordinator: [
     'coordinator/scoring',
@@ -70,7 +68,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/comparison',
     'coordinator/reports/document',
     'coordinator/reports',
-    'coordinator/workers',
     'coordinator/dashboard/browser',
     'coordinator/dashboard/catalog',
     'coordinator/dashboard/serving',

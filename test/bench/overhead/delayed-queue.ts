@@ -32,7 +32,7 @@ function delayedEnd<End extends object>(
 
 const PRODUCER_CALLS: readonly (keyof JobProducer)[] = [
   ...(['takeLease', 'renewLease', 'releaseLease', 'add', 'read', 'remove'] as const),
-  ...(['removeLeftovers', 'beat', 'removeJobsOfSilentStarts', 'workers', 'quarantine'] as const),
+  ...(['removeLeftovers', 'workers', 'quarantine'] as const),
 ];
 const CONSUMER_CALLS: readonly (keyof JobConsumer)[] = [...(['beat', 'quarantinedMs'] as const)];
 const BLOB_CALLS: readonly (keyof BlobStore)[] = ['put', 'get', 'has', 'delete'];

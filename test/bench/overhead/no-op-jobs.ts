@@ -59,8 +59,7 @@ export function noOpOrders(
 export function noOpExecutor(load: Load, clock: Clock): JobExecutor {
   const template = new Uint8Array(load.byteCount).fill(9);
   return {
-    execute: async ({ job }, signal, onBegin) => {
-      onBegin?.();
+    execute: async ({ job }, signal) => {
       const startMs = clock.monotonicMs();
       const draw = randomStream(job.outerStep, 'no-op', String(job.jobIndex)).uniform();
       const sleepMs = load.jobMs * (1 + load.jobSpread * (2 * draw - 1));
