@@ -378,7 +378,7 @@ function lengthIsFixed(where: string, lengthFixedBy: string): QianmoError {
     kind: 'usage',
     what: 'this run cannot be extended: its outer steps depend on how many there are',
     where,
-    expected: 'no training.curriculum, no training.staleness and training.schedule.decay: none',
+    expected: 'no training.staleness and training.schedule.decay: none',
     found: lengthFixedBy,
     cure: 'train a run with more training.outerSteps, and name the output of this one in training.startFrom',
   });

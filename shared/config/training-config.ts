@@ -24,19 +24,6 @@ const OptimizerConfigSchema = z.discriminatedUnion('kind', [
       .positive()
       .default(1e-8)
       .describe('Added to the root of the second moment.'),
-    epsilonOn: z
-      .enum(['corrected', 'raw'])
-      .default('corrected')
-      .describe(
-        'Whether epsilon is added after the bias correction (corrected) or before it (raw).',
-      ),
-    lazy: z
-      .boolean()
-      .default(true)
-      .describe(
-        'Table rows that no task of an outer step uses stay as they are. With false, their moments ' +
-          'decay and move them, as in plain Adam; useful for comparisons only.',
-      ),
   }),
   z.strictObject({
     kind: z.literal('sgd'),
@@ -65,35 +52,6 @@ const ScheduleConfigSchema = z
   })
   .describe('How the learning rate changes during training.');
 export type ScheduleConfig = z.infer<typeof ScheduleConfigSchema>;
-
-const CurriculumConfigSchema = z
-  .strictObject({
-    by: z
-      .enum(['age', 'size'])
-      .default('age')
-      .describe(
-        'The order in which tasks enter: age, by the time they were first seen (by size if the logs ' +
-          'have no time); size, the largest first.',
-      ),
-    startShare: z
-      .number()
-      .gt(0)
-      .max(1)
-      .default(0.2)
-      .describe('The share of tasks that may be drawn at the first outer step.'),
-    growthShare: z
-      .number()
-      .gt(0)
-      .lt(1)
-      .default(0.5)
-      .describe('The share of the outer steps after which all tasks may be drawn.'),
-    stageCount: positiveInt
-      .max(1000)
-      .default(10)
-      .describe('The number of equal rises, equally spaced, in which the share grows to 1.'),
-  })
-  .describe('Tasks enter the training one after another. All may be drawn at each step if absent.');
-type CurriculumConfig = z.infer<typeof CurriculumConfigSchema>;
 
 const AVERAGED_RUNS_MAX = 16;
 
@@ -157,19 +115,13 @@ export const TrainingConfigSchema = z
           'and the digest of a run depends on it. A task with more rows is computed alone.',
       ),
     sampling: z
-      .enum(['uniform', 'sequential', 'proportional', 'square-root', 'size-buckets', 'rows'])
+      .enum(['uniform', 'sequential', 'proportional', 'square-root', 'size-buckets'])
       .default('uniform')
       .describe(
         'How often tasks are drawn: uniform, all alike; sequential, over and over in the order of the ' +
-          'catalog; proportional (formerly rows) and square-root, by their rows; size-buckets, buckets ' +
+          'catalog; proportional and square-root, by their rows; size-buckets, buckets ' +
           'of adgroups by size get equal shares.',
       ),
-    sizeBucketEdges: z
-      .array(positiveInt)
-      .min(1)
-      .optional()
-      .describe('Upper edges of the buckets of sampling: size-buckets, in support rows.'),
-    curriculum: CurriculumConfigSchema.optional(),
     taskWeight: z
       .enum(['uniform', 'examples', 'sqrt'])
       .default('uniform')
@@ -246,14 +198,6 @@ export const TrainingConfigSchema = z
     path: ['outerSteps'],
     error: 'a run of 0 outer steps learns nothing: name what it starts from in startFrom',
   })
-  .superRefine(({ sampling, sizeBucketEdges }, context) => {
-    if (sizeBucketEdges !== undefined && sampling !== 'size-buckets')
-      context.addIssue({
-        code: 'custom',
-        path: ['sizeBucketEdges'],
-        message: `only sampling: size-buckets reads it, and sampling is ${sampling}`,
-      });
-  })
   .superRefine((training, context) => {
     for (const { path, message } of [
       ...stalenessIssues(training),
@@ -269,12 +213,10 @@ export type TrainingConfig = z.infer<typeof TrainingConfigSchema>;
 function rowDrawIssues({
   rowsPerOuterStep,
   sampling,
-  curriculum,
   taskWeight,
 }: {
   readonly rowsPerOuterStep?: number | undefined;
   readonly sampling: string;
-  readonly curriculum?: CurriculumConfig | undefined;
   readonly taskWeight: string;
 }): { readonly path: string; readonly message: string }[] {
   if (rowsPerOuterStep === undefined) return [];
@@ -282,7 +224,6 @@ function rowDrawIssues({
   const ofWeight = 'with rowsPerOuterStep, every row weighs the same: write taskWeight: examples';
   return [
     ...(sampling === 'uniform' ? [] : [{ path: 'sampling', message }]),
-    ...(curriculum === undefined ? [] : [{ path: 'curriculum', message }]),
     ...(taskWeight === 'examples' ? [] : [{ path: 'taskWeight', message: ofWeight }]),
   ];
 }

@@ -4,20 +4,6 @@ import { z } from 'zod';
 
 export const TrustConfigSchema = z
   .strictObject({
-    gradientNormMultipleMax: z
-      .number()
-      .min(1)
-      .default(100)
-      .describe(
-        'A gradient whose norm exceeds this multiple of the usual norm is computed again by another worker, ' +
-          'and used if that one gets the same bits.',
-      ),
-    gradientNormQuantile: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0.5)
-      .describe('The usual norm: this quantile of the latest 256 norms, the median by default.'),
     recomputeShare: z
       .number()
       .min(0)
@@ -31,4 +17,3 @@ export const TrustConfigSchema = z
   .describe(
     'Which results are computed again before they are believed. It changes no honest result.',
   );
-export type TrustConfig = z.infer<typeof TrustConfigSchema>;

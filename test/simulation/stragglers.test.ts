@@ -5,7 +5,6 @@
 
 import { describe, expect, it } from 'vitest';
 import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatcher.js';
-import { drawnJobs } from '../../coordinator/trust/drawn-jobs.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { TrainingOutcome } from '../../coordinator/training/train-options.js';
 import { randomStream } from '../../shared/base/random.js';
@@ -74,7 +73,7 @@ class Pool {
     const dispatcher = await createQueueDispatcher({
       ...{ queue, limits: this.#limits, runId: 'tiny-run', clock, sink },
       nonce: 'start',
-      recomputes: drawnJobs(1, recomputeShare),
+      recomputed: { seed: 1, share: recomputeShare },
     });
     try {
       const config = logisticConfig(training);
