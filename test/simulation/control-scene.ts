@@ -10,7 +10,7 @@ import type { RunConfig } from '../../shared/config/run-config.js';
 import { NO_ORDERS } from '../../shared/control/run-orders.js';
 import type { RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
 import type { SigningKey } from '../../shared/signing/signing-key.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';

@@ -8,7 +8,7 @@ import { createQueueDispatcher } from '../../coordinator/dispatch/queue-dispatch
 import { train } from '../../coordinator/training/outer-loop.js';
 import type { EventKind, RunEvent } from '../../shared/events/run-events.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
-import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../infra/simulation/memory-queue.js';
 import { decodeTensors, encodeTensors } from '../../shared/tensors/tensor-codec.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';

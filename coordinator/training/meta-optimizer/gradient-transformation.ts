@@ -104,7 +104,7 @@ export function tableNamed(
 /** Returns slots to write to, and the dense tensors of the state with those that were asked for as copies. */
 export function writableSlots(state: OptimizerState): {
   readonly dense: Map<string, DenseTensor>;
-  slot(prefix: string, name: string, isDense: boolean): EmbeddingTable;
+  readonly slot: (prefix: string, name: string, isDense: boolean) => EmbeddingTable;
 } {
   const dense = new Map(state.dense);
   return {

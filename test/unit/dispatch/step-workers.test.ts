@@ -1,10 +1,13 @@
 /** How many jobs a step keeps on the queue. */
 
 import { expect, test } from 'vitest';
-import { nobodyCounted, StepWorkers } from '../../../coordinator/dispatch/worker-health.js';
-import { WorkerHealth } from '../../../coordinator/dispatch/worker-health.js';
+import {
+  nobodyCounted,
+  StepWorkers,
+  WorkerHealth,
+} from '../../../coordinator/dispatch/worker-health.js';
 import type { RunEvent } from '../../../shared/events/run-events.js';
-import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 const sink = (): void => undefined;

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
 import type { JobProducer } from '../../../shared/queue/job-queue.js';
-import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
+import { MemoryJobQueue } from '../../../infra/simulation/memory-queue.js';
 import { FairTurns, PrefixSharesSchema } from '../../../worker/carrying/executor-turns.js';
 import { runWorker } from '../../../worker/carrying/work-loop.js';
 import { jobOf } from '../../conformance/job-queue-scene.js';
