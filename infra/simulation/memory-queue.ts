@@ -439,18 +439,22 @@ export class MemoryJobQueue implements JobQueue {
    * once per interval, however many producers ask.
    */
   async #checkForStalledJobs(closed: AbortSignal): Promise<void> {
-    for (; !closed.aborted; await this.#clock.sleep(STALLED_INTERVAL_MS, closed)) {
+    while (!closed.aborted) {
       const nowMs = this.#nowMs();
-      if (nowMs - this.#state.checkedMs < STALLED_INTERVAL_MS) continue;
-      this.#state.checkedMs = nowMs;
-      for (const [jobId, job] of this.#state.jobs) {
-        if (job.state !== 'active') continue;
-        const hasLock = job.lock !== null && job.lock.endMs > nowMs;
-        if (job.isSuspect && !hasLock) {
-          job.hasLostWorker = true;
-          this.#putBack(job, jobId);
-        } else job.isSuspect = true;
-      }
+      if (nowMs - this.#state.checkedMs >= STALLED_INTERVAL_MS) this.#putStalledBack(nowMs);
+      await this.#clock.sleep(STALLED_INTERVAL_MS, closed);
+    }
+  }
+
+  #putStalledBack(nowMs: number): void {
+    this.#state.checkedMs = nowMs;
+    for (const [jobId, job] of this.#state.jobs) {
+      if (job.state !== 'active') continue;
+      const hasLock = job.lock !== null && job.lock.endMs > nowMs;
+      if (job.isSuspect && !hasLock) {
+        job.hasLostWorker = true;
+        this.#putBack(job, jobId);
+      } else job.isSuspect = true;
     }
   }
 }
@@ -551,7 +555,9 @@ export class CommandConsumer implements JobConsumer {
     ended.abort();
     if (outcome.kind === 'lost' || this.#closed.signal.aborted) return;
     // A lock that was lost ends, and the job is delivered again.
-    await this.#commands.end(lock, outcome).catch((error: unknown) => this.#report(error));
+    await this.#commands.end(lock, outcome).catch((error: unknown) => {
+      this.#report(error);
+    });
   }
 
   async #renew(lock: JobLock, lost: AbortController, ended: AbortSignal): Promise<void> {

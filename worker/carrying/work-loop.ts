@@ -508,7 +508,7 @@ function stopSwitch(request: AbortSignal): StopSwitch {
   return stop;
 }
 
-export function stuck(cause: ExecutorStuckError): QianmoError {
+function stuck(cause: ExecutorStuckError): QianmoError {
   return new QianmoError({
     kind: 'failed',
     what: 'the executor did not stop when told to, so this worker ends',

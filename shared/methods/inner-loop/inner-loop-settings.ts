@@ -26,15 +26,6 @@ export const innerLoopSettings = {
   ),
 };
 
-export const secondOrderSettings = {
-  path: z
-    .enum(['kept', 'recomputed'])
-    .default('kept')
-    .describe(
-      'What the second-order backward pass reads. `kept`: everything that the inner steps computed. `recomputed`: only the blocks between the steps; the rest is computed again, which is slower and needs the memory of one step.',
-    ),
-};
-
 /** The settings of methods that exist in both orders. */
 export const orderSettings = {
   order: z
@@ -43,7 +34,6 @@ export const orderSettings = {
     .describe(
       '`first` treats the inner gradients as constants; `second` differentiates through them.',
     ),
-  ...secondOrderSettings,
 };
 
 type InnerLoopSettings = z.infer<z.ZodObject<typeof innerLoopSettings>>;
@@ -66,11 +56,8 @@ export function adaptationBy(
 }
 
 /** The outer gradient of a method that is differentiated in the order of its settings. */
-export function derivativeBy({
-  order,
-  path,
-}: z.infer<z.ZodObject<typeof orderSettings>>): OuterGradient {
-  return { kind: 'derivative', order, path };
+export function derivativeBy({ order }: z.infer<z.ZodObject<typeof orderSettings>>): OuterGradient {
+  return { kind: 'derivative', order };
 }
 
-export const FIRST_ORDER: OuterGradient = { kind: 'derivative', order: 'first', path: 'kept' };
+export const FIRST_ORDER: OuterGradient = { kind: 'derivative', order: 'first' };

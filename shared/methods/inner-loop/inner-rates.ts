@@ -4,9 +4,8 @@
  *   phi <- phi - r_block * (innerRate * grad L(phi ; S))
  */
 
-import type * as tfjs from '@tensorflow/tfjs';
 import type { Variable } from '../../tensors/variable.js';
-import type { AdaptingTasks, Blocks, InnerLoop, InnerStep } from './inner-loop.js';
+import type { InnerLoop } from './inner-loop.js';
 import type { MethodPlan } from './method.js';
 import { blockOf } from './personal-blocks.js';
 
@@ -14,9 +13,13 @@ const rateNameOf = (variableName: string): string => `rates/${blockOf(variableNa
 
 /** The step along learned rates, and the variables that hold them. */
 export const LEARNED_RATES: Required<Pick<InnerLoop, 'step'> & Pick<MethodPlan, 'variables'>> = {
-  step: (tasks, step) =>
-    moved(tasks, step, (name, gradient) =>
-      tasks.tf.mul(gradient, tasks.variable(rateNameOf(name))),
+  step: ({ tf, personal, variable }, { blocks, scaledGradients }) =>
+    Object.fromEntries(
+      personal.map((name) => {
+        const [block, gradient] = [blocks[name], scaledGradients[name]];
+        if (block === undefined || gradient === undefined) throw new Error(`no block ${name}`);
+        return [name, tf.sub(block, tf.mul(gradient, variable(rateNameOf(name))))];
+      }),
     ),
   variables: (model) => {
     const personal = model.variables.filter(({ block }) => block === 'personal');
@@ -27,18 +30,3 @@ export const LEARNED_RATES: Required<Pick<InnerLoop, 'step'> & Pick<MethodPlan, 
     }));
   },
 };
-
-/** Blocks minus what `rated` makes of each scaled gradient. */
-export function moved(
-  { tf, personal }: AdaptingTasks,
-  { blocks, scaledGradients }: InnerStep,
-  rated: (name: string, gradient: tfjs.Tensor) => tfjs.Tensor,
-): Blocks {
-  return Object.fromEntries(
-    personal.map((name) => {
-      const [block, gradient] = [blocks[name], scaledGradients[name]];
-      if (block === undefined || gradient === undefined) throw new Error(`no block ${name}`);
-      return [name, tf.sub(block, rated(name, gradient))];
-    }),
-  );
-}

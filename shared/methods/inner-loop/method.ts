@@ -18,11 +18,6 @@ export type OuterGradient =
       readonly kind: 'derivative';
       /** `first` treats the inner gradients as constants; `second` differentiates through them. */
       readonly order: 'first' | 'second';
-      /**
-       * The backward pass of second order reads everything that the inner steps computed (`kept`), or
-       * only the blocks between them and computes the rest again (`recomputed`).
-       */
-      readonly path: 'kept' | 'recomputed';
     };
 
 /** The part of the outer loss that judges the start before any adaptation. */

@@ -40,7 +40,7 @@ function phaseSupports(batch: PhasedBatch): StepSupport[] {
   const { division, job, microBatch, support } = batch;
   const supportExtent = rowExtent(division.rowsPerPhase);
   const minibatch = { ...microBatch, supportExtent, queryExtent: 0 };
-  const roles = (['support', 'first', 'neighbours'] as const).filter(
+  const roles = (['support', 'first'] as const).filter(
     (role) => role === 'support' || support?.input.batches[role] !== undefined,
   );
   const byTask = job.tasks.map((task) => phaseMinibatches(task, division));

@@ -15,9 +15,8 @@ import { localIdsOf, type LocalIds } from './local-ids.js';
 
 /**
  * `first`: one row of each task, for values that all of its rows share. `flat`: all rows, end to end.
- * `neighbours`: the support rows of the tasks' neighbours, each of which is a task of the batch.
  */
-export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat' | 'neighbours';
+export type RowRole = 'support' | 'query' | 'all' | 'first' | 'flat';
 
 export interface RowBatch {
   readonly taskCount: number;
@@ -73,7 +72,6 @@ export function roleSpanOf(
 ): { readonly start: number; readonly end: number } {
   switch (role) {
     case 'support':
-    case 'neighbours':
       return { start: 0, end: supportRowCount };
     case 'query':
       return { start: supportRowCount, end: rowCount };

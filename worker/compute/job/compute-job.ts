@@ -47,8 +47,6 @@ import { shiftColumnsOf, supportValuesOf, taskShiftOf } from '../scoring/row-shi
 export interface JobTasks {
   readonly features: readonly EncodedFeature[];
   readonly tasks: readonly TaskRows[];
-  /** By task, see `job-neighbours.ts`; empty when the method reads none. */
-  readonly neighbours: readonly (readonly TaskRows[])[];
 }
 
 type ComputedJob = Pick<JobOutput, 'output' | 'queryRowCount'>;
@@ -61,7 +59,7 @@ type ComputedJob = Pick<JobOutput, 'output' | 'queryRowCount'>;
 export function computeJob(
   computations: Computations,
   input: JobInput,
-  { features, tasks, neighbours }: JobTasks,
+  { features, tasks }: JobTasks,
 ): ComputedJob {
   const { job } = input;
   const { engine } = computations;
@@ -69,17 +67,15 @@ export function computeJob(
   const spec = specOf(job, features, where);
   if (job.work.kind === 'gradient') requireWeights(job.work, tasks.length, where);
   const { work } = job;
-  const leaves = work.kind === 'gradient' ? leavesOf({ tasks, neighbours }, work) : [];
+  const leaves = work.kind === 'gradient' ? leavesOf(tasks, work) : [];
   const inputs = jobInputsOf(computations, input, spec, () =>
-    work.kind === 'gradient'
-      ? jointLayoutOf(leaves)
-      : rowPackLayoutOf([...tasks, ...neighbours.flat()]),
+    work.kind === 'gradient' ? jointLayoutOf(leaves) : rowPackLayoutOf(tasks),
   );
   return withoutTensorsLeft(engine, () => {
     // Leaves have row packs of their own.
     const uploaded = work.kind === 'gradient' ? { ...inputs, pack: null } : inputs;
     const onDevice = {
-      ...deviceJobOf(computations, spec, { tasks, neighbours }, uploaded),
+      ...deviceJobOf(computations, spec, tasks, uploaded),
       ...unitDropoutOf(job, spec),
     };
     switch (work.kind) {

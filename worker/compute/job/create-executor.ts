@@ -27,7 +27,7 @@ import {
 } from '../../../shared/queue/protocol.js';
 import { withDroppedIds } from '../../../shared/tasks/rows/dropped-ids.js';
 import { dividedTask } from '../../../shared/tasks/rows/row-division.js';
-import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
+import { taskViewsOf, type TaskStore } from '../../../shared/tasks/task-store.js';
 import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
@@ -47,8 +47,7 @@ import {
 } from '../../../shared/events/run-events.js';
 import { sentenceOf } from '../../../shared/events/run-events.js';
 import { measureDevice } from '../device/measure-device.js';
-import { readNeighbours } from './job-neighbours.js';
-import { drawnWithSupportInputs, withSupportInputs } from '../batches/support-inputs.js';
+import { drawnWithSupportInputs } from '../batches/support-inputs.js';
 import { refusingOutOfMemory } from '../device/out-of-memory.js';
 
 export interface ExecutorOptions {
@@ -177,7 +176,7 @@ function readAhead(ahead: Map<Job, Promise<JobTasks>>, job: Job, reading: Promis
   if (ahead.size > HELD_JOB_COUNT_MAX && oldest !== undefined) ahead.delete(oldest);
 }
 
-type RowSource = Parameters<typeof readNeighbours>[0] & {
+type RowSource = Pick<TaskStore, 'readTasks' | 'viewTasks'> & {
   readonly manifest: Pick<GivenTasks, 'features'>;
 };
 
@@ -201,12 +200,10 @@ async function readJob(store: RowSource, job: Job): Promise<JobTasks> {
         ? { ...task, supportRowCount: task.rowCount }
         : task,
     );
-  const withInputs = (tasks: readonly TaskRows[]): readonly TaskRows[] =>
-    withSupportInputs(model.supportInputs, features, tasks);
   const drawn = drawnWithSupportInputs(model.supportInputs, features, divided, drawnRowsOf(work));
   // Inputs made of support rows are those of the values that the rows have.
   const tasks = withDroppedIds(drawn, features, idDropoutOf(job));
-  return { features, tasks, neighbours: await readNeighbours(store, job, drawn, withInputs) };
+  return { features, tasks };
 }
 
 /** Null where nothing is kept: no cache folder, a portable backend, or plugins, whose code may be anything. */

@@ -2,6 +2,7 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
+import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import type { RowPackLayout } from '../../../shared/tasks/row-pack.js';
 import type { DenseTensor } from '../../../shared/tensors/named-tensors.js';
 import type { LocalIds } from '../batches/local-ids.js';
@@ -46,12 +47,12 @@ export class PackMemory {
 export function deviceJobOf(
   { engine, packMemory }: { readonly engine: Engine; readonly packMemory: PackMemory },
   spec: ModelSpec,
-  { tasks, neighbours }: Pick<DeviceJob, 'tasks' | 'neighbours'>,
+  tasks: readonly TaskRows[],
   { dense, frozen, pack }: DeviceInputs,
 ): DeviceJob {
   const sent = uploaded(engine, dense);
   return {
-    ...{ engine, spec, tasks, neighbours },
+    ...{ engine, spec, tasks },
     // In the order of the spec, whichever input they came with.
     dense: Object.fromEntries(
       spec.variables.map(({ name }) => [name, namedIn(frozen.dense.get(name) ?? sent.get(name))]),

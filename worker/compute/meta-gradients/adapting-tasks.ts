@@ -3,11 +3,10 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type {
   AdaptingTasks,
-  Neighbours,
   SupportFields,
 } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { featureNamesOf } from '../../../shared/methods/inner-loop/support-features.js';
-import { placeCountsOf, type BatchTensors, type PlaceCounts } from '../models/device-tasks.js';
+import { placeCountsOf, type BatchTensors } from '../models/device-tasks.js';
 import { modelPlanOf, sharedFields } from '../models/fields.js';
 import { variableOf } from '../models/staged-pass.js';
 import { tableRowsOf, type JobTensors } from './passes.js';
@@ -22,48 +21,13 @@ export function adaptingTasksOf(job: JobTensors): AdaptingTasks {
     variable: (name) => variableOf(dense, name),
     repeatByTask: (x) => kernels.repeatByTask(x, taskCount),
     attributes: (names) => attributesOf(job, names),
-    supportRowExtent: job.batchOf('support')?.impressionShares.shape[1] ?? 0,
     supportTotals: () => {
       const totals = job.batchOf('support')?.totals;
       const none = (): tfjs.Tensor1D => tf.zeros<tfjs.Rank.R1>([taskCount]);
       return totals ?? { impressions: none(), clicks: none() };
     },
     supportFields: (names) => supportFieldsOf(job, names ?? featureNamesOf(spec)),
-    neighbours: () => neighboursOf(job),
   };
-}
-
-function neighboursOf(job: JobTensors): Neighbours | null {
-  const { engine, taskCount } = job;
-  const { tf } = engine;
-  const data = job.batchOf('neighbours');
-  if (data === null) return null;
-  const places = placeCountsOf(data);
-  const tasks = adaptingTasksOf({
-    ...{ ...job, taskCount: places.taskCount },
-    batchOf: (role) => (role === 'support' ? data : null),
-  });
-  const shares = tf.sum(data.impressionShares, 1);
-  return {
-    tasks: {
-      ...tasks,
-      // A neighbour has support rows, and no others.
-      attributes: (names) => firstRows(tf, namedFields(job, data, names), places),
-    },
-    isThere: tf.reshape(tf.cast(tf.greater(shares, 0), 'float32'), [taskCount, -1]),
-  };
-}
-
-/** The first row of each task, `[taskCount, width]`, out of `[placeCount, width]`. */
-function firstRows(
-  tf: typeof tfjs,
-  fields: tfjs.Tensor2D,
-  { taskCount, rowExtent }: PlaceCounts,
-): tfjs.Tensor2D {
-  const [, width] = fields.shape;
-  const byTask = tf.reshape<tfjs.Rank.R3>(fields, [taskCount, rowExtent, width]);
-  const first = tf.slice(byTask, [0, 0, 0], [taskCount, 1, width]);
-  return tf.reshape<tfjs.Rank.R2>(first, [taskCount, width]);
 }
 
 function supportFieldsOf(job: JobTensors, names: readonly string[]): SupportFields | null {

@@ -2,10 +2,8 @@
 
 import type * as tfjs from '@tensorflow/tfjs';
 import type { ColdTerm, MethodPlan } from '../../../shared/methods/inner-loop/method.js';
-import type { AdaptationStages } from './adaptation-stages.js';
 import { keptGradient, type DerivedPlan } from './kept-path.js';
-import type { BatchInput, JobTensors, MetaGradientResult, TaskWeights } from './passes.js';
-import { recomputedGradient, unadaptedStage } from './recomputed-path.js';
+import type { JobTensors, MetaGradientResult, TaskWeights } from './passes.js';
 import { unadaptedGradient } from './unadapted.js';
 
 export function metaGradient(
@@ -44,40 +42,6 @@ function adaptedGradient(
   return outer.kind === 'unadapted'
     ? unadaptedGradient(job, plan, weights)
     : keptGradient(job, derivedPlan(plan, outer.order), { warm: weights });
-}
-
-/** A micro-batch as a captured function takes it, and as a path reads it. */
-interface StagedJob {
-  readonly job: JobTensors;
-  readonly batch: BatchInput;
-}
-
-/** The gradient of a plan that runs in stages, one after the other. */
-export function metaGradientInStages(
-  plan: MethodPlan,
-  { job, batch }: StagedJob,
-  taskWeights: TaskWeights,
-  stages: AdaptationStages,
-): MetaGradientResult {
-  const { support, query } = batch.batches;
-  const hasBoth = support !== undefined && query !== undefined;
-  const { tf } = job.engine;
-  return withColdTerm(tf, taskWeights, plan.cold, {
-    warm: (weights) =>
-      hasBoth
-        ? recomputedGradient(tf, stages, plan.innerLoop.steps.count, { batch, weights })
-        : keptGradient(job, derivedPlan(plan, 'second'), { warm: weights }),
-    unadapted: (weights) => unadaptedStage(stages, plan, batch, weights),
-  });
-}
-
-export function runsInStages({ innerLoop, outer }: MethodPlan): boolean {
-  return (
-    outer.kind === 'derivative' &&
-    outer.order === 'second' &&
-    outer.path === 'recomputed' &&
-    innerLoop.steps.count > 0
-  );
 }
 
 /** Gradients for given weights of the tasks. */

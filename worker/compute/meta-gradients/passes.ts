@@ -117,7 +117,7 @@ export function lossesOf(pass: Pass, logits: tfjs.Tensor2D): tfjs.Tensor1D {
 }
 
 function taskCountOf({ batches }: BatchInput): number {
-  const { flat: _flat, neighbours: _neighbours, ...byTask } = batches;
+  const { flat: _flat, ...byTask } = batches;
   const [any] = Object.values(byTask);
   if (any === undefined) throw new Error('no rows that lie by task');
   return placeCountsOf(any).taskCount;

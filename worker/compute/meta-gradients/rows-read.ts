@@ -26,8 +26,5 @@ export function rolesBeforeSteps({ reads, start }: InnerLoop): ReadonlySet<strin
 
 /** The roles whose rows an inner loop reads beside those that are learned from or judged. */
 export function rolesBesideOf({ reads }: Pick<InnerLoop, 'reads'>): RowRole[] {
-  return [
-    ...(reads.attributes === true ? (['first'] as const) : []),
-    ...(reads.neighbours === undefined ? [] : (['neighbours'] as const)),
-  ];
+  return reads.attributes === true ? ['first'] : [];
 }

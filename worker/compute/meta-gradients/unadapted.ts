@@ -10,7 +10,6 @@
 import type * as tfjs from '@tensorflow/tfjs';
 import type { InnerLoop } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { MethodPlan } from '../../../shared/methods/inner-loop/method.js';
-import type { RowRole } from '../batches/row-batch.js';
 import { adaptingTasksOf } from './adapting-tasks.js';
 import { blocksOf, startState } from './inner-loop.js';
 import { gradientsOf, packIn } from './tensors-by-name.js';
@@ -68,12 +67,8 @@ export function unadaptedGradient(
   };
 }
 
-/**
- * A start that reads support rows would know the labels that are judged: it is given none, nor
- * neighbours, which are found by them.
- */
+/** A start that reads support rows would know the labels that are judged: it is given none. */
 function beforeSupport(job: JobTensors, { reads }: InnerLoop): JobTensors {
-  if (reads.supportFields !== true && reads.neighbours === undefined) return job;
-  const isUnknown = (role: RowRole): boolean => role === 'support' || role === 'neighbours';
-  return { ...job, batchOf: (role) => (isUnknown(role) ? null : job.batchOf(role)) };
+  if (reads.supportFields !== true) return job;
+  return { ...job, batchOf: (role) => (role === 'support' ? null : job.batchOf(role)) };
 }

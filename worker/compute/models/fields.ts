@@ -291,7 +291,7 @@ function personalNumbers(
 ): Staged {
   const { tf } = engine;
   const width = plan.spec.tableRowWidth;
-  const numbers = pass.ofData('numbers', () => {
+  const numbers = pass.ofRows('numbers', () => {
     if (source?.data.numbers === undefined) throw new Error('the batch has no numbers');
     return source.data.numbers;
   });

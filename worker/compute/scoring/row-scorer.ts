@@ -135,7 +135,7 @@ export class RowScorer {
       }
     };
     return {
-      ...{ engine: this.#engine, spec, tasks, neighbours: [], dense: this.#dense },
+      ...{ engine: this.#engine, spec, tasks, dense: this.#dense },
       pack: paddedPack(this.#engine, spec, { rowCount: layout.rowCount, write }),
       localIds: localIdsByTable(layout),
     };
