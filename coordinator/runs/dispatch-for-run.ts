@@ -165,7 +165,7 @@ async function openQueueDispatcher(
   config: RunConfig,
   { runId, mayTrain, trainingsAtOnce }: DispatchedWork,
   redisUrl: string,
-  { signal, clock, sink, environment, traceparentOf }: RunContext,
+  { signal, clock, sink, environment }: RunContext,
 ): Promise<Dispatcher> {
   const [
     key,
@@ -181,8 +181,7 @@ async function openQueueDispatcher(
     import('../dispatch/queue-dispatcher.js'),
   ]);
   const { prefix } = config.queue;
-  const traced = traceparentOf === undefined ? {} : { traceparentOf };
-  const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls, ...traced }), key);
+  const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
   const shared = sharedBlobsOf(config);
   const largeBlobs = shared === undefined ? undefined : ownPlaceOf(shared, runId);
   const dispatcher = await createQueueDispatcher({

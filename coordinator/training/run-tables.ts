@@ -9,7 +9,7 @@ import type { TrainingState } from '../checkpoints/training-state.js';
 import type { MetaGradient, RowGradient } from './meta-optimizer/gradient-transformation.js';
 import { metaOptimizerOf, steppedState } from './meta-optimizer/meta-optimizer.js';
 import { copyUnknownRow } from '../../shared/models/initial-values.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 
 export interface RunTables {
   /** Encodes the row pack of a job. To be called before the next step. */

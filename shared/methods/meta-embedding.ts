@@ -12,8 +12,8 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import { GENERATED_BLOCK } from './inner-loop/generated-block.js';
-import type { Variable } from '../tensors/variable.js';
+import { GENERATED_BLOCK } from './inner-loop/personal-blocks.js';
+import type { Variable } from '../tensors/named-tensors.js';
 import type { InnerLoop } from './inner-loop/inner-loop.js';
 import { defineMethod, type ModelShape } from './inner-loop/method.js';
 import { requireFeatures } from './inner-loop/support-features.js';

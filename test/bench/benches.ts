@@ -130,7 +130,7 @@ export const CHECKS: readonly Bench[] = [
   {
     name: 'operation',
     file: 'deployment/operation/check-operation',
-    about: 'live metrics, rules, dashboards and traces, read by the tools of operators',
+    about: 'live metrics, rules and dashboards, read by the tools of operators',
   },
   {
     name: 'tutorial',

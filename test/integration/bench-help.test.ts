@@ -13,7 +13,6 @@ const commands = [
     ...CHECKS.filter(({ name }) => !CHECKS_WITHOUT_OPTIONS.includes(name)),
     ...RECORDED_SCRIPTS,
   ].map((bench) => ({ name: commandOf(bench), module: moduleOf(bench) })),
-  { name: 'docs:site', module: 'dist/infra/site/build-site.js' },
   { name: 'reproduce', module: 'dist/test/bench/reproduce/reproduce.js' },
 ];
 
@@ -52,7 +51,6 @@ test('an option has its default, also where it is a path of the checkout', async
 
 test.each([
   ['check -- images', 'deployment/images/check-images.js'],
-  ['docs:site --', '../infra/site/build-site.js'],
   ['fuzz --', 'fuzz/fuzz.js'],
   ['check -- mutants', 'simulation/find-mutants.js'],
   ['simulate:seeds --', 'simulation/run-seeds.js'],
@@ -75,7 +73,6 @@ test.each([
   ['../simulation/run-seeds.js', '--seeds', '5', 'the first and the last seed, as in 0..999'],
   ['../simulation/run-seeds.js', '--seeds', '5..4', 'the first and the last seed, as in 0..999'],
   ['../simulation/run-seeds.js', '--minutes', 'x', 'a number above 0'],
-  ['../../infra/site/build-site.js', '--port', 'x', 'a whole number from 1 to 65535'],
   ['scaling/queue-scaling.js', '--workers', '1,x', 'a whole number from 1 to'],
   ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
   ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],

@@ -3,7 +3,7 @@
 import { DivergenceError, QianmoError } from '../../../shared/base/errors.js';
 import type { ScheduleConfig } from '../../../shared/config/training-config.js';
 import { isCovered, isNamed, type ModelSpec } from '../../../shared/models/model-spec.js';
-import type { EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import {
   emptyOptimizerState,

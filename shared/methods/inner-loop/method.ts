@@ -6,7 +6,7 @@
  */
 
 import type { z } from 'zod';
-import type { Variable } from '../../tensors/variable.js';
+import type { Variable } from '../../tensors/named-tensors.js';
 import type { InnerLoop } from './inner-loop.js';
 
 /** How the meta-parameters learn from adapted tasks. */

@@ -12,7 +12,7 @@ import {
   LEVEL_DEVIATION,
   LOG_DEVIATION_SCALE,
   VALUE_DEVIATIONS,
-} from '../../../shared/methods/inner-loop/level-shift-settings.js';
+} from '../../../shared/methods/inner-loop/inner-loop-settings.js';
 import type { LevelShift } from '../../../shared/methods/inner-loop/inner-loop.js';
 import type { MethodConfig } from '../../../shared/methods/methods.js';
 import { CLICK_LABEL, type TaskLabel } from '../../../shared/tasks/task-label.js';

@@ -8,7 +8,7 @@ import { microBatchesOf, type MicroBatch } from '../../../shared/tasks/rows/micr
 import type { RowRole } from '../batches/row-batch.js';
 import type { LoopState } from '../meta-gradients/inner-loop.js';
 import type { BatchInput } from '../meta-gradients/passes.js';
-import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/rows-read.js';
+import { readsSupportTotals, rolesBesideOf } from '../meta-gradients/meta-gradient.js';
 import { batchesOf, type BatchTensors, type DeviceTasks } from '../models/device-tasks.js';
 import type { TrunkPass } from '../models/staged-pass.js';
 import type { ScoringFunctions } from '../scoring/captured-scoring.js';

@@ -1,4 +1,4 @@
-/** The gradient of a micro-batch, by any method, as one captured function. */
+/** The gradient of a micro-batch, by any method, as one captured function, and its query loss before adaptation as another. */
 
 import type * as tfjs from '@tensorflow/tfjs';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
@@ -11,7 +11,11 @@ import {
 } from '../engine/capture/capture-by-shape.js';
 import type { GraphShelves } from '../engine/capture/graph-shelf.js';
 import type { Engine } from '../engine/load-engine.js';
-import { metaGradient } from '../meta-gradients/meta-gradient.js';
+import {
+  metaGradient,
+  rolesBeforeSteps,
+  unadaptedQueryLosses,
+} from '../meta-gradients/meta-gradient.js';
 import {
   jobTensorsOf,
   type BatchInput,
@@ -68,5 +72,45 @@ function outputOf(result: MetaGradientResult): GradientOutput {
     ...(rowGradient === null ? {} : { rowGradient }),
     ...(queryLosses === null ? {} : { queryLosses }),
     ...(supportLosses === null ? {} : { supportLosses }),
+  };
+}
+
+type LossOutput = { readonly losses: tfjs.Tensor1D };
+
+export interface QueryLossFunction {
+  /** Losses of the tasks, `[taskCount]`; null when no task has query rows. */
+  run(input: BatchInput): tfjs.Tensor1D | null;
+  dispose(): void;
+}
+
+export function captureQueryLoss(
+  engine: Engine,
+  spec: ModelSpec,
+  method: GradientWork['method'],
+  shelves: GraphShelves | null = null,
+): QueryLossFunction {
+  const { innerLoop } = methodPlanOf(method);
+  const roles = rolesBeforeSteps(innerLoop);
+  const captured: ShapedCapture<BatchInput, LossOutput> = captureByShape(
+    engine,
+    (input: BatchInput): LossOutput => ({
+      losses: unadaptedQueryLosses(jobTensorsOf(engine, spec, input), innerLoop),
+    }),
+    {
+      name: 'the query loss before adaptation',
+      shapeCountMax: SHAPE_COUNT_MAX,
+      shelf: shelves?.(['query loss before adaptation', spec, method]) ?? null,
+    },
+  );
+  return {
+    run: ({ batches, ...shared }) => {
+      if (batches.query === undefined) return null;
+      // A shape has a graph: rows that nothing reads would make more of them.
+      const read = Object.entries(batches).filter(([role]) => roles.has(role));
+      return captured.run({ ...shared, batches: Object.fromEntries(read) }).losses;
+    },
+    dispose: () => {
+      captured.dispose();
+    },
   };
 }

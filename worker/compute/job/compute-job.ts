@@ -16,23 +16,30 @@ import { encodeTensors, type CodedTensor } from '../../../shared/tensors/tensor-
 import { type Computations, adaptingOf } from './computations.js';
 import { withoutTensorsLeft } from '../engine/load-engine.js';
 import { gradientOf, jointLayoutOf, leavesOf, type Leaf } from './gradient-job.js';
-import { deviceJobOf, type DeviceInputs, type DeviceJob, type SentPack } from './device-job.js';
-import { floatTensors, requireLayout, ROWS, variableLayout } from './job-inputs.js';
+import {
+  deviceJobOf,
+  floatTensors,
+  requireLayout,
+  ROWS,
+  variableLayout,
+  type DeviceInputs,
+  type DeviceJob,
+  type SentPack,
+} from './device-job.js';
 import { predictionsOfJob, type RowLogits } from './predict-job.js';
 import { at } from '../../../shared/base/arrays.js';
 import {
   LEVEL_DEVIATION,
   LOG_DEVIATION_SCALE,
   VALUE_DEVIATIONS,
-} from '../../../shared/methods/inner-loop/level-shift-settings.js';
+} from '../../../shared/methods/inner-loop/inner-loop-settings.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import {
   adaptedLayoutOf,
   encodeAdaptedTasks,
   type AdaptedTask,
 } from '../../../shared/queue/adapted-tasks.js';
-import { adaptCells } from '../adaptation/adapt-cells.js';
-import type { AdaptedBatch } from '../adaptation/adapted-batch.js';
+import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
@@ -40,7 +47,7 @@ import {
   type AdaptingBatch,
 } from '../adaptation/adapting-batch.js';
 import { supportSumsOf } from '../batches/support-inputs.js';
-import { named } from '../meta-gradients/tensors-by-name.js';
+import { named } from '../meta-gradients/passes.js';
 import { shiftColumnsOf, supportValuesOf, taskShiftOf } from '../scoring/row-shifts.js';
 
 /** The rows of a job, as read from its store. */

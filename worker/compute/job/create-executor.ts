@@ -3,7 +3,8 @@
  * Computing blocks the thread; a process that talks to a queue uses `worker/process/compute-process.ts`.
  */
 
-import type { BackendChoice } from '../engine/backend-choice.js';
+import { loadEngine, type Engine } from '../engine/load-engine.js';
+import { nativeBackendOf, type BackendChoice } from '../engine/native-backend.js';
 import { at } from '../../../shared/base/arrays.js';
 import { printableText } from '../../../shared/base/printable-text.js';
 import { cacheFolder } from '../../../shared/base/cache-folder.js';
@@ -32,13 +33,15 @@ import { storeForModel } from '../../../shared/tasks/trained-padding.js';
 import { HELD_JOB_COUNT_MAX, type OnProgress } from '../../process/compute-protocol.js';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { graphShelvesIn, type GraphShelves } from '../engine/capture/graph-shelf.js';
-import { loadEngine, type Engine } from '../engine/load-engine.js';
-import { nativeBackendOf } from '../engine/native-backend.js';
 import { computeJob, type JobTasks } from './compute-job.js';
 import { createComputations } from './computations.js';
-import { cudaFoldersOf, findCudaLibraries, openWithNode } from '../device/cuda-libraries.js';
-import { requireDevice } from '../device/require-device.js';
-import { requireFingerprint } from '../device/require-fingerprint.js';
+import {
+  cudaFoldersOf,
+  findCudaLibraries,
+  openWithNode,
+  requireDevice,
+} from '../device/require-device.js';
+import { requireFingerprint } from '../device/fingerprint.js';
 import type { DeviceReport } from '../../../shared/events/device-report.js';
 import {
   runEventSink,

@@ -33,10 +33,9 @@ import type { MicroBatch } from '../../../shared/tasks/rows/micro-batches.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { nativeRows } from '../../../shared/tensors/native-rows.js';
 import { localIdsByTable } from '../batches/row-batch.js';
-import { readsSupportTotals, rolesOf } from '../meta-gradients/rows-read.js';
+import { readsSupportTotals, rolesOf } from '../meta-gradients/meta-gradient.js';
 import { batchesOf, paddedPack } from '../models/device-tasks.js';
-import type { GradientFunction, GradientOutput } from './captured-gradient.js';
-import type { QueryLossFunction } from './captured-query-loss.js';
+import type { GradientFunction, GradientOutput, QueryLossFunction } from './captured-gradient.js';
 import type { Computations } from './computations.js';
 import type { DeviceJob, SentPack } from './device-job.js';
 

@@ -4,15 +4,19 @@ import type * as tfjs from '@tensorflow/tfjs';
 import { at } from '../../../shared/base/arrays.js';
 import type { ModelSpec } from '../../../shared/models/model-spec.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { DistinctBags } from '../batches/distinct-bags.js';
-import type { LocalIds } from '../batches/local-ids.js';
+import {
+  DistinctBags,
+  rowBatchOf,
+  type LocalIds,
+  type RowBatch,
+  type RowRole,
+} from '../batches/row-batch.js';
 import {
   bagExtent,
   memberDensity,
   packExtent,
   type MicroBatch,
 } from '../../../shared/tasks/rows/micro-batches.js';
-import { rowBatchOf, type RowBatch, type RowRole } from '../batches/row-batch.js';
 import { unitMasksOf, type UnitDropout } from '../batches/unit-masks.js';
 import type { Engine } from '../engine/load-engine.js';
 import type { LossTerms } from './lean-operations.js';

@@ -12,8 +12,12 @@ import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
 import { rowPackLayoutOf } from '../../../shared/tasks/row-pack.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
 import { withTrainedPadding } from '../../../shared/tasks/trained-padding.js';
-import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
-import { elementCountOf, type NamedTensors } from '../../../shared/tensors/named-tensors.js';
+import {
+  gatherRows,
+  elementCountOf,
+  type EmbeddingTable,
+  type NamedTensors,
+} from '../../../shared/tensors/named-tensors.js';
 import {
   rowExtent,
   taskExtent,
