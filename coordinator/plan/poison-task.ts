@@ -14,12 +14,7 @@ import {
 } from '../../shared/tensors/tensor-codec.js';
 import type { DeliveredResult, Dispatcher, Rejection, JobOrder } from '../dispatch/dispatcher.js';
 import { givenUpJobOf } from '../dispatch/job-delivery.js';
-import {
-  divisionOf,
-  drawnRowsOf,
-  type GradientWork,
-  idDropoutOf,
-} from '../../shared/queue/protocol.js';
+import { drawnRowsOf, type GradientWork, idDropoutOf } from '../../shared/queue/protocol.js';
 import { withDrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
 import { withDroppedIds } from '../../shared/tasks/rows/dropped-ids.js';
 import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
@@ -207,14 +202,13 @@ async function layoutOf(
   { taskIndices, neighbours = [], work, outerStep }: JobOrder['job'],
   { store, undividedStore = store }: OrderStores,
 ): Promise<RowPackLayout> {
-  const division = divisionOf(work);
   const own = withDroppedIds(
     withDrawnRows(await store.readTasks(taskIndices), drawnRowsOf(work)),
     store.manifest.features,
     idDropoutOf({ work, outerStep }),
   );
   const named = await undividedStore.readTasks([...new Set(neighbours.flat())]);
-  return rowPackLayoutOf([...own, ...named.map((task) => neighbourRowsOf(task, division))]);
+  return rowPackLayoutOf([...own, ...named.map((task) => neighbourRowsOf(task))]);
 }
 
 function rowPackPart(bytes: Uint8Array, whole: RowPackLayout, part: RowPackLayout): Uint8Array {

@@ -4,7 +4,7 @@ import { isInterruption } from '../../shared/base/errors.js';
 import { toldBy } from '../../shared/events/run-events.js';
 import type { PreparedRun } from '../plan/prepared-run.js';
 import type { RunClaim } from '../checkpoints/run-claim.js';
-import { validationLossOf } from '../evaluation/validation-loss.js';
+import { validationLossOf } from '../evaluation/validation-score.js';
 import { train } from '../training/outer-loop.js';
 import type { TrainingOutcome } from '../training/train-options.js';
 import type { RunDispatch } from './dispatch-for-run.js';

@@ -58,7 +58,7 @@ const RunFieldsSchema = z.strictObject({
 });
 
 export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => {
-  const { data, model, method, training, globalTraining, evaluation } = config;
+  const { data, model, method, training, globalTraining } = config;
   for (const { path, message } of featureMisfits(model, declaredFeatures(data)))
     context.addIssue({ code: 'custom', path: ['model', ...path], message });
   for (const { path, message } of methodMisfits(method, model))
@@ -103,12 +103,6 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       code: 'custom',
       path: ['tracking', 'tensorboard', 'folder'],
       message: 'event files grow, and objects cannot: name a folder of this machine',
-    });
-  if (evaluation.progressive !== undefined && data.time === undefined)
-    context.addIssue({
-      code: 'custom',
-      path: ['evaluation', 'progressive'],
-      message: 'rows are replayed in order of time: it needs data.time',
     });
 });
 

@@ -2,18 +2,16 @@
 // fail: ties by the order of counting, the share of the task's own ids in place of Jaccard, unknown
 // ids that count, query rows that count, skipped ids that still count in the union, a task made of
 // the same rows as its neighbour, validation tasks as neighbours, more support rows than are read,
-// a bound off by one, rows of a neighbour that are later than the time of a division.
+// a bound off by one.
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
   jobNeighboursOf,
-  KEPT_INDICES_MAX,
   knownIdsOf,
   neighbourIndexOf,
 } from '../../coordinator/plan/job-neighbours.js';
 import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
-import { dividedTask } from '../../shared/tasks/rows/row-division.js';
 import type { TaskRows, TaskStore } from '../../shared/tasks/task-store.js';
 import { methodOf } from '../fixtures/compute/methods.js';
 import { neighboursByDefinition } from '../fixtures/neighbours-by-definition.js';
@@ -91,53 +89,6 @@ test('a method that reads no neighbours has none, and its jobs do not mention th
   const tasks = await plain.readTasks([0, 1]);
   const found = await jobNeighboursOf(plain, methodOf({ kind: 'paml-gate' }), tasks);
   expect(found).toEqual({ named: {}, rows: [] });
-});
-
-test('a division by time hides later rows, including those of the neighbour', async () => {
-  const store = storeWith([[1, 2], [2, 3], [1], [1, 2]]);
-  const timed: TaskStore = {
-    ...store,
-    readTasks: async (indices) =>
-      (await store.readTasks(indices)).map((task) => ({
-        ...task,
-        times: Float64Array.from(task.times, (_, row) => row),
-      })),
-  };
-  const method = methodOf({ kind: 'paml-gate', neighbours: { feature: 'category0' } });
-  const division = { by: 'time', fromTime: 1, beforeTime: 2 } as const;
-  const tasks = (await timed.readTasks([3])).map((task) => dividedTask(task, division));
-  const { named, rows } = await jobNeighboursOf(timed, method, tasks, division);
-  expect(named).toEqual({ neighbours: [[0, 2]] });
-  expect(rows.map(({ rowCount }) => rowCount)).toEqual([1, 1]);
-});
-
-test('a replay of many periods keeps the indices of a few', async () => {
-  const store = storeWith([[1, 2], [2, 3], [1], [1, 2]]);
-  let readCount = 0;
-  const counted: TaskStore = {
-    ...store,
-    readTasks: (indices) => {
-      readCount += 1;
-      return store.readTasks(indices);
-    },
-  };
-  const method = methodOf({ kind: 'paml-gate', neighbours: { feature: 'category0' } });
-  const tasks = await store.readTasks([3]);
-  const readsOf = async (beforeTime: number): Promise<number> => {
-    const before = readCount;
-    await jobNeighboursOf(counted, method, tasks, { by: 'time', fromTime: 0, beforeTime });
-    return readCount - before;
-  };
-  const building = await readsOf(1);
-  const kept = await readsOf(1);
-  expect(kept).toBeLessThan(building);
-  for (let period = 2; period <= KEPT_INDICES_MAX; period += 1)
-    expect(await readsOf(period)).toBe(building);
-  // It was used again, so the first is not the least recently used.
-  expect(await readsOf(1)).toBe(kept);
-  expect(await readsOf(KEPT_INDICES_MAX + 1)).toBe(building);
-  expect(await readsOf(1)).toBe(kept);
-  expect(await readsOf(2)).toBe(building);
 });
 
 test('a feature without ids is refused', () => {

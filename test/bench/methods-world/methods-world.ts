@@ -144,7 +144,7 @@ async function comparedCell(place: Place, folder: string): Promise<WorldCell> {
   const names = [...REFERENCE_ARMS, ...methods];
   const { commit, date, machine } = header;
   const arms = names.map((name, run) => {
-    const difference = slices[0]?.runs[run]?.differences?.logloss ?? null;
+    const difference = slices[0]?.arms[run]?.differences[0]?.perImpression ?? null;
     const minusFinetuned =
       difference === null
         ? null
@@ -153,7 +153,7 @@ async function comparedCell(place: Place, folder: string): Promise<WorldCell> {
             low: rounded(difference.low),
             high: rounded(difference.high),
           };
-    const logloss = slices.map(({ runs }) => rounded(runs[run]?.metrics.logloss ?? NaN));
+    const logloss = slices.map(({ arms: own }) => rounded(own[run]?.metrics.logloss ?? NaN));
     return [name, { logloss, minusFinetuned }];
   });
   return {

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { type Unit, predictionsPath, type UnitArm } from './arm-units.js';
 import { type CellFiles, type RealCell, predictionsCsv } from './cell-files.js';
-import { parseReport } from '../../../coordinator/scoring/report-json.js';
+import { parseReport } from '../../../coordinator/scoring/evaluation-report.js';
 import type { EvaluationReport } from '../../../coordinator/scoring/evaluation-report.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { GLOBAL_ARMS, META_ARMS, type ArmName } from '../../../shared/config/arms.js';

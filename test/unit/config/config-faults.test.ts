@@ -96,11 +96,6 @@ describe('a run config with errors', () => {
       ],
     ],
     [
-      'a replay by day of logs without a time',
-      set({ evaluation: { progressive: {} } }),
-      ['evaluation.progressive: rows are replayed in order of time: it needs data.time'],
-    ],
-    [
       'bucket edges that nothing reads',
       set({ training: { sampling: 'square-root', sizeBucketEdges: [10] } }),
       [

@@ -1,12 +1,10 @@
 /**
  * Adapts a micro-batch of tasks in every cell of a grid of inner rates and steps. How follows from the
- * method and the division of rows: without steps, by phases, or by rate, so that cells of one rate
- * share one inner loop.
+ * method: without steps, or by rate, so that cells of one rate share one inner loop.
  */
 
 import type { Adaptation } from '../../../shared/queue/protocol.js';
 import type { AdaptingBatch } from './adapting-batch.js';
-import { adaptByPhases } from './by-phases.js';
 import { adaptByRate } from './by-rate.js';
 import type { OnAdapted } from './adapted-batch.js';
 import { adaptWithoutSteps } from './without-steps.js';
@@ -17,7 +15,7 @@ export function adaptCells(
   cells: readonly Adaptation[],
   onAdapted: OnAdapted,
 ): void {
-  const { functions, support, division, initial } = batch;
+  const { functions, support, initial } = batch;
   const placed = [...cells.entries()].map(([place, cell]) => ({ place, ...cell }));
   const unadapted = placed.filter(({ innerSteps }) => innerSteps === 0);
   const adapted = placed.filter(({ innerSteps }) => innerSteps > 0);
@@ -28,7 +26,5 @@ export function adaptCells(
     );
   const { step } = functions;
   if (step === null || support === null) adaptWithoutSteps(batch, adapted, onAdapted);
-  else if (division?.by === 'phases')
-    adaptByPhases({ ...batch, step, division }, adapted, onAdapted);
   else adaptByRate({ ...batch, step, support }, adapted, onAdapted);
 }

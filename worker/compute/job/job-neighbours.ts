@@ -2,7 +2,7 @@
 
 import { QianmoError } from '../../../shared/base/errors.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
-import { divisionOf, type Job } from '../../../shared/queue/protocol.js';
+import type { Job } from '../../../shared/queue/protocol.js';
 import { neighbourRowsOf } from '../../../shared/tasks/rows/neighbour-rows.js';
 import { supportAlone } from '../../../shared/tasks/rows/row-division.js';
 import { taskViewsOf, type TaskRows, type TaskStore } from '../../../shared/tasks/task-store.js';
@@ -30,9 +30,8 @@ export async function readNeighbours(
       found: String(named?.length ?? 'none'),
       cure: 'coordinator and worker must run the same version',
     });
-  const division = divisionOf(work);
   const indices = [...new Set(named.flat())];
-  const rows = (await taskViewsOf(store, indices)).map((task) => neighbourRowsOf(task, division));
+  const rows = (await taskViewsOf(store, indices)).map((task) => neighbourRowsOf(task));
   const byIndex = new Map(prepared(rows).map((task) => [task.taskIndex, task]));
   return tasks.map((task, place) => {
     const nobody = supportAlone(task, 0);

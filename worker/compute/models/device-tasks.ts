@@ -67,8 +67,6 @@ interface WantedRows {
   readonly roles: readonly RowRole[];
   /** True if the sums over support rows are wanted as well. */
   readonly hasSupportTotals?: boolean;
-  /** The tasks as a role has them, where that differs. */
-  readonly tasksOf?: (role: RowRole) => readonly TaskRows[];
   /** Units are dropped in the rows that are learned from. */
   readonly unitDropout?: UnitDropout | null;
 }
@@ -77,7 +75,7 @@ interface WantedRows {
 export function batchesOf(
   job: DeviceTasks,
   { taskPlaces, taskCount, supportExtent, queryExtent, flatExtent }: MicroBatch,
-  { roles, hasSupportTotals = false, tasksOf = () => job.tasks, unitDropout = null }: WantedRows,
+  { roles, hasSupportTotals = false, unitDropout = null }: WantedRows,
 ): TaskBatches {
   const beside = neighbourExtentsOf(job);
   const byTask = (extent: number): { taskCount: number; rowExtent: number } => ({
@@ -103,7 +101,7 @@ export function batchesOf(
     const tasks =
       role === 'neighbours'
         ? taskPlaces.flatMap((place) => job.neighbours[place] ?? [])
-        : tasksAt(tasksOf(role), taskPlaces);
+        : tasksAt(job.tasks, taskPlaces);
     const batch = rowBatchOf({ tasks, role }, job.localIds, own, placed);
     const hasTotals = hasSupportTotals && (role === 'support' || role === 'neighbours');
     batches[role] = {
