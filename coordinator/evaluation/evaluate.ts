@@ -81,8 +81,7 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
   const { config, store } = run;
   const { evaluation, seed } = config;
   const { confidence, bootstrapSamples, calibrationBins } = evaluation;
-  const { clock } = options.caller;
-  const startedMs = clock.monotonicMs();
+  const startedMs = options.caller.clock.monotonicMs();
   const plan = planArms(run, trained);
   const tasksOf = (split: AdgroupSplit): number[] => taskIndicesOf(store, split, labelIndex);
   const digests: ParameterDigests = {
@@ -126,8 +125,8 @@ export async function evaluate(options: EvaluateOptions): Promise<Evaluation> {
     formatVersion: 1,
     run: {
       ...describeRun(run, digests),
-      finishedEpochMs: clock.epochMs(),
-      durationMs: clock.monotonicMs() - startedMs,
+      finishedEpochMs: options.caller.clock.epochMs(),
+      durationMs: options.caller.clock.monotonicMs() - startedMs,
       backends: [...backends].sort(),
     },
     counts: countsOf(tasksOf('train').length, validationRows, test),
@@ -234,7 +233,7 @@ interface ArmKnowledge {
 }
 
 /** @returns logits, or values, of every arm for the query rows of the test tasks, `[rowCount]`. */
-export async function predictArms(
+async function predictArms(
   context: TaskJobContext,
   plan: ArmPlan,
   { choices, trainClickRate }: ArmKnowledge,

@@ -90,7 +90,7 @@ export function rowFacts(slice: Slice, words: LabelWords): Fact[] {
   ];
 }
 
-export type Verdict = 'better' | 'worse' | 'undecided';
+type Verdict = 'better' | 'worse' | 'undecided';
 
 export interface ComparedPair {
   readonly arm: string;

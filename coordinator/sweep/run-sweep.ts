@@ -73,10 +73,7 @@ export function outerStepTotal(rungs: readonly Rung[]): number {
   );
 }
 
-export interface FoundScore extends Omit<
-  TrialScore,
-  'rungIndex' | 'outerSteps' | 'validationLogloss'
-> {
+interface FoundScore extends Omit<TrialScore, 'rungIndex' | 'outerSteps' | 'validationLogloss'> {
   readonly validationLogloss: number;
   /** The outer steps of the trial, if it ended before the rung. */
   readonly outerSteps?: number;

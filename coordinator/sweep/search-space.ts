@@ -14,7 +14,7 @@ export interface DataFacts {
 }
 
 /** The sections of a run config that a candidate sets, and the same in words. */
-export interface Candidate {
+interface Candidate {
   readonly words: Readonly<Record<string, string>>;
   readonly model: Readonly<Record<string, unknown>>;
   readonly method: Readonly<Record<string, unknown>>;

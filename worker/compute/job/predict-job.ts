@@ -21,7 +21,7 @@ import type { DeviceJob } from './device-job.js';
 
 type Role = PredictWork['rows'];
 
-export interface RowLogits {
+interface RowLogits {
   /** `[settingCount, rowCount]`: settings and tasks in order of the job, rows in order of the task. */
   readonly values: Float32Array;
   readonly rowCount: number;
