@@ -1,7 +1,6 @@
 /**
  * Process entry of a worker: arguments and signals in, `runWorker` over a compute process out. It imports
- * little and forks the compute process first, which loads TensorFlow while the rest is loaded here. A worker that
- * is started before its queue is known gets its arguments as a message of its parent.
+ * little and forks the compute process first, which loads TensorFlow while the rest is loaded here.
  */
 
 import { hostname } from 'node:os';
@@ -9,34 +8,18 @@ import { parseArgs } from 'node:util';
 import { formatFailure, QianmoError } from '../shared/base/errors.js';
 import { keepCompiledCode } from '../shared/base/compile-cache.js';
 import { collectGarbageRarely } from '../shared/base/garbage-collection.js';
-import { optimizeSoon } from '../shared/base/late-optimization.js';
 import { printableText } from '../shared/base/printable-text.js';
 import type { DeviceDemand } from '../shared/config/compute-config.js';
 import { numericalEnvironment } from './compute/device/numerical-environment.js';
-import { computeEnvironment } from './compute/device/visible-gpus.js';
+import { computeEnvironment } from './compute/device/gpus.js';
 import { forkedEntry, type ForkedEntry } from './process/forked-entry.js';
 
 collectGarbageRarely();
-optimizeSoon();
 keepCompiledCode(process.env);
 
-/** The only argument of a worker whose arguments follow. */
-const ARGUMENTS_FOLLOW = '--arguments-follow';
 const DEVICES: readonly DeviceDemand[] = ['auto', 'cpu', 'gpu'];
 
 type Values = ReturnType<typeof valuesIn>;
-
-async function main(words: readonly string[]): Promise<void> {
-  if (!words.includes(ARGUMENTS_FOLLOW)) return work(valuesIn(words));
-  const forked = forkedFor(valuesIn([]));
-  const [values] = await Promise.all([
-    followingWords().then(valuesIn),
-    import('./worker-process.js'),
-  ]);
-  if (isAsUsual(values)) return work(values, forked);
-  forked?.process.kill('SIGKILL');
-  return work(values);
-}
 
 function valuesIn(words: readonly string[]) {
   const { values } = parseArgs({
@@ -58,24 +41,6 @@ function valuesIn(words: readonly string[]) {
   return values;
 }
 
-/** The arguments that the parent sends. It is gone, and so is the reason to live, when the channel closes before. */
-function followingWords(): Promise<readonly string[]> {
-  return new Promise((resolve) => {
-    const onGone = (): void => process.exit(0);
-    process.once('disconnect', onGone);
-    process.once('message', (message) => {
-      process.off('disconnect', onGone);
-      resolve(Array.isArray(message) ? message.map(String) : []);
-    });
-    if (!process.connected) onGone();
-  });
-}
-
-/** True if a compute process that was forked without arguments is what these demand. */
-function isAsUsual({ device, portable, plugin, 'gpu-index': gpuIndex }: Values): boolean {
-  return device === 'auto' && !portable && plugin.length === 0 && gpuIndex === undefined;
-}
-
 function computeOf({ device: text, portable, 'gpu-index': gpuIndex }: Values) {
   const device = demandOf(text);
   const environment = computeEnvironment(process.env, device, gpuIndexOf(gpuIndex));
@@ -93,14 +58,13 @@ function forkedFor(values: Values): ForkedEntry | null {
   });
 }
 
-/** @param ahead a compute process that is as the values demand. */
-async function work(values: Values, ahead?: ForkedEntry | null): Promise<void> {
+async function work(values: Values): Promise<void> {
   if (values.redis === '')
     throw usageError(
       'a worker needs the address of Redis',
       'give --redis redis://HOST:PORT, or set QIANMO_REDIS_URL',
     );
-  const forked = ahead === undefined ? forkedFor(values) : ahead;
+  const forked = forkedFor(values);
   const { runWorkerProcess } = await import('./worker-process.js');
   await runWorkerProcess({
     ...{ redisUrl: values.redis, prefix: values.prefix, name: values.name },
@@ -135,7 +99,7 @@ function usageError(what: string, cure: string): QianmoError {
 }
 
 try {
-  await main(process.argv.slice(2));
+  await work(valuesIn(process.argv.slice(2)));
   process.exit(0);
 } catch (error) {
   const trace = error instanceof Error ? (error.stack ?? error.message) : String(error);

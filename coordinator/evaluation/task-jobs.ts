@@ -36,7 +36,6 @@ import type {
   Rejection,
   JobOrder,
 } from '../dispatch/dispatcher.js';
-import { jobNeighboursOf } from '../plan/job-neighbours.js';
 import { poisonTaskError, poisonTaskOf } from '../plan/poison-task.js';
 import { encodeDense, encodeUnchanging, type FrozenInput } from '../plan/row-pack-gather.js';
 
@@ -47,8 +46,6 @@ export interface TaskJobContext {
   readonly store: TaskStore;
   /** How `store` divides the rows of each task; absent when as on disk. */
   readonly division?: RowDivision;
-  /** As it is on disk, where `store` is divided: what neighbours are read from. */
-  readonly undividedStore?: TaskStore;
   readonly storeAddress: string;
   readonly spec: ModelSpec;
   readonly dispatcher: Dispatcher;
@@ -221,9 +218,7 @@ async function valuesOf<Chunk extends TaskChunk, Value extends object>(
   const { dispatcher, signal, terms, division, onBackend } = context;
   const outerStep = context.nextWave();
   const work = workOf(division === undefined ? {} : { division });
-  const orders: JobOrder[] = [];
-  for (const chunk of chunks)
-    orders.push(await orderOf(context, model, chunk, { outerStep, work }));
+  const orders = chunks.map((chunk) => orderOf(context, model, chunk, { outerStep, work }));
   const chunkOf = new Map(chunks.map((chunk) => [chunk.jobIndex, chunk]));
   const readChunk = (delivered: DeliveredResult): { value: Value } | Rejection => {
     const chunk = chunkOf.get(delivered.result.jobIndex);
@@ -260,15 +255,14 @@ async function namingPoisonTask(
     : poisonTaskError(found, error, 'correct its rows, prepare again and train again');
 }
 
-async function orderOf(
+function orderOf(
   context: TaskJobContext,
-  { parameters, method, dense, frozen }: EncodedModel,
+  { parameters, dense, frozen }: EncodedModel,
   { jobIndex, tasks }: TaskChunk,
   { outerStep, work }: { readonly outerStep: number; readonly work: JobWork },
-): Promise<JobOrder> {
-  const { config, store, undividedStore = store } = context;
+): JobOrder {
+  const { config, store } = context;
   const { fingerprint } = config.compute;
-  const neighbours = await jobNeighboursOf(undividedStore, method, tasks);
   return {
     job: {
       protocolVersion: PROTOCOL_VERSION,
@@ -281,7 +275,6 @@ async function orderOf(
       },
       model: config.model,
       taskIndices: tasks.map((task) => task.taskIndex),
-      ...neighbours.named,
       microBatchRowsMax: config.training.microBatchRowsMax,
       device: config.compute.device,
       portable: config.compute.portable,
@@ -293,11 +286,7 @@ async function orderOf(
     dense,
     rowPack: frozen.holdsTables
       ? null
-      : encodeRowPack(
-          parameters.tables,
-          rowPackLayoutOf([...tasks, ...neighbours.rows]),
-          context.spec.tableRowWidth,
-        ),
+      : encodeRowPack(parameters.tables, rowPackLayoutOf(tasks), context.spec.tableRowWidth),
     frozen: frozen.bytes,
   };
 }
@@ -318,23 +307,23 @@ export function decodedOr<Value>(decode: () => Value): Value | 'layout_mismatch'
  * @param taskIndices the tasks that will be read. The entries of other tasks keep the counts of the store.
  */
 export function dividedStore(
-  undividedStore: TaskStore,
+  undivided: TaskStore,
   taskIndices: readonly number[],
   division: RowDivision,
-): Required<Pick<TaskJobContext, 'store' | 'undividedStore' | 'division'>> {
-  const tasks = [...undividedStore.tasks];
+): Required<Pick<TaskJobContext, 'store' | 'division'>> {
+  const tasks = [...undivided.tasks];
   for (const taskIndex of taskIndices) {
     const entry = at(tasks, taskIndex);
     tasks[taskIndex] = { ...entry, ...dividedRowCounts(entry, division) };
   }
-  const { manifest, digest } = undividedStore;
+  const { manifest, digest } = undivided;
   const store: TaskStore = {
     ...{ manifest, digest, tasks },
     readTasks: async (indices) =>
-      (await undividedStore.readTasks(indices)).map((task) => dividedTask(task, division)),
+      (await undivided.readTasks(indices)).map((task) => dividedTask(task, division)),
     close: () => Promise.resolve(),
   };
-  return { store, undividedStore, division };
+  return { store, division };
 }
 
 export interface AdaptRequest extends AdaptableModel {

@@ -17,7 +17,6 @@ import { givenUpJobOf } from '../dispatch/job-delivery.js';
 import { drawnRowsOf, type GradientWork, idDropoutOf } from '../../shared/queue/protocol.js';
 import { withDrawnRows } from '../../shared/tasks/rows/drawn-rows.js';
 import { withDroppedIds } from '../../shared/tasks/rows/dropped-ids.js';
-import { neighbourRowsOf } from '../../shared/tasks/rows/neighbour-rows.js';
 import { type RowPackLayout, rowPackLayoutOf } from '../../shared/tasks/row-pack.js';
 
 interface PoisonTask {
@@ -157,8 +156,6 @@ async function described(taskIndex: number, reason: string, store: TaskStore): P
 interface OrderStores {
   /** With its tasks divided as the job divides them. */
   readonly store: TaskStore;
-  /** As it is on disk; the same where absent. Neighbours are read from it. */
-  readonly undividedStore?: TaskStore;
 }
 
 /**
@@ -172,10 +169,9 @@ export async function orderOfTask(
   stores: OrderStores,
 ): Promise<JobOrder> {
   const { job, dense, frozen, rowPack } = order;
-  const { taskIndices, neighbours } = job;
+  const { taskIndices } = job;
   const own: JobOrder['job'] = {
     ...{ ...job, jobIndex: place, taskIndices: [at(taskIndices, place)] },
-    ...(neighbours === undefined ? {} : { neighbours: [at(neighbours, place)] }),
     work: job.work.kind === 'gradient' ? gradientOfTask(job.work, place) : job.work,
   };
   if (rowPack === null) return { job: own, dense, frozen, rowPack };
@@ -199,16 +195,15 @@ function gradientOfTask(work: GradientWork, place: number): GradientWork {
 
 /** As the worker derives it from the same job. */
 async function layoutOf(
-  { taskIndices, neighbours = [], work, outerStep }: JobOrder['job'],
-  { store, undividedStore = store }: OrderStores,
+  { taskIndices, work, outerStep }: JobOrder['job'],
+  { store }: OrderStores,
 ): Promise<RowPackLayout> {
   const own = withDroppedIds(
     withDrawnRows(await store.readTasks(taskIndices), drawnRowsOf(work)),
     store.manifest.features,
     idDropoutOf({ work, outerStep }),
   );
-  const named = await undividedStore.readTasks([...new Set(neighbours.flat())]);
-  return rowPackLayoutOf([...own, ...named.map((task) => neighbourRowsOf(task))]);
+  return rowPackLayoutOf(own);
 }
 
 function rowPackPart(bytes: Uint8Array, whole: RowPackLayout, part: RowPackLayout): Uint8Array {

@@ -42,8 +42,8 @@ import {
 } from '../sweep/sweep-record.js';
 import { averageTrial, outerStepsOf, planTrials, runNameOf, type Trial } from '../sweep/trials.js';
 import { train } from '../training/outer-loop.js';
-import { interruptedAs } from './call/interruption.js';
-import type { RunContext } from './call/run-context.js';
+import { interruptedAs } from './run-handle.js';
+import type { RunContext } from './run-context.js';
 import { placeOf, sweepConfigOf } from './config-sources.js';
 import { dispatchForRun } from './dispatch-for-run.js';
 import { loggedCallOf, loggedRun } from './logged-run.js';

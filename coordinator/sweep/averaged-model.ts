@@ -20,9 +20,12 @@ import type { MethodConfig } from '../../shared/methods/methods.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelConfig } from '../../shared/models/model-config.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
-import { elementCountOf, type DenseTensor } from '../../shared/tensors/named-tensors.js';
-import type { Variable } from '../../shared/tensors/variable.js';
+import {
+  elementCountOf,
+  type DenseTensor,
+  type EmbeddingTable,
+  type Variable,
+} from '../../shared/tensors/named-tensors.js';
 
 /** Kinds in the order in which one holds the others: a logistic regression is a DeepFM without factors and tower. */
 const SUMMED_KINDS = ['logistic', 'deepfm'];

@@ -32,8 +32,6 @@ export interface WorkerCommand {
   /** The arguments of a process; the same at every restart. */
   readonly argsOf: (crew: WorkerCrew) => readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** A process that was started already and has these arguments; null if there is none, or no other. */
-  readonly startedAhead?: (crew: WorkerCrew) => ChildProcess | null;
   /** The processes that start at once; all if absent. The others follow when a worker is ready. */
   readonly firstCount?: number;
 }
@@ -209,7 +207,7 @@ function oneLife(
   sinks: readonly RunEventSink[],
   running: Set<ChildProcess>,
 ): Promise<LifeEnd> {
-  const child = command.startedAhead?.(crew) ?? spawned(command, crew);
+  const child = spawned(command, crew);
   running.add(child);
   let lastWords = '';
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {

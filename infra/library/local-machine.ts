@@ -1,12 +1,12 @@
 /** The machine of this process: its compute processes, its local workers and its embedded Redis. */
 
-import { rm, writeFile } from 'node:fs/promises';
-import { availableParallelism, freemem } from 'node:os';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, freemem, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
-import { openOwnedFolder } from '#services/owned-folder.mjs';
+import { fileURLToPath } from 'node:url';
+import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
 import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
-import type { Machine, RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { Machine, RunContext } from '../../coordinator/runs/run-context.js';
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
 import type { JobExecutor } from '../../shared/queue/job-executor.js';
@@ -15,22 +15,22 @@ import {
   createComputeProcess,
   type ComputeExecutor,
 } from '../../worker/process/compute-process.js';
-import { listGpus } from '../../worker/compute/device/list-gpus.js';
 import {
+  listGpus,
   computeEnvironment,
   countUsableGpus,
   gpuIndexOfWorker,
-} from '../../worker/compute/device/visible-gpus.js';
-import {
-  endComputeAhead,
-  firstProcessCount,
-  firstWorkerCount,
-  takeWorkerAhead,
-  WORKER_ENTRY,
-  WORKERS_PER_PROCESS,
-  takeComputeAhead,
-} from './started-ahead.js';
+} from '../../worker/compute/device/gpus.js';
 import { isInterruption } from '../../shared/base/errors.js';
+
+const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
+/** A worker and its compute process. */
+const PROCESSES_PER_WORKER = 2;
+/**
+ * The workers that share a process, where processor time is short. A killed process takes the jobs of all, so more in one would leave a
+ * larger part of a run without workers for the seconds of a start.
+ */
+const WORKERS_PER_PROCESS = 2;
 
 /** Executors keep their stores and graphs, so they grow after they start. */
 const FREE_MEMORY_SHARE_MAX = 0.5;
@@ -59,8 +59,6 @@ export const localMachine: Machine = {
     return settled.flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
   },
 
-  endUnusedExecutors: endComputeAhead,
-
   openCompute: async (context, demand) => {
     const { localCompute } = await import('./local-compute.js');
     return localCompute(context, demand);
@@ -85,26 +83,27 @@ export const localMachine: Machine = {
       if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
     }
     const gpuCount = await gpuCountHere(environment);
+    // The others follow when one is ready, which makes that one ready earlier.
+    const firstCount = Math.max(1, Math.floor(availableParallelism() / PROCESSES_PER_WORKER));
     // A process has one GPU, for all that it computes.
-    const isShared = gpuCount === 0 && areBusy && workerCount > firstWorkerCount();
+    const isShared = gpuCount === 0 && areBusy && workerCount > firstCount;
     const argsOf = ({ firstIndex, count }: WorkerCrew): readonly string[] => {
       const gpuIndex = gpuIndexOfWorker(firstIndex, gpuCount);
       if (gpuIndex !== undefined) return [...args, '--gpu-index', String(gpuIndex)];
-      return [...args, '--count', String(count), '--first-count', String(firstWorkerCount())];
+      return [...args, '--count', String(count), '--first-count', String(firstCount)];
     };
     return {
       path: process.execPath,
       workersPerProcess: isShared ? WORKERS_PER_PROCESS : 1,
       argsOf: (crew) => [WORKER_ENTRY, ...argsOf(crew)],
-      startedAhead: (crew) => takeWorkerAhead(argsOf(crew), redisUrl, environment),
-      firstCount: isShared ? firstProcessCount() : firstWorkerCount(),
+      firstCount: isShared ? Math.ceil(firstCount / WORKERS_PER_PROCESS) : firstCount,
       // Arguments are visible to every user of the machine, and the address may hold a password.
       env: { ...environment, QIANMO_REDIS_URL: redisUrl },
     };
   },
 
   startRedis: async () => {
-    const dataDir = openOwnedFolder('qianmo-redis');
+    const dataDir = await mkdtemp(join(tmpdir(), 'qianmo-redis-'));
     const remove = (): Promise<void> => rm(dataDir, { recursive: true, force: true });
     try {
       // Nobody starts it again: it ends with this process, and its data too.
@@ -163,10 +162,7 @@ export async function startedComputeProcess(
   { device, portable = false, gpuIndex }: StartDemand,
   { clock, sink, environment, signal, onClose }: RunContext,
 ): Promise<ComputeExecutor> {
-  const isDefault = device === 'auto' && !portable && gpuIndex === undefined;
-  const forked = takeComputeAhead(isDefault, environment);
   const executor = createComputeProcess({
-    ...(forked === null ? {} : { forked }),
     clock,
     device,
     portable,

@@ -3,7 +3,7 @@
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { z } from 'zod';
-import type { RunContext } from '../../coordinator/runs/call/run-context.js';
+import type { RunContext } from '../../coordinator/runs/run-context.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import { createEventLog } from '../../shared/events/event-log.js';
@@ -59,7 +59,6 @@ export async function workUntilStopped(
     executor,
     signal,
     onEvent: sink,
-    onSpan: context.onSpan,
     limits: jobLimitsOf({
       stores: listedIn(request.storeAllow),
       endpoints: listedIn(request.endpointAllow),

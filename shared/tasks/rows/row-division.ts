@@ -27,18 +27,8 @@ export function dividedRowCounts(
 
 /** The task as divided. Rows that belong to neither part are left out. */
 export function dividedTask(task: TaskRows, { supportRowsMax }: RowDivision): TaskRows {
-  return withSupport(task, supportRowsMax, task.rowCount);
-}
-
-/** The first support rows of a task, and no query rows. */
-export function supportAlone(task: TaskRows, supportRowsMax: number): TaskRows {
-  return withSupport(task, supportRowsMax, task.supportRowCount);
-}
-
-/** The first support rows, and the query rows before `end`. */
-function withSupport(task: TaskRows, supportRowsMax: number, end: number): TaskRows {
   const supportRowCount = Math.min(supportRowsMax, task.supportRowCount);
-  const rows = Array.from({ length: end }, (_, row) => row);
+  const rows = Array.from({ length: task.rowCount }, (_, row) => row);
   const kept = rows.filter((row) => row < supportRowCount || row >= task.supportRowCount);
   return taskRowsAt(task, kept, supportRowCount);
 }

@@ -238,37 +238,6 @@ describe('superviseWorkers', () => {
     await workers.stop();
   });
 
-  it('supervises a process that was started ahead, and starts the one after it', async () => {
-    const ahead = spawn(process.execPath, ['--eval', READY], {
-      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    });
-    const pids: (number | undefined)[] = [ahead.pid];
-    const waiting = [ahead];
-    let tellGivenUp = (): void => undefined;
-    const isGivenUp = new Promise<void>((resolve) => (tellGivenUp = resolve));
-    const workers = superviseWorkers({
-      count: 1,
-      command: {
-        path: process.execPath,
-        argsOf: () => ['--eval', READY],
-        env: {},
-        startedAhead: () => waiting.shift() ?? null,
-      },
-      clock: { ...systemClock, sleep: (_, signal) => systemClock.sleep(0, signal) },
-      sink: (event) => {
-        if (event.kind === 'worker-exited') pids.push(event.pid);
-        if (codeOf(event) === 'worker-given-up') tellGivenUp();
-      },
-      restartsMax: 1,
-    });
-    expect(workers.pids()).toEqual([ahead.pid]);
-    await isGivenUp;
-    await workers.stop();
-    expect(pids).toHaveLength(3);
-    expect(pids[1]).toBe(ahead.pid);
-    expect(pids[2]).not.toBe(ahead.pid);
-  });
-
   it('leaves no worker behind when it is killed', async () => {
     const redis = await redisForTest();
     const supervisor = spawn(process.execPath, [SUPERVISOR_ENTRY, redis.url, '{orphans}']);

@@ -5,8 +5,7 @@ import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js
 import { predictionLoopOf, type MethodPlan } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { PredictWork } from '../../../shared/queue/protocol.js';
-import { adaptCells } from '../adaptation/adapt-cells.js';
-import type { AdaptedBatch } from '../adaptation/adapted-batch.js';
+import { adaptCells, type AdaptedBatch } from '../adaptation/adapt-cells.js';
 import {
   adaptingBatchOf,
   adaptingMicroBatches,
