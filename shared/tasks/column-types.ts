@@ -9,7 +9,6 @@ import { QianmoError } from '../base/errors.js';
 
 export const COLUMNS_FILE = 'columns.json';
 
-/** See `features/values/column-type.ts`. */
 const ColumnTypeSchema = z.discriminatedUnion('log', [
   z.strictObject({
     log: z.literal('text'),

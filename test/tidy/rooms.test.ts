@@ -38,8 +38,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/plugins',
     'shared/config',
     'shared/exploration',
-    'shared/features/values',
-    'shared/features/expressions',
     'shared/features',
     'shared/queue',
     'shared/bundle',

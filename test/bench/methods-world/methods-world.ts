@@ -10,7 +10,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { WORLD_SETTINGS } from '../../../coordinator/synthesize/synthesis.js';
+import { WORLD_SETTINGS } from '../../../coordinator/synthesize/synthesis-options.js';
 import { compare, evaluate, prepare, synthesize, train } from '../../../infra/library/index.js';
 import { packageRoot } from '../../../infra/library/package-root.js';
 import { RunConfigSchema, type RunConfig } from '../../../shared/config/run-config.js';
