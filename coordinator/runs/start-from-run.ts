@@ -21,7 +21,7 @@ import { configDifferences } from '../../shared/config/run-config.js';
 import { type MethodConfig, MethodConfigSchema } from '../../shared/methods/methods.js';
 import { modelSpecOf } from '../../shared/models/model-spec.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { featuresAt } from '../../shared/tasks/store-versions.js';
+import { featuresAt } from '../../shared/tasks/task-store.js';
 import type { RunContext } from './call/run-context.js';
 import { joinAddress, newValueRowsOf, objectStoreOf } from './run-files.js';
 

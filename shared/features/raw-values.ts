@@ -4,7 +4,7 @@
  */
 
 import { QianmoError } from '../base/errors.js';
-import type { StoredColumnTypes } from '../tasks/column-types.js';
+import type { StoredColumnTypes } from '../tasks/store-manifest.js';
 
 /**
  * Values by column name, as JSON holds them; also `bigint` for a whole number and `Date` for a moment. Every column that

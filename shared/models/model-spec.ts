@@ -12,7 +12,7 @@ import type { ModelConfig } from './model-config.js';
 import { METHODS, methodPlanOf, methodVariablesOf, type MethodConfig } from '../methods/methods.js';
 import { at } from '../base/arrays.js';
 import type { RowPackLayout } from '../tasks/row-pack.js';
-import { unseenBucketsOf, type EncodedFeature } from '../tasks/store-manifest.js';
+import { type EncodedFeature, unseenBucketsOf } from '../tasks/store-manifest.js';
 import { GENERATED_BLOCK } from '../methods/inner-loop/generated-block.js';
 import type { FieldFrame } from './kinds/forward-frame.js';
 import type { ModelDefinition } from './kinds/model-definition.js';

@@ -87,12 +87,6 @@ test('the rows of each neighbour of a job are sent once', async () => {
   expect(rows.map(({ rowCount }) => rowCount)).toEqual([1, 2, 2]);
 });
 
-test('a method that reads no neighbours has none, and its jobs do not mention them', async () => {
-  const tasks = await plain.readTasks([0, 1]);
-  const found = await jobNeighboursOf(plain, methodOf({ kind: 'paml-gate' }), tasks);
-  expect(found).toEqual({ named: {}, rows: [] });
-});
-
 test('a division by time hides later rows, including those of the neighbour', async () => {
   const store = storeWith([[1, 2], [2, 3], [1], [1, 2]]);
   const timed: TaskStore = {

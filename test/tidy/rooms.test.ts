@@ -60,7 +60,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/logs',
     'coordinator/off-policy',
     'coordinator/prepare',
-    'coordinator/prepare/append',
     'coordinator/synthesize',
     'coordinator/record',
     'coordinator/tracking',

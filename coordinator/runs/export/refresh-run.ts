@@ -9,7 +9,7 @@ import type { z } from 'zod';
 import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
 import { openTaskStore } from '../../../shared/tasks/task-store-reader.js';
 import type { TaskStore } from '../../../shared/tasks/task-store.js';
-import { appendLogs, type AppendedLogs } from '../../prepare/append/append-logs.js';
+import { type AppendedLogs, appendLogs } from '../../prepare/append-logs.js';
 import type { RunContext } from '../call/run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
 import { dispatchForRun, type RunDispatch } from '../dispatch-for-run.js';

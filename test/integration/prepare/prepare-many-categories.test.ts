@@ -1,6 +1,6 @@
 // Logs of more categories than one query can join with their dictionaries in bounded memory.
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { appendLogs } from '../../../coordinator/prepare/append/append-logs.js';
+import { appendLogs } from '../../../coordinator/prepare/append-logs.js';
 import { encodedAs, withFewJoins } from '../../../coordinator/prepare/feature-encoding.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { hashBucketOf } from '../../../shared/features/id-of-value.js';
