@@ -3,9 +3,9 @@
 import { freshNonce } from '../../shared/base/nonce.js';
 import { openTaskStore } from '../../shared/tasks/task-store-reader.js';
 import type { StoreGrowth } from '../checkpoints/checkpoint-identity.js';
-import { grownParameters, type NewValueRows } from '../checkpoints/grown-parameters.js';
+import { grownParameters } from '../checkpoints/grown-parameters.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
-import { type StoreManifest } from '../../shared/tasks/store-manifest.js';
+import type { StoreManifest } from '../../shared/tasks/store-manifest.js';
 import { featuresAt, type TaskStore } from '../../shared/tasks/task-store.js';
 import { storeForModel } from '../../shared/tasks/trained-padding.js';
 import { modelSpecOf, type ModelSpec } from '../../shared/models/model-spec.js';
@@ -19,8 +19,9 @@ import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
 import { readMetaParameters, type SavedMetaParameters } from '../checkpoints/saved-parameters.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
+import type { HeldLease } from '../../shared/storage/lease.js';
+import { claimRun } from '../dispatch/run-lease.js';
 import { storeAddressOf } from './places.js';
 import {
   objectStoreAway,
@@ -98,12 +99,11 @@ export function specOf(
 export function checkpointsOf(
   run: PreparedRun,
   context: RunContext,
-  claim: RunClaim | null = null,
+  claim: HeldLease | null = null,
 ): Checkpoints {
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
     growth: growthOf(run),
-    newValueRows: newValueRowsOf(run.config),
     kept: run.config.training.checkpointsKept,
     tableDigest: run.config.training.tableDigest,
     clock: context.clock,
@@ -119,11 +119,6 @@ function growthOf({ config, store }: PreparedRun): StoreGrowth {
       return features === null ? null : specOf(config, { manifest: { features } });
     },
   };
-}
-
-/** How rows of new values begin. */
-export function newValueRowsOf({ training, seed }: RunConfig): NewValueRows {
-  return { start: training.newValueRows ?? 'unknown', seed };
 }
 
 export interface SavedForStore extends SavedMetaParameters {
@@ -153,7 +148,7 @@ export async function savedMetaParametersOf(
   const saved = await readMetaParameters(earlier);
   if (saved === null) return null;
   const trained = saved.metaParameters;
-  const metaParameters = grownParameters(trained, run.spec, newValueRowsOf(run.config));
+  const metaParameters = grownParameters(trained, run.spec);
   const outerSteps = outerStepsOf(latest ?? {}, run.config.training);
   return { ...saved, trained, metaParameters, outerSteps };
 }
@@ -188,7 +183,7 @@ export async function claimedPlace(
   config: RunConfig,
   { run, address }: { readonly run: string; readonly address: string },
   context: RunContext,
-): Promise<RunClaim | null> {
+): Promise<HeldLease | null> {
   const { sink, clock, signal } = context;
   const store = objectStoreOf(config, address, context);
   if (await probeConditionalWrites(store))

@@ -9,7 +9,7 @@ import {
 } from '../synthesize/synthesis-options.js';
 import { synthesize } from '../synthesize/synthesize.js';
 import type { SynthesizeRequestSchema } from './requests.js';
-import type { RunContext } from './call/run-context.js';
+import type { RunContext } from './run-context.js';
 
 export async function synthesizeLog(
   request: z.output<typeof SynthesizeRequestSchema>,
