@@ -3,7 +3,7 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import { outerStepsOf, type TrainingState } from '../checkpoints/training-state.js';
 import type { TrainingConfig } from '../../shared/config/training-config.js';
-import { FIXED_BY_END } from '../../shared/storage/run-lease.js';
+import { FIXED_BY_END } from '../../shared/storage/lease.js';
 import type { TrainOptions } from './train-options.js';
 
 export interface RunLength {
@@ -56,14 +56,9 @@ export function runLength({
 }
 
 /** The field that makes outer steps depend on how many there are, as `training.schedule.decay: cosine`. */
-export function lengthFixedByOf({
-  schedule,
-  curriculum,
-  staleness,
-}: TrainingConfig): string | null {
+export function lengthFixedByOf({ schedule, staleness }: TrainingConfig): string | null {
   if (schedule.decay !== 'none') return `training.schedule.decay: ${schedule.decay}`;
-  if (staleness !== undefined) return 'training.staleness';
-  return curriculum === undefined ? null : 'training.curriculum';
+  return staleness === undefined ? null : 'training.staleness';
 }
 
 /** A call that ends elsewhere would change what the next outer steps are computed with. */

@@ -414,11 +414,6 @@ export const EVENT_KINDS = {
       `workers ${workers.join(' and ')} gave different results of job ${jobIndex} of outer step ` +
       `${outerStep}; a third one decides, so at least three have to be connected`,
   ),
-  /** A job that was drawn or doubted has no second result. */
-  'job-not-recomputed': detail(
-    { outerStep: count, jobIndex: count, reason: z.string() },
-    ({ jobIndex, reason }) => `job ${jobIndex} is not computed by a second worker: ${reason}`,
-  ),
   /** The run computes on the kind of machine that this worker is, which was chosen or gave the first result. */
   'fingerprint-taken': detail(
     { fingerprint: z.string(), fromWorker: z.string() },
@@ -511,17 +506,8 @@ export const EVENT_KINDS = {
   ),
   /** A line that a library in the process wrote to standard error. */
   'compute-wrote': notice(
-    {
-      ...{ pid: processId, line: z.string() },
-      /** Lines before this one that were left out, because there were too many; none if absent. */
-      leftOutCount: count.optional(),
-    },
-    (event) => {
-      const { line, leftOutCount } = event;
-      const leftOut =
-        leftOutCount === undefined ? '' : ` (${counted(leftOutCount, 'line')} before it left out)`;
-      return `${prefixOf(event)}${line}${leftOut}`;
-    },
+    { pid: processId, line: z.string() },
+    (event) => `${prefixOf(event)}${event.line}`,
   ),
   'compute-ready': notice(
     { pid: processId, device: DeviceReportSchema },

@@ -8,7 +8,7 @@ import { ORDERS, extension } from '../../coordinator/runs/control-run.js';
 import { train } from '../../coordinator/training/outer-loop.js';
 import { isInterruption } from '../../shared/base/errors.js';
 import { randomStream } from '../../shared/base/random.js';
-import { RunFencedError, type LeaseHolder } from '../../shared/storage/run-lease.js';
+import { RunFencedError, type LeaseHolder } from '../../shared/storage/lease.js';
 import { logisticConfig, tinyRun } from '../fixtures/training/training-run.js';
 import {
   config,
@@ -308,7 +308,6 @@ describe('extend', () => {
 
   it.each([
     ['a decaying rate', { schedule: { decay: 'cosine' } }, 'training.schedule.decay: cosine'],
-    ['a curriculum', { curriculum: { by: 'size' } }, 'training.curriculum'],
   ])('is refused under %s, and nothing changes', async (_, section, found) => {
     const scene = new ControlScene();
     const fixed = logisticConfig({ ...training, outerSteps: 4, ...section });
