@@ -83,7 +83,7 @@ describe('qianmo compare refuses', () => {
       ['first', 'trained'],
       {
         exitCode: 2,
-        what: /trained but not evaluated/,
+        what: /not evaluated/,
         where: /trained$/,
         cure: /qianmo evaluate/,
       },
