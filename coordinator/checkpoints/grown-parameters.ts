@@ -7,7 +7,7 @@
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
 import type { MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 import type { TrainingState } from './training-state.js';
 
 /** @param spec of the grown store; its tables have as many rows as before, or more. */

@@ -19,10 +19,6 @@ import {
 import type { MetricSource } from '../../shared/metrics/metric-definition.js';
 import type { MetricsPlace } from '../../shared/metrics/metrics-server.js';
 import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
-import { freshNonce } from '../../shared/base/nonce.js';
-import { openSpanExporter, tracesFailed } from '../../shared/traces/open-exporter.js';
-import { StepTraces, traceparentOf } from '../../shared/traces/span.js';
-import { traceSettingsOf } from '../../shared/traces/trace-settings.js';
 
 /** Options that every function of the library takes. */
 export interface CallOptions {
@@ -60,9 +56,9 @@ export interface Surroundings {
   readonly clock: Clock;
   readonly environment: Environment;
   readonly ownEnvironment?: OwnEnvironment | undefined;
-  /** The version of the package, as metrics and traces tell it. */
+  /** The version of the package, for its metrics. */
   readonly version?: () => string;
-  /** What this process does, as metrics and traces tell it; it decides if absent. */
+  /** The role of this process, for its metrics; a coordinator if absent. */
   readonly source?: MetricSource;
 }
 
@@ -108,9 +104,8 @@ async function carriedOut<Result>(
   try {
     context.signal.throwIfAborted();
     // Work that nobody watches begins at once, so that no abort comes before it listens.
-    const watched = isWatched(context, metrics)
-      ? await watchedCall(context, surroundings, metrics)
-      : context;
+    const watched =
+      metrics === undefined ? context : await countedCall(context, surroundings, metrics);
     context.signal.throwIfAborted();
     const result = await work(watched);
     await close();
@@ -174,55 +169,19 @@ function interruptionOf(reason: unknown): QianmoError {
   });
 }
 
-/** @throws QianmoError of kind `usage` if the environment asks for traces in a way that has no sense. */
-function isWatched(
-  { environment }: Pick<RunContext, 'environment'>,
-  metrics: MetricsPlace | undefined,
-): boolean {
-  return metrics !== undefined || traceSettingsOf(environment, 'qianmo') !== null;
+interface WatchedProcess {
+  readonly clock: Clock;
+  /** The role of this process; a coordinator if absent. */
+  readonly source?: MetricSource | undefined;
+  readonly version?: (() => string) | undefined;
 }
 
-/**
- * The context whose events are counted and traced, where somebody wants it. Servers and exporters end with it.
- *
- * @throws QianmoError `environment` if the port is taken.
- */
-async function watchedCall(
+/** Counts the events of the context, and serves the counts until it closes. @throws QianmoError `environment` if the port is taken. */
+async function countedCall(
   context: RunContext,
-  { source = 'coordinator', version = () => 'unknown' }: Surroundings,
-  metrics: MetricsPlace | undefined,
-): Promise<RunContext> {
-  const process = { source, version: version() };
-  const sinks = [context.sink];
-  if (metrics !== undefined) sinks.push(await metricsSink(context, process, metrics));
-  const { clock, environment, onClose, sink } = context;
-  const opened = await openSpanExporter(environment, {
-    ...{ service: `qianmo-${source}`, version: process.version, clock },
-    onFailure: (failure) => sink(tracesFailed(failure)),
-  });
-  if (opened === null) return { ...context, sink: sinksTogether(...sinks) };
-  onClose(() => opened.exporter.close());
-  const onSpan = opened.exporter.export;
-  if (source === 'worker') return { ...context, sink: sinksTogether(...sinks), onSpan };
-  const { stepSpanSink } = await import('../../shared/traces/step-spans.js');
-  const traces = new StepTraces(freshNonce(), opened.keptShare);
-  sinks.push(runEventSink({ clock }, stepSpanSink(traces, onSpan)));
-  return {
-    ...context,
-    sink: sinksTogether(...sinks),
-    traceparentOf: (runId, outerStep) => {
-      const place = traces.placeOf(runId, outerStep);
-      return place === null ? null : traceparentOf(place);
-    },
-  };
-}
-
-/** Serves what it counts until the context closes. */
-async function metricsSink(
-  { clock, sink, onClose }: RunContext,
-  { source, version }: { readonly source: MetricSource; readonly version: string },
+  { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
   place: MetricsPlace,
-): Promise<RunEventSink> {
+): Promise<RunContext> {
   // Loaded where it is asked for, so that others start sooner.
   const [{ MetricRegistry }, { processMetrics }, { serveMetrics, workersWantedIn }] =
     await Promise.all([
@@ -231,17 +190,29 @@ async function metricsSink(
       import('../../shared/metrics/metrics-server.js'),
     ]);
   const registry = new MetricRegistry(source);
-  const setProcess = processMetrics(registry, { clock, version });
+  const setProcess = processMetrics(registry, { clock, version: version() });
   const snapshot = (): ReturnType<typeof registry.snapshot> => {
     setProcess();
     return registry.snapshot();
   };
-  const workersWanted = (): ReturnType<typeof workersWantedIn> => workersWantedIn(registry);
-  const parts = { snapshot, ...(source === 'coordinator' ? { workersWanted } : {}) };
-  const server = await serveMetrics(parts, place);
-  onClose(() => server.close());
+  const server = await serveMetrics(
+    {
+      snapshot,
+      ...(source === 'coordinator' ? { workersWanted: () => workersWantedIn(registry) } : {}),
+    },
+    place,
+  );
+  context.onClose(() => server.close());
+  const sink = sinksTogether(
+    context.sink,
+    runEventSink({ clock }, (event) => registry.apply(metricUpdatesOf(event))),
+  );
   sink({ kind: 'metrics-served', url: server.url });
-  return runEventSink({ clock }, (event) => registry.apply(metricUpdatesOf(event)));
+  return { ...context, sink };
+}
+
+function unknownVersion(): string {
+  return 'unknown';
 }
 
 interface WholeInterrupted {

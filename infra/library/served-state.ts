@@ -11,7 +11,7 @@ import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.j
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
-import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import type { AdaptEngine } from '../../worker/serving/adaptation/adapt-jobs.js';
 import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
 import {

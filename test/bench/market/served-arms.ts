@@ -13,7 +13,7 @@ import { contextBy } from '../../../worker/serving/decisions/explorer.js';
 import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';
 import { learningOf, lessonOf } from '../../../worker/serving/evidence/learned-weights.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
-import { chosenScorer, demandCovered } from '../../../worker/serving/server/scorer-choice.js';
+import { chosenScorer, requireCovered } from '../../../worker/serving/server/scorer-choice.js';
 import type { MarketScene } from './auction.js';
 import type { AuctionStream } from './auction-stream.js';
 import { EncodedAhead, encodedMarketOf, type EncodedMarket } from './encoded-market.js';
@@ -133,7 +133,7 @@ export function scorerOf(
   encoded: EncodedMarket,
   candidatesMax: number,
 ): (auction: number, adgroups: Uint32Array, logits: Float32Array) => void {
-  demandCovered(scorerChoice, model, digest);
+  requireCovered(model, digest);
   const ahead = new EncodedAhead(model.spec, encoded, candidatesMax);
   const scorer = scorerChoice.scorerOf(model, encoded.contextFeatures);
   return (auction, adgroups, logits) => scorer.score(ahead.request(auction, adgroups), logits);
