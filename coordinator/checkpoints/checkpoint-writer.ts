@@ -42,7 +42,7 @@ import { encodeDenseState } from './checkpoint-tensors.js';
 import { grownState } from './grown-parameters.js';
 import { bestOf } from './validated-steps.js';
 import { piecesDigest } from './pieces-digest.js';
-import type { RunClaim } from './run-claim.js';
+import type { HeldLease } from '../../shared/storage/lease.js';
 import {
   readMetaParameters,
   type CheckpointReceipt,
@@ -68,7 +68,7 @@ export interface CheckpointsOptions extends CheckpointIdentity {
   readonly tableDigest?: 'whole' | 'pieces';
   /** How rows of tables begin whose values came with appended logs; as the row of unknown values if absent. */
   /** Absent where nothing tells two coordinators apart before the first checkpoint. */
-  readonly claim?: Pick<RunClaim, 'demand'>;
+  readonly claim?: Pick<HeldLease, 'demand'>;
 }
 
 export interface Checkpoints {

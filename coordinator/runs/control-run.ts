@@ -7,15 +7,15 @@ import {
   type ControlledRun,
   type RunController,
   type RunOrders,
-} from '../../shared/control/run-orders.js';
-import type { JobQueue, ReportedWorker } from '../../shared/queue/job-queue.js';
+} from '../../shared/queue/run-orders.js';
+import type { JobQueue, ConnectedWorker } from '../../shared/queue/job-queue.js';
 import { RUN_LEASE_MS } from '../../shared/queue/timing.js';
 import {
   FIXED_BY_END,
   type LeaseHolder,
   type RunEnd,
   type RunProgress,
-} from '../../shared/storage/run-lease.js';
+} from '../../shared/storage/lease.js';
 import { OUTER_STEP_COUNT_MAX } from '../../shared/config/training-config.js';
 import type { RunContext } from './run-context.js';
 import type {
@@ -24,8 +24,8 @@ import type {
   WorkersRequestSchema,
 } from './requests.js';
 import { bullmqJobQueue } from '../../shared/queue/bullmq-job-queue.js';
-import { signedJobQueue } from '../../shared/signing/signed-job-queue.js';
-import { signingKeyOf } from '../../shared/signing/signing-key.js';
+import { signedJobQueue } from '../../shared/queue/signed-job-queue.js';
+import { signingKeyOf } from '../../shared/queue/signing.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 
 const POLL_INTERVAL_MS = 200;
@@ -67,7 +67,7 @@ export async function extendRun(
 export async function workersOfQueue(
   request: z.output<typeof WorkersRequestSchema>,
   context: RunContext,
-): Promise<readonly ReportedWorker[]> {
+): Promise<readonly ConnectedWorker[]> {
   const controller = await (await queueAt(request, context)).openController();
   try {
     const workers = await controller.workers();

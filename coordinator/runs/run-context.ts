@@ -8,7 +8,7 @@ import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import type { CheckedFiles } from '../../shared/tasks/store-folder.js';
 import type { LocalCompute } from '../export/local-scorer.js';
 import type { RunCaller } from '../plan/prepared-run.js';
-import type { WorkerCommand } from '../workers/worker-supervisor.js';
+import type { WorkerCommand } from '../dispatch/worker-supervisor.js';
 
 /** Environment variables. They are handed in, since only entry files read those of the process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -44,9 +44,6 @@ interface LocalWorkersRequest {
   readonly environment: Environment;
   /** The places that jobs name. Workers open no other. */
   readonly stores: readonly StorePlace[];
-  readonly count: number;
-  /** True if a worker has several jobs of an outer step, so that processor time counts for more than waits. */
-  readonly areBusy: boolean;
 }
 
 type ComputeDemand = Pick<ComputeConfig, 'device' | 'portable'>;

@@ -20,15 +20,11 @@ import { latestManifestOf } from '../checkpoints/latest-manifest.js';
 import { outerStepsOf } from '../checkpoints/training-state.js';
 import { readMetaParameters, type SavedMetaParameters } from '../checkpoints/saved-parameters.js';
 import type { PreparedRun, RunCaller } from '../plan/prepared-run.js';
-import { claimRun, type RunClaim } from '../checkpoints/run-claim.js';
 import type { RunContext } from './run-context.js';
+import type { HeldLease } from '../../shared/storage/lease.js';
+import { claimRun } from '../dispatch/run-lease.js';
 import { storeAddressOf } from './places.js';
-import {
-  objectStoreAway,
-  objectStoreBack,
-  warningEvent,
-  type RunEvent,
-} from '../../shared/events/run-events.js';
+import { objectStoreAway, objectStoreBack, warningEvent, type RunEvent } from '../../shared/events/run-events.js';
 
 /** @param caller work that waits for a bucket that is away; without it, calls fail at once. */
 export function objectStoreOf(
@@ -99,7 +95,7 @@ export function specOf(
 export function checkpointsOf(
   run: PreparedRun,
   context: RunContext,
-  claim: RunClaim | null = null,
+  claim: HeldLease | null = null,
 ): Checkpoints {
   return openCheckpoints({
     ...checkpointSourceOf(run, context),
@@ -183,7 +179,7 @@ export async function claimedPlace(
   config: RunConfig,
   { run, address }: { readonly run: string; readonly address: string },
   context: RunContext,
-): Promise<RunClaim | null> {
+): Promise<HeldLease | null> {
   const { sink, clock, signal } = context;
   const store = objectStoreOf(config, address, context);
   if (await probeConditionalWrites(store))

@@ -5,7 +5,6 @@ import { availableParallelism, freemem, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbeddedRedis } from '#bootstrap/embedded-redis.mjs';
-import type { WorkerCrew } from '../../coordinator/workers/worker-supervisor.js';
 import type { Machine, RunContext } from '../../coordinator/runs/run-context.js';
 import type { ComputeConfig, DeviceDemand } from '../../shared/config/compute-config.js';
 import { pluginArguments } from '../../shared/plugins/load-plugins.js';
@@ -24,14 +23,6 @@ import {
 import { isInterruption } from '../../shared/base/errors.js';
 
 const WORKER_ENTRY = fileURLToPath(new URL('../../worker/main.js', import.meta.url));
-/** A worker and its compute process. */
-const PROCESSES_PER_WORKER = 2;
-/**
- * The workers that share a process, where processor time is short. A killed process takes the jobs of all, so more in one would leave a
- * larger part of a run without workers for the seconds of a start.
- */
-const WORKERS_PER_PROCESS = 2;
-
 /** Executors keep their stores and graphs, so they grow after they start. */
 const FREE_MEMORY_SHARE_MAX = 0.5;
 const EXECUTOR_BYTE_COUNT_MIN = 512 * 1024 * 1024;
@@ -75,7 +66,6 @@ export const localMachine: Machine = {
 
   workerCommand: async (request) => {
     const { redisUrl, prefix, device, portable, environment, stores } = request;
-    const { count: workerCount, areBusy } = request;
     const args = ['--prefix', prefix, '--device', device];
     args.push(...(portable ? ['--portable'] : []), ...pluginArguments());
     for (const { address, endpoint } of stores) {
@@ -83,20 +73,13 @@ export const localMachine: Machine = {
       if (endpoint !== undefined) args.push('--endpoint-allow', endpoint);
     }
     const gpuCount = await gpuCountHere(environment);
-    // The others follow when one is ready, which makes that one ready earlier.
-    const firstCount = Math.max(1, Math.floor(availableParallelism() / PROCESSES_PER_WORKER));
-    // A process has one GPU, for all that it computes.
-    const isShared = gpuCount === 0 && areBusy && workerCount > firstCount;
-    const argsOf = ({ firstIndex, count }: WorkerCrew): readonly string[] => {
-      const gpuIndex = gpuIndexOfWorker(firstIndex, gpuCount);
-      if (gpuIndex !== undefined) return [...args, '--gpu-index', String(gpuIndex)];
-      return [...args, '--count', String(count), '--first-count', String(firstCount)];
-    };
     return {
       path: process.execPath,
-      workersPerProcess: isShared ? WORKERS_PER_PROCESS : 1,
-      argsOf: (crew) => [WORKER_ENTRY, ...argsOf(crew)],
-      firstCount: isShared ? Math.ceil(firstCount / WORKERS_PER_PROCESS) : firstCount,
+      argsOf: (index) => {
+        const gpuIndex = gpuIndexOfWorker(index, gpuCount);
+        const ofGpu = gpuIndex === undefined ? [] : ['--gpu-index', String(gpuIndex)];
+        return [WORKER_ENTRY, ...args, ...ofGpu];
+      },
       // Arguments are visible to every user of the machine, and the address may hold a password.
       env: { ...environment, QIANMO_REDIS_URL: redisUrl },
     };

@@ -174,7 +174,7 @@ function ownedFolder(
   { clock, onEvent }: Pick<StateSurroundings, 'clock' | 'onEvent'>,
 ): Promise<OwnedFolder> {
   return ownFolder(folder, {
-    clock,
+    ...{ clock, start: freshNonce() },
     onWatched: (owner, silenceMs) =>
       onEvent(
         noticeEvent(

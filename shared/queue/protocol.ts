@@ -39,7 +39,7 @@ import type { IdDropout } from '../tasks/rows/dropped-ids.js';
 import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
-export const PROTOCOL_VERSION = 19;
+export const PROTOCOL_VERSION = 1;
 
 export const INNER_LOOP_QUEUE = 'inner-loops';
 
@@ -283,10 +283,6 @@ export function jobIdOf(job: Job, attempt: number): string {
  */
 export function startSuffixOf(start: string, callNumber: number): string {
   return `${start}-${callNumber}`;
-}
-
-export function isOfStart(jobId: string, start: string): boolean {
-  return /^-\d+$/.test(jobId.slice(jobId.lastIndexOf(`-${start}-`) + start.length + 1));
 }
 
 /**

@@ -24,7 +24,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/network',
     'shared/tensors',
     'shared/storage',
-    'shared/control',
     'shared/metrics',
     'shared/events',
     'shared/tasks',
@@ -42,7 +41,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'shared/features',
     'shared/queue',
     'shared/bundle',
-    'shared/signing',
   ],
   coordinator: [
     'coordinator/scoring',
@@ -69,7 +67,6 @@ const FOLDERS_IN_ORDER: Readonly<Record<string, readonly string[]>> = {
     'coordinator/comparison',
     'coordinator/reports/document',
     'coordinator/reports',
-    'coordinator/workers',
     'coordinator/dashboard/browser',
     'coordinator/dashboard/catalog',
     'coordinator/dashboard/serving',

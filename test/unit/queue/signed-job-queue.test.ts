@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { MemoryJobQueue } from '../../../infra/simulation/queue/memory-job-queue.js';
 import type { JobQueue, JobRecord } from '../../../shared/queue/job-queue.js';
 import type { Job, JobResult } from '../../../shared/queue/protocol.js';
-import { signedJobQueue } from '../../../shared/signing/signed-job-queue.js';
-import { signingKeyOf } from '../../../shared/signing/signing-key.js';
+import { signedJobQueue } from '../../../shared/queue/signed-job-queue.js';
+import { signingKeyOf } from '../../../shared/queue/signing.js';
 import {
   handConsumer,
   jobOf,

@@ -7,7 +7,7 @@
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import type { LeaseHolder, RunEnd } from '../storage/run-lease.js';
+import type { LeaseHolder, RunEnd } from '../storage/lease.js';
 
 const RunOrdersSchema = z.strictObject({
   /** No new jobs go out until it is false again. */
@@ -16,13 +16,11 @@ const RunOrdersSchema = z.strictObject({
   isCancelled: z.boolean(),
   /** The number of outer steps that the run is extended to; null as long as it is not. */
   outerSteps: z.int().positive().nullable(),
-  /** The signature of whoever gave the orders, which `shared/signing` writes and checks. */
+  /** The signature of those who gave the orders, for a run of a pool with a key. */
   seal: z
     .strictObject({
       /** The start of the coordinator that the orders are addressed to. */
       start: z.string().min(1),
-      /** Grows with the orders of a start, so that earlier ones are not taken twice. */
-      sequence: z.int().positive(),
       signature: z.string(),
     })
     .optional(),

@@ -7,8 +7,8 @@ import {
   partedRecord,
   signatureOf,
   SIGNATURE_BYTE_COUNT,
-} from '../../../shared/signing/record-signature.js';
-import { signingKeyOf, type SigningKey } from '../../../shared/signing/signing-key.js';
+} from '../../../shared/queue/signing.js';
+import { signingKeyOf, type SigningKey } from '../../../shared/queue/signing.js';
 import { isRecord } from '../../../shared/base/canonical-json.js';
 import { jobOf, resultOf } from '../../conformance/job-queue-scene.js';
 
