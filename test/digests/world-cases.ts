@@ -117,22 +117,6 @@ export const OTHER_CASES: readonly WorldCase[] = [
         ...['meta-unadapted', 'meta-adapted', 'meta-chosen'],
       ],
       shots: [0, 2, 5],
-      phases: { count: 2, rowsPerPhase: 4 },
-      progressive: { periodSeconds: 864_000 },
-    },
-  },
-  {
-    name: 'sgd-curriculum',
-    training: {
-      ...{ optimizer: { kind: 'sgd', rate: 0.1, momentum: 0.5 }, sampling: 'square-root' },
-      curriculum: { by: 'age', stageCount: 2 },
-    },
-  },
-  {
-    name: 'plain-adam-buckets',
-    training: {
-      optimizer: { kind: 'adam', rate: 0.02, lazy: false, epsilonOn: 'raw' },
-      ...{ sampling: 'size-buckets', sizeBucketEdges: [5, 10], taskWeight: 'sqrt' },
     },
   },
   { name: 'workers-maml', workers: 2, method: MAML },

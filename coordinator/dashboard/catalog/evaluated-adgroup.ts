@@ -1,18 +1,12 @@
-/** One adgroup of an evaluated run: its rows, the loss of every arm on them, and what its adaptation did. */
+/** One adgroup of an evaluated run: its rows, and the loss of every arm on them. */
 
-import { float64At, spanAt } from '../../../shared/base/arrays.js';
+import { spanAt } from '../../../shared/base/arrays.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { readEvaluatedRun, type EvaluatedRun } from '../../comparison/evaluated-run.js';
-import { fileOfSegment, REPORT_FILE, segmentOfKey } from '../../scoring/report-json.js';
+import { readEvaluatedRun, type EvaluatedRun } from '../../scoring/evaluated-run.js';
+import { REPORT_FILE, segmentOfKey } from '../../scoring/evaluation-report.js';
 import { isOfValues, lossSum, sumOf } from '../../scoring/metrics.js';
-import {
-  decodeTaskAdaptation,
-  TASK_ADAPTATION_KEY,
-  totalDistance,
-  type TaskAdaptation,
-} from '../../scoring/task-adaptation.js';
 import { KeptValues } from './kept-values.js';
 
 export interface EvaluatedAdgroup {
@@ -25,18 +19,6 @@ export interface EvaluatedAdgroup {
   readonly loss: string;
   /** Means over the query rows, by impressions, in the order in which arms are shown. */
   readonly arms: readonly { readonly arm: string; readonly queryLoss: number }[];
-  /** Null where it was not recorded: without the arm `meta-adapted`, and by earlier versions. */
-  readonly adaptation: AdgroupAdaptation | null;
-}
-
-/** The adaptation of an adgroup under the settings of the arm `meta-adapted`. */
-interface AdgroupAdaptation {
-  /** Means over the support rows, by impressions; null without such rows, or where it diverged. */
-  readonly supportLossBefore: number | null;
-  readonly supportLossAfter: number | null;
-  /** L2 norm of what was added to all of its personal blocks. */
-  readonly distance: number;
-  readonly blocks: readonly { readonly variable: string; readonly distance: number }[];
 }
 
 export interface NamedAdgroup extends EvaluatedAdgroup {
@@ -80,11 +62,7 @@ const KEPT_BYTE_COUNT_MAX = 128 * 1024 * 1024;
 const FOLDERS_LISTED_FOR_MS = 2_000;
 const BUCKETS_LISTED_FOR_MS = 30_000;
 
-interface ReadEvaluation extends EvaluatedRun {
-  readonly adaptation: TaskAdaptation | null;
-}
-
-interface KeptEvaluation extends ReadEvaluation, Pick<EvaluatedAdgroups, 'names' | 'largest'> {
+interface KeptEvaluation extends EvaluatedRun, Pick<EvaluatedAdgroups, 'names' | 'largest'> {
   /** The time of the report that it was read from. */
   readonly modifiedMs: number;
 }
@@ -150,10 +128,9 @@ export class EvaluationCatalog {
     const known = this.#read.get(key);
     if (known?.modifiedMs === modifiedMs) return known;
     const run = await readEvaluatedRun(output, segment);
-    const read = { ...run, adaptation: await adaptationIn(output, run, segment) };
     const names = [...run.logits.taskKeys].sort().slice(0, NAMES_MAX);
-    const kept = { ...read, modifiedMs, names, largest: largestOf(read) };
-    this.#read.put(key, kept, byteCountOf(read));
+    const kept = { ...run, modifiedMs, names, largest: largestOf(run) };
+    this.#read.put(key, kept, byteCountOf(run));
     return kept;
   }
 }
@@ -182,11 +159,11 @@ async function listedReports(output: ObjectStore): Promise<readonly ListedReport
   });
 }
 
-function byteCountOf({ logits: { taskKeys, rows, logits }, adaptation }: ReadEvaluation): number {
+function byteCountOf({ logits: { taskKeys, rows, logits } }: EvaluatedRun): number {
   const arrays = [rows.clicks, rows.impressions, rows.starts, ...logits.values()];
   const ofArrays = arrays.reduce((sum, { byteLength }) => sum + byteLength, 0);
   const ofNames = taskKeys.reduce((sum, name) => sum + 2 * name.length + BYTES_A_NAME, 0);
-  return ofArrays + ofNames + (adaptation?.distances.byteLength ?? 0);
+  return ofArrays + ofNames;
 }
 
 function shownOf(
@@ -198,20 +175,8 @@ function shownOf(
   return { segments, segment, key, found, count, names, largest: found === null ? largest : [] };
 }
 
-async function adaptationIn(
-  output: ObjectStore,
-  { report, logits }: EvaluatedRun,
-  segment: string | null,
-): Promise<TaskAdaptation | null> {
-  const key = fileOfSegment(TASK_ADAPTATION_KEY, segment);
-  const object = await output.get(key);
-  if (object === null || report.testLogits === undefined) return null;
-  const beside = { logitsSha256: report.testLogits.sha256, taskCount: logits.taskKeys.length };
-  return decodeTaskAdaptation(object.bytes, beside, `${output.address}/${key}`);
-}
-
 /** The order of the list: most impressions first, then the earlier name. */
-function largestOf(evaluated: ReadEvaluation): NamedAdgroup[] {
+function largestOf(evaluated: EvaluatedRun): NamedAdgroup[] {
   const { taskKeys, rows } = evaluated.logits;
   const sizes = taskKeys.map((name, index) => {
     const [start, end] = spanAt(rows.starts, index);
@@ -223,10 +188,7 @@ function largestOf(evaluated: ReadEvaluation): NamedAdgroup[] {
     .map(({ name, index }) => ({ name, ...adgroupAt(evaluated, index) }));
 }
 
-function adgroupAt(
-  { report, logits: evaluated, adaptation }: ReadEvaluation,
-  index: number,
-): EvaluatedAdgroup {
+function adgroupAt({ report, logits: evaluated }: EvaluatedRun, index: number): EvaluatedAdgroup {
   const { supportRowCounts, rows, logits } = evaluated;
   const [start, end] = spanAt(rows.starts, index);
   const counts = {
@@ -245,21 +207,5 @@ function adgroupAt(
       arm,
       queryLoss: lossSum(ofArm.subarray(start, end), counts) / impressions,
     })),
-    adaptation: adaptation === null ? null : adaptationAt(adaptation, index),
-  };
-}
-
-function adaptationAt(
-  { variables, supportLossesBefore, supportLossesAfter, distances }: TaskAdaptation,
-  index: number,
-): AdgroupAdaptation | null {
-  const own = distances.subarray(index * variables.length, (index + 1) * variables.length);
-  if (!own.every(Number.isFinite)) return null;
-  const finite = (loss: number): number | null => (Number.isFinite(loss) ? loss : null);
-  return {
-    supportLossBefore: finite(float64At(supportLossesBefore, index)),
-    supportLossAfter: finite(float64At(supportLossesAfter, index)),
-    distance: totalDistance(own),
-    blocks: variables.map((variable, place) => ({ variable, distance: float64At(own, place) })),
   };
 }

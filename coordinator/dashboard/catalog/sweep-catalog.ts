@@ -5,7 +5,7 @@
 
 import type { Clock } from '../../../shared/base/clock.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { parseComparison, type ComparisonReport } from '../../comparison/comparison-report.js';
+import { parseComparison, type ComparisonReport } from '../../scoring/compare-runs.js';
 import { parseSweepRecord, type SweepRecord } from '../../sweep/sweep-record.js';
 import type { CatalogedRun, RunCatalog } from './run-catalog.js';
 import { KeptValues } from './kept-values.js';

@@ -111,7 +111,7 @@ function largestSection(path: string, { largest, count, segment }: EvaluatedAdgr
     tableBlock('Largest adgroups', {
       columns: columnsOf(
         ...['<adgroup', 'support rows', 'impressions', outcomeName(first)],
-        ...[`query ${first.loss} before`, 'after adaptation', 'distance'],
+        ...[`query ${first.loss} before`, 'after adaptation'],
       ),
       rows: largest.map((adgroup) => largestRow(path, segment, adgroup)),
     }),
@@ -123,13 +123,12 @@ function outcomeName({ loss }: EvaluatedAdgroup): string {
 }
 
 function largestRow(path: string, segment: string | null, adgroup: NamedAdgroup): Cell[] {
-  const { name, supportRowCount, impressions, clicks, adaptation } = adgroup;
+  const { name, supportRowCount, impressions, clicks } = adgroup;
   const query = new URLSearchParams({ ...(segment === null ? {} : { segment }), name }).toString();
   return [
     link(`${path}?${query}`, shownName(name)),
     ...[supportRowCount, impressions, clicks].map(formatCount),
     ...['meta-unadapted', 'meta-adapted'].map((arm) => formatNumber(lossOf(adgroup, arm), 4)),
-    adaptation === null ? '-' : distanceText(adaptation.distance),
   ];
 }
 
@@ -166,35 +165,7 @@ function foundBlocks(found: EvaluatedAdgroup): Block[] {
         }),
       ],
     ),
-    adaptationSection(found),
   ];
-}
-
-function adaptationSection({ adaptation, loss }: EvaluatedAdgroup): Block {
-  if (adaptation === null)
-    return section('Adaptation', '', [
-      absence('Not recorded: the evaluation has no arm meta-adapted.'),
-    ]);
-  const { supportLossBefore: before, supportLossAfter: after, distance, blocks } = adaptation;
-  return section(
-    'Adaptation',
-    'With the settings of the arm meta-adapted. Losses are means over the support rows; distances are L2 norms of what adaptation adds.',
-    [
-      factsBlock(
-        [formatNumber(before, 4), `support ${loss}`, 'before adaptation'],
-        [formatNumber(after, 4), `support ${loss}`, 'after adaptation'],
-        [distanceText(distance), 'distance', 'of its personal blocks from their start'],
-      ),
-      tableBlock('Distances of personal blocks from their start', {
-        columns: columnsOf('<personal block', 'distance'),
-        rows: blocks.map((block) => [block.variable, distanceText(block.distance)]),
-      }),
-    ],
-  );
-}
-
-function distanceText(distance: number): string {
-  return distance === 0 ? '0' : distance.toPrecision(3);
 }
 
 function servedSection(asked: readonly AskedServer[] | null): Block {

@@ -1,7 +1,7 @@
 /** The list of sweeps, searches and comparisons, and the page of one: its document, with links to the runs. */
 
 import { at } from '../../../shared/base/arrays.js';
-import type { ComparisonReport } from '../../comparison/comparison-report.js';
+import type { ComparisonReport } from '../../scoring/compare-runs.js';
 import { comparisonDocument } from '../../reports/comparison-document.js';
 import {
   absence,
@@ -15,7 +15,7 @@ import {
 } from '../../reports/document/document.js';
 import { durationText, formatCount, formatNumber } from '../../reports/document/format.js';
 import { stateBadge } from '../../reports/run-documents.js';
-import { begunTrialCount, sweepDocument } from '../../reports/sweep-document.js';
+import { trainedTrialCount, sweepDocument } from '../../reports/sweep-document.js';
 import type { CatalogedRun } from '../catalog/run-catalog.js';
 import type { CatalogedSweep, CatalogedSweeps } from '../catalog/sweep-catalog.js';
 import { announcedPart, headPart, part, runPath, sweepPath, type Page } from './page.js';
@@ -75,14 +75,15 @@ function summaryOf(findings: CatalogedSweep['findings']): Summary {
   }
   const { record, kind } = findings;
   const { trial = '-', validationLogloss: loss = null } = record.best ?? {};
-  return { kind, count: formatCount(begunTrialCount(record)), best: trial, loss };
+  return { kind, count: formatCount(trainedTrialCount(record)), best: trial, loss };
 }
 
 /** The arm with the lowest loss on all test adgroups. */
-function bestArm({ runs, slices }: ComparisonReport): Pick<Summary, 'best' | 'loss'> {
-  const losses = at(slices, 0).runs.map(({ metrics }) => metrics.logloss);
+function bestArm({ slices }: ComparisonReport): Pick<Summary, 'best' | 'loss'> {
+  const { arms } = at(slices, 0);
+  const losses = arms.map(({ metrics }) => metrics.logloss);
   const loss = Math.min(...losses);
-  return { best: at(runs, losses.indexOf(loss)).label, loss };
+  return { best: at(arms, losses.indexOf(loss)).arm, loss };
 }
 
 /** @param runs those that the dashboard knows, to link to */

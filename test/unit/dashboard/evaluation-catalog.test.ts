@@ -7,8 +7,7 @@ import {
   fileOfSegment,
   REPORT_FILE,
   segmentOfKey,
-} from '../../../coordinator/scoring/report-json.js';
-import { TASK_ADAPTATION_KEY } from '../../../coordinator/scoring/task-adaptation.js';
+} from '../../../coordinator/scoring/evaluation-report.js';
 import { TEST_LOGITS_KEY } from '../../../coordinator/scoring/test-logits.js';
 import type { Clock } from '../../../shared/base/clock.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
@@ -50,7 +49,7 @@ const evaluated = () =>
 
 /** Moves the files of an evaluation to those of a segment. */
 async function asSegment(output: ObjectStore, from: ObjectStore, segment: string): Promise<void> {
-  for (const file of [TEST_LOGITS_KEY, TASK_ADAPTATION_KEY, REPORT_FILE]) {
+  for (const file of [TEST_LOGITS_KEY, REPORT_FILE]) {
     const object = await from.get(file);
     if (object === null) throw new Error(`no ${file}`);
     await output.put(fileOfSegment(file, segment), object.bytes, { kind: 'always' });
