@@ -9,7 +9,16 @@ import { failureOfSystemError } from '../../shared/base/system-errors.js';
 import type { RunConfig } from '../../shared/config/run-config.js';
 import { openEventLog } from '../../shared/events/event-log.js';
 import type { SegmentBounds } from '../../shared/events/log-segments.js';
-import { runEventSink, sinksTogether, toldBy, type EventKind, type RunEventOf, type RunEventSink, type StampedEvent, type StampedEventSink } from '../../shared/events/run-events.js';
+import {
+  runEventSink,
+  sinksTogether,
+  toldBy,
+  type EventKind,
+  type RunEventOf,
+  type RunEventSink,
+  type StampedEvent,
+  type StampedEventSink,
+} from '../../shared/events/run-events.js';
 import { thisProcess } from '../../shared/storage/process-identity.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';

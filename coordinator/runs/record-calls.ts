@@ -6,7 +6,6 @@ import { isInterruptionKind, QianmoError, type FailureKind } from '../../shared/
 import { sentenceOf, type StampedEvent } from '../../shared/events/run-events.js';
 import { openObjectStore, s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
-import { readRunHistory } from '../record/history/run-history.js';
 import { findRecords, findRecordsInBucket } from '../record/find-records.js';
 import { ListedRun } from '../record/listed-view.js';
 import { RecordFollower } from '../record/read-record.js';
@@ -84,27 +83,6 @@ export async function listRuns(
   }
   runs.sort((a, b) => (b.lastEventMs ?? 0) - (a.lastEventMs ?? 0));
   return { runs, isCut: isCut || outputs.length > RUN_COUNT_MAX };
-}
-
-/**
- * The page of a run as one HTML file with everything inside.
- *
- * @throws QianmoError `usage` if there is no record.
- */
-export async function runAsHtml(
-  { run }: z.output<typeof StatusRequestSchema>,
-  context: Reading,
-): Promise<string> {
-  const { place, s3 } = await placeOfRun(run, context);
-  const status = await statusAt(place, context, STATUS_BYTE_COUNTS);
-  const { filedPage } = await import('../dashboard/pages/page.js');
-  const { runPage } = await import('../dashboard/pages/run-page.js');
-  const checkpoints = openObjectStore(`${place.address}/checkpoints`, s3);
-  const { settingsOf } = await import('../dashboard/catalog/run-settings.js');
-  const settings = await settingsOf(checkpoints);
-  return filedPage(
-    runPage({ status, history: await readRunHistory(place) }, { key: '', settings }),
-  );
 }
 
 /**

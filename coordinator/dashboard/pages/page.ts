@@ -6,7 +6,6 @@
 import { createHash } from 'node:crypto';
 import { blocksHtml, escapeHtml, htmlDocument } from '../../reports/document/as-page.js';
 import { textBlock, type Block, type Text } from '../../reports/document/document.js';
-import { PAGE_STYLE } from '../../reports/document/page-style.js';
 
 export interface Page {
   readonly title: string;
@@ -76,12 +75,6 @@ export function servedPage(page: Page, { livePath, places }: ServedFrame): strin
       '<span id="connection" role="status"></span></header>\n' +
       `<main id="main" tabindex="-1"${live}>\n${partsHtml(page)}\n</main>`,
   );
-}
-
-/** One file with everything inside, for people without the server. */
-export function filedPage(page: Page): string {
-  const head = `${ICON}\n<style>${PAGE_STYLE}</style>`;
-  return htmlDocument(page.title, head, `<main id="main">\n${partsHtml(page)}\n</main>`);
 }
 
 function partsHtml({ parts }: Page): string {

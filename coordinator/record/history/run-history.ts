@@ -8,8 +8,6 @@ import { SizedLosses, type SizedSteps } from './step-series.js';
 import { PointSeries, POINTS_MAX, type Point } from './step-series.js';
 import { StepTimes, TIMED_SPANS_MAX, type TimedSteps } from './step-series.js';
 import { WorkerCourses, type WorkerCourse } from './worker-courses.js';
-import { RecordFollower } from '../read-record.js';
-import type { RecordPlace } from '../record-place.js';
 
 export interface RunHistory {
   readonly view: RunView;
@@ -190,16 +188,6 @@ export class GrowingRunHistory {
         return;
     }
   }
-}
-
-/** Reads the history of a run once, segment by segment. */
-export async function readRunHistory(place: RecordPlace): Promise<RunHistory> {
-  const growing = new GrowingRunHistory();
-  for await (const { events, unknownCount } of new RecordFollower(place).nextParts()) {
-    for (const event of events) growing.admit(event);
-    growing.addUnknown(unknownCount);
-  }
-  return growing.history;
 }
 
 function keepLast<Item>(items: Item[], item: Item, countMax: number): void {
