@@ -10,7 +10,7 @@ import type { AdaptableModel, TaskJobContext } from '../evaluation/task-jobs.js'
 import { readFlatRows, type FlatRows } from '../scoring/held-out-rows.js';
 import { sumOf } from '../scoring/metrics.js';
 import { EVERY_ADGROUP, sizeBuckets, type SizeBucket } from '../scoring/size-buckets.js';
-import { servedBlocksOf } from './serving-choice.js';
+import { servedBlocksOf } from './export-groups.js';
 import { sigmoid, softplus } from '../../shared/base/logistic.js';
 
 export interface Calibration {

@@ -8,7 +8,7 @@ import type { JobExecutor } from '../../../shared/queue/job-executor.js';
 import type { TraceparentOf } from '../../../shared/queue/job-queue.js';
 import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
 import type { Span } from '../../../shared/traces/span.js';
-import type { LocalCompute } from '../../export/local-scorer.js';
+import type { LocalCompute } from '../../export/unknown-block.js';
 import type { RunCaller } from '../../plan/prepared-run.js';
 import type { WorkerCommand } from '../../workers/worker-supervisor.js';
 
