@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
-import { scoringAddon } from '#bootstrap/serving/scoring-addon.mjs';
+import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { accessToken, demandTokenBeyondLoopback } from './access-token.js';
 import { parsedBundleAddress } from '../../coordinator/runs/places.js';
-import type { CallOptions, Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import type { CallOptions, Surroundings } from '../../coordinator/runs/run-handle.js';
 import { objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import {

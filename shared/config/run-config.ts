@@ -12,11 +12,14 @@ import { ComputeConfigSchema, QueueConfigSchema } from './compute-config.js';
 import { AddressSchema, DataConfigSchema, declaredFeatures } from './data-config.js';
 import { EvaluationConfigSchema } from './evaluation-config.js';
 import { ExplorationConfigSchema } from './exploration-config.js';
-import { idDropoutMisfits } from './dropout-config.js';
 import { TrackingConfigSchema } from './tracking-config.js';
-import { GlobalTrainingConfigSchema, TrainingConfigSchema } from './training-config.js';
-import { TrustConfigSchema } from './trust-config.js';
-import { decayIssues } from './weight-decay-config.js';
+import {
+  decayIssues,
+  GlobalTrainingConfigSchema,
+  idDropoutMisfits,
+  TrainingConfigSchema,
+  TrustConfigSchema,
+} from './training-config.js';
 import {
   featureMisfits,
   hasHiddenLayers,
@@ -92,17 +95,6 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       code: 'custom',
       path: ['globalTraining', 'outerSteps'],
       message: `must be a multiple of training.staleness.drainEveryOuterSteps: ${globalSteps} is none of ${drainEvery}`,
-    });
-  const { tensorboard } = config.tracking ?? {};
-  if (
-    tensorboard !== undefined &&
-    tensorboard.folder === undefined &&
-    config.output.startsWith('s3://')
-  )
-    context.addIssue({
-      code: 'custom',
-      path: ['tracking', 'tensorboard', 'folder'],
-      message: 'event files grow, and objects cannot: name a folder of this machine',
     });
   if (evaluation.progressive !== undefined && data.time === undefined)
     context.addIssue({

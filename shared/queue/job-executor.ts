@@ -7,7 +7,6 @@
 import type { FoundDevice } from '../events/device-report.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
 import type { TaskRows } from '../tasks/task-store.js';
-import type { Span } from '../traces/span.js';
 import type { Job } from './protocol.js';
 
 /** The rows of a job's tasks, where no task store has them. */
@@ -29,8 +28,6 @@ export interface JobInput {
   readonly frozen: Uint8Array | null;
   /** Read in place of the store that the job names, which is not opened. */
   readonly given?: GivenTasks | undefined;
-  /** The place of the job in a trace; absent where nobody traces. */
-  readonly traceparent?: string | undefined;
 }
 
 export interface JobOutput {
@@ -39,28 +36,24 @@ export interface JobOutput {
   readonly computeMs: number;
   readonly backend: string;
   readonly fingerprint: string;
-  /** The computation in the trace of the job, told by the process that did it. */
-  readonly span?: Span | undefined;
 }
 
 export interface JobExecutor {
   /**
-   * @param onBegin is called when the job begins; its `timeoutMs` counts from there. Preparations
-   *   such as starting a process have a bound of their own.
+   * Ends a job that takes longer than its `timeoutMs`. Preparations such as starting a process have a bound of their own.
+   *
    * @throws QianmoError `data` for a job that can never succeed, `transient` when another attempt
    *   may succeed (the compute process died or passed its deadline), `environment` when this machine
    *   failed and not the job (its disk is full, its compute process does not start), any kind with
    *   `isOfThisMachine` when another machine may succeed.
    */
-  execute(input: JobInput, signal?: AbortSignal, onBegin?: () => void): Promise<JobOutput>;
+  execute(input: JobInput, signal?: AbortSignal): Promise<JobOutput>;
   /**
    * Announces the input that is executed next, so that its bytes can travel while another job is
    * computed, and the job can begin as soon as that one has ended. It never throws and changes no result.
-   * A second call replaces the first.
+   * A second call replaces the first; null takes it back, because another worker computes the job.
    */
-  prepare?(input: JobInput): void;
-  /** Takes an announcement back: another worker computes the job. */
-  forget?(input: JobInput): void;
+  prepare?(input: JobInput | null): void;
   /** Resident memory of the process that computes, after its last job; null before one, absent where nobody measures it. */
   residentByteCount?(): number | null;
   /** The device that computes; null before it is known, absent where nobody asks. */

@@ -1,15 +1,14 @@
 /**
  * Carries one job from the bytes on the queue to the record it returns: parse and fetch, which may
- * be done ahead, then compute under a deadline, and put. It knows no queue. A failure becomes a
- * text that the dispatcher understands (`shared/queue/job-failure.ts`).
+ * be done ahead, then compute, and put. It knows no queue.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
 import { isRecord } from '../../shared/base/canonical-json.js';
 import { type FailureKind, QianmoError } from '../../shared/base/errors.js';
-import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
+import type { JobExecutor, JobInput } from '../../shared/queue/job-executor.js';
 import { type JobFailure, type JobFailureKind, mayPass } from '../../shared/queue/queue-errors.js';
-import type { JobConsumer, TracedOrigin } from '../../shared/queue/job-queue.js';
+import type { JobConsumer } from '../../shared/queue/job-queue.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
@@ -20,31 +19,14 @@ import {
   taskCountOf,
 } from '../../shared/queue/protocol.js';
 import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
+import { withRetry } from '../../shared/network/retry.js';
 import { type JobLimits, reasonToRefuse } from './job-limits.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
-import {
-  placeIn,
-  type Span,
-  spanBelow,
-  spanIdOf,
-  type SpanPlace,
-  traceparentOf,
-} from '../../shared/traces/span.js';
-
-/** Bounds the time before a job begins, in which the executor may restart its process twice. */
-const BEGIN_TIMEOUT_MS = 300_000;
-/** Bounds the time in which an executor must stop; after it the worker counts as broken. */
-const STOP_GRACE_MS = 10_000;
-/** The pause before a blob is fetched or put again that the server did not take or give. */
-const BLOB_RETRY_DELAY_MS = 500;
 
 /**
  * Larger than any sensible `queue.blobByteCountMax`; the coordinator enforces the limit of the run.
  */
 const BLOB_BYTE_COUNT_MAX = 2 ** 31 - 1;
-
-/** A reason of one's own spares the exception, with its stack, that the platform would make. */
-const AWAKE = 'awake';
 
 /** The part of a job that says where its blobs are, and for how long. */
 type BlobTerms = Pick<Job, 'blobLifetimeMs' | 'largeBlobs'>;
@@ -60,8 +42,6 @@ export interface JobCarrier {
   readonly onTrouble: (error: Error) => void;
   /** Absent where jobs come from this process alone. */
   readonly limits?: JobLimits;
-  /** The spans of the job that is carried; null where nobody traces. */
-  readonly trace?: JobTrace | null;
 }
 
 /** The blobs of jobs that were taken from one queue. */
@@ -85,11 +65,6 @@ export class JobFailedError extends Error {
     this.name = 'JobFailedError';
     this.failure = failure;
   }
-}
-
-/** Thrown when the executor ignored its signal. The process that holds it must end. */
-export class ExecutorStuckError extends Error {
-  override readonly name = 'ExecutorStuckError';
 }
 
 /**
@@ -119,9 +94,7 @@ export async function fetchJob(
       job.rowPack === undefined ? null : blobs.get(job.rowPack),
     ]);
     const fetchMs = carrier.clock.monotonicMs() - startMs;
-    carrier.trace?.ended('fetch', fetchMs);
-    const traced = carrier.trace ? { traceparent: carrier.trace.traceparent } : {};
-    return { job, dense, rowPack, frozen, fetchMs, ...traced };
+    return { job, dense, rowPack, frozen, fetchMs };
   } catch (error) {
     throw new JobFailedError(failureOf(error, job), error);
   }
@@ -130,7 +103,7 @@ export async function fetchJob(
 /**
  * @param signal aborts when the job is to be given up (shutdown, lost lock).
  * @param onComputed called when the executor is free again, before the output is put.
- * @throws JobFailedError, or ExecutorStuckError
+ * @throws JobFailedError
  */
 export async function carryJob(
   input: CarriedInput,
@@ -140,16 +113,12 @@ export async function carryJob(
 ): Promise<JobResult> {
   const { job } = input;
   try {
-    const computed = await withinDeadline(job, carrier, signal, (stopSignal, onBegin) =>
-      carrier.executor.execute(input, stopSignal, onBegin),
-    );
+    const computed = await carrier.executor.execute(input, signal);
     onComputed();
     const uploadedFromMs = carrier.clock.monotonicMs();
     const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
     const output = await blobs.put(computed.output);
     const uploadMs = carrier.clock.monotonicMs() - uploadedFromMs;
-    if (computed.span !== undefined) carrier.trace?.took(computed.span);
-    carrier.trace?.ended('upload', uploadMs);
     return {
       protocolVersion: PROTOCOL_VERSION,
       runId: job.runId,
@@ -166,7 +135,6 @@ export async function carryJob(
       fingerprint: computed.fingerprint,
     };
   } catch (error) {
-    if (error instanceof ExecutorStuckError) throw error;
     throw new JobFailedError(failureOf(error, job), error);
   }
 }
@@ -180,17 +148,14 @@ function patientBlobs(
   { clock, onTrouble }: JobCarrier,
   signal: AbortSignal,
 ): Pick<BlobStore, 'get' | 'put'> {
-  const repeated = async <Value>(action: () => Promise<Value>): Promise<Value> => {
-    for (;;) {
-      try {
-        return await action();
-      } catch (error) {
+  const repeated = <Value>(action: () => Promise<Value>): Promise<Value> =>
+    withRetry(action, {
+      assertRetriable: (error) => {
         if (!mayPass(error) || signal.aborted) throw error;
         onTrouble(error);
-      }
-      await clock.sleep(BLOB_RETRY_DELAY_MS, signal);
-    }
-  };
+      },
+      pause: (pauseMs) => clock.sleep(pauseMs, signal),
+    });
   return {
     get: (ref) => repeated(() => blobs.get(ref)),
     put: (bytes, ref) => repeated(() => blobs.put(bytes, ref)),
@@ -216,90 +181,6 @@ function parsedJob(data: unknown): Job {
     kind: 'permanent',
     reason: `the job is malformed at ${issue?.path.join('.') || 'its root'}: ${issue?.message ?? ''}`,
   });
-}
-
-async function withinDeadline(
-  job: Job,
-  { clock }: JobCarrier,
-  signal: AbortSignal,
-  compute: (signal: AbortSignal, onBegin: () => void) => Promise<JobOutput>,
-): Promise<JobOutput> {
-  const stop = new AbortController();
-  const nap = new Nap(clock);
-  const progress = { hasBegun: false, isSettled: false };
-  const onBegin = (): void => {
-    if (progress.hasBegun) return;
-    progress.hasBegun = true;
-    nap.end();
-  };
-  const giveUp = (): void => {
-    if (stop.signal.aborted) return;
-    stop.abort();
-    nap.end();
-  };
-  if (signal.aborted) giveUp();
-  signal.addEventListener('abort', giveUp, { once: true });
-  const givenUp: { because: string | null } = { because: null };
-  const isOver = (): boolean => progress.isSettled || stop.signal.aborted;
-  const watch = async (): Promise<never> => {
-    if (!progress.hasBegun && !isOver()) await nap.sleep(BEGIN_TIMEOUT_MS);
-    if (progress.hasBegun && !isOver()) await nap.sleep(job.timeoutMs);
-    if (!isOver()) {
-      givenUp.because = progress.hasBegun
-        ? `the job passed its deadline of ${job.timeoutMs} ms`
-        : `the job did not begin within ${BEGIN_TIMEOUT_MS} ms`;
-      giveUp();
-    }
-    if (!progress.isSettled) await nap.sleep(STOP_GRACE_MS);
-    // Making an error takes a stack, and nobody would read this one.
-    if (progress.isSettled) return forever();
-    throw new ExecutorStuckError('the executor did not stop when told to');
-  };
-  try {
-    return await Promise.race([compute(stop.signal, onBegin), watch()]);
-  } catch (error) {
-    if (givenUp.because === null || error instanceof ExecutorStuckError) throw error;
-    throw new QianmoError({
-      kind: 'transient',
-      what: givenUp.because,
-      ...foundBy(error),
-      cure: 'lower training.microBatchRowsMax, or raise queue.jobTimeoutMs',
-      cause: error,
-    });
-  } finally {
-    progress.isSettled = true;
-    nap.end();
-    signal.removeEventListener('abort', giveUp);
-  }
-}
-
-function forever(): Promise<never> {
-  return new Promise(() => undefined);
-}
-
-/** One sleep at a time, which can be ended. Joined signals would do the same at many times the cost. */
-class Nap {
-  readonly #clock: Clock;
-  #enough = new AbortController();
-
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  async sleep(durationMs: number): Promise<void> {
-    this.#enough = new AbortController();
-    await this.#clock.sleep(durationMs, this.#enough.signal);
-  }
-
-  end(): void {
-    this.#enough.abort(AWAKE);
-  }
-}
-
-/** The last report that the executor had of the job that it gave up. */
-function foundBy(error: unknown): { readonly found?: string } {
-  const found = error instanceof QianmoError ? error.report.found : undefined;
-  return found === undefined ? {} : { found };
 }
 
 const FAILURE_BY_KIND: Readonly<Record<FailureKind, JobFailureKind>> = {
@@ -376,74 +257,4 @@ export class InputCache {
       this.#fetchBySha256.delete(ref.sha256);
     }
   }
-}
-
-/**
- * The spans of one delivery of a job, below its outer step: how long it waited on the queue, its inputs were fetched, it
- * was computed, and its output was put. The compute process makes the span of its work itself.
- */
-
-type TakeSpan = (span: Span) => void;
-
-export class JobTrace {
-  readonly #above: SpanPlace;
-  readonly #place: SpanPlace;
-  readonly #jobId: string;
-  readonly #startMs: number;
-  readonly #clock: Clock;
-  readonly #take: TakeSpan;
-
-  private constructor(above: SpanPlace, origin: TracedJob, clock: Clock, take: TakeSpan) {
-    const { traceId } = above;
-    this.#above = above;
-    this.#place = { traceId, spanId: spanIdOf(traceId, above.spanId, origin.jobId) };
-    this.#jobId = origin.jobId;
-    const takenMs = clock.epochMs();
-    // The clock of the coordinator may be ahead.
-    this.#startMs = Math.min(origin.addedMs, takenMs);
-    this.#clock = clock;
-    this.#take = take;
-    this.#phase('queue', this.#startMs, takenMs);
-  }
-
-  /** Null for a job whose trace nobody keeps. */
-  static of(job: TracedJob | null, clock: Clock, take: TakeSpan | undefined): JobTrace | null {
-    const above = placeIn(job?.traceparent);
-    if (job === null || above === null || take === undefined) return null;
-    return new JobTrace(above, job, clock, take);
-  }
-
-  /** For work in other processes. */
-  get traceparent(): string {
-    return traceparentOf(this.#place);
-  }
-
-  /** Work that took until now. */
-  ended(name: 'fetch' | 'upload', tookMs: number): void {
-    const endMs = this.#clock.epochMs();
-    this.#phase(name, endMs - tookMs, endMs);
-  }
-
-  took(span: Span): void {
-    this.#take(span);
-  }
-
-  end(outcome: 'finished' | 'failed' | 'handed back', workerName: string): void {
-    this.#take({
-      ...{ ...this.#place, parentSpanId: this.#above.spanId, name: 'job' },
-      ...{ startMs: this.#startMs, endMs: this.#clock.epochMs() },
-      attributes: {
-        ...{ 'qianmo.job': this.#jobId, 'qianmo.outcome': outcome },
-        'qianmo.worker': workerName,
-      },
-    });
-  }
-
-  #phase(name: string, startMs: number, endMs: number): void {
-    this.#take(spanBelow(this.#place, name, { startMs, endMs }));
-  }
-}
-
-interface TracedJob extends TracedOrigin {
-  readonly jobId: string;
 }

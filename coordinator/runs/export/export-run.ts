@@ -30,8 +30,8 @@ import type { PreparedRun } from '../../plan/prepared-run.js';
 import { fileOfSegment, parseReport, REPORT_FILE } from '../../scoring/report-json.js';
 import type { EvaluationReport } from '../../scoring/evaluation-report.js';
 import { decodeTestLogits, TEST_LOGITS_KEY, type TestLogits } from '../../scoring/test-logits.js';
-import { interruptedAs } from '../call/interruption.js';
-import type { RunContext } from '../call/run-context.js';
+import { interruptedAs } from '../run-handle.js';
+import type { RunContext } from '../run-context.js';
 import { chosenConfigOf } from '../config-sources.js';
 import {
   dispatchForRun,
