@@ -104,13 +104,9 @@ async function serveAlone(
   member?: ServingMember,
 ): Promise<RankingService> {
   const { host, port, queue: queuedRequestsMax, deadlineMs, pollSeconds } = request;
-  const variable = TOKEN_VARIABLE;
-  const token = await accessToken({ file: request.tokenFile, variable, environment });
-  demandTokenBeyondLoopback(host, token, variable);
-  const metrics =
-    request.metricsPort === undefined
-      ? null
-      : new ServingMetrics({ clock, version: packageVersion() });
+  const token = await tokenFor(request, environment);
+  const isCounted = request.metricsPort !== undefined;
+  const metrics = isCounted ? new ServingMetrics({ clock, version: packageVersion() }) : null;
   const told = metrics === null ? onEvent : sinksTogether(onEvent, metrics.sink);
   const sink = runEventSink({ clock }, told);
   if (request.canary !== undefined) canaryName(request.bundle, request.canary);
@@ -151,11 +147,7 @@ async function serveAlone(
   const { digest: bundle, choice } = keeper.current;
   sink({ kind: 'server-ready', url: server.url, bundle, scorer: choice.name });
   const stop = new AbortController();
-  const pollMs = pollSeconds * 1_000;
-  const watched = Promise.all([
-    keeper.watch(pollMs, stop.signal),
-    canary?.watch(pollMs, stop.signal),
-  ]);
+  const watched = [keeper, canary].map((each) => each?.watch(1_000 * pollSeconds, stop.signal));
   return {
     url: server.url,
     get bundle() {
@@ -165,7 +157,7 @@ async function serveAlone(
     close: async () => {
       stop.abort();
       await server.drain();
-      await watched;
+      await Promise.all(watched);
       await state.close();
       canary?.close();
       await keeper.close();
@@ -245,6 +237,15 @@ function evidenceOfOne(): QianmoError {
     expected: '--redis beside --explore, or one process',
     cure: 'give --redis URL, or --processes 1',
   });
+}
+
+async function tokenFor(
+  { host, tokenFile: file }: z.output<typeof ServeRequestSchema>,
+  environment: Surroundings['environment'],
+): Promise<string | null> {
+  const token = await accessToken({ file, variable: TOKEN_VARIABLE, environment });
+  demandTokenBeyondLoopback(host, token, TOKEN_VARIABLE);
+  return token;
 }
 
 type FollowedSource = Omit<Parameters<typeof BundleKeeper.open>[0], 'name'>;
