@@ -1,6 +1,6 @@
 /** Configs as the library is given them: read from a path or address, or handed in as an object. */
 
-import { loadTargetPolicy, targetPolicyIn } from '../../shared/config/load-exploration.js';
+import { loadExploration, explorationIn } from '../../shared/config/load-exploration.js';
 import { checkedRunConfig, loadRunConfig } from '../../shared/config/load-run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
@@ -54,8 +54,8 @@ export async function targetPolicyOf(
   environment: Environment,
 ): Promise<ExplorationConfig> {
   return typeof source === 'string'
-    ? await loadTargetPolicy(source, configReaderOf(environment))
-    : targetPolicyIn(source, OBJECT_PLACE);
+    ? await loadExploration(source, configReaderOf(environment))
+    : explorationIn(source, OBJECT_PLACE);
 }
 
 export async function sweepConfigOf(

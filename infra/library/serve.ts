@@ -27,8 +27,7 @@ import {
 } from '../../worker/serving/server/bundle-keeper.js';
 import { RecordedRequests, type RecordedRequest } from '../../worker/serving/recorded-requests.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
-import { letEngineGiveWay } from '../../worker/serving/processes/engine-threads.js';
-import { SharedRows } from '../../worker/serving/processes/shared-rows.js';
+import type { ParentLink } from '../../worker/serving/processes/state-link.js';
 import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import { warmUp, requestOfLine } from '../../worker/serving/server/forms/warm-up.js';
@@ -40,7 +39,7 @@ import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
 import { ProcessesMetrics } from './serving/serving-metrics.js';
 import { ServingMetrics } from './serving/serving-metrics.js';
-import { openServedState, openSharedState, type SharedState } from './served-state.js';
+import { openProcessesState, openServedState } from './served-state.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
 import { cacheFolder } from '../../shared/base/cache-folder.js';
@@ -64,19 +63,18 @@ export interface RankingService {
 /** The parts that a process among several shares with the others. */
 export interface ServingMember {
   readonly placeOf: () => ServingPlace;
-  /** Rows of adgroups that adapt, of all processes, and what adapts them. */
-  readonly shared: SharedState;
+  /** Has the state of all processes. */
+  readonly parent: ParentLink;
   /** Called once requests can be answered, with what takes a connection that another process has accepted. */
   readonly onOpen: (take: (socket: Socket) => void) => void;
 }
 
 export async function serveFromBundle(
   request: z.output<typeof ServeRequestSchema>,
-  { clock, environment, ownEnvironment }: Surroundings,
+  { clock, environment }: Surroundings,
   { onEvent = () => undefined }: CallOptions,
   member?: ServingMember,
 ): Promise<RankingService> {
-  if (ownEnvironment !== undefined) letEngineGiveWay();
   if (request.redis !== undefined && request.explore === undefined) throw nothingForRedis();
   if (member !== undefined) return serveAlone(request, { clock, environment }, onEvent, member);
   const serve = request.processes > 1 ? serveFromProcesses : serveAlone;
@@ -124,7 +122,7 @@ async function serveAlone(
       ? readingLoader(store, await graphChoiceOf(sink))
       : bundleLoaderOf(address, request, { clock, environment });
   const given = { clock, environment, onEvent: sink };
-  const state = await openServedState(request, given, member?.shared ?? null);
+  const state = await openServedState(request, given, member?.parent ?? null);
   const prepare = async (next: ServedBundle): Promise<void> => {
     const beside = bundles === null ? null : clock;
     await state.prepare(next, beside);
@@ -205,18 +203,17 @@ async function serveFromProcesses(
   { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
   onEvent: StampedEventSink,
 ): Promise<RankingService> {
-  const { state, redis, explore } = request;
-  if (explore !== undefined && state !== undefined && redis === undefined) throw evidenceOfOne();
+  const { state } = request;
   const version = packageVersion();
   const metrics = new ProcessesMetrics({ clock, version });
   const sink = runEventSink({ clock }, sinksTogether(onEvent, metrics.sink));
-  const shared = await openSharedState(request, { clock, environment, onEvent: sink });
+  const shared = await openProcessesState(request, { clock, environment, onEvent: sink });
   let processes: ServingProcesses;
   try {
     processes = await ServingProcesses.start({
       ...{ count: request.processes, entry: PROCESS_ENTRY, environment },
       ...{ clock, sink, onEvent },
-      rows: shared === null ? null : new SharedRows(shared.log, shared.engine, clock),
+      state: shared?.state ?? null,
       listenAt: { host: request.host, port: request.port },
       requestOf: (place) => ({
         ...request,
@@ -251,16 +248,6 @@ function nothingForRedis(): QianmoError {
     where: '--redis',
     expected: '--explore beside it',
     cure: 'give --explore POLICY.yaml, or no --redis: rows that adgroups adapt from are kept in --state',
-  });
-}
-
-function evidenceOfOne(): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'several processes cannot share the evidence of exploration in a folder',
-    where: '--processes',
-    expected: '--redis beside --explore, or one process',
-    cure: 'give --redis URL, or --processes 1',
   });
 }
 

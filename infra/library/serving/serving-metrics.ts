@@ -13,11 +13,11 @@ import {
   type StampedEventSink,
   type StampedEvent,
 } from '../../../shared/events/run-events.js';
+import { shortDigest } from '../../../worker/serving/exploration/event-ids.js';
 import {
   segmentLabel,
   type CalibrationSums,
-} from '../../../worker/serving/decisions/calibration-counts.js';
-import { shortDigest } from '../../../worker/serving/decisions/shown-choice.js';
+} from '../../../worker/serving/exploration/feedback.js';
 import type { ExplorationCounts } from '../../../worker/serving/server/endpoints/served-exploration.js';
 import type { KeptBundle, ServerView } from '../../../worker/serving/server/endpoint.js';
 import type { EndedRequest } from '../../../worker/serving/server/wire/ranking-server.js';

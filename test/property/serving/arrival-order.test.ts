@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { ArrivalOrder } from '../../../worker/serving/evidence/evidence-ledger.js';
+import { ArrivalOrder } from '../../../worker/serving/exploration/evidence-ledger.js';
 
 it('has the entries of a map in which each put entry is the last', () => {
   // Seen to fail: without the link back from the entry behind a deleted one.

@@ -9,7 +9,7 @@ import {
   ConnectionHandOut,
   type Taker,
 } from '../../../worker/serving/processes/connection-hand-out.js';
-import type { HandedOutcome } from '../../../worker/serving/processes/process-messages.js';
+import type { HandedOutcome } from '../../../worker/serving/processes/connection-hand-out.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 /** A process that keeps what it is given until the test says what becomes of it. */

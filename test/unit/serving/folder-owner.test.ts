@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
-import { ownFolder, type OwnedFolder } from '../../../worker/serving/decisions/folder-owner.js';
+import { ownFolder, type OwnedFolder } from '../../../worker/serving/state/folder-owner.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';

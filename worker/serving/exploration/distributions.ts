@@ -1,4 +1,4 @@
-/** The Beta and normal distributions that policies draw from and integrate, in float64. */
+/** The Beta distribution that policies draw from and integrate, in float64. */
 
 import { float64At } from '../../../shared/base/arrays.js';
 import type { RandomStream } from '../../../shared/base/random.js';
@@ -107,26 +107,4 @@ function gammaDraw(shape: number, stream: RandomStream): number {
     if (u < 1 - 0.0331 * squared * squared) return d * v;
     if (Math.log(u) < 0.5 * squared + d * (1 - v + Math.log(v))) return d * v;
   }
-}
-
-/** The standard normal distribution function, by series and continued fraction of erfc; error below 1e-14. */
-export function normalCdf(z: number): number {
-  const x = Math.abs(z);
-  if (x > 38) return z > 0 ? 1 : 0;
-  const density = Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
-  let tail: number;
-  if (x < 3) {
-    let term = x;
-    let sum = x;
-    for (let n = 1; term > sum * 1e-17; n += 1) {
-      term *= (x * x) / (2 * n + 1);
-      sum += term;
-    }
-    tail = 0.5 - density * sum;
-  } else {
-    let fraction = x;
-    for (let n = 120; n >= 1; n -= 1) fraction = x + n / fraction;
-    tail = density / fraction;
-  }
-  return z > 0 ? 1 - tail : tail;
 }

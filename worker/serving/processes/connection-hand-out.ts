@@ -7,7 +7,6 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Clock } from '../../../shared/base/clock.js';
 import { listening } from '../../../shared/network/listening.js';
-import type { HandedOutcome } from './process-messages.js';
 
 /** Processes that a connection is handed to, one after the other, before it is closed. */
 const HAND_OUTS_MAX = 3;
@@ -15,6 +14,9 @@ const HAND_OUTS_MAX = 3;
 const CHECKING_MS = 1_000;
 /** The first look may come at once. */
 const LOOKS_BEFORE_ASKING = 2;
+
+/** The fate of a connection that was handed to a process: it reads from it, it has not got it, or it takes no more. */
+export type HandedOutcome = 'taken' | 'missing' | 'closing';
 
 /** A process that takes connections. */
 export interface Taker {

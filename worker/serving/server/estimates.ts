@@ -2,7 +2,7 @@
 
 import { float32At, float64At, int32At, uint8At } from '../../../shared/base/arrays.js';
 import { sigmoid } from '../../../shared/base/logistic.js';
-import type { LiveCandidates } from '../adaptation/live-blocks.js';
+import type { LiveCandidates } from './live-blocks.js';
 import type { ColumnsAddon } from '../columns/native-columns.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 

@@ -16,15 +16,16 @@ import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
+import type { SharedLog } from '../state/shared-log.js';
 import {
   AdaptJobs,
   adaptationCoverage,
   type AdaptEngine,
   type LabelledRows,
-} from '../adaptation/adapt-jobs.js';
-import type { LiveNotes } from '../adaptation/live-blocks.js';
-import type { AdaptedRows, LiveRows, LiveRowsStore } from '../adaptation/live-rows.js';
+} from './adapt-jobs.js';
 import { besideRequests } from './beside-requests.js';
+import type { LiveNotes } from './live-blocks.js';
+import type { LiveRows, LiveRowsState } from './live-rows.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
@@ -39,14 +40,23 @@ const WARMED_ROW_COUNTS = [8, 64];
 /** A job is sent again if its process has died. */
 const ATTEMPTS_MAX = 3;
 
+export type LiveRowsLog = SharedLog<LiveRowsState, void>;
+
+/** Rows that this process appends, by their text. */
+interface OwnRows {
+  /** The output of their adapt job under one bundle; null for rows that remove what the adgroup had. */
+  readonly adapted: { readonly bundle: string; readonly output: Uint8Array } | null;
+  served: Promise<void>;
+}
+
 interface LiveAdapterParts {
-  readonly store: LiveRowsStore;
+  readonly log: LiveRowsLog;
   readonly engine: AdaptEngine;
   readonly clock: Clock;
 }
 
 export class LiveAdapter {
-  readonly #store: LiveRowsStore;
+  readonly #log: LiveRowsLog;
   readonly #engine: AdaptEngine;
   readonly #clock: Clock;
   readonly #jobs = new WeakMap<ServedBundle, AdaptJobs>();
@@ -57,11 +67,19 @@ export class LiveAdapter {
   /** By key, the rows that are about to be served; those of one adgroup are served in the order of the store. */
   readonly #serving = new Map<string, Promise<void>>();
 
-  constructor({ store, engine, clock }: LiveAdapterParts) {
-    this.#store = store;
+  readonly #own = new Map<string, OwnRows>();
+
+  constructor({ log, engine, clock }: LiveAdapterParts) {
+    this.#log = log;
     this.#engine = engine;
     this.#clock = clock;
-    store.follow((rows, adapted) => this.#serve(rows, adapted));
+    log.state.onRows = (rows, text) => {
+      const own = this.#own.get(text);
+      const served = this.#serve(rows, own?.adapted ?? null);
+      // A block that another process has asked for stays as it was if it does not adapt here.
+      served.catch(() => undefined);
+      if (own !== undefined) own.served = served;
+    };
   }
 
   /**
@@ -79,7 +97,7 @@ export class LiveAdapter {
     const stored = new Set<string>();
     this.#storedMeanwhile.add(stored);
     try {
-      const keys = await this.#store.keys();
+      const keys = this.#log.state.keys();
       if (keys.length === 0) {
         await starting.catch(() => undefined);
         return;
@@ -96,7 +114,7 @@ export class LiveAdapter {
   }
 
   /**
-   * Adapts an adgroup and serves its block in every process. Without rows, the bundle's own block is served again.
+   * Adapts an adgroup and serves its block, soon in every process. Without rows, the bundle's own block is served again.
    *
    * @param deadlineAtMs by the clock; rows that have not adapted by then are not stored.
    * @throws RefusedRequest if the bundle cannot adapt, not from these rows, or not in time; QianmoError if they are not
@@ -109,7 +127,8 @@ export class LiveAdapter {
   ): Promise<LiveNotes | null> {
     demandCoverage(bundle);
     let notes: LiveNotes | null = null;
-    let adapted: AdaptedRows | null = null;
+    let adapted: OwnRows['adapted'] = null;
+    const text = JSON.stringify(rows);
     if (rows.rows.length > 0) {
       // Whatever cannot be read or adapted is refused before it is stored.
       const read = readRows(bundle.loaded, rows);
@@ -117,12 +136,20 @@ export class LiveAdapter {
       notes = read.notesOf(this.#finiteTask(bundle, read, output));
       adapted = { bundle: bundle.digest, output };
     }
-    if ((await this.#store.put(rows, adapted)) === 'full') throw full();
-    return notes;
+    if (rows.rows.length > 0 && !this.#log.state.hasRoomFor(rows.key, text)) throw full();
+    const own: OwnRows = { adapted, served: Promise.resolve() };
+    this.#own.set(text, own);
+    try {
+      await this.#log.append(text);
+      await own.served;
+      return notes;
+    } finally {
+      this.#own.delete(text);
+    }
   }
 
   /** Serves rows that are stored, in every bundle. */
-  #serve(rows: LiveRows, adapted: AdaptedRows | null): Promise<void> {
+  #serve(rows: LiveRows, adapted: OwnRows['adapted']): Promise<void> {
     for (const stored of this.#storedMeanwhile) stored.add(rows.key);
     const before = this.#serving.get(rows.key) ?? Promise.resolve();
     const served = before
@@ -139,7 +166,7 @@ export class LiveAdapter {
     return served;
   }
 
-  async #serveIn(bundle: ServedBundle, rows: LiveRows, adapted: AdaptedRows | null): Promise<void> {
+  async #serveIn(bundle: ServedBundle, rows: LiveRows, adapted: OwnRows['adapted']): Promise<void> {
     if (bundle.isRetired || (rows.rows.length > 0 && !isCovered(bundle))) return;
     if (rows.rows.length === 0) {
       bundle.live.remove(hashOf(rows.key));
@@ -183,7 +210,7 @@ export class LiveAdapter {
   ): AsyncGenerator<readonly ReadRows[]> {
     const groups = new Map<string, ReadRows[]>();
     for (const key of keys) {
-      const rows = await this.#store.rowsOf(key);
+      const rows = this.#log.state.rowsOf(key);
       if (rows === null) continue;
       const read = await besideRequests(beside, ADAPTING_SHARE, () => readableRows(bundle, rows));
       if (read === null) continue;

@@ -6,7 +6,7 @@
 
 import { z } from 'zod';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import { SLOTS_MAX } from '../../../shared/exploration/decision-record.js';
+import { SLOTS_MAX } from '../../../shared/config/decision-record.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import type { RawRow } from '../../../shared/features/values/raw-row.js';
 import type { BundleWish } from '../bundle-choice.js';

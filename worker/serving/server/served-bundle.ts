@@ -6,7 +6,7 @@ import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { LiveBlocks } from '../adaptation/live-blocks.js';
+import { LiveBlocks } from './live-blocks.js';
 import type { KeyLookup, TextLookups, ValueLookup } from '../columns/text-lookup.js';
 import { withDerived } from '../derived-numbers.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';

@@ -2,7 +2,7 @@
 
 import { at, int32At, numberAt, uint8At } from '../../../../shared/base/arrays.js';
 import { UNKNOWN_BLOCK } from '../../../../shared/bundle/key-index.js';
-import type { LiveNotes } from '../../adaptation/live-blocks.js';
+import type { LiveNotes } from '../live-blocks.js';
 import type { ColumnsAddon } from '../../columns/native-columns.js';
 import { hasExactShares } from '../../explanation.js';
 import type { Ranking } from '../answers.js';

@@ -3,11 +3,11 @@
 import { QianmoError } from '../../shared/base/errors.js';
 import type { RunEventSink } from '../../shared/events/run-events.js';
 import type { ObjectStore } from '../../shared/storage/object-store.js';
-import { openDuckSession } from '../logs/duckdb-session.js';
-import { findLogFiles } from '../logs/log-files.js';
-import { readRawLogs } from '../logs/log-reading.js';
-import { withWorkFolder } from '../logs/work-folder.js';
-import type { LoggedRows } from './estimates.js';
+import { openDuckSession } from './duckdb-session.js';
+import { findLogFiles } from './log-files.js';
+import { readRawLogs } from './log-reading.js';
+import { withWorkFolder } from './work-folder.js';
+import type { LoggedRows } from '../scoring/off-policy.js';
 
 const MEMORY_MIB_MAX = 1024;
 const ROWS_MAX = 10_000_000;
