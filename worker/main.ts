@@ -13,7 +13,7 @@ import { optimizeSoon } from '../shared/base/late-optimization.js';
 import { printableText } from '../shared/base/printable-text.js';
 import type { DeviceDemand } from '../shared/config/compute-config.js';
 import { numericalEnvironment } from './compute/device/numerical-environment.js';
-import { computeEnvironment } from './compute/device/visible-gpus.js';
+import { computeEnvironment } from './compute/device/gpus.js';
 import { forkedEntry, type ForkedEntry } from './process/forked-entry.js';
 
 collectGarbageRarely();

@@ -25,8 +25,6 @@ import { queueWithLargeBlobs } from '../shared/queue/large-blobs.js';
 import { signedJobQueue } from '../shared/signing/signed-job-queue.js';
 import { signingKeyOf } from '../shared/signing/signing-key.js';
 import { tlsFilesOf } from '../shared/storage/tls-files.js';
-import { openSpanExporter, tracesFailed } from '../shared/traces/open-exporter.js';
-import type { Span } from '../shared/traces/span.js';
 import { jobLimitsOf, listedIn, type JobLimits } from './carrying/job-limits.js';
 import { runWorker } from './carrying/work-loop.js';
 import { createComputeProcess } from './process/compute-process.js';
@@ -64,7 +62,6 @@ const OTHERS_START_MS_MAX = 5_000;
 interface SharedParts {
   readonly queue: JobQueue;
   readonly limits: JobLimits;
-  readonly onSpan: ((span: Span) => void) | undefined;
   readonly sink: RunEventSink;
   /** Aborts when the process is to end. */
   readonly signal: AbortSignal;
@@ -79,10 +76,6 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
   const stop = stopRequest();
   const channel = eventChannel();
   const sink = runEventSink({ clock: systemClock }, channel.sink);
-  const traced = await openSpanExporter(environment, {
-    ...{ service: 'qianmo-worker', clock: systemClock },
-    onFailure: (failure) => sink(tracesFailed(failure), { worker: terms.name }),
-  });
   const oneFailed = new AbortController();
   const shared = {
     queue: queueWithLargeBlobs(signed),
@@ -92,14 +85,12 @@ export async function runWorkerProcess(terms: WorkerTerms): Promise<void> {
       workingFolder: resolve('.'),
       environment,
     }),
-    onSpan: traced?.exporter.export,
     sink,
     signal: AbortSignal.any([stop, oneFailed.signal]),
   };
   try {
     await allWorkers(terms, shared, () => oneFailed.abort());
   } finally {
-    await traced?.exporter.close();
     await channel.drain();
   }
 }
@@ -135,7 +126,7 @@ async function allWorkers(
 async function oneWorker(
   { compute, forked, ...terms }: WorkerTerms,
   place: number,
-  { queue, limits, onSpan, sink: sinkOfAll, signal }: SharedParts,
+  { queue, limits, sink: sinkOfAll, signal }: SharedParts,
   onComputes: () => void,
 ): Promise<void> {
   const isAlone = terms.count === 1;
@@ -155,7 +146,7 @@ async function oneWorker(
     });
     onComputes();
     await runWorker({
-      ...{ queue, name, executor, signal, limits, onSpan },
+      ...{ queue, name, executor, signal, limits },
       nonce: freshNonce(),
       device: compute.device,
       clock: systemClock,

@@ -7,7 +7,7 @@
 import { UNKNOWN_ID } from '../../shared/features/encoding-rules.js';
 import { initialRows, type MetaParameters } from '../../shared/models/initial-values.js';
 import type { ModelSpec } from '../../shared/models/model-spec.js';
-import type { EmbeddingTable } from '../../shared/tensors/embedding-table.js';
+import type { EmbeddingTable } from '../../shared/tensors/named-tensors.js';
 import type { TrainingState } from './training-state.js';
 
 /** `unknown` copies the row of unknown values; `initial` draws rows as at the start of the run. */

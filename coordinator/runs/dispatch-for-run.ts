@@ -165,7 +165,7 @@ async function openQueueDispatcher(
   config: RunConfig,
   { runId, mayTrain, trainingsAtOnce }: DispatchedWork,
   redisUrl: string,
-  { signal, clock, sink, environment, traceparentOf }: RunContext,
+  { signal, clock, sink, environment }: RunContext,
 ): Promise<Dispatcher> {
   const [
     key,
@@ -184,8 +184,7 @@ async function openQueueDispatcher(
   ]);
   const { prefix } = config.queue;
   const recomputeShare = 'trust' in config ? config.trust.recomputeShare : 0;
-  const traced = traceparentOf === undefined ? {} : { traceparentOf };
-  const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls, ...traced }), key);
+  const queue = signedJobQueue(bullmqJobQueue({ redisUrl, prefix, clock, tls }), key);
   const shared = sharedBlobsOf(config);
   const largeBlobs = shared === undefined ? undefined : ownPlaceOf(shared, runId);
   const dispatcher = await createQueueDispatcher({

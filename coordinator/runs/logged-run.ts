@@ -22,7 +22,7 @@ import {
 import { thisProcess } from '../../shared/storage/process-identity.js';
 import { s3OptionsOf } from '../../shared/storage/open-object-store.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
-import type { StartedTracking, TrackingOrder } from '../tracking/open-tracking.js';
+import type { openTracking, StartedTracking, TrackingOrder } from '../tracking/open-tracking.js';
 import type { RunContext } from './call/run-context.js';
 
 /** The name of the run and the place of its log. A comparison has no name. */
@@ -88,9 +88,9 @@ export async function loggedRun<Result>(
  */
 export async function loggedSink(
   { call, run, output, s3, bounds, tracked, beginnings = BEGINNINGS }: LoggedCall,
-  { clock, sink, onClose, environment }: LoggingContext,
+  { clock, sink, onClose, environment, version = () => 'unknown' }: LoggingContext,
 ): Promise<RunEventSink> {
-  const trackers = await openedTrackers(tracked, { clock, environment });
+  const trackers = await openedTrackers(tracked, { clock, environment, version: version() });
   const named = run === null ? {} : { runId: run };
   const tell = toldBy(named, sink);
   const log = openEventLog(output, { clock, s3, bounds, onFailure: tell });
@@ -99,7 +99,7 @@ export async function loggedSink(
     { ...named, clock },
     sinksTogether(heldUntil(beginnings, log.sink), (event) => tracking?.sink(event)),
   );
-  tracking = trackers?.start(sinksTogether(tell, record)) ?? null;
+  tracking = trackers?.(sinksTogether(tell, record)) ?? null;
   const endLife = tellingThatItLives(call, clock, record);
   onClose(async () => {
     await tracking?.close();
@@ -109,17 +109,17 @@ export async function loggedSink(
   return sinksTogether(tell, record);
 }
 
-type LoggingContext = Pick<RunContext, 'clock' | 'sink' | 'onClose' | 'environment'>;
+type LoggingContext = Pick<RunContext, 'clock' | 'sink' | 'onClose' | 'environment' | 'version'>;
 
 /** Null where the config names no tracker: then their code is not loaded. */
 async function openedTrackers(
   order: TrackingOrder | undefined,
-  surroundings: Pick<RunContext, 'clock' | 'environment'>,
+  surroundings: Parameters<typeof openTracking>[2],
 ) {
   const tracking = order?.config.tracking;
   if (order === undefined || tracking === undefined) return null;
-  const { openTracking } = await import('../tracking/open-tracking.js');
-  return openTracking(order, tracking, surroundings);
+  const opened = await import('../tracking/open-tracking.js');
+  return opened.openTracking(order, tracking, surroundings);
 }
 
 /** Tells it now and at intervals. Returns what tells the end. */

@@ -1,42 +1,68 @@
 /**
- * The way to one tracker. Feeding never waits: items go into a bounded queue, of which the oldest are dropped
- * and counted when the tracker is slow. One loop empties it, and rests longer after each failure.
+ * The contract of a tracker, and the way to it. Feeding never waits: items go into a bounded queue, of which the oldest
+ * are dropped and counted when the tracker is slow. One loop empties it, and rests longer after each failure.
  */
 
 import type { Clock } from '../../shared/base/clock.js';
 import { warningEvent, type RunEvent } from '../../shared/events/run-events.js';
-import { TrackerRefusal, type CallEnding, type Tracker } from './tracker.js';
 import { counted } from '../../shared/names/counted.js';
+
+/** The end of a call, as its events tell it. */
+export type CallEnding = 'finished' | 'failed' | 'interrupted';
+
+export interface Tracker<Item> {
+  readonly name: string;
+  /** For messages: without a secret. */
+  readonly address: string;
+  /**
+   * Takes the items, or none of them: after a failure the same ones are given again.
+   *
+   * @throws TrackerRefusal if they will never be taken.
+   */
+  take(items: readonly Item[], signal: AbortSignal): Promise<void>;
+  /** Called once, after the last items. */
+  end?(ending: CallEnding, signal: AbortSignal): Promise<void>;
+}
+
+/** The tracker understood and refused: trying again would change nothing. */
+export class TrackerRefusal extends Error {
+  override readonly name = 'TrackerRefusal';
+}
+
+/** The run that a call works on, for trackers that name it. */
+export interface TrackedRun {
+  /** The name of the call on the command line, as `train`. */
+  readonly call: string;
+  readonly run: string;
+  readonly output: string;
+}
 
 interface FeedOptions {
   readonly clock: Clock;
-  /** Hears of the first failure, and at the end of what was lost. */
+  /** Gets the first failure, and at the end the number of lost items. */
   readonly onTrouble: (event: RunEvent) => void;
-  /** After as many failures in a row the items are lost. */
-  readonly attemptsMax: number;
 }
 
 const QUEUED_ITEMS_MAX = 10_000;
 /** Items that are given together, at most. */
 const ITEMS_MAX = 1_000;
-const RETRY_DELAY_MS_MIN = 1_000;
+const INTERVAL_MS = 1_000;
 const RETRY_DELAY_MS_MAX = 60_000;
-/** While a call closes, it waits for so many failures in a row and no more. */
+/** A call that closes waits so long, and for so many failures in a row. */
+const CLOSING_MS = 10_000;
 const CLOSING_FAILURES_MAX = 3;
 
 export class TrackerFeed<Item> {
   readonly #tracker: Tracker<Item>;
   readonly #options: FeedOptions;
-  /** Ends every rest. */
   readonly #closing = new AbortController();
-  /** Ends what the tracker does. */
+  /** Ends a request to the tracker that takes too long at the end. */
   readonly #givenUp = new AbortController();
   #queued: Item[] = [];
   #takenCount = 0;
   #lostCount = 0;
   #failureCount = 0;
   #hasToldFailure = false;
-  #isClosed = false;
   #emptying: Promise<void> | null = null;
 
   constructor(tracker: Tracker<Item>, options: FeedOptions) {
@@ -45,63 +71,48 @@ export class TrackerFeed<Item> {
   }
 
   feed(item: Item): void {
-    if (this.#isClosed) return;
+    if (this.#closing.signal.aborted) return;
     this.#queued.push(item);
-    this.#loseOldest();
+    this.#dropOldest();
     this.#emptying ??= this.#empty();
   }
 
   /** Gives the tracker what is left, in bounded time. */
-  async close(ending: CallEnding, waitMs: number): Promise<void> {
-    this.#isClosed = true;
+  async close(ending: CallEnding): Promise<void> {
+    const { clock, onTrouble } = this.#options;
     this.#closing.abort();
-    this.#failureCount = 0;
     const isDone = new AbortController();
-    const finishing = (async () => {
-      await this.#emptying;
-      if (this.#queued.length > 0) await this.#empty();
-      if (!this.#givenUp.signal.aborted && this.#failureCount === 0)
-        await this.#tracker.end(ending, this.#givenUp.signal).catch((error: unknown) => {
-          this.#tellFailure(error);
-        });
-      isDone.abort();
-    })();
-    await Promise.race([finishing, this.#options.clock.sleep(waitMs, isDone.signal)]);
+    const finishing = this.#finish(ending).finally(() => isDone.abort());
+    await Promise.race([finishing, clock.sleep(CLOSING_MS, isDone.signal)]);
     isDone.abort();
     this.#givenUp.abort();
-    const eventCount = this.#lostCount + this.#queued.length + this.#takenCount;
-    if (eventCount > 0)
-      this.#options.onTrouble(
-        warningEvent(
-          'tracker-missed',
-          `${this.#tracker.name} misses ${counted(eventCount, 'event')}`,
-        ),
-      );
+    const missedCount = this.#lostCount + this.#queued.length + this.#takenCount;
+    if (missedCount === 0) return;
+    const text = `${this.#tracker.name} misses ${counted(missedCount, 'event')}`;
+    onTrouble(warningEvent('tracker-missed', text));
+  }
+
+  async #finish(ending: CallEnding): Promise<void> {
+    const { signal } = this.#givenUp;
+    await this.#emptying;
+    this.#failureCount = 0;
+    while (this.#queued.length > 0 && !signal.aborted) {
+      await this.#give();
+      if (this.#failureCount === CLOSING_FAILURES_MAX) return;
+      if (this.#failureCount > 0) await this.#options.clock.sleep(INTERVAL_MS, signal);
+    }
+    await this.#tracker.end?.(ending, signal).catch((error: unknown) => this.#tellFailure(error));
   }
 
   async #empty(): Promise<void> {
-    const { signal } = this.#givenUp;
-    while (this.#queued.length > 0 && !signal.aborted && !this.#isHopeless()) {
-      await this.#rest();
+    const { signal } = this.#closing;
+    while (this.#queued.length > 0) {
+      const delayMs = Math.min(INTERVAL_MS * 2 ** this.#failureCount, RETRY_DELAY_MS_MAX);
+      await this.#options.clock.sleep(delayMs, signal);
+      if (signal.aborted) break;
       await this.#give();
     }
     this.#emptying = null;
-  }
-
-  #isHopeless(): boolean {
-    return this.#closing.signal.aborted && this.#failureCount >= CLOSING_FAILURES_MAX;
-  }
-
-  async #rest(): Promise<void> {
-    const { clock } = this.#options;
-    const isClosing = this.#closing.signal.aborted;
-    if (this.#failureCount === 0) {
-      if (!isClosing) await clock.sleep(this.#tracker.intervalMs, this.#closing.signal);
-      return;
-    }
-    const delayMs = Math.min(RETRY_DELAY_MS_MIN * 2 ** this.#failureCount, RETRY_DELAY_MS_MAX);
-    if (isClosing) await clock.sleep(RETRY_DELAY_MS_MIN, this.#givenUp.signal);
-    else await clock.sleep(delayMs, this.#closing.signal);
   }
 
   async #give(): Promise<void> {
@@ -111,25 +122,23 @@ export class TrackerFeed<Item> {
       await this.#tracker.take(items, this.#givenUp.signal);
       this.#failureCount = 0;
     } catch (error) {
-      this.#failureCount += 1;
       this.#tellFailure(error);
-      if (error instanceof TrackerRefusal || this.#failureCount >= this.#options.attemptsMax) {
+      if (error instanceof TrackerRefusal) {
         this.#lostCount += items.length;
         this.#failureCount = 0;
       } else {
+        this.#failureCount += 1;
         this.#queued = [...items, ...this.#queued];
-        this.#loseOldest();
+        this.#dropOldest();
       }
     } finally {
       this.#takenCount = 0;
     }
   }
 
-  #loseOldest(): void {
-    const excessCount = this.#queued.length - QUEUED_ITEMS_MAX;
-    if (excessCount <= 0) return;
-    this.#queued.splice(0, excessCount);
-    this.#lostCount += excessCount;
+  #dropOldest(): void {
+    const excessCount = Math.max(0, this.#queued.length - QUEUED_ITEMS_MAX);
+    this.#lostCount += this.#queued.splice(0, excessCount).length;
   }
 
   #tellFailure(error: unknown): void {

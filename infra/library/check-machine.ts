@@ -14,7 +14,7 @@ import { systemClock } from '../../shared/base/clock.js';
 import type { ComputeConfig } from '../../shared/config/compute-config.js';
 import { describeDevice } from '../../worker/process/compute-process.js';
 import { formatDeviceLine, type DeviceReport } from '../../shared/events/device-report.js';
-import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import { NODE_CURE, SUPPORTED_NODE, isNodeSupported } from '../bootstrap/node-version.mjs';
 import { runConfigOf } from '../../coordinator/runs/config-sources.js';
 import type { CheckRequestSchema } from '../../coordinator/runs/requests.js';

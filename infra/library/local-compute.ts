@@ -11,7 +11,7 @@ import {
   numericalEnvironment,
   settleOwnEnvironment,
 } from '../../worker/compute/device/numerical-environment.js';
-import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import type { GraphShelves } from '../../worker/compute/engine/capture/graph-shelf.js';
 import {
   isNativeLoaded,

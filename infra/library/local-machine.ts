@@ -15,12 +15,12 @@ import {
   createComputeProcess,
   type ComputeExecutor,
 } from '../../worker/process/compute-process.js';
-import { listGpus } from '../../worker/compute/device/list-gpus.js';
 import {
+  listGpus,
   computeEnvironment,
   countUsableGpus,
   gpuIndexOfWorker,
-} from '../../worker/compute/device/visible-gpus.js';
+} from '../../worker/compute/device/gpus.js';
 import {
   endComputeAhead,
   firstProcessCount,

@@ -54,10 +54,6 @@ export const ServeRequestSchema = z.strictObject({
   port: PORT.default(8_080),
   tokenFile: text('<file> token of requests; also the variable QIANMO_SERVE_TOKEN').optional(),
   processes: integer(1, PROCESSES_MAX, '<count> processes that answer on the port').default(1),
-  scorer: oneOf(
-    ['auto', 'graph'],
-    '<name> auto, or graph: the captured graph, for models that the kernel does not cover',
-  ).default('auto'),
   pollSeconds: decimal(
     { above: 0, upTo: POLL_SECONDS_MAX },
     '<seconds> seconds between two looks at the label',
@@ -66,7 +62,6 @@ export const ServeRequestSchema = z.strictObject({
   cacheGib: decimal({ above: 0, upTo: CACHE_GIB_MAX }, '<size> cache size limit in GiB').default(
     CACHE_GIB_DEFAULT,
   ),
-  warmUp: text('<file> JSON requests of /v1/rank, one per line, to warm up with').optional(),
   queue: integer(
     1,
     QUEUED_REQUESTS_MAX,

@@ -12,7 +12,7 @@ import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.j
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
-import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import type { Receipt } from '../../worker/serving/exploration/evidence-ledger.js';
 import type { EvidenceLog } from '../../worker/serving/exploration/explorer.js';
 import { ProcessesState, type ParentLink } from '../../worker/serving/processes/state-link.js';

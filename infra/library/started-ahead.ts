@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { numericalEnvironment } from '../../worker/compute/device/numerical-environment.js';
-import { computeEnvironment } from '../../worker/compute/device/visible-gpus.js';
+import { computeEnvironment } from '../../worker/compute/device/gpus.js';
 import { forkedEntry, type ForkedEntry } from '../../worker/process/forked-entry.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;

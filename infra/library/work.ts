@@ -59,7 +59,6 @@ export async function workUntilStopped(
     executor,
     signal,
     onEvent: sink,
-    onSpan: context.onSpan,
     limits: jobLimitsOf({
       stores: listedIn(request.storeAllow),
       endpoints: listedIn(request.endpointAllow),

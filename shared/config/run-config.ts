@@ -93,17 +93,6 @@ export const RunConfigSchema = RunFieldsSchema.superRefine((config, context) => 
       path: ['globalTraining', 'outerSteps'],
       message: `must be a multiple of training.staleness.drainEveryOuterSteps: ${globalSteps} is none of ${drainEvery}`,
     });
-  const { tensorboard } = config.tracking ?? {};
-  if (
-    tensorboard !== undefined &&
-    tensorboard.folder === undefined &&
-    config.output.startsWith('s3://')
-  )
-    context.addIssue({
-      code: 'custom',
-      path: ['tracking', 'tensorboard', 'folder'],
-      message: 'event files grow, and objects cannot: name a folder of this machine',
-    });
   if (evaluation.progressive !== undefined && data.time === undefined)
     context.addIssue({
       code: 'custom',

@@ -1,10 +1,13 @@
 /** Seeded initial values: one random stream per variable and table, so that adding one changes no other. */
 
 import { randomStream } from '../base/random.js';
-import type { EmbeddingTable } from '../tensors/embedding-table.js';
-import { elementCountOf, type DenseTensor } from '../tensors/named-tensors.js';
+import {
+  elementCountOf,
+  type EmbeddingTable,
+  type DenseTensor,
+  type Initialisation,
+} from '../tensors/named-tensors.js';
 import type { ModelSpec } from './model-spec.js';
-import type { Initialisation } from '../tensors/variable.js';
 
 export interface MetaParameters {
   /** Trunk and initial personal blocks by variable name, in the order of the spec. */

@@ -222,10 +222,8 @@ async function processed(
   lost: AbortSignal,
   process: JobProcessor,
 ): Promise<JobResult> {
-  const traceparent = queued.opts.telemetry?.metadata;
-  const traced = traceparent === undefined ? null : { traceparent, addedMs: queued.timestamp };
   const { id: jobId = '', data } = queued;
-  const outcome = await process({ jobId, data, ...(traced === null ? {} : { traced }) }, lost);
+  const outcome = await process({ jobId, data }, lost);
   switch (outcome.kind) {
     case 'completed':
       return outcome.result;

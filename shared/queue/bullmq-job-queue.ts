@@ -17,7 +17,6 @@ import type {
   JobQueue,
   OpenConsumerOptions,
   QueueController,
-  TraceparentOf,
 } from './job-queue.js';
 import {
   checkRedis,
@@ -36,7 +35,6 @@ interface BullmqJobQueueOptions {
   readonly prefix: string;
   readonly clock: Clock;
   readonly tls?: TlsFiles | null;
-  readonly traceparentOf?: TraceparentOf;
 }
 
 export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
@@ -49,7 +47,7 @@ export function bullmqJobQueue(options: BullmqJobQueueOptions): JobQueue {
 }
 
 async function openProducer(options: BullmqJobQueueOptions, start: string): Promise<JobProducer> {
-  const { redisUrl: url, prefix, clock, tls = null, traceparentOf = () => null } = options;
+  const { redisUrl: url, prefix, clock, tls = null } = options;
   // A lost connection shows where it matters: in the commands that fail.
   const onError = (): void => undefined;
   const where = redactedAddress(url);
@@ -70,7 +68,7 @@ async function openProducer(options: BullmqJobQueueOptions, start: string): Prom
     const blobs = blobsOver(commands, prefix, call);
     const bullmq = { prefix, skipVersionCheck: facts === null };
     const lease = new RedisRunLease(commands, prefix, where);
-    const parts = { bullmq, start, clock, call, lease, traceparentOf, blobs };
+    const parts = { bullmq, start, clock, call, lease, blobs };
     return await call(() => bullmqProducer({ commands, checks, wakeUps }, parts));
   } catch (error) {
     for (const connection of opened) connection.disconnect();

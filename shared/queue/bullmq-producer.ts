@@ -11,7 +11,6 @@ import {
   type BlobLimits,
   type JobProducer,
   type JobRecord,
-  type TraceparentOf,
   WAKE_ALL,
   type WakeUp,
 } from './job-queue.js';
@@ -82,7 +81,6 @@ export async function bullmqProducer(
     readonly clock: Clock;
     readonly call: QueueCall;
     readonly lease: RedisRunLease;
-    readonly traceparentOf: TraceparentOf;
     readonly blobs: (limits: BlobLimits) => BlobStore;
   },
 ): Promise<JobProducer> {
@@ -140,20 +138,13 @@ export async function bullmqProducer(
 
 function addOperation(
   queue: bullmq.Queue,
-  {
-    lease,
-    call,
-    traceparentOf,
-  }: Pick<Parameters<typeof bullmqProducer>[1], 'lease' | 'call' | 'traceparentOf'>,
+  { lease, call }: Pick<Parameters<typeof bullmqProducer>[1], 'lease' | 'call'>,
 ): JobProducer['add'] {
   return async (jobs) => {
-    const added = jobs.map(({ jobId, job }) => {
-      const metadata = traceparentOf(job.runId, job.outerStep);
-      return {
-        ...{ name: job.work.kind, data: job },
-        opts: { jobId, ...(metadata === null ? {} : { telemetry: { metadata } }) },
-      };
-    });
+    const added = jobs.map(({ jobId, job }) => ({
+      ...{ name: job.work.kind, data: job },
+      opts: { jobId },
+    }));
     const add = (): Promise<unknown> => queue.addBulk(added);
     const undo = (): Promise<unknown> =>
       removed(

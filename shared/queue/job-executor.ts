@@ -7,7 +7,6 @@
 import type { FoundDevice } from '../events/device-report.js';
 import type { EncodedFeature } from '../tasks/store-manifest.js';
 import type { TaskRows } from '../tasks/task-store.js';
-import type { Span } from '../traces/span.js';
 import type { Job } from './protocol.js';
 
 /** The rows of a job's tasks, where no task store has them. */
@@ -29,8 +28,6 @@ export interface JobInput {
   readonly frozen: Uint8Array | null;
   /** Read in place of the store that the job names, which is not opened. */
   readonly given?: GivenTasks | undefined;
-  /** The place of the job in a trace; absent where nobody traces. */
-  readonly traceparent?: string | undefined;
 }
 
 export interface JobOutput {
@@ -39,8 +36,6 @@ export interface JobOutput {
   readonly computeMs: number;
   readonly backend: string;
   readonly fingerprint: string;
-  /** The computation in the trace of the job, told by the process that did it. */
-  readonly span?: Span | undefined;
 }
 
 export interface JobExecutor {

@@ -223,21 +223,10 @@ export type JobOutcome =
   /** The lock is lost, so the job is left as it is. */
   | { readonly kind: 'lost' };
 
-/** The place of the jobs of an outer step in a trace, as the header `traceparent` has it; null without one. */
-export type TraceparentOf = (runId: string, outerStep: number) => string | null;
-
-/** The origin of a job in a trace, and the time at which it was queued by the clock of its producer. */
-export interface TracedOrigin {
-  readonly traceparent: string;
-  readonly addedMs: number;
-}
-
 export interface TakenJob {
   readonly jobId: string;
   /** The job as its producer wrote it. The reader must check it. */
   readonly data: unknown;
   /** Set if the worker must refuse the job, with the reason. */
   readonly refusal?: string;
-  /** Absent where nobody traces. */
-  readonly traced?: TracedOrigin;
 }

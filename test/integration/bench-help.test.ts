@@ -13,7 +13,6 @@ const commands = [
     ...CHECKS.filter(({ name }) => !CHECKS_WITHOUT_OPTIONS.includes(name)),
     ...RECORDED_SCRIPTS,
   ].map((bench) => ({ name: commandOf(bench), module: moduleOf(bench) })),
-  { name: 'docs:site', module: 'dist/infra/site/build-site.js' },
   { name: 'reproduce', module: 'dist/test/bench/reproduce/reproduce.js' },
 ];
 
@@ -44,15 +43,14 @@ test('every bench says what it measures, its options with defaults, and an examp
 }, 120_000);
 
 test('an option has its default, also where it is a path of the checkout', async () => {
-  const { output } = await ended('dist/test/bench/overhead/overhead-bench.js', '--help');
-  expect(output).toMatch(/^ {2}--rounds VALUE +how often everything is measured, in turns \[3\]$/m);
+  const { output } = await ended('dist/test/bench/inner-loops/bench-peers.js', '--help');
+  expect(output).toMatch(/^ {2}--rounds VALUE +how often everything is measured, in turns \[5\]$/m);
   expect(output).toMatch(/^ {2}--output VALUE +folder .* \[infra\/results\/\]$/m);
-  expect(output).toMatch(/^ {2}--base VALUE +another checkout[^[]*$/m);
+  expect(output).toMatch(/^ {2}--python VALUE +a Python[^[]*$/m);
 });
 
 test.each([
   ['check -- images', 'deployment/images/check-images.js'],
-  ['docs:site --', '../infra/site/build-site.js'],
   ['fuzz --', 'fuzz/fuzz.js'],
   ['check -- mutants', 'simulation/find-mutants.js'],
   ['simulate:seeds --', 'simulation/run-seeds.js'],
@@ -75,10 +73,8 @@ test.each([
   ['../simulation/run-seeds.js', '--seeds', '5', 'the first and the last seed, as in 0..999'],
   ['../simulation/run-seeds.js', '--seeds', '5..4', 'the first and the last seed, as in 0..999'],
   ['../simulation/run-seeds.js', '--minutes', 'x', 'a number above 0'],
-  ['../../infra/site/build-site.js', '--port', 'x', 'a whole number from 1 to 65535'],
   ['scaling/queue-scaling.js', '--workers', '1,x', 'a whole number from 1 to'],
   ['scaling/scaling-bench.js', '--length', '', 'a number above 0'],
-  ['overhead/overhead-bench.js', '--cases', 'queue,mist', 'one of '],
   ['serving/kernel-bench.js', '--adgroups', '9', 'a whole number from 1000 to 4000000'],
   ['../digests/digests.js', '--only', 'no-such-case', 'one of '],
   ['reproduce/reproduce.js', '--only', 'no-such-page', 'one of '],

@@ -9,7 +9,7 @@ import type { JobExecutor } from '../../shared/queue/job-executor.js';
 import { MemoryJobQueue } from '../../infra/simulation/queue/memory-job-queue.js';
 import type { WorkerReport } from '../../shared/queue/worker-report.js';
 import { runWorker } from '../../worker/carrying/work-loop.js';
-import { requireFingerprint } from '../../worker/compute/device/require-fingerprint.js';
+import { requireFingerprint } from '../../worker/compute/device/fingerprint.js';
 import { admitAll, collected, ordersForTest, outputOf } from '../conformance/dispatcher.js';
 import { simulatedClock, type SimulatedClock } from '../fixtures/clocks/simulated-clock.js';
 import { sampleDevice } from '../fixtures/every-event.js';

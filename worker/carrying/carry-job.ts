@@ -9,7 +9,7 @@ import { isRecord } from '../../shared/base/canonical-json.js';
 import { type FailureKind, QianmoError } from '../../shared/base/errors.js';
 import type { JobExecutor, JobInput, JobOutput } from '../../shared/queue/job-executor.js';
 import { type JobFailure, type JobFailureKind, mayPass } from '../../shared/queue/queue-errors.js';
-import type { JobConsumer, TracedOrigin } from '../../shared/queue/job-queue.js';
+import type { JobConsumer } from '../../shared/queue/job-queue.js';
 import { isOfTheMachine } from '../../shared/base/system-errors.js';
 import { missingPluginOf } from '../../shared/plugins/missing-plugin.js';
 import {
@@ -22,14 +22,6 @@ import {
 import { BlobMissingError, type BlobRef, type BlobStore } from '../../shared/storage/blob-store.js';
 import { type JobLimits, reasonToRefuse } from './job-limits.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
-import {
-  placeIn,
-  type Span,
-  spanBelow,
-  spanIdOf,
-  type SpanPlace,
-  traceparentOf,
-} from '../../shared/traces/span.js';
 
 /** Bounds the time before a job begins, in which the executor may restart its process twice. */
 const BEGIN_TIMEOUT_MS = 300_000;
@@ -60,8 +52,6 @@ export interface JobCarrier {
   readonly onTrouble: (error: Error) => void;
   /** Absent where jobs come from this process alone. */
   readonly limits?: JobLimits;
-  /** The spans of the job that is carried; null where nobody traces. */
-  readonly trace?: JobTrace | null;
 }
 
 /** The blobs of jobs that were taken from one queue. */
@@ -119,9 +109,7 @@ export async function fetchJob(
       job.rowPack === undefined ? null : blobs.get(job.rowPack),
     ]);
     const fetchMs = carrier.clock.monotonicMs() - startMs;
-    carrier.trace?.ended('fetch', fetchMs);
-    const traced = carrier.trace ? { traceparent: carrier.trace.traceparent } : {};
-    return { job, dense, rowPack, frozen, fetchMs, ...traced };
+    return { job, dense, rowPack, frozen, fetchMs };
   } catch (error) {
     throw new JobFailedError(failureOf(error, job), error);
   }
@@ -148,8 +136,6 @@ export async function carryJob(
     const blobs = patientBlobs(carrier.blobsOf(job), carrier, signal);
     const output = await blobs.put(computed.output);
     const uploadMs = carrier.clock.monotonicMs() - uploadedFromMs;
-    if (computed.span !== undefined) carrier.trace?.took(computed.span);
-    carrier.trace?.ended('upload', uploadMs);
     return {
       protocolVersion: PROTOCOL_VERSION,
       runId: job.runId,
@@ -376,74 +362,4 @@ export class InputCache {
       this.#fetchBySha256.delete(ref.sha256);
     }
   }
-}
-
-/**
- * The spans of one delivery of a job, below its outer step: how long it waited on the queue, its inputs were fetched, it
- * was computed, and its output was put. The compute process makes the span of its work itself.
- */
-
-type TakeSpan = (span: Span) => void;
-
-export class JobTrace {
-  readonly #above: SpanPlace;
-  readonly #place: SpanPlace;
-  readonly #jobId: string;
-  readonly #startMs: number;
-  readonly #clock: Clock;
-  readonly #take: TakeSpan;
-
-  private constructor(above: SpanPlace, origin: TracedJob, clock: Clock, take: TakeSpan) {
-    const { traceId } = above;
-    this.#above = above;
-    this.#place = { traceId, spanId: spanIdOf(traceId, above.spanId, origin.jobId) };
-    this.#jobId = origin.jobId;
-    const takenMs = clock.epochMs();
-    // The clock of the coordinator may be ahead.
-    this.#startMs = Math.min(origin.addedMs, takenMs);
-    this.#clock = clock;
-    this.#take = take;
-    this.#phase('queue', this.#startMs, takenMs);
-  }
-
-  /** Null for a job whose trace nobody keeps. */
-  static of(job: TracedJob | null, clock: Clock, take: TakeSpan | undefined): JobTrace | null {
-    const above = placeIn(job?.traceparent);
-    if (job === null || above === null || take === undefined) return null;
-    return new JobTrace(above, job, clock, take);
-  }
-
-  /** For work in other processes. */
-  get traceparent(): string {
-    return traceparentOf(this.#place);
-  }
-
-  /** Work that took until now. */
-  ended(name: 'fetch' | 'upload', tookMs: number): void {
-    const endMs = this.#clock.epochMs();
-    this.#phase(name, endMs - tookMs, endMs);
-  }
-
-  took(span: Span): void {
-    this.#take(span);
-  }
-
-  end(outcome: 'finished' | 'failed' | 'handed back', workerName: string): void {
-    this.#take({
-      ...{ ...this.#place, parentSpanId: this.#above.spanId, name: 'job' },
-      ...{ startMs: this.#startMs, endMs: this.#clock.epochMs() },
-      attributes: {
-        ...{ 'qianmo.job': this.#jobId, 'qianmo.outcome': outcome },
-        'qianmo.worker': workerName,
-      },
-    });
-  }
-
-  #phase(name: string, startMs: number, endMs: number): void {
-    this.#take(spanBelow(this.#place, name, { startMs, endMs }));
-  }
-}
-
-interface TracedJob extends TracedOrigin {
-  readonly jobId: string;
 }

@@ -23,7 +23,6 @@ import type {
 } from '../../shared/queue/job-queue.js';
 import { WORKER_BEAT_INTERVAL_MS } from '../../shared/queue/timing.js';
 import type { BlobStore } from '../../shared/storage/blob-store.js';
-import type { Span } from '../../shared/traces/span.js';
 import {
   blobsOn,
   type CarriedInput,
@@ -33,7 +32,6 @@ import {
   InputCache,
   type JobCarrier,
   JobFailedError,
-  JobTrace,
 } from './carry-job.js';
 import { type ExecutorTurn, ExecutorTurns } from './executor-turns.js';
 import type { JobLimits } from './job-limits.js';
@@ -102,7 +100,6 @@ export interface RunWorkerOptions {
   readonly limits?: JobLimits;
   /** Allows the worker to hold a second job while one is computed; true by default. */
   readonly takesAhead?: boolean;
-  readonly onSpan?: ((span: Span) => void) | undefined;
 }
 
 /**
@@ -299,7 +296,7 @@ class WorkBench {
   async #process(job: TakenJob, lost: AbortSignal, place: number): Promise<JobOutcome> {
     const station = this.#stations[place];
     if (station === undefined || this.#isResting || this.#stop.signal.aborted)
-      return this.#handBack(job, null);
+      return this.#handBack(job);
     this.#heldIds.add(job.jobId);
     const giveUp = new AbortController();
     const onGiveUp = (): void => giveUp.abort();
@@ -322,10 +319,8 @@ class WorkBench {
   }
 
   #begun(job: TakenJob, station: Station, signals: Pick<HeldJob, 'lost' | 'givenUp'>): HeldJob {
-    const { clock, onSpan } = this.#options;
-    const { jobId, data, refusal, traced } = job;
-    const trace = JobTrace.of(traced === undefined ? null : { ...traced, jobId }, clock, onSpan);
-    const carrier = { ...station.carrier, trace };
+    const { data, refusal } = job;
+    const { carrier } = station;
     const fetching =
       refusal === undefined
         ? fetchJob(data, carrier, signals.givenUp)
@@ -338,7 +333,7 @@ class WorkBench {
   async #carried(held: HeldJob, turn: ExecutorTurn): Promise<JobOutcome> {
     const { job, carrier, fetching, lost, givenUp } = held;
     const { onEvent } = this.#reports;
-    if (!(await this.#hasTurn(held, turn))) return this.#handBack(job, held);
+    if (!(await this.#hasTurn(held, turn))) return this.#handBack(job);
     const computed = new AbortController();
     const onComputed = (): void => {
       if (computed.signal.aborted) return;
@@ -368,18 +363,16 @@ class WorkBench {
         ...{ kind: 'job-finished', jobId: job.jobId, runId, outerStep, jobIndex, computeMs },
         ...(residentByteCount === null ? {} : { residentByteCount }),
       });
-      carrier.trace?.end('finished', result.worker);
       return { kind: 'completed', result };
     } catch (error) {
       if (error instanceof ExecutorStuckError) this.#stop.fail(stuck(error));
-      if (this.#stop.signal.aborted) return this.#handBack(job, held);
+      if (this.#stop.signal.aborted) return this.#handBack(job);
       if (lost.aborted) return { kind: 'lost' };
       if (!(error instanceof JobFailedError)) throw error;
       const { kind: failure, reason } = error.failure;
       const cause = REST_CAUSE_BY_FAILURE[failure];
       if (cause !== null) this.#rest.couldNot(cause);
       onEvent({ kind: 'job-failed', jobId: job.jobId, failure, reason });
-      carrier.trace?.end('failed', carrier.workerName);
       return { kind: 'failed', failure: error.failure };
     } finally {
       onComputed();
@@ -426,8 +419,7 @@ class WorkBench {
     if (!computed.aborted && !this.#rest.isDoubtful) this.#take({ waits: false, heldMax: 2 });
   }
 
-  #handBack({ jobId }: TakenJob, held: Pick<HeldJob, 'carrier'> | null): JobOutcome {
-    held?.carrier.trace?.end('handed back', held.carrier.workerName);
+  #handBack({ jobId }: TakenJob): JobOutcome {
     this.#reports.onEvent({ kind: 'job-handed-back', jobId });
     return { kind: 'handed-back' };
   }
@@ -508,7 +500,7 @@ function stopSwitch(request: AbortSignal): StopSwitch {
   return stop;
 }
 
-export function stuck(cause: ExecutorStuckError): QianmoError {
+function stuck(cause: ExecutorStuckError): QianmoError {
   return new QianmoError({
     kind: 'failed',
     what: 'the executor did not stop when told to, so this worker ends',

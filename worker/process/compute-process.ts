@@ -5,7 +5,7 @@
  * queue must never be blocked by one.
  */
 
-import type { BackendChoice } from '../compute/engine/backend-choice.js';
+import type { BackendChoice } from '../compute/engine/native-backend.js';
 import { nativeRowsPath } from '../../shared/tensors/native-rows.js';
 import { totalmem } from 'node:os';
 import type { Clock } from '../../shared/base/clock.js';
@@ -281,16 +281,15 @@ class ComputeProcess {
   }
 
   #send(to: RunningChild, input: JobInput): number {
-    const { job, dense, rowPack, frozen, given, traceparent } = input;
+    const { job, dense, rowPack, frozen, given } = input;
     sendShared(to, 'dense', job.dense, dense);
     if (job.frozen !== undefined && frozen !== null) sendShared(to, 'frozen', job.frozen, frozen);
     this.#requestCount += 1;
     const requestId = this.#requestCount;
-    const parts = {
+    to.child.post({
+      ...{ kind: 'prepare', requestId, job, rowPack },
       ...(given === undefined ? {} : { given }),
-      ...(traceparent === undefined ? {} : { traceparent }),
-    };
-    to.child.post({ kind: 'prepare', requestId, job, rowPack, ...parts });
+    });
     return requestId;
   }
 }

@@ -20,8 +20,7 @@ import type { Job } from '../../shared/queue/protocol.js';
 import { eventSchemaOf } from '../../shared/events/event-lines.js';
 import { DeviceReportSchema } from '../../shared/events/device-report.js';
 import { FingerprintSchema } from '../../shared/events/fingerprint.js';
-import { SpanSchema } from '../../shared/traces/span.js';
-import { BackendChoiceSchema } from '../compute/engine/backend-choice.js';
+import { BackendChoiceSchema } from '../compute/engine/native-backend.js';
 
 const requestId = z.int().nonnegative();
 // The default type argument of `Uint8Array` excludes views on shared memory, which are fine here.
@@ -77,8 +76,6 @@ export const ComputeRequestSchema = z.discriminatedUnion('kind', [
     rowPack: bytes.nullable(),
     /** Absent where a store has the rows. */
     given: givenTasks.optional(),
-    /** Absent where nobody traces. */
-    traceparent: z.string().optional(),
   }),
   /** Executes the job that was prepared under the same id, when those before it have ended. */
   z.strictObject({ kind: z.literal('execute'), requestId }),
@@ -104,7 +101,6 @@ export const ComputeReplySchema = z.discriminatedUnion('kind', [
     next: requestId.optional(),
     backend: z.string(),
     fingerprint: FingerprintSchema,
-    span: SpanSchema.optional(),
     /** The resident memory of the process, including native memory. */
     residentByteCount: z.int().positive(),
   }),

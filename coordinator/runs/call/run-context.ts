@@ -5,9 +5,7 @@
 
 import type { ComputeConfig, DeviceDemand } from '../../../shared/config/compute-config.js';
 import type { JobExecutor } from '../../../shared/queue/job-executor.js';
-import type { TraceparentOf } from '../../../shared/queue/job-queue.js';
 import type { CheckedFiles } from '../../../shared/tasks/store-folder.js';
-import type { Span } from '../../../shared/traces/span.js';
 import type { LocalCompute } from '../../export/local-scorer.js';
 import type { RunCaller } from '../../plan/prepared-run.js';
 import type { WorkerCommand } from '../../workers/worker-supervisor.js';
@@ -23,14 +21,12 @@ export interface RunContext extends RunCaller {
   /** The variables of this process, where the call may set what libraries read; absent where it may not. */
   readonly ownEnvironment?: OwnEnvironment | undefined;
   readonly machine: Machine;
+  /** The version of the package; absent where nobody asks. */
+  readonly version?: () => string;
   /** Files of task stores that this call has checked; absent where it opens one store once. */
   readonly checkedFiles?: CheckedFiles;
   /** Registers a closer. Closers run in reverse order when the call ends, however it ends. */
   readonly onClose: (close: () => Promise<void>) => void;
-  /** The place of an outer step's jobs in a trace; absent where nobody traces. */
-  readonly traceparentOf?: TraceparentOf;
-  /** Takes the spans of a worker; absent where nobody traces. */
-  readonly onSpan?: (span: Span) => void;
 }
 
 /** A task store, or the place of large blobs, and the S3 endpoint that it is reached by. */

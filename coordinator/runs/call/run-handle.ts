@@ -19,10 +19,6 @@ import {
 import type { MetricSource } from '../../../shared/metrics/metric-definition.js';
 import type { MetricsPlace } from '../../../shared/metrics/metrics-server.js';
 import type { Environment, Machine, OwnEnvironment, RunContext } from './run-context.js';
-import { freshNonce } from '../../../shared/base/nonce.js';
-import { openSpanExporter, tracesFailed } from '../../../shared/traces/open-exporter.js';
-import { StepTraces, traceparentOf } from '../../../shared/traces/span.js';
-import { traceSettingsOf } from '../../../shared/traces/trace-settings.js';
 
 /** Options that every function of the library takes. */
 export interface CallOptions {
@@ -60,9 +56,9 @@ export interface Surroundings {
   readonly clock: Clock;
   readonly environment: Environment;
   readonly ownEnvironment?: OwnEnvironment | undefined;
-  /** The version of the package, as metrics and traces tell it. */
+  /** The version of the package, for its metrics. */
   readonly version?: () => string;
-  /** What this process does, as metrics and traces tell it; it decides if absent. */
+  /** The role of this process, for its metrics; a coordinator if absent. */
   readonly source?: MetricSource;
 }
 
@@ -119,9 +115,8 @@ async function carriedOut<Result>(
   try {
     context.signal.throwIfAborted();
     // Work that nobody watches begins at once, so that no abort comes before it listens.
-    const watched = isWatched(context, metrics)
-      ? await watchedCall(context, surroundings, metrics)
-      : context;
+    const watched =
+      metrics === undefined ? context : await countedCall(context, surroundings, metrics);
     context.signal.throwIfAborted();
     const result = await work(watched);
     await close();
@@ -192,29 +187,7 @@ interface WatchedProcess {
   readonly version?: (() => string) | undefined;
 }
 
-/** @throws QianmoError of kind `usage` if the environment asks for traces in a way that has no sense. */
-function isWatched(
-  { environment }: Pick<RunContext, 'environment'>,
-  metrics: MetricsPlace | undefined,
-): boolean {
-  return metrics !== undefined || traceSettingsOf(environment, 'qianmo') !== null;
-}
-
-/**
- * The context whose events are counted and traced, where somebody wants it. Servers and exporters end with it.
- *
- * @throws QianmoError `environment` if the port is taken, `usage` if the environment asks for traces in a way that has
- *   no sense.
- */
-async function watchedCall(
-  context: RunContext,
-  watched: WatchedProcess,
-  metrics: MetricsPlace | undefined,
-): Promise<RunContext> {
-  const counted = metrics === undefined ? context : await countedCall(context, watched, metrics);
-  return tracedCall(counted, watched);
-}
-
+/** Counts the events of the context, and serves the counts until it closes. @throws QianmoError `environment` if the port is taken. */
 async function countedCall(
   context: RunContext,
   { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
@@ -247,31 +220,6 @@ async function countedCall(
   );
   sink({ kind: 'metrics-served', url: server.url });
   return { ...context, sink };
-}
-
-async function tracedCall(
-  context: RunContext,
-  { clock, source = 'coordinator', version = unknownVersion }: WatchedProcess,
-): Promise<RunContext> {
-  const opened = await openSpanExporter(context.environment, {
-    ...{ service: `qianmo-${source}`, version: version(), clock },
-    onFailure: (failure) => context.sink(tracesFailed(failure)),
-  });
-  if (opened === null) return context;
-  const { exporter, keptShare } = opened;
-  context.onClose(() => exporter.close());
-  const onSpan = exporter.export;
-  if (source === 'worker') return { ...context, onSpan };
-  const { stepSpanSink } = await import('../../../shared/traces/step-spans.js');
-  const traces = new StepTraces(freshNonce(), keptShare);
-  return {
-    ...context,
-    sink: sinksTogether(context.sink, runEventSink({ clock }, stepSpanSink(traces, onSpan))),
-    traceparentOf: (runId, outerStep) => {
-      const place = traces.placeOf(runId, outerStep);
-      return place === null ? null : traceparentOf(place);
-    },
-  };
 }
 
 function unknownVersion(): string {

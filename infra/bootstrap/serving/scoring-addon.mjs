@@ -3,31 +3,22 @@
 import { nativeAddon } from '../packages/native-addon.mjs';
 
 const HEADERS = [
+  'addon.h',
   'model.h',
-  'fetch.h',
   'vectors.h',
   'ahead.h',
   'layers.h',
   'score.h',
-  'build-model.h',
-  'mapping.h',
+  'buckets.h',
+  'dictionary.h',
+  'json-reader.h',
   '../../../shared/tensors/native/arguments.h',
   '../../../shared/tensors/native/processor.h',
-  'buckets.h',
-  'kernels.h',
-  'columns/columns.h',
-  'columns/dictionary.h',
-  'columns/json-reader.h',
-  'columns/scan.h',
-  'ranking.h',
 ];
 const SOURCES = [
   { name: 'kernel-portable.cc', processor: 'x86-64' },
-  { name: 'build-model.cc', processor: 'x86-64' },
-  { name: 'kernels.cc', processor: 'x86-64' },
   { name: 'mapping.cc', processor: 'x86-64' },
-  { name: 'columns/scan.cc', processor: 'x86-64' },
-  { name: 'columns/columns.cc', processor: 'x86-64' },
+  { name: 'columns.cc', processor: 'x86-64' },
   {
     name: 'ranking.cc',
     processor: 'x86-64',

@@ -8,7 +8,7 @@ import type { RunConfig } from '../../../shared/config/run-config.js';
 import type { RunContext } from '../../../coordinator/runs/call/run-context.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
 import { EvidenceLedger } from '../../../worker/serving/exploration/evidence-ledger.js';
-import { chosenScorer, demandCovered } from '../../../worker/serving/server/scorer-choice.js';
+import { chosenScorer, requireCovered } from '../../../worker/serving/server/scorer-choice.js';
 import type { MarketScene } from './auction.js';
 import type { AuctionStream } from './auction-stream.js';
 import { EncodedAhead, encodedMarketOf, type EncodedMarket } from './encoded-market.js';
@@ -117,7 +117,7 @@ export function scorerOf(
   encoded: EncodedMarket,
   candidatesMax: number,
 ): (auction: number, adgroups: Uint32Array, logits: Float32Array) => void {
-  demandCovered(scorerChoice, model, digest);
+  requireCovered(model, digest);
   const ahead = new EncodedAhead(model.spec, encoded, candidatesMax);
   const scorer = scorerChoice.scorerOf(model, encoded.contextFeatures);
   return (auction, adgroups, logits) => scorer.score(ahead.request(auction, adgroups), logits);

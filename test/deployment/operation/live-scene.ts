@@ -4,16 +4,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startEmbeddedRedis } from '#services/embedded-redis.mjs';
 import { startCommand, type RunningCommand } from '../../fixtures/commands/command.js';
-import { receiveTraces, type TraceReceiver } from './trace-receiver.js';
 import { MOVIELENS_DATA } from './movielens-data.js';
 
 export interface SeenScene {
   /** By endpoint, what it answered to a scrape. */
   readonly scrapes: Readonly<Record<'coordinator' | 'worker' | 'dashboard' | 'server', string>>;
   readonly workersWanted: unknown;
-  readonly digest: string;
-  readonly digestUntraced: string;
-  readonly traces: TraceReceiver;
 }
 
 /** Servers that explore have the metrics of calibration, which rules and dashboards name. */
@@ -25,26 +21,23 @@ const METRICS_SERVED = /"metrics-served","url":"(http:[^"]+)"|metrics: (http:\S+
 /** @param folder an empty one. */
 export async function seenScene(folder: string, say: (text: string) => void): Promise<SeenScene> {
   const redis = await startEmbeddedRedis({ dataDir: join(folder, 'redis') });
-  const traces = await receiveTraces();
   const running: RunningCommand[] = [];
   const environment = {
     QIANMO_REDIS_URL: redis.url,
-    OTEL_EXPORTER_OTLP_ENDPOINT: traces.endpoint,
     QIANMO_STORE_ALLOW: folder,
   };
-  const start = (words: string[], variables = environment): RunningCommand => {
-    const command = startCommand(words, folder, variables);
+  const start = (words: string[]): RunningCommand => {
+    const command = startCommand(words, folder, environment);
     running.push(command);
     return command;
   };
-  const done = async (words: string[], variables = environment): Promise<string> => {
-    const { exitCode, output, diagnostics } = await start(words, variables).ended;
+  const done = async (words: string[]): Promise<void> => {
+    const { exitCode, diagnostics } = await start(words).ended;
     if (exitCode !== 0) throw new Error(`qianmo ${words.join(' ')}: ${diagnostics}`);
-    return output;
   };
   try {
     say('preparing, training with a worker');
-    for (const name of ['watched', 'untraced']) writeFileSync(configIn(folder, name), config(name));
+    writeFileSync(join(folder, 'watched.yaml'), CONFIG);
     await done(['prepare', 'watched.yaml']);
     const worker = start(['worker', '--metrics-port', '0', '--format', 'json']);
     const atWorker = urlOf(await worker.printed(METRICS_SERVED));
@@ -63,26 +56,16 @@ export async function seenScene(folder: string, say: (text: string) => void): Pr
       worker: await textAt(`${atWorker}/metrics`),
       dashboard: await textAt(`${new URL(board).origin}/metrics`),
     };
-    const digest = digestIn((await training.ended).output);
-    say('training again, without traces');
-    const { OTEL_EXPORTER_OTLP_ENDPOINT: _none, ...untraced } = environment;
-    const again = await done(['train', 'untraced.yaml', '--format', 'json'], {
-      ...untraced,
-      OTEL_EXPORTER_OTLP_ENDPOINT: '',
-    });
+    await training.ended;
     say('serving with two processes');
     await done(['evaluate', 'watched.yaml']);
     await done(['export', 'watched.yaml']);
     writeFileSync(join(folder, 'policy.json'), POLICY);
     const server = await scrapedServer(start, redis.url);
-    return {
-      scrapes: { ...scraped, server },
-      ...{ workersWanted, digest, digestUntraced: digestIn(again), traces },
-    };
+    return { scrapes: { ...scraped, server }, workersWanted };
   } finally {
     for (const command of running) command.signal('SIGTERM');
     await Promise.all(running.map((command) => command.ended));
-    traces.close();
     await redis.stop();
   }
 }
@@ -118,19 +101,9 @@ async function textAt(url: string): Promise<string> {
   return answer.text();
 }
 
-function digestIn(output: string): string {
-  return /"digest":"([0-9a-f]+)"/.exec(output)?.[1] ?? '';
-}
-
-function configIn(folder: string, name: string): string {
-  return join(folder, `${name}.yaml`);
-}
-
-function config(run: string): string {
-  return `run: watched
+const CONFIG = `run: watched
 ${MOVIELENS_DATA}model: { kind: logistic, hiddenWidths: [] }
 method: { kind: fomaml, innerSteps: 1, innerRate: 0.1 }
 training: { outerSteps: 120, tasksPerOuterStep: 16, leavesPerOuterStepMin: 4 }
-output: ${run}
+output: watched
 `;
-}

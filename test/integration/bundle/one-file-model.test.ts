@@ -15,7 +15,7 @@ import { metaParametersDigest } from '../../../shared/models/meta-parameters-dig
 import { defineModel } from '../../../shared/models/kinds/model-definition.js';
 import { MODELS } from '../../../shared/models/kinds/models.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { GraphScorer } from '../../../worker/serving/graph/graph-scorer.js';
+import { GraphScorer } from '../../fixtures/serving/graph-scorer.js';
 import { modelGraphOf } from '../../../worker/serving/interchange/model-graph.js';
 import { KernelScorer, loadScoringAddon } from '../../../worker/serving/kernel-scorer.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { findOnPath } from '../../../infra/bootstrap/base/commands.mjs';
 import { isGpuTensorFlowInstalled } from '../../../infra/bootstrap/tensorflow/native-tensorflow.mjs';
-import { CUDA_LIBRARIES } from '../../../worker/compute/device/cuda-libraries.js';
+import { CUDA_LIBRARIES } from '../../../worker/compute/device/require-device.js';
 
 /** Enough of a driver for TensorFlow to find one Hopper device, and no more. */
 const DRIVER_STUB = `

@@ -8,7 +8,7 @@ import { rowAddon } from '../../../infra/bootstrap/tables/row-addon.mjs';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
 import { joinNodes, type GradientNode } from '../../../shared/sums/gradient-node.js';
 import { uniqueIdsOf } from '../../../shared/tasks/row-pack.js';
-import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/embedding-table.js';
+import { gatherRows, type EmbeddingTable } from '../../../shared/tensors/named-tensors.js';
 import {
   loadNativeRows,
   nativeRows,

@@ -10,7 +10,7 @@ import {
   linkCudaLibraries,
   resolveCudaLibraries,
 } from '../../../infra/bootstrap/tensorflow/cuda-libraries.mjs';
-import { CUDA_LIBRARIES } from '../../../worker/compute/device/cuda-libraries.js';
+import { CUDA_LIBRARIES } from '../../../worker/compute/device/require-device.js';
 
 /** The libraries in the layout of the wheels, by folder of `nvidia/`. */
 const IN_WHEELS: Readonly<Record<string, readonly string[]>> = {

@@ -1,11 +1,12 @@
 /** A run in a server that refuses what MLflow refuses. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { MlflowFactSchema, MlflowTracker } from '../../../coordinator/tracking/mlflow-tracker.js';
-import { TrackingMemory } from '../../../coordinator/tracking/tracker.js';
-import { mlflowServerOf } from '../../../coordinator/tracking/tracking-secrets.js';
+import { mlflowEntryOf, MlflowTracker } from '../../../coordinator/tracking/mlflow-tracker.js';
+import { mlflowServerOf } from '../../../coordinator/tracking/open-tracking.js';
 import { systemClock } from '../../../shared/base/clock.js';
+import type { CallEnding } from '../../../coordinator/tracking/tracker-feed.js';
 import { RunConfigSchema } from '../../../shared/config/run-config.js';
+import type { StampedEvent } from '../../../shared/events/run-events.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { smallRun } from '../../fixtures/commands/small-run.js';
 import { mlflowReceiver, type MlflowReceiver } from '../../fixtures/tracking/mlflow-receiver.js';
@@ -13,7 +14,6 @@ import { outerStep, runFailed } from '../../fixtures/tracking/told-events.js';
 
 let receiver: MlflowReceiver;
 let store: MemoryObjectStore;
-let nonceCount = 0;
 const { signal } = new AbortController();
 beforeEach(async () => {
   receiver = await mlflowReceiver();
@@ -27,29 +27,33 @@ const config = RunConfigSchema.parse({
   tracking: { mlflow: {} },
 });
 
-const trackerOf = (call = 'train', isFresh = false): MlflowTracker =>
-  new MlflowTracker({
+const trackerOf = (call = 'train', isFresh = false) => {
+  const tracker = new MlflowTracker({
     ...{ server: { url: receiver.url, authorization: 'Bearer t0ken' }, experiment: 'ads' },
-    ...{ tracked: { call, run: 'r', output: 'out' }, config, version: '1.2.3', isFresh },
-    memory: new TrackingMemory(store, 'mlflow', MlflowFactSchema),
+    ...{ tracked: { call, run: 'r', output: 'out' }, config, version: '1.2.3', isFresh, store },
     clock: systemClock,
-    nonce: `nonce${(nonceCount += 1)}`,
   });
+  return {
+    take: (events: readonly StampedEvent[]) =>
+      tracker.take(
+        events.flatMap((event) => mlflowEntryOf(event, 'r') ?? []),
+        signal,
+      ),
+    end: (ending: CallEnding) => tracker.end(ending, signal),
+  };
+};
 const only = () => [...receiver.runs.values()][0];
 
 test('params come from the config, without secrets; metrics and tags from the events', async () => {
   const tracker = trackerOf();
-  await tracker.take([outerStep(1), outerStep(2, Number.NaN), outerStep(3, Infinity)], signal);
+  await tracker.take([outerStep(1), outerStep(2, Number.NaN), outerStep(3, Infinity)]);
   const ofRun = { runId: 'r', epochMs: 5 };
-  await tracker.take(
-    [
-      { kind: 'fingerprint-taken', fingerprint: 'cpu-avx2-01234567', fromWorker: 'w', ...ofRun },
-      { kind: 'run-finished', outerStep: 10, address: 'file:///c', digest: 'abc', ...ofRun },
-      { kind: 'report-written', address: 'out/report.html', ...ofRun },
-    ],
-    signal,
-  );
-  await tracker.end('finished', signal);
+  await tracker.take([
+    { kind: 'fingerprint-taken', fingerprint: 'cpu-avx2-01234567', fromWorker: 'w', ...ofRun },
+    { kind: 'run-finished', outerStep: 10, address: 'file:///c', digest: 'abc', ...ofRun },
+    { kind: 'report-written', address: 'out/report.html', ...ofRun },
+  ]);
+  await tracker.end('finished');
   const run = only();
   expect(run).toMatchObject({
     ...{ name: 'r', status: 'FINISHED' },
@@ -73,47 +77,26 @@ test('params come from the config, without secrets; metrics and tags from the ev
 
 test('a thousand outer steps are four batches of a thousand metrics', async () => {
   const steps = Array.from({ length: 1_000 }, (_, index) => outerStep(index + 1));
-  await trackerOf().take(steps, signal);
+  await trackerOf().take(steps);
   const sizes = receiver.received
     .filter(({ path }) => path.endsWith('log-batch'))
     .map(({ body }) => (JSON.parse(body) as { metrics?: unknown[] }).metrics?.length ?? 0);
   expect(sizes.filter((size) => size > 0)).toEqual([1_000, 1_000, 1_000, 1_000]);
 });
 
-test.each([
-  ['the next attempt', true],
-  ['the next call', false],
-])('a run whose answer was lost is found again by %s', async (_, isSameCall) => {
-  const lost = new AbortController();
-  const first = trackerOf('train', isSameCall);
-  receiver.isLost = (path) => {
-    if (path.endsWith('runs/create')) lost.abort();
-    return lost.signal.aborted;
-  };
-  await expect(first.take([outerStep(1)], lost.signal)).rejects.toThrow();
-  expect(receiver.runs.size).toBe(1);
-  receiver.isLost = () => false;
-  await (isSameCall ? first : trackerOf()).take([outerStep(1)], signal);
-  expect(receiver.runs.size).toBe(1);
-  expect(only()?.metrics.map(({ step }) => step)).toContain(1);
-});
-
 test('a resumed training and an evaluation go on in the run; a fresh training does not', async () => {
   const first = trackerOf();
-  await first.take([outerStep(1)], signal);
-  await first.end('failed', signal);
+  await first.take([outerStep(1)]);
+  await first.end('failed');
   expect(only()?.status).toBe('FAILED');
   const resumed = trackerOf();
-  await resumed.take([outerStep(2)], signal);
+  await resumed.take([outerStep(2)]);
   expect(only()?.status).toBe('RUNNING');
-  await resumed.end('finished', signal);
+  await resumed.end('finished');
   const evaluation = trackerOf('evaluate');
   const arm = { arm: 'meta', segment: null, outerStep: 2, lossPerAdgroup: 0.5, calibration: 1 };
-  await evaluation.take(
-    [{ kind: 'arm-evaluated', epochMs: 9, ...arm, loss: 0.25, auc: null }],
-    signal,
-  );
-  await evaluation.end('interrupted', signal);
+  await evaluation.take([{ kind: 'arm-evaluated', epochMs: 9, ...arm, loss: 0.25, auc: null }]);
+  await evaluation.end('interrupted');
   expect(receiver.runs.size).toBe(1);
   expect(only()?.status).toBe('FINISHED');
   expect(
@@ -123,26 +106,26 @@ test('a resumed training and an evaluation go on in the run; a fresh training do
   ).toEqual([
     ...['evaluation/meta/loss', 'evaluation/meta/loss-per-adgroup', 'evaluation/meta/calibration'],
   ]);
-  await trackerOf('train', true).take([outerStep(1)], signal);
+  await trackerOf('train', true).take([outerStep(1)]);
   expect(receiver.runs.size).toBe(2);
 });
 
 test('a call that is refused makes no run; a run that was deleted is made again', async () => {
-  await trackerOf().take([runFailed('no store')], signal);
+  await trackerOf().take([runFailed('no store')]);
   expect(receiver.runs.size).toBe(0);
-  await trackerOf().take([outerStep(1)], signal);
+  await trackerOf().take([outerStep(1)]);
   receiver.runs.clear();
-  await trackerOf().take([outerStep(2)], signal);
+  await trackerOf().take([outerStep(2)]);
   expect(only()?.metrics.map(({ step }) => step)).toEqual([2, 2, 2, 2]);
 });
 
 test.each(['train', 'evaluate'] as const)(
   'a run that somebody deleted on its page is made again by %s',
   async (call) => {
-    await trackerOf().take([outerStep(1)], signal);
+    await trackerOf().take([outerStep(1)]);
     const deleted = only();
     if (deleted !== undefined) deleted.isDeleted = true;
-    await trackerOf(call).take([outerStep(2)], signal);
+    await trackerOf(call).take([outerStep(2)]);
     expect(receiver.runs.size).toBe(2);
     const [, made] = [...receiver.runs.values()];
     expect(made?.metrics.map(({ step }) => step)).toEqual([2, 2, 2, 2]);
@@ -150,18 +133,14 @@ test.each(['train', 'evaluate'] as const)(
   },
 );
 
-test('credentials come from the environment, and a server is needed', async () => {
+test('credentials come from the environment, and a server is needed', () => {
   const environment = {
     MLFLOW_TRACKING_URI: 'http://m:5000/',
     ...{ MLFLOW_TRACKING_USERNAME: 'u', MLFLOW_TRACKING_PASSWORD: 'p' },
   };
-  const mlflow = { experiment: 'e' };
   const authorization = `Basic ${Buffer.from('u:p').toString('base64')}`;
-  expect(await mlflowServerOf(mlflow, environment)).toEqual({
-    url: 'http://m:5000',
-    authorization,
-  });
-  await expect(mlflowServerOf(mlflow, {})).rejects.toThrow(/tracking.mlflow.url/);
+  expect(mlflowServerOf(undefined, environment)).toEqual({ url: 'http://m:5000', authorization });
+  expect(() => mlflowServerOf(undefined, {})).toThrow(/tracking.mlflow.url/);
   const unfinished = { ...environment, MLFLOW_TRACKING_PASSWORD: '' };
-  await expect(mlflowServerOf(mlflow, unfinished)).rejects.toThrow(/passwordFile/);
+  expect(() => mlflowServerOf(undefined, unfinished)).toThrow(/not completely described/);
 });

@@ -1,17 +1,15 @@
 /** Notices of a run: when, what, signed, and each once. */
 
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { TrackingMemory } from '../../../coordinator/tracking/tracker.js';
-import { webhookKeyOf } from '../../../coordinator/tracking/tracking-secrets.js';
+import { TrackerRefusal } from '../../../coordinator/tracking/tracker-feed.js';
 import {
   NoticeWatch,
   signatureOf,
-  ToldNoticesSchema,
-  WebhookTracker,
+  webhookKeyOf,
+  webhookTracker,
   type Notice,
-} from '../../../coordinator/tracking/webhook-tracker.js';
+} from '../../../coordinator/tracking/webhook.js';
 import { systemClock } from '../../../shared/base/clock.js';
-import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { httpReceiver, type HttpReceiver } from '../../fixtures/tracking/http-receiver.js';
 import { callAlive, outerStep, runFailed } from '../../fixtures/tracking/told-events.js';
 
@@ -26,18 +24,17 @@ afterEach(() => receiver.close());
 
 const key = webhookKeyOf('a secret');
 const failed: Notice = {
+  id: 'notice1',
   ...{ notice: 'failed', epochMs: 1_000, outerStep: 7, outerSteps: 10, queryLoss: 0.5 },
   ...{ reason: 'the disk is full', digest: 'abc', report: null },
 };
 
-function trackerOn(store: MemoryObjectStore | null, isFresh = false): WebhookTracker {
-  return new WebhookTracker({
-    ...{ url: `${receiver.url}/secret/path`, key, isFresh, clock: systemClock },
+const tracker = () =>
+  webhookTracker({
+    ...{ url: `${receiver.url}/secret/path`, key, clock: systemClock },
     tracked: { call: 'train', run: 'r', output: 'out' },
-    memory: store === null ? null : new TrackingMemory(store, 'notices', ToldNoticesSchema),
     onSent: () => undefined,
   });
-}
 
 test('the watch notices a failure once, and an interruption never', () => {
   const watch = new NoticeWatch();
@@ -48,8 +45,7 @@ test('the watch notices a failure once, and an interruption never', () => {
   expect(watch.admit(runFailed('the disk is full'))).toBeNull();
   for (const failure of ['interrupted', 'cancelled'])
     expect(new NoticeWatch().admit(runFailed('stopped', failure))).toBeNull();
-  expect(watch.endedAt(0, 'failed')).toBeNull();
-  expect(watch.endedAt(0, 'finished')).toMatchObject({ notice: 'finished', outerStep: 7 });
+  expect(watch.finishedAt(0)).toMatchObject({ notice: 'finished', outerStep: 7 });
 });
 
 test('the watch notices a stall once, and the next one when the run has moved', () => {
@@ -68,7 +64,7 @@ test('the watch notices a stall once, and the next one when the run has moved', 
 });
 
 test('a notice is JSON with an id and a signature over it', async () => {
-  await trackerOn(null).take([failed], signal);
+  await tracker().take([failed], signal);
   const [request] = receiver.received;
   expect(JSON.parse(request?.body ?? '')).toMatchObject({
     ...{ schemaVersion: 1, notice: 'failed', call: 'train', run: 'r', output: 'out', outerStep: 7 },
@@ -85,39 +81,19 @@ test('the signature is that of the example of Standard Webhooks', () => {
   expect(signatureOf(signingKey, content)).toBe('v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=');
 });
 
-test('a notice of one outer step is told once, also by a process that resumes the run', async () => {
-  const store = new MemoryObjectStore();
-  await trackerOn(store).take([failed, failed], signal);
-  await trackerOn(store).take([failed], signal);
-  expect(receiver.received).toHaveLength(1);
-  await trackerOn(store).take(
-    [
-      { ...failed, notice: 'stalled' },
-      { ...failed, outerStep: 8 },
-    ],
-    signal,
-  );
-  expect(receiver.received).toHaveLength(3);
-  await trackerOn(store, true).take([failed], signal);
-  expect(receiver.received).toHaveLength(4);
-});
-
-test('a notice that was not taken is sent again with its id', async () => {
-  const store = new MemoryObjectStore();
-  statuses = [503];
-  await expect(trackerOn(store).take([failed], signal)).rejects.toThrow('status 503');
-  await trackerOn(store).take([failed], signal);
+test('a notice that was not taken is sent again with its id, and others not', async () => {
+  const webhook = tracker();
+  const notices = [{ ...failed, id: 'notice0' }, failed];
+  statuses = [200, 503];
+  await expect(webhook.take(notices, signal)).rejects.toThrow('status 503');
+  await webhook.take(notices, signal);
   const ids = receiver.received.map(({ headers }) => headers['webhook-id']);
-  expect(new Set(ids).size).toBe(1);
-  expect(ids).toHaveLength(2);
+  expect(ids).toEqual(['notice0', 'notice1', 'notice1']);
 });
 
-test('a refusal says neither path nor secret; a call that never trained leaves no file', async () => {
-  const store = new MemoryObjectStore();
+test('a refusal is final, and says neither path nor secret', async () => {
   statuses = [410];
-  const tracker = trackerOn(store);
-  const early = { ...failed, outerSteps: null };
-  await expect(tracker.take([early], signal)).rejects.toThrow(/^status 410$/);
-  expect(tracker.address).toBe(receiver.url);
-  expect(await store.list('')).toEqual([]);
+  const webhook = tracker();
+  await expect(webhook.take([failed], signal)).rejects.toThrow(new TrackerRefusal('status 410'));
+  expect(webhook.address).toBe(receiver.url);
 });

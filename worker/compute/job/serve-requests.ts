@@ -23,7 +23,6 @@ import {
   type JobProgress,
   type OnProgress,
 } from '../../process/compute-protocol.js';
-import { placeIn, spanBelow, type Span } from '../../../shared/traces/span.js';
 import { createExecutor, type ExecutorOptions, type LocalExecutor } from './create-executor.js';
 
 /** The least time between two messages of one phase. */
@@ -161,7 +160,6 @@ class ComputeService {
   #waiting: number[] = [];
   /** The job that the latest answer named as the next one. */
   #announced: number | null = null;
-  readonly #clock: Clock;
 
   constructor(
     send: Channel['send'],
@@ -173,7 +171,6 @@ class ComputeService {
     this.#environment = environment;
     this.#openStoreOf = openStoreOf;
     this.#reporter = progressReporter(send, clock);
-    this.#clock = clock;
   }
 
   take(request: ComputeRequest): Taken {
@@ -223,11 +220,11 @@ class ComputeService {
     return input;
   }
 
-  #prepare({ requestId, job, rowPack, given, traceparent }: RequestOf<'prepare'>): void {
+  #prepare({ requestId, job, rowPack, given }: RequestOf<'prepare'>): void {
     const dense = this.#sharedOf('dense', job.dense);
     const frozen = job.frozen === undefined ? null : this.#sharedOf('frozen', job.frozen);
     if (this.#prepared.size >= HELD_JOB_COUNT_MAX) throw new Error('too many jobs came at once');
-    this.#prepared.set(requestId, { job, dense, rowPack, frozen, given, traceparent });
+    this.#prepared.set(requestId, { job, dense, rowPack, frozen, given });
     this.#executor?.prepare({ job, given });
   }
 
@@ -249,11 +246,9 @@ class ComputeService {
     this.#prepared.delete(requestId);
     const stopReporting = this.#reporter.begin(requestId, requestId === this.#announced);
     try {
-      const startMs = this.#clock.epochMs();
       const computed = await this.#executor.execute(input);
       return {
         ...{ kind: 'done', requestId, ...computed },
-        ...spanOf(input.traceparent, { startMs, endMs: this.#clock.epochMs() }),
         ...this.#next(),
         residentByteCount: residentByteCount(),
       };
@@ -268,16 +263,6 @@ class ComputeService {
     this.#announced = next ?? null;
     return next === undefined ? {} : { next };
   }
-}
-
-/** The span of a computation; nothing where nobody traces. */
-function spanOf(
-  traceparent: string | undefined,
-  times: Pick<Span, 'startMs' | 'endMs'>,
-): { readonly span?: Span } {
-  const place = placeIn(traceparent);
-  if (place === null) return {};
-  return { span: spanBelow(place, 'compute', times, { 'process.pid': process.pid }) };
 }
 
 function residentByteCount(): number {

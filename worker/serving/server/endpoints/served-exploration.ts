@@ -3,7 +3,7 @@
 import { z } from 'zod';
 import type { Clock } from '../../../../shared/base/clock.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
-import { NAME_LENGTH_MAX, ServedAdgroupSchema } from '../../../../shared/config/decision-record.js';
+import { NAME_LENGTH_MAX } from '../../../../shared/config/decision-record.js';
 import type { ExplorationConfig } from '../../../../shared/config/exploration-config.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
 import { openDecisionLog } from '../../exploration/decision-log.js';
@@ -15,11 +15,8 @@ import {
   FeedbackTaker,
   type CalibrationSums,
 } from '../../exploration/feedback.js';
-import { ExplorationReportSchema, ReceiptsSchema } from '../answer-schemas.js';
 import { JSON_TYPE, jsonAnswer, type Endpoint } from '../endpoint.js';
-import { exampleKeys } from '../forms/example-requests.js';
 import { jsonOf, parsedBy } from '../json-body.js';
-import { KEY_SEPARATOR } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
 import { exploredRankEndpoint } from './explored-rank.js';
 
@@ -59,10 +56,6 @@ export async function openExploration(source: ExplorationSource): Promise<Served
   const report: Endpoint = {
     method: 'GET',
     path: '/v1/exploration',
-    description: {
-      summary: 'how the server explores, and what became of feedback',
-      answer: { name: 'ExplorationReport', schema: ExplorationReportSchema },
-    },
     answer: () => {
       const { mode, policy, slots } = settings;
       const { decisions, exploredSlots } = explorer.counts;
@@ -114,14 +107,6 @@ export function feedbackEndpoint(taker: FeedbackTaker): Endpoint {
     method: 'POST',
     path: '/v1/feedback',
     mediaTypes: [JSON_TYPE],
-    description: {
-      summary: 'impressions and outcomes by the ids of their events, each counted once',
-      request: { name: 'Feedback', schema: FeedbackBodySchema },
-      answer: { name: 'Receipts', schema: ReceiptsSchema },
-      example: () => ({
-        events: [{ kind: 'outcome', event: 'an element of exploration.events', reward: 1 }],
-      }),
-    },
     answer: async ({ body }) => {
       const { events } = parsedBy(FeedbackBodySchema, jsonOf(body));
       const sent = events.map((event) => ({
@@ -159,11 +144,6 @@ function servedAdgroupEndpoint(evidence: EvidenceLog): Endpoint {
   return {
     method: 'GET',
     path: '/v1/exploration/{adgroup}',
-    description: {
-      summary: 'the evidence of one adgroup, and its share of what was served and explored',
-      answer: { name: 'ServedAdgroup', schema: ServedAdgroupSchema },
-      parameters: { adgroup: (bundle) => [exampleKeys(bundle)[0]].flat().join(KEY_SEPARATOR) },
-    },
     answer: ({ parameters }) => {
       const { adgroup = '' } = parameters;
       if (adgroup.length > NAME_LENGTH_MAX)
