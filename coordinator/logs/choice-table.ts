@@ -54,16 +54,17 @@ async function readInto(
     const source = { session, objectStoreOf, temporaryFolder: folder };
     const files = await findLogFiles({ logs: [...paths], format: 'auto' }, source);
     const { decision, estimate, targetEstimate } = columns;
-    const uses = [
-      { name: columns.reward, configPath: '--reward' },
-      { name: columns.propensity, configPath: '--propensity' },
-      { name: columns.target, configPath: '--target' },
-      ...(estimate === undefined ? [] : [{ name: estimate, configPath: '--estimate' }]),
-      ...(targetEstimate === undefined
-        ? []
-        : [{ name: targetEstimate, configPath: '--target-estimate' }]),
-      ...(decision === undefined ? [] : [{ name: decision, configPath: '--decision' }]),
-    ];
+    const named = [
+      [columns.reward, '--reward'],
+      [columns.propensity, '--propensity'],
+      [columns.target, '--target'],
+      [estimate, '--estimate'],
+      [targetEstimate, '--target-estimate'],
+      [decision, '--decision'],
+    ] as const;
+    const uses = named.flatMap(([name, configPath]) =>
+      name === undefined ? [] : [{ name, configPath }],
+    );
     const { rowCount } = await readRawLogs(files, uses, session, sink);
     const [malformed] = await session.row('SELECT CAST(count(*) AS DOUBLE) FROM malformed');
     if (Number(malformed) > 0) throw badRow(`${Number(malformed)} lines that are not rows`, paths);
@@ -72,86 +73,54 @@ async function readInto(
     const selected = uses.map((_, index) =>
       index < numberCount ? `TRY_CAST(c${index} AS DOUBLE)` : `CAST(c${index} AS VARCHAR)`,
     );
-    const table = new ReadChoices(rowCount, numberCount, paths);
+    const ofRows = (): Float64Array => new Float64Array(rowCount);
+    const rows: LoggedRows = {
+      ...{ decisions: new Int32Array(rowCount), rewards: ofRows(), weights: ofRows() },
+      model: numberCount < 5 ? null : { ofChoices: ofRows(), ofTarget: ofRows() },
+    };
+    const decisions = new Map<unknown, number>();
+    let row = 0;
     const inOrder = `SELECT ${selected.join(', ')} FROM raw ORDER BY rowid`;
     for await (const chunk of session.chunks(inOrder, rowCount))
-      for (const cells of chunk.getRows()) table.add(cells);
-    return table.rows();
+      for (const cells of chunk.getRows()) addChoice(rows, row++, cells, { decisions, paths });
+    return rows;
   } finally {
     session.close();
   }
 }
 
-/** Rows that have been read, in columns: a chunk at a time is held as values of the reader. */
-class ReadChoices {
-  readonly #numberCount: number;
-  readonly #paths: readonly string[];
-  readonly #numbers = new Map<string, number>();
-  readonly #decisions: Int32Array;
-  readonly #rewards: Float64Array;
-  readonly #weights: Float64Array;
-  readonly #model: LoggedRows['model'];
-  #rowCount = 0;
-  #decisionCount = 0;
+const NAMES = ['reward', 'propensity', 'target propensity', 'estimate', 'target estimate'];
 
-  constructor(rowCount: number, numberCount: number, paths: readonly string[]) {
-    const ofRows = (): Float64Array => new Float64Array(rowCount);
-    this.#numberCount = numberCount;
-    this.#paths = paths;
-    this.#decisions = new Int32Array(rowCount);
-    this.#rewards = ofRows();
-    this.#weights = ofRows();
-    this.#model = numberCount < 5 ? null : { ofChoices: ofRows(), ofTarget: ofRows() };
-  }
-
-  add(cells: readonly unknown[]): void {
-    const row = this.#rowCount;
-    this.#rewards[row] = this.#number(cells, 0);
-    this.#weights[row] = this.#chance(cells, 2, 0) / this.#chance(cells, 1, Number.MIN_VALUE);
-    if (this.#model !== null) {
-      this.#model.ofChoices[row] = this.#number(cells, 3);
-      this.#model.ofTarget[row] = this.#number(cells, 4);
-    }
-    this.#decisions[row] = this.#decisionOf(cells[this.#numberCount]);
-    this.#rowCount += 1;
-  }
-
-  rows(): LoggedRows {
-    if (this.#rowCount !== this.#rewards.length) throw new Error('the table has lost rows');
-    return {
-      decisions: this.#decisions,
-      rewards: this.#rewards,
-      weights: this.#weights,
-      model: this.#model,
-    };
-  }
-
-  /** By order of appearance. A row without a name is a decision of its own. */
-  #decisionOf(name: unknown): number {
-    const known = typeof name === 'string' ? this.#numbers.get(name) : undefined;
-    if (known !== undefined) return known;
-    const fresh = this.#decisionCount;
-    this.#decisionCount += 1;
-    if (typeof name === 'string') this.#numbers.set(name, fresh);
-    return fresh;
-  }
-
-  #number(cells: readonly unknown[], column: number): number {
+/** A row, whose numbers are reward, propensity, target propensity and two estimates. */
+function addChoice(
+  rows: LoggedRows,
+  row: number,
+  cells: readonly unknown[],
+  { decisions, paths }: { decisions: Map<unknown, number>; paths: readonly string[] },
+): void {
+  const numberOf = (column: number): number => {
     const value = cells[column];
     if (typeof value === 'number' && Number.isFinite(value)) return value;
-    const what = `a ${NAMES[column] ?? 'value'} that is not a number`;
-    throw badRow(`${what} in row ${this.#rowCount + 1}`, this.#paths);
-  }
-
-  #chance(cells: readonly unknown[], column: number, least: number): number {
-    const value = this.#number(cells, column);
+    throw badRow(`a ${NAMES[column] ?? 'value'} that is not a number in row ${row + 1}`, paths);
+  };
+  const chanceOf = (column: number, least: number): number => {
+    const value = numberOf(column);
     if (value >= least && value <= 1) return value;
-    const what = `the ${NAMES[column] ?? 'value'} ${value}`;
-    throw badRow(`${what} in row ${this.#rowCount + 1}`, this.#paths);
+    throw badRow(`the ${NAMES[column] ?? 'value'} ${value} in row ${row + 1}`, paths);
+  };
+  rows.rewards[row] = numberOf(0);
+  rows.weights[row] = chanceOf(2, 0) / chanceOf(1, Number.MIN_VALUE);
+  if (rows.model !== null) {
+    rows.model.ofChoices[row] = numberOf(3);
+    rows.model.ofTarget[row] = numberOf(4);
   }
+  // By order of appearance. A row without a name is a decision of its own.
+  const cell = cells[rows.model === null ? 3 : 5];
+  const name = typeof cell === 'string' ? cell : row;
+  const decision = decisions.get(name) ?? decisions.size;
+  decisions.set(name, decision);
+  rows.decisions[row] = decision;
 }
-
-const NAMES = ['reward', 'propensity', 'target propensity', 'estimate', 'target estimate'];
 
 function badRow(found: string, paths: readonly string[]): QianmoError {
   return new QianmoError({

@@ -1,7 +1,6 @@
 /** Logged choices from the log of a ranking server: decisions joined with their outcomes. */
 
 import { createReadStream } from 'node:fs';
-import { numberAt } from '../../shared/base/arrays.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
 import { linesOf } from '../../shared/events/appended-lines.js';
@@ -65,12 +64,12 @@ function* recordsIn(text: string, where: string): Generator<Decision | Outcome> 
   if (text.trim() !== '') yield decodeExplorationLine(text, where);
 }
 
-/** A shown decision, whose slots are consecutive among all slots. */
+/** A decision as the target policy judges it. */
 interface ShownDecision {
   readonly id: string;
   readonly shownMs: number;
   readonly windowMs: number;
-  readonly slotCount: number;
+  readonly slots: readonly JudgedSlot[];
 }
 
 /**
@@ -85,12 +84,7 @@ export async function joinedRows(
   const counts = { decisionCount: 0, outcomeCount: 0, apprenticeCount: 0, duplicateCount: 0 };
   const outcomes = new Map<string, Outcome>();
   const shown: ShownDecision[] = [];
-  const slots = {
-    weight: new Array<number>(),
-    expected: new Array<number>(),
-    expectedOfTarget: new Array<number>(),
-  };
-  let endMs = 0;
+  let [endMs, slotCount] = [0, 0];
   for await (const record of lines) {
     if (record.kind === 'outcome') {
       counts.outcomeCount += 1;
@@ -108,63 +102,62 @@ export async function joinedRows(
       counts.apprenticeCount += 1;
       continue;
     }
-    const judged = judge(record);
-    const windowMs = settings.feedback.windowSeconds * MS_PER_SECOND;
-    shown.push({ id, shownMs, windowMs, slotCount: judged.length });
-    for (const { weight, expected, expectedOfTarget } of judged) {
-      slots.weight.push(weight);
-      slots.expected.push(expected);
-      slots.expectedOfTarget.push(expectedOfTarget);
-    }
-    if (slots.weight.length > SLOTS_MAX) throw tooMany();
+    const slots = judge(record);
+    shown.push({ id, shownMs, windowMs: settings.feedback.windowSeconds * MS_PER_SECOND, slots });
+    slotCount += slots.length;
+    if (slotCount > SLOTS_MAX)
+      throw new QianmoError({
+        ...{ kind: 'data', what: 'the log holds too many slots for one evaluation' },
+        ...{ expected: `at most ${SLOTS_MAX}`, cure: 'give fewer files' },
+      });
   }
+  const { rows, ...late } = matureRows(shown, outcomes, endMs);
+  return { rows, log: { ...counts, ...late } };
+}
 
+/** The slots whose reward is known at the end of the log, in its order. */
+function matureRows(
+  shown: readonly ShownDecision[],
+  outcomes: ReadonlyMap<string, Outcome>,
+  endMs: number,
+): { rows: LoggedRows } & Pick<LogCounts, 'immatureCount' | 'lateCount' | 'unknownCount'> {
   const late = { immatureCount: 0, lateCount: 0 };
   const known = new Set<string>();
   const numbers = new Map<string, number>();
-  const used = { slots: new Array<number>(), decisions: new Array<number>() };
-  const rewards: number[] = [];
-  let firstSlot = 0;
-  for (const { id, shownMs, windowMs, slotCount } of shown) {
+  const used: (JudgedSlot & { readonly decision: number; readonly reward: number })[] = [];
+  for (const { id, shownMs, windowMs, slots } of shown) {
     const isImmature = endMs - shownMs <= windowMs;
-    for (let place = 0; place < slotCount; place += 1) {
+    // A log that is given twice has each decision twice.
+    const decision = numbers.get(id) ?? numbers.size;
+    if (!isImmature) numbers.set(id, decision);
+    for (const [place, slot] of slots.entries()) {
       const name = slotName(id, place + 1);
       const outcome = outcomes.get(name);
       const isLate = outcome !== undefined && outcome.epochMs - shownMs > windowMs;
       if (outcome !== undefined) known.add(name);
       if (isLate) late.lateCount += 1;
-      if (isImmature) {
-        late.immatureCount += 1;
-        continue;
-      }
-      used.slots.push(firstSlot + place);
-      // A log that is given twice has each decision twice.
-      if (!numbers.has(id)) numbers.set(id, numbers.size);
-      used.decisions.push(numbers.get(id) ?? NaN);
-      rewards.push(outcome === undefined || isLate ? 0 : outcome.reward);
+      if (isImmature) late.immatureCount += 1;
+      else
+        used.push({
+          ...slot,
+          ...{ decision, reward: outcome === undefined || isLate ? 0 : outcome.reward },
+        });
     }
-    firstSlot += slotCount;
   }
-  const ofUsed = (column: readonly number[]): Float64Array =>
-    Float64Array.from(used.slots, (slot) => numberAt(column, slot));
   return {
     rows: {
-      decisions: Int32Array.from(used.decisions),
-      rewards: Float64Array.from(rewards),
-      weights: ofUsed(slots.weight),
-      model: { ofChoices: ofUsed(slots.expected), ofTarget: ofUsed(slots.expectedOfTarget) },
+      decisions: Int32Array.from(used, ({ decision }) => decision),
+      rewards: Float64Array.from(used, ({ reward }) => reward),
+      weights: Float64Array.from(used, ({ weight }) => weight),
+      model: {
+        ofChoices: Float64Array.from(used, ({ expected }) => expected),
+        ofTarget: Float64Array.from(used, ({ expectedOfTarget }) => expectedOfTarget),
+      },
     },
-    log: { ...counts, ...late, unknownCount: outcomes.size - known.size },
+    ...{ ...late, unknownCount: outcomes.size - known.size },
   };
 }
 
 function slotName(decision: string, slot: number): string {
   return `${decision}.${slot}`;
-}
-
-function tooMany(): QianmoError {
-  return new QianmoError({
-    ...{ kind: 'data', what: 'the log holds too many slots for one evaluation' },
-    ...{ expected: `at most ${SLOTS_MAX}`, cure: 'give fewer files' },
-  });
 }

@@ -27,7 +27,6 @@ let counts = { wanted: 1, ready: 0 };
 /** Null before requests can be answered. */
 let take: ((socket: Socket) => void) | null = null;
 let isDraining = false;
-let lastConnection = 0;
 const parent = new ParentLink((state) => reply({ kind: 'state', state }));
 
 function reply(message: ServingReply): void {
@@ -50,7 +49,6 @@ async function tellMetrics(question: number): Promise<void> {
 
 /** The parent knows that a connection is taken before a byte is read: another one it may give to another process. */
 function takeConnection(number: number, socket: unknown): void {
-  lastConnection = number;
   if (!(socket instanceof Socket)) {
     tellOutcome(number, 'missing');
     return;
@@ -100,9 +98,7 @@ process.on('message', (message, socket) => {
   const order = message as ServingOrder;
   if (order.kind === 'start') void start(order);
   else if (order.kind === 'connection') takeConnection(order.number, socket);
-  else if (order.kind === 'missing') {
-    if (order.number !== lastConnection) tellOutcome(order.number, 'missing');
-  } else if (order.kind === 'counts') ({ counts } = order);
+  else if (order.kind === 'counts') ({ counts } = order);
   else if (order.kind === 'state') parent.hear(order.state);
   else if (order.kind === 'metrics') void tellMetrics(order.question);
   else void drain();

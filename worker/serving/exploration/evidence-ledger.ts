@@ -20,7 +20,7 @@ interface Node<Value> extends ArrivedEntry<Value> {
   after: Node<Value> | null;
 }
 
-export class ArrivalOrder<Value> {
+class ArrivalOrder<Value> {
   readonly #nodes = new Map<string, Node<Value>>();
   #first: Node<Value> | null = null;
   #last: Node<Value> | null = null;

@@ -22,8 +22,6 @@ export type ServingOrder =
   | { readonly kind: 'counts'; readonly counts: ProcessCounts }
   /** With the socket. */
   | { readonly kind: 'connection'; readonly number: number }
-  /** Asks whether the connection of that number has come, the last one of all. */
-  | { readonly kind: 'missing'; readonly number: number }
   | { readonly kind: 'state'; readonly state: StateOrder }
   /** Asks for the metrics of the process. */
   | { readonly kind: 'metrics'; readonly question: number }
@@ -93,7 +91,7 @@ export class ServingProcesses {
   private constructor(terms: ServingProcessesTerms) {
     this.#terms = terms;
     // As many may wait as one process may have.
-    this.#handOut = new ConnectionHandOut(terms.clock, CONNECTIONS_MAX);
+    this.#handOut = new ConnectionHandOut(CONNECTIONS_MAX);
   }
 
   /**
@@ -299,7 +297,6 @@ function takerOf(child: ChildProcess): Taker {
         if (error !== null) fail();
       });
     },
-    ask: (number) => tell(child, { kind: 'missing', number }),
   };
 }
 

@@ -136,7 +136,11 @@ export class LiveAdapter {
       notes = read.notesOf(this.#finiteTask(bundle, read, output));
       adapted = { bundle: bundle.digest, output };
     }
-    if (rows.rows.length > 0 && !this.#log.state.hasRoomFor(rows.key, text)) throw full();
+    if (rows.rows.length > 0 && !this.#log.state.hasRoomFor(rows.key, text))
+      throw new RefusedRequest({
+        ...{ reason: 'queue-full', what: 'there is no room for the rows of another adgroup' },
+        cure: 'remove some by an empty list of rows, or export the run again with them',
+      });
     const own: OwnRows = { adapted, served: Promise.resolve() };
     this.#own.set(text, own);
     try {
@@ -413,7 +417,12 @@ function encodedRows(
   const clicks = new Float32Array(rows.length);
   for (const [place, row] of rows.entries()) {
     const isClick = label.loss === 'binary';
-    if (isClick && (row.label < 0 || row.label > 1)) throw notAClick(place, row.label);
+    if (isClick && (row.label < 0 || row.label > 1))
+      throw new RefusedRequest({
+        ...{ reason: 'wrong-value', what: 'the label of a click is not one' },
+        ...{ where: `rows.${place}.label`, expected: 'from 0 to 1: clicks over impressions' },
+        found: String(row.label),
+      });
     const value = isClick ? row.label : (row.label - label.mean) / label.deviation;
     clicks[place] = value * row.impressions;
     const raw = readsKey ? { ...ofKey, ...row.features } : row.features;
@@ -461,27 +470,6 @@ function demandCoverage({ loaded }: ServedBundle): void {
 }
 
 function notAdapted(found: string, cure: string): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'not-adapted',
-    what: 'the rows did not adapt, and are not stored',
-    ...{ found, cure },
-  });
-}
-
-function full(): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'queue-full',
-    what: 'there is no room for the rows of another adgroup',
-    cure: 'remove some by an empty list of rows, or export the run again with them',
-  });
-}
-
-function notAClick(place: number, found: number): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'the label of a click is not one',
-    where: `rows.${place}.label`,
-    expected: 'from 0 to 1: clicks over impressions',
-    found: String(found),
-  });
+  const what = 'the rows did not adapt, and are not stored';
+  return new RefusedRequest({ reason: 'not-adapted', what, found, cure });
 }

@@ -180,14 +180,14 @@ export class RedisLog<State extends LogState<Result>, Result> implements SharedL
 
   async #follow(): Promise<void> {
     const { signal } = this.#closing;
-    while (!signal.aborted)
+    for (;;)
       try {
         await this.#readInto(this.#loaded, BLOCK_MS);
         await this.#replaceIfLong();
       } catch {
-        // What was applied may be lost in Redis.
-        if (signal.aborted) return;
         await this.#options.clock.sleep(RETRY_MS, signal);
+        if (signal.aborted) return;
+        // What was applied may be lost in Redis.
         await this.#load().catch(() => undefined);
       }
   }
