@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
-import type { Surroundings } from '../../coordinator/runs/call/run-handle.js';
+import type { Surroundings } from '../../coordinator/runs/run-handle.js';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
@@ -173,7 +173,7 @@ export async function openProcessesState(
 
 /** Whatever only exploration needs is loaded for it alone, so that other servers start sooner. */
 async function explorationIn(path: string): Promise<ExplorationConfig> {
-  const { loadExploration } = await import('../../shared/config/load-exploration.js');
+  const { loadExploration } = await import('../../shared/config/load-run-config.js');
   return loadExploration(path);
 }
 
@@ -205,7 +205,7 @@ async function ownedFolder(
     const text = `the folder of the state is of ${owner}: waiting ${secondsText(silenceMs)} for its signs`;
     onEvent(noticeEvent('state-owner-watched', text));
   };
-  const owned = await ownFolder(folder, { clock, onWatched });
+  const owned = await ownFolder(folder, { clock, start: freshNonce(), onWatched });
   opened.add({ close: () => owned.giveBack() });
   return () => owned.assertOwned();
 }

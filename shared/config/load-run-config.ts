@@ -1,8 +1,10 @@
-/** Reads a YAML file and parses it into the frozen config of a run. Writes run configs. */
+/** Reads a YAML file and parses it into the frozen config of a run, or the policy of exploration alone. Writes run configs. */
 
 import { stringify } from 'yaml';
+import { z } from 'zod';
 import { addressWithoutSecret, hasSecret } from '../base/redacted-address.js';
 import { withAutoSection } from './auto-config.js';
+import { ExplorationConfigSchema, type ExplorationConfig } from './exploration-config.js';
 import { RunConfigSchema, type RunConfig } from './run-config.js';
 import {
   checkedConfig,
@@ -51,4 +53,32 @@ export function runConfigYaml(config: RunConfig, comment: string): string {
   const lines = [...comment.split('\n'), ...(isSecret ? [hint] : [])];
   const text = lines.map((line) => `# ${line}`.trimEnd()).join('\n');
   return `${text}\n\n${stringify({ ...config, queue: { ...queue, redisUrl } })}`;
+}
+
+const POLICY: FileKind = {
+  name: 'policy of exploration',
+  examples: 'infra/docs/exploration.md has one',
+};
+
+const PolicyFileSchema = z.strictObject({ exploration: ExplorationConfigSchema });
+
+/**
+ * Reads a policy of exploration: a file with the section `exploration` alone, or a whole run config.
+ *
+ * @throws QianmoError of kind `usage` when the file cannot be read, is not YAML, or has fields
+ *   that are wrong, missing or unknown; every fault is listed with its path.
+ */
+export async function loadExploration(
+  path: string,
+  read = readTextFile,
+): Promise<ExplorationConfig> {
+  return explorationIn(parseYaml(await readConfigFile(path, POLICY, read), path, POLICY), path);
+}
+
+/** @throws QianmoError of kind `usage` that lists every fault with its path. */
+export function explorationIn(value: unknown, where: string): ExplorationConfig {
+  const isRunConfig = typeof value === 'object' && value !== null && 'run' in value;
+  return isRunConfig
+    ? checkedRunConfig(value, where).exploration
+    : checkedConfig(PolicyFileSchema, value, where, POLICY).exploration;
 }
