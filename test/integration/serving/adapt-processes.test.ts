@@ -90,13 +90,13 @@ test('every process serves what one has acknowledged, whichever is killed', asyn
   }
 
   // Both processes change one adgroup at once: all serve the same rows afterwards.
-  const changes = Array.from({ length: 20 }, (_, turn) =>
+  const changes = Array.from({ length: 10 }, (_, turn) =>
     adapted(url, 'contended', rows.slice(0, 1 + (turn % rows.length))),
   );
   expect(await Promise.all(changes)).toEqual(changes.map(() => true));
   await liveScores(url, ['contended']);
 
-  const names = Array.from({ length: 30 }, (_, place) => `adgroup-${place}`);
+  const names = Array.from({ length: 15 }, (_, place) => `adgroup-${place}`);
   const adapting = names.map((name) => adapted(url, name, rows));
   await Promise.race(adapting);
   process.kill((await processesOf(command))[0]!, 'SIGKILL');

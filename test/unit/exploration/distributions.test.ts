@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import { betaCdf, betaDraw, logGamma } from '../../../worker/serving/exploration/distributions.js';
+import { betaCdf, betaDraw, logGamma } from '../../../worker/serving/exploration/policies.js';
 
 describe('the Beta distribution', () => {
   it('has logarithms of factorials', () => {

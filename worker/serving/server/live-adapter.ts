@@ -10,7 +10,6 @@ import { QianmoError } from '../../../shared/base/errors.js';
 import { keyHashOf } from '../../../shared/bundle/key-hash.js';
 import { blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
@@ -35,8 +34,6 @@ const ADAPTING_SHARE = 1 / 8;
 /** Bounds of a job of stored rows. */
 const JOB_ADGROUPS_MAX = 64;
 const JOB_ROWS_MAX = 16_384;
-/** Each number of rows up to one of these, and above the one before, has a graph. */
-const WARMED_ROW_COUNTS = [8, 64];
 /** A job is sent again if its process has died. */
 const ATTEMPTS_MAX = 3;
 
@@ -91,7 +88,7 @@ export class LiveAdapter {
   async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
     if (!isCovered(bundle)) return;
-    const starting = this.#warmUp(bundle);
+    const starting = this.#engine.start();
     // Without stored rows, a failure is that of the first request that adapts.
     starting.catch(() => undefined);
     const stored = new Set<string>();
@@ -125,7 +122,7 @@ export class LiveAdapter {
     rows: LiveRows,
     deadlineAtMs: number,
   ): Promise<LiveNotes | null> {
-    demandCoverage(bundle);
+    requireCoverage(bundle);
     let notes: LiveNotes | null = null;
     let adapted: OwnRows['adapted'] = null;
     const text = JSON.stringify(rows);
@@ -189,21 +186,6 @@ export class LiveAdapter {
     } finally {
       release();
     }
-  }
-
-  /** Has the engine ready with graphs for requests of usual sizes, for which no request waits then. */
-  async #warmUp(bundle: ServedBundle): Promise<void> {
-    await this.#engine.start();
-    const { manifest, selfCheck } = bundle.loaded;
-    if (selfCheck.rows.rowCount === 0) return;
-    for (const [label, { adaptation }] of manifest.serving.entries())
-      for (const rowCount of WARMED_ROW_COUNTS) {
-        const rows = selfCheckRows(selfCheck.rows, rowCount);
-        const { loss } = at(manifest.labels, label);
-        const ones = new Float32Array(rows.rowCount).fill(1);
-        const labelled = { rows, loss, clicks: new Float32Array(rows.rowCount), impressions: ones };
-        await this.#engine.execute(this.#jobsOf(bundle).inputOf([labelled], adaptation));
-      }
   }
 
   /** The rows of the adgroups that the bundle can read, in groups that a job adapts alike. */
@@ -278,7 +260,7 @@ export class LiveAdapter {
 
   #finiteTask(bundle: ServedBundle, { adaptation }: ReadRows, output: Uint8Array): AdaptedTask {
     const task = at(this.#jobsOf(bundle).adaptedIn(output, adaptation, 1), 0);
-    demandFinite(task);
+    requireFinite(task);
     return task;
   }
 
@@ -287,20 +269,6 @@ export class LiveAdapter {
     this.#jobs.set(bundle, known);
     return known;
   }
-}
-
-/** The first rows, or all that there are. */
-function selfCheckRows(all: EncodedRows, countMax: number): EncodedRows {
-  const rowCount = Math.min(all.rowCount, countMax);
-  const first = <Values extends { length: number; subarray(start: number, end: number): Values }>(
-    values: Values,
-  ): Values => values.subarray(0, (values.length / all.rowCount) * rowCount);
-  return {
-    rowCount,
-    categoryIds: all.categoryIds.map(first),
-    bagIds: all.bagIds.map(first),
-    numbers: all.numbers.map(first),
-  };
 }
 
 function isCovered({ loaded }: ServedBundle): boolean {
@@ -365,7 +333,7 @@ function divergedPart({ blocks, shift }: AdaptedTask): string | null {
   return wrong ?? (Number.isFinite(shift?.level ?? 0) ? null : 'the level');
 }
 
-function demandFinite(task: AdaptedTask): void {
+function requireFinite(task: AdaptedTask): void {
   const wrong = divergedPart(task);
   if (wrong === null) return;
   throw new RefusedRequest({
@@ -458,7 +426,7 @@ function hashOf(key: string): readonly [number, number] {
   return [low, high];
 }
 
-function demandCoverage({ loaded }: ServedBundle): void {
+function requireCoverage({ loaded }: ServedBundle): void {
   const coverage = adaptationCoverage(loaded);
   if (coverage.isCovered) return;
   throw new RefusedRequest({
