@@ -1,7 +1,7 @@
 /** Off-policy estimates as a document. */
 
-import type { LogCounts } from '../off-policy/decision-log.js';
-import type { EstimatorName, OffPolicyReport } from '../off-policy/estimates.js';
+import type { LogCounts } from '../logs/decision-log.js';
+import type { EstimatorName, OffPolicyReport } from '../scoring/off-policy.js';
 import type { Interval } from '../scoring/evaluation-report.js';
 import {
   columnsOf,

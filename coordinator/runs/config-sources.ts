@@ -2,9 +2,9 @@
 
 import {
   checkedRunConfig,
+  explorationIn,
+  loadExploration,
   loadRunConfig,
-  loadTargetPolicy,
-  targetPolicyIn,
 } from '../../shared/config/load-run-config.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
@@ -58,8 +58,8 @@ export async function targetPolicyOf(
   environment: Environment,
 ): Promise<ExplorationConfig> {
   return typeof source === 'string'
-    ? await loadTargetPolicy(source, configReaderOf(environment))
-    : targetPolicyIn(source, OBJECT_PLACE);
+    ? await loadExploration(source, configReaderOf(environment))
+    : explorationIn(source, OBJECT_PLACE);
 }
 
 export async function sweepConfigOf(

@@ -8,20 +8,17 @@ import { failureRecordOf } from '../../shared/base/failure-record.js';
 import { collectGarbageRarely } from '../../shared/base/garbage-collection.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import type { StampedEvent } from '../../shared/events/run-events.js';
-import { letEngineGiveWay } from '../../worker/serving/processes/engine-threads.js';
-import {
-  ServingOrderSchema,
-  type HandedOutcome,
-  type ServingOrder,
-  type ServingReply,
-} from '../../worker/serving/processes/process-messages.js';
-import { RowsOfParent } from '../../worker/serving/processes/rows-of-parent.js';
+import type { HandedOutcome } from '../../worker/serving/processes/connection-hand-out.js';
+import type {
+  ServingOrder,
+  ServingReply,
+} from '../../worker/serving/processes/serving-processes.js';
+import { ParentLink } from '../../worker/serving/processes/state-link.js';
 import { ServeRequestSchema } from '../library/requests.js';
 import { serveFromBundle, type RankingService } from '../library/serve.js';
 import { surroundingsOf } from '../library/verb.js';
 
 collectGarbageRarely();
-letEngineGiveWay();
 
 const BUG = { what: 'a process of the server hit a bug', cure: 'report it' };
 
@@ -30,8 +27,7 @@ let counts = { wanted: 1, ready: 0 };
 /** Null before requests can be answered. */
 let take: ((socket: Socket) => void) | null = null;
 let isDraining = false;
-let lastConnection = 0;
-const rows = new RowsOfParent((message) => reply({ kind: 'rows', rows: message }));
+const parent = new ParentLink((state) => reply({ kind: 'state', state }));
 
 function reply(message: ServingReply): void {
   // The parent may be gone; then this process ends with the channel.
@@ -53,7 +49,6 @@ async function tellMetrics(question: number): Promise<void> {
 
 /** The parent knows that a connection is taken before a byte is read: another one it may give to another process. */
 function takeConnection(number: number, socket: unknown): void {
-  lastConnection = number;
   if (!(socket instanceof Socket)) {
     tellOutcome(number, 'missing');
     return;
@@ -83,7 +78,7 @@ async function start({ request, place }: Extract<ServingOrder, { kind: 'start' }
     const onOpen = (taking: typeof take): void => {
       take = taking;
     };
-    const member = { placeOf: () => ({ place, ...counts }), shared: rows, onOpen };
+    const member = { placeOf: () => ({ place, ...counts }), parent, onOpen };
     service = serveFromBundle(asked, surroundingsOf({}), { onEvent: told }, member);
     await service;
   } catch (error) {
@@ -99,13 +94,12 @@ process.on('SIGTERM', () => void drain());
 // Nobody is left to hand it connections, or to start it again.
 process.on('disconnect', () => process.exit(0));
 process.on('message', (message, socket) => {
-  const order = ServingOrderSchema.parse(message);
+  // The parent sends nothing else.
+  const order = message as ServingOrder;
   if (order.kind === 'start') void start(order);
   else if (order.kind === 'connection') takeConnection(order.number, socket);
-  else if (order.kind === 'missing') {
-    if (order.number !== lastConnection) tellOutcome(order.number, 'missing');
-  } else if (order.kind === 'counts') ({ counts } = order);
-  else if (order.kind === 'rows') rows.hear(order.rows);
+  else if (order.kind === 'counts') ({ counts } = order);
+  else if (order.kind === 'state') parent.hear(order.state);
   else if (order.kind === 'metrics') void tellMetrics(order.question);
   else void drain();
 });

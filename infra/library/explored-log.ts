@@ -1,11 +1,11 @@
 /** Joins the log of a ranking server, which the coordinator reads, with the chooser that made its decisions. */
 
 import type { z } from 'zod';
-import { explorationLines } from '../../coordinator/off-policy/decision-log.js';
+import { explorationLines } from '../../coordinator/logs/decision-log.js';
 import { opeRun, type OpeResult } from '../../coordinator/runs/ope-run.js';
 import type { OpeRequestSchema, ReplayRequestSchema } from '../../coordinator/runs/requests.js';
 import type { RunContext } from '../../coordinator/runs/run-context.js';
-import { isRepeatable, judgedSlots } from '../../worker/serving/exploration/judged-decision.js';
+import { isRepeatable, judgedSlots } from '../../worker/serving/exploration/chooser.js';
 
 const DIFFERING_MAX = 20;
 

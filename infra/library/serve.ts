@@ -6,37 +6,24 @@ import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 import { scoringAddon } from '#bootstrap/native-addons.mjs';
 import { accessToken, demandTokenBeyondLoopback } from './access-token.js';
-import { parsedBundleAddress } from '../../coordinator/runs/places.js';
+import { parsedBundleAddress, objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import type { CallOptions, Surroundings } from '../../coordinator/runs/run-handle.js';
-import { objectStoreAt, s3OptionsIn } from '../../coordinator/runs/places.js';
 import { QianmoError } from '../../shared/base/errors.js';
-import {
-  runEventSink,
-  sinksTogether,
-  type StampedEventSink,
-} from '../../shared/events/run-events.js';
+import { runEventSink, sinksTogether, type StampedEventSink } from '../../shared/events/run-events.js';
 import type { MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
 import { serveMetrics } from '../../shared/metrics/metrics-server.js';
-import {
-  readingLoader,
-  BundleKeeper,
-  CanaryKeeper,
-  type BundleLoader,
-} from '../../worker/serving/server/bundle-keeper.js';
+import { readingLoader, BundleKeeper, CanaryKeeper, type BundleLoader } from '../../worker/serving/server/bundle-keeper.js';
 import { ServingProcesses } from '../../worker/serving/processes/serving-processes.js';
-import { letEngineGiveWay } from '../../worker/serving/processes/engine-threads.js';
-import { SharedRows } from '../../worker/serving/processes/shared-rows.js';
-import type { ServingPlace } from '../../worker/serving/server/endpoint.js';
+import type { ParentLink } from '../../worker/serving/processes/state-link.js';
+import type { ServingPlace, RequestReport } from '../../worker/serving/server/endpoint.js';
 import { rankingEndpoints } from '../../worker/serving/server/endpoints/table.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
-import type { RequestReport } from '../../worker/serving/server/endpoint.js';
 import { RankingServer } from '../../worker/serving/server/ranking-server.js';
 import type { ServeRequestSchema } from './requests.js';
 import { packageVersion } from './package-root.js';
-import { ProcessesMetrics } from './serving-metrics.js';
-import { ServingMetrics } from './serving-metrics.js';
-import { openServedState, openSharedState, type SharedState } from './served-state.js';
+import { ProcessesMetrics, ServingMetrics } from './serving-metrics.js';
+import { openServedState, openProcessesState } from './served-state.js';
 import { LATEST_LABEL } from '../../shared/bundle/bundle-labels.js';
 import { cacheFolder } from '../../shared/base/cache-folder.js';
 import { MappingLoader } from '../../worker/serving/loading/mapping-loader.js';
@@ -57,19 +44,18 @@ export interface RankingService {
 /** The parts that a process among several shares with the others. */
 export interface ServingMember {
   readonly placeOf: () => ServingPlace;
-  /** Rows of adgroups that adapt, of all processes, and what adapts them. */
-  readonly shared: SharedState;
+  /** Has the state of all processes. */
+  readonly parent: ParentLink;
   /** Called once requests can be answered, with what takes a connection that another process has accepted. */
   readonly onOpen: (take: (socket: Socket) => void) => void;
 }
 
 export async function serveFromBundle(
   request: z.output<typeof ServeRequestSchema>,
-  { clock, environment, ownEnvironment }: Surroundings,
+  { clock, environment }: Surroundings,
   { onEvent = () => undefined }: CallOptions,
   member?: ServingMember,
 ): Promise<RankingService> {
-  if (ownEnvironment !== undefined) letEngineGiveWay();
   if (request.redis !== undefined && request.explore === undefined) throw nothingForRedis();
   if (member !== undefined) return serveAlone(request, { clock, environment }, onEvent, member);
   const serve = request.processes > 1 ? serveFromProcesses : serveAlone;
@@ -114,7 +100,7 @@ async function serveAlone(
   const store = objectStoreAt(address, environment);
   const loader = bundleLoaderOf(address, request, environment);
   const given = { clock, environment, onEvent: sink };
-  const state = await openServedState(request, given, member?.shared ?? null);
+  const state = await openServedState(request, given, member?.parent ?? null);
   const prepare = async (next: ServedBundle): Promise<void> => {
     await state.prepare(next, bundles === null ? null : clock);
     metrics?.replacedBy(next);
@@ -180,18 +166,17 @@ async function serveFromProcesses(
   { clock, environment }: Pick<Surroundings, 'clock' | 'environment'>,
   onEvent: StampedEventSink,
 ): Promise<RankingService> {
-  const { state, redis, explore } = request;
-  if (explore !== undefined && state !== undefined && redis === undefined) throw evidenceOfOne();
+  const { state } = request;
   const version = packageVersion();
   const metrics = new ProcessesMetrics({ clock, version });
   const sink = runEventSink({ clock }, sinksTogether(onEvent, metrics.sink));
-  const shared = await openSharedState(request, { clock, environment, onEvent: sink });
+  const shared = await openProcessesState(request, { clock, environment, onEvent: sink });
   let processes: ServingProcesses;
   try {
     processes = await ServingProcesses.start({
       ...{ count: request.processes, entry: PROCESS_ENTRY, environment },
       ...{ clock, sink, onEvent },
-      rows: shared === null ? null : new SharedRows(shared.log, shared.engine, clock),
+      state: shared?.state ?? null,
       listenAt: { host: request.host, port: request.port },
       requestOf: (place) => ({
         ...request,
@@ -226,16 +211,6 @@ function nothingForRedis(): QianmoError {
     where: '--redis',
     expected: '--explore beside it',
     cure: 'give --explore POLICY.yaml, or no --redis: rows that adgroups adapt from are kept in --state',
-  });
-}
-
-function evidenceOfOne(): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'several processes cannot share the evidence of exploration in a folder',
-    where: '--processes',
-    expected: '--redis beside --explore, or one process',
-    cure: 'give --redis URL, or --processes 1',
   });
 }
 

@@ -1,4 +1,4 @@
-/** What a ranking server learns while it serves: adapted adgroups, and exploration where it is asked for. */
+/** The state of a ranking server: adgroups that adapt from labelled rows, and exploration where it is asked for. */
 
 import { join } from 'node:path';
 import { parsedBundleAddress, objectStoreAt } from '../../coordinator/runs/places.js';
@@ -7,25 +7,24 @@ import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { freshNonce } from '../../shared/base/nonce.js';
 import type { ExplorationConfig } from '../../shared/config/exploration-config.js';
+import { secondsText } from '../../shared/events/event-parts.js';
 import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.js';
 import { objectFolderOf } from '../../shared/storage/open-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
 import { sha256Of } from '../../shared/tensors/sha256.js';
 import { computeEnvironment } from '../../worker/compute/device/gpus.js';
-import type { AdaptEngine } from '../../worker/serving/adaptation/adapt-jobs.js';
-import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
-import {
-  liveRowsIn,
-  openLiveRows,
-  type LiveRowsLog,
-} from '../../worker/serving/adaptation/live-rows-log.js';
-import { ownFolder, type OwnedFolder } from '../../worker/serving/decisions/folder-owner.js';
+import type { Receipt } from '../../worker/serving/exploration/evidence-ledger.js';
+import type { EvidenceLog } from '../../worker/serving/exploration/explorer.js';
+import { ProcessesState, type ParentLink } from '../../worker/serving/processes/state-link.js';
+import type { AdaptEngine } from '../../worker/serving/server/adapt-jobs.js';
 import type { Endpoint } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
-import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
+import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-adapter.js';
+import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
-import { secondsText } from '../../shared/events/event-parts.js';
+import { ownFolder } from '../../worker/serving/state/folder-owner.js';
+import { FileLog } from '../../worker/serving/state/shared-log.js';
 
 interface StateRequest {
   readonly bundle: string;
@@ -52,9 +51,6 @@ interface ServedState {
   close(): Promise<void>;
 }
 
-/** What the parent of several processes does for each of them. */
-export type SharedState = LiveRowsStore & AdaptEngine;
-
 const NO_STATE: ServedState = {
   endpointsWith: (endpoints) => endpoints,
   prepare: () => Promise.resolve(),
@@ -62,45 +58,83 @@ const NO_STATE: ServedState = {
   close: () => Promise.resolve(),
 };
 
+/** What a state has opened, closed in reverse order: the folder is given back last. */
+class Opened {
+  readonly #closing: (() => Promise<void>)[] = [];
+
+  add<Part extends { close(): Promise<void> }>(part: Part): Part {
+    this.#closing.push(() => part.close());
+    return part;
+  }
+
+  async close(): Promise<void> {
+    for (const each of this.#closing.splice(0).reverse()) await each();
+  }
+
+  /** Closes all if the work fails. */
+  async orClosed<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+}
+
 /**
- * @param shared by the parent of this process, which owns the log; null for a process that is alone.
+ * @param parent has the logs and the engine of all processes; null for a process that is alone.
  * @throws QianmoError if another process has the folder, or what is there cannot be read.
  */
 export async function openServedState(
   request: StateRequest,
   surroundings: StateSurroundings,
-  shared: SharedState | null,
+  parent: ParentLink | null,
 ): Promise<ServedState> {
   const { state: folder, explore } = request;
   if (folder === undefined) {
     if (explore === undefined) return NO_STATE;
-    throw stateMissing();
+    throw new QianmoError({
+      ...{ kind: 'usage', what: 'a server that learns needs a place for its state' },
+      ...{ where: '--explore', expected: '--state with a folder of its own' },
+      cure: 'give --state FOLDER',
+    });
   }
   // A policy that cannot be read leaves no folder behind.
   const settings = explore === undefined ? null : await explorationIn(explore);
-  // In the order of closing: the folder is given back last.
-  const closing: (() => Promise<void>)[] = [];
-  const close = async (): Promise<void> => {
-    for (const each of [...closing].reverse()) await each();
-  };
-  try {
-    const isWriter = shared === null || settings !== null;
-    const owned = isWriter ? await ownedFolder(folder, surroundings) : null;
-    if (owned !== null) closing.push(() => owned.giveBack());
-    const place = { folder, assertOwned: async () => owned?.assertOwned() };
-    const parts =
-      shared === null
-        ? {
-            store: await ownRows(place, closing),
-            engine: await ownEngine(surroundings, closing),
-          }
-        : { store: shared, engine: shared };
-    const adapter = new LiveAdapter({ ...parts, clock: surroundings.clock });
+  const opened = new Opened();
+  return opened.orClosed(async () => {
+    const { clock, onEvent } = surroundings;
+    const isWriter = parent === null || settings !== null;
+    const assertOwned = isWriter ? await ownedFolder(folder, surroundings, opened) : undefined;
+    const file = { folder, clock, assertOwned };
+    const nowMs = (): number => clock.epochMs();
+    const log: LiveRowsLog =
+      parent === null
+        ? opened.add(await rowsIn(file))
+        : await parent.open('rows', new LiveRowsState(), nowMs);
+    const engine = parent ?? (await ownEngine(surroundings, opened));
+    const adapter = new LiveAdapter({ log, engine, clock });
     const endpoints: Endpoint[] = [adaptEndpoint(adapter)];
     let explorationCounts: ServedState['explorationCounts'] = () => null;
     if (settings !== null) {
-      const exploration = await openedExploration({ ...request, ...place, settings }, surroundings);
-      closing.push(() => exploration.close());
+      const { openExploration } =
+        await import('../../worker/serving/server/endpoints/served-exploration.js');
+      const { EvidenceLedger } =
+        await import('../../worker/serving/exploration/evidence-ledger.js');
+      const { feedback } = settings;
+      const evidence: EvidenceLog =
+        request.redis !== undefined
+          ? opened.add(await evidenceInRedis(request, request.redis, feedback, surroundings))
+          : parent === null
+            ? opened.add(await evidenceIn(file, feedback))
+            : await parent.open('evidence', new EvidenceLedger(feedback), nowMs);
+      const exploration = opened.add(
+        await openExploration({
+          ...{ settings, evidence, clock, onEvent, folder: join(folder, 'decisions') },
+          ...{ nonce: freshNonce(), freshKey: Array.from({ length: 4 }, freshNonce).join('') },
+        }),
+      );
       endpoints.push(...exploration.endpoints);
       explorationCounts = exploration.counts;
     }
@@ -111,130 +145,104 @@ export async function openServedState(
       ],
       prepare: (bundle, beside) => adapter.prepare(bundle, beside),
       explorationCounts,
-      close,
+      close: () => opened.close(),
     };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  });
 }
 
-/** What only exploration needs is loaded for it alone, so that others start sooner. */
+/** The state of several processes, which their parent opens. Null without a folder. */
+export async function openProcessesState(
+  { state: folder, explore, redis }: StateRequest,
+  surroundings: StateSurroundings,
+): Promise<{ readonly state: ProcessesState; close(): Promise<void> } | null> {
+  if (folder === undefined) return null;
+  const settings = explore === undefined ? null : await explorationIn(explore);
+  const opened = new Opened();
+  return opened.orClosed(async () => {
+    const { clock } = surroundings;
+    const file = { folder, clock, assertOwned: await ownedFolder(folder, surroundings, opened) };
+    const rows = opened.add(await rowsIn(file));
+    const logs =
+      settings === null || redis !== undefined
+        ? { rows }
+        : { rows, evidence: opened.add(await evidenceIn(file, settings.feedback)) };
+    const engine = await ownEngine(surroundings, opened);
+    return { state: new ProcessesState(logs, engine), close: () => opened.close() };
+  });
+}
+
+/** Whatever only exploration needs is loaded for it alone, so that other servers start sooner. */
 async function explorationIn(path: string): Promise<ExplorationConfig> {
   const { loadExploration } = await import('../../shared/config/load-run-config.js');
   return loadExploration(path);
 }
 
-/** What several processes share, which their parent opens: the log in a folder that it owns, and the engine. */
-export async function openSharedState(
-  { state: folder, explore }: Pick<StateRequest, 'state' | 'explore'>,
-  surroundings: StateSurroundings,
-): Promise<{
-  readonly log: LiveRowsLog;
-  readonly engine: AdaptEngine;
-  close(): Promise<void>;
-} | null> {
-  if (folder === undefined) return null;
-  if (explore !== undefined) await explorationIn(explore);
-  const owned = await ownedFolder(folder, surroundings);
-  const closing = [() => owned.giveBack()];
-  const close = async (): Promise<void> => {
-    for (const each of [...closing].reverse()) await each();
-  };
-  try {
-    const log = await openLiveRows(rowsPathIn(folder), () => owned.assertOwned());
-    closing.push(() => log.close());
-    return { log, engine: await ownEngine(surroundings, closing), close };
-  } catch (error) {
-    await close();
-    throw error;
-  }
-}
-
 /** A compute process, which begins with the first bundle that adapts. It leaves GPUs to others. */
 async function ownEngine(
   { clock, environment, onEvent }: StateSurroundings,
-  closing: (() => Promise<void>)[],
+  opened: Opened,
 ): Promise<AdaptEngine> {
   const { createComputeProcess } = await import('../../worker/process/compute-process.js');
-  const engine = createComputeProcess({
-    ...{ clock, device: 'cpu' },
-    environment: computeEnvironment(environment, 'cpu', undefined),
-    onEvent: (event) => {
-      // Jobs of requests are over in milliseconds.
-      if (event.kind !== 'job-progress') onEvent(event);
-    },
-  });
-  closing.push(() => engine.close());
-  return engine;
+  return opened.add(
+    createComputeProcess({
+      ...{ clock, device: 'cpu' },
+      environment: computeEnvironment(environment, 'cpu', undefined),
+      onEvent: (event) => {
+        // Jobs of requests are over in milliseconds.
+        if (event.kind !== 'job-progress') onEvent(event);
+      },
+    }),
+  );
 }
 
-function ownedFolder(
+/** Returns the check that the folder still belongs to this process. */
+async function ownedFolder(
   folder: string,
   { clock, onEvent }: Pick<StateSurroundings, 'clock' | 'onEvent'>,
-): Promise<OwnedFolder> {
-  return ownFolder(folder, {
-    ...{ clock, start: freshNonce() },
-    onWatched: (owner, silenceMs) =>
-      onEvent(
-        noticeEvent(
-          'state-owner-watched',
-          `the folder of the state is of ${owner}: waiting ${secondsText(silenceMs)} for its signs`,
-        ),
-      ),
+  opened: Opened,
+): Promise<() => Promise<void>> {
+  const onWatched = (owner: string, silenceMs: number): void => {
+    const text = `the folder of the state is of ${owner}: waiting ${secondsText(silenceMs)} for its signs`;
+    onEvent(noticeEvent('state-owner-watched', text));
+  };
+  const owned = await ownFolder(folder, { clock, start: freshNonce(), onWatched });
+  opened.add({ close: () => owned.giveBack() });
+  return () => owned.assertOwned();
+}
+
+interface StateFile {
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly assertOwned: (() => Promise<void>) | undefined;
+}
+
+function rowsIn({ folder, ...file }: StateFile): Promise<FileLog<LiveRowsState, void>> {
+  return FileLog.open(new LiveRowsState(), { ...file, path: join(folder, 'live-rows.log') });
+}
+
+async function evidenceIn({ folder, ...file }: StateFile, feedback: ExplorationConfig['feedback']) {
+  const { EvidenceLedger } = await import('../../worker/serving/exploration/evidence-ledger.js');
+  const ledger = new EvidenceLedger(feedback);
+  return FileLog.open<typeof ledger, Receipt[]>(ledger, {
+    ...{ ...file, path: join(folder, 'evidence.log') },
   });
 }
 
-/** The place of the state, and the check that it still belongs to this process. */
-interface StatePlace {
-  readonly folder: string;
-  readonly assertOwned: () => Promise<void>;
-}
-
-async function ownRows(
-  { folder, assertOwned }: StatePlace,
-  closing: (() => Promise<void>)[],
-): Promise<LiveRowsStore> {
-  const log = await openLiveRows(rowsPathIn(folder), assertOwned);
-  closing.push(() => log.close());
-  return liveRowsIn(log);
-}
-
-function rowsPathIn(folder: string): string {
-  return join(folder, 'live-rows.ndjson');
-}
-
-async function openedExploration(
-  {
-    folder,
-    assertOwned,
-    settings,
-    redis,
-    bundle,
-  }: StateRequest & StatePlace & { readonly settings: ExplorationConfig },
-  { clock, environment, onEvent }: StateSurroundings,
-) {
-  const { openExploration } =
-    await import('../../worker/serving/server/endpoints/served-exploration.js');
-  const tls = await tlsFilesOf(environment);
+async function evidenceInRedis(
+  { bundle }: StateRequest,
+  url: string,
+  feedback: ExplorationConfig['feedback'],
+  { clock, environment }: StateSurroundings,
+): Promise<EvidenceLog> {
+  const { EvidenceLedger } = await import('../../worker/serving/exploration/evidence-ledger.js');
+  const { RedisLog } = await import('../../worker/serving/state/redis-log.js');
   // Servers of one place of bundles share their evidence, however each spells its address.
   const place = objectFolderOf(
     objectStoreAt(parsedBundleAddress(bundle).address, environment).address,
   );
-  const name = sha256Of(Buffer.from(place)).slice(0, 16);
-  return openExploration({
-    ...{ settings, folder, assertOwned, clock, onEvent, nonce: freshNonce() },
-    redis: redis === undefined ? null : { url: redis, name, tls },
-    freshKey: Array.from({ length: 4 }, freshNonce).join(''),
-  });
-}
-
-function stateMissing(): QianmoError {
-  return new QianmoError({
-    kind: 'usage',
-    what: 'a server that learns needs a place for its state',
-    where: '--explore',
-    expected: '--state with a folder of its own',
-    cure: 'give --state FOLDER',
+  return RedisLog.open({
+    ...{ url, clock, tls: await tlsFilesOf(environment) },
+    name: `evidence:${sha256Of(Buffer.from(place)).slice(0, 16)}`,
+    makeState: () => new EvidenceLedger(feedback),
   });
 }

@@ -1,23 +1,11 @@
 /** The metrics of a process that answers rankings: counted as requests end, completed when somebody asks. */
 
 import type { Clock } from '../../shared/base/clock.js';
-import {
-  MetricRegistry,
-  type MetricsSnapshot,
-  countsIn,
-  mergedSnapshots,
-} from '../../shared/metrics/metric-registry.js';
+import { MetricRegistry, countsIn, mergedSnapshots, type MetricsSnapshot } from '../../shared/metrics/metric-registry.js';
 import { processMetrics } from '../../shared/metrics/process-metrics.js';
-import {
-  metricUpdatesOf,
-  type StampedEventSink,
-  type StampedEvent,
-} from '../../shared/events/run-events.js';
-import {
-  segmentLabel,
-  type CalibrationSums,
-} from '../../worker/serving/decisions/calibration-counts.js';
-import { shortDigest } from '../../worker/serving/decisions/shown-choice.js';
+import { metricUpdatesOf, type StampedEventSink, type StampedEvent } from '../../shared/events/run-events.js';
+import { shortDigest } from '../../worker/serving/exploration/event-ids.js';
+import { segmentLabel, type CalibrationSums } from '../../worker/serving/exploration/feedback.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
 import type { BundleKeeper, CanaryKeeper } from '../../worker/serving/server/bundle-keeper.js';
 import type { EndedRequest } from '../../worker/serving/server/ranking-server.js';

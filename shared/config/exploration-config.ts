@@ -2,19 +2,6 @@
 
 import { z } from 'zod';
 
-const EXPLORATION_POLICIES = [
-  'epsilon-greedy',
-  'ucb',
-  'lin-ucb',
-  'thompson',
-  'logistic-thompson',
-  'promotion',
-] as const;
-export type ExplorationPolicy = (typeof EXPLORATION_POLICIES)[number];
-
-/** Weights that a contextual policy may learn. */
-export const WEIGHTS_MAX = 64;
-
 const share = z.number().min(0).max(1);
 
 const ExplorationShareSchema = z.discriminatedUnion('kind', [
@@ -24,17 +11,6 @@ const ExplorationShareSchema = z.discriminatedUnion('kind', [
       share: share.default(0.05).describe('The probability that a declared slot explores.'),
     })
     .describe('The same share always.'),
-  z
-    .strictObject({
-      kind: z.literal('adaptive'),
-      shareMin: share.default(0.01).describe('The share once every candidate is well known.'),
-      shareMax: share.default(0.2).describe('The share while no candidate has any evidence.'),
-    })
-    .refine(({ shareMin, shareMax }) => shareMin <= shareMax, {
-      error: 'must not exceed shareMax',
-      path: ['shareMin'],
-    })
-    .describe('A share that falls as the evidence of the candidates grows.'),
   z
     .strictObject({
       kind: z.literal('loss-bound'),
@@ -49,41 +25,6 @@ const ExplorationShareSchema = z.discriminatedUnion('kind', [
 ]);
 export type ExplorationShare = z.infer<typeof ExplorationShareSchema>;
 
-const PriorSchema = z.discriminatedUnion('kind', [
-  z
-    .strictObject({
-      kind: z.literal('strength'),
-      impressions: z
-        .number()
-        .positive()
-        .max(1_000_000)
-        .default(100)
-        .describe(
-          'The number of impressions that the calibrated probability of the model is worth.',
-        ),
-    })
-    .describe('A prior of fixed strength around the calibrated probability.'),
-  z
-    .strictObject({
-      kind: z.literal('beats-incumbent'),
-      share: z
-        .number()
-        .min(0.0001)
-        .max(0.5)
-        .default(0.05)
-        .describe('The probability that an adgroup without evidence beats the best one.'),
-      impressionsMax: z
-        .number()
-        .min(1)
-        .max(1_000_000)
-        .default(10_000)
-        .describe('The greatest strength of the prior.'),
-    })
-    .describe(
-      'The strongest prior under which a new adgroup beats the best one with this probability.',
-    ),
-]);
-
 const FeedbackSchema = z
   .strictObject({
     windowSeconds: z
@@ -92,12 +33,6 @@ const FeedbackSchema = z
       .max(90 * 86_400)
       .default(3_600)
       .describe('How long after an impression its outcome counts.'),
-    defaultReward: z
-      .number()
-      .min(0)
-      .max(1)
-      .default(0)
-      .describe('The reward of an impression whose window ends without an outcome.'),
     eventLifetimeSeconds: z
       .number()
       .positive()
@@ -113,19 +48,15 @@ const FeedbackSchema = z
     eventsMax: z
       .int()
       .min(1)
-      .max(100_000_000)
+      .max(10_000_000)
       .default(1_000_000)
-      .describe(
-        'Remembered event ids, at most 10,000,000 without --redis. More are refused until some expire.',
-      ),
+      .describe('Remembered event ids. More are refused until some expire.'),
     adgroupsMax: z
       .int()
       .min(1)
-      .max(100_000_000)
+      .max(10_000_000)
       .default(1_000_000)
-      .describe(
-        'Adgroups with evidence, at most 10,000,000 without --redis. Impressions of more are refused until some expire.',
-      ),
+      .describe('Adgroups with evidence. Impressions of more are refused until some expire.'),
   })
   .refine((feedback) => feedback.windowSeconds <= feedback.eventLifetimeSeconds, {
     error:
@@ -145,15 +76,9 @@ export const ExplorationConfigSchema = z
       .default('off')
       .describe('Whether decisions are made at all, made and logged only, or acted on.'),
     policy: z
-      .enum(EXPLORATION_POLICIES)
+      .enum(['epsilon-greedy', 'ucb', 'thompson'])
       .default('thompson')
       .describe('How an exploring slot chooses among the adgroups that may be explored.'),
-    weight: z
-      .number()
-      .min(0)
-      .max(100)
-      .default(1)
-      .describe('Strength of exploration: 1 is the published form of the policy, 0 exploits only.'),
     slots: z
       .array(z.int().min(1).max(1000))
       .max(100)
@@ -197,17 +122,12 @@ export const ExplorationConfigSchema = z
       })
       .prefault({})
       .describe('When an adgroup is known well enough.'),
-    prior: PriorSchema.prefault({ kind: 'strength' }).describe(
-      'The evidence that policies start from: the calibrated probability of the model.',
-    ),
-    confidenceImpressions: z
+    priorImpressions: z
       .number()
       .positive()
       .max(1_000_000)
-      .default(300)
-      .describe(
-        'The confidence in an adgroup is tanh(impressions / confidenceImpressions). Used by the policy `promotion` and by adaptive shares.',
-      ),
+      .default(100)
+      .describe('The number of impressions that the calibrated probability of the model is worth.'),
     propensities: z
       .strictObject({
         exactAdgroupsMax: z
@@ -225,30 +145,6 @@ export const ExplorationConfigSchema = z
       })
       .prefault({})
       .describe('How the probability of what is shown is computed.'),
-    weights: z
-      .strictObject({
-        columns: z
-          .array(z.string().min(1).max(200))
-          .max(16)
-          .default([])
-          .describe(
-            'Columns of a ranking request whose values `lin-ucb` and `logistic-thompson` learn from, beside the adgroup.',
-          ),
-        dimension: z
-          .int()
-          .min(2)
-          .max(WEIGHTS_MAX)
-          .default(32)
-          .describe('The number of weights that they learn. Values share weights by their hash.'),
-        precision: z
-          .number()
-          .min(0.001)
-          .max(1_000_000)
-          .default(1)
-          .describe('The precision of every weight before feedback: ridge or prior.'),
-      })
-      .prefault({})
-      .describe('What the policies `lin-ucb` and `logistic-thompson` learn from feedback.'),
     feedback: FeedbackSchema.prefault({}).describe('Outcomes, and what is kept of them.'),
   })
   .superRefine(({ slots, classes }, context) => {

@@ -63,6 +63,8 @@ const POLICY: FileKind = {
 const PolicyFileSchema = z.strictObject({ exploration: ExplorationConfigSchema });
 
 /**
+ * Reads a policy of exploration: a file with the section `exploration` alone, or a whole run config.
+ *
  * @throws QianmoError of kind `usage` when the file cannot be read, is not YAML, or has fields
  *   that are wrong, missing or unknown; every fault is listed with its path.
  */
@@ -70,23 +72,13 @@ export async function loadExploration(
   path: string,
   read = readTextFile,
 ): Promise<ExplorationConfig> {
-  const value = parseYaml(await readConfigFile(path, POLICY, read), path, POLICY);
-  return checkedConfig(PolicyFileSchema, value, path, POLICY).exploration;
-}
-
-/** Like `loadExploration`, for a file that may be a whole run config. */
-export async function loadTargetPolicy(
-  path: string,
-  read = readTextFile,
-): Promise<ExplorationConfig> {
-  return targetPolicyIn(parseYaml(await readConfigFile(path, POLICY, read), path, POLICY), path);
+  return explorationIn(parseYaml(await readConfigFile(path, POLICY, read), path, POLICY), path);
 }
 
 /** @throws QianmoError of kind `usage` that lists every fault with its path. */
-export function targetPolicyIn(value: unknown, where: string): ExplorationConfig {
-  const isAlone =
-    typeof value === 'object' && value !== null && Object.keys(value).join() === 'exploration';
-  return isAlone
-    ? checkedConfig(PolicyFileSchema, value, where, POLICY).exploration
-    : checkedRunConfig(value, where).exploration;
+export function explorationIn(value: unknown, where: string): ExplorationConfig {
+  const isRunConfig = typeof value === 'object' && value !== null && 'run' in value;
+  return isRunConfig
+    ? checkedRunConfig(value, where).exploration
+    : checkedConfig(PolicyFileSchema, value, where, POLICY).exploration;
 }

@@ -16,25 +16,19 @@ import { modelSpecOf } from '../../shared/models/model-spec.js';
 import { adaptedLayoutOf, encodeAdaptedTasks } from '../../shared/queue/adapted-tasks.js';
 import type { EncodedFeature } from '../../shared/tasks/store-manifest.js';
 import { CLICK_LABEL } from '../../shared/tasks/task-label.js';
-import type { AdaptEngine } from '../../worker/serving/adaptation/adapt-jobs.js';
-import type { LiveRowsStore } from '../../worker/serving/adaptation/live-rows.js';
-import { decisionIds, EventIds } from '../../worker/serving/decisions/event-ids.js';
-import { Explorer } from '../../worker/serving/decisions/explorer.js';
-import { FeedbackTaker } from '../../worker/serving/decisions/feedback.js';
-import { EvidenceLedger } from '../../worker/serving/evidence/evidence-ledger.js';
-import type { EvidenceStore } from '../../worker/serving/evidence/evidence-store.js';
-import { learningOf, lessonOf } from '../../worker/serving/evidence/learned-weights.js';
-import {
-  JSON_TYPE,
-  type Endpoint,
-  type ReceivedRequest,
-} from '../../worker/serving/server/endpoint.js';
+import type { AdaptEngine } from '../../worker/serving/server/adapt-jobs.js';
+import { decisionIds, EventIds } from '../../worker/serving/exploration/event-ids.js';
+import { Explorer } from '../../worker/serving/exploration/explorer.js';
+import { FeedbackTaker } from '../../worker/serving/exploration/feedback.js';
+import { EvidenceLedger } from '../../worker/serving/exploration/evidence-ledger.js';
+import { JSON_TYPE, type Endpoint, type ReceivedRequest } from '../../worker/serving/server/endpoint.js';
 import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import { exploredRankEndpoint } from '../../worker/serving/server/endpoints/explored-rank.js';
-import { feedbackEndpoint } from '../../worker/serving/server/endpoints/feedback.js';
 import { BINARY_TYPE } from '../../worker/serving/server/binary-body.js';
 import { rankedAnswer } from '../../worker/serving/server/answer-forms.js';
-import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
+import { LiveAdapter, type LiveRowsLog } from '../../worker/serving/server/live-adapter.js';
+import { feedbackEndpoint } from '../../worker/serving/server/endpoints/served-exploration.js';
+import { LiveRowsState } from '../../worker/serving/server/live-rows.js';
 import { RefusedRequest } from '../../worker/serving/server/refused-request.js';
 import { chosenScorer } from '../../worker/serving/server/scorer-choice.js';
 import { ServedBundle } from '../../worker/serving/server/served-bundle.js';
@@ -94,18 +88,16 @@ function smallBundle(addonPath: string): ServedBundle {
 const bundle = smallBundle('/nowhere');
 
 /** Rows that are stored nowhere. */
-function forgottenRows(): LiveRowsStore {
-  let listen: Parameters<LiveRowsStore['follow']>[0] = () => Promise.resolve();
+function forgottenRows(): LiveRowsLog {
+  const state = new LiveRowsState();
   return {
-    follow: (listener) => {
-      listen = listener;
+    state,
+    append: (text) => {
+      state.apply(text);
+      return Promise.resolve();
     },
-    keys: () => Promise.resolve([]),
-    rowsOf: () => Promise.resolve(null),
-    put: async (rows, adapted) => {
-      await listen(rows, adapted);
-      return 'stored';
-    },
+    nowMs: () => 0,
+    close: () => Promise.resolve(),
   };
 }
 
@@ -125,19 +117,13 @@ const idleEngine: AdaptEngine = {
 };
 
 const settings = ExplorationConfigSchema.parse({
-  ...{ mode: 'active', policy: 'lin-ucb', slots: [1, 2], share: { kind: 'fixed', share: 0.5 } },
-  weights: { columns: ['c0'], dimension: 8 },
+  ...{ mode: 'active', policy: 'ucb', slots: [1, 2], share: { kind: 'fixed', share: 0.5 } },
 });
-const learning = learningOf(settings);
-const ledger = new EvidenceLedger(settings.feedback, learning);
-const evidence: EvidenceStore = {
-  record: (events) => Promise.resolve(ledger.take(events, systemClock.epochMs())),
-  evidenceOf: (adgroups) => Promise.resolve(adgroups.map((each) => ledger.evidenceOf(each))),
-  servedOf: (adgroup) => Promise.resolve(ledger.servedOf(adgroup)),
-  learned: () => Promise.resolve(ledger.learned()),
-  counts: () => Promise.resolve({ lateCount: 0, duplicateCount: 0 }),
-  signingKey: () => Promise.resolve(''),
-  close: () => Promise.resolve(),
+const ledger = new EvidenceLedger(settings.feedback);
+const evidence = {
+  state: ledger,
+  nowMs: () => systemClock.epochMs(),
+  append: (text: string) => Promise.resolve(ledger.apply(text, systemClock.epochMs())),
 };
 const ids = new EventIds('key');
 const nextDecision = decisionIds('0123456789abcdef');
@@ -172,7 +158,6 @@ const event = ids.idOf({
     ...{ bundle: '0123456789ab', segment: 'ordered', probability: 0.1 },
     ...{ isExploration: true, propensity: 0.5 },
   },
-  lesson: lessonOf({ dimension: 8 }, { adgroup: 'a', values: ['c0=x'] }, 0.1),
 });
 
 /** Throws the refusal of a body that is no request. */
@@ -318,13 +303,11 @@ export const SERVING_TARGETS: readonly FuzzTarget[] = [
 ];
 
 function adapterOf(): LiveAdapter {
-  const adapter = new LiveAdapter({ store: forgottenRows(), engine: idleEngine, clock });
+  const adapter = new LiveAdapter({ log: forgottenRows(), engine: idleEngine, clock });
   void adapter.prepare(bundle, null);
   return adapter;
 }
 
 function exploring(): Explorer {
-  // Decisions are written nowhere.
-  const unwritten = log as unknown as ConstructorParameters<typeof Explorer>[0]['log'];
-  return new Explorer({ settings, evidence, log: unwritten, ids, nextDecision, clock });
+  return new Explorer({ settings, evidence, log, ids, nextDecision, clock });
 }

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ope, replayDecisions } from '../../infra/library/index.js';
-import { encodeExplorationLine } from '../../shared/exploration/decision-record.js';
+import { encodeExplorationLine } from '../../shared/config/decision-record.js';
 import { decide } from '../../worker/serving/exploration/chooser.js';
 import { inputOf, settingsOf } from '../fixtures/decision-input.js';
 import { temporaryFolder, type TemporaryFolder } from '../fixtures/temporary-folder.js';
@@ -101,20 +101,6 @@ describe('a decision log', () => {
     const other = await written('changed.ndjson', changed.join(''));
     expect((await replayDecisions({ logs: [other] })).differing).toEqual(['r7']);
   });
-
-  it.each(['lin-ucb', 'logistic-thompson'] as const)(
-    'is not judged under %s, whose weights it does not have',
-    async (policy) => {
-      const path = await written('decisions.ndjson', lines.join(''));
-      const target = { exploration: settingsOf({ policy }) };
-      await expect(ope({ logs: [path], policy: target })).rejects.toMatchObject({
-        kind: 'usage',
-        report: { where: 'decision r0', found: 'one of the policy thompson' },
-      });
-      const off = { exploration: settingsOf({ policy, mode: 'off' }) };
-      expect((await ope({ logs: [path], policy: off })).rowCount).toBeGreaterThan(0);
-    },
-  );
 
   it('is judged under its own policy', async () => {
     const path = await written('decisions.ndjson', lines.join(''));

@@ -7,10 +7,7 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { exchanged } from '../../../shared/base/http-exchange.js';
 import { redactedAddress } from '../../../shared/base/redacted-address.js';
 import { KeptValues } from '../catalog/kept-values.js';
-import {
-  ServedAdgroupSchema,
-  type ServedAdgroup,
-} from '../../../shared/exploration/served-adgroup.js';
+import { ServedAdgroupSchema, type ServedAdgroup } from '../../../shared/config/decision-record.js';
 import { addressBelow } from '../../../shared/network/address-below.js';
 
 interface RankingServers {

@@ -1,4 +1,4 @@
-/** Users and adgroups of a market, as contextual policies name them and as a model reads them. */
+/** Users and adgroups of a market, as a model reads them. */
 
 import { at, numberAt, uint32At, uint8At } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
@@ -18,7 +18,6 @@ import type { MarketWorld } from './market-world.js';
 type NumberRow = Readonly<Record<string, number>>;
 
 const CONTEXT_COLUMNS = ['user', ...PROFILE_FIELDS.map(({ name }) => name), 'slot', 'hour'];
-const ADGROUP_COLUMNS = ['adgroup', 'advertiser', 'campaign', 'category', 'brand', 'price'];
 
 /** Columns of the user, the place and the hour. */
 function contextRow({ world }: MarketWorld, auctions: AuctionStream, auction: number): NumberRow {
@@ -44,26 +43,6 @@ function adgroupRow({ world: { adgroups } }: MarketWorld, adgroup: number): Numb
     category: uint32At(adgroups.categories, adgroup),
     brand: uint32At(adgroups.brands, adgroup),
     price: uint32At(adgroups.priceCents, adgroup) / 100,
-  };
-}
-
-/** The texts of chosen columns of an adgroup in an auction, with their names, as a ranking server spells them. */
-export type NamedValuesOf = (auction: number, adgroup: number) => readonly string[];
-
-/** @throws Error if the log has no such column. */
-export function namedValuesOf(
-  market: MarketWorld,
-  auctions: AuctionStream,
-  columns: readonly string[],
-): NamedValuesOf {
-  const unknown = columns.find(
-    (name) => !CONTEXT_COLUMNS.includes(name) && !ADGROUP_COLUMNS.includes(name),
-  );
-  if (unknown !== undefined) throw new Error(`the market has no column "${unknown}"`);
-  return (auction, adgroup) => {
-    if (columns.length === 0) return [];
-    const row = { ...adgroupRow(market, adgroup), ...contextRow(market, auctions, auction) };
-    return columns.map((name) => `${name}=${String(row[name])}`);
   };
 }
 

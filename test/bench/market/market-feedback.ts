@@ -5,7 +5,6 @@
 
 import { at, float64At, uint32At, uint8At } from '../../../shared/base/arrays.js';
 import { LOG_START_SECONDS } from '../../../coordinator/synthesize/world-parameters.js';
-import type { Lesson } from '../../../shared/exploration/lesson.js';
 import type { AuctionStream } from './auction-stream.js';
 import type { ShownAdgroup } from './live-adaptation.js';
 import type { Evidence } from './served-arms.js';
@@ -31,8 +30,6 @@ export class MarketFeedback {
   readonly #isClick: Uint8Array;
   /** Auctions that were sold, in order of time. */
   readonly #sold: number[] = [];
-  /** The lessons of sold impressions, until these arrive. */
-  readonly #lessons = new Map<number, Lesson>();
   /** Places in the list of sold: what arrived, what was heard to be clicked, and what has settled. */
   #arrivedCount = 0;
   #heardCount = 0;
@@ -52,12 +49,10 @@ export class MarketFeedback {
     this.#isClick = new Uint8Array(auctions.count);
   }
 
-  /** @param lesson null where no policy learns from it. */
-  shown(auction: number, adgroup: number, isClick: boolean, lesson: Lesson | null): void {
+  shown(auction: number, adgroup: number, isClick: boolean): void {
     this.#sold.push(auction);
     this.#adgroups[auction] = adgroup;
     this.#isClick[auction] = isClick ? 1 : 0;
-    if (lesson !== null) this.#lessons.set(auction, lesson);
   }
 
   /** Takes what has happened before a time: impressions first, then the clicks that are reported by now. */
@@ -68,13 +63,12 @@ export class MarketFeedback {
       const auction = at(this.#sold, this.#arrivedCount);
       this.#arrivedSeconds.push(nowSeconds);
       const adgroup = String(uint32At(this.#adgroups, auction));
-      const lesson = this.#lessons.get(auction);
       events.push({
         ...{ kind: 'impression', id: String(auction), adgroup, epochMs: this.#epochMs(auction) },
-        ...(lesson === undefined ? {} : { lesson }),
+        // Nobody asks how it came to be shown.
+        ...{ isExploration: false, propensity: 1 },
       });
     }
-    this.#lessons.clear();
     const { clickDelaySeconds, evidence } = this.#terms;
     for (; this.#heardCount < this.#arrivedCount; this.#heardCount += 1) {
       const auction = at(this.#sold, this.#heardCount);

@@ -94,7 +94,7 @@ export function policiesPage(record: MarketRecord): string {
   return page([
     '# Policies of exploration in a market',
     circumstances(record, 'npm run bench -- market --policies'),
-    `The market is that of [market.md](market.md), with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Each seed is a world with one trained model. Every policy has the same auctions, the same share of them (15 % among adgroups of small advertisers, 5 % among others), the weight 1, and the same model, whose blocks adapt as rows settle. Contextual policies learn 32 weights: of an intercept and the adgroup, and of the column that is named.`,
+    `The market is that of [market.md](market.md), with ${grouped(record.auctionsPerDay)} auctions a day over ${record.days} days. Each seed is a world with one trained model. Every policy has the same auctions, the same share of them (15 % among adgroups of small advertisers, 5 % among others), and the same model, whose blocks adapt as rows settle.`,
     'Differences from the same model without exploration (`qianmo`), paired by seed, with 95 % intervals over seeds (Student).',
     table(
       ['policy', 'explored', ...POLICY_MEASURES.map(({ title }) => title)],

@@ -130,7 +130,7 @@ export const MARKET: MarketSettings = {
     share: { kind: 'fixed', share: 0.05 },
     classes: [{ name: 'small', share: { kind: 'fixed', share: 0.15 } }],
     cutOff: { impressions: 300, ageSeconds: 7 * 86_400 },
-    prior: { kind: 'strength', impressions: 100 },
+    priorImpressions: 100,
     // Nobody reads the propensities of a simulation, so few draws estimate them.
     propensities: { exactAdgroupsMax: 0, draws: 100 },
   }),

@@ -20,7 +20,7 @@ import {
 } from '../../../coordinator/runs/requests.js';
 import { trainRun } from '../../../coordinator/runs/train-run.js';
 import type { ArmOutcome } from './arm-outcome.js';
-import { sceneOf, type MarketScene } from './auction.js';
+import { sceneOf } from './auction.js';
 import {
   logBeforeIn,
   runConfigOf,
@@ -34,9 +34,7 @@ import { simulateArm } from './simulate-arm.js';
 
 /** An arm of qianmo explores by changed settings, or not at all. */
 type Arm = 'global' | 'oracle' | { readonly exploring: Exploring | null };
-type Exploring = Partial<Pick<ExplorationConfig, 'policy' | 'weight'>> & {
-  readonly columns?: readonly string[];
-};
+type Exploring = Partial<Pick<ExplorationConfig, 'policy'>>;
 type Arms = Readonly<Record<string, Arm>>;
 
 export const MARKET_ARMS: Arms = {
@@ -50,15 +48,8 @@ export const MARKET_ARMS: Arms = {
 export const POLICY_ARMS: Arms = {
   qianmo: { exploring: null },
   'epsilon-greedy': { exploring: { policy: 'epsilon-greedy' } },
-  promotion: { exploring: { policy: 'promotion' } },
   ucb: { exploring: { policy: 'ucb' } },
   thompson: { exploring: { policy: 'thompson' } },
-  'lin-ucb': { exploring: { policy: 'lin-ucb' } },
-  'lin-ucb, category': { exploring: { policy: 'lin-ucb', columns: ['category'] } },
-  'logistic-thompson': { exploring: { policy: 'logistic-thompson' } },
-  'logistic-thompson, category': {
-    exploring: { policy: 'logistic-thompson', columns: ['category'] },
-  },
   oracle: 'oracle',
 };
 
@@ -92,20 +83,12 @@ export async function seedOutcomeOf(
         if (global === null) throw new Error('the global model is not trained');
         return simulateArm(scene, globalOf(scene, global), own.signal);
       }
-      const explored = exploringScene(scene, arm.exploring ?? {});
-      const exploration = arm.exploring && explored.settings.exploration;
-      const served = await adaptingArmOf(explored, qianmo, exploration, own);
-      return simulateArm(explored, served, own.signal);
+      const exploration = arm.exploring && { ...settings.exploration, ...arm.exploring };
+      const served = await adaptingArmOf(scene, qianmo, exploration, own);
+      return simulateArm(scene, served, own.signal);
     });
   }
   return { seed, arms: outcomes };
-}
-
-function exploringScene(scene: MarketScene, { columns, ...changed }: Exploring): MarketScene {
-  const { exploration } = scene.settings;
-  const weights = { ...exploration.weights, ...(columns && { columns: [...columns] }) };
-  const settings = { ...scene.settings, exploration: { ...exploration, ...changed, weights } };
-  return { ...scene, settings };
 }
 
 /** Prepares, trains, evaluates where the method adapts, and exports with all rows. */

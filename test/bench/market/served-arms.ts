@@ -5,16 +5,11 @@ import { float32At, uint32At } from '../../../shared/base/arrays.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
 import type { RunConfig } from '../../../shared/config/run-config.js';
-import type { DecisionInput } from '../../../shared/exploration/decision-record.js';
-import type { Lesson } from '../../../shared/exploration/lesson.js';
 import type { RunContext } from '../../../coordinator/runs/run-context.js';
 import { openPreparedRun, savedMetaParametersOf } from '../../../coordinator/runs/run-files.js';
-import { contextBy } from '../../../worker/serving/decisions/explorer.js';
-import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';
-import { learningOf, lessonOf } from '../../../worker/serving/evidence/learned-weights.js';
-import { decide } from '../../../worker/serving/exploration/chooser.js';
 import { requireCovered } from '../../../worker/serving/scoring-plan.js';
 import { chosenScorer } from '../../../worker/serving/server/scorer-choice.js';
+import { EvidenceLedger } from '../../../worker/serving/exploration/evidence-ledger.js';
 import type { MarketScene } from './auction.js';
 import type { AuctionStream } from './auction-stream.js';
 import { EncodedAhead, encodedMarketOf, type EncodedMarket } from './encoded-market.js';
@@ -24,19 +19,8 @@ import { LiveAdaptation, LiveBundle, type ShownAdgroup } from './live-adaptation
 export type Evidence = Pick<EvidenceLedger, 'take' | 'evidenceOf'>;
 
 /** Exploration as a ranking server has it. */
-interface MarketExploration {
+export interface Explorer {
   readonly evidence: Evidence;
-  /** Null for policies that learn no weights. */
-  readonly learned: {
-    /** The lesson of a candidate, if it is shown. */
-    lessonOf(candidate: Parameters<typeof lessonOf>[1] & { readonly probability: number }): Lesson;
-    /** The knowledge of candidates by their lessons, from what has settled so far. */
-    contextOf(lessons: readonly Lesson[]): DecisionInput['context'];
-  } | null;
-  readonly decide: typeof decide;
-}
-
-export interface Explorer extends MarketExploration {
   readonly settings: ExplorationConfig;
   /** Impressions of the log that the block of an adgroup rests on. */
   readonly loggedImpressionsOf: (adgroup: number) => number;
@@ -103,7 +87,7 @@ export async function adaptingArmOf(
     refresh: (adgroups) => adaptation.refresh(bundle, adgroups),
     explorer: exploration && {
       settings: exploration,
-      ...openExploration(exploration),
+      evidence: new EvidenceLedger(exploration.feedback),
       loggedImpressionsOf: (adgroup) => bundle.loggedImpressionsOf(adgroup),
     },
   };
@@ -138,26 +122,4 @@ export function scorerOf(
   const ahead = new EncodedAhead(model.spec, encoded, candidatesMax);
   const scorer = scorerChoice.scorerOf(model, encoded.contextFeatures);
   return (auction, adgroups, logits) => scorer.score(ahead.request(auction, adgroups), logits);
-}
-
-export function openExploration(settings: ExplorationConfig): MarketExploration {
-  const learning = learningOf(settings);
-  const ledger = new EvidenceLedger(settings.feedback, learning);
-  if (learning === null) return { evidence: ledger, learned: null, decide };
-  // Weights are read again when feedback has arrived.
-  let known: ReturnType<typeof contextBy> | null = null;
-  return {
-    decide,
-    evidence: {
-      take: (events, nowMs) => {
-        known = null;
-        return ledger.take(events, nowMs);
-      },
-      evidenceOf: (adgroup) => ledger.evidenceOf(adgroup),
-    },
-    learned: {
-      lessonOf: (candidate) => lessonOf(learning, candidate, candidate.probability),
-      contextOf: (lessons) => (known ??= contextBy(learning, ledger.learned()))(lessons),
-    },
-  };
 }

@@ -4,16 +4,11 @@
  */
 
 import { at, float64At, uint32At } from '../../../shared/base/arrays.js';
-import type { RankedCandidate } from '../../../shared/exploration/decision-record.js';
-import type { Lesson } from '../../../shared/exploration/lesson.js';
-import {
-  HOURS_PER_DAY,
-  LOG_START_SECONDS,
-  trafficTimeOfDay,
-} from '../../../coordinator/synthesize/world-parameters.js';
+import type { RankedCandidate } from '../../../shared/config/decision-record.js';
+import { HOURS_PER_DAY, LOG_START_SECONDS, trafficTimeOfDay } from '../../../coordinator/synthesize/world-parameters.js';
+import { decide } from '../../../worker/serving/exploration/chooser.js';
 import { MarketMeasures, type ArmOutcome } from './arm-outcome.js';
 import { bestPlace, Budgets, clickPrice, mayBid, valueOf, type MarketScene } from './auction.js';
-import { namedValuesOf, type NamedValuesOf } from './encoded-market.js';
 import { MarketFeedback } from './market-feedback.js';
 import { arrivalSecondsOf } from './market-world.js';
 import type { Explorer, ServedArm } from './served-arms.js';
@@ -52,7 +47,6 @@ class RunningMarket {
   readonly #feedback: MarketFeedback;
   readonly #bidding: { count: number; bids: Float64Array; probabilities: Float64Array };
   readonly #arrivals: Float64Array;
-  readonly #namedValuesOf: NamedValuesOf;
   #shownCount = 0;
 
   constructor(scene: MarketScene, served: ServedArm) {
@@ -75,8 +69,6 @@ class RunningMarket {
     this.#arrivals = Float64Array.from({ length: market.adgroupCount }, (_, adgroup) =>
       arrivalSecondsOf(market, adgroup),
     );
-    const { columns } = settings.exploration.weights;
-    this.#namedValuesOf = namedValuesOf(market, auctions, columns);
   }
 
   /** @param earlier the hour of the round before; -1 if there was none */
@@ -135,7 +127,7 @@ class RunningMarket {
     const isClick = float64At(auctions.clickDraws, auction) < truth;
     if (isClick) this.#budgets.charge(advertiser, price);
     this.#shownCount += 1;
-    this.#feedback.shown(auction, adgroup, isClick, this.#lesson(auction, place));
+    this.#feedback.shown(auction, adgroup, isClick);
     this.measures.sold({
       ...{ adgroup, isClick, truth, isExploration, bestValue },
       seconds: float64At(auctions.seconds, auction),
@@ -172,10 +164,8 @@ class RunningMarket {
     }
     if (places.length === 1) return best;
     const candidates = places.map((place) => this.#candidate(auction, place, explorer));
-    const lessons = places.flatMap((place) => this.#lesson(auction, place) ?? []);
-    const context = explorer.learned?.contextOf(lessons) ?? null;
-    const [slot] = explorer.decide({
-      ...{ id: `auction-${auction}`, seed: market.seed, bundle, slots: 1, context },
+    const [slot] = decide({
+      ...{ id: `auction-${auction}`, seed: market.seed, bundle, slots: 1 },
       ...{ rounds: this.#shownCount, candidates, settings: explorer.settings },
       epochMs: (LOG_START_SECONDS + seconds) * 1000,
     }).decided;
@@ -198,19 +188,6 @@ class RunningMarket {
       ageSeconds: this.#ageOf(auction, place),
       advertiserClass: at(classes, uint32At(market.advertiserOf, adgroup)),
     };
-  }
-
-  /** The lesson of a place if it is shown; null where no policy learns from it. */
-  #lesson(auction: number, place: number): Lesson | null {
-    const learned = this.#served.explorer?.learned ?? null;
-    if (learned === null) return null;
-    const { auctions } = this.#scene;
-    const adgroup = uint32At(auctions.candidates, auction * auctions.candidatesMax + place);
-    return learned.lessonOf({
-      adgroup: String(adgroup),
-      probability: float64At(this.#bidding.probabilities, place),
-      values: this.#namedValuesOf(auction, adgroup),
-    });
   }
 
   #ageOf(auction: number, place: number): number {

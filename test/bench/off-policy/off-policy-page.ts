@@ -1,7 +1,6 @@
 /** The page of the off-policy estimates: their intervals, the logged value, and the reference. */
 
-import type { EstimatorName, OffPolicyReport } from '../../../coordinator/off-policy/estimates.js';
-import { normalCdf } from '../../../worker/serving/exploration/distributions.js';
+import type { EstimatorName, OffPolicyReport } from '../../../coordinator/scoring/off-policy.js';
 import { markdownTable, type BenchHeader } from '../bench-header.js';
 import type { Campaign, LoggingPolicy } from './open-bandit.js';
 
@@ -114,7 +113,17 @@ interface Bounds {
 function chanceOfCovering(interval: Bounds, other: Bounds): number {
   const [own, ofOther] = [interval, other].map(({ low, high }) => (high - low) / 2);
   const reach = (NORMAL_97_5 * (own ?? NaN)) / Math.hypot(own ?? NaN, ofOther ?? NaN);
-  return 2 * normalCdf(reach) - 1;
+  return chanceWithin(reach);
+}
+
+/** The probability that a normal variable is within z deviations, by a series that is exact for the z of at most 2 that are asked for. */
+function chanceWithin(z: number): number {
+  let [term, sum] = [z, z];
+  for (let n = 1; term > sum * 1e-17; n += 1) {
+    term *= (z * z) / (2 * n + 1);
+    sum += term;
+  }
+  return (2 * Math.exp((-z * z) / 2) * sum) / Math.sqrt(2 * Math.PI);
 }
 
 /** The probability that at most so many of independent cases with these chances come true. */

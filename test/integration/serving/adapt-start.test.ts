@@ -9,7 +9,6 @@ import { systemClock } from '../../../shared/base/clock.js';
 import { moveLabel } from '../../../shared/bundle/bundle-labels.js';
 import type { BundleServing } from '../../../shared/bundle/bundle-manifest.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { liveRowsIn, openLiveRows } from '../../../worker/serving/adaptation/live-rows-log.js';
 import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
 import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
@@ -17,6 +16,7 @@ import { exportableConfig, exportRoom, exportSource } from '../../fixtures/bundl
 import { labelledRowsOf, scoresOf } from '../../fixtures/serving/adapt-requests.js';
 import { localEngine } from '../../fixtures/serving/local-engine.js';
 import { plainScorer, posted, STORE, testServer } from '../../fixtures/serving/served-export.js';
+import { liveRowsLog } from '../../fixtures/serving/whole-server.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let room: Awaited<ReturnType<typeof temporaryFolder>>;
@@ -53,9 +53,9 @@ test.each([
   [{ kind: 'paml-gate' }, true],
   [{ kind: 'fomaml' }, false],
 ])('without steps: %j', async (method, isOnRows) => {
-  const log = await openLiveRows(join(room.path, method.kind));
+  const log = await liveRowsLog(join(room.path, method.kind));
   const engine = localEngine();
-  const adapter = new LiveAdapter({ store: liveRowsIn(log), engine, clock: systemClock });
+  const adapter = new LiveAdapter({ log, engine, clock: systemClock });
   const endpoints = [...rankingEndpoints, adaptEndpoint(adapter)];
   const served = await testServer(await exported(method), plainScorer, { endpoints });
   await adapter.prepare(served.keeper.current, null);

@@ -7,24 +7,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
-import { liveRowsIn, openLiveRows } from '../../../worker/serving/adaptation/live-rows-log.js';
 import { adaptEndpoint } from '../../../worker/serving/server/endpoints/adapt.js';
-import { openExploration } from '../../../worker/serving/server/endpoints/served-exploration.js';
 import { rankingEndpoints } from '../../../worker/serving/server/endpoints/table.js';
 import { BINARY_TYPE } from '../../../worker/serving/server/binary-body.js';
 import { LiveAdapter } from '../../../worker/serving/server/live-adapter.js';
-import { settingsOf } from '../../fixtures/decision-input.js';
 import { labelledRowsOf } from '../../fixtures/serving/adapt-requests.js';
 import { binaryAnswer, binaryRequest } from '../../fixtures/serving/binary-request.js';
 import { localEngine } from '../../fixtures/serving/local-engine.js';
-import {
-  exportTwoBundles,
-  plainScorer,
-  posted,
-  RANKED,
-  testServer,
-  type TestServer,
-} from '../../fixtures/serving/served-export.js';
+import { exportTwoBundles, plainScorer, posted, RANKED, testServer, type TestServer } from '../../fixtures/serving/served-export.js';
+import { liveRowsLog, openFolderExploration } from '../../fixtures/serving/whole-server.js';
 import { temporaryFolder } from '../../fixtures/temporary-folder.js';
 
 interface Explained {
@@ -73,9 +64,9 @@ function explainedIn({ scores, explanation }: Answer): ReadonlyMap<number, Expla
 }
 
 async function adaptingServer(objects: MemoryObjectStore, name: string) {
-  const rows = await openLiveRows(join(room.path, name));
+  const rows = await liveRowsLog(join(room.path, name));
   const engine = localEngine();
-  const adapter = new LiveAdapter({ store: liveRowsIn(rows), engine, clock: systemClock });
+  const adapter = new LiveAdapter({ log: rows, engine, clock: systemClock });
   const served = await testServer(objects, plainScorer, {
     endpoints: [...rankingEndpoints, adaptEndpoint(adapter)],
   });
@@ -129,13 +120,7 @@ function askedFor(adgroups: readonly string[]): typeof RANKED {
 }
 
 test('a server that explores explains the candidates that it shows first', async () => {
-  const settings = settingsOf({
-    ...{ policy: 'epsilon-greedy', slots: [1], share: { kind: 'fixed', share: 1 } },
-  });
-  const opened = await openExploration({
-    ...{ settings, folder: room.path, redis: null, clock: systemClock },
-    ...{ nonce: '0123456789abcdef', freshKey: 'f'.repeat(64), onEvent: () => undefined },
-  });
+  const opened = await openFolderExploration(join(room.path, 'explored'), 1);
   const endpoints = [
     ...rankingEndpoints.filter(({ path }) => path !== '/v1/rank'),
     ...opened.endpoints,

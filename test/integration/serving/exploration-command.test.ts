@@ -6,12 +6,13 @@
 import { appendFile, mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
-import {
-  encodeExplorationLine,
-  type Decision,
-} from '../../../shared/exploration/decision-record.js';
+import { encodeExplorationLine, type Decision } from '../../../shared/config/decision-record.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
-import { openEvidenceLog } from '../../../worker/serving/evidence/evidence-log.js';
+import {
+  EvidenceLedger,
+  type Receipt,
+} from '../../../worker/serving/exploration/evidence-ledger.js';
+import { FileLog } from '../../../worker/serving/state/shared-log.js';
 import type { RunningCommand } from '../../fixtures/commands/command.js';
 import { commandRoom, type CommandRoom } from '../../fixtures/commands/command-room.js';
 import { settingsOf } from '../../fixtures/decision-input.js';
@@ -162,41 +163,6 @@ describe('exploration', () => {
     expect(judged.rowCount).toBe(600);
   });
 
-  test('by a linear policy learns from feedback, also after a kill, and decisions repeat', async () => {
-    const weights = { columns: ['category1'], dimension: 16 };
-    const share = { kind: 'fixed', share: 1 };
-    const exploration = { ...POLICY, ...{ policy: 'lin-ucb', weight: 0.5, share, weights } };
-    await room.write('policy.yaml', JSON.stringify({ exploration }));
-    // The best one has the first slot. Weights are read again at intervals, which 150 requests outlast.
-    const requestsUntilLearned = async (url: string): Promise<number> => {
-      let [shownInRow, requests] = [0, 0];
-      while (shownInRow < 150) {
-        requests += 1;
-        expect(requests, 'it does not learn').toBeLessThan(3_000);
-        const { order, exploration: own } = await ranked(url);
-        const event = own.events[1];
-        const isWanted = ADGROUPS[order[1]!] === 'nobody';
-        const outcome = { kind: 'outcome', event, reward: isWanted ? 1 : 0 };
-        await receiptsOf(url, [{ kind: 'impression', event }, outcome]);
-        shownInRow = isWanted ? shownInRow + 1 : 0;
-      }
-      return requests;
-    };
-    const killed = await served('linear');
-    const requests = await requestsUntilLearned(killed.url);
-    killed.command.signal('SIGKILL');
-    await killed.command.ended;
-    const again = await served('linear');
-    const first = await ranked(again.url);
-    expect(ADGROUPS[first.order[1]!]).toBe('nobody');
-    await stopped(again);
-    await room.write('policy.yaml', JSON.stringify({ exploration: POLICY }));
-    const log = await logOf('linear');
-    expect(await room.done(['ope', ...log, '--replay'])).toContain(
-      `${requests + 1} of ${requests + 1} decisions`,
-    );
-  });
-
   test('by an apprentice is logged, and the best ones are shown', async () => {
     const exploration = { ...POLICY, mode: 'apprentice' };
     await room.write('policy.yaml', JSON.stringify({ exploration }));
@@ -249,21 +215,20 @@ describe('feedback', () => {
       if (status === 'fulfilled') expect(receipts[place]).toEqual(Array(3).fill('duplicate'));
     await stopped(again);
 
-    const feedback = settingsOf().feedback;
-    const path = room.path('killed/evidence.ndjson');
-    const log = await openEvidenceLog({ path, clock: systemClock, feedback });
+    const path = room.path('killed/evidence.log');
+    const ledger = new EvidenceLedger(settingsOf().feedback);
+    const log = await FileLog.open<EvidenceLedger, Receipt[]>(ledger, { path, clock: systemClock });
     const shown = new Map<string, number>();
     for (const { order } of slates)
       for (const place of order.slice(0, 3)) {
         const adgroup = ADGROUPS[place] ?? '';
         shown.set(adgroup, (shown.get(adgroup) ?? 0) + 1);
       }
-    const evidence = await log.evidenceOf([...shown.keys()]);
-    expect(evidence.map(({ open }) => open)).toEqual([...shown.values()]);
+    for (const [adgroup, count] of shown) expect(ledger.evidenceOf(adgroup).open).toBe(count);
     await log.close();
   });
 
-  test('to one server is known to the others that share a Redis', async () => {
+  test('to one server is known to the others that share a Redis, as is its key', async () => {
     const redis = await redisForTest();
     const redisWords = ['--redis', redis.url];
     const servers = [
@@ -281,10 +246,23 @@ describe('feedback', () => {
     ).toMatchObject({
       ...{ status: 503, body: { reason: 'not-durable' } },
     });
-    expect(await ranked(servers[1].url)).toMatchObject({ exploration: null });
+    // Exploration goes on with the evidence so far.
+    expect((await ranked(servers[1].url)).exploration.events).toHaveLength(3);
     for (const server of servers) await stopped(server);
     await redis.close();
   });
+});
+
+test("several processes share evidence in a folder, and accept each other's ids", async () => {
+  const server = await served('several', '--processes', '2');
+  const slates = [];
+  for (let request = 0; request < 12; request += 1) slates.push(await ranked(server.url));
+  // Each request is a connection, and they take turns.
+  for (const slate of slates)
+    expect(await receiptsOf(server.url, impressions(slate))).toEqual(Array(3).fill('counted'));
+  for (const slate of slates)
+    expect(await receiptsOf(server.url, impressions(slate))).toEqual(Array(3).fill('duplicate'));
+  await stopped(server);
 });
 
 describe('what is refused', () => {

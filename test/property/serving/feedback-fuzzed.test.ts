@@ -5,11 +5,11 @@ import { expect, test } from 'vitest';
 import { at } from '../../../shared/base/arrays.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
-import { decisionIds, EventIds } from '../../../worker/serving/decisions/event-ids.js';
-import { FeedbackTaker } from '../../../worker/serving/decisions/feedback.js';
-import { EvidenceLedger } from '../../../worker/serving/evidence/evidence-ledger.js';
+import { decisionIds, EventIds } from '../../../worker/serving/exploration/event-ids.js';
+import { FeedbackTaker } from '../../../worker/serving/exploration/feedback.js';
+import { EvidenceLedger } from '../../../worker/serving/exploration/evidence-ledger.js';
 import type { ReceivedRequest } from '../../../worker/serving/server/endpoint.js';
-import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/feedback.js';
+import { feedbackEndpoint } from '../../../worker/serving/server/endpoints/served-exploration.js';
 import { RefusedRequest } from '../../../worker/serving/server/refused-request.js';
 import { settingsOf } from '../../fixtures/decision-input.js';
 
@@ -19,11 +19,15 @@ const settings = settingsOf().feedback;
 const ids = new EventIds('key');
 const decidedMs = systemClock.epochMs();
 const decision = decisionIds('0123456789abcdef')(decidedMs);
+const choice = {
+  ...{ bundle: 'ab12cd34ef56', segment: null, probability: 0.5 },
+  ...{ isExploration: false, propensity: 1 },
+};
 const EVENTS = Array.from({ length: SLOTS }, (_, slot) =>
-  ids.idOf({ decision, slot: slot + 1, adgroup: `a${slot}`, choice: null, lesson: null }),
+  ids.idOf({ decision, slot: slot + 1, adgroup: `a${slot}`, choice }),
 );
 /** An id of the adgroup `b`, which no server has signed. */
-const FORGED = `${decision}.9.${Buffer.from('b').toString('base64url')}.${'A'.repeat(22)}`;
+const FORGED = `${decision}.9.${Buffer.from('b').toString('base64url')}.AAAA.${'A'.repeat(22)}`;
 const ODD = [
   ...['null', 'true', '-1', '1e400', '0.5', '""', '"\\ud800"', '[]', '{}', '"outcome"'],
   ...[
@@ -55,13 +59,7 @@ function mutated(random: RandomStream): string {
 test('every body is taken or refused, and every event counts once', async () => {
   const ledger = new EvidenceLedger(settings);
   const evidence = {
-    record: (events: Parameters<EvidenceLedger['take']>[0]) =>
-      Promise.resolve(ledger.take(events, systemClock.epochMs())),
-    evidenceOf: () => Promise.resolve([]),
-    learned: () => Promise.resolve(new Map()),
-    counts: () => Promise.resolve({ lateCount: 0, duplicateCount: 0 }),
-    signingKey: () => Promise.resolve(''),
-    close: () => Promise.resolve(),
+    append: (text: string) => Promise.resolve(ledger.apply(text, systemClock.epochMs())),
   };
   const log = { append: () => Promise.resolve() };
   const endpoint = feedbackEndpoint(

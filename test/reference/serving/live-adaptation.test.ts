@@ -14,7 +14,7 @@ import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundl
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import { labelsOf } from '../../../shared/tasks/task-label.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { AdaptJobs, adaptationCoverage } from '../../../worker/serving/adaptation/adapt-jobs.js';
+import { AdaptJobs, adaptationCoverage } from '../../../worker/serving/server/adapt-jobs.js';
 import {
   exportableConfig,
   exportableStore,

@@ -12,8 +12,8 @@ import { readBundle, type LoadedBundle } from '../../../shared/bundle/read-bundl
 import { MemoryObjectStore } from '../../../shared/storage/memory-object-store.js';
 import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
 import type { TaskRows } from '../../../shared/tasks/task-store.js';
-import { AdaptJobs } from '../../../worker/serving/adaptation/adapt-jobs.js';
-import { LiveBlocks } from '../../../worker/serving/adaptation/live-blocks.js';
+import { AdaptJobs } from '../../../worker/serving/server/adapt-jobs.js';
+import { LiveBlocks } from '../../../worker/serving/server/live-blocks.js';
 import { ReferenceScorer } from '../../../worker/serving/reference-scorer.js';
 import { requestOfRows } from '../../../worker/serving/ranking-request.js';
 import {

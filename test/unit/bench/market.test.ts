@@ -2,7 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import type { ExplorationPolicy } from '../../../shared/config/exploration-config.js';
+import { EvidenceLedger } from '../../../worker/serving/exploration/evidence-ledger.js';
 import { giniOf, type ArmOutcome } from '../../bench/market/arm-outcome.js';
 import {
   bestPlace,
@@ -14,12 +14,10 @@ import {
   type Bidding,
   type MarketScene,
 } from '../../bench/market/auction.js';
-import { namedValuesOf } from '../../bench/market/encoded-market.js';
-import { MarketFeedback } from '../../bench/market/market-feedback.js';
 import { intervalOver } from '../../bench/market/market-page.js';
 import { MARKET, type MarketSettings } from '../../bench/market/market-settings.js';
 import { marketWorldOf } from '../../bench/market/market-world.js';
-import { openExploration, type ServedArm } from '../../bench/market/served-arms.js';
+import type { ServedArm } from '../../bench/market/served-arms.js';
 import { simulateArm } from '../../bench/market/simulate-arm.js';
 
 const FREE = { reserve: 0 };
@@ -159,7 +157,7 @@ function armWith(
     explorer: isExploring
       ? {
           settings: exploration,
-          ...openExploration(exploration),
+          evidence: new EvidenceLedger(exploration.feedback),
           loggedImpressionsOf: () => 0,
         }
       : null,
@@ -272,82 +270,5 @@ describe('a market', () => {
     const values = [await valueOf(1), await valueOf(0.5), await valueOf(0), await valueOf(-1)];
     expect(values).toEqual([...values].sort((a, b) => b - a));
     expect(new Set(values).size).toBe(4);
-  });
-});
-
-const CONTEXTUAL = ['lin-ucb', 'logistic-thompson'] as const;
-
-/** Every impression is the policy's to choose, so that what it learns decides the market. */
-function marketLedBy(policy: ExplorationPolicy, columns: string[], seed: number) {
-  const changes = {
-    ...{ bidDeviation: 0.01, reserve: 0, auctionsPerDay: 500 },
-    budgets: { ...MARKET.budgets, pressure: 100 },
-    pacing: { ...MARKET.pacing, gain: 0 },
-    exploration: {
-      ...MARKET.exploration,
-      ...{ policy, weight: 0.3, share: { kind: 'fixed', share: 1 } as const, classes: [] },
-      cutOff: { impressions: 1_000_000 },
-      weights: { columns, dimension: 32, precision: 1 },
-    },
-  };
-  return smallScene(changes, seed);
-}
-
-describe('the weights of lin-ucb in a market', () => {
-  const { settings, auctions } = marketLedBy('lin-ucb', [], 1);
-  const { clickDelaySeconds, exploration } = settings;
-  const { windowSeconds } = exploration.feedback;
-
-  it('learn from an impression once its click is heard of or its window has ended', () => {
-    const { evidence, learned } = openExploration(exploration);
-    const feedback = new MarketFeedback(auctions, { clickDelaySeconds, windowSeconds, evidence });
-    const lesson = learned?.lessonOf({ adgroup: '7', probability: 0.1, values: [] }) ?? null;
-    expect(lesson?.places).toHaveLength(2);
-    // With n impressions of residual r in all, A = I + n x x', so the mean is p + r / (1 + n) and the variance 1 / (1 + n).
-    const expectKnown = (mean: number, variance: number): void => {
-      const context = learned?.contextOf(lesson === null ? [] : [lesson]);
-      if (context?.kind !== 'linear') throw new Error('lin-ucb has a linear context');
-      expect(context.means[0]).toBeCloseTo(mean, 12);
-      expect(context.deviations[0]).toBeCloseTo(Math.sqrt(variance), 12);
-    };
-    const [first = NaN, second = NaN] = auctions.seconds;
-    expectKnown(0.1, 1);
-    feedback.shown(0, 7, true, lesson);
-    feedback.shown(1, 7, false, lesson);
-    feedback.arrive(second);
-    expectKnown(0.1, 1);
-    feedback.arrive(Math.max(second, first + clickDelaySeconds));
-    expectKnown(0.1 + 0.9 / 2, 1 / 2);
-    feedback.arrive(second + windowSeconds);
-    expectKnown(0.1 + 0.9 / 2, 1 / 2);
-    feedback.arrive(second + windowSeconds + 3_600);
-    expectKnown(0.1 + (0.9 - 0.1) / 3, 1 / 3);
-  });
-});
-
-it('columns are those of the log, with their names, as a server spells them', () => {
-  const { market, auctions } = marketLedBy('lin-ucb', [], 1);
-  const valuesOf = namedValuesOf(market, auctions, ['slot', 'category', 'price']);
-  const { categories, priceCents } = market.world.adgroups;
-  expect(valuesOf(3, 5)).toEqual([
-    `slot=${auctions.slots[3]}`,
-    `category=${categories[5]}`,
-    `price=${(priceCents[5] ?? NaN) / 100}`,
-  ]);
-  expect(() => namedValuesOf(market, auctions, ['slot', 'colour'])).toThrow(/no column "colour"/);
-});
-
-describe.each(CONTEXTUAL)('a market led by %s', (policy) => {
-  const clicksOf = async (leader: ExplorationPolicy, columns: string[]) => {
-    const scene = marketLedBy(leader, columns, 4);
-    // The estimate is 0.1 for everybody, and bids are nearly equal.
-    return simulateArm(scene, armWith(scene, 0, true), signal);
-  };
-
-  it('is clicked more often than one led by equal chances, and the same again', async () => {
-    const led = await clicksOf(policy, ['category']);
-    const equal = await clicksOf('epsilon-greedy', []);
-    expect(led.expectedClicks).toBeGreaterThan(1.2 * equal.expectedClicks);
-    expect(await clicksOf(policy, ['category'])).toEqual(led);
   });
 });

@@ -4,13 +4,11 @@ import { describe, expect, it } from 'vitest';
 import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import {
   decodeExplorationLine,
-  DecisionInputSchema,
   encodeExplorationLine,
   type Decision,
   type DecisionInput,
-} from '../../../shared/exploration/decision-record.js';
-import { decide } from '../../../worker/serving/exploration/chooser.js';
-import { isRepeatable, judgedSlots } from '../../../worker/serving/exploration/judged-decision.js';
+} from '../../../shared/config/decision-record.js';
+import { decide, isRepeatable, judgedSlots } from '../../../worker/serving/exploration/chooser.js';
 import { CANDIDATES, candidateOf, inputOf, settingsOf } from '../../fixtures/decision-input.js';
 
 function decisionsOf(input: DecisionInput, count: number): Decision[] {
@@ -51,7 +49,7 @@ describe('a slate', () => {
     expect(new Set(decisions.map(({ decided }) => decided[1]?.propensity))).toEqual(new Set([1]));
   });
 
-  it.each(['thompson', 'ucb', 'promotion'] as const)(
+  it.each(['thompson', 'ucb'] as const)(
     'records propensities of %s that match the frequencies',
     (policy) => {
       const settings = settingsOf({ policy, share: { kind: 'fixed', share: 0.5 }, slots: [1, 2] });
@@ -109,26 +107,6 @@ describe('a slate', () => {
     expect(decision?.decided[0]?.propensity).toBeCloseTo(0.98, 12);
   });
 
-  it('explores less as evidence grows, with an adaptive share', () => {
-    const settings = settingsOf({
-      policy: 'epsilon-greedy',
-      share: { kind: 'adaptive', shareMin: 0.1, shareMax: 0.5 },
-    });
-    const incumbentAt = (impressions: number): number => {
-      const candidates = [
-        candidateOf('best', { probability: 0.5, impressions: 5000 }),
-        candidateOf('a', { impressions }),
-      ];
-      const found = decisionsOf(inputOf(settings, { candidates }), 100).find(
-        ({ decided }) => !decided[0]?.isExploration,
-      );
-      return found?.decided[0]?.propensity ?? NaN;
-    };
-    expect(incumbentAt(0)).toBeCloseTo(0.5, 12);
-    // 0.1 + 0.4 (1 - tanh(1))
-    expect(incumbentAt(300)).toBeCloseTo(1 - (0.1 + 0.4 * (1 - Math.tanh(1))), 12);
-  });
-
   it('breaks ties by the seed, not by the index', () => {
     const candidates = ['a', 'b', 'c', 'd'].map((name) => candidateOf(name));
     const decisions = decisionsOf(inputOf(settingsOf({ mode: 'off' }), { candidates }), 2000);
@@ -183,16 +161,6 @@ describe('a record', () => {
     } catch (error) {
       expect(error).toMatchObject({ report: { found: expect.stringContaining(found) as string } });
     }
-  });
-
-  it('must tell of the context that the policy needs', () => {
-    const wanted = inputOf(settingsOf({ policy: 'lin-ucb' }));
-    expect(DecisionInputSchema.safeParse(wanted).success).toBe(false);
-    const context = { kind: 'linear', means: [1, 1, 1], deviations: [0, 0, 0] } as const;
-    const told = { ...wanted, context: { ...context, means: [1, 1, 1], deviations: [0, 0, 0] } };
-    expect(DecisionInputSchema.safeParse(told).success).toBe(true);
-    const short = { ...wanted, context: { ...context, means: [1], deviations: [0] } };
-    expect(DecisionInputSchema.safeParse(short).success).toBe(false);
   });
 });
 

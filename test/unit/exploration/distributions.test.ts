@@ -2,16 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import {
-  betaCdf,
-  betaDraw,
-  logGamma,
-  normalCdf,
-} from '../../../worker/serving/exploration/distributions.js';
-import {
-  chanceToBeat,
-  strengthForShare,
-} from '../../../worker/serving/exploration/prior-strength.js';
+import { betaCdf, betaDraw, logGamma } from '../../../worker/serving/exploration/policies.js';
 
 describe('the Beta distribution', () => {
   it('has logarithms of factorials', () => {
@@ -57,38 +48,5 @@ describe('the Beta distribution', () => {
         4 * Math.sqrt((expected * (1 - expected)) / drawCount) + 1e-9,
       );
     }
-  });
-});
-
-it.each([
-  [0, 0.5],
-  [1, 0.8413447460685429],
-  [-1.959963984540054, 0.025],
-  [2.999, 0.9986456634662729],
-  [3.001, 0.998654527174915],
-  [-6, 9.865876450376946e-10],
-])('the normal distribution below %f', (z, expected) => {
-  expect(normalCdf(z) / expected).toBeCloseTo(1, 9);
-});
-
-describe('the prior by its chance to beat the incumbent', () => {
-  it('gives the chance that was asked for', () => {
-    const strength = strengthForShare(0.05, 0.01, 0.02, 10_000);
-    expect(chanceToBeat(0.02, 0.01, strength)).toBeCloseTo(0.05, 9);
-    // A stronger prior gives less.
-    expect(chanceToBeat(0.02, 0.01, strength * 1.01)).toBeLessThan(0.05);
-  });
-
-  it('gives the largest chance where none is enough', () => {
-    const strength = strengthForShare(0.5, 0.01, 0.05, 10_000);
-    const chance = chanceToBeat(0.05, 0.01, strength);
-    expect(chance).toBeLessThan(0.5);
-    for (const factor of [0.5, 2])
-      expect(chanceToBeat(0.05, 0.01, strength * factor)).toBeLessThan(chance);
-  });
-
-  it('is as strong as may be where nothing must be explored', () => {
-    expect(strengthForShare(0.05, 0.03, 0.02, 500)).toBe(500);
-    expect(strengthForShare(0.05, 0.0199, 0.02, 500)).toBe(500);
   });
 });

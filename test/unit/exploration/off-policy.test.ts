@@ -2,15 +2,15 @@
 
 import { describe, expect, it } from 'vitest';
 import { randomStream } from '../../../shared/base/random.js';
-import type { Decision, Outcome } from '../../../shared/exploration/decision-record.js';
-import { joinedRows } from '../../../coordinator/off-policy/decision-log.js';
+import type { Decision, Outcome } from '../../../shared/config/decision-record.js';
+import { joinedRows } from '../../../coordinator/logs/decision-log.js';
 import {
   offPolicyReport,
   type EstimatorName,
   type LoggedRows,
-} from '../../../coordinator/off-policy/estimates.js';
+} from '../../../coordinator/scoring/off-policy.js';
 import { decide } from '../../../worker/serving/exploration/chooser.js';
-import { judgedSlots } from '../../../worker/serving/exploration/judged-decision.js';
+import { judgedSlots } from '../../../worker/serving/exploration/chooser.js';
 import { candidateOf, inputOf, settingsOf } from '../../fixtures/decision-input.js';
 
 const SETTINGS = { switchWeight: 2, samples: 500, confidence: 0.95, seed: 1 };
@@ -144,7 +144,7 @@ describe('a decision log', () => {
   });
 
   it('joins any number of slots and outcomes in their order, also of a log that is read twice', async () => {
-    const settings = settingsOf({ feedback: { windowSeconds: 10, defaultReward: 0.25 } });
+    const settings = settingsOf({ feedback: { windowSeconds: 10 } });
     const record = decide(inputOf(settings, { slots: 2 }));
     const count = 3_000;
     const shown = Array.from({ length: count }, (_, place): Decision => ({
@@ -164,7 +164,7 @@ describe('a decision log', () => {
     const places = Array.from({ length: 2 * count }, (_, row) => row);
     expect([...rows.decisions]).toEqual(places.map((row) => row >> 1));
     expect([...rows.rewards]).toEqual(
-      places.map((row) => ((row >> 1) % 2 === row % 2 ? row >> 1 : 0.25)),
+      places.map((row) => ((row >> 1) % 2 === row % 2 ? row >> 1 : 0)),
     );
     expect([...rows.weights]).toEqual(places.map((row) => weights[row % 2]));
     expect([...(rows.model?.ofTarget ?? [])]).toEqual(places.map((row) => 100 + 100 * (row % 2)));
@@ -175,7 +175,7 @@ describe('a decision log', () => {
   });
 
   it('counts what it does not use', async () => {
-    const settings = settingsOf({ feedback: { windowSeconds: 10, defaultReward: 0.25 } });
+    const settings = settingsOf({ feedback: { windowSeconds: 10 } });
     const decision = (id: string, epochMs: number, mode: 'active' | 'apprentice' = 'active') =>
       decide(inputOf({ ...settings, mode }, { id, epochMs, slots: 1 }));
     const outcome = (id: string, epochMs: number): Outcome => ({
@@ -202,7 +202,7 @@ describe('a decision log', () => {
       ]),
       (record) => judgedSlots(record, null),
     );
-    expect([...rows.rewards]).toEqual([1, 0.25, 0.25]);
+    expect([...rows.rewards]).toEqual([1, 0, 0]);
     expect(log).toEqual({
       decisionCount: 6,
       outcomeCount: 5,

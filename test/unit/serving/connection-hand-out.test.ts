@@ -7,16 +7,14 @@ import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import {
   ConnectionHandOut,
+  type HandedOutcome,
   type Taker,
 } from '../../../worker/serving/processes/connection-hand-out.js';
-import type { HandedOutcome } from '../../../worker/serving/processes/process-messages.js';
-import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 
 /** A process that keeps what it is given until the test says what becomes of it. */
 class FakeProcess implements Taker {
   readonly #handOut: ConnectionHandOut;
   readonly given: number[] = [];
-  readonly asked: number[] = [];
   open: number | null = null;
 
   constructor(handOut: ConnectionHandOut) {
@@ -29,10 +27,6 @@ class FakeProcess implements Taker {
     expect(socket.destroyed).toBe(false);
     this.open = number;
     this.given.push(number);
-  }
-
-  ask(number: number): void {
-    this.asked.push(number);
   }
 
   says(outcome: HandedOutcome): void {
@@ -53,15 +47,14 @@ afterEach(() => {
 });
 
 async function opened(connectionsMax = 100) {
-  const clock = steppedClock();
-  const handOut = new ConnectionHandOut(clock, connectionsMax);
+  const handOut = new ConnectionHandOut(connectionsMax);
   closing.push(() => handOut.close());
   const url = await handOut.listen({ host: '127.0.0.1', port: 0 });
   const client = (): Socket => {
     const socket = connect(Number(new URL(url).port), '127.0.0.1').resume();
     return socket.on('error', () => undefined);
   };
-  return { clock, handOut, client };
+  return { handOut, client };
 }
 
 async function until(isTrue: () => boolean): Promise<void> {
@@ -106,17 +99,11 @@ test('without a process, and beyond the bound, they are closed at once', async (
   await Promise.all(closed);
 });
 
-test('a process that does not say anything is asked once, and one that closes gets no more', async () => {
-  const { clock, handOut, client } = await opened();
+test('one that a process lacks goes to another, and a process that closes gets no more', async () => {
+  const { handOut, client } = await opened();
   const [first, second] = [new FakeProcess(handOut), new FakeProcess(handOut)];
   client();
   await until(() => first.open !== null);
-  for (let look = 0; look < 4; look += 1) {
-    expect(first.asked).toEqual(look < 2 ? [] : [1]);
-    await clock.asleep();
-    clock.wakeAll();
-    await nextTurn();
-  }
   first.says('missing');
   expect(second.open).toBe(2);
   second.says('closing');

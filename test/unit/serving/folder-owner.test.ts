@@ -5,7 +5,7 @@ import { systemClock, type Clock } from '../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../shared/storage/file-object-store.js';
 import { ObjectLease } from '../../../shared/storage/lease.js';
 import { thisProcess, type ProcessIdentity } from '../../../shared/storage/process-identity.js';
-import { ownFolder, type OwnedFolder } from '../../../worker/serving/decisions/folder-owner.js';
+import { ownFolder, type OwnedFolder } from '../../../worker/serving/state/folder-owner.js';
 import { steppedClock } from '../../fixtures/clocks/stepped-clock.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 

@@ -1,21 +1,23 @@
 /**
  * The chooser of a slate: exploitation everywhere, and exploration in the declared slots. Pure: a decision follows
- * from its input, seed included, so that a record replays it bit for bit.
+ * from its input, seed included, so that a record replays it bit for bit, or is judged under other settings.
  */
 
 import { at, float64At } from '../../../shared/base/arrays.js';
+import { canonicalJson } from '../../../shared/base/canonical-json.js';
 import { randomStream, type RandomStream } from '../../../shared/base/random.js';
+import type {
+  ExplorationConfig,
+  ExplorationShare,
+} from '../../../shared/config/exploration-config.js';
 import type {
   DecidedSlot,
   Decision,
   DecisionInput,
+  JudgedSlot,
   RankedCandidate,
-} from '../../../shared/exploration/decision-record.js';
-import { knownImpressions } from './candidate.js';
-import { exploredShare } from './explored-share.js';
-import { policyOf } from './policies.js';
-import { chancesOf, type Chances, type Context, type Policy } from './policy.js';
-import { strengthForShare } from './prior-strength.js';
+} from '../../../shared/config/decision-record.js';
+import { chancesOf, policyOf, type Chances } from './policies.js';
 
 /** Exploration of one class of advertisers in one slot. */
 interface Group {
@@ -35,9 +37,8 @@ interface SlotChances {
 }
 
 export function decide(input: DecisionInput): Decision {
-  const { seed, id, settings } = input;
-  const stream = randomStream(seed, 'exploration', id);
-  const slate = openSlate(input);
+  const stream = randomStream(input.seed, 'exploration', input.id);
+  const slate = new Slate(input);
   const decided: DecidedSlot[] = [];
   const slotCount = Math.min(input.slots, input.candidates.length);
   for (let slot = 1; slot <= slotCount; slot += 1) {
@@ -48,23 +49,55 @@ export function decide(input: DecisionInput): Decision {
       isExploration: chosen !== chances.incumbent,
       ...propensityOf(chosen, chances),
     });
-    slate.place(chosen);
+    slate.placed.add(chosen);
   }
-  return { kind: 'decision', input, isShown: settings.mode !== 'apprentice', decided };
+  return { kind: 'decision', input, isShown: input.settings.mode !== 'apprentice', decided };
 }
 
-interface Slate {
-  /** Over the candidates that are not placed yet. */
-  chancesAt(slot: number): SlotChances;
-  /** The same as a probability of each candidate, `[candidateCount]`. */
-  distributionAt(slot: number): Float64Array;
-  place(candidate: number): void;
+/** Whether the record's input gives the record, to the last bit of each propensity. */
+export function isRepeatable(decision: Decision): boolean {
+  return canonicalJson(decide(decision.input)) === canonicalJson(decision);
 }
 
-type Propensity = Pick<DecidedSlot, 'propensity' | 'propensityError'>;
+/**
+ * The slots of a decision under other settings, given the slots before as they were logged. The weights are those
+ * of Reward interaction IPS (McInerney et al., KDD 2020), the expectations those of Cascade-DR (Kiyohara et al.,
+ * WSDM 2022).
+ *
+ * @param settings of the target policy; null for those of the record
+ */
+export function judgedSlots(
+  { input, decided }: Decision,
+  settings: ExplorationConfig | null,
+): JudgedSlot[] {
+  const slate = new Slate({ ...input, settings: settings ?? input.settings });
+  const places = new Map(input.candidates.map(({ adgroup }, place) => [adgroup, place]));
+  let weight = 1;
+  return decided.map(({ adgroup, propensity }, index) => {
+    const chosen = places.get(adgroup);
+    if (chosen === undefined) throw new Error(`a decision names the unknown adgroup ${adgroup}`);
+    const slot = slate.chancesAt(index + 1);
+    const chances = input.candidates.map((_, place) => propensityOf(place, slot).propensity);
+    const before = weight;
+    weight *= at(chances, chosen) / propensity;
+    slate.placed.add(chosen);
+    const expectedOfTarget = input.candidates.reduce(
+      (sum, { probability }, place) => sum + at(chances, place) * probability,
+      0,
+    );
+    return {
+      weight,
+      expected: at(input.candidates, chosen).probability,
+      expectedOfTarget: before * expectedOfTarget,
+    };
+  });
+}
 
 /** The probability of a candidate in a slot. */
-function propensityOf(candidate: number, { incumbent, groups }: SlotChances): Propensity {
+function propensityOf(
+  candidate: number,
+  { incumbent, groups }: SlotChances,
+): Pick<DecidedSlot, 'propensity' | 'propensityError'> {
   const explored = groups.reduce((sum, { share }) => sum + share, 0);
   let propensity = candidate === incumbent ? 1 - explored : 0;
   let propensityError = 0;
@@ -78,141 +111,115 @@ function propensityOf(candidate: number, { incumbent, groups }: SlotChances): Pr
   return { propensity: Math.min(1, Math.max(0, propensity)), propensityError };
 }
 
-/** @param input decides everything; the caller places candidates, as they were drawn or as a log has them. */
-export function openSlate(input: DecisionInput): Slate {
-  const { candidates, settings, seed, id } = input;
-  const policy = policyOf(settings);
-  const order = exploitationOrder(candidates, randomStream(seed, 'order', id));
-  const placed = new Set<number>();
-  const declared = new Set(settings.mode === 'off' ? [] : settings.slots);
-  const chancesAt = (slot: number): SlotChances => {
-    const incumbent = order.find((candidate) => !placed.has(candidate));
-    if (incumbent === undefined) throw new Error('every candidate is placed');
-    if (!declared.has(slot)) return { incumbent, groups: [] };
-    const eligible = order.filter(
-      (candidate) => !placed.has(candidate) && mayBeExplored(at(candidates, candidate), settings),
-    );
-    return { incumbent, groups: groupsOf({ input, policy, incumbent, slot }, eligible) };
-  };
-  return {
-    chancesAt,
-    distributionAt: (slot) => {
-      const chances = chancesAt(slot);
-      return Float64Array.from(candidates, (_, place) => propensityOf(place, chances).propensity);
-    },
-    place: (candidate) => placed.add(candidate),
-  };
-}
+class Slate {
+  readonly #input: DecisionInput;
+  readonly #policy: ReturnType<typeof policyOf>;
+  /** By value times probability, the largest first. Equal ones are in an order that the seed decides. */
+  readonly #order: readonly number[];
+  readonly placed = new Set<number>();
 
-/** By value times probability, the largest first. Equal ones are in an order that the seed decides. */
-function exploitationOrder(
-  candidates: readonly RankedCandidate[],
-  stream: RandomStream,
-): readonly number[] {
-  const order = stream.shuffle(Array.from(candidates, (_, index) => index));
-  return order.sort((a, b) => expectedValue(at(candidates, b)) - expectedValue(at(candidates, a)));
+  constructor(input: DecisionInput) {
+    const { candidates, settings, seed, id } = input;
+    this.#input = input;
+    this.#policy = policyOf(settings);
+    this.#order = randomStream(seed, 'order', id)
+      .shuffle(Array.from(candidates.keys()))
+      .sort((a, b) => expectedValue(at(candidates, b)) - expectedValue(at(candidates, a)));
+  }
+
+  /** The distribution over the candidates that are not placed yet. */
+  chancesAt(slot: number): SlotChances {
+    const { candidates, settings } = this.#input;
+    const left = this.#order.filter((candidate) => !this.placed.has(candidate));
+    const incumbent = at(left, 0);
+    if (settings.mode === 'off' || !settings.slots.includes(slot)) return { incumbent, groups: [] };
+    const shareByClass = new Map(settings.classes.map(({ name, share }) => [name, share]));
+    const membersByClass = new Map<string, number[]>();
+    for (const place of left) {
+      const candidate = at(candidates, place);
+      if (!mayBeExplored(candidate, settings)) continue;
+      const { advertiserClass } = candidate;
+      const isKnown = advertiserClass !== null && shareByClass.has(advertiserClass);
+      const name = isKnown ? advertiserClass : '';
+      membersByClass.set(name, [...(membersByClass.get(name) ?? []), place]);
+    }
+    const incumbentValue = expectedValue(at(candidates, incumbent));
+    const groups = [...membersByClass].map(([name, members]) =>
+      this.#group(members, {
+        ...{ name, slot, incumbentValue },
+        share: shareByClass.get(name) ?? settings.share,
+      }),
+    );
+    const sum = groups.reduce((total, { share }) => total + share, 0);
+    return {
+      incumbent,
+      groups: sum <= 1 ? groups : groups.map((group) => ({ ...group, share: group.share / sum })),
+    };
+  }
+
+  #group(
+    members: readonly number[],
+    {
+      name,
+      slot,
+      incumbentValue,
+      share,
+    }: {
+      readonly name: string;
+      readonly slot: number;
+      /** The expected value of the slot without exploration. */
+      readonly incumbentValue: number;
+      readonly share: ExplorationShare;
+    },
+  ): Group {
+    const { candidates, settings, seed, id, rounds } = this.#input;
+    const own = members.map((member) => at(candidates, member));
+    const { priorImpressions, propensities } = settings;
+    const policyInput = { candidates: own, priorImpressions, rounds: Math.max(1, rounds) };
+    const choice = this.#policy.choose(policyInput, randomStream(seed, 'choice', id, slot, name));
+    let known: Chances | null = null;
+    const chances = (): Chances =>
+      (known ??= chancesOf(this.#policy, policyInput, choice, {
+        draws: propensities.draws,
+        stream: randomStream(seed, 'propensities', id, slot, name),
+      }));
+    return {
+      ...{ members, chances, choice: at(members, choice) },
+      share: exploredShare(share, own, chances, incumbentValue),
+    };
+  }
 }
 
 function expectedValue({ value, probability }: RankedCandidate): number {
   return value * probability;
 }
 
-function mayBeExplored(candidate: RankedCandidate, { cutOff }: DecisionInput['settings']): boolean {
+function mayBeExplored(
+  { impressions, learnedImpressions, ageSeconds }: RankedCandidate,
+  { cutOff }: ExplorationConfig,
+): boolean {
   return (
-    knownImpressions(candidate) < cutOff.impressions &&
-    (cutOff.ageSeconds === undefined || candidate.ageSeconds < cutOff.ageSeconds)
+    impressions + learnedImpressions < cutOff.impressions &&
+    (cutOff.ageSeconds === undefined || ageSeconds < cutOff.ageSeconds)
   );
 }
 
-interface SlotInput {
-  readonly input: DecisionInput;
-  readonly policy: Policy;
-  readonly incumbent: number;
-  readonly slot: number;
-}
-
-function groupsOf(slotInput: SlotInput, eligible: readonly number[]): Group[] {
-  const { candidates, settings } = slotInput.input;
-  const shareByClass = new Map(settings.classes.map(({ name, share }) => [name, share]));
-  const membersByClass = new Map<string, number[]>();
-  for (const candidate of eligible) {
-    const { advertiserClass } = at(candidates, candidate);
-    const known = advertiserClass !== null && shareByClass.has(advertiserClass);
-    const group = known ? advertiserClass : '';
-    const members = membersByClass.get(group);
-    if (members === undefined) membersByClass.set(group, [candidate]);
-    else members.push(candidate);
-  }
-  const groups = [...membersByClass].map(([group, members]) =>
-    groupOf(slotInput, group, members, shareByClass.get(group) ?? settings.share),
-  );
-  const sum = groups.reduce((total, { share }) => total + share, 0);
-  return sum <= 1 ? groups : groups.map((group) => ({ ...group, share: group.share / sum }));
-}
-
-function groupOf(
-  { input, policy, incumbent, slot }: SlotInput,
-  group: string,
-  members: readonly number[],
-  share: DecisionInput['settings']['share'],
-): Group {
-  const { candidates, settings, seed, id } = input;
-  const own = members.map((member) => at(candidates, member));
-  const incumbentValue = expectedValue(at(candidates, incumbent));
-  const policyInput = {
-    candidates: own,
-    strengths: own.map((candidate) => strengthOf(candidate, incumbentValue, settings.prior)),
-    rounds: Math.max(1, input.rounds),
-    weight: settings.weight,
-    context: contextOf(input.context, members),
-  };
-  const choice = policy.choose(policyInput, randomStream(seed, 'choice', id, slot, group));
-  const chances = onDemand(() =>
-    chancesOf(policy, policyInput, choice, {
-      draws: settings.propensities.draws,
-      stream: randomStream(seed, 'propensities', id, slot, group),
-    }),
-  );
-  const scale = settings.policy === 'epsilon-greedy' ? settings.weight : 1;
-  const explored = exploredShare(share, {
-    candidates: own,
-    chances: () => chances().values,
-    incumbentValue,
-    confidenceImpressions: settings.confidenceImpressions,
-  });
-  return {
-    members,
-    share: Math.min(1, scale * explored),
-    chances,
-    choice: at(members, choice),
-  };
-}
-
-function onDemand<Value>(compute: () => Value): () => Value {
-  let found: { readonly value: Value } | null = null;
-  return () => (found ??= { value: compute() }).value;
-}
-
-function strengthOf(
-  { value, probability }: RankedCandidate,
+/** The share of a slot that explores: fixed, or by the expected value that it gives away by the probabilities of the model. */
+function exploredShare(
+  share: ExplorationShare,
+  candidates: readonly RankedCandidate[],
+  chances: () => Chances,
   incumbentValue: number,
-  prior: DecisionInput['settings']['prior'],
 ): number {
-  if (prior.kind === 'strength') return prior.impressions;
-  return strengthForShare(prior.share, probability, incumbentValue / value, prior.impressionsMax);
-}
-
-function contextOf(context: DecisionInput['context'], members: readonly number[]): Context | null {
-  if (context === null) return null;
-  const of = <Value>(values: readonly Value[]): Value[] =>
-    members.map((member) => at(values, member));
-  return context.kind === 'linear'
-    ? { kind: 'linear', means: of(context.means), deviations: of(context.deviations) }
-    : {
-        ...context,
-        offsets: context.offsets === undefined ? undefined : of(context.offsets),
-        features: of(context.features),
-      };
+  if (share.kind === 'fixed') return share.share;
+  const { values } = chances();
+  const loss = candidates.reduce(
+    (sum, candidate, index) =>
+      sum + float64At(values, index) * (incumbentValue - expectedValue(candidate)),
+    0,
+  );
+  const lossMax = share.lossMax * incumbentValue;
+  return loss <= 0 ? share.shareMax : Math.min(share.shareMax, lossMax / loss);
 }
 
 /** A group explores with its share; otherwise the slot exploits. */

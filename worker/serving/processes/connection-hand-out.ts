@@ -5,23 +5,18 @@
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
-import type { Clock } from '../../../shared/base/clock.js';
 import { listening } from '../../../shared/network/listening.js';
-import type { HandedOutcome } from './process-messages.js';
 
 /** Processes that a connection is handed to, one after the other, before it is closed. */
 const HAND_OUTS_MAX = 3;
-/** Between two looks at connections that were handed out and not taken. */
-const CHECKING_MS = 1_000;
-/** The first look may come at once. */
-const LOOKS_BEFORE_ASKING = 2;
+
+/** The fate of a connection that was handed to a process: it reads from it, it has not got it, or it takes no more. */
+export type HandedOutcome = 'taken' | 'missing' | 'closing';
 
 /** A process that takes connections. */
 export interface Taker {
   /** Hands a connection over; `fail` is called if that cannot be told. */
   readonly give: (number: number, socket: Socket, fail: () => void) => void;
-  /** Has the process say so if that connection has not come. */
-  readonly ask: (number: number) => void;
 }
 
 interface Accepted {
@@ -32,13 +27,11 @@ interface Accepted {
 interface HandedOut {
   readonly number: number;
   readonly accepted: Accepted;
-  lookCount: number;
 }
 
 export class ConnectionHandOut {
   readonly #server: Server;
-  readonly #clock: Clock;
-  readonly #closing = new AbortController();
+  #isClosing = false;
   readonly #takers = new Set<Taker>();
   /** In turn. */
   readonly #free = new Set<Taker>();
@@ -47,8 +40,7 @@ export class ConnectionHandOut {
   #count = 0;
 
   /** @param connectionsMax that wait or are handed out and not taken; others are closed at once. */
-  constructor(clock: Clock, connectionsMax: number) {
-    this.#clock = clock;
+  constructor(connectionsMax: number) {
     this.#server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
       socket.on('error', () => undefined);
       this.#take({ socket, handOutCount: 0 });
@@ -64,8 +56,7 @@ export class ConnectionHandOut {
   async listen(place: { readonly host: string; readonly port: number }): Promise<string> {
     const failure = { what: 'the server cannot listen', option: '--port' };
     const url = await listening(this.#server, place, failure);
-    if (this.#closing.signal.aborted) this.#server.close();
-    else void this.#watch();
+    if (this.#isClosing) this.#server.close();
     return url;
   }
 
@@ -100,7 +91,7 @@ export class ConnectionHandOut {
 
   /** Takes no more connections. Those that were handed out are still those of their processes. */
   close(): void {
-    this.#closing.abort();
+    this.#isClosing = true;
     this.#server.close();
     this.#takers.clear();
     this.#free.clear();
@@ -129,7 +120,7 @@ export class ConnectionHandOut {
       this.#free.delete(taker);
       accepted.handOutCount += 1;
       this.#count += 1;
-      this.#handedOut.set(taker, { number: this.#count, accepted, lookCount: 0 });
+      this.#handedOut.set(taker, { number: this.#count, accepted });
       taker.give(this.#count, accepted.socket, () => this.leave(taker));
     }
   }
@@ -137,17 +128,5 @@ export class ConnectionHandOut {
   #closeWaiting(): void {
     for (const { socket } of this.#waiting) socket.destroy();
     this.#waiting.clear();
-  }
-
-  /** A process that has no file descriptor left for a connection does not notice that one has come. */
-  async #watch(): Promise<void> {
-    const { signal } = this.#closing;
-    while (!signal.aborted) {
-      await this.#clock.sleep(CHECKING_MS, signal);
-      for (const [taker, handedOut] of this.#handedOut) {
-        handedOut.lookCount += 1;
-        if (handedOut.lookCount === LOOKS_BEFORE_ASKING) taker.ask(handedOut.number);
-      }
-    }
   }
 }

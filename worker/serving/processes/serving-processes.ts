@@ -7,20 +7,44 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
+import { errorFromRecord, type FailureRecord } from '../../../shared/base/failure-record.js';
 import { endInTime, superviseProcess } from '../../../shared/base/supervise.js';
-import { errorFromRecord } from '../../../shared/base/failure-record.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
 import type { RunEventSink, StampedEventSink } from '../../../shared/events/run-events.js';
 import type { MetricsSnapshot } from '../../../shared/metrics/metric-registry.js';
 import { CONNECTIONS_MAX, DRAIN_MS_MAX } from '../server/server-limits.js';
-import { ConnectionHandOut, type Taker } from './connection-hand-out.js';
-import {
-  ServingReplySchema,
-  type ProcessCounts,
-  type ServingOrder,
-  type ServingReply,
-} from './process-messages.js';
-import type { SharedRows } from './shared-rows.js';
+import { ConnectionHandOut, type HandedOutcome, type Taker } from './connection-hand-out.js';
+import type { ProcessesState, StateOrder, StateRequest } from './state-link.js';
+
+/** To a process. */
+export type ServingOrder =
+  /** `request` is that of `serveRankings`, which parses it. */
+  | { readonly kind: 'start'; readonly place: number; readonly request: unknown }
+  | { readonly kind: 'counts'; readonly counts: ProcessCounts }
+  /** With the socket. */
+  | { readonly kind: 'connection'; readonly number: number }
+  | { readonly kind: 'state'; readonly state: StateOrder }
+  /** Asks for the metrics of the process. */
+  | { readonly kind: 'metrics'; readonly question: number }
+  | { readonly kind: 'drain' };
+
+/** From a process. */
+export type ServingReply =
+  /** The first of all: what was sent before would have been lost. */
+  | { readonly kind: 'listening' }
+  | { readonly kind: 'ready'; readonly bundle: string; readonly scorer: string }
+  | { readonly kind: 'connection'; readonly number: number; readonly outcome: HandedOutcome }
+  | { readonly kind: 'swapped'; readonly bundle: string }
+  | { readonly kind: 'event'; readonly line: string }
+  | { readonly kind: 'state'; readonly state: StateRequest }
+  | { readonly kind: 'metrics'; readonly question: number; readonly values: MetricsSnapshot }
+  | { readonly kind: 'failed'; readonly failure: FailureRecord };
+
+/** The number of processes that are wanted, and of those that answer now. */
+interface ProcessCounts {
+  readonly wanted: number;
+  readonly ready: number;
+}
 
 /** Between looks at the channel of a process that has ended, and how many there are. */
 const LOOK_MS = 2;
@@ -39,8 +63,8 @@ interface ServingProcessesTerms {
   readonly listenAt: { readonly host: string; readonly port: number };
   /** The request of each process by its place, which is one of `serveRankings`. */
   readonly requestOf: (place: number) => unknown;
-  /** Live rows of all processes; null without a state. */
-  readonly rows: SharedRows | null;
+  /** What the processes share; null without a state. */
+  readonly state: ProcessesState | null;
   readonly clock: Clock;
   readonly sink: RunEventSink;
   /** Takes the events of the processes. */
@@ -64,7 +88,7 @@ export class ServingProcesses {
   private constructor(terms: ServingProcessesTerms) {
     this.#terms = terms;
     // As many may wait as one process may have.
-    this.#handOut = new ConnectionHandOut(terms.clock, CONNECTIONS_MAX);
+    this.#handOut = new ConnectionHandOut(CONNECTIONS_MAX);
   }
 
   /**
@@ -163,7 +187,7 @@ export class ServingProcesses {
   }
 
   #oneLife(place: number): Life {
-    const { entry, requestOf, environment, rows } = this.#terms;
+    const { entry, requestOf, environment, state } = this.#terms;
     const child = fork(entry, [], { env: { ...environment }, serialization: 'advanced' });
     const taker = takerOf(child);
     this.#running.set(place, child);
@@ -171,7 +195,7 @@ export class ServingProcesses {
       const end = (exitCode: number | null, signal: string | null): void => {
         this.#running.delete(place);
         this.#ready.delete(place);
-        rows?.leave(place);
+        state?.leave(place);
         this.#tellCounts();
         resolve({ exitCode, signal, pid: child.pid ?? 0 });
       };
@@ -183,16 +207,17 @@ export class ServingProcesses {
     });
     void ended.then(() => this.#leave(child, taker));
     const ready = new Promise<void>((resolve, reject) => {
-      child.on('message', (message: unknown) => {
-        const reply = ServingReplySchema.parse(message);
+      // The entry sends nothing else.
+      child.on('message', (message) => {
+        const reply = message as ServingReply;
         if (reply.kind === 'failed') reject(errorFromRecord(reply.failure));
         else if (reply.kind === 'connection')
           this.#handOut.hear(taker, reply.number, reply.outcome);
-        else if (reply.kind === 'rows') void rows?.hear(place, reply.rows);
+        else if (reply.kind === 'state') void state?.hear(place, reply.state);
         else if (reply.kind === 'metrics')
           this.#onMetrics.get(reply.question)?.(child.pid ?? 0, reply.values);
         else if (reply.kind === 'listening') {
-          rows?.join(place, (order) => tell(child, { kind: 'rows', rows: order }));
+          state?.join(place, (order) => tell(child, { kind: 'state', state: order }));
           tell(child, { kind: 'start', place, request: requestOf(place) });
         } else this.#hear(place, reply);
         if (reply.kind !== 'ready') return;
@@ -257,7 +282,6 @@ function takerOf(child: ChildProcess): Taker {
         if (error !== null) fail();
       });
     },
-    ask: (number) => tell(child, { kind: 'missing', number }),
   };
 }
 

@@ -1,20 +1,14 @@
 /** Answers in JSON and in binary (`binary-body.ts`): lists with an element for each candidate, and explanations of scores. */
 
+import type { LiveNotes } from './live-blocks.js';
 import { at, int32At, numberAt, uint8At } from '../../../shared/base/arrays.js';
 import { UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
-import type { LiveNotes } from '../adaptation/live-blocks.js';
 import type { ColumnsAddon } from '../kernel-scorer.js';
 import { hasExactShares } from '../explanation.js';
-import { type Ranking, rankingOf } from './answers.js';
+import { rankingOf, type Ranking } from './answers.js';
 import { JSON_TYPE, type Answer, type ReceivedRequest } from './endpoint.js';
 import type { Estimates, ServedBundle } from './served-bundle.js';
-import {
-  ANSWER_FIELDS,
-  type AnswerField,
-  type RankingBody,
-  parseRankingBody,
-  BodyScanner,
-} from './ranking-body.js';
+import { ANSWER_FIELDS, parseRankingBody, BodyScanner, type AnswerField, type RankingBody } from './ranking-body.js';
 import { RefusedRequest } from './refused-request.js';
 import { aligned, BINARY_TYPE, LENGTH_BYTE_COUNT, parseBinaryBody } from './binary-body.js';
 

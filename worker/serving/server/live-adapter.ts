@@ -9,21 +9,21 @@ import type { Clock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { keyHashOf, blockOfKey, UNKNOWN_BLOCK } from '../../../shared/bundle/key-index.js';
 import type { LoadedBundle } from '../../../shared/bundle/read-bundle.js';
-import type { EncodedRows } from '../../../shared/features/encoded-rows.js';
 import { restsOnSupport } from '../../../shared/methods/inner-loop/inner-loop.js';
 import { predictionLoopOf } from '../../../shared/methods/inner-loop/method.js';
 import { methodPlanOf } from '../../../shared/methods/methods.js';
 import type { AdaptedTask } from '../../../shared/queue/adapted-tasks.js';
 import type { Adaptation } from '../../../shared/queue/protocol.js';
+import type { SharedLog } from '../state/shared-log.js';
 import {
   AdaptJobs,
   adaptationCoverage,
   type AdaptEngine,
   type LabelledRows,
-} from '../adaptation/adapt-jobs.js';
-import type { LiveNotes } from '../adaptation/live-blocks.js';
-import type { AdaptedRows, LiveRows, LiveRowsStore } from '../adaptation/live-rows.js';
+} from './adapt-jobs.js';
 import { besideRequests } from './beside-requests.js';
+import type { LiveNotes } from './live-blocks.js';
+import type { LiveRows, LiveRowsState } from './live-rows.js';
 import { KEY_SEPARATOR } from './ranking-body.js';
 import { RefusedRequest, refusedValue } from './refused-request.js';
 import type { ServedBundle } from './served-bundle.js';
@@ -33,19 +33,26 @@ const ADAPTING_SHARE = 1 / 8;
 /** Bounds of a job of stored rows. */
 const JOB_ADGROUPS_MAX = 64;
 const JOB_ROWS_MAX = 16_384;
-/** Each number of rows up to one of these, and above the one before, has a graph. */
-const WARMED_ROW_COUNTS = [8, 64];
 /** A job is sent again if its process has died. */
 const ATTEMPTS_MAX = 3;
 
+export type LiveRowsLog = SharedLog<LiveRowsState, void>;
+
+/** Rows that this process appends, by their text. */
+interface OwnRows {
+  /** The output of their adapt job under one bundle; null for rows that remove what the adgroup had. */
+  readonly adapted: { readonly bundle: string; readonly output: Uint8Array } | null;
+  served: Promise<void>;
+}
+
 interface LiveAdapterParts {
-  readonly store: LiveRowsStore;
+  readonly log: LiveRowsLog;
   readonly engine: AdaptEngine;
   readonly clock: Clock;
 }
 
 export class LiveAdapter {
-  readonly #store: LiveRowsStore;
+  readonly #log: LiveRowsLog;
   readonly #engine: AdaptEngine;
   readonly #clock: Clock;
   readonly #jobs = new WeakMap<ServedBundle, AdaptJobs>();
@@ -56,11 +63,19 @@ export class LiveAdapter {
   /** By key, the rows that are about to be served; those of one adgroup are served in the order of the store. */
   readonly #serving = new Map<string, Promise<void>>();
 
-  constructor({ store, engine, clock }: LiveAdapterParts) {
-    this.#store = store;
+  readonly #own = new Map<string, OwnRows>();
+
+  constructor({ log, engine, clock }: LiveAdapterParts) {
+    this.#log = log;
     this.#engine = engine;
     this.#clock = clock;
-    store.follow((rows, adapted) => this.#serve(rows, adapted));
+    log.state.onRows = (rows, text) => {
+      const own = this.#own.get(text);
+      const served = this.#serve(rows, own?.adapted ?? null);
+      // A block that another process has asked for stays as it was if it does not adapt here.
+      served.catch(() => undefined);
+      if (own !== undefined) own.served = served;
+    };
   }
 
   /**
@@ -72,13 +87,13 @@ export class LiveAdapter {
   async prepare(bundle: ServedBundle, beside: Clock | null): Promise<void> {
     this.#bundles = [...this.#bundles.filter(({ isRetired }) => !isRetired), bundle];
     if (!isCovered(bundle)) return;
-    const starting = this.#warmUp(bundle);
+    const starting = this.#engine.start();
     // Without stored rows, a failure is that of the first request that adapts.
     starting.catch(() => undefined);
     const stored = new Set<string>();
     this.#storedMeanwhile.add(stored);
     try {
-      const keys = await this.#store.keys();
+      const keys = this.#log.state.keys();
       if (keys.length === 0) {
         await starting.catch(() => undefined);
         return;
@@ -95,7 +110,7 @@ export class LiveAdapter {
   }
 
   /**
-   * Adapts an adgroup and serves its block in every process. Without rows, the bundle's own block is served again.
+   * Adapts an adgroup and serves its block, soon in every process. Without rows, the bundle's own block is served again.
    *
    * @param deadlineAtMs by the clock; rows that have not adapted by then are not stored.
    * @throws RefusedRequest if the bundle cannot adapt, not from these rows, or not in time; QianmoError if they are not
@@ -106,9 +121,10 @@ export class LiveAdapter {
     rows: LiveRows,
     deadlineAtMs: number,
   ): Promise<LiveNotes | null> {
-    demandCoverage(bundle);
+    requireCoverage(bundle);
     let notes: LiveNotes | null = null;
-    let adapted: AdaptedRows | null = null;
+    let adapted: OwnRows['adapted'] = null;
+    const text = JSON.stringify(rows);
     if (rows.rows.length > 0) {
       // Whatever cannot be read or adapted is refused before it is stored.
       const read = readRows(bundle.loaded, rows);
@@ -116,12 +132,24 @@ export class LiveAdapter {
       notes = read.notesOf(this.#finiteTask(bundle, read, output));
       adapted = { bundle: bundle.digest, output };
     }
-    if ((await this.#store.put(rows, adapted)) === 'full') throw full();
-    return notes;
+    if (rows.rows.length > 0 && !this.#log.state.hasRoomFor(rows.key, text))
+      throw new RefusedRequest({
+        ...{ reason: 'queue-full', what: 'there is no room for the rows of another adgroup' },
+        cure: 'remove some by an empty list of rows, or export the run again with them',
+      });
+    const own: OwnRows = { adapted, served: Promise.resolve() };
+    this.#own.set(text, own);
+    try {
+      await this.#log.append(text);
+      await own.served;
+      return notes;
+    } finally {
+      this.#own.delete(text);
+    }
   }
 
   /** Serves rows that are stored, in every bundle. */
-  #serve(rows: LiveRows, adapted: AdaptedRows | null): Promise<void> {
+  #serve(rows: LiveRows, adapted: OwnRows['adapted']): Promise<void> {
     for (const stored of this.#storedMeanwhile) stored.add(rows.key);
     const before = this.#serving.get(rows.key) ?? Promise.resolve();
     const served = before
@@ -138,7 +166,7 @@ export class LiveAdapter {
     return served;
   }
 
-  async #serveIn(bundle: ServedBundle, rows: LiveRows, adapted: AdaptedRows | null): Promise<void> {
+  async #serveIn(bundle: ServedBundle, rows: LiveRows, adapted: OwnRows['adapted']): Promise<void> {
     if (bundle.isRetired || (rows.rows.length > 0 && !isCovered(bundle))) return;
     if (rows.rows.length === 0) {
       bundle.live.remove(hashOf(rows.key));
@@ -159,21 +187,6 @@ export class LiveAdapter {
     }
   }
 
-  /** Has the engine ready with graphs for requests of usual sizes, for which no request waits then. */
-  async #warmUp(bundle: ServedBundle): Promise<void> {
-    await this.#engine.start();
-    const { manifest, selfCheck } = bundle.loaded;
-    if (selfCheck.rows.rowCount === 0) return;
-    for (const [label, { adaptation }] of manifest.serving.entries())
-      for (const rowCount of WARMED_ROW_COUNTS) {
-        const rows = selfCheckRows(selfCheck.rows, rowCount);
-        const { loss } = at(manifest.labels, label);
-        const ones = new Float32Array(rows.rowCount).fill(1);
-        const labelled = { rows, loss, clicks: new Float32Array(rows.rowCount), impressions: ones };
-        await this.#engine.execute(this.#jobsOf(bundle).inputOf([labelled], adaptation));
-      }
-  }
-
   /** The rows of the adgroups that the bundle can read, in groups that a job adapts alike. */
   async *#storedIn(
     bundle: ServedBundle,
@@ -182,7 +195,7 @@ export class LiveAdapter {
   ): AsyncGenerator<readonly ReadRows[]> {
     const groups = new Map<string, ReadRows[]>();
     for (const key of keys) {
-      const rows = await this.#store.rowsOf(key);
+      const rows = this.#log.state.rowsOf(key);
       if (rows === null) continue;
       const read = await besideRequests(beside, ADAPTING_SHARE, () => readableRows(bundle, rows));
       if (read === null) continue;
@@ -246,7 +259,7 @@ export class LiveAdapter {
 
   #finiteTask(bundle: ServedBundle, { adaptation }: ReadRows, output: Uint8Array): AdaptedTask {
     const task = at(this.#jobsOf(bundle).adaptedIn(output, adaptation, 1), 0);
-    demandFinite(task);
+    requireFinite(task);
     return task;
   }
 
@@ -255,20 +268,6 @@ export class LiveAdapter {
     this.#jobs.set(bundle, known);
     return known;
   }
-}
-
-/** The first rows, or all that there are. */
-function selfCheckRows(all: EncodedRows, countMax: number): EncodedRows {
-  const rowCount = Math.min(all.rowCount, countMax);
-  const first = <Values extends { length: number; subarray(start: number, end: number): Values }>(
-    values: Values,
-  ): Values => values.subarray(0, (values.length / all.rowCount) * rowCount);
-  return {
-    rowCount,
-    categoryIds: all.categoryIds.map(first),
-    bagIds: all.bagIds.map(first),
-    numbers: all.numbers.map(first),
-  };
 }
 
 function isCovered({ loaded }: ServedBundle): boolean {
@@ -333,7 +332,7 @@ function divergedPart({ blocks, shift }: AdaptedTask): string | null {
   return wrong ?? (Number.isFinite(shift?.level ?? 0) ? null : 'the level');
 }
 
-function demandFinite(task: AdaptedTask): void {
+function requireFinite(task: AdaptedTask): void {
   const wrong = divergedPart(task);
   if (wrong === null) return;
   throw new RefusedRequest({
@@ -385,7 +384,12 @@ function encodedRows(
   const clicks = new Float32Array(rows.length);
   for (const [place, row] of rows.entries()) {
     const isClick = label.loss === 'binary';
-    if (isClick && (row.label < 0 || row.label > 1)) throw notAClick(place, row.label);
+    if (isClick && (row.label < 0 || row.label > 1))
+      throw new RefusedRequest({
+        ...{ reason: 'wrong-value', what: 'the label of a click is not one' },
+        ...{ where: `rows.${place}.label`, expected: 'from 0 to 1: clicks over impressions' },
+        found: String(row.label),
+      });
     const value = isClick ? row.label : (row.label - label.mean) / label.deviation;
     clicks[place] = value * row.impressions;
     const raw = readsKey ? { ...ofKey, ...row.features } : row.features;
@@ -421,7 +425,7 @@ function hashOf(key: string): readonly [number, number] {
   return [low, high];
 }
 
-function demandCoverage({ loaded }: ServedBundle): void {
+function requireCoverage({ loaded }: ServedBundle): void {
   const coverage = adaptationCoverage(loaded);
   if (coverage.isCovered) return;
   throw new RefusedRequest({
@@ -433,27 +437,6 @@ function demandCoverage({ loaded }: ServedBundle): void {
 }
 
 function notAdapted(found: string, cure: string): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'not-adapted',
-    what: 'the rows did not adapt, and are not stored',
-    ...{ found, cure },
-  });
-}
-
-function full(): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'queue-full',
-    what: 'there is no room for the rows of another adgroup',
-    cure: 'remove some by an empty list of rows, or export the run again with them',
-  });
-}
-
-function notAClick(place: number, found: number): RefusedRequest {
-  return new RefusedRequest({
-    reason: 'wrong-value',
-    what: 'the label of a click is not one',
-    where: `rows.${place}.label`,
-    expected: 'from 0 to 1: clicks over impressions',
-    found: String(found),
-  });
+  const what = 'the rows did not adapt, and are not stored';
+  return new RefusedRequest({ reason: 'not-adapted', what, found, cure });
 }

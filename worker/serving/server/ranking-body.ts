@@ -6,7 +6,7 @@
 
 import { z } from 'zod';
 import { LruCache } from '../../../shared/base/lru-cache.js';
-import { SLOTS_MAX } from '../../../shared/exploration/decision-record.js';
+import { SLOTS_MAX } from '../../../shared/config/decision-record.js';
 import { BundleDigestSchema } from '../../../shared/bundle/bundle-manifest.js';
 import type { RawRow } from '../../../shared/features/raw-values.js';
 import { columnOfTexts, MISSING_START, valuesOf, type CandidateColumn, type HashesColumn, type TextsColumn } from '../candidate-columns.js';

@@ -1,21 +1,15 @@
 /** A bundle as a server ranks with it: read, self-checked, with a scorer for each set of context features. */
 
-import {
-  at,
-  float32At,
-  int32At,
-  uint32At,
-  float64At,
-  uint8At,
-} from '../../../shared/base/arrays.js';
+import type { LiveCandidates } from './live-blocks.js';
+import { at, float32At, int32At, uint32At, float64At, uint8At } from '../../../shared/base/arrays.js';
 import { QianmoError } from '../../../shared/base/errors.js';
 import { LruCache } from '../../../shared/base/lru-cache.js';
 import type { RankingModel } from '../../../shared/bundle/ranking-model.js';
 import { readPublishedBundle, type LoadedBundle } from '../../../shared/bundle/read-bundle.js';
 import type { ObjectStore } from '../../../shared/storage/object-store.js';
-import { LiveBlocks, type LiveCandidates } from '../adaptation/live-blocks.js';
 import type { KeyLookup, TextLookups, ValueLookup } from '../candidate-columns.js';
 import { withDerived, RequestEncoder } from './encoded-request.js';
+import { LiveBlocks } from './live-blocks.js';
 import { explanationsOf, type ExplainedCandidate, type ScoreExplanation } from '../explanation.js';
 import { requestOfRows } from '../ranking-request.js';
 import type { RankingBody } from './ranking-body.js';

@@ -10,7 +10,6 @@ import { s3OptionsIn } from '../../../../coordinator/runs/places.js';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { KernelScorer, loadScoringAddon } from '../../../../worker/serving/kernel-scorer.js';
 import { MappingLoader } from '../../../../worker/serving/loading/mapping-loader.js';
-import { letEngineGiveWay } from '../../../../worker/serving/processes/engine-threads.js';
 import { rankingEndpoints } from '../../../../worker/serving/server/endpoints/table.js';
 import { RankingServer } from '../../../../worker/serving/server/ranking-server.js';
 import { timedCalls } from '../kernel-measures.js';
@@ -18,7 +17,6 @@ import { CANDIDATE_COUNT, CONTEXT_FEATURES, requestsOf } from '../kernel-setting
 
 const KERNEL_CALLS = 3_000;
 
-letEngineGiveWay();
 const [, , address = '', digest = ''] = process.argv;
 const loader = new MappingLoader({
   ...{ address, addonPath: scoringAddon.path(), cacheFolder: address },

@@ -6,7 +6,11 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { systemClock } from '../../../../shared/base/clock.js';
 import { FileObjectStore } from '../../../../shared/storage/file-object-store.js';
-import { openRedisEvidence } from '../../../../worker/serving/evidence/redis-evidence.js';
+import {
+  EvidenceLedger,
+  type Receipt,
+} from '../../../../worker/serving/exploration/evidence-ledger.js';
+import { RedisLog } from '../../../../worker/serving/state/redis-log.js';
 import { commandRoom, type CommandRoom } from '../../../fixtures/commands/command-room.js';
 import { settingsOf } from '../../../fixtures/decision-input.js';
 import { redisForTest, type RedisForTest } from '../../../fixtures/queue/redis-for-test.js';
@@ -86,10 +90,10 @@ test('a Redis that is killed and started again loses nothing that was acknowledg
     await Promise.race(sending);
     await redis.server.kill();
     await Promise.all(sending);
-    // Without its evidence nothing is explored, and the ranking is answered.
-    expect(await ranked(url)).toMatchObject({ exploration: null });
+    // Exploration goes on with the evidence so far.
+    expect((await ranked(url)).exploration?.events).toHaveLength(2);
     await redis.server.restart();
-    while ((await ranked(url)).exploration === null);
+    while ((await receiptsOf(url, own[0]!)) === null);
   }
   expect(counted.size).toBeGreaterThan(0);
 
@@ -110,12 +114,13 @@ test('a Redis that is killed and started again loses nothing that was acknowledg
       shown.set(adgroup, (shown.get(adgroup) ?? 0) + 1);
     }
   const { feedback } = settingsOf();
-  const place = { url: redis.url, clock: systemClock };
   // The server names its evidence by the address of its bundles.
-  const [key] = await redis.client.keys('qianmo:{evidence:*}:key');
-  const name = /\{evidence:(.*)\}/.exec(key!)![1]!;
-  const evidence = await openRedisEvidence({ ...place, name, feedback });
-  const found = await evidence.evidenceOf([...shown.keys()]);
-  await evidence.close();
-  expect(found.map(({ open }) => open)).toEqual([...shown.values()]);
+  const [key] = await redis.client.keys('qianmo:{evidence:*}:log');
+  const name = /\{(.*)\}/.exec(key!)![1]!;
+  const log = await RedisLog.open<EvidenceLedger, Receipt[]>({
+    ...{ url: redis.url, name, clock: systemClock },
+    makeState: () => new EvidenceLedger(feedback),
+  });
+  for (const [adgroup, count] of shown) expect(log.state.evidenceOf(adgroup).open).toBe(count);
+  await log.close();
 });

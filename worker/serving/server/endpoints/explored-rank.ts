@@ -5,20 +5,13 @@
 
 import { at, float64At, int32At } from '../../../../shared/base/arrays.js';
 import { QianmoError } from '../../../../shared/base/errors.js';
+import { NAME_LENGTH_MAX } from '../../../../shared/config/decision-record.js';
 import type { RunEventSink } from '../../../../shared/events/run-events.js';
-import { NAME_LENGTH_MAX } from '../../../../shared/exploration/decision-record.js';
-import type { ExploredSlate, Explorer, RankedPlace } from '../../decisions/explorer.js';
 import { valuesOf } from '../../candidate-columns.js';
+import type { ExploredSlate, Explorer, RankedPlace } from '../../exploration/explorer.js';
 import { rankingOf } from '../answers.js';
 import { JSON_TYPE, keptAnswer, type Endpoint } from '../endpoint.js';
-import {
-  answerListsOf,
-  evidenceOf,
-  explanationOf,
-  jsonAnswerOf,
-  probabilitiesOf,
-  type AnswerList,
-} from '../answer-forms.js';
+import { answerListsOf, evidenceOf, explanationOf, jsonAnswerOf, probabilitiesOf, type AnswerList } from '../answer-forms.js';
 import { rankEndpoint } from './table.js';
 import { parseRankingBody, type RankingBody } from '../ranking-body.js';
 import { RefusedRequest } from '../refused-request.js';
@@ -91,7 +84,7 @@ export function exploredRankEndpoint(
       return keptAnswer(
         jsonAnswerOf({
           ...{ bundle, canary: bundle === stable ? undefined : true, lists, seed: ranked.seed },
-          ...{ explanation, exploration: reportOf(slate) },
+          ...{ explanation, exploration: slate && withoutPlaces(slate) },
         }),
       );
     },
@@ -114,7 +107,7 @@ function rankedOf(bundle: ServedBundle, body: RankingBody): Ranked {
   };
 }
 
-/** What is worth nothing is not decided on, nor what predicts a value, of which evidence says nothing. */
+/** False for a candidate that is worth nothing, and for one that predicts a value, of which evidence says nothing. */
 function mayBeShown({ values, probabilities }: Ranked, place: number): boolean {
   const [value, probability] = [float64At(values, place), float64At(probabilities, place)];
   return probability > 0 && value > 0 && value / probability < Infinity;
@@ -124,14 +117,10 @@ function candidatesOf(
   { context, features }: RankingBody,
   { bundle, keys, values, probabilities, impressions, labels }: Ranked,
   places: readonly number[],
-  { classColumn, weights }: Explorer['settings'],
+  { classColumn }: Explorer['settings'],
 ): RankedPlace[] {
-  const listOf = (name: string): readonly unknown[] | null => {
-    const column = features.get(name);
-    return column === undefined ? null : valuesOf(column);
-  };
-  const classes = listOf(classColumn);
-  const lists = weights.columns.map((name) => ({ name, list: listOf(name) }));
+  const column = features.get(classColumn);
+  const classes = column === undefined ? null : valuesOf(column);
   return places.map((place) => ({
     adgroup: at(keys, place),
     expectedValue: float64At(values, place),
@@ -139,17 +128,7 @@ function candidatesOf(
     segment: at(bundle.loaded.manifest.labels, int32At(labels, place)).segment,
     learnedImpressions: float64At(impressions, place),
     advertiserClass: nameIn(classes === null ? context[classColumn] : at(classes, place)),
-    values: lists.flatMap(({ name, list }) =>
-      textsIn(list === null ? context[name] : list[place]).map((text) => `${name}=${text}`),
-    ),
   }));
-}
-
-/** None for an empty value, and one for each member of a list. */
-function textsIn(value: unknown): readonly string[] {
-  if (Array.isArray(value)) return value.flatMap((member) => textsIn(member));
-  if (typeof value === 'string') return value === '' ? [] : [value];
-  return typeof value === 'number' || typeof value === 'boolean' ? [String(value)] : [];
 }
 
 function nameIn(value: unknown): string | null {
@@ -163,10 +142,8 @@ function orderOf(ranked: Ranked, places: readonly number[], slate: ExploredSlate
   return Int32Array.from([...first, ...ranked.order.filter((place) => !isFirst.has(place))]);
 }
 
-function reportOf(slate: ExploredSlate | null): object | null {
-  if (slate === null) return null;
-  const { decision, events, isExploration, propensities, propensityErrors } = slate;
-  return { decision, events, isExploration, propensities, propensityErrors };
+function withoutPlaces({ shown: _, ...reported }: ExploredSlate): object {
+  return reported;
 }
 
 /** @throws RefusedRequest if the log of decisions could not name an adgroup. */

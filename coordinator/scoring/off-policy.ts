@@ -5,8 +5,8 @@
 
 import { float64At } from '../../shared/base/arrays.js';
 import { randomStream } from '../../shared/base/random.js';
-import { bootstrapIntervals, type SumStatistic } from '../scoring/bootstrap.js';
-import type { Interval } from '../scoring/evaluation-report.js';
+import { bootstrapIntervals, type SumStatistic } from './bootstrap.js';
+import type { Interval } from './evaluation-report.js';
 
 /** Logged choices, `[rowCount]` each. */
 export interface LoggedRows {

@@ -4,11 +4,11 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../../shared/base/clock.js';
-import type { Outcome } from '../../../shared/exploration/decision-record.js';
+import type { Outcome } from '../../../shared/config/decision-record.js';
 import {
   openDecisionLog,
   type DecisionLog,
-} from '../../../worker/serving/decisions/decision-writer.js';
+} from '../../../worker/serving/exploration/decision-log.js';
 import { temporaryFolder, type TemporaryFolder } from '../../fixtures/temporary-folder.js';
 
 let folder: TemporaryFolder;
@@ -49,15 +49,6 @@ test('holds in order what was appended, and the newest when the folder is full',
   expect(found.length).toBeGreaterThanOrEqual(30);
   expect(found.length).toBeLessThanOrEqual(40);
   await log.close();
-});
-
-test('is shared by processes, which write again what another one has removed', async () => {
-  const [first, second] = [await opened('a'.repeat(16)), await opened('b'.repeat(16))];
-  await first.append([outcome(1)]);
-  for (let slot = 100; slot < 150; slot += 1) await second.append([outcome(slot)]);
-  await first.append([outcome(2)]);
-  expect(await loggedSlots()).toContain(2);
-  await Promise.all([first.close(), second.close()]);
 });
 
 test('says that a record is not logged, and goes on when it can', async () => {

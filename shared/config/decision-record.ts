@@ -1,15 +1,11 @@
 /**
- * The log of exploration: one JSON line for each decision, with everything that it was made from, and one for each
- * outcome. A ranking server writes it; replay and off-policy evaluation read it.
+ * Records of exploration. The log has one JSON line for each decision, with everything that it was made from, and one for
+ * each outcome. A ranking server writes it; replay and off-policy evaluation read it. The dashboard reads `ServedAdgroup`.
  */
 
 import { z } from 'zod';
 import { QianmoError } from '../base/errors.js';
-import {
-  ExplorationConfigSchema,
-  WEIGHTS_MAX,
-  type ExplorationConfig,
-} from '../config/exploration-config.js';
+import { ExplorationConfigSchema } from './exploration-config.js';
 
 const CANDIDATES_MAX = 5000;
 /** Places of a slate. */
@@ -20,7 +16,6 @@ export const NAME_LENGTH_MAX = 200;
 
 const name = z.string().min(1).max(NAME_LENGTH_MAX);
 const chance = z.number().min(0).max(1);
-const finite = z.number();
 
 const RankedCandidateSchema = z.strictObject({
   adgroup: name,
@@ -37,24 +32,8 @@ const RankedCandidateSchema = z.strictObject({
 });
 export type RankedCandidate = z.infer<typeof RankedCandidateSchema>;
 
-const ContextSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('linear'),
-    means: z.array(finite).max(CANDIDATES_MAX),
-    deviations: z.array(z.number().nonnegative()).max(CANDIDATES_MAX),
-  }),
-  z.strictObject({
-    kind: z.literal('logistic'),
-    /** Added to each candidate's score, such as the log-odds that the model predicts; 0 if absent. */
-    offsets: z.array(finite).max(CANDIDATES_MAX).optional(),
-    features: z.array(z.array(finite).max(WEIGHTS_MAX)).max(CANDIDATES_MAX),
-    weights: z.array(finite).max(WEIGHTS_MAX),
-    precisions: z.array(z.number().positive()).max(WEIGHTS_MAX),
-  }),
-]);
-
 /** Everything that a decision depends on. */
-export const DecisionInputSchema = z
+const DecisionInputSchema = z
   .strictObject({
     id: name,
     seed: z.int().nonnegative(),
@@ -65,53 +44,16 @@ export const DecisionInputSchema = z
     /** Impressions that were decided before. */
     rounds: z.int().nonnegative(),
     candidates: z.array(RankedCandidateSchema).min(1).max(CANDIDATES_MAX),
-    context: ContextSchema.nullable(),
     settings: ExplorationConfigSchema,
   })
-  .superRefine((input, context) => {
-    const count = input.candidates.length;
-    const told = input.context;
-    const widths =
-      told === null
-        ? []
-        : told.kind === 'linear'
-          ? [told.means.length, told.deviations.length]
-          : [told.features.length, told.offsets?.length ?? count];
-    if (widths.some((width) => width !== count))
-      context.addIssue({
-        code: 'custom',
-        path: ['context'],
-        message: `must tell of ${count} candidates`,
-      });
-    if (
-      told?.kind === 'logistic' &&
-      [told.precisions, ...told.features].some(({ length }) => length !== told.weights.length)
-    )
-      context.addIssue({ code: 'custom', path: ['context'], message: 'must have one width' });
-    const wanted = missingContext(told, input.settings);
-    if (wanted !== null)
-      context.addIssue({ code: 'custom', path: ['context'], message: `must be ${wanted}` });
-    if (new Set(input.candidates.map(({ adgroup }) => adgroup)).size < count)
-      context.addIssue({
-        code: 'custom',
-        path: ['candidates'],
-        message: 'must name each adgroup once',
-      });
+  .refine(({ candidates }) => isEachOnce(candidates.map(({ adgroup }) => adgroup)), {
+    error: 'must name each adgroup once',
+    path: ['candidates'],
   });
 export type DecisionInput = z.infer<typeof DecisionInputSchema>;
 
-const CONTEXT_BY_POLICY: Partial<Record<string, 'linear' | 'logistic'>> = {
-  'lin-ucb': 'linear',
-  'logistic-thompson': 'logistic',
-};
-
-/** The kind of context that decisions under these settings need and do not have; null if they have all that they need. */
-export function missingContext(
-  context: z.infer<typeof ContextSchema> | null,
-  { policy, mode }: Pick<ExplorationConfig, 'policy' | 'mode'>,
-): 'linear' | 'logistic' | null {
-  const wanted = CONTEXT_BY_POLICY[policy];
-  return wanted === undefined || mode === 'off' || context?.kind === wanted ? null : wanted;
+function isEachOnce(names: readonly string[]): boolean {
+  return new Set(names).size === names.length;
 }
 
 const DecidedSlotSchema = z.strictObject({
@@ -152,27 +94,16 @@ export function encodeExplorationLine(record: Decision | Outcome): string {
 
 /** @throws QianmoError `data` if the line is no record of a decision or an outcome. */
 export function decodeExplorationLine(line: string, where: string): Decision | Outcome {
-  let value: unknown;
   try {
-    value = JSON.parse(line);
+    return LineSchema.parse(JSON.parse(line));
   } catch (cause) {
-    throw notARecord(where, 'text that is not JSON', cause);
+    const found = cause instanceof z.ZodError ? z.prettifyError(cause) : 'text that is not JSON';
+    throw new QianmoError({
+      ...{ kind: 'data', what: 'this line is no record of exploration', where, found, cause },
+      expected: 'a decision or an outcome, as a ranking server logs them',
+      cure: 'give the decision log of a server; infra/docs/exploration.md describes it',
+    });
   }
-  const parsed = LineSchema.safeParse(value);
-  if (!parsed.success) throw notARecord(where, z.prettifyError(parsed.error), parsed.error);
-  return parsed.data;
-}
-
-function notARecord(where: string, found: string, cause: unknown): QianmoError {
-  return new QianmoError({
-    kind: 'data',
-    what: 'this line is no record of exploration',
-    where,
-    expected: 'a decision or an outcome, as a ranking server logs them',
-    found,
-    cure: 'give the decision log of a server; infra/docs/exploration.md describes it',
-    cause,
-  });
 }
 
 /** One slot of a logged decision, as another policy would have filled it. */
@@ -187,3 +118,24 @@ export interface JudgedSlot {
   /** The reward that it expects of the other policy's choice here, times the weight of the slots before. */
   readonly expectedOfTarget: number;
 }
+
+const ServedSchema = z
+  .object({
+    impressions: z.number(),
+    explored: z.number().describe('Those that exploration gave.'),
+    propensities: z
+      .number()
+      .describe('Sum of the probabilities with which slots showed what they showed.'),
+  })
+  .describe('Impressions of which it is known how they came to be shown.');
+
+export const ServedAdgroupSchema = z.object({
+  adgroup: z.string(),
+  impressions: z.number().describe('Those whose window has ended or whose outcome is there.'),
+  rewards: z.number(),
+  open: z.number().describe('Impressions whose window has not ended.'),
+  firstMs: z.number().nullable().describe('The first impression; null if there was none.'),
+  served: ServedSchema,
+  all: ServedSchema.describe('The same of all adgroups, since the evidence began.'),
+});
+export type ServedAdgroup = z.output<typeof ServedAdgroupSchema>;

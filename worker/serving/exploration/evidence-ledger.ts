@@ -1,16 +1,14 @@
 /**
  * The evidence of adgroups from impressions and their rewards, each counted once by the id of its event. Pure: batches
- * and the times of their arrival decide the state, so a log of batches restores it exactly.
+ * and the times of their arrival decide the state, so that a log of batches restores it exactly, in every process.
  *
- * An impression is open until its reward arrives or its window ends; then it counts, in the latter case with the
- * default reward. An open impression is no evidence: it would count as one without a click. When it settles, it also
- * teaches the weights of a contextual policy.
+ * An impression is open until its reward arrives or its window ends; then it counts. An open impression is no evidence: it
+ * would count as one without a click.
  */
 
 import { z } from 'zod';
 import type { ExplorationConfig } from '../../../shared/config/exploration-config.js';
-import { LessonSchema, type Lesson } from '../../../shared/exploration/lesson.js';
-import { learn, learningName, type LearnedNumbers, type Learning } from './learned-weights.js';
+import type { LogState } from '../state/shared-log.js';
 
 interface ArrivedEntry<Value> {
   readonly key: string;
@@ -22,7 +20,7 @@ interface Node<Value> extends ArrivedEntry<Value> {
   after: Node<Value> | null;
 }
 
-export class ArrivalOrder<Value> {
+class ArrivalOrder<Value> {
   readonly #nodes = new Map<string, Node<Value>>();
   #first: Node<Value> | null = null;
   #last: Node<Value> | null = null;
@@ -68,15 +66,12 @@ export class ArrivalOrder<Value> {
 const name = z.string().min(1).max(200);
 const epochMs = z.number().nonnegative();
 
-export const FeedbackEventSchema = z.discriminatedUnion('kind', [
+const FeedbackEventSchema = z.discriminatedUnion('kind', [
   z.strictObject({
     ...{ kind: z.literal('impression'), id: name, adgroup: name, epochMs },
-    /** Where a contextual policy learns. */
-    lesson: LessonSchema.optional(),
-    /** The choice by which it came to be shown; absent if its id is of an earlier version. */
-    chosen: z
-      .strictObject({ isExploration: z.boolean(), propensity: z.number().min(0).max(1) })
-      .optional(),
+    /** The choice by which it came to be shown. */
+    isExploration: z.boolean(),
+    propensity: z.number().min(0).max(1),
   }),
   z.strictObject({
     kind: z.literal('reward'),
@@ -104,8 +99,8 @@ export interface Evidence {
   readonly firstMs: number | null;
 }
 
-/** Impressions of which it is known how they came to be shown, settled or not. */
-export interface Served {
+/** Impressions by how they came to be shown, settled or not. */
+interface Served {
   readonly impressions: number;
   /** Impressions that exploration gave. */
   readonly explored: number;
@@ -123,7 +118,6 @@ interface OpenEvent {
   /** The time of arrival here, by which windows and lifetimes end. */
   arrivedMs: number;
   isSettled: boolean;
-  lesson: Lesson | null;
 }
 
 interface AdgroupEvidence {
@@ -136,12 +130,14 @@ interface AdgroupEvidence {
 }
 
 const MS_PER_SECOND = 1000;
-export const NOTHING_SERVED: Served = { impressions: 0, explored: 0, propensities: 0 };
+const NOTHING_SERVED: Served = { impressions: 0, explored: 0, propensities: 0 };
 const NO_EVIDENCE: Evidence = { impressions: 0, rewards: 0, open: 0, firstMs: null };
 
-const ServedSchema = z
-  .strictObject({ impressions: z.number(), explored: z.number(), propensities: z.number() })
-  .default(NOTHING_SERVED);
+const ServedSchema = z.strictObject({
+  impressions: z.number(),
+  explored: z.number(),
+  propensities: z.number(),
+});
 
 const SnapshotSchema = z.strictObject({
   events: z.array(
@@ -153,7 +149,6 @@ const SnapshotSchema = z.strictObject({
         shownMs: epochMs,
         arrivedMs: epochMs,
         isSettled: z.boolean(),
-        lesson: LessonSchema.nullable().default(null),
       }),
     ]),
   ),
@@ -173,30 +168,54 @@ const SnapshotSchema = z.strictObject({
   served: ServedSchema,
   lateCount: z.number(),
   duplicateCount: z.number(),
-  /** Numbers that were learned, and by which settings. */
-  learned: z
-    .strictObject({ by: z.string(), numbers: z.array(z.tuple([z.string(), z.number()])) })
-    .nullable()
-    .default(null),
 });
 
-export class EvidenceLedger {
+/** A line of the log. */
+const LineSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('events'), events: z.array(FeedbackEventSchema) }),
+  /** The first one is the key that all servers sign event ids with. */
+  z.strictObject({ kind: z.literal('key'), key: z.string() }),
+  z.strictObject({ kind: z.literal('snapshot'), ledger: SnapshotSchema }),
+]);
+
+export function eventsLine(events: readonly FeedbackEvent[]): string {
+  return JSON.stringify({ kind: 'events', events });
+}
+
+export function keyLine(key: string): string {
+  return JSON.stringify({ kind: 'key', key });
+}
+
+/** Events or adgroups of one line of a snapshot: a few milliseconds of work. */
+const SNAPSHOT_ENTRIES_MAX = 1_000;
+
+export class EvidenceLedger implements LogState<Receipt[]> {
   // In order of arrival or of last use: those that end next are first.
   readonly #events = new ArrivalOrder<OpenEvent>();
   readonly #open = new ArrivalOrder<OpenEvent>();
   readonly #adgroups = new ArrivalOrder<AdgroupEvidence>();
   readonly #settings: FeedbackSettings;
-  readonly #learning: Learning | null;
-  readonly #learned = new Map<string, number>();
   /** Never goes back, whatever the clock does. */
   #nowMs = 0;
   #served = NOTHING_SERVED;
+  /** While a snapshot is made. */
+  #isStill = false;
+  /** Signs event ids; empty until one is in the log. */
+  signingKey = '';
   lateCount = 0;
   duplicateCount = 0;
 
-  constructor(settings: FeedbackSettings, learning: Learning | null = null) {
+  constructor(settings: FeedbackSettings) {
     this.#settings = settings;
-    this.#learning = learning;
+  }
+
+  /** @throws ZodError for text that is no line of the log. */
+  apply(text: string, epochMs: number): Receipt[] {
+    const line = LineSchema.parse(JSON.parse(text));
+    if (line.kind === 'events') return this.take(line.events, epochMs);
+    if (line.kind === 'snapshot') this.#restore(line.ledger);
+    else if (this.signingKey === '') this.signingKey = line.key;
+    return [];
   }
 
   /** Takes a batch that arrives at a time: windows and lifetimes that have ended by then end first. */
@@ -206,6 +225,11 @@ export class EvidenceLedger {
     return events.map((event) =>
       event.kind === 'impression' ? this.#takeImpression(event) : this.#takeReward(event),
     );
+  }
+
+  /** Ends windows and lifetimes that have ended by then. Those that end while a snapshot is made end with the next call. */
+  endWindows(nowMs: number): void {
+    if (!this.#isStill) this.take([], nowMs);
   }
 
   evidenceOf(adgroup: string): Evidence {
@@ -220,38 +244,31 @@ export class EvidenceLedger {
     return { own: this.#adgroups.get(adgroup)?.served ?? NOTHING_SERVED, all: this.#served };
   }
 
-  /** The numbers that the weights of a contextual policy are made of. */
-  learned(): LearnedNumbers {
-    return this.#learned;
-  }
-
-  /**
-   * Snapshots that together restore the ledger, in their order: one text of everything could be longer than a string
-   * can be. Nothing may be taken until the last one is made.
-   */
-  *snapshots(entryCountMax: number): Iterable<string> {
+  /** Several lines: one text of everything could be longer than a string can be. */
+  *snapshot(): Iterable<string> {
     const { lateCount, duplicateCount } = this;
-    const counts = { served: this.#served, lateCount, duplicateCount };
-    const none = { events: [], adgroups: [], learned: null, ...counts };
-    yield JSON.stringify(none);
-    for (const events of groupsOf(this.#events, entryCountMax))
-      yield JSON.stringify({ ...none, events });
-    for (const adgroups of groupsOf(this.#adgroups, entryCountMax))
-      yield JSON.stringify({ ...none, adgroups });
-    if (this.#learning === null) return;
-    const by = learningName(this.#learning);
-    for (const numbers of groupsOf(this.#learned, entryCountMax))
-      yield JSON.stringify({ ...none, learned: { by, numbers } });
+    const none = { events: [], adgroups: [], served: this.#served, lateCount, duplicateCount };
+    const lineOf = (ledger: object): string => JSON.stringify({ kind: 'snapshot', ledger });
+    this.#isStill = true;
+    try {
+      if (this.signingKey !== '') yield keyLine(this.signingKey);
+      yield lineOf(none);
+      for (const events of groupsOf(this.#events)) yield lineOf({ ...none, events });
+      for (const adgroups of groupsOf(this.#adgroups)) yield lineOf({ ...none, adgroups });
+    } finally {
+      this.#isStill = false;
+    }
   }
 
-  /** Adds a snapshot to those before it. */
-  restore(snapshot: unknown): void {
-    const parsed = SnapshotSchema.parse(snapshot);
-    const { events, adgroups, served, lateCount, duplicateCount, learned } = parsed;
+  /** Adds a line of a snapshot to those before it. */
+  #restore({
+    events,
+    adgroups,
+    served,
+    lateCount,
+    duplicateCount,
+  }: z.output<typeof SnapshotSchema>): void {
     this.#served = served;
-    const by = this.#learning === null ? null : learningName(this.#learning);
-    if (learned !== null && learned.by === by)
-      for (const [named, number] of learned.numbers) this.#learned.set(named, number);
     for (const [id, event] of events) {
       this.#events.put(id, event);
       if (!event.isSettled) this.#open.put(id, event);
@@ -266,8 +283,7 @@ export class EvidenceLedger {
     id,
     adgroup,
     epochMs,
-    lesson,
-    chosen,
+    ...chosen
   }: FeedbackEvent & { kind: 'impression' }): Receipt {
     const known = this.#events.get(id);
     if (known !== undefined && known.adgroup !== null) return this.#duplicate();
@@ -277,13 +293,10 @@ export class EvidenceLedger {
     evidence.open += 1;
     evidence.firstMs = Math.min(evidence.firstMs, epochMs);
     evidence.lastMs = this.#nowMs;
-    if (chosen !== undefined) {
-      evidence.served = withOneMore(evidence.served, chosen);
-      this.#served = withOneMore(this.#served, chosen);
-    }
-    const arrivedMs = this.#nowMs;
-    const shown = { adgroup, reward: null, shownMs: epochMs, lesson: lesson ?? null };
-    const event = { ...shown, arrivedMs, isSettled: false };
+    evidence.served = withOneMore(evidence.served, chosen);
+    this.#served = withOneMore(this.#served, chosen);
+    const shown = { adgroup, reward: null, shownMs: epochMs };
+    const event: OpenEvent = { ...shown, arrivedMs: this.#nowMs, isSettled: false };
     this.#events.put(id, event);
     this.#open.put(id, event);
     if (known !== undefined && known.reward !== null)
@@ -295,15 +308,8 @@ export class EvidenceLedger {
     const known = this.#events.get(id);
     if (known === undefined) {
       if (this.#isFull()) return 'full';
-      const arrivedMs = this.#nowMs;
-      this.#events.put(id, {
-        adgroup: null,
-        reward,
-        shownMs: epochMs,
-        arrivedMs,
-        isSettled: true,
-        lesson: null,
-      });
+      const noImpression = { adgroup: null, arrivedMs: this.#nowMs, isSettled: true };
+      this.#events.put(id, { ...noImpression, reward, shownMs: epochMs });
       return 'counted';
     }
     if (known.reward !== null) return this.#duplicate();
@@ -326,8 +332,6 @@ export class EvidenceLedger {
   #settle(id: string, event: OpenEvent, reward: number): void {
     event.isSettled = true;
     this.#open.delete(id);
-    if (event.lesson !== null && this.#learning !== null)
-      learn(this.#learning, this.#learned, event.lesson, reward);
     const evidence = event.adgroup === null ? undefined : this.#adgroups.get(event.adgroup);
     if (evidence === undefined) return;
     evidence.open -= 1;
@@ -336,11 +340,10 @@ export class EvidenceLedger {
   }
 
   #expire(): void {
-    const { windowSeconds, eventLifetimeSeconds, adgroupLifetimeSeconds, defaultReward } =
-      this.#settings;
+    const { windowSeconds, eventLifetimeSeconds, adgroupLifetimeSeconds } = this.#settings;
     const endedBefore = (seconds: number): number => this.#nowMs - seconds * MS_PER_SECOND;
     endBefore(endedBefore(windowSeconds), this.#open, arrivalOf, (id, event) => {
-      this.#settle(id, event, defaultReward);
+      this.#settle(id, event, 0);
     });
     endBefore(endedBefore(eventLifetimeSeconds), this.#events, arrivalOf, (id) => {
       this.#events.delete(id);
@@ -384,11 +387,11 @@ function endBefore<Value>(
     end(first.key, first.value);
 }
 
-function* groupsOf<Entry>(entries: Iterable<Entry>, countMax: number): Iterable<readonly Entry[]> {
+function* groupsOf<Entry>(entries: Iterable<Entry>): Iterable<readonly Entry[]> {
   let group: Entry[] = [];
   for (const entry of entries) {
     group.push(entry);
-    if (group.length < countMax) continue;
+    if (group.length < SNAPSHOT_ENTRIES_MAX) continue;
     yield group;
     group = [];
   }
