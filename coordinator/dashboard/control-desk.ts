@@ -2,10 +2,12 @@
 
 import { z } from 'zod';
 import type { Form } from '../reports/document/document.js';
-import type { ControlledRun } from './pages/cluster-page.js';
 import { areEqual, isOwnOrigin } from './access.js';
 
 type ControlOrder = 'pause' | 'resume' | 'cancel';
+
+/** Makes the form that controls a run. */
+export type FormOfRun = (run: string, isPaused: boolean) => Form;
 
 /** Gives an order to the run of this name. Resolves with a sentence when its coordinator has heard it. */
 export type GiveOrder = (order: ControlOrder, run: string) => Promise<string>;
@@ -48,16 +50,18 @@ export class ControlDesk {
   }
 
   /** The orders that make sense in the state of the run. @param back the path of the page that shows the form */
-  formOf({ run, isPaused }: ControlledRun, back: string): Form {
-    const useless = isPaused ? 'pause' : 'resume';
-    const offered = LABELS.filter(([order]) => order !== useless);
-    return {
-      ...{ kind: 'form', method: 'post', action: ORDERS_PATH },
-      hidden: { csrf: this.#csrf, run, back },
-      buttons: offered.map(([value, text]) => ({
-        ...{ text, name: 'order', value, label: `${text} run ${run}` },
-        isDanger: value === 'cancel',
-      })),
+  formsLeadingTo(back: string): FormOfRun {
+    return (run, isPaused) => {
+      const useless = isPaused ? 'pause' : 'resume';
+      const offered = LABELS.filter(([order]) => order !== useless);
+      return {
+        ...{ kind: 'form', method: 'post', action: ORDERS_PATH },
+        hidden: { csrf: this.#csrf, run, back },
+        buttons: offered.map(([value, text]) => ({
+          ...{ text, name: 'order', value, label: `${text} run ${run}` },
+          isDanger: value === 'cancel',
+        })),
+      };
     };
   }
 

@@ -9,7 +9,7 @@ import { type RunEventSink, noticeEvent } from '../../shared/events/run-events.j
 import { livenessOf } from '../../shared/storage/process-identity.js';
 import type { LeaseAnswer, LeaseHolder } from '../../shared/storage/run-lease.js';
 import { interrupted } from './queue-patience.js';
-import { secondsText } from '../../shared/events/event-parts.js';
+import { secondsText } from '../../shared/events/event-words.js';
 
 const POLL_INTERVAL_MS = 250;
 

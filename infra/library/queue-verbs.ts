@@ -13,7 +13,7 @@ import {
   WorkersRequestSchema,
 } from '../../coordinator/runs/requests.js';
 import { systemFailure } from '../../shared/base/system-errors.js';
-import { boundedRate } from '../../shared/events/bounded-rate.js';
+import { boundedRate } from '../../shared/events/event-log.js';
 import { encodeEvent } from '../../shared/events/event-lines.js';
 import { WorkRequestSchema } from './requests.js';
 import { call, service } from './verb.js';

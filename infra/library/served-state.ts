@@ -25,7 +25,7 @@ import { adaptEndpoint } from '../../worker/serving/server/endpoints/adapt.js';
 import type { ExplorationCounts } from '../../worker/serving/server/endpoints/served-exploration.js';
 import { LiveAdapter } from '../../worker/serving/server/live-adapter.js';
 import type { ServedBundle } from '../../worker/serving/server/served-bundle.js';
-import { secondsText } from '../../shared/events/event-parts.js';
+import { secondsText } from '../../shared/events/event-words.js';
 
 interface StateRequest {
   readonly bundle: string;

@@ -11,7 +11,7 @@ import { add, forget, observe, set } from '../metrics/metric-definitions.js';
 import { counted } from '../names/counted.js';
 import { ProcessIdentitySchema } from '../storage/process-identity.js';
 import { DeviceReportSchema, formatDeviceLine } from './device-report.js';
-import { detail, notice, warning } from './event-kind.js';
+import { detail, notice, warning } from './event-words.js';
 import {
   COMPUTE_ENDS,
   endOf,
@@ -24,7 +24,7 @@ import {
   sizeGauges,
   sourceOf,
   workerOf,
-} from './event-parts.js';
+} from './event-words.js';
 import {
   COMPUTE_END_REASONS,
   DEVICE_POOLS,

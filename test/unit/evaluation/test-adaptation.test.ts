@@ -5,10 +5,12 @@ import {
   TASK_ADAPTATION_KEY,
   decodeTaskAdaptation,
 } from '../../../coordinator/scoring/task-adaptation.js';
-import { EvaluationCatalog } from '../../../coordinator/dashboard/catalog/evaluated-adgroup.js';
+import { AdgroupPages } from '../../../coordinator/dashboard/adgroup-page.js';
+import { partsHtml } from '../../../coordinator/dashboard/page.js';
 import { lossSum } from '../../../coordinator/scoring/metrics.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { QianmoError } from '../../../shared/base/errors.js';
+import type { ObjectStore } from '../../../shared/storage/object-store.js';
 import { decodeTensors, encodeTensors } from '../../../shared/tensors/tensor-codec.js';
 import { evaluatedOutput } from '../../fixtures/evaluation/evaluated-runs.js';
 import { formulaConfig, formulaEvaluation } from '../../fixtures/evaluation/formula-evaluation.js';
@@ -31,6 +33,11 @@ async function evaluation() {
   if (chosen?.cell.kind !== 'inner-steps') throw new Error('no inner steps');
   const beside = { logitsSha256: report.testLogits.sha256, taskCount: testTasks.length };
   return { cell: chosen.cell, taskAdaptation, beside };
+}
+
+async function adgroupHtml(output: ObjectStore, name: string): Promise<string> {
+  const pages = new AdgroupPages(null, systemClock);
+  return partsHtml(await pages.page('r', output, new URLSearchParams({ name })));
 }
 
 it('has the losses on the support rows and the distance of blocks, by the settings of the arm', async () => {
@@ -63,14 +70,13 @@ it('has the losses on the support rows and the distance of blocks, by the settin
 it('is shown for one adgroup: the worked numbers, and their distance together', async () => {
   const output = await evaluatedOutput('near', { store });
   const [task] = testTasks;
-  const asked = { name: task?.key ?? '', segment: null };
-  const shown = await new EvaluationCatalog(systemClock).adgroupsOf(output, asked);
+  const html = await adgroupHtml(output, task?.key ?? '');
   const { cell } = await evaluation();
   const [rows] = await store.readTasks([task?.taskIndex ?? 0]);
   if (rows === undefined) throw new Error('no task');
   const distance = Math.abs(formulaShift(rows, BIAS, cell));
-  expect(shown?.found?.adaptation).toMatchObject({ distance });
-  expect(shown?.found?.adaptation?.blocks).toContainEqual({ variable: 'bias', distance });
+  expect(html).toContain(`<b>${distance.toPrecision(3)}</b><span>distance</span>`);
+  expect(html).toMatch(new RegExp(`>bias</th><td>${distance.toPrecision(3)}<`));
 });
 
 it('is not shown beside the logits of another evaluation, nor if it is damaged', async () => {
@@ -81,9 +87,7 @@ it('is not shown beside the logits of another evaluation, nor if it is damaged',
   expect(() => decodeTaskAdaptation(taskAdaptation, more, 'the test')).toThrow(QianmoError);
   const output = await evaluatedOutput('near', { store });
   await output.delete(TASK_ADAPTATION_KEY);
-  const asked = { name: testTasks[0]?.key ?? '', segment: null };
-  const shown = await new EvaluationCatalog(systemClock).adgroupsOf(output, asked);
-  expect(shown?.found?.adaptation).toBeNull();
+  expect(await adgroupHtml(output, testTasks[0]?.key ?? '')).toContain('Not recorded');
 });
 
 it('is none without the arm that adapts', async () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createEventLog, type EventLog } from '../../../shared/events/event-log.js';
 import { parseEventLine } from '../../../shared/events/event-lines.js';
-import type { EventLogPlace } from '../../../shared/events/log-segments.js';
+import type { EventLogPlace } from '../../../shared/events/event-log.js';
 import type { RunEvent, StampedEvent } from '../../../shared/events/run-events.js';
 import { instantClock } from '../../fixtures/clocks/instant-clock.js';
 
