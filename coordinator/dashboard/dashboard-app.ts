@@ -10,13 +10,20 @@ import { trimTrailingSlash } from 'hono/trailing-slash';
 import type { Clock } from '../../shared/base/clock.js';
 import { QianmoError } from '../../shared/base/errors.js';
 import { LruCache } from '../../shared/base/lru-cache.js';
-import { EXPOSITION_TYPE } from '../../shared/metrics/exposition.js';
+import { EXPOSITION_TYPE } from '../../shared/metrics/metric-registry.js';
 import { isUnderWay } from '../record/run-status.js';
 import { link, textBlock, type Text } from '../reports/document/document.js';
 import { PAGE_STYLE } from '../reports/document/page-style.js';
-import { FILE_HEADERS, guard, METRICS_PATH, PAGE_HEADERS, type Access } from './access.js';
+import {
+  FILE_HEADERS,
+  guard,
+  METRICS_PATH,
+  ORDERS_PATH,
+  PAGE_HEADERS,
+  type Access,
+  type ControlDesk,
+} from './access.js';
 import { AdgroupPages, type RankingServers } from './adgroup-page.js';
-import { ORDERS_PATH, type ControlDesk } from './control-desk.js';
 import { clusterPage, runListPage } from './list-pages.js';
 import {
   digestOf,

@@ -22,7 +22,7 @@ import {
   stateBadge,
   workersTable,
 } from '../reports/run-documents.js';
-import type { FormOfRun } from './control-desk.js';
+import type { FormOfRun } from './access.js';
 import { runPath, type Page } from './page.js';
 import type { QueueState } from './queue-watch.js';
 import type { CatalogedRun, CatalogedRuns } from './run-catalog.js';

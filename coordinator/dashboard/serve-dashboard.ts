@@ -17,11 +17,10 @@ import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import type { TlsFiles } from '../../shared/storage/tls-files.js';
 import { QueueWatch } from './queue-watch.js';
 import { RunCatalog } from './run-catalog.js';
-import { ControlDesk, type GiveOrder } from './control-desk.js';
+import { ControlDesk, type GiveOrder } from './access.js';
 import { dashboardApp } from './dashboard-app.js';
 import type { RankingServers } from './adgroup-page.js';
-import { expositionOf } from '../../shared/metrics/exposition.js';
-import { MetricRegistry } from '../../shared/metrics/metric-registry.js';
+import { expositionOf, MetricRegistry } from '../../shared/metrics/metric-registry.js';
 import { redisWorkerRegistry } from '../../shared/queue/redis-registry.js';
 
 export interface DashboardQueue {

@@ -5,7 +5,7 @@ import { QianmoError } from '../../shared/base/errors.js';
 import type { JobQueue } from '../../shared/queue/job-queue.js';
 import type { S3Options } from '../../shared/storage/s3-object-store.js';
 import { tlsFilesOf } from '../../shared/storage/tls-files.js';
-import type { GiveOrder } from '../dashboard/control-desk.js';
+import type { GiveOrder } from '../dashboard/access.js';
 import type { Dashboard } from '../dashboard/serve-dashboard.js';
 import { queueAt } from './control-run.js';
 import type { Environment } from './call/run-context.js';

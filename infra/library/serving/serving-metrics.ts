@@ -6,8 +6,8 @@ import {
   type MetricsSnapshot,
   countsIn,
   mergedSnapshots,
+  processMetrics,
 } from '../../../shared/metrics/metric-registry.js';
-import { processMetrics } from '../../../shared/metrics/process-metrics.js';
 import {
   metricUpdatesOf,
   type StampedEventSink,
@@ -97,7 +97,6 @@ export class ServingMetrics {
     if (canary?.current) this.#readBundle('canary', canary.current);
     const explored = exploration();
     if (explored === null) return;
-    registry.set('qianmo_decisions_total', {}, explored.decisions);
     registry.set('qianmo_decided_slots_total', {}, explored.decidedSlots);
     registry.set('qianmo_explored_slots_total', {}, explored.exploredSlots);
     this.#readCalibration(explored.calibration);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Hono } from 'hono';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RunCatalog } from '../../../coordinator/dashboard/run-catalog.js';
-import { ControlDesk } from '../../../coordinator/dashboard/control-desk.js';
+import { ControlDesk } from '../../../coordinator/dashboard/access.js';
 import { dashboardApp } from '../../../coordinator/dashboard/dashboard-app.js';
 import { systemClock } from '../../../shared/base/clock.js';
 import { encodeEvent } from '../../../shared/events/event-lines.js';

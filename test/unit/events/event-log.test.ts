@@ -86,21 +86,6 @@ describe('an event log', () => {
     expect(failures).toEqual([]);
   });
 
-  it('writes events that arrive during a write after those before them', async () => {
-    let open = (): void => undefined;
-    place.gate = new Promise((resolve) => {
-      open = resolve;
-    });
-    log.sink(back(1));
-    await settled();
-    log.sink(back(2));
-    log.sink(back(3));
-    open();
-    await log.close();
-    expect(place.appended).toHaveLength(2);
-    expect(place.events).toEqual([back(1), back(2), back(3)]);
-  });
-
   it('writes events together that follow a write within a tenth of a second', async () => {
     log.sink(back(1));
     await settled();
